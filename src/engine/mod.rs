@@ -1,0 +1,3 @@
+//! The pure engine: bytes and instants in, decisions out.
+
+pub mod resp;

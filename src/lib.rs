@@ -1,0 +1,3 @@
+//! respguard: a Redis-protocol proxy that makes pipelines all-or-nothing.
+
+pub mod engine;
