@@ -17,7 +17,10 @@ pub(super) fn split(line: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>) -> 
             arena.truncate(arena_before);
             return None;
         };
-        spans.push(Span { start, end: arena.len() as u32 });
+        spans.push(Span {
+            start,
+            end: arena.len() as u32,
+        });
         rest = skip_blanks(behind);
     }
     Some(())
@@ -41,7 +44,10 @@ fn argument<'a>(mut rest: &'a [u8], arena: &mut Vec<u8>) -> Option<&'a [u8]> {
 
 /// What is behind a closing quote, if that may stand there.
 fn closed(behind: &[u8]) -> Option<&[u8]> {
-    behind.first().is_none_or(|&byte| is_blank(byte)).then_some(behind)
+    behind
+        .first()
+        .is_none_or(|&byte| is_blank(byte))
+        .then_some(behind)
 }
 
 fn double_quoted<'a>(mut rest: &'a [u8], arena: &mut Vec<u8>) -> Option<&'a [u8]> {
@@ -49,7 +55,9 @@ fn double_quoted<'a>(mut rest: &'a [u8], arena: &mut Vec<u8>) -> Option<&'a [u8]
         let (byte, behind) = match rest {
             [] => return None,
             [b'"', behind @ ..] => return Some(behind),
-            [b'\\', b'x', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            [b'\\', b'x', high, low, behind @ ..]
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
                 (hex(*high) << 4 | hex(*low), behind)
             }
             [b'\\', escaped, behind @ ..] => (unescaped(*escaped), behind),
@@ -98,6 +106,9 @@ fn is_blank(byte: u8) -> bool {
 }
 
 fn skip_blanks(bytes: &[u8]) -> &[u8] {
-    let start = bytes.iter().position(|&byte| !is_blank(byte)).unwrap_or(bytes.len());
+    let start = bytes
+        .iter()
+        .position(|&byte| !is_blank(byte))
+        .unwrap_or(bytes.len());
     &bytes[start..]
 }

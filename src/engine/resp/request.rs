@@ -45,12 +45,17 @@ impl<'a> Args<'a> {
     /// The arguments in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + 'a {
         let bytes = self.bytes;
-        self.spans.iter().filter_map(move |span| bytes.get(span.start as usize..span.end as usize))
+        self.spans
+            .iter()
+            .filter_map(move |span| bytes.get(span.start as usize..span.end as usize))
     }
 
     /// The arguments from `index` on; none if there are not so many.
     pub fn from(&self, index: usize) -> Args<'a> {
-        Self { bytes: self.bytes, spans: self.spans.get(index..).unwrap_or_default() }
+        Self {
+            bytes: self.bytes,
+            spans: self.spans.get(index..).unwrap_or_default(),
+        }
     }
 }
 
@@ -218,7 +223,13 @@ impl RequestParser {
     ///
     /// As soon as declared lengths make the request longer than `whole_bytes_max` (or than a [`Span`] can
     /// point into) the answer is `Large`, until the limit given is larger or [`Self::stream`] takes over.
-    pub fn parse(&mut self, input: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>, whole_bytes_max: usize) -> Parsed {
+    pub fn parse(
+        &mut self,
+        input: &[u8],
+        spans: &mut Vec<Span>,
+        arena: &mut Vec<u8>,
+        whole_bytes_max: usize,
+    ) -> Parsed {
         if self.streaming {
             return Parsed::Large;
         }
@@ -229,7 +240,9 @@ impl RequestParser {
                 Some(_) => self.inline(input, spans, arena),
             },
             State::Inline => self.inline(input, spans, arena),
-            State::Count | State::Length | State::Payload => self.multibulk(input, spans, whole_bytes_max),
+            State::Count | State::Length | State::Payload => {
+                self.multibulk(input, spans, whole_bytes_max)
+            }
             State::Failed(error) => Err(error),
         };
         parsed.unwrap_or_else(|error| {
@@ -242,22 +255,36 @@ impl RequestParser {
     /// ones, then all that comes, until the end. Nothing is stored; limits hold as before.
     pub fn stream(&mut self, bytes: &[u8]) -> Result<Streamed, ProtocolError> {
         debug_assert!(
-            matches!(self.state, State::Length | State::Payload | State::Failed(_)),
+            matches!(
+                self.state,
+                State::Length | State::Payload | State::Failed(_)
+            ),
             "only a request reported as large is streamed"
         );
         self.streaming = true;
         let mut at = 0;
         loop {
             match self.state {
-                State::Length => match self.length(&bytes[at..]).inspect_err(|&error| self.state = State::Failed(error))? {
-                    Step::Pending => return Ok(Streamed { bytes: bytes.len(), end: false }),
+                State::Length => match self
+                    .length(&bytes[at..])
+                    .inspect_err(|&error| self.state = State::Failed(error))?
+                {
+                    Step::Pending => {
+                        return Ok(Streamed {
+                            bytes: bytes.len(),
+                            end: false,
+                        });
+                    }
                     Step::Done(used) => at += used,
                 },
                 State::Payload => {
                     let left = (bytes.len() - at) as u64;
                     if left < self.payload_left {
                         self.payload_left -= left;
-                        return Ok(Streamed { bytes: bytes.len(), end: false });
+                        return Ok(Streamed {
+                            bytes: bytes.len(),
+                            end: false,
+                        });
                     }
                     at += self.payload_left as usize;
                     self.next_argument();
@@ -265,7 +292,10 @@ impl RequestParser {
                 State::Failed(error) => return Err(error),
                 State::Start | State::Inline | State::Count => {
                     self.reset();
-                    return Ok(Streamed { bytes: at, end: true });
+                    return Ok(Streamed {
+                        bytes: at,
+                        end: true,
+                    });
                 }
             }
         }
@@ -281,7 +311,12 @@ impl RequestParser {
         matches!(self.state, State::Start)
     }
 
-    fn multibulk(&mut self, input: &[u8], spans: &mut Vec<Span>, whole_bytes_max: usize) -> Result<Parsed, ProtocolError> {
+    fn multibulk(
+        &mut self,
+        input: &[u8],
+        spans: &mut Vec<Span>,
+        whole_bytes_max: usize,
+    ) -> Result<Parsed, ProtocolError> {
         // A span's ends are u32.
         let whole_bytes_max = (whole_bytes_max as u64).min(u64::from(u32::MAX));
         loop {
@@ -295,12 +330,18 @@ impl RequestParser {
                         return Ok(Parsed::Incomplete);
                     }
                     let payload_end = end - PAYLOAD_END_BYTES as usize;
-                    spans.push(Span { start: self.position as u32, end: payload_end as u32 });
+                    spans.push(Span {
+                        start: self.position as u32,
+                        end: payload_end as u32,
+                    });
                     self.position = end;
                     self.next_argument();
                     if self.arguments_left == 0 {
                         self.reset();
-                        return Ok(Parsed::Request { bytes: end, inline: false });
+                        return Ok(Parsed::Request {
+                            bytes: end,
+                            inline: false,
+                        });
                     }
                 }
                 State::Length => match self.length(&input[self.position..])? {
@@ -327,7 +368,8 @@ impl RequestParser {
                     }
                     Step::Done(used) => {
                         self.position += used;
-                        self.known_bytes = self.position as u64 + u64::from(self.arguments_left) * ARGUMENT_BYTES_MIN;
+                        self.known_bytes = self.position as u64
+                            + u64::from(self.arguments_left) * ARGUMENT_BYTES_MIN;
                         self.state = State::Length;
                     }
                 },
@@ -365,12 +407,18 @@ impl RequestParser {
             None => match self.line.take(bytes, self.limits.inline_bytes_max) {
                 LineEnd::Pending => return Ok(Step::Pending),
                 LineEnd::TooLong => return Err(ProtocolError::TooBigBulkCount),
-                LineEnd::Done { kind: b'$', value, used } => (value, used),
+                LineEnd::Done {
+                    kind: b'$',
+                    value,
+                    used,
+                } => (value, used),
                 LineEnd::Done { kind, .. } => return Err(ProtocolError::ExpectedDollar(kind)),
             },
         };
         let length = value.and_then(|value| u64::try_from(value).ok());
-        let length = length.filter(|&length| length <= self.limits.bulk_bytes_max).ok_or(ProtocolError::InvalidBulkLength)?;
+        let length = length
+            .filter(|&length| length <= self.limits.bulk_bytes_max)
+            .ok_or(ProtocolError::InvalidBulkLength)?;
         if self.limits.unauthenticated && length > UNAUTHENTICATED_BULK_BYTES_MAX {
             return Err(ProtocolError::UnauthenticatedBulkLength);
         }
@@ -382,12 +430,24 @@ impl RequestParser {
     #[inline]
     fn next_argument(&mut self) {
         self.arguments_left -= 1;
-        self.state = if self.arguments_left == 0 { State::Start } else { State::Length };
+        self.state = if self.arguments_left == 0 {
+            State::Start
+        } else {
+            State::Length
+        };
     }
 
-    fn inline(&mut self, input: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>) -> Result<Parsed, ProtocolError> {
+    fn inline(
+        &mut self,
+        input: &[u8],
+        spans: &mut Vec<Span>,
+        arena: &mut Vec<u8>,
+    ) -> Result<Parsed, ProtocolError> {
         self.state = State::Inline;
-        let found = self.line.find_inline_end(&input[self.position..]).map(|offset| self.position + offset);
+        let found = self
+            .line
+            .find_inline_end(&input[self.position..])
+            .map(|offset| self.position + offset);
         let length = found.unwrap_or(input.len());
         if length > self.limits.inline_bytes_max {
             return Err(ProtocolError::TooBigInlineRequest);
@@ -398,12 +458,16 @@ impl RequestParser {
         }
         let spans_before = spans.len();
         let line = &input[..length];
-        inline::split(line.strip_suffix(b"\r").unwrap_or(line), spans, arena).ok_or(ProtocolError::UnbalancedQuotes)?;
+        inline::split(line.strip_suffix(b"\r").unwrap_or(line), spans, arena)
+            .ok_or(ProtocolError::UnbalancedQuotes)?;
         self.reset();
         let bytes = length + 1;
         match spans.len() == spans_before {
             true => Ok(Parsed::Nothing { bytes }),
-            false => Ok(Parsed::Request { bytes, inline: true }),
+            false => Ok(Parsed::Request {
+                bytes,
+                inline: true,
+            }),
         }
     }
 
@@ -427,7 +491,11 @@ enum Step {
 enum LineEnd {
     Pending,
     TooLong,
-    Done { kind: u8, value: Option<i64>, used: usize },
+    Done {
+        kind: u8,
+        value: Option<i64>,
+        used: usize,
+    },
 }
 
 /// A line under way: its first byte, then a number up to a carriage return and whatever byte follows.
@@ -458,7 +526,11 @@ impl Line {
         for (index, &byte) in bytes.iter().enumerate() {
             if self.closing {
                 let line = std::mem::take(self);
-                return LineEnd::Done { kind: line.kind, value: line.decimal.value(), used: index + 1 };
+                return LineEnd::Done {
+                    kind: line.kind,
+                    value: line.decimal.value(),
+                    used: index + 1,
+                };
             }
             if !self.push(byte, bytes_max) {
                 return LineEnd::TooLong;
