@@ -1,6 +1,6 @@
 //! Splits an inline request into arguments by the quoting rules of Redis.
 
-use super::request::Span;
+use super::args::Span;
 
 /// Appends the arguments of `line` to `arena` and their places to `spans`; `None` if quotes do not match.
 ///

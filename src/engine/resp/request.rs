@@ -1,63 +1,9 @@
 //! Bounds client requests as Redis itself does, going on exactly where the bytes ran out.
 
-use super::frame::{Decimal, plain_length};
 use super::inline;
+use super::line::{Line, LineEnd};
 
-/// Where one argument lies, relative to its frame's first byte (or to the arena for inline requests).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Its first byte.
-    pub start: u32,
-    /// The byte behind its last.
-    pub end: u32,
-}
-
-/// A view of one request's arguments: `args.get(0)` is the command name.
-#[derive(Clone, Copy, Debug)]
-pub struct Args<'a> {
-    bytes: &'a [u8],
-    spans: &'a [Span],
-}
-
-impl<'a> Args<'a> {
-    /// The arguments at `spans` of `bytes`: the frame, or the arena of an inline request.
-    pub fn new(bytes: &'a [u8], spans: &'a [Span]) -> Self {
-        Self { bytes, spans }
-    }
-
-    /// How many arguments there are, the command name among them.
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Whether there is no argument, not even a name.
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
-    /// The argument at `index`.
-    #[inline]
-    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
-        let span = self.spans.get(index)?;
-        self.bytes.get(span.start as usize..span.end as usize)
-    }
-
-    /// The arguments in order.
-    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + 'a {
-        let bytes = self.bytes;
-        self.spans
-            .iter()
-            .filter_map(move |span| bytes.get(span.start as usize..span.end as usize))
-    }
-
-    /// The arguments from `index` on; none if there are not so many.
-    pub fn from(&self, index: usize) -> Args<'a> {
-        Self {
-            bytes: self.bytes,
-            spans: self.spans.get(index..).unwrap_or_default(),
-        }
-    }
-}
+pub use super::args::{Args, Span};
 
 /// What a client may declare before it is refused.
 #[derive(Clone, Copy, Debug)]
@@ -485,80 +431,4 @@ impl RequestParser {
 enum Step {
     Pending,
     Done(usize),
-}
-
-/// Whether a line is finished, and what it said.
-enum LineEnd {
-    Pending,
-    TooLong,
-    Done {
-        kind: u8,
-        value: Option<i64>,
-        used: usize,
-    },
-}
-
-/// A line under way: its first byte, then a number up to a carriage return and whatever byte follows.
-///
-/// Redis looks for the end of a line as C looks for a character in a string: a NUL byte ends the search,
-/// hence such a line never ends, until it is too long.
-#[derive(Clone, Copy, Debug, Default)]
-struct Line {
-    kind: u8,
-    bytes: usize,
-    decimal: Decimal,
-    closing: bool,
-    endless: bool,
-}
-
-impl Line {
-    /// The line at once, if it begins here, all of it is there, and nothing about it is odd.
-    #[inline(always)]
-    fn quick(&self, bytes: &[u8], kind: u8) -> Option<(u32, usize)> {
-        if self.bytes != 0 || *bytes.first()? != kind {
-            return None;
-        }
-        plain_length(&bytes[1..]).map(|(value, used)| (value, used + 1))
-    }
-
-    #[cold]
-    fn take(&mut self, bytes: &[u8], bytes_max: usize) -> LineEnd {
-        for (index, &byte) in bytes.iter().enumerate() {
-            if self.closing {
-                let line = std::mem::take(self);
-                return LineEnd::Done {
-                    kind: line.kind,
-                    value: line.decimal.value(),
-                    used: index + 1,
-                };
-            }
-            if !self.push(byte, bytes_max) {
-                return LineEnd::TooLong;
-            }
-        }
-        LineEnd::Pending
-    }
-
-    /// Takes a byte of the line; false when the line is too long with it.
-    fn push(&mut self, byte: u8, bytes_max: usize) -> bool {
-        if self.bytes == 0 {
-            self.kind = byte;
-        } else if byte != b'\r' {
-            self.decimal.push(byte);
-        }
-        self.endless |= byte == 0;
-        self.closing = byte == b'\r' && !self.endless;
-        self.bytes += 1;
-        self.closing || self.bytes <= bytes_max
-    }
-
-    /// Where the line feed of an inline request is.
-    fn find_inline_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        if self.endless {
-            return None;
-        }
-        let end = memchr::memchr2(b'\n', 0, bytes)?;
-        self.endless = bytes[end] == 0;
-        (!self.endless).then_some(end)
-    }
 }

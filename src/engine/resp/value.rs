@@ -5,8 +5,9 @@ use redis_protocol::resp2;
 use redis_protocol::resp3::decode::complete;
 use redis_protocol::resp3::types::BytesFrame;
 
+use super::elements::skip_attributes;
 use super::frame::{Decimal, plain_length};
-use super::scan::{ReplyScanner, ScanLimits, skip_attributes};
+use super::scan::{ReplyScanner, ScanLimits};
 
 /// Whether the frame is an error: `-` or `!`.
 pub fn is_error(frame: &[u8]) -> bool {
