@@ -1,0 +1,4 @@
+//! The pure part: what bytes mean, without sockets, clocks, logs or metrics.
+
+pub mod command;
+pub mod resp;

@@ -1,0 +1,3 @@
+//! The wire format, bytes first.
+
+pub mod request;
