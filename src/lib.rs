@@ -1,3 +1,34 @@
-//! respguard: a Redis-protocol proxy that makes pipelines all-or-nothing.
+//! respguard: a Redis-protocol proxy that makes the pipelines of unmodified clients all-or-nothing.
+//!
+//! What it promises:
+//!
+//! 1. Without rules, what a client sees is what Redis would have sent, byte for byte.
+//! 2. Replies come in the order of the requests, one for each, whatever happened.
+//! 3. A declared group of commands runs as one transaction, and a client is told when it did not.
+//! 4. An error never becomes nil, nil never becomes an error, and nothing hangs for ever.
+//!
+//! The data's way:
+//!
+//! ```text
+//! client bytes -> Command -> Batch -> plan(session, policy) -> Plan --+
+//!                                                                     | bytes, places
+//!                                       -- engine (pure) -------------|------ net (tokio) --
+//!                                                                     v
+//! client bytes <- replies <- resolve(places, reply or fault) <- upstream connection
+//!                               |
+//!                               +-> findings -> metrics, log
+//! ```
+//!
+//! The layers; each may use those to its left, none beside it and none to its right. A test reads
+//! this list:
+//!
+//! ```text
+//! resp < command < {session, policy, link} < pipeline | {telemetry, address, clock, stream}
+//!   < upstream < {registry, exchange} < {client, admin} < worker < config < server < cli < main
+//! ```
+//!
+//! `engine` knows no socket, no clock, no log and no metric: `plan` decides, `resolve` concludes.
+//! `net` moves bytes and keeps time, and decides nothing: `net/exchange.rs` is the one door where a
+//! plan meets a socket.
 
 pub mod engine;

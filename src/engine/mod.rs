@@ -1,3 +1,8 @@
-//! The pure engine: bytes and instants in, decisions out.
+//! The pure part: what bytes mean and what becomes of them, without sockets, clocks, logs or metrics.
 
+pub mod command;
+pub mod link;
+pub mod pipeline;
+pub mod policy;
 pub mod resp;
+pub mod session;

@@ -1,0 +1,50 @@
+//! The command table: what is known about each Redis command before it is sent.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `generated` | name, arity, flags and key specs, as a server's COMMAND answers |
+//! | `newer` | the same for commands that the server of `generated` does not have |
+//! | `connection_column`, `write_column` | the columns kept by hand, one row per command |
+//! | `table` | all of it under one id per command, found by name without allocating |
+//! | `merge` | what one upstream's COMMAND answer adds |
+//! | `keys`, `effect`, `canonical`, `blocking` | questions about one request, answered from its row |
+
+mod blocking;
+mod canonical;
+mod connection;
+mod connection_column;
+mod effect;
+mod flags;
+mod generated;
+mod integer;
+mod keys;
+mod merge;
+mod names;
+mod newer;
+mod spec;
+mod table;
+mod write_column;
+
+pub use blocking::{BlockFor, Timeout};
+pub use canonical::{Arrangement, Canonical, Word, Words, arrange, canonical};
+pub use connection::{ConnectionEffect, Lane, Local, PinReason, SubscriptionKind, Transaction};
+pub use effect::{TtlColumn, TtlEffect, Unit, ttl_effects};
+pub use flags::Flags;
+pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
+pub use merge::{Merge, MergeError};
+pub use spec::{RetryClass, Rewrite, Spec, Ungroupable};
+pub use table::Table;
+
+/// One command (or subcommand) of one [`Table`]; ids are dense, so arrays can be indexed by them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CommandId(pub(super) u16);
+
+impl CommandId {
+    /// What every name has that the table does not know. It has a row too: `unknown`, which pins.
+    pub const UNKNOWN: CommandId = CommandId(0);
+
+    /// Below the table's `len()`.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}

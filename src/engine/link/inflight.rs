@@ -1,0 +1,275 @@
+//! The FIFO of one upstream connection: who is owed the next reply, and who has waited too long for it.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// What one recipient is owed for bytes that were queued in one piece.
+#[derive(Debug)]
+pub struct Entry<R> {
+    recipient: R,
+    /// Frames still to come.
+    frames: u32,
+    /// When the requests were read from their client.
+    read_at: Instant,
+    /// When the recipient stops waiting; `None` for ever.
+    deadline: Option<Instant>,
+    /// Position of the entry's first byte in the connection's stream.
+    start: u64,
+    /// The recipient was told that the outcome is unknown: late frames are swallowed.
+    expired: bool,
+}
+
+/// Requests in the order in which they were queued, with the replies that each is owed.
+///
+/// `R` tells who gets the replies. Positions count bytes since the connection object was made; they
+/// go on over a reconnect, so that it can be told which requests no byte of was written.
+#[derive(Debug)]
+pub struct Inflight<R> {
+    entries: VecDeque<Entry<R>>,
+    /// Position behind the last byte ever queued.
+    queued: u64,
+    /// The head frame has been handed over in part; it can no longer expire.
+    head_started: bool,
+}
+
+/// Whom the frame that just came in belongs to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Owner<'a, R> {
+    /// The recipient at the head of the queue.
+    Recipient(&'a R),
+    /// A reply that came too late: nobody sees it.
+    Swallow,
+    /// Nobody awaits anything: the connection is out of sync.
+    Nobody,
+}
+
+/// Where a lost connection cut the replies of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// None of the next reply was handed over.
+    BeforeReply,
+    /// A part of the next reply was handed over: the recipient's own stream is cut too.
+    InsideReply,
+}
+
+impl<R> Default for Inflight<R> {
+    fn default() -> Self {
+        Inflight { entries: VecDeque::new(), queued: 0, head_started: false }
+    }
+}
+
+impl<R> Inflight<R> {
+    /// True when no reply is owed.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Number of entries that are owed something.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Notes that `bytes` more bytes were queued, for which `recipient` is owed `frames` replies.
+    pub fn push(&mut self, recipient: R, frames: u32, bytes: usize, read_at: Instant, deadline: Option<Instant>) {
+        let start = self.queued;
+        self.queued += bytes as u64;
+        if frames > 0 {
+            self.entries.push_back(Entry { recipient, frames, read_at, deadline, start, expired: false });
+        }
+    }
+
+    /// Adds bytes to the entry queued last: a request that is cut through arrives in pieces, and
+    /// its deadline runs from the last of them.
+    pub fn extend_last(&mut self, bytes: usize, deadline: Option<Instant>) {
+        self.queued += bytes as u64;
+        if let Some(last) = self.entries.back_mut() {
+            last.deadline = deadline;
+        }
+    }
+
+    /// Who owns the frame that is coming in, and when its request was read.
+    pub fn owner(&self) -> Owner<'_, R> {
+        match self.entries.front() {
+            None => Owner::Nobody,
+            Some(entry) if entry.expired => Owner::Swallow,
+            Some(entry) => Owner::Recipient(&entry.recipient),
+        }
+    }
+
+    /// When the request at the head was read from its client.
+    pub fn head_read_at(&self) -> Option<Instant> {
+        self.entries.front().map(|entry| entry.read_at)
+    }
+
+    /// A part of the head frame was handed over, its end has yet to come.
+    pub fn start_head(&mut self) {
+        self.head_started = true;
+    }
+
+    /// The head frame ended; `more` further frames turned out to belong to the same request.
+    pub fn finish_head(&mut self, more: u32) {
+        self.head_started = false;
+        if let Some(entry) = self.entries.front_mut() {
+            entry.frames = (entry.frames + more).saturating_sub(1);
+            if entry.frames == 0 {
+                self.entries.pop_front();
+            }
+        }
+        self.check();
+    }
+
+    /// Marks every entry whose deadline has passed and hands each to `tell` with the frames it lacks.
+    ///
+    /// The entries keep their place: their late replies are swallowed. A frame of which a part was
+    /// handed over is past its deadline (which runs to the first byte of the reply).
+    pub fn expire(&mut self, now: Instant, mut tell: impl FnMut(&R, u32)) {
+        let started = usize::from(self.head_started);
+        for entry in self.entries.iter_mut().skip(started) {
+            match entry.deadline {
+                Some(deadline) if deadline <= now => {
+                    if !entry.expired {
+                        entry.expired = true;
+                        tell(&entry.recipient, entry.frames);
+                    }
+                }
+                // Deadlines on a shared connection rise; a blocking command has a lease of its own.
+                _ => break,
+            }
+        }
+    }
+
+    /// The connection is lost after `written` bytes of the stream: hands every entry of which a
+    /// byte was written to `tell` with the frames it lacks, and keeps the rest.
+    ///
+    /// Returns the position from which on bytes are still to be sent.
+    pub fn lose(&mut self, written: u64, mut tell: impl FnMut(&R, u32, Cut)) -> u64 {
+        let mut cut = if std::mem::take(&mut self.head_started) { Cut::InsideReply } else { Cut::BeforeReply };
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.start < written) {
+            if !entry.expired {
+                tell(&entry.recipient, entry.frames, cut);
+            }
+            cut = Cut::BeforeReply;
+        }
+        self.entries.front().map_or(self.queued, |entry| entry.start)
+    }
+
+    /// Takes out what waits unsent since before `read_before`: none of its bytes will be sent.
+    ///
+    /// For a connection that is not there: everything in the queue is unsent. Returns the position
+    /// from which on bytes are still to be sent.
+    pub fn abandon_read_before(&mut self, read_before: Instant, mut tell: impl FnMut(&R, u32)) -> u64 {
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.read_at <= read_before) {
+            if !entry.expired {
+                tell(&entry.recipient, entry.frames);
+            }
+        }
+        self.entries.front().map_or(self.queued, |entry| entry.start)
+    }
+
+    /// Position behind the last byte ever queued.
+    pub fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    fn check(&self) {
+        debug_assert!(self.entries.iter().all(|entry| entry.frames > 0));
+        debug_assert!(self.entries.back().is_none_or(|entry| entry.start <= self.queued));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(ms: u64) -> Instant {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        *START.get_or_init(Instant::now) + Duration::from_millis(ms)
+    }
+
+    fn push(inflight: &mut Inflight<char>, who: char, frames: u32, bytes: usize, ms: u64) {
+        inflight.push(who, frames, bytes, at(ms), Some(at(ms + 100)));
+    }
+
+    #[test]
+    fn replies_belong_to_the_recipients_in_the_order_of_their_requests() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 2, 10, 0);
+        push(&mut inflight, 'b', 1, 10, 0);
+        for who in ['a', 'a', 'b'] {
+            assert_eq!(inflight.owner(), Owner::Recipient(&who));
+            inflight.finish_head(0);
+        }
+        assert_eq!(inflight.owner(), Owner::Nobody);
+    }
+
+    #[test]
+    fn a_late_reply_is_swallowed_and_the_next_one_is_not() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 1, 10, 0);
+        push(&mut inflight, 'b', 1, 10, 50);
+        let mut told = Vec::new();
+        inflight.expire(at(99), |who, frames| told.push((*who, frames)));
+        assert!(told.is_empty(), "the deadline has not passed");
+        inflight.expire(at(100), |who, frames| told.push((*who, frames)));
+        inflight.expire(at(101), |who, frames| told.push((*who, frames)));
+        assert_eq!(told, [('a', 1)], "told once");
+        assert_eq!(inflight.owner(), Owner::Swallow);
+        inflight.finish_head(0);
+        assert_eq!(inflight.owner(), Owner::Recipient(&'b'));
+    }
+
+    #[test]
+    fn a_reply_that_has_begun_does_not_expire() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 1, 10, 0);
+        inflight.start_head();
+        inflight.expire(at(1000), |_, _| panic!("nobody waits too long"));
+        assert_eq!(inflight.owner(), Owner::Recipient(&'a'));
+    }
+
+    #[test]
+    fn loss_tells_what_was_written_and_keeps_what_was_not() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 1, 10, 0);
+        push(&mut inflight, 'b', 2, 10, 0);
+        push(&mut inflight, 'c', 1, 10, 0);
+        let mut told = Vec::new();
+        let rest = inflight.lose(11, |who, frames, cut| told.push((*who, frames, cut)));
+        assert_eq!(told, [('a', 1, Cut::BeforeReply), ('b', 2, Cut::BeforeReply)]);
+        assert_eq!(rest, 20, "one byte of b was written, none of c");
+        assert_eq!(inflight.owner(), Owner::Recipient(&'c'));
+    }
+
+    #[test]
+    fn loss_at_an_edge_keeps_the_request_behind_it() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 1, 10, 0);
+        push(&mut inflight, 'b', 1, 10, 0);
+        inflight.start_head();
+        let mut told = Vec::new();
+        let rest = inflight.lose(10, |who, _, cut| told.push((*who, cut)));
+        assert_eq!((told, rest), (vec![('a', Cut::InsideReply)], 10));
+    }
+
+    #[test]
+    fn what_waits_unsent_is_given_up_by_age() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 1, 10, 0);
+        push(&mut inflight, 'b', 1, 10, 50);
+        let mut told = Vec::new();
+        let rest = inflight.abandon_read_before(at(49), |who, frames| told.push((*who, frames)));
+        assert_eq!((told, rest), (vec![('a', 1)], 10));
+    }
+
+    #[test]
+    fn a_request_may_turn_out_to_be_owed_more_frames() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 1, 10, 0);
+        inflight.finish_head(2);
+        inflight.finish_head(0);
+        assert!(!inflight.is_empty());
+        inflight.finish_head(0);
+        assert!(inflight.is_empty());
+    }
+}

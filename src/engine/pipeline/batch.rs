@@ -1,0 +1,226 @@
+//! The commands that have been read from one client and not yet been sent on.
+
+use std::ops::Range;
+
+use crate::engine::command::{CommandId, Table};
+use crate::engine::resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
+
+/// Most commands that are planned at once; more are taken in a next round.
+const COMMANDS_MAX: usize = 4096;
+
+/// One whole request within the input buffer.
+#[derive(Debug, Clone, Copy)]
+pub struct Command {
+    /// What it is; `UNKNOWN` when the table does not know it.
+    pub id: CommandId,
+    /// First byte in the buffer.
+    start: u32,
+    /// Behind its last byte.
+    end: u32,
+    /// Its arguments among the batch's spans.
+    first_span: u32,
+    spans: u32,
+    /// Its arguments lie in the arena, decoded.
+    inline: bool,
+}
+
+/// What stands behind the last whole command.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing.
+    Clean,
+    /// A request of which a part is there: more is coming.
+    Partial,
+    /// A request that is longer than it may be to be held whole.
+    Large,
+    /// More commands than are planned at once.
+    More,
+    /// Bytes that are no request.
+    Error(ProtocolError),
+}
+
+/// Commands in the order in which they were read.
+#[derive(Debug, Default)]
+pub struct Batch {
+    commands: Vec<Command>,
+    spans: Vec<Span>,
+    arena: Vec<u8>,
+    /// Spans of whole commands; what lies behind belongs to a partial one.
+    whole_spans: usize,
+    /// Bytes of the buffer that whole commands, blank lines included, take up.
+    whole_bytes: usize,
+}
+
+impl Batch {
+    /// Finds the whole requests in `bytes`, going on behind those already found.
+    ///
+    /// `bytes` begins with the first byte that has not been consumed.
+    pub fn parse(&mut self, parser: &mut RequestParser, table: &Table, bytes: &[u8], whole_bytes_max: usize) -> Tail {
+        loop {
+            let rest = &bytes[self.whole_bytes..];
+            if rest.is_empty() {
+                return Tail::Clean;
+            }
+            if self.commands.len() >= COMMANDS_MAX {
+                return Tail::More;
+            }
+            match parser.parse(rest, &mut self.spans, &mut self.arena, whole_bytes_max) {
+                Parsed::Request { bytes: length, inline } => self.push(table, bytes, length, inline),
+                Parsed::Nothing { bytes } => {
+                    self.spans.truncate(self.whole_spans);
+                    self.whole_bytes += bytes;
+                }
+                Parsed::Incomplete => return Tail::Partial,
+                Parsed::Large => return Tail::Large,
+                Parsed::Error(error) => return Tail::Error(error),
+            }
+        }
+    }
+
+    /// Number of whole commands.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// True when no whole command is there.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// What the `index`-th command is.
+    pub fn id(&self, index: usize) -> CommandId {
+        self.commands[index].id
+    }
+
+    /// The arguments of the `index`-th command.
+    pub fn args<'a>(&'a self, bytes: &'a [u8], index: usize) -> Args<'a> {
+        let command = &self.commands[index];
+        let first = command.first_span as usize;
+        let spans = &self.spans[first..first + command.spans as usize];
+        let base = if command.inline { &self.arena[..] } else { &bytes[command.start as usize..command.end as usize] };
+        Args::new(base, spans)
+    }
+
+    /// The arguments read so far of a request whose end has not been read.
+    pub fn partial_args<'a>(&'a self, bytes: &'a [u8]) -> Args<'a> {
+        Args::new(&bytes[self.whole_bytes..], &self.spans[self.whole_spans..])
+    }
+
+    /// Where the bytes of consecutive commands lie in the buffer.
+    pub fn wire(&self, commands: Range<usize>) -> Range<usize> {
+        if commands.is_empty() {
+            return 0..0;
+        }
+        self.commands[commands.start].start as usize..self.commands[commands.end - 1].end as usize
+    }
+
+    /// Bytes of the buffer that whole commands take up.
+    pub fn whole_bytes(&self) -> usize {
+        self.whole_bytes
+    }
+
+    /// The partial request is taken over by somebody else: its `bytes` are forgotten.
+    pub fn release_partial(&mut self) {
+        self.spans.truncate(self.whole_spans);
+    }
+
+    /// Forgets the first `commands` commands; returns how many bytes of the buffer go with them.
+    pub fn consume(&mut self, commands: usize) -> usize {
+        if commands == self.commands.len() {
+            return self.consume_all();
+        }
+        let next = self.commands[commands];
+        self.commands.drain(..commands);
+        self.spans.drain(..next.first_span as usize);
+        for command in &mut self.commands {
+            command.start -= next.start;
+            command.end -= next.start;
+            command.first_span -= next.first_span;
+        }
+        self.whole_spans -= next.first_span as usize;
+        self.whole_bytes -= next.start as usize;
+        next.start as usize
+    }
+
+    fn consume_all(&mut self) -> usize {
+        self.commands.clear();
+        self.spans.drain(..self.whole_spans);
+        if self.spans.is_empty() {
+            self.arena.clear();
+        }
+        self.whole_spans = 0;
+        std::mem::take(&mut self.whole_bytes)
+    }
+
+    fn push(&mut self, table: &Table, bytes: &[u8], length: usize, inline: bool) {
+        let start = self.whole_bytes;
+        let spans = &self.spans[self.whole_spans..];
+        let base = if inline { &self.arena[..] } else { &bytes[start..start + length] };
+        let id = table.lookup(Args::new(base, spans));
+        self.commands.push(Command {
+            id,
+            start: position(start),
+            end: position(start + length),
+            first_span: position(self.whole_spans),
+            spans: position(spans.len()),
+            inline,
+        });
+        self.whole_spans = self.spans.len();
+        self.whole_bytes += length;
+    }
+}
+
+/// Input buffers are bounded far below 4 GiB: longer requests are cut through.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).expect("an input buffer is shorter than 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::resp::request::Limits;
+
+    fn parser() -> RequestParser {
+        RequestParser::new(Limits::default())
+    }
+
+    const TWO: &[u8] = b"*1\r\n$4\r\nPING\r\n\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+
+    #[test]
+    fn commands_cut_at_every_byte_are_the_same_commands() {
+        let table = Table::builtin();
+        for cut in 0..=TWO.len() {
+            let (mut batch, mut parser) = (Batch::default(), parser());
+            let tail = batch.parse(&mut parser, &table, &TWO[..cut], usize::MAX);
+            assert!(matches!(tail, Tail::Clean | Tail::Partial), "{cut}");
+            assert_eq!(batch.parse(&mut parser, &table, TWO, usize::MAX), Tail::Clean);
+            assert_eq!(batch.len(), 2, "{cut}");
+            assert_eq!(batch.args(TWO, 1).get(1), Some(&b"k"[..]));
+            assert_eq!(batch.wire(0..2), 0..TWO.len());
+        }
+    }
+
+    #[test]
+    fn consuming_the_first_command_moves_the_second_to_the_front() {
+        let table = Table::builtin();
+        let (mut batch, mut parser) = (Batch::default(), parser());
+        batch.parse(&mut parser, &table, TWO, usize::MAX);
+        let gone = batch.consume(1);
+        let rest = &TWO[gone..];
+        assert_eq!(batch.len(), 1);
+        assert_eq!(batch.args(rest, 0).get(0), Some(&b"GET"[..]));
+        assert_eq!(batch.wire(0..1), 0..rest.len());
+        assert_eq!(batch.consume(1), rest.len());
+    }
+
+    #[test]
+    fn inline_and_multibulk_requests_mix() {
+        let table = Table::builtin();
+        let bytes = b"SET a \"b c\"\r\n*1\r\n$4\r\nPING\r\nGET a\r\n";
+        let (mut batch, mut parser) = (Batch::default(), parser());
+        assert_eq!(batch.parse(&mut parser, &table, bytes, usize::MAX), Tail::Clean);
+        assert_eq!(batch.args(bytes, 0).get(2), Some(&b"b c"[..]));
+        assert_eq!(batch.args(bytes, 2).get(1), Some(&b"a"[..]));
+        assert_eq!(table.spec(batch.id(1)).name(), "ping");
+    }
+}

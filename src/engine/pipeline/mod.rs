@@ -1,0 +1,13 @@
+//! From what a client wrote to what goes on the wire, and from what came back to what the client reads.
+//!
+//! `batch` holds the commands read so far, `plan` decides what becomes of them, `slot` keeps one
+//! place per request in the order of the requests, `resolve` fills the places with replies.
+
+pub mod batch;
+pub mod group;
+pub mod plan;
+pub mod resolve;
+pub mod score;
+pub mod slot;
+pub mod ttl;
+pub mod violation;

@@ -1,0 +1,166 @@
+//! One place for each request of a client, in the order of the requests: replies leave from the head alone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::group::WrappedGroup;
+use super::score::Score;
+use crate::engine::command::CommandId;
+use crate::engine::command::connection::SubscriptionKind;
+use crate::engine::policy::ttl::TtlRule;
+
+/// What the frame that fills a place means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The reply is the client's as it is.
+    Plain,
+    /// The client's own MULTI.
+    Multi,
+    /// A command within the client's own MULTI: answered `+QUEUED`.
+    Queued,
+    /// The client's own EXEC.
+    Exec,
+    /// The answer to (un)subscribing: one confirmation for each name.
+    Subscription { frames: u32 },
+    /// Unsubscribing from all: the first confirmation tells how many there are.
+    UnsubscribeAll(SubscriptionKind),
+    /// The reply to HELLO, in which the client's id stands.
+    Hello,
+    /// Answered by the proxy; the bytes wait in `answers`.
+    Answer,
+    /// A group on the wire as `MULTI` .. `EXEC`.
+    Group,
+    /// A command of our own: the client never sees its answer.
+    Probe,
+}
+
+/// A place and the command that it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    pub role: Role,
+    pub command: CommandId,
+}
+
+/// A PTTL of our own, before or after a client's write (<https://redis.io/docs/latest/commands/pttl/>).
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The rule that wants to know.
+    pub rule: Arc<TtlRule>,
+    /// The key, kept past its buffer because the answer comes after the request's bytes are gone.
+    pub key: Box<[u8]>,
+    /// The write that is looked at.
+    pub command: CommandId,
+    /// Asked before the write, to know what it dropped.
+    pub before: bool,
+}
+
+/// An answer of the proxy's own, in its place.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It is there.
+    Ready(Vec<u8>),
+    /// It has been promised under this number.
+    Promised(u64),
+}
+
+/// The places of one client.
+#[derive(Debug, Default)]
+pub struct Slots {
+    pub(super) queue: VecDeque<Slot>,
+    pub(super) answers: VecDeque<Answer>,
+    pub(super) groups: VecDeque<Box<WrappedGroup>>,
+    pub(super) probes: VecDeque<Probe>,
+    pub(super) scores: VecDeque<Score>,
+    /// TTLs in milliseconds that probes before a write have found.
+    pub(super) ttls_before: Vec<(Box<[u8]>, i64)>,
+    /// Frames owed by the upstream.
+    pub(super) owed: usize,
+    /// Confirmations that the subscription at the head has already got.
+    pub(super) confirmed: u32,
+    pub(super) promises: u64,
+}
+
+impl Slots {
+    /// True when no reply of any kind is owed to the client.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Places that are not yet filled.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// True when the upstream owes nothing.
+    pub fn is_drained(&self) -> bool {
+        self.owed == 0
+    }
+
+    /// A place for a command whose reply will be one frame (or several confirmations).
+    pub fn push(&mut self, role: Role, command: CommandId) {
+        self.owed += match role {
+            Role::Subscription { frames } => frames as usize,
+            _ => 1,
+        };
+        self.queue.push_back(Slot { role, command });
+    }
+
+    /// A place for each reply of a group that is wrapped.
+    pub fn push_group(&mut self, group: Box<WrappedGroup>) {
+        self.owed += group.frames() as usize;
+        self.queue.push_back(Slot { role: Role::Group, command: CommandId::UNKNOWN });
+        self.groups.push_back(group);
+    }
+
+    /// A place for an answer that the client never sees.
+    pub fn push_probe(&mut self, probe: Probe) {
+        self.push(Role::Probe, probe.command);
+        self.probes.push_back(probe);
+    }
+
+    /// The next plain commands that are pushed are scored together.
+    pub fn push_score(&mut self, score: Score) {
+        self.scores.push_back(score);
+    }
+
+    /// An answer of our own, in its place; goes to `out` at once when nothing is owed before it.
+    pub fn answer(&mut self, reply: Vec<u8>, out: &mut Vec<u8>) {
+        if self.queue.is_empty() {
+            out.extend_from_slice(&reply);
+        } else {
+            self.queue.push_back(Slot { role: Role::Answer, command: CommandId::UNKNOWN });
+            self.answers.push_back(Answer::Ready(reply));
+        }
+    }
+
+    /// A place for an answer that will come from elsewhere; `keep` fills it.
+    pub fn promise(&mut self) -> u64 {
+        self.promises += 1;
+        self.queue.push_back(Slot { role: Role::Answer, command: CommandId::UNKNOWN });
+        self.answers.push_back(Answer::Promised(self.promises));
+        self.promises
+    }
+
+    /// Fills the place that was promised under `number`.
+    pub fn keep(&mut self, number: u64, reply: Vec<u8>, out: &mut Vec<u8>) {
+        if let Some(place) = self.answers.iter_mut().find(|answer| matches!(answer, Answer::Promised(n) if *n == number)) {
+            *place = Answer::Ready(reply);
+        }
+        self.release(out);
+    }
+
+    /// Lets the answers at the head go.
+    pub(super) fn release(&mut self, out: &mut Vec<u8>) {
+        while matches!(self.queue.front(), Some(Slot { role: Role::Answer, .. })) {
+            let Some(Answer::Ready(reply)) = self.answers.front() else { return };
+            out.extend_from_slice(reply);
+            self.answers.pop_front();
+            self.queue.pop_front();
+        }
+    }
+
+    pub(super) fn check(&self) {
+        debug_assert!(self.answers.len() + self.groups.len() + self.probes.len() <= self.queue.len());
+        debug_assert!(!self.queue.is_empty() || self.owed == 0);
+    }
+}

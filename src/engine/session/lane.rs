@@ -1,0 +1,123 @@
+//! Reads HELLO, AUTH and SELECT: which user, protocol and db a client wants to have.
+
+use crate::engine::command::connection::Lane;
+use crate::engine::resp::Protocol;
+use crate::engine::resp::request::Args;
+
+/// What a well-formed HELLO, AUTH or SELECT asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LaneChange {
+    /// The arguments of AUTH: a password, or a user and a password
+    /// (<https://redis.io/docs/latest/commands/auth/>).
+    pub login: Option<Vec<Box<[u8]>>>,
+    /// <https://redis.io/docs/latest/commands/hello/>
+    pub protocol: Option<Protocol>,
+    /// The name that HELLO's SETNAME gives.
+    pub name: Option<Box<[u8]>>,
+    /// <https://redis.io/docs/latest/commands/select/>
+    pub db: Option<u32>,
+}
+
+impl LaneChange {
+    /// What the request asks for; `None` when the server would answer an error to its form, which
+    /// changes nothing on any connection.
+    pub fn read(lane: Lane, args: Args<'_>) -> Option<LaneChange> {
+        match lane {
+            Lane::Select => {
+                let db = std::str::from_utf8(args.get(1)?).ok()?.parse().ok()?;
+                Some(LaneChange { db: Some(db), ..LaneChange::default() })
+            }
+            Lane::Auth if matches!(args.len(), 2 | 3) => {
+                let login = args.from(1).iter().map(Into::into).collect();
+                Some(LaneChange { login: Some(login), ..LaneChange::default() })
+            }
+            Lane::Auth => None,
+            Lane::Hello => LaneChange::read_hello(args),
+        }
+    }
+
+    fn read_hello(args: Args<'_>) -> Option<LaneChange> {
+        let mut change = LaneChange::default();
+        if args.len() == 1 {
+            return Some(change);
+        }
+        change.protocol = match args.get(1)? {
+            b"2" => Some(Protocol::Resp2),
+            b"3" => Some(Protocol::Resp3),
+            _ => return None,
+        };
+        let mut at = 2;
+        while let Some(option) = args.get(at) {
+            if option.eq_ignore_ascii_case(b"AUTH") {
+                change.login = Some(vec![args.get(at + 1)?.into(), args.get(at + 2)?.into()]);
+                at += 3;
+            } else if option.eq_ignore_ascii_case(b"SETNAME") {
+                change.name = Some(args.get(at + 1).filter(|name| is_name(name))?.into());
+                at += 2;
+            } else {
+                return None;
+            }
+        }
+        Some(change)
+    }
+
+    /// True when the client asks for nothing but what it has.
+    pub fn is_idle(&self, protocol: Protocol) -> bool {
+        self.login.is_none() && self.name.is_none() && self.db.is_none() && self.protocol.is_none_or(|wanted| wanted == protocol)
+    }
+}
+
+/// Names of clients have no spaces and no special characters
+/// (<https://redis.io/docs/latest/commands/client-setname/>).
+pub fn is_name(name: &[u8]) -> bool {
+    name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::resp::request::{Limits, Parsed, RequestParser};
+
+    fn read(lane: Lane, line: &str) -> Option<LaneChange> {
+        let (mut spans, mut arena) = (Vec::new(), Vec::new());
+        let line = format!("{line}\r\n");
+        let parsed = RequestParser::new(Limits::default()).parse(line.as_bytes(), &mut spans, &mut arena, usize::MAX);
+        assert!(matches!(parsed, Parsed::Request { .. }));
+        LaneChange::read(lane, Args::new(&arena, &spans))
+    }
+
+    #[test]
+    fn hello_may_log_in_and_name_the_client() {
+        let change = read(Lane::Hello, "HELLO 3 setname me AUTH u p").expect("well-formed");
+        assert_eq!(change.protocol, Some(Protocol::Resp3));
+        assert_eq!(change.login, Some(vec![b"u".as_slice().into(), b"p".as_slice().into()]));
+        assert_eq!(change.name, Some(b"me".as_slice().into()));
+    }
+
+    #[test]
+    fn hello_with_an_unknown_version_or_option_changes_nothing() {
+        for line in ["HELLO 4", "HELLO x", "HELLO 3 AUTH u", "HELLO 3 FOO", "HELLO 3 SETNAME"] {
+            assert_eq!(read(Lane::Hello, line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn hello_that_asks_for_what_is_there_is_idle() {
+        assert!(read(Lane::Hello, "HELLO").expect("well-formed").is_idle(Protocol::Resp2));
+        assert!(read(Lane::Hello, "HELLO 3").expect("well-formed").is_idle(Protocol::Resp3));
+        assert!(!read(Lane::Hello, "HELLO 3").expect("well-formed").is_idle(Protocol::Resp2));
+    }
+
+    #[test]
+    fn select_wants_a_number() {
+        assert_eq!(read(Lane::Select, "SELECT 5").and_then(|change| change.db), Some(5));
+        assert_eq!(read(Lane::Select, "SELECT -1"), None);
+        assert_eq!(read(Lane::Select, "SELECT x"), None);
+    }
+
+    #[test]
+    fn auth_takes_one_or_two_words() {
+        assert!(read(Lane::Auth, "AUTH p").is_some() && read(Lane::Auth, "AUTH u p").is_some());
+        assert_eq!(read(Lane::Auth, "AUTH u p x"), None);
+    }
+}

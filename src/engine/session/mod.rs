@@ -1,0 +1,37 @@
+//! What one client told us on its connection, and what follows from it for the next command.
+
+pub mod affinity;
+pub mod lane;
+pub mod subscription;
+pub mod transaction;
+
+use crate::engine::resp::Protocol;
+use affinity::Affinity;
+use subscription::Subscriptions;
+use transaction::Transaction;
+
+/// The state that Redis would keep for this client's connection.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Which protocol replies are written in.
+    pub protocol: Protocol,
+    /// MULTI and WATCH.
+    pub transaction: Transaction,
+    /// Channels, patterns and shard channels.
+    pub subscriptions: Subscriptions,
+    /// Which upstream connection its commands may use.
+    pub affinity: Affinity,
+}
+
+impl Session {
+    /// RESP2 clients with a subscription may only use the pub/sub commands
+    /// (<https://redis.io/docs/latest/develop/pubsub/>).
+    pub fn in_subscribe_mode(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.subscriptions.any()
+    }
+
+    /// Nothing ties the client to its upstream connection any more.
+    pub fn is_free(&self) -> bool {
+        self.transaction.is_idle() && !self.subscriptions.any() && self.affinity.is_passing()
+    }
+}
