@@ -1,0 +1,3 @@
+//! respguard: a Redis-protocol proxy that makes the pipelines of unmodified clients all-or-nothing.
+
+pub mod engine;
