@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::command::{Canonical, CommandId, KeyList, Spec, Table, canonical};
+use crate::engine::command::{self, Canonical, CommandId, KeyList, Spec, Table, canonical};
 use crate::engine::resp::request::Args;
 
 use super::index::KeyIndex;
@@ -105,6 +105,18 @@ impl Group {
         }
     }
 
+    /// The text of the key pattern that the key matches: what a report names in place of the key. Groups of templates
+    /// have none.
+    pub fn pattern_of(&self, key: &[u8]) -> Option<&str> {
+        let Shape::Keys(keys) = &self.shape else {
+            return None;
+        };
+        keys.patterns
+            .iter()
+            .find(|pattern| pattern.matches_key(key))
+            .map(Pattern::text)
+    }
+
     pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
         match &self.shape {
             Shape::Templates(templates) => templates.follow(table, at),
@@ -116,13 +128,21 @@ impl Group {
 impl Templates {
     /// The members that the first command of the group can be.
     pub(super) fn firsts(&self) -> impl Iterator<Item = &Template> {
-        let leading = self.members.iter().take_while(|member| member.optional).count();
+        let leading = self
+            .members
+            .iter()
+            .take_while(|member| member.optional)
+            .count();
         self.members.iter().take(leading + 1)
     }
 
     fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
         let mut extent = Extent::default();
-        let start = Walk { member: 0, command: 0, bound: Bindings::default() };
+        let start = Walk {
+            member: 0,
+            command: 0,
+            bound: Bindings::default(),
+        };
         self.walk(start, table, at, &mut extent);
         extent
     }
@@ -164,28 +184,43 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn behind(self) -> Self {
-        Self { member: self.member + 1, command: self.command + 1, ..self }
+        Self {
+            member: self.member + 1,
+            command: self.command + 1,
+            ..self
+        }
     }
 }
 
 impl Template {
     fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         let form = canonical(table, command.id, command.args);
-        form.id == self.id && self.words_fit(&form, bound) && !table.spec(command.id).is_blocking(command.args)
+        form.id == self.id
+            && self.words_fit(&form, bound)
+            && !table.spec(command.id).is_blocking(command.args)
     }
 
     fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
         let count = self.words.len();
-        let long_enough = if self.rest { form.len() >= count } else { form.len() == count };
+        let long_enough = if self.rest {
+            form.len() >= count
+        } else {
+            form.len() == count
+        };
         long_enough
-            && self.words.iter().enumerate().all(|(place, word)| form.get(place).is_some_and(|arg| word.matches(arg, bound)))
+            && self
+                .words
+                .iter()
+                .enumerate()
+                .all(|(place, word)| form.get(place).is_some_and(|arg| word.matches(arg, bound)))
     }
 }
 
 impl Keys {
     /// Whether commands of this kind can be in a run, whatever their arguments.
     pub(super) fn admits(spec: &Spec) -> bool {
-        spec.groupable().is_ok() && spec.is_keyed()
+        spec.groupable().is_ok()
+            && !matches!(&spec.keys, command::Keys::Specs(specs) if specs.is_empty())
     }
 
     fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
@@ -193,8 +228,18 @@ impl Keys {
         loop {
             match at(count) {
                 Some(command) if self.fits(command, table) => count += 1,
-                Some(_) => return Extent { whole: Self::whole(count), awaiting: 0 },
-                None => return Extent { whole: Self::whole(count), awaiting: count },
+                Some(_) => {
+                    return Extent {
+                        whole: Self::whole(count),
+                        awaiting: 0,
+                    };
+                }
+                None => {
+                    return Extent {
+                        whole: Self::whole(count),
+                        awaiting: count,
+                    };
+                }
             }
         }
     }

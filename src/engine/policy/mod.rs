@@ -80,7 +80,11 @@ impl Policy {
     ///
     /// `at(i)` is the i-th command from there on, `None` behind the last one that was read. Commands that can begin
     /// no group cost one look-up; nothing is allocated.
-    pub fn recognise<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Recognition {
+    pub fn recognise<'a>(
+        &self,
+        table: &Table,
+        at: &mut dyn FnMut(usize) -> Option<Member<'a>>,
+    ) -> Recognition {
         self.groups.recognise(table, at)
     }
 

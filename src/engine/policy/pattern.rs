@@ -62,15 +62,29 @@ impl Pattern {
         let steps = wilds
             .into_iter()
             .zip(literals)
-            .map(|(wild, literal)| Step { wild, literal: Finder::new(&literal).into_owned() })
+            .map(|(wild, literal)| Step {
+                wild,
+                literal: Finder::new(&literal).into_owned(),
+            })
             .collect();
-        Ok(Self { prefix, steps, text: word.into() })
+        Ok(Self {
+            prefix,
+            steps,
+            text: word.into(),
+        })
     }
 
     /// The pattern that any argument matches.
     pub fn any() -> Self {
-        let last = Step { wild: Wild::Run, literal: Finder::new(b"").into_owned() };
-        Self { prefix: Box::default(), steps: Box::new([last]), text: "*".into() }
+        let last = Step {
+            wild: Wild::Run,
+            literal: Finder::new(b"").into_owned(),
+        };
+        Self {
+            prefix: Box::default(),
+            steps: Box::new([last]),
+            text: "*".into(),
+        }
     }
 
     /// Whether the argument matches under the captures bound so far; binds those that are new.
@@ -90,7 +104,8 @@ impl Pattern {
                 None => return false,
             }
         }
-        rest.strip_suffix(last.literal.needle()).is_some_and(|value| last.wild.bind(value, bound))
+        rest.strip_suffix(last.literal.needle())
+            .is_some_and(|value| last.wild.bind(value, bound))
     }
 
     /// Whether a key matches, for patterns without captures.
@@ -129,7 +144,9 @@ impl Step {
         let least = self.wild.least();
         let end = least + self.literal.find(rest.get(least..)?)?;
         let (value, behind) = rest.split_at(end);
-        self.wild.bind(value, bound).then(|| &behind[self.literal.needle().len()..])
+        self.wild
+            .bind(value, bound)
+            .then(|| &behind[self.literal.needle().len()..])
     }
 }
 
@@ -159,7 +176,10 @@ pub struct Bindings<'a> {
 impl<'a> Bindings<'a> {
     /// The bytes that the capture with this number is bound to.
     pub fn get(&self, number: usize) -> Option<&'a [u8]> {
-        self.values.get(number).copied().filter(|value| !value.is_empty())
+        self.values
+            .get(number)
+            .copied()
+            .filter(|value| !value.is_empty())
     }
 
     fn bind(&mut self, number: usize, value: &'a [u8]) -> bool {
@@ -261,5 +281,9 @@ fn capture_name(name: &str) -> Result<&str, PatternError> {
         return Err(PatternError::EmptyName);
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.chars().all(plain) { Ok(name) } else { Err(PatternError::BadName(name.to_owned())) }
+    if name.chars().all(plain) {
+        Ok(name)
+    } else {
+        Err(PatternError::BadName(name.to_owned()))
+    }
 }

@@ -43,16 +43,33 @@ impl Groups {
         let mut candidates = Vec::new();
         let mut list = |begins: &dyn Fn(&Group) -> bool| {
             let from = candidates.len();
-            candidates.extend((0u32..).zip(&groups).filter(|(_, group)| begins(group)).map(|(place, _)| place));
+            candidates.extend(
+                (0u32..)
+                    .zip(&groups)
+                    .filter(|(_, group)| begins(group))
+                    .map(|(place, _)| place),
+            );
             (place(from), place(candidates.len()))
         };
-        let starts = table.ids().map(|id| list(&|group| can_begin(group, id, table))).collect();
+        let starts = command_ids(table)
+            .map(|id| list(&|group| can_begin(group, id, table)))
+            .collect();
         let unlisted = list(&Group::is_run);
-        Self { groups, starts, candidates: candidates.into(), unlisted }
+        Self {
+            groups,
+            starts,
+            candidates: candidates.into(),
+            unlisted,
+        }
     }
 
     pub(super) fn none() -> Self {
-        Self { groups: Vec::new(), starts: Box::default(), candidates: Box::default(), unlisted: (0, 0) }
+        Self {
+            groups: Vec::new(),
+            starts: Box::default(),
+            candidates: Box::default(),
+            unlisted: (0, 0),
+        }
     }
 
     pub(super) fn as_slice(&self) -> &[Group] {
@@ -74,14 +91,22 @@ impl Groups {
         let mut best = Best::default();
         for place in candidates {
             let place = *place as usize;
-            best.consider(place, &self.groups[place], self.groups[place].follow(table, at));
+            best.consider(
+                place,
+                &self.groups[place],
+                self.groups[place].follow(table, at),
+            );
         }
         best.recognition()
     }
 
     /// The groups that the command can begin.
     fn candidates(&self, id: CommandId) -> &[u32] {
-        let (from, to) = self.starts.get(id.index()).copied().unwrap_or(self.unlisted);
+        let (from, to) = self
+            .starts
+            .get(id.index())
+            .copied()
+            .unwrap_or(self.unlisted);
         &self.candidates[from as usize..to as usize]
     }
 }
@@ -107,8 +132,16 @@ impl Best {
 
     fn recognition(self) -> Recognition {
         match (self.whole, self.awaiting) {
-            (Some((group, members)), awaiting) => Recognition::Whole { group, members, open: awaiting.is_some() },
-            (None, Some((group, members, hold))) => Recognition::Prefix { group, members, hold },
+            (Some((group, members)), awaiting) => Recognition::Whole {
+                group,
+                members,
+                open: awaiting.is_some(),
+            },
+            (None, Some((group, members, hold))) => Recognition::Prefix {
+                group,
+                members,
+                hold,
+            },
             (None, None) => Recognition::None,
         }
     }
@@ -119,7 +152,9 @@ fn can_begin(group: &Group, id: CommandId, table: &Table) -> bool {
         Shape::Keys(_) => Keys::admits(table.spec(id)),
         Shape::Templates(templates) => {
             let canonical_id = canonical_id(table, id);
-            templates.firsts().any(|template| template.id == canonical_id)
+            templates
+                .firsts()
+                .any(|template| template.id == canonical_id)
         }
     }
 }
@@ -132,5 +167,13 @@ pub(super) fn canonical_id(table: &Table, id: CommandId) -> CommandId {
 }
 
 fn place(index: usize) -> u32 {
-    u32::try_from(index).expect("the groups and commands of one configuration are far fewer than 2^32")
+    u32::try_from(index)
+        .expect("the groups and commands of one configuration are far fewer than 2^32")
+}
+
+/// Every command of the table.
+pub(super) fn command_ids(table: &Table) -> impl Iterator<Item = CommandId> {
+    (0..table.len())
+        .filter_map(|index| u16::try_from(index).ok())
+        .map(CommandId)
 }

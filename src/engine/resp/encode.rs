@@ -1,0 +1,145 @@
+//! Writes frames of the proxy's own, appended to a buffer.
+
+use super::Protocol;
+
+/// `-text`: an error reply. Line breaks in `text` become spaces, for they would end the frame.
+pub fn error(out: &mut Vec<u8>, text: &str) {
+    line(out, b'-', text.as_bytes());
+}
+
+/// `+text`: a simple string. Line breaks in `text` become spaces.
+pub fn simple(out: &mut Vec<u8>, text: &str) {
+    line(out, b'+', text.as_bytes());
+}
+
+/// `$length payload`: a bulk string.
+pub fn bulk(out: &mut Vec<u8>, payload: &[u8]) {
+    head(out, b'$', payload.len());
+    out.extend_from_slice(payload);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `:number`.
+pub fn integer(out: &mut Vec<u8>, number: i64) {
+    out.push(b':');
+    if number < 0 {
+        out.push(b'-');
+    }
+    digits(out, number.unsigned_abs());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The null of the protocol spoken: `$-1` or `_`.
+pub fn null(out: &mut Vec<u8>, protocol: Protocol) {
+    out.extend_from_slice(match protocol {
+        Protocol::Resp2 => b"$-1\r\n",
+        Protocol::Resp3 => b"_\r\n",
+    });
+}
+
+/// `*elements`: the head of an array; its elements follow.
+pub fn array_header(out: &mut Vec<u8>, elements: usize) {
+    head(out, b'*', elements);
+}
+
+/// The head of a map of so many pairs; in RESP2 an array of twice as many elements.
+pub fn map_header(out: &mut Vec<u8>, pairs: usize, protocol: Protocol) {
+    match protocol {
+        Protocol::Resp2 => head(out, b'*', pairs * 2),
+        Protocol::Resp3 => head(out, b'%', pairs),
+    }
+}
+
+/// A request as clients send it: an array of bulk strings, the command name first.
+pub fn request(out: &mut Vec<u8>, args: &[&[u8]]) {
+    array_header(out, args.len());
+    for arg in args {
+        bulk(out, arg);
+    }
+}
+
+pub(super) fn line(out: &mut Vec<u8>, kind: u8, text: &[u8]) {
+    out.push(kind);
+    out.extend(text.iter().map(|&byte| match byte {
+        b'\r' | b'\n' => b' ',
+        byte => byte,
+    }));
+    out.extend_from_slice(b"\r\n");
+}
+
+fn head(out: &mut Vec<u8>, kind: u8, count: usize) {
+    out.push(kind);
+    digits(out, count as u64);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn digits(out: &mut Vec<u8>, mut number: u64) {
+    // u64::MAX has twenty digits.
+    let mut text = [0; 20];
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&text[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = b"before".to_vec();
+        write(&mut out);
+        String::from_utf8(out.split_off(6)).expect("the tests write text")
+    }
+
+    #[test]
+    fn frames_are_appended_as_redis_writes_them() {
+        assert_eq!(written(|out| error(out, "ERR no")), "-ERR no\r\n");
+        assert_eq!(written(|out| simple(out, "OK")), "+OK\r\n");
+        assert_eq!(written(|out| bulk(out, b"")), "$0\r\n\r\n");
+        assert_eq!(
+            written(|out| bulk(out, b"0123456789")),
+            "$10\r\n0123456789\r\n"
+        );
+        assert_eq!(written(|out| null(out, Protocol::Resp2)), "$-1\r\n");
+        assert_eq!(written(|out| null(out, Protocol::Resp3)), "_\r\n");
+        assert_eq!(written(|out| array_header(out, 3)), "*3\r\n");
+        assert_eq!(
+            written(|out| request(out, &[b"GET", b"k"])),
+            "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"
+        );
+    }
+
+    #[test]
+    fn integers_are_written_over_their_whole_range() {
+        for number in [0, 1, -1, 9, 10, -10, i64::MAX, i64::MIN] {
+            assert_eq!(
+                written(|out| integer(out, number)),
+                format!(":{number}\r\n")
+            );
+        }
+    }
+
+    #[test]
+    fn a_map_is_an_array_of_twice_the_pairs_in_resp2() {
+        assert_eq!(
+            written(|out| map_header(out, 7, Protocol::Resp2)),
+            "*14\r\n"
+        );
+        assert_eq!(written(|out| map_header(out, 7, Protocol::Resp3)), "%7\r\n");
+    }
+
+    #[test]
+    fn line_breaks_cannot_be_smuggled_into_a_line() {
+        assert_eq!(
+            written(|out| error(out, "ERR a\r\n+OK\n")),
+            "-ERR a  +OK \r\n"
+        );
+    }
+}
