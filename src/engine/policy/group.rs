@@ -1,0 +1,266 @@
+//! Recognises one group in consecutive commands.
+
+use std::sync::Arc;
+
+use crate::engine::command::{self, Canonical, CommandId, KeyList, Spec, Table, canonical};
+use crate::engine::resp::request::Args;
+
+use super::index::KeyIndex;
+use super::pattern::{Bindings, Names, Pattern};
+use super::rule::{Mode, OnPartial};
+
+/// How atomic a group is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Atomic {
+    /// It is passed on untouched; each partial failure is reported.
+    Observe,
+    /// It is sent as one MULTI .. EXEC.
+    Transaction,
+}
+
+/// The order in which a group's members must come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Written,
+}
+
+/// Commands that belong together.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub name: Arc<str>,
+    pub atomic: Atomic,
+    pub on_partial: OnPartial,
+    pub order: Order,
+    /// Whether a marker in the transaction settles unknown outcomes.
+    pub resolve: bool,
+    pub mode: Option<Mode>,
+    pub(super) shape: Shape,
+}
+
+/// The two ways to say which commands a group is made of.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    Templates(Templates),
+    Keys(Keys),
+}
+
+/// Members in the order in which they must come.
+#[derive(Clone, Debug)]
+pub(super) struct Templates {
+    pub(super) members: Box<[Template]>,
+    /// How many members there are up to the last one that is not optional.
+    pub(super) required: usize,
+    pub(super) names: Names,
+}
+
+/// A run of at least two consecutive plain keyed commands whose keys all match.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    pub(super) patterns: Box<[Pattern]>,
+    pub(super) index: KeyIndex,
+}
+
+/// One member, in the canonical form of its command.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    pub(super) id: CommandId,
+    /// The arguments behind the command's name.
+    pub(super) words: Box<[Pattern]>,
+    /// Whether more arguments may follow the words.
+    pub(super) rest: bool,
+    pub(super) optional: bool,
+}
+
+/// One command that was read.
+#[derive(Clone, Copy)]
+pub struct Member<'a> {
+    pub id: CommandId,
+    pub args: Args<'a>,
+}
+
+/// The commands that were read, from one of them on; the look-up answers `None` behind the last.
+pub(super) type Reader<'r, 'a> = &'r mut dyn FnMut(usize) -> Option<Member<'a>>;
+
+/// How far a group can be followed into the commands that were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// The most commands that make up the whole group; 0: the group is not whole.
+    pub(super) whole: usize,
+    /// Commands that fit, up to the last one read, after which members are still to come; 0: none.
+    pub(super) awaiting: usize,
+}
+
+impl Group {
+    /// Whether the group is a run of commands on matching keys, which begins and ends within one read: it is not
+    /// worth an idle gap, but a partial frame at the tail may go on with it.
+    pub fn is_run(&self) -> bool {
+        matches!(self.shape, Shape::Keys(_))
+    }
+
+    /// The names that its members capture.
+    pub fn captures(&self) -> &[String] {
+        match &self.shape {
+            Shape::Templates(templates) => templates.names.as_slice(),
+            Shape::Keys(_) => &[],
+        }
+    }
+
+    /// The text of the key pattern that the key matches: what a report names in place of the key. Groups of templates
+    /// have none.
+    pub fn pattern_of(&self, key: &[u8]) -> Option<&str> {
+        let Shape::Keys(keys) = &self.shape else {
+            return None;
+        };
+        keys.patterns
+            .iter()
+            .find(|pattern| pattern.matches_key(key))
+            .map(Pattern::text)
+    }
+
+    pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
+        match &self.shape {
+            Shape::Templates(templates) => templates.follow(table, at),
+            Shape::Keys(keys) => keys.follow(table, at),
+        }
+    }
+}
+
+impl Templates {
+    /// The members that the first command of the group can be.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = &Template> {
+        let leading = self
+            .members
+            .iter()
+            .take_while(|member| member.optional)
+            .count();
+        self.members.iter().take(leading + 1)
+    }
+
+    fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
+        let mut extent = Extent::default();
+        let start = Walk {
+            member: 0,
+            command: 0,
+            bound: Bindings::default(),
+        };
+        self.walk(start, table, at, &mut extent);
+        extent
+    }
+
+    /// Follows the members from one on. Where an optional member fits, both ways are tried, so its place among the
+    /// optional ones never hides a longer match; their number is bounded when the group is compiled.
+    fn walk<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, extent: &mut Extent) {
+        while let Some(member) = self.members.get(here.member) {
+            if here.member >= self.required {
+                extent.whole = extent.whole.max(here.command);
+            }
+            let Some(command) = at(here.command) else {
+                extent.awaiting = extent.awaiting.max(here.command);
+                return;
+            };
+            if member.optional {
+                let mut taken = here;
+                if member.fits(command, table, &mut taken.bound) {
+                    self.walk(taken.behind(), table, at, extent);
+                }
+                here.member += 1;
+            } else if member.fits(command, table, &mut here.bound) {
+                here = here.behind();
+            } else {
+                return;
+            }
+        }
+        extent.whole = extent.whole.max(here.command);
+    }
+}
+
+/// A place in the members and in the commands that were read.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    member: usize,
+    command: usize,
+    bound: Bindings<'a>,
+}
+
+impl Walk<'_> {
+    fn behind(self) -> Self {
+        Self {
+            member: self.member + 1,
+            command: self.command + 1,
+            ..self
+        }
+    }
+}
+
+impl Template {
+    fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
+        let form = canonical(table, command.id, command.args);
+        form.id == self.id
+            && self.words_fit(&form, bound)
+            && !table.spec(command.id).is_blocking(command.args)
+    }
+
+    fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
+        let count = self.words.len();
+        let long_enough = if self.rest {
+            form.len() >= count
+        } else {
+            form.len() == count
+        };
+        long_enough
+            && self
+                .words
+                .iter()
+                .enumerate()
+                .all(|(place, word)| form.get(place).is_some_and(|arg| word.matches(arg, bound)))
+    }
+}
+
+impl Keys {
+    /// Whether commands of this kind can be in a run, whatever their arguments.
+    pub(super) fn admits(spec: &Spec) -> bool {
+        spec.groupable().is_ok()
+            && !matches!(&spec.keys, command::Keys::Specs(specs) if specs.is_empty())
+    }
+
+    fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
+        let mut count = 0;
+        loop {
+            match at(count) {
+                Some(command) if self.fits(command, table) => count += 1,
+                Some(_) => {
+                    return Extent {
+                        whole: Self::whole(count),
+                        awaiting: 0,
+                    };
+                }
+                None => {
+                    return Extent {
+                        whole: Self::whole(count),
+                        awaiting: count,
+                    };
+                }
+            }
+        }
+    }
+
+    /// One command needs no transaction.
+    fn whole(count: usize) -> usize {
+        if count >= 2 { count } else { 0 }
+    }
+
+    fn fits(&self, command: Member<'_>, table: &Table) -> bool {
+        let spec = table.spec(command.id);
+        if !Self::admits(spec) || !spec.arity_fits(command.args) || spec.is_blocking(command.args) {
+            return false;
+        }
+        let mut keys = 0;
+        let mut matching = 0;
+        let list = spec.for_each_key(command.args, &mut |place, _| {
+            keys += 1;
+            let key = command.args.get(place);
+            matching += usize::from(key.is_some_and(|key| self.index.first_match(key).is_some()));
+        });
+        list == KeyList::Complete && keys > 0 && keys == matching
+    }
+}

@@ -1,0 +1,143 @@
+//! Finds the first of many key patterns that a key matches, without trying each of them.
+
+use super::pattern::Pattern;
+
+/// Key patterns in a tree of the literal text they begin with.
+///
+/// A look-up walks down the key's own bytes and tries only the patterns whose literal beginning the key shares.
+#[derive(Clone, Debug)]
+pub struct KeyIndex {
+    nodes: Vec<Node>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// Sorted by byte.
+    children: Vec<(u8, usize)>,
+    /// Each with its owner's place, in the owners' order.
+    patterns: Vec<(usize, Pattern)>,
+}
+
+impl KeyIndex {
+    /// Indexes the patterns of a list of owners; an owner's place in the list is what a look-up answers.
+    pub fn new<'p>(owners: impl IntoIterator<Item = &'p [Pattern]>) -> Self {
+        let mut index = Self {
+            nodes: vec![Node::default()],
+        };
+        for (owner, patterns) in owners.into_iter().enumerate() {
+            for pattern in patterns {
+                let node = index.node_for(pattern.prefix());
+                index.nodes[node].patterns.push((owner, pattern.clone()));
+            }
+        }
+        index
+    }
+
+    /// The first owner with a pattern that matches the key.
+    pub fn first_match(&self, key: &[u8]) -> Option<usize> {
+        let mut node = &self.nodes[0];
+        let mut first = node.first_match(key, usize::MAX);
+        for byte in key {
+            let Some(child) = node.child(*byte) else {
+                break;
+            };
+            node = &self.nodes[child];
+            first = node.first_match(key, first.unwrap_or(usize::MAX)).or(first);
+        }
+        first
+    }
+
+    fn node_for(&mut self, prefix: &[u8]) -> usize {
+        let mut at = 0;
+        for byte in prefix {
+            at = match self.nodes[at]
+                .children
+                .binary_search_by_key(byte, |child| child.0)
+            {
+                Ok(place) => self.nodes[at].children[place].1,
+                Err(place) => {
+                    self.nodes.push(Node::default());
+                    let new = self.nodes.len() - 1;
+                    self.nodes[at].children.insert(place, (*byte, new));
+                    new
+                }
+            };
+        }
+        at
+    }
+}
+
+impl Node {
+    fn child(&self, byte: u8) -> Option<usize> {
+        let place = self
+            .children
+            .binary_search_by_key(&byte, |child| child.0)
+            .ok()?;
+        Some(self.children[place].1)
+    }
+
+    fn first_match(&self, key: &[u8], before: usize) -> Option<usize> {
+        let earlier = self
+            .patterns
+            .iter()
+            .take_while(|(owner, _)| *owner < before);
+        earlier
+            .map(|(owner, pattern)| (*owner, pattern))
+            .find(|(_, pattern)| pattern.matches_key(key))
+            .map(|(owner, _)| owner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::policy::pattern::Names;
+
+    fn index(owners: &[&[&str]]) -> KeyIndex {
+        let parse = |word: &&str| Pattern::parse(word, &mut Names::default()).unwrap();
+        let owners: Vec<Vec<Pattern>> = owners
+            .iter()
+            .map(|words| words.iter().map(parse).collect())
+            .collect();
+        KeyIndex::new(owners.iter().map(Vec::as_slice))
+    }
+
+    #[test]
+    fn the_first_declared_owner_wins_whatever_is_more_specific() {
+        let index = index(&[&["a:*"], &["a:b:*", "*:z"], &["*"]]);
+        assert_eq!(index.first_match(b"a:b:c"), Some(0));
+        assert_eq!(index.first_match(b"b:z"), Some(1));
+        assert_eq!(index.first_match(b"b:y"), Some(2));
+    }
+
+    #[test]
+    fn a_more_specific_owner_wins_where_it_is_declared_first() {
+        let index = index(&[&["a:b:*"], &["a:*"]]);
+        assert_eq!(index.first_match(b"a:b:c"), Some(0));
+        assert_eq!(index.first_match(b"a:c"), Some(1));
+    }
+
+    #[test]
+    fn a_key_without_a_pattern_has_no_owner() {
+        let index = index(&[&["a:*"], &["exact"]]);
+        assert_eq!(index.first_match(b"a"), None);
+        assert_eq!(index.first_match(b""), None);
+        assert_eq!(index.first_match(b"exactly"), None);
+        assert_eq!(index.first_match(b"exac"), None);
+        assert_eq!(index.first_match(b"exact"), Some(1));
+        assert_eq!(KeyIndex::new([]).first_match(b"a"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_index_agrees_with_trying_each_pattern_in_order(
+            words in proptest::collection::vec("[ab]{0,3}\\*?[ab]{0,2}", 1..12),
+            key in "[ab]{0,6}",
+        ) {
+            let patterns: Vec<Pattern> = words.iter().map(|w| Pattern::parse(w, &mut Names::default()).unwrap()).collect();
+            let index = KeyIndex::new(patterns.iter().map(std::slice::from_ref));
+            let expected = patterns.iter().position(|pattern| pattern.matches_key(key.as_bytes()));
+            proptest::prop_assert_eq!(index.first_match(key.as_bytes()), expected);
+        }
+    }
+}

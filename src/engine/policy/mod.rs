@@ -1,0 +1,109 @@
+//! Says what a policy is: which commands belong together and which keys must expire.
+//!
+//! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
+
+pub mod compile;
+pub mod duration;
+pub mod group;
+pub mod index;
+pub mod near;
+pub mod pattern;
+pub mod recognise;
+pub mod rule;
+pub mod ttl;
+
+use std::time::Duration;
+
+use crate::engine::command::Table;
+
+pub use compile::{RuleError, compile};
+pub use group::{Atomic, Group, Member, Order};
+pub use recognise::Recognition;
+pub use rule::{Mode, OnPartial};
+pub use ttl::{TtlAction, TtlRule};
+
+use recognise::Groups;
+use ttl::TtlRules;
+
+/// The rules that a proxy follows.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub mode: Mode,
+    /// Whether a partial failure in a plain pipeline is a violation, not only a counter.
+    pub report_pipelines: bool,
+    pub hold: Hold,
+    groups: Groups,
+    ttls: TtlRules,
+}
+
+/// How long the prefix of a group waits for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The longest idle gap between two reads; zero: nothing is held.
+    pub gap: Duration,
+    /// The longest time over all gaps.
+    pub max: Duration,
+}
+
+impl Policy {
+    /// The policy of an empty configuration: no rules.
+    pub fn passive() -> Self {
+        let pipeline = rule::WrittenPipeline::default();
+        Self {
+            mode: Mode::Enforce,
+            report_pipelines: pipeline.report,
+            hold: Hold {
+                gap: Duration::from_millis(pipeline.hold_ms),
+                max: Duration::from_millis(pipeline.hold_max_ms),
+            },
+            groups: Groups::none(),
+            ttls: TtlRules::new(Vec::new()),
+        }
+    }
+
+    /// Whether there are no rules.
+    pub fn is_empty(&self) -> bool {
+        self.groups().is_empty() && self.ttl_rules().is_empty()
+    }
+
+    /// All groups, in the order in which they were written.
+    pub fn groups(&self) -> &[Group] {
+        self.groups.as_slice()
+    }
+
+    /// All TTL rules, in the order in which they were written.
+    pub fn ttl_rules(&self) -> &[TtlRule] {
+        self.ttls.as_slice()
+    }
+
+    /// The group that begins at the command `at(0)`: the longest whole one, the first declared among equals.
+    ///
+    /// `at(i)` is the i-th command from there on, `None` behind the last one that was read. Commands that can begin
+    /// no group cost one look-up; nothing is allocated.
+    pub fn recognise<'a>(
+        &self,
+        table: &Table,
+        at: &mut dyn FnMut(usize) -> Option<Member<'a>>,
+    ) -> Recognition {
+        self.groups.recognise(table, at)
+    }
+
+    /// The first TTL rule with a pattern that matches the key, with its place among the rules.
+    pub fn ttl_rule_for(&self, key: &[u8]) -> Option<(usize, &TtlRule)> {
+        self.ttls.rule_for(key)
+    }
+
+    /// Whether a rule with this mode of its own acts or only reports: observing wins over enforcing.
+    pub fn mode_of(&self, own: Option<Mode>) -> Mode {
+        match self.mode {
+            Mode::Observe => Mode::Observe,
+            Mode::Enforce => own.unwrap_or(Mode::Enforce),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::passive()
+    }
+}

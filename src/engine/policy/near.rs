@@ -1,0 +1,56 @@
+//! Finds the known word that a misspelt one was probably meant to be.
+
+/// The nearest of the known words, if one is near enough to be a likely slip; the case does not matter.
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let word = word.to_ascii_lowercase();
+    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    let near = known
+        .into_iter()
+        .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate));
+    near.filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many characters must be added, dropped, changed or swapped with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().collect();
+    let b: Vec<char> = b.chars().collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let changed = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = changed.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(before[j - 2] + 1);
+            }
+            row.push(least);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_word() {
+        assert_eq!(
+            nearest("comands", ["command", "commands", "keys"]),
+            Some("commands")
+        );
+        assert_eq!(nearest("SETXE", ["setex", "set", "setnx"]), Some("setex"));
+        assert_eq!(nearest("nmae", ["mode", "name"]), Some("name"));
+    }
+
+    #[test]
+    fn a_word_like_none_of_them_finds_nothing() {
+        assert_eq!(nearest("frobnicate", ["commands", "keys"]), None);
+        assert_eq!(nearest("", ["commands"]), None);
+        assert_eq!(nearest("xy", ["ab"]), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! Matches one word of a rule against one argument of a command, in time linear in the argument.
+
+use std::fmt;
+
+use memchr::memmem::Finder;
+
+/// How many names the members of one group may capture.
+pub const CAPTURES_MAX: usize = 16;
+
+/// One word of a rule: literal text with `{name}` captures and `*` runs in it; `{{` and `}}` are literal braces.
+///
+/// A capture takes at least one byte and as few as it can up to the next literal; a run takes any bytes or none. A
+/// literal that ends the word is looked for at the argument's end. A name that is already bound matches only the
+/// bytes that it is bound to.
+#[derive(Clone)]
+pub struct Pattern {
+    prefix: Box<[u8]>,
+    steps: Box<[Step]>,
+    text: Box<str>,
+}
+
+/// A wildcard, with the literal that ends it. Only the last step's literal may be empty.
+#[derive(Clone)]
+struct Step {
+    wild: Wild,
+    literal: Finder<'static>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wild {
+    Run,
+    Capture(u8),
+}
+
+impl Pattern {
+    /// Reads a word; its captures are numbered by `names`.
+    pub fn parse(word: &str, names: &mut Names) -> Result<Self, PatternError> {
+        let mut literals = vec![Vec::new()];
+        let mut wilds = Vec::new();
+        let mut rest = word;
+        while !rest.is_empty() {
+            let (part, behind) = next_part(rest)?;
+            rest = behind;
+            let wild = match part {
+                Part::Literal(text) => {
+                    if let Some(literal) = literals.last_mut() {
+                        literal.extend_from_slice(text.as_bytes());
+                    }
+                    continue;
+                }
+                Part::Run => Wild::Run,
+                Part::Capture(name) => Wild::Capture(names.number(name)?),
+            };
+            if !wilds.is_empty() && literals.last().is_some_and(Vec::is_empty) {
+                return Err(PatternError::Adjacent);
+            }
+            wilds.push(wild);
+            literals.push(Vec::new());
+        }
+        let mut literals = literals.into_iter();
+        let prefix = literals.next().unwrap_or_default().into_boxed_slice();
+        let steps = wilds
+            .into_iter()
+            .zip(literals)
+            .map(|(wild, literal)| Step {
+                wild,
+                literal: Finder::new(&literal).into_owned(),
+            })
+            .collect();
+        Ok(Self {
+            prefix,
+            steps,
+            text: word.into(),
+        })
+    }
+
+    /// The pattern that any argument matches.
+    pub fn any() -> Self {
+        let last = Step {
+            wild: Wild::Run,
+            literal: Finder::new(b"").into_owned(),
+        };
+        Self {
+            prefix: Box::default(),
+            steps: Box::new([last]),
+            text: "*".into(),
+        }
+    }
+
+    /// Whether the argument matches under the captures bound so far; binds those that are new.
+    ///
+    /// After a mismatch `bound` may hold captures of the failed attempt.
+    pub fn matches<'a>(&self, argument: &'a [u8], bound: &mut Bindings<'a>) -> bool {
+        let Some(rest) = argument.strip_prefix(&*self.prefix) else {
+            return false;
+        };
+        let Some((last, middle)) = self.steps.split_last() else {
+            return rest.is_empty();
+        };
+        let mut rest = rest;
+        for step in middle {
+            match step.take(rest, bound) {
+                Some(behind) => rest = behind,
+                None => return false,
+            }
+        }
+        rest.strip_suffix(last.literal.needle())
+            .is_some_and(|value| last.wild.bind(value, bound))
+    }
+
+    /// Whether a key matches, for patterns without captures.
+    pub fn matches_key(&self, key: &[u8]) -> bool {
+        self.matches(key, &mut Bindings::default())
+    }
+
+    /// The literal text that every match begins with.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// Whether the word has `{name}` in it.
+    pub fn has_captures(&self) -> bool {
+        self.steps.iter().any(|step| step.wild != Wild::Run)
+    }
+
+    /// The word as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl Step {
+    /// Takes the wildcard and its literal off the front; gives what is behind them.
+    ///
+    /// The leftmost literal is the right one: any match with a later one is also a match with this one, because the
+    /// wildcard behind it can take the bytes in between.
+    fn take<'a>(&self, rest: &'a [u8], bound: &mut Bindings<'a>) -> Option<&'a [u8]> {
+        let least = self.wild.least();
+        let end = least + self.literal.find(rest.get(least..)?)?;
+        let (value, behind) = rest.split_at(end);
+        self.wild
+            .bind(value, bound)
+            .then(|| &behind[self.literal.needle().len()..])
+    }
+}
+
+impl Wild {
+    fn least(self) -> usize {
+        match self {
+            Self::Run => 0,
+            Self::Capture(_) => 1,
+        }
+    }
+
+    fn bind<'a>(self, value: &'a [u8], bound: &mut Bindings<'a>) -> bool {
+        match self {
+            Self::Run => true,
+            Self::Capture(number) => bound.bind(usize::from(number), value),
+        }
+    }
+}
+
+/// What the captures of one group are bound to while it is being recognised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bindings<'a> {
+    /// Empty: not bound yet, since a capture is never empty.
+    values: [&'a [u8]; CAPTURES_MAX],
+}
+
+impl<'a> Bindings<'a> {
+    /// The bytes that the capture with this number is bound to.
+    pub fn get(&self, number: usize) -> Option<&'a [u8]> {
+        self.values
+            .get(number)
+            .copied()
+            .filter(|value| !value.is_empty())
+    }
+
+    fn bind(&mut self, number: usize, value: &'a [u8]) -> bool {
+        let Some(slot) = self.values.get_mut(number) else {
+            return false;
+        };
+        if slot.is_empty() {
+            *slot = value;
+        }
+        !value.is_empty() && *slot == value
+    }
+}
+
+/// The capture names of one group, each with its number.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    names: Vec<String>,
+}
+
+impl Names {
+    /// The names, in the order of their numbers.
+    pub fn as_slice(&self) -> &[String] {
+        &self.names
+    }
+
+    fn number(&mut self, name: &str) -> Result<u8, PatternError> {
+        let number = match self.names.iter().position(|known| known == name) {
+            Some(number) => number,
+            None if self.names.len() == CAPTURES_MAX => return Err(PatternError::TooManyNames),
+            None => {
+                self.names.push(name.to_owned());
+                self.names.len() - 1
+            }
+        };
+        u8::try_from(number).map_err(|_| PatternError::TooManyNames)
+    }
+}
+
+/// Why a word is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    #[error("`{{` is never closed")]
+    Unclosed,
+    #[error("`}}` closes nothing")]
+    Stray,
+    #[error("a capture has no name")]
+    EmptyName,
+    #[error("`{0}` is not a capture name")]
+    BadName(String),
+    #[error("two wildcards touch, so it is ambiguous where one ends")]
+    Adjacent,
+    #[error("there are more than {CAPTURES_MAX} capture names")]
+    TooManyNames,
+}
+
+impl PatternError {
+    /// What would have been right instead.
+    pub fn expected(&self) -> &'static str {
+        match self {
+            Self::Unclosed => "`{name}`, or `{{` for a literal brace",
+            Self::Stray => "`{name}`, or `}}` for a literal brace",
+            Self::EmptyName => "`{name}`, or `*` for bytes that need no name",
+            Self::BadName(_) => "letters, digits, `_` and `-`",
+            Self::Adjacent => "literal text between two wildcards",
+            Self::TooManyNames => "fewer names; `*` where the same bytes need not come again",
+        }
+    }
+}
+
+enum Part<'w> {
+    Literal(&'w str),
+    Run,
+    Capture(&'w str),
+}
+
+fn next_part(word: &str) -> Result<(Part<'_>, &str), PatternError> {
+    if let Some(rest) = word.strip_prefix("{{") {
+        return Ok((Part::Literal("{"), rest));
+    }
+    if let Some(rest) = word.strip_prefix("}}") {
+        return Ok((Part::Literal("}"), rest));
+    }
+    if let Some(rest) = word.strip_prefix('{') {
+        let (name, rest) = rest.split_once('}').ok_or(PatternError::Unclosed)?;
+        return capture_name(name).map(|name| (Part::Capture(name), rest));
+    }
+    if word.starts_with('}') {
+        return Err(PatternError::Stray);
+    }
+    if let Some(rest) = word.strip_prefix('*') {
+        return Ok((Part::Run, rest));
+    }
+    let (literal, rest) = word.split_at(word.find(['{', '}', '*']).unwrap_or(word.len()));
+    Ok((Part::Literal(literal), rest))
+}
+
+fn capture_name(name: &str) -> Result<&str, PatternError> {
+    if name.is_empty() {
+        return Err(PatternError::EmptyName);
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.chars().all(plain) {
+        Ok(name)
+    } else {
+        Err(PatternError::BadName(name.to_owned()))
+    }
+}

@@ -1,0 +1,179 @@
+//! Finds the group that begins at a command.
+
+use crate::engine::command::{CommandId, Table, canonical};
+use crate::engine::resp::request::{Args, Span};
+
+use super::group::{Extent, Group, Keys, Reader, Shape};
+
+/// What begins at a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognition {
+    /// No group.
+    None,
+    /// All that was read from here on is a proper prefix of a group: more may come.
+    Prefix {
+        group: usize,
+        members: usize,
+        /// Whether the rest is worth an idle gap. A single command on a matching key is not: it waits for others
+        /// only as long as a partial frame proves that more is coming.
+        hold: bool,
+    },
+    /// A whole group. It has one member where all others are optional and did not come.
+    Whole {
+        group: usize,
+        members: usize,
+        /// Whether it ends where the read ends and what comes next could make it longer.
+        open: bool,
+    },
+}
+
+/// All groups, in the order in which they were written, and which of them each command can begin.
+#[derive(Clone, Debug)]
+pub(super) struct Groups {
+    groups: Vec<Group>,
+    /// By command: the range in `candidates` of the groups that it can begin.
+    starts: Box<[(u32, u32)]>,
+    candidates: Box<[u32]>,
+    /// The range in `candidates` for commands that the table has learnt since: the groups that are runs.
+    unlisted: (u32, u32),
+}
+
+impl Groups {
+    pub(super) fn new(groups: Vec<Group>, table: &Table) -> Self {
+        let mut candidates = Vec::new();
+        let mut list = |begins: &dyn Fn(&Group) -> bool| {
+            let from = candidates.len();
+            candidates.extend(
+                (0u32..)
+                    .zip(&groups)
+                    .filter(|(_, group)| begins(group))
+                    .map(|(place, _)| place),
+            );
+            (place(from), place(candidates.len()))
+        };
+        let starts = command_ids(table)
+            .map(|id| list(&|group| can_begin(group, id, table)))
+            .collect();
+        let unlisted = list(&Group::is_run);
+        Self {
+            groups,
+            starts,
+            candidates: candidates.into(),
+            unlisted,
+        }
+    }
+
+    pub(super) fn none() -> Self {
+        Self {
+            groups: Vec::new(),
+            starts: Box::default(),
+            candidates: Box::default(),
+            unlisted: (0, 0),
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The group that begins at the first command: the longest whole one, the first declared among equals.
+    pub(super) fn recognise<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Recognition {
+        if self.groups.is_empty() {
+            return Recognition::None;
+        }
+        let Some(first) = at(0) else {
+            return Recognition::None;
+        };
+        let candidates = self.candidates(first.id);
+        if candidates.is_empty() {
+            return Recognition::None;
+        }
+        let mut best = Best::default();
+        for place in candidates {
+            let place = *place as usize;
+            best.consider(
+                place,
+                &self.groups[place],
+                self.groups[place].follow(table, at),
+            );
+        }
+        best.recognition()
+    }
+
+    /// The groups that the command can begin.
+    fn candidates(&self, id: CommandId) -> &[u32] {
+        let (from, to) = self
+            .starts
+            .get(id.index())
+            .copied()
+            .unwrap_or(self.unlisted);
+        &self.candidates[from as usize..to as usize]
+    }
+}
+
+#[derive(Default)]
+struct Best {
+    whole: Option<(usize, usize)>,
+    awaiting: Option<(usize, usize, bool)>,
+}
+
+impl Best {
+    fn consider(&mut self, place: usize, group: &Group, extent: Extent) {
+        let longest = self.whole.map_or(0, |(_, members)| members);
+        if extent.whole > longest {
+            self.whole = Some((place, extent.whole));
+        }
+        let hold = !group.is_run();
+        let better = self.awaiting.is_none_or(|(_, _, held)| hold && !held);
+        if extent.awaiting > 0 && better {
+            self.awaiting = Some((place, extent.awaiting, hold));
+        }
+    }
+
+    fn recognition(self) -> Recognition {
+        match (self.whole, self.awaiting) {
+            (Some((group, members)), awaiting) => Recognition::Whole {
+                group,
+                members,
+                open: awaiting.is_some(),
+            },
+            (None, Some((group, members, hold))) => Recognition::Prefix {
+                group,
+                members,
+                hold,
+            },
+            (None, None) => Recognition::None,
+        }
+    }
+}
+
+fn can_begin(group: &Group, id: CommandId, table: &Table) -> bool {
+    match &group.shape {
+        Shape::Keys(_) => Keys::admits(table.spec(id)),
+        Shape::Templates(templates) => {
+            let canonical_id = canonical_id(table, id);
+            templates
+                .firsts()
+                .any(|template| template.id == canonical_id)
+        }
+    }
+}
+
+/// What the command is in canonical form, with as many arguments as it needs.
+pub(super) fn canonical_id(table: &Table, id: CommandId) -> CommandId {
+    let count = usize::from(table.spec(id).arity.unsigned_abs());
+    let spans = vec![Span { start: 0, end: 1 }; count];
+    canonical(table, id, Args::new(b"1", &spans)).id
+}
+
+fn place(index: usize) -> u32 {
+    u32::try_from(index)
+        .expect("the groups and commands of one configuration are far fewer than 2^32")
+}
+
+/// Every command of the table.
+pub(super) fn command_ids(table: &Table) -> impl Iterator<Item = CommandId> {
+    (0..table.len())
+        .filter_map(|index| u16::try_from(index).ok())
+        .map(CommandId)
+}

@@ -1,0 +1,157 @@
+//! What a user wrote: rules and their settings, not yet checked.
+
+/// A closed set of words a user may write for one setting.
+pub trait Word: Copy + Sized + 'static {
+    /// Every word, in the order in which an error lists them.
+    const ALL: &'static [Self];
+    /// The word as it is written and reported.
+    fn as_str(self) -> &'static str;
+    /// The value that this word stands for.
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == word)
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+        impl Word for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
+}
+
+words! {
+    /// Whether rules act, or only report what they would have done.
+    Mode {
+        #[default]
+        Enforce = "enforce",
+        Observe = "observe",
+    }
+}
+
+words! {
+    /// The level of atomicity that was asked for; not every level is available.
+    WrittenAtomic {
+        Observe = "observe",
+        #[default]
+        Transaction = "transaction",
+        Guarded = "guarded",
+        Rollback = "rollback",
+    }
+}
+
+words! {
+    /// What a client is told when only a part of its group was applied.
+    OnPartial {
+        /// The replies as Redis gave them; the failure is reported.
+        #[default]
+        Report = "report",
+        /// Every member answers `-PARTIAL`.
+        Fail = "fail",
+    }
+}
+
+words! {
+    /// In which order a group's members may come.
+    WrittenOrder {
+        #[default]
+        Written = "written",
+        Any = "any",
+    }
+}
+
+words! {
+    /// What happens to a write that leaves a key without the TTL it must have.
+    WrittenTtlAction {
+        #[default]
+        Flag = "flag",
+        Reject = "reject",
+        Fix = "fix",
+    }
+}
+
+/// Everything in a configuration that a policy is made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Written {
+    pub mode: Mode,
+    pub pipeline: WrittenPipeline,
+    pub groups: Vec<WrittenGroup>,
+    pub ttls: Vec<WrittenTtl>,
+    /// How many `[[expect]]` tables there are.
+    pub expects: usize,
+    /// How many `[[guard]]` tables there are.
+    pub guards: usize,
+}
+
+/// The part of `[pipeline]` that plans depend on. Times are in milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenPipeline {
+    pub report: bool,
+    pub hold_ms: u64,
+    pub hold_max_ms: u64,
+}
+
+impl Default for WrittenPipeline {
+    fn default() -> Self {
+        Self {
+            report: true,
+            hold_ms: 2,
+            hold_max_ms: 20,
+        }
+    }
+}
+
+/// One `[[group]]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrittenGroup {
+    pub name: String,
+    pub atomic: WrittenAtomic,
+    pub on_partial: OnPartial,
+    pub order: WrittenOrder,
+    pub resolve: bool,
+    pub mode: Option<Mode>,
+    pub commands: Option<Vec<WrittenMember>>,
+    pub keys: Option<Vec<String>>,
+}
+
+/// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true }`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrittenMember {
+    pub template: String,
+    pub optional: bool,
+}
+
+/// One `[[ttl]]`. Durations are as written: `7d`, `30s`, `500ms`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenTtl {
+    pub name: String,
+    pub keys: Vec<String>,
+    pub action: WrittenTtlAction,
+    pub default: Option<String>,
+    pub max: Option<String>,
+    pub grace_ms: u64,
+    pub mode: Option<Mode>,
+}
+
+impl Default for WrittenTtl {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            keys: Vec::new(),
+            action: WrittenTtlAction::default(),
+            default: None,
+            max: None,
+            grace_ms: 1000,
+            mode: None,
+        }
+    }
+}

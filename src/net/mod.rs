@@ -1,0 +1,3 @@
+//! Moves bytes and keeps time; decides nothing.
+
+pub mod address;
