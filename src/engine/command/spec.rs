@@ -12,6 +12,8 @@ use crate::engine::resp::request::Args;
 pub struct Spec {
     /// Lower case; `container|subcommand` for a subcommand.
     pub name: Box<str>,
+    /// Words of the name in a request: 2 for a subcommand.
+    pub name_words: u8,
     /// Arguments with the name: exactly so many or, if negative, at least so many.
     pub arity: i16,
     pub flags: Flags,
@@ -162,18 +164,17 @@ impl Spec {
     }
 
     /// Calls `visit` with the place of each key and what is done with it.
-    pub fn for_each_key(
-        &self,
-        args: Args<'_>,
-        visit: &mut dyn FnMut(usize, Access),
-    ) -> KeyList {
+    pub fn for_each_key(&self, args: Args<'_>, visit: &mut dyn FnMut(usize, Access)) -> KeyList {
         self.keys.visit(args, visit)
     }
 
     /// Whether this request is about its keys and nothing else: at least one key, all of them known, no effect on the
     /// connection, no waiting, no script, no publishing, no administration.
     pub fn is_plain_keyed(&self, args: Args<'_>) -> bool {
-        let other = Flags::SCRIPTING.or(Flags::PUBSUB).or(Flags::ADMIN).or(Flags::NO_MULTI);
+        let other = Flags::SCRIPTING
+            .or(Flags::PUBSUB)
+            .or(Flags::ADMIN)
+            .or(Flags::NO_MULTI);
         let data = Flags::WRITE.or(Flags::READONLY);
         if self.flags.has(other) || !self.flags.has(data) {
             return false;

@@ -1,0 +1,322 @@
+//! The one spelling under which all ways to write a command are compared.
+
+use super::spec::Rewrite;
+use super::{CommandId, Table};
+use crate::engine::resp::request::Args;
+
+/// A request in its canonical form: `SETEX k t v` reads `SET k v EX t`, `INCR k` reads `INCRBY k 1`, SET has its options
+/// in the order condition, GET, lifetime, with upper-case names.
+#[derive(Clone, Copy)]
+pub struct Canonical<'a> {
+    /// The command under which the request is compared, which need not be the one sent.
+    pub id: CommandId,
+    arrangement: Arrangement,
+    args: Args<'a>,
+}
+
+/// The order of the words of a canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrangement {
+    /// The command that the words are arguments of.
+    pub id: CommandId,
+    form: Form,
+}
+
+/// One word of a canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// The word at this place of what was written, where 0 is the command's name.
+    Arg(usize),
+    /// A word that the canonical form puts in.
+    Token(&'static str),
+}
+
+/// Something written as a command: a request, or a pattern for requests.
+pub trait Words {
+    /// How many words, with the command's name.
+    fn words(&self) -> usize;
+    /// The word at `i`.
+    fn word(&self, i: usize) -> Option<&[u8]>;
+    /// Whether the word at `i` stands for any number of words. Only a last word can.
+    fn is_rest(&self, _i: usize) -> bool {
+        false
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// As written, behind the words of the name.
+    AsWritten { first: u8, words: usize },
+    /// Places below `TOKEN`, indexes into `TOKENS` from there on.
+    Listed { slots: [u8; SLOTS], len: u8 },
+}
+
+/// SET key value condition operand GET lifetime operand, and `...`.
+const SLOTS: usize = 8;
+const TOKEN: u8 = 0x80;
+const TOKENS: [&str; 13] = [
+    "NX", "XX", "IFEQ", "IFNE", "IFDEQ", "IFDNE", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL", "1",
+];
+const GET: u8 = 6;
+const EX: u8 = 7;
+const PX: u8 = 8;
+const ONE: u8 = 12;
+
+/// The canonical form of a request, without allocating. A request that Redis will refuse stays as it is.
+pub fn canonical<'a>(table: &Table, id: CommandId, args: Args<'a>) -> Canonical<'a> {
+    let arrangement = arrange(table, id, &args).unwrap_or_else(|| as_written(table, id, &args));
+    Canonical {
+        id: arrangement.id,
+        arrangement,
+        args,
+    }
+}
+
+/// The canonical order of something written as command `id`; `None` when a `...` hides words that would have to move,
+/// which never happens to a request.
+pub fn arrange<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Option<Arrangement> {
+    let arranged = match table.spec(id).rewrite {
+        Rewrite::None => None,
+        Rewrite::SetOptions => set_options(words).map(|form| (id, form)),
+        Rewrite::SetEx => exactly(words, 4)?.then(|| (table.set(), listed(&[1, 3, TOKEN | EX, 2]))),
+        Rewrite::SetPx => exactly(words, 4)?.then(|| (table.set(), listed(&[1, 3, TOKEN | PX, 2]))),
+        Rewrite::Increment => {
+            exactly(words, 2)?.then(|| (table.incrby(), listed(&[1, TOKEN | ONE])))
+        }
+        Rewrite::Decrement => {
+            exactly(words, 2)?.then(|| (table.decrby(), listed(&[1, TOKEN | ONE])))
+        }
+    };
+    Some(match arranged {
+        Some((id, form)) => Arrangement { id, form },
+        None => as_written(table, id, words),
+    })
+}
+
+impl Arrangement {
+    /// How many words there are behind the name.
+    pub fn len(&self) -> usize {
+        match self.form {
+            Form::AsWritten { first, words } => words.saturating_sub(usize::from(first)),
+            Form::Listed { len, .. } => usize::from(len),
+        }
+    }
+
+    /// Whether there is nothing behind the name.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The word at `i`, where 0 is the first behind the name.
+    #[inline]
+    pub fn word(&self, i: usize) -> Option<Word> {
+        match self.form {
+            Form::AsWritten { first, words } => {
+                let place = i + usize::from(first);
+                (place < words).then_some(Word::Arg(place))
+            }
+            Form::Listed { slots, len } => {
+                let slot = *slots[..usize::from(len)].get(i)?;
+                Some(if slot >= TOKEN {
+                    Word::Token(TOKENS[usize::from(slot - TOKEN)])
+                } else {
+                    Word::Arg(usize::from(slot))
+                })
+            }
+        }
+    }
+}
+
+impl<'a> Canonical<'a> {
+    /// How many arguments there are behind the name.
+    pub fn len(&self) -> usize {
+        self.arrangement.len()
+    }
+
+    /// Whether there is nothing behind the name.
+    pub fn is_empty(&self) -> bool {
+        self.arrangement.is_empty()
+    }
+
+    /// The argument at `i`, where 0 is the first behind the name.
+    #[inline]
+    pub fn get(&self, i: usize) -> Option<&'a [u8]> {
+        match self.arrangement.word(i)? {
+            Word::Arg(place) => self.args.get(place),
+            Word::Token(token) => Some(token.as_bytes()),
+        }
+    }
+}
+
+impl Words for Args<'_> {
+    fn words(&self) -> usize {
+        self.len()
+    }
+
+    fn word(&self, i: usize) -> Option<&[u8]> {
+        self.get(i)
+    }
+}
+
+/// A pattern, word by word: `...` is the rest.
+impl Words for [String] {
+    fn words(&self) -> usize {
+        self.len()
+    }
+
+    fn word(&self, i: usize) -> Option<&[u8]> {
+        self.get(i).map(|word| word.as_bytes())
+    }
+
+    fn is_rest(&self, i: usize) -> bool {
+        self.get(i).is_some_and(|word| word == "...")
+    }
+}
+
+fn as_written<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Arrangement {
+    let form = Form::AsWritten {
+        first: table.spec(id).name_words,
+        words: words.words(),
+    };
+    Arrangement { id, form }
+}
+
+/// Whether there are `count` words; `None` when `...` leaves it open.
+fn exactly<W: Words + ?Sized>(words: &W, count: usize) -> Option<bool> {
+    let last = words.words().checked_sub(1);
+    if last.is_some_and(|last| words.is_rest(last)) {
+        return None;
+    }
+    Some(words.words() == count)
+}
+
+fn listed(order: &[u8]) -> Form {
+    let mut slots = [0; SLOTS];
+    slots[..order.len()].copy_from_slice(order);
+    Form::Listed {
+        slots,
+        len: order.len() as u8,
+    }
+}
+
+fn set_options<W: Words + ?Sized>(words: &W) -> Option<Form> {
+    // Most are SET key value, which is canonical as it is.
+    if words.words() <= 3 || words.words() > SLOTS + 1 {
+        return None;
+    }
+    let options = SetOptions::parse(words, 3)?;
+    let mut slots = [0; SLOTS];
+    let mut len = 0;
+    let mut put = |slot: u8| {
+        slots[len] = slot;
+        len += 1;
+    };
+    put(1);
+    put(2);
+    if let Some((token, operand)) = options.condition {
+        put(TOKEN | token);
+        operand.into_iter().for_each(|place| put(place as u8));
+    }
+    if options.get {
+        put(TOKEN | GET);
+    }
+    if let Some((token, operand)) = options.lifetime {
+        put(TOKEN | token);
+        operand.into_iter().for_each(|place| put(place as u8));
+    }
+    options.rest.into_iter().for_each(|place| put(place as u8));
+    Some(Form::Listed {
+        slots,
+        len: len as u8,
+    })
+}
+
+/// The options of SET (<https://redis.io/docs/latest/commands/set/>), each at most once, as indexes into `TOKENS` and
+/// places of operands.
+#[derive(Clone, Copy, Default)]
+pub(super) struct SetOptions {
+    condition: Option<(u8, Option<usize>)>,
+    get: bool,
+    lifetime: Option<(u8, Option<usize>)>,
+    rest: Option<usize>,
+}
+
+/// How long SET lets the value live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lifetime {
+    /// No option: without end.
+    Endless,
+    /// KEEPTTL: as long as the value before.
+    Kept,
+    /// EX: seconds, at this place.
+    Seconds(usize),
+    /// PX: milliseconds, at this place.
+    Milliseconds(usize),
+    /// EXAT and PXAT.
+    Until,
+}
+
+/// Under which condition SET writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Condition {
+    Always,
+    /// NX.
+    Absent,
+    /// XX, IFEQ, IFDEQ.
+    Present,
+    /// IFNE, IFDNE: absent, or another value.
+    Differs,
+}
+
+impl SetOptions {
+    /// The options from word `from` on; `None` when they are not recognised, said twice or contradict each other.
+    pub(super) fn parse<W: Words + ?Sized>(words: &W, from: usize) -> Option<SetOptions> {
+        let mut options = SetOptions::default();
+        let mut i = from;
+        while i < words.words() {
+            if words.is_rest(i) {
+                options.rest = Some(i);
+                return Some(options);
+            }
+            let word = words.word(i)?;
+            let is = |token: &&str| word.eq_ignore_ascii_case(token.as_bytes());
+            let token = TOKENS[..usize::from(ONE)].iter().position(is)?;
+            i += options.take(token as u8, i + 1, words)?;
+        }
+        Some(options)
+    }
+
+    /// Takes in one option whose operand, if it has one, is at `operand`. Returns how many words it is.
+    fn take<W: Words + ?Sized>(&mut self, token: u8, operand: usize, words: &W) -> Option<usize> {
+        let alone = matches!(TOKENS[usize::from(token)], "NX" | "XX" | "GET" | "KEEPTTL");
+        if !alone && (operand >= words.words() || words.is_rest(operand)) {
+            return None;
+        }
+        let value = (!alone).then_some(operand);
+        let twice = match token {
+            GET => std::mem::replace(&mut self.get, true),
+            ..GET => self.condition.replace((token, value)).is_some(),
+            _ => self.lifetime.replace((token, value)).is_some(),
+        };
+        (!twice).then_some(if alone { 1 } else { 2 })
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        match self.condition.map(|(token, _)| TOKENS[usize::from(token)]) {
+            None => Condition::Always,
+            Some("NX") => Condition::Absent,
+            Some("IFNE" | "IFDNE") => Condition::Differs,
+            Some(_) => Condition::Present,
+        }
+    }
+
+    pub(super) fn lifetime(&self) -> Lifetime {
+        match self.lifetime {
+            None => Lifetime::Endless,
+            Some((EX, Some(place))) => Lifetime::Seconds(place),
+            Some((PX, Some(place))) => Lifetime::Milliseconds(place),
+            Some((_, Some(_))) => Lifetime::Until,
+            Some((_, None)) => Lifetime::Kept,
+        }
+    }
+}
