@@ -193,3 +193,149 @@ fn rewrite(name: &str) -> Rewrite {
         _ => Rewrite::None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::written::Written;
+    use super::*;
+
+    fn name<'a>(table: &'a Table, request: &str) -> &'a str {
+        table
+            .spec(table.lookup(Written::new(request).args()))
+            .name()
+    }
+
+    #[test]
+    fn commands_are_found_in_any_case() {
+        let table = Table::builtin();
+        for request in ["set k v", "SET k v", "sEt"] {
+            assert_eq!(name(&table, request), "set");
+        }
+        for request in [
+            "",
+            "se",
+            "sett",
+            "set\0",
+            "client|setname",
+            "unknown",
+            "s\u{212a}t",
+        ] {
+            assert_eq!(
+                table.lookup(Written::new(request).args()),
+                CommandId::UNKNOWN,
+                "{request}"
+            );
+        }
+        assert_eq!(table.lookup(Args::new(b"", &[])), CommandId::UNKNOWN);
+    }
+
+    #[test]
+    fn subcommands_are_found_and_unknown_ones_are_their_containers() {
+        let table = Table::builtin();
+        assert_eq!(name(&table, "CLIENT SetName x"), "client|setname");
+        assert_eq!(name(&table, "client nonsense"), "client");
+        assert_eq!(name(&table, "client"), "client");
+        assert_eq!(name(&table, "command"), "command");
+        assert_eq!(name(&table, "command count"), "command|count");
+        assert_eq!(name(&table, "get setname"), "get");
+    }
+
+    #[test]
+    fn every_row_is_found_under_its_own_name_only() {
+        let table = Table::builtin();
+        for (id, spec) in table.iter() {
+            assert_eq!(table.by_name(spec.name()), Some(id), "{}", spec.name());
+            assert_eq!(table.by_name(&spec.name().to_uppercase()), Some(id));
+            assert_eq!(name(&table, &spec.name().replace('|', " ")), spec.name());
+            assert!(spec.present);
+        }
+        assert_eq!(table.by_name("unknown"), None);
+        assert_eq!(table.by_name("client|nonsense"), None);
+        assert_eq!(table.iter().count() + 1, table.len());
+    }
+
+    #[test]
+    fn every_write_has_a_row_of_hand_kept_columns() {
+        for (name, _, flags, _) in generated::ROWS.iter().chain(newer::ROWS) {
+            let kept = write_column::row(name).is_some();
+            assert!(
+                kept || !flags.has(Flags::WRITE),
+                "{name} needs a row in write_column"
+            );
+        }
+    }
+
+    #[test]
+    fn every_blocking_command_has_a_row_of_its_connection_effect() {
+        for (name, _, flags, _) in generated::ROWS.iter().chain(newer::ROWS) {
+            let waits = connection_column::row(name).is_some_and(|row| row.2 != Timeout::Never);
+            assert_eq!(
+                waits,
+                flags.has(Flags::BLOCKING) || *name == "wait",
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_container_pins_what_it_does_not_know() {
+        let table = Table::builtin();
+        for (_, spec) in table.iter() {
+            let Some((container, _)) = spec.name().split_once('|') else {
+                continue;
+            };
+            let container = table.spec(table.by_name(container).expect("its row comes first"));
+            let pins = container.connection == ConnectionEffect::Pin(PinReason::Unknown);
+            assert!(
+                pins || container.name() == "command",
+                "{}",
+                container.name()
+            );
+        }
+    }
+
+    #[test]
+    fn hand_kept_rows_name_each_command_once_and_no_other() {
+        let known: HashSet<&str> = generated::ROWS
+            .iter()
+            .chain(newer::ROWS)
+            .map(|row| row.0)
+            .collect();
+        assert_eq!(known.len(), generated::ROWS.len() + newer::ROWS.len());
+        let connection = connection_column::ROWS
+            .iter()
+            .map(|row| row.0)
+            .collect::<Vec<_>>();
+        let written = write_column::ROWS
+            .iter()
+            .map(|row| row.0)
+            .collect::<Vec<_>>();
+        for column in [connection, written, write_column::QUESTIONS.to_vec()] {
+            let unique: HashSet<&str> = column.iter().copied().collect();
+            assert_eq!(unique.len(), column.len());
+            assert_eq!(
+                unique.difference(&known).collect::<Vec<_>>(),
+                Vec::<&&str>::new()
+            );
+        }
+    }
+
+    #[test]
+    fn commands_make_keys_exactly_where_their_effect_says_so() {
+        for (name, ttl, makes, _) in write_column::ROWS {
+            let never = matches!(
+                ttl,
+                TtlColumn::Keyless
+                    | TtlColumn::GetEx
+                    | TtlColumn::Expire(_)
+                    | TtlColumn::ExpireAt
+                    | TtlColumn::Migrate
+                    | TtlColumn::DeleteIf
+                    | TtlColumn::Written(TtlEffect::Keep | TtlEffect::Delete | TtlEffect::Persist)
+            );
+            assert_eq!(*makes, !never, "{name}");
+        }
+    }
+}
