@@ -16,6 +16,8 @@ pub enum Timeout {
     SecondsAt(u8),
     /// Whole milliseconds at this place.
     MillisecondsAt(u8),
+    /// It waits, but nobody knows where it says how long.
+    Unstated,
     /// Whole milliseconds behind the BLOCK option of XREAD and XREADGROUP; without it there is no waiting.
     BlockOption,
 }
@@ -42,7 +44,7 @@ impl Timeout {
     /// The timeout of this request; `None` when it does not wait or what is written is no timeout.
     pub(super) fn read(self, args: Args<'_>) -> Option<BlockFor> {
         match self {
-            Timeout::Never => None,
+            Timeout::Never | Timeout::Unstated => None,
             Timeout::SecondsLast => seconds(args.get(args.len().checked_sub(1)?)?),
             Timeout::SecondsAt(place) => seconds(args.get(usize::from(place))?),
             Timeout::MillisecondsAt(place) => milliseconds(args.get(usize::from(place))?),

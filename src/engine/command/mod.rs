@@ -24,6 +24,8 @@ mod newer;
 mod spec;
 mod table;
 mod write_column;
+#[cfg(test)]
+mod written;
 
 pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, Word, Words, arrange, canonical};

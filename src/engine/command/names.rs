@@ -91,7 +91,8 @@ impl Names {
         while self.slots[slot] != EMPTY {
             slot = (slot + 1) & (self.slots.len() - 1);
         }
-        self.slots[slot] = u16::try_from(entry).expect("a table has fewer commands than u16 counts");
+        self.slots[slot] =
+            u16::try_from(entry).expect("a table has fewer commands than u16 counts");
     }
 }
 
@@ -188,7 +189,10 @@ mod tests {
         assert!(!names.add(CommandId::UNKNOWN, b"", CommandId(2)));
         let found = names.find(CommandId::UNKNOWN, &longest);
         assert_eq!(found, Some((CommandId(1), false)));
-        assert_eq!(names.find(CommandId::UNKNOWN, &[b'x'; NAME_BYTES - 1]), None);
+        assert_eq!(
+            names.find(CommandId::UNKNOWN, &[b'x'; NAME_BYTES - 1]),
+            None
+        );
     }
 
     #[test]
