@@ -1,7 +1,7 @@
 //! The FIFO of one upstream connection: who is owed the next reply, and who has waited too long for it.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What one recipient is owed for bytes that were queued in one piece.
 #[derive(Debug)]
@@ -166,6 +166,23 @@ impl<R> Inflight<R> {
         self.entries.front().map_or(self.queued, |entry| entry.start)
     }
 
+    /// Gives up on everything that waits: hands each entry to `tell`.
+    pub fn abandon_all(&mut self, mut tell: impl FnMut(&R, u32)) {
+        for entry in self.entries.drain(..).filter(|entry| !entry.expired) {
+            tell(&entry.recipient, entry.frames);
+        }
+        self.head_started = false;
+    }
+
+    /// When a connection that was last heard of at `last_read` counts as stalled; `None` while
+    /// nothing is owed, or the head may wait for ever.
+    pub fn stalls_at(&self, last_read: Instant, stall_timeout: Duration) -> Option<Instant> {
+        let head = self.entries.front()?;
+        let deadline = head.deadline?;
+        // A blocking command's own timeout is no stall.
+        Some(deadline.max(last_read.max(head.read_at) + stall_timeout))
+    }
+
     /// Position behind the last byte ever queued.
     pub fn queued(&self) -> u64 {
         self.queued
@@ -180,7 +197,6 @@ impl<R> Inflight<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn at(ms: u64) -> Instant {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();

@@ -18,6 +18,8 @@ pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 /// A group whose answers are coming in.
 #[derive(Debug)]
 pub struct WrappedGroup {
+    /// The group's place among the rules, and the rule as it was when the group was planned.
+    index: usize,
     rule: Arc<Group>,
     members: Vec<CommandId>,
     /// Frames that are complete.
@@ -34,9 +36,9 @@ pub struct WrappedGroup {
 
 impl WrappedGroup {
     /// A group of `rule` that has been sent and not answered.
-    pub fn new(rule: Arc<Group>, members: Vec<CommandId>) -> WrappedGroup {
+    pub fn new(index: usize, rule: Arc<Group>, members: Vec<CommandId>) -> WrappedGroup {
         let (refused, gathered) = (Vec::new(), Vec::new());
-        WrappedGroup { rule, members, answered: 0, in_transaction: false, refused, replied: 0, gathered }
+        WrappedGroup { index, rule, members, answered: 0, in_transaction: false, refused, replied: 0, gathered }
     }
 
     /// Frames that the upstream owes for it: MULTI, each member, EXEC.
@@ -107,7 +109,7 @@ impl WrappedGroup {
         } else {
             self.reply_applied(frame, top, out, context.table, found)
         };
-        found.push(Finding::Group { rule: Arc::clone(&self.rule.name), outcome });
+        found.push(Finding::Group { index: self.index, outcome });
     }
 
     fn reply_applied(&self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
@@ -178,8 +180,13 @@ impl WrappedGroup {
         }
     }
 
+    /// The group's place among the rules.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     /// The name of the rule that made it a group.
-    pub(super) fn rule(&self) -> &Arc<str> {
+    pub(super) fn name(&self) -> &Arc<str> {
         &self.rule.name
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::batch::Batch;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
-use crate::engine::command::connection::{ConnectionEffect, Lane, Local, PinReason, Transaction};
+use crate::engine::command::{ConnectionEffect, Lane, Local, PinReason, Transaction};
 use crate::engine::command::{Spec, Table};
 use crate::engine::policy::{Atomic, Member, Mode, Policy, Recognition};
 use crate::engine::resp::request::Args;

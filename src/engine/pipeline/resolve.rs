@@ -119,7 +119,7 @@ impl Place {
 pub enum Finding {
     Violation(Violation),
     /// A recognised group has come to its end.
-    Group { rule: Arc<str>, outcome: Outcome },
+    Group { index: usize, outcome: Outcome },
     /// Some commands failed and others did not.
     PartialFailure(Place),
     /// A probe was answered.
@@ -163,7 +163,7 @@ impl Slots {
         let done = match slot.role {
             Role::Plain => {
                 out.extend_from_slice(piece);
-                if part.first {
+                if part.first && slot.scored {
                     self.score(slot.command, piece, context, found);
                 }
                 part.last
@@ -216,7 +216,7 @@ impl Slots {
                 Role::Group => self.fault_group(fault, out, context, found),
                 role => {
                     encode::error(out, &fault_text(fault, context.table.spec(slot.command).name()));
-                    if role == Role::Plain {
+                    if slot.scored {
                         self.forgo_score();
                     }
                     if matches!(role, Role::Subscription { .. } | Role::UnsubscribeAll(_)) {
@@ -335,7 +335,7 @@ impl Slots {
 
     fn fault_group(&mut self, fault: Fault, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
         let Some(group) = self.groups.front() else { return };
-        let rule = Arc::clone(group.rule());
+        let rule = Arc::clone(group.name());
         let (text, outcome) = match fault {
             Fault::Unavailable => (
                 format!("EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}", fault.reason()),
@@ -346,7 +346,7 @@ impl Slots {
         group.reply_fault(out, &text);
         let kind = if outcome == Outcome::Unknown { Kind::UnknownOutcome } else { Kind::Aborted };
         found.push(Finding::Violation(group.violation(kind, context.table)));
-        found.push(Finding::Group { rule, outcome });
+        found.push(Finding::Group { index: group.index(), outcome });
     }
 }
 
@@ -373,7 +373,7 @@ fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
                 found.push(Finding::Violation(score::partial_failure(None, failure, table)));
             }
         }
-        (Scope::Group { rule, unwrapped }, failure) => {
+        (Scope::Group { index, rule, unwrapped }, failure) => {
             if let Some(failure) = failure {
                 found.push(Finding::PartialFailure(Place::Group));
                 found.push(Finding::Violation(score::partial_failure(Some(Arc::clone(&rule.name)), failure, table)));
@@ -386,7 +386,7 @@ fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
                 (false, Some(_)) => Outcome::Torn,
                 (false, None) => Outcome::Observed,
             };
-            found.push(Finding::Group { rule: Arc::clone(&rule.name), outcome });
+            found.push(Finding::Group { index: *index, outcome });
         }
     }
 }

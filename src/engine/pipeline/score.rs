@@ -15,7 +15,7 @@ pub enum Scope {
         report: bool,
     },
     /// A group that went out as it is: by its rule, or, when `unwrapped`, against it.
-    Group { rule: Arc<Group>, unwrapped: bool },
+    Group { index: usize, rule: Arc<Group>, unwrapped: bool },
 }
 
 /// The replies so far of commands that belong together.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::group::WrappedGroup;
 use super::score::Score;
 use crate::engine::command::CommandId;
-use crate::engine::command::connection::SubscriptionKind;
+use crate::engine::command::SubscriptionKind;
 use crate::engine::policy::ttl::TtlRule;
 
 /// What the frame that fills a place means.
@@ -39,12 +39,15 @@ pub enum Role {
 pub struct Slot {
     pub role: Role,
     pub command: CommandId,
+    /// The reply counts for the score at the head of the scores.
+    pub scored: bool,
 }
 
 /// A PTTL of our own, before or after a client's write (<https://redis.io/docs/latest/commands/pttl/>).
 #[derive(Debug, Clone)]
 pub struct Probe {
-    /// The rule that wants to know.
+    /// The rule that wants to know, and its place among the rules.
+    pub index: usize,
     pub rule: Arc<TtlRule>,
     /// The key, kept past its buffer because the answer comes after the request's bytes are gone.
     pub key: Box<[u8]>,
@@ -97,24 +100,26 @@ impl Slots {
     }
 
     /// A place for a command whose reply will be one frame (or several confirmations).
-    pub fn push(&mut self, role: Role, command: CommandId) {
+    ///
+    /// `scored` says that the reply counts for the score pushed before it.
+    pub fn push(&mut self, role: Role, command: CommandId, scored: bool) {
         self.owed += match role {
             Role::Subscription { frames } => frames as usize,
             _ => 1,
         };
-        self.queue.push_back(Slot { role, command });
+        self.queue.push_back(Slot { role, command, scored });
     }
 
     /// A place for each reply of a group that is wrapped.
     pub fn push_group(&mut self, group: Box<WrappedGroup>) {
         self.owed += group.frames() as usize;
-        self.queue.push_back(Slot { role: Role::Group, command: CommandId::UNKNOWN });
+        self.queue.push_back(Slot { role: Role::Group, command: CommandId::UNKNOWN, scored: false });
         self.groups.push_back(group);
     }
 
     /// A place for an answer that the client never sees.
     pub fn push_probe(&mut self, probe: Probe) {
-        self.push(Role::Probe, probe.command);
+        self.push(Role::Probe, probe.command, false);
         self.probes.push_back(probe);
     }
 
@@ -128,7 +133,7 @@ impl Slots {
         if self.queue.is_empty() {
             out.extend_from_slice(&reply);
         } else {
-            self.queue.push_back(Slot { role: Role::Answer, command: CommandId::UNKNOWN });
+            self.queue.push_back(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
             self.answers.push_back(Answer::Ready(reply));
         }
     }
@@ -136,7 +141,7 @@ impl Slots {
     /// A place for an answer that will come from elsewhere; `keep` fills it.
     pub fn promise(&mut self) -> u64 {
         self.promises += 1;
-        self.queue.push_back(Slot { role: Role::Answer, command: CommandId::UNKNOWN });
+        self.queue.push_back(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
         self.answers.push_back(Answer::Promised(self.promises));
         self.promises
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::slot::Probe;
-use crate::engine::command::effect::{TtlEffect, ttl_effects};
+use crate::engine::command::{TtlEffect, ttl_effects};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::{Policy, TtlRule};
 use crate::engine::resp::request::Args;
@@ -20,6 +20,7 @@ pub struct Undecided {
 #[derive(Debug)]
 struct Key {
     name: Box<[u8]>,
+    index: usize,
     rule: Arc<TtlRule>,
     /// The last command that touched it.
     command: CommandId,
@@ -54,10 +55,10 @@ impl Undecided {
             return;
         }
         let at = self.keys.iter().position(|key| *key.name == *name);
-        let rule = match at {
-            Some(at) => Arc::clone(&self.keys[at].rule),
+        let (index, rule) = match at {
+            Some(at) => (self.keys[at].index, Arc::clone(&self.keys[at].rule)),
             None => match policy.ttl_rule_for(name) {
-                Some((_, rule)) if self.keys.len() < KEYS_MAX => Arc::clone(rule),
+                Some((index, rule)) if self.keys.len() < KEYS_MAX => (index, Arc::clone(rule)),
                 _ => return,
             },
         };
@@ -72,7 +73,7 @@ impl Undecided {
                 key.drops |= drops;
             }
             // The key's bytes are kept past the request's buffer: the probe's answer comes later.
-            None => self.keys.push(Key { name: name.into(), rule, command, open: !decided, drops }),
+            None => self.keys.push(Key { name: name.into(), index, rule, command, open: !decided, drops }),
         }
     }
 
@@ -94,7 +95,7 @@ impl Undecided {
 
 impl Key {
     fn probe(&self, before: bool) -> Probe {
-        Probe { rule: Arc::clone(&self.rule), key: self.name.clone(), command: self.command, before }
+        Probe { index: self.index, rule: Arc::clone(&self.rule), key: self.name.clone(), command: self.command, before }
     }
 }
 

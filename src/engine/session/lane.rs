@@ -1,6 +1,6 @@
 //! Reads HELLO, AUTH and SELECT: which user, protocol and db a client wants to have.
 
-use crate::engine::command::connection::Lane;
+use crate::engine::command::Lane;
 use crate::engine::resp::Protocol;
 use crate::engine::resp::request::Args;
 

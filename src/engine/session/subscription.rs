@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::engine::command::connection::SubscriptionKind as Kind;
+use crate::engine::command::SubscriptionKind as Kind;
 use crate::engine::resp::scan::elements;
 use crate::engine::resp::value;
 

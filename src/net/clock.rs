@@ -1,0 +1,18 @@
+//! A coarse clock: read once for each turn of a worker's loop, not for each command.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+thread_local! {
+    static NOW: Cell<Instant> = Cell::new(Instant::now());
+}
+
+/// When this thread last looked at the clock: the beginning of the loop's turn, or later.
+pub fn now() -> Instant {
+    NOW.get()
+}
+
+/// Looks at the clock.
+pub fn tick() {
+    NOW.set(Instant::now());
+}

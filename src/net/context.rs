@@ -1,0 +1,106 @@
+//! What all tasks of one worker share: settings, rules, counters, buffers.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::engine::command::Table;
+use crate::engine::policy::Policy;
+use crate::telemetry::readiness::Readiness;
+use crate::telemetry::report::Reporter;
+use crate::telemetry::tally::Tally;
+
+/// Bytes that a buffer for reading holds at least: what one read takes at the most.
+pub const READ_BYTES: usize = 64 * 1024;
+/// A buffer that grew beyond this is not kept.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Buffers of each kind that are kept while nobody needs them.
+const KEPT_MAX: usize = 64;
+
+/// One worker's own; its tasks run on one thread.
+#[derive(Debug)]
+pub struct Context {
+    /// The worker's number, from 0.
+    pub worker: usize,
+    pub tally: Tally,
+    pub reporter: Reporter,
+    pub readiness: Readiness,
+    table: RefCell<Arc<Table>>,
+    policy: RefCell<Arc<Policy>>,
+    pub read_buffers: Buffers<BytesMut>,
+    pub write_buffers: Buffers<Vec<u8>>,
+    /// No new request is read any more.
+    pub draining: Cell<bool>,
+}
+
+impl Context {
+    pub fn new(worker: usize, tally: Tally, reporter: Reporter, readiness: Readiness, table: Arc<Table>, policy: Arc<Policy>) -> Context {
+        Context {
+            worker,
+            tally,
+            reporter,
+            readiness,
+            table: RefCell::new(table),
+            policy: RefCell::new(policy),
+            read_buffers: Buffers::default(),
+            write_buffers: Buffers::default(),
+            draining: Cell::new(false),
+        }
+    }
+
+    /// The commands as the server knows them.
+    pub fn table(&self) -> Ref<'_, Arc<Table>> {
+        self.table.borrow()
+    }
+
+    /// The rules in force.
+    pub fn policy(&self) -> Ref<'_, Arc<Policy>> {
+        self.policy.borrow()
+    }
+
+    /// The server turned out to know other commands than the built-in table.
+    pub fn set_table(&self, table: Arc<Table>) {
+        self.table.replace(table);
+    }
+}
+
+/// Buffers that nobody uses now, so that idle connections hold none.
+#[derive(Debug, Default)]
+pub struct Buffers<B> {
+    kept: RefCell<Vec<B>>,
+}
+
+impl Buffers<BytesMut> {
+    /// An empty buffer with room for one read.
+    pub fn take(&self) -> BytesMut {
+        let mut buffer = self.kept.borrow_mut().pop().unwrap_or_default();
+        buffer.reserve(READ_BYTES);
+        buffer
+    }
+
+    /// Takes a buffer back; what is in it is forgotten.
+    pub fn give(&self, mut buffer: BytesMut) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() < KEPT_MAX && buffer.capacity() <= KEPT_BYTES_MAX {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
+}
+
+impl Buffers<Vec<u8>> {
+    /// An empty buffer.
+    pub fn take(&self) -> Vec<u8> {
+        self.kept.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back; what is in it is forgotten.
+    pub fn give(&self, mut buffer: Vec<u8>) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() < KEPT_MAX && buffer.capacity() <= KEPT_BYTES_MAX && buffer.capacity() > 0 {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! One upstream connection at work: writes requests, hands out replies, comes back after a loss.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWrite;
+use tracing::{debug, info, warn};
+
+use super::opening::{OpenError, open};
+use super::reading::Reading;
+use super::{Recipient, Settings};
+use crate::engine::link::backoff::Backoff;
+use crate::engine::link::handshake::{Facts, Opening, Refusal};
+use crate::engine::link::inflight::{Cut, Inflight, Owner};
+use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::resp::scan::ScanError;
+use crate::engine::session::subscription::Arrival;
+use crate::net::clock;
+use crate::net::context::Context;
+use crate::net::stream::Stream;
+use crate::telemetry::label::{Direction, Side, UpstreamState};
+
+/// Bytes that may wait to be written before clients are no longer read from.
+const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A connection to the server, or the attempt to have one.
+///
+/// A shared link lives as long as its lane: it reconnects, and keeps the requests of which no byte
+/// was written. A leased link ends with its first connection.
+pub struct Link {
+    context: Rc<Context>,
+    settings: Rc<Settings>,
+    opening: Opening,
+    shared: Cell<bool>,
+    state: RefCell<State>,
+    /// The link's task.
+    waker: RefCell<Option<Waker>>,
+    /// On a lease: who holds it.
+    owner: RefCell<Option<Rc<dyn Recipient>>>,
+    shown: Cell<Option<UpstreamState>>,
+}
+
+struct State {
+    phase: Phase,
+    /// Requests that wait to be written; `out[out_at..]` has yet to go.
+    out: Vec<u8>,
+    out_at: usize,
+    /// Position of `out[0]` in the stream that `inflight` counts.
+    out_start: u64,
+    inflight: Inflight<Rc<dyn Recipient>>,
+    facts: Facts,
+    refusal: Option<Refusal>,
+    last_read: Instant,
+    /// Tasks that wait for the phase to change, or for room to write.
+    waiting: Vec<Waker>,
+}
+
+/// How far a link has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// No connection; requests wait in the queue.
+    Connecting,
+    /// Requests are written as they come.
+    Ready,
+    /// It will never carry anything again.
+    Closed,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Loss {
+    #[error("the server closed the connection")]
+    Eof,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the server's bytes are no Redis protocol: {0}")]
+    Protocol(#[from] ScanError),
+    #[error("the server sent a reply that nobody awaits")]
+    OutOfSync,
+    #[error("the connection may be left in a transaction")]
+    Unsafe,
+    #[error("an owed reply made no progress")]
+    Stalled,
+    #[error("nobody needs it any more")]
+    Closed,
+}
+
+impl Link {
+    /// Starts to connect; requests can be queued at once.
+    pub fn spawn(context: &Rc<Context>, settings: &Rc<Settings>, opening: Opening, shared: bool) -> Rc<Link> {
+        let link = Rc::new(Link {
+            context: Rc::clone(context),
+            settings: Rc::clone(settings),
+            opening,
+            shared: Cell::new(shared),
+            state: RefCell::new(State {
+                phase: Phase::Connecting,
+                out: Vec::new(),
+                out_at: 0,
+                out_start: 0,
+                inflight: Inflight::default(),
+                facts: Facts::default(),
+                refusal: None,
+                last_read: clock::now(),
+                waiting: Vec::new(),
+            }),
+            waker: RefCell::new(None),
+            owner: RefCell::new(None),
+            shown: Cell::new(None),
+        });
+        link.show(Some(UpstreamState::Connecting));
+        tokio::task::spawn_local(Rc::clone(&link).run());
+        link
+    }
+
+    /// Queues bytes for which `recipient` is owed `frames` replies.
+    pub fn send(&self, recipient: Rc<dyn Recipient>, parts: &[&[u8]], frames: u32, read_at: Instant, deadline: Option<Instant>) {
+        let mut state = self.state.borrow_mut();
+        let mut bytes = 0;
+        for part in parts {
+            state.out.extend_from_slice(part);
+            bytes += part.len();
+        }
+        state.inflight.push(recipient, frames, bytes, read_at, deadline);
+        drop(state);
+        self.wake();
+    }
+
+    /// Queues more bytes of the request queued last.
+    pub fn extend(&self, piece: &[u8], deadline: Option<Instant>) {
+        let mut state = self.state.borrow_mut();
+        state.out.extend_from_slice(piece);
+        state.inflight.extend_last(piece.len(), deadline);
+        drop(state);
+        self.wake();
+    }
+
+    /// How far the link has come.
+    pub fn phase(&self) -> Phase {
+        self.state.borrow().phase
+    }
+
+    /// What the server told at the handshake.
+    pub fn facts(&self) -> Facts {
+        self.state.borrow().facts.clone()
+    }
+
+    /// True when the connection can do MULTI and EXEC. Before its first handshake it is taken to.
+    pub fn can_transact(&self) -> bool {
+        let state = self.state.borrow();
+        state.phase != Phase::Ready || state.facts.transactions
+    }
+
+    /// True when nothing is owed and nothing waits to be written.
+    pub fn is_idle(&self) -> bool {
+        let state = self.state.borrow();
+        state.inflight.is_empty() && state.out_at == state.out.len()
+    }
+
+    /// False while too much waits to be written; `poll_room` tells when that has changed.
+    pub fn has_room(&self) -> bool {
+        let state = self.state.borrow();
+        state.out.len() - state.out_at < OUT_BYTES_MAX
+    }
+
+    /// Ready when there is room for more requests.
+    pub fn poll_room(&self, cx: &TaskContext<'_>) -> Poll<()> {
+        if self.has_room() || self.phase() == Phase::Closed {
+            return Poll::Ready(());
+        }
+        self.state.borrow_mut().waiting.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Waits for the handshake's outcome.
+    ///
+    /// # Errors
+    /// The server's refusal, or `None` when there is no server.
+    pub async fn opened(&self) -> Result<Facts, Option<Refusal>> {
+        std::future::poll_fn(|cx| {
+            let mut state = self.state.borrow_mut();
+            match state.phase {
+                Phase::Ready => Poll::Ready(Ok(state.facts.clone())),
+                Phase::Closed => Poll::Ready(Err(state.refusal.clone())),
+                Phase::Connecting => {
+                    state.waiting.push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// A leased link becomes its lane's shared one.
+    pub fn share(&self) {
+        self.shared.set(true);
+        self.owner.replace(None);
+        self.show_phase();
+    }
+
+    /// Hands the lease to `owner`, or takes it back.
+    pub fn set_owner(&self, owner: Option<Rc<dyn Recipient>>) {
+        self.owner.replace(owner);
+        self.show_phase();
+    }
+
+    /// Ends the connection; what is owed on it is answered as lost.
+    pub fn close(&self) {
+        self.owner.replace(None);
+        self.shared.set(false);
+        self.state.borrow_mut().phase = Phase::Closed;
+        self.wake();
+    }
+
+    /// The recipient at the head takes replies again.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Answers what has waited too long; called every few milliseconds.
+    pub fn check_deadlines(&self) {
+        let now = clock::now();
+        let mut told: Vec<(Rc<dyn Recipient>, u32, Fault)> = Vec::new();
+        let mut state = self.state.borrow_mut();
+        match state.phase {
+            Phase::Ready => {
+                state.inflight.expire(now, |who, frames| told.push((Rc::clone(who), frames, Fault::Timeout)));
+                let stalled = state.inflight.stalls_at(state.last_read, self.settings.stall_timeout).is_some_and(|at| at <= now);
+                if stalled {
+                    state.phase = Phase::Closed;
+                    self.wake();
+                }
+            }
+            Phase::Connecting => {
+                if let Some(read_before) = now.checked_sub(self.settings.queue_timeout) {
+                    let from = state.inflight.abandon_read_before(read_before, |who, frames| told.push((Rc::clone(who), frames, Fault::Unavailable)));
+                    state.forget_before(from);
+                }
+            }
+            Phase::Closed => {}
+        }
+        drop(state);
+        for (who, frames, fault) in told {
+            self.context.tally.add_timeouts(u32::from(fault == Fault::Timeout) * frames);
+            who.fault(frames, fault);
+            who.flush();
+        }
+    }
+
+    async fn run(self: Rc<Self>) {
+        let mut backoff = Backoff::default();
+        while self.phase() != Phase::Closed || self.shared.get() {
+            match open(&self.settings, &self.opening).await {
+                Ok((stream, facts)) => {
+                    backoff.succeeded();
+                    self.begin(facts);
+                    let loss = self.pump(stream).await;
+                    self.end(&loss);
+                }
+                Err(error) => self.refuse(&error),
+            }
+            if !self.shared.get() {
+                break;
+            }
+            self.context.tally.upstream_reconnect();
+            tokio::time::sleep(backoff.failed(fastrand::f64())).await;
+        }
+        self.finish();
+    }
+
+    fn begin(&self, facts: Facts) {
+        let mut state = self.state.borrow_mut();
+        if state.phase == Phase::Closed {
+            return;
+        }
+        debug!(upstream = %self.settings.address, id = ?facts.client_id, shared = self.shared.get(), "upstream connection ready");
+        if !facts.transactions && self.shared.get() {
+            info!(upstream = %self.settings.address, "this connection cannot do MULTI and EXEC: groups on it pass unwrapped");
+        }
+        state.facts = facts;
+        state.phase = Phase::Ready;
+        state.last_read = clock::now();
+        state.wake_waiting();
+        drop(state);
+        self.show_phase();
+        if self.shared.get() {
+            self.context.readiness.upstream(self.context.worker, true);
+        }
+    }
+
+    async fn pump(&self, mut stream: Stream) -> Loss {
+        let mut reading = Reading::default();
+        let loss = std::future::poll_fn(|cx| self.poll_pump(&mut stream, &mut reading, cx)).await;
+        reading.finish(&self.context);
+        loss
+    }
+
+    fn poll_pump(&self, stream: &mut Stream, reading: &mut Reading, cx: &mut TaskContext<'_>) -> Poll<Loss> {
+        self.register(cx);
+        if self.phase() == Phase::Closed {
+            return Poll::Ready(if self.shared.get() { Loss::Stalled } else { Loss::Closed });
+        }
+        if let Poll::Ready(Err(loss)) = self.poll_write(stream, cx) {
+            return Poll::Ready(loss);
+        }
+        loop {
+            if self.is_congested() {
+                return Poll::Pending;
+            }
+            match ready!(reading.poll_read(stream, &self.context, cx)) {
+                Ok(0) => return Poll::Ready(Loss::Eof),
+                Ok(bytes) => {
+                    clock::tick();
+                    self.context.tally.add_bytes(Side::Upstream, Direction::In, bytes);
+                    self.state.borrow_mut().last_read = clock::now();
+                    if let Err(loss) = reading.hand_out(self) {
+                        return Poll::Ready(loss);
+                    }
+                }
+                Err(error) => return Poll::Ready(error.into()),
+            }
+        }
+    }
+
+    fn register(&self, cx: &TaskContext<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        while state.out_at < state.out.len() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]))?;
+            state.out_at += written;
+            self.context.tally.add_bytes(Side::Upstream, Direction::Out, written);
+            if state.out.len() - state.out_at < OUT_BYTES_MAX {
+                state.wake_waiting();
+            }
+        }
+        state.forget_written();
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_congested(&self) -> bool {
+        match self.state.borrow().inflight.owner() {
+            Owner::Recipient(who) => who.is_congested(),
+            Owner::Swallow => false,
+            Owner::Nobody => self.owner.borrow().as_ref().is_some_and(|owner| owner.is_congested()),
+        }
+    }
+
+    /// Hands one piece of a frame to whom it belongs; the recipient is put into `touched` the first time.
+    pub(super) fn hand_over(&self, piece: &[u8], part: Part, stray: &mut bool, touched: &mut Vec<Rc<dyn Recipient>>) -> Result<(), Loss> {
+        if part.first {
+            *stray = self.owner.borrow().as_ref().is_some_and(|owner| owner.classify(piece) == Arrival::Message);
+        }
+        if *stray {
+            if let Some(owner) = self.owner.borrow().as_ref() {
+                owner.push(piece);
+                touch(owner, touched);
+            }
+            return Ok(());
+        }
+        let mut state = self.state.borrow_mut();
+        if self.shared.get() && part.top.kind == b'>' {
+            return Err(Loss::OutOfSync);
+        }
+        let admitted = match state.inflight.owner() {
+            Owner::Nobody => return Err(Loss::OutOfSync),
+            Owner::Swallow => super::Admitted::default(),
+            Owner::Recipient(who) => {
+                let admitted = who.admit(piece, part);
+                touch(who, touched);
+                admitted
+            }
+        };
+        if part.last {
+            state.inflight.finish_head(admitted.more);
+        } else {
+            state.inflight.start_head();
+        }
+        if admitted.close { Err(Loss::Unsafe) } else { Ok(()) }
+    }
+
+    /// When the request at the head was read.
+    pub(super) fn head_read_at(&self) -> Option<Instant> {
+        self.state.borrow().inflight.head_read_at()
+    }
+
+    /// Counts replies by how long they took.
+    pub(super) fn observe(&self, elapsed: Duration, replies: u32) {
+        self.context.tally.observe_request(elapsed, replies);
+    }
+
+    /// The connection is lost: what was sent, in whole or in part, has an unknown outcome.
+    fn end(&self, loss: &Loss) {
+        let mut told = Vec::new();
+        let mut state = self.state.borrow_mut();
+        let written = state.out_start + state.out_at as u64;
+        let rest = state.inflight.lose(written, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
+        state.forget_before(rest);
+        state.phase = if self.shared.get() { Phase::Connecting } else { Phase::Closed };
+        drop(state);
+        if matches!(loss, Loss::OutOfSync | Loss::Protocol(_)) {
+            self.context.tally.out_of_sync();
+        }
+        if self.shared.get() {
+            warn!(upstream = %self.settings.address, reason = %loss, unknown = told.len(), "upstream connection lost");
+            self.context.readiness.upstream(self.context.worker, false);
+            self.show(Some(UpstreamState::Connecting));
+        } else {
+            debug!(upstream = %self.settings.address, reason = %loss, "leased connection ended");
+        }
+        for (who, frames, cut) in told {
+            match cut {
+                Cut::BeforeReply => who.fault(frames, Fault::Lost),
+                Cut::InsideReply => who.cut(),
+            }
+            who.flush();
+        }
+    }
+
+    fn refuse(&self, error: &OpenError) {
+        if self.shared.get() {
+            warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
+            self.context.readiness.upstream(self.context.worker, false);
+        }
+        if let OpenError::Refused { refusal, .. } = error {
+            self.state.borrow_mut().refusal = Some(refusal.clone());
+        }
+    }
+
+    /// The link will never carry anything again: what waits on it is told so.
+    fn finish(&self) {
+        let mut told: Vec<(Rc<dyn Recipient>, u32)> = Vec::new();
+        let mut state = self.state.borrow_mut();
+        state.phase = Phase::Closed;
+        state.inflight.abandon_all(|who, frames| told.push((Rc::clone(who), frames)));
+        state.wake_waiting();
+        drop(state);
+        for (who, frames) in told {
+            who.fault(frames, Fault::Unavailable);
+            who.flush();
+        }
+        if let Some(owner) = self.owner.take() {
+            owner.lease_lost();
+        }
+        self.show(None);
+    }
+
+    fn show_phase(&self) {
+        let state = match self.phase() {
+            Phase::Closed => return,
+            Phase::Connecting => UpstreamState::Connecting,
+            Phase::Ready if self.shared.get() => UpstreamState::Shared,
+            Phase::Ready if self.owner.borrow().is_some() => UpstreamState::Leased,
+            Phase::Ready => UpstreamState::Idle,
+        };
+        self.show(Some(state));
+    }
+
+    fn show(&self, state: Option<UpstreamState>) {
+        let before = self.shown.replace(state);
+        if before != state {
+            self.context.tally.upstream_moved(before, state);
+        }
+    }
+}
+
+impl State {
+    fn wake_waiting(&mut self) {
+        for waker in self.waiting.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Everything is written: the buffer starts over.
+    fn forget_written(&mut self) {
+        self.out_start += self.out_at as u64;
+        self.out.clear();
+        self.out_at = 0;
+        if self.out.capacity() > OUT_BYTES_MAX {
+            self.out = Vec::new();
+        }
+    }
+
+    /// Bytes before `position` will not be sent.
+    fn forget_before(&mut self, position: u64) {
+        let bytes = usize::try_from(position.saturating_sub(self.out_start)).unwrap_or(usize::MAX).min(self.out.len());
+        self.out.drain(..bytes);
+        self.out_start = position;
+        self.out_at = 0;
+    }
+}
+
+fn touch(who: &Rc<dyn Recipient>, touched: &mut Vec<Rc<dyn Recipient>>) {
+    if who.mark() {
+        touched.push(Rc::clone(who));
+    }
+}

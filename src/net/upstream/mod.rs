@@ -1,0 +1,74 @@
+//! Connections to the server: shared ones for the many, leased ones for those that need their own.
+//!
+//! A [`connection::Link`] carries requests one way and hands each reply, in the order of the
+//! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].
+
+pub mod connection;
+pub mod lane;
+pub mod opening;
+mod reading;
+
+use std::time::Duration;
+
+use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::session::subscription::Arrival;
+use crate::net::address::Address;
+
+/// Whoever is owed replies by an upstream connection.
+///
+/// None of the methods may call back into the connection.
+pub trait Recipient {
+    /// Takes one piece of the next reply that is owed.
+    fn admit(&self, piece: &[u8], part: Part) -> Admitted;
+
+    /// The next `frames` frames that are owed will not come.
+    fn fault(&self, frames: u32, fault: Fault);
+
+    /// A reply of which a part was handed over has no end.
+    fn cut(&self);
+
+    /// On a lease: what the frame that begins with `head` is.
+    fn classify(&self, head: &[u8]) -> Arrival;
+
+    /// On a lease: takes a piece of a frame that nobody asked for.
+    fn push(&self, piece: &[u8]);
+
+    /// On a lease: the connection is gone.
+    fn lease_lost(&self);
+
+    /// Notes that something was handed over; true the first time since `flush`.
+    fn mark(&self) -> bool;
+
+    /// Everything that one read brought has been handed over.
+    fn flush(&self);
+
+    /// The recipient does not take its replies fast enough.
+    fn is_congested(&self) -> bool;
+}
+
+/// What taking a piece of a reply has led to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Admitted {
+    /// Further frames that belong to the same request.
+    pub more: u32,
+    /// The connection may be in a state that its next user must not meet.
+    pub close: bool,
+}
+
+/// How the server is reached and how long is waited for it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub address: Address,
+    /// For the connection and its handshake.
+    pub connect_timeout: Duration,
+    /// From reading a request to the first byte of its reply.
+    pub request_timeout: Duration,
+    /// A connection that owes a reply and has been silent for so long is replaced.
+    pub stall_timeout: Duration,
+    /// How long a request waits for a server that is not there.
+    pub queue_timeout: Duration,
+    /// The arguments of AUTH for every connection; without them the clients' own are used.
+    pub login: Option<Vec<Box<[u8]>>>,
+    /// Leases that one worker may hold.
+    pub leases_max: usize,
+}

@@ -1,0 +1,139 @@
+//! The receiving half of an upstream connection: from bytes to pieces of frames for their recipients.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use tokio_util::io::poll_read_buf;
+
+use super::Recipient;
+use super::connection::{Link, Loss};
+use crate::engine::pipeline::resolve::Part;
+use crate::engine::resp::scan::{ReplyScanner, ScanLimits};
+use crate::net::clock;
+use crate::net::context::{Context, READ_BYTES};
+use crate::net::stream::Stream;
+
+/// A frame that is not complete is handed over in pieces from this size on.
+const PIECE_BYTES_MIN: usize = 32 * 1024;
+
+/// What has been received and not yet handed over.
+pub(super) struct Reading {
+    scanner: ReplyScanner,
+    /// Starts with the first byte of a frame, or of the rest of one that was begun.
+    buffer: BytesMut,
+    /// Bytes at the front that belong to the frame in progress and have been looked at.
+    scanned: usize,
+    /// A piece of the frame in progress has been handed over.
+    begun: bool,
+    /// The frame in progress is one that nobody asked for.
+    stray: bool,
+    touched: Vec<Rc<dyn Recipient>>,
+}
+
+impl Default for Reading {
+    fn default() -> Reading {
+        Reading {
+            scanner: ReplyScanner::new(ScanLimits::default()),
+            buffer: BytesMut::new(),
+            scanned: 0,
+            begun: false,
+            stray: false,
+            touched: Vec::new(),
+        }
+    }
+}
+
+impl Reading {
+    /// Reads what has come in, at most one buffer.
+    pub(super) fn poll_read(&mut self, stream: &mut Stream, context: &Context, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.capacity() == 0 {
+            self.buffer = context.read_buffers.take();
+        }
+        self.buffer.reserve(READ_BYTES / 4);
+        let read = poll_read_buf(Pin::new(stream), cx, &mut self.buffer);
+        if read.is_pending() && self.buffer.is_empty() {
+            self.finish(context);
+        }
+        read
+    }
+
+    /// Gives the buffer back.
+    pub(super) fn finish(&mut self, context: &Context) {
+        context.read_buffers.give(std::mem::take(&mut self.buffer));
+    }
+
+    /// Hands every piece that can be handed over to its recipient, then lets each of them write once.
+    pub(super) fn hand_out(&mut self, link: &Link) -> Result<(), Loss> {
+        let result = self.hand_out_pieces(link);
+        for recipient in self.touched.drain(..) {
+            recipient.flush();
+        }
+        result
+    }
+
+    fn hand_out_pieces(&mut self, link: &Link) -> Result<(), Loss> {
+        let mut latency = Latency::begin(link);
+        let mut at = 0;
+        let result = loop {
+            let rest = &self.buffer[at + self.scanned..];
+            if rest.is_empty() {
+                break Ok(());
+            }
+            let piece = match self.scanner.scan(rest) {
+                Ok(piece) => piece,
+                Err(error) => break Err(error.into()),
+            };
+            self.scanned += piece.bytes;
+            if !piece.end && !self.begun && self.scanned < PIECE_BYTES_MIN {
+                break Ok(());
+            }
+            let part = Part { first: !self.begun, last: piece.end, top: self.scanner.top() };
+            let handed = link.hand_over(&self.buffer[at..at + self.scanned], part, &mut self.stray, &mut self.touched);
+            at += std::mem::take(&mut self.scanned);
+            self.begun = !piece.end;
+            if piece.end && !self.stray {
+                latency.count(link);
+            }
+            if handed.is_err() {
+                break handed;
+            }
+        };
+        latency.end(link);
+        self.buffer.advance(at);
+        result
+    }
+}
+
+/// Counts replies by when their requests were read: one observation for all of one batch.
+struct Latency {
+    read_at: Option<Instant>,
+    replies: u32,
+}
+
+impl Latency {
+    fn begin(link: &Link) -> Latency {
+        Latency { read_at: link.head_read_at(), replies: 0 }
+    }
+
+    /// A reply has been handed over; the next one may answer another batch.
+    fn count(&mut self, link: &Link) {
+        self.replies += 1;
+        let next = link.head_read_at();
+        if next != self.read_at {
+            self.end(link);
+            self.read_at = next;
+        }
+    }
+
+    fn end(&mut self, link: &Link) {
+        if let Some(read_at) = self.read_at
+            && self.replies > 0
+        {
+            link.observe(clock::now().saturating_duration_since(read_at), std::mem::take(&mut self.replies));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The recorder of this process and its text in Prometheus' format.
+
+use std::sync::Arc;
+
+use metrics::gauge;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::label::key;
+use super::latency::LatencyTotals;
+use super::names;
+
+/// A second recorder was to be installed in one process.
+#[derive(Debug, thiserror::Error)]
+#[error("this process has a metrics recorder already")]
+pub struct InstallError;
+
+/// Where `/metrics` comes from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Exposition {
+    recorded: PrometheusHandle,
+    latencies: Arc<LatencyTotals>,
+}
+
+impl Exposition {
+    /// Installs the recorder for this process. Whatever was counted before is lost, so this comes first.
+    pub fn install() -> Result<Exposition, InstallError> {
+        let (recorder, exposition) = Exposition::build();
+        metrics::set_global_recorder(recorder).map_err(|_| InstallError)?;
+        names::describe();
+        gauge!(names::BUILD_INFO, key::VERSION => env!("CARGO_PKG_VERSION")).set(1.0);
+        Ok(exposition)
+    }
+
+    /// A recorder that is not installed, with its text.
+    pub fn build() -> (PrometheusRecorder, Exposition) {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let recorded = recorder.handle();
+        (
+            recorder,
+            Exposition {
+                recorded,
+                latencies: Arc::default(),
+            },
+        )
+    }
+
+    /// The request latencies that this text shows: what each worker's tally folds into.
+    pub fn latencies(&self) -> Arc<LatencyTotals> {
+        Arc::clone(&self.latencies)
+    }
+
+    /// Everything recorded, in Prometheus' text format, version 0.0.4.
+    pub fn render(&self) -> String {
+        let mut text = self.recorded.render();
+        if let Some(metric) = names::ALL
+            .iter()
+            .find(|metric| metric.name == names::REQUEST_SECONDS)
+        {
+            self.latencies.render(metric.name, metric.help, &mut text);
+        }
+        text
+    }
+
+    /// Publishes what the recorder gathered aside; to be called every few seconds.
+    pub fn run_upkeep(&self) {
+        self.recorded.run_upkeep();
+    }
+}

@@ -1,0 +1,96 @@
+//! Asks the workers to fold their tallies before somebody reads the metrics.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// How long a reader waits for the workers; what a busier worker counted is shown by the next scrape.
+pub const FOLD_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// A worker that is asked again before it answered gets the later question only up to this number.
+const QUESTIONS_MAX: usize = 4;
+
+/// A worker's end: it receives a question, folds its tally, and then answers `()`.
+pub type FoldQuestions = mpsc::Receiver<oneshot::Sender<()>>;
+
+/// The readers' end, for all workers.
+#[derive(Clone, Debug, Default)]
+pub struct Folds {
+    workers: Vec<mpsc::Sender<oneshot::Sender<()>>>,
+}
+
+impl Folds {
+    /// Adds a worker and gives it its end.
+    pub fn add_worker(&mut self) -> FoldQuestions {
+        let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
+        self.workers.push(sender);
+        questions
+    }
+
+    /// Asks every worker and waits until each has folded, at most [`FOLD_TIMEOUT`].
+    ///
+    /// A worker that is gone, or has too many questions open, is not waited for. Dropping the future leaves the workers to fold in vain.
+    pub async fn fold_all(&self) {
+        let asked: Vec<_> = self.workers.iter().filter_map(ask).collect();
+        let answered = async {
+            for answer in asked {
+                // A dropped question means that its worker has ended, and a tally folds when it is dropped.
+                let _ = answer.await;
+            }
+        };
+        if timeout(FOLD_TIMEOUT, answered).await.is_err() {
+            tracing::debug!("a worker was too busy to fold its metrics");
+        }
+    }
+}
+
+fn ask(worker: &mpsc::Sender<oneshot::Sender<()>>) -> Option<oneshot::Receiver<()>> {
+    let (question, answer) = oneshot::channel();
+    worker.try_send(question).ok()?;
+    Some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn fold_all_returns_when_every_worker_has_answered() {
+        let mut folds = Folds::default();
+        let mut workers = [folds.add_worker(), folds.add_worker()];
+        let answers = async {
+            for worker in &mut workers {
+                worker
+                    .recv()
+                    .await
+                    .expect("a question")
+                    .send(())
+                    .expect("still awaited");
+            }
+        };
+        tokio::join!(folds.fold_all(), answers);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_is_gone_is_not_waited_for() {
+        let mut folds = Folds::default();
+        drop(folds.add_worker());
+        let started = tokio::time::Instant::now();
+        folds.fold_all().await;
+        assert!(started.elapsed() < FOLD_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn a_silent_worker_holds_nobody_up_for_long_even_with_many_questions_open() {
+        let mut folds = Folds::default();
+        let _silent = folds.add_worker();
+        for _ in 0..QUESTIONS_MAX {
+            assert!(ask(&folds.workers[0]).is_some());
+        }
+        assert!(ask(&folds.workers[0]).is_none());
+        timeout(FOLD_TIMEOUT * 4, folds.fold_all())
+            .await
+            .expect("bounded");
+    }
+}

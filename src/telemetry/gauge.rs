@@ -1,0 +1,16 @@
+//! Gauges that somebody sets now and then, from any thread.
+
+use metrics::gauge;
+
+use super::label::{RuleKind, key};
+use super::names;
+
+/// Shows how many rules of one kind are in force.
+pub fn set_config_rules(kind: RuleKind, rules: usize) {
+    gauge!(names::CONFIG_RULES, key::KIND => kind.as_str()).set(rules as f64);
+}
+
+/// Shows whether at least one worker reaches the upstream.
+pub fn set_upstream_up(is_up: bool) {
+    gauge!(names::UPSTREAM_UP).set(if is_up { 1.0 } else { 0.0 });
+}

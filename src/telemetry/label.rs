@@ -1,0 +1,137 @@
+//! The closed sets of words that label metrics.
+
+/// Label keys.
+pub mod key {
+    pub const COMMAND: &str = "command";
+    pub const DIRECTION: &str = "direction";
+    pub const GROUP: &str = "group";
+    pub const KIND: &str = "kind";
+    pub const OUTCOME: &str = "outcome";
+    pub const RULE: &str = "rule";
+    pub const SIDE: &str = "side";
+    pub const STATE: &str = "state";
+    pub const VERSION: &str = "version";
+    pub const WHERE: &str = "where";
+}
+
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$variant_about:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_about])* $variant),+ }
+
+        impl $name {
+            /// Every variant once, in the order of declaration.
+            pub const ALL: [$name; [$($word),+].len()] = [$($name::$variant),+];
+
+            /// The variant's one word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+
+            /// The variant's place in `ALL`.
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+words! {
+    /// Which of the proxy's two sides.
+    Side { Client = "client", Upstream = "upstream" }
+}
+
+words! {
+    /// The way bytes go, seen from the proxy: `In` was read, `Out` was written.
+    Direction { In = "in", Out = "out" }
+}
+
+words! {
+    /// What a client's connection came to when it asked for one.
+    Admission { Accepted = "accepted", Refused = "refused" }
+}
+
+words! {
+    /// What an upstream connection is doing.
+    UpstreamState {
+        /// The socket or the handshake is not there yet.
+        Connecting = "connecting",
+        /// Carries a lane, for many clients.
+        Shared = "shared",
+        /// Belongs to one pinned client.
+        Leased = "leased",
+        /// Clean and waiting for the next lease.
+        Idle = "idle",
+    }
+}
+
+words! {
+    /// What became of a group.
+    GroupOutcome {
+        /// All of it was applied.
+        Applied = "applied",
+        /// Some members were applied and others failed.
+        Torn = "torn",
+        /// Nothing of it was applied.
+        Aborted = "aborted",
+        /// It passed whole or in parts without a transaction.
+        Unwrapped = "unwrapped",
+        /// Nobody can say what was applied.
+        Unknown = "unknown",
+        /// Only looked at, as its rule says, and nothing failed.
+        Observed = "observed",
+    }
+}
+
+words! {
+    /// In what some commands failed and others did not.
+    FailureScope {
+        Pipeline = "pipeline",
+        Group = "group",
+        /// A client's own MULTI.
+        Transaction = "transaction",
+    }
+}
+
+words! {
+    /// What a look at a key's TTL found.
+    TtlOutcome {
+        /// A TTL within the rule's bounds.
+        Present = "present",
+        /// None yet; looked at once more after the grace.
+        Rechecked = "rechecked",
+        /// Present at the second look.
+        Late = "late",
+        /// None.
+        Missing = "missing",
+        /// None, where there had been one.
+        Dropped = "dropped",
+        /// Longer than the rule allows.
+        TooLong = "too_long",
+        /// The key is no longer there.
+        Gone = "gone",
+        /// The upstream does not let this user look (NOPERM).
+        Denied = "denied",
+        /// No answer, or one that cannot be read.
+        Unanswered = "unanswered",
+    }
+}
+
+words! {
+    /// The kinds of rule a configuration holds.
+    RuleKind { Group = "group", Ttl = "ttl", Expect = "expect", Guard = "guard" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variant_stands_at_its_index() {
+        for (index, outcome) in TtlOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome.index(), index);
+        }
+        assert_eq!(Side::ALL.map(Side::as_str), ["client", "upstream"]);
+    }
+}

@@ -1,0 +1,205 @@
+//! A latency histogram that workers fill without atomics and whose sum is exact.
+//!
+//! The recorder's own histograms keep each sample until they are drained; at a million requests a second that
+//! is a megabyte and more of samples between two scrapes. Here a worker counts into plain cells, the totals take
+//! whole counts, and the lines of the exposition format are written from the totals.
+
+use std::cell::Cell;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Upper bounds of the buckets in nanoseconds, inclusive, from 25 us to 10 s; what is slower is in a last bucket without a bound.
+pub const BOUNDS_NS: [u64; 18] = [
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// Buckets of the histogram: one per bound and one above them all.
+pub const BUCKETS: usize = BOUNDS_NS.len() + 1;
+
+const NS_PER_SECOND: f64 = 1e9;
+
+/// What one worker has seen since it last folded.
+#[derive(Debug, Default)]
+pub struct Latencies {
+    buckets: [Cell<u64>; BUCKETS],
+    sum_ns: Cell<u64>,
+}
+
+impl Latencies {
+    /// Counts `n` requests that took `elapsed` each.
+    pub fn observe(&self, elapsed: Duration, n: u32) {
+        let ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = &self.buckets[bucket_of(ns)];
+        bucket.set(bucket.get() + u64::from(n));
+        self.sum_ns.set(
+            self.sum_ns
+                .get()
+                .saturating_add(ns.saturating_mul(u64::from(n))),
+        );
+    }
+
+    /// Moves what was seen into `totals`.
+    pub fn fold(&self, totals: &LatencyTotals) {
+        let mut kept = totals.lock();
+        for (total, bucket) in kept.buckets.iter_mut().zip(&self.buckets) {
+            *total += bucket.take();
+        }
+        kept.sum_ns += u128::from(self.sum_ns.take());
+    }
+}
+
+/// What all workers have seen since the start.
+#[derive(Debug, Default)]
+pub struct LatencyTotals {
+    kept: Mutex<Snapshot>,
+}
+
+/// The totals at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Requests per bucket, each counted in one bucket only.
+    pub buckets: [u64; BUCKETS],
+    /// Nanoseconds that all requests took together.
+    pub sum_ns: u128,
+}
+
+impl LatencyTotals {
+    /// The totals now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    /// Appends the histogram `name` in Prometheus' text format, in seconds.
+    /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
+    pub fn render(&self, name: &str, help: &str, out: &mut String) {
+        let snapshot = self.snapshot();
+        push_line(out, format_args!("# HELP {name} {help}"));
+        push_line(out, format_args!("# TYPE {name} histogram"));
+        let mut at_most = 0;
+        for (bound, count) in BOUNDS_NS.iter().zip(snapshot.buckets) {
+            at_most += count;
+            push_line(
+                out,
+                format_args!(
+                    "{name}_bucket{{le=\"{}\"}} {at_most}",
+                    *bound as f64 / NS_PER_SECOND
+                ),
+            );
+        }
+        let count: u64 = snapshot.buckets.iter().sum();
+        push_line(out, format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
+        push_line(
+            out,
+            format_args!("{name}_sum {}", snapshot.sum_ns as f64 / NS_PER_SECOND),
+        );
+        push_line(out, format_args!("{name}_count {count}"));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn push_line(out: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{line}");
+}
+
+fn bucket_of(ns: u64) -> usize {
+    BOUNDS_NS
+        .iter()
+        .position(|bound| ns <= *bound)
+        .unwrap_or(BUCKETS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket_and_the_next_nanosecond_to_the_next() {
+        for (index, bound) in BOUNDS_NS.into_iter().enumerate() {
+            assert_eq!(bucket_of(bound), index);
+            assert_eq!(bucket_of(bound + 1), index + 1);
+        }
+        assert_eq!(bucket_of(0), 0);
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn folding_moves_counts_and_leaves_nothing_behind() {
+        let (latencies, totals) = (Latencies::default(), LatencyTotals::default());
+        latencies.observe(Duration::from_micros(25), 3);
+        latencies.observe(Duration::from_secs(11), 1);
+        latencies.fold(&totals);
+        latencies.fold(&totals);
+
+        let snapshot = totals.snapshot();
+        assert_eq!(snapshot.buckets[0], 3);
+        assert_eq!(snapshot.buckets[BUCKETS - 1], 1);
+        assert_eq!(snapshot.buckets.iter().sum::<u64>(), 4);
+        assert_eq!(snapshot.sum_ns, 75_000 + 11_000_000_000);
+    }
+
+    #[test]
+    fn two_workers_add_up() {
+        let totals = LatencyTotals::default();
+        for _ in 0..2 {
+            let latencies = Latencies::default();
+            latencies.observe(Duration::from_micros(80), 5);
+            latencies.fold(&totals);
+        }
+        assert_eq!(totals.snapshot().buckets[2], 10);
+        assert_eq!(totals.snapshot().sum_ns, 800_000);
+    }
+
+    #[test]
+    fn an_absurd_duration_does_not_overflow() {
+        let (latencies, totals) = (Latencies::default(), LatencyTotals::default());
+        latencies.observe(Duration::MAX, u32::MAX);
+        latencies.observe(Duration::MAX, u32::MAX);
+        latencies.fold(&totals);
+        assert_eq!(totals.snapshot().sum_ns, u128::from(u64::MAX));
+    }
+
+    #[test]
+    fn rendered_buckets_are_cumulative_and_bounds_are_plain_decimals() {
+        let (latencies, totals) = (Latencies::default(), LatencyTotals::default());
+        latencies.observe(Duration::from_micros(10), 1);
+        latencies.observe(Duration::from_micros(30), 2);
+        latencies.observe(Duration::from_secs(60), 4);
+        latencies.fold(&totals);
+        let mut text = String::new();
+        totals.render("x", "about x", &mut text);
+
+        assert!(text.starts_with("# HELP x about x\n# TYPE x histogram\n"));
+        for line in [
+            "x_bucket{le=\"0.000025\"} 1\n",
+            "x_bucket{le=\"0.00005\"} 3\n",
+            "x_bucket{le=\"10\"} 3\n",
+            "x_bucket{le=\"+Inf\"} 7\n",
+            "x_sum 240.00007\n",
+            "x_count 7\n",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}

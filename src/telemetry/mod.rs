@@ -1,0 +1,16 @@
+//! What respguard tells its operators: metrics, violations, readiness and the log.
+//!
+//! Each worker counts in a [`tally::Tally`] of its own, without atomics, and folds it into the shared
+//! recorder once a second and when somebody reads `/metrics`. Rare events go to the recorder at once.
+//! Labels are bounded: words of closed sets, names of the command table and names of rules, never a key.
+
+pub mod exposition;
+pub mod fold;
+pub mod gauge;
+pub mod label;
+pub mod latency;
+pub mod log;
+pub mod names;
+pub mod readiness;
+pub mod report;
+pub mod tally;

@@ -1,0 +1,156 @@
+//! Every metric's name, with its kind, unit and meaning.
+
+use metrics::Unit;
+
+pub const BUILD_INFO: &str = "respguard_build_info";
+pub const BYTES_TOTAL: &str = "respguard_bytes_total";
+pub const CLIENT_CONNECTIONS_TOTAL: &str = "respguard_client_connections_total";
+pub const CLIENTS: &str = "respguard_clients";
+pub const COMMANDS_TOTAL: &str = "respguard_commands_total";
+pub const CONFIG_RULES: &str = "respguard_config_rules";
+pub const ERROR_REPLIES_TOTAL: &str = "respguard_error_replies_total";
+pub const GROUPS_TOTAL: &str = "respguard_groups_total";
+pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
+pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
+pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
+pub const TIMEOUTS_TOTAL: &str = "respguard_timeouts_total";
+pub const TTL_CHECKS_TOTAL: &str = "respguard_ttl_checks_total";
+pub const UPSTREAM_CONNECTIONS: &str = "respguard_upstream_connections";
+pub const UPSTREAM_RECONNECTS_TOTAL: &str = "respguard_upstream_reconnects_total";
+pub const UPSTREAM_UP: &str = "respguard_upstream_up";
+pub const VIOLATIONS_LOG_SUPPRESSED_TOTAL: &str = "respguard_violations_log_suppressed_total";
+pub const VIOLATIONS_TOTAL: &str = "respguard_violations_total";
+
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One metric as the reference and the `# HELP` lines describe it.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub shape: Shape,
+    pub unit: Unit,
+    pub help: &'static str,
+}
+
+/// Every metric, by name.
+pub const ALL: [Metric; 18] = [
+    gauge(
+        BUILD_INFO,
+        "Always 1; the label tells the version that runs",
+    ),
+    Metric {
+        name: BYTES_TOTAL,
+        shape: Shape::Counter,
+        unit: Unit::Bytes,
+        help: "Bytes read (in) and written (out) by the proxy, on the clients' side and on the upstream's",
+    },
+    counter(
+        CLIENT_CONNECTIONS_TOTAL,
+        "Connections of clients, accepted and refused",
+    ),
+    gauge(CLIENTS, "Clients connected now"),
+    counter(
+        COMMANDS_TOTAL,
+        "Commands read from clients; those that the command table does not know are \"other\"",
+    ),
+    gauge(CONFIG_RULES, "Rules in force, by kind"),
+    counter(ERROR_REPLIES_TOTAL, "Error replies given to clients"),
+    counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
+    counter(
+        OUT_OF_SYNC_TOTAL,
+        "Upstream replies that nobody awaited; each closed its connection",
+    ),
+    counter(
+        PARTIAL_FAILURES_TOTAL,
+        "Pipelines, groups and clients' own transactions of which some commands failed and others did not",
+    ),
+    Metric {
+        name: REQUEST_SECONDS,
+        shape: Shape::Histogram,
+        unit: Unit::Seconds,
+        help: "Time from the reading of a request to its reply",
+    },
+    counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
+    counter(
+        TTL_CHECKS_TOTAL,
+        "Looks at the TTL of a key that must expire, by what they found",
+    ),
+    gauge(
+        UPSTREAM_CONNECTIONS,
+        "Connections to the upstream now, by what they do",
+    ),
+    counter(
+        UPSTREAM_RECONNECTS_TOTAL,
+        "Attempts to replace a lost upstream connection",
+    ),
+    gauge(
+        UPSTREAM_UP,
+        "1 while at least one worker reaches the upstream, else 0",
+    ),
+    counter(
+        VIOLATIONS_LOG_SUPPRESSED_TOTAL,
+        "Violations counted but not logged, because too many of their kind came in one second",
+    ),
+    counter(
+        VIOLATIONS_TOTAL,
+        "Violations, by kind and by the rule that was broken (empty: none)",
+    ),
+];
+
+/// Gives the installed recorder every metric's unit and meaning.
+///
+/// The histogram is described too, although [`super::exposition`] writes its lines itself.
+pub fn describe() {
+    for metric in ALL {
+        match metric.shape {
+            Shape::Counter => metrics::describe_counter!(metric.name, metric.unit, metric.help),
+            Shape::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
+            Shape::Histogram => {
+                metrics::describe_histogram!(metric.name, metric.unit, metric.help);
+            }
+        }
+    }
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        shape: Shape::Counter,
+        unit: Unit::Count,
+        help,
+    }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric {
+        name,
+        shape: Shape::Gauge,
+        unit: Unit::Count,
+        help,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_unique_and_say_by_their_ending_that_they_count() {
+        for pair in ALL.windows(2) {
+            assert!(pair[0].name < pair[1].name, "{}", pair[1].name);
+        }
+        for metric in ALL {
+            assert!(metric.name.starts_with("respguard_"));
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                metric.shape == Shape::Counter
+            );
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Whether this process should be sent traffic, with the reasons why not.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::gauge;
+
+/// Why a process is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// The listener is not open yet.
+    Starting,
+    /// No worker reaches the upstream.
+    UpstreamUnavailable,
+    /// The process was told to stop, and answers what it still owes.
+    Draining,
+}
+
+impl NotReady {
+    /// The reason as `/readyz` writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NotReady::Starting => "starting",
+            NotReady::UpstreamUnavailable => "upstream unavailable",
+            NotReady::Draining => "draining",
+        }
+    }
+}
+
+/// Shared by everybody who knows something about it. Cheap to clone; changes are rare.
+///
+/// A new one is starting and has no upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_started: bool,
+    is_draining: bool,
+    workers_with_upstream: BTreeSet<usize>,
+}
+
+impl Readiness {
+    /// The listener is open.
+    pub fn started(&self) {
+        self.lock().is_started = true;
+    }
+
+    /// The process stops; there is no way back.
+    pub fn draining(&self) {
+        self.lock().is_draining = true;
+    }
+
+    /// What worker number `worker` last knew of the upstream. The upstream is available while one worker reaches it:
+    /// a worker without clients has no connection and nothing to say.
+    pub fn upstream(&self, worker: usize, is_up: bool) {
+        let mut state = self.lock();
+        if is_up {
+            state.workers_with_upstream.insert(worker);
+        } else {
+            state.workers_with_upstream.remove(&worker);
+        }
+        // Under the lock, so that the gauge ends where the set does.
+        gauge::set_upstream_up(!state.workers_with_upstream.is_empty());
+    }
+
+    /// Every reason against sending traffic here; none means ready.
+    pub fn reasons(&self) -> Vec<NotReady> {
+        let state = self.lock();
+        [
+            (NotReady::Starting, !state.is_started),
+            (
+                NotReady::UpstreamUnavailable,
+                state.workers_with_upstream.is_empty(),
+            ),
+            (NotReady::Draining, state.is_draining),
+        ]
+        .into_iter()
+        .filter_map(|(reason, holds)| holds.then_some(reason))
+        .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_once_started_and_one_worker_reaches_the_upstream() {
+        let readiness = Readiness::default();
+        assert_eq!(
+            readiness.reasons(),
+            [NotReady::Starting, NotReady::UpstreamUnavailable]
+        );
+        readiness.upstream(1, true);
+        assert_eq!(readiness.reasons(), [NotReady::Starting]);
+        readiness.started();
+        assert_eq!(readiness.reasons(), []);
+    }
+
+    #[test]
+    fn the_upstream_is_lost_only_when_the_last_worker_loses_it() {
+        let readiness = Readiness::default();
+        readiness.started();
+        readiness.upstream(0, true);
+        readiness.upstream(1, true);
+        readiness.upstream(1, true);
+        readiness.upstream(1, false);
+        assert_eq!(readiness.reasons(), []);
+        readiness.upstream(0, false);
+        assert_eq!(readiness.reasons(), [NotReady::UpstreamUnavailable]);
+    }
+
+    #[test]
+    fn draining_stays() {
+        let readiness = Readiness::default();
+        readiness.draining();
+        readiness.started();
+        readiness.upstream(0, true);
+        assert_eq!(readiness.reasons(), [NotReady::Draining]);
+    }
+}

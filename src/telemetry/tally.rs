@@ -1,0 +1,491 @@
+//! One worker's counters: plain cells on the hot path, folded into the shared recorder now and then.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+use super::label::{
+    Admission, Direction, FailureScope, GroupOutcome, Side, TtlOutcome, UpstreamState, key,
+};
+use super::latency::{Latencies, LatencyTotals};
+use super::names;
+
+/// The command label of everything that the command table does not know.
+pub const OTHER: usize = 0;
+
+/// What one worker has counted since it last folded. Counting costs an addition: no atomics, no lock, no clock, no allocation.
+///
+/// Dropping a tally folds it.
+#[derive(Debug)]
+pub struct Tally {
+    commands: Commands,
+    latencies: Latencies,
+    latency_totals: Arc<LatencyTotals>,
+    bytes: [[Meter; Direction::ALL.len()]; Side::ALL.len()],
+    admissions: [Meter; Admission::ALL.len()],
+    clients: Level,
+    upstream: [Level; UpstreamState::ALL.len()],
+    failures: [Meter; FailureScope::ALL.len()],
+    error_replies: Meter,
+    timeouts: Meter,
+    out_of_sync: Meter,
+    reconnects: Meter,
+    groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
+    ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
+}
+
+impl Tally {
+    /// A tally at zero, in a process whose recorder is installed.
+    ///
+    /// `command_names` are the labels by command index; index [`OTHER`] stands for what has no name.
+    /// The totals are those of the [`super::exposition::Exposition`] that will show them.
+    pub fn new(command_names: &[Arc<str>], latency_totals: Arc<LatencyTotals>) -> Tally {
+        Tally {
+            commands: Commands::new(command_names),
+            latencies: Latencies::default(),
+            latency_totals,
+            bytes: Side::ALL.map(|side| {
+                Direction::ALL.map(|direction| {
+                    Meter::at_zero(counter!(names::BYTES_TOTAL,
+                        key::SIDE => side.as_str(), key::DIRECTION => direction.as_str()))
+                })
+            }),
+            admissions: Admission::ALL.map(|outcome| {
+                Meter::at_zero(
+                    counter!(names::CLIENT_CONNECTIONS_TOTAL, key::OUTCOME => outcome.as_str()),
+                )
+            }),
+            clients: Level::at_zero(gauge!(names::CLIENTS)),
+            upstream: UpstreamState::ALL.map(|state| {
+                Level::at_zero(gauge!(names::UPSTREAM_CONNECTIONS, key::STATE => state.as_str()))
+            }),
+            failures: FailureScope::ALL.map(|scope| {
+                Meter::at_zero(
+                    counter!(names::PARTIAL_FAILURES_TOTAL, key::WHERE => scope.as_str()),
+                )
+            }),
+            error_replies: Meter::at_zero(counter!(names::ERROR_REPLIES_TOTAL)),
+            timeouts: Meter::at_zero(counter!(names::TIMEOUTS_TOTAL)),
+            out_of_sync: Meter::at_zero(counter!(names::OUT_OF_SYNC_TOTAL)),
+            reconnects: Meter::at_zero(counter!(names::UPSTREAM_RECONNECTS_TOTAL)),
+            groups: RefCell::default(),
+            ttl_checks: RefCell::default(),
+        }
+    }
+
+    /// Counts a command by its index; one beyond the table is [`OTHER`].
+    pub fn command(&self, index: usize) {
+        self.commands.add(index, 1);
+    }
+
+    /// Counts `n` requests that took `elapsed` each.
+    pub fn observe_request(&self, elapsed: Duration, n: u32) {
+        self.latencies.observe(elapsed, n);
+    }
+
+    /// Counts bytes read or written on one side.
+    pub fn add_bytes(&self, side: Side, direction: Direction, bytes: usize) {
+        self.bytes[side.index()][direction.index()].add(bytes as u64);
+    }
+
+    /// Counts `n` error replies given to clients.
+    pub fn add_error_replies(&self, n: u32) {
+        self.error_replies.add(u64::from(n));
+    }
+
+    /// Counts `n` requests answered `-TIMEOUT`.
+    pub fn add_timeouts(&self, n: u32) {
+        self.timeouts.add(u64::from(n));
+    }
+
+    /// Counts an upstream reply that nobody awaited.
+    pub fn out_of_sync(&self) {
+        self.out_of_sync.add(1);
+    }
+
+    /// Counts an attempt to replace a lost upstream connection.
+    pub fn upstream_reconnect(&self) {
+        self.reconnects.add(1);
+    }
+
+    /// Counts something of which some commands failed and others did not.
+    pub fn partial_failure(&self, scope: FailureScope) {
+        self.failures[scope.index()].add(1);
+    }
+
+    /// A client was taken in.
+    pub fn client_accepted(&self) {
+        self.admissions[Admission::Accepted.index()].add(1);
+        self.clients.shift(1);
+    }
+
+    /// A client was turned away.
+    pub fn client_refused(&self) {
+        self.admissions[Admission::Refused.index()].add(1);
+    }
+
+    /// A client that had been accepted is gone.
+    pub fn client_closed(&self) {
+        self.clients.shift(-1);
+    }
+
+    /// An upstream connection passes from one state to another; `None` is before its birth and after its end.
+    pub fn upstream_moved(&self, from: Option<UpstreamState>, to: Option<UpstreamState>) {
+        if let Some(state) = from {
+            self.upstream[state.index()].shift(-1);
+        }
+        if let Some(state) = to {
+            self.upstream[state.index()].shift(1);
+        }
+    }
+
+    /// Names the groups and TTL rules in force, in the order of their indexes. What was counted under the former names is folded first.
+    pub fn rename_rules(&self, groups: &[Arc<str>], ttl_rules: &[Arc<str>]) {
+        self.fold();
+        self.groups.replace(Rows::new(groups));
+        self.ttl_checks.replace(Rows::new(ttl_rules));
+    }
+
+    /// Counts what became of a group. A group that was never named is not counted.
+    pub fn group(&self, group: usize, outcome: GroupOutcome) {
+        self.groups.borrow().add(group, outcome.index());
+    }
+
+    /// Counts what a look at a TTL found. A rule that was never named is not counted.
+    pub fn ttl_check(&self, rule: usize, outcome: TtlOutcome) {
+        self.ttl_checks.borrow().add(rule, outcome.index());
+    }
+
+    /// Moves everything counted since the last call into the recorder.
+    pub fn fold(&self) {
+        self.commands.fold();
+        self.latencies.fold(&self.latency_totals);
+        self.bytes.iter().flatten().for_each(Meter::fold);
+        self.admissions.iter().for_each(Meter::fold);
+        self.clients.fold();
+        self.upstream.iter().for_each(Level::fold);
+        self.failures.iter().for_each(Meter::fold);
+        for meter in [
+            &self.error_replies,
+            &self.timeouts,
+            &self.out_of_sync,
+            &self.reconnects,
+        ] {
+            meter.fold();
+        }
+        self.groups.borrow().fold(|group, outcome| {
+            counter!(names::GROUPS_TOTAL, key::GROUP => group,
+                key::OUTCOME => GroupOutcome::ALL[outcome].as_str())
+        });
+        self.ttl_checks.borrow().fold(|rule, outcome| {
+            counter!(names::TTL_CHECKS_TOTAL, key::RULE => rule,
+                key::OUTCOME => TtlOutcome::ALL[outcome].as_str())
+        });
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.fold();
+    }
+}
+
+/// Counts per command; a command appears in the output once it was used.
+#[derive(Debug)]
+struct Commands {
+    counts: Box<[Cell<u64>]>,
+    shown: Box<[OnceCell<Counter>]>,
+    names: Box<[Arc<str>]>,
+}
+
+impl Commands {
+    fn new(names: &[Arc<str>]) -> Commands {
+        let mut names = names.to_vec();
+        match names.first_mut() {
+            Some(first) => *first = Arc::from("other"),
+            None => names.push(Arc::from("other")),
+        }
+        Commands {
+            counts: names.iter().map(|_| Cell::new(0)).collect(),
+            shown: names.iter().map(|_| OnceCell::new()).collect(),
+            names: names.into(),
+        }
+    }
+
+    fn add(&self, index: usize, n: u64) {
+        let count = self.counts.get(index).unwrap_or(&self.counts[OTHER]);
+        count.set(count.get() + n);
+    }
+
+    fn fold(&self) {
+        for (index, count) in self.counts.iter().enumerate() {
+            fold_into(count, || {
+                self.shown[index].get_or_init(
+                    || counter!(names::COMMANDS_TOTAL, key::COMMAND => Arc::clone(&self.names[index])),
+                )
+            });
+        }
+    }
+}
+
+/// A count whose counter stands in the output from the start, at zero.
+#[derive(Debug)]
+struct Meter {
+    count: Cell<u64>,
+    counter: Counter,
+}
+
+impl Meter {
+    fn at_zero(counter: Counter) -> Meter {
+        Meter {
+            count: Cell::new(0),
+            counter,
+        }
+    }
+
+    fn add(&self, n: u64) {
+        self.count.set(self.count.get() + n);
+    }
+
+    fn fold(&self) {
+        fold_into(&self.count, || &self.counter);
+    }
+}
+
+/// How far a gauge that workers share has moved.
+#[derive(Debug)]
+struct Level {
+    moved: Cell<i64>,
+    gauge: Gauge,
+}
+
+impl Level {
+    fn at_zero(gauge: Gauge) -> Level {
+        gauge.increment(0.0);
+        Level {
+            moved: Cell::new(0),
+            gauge,
+        }
+    }
+
+    fn shift(&self, by: i64) {
+        self.moved.set(self.moved.get() + by);
+    }
+
+    fn fold(&self) {
+        let moved = self.moved.take();
+        if moved != 0 {
+            // Connections are counted in far less than the 2^53 that a float holds exactly.
+            self.gauge.increment(moved as f64);
+        }
+    }
+}
+
+/// Counts per rule and outcome; a pair appears in the output once it occurred.
+#[derive(Debug, Default)]
+struct Rows<const N: usize> {
+    rows: Vec<Row<N>>,
+}
+
+#[derive(Debug)]
+struct Row<const N: usize> {
+    name: Arc<str>,
+    counts: [Cell<u64>; N],
+    shown: [OnceCell<Counter>; N],
+}
+
+impl<const N: usize> Rows<N> {
+    fn new(names: &[Arc<str>]) -> Rows<N> {
+        let row = |name: &Arc<str>| Row {
+            name: Arc::clone(name),
+            counts: std::array::from_fn(|_| Cell::new(0)),
+            shown: std::array::from_fn(|_| OnceCell::new()),
+        };
+        Rows {
+            rows: names.iter().map(row).collect(),
+        }
+    }
+
+    fn add(&self, row: usize, outcome: usize) {
+        if let Some(row) = self.rows.get(row) {
+            row.counts[outcome].set(row.counts[outcome].get() + 1);
+        }
+    }
+
+    fn fold(&self, register: impl Fn(Arc<str>, usize) -> Counter) {
+        for row in &self.rows {
+            for (outcome, count) in row.counts.iter().enumerate() {
+                fold_into(count, || {
+                    row.shown[outcome].get_or_init(|| register(Arc::clone(&row.name), outcome))
+                });
+            }
+        }
+    }
+}
+
+fn fold_into<'a>(count: &Cell<u64>, counter: impl FnOnce() -> &'a Counter) {
+    let n = count.take();
+    if n > 0 {
+        counter().increment(n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::exposition::Exposition;
+
+    fn arcs(names: &[&str]) -> Vec<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    /// What `/metrics` shows after `count` counted on a fresh tally that was then folded.
+    fn shown(count: impl FnOnce(&Tally)) -> String {
+        let (recorder, exposition) = Exposition::build();
+        metrics::with_local_recorder(&recorder, || {
+            let tally = Tally::new(
+                &arcs(&["", "get", "client|setname"]),
+                exposition.latencies(),
+            );
+            count(&tally);
+            tally.fold();
+            let text = exposition.render();
+            std::mem::forget(tally);
+            text
+        })
+    }
+
+    fn assert_lines(text: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(
+                text.lines().any(|shown| shown == *line),
+                "{line} in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_used_commands_appear_and_unknown_ones_are_other() {
+        let text = shown(|tally| {
+            tally.command(2);
+            tally.command(2);
+            tally.command(OTHER);
+            tally.command(3);
+            tally.command(usize::MAX);
+        });
+        assert_lines(
+            &text,
+            &[
+                "respguard_commands_total{command=\"client|setname\"} 2",
+                "respguard_commands_total{command=\"other\"} 3",
+            ],
+        );
+        assert!(!text.contains("command=\"get\""));
+    }
+
+    #[test]
+    fn folding_twice_counts_once() {
+        let text = shown(|tally| {
+            tally.add_bytes(Side::Client, Direction::In, 7);
+            tally.observe_request(Duration::from_micros(30), 2);
+            tally.add_timeouts(1);
+            tally.fold();
+            tally.add_timeouts(1);
+        });
+        assert_lines(
+            &text,
+            &[
+                "respguard_bytes_total{side=\"client\",direction=\"in\"} 7",
+                "respguard_timeouts_total 2",
+                "respguard_request_seconds_count 2",
+                "respguard_request_seconds_sum 0.00006",
+            ],
+        );
+    }
+
+    #[test]
+    fn counters_without_rules_stand_at_zero_from_the_start() {
+        let text = shown(|_| {});
+        assert_lines(
+            &text,
+            &[
+                "respguard_out_of_sync_total 0",
+                "respguard_upstream_reconnects_total 0",
+                "respguard_error_replies_total 0",
+                "respguard_partial_failures_total{where=\"transaction\"} 0",
+                "respguard_bytes_total{side=\"upstream\",direction=\"out\"} 0",
+                "respguard_clients 0",
+                "respguard_upstream_connections{state=\"leased\"} 0",
+            ],
+        );
+    }
+
+    #[test]
+    fn levels_of_two_workers_add_up_and_come_down_again() {
+        let (recorder, exposition) = Exposition::build();
+        metrics::with_local_recorder(&recorder, || {
+            let workers = [(); 2].map(|()| Tally::new(&[], exposition.latencies()));
+            for tally in &workers {
+                tally.client_accepted();
+                tally.client_accepted();
+                tally.client_closed();
+                tally.upstream_moved(None, Some(UpstreamState::Connecting));
+                tally.upstream_moved(Some(UpstreamState::Connecting), Some(UpstreamState::Shared));
+                tally.fold();
+            }
+            let text = exposition.render();
+            assert_lines(
+                &text,
+                &[
+                    "respguard_clients 2",
+                    "respguard_client_connections_total{outcome=\"accepted\"} 4",
+                    "respguard_upstream_connections{state=\"connecting\"} 0",
+                    "respguard_upstream_connections{state=\"shared\"} 2",
+                ],
+            );
+
+            workers[0].client_closed();
+            workers[1].upstream_moved(Some(UpstreamState::Shared), None);
+            drop(workers);
+            let text = exposition.render();
+            assert_lines(
+                &text,
+                &[
+                    "respguard_clients 1",
+                    "respguard_upstream_connections{state=\"shared\"} 1",
+                ],
+            );
+        });
+    }
+
+    #[test]
+    fn groups_keep_their_names_when_rules_are_renamed() {
+        let text = shown(|tally| {
+            tally.group(0, GroupOutcome::Torn);
+            tally.rename_rules(&arcs(&["login", "blob"]), &arcs(&["sessions"]));
+            tally.group(1, GroupOutcome::Applied);
+            tally.group(2, GroupOutcome::Applied);
+            tally.ttl_check(0, TtlOutcome::TooLong);
+            tally.rename_rules(&arcs(&["snapshot"]), &[]);
+            tally.group(0, GroupOutcome::Torn);
+            tally.group(1, GroupOutcome::Torn);
+            tally.ttl_check(0, TtlOutcome::Present);
+        });
+        let groups: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("respguard_groups_total{"))
+            .collect();
+        assert_eq!(groups.len(), 2, "{groups:?}");
+        assert_lines(
+            &text,
+            &[
+                "respguard_groups_total{group=\"blob\",outcome=\"applied\"} 1",
+                "respguard_groups_total{group=\"snapshot\",outcome=\"torn\"} 1",
+                "respguard_ttl_checks_total{rule=\"sessions\",outcome=\"too_long\"} 1",
+            ],
+        );
+        assert!(!text.contains("outcome=\"present\""));
+    }
+}
