@@ -1,5 +1,6 @@
 //! Bounds client requests as Redis itself does, going on exactly where the bytes ran out.
 
+use super::encode;
 use super::inline;
 use super::line::{Line, LineEnd};
 
@@ -100,6 +101,20 @@ pub enum ProtocolError {
     /// An inline request ends within quotes, or goes on right behind them.
     #[error("Protocol error: unbalanced quotes in request")]
     UnbalancedQuotes,
+}
+
+impl ProtocolError {
+    /// Appends the error reply of Redis, byte for byte; its text may hold a byte that no `str` can.
+    pub fn reply(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::ExpectedDollar(byte) if !byte.is_ascii() => {
+                out.extend_from_slice(b"-ERR Protocol error: expected '$', got '");
+                out.push(byte);
+                out.extend_from_slice(b"'\r\n");
+            }
+            _ => encode::error(out, &format!("ERR {self}")),
+        }
+    }
 }
 
 /// Redis replaces line breaks in an error by spaces.
