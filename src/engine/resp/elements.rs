@@ -82,3 +82,54 @@ fn behind_attributes(head: &[u8]) -> Option<&[u8]> {
     let found = attributes.by_ref().count();
     (found as u64 == u64::from(pairs) * 2).then_some(attributes.rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slices(frame: &[u8]) -> Vec<&[u8]> {
+        elements(frame).collect()
+    }
+
+    #[test]
+    fn elements_come_as_they_are_on_the_wire() {
+        assert_eq!(
+            slices(b"*3\r\n:1\r\n*1\r\n$1\r\na\r\n$-1\r\n"),
+            [&b":1\r\n"[..], b"*1\r\n$1\r\na\r\n", b"$-1\r\n"]
+        );
+        assert_eq!(slices(b"%1\r\n+k\r\n_\r\n"), [&b"+k\r\n"[..], b"_\r\n"]);
+        assert_eq!(slices(b">2\r\n+a\r\n+b\r\n").len(), 2);
+        assert_eq!(slices(b"~1\r\n#t\r\n").len(), 1);
+    }
+
+    #[test]
+    fn attributes_and_pushes_go_with_the_element_they_precede() {
+        let frame = b"|1\r\n+a\r\n*1\r\n:0\r\n*2\r\n|1\r\n+b\r\n:9\r\n:1\r\n>1\r\n+p\r\n:2\r\n";
+        assert_eq!(
+            slices(frame),
+            [&b"|1\r\n+b\r\n:9\r\n:1\r\n"[..], b">1\r\n+p\r\n:2\r\n"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_aggregate_has_no_elements() {
+        for frame in [
+            &b""[..],
+            b"+OK\r\n",
+            b"$4\r\n*1\r\n\r\n",
+            b"*0\r\n",
+            b"*-1\r\n",
+            b"|1\r\n+a\r\n",
+            b"*",
+            b"*1",
+        ] {
+            assert_eq!(elements(frame).count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_malformed_frame_ends_the_iteration() {
+        assert_eq!(slices(b"*3\r\n:1\r\nx\r\n:1\r\n"), [b":1\r\n"]);
+        assert_eq!(slices(b"*2\r\n:1\r\n:2"), [b":1\r\n"]);
+    }
+}
