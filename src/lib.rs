@@ -32,3 +32,5 @@
 //! plan meets a socket.
 
 pub mod engine;
+pub mod net;
+pub mod telemetry;

@@ -32,6 +32,8 @@ pub struct Context {
     pub write_buffers: Buffers<Vec<u8>>,
     /// No new request is read any more.
     pub draining: Cell<bool>,
+    /// Second looks at TTLs that are pending.
+    pub rechecks: Cell<usize>,
 }
 
 impl Context {
@@ -46,6 +48,7 @@ impl Context {
             read_buffers: Buffers::default(),
             write_buffers: Buffers::default(),
             draining: Cell::new(false),
+            rechecks: Cell::new(0),
         }
     }
 

@@ -73,6 +73,8 @@ words! {
         Applied = "applied",
         /// Some members were applied and others failed.
         Torn = "torn",
+        /// Every member failed.
+        Failed = "failed",
         /// Nothing of it was applied.
         Aborted = "aborted",
         /// It passed whole or in parts without a transaction.

@@ -12,6 +12,7 @@ use crate::engine::resp::request::Args;
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
+use crate::engine::session::transaction::Transaction as SessionTransaction;
 
 /// What is to be done, in this order.
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -26,7 +27,20 @@ pub enum Step {
     /// A PTTL of our own; the probe lies in `Plan::probes` in the order of these steps.
     Probe,
     /// The proxy itself answers this command.
-    Answer { command: usize, by: Local },
+    Answer { command: usize, by: Answer },
+}
+
+/// How the proxy answers a command itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Over the clients of the proxy.
+    Local(Local),
+    /// `+OK`, in a transaction whose connection is gone.
+    Ok,
+    /// `+QUEUED`, likewise.
+    Queued,
+    /// `-EXECABORT`, at its end.
+    ExecAbort,
 }
 
 /// Something that must be done before the next command can be planned.
@@ -114,7 +128,7 @@ enum Decision {
         group: usize,
         members: usize,
     },
-    Answer(Local),
+    Answer(Answer),
     Turn(Turn),
 }
 
@@ -175,6 +189,11 @@ impl Planner<'_> {
             return self.decide_queued(spec, args);
         }
         let effect = spec.connection_effect(args);
+        if let SessionTransaction::Lost { open } = self.session.transaction
+            && let Some(decision) = self.decide_lost(open, effect)
+        {
+            return decision;
+        }
         if effect == ConnectionEffect::None {
             return self.decide_plain(at);
         }
@@ -210,7 +229,7 @@ impl Planner<'_> {
             // Without the command the server answers an error, which changes nothing.
             _ if !present => Decision::Send(Role::Plain),
             ConnectionEffect::Local(local @ (Local::ClientKill | Local::ClientUnblock)) => Decision::Turn(Turn::Elsewhere(local)),
-            ConnectionEffect::Local(local) => Decision::Answer(local),
+            ConnectionEffect::Local(local) => Decision::Answer(Answer::Local(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) if !pinned => Decision::Turn(Turn::Pin(Reason::Subscription)),
@@ -299,6 +318,32 @@ impl Planner<'_> {
         match self.spec(at).connection {
             ConnectionEffect::Transaction(Transaction::Exec) => Role::Exec,
             _ => Role::Queued,
+        }
+    }
+
+    /// The connection with the client's WATCH or MULTI is gone: the client keeps its own, and learns
+    /// at EXEC that nothing was applied.
+    fn decide_lost(&mut self, open: bool, effect: ConnectionEffect) -> Option<Decision> {
+        match effect {
+            ConnectionEffect::Quit => Some(Decision::Turn(Turn::Quit)),
+            ConnectionEffect::Reset => Some(Decision::Turn(Turn::Reset)),
+            ConnectionEffect::Transaction(Transaction::Multi) => {
+                self.session.transaction = SessionTransaction::Lost { open: true };
+                Some(Decision::Answer(Answer::Ok))
+            }
+            ConnectionEffect::Transaction(Transaction::Exec) if open => {
+                self.session.transaction.forget();
+                Some(Decision::Answer(Answer::ExecAbort))
+            }
+            ConnectionEffect::Transaction(Transaction::Discard) if open => {
+                self.session.transaction.forget();
+                Some(Decision::Answer(Answer::Ok))
+            }
+            ConnectionEffect::Transaction(Transaction::Unwatch) if !open => {
+                self.session.transaction.forget();
+                Some(Decision::Answer(Answer::Ok))
+            }
+            _ => open.then_some(Decision::Answer(Answer::Queued)),
         }
     }
 

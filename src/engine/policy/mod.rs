@@ -67,12 +67,12 @@ impl Policy {
     }
 
     /// All groups, in the order in which they were written.
-    pub fn groups(&self) -> &[Group] {
+    pub fn groups(&self) -> &[Arc<Group>] {
         self.groups.as_slice()
     }
 
     /// All TTL rules, in the order in which they were written.
-    pub fn ttl_rules(&self) -> &[TtlRule] {
+    pub fn ttl_rules(&self) -> &[Arc<TtlRule>] {
         self.ttls.as_slice()
     }
 
@@ -89,7 +89,7 @@ impl Policy {
     }
 
     /// The first TTL rule with a pattern that matches the key, with its place among the rules.
-    pub fn ttl_rule_for(&self, key: &[u8]) -> Option<(usize, &TtlRule)> {
+    pub fn ttl_rule_for(&self, key: &[u8]) -> Option<(usize, &Arc<TtlRule>)> {
         self.ttls.rule_for(key)
     }
 

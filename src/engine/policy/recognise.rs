@@ -30,7 +30,7 @@ pub enum Recognition {
 /// All groups, in the order in which they were written, and which of them each command can begin.
 #[derive(Clone, Debug)]
 pub(super) struct Groups {
-    groups: Vec<Group>,
+    groups: Vec<Arc<Group>>,
     /// By command: the range in `candidates` of the groups that it can begin.
     starts: Box<[(u32, u32)]>,
     candidates: Box<[u32]>,
@@ -39,7 +39,7 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn new(groups: Vec<Group>, table: &Table) -> Self {
+    pub(super) fn new(groups: Vec<Arc<Group>>, table: &Table) -> Self {
         let mut candidates = Vec::new();
         let mut list = |begins: &dyn Fn(&Group) -> bool| {
             let from = candidates.len();
@@ -72,7 +72,7 @@ impl Groups {
         }
     }
 
-    pub(super) fn as_slice(&self) -> &[Group] {
+    pub(super) fn as_slice(&self) -> &[Arc<Group>] {
         &self.groups
     }
 

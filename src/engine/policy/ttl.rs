@@ -42,22 +42,22 @@ impl TtlRule {
 /// All TTL rules, in the order in which they were written: the first that matches a key is the key's rule.
 #[derive(Clone, Debug)]
 pub struct TtlRules {
-    rules: Vec<TtlRule>,
+    rules: Vec<Arc<TtlRule>>,
     index: KeyIndex,
 }
 
 impl TtlRules {
-    pub fn new(rules: Vec<TtlRule>) -> Self {
+    pub fn new(rules: Vec<Arc<TtlRule>>) -> Self {
         let index = KeyIndex::new(rules.iter().map(|rule| &*rule.keys));
         Self { rules, index }
     }
 
-    pub fn as_slice(&self) -> &[TtlRule] {
+    pub fn as_slice(&self) -> &[Arc<TtlRule>] {
         &self.rules
     }
 
     /// The rule of a key, with its place among the rules.
-    pub fn rule_for(&self, key: &[u8]) -> Option<(usize, &TtlRule)> {
+    pub fn rule_for(&self, key: &[u8]) -> Option<(usize, &Arc<TtlRule>)> {
         let place = self.index.first_match(key)?;
         self.rules.get(place).map(|rule| (place, rule))
     }

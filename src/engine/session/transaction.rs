@@ -9,6 +9,8 @@
 ///    |  +-- UNWATCH --+   |              |
 ///    |  +-- EXEC, DISCARD, RESET --------+
 ///    +---------------- MULTI ----------> Open
+///
+///   Watching, Open -- connection lost --> Lost: EXEC will answer EXECABORT
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Transaction {
@@ -19,6 +21,11 @@ pub enum Transaction {
     Watching,
     /// Between MULTI and its EXEC.
     Open,
+    /// The connection that watched or queued is gone; the client may not know yet.
+    Lost {
+        /// Between MULTI and EXEC.
+        open: bool,
+    },
 }
 
 impl Transaction {
@@ -30,6 +37,13 @@ impl Transaction {
     /// True between MULTI and EXEC: commands are queued, not run.
     pub fn is_open(self) -> bool {
         self == Transaction::Open
+    }
+
+    /// The upstream connection is gone, and with it watches and queue.
+    pub fn lose(&mut self) {
+        if !self.is_idle() {
+            *self = Transaction::Lost { open: self.is_open() };
+        }
     }
 
     /// WATCH with at least one key; inside MULTI it is an error without effect.
@@ -57,6 +71,11 @@ impl Transaction {
             *self = Transaction::Idle;
         }
     }
+
+    /// The client has been told that its transaction was lost, or has given it up.
+    pub fn forget(&mut self) {
+        *self = Transaction::Idle;
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +96,19 @@ mod tests {
         let mut transaction = Transaction::Watching;
         transaction.end();
         assert_eq!(transaction, Transaction::Watching);
+    }
+
+    #[test]
+    fn a_lost_connection_loses_what_it_watched_or_queued_and_nothing_else() {
+        let mut transaction = Transaction::Idle;
+        transaction.lose();
+        assert!(transaction.is_idle());
+        transaction.watch();
+        transaction.lose();
+        assert_eq!(transaction, Transaction::Lost { open: false });
+        let mut transaction = Transaction::Open;
+        transaction.lose();
+        assert_eq!(transaction, Transaction::Lost { open: true });
     }
 
     #[test]

@@ -117,9 +117,14 @@ impl Link {
         link
     }
 
-    /// Queues bytes for which `recipient` is owed `frames` replies.
-    pub fn send(&self, recipient: Rc<dyn Recipient>, parts: &[&[u8]], frames: u32, read_at: Instant, deadline: Option<Instant>) {
+    /// Queues bytes for which `recipient` is owed `frames` replies; false when the link has ended
+    /// and nothing was queued.
+    #[must_use]
+    pub fn send(&self, recipient: Rc<dyn Recipient>, parts: &[&[u8]], frames: u32, read_at: Instant, deadline: Option<Instant>) -> bool {
         let mut state = self.state.borrow_mut();
+        if state.phase == Phase::Closed {
+            return false;
+        }
         let mut bytes = 0;
         for part in parts {
             state.out.extend_from_slice(part);
@@ -128,6 +133,7 @@ impl Link {
         state.inflight.push(recipient, frames, bytes, read_at, deadline);
         drop(state);
         self.wake();
+        true
     }
 
     /// Queues more bytes of the request queued last.

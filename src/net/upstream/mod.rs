@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod lane;
 pub mod opening;
+pub mod pool;
 mod reading;
 
 use std::time::Duration;

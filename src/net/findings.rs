@@ -1,0 +1,84 @@
+//! What resolving replies has found, told to the counters, the log and the second look at TTLs.
+
+use std::rc::Rc;
+
+use crate::engine::pipeline::resolve::{Finding, Outcome, Place, TtlState};
+use crate::engine::pipeline::slot::Probe;
+use crate::engine::pipeline::violation::{Kind, Violation};
+use crate::net::context::Context;
+use crate::net::recheck::Recheck;
+use crate::net::upstream::lane::Lane;
+use crate::telemetry::label::{FailureScope, GroupOutcome, TtlOutcome};
+
+/// Reports everything in `found` about the client at `peer`; true when the upstream connection must
+/// be closed.
+pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut Vec<Finding>) -> bool {
+    let mut close = false;
+    for finding in found.drain(..) {
+        match finding {
+            Finding::Violation(violation) => context.reporter.violation(violation, &peer),
+            Finding::Group { index, outcome } => context.tally.group(index, group_outcome(outcome)),
+            Finding::PartialFailure(place) => context.tally.partial_failure(failure_scope(place)),
+            Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
+            Finding::CloseUpstream => close = true,
+        }
+    }
+    close
+}
+
+fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe, state: TtlState) {
+    if probe.before {
+        return;
+    }
+    let outcome = match state {
+        TtlState::Fine => TtlOutcome::Present,
+        TtlState::TooLong => {
+            context.reporter.violation(violation(Kind::TtlTooLong, &probe, context), &peer);
+            TtlOutcome::TooLong
+        }
+        TtlState::Refused => {
+            if lane.probes.replace(false) {
+                tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule = %probe.rule.name, "this user may not run PTTL: its keys are no longer checked");
+            }
+            TtlOutcome::Denied
+        }
+        TtlState::Unknown => TtlOutcome::Unanswered,
+        TtlState::None { dropped } => {
+            let index = probe.index;
+            Recheck { probe, dropped, peer: peer.into() }.schedule(context, lane);
+            context.tally.ttl_check(index, TtlOutcome::Rechecked);
+            return;
+        }
+    };
+    context.tally.ttl_check(probe.index, outcome);
+}
+
+/// The violation that a probe has shown: it names the pattern, never the key.
+pub fn violation(kind: Kind, probe: &Probe, context: &Context) -> Violation {
+    Violation {
+        rule: Some(probe.rule.name.clone()),
+        commands: vec![context.table().spec(probe.command).name().into()],
+        key_pattern: probe.rule.pattern_of(&probe.key).map(Into::into),
+        ..Violation::new(kind)
+    }
+}
+
+fn group_outcome(outcome: Outcome) -> GroupOutcome {
+    match outcome {
+        Outcome::Applied => GroupOutcome::Applied,
+        Outcome::Torn => GroupOutcome::Torn,
+        Outcome::Failed => GroupOutcome::Failed,
+        Outcome::Aborted => GroupOutcome::Aborted,
+        Outcome::Unwrapped => GroupOutcome::Unwrapped,
+        Outcome::Unknown => GroupOutcome::Unknown,
+        Outcome::Observed => GroupOutcome::Observed,
+    }
+}
+
+fn failure_scope(place: Place) -> FailureScope {
+    match place {
+        Place::Pipeline => FailureScope::Pipeline,
+        Place::Group => FailureScope::Group,
+        Place::Transaction => FailureScope::Transaction,
+    }
+}

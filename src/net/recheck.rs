@@ -1,0 +1,120 @@
+//! The second look at a key without a TTL, after the rule's grace: sequential clients set it late.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::pipeline::slot::Probe;
+use crate::engine::pipeline::violation::Kind;
+use crate::engine::resp::{encode, value};
+use crate::engine::session::subscription::Arrival;
+use crate::net::clock;
+use crate::net::context::Context;
+use crate::net::findings::violation;
+use crate::net::upstream::lane::Lane;
+use crate::net::upstream::{Admitted, Recipient};
+use crate::telemetry::label::TtlOutcome;
+
+/// Second looks that one worker has pending at once; beyond, the first look's finding is reported.
+const PENDING_MAX: usize = 4096;
+
+/// A key that had no TTL right behind its write.
+pub struct Recheck {
+    pub probe: Probe,
+    /// It had one before the write.
+    pub dropped: bool,
+    /// The client that wrote it.
+    pub peer: Box<str>,
+}
+
+impl Recheck {
+    /// Looks again after the grace, over the lane's shared connection.
+    pub fn schedule(self, context: &Rc<Context>, lane: &Rc<Lane>) {
+        let pending = context.rechecks.get();
+        if pending >= PENDING_MAX {
+            self.report(context, None);
+            return;
+        }
+        context.rechecks.set(pending + 1);
+        let (context, lane) = (Rc::clone(context), Rc::clone(lane));
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(self.probe.rule.grace).await;
+            context.rechecks.set(context.rechecks.get().saturating_sub(1));
+            self.ask(context, &lane);
+        });
+    }
+
+    fn ask(self, context: Rc<Context>, lane: &Lane) {
+        let mut request = Vec::with_capacity(32 + self.probe.key.len());
+        encode::request(&mut request, &[b"PTTL", &self.probe.key]);
+        let asker = Rc::new(Asker { context, recheck: RefCell::new(Some(self)) });
+        let now = clock::now();
+        if !lane.shared().send(Rc::<Asker>::clone(&asker), &[&request], 1, now, None) {
+            asker.conclude(None);
+        }
+    }
+
+    /// `ttl` in milliseconds as PTTL answers (<https://redis.io/docs/latest/commands/pttl/>).
+    fn report(self, context: &Context, ttl: Option<i64>) {
+        let (kind, outcome) = match ttl {
+            Some(-2) => (None, TtlOutcome::Gone),
+            Some(0..) => (Some(Kind::TtlLate), TtlOutcome::Late),
+            _ if self.dropped => (Some(Kind::TtlDropped), TtlOutcome::Dropped),
+            _ => (Some(Kind::TtlMissing), TtlOutcome::Missing),
+        };
+        if let Some(kind) = kind {
+            context.reporter.violation(violation(kind, &self.probe, context), &self.peer);
+        }
+        context.tally.ttl_check(self.probe.index, outcome);
+    }
+}
+
+/// Whoever is owed the second answer.
+struct Asker {
+    context: Rc<Context>,
+    recheck: RefCell<Option<Recheck>>,
+}
+
+impl Asker {
+    fn conclude(&self, ttl: Option<i64>) {
+        if let Some(recheck) = self.recheck.take() {
+            recheck.report(&self.context, ttl);
+        }
+    }
+}
+
+impl Recipient for Asker {
+    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+        if part.first {
+            self.conclude(value::integer(piece));
+        }
+        Admitted::default()
+    }
+
+    fn fault(&self, _frames: u32, _fault: Fault) {
+        // Nothing is known: the key is neither accused nor acquitted.
+        if let Some(recheck) = self.recheck.take() {
+            self.context.tally.ttl_check(recheck.probe.index, TtlOutcome::Unanswered);
+        }
+    }
+
+    fn cut(&self) {}
+
+    fn classify(&self, _head: &[u8]) -> Arrival {
+        Arrival::Reply
+    }
+
+    fn push(&self, _piece: &[u8]) {}
+
+    fn lease_lost(&self) {}
+
+    fn mark(&self) -> bool {
+        false
+    }
+
+    fn flush(&self) {}
+
+    fn is_congested(&self) -> bool {
+        false
+    }
+}

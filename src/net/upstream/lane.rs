@@ -1,0 +1,174 @@
+//! All connections of one user, db and protocol version: the shared one and the leases.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use super::Settings;
+use super::connection::{Link, Phase};
+use crate::engine::link::handshake::Opening;
+use crate::engine::resp::Protocol;
+use crate::net::clock;
+use crate::net::context::Context;
+
+/// A lease that nobody took for so long is closed, well before servers close idle connections.
+const IDLE_MAX: Duration = Duration::from_secs(20);
+/// Idle leases that a lane keeps.
+const IDLE_LEASES_MAX: usize = 16;
+
+/// What tells one lane from another: replies can be forwarded unparsed only within one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct LaneKey {
+    /// The arguments of the AUTH that the server accepted; `None` before any.
+    pub login: Option<Vec<Box<[u8]>>>,
+    pub db: u32,
+    pub protocol: Protocol,
+}
+
+impl LaneKey {
+    /// The user's name, `default` when none was given.
+    pub fn user(&self) -> &[u8] {
+        match self.login.as_deref() {
+            Some([user, _]) => user,
+            _ => b"default",
+        }
+    }
+
+    fn opening(&self) -> Opening {
+        Opening { login: self.login.clone(), protocol: self.protocol, db: self.db }
+    }
+}
+
+impl fmt::Debug for LaneKey {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/RESP{}", String::from_utf8_lossy(self.user()), self.db, self.protocol.number())
+    }
+}
+
+/// Why no lease can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("all {0} upstream connections for clients that need one of their own are taken")]
+pub struct NoLease(usize);
+
+/// The leases that clients of one worker hold, over all lanes.
+#[derive(Default)]
+pub struct Leases {
+    taken: Cell<usize>,
+    links: RefCell<Vec<Weak<Link>>>,
+}
+
+impl Leases {
+    /// Looks after the deadlines of what is leased.
+    pub fn tend(&self) {
+        let links: Vec<_> = self.links.borrow().iter().filter_map(Weak::upgrade).collect();
+        for link in links {
+            link.check_deadlines();
+        }
+    }
+
+    fn end(&self, link: &Rc<Link>) {
+        self.taken.set(self.taken.get().saturating_sub(1));
+        self.links.borrow_mut().retain(|taken| taken.upgrade().is_some_and(|taken| !Rc::ptr_eq(&taken, link)));
+    }
+}
+
+/// One lane of one worker.
+pub struct Lane {
+    pub key: LaneKey,
+    context: Rc<Context>,
+    settings: Rc<Settings>,
+    shared: Rc<Link>,
+    idle: RefCell<Vec<(Rc<Link>, Instant)>>,
+    leases: Rc<Leases>,
+    /// This user may ask for TTLs; false from the first refusal on.
+    pub probes: Cell<bool>,
+}
+
+impl Lane {
+    /// A lane whose shared connection is being opened.
+    pub fn new(context: &Rc<Context>, settings: &Rc<Settings>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {
+        let shared = Link::spawn(context, settings, key.opening(), true);
+        Lane::over(context, settings, leases, key, shared)
+    }
+
+    /// A lane over a connection that the server has accepted.
+    pub fn over(context: &Rc<Context>, settings: &Rc<Settings>, leases: &Rc<Leases>, key: LaneKey, shared: Rc<Link>) -> Rc<Lane> {
+        Rc::new(Lane {
+            key,
+            context: Rc::clone(context),
+            settings: Rc::clone(settings),
+            shared,
+            idle: RefCell::new(Vec::new()),
+            leases: Rc::clone(leases),
+            probes: Cell::new(true),
+        })
+    }
+
+    /// The connection that all clients of the lane share.
+    pub fn shared(&self) -> &Rc<Link> {
+        &self.shared
+    }
+
+    /// A connection for one client alone: an idle one, or a new one that is being opened.
+    ///
+    /// # Errors
+    /// The worker's leases are all taken.
+    pub fn lease(&self) -> Result<Rc<Link>, NoLease> {
+        if self.leases.taken.get() >= self.settings.leases_max {
+            return Err(NoLease(self.settings.leases_max));
+        }
+        let link = self.idle_lease().unwrap_or_else(|| Link::spawn(&self.context, &self.settings, self.key.opening(), false));
+        self.leases.taken.set(self.leases.taken.get() + 1);
+        self.leases.links.borrow_mut().push(Rc::downgrade(&link));
+        Ok(link)
+    }
+
+    fn idle_lease(&self) -> Option<Rc<Link>> {
+        let mut idle = self.idle.borrow_mut();
+        std::iter::from_fn(|| idle.pop()).map(|(link, _)| link).find(|link| link.phase() == Phase::Ready)
+    }
+
+    /// Takes a lease back: `clean` says that the connection is as its handshake left it.
+    pub fn give_back(&self, link: &Rc<Link>, clean: bool) {
+        self.leases.end(link);
+        self.keep_or_close(link, clean);
+    }
+
+    /// A connection whose fitness was proven becomes an idle lease.
+    pub fn adopt(&self, link: &Rc<Link>) {
+        self.keep_or_close(link, true);
+    }
+
+    fn keep_or_close(&self, link: &Rc<Link>, clean: bool) {
+        link.set_owner(None);
+        let mut idle = self.idle.borrow_mut();
+        if clean && link.is_idle() && link.phase() == Phase::Ready && idle.len() < IDLE_LEASES_MAX {
+            idle.push((Rc::clone(link), clock::now()));
+        } else {
+            link.close();
+        }
+    }
+
+    /// Looks after deadlines of the shared connection and lets old leases go.
+    pub fn tend(&self) {
+        self.shared.check_deadlines();
+        let now = clock::now();
+        self.idle.borrow_mut().retain(|(link, since)| {
+            let keep = now.saturating_duration_since(*since) < IDLE_MAX && link.phase() == Phase::Ready;
+            if !keep {
+                link.close();
+            }
+            keep
+        });
+    }
+
+    /// Closes everything.
+    pub fn close(&self) {
+        self.shared.close();
+        for (link, _) in self.idle.borrow_mut().drain(..) {
+            link.close();
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The lanes of one worker.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::Settings;
+use super::connection::Link;
+use super::lane::{Lane, LaneKey, Leases};
+use crate::engine::link::handshake::Refusal;
+use crate::engine::resp::Protocol;
+use crate::net::context::Context;
+
+/// Every lane that a client of this worker has used.
+pub struct Pool {
+    context: Rc<Context>,
+    pub settings: Rc<Settings>,
+    lanes: RefCell<HashMap<LaneKey, Rc<Lane>>>,
+    leases: Rc<Leases>,
+    first: Rc<Lane>,
+}
+
+impl Pool {
+    /// A pool with the lane of clients that have said nothing yet; its connection is opened at once.
+    pub fn new(context: &Rc<Context>, settings: Settings) -> Pool {
+        let settings = Rc::new(settings);
+        let leases = Rc::<Leases>::default();
+        let key = LaneKey { login: settings.login.clone(), db: 0, protocol: Protocol::Resp2 };
+        let first = Lane::new(context, &settings, &leases, key.clone());
+        let lanes = RefCell::new(HashMap::from([(key, Rc::clone(&first))]));
+        Pool { context: Rc::clone(context), settings, lanes, leases, first }
+    }
+
+    /// The lane of clients that have said nothing yet.
+    pub fn first(&self) -> &Rc<Lane> {
+        &self.first
+    }
+
+    /// The lane of a key that the server has accepted before; `None` if it has to be asked.
+    pub fn known(&self, key: &LaneKey) -> Option<Rc<Lane>> {
+        self.lanes.borrow().get(key).cloned()
+    }
+
+    /// Opens a connection with this key, and so learns whether the server accepts it for whoever
+    /// asks: a lane is never joined by a user's name alone.
+    ///
+    /// # Errors
+    /// The server's refusal, or `None` when it is not there in time.
+    pub async fn verify(&self, key: LaneKey) -> Result<Rc<Lane>, Option<Refusal>> {
+        let opening = crate::engine::link::handshake::Opening { login: key.login.clone(), protocol: key.protocol, db: key.db };
+        let link = Link::spawn(&self.context, &self.settings, opening, false);
+        let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
+            Ok(opened) => opened,
+            Err(_) => Err(None),
+        };
+        if let Err(refusal) = opened {
+            link.close();
+            return Err(refusal);
+        }
+        if let Some(lane) = self.known(&key) {
+            lane.adopt(&link);
+            return Ok(lane);
+        }
+        link.share();
+        let lane = Lane::over(&self.context, &self.settings, &self.leases, key.clone(), link);
+        self.lanes.borrow_mut().insert(key, Rc::clone(&lane));
+        Ok(lane)
+    }
+
+    /// Looks after all lanes; called every few milliseconds.
+    pub fn tend(&self) {
+        self.leases.tend();
+        for lane in self.lanes.borrow().values() {
+            lane.tend();
+        }
+    }
+
+    /// Closes everything.
+    pub fn close(&self) {
+        for (_, lane) in self.lanes.borrow_mut().drain() {
+            lane.close();
+        }
+    }
+}
