@@ -40,6 +40,9 @@ pub(super) struct Groups {
 
 impl Groups {
     pub(super) fn new(groups: Vec<Group>, table: &Table) -> Self {
+        if groups.is_empty() {
+            return Self::none();
+        }
         let mut candidates = Vec::new();
         let mut list = |begins: &dyn Fn(&Group) -> bool| {
             let from = candidates.len();

@@ -1,0 +1,279 @@
+//! Reads a configuration file and says everything that is wrong with it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::engine::command::Table;
+use crate::engine::policy::rule::{Word, WrittenPipeline};
+use crate::engine::policy::{Policy, compile};
+use crate::net::address::{Address, AddressError};
+
+use super::credential::{Sources, refuse_open_relay};
+use super::error::{ConfigError, ConfigErrors, Position};
+use super::section::{Finding, Findings, Section};
+use super::{Admin, Config, Listen, Sharing, Upstream, rules};
+
+/// The longest that any timeout can be.
+const TIMEOUT_MS_MAX: u64 = 3_600_000;
+const WORKERS_MAX: u64 = 256;
+const CLIENTS_MAX: u64 = 1_000_000;
+
+/// The configuration in a file; environment variables that it names are read now.
+pub fn load(file: &Path, table: &Table) -> Result<Config, ConfigErrors> {
+    let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+    read(&text, file, table, &|variable| std::env::var(variable).ok())
+}
+
+/// The configuration in a text that came from `file`.
+pub fn read(
+    text: &str,
+    file: &Path,
+    table: &Table,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigErrors> {
+    let mut findings = Findings::default();
+    let sources = Sources {
+        environment,
+        folder: file.parent().unwrap_or(Path::new("")),
+    };
+    let config = document(text, table, &sources, &mut findings);
+    match config {
+        Some(config) if findings.errors.is_empty() => Ok(config),
+        _ => Err(errors(findings.errors, file, text)),
+    }
+}
+
+/// Every key that can be written, as `listen.address` or `group.name`: what a documentation must name.
+pub fn known_keys() -> BTreeSet<String> {
+    let mut findings = Findings::default();
+    let sources = Sources {
+        environment: &|_| None,
+        folder: Path::new(""),
+    };
+    let one_of_each = "[[group]]\ncommands = [{}]\n[[ttl]]\n";
+    document(one_of_each, &Table::builtin(), &sources, &mut findings);
+    findings.known
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> ConfigErrors {
+    ConfigErrors(vec![ConfigError {
+        file: file.to_owned(),
+        position: None,
+        key: String::new(),
+        message: format!("the file cannot be read: {error}"),
+        expected: "a TOML file".to_owned(),
+    }])
+}
+
+fn errors(mut findings: Vec<Finding>, file: &Path, text: &str) -> ConfigErrors {
+    findings.sort_by_key(|finding| finding.span.start);
+    let errors = findings.into_iter().map(|finding| ConfigError {
+        file: file.to_owned(),
+        position: Some(Position::of(finding.span.start, text)),
+        key: finding.path,
+        message: finding.message,
+        expected: finding.expected,
+    });
+    ConfigErrors(errors.collect())
+}
+
+/// What the text means, as far as it can be read; whatever is wrong is in `findings`.
+fn document(
+    text: &str,
+    table: &Table,
+    sources: &Sources<'_>,
+    findings: &mut Findings,
+) -> Option<Config> {
+    let (document, syntax_errors) = DeTable::parse_recoverable(text);
+    for error in &syntax_errors {
+        let message = error.message().replace('\n', ", ");
+        findings.add_at(error.span().unwrap_or_default(), "", message, "TOML");
+    }
+    if !syntax_errors.is_empty() {
+        return None;
+    }
+    let mut root = Section::root(document.get_ref());
+    let workers = root.number("workers", 0..=WORKERS_MAX, 0, findings);
+    let listen = listen(root.section("listen", findings), findings);
+    let upstream = upstream(root.section("upstream", findings), sources, findings);
+    let admin = admin(root.section("admin", findings), sources, findings);
+    let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
+    let written = rules::read(&mut root, pipeline, findings);
+    root.end(findings);
+    refuse_open_relay(&upstream, &listen, findings);
+    refuse_loops(&upstream, &listen, &admin, findings);
+    let policy = match compile(&written, table) {
+        Ok(policy) => policy,
+        Err(errors) => {
+            add_rule_errors(errors, findings);
+            Policy::passive()
+        }
+    };
+    let workers = usize::try_from(workers).ok()?;
+    Some(Config {
+        workers,
+        listen,
+        upstream,
+        admin,
+        drain_timeout,
+        policy,
+    })
+}
+
+/// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
+fn add_rule_errors(errors: Vec<crate::engine::policy::RuleError>, findings: &mut Findings) {
+    let news: Vec<_> = errors
+        .into_iter()
+        .filter(|error| !findings.covers(&error.path))
+        .collect();
+    for error in news {
+        findings.add(&error.path, error.message, error.expected);
+    }
+}
+
+fn listen(mut section: Section<'_>, findings: &mut Findings) -> Listen {
+    let defaults = Listen::default();
+    let clients_max = section.number(
+        "clients_max",
+        1..=CLIENTS_MAX,
+        defaults.clients_max as u64,
+        findings,
+    );
+    let listen = Listen {
+        address: address(&mut section, findings).unwrap_or(defaults.address),
+        clients_max: usize::try_from(clients_max).unwrap_or(defaults.clients_max),
+    };
+    section.not_available("users", findings);
+    section.not_available("tls", findings);
+    section.end(findings);
+    listen
+}
+
+fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Upstream {
+    let defaults = Upstream::default();
+    let credentials = sources.upstream(&mut section, findings);
+    let upstream = Upstream {
+        address: address(&mut section, findings).unwrap_or(defaults.address),
+        credentials,
+        sharing: section.word("sharing", findings).unwrap_or_default(),
+        connect_timeout: timeout(
+            &mut section,
+            "connect_timeout_ms",
+            defaults.connect_timeout,
+            findings,
+        ),
+        request_timeout: timeout(
+            &mut section,
+            "request_timeout_ms",
+            defaults.request_timeout,
+            findings,
+        ),
+        stall_timeout: timeout(
+            &mut section,
+            "stall_timeout_ms",
+            defaults.stall_timeout,
+            findings,
+        ),
+        queue_timeout: timeout(
+            &mut section,
+            "queue_timeout_ms",
+            defaults.queue_timeout,
+            findings,
+        ),
+    };
+    section.not_available("tls", findings);
+    if matches!(upstream.address, Address::Tcp { port: 0, .. }) {
+        findings.add(
+            "upstream.address",
+            "port 0 is no server's port",
+            "a port from 1 to 65535",
+        );
+    }
+    section.end(findings);
+    upstream
+}
+
+fn admin(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Admin {
+    let admin = Admin {
+        address: address(&mut section, findings).unwrap_or(Admin::default().address),
+        token: sources.environment_secret(&mut section, "token_env", findings),
+    };
+    section.end(findings);
+    admin
+}
+
+fn pipeline(mut section: Section<'_>, findings: &mut Findings) -> (WrittenPipeline, Duration) {
+    let defaults = WrittenPipeline::default();
+    let pipeline = WrittenPipeline {
+        report: section.truth("report", defaults.report, findings),
+        hold_ms: section.number("hold_ms", 0..=10_000, defaults.hold_ms, findings),
+        hold_max_ms: section.number("hold_max_ms", 0..=10_000, defaults.hold_max_ms, findings),
+    };
+    let drain_timeout = timeout(
+        &mut section,
+        "drain_timeout_ms",
+        Config::default().drain_timeout,
+        findings,
+    );
+    section.end(findings);
+    (pipeline, drain_timeout)
+}
+
+fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address> {
+    let text = section.text("address", findings)?;
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(error) => {
+            let error: AddressError = error;
+            findings.add(
+                &section.path_of("address"),
+                error.to_string(),
+                AddressError::EXPECTED,
+            );
+            None
+        }
+    }
+}
+
+fn timeout(
+    section: &mut Section<'_>,
+    key: &'static str,
+    default: Duration,
+    findings: &mut Findings,
+) -> Duration {
+    let default_ms = u64::try_from(default.as_millis()).unwrap_or(TIMEOUT_MS_MAX);
+    Duration::from_millis(section.number(key, 1..=TIMEOUT_MS_MAX, default_ms, findings))
+}
+
+/// Two sockets cannot have one address, and a proxy that is its own upstream would never answer.
+fn refuse_loops(upstream: &Upstream, listen: &Listen, admin: &Admin, findings: &mut Findings) {
+    if upstream.address == listen.address {
+        findings.add(
+            "upstream.address",
+            "this is where the proxy itself listens",
+            "the address of a Redis server",
+        );
+    }
+    let chosen_by_system = matches!(listen.address, Address::Tcp { port: 0, .. });
+    if admin.address == listen.address && !chosen_by_system {
+        findings.add(
+            "admin.address",
+            "this is where clients connect",
+            "an address of its own",
+        );
+    }
+}
+
+impl Word for Sharing {
+    const ALL: &'static [Self] = &[Self::Auto, Self::Never];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Never => "never",
+        }
+    }
+}
