@@ -1,4 +1,4 @@
-//! The pure part: what bytes mean, without sockets, clocks, logs or metrics.
+//! The pure engine: bytes and instants in, decisions out.
 
 pub mod command;
 pub mod policy;

@@ -1,6 +1,6 @@
 //! Splits an inline request into arguments by the quoting rules of Redis.
 
-use super::request::Span;
+use super::args::Span;
 
 /// Appends the arguments of `line` to `arena` and their places to `spans`; `None` if quotes do not match.
 ///
@@ -111,4 +111,70 @@ fn skip_blanks(bytes: &[u8]) -> &[u8] {
         .position(|&byte| !is_blank(byte))
         .unwrap_or(bytes.len());
     &bytes[start..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split_into(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let (mut spans, mut arena) = (Vec::new(), b"earlier".to_vec());
+        let outcome = split(line, &mut spans, &mut arena);
+        if outcome.is_none() {
+            assert_eq!((spans.len(), &arena[..]), (0, &b"earlier"[..]));
+        }
+        outcome.map(|()| {
+            spans
+                .iter()
+                .map(|span| arena[span.start as usize..span.end as usize].to_vec())
+                .collect()
+        })
+    }
+
+    #[test]
+    fn lines_are_split_by_the_rules_of_redis() {
+        let cases: &[(&[u8], &[&[u8]])] = &[
+            (b"", &[]),
+            (b" \t\x0b\x0c\r ", &[]),
+            (b" set  k v ", &[b"set", b"k", b"v"]),
+            (b"a\x0bb\x0cc", &[b"a\x0bb\x0cc"]),
+            (b"\x0ba b", &[b"a", b"b"]),
+            (br#""" ''"#, &[b"", b""]),
+            (br#""a b" 'c d'"#, &[b"a b", b"c d"]),
+            (br#"pre"fix""#, &[b"prefix"]),
+            (
+                br#""\x41\xfF\n\r\t\b\a\"\\\q""#,
+                &[b"A\xff\n\r\t\x08\x07\"\\q"],
+            ),
+            (br#""\xg1\x""#, &[b"xg1x"]),
+            (br#"'\'\n\\ '"#, &[br"'\n\\ "]),
+            (br"back\slash", &[br"back\slash"]),
+            (b"\"a\"\x0bb", &[b"a", b"b"]),
+        ];
+        for (line, arguments) in cases {
+            let split = split_into(line).expect("quotes match");
+            assert_eq!(split, *arguments, "{:?}", line.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn unmatched_quotes_leave_nothing_behind() {
+        for line in [
+            &br#"a "b"#[..],
+            b"a 'b",
+            br#""a"b"#,
+            b"'a'b",
+            br#""a""b""#,
+            br#""a\""#,
+            br"'a\'",
+            br#"a""""#,
+        ] {
+            assert_eq!(
+                split_into(line),
+                None,
+                "{:?}",
+                line.escape_ascii().to_string()
+            );
+        }
+    }
 }

@@ -4,9 +4,12 @@
 //! bytes ran out. [`value`] reads one whole frame, [`encode`] writes frames of our own.
 //! The protocol: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
+mod args;
+mod elements;
 pub mod encode;
 mod frame;
 mod inline;
+mod line;
 pub mod request;
 pub mod scan;
 pub mod value;

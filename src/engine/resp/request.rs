@@ -1,63 +1,10 @@
 //! Bounds client requests as Redis itself does, going on exactly where the bytes ran out.
 
-use super::frame::{Decimal, plain_length};
+use super::encode;
 use super::inline;
+use super::line::{Line, LineEnd};
 
-/// Where one argument lies, relative to its frame's first byte (or to the arena for inline requests).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Its first byte.
-    pub start: u32,
-    /// The byte behind its last.
-    pub end: u32,
-}
-
-/// A view of one request's arguments: `args.get(0)` is the command name.
-#[derive(Clone, Copy, Debug)]
-pub struct Args<'a> {
-    bytes: &'a [u8],
-    spans: &'a [Span],
-}
-
-impl<'a> Args<'a> {
-    /// The arguments at `spans` of `bytes`: the frame, or the arena of an inline request.
-    pub fn new(bytes: &'a [u8], spans: &'a [Span]) -> Self {
-        Self { bytes, spans }
-    }
-
-    /// How many arguments there are, the command name among them.
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Whether there is no argument, not even a name.
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
-    /// The argument at `index`.
-    #[inline]
-    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
-        let span = self.spans.get(index)?;
-        self.bytes.get(span.start as usize..span.end as usize)
-    }
-
-    /// The arguments in order.
-    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + 'a {
-        let bytes = self.bytes;
-        self.spans
-            .iter()
-            .filter_map(move |span| bytes.get(span.start as usize..span.end as usize))
-    }
-
-    /// The arguments from `index` on; none if there are not so many.
-    pub fn from(&self, index: usize) -> Args<'a> {
-        Self {
-            bytes: self.bytes,
-            spans: self.spans.get(index..).unwrap_or_default(),
-        }
-    }
-}
+pub use super::args::{Args, Span};
 
 /// What a client may declare before it is refused.
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +101,20 @@ pub enum ProtocolError {
     /// An inline request ends within quotes, or goes on right behind them.
     #[error("Protocol error: unbalanced quotes in request")]
     UnbalancedQuotes,
+}
+
+impl ProtocolError {
+    /// Appends the error reply of Redis, byte for byte; its text may hold a byte that no `str` can.
+    pub fn reply(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::ExpectedDollar(byte) if !byte.is_ascii() => {
+                out.extend_from_slice(b"-ERR Protocol error: expected '$', got '");
+                out.push(byte);
+                out.extend_from_slice(b"'\r\n");
+            }
+            _ => encode::error(out, &format!("ERR {self}")),
+        }
+    }
 }
 
 /// Redis replaces line breaks in an error by spaces.
@@ -487,78 +448,307 @@ enum Step {
     Done(usize),
 }
 
-/// Whether a line is finished, and what it said.
-enum LineEnd {
-    Pending,
-    TooLong,
-    Done {
-        kind: u8,
-        value: Option<i64>,
-        used: usize,
-    },
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A line under way: its first byte, then a number up to a carriage return and whatever byte follows.
-///
-/// Redis looks for the end of a line as C looks for a character in a string: a NUL byte ends the search,
-/// hence such a line never ends, until it is too long.
-#[derive(Clone, Copy, Debug, Default)]
-struct Line {
-    kind: u8,
-    bytes: usize,
-    decimal: Decimal,
-    closing: bool,
-    endless: bool,
-}
+    const ANY: usize = usize::MAX;
 
-impl Line {
-    /// The line at once, if it begins here, all of it is there, and nothing about it is odd.
-    #[inline(always)]
-    fn quick(&self, bytes: &[u8], kind: u8) -> Option<(u32, usize)> {
-        if self.bytes != 0 || *bytes.first()? != kind {
-            return None;
-        }
-        plain_length(&bytes[1..]).map(|(value, used)| (value, used + 1))
+    fn parse(input: &[u8]) -> Parsed {
+        parse_with(Limits::default(), input, ANY)
     }
 
-    #[cold]
-    fn take(&mut self, bytes: &[u8], bytes_max: usize) -> LineEnd {
-        for (index, &byte) in bytes.iter().enumerate() {
-            if self.closing {
-                let line = std::mem::take(self);
-                return LineEnd::Done {
-                    kind: line.kind,
-                    value: line.decimal.value(),
-                    used: index + 1,
-                };
+    fn parse_with(limits: Limits, input: &[u8], whole_bytes_max: usize) -> Parsed {
+        RequestParser::new(limits).parse(input, &mut Vec::new(), &mut Vec::new(), whole_bytes_max)
+    }
+
+    fn arguments(input: &[u8]) -> Vec<Vec<u8>> {
+        let (mut spans, mut arena) = (Vec::new(), Vec::new());
+        match RequestParser::new(Limits::default()).parse(input, &mut spans, &mut arena, ANY) {
+            Parsed::Request { inline, .. } => {
+                let bytes = if inline { &arena } else { input };
+                Args::new(bytes, &spans)
+                    .iter()
+                    .map(<[u8]>::to_vec)
+                    .collect()
             }
-            if !self.push(byte, bytes_max) {
-                return LineEnd::TooLong;
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(input: &[u8]) -> String {
+        match parse(input) {
+            Parsed::Error(error) => error.to_string(),
+            other => panic!("{other:?} for {:?}", input.escape_ascii().to_string()),
+        }
+    }
+
+    #[test]
+    fn spans_of_one_vector_serve_many_requests() {
+        let input = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nPING\r\n";
+        let (mut spans, mut arena) = (Vec::new(), Vec::new());
+        let mut parser = RequestParser::new(Limits::default());
+        assert_eq!(
+            parser.parse(input, &mut spans, &mut arena, ANY),
+            Parsed::Request {
+                bytes: 20,
+                inline: false
             }
-        }
-        LineEnd::Pending
+        );
+        let second = &input[20..];
+        assert_eq!(
+            parser.parse(second, &mut spans, &mut arena, ANY),
+            Parsed::Request {
+                bytes: 14,
+                inline: false
+            }
+        );
+        assert!(parser.is_between_requests());
+        assert_eq!(spans.len(), 3);
+        let args = Args::new(input, &spans[..2]);
+        assert_eq!(
+            (args.get(0), args.get(1), args.get(2)),
+            (Some(&b"GET"[..]), Some(&b"k"[..]), None)
+        );
+        assert_eq!(args.from(1).iter().collect::<Vec<_>>(), [b"k"]);
+        assert!(args.from(2).is_empty() && args.from(3).is_empty());
+        assert_eq!(Args::new(second, &spans[2..]).get(0), Some(&b"PING"[..]));
     }
 
-    /// Takes a byte of the line; false when the line is too long with it.
-    fn push(&mut self, byte: u8, bytes_max: usize) -> bool {
-        if self.bytes == 0 {
-            self.kind = byte;
-        } else if byte != b'\r' {
-            self.decimal.push(byte);
+    #[test]
+    fn blank_lines_and_empty_multibulks_are_nothing() {
+        for (input, bytes) in [
+            (&b"\r\n"[..], 2),
+            (b"\n", 1),
+            (b" \t\r\nX", 4),
+            (b"*0\r\nX", 4),
+            (b"*-1\r\n", 5),
+            (b"*-7\r\n", 5),
+        ] {
+            assert_eq!(
+                parse(input),
+                Parsed::Nothing { bytes },
+                "{:?}",
+                input.escape_ascii().to_string()
+            );
         }
-        self.endless |= byte == 0;
-        self.closing = byte == b'\r' && !self.endless;
-        self.bytes += 1;
-        self.closing || self.bytes <= bytes_max
     }
 
-    /// Where the line feed of an inline request is.
-    fn find_inline_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        if self.endless {
-            return None;
+    #[test]
+    fn inline_requests_end_with_a_line_feed_alone_too() {
+        assert_eq!(
+            parse(b"PING\nPING\n"),
+            Parsed::Request {
+                bytes: 5,
+                inline: true
+            }
+        );
+        assert_eq!(
+            parse(b"PING\r\nPING\n"),
+            Parsed::Request {
+                bytes: 6,
+                inline: true
+            }
+        );
+        assert_eq!(
+            arguments(b"set  k \"a b\"\r\n"),
+            [&b"set"[..], b"k", b"a b"]
+        );
+    }
+
+    #[test]
+    fn an_inline_request_with_a_nul_never_ends() {
+        assert_eq!(parse(b"PI\0NG\r\nPING\r\n"), Parsed::Incomplete);
+    }
+
+    #[test]
+    fn the_bytes_behind_a_payload_and_a_carriage_return_are_skipped_unseen() {
+        assert_eq!(arguments(b"*1\rX$4\rXPINGab"), [b"PING"]);
+    }
+
+    #[test]
+    fn a_span_may_be_empty() {
+        assert_eq!(arguments(b"*2\r\n$0\r\n\r\n$0\r\n\r\n"), [b"", b""]);
+    }
+
+    #[test]
+    fn errors_read_as_those_of_redis() {
+        for (input, text) in [
+            (&b"*x\r\n"[..], "invalid multibulk length"),
+            (b"*\r\n", "invalid multibulk length"),
+            (b"*01\r\n", "invalid multibulk length"),
+            (b"*1048577\r\n", "invalid multibulk length"),
+            (b"*99999999999999999999\r\n", "invalid multibulk length"),
+            (b"*1\r\n$-1\r\n", "invalid bulk length"),
+            (b"*1\r\n$+1\r\n", "invalid bulk length"),
+            (b"*1\r\n$536870913\r\n", "invalid bulk length"),
+            (b"*1\r\nxyz\r\n", "expected '$', got 'x'"),
+            (b"*1\r\n\r\n", "expected '$', got ' '"),
+            (b"a \"b\r\n", "unbalanced quotes in request"),
+        ] {
+            assert_eq!(
+                refused(input),
+                format!("Protocol error: {text}"),
+                "{:?}",
+                input.escape_ascii().to_string()
+            );
         }
-        let end = memchr::memchr2(b'\n', 0, bytes)?;
-        self.endless = bytes[end] == 0;
-        (!self.endless).then_some(end)
+    }
+
+    #[test]
+    fn an_error_is_repeated() {
+        let mut parser = RequestParser::new(Limits::default());
+        let (mut spans, mut arena) = (Vec::new(), Vec::new());
+        let error = Parsed::Error(ProtocolError::InvalidMultibulkLength);
+        assert_eq!(parser.parse(b"*x\r\n", &mut spans, &mut arena, ANY), error);
+        assert_eq!(
+            parser.parse(b"PING\r\n", &mut spans, &mut arena, ANY),
+            error
+        );
+    }
+
+    #[test]
+    fn each_declared_limit_holds_from_the_next_number_on() {
+        let limits = Limits {
+            bulk_bytes_max: 4,
+            arguments_max: 2,
+            ..Limits::default()
+        };
+        assert_eq!(parse_with(limits, b"*2\r\n$4\r\n", ANY), Parsed::Incomplete);
+        assert_eq!(
+            parse_with(limits, b"*3\r\n", ANY),
+            Parsed::Error(ProtocolError::InvalidMultibulkLength)
+        );
+        assert_eq!(
+            parse_with(limits, b"*2\r\n$5\r\n", ANY),
+            Parsed::Error(ProtocolError::InvalidBulkLength)
+        );
+    }
+
+    #[test]
+    fn a_client_that_owes_its_password_is_kept_short_until_the_limits_change() {
+        let owing = Limits {
+            unauthenticated: true,
+            ..Limits::default()
+        };
+        assert_eq!(
+            parse_with(owing, b"*10\r\n$16384\r\n", ANY),
+            Parsed::Incomplete
+        );
+        let count = Parsed::Error(ProtocolError::UnauthenticatedMultibulkLength);
+        assert_eq!(parse_with(owing, b"*11\r\n", ANY), count);
+        let length = Parsed::Error(ProtocolError::UnauthenticatedBulkLength);
+        assert_eq!(parse_with(owing, b"*1\r\n$16385\r\n", ANY), length);
+
+        let mut parser = RequestParser::new(owing);
+        parser.set_limits(Limits::default());
+        assert_eq!(
+            parser.parse(b"*11\r\n$16385\r\n", &mut Vec::new(), &mut Vec::new(), ANY),
+            Parsed::Incomplete
+        );
+    }
+
+    #[test]
+    fn lines_of_64_kib_are_the_longest() {
+        let at_most = Limits::default().inline_bytes_max;
+        for (head, error) in [
+            (&b"*"[..], ProtocolError::TooBigMultibulkCount),
+            (b"p", ProtocolError::TooBigInlineRequest),
+        ] {
+            let mut line = head.to_vec();
+            line.resize(at_most, b'1');
+            assert_eq!(parse(&line), Parsed::Incomplete);
+            line.push(b'1');
+            assert_eq!(parse(&line), Parsed::Error(error));
+        }
+        let mut line = vec![b'p'; at_most];
+        line.push(b'\n');
+        assert_eq!(
+            parse(&line),
+            Parsed::Request {
+                bytes: at_most + 1,
+                inline: true
+            }
+        );
+        let mut line = b"*1\r\n$".to_vec();
+        line.resize(4 + at_most, b'1');
+        assert_eq!(parse(&line), Parsed::Incomplete);
+        line.push(b'1');
+        assert_eq!(parse(&line), Parsed::Error(ProtocolError::TooBigBulkCount));
+    }
+
+    #[test]
+    fn a_request_is_large_as_soon_as_its_head_says_so() {
+        // Each of the 100 arguments measures six bytes at least.
+        let limits = Limits::default();
+        assert_eq!(parse_with(limits, b"*100\r\n", 606), Parsed::Incomplete);
+        assert_eq!(parse_with(limits, b"*100\r\n", 605), Parsed::Large);
+        let set = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100\r\n";
+        assert_eq!(parse_with(limits, set, set.len() + 102), Parsed::Incomplete);
+        assert_eq!(parse_with(limits, set, set.len() + 101), Parsed::Large);
+    }
+
+    #[test]
+    fn a_large_request_goes_on_with_a_larger_limit() {
+        let input = b"*2\r\n$3\r\nGET\r\n$9\r\nkkkkkkkkk\r\n";
+        let (mut spans, mut arena) = (Vec::new(), Vec::new());
+        let mut parser = RequestParser::new(Limits::default());
+        assert_eq!(
+            parser.parse(input, &mut spans, &mut arena, input.len() - 1),
+            Parsed::Large
+        );
+        assert_eq!(
+            parser.parse(input, &mut spans, &mut arena, input.len() - 1),
+            Parsed::Large
+        );
+        assert_eq!(Args::new(input, &spans).get(0), Some(&b"GET"[..]));
+        let whole = Parsed::Request {
+            bytes: input.len(),
+            inline: false,
+        };
+        assert_eq!(
+            parser.parse(input, &mut spans, &mut arena, input.len()),
+            whole
+        );
+        assert_eq!(spans.len(), 2);
+    }
+
+    #[test]
+    fn a_streamed_request_keeps_its_limits() {
+        let head = b"*3\r\n$3\r\nSET\r\n$1000\r\n";
+        let mut parser = RequestParser::new(Limits::default());
+        assert_eq!(
+            parser.parse(head, &mut Vec::new(), &mut Vec::new(), 100),
+            Parsed::Large
+        );
+        assert_eq!(parser.parsed_bytes(), head.len());
+        assert_eq!(
+            parser.stream(&[b'x'; 1002]),
+            Ok(Streamed {
+                bytes: 1002,
+                end: false
+            })
+        );
+        assert_eq!(
+            parser.stream(b"$999999999999\r\n"),
+            Err(ProtocolError::InvalidBulkLength)
+        );
+        assert_eq!(
+            parser.stream(b"$1\r\n"),
+            Err(ProtocolError::InvalidBulkLength)
+        );
+    }
+
+    #[test]
+    fn declared_sizes_are_not_allocated() {
+        let mut spans = Vec::new();
+        let mut parser = RequestParser::new(Limits::default());
+        parser.parse(
+            b"*1048576\r\n$536870912\r\n",
+            &mut spans,
+            &mut Vec::new(),
+            ANY,
+        );
+        assert_eq!(spans.capacity(), 0);
     }
 }

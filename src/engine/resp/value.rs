@@ -5,8 +5,9 @@ use redis_protocol::resp2;
 use redis_protocol::resp3::decode::complete;
 use redis_protocol::resp3::types::BytesFrame;
 
+use super::elements::skip_attributes;
 use super::frame::{Decimal, plain_length};
-use super::scan::{ReplyScanner, ScanLimits, skip_attributes};
+use super::scan::{ReplyScanner, ScanLimits};
 
 /// Whether the frame is an error: `-` or `!`.
 pub fn is_error(frame: &[u8]) -> bool {
@@ -89,4 +90,72 @@ fn payload(frame: &[u8], kind: u8) -> Option<&[u8]> {
     let head = frame.strip_prefix(&[kind])?;
     let (length, used) = plain_length(head)?;
     head.get(used..used + length as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reading_takes_its_own_type_and_no_other() {
+        assert_eq!(simple(b"+QUEUED\r\n"), Some(&b"QUEUED"[..]));
+        assert_eq!(simple(b"-ERR\r\n"), None);
+        assert_eq!(integer(b":-42\r\n"), Some(-42));
+        assert_eq!(integer(b":+42\r\n"), Some(42));
+        assert_eq!(integer(b"$2\r\n42\r\n"), None);
+        assert_eq!(bulk(b"$2\r\n42\r\n"), Some(&b"42"[..]));
+        assert_eq!(bulk(b"=6\r\ntxt:42\r\n"), Some(&b"42"[..]));
+        assert_eq!(bulk(b"$0\r\n\r\n"), Some(&b""[..]));
+        assert_eq!(bulk(b"$-1\r\n"), None);
+        assert_eq!(bulk(b"$9\r\nshort\r\n"), None);
+    }
+
+    #[test]
+    fn errors_of_both_protocols_are_read_alike() {
+        for frame in [&b"-ERR no\r\n"[..], b"!6\r\nERR no\r\n"] {
+            assert!(is_error(frame));
+            assert_eq!(error_text(frame), b"ERR no");
+        }
+        assert!(!is_error(b"+ERR no\r\n"));
+        assert_eq!(error_text(b"+ERR no\r\n"), b"");
+    }
+
+    #[test]
+    fn nulls_are_nulls() {
+        assert!(is_null(b"$-1\r\n") && is_null(b"*-1\r\n") && is_null(b"_\r\n"));
+        assert!(!is_null(b"$0\r\n\r\n") && !is_null(b"*0\r\n") && !is_null(b""));
+    }
+
+    #[test]
+    fn what_precedes_a_frame_is_looked_past() {
+        assert!(is_error(b"|1\r\n+a\r\n:1\r\n-ERR no\r\n"));
+        assert_eq!(
+            integer(b">1\r\n+p\r\n>1\r\n+p\r\n|1\r\n+a\r\n:1\r\n:7\r\n"),
+            Some(7)
+        );
+        assert_eq!(own(b">1\r\n+p\r\n"), b">1\r\n+p\r\n");
+    }
+
+    #[test]
+    fn a_frame_decodes_whichever_null_it_uses() {
+        let array = |frame: &[u8]| match decode(frame) {
+            Some(BytesFrame::Array { data, .. }) => data,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(array(b"*2\r\n$-1\r\n:1\r\n")[0], BytesFrame::Null);
+        assert_eq!(array(b"*2\r\n_\r\n:1\r\n")[0], BytesFrame::Null);
+        assert_eq!(decode(b"*-1\r\n"), Some(BytesFrame::Null));
+        assert!(matches!(
+            decode(b"%1\r\n+k\r\n:1\r\n"),
+            Some(BytesFrame::Map { .. })
+        ));
+    }
+
+    #[test]
+    fn only_one_whole_frame_decodes() {
+        assert_eq!(decode(b"*2\r\n:1\r\n"), None);
+        assert_eq!(decode(b":1\r\n:2\r\n"), None);
+        assert_eq!(decode(b""), None);
+        assert_eq!(decode(&b"*1\r\n".repeat(1_000_000)), None);
+    }
 }

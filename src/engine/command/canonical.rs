@@ -1,0 +1,451 @@
+//! The one spelling under which all ways to write a command are compared.
+
+use super::spec::Rewrite;
+use super::{CommandId, Table};
+use crate::engine::resp::request::Args;
+
+/// A request in its canonical form: `SETEX k t v` reads `SET k v EX t`, `INCR k` reads `INCRBY k 1`, SET has its options
+/// in the order condition, GET, lifetime, with upper-case names.
+#[derive(Clone, Copy)]
+pub struct Canonical<'a> {
+    /// The command under which the request is compared, which need not be the one sent.
+    pub id: CommandId,
+    arrangement: Arrangement,
+    args: Args<'a>,
+}
+
+/// The order of the words of a canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrangement {
+    /// The command that the words are arguments of.
+    pub id: CommandId,
+    form: Form,
+}
+
+/// One word of a canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// The word at this place of what was written, where 0 is the command's name.
+    Arg(usize),
+    /// A word that the canonical form puts in.
+    Token(&'static str),
+}
+
+/// Something written as a command: a request, or a pattern for requests.
+pub trait Words {
+    /// How many words, with the command's name.
+    fn words(&self) -> usize;
+    /// The word at `i`.
+    fn word(&self, i: usize) -> Option<&[u8]>;
+    /// Whether the word at `i` stands for any number of words. Only a last word can.
+    fn is_rest(&self, _i: usize) -> bool {
+        false
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// As written, behind the words of the name.
+    AsWritten { first: u8, words: usize },
+    /// Places below `TOKEN`, indexes into `TOKENS` from there on.
+    Listed { slots: [u8; SLOTS], len: u8 },
+}
+
+/// SET key value condition operand GET lifetime operand, and `...`.
+const SLOTS: usize = 8;
+const TOKEN: u8 = 0x80;
+const TOKENS: [&str; 13] = [
+    "NX", "XX", "IFEQ", "IFNE", "IFDEQ", "IFDNE", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL", "1",
+];
+const GET: u8 = 6;
+const EX: u8 = 7;
+const PX: u8 = 8;
+const ONE: u8 = 12;
+
+/// The canonical form of a request, without allocating. A request that Redis will refuse stays as it is.
+pub fn canonical<'a>(table: &Table, id: CommandId, args: Args<'a>) -> Canonical<'a> {
+    let arrangement = arrange(table, id, &args).unwrap_or_else(|| as_written(table, id, &args));
+    Canonical {
+        id: arrangement.id,
+        arrangement,
+        args,
+    }
+}
+
+/// The canonical order of something written as command `id`; `None` when a `...` hides words that would have to move,
+/// which never happens to a request.
+pub fn arrange<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Option<Arrangement> {
+    let arranged = match table.spec(id).rewrite {
+        Rewrite::None => None,
+        Rewrite::SetOptions => set_options(words).map(|form| (id, form)),
+        Rewrite::SetEx => exactly(words, 4)?.then(|| (table.set(), listed(&[1, 3, TOKEN | EX, 2]))),
+        Rewrite::SetPx => exactly(words, 4)?.then(|| (table.set(), listed(&[1, 3, TOKEN | PX, 2]))),
+        Rewrite::Increment => {
+            exactly(words, 2)?.then(|| (table.incrby(), listed(&[1, TOKEN | ONE])))
+        }
+        Rewrite::Decrement => {
+            exactly(words, 2)?.then(|| (table.decrby(), listed(&[1, TOKEN | ONE])))
+        }
+    };
+    Some(match arranged {
+        Some((id, form)) => Arrangement { id, form },
+        None => as_written(table, id, words),
+    })
+}
+
+impl Arrangement {
+    /// How many words there are behind the name.
+    pub fn len(&self) -> usize {
+        match self.form {
+            Form::AsWritten { first, words } => words.saturating_sub(usize::from(first)),
+            Form::Listed { len, .. } => usize::from(len),
+        }
+    }
+
+    /// Whether there is nothing behind the name.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The word at `i`, where 0 is the first behind the name.
+    #[inline]
+    pub fn word(&self, i: usize) -> Option<Word> {
+        match self.form {
+            Form::AsWritten { first, words } => {
+                let place = i + usize::from(first);
+                (place < words).then_some(Word::Arg(place))
+            }
+            Form::Listed { slots, len } => {
+                let slot = *slots[..usize::from(len)].get(i)?;
+                Some(if slot >= TOKEN {
+                    Word::Token(TOKENS[usize::from(slot - TOKEN)])
+                } else {
+                    Word::Arg(usize::from(slot))
+                })
+            }
+        }
+    }
+}
+
+impl<'a> Canonical<'a> {
+    /// How many arguments there are behind the name.
+    pub fn len(&self) -> usize {
+        self.arrangement.len()
+    }
+
+    /// Whether there is nothing behind the name.
+    pub fn is_empty(&self) -> bool {
+        self.arrangement.is_empty()
+    }
+
+    /// The argument at `i`, where 0 is the first behind the name.
+    #[inline]
+    pub fn get(&self, i: usize) -> Option<&'a [u8]> {
+        match self.arrangement.word(i)? {
+            Word::Arg(place) => self.args.get(place),
+            Word::Token(token) => Some(token.as_bytes()),
+        }
+    }
+}
+
+impl Words for Args<'_> {
+    fn words(&self) -> usize {
+        self.len()
+    }
+
+    fn word(&self, i: usize) -> Option<&[u8]> {
+        self.get(i)
+    }
+}
+
+/// A pattern, word by word: `...` is the rest.
+impl Words for [String] {
+    fn words(&self) -> usize {
+        self.len()
+    }
+
+    fn word(&self, i: usize) -> Option<&[u8]> {
+        self.get(i).map(|word| word.as_bytes())
+    }
+
+    fn is_rest(&self, i: usize) -> bool {
+        self.get(i).is_some_and(|word| word == "...")
+    }
+}
+
+fn as_written<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Arrangement {
+    let form = Form::AsWritten {
+        first: table.spec(id).name_words,
+        words: words.words(),
+    };
+    Arrangement { id, form }
+}
+
+/// Whether there are `count` words; `None` when `...` leaves it open.
+fn exactly<W: Words + ?Sized>(words: &W, count: usize) -> Option<bool> {
+    let last = words.words().checked_sub(1);
+    if last.is_some_and(|last| words.is_rest(last)) {
+        return None;
+    }
+    Some(words.words() == count)
+}
+
+fn listed(order: &[u8]) -> Form {
+    let mut slots = [0; SLOTS];
+    slots[..order.len()].copy_from_slice(order);
+    Form::Listed {
+        slots,
+        len: order.len() as u8,
+    }
+}
+
+fn set_options<W: Words + ?Sized>(words: &W) -> Option<Form> {
+    // Most are SET key value, which is canonical as it is.
+    if words.words() <= 3 || words.words() > SLOTS + 1 {
+        return None;
+    }
+    let options = SetOptions::parse(words, 3)?;
+    let mut slots = [0; SLOTS];
+    let mut len = 0;
+    let mut put = |slot: u8| {
+        slots[len] = slot;
+        len += 1;
+    };
+    put(1);
+    put(2);
+    if let Some((token, operand)) = options.condition {
+        put(TOKEN | token);
+        operand.into_iter().for_each(|place| put(place as u8));
+    }
+    if options.get {
+        put(TOKEN | GET);
+    }
+    if let Some((token, operand)) = options.lifetime {
+        put(TOKEN | token);
+        operand.into_iter().for_each(|place| put(place as u8));
+    }
+    options.rest.into_iter().for_each(|place| put(place as u8));
+    Some(Form::Listed {
+        slots,
+        len: len as u8,
+    })
+}
+
+/// The options of SET (<https://redis.io/docs/latest/commands/set/>), each at most once, as indexes into `TOKENS` and
+/// places of operands.
+#[derive(Clone, Copy, Default)]
+pub(super) struct SetOptions {
+    condition: Option<(u8, Option<usize>)>,
+    get: bool,
+    lifetime: Option<(u8, Option<usize>)>,
+    rest: Option<usize>,
+}
+
+/// How long SET lets the value live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lifetime {
+    /// No option: without end.
+    Endless,
+    /// KEEPTTL: as long as the value before.
+    Kept,
+    /// EX: seconds, at this place.
+    Seconds(usize),
+    /// PX: milliseconds, at this place.
+    Milliseconds(usize),
+    /// EXAT and PXAT.
+    Until,
+}
+
+/// Under which condition SET writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Condition {
+    Always,
+    /// NX.
+    Absent,
+    /// XX, IFEQ, IFDEQ.
+    Present,
+    /// IFNE, IFDNE: absent, or another value.
+    Differs,
+}
+
+impl SetOptions {
+    /// The options from word `from` on; `None` when they are not recognised, said twice or contradict each other.
+    pub(super) fn parse<W: Words + ?Sized>(words: &W, from: usize) -> Option<SetOptions> {
+        let mut options = SetOptions::default();
+        let mut i = from;
+        while i < words.words() {
+            if words.is_rest(i) {
+                options.rest = Some(i);
+                return Some(options);
+            }
+            let word = words.word(i)?;
+            let is = |token: &&str| word.eq_ignore_ascii_case(token.as_bytes());
+            let token = TOKENS[..usize::from(ONE)].iter().position(is)?;
+            i += options.take(token as u8, i + 1, words)?;
+        }
+        Some(options)
+    }
+
+    /// Takes in one option whose operand, if it has one, is at `operand`. Returns how many words it is.
+    fn take<W: Words + ?Sized>(&mut self, token: u8, operand: usize, words: &W) -> Option<usize> {
+        let alone = matches!(TOKENS[usize::from(token)], "NX" | "XX" | "GET" | "KEEPTTL");
+        if !alone && (operand >= words.words() || words.is_rest(operand)) {
+            return None;
+        }
+        let value = (!alone).then_some(operand);
+        let twice = match token {
+            GET => std::mem::replace(&mut self.get, true),
+            ..GET => self.condition.replace((token, value)).is_some(),
+            _ => self.lifetime.replace((token, value)).is_some(),
+        };
+        (!twice).then_some(if alone { 1 } else { 2 })
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        match self.condition.map(|(token, _)| TOKENS[usize::from(token)]) {
+            None => Condition::Always,
+            Some("NX") => Condition::Absent,
+            Some("IFNE" | "IFDNE") => Condition::Differs,
+            Some(_) => Condition::Present,
+        }
+    }
+
+    pub(super) fn lifetime(&self) -> Lifetime {
+        match self.lifetime {
+            None => Lifetime::Endless,
+            Some((EX, Some(place))) => Lifetime::Seconds(place),
+            Some((PX, Some(place))) => Lifetime::Milliseconds(place),
+            Some((_, Some(_))) => Lifetime::Until,
+            Some((_, None)) => Lifetime::Kept,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::written::Written;
+    use super::*;
+
+    fn form(request: &str) -> String {
+        let table = Table::builtin();
+        let written = Written::new(request);
+        let canonical = canonical(&table, table.lookup(written.args()), written.args());
+        let mut words = vec![table.spec(canonical.id).name().to_owned()];
+        words.extend((0..canonical.len()).map(|i| {
+            let word = canonical.get(i).expect("every word below len is there");
+            String::from_utf8_lossy(word).into_owned()
+        }));
+        assert_eq!(canonical.get(canonical.len()), None);
+        words.join(" ")
+    }
+
+    fn pattern(text: &str) -> Option<String> {
+        let table = Table::builtin();
+        let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+        let id = table.by_name(&words[0]).expect("a known command");
+        let arrangement = arrange(&table, id, words.as_slice())?;
+        let mut form = table.spec(arrangement.id).name().to_owned();
+        for i in 0..arrangement.len() {
+            form.push(' ');
+            form.push_str(match arrangement.word(i)? {
+                Word::Arg(place) => &words[place],
+                Word::Token(token) => token,
+            });
+        }
+        Some(form)
+    }
+
+    #[test]
+    fn all_spellings_of_a_lifetime_are_one() {
+        assert_eq!(form("SETEX k 10 v"), "set k v EX 10");
+        assert_eq!(form("PSETEX k 10 v"), "set k v PX 10");
+        assert_eq!(form("set k v ex 10"), "set k v EX 10");
+        assert_eq!(form("SET k v Get eX 10 nx"), "set k v NX GET EX 10");
+        assert_eq!(form("SET k v KEEPTTL XX"), "set k v XX KEEPTTL");
+        assert_eq!(
+            form("SET k v pxat 99 ifeq old get"),
+            "set k v IFEQ old GET PXAT 99"
+        );
+    }
+
+    #[test]
+    fn counting_by_one_is_counting() {
+        assert_eq!(form("INCR k"), "incrby k 1");
+        assert_eq!(form("DECR k"), "decrby k 1");
+        assert_eq!(form("INCRBY k 1"), "incrby k 1");
+    }
+
+    #[test]
+    fn commands_with_other_replies_stay_apart() {
+        assert_eq!(form("SETNX k v"), "setnx k v");
+        assert_eq!(form("GETSET k v"), "getset k v");
+    }
+
+    #[test]
+    fn what_redis_will_refuse_stays_as_written() {
+        for (request, expected) in [
+            ("SET k", "set k"),
+            ("SET k v px", "set k v px"),
+            ("SET k v nx xx", "set k v nx xx"),
+            ("SET k v ex 1 px 2", "set k v ex 1 px 2"),
+            ("SET k v get get", "set k v get get"),
+            ("SET k v what", "set k v what"),
+            ("SET k v 1", "set k v 1"),
+            ("SET k v nx get ex 1 a b c d", "set k v nx get ex 1 a b c d"),
+            ("SETEX k 10", "setex k 10"),
+            ("SETEX k 10 v x", "setex k 10 v x"),
+            ("INCR", "incr"),
+            ("INCR k 2", "incr k 2"),
+            ("nonsense a b", "unknown a b"),
+        ] {
+            assert_eq!(form(request), expected);
+        }
+    }
+
+    #[test]
+    fn words_of_a_subcommand_are_behind_its_name() {
+        assert_eq!(form("XGROUP CREATE s g $"), "xgroup|create s g $");
+        assert_eq!(form("XGROUP"), "xgroup");
+    }
+
+    #[test]
+    fn patterns_and_requests_take_the_same_order() {
+        assert_eq!(
+            pattern("SETEX rt:{u}:{t} {ttl} *").as_deref(),
+            Some("set rt:{u}:{t} * EX {ttl}")
+        );
+        assert_eq!(
+            pattern("SET k * ex * nx").as_deref(),
+            Some("set k * NX EX *")
+        );
+        assert_eq!(pattern("INCR k").as_deref(), Some("incrby k 1"));
+        assert_eq!(pattern("SADD k ...").as_deref(), Some("sadd k ..."));
+    }
+
+    #[test]
+    fn the_rest_stays_last() {
+        assert_eq!(
+            pattern("SET k v ex 1 nx ...").as_deref(),
+            Some("set k v NX EX 1 ...")
+        );
+        assert_eq!(pattern("SET k ...").as_deref(), Some("set k ..."));
+        assert_eq!(pattern("SET k v ex ...").as_deref(), Some("set k v ex ..."));
+    }
+
+    #[test]
+    fn a_rest_that_hides_what_must_move_is_refused() {
+        assert_eq!(pattern("SETEX k ..."), None);
+        assert_eq!(pattern("SETEX k 1 ..."), None);
+        assert_eq!(pattern("INCR ..."), None);
+        assert_eq!(form("SETEX k 1 ..."), "set k ... EX 1");
+    }
+
+    #[test]
+    fn the_longest_set_fits() {
+        assert_eq!(form("SET k v GET EX 1 IFEQ o"), "set k v IFEQ o GET EX 1");
+        assert_eq!(
+            pattern("SET k v GET EX 1 IFEQ o ...").as_deref(),
+            Some("set k v IFEQ o GET EX 1 ...")
+        );
+    }
+}

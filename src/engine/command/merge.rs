@@ -1,0 +1,297 @@
+//! Takes in what one upstream's COMMAND answers.
+
+use redis_protocol::resp3::decode::complete::decode;
+use redis_protocol::resp3::types::{OwnedFrame, Resp3Frame};
+
+use super::blocking::Timeout;
+use super::connection::{ConnectionEffect, PinReason};
+use super::effect::{TtlColumn, TtlEffect};
+use super::flags::Flags;
+use super::keys::{Access, Find, KeySpec, Keys, Keyword, Search};
+use super::spec::{RetryClass, Rewrite, Spec};
+use super::{CommandId, Table};
+
+/// What one upstream's answer changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Merge {
+    /// Commands that the table did not know: of modules, of newer servers, renamed ones.
+    pub added: Vec<CommandId>,
+    /// Commands that the table knows and the upstream does not have.
+    pub absent: usize,
+    /// Entries that could not be understood, or had no room; their commands stay UNKNOWN.
+    pub skipped: usize,
+}
+
+/// Why an answer could not be merged; the table is as before.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MergeError {
+    /// The upstream does not say: the error it answered.
+    #[error("the upstream refused COMMAND: {0}")]
+    Refused(String),
+    /// Not the shape that COMMAND documents.
+    #[error("the upstream's answer to COMMAND is not a list of commands")]
+    Malformed,
+}
+
+impl Table {
+    /// Takes in the whole frame that an upstream answered to COMMAND, RESP2 or RESP3, its nesting already bounded
+    /// (<https://redis.io/docs/latest/commands/command/>). What is kept by hand stays; arity and flags follow the
+    /// upstream. May be repeated with another upstream's answer: the last one decides what is present.
+    pub fn merge(&mut self, command_reply: &[u8]) -> Result<Merge, MergeError> {
+        let frame = match decode(command_reply) {
+            Ok(Some((frame, _))) => frame,
+            Ok(None) | Err(_) => return Err(MergeError::Malformed),
+        };
+        if let OwnedFrame::SimpleError { data, .. } = &frame {
+            return Err(MergeError::Refused(data.clone()));
+        }
+        let entries = list(&frame).ok_or(MergeError::Malformed)?;
+        for spec in self.specs.iter_mut().skip(1) {
+            spec.present = false;
+        }
+        let mut merge = Merge::default();
+        for entry in entries {
+            if self.merge_entry(entry, &mut merge).is_none() {
+                merge.skipped += 1;
+            }
+        }
+        merge.absent = self.specs.iter().filter(|spec| !spec.present).count();
+        Ok(merge)
+    }
+
+    /// One command and its subcommands; `None` when the command is not understood.
+    fn merge_entry(&mut self, entry: &OwnedFrame, merge: &mut Merge) -> Option<()> {
+        let fields = list(entry)?;
+        let name = lower(fields.first()?)?;
+        self.merge_command(&name, &fields, merge)?;
+        let Some(subcommands) = fields.get(9).copied().and_then(list) else {
+            self.assume_subcommands(&name);
+            return Some(());
+        };
+        for subcommand in subcommands {
+            let merged = list(subcommand).and_then(|fields| {
+                let sub = lower(fields.first()?)?;
+                let full = match sub.contains('|') {
+                    true => sub,
+                    false => format!("{name}|{sub}"),
+                };
+                self.merge_command(&full, &fields, merge)
+            });
+            if merged.is_none() {
+                merge.skipped += 1;
+            }
+        }
+        Some(())
+    }
+
+    fn merge_command(
+        &mut self,
+        name: &str,
+        fields: &[&OwnedFrame],
+        merge: &mut Merge,
+    ) -> Option<()> {
+        let arity = i16::try_from(integer(fields.get(1)?)?).ok()?;
+        let flags = flags(fields);
+        if let Some(id) = self.by_name(name) {
+            let spec = self.specs.get_mut(id.index())?;
+            spec.present = true;
+            spec.arity = arity;
+            spec.flags = spec.flags.or(flags);
+            return Some(());
+        }
+        let spec = learned(name, arity, flags, keys(fields, flags));
+        merge.added.push(self.add(spec)?);
+        Some(())
+    }
+
+    /// Servers before 7.0 do not list subcommands: they are there with their container, as far as anyone can tell.
+    fn assume_subcommands(&mut self, container: &str) {
+        for spec in &mut self.specs {
+            let of_container = spec
+                .name
+                .split_once('|')
+                .is_some_and(|(name, _)| name == container);
+            spec.present |= of_container;
+        }
+    }
+}
+
+/// The row of a command of which only the upstream's answer is known: nothing good is assumed.
+fn learned(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
+    let (connection, timeout) = learned_connection(flags);
+    let reads = flags.has(Flags::READONLY) && !flags.has(Flags::WRITE);
+    Spec {
+        name: name.into(),
+        name_words: 1 + u8::from(name.contains('|')),
+        arity,
+        flags,
+        connection,
+        timeout,
+        ttl: match () {
+            () if reads => TtlColumn::None,
+            () if keys.is_keyless() => TtlColumn::Keyless,
+            () => TtlColumn::Written(TtlEffect::Unknown),
+        },
+        creates_key: !reads && !keys.is_keyless(),
+        keys,
+        retry: if reads {
+            RetryClass::Read
+        } else {
+            RetryClass::NotIdempotent
+        },
+        rewrite: Rewrite::None,
+        present: true,
+    }
+}
+
+/// Only what is flagged as reading or writing data, and as nothing else, is trusted to leave the connection alone.
+fn learned_connection(flags: Flags) -> (ConnectionEffect, Timeout) {
+    if flags.has(Flags::BLOCKING) {
+        return (ConnectionEffect::Blocking, Timeout::Unstated);
+    }
+    let data = flags.has(Flags::WRITE.or(Flags::READONLY));
+    let session = flags.has(Flags::PUBSUB.or(Flags::CONNECTION).or(Flags::NO_AUTH));
+    let administration = flags.has(Flags::ADMIN) && flags.has(Flags::NOSCRIPT);
+    if data && !session && !administration {
+        (ConnectionEffect::None, Timeout::Never)
+    } else {
+        (ConnectionEffect::Pin(PinReason::Unknown), Timeout::Never)
+    }
+}
+
+fn flags(fields: &[&OwnedFrame]) -> Flags {
+    let named = |at: usize, read: fn(&[u8]) -> Flags| {
+        let names = fields.get(at).copied().and_then(list).unwrap_or_default();
+        let texts = names.into_iter().filter_map(Resp3Frame::as_bytes);
+        texts.fold(Flags::NONE, |flags, name| flags.or(read(name)))
+    };
+    named(2, Flags::from_name).or(named(6, Flags::from_category))
+}
+
+fn keys(fields: &[&OwnedFrame], flags: Flags) -> Keys {
+    let specs = match fields.get(8).copied().and_then(list) {
+        Some(specs) => specs.into_iter().filter_map(key_spec).collect(),
+        None => positions(fields).into_iter().collect::<Box<[KeySpec]>>(),
+    };
+    if specs.is_empty() && flags.has(Flags::MOVABLEKEYS) {
+        return Keys::Unknown;
+    }
+    Keys::Specs(specs)
+}
+
+/// First key, last key and step, which is all that servers before 7.0 say.
+fn positions(fields: &[&OwnedFrame]) -> Option<KeySpec> {
+    let at = |i: usize| integer(fields.get(i)?).and_then(|place| i16::try_from(place).ok());
+    let (first, last, step) = (at(3)?, at(4)?, at(5)?);
+    if first <= 0 {
+        return None;
+    }
+    let last = if last >= 0 {
+        last.checked_sub(first)?.max(0)
+    } else {
+        last
+    };
+    Some(KeySpec {
+        access: Access::Write,
+        search: Search::Index(first.unsigned_abs()),
+        find: Find::Range {
+            last,
+            step: step.unsigned_abs(),
+            limit: 0,
+        },
+        incomplete: false,
+    })
+}
+
+/// One key spec; `None` when it finds channels. What is not understood is unknown.
+fn key_spec(frame: &OwnedFrame) -> Option<KeySpec> {
+    let flags = field(frame, b"flags").and_then(list).unwrap_or_default();
+    let said = |flag: &str| {
+        flags
+            .iter()
+            .any(|said| said.as_bytes() == Some(flag.as_bytes()))
+    };
+    if said("not_key") {
+        return None;
+    }
+    Some(KeySpec {
+        access: match () {
+            () if said("RO") => Access::Read,
+            () if said("OW") => Access::Overwrite,
+            () if said("RM") => Access::Remove,
+            () => Access::Write,
+        },
+        search: field(frame, b"begin_search")
+            .and_then(search)
+            .unwrap_or(Search::Unknown),
+        find: field(frame, b"find_keys")
+            .and_then(find)
+            .unwrap_or(Find::Unknown),
+        incomplete: said("incomplete"),
+    })
+}
+
+fn search(frame: &OwnedFrame) -> Option<Search> {
+    let spec = field(frame, b"spec")?;
+    match field(frame, b"type")?.as_bytes()? {
+        b"index" => Some(Search::Index(small(spec, b"index")?)),
+        b"keyword" => Some(Search::Keyword {
+            word: Keyword::new(field(spec, b"keyword")?.as_bytes()?)?,
+            from: small(spec, b"startfrom")?,
+        }),
+        _ => None,
+    }
+}
+
+fn find(frame: &OwnedFrame) -> Option<Find> {
+    let spec = field(frame, b"spec")?;
+    match field(frame, b"type")?.as_bytes()? {
+        b"range" => Some(Find::Range {
+            last: small(spec, b"lastkey")?,
+            step: small(spec, b"keystep")?,
+            limit: small(spec, b"limit")?,
+        }),
+        b"keynum" => Some(Find::Number {
+            index: small(spec, b"keynumidx")?,
+            first: small(spec, b"firstkey")?,
+            step: small(spec, b"keystep")?,
+        }),
+        _ => None,
+    }
+}
+
+fn small<N: TryFrom<i64>>(frame: &OwnedFrame, name: &[u8]) -> Option<N> {
+    N::try_from(integer(field(frame, name)?)?).ok()
+}
+
+/// A field of a map or, in RESP2, of an array of names and values in turn.
+fn field<'a>(frame: &'a OwnedFrame, name: &[u8]) -> Option<&'a OwnedFrame> {
+    let named = |key: &OwnedFrame| key.as_bytes() == Some(name);
+    match frame {
+        OwnedFrame::Map { data, .. } => data.iter().find(|(key, _)| named(key)).map(|pair| pair.1),
+        OwnedFrame::Array { data, .. } => {
+            let pair = data.chunks_exact(2).find(|pair| named(&pair[0]))?;
+            pair.get(1)
+        }
+        _ => None,
+    }
+}
+
+fn list(frame: &OwnedFrame) -> Option<Vec<&OwnedFrame>> {
+    match frame {
+        OwnedFrame::Array { data, .. } => Some(data.iter().collect()),
+        OwnedFrame::Set { data, .. } => Some(data.iter().collect()),
+        _ => None,
+    }
+}
+
+fn integer(frame: &OwnedFrame) -> Option<i64> {
+    match frame {
+        OwnedFrame::Number { data, .. } => Some(*data),
+        _ => None,
+    }
+}
+
+fn lower(frame: &OwnedFrame) -> Option<String> {
+    frame.as_str().map(str::to_ascii_lowercase)
+}
