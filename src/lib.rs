@@ -31,6 +31,7 @@
 //! `net` moves bytes and keeps time, and decides nothing: `net/exchange.rs` is the one door where a
 //! plan meets a socket.
 
+pub mod config;
 pub mod engine;
 pub mod net;
 pub mod telemetry;

@@ -1,1 +1,163 @@
-//! x
+//! What a configuration means: typed, complete and free of mistakes.
+//!
+//! [`load`] makes it from a file; every mistake in the file is a [`ConfigError`] with its line and what was expected.
+
+mod credential;
+mod error;
+mod load;
+mod rules;
+mod secret;
+mod section;
+
+use std::time::Duration;
+
+use crate::engine::policy::Policy;
+use crate::net::address::Address;
+
+pub use error::{ConfigError, ConfigErrors, Position};
+pub use load::{known_keys, load, read};
+pub use secret::Secret;
+
+/// The whole configuration. The default is what an empty file means.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Worker threads as written; 0: as many as [`Config::worker_count`] says.
+    pub workers: usize,
+    pub listen: Listen,
+    pub upstream: Upstream,
+    pub admin: Admin,
+    /// How long a shutdown waits for what is owed to clients.
+    pub drain_timeout: Duration,
+    pub policy: Policy,
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listen {
+    pub address: Address,
+    pub clients_max: usize,
+}
+
+/// The Redis server behind the proxy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    pub address: Address,
+    /// Without static credentials the clients' own AUTH and HELLO go through.
+    pub credentials: Option<Credentials>,
+    pub sharing: Sharing,
+    pub connect_timeout: Duration,
+    /// From the moment a request is read to the first byte of its reply.
+    pub request_timeout: Duration,
+    /// After which a connection whose owed reply makes no progress is replaced.
+    pub stall_timeout: Duration,
+    /// How long a request waits for an upstream that is not there.
+    pub queue_timeout: Duration,
+}
+
+/// The credentials that the proxy itself gives to the upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credentials {
+    /// None: Redis' default user.
+    pub username: Option<String>,
+    pub password: Secret,
+}
+
+/// How clients share upstream connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Sharing {
+    /// Wherever a client's state allows it.
+    #[default]
+    Auto,
+    /// Each client has a connection of its own.
+    Never,
+}
+
+/// The endpoint for metrics, health and the dashboard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    pub address: Address,
+    /// Wanted by everything that changes something or shows keys.
+    pub token: Option<Secret>,
+}
+
+/// Workers at most where their number is not written.
+const WORKERS_AUTO_MAX: usize = 4;
+
+impl Config {
+    /// How many worker threads to start on a machine with so many cores.
+    pub fn worker_count(&self, cores: usize) -> usize {
+        if self.workers == 0 {
+            cores.clamp(1, WORKERS_AUTO_MAX)
+        } else {
+            self.workers
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            listen: Listen::default(),
+            upstream: Upstream::default(),
+            admin: Admin::default(),
+            drain_timeout: Duration::from_secs(10),
+            policy: Policy::passive(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: local(6380),
+            clients_max: 10_000,
+        }
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            address: local(6379),
+            credentials: None,
+            sharing: Sharing::Auto,
+            connect_timeout: Duration::from_millis(1000),
+            request_timeout: Duration::from_millis(1500),
+            stall_timeout: Duration::from_millis(5000),
+            queue_timeout: Duration::from_millis(1000),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            address: local(9121),
+            token: None,
+        }
+    }
+}
+
+fn local(port: u16) -> Address {
+    Address::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_follow_the_cores_up_to_four_unless_they_are_written() {
+        let mut config = Config::default();
+        assert_eq!(
+            [0, 1, 3, 4, 64].map(|cores| config.worker_count(cores)),
+            [1, 1, 3, 4, 4]
+        );
+        config.workers = 7;
+        assert_eq!(config.worker_count(2), 7);
+    }
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWrite;
 
-use crate::engine::command::{BlockFor, Table};
+use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::group::{EXEC, MULTI, WrappedGroup};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
@@ -290,8 +290,20 @@ impl Exchange {
         }
     }
 
+    /// Sends a request that the proxy has rewritten; its reply is the client's.
+    pub fn ask(self: &Rc<Self>, id: CommandId, role: Role, words: &[&[u8]], request_timeout: Duration) {
+        let Some(link) = self.link() else { return };
+        let mut request = Vec::new();
+        encode::request(&mut request, words);
+        self.context.tally.command(id.index());
+        let timing = Timing { read_at: clock::now(), request_timeout };
+        let mut state = self.state.borrow_mut();
+        state.slots.push(role, id, false);
+        self.send(&link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
+    }
+
     /// Begins to cut a request through that is too large to be held whole: `head` is its first part.
-    pub fn begin_stream(self: &Rc<Self>, id: crate::engine::command::CommandId, head: &[u8], timing: Timing) {
+    pub fn begin_stream(self: &Rc<Self>, id: CommandId, head: &[u8], timing: Timing) {
         let Some(link) = self.link() else { return };
         self.context.tally.command(id.index());
         let mut state = self.state.borrow_mut();

@@ -1,10 +1,12 @@
 //! Moves bytes and keeps time; decides nothing.
 
 pub mod address;
+pub mod client;
 pub mod clock;
 pub mod context;
 pub mod exchange;
 pub mod findings;
 pub mod recheck;
+pub mod registry;
 pub mod stream;
 pub mod upstream;

@@ -20,7 +20,7 @@ impl Stream {
     /// Connects to a server.
     pub async fn connect(address: &Address) -> io::Result<Stream> {
         match address {
-            Address::Tcp(host, port) => Stream::over_tcp(TcpStream::connect((host.as_str(), *port)).await?),
+            Address::Tcp { host, port } => Stream::over_tcp(TcpStream::connect((host.as_str(), *port)).await?),
             Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         }
     }

@@ -61,7 +61,7 @@ pub enum Transaction {
 }
 
 /// What a subscription names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum SubscriptionKind {
     Channel,
     Pattern,

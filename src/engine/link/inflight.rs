@@ -166,6 +166,11 @@ impl<R> Inflight<R> {
         self.entries.front().map_or(self.queued, |entry| entry.start)
     }
 
+    /// True when the request at the head waits longer than `request_timeout`: it blocks.
+    pub fn head_blocks(&self, request_timeout: Duration) -> bool {
+        self.entries.front().is_some_and(|head| head.deadline.is_none_or(|deadline| deadline > head.read_at + request_timeout))
+    }
+
     /// Gives up on everything that waits: hands each entry to `tell`.
     pub fn abandon_all(&mut self, mut tell: impl FnMut(&R, u32)) {
         for entry in self.entries.drain(..).filter(|entry| !entry.expired) {

@@ -4,6 +4,7 @@ mod group;
 mod member;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::command::Table;
@@ -43,10 +44,11 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let groups = groups.filter_map(|(place, group)| {
         group::compile(&format!("group[{place}]"), group, table, &mut errors)
     });
-    let groups = groups.collect();
+    let groups = groups.map(Arc::new).collect();
     let ttls = written.ttls.iter().enumerate();
     let ttls = ttls
         .filter_map(|(place, ttl)| compile_ttl(&format!("ttl[{place}]"), ttl, &mut errors))
+        .map(Arc::new)
         .collect();
     not_available_tables("expect", written.expects, &mut errors);
     not_available_tables("guard", written.guards, &mut errors);
@@ -247,4 +249,405 @@ fn read_duration(path: &str, written: Option<&str>, errors: &mut Errors) -> Opti
         errors.add(path, format!("{text:?} is no duration"), duration::EXPECTED);
     }
     read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::policy::rule::{
+        Mode, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder, WrittenPipeline,
+    };
+
+    fn group(commands: &[&str]) -> WrittenGroup {
+        let member = |text: &&str| WrittenMember {
+            template: text.to_string(),
+            optional: false,
+        };
+        let commands = Some(commands.iter().map(member).collect());
+        WrittenGroup {
+            name: "g".into(),
+            commands,
+            ..WrittenGroup::default()
+        }
+    }
+
+    fn ttl(keys: &[&str]) -> WrittenTtl {
+        let keys = keys.iter().map(ToString::to_string).collect();
+        WrittenTtl {
+            name: "t".into(),
+            keys,
+            ..WrittenTtl::default()
+        }
+    }
+
+    fn with_groups(groups: Vec<WrittenGroup>) -> Vec<RuleError> {
+        compile(
+            &Written {
+                groups,
+                ..Written::default()
+            },
+            &Table::builtin(),
+        )
+        .err()
+        .unwrap_or_default()
+    }
+
+    fn with_ttl(ttl: WrittenTtl) -> Vec<RuleError> {
+        compile(
+            &Written {
+                ttls: vec![ttl],
+                ..Written::default()
+            },
+            &Table::builtin(),
+        )
+        .err()
+        .unwrap_or_default()
+    }
+
+    /// The path and the whole text of the only error.
+    fn only(errors: Vec<RuleError>) -> (String, String) {
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        let error = &errors[0];
+        (
+            error.path.clone(),
+            format!("{} (expected {})", error.message, error.expected),
+        )
+    }
+
+    /// The error about a member, in a group with another that is right.
+    fn member_error(template: &str) -> String {
+        let (path, text) = only(with_groups(vec![group(&["SET a *", template])]));
+        assert_eq!(path, "group[0].commands[1]", "{template}");
+        text
+    }
+
+    #[test]
+    fn an_unknown_command_is_refused_with_one_that_is_near() {
+        assert!(
+            member_error("SETXE a 1 *")
+                .contains("\"SETXE\" is not a known command (expected perhaps SETEX")
+        );
+        assert!(member_error("frobnicate a").contains("is not a known command"));
+        assert!(member_error("").contains("there is no command"));
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_in_a_group_is_refused() {
+        for template in [
+            "BLPOP a 0",
+            "SUBSCRIBE a",
+            "SELECT 1",
+            "MULTI",
+            "WATCH a",
+            "CLIENT SETNAME a",
+            "WAIT 1 0",
+            "SAVE",
+        ] {
+            assert!(
+                member_error(template).contains("cannot be in a group"),
+                "{template}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_of_arguments_that_never_fits_is_refused() {
+        for template in ["GET", "GET a b", "GET a b ...", "SETEX a 1", "SET a", "DEL"] {
+            assert!(member_error(template).contains("arguments"), "{template}");
+        }
+        for template in [
+            "GET a",
+            "GET ...",
+            "GET a ...",
+            "SET a b",
+            "SET a b c d e",
+            "DEL a",
+            "DEL ...",
+            "SETEX a 1 *",
+        ] {
+            assert_eq!(
+                with_groups(vec![group(&["SET a *", template])]),
+                [],
+                "{template}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_pattern_is_refused() {
+        assert!(member_error("SET a:{} *").contains("a capture has no name"));
+        assert!(member_error("SET a:{x *").contains("`{` is never closed"));
+        assert!(member_error("SET {a}{b} *").contains("two wildcards touch"));
+        assert!(member_error("DEL a ... b").contains("`...` is not the last word"));
+        assert!(member_error("SETEX a ...").contains("`...` comes too early in SETEX"));
+    }
+
+    #[test]
+    fn sixteen_captures_fit_in_a_group_and_a_seventeenth_does_not() {
+        let names = |count: usize| {
+            (0..count)
+                .map(|place| format!(" {{n{place}}}"))
+                .collect::<String>()
+        };
+        assert_eq!(
+            with_groups(vec![group(&["SET a *", &format!("DEL{}", names(16))])]),
+            []
+        );
+        assert!(member_error(&format!("DEL{}", names(17))).contains("more than 16 capture names"));
+    }
+
+    #[test]
+    fn what_is_not_available_yet_is_refused_by_name() {
+        let base = || group(&["SET a *", "SET b *"]);
+        let cases = [
+            (
+                WrittenGroup {
+                    atomic: WrittenAtomic::Guarded,
+                    ..base()
+                },
+                "group[0].atomic",
+                "guarded",
+            ),
+            (
+                WrittenGroup {
+                    atomic: WrittenAtomic::Rollback,
+                    ..base()
+                },
+                "group[0].atomic",
+                "rollback",
+            ),
+            (
+                WrittenGroup {
+                    order: WrittenOrder::Any,
+                    ..base()
+                },
+                "group[0].order",
+                "any",
+            ),
+            (
+                WrittenGroup {
+                    resolve: true,
+                    ..base()
+                },
+                "group[0].resolve",
+                "resolve = true",
+            ),
+        ];
+        for (written, at, named) in cases {
+            let (path, text) = only(with_groups(vec![written]));
+            assert_eq!(path, at);
+            assert!(
+                text.contains(named) && text.contains("is not available yet"),
+                "{text}"
+            );
+        }
+        for action in [WrittenTtlAction::Reject, WrittenTtlAction::Fix] {
+            let (path, text) = only(with_ttl(WrittenTtl {
+                action,
+                ..ttl(&["a"])
+            }));
+            assert_eq!(path, "ttl[0].action");
+            assert!(
+                text.contains("is not available yet (expected \"flag\")"),
+                "{text}"
+            );
+        }
+        let written = Written {
+            expects: 1,
+            guards: 2,
+            ..Written::default()
+        };
+        let errors = compile(&written, &Table::builtin()).unwrap_err();
+        let paths: Vec<&str> = errors.iter().map(|error| &*error.path).collect();
+        assert_eq!(paths, ["expect[0]", "guard[0]", "guard[1]"]);
+    }
+
+    #[test]
+    fn a_group_has_either_commands_or_keys() {
+        let keys = Some(vec!["a:*".to_owned()]);
+        let both = WrittenGroup {
+            keys: keys.clone(),
+            ..group(&["SET a *", "SET b *"])
+        };
+        assert_eq!(only(with_groups(vec![both])).0, "group[0].keys");
+        let neither = WrittenGroup {
+            name: "g".into(),
+            ..WrittenGroup::default()
+        };
+        assert_eq!(only(with_groups(vec![neither.clone()])).0, "group[0]");
+        assert_eq!(with_groups(vec![WrittenGroup { keys, ..neither }]), []);
+    }
+
+    #[test]
+    fn a_group_has_at_least_two_members_and_one_that_must_come() {
+        assert_eq!(only(with_groups(vec![group(&[])])).0, "group[0].commands");
+        assert_eq!(
+            only(with_groups(vec![group(&["SET a *"])])).0,
+            "group[0].commands"
+        );
+        assert_eq!(with_groups(vec![group(&["SET a *", "SET b *"])]), []);
+        let mut optional = group(&["SET a *", "SET b *"]);
+        for member in optional.commands.iter_mut().flatten() {
+            member.optional = true;
+        }
+        assert!(
+            only(with_groups(vec![optional]))
+                .1
+                .contains("every member is optional")
+        );
+    }
+
+    #[test]
+    fn sixty_four_members_and_eight_optional_ones_fit_and_no_more() {
+        let of = |count: usize, optional: usize| {
+            let mut group = group(&vec!["SET a *"; count]);
+            group
+                .commands
+                .iter_mut()
+                .flatten()
+                .take(optional)
+                .for_each(|member| member.optional = true);
+            with_groups(vec![group]).len()
+        };
+        assert_eq!([of(64, 8), of(65, 0), of(20, 9)], [0, 1, 1]);
+    }
+
+    #[test]
+    fn names_are_plain_short_and_unique() {
+        let named = |name: &str| WrittenGroup {
+            name: name.into(),
+            ..group(&["SET a *", "SET b *"])
+        };
+        let long = "a".repeat(64);
+        for name in ["a", "0", "refresh-token_2", &long] {
+            assert_eq!(with_groups(vec![named(name)]), [], "{name}");
+        }
+        for name in ["", "-a", "_a", "A", "a b", "a.b", "ä", &format!("{long}a")] {
+            assert_eq!(
+                only(with_groups(vec![named(name)])).0,
+                "group[0].name",
+                "{name}"
+            );
+        }
+        assert_eq!(
+            only(with_groups(vec![named("a"), named("b"), named("a")])).0,
+            "group[2].name"
+        );
+    }
+
+    #[test]
+    fn a_ttl_rule_says_which_keys_and_how_long() {
+        let full = WrittenTtl {
+            default: Some("7d".into()),
+            max: Some("30d".into()),
+            ..ttl(&["a:*"])
+        };
+        let written = Written {
+            ttls: vec![full.clone()],
+            ..Written::default()
+        };
+        let policy = compile(&written, &Table::builtin()).unwrap();
+        let (place, rule) = policy.ttl_rule_for(b"a:1").unwrap();
+        assert_eq!(
+            (place, rule.max, rule.grace),
+            (
+                0,
+                Some(Duration::from_secs(30 * 86_400)),
+                Duration::from_secs(1)
+            )
+        );
+        assert_eq!(rule.pattern_of(b"a:1"), Some("a:*"));
+        assert!(policy.ttl_rule_for(b"b:1").is_none());
+        assert_eq!(
+            only(with_ttl(WrittenTtl {
+                max: Some("6d".into()),
+                ..full.clone()
+            }))
+            .0,
+            "ttl[0].default"
+        );
+        assert_eq!(
+            with_ttl(WrittenTtl {
+                max: Some("7d".into()),
+                ..full.clone()
+            }),
+            []
+        );
+        assert_eq!(
+            only(with_ttl(WrittenTtl {
+                max: Some("a week".into()),
+                ..full
+            }))
+            .0,
+            "ttl[0].max"
+        );
+        assert_eq!(only(with_ttl(ttl(&[]))).0, "ttl[0].keys");
+        assert_eq!(only(with_ttl(ttl(&["a", ""]))).0, "ttl[0].keys[1]");
+        assert_eq!(only(with_ttl(ttl(&["a:{b}"]))).0, "ttl[0].keys[0]");
+    }
+
+    #[test]
+    fn a_hold_is_no_longer_than_its_longest() {
+        let hold = |hold_ms, hold_max_ms| {
+            let pipeline = WrittenPipeline {
+                hold_ms,
+                hold_max_ms,
+                ..WrittenPipeline::default()
+            };
+            compile(
+                &Written {
+                    pipeline,
+                    ..Written::default()
+                },
+                &Table::builtin(),
+            )
+            .is_ok()
+        };
+        assert!(hold(0, 0) && hold(20, 20) && hold(0, 10_000));
+        assert!(!hold(21, 20) && !hold(1, 0) && !hold(0, 10_001));
+    }
+
+    #[test]
+    fn all_errors_are_reported_together() {
+        let errors = with_groups(vec![group(&["SETXE a", "GET {", "BLPOP a 0"]), group(&[])]);
+        let paths: Vec<&str> = errors.iter().map(|error| &*error.path).collect();
+        let members = [
+            "group[0].commands[0]",
+            "group[0].commands[1]",
+            "group[0].commands[2]",
+        ];
+        assert_eq!(
+            paths,
+            [
+                "group[1].name",
+                members[0],
+                members[1],
+                members[2],
+                "group[1].commands"
+            ]
+        );
+    }
+
+    #[test]
+    fn observing_wins_over_enforcing() {
+        let compiled = |mode| {
+            compile(
+                &Written {
+                    mode,
+                    ..Written::default()
+                },
+                &Table::builtin(),
+            )
+            .unwrap()
+        };
+        assert_eq!(compiled(Mode::Enforce).mode_of(None), Mode::Enforce);
+        assert_eq!(
+            compiled(Mode::Enforce).mode_of(Some(Mode::Observe)),
+            Mode::Observe
+        );
+        assert_eq!(
+            compiled(Mode::Observe).mode_of(Some(Mode::Enforce)),
+            Mode::Observe
+        );
+    }
 }

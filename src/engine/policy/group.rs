@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::command::{self, Canonical, CommandId, KeyList, Spec, Table, canonical};
+use crate::engine::command::{self, Canonical, CommandId, Spec, Table, canonical};
 use crate::engine::resp::request::Args;
 
 use super::index::KeyIndex;
@@ -217,7 +217,7 @@ impl Template {
 }
 
 impl Keys {
-    /// Whether commands of this kind can be in a run, whatever their arguments.
+    /// Whether some request of this command can be in a run.
     pub(super) fn admits(spec: &Spec) -> bool {
         spec.groupable().is_ok()
             && !matches!(&spec.keys, command::Keys::Specs(specs) if specs.is_empty())
@@ -251,16 +251,17 @@ impl Keys {
 
     fn fits(&self, command: Member<'_>, table: &Table) -> bool {
         let spec = table.spec(command.id);
-        if !Self::admits(spec) || !spec.arity_fits(command.args) || spec.is_blocking(command.args) {
+        if spec.groupable().is_err()
+            || !spec.is_plain_keyed(command.args)
+            || !spec.arity_fits(command.args)
+        {
             return false;
         }
-        let mut keys = 0;
-        let mut matching = 0;
-        let list = spec.for_each_key(command.args, &mut |place, _| {
-            keys += 1;
+        let mut all_match = true;
+        spec.for_each_key(command.args, &mut |place, _| {
             let key = command.args.get(place);
-            matching += usize::from(key.is_some_and(|key| self.index.first_match(key).is_some()));
+            all_match &= key.is_some_and(|key| self.index.first_match(key).is_some());
         });
-        list == KeyList::Complete && keys > 0 && keys == matching
+        all_match
     }
 }

@@ -12,6 +12,7 @@ pub mod recognise;
 pub mod rule;
 pub mod ttl;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::command::Table;

@@ -161,6 +161,11 @@ impl Link {
         state.phase != Phase::Ready || state.facts.transactions
     }
 
+    /// True when the request at the head may wait longer than requests do: it blocks.
+    pub fn is_blocked(&self) -> bool {
+        self.state.borrow().inflight.head_blocks(self.settings.request_timeout)
+    }
+
     /// True when nothing is owed and nothing waits to be written.
     pub fn is_idle(&self) -> bool {
         let state = self.state.borrow();

@@ -1,10 +1,9 @@
 //! Compiles one member of a group, in the canonical form of its command.
 
-use crate::engine::command::{CommandId, Table, canonical};
+use crate::engine::command::{CommandId, Table, Word, Words, arrange};
 use crate::engine::policy::group::Template;
 use crate::engine::policy::near::nearest;
 use crate::engine::policy::pattern::{Names, Pattern};
-use crate::engine::policy::recognise::{canonical_id, command_ids};
 use crate::engine::policy::rule::WrittenMember;
 use crate::engine::resp::request::{Args, Span};
 
@@ -26,67 +25,102 @@ pub(super) fn compile(
     check_words(path, &line, names, errors);
     let id = id?;
     check_arity(path, &line, id, table, errors);
-    let form = canonical(table, id, line.args());
-    if form.id != canonical_id(table, id) {
+    if errors.found.len() > before {
+        return None;
+    }
+    let Some(form) = arrange(table, id, &line) else {
         let message = format!("`...` comes too early in {}", name(table, id));
         errors.add(
             path,
             message,
             "every argument that the command always has, then `...`",
         );
-    }
-    if errors.found.len() > before {
         return None;
-    }
-    let words = (0..form.len()).map(|place| word(table, id, form.get(place)?, place, names));
-    let words = words.collect::<Option<_>>()?;
+    };
+    let mut words: Vec<Box<str>> = (0..form.len())
+        .filter_map(|place| Some(line.text_of(form.word(place)?)?.into()))
+        .collect();
+    let rest = line.has_rest() && words.pop().is_some();
+    let words = words
+        .iter()
+        .map(|word| Pattern::parse(word, names).ok())
+        .collect::<Option<_>>()?;
     Some(Template {
         id: form.id,
         words,
-        rest: line.rest,
+        rest,
         optional: written.optional,
     })
 }
 
-/// A member as it is written: the command's name and its words, apart from a closing `...`.
+/// A member as it is written: the command's name and its words, with a closing `...` as the last.
 struct Line {
     text: Box<str>,
-    words: Vec<Span>,
-    rest: bool,
+    spans: Vec<Span>,
 }
 
 impl Line {
     fn split(template: &str) -> Self {
         let mut text = String::new();
-        let mut words = Vec::new();
+        let mut spans = Vec::new();
         for word in template.split_ascii_whitespace() {
             let start = offset(text.len());
             text.push_str(word);
-            words.push(Span {
+            spans.push(Span {
                 start,
                 end: offset(text.len()),
             });
         }
-        let mut line = Self {
+        Self {
             text: text.into(),
-            words,
-            rest: false,
-        };
-        if line.words().last() == Some(REST) {
-            line.words.pop();
-            line.rest = true;
+            spans,
         }
-        line
     }
 
     fn args(&self) -> Args<'_> {
-        Args::new(self.text.as_bytes(), &self.words)
+        Args::new(self.text.as_bytes(), &self.spans)
     }
 
-    fn words(&self) -> impl Iterator<Item = &str> {
-        self.words
-            .iter()
-            .filter_map(|span| self.text.get(span.start as usize..span.end as usize))
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.spans.len()).filter_map(|place| self.text_at(place))
+    }
+
+    fn text_at(&self, place: usize) -> Option<&str> {
+        let span = self.spans.get(place)?;
+        self.text.get(span.start as usize..span.end as usize)
+    }
+
+    fn text_of(&self, word: Word) -> Option<&str> {
+        match word {
+            Word::Arg(place) => self.text_at(place),
+            Word::Token(token) => Some(token),
+        }
+    }
+
+    /// Words apart from a closing `...`.
+    fn count(&self) -> usize {
+        self.spans.len() - usize::from(self.has_rest())
+    }
+
+    fn has_rest(&self) -> bool {
+        self.spans
+            .len()
+            .checked_sub(1)
+            .is_some_and(|last| self.is_rest(last))
+    }
+}
+
+impl Words for Line {
+    fn words(&self) -> usize {
+        self.spans.len()
+    }
+
+    fn word(&self, i: usize) -> Option<&[u8]> {
+        self.text_at(i).map(str::as_bytes)
+    }
+
+    fn is_rest(&self, i: usize) -> bool {
+        self.text_at(i) == Some(REST)
     }
 }
 
@@ -96,7 +130,7 @@ fn offset(bytes: usize) -> u32 {
 
 /// The command that the line names, if it can be in a group.
 fn command(path: &str, line: &Line, table: &Table, errors: &mut Errors) -> Option<CommandId> {
-    let Some(word) = line.words().next() else {
+    let Some(word) = line.iter().next() else {
         errors.add(
             path,
             "there is no command",
@@ -114,7 +148,11 @@ fn command(path: &str, line: &Line, table: &Table, errors: &mut Errors) -> Optio
         return None;
     }
     if let Err(reason) = table.spec(id).groupable() {
-        let message = format!("{} cannot be in a group: {reason}", name(table, id));
+        let message = format!(
+            "{} cannot be in a group: {}",
+            name(table, id),
+            reason.as_str()
+        );
         errors.add(
             path,
             message,
@@ -126,7 +164,7 @@ fn command(path: &str, line: &Line, table: &Table, errors: &mut Errors) -> Optio
 }
 
 fn suggestion(word: &str, table: &Table) -> String {
-    let known = command_ids(table).map(|id| table.spec(id).name());
+    let known = table.iter().map(|(_, spec)| spec.name());
     match nearest(word, known) {
         Some(near) => format!("perhaps {}", near.to_ascii_uppercase().replace('|', " ")),
         None => "a command that the server has".to_owned(),
@@ -138,8 +176,13 @@ fn name(table: &Table, id: CommandId) -> String {
 }
 
 fn check_words(path: &str, line: &Line, names: &mut Names, errors: &mut Errors) {
-    for word in line.words().skip(1) {
-        if word == REST {
+    for (place, word) in line
+        .iter()
+        .enumerate()
+        .skip(1)
+        .take(line.count().saturating_sub(1))
+    {
+        if line.is_rest(place) {
             errors.add(
                 path,
                 "`...` is not the last word",
@@ -154,31 +197,12 @@ fn check_words(path: &str, line: &Line, names: &mut Names, errors: &mut Errors) 
 fn check_arity(path: &str, line: &Line, id: CommandId, table: &Table, errors: &mut Errors) {
     let arity = table.spec(id).arity;
     let needed = usize::from(arity.unsigned_abs());
-    let count = line.words.len();
-    let few = count < needed && !line.rest;
+    let count = line.count();
+    let few = count < needed && !line.has_rest();
     let many = count > needed && arity > 0;
     if few || many {
         let least = if arity < 0 { "at least " } else { "" };
         let message = format!("{} never has {} arguments", name(table, id), count - 1);
         errors.add(path, message, format!("{least}{} arguments", needed - 1));
     }
-}
-
-/// One word of the canonical form. A subcommand is part of the command, in any case.
-fn word(
-    table: &Table,
-    id: CommandId,
-    word: &[u8],
-    place: usize,
-    names: &mut Names,
-) -> Option<Pattern> {
-    let subcommand = table
-        .spec(id)
-        .name()
-        .split_once('|')
-        .map(|(_, subcommand)| subcommand);
-    if place == 0 && subcommand.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(word)) {
-        return Some(Pattern::any());
-    }
-    Pattern::parse(std::str::from_utf8(word).ok()?, names).ok()
 }

@@ -1,0 +1,125 @@
+//! Reads credentials from the environment or from a file of their own, never from the configuration itself.
+
+use std::path::Path;
+
+use super::secret::Secret;
+use super::section::{Findings, Section};
+use super::{Credentials, Upstream};
+
+/// Where credentials come from.
+pub(super) struct Sources<'s> {
+    pub(super) environment: &'s dyn Fn(&str) -> Option<String>,
+    /// The folder that relative paths start from: the configuration file's own.
+    pub(super) folder: &'s Path,
+}
+
+impl Sources<'_> {
+    /// The secret in the environment variable that a key names.
+    pub(super) fn environment_secret(
+        &self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        findings: &mut Findings,
+    ) -> Option<Secret> {
+        let variable = section.text(key, findings)?;
+        let path = section.path_of(key);
+        match (self.environment)(&variable) {
+            Some(text) if !text.is_empty() => Some(Secret::new(text)),
+            Some(_) => fail(
+                &path,
+                format!("the environment variable {variable:?} is empty"),
+                findings,
+            ),
+            None => fail(
+                &path,
+                format!("the environment variable {variable:?} is not set"),
+                findings,
+            ),
+        }
+    }
+
+    /// The secret in the file that a key names; one line ending at its end is no part of it.
+    fn file_secret(
+        &self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        findings: &mut Findings,
+    ) -> Option<Secret> {
+        let file = self.folder.join(section.text(key, findings)?);
+        let path = section.path_of(key);
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) => {
+                return fail(
+                    &path,
+                    format!("{} cannot be read: {error}", file.display()),
+                    findings,
+                );
+            }
+        };
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() {
+            return fail(&path, format!("{} is empty", file.display()), findings);
+        }
+        Some(Secret::new(line))
+    }
+
+    /// The static credentials of `[upstream]`, if it has any.
+    pub(super) fn upstream(
+        &self,
+        section: &mut Section<'_>,
+        findings: &mut Findings,
+    ) -> Option<Credentials> {
+        let username = section.text("username", findings);
+        let in_environment = self.environment_secret(section, "password_env", findings);
+        let in_file = self.file_secret(section, "password_file", findings);
+        if in_environment.is_some() && in_file.is_some() {
+            let path = section.path_of("password_file");
+            findings.add(
+                &path,
+                "there are both password_env and password_file",
+                "one of the two",
+            );
+        }
+        let path = section.path_of("username");
+        let password = in_environment.or(in_file);
+        match (&username, &password) {
+            (Some(name), _) if name.is_empty() => {
+                findings.add(&path, "the name is empty", "a user's name, or no such key")
+            }
+            (Some(_), None) if !findings.covers(section.path()) => {
+                findings.add(
+                    &path,
+                    "there is a user without a password",
+                    "password_env or password_file beside it",
+                );
+            }
+            _ => {}
+        }
+        Some(Credentials {
+            username,
+            password: password?,
+        })
+    }
+}
+
+/// Refuses to lend the proxy's own credentials to whoever can reach it.
+pub(super) fn refuse_open_relay(
+    upstream: &Upstream,
+    listen: &super::Listen,
+    findings: &mut Findings,
+) {
+    if upstream.credentials.is_some() && !listen.address.is_loopback() {
+        findings.add(
+            "listen.address",
+            format!("with static upstream credentials, {} would be an open relay", listen.address),
+            "a loopback address or a unix socket; or no static credentials, so that clients send their own",
+        );
+    }
+}
+
+fn fail(path: &str, message: String, findings: &mut Findings) -> Option<Secret> {
+    findings.add(path, message, "a credential");
+    None
+}

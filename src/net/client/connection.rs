@@ -1,0 +1,447 @@
+//! The task of one client: what it sends is read, planned and sent on; replies are written by the exchange.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::time::Sleep;
+
+use crate::engine::command::CommandId;
+use crate::engine::pipeline::batch::{Batch, Tail};
+use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
+use crate::engine::resp::request::{Limits, RequestParser};
+use crate::engine::session::affinity::Reason;
+use crate::net::clock;
+use crate::net::context::{Context, READ_BYTES};
+use crate::net::exchange::{End, Exchange, Timing};
+use crate::net::registry::{Client, Registry};
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::lane::Lane;
+use crate::net::upstream::pool::Pool;
+
+/// A longer request is cut through on a connection of its own instead of being held whole.
+const STREAM_BYTES: usize = 64 * 1024;
+/// A request that may belong to a group is held whole up to this size.
+const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Input kept while the client waits for its turn, before it is no longer read from.
+const INPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Everything that clients of one worker have in common.
+pub struct Surroundings {
+    pub context: Rc<Context>,
+    pub pool: Pool,
+    pub registry: Arc<Registry>,
+    /// Each client has an upstream connection of its own.
+    pub exclusive: bool,
+    pub load: Arc<AtomicUsize>,
+}
+
+/// One client.
+pub struct Connection {
+    pub(super) around: Rc<Surroundings>,
+    pub(super) exchange: Rc<Exchange>,
+    pub(super) client: Arc<Client>,
+    pub(super) input: BytesMut,
+    pub(super) batch: Batch,
+    parser: RequestParser,
+    plan: Plan,
+    /// The connection that the client holds alone, and the lane that it belongs to.
+    pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
+    /// A request is being cut through.
+    streaming: bool,
+    /// The client will send nothing more, or nothing more is taken from it.
+    input_ended: bool,
+    /// The last read filled its buffer: more is there.
+    read_filled: bool,
+    /// What waits for more has waited long enough.
+    wait_over: bool,
+}
+
+/// What a client's task does next.
+pub(super) enum Next {
+    /// Wait for bytes.
+    Read,
+    /// A part of a group is there: wait for bytes, but not for long.
+    ReadSoon,
+    /// Wait until what is under way has become less.
+    Room,
+    Turn(Turn),
+    /// Answer what is owed, then close.
+    Close,
+}
+
+enum Event {
+    Read,
+    Wake,
+    WaitOver,
+}
+
+impl Connection {
+    /// A client that has just connected.
+    pub fn new(around: &Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) -> Connection {
+        Connection {
+            around: Rc::clone(around),
+            exchange,
+            client,
+            input: BytesMut::new(),
+            batch: Batch::default(),
+            parser: RequestParser::new(Limits::default()),
+            plan: Plan::default(),
+            lease: None,
+            streaming: false,
+            input_ended: false,
+            read_filled: false,
+            wait_over: false,
+        }
+    }
+
+    /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused.
+    pub async fn run(mut self) {
+        if self.around.exclusive && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
+            return;
+        }
+        while self.exchange.ended().is_none() {
+            self.settle_lease();
+            match self.advance() {
+                Next::Read | Next::Room => self.wait(None).await,
+                Next::ReadSoon => {
+                    let longest = self.around.context.policy().hold.max;
+                    self.wait(Some(longest)).await;
+                }
+                Next::Turn(turn) => {
+                    if !self.take_turn(turn).await {
+                        break;
+                    }
+                }
+                Next::Close => break,
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Plans and sends everything that can go now.
+    fn advance(&mut self) -> Next {
+        loop {
+            if self.exchange.state.borrow().session.affinity.is_tunnel() {
+                return self.tunnel();
+            }
+            if self.streaming && !self.stream() {
+                return self.rest();
+            }
+            if !self.exchange.has_room() || !self.exchange.link().is_some_and(|link| link.has_room()) {
+                return Next::Room;
+            }
+            let whole_bytes_max = self.whole_bytes_max();
+            let tail = {
+                let table = self.around.context.table();
+                self.batch.parse(&mut self.parser, &table, &self.input, whole_bytes_max)
+            };
+            if tail == Tail::Large && whole_bytes_max < MEMBER_BYTES_MAX && self.may_be_member() {
+                continue;
+            }
+            if let Some(next) = self.send_batch(&tail) {
+                return next;
+            }
+            match tail {
+                Tail::More => {}
+                Tail::Clean | Tail::Partial => return self.rest(),
+                Tail::Large => return Next::Turn(Turn::Pin(Reason::Large)),
+                Tail::Error(error) => {
+                    let mut reply = Vec::new();
+                    error.reply(&mut reply);
+                    self.exchange.answer(reply);
+                    return Next::Close;
+                }
+            }
+        }
+    }
+
+    /// Plans and sends the commands of the batch; what must happen before the rest can follow.
+    fn send_batch(&mut self, tail: &Tail) -> Option<Next> {
+        if self.batch.is_empty() {
+            let blank = self.batch.consume(0);
+            self.input.advance(blank);
+            return None;
+        }
+        let more = !self.wait_over && !self.input_ended && (self.read_filled || matches!(tail, Tail::Partial | Tail::More));
+        {
+            let context = &self.around.context;
+            let (table, policy) = (context.table(), context.policy());
+            let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
+            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes: self.exchange.lane().probes.get() };
+            let mut state = self.exchange.state.borrow_mut();
+            let state = &mut *state;
+            plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
+        }
+        let timing = self.timing();
+        let (client, registry, bytes, batch) = (&self.client, &self.around.registry, &self.input, &self.batch);
+        self.exchange.dispatch(&mut self.plan, batch, bytes, timing, |at, answer| super::local::answer(client, registry, answer, batch.args(bytes, at)));
+        let consumed = self.batch.consume(self.plan.commands);
+        self.input.advance(consumed);
+        match self.plan.turn.take() {
+            None => {
+                self.wait_over = false;
+                None
+            }
+            Some(Turn::Wait) => Some(Next::ReadSoon),
+            Some(turn) => Some(Next::Turn(turn)),
+        }
+    }
+
+    fn timing(&self) -> Timing {
+        Timing { read_at: clock::now(), request_timeout: self.around.pool.settings.request_timeout }
+    }
+
+    /// Everything that was read has been sent.
+    fn rest(&mut self) -> Next {
+        if self.input.is_empty() && self.input.capacity() > 0 {
+            self.around.context.read_buffers.give(std::mem::take(&mut self.input));
+        }
+        if self.input_ended { Next::Close } else { Next::Read }
+    }
+
+    fn whole_bytes_max(&self) -> usize {
+        if self.may_be_member() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+    }
+
+    /// The request whose end has not come yet may belong to a group, and so must be held whole.
+    fn may_be_member(&self) -> bool {
+        let context = &self.around.context;
+        if context.policy().groups().is_empty() || self.batch.whole_bytes() >= self.input.len() {
+            return false;
+        }
+        let args = self.batch.partial_args(&self.input);
+        let table = context.table();
+        !args.is_empty() && table.spec(table.lookup(args)).groupable().is_ok()
+    }
+
+    /// Passes on what has come of a request that is cut through; false until its end has.
+    fn stream(&mut self) -> bool {
+        if self.input.is_empty() {
+            return false;
+        }
+        match self.parser.stream(&self.input) {
+            Ok(streamed) => {
+                let deadline = streamed.end.then(|| clock::now() + self.around.pool.settings.request_timeout);
+                if let Some((_, lease)) = &self.lease {
+                    lease.extend(&self.input[..streamed.bytes], deadline);
+                }
+                self.input.advance(streamed.bytes);
+                self.streaming = !streamed.end;
+                streamed.end
+            }
+            Err(error) => {
+                // The lease holds half a request: it can only be closed, and so ends the client.
+                let mut reply = Vec::new();
+                error.reply(&mut reply);
+                self.drop_lease();
+                self.exchange.answer(reply);
+                self.input_ended = true;
+                self.input.clear();
+                false
+            }
+        }
+    }
+
+    /// The client has a lease for the large request whose head is in the input.
+    pub(super) fn begin_stream(&mut self) {
+        let parsed = self.parser.parsed_bytes();
+        let id = self.around.context.table().lookup(self.batch.partial_args(&self.input));
+        self.batch.release_partial();
+        self.exchange.begin_stream(id, &self.input[..parsed], self.timing());
+        self.input.advance(parsed);
+        self.streaming = true;
+    }
+
+    fn tunnel(&mut self) -> Next {
+        if !self.exchange.link().is_some_and(|link| link.has_room()) {
+            return Next::Room;
+        }
+        if !self.input.is_empty() {
+            self.exchange.tunnel(&self.input);
+            self.input.clear();
+        }
+        if self.input_ended { Next::Close } else { Next::Read }
+    }
+
+    /// Waits until there is something to do, at most for `longest`.
+    pub(super) async fn wait(&mut self, longest: Option<Duration>) {
+        let mut timer = std::pin::pin!(longest.map(tokio::time::sleep));
+        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), cx)).await;
+        match event {
+            Event::Read | Event::Wake => {}
+            Event::WaitOver => self.wait_over = true,
+        }
+    }
+
+    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, cx: &mut TaskContext<'_>) -> Poll<Event> {
+        self.exchange.register(cx);
+        if let Poll::Ready(Err(_)) = self.exchange.poll_flush(cx) {
+            self.exchange.end(End::Gone);
+        }
+        if self.exchange.ended().is_some() || self.has_news() {
+            return Poll::Ready(Event::Wake);
+        }
+        if let Some(timer) = timer
+            && timer.poll(cx).is_ready()
+        {
+            return Poll::Ready(Event::WaitOver);
+        }
+        self.poll_input(cx)
+    }
+
+    /// Something other than bytes has changed what can be done.
+    fn has_news(&mut self) -> bool {
+        if self.around.context.draining.get() && !self.input_ended {
+            self.input_ended = true;
+            return true;
+        }
+        if self.exchange.lost_lease.get() {
+            return true;
+        }
+        let wanted = self.exchange.wants_drained.get() && self.exchange.is_drained();
+        if wanted {
+            self.exchange.wants_drained.set(false);
+        }
+        wanted
+    }
+
+    fn poll_input(&mut self, cx: &mut TaskContext<'_>) -> Poll<Event> {
+        let has_room = self.exchange.has_room();
+        if let Some(link) = self.exchange.link()
+            && !link.has_room()
+        {
+            return link.poll_room(cx).map(|()| Event::Wake);
+        }
+        if !has_room || self.input_ended || self.input.len() >= INPUT_BYTES_MAX.max(self.whole_bytes_wanted()) {
+            return Poll::Pending;
+        }
+        if self.input.capacity() == 0 {
+            self.input = self.around.context.read_buffers.take();
+        }
+        self.input.reserve(READ_BYTES / 4);
+        let room = self.input.capacity() - self.input.len();
+        match self.exchange.poll_read(&mut self.input, cx) {
+            Poll::Ready(Ok(0)) => {
+                self.input_ended = true;
+                Poll::Ready(Event::Read)
+            }
+            Poll::Ready(Ok(read)) => {
+                self.read_filled = read == room;
+                Poll::Ready(Event::Read)
+            }
+            Poll::Ready(Err(_)) => {
+                self.exchange.end(End::Gone);
+                Poll::Ready(Event::Wake)
+            }
+            Poll::Pending => {
+                self.read_filled = false;
+                if self.input.is_empty() {
+                    self.around.context.read_buffers.give(std::mem::take(&mut self.input));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn whole_bytes_wanted(&self) -> usize {
+        if self.streaming { 0 } else { 2 * self.whole_bytes_max() }
+    }
+
+    /// Gives the lease back as soon as nothing needs it any more.
+    pub(super) fn settle_lease(&mut self) {
+        if self.exchange.lost_lease.take() {
+            self.lose_lease();
+        }
+        if self.lease.is_none() {
+            return;
+        }
+        if self.exchange.is_drained() && !self.streaming && self.exchange.state.borrow().session.is_free() {
+            self.return_lease(true);
+        } else {
+            self.exchange.wants_drained.set(true);
+        }
+    }
+
+    /// What was bound to the lost lease is lost too; a client that cannot learn so from a reply is closed.
+    fn lose_lease(&mut self) {
+        let (lasting, subscribed) = {
+            let state = self.exchange.state.borrow();
+            (!state.session.affinity.is_passing(), state.session.subscriptions.any())
+        };
+        self.drop_lease();
+        if lasting || subscribed || self.streaming {
+            self.exchange.end(End::LeaseLost);
+            return;
+        }
+        self.exchange.state.borrow_mut().session.transaction.lose();
+    }
+
+    pub(super) fn drop_lease(&mut self) {
+        self.return_lease(false);
+    }
+
+    fn return_lease(&mut self, clean: bool) {
+        if let Some((lane, link)) = self.lease.take() {
+            lane.give_back(&link, clean);
+            self.exchange.wants_drained.set(false);
+            self.exchange.set_link(self.exchange.lane().shared());
+            self.exchange.state.borrow_mut().session.affinity.unpin();
+        }
+    }
+
+    /// Nothing more is taken from the client; what is owed to it is still answered.
+    pub(super) fn give_up(&mut self) {
+        self.input_ended = true;
+        self.input.clear();
+        self.batch = Batch::default();
+    }
+
+    /// The command that the turn is about.
+    pub(super) fn id(&self) -> CommandId {
+        self.batch.id(0)
+    }
+
+    /// The first command of the batch has been dealt with.
+    pub(super) fn consume_one(&mut self) {
+        let consumed = self.batch.consume(1);
+        self.input.advance(consumed);
+    }
+
+    /// Everything that is owed is answered, then the connection ends.
+    async fn finish(self) {
+        let exchange = &self.exchange;
+        std::future::poll_fn(|cx| {
+            exchange.register(cx);
+            exchange.wants_drained.set(true);
+            if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
+                exchange.end(End::Gone);
+            }
+            let over = exchange.ended().is_some() || exchange.is_settled() || self.waits_for_nobody();
+            if over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        if exchange.ended().is_none() {
+            exchange.shutdown().await;
+        }
+    }
+
+    /// The client has left while blocked, subscribed or tunnelled: as with Redis, nothing comes any more.
+    fn waits_for_nobody(&self) -> bool {
+        let state = self.exchange.state.borrow();
+        let session = &state.session;
+        session.affinity.is_tunnel() || session.subscriptions.any() || self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.exchange.end(End::Gone);
+        self.drop_lease();
+        self.around.registry.leave(self.client.id, &self.around.load);
+        self.around.context.tally.client_closed();
+    }
+}

@@ -1,0 +1,223 @@
+//! The CLIENT commands that the proxy answers over its own clients: the server knows only our connections.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::engine::command::Local;
+use crate::engine::pipeline::plan::Answer;
+use crate::engine::resp::Protocol;
+use crate::engine::resp::encode;
+use crate::engine::resp::request::Args;
+use crate::engine::session::lane::is_name;
+use crate::net::registry::{Client, Registry};
+
+/// The reply to a command that the proxy answers itself.
+pub fn answer(client: &Client, registry: &Registry, answer: Answer, args: Args<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    match answer {
+        Answer::Ok => encode::simple(&mut out, "OK"),
+        Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::ExecAbort => encode::error(
+            &mut out,
+            "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
+        ),
+        Answer::Local(local) => answer_local(client, registry, local, args, &mut out),
+    }
+    out
+}
+
+fn answer_local(client: &Client, registry: &Registry, local: Local, args: Args<'_>, out: &mut Vec<u8>) {
+    match local {
+        Local::ClientId => encode::integer(out, i64::try_from(client.id).unwrap_or(i64::MAX)),
+        Local::ClientGetName => get_name(client, out),
+        Local::ClientSetName => set_name(client, args.get(2).unwrap_or_default(), out),
+        Local::ClientSetInfo => set_info(client, args, out),
+        Local::ClientInfo => {
+            let mut text = String::new();
+            describe(client, &mut text);
+            text_reply(client, &text, out);
+        }
+        Local::ClientList => list(client, registry, args, out),
+        // They concern clients of other workers, and are answered in a turn of their own.
+        Local::ClientKill | Local::ClientUnblock => encode::error(out, "ERR respguard: unexpected CLIENT subcommand"),
+    }
+}
+
+/// <https://redis.io/docs/latest/commands/client-getname/>
+fn get_name(client: &Client, out: &mut Vec<u8>) {
+    let details = client.details();
+    if details.name.is_empty() { encode::null(out, details.protocol) } else { encode::bulk(out, &details.name) }
+}
+
+/// <https://redis.io/docs/latest/commands/client-setname/>
+fn set_name(client: &Client, name: &[u8], out: &mut Vec<u8>) {
+    if !is_name(name) {
+        return encode::error(out, "ERR Client names cannot contain spaces, newlines or special characters.");
+    }
+    client.update(|details| details.name = name.into());
+    encode::simple(out, "OK");
+}
+
+/// <https://redis.io/docs/latest/commands/client-setinfo/>
+fn set_info(client: &Client, args: Args<'_>, out: &mut Vec<u8>) {
+    let (attribute, value) = (args.get(2).unwrap_or_default(), args.get(3).unwrap_or_default());
+    let attribute = String::from_utf8_lossy(attribute).to_lowercase();
+    if !matches!(&*attribute, "lib-name" | "lib-ver") {
+        return encode::error(out, &format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(args.get(2).unwrap_or_default())));
+    }
+    if !is_name(value) {
+        return encode::error(out, &format!("ERR {attribute} cannot contain spaces, newlines or special characters."));
+    }
+    client.update(|details| match &*attribute {
+        "lib-name" => details.library_name = value.into(),
+        _ => details.library_version = value.into(),
+    });
+    encode::simple(out, "OK");
+}
+
+/// <https://redis.io/docs/latest/commands/client-list/>
+fn list(client: &Client, registry: &Registry, args: Args<'_>, out: &mut Vec<u8>) {
+    let clients = match (args.get(2), args.get(3)) {
+        (None, _) => registry.clients(),
+        (Some(word), Some(kind)) if word.eq_ignore_ascii_case(b"type") && args.len() == 4 => {
+            if !kind.eq_ignore_ascii_case(b"normal") && !is_client_type(kind) {
+                return encode::error(out, &format!("ERR Unknown client type '{}'", String::from_utf8_lossy(kind)));
+            }
+            if kind.eq_ignore_ascii_case(b"normal") { registry.clients() } else { Vec::new() }
+        }
+        (Some(word), Some(_)) if word.eq_ignore_ascii_case(b"id") => {
+            let ids: Option<Vec<u64>> = (3..args.len()).map(|at| id_argument(args, at)).collect();
+            match ids {
+                Some(ids) => ids.into_iter().filter_map(|id| registry.client(id)).collect(),
+                None => return encode::error(out, "ERR Invalid client ID"),
+            }
+        }
+        _ => return encode::error(out, "ERR syntax error"),
+    };
+    let mut text = String::new();
+    for client in &clients {
+        describe(client, &mut text);
+    }
+    text_reply(client, &text, out);
+}
+
+fn is_client_type(word: &[u8]) -> bool {
+    [&b"pubsub"[..], b"replica", b"slave", b"master"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
+}
+
+/// Text is a bulk string in RESP2 and a verbatim string in RESP3.
+fn text_reply(client: &Client, text: &str, out: &mut Vec<u8>) {
+    match client.details().protocol {
+        Protocol::Resp2 => encode::bulk(out, text.as_bytes()),
+        Protocol::Resp3 => {
+            out.extend_from_slice(format!("={}\r\ntxt:", text.len() + 4).as_bytes());
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// One line as CLIENT LIST writes it; what the proxy does not keep is left out.
+fn describe(client: &Client, text: &mut String) {
+    let details = client.details();
+    let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "id={} addr={} laddr={} name={} age={} db={} user={} resp={} lib-name={} lib-ver={}",
+        client.id,
+        client.peer,
+        client.local,
+        word(&details.name),
+        client.connected_at.elapsed().as_secs(),
+        details.db,
+        word(&details.user),
+        details.protocol.number(),
+        word(&details.library_name),
+        word(&details.library_version),
+    );
+}
+
+/// The number at this place, if it is one that a client can have.
+pub fn id_argument(args: Args<'_>, at: usize) -> Option<u64> {
+    std::str::from_utf8(args.get(at)?).ok()?.parse().ok().filter(|id| *id > 0)
+}
+
+/// CLIENT UNBLOCK with the upstream's id in the place of ours; as it was when there is none, so that
+/// the server finds what is wrong with it.
+pub fn unblock_request(args: Args<'_>, upstream: Option<i64>) -> Vec<Box<[u8]>> {
+    let mut words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
+    if let (Some(upstream), Some(id)) = (upstream, words.get_mut(2)) {
+        *id = upstream.to_string().into_bytes().into();
+    }
+    words
+}
+
+/// Whom CLIENT KILL ends, and what it answers.
+pub struct Verdict {
+    pub killed: Vec<Arc<Client>>,
+    pub reply: Vec<u8>,
+}
+
+/// <https://redis.io/docs/latest/commands/client-kill/>
+pub fn kill(registry: &Registry, client: &Client, args: Args<'_>) -> Verdict {
+    let mut reply = Vec::new();
+    if args.len() == 3 {
+        let killed: Vec<_> = registry.clients().into_iter().filter(|other| Some(other.peer.as_bytes()) == args.get(2)).collect();
+        if killed.is_empty() { encode::error(&mut reply, "ERR No such client") } else { encode::simple(&mut reply, "OK") }
+        return Verdict { killed, reply };
+    }
+    match Filter::read(args) {
+        Ok(filter) => {
+            let killed: Vec<_> = registry.clients().into_iter().filter(|other| filter.takes(other, client.id)).collect();
+            encode::integer(&mut reply, i64::try_from(killed.len()).unwrap_or(i64::MAX));
+            Verdict { killed, reply }
+        }
+        Err(error) => {
+            encode::error(&mut reply, &error);
+            Verdict { killed: Vec::new(), reply }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Filter {
+    id: Option<u64>,
+    peer: Option<Box<[u8]>>,
+    local: Option<Box<[u8]>>,
+    user: Option<Box<[u8]>>,
+    normal: Option<bool>,
+    spares_me: bool,
+}
+
+impl Filter {
+    fn read(args: Args<'_>) -> Result<Filter, String> {
+        let mut filter = Filter { spares_me: true, ..Filter::default() };
+        let mut at = 2;
+        while let (Some(word), Some(value)) = (args.get(at), args.get(at + 1)) {
+            match &*String::from_utf8_lossy(word).to_lowercase() {
+                "id" => filter.id = Some(id_argument(args, at + 1).ok_or("ERR client-id should be greater than 0")?),
+                "addr" => filter.peer = Some(value.into()),
+                "laddr" => filter.local = Some(value.into()),
+                "user" => filter.user = Some(value.into()),
+                "type" if value.eq_ignore_ascii_case(b"normal") => filter.normal = Some(true),
+                "type" if is_client_type(value) => filter.normal = Some(false),
+                "type" => return Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(value))),
+                "skipme" if value.eq_ignore_ascii_case(b"yes") => filter.spares_me = true,
+                "skipme" if value.eq_ignore_ascii_case(b"no") => filter.spares_me = false,
+                _ => return Err("ERR syntax error".to_owned()),
+            }
+            at += 2;
+        }
+        if at == args.len() { Ok(filter) } else { Err("ERR syntax error".to_owned()) }
+    }
+
+    fn takes(&self, other: &Client, me: u64) -> bool {
+        self.id.is_none_or(|id| id == other.id)
+            && self.peer.as_deref().is_none_or(|peer| peer == other.peer.as_bytes())
+            && self.local.as_deref().is_none_or(|local| local == other.local.as_bytes())
+            && self.user.as_deref().is_none_or(|user| *user == *other.details().user)
+            && self.normal != Some(false)
+            && !(self.spares_me && other.id == me)
+    }
+}

@@ -1,0 +1,87 @@
+//! Takes the reply to one command on a spare connection into the place that was promised to it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::resp::encode;
+use crate::engine::session::subscription::Arrival;
+use crate::net::exchange::Exchange;
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::lane::Lane;
+use crate::net::upstream::{Admitted, Recipient};
+
+/// Who is owed the reply, and which connection it comes from.
+pub struct Promise {
+    exchange: Rc<Exchange>,
+    number: u64,
+    gathered: RefCell<Vec<u8>>,
+    lane: Rc<Lane>,
+    lease: RefCell<Option<Rc<Link>>>,
+    clean: Cell<bool>,
+}
+
+impl Promise {
+    /// The reply that comes over `lease` belongs into the place `number`.
+    pub fn new(exchange: &Rc<Exchange>, number: u64, lane: &Rc<Lane>, lease: &Rc<Link>) -> Rc<Promise> {
+        Rc::new(Promise {
+            exchange: Rc::clone(exchange),
+            number,
+            gathered: RefCell::default(),
+            lane: Rc::clone(lane),
+            lease: RefCell::new(Some(Rc::clone(lease))),
+            clean: Cell::new(false),
+        })
+    }
+
+    fn keep(&self, reply: Vec<u8>) {
+        self.exchange.keep_promise(self.number, reply);
+    }
+}
+
+impl Recipient for Promise {
+    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+        self.gathered.borrow_mut().extend_from_slice(piece);
+        if part.last {
+            self.clean.set(true);
+            self.keep(self.gathered.take());
+        }
+        Admitted::default()
+    }
+
+    fn fault(&self, _frames: u32, fault: Fault) {
+        let mut reply = Vec::new();
+        let text = match fault {
+            Fault::Unavailable => "ERR respguard: the command was not sent: the server is unavailable",
+            Fault::Timeout | Fault::Lost => "TIMEOUT respguard: outcome unknown: no reply on the spare connection",
+        };
+        encode::error(&mut reply, text);
+        self.keep(reply);
+    }
+
+    fn cut(&self) {
+        self.fault(1, Fault::Lost);
+    }
+
+    fn classify(&self, _head: &[u8]) -> Arrival {
+        Arrival::Reply
+    }
+
+    fn push(&self, _piece: &[u8]) {}
+
+    fn lease_lost(&self) {}
+
+    fn mark(&self) -> bool {
+        true
+    }
+
+    fn flush(&self) {
+        if let Some(lease) = self.lease.take() {
+            self.lane.give_back(&lease, self.clean.get());
+        }
+    }
+
+    fn is_congested(&self) -> bool {
+        false
+    }
+}

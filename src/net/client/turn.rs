@@ -1,0 +1,232 @@
+//! What must happen between two commands of a client: taking a lease, changing the lane, asking elsewhere.
+
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+
+use super::connection::Connection;
+use super::local;
+use super::promise::Promise;
+use crate::engine::command::{ConnectionEffect, Local};
+use crate::engine::link::handshake::Refusal;
+use crate::engine::pipeline::plan::Turn;
+use crate::engine::pipeline::slot::Role;
+use crate::engine::resp::Protocol;
+use crate::engine::resp::encode;
+use crate::engine::session::Session;
+use crate::engine::session::affinity::Reason;
+use crate::engine::session::lane::LaneChange;
+use crate::net::clock;
+use crate::net::registry::Message;
+use crate::net::upstream::lane::LaneKey;
+
+impl Connection {
+    /// Does what the plan asked for; false when the client's connection ends.
+    pub(super) async fn take_turn(&mut self, turn: Turn) -> bool {
+        match turn {
+            Turn::Pin(reason) => self.pin(reason).await,
+            Turn::Lane => self.change_lane().await,
+            Turn::Spare => self.ask_spare(),
+            Turn::Elsewhere(Local::ClientUnblock) => self.unblock().await,
+            Turn::Elsewhere(_) => self.kill(),
+            Turn::Quit => {
+                self.exchange.answer(b"+OK\r\n".to_vec());
+                return false;
+            }
+            Turn::Reset => self.reset().await,
+            Turn::Wait => {}
+        }
+        self.exchange.ended().is_none()
+    }
+
+    /// The fence: nothing is owed on the connection that the client leaves.
+    async fn drained(&mut self) {
+        while self.exchange.ended().is_none() && !self.exchange.is_drained() && !self.exchange.lost_lease.get() {
+            self.exchange.wants_drained.set(true);
+            self.wait(None).await;
+        }
+    }
+
+    async fn pin(&mut self, reason: Reason) {
+        self.drained().await;
+        if self.exchange.ended().is_some() {
+            return;
+        }
+        if self.lease.is_none() {
+            let lane = self.exchange.lane();
+            match lane.lease() {
+                Ok(link) => {
+                    link.set_owner(Some(Rc::<crate::net::exchange::Exchange>::clone(&self.exchange)));
+                    self.exchange.set_link(&link);
+                    self.lease = Some((lane, link));
+                }
+                Err(error) => return self.refuse_lease(reason, &error.to_string()),
+            }
+        }
+        self.exchange.state.borrow_mut().session.affinity.pin(reason);
+        if reason == Reason::Large {
+            self.begin_stream();
+        }
+    }
+
+    /// The command that needs a lease is answered with an error; a request that is too large to be
+    /// held cannot even be skipped.
+    fn refuse_lease(&mut self, reason: Reason, why: &str) {
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("ERR respguard: {why}"));
+        self.exchange.answer(reply);
+        match reason {
+            Reason::Large | Reason::Exclusive if self.batch.is_empty() => self.give_up(),
+            _ => self.consume_one(),
+        }
+    }
+
+    /// HELLO, AUTH and SELECT: the client moves to the lane that it asks for, if the server agrees.
+    async fn change_lane(&mut self) {
+        self.drained().await;
+        self.settle_lease();
+        if self.exchange.ended().is_some() {
+            return;
+        }
+        let Some((change, is_hello)) = self.read_change() else { return };
+        let old = self.exchange.lane();
+        if change.login.is_some() && self.around.pool.settings.login.is_some() {
+            return self.answer_error(b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n");
+        }
+        let key = LaneKey {
+            login: change.login.clone().or_else(|| old.key.login.clone()),
+            db: change.db.unwrap_or(old.key.db),
+            protocol: change.protocol.unwrap_or(old.key.protocol),
+        };
+        // Whoever logs in is verified by the server, even where the same password was accepted before.
+        let known = if change.login.is_some() { None } else { self.around.pool.known(&key) };
+        let verified = match known {
+            Some(lane) => Ok(lane),
+            None => self.around.pool.verify(key).await,
+        };
+        match verified {
+            Ok(lane) => {
+                self.exchange.set_lane(&lane);
+                self.note_lane(&lane.key, change.name);
+                if is_hello { self.ask_hello() } else { self.answer_error(b"+OK\r\n") }
+            }
+            Err(refusal) => self.answer_refusal(refusal),
+        }
+    }
+
+    fn read_change(&self) -> Option<(LaneChange, bool)> {
+        let table = self.around.context.table();
+        let args = self.batch.args(&self.input, 0);
+        let ConnectionEffect::Lane(lane) = table.spec(self.id()).connection_effect(args) else { return None };
+        Some((LaneChange::read(lane, args)?, lane == crate::engine::command::Lane::Hello))
+    }
+
+    fn note_lane(&self, key: &LaneKey, name: Option<Box<[u8]>>) {
+        self.exchange.state.borrow_mut().session.protocol = key.protocol;
+        self.client.update(|details| {
+            details.user = key.user().into();
+            details.db = key.db;
+            details.protocol = key.protocol;
+            if let Some(name) = name {
+                details.name = name;
+            }
+        });
+    }
+
+    /// HELLO's answer comes from the server, over a connection that has the protocol already.
+    fn ask_hello(&mut self) {
+        let protocol = self.exchange.state.borrow().session.protocol;
+        let id = self.id();
+        self.consume_one();
+        self.exchange.ask(id, Role::Hello, &[b"HELLO", if protocol == Protocol::Resp3 { b"3" } else { b"2" }], self.around.pool.settings.request_timeout);
+    }
+
+    fn answer_refusal(&mut self, refusal: Option<Refusal>) {
+        match refusal {
+            Some(refusal) => self.answer_error(&refusal.reply),
+            None => self.answer_error(b"-ERR respguard: the server is unavailable, nothing was changed\r\n"),
+        }
+    }
+
+    fn answer_error(&mut self, reply: &[u8]) {
+        self.around.context.tally.command(self.id().index());
+        self.exchange.answer(reply.to_vec());
+        self.consume_one();
+    }
+
+    /// SCRIPT KILL and kin go past everything that may be stuck.
+    fn ask_spare(&mut self) {
+        let lane = self.exchange.lane();
+        match lane.lease() {
+            Ok(lease) => {
+                let number = self.exchange.state.borrow_mut().slots.promise();
+                let promise = Promise::new(&self.exchange, number, &lane, &lease);
+                let request = &self.input[self.batch.wire(0..1)];
+                let now = clock::now();
+                let deadline = now + self.around.pool.settings.request_timeout;
+                // A link that was just leased takes what it is given.
+                let _ = lease.send(promise, &[request], 1, now, Some(deadline));
+                self.around.context.tally.command(self.id().index());
+                self.consume_one();
+            }
+            Err(error) => self.refuse_lease(Reason::Blocking, &error.to_string()),
+        }
+    }
+
+    /// CLIENT UNBLOCK names a client of the proxy: its upstream connection is unblocked
+    /// (<https://redis.io/docs/latest/commands/client-unblock/>).
+    async fn unblock(&mut self) {
+        let target = local::id_argument(self.batch.args(&self.input, 0), 2);
+        let upstream = match target.and_then(|id| self.around.registry.client(id)) {
+            Some(client) => {
+                let (answer, answered) = oneshot::channel();
+                let asked = client.worker.send(Message::BlockedOn(client.id, answer)).await;
+                if asked.is_ok() { answered.await.ok().flatten() } else { None }
+            }
+            None => None,
+        };
+        if target.is_some() && upstream.is_none() {
+            return self.answer_error(b":0\r\n");
+        }
+        let id = self.id();
+        let request = local::unblock_request(self.batch.args(&self.input, 0), upstream);
+        self.consume_one();
+        let words: Vec<&[u8]> = request.iter().map(|word| &word[..]).collect();
+        self.exchange.ask(id, Role::Plain, &words, self.around.pool.settings.request_timeout);
+    }
+
+    fn kill(&mut self) {
+        let verdict = local::kill(&self.around.registry, &self.client, self.batch.args(&self.input, 0));
+        for client in &verdict.killed {
+            if client.id != self.client.id {
+                // A full mailbox means a busy worker; the kill is then refused rather than waited for.
+                let _ = client.worker.try_send(Message::Kill(client.id));
+            }
+        }
+        let suicide = verdict.killed.iter().any(|client| client.id == self.client.id);
+        self.answer_error(&verdict.reply);
+        if suicide {
+            self.give_up();
+        }
+    }
+
+    /// RESET: the client is as if it had just connected (<https://redis.io/docs/latest/commands/reset/>).
+    async fn reset(&mut self) {
+        if !self.exchange.state.borrow().session.transaction.is_open() {
+            self.drained().await;
+        }
+        self.drop_lease();
+        let first = Rc::clone(self.around.pool.first());
+        {
+            let mut state = self.exchange.state.borrow_mut();
+            state.session = Session::default();
+            state.undecided.clear();
+        }
+        self.exchange.set_lane(&first);
+        self.note_lane(&first.key, Some(Box::default()));
+        self.answer_error(b"+RESET\r\n");
+        if self.around.exclusive {
+            self.pin(Reason::Exclusive).await;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! All clients of the process, over all workers: what CLIENT LIST shows and CLIENT KILL reaches.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::resp::Protocol;
+
+/// What a worker is told from outside. Cold: nothing on the way of a command is sent this way.
+pub enum Message {
+    /// A new client for the worker.
+    Accept(Socket, Arc<Client>),
+    /// CLIENT KILL.
+    Kill(u64),
+    /// Which upstream connection a client is blocked on (CLIENT ID there); `None` if it is not.
+    BlockedOn(u64, oneshot::Sender<Option<i64>>),
+    /// Take no new requests, answer what is owed.
+    Drain,
+}
+
+/// A client's socket on its way to a worker.
+pub enum Socket {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// One connected client.
+pub struct Client {
+    /// One for each client of the process.
+    pub id: u64,
+    pub peer: Arc<str>,
+    pub local: Arc<str>,
+    pub connected_at: Instant,
+    /// The mailbox of the client's worker.
+    pub worker: mpsc::Sender<Message>,
+    details: Mutex<Details>,
+}
+
+/// What a client told about itself.
+#[derive(Debug, Clone, Default)]
+pub struct Details {
+    pub name: Box<[u8]>,
+    pub library_name: Box<[u8]>,
+    pub library_version: Box<[u8]>,
+    pub user: Box<[u8]>,
+    pub db: u32,
+    pub protocol: Protocol,
+}
+
+/// The clients of the process.
+pub struct Registry {
+    clients: Mutex<BTreeMap<u64, Arc<Client>>>,
+    next_id: AtomicU64,
+    clients_max: usize,
+}
+
+impl Registry {
+    /// No clients yet, and at most `clients_max` at a time.
+    pub fn new(clients_max: usize) -> Registry {
+        Registry { clients: Mutex::default(), next_id: AtomicU64::new(1), clients_max }
+    }
+
+    /// Takes a client in; `None` when there are too many.
+    pub fn enter(&self, peer: Arc<str>, local: Arc<str>, worker: &Mailbox) -> Option<Arc<Client>> {
+        let mut clients = self.lock();
+        if clients.len() >= self.clients_max {
+            return None;
+        }
+        let details = Mutex::new(Details { user: b"default".as_slice().into(), ..Details::default() });
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let client = Arc::new(Client { id, peer, local, connected_at: Instant::now(), worker: worker.sender.clone(), details });
+        clients.insert(id, Arc::clone(&client));
+        worker.clients.fetch_add(1, Ordering::Relaxed);
+        Some(client)
+    }
+
+    /// The client is gone.
+    pub fn leave(&self, id: u64, worker: &AtomicUsize) {
+        if self.lock().remove(&id).is_some() {
+            worker.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All clients, oldest first.
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// The client with this id.
+    pub fn client(&self, id: u64) -> Option<Arc<Client>> {
+        self.lock().get(&id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Client>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// What it told about itself.
+    pub fn details(&self) -> Details {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It told something new about itself.
+    pub fn update(&self, change: impl FnOnce(&mut Details)) {
+        change(&mut self.details.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The way to one worker.
+#[derive(Clone)]
+pub struct Mailbox {
+    pub sender: mpsc::Sender<Message>,
+    /// Clients that the worker serves.
+    pub clients: Arc<AtomicUsize>,
+}
+
+impl Mailbox {
+    /// Clients that the worker serves.
+    pub fn load(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+}
