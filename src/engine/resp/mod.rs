@@ -1,3 +1,4 @@
 //! The wire format, bytes first.
 
+mod args;
 pub mod request;
