@@ -1,8 +1,6 @@
 //! Takes in what one upstream's COMMAND answers.
 
-use redis_protocol::resp3::decode::complete::decode;
-use redis_protocol::resp3::types::{OwnedFrame, Resp3Frame};
-
+use super::answer::Answer;
 use super::blocking::Timeout;
 use super::connection::{ConnectionEffect, PinReason};
 use super::effect::{TtlColumn, TtlEffect};
@@ -34,18 +32,17 @@ pub enum MergeError {
 }
 
 impl Table {
-    /// Takes in the whole frame that an upstream answered to COMMAND, RESP2 or RESP3, its nesting already bounded
+    /// Takes in the whole frame that an upstream answered to COMMAND, RESP2 or RESP3
     /// (<https://redis.io/docs/latest/commands/command/>). What is kept by hand stays; arity and flags follow the
     /// upstream. May be repeated with another upstream's answer: the last one decides what is present.
     pub fn merge(&mut self, command_reply: &[u8]) -> Result<Merge, MergeError> {
-        let frame = match decode(command_reply) {
-            Ok(Some((frame, _))) => frame,
-            Ok(None) | Err(_) => return Err(MergeError::Malformed),
-        };
-        if let OwnedFrame::SimpleError { data, .. } = &frame {
-            return Err(MergeError::Refused(data.clone()));
+        let answer = Answer::read(command_reply).ok_or(MergeError::Malformed)?;
+        if let Answer::Error(text) = answer {
+            return Err(MergeError::Refused(
+                String::from_utf8_lossy(text).into_owned(),
+            ));
         }
-        let entries = list(&frame).ok_or(MergeError::Malformed)?;
+        let entries = answer.list().ok_or(MergeError::Malformed)?;
         for spec in self.specs.iter_mut().skip(1) {
             spec.present = false;
         }
@@ -60,22 +57,22 @@ impl Table {
     }
 
     /// One command and its subcommands; `None` when the command is not understood.
-    fn merge_entry(&mut self, entry: &OwnedFrame, merge: &mut Merge) -> Option<()> {
-        let fields = list(entry)?;
+    fn merge_entry(&mut self, entry: &Answer<'_>, merge: &mut Merge) -> Option<()> {
+        let fields = entry.list()?;
         let name = lower(fields.first()?)?;
-        self.merge_command(&name, &fields, merge)?;
-        let Some(subcommands) = fields.get(9).copied().and_then(list) else {
+        self.merge_command(&name, fields, merge)?;
+        let Some(subcommands) = fields.get(9).and_then(Answer::list) else {
             self.assume_subcommands(&name);
             return Some(());
         };
         for subcommand in subcommands {
-            let merged = list(subcommand).and_then(|fields| {
+            let merged = subcommand.list().and_then(|fields| {
                 let sub = lower(fields.first()?)?;
                 let full = match sub.contains('|') {
                     true => sub,
                     false => format!("{name}|{sub}"),
                 };
-                self.merge_command(&full, &fields, merge)
+                self.merge_command(&full, fields, merge)
             });
             if merged.is_none() {
                 merge.skipped += 1;
@@ -87,10 +84,10 @@ impl Table {
     fn merge_command(
         &mut self,
         name: &str,
-        fields: &[&OwnedFrame],
+        fields: &[Answer<'_>],
         merge: &mut Merge,
     ) -> Option<()> {
-        let arity = i16::try_from(integer(fields.get(1)?)?).ok()?;
+        let arity = i16::try_from(fields.get(1)?.number()?).ok()?;
         let flags = flags(fields);
         if let Some(id) = self.by_name(name) {
             let spec = self.specs.get_mut(id.index())?;
@@ -159,18 +156,18 @@ fn learned_connection(flags: Flags) -> (ConnectionEffect, Timeout) {
     }
 }
 
-fn flags(fields: &[&OwnedFrame]) -> Flags {
+fn flags(fields: &[Answer<'_>]) -> Flags {
     let named = |at: usize, read: fn(&[u8]) -> Flags| {
-        let names = fields.get(at).copied().and_then(list).unwrap_or_default();
-        let texts = names.into_iter().filter_map(Resp3Frame::as_bytes);
+        let names = fields.get(at).and_then(Answer::list).unwrap_or_default();
+        let texts = names.iter().filter_map(Answer::text);
         texts.fold(Flags::NONE, |flags, name| flags.or(read(name)))
     };
     named(2, Flags::from_name).or(named(6, Flags::from_category))
 }
 
-fn keys(fields: &[&OwnedFrame], flags: Flags) -> Keys {
-    let specs = match fields.get(8).copied().and_then(list) {
-        Some(specs) => specs.into_iter().filter_map(key_spec).collect(),
+fn keys(fields: &[Answer<'_>], flags: Flags) -> Keys {
+    let specs = match fields.get(8).and_then(Answer::list) {
+        Some(specs) => specs.iter().filter_map(key_spec).collect(),
         None => positions(fields).into_iter().collect::<Box<[KeySpec]>>(),
     };
     if specs.is_empty() && flags.has(Flags::MOVABLEKEYS) {
@@ -180,8 +177,13 @@ fn keys(fields: &[&OwnedFrame], flags: Flags) -> Keys {
 }
 
 /// First key, last key and step, which is all that servers before 7.0 say.
-fn positions(fields: &[&OwnedFrame]) -> Option<KeySpec> {
-    let at = |i: usize| integer(fields.get(i)?).and_then(|place| i16::try_from(place).ok());
+fn positions(fields: &[Answer<'_>]) -> Option<KeySpec> {
+    let at = |i: usize| {
+        fields
+            .get(i)?
+            .number()
+            .and_then(|place| i16::try_from(place).ok())
+    };
     let (first, last, step) = (at(3)?, at(4)?, at(5)?);
     if first <= 0 {
         return None;
@@ -204,12 +206,15 @@ fn positions(fields: &[&OwnedFrame]) -> Option<KeySpec> {
 }
 
 /// One key spec; `None` when it finds channels. What is not understood is unknown.
-fn key_spec(frame: &OwnedFrame) -> Option<KeySpec> {
-    let flags = field(frame, b"flags").and_then(list).unwrap_or_default();
+fn key_spec(frame: &Answer<'_>) -> Option<KeySpec> {
+    let flags = frame
+        .field("flags")
+        .and_then(Answer::list)
+        .unwrap_or_default();
     let said = |flag: &str| {
         flags
             .iter()
-            .any(|said| said.as_bytes() == Some(flag.as_bytes()))
+            .any(|said| said.text() == Some(flag.as_bytes()))
     };
     if said("not_key") {
         return None;
@@ -221,77 +226,52 @@ fn key_spec(frame: &OwnedFrame) -> Option<KeySpec> {
             () if said("RM") => Access::Remove,
             () => Access::Write,
         },
-        search: field(frame, b"begin_search")
+        search: frame
+            .field("begin_search")
             .and_then(search)
             .unwrap_or(Search::Unknown),
-        find: field(frame, b"find_keys")
+        find: frame
+            .field("find_keys")
             .and_then(find)
             .unwrap_or(Find::Unknown),
         incomplete: said("incomplete"),
     })
 }
 
-fn search(frame: &OwnedFrame) -> Option<Search> {
-    let spec = field(frame, b"spec")?;
-    match field(frame, b"type")?.as_bytes()? {
-        b"index" => Some(Search::Index(small(spec, b"index")?)),
+fn search(frame: &Answer<'_>) -> Option<Search> {
+    let spec = frame.field("spec")?;
+    match frame.field("type")?.text()? {
+        b"index" => Some(Search::Index(small(spec, "index")?)),
         b"keyword" => Some(Search::Keyword {
-            word: Keyword::new(field(spec, b"keyword")?.as_bytes()?)?,
-            from: small(spec, b"startfrom")?,
+            word: Keyword::new(spec.field("keyword")?.text()?)?,
+            from: small(spec, "startfrom")?,
         }),
         _ => None,
     }
 }
 
-fn find(frame: &OwnedFrame) -> Option<Find> {
-    let spec = field(frame, b"spec")?;
-    match field(frame, b"type")?.as_bytes()? {
+fn find(frame: &Answer<'_>) -> Option<Find> {
+    let spec = frame.field("spec")?;
+    match frame.field("type")?.text()? {
         b"range" => Some(Find::Range {
-            last: small(spec, b"lastkey")?,
-            step: small(spec, b"keystep")?,
-            limit: small(spec, b"limit")?,
+            last: small(spec, "lastkey")?,
+            step: small(spec, "keystep")?,
+            limit: small(spec, "limit")?,
         }),
         b"keynum" => Some(Find::Number {
-            index: small(spec, b"keynumidx")?,
-            first: small(spec, b"firstkey")?,
-            step: small(spec, b"keystep")?,
+            index: small(spec, "keynumidx")?,
+            first: small(spec, "firstkey")?,
+            step: small(spec, "keystep")?,
         }),
         _ => None,
     }
 }
 
-fn small<N: TryFrom<i64>>(frame: &OwnedFrame, name: &[u8]) -> Option<N> {
-    N::try_from(integer(field(frame, name)?)?).ok()
+fn small<N: TryFrom<i64>>(frame: &Answer<'_>, name: &str) -> Option<N> {
+    N::try_from(frame.field(name)?.number()?).ok()
 }
 
-/// A field of a map or, in RESP2, of an array of names and values in turn.
-fn field<'a>(frame: &'a OwnedFrame, name: &[u8]) -> Option<&'a OwnedFrame> {
-    let named = |key: &OwnedFrame| key.as_bytes() == Some(name);
-    match frame {
-        OwnedFrame::Map { data, .. } => data.iter().find(|(key, _)| named(key)).map(|pair| pair.1),
-        OwnedFrame::Array { data, .. } => {
-            let pair = data.chunks_exact(2).find(|pair| named(&pair[0]))?;
-            pair.get(1)
-        }
-        _ => None,
-    }
-}
-
-fn list(frame: &OwnedFrame) -> Option<Vec<&OwnedFrame>> {
-    match frame {
-        OwnedFrame::Array { data, .. } => Some(data.iter().collect()),
-        OwnedFrame::Set { data, .. } => Some(data.iter().collect()),
-        _ => None,
-    }
-}
-
-fn integer(frame: &OwnedFrame) -> Option<i64> {
-    match frame {
-        OwnedFrame::Number { data, .. } => Some(*data),
-        _ => None,
-    }
-}
-
-fn lower(frame: &OwnedFrame) -> Option<String> {
-    frame.as_str().map(str::to_ascii_lowercase)
+fn lower(name: &Answer<'_>) -> Option<String> {
+    let name = std::str::from_utf8(name.text()?).ok()?;
+    Some(name.to_ascii_lowercase())
 }

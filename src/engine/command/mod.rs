@@ -6,9 +6,10 @@
 //! | `newer` | the same for commands that the server of `generated` does not have |
 //! | `connection_column`, `write_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
-//! | `merge` | what one upstream's COMMAND answer adds |
+//! | `answer`, `merge` | what one upstream's COMMAND answer adds |
 //! | `keys`, `effect`, `canonical`, `blocking` | questions about one request, answered from its row |
 
+mod answer;
 mod blocking;
 mod canonical;
 mod connection;

@@ -1,0 +1,212 @@
+//! A server's COMMAND answer is understood, in both protocols.
+
+use std::process::Command;
+
+use respguard::engine::command::{
+    CommandId, ConnectionEffect, Flags, Keys, MergeError, PinReason, RetryClass, Table, TtlColumn,
+    TtlEffect,
+};
+
+use crate::server::{Request, Server};
+
+#[test]
+fn the_table_knows_all_that_the_server_has_in_both_protocols() {
+    let server = Server::start();
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let mut table = Table::builtin();
+        let merge = table
+            .merge(&server.raw(hello, "COMMAND"))
+            .expect("COMMAND is answered");
+        assert_eq!(merge.added, [], "{hello}");
+        assert_eq!(merge.skipped, 0, "{hello}");
+        let absent: Vec<&str> = table
+            .iter()
+            .filter(|(_, spec)| !spec.present)
+            .map(|(_, spec)| spec.name())
+            .collect();
+        assert_eq!(absent.len(), merge.absent);
+        println!("{hello}: the server lacks {absent:?}");
+        for name in ["set", "client|setname", "xgroup|create"] {
+            assert!(
+                table.spec(table.by_name(name).expect(name)).present,
+                "{name}"
+            );
+        }
+    }
+}
+
+/// Every letter of every name is turned, so that all commands are new to the table and all of it is learned.
+#[test]
+fn what_is_learned_about_a_command_is_what_was_generated() {
+    let server = Server::start();
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let builtin = Table::builtin();
+        let mut table = Table::builtin();
+        let merge = table
+            .merge(&turned(&server.raw(hello, "COMMAND")))
+            .expect("well-formed");
+        assert_eq!(merge.skipped, 0, "{hello}");
+        assert!(merge.added.len() > 350, "{hello}: {}", merge.added.len());
+        for id in &merge.added {
+            let learned = table.spec(*id);
+            let known = builtin
+                .by_name(&turn(learned.name()))
+                .expect("a name of the server");
+            let known = builtin.spec(known);
+            assert_eq!(learned.arity, known.arity, "{}", known.name());
+            assert_eq!(learned.flags, known.flags, "{}", known.name());
+            if matches!(known.keys, Keys::Specs(_)) {
+                assert_eq!(learned.keys, known.keys, "{}", known.name());
+            }
+            let harmless = learned.connection == ConnectionEffect::None;
+            let stateless = known.connection == ConnectionEffect::None;
+            assert!(
+                !harmless || stateless,
+                "{} is taken for harmless",
+                known.name()
+            );
+        }
+    }
+}
+
+/// The names of the entries, which follow the headers of ten-element arrays, with their letters turned by 13.
+fn turned(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let header = b"*10\r\n$";
+    for at in 0..frame.len() - header.len() {
+        if &frame[at..at + header.len()] == header {
+            let line = frame[at + 5..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .expect("a line");
+            let name = &mut frame[at + 5 + line + 1..];
+            let end = name.iter().position(|byte| *byte == b'\r').expect("a line");
+            let text = turn(std::str::from_utf8(&name[..end]).expect("names are ASCII"));
+            name[..end].copy_from_slice(text.as_bytes());
+        }
+    }
+    frame
+}
+
+fn turn(name: &str) -> String {
+    let turn = |letter: char| match letter {
+        'a'..='z' => char::from((letter as u8 - b'a' + 13) % 26 + b'a'),
+        other => other,
+    };
+    name.chars().map(turn).collect()
+}
+
+#[test]
+fn the_committed_table_is_what_the_script_writes() {
+    let server = Server::start();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let output = directory.path().join("generated.rs");
+    let root = env!("CARGO_MANIFEST_DIR");
+    let status = Command::new("python3")
+        .arg(format!("{root}/scripts/generate-command-table"))
+        .args(["--port", &server.port().to_string(), "--output"])
+        .arg(&output)
+        .status()
+        .expect("python3 is installed");
+    assert!(status.success());
+    let written = std::fs::read_to_string(output).expect("the script's output");
+    let committed = std::fs::read_to_string(format!("{root}/src/engine/command/generated.rs"));
+    let committed = committed.expect("the committed table");
+    let version = |text: &str| text.lines().next().map(str::to_owned);
+    if version(&written) == version(&committed) {
+        assert!(written == committed, "run scripts/generate-command-table");
+    } else {
+        println!("not compared: {:?} here", version(&written));
+    }
+}
+
+#[test]
+fn module_commands_are_learned_with_caution() {
+    let entry = |name: &str, flags: &[&str]| {
+        let flags: String = flags.iter().map(|flag| format!("+{flag}\r\n")).collect();
+        let count = flags.lines().count();
+        let size = name.len();
+        format!("*6\r\n${size}\r\n{name}\r\n:-2\r\n*{count}\r\n{flags}:1\r\n:-1\r\n:1\r\n")
+    };
+    let entries = [
+        entry("Json.Set", &["write", "denyoom", "module"]),
+        entry("json.get", &["readonly", "module"]),
+        entry("mod.wait", &["write", "blocking", "module"]),
+        entry("mod.listen", &["readonly", "pubsub", "module"]),
+        entry("mod.steer", &["readonly", "admin", "noscript", "module"]),
+        entry("mod.odd", &["module"]),
+        entry("mod.moved", &["readonly", "movablekeys", "module"]),
+        "*1\r\n$3\r\nbad\r\n".to_owned(),
+    ];
+    let mut table = Table::builtin();
+    let before = table.len();
+    let frame = format!("*{}\r\n{}", entries.len(), entries.concat());
+    let merge = table.merge(frame.as_bytes()).expect("well-formed");
+    assert_eq!((merge.added.len(), merge.skipped), (7, 1));
+    assert_eq!(table.len(), before + 7);
+    let spec = |name: &str| table.spec(table.by_name(name).expect("added"));
+    let unknown = ConnectionEffect::Pin(PinReason::Unknown);
+    assert_eq!(spec("json.set").connection, ConnectionEffect::None);
+    assert_eq!(spec("json.set").ttl, TtlColumn::Written(TtlEffect::Unknown));
+    assert_eq!(spec("json.set").retry, RetryClass::NotIdempotent);
+    assert!(spec("json.set").creates_key && spec("json.set").flags.has(Flags::MODULE));
+    assert_eq!(spec("json.get").retry, RetryClass::Read);
+    assert_eq!(spec("json.get").ttl, TtlColumn::None);
+    assert_eq!(spec("mod.wait").connection, ConnectionEffect::Blocking);
+    for name in ["mod.listen", "mod.steer", "mod.odd"] {
+        assert_eq!(spec(name).connection, unknown, "{name}");
+        assert!(spec(name).groupable().is_err(), "{name}");
+    }
+    let plain = |text: &str| {
+        let request = Request::parse(text);
+        table
+            .spec(table.lookup(request.args()))
+            .is_plain_keyed(request.args())
+    };
+    assert!(plain("JSON.SET k x") && plain("json.get k"));
+    assert!(!plain("mod.wait k") && !plain("mod.odd k"));
+    assert!(!spec("set").present && spec("json.set").present);
+}
+
+#[test]
+fn a_second_answer_decides_what_is_present_and_ids_stay() {
+    let server = Server::start();
+    let whole = server.raw("HELLO 2", "COMMAND");
+    let mut table = Table::builtin();
+    let set = table.by_name("set");
+    let one = b"*1\r\n*6\r\n$5\r\nextra\r\n:2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n";
+    let added = table.merge(one).expect("well-formed").added;
+    assert!(table.spec(added[0]).present);
+    assert_eq!(table.merge(one).expect("well-formed").added, []);
+    assert_eq!(table.merge(&whole).expect("well-formed").added, []);
+    assert!(!table.spec(added[0]).present);
+    assert_eq!(table.by_name("set"), set);
+    assert!(table.spec(CommandId::UNKNOWN).present);
+}
+
+#[test]
+fn subcommands_of_servers_that_do_not_list_them_are_taken_as_present() {
+    let mut table = Table::builtin();
+    let old = b"*1\r\n*6\r\n$6\r\nclient\r\n:-2\r\n*1\r\n+admin\r\n:0\r\n:0\r\n:0\r\n";
+    table.merge(old).expect("well-formed");
+    let present = |name: &str| table.spec(table.by_name(name).expect(name)).present;
+    assert!(present("client") && present("client|setname"));
+    assert!(!present("config|get"));
+}
+
+#[test]
+fn other_answers_leave_the_table_alone() {
+    let mut table = Table::builtin();
+    let refused = table.merge(b"-NOPERM this user has no permissions\r\n");
+    assert!(matches!(refused, Err(MergeError::Refused(text)) if text.starts_with("NOPERM")));
+    for frame in [
+        b"+OK\r\n".as_slice(),
+        b"",
+        b"*1\r\n",
+        b"nonsense\r\n",
+        b"$-1\r\n",
+    ] {
+        assert_eq!(table.merge(frame), Err(MergeError::Malformed));
+    }
+    assert!(table.iter().all(|(_, spec)| spec.present));
+}
