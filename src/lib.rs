@@ -34,4 +34,5 @@
 pub mod config;
 pub mod engine;
 pub mod net;
+pub mod server;
 pub mod telemetry;

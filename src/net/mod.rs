@@ -1,12 +1,15 @@
 //! Moves bytes and keeps time; decides nothing.
 
 pub mod address;
+pub mod admin;
 pub mod client;
 pub mod clock;
 pub mod context;
 pub mod exchange;
 pub mod findings;
+pub mod http;
 pub mod recheck;
 pub mod registry;
 pub mod stream;
 pub mod upstream;
+pub mod worker;

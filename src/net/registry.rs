@@ -19,6 +19,8 @@ pub enum Message {
     BlockedOn(u64, oneshot::Sender<Option<i64>>),
     /// Take no new requests, answer what is owed.
     Drain,
+    /// A client of the worker is gone.
+    Left(u64),
 }
 
 /// A client's socket on its way to a worker.

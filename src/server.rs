@@ -1,0 +1,281 @@
+//! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::{Config, Sharing};
+use crate::engine::command::Table;
+use crate::net::address::Address;
+use crate::net::admin::{self, AdminState};
+use crate::net::registry::{Mailbox, Message, Registry, Socket};
+use crate::net::upstream::Settings;
+use crate::net::worker::{self, Setup};
+use crate::telemetry::exposition::{Exposition, InstallError};
+use crate::telemetry::fold::Folds;
+use crate::telemetry::readiness::Readiness;
+use crate::telemetry::report::Reporter;
+
+/// Messages that may wait for one worker.
+const MAILBOX_MESSAGES: usize = 1024;
+/// Leases of all workers together: below the `maxclients` that Redis starts with (10000).
+const LEASES_MAX: usize = 4096;
+/// Pause after an accept failed for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: Address, source: io::Error },
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    #[error(transparent)]
+    Metrics(#[from] InstallError),
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// A listener's address cannot be had, or the process lacks what it needs to start.
+pub fn run(config: Config) -> Result<(), ServerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), ServerError> {
+    let exposition = Exposition::install()?;
+    let clients = Listener::bind(&config.listen.address).await?;
+    let operators = bind_admin(&config.admin.address).await?;
+    let mut signals = Signals::new()?;
+    let mut folds = Folds::default();
+    let readiness = Readiness::default();
+    let registry = Arc::new(Registry::new(config.listen.clients_max));
+    let workers = start_workers(&config, &exposition, &mut folds, &readiness, &registry)?;
+    let admin_over = CancellationToken::new();
+    let state = AdminState { exposition, folds, readiness: readiness.clone() };
+    let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
+    readiness.started();
+    info!(
+        listen = %clients.address(),
+        upstream = %config.upstream.address,
+        workers = workers.mailboxes.len(),
+        groups = config.policy.groups().len(),
+        ttl_rules = config.policy.ttl_rules().len(),
+        version = env!("CARGO_PKG_VERSION"),
+        "respguard is ready for clients"
+    );
+    tokio::select! {
+        () = accept_all(&clients, &workers.mailboxes, &registry) => {}
+        name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
+    }
+    readiness.draining();
+    drop(clients);
+    tokio::select! {
+        () = workers.drain(config.drain_timeout) => {}
+        name = signals.first() => warn!(signal = name, "second signal: not waiting any longer"),
+    }
+    admin_over.cancel();
+    // The endpoints end with the process in any case.
+    let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
+    info!("respguard has ended");
+    Ok(())
+}
+
+struct Workers {
+    mailboxes: Vec<Mailbox>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+fn start_workers(config: &Config, exposition: &Exposition, folds: &mut Folds, readiness: &Readiness, registry: &Arc<Registry>) -> io::Result<Workers> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = config.worker_count(cores);
+    let table = Arc::new(Table::builtin());
+    let policy = Arc::new(config.policy.clone());
+    let reporter = Reporter::default();
+    let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
+    for number in 0..count {
+        let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
+        let load = Arc::default();
+        workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
+        workers.threads.push(worker::start(Setup {
+            number,
+            upstream: upstream_settings(config, count),
+            exclusive: config.upstream.sharing == Sharing::Never,
+            table: Arc::clone(&table),
+            policy: Arc::clone(&policy),
+            registry: Arc::clone(registry),
+            reporter: reporter.clone(),
+            readiness: readiness.clone(),
+            latency_totals: exposition.latencies(),
+            folds: folds.add_worker(),
+            mailbox,
+            load,
+        })?);
+    }
+    Ok(workers)
+}
+
+fn upstream_settings(config: &Config, workers: usize) -> Settings {
+    let upstream = &config.upstream;
+    let login = upstream.credentials.as_ref().map(|credentials| {
+        let user = credentials.username.as_ref().map(|user| user.as_bytes().into());
+        user.into_iter().chain([credentials.password.expose().as_bytes().into()]).collect()
+    });
+    Settings {
+        address: upstream.address.clone(),
+        connect_timeout: upstream.connect_timeout,
+        request_timeout: upstream.request_timeout,
+        stall_timeout: upstream.stall_timeout,
+        queue_timeout: upstream.queue_timeout,
+        login,
+        leases_max: (LEASES_MAX / workers).max(1),
+    }
+}
+
+impl Workers {
+    /// Waits until every worker has answered what it owes, at most for `longest`.
+    async fn drain(self, longest: Duration) {
+        for mailbox in &self.mailboxes {
+            // A worker that has ended has nothing to drain.
+            let _ = mailbox.sender.send(Message::Drain).await;
+        }
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in self.threads {
+                if thread.join().is_err() {
+                    warn!("a worker panicked");
+                }
+            }
+        });
+        if tokio::time::timeout(longest, joined).await.is_err() {
+            warn!(after = ?longest, "some clients were still owed replies when the drain timeout passed");
+        }
+    }
+}
+
+/// Hands every new client to the worker that serves the fewest.
+async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry) {
+    loop {
+        let (socket, peer, local) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, or the client has gone already: others may still come.
+                warn!(%error, "accepting a client failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) else { return };
+        match registry.enter(peer.into(), local.into(), worker) {
+            Some(client) => {
+                if worker.sender.send(Message::Accept(socket, Arc::clone(&client))).await.is_err() {
+                    registry.leave(client.id, &worker.clients);
+                }
+            }
+            None => refuse(socket),
+        }
+    }
+}
+
+/// Redis' own words for too many clients.
+fn refuse(socket: Socket) {
+    use std::io::Write;
+    let text = b"-ERR max number of clients reached\r\n";
+    // The client is turned away either way.
+    let _ = match socket {
+        Socket::Tcp(mut socket) => socket.write_all(text),
+        Socket::Unix(mut socket) => socket.write_all(text),
+    };
+}
+
+async fn bind_admin(address: &Address) -> Result<TcpListener, ServerError> {
+    let bound = match address {
+        Address::Tcp { host, port } => TcpListener::bind((host.as_str(), *port)).await,
+        Address::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "the admin endpoint wants host:port")),
+    };
+    bound.map_err(|source| ServerError::Listen { address: address.clone(), source })
+}
+
+enum Listener {
+    Tcp(TcpListener, Address),
+    Unix(UnixListener, Address),
+}
+
+impl Listener {
+    async fn bind(address: &Address) -> Result<Listener, ServerError> {
+        let failed = |source| ServerError::Listen { address: address.clone(), source };
+        match address {
+            Address::Tcp { host, port } => {
+                let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(failed)?;
+                let bound = listener.local_addr().map_err(failed)?;
+                Ok(Listener::Tcp(listener, Address::Tcp { host: bound.ip().to_string(), port: bound.port() }))
+            }
+            Address::Unix(path) => {
+                // A socket that a former process left behind is in the way; anything else is not ours to remove.
+                let is_stale = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
+                    && std::os::unix::net::UnixStream::connect(path).is_err();
+                if is_stale {
+                    std::fs::remove_file(path).map_err(failed)?;
+                }
+                Ok(Listener::Unix(UnixListener::bind(path).map_err(failed)?, address.clone()))
+            }
+        }
+    }
+
+    fn address(&self) -> &Address {
+        match self {
+            Listener::Tcp(_, address) | Listener::Unix(_, address) => address,
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, String, String)> {
+        match self {
+            Listener::Tcp(listener, _) => {
+                let (socket, peer) = listener.accept().await?;
+                let local = socket.local_addr()?;
+                Ok((Socket::Tcp(TcpStream::into_std(socket)?), peer.to_string(), local.to_string()))
+            }
+            Listener::Unix(listener, address) => {
+                let (socket, _) = listener.accept().await?;
+                let Address::Unix(path) = address else { return Err(io::ErrorKind::Unsupported.into()) };
+                let name = format!("{}:0", path.display());
+                Ok((Socket::Unix(UnixStream::into_std(socket)?), name.clone(), name))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, Address::Unix(path)) = self {
+            // Left behind, it would only be in the way of the next process.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn first(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
