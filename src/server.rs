@@ -18,6 +18,7 @@ use crate::net::address::Address;
 use crate::net::admin::{self, AdminState};
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::net::upstream::Settings;
+use crate::net::upstream::survey::{SurveyError, survey};
 use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
@@ -28,6 +29,8 @@ use crate::telemetry::report::Reporter;
 const MAILBOX_MESSAGES: usize = 1024;
 /// Leases of all workers together: below the `maxclients` that Redis starts with (10000).
 const LEASES_MAX: usize = 4096;
+/// Pause between questions for the server's commands.
+const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -59,7 +62,10 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let workers = start_workers(&config, &exposition, &mut folds, &readiness, &registry)?;
+    let table = survey_once(&config).await;
+    let surveyed = table.is_some();
+    let workers = start_workers(&config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
+    let surveying = (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(&config, 1), workers.mailboxes.clone())));
     let admin_over = CancellationToken::new();
     let state = AdminState { exposition, folds, readiness: readiness.clone() };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
@@ -79,6 +85,9 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     }
     readiness.draining();
     drop(clients);
+    if let Some(surveying) = surveying {
+        surveying.abort();
+    }
     tokio::select! {
         () = workers.drain(config.drain_timeout) => {}
         name = signals.first() => warn!(signal = name, "second signal: not waiting any longer"),
@@ -90,15 +99,50 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// The server's commands, if it is there and tells.
+async fn survey_once(config: &Config) -> Option<Table> {
+    let mut table = Table::builtin();
+    match survey(&upstream_settings(config, 1), &mut table).await {
+        Ok(merge) => {
+            info!(added = merge.added.len(), "the server has described its commands");
+            Some(table)
+        }
+        Err(error) => {
+            warn!(%error, "the built-in command table is used until the server describes its commands");
+            None
+        }
+    }
+}
+
+/// Asks again until the server answers; one that refuses will not change its mind by itself.
+async fn survey_until_known(settings: Settings, workers: Vec<Mailbox>) {
+    loop {
+        tokio::time::sleep(SURVEY_PAUSE).await;
+        let mut table = Table::builtin();
+        match survey(&settings, &mut table).await {
+            Ok(_) => {
+                let table = Arc::new(table);
+                for worker in &workers {
+                    // A worker that has ended needs no table.
+                    let _ = worker.sender.send(Message::Table(Arc::clone(&table))).await;
+                }
+                return;
+            }
+            Err(SurveyError::Refused(_)) => return,
+            Err(_) => {}
+        }
+    }
+}
+
 struct Workers {
     mailboxes: Vec<Mailbox>,
     threads: Vec<JoinHandle<()>>,
 }
 
-fn start_workers(config: &Config, exposition: &Exposition, folds: &mut Folds, readiness: &Readiness, registry: &Arc<Registry>) -> io::Result<Workers> {
+fn start_workers(config: &Config, table: Table, exposition: &Exposition, folds: &mut Folds, readiness: &Readiness, registry: &Arc<Registry>) -> io::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.worker_count(cores);
-    let table = Arc::new(Table::builtin());
+    let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
     let reporter = Reporter::default();
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };

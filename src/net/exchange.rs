@@ -173,6 +173,19 @@ impl Exchange {
         slots.answer(reply, out);
     }
 
+    /// Waits for the promised answers; later commands are sent only then.
+    pub async fn promises_kept(&self) {
+        std::future::poll_fn(|cx| {
+            self.register(cx);
+            if let Poll::Ready(Err(_)) = self.poll_flush(cx) {
+                self.end(End::Gone);
+            }
+            let over = self.ended().is_some() || !self.state.borrow().slots.is_promised();
+            if over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
     /// Fills a promised place.
     pub fn keep_promise(&self, number: u64, reply: Vec<u8>) {
         let mut state = self.state.borrow_mut();

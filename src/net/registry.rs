@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::command::Table;
 use crate::engine::resp::Protocol;
 
 /// What a worker is told from outside. Cold: nothing on the way of a command is sent this way.
@@ -19,6 +20,8 @@ pub enum Message {
     BlockedOn(u64, oneshot::Sender<Option<i64>>),
     /// Take no new requests, answer what is owed.
     Drain,
+    /// The server's own commands are known now.
+    Table(Arc<Table>),
     /// A client of the worker is gone.
     Left(u64),
 }

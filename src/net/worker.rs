@@ -119,6 +119,7 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
                 exchange.wake();
             }
         }
+        Message::Table(table) => around.context.set_table(table),
         Message::Left(id) => {
             clients.borrow_mut().remove(&id);
         }

@@ -146,6 +146,12 @@ impl Slots {
         self.promises
     }
 
+    /// True while a promised answer has not come. Nothing more may be sent upstream until it has:
+    /// a reply from there would find the promise in its place.
+    pub fn is_promised(&self) -> bool {
+        self.answers.iter().any(|answer| matches!(answer, Answer::Promised(_)))
+    }
+
     /// Fills the place that was promised under `number`.
     pub fn keep(&mut self, number: u64, reply: Vec<u8>, out: &mut Vec<u8>) {
         if let Some(place) = self.answers.iter_mut().find(|answer| matches!(answer, Answer::Promised(n) if *n == number)) {

@@ -104,7 +104,6 @@ impl Connection {
             return;
         }
         while self.exchange.ended().is_none() {
-            self.settle_lease();
             match self.advance() {
                 Next::Read | Next::Room => self.wait(None).await,
                 Next::ReadSoon => {
@@ -269,12 +268,15 @@ impl Connection {
 
     /// Waits until there is something to do, at most for `longest`.
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
+        let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
+        self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
         let mut timer = std::pin::pin!(longest.map(tokio::time::sleep));
         let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), cx)).await;
         match event {
             Event::Read | Event::Wake => {}
             Event::WaitOver => self.wait_over = true,
         }
+        self.settle_lease();
     }
 
     fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, cx: &mut TaskContext<'_>) -> Poll<Event> {
@@ -361,8 +363,6 @@ impl Connection {
         }
         if self.exchange.is_drained() && !self.streaming && self.exchange.state.borrow().session.is_free() {
             self.return_lease(true);
-        } else {
-            self.exchange.wants_drained.set(true);
         }
     }
 

@@ -26,7 +26,10 @@ impl Connection {
         match turn {
             Turn::Pin(reason) => self.pin(reason).await,
             Turn::Lane => self.change_lane().await,
-            Turn::Spare => self.ask_spare(),
+            Turn::Spare => {
+                self.ask_spare();
+                self.exchange.promises_kept().await;
+            }
             Turn::Elsewhere(Local::ClientUnblock) => self.unblock().await,
             Turn::Elsewhere(_) => self.kill(),
             Turn::Quit => {

@@ -8,6 +8,7 @@ pub mod lane;
 pub mod opening;
 pub mod pool;
 mod reading;
+pub mod survey;
 
 use std::time::Duration;
 
