@@ -47,14 +47,7 @@ const FRAMES: usize = 64;
 
 fn request() -> Vec<u8> {
     let mut out = Vec::new();
-    encode::request(
-        &mut out,
-        &[
-            b"SET",
-            b"user:1000:name",
-            b"a value of some thirty-two bytes",
-        ],
-    );
+    encode::request(&mut out, &[b"SET", b"user:1000:name", b"a value of some thirty-two bytes"]);
     out
 }
 
@@ -86,9 +79,7 @@ fn parse_requests() -> Pass {
     Box::new(move |mut input| {
         let mut frames = 0;
         spans.clear();
-        while let Parsed::Request { bytes, .. } =
-            parser.parse(input, &mut spans, &mut arena, 1 << 20)
-        {
+        while let Parsed::Request { bytes, .. } = parser.parse(input, &mut spans, &mut arena, 1 << 20) {
             black_box(Args::new(input, &spans).get(0));
             input = &input[bytes..];
             frames += 1;
@@ -119,11 +110,7 @@ fn scan_and_slice_replies() -> Pass {
         while let Ok(scanned) = scanner.scan(input)
             && scanned.end
         {
-            black_box(
-                elements(&input[..scanned.bytes])
-                    .map(<[u8]>::len)
-                    .sum::<usize>(),
-            );
+            black_box(elements(&input[..scanned.bytes]).map(<[u8]>::len).sum::<usize>());
             input = &input[scanned.bytes..];
             frames += 1;
         }
@@ -161,10 +148,7 @@ fn cost<T>(mut prepare: impl FnMut() -> T, mut measured: impl FnMut(T) -> usize)
         allocations = ALLOCATIONS.get() - before;
         assert_eq!(frames, FRAMES, "every frame of the buffer is read");
     }
-    (
-        best.as_nanos() as f64 / FRAMES as f64,
-        allocations as f64 / FRAMES as f64,
-    )
+    (best.as_nanos() as f64 / FRAMES as f64, allocations as f64 / FRAMES as f64)
 }
 
 /// The frames measured, with our ways through them.
@@ -180,29 +164,15 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Pass)> {
 
 /// One table of one run: ratios are between ways measured side by side.
 fn print_ratios() {
-    println!(
-        "{:<26}{:>16}{:>18}{:>18}{:>20}",
-        "per frame", "ours", "resp2 decoder", "resp3 decoder", "times slower"
-    );
+    println!("{:<26}{:>16}{:>18}{:>18}{:>20}", "per frame", "ours", "resp2 decoder", "resp3 decoder", "times slower");
     for (name, frame, mut pass) in cases() {
         let buffer = frame.repeat(FRAMES);
         let ours = cost(|| (), |()| pass(black_box(&buffer)));
-        let resp2 = cost(
-            || BytesMut::from(&buffer[..]),
-            |mut buffer| decode_resp2(&mut buffer),
-        );
-        let resp3 = cost(
-            || BytesMut::from(&buffer[..]),
-            |mut buffer| decode_resp3(&mut buffer),
-        );
+        let resp2 = cost(|| BytesMut::from(&buffer[..]), |mut buffer| decode_resp2(&mut buffer));
+        let resp3 = cost(|| BytesMut::from(&buffer[..]), |mut buffer| decode_resp3(&mut buffer));
         let shown = |(time, allocations): (f64, f64)| format!("{time:.1} ns {allocations:.1} a");
         let ratios = format!("{:.1} / {:.1}", resp2.0 / ours.0, resp3.0 / ours.0);
-        println!(
-            "{name:<26}{:>16}{:>18}{:>18}{ratios:>20}",
-            shown(ours),
-            shown(resp2),
-            shown(resp3)
-        );
+        println!("{name:<26}{:>16}{:>18}{:>18}{ratios:>20}", shown(ours), shown(resp2), shown(resp3));
     }
 }
 
@@ -219,18 +189,10 @@ fn main() {
         group.bench_function("ours", |bencher| bencher.iter(|| pass(black_box(&buffer))));
         let copy = || BytesMut::from(&buffer[..]);
         group.bench_function("redis-protocol resp2", |bencher| {
-            bencher.iter_batched(
-                copy,
-                |mut buffer| decode_resp2(&mut buffer),
-                BatchSize::SmallInput,
-            );
+            bencher.iter_batched(copy, |mut buffer| decode_resp2(&mut buffer), BatchSize::SmallInput);
         });
         group.bench_function("redis-protocol resp3", |bencher| {
-            bencher.iter_batched(
-                copy,
-                |mut buffer| decode_resp3(&mut buffer),
-                BatchSize::SmallInput,
-            );
+            bencher.iter_batched(copy, |mut buffer| decode_resp3(&mut buffer), BatchSize::SmallInput);
         });
         group.finish();
     }

@@ -31,8 +31,14 @@
 //! `net` moves bytes and keeps time, and decides nothing: `net/exchange.rs` is the one door where a
 //! plan meets a socket.
 
-pub mod config;
 pub mod engine;
-pub mod net;
-pub mod server;
+
 pub mod telemetry;
+
+pub mod net;
+
+pub mod config;
+
+pub mod server;
+
+pub mod cli;

@@ -29,6 +29,9 @@ use crate::telemetry::report::Reporter;
 const MAILBOX_MESSAGES: usize = 1024;
 /// Leases of all workers together: below the `maxclients` that Redis starts with (10000).
 const LEASES_MAX: usize = 4096;
+/// How long a health check waits, and how much of an answer it reads.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+const READY_BYTES_MAX: u64 = 64 * 1024;
 /// Pause between questions for the server's commands.
 const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
@@ -51,7 +54,25 @@ pub enum ServerError {
 /// A listener's address cannot be had, or the process lacks what it needs to start.
 pub fn run(config: Config) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+    let served = runtime.block_on(serve(config));
+    // Workers that did not drain in time are not waited for.
+    runtime.shutdown_background();
+    served
+}
+
+/// Asks the endpoints at `address` whether the process there is ready for clients.
+///
+/// # Errors
+/// Nobody answers there.
+pub fn ask_ready(address: &Address) -> io::Result<bool> {
+    use std::io::{Read, Write};
+    let Address::Tcp { host, port } = address else { return Err(io::ErrorKind::Unsupported.into()) };
+    let mut socket = std::net::TcpStream::connect((host.as_str(), *port))?;
+    socket.set_read_timeout(Some(READY_TIMEOUT))?;
+    socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: respguard\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    socket.take(READY_BYTES_MAX).read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200"))
 }
 
 async fn serve(config: Config) -> Result<(), ServerError> {
@@ -65,7 +86,8 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let table = survey_once(&config).await;
     let surveyed = table.is_some();
     let workers = start_workers(&config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
-    let surveying = (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(&config, 1), workers.mailboxes.clone())));
+    let surveying =
+        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(&config, 1), workers.mailboxes.clone())));
     let admin_over = CancellationToken::new();
     let state = AdminState { exposition, folds, readiness: readiness.clone() };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
@@ -139,7 +161,14 @@ struct Workers {
     threads: Vec<JoinHandle<()>>,
 }
 
-fn start_workers(config: &Config, table: Table, exposition: &Exposition, folds: &mut Folds, readiness: &Readiness, registry: &Arc<Registry>) -> io::Result<Workers> {
+fn start_workers(
+    config: &Config,
+    table: Table,
+    exposition: &Exposition,
+    folds: &mut Folds,
+    readiness: &Readiness,
+    registry: &Arc<Registry>,
+) -> io::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.worker_count(cores);
     let table = Arc::new(table);

@@ -10,12 +10,7 @@ const TEXT: &str = include_str!("../config.toml");
 
 fn config(text: &str) -> Config {
     let environment = |_: &str| Some("from-the-environment".to_owned());
-    match read(
-        text,
-        Path::new("config.toml"),
-        &Table::builtin(),
-        &environment,
-    ) {
+    match read(text, Path::new("config.toml"), &Table::builtin(), &environment) {
         Ok(config) => config,
         Err(errors) => panic!("{errors}"),
     }
@@ -43,24 +38,16 @@ fn shown_keys() -> BTreeSet<String> {
     let mut table = String::new();
     let mut keys = BTreeSet::new();
     for line in TEXT.lines() {
-        let header = line
-            .strip_prefix("# ")
-            .unwrap_or(line)
-            .trim_start_matches('[');
-        if let Some(name) = header
-            .strip_suffix("]]")
-            .or(header.strip_suffix(']'))
-            .filter(|name| !name.is_empty() && !name.contains(' '))
+        let header = line.strip_prefix("# ").unwrap_or(line).trim_start_matches('[');
+        if let Some(name) =
+            header.strip_suffix("]]").or(header.strip_suffix(']')).filter(|name| !name.is_empty() && !name.contains(' '))
         {
             keys.insert(name.to_owned());
             table = format!("{name}.");
         } else if let Some(key) = key_of(line) {
             keys.insert(format!("{table}{key}"));
         } else if line.trim_start().starts_with("{ match = ") && line.contains(", optional = ") {
-            keys.extend([
-                format!("{table}commands.match"),
-                format!("{table}commands.optional"),
-            ]);
+            keys.extend([format!("{table}commands.match"), format!("{table}commands.optional")]);
         }
     }
     keys
@@ -68,9 +55,7 @@ fn shown_keys() -> BTreeSet<String> {
 
 /// The text without the line of each table that sets the key.
 fn without(key: &str) -> String {
-    let kept = TEXT
-        .lines()
-        .filter(|line| line.starts_with('#') || key_of(line) != Some(key));
+    let kept = TEXT.lines().filter(|line| line.starts_with('#') || key_of(line) != Some(key));
     kept.map(|line| format!("{line}\n")).collect()
 }
 
@@ -93,14 +78,7 @@ fn each_setting_shown_is_the_default() {
 
 #[test]
 fn each_default_of_a_rule_shown_is_the_default() {
-    for key in [
-        "atomic",
-        "on_partial",
-        "order",
-        "resolve",
-        "action",
-        "grace_ms",
-    ] {
+    for key in ["atomic", "on_partial", "order", "resolve", "action", "grace_ms"] {
         assert_ne!(without(key), TEXT, "{key} is not shown");
         assert_eq!(meaning(&without(key)), meaning(TEXT), "{key}");
     }
@@ -108,15 +86,9 @@ fn each_default_of_a_rule_shown_is_the_default() {
 
 #[test]
 fn the_file_names_every_key_and_no_other() {
-    let deeper: BTreeSet<String> = ["listen.users", "listen.tls", "upstream.tls"]
-        .map(str::to_owned)
-        .into();
+    let deeper: BTreeSet<String> = ["listen.users", "listen.tls", "upstream.tls"].map(str::to_owned).into();
     let known = known_keys();
-    assert_eq!(
-        deeper.difference(&known).count(),
-        0,
-        "what is not available yet is refused by name"
-    );
+    assert_eq!(deeper.difference(&known).count(), 0, "what is not available yet is refused by name");
     let known: BTreeSet<String> = known.difference(&deeper).cloned().collect();
     assert_eq!(shown_keys(), known);
 }
@@ -124,18 +96,11 @@ fn the_file_names_every_key_and_no_other() {
 #[test]
 fn each_key_behind_a_comment_sign_can_be_set_as_shown() {
     let credentials = ["password_file"];
-    for line in TEXT
-        .lines()
-        .filter(|line| line.starts_with("# ") && key_of(line).is_some())
-    {
+    for line in TEXT.lines().filter(|line| line.starts_with("# ") && key_of(line).is_some()) {
         if key_of(line).is_some_and(|key| credentials.contains(&key)) {
             continue;
         }
-        let shown = if line.starts_with("# username") {
-            "# password_env = \"X\"\n# username = \"app\""
-        } else {
-            line
-        };
+        let shown = if line.starts_with("# username") { "# password_env = \"X\"\n# username = \"app\"" } else { line };
         let set = TEXT.replace(line, &shown.replace("# ", ""));
         assert_ne!(set, TEXT);
         config(&set);

@@ -41,79 +41,32 @@ fn split(line: &str) -> (Vec<u8>, Vec<Span>) {
 }
 
 fn written() -> Written {
-    let member = |template: &str| WrittenMember {
-        template: template.into(),
-        optional: template.starts_with("SMEMBERS"),
-    };
-    let lines = [
-        "SETEX rt:{user}:{token} * *",
-        "SADD sess:{user} {token}",
-        "SMEMBERS sess:{user}",
-    ];
-    let login = WrittenGroup {
-        name: "login".into(),
-        commands: Some(lines.map(member).into()),
-        ..WrittenGroup::default()
-    };
-    let blob = WrittenGroup {
-        name: "blob".into(),
-        keys: Some(vec!["blobs:*".into()]),
-        ..WrittenGroup::default()
-    };
-    let ttl = WrittenTtl {
-        name: "t".into(),
-        keys: vec!["rt:*".into()],
-        ..WrittenTtl::default()
-    };
-    Written {
-        groups: vec![login, blob],
-        ttls: vec![ttl],
-        ..Written::default()
-    }
+    let member = |template: &str| WrittenMember { template: template.into(), optional: template.starts_with("SMEMBERS") };
+    let lines = ["SETEX rt:{user}:{token} * *", "SADD sess:{user} {token}", "SMEMBERS sess:{user}"];
+    let login = WrittenGroup { name: "login".into(), commands: Some(lines.map(member).into()), ..WrittenGroup::default() };
+    let blob = WrittenGroup { name: "blob".into(), keys: Some(vec!["blobs:*".into()]), ..WrittenGroup::default() };
+    let ttl = WrittenTtl { name: "t".into(), keys: vec!["rt:*".into()], ..WrittenTtl::default() };
+    Written { groups: vec![login, blob], ttls: vec![ttl], ..Written::default() }
 }
 
 #[test]
 fn recognising_groups_and_finding_ttl_rules_allocates_nothing() {
     let table = Table::builtin();
     let policy = compile(&written(), &table).unwrap();
-    let lines = [
-        "SETEX rt:u:t 60 v",
-        "SADD sess:u t",
-        "SMEMBERS sess:u",
-        "HSET blobs:1 a b",
-        "DEL blobs:1",
-        "PING",
-    ];
+    let lines = ["SETEX rt:u:t 60 v", "SADD sess:u t", "SMEMBERS sess:u", "HSET blobs:1 a b", "DEL blobs:1", "PING"];
     let commands = lines.map(split);
     let before = ALLOCATIONS.get();
     let found: [Recognition; 6] = std::array::from_fn(|from| {
         policy.recognise(&table, &mut |place| {
             let (bytes, spans) = commands.get(from + place)?;
             let args = Args::new(bytes, spans);
-            Some(Member {
-                id: table.lookup(args),
-                args,
-            })
+            Some(Member { id: table.lookup(args), args })
         })
     });
     let rule = policy.ttl_rule_for(b"rt:u:t").map(|(place, _)| place);
     assert_eq!(ALLOCATIONS.get() - before, 0);
     assert_eq!(rule, Some(0));
-    assert_eq!(
-        found[0],
-        Recognition::Whole {
-            group: 0,
-            members: 3,
-            open: false
-        }
-    );
-    assert_eq!(
-        found[3],
-        Recognition::Whole {
-            group: 1,
-            members: 2,
-            open: false
-        }
-    );
+    assert_eq!(found[0], Recognition::Whole { group: 0, members: 3, open: false });
+    assert_eq!(found[3], Recognition::Whole { group: 1, members: 2, open: false });
     assert_eq!([found[1], found[2], found[5]], [Recognition::None; 3]);
 }

@@ -6,9 +6,7 @@ use proptest::prelude::*;
 use redis_protocol::resp2;
 use redis_protocol::resp3;
 use redis_protocol::resp3::types::{BytesFrame, FrameMap, VerbatimStringFormat};
-use respguard::engine::resp::request::{
-    Args, Limits, Parsed, ProtocolError, RequestParser, Span, Streamed,
-};
+use respguard::engine::resp::request::{Args, Limits, Parsed, ProtocolError, RequestParser, Span, Streamed};
 use respguard::engine::resp::scan::{ReplyScanner, ScanError, ScanLimits, Scanned, Top, elements};
 use respguard::engine::resp::{encode, value};
 
@@ -21,23 +19,15 @@ struct Fed {
 
 impl Fed {
     fn new(limits: Limits) -> Self {
-        Self {
-            parser: RequestParser::new(limits),
-            spans: Vec::new(),
-            arena: Vec::new(),
-        }
+        Self { parser: RequestParser::new(limits), spans: Vec::new(), arena: Vec::new() }
     }
 
     fn parse(&mut self, input: &[u8], whole_bytes_max: usize) -> Parsed {
-        self.parser
-            .parse(input, &mut self.spans, &mut self.arena, whole_bytes_max)
+        self.parser.parse(input, &mut self.spans, &mut self.arena, whole_bytes_max)
     }
 
     fn arguments(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
-        Args::new(bytes, &self.spans)
-            .iter()
-            .map(<[u8]>::to_vec)
-            .collect()
+        Args::new(bytes, &self.spans).iter().map(<[u8]>::to_vec).collect()
     }
 }
 
@@ -53,10 +43,7 @@ fn arguments() -> impl Strategy<Value = Vec<Vec<u8>>> {
 
 fn request_bytes(args: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
-    encode::request(
-        &mut out,
-        &args.iter().map(Vec::as_slice).collect::<Vec<_>>(),
-    );
+    encode::request(&mut out, &args.iter().map(Vec::as_slice).collect::<Vec<_>>());
     out
 }
 
@@ -74,77 +61,34 @@ fn foreign_frame() -> impl Strategy<Value = BytesFrame> {
     let line = || "[ -~]{0,12}".prop_map(Bytes::from);
     let blob = || vec(any::<u8>(), 0..40).prop_map(Bytes::from);
     let scalar = prop_oneof![
-        blob().prop_map(|data| BytesFrame::BlobString {
-            data,
-            attributes: None
-        }),
-        blob().prop_map(|data| BytesFrame::BlobError {
-            data,
-            attributes: None
-        }),
-        line().prop_map(|data| BytesFrame::SimpleString {
-            data,
-            attributes: None
-        }),
-        "[ -~]{0,12}".prop_map(|text| BytesFrame::SimpleError {
-            data: text.into(),
-            attributes: None
-        }),
-        any::<bool>().prop_map(|data| BytesFrame::Boolean {
-            data,
-            attributes: None
-        }),
+        blob().prop_map(|data| BytesFrame::BlobString { data, attributes: None }),
+        blob().prop_map(|data| BytesFrame::BlobError { data, attributes: None }),
+        line().prop_map(|data| BytesFrame::SimpleString { data, attributes: None }),
+        "[ -~]{0,12}".prop_map(|text| BytesFrame::SimpleError { data: text.into(), attributes: None }),
+        any::<bool>().prop_map(|data| BytesFrame::Boolean { data, attributes: None }),
         Just(BytesFrame::Null),
-        any::<i64>().prop_map(|data| BytesFrame::Number {
-            data,
-            attributes: None
-        }),
-        any::<i32>().prop_map(|data| BytesFrame::Double {
-            data: f64::from(data) / 8.0,
-            attributes: None
-        }),
-        "-?[1-9][0-9]{0,40}".prop_map(|data| BytesFrame::BigNumber {
-            data: data.into(),
-            attributes: None
-        }),
-        blob().prop_map(|data| BytesFrame::VerbatimString {
-            data,
-            format: VerbatimStringFormat::Text,
-            attributes: None
-        }),
+        any::<i64>().prop_map(|data| BytesFrame::Number { data, attributes: None }),
+        any::<i32>().prop_map(|data| BytesFrame::Double { data: f64::from(data) / 8.0, attributes: None }),
+        "-?[1-9][0-9]{0,40}".prop_map(|data| BytesFrame::BigNumber { data: data.into(), attributes: None }),
+        blob().prop_map(|data| BytesFrame::VerbatimString { data, format: VerbatimStringFormat::Text, attributes: None }),
     ];
-    let key = line().prop_map(|data| BytesFrame::SimpleString {
-        data,
-        attributes: None,
-    });
+    let key = line().prop_map(|data| BytesFrame::SimpleString { data, attributes: None });
     scalar.prop_recursive(4, 40, 6, move |frame| {
         let pairs = vec((key.clone(), frame.clone()), 0..5);
         let map = pairs.prop_map(FrameMap::from_iter);
         prop_oneof![
-            vec(frame.clone(), 0..6).prop_map(|data| BytesFrame::Array {
-                data,
-                attributes: None
-            }),
-            (vec(frame, 1..4), map.clone()).prop_map(|(data, attributes)| BytesFrame::Array {
-                data,
-                attributes: Some(attributes)
-            }),
-            map.prop_map(|data| BytesFrame::Map {
-                data,
-                attributes: None
-            }),
-            vec(key.clone(), 0..5).prop_map(|keys| BytesFrame::Set {
-                data: keys.into_iter().collect(),
-                attributes: None
-            }),
+            vec(frame.clone(), 0..6).prop_map(|data| BytesFrame::Array { data, attributes: None }),
+            (vec(frame, 1..4), map.clone())
+                .prop_map(|(data, attributes)| BytesFrame::Array { data, attributes: Some(attributes) }),
+            map.prop_map(|data| BytesFrame::Map { data, attributes: None }),
+            vec(key.clone(), 0..5).prop_map(|keys| BytesFrame::Set { data: keys.into_iter().collect(), attributes: None }),
         ]
     })
 }
 
 fn foreign_bytes(frame: &BytesFrame) -> Vec<u8> {
     let mut out = BytesMut::new();
-    resp3::encode::complete::extend_encode(&mut out, frame, false)
-        .expect("the frame can be encoded");
+    resp3::encode::complete::extend_encode(&mut out, frame, false).expect("the frame can be encoded");
     out.to_vec()
 }
 
@@ -161,37 +105,19 @@ struct Wire {
 impl Wire {
     fn scalar(kind: u8, bytes: Vec<u8>) -> Self {
         let null = matches!(&bytes[..], b"_\r\n" | b"$-1\r\n" | b"*-1\r\n");
-        Self {
-            kind,
-            null,
-            bytes,
-            elements: Vec::new(),
-            element_kinds: Vec::new(),
-        }
+        Self { kind, null, bytes, elements: Vec::new(), element_kinds: Vec::new() }
     }
 
     fn aggregate(kind: u8, mut members: Vec<Wire>) -> Self {
         if kind == b'%' && members.len() % 2 == 1 {
             members.pop();
         }
-        let declared = if kind == b'%' {
-            members.len() / 2
-        } else {
-            members.len()
-        };
+        let declared = if kind == b'%' { members.len() / 2 } else { members.len() };
         let mut bytes = format!("{}{declared}\r\n", char::from(kind)).into_bytes();
-        members
-            .iter()
-            .for_each(|member| bytes.extend_from_slice(&member.bytes));
+        members.iter().for_each(|member| bytes.extend_from_slice(&member.bytes));
         let element_kinds = members.iter().map(|member| member.kind).collect();
         let elements = members.into_iter().map(|member| member.bytes).collect();
-        Self {
-            kind,
-            null: false,
-            bytes,
-            elements,
-            element_kinds,
-        }
+        Self { kind, null: false, bytes, elements, element_kinds }
     }
 
     /// The frame behind an attribute, or behind a push when it stands amid an aggregate.
@@ -206,11 +132,7 @@ impl Wire {
             kind: self.kind,
             elements: self.elements.len() as u32,
             null: self.null,
-            errors: self
-                .element_kinds
-                .iter()
-                .filter(|kind| is_error(kind))
-                .count() as u32,
+            errors: self.element_kinds.iter().filter(|kind| is_error(kind)).count() as u32,
             first_error: self.element_kinds.iter().position(is_error).unwrap_or(0) as u32,
         }
     }
@@ -233,10 +155,8 @@ fn wire() -> impl Strategy<Value = Wire> {
         (b'=', b"=8\r\ntxt:\r\n\r\n\r\n"),
         (b'!', b"!5\r\nERR \n\r\n"),
     ];
-    let fixed = proptest::sample::select(fixed)
-        .prop_map(|(kind, bytes)| Wire::scalar(kind, bytes.to_vec()));
-    let number =
-        any::<i64>().prop_map(|number| Wire::scalar(b':', format!(":{number}\r\n").into_bytes()));
+    let fixed = proptest::sample::select(fixed).prop_map(|(kind, bytes)| Wire::scalar(kind, bytes.to_vec()));
+    let number = any::<i64>().prop_map(|number| Wire::scalar(b':', format!(":{number}\r\n").into_bytes()));
     let blob = vec(any::<u8>(), 0..130).prop_map(|payload| {
         let mut bytes = Vec::new();
         encode::bulk(&mut bytes, &payload);
@@ -245,16 +165,11 @@ fn wire() -> impl Strategy<Value = Wire> {
     let leaf = prop_oneof![4 => fixed, 1 => number, 2 => blob];
     let nested = leaf.prop_recursive(4, 40, 6, |member| {
         let preceded = (member.clone(), any::<bool>()).prop_map(|(member, attribute)| {
-            let prefix: &[u8] = if attribute {
-                b"|1\r\n+a\r\n*1\r\n-E\r\n"
-            } else {
-                b">2\r\n+message\r\n-E\r\n"
-            };
+            let prefix: &[u8] = if attribute { b"|1\r\n+a\r\n*1\r\n-E\r\n" } else { b">2\r\n+message\r\n-E\r\n" };
             member.preceded(prefix)
         });
         let kind = proptest::sample::select(&b"*%~"[..]);
-        (kind, vec(prop_oneof![5 => member, 1 => preceded], 0..6))
-            .prop_map(|(kind, members)| Wire::aggregate(kind, members))
+        (kind, vec(prop_oneof![5 => member, 1 => preceded], 0..6)).prop_map(|(kind, members)| Wire::aggregate(kind, members))
     });
     (nested.clone(), vec(nested, 0..4), 0..8u8).prop_map(|(frame, members, shape)| match shape {
         0 => frame.preceded(b"|1\r\n+ttl\r\n:3600\r\n"),
@@ -272,18 +187,10 @@ fn scan_whole(bytes: &[u8]) -> (Result<Scanned, ScanError>, Top) {
 /// Scans piece by piece; the total of bytes taken and whether the frame ended, or the error.
 fn scan_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Result<Scanned, ScanError>, Top) {
     let mut scanner = ReplyScanner::new(ScanLimits::default());
-    let mut total = Scanned {
-        bytes: 0,
-        end: false,
-    };
+    let mut total = Scanned { bytes: 0, end: false };
     for piece in pieces {
         match scanner.scan(piece) {
-            Ok(scanned) => {
-                total = Scanned {
-                    bytes: total.bytes + scanned.bytes,
-                    end: scanned.end,
-                }
-            }
+            Ok(scanned) => total = Scanned { bytes: total.bytes + scanned.bytes, end: scanned.end },
             Err(error) => return (Err(error), scanner.top()),
         }
         if total.end {
@@ -293,16 +200,7 @@ fn scan_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Result<Scanned, S
     (Ok(total), scanner.top())
 }
 
-const SNIPPETS: &[&[u8]] = &[
-    b"*1\r\n",
-    b"*2\r\n",
-    b"$1\r\n",
-    b"$3\r\nabc\r\n",
-    b"|1\r\n",
-    b">1\r\n",
-    b":1\r\n",
-    b"PING\r\n",
-];
+const SNIPPETS: &[&[u8]] = &[b"*1\r\n", b"*2\r\n", b"$1\r\n", b"$3\r\nabc\r\n", b"|1\r\n", b">1\r\n", b":1\r\n", b"PING\r\n"];
 
 /// Bytes that look like the protocol often enough to get somewhere in it.
 fn protocol_like() -> impl Strategy<Value = Vec<u8>> {
@@ -513,16 +411,10 @@ proptest! {
 }
 
 fn stream_pieces(parser: &mut RequestParser, bytes: &[u8]) -> Result<Streamed, ProtocolError> {
-    let mut total = Streamed {
-        bytes: 0,
-        end: false,
-    };
+    let mut total = Streamed { bytes: 0, end: false };
     for piece in bytes.chunks(1) {
         let streamed = parser.stream(piece)?;
-        total = Streamed {
-            bytes: total.bytes + streamed.bytes,
-            end: streamed.end,
-        };
+        total = Streamed { bytes: total.bytes + streamed.bytes, end: streamed.end };
         if total.end {
             break;
         }

@@ -53,12 +53,8 @@ impl Redis {
 
     fn send(&self, input: &[u8]) -> UnixStream {
         let mut stream = self.connect().expect("redis-server listens");
-        stream
-            .set_read_timeout(Some(DEADLINE))
-            .expect("the timeout is not zero");
-        stream
-            .write_all(input)
-            .expect("the input fits the socket's buffer");
+        stream.set_read_timeout(Some(DEADLINE)).expect("the timeout is not zero");
+        stream.write_all(input).expect("the input fits the socket's buffer");
         stream
     }
 }
@@ -127,21 +123,9 @@ fn complain(args: Args<'_>, answer: &mut Vec<u8>) {
         list.extend_from_slice(b"' ");
     }
     let name = text(args.get(0).expect("a request has a name"), 128);
-    let complaint = [
-        b"ERR unknown command '",
-        &name[..],
-        b"', with args beginning with: ",
-        &list,
-    ]
-    .concat();
+    let complaint = [b"ERR unknown command '", &name[..], b"', with args beginning with: ", &list].concat();
     answer.push(b'-');
-    answer.extend(complaint.iter().map(|&byte| {
-        if matches!(byte, b'\r' | b'\n') {
-            b' '
-        } else {
-            byte
-        }
-    }));
+    answer.extend(complaint.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
     answer.extend_from_slice(b"\r\n");
 }
 
@@ -291,16 +275,9 @@ fn mutilated_requests_are_read_as_redis_reads_them() {
     let seeds = proptest::sample::select(INPUTS);
     let patch = proptest::sample::select(&b"*$\r\n\0 019-'\"\\xz\x0b\xff"[..]);
     let edit = (any::<prop::sample::Index>(), 0..3u8, patch);
-    let inputs = (
-        proptest::collection::vec(seeds, 1..4),
-        proptest::collection::vec(edit, 1..4),
-    );
+    let inputs = (proptest::collection::vec(seeds, 1..4), proptest::collection::vec(edit, 1..4));
     // A failing run prints its input; the cases of one run are random.
-    let mut runner = TestRunner::new(Config {
-        cases: 1500,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner = TestRunner::new(Config { cases: 1500, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&inputs, |(seeds, edits)| {
         let mut input = seeds.concat();
         for (place, edit, byte) in edits {
@@ -325,13 +302,7 @@ fn mutilated_requests_are_read_as_redis_reads_them() {
 fn lines_too_long_are_refused_as_redis_refuses_them() {
     let redis = Redis::start(&[]);
     let most = Limits::default().inline_bytes_max;
-    for (head, fill) in [
-        (&b"*"[..], b'1'),
-        (b"*1\r\n$", b'1'),
-        (b"z", b'z'),
-        (b"*x\0", b'1'),
-        (b"z\0", b'z'),
-    ] {
+    for (head, fill) in [(&b"*"[..], b'1'), (b"*1\r\n$", b'1'), (b"z", b'z'), (b"*x\0", b'1'), (b"z\0", b'z')] {
         let line_start = head.len() - head.iter().rev().take_while(|&&byte| byte != b'\n').count();
         for bytes in [most, most + 1] {
             let mut input = head.to_vec();
@@ -347,10 +318,7 @@ fn lines_too_long_are_refused_as_redis_refuses_them() {
 #[test]
 fn a_client_that_owes_its_password_meets_the_limits_of_redis() {
     let redis = Redis::start(&["--requirepass", "secret"]);
-    let limits = Limits {
-        unauthenticated: true,
-        ..Limits::default()
-    };
+    let limits = Limits { unauthenticated: true, ..Limits::default() };
     let inputs: &[&[u8]] = &[
         b"*10\r\n",
         b"*11\r\n",

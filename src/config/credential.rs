@@ -25,36 +25,19 @@ impl Sources<'_> {
         let path = section.path_of(key);
         match (self.environment)(&variable) {
             Some(text) if !text.is_empty() => Some(Secret::new(text)),
-            Some(_) => fail(
-                &path,
-                format!("the environment variable {variable:?} is empty"),
-                findings,
-            ),
-            None => fail(
-                &path,
-                format!("the environment variable {variable:?} is not set"),
-                findings,
-            ),
+            Some(_) => fail(&path, format!("the environment variable {variable:?} is empty"), findings),
+            None => fail(&path, format!("the environment variable {variable:?} is not set"), findings),
         }
     }
 
     /// The secret in the file that a key names; one line ending at its end is no part of it.
-    fn file_secret(
-        &self,
-        section: &mut Section<'_>,
-        key: &'static str,
-        findings: &mut Findings,
-    ) -> Option<Secret> {
+    fn file_secret(&self, section: &mut Section<'_>, key: &'static str, findings: &mut Findings) -> Option<Secret> {
         let file = self.folder.join(section.text(key, findings)?);
         let path = section.path_of(key);
         let text = match std::fs::read_to_string(&file) {
             Ok(text) => text,
             Err(error) => {
-                return fail(
-                    &path,
-                    format!("{} cannot be read: {error}", file.display()),
-                    findings,
-                );
+                return fail(&path, format!("{} cannot be read: {error}", file.display()), findings);
             }
         };
         let line = text.strip_suffix('\n').unwrap_or(&text);
@@ -66,50 +49,29 @@ impl Sources<'_> {
     }
 
     /// The static credentials of `[upstream]`, if it has any.
-    pub(super) fn upstream(
-        &self,
-        section: &mut Section<'_>,
-        findings: &mut Findings,
-    ) -> Option<Credentials> {
+    pub(super) fn upstream(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
         let username = section.text("username", findings);
         let in_environment = self.environment_secret(section, "password_env", findings);
         let in_file = self.file_secret(section, "password_file", findings);
         if in_environment.is_some() && in_file.is_some() {
             let path = section.path_of("password_file");
-            findings.add(
-                &path,
-                "there are both password_env and password_file",
-                "one of the two",
-            );
+            findings.add(&path, "there are both password_env and password_file", "one of the two");
         }
         let path = section.path_of("username");
         let password = in_environment.or(in_file);
         match (&username, &password) {
-            (Some(name), _) if name.is_empty() => {
-                findings.add(&path, "the name is empty", "a user's name, or no such key")
-            }
+            (Some(name), _) if name.is_empty() => findings.add(&path, "the name is empty", "a user's name, or no such key"),
             (Some(_), None) if !findings.covers(section.path()) => {
-                findings.add(
-                    &path,
-                    "there is a user without a password",
-                    "password_env or password_file beside it",
-                );
+                findings.add(&path, "there is a user without a password", "password_env or password_file beside it");
             }
             _ => {}
         }
-        Some(Credentials {
-            username,
-            password: password?,
-        })
+        Some(Credentials { username, password: password? })
     }
 }
 
 /// Refuses to lend the proxy's own credentials to whoever can reach it.
-pub(super) fn refuse_open_relay(
-    upstream: &Upstream,
-    listen: &super::Listen,
-    findings: &mut Findings,
-) {
+pub(super) fn refuse_open_relay(upstream: &Upstream, listen: &super::Listen, findings: &mut Findings) {
     if upstream.credentials.is_some() && !listen.address.is_loopback() {
         findings.add(
             "listen.address",

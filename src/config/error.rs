@@ -28,10 +28,7 @@ impl Position {
     pub fn of(offset: usize, text: &str) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Self {
-            line: 1 + before.matches('\n').count(),
-            column: 1 + before[line_start..].chars().count(),
-        }
+        Self { line: 1 + before.matches('\n').count(), column: 1 + before[line_start..].chars().count() }
     }
 }
 
@@ -45,11 +42,7 @@ impl fmt::Display for ConfigError {
             write!(f, " {}:", self.key)?;
         }
         write!(f, " {}", self.message)?;
-        if self.expected.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " (expected {})", self.expected)
-        }
+        if self.expected.is_empty() { Ok(()) } else { write!(f, " (expected {})", self.expected) }
     }
 }
 

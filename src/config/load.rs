@@ -35,10 +35,7 @@ pub fn read(
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
     let mut findings = Findings::default();
-    let sources = Sources {
-        environment,
-        folder: file.parent().unwrap_or(Path::new("")),
-    };
+    let sources = Sources { environment, folder: file.parent().unwrap_or(Path::new("")) };
     let config = document(text, table, &sources, &mut findings);
     match config {
         Some(config) if findings.errors.is_empty() => Ok(config),
@@ -49,10 +46,7 @@ pub fn read(
 /// Every key that can be written, as `listen.address` or `group.name`: what a documentation must name.
 pub fn known_keys() -> BTreeSet<String> {
     let mut findings = Findings::default();
-    let sources = Sources {
-        environment: &|_| None,
-        folder: Path::new(""),
-    };
+    let sources = Sources { environment: &|_| None, folder: Path::new("") };
     let one_of_each = "[[group]]\ncommands = [{}]\n[[ttl]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
@@ -81,12 +75,7 @@ fn errors(mut findings: Vec<Finding>, file: &Path, text: &str) -> ConfigErrors {
 }
 
 /// What the text means, as far as it can be read; whatever is wrong is in `findings`.
-fn document(
-    text: &str,
-    table: &Table,
-    sources: &Sources<'_>,
-    findings: &mut Findings,
-) -> Option<Config> {
+fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Findings) -> Option<Config> {
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     for error in &syntax_errors {
         let message = error.message().replace('\n', ", ");
@@ -113,22 +102,12 @@ fn document(
         }
     };
     let workers = usize::try_from(workers).ok()?;
-    Some(Config {
-        workers,
-        listen,
-        upstream,
-        admin,
-        drain_timeout,
-        policy,
-    })
+    Some(Config { workers, listen, upstream, admin, drain_timeout, policy })
 }
 
 /// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
 fn add_rule_errors(errors: Vec<crate::engine::policy::RuleError>, findings: &mut Findings) {
-    let news: Vec<_> = errors
-        .into_iter()
-        .filter(|error| !findings.covers(&error.path))
-        .collect();
+    let news: Vec<_> = errors.into_iter().filter(|error| !findings.covers(&error.path)).collect();
     for error in news {
         findings.add(&error.path, error.message, error.expected);
     }
@@ -136,12 +115,7 @@ fn add_rule_errors(errors: Vec<crate::engine::policy::RuleError>, findings: &mut
 
 fn listen(mut section: Section<'_>, findings: &mut Findings) -> Listen {
     let defaults = Listen::default();
-    let clients_max = section.number(
-        "clients_max",
-        1..=CLIENTS_MAX,
-        defaults.clients_max as u64,
-        findings,
-    );
+    let clients_max = section.number("clients_max", 1..=CLIENTS_MAX, defaults.clients_max as u64, findings);
     let listen = Listen {
         address: address(&mut section, findings).unwrap_or(defaults.address),
         clients_max: usize::try_from(clients_max).unwrap_or(defaults.clients_max),
@@ -159,38 +133,14 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         address: address(&mut section, findings).unwrap_or(defaults.address),
         credentials,
         sharing: section.word("sharing", findings).unwrap_or_default(),
-        connect_timeout: timeout(
-            &mut section,
-            "connect_timeout_ms",
-            defaults.connect_timeout,
-            findings,
-        ),
-        request_timeout: timeout(
-            &mut section,
-            "request_timeout_ms",
-            defaults.request_timeout,
-            findings,
-        ),
-        stall_timeout: timeout(
-            &mut section,
-            "stall_timeout_ms",
-            defaults.stall_timeout,
-            findings,
-        ),
-        queue_timeout: timeout(
-            &mut section,
-            "queue_timeout_ms",
-            defaults.queue_timeout,
-            findings,
-        ),
+        connect_timeout: timeout(&mut section, "connect_timeout_ms", defaults.connect_timeout, findings),
+        request_timeout: timeout(&mut section, "request_timeout_ms", defaults.request_timeout, findings),
+        stall_timeout: timeout(&mut section, "stall_timeout_ms", defaults.stall_timeout, findings),
+        queue_timeout: timeout(&mut section, "queue_timeout_ms", defaults.queue_timeout, findings),
     };
     section.not_available("tls", findings);
     if matches!(upstream.address, Address::Tcp { port: 0, .. }) {
-        findings.add(
-            "upstream.address",
-            "port 0 is no server's port",
-            "a port from 1 to 65535",
-        );
+        findings.add("upstream.address", "port 0 is no server's port", "a port from 1 to 65535");
     }
     section.end(findings);
     upstream
@@ -212,12 +162,7 @@ fn pipeline(mut section: Section<'_>, findings: &mut Findings) -> (WrittenPipeli
         hold_ms: section.number("hold_ms", 0..=10_000, defaults.hold_ms, findings),
         hold_max_ms: section.number("hold_max_ms", 0..=10_000, defaults.hold_max_ms, findings),
     };
-    let drain_timeout = timeout(
-        &mut section,
-        "drain_timeout_ms",
-        Config::default().drain_timeout,
-        findings,
-    );
+    let drain_timeout = timeout(&mut section, "drain_timeout_ms", Config::default().drain_timeout, findings);
     section.end(findings);
     (pipeline, drain_timeout)
 }
@@ -228,22 +173,13 @@ fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address
         Ok(address) => Some(address),
         Err(error) => {
             let error: AddressError = error;
-            findings.add(
-                &section.path_of("address"),
-                error.to_string(),
-                AddressError::EXPECTED,
-            );
+            findings.add(&section.path_of("address"), error.to_string(), AddressError::EXPECTED);
             None
         }
     }
 }
 
-fn timeout(
-    section: &mut Section<'_>,
-    key: &'static str,
-    default: Duration,
-    findings: &mut Findings,
-) -> Duration {
+fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration, findings: &mut Findings) -> Duration {
     let default_ms = u64::try_from(default.as_millis()).unwrap_or(TIMEOUT_MS_MAX);
     Duration::from_millis(section.number(key, 1..=TIMEOUT_MS_MAX, default_ms, findings))
 }
@@ -251,19 +187,11 @@ fn timeout(
 /// Two sockets cannot have one address, and a proxy that is its own upstream would never answer.
 fn refuse_loops(upstream: &Upstream, listen: &Listen, admin: &Admin, findings: &mut Findings) {
     if upstream.address == listen.address {
-        findings.add(
-            "upstream.address",
-            "this is where the proxy itself listens",
-            "the address of a Redis server",
-        );
+        findings.add("upstream.address", "this is where the proxy itself listens", "the address of a Redis server");
     }
     let chosen_by_system = matches!(listen.address, Address::Tcp { port: 0, .. });
     if admin.address == listen.address && !chosen_by_system {
-        findings.add(
-            "admin.address",
-            "this is where clients connect",
-            "an address of its own",
-        );
+        findings.add("admin.address", "this is where clients connect", "an address of its own");
     }
 }
 
@@ -291,16 +219,12 @@ mod tests {
     }
 
     fn config(text: &str) -> Config {
-        read(text, Path::new("f.toml"), &Table::builtin(), &environment)
-            .unwrap_or_else(|errors| panic!("{errors}"))
+        read(text, Path::new("f.toml"), &Table::builtin(), &environment).unwrap_or_else(|errors| panic!("{errors}"))
     }
 
     /// The errors, one line each.
     fn refusal(text: &str) -> String {
-        read(text, Path::new("f.toml"), &Table::builtin(), &environment)
-            .err()
-            .unwrap()
-            .to_string()
+        read(text, Path::new("f.toml"), &Table::builtin(), &environment).err().unwrap().to_string()
     }
 
     #[test]
@@ -317,25 +241,11 @@ mod tests {
         assert_eq!((config.workers, config.listen.clients_max), (256, 1));
         assert_eq!(config.listen.address.to_string(), "unix:/run/s");
         let upstream = &config.upstream;
-        assert_eq!(
-            (upstream.address.to_string(), upstream.sharing),
-            ("[::1]:1".to_owned(), Sharing::Never)
-        );
-        let timeouts = [
-            upstream.connect_timeout,
-            upstream.request_timeout,
-            upstream.stall_timeout,
-            upstream.queue_timeout,
-        ];
+        assert_eq!((upstream.address.to_string(), upstream.sharing), ("[::1]:1".to_owned(), Sharing::Never));
+        let timeouts = [upstream.connect_timeout, upstream.request_timeout, upstream.stall_timeout, upstream.queue_timeout];
         assert_eq!(timeouts.map(|timeout| timeout.as_millis()), [1, 2, 3, 4]);
         let credentials = upstream.credentials.as_ref().unwrap();
-        assert_eq!(
-            (
-                credentials.username.as_deref(),
-                credentials.password.expose()
-            ),
-            (Some("u"), "hunter2")
-        );
+        assert_eq!((credentials.username.as_deref(), credentials.password.expose()), (Some("u"), "hunter2"));
         assert_eq!(config.admin.token.as_ref().unwrap().expose(), "hunter2");
         assert!(!config.policy.report_pipelines && config.policy.hold.gap.is_zero());
         assert_eq!(config.drain_timeout.as_millis(), 16);
@@ -369,36 +279,21 @@ mod tests {
             "[[group]]\nname = \"b\"\ncommands = [\n  \"SET a *\",\n  { match = \"SETXE b\", optional = true },\n]\n",
         );
         let refusal = refusal(text);
-        assert!(
-            refusal
-                .starts_with("f.toml:8:3: group[1].commands[1]: \"SETXE\" is not a known command"),
-            "{refusal}"
-        );
+        assert!(refusal.starts_with("f.toml:8:3: group[1].commands[1]: \"SETXE\" is not a known command"), "{refusal}");
     }
 
     #[test]
     fn what_is_missing_has_the_line_of_its_table() {
         let refusal = refusal("workers = 1\n[[group]]\ncommands = [\"SET a *\", \"SET b *\"]\n");
-        assert_eq!(
-            refusal,
-            "f.toml:2:1: group[0].name: the key is missing (expected a string)"
-        );
+        assert_eq!(refusal, "f.toml:2:1: group[0].name: the key is missing (expected a string)");
     }
 
     #[test]
     fn errors_are_reported_together_in_the_order_of_the_file() {
         let text = "workers = 999\nmood = 1\n[listen]\naddress = \"x\"\n[[group]]\nname = \"A\"\nkeys = [1]\n[[ttl]]\n";
         let refusal = refusal(text);
-        let starts = [
-            "f.toml:1:11: workers:",
-            "f.toml:2:1: mood:",
-            "f.toml:4:11: listen.address:",
-        ];
-        let rules = [
-            "f.toml:6:8: group[0].name:",
-            "f.toml:7:9: group[0].keys[0]:",
-            "f.toml:8:1: ttl[0].name:",
-        ];
+        let starts = ["f.toml:1:11: workers:", "f.toml:2:1: mood:", "f.toml:4:11: listen.address:"];
+        let rules = ["f.toml:6:8: group[0].name:", "f.toml:7:9: group[0].keys[0]:", "f.toml:8:1: ttl[0].name:"];
         let lines: Vec<&str> = refusal.lines().collect();
         for (line, start) in lines.iter().zip(starts.iter().chain(&rules)) {
             assert!(line.starts_with(start), "{line} begins with {start}");
@@ -429,12 +324,7 @@ mod tests {
             "[[group]]\nname = \"a\"\ncommands = [\"SET a *\", { match = \"SET b *\", optional = 1 }]",
         ];
         for text in texts {
-            assert_eq!(
-                refusal(text).lines().count(),
-                1,
-                "{text}: {}",
-                refusal(text)
-            );
+            assert_eq!(refusal(text).lines().count(), 1, "{text}: {}", refusal(text));
         }
     }
 
@@ -446,12 +336,7 @@ mod tests {
 
     #[test]
     fn numbers_at_the_edges_of_their_ranges_fit() {
-        for key in [
-            "connect_timeout_ms",
-            "request_timeout_ms",
-            "stall_timeout_ms",
-            "queue_timeout_ms",
-        ] {
+        for key in ["connect_timeout_ms", "request_timeout_ms", "stall_timeout_ms", "queue_timeout_ms"] {
             let with = |value: &str| format!("[upstream]\n{key} = {value}\n");
             config(&with("1"));
             config(&with("3_600_000"));
@@ -468,10 +353,7 @@ mod tests {
     #[test]
     fn what_is_not_available_yet_is_refused_by_name() {
         for (text, key) in [
-            (
-                "[listen]\nusers = { a = { password_env = \"X\" } }",
-                "listen.users",
-            ),
+            ("[listen]\nusers = { a = { password_env = \"X\" } }", "listen.users"),
             ("[listen]\ntls = { cert = \"c\" }", "listen.tls"),
             ("[listen.tls]\ncert = \"c\"", "listen.tls"),
             ("[upstream]\ntls = {}", "upstream.tls"),
@@ -479,10 +361,7 @@ mod tests {
             ("[[guard]]\nname = \"a\"", "guard[0]"),
         ] {
             let refusal = refusal(text);
-            assert!(
-                refusal.contains(key) && refusal.contains("is not available yet"),
-                "{refusal}"
-            );
+            assert!(refusal.contains(key) && refusal.contains("is not available yet"), "{refusal}");
             assert_eq!(refusal.lines().count(), 1, "{refusal}");
         }
     }
@@ -492,9 +371,7 @@ mod tests {
         let upstream = |keys: &str| refusal(&format!("[upstream]\n{keys}\n"));
         assert!(upstream("password_env = \"NOWHERE\"").contains("\"NOWHERE\" is not set"));
         assert!(upstream("password_env = \"EMPTY\"").contains("\"EMPTY\" is empty"));
-        assert!(
-            upstream("password_file = \"/no/such/file\"").contains("/no/such/file cannot be read")
-        );
+        assert!(upstream("password_file = \"/no/such/file\"").contains("/no/such/file cannot be read"));
         assert!(upstream("username = \"u\"").contains("a user without a password"));
         assert!(refusal("[admin]\ntoken_env = \"NOWHERE\"").contains("admin.token_env"));
     }
@@ -506,51 +383,30 @@ mod tests {
         let file = folder.path().join("f.toml");
         std::fs::write(&file, "[upstream]\npassword_file = \"password\"\n").unwrap();
         let config = load(&file, &Table::builtin()).unwrap();
-        assert_eq!(
-            config.upstream.credentials.unwrap().password.expose(),
-            "hunter2"
-        );
-        std::fs::write(
-            &file,
-            "[upstream]\npassword_file = \"password\"\npassword_env = \"PATH\"\n",
-        )
-        .unwrap();
+        assert_eq!(config.upstream.credentials.unwrap().password.expose(), "hunter2");
+        std::fs::write(&file, "[upstream]\npassword_file = \"password\"\npassword_env = \"PATH\"\n").unwrap();
         let both = load(&file, &Table::builtin()).unwrap_err().to_string();
-        assert!(
-            both.contains("both password_env and password_file"),
-            "{both}"
-        );
-        let missing = load(&folder.path().join("none"), &Table::builtin())
-            .unwrap_err()
-            .to_string();
+        assert!(both.contains("both password_env and password_file"), "{both}");
+        let missing = load(&folder.path().join("none"), &Table::builtin()).unwrap_err().to_string();
         assert!(missing.contains("the file cannot be read"), "{missing}");
     }
 
     #[test]
     fn static_credentials_are_lent_only_to_this_machine() {
-        let text = |address: &str| {
-            format!("[upstream]\npassword_env = \"PASSWORD\"\n[listen]\naddress = \"{address}\"\n")
-        };
+        let text = |address: &str| format!("[upstream]\npassword_env = \"PASSWORD\"\n[listen]\naddress = \"{address}\"\n");
         for address in ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/s"] {
             config(&text(address));
         }
         for address in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "redis.example:1"] {
             let refusal = refusal(&text(address));
-            assert!(
-                refusal.starts_with("f.toml:4:11: listen.address:")
-                    && refusal.contains("open relay"),
-                "{refusal}"
-            );
+            assert!(refusal.starts_with("f.toml:4:11: listen.address:") && refusal.contains("open relay"), "{refusal}");
         }
         config("[listen]\naddress = \"0.0.0.0:1\"\n");
     }
 
     #[test]
     fn a_proxy_is_not_its_own_upstream() {
-        assert!(
-            refusal("[upstream]\naddress = \"127.0.0.1:6380\"")
-                .contains("where the proxy itself listens")
-        );
+        assert!(refusal("[upstream]\naddress = \"127.0.0.1:6380\"").contains("where the proxy itself listens"));
         assert!(refusal("[upstream]\naddress = \"127.0.0.1:0\"").contains("port 0"));
         assert!(refusal("[admin]\naddress = \"127.0.0.1:6380\"").contains("where clients connect"));
         config("[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"");

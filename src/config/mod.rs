@@ -86,11 +86,7 @@ const WORKERS_AUTO_MAX: usize = 4;
 impl Config {
     /// How many worker threads to start on a machine with so many cores.
     pub fn worker_count(&self, cores: usize) -> usize {
-        if self.workers == 0 {
-            cores.clamp(1, WORKERS_AUTO_MAX)
-        } else {
-            self.workers
-        }
+        if self.workers == 0 { cores.clamp(1, WORKERS_AUTO_MAX) } else { self.workers }
     }
 }
 
@@ -109,10 +105,7 @@ impl Default for Config {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self {
-            address: local(6380),
-            clients_max: 10_000,
-        }
+        Self { address: local(6380), clients_max: 10_000 }
     }
 }
 
@@ -132,18 +125,12 @@ impl Default for Upstream {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self {
-            address: local(9121),
-            token: None,
-        }
+        Self { address: local(9121), token: None }
     }
 }
 
 fn local(port: u16) -> Address {
-    Address::Tcp {
-        host: "127.0.0.1".to_owned(),
-        port,
-    }
+    Address::Tcp { host: "127.0.0.1".to_owned(), port }
 }
 
 #[cfg(test)]
@@ -153,10 +140,7 @@ mod tests {
     #[test]
     fn workers_follow_the_cores_up_to_four_unless_they_are_written() {
         let mut config = Config::default();
-        assert_eq!(
-            [0, 1, 3, 4, 64].map(|cores| config.worker_count(cores)),
-            [1, 1, 3, 4, 4]
-        );
+        assert_eq!([0, 1, 3, 4, 64].map(|cores| config.worker_count(cores)), [1, 1, 3, 4, 4]);
         config.workers = 7;
         assert_eq!(config.worker_count(2), 7);
     }

@@ -1,31 +1,19 @@
 //! Reads the part of a configuration file that a policy is made of.
 
-use crate::engine::policy::rule::{
-    Written, WrittenGroup, WrittenMember, WrittenPipeline, WrittenTtl,
-};
+use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenPipeline, WrittenTtl};
 
 use super::section::{Findings, Section, Value};
 
 /// The rules as they are written. `[pipeline]` is read by the caller, which knows its other keys.
-pub(super) fn read(
-    root: &mut Section<'_>,
-    pipeline: WrittenPipeline,
-    findings: &mut Findings,
-) -> Written {
+pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: &mut Findings) -> Written {
     let mode = root.word("mode", findings).unwrap_or_default();
     let groups = root.sections("group", findings);
     let ttls = root.sections("ttl", findings);
     Written {
         mode,
         pipeline,
-        groups: groups
-            .into_iter()
-            .map(|section| group(section, findings))
-            .collect(),
-        ttls: ttls
-            .into_iter()
-            .map(|section| ttl(section, findings))
-            .collect(),
+        groups: groups.into_iter().map(|section| group(section, findings)).collect(),
+        ttls: ttls.into_iter().map(|section| ttl(section, findings)).collect(),
         expects: root.sections("expect", findings).len(),
         guards: root.sections("guard", findings).len(),
     }
@@ -40,11 +28,7 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         order: section.word("order", findings).unwrap_or_default(),
         resolve: section.truth("resolve", false, findings),
         mode: section.word("mode", findings),
-        commands: commands.map(|list| {
-            list.into_iter()
-                .map(|value| member(&value, findings))
-                .collect()
-        }),
+        commands: commands.map(|list| list.into_iter().map(|value| member(&value, findings)).collect()),
         keys: section.texts("keys", findings),
     };
     section.end(findings);
@@ -54,19 +38,14 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
 fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
     if value.is_text() {
         let template = value.text(findings).unwrap_or_default();
-        return WrittenMember {
-            template,
-            optional: false,
-        };
+        return WrittenMember { template, optional: false };
     }
     let expected = "a string, or { match = \"..\", optional = true }";
     let Some(mut section) = value.section(expected, findings) else {
         return WrittenMember::default();
     };
-    let member = WrittenMember {
-        template: section.needed_text("match", findings),
-        optional: section.truth("optional", false, findings),
-    };
+    let member =
+        WrittenMember { template: section.needed_text("match", findings), optional: section.truth("optional", false, findings) };
     section.end(findings);
     member
 }

@@ -29,36 +29,18 @@ pub(super) struct Finding {
 
 impl Findings {
     /// An error about the value at a path or, where nothing is written there, about what it would be part of.
-    pub(super) fn add(
-        &mut self,
-        path: &str,
-        message: impl Into<String>,
-        expected: impl Into<String>,
-    ) {
+    pub(super) fn add(&mut self, path: &str, message: impl Into<String>, expected: impl Into<String>) {
         let span = self.place_of(path);
         self.add_at(span, path, message, expected);
     }
 
-    pub(super) fn add_at(
-        &mut self,
-        span: Range<usize>,
-        path: &str,
-        message: impl Into<String>,
-        expected: impl Into<String>,
-    ) {
-        self.errors.push(Finding {
-            span,
-            path: path.into(),
-            message: message.into(),
-            expected: expected.into(),
-        });
+    pub(super) fn add_at(&mut self, span: Range<usize>, path: &str, message: impl Into<String>, expected: impl Into<String>) {
+        self.errors.push(Finding { span, path: path.into(), message: message.into(), expected: expected.into() });
     }
 
     /// Whether something at, in or around the path has been reported already.
     pub(super) fn covers(&self, path: &str) -> bool {
-        self.errors
-            .iter()
-            .any(|error| is_within(path, &error.path) || is_within(&error.path, path))
+        self.errors.iter().any(|error| is_within(path, &error.path) || is_within(&error.path, path))
     }
 
     fn place_of(&self, path: &str) -> Range<usize> {
@@ -76,8 +58,7 @@ impl Findings {
 }
 
 fn is_within(path: &str, outer: &str) -> bool {
-    path.strip_prefix(outer)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// One table of the file, or one that is not written and so has only defaults.
@@ -96,11 +77,7 @@ pub(super) struct Value<'t> {
 
 impl<'t> Section<'t> {
     pub(super) fn root(table: &'t DeTable<'t>) -> Self {
-        Self {
-            path: String::new(),
-            table: Some(table),
-            known: Vec::new(),
-        }
+        Self { path: String::new(), table: Some(table), known: Vec::new() }
     }
 
     /// Where the table is.
@@ -110,27 +87,16 @@ impl<'t> Section<'t> {
 
     /// Where a key of the table is or would be.
     pub(super) fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    pub(super) fn value(
-        &mut self,
-        key: &'static str,
-        findings: &mut Findings,
-    ) -> Option<Value<'t>> {
+    pub(super) fn value(&mut self, key: &'static str, findings: &mut Findings) -> Option<Value<'t>> {
         self.known.push(key);
         let path = self.path_of(key);
         findings.known.insert(without_places(&path));
         let spanned = self.table?.get(key)?;
         findings.places.insert(path.clone(), spanned.span());
-        Some(Value {
-            path,
-            value: spanned.get_ref(),
-        })
+        Some(Value { path, value: spanned.get_ref() })
     }
 
     pub(super) fn text(&mut self, key: &'static str, findings: &mut Findings) -> Option<String> {
@@ -149,47 +115,27 @@ impl<'t> Section<'t> {
     }
 
     /// A whole number within a range.
-    pub(super) fn number(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<u64>,
-        default: u64,
-        findings: &mut Findings,
-    ) -> u64 {
+    pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64, findings: &mut Findings) -> u64 {
         match self.value(key, findings) {
             Some(value) => value.number(&range, findings).unwrap_or(default),
             None => default,
         }
     }
 
-    pub(super) fn truth(
-        &mut self,
-        key: &'static str,
-        default: bool,
-        findings: &mut Findings,
-    ) -> bool {
+    pub(super) fn truth(&mut self, key: &'static str, default: bool, findings: &mut Findings) -> bool {
         let Some(value) = self.value(key, findings) else {
             return default;
         };
         match value.value {
             DeValue::Boolean(truth) => *truth,
-            _ => value
-                .wrong_type("true or false", findings)
-                .unwrap_or(default),
+            _ => value.wrong_type("true or false", findings).unwrap_or(default),
         }
     }
 
     /// One of a closed set of words.
-    pub(super) fn word<T: Word>(
-        &mut self,
-        key: &'static str,
-        findings: &mut Findings,
-    ) -> Option<T> {
+    pub(super) fn word<T: Word>(&mut self, key: &'static str, findings: &mut Findings) -> Option<T> {
         let value = self.value(key, findings)?;
-        let words: Vec<String> = T::ALL
-            .iter()
-            .map(|word| format!("{:?}", word.as_str()))
-            .collect();
+        let words: Vec<String> = T::ALL.iter().map(|word| format!("{:?}", word.as_str())).collect();
         let expected = words.join(" or ");
         let DeValue::String(text) = value.value else {
             return value.wrong_type(&expected, findings);
@@ -202,11 +148,7 @@ impl<'t> Section<'t> {
     }
 
     /// The values of a list; an empty one where the value is no list.
-    pub(super) fn list(
-        &mut self,
-        key: &'static str,
-        findings: &mut Findings,
-    ) -> Option<Vec<Value<'t>>> {
+    pub(super) fn list(&mut self, key: &'static str, findings: &mut Findings) -> Option<Vec<Value<'t>>> {
         let value = self.value(key, findings)?;
         let DeValue::Array(values) = value.value else {
             return Some(value.wrong_type("a list", findings).unwrap_or_default());
@@ -214,61 +156,34 @@ impl<'t> Section<'t> {
         let list = values.iter().enumerate().map(|(place, spanned)| {
             let path = format!("{}[{place}]", value.path);
             findings.places.insert(path.clone(), spanned.span());
-            Value {
-                path,
-                value: spanned.get_ref(),
-            }
+            Value { path, value: spanned.get_ref() }
         });
         Some(list.collect())
     }
 
     /// A list of texts.
-    pub(super) fn texts(
-        &mut self,
-        key: &'static str,
-        findings: &mut Findings,
-    ) -> Option<Vec<String>> {
+    pub(super) fn texts(&mut self, key: &'static str, findings: &mut Findings) -> Option<Vec<String>> {
         let list = self.list(key, findings)?;
-        Some(
-            list.into_iter()
-                .map(|value| value.text(findings).unwrap_or_default())
-                .collect(),
-        )
+        Some(list.into_iter().map(|value| value.text(findings).unwrap_or_default()).collect())
     }
 
     /// A table such as `[listen]`.
     pub(super) fn section(&mut self, key: &'static str, findings: &mut Findings) -> Section<'t> {
-        let empty = Section {
-            path: self.path_of(key),
-            table: None,
-            known: Vec::new(),
-        };
+        let empty = Section { path: self.path_of(key), table: None, known: Vec::new() };
         let value = self.value(key, findings);
-        value
-            .and_then(|value| value.section("a table", findings))
-            .unwrap_or(empty)
+        value.and_then(|value| value.section("a table", findings)).unwrap_or(empty)
     }
 
     /// Tables such as `[[group]]`.
-    pub(super) fn sections(
-        &mut self,
-        key: &'static str,
-        findings: &mut Findings,
-    ) -> Vec<Section<'t>> {
+    pub(super) fn sections(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Section<'t>> {
         let list = self.list(key, findings).unwrap_or_default();
-        list.into_iter()
-            .filter_map(|value| value.section("a table", findings))
-            .collect()
+        list.into_iter().filter_map(|value| value.section("a table", findings)).collect()
     }
 
     /// A key that is known and does nothing yet, so it must not be written.
     pub(super) fn not_available(&mut self, key: &'static str, findings: &mut Findings) {
         if let Some(value) = self.value(key, findings) {
-            findings.add(
-                &value.path,
-                format!("`{key}` is not available yet"),
-                "no such key",
-            );
+            findings.add(&value.path, format!("`{key}` is not available yet"), "no such key");
         }
     }
 
@@ -283,12 +198,7 @@ impl<'t> Section<'t> {
                 Some(near) => format!("perhaps `{near}`"),
                 None => format!("one of {}", self.known.join(", ")),
             };
-            findings.add_at(
-                key.span(),
-                &self.path_of(name),
-                "the key is unknown",
-                expected,
-            );
+            findings.add_at(key.span(), &self.path_of(name), "the key is unknown", expected);
         }
     }
 }
@@ -308,11 +218,7 @@ impl<'t> Value<'t> {
     /// The value as a table; `expected` is what else it could have been.
     pub(super) fn section(&self, expected: &str, findings: &mut Findings) -> Option<Section<'t>> {
         match self.value {
-            DeValue::Table(table) => Some(Section {
-                path: self.path.clone(),
-                table: Some(table),
-                known: Vec::new(),
-            }),
+            DeValue::Table(table) => Some(Section { path: self.path.clone(), table: Some(table), known: Vec::new() }),
             _ => self.wrong_type(expected, findings),
         }
     }
@@ -331,16 +237,8 @@ impl<'t> Value<'t> {
     }
 
     fn wrong_type<T>(&self, expected: &str, findings: &mut Findings) -> Option<T> {
-        let article = if matches!(self.value, DeValue::Integer(_) | DeValue::Array(_)) {
-            "an"
-        } else {
-            "a"
-        };
-        findings.add(
-            &self.path,
-            format!("this is {article} {}", self.value.type_str()),
-            expected,
-        );
+        let article = if matches!(self.value, DeValue::Integer(_) | DeValue::Array(_)) { "an" } else { "a" };
+        findings.add(&self.path, format!("this is {article} {}", self.value.type_str()), expected);
         None
     }
 }

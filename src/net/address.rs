@@ -36,8 +36,7 @@ pub struct AddressError(String);
 
 impl AddressError {
     /// What an address looks like, for error messages.
-    pub const EXPECTED: &str =
-        "host:port such as \"127.0.0.1:6379\" or \"[::1]:6379\", or unix:/path";
+    pub const EXPECTED: &str = "host:port such as \"127.0.0.1:6379\" or \"[::1]:6379\", or unix:/path";
 }
 
 impl FromStr for Address {
@@ -54,8 +53,7 @@ impl FromStr for Address {
 
 /// Socket paths are absolute, so that they do not depend on where the program was started.
 fn unix(path: &str) -> Option<Address> {
-    (path.len() > 1 && path.starts_with('/') && !path.contains('\0'))
-        .then(|| Address::Unix(path.into()))
+    (path.len() > 1 && path.starts_with('/') && !path.contains('\0')).then(|| Address::Unix(path.into()))
 }
 
 fn tcp(text: &str) -> Option<Address> {
@@ -66,10 +64,7 @@ fn tcp(text: &str) -> Option<Address> {
         Some(bracketed) => ipv6(bracketed.strip_suffix(']')?)?,
         None => host_name(host)?,
     };
-    Some(Address::Tcp {
-        host: host.to_owned(),
-        port,
-    })
+    Some(Address::Tcp { host: host.to_owned(), port })
 }
 
 fn ipv6(host: &str) -> Option<&str> {
@@ -101,13 +96,7 @@ mod tests {
 
     #[test]
     fn an_address_prints_as_it_is_written() {
-        for text in [
-            "127.0.0.1:6379",
-            "[::1]:6379",
-            "redis.example:0",
-            "localhost:65535",
-            "unix:/run/redis.sock",
-        ] {
+        for text in ["127.0.0.1:6379", "[::1]:6379", "redis.example:0", "localhost:65535", "unix:/run/redis.sock"] {
             assert_eq!(address(text).to_string(), text);
         }
     }
@@ -141,24 +130,10 @@ mod tests {
 
     #[test]
     fn only_this_machine_reaches_a_loopback_address() {
-        for text in [
-            "127.0.0.1:1",
-            "127.9.9.9:1",
-            "[::1]:1",
-            "[::ffff:127.0.0.1]:1",
-            "LocalHost:1",
-            "unix:/s",
-        ] {
+        for text in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "LocalHost:1", "unix:/s"] {
             assert!(address(text).is_loopback(), "{text}");
         }
-        for text in [
-            "0.0.0.0:1",
-            "[::]:1",
-            "10.0.0.1:1",
-            "localhost.example:1",
-            "redis:1",
-            "128.0.0.1:1",
-        ] {
+        for text in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "localhost.example:1", "redis:1", "128.0.0.1:1"] {
             assert!(!address(text).is_loopback(), "{text}");
         }
     }

@@ -36,11 +36,7 @@ pub struct AdminState {
 /// Serves the endpoints on `listener` until `shutdown`, and keeps the recorder tidy meanwhile.
 ///
 /// It should outlive the clients' listener: while the process drains, `/readyz` says so.
-pub async fn serve(
-    listener: TcpListener,
-    state: AdminState,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, state: AdminState, shutdown: CancellationToken) -> io::Result<()> {
     let exposition = state.exposition.clone();
     tokio::select! {
         ended = http::serve(listener, routes(state), shutdown) => ended,
@@ -69,11 +65,7 @@ async fn keep_tidy(exposition: Exposition) {
 
 async fn metrics(State(state): State<AdminState>) -> Response {
     state.folds.fold_all().await;
-    (
-        [(header::CONTENT_TYPE, METRICS_TYPE)],
-        state.exposition.render(),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], state.exposition.render()).into_response()
 }
 
 async fn healthz() -> &'static str {
@@ -87,18 +79,9 @@ struct Ready {
 }
 
 async fn readyz(State(state): State<AdminState>) -> Response {
-    let reasons: Vec<_> = state
-        .readiness
-        .reasons()
-        .into_iter()
-        .map(|reason| reason.as_str())
-        .collect();
+    let reasons: Vec<_> = state.readiness.reasons().into_iter().map(|reason| reason.as_str()).collect();
     let ready = reasons.is_empty();
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { ready, reasons })).into_response()
 }
 
@@ -107,10 +90,6 @@ async fn no_such_path() -> Response {
 }
 
 async fn no_such_method() -> Response {
-    let refused = problem(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "this path does not take that method",
-        &METHODS,
-    );
+    let refused = problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method", &METHODS);
     ([(header::ALLOW, "GET, HEAD")], refused).into_response()
 }

@@ -37,7 +37,14 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(worker: usize, tally: Tally, reporter: Reporter, readiness: Readiness, table: Arc<Table>, policy: Arc<Policy>) -> Context {
+    pub fn new(
+        worker: usize,
+        tally: Tally,
+        reporter: Reporter,
+        readiness: Readiness,
+        table: Arc<Table>,
+        policy: Arc<Policy>,
+    ) -> Context {
         Context {
             worker,
             tally,

@@ -197,7 +197,14 @@ impl Exchange {
     }
 
     /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
-    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing, mut answer: impl FnMut(usize, Answer) -> Vec<u8>) {
+    pub fn dispatch(
+        self: &Rc<Self>,
+        plan: &mut Plan,
+        batch: &Batch,
+        bytes: &[u8],
+        timing: Timing,
+        mut answer: impl FnMut(usize, Answer) -> Vec<u8>,
+    ) {
         let Some(link) = self.link() else { return };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
@@ -209,11 +216,29 @@ impl Exchange {
                     let first = roles.clone();
                     let plain = first.take(commands.len()).filter(|role| *role == Role::Plain).count();
                     let scope = (plain > 1).then_some(Scope::Pipeline { report: policy.report_pipelines });
-                    self.send_run(&link, &table, batch, bytes, commands.clone(), &mut roles, scope.map(|scope| (scope, plain)), timing);
+                    self.send_run(
+                        &link,
+                        &table,
+                        batch,
+                        bytes,
+                        commands.clone(),
+                        &mut roles,
+                        scope.map(|scope| (scope, plain)),
+                        timing,
+                    );
                 }
                 Step::Watch { commands, group, unwrapped } => {
                     let scope = Scope::Group { index: *group, rule: Arc::clone(&policy.groups()[*group]), unwrapped: *unwrapped };
-                    self.send_run(&link, &table, batch, bytes, commands.clone(), &mut roles, Some((scope, commands.len())), timing);
+                    self.send_run(
+                        &link,
+                        &table,
+                        batch,
+                        bytes,
+                        commands.clone(),
+                        &mut roles,
+                        Some((scope, commands.len())),
+                        timing,
+                    );
                 }
                 Step::Wrap { commands, group } => {
                     roles.by_ref().take(commands.len()).for_each(drop);
@@ -296,7 +321,15 @@ impl Exchange {
         self.send(link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
     }
 
-    fn send(self: &Rc<Self>, link: &Rc<Link>, state: &mut State, parts: &[&[u8]], frames: u32, read_at: Instant, deadline: Option<Instant>) {
+    fn send(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        state: &mut State,
+        parts: &[&[u8]],
+        frames: u32,
+        read_at: Instant,
+        deadline: Option<Instant>,
+    ) {
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
         if !link.send(recipient, parts, frames, read_at, deadline) {
             self.fault_in(state, frames, Fault::Unavailable);
@@ -395,7 +428,14 @@ impl Exchange {
     fn fault_in(&self, state: &mut State, frames: u32, fault: Fault) {
         let table = self.context.table();
         let State { slots, session, out, found, .. } = state;
-        slots.fault(frames, fault, &mut session.subscriptions, out, &resolve::Context { table: &table, client_id: self.id }, found);
+        slots.fault(
+            frames,
+            fault,
+            &mut session.subscriptions,
+            out,
+            &resolve::Context { table: &table, client_id: self.id },
+            found,
+        );
         self.conclude(state);
     }
 
@@ -437,7 +477,9 @@ impl Recipient for Exchange {
             return Arrival::Message;
         }
         match state.session.subscriptions.classify(head) {
-            Arrival::Confirmation if !matches!(state.slots.head(), Some(Role::Subscription { .. } | Role::UnsubscribeAll(_))) => Arrival::Message,
+            Arrival::Confirmation if !matches!(state.slots.head(), Some(Role::Subscription { .. } | Role::UnsubscribeAll(_))) => {
+                Arrival::Message
+            }
             arrival => arrival,
         }
     }
@@ -501,7 +543,13 @@ impl Timing {
 }
 
 /// On a lease commands may block: the longest of their own timeouts is added.
-fn blocking_deadline(table: &Table, batch: &Batch, bytes: &[u8], commands: std::ops::Range<usize>, timing: Timing) -> Option<Instant> {
+fn blocking_deadline(
+    table: &Table,
+    batch: &Batch,
+    bytes: &[u8],
+    commands: std::ops::Range<usize>,
+    timing: Timing,
+) -> Option<Instant> {
     let mut longest = Duration::ZERO;
     for at in commands {
         let (spec, args) = (table.spec(batch.id(at)), batch.args(bytes, at));

@@ -29,11 +29,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves `routes` on `listener` until `shutdown`, then closes within [`STOP_TIMEOUT`].
-pub async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, routes: Router, shutdown: CancellationToken) -> io::Result<()> {
     let routes = routes.layer(middleware::from_fn(limit_request));
     let stop = shutdown.clone().cancelled_owned();
     let serving = axum::serve(Limited::new(listener), routes).with_graceful_shutdown(stop);
@@ -58,40 +54,25 @@ pub struct Problem {
 }
 
 /// An error answer in JSON.
-pub fn problem(
-    status: StatusCode,
-    error: &'static str,
-    exists: &'static [&'static str],
-) -> Response {
+pub fn problem(status: StatusCode, error: &'static str, exists: &'static [&'static str]) -> Response {
     (status, Json(Problem { error, exists })).into_response()
 }
 
 async fn limit_request(request: Request, next: Next) -> Response {
     if has_body(&request) {
-        let refused = problem(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "requests with a body are not taken here",
-            &[],
-        );
+        let refused = problem(StatusCode::PAYLOAD_TOO_LARGE, "requests with a body are not taken here", &[]);
         // The body was not read, so the connection cannot carry another request.
         return ([(header::CONNECTION, "close")], refused).into_response();
     }
     match timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => problem(
-            StatusCode::GATEWAY_TIMEOUT,
-            "no answer within 5 seconds",
-            &[],
-        ),
+        Err(_) => problem(StatusCode::GATEWAY_TIMEOUT, "no answer within 5 seconds", &[]),
     }
 }
 
 fn has_body(request: &Request) -> bool {
     let headers = request.headers();
-    headers.contains_key(header::TRANSFER_ENCODING)
-        || headers
-            .get(header::CONTENT_LENGTH)
-            .is_some_and(|length| length != "0")
+    headers.contains_key(header::TRANSFER_ENCODING) || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// A listener that hands out at most [`CONNECTIONS_MAX`] connections at a time.
@@ -102,10 +83,7 @@ struct Limited {
 
 impl Limited {
     fn new(listener: TcpListener) -> Limited {
-        Limited {
-            listener,
-            slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        }
+        Limited { listener, slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
     }
 }
 
@@ -146,11 +124,7 @@ struct Deadlined {
 
 impl Deadlined {
     fn new(stream: TcpStream, slot: OwnedSemaphorePermit) -> Deadlined {
-        Deadlined {
-            stream,
-            deadline: Box::pin(sleep(REQUEST_TIMEOUT)),
-            _slot: slot,
-        }
+        Deadlined { stream, deadline: Box::pin(sleep(REQUEST_TIMEOUT)), _slot: slot }
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
@@ -169,22 +143,14 @@ impl Deadlined {
 }
 
 impl AsyncRead for Deadlined {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(context)?;
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
 impl AsyncWrite for Deadlined {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(context)?;
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.noted(written)

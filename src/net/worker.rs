@@ -76,7 +76,9 @@ type Clients = Rc<RefCell<HashMap<u64, Weak<Exchange>>>>;
 async fn run(setup: Setup) {
     clock::tick();
     let Setup { mut mailbox, folds, .. } = setup;
-    let names: Vec<Arc<str>> = setup.table.iter().map(|(_, spec)| Arc::from(spec.name())).collect();
+    // The label of the table's first row, commands that it does not know, is the tally's own.
+    let names: Vec<Arc<str>> =
+        std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
     let tally = Tally::new(&names, setup.latency_totals);
     let group_names: Vec<_> = setup.policy.groups().iter().map(|group| Arc::clone(&group.name)).collect();
     let ttl_names: Vec<_> = setup.policy.ttl_rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
@@ -109,7 +111,9 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
         }
         Message::BlockedOn(id, answer) => {
             let exchange = clients.borrow().get(&id).and_then(Weak::upgrade);
-            let link = exchange.filter(|exchange| exchange.state.borrow().session.affinity.is_pinned()).and_then(|exchange| exchange.link());
+            let link = exchange
+                .filter(|exchange| exchange.state.borrow().session.affinity.is_pinned())
+                .and_then(|exchange| exchange.link());
             // Nobody waits for the answer any more if the asking client has gone.
             let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.facts().client_id));
         }

@@ -35,13 +35,7 @@ impl Exposition {
     pub fn build() -> (PrometheusRecorder, Exposition) {
         let recorder = PrometheusBuilder::new().build_recorder();
         let recorded = recorder.handle();
-        (
-            recorder,
-            Exposition {
-                recorded,
-                latencies: Arc::default(),
-            },
-        )
+        (recorder, Exposition { recorded, latencies: Arc::default() })
     }
 
     /// The request latencies that this text shows: what each worker's tally folds into.
@@ -52,10 +46,7 @@ impl Exposition {
     /// Everything recorded, in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
         let mut text = self.recorded.render();
-        if let Some(metric) = names::ALL
-            .iter()
-            .find(|metric| metric.name == names::REQUEST_SECONDS)
-        {
+        if let Some(metric) = names::ALL.iter().find(|metric| metric.name == names::REQUEST_SECONDS) {
             self.latencies.render(metric.name, metric.help, &mut text);
         }
         text

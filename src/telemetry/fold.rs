@@ -61,12 +61,7 @@ mod tests {
         let mut workers = [folds.add_worker(), folds.add_worker()];
         let answers = async {
             for worker in &mut workers {
-                worker
-                    .recv()
-                    .await
-                    .expect("a question")
-                    .send(())
-                    .expect("still awaited");
+                worker.recv().await.expect("a question").send(()).expect("still awaited");
             }
         };
         tokio::join!(folds.fold_all(), answers);
@@ -89,8 +84,6 @@ mod tests {
             assert!(ask(&folds.workers[0]).is_some());
         }
         assert!(ask(&folds.workers[0]).is_none());
-        timeout(FOLD_TIMEOUT * 4, folds.fold_all())
-            .await
-            .expect("bounded");
+        timeout(FOLD_TIMEOUT * 4, folds.fold_all()).await.expect("bounded");
     }
 }

@@ -49,11 +49,7 @@ impl Latencies {
         let ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         let bucket = &self.buckets[bucket_of(ns)];
         bucket.set(bucket.get() + u64::from(n));
-        self.sum_ns.set(
-            self.sum_ns
-                .get()
-                .saturating_add(ns.saturating_mul(u64::from(n))),
-        );
+        self.sum_ns.set(self.sum_ns.get().saturating_add(ns.saturating_mul(u64::from(n))));
     }
 
     /// Moves what was seen into `totals`.
@@ -96,20 +92,11 @@ impl LatencyTotals {
         let mut at_most = 0;
         for (bound, count) in BOUNDS_NS.iter().zip(snapshot.buckets) {
             at_most += count;
-            push_line(
-                out,
-                format_args!(
-                    "{name}_bucket{{le=\"{}\"}} {at_most}",
-                    *bound as f64 / NS_PER_SECOND
-                ),
-            );
+            push_line(out, format_args!("{name}_bucket{{le=\"{}\"}} {at_most}", *bound as f64 / NS_PER_SECOND));
         }
         let count: u64 = snapshot.buckets.iter().sum();
         push_line(out, format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
-        push_line(
-            out,
-            format_args!("{name}_sum {}", snapshot.sum_ns as f64 / NS_PER_SECOND),
-        );
+        push_line(out, format_args!("{name}_sum {}", snapshot.sum_ns as f64 / NS_PER_SECOND));
         push_line(out, format_args!("{name}_count {count}"));
     }
 
@@ -124,10 +111,7 @@ fn push_line(out: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 fn bucket_of(ns: u64) -> usize {
-    BOUNDS_NS
-        .iter()
-        .position(|bound| ns <= *bound)
-        .unwrap_or(BUCKETS - 1)
+    BOUNDS_NS.iter().position(|bound| ns <= *bound).unwrap_or(BUCKETS - 1)
 }
 
 #[cfg(test)]

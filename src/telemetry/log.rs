@@ -37,40 +37,21 @@ pub enum LogError {
 pub fn init(format: Option<Format>, level: Option<&str>) -> Result<(), LogError> {
     let filter = filter(level, std::env::var(LEVEL_ENV).ok().as_deref())?;
     let is_terminal = io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let installed = match format.unwrap_or_else(|| format_for(is_terminal)) {
-        Format::Text => log
-            .with_ansi(is_terminal && !is_colour_unwanted())
-            .try_init(),
-        Format::Json => log
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init(),
+        Format::Text => log.with_ansi(is_terminal && !is_colour_unwanted()).try_init(),
+        Format::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
     };
     installed.map_err(|_| LogError::Twice)
 }
 
 fn filter(level: Option<&str>, from_env: Option<&str>) -> Result<EnvFilter, LogError> {
-    let written = [level, from_env]
-        .into_iter()
-        .flatten()
-        .find(|written| !written.trim().is_empty())
-        .unwrap_or(LEVEL_DEFAULT);
-    EnvFilter::try_new(written).map_err(|source| LogError::Level {
-        written: written.to_owned(),
-        source,
-    })
+    let written = [level, from_env].into_iter().flatten().find(|written| !written.trim().is_empty()).unwrap_or(LEVEL_DEFAULT);
+    EnvFilter::try_new(written).map_err(|source| LogError::Level { written: written.to_owned(), source })
 }
 
 fn format_for(is_terminal: bool) -> Format {
-    if is_terminal {
-        Format::Text
-    } else {
-        Format::Json
-    }
+    if is_terminal { Format::Text } else { Format::Json }
 }
 
 /// <https://no-color.org>
@@ -93,13 +74,8 @@ mod tests {
 
     #[test]
     fn a_level_that_is_none_is_refused_with_what_was_expected() {
-        let refused = filter(Some("respguard=loud"), None)
-            .expect_err("not a level")
-            .to_string();
-        assert!(
-            refused.contains("respguard=loud") && refused.contains("warn"),
-            "{refused}"
-        );
+        let refused = filter(Some("respguard=loud"), None).expect_err("not a level").to_string();
+        assert!(refused.contains("respguard=loud") && refused.contains("warn"), "{refused}");
     }
 
     #[test]

@@ -40,32 +40,20 @@ pub struct Metric {
 
 /// Every metric, by name.
 pub const ALL: [Metric; 18] = [
-    gauge(
-        BUILD_INFO,
-        "Always 1; the label tells the version that runs",
-    ),
+    gauge(BUILD_INFO, "Always 1; the label tells the version that runs"),
     Metric {
         name: BYTES_TOTAL,
         shape: Shape::Counter,
         unit: Unit::Bytes,
         help: "Bytes read (in) and written (out) by the proxy, on the clients' side and on the upstream's",
     },
-    counter(
-        CLIENT_CONNECTIONS_TOTAL,
-        "Connections of clients, accepted and refused",
-    ),
+    counter(CLIENT_CONNECTIONS_TOTAL, "Connections of clients, accepted and refused"),
     gauge(CLIENTS, "Clients connected now"),
-    counter(
-        COMMANDS_TOTAL,
-        "Commands read from clients; those that the command table does not know are \"other\"",
-    ),
+    counter(COMMANDS_TOTAL, "Commands read from clients; those that the command table does not know are \"other\""),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
     counter(ERROR_REPLIES_TOTAL, "Error replies given to clients"),
     counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
-    counter(
-        OUT_OF_SYNC_TOTAL,
-        "Upstream replies that nobody awaited; each closed its connection",
-    ),
+    counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(
         PARTIAL_FAILURES_TOTAL,
         "Pipelines, groups and clients' own transactions of which some commands failed and others did not",
@@ -77,30 +65,15 @@ pub const ALL: [Metric; 18] = [
         help: "Time from the reading of a request to its reply",
     },
     counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
-    counter(
-        TTL_CHECKS_TOTAL,
-        "Looks at the TTL of a key that must expire, by what they found",
-    ),
-    gauge(
-        UPSTREAM_CONNECTIONS,
-        "Connections to the upstream now, by what they do",
-    ),
-    counter(
-        UPSTREAM_RECONNECTS_TOTAL,
-        "Attempts to replace a lost upstream connection",
-    ),
-    gauge(
-        UPSTREAM_UP,
-        "1 while at least one worker reaches the upstream, else 0",
-    ),
+    counter(TTL_CHECKS_TOTAL, "Looks at the TTL of a key that must expire, by what they found"),
+    gauge(UPSTREAM_CONNECTIONS, "Connections to the upstream now, by what they do"),
+    counter(UPSTREAM_RECONNECTS_TOTAL, "Attempts to replace a lost upstream connection"),
+    gauge(UPSTREAM_UP, "1 while at least one worker reaches the upstream, else 0"),
     counter(
         VIOLATIONS_LOG_SUPPRESSED_TOTAL,
         "Violations counted but not logged, because too many of their kind came in one second",
     ),
-    counter(
-        VIOLATIONS_TOTAL,
-        "Violations, by kind and by the rule that was broken (empty: none)",
-    ),
+    counter(VIOLATIONS_TOTAL, "Violations, by kind and by the rule that was broken (empty: none)"),
 ];
 
 /// Gives the installed recorder every metric's unit and meaning.
@@ -119,21 +92,11 @@ pub fn describe() {
 }
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        shape: Shape::Counter,
-        unit: Unit::Count,
-        help,
-    }
+    Metric { name, shape: Shape::Counter, unit: Unit::Count, help }
 }
 
 const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        shape: Shape::Gauge,
-        unit: Unit::Count,
-        help,
-    }
+    Metric { name, shape: Shape::Gauge, unit: Unit::Count, help }
 }
 
 #[cfg(test)]
@@ -147,10 +110,7 @@ mod tests {
         }
         for metric in ALL {
             assert!(metric.name.starts_with("respguard_"));
-            assert_eq!(
-                metric.name.ends_with("_total"),
-                metric.shape == Shape::Counter
-            );
+            assert_eq!(metric.name.ends_with("_total"), metric.shape == Shape::Counter);
         }
     }
 }

@@ -71,10 +71,7 @@ impl Readiness {
         let state = self.lock();
         [
             (NotReady::Starting, !state.is_started),
-            (
-                NotReady::UpstreamUnavailable,
-                state.workers_with_upstream.is_empty(),
-            ),
+            (NotReady::UpstreamUnavailable, state.workers_with_upstream.is_empty()),
             (NotReady::Draining, state.is_draining),
         ]
         .into_iter()
@@ -94,10 +91,7 @@ mod tests {
     #[test]
     fn ready_once_started_and_one_worker_reaches_the_upstream() {
         let readiness = Readiness::default();
-        assert_eq!(
-            readiness.reasons(),
-            [NotReady::Starting, NotReady::UpstreamUnavailable]
-        );
+        assert_eq!(readiness.reasons(), [NotReady::Starting, NotReady::UpstreamUnavailable]);
         readiness.upstream(1, true);
         assert_eq!(readiness.reasons(), [NotReady::Starting]);
         readiness.started();

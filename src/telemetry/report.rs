@@ -53,17 +53,9 @@ impl Default for Reporter {
 impl Reporter {
     /// A reporter that keeps the last `kept_max` violations.
     pub fn new(kept_max: usize) -> Reporter {
-        let state = State {
-            ring: Ring {
-                kept: VecDeque::new(),
-                kept_max,
-                taken: 0,
-            },
-            windows: Kind::ALL.map(|_| Window::default()),
-        };
-        Reporter {
-            state: Arc::new(Mutex::new(state)),
-        }
+        let state =
+            State { ring: Ring { kept: VecDeque::new(), kept_max, taken: 0 }, windows: Kind::ALL.map(|_| Window::default()) };
+        Reporter { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Counts, keeps and logs a violation of the client at the address `client`.
@@ -110,12 +102,7 @@ struct Ring {
 impl Ring {
     fn push(&mut self, violation: Violation, client: Box<str>) -> Arc<Record> {
         self.taken += 1;
-        let record = Arc::new(Record {
-            sequence: self.taken,
-            at: SystemTime::now(),
-            client,
-            violation,
-        });
+        let record = Arc::new(Record { sequence: self.taken, at: SystemTime::now(), client, violation });
         self.kept.push_back(Arc::clone(&record));
         if self.kept.len() > self.kept_max {
             self.kept.pop_front();
@@ -125,10 +112,7 @@ impl Ring {
     }
 
     fn recent(&self, limit: usize) -> Recent {
-        Recent {
-            records: self.kept.iter().rev().take(limit).cloned().collect(),
-            lost: self.taken - self.kept.len() as u64,
-        }
+        Recent { records: self.kept.iter().rev().take(limit).cloned().collect(), lost: self.taken - self.kept.len() as u64 }
     }
 }
 
@@ -151,9 +135,7 @@ enum Admitted {
 
 impl Window {
     fn admit(&mut self, now: Instant) -> Admitted {
-        let is_over = self
-            .since
-            .is_none_or(|since| now.saturating_duration_since(since) >= SECOND);
+        let is_over = self.since.is_none_or(|since| now.saturating_duration_since(since) >= SECOND);
         if is_over {
             self.since = Some(now);
             self.logged = 0;
@@ -163,16 +145,13 @@ impl Window {
             return Admitted::Suppressed;
         }
         self.logged += 1;
-        Admitted::Logged {
-            suppressed: std::mem::take(&mut self.suppressed),
-        }
+        Admitted::Logged { suppressed: std::mem::take(&mut self.suppressed) }
     }
 }
 
 fn count(violation: &Violation) {
     let rule = violation.rule.clone().unwrap_or_default();
-    counter!(names::VIOLATIONS_TOTAL, key::KIND => violation.kind.as_str(), key::RULE => rule)
-        .increment(1);
+    counter!(names::VIOLATIONS_TOTAL, key::KIND => violation.kind.as_str(), key::RULE => rule).increment(1);
 }
 
 fn suppress(kind: Kind) {
@@ -180,14 +159,7 @@ fn suppress(kind: Kind) {
 }
 
 fn log(record: &Record, suppressed: u64) {
-    let Violation {
-        kind,
-        rule,
-        commands,
-        place,
-        error,
-        key_pattern,
-    } = &record.violation;
+    let Violation { kind, rule, commands, place, error, key_pattern } = &record.violation;
     tracing::warn!(
         target: "respguard::violation",
         kind = kind.as_str(),
@@ -209,11 +181,7 @@ mod tests {
     use crate::telemetry::exposition::Exposition;
 
     fn sequences(recent: &Recent) -> Vec<u64> {
-        recent
-            .records
-            .iter()
-            .map(|record| record.sequence)
-            .collect()
+        recent.records.iter().map(|record| record.sequence).collect()
     }
 
     #[test]
@@ -243,14 +211,8 @@ mod tests {
         let just_before = start + SECOND - Duration::from_nanos(1);
         assert_eq!(window.admit(just_before), Admitted::Suppressed);
         assert_eq!(window.admit(just_before), Admitted::Suppressed);
-        assert_eq!(
-            window.admit(start + SECOND),
-            Admitted::Logged { suppressed: 2 }
-        );
-        assert_eq!(
-            window.admit(start + SECOND),
-            Admitted::Logged { suppressed: 0 }
-        );
+        assert_eq!(window.admit(start + SECOND), Admitted::Logged { suppressed: 2 });
+        assert_eq!(window.admit(start + SECOND), Admitted::Logged { suppressed: 0 });
     }
 
     #[test]

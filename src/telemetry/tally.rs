@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-use super::label::{
-    Admission, Direction, FailureScope, GroupOutcome, Side, TtlOutcome, UpstreamState, key,
-};
+use super::label::{Admission, Direction, FailureScope, GroupOutcome, Side, TtlOutcome, UpstreamState, key};
 use super::latency::{Latencies, LatencyTotals};
 use super::names;
 
@@ -52,20 +50,13 @@ impl Tally {
                         key::SIDE => side.as_str(), key::DIRECTION => direction.as_str()))
                 })
             }),
-            admissions: Admission::ALL.map(|outcome| {
-                Meter::at_zero(
-                    counter!(names::CLIENT_CONNECTIONS_TOTAL, key::OUTCOME => outcome.as_str()),
-                )
-            }),
+            admissions: Admission::ALL
+                .map(|outcome| Meter::at_zero(counter!(names::CLIENT_CONNECTIONS_TOTAL, key::OUTCOME => outcome.as_str()))),
             clients: Level::at_zero(gauge!(names::CLIENTS)),
-            upstream: UpstreamState::ALL.map(|state| {
-                Level::at_zero(gauge!(names::UPSTREAM_CONNECTIONS, key::STATE => state.as_str()))
-            }),
-            failures: FailureScope::ALL.map(|scope| {
-                Meter::at_zero(
-                    counter!(names::PARTIAL_FAILURES_TOTAL, key::WHERE => scope.as_str()),
-                )
-            }),
+            upstream: UpstreamState::ALL
+                .map(|state| Level::at_zero(gauge!(names::UPSTREAM_CONNECTIONS, key::STATE => state.as_str()))),
+            failures: FailureScope::ALL
+                .map(|scope| Meter::at_zero(counter!(names::PARTIAL_FAILURES_TOTAL, key::WHERE => scope.as_str()))),
             error_replies: Meter::at_zero(counter!(names::ERROR_REPLIES_TOTAL)),
             timeouts: Meter::at_zero(counter!(names::TIMEOUTS_TOTAL)),
             out_of_sync: Meter::at_zero(counter!(names::OUT_OF_SYNC_TOTAL)),
@@ -167,12 +158,7 @@ impl Tally {
         self.clients.fold();
         self.upstream.iter().for_each(Level::fold);
         self.failures.iter().for_each(Meter::fold);
-        for meter in [
-            &self.error_replies,
-            &self.timeouts,
-            &self.out_of_sync,
-            &self.reconnects,
-        ] {
+        for meter in [&self.error_replies, &self.timeouts, &self.out_of_sync, &self.reconnects] {
             meter.fold();
         }
         self.groups.borrow().fold(|group, outcome| {
@@ -222,9 +208,7 @@ impl Commands {
     fn fold(&self) {
         for (index, count) in self.counts.iter().enumerate() {
             fold_into(count, || {
-                self.shown[index].get_or_init(
-                    || counter!(names::COMMANDS_TOTAL, key::COMMAND => Arc::clone(&self.names[index])),
-                )
+                self.shown[index].get_or_init(|| counter!(names::COMMANDS_TOTAL, key::COMMAND => Arc::clone(&self.names[index])))
             });
         }
     }
@@ -239,10 +223,7 @@ struct Meter {
 
 impl Meter {
     fn at_zero(counter: Counter) -> Meter {
-        Meter {
-            count: Cell::new(0),
-            counter,
-        }
+        Meter { count: Cell::new(0), counter }
     }
 
     fn add(&self, n: u64) {
@@ -264,10 +245,7 @@ struct Level {
 impl Level {
     fn at_zero(gauge: Gauge) -> Level {
         gauge.increment(0.0);
-        Level {
-            moved: Cell::new(0),
-            gauge,
-        }
+        Level { moved: Cell::new(0), gauge }
     }
 
     fn shift(&self, by: i64) {
@@ -303,9 +281,7 @@ impl<const N: usize> Rows<N> {
             counts: std::array::from_fn(|_| Cell::new(0)),
             shown: std::array::from_fn(|_| OnceCell::new()),
         };
-        Rows {
-            rows: names.iter().map(row).collect(),
-        }
+        Rows { rows: names.iter().map(row).collect() }
     }
 
     fn add(&self, row: usize, outcome: usize) {
@@ -317,9 +293,7 @@ impl<const N: usize> Rows<N> {
     fn fold(&self, register: impl Fn(Arc<str>, usize) -> Counter) {
         for row in &self.rows {
             for (outcome, count) in row.counts.iter().enumerate() {
-                fold_into(count, || {
-                    row.shown[outcome].get_or_init(|| register(Arc::clone(&row.name), outcome))
-                });
+                fold_into(count, || row.shown[outcome].get_or_init(|| register(Arc::clone(&row.name), outcome)));
             }
         }
     }
@@ -345,10 +319,7 @@ mod tests {
     fn shown(count: impl FnOnce(&Tally)) -> String {
         let (recorder, exposition) = Exposition::build();
         metrics::with_local_recorder(&recorder, || {
-            let tally = Tally::new(
-                &arcs(&["", "get", "client|setname"]),
-                exposition.latencies(),
-            );
+            let tally = Tally::new(&arcs(&["", "get", "client|setname"]), exposition.latencies());
             count(&tally);
             tally.fold();
             let text = exposition.render();
@@ -359,10 +330,7 @@ mod tests {
 
     fn assert_lines(text: &str, lines: &[&str]) {
         for line in lines {
-            assert!(
-                text.lines().any(|shown| shown == *line),
-                "{line} in\n{text}"
-            );
+            assert!(text.lines().any(|shown| shown == *line), "{line} in\n{text}");
         }
     }
 
@@ -377,10 +345,7 @@ mod tests {
         });
         assert_lines(
             &text,
-            &[
-                "respguard_commands_total{command=\"client|setname\"} 2",
-                "respguard_commands_total{command=\"other\"} 3",
-            ],
+            &["respguard_commands_total{command=\"client|setname\"} 2", "respguard_commands_total{command=\"other\"} 3"],
         );
         assert!(!text.contains("command=\"get\""));
     }
@@ -450,13 +415,7 @@ mod tests {
             workers[1].upstream_moved(Some(UpstreamState::Shared), None);
             drop(workers);
             let text = exposition.render();
-            assert_lines(
-                &text,
-                &[
-                    "respguard_clients 1",
-                    "respguard_upstream_connections{state=\"shared\"} 1",
-                ],
-            );
+            assert_lines(&text, &["respguard_clients 1", "respguard_upstream_connections{state=\"shared\"} 1"]);
         });
     }
 
@@ -473,10 +432,7 @@ mod tests {
             tally.group(1, GroupOutcome::Torn);
             tally.ttl_check(0, TtlOutcome::Present);
         });
-        let groups: Vec<_> = text
-            .lines()
-            .filter(|line| line.starts_with("respguard_groups_total{"))
-            .collect();
+        let groups: Vec<_> = text.lines().filter(|line| line.starts_with("respguard_groups_total{")).collect();
         assert_eq!(groups.len(), 2, "{groups:?}");
         assert_lines(
             &text,

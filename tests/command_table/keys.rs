@@ -18,17 +18,12 @@ fn keys_are_those_that_getkeys_answers() {
         let spec = table.spec(table.lookup(request.args()));
         let mut found = Vec::new();
         spec.for_each_key(request.args(), &mut |place, _| {
-            let key = request
-                .args()
-                .get(place)
-                .expect("a visited key is an argument");
+            let key = request.args().get(place).expect("a visited key is an argument");
             found.push(String::from_utf8_lossy(key).into_owned());
         });
         let question = ["COMMAND", "GETKEYS"].map(str::as_bytes);
         let question = Request::new(question.into_iter().chain(request.args().iter()));
-        let answered = question
-            .run(&mut connection)
-            .map_or(Vec::new(), |keys| texts(&keys));
+        let answered = question.run(&mut connection).map_or(Vec::new(), |keys| texts(&keys));
         assert_eq!(sorted(found), sorted(answered), "{text}");
     }
     println!("{} invocations", INVOCATIONS.len());
@@ -48,13 +43,9 @@ fn texts(value: &Value) -> Vec<String> {
 fn every_keyed_command_of_the_server_is_invoked() {
     let server = Server::start();
     let mut table = Table::builtin();
-    table
-        .merge(&server.raw("HELLO 2", "COMMAND"))
-        .expect("COMMAND is answered");
-    let invoked: BTreeSet<&str> = INVOCATIONS
-        .iter()
-        .map(|text| table.spec(table.lookup(Request::parse(text).args())).name())
-        .collect();
+    table.merge(&server.raw("HELLO 2", "COMMAND")).expect("COMMAND is answered");
+    let invoked: BTreeSet<&str> =
+        INVOCATIONS.iter().map(|text| table.spec(table.lookup(Request::parse(text).args())).name()).collect();
     let missing: Vec<&str> = table
         .iter()
         .filter(|(_, spec)| spec.present && spec.keys != Keys::Specs(Box::default()))
@@ -79,9 +70,7 @@ fn only_destinations_are_written() {
         let request = Request::parse(text);
         let mut found = Vec::new();
         let spec = table.spec(table.lookup(request.args()));
-        spec.for_each_key(request.args(), &mut |_, access: Access| {
-            found.push(format!("{access:?}"))
-        });
+        spec.for_each_key(request.args(), &mut |_, access: Access| found.push(format!("{access:?}")));
         assert_eq!(found.join(" "), expected, "{text}");
     }
 }

@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use respguard::engine::command::{
-    CommandId, ConnectionEffect, Flags, Keys, MergeError, PinReason, RetryClass, Table, TtlColumn,
-    TtlEffect,
+    CommandId, ConnectionEffect, Flags, Keys, MergeError, PinReason, RetryClass, Table, TtlColumn, TtlEffect,
 };
 
 use crate::server::{Request, Server};
@@ -14,23 +13,14 @@ fn the_table_knows_all_that_the_server_has_in_both_protocols() {
     let server = Server::start();
     for hello in ["HELLO 2", "HELLO 3"] {
         let mut table = Table::builtin();
-        let merge = table
-            .merge(&server.raw(hello, "COMMAND"))
-            .expect("COMMAND is answered");
+        let merge = table.merge(&server.raw(hello, "COMMAND")).expect("COMMAND is answered");
         assert_eq!(merge.added, [], "{hello}");
         assert_eq!(merge.skipped, 0, "{hello}");
-        let absent: Vec<&str> = table
-            .iter()
-            .filter(|(_, spec)| !spec.present)
-            .map(|(_, spec)| spec.name())
-            .collect();
+        let absent: Vec<&str> = table.iter().filter(|(_, spec)| !spec.present).map(|(_, spec)| spec.name()).collect();
         assert_eq!(absent.len(), merge.absent);
         println!("{hello}: the server lacks {absent:?}");
         for name in ["set", "client|setname", "xgroup|create"] {
-            assert!(
-                table.spec(table.by_name(name).expect(name)).present,
-                "{name}"
-            );
+            assert!(table.spec(table.by_name(name).expect(name)).present, "{name}");
         }
     }
 }
@@ -42,16 +32,12 @@ fn what_is_learned_about_a_command_is_what_was_generated() {
     for hello in ["HELLO 2", "HELLO 3"] {
         let builtin = Table::builtin();
         let mut table = Table::builtin();
-        let merge = table
-            .merge(&turned(&server.raw(hello, "COMMAND")))
-            .expect("well-formed");
+        let merge = table.merge(&turned(&server.raw(hello, "COMMAND"))).expect("well-formed");
         assert_eq!(merge.skipped, 0, "{hello}");
         assert!(merge.added.len() > 350, "{hello}: {}", merge.added.len());
         for id in &merge.added {
             let learned = table.spec(*id);
-            let known = builtin
-                .by_name(&turn(learned.name()))
-                .expect("a name of the server");
+            let known = builtin.by_name(&turn(learned.name())).expect("a name of the server");
             let known = builtin.spec(known);
             assert_eq!(learned.arity, known.arity, "{}", known.name());
             assert_eq!(learned.flags, known.flags, "{}", known.name());
@@ -60,11 +46,7 @@ fn what_is_learned_about_a_command_is_what_was_generated() {
             }
             let harmless = learned.connection == ConnectionEffect::None;
             let stateless = known.connection == ConnectionEffect::None;
-            assert!(
-                !harmless || stateless,
-                "{} is taken for harmless",
-                known.name()
-            );
+            assert!(!harmless || stateless, "{} is taken for harmless", known.name());
         }
     }
 }
@@ -75,10 +57,7 @@ fn turned(frame: &[u8]) -> Vec<u8> {
     let header = b"*10\r\n$";
     for at in 0..frame.len() - header.len() {
         if &frame[at..at + header.len()] == header {
-            let line = frame[at + 5..]
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .expect("a line");
+            let line = frame[at + 5..].iter().position(|byte| *byte == b'\n').expect("a line");
             let name = &mut frame[at + 5 + line + 1..];
             let end = name.iter().position(|byte| *byte == b'\r').expect("a line");
             let text = turn(std::str::from_utf8(&name[..end]).expect("names are ASCII"));
@@ -159,9 +138,7 @@ fn module_commands_are_learned_with_caution() {
     }
     let plain = |text: &str| {
         let request = Request::parse(text);
-        table
-            .spec(table.lookup(request.args()))
-            .is_plain_keyed(request.args())
+        table.spec(table.lookup(request.args())).is_plain_keyed(request.args())
     };
     assert!(plain("JSON.SET k x") && plain("json.get k"));
     assert!(!plain("mod.wait k") && !plain("mod.odd k"));
@@ -199,13 +176,7 @@ fn other_answers_leave_the_table_alone() {
     let mut table = Table::builtin();
     let refused = table.merge(b"-NOPERM this user has no permissions\r\n");
     assert!(matches!(refused, Err(MergeError::Refused(text)) if text.starts_with("NOPERM")));
-    for frame in [
-        b"+OK\r\n".as_slice(),
-        b"",
-        b"*1\r\n",
-        b"nonsense\r\n",
-        b"$-1\r\n",
-    ] {
+    for frame in [b"+OK\r\n".as_slice(), b"", b"*1\r\n", b"nonsense\r\n", b"$-1\r\n"] {
         assert_eq!(table.merge(frame), Err(MergeError::Malformed));
     }
     assert!(table.iter().all(|(_, spec)| spec.present));

@@ -23,24 +23,13 @@ impl Server {
         drop(free);
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args([
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--enable-debug-command",
-                "yes",
-            ])
+            .args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"])
             .arg("--dir")
             .arg(directory.path())
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
-        let server = Server {
-            process,
-            port,
-            _directory: directory,
-        };
+        let server = Server { process, port, _directory: directory };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "redis-server does not listen");
@@ -94,10 +83,7 @@ pub struct Request {
 
 impl Request {
     pub fn new<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Request {
-        let mut request = Request {
-            bytes: Vec::new(),
-            spans: Vec::new(),
-        };
+        let mut request = Request { bytes: Vec::new(), spans: Vec::new() };
         for word in words {
             let start = request.bytes.len() as u32;
             request.bytes.extend_from_slice(word);

@@ -42,9 +42,7 @@ struct Seen {
 fn effects_are_what_the_server_does() {
     let mut table = Table::builtin();
     let mut bench = Bench::new();
-    table
-        .merge(&bench._server.raw("HELLO 2", "COMMAND"))
-        .expect("COMMAND is answered");
+    table.merge(&bench._server.raw("HELLO 2", "COMMAND")).expect("COMMAND is answered");
     let mut runs = 0;
     let mut witnessed = BTreeSet::new();
     for (setup, text) in CASES {
@@ -56,10 +54,7 @@ fn effects_are_what_the_server_does() {
             runs += 1;
             for (i, seen) in keys.iter().enumerate() {
                 let source = keys[0].before;
-                assert!(
-                    agrees(seen, success, source),
-                    "{text}: key {i} of {keys:?} from {start:?}"
-                );
+                assert!(agrees(seen, success, source), "{text}: key {i} of {keys:?} from {start:?}");
                 witness(&table, &request, seen, success, &mut witnessed);
             }
         }
@@ -76,10 +71,7 @@ fn effects_are_what_the_server_does() {
 fn report_untested(table: &Table, witnessed: &BTreeSet<(String, &str)>) {
     let mut skipped = Vec::new();
     let mut untested = Vec::new();
-    let rows = table
-        .iter()
-        .map(|(_, spec)| spec)
-        .filter(|spec| spec.ttl != TtlColumn::None);
+    let rows = table.iter().map(|(_, spec)| spec).filter(|spec| spec.ttl != TtlColumn::None);
     for spec in rows {
         if !spec.present {
             skipped.push(spec.name());
@@ -95,10 +87,7 @@ fn report_untested(table: &Table, witnessed: &BTreeSet<(String, &str)>) {
             }
         }
     }
-    println!(
-        "skipped, because the server lacks them: {}",
-        skipped.join(" ")
-    );
+    println!("skipped, because the server lacks them: {}", skipped.join(" "));
     assert_eq!(untested, []);
 }
 
@@ -122,31 +111,17 @@ fn needed(column: TtlColumn) -> &'static [&'static str] {
         TtlColumn::Rename => &["deleted", "inherited"],
         TtlColumn::Copy => &["inherited"],
         TtlColumn::Migrate => &["deleted", "kept"],
-        TtlColumn::SortedSetAdd | TtlColumn::StreamAdd | TtlColumn::GroupCreate => {
-            &["kept", "made"]
-        }
+        TtlColumn::SortedSetAdd | TtlColumn::StreamAdd | TtlColumn::GroupCreate => &["kept", "made"],
     }
 }
 
-fn witness(
-    table: &Table,
-    request: &Request,
-    seen: &Seen,
-    success: bool,
-    witnessed: &mut BTreeSet<(String, &'static str)>,
-) {
+fn witness(table: &Table, request: &Request, seen: &Seen, success: bool, witnessed: &mut BTreeSet<(String, &'static str)>) {
     let existed = seen.before != ABSENT;
     let what = match seen.effect {
         _ if !success => return,
-        Some(TtlEffect::Drop | TtlEffect::KeepOrCreate) if !existed && seen.after == ENDLESS => {
-            "made"
-        }
-        Some(TtlEffect::Drop | TtlEffect::Persist) if seen.before > 0 && seen.after == ENDLESS => {
-            "dropped"
-        }
-        Some(TtlEffect::Keep | TtlEffect::KeepOrCreate) if seen.before > 0 && seen.after > 0 => {
-            "kept"
-        }
+        Some(TtlEffect::Drop | TtlEffect::KeepOrCreate) if !existed && seen.after == ENDLESS => "made",
+        Some(TtlEffect::Drop | TtlEffect::Persist) if seen.before > 0 && seen.after == ENDLESS => "dropped",
+        Some(TtlEffect::Keep | TtlEffect::KeepOrCreate) if seen.before > 0 && seen.after > 0 => "kept",
         Some(TtlEffect::Delete) if existed => "deleted",
         Some(TtlEffect::Set { .. }) if seen.before == ENDLESS && seen.after > 0 => "set",
         Some(TtlEffect::Inherit) if seen.before <= 0 && seen.after > 0 => "inherited",
@@ -168,17 +143,11 @@ fn agrees(seen: &Seen, success: bool, source: i64) -> bool {
         return kept;
     }
     match effect {
-        TtlEffect::Set {
-            milliseconds: Some(time),
-            conditional,
-        } => {
+        TtlEffect::Set { milliseconds: Some(time), conditional } => {
             let deleted = time <= 0 && gone;
             near(time, seen.after) || deleted || (kept && (conditional || !existed))
         }
-        TtlEffect::Set {
-            milliseconds: None,
-            conditional,
-        } => {
+        TtlEffect::Set { milliseconds: None, conditional } => {
             let past = gone;
             seen.after > GIVEN_MS || past || (kept && conditional)
         }
@@ -205,9 +174,7 @@ fn starts(table: &Table, request: &Request) -> Vec<Start> {
     spec.for_each_key(request.args(), &mut |_, _| keys += 1);
     let expires: [fn(usize) -> bool; 4] = [|_| true, |_| false, |i| i == 0, |i| i != 0];
     let absent = std::iter::once(None).chain((0..keys).map(Some));
-    absent
-        .flat_map(|absent| expires.map(|expires| Start { expires, absent }))
-        .collect()
+    absent.flat_map(|absent| expires.map(|expires| Start { expires, absent })).collect()
 }
 
 impl Bench {
@@ -216,30 +183,12 @@ impl Bench {
         let mut connection = server.connect();
         let library = "#!lua name=l\nredis.register_function('f', function(k, a) return 1 end)";
         let loading = ["FUNCTION", "LOAD", library].map(str::as_bytes);
-        Request::new(loading)
-            .run(&mut connection)
-            .expect("a library");
-        Request::parse("SET a 1")
-            .run(&mut connection)
-            .expect("a key");
+        Request::new(loading).run(&mut connection).expect("a library");
+        Request::parse("SET a 1").run(&mut connection).expect("a key");
         let bytes = |value| redis::from_redis_value::<Vec<u8>>(value).expect("bytes");
-        let payload = bytes(
-            Request::parse("DUMP a")
-                .run(&mut connection)
-                .expect("a payload"),
-        );
-        let sha = bytes(
-            Request::parse("SCRIPT LOAD return(1)")
-                .run(&mut connection)
-                .expect("a sha"),
-        );
-        Bench {
-            connection,
-            _server: server,
-            other: Server::start(),
-            payload,
-            sha,
-        }
+        let payload = bytes(Request::parse("DUMP a").run(&mut connection).expect("a payload"));
+        let sha = bytes(Request::parse("SCRIPT LOAD return(1)").run(&mut connection).expect("a sha"));
+        Bench { connection, _server: server, other: Server::start(), payload, sha }
     }
 
     fn request(&self, text: &str) -> Request {
@@ -259,13 +208,7 @@ impl Bench {
         )
     }
 
-    fn run(
-        &mut self,
-        table: &Table,
-        setup: &str,
-        request: &Request,
-        start: Start,
-    ) -> (bool, Vec<Seen>) {
+    fn run(&mut self, table: &Table, setup: &str, request: &Request, start: Start) -> (bool, Vec<Seen>) {
         self.ask("FLUSHALL");
         for command in setup.split("; ") {
             self.ask(command);
@@ -286,11 +229,7 @@ impl Bench {
         let mut seen = Vec::new();
         for place in &keys {
             let before = self.about(request, "PTTL", *place, None);
-            seen.push(Seen {
-                effect: None,
-                before,
-                after: 0,
-            });
+            seen.push(Seen { effect: None, before, after: 0 });
         }
         ttl_effects(spec, request.args(), &mut |place, effect| {
             let key = |place: usize| request.args().get(place);
@@ -313,17 +252,9 @@ impl Bench {
         assert!(answer.is_ok(), "{text}: {answer:?}");
     }
 
-    fn about(
-        &mut self,
-        request: &Request,
-        question: &str,
-        place: usize,
-        argument: Option<&str>,
-    ) -> i64 {
+    fn about(&mut self, request: &Request, question: &str, place: usize, argument: Option<&str>) -> i64 {
         let key = request.args().get(place).expect("the place of a key");
-        let words = [question.as_bytes(), key]
-            .into_iter()
-            .chain(argument.map(str::as_bytes));
+        let words = [question.as_bytes(), key].into_iter().chain(argument.map(str::as_bytes));
         match Request::new(words).run(&mut self.connection) {
             Ok(Value::Int(number)) => number,
             other => panic!("{question}: {other:?}"),
@@ -345,15 +276,9 @@ fn what_writes_without_keys_has_no_keys() {
 #[test]
 fn options_of_newer_commands_are_read() {
     let table = Table::builtin();
-    let set = |milliseconds, conditional| TtlEffect::Set {
-        milliseconds,
-        conditional,
-    };
+    let set = |milliseconds, conditional| TtlEffect::Set { milliseconds, conditional };
     for (text, expected) in [
-        (
-            "MSETEX 2 a 1 b 2",
-            vec![(2, TtlEffect::Drop), (4, TtlEffect::Drop)],
-        ),
+        ("MSETEX 2 a 1 b 2", vec![(2, TtlEffect::Drop), (4, TtlEffect::Drop)]),
         ("MSETEX 1 a 1 EX 10", vec![(2, set(Some(10_000), false))]),
         ("MSETEX 1 a 1 nx px 10", vec![(2, set(Some(10), true))]),
         ("MSETEX 1 a 1 KEEPTTL", vec![(2, TtlEffect::KeepOrCreate)]),
@@ -367,10 +292,7 @@ fn options_of_newer_commands_are_read() {
         ("DELEX k", vec![(1, TtlEffect::Delete)]),
         ("DELEX k IFEQ v", vec![(1, TtlEffect::Keep)]),
         ("DELIFEQ k v", vec![(1, TtlEffect::Keep)]),
-        (
-            "HSETEX k EX 1 FIELDS 1 f v",
-            vec![(1, TtlEffect::KeepOrCreate)],
-        ),
+        ("HSETEX k EX 1 FIELDS 1 f v", vec![(1, TtlEffect::KeepOrCreate)]),
         ("HEXPIRE k 1 FIELDS 1 f", vec![(1, TtlEffect::Keep)]),
         ("EXPIRE k 9223372036854775807", vec![(1, set(None, false))]),
         ("EXPIRE k -2 XX", vec![(1, set(Some(-2_000), true))]),
@@ -378,9 +300,7 @@ fn options_of_newer_commands_are_read() {
         let request = Request::parse(text);
         let mut found = Vec::new();
         let spec = table.spec(table.lookup(request.args()));
-        ttl_effects(spec, request.args(), &mut |place, effect| {
-            found.push((place, effect))
-        });
+        ttl_effects(spec, request.args(), &mut |place, effect| found.push((place, effect)));
         assert_eq!(found, expected, "{text}");
     }
 }

@@ -78,11 +78,7 @@ fn bulk<'a>(kind: u8, length: &[u8], rest: &mut &'a [u8]) -> Option<Answer<'a>> 
     let length = usize::try_from(decimal(length)?).ok()?;
     let (text, behind) = rest.split_at_checked(length)?;
     *rest = behind.strip_prefix(b"\r\n")?;
-    Some(if kind == b'!' {
-        Answer::Error(text)
-    } else {
-        Answer::Text(text)
-    })
+    Some(if kind == b'!' { Answer::Error(text) } else { Answer::Text(text) })
 }
 
 fn list<'a>(count: &[u8], each: usize, rest: &mut &'a [u8], depth: usize) -> Option<Answer<'a>> {
@@ -132,10 +128,7 @@ mod tests {
 
     #[test]
     fn an_attribute_is_passed_over() {
-        assert_eq!(
-            Answer::read(b"|1\r\n+a\r\n+b\r\n:7\r\n"),
-            Some(Answer::Number(7))
-        );
+        assert_eq!(Answer::read(b"|1\r\n+a\r\n+b\r\n:7\r\n"), Some(Answer::Number(7)));
     }
 
     #[test]

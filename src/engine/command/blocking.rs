@@ -81,9 +81,5 @@ fn milliseconds(text: &[u8]) -> Option<BlockFor> {
 }
 
 fn block_for(timeout: Duration) -> Option<BlockFor> {
-    Some(if timeout.is_zero() {
-        BlockFor::Forever
-    } else {
-        BlockFor::AtMost(timeout)
-    })
+    Some(if timeout.is_zero() { BlockFor::Forever } else { BlockFor::AtMost(timeout) })
 }

@@ -54,9 +54,7 @@ enum Form {
 /// SET key value condition operand GET lifetime operand, and `...`.
 const SLOTS: usize = 8;
 const TOKEN: u8 = 0x80;
-const TOKENS: [&str; 13] = [
-    "NX", "XX", "IFEQ", "IFNE", "IFDEQ", "IFDNE", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL", "1",
-];
+const TOKENS: [&str; 13] = ["NX", "XX", "IFEQ", "IFNE", "IFDEQ", "IFDNE", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL", "1"];
 const GET: u8 = 6;
 const EX: u8 = 7;
 const PX: u8 = 8;
@@ -65,11 +63,7 @@ const ONE: u8 = 12;
 /// The canonical form of a request, without allocating. A request that Redis will refuse stays as it is.
 pub fn canonical<'a>(table: &Table, id: CommandId, args: Args<'a>) -> Canonical<'a> {
     let arrangement = arrange(table, id, &args).unwrap_or_else(|| as_written(table, id, &args));
-    Canonical {
-        id: arrangement.id,
-        arrangement,
-        args,
-    }
+    Canonical { id: arrangement.id, arrangement, args }
 }
 
 /// The canonical order of something written as command `id`; `None` when a `...` hides words that would have to move,
@@ -80,12 +74,8 @@ pub fn arrange<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Op
         Rewrite::SetOptions => set_options(words).map(|form| (id, form)),
         Rewrite::SetEx => exactly(words, 4)?.then(|| (table.set(), listed(&[1, 3, TOKEN | EX, 2]))),
         Rewrite::SetPx => exactly(words, 4)?.then(|| (table.set(), listed(&[1, 3, TOKEN | PX, 2]))),
-        Rewrite::Increment => {
-            exactly(words, 2)?.then(|| (table.incrby(), listed(&[1, TOKEN | ONE])))
-        }
-        Rewrite::Decrement => {
-            exactly(words, 2)?.then(|| (table.decrby(), listed(&[1, TOKEN | ONE])))
-        }
+        Rewrite::Increment => exactly(words, 2)?.then(|| (table.incrby(), listed(&[1, TOKEN | ONE]))),
+        Rewrite::Decrement => exactly(words, 2)?.then(|| (table.decrby(), listed(&[1, TOKEN | ONE]))),
     };
     Some(match arranged {
         Some((id, form)) => Arrangement { id, form },
@@ -117,11 +107,7 @@ impl Arrangement {
             }
             Form::Listed { slots, len } => {
                 let slot = *slots[..usize::from(len)].get(i)?;
-                Some(if slot >= TOKEN {
-                    Word::Token(TOKENS[usize::from(slot - TOKEN)])
-                } else {
-                    Word::Arg(usize::from(slot))
-                })
+                Some(if slot >= TOKEN { Word::Token(TOKENS[usize::from(slot - TOKEN)]) } else { Word::Arg(usize::from(slot)) })
             }
         }
     }
@@ -174,10 +160,7 @@ impl Words for [String] {
 }
 
 fn as_written<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Arrangement {
-    let form = Form::AsWritten {
-        first: table.spec(id).name_words,
-        words: words.words(),
-    };
+    let form = Form::AsWritten { first: table.spec(id).name_words, words: words.words() };
     Arrangement { id, form }
 }
 
@@ -193,10 +176,7 @@ fn exactly<W: Words + ?Sized>(words: &W, count: usize) -> Option<bool> {
 fn listed(order: &[u8]) -> Form {
     let mut slots = [0; SLOTS];
     slots[..order.len()].copy_from_slice(order);
-    Form::Listed {
-        slots,
-        len: order.len() as u8,
-    }
+    Form::Listed { slots, len: order.len() as u8 }
 }
 
 fn set_options<W: Words + ?Sized>(words: &W) -> Option<Form> {
@@ -225,10 +205,7 @@ fn set_options<W: Words + ?Sized>(words: &W) -> Option<Form> {
         operand.into_iter().for_each(|place| put(place as u8));
     }
     options.rest.into_iter().for_each(|place| put(place as u8));
-    Some(Form::Listed {
-        slots,
-        len: len as u8,
-    })
+    Some(Form::Listed { slots, len: len as u8 })
 }
 
 /// The options of SET (<https://redis.io/docs/latest/commands/set/>), each at most once, as indexes into `TOKENS` and
@@ -362,10 +339,7 @@ mod tests {
         assert_eq!(form("set k v ex 10"), "set k v EX 10");
         assert_eq!(form("SET k v Get eX 10 nx"), "set k v NX GET EX 10");
         assert_eq!(form("SET k v KEEPTTL XX"), "set k v XX KEEPTTL");
-        assert_eq!(
-            form("SET k v pxat 99 ifeq old get"),
-            "set k v IFEQ old GET PXAT 99"
-        );
+        assert_eq!(form("SET k v pxat 99 ifeq old get"), "set k v IFEQ old GET PXAT 99");
     }
 
     #[test]
@@ -410,24 +384,15 @@ mod tests {
 
     #[test]
     fn patterns_and_requests_take_the_same_order() {
-        assert_eq!(
-            pattern("SETEX rt:{u}:{t} {ttl} *").as_deref(),
-            Some("set rt:{u}:{t} * EX {ttl}")
-        );
-        assert_eq!(
-            pattern("SET k * ex * nx").as_deref(),
-            Some("set k * NX EX *")
-        );
+        assert_eq!(pattern("SETEX rt:{u}:{t} {ttl} *").as_deref(), Some("set rt:{u}:{t} * EX {ttl}"));
+        assert_eq!(pattern("SET k * ex * nx").as_deref(), Some("set k * NX EX *"));
         assert_eq!(pattern("INCR k").as_deref(), Some("incrby k 1"));
         assert_eq!(pattern("SADD k ...").as_deref(), Some("sadd k ..."));
     }
 
     #[test]
     fn the_rest_stays_last() {
-        assert_eq!(
-            pattern("SET k v ex 1 nx ...").as_deref(),
-            Some("set k v NX EX 1 ...")
-        );
+        assert_eq!(pattern("SET k v ex 1 nx ...").as_deref(), Some("set k v NX EX 1 ..."));
         assert_eq!(pattern("SET k ...").as_deref(), Some("set k ..."));
         assert_eq!(pattern("SET k v ex ...").as_deref(), Some("set k v ex ..."));
     }
@@ -443,9 +408,6 @@ mod tests {
     #[test]
     fn the_longest_set_fits() {
         assert_eq!(form("SET k v GET EX 1 IFEQ o"), "set k v IFEQ o GET EX 1");
-        assert_eq!(
-            pattern("SET k v GET EX 1 IFEQ o ...").as_deref(),
-            Some("set k v IFEQ o GET EX 1 ...")
-        );
+        assert_eq!(pattern("SET k v GET EX 1 IFEQ o ...").as_deref(), Some("set k v IFEQ o GET EX 1 ..."));
     }
 }

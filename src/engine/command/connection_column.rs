@@ -1,12 +1,9 @@
 //! The hand-kept column of what commands do to their connection; a command without a row does nothing to it.
 
 use super::blocking::Timeout;
-use super::connection::ConnectionEffect::{
-    self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe,
-};
+use super::connection::ConnectionEffect::{self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe};
 use super::connection::Local::{
-    ClientGetName, ClientId, ClientInfo, ClientKill, ClientList, ClientSetInfo, ClientSetName,
-    ClientUnblock,
+    ClientGetName, ClientId, ClientInfo, ClientKill, ClientList, ClientSetInfo, ClientSetName, ClientUnblock,
 };
 use super::connection::SubscriptionKind::{Channel, Pattern, Shard};
 use super::connection::Transaction::{Discard, Exec, Multi, Unwatch, Watch};

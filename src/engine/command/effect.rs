@@ -87,12 +87,7 @@ pub fn ttl_effects(spec: &Spec, args: Args<'_>, visit: &mut dyn FnMut(usize, Ttl
     match spec.ttl {
         TtlColumn::None | TtlColumn::Keyless => {}
         TtlColumn::ElementMoves => {
-            in_order(
-                spec,
-                args,
-                [TtlEffect::Keep, TtlEffect::KeepOrCreate],
-                visit,
-            );
+            in_order(spec, args, [TtlEffect::Keep, TtlEffect::KeepOrCreate], visit);
         }
         TtlColumn::Rename => {
             in_order(spec, args, [TtlEffect::Delete, TtlEffect::Inherit], visit);
@@ -109,12 +104,7 @@ pub fn ttl_effects(spec: &Spec, args: Args<'_>, visit: &mut dyn FnMut(usize, Ttl
     }
 }
 
-fn in_order(
-    spec: &Spec,
-    args: Args<'_>,
-    effects: [TtlEffect; 2],
-    visit: &mut dyn FnMut(usize, TtlEffect),
-) {
+fn in_order(spec: &Spec, args: Args<'_>, effects: [TtlEffect; 2], visit: &mut dyn FnMut(usize, TtlEffect)) {
     let mut effects = effects.into_iter();
     spec.for_each_key(args, &mut |place, _| {
         if let Some(effect) = effects.next() {
@@ -147,21 +137,12 @@ fn effect(column: TtlColumn, args: Args<'_>) -> TtlEffect {
 }
 
 fn creates(may: bool) -> TtlEffect {
-    if may {
-        TtlEffect::KeepOrCreate
-    } else {
-        TtlEffect::Keep
-    }
+    if may { TtlEffect::KeepOrCreate } else { TtlEffect::Keep }
 }
 
 /// A time from now at `text`. Redis refuses one that is not positive.
 fn from_now(text: Option<&[u8]>, unit: Unit, conditional: bool) -> TtlEffect {
-    TtlEffect::Set {
-        milliseconds: text
-            .and_then(|text| milliseconds(text, unit))
-            .filter(|time| *time > 0),
-        conditional,
-    }
+    TtlEffect::Set { milliseconds: text.and_then(|text| milliseconds(text, unit)).filter(|time| *time > 0), conditional }
 }
 
 fn milliseconds(text: &[u8], unit: Unit) -> Option<i64> {
@@ -184,10 +165,7 @@ fn by_set_options(args: Args<'_>, from: usize) -> TtlEffect {
         Lifetime::Kept => creates(condition != Condition::Present),
         Lifetime::Seconds(place) => from_now(args.get(place), Unit::Seconds, conditional),
         Lifetime::Milliseconds(place) => from_now(args.get(place), Unit::Milliseconds, conditional),
-        Lifetime::Until => TtlEffect::Set {
-            milliseconds: None,
-            conditional,
-        },
+        Lifetime::Until => TtlEffect::Set { milliseconds: None, conditional },
     }
 }
 
@@ -211,10 +189,7 @@ fn get_ex(args: Args<'_>) -> TtlEffect {
         () if is("PERSIST") => TtlEffect::Persist,
         () if is("EX") => from_now(args.get(3), Unit::Seconds, false),
         () if is("PX") => from_now(args.get(3), Unit::Milliseconds, false),
-        () => TtlEffect::Set {
-            milliseconds: None,
-            conditional: false,
-        },
+        () => TtlEffect::Set { milliseconds: None, conditional: false },
     }
 }
 
@@ -224,10 +199,7 @@ fn expire(args: Args<'_>, unit: Unit) -> TtlEffect {
     let time = args.get(2).and_then(|text| milliseconds(text, unit));
     match time {
         Some(..=0) if !conditional => TtlEffect::Delete,
-        milliseconds => TtlEffect::Set {
-            milliseconds,
-            conditional,
-        },
+        milliseconds => TtlEffect::Set { milliseconds, conditional },
     }
 }
 
@@ -236,10 +208,7 @@ fn expire_at(args: Args<'_>) -> TtlEffect {
     let conditional = args.len() > 3;
     match args.get(2).and_then(integer) {
         Some(..=0) if !conditional => TtlEffect::Delete,
-        _ => TtlEffect::Set {
-            milliseconds: None,
-            conditional,
-        },
+        _ => TtlEffect::Set { milliseconds: None, conditional },
     }
 }
 
@@ -248,14 +217,10 @@ fn restore(args: Args<'_>) -> TtlEffect {
     match args.get(2).and_then(integer) {
         Some(0) if said("REPLACE", args, 4) => TtlEffect::Drop,
         Some(0) => TtlEffect::KeepOrCreate,
-        Some(time) if !said("ABSTTL", args, 4) => TtlEffect::Set {
-            milliseconds: Some(time).filter(|time| *time > 0),
-            conditional: false,
-        },
-        _ => TtlEffect::Set {
-            milliseconds: None,
-            conditional: false,
-        },
+        Some(time) if !said("ABSTTL", args, 4) => {
+            TtlEffect::Set { milliseconds: Some(time).filter(|time| *time > 0), conditional: false }
+        }
+        _ => TtlEffect::Set { milliseconds: None, conditional: false },
     }
 }
 
@@ -280,9 +245,7 @@ fn sorted_set_exists(args: Args<'_>) -> bool {
     let options = ["NX", "XX", "GT", "LT", "CH", "INCR"];
     let option = |i: usize| {
         let word = args.get(i)?;
-        options
-            .into_iter()
-            .find(|option| word.eq_ignore_ascii_case(option.as_bytes()))
+        options.into_iter().find(|option| word.eq_ignore_ascii_case(option.as_bytes()))
     };
     (2..).map_while(option).any(|option| option == "XX")
 }
@@ -306,7 +269,5 @@ fn stream_exists(args: Args<'_>) -> bool {
 }
 
 fn said(option: &str, args: Args<'_>, from: usize) -> bool {
-    args.from(from)
-        .iter()
-        .any(|word| word.eq_ignore_ascii_case(option.as_bytes()))
+    args.from(from).iter().any(|word| word.eq_ignore_ascii_case(option.as_bytes()))
 }

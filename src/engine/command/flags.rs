@@ -67,10 +67,7 @@ impl Flags {
 
     /// The flag that COMMAND calls `name`; none for a flag this table has no use for.
     pub(super) fn from_name(name: &[u8]) -> Flags {
-        NAMES
-            .iter()
-            .find(|(known, _)| known.as_bytes() == name)
-            .map_or(Flags::NONE, |(_, flag)| *flag)
+        NAMES.iter().find(|(known, _)| known.as_bytes() == name).map_or(Flags::NONE, |(_, flag)| *flag)
     }
 
     /// The flag for an ACL category such as `@scripting`; none for the others.

@@ -20,26 +20,10 @@ mod tests {
 
     #[test]
     fn only_canonical_decimal_integers_are_read() {
-        for (text, value) in [
-            ("0", 0),
-            ("-1", -1),
-            ("10", 10),
-            ("9223372036854775807", i64::MAX),
-        ] {
+        for (text, value) in [("0", 0), ("-1", -1), ("10", 10), ("9223372036854775807", i64::MAX)] {
             assert_eq!(integer(text.as_bytes()), Some(value));
         }
-        for text in [
-            "",
-            "-",
-            "-0",
-            "+1",
-            "01",
-            " 1",
-            "1 ",
-            "1.0",
-            "9223372036854775808",
-            "0x1",
-        ] {
+        for text in ["", "-", "-0", "+1", "01", " 1", "1 ", "1.0", "9223372036854775808", "0x1"] {
             assert_eq!(integer(text.as_bytes()), None, "{text}");
         }
     }

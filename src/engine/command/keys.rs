@@ -97,10 +97,7 @@ impl Keyword {
             bytes[i] = word[i].to_ascii_uppercase();
             i += 1;
         }
-        Some(Keyword {
-            bytes,
-            len: word.len() as u8,
-        })
+        Some(Keyword { bytes, len: word.len() as u8 })
     }
 
     fn is(&self, word: &[u8]) -> bool {
@@ -109,12 +106,7 @@ impl Keyword {
 }
 
 pub(super) const fn key(access: Access, search: Search, find: Find) -> KeySpec {
-    KeySpec {
-        access,
-        search,
-        find,
-        incomplete: false,
-    }
+    KeySpec { access, search, find, incomplete: false }
 }
 
 pub(super) const fn unknown(access: Access) -> KeySpec {
@@ -165,11 +157,7 @@ impl KeySpec {
     }
 
     fn outcome(&self) -> KeyList {
-        if self.incomplete {
-            KeyList::Unknown
-        } else {
-            KeyList::Complete
-        }
+        if self.incomplete { KeyList::Unknown } else { KeyList::Complete }
     }
 }
 
@@ -190,11 +178,7 @@ impl Find {
             }
             Find::Number { index, first, step } => {
                 let written = integer(args.get(begin + usize::from(index))?)?;
-                (
-                    begin + usize::from(first),
-                    usize::try_from(written).ok()?,
-                    usize::from(step.max(1)),
-                )
+                (begin + usize::from(first), usize::try_from(written).ok()?, usize::from(step.max(1)))
             }
             Find::Unknown => return None,
         };

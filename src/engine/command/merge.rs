@@ -38,9 +38,7 @@ impl Table {
     pub fn merge(&mut self, command_reply: &[u8]) -> Result<Merge, MergeError> {
         let answer = Answer::read(command_reply).ok_or(MergeError::Malformed)?;
         if let Answer::Error(text) = answer {
-            return Err(MergeError::Refused(
-                String::from_utf8_lossy(text).into_owned(),
-            ));
+            return Err(MergeError::Refused(String::from_utf8_lossy(text).into_owned()));
         }
         let entries = answer.list().ok_or(MergeError::Malformed)?;
         for spec in self.specs.iter_mut().skip(1) {
@@ -81,12 +79,7 @@ impl Table {
         Some(())
     }
 
-    fn merge_command(
-        &mut self,
-        name: &str,
-        fields: &[Answer<'_>],
-        merge: &mut Merge,
-    ) -> Option<()> {
+    fn merge_command(&mut self, name: &str, fields: &[Answer<'_>], merge: &mut Merge) -> Option<()> {
         let arity = i16::try_from(fields.get(1)?.number()?).ok()?;
         let flags = flags(fields);
         if let Some(id) = self.by_name(name) {
@@ -104,10 +97,7 @@ impl Table {
     /// Servers before 7.0 do not list subcommands: they are there with their container, as far as anyone can tell.
     fn assume_subcommands(&mut self, container: &str) {
         for spec in &mut self.specs {
-            let of_container = spec
-                .name
-                .split_once('|')
-                .is_some_and(|(name, _)| name == container);
+            let of_container = spec.name.split_once('|').is_some_and(|(name, _)| name == container);
             spec.present |= of_container;
         }
     }
@@ -131,11 +121,7 @@ fn learned(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
         },
         creates_key: !reads && !keys.is_keyless(),
         keys,
-        retry: if reads {
-            RetryClass::Read
-        } else {
-            RetryClass::NotIdempotent
-        },
+        retry: if reads { RetryClass::Read } else { RetryClass::NotIdempotent },
         rewrite: Rewrite::None,
         present: true,
     }
@@ -178,44 +164,24 @@ fn keys(fields: &[Answer<'_>], flags: Flags) -> Keys {
 
 /// First key, last key and step, which is all that servers before 7.0 say.
 fn positions(fields: &[Answer<'_>]) -> Option<KeySpec> {
-    let at = |i: usize| {
-        fields
-            .get(i)?
-            .number()
-            .and_then(|place| i16::try_from(place).ok())
-    };
+    let at = |i: usize| fields.get(i)?.number().and_then(|place| i16::try_from(place).ok());
     let (first, last, step) = (at(3)?, at(4)?, at(5)?);
     if first <= 0 {
         return None;
     }
-    let last = if last >= 0 {
-        last.checked_sub(first)?.max(0)
-    } else {
-        last
-    };
+    let last = if last >= 0 { last.checked_sub(first)?.max(0) } else { last };
     Some(KeySpec {
         access: Access::Write,
         search: Search::Index(first.unsigned_abs()),
-        find: Find::Range {
-            last,
-            step: step.unsigned_abs(),
-            limit: 0,
-        },
+        find: Find::Range { last, step: step.unsigned_abs(), limit: 0 },
         incomplete: false,
     })
 }
 
 /// One key spec; `None` when it finds channels. What is not understood is unknown.
 fn key_spec(frame: &Answer<'_>) -> Option<KeySpec> {
-    let flags = frame
-        .field("flags")
-        .and_then(Answer::list)
-        .unwrap_or_default();
-    let said = |flag: &str| {
-        flags
-            .iter()
-            .any(|said| said.text() == Some(flag.as_bytes()))
-    };
+    let flags = frame.field("flags").and_then(Answer::list).unwrap_or_default();
+    let said = |flag: &str| flags.iter().any(|said| said.text() == Some(flag.as_bytes()));
     if said("not_key") {
         return None;
     }
@@ -226,14 +192,8 @@ fn key_spec(frame: &Answer<'_>) -> Option<KeySpec> {
             () if said("RM") => Access::Remove,
             () => Access::Write,
         },
-        search: frame
-            .field("begin_search")
-            .and_then(search)
-            .unwrap_or(Search::Unknown),
-        find: frame
-            .field("find_keys")
-            .and_then(find)
-            .unwrap_or(Find::Unknown),
+        search: frame.field("begin_search").and_then(search).unwrap_or(Search::Unknown),
+        find: frame.field("find_keys").and_then(find).unwrap_or(Find::Unknown),
         incomplete: said("incomplete"),
     })
 }
@@ -242,10 +202,9 @@ fn search(frame: &Answer<'_>) -> Option<Search> {
     let spec = frame.field("spec")?;
     match frame.field("type")?.text()? {
         b"index" => Some(Search::Index(small(spec, "index")?)),
-        b"keyword" => Some(Search::Keyword {
-            word: Keyword::new(spec.field("keyword")?.text()?)?,
-            from: small(spec, "startfrom")?,
-        }),
+        b"keyword" => {
+            Some(Search::Keyword { word: Keyword::new(spec.field("keyword")?.text()?)?, from: small(spec, "startfrom")? })
+        }
         _ => None,
     }
 }
@@ -253,11 +212,9 @@ fn search(frame: &Answer<'_>) -> Option<Search> {
 fn find(frame: &Answer<'_>) -> Option<Find> {
     let spec = frame.field("spec")?;
     match frame.field("type")?.text()? {
-        b"range" => Some(Find::Range {
-            last: small(spec, "lastkey")?,
-            step: small(spec, "keystep")?,
-            limit: small(spec, "limit")?,
-        }),
+        b"range" => {
+            Some(Find::Range { last: small(spec, "lastkey")?, step: small(spec, "keystep")?, limit: small(spec, "limit")? })
+        }
         b"keynum" => Some(Find::Number {
             index: small(spec, "keynumidx")?,
             first: small(spec, "firstkey")?,

@@ -32,11 +32,7 @@ struct Name {
 
 impl Names {
     pub(super) fn new() -> Names {
-        let mut names = Names {
-            slots: Box::default(),
-            shift: 0,
-            entries: Vec::new(),
-        };
+        let mut names = Names { slots: Box::default(), shift: 0, entries: Vec::new() };
         names.rebuild();
         names
     }
@@ -50,11 +46,7 @@ impl Names {
         if let Some(owner) = self.entries.iter_mut().find(|entry| entry.id == container) {
             owner.is_container = true;
         }
-        self.entries.push(Entry {
-            name,
-            id,
-            is_container: false,
-        });
+        self.entries.push(Entry { name, id, is_container: false });
         if self.entries.len() * 4 > self.slots.len() {
             self.rebuild();
         } else {
@@ -91,8 +83,7 @@ impl Names {
         while self.slots[slot] != EMPTY {
             slot = (slot + 1) & (self.slots.len() - 1);
         }
-        self.slots[slot] =
-            u16::try_from(entry).expect("a table has fewer commands than u16 counts");
+        self.slots[slot] = u16::try_from(entry).expect("a table has fewer commands than u16 counts");
     }
 }
 
@@ -106,11 +97,7 @@ impl Name {
         for (word, bytes) in words.iter_mut().zip(name.chunks(8)) {
             *word = lower(load(bytes));
         }
-        Some(Name {
-            words,
-            len: name.len() as u16,
-            container,
-        })
+        Some(Name { words, len: name.len() as u16, container })
     }
 
     #[inline]
@@ -138,10 +125,7 @@ fn load(bytes: &[u8]) -> u64 {
         let tail = u64::from(u32::from_le_bytes(*tail));
         return head | tail << ((len - 4) * 8);
     }
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, byte| word << 8 | u64::from(*byte))
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// ASCII upper case to lower case in eight bytes at once; every other byte stays.
@@ -189,10 +173,7 @@ mod tests {
         assert!(!names.add(CommandId::UNKNOWN, b"", CommandId(2)));
         let found = names.find(CommandId::UNKNOWN, &longest);
         assert_eq!(found, Some((CommandId(1), false)));
-        assert_eq!(
-            names.find(CommandId::UNKNOWN, &[b'x'; NAME_BYTES - 1]),
-            None
-        );
+        assert_eq!(names.find(CommandId::UNKNOWN, &[b'x'; NAME_BYTES - 1]), None);
     }
 
     #[test]

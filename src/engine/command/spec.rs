@@ -100,11 +100,7 @@ impl Spec {
     /// Whether Redis accepts so many arguments.
     pub fn arity_fits(&self, args: Args<'_>) -> bool {
         let least = usize::from(self.arity.unsigned_abs());
-        if self.arity < 0 {
-            args.len() >= least
-        } else {
-            args.len() == least
-        }
+        if self.arity < 0 { args.len() >= least } else { args.len() == least }
     }
 
     /// Whether Redis flags it as a write. Scripts are not flagged, whatever they write.
@@ -145,12 +141,8 @@ impl Spec {
         match self.connection {
             ConnectionEffect::None => Ok(()),
             ConnectionEffect::Blocking if self.timeout == Timeout::BlockOption => Ok(()),
-            ConnectionEffect::Blocking | ConnectionEffect::Pin(PinReason::Wait) => {
-                Err(Ungroupable::Blocking)
-            }
-            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => {
-                Err(Ungroupable::PubSub)
-            }
+            ConnectionEffect::Blocking | ConnectionEffect::Pin(PinReason::Wait) => Err(Ungroupable::Blocking),
+            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => Err(Ungroupable::PubSub),
             ConnectionEffect::Transaction(_) => Err(Ungroupable::Transaction),
             ConnectionEffect::Pin(PinReason::Unknown) => Err(Ungroupable::Unknown),
             ConnectionEffect::Local(_)
@@ -171,10 +163,7 @@ impl Spec {
     /// Whether this request is about its keys and nothing else: at least one key, all of them known, no effect on the
     /// connection, no waiting, no script, no publishing, no administration.
     pub fn is_plain_keyed(&self, args: Args<'_>) -> bool {
-        let other = Flags::SCRIPTING
-            .or(Flags::PUBSUB)
-            .or(Flags::ADMIN)
-            .or(Flags::NO_MULTI);
+        let other = Flags::SCRIPTING.or(Flags::PUBSUB).or(Flags::ADMIN).or(Flags::NO_MULTI);
         let data = Flags::WRITE.or(Flags::READONLY);
         if self.flags.has(other) || !self.flags.has(data) {
             return false;
@@ -218,28 +207,15 @@ mod tests {
         assert_eq!(waits("BZMPOP 0.001 1 a MIN"), milliseconds(1));
         assert_eq!(waits("BRPOPLPUSH a b 3"), milliseconds(3000));
         assert_eq!(waits("BLMOVE a b LEFT LEFT 3"), milliseconds(3000));
-        assert_eq!(
-            waits("XREAD count 2 block 40 STREAMS s $"),
-            milliseconds(40)
-        );
-        assert_eq!(
-            waits("XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
-            Some(BlockFor::Forever)
-        );
+        assert_eq!(waits("XREAD count 2 block 40 STREAMS s $"), milliseconds(40));
+        assert_eq!(waits("XREADGROUP GROUP g c BLOCK 0 STREAMS s >"), Some(BlockFor::Forever));
         assert_eq!(waits("WAIT 1 100"), milliseconds(100));
         assert_eq!(waits("WAITAOF 1 0 0"), Some(BlockFor::Forever));
     }
 
     #[test]
     fn what_is_no_timeout_still_blocks_without_one() {
-        for request in [
-            "BLPOP a x",
-            "BLPOP a -1",
-            "BLPOP a nan",
-            "BLPOP a 1e300",
-            "WAIT 1",
-            "XREAD BLOCK",
-        ] {
+        for request in ["BLPOP a x", "BLPOP a -1", "BLPOP a nan", "BLPOP a 1e300", "WAIT 1", "XREAD BLOCK"] {
             assert_eq!(waits(request), None, "{request}");
         }
     }
@@ -275,10 +251,7 @@ mod tests {
             "HEXPIRE h 1 FIELDS 1 f",
             "ZUNION 2 a b",
         ] {
-            assert!(
-                with(request, |spec, args| spec.is_plain_keyed(args)),
-                "{request}"
-            );
+            assert!(with(request, |spec, args| spec.is_plain_keyed(args)), "{request}");
         }
         for request in [
             "PING",
@@ -303,10 +276,7 @@ mod tests {
             "SCAN 0",
             "SUBSCRIBE c",
         ] {
-            assert!(
-                !with(request, |spec, args| spec.is_plain_keyed(args)),
-                "{request}"
-            );
+            assert!(!with(request, |spec, args| spec.is_plain_keyed(args)), "{request}");
         }
     }
 
@@ -331,11 +301,7 @@ mod tests {
             ("SYNC", Err(Ungroupable::NoMulti)),
             ("nonsense", Err(Ungroupable::Unknown)),
         ] {
-            assert_eq!(
-                with(request, |spec, _| spec.groupable()),
-                expected,
-                "{request}"
-            );
+            assert_eq!(with(request, |spec, _| spec.groupable()), expected, "{request}");
         }
     }
 

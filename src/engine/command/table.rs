@@ -48,10 +48,9 @@ impl Table {
         match self.names.find(CommandId::UNKNOWN, name) {
             None => CommandId::UNKNOWN,
             Some((id, false)) => id,
-            Some((container, true)) => args
-                .get(1)
-                .and_then(|sub| self.names.find(container, sub))
-                .map_or(container, |(id, _)| id),
+            Some((container, true)) => {
+                args.get(1).and_then(|sub| self.names.find(container, sub)).map_or(container, |(id, _)| id)
+            }
         }
     }
 
@@ -104,11 +103,7 @@ impl Table {
 
     /// Gives `spec` an id. `None` when its container is unknown, its name too long or the table full.
     pub(super) fn add(&mut self, spec: Spec) -> Option<CommandId> {
-        let id = CommandId(
-            u16::try_from(self.specs.len())
-                .ok()
-                .filter(|id| *id < u16::MAX)?,
-        );
+        let id = CommandId(u16::try_from(self.specs.len()).ok().filter(|id| *id < u16::MAX)?);
         let (container, name) = match spec.name.split_once('|') {
             Some((container, sub)) => (self.by_name(container)?, sub),
             None => (CommandId::UNKNOWN, &*spec.name),
@@ -139,10 +134,8 @@ fn unknown() -> Spec {
 }
 
 fn builtin_spec(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
-    let (connection, timeout) = connection_column::row(name)
-        .map_or((ConnectionEffect::None, Timeout::Never), |row| {
-            (row.1, row.2)
-        });
+    let (connection, timeout) =
+        connection_column::row(name).map_or((ConnectionEffect::None, Timeout::Never), |row| (row.1, row.2));
     let (ttl, creates_key, retry) = match write_column::row(name) {
         Some(row) => (row.1, row.2, row.3),
         None => (TtlColumn::None, false, unwritten(name, flags)),
@@ -164,14 +157,8 @@ fn builtin_spec(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
 }
 
 fn unwritten(name: &str, flags: Flags) -> RetryClass {
-    let asks = flags.has(Flags::READONLY)
-        || name.ends_with("|help")
-        || write_column::QUESTIONS.contains(&name);
-    if asks {
-        RetryClass::Read
-    } else {
-        RetryClass::NotIdempotent
-    }
+    let asks = flags.has(Flags::READONLY) || name.ends_with("|help") || write_column::QUESTIONS.contains(&name);
+    if asks { RetryClass::Read } else { RetryClass::NotIdempotent }
 }
 
 /// Key specs cannot say what SORT and MIGRATE do.
@@ -202,9 +189,7 @@ mod tests {
     use super::*;
 
     fn name<'a>(table: &'a Table, request: &str) -> &'a str {
-        table
-            .spec(table.lookup(Written::new(request).args()))
-            .name()
+        table.spec(table.lookup(Written::new(request).args())).name()
     }
 
     #[test]
@@ -213,20 +198,8 @@ mod tests {
         for request in ["set k v", "SET k v", "sEt"] {
             assert_eq!(name(&table, request), "set");
         }
-        for request in [
-            "",
-            "se",
-            "sett",
-            "set\0",
-            "client|setname",
-            "unknown",
-            "s\u{212a}t",
-        ] {
-            assert_eq!(
-                table.lookup(Written::new(request).args()),
-                CommandId::UNKNOWN,
-                "{request}"
-            );
+        for request in ["", "se", "sett", "set\0", "client|setname", "unknown", "s\u{212a}t"] {
+            assert_eq!(table.lookup(Written::new(request).args()), CommandId::UNKNOWN, "{request}");
         }
         assert_eq!(table.lookup(Args::new(b"", &[])), CommandId::UNKNOWN);
     }
@@ -260,10 +233,7 @@ mod tests {
     fn every_write_has_a_row_of_hand_kept_columns() {
         for (name, _, flags, _) in generated::ROWS.iter().chain(newer::ROWS) {
             let kept = write_column::row(name).is_some();
-            assert!(
-                kept || !flags.has(Flags::WRITE),
-                "{name} needs a row in write_column"
-            );
+            assert!(kept || !flags.has(Flags::WRITE), "{name} needs a row in write_column");
         }
     }
 
@@ -271,11 +241,7 @@ mod tests {
     fn every_blocking_command_has_a_row_of_its_connection_effect() {
         for (name, _, flags, _) in generated::ROWS.iter().chain(newer::ROWS) {
             let waits = connection_column::row(name).is_some_and(|row| row.2 != Timeout::Never);
-            assert_eq!(
-                waits,
-                flags.has(Flags::BLOCKING) || *name == "wait",
-                "{name}"
-            );
+            assert_eq!(waits, flags.has(Flags::BLOCKING) || *name == "wait", "{name}");
         }
     }
 
@@ -288,37 +254,20 @@ mod tests {
             };
             let container = table.spec(table.by_name(container).expect("its row comes first"));
             let pins = container.connection == ConnectionEffect::Pin(PinReason::Unknown);
-            assert!(
-                pins || container.name() == "command",
-                "{}",
-                container.name()
-            );
+            assert!(pins || container.name() == "command", "{}", container.name());
         }
     }
 
     #[test]
     fn hand_kept_rows_name_each_command_once_and_no_other() {
-        let known: HashSet<&str> = generated::ROWS
-            .iter()
-            .chain(newer::ROWS)
-            .map(|row| row.0)
-            .collect();
+        let known: HashSet<&str> = generated::ROWS.iter().chain(newer::ROWS).map(|row| row.0).collect();
         assert_eq!(known.len(), generated::ROWS.len() + newer::ROWS.len());
-        let connection = connection_column::ROWS
-            .iter()
-            .map(|row| row.0)
-            .collect::<Vec<_>>();
-        let written = write_column::ROWS
-            .iter()
-            .map(|row| row.0)
-            .collect::<Vec<_>>();
+        let connection = connection_column::ROWS.iter().map(|row| row.0).collect::<Vec<_>>();
+        let written = write_column::ROWS.iter().map(|row| row.0).collect::<Vec<_>>();
         for column in [connection, written, write_column::QUESTIONS.to_vec()] {
             let unique: HashSet<&str> = column.iter().copied().collect();
             assert_eq!(unique.len(), column.len());
-            assert_eq!(
-                unique.difference(&known).collect::<Vec<_>>(),
-                Vec::<&&str>::new()
-            );
+            assert_eq!(unique.difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new());
         }
     }
 

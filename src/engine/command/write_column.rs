@@ -1,8 +1,8 @@
 //! The hand-kept columns of what commands write: time to live, keys made, what a second run does.
 
 use super::effect::TtlColumn::{
-    self, Copy, DeleteIf, ElementMoves, Expire, ExpireAt, GetEx, GroupCreate, Keyless, MSetEx,
-    Migrate, Rename, Restore, Set, SortedSetAdd, StreamAdd, TimeThenValue, Written,
+    self, Copy, DeleteIf, ElementMoves, Expire, ExpireAt, GetEx, GroupCreate, Keyless, MSetEx, Migrate, Rename, Restore, Set,
+    SortedSetAdd, StreamAdd, TimeThenValue, Written,
 };
 use super::effect::TtlEffect::{Delete, Drop, Keep, KeepOrCreate, Persist, Unknown};
 use super::effect::Unit::{Milliseconds, Seconds};

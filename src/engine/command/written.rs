@@ -10,10 +10,7 @@ pub(super) struct Written {
 impl Written {
     /// Words separated by single blanks; two blanks make an empty word.
     pub(super) fn new(text: &str) -> Written {
-        let mut written = Written {
-            bytes: Vec::new(),
-            spans: Vec::new(),
-        };
+        let mut written = Written { bytes: Vec::new(), spans: Vec::new() };
         for word in text.split(' ') {
             let start = written.bytes.len() as u32;
             written.bytes.extend_from_slice(word.as_bytes());

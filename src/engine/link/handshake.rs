@@ -102,11 +102,7 @@ impl Handshake {
         if step == Step::Exec && self.in_transaction && !self.facts.transactions {
             return Progress::Refused(Refusal { step, reply: reply.into() });
         }
-        if self.answered == self.steps.len() {
-            Progress::Done(self.facts.clone())
-        } else {
-            Progress::Pending
-        }
+        if self.answered == self.steps.len() { Progress::Done(self.facts.clone()) } else { Progress::Pending }
     }
 }
 
@@ -138,7 +134,8 @@ mod tests {
 
     #[test]
     fn login_comes_before_protocol_and_db() {
-        let opening = Opening { login: Some(vec![b"u".as_slice().into(), b"p".as_slice().into()]), protocol: Protocol::Resp3, db: 3 };
+        let opening =
+            Opening { login: Some(vec![b"u".as_slice().into(), b"p".as_slice().into()]), protocol: Protocol::Resp3, db: 3 };
         let (out, progress) = run(&opening, &[b"+OK\r\n", b"%0\r\n", b"+OK\r\n", b":7\r\n", b"+OK\r\n"]);
         let text = String::from_utf8_lossy(&out);
         let places: Vec<_> = ["AUTH", "HELLO", "SELECT", "CLIENT"].map(|word| text.find(word)).into();

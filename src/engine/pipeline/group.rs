@@ -56,7 +56,14 @@ impl WrappedGroup {
     }
 
     /// Takes a part of an answer; true when the group is done.
-    pub(super) fn admit(&mut self, piece: &[u8], part: Part, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) -> bool {
+    pub(super) fn admit(
+        &mut self,
+        piece: &[u8],
+        part: Part,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) -> bool {
         if !(part.first && part.last) {
             self.gathered.extend_from_slice(piece);
             if !part.last {
@@ -104,7 +111,15 @@ impl WrappedGroup {
             Outcome::Aborted
         } else if top.elements != self.members() {
             found.push(Finding::CloseUpstream);
-            self.reply_all(out, &format!("TIMEOUT respguard: outcome of group {} unknown, the server's answer has {} replies for {} commands", self.rule.name, top.elements, self.members.len()));
+            self.reply_all(
+                out,
+                &format!(
+                    "TIMEOUT respguard: outcome of group {} unknown, the server's answer has {} replies for {} commands",
+                    self.rule.name,
+                    top.elements,
+                    self.members.len()
+                ),
+            );
             Outcome::Unknown
         } else {
             self.reply_applied(frame, top, out, context.table, found)
@@ -159,11 +174,16 @@ impl WrappedGroup {
 
     fn reply_aborted(&self, exec: &[u8], null: bool, out: &mut Vec<u8>, table: &Table) {
         let why = match self.refused.first() {
-            Some((place, _)) => format!("member {} of {} ({}) was refused", place + 1, self.members.len(), self.name_at(*place, table)),
+            Some((place, _)) => {
+                format!("member {} of {} ({}) was refused", place + 1, self.members.len(), self.name_at(*place, table))
+            }
             None if null => "a watched key changed".to_owned(),
             None => String::from_utf8_lossy(value::error_text(exec)).into_owned(),
         };
-        let text = format!("EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {why}", self.rule.name);
+        let text = format!(
+            "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {why}",
+            self.rule.name
+        );
         let mut refused = self.refused.iter().peekable();
         for place in 0..self.members() {
             match refused.next_if(|(at, _)| *at == place) {
@@ -223,5 +243,6 @@ pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
         return matches!(top.kind, b'*' | b'_' | b'$') || top.null;
     }
     let word = score::failure_word(frame).unwrap_or_default();
-    matches!(word, "EXECABORT" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "CLUSTERDOWN") || frame.starts_with(b"-ERR EXEC without MULTI")
+    matches!(word, "EXECABORT" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "CLUSTERDOWN")
+        || frame.starts_with(b"-ERR EXEC without MULTI")
 }

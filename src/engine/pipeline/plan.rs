@@ -102,7 +102,15 @@ pub struct Rules<'a> {
 /// is not complete yet then waits for them.
 ///
 /// `undecided` keeps what a transaction that is still open has written.
-pub fn plan(session: &mut Session, undecided: &mut Undecided, rules: Rules<'_>, batch: &Batch, bytes: &[u8], more: bool, plan: &mut Plan) {
+pub fn plan(
+    session: &mut Session,
+    undecided: &mut Undecided,
+    rules: Rules<'_>,
+    batch: &Batch,
+    bytes: &[u8],
+    more: bool,
+    plan: &mut Plan,
+) {
     plan.clear();
     Planner { session, undecided, rules, batch, bytes, more, plan, run: 0 }.plan();
 }
@@ -232,12 +240,13 @@ impl Planner<'_> {
             ConnectionEffect::Local(local) => Decision::Answer(Answer::Local(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
-            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) if !pinned => Decision::Turn(Turn::Pin(Reason::Subscription)),
+            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) if !pinned => {
+                Decision::Turn(Turn::Pin(Reason::Subscription))
+            }
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => self.decide_subscriber(effect, args),
             ConnectionEffect::Blocking | ConnectionEffect::Pin(PinReason::Wait) => self.on_lease(Reason::Blocking),
-            ConnectionEffect::Monitor | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => {
-                self.on_tunnel()
-            }
+            ConnectionEffect::Monitor
+            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
             ConnectionEffect::Pin(_) => self.on_lease(Reason::Exclusive),
             ConnectionEffect::Spare => Decision::Turn(Turn::Spare),
             ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
@@ -365,12 +374,14 @@ impl Planner<'_> {
             ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
             ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
             // Their replies would not be one for each request (redis-semantics: confirmations inside EXEC).
-            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication) => {
-                self.on_tunnel()
-            }
-            ConnectionEffect::None | ConnectionEffect::Transaction(_) | ConnectionEffect::Blocking | ConnectionEffect::Spare | ConnectionEffect::Monitor => {
-                Decision::Send(Role::Queued)
-            }
+            ConnectionEffect::Subscribe(_)
+            | ConnectionEffect::Unsubscribe(_)
+            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication) => self.on_tunnel(),
+            ConnectionEffect::None
+            | ConnectionEffect::Transaction(_)
+            | ConnectionEffect::Blocking
+            | ConnectionEffect::Spare
+            | ConnectionEffect::Monitor => Decision::Send(Role::Queued),
             ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
                 self.session.affinity.pin(Reason::Exclusive);
                 Decision::Send(Role::Queued)

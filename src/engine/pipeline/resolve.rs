@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::group::proves_end;
-use super::score::{self, Failure, Score, Scope};
+use super::score::{self, Failure, Scope, Score};
 use super::slot::{Probe, Role, Slot, Slots};
 use super::violation::{Kind, Violation};
 use crate::engine::command::{CommandId, Table};
@@ -119,11 +119,17 @@ impl Place {
 pub enum Finding {
     Violation(Violation),
     /// A recognised group has come to its end.
-    Group { index: usize, outcome: Outcome },
+    Group {
+        index: usize,
+        outcome: Outcome,
+    },
     /// Some commands failed and others did not.
     PartialFailure(Place),
     /// A probe was answered.
-    Ttl { probe: Probe, state: TtlState },
+    Ttl {
+        probe: Probe,
+        state: TtlState,
+    },
     /// The connection may be in a state that the next client must not meet.
     CloseUpstream,
 }
@@ -201,7 +207,15 @@ impl Slots {
     }
 
     /// The upstream will never fill the next `frames` frames: their requests are answered with what is known.
-    pub fn fault(&mut self, mut frames: u32, fault: Fault, subscriptions: &mut Subscriptions, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+    pub fn fault(
+        &mut self,
+        mut frames: u32,
+        fault: Fault,
+        subscriptions: &mut Subscriptions,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) {
         while frames > 0 {
             let Some(&slot) = self.queue.front() else { break };
             let lacking = self.lacking(slot);
@@ -269,7 +283,14 @@ impl Slots {
         }
     }
 
-    fn admit_transaction(&mut self, slot: Slot, piece: &[u8], part: Part, context: &Context<'_>, found: &mut Vec<Finding>) -> bool {
+    fn admit_transaction(
+        &mut self,
+        slot: Slot,
+        piece: &[u8],
+        part: Part,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) -> bool {
         match slot.role {
             Role::Multi if part.first && piece != b"+OK\r\n" => found.push(Finding::CloseUpstream),
             Role::Exec if part.last => {
@@ -338,10 +359,15 @@ impl Slots {
         let rule = Arc::clone(group.name());
         let (text, outcome) = match fault {
             Fault::Unavailable => (
-                format!("EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}", fault.reason()),
+                format!(
+                    "EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}",
+                    fault.reason()
+                ),
                 Outcome::Aborted,
             ),
-            Fault::Timeout | Fault::Lost => (format!("TIMEOUT respguard: outcome of group {rule} unknown: {}", fault.reason()), Outcome::Unknown),
+            Fault::Timeout | Fault::Lost => {
+                (format!("TIMEOUT respguard: outcome of group {rule} unknown: {}", fault.reason()), Outcome::Unknown)
+            }
         };
         group.reply_fault(out, &text);
         let kind = if outcome == Outcome::Unknown { Kind::UnknownOutcome } else { Kind::Aborted };
@@ -379,7 +405,10 @@ fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
                 found.push(Finding::Violation(score::partial_failure(Some(Arc::clone(&rule.name)), failure, table)));
             }
             if *unwrapped {
-                found.push(Finding::Violation(Violation { rule: Some(Arc::clone(&rule.name)), ..Violation::new(Kind::Unwrapped) }));
+                found.push(Finding::Violation(Violation {
+                    rule: Some(Arc::clone(&rule.name)),
+                    ..Violation::new(Kind::Unwrapped)
+                }));
             }
             let outcome = match (unwrapped, failure) {
                 (true, _) => Outcome::Unwrapped,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::slot::Probe;
-use crate::engine::command::{TtlEffect, ttl_effects};
 use crate::engine::command::{CommandId, Table};
+use crate::engine::command::{TtlEffect, ttl_effects};
 use crate::engine::policy::{Policy, TtlRule};
 use crate::engine::resp::request::Args;
 
@@ -106,7 +106,9 @@ fn keeps(effect: TtlEffect) -> bool {
 /// True when the command, if it succeeds, leaves the key with a TTL that the rule allows.
 fn is_decided(effect: TtlEffect, rule: &TtlRule) -> bool {
     match effect {
-        TtlEffect::Set { milliseconds: Some(ttl), conditional: false } => rule.max.is_none_or(|max| i128::from(ttl) <= max.as_millis() as i128),
+        TtlEffect::Set { milliseconds: Some(ttl), conditional: false } => {
+            rule.max.is_none_or(|max| i128::from(ttl) <= max.as_millis() as i128)
+        }
         TtlEffect::Set { milliseconds: None, conditional: false } => false,
         _ => false,
     }

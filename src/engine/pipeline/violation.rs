@@ -124,14 +124,7 @@ pub struct Violation {
 impl Violation {
     /// A violation of which only the kind is known.
     pub fn new(kind: Kind) -> Violation {
-        Violation {
-            kind,
-            rule: None,
-            commands: Vec::new(),
-            place: None,
-            error: None,
-            key_pattern: None,
-        }
+        Violation { kind, rule: None, commands: Vec::new(), place: None, error: None, key_pattern: None }
     }
 
     /// Names the broken rule.
@@ -174,16 +167,11 @@ impl Violation {
 /// A script may answer any text as an error, so a first word without the form of an error code
 /// (upper-case letters, digits, `_`) could be a value and is not shown.
 pub fn error_word(text: &[u8]) -> &str {
-    let end = text
-        .iter()
-        .position(|byte| matches!(byte, b' ' | b'\r' | b'\n'))
-        .unwrap_or(text.len());
+    let end = text.iter().position(|byte| matches!(byte, b' ' | b'\r' | b'\n')).unwrap_or(text.len());
     let word = &text[..end];
     let is_code = word.len() <= ERROR_WORD_BYTES_MAX
         && word.first().is_some_and(u8::is_ascii_uppercase)
-        && word
-            .iter()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
+        && word.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
     match str::from_utf8(word) {
         Ok(code) if is_code => code,
         _ => OTHER_ERROR,
@@ -216,24 +204,14 @@ mod tests {
 
     #[test]
     fn an_error_is_its_first_word_only() {
-        assert_eq!(
-            error_word(b"WRONGTYPE Operation against a key"),
-            "WRONGTYPE"
-        );
+        assert_eq!(error_word(b"WRONGTYPE Operation against a key"), "WRONGTYPE");
         assert_eq!(error_word(b"ERR value is not an integer"), "ERR");
         assert_eq!(error_word(b"EXECABORT"), "EXECABORT");
     }
 
     #[test]
     fn a_first_word_that_may_be_a_value_is_not_shown() {
-        for text in [
-            &b"secret-token refused"[..],
-            b"",
-            b" ERR",
-            b"42",
-            b"Err x",
-            b"\xff\xfe",
-        ] {
+        for text in [&b"secret-token refused"[..], b"", b" ERR", b"42", b"Err x", b"\xff\xfe"] {
             assert_eq!(error_word(text), OTHER_ERROR);
         }
         assert_eq!(error_word(&[b'A'; 32]).len(), 32);

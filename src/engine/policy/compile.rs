@@ -30,26 +30,13 @@ pub struct RuleError {
 pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError>> {
     let mut errors = Errors::default();
     let hold = hold(written, &mut errors);
-    unique_names(
-        "group",
-        written.groups.iter().map(|group| &*group.name),
-        &mut errors,
-    );
-    unique_names(
-        "ttl",
-        written.ttls.iter().map(|ttl| &*ttl.name),
-        &mut errors,
-    );
+    unique_names("group", written.groups.iter().map(|group| &*group.name), &mut errors);
+    unique_names("ttl", written.ttls.iter().map(|ttl| &*ttl.name), &mut errors);
     let groups = written.groups.iter().enumerate();
-    let groups = groups.filter_map(|(place, group)| {
-        group::compile(&format!("group[{place}]"), group, table, &mut errors)
-    });
+    let groups = groups.filter_map(|(place, group)| group::compile(&format!("group[{place}]"), group, table, &mut errors));
     let groups = groups.map(Arc::new).collect();
     let ttls = written.ttls.iter().enumerate();
-    let ttls = ttls
-        .filter_map(|(place, ttl)| compile_ttl(&format!("ttl[{place}]"), ttl, &mut errors))
-        .map(Arc::new)
-        .collect();
+    let ttls = ttls.filter_map(|(place, ttl)| compile_ttl(&format!("ttl[{place}]"), ttl, &mut errors)).map(Arc::new).collect();
     not_available_tables("expect", written.expects, &mut errors);
     not_available_tables("guard", written.guards, &mut errors);
     errors.none_or(Policy {
@@ -68,26 +55,13 @@ struct Errors {
 }
 
 impl Errors {
-    fn add(
-        &mut self,
-        path: impl Into<String>,
-        message: impl Into<String>,
-        expected: impl Into<String>,
-    ) {
-        self.found.push(RuleError {
-            path: path.into(),
-            message: message.into(),
-            expected: expected.into(),
-        });
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>, expected: impl Into<String>) {
+        self.found.push(RuleError { path: path.into(), message: message.into(), expected: expected.into() });
     }
 
     /// The value, unless there was an error.
     fn none_or<T>(self, value: T) -> Result<T, Vec<RuleError>> {
-        if self.found.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.found)
-        }
+        if self.found.is_empty() { Ok(value) } else { Err(self.found) }
     }
 }
 
@@ -98,10 +72,7 @@ fn hold(written: &Written, errors: &mut Errors) -> Hold {
     if pipeline.hold_max_ms > HOLD_MAX_MS {
         errors.add(
             "pipeline.hold_max_ms",
-            format!(
-                "{} is too long to hold a client's commands",
-                pipeline.hold_max_ms
-            ),
+            format!("{} is too long to hold a client's commands", pipeline.hold_max_ms),
             format!("at most {HOLD_MAX_MS}"),
         );
     } else if pipeline.hold_ms > pipeline.hold_max_ms {
@@ -111,10 +82,7 @@ fn hold(written: &Written, errors: &mut Errors) -> Hold {
             format!("at most hold_max_ms, which is {}", pipeline.hold_max_ms),
         );
     }
-    Hold {
-        gap: Duration::from_millis(pipeline.hold_ms),
-        max: Duration::from_millis(pipeline.hold_max_ms),
-    }
+    Hold { gap: Duration::from_millis(pipeline.hold_ms), max: Duration::from_millis(pipeline.hold_max_ms) }
 }
 
 const NAME_BYTES_MAX: usize = 64;
@@ -125,16 +93,10 @@ fn unique_names<'n>(section: &str, names: impl Iterator<Item = &'n str>, errors:
     for (place, name) in names.enumerate() {
         let path = format!("{section}[{place}].name");
         if !is_name(name) {
-            let expected = format!(
-                "a-z, 0-9, `-` and `_`, beginning with a letter or digit, at most {NAME_BYTES_MAX}"
-            );
+            let expected = format!("a-z, 0-9, `-` and `_`, beginning with a letter or digit, at most {NAME_BYTES_MAX}");
             errors.add(path, format!("{name:?} is no name for a rule"), expected);
         } else if !seen.insert(name) {
-            errors.add(
-                path,
-                format!("there is another [[{section}]] named {name:?}"),
-                "a name of its own",
-            );
+            errors.add(path, format!("there is another [[{section}]] named {name:?}"), "a name of its own");
         }
     }
 }
@@ -143,9 +105,7 @@ fn is_name(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.len() <= NAME_BYTES_MAX
         && name.bytes().next().is_some_and(letter)
-        && name
-            .bytes()
-            .all(|byte| letter(byte) || byte == b'_' || byte == b'-')
+        && name.bytes().all(|byte| letter(byte) || byte == b'_' || byte == b'-')
 }
 
 /// Refuses a known word whose meaning does not exist yet; nothing is ever silently ignored.
@@ -155,40 +115,23 @@ fn not_available(path: String, what: &str, instead: &str, errors: &mut Errors) {
 
 fn not_available_tables(section: &str, count: usize, errors: &mut Errors) {
     for place in 0..count {
-        not_available(
-            format!("{section}[{place}]"),
-            &format!("[[{section}]]"),
-            "no such table",
-            errors,
-        );
+        not_available(format!("{section}[{place}]"), &format!("[[{section}]]"), "no such table", errors);
     }
 }
 
 /// The patterns of a `keys` list; they have no captures.
 fn key_patterns(path: &str, written: &[String], errors: &mut Errors) -> Box<[Pattern]> {
     if written.is_empty() {
-        errors.add(
-            path,
-            "the list is empty",
-            "at least one key pattern such as \"sess:*\"",
-        );
+        errors.add(path, "the list is empty", "at least one key pattern such as \"sess:*\"");
     }
     let mut patterns = Vec::new();
     for (place, text) in written.iter().enumerate() {
         let path = format!("{path}[{place}]");
         match Pattern::parse(text, &mut Names::default()) {
-            _ if text.is_empty() => errors.add(
-                path,
-                "the pattern is empty",
-                "a key pattern such as \"sess:*\"",
-            ),
+            _ if text.is_empty() => errors.add(path, "the pattern is empty", "a key pattern such as \"sess:*\""),
             Err(error) => errors.add(path, error.to_string(), error.expected()),
             Ok(pattern) if pattern.has_captures() => {
-                errors.add(
-                    path,
-                    "a key pattern has no captures",
-                    "`*`, or `{{` and `}}` for the braces of a hash tag",
-                );
+                errors.add(path, "a key pattern has no captures", "`*`, or `{{` and `}}` for the braces of a hash tag");
             }
             Ok(pattern) => patterns.push(pattern),
         }
@@ -202,34 +145,17 @@ fn compile_ttl(path: &str, written: &WrittenTtl, errors: &mut Errors) -> Option<
     let before = errors.found.len();
     if written.action != WrittenTtlAction::Flag {
         let action = super::rule::Word::as_str(written.action);
-        not_available(
-            format!("{path}.action"),
-            &format!("action = {action:?}"),
-            "\"flag\"",
-            errors,
-        );
+        not_available(format!("{path}.action"), &format!("action = {action:?}"), "\"flag\"", errors);
     }
     let keys = key_patterns(&format!("{path}.keys"), &written.keys, errors);
-    let default = read_duration(
-        &format!("{path}.default"),
-        written.default.as_deref(),
-        errors,
-    );
+    let default = read_duration(&format!("{path}.default"), written.default.as_deref(), errors);
     let max = read_duration(&format!("{path}.max"), written.max.as_deref(), errors);
     if default.zip(max).is_some_and(|(default, max)| default > max) {
-        errors.add(
-            format!("{path}.default"),
-            "it is longer than max",
-            "at most max",
-        );
+        errors.add(format!("{path}.default"), "it is longer than max", "at most max");
     }
     if written.grace_ms > GRACE_MS_MAX {
         let message = format!("{} is too long to wait for a TTL", written.grace_ms);
-        errors.add(
-            format!("{path}.grace_ms"),
-            message,
-            format!("at most {GRACE_MS_MAX}"),
-        );
+        errors.add(format!("{path}.grace_ms"), message, format!("at most {GRACE_MS_MAX}"));
     }
     (errors.found.len() == before).then(|| TtlRule {
         name: written.name.as_str().into(),
@@ -254,64 +180,32 @@ fn read_duration(path: &str, written: Option<&str>, errors: &mut Errors) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::policy::rule::{
-        Mode, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder, WrittenPipeline,
-    };
+    use crate::engine::policy::rule::{Mode, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder, WrittenPipeline};
 
     fn group(commands: &[&str]) -> WrittenGroup {
-        let member = |text: &&str| WrittenMember {
-            template: text.to_string(),
-            optional: false,
-        };
+        let member = |text: &&str| WrittenMember { template: text.to_string(), optional: false };
         let commands = Some(commands.iter().map(member).collect());
-        WrittenGroup {
-            name: "g".into(),
-            commands,
-            ..WrittenGroup::default()
-        }
+        WrittenGroup { name: "g".into(), commands, ..WrittenGroup::default() }
     }
 
     fn ttl(keys: &[&str]) -> WrittenTtl {
         let keys = keys.iter().map(ToString::to_string).collect();
-        WrittenTtl {
-            name: "t".into(),
-            keys,
-            ..WrittenTtl::default()
-        }
+        WrittenTtl { name: "t".into(), keys, ..WrittenTtl::default() }
     }
 
     fn with_groups(groups: Vec<WrittenGroup>) -> Vec<RuleError> {
-        compile(
-            &Written {
-                groups,
-                ..Written::default()
-            },
-            &Table::builtin(),
-        )
-        .err()
-        .unwrap_or_default()
+        compile(&Written { groups, ..Written::default() }, &Table::builtin()).err().unwrap_or_default()
     }
 
     fn with_ttl(ttl: WrittenTtl) -> Vec<RuleError> {
-        compile(
-            &Written {
-                ttls: vec![ttl],
-                ..Written::default()
-            },
-            &Table::builtin(),
-        )
-        .err()
-        .unwrap_or_default()
+        compile(&Written { ttls: vec![ttl], ..Written::default() }, &Table::builtin()).err().unwrap_or_default()
     }
 
     /// The path and the whole text of the only error.
     fn only(errors: Vec<RuleError>) -> (String, String) {
         assert_eq!(errors.len(), 1, "{errors:?}");
         let error = &errors[0];
-        (
-            error.path.clone(),
-            format!("{} (expected {})", error.message, error.expected),
-        )
+        (error.path.clone(), format!("{} (expected {})", error.message, error.expected))
     }
 
     /// The error about a member, in a group with another that is right.
@@ -323,30 +217,15 @@ mod tests {
 
     #[test]
     fn an_unknown_command_is_refused_with_one_that_is_near() {
-        assert!(
-            member_error("SETXE a 1 *")
-                .contains("\"SETXE\" is not a known command (expected perhaps SETEX")
-        );
+        assert!(member_error("SETXE a 1 *").contains("\"SETXE\" is not a known command (expected perhaps SETEX"));
         assert!(member_error("frobnicate a").contains("is not a known command"));
         assert!(member_error("").contains("there is no command"));
     }
 
     #[test]
     fn a_command_that_cannot_be_in_a_group_is_refused() {
-        for template in [
-            "BLPOP a 0",
-            "SUBSCRIBE a",
-            "SELECT 1",
-            "MULTI",
-            "WATCH a",
-            "CLIENT SETNAME a",
-            "WAIT 1 0",
-            "SAVE",
-        ] {
-            assert!(
-                member_error(template).contains("cannot be in a group"),
-                "{template}"
-            );
+        for template in ["BLPOP a 0", "SUBSCRIBE a", "SELECT 1", "MULTI", "WATCH a", "CLIENT SETNAME a", "WAIT 1 0", "SAVE"] {
+            assert!(member_error(template).contains("cannot be in a group"), "{template}");
         }
     }
 
@@ -355,21 +234,8 @@ mod tests {
         for template in ["GET", "GET a b", "GET a b ...", "SETEX a 1", "SET a", "DEL"] {
             assert!(member_error(template).contains("arguments"), "{template}");
         }
-        for template in [
-            "GET a",
-            "GET ...",
-            "GET a ...",
-            "SET a b",
-            "SET a b c d e",
-            "DEL a",
-            "DEL ...",
-            "SETEX a 1 *",
-        ] {
-            assert_eq!(
-                with_groups(vec![group(&["SET a *", template])]),
-                [],
-                "{template}"
-            );
+        for template in ["GET a", "GET ...", "GET a ...", "SET a b", "SET a b c d e", "DEL a", "DEL ...", "SETEX a 1 *"] {
+            assert_eq!(with_groups(vec![group(&["SET a *", template])]), [], "{template}");
         }
     }
 
@@ -384,15 +250,8 @@ mod tests {
 
     #[test]
     fn sixteen_captures_fit_in_a_group_and_a_seventeenth_does_not() {
-        let names = |count: usize| {
-            (0..count)
-                .map(|place| format!(" {{n{place}}}"))
-                .collect::<String>()
-        };
-        assert_eq!(
-            with_groups(vec![group(&["SET a *", &format!("DEL{}", names(16))])]),
-            []
-        );
+        let names = |count: usize| (0..count).map(|place| format!(" {{n{place}}}")).collect::<String>();
+        assert_eq!(with_groups(vec![group(&["SET a *", &format!("DEL{}", names(16))])]), []);
         assert!(member_error(&format!("DEL{}", names(17))).contains("more than 16 capture names"));
     }
 
@@ -400,63 +259,22 @@ mod tests {
     fn what_is_not_available_yet_is_refused_by_name() {
         let base = || group(&["SET a *", "SET b *"]);
         let cases = [
-            (
-                WrittenGroup {
-                    atomic: WrittenAtomic::Guarded,
-                    ..base()
-                },
-                "group[0].atomic",
-                "guarded",
-            ),
-            (
-                WrittenGroup {
-                    atomic: WrittenAtomic::Rollback,
-                    ..base()
-                },
-                "group[0].atomic",
-                "rollback",
-            ),
-            (
-                WrittenGroup {
-                    order: WrittenOrder::Any,
-                    ..base()
-                },
-                "group[0].order",
-                "any",
-            ),
-            (
-                WrittenGroup {
-                    resolve: true,
-                    ..base()
-                },
-                "group[0].resolve",
-                "resolve = true",
-            ),
+            (WrittenGroup { atomic: WrittenAtomic::Guarded, ..base() }, "group[0].atomic", "guarded"),
+            (WrittenGroup { atomic: WrittenAtomic::Rollback, ..base() }, "group[0].atomic", "rollback"),
+            (WrittenGroup { order: WrittenOrder::Any, ..base() }, "group[0].order", "any"),
+            (WrittenGroup { resolve: true, ..base() }, "group[0].resolve", "resolve = true"),
         ];
         for (written, at, named) in cases {
             let (path, text) = only(with_groups(vec![written]));
             assert_eq!(path, at);
-            assert!(
-                text.contains(named) && text.contains("is not available yet"),
-                "{text}"
-            );
+            assert!(text.contains(named) && text.contains("is not available yet"), "{text}");
         }
         for action in [WrittenTtlAction::Reject, WrittenTtlAction::Fix] {
-            let (path, text) = only(with_ttl(WrittenTtl {
-                action,
-                ..ttl(&["a"])
-            }));
+            let (path, text) = only(with_ttl(WrittenTtl { action, ..ttl(&["a"]) }));
             assert_eq!(path, "ttl[0].action");
-            assert!(
-                text.contains("is not available yet (expected \"flag\")"),
-                "{text}"
-            );
+            assert!(text.contains("is not available yet (expected \"flag\")"), "{text}");
         }
-        let written = Written {
-            expects: 1,
-            guards: 2,
-            ..Written::default()
-        };
+        let written = Written { expects: 1, guards: 2, ..Written::default() };
         let errors = compile(&written, &Table::builtin()).unwrap_err();
         let paths: Vec<&str> = errors.iter().map(|error| &*error.path).collect();
         assert_eq!(paths, ["expect[0]", "guard[0]", "guard[1]"]);
@@ -465,15 +283,9 @@ mod tests {
     #[test]
     fn a_group_has_either_commands_or_keys() {
         let keys = Some(vec!["a:*".to_owned()]);
-        let both = WrittenGroup {
-            keys: keys.clone(),
-            ..group(&["SET a *", "SET b *"])
-        };
+        let both = WrittenGroup { keys: keys.clone(), ..group(&["SET a *", "SET b *"]) };
         assert_eq!(only(with_groups(vec![both])).0, "group[0].keys");
-        let neither = WrittenGroup {
-            name: "g".into(),
-            ..WrittenGroup::default()
-        };
+        let neither = WrittenGroup { name: "g".into(), ..WrittenGroup::default() };
         assert_eq!(only(with_groups(vec![neither.clone()])).0, "group[0]");
         assert_eq!(with_groups(vec![WrittenGroup { keys, ..neither }]), []);
     }
@@ -481,32 +293,20 @@ mod tests {
     #[test]
     fn a_group_has_at_least_two_members_and_one_that_must_come() {
         assert_eq!(only(with_groups(vec![group(&[])])).0, "group[0].commands");
-        assert_eq!(
-            only(with_groups(vec![group(&["SET a *"])])).0,
-            "group[0].commands"
-        );
+        assert_eq!(only(with_groups(vec![group(&["SET a *"])])).0, "group[0].commands");
         assert_eq!(with_groups(vec![group(&["SET a *", "SET b *"])]), []);
         let mut optional = group(&["SET a *", "SET b *"]);
         for member in optional.commands.iter_mut().flatten() {
             member.optional = true;
         }
-        assert!(
-            only(with_groups(vec![optional]))
-                .1
-                .contains("every member is optional")
-        );
+        assert!(only(with_groups(vec![optional])).1.contains("every member is optional"));
     }
 
     #[test]
     fn sixty_four_members_and_eight_optional_ones_fit_and_no_more() {
         let of = |count: usize, optional: usize| {
             let mut group = group(&vec!["SET a *"; count]);
-            group
-                .commands
-                .iter_mut()
-                .flatten()
-                .take(optional)
-                .for_each(|member| member.optional = true);
+            group.commands.iter_mut().flatten().take(optional).for_each(|member| member.optional = true);
             with_groups(vec![group]).len()
         };
         assert_eq!([of(64, 8), of(65, 0), of(20, 9)], [0, 1, 1]);
@@ -514,73 +314,29 @@ mod tests {
 
     #[test]
     fn names_are_plain_short_and_unique() {
-        let named = |name: &str| WrittenGroup {
-            name: name.into(),
-            ..group(&["SET a *", "SET b *"])
-        };
+        let named = |name: &str| WrittenGroup { name: name.into(), ..group(&["SET a *", "SET b *"]) };
         let long = "a".repeat(64);
         for name in ["a", "0", "refresh-token_2", &long] {
             assert_eq!(with_groups(vec![named(name)]), [], "{name}");
         }
         for name in ["", "-a", "_a", "A", "a b", "a.b", "ä", &format!("{long}a")] {
-            assert_eq!(
-                only(with_groups(vec![named(name)])).0,
-                "group[0].name",
-                "{name}"
-            );
+            assert_eq!(only(with_groups(vec![named(name)])).0, "group[0].name", "{name}");
         }
-        assert_eq!(
-            only(with_groups(vec![named("a"), named("b"), named("a")])).0,
-            "group[2].name"
-        );
+        assert_eq!(only(with_groups(vec![named("a"), named("b"), named("a")])).0, "group[2].name");
     }
 
     #[test]
     fn a_ttl_rule_says_which_keys_and_how_long() {
-        let full = WrittenTtl {
-            default: Some("7d".into()),
-            max: Some("30d".into()),
-            ..ttl(&["a:*"])
-        };
-        let written = Written {
-            ttls: vec![full.clone()],
-            ..Written::default()
-        };
+        let full = WrittenTtl { default: Some("7d".into()), max: Some("30d".into()), ..ttl(&["a:*"]) };
+        let written = Written { ttls: vec![full.clone()], ..Written::default() };
         let policy = compile(&written, &Table::builtin()).unwrap();
         let (place, rule) = policy.ttl_rule_for(b"a:1").unwrap();
-        assert_eq!(
-            (place, rule.max, rule.grace),
-            (
-                0,
-                Some(Duration::from_secs(30 * 86_400)),
-                Duration::from_secs(1)
-            )
-        );
+        assert_eq!((place, rule.max, rule.grace), (0, Some(Duration::from_secs(30 * 86_400)), Duration::from_secs(1)));
         assert_eq!(rule.pattern_of(b"a:1"), Some("a:*"));
         assert!(policy.ttl_rule_for(b"b:1").is_none());
-        assert_eq!(
-            only(with_ttl(WrittenTtl {
-                max: Some("6d".into()),
-                ..full.clone()
-            }))
-            .0,
-            "ttl[0].default"
-        );
-        assert_eq!(
-            with_ttl(WrittenTtl {
-                max: Some("7d".into()),
-                ..full.clone()
-            }),
-            []
-        );
-        assert_eq!(
-            only(with_ttl(WrittenTtl {
-                max: Some("a week".into()),
-                ..full
-            }))
-            .0,
-            "ttl[0].max"
-        );
+        assert_eq!(only(with_ttl(WrittenTtl { max: Some("6d".into()), ..full.clone() })).0, "ttl[0].default");
+        assert_eq!(with_ttl(WrittenTtl { max: Some("7d".into()), ..full.clone() }), []);
+        assert_eq!(only(with_ttl(WrittenTtl { max: Some("a week".into()), ..full })).0, "ttl[0].max");
         assert_eq!(only(with_ttl(ttl(&[]))).0, "ttl[0].keys");
         assert_eq!(only(with_ttl(ttl(&["a", ""]))).0, "ttl[0].keys[1]");
         assert_eq!(only(with_ttl(ttl(&["a:{b}"]))).0, "ttl[0].keys[0]");
@@ -589,19 +345,8 @@ mod tests {
     #[test]
     fn a_hold_is_no_longer_than_its_longest() {
         let hold = |hold_ms, hold_max_ms| {
-            let pipeline = WrittenPipeline {
-                hold_ms,
-                hold_max_ms,
-                ..WrittenPipeline::default()
-            };
-            compile(
-                &Written {
-                    pipeline,
-                    ..Written::default()
-                },
-                &Table::builtin(),
-            )
-            .is_ok()
+            let pipeline = WrittenPipeline { hold_ms, hold_max_ms, ..WrittenPipeline::default() };
+            compile(&Written { pipeline, ..Written::default() }, &Table::builtin()).is_ok()
         };
         assert!(hold(0, 0) && hold(20, 20) && hold(0, 10_000));
         assert!(!hold(21, 20) && !hold(1, 0) && !hold(0, 10_001));
@@ -611,43 +356,15 @@ mod tests {
     fn all_errors_are_reported_together() {
         let errors = with_groups(vec![group(&["SETXE a", "GET {", "BLPOP a 0"]), group(&[])]);
         let paths: Vec<&str> = errors.iter().map(|error| &*error.path).collect();
-        let members = [
-            "group[0].commands[0]",
-            "group[0].commands[1]",
-            "group[0].commands[2]",
-        ];
-        assert_eq!(
-            paths,
-            [
-                "group[1].name",
-                members[0],
-                members[1],
-                members[2],
-                "group[1].commands"
-            ]
-        );
+        let members = ["group[0].commands[0]", "group[0].commands[1]", "group[0].commands[2]"];
+        assert_eq!(paths, ["group[1].name", members[0], members[1], members[2], "group[1].commands"]);
     }
 
     #[test]
     fn observing_wins_over_enforcing() {
-        let compiled = |mode| {
-            compile(
-                &Written {
-                    mode,
-                    ..Written::default()
-                },
-                &Table::builtin(),
-            )
-            .unwrap()
-        };
+        let compiled = |mode| compile(&Written { mode, ..Written::default() }, &Table::builtin()).unwrap();
         assert_eq!(compiled(Mode::Enforce).mode_of(None), Mode::Enforce);
-        assert_eq!(
-            compiled(Mode::Enforce).mode_of(Some(Mode::Observe)),
-            Mode::Observe
-        );
-        assert_eq!(
-            compiled(Mode::Observe).mode_of(Some(Mode::Enforce)),
-            Mode::Observe
-        );
+        assert_eq!(compiled(Mode::Enforce).mode_of(Some(Mode::Observe)), Mode::Observe);
+        assert_eq!(compiled(Mode::Observe).mode_of(Some(Mode::Enforce)), Mode::Observe);
     }
 }

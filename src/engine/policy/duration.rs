@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 /// What every duration in a rule looks like, for error messages.
-pub const EXPECTED: &str =
-    "a number and one of ms, s, m, h, d, such as \"30s\" or \"7d\", up to 36500d";
+pub const EXPECTED: &str = "a number and one of ms, s, m, h, d, such as \"30s\" or \"7d\", up to 36500d";
 
 const MILLISECONDS_MAX: u64 = 36_500 * 24 * 3600 * 1000;
 
@@ -21,9 +20,7 @@ pub fn parse(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let milliseconds = number.parse::<u64>().ok()?.checked_mul(unit)?;
-    (1..=MILLISECONDS_MAX)
-        .contains(&milliseconds)
-        .then(|| Duration::from_millis(milliseconds))
+    (1..=MILLISECONDS_MAX).contains(&milliseconds).then(|| Duration::from_millis(milliseconds))
 }
 
 #[cfg(test)]
@@ -41,19 +38,7 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in [
-            "",
-            "7",
-            "d",
-            "7 d",
-            " 7d",
-            "-1s",
-            "+1s",
-            "1.5h",
-            "7D",
-            "1w",
-            "99999999999999999999s",
-        ] {
+        for text in ["", "7", "d", "7 d", " 7d", "-1s", "+1s", "1.5h", "7D", "1w", "99999999999999999999s"] {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

@@ -111,10 +111,7 @@ impl Group {
         let Shape::Keys(keys) = &self.shape else {
             return None;
         };
-        keys.patterns
-            .iter()
-            .find(|pattern| pattern.matches_key(key))
-            .map(Pattern::text)
+        keys.patterns.iter().find(|pattern| pattern.matches_key(key)).map(Pattern::text)
     }
 
     pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
@@ -128,21 +125,13 @@ impl Group {
 impl Templates {
     /// The members that the first command of the group can be.
     pub(super) fn firsts(&self) -> impl Iterator<Item = &Template> {
-        let leading = self
-            .members
-            .iter()
-            .take_while(|member| member.optional)
-            .count();
+        let leading = self.members.iter().take_while(|member| member.optional).count();
         self.members.iter().take(leading + 1)
     }
 
     fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
         let mut extent = Extent::default();
-        let start = Walk {
-            member: 0,
-            command: 0,
-            bound: Bindings::default(),
-        };
+        let start = Walk { member: 0, command: 0, bound: Bindings::default() };
         self.walk(start, table, at, &mut extent);
         extent
     }
@@ -184,43 +173,28 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn behind(self) -> Self {
-        Self {
-            member: self.member + 1,
-            command: self.command + 1,
-            ..self
-        }
+        Self { member: self.member + 1, command: self.command + 1, ..self }
     }
 }
 
 impl Template {
     fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         let form = canonical(table, command.id, command.args);
-        form.id == self.id
-            && self.words_fit(&form, bound)
-            && !table.spec(command.id).is_blocking(command.args)
+        form.id == self.id && self.words_fit(&form, bound) && !table.spec(command.id).is_blocking(command.args)
     }
 
     fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
         let count = self.words.len();
-        let long_enough = if self.rest {
-            form.len() >= count
-        } else {
-            form.len() == count
-        };
+        let long_enough = if self.rest { form.len() >= count } else { form.len() == count };
         long_enough
-            && self
-                .words
-                .iter()
-                .enumerate()
-                .all(|(place, word)| form.get(place).is_some_and(|arg| word.matches(arg, bound)))
+            && self.words.iter().enumerate().all(|(place, word)| form.get(place).is_some_and(|arg| word.matches(arg, bound)))
     }
 }
 
 impl Keys {
     /// Whether some request of this command can be in a run.
     pub(super) fn admits(spec: &Spec) -> bool {
-        spec.groupable().is_ok()
-            && !matches!(&spec.keys, command::Keys::Specs(specs) if specs.is_empty())
+        spec.groupable().is_ok() && !matches!(&spec.keys, command::Keys::Specs(specs) if specs.is_empty())
     }
 
     fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
@@ -229,16 +203,10 @@ impl Keys {
             match at(count) {
                 Some(command) if self.fits(command, table) => count += 1,
                 Some(_) => {
-                    return Extent {
-                        whole: Self::whole(count),
-                        awaiting: 0,
-                    };
+                    return Extent { whole: Self::whole(count), awaiting: 0 };
                 }
                 None => {
-                    return Extent {
-                        whole: Self::whole(count),
-                        awaiting: count,
-                    };
+                    return Extent { whole: Self::whole(count), awaiting: count };
                 }
             }
         }
@@ -251,10 +219,7 @@ impl Keys {
 
     fn fits(&self, command: Member<'_>, table: &Table) -> bool {
         let spec = table.spec(command.id);
-        if spec.groupable().is_err()
-            || !spec.is_plain_keyed(command.args)
-            || !spec.arity_fits(command.args)
-        {
+        if spec.groupable().is_err() || !spec.is_plain_keyed(command.args) || !spec.arity_fits(command.args) {
             return false;
         }
         let mut all_match = true;

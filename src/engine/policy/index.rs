@@ -21,9 +21,7 @@ struct Node {
 impl KeyIndex {
     /// Indexes the patterns of a list of owners; an owner's place in the list is what a look-up answers.
     pub fn new<'p>(owners: impl IntoIterator<Item = &'p [Pattern]>) -> Self {
-        let mut index = Self {
-            nodes: vec![Node::default()],
-        };
+        let mut index = Self { nodes: vec![Node::default()] };
         for (owner, patterns) in owners.into_iter().enumerate() {
             for pattern in patterns {
                 let node = index.node_for(pattern.prefix());
@@ -50,10 +48,7 @@ impl KeyIndex {
     fn node_for(&mut self, prefix: &[u8]) -> usize {
         let mut at = 0;
         for byte in prefix {
-            at = match self.nodes[at]
-                .children
-                .binary_search_by_key(byte, |child| child.0)
-            {
+            at = match self.nodes[at].children.binary_search_by_key(byte, |child| child.0) {
                 Ok(place) => self.nodes[at].children[place].1,
                 Err(place) => {
                     self.nodes.push(Node::default());
@@ -69,22 +64,13 @@ impl KeyIndex {
 
 impl Node {
     fn child(&self, byte: u8) -> Option<usize> {
-        let place = self
-            .children
-            .binary_search_by_key(&byte, |child| child.0)
-            .ok()?;
+        let place = self.children.binary_search_by_key(&byte, |child| child.0).ok()?;
         Some(self.children[place].1)
     }
 
     fn first_match(&self, key: &[u8], before: usize) -> Option<usize> {
-        let earlier = self
-            .patterns
-            .iter()
-            .take_while(|(owner, _)| *owner < before);
-        earlier
-            .map(|(owner, pattern)| (*owner, pattern))
-            .find(|(_, pattern)| pattern.matches_key(key))
-            .map(|(owner, _)| owner)
+        let earlier = self.patterns.iter().take_while(|(owner, _)| *owner < before);
+        earlier.map(|(owner, pattern)| (*owner, pattern)).find(|(_, pattern)| pattern.matches_key(key)).map(|(owner, _)| owner)
     }
 }
 
@@ -95,10 +81,7 @@ mod tests {
 
     fn index(owners: &[&[&str]]) -> KeyIndex {
         let parse = |word: &&str| Pattern::parse(word, &mut Names::default()).unwrap();
-        let owners: Vec<Vec<Pattern>> = owners
-            .iter()
-            .map(|words| words.iter().map(parse).collect())
-            .collect();
+        let owners: Vec<Vec<Pattern>> = owners.iter().map(|words| words.iter().map(parse).collect()).collect();
         KeyIndex::new(owners.iter().map(Vec::as_slice))
     }
 

@@ -53,10 +53,7 @@ impl Policy {
         Self {
             mode: Mode::Enforce,
             report_pipelines: pipeline.report,
-            hold: Hold {
-                gap: Duration::from_millis(pipeline.hold_ms),
-                max: Duration::from_millis(pipeline.hold_max_ms),
-            },
+            hold: Hold { gap: Duration::from_millis(pipeline.hold_ms), max: Duration::from_millis(pipeline.hold_max_ms) },
             groups: Groups::none(),
             ttls: TtlRules::new(Vec::new()),
         }
@@ -81,11 +78,7 @@ impl Policy {
     ///
     /// `at(i)` is the i-th command from there on, `None` behind the last one that was read. Commands that can begin
     /// no group cost one look-up; nothing is allocated.
-    pub fn recognise<'a>(
-        &self,
-        table: &Table,
-        at: &mut dyn FnMut(usize) -> Option<Member<'a>>,
-    ) -> Recognition {
+    pub fn recognise<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Recognition {
         self.groups.recognise(table, at)
     }
 

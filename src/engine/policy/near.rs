@@ -4,12 +4,8 @@
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let word = word.to_ascii_lowercase();
     let allowed = (word.chars().count() / 3).clamp(1, 3);
-    let near = known
-        .into_iter()
-        .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate));
-    near.filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let near = known.into_iter().map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate));
+    near.filter(|(distance, _)| *distance <= allowed).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
 /// How many characters must be added, dropped, changed or swapped with their neighbour.
@@ -39,10 +35,7 @@ mod tests {
 
     #[test]
     fn a_slip_finds_its_word() {
-        assert_eq!(
-            nearest("comands", ["command", "commands", "keys"]),
-            Some("commands")
-        );
+        assert_eq!(nearest("comands", ["command", "commands", "keys"]), Some("commands"));
         assert_eq!(nearest("SETXE", ["setex", "set", "setnx"]), Some("setex"));
         assert_eq!(nearest("nmae", ["mode", "name"]), Some("name"));
     }

@@ -62,29 +62,15 @@ impl Pattern {
         let steps = wilds
             .into_iter()
             .zip(literals)
-            .map(|(wild, literal)| Step {
-                wild,
-                literal: Finder::new(&literal).into_owned(),
-            })
+            .map(|(wild, literal)| Step { wild, literal: Finder::new(&literal).into_owned() })
             .collect();
-        Ok(Self {
-            prefix,
-            steps,
-            text: word.into(),
-        })
+        Ok(Self { prefix, steps, text: word.into() })
     }
 
     /// The pattern that any argument matches.
     pub fn any() -> Self {
-        let last = Step {
-            wild: Wild::Run,
-            literal: Finder::new(b"").into_owned(),
-        };
-        Self {
-            prefix: Box::default(),
-            steps: Box::new([last]),
-            text: "*".into(),
-        }
+        let last = Step { wild: Wild::Run, literal: Finder::new(b"").into_owned() };
+        Self { prefix: Box::default(), steps: Box::new([last]), text: "*".into() }
     }
 
     /// Whether the argument matches under the captures bound so far; binds those that are new.
@@ -104,8 +90,7 @@ impl Pattern {
                 None => return false,
             }
         }
-        rest.strip_suffix(last.literal.needle())
-            .is_some_and(|value| last.wild.bind(value, bound))
+        rest.strip_suffix(last.literal.needle()).is_some_and(|value| last.wild.bind(value, bound))
     }
 
     /// Whether a key matches, for patterns without captures.
@@ -144,9 +129,7 @@ impl Step {
         let least = self.wild.least();
         let end = least + self.literal.find(rest.get(least..)?)?;
         let (value, behind) = rest.split_at(end);
-        self.wild
-            .bind(value, bound)
-            .then(|| &behind[self.literal.needle().len()..])
+        self.wild.bind(value, bound).then(|| &behind[self.literal.needle().len()..])
     }
 }
 
@@ -176,10 +159,7 @@ pub struct Bindings<'a> {
 impl<'a> Bindings<'a> {
     /// The bytes that the capture with this number is bound to.
     pub fn get(&self, number: usize) -> Option<&'a [u8]> {
-        self.values
-            .get(number)
-            .copied()
-            .filter(|value| !value.is_empty())
+        self.values.get(number).copied().filter(|value| !value.is_empty())
     }
 
     fn bind(&mut self, number: usize, value: &'a [u8]) -> bool {
@@ -281,11 +261,7 @@ fn capture_name(name: &str) -> Result<&str, PatternError> {
         return Err(PatternError::EmptyName);
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.chars().all(plain) {
-        Ok(name)
-    } else {
-        Err(PatternError::BadName(name.to_owned()))
-    }
+    if name.chars().all(plain) { Ok(name) } else { Err(PatternError::BadName(name.to_owned())) }
 }
 
 #[cfg(test)]
@@ -308,13 +284,9 @@ mod tests {
         let mut bound = Bindings::default();
         let values = |bound: &Bindings<'a>| {
             let numbers = 0..names.as_slice().len();
-            numbers
-                .map(|number| std::str::from_utf8(bound.get(number).unwrap()).unwrap())
-                .collect()
+            numbers.map(|number| std::str::from_utf8(bound.get(number).unwrap()).unwrap()).collect()
         };
-        pattern
-            .matches(argument.as_bytes(), &mut bound)
-            .then(|| values(&bound))
+        pattern.matches(argument.as_bytes(), &mut bound).then(|| values(&bound))
     }
 
     fn refusal(word: &str) -> PatternError {
@@ -348,10 +320,7 @@ mod tests {
 
     #[test]
     fn a_capture_ends_at_the_first_literal_behind_it() {
-        assert_eq!(
-            captures("rt:{user}:{token}", "rt:u1:a:b"),
-            Some(vec!["u1", "a:b"])
-        );
+        assert_eq!(captures("rt:{user}:{token}", "rt:u1:a:b"), Some(vec!["u1", "a:b"]));
         assert_eq!(captures("{a}::{b}", "x:::y"), Some(vec!["x", ":y"]));
         assert_eq!(captures("{a}:{b}", "::y"), Some(vec![":", "y"]));
     }
@@ -410,10 +379,7 @@ mod tests {
             assert!(Pattern::parse(&format!("{{n{number}}}"), &mut names).is_ok());
         }
         assert!(Pattern::parse("{n0}", &mut names).is_ok());
-        assert_eq!(
-            Pattern::parse("{more}", &mut names).unwrap_err(),
-            PatternError::TooManyNames
-        );
+        assert_eq!(Pattern::parse("{more}", &mut names).unwrap_err(), PatternError::TooManyNames);
     }
 
     /// A wildcard (`Some(least)`) or a literal byte.
@@ -425,9 +391,7 @@ mod tests {
             return argument.is_empty();
         };
         let Some(least) = wild else {
-            return argument
-                .split_first()
-                .is_some_and(|(byte, behind)| byte == literal && naive(rest, behind, taken));
+            return argument.split_first().is_some_and(|(byte, behind)| byte == literal && naive(rest, behind, taken));
         };
         (*least..=argument.len()).any(|end| {
             let before = taken.len();
@@ -444,11 +408,7 @@ mod tests {
         let token = prop_oneof![
             2 => Just((None, b'a')), 2 => Just((None, b'b')), 1 => Just((Some(0), 0)), 1 => Just((Some(1), 0))
         ];
-        let apart = |tokens: &Vec<Token>| {
-            !tokens
-                .windows(2)
-                .any(|pair| pair[0].0.is_some() && pair[1].0.is_some())
-        };
+        let apart = |tokens: &Vec<Token>| !tokens.windows(2).any(|pair| pair[0].0.is_some() && pair[1].0.is_some());
         proptest::collection::vec(token, 0..9).prop_filter("wildcards touch", apart)
     }
 

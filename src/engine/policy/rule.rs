@@ -8,10 +8,7 @@ pub trait Word: Copy + Sized + 'static {
     fn as_str(self) -> &'static str;
     /// The value that this word stands for.
     fn from_word(word: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|value| value.as_str() == word)
+        Self::ALL.iter().copied().find(|value| value.as_str() == word)
     }
 }
 
@@ -102,11 +99,7 @@ pub struct WrittenPipeline {
 
 impl Default for WrittenPipeline {
     fn default() -> Self {
-        Self {
-            report: true,
-            hold_ms: 2,
-            hold_max_ms: 20,
-        }
+        Self { report: true, hold_ms: 2, hold_max_ms: 20 }
     }
 }
 

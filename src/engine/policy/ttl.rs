@@ -32,10 +32,7 @@ pub struct TtlRule {
 impl TtlRule {
     /// The text of the pattern that the key matches: what a report names in place of the key.
     pub fn pattern_of(&self, key: &[u8]) -> Option<&str> {
-        self.keys
-            .iter()
-            .find(|pattern| pattern.matches_key(key))
-            .map(Pattern::text)
+        self.keys.iter().find(|pattern| pattern.matches_key(key)).map(Pattern::text)
     }
 }
 

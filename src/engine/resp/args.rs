@@ -42,16 +42,11 @@ impl<'a> Args<'a> {
     /// The arguments in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + 'a {
         let bytes = self.bytes;
-        self.spans
-            .iter()
-            .filter_map(move |span| bytes.get(span.start as usize..span.end as usize))
+        self.spans.iter().filter_map(move |span| bytes.get(span.start as usize..span.end as usize))
     }
 
     /// The arguments from `index` on; none if there are not so many.
     pub fn from(&self, index: usize) -> Args<'a> {
-        Self {
-            bytes: self.bytes,
-            spans: self.spans.get(index..).unwrap_or_default(),
-        }
+        Self { bytes: self.bytes, spans: self.spans.get(index..).unwrap_or_default() }
     }
 }

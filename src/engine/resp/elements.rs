@@ -9,11 +9,7 @@ use super::scan::{ReplyScanner, ScanLimits};
 /// has no elements; at a malformed one the iterator ends.
 pub fn elements(frame: &[u8]) -> Elements<'_> {
     let (rest, remaining) = open(frame).unwrap_or_default();
-    Elements {
-        rest,
-        remaining,
-        scanner: ReplyScanner::new(ScanLimits::WHOLE),
-    }
+    Elements { rest, remaining, scanner: ReplyScanner::new(ScanLimits::WHOLE) }
 }
 
 /// See [`elements`].
@@ -31,11 +27,7 @@ impl<'a> Iterator for Elements<'a> {
         self.remaining = self.remaining.checked_sub(1)?;
         let mut bytes = 0;
         loop {
-            let scanned = self
-                .scanner
-                .scan(&self.rest[bytes..])
-                .ok()
-                .filter(|scanned| scanned.end)?;
+            let scanned = self.scanner.scan(&self.rest[bytes..]).ok().filter(|scanned| scanned.end)?;
             bytes += scanned.bytes;
             if self.scanner.top().kind != b'>' {
                 break;
@@ -74,11 +66,8 @@ pub(super) fn skip_attributes(mut frame: &[u8]) -> &[u8] {
 
 fn behind_attributes(head: &[u8]) -> Option<&[u8]> {
     let (pairs, used) = plain_length(head)?;
-    let mut attributes = Elements {
-        rest: &head[used..],
-        remaining: pairs.checked_mul(2)?,
-        scanner: ReplyScanner::new(ScanLimits::WHOLE),
-    };
+    let mut attributes =
+        Elements { rest: &head[used..], remaining: pairs.checked_mul(2)?, scanner: ReplyScanner::new(ScanLimits::WHOLE) };
     let found = attributes.by_ref().count();
     (found as u64 == u64::from(pairs) * 2).then_some(attributes.rest)
 }
@@ -93,10 +82,7 @@ mod tests {
 
     #[test]
     fn elements_come_as_they_are_on_the_wire() {
-        assert_eq!(
-            slices(b"*3\r\n:1\r\n*1\r\n$1\r\na\r\n$-1\r\n"),
-            [&b":1\r\n"[..], b"*1\r\n$1\r\na\r\n", b"$-1\r\n"]
-        );
+        assert_eq!(slices(b"*3\r\n:1\r\n*1\r\n$1\r\na\r\n$-1\r\n"), [&b":1\r\n"[..], b"*1\r\n$1\r\na\r\n", b"$-1\r\n"]);
         assert_eq!(slices(b"%1\r\n+k\r\n_\r\n"), [&b"+k\r\n"[..], b"_\r\n"]);
         assert_eq!(slices(b">2\r\n+a\r\n+b\r\n").len(), 2);
         assert_eq!(slices(b"~1\r\n#t\r\n").len(), 1);
@@ -105,24 +91,12 @@ mod tests {
     #[test]
     fn attributes_and_pushes_go_with_the_element_they_precede() {
         let frame = b"|1\r\n+a\r\n*1\r\n:0\r\n*2\r\n|1\r\n+b\r\n:9\r\n:1\r\n>1\r\n+p\r\n:2\r\n";
-        assert_eq!(
-            slices(frame),
-            [&b"|1\r\n+b\r\n:9\r\n:1\r\n"[..], b">1\r\n+p\r\n:2\r\n"]
-        );
+        assert_eq!(slices(frame), [&b"|1\r\n+b\r\n:9\r\n:1\r\n"[..], b">1\r\n+p\r\n:2\r\n"]);
     }
 
     #[test]
     fn what_is_no_aggregate_has_no_elements() {
-        for frame in [
-            &b""[..],
-            b"+OK\r\n",
-            b"$4\r\n*1\r\n\r\n",
-            b"*0\r\n",
-            b"*-1\r\n",
-            b"|1\r\n+a\r\n",
-            b"*",
-            b"*1",
-        ] {
+        for frame in [&b""[..], b"+OK\r\n", b"$4\r\n*1\r\n\r\n", b"*0\r\n", b"*-1\r\n", b"|1\r\n+a\r\n", b"*", b"*1"] {
             assert_eq!(elements(frame).count(), 0);
         }
     }

@@ -103,43 +103,28 @@ mod tests {
         assert_eq!(written(|out| error(out, "ERR no")), "-ERR no\r\n");
         assert_eq!(written(|out| simple(out, "OK")), "+OK\r\n");
         assert_eq!(written(|out| bulk(out, b"")), "$0\r\n\r\n");
-        assert_eq!(
-            written(|out| bulk(out, b"0123456789")),
-            "$10\r\n0123456789\r\n"
-        );
+        assert_eq!(written(|out| bulk(out, b"0123456789")), "$10\r\n0123456789\r\n");
         assert_eq!(written(|out| null(out, Protocol::Resp2)), "$-1\r\n");
         assert_eq!(written(|out| null(out, Protocol::Resp3)), "_\r\n");
         assert_eq!(written(|out| array_header(out, 3)), "*3\r\n");
-        assert_eq!(
-            written(|out| request(out, &[b"GET", b"k"])),
-            "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"
-        );
+        assert_eq!(written(|out| request(out, &[b"GET", b"k"])), "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
     }
 
     #[test]
     fn integers_are_written_over_their_whole_range() {
         for number in [0, 1, -1, 9, 10, -10, i64::MAX, i64::MIN] {
-            assert_eq!(
-                written(|out| integer(out, number)),
-                format!(":{number}\r\n")
-            );
+            assert_eq!(written(|out| integer(out, number)), format!(":{number}\r\n"));
         }
     }
 
     #[test]
     fn a_map_is_an_array_of_twice_the_pairs_in_resp2() {
-        assert_eq!(
-            written(|out| map_header(out, 7, Protocol::Resp2)),
-            "*14\r\n"
-        );
+        assert_eq!(written(|out| map_header(out, 7, Protocol::Resp2)), "*14\r\n");
         assert_eq!(written(|out| map_header(out, 7, Protocol::Resp3)), "%7\r\n");
     }
 
     #[test]
     fn line_breaks_cannot_be_smuggled_into_a_line() {
-        assert_eq!(
-            written(|out| error(out, "ERR a\r\n+OK\n")),
-            "-ERR a  +OK \r\n"
-        );
+        assert_eq!(written(|out| error(out, "ERR a\r\n+OK\n")), "-ERR a  +OK \r\n");
     }
 }

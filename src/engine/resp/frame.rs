@@ -47,10 +47,7 @@ impl Decimal {
         };
         self.malformed |= self.digits && self.magnitude == 0;
         self.digits = true;
-        let grown = self
-            .magnitude
-            .checked_mul(10)
-            .and_then(|tens| tens.checked_add(u64::from(digit)));
+        let grown = self.magnitude.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit)));
         match grown {
             Some(magnitude) => self.magnitude = magnitude,
             None => self.malformed = true,
@@ -87,15 +84,7 @@ mod tests {
 
     #[test]
     fn decimals_are_read_as_strictly_as_redis_reads_them() {
-        for text in [
-            "0",
-            "1",
-            "10",
-            "-1",
-            "-10",
-            "9223372036854775807",
-            "-9223372036854775808",
-        ] {
+        for text in ["0", "1", "10", "-1", "-10", "9223372036854775807", "-9223372036854775808"] {
             assert_eq!(decimal(text), text.parse().ok(), "{text}");
         }
         for text in [
@@ -126,15 +115,7 @@ mod tests {
         assert_eq!(plain_length(b"12\r\n"), Some((12, 4)));
         assert_eq!(plain_length(b"0\r\nmore"), Some((0, 3)));
         assert_eq!(plain_length(b"999999999\r\n"), Some((999_999_999, 11)));
-        for other in [
-            &b""[..],
-            b"1",
-            b"\r\n",
-            b"-1\r\n",
-            b"01\r\n",
-            b"1x\r\n",
-            b"1000000000\r\n",
-        ] {
+        for other in [&b""[..], b"1", b"\r\n", b"-1\r\n", b"01\r\n", b"1x\r\n", b"1000000000\r\n"] {
             assert_eq!(plain_length(other), None, "{other:?}");
         }
     }

@@ -17,10 +17,7 @@ pub(super) fn split(line: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>) -> 
             arena.truncate(arena_before);
             return None;
         };
-        spans.push(Span {
-            start,
-            end: arena.len() as u32,
-        });
+        spans.push(Span { start, end: arena.len() as u32 });
         rest = skip_blanks(behind);
     }
     Some(())
@@ -44,10 +41,7 @@ fn argument<'a>(mut rest: &'a [u8], arena: &mut Vec<u8>) -> Option<&'a [u8]> {
 
 /// What is behind a closing quote, if that may stand there.
 fn closed(behind: &[u8]) -> Option<&[u8]> {
-    behind
-        .first()
-        .is_none_or(|&byte| is_blank(byte))
-        .then_some(behind)
+    behind.first().is_none_or(|&byte| is_blank(byte)).then_some(behind)
 }
 
 fn double_quoted<'a>(mut rest: &'a [u8], arena: &mut Vec<u8>) -> Option<&'a [u8]> {
@@ -55,9 +49,7 @@ fn double_quoted<'a>(mut rest: &'a [u8], arena: &mut Vec<u8>) -> Option<&'a [u8]
         let (byte, behind) = match rest {
             [] => return None,
             [b'"', behind @ ..] => return Some(behind),
-            [b'\\', b'x', high, low, behind @ ..]
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            [b'\\', b'x', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 (hex(*high) << 4 | hex(*low), behind)
             }
             [b'\\', escaped, behind @ ..] => (unescaped(*escaped), behind),
@@ -106,10 +98,7 @@ fn is_blank(byte: u8) -> bool {
 }
 
 fn skip_blanks(bytes: &[u8]) -> &[u8] {
-    let start = bytes
-        .iter()
-        .position(|&byte| !is_blank(byte))
-        .unwrap_or(bytes.len());
+    let start = bytes.iter().position(|&byte| !is_blank(byte)).unwrap_or(bytes.len());
     &bytes[start..]
 }
 
@@ -123,12 +112,7 @@ mod tests {
         if outcome.is_none() {
             assert_eq!((spans.len(), &arena[..]), (0, &b"earlier"[..]));
         }
-        outcome.map(|()| {
-            spans
-                .iter()
-                .map(|span| arena[span.start as usize..span.end as usize].to_vec())
-                .collect()
-        })
+        outcome.map(|()| spans.iter().map(|span| arena[span.start as usize..span.end as usize].to_vec()).collect())
     }
 
     #[test]
@@ -142,10 +126,7 @@ mod tests {
             (br#""" ''"#, &[b"", b""]),
             (br#""a b" 'c d'"#, &[b"a b", b"c d"]),
             (br#"pre"fix""#, &[b"prefix"]),
-            (
-                br#""\x41\xfF\n\r\t\b\a\"\\\q""#,
-                &[b"A\xff\n\r\t\x08\x07\"\\q"],
-            ),
+            (br#""\x41\xfF\n\r\t\b\a\"\\\q""#, &[b"A\xff\n\r\t\x08\x07\"\\q"]),
             (br#""\xg1\x""#, &[b"xg1x"]),
             (br#"'\'\n\\ '"#, &[br"'\n\\ "]),
             (br"back\slash", &[br"back\slash"]),
@@ -159,22 +140,8 @@ mod tests {
 
     #[test]
     fn unmatched_quotes_leave_nothing_behind() {
-        for line in [
-            &br#"a "b"#[..],
-            b"a 'b",
-            br#""a"b"#,
-            b"'a'b",
-            br#""a""b""#,
-            br#""a\""#,
-            br"'a\'",
-            br#"a""""#,
-        ] {
-            assert_eq!(
-                split_into(line),
-                None,
-                "{:?}",
-                line.escape_ascii().to_string()
-            );
+        for line in [&br#"a "b"#[..], b"a 'b", br#""a"b"#, b"'a'b", br#""a""b""#, br#""a\""#, br"'a\'", br#"a""""#] {
+            assert_eq!(split_into(line), None, "{:?}", line.escape_ascii().to_string());
         }
     }
 }

@@ -6,11 +6,7 @@ use super::frame::{Decimal, plain_length};
 pub(super) enum LineEnd {
     Pending,
     TooLong,
-    Done {
-        kind: u8,
-        value: Option<i64>,
-        used: usize,
-    },
+    Done { kind: u8, value: Option<i64>, used: usize },
 }
 
 /// A line under way: its first byte, then a number up to a carriage return and whatever byte follows.
@@ -41,11 +37,7 @@ impl Line {
         for (index, &byte) in bytes.iter().enumerate() {
             if self.closing {
                 let line = std::mem::take(self);
-                return LineEnd::Done {
-                    kind: line.kind,
-                    value: line.decimal.value(),
-                    used: index + 1,
-                };
+                return LineEnd::Done { kind: line.kind, value: line.decimal.value(), used: index + 1 };
             }
             if !self.push(byte, bytes_max) {
                 return LineEnd::TooLong;

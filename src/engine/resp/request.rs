@@ -184,13 +184,7 @@ impl RequestParser {
     ///
     /// As soon as declared lengths make the request longer than `whole_bytes_max` (or than a [`Span`] can
     /// point into) the answer is `Large`, until the limit given is larger or [`Self::stream`] takes over.
-    pub fn parse(
-        &mut self,
-        input: &[u8],
-        spans: &mut Vec<Span>,
-        arena: &mut Vec<u8>,
-        whole_bytes_max: usize,
-    ) -> Parsed {
+    pub fn parse(&mut self, input: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>, whole_bytes_max: usize) -> Parsed {
         if self.streaming {
             return Parsed::Large;
         }
@@ -201,9 +195,7 @@ impl RequestParser {
                 Some(_) => self.inline(input, spans, arena),
             },
             State::Inline => self.inline(input, spans, arena),
-            State::Count | State::Length | State::Payload => {
-                self.multibulk(input, spans, whole_bytes_max)
-            }
+            State::Count | State::Length | State::Payload => self.multibulk(input, spans, whole_bytes_max),
             State::Failed(error) => Err(error),
         };
         parsed.unwrap_or_else(|error| {
@@ -216,25 +208,16 @@ impl RequestParser {
     /// ones, then all that comes, until the end. Nothing is stored; limits hold as before.
     pub fn stream(&mut self, bytes: &[u8]) -> Result<Streamed, ProtocolError> {
         debug_assert!(
-            matches!(
-                self.state,
-                State::Length | State::Payload | State::Failed(_)
-            ),
+            matches!(self.state, State::Length | State::Payload | State::Failed(_)),
             "only a request reported as large is streamed"
         );
         self.streaming = true;
         let mut at = 0;
         loop {
             match self.state {
-                State::Length => match self
-                    .length(&bytes[at..])
-                    .inspect_err(|&error| self.state = State::Failed(error))?
-                {
+                State::Length => match self.length(&bytes[at..]).inspect_err(|&error| self.state = State::Failed(error))? {
                     Step::Pending => {
-                        return Ok(Streamed {
-                            bytes: bytes.len(),
-                            end: false,
-                        });
+                        return Ok(Streamed { bytes: bytes.len(), end: false });
                     }
                     Step::Done(used) => at += used,
                 },
@@ -242,10 +225,7 @@ impl RequestParser {
                     let left = (bytes.len() - at) as u64;
                     if left < self.payload_left {
                         self.payload_left -= left;
-                        return Ok(Streamed {
-                            bytes: bytes.len(),
-                            end: false,
-                        });
+                        return Ok(Streamed { bytes: bytes.len(), end: false });
                     }
                     at += self.payload_left as usize;
                     self.next_argument();
@@ -253,10 +233,7 @@ impl RequestParser {
                 State::Failed(error) => return Err(error),
                 State::Start | State::Inline | State::Count => {
                     self.reset();
-                    return Ok(Streamed {
-                        bytes: at,
-                        end: true,
-                    });
+                    return Ok(Streamed { bytes: at, end: true });
                 }
             }
         }
@@ -272,12 +249,7 @@ impl RequestParser {
         matches!(self.state, State::Start)
     }
 
-    fn multibulk(
-        &mut self,
-        input: &[u8],
-        spans: &mut Vec<Span>,
-        whole_bytes_max: usize,
-    ) -> Result<Parsed, ProtocolError> {
+    fn multibulk(&mut self, input: &[u8], spans: &mut Vec<Span>, whole_bytes_max: usize) -> Result<Parsed, ProtocolError> {
         // A span's ends are u32.
         let whole_bytes_max = (whole_bytes_max as u64).min(u64::from(u32::MAX));
         loop {
@@ -291,18 +263,12 @@ impl RequestParser {
                         return Ok(Parsed::Incomplete);
                     }
                     let payload_end = end - PAYLOAD_END_BYTES as usize;
-                    spans.push(Span {
-                        start: self.position as u32,
-                        end: payload_end as u32,
-                    });
+                    spans.push(Span { start: self.position as u32, end: payload_end as u32 });
                     self.position = end;
                     self.next_argument();
                     if self.arguments_left == 0 {
                         self.reset();
-                        return Ok(Parsed::Request {
-                            bytes: end,
-                            inline: false,
-                        });
+                        return Ok(Parsed::Request { bytes: end, inline: false });
                     }
                 }
                 State::Length => match self.length(&input[self.position..])? {
@@ -329,8 +295,7 @@ impl RequestParser {
                     }
                     Step::Done(used) => {
                         self.position += used;
-                        self.known_bytes = self.position as u64
-                            + u64::from(self.arguments_left) * ARGUMENT_BYTES_MIN;
+                        self.known_bytes = self.position as u64 + u64::from(self.arguments_left) * ARGUMENT_BYTES_MIN;
                         self.state = State::Length;
                     }
                 },
@@ -368,18 +333,12 @@ impl RequestParser {
             None => match self.line.take(bytes, self.limits.inline_bytes_max) {
                 LineEnd::Pending => return Ok(Step::Pending),
                 LineEnd::TooLong => return Err(ProtocolError::TooBigBulkCount),
-                LineEnd::Done {
-                    kind: b'$',
-                    value,
-                    used,
-                } => (value, used),
+                LineEnd::Done { kind: b'$', value, used } => (value, used),
                 LineEnd::Done { kind, .. } => return Err(ProtocolError::ExpectedDollar(kind)),
             },
         };
         let length = value.and_then(|value| u64::try_from(value).ok());
-        let length = length
-            .filter(|&length| length <= self.limits.bulk_bytes_max)
-            .ok_or(ProtocolError::InvalidBulkLength)?;
+        let length = length.filter(|&length| length <= self.limits.bulk_bytes_max).ok_or(ProtocolError::InvalidBulkLength)?;
         if self.limits.unauthenticated && length > UNAUTHENTICATED_BULK_BYTES_MAX {
             return Err(ProtocolError::UnauthenticatedBulkLength);
         }
@@ -391,24 +350,12 @@ impl RequestParser {
     #[inline]
     fn next_argument(&mut self) {
         self.arguments_left -= 1;
-        self.state = if self.arguments_left == 0 {
-            State::Start
-        } else {
-            State::Length
-        };
+        self.state = if self.arguments_left == 0 { State::Start } else { State::Length };
     }
 
-    fn inline(
-        &mut self,
-        input: &[u8],
-        spans: &mut Vec<Span>,
-        arena: &mut Vec<u8>,
-    ) -> Result<Parsed, ProtocolError> {
+    fn inline(&mut self, input: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>) -> Result<Parsed, ProtocolError> {
         self.state = State::Inline;
-        let found = self
-            .line
-            .find_inline_end(&input[self.position..])
-            .map(|offset| self.position + offset);
+        let found = self.line.find_inline_end(&input[self.position..]).map(|offset| self.position + offset);
         let length = found.unwrap_or(input.len());
         if length > self.limits.inline_bytes_max {
             return Err(ProtocolError::TooBigInlineRequest);
@@ -419,16 +366,12 @@ impl RequestParser {
         }
         let spans_before = spans.len();
         let line = &input[..length];
-        inline::split(line.strip_suffix(b"\r").unwrap_or(line), spans, arena)
-            .ok_or(ProtocolError::UnbalancedQuotes)?;
+        inline::split(line.strip_suffix(b"\r").unwrap_or(line), spans, arena).ok_or(ProtocolError::UnbalancedQuotes)?;
         self.reset();
         let bytes = length + 1;
         match spans.len() == spans_before {
             true => Ok(Parsed::Nothing { bytes }),
-            false => Ok(Parsed::Request {
-                bytes,
-                inline: true,
-            }),
+            false => Ok(Parsed::Request { bytes, inline: true }),
         }
     }
 
@@ -467,10 +410,7 @@ mod tests {
         match RequestParser::new(Limits::default()).parse(input, &mut spans, &mut arena, ANY) {
             Parsed::Request { inline, .. } => {
                 let bytes = if inline { &arena } else { input };
-                Args::new(bytes, &spans)
-                    .iter()
-                    .map(<[u8]>::to_vec)
-                    .collect()
+                Args::new(bytes, &spans).iter().map(<[u8]>::to_vec).collect()
             }
             other => panic!("{other:?}"),
         }
@@ -488,28 +428,13 @@ mod tests {
         let input = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nPING\r\n";
         let (mut spans, mut arena) = (Vec::new(), Vec::new());
         let mut parser = RequestParser::new(Limits::default());
-        assert_eq!(
-            parser.parse(input, &mut spans, &mut arena, ANY),
-            Parsed::Request {
-                bytes: 20,
-                inline: false
-            }
-        );
+        assert_eq!(parser.parse(input, &mut spans, &mut arena, ANY), Parsed::Request { bytes: 20, inline: false });
         let second = &input[20..];
-        assert_eq!(
-            parser.parse(second, &mut spans, &mut arena, ANY),
-            Parsed::Request {
-                bytes: 14,
-                inline: false
-            }
-        );
+        assert_eq!(parser.parse(second, &mut spans, &mut arena, ANY), Parsed::Request { bytes: 14, inline: false });
         assert!(parser.is_between_requests());
         assert_eq!(spans.len(), 3);
         let args = Args::new(input, &spans[..2]);
-        assert_eq!(
-            (args.get(0), args.get(1), args.get(2)),
-            (Some(&b"GET"[..]), Some(&b"k"[..]), None)
-        );
+        assert_eq!((args.get(0), args.get(1), args.get(2)), (Some(&b"GET"[..]), Some(&b"k"[..]), None));
         assert_eq!(args.from(1).iter().collect::<Vec<_>>(), [b"k"]);
         assert!(args.from(2).is_empty() && args.from(3).is_empty());
         assert_eq!(Args::new(second, &spans[2..]).get(0), Some(&b"PING"[..]));
@@ -517,43 +442,17 @@ mod tests {
 
     #[test]
     fn blank_lines_and_empty_multibulks_are_nothing() {
-        for (input, bytes) in [
-            (&b"\r\n"[..], 2),
-            (b"\n", 1),
-            (b" \t\r\nX", 4),
-            (b"*0\r\nX", 4),
-            (b"*-1\r\n", 5),
-            (b"*-7\r\n", 5),
-        ] {
-            assert_eq!(
-                parse(input),
-                Parsed::Nothing { bytes },
-                "{:?}",
-                input.escape_ascii().to_string()
-            );
+        for (input, bytes) in [(&b"\r\n"[..], 2), (b"\n", 1), (b" \t\r\nX", 4), (b"*0\r\nX", 4), (b"*-1\r\n", 5), (b"*-7\r\n", 5)]
+        {
+            assert_eq!(parse(input), Parsed::Nothing { bytes }, "{:?}", input.escape_ascii().to_string());
         }
     }
 
     #[test]
     fn inline_requests_end_with_a_line_feed_alone_too() {
-        assert_eq!(
-            parse(b"PING\nPING\n"),
-            Parsed::Request {
-                bytes: 5,
-                inline: true
-            }
-        );
-        assert_eq!(
-            parse(b"PING\r\nPING\n"),
-            Parsed::Request {
-                bytes: 6,
-                inline: true
-            }
-        );
-        assert_eq!(
-            arguments(b"set  k \"a b\"\r\n"),
-            [&b"set"[..], b"k", b"a b"]
-        );
+        assert_eq!(parse(b"PING\nPING\n"), Parsed::Request { bytes: 5, inline: true });
+        assert_eq!(parse(b"PING\r\nPING\n"), Parsed::Request { bytes: 6, inline: true });
+        assert_eq!(arguments(b"set  k \"a b\"\r\n"), [&b"set"[..], b"k", b"a b"]);
     }
 
     #[test]
@@ -586,12 +485,7 @@ mod tests {
             (b"*1\r\n\r\n", "expected '$', got ' '"),
             (b"a \"b\r\n", "unbalanced quotes in request"),
         ] {
-            assert_eq!(
-                refused(input),
-                format!("Protocol error: {text}"),
-                "{:?}",
-                input.escape_ascii().to_string()
-            );
+            assert_eq!(refused(input), format!("Protocol error: {text}"), "{:?}", input.escape_ascii().to_string());
         }
     }
 
@@ -601,40 +495,21 @@ mod tests {
         let (mut spans, mut arena) = (Vec::new(), Vec::new());
         let error = Parsed::Error(ProtocolError::InvalidMultibulkLength);
         assert_eq!(parser.parse(b"*x\r\n", &mut spans, &mut arena, ANY), error);
-        assert_eq!(
-            parser.parse(b"PING\r\n", &mut spans, &mut arena, ANY),
-            error
-        );
+        assert_eq!(parser.parse(b"PING\r\n", &mut spans, &mut arena, ANY), error);
     }
 
     #[test]
     fn each_declared_limit_holds_from_the_next_number_on() {
-        let limits = Limits {
-            bulk_bytes_max: 4,
-            arguments_max: 2,
-            ..Limits::default()
-        };
+        let limits = Limits { bulk_bytes_max: 4, arguments_max: 2, ..Limits::default() };
         assert_eq!(parse_with(limits, b"*2\r\n$4\r\n", ANY), Parsed::Incomplete);
-        assert_eq!(
-            parse_with(limits, b"*3\r\n", ANY),
-            Parsed::Error(ProtocolError::InvalidMultibulkLength)
-        );
-        assert_eq!(
-            parse_with(limits, b"*2\r\n$5\r\n", ANY),
-            Parsed::Error(ProtocolError::InvalidBulkLength)
-        );
+        assert_eq!(parse_with(limits, b"*3\r\n", ANY), Parsed::Error(ProtocolError::InvalidMultibulkLength));
+        assert_eq!(parse_with(limits, b"*2\r\n$5\r\n", ANY), Parsed::Error(ProtocolError::InvalidBulkLength));
     }
 
     #[test]
     fn a_client_that_owes_its_password_is_kept_short_until_the_limits_change() {
-        let owing = Limits {
-            unauthenticated: true,
-            ..Limits::default()
-        };
-        assert_eq!(
-            parse_with(owing, b"*10\r\n$16384\r\n", ANY),
-            Parsed::Incomplete
-        );
+        let owing = Limits { unauthenticated: true, ..Limits::default() };
+        assert_eq!(parse_with(owing, b"*10\r\n$16384\r\n", ANY), Parsed::Incomplete);
         let count = Parsed::Error(ProtocolError::UnauthenticatedMultibulkLength);
         assert_eq!(parse_with(owing, b"*11\r\n", ANY), count);
         let length = Parsed::Error(ProtocolError::UnauthenticatedBulkLength);
@@ -642,19 +517,13 @@ mod tests {
 
         let mut parser = RequestParser::new(owing);
         parser.set_limits(Limits::default());
-        assert_eq!(
-            parser.parse(b"*11\r\n$16385\r\n", &mut Vec::new(), &mut Vec::new(), ANY),
-            Parsed::Incomplete
-        );
+        assert_eq!(parser.parse(b"*11\r\n$16385\r\n", &mut Vec::new(), &mut Vec::new(), ANY), Parsed::Incomplete);
     }
 
     #[test]
     fn lines_of_64_kib_are_the_longest() {
         let at_most = Limits::default().inline_bytes_max;
-        for (head, error) in [
-            (&b"*"[..], ProtocolError::TooBigMultibulkCount),
-            (b"p", ProtocolError::TooBigInlineRequest),
-        ] {
+        for (head, error) in [(&b"*"[..], ProtocolError::TooBigMultibulkCount), (b"p", ProtocolError::TooBigInlineRequest)] {
             let mut line = head.to_vec();
             line.resize(at_most, b'1');
             assert_eq!(parse(&line), Parsed::Incomplete);
@@ -663,13 +532,7 @@ mod tests {
         }
         let mut line = vec![b'p'; at_most];
         line.push(b'\n');
-        assert_eq!(
-            parse(&line),
-            Parsed::Request {
-                bytes: at_most + 1,
-                inline: true
-            }
-        );
+        assert_eq!(parse(&line), Parsed::Request { bytes: at_most + 1, inline: true });
         let mut line = b"*1\r\n$".to_vec();
         line.resize(4 + at_most, b'1');
         assert_eq!(parse(&line), Parsed::Incomplete);
@@ -693,23 +556,11 @@ mod tests {
         let input = b"*2\r\n$3\r\nGET\r\n$9\r\nkkkkkkkkk\r\n";
         let (mut spans, mut arena) = (Vec::new(), Vec::new());
         let mut parser = RequestParser::new(Limits::default());
-        assert_eq!(
-            parser.parse(input, &mut spans, &mut arena, input.len() - 1),
-            Parsed::Large
-        );
-        assert_eq!(
-            parser.parse(input, &mut spans, &mut arena, input.len() - 1),
-            Parsed::Large
-        );
+        assert_eq!(parser.parse(input, &mut spans, &mut arena, input.len() - 1), Parsed::Large);
+        assert_eq!(parser.parse(input, &mut spans, &mut arena, input.len() - 1), Parsed::Large);
         assert_eq!(Args::new(input, &spans).get(0), Some(&b"GET"[..]));
-        let whole = Parsed::Request {
-            bytes: input.len(),
-            inline: false,
-        };
-        assert_eq!(
-            parser.parse(input, &mut spans, &mut arena, input.len()),
-            whole
-        );
+        let whole = Parsed::Request { bytes: input.len(), inline: false };
+        assert_eq!(parser.parse(input, &mut spans, &mut arena, input.len()), whole);
         assert_eq!(spans.len(), 2);
     }
 
@@ -717,38 +568,18 @@ mod tests {
     fn a_streamed_request_keeps_its_limits() {
         let head = b"*3\r\n$3\r\nSET\r\n$1000\r\n";
         let mut parser = RequestParser::new(Limits::default());
-        assert_eq!(
-            parser.parse(head, &mut Vec::new(), &mut Vec::new(), 100),
-            Parsed::Large
-        );
+        assert_eq!(parser.parse(head, &mut Vec::new(), &mut Vec::new(), 100), Parsed::Large);
         assert_eq!(parser.parsed_bytes(), head.len());
-        assert_eq!(
-            parser.stream(&[b'x'; 1002]),
-            Ok(Streamed {
-                bytes: 1002,
-                end: false
-            })
-        );
-        assert_eq!(
-            parser.stream(b"$999999999999\r\n"),
-            Err(ProtocolError::InvalidBulkLength)
-        );
-        assert_eq!(
-            parser.stream(b"$1\r\n"),
-            Err(ProtocolError::InvalidBulkLength)
-        );
+        assert_eq!(parser.stream(&[b'x'; 1002]), Ok(Streamed { bytes: 1002, end: false }));
+        assert_eq!(parser.stream(b"$999999999999\r\n"), Err(ProtocolError::InvalidBulkLength));
+        assert_eq!(parser.stream(b"$1\r\n"), Err(ProtocolError::InvalidBulkLength));
     }
 
     #[test]
     fn declared_sizes_are_not_allocated() {
         let mut spans = Vec::new();
         let mut parser = RequestParser::new(Limits::default());
-        parser.parse(
-            b"*1048576\r\n$536870912\r\n",
-            &mut spans,
-            &mut Vec::new(),
-            ANY,
-        );
+        parser.parse(b"*1048576\r\n$536870912\r\n", &mut spans, &mut Vec::new(), ANY);
         assert_eq!(spans.capacity(), 0);
     }
 }

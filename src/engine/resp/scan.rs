@@ -17,20 +17,12 @@ pub struct ScanLimits {
 
 impl ScanLimits {
     /// For frames that are there as a whole, whose own length bounds all they can declare.
-    pub(super) const WHOLE: Self = Self {
-        depth_max: u32::MAX,
-        elements_max: u32::MAX,
-        bulk_bytes_max: u64::MAX,
-    };
+    pub(super) const WHOLE: Self = Self { depth_max: u32::MAX, elements_max: u32::MAX, bulk_bytes_max: u64::MAX };
 }
 
 impl Default for ScanLimits {
     fn default() -> Self {
-        Self {
-            depth_max: 128,
-            elements_max: i32::MAX as u32,
-            bulk_bytes_max: 512 * 1024 * 1024,
-        }
+        Self { depth_max: 128, elements_max: i32::MAX as u32, bulk_bytes_max: 512 * 1024 * 1024 }
     }
 }
 
@@ -167,16 +159,10 @@ impl ReplyScanner {
                 }
             }
             if !self.within {
-                return Ok(Scanned {
-                    bytes: at,
-                    end: true,
-                });
+                return Ok(Scanned { bytes: at, end: true });
             }
         }
-        Ok(Scanned {
-            bytes: at,
-            end: false,
-        })
+        Ok(Scanned { bytes: at, end: false })
     }
 
     /// The frame in progress, or the one just ended.
@@ -197,9 +183,7 @@ impl ReplyScanner {
             State::Line => self.line(bytes),
             State::Number => self.number(bytes),
             State::Payload => Ok(self.payload(bytes)),
-            State::LineFeed | State::NumberLineFeed if bytes[0] != b'\n' => {
-                Err(ScanError::StrayLineBreak(self.kind))
-            }
+            State::LineFeed | State::NumberLineFeed if bytes[0] != b'\n' => Err(ScanError::StrayLineBreak(self.kind)),
             State::LineFeed => self.line_ended().map(|()| 1),
             State::NumberLineFeed => self.number_ended().map(|()| 1),
             State::PayloadReturn if bytes[0] == b'\r' => {
@@ -221,20 +205,18 @@ impl ReplyScanner {
         self.kind = bytes[0];
         self.note_kind();
         match self.kind {
-            b'$' | b'*' | b':' | b'%' | b'~' | b'>' | b'|' | b'=' | b'!' => {
-                match plain_length(&bytes[1..]) {
-                    Some((value, used)) if bytes[used] == b'\n' => self
-                        .number_known(i64::from(value), &bytes[1 + used..])
-                        .map(|more| 1 + used + more),
-                    Some(_) => Err(ScanError::StrayLineBreak(self.kind)),
-                    None => {
-                        self.decimal = Decimal::default();
-                        self.line_bytes = 0;
-                        self.state = State::Number;
-                        Ok(1)
-                    }
+            b'$' | b'*' | b':' | b'%' | b'~' | b'>' | b'|' | b'=' | b'!' => match plain_length(&bytes[1..]) {
+                Some((value, used)) if bytes[used] == b'\n' => {
+                    self.number_known(i64::from(value), &bytes[1 + used..]).map(|more| 1 + used + more)
                 }
-            }
+                Some(_) => Err(ScanError::StrayLineBreak(self.kind)),
+                None => {
+                    self.decimal = Decimal::default();
+                    self.line_bytes = 0;
+                    self.state = State::Number;
+                    Ok(1)
+                }
+            },
             b'+' if bytes.starts_with(b"+OK\r\n") => {
                 self.complete();
                 Ok(5)
@@ -373,11 +355,7 @@ impl ReplyScanner {
             return Ok(length + 2);
         }
         self.payload_left = length;
-        self.state = if length == 0 {
-            State::PayloadReturn
-        } else {
-            State::Payload
-        };
+        self.state = if length == 0 { State::PayloadReturn } else { State::Payload };
         Ok(0)
     }
 
@@ -396,11 +374,7 @@ impl ReplyScanner {
         if declared > u64::from(self.limits.elements_max) {
             return Err(ScanError::TooLong(kind));
         }
-        let elements = if matches!(kind, b'%' | b'|') {
-            declared * 2
-        } else {
-            declared
-        };
+        let elements = if matches!(kind, b'%' | b'|') { declared * 2 } else { declared };
         let remaining = u32::try_from(elements).map_err(|_| ScanError::TooLong(kind))?;
         let counted = kind != b'|' && (kind != b'>' || self.levels.is_empty());
         if counted && self.levels.is_empty() {
@@ -455,15 +429,7 @@ mod tests {
 
     fn whole(bytes: &[u8]) -> Top {
         let (scanned, top) = scan(bytes);
-        assert_eq!(
-            scanned,
-            Ok(Scanned {
-                bytes: bytes.len(),
-                end: true
-            }),
-            "{:?}",
-            bytes.escape_ascii().to_string()
-        );
+        assert_eq!(scanned, Ok(Scanned { bytes: bytes.len(), end: true }), "{:?}", bytes.escape_ascii().to_string());
         top
     }
 
@@ -505,51 +471,14 @@ mod tests {
     #[test]
     fn a_frame_ends_where_the_next_begins() {
         let mut scanner = ReplyScanner::new(ScanLimits::default());
-        assert_eq!(
-            scanner.scan(b"*1\r\n:1\r\n-E\r\n"),
-            Ok(Scanned {
-                bytes: 8,
-                end: true
-            })
-        );
-        assert_eq!(
-            scanner.scan(b""),
-            Ok(Scanned {
-                bytes: 0,
-                end: false
-            })
-        );
-        assert_eq!(
-            scanner.top(),
-            Top {
-                kind: b'*',
-                elements: 1,
-                ..Top::default()
-            }
-        );
+        assert_eq!(scanner.scan(b"*1\r\n:1\r\n-E\r\n"), Ok(Scanned { bytes: 8, end: true }));
+        assert_eq!(scanner.scan(b""), Ok(Scanned { bytes: 0, end: false }));
+        assert_eq!(scanner.top(), Top { kind: b'*', elements: 1, ..Top::default() });
         assert!(scanner.is_between_frames());
-        assert_eq!(
-            scanner.scan(b"-E"),
-            Ok(Scanned {
-                bytes: 2,
-                end: false
-            })
-        );
+        assert_eq!(scanner.scan(b"-E"), Ok(Scanned { bytes: 2, end: false }));
         assert!(!scanner.is_between_frames());
-        assert_eq!(
-            scanner.top(),
-            Top {
-                kind: b'-',
-                ..Top::default()
-            }
-        );
-        assert_eq!(
-            scanner.scan(b"\r\n"),
-            Ok(Scanned {
-                bytes: 2,
-                end: true
-            })
-        );
+        assert_eq!(scanner.top(), Top { kind: b'-', ..Top::default() });
+        assert_eq!(scanner.scan(b"\r\n"), Ok(Scanned { bytes: 2, end: true }));
     }
 
     #[test]
@@ -565,16 +494,7 @@ mod tests {
     #[test]
     fn errors_among_the_elements_are_counted_but_not_those_further_in() {
         let top = whole(b"*4\r\n*1\r\n-IN\r\n:1\r\n-ERR a\r\n!1\r\nb\r\n");
-        assert_eq!(
-            top,
-            Top {
-                kind: b'*',
-                elements: 4,
-                errors: 2,
-                first_error: 2,
-                null: false
-            }
-        );
+        assert_eq!(top, Top { kind: b'*', elements: 4, errors: 2, first_error: 2, null: false });
         assert_eq!(whole(b"-ERR a\r\n").errors, 0);
     }
 
@@ -582,71 +502,34 @@ mod tests {
     fn a_map_declares_keys_and_values() {
         assert_eq!(
             whole(b"%2\r\n+a\r\n:1\r\n+b\r\n-E\r\n"),
-            Top {
-                kind: b'%',
-                elements: 4,
-                errors: 1,
-                first_error: 3,
-                null: false
-            }
+            Top { kind: b'%', elements: 4, errors: 1, first_error: 3, null: false }
         );
     }
 
     #[test]
     fn attributes_belong_to_what_follows_them() {
         let top = whole(b"|1\r\n+ttl\r\n-3600\r\n*2\r\n|1\r\n+a\r\n+b\r\n:1\r\n-E\r\n");
-        assert_eq!(
-            top,
-            Top {
-                kind: b'*',
-                elements: 2,
-                errors: 1,
-                first_error: 1,
-                null: false
-            }
-        );
+        assert_eq!(top, Top { kind: b'*', elements: 2, errors: 1, first_error: 1, null: false });
         assert_eq!(whole(b"|0\r\n|1\r\n+a\r\n+b\r\n+OK\r\n").kind, b'+');
         let attributes_alone = b"|1\r\n+a\r\n+b\r\n";
-        assert_eq!(
-            scan(attributes_alone).0,
-            Ok(Scanned {
-                bytes: attributes_alone.len(),
-                end: false
-            })
-        );
+        assert_eq!(scan(attributes_alone).0, Ok(Scanned { bytes: attributes_alone.len(), end: false }));
         let mut scanner = ReplyScanner::new(ScanLimits::default());
-        scanner
-            .scan(attributes_alone)
-            .expect("attributes are well-formed");
+        scanner.scan(attributes_alone).expect("attributes are well-formed");
         assert!(!scanner.is_between_frames());
     }
 
     #[test]
     fn a_push_amid_an_aggregate_takes_no_place_in_it() {
         let top = whole(b"*2\r\n>3\r\n+message\r\n+ch\r\n-E\r\n:1\r\n-E\r\n");
-        assert_eq!(
-            top,
-            Top {
-                kind: b'*',
-                elements: 2,
-                errors: 1,
-                first_error: 1,
-                null: false
-            }
-        );
+        assert_eq!(top, Top { kind: b'*', elements: 2, errors: 1, first_error: 1, null: false });
         assert_eq!(whole(b"*1\r\n>0\r\n:1\r\n").elements, 1);
         assert_eq!(whole(b">1\r\n>1\r\n:1\r\n:1\r\n").kind, b'>');
     }
 
     #[test]
     fn a_line_break_alone_breaks_the_stream() {
-        for (bytes, kind) in [
-            (&b"+a\nb\r\n"[..], b'+'),
-            (b"-a\rb\r\n", b'-'),
-            (b"$1\n", b'$'),
-            (b"$1\rx", b'$'),
-            (b",1\n", b','),
-        ] {
+        for (bytes, kind) in [(&b"+a\nb\r\n"[..], b'+'), (b"-a\rb\r\n", b'-'), (b"$1\n", b'$'), (b"$1\rx", b'$'), (b",1\n", b',')]
+        {
             assert_eq!(broken(bytes), ScanError::StrayLineBreak(kind));
         }
         assert_eq!(broken(b"$1\r\nab\r\n"), ScanError::UnterminatedPayload);
@@ -656,50 +539,18 @@ mod tests {
     #[test]
     fn lengths_and_values_must_read_as_such() {
         for kind in *b"$*!=%~>|" {
-            for text in [
-                "",
-                "-2",
-                "01",
-                "+1",
-                "-0",
-                "1a",
-                "?",
-                "99999999999999999999",
-            ] {
+            for text in ["", "-2", "01", "+1", "-0", "1a", "?", "99999999999999999999"] {
                 let head = [&[kind][..], text.as_bytes(), b"\r\n"].concat();
-                assert_eq!(
-                    broken(&head),
-                    ScanError::InvalidLength(kind),
-                    "{:?}",
-                    head.escape_ascii().to_string()
-                );
+                assert_eq!(broken(&head), ScanError::InvalidLength(kind), "{:?}", head.escape_ascii().to_string());
             }
         }
-        for head in [
-            "!-1\r\n", "=-1\r\n", "%-1\r\n", "~-1\r\n", ">-1\r\n", "|-1\r\n",
-        ] {
-            assert_eq!(
-                broken(head.as_bytes()),
-                ScanError::InvalidLength(head.as_bytes()[0])
-            );
+        for head in ["!-1\r\n", "=-1\r\n", "%-1\r\n", "~-1\r\n", ">-1\r\n", "|-1\r\n"] {
+            assert_eq!(broken(head.as_bytes()), ScanError::InvalidLength(head.as_bytes()[0]));
         }
-        for frame in [
-            ":\r\n",
-            ":9223372036854775808\r\n",
-            ":a\r\n",
-            ":1+\r\n",
-            "#x\r\n",
-            "#\r\n",
-            "#tt\r\n",
-            "_a\r\n",
-            ",\r\n",
-            "(\r\n",
-        ] {
-            assert_eq!(
-                broken(frame.as_bytes()),
-                ScanError::InvalidValue(frame.as_bytes()[0]),
-                "{frame:?}"
-            );
+        for frame in
+            [":\r\n", ":9223372036854775808\r\n", ":a\r\n", ":1+\r\n", "#x\r\n", "#\r\n", "#tt\r\n", "_a\r\n", ",\r\n", "(\r\n"]
+        {
+            assert_eq!(broken(frame.as_bytes()), ScanError::InvalidValue(frame.as_bytes()[0]), "{frame:?}");
         }
         assert_eq!(broken(b"x"), ScanError::UnknownType(b'x'));
         assert_eq!(broken(b";4\r\n"), ScanError::UnknownType(b';'));
@@ -707,11 +558,7 @@ mod tests {
 
     #[test]
     fn every_limit_holds_on_both_sides() {
-        let limits = ScanLimits {
-            depth_max: 2,
-            elements_max: 3,
-            bulk_bytes_max: 4,
-        };
+        let limits = ScanLimits { depth_max: 2, elements_max: 3, bulk_bytes_max: 4 };
         let scan = |bytes: &[u8]| scan_with(limits, bytes).0.map(|scanned| scanned.end);
         assert_eq!(scan(b"*1\r\n*1\r\n:1\r\n"), Ok(true));
         assert_eq!(scan(b"*1\r\n*1\r\n*0\r\n"), Ok(true));
@@ -724,28 +571,16 @@ mod tests {
         assert_eq!(scan(b"$5\r\n"), Err(ScanError::TooLong(b'$')));
         assert_eq!(scan(b"+abcd\r\n"), Ok(true));
         assert_eq!(scan(b"+abcde"), Err(ScanError::TooLong(b'+')));
-        assert_eq!(
-            scan(b"$9223372036854775808\r\n"),
-            Err(ScanError::InvalidLength(b'$'))
-        );
-        assert_eq!(
-            scan(b"$9223372036854775807\r\n"),
-            Err(ScanError::TooLong(b'$'))
-        );
+        assert_eq!(scan(b"$9223372036854775808\r\n"), Err(ScanError::InvalidLength(b'$')));
+        assert_eq!(scan(b"$9223372036854775807\r\n"), Err(ScanError::TooLong(b'$')));
     }
 
     #[test]
     fn default_limits_take_what_redis_can_send() {
         let nested = b"*1\r\n".repeat(128);
         assert_eq!(scan(&nested).0.map(|scanned| scanned.end), Ok(false));
-        assert_eq!(
-            scan(&[&nested[..], b"*1\r\n"].concat()).0,
-            Err(ScanError::TooDeep)
-        );
-        assert_eq!(
-            scan(b"*2147483647\r\n").0.map(|scanned| scanned.end),
-            Ok(false)
-        );
+        assert_eq!(scan(&[&nested[..], b"*1\r\n"].concat()).0, Err(ScanError::TooDeep));
+        assert_eq!(scan(b"*2147483647\r\n").0.map(|scanned| scanned.end), Ok(false));
         assert_eq!(scan(b"%2147483647\r\n").1.elements, 4_294_967_294);
         assert_eq!(scan(b"*2147483648\r\n").0, Err(ScanError::TooLong(b'*')));
     }

@@ -17,19 +17,14 @@ pub fn is_error(frame: &[u8]) -> bool {
 /// The text of an error, without its type, length and line end; nothing for any other frame.
 pub fn error_text(frame: &[u8]) -> &[u8] {
     let frame = own(frame);
-    line(frame, b'-')
-        .or_else(|| payload(frame, b'!'))
-        .unwrap_or_default()
+    line(frame, b'-').or_else(|| payload(frame, b'!')).unwrap_or_default()
 }
 
 /// The number of an integer frame.
 pub fn integer(frame: &[u8]) -> Option<i64> {
     let text = line(own(frame), b':')?;
     let mut decimal = Decimal::default();
-    text.strip_prefix(b"+")
-        .unwrap_or(text)
-        .iter()
-        .for_each(|&byte| decimal.push(byte));
+    text.strip_prefix(b"+").unwrap_or(text).iter().for_each(|&byte| decimal.push(byte));
     decimal.value()
 }
 
@@ -129,10 +124,7 @@ mod tests {
     #[test]
     fn what_precedes_a_frame_is_looked_past() {
         assert!(is_error(b"|1\r\n+a\r\n:1\r\n-ERR no\r\n"));
-        assert_eq!(
-            integer(b">1\r\n+p\r\n>1\r\n+p\r\n|1\r\n+a\r\n:1\r\n:7\r\n"),
-            Some(7)
-        );
+        assert_eq!(integer(b">1\r\n+p\r\n>1\r\n+p\r\n|1\r\n+a\r\n:1\r\n:7\r\n"), Some(7));
         assert_eq!(own(b">1\r\n+p\r\n"), b">1\r\n+p\r\n");
     }
 
@@ -145,10 +137,7 @@ mod tests {
         assert_eq!(array(b"*2\r\n$-1\r\n:1\r\n")[0], BytesFrame::Null);
         assert_eq!(array(b"*2\r\n_\r\n:1\r\n")[0], BytesFrame::Null);
         assert_eq!(decode(b"*-1\r\n"), Some(BytesFrame::Null));
-        assert!(matches!(
-            decode(b"%1\r\n+k\r\n:1\r\n"),
-            Some(BytesFrame::Map { .. })
-        ));
+        assert!(matches!(decode(b"%1\r\n+k\r\n:1\r\n"), Some(BytesFrame::Map { .. })));
     }
 
     #[test]

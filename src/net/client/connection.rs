@@ -170,14 +170,17 @@ impl Connection {
             let context = &self.around.context;
             let (table, policy) = (context.table(), context.policy());
             let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes: self.exchange.lane().probes.get() };
+            let rules =
+                Rules { table: &table, policy: &policy, transactions: can_transact, probes: self.exchange.lane().probes.get() };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
         }
         let timing = self.timing();
         let (client, registry, bytes, batch) = (&self.client, &self.around.registry, &self.input, &self.batch);
-        self.exchange.dispatch(&mut self.plan, batch, bytes, timing, |at, answer| super::local::answer(client, registry, answer, batch.args(bytes, at)));
+        self.exchange.dispatch(&mut self.plan, batch, bytes, timing, |at, answer| {
+            super::local::answer(client, registry, answer, batch.args(bytes, at))
+        });
         let consumed = self.batch.consume(self.plan.commands);
         self.input.advance(consumed);
         match self.plan.turn.take() {
@@ -433,7 +436,9 @@ impl Connection {
     fn waits_for_nobody(&self) -> bool {
         let state = self.exchange.state.borrow();
         let session = &state.session;
-        session.affinity.is_tunnel() || session.subscriptions.any() || self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked())
+        session.affinity.is_tunnel()
+            || session.subscriptions.any()
+            || self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked())
     }
 }
 

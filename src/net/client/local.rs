@@ -63,7 +63,10 @@ fn set_info(client: &Client, args: Args<'_>, out: &mut Vec<u8>) {
     let (attribute, value) = (args.get(2).unwrap_or_default(), args.get(3).unwrap_or_default());
     let attribute = String::from_utf8_lossy(attribute).to_lowercase();
     if !matches!(&*attribute, "lib-name" | "lib-ver") {
-        return encode::error(out, &format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(args.get(2).unwrap_or_default())));
+        return encode::error(
+            out,
+            &format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(args.get(2).unwrap_or_default())),
+        );
     }
     if !is_name(value) {
         return encode::error(out, &format!("ERR {attribute} cannot contain spaces, newlines or special characters."));
@@ -164,7 +167,11 @@ pub fn kill(registry: &Registry, client: &Client, args: Args<'_>) -> Verdict {
     let mut reply = Vec::new();
     if args.len() == 3 {
         let killed: Vec<_> = registry.clients().into_iter().filter(|other| Some(other.peer.as_bytes()) == args.get(2)).collect();
-        if killed.is_empty() { encode::error(&mut reply, "ERR No such client") } else { encode::simple(&mut reply, "OK") }
+        if killed.is_empty() {
+            encode::error(&mut reply, "ERR No such client")
+        } else {
+            encode::simple(&mut reply, "OK")
+        }
         return Verdict { killed, reply };
     }
     match Filter::read(args) {

@@ -141,7 +141,12 @@ impl Connection {
         let protocol = self.exchange.state.borrow().session.protocol;
         let id = self.id();
         self.consume_one();
-        self.exchange.ask(id, Role::Hello, &[b"HELLO", if protocol == Protocol::Resp3 { b"3" } else { b"2" }], self.around.pool.settings.request_timeout);
+        self.exchange.ask(
+            id,
+            Role::Hello,
+            &[b"HELLO", if protocol == Protocol::Resp3 { b"3" } else { b"2" }],
+            self.around.pool.settings.request_timeout,
+        );
     }
 
     fn answer_refusal(&mut self, refusal: Option<Refusal>) {

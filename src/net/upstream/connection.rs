@@ -120,7 +120,14 @@ impl Link {
     /// Queues bytes for which `recipient` is owed `frames` replies; false when the link has ended
     /// and nothing was queued.
     #[must_use]
-    pub fn send(&self, recipient: Rc<dyn Recipient>, parts: &[&[u8]], frames: u32, read_at: Instant, deadline: Option<Instant>) -> bool {
+    pub fn send(
+        &self,
+        recipient: Rc<dyn Recipient>,
+        parts: &[&[u8]],
+        frames: u32,
+        read_at: Instant,
+        deadline: Option<Instant>,
+    ) -> bool {
         let mut state = self.state.borrow_mut();
         if state.phase == Phase::Closed {
             return false;
@@ -250,7 +257,9 @@ impl Link {
             }
             Phase::Connecting => {
                 if let Some(read_before) = now.checked_sub(self.settings.queue_timeout) {
-                    let from = state.inflight.abandon_read_before(read_before, |who, frames| told.push((Rc::clone(who), frames, Fault::Unavailable)));
+                    let from = state
+                        .inflight
+                        .abandon_read_before(read_before, |who, frames| told.push((Rc::clone(who), frames, Fault::Unavailable)));
                     state.forget_before(from);
                 }
             }
@@ -370,7 +379,13 @@ impl Link {
     }
 
     /// Hands one piece of a frame to whom it belongs; the recipient is put into `touched` the first time.
-    pub(super) fn hand_over(&self, piece: &[u8], part: Part, stray: &mut bool, touched: &mut Vec<Rc<dyn Recipient>>) -> Result<(), Loss> {
+    pub(super) fn hand_over(
+        &self,
+        piece: &[u8],
+        part: Part,
+        stray: &mut bool,
+        touched: &mut Vec<Rc<dyn Recipient>>,
+    ) -> Result<(), Loss> {
         if part.first {
             *stray = self.owner.borrow().as_ref().is_some_and(|owner| owner.classify(piece) == Arrival::Message);
         }

@@ -49,7 +49,12 @@ impl Default for Reading {
 
 impl Reading {
     /// Reads what has come in, at most one buffer.
-    pub(super) fn poll_read(&mut self, stream: &mut Stream, context: &Context, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        stream: &mut Stream,
+        context: &Context,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() == 0 {
             self.buffer = context.read_buffers.take();
         }

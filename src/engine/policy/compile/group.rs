@@ -13,19 +13,12 @@ const MEMBERS_MAX: usize = 64;
 const OPTIONAL_MAX: usize = 8;
 
 /// The group, unless something is wrong with it.
-pub(super) fn compile(
-    path: &str,
-    written: &WrittenGroup,
-    table: &Table,
-    errors: &mut Errors,
-) -> Option<Group> {
+pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors) -> Option<Group> {
     let before = errors.found.len();
     refuse_what_is_not_available(path, written, errors);
     let atomic = match written.atomic {
         WrittenAtomic::Observe => Atomic::Observe,
-        WrittenAtomic::Transaction | WrittenAtomic::Guarded | WrittenAtomic::Rollback => {
-            Atomic::Transaction
-        }
+        WrittenAtomic::Transaction | WrittenAtomic::Guarded | WrittenAtomic::Rollback => Atomic::Transaction,
     };
     let shape = shape(path, written, table, errors)?;
     (errors.found.len() == before).then(|| Group {
@@ -40,25 +33,12 @@ pub(super) fn compile(
 }
 
 fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut Errors) {
-    if matches!(
-        written.atomic,
-        WrittenAtomic::Guarded | WrittenAtomic::Rollback
-    ) {
+    if matches!(written.atomic, WrittenAtomic::Guarded | WrittenAtomic::Rollback) {
         let what = format!("atomic = {:?}", written.atomic.as_str());
-        not_available(
-            format!("{path}.atomic"),
-            &what,
-            "\"transaction\" or \"observe\"",
-            errors,
-        );
+        not_available(format!("{path}.atomic"), &what, "\"transaction\" or \"observe\"", errors);
     }
     if written.order == WrittenOrder::Any {
-        not_available(
-            format!("{path}.order"),
-            "order = \"any\"",
-            "\"written\"",
-            errors,
-        );
+        not_available(format!("{path}.order"), "order = \"any\"", "\"written\"", errors);
     }
     if written.resolve {
         not_available(format!("{path}.resolve"), "resolve = true", "false", errors);
@@ -67,84 +47,45 @@ fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut
 
 fn shape(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors) -> Option<Shape> {
     match (&written.commands, &written.keys) {
-        (Some(commands), None) => {
-            templates(&format!("{path}.commands"), commands, table, errors).map(Shape::Templates)
-        }
+        (Some(commands), None) => templates(&format!("{path}.commands"), commands, table, errors).map(Shape::Templates),
         (None, Some(keys)) => {
             let patterns = key_patterns(&format!("{path}.keys"), keys, errors);
             let index = KeyIndex::new([&*patterns]);
             Some(Shape::Keys(Keys { patterns, index }))
         }
         (Some(_), Some(_)) => {
-            errors.add(
-                format!("{path}.keys"),
-                "the group has both commands and keys",
-                "one of the two",
-            );
+            errors.add(format!("{path}.keys"), "the group has both commands and keys", "one of the two");
             None
         }
         (None, None) => {
-            errors.add(
-                path,
-                "the group has neither commands nor keys",
-                "commands = [..] or keys = [..]",
-            );
+            errors.add(path, "the group has neither commands nor keys", "commands = [..] or keys = [..]");
             None
         }
     }
 }
 
-fn templates(
-    path: &str,
-    written: &[WrittenMember],
-    table: &Table,
-    errors: &mut Errors,
-) -> Option<Templates> {
+fn templates(path: &str, written: &[WrittenMember], table: &Table, errors: &mut Errors) -> Option<Templates> {
     check_counts(path, written, errors);
     let mut names = Names::default();
     let mut members = Vec::new();
     for (place, member) in written.iter().enumerate() {
-        members.extend(member::compile(
-            &format!("{path}[{place}]"),
-            member,
-            table,
-            &mut names,
-            errors,
-        ));
+        members.extend(member::compile(&format!("{path}[{place}]"), member, table, &mut names, errors));
     }
     let required = written.iter().rposition(|member| !member.optional)? + 1;
-    Some(Templates {
-        members: members.into(),
-        required,
-        names,
-    })
+    Some(Templates { members: members.into(), required, names })
 }
 
 fn check_counts(path: &str, written: &[WrittenMember], errors: &mut Errors) {
     let optional = written.iter().filter(|member| member.optional).count();
     match written.len() {
         0 => errors.add(path, "the group has no members", "at least two"),
-        1 => errors.add(
-            path,
-            "the group has only one member",
-            "at least two, since one command is atomic by itself",
-        ),
+        1 => errors.add(path, "the group has only one member", "at least two, since one command is atomic by itself"),
         count if count > MEMBERS_MAX => {
-            errors.add(
-                path,
-                format!("the group has {count} members"),
-                format!("at most {MEMBERS_MAX}"),
-            );
+            errors.add(path, format!("the group has {count} members"), format!("at most {MEMBERS_MAX}"));
         }
-        count if count == optional => {
-            errors.add(path, "every member is optional", "at least one that is not")
-        }
+        count if count == optional => errors.add(path, "every member is optional", "at least one that is not"),
         _ if optional > OPTIONAL_MAX => {
-            errors.add(
-                path,
-                format!("the group has {optional} optional members"),
-                format!("at most {OPTIONAL_MAX}"),
-            );
+            errors.add(path, format!("the group has {optional} optional members"), format!("at most {OPTIONAL_MAX}"));
         }
         _ => {}
     }

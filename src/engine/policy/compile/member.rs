@@ -30,27 +30,13 @@ pub(super) fn compile(
     }
     let Some(form) = arrange(table, id, &line) else {
         let message = format!("`...` comes too early in {}", name(table, id));
-        errors.add(
-            path,
-            message,
-            "every argument that the command always has, then `...`",
-        );
+        errors.add(path, message, "every argument that the command always has, then `...`");
         return None;
     };
-    let mut words: Vec<Box<str>> = (0..form.len())
-        .filter_map(|place| Some(line.text_of(form.word(place)?)?.into()))
-        .collect();
+    let mut words: Vec<Box<str>> = (0..form.len()).filter_map(|place| Some(line.text_of(form.word(place)?)?.into())).collect();
     let rest = line.has_rest() && words.pop().is_some();
-    let words = words
-        .iter()
-        .map(|word| Pattern::parse(word, names).ok())
-        .collect::<Option<_>>()?;
-    Some(Template {
-        id: form.id,
-        words,
-        rest,
-        optional: written.optional,
-    })
+    let words = words.iter().map(|word| Pattern::parse(word, names).ok()).collect::<Option<_>>()?;
+    Some(Template { id: form.id, words, rest, optional: written.optional })
 }
 
 /// A member as it is written: the command's name and its words, with a closing `...` as the last.
@@ -66,15 +52,9 @@ impl Line {
         for word in template.split_ascii_whitespace() {
             let start = offset(text.len());
             text.push_str(word);
-            spans.push(Span {
-                start,
-                end: offset(text.len()),
-            });
+            spans.push(Span { start, end: offset(text.len()) });
         }
-        Self {
-            text: text.into(),
-            spans,
-        }
+        Self { text: text.into(), spans }
     }
 
     fn args(&self) -> Args<'_> {
@@ -103,10 +83,7 @@ impl Line {
     }
 
     fn has_rest(&self) -> bool {
-        self.spans
-            .len()
-            .checked_sub(1)
-            .is_some_and(|last| self.is_rest(last))
+        self.spans.len().checked_sub(1).is_some_and(|last| self.is_rest(last))
     }
 }
 
@@ -131,33 +108,17 @@ fn offset(bytes: usize) -> u32 {
 /// The command that the line names, if it can be in a group.
 fn command(path: &str, line: &Line, table: &Table, errors: &mut Errors) -> Option<CommandId> {
     let Some(word) = line.iter().next() else {
-        errors.add(
-            path,
-            "there is no command",
-            "a command such as \"SET key:{name} *\"",
-        );
+        errors.add(path, "there is no command", "a command such as \"SET key:{name} *\"");
         return None;
     };
     let id = table.lookup(line.args());
     if id == CommandId::UNKNOWN {
-        errors.add(
-            path,
-            format!("{word:?} is not a known command"),
-            suggestion(word, table),
-        );
+        errors.add(path, format!("{word:?} is not a known command"), suggestion(word, table));
         return None;
     }
     if let Err(reason) = table.spec(id).groupable() {
-        let message = format!(
-            "{} cannot be in a group: {}",
-            name(table, id),
-            reason.as_str()
-        );
-        errors.add(
-            path,
-            message,
-            "commands that run in a MULTI as they do outside",
-        );
+        let message = format!("{} cannot be in a group: {}", name(table, id), reason.as_str());
+        errors.add(path, message, "commands that run in a MULTI as they do outside");
         return None;
     }
     Some(id)
@@ -176,18 +137,9 @@ fn name(table: &Table, id: CommandId) -> String {
 }
 
 fn check_words(path: &str, line: &Line, names: &mut Names, errors: &mut Errors) {
-    for (place, word) in line
-        .iter()
-        .enumerate()
-        .skip(1)
-        .take(line.count().saturating_sub(1))
-    {
+    for (place, word) in line.iter().enumerate().skip(1).take(line.count().saturating_sub(1)) {
         if line.is_rest(place) {
-            errors.add(
-                path,
-                "`...` is not the last word",
-                "`...` behind all other words",
-            );
+            errors.add(path, "`...` is not the last word", "`...` behind all other words");
         } else if let Err(error) = Pattern::parse(word, names) {
             errors.add(path, format!("in {word:?}: {error}"), error.expected());
         }

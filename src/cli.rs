@@ -1,0 +1,133 @@
+//! The command line: what is asked for, and with which exit code it ends.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing::{error, info};
+
+use crate::config::{self, Config};
+use crate::engine::command::Table;
+use crate::server::{self, ServerError};
+use crate::telemetry::log;
+
+/// The configuration is refused.
+const REFUSED: u8 = 1;
+/// An address cannot be had.
+const CANNOT_LISTEN: u8 = 3;
+/// Something else that the process needs is missing.
+const CANNOT_START: u8 = 4;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  ended in good order; for `check`: the configuration is good
+  1  the configuration is refused: file, line, key and what was expected are named
+  2  the command line is wrong
+  3  an address to listen on cannot be had
+  4  something else that the process needs cannot be had";
+
+/// A Redis-protocol proxy that makes the pipelines of unmodified clients all-or-nothing, and says so when they are not.
+#[derive(Parser, Debug)]
+#[command(name = "respguard", version, after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// Serve clients until SIGTERM or SIGINT.
+    Run {
+        /// The configuration; without it the defaults apply.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// How the log is written; text on a terminal, JSON otherwise.
+        #[arg(long, value_name = "FORMAT")]
+        log_format: Option<log::Format>,
+        /// What is logged: error, warn, info, debug or trace, or a filter such as `info,respguard::net=debug`.
+        #[arg(long, value_name = "LEVEL")]
+        log_level: Option<String>,
+    },
+    /// Say whether a configuration is good, and if not, everything that is wrong with it.
+    Check {
+        /// The configuration to look at.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Ask a running respguard whether it is ready; for container health checks.
+    Healthcheck {
+        /// The configuration that it runs with; without it the defaults apply.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    match CommandLine::parse().action {
+        Action::Run { config, log_format, log_level } => run(config.as_deref(), log_format, log_level.as_deref()),
+        Action::Check { config } => check(&config),
+        Action::Healthcheck { config } => healthcheck(config.as_deref()),
+    }
+}
+
+fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>) -> ExitCode {
+    if let Err(error) = log::init(format, level) {
+        eprintln!("respguard: {error}");
+        return ExitCode::from(REFUSED);
+    }
+    let Some(config) = load(file) else { return ExitCode::from(REFUSED) };
+    if file.is_none() {
+        info!(listen = %config.listen.address, upstream = %config.upstream.address, "no --config: the defaults apply");
+    }
+    match server::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!(%failure, "respguard cannot run");
+            eprintln!("respguard: {failure}");
+            ExitCode::from(if matches!(failure, ServerError::Listen { .. }) { CANNOT_LISTEN } else { CANNOT_START })
+        }
+    }
+}
+
+fn check(file: &Path) -> ExitCode {
+    match load(Some(file)) {
+        Some(config) => {
+            println!(
+                "{}: good: {} groups, {} ttl rules",
+                file.display(),
+                config.policy.groups().len(),
+                config.policy.ttl_rules().len()
+            );
+            ExitCode::SUCCESS
+        }
+        None => ExitCode::from(REFUSED),
+    }
+}
+
+fn healthcheck(file: Option<&Path>) -> ExitCode {
+    let Some(config) = load(file) else { return ExitCode::from(REFUSED) };
+    match server::ask_ready(&config.admin.address) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("respguard: not ready");
+            ExitCode::from(REFUSED)
+        }
+        Err(failure) => {
+            eprintln!("respguard: {} does not answer: {failure}", config.admin.address);
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+/// The configuration, or `None` after everything that is wrong with it has been written to standard error.
+fn load(file: Option<&Path>) -> Option<Config> {
+    let Some(file) = file else { return Some(Config::default()) };
+    match config::load(file, &Table::builtin()) {
+        Ok(config) => Some(config),
+        Err(errors) => {
+            eprintln!("{errors}");
+            None
+        }
+    }
+}
