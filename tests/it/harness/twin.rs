@@ -82,7 +82,8 @@ impl Pair {
     pub fn same_end(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.direct.send(bytes);
         self.proxied.send(bytes);
-        let (direct, proxied) = (self.direct.until_closed(), self.proxied.until_closed());
+        let direct = self.direct.until_closed();
+        let proxied = self.proxied.until_closed();
         assert_eq!(text(&direct), text(&proxied), "after {:?}", excerpt(bytes));
         direct
     }
