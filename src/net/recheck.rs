@@ -5,12 +5,11 @@ use std::rc::Rc;
 
 use crate::engine::pipeline::resolve::{Fault, Part};
 use crate::engine::pipeline::slot::Probe;
-use crate::engine::pipeline::violation::Kind;
+use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::resp::{encode, value};
 use crate::engine::session::subscription::Arrival;
 use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::findings::violation;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::TtlOutcome;
@@ -66,6 +65,16 @@ impl Recheck {
             context.reporter.violation(violation(kind, &self.probe, context), &self.peer);
         }
         context.tally.ttl_check(self.probe.index, outcome);
+    }
+}
+
+/// The violation that a probe has shown: it names the pattern, never the key.
+pub fn violation(kind: Kind, probe: &Probe, context: &Context) -> Violation {
+    Violation {
+        rule: Some(probe.rule.name.clone()),
+        commands: vec![context.table().spec(probe.command).name().into()],
+        key_pattern: probe.rule.pattern_of(&probe.key).map(Into::into),
+        ..Violation::new(kind)
     }
 }
 
