@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use tracing::{debug, info, warn};
 
+use super::heartbeat::{self, Heartbeat};
 use super::opening::{OpenError, open};
 use super::reading::Reading;
 use super::{Recipient, Settings};
@@ -55,6 +56,8 @@ struct State {
     facts: Facts,
     refusal: Option<Refusal>,
     last_read: Instant,
+    /// When a sign of life was asked for that has not come yet.
+    beat_at: Option<Instant>,
     /// Tasks that wait for the phase to change, or for room to write.
     waiting: Vec<Waker>,
 }
@@ -106,6 +109,7 @@ impl Link {
                 facts: Facts::default(),
                 refusal: None,
                 last_read: clock::now(),
+                beat_at: None,
                 waiting: Vec::new(),
             }),
             waker: RefCell::new(None),
@@ -241,8 +245,41 @@ impl Link {
         }
     }
 
-    /// Answers what has waited too long; called every few milliseconds.
-    pub fn check_deadlines(&self) {
+    /// Answers what has waited too long, and asks a silent connection for a sign of life; called
+    /// every few milliseconds.
+    pub fn tend(&self) {
+        self.check_deadlines();
+        self.check_heartbeat();
+    }
+
+    fn check_heartbeat(&self) {
+        let now = clock::now();
+        let mut state = self.state.borrow_mut();
+        // On a lease the question could land in its client's transaction.
+        if state.phase != Phase::Ready || !self.shared.get() {
+            return;
+        }
+        let silent = now.saturating_duration_since(state.last_read);
+        match state.beat_at {
+            // The answer, like any other bytes, ends the silence.
+            Some(beat_at) if state.last_read >= beat_at => state.beat_at = None,
+            Some(beat_at) if now.saturating_duration_since(beat_at) >= self.settings.heartbeat_timeout => {
+                state.beat_at = None;
+                state.phase = Phase::Closed;
+                drop(state);
+                self.wake();
+            }
+            None if silent >= self.settings.heartbeat && state.inflight.is_empty() => {
+                state.beat_at = Some(now);
+                drop(state);
+                // A link that is ready takes what it is given.
+                let _ = self.send(Rc::new(Heartbeat), &[heartbeat::REQUEST], 1, now, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn check_deadlines(&self) {
         let now = clock::now();
         let mut told: Vec<(Rc<dyn Recipient>, u32, Fault)> = Vec::new();
         let mut state = self.state.borrow_mut();
@@ -306,6 +343,7 @@ impl Link {
         state.facts = facts;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
+        state.beat_at = None;
         state.wake_waiting();
         drop(state);
         self.show_phase();

@@ -64,7 +64,7 @@ impl Leases {
     pub fn tend(&self) {
         let links: Vec<_> = self.links.borrow().iter().filter_map(Weak::upgrade).collect();
         for link in links {
-            link.check_deadlines();
+            link.tend();
         }
     }
 
@@ -153,7 +153,7 @@ impl Lane {
 
     /// Looks after deadlines of the shared connection and lets old leases go.
     pub fn tend(&self) {
-        self.shared.check_deadlines();
+        self.shared.tend();
         let now = clock::now();
         self.idle.borrow_mut().retain(|(link, since)| {
             let keep = now.saturating_duration_since(*since) < IDLE_MAX && link.phase() == Phase::Ready;
