@@ -43,6 +43,8 @@ pub struct Link {
     /// On a lease: who holds it.
     owner: RefCell<Option<Rc<dyn Recipient>>>,
     shown: Cell<Option<UpstreamState>>,
+    /// Nothing is read, because the next recipient does not take its replies.
+    paused: Cell<bool>,
 }
 
 struct State {
@@ -115,6 +117,7 @@ impl Link {
             waker: RefCell::new(None),
             owner: RefCell::new(None),
             shown: Cell::new(None),
+            paused: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).run());
@@ -245,9 +248,12 @@ impl Link {
         }
     }
 
-    /// Answers what has waited too long, and asks a silent connection for a sign of life; called
-    /// every few milliseconds.
+    /// Answers what has waited too long, asks a silent connection for a sign of life, and looks
+    /// again at a recipient that was behind; called every few milliseconds.
     pub fn tend(&self) {
+        if self.paused.take() {
+            self.wake();
+        }
         self.check_deadlines();
         self.check_heartbeat();
     }
@@ -369,6 +375,7 @@ impl Link {
         }
         loop {
             if self.is_congested() {
+                self.paused.set(true);
                 return Poll::Pending;
             }
             match ready!(reading.poll_read(stream, &self.context, cx)) {
