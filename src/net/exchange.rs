@@ -441,14 +441,7 @@ impl Exchange {
     fn fault_in(&self, state: &mut State, frames: u32, fault: Fault) {
         let table = self.context.table();
         let State { slots, session, out, found, .. } = state;
-        slots.fault(
-            frames,
-            fault,
-            &mut session.subscriptions,
-            out,
-            &resolve::Context { table: &table, client_id: self.id },
-            found,
-        );
+        slots.fault(frames, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
         self.conclude(state);
     }
 
@@ -471,13 +464,17 @@ impl Recipient for Exchange {
         }
         let table = self.context.table();
         let context = resolve::Context { table: &table, client_id: self.id };
-        let more = slots.admit(piece, part, &mut session.subscriptions, out, &context, found);
+        let more = slots.admit(piece, part, session, out, &context, found);
         drop(table);
         Admitted { more, close: self.conclude(state) }
     }
 
     fn fault(&self, frames: u32, fault: Fault) {
         self.fault_in(&mut self.state.borrow_mut(), frames, fault);
+    }
+
+    fn settle_late(&self, frames: u32) {
+        self.state.borrow_mut().slots.settle_late(frames);
     }
 
     fn cut(&self) {
