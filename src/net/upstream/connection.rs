@@ -310,7 +310,9 @@ impl Link {
                     let from = state
                         .inflight
                         .abandon_read_before(read_before, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
-                    state.forget_before(from);
+                    if let Some(from) = from {
+                        state.forget_before(from);
+                    }
                 }
                 Fault::Unavailable
             }
