@@ -29,6 +29,9 @@ use crate::telemetry::report::Reporter;
 const MAILBOX_MESSAGES: usize = 1024;
 /// Leases of all workers together: below the `maxclients` that Redis starts with (10000).
 const LEASES_MAX: usize = 4096;
+/// Silence after which an upstream connection is asked for a sign of life, and how long is waited for it.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a health check waits, and how much of an answer it reads.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 const READY_BYTES_MAX: u64 = 64 * 1024;
@@ -209,6 +212,8 @@ fn upstream_settings(config: &Config, workers: usize) -> Settings {
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,
         queue_timeout: upstream.queue_timeout,
+        heartbeat: HEARTBEAT,
+        heartbeat_timeout: HEARTBEAT_TIMEOUT,
         login,
         leases_max: (LEASES_MAX / workers).max(1),
     }
