@@ -90,7 +90,8 @@ async function pubsub({ client, connect }) {
   await subscriber.unsubscribe('news');
   await subscriber.pUnsubscribe('pat.*');
   expect(await client.publish('news', 'nobody'), 0, 'PUBLISH to nobody');
-  expect(await subscriber.get('plain:a'), '1', 'GET after UNSUBSCRIBE');
+  // In RESP2 node-redis goes on to give buffers, with a bare Redis too.
+  expect(String(await subscriber.get('plain:a')), '1', 'GET after UNSUBSCRIBE');
 }
 
 async function blocking_pop({ client, connect }) {
