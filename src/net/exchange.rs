@@ -31,8 +31,12 @@ use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::{Direction, Side};
 
-/// Bytes kept for a client that does not read, before the upstream is no longer read from for it.
+/// Bytes kept for a client before it is no longer read from, and the upstream not for it.
 const OUT_BYTES_SOFT: usize = 1024 * 1024;
+/// Bytes kept for a client that shares its upstream connection with others, before it is closed.
+const OUT_BYTES_HARD: usize = 32 * 1024 * 1024;
+/// How long a shared connection waits for a client that is behind: one that keeps up needs less.
+const CONGESTION_GRACE: Duration = Duration::from_millis(50);
 /// Places that a client may have open before it is no longer read from.
 const SLOTS_MAX: usize = 32 * 1024;
 
@@ -53,6 +57,10 @@ pub struct Exchange {
     marked: Cell<bool>,
     /// The client's task wants to know when nothing is owed any more.
     pub wants_drained: Cell<bool>,
+    /// The client's task wants to know when it may send more.
+    pub wants_room: Cell<bool>,
+    /// Since when the client has been behind with reading.
+    behind_since: Cell<Option<Instant>>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
     ended: Cell<Option<End>>,
@@ -79,6 +87,8 @@ pub enum End {
     Killed,
     /// The lease, and with it state that only a reconnect rebuilds, is lost.
     LeaseLost,
+    /// The client reads so slowly that others would have to wait for it.
+    Slow,
 }
 
 /// Times that apply to what is sent now.
@@ -110,6 +120,8 @@ impl Exchange {
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
+            wants_room: Cell::new(false),
+            behind_since: Cell::new(None),
             lost_lease: Cell::new(false),
             ended: Cell::new(None),
         })
@@ -393,7 +405,6 @@ impl Exchange {
     pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let congested = state.out.len() - state.out_at >= OUT_BYTES_SOFT;
         let mut stream = self.stream.borrow_mut();
         while state.out_at < state.out.len() {
             match Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) {
@@ -412,7 +423,9 @@ impl Exchange {
             state.out_at = 0;
             self.context.write_buffers.give(std::mem::take(&mut state.out));
         }
-        if congested && let Some(link) = self.link.borrow().as_ref() {
+        if self.behind_since.take().is_some()
+            && let Some(link) = self.link.borrow().as_ref()
+        {
             link.wake();
         }
         Poll::Ready(Ok(()))
@@ -428,14 +441,7 @@ impl Exchange {
     fn fault_in(&self, state: &mut State, frames: u32, fault: Fault) {
         let table = self.context.table();
         let State { slots, session, out, found, .. } = state;
-        slots.fault(
-            frames,
-            fault,
-            &mut session.subscriptions,
-            out,
-            &resolve::Context { table: &table, client_id: self.id },
-            found,
-        );
+        slots.fault(frames, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
         self.conclude(state);
     }
 
@@ -458,13 +464,17 @@ impl Recipient for Exchange {
         }
         let table = self.context.table();
         let context = resolve::Context { table: &table, client_id: self.id };
-        let more = slots.admit(piece, part, &mut session.subscriptions, out, &context, found);
+        let more = slots.admit(piece, part, session, out, &context, found);
         drop(table);
         Admitted { more, close: self.conclude(state) }
     }
 
     fn fault(&self, frames: u32, fault: Fault) {
         self.fault_in(&mut self.state.borrow_mut(), frames, fault);
+    }
+
+    fn settle_late(&self, frames: u32) {
+        self.state.borrow_mut().slots.settle_late(frames);
     }
 
     fn cut(&self) {
@@ -511,13 +521,28 @@ impl Recipient for Exchange {
                 waker.wake_by_ref();
             }
             _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
+            _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}
         }
     }
 
     fn is_congested(&self) -> bool {
         let state = self.state.borrow();
-        self.ended.get().is_none() && state.out.len() - state.out_at >= OUT_BYTES_SOFT
+        let kept = state.out.len() - state.out_at;
+        if self.ended.get().is_some() || kept < OUT_BYTES_SOFT {
+            return false;
+        }
+        // Nobody else waits for a lease.
+        if state.session.affinity.is_pinned() {
+            return true;
+        }
+        let since = self.behind_since.get().unwrap_or_else(clock::now);
+        self.behind_since.set(Some(since));
+        if kept >= OUT_BYTES_HARD {
+            tracing::info!(client = %self.peer, kept, "closed: the client does not read its replies");
+            self.end(End::Slow);
+        }
+        clock::now().saturating_duration_since(since) < CONGESTION_GRACE
     }
 }
 

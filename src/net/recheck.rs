@@ -107,6 +107,8 @@ impl Recipient for Asker {
         }
     }
 
+    fn settle_late(&self, _frames: u32) {}
+
     fn cut(&self) {}
 
     fn classify(&self, _head: &[u8]) -> Arrival {

@@ -288,6 +288,8 @@ impl Planner<'_> {
                 self.session.transaction.multi();
                 Decision::Send(Role::Multi)
             }
+            // Each attempt would cost everybody on the shared connection what is in flight.
+            Transaction::Multi if !self.rules.transactions => Decision::Turn(Turn::Pin(Reason::Transaction)),
             Transaction::Multi => match self.own_transaction(at) {
                 OwnTransaction::Whole(commands) => Decision::Transaction(commands),
                 OwnTransaction::Unfinished if self.more => Decision::Turn(Turn::Wait),
@@ -497,8 +499,7 @@ mod tests {
             let mut parser = RequestParser::new(Limits::default());
             assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
             let mut planned = Plan::default();
-            let rules =
-                Rules { table: &self.table, policy: &self.policy, transactions: self.transactions, probes: self.probes };
+            let rules = Rules { table: &self.table, policy: &self.policy, transactions: self.transactions, probes: self.probes };
             plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
             planned
         }
@@ -652,13 +653,9 @@ mod tests {
 
     #[test]
     fn what_the_batch_decides_is_not_asked() {
-        for lines in [
-            &["SADD s:1 x", "EXPIRE s:1 60"][..],
-            &["SETEX s:1 60 x"],
-            &["SET s:1 x", "DEL s:1"],
-            &["SET other x"],
-            &["GET s:1"],
-        ] {
+        for lines in
+            [&["SADD s:1 x", "EXPIRE s:1 60"][..], &["SETEX s:1 60 x"], &["SET s:1 x", "DEL s:1"], &["SET other x"], &["GET s:1"]]
+        {
             let plan = expiring().plan(lines, false);
             assert!(!plan.steps.contains(&Step::Probe), "{lines:?}");
         }

@@ -10,6 +10,7 @@ use super::violation::{Kind, Violation};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::resp::scan::{Top, elements};
 use crate::engine::resp::{encode, value};
+use crate::engine::session::Session;
 use crate::engine::session::subscription::Subscriptions;
 
 /// Which part of a reply frame a piece is.
@@ -156,7 +157,7 @@ impl Slots {
         &mut self,
         piece: &[u8],
         part: Part,
-        subscriptions: &mut Subscriptions,
+        session: &mut Session,
         out: &mut Vec<u8>,
         context: &Context<'_>,
         found: &mut Vec<Finding>,
@@ -176,11 +177,11 @@ impl Slots {
             }
             Role::Multi | Role::Queued | Role::Exec => {
                 out.extend_from_slice(piece);
-                self.admit_transaction(slot, piece, part, context, found)
+                self.admit_transaction(slot, piece, part, session, context, found)
             }
             Role::Subscription { .. } | Role::UnsubscribeAll(_) => {
                 out.extend_from_slice(piece);
-                part.last && self.admit_confirmation(slot.role, piece, subscriptions, &mut more)
+                part.last && self.admit_confirmation(slot.role, piece, &mut session.subscriptions, &mut more)
             }
             Role::Hello => {
                 encode_hello(piece, context.client_id, out);
@@ -211,7 +212,7 @@ impl Slots {
         &mut self,
         mut frames: u32,
         fault: Fault,
-        subscriptions: &mut Subscriptions,
+        session: &mut Session,
         out: &mut Vec<u8>,
         context: &Context<'_>,
         found: &mut Vec<Finding>,
@@ -221,6 +222,7 @@ impl Slots {
             let lacking = self.lacking(slot);
             frames = frames.saturating_sub(lacking);
             self.owed = self.owed.saturating_sub(lacking as usize);
+            self.late += if fault == Fault::Timeout { lacking as usize } else { 0 };
             match slot.role {
                 Role::Probe => {
                     if let Some(probe) = self.probes.front() {
@@ -233,8 +235,10 @@ impl Slots {
                     if slot.scored {
                         self.forgo_score();
                     }
-                    if matches!(role, Role::Subscription { .. } | Role::UnsubscribeAll(_)) {
-                        subscriptions.answered();
+                    match role {
+                        Role::Subscription { .. } | Role::UnsubscribeAll(_) => session.subscriptions.answered(),
+                        Role::Multi => session.transaction.forget(),
+                        _ => {}
                     }
                 }
             }
@@ -288,11 +292,15 @@ impl Slots {
         slot: Slot,
         piece: &[u8],
         part: Part,
+        session: &mut Session,
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> bool {
         match slot.role {
-            Role::Multi if part.first && piece != b"+OK\r\n" => found.push(Finding::CloseUpstream),
+            Role::Multi if part.first && piece != b"+OK\r\n" => {
+                session.transaction.forget();
+                found.push(Finding::CloseUpstream);
+            }
             Role::Exec if part.last => {
                 if part.first && !proves_end(piece, part.top) {
                     found.push(Finding::CloseUpstream);
@@ -473,7 +481,7 @@ mod tests {
 
     struct Client {
         slots: Slots,
-        subscriptions: Subscriptions,
+        session: Session,
         table: Table,
         out: Vec<u8>,
         found: Vec<Finding>,
@@ -481,8 +489,8 @@ mod tests {
 
     impl Client {
         fn new() -> Client {
-            let (slots, subscriptions) = (Slots::default(), Subscriptions::default());
-            Client { slots, subscriptions, table: Table::builtin(), out: Vec::new(), found: Vec::new() }
+            let (slots, session) = (Slots::default(), Session::default());
+            Client { slots, session, table: Table::builtin(), out: Vec::new(), found: Vec::new() }
         }
 
         fn push(&mut self, role: Role, command: &str) {
@@ -508,7 +516,7 @@ mod tests {
                 let part = Part { first, last: scanned.end, top: scanner.top() };
                 let context = Context { table: &self.table, client_id: 42 };
                 let piece = &bytes[at..at + scanned.bytes];
-                self.slots.admit(piece, part, &mut self.subscriptions, &mut self.out, &context, &mut self.found);
+                self.slots.admit(piece, part, &mut self.session, &mut self.out, &context, &mut self.found);
                 at += scanned.bytes;
                 first = scanned.end;
             }
@@ -516,7 +524,7 @@ mod tests {
 
         fn fault(&mut self, frames: u32, fault: Fault) {
             let context = Context { table: &self.table, client_id: 42 };
-            self.slots.fault(frames, fault, &mut self.subscriptions, &mut self.out, &context, &mut self.found);
+            self.slots.fault(frames, fault, &mut self.session, &mut self.out, &context, &mut self.found);
         }
 
         fn text(&self) -> String {
@@ -659,7 +667,8 @@ mod tests {
 
     #[test]
     fn a_probes_answer_is_never_the_clients() {
-        let rule = crate::engine::policy::rule::WrittenTtl { name: "t".to_owned(), keys: vec!["k".to_owned()], ..Default::default() };
+        let rule =
+            crate::engine::policy::rule::WrittenTtl { name: "t".to_owned(), keys: vec!["k".to_owned()], ..Default::default() };
         let table = Table::builtin();
         let policy = compile(&Written { ttls: vec![rule], ..Written::default() }, &table).expect("good rules");
         let probe = |before| Probe {
@@ -682,15 +691,15 @@ mod tests {
     #[test]
     fn unsubscribing_from_all_is_owed_a_confirmation_for_each_name() {
         let mut client = Client::new();
-        client.subscriptions.sent();
+        client.session.subscriptions.sent();
         client.push(Role::Subscription { frames: 2 }, "subscribe");
         client.feed(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n", 99);
         assert!(client.slots.is_empty());
-        client.subscriptions.sent();
+        client.session.subscriptions.sent();
         client.push(Role::UnsubscribeAll(crate::engine::command::SubscriptionKind::Channel), "unsubscribe");
         client.feed(b"*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n", 99);
         assert!(!client.slots.is_empty(), "one more is owed");
         client.feed(b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:0\r\n", 99);
-        assert!(client.slots.is_empty() && !client.subscriptions.any());
+        assert!(client.slots.is_empty() && !client.session.subscriptions.any());
     }
 }

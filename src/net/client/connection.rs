@@ -105,7 +105,11 @@ impl Connection {
         }
         while self.exchange.ended().is_none() {
             match self.advance() {
-                Next::Read | Next::Room => self.wait(None).await,
+                Next::Read => self.wait(None).await,
+                Next::Room => {
+                    self.exchange.wants_room.set(!self.exchange.has_room());
+                    self.wait(None).await;
+                }
                 Next::ReadSoon => {
                     let longest = self.around.context.policy().hold.max;
                     self.wait(Some(longest)).await;
@@ -307,6 +311,10 @@ impl Connection {
         if self.exchange.lost_lease.get() {
             return true;
         }
+        if self.exchange.wants_room.get() && self.exchange.has_room() {
+            self.exchange.wants_room.set(false);
+            return true;
+        }
         let wanted = self.exchange.wants_drained.get() && self.exchange.is_drained();
         if wanted {
             self.exchange.wants_drained.set(false);
@@ -342,8 +350,9 @@ impl Connection {
                 self.exchange.end(End::Gone);
                 Poll::Ready(Event::Wake)
             }
+            // The buffer was filled to its last byte, and nothing stands behind it.
+            Poll::Pending if std::mem::take(&mut self.read_filled) && !self.batch.is_empty() => Poll::Ready(Event::Wake),
             Poll::Pending => {
-                self.read_filled = false;
                 if self.input.is_empty() {
                     self.around.context.read_buffers.give(std::mem::take(&mut self.input));
                 }

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use super::heartbeat::{self, Heartbeat};
 use super::opening::{OpenError, open};
 use super::reading::Reading;
-use super::{Recipient, Settings};
+use super::{Admitted, Recipient, Settings};
 use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Opening, Refusal};
 use crate::engine::link::inflight::{Cut, Inflight, Owner};
@@ -43,6 +43,10 @@ pub struct Link {
     /// On a lease: who holds it.
     owner: RefCell<Option<Rc<dyn Recipient>>>,
     shown: Cell<Option<UpstreamState>>,
+    /// The connection may be left in a state that its next user must not meet.
+    unclean: Cell<bool>,
+    /// Nothing is read, because the next recipient does not take its replies.
+    paused: Cell<bool>,
 }
 
 struct State {
@@ -115,6 +119,8 @@ impl Link {
             waker: RefCell::new(None),
             owner: RefCell::new(None),
             shown: Cell::new(None),
+            unclean: Cell::new(false),
+            paused: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).run());
@@ -177,10 +183,10 @@ impl Link {
         self.state.borrow().inflight.head_blocks(self.settings.request_timeout)
     }
 
-    /// True when nothing is owed and nothing waits to be written.
-    pub fn is_idle(&self) -> bool {
+    /// True when nothing is owed, nothing waits to be written, and the connection is as its handshake left it.
+    pub fn is_clean(&self) -> bool {
         let state = self.state.borrow();
-        state.inflight.is_empty() && state.out_at == state.out.len()
+        !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
     }
 
     /// False while too much waits to be written; `poll_room` tells when that has changed.
@@ -245,9 +251,12 @@ impl Link {
         }
     }
 
-    /// Answers what has waited too long, and asks a silent connection for a sign of life; called
-    /// every few milliseconds.
+    /// Answers what has waited too long, asks a silent connection for a sign of life, and looks
+    /// again at a recipient that was behind; called every few milliseconds.
     pub fn tend(&self) {
+        if self.paused.take() {
+            self.wake();
+        }
         self.check_deadlines();
         self.check_heartbeat();
     }
@@ -281,33 +290,34 @@ impl Link {
 
     fn check_deadlines(&self) {
         let now = clock::now();
-        let mut told: Vec<(Rc<dyn Recipient>, u32, Fault)> = Vec::new();
+        let mut told: Vec<Told> = Vec::new();
         let mut state = self.state.borrow_mut();
-        match state.phase {
+        let fault = match state.phase {
             Phase::Ready => {
-                state.inflight.expire(now, |who, frames| told.push((Rc::clone(who), frames, Fault::Timeout)));
+                state.inflight.expire(now, |who, frames| told.push((Rc::clone(who), frames, Cut::BeforeReply)));
                 let stalled = state.inflight.stalls_at(state.last_read, self.settings.stall_timeout).is_some_and(|at| at <= now);
                 if stalled {
                     state.phase = Phase::Closed;
                     self.wake();
                 }
+                Fault::Timeout
             }
             Phase::Connecting => {
                 if let Some(read_before) = now.checked_sub(self.settings.queue_timeout) {
                     let from = state
                         .inflight
-                        .abandon_read_before(read_before, |who, frames| told.push((Rc::clone(who), frames, Fault::Unavailable)));
+                        .abandon_read_before(read_before, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
                     state.forget_before(from);
                 }
+                Fault::Unavailable
             }
-            Phase::Closed => {}
-        }
+            Phase::Closed => return,
+        };
         drop(state);
-        for (who, frames, fault) in told {
-            self.context.tally.add_timeouts(u32::from(fault == Fault::Timeout) * frames);
-            who.fault(frames, fault);
-            who.flush();
+        if fault == Fault::Timeout {
+            self.context.tally.add_timeouts(told.iter().map(|(_, frames, _)| frames).sum());
         }
+        tell_all(told, fault);
     }
 
     async fn run(self: Rc<Self>) {
@@ -369,6 +379,7 @@ impl Link {
         }
         loop {
             if self.is_congested() {
+                self.paused.set(true);
                 return Poll::Pending;
             }
             match ready!(reading.poll_read(stream, &self.context, cx)) {
@@ -411,7 +422,7 @@ impl Link {
     fn is_congested(&self) -> bool {
         match self.state.borrow().inflight.owner() {
             Owner::Recipient(who) => who.is_congested(),
-            Owner::Swallow => false,
+            Owner::Late(_) => false,
             Owner::Nobody => self.owner.borrow().as_ref().is_some_and(|owner| owner.is_congested()),
         }
     }
@@ -440,7 +451,13 @@ impl Link {
         }
         let admitted = match state.inflight.owner() {
             Owner::Nobody => return Err(Loss::OutOfSync),
-            Owner::Swallow => super::Admitted::default(),
+            Owner::Late(who) => {
+                if part.last {
+                    who.settle_late(1);
+                    touch(who, touched);
+                }
+                Admitted::default()
+            }
             Owner::Recipient(who) => {
                 let admitted = who.admit(piece, part);
                 touch(who, touched);
@@ -452,7 +469,13 @@ impl Link {
         } else {
             state.inflight.start_head();
         }
-        if admitted.close { Err(Loss::Unsafe) } else { Ok(()) }
+        match admitted.close {
+            true if self.shared.get() => Err(Loss::Unsafe),
+            close => {
+                self.unclean.set(self.unclean.get() || close);
+                Ok(())
+            }
+        }
     }
 
     /// When the request at the head was read.
@@ -484,13 +507,7 @@ impl Link {
         } else {
             debug!(upstream = %self.settings.address, reason = %loss, "leased connection ended");
         }
-        for (who, frames, cut) in told {
-            match cut {
-                Cut::BeforeReply => who.fault(frames, Fault::Lost),
-                Cut::InsideReply => who.cut(),
-            }
-            who.flush();
-        }
+        tell_all(told, Fault::Lost);
     }
 
     fn refuse(&self, error: &OpenError) {
@@ -505,16 +522,13 @@ impl Link {
 
     /// The link will never carry anything again: what waits on it is told so.
     fn finish(&self) {
-        let mut told: Vec<(Rc<dyn Recipient>, u32)> = Vec::new();
+        let mut told: Vec<Told> = Vec::new();
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed;
-        state.inflight.abandon_all(|who, frames| told.push((Rc::clone(who), frames)));
+        state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         state.wake_waiting();
         drop(state);
-        for (who, frames) in told {
-            who.fault(frames, Fault::Unavailable);
-            who.flush();
-        }
+        tell_all(told, Fault::Unavailable);
         if let Some(owner) = self.owner.take() {
             owner.lease_lost();
         }
@@ -563,6 +577,20 @@ impl State {
         self.out.drain(..bytes);
         self.out_start = position;
         self.out_at = 0;
+    }
+}
+
+/// Who lacks how many frames, and how far the first of them had come.
+type Told = (Rc<dyn Recipient>, u32, Cut);
+
+fn tell_all(told: Vec<Told>, fault: Fault) {
+    for (who, frames, cut) in told {
+        match cut {
+            Cut::BeforeReply => who.fault(frames, fault),
+            Cut::InsideReply => who.cut(),
+            Cut::Late => who.settle_late(frames),
+        }
+        who.flush();
     }
 }
 

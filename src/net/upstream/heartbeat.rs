@@ -19,6 +19,8 @@ impl Recipient for Heartbeat {
 
     fn fault(&self, _frames: u32, _fault: Fault) {}
 
+    fn settle_late(&self, _frames: u32) {}
+
     fn cut(&self) {}
 
     fn classify(&self, _head: &[u8]) -> Arrival {

@@ -27,6 +27,9 @@ pub trait Recipient {
     /// The next `frames` frames that are owed will not come.
     fn fault(&self, frames: u32, fault: Fault);
 
+    /// Replies came, or never will, to `frames` requests that had been answered with a timeout.
+    fn settle_late(&self, frames: u32);
+
     /// A reply of which a part was handed over has no end.
     fn cut(&self);
 
