@@ -34,11 +34,9 @@ class Client:
             raise reply
         return reply
 
-    def ask(self, *commands, one_by_one=False):
-        """Sends a pipeline, in one write or each command in a write of its own, then reads a reply for each."""
-        requests = [encode(*command) for command in commands]
-        for piece in requests if one_by_one else [b"".join(requests)]:
-            self.socket.sendall(piece)
+    def ask(self, *commands):
+        """Sends a pipeline in one write, then reads a reply for each command."""
+        self.socket.sendall(b"".join(encode(*command) for command in commands))
         return [self.read() for _ in commands]
 
     def look(self, *commands):

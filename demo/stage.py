@@ -138,6 +138,8 @@ def install_redis():
 def find_respguard():
     """The binary: RESPGUARD names one, otherwise it is the release build, made first where it is missing."""
     if named := os.environ.get("RESPGUARD"):
+        if not shutil.which(named):
+            raise Missing(f"RESPGUARD names {named}, which cannot be run.")
         return named
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     binary = target / "release" / "respguard"
