@@ -1,0 +1,129 @@
+//! End to end on the loopback: Redis alone beside Redis behind the proxy, in rounds that alternate.
+//!
+//! `cargo bench --bench pipeline` takes about two minutes, with `-- --quick` a quarter of one. `-- --beside PATH`
+//! measures another build of the proxy in the same rounds.
+
+mod load;
+mod processes;
+mod scenario;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use load::Load;
+use processes::{Proxy, Redis};
+use scenario::{GROUP, GROUPS, IDLE_RULES, Job};
+use table::{Measured, Table};
+
+const CLIENTS: usize = 50;
+const DEPTHS: [usize; 3] = [1, 16, 64];
+
+/// How long it may take.
+struct Effort {
+    rounds: usize,
+    round: Duration,
+}
+
+/// One way to Redis, with clients connected to it.
+struct Way {
+    name: String,
+    job: Job,
+    load: Load,
+    /// The proxy on the way.
+    proxy: Option<u32>,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let is_quick = arguments.iter().any(|argument| argument == "--quick");
+    let beside = arguments.iter().position(|argument| argument == "--beside").and_then(|at| arguments.get(at + 1));
+    let effort = if is_quick {
+        Effort { rounds: 3, round: Duration::from_millis(150) }
+    } else {
+        Effort { rounds: 9, round: Duration::from_millis(500) }
+    };
+    let mut builds = vec![(String::new(), PathBuf::from(env!("CARGO_BIN_EXE_respguard")))];
+    builds.extend(beside.map(|path| (" (beside)".to_owned(), PathBuf::from(path))));
+
+    let redis = Redis::start();
+    redis.set("key", &[b'v'; scenario::VALUE_BYTES]);
+    table::print_head();
+    get(&redis, &builds, &effort);
+    groups(&redis, &builds, &effort);
+}
+
+/// GET of 64 bytes at several depths.
+fn get(redis: &Redis, builds: &[(String, PathBuf)], effort: &Effort) {
+    let setups =
+        [("1 worker", 1, ""), ("workers = 0", 0, ""), ("1 worker, rules", 1, IDLE_RULES), ("workers = 0, rules", 0, IDLE_RULES)];
+    let proxies = start(redis, builds, &setups);
+    for depth in DEPTHS {
+        let job = Job::get(depth);
+        let mut ways = vec![Way::direct(redis, &job)];
+        ways.extend(proxies.iter().map(|(name, proxy)| Way::through(name, proxy, &job)));
+        play(&format!("GET depth {depth}"), redis, &mut ways, effort);
+    }
+}
+
+/// A group of four commands: the client's own MULTI and EXEC straight to Redis, and the bare commands through the proxy.
+fn groups(redis: &Redis, builds: &[(String, PathBuf)], effort: &Effort) {
+    let proxies = start(redis, builds, &[("1 worker, wraps", 1, GROUP), ("workers = 0, wraps", 0, GROUP)]);
+    for groups in GROUPS {
+        let mut ways = vec![Way::direct(redis, &Job::transaction(groups))];
+        ways.extend(proxies.iter().map(|(name, proxy)| Way::through(name, proxy, &Job::group(groups))));
+        play(&format!("{groups} x 4 as a group"), redis, &mut ways, effort);
+    }
+}
+
+fn start(redis: &Redis, builds: &[(String, PathBuf)], setups: &[(&str, usize, &str)]) -> Vec<(String, Proxy)> {
+    let each = setups.iter().flat_map(|setup| builds.iter().map(move |build| (setup, build)));
+    each.map(|((name, workers, rules), (build, path))| {
+        (format!("{name}{build}"), Proxy::start(path, redis.port, *workers, rules))
+    })
+    .collect()
+}
+
+/// Measures every way in every round, each round beginning with another one, and prints a line for each.
+fn play(what: &str, redis: &Redis, ways: &mut [Way], effort: &Effort) {
+    let mut table = Table::new(what, ways.iter().map(|way| way.name.clone()).collect());
+    for round in 0..effort.rounds {
+        for turn in 0..ways.len() {
+            let place = (round + turn) % ways.len();
+            table.enter(place, ways[place].measure(redis, effort.round));
+        }
+    }
+    table.print();
+}
+
+impl Way {
+    fn direct(redis: &Redis, job: &Job) -> Way {
+        Way::to("direct", redis.port, None, job)
+    }
+
+    fn through(name: &str, proxy: &Proxy, job: &Job) -> Way {
+        Way::to(name, proxy.port, Some(proxy.id()), job)
+    }
+
+    fn to(name: &str, port: u16, proxy: Option<u32>, job: &Job) -> Way {
+        let mut load = Load::connect(port, CLIENTS);
+        load.check(job);
+        Way { name: name.to_owned(), job: job.clone(), load, proxy }
+    }
+
+    fn measure(&mut self, redis: &Redis, round: Duration) -> Measured {
+        self.load.play(&self.job, round / 5);
+        let cpu = |id: Option<u32>| id.map_or(Duration::ZERO, processes::cpu_time);
+        let (proxy_before, redis_before) = (cpu(self.proxy), cpu(Some(redis.id())));
+        let played = self.load.play(&self.job, round);
+        let per_unit = |spent: Duration| spent.as_secs_f64() * 1e6 / (played.batches * self.job.units) as f64;
+        let (p50, p99) = played.latencies();
+        Measured {
+            per_second: (played.batches * self.job.units) as f64 / played.elapsed.as_secs_f64(),
+            proxy_us: per_unit(cpu(self.proxy) - proxy_before),
+            redis_us: per_unit(cpu(Some(redis.id())) - redis_before),
+            p50_us: p50,
+            p99_us: p99,
+        }
+    }
+}
