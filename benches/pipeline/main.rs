@@ -1,7 +1,8 @@
 //! End to end on the loopback: Redis alone beside Redis behind the proxy, in rounds that alternate.
 //!
-//! `cargo bench --bench pipeline` takes about two minutes, with `-- --quick` a quarter of one. `-- --beside PATH`
-//! measures another build of the proxy in the same rounds.
+//! `cargo bench --bench pipeline` takes about two minutes, with `-- --quick` a quarter of one. Behind `--`, a word
+//! picks the scenarios whose name contains it, `--beside PATH` measures another build of the proxy in the same rounds,
+//! and `--rounds N` plays so many.
 
 mod load;
 mod processes;
@@ -19,10 +20,14 @@ use table::{Measured, Table};
 const CLIENTS: usize = 50;
 const DEPTHS: [usize; 3] = [1, 16, 64];
 
-/// How long it may take.
-struct Effort {
+/// What the command line asks for.
+struct Wishes {
     rounds: usize,
     round: Duration,
+    /// Builds of the proxy, each with what is added to the names of its rows.
+    builds: Vec<(&'static str, PathBuf)>,
+    /// Only scenarios whose name contains it.
+    only: Option<String>,
 }
 
 /// One way to Redis, with clients connected to it.
@@ -35,49 +40,70 @@ struct Way {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let is_quick = arguments.iter().any(|argument| argument == "--quick");
-    let beside = arguments.iter().position(|argument| argument == "--beside").and_then(|at| arguments.get(at + 1));
-    let effort = if is_quick {
-        Effort { rounds: 3, round: Duration::from_millis(150) }
-    } else {
-        Effort { rounds: 9, round: Duration::from_millis(500) }
-    };
-    let mut builds = vec![(String::new(), PathBuf::from(env!("CARGO_BIN_EXE_respguard")))];
-    builds.extend(beside.map(|path| (" (beside)".to_owned(), PathBuf::from(path))));
-
+    let wishes = Wishes::read(std::env::args().skip(1));
     let redis = Redis::start();
     redis.set("key", &[b'v'; scenario::VALUE_BYTES]);
     table::print_head();
-    get(&redis, &builds, &effort);
-    groups(&redis, &builds, &effort);
+    get(&redis, &wishes);
+    groups(&redis, &wishes);
+}
+
+impl Wishes {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Wishes {
+        let own = ("", PathBuf::from(env!("CARGO_BIN_EXE_respguard")));
+        let mut wishes = Wishes { rounds: 9, round: Duration::from_millis(500), builds: vec![own], only: None };
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--quick" => (wishes.rounds, wishes.round) = (3, Duration::from_millis(150)),
+                "--rounds" => wishes.rounds = arguments.next().and_then(|rounds| rounds.parse().ok()).expect("a number"),
+                "--beside" => wishes.builds.push((" (beside)", arguments.next().expect("a path").into())),
+                // Cargo's own.
+                option if option.starts_with("--") => {}
+                word => wishes.only = Some(word.to_owned()),
+            }
+        }
+        wishes
+    }
+
+    fn include(&self, scenario: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| scenario.contains(only.as_str()))
+    }
 }
 
 /// GET of 64 bytes at several depths.
-fn get(redis: &Redis, builds: &[(String, PathBuf)], effort: &Effort) {
+fn get(redis: &Redis, wishes: &Wishes) {
     let setups =
         [("1 worker", 1, ""), ("workers = 0", 0, ""), ("1 worker, rules", 1, IDLE_RULES), ("workers = 0, rules", 0, IDLE_RULES)];
-    let proxies = start(redis, builds, &setups);
+    let proxies = start(redis, wishes, &setups);
     for depth in DEPTHS {
+        let name = format!("GET depth {depth}");
+        if !wishes.include(&name) {
+            continue;
+        }
         let job = Job::get(depth);
         let mut ways = vec![Way::direct(redis, &job)];
         ways.extend(proxies.iter().map(|(name, proxy)| Way::through(name, proxy, &job)));
-        play(&format!("GET depth {depth}"), redis, &mut ways, effort);
+        play(&name, redis, &mut ways, wishes);
     }
 }
 
 /// A group of four commands: the client's own MULTI and EXEC straight to Redis, and the bare commands through the proxy.
-fn groups(redis: &Redis, builds: &[(String, PathBuf)], effort: &Effort) {
-    let proxies = start(redis, builds, &[("1 worker, wraps", 1, GROUP), ("workers = 0, wraps", 0, GROUP)]);
+fn groups(redis: &Redis, wishes: &Wishes) {
+    let setups = [("1 worker, wraps", 1, GROUP), ("workers = 0, wraps", 0, GROUP)];
+    let proxies = start(redis, wishes, &setups);
     for groups in GROUPS {
+        let name = format!("{groups} x 4 as a group");
+        if !wishes.include(&name) {
+            continue;
+        }
         let mut ways = vec![Way::direct(redis, &Job::transaction(groups))];
         ways.extend(proxies.iter().map(|(name, proxy)| Way::through(name, proxy, &Job::group(groups))));
-        play(&format!("{groups} x 4 as a group"), redis, &mut ways, effort);
+        play(&name, redis, &mut ways, wishes);
     }
 }
 
-fn start(redis: &Redis, builds: &[(String, PathBuf)], setups: &[(&str, usize, &str)]) -> Vec<(String, Proxy)> {
-    let each = setups.iter().flat_map(|setup| builds.iter().map(move |build| (setup, build)));
+fn start(redis: &Redis, wishes: &Wishes, setups: &[(&str, usize, &str)]) -> Vec<(String, Proxy)> {
+    let each = setups.iter().flat_map(|setup| wishes.builds.iter().map(move |build| (setup, build)));
     each.map(|((name, workers, rules), (build, path))| {
         (format!("{name}{build}"), Proxy::start(path, redis.port, *workers, rules))
     })
@@ -85,12 +111,12 @@ fn start(redis: &Redis, builds: &[(String, PathBuf)], setups: &[(&str, usize, &s
 }
 
 /// Measures every way in every round, each round beginning with another one, and prints a line for each.
-fn play(what: &str, redis: &Redis, ways: &mut [Way], effort: &Effort) {
+fn play(what: &str, redis: &Redis, ways: &mut [Way], wishes: &Wishes) {
     let mut table = Table::new(what, ways.iter().map(|way| way.name.clone()).collect());
-    for round in 0..effort.rounds {
+    for round in 0..wishes.rounds {
         for turn in 0..ways.len() {
             let place = (round + turn) % ways.len();
-            table.enter(place, ways[place].measure(redis, effort.round));
+            table.enter(place, ways[place].measure(redis, wishes.round));
         }
     }
     table.print();
