@@ -25,7 +25,7 @@ struct Wishes {
     rounds: usize,
     round: Duration,
     /// Builds of the proxy, each with what is added to the names of its rows.
-    builds: Vec<(&'static str, PathBuf)>,
+    builds: Vec<(String, PathBuf)>,
     /// Only scenarios whose name contains it.
     only: Option<String>,
 }
@@ -50,13 +50,17 @@ fn main() {
 
 impl Wishes {
     fn read(mut arguments: impl Iterator<Item = String>) -> Wishes {
-        let own = ("", PathBuf::from(env!("CARGO_BIN_EXE_respguard")));
+        let own = (String::new(), PathBuf::from(env!("CARGO_BIN_EXE_respguard")));
         let mut wishes = Wishes { rounds: 9, round: Duration::from_millis(500), builds: vec![own], only: None };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--quick" => (wishes.rounds, wishes.round) = (3, Duration::from_millis(150)),
                 "--rounds" => wishes.rounds = arguments.next().and_then(|rounds| rounds.parse().ok()).expect("a number"),
-                "--beside" => wishes.builds.push((" (beside)", arguments.next().expect("a path").into())),
+                "--beside" => {
+                    let path = PathBuf::from(arguments.next().expect("a path"));
+                    let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+                    wishes.builds.push((format!(" ({name})"), path));
+                }
                 // Cargo's own.
                 option if option.starts_with("--") => {}
                 word => wishes.only = Some(word.to_owned()),
