@@ -146,7 +146,8 @@ fn inline_commands_answer_as_redis_does() {
 fn requests_cut_at_every_byte_answer_the_same() {
     let twin = Twin::start("");
     let mut pair = twin.pair();
-    let mut bytes = requests(&["SET k v", "LPUSH l a b c", "LRANGE l 0 -1", "NOSUCH", "GET l", "INCR n", "MULTI", "SET k w", "EXEC"]);
+    let mut bytes =
+        requests(&["SET k v", "LPUSH l a b c", "LRANGE l 0 -1", "NOSUCH", "GET l", "INCR n", "MULTI", "SET k w", "EXEC"]);
     bytes.extend_from_slice(b"ECHO 'in line'\r\nMGET k n\r\n");
     bytes.extend_from_slice(&words(&[b"SET", b"bin", b"\r\n$5\r\n\0"]));
     bytes.extend_from_slice(&request("GET bin"));
