@@ -23,7 +23,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             bulk_bytes_max: 512 * 1024 * 1024,
-            arguments_max: 1024 * 1024,
+            arguments_max: i32::MAX as u32,
             inline_bytes_max: 64 * 1024,
             unauthenticated: false,
         }

@@ -159,6 +159,9 @@ impl Link {
     /// Queues more bytes of the request queued last.
     pub fn extend(&self, piece: &[u8], deadline: Option<Instant>) {
         let mut state = self.state.borrow_mut();
+        if state.phase == Phase::Closed {
+            return;
+        }
         state.out.extend_from_slice(piece);
         state.inflight.extend_last(piece.len(), deadline);
         drop(state);
@@ -313,6 +316,11 @@ impl Link {
                     if let Some(from) = from {
                         state.forget_before(from);
                     }
+                }
+                // What is still to come of a request whose beginning was given up must go nowhere.
+                if !told.is_empty() && !self.shared.get() {
+                    state.phase = Phase::Closed;
+                    self.wake();
                 }
                 Fault::Unavailable
             }
