@@ -294,10 +294,15 @@ fn a_client_that_does_not_read_costs_bounded_memory_and_nobody_else_waits() {
             assert_eq!(other.ask("PING"), "+PONG\r\n");
         }
     }
-    // It may be given up as one that does not read; until then it gets what it asked for and nothing else.
+    // It may be given up as one that does not read, and its own requests may have waited too long; until then it
+    // gets what it asked for and nothing else.
     let mut whole = 0;
     while let Some(reply) = slow.try_reply() {
-        assert!(reply == expected, "after {whole} replies: {}", text(&reply[..reply.len().min(80)]));
+        assert!(
+            reply == expected || reply.starts_with(b"-TIMEOUT "),
+            "after {whole} replies: {}",
+            text(&reply[..reply.len().min(80)])
+        );
         whole += 1;
     }
     assert!(whole > 0);
