@@ -208,8 +208,10 @@ fn sigterm_does_not_wait_for_the_blocked_and_the_subscribed() {
 #[test]
 fn sigterm_ends_within_the_drain_timeout_even_when_the_server_does_not_answer() {
     let redis = RedisServer::start(&[]);
-    let proxy =
-        Setup::new(&redis).upstream("request_timeout_ms = 60000\nstall_timeout_ms = 60000").pipeline("drain_timeout_ms = 700").start();
+    let proxy = Setup::new(&redis)
+        .upstream("request_timeout_ms = 60000\nstall_timeout_ms = 60000")
+        .pipeline("drain_timeout_ms = 700")
+        .start();
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("PING"), "+PONG\r\n");
     redis.pause();

@@ -151,7 +151,8 @@ fn a_group_byte_by_byte_is_still_one_transaction() {
 #[test]
 fn every_spelling_of_a_member_is_recognised() {
     let redis = RedisServer::start(&[]);
-    let rules = "[[group]]\nname = \"login\"\ncommands = [\"SETEX rt:{u} {ttl} *\", \"INCR n:{u}\", \"SET flag:{u} * NX PX *\"]\n";
+    let rules =
+        "[[group]]\nname = \"login\"\ncommands = [\"SETEX rt:{u} {ttl} *\", \"INCR n:{u}\", \"SET flag:{u} * NX PX *\"]\n";
     let proxy = Proxy::start(rules, &redis);
     let mut monitor = Monitor::on(&redis);
     let mut wire = proxy.wire();
@@ -215,7 +216,8 @@ fn groups_and_foreign_commands_stand_side_by_side_in_one_write() {
     lines.extend(MEMBERS);
     lines.extend(["GET before", "PING"]);
     let replies = wire.pipeline(&lines);
-    let expected = format!("+OK\r\n$1\r\n1\r\n{REPLIES}:1\r\n+OK\r\n:1\r\n:1\r\n{}$1\r\n1\r\n+PONG\r\n", REPLIES.replacen(":1", ":0", 1));
+    let expected =
+        format!("+OK\r\n$1\r\n1\r\n{REPLIES}:1\r\n+OK\r\n:1\r\n:1\r\n{}$1\r\n1\r\n+PONG\r\n", REPLIES.replacen(":1", ":0", 1));
     assert_eq!(replies.concat(), expected);
     let mut expected = vec!["SET before".to_owned(), "GET before".to_owned()];
     expected.extend(wrapped(&MEMBERS));
@@ -429,7 +431,12 @@ fn a_deep_pipeline_of_groups_is_wrapped_throughout() {
     let mut wire = proxy.wire();
     let bytes: Vec<u8> = (0..500)
         .flat_map(|i| {
-            let lines = [format!("SETEX rt:u{i}:t 100 v"), format!("SADD sess:u{i} t"), format!("EXPIRE sess:u{i} 100"), format!("ECHO {i}")];
+            let lines = [
+                format!("SETEX rt:u{i}:t 100 v"),
+                format!("SADD sess:u{i} t"),
+                format!("EXPIRE sess:u{i} 100"),
+                format!("ECHO {i}"),
+            ];
             requests(&lines.each_ref().map(String::as_str))
         })
         .collect();

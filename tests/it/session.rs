@@ -33,14 +33,12 @@ fn each_client_has_its_own_db() {
     }
     assert_eq!(proxy.wire().ask("GET k"), "$4\r\nin-0\r\n");
     let mut across = proxy.wire();
-    let replies = across.pipeline(&["GET k", "SELECT 1", "GET k", "SELECT 2", "GET k", "BLPOP q 0.01", "GET k", "SELECT 0", "GET k"]);
-    assert_eq!([&replies[0], &replies[2], &replies[4], &replies[6], &replies[8]].map(|reply| reply.trim().split("\r\n").last()), [
-        Some("in-0"),
-        Some("in-1"),
-        Some("in-2"),
-        Some("in-2"),
-        Some("in-0")
-    ]);
+    let replies =
+        across.pipeline(&["GET k", "SELECT 1", "GET k", "SELECT 2", "GET k", "BLPOP q 0.01", "GET k", "SELECT 0", "GET k"]);
+    assert_eq!(
+        [&replies[0], &replies[2], &replies[4], &replies[6], &replies[8]].map(|reply| reply.trim().split("\r\n").last()),
+        [Some("in-0"), Some("in-1"), Some("in-2"), Some("in-2"), Some("in-0")]
+    );
     let replies = across.pipeline(&["MULTI", "SELECT 3", "SET only-here 1", "EXEC", "EXISTS only-here"]);
     assert_eq!(replies[4], ":1\r\n", "a SELECT inside MULTI lasts");
     assert_eq!(proxy.wire().ask("EXISTS only-here"), ":0\r\n");
@@ -86,7 +84,9 @@ fn hello_tells_the_proxys_client_id_and_keeps_the_rest() {
 fn hello_that_cannot_be_is_refused_as_redis_does_and_changes_nothing() {
     let twin = Twin::start("");
     let mut pair = twin.pair();
-    for line in ["HELLO 4", "HELLO x", "HELLO 1", "HELLO 3 BOGUS", "HELLO 3 AUTH nobody wrong", "HELLO 3 SETNAME", "HELLO 3 AUTH x"] {
+    for line in
+        ["HELLO 4", "HELLO x", "HELLO 1", "HELLO 3 BOGUS", "HELLO 3 AUTH nobody wrong", "HELLO 3 SETNAME", "HELLO 3 AUTH x"]
+    {
         pair.same_line(line);
         pair.same_line("GET none");
     }
@@ -98,7 +98,19 @@ fn hello_that_cannot_be_is_refused_as_redis_does_and_changes_nothing() {
 fn auth_answers_as_redis_does_with_requirepass() {
     let twin = Twin::with(&["--requirepass", "secret"], |setup| setup);
     let mut pair = twin.pair();
-    for line in ["PING", "GET k", "AUTH wrong", "AUTH nobody secret", "GET k", "MULTI", "AUTH secret", "SET k v", "GET k", "AUTH wrong", "GET k"] {
+    for line in [
+        "PING",
+        "GET k",
+        "AUTH wrong",
+        "AUTH nobody secret",
+        "GET k",
+        "MULTI",
+        "AUTH secret",
+        "SET k v",
+        "GET k",
+        "AUTH wrong",
+        "GET k",
+    ] {
         pair.same_line(line);
     }
     twin.pair().same(&requests(&["GET k", "AUTH wrong", "GET k", "AUTH secret", "GET k", "AUTH default secret", "GET k"]), 7);
@@ -142,7 +154,14 @@ fn rights_of_one_user_never_reach_another() {
     assert!(wrong.ask("AUTH writer writesX").starts_with("-WRONGPASS"));
     assert!(wrong.ask("ACL WHOAMI").contains("default"));
     let mut moved = proxy.wire();
-    let replies = moved.pipeline(&["AUTH writer writes", "SET private:b 1", "AUTH reader reads", "GET private:b", "AUTH writer wrong", "GET private:b"]);
+    let replies = moved.pipeline(&[
+        "AUTH writer writes",
+        "SET private:b 1",
+        "AUTH reader reads",
+        "GET private:b",
+        "AUTH writer wrong",
+        "GET private:b",
+    ]);
     assert!(replies[3].starts_with("-NOPERM") && replies[5].starts_with("-NOPERM"), "{replies:?}");
 }
 
@@ -186,7 +205,11 @@ fn names_and_ids_are_those_of_the_proxys_clients() {
         let line = list.lines().find(|line| line.starts_with(&format!("id={id} "))).expect("each is listed");
         assert!(line.contains(&format!(" name=worker-{place} ")), "{line}");
     }
-    assert_eq!(wires[0].ask(&format!("CLIENT LIST ID {}", ids[3])).matches("id=").count() - wires[0].ask("CLIENT LIST ID 99999999").matches("id=").count(), 1);
+    assert_eq!(
+        wires[0].ask(&format!("CLIENT LIST ID {}", ids[3])).matches("id=").count()
+            - wires[0].ask("CLIENT LIST ID 99999999").matches("id=").count(),
+        1
+    );
     let mut three = proxy.wire();
     three.ask("HELLO 3 SETNAME third");
     assert_eq!(three.ask("CLIENT GETNAME"), "$5\r\nthird\r\n");
@@ -257,7 +280,8 @@ fn with_credentials_of_its_own_the_proxy_logs_in_for_its_clients() {
 fn what_every_client_library_says_first_takes_no_connection_of_its_own() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);
-    let lines = ["CLIENT SETNAME app", "CLIENT SETINFO LIB-NAME redis-py", "CLIENT SETINFO LIB-VER 8.0.0", "CLIENT GETNAME", "CLIENT ID"];
+    let lines =
+        ["CLIENT SETNAME app", "CLIENT SETINFO LIB-NAME redis-py", "CLIENT SETINFO LIB-VER 8.0.0", "CLIENT GETNAME", "CLIENT ID"];
     // Redis 7.0 has no CLIENT SETINFO, and then the proxy has none.
     let own = redis.ask(lines[1]);
     let mut wires: Vec<Wire> = (0..20).map(|_| proxy.wire()).collect();

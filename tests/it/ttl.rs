@@ -3,7 +3,8 @@
 use crate::harness::wire::requests;
 use crate::harness::{Proxy, RedisServer, Twin, eventually, request, text};
 
-const RULE: &str = "[[ttl]]\nname = \"sessions\"\nkeys = [\"sess:*\", \"rt:*\"]\naction = \"flag\"\nmax = \"1h\"\ngrace_ms = 200\n";
+const RULE: &str =
+    "[[ttl]]\nname = \"sessions\"\nkeys = [\"sess:*\", \"rt:*\"]\naction = \"flag\"\nmax = \"1h\"\ngrace_ms = 200\n";
 const PATIENT: &str = "[[ttl]]\nname = \"sessions\"\nkeys = [\"sess:*\"]\naction = \"flag\"\ngrace_ms = 1500\n";
 
 /// Looks that came to this end.
@@ -24,7 +25,8 @@ fn a_key_without_a_ttl_is_missing_one_after_the_grace() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start(RULE, &redis);
     let mut wire = proxy.wire();
-    let writes = ["SET sess:a v", "INCR sess:b", "HSET sess:c f v", "LPUSH rt:d x", "SADD rt:e x", "ZADD rt:f 1 a", "XADD sess:g 1-1 f v"];
+    let writes =
+        ["SET sess:a v", "INCR sess:b", "HSET sess:c f v", "LPUSH rt:d x", "SADD rt:e x", "ZADD rt:f 1 a", "XADD sess:g 1-1 f v"];
     for (place, line) in writes.iter().enumerate() {
         assert!(!wire.ask(line).starts_with('-'));
         eventually(line, || proxy.violated("ttl_missing", "sessions") == place as f64 + 1.0);
@@ -125,8 +127,24 @@ fn the_looks_at_ttls_are_never_seen_in_the_replies() {
         let twin = Twin::start(rules);
         for mut pair in [twin.pair(), twin.pair3()] {
             let mut lines = vec!["DEL sess:a sess:l rt:h sess:n"];
-            lines.extend(["SET sess:a v", "GET sess:a", "LPUSH sess:l x y", "LRANGE sess:l 0 -1", "INCR sess:n", "HSET rt:h f v"]);
-            lines.extend(["SET other 1", "HGETALL rt:h", "SETEX sess:a 100 v", "SET sess:a w", "PTTL sess:a", "MULTI", "INCR sess:n", "EXEC"]);
+            lines.extend([
+                "SET sess:a v",
+                "GET sess:a",
+                "LPUSH sess:l x y",
+                "LRANGE sess:l 0 -1",
+                "INCR sess:n",
+                "HSET rt:h f v",
+            ]);
+            lines.extend([
+                "SET other 1",
+                "HGETALL rt:h",
+                "SETEX sess:a 100 v",
+                "SET sess:a w",
+                "PTTL sess:a",
+                "MULTI",
+                "INCR sess:n",
+                "EXEC",
+            ]);
             lines.extend(["LPUSH sess:a x", "GET sess:a", "RENAME sess:a sess:b", "BLPOP sess:l 1", "DEL sess:b", "PTTL sess:n"]);
             for line in &lines {
                 pair.same_line(line);
@@ -175,7 +193,13 @@ fn the_event_names_rule_and_pattern_and_never_key_or_value() {
     wire.ask("SET sess:alice-7261 hunter2");
     eventually("it is missing", || proxy.violated("ttl_missing", "sessions") == 1.0);
     let event = proxy.violations().remove(0);
-    for part in ["\"kind\":\"ttl_missing\"", "\"rule\":\"sessions\"", "\"key_pattern\":\"sess:*\"", "\"commands\":\"set\"", "\"client\":\"127.0.0.1:"] {
+    for part in [
+        "\"kind\":\"ttl_missing\"",
+        "\"rule\":\"sessions\"",
+        "\"key_pattern\":\"sess:*\"",
+        "\"commands\":\"set\"",
+        "\"client\":\"127.0.0.1:",
+    ] {
         assert!(event.contains(part), "{part} in {event}");
     }
     assert!(event.starts_with('{') && event.ends_with('}'));
