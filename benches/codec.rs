@@ -1,46 +1,16 @@
 //! Time and allocations per frame of the request parser and the reply scanner, beside redis-protocol's decoders.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod cost;
+
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use cost::cost;
 use criterion::{BatchSize, Criterion};
 use redis_protocol::{resp2, resp3};
 use respguard::engine::resp::encode;
 use respguard::engine::resp::request::{Args, Limits, Parsed, RequestParser};
 use respguard::engine::resp::scan::{ReplyScanner, ScanLimits, elements};
-
-/// The system's allocator, counting what one thread asks of it.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Frames in one buffer, as a pipeline fills a read.
 const FRAMES: usize = 64;
@@ -136,21 +106,6 @@ fn decode_resp3(buffer: &mut BytesMut) -> usize {
     frames
 }
 
-/// The least nanoseconds and the allocations per frame, over so many passes of `measured` behind `prepare`.
-fn cost<T>(mut prepare: impl FnMut() -> T, mut measured: impl FnMut(T) -> usize) -> (f64, f64) {
-    let (mut best, mut allocations) = (Duration::MAX, 0);
-    for _ in 0..20_000 {
-        let input = prepare();
-        let before = ALLOCATIONS.get();
-        let start = Instant::now();
-        let frames = measured(input);
-        best = best.min(start.elapsed());
-        allocations = ALLOCATIONS.get() - before;
-        assert_eq!(frames, FRAMES, "every frame of the buffer is read");
-    }
-    (best.as_nanos() as f64 / FRAMES as f64, allocations as f64 / FRAMES as f64)
-}
-
 /// The frames measured, with our ways through them.
 fn cases() -> Vec<(&'static str, Vec<u8>, Pass)> {
     vec![
@@ -167,12 +122,11 @@ fn print_ratios() {
     println!("{:<26}{:>16}{:>18}{:>18}{:>20}", "per frame", "ours", "resp2 decoder", "resp3 decoder", "times slower");
     for (name, frame, mut pass) in cases() {
         let buffer = frame.repeat(FRAMES);
-        let ours = cost(|| (), |()| pass(black_box(&buffer)));
-        let resp2 = cost(|| BytesMut::from(&buffer[..]), |mut buffer| decode_resp2(&mut buffer));
-        let resp3 = cost(|| BytesMut::from(&buffer[..]), |mut buffer| decode_resp3(&mut buffer));
-        let shown = |(time, allocations): (f64, f64)| format!("{time:.1} ns {allocations:.1} a");
-        let ratios = format!("{:.1} / {:.1}", resp2.0 / ours.0, resp3.0 / ours.0);
-        println!("{name:<26}{:>16}{:>18}{:>18}{ratios:>20}", shown(ours), shown(resp2), shown(resp3));
+        let ours = cost(FRAMES, || (), |()| pass(black_box(&buffer)));
+        let resp2 = cost(FRAMES, || BytesMut::from(&buffer[..]), |mut buffer| decode_resp2(&mut buffer));
+        let resp3 = cost(FRAMES, || BytesMut::from(&buffer[..]), |mut buffer| decode_resp3(&mut buffer));
+        let ratios = format!("{:.1} / {:.1}", resp2.time_ns / ours.time_ns, resp3.time_ns / ours.time_ns);
+        println!("{name:<26}{:>16}{:>18}{:>18}{ratios:>20}", ours, resp2, resp3);
     }
 }
 

@@ -22,6 +22,8 @@ use crate::net::upstream::survey::{SurveyError, survey};
 use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
+use crate::telemetry::gauge;
+use crate::telemetry::label::RuleKind;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 
@@ -94,6 +96,8 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let admin_over = CancellationToken::new();
     let state = AdminState { exposition, folds, readiness: readiness.clone() };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
+    gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
+    gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());
     readiness.started();
     info!(
         listen = %clients.address(),
@@ -258,7 +262,10 @@ async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registr
                     registry.leave(client.id, &worker.clients);
                 }
             }
-            None => refuse(socket),
+            None => {
+                gauge::count_refused_client();
+                refuse(socket);
+            }
         }
     }
 }

@@ -162,12 +162,14 @@ impl<R> Inflight<R> {
     /// Takes out what waits unsent since before `read_before`: none of its bytes will be sent.
     ///
     /// For a connection that is not there: everything in the queue is unsent. Returns the position
-    /// from which on bytes are still to be sent.
-    pub fn abandon_read_before(&mut self, read_before: Instant, mut tell: impl FnMut(&R, u32, Cut)) -> u64 {
+    /// from which on bytes are still to be sent; `None` when nothing was taken out, for bytes that
+    /// are owed no reply wait too.
+    pub fn abandon_read_before(&mut self, read_before: Instant, mut tell: impl FnMut(&R, u32, Cut)) -> Option<u64> {
+        let before = self.entries.len();
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.read_at <= read_before) {
             tell(&entry.recipient, entry.frames, entry.cut());
         }
-        self.entries.front().map_or(self.queued, |entry| entry.start)
+        (self.entries.len() < before).then(|| self.entries.front().map_or(self.queued, |entry| entry.start))
     }
 
     /// True when the request at the head waits longer than `request_timeout`: it blocks.
@@ -284,7 +286,14 @@ mod tests {
         push(&mut inflight, 'b', 1, 10, 50);
         let mut told = Vec::new();
         let rest = inflight.abandon_read_before(at(49), |who, frames, cut| told.push((*who, frames, cut)));
-        assert_eq!((told, rest), (vec![('a', 1, Cut::BeforeReply)], 10));
+        assert_eq!((told, rest), (vec![('a', 1, Cut::BeforeReply)], Some(10)));
+    }
+
+    #[test]
+    fn bytes_that_are_owed_no_reply_are_not_given_up() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 0, 10, 0);
+        assert_eq!(inflight.abandon_read_before(at(49), |_, _, _| {}), None);
     }
 
     #[test]

@@ -58,8 +58,10 @@ pub enum Turn {
     Quit,
     /// The client starts over.
     Reset,
-    /// What is there may become a group: more is coming, or may come.
+    /// What is there may become a group, or a transaction, and more is known to be coming.
     Wait,
+    /// What is there begins a group, and the rest may come.
+    Hold { group: usize, members: usize },
 }
 
 /// The outcome of planning.
@@ -94,6 +96,8 @@ pub struct Rules<'a> {
     pub transactions: bool,
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
+    /// The beginning of a group may be held back.
+    pub hold: bool,
 }
 
 /// Plans the commands of `batch`, whose bytes are `bytes`.
@@ -225,9 +229,22 @@ impl Planner<'_> {
         match recognised {
             Recognition::None => Decision::Send(Role::Plain),
             Recognition::Prefix { .. } | Recognition::Whole { open: true, .. } if self.more => Decision::Turn(Turn::Wait),
+            Recognition::Prefix { group, members, hold: true } if self.may_hold(group) => {
+                Decision::Turn(Turn::Hold { group, members })
+            }
             Recognition::Whole { group, members, .. } if members > 1 => Decision::Group { group, members },
             Recognition::Prefix { .. } | Recognition::Whole { .. } => Decision::Send(Role::Plain),
         }
+    }
+
+    /// Waiting is worth it only for a group that would be wrapped.
+    fn may_hold(&self, group: usize) -> bool {
+        self.rules.hold && self.rules.transactions && !self.is_observed(group)
+    }
+
+    fn is_observed(&self, group: usize) -> bool {
+        let rule = &self.rules.policy.groups()[group];
+        rule.atomic == Atomic::Observe || self.rules.policy.mode_of(rule.mode) == Mode::Observe
     }
 
     fn decide_effect(&mut self, at: usize, effect: ConnectionEffect, args: Args<'_>, present: bool) -> Decision {
@@ -420,8 +437,7 @@ impl Planner<'_> {
     }
 
     fn push_group(&mut self, group: usize, commands: Range<usize>) {
-        let rule = &self.rules.policy.groups()[group];
-        let observed = rule.atomic == Atomic::Observe || self.rules.policy.mode_of(rule.mode) == Mode::Observe;
+        let observed = self.is_observed(group);
         let wrapped = !observed && self.rules.transactions;
         self.plan.roles.extend(commands.clone().map(|_| if wrapped { Role::Group } else { Role::Plain }));
         let step = if wrapped {
@@ -483,6 +499,7 @@ mod tests {
         policy: Policy,
         probes: bool,
         transactions: bool,
+        hold: bool,
     }
 
     impl Client {
@@ -490,7 +507,7 @@ mod tests {
             let table = Table::builtin();
             let policy = compile(written, &table).expect("the rules are good");
             let (session, undecided) = (Session::default(), Undecided::default());
-            Client { session, undecided, table, policy, probes: true, transactions: true }
+            Client { session, undecided, table, policy, probes: true, transactions: true, hold: false }
         }
 
         fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
@@ -499,7 +516,8 @@ mod tests {
             let mut parser = RequestParser::new(Limits::default());
             assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
             let mut planned = Plan::default();
-            let rules = Rules { table: &self.table, policy: &self.policy, transactions: self.transactions, probes: self.probes };
+            let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
+            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold };
             plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
             planned
         }
@@ -595,6 +613,19 @@ mod tests {
         assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Wait)));
         let plan = login().plan(&["GET a", SETEX], false);
         assert_eq!((plan.commands, plan.turn), (2, None));
+    }
+
+    #[test]
+    fn a_prefix_at_the_end_is_held_where_that_is_wanted_and_of_use() {
+        let mut client = login();
+        client.hold = true;
+        let plan = client.plan(&["GET a", SETEX], false);
+        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Hold { group: 0, members: 1 })));
+        let plan = client.plan(&[SETEX, "GET a"], false);
+        assert_eq!((plan.commands, plan.turn), (2, None), "its next member is something else");
+        client.policy.mode = Mode::Observe;
+        let plan = client.plan(&[SETEX], false);
+        assert_eq!(plan.turn, None, "a group that is only observed");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::group::proves_end;
-use super::score::{self, Failure, Scope, Score};
+use super::score::{self, Companions, Failure, Scope, Score};
 use super::slot::{Probe, Role, Slot, Slots};
 use super::violation::{Kind, Violation};
 use crate::engine::command::{CommandId, Table};
@@ -233,7 +233,7 @@ impl Slots {
                 role => {
                     encode::error(out, &fault_text(fault, context.table.spec(slot.command).name()));
                     if slot.scored {
-                        self.forgo_score();
+                        self.forgo_score(slot.command);
                     }
                     match role {
                         Role::Subscription { .. } | Role::UnsubscribeAll(_) => session.subscriptions.answered(),
@@ -281,8 +281,8 @@ impl Slots {
         }
     }
 
-    fn forgo_score(&mut self) {
-        if self.scores.front_mut().is_some_and(Score::forgo) {
+    fn forgo_score(&mut self, command: CommandId) {
+        if self.scores.front_mut().is_some_and(|score| score.forgo(command)) {
             self.scores.pop_front();
         }
     }
@@ -297,6 +297,8 @@ impl Slots {
         found: &mut Vec<Finding>,
     ) -> bool {
         match slot.role {
+            Role::Multi if part.first && piece == b"+OK\r\n" => self.transaction.clear(),
+            Role::Queued if part.first && piece == b"+QUEUED\r\n" => self.transaction.push(slot.command),
             Role::Multi if part.first && piece != b"+OK\r\n" => {
                 session.transaction.forget();
                 found.push(Finding::CloseUpstream);
@@ -306,7 +308,7 @@ impl Slots {
                     found.push(Finding::CloseUpstream);
                 }
                 if part.top.errors > 0 {
-                    tell_transaction(slot, piece, part, context.table, found);
+                    tell_transaction(&self.transaction, piece, part, context.table, found);
                 }
             }
             _ => {}
@@ -404,13 +406,14 @@ fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
         (Scope::Pipeline { report }, Some(failure)) => {
             found.push(Finding::PartialFailure(Place::Pipeline));
             if *report {
-                found.push(Finding::Violation(score::partial_failure(None, failure, table)));
+                found.push(Finding::Violation(score::partial_failure(None, failure, score.companions.iter(), table)));
             }
         }
         (Scope::Group { index, rule, unwrapped }, failure) => {
             if let Some(failure) = failure {
                 found.push(Finding::PartialFailure(Place::Group));
-                found.push(Finding::Violation(score::partial_failure(Some(Arc::clone(&rule.name)), failure, table)));
+                let commands = score.companions.iter();
+                found.push(Finding::Violation(score::partial_failure(Some(&rule.name), failure, commands, table)));
             }
             if *unwrapped {
                 found.push(Finding::Violation(Violation {
@@ -428,19 +431,19 @@ fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
     }
 }
 
-/// A client's own transaction in which some commands failed and others did not.
-fn tell_transaction(slot: Slot, piece: &[u8], part: Part, table: &Table, found: &mut Vec<Finding>) {
+/// A client's own transaction in which some of its `commands` failed and others did not.
+fn tell_transaction(commands: &Companions, piece: &[u8], part: Part, table: &Table, found: &mut Vec<Finding>) {
     if part.top.errors >= part.top.elements {
         return;
     }
     // Which error it was is known when EXEC's answer came in one piece.
-    let word = elements(piece).nth(part.top.first_error as usize).filter(|_| part.first).and_then(score::failure_word);
-    if part.first && word.is_none() {
+    let error = elements(piece).nth(part.top.first_error as usize).filter(|_| part.first);
+    if error.is_some_and(|error| !score::is_failure(error)) {
         return;
     }
-    let failure = Failure { place: part.top.first_error + 1, command: slot.command, error: word.unwrap_or("ERR").into() };
+    let failure = Failure::new(part.top.first_error + 1, error.unwrap_or_default());
     found.push(Finding::PartialFailure(Place::Transaction));
-    found.push(Finding::Violation(score::partial_failure(None, &failure, table)));
+    found.push(Finding::Violation(score::partial_failure(None, &failure, commands.iter(), table)));
 }
 
 /// Puts the proxy's id of the client in the place of the upstream connection's.

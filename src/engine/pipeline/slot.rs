@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::group::WrappedGroup;
-use super::score::Score;
+use super::score::{Companions, Score};
 use crate::engine::command::CommandId;
 use crate::engine::command::SubscriptionKind;
 use crate::engine::policy::ttl::TtlRule;
@@ -73,6 +73,8 @@ pub struct Slots {
     pub(super) answers: VecDeque<Answer>,
     pub(super) groups: VecDeque<Box<WrappedGroup>>,
     pub(super) probes: VecDeque<Probe>,
+    /// What the client's own open transaction has queued.
+    pub(super) transaction: Companions,
     pub(super) scores: VecDeque<Score>,
     /// TTLs in milliseconds that probes before a write have found.
     pub(super) ttls_before: Vec<(Box<[u8]>, i64)>,

@@ -45,6 +45,8 @@ pub struct Link {
     shown: Cell<Option<UpstreamState>>,
     /// The connection may be left in a state that its next user must not meet.
     unclean: Cell<bool>,
+    /// The last attempt to connect failed.
+    down: Cell<bool>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
 }
@@ -120,6 +122,7 @@ impl Link {
             owner: RefCell::new(None),
             shown: Cell::new(None),
             unclean: Cell::new(false),
+            down: Cell::new(false),
             paused: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
@@ -307,7 +310,9 @@ impl Link {
                     let from = state
                         .inflight
                         .abandon_read_before(read_before, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
-                    state.forget_before(from);
+                    if let Some(from) = from {
+                        state.forget_before(from);
+                    }
                 }
                 Fault::Unavailable
             }
@@ -349,6 +354,9 @@ impl Link {
         debug!(upstream = %self.settings.address, id = ?facts.client_id, shared = self.shared.get(), "upstream connection ready");
         if !facts.transactions && self.shared.get() {
             info!(upstream = %self.settings.address, "this connection cannot do MULTI and EXEC: groups on it pass unwrapped");
+        }
+        if self.down.take() {
+            info!(upstream = %self.settings.address, "upstream connection is back");
         }
         state.facts = facts;
         state.phase = Phase::Ready;
@@ -511,7 +519,8 @@ impl Link {
     }
 
     fn refuse(&self, error: &OpenError) {
-        if self.shared.get() {
+        // Told once for each outage, not for each attempt.
+        if self.shared.get() && !self.down.replace(true) {
             warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
             self.context.readiness.upstream(self.context.worker, false);
         }

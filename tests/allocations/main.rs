@@ -1,0 +1,94 @@
+//! Counts what a worker allocates while it serves clients at a steady pace: nothing.
+
+mod counting;
+mod served;
+#[path = "../command_table/server.rs"]
+#[expect(dead_code, reason = "only the process is wanted here")]
+mod server;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use respguard::engine::command::Table;
+use respguard::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
+use respguard::engine::policy::{Policy, compile};
+use respguard::engine::resp::encode;
+
+use served::Worker;
+use server::Server;
+
+const CLIENTS: usize = 8;
+const DEPTH: usize = 16;
+const VALUE: [u8; 64] = [b'v'; 64];
+/// Longer than the next fold of the counters, which enters new commands into the recorder, is away.
+const STRETCH: Duration = Duration::from_millis(1500);
+/// What is counted is no handful.
+const COMMANDS_MIN: u64 = 100_000;
+
+/// GET and SET in turn, and how many bytes Redis answers to them.
+fn batch() -> (Vec<u8>, usize) {
+    let (mut requests, mut replies) = (Vec::new(), Vec::new());
+    for _ in 0..DEPTH / 2 {
+        encode::request(&mut requests, &[b"SET", b"steady", &VALUE]);
+        encode::simple(&mut replies, "OK");
+        encode::request(&mut requests, &[b"GET", b"steady"]);
+        encode::bulk(&mut replies, &VALUE);
+    }
+    (requests, replies.len())
+}
+
+/// Every client sends a whole batch, then every client takes its replies, for `long` and for [`COMMANDS_MIN`] at least.
+fn play(clients: &mut [TcpStream], long: Duration) {
+    let (requests, reply_bytes) = batch();
+    let mut replies = vec![0; reply_bytes];
+    let (start, mut commands) = (Instant::now(), 0);
+    while start.elapsed() < long || commands < COMMANDS_MIN {
+        for client in clients.iter_mut() {
+            client.write_all(&requests).expect("the worker takes requests");
+        }
+        for client in clients.iter_mut() {
+            client.read_exact(&mut replies).expect("the worker answers in time");
+        }
+        commands += (CLIENTS * DEPTH) as u64;
+    }
+    assert!(replies.ends_with(b"v\r\n"), "the last reply is the value");
+}
+
+/// What the worker allocates at depth 16: while clients come, and over all commands once they have been served for a while.
+fn allocations_under(policy: Policy) -> (u64, u64) {
+    let server = Server::start();
+    let worker = Worker::start(server.port(), policy);
+    let mut clients = Vec::new();
+    let first = counting::on_worker(|| {
+        clients.extend((0..CLIENTS).map(|_| worker.connect()));
+        play(&mut clients, STRETCH);
+    });
+    let steady = counting::on_worker(|| play(&mut clients, STRETCH));
+    drop(clients);
+    worker.end();
+    (first, steady)
+}
+
+/// A group and a TTL rule that look at every command and match none.
+fn rules() -> Policy {
+    let member = |template: &str| WrittenMember { template: template.into(), optional: false };
+    let group = WrittenGroup {
+        name: "login".into(),
+        commands: Some(["SET session:{id} *", "SADD sessions {id}"].map(member).into()),
+        ..WrittenGroup::default()
+    };
+    let ttl = WrittenTtl { name: "sessions".into(), keys: vec!["session:*".into()], ..WrittenTtl::default() };
+    let written = Written { groups: vec![group], ttls: vec![ttl], ..Written::default() };
+    compile(&written, &Table::builtin()).expect("good rules")
+}
+
+// One test: the counter is the process', and what one worker allocates must not hide behind another.
+#[test]
+fn a_worker_at_a_steady_pace_allocates_nothing() {
+    for (policy, what) in [(Policy::passive(), "without rules"), (rules(), "with rules that match nothing")] {
+        let (first, steady) = allocations_under(policy);
+        assert!(first > CLIENTS as u64, "clients that come cost something, so the counter sees the worker: {first}");
+        assert_eq!(steady, 0, "{what}");
+    }
+}

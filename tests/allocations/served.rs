@@ -1,0 +1,85 @@
+//! One worker of the proxy within this process, and clients that are connected to it.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use respguard::engine::command::Table;
+use respguard::engine::policy::Policy;
+use respguard::net::address::Address;
+use respguard::net::registry::{Mailbox, Message, Registry, Socket};
+use respguard::net::upstream::Settings;
+use respguard::net::worker::{self, Setup};
+use respguard::telemetry::exposition::Exposition;
+use respguard::telemetry::fold::Folds;
+use tokio::sync::mpsc;
+
+/// Far longer than anything here takes.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+pub struct Worker {
+    thread: JoinHandle<()>,
+    mailbox: Mailbox,
+    registry: Arc<Registry>,
+    listener: TcpListener,
+    _folds: Folds,
+}
+
+impl Worker {
+    /// Starts a worker in front of the redis-server at this port of the loopback.
+    pub fn start(upstream_port: u16, policy: Policy) -> Worker {
+        // The recorder counts as in the real process; the second worker of one process finds it installed.
+        let exposition = Exposition::install().unwrap_or_else(|_| Exposition::build().1);
+        let (sender, mailbox) = mpsc::channel(64);
+        let (load, registry, mut folds) = (Arc::default(), Arc::new(Registry::new(1000)), Folds::default());
+        let thread = worker::start(Setup {
+            number: 0,
+            upstream: settings(upstream_port),
+            exclusive: false,
+            table: Arc::new(Table::builtin()),
+            policy: Arc::new(policy),
+            registry: Arc::clone(&registry),
+            reporter: Default::default(),
+            readiness: Default::default(),
+            latency_totals: exposition.latencies(),
+            folds: folds.add_worker(),
+            mailbox,
+            load: Arc::clone(&load),
+        })
+        .expect("a worker starts");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Worker { thread, mailbox: Mailbox { sender, clients: load }, registry, listener, _folds: folds }
+    }
+
+    /// A client of the worker.
+    pub fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.listener.local_addr().expect("its address")).expect("connected");
+        client.set_nodelay(true).expect("set");
+        client.set_read_timeout(Some(TIMEOUT)).expect("set");
+        let (accepted, peer) = self.listener.accept().expect("accepted");
+        accepted.set_nonblocking(true).expect("set");
+        let entered = self.registry.enter(peer.to_string().into(), "here".into(), &self.mailbox).expect("there is room");
+        let sent = self.mailbox.sender.blocking_send(Message::Accept(Socket::Tcp(accepted), entered));
+        assert!(sent.is_ok(), "the worker runs");
+        client
+    }
+
+    /// Waits for the worker's end; its clients must have gone.
+    pub fn end(self) {
+        assert!(self.mailbox.sender.blocking_send(Message::Drain).is_ok(), "the worker runs");
+        self.thread.join().expect("no panic");
+    }
+}
+
+fn settings(port: u16) -> Settings {
+    Settings {
+        address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
+        connect_timeout: TIMEOUT,
+        request_timeout: TIMEOUT,
+        stall_timeout: TIMEOUT,
+        queue_timeout: TIMEOUT,
+        login: None,
+        leases_max: 16,
+    }
+}
