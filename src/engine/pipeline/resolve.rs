@@ -13,6 +13,9 @@ use crate::engine::resp::{encode, value};
 use crate::engine::session::Session;
 use crate::engine::session::subscription::Subscriptions;
 
+/// Names of queued commands for which room is kept between two transactions of a client.
+const QUEUED_KEPT_MAX: usize = 64;
+
 /// Which part of a reply frame a piece is.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
@@ -296,6 +299,11 @@ impl Slots {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> bool {
+        match slot.role {
+            Role::Multi => self.queued.clear(),
+            Role::Queued if part.first && piece == b"+QUEUED\r\n" => self.queued.push(slot.command),
+            _ => {}
+        }
         match slot.role {
             Role::Multi if part.first && piece == b"+OK\r\n" => self.transaction.clear(),
             Role::Queued if part.first && piece == b"+QUEUED\r\n" => self.transaction.push(slot.command),
@@ -665,7 +673,10 @@ mod tests {
         let frames = format!("{QUEUED}*2\r\n+OK\r\n-WRONGTYPE no\r\n");
         client.feed(frames.as_bytes(), 99);
         assert_eq!(client.text(), frames, "it is the client's as it is");
-        assert!(matches!(client.found[..], [Finding::PartialFailure(Place::Transaction), Finding::Violation(_)]));
+        let [Finding::PartialFailure(Place::Transaction), Finding::Violation(violation)] = &client.found[..] else {
+            panic!("{:?}", client.found)
+        };
+        assert_eq!((violation.place, &*violation.commands[0]), (Some(2), "lpush"), "the member that failed, not EXEC");
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub struct Slots {
     pub(super) owed: usize,
     /// Frames whose requests were answered with a timeout, and that the upstream still owes.
     pub(super) late: usize,
+    /// What the client's own open transaction has queued: the elements of EXEC's answer in their order.
+    pub(super) queued: Vec<CommandId>,
     /// Confirmations that the subscription at the head has already got.
     pub(super) confirmed: u32,
     pub(super) promises: u64,
