@@ -13,6 +13,8 @@ use crate::telemetry::log;
 
 /// The configuration is refused.
 const REFUSED: u8 = 1;
+/// The command line is wrong; clap itself ends with the same.
+const USAGE: u8 = 2;
 /// An address cannot be had.
 const CANNOT_LISTEN: u8 = 3;
 /// Something else that the process needs is missing.
@@ -74,7 +76,7 @@ pub fn main() -> ExitCode {
 fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>) -> ExitCode {
     if let Err(error) = log::init(format, level) {
         eprintln!("respguard: {error}");
-        return ExitCode::from(REFUSED);
+        return ExitCode::from(USAGE);
     }
     let Some(config) = load(file) else { return ExitCode::from(REFUSED) };
     if file.is_none() {

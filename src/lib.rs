@@ -23,8 +23,9 @@
 //! this list:
 //!
 //! ```text
-//! resp < command < {session, policy, link} < pipeline | {telemetry, address, clock, stream}
-//!   < upstream < {registry, exchange} < {client, admin} < worker < config < server < cli < main
+//! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock} < stream
+//!   < context < upstream < recheck < {findings, registry, http} < {exchange, admin} < client
+//!   < worker < config < server < cli < main
 //! ```
 //!
 //! `engine` knows no socket, no clock, no log and no metric: `plan` decides, `resolve` concludes.

@@ -22,6 +22,8 @@ use crate::net::upstream::survey::{SurveyError, survey};
 use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
+use crate::telemetry::gauge;
+use crate::telemetry::label::RuleKind;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 
@@ -29,6 +31,9 @@ use crate::telemetry::report::Reporter;
 const MAILBOX_MESSAGES: usize = 1024;
 /// Leases of all workers together: below the `maxclients` that Redis starts with (10000).
 const LEASES_MAX: usize = 4096;
+/// Silence after which an upstream connection is asked for a sign of life, and how long is waited for it.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a health check waits, and how much of an answer it reads.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 const READY_BYTES_MAX: u64 = 64 * 1024;
@@ -91,6 +96,8 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let admin_over = CancellationToken::new();
     let state = AdminState { exposition, folds, readiness: readiness.clone() };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
+    gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
+    gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());
     readiness.started();
     info!(
         listen = %clients.address(),
@@ -209,6 +216,8 @@ fn upstream_settings(config: &Config, workers: usize) -> Settings {
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,
         queue_timeout: upstream.queue_timeout,
+        heartbeat: HEARTBEAT,
+        heartbeat_timeout: HEARTBEAT_TIMEOUT,
         login,
         leases_max: (LEASES_MAX / workers).max(1),
     }
@@ -253,7 +262,10 @@ async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registr
                     registry.leave(client.id, &worker.clients);
                 }
             }
-            None => refuse(socket),
+            None => {
+                gauge::count_refused_client();
+                refuse(socket);
+            }
         }
     }
 }

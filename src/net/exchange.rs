@@ -31,8 +31,15 @@ use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::{Direction, Side};
 
-/// Bytes kept for a client that does not read, before the upstream is no longer read from for it.
+/// Bytes kept for a client before it is no longer read from, and the upstream not for it.
 const OUT_BYTES_SOFT: usize = 1024 * 1024;
+/// Bytes kept for a client that shares its upstream connection with others, before it is closed.
+const OUT_BYTES_HARD: usize = 64 * 1024 * 1024;
+/// How long a shared connection waits for a client that is behind and reads nothing, before its
+/// replies are kept for it.
+const STANDSTILL_GRACE: Duration = Duration::from_millis(100);
+/// How long a client may read nothing once all that is kept for it is used up.
+const STANDSTILL_MAX: Duration = Duration::from_secs(1);
 /// Places that a client may have open before it is no longer read from.
 const SLOTS_MAX: usize = 32 * 1024;
 
@@ -53,6 +60,14 @@ pub struct Exchange {
     marked: Cell<bool>,
     /// The client's task wants to know when nothing is owed any more.
     pub wants_drained: Cell<bool>,
+    /// The client's task wants to know when it may send more.
+    pub wants_room: Cell<bool>,
+    /// When the client last read something, or had nothing to read.
+    progress_at: Cell<Instant>,
+    /// Everything was written.
+    caught_up: Cell<bool>,
+    /// The upstream is not read from because the client is behind.
+    holds_up: Cell<bool>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
     ended: Cell<Option<End>>,
@@ -79,6 +94,8 @@ pub enum End {
     Killed,
     /// The lease, and with it state that only a reconnect rebuilds, is lost.
     LeaseLost,
+    /// The client reads so slowly that others would have to wait for it.
+    Slow,
 }
 
 /// Times that apply to what is sent now.
@@ -110,6 +127,10 @@ impl Exchange {
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
+            wants_room: Cell::new(false),
+            progress_at: Cell::new(clock::now()),
+            caught_up: Cell::new(true),
+            holds_up: Cell::new(false),
             lost_lease: Cell::new(false),
             ended: Cell::new(None),
         })
@@ -393,17 +414,21 @@ impl Exchange {
     pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let congested = state.out.len() - state.out_at >= OUT_BYTES_SOFT;
+        if self.caught_up.replace(false) {
+            self.progress_at.set(clock::now());
+        }
         let mut stream = self.stream.borrow_mut();
         while state.out_at < state.out.len() {
             match Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) {
                 Poll::Ready(Ok(written)) => {
                     state.out_at += written;
+                    self.progress_at.set(clock::now());
                     self.context.tally.add_bytes(Side::Client, Direction::Out, written);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     state.forget_written_part();
+                    self.let_through(state);
                     return Poll::Pending;
                 }
             }
@@ -412,10 +437,19 @@ impl Exchange {
             state.out_at = 0;
             self.context.write_buffers.give(std::mem::take(&mut state.out));
         }
-        if congested && let Some(link) = self.link.borrow().as_ref() {
+        self.caught_up.set(true);
+        self.let_through(state);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The client has caught up: the upstream is read from again.
+    fn let_through(&self, state: &State) {
+        if state.out.len() - state.out_at < OUT_BYTES_SOFT
+            && self.holds_up.take()
+            && let Some(link) = self.link.borrow().as_ref()
+        {
             link.wake();
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Closes the sending side after everything has been written.
@@ -428,14 +462,7 @@ impl Exchange {
     fn fault_in(&self, state: &mut State, frames: u32, fault: Fault) {
         let table = self.context.table();
         let State { slots, session, out, found, .. } = state;
-        slots.fault(
-            frames,
-            fault,
-            &mut session.subscriptions,
-            out,
-            &resolve::Context { table: &table, client_id: self.id },
-            found,
-        );
+        slots.fault(frames, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
         self.conclude(state);
     }
 
@@ -458,13 +485,17 @@ impl Recipient for Exchange {
         }
         let table = self.context.table();
         let context = resolve::Context { table: &table, client_id: self.id };
-        let more = slots.admit(piece, part, &mut session.subscriptions, out, &context, found);
+        let more = slots.admit(piece, part, session, out, &context, found);
         drop(table);
         Admitted { more, close: self.conclude(state) }
     }
 
     fn fault(&self, frames: u32, fault: Fault) {
         self.fault_in(&mut self.state.borrow_mut(), frames, fault);
+    }
+
+    fn settle_late(&self, frames: u32) {
+        self.state.borrow_mut().slots.settle_late(frames);
     }
 
     fn cut(&self) {
@@ -511,13 +542,27 @@ impl Recipient for Exchange {
                 waker.wake_by_ref();
             }
             _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
+            _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}
         }
     }
 
     fn is_congested(&self) -> bool {
         let state = self.state.borrow();
-        self.ended.get().is_none() && state.out.len() - state.out_at >= OUT_BYTES_SOFT
+        let kept = state.out.len() - state.out_at;
+        if self.ended.get().is_some() || kept < OUT_BYTES_SOFT {
+            return false;
+        }
+        let standstill = clock::now().saturating_duration_since(self.progress_at.get());
+        // Nobody else waits for a lease.
+        let is_waited_for = state.session.affinity.is_pinned()
+            || if kept < OUT_BYTES_HARD { standstill < STANDSTILL_GRACE } else { standstill < STANDSTILL_MAX };
+        if !is_waited_for && kept >= OUT_BYTES_HARD {
+            tracing::info!(client = %self.peer, kept, "closed: the client does not read its replies");
+            self.end(End::Slow);
+        }
+        self.holds_up.set(is_waited_for);
+        is_waited_for
     }
 }
 

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use crate::engine::pipeline::resolve::{Finding, Outcome, Place, TtlState};
 use crate::engine::pipeline::slot::Probe;
-use crate::engine::pipeline::violation::{Kind, Violation};
+use crate::engine::pipeline::violation::Kind;
 use crate::net::context::Context;
-use crate::net::recheck::Recheck;
+use crate::net::recheck::{Recheck, violation};
 use crate::net::upstream::lane::Lane;
 use crate::telemetry::label::{FailureScope, GroupOutcome, TtlOutcome};
 
@@ -51,16 +51,6 @@ fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe
         }
     };
     context.tally.ttl_check(probe.index, outcome);
-}
-
-/// The violation that a probe has shown: it names the pattern, never the key.
-pub fn violation(kind: Kind, probe: &Probe, context: &Context) -> Violation {
-    Violation {
-        rule: Some(probe.rule.name.clone()),
-        commands: vec![context.table().spec(probe.command).name().into()],
-        key_pattern: probe.rule.pattern_of(&probe.key).map(Into::into),
-        ..Violation::new(kind)
-    }
 }
 
 fn group_outcome(outcome: Outcome) -> GroupOutcome {

@@ -5,12 +5,11 @@ use std::rc::Rc;
 
 use crate::engine::pipeline::resolve::{Fault, Part};
 use crate::engine::pipeline::slot::Probe;
-use crate::engine::pipeline::violation::Kind;
+use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::resp::{encode, value};
 use crate::engine::session::subscription::Arrival;
 use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::findings::violation;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::TtlOutcome;
@@ -69,6 +68,16 @@ impl Recheck {
     }
 }
 
+/// The violation that a probe has shown: it names the pattern, never the key.
+pub fn violation(kind: Kind, probe: &Probe, context: &Context) -> Violation {
+    Violation {
+        rule: Some(probe.rule.name.clone()),
+        commands: vec![context.table().spec(probe.command).name().into()],
+        key_pattern: probe.rule.pattern_of(&probe.key).map(Into::into),
+        ..Violation::new(kind)
+    }
+}
+
 /// Whoever is owed the second answer.
 struct Asker {
     context: Rc<Context>,
@@ -97,6 +106,8 @@ impl Recipient for Asker {
             self.context.tally.ttl_check(recheck.probe.index, TtlOutcome::Unanswered);
         }
     }
+
+    fn settle_late(&self, _frames: u32) {}
 
     fn cut(&self) {}
 

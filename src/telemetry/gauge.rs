@@ -1,13 +1,18 @@
 //! Gauges that somebody sets now and then, from any thread.
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 
-use super::label::{RuleKind, key};
+use super::label::{Admission, RuleKind, key};
 use super::names;
 
 /// Shows how many rules of one kind are in force.
 pub fn set_config_rules(kind: RuleKind, rules: usize) {
     gauge!(names::CONFIG_RULES, key::KIND => kind.as_str()).set(rules as f64);
+}
+
+/// Counts a client that was turned away before a worker saw it.
+pub fn count_refused_client() {
+    counter!(names::CLIENT_CONNECTIONS_TOTAL, key::OUTCOME => Admission::Refused.as_str()).increment(1);
 }
 
 /// Shows whether at least one worker reaches the upstream.

@@ -87,6 +87,18 @@ words! {
 }
 
 words! {
+    /// What came of waiting for the rest of a group.
+    HoldOutcome {
+        /// The rest came.
+        Completed = "completed",
+        /// The wait was over before the rest came.
+        Expired = "expired",
+        /// Something else came.
+        Broken = "broken",
+    }
+}
+
+words! {
     /// In what some commands failed and others did not.
     FailureScope {
         Pipeline = "pipeline",

@@ -8,8 +8,8 @@ pub const CLIENT_CONNECTIONS_TOTAL: &str = "respguard_client_connections_total";
 pub const CLIENTS: &str = "respguard_clients";
 pub const COMMANDS_TOTAL: &str = "respguard_commands_total";
 pub const CONFIG_RULES: &str = "respguard_config_rules";
-pub const ERROR_REPLIES_TOTAL: &str = "respguard_error_replies_total";
 pub const GROUPS_TOTAL: &str = "respguard_groups_total";
+pub const HOLDS_TOTAL: &str = "respguard_holds_total";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
@@ -51,8 +51,8 @@ pub const ALL: [Metric; 18] = [
     gauge(CLIENTS, "Clients connected now"),
     counter(COMMANDS_TOTAL, "Commands read from clients; those that the command table does not know are \"other\""),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
-    counter(ERROR_REPLIES_TOTAL, "Error replies given to clients"),
     counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
+    counter(HOLDS_TOTAL, "Beginnings of groups that were held back for the rest, by what came of it"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(
         PARTIAL_FAILURES_TOTAL,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-use super::label::{Admission, Direction, FailureScope, GroupOutcome, Side, TtlOutcome, UpstreamState, key};
+use super::label::{Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, Side, TtlOutcome, UpstreamState, key};
 use super::latency::{Latencies, LatencyTotals};
 use super::names;
 
@@ -26,11 +26,11 @@ pub struct Tally {
     clients: Level,
     upstream: [Level; UpstreamState::ALL.len()],
     failures: [Meter; FailureScope::ALL.len()],
-    error_replies: Meter,
     timeouts: Meter,
     out_of_sync: Meter,
     reconnects: Meter,
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
+    holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
 }
 
@@ -57,11 +57,11 @@ impl Tally {
                 .map(|state| Level::at_zero(gauge!(names::UPSTREAM_CONNECTIONS, key::STATE => state.as_str()))),
             failures: FailureScope::ALL
                 .map(|scope| Meter::at_zero(counter!(names::PARTIAL_FAILURES_TOTAL, key::WHERE => scope.as_str()))),
-            error_replies: Meter::at_zero(counter!(names::ERROR_REPLIES_TOTAL)),
             timeouts: Meter::at_zero(counter!(names::TIMEOUTS_TOTAL)),
             out_of_sync: Meter::at_zero(counter!(names::OUT_OF_SYNC_TOTAL)),
             reconnects: Meter::at_zero(counter!(names::UPSTREAM_RECONNECTS_TOTAL)),
             groups: RefCell::default(),
+            holds: RefCell::default(),
             ttl_checks: RefCell::default(),
         }
     }
@@ -79,11 +79,6 @@ impl Tally {
     /// Counts bytes read or written on one side.
     pub fn add_bytes(&self, side: Side, direction: Direction, bytes: usize) {
         self.bytes[side.index()][direction.index()].add(bytes as u64);
-    }
-
-    /// Counts `n` error replies given to clients.
-    pub fn add_error_replies(&self, n: u32) {
-        self.error_replies.add(u64::from(n));
     }
 
     /// Counts `n` requests answered `-TIMEOUT`.
@@ -136,12 +131,18 @@ impl Tally {
     pub fn rename_rules(&self, groups: &[Arc<str>], ttl_rules: &[Arc<str>]) {
         self.fold();
         self.groups.replace(Rows::new(groups));
+        self.holds.replace(Rows::new(groups));
         self.ttl_checks.replace(Rows::new(ttl_rules));
     }
 
     /// Counts what became of a group. A group that was never named is not counted.
     pub fn group(&self, group: usize, outcome: GroupOutcome) {
         self.groups.borrow().add(group, outcome.index());
+    }
+
+    /// Counts what came of waiting for the rest of a group.
+    pub fn hold(&self, group: usize, outcome: HoldOutcome) {
+        self.holds.borrow().add(group, outcome.index());
     }
 
     /// Counts what a look at a TTL found. A rule that was never named is not counted.
@@ -158,12 +159,15 @@ impl Tally {
         self.clients.fold();
         self.upstream.iter().for_each(Level::fold);
         self.failures.iter().for_each(Meter::fold);
-        for meter in [&self.error_replies, &self.timeouts, &self.out_of_sync, &self.reconnects] {
+        for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects] {
             meter.fold();
         }
         self.groups.borrow().fold(|group, outcome| {
             counter!(names::GROUPS_TOTAL, key::GROUP => group,
                 key::OUTCOME => GroupOutcome::ALL[outcome].as_str())
+        });
+        self.holds.borrow().fold(|group, outcome| {
+            counter!(names::HOLDS_TOTAL, key::GROUP => group, key::OUTCOME => HoldOutcome::ALL[outcome].as_str())
         });
         self.ttl_checks.borrow().fold(|rule, outcome| {
             counter!(names::TTL_CHECKS_TOTAL, key::RULE => rule,
@@ -378,7 +382,6 @@ mod tests {
             &[
                 "respguard_out_of_sync_total 0",
                 "respguard_upstream_reconnects_total 0",
-                "respguard_error_replies_total 0",
                 "respguard_partial_failures_total{where=\"transaction\"} 0",
                 "respguard_bytes_total{side=\"upstream\",direction=\"out\"} 0",
                 "respguard_clients 0",

@@ -8,11 +8,11 @@ pub struct List {
 }
 
 impl List {
-    /// Reads the list from the first fenced `text` block of the doc comment that contains a `<`:
+    /// Reads the list from the first fenced `text` block of the doc comment that contains ` < `:
     /// `resp < command < {session, policy} | telemetry`, where `|` counts as `<`.
     pub fn stated_in(library: &str) -> Option<List> {
         let mut blocks = library.split("//! ```");
-        let block = blocks.find(|block| block.starts_with("text") && block.contains('<'))?;
+        let block = blocks.find(|block| block.starts_with("text") && block.contains(" < "))?;
         let text = block.strip_prefix("text")?.replace("//!", " ");
         let levels = text.split(['<', '|']).map(names).collect::<Vec<_>>();
         levels.iter().all(|level| !level.is_empty()).then_some(List { levels })

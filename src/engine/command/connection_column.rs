@@ -91,6 +91,7 @@ pub(super) static ROWS: &[Row] = &[
     pin("client|no-touch",           PinReason::NoTouch),
     pin("client|capa",               PinReason::Capability),
     pin("client|import-source",      PinReason::Capability),
+    pin("client|maint_notifications", PinReason::Capability),
 
     // Commands that free what is stuck
     plain("script|kill",             Spare),

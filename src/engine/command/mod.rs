@@ -40,7 +40,7 @@ pub use table::Table;
 
 /// One command (or subcommand) of one [`Table`]; ids are dense, so arrays can be indexed by them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct CommandId(pub(super) u16);
+pub struct CommandId(u16);
 
 impl CommandId {
     /// What every name has that the table does not know. It has a row too: `unknown`, which pins.

@@ -21,6 +21,9 @@ pub(super) static ROWS: &[Row] = &[
     ("client|import-source", 3, SESSION.or(F::ADMIN), &[]),
     ("waitaof",              4, F::BLOCKING, &[]),
 
+    // Connection: Redis Software and Cloud; client libraries ask every server for it, and live with an error
+    ("client|maint_notifications", -3, SESSION, &[]),
+
     // Time to live of hash fields: Redis 7.4, Valkey 9
     ("hexpire",             -6, GROW, WRITE_FIRST),
     ("hpexpire",            -6, GROW, WRITE_FIRST),

@@ -37,10 +37,16 @@ pub struct Inflight<R> {
 pub enum Owner<'a, R> {
     /// The recipient at the head of the queue.
     Recipient(&'a R),
-    /// A reply that came too late: nobody sees it.
-    Swallow,
+    /// The recipient was told that the outcome is unknown: it only learns that the reply came.
+    Late(&'a R),
     /// Nobody awaits anything: the connection is out of sync.
     Nobody,
+}
+
+impl<R> Entry<R> {
+    fn cut(&self) -> Cut {
+        if self.expired { Cut::Late } else { Cut::BeforeReply }
+    }
 }
 
 /// Where a lost connection cut the replies of an entry.
@@ -50,6 +56,8 @@ pub enum Cut {
     BeforeReply,
     /// A part of the next reply was handed over: the recipient's own stream is cut too.
     InsideReply,
+    /// The recipient was told before that the outcome is unknown.
+    Late,
 }
 
 impl<R> Default for Inflight<R> {
@@ -91,7 +99,7 @@ impl<R> Inflight<R> {
     pub fn owner(&self) -> Owner<'_, R> {
         match self.entries.front() {
             None => Owner::Nobody,
-            Some(entry) if entry.expired => Owner::Swallow,
+            Some(entry) if entry.expired => Owner::Late(&entry.recipient),
             Some(entry) => Owner::Recipient(&entry.recipient),
         }
     }
@@ -145,9 +153,7 @@ impl<R> Inflight<R> {
     pub fn lose(&mut self, written: u64, mut tell: impl FnMut(&R, u32, Cut)) -> u64 {
         let mut cut = if std::mem::take(&mut self.head_started) { Cut::InsideReply } else { Cut::BeforeReply };
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.start < written) {
-            if !entry.expired {
-                tell(&entry.recipient, entry.frames, cut);
-            }
+            tell(&entry.recipient, entry.frames, if entry.expired { Cut::Late } else { cut });
             cut = Cut::BeforeReply;
         }
         self.entries.front().map_or(self.queued, |entry| entry.start)
@@ -156,14 +162,14 @@ impl<R> Inflight<R> {
     /// Takes out what waits unsent since before `read_before`: none of its bytes will be sent.
     ///
     /// For a connection that is not there: everything in the queue is unsent. Returns the position
-    /// from which on bytes are still to be sent.
-    pub fn abandon_read_before(&mut self, read_before: Instant, mut tell: impl FnMut(&R, u32)) -> u64 {
+    /// from which on bytes are still to be sent; `None` when nothing was taken out, for bytes that
+    /// are owed no reply wait too.
+    pub fn abandon_read_before(&mut self, read_before: Instant, mut tell: impl FnMut(&R, u32, Cut)) -> Option<u64> {
+        let before = self.entries.len();
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.read_at <= read_before) {
-            if !entry.expired {
-                tell(&entry.recipient, entry.frames);
-            }
+            tell(&entry.recipient, entry.frames, entry.cut());
         }
-        self.entries.front().map_or(self.queued, |entry| entry.start)
+        (self.entries.len() < before).then(|| self.entries.front().map_or(self.queued, |entry| entry.start))
     }
 
     /// True when the request at the head waits longer than `request_timeout`: it blocks.
@@ -172,9 +178,9 @@ impl<R> Inflight<R> {
     }
 
     /// Gives up on everything that waits: hands each entry to `tell`.
-    pub fn abandon_all(&mut self, mut tell: impl FnMut(&R, u32)) {
-        for entry in self.entries.drain(..).filter(|entry| !entry.expired) {
-            tell(&entry.recipient, entry.frames);
+    pub fn abandon_all(&mut self, mut tell: impl FnMut(&R, u32, Cut)) {
+        for entry in self.entries.drain(..) {
+            tell(&entry.recipient, entry.frames, entry.cut());
         }
         self.head_started = false;
     }
@@ -235,7 +241,7 @@ mod tests {
         inflight.expire(at(100), |who, frames| told.push((*who, frames)));
         inflight.expire(at(101), |who, frames| told.push((*who, frames)));
         assert_eq!(told, [('a', 1)], "told once");
-        assert_eq!(inflight.owner(), Owner::Swallow);
+        assert_eq!(inflight.owner(), Owner::Late(&'a'));
         inflight.finish_head(0);
         assert_eq!(inflight.owner(), Owner::Recipient(&'b'));
     }
@@ -279,8 +285,15 @@ mod tests {
         push(&mut inflight, 'a', 1, 10, 0);
         push(&mut inflight, 'b', 1, 10, 50);
         let mut told = Vec::new();
-        let rest = inflight.abandon_read_before(at(49), |who, frames| told.push((*who, frames)));
-        assert_eq!((told, rest), (vec![('a', 1)], 10));
+        let rest = inflight.abandon_read_before(at(49), |who, frames, cut| told.push((*who, frames, cut)));
+        assert_eq!((told, rest), (vec![('a', 1, Cut::BeforeReply)], Some(10)));
+    }
+
+    #[test]
+    fn bytes_that_are_owed_no_reply_are_not_given_up() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 0, 10, 0);
+        assert_eq!(inflight.abandon_read_before(at(49), |_, _, _| {}), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::resolve::{Context, Finding, Outcome, Part, Place};
 use super::score::{self, Failure};
-use super::violation::{Kind, Violation};
+use super::violation::{Kind, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::{Group, OnPartial};
 use crate::engine::resp::scan::{Top, elements};
@@ -132,7 +132,8 @@ impl WrappedGroup {
         let partial = first.filter(|_| failed < self.members());
         if let Some(failure) = &partial {
             found.push(Finding::PartialFailure(Place::Group));
-            found.push(Finding::Violation(score::partial_failure(Some(Arc::clone(&self.rule.name)), failure, table)));
+            let commands = self.members.iter().copied();
+            found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), failure, commands, table)));
         }
         match partial {
             Some(failure) if self.rule.on_partial == OnPartial::Fail => {
@@ -142,7 +143,7 @@ impl WrappedGroup {
                     self.rule.name,
                     failure.place,
                     self.members.len(),
-                    table.spec(failure.command).name().to_uppercase(),
+                    self.name_at(failure.place - 1, table),
                     String::from_utf8_lossy(error),
                 );
                 self.reply_all(out, &text);
@@ -163,11 +164,9 @@ impl WrappedGroup {
 
     fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {
         let (mut failed, mut first) = (0, None);
-        for ((place, element), &command) in (1..).zip(elements(frame)).zip(&self.members) {
-            if let Some(error) = score::failure_word(element) {
-                failed += 1;
-                first.get_or_insert_with(|| Failure { place, command, error: error.into() });
-            }
+        for (place, element) in (1..).zip(elements(frame)).filter(|(_, element)| score::is_failure(element)) {
+            failed += 1;
+            first.get_or_insert_with(|| Failure::new(place, element));
         }
         (failed, first)
     }
@@ -211,16 +210,15 @@ impl WrappedGroup {
     }
 
     pub(super) fn violation(&self, kind: Kind, table: &Table) -> Violation {
-        let commands = self.members.iter().map(|&id| table.spec(id).name().into()).collect();
-        Violation { rule: Some(Arc::clone(&self.rule.name)), commands, ..Violation::new(kind) }
+        Violation::new(kind).rule(&self.rule.name).commands(self.members.iter().map(|&id| table.spec(id).name()))
     }
 
     fn aborted(&self, exec: &[u8], table: &Table) -> Violation {
-        let (place, error) = match self.refused.first() {
-            Some((place, own)) => (Some(place + 1), score::failure_word(own)),
-            None => (None, score::failure_word(exec)),
-        };
-        Violation { place, error: error.map(Into::into), ..self.violation(Kind::Aborted, table) }
+        let violation = self.violation(Kind::Aborted, table);
+        match self.refused.first() {
+            Some((place, own)) => violation.place(place + 1).error(value::error_text(own)),
+            None => violation.error(value::error_text(exec)),
+        }
     }
 
     fn reply_all(&self, out: &mut Vec<u8>, text: &str) {
@@ -242,7 +240,6 @@ pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
     if !value::is_error(frame) {
         return matches!(top.kind, b'*' | b'_' | b'$') || top.null;
     }
-    let word = score::failure_word(frame).unwrap_or_default();
-    matches!(word, "EXECABORT" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "CLUSTERDOWN")
+    matches!(error_word(value::error_text(frame)), "EXECABORT" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "CLUSTERDOWN")
         || frame.starts_with(b"-ERR EXEC without MULTI")
 }

@@ -58,8 +58,10 @@ pub enum Turn {
     Quit,
     /// The client starts over.
     Reset,
-    /// What is there may become a group: more is coming, or may come.
+    /// What is there may become a group, or a transaction, and more is known to be coming.
     Wait,
+    /// What is there begins a group, and the rest may come.
+    Hold { group: usize, members: usize },
 }
 
 /// The outcome of planning.
@@ -94,6 +96,8 @@ pub struct Rules<'a> {
     pub transactions: bool,
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
+    /// The beginning of a group may be held back.
+    pub hold: bool,
 }
 
 /// Plans the commands of `batch`, whose bytes are `bytes`.
@@ -225,9 +229,22 @@ impl Planner<'_> {
         match recognised {
             Recognition::None => Decision::Send(Role::Plain),
             Recognition::Prefix { .. } | Recognition::Whole { open: true, .. } if self.more => Decision::Turn(Turn::Wait),
+            Recognition::Prefix { group, members, hold: true } if self.may_hold(group) => {
+                Decision::Turn(Turn::Hold { group, members })
+            }
             Recognition::Whole { group, members, .. } if members > 1 => Decision::Group { group, members },
             Recognition::Prefix { .. } | Recognition::Whole { .. } => Decision::Send(Role::Plain),
         }
+    }
+
+    /// Waiting is worth it only for a group that would be wrapped.
+    fn may_hold(&self, group: usize) -> bool {
+        self.rules.hold && self.rules.transactions && !self.is_observed(group)
+    }
+
+    fn is_observed(&self, group: usize) -> bool {
+        let rule = &self.rules.policy.groups()[group];
+        rule.atomic == Atomic::Observe || self.rules.policy.mode_of(rule.mode) == Mode::Observe
     }
 
     fn decide_effect(&mut self, at: usize, effect: ConnectionEffect, args: Args<'_>, present: bool) -> Decision {
@@ -288,6 +305,8 @@ impl Planner<'_> {
                 self.session.transaction.multi();
                 Decision::Send(Role::Multi)
             }
+            // Each attempt would cost everybody on the shared connection what is in flight.
+            Transaction::Multi if !self.rules.transactions => Decision::Turn(Turn::Pin(Reason::Transaction)),
             Transaction::Multi => match self.own_transaction(at) {
                 OwnTransaction::Whole(commands) => Decision::Transaction(commands),
                 OwnTransaction::Unfinished if self.more => Decision::Turn(Turn::Wait),
@@ -418,8 +437,7 @@ impl Planner<'_> {
     }
 
     fn push_group(&mut self, group: usize, commands: Range<usize>) {
-        let rule = &self.rules.policy.groups()[group];
-        let observed = rule.atomic == Atomic::Observe || self.rules.policy.mode_of(rule.mode) == Mode::Observe;
+        let observed = self.is_observed(group);
         let wrapped = !observed && self.rules.transactions;
         self.plan.roles.extend(commands.clone().map(|_| if wrapped { Role::Group } else { Role::Plain }));
         let step = if wrapped {
@@ -463,4 +481,233 @@ enum OwnTransaction {
 
 fn frames(args: Args<'_>) -> u32 {
     u32::try_from(args.len() - 1).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::pipeline::batch::Tail;
+    use crate::engine::policy::compile;
+    use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
+    use crate::engine::resp::request::{Limits, RequestParser};
+
+    /// Plans the lines, from a session that is as the lines before it left it.
+    struct Client {
+        session: Session,
+        undecided: Undecided,
+        table: Table,
+        policy: Policy,
+        probes: bool,
+        transactions: bool,
+        hold: bool,
+    }
+
+    impl Client {
+        fn new(written: &Written) -> Client {
+            let table = Table::builtin();
+            let policy = compile(written, &table).expect("the rules are good");
+            let (session, undecided) = (Session::default(), Undecided::default());
+            Client { session, undecided, table, policy, probes: true, transactions: true, hold: false }
+        }
+
+        fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
+            let bytes: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            let mut batch = Batch::default();
+            let mut parser = RequestParser::new(Limits::default());
+            assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
+            let mut planned = Plan::default();
+            let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
+            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold };
+            plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
+            planned
+        }
+    }
+
+    fn without_rules() -> Client {
+        Client::new(&Written::default())
+    }
+
+    fn login() -> Client {
+        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional };
+        let commands = vec![
+            member("SETEX rt:{user}:{token} {ttl} *", false),
+            member("SADD sess:{user} {token}", false),
+            member("SMEMBERS sess:{user}", true),
+        ];
+        let group = WrittenGroup { name: "login".to_owned(), commands: Some(commands), ..WrittenGroup::default() };
+        Client::new(&Written { groups: vec![group], ..Written::default() })
+    }
+
+    fn expiring() -> Client {
+        let ttl = WrittenTtl { name: "sessions".to_owned(), keys: vec!["s:*".to_owned()], ..WrittenTtl::default() };
+        Client::new(&Written { ttls: vec![ttl], ..Written::default() })
+    }
+
+    const SETEX: &str = "SETEX rt:u:t 60 v";
+    const SADD: &str = "SADD sess:u t";
+
+    #[test]
+    fn plain_commands_go_out_in_one_piece() {
+        let plan = without_rules().plan(&["SET a 1", "GET a", "NOPE"][..2], false);
+        assert_eq!(plan.steps, [Step::Send { commands: 0..2 }]);
+        assert_eq!((plan.commands, plan.turn), (2, None));
+    }
+
+    #[test]
+    fn what_pins_stops_the_plan_before_it() {
+        for (line, reason) in [
+            ("BLPOP l 0", Reason::Blocking),
+            ("WATCH k", Reason::Transaction),
+            ("SUBSCRIBE c", Reason::Subscription),
+            ("CLIENT TRACKING ON", Reason::Exclusive),
+            ("NOSUCHCOMMAND", Reason::Exclusive),
+            ("MONITOR", Reason::Tunnel),
+            ("CLIENT REPLY OFF", Reason::Tunnel),
+        ] {
+            let plan = without_rules().plan(&["SET a 1", line, "GET a"], false);
+            assert_eq!(plan.steps, [Step::Send { commands: 0..1 }], "{line}");
+            assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Pin(reason))), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_whole_transaction_of_keyed_commands_rides_on_the_shared_connection() {
+        let plan = without_rules().plan(&["MULTI", "SET a 1", "INCR a", "EXEC", "GET a"], false);
+        assert_eq!(plan.steps, [Step::Send { commands: 0..5 }]);
+        assert_eq!(plan.roles, [Role::Multi, Role::Queued, Role::Queued, Role::Exec, Role::Plain]);
+    }
+
+    #[test]
+    fn a_transaction_that_is_split_or_does_more_than_keys_is_pinned() {
+        for lines in [&["MULTI", "SET a 1"][..], &["MULTI", "SELECT 1", "EXEC"], &["MULTI", "EVAL x 0", "EXEC"]] {
+            let plan = without_rules().plan(lines, false);
+            assert_eq!((plan.commands, plan.turn), (0, Some(Turn::Pin(Reason::Transaction))), "{lines:?}");
+        }
+        let plan = without_rules().plan(&["MULTI", "SET a 1"], true);
+        assert_eq!(plan.turn, Some(Turn::Wait), "its EXEC may be on the way");
+    }
+
+    #[test]
+    fn an_errors_shape_changes_nothing_and_passes() {
+        let plan = without_rules().plan(&["EXEC", "DISCARD", "MULTI x", "WATCH", "SELECT x", "HELLO 9", "BLPOP"], false);
+        assert_eq!((plan.commands, plan.turn), (7, None));
+        assert!(plan.roles.iter().all(|role| *role == Role::Plain));
+    }
+
+    #[test]
+    fn a_group_is_wrapped_between_its_neighbours() {
+        let plan = login().plan(&["GET a", SETEX, SADD, "GET b"], false);
+        let wrap = Step::Wrap { commands: 1..3, group: 0 };
+        assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, wrap, Step::Send { commands: 3..4 }]);
+    }
+
+    #[test]
+    fn members_whose_captures_differ_are_no_group() {
+        let plan = login().plan(&[SETEX, "SADD sess:other t"], false);
+        assert_eq!(plan.steps, [Step::Send { commands: 0..2 }]);
+    }
+
+    #[test]
+    fn a_prefix_waits_only_while_more_is_known_to_come() {
+        let plan = login().plan(&["GET a", SETEX], true);
+        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Wait)));
+        let plan = login().plan(&["GET a", SETEX], false);
+        assert_eq!((plan.commands, plan.turn), (2, None));
+    }
+
+    #[test]
+    fn a_prefix_at_the_end_is_held_where_that_is_wanted_and_of_use() {
+        let mut client = login();
+        client.hold = true;
+        let plan = client.plan(&["GET a", SETEX], false);
+        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Hold { group: 0, members: 1 })));
+        let plan = client.plan(&[SETEX, "GET a"], false);
+        assert_eq!((plan.commands, plan.turn), (2, None), "its next member is something else");
+        client.policy.mode = Mode::Observe;
+        let plan = client.plan(&[SETEX], false);
+        assert_eq!(plan.turn, None, "a group that is only observed");
+    }
+
+    #[test]
+    fn nothing_is_wrapped_inside_a_transaction_or_a_watch() {
+        let mut client = login();
+        let plan = client.plan(&["MULTI", SETEX, SADD, "EXEC"], false);
+        assert_eq!(plan.steps, [Step::Send { commands: 0..4 }]);
+        client.session.affinity.pin(Reason::Transaction);
+        client.plan(&["WATCH k"], false);
+        let plan = client.plan(&[SETEX, SADD], false);
+        assert_eq!(plan.steps, [Step::Send { commands: 0..2 }]);
+    }
+
+    #[test]
+    fn where_transactions_cannot_be_had_a_group_passes_and_is_told() {
+        let mut client = login();
+        client.transactions = false;
+        let plan = client.plan(&[SETEX, SADD], false);
+        assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: true }]);
+    }
+
+    #[test]
+    fn observing_leaves_a_group_as_it_is() {
+        let mut client = login();
+        client.policy.mode = Mode::Observe;
+        let plan = client.plan(&[SETEX, SADD], false);
+        assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: false }]);
+    }
+
+    #[test]
+    fn a_lost_transaction_is_answered_until_its_exec() {
+        let mut client = without_rules();
+        client.session.transaction.watch();
+        client.session.transaction.lose();
+        let plan = client.plan(&["GET a", "MULTI", "SET a 1", "EXEC", "GET a"], false);
+        let answer = |command, by| Step::Answer { command, by };
+        assert_eq!(
+            plan.steps,
+            [
+                Step::Send { commands: 0..1 },
+                answer(1, Answer::Ok),
+                answer(2, Answer::Queued),
+                answer(3, Answer::ExecAbort),
+                Step::Send { commands: 4..5 }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_write_that_may_leave_no_ttl_is_asked_about() {
+        let plan = expiring().plan(&["SADD s:1 x", "GET other"], false);
+        assert_eq!(plan.steps, [Step::Send { commands: 0..2 }, Step::Probe]);
+        let plan = expiring().plan(&["SET s:1 x"], false);
+        assert_eq!(plan.steps, [Step::Probe, Step::Send { commands: 0..1 }, Step::Probe], "what it drops is asked first");
+    }
+
+    #[test]
+    fn what_the_batch_decides_is_not_asked() {
+        for lines in
+            [&["SADD s:1 x", "EXPIRE s:1 60"][..], &["SETEX s:1 60 x"], &["SET s:1 x", "DEL s:1"], &["SET other x"], &["GET s:1"]]
+        {
+            let plan = expiring().plan(lines, false);
+            assert!(!plan.steps.contains(&Step::Probe), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_split_transaction_is_asked_about_behind_its_exec() {
+        let mut client = expiring();
+        client.session.affinity.pin(Reason::Transaction);
+        let plan = client.plan(&["MULTI", "SADD s:1 x"], false);
+        assert_eq!(plan.steps, [Step::Send { commands: 0..2 }]);
+        let plan = client.plan(&["EXEC"], false);
+        assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, Step::Probe]);
+    }
+
+    #[test]
+    fn a_resp2_subscriber_sends_everything_to_its_own_connection() {
+        let mut client = without_rules();
+        client.session.affinity.pin(Reason::Subscription);
+        let plan = client.plan(&["SUBSCRIBE a b", "PING", "CLIENT ID", "UNSUBSCRIBE"], false);
+        let all = crate::engine::command::SubscriptionKind::Channel;
+        assert_eq!(plan.roles, [Role::Subscription { frames: 2 }, Role::Plain, Role::Plain, Role::UnsubscribeAll(all)]);
+    }
 }

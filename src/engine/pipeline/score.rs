@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::violation::{Kind, Violation};
+use super::violation::{COMMANDS_MAX, Kind, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::Group;
+use crate::engine::resp::value;
 
 /// Whose replies are counted together.
 #[derive(Debug, Clone)]
@@ -25,6 +26,7 @@ pub struct Score {
     commands: u32,
     answered: u32,
     failed: u32,
+    pub(super) companions: Companions,
     first_failure: Option<Failure>,
 }
 
@@ -33,32 +35,55 @@ pub struct Score {
 pub struct Failure {
     /// Place among its companions, from 1.
     pub place: u32,
-    pub command: CommandId,
-    /// First word of the error.
+    /// The error's code, as far as it has the form of one.
     pub error: Box<str>,
+}
+
+/// The first commands of a pipeline or a transaction: as many as a report names.
+#[derive(Debug, Default)]
+pub(super) struct Companions {
+    first: [Option<CommandId>; COMMANDS_MAX + 1],
+    len: usize,
+}
+
+impl Companions {
+    pub(super) fn push(&mut self, command: CommandId) {
+        if let Some(place) = self.first.get_mut(self.len) {
+            *place = Some(command);
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = CommandId> + '_ {
+        self.first[..self.len].iter().copied().flatten()
+    }
 }
 
 impl Score {
     /// Nothing answered yet of `commands` commands.
     pub fn new(scope: Scope, commands: u32) -> Score {
-        Score { scope, commands, answered: 0, failed: 0, first_failure: None }
+        Score { scope, commands, answered: 0, failed: 0, companions: Companions::default(), first_failure: None }
     }
 
     /// Takes one reply; true when it was the last.
     pub(super) fn admit(&mut self, command: CommandId, reply: &[u8]) -> bool {
         self.answered += 1;
-        if reply.first() == Some(&b'-')
-            && let Some(error) = failure_word(reply)
-        {
+        self.companions.push(command);
+        if reply.first() == Some(&b'-') && is_failure(reply) {
             self.failed += 1;
             let place = self.answered;
-            self.first_failure.get_or_insert_with(|| Failure { place, command, error: error.into() });
+            self.first_failure.get_or_insert_with(|| Failure::new(place, reply));
         }
         self.answered == self.commands
     }
 
     /// A command that will never be known to have failed or not; true when it was the last.
-    pub(super) fn forgo(&mut self) -> bool {
+    pub(super) fn forgo(&mut self, command: CommandId) -> bool {
+        self.companions.push(command);
         self.answered += 1;
         self.answered == self.commands
     }
@@ -69,27 +94,29 @@ impl Score {
     }
 }
 
-/// The first word of an error reply, `None` for those that are answers rather than failures:
-/// NOSCRIPT invites to send the script, BUSYGROUP says that the group is already there.
-pub(super) fn failure_word(reply: &[u8]) -> Option<&str> {
-    let text = reply.strip_prefix(b"-")?;
-    let end = memchr::memchr2(b' ', b'\r', text).unwrap_or(text.len());
-    match std::str::from_utf8(&text[..end]) {
-        Ok("NOSCRIPT" | "BUSYGROUP") => None,
-        Ok(word) => Some(word),
-        Err(_) => Some("ERR"),
+impl Failure {
+    /// The command at `place` answered the error frame `reply`.
+    pub(super) fn new(place: u32, reply: &[u8]) -> Failure {
+        Failure { place, error: error_word(value::error_text(reply)).into() }
     }
 }
 
-/// The violation for a failure in part.
-pub(super) fn partial_failure(rule: Option<Arc<str>>, failure: &Failure, table: &Table) -> Violation {
-    Violation {
-        rule,
-        commands: vec![table.spec(failure.command).name().into()],
-        place: Some(failure.place),
-        error: Some(failure.error.clone()),
-        ..Violation::new(Kind::PartialFailure)
-    }
+/// True for error replies but those that are answers rather than failures: NOSCRIPT invites to send
+/// the script, BUSYGROUP says that the group is already there.
+pub(super) fn is_failure(reply: &[u8]) -> bool {
+    value::is_error(reply) && !matches!(error_word(value::error_text(reply)), "NOSCRIPT" | "BUSYGROUP")
+}
+
+/// The violation for a failure in part, among `commands`.
+pub(super) fn partial_failure(
+    rule: Option<&Arc<str>>,
+    failure: &Failure,
+    commands: impl Iterator<Item = CommandId>,
+    table: &Table,
+) -> Violation {
+    let names = commands.map(|command| table.spec(command).name());
+    let violation = Violation::new(Kind::PartialFailure).commands(names).place(failure.place);
+    Violation { rule: rule.cloned(), error: Some(failure.error.clone()), ..violation }
 }
 
 #[cfg(test)]

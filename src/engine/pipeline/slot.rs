@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::group::WrappedGroup;
-use super::score::Score;
+use super::score::{Companions, Score};
 use crate::engine::command::CommandId;
 use crate::engine::command::SubscriptionKind;
 use crate::engine::policy::ttl::TtlRule;
@@ -73,11 +73,15 @@ pub struct Slots {
     pub(super) answers: VecDeque<Answer>,
     pub(super) groups: VecDeque<Box<WrappedGroup>>,
     pub(super) probes: VecDeque<Probe>,
+    /// What the client's own open transaction has queued.
+    pub(super) transaction: Companions,
     pub(super) scores: VecDeque<Score>,
     /// TTLs in milliseconds that probes before a write have found.
     pub(super) ttls_before: Vec<(Box<[u8]>, i64)>,
     /// Frames owed by the upstream.
     pub(super) owed: usize,
+    /// Frames whose requests were answered with a timeout, and that the upstream still owes.
+    pub(super) late: usize,
     /// Confirmations that the subscription at the head has already got.
     pub(super) confirmed: u32,
     pub(super) promises: u64,
@@ -94,9 +98,15 @@ impl Slots {
         self.queue.len()
     }
 
-    /// True when the upstream owes nothing.
+    /// True when the upstream owes nothing, also not to requests that were answered with a timeout:
+    /// they may still run, and nothing of this client may overtake them.
     pub fn is_drained(&self) -> bool {
-        self.owed == 0
+        self.owed == 0 && self.late == 0
+    }
+
+    /// The upstream has answered, or will never answer, requests that had been given up.
+    pub fn settle_late(&mut self, frames: u32) {
+        self.late = self.late.saturating_sub(frames as usize);
     }
 
     /// A place for a command whose reply will be one frame (or several confirmations).

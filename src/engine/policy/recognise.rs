@@ -146,7 +146,7 @@ fn place(index: usize) -> u32 {
 
 /// Every id of the table, that of unknown commands included.
 fn command_ids(table: &Table) -> impl Iterator<Item = CommandId> {
-    (0..table.len()).filter_map(|index| u16::try_from(index).ok()).map(CommandId)
+    std::iter::once(CommandId::UNKNOWN).chain(table.iter().map(|(id, _)| id))
 }
 
 #[cfg(test)]
@@ -341,7 +341,6 @@ mod tests {
             "NOSUCH k",
             "SUBSCRIBE k",
             "GET",
-            "MSET k",
             "CLIENT SETNAME k",
             "WAIT 0 0",
         ];
@@ -350,6 +349,12 @@ mod tests {
             assert_eq!(recognise(&policy, &[other, "SET a 1", "SET b 1"]), Recognition::None, "{other}");
         }
         assert_eq!(recognise(&policy, &["XREAD STREAMS a 0", "SET b 1", "PING"]), whole(0, 2));
+    }
+
+    #[test]
+    fn a_wrong_number_of_arguments_is_a_member_that_the_server_will_refuse() {
+        let policy = policy(vec![keys(&["*"])]);
+        assert_eq!(recognise(&policy, &["SET a 1", "HSET b f", "PING"]), whole(0, 2));
     }
 
     #[test]

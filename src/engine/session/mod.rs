@@ -2,6 +2,7 @@
 
 pub mod affinity;
 pub mod lane;
+pub mod patience;
 pub mod subscription;
 pub mod transaction;
 

@@ -14,6 +14,7 @@ use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::affinity::Reason;
+use crate::engine::session::patience::Patience;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::exchange::{End, Exchange, Timing};
@@ -47,7 +48,7 @@ pub struct Connection {
     pub(super) input: BytesMut,
     pub(super) batch: Batch,
     parser: RequestParser,
-    plan: Plan,
+    pub(super) plan: Plan,
     /// The connection that the client holds alone, and the lane that it belongs to.
     pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
     /// A request is being cut through.
@@ -58,14 +59,15 @@ pub struct Connection {
     read_filled: bool,
     /// What waits for more has waited long enough.
     wait_over: bool,
+    pub(super) patience: Patience,
 }
 
 /// What a client's task does next.
 pub(super) enum Next {
     /// Wait for bytes.
     Read,
-    /// A part of a group is there: wait for bytes, but not for long.
-    ReadSoon,
+    /// A part of a group is there: wait for bytes, but not longer than this.
+    ReadWithin(Duration),
     /// Wait until what is under way has become less.
     Room,
     Turn(Turn),
@@ -95,6 +97,7 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             wait_over: false,
+            patience: Patience::default(),
         }
     }
 
@@ -105,11 +108,12 @@ impl Connection {
         }
         while self.exchange.ended().is_none() {
             match self.advance() {
-                Next::Read | Next::Room => self.wait(None).await,
-                Next::ReadSoon => {
-                    let longest = self.around.context.policy().hold.max;
-                    self.wait(Some(longest)).await;
+                Next::Read => self.wait(None).await,
+                Next::Room => {
+                    self.exchange.wants_room.set(!self.exchange.has_room());
+                    self.wait(None).await;
                 }
+                Next::ReadWithin(longest) => self.wait(Some(longest)).await,
                 Next::Turn(turn) => {
                     if !self.take_turn(turn).await {
                         break;
@@ -165,13 +169,19 @@ impl Connection {
             self.input.advance(blank);
             return None;
         }
+        if self.wait_over {
+            self.tell_split();
+        } else {
+            self.look_for_sequence();
+        }
         let more = !self.wait_over && !self.input_ended && (self.read_filled || matches!(tail, Tail::Partial | Tail::More));
         {
             let context = &self.around.context;
             let (table, policy) = (context.table(), context.policy());
             let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
-            let rules =
-                Rules { table: &table, policy: &policy, transactions: can_transact, probes: self.exchange.lane().probes.get() };
+            let probes = self.exchange.lane().probes.get();
+            let hold = !self.wait_over && !self.input_ended && !policy.hold.gap.is_zero() && self.patience.is_willing();
+            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
@@ -183,12 +193,16 @@ impl Connection {
         });
         let consumed = self.batch.consume(self.plan.commands);
         self.input.advance(consumed);
-        match self.plan.turn.take() {
+        let turn = self.plan.turn.take();
+        self.note_patience(turn);
+        match turn {
             None => {
                 self.wait_over = false;
                 None
             }
-            Some(Turn::Wait) => Some(Next::ReadSoon),
+            // A frame that has begun takes as long as its bytes keep coming.
+            Some(Turn::Wait) => Some(Next::ReadWithin(self.around.context.policy().hold.max)),
+            Some(Turn::Hold { group, members }) => Some(self.hold(group, members)),
             Some(turn) => Some(Next::Turn(turn)),
         }
     }
@@ -307,6 +321,10 @@ impl Connection {
         if self.exchange.lost_lease.get() {
             return true;
         }
+        if self.exchange.wants_room.get() && self.exchange.has_room() {
+            self.exchange.wants_room.set(false);
+            return true;
+        }
         let wanted = self.exchange.wants_drained.get() && self.exchange.is_drained();
         if wanted {
             self.exchange.wants_drained.set(false);
@@ -342,8 +360,9 @@ impl Connection {
                 self.exchange.end(End::Gone);
                 Poll::Ready(Event::Wake)
             }
+            // The buffer was filled to its last byte, and nothing stands behind it.
+            Poll::Pending if std::mem::take(&mut self.read_filled) && !self.batch.is_empty() => Poll::Ready(Event::Wake),
             Poll::Pending => {
-                self.read_filled = false;
                 if self.input.is_empty() {
                     self.around.context.read_buffers.give(std::mem::take(&mut self.input));
                 }

@@ -59,6 +59,8 @@ impl Recipient for Promise {
         self.keep(reply);
     }
 
+    fn settle_late(&self, _frames: u32) {}
+
     fn cut(&self) {
         self.fault(1, Fault::Lost);
     }

@@ -37,7 +37,8 @@ impl Connection {
                 return false;
             }
             Turn::Reset => self.reset().await,
-            Turn::Wait => {}
+            // Waiting is no turn of its own: the task waits for bytes instead.
+            Turn::Wait | Turn::Hold { .. } => {}
         }
         self.exchange.ended().is_none()
     }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use tracing::{debug, info, warn};
 
+use super::heartbeat::{self, Heartbeat};
 use super::opening::{OpenError, open};
 use super::reading::Reading;
-use super::{Recipient, Settings};
+use super::{Admitted, Recipient, Settings};
 use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Opening, Refusal};
 use crate::engine::link::inflight::{Cut, Inflight, Owner};
@@ -42,6 +43,12 @@ pub struct Link {
     /// On a lease: who holds it.
     owner: RefCell<Option<Rc<dyn Recipient>>>,
     shown: Cell<Option<UpstreamState>>,
+    /// The connection may be left in a state that its next user must not meet.
+    unclean: Cell<bool>,
+    /// The last attempt to connect failed.
+    down: Cell<bool>,
+    /// Nothing is read, because the next recipient does not take its replies.
+    paused: Cell<bool>,
 }
 
 struct State {
@@ -55,6 +62,8 @@ struct State {
     facts: Facts,
     refusal: Option<Refusal>,
     last_read: Instant,
+    /// When a sign of life was asked for that has not come yet.
+    beat_at: Option<Instant>,
     /// Tasks that wait for the phase to change, or for room to write.
     waiting: Vec<Waker>,
 }
@@ -106,11 +115,15 @@ impl Link {
                 facts: Facts::default(),
                 refusal: None,
                 last_read: clock::now(),
+                beat_at: None,
                 waiting: Vec::new(),
             }),
             waker: RefCell::new(None),
             owner: RefCell::new(None),
             shown: Cell::new(None),
+            unclean: Cell::new(false),
+            down: Cell::new(false),
+            paused: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).run());
@@ -173,10 +186,10 @@ impl Link {
         self.state.borrow().inflight.head_blocks(self.settings.request_timeout)
     }
 
-    /// True when nothing is owed and nothing waits to be written.
-    pub fn is_idle(&self) -> bool {
+    /// True when nothing is owed, nothing waits to be written, and the connection is as its handshake left it.
+    pub fn is_clean(&self) -> bool {
         let state = self.state.borrow();
-        state.inflight.is_empty() && state.out_at == state.out.len()
+        !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
     }
 
     /// False while too much waits to be written; `poll_room` tells when that has changed.
@@ -241,36 +254,75 @@ impl Link {
         }
     }
 
-    /// Answers what has waited too long; called every few milliseconds.
-    pub fn check_deadlines(&self) {
+    /// Answers what has waited too long, asks a silent connection for a sign of life, and looks
+    /// again at a recipient that was behind; called every few milliseconds.
+    pub fn tend(&self) {
+        if self.paused.take() {
+            self.wake();
+        }
+        self.check_deadlines();
+        self.check_heartbeat();
+    }
+
+    fn check_heartbeat(&self) {
         let now = clock::now();
-        let mut told: Vec<(Rc<dyn Recipient>, u32, Fault)> = Vec::new();
         let mut state = self.state.borrow_mut();
-        match state.phase {
+        // On a lease the question could land in its client's transaction.
+        if state.phase != Phase::Ready || !self.shared.get() {
+            return;
+        }
+        let silent = now.saturating_duration_since(state.last_read);
+        match state.beat_at {
+            // The answer, like any other bytes, ends the silence.
+            Some(beat_at) if state.last_read >= beat_at => state.beat_at = None,
+            Some(beat_at) if now.saturating_duration_since(beat_at) >= self.settings.heartbeat_timeout => {
+                state.beat_at = None;
+                state.phase = Phase::Closed;
+                drop(state);
+                self.wake();
+            }
+            None if silent >= self.settings.heartbeat && state.inflight.is_empty() => {
+                state.beat_at = Some(now);
+                drop(state);
+                // A link that is ready takes what it is given.
+                let _ = self.send(Rc::new(Heartbeat), &[heartbeat::REQUEST], 1, now, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn check_deadlines(&self) {
+        let now = clock::now();
+        let mut told: Vec<Told> = Vec::new();
+        let mut state = self.state.borrow_mut();
+        let fault = match state.phase {
             Phase::Ready => {
-                state.inflight.expire(now, |who, frames| told.push((Rc::clone(who), frames, Fault::Timeout)));
+                state.inflight.expire(now, |who, frames| told.push((Rc::clone(who), frames, Cut::BeforeReply)));
                 let stalled = state.inflight.stalls_at(state.last_read, self.settings.stall_timeout).is_some_and(|at| at <= now);
                 if stalled {
                     state.phase = Phase::Closed;
                     self.wake();
                 }
+                Fault::Timeout
             }
             Phase::Connecting => {
                 if let Some(read_before) = now.checked_sub(self.settings.queue_timeout) {
                     let from = state
                         .inflight
-                        .abandon_read_before(read_before, |who, frames| told.push((Rc::clone(who), frames, Fault::Unavailable)));
-                    state.forget_before(from);
+                        .abandon_read_before(read_before, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
+                    if let Some(from) = from {
+                        state.forget_before(from);
+                    }
                 }
+                Fault::Unavailable
             }
-            Phase::Closed => {}
-        }
+            Phase::Closed => return,
+        };
         drop(state);
-        for (who, frames, fault) in told {
-            self.context.tally.add_timeouts(u32::from(fault == Fault::Timeout) * frames);
-            who.fault(frames, fault);
-            who.flush();
+        if fault == Fault::Timeout {
+            self.context.tally.add_timeouts(told.iter().map(|(_, frames, _)| frames).sum());
         }
+        tell_all(told, fault);
     }
 
     async fn run(self: Rc<Self>) {
@@ -303,9 +355,13 @@ impl Link {
         if !facts.transactions && self.shared.get() {
             info!(upstream = %self.settings.address, "this connection cannot do MULTI and EXEC: groups on it pass unwrapped");
         }
+        if self.down.take() {
+            info!(upstream = %self.settings.address, "upstream connection is back");
+        }
         state.facts = facts;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
+        state.beat_at = None;
         state.wake_waiting();
         drop(state);
         self.show_phase();
@@ -331,6 +387,7 @@ impl Link {
         }
         loop {
             if self.is_congested() {
+                self.paused.set(true);
                 return Poll::Pending;
             }
             match ready!(reading.poll_read(stream, &self.context, cx)) {
@@ -373,7 +430,7 @@ impl Link {
     fn is_congested(&self) -> bool {
         match self.state.borrow().inflight.owner() {
             Owner::Recipient(who) => who.is_congested(),
-            Owner::Swallow => false,
+            Owner::Late(_) => false,
             Owner::Nobody => self.owner.borrow().as_ref().is_some_and(|owner| owner.is_congested()),
         }
     }
@@ -402,7 +459,13 @@ impl Link {
         }
         let admitted = match state.inflight.owner() {
             Owner::Nobody => return Err(Loss::OutOfSync),
-            Owner::Swallow => super::Admitted::default(),
+            Owner::Late(who) => {
+                if part.last {
+                    who.settle_late(1);
+                    touch(who, touched);
+                }
+                Admitted::default()
+            }
             Owner::Recipient(who) => {
                 let admitted = who.admit(piece, part);
                 touch(who, touched);
@@ -414,7 +477,13 @@ impl Link {
         } else {
             state.inflight.start_head();
         }
-        if admitted.close { Err(Loss::Unsafe) } else { Ok(()) }
+        match admitted.close {
+            true if self.shared.get() => Err(Loss::Unsafe),
+            close => {
+                self.unclean.set(self.unclean.get() || close);
+                Ok(())
+            }
+        }
     }
 
     /// When the request at the head was read.
@@ -446,17 +515,12 @@ impl Link {
         } else {
             debug!(upstream = %self.settings.address, reason = %loss, "leased connection ended");
         }
-        for (who, frames, cut) in told {
-            match cut {
-                Cut::BeforeReply => who.fault(frames, Fault::Lost),
-                Cut::InsideReply => who.cut(),
-            }
-            who.flush();
-        }
+        tell_all(told, Fault::Lost);
     }
 
     fn refuse(&self, error: &OpenError) {
-        if self.shared.get() {
+        // Told once for each outage, not for each attempt.
+        if self.shared.get() && !self.down.replace(true) {
             warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
             self.context.readiness.upstream(self.context.worker, false);
         }
@@ -467,16 +531,13 @@ impl Link {
 
     /// The link will never carry anything again: what waits on it is told so.
     fn finish(&self) {
-        let mut told: Vec<(Rc<dyn Recipient>, u32)> = Vec::new();
+        let mut told: Vec<Told> = Vec::new();
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed;
-        state.inflight.abandon_all(|who, frames| told.push((Rc::clone(who), frames)));
+        state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         state.wake_waiting();
         drop(state);
-        for (who, frames) in told {
-            who.fault(frames, Fault::Unavailable);
-            who.flush();
-        }
+        tell_all(told, Fault::Unavailable);
         if let Some(owner) = self.owner.take() {
             owner.lease_lost();
         }
@@ -525,6 +586,20 @@ impl State {
         self.out.drain(..bytes);
         self.out_start = position;
         self.out_at = 0;
+    }
+}
+
+/// Who lacks how many frames, and how far the first of them had come.
+type Told = (Rc<dyn Recipient>, u32, Cut);
+
+fn tell_all(told: Vec<Told>, fault: Fault) {
+    for (who, frames, cut) in told {
+        match cut {
+            Cut::BeforeReply => who.fault(frames, fault),
+            Cut::InsideReply => who.cut(),
+            Cut::Late => who.settle_late(frames),
+        }
+        who.flush();
     }
 }
 

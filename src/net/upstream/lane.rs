@@ -14,6 +14,8 @@ use crate::net::context::Context;
 
 /// A lease that nobody took for so long is closed, well before servers close idle connections.
 const IDLE_MAX: Duration = Duration::from_secs(20);
+/// A lane without clients is closed after so long.
+const UNUSED_MAX: Duration = Duration::from_secs(60);
 /// Idle leases that a lane keeps.
 const IDLE_LEASES_MAX: usize = 16;
 
@@ -64,7 +66,7 @@ impl Leases {
     pub fn tend(&self) {
         let links: Vec<_> = self.links.borrow().iter().filter_map(Weak::upgrade).collect();
         for link in links {
-            link.check_deadlines();
+            link.tend();
         }
     }
 
@@ -82,6 +84,7 @@ pub struct Lane {
     shared: Rc<Link>,
     idle: RefCell<Vec<(Rc<Link>, Instant)>>,
     leases: Rc<Leases>,
+    unused_since: Cell<Option<Instant>>,
     /// This user may ask for TTLs; false from the first refusal on.
     pub probes: Cell<bool>,
 }
@@ -102,6 +105,7 @@ impl Lane {
             shared,
             idle: RefCell::new(Vec::new()),
             leases: Rc::clone(leases),
+            unused_since: Cell::new(None),
             probes: Cell::new(true),
         })
     }
@@ -144,16 +148,28 @@ impl Lane {
     fn keep_or_close(&self, link: &Rc<Link>, clean: bool) {
         link.set_owner(None);
         let mut idle = self.idle.borrow_mut();
-        if clean && link.is_idle() && link.phase() == Phase::Ready && idle.len() < IDLE_LEASES_MAX {
+        if clean && link.is_clean() && link.phase() == Phase::Ready && idle.len() < IDLE_LEASES_MAX {
             idle.push((Rc::clone(link), clock::now()));
         } else {
             link.close();
         }
     }
 
+    /// True when the lane has had no client for a while.
+    pub fn is_forsaken(self: &Rc<Self>) -> bool {
+        // One reference is the pool's own.
+        if Rc::strong_count(self) > 1 {
+            self.unused_since.set(None);
+            return false;
+        }
+        let since = self.unused_since.get().unwrap_or_else(clock::now);
+        self.unused_since.set(Some(since));
+        clock::now().saturating_duration_since(since) >= UNUSED_MAX
+    }
+
     /// Looks after deadlines of the shared connection and lets old leases go.
     pub fn tend(&self) {
-        self.shared.check_deadlines();
+        self.shared.tend();
         let now = clock::now();
         self.idle.borrow_mut().retain(|(link, since)| {
             let keep = now.saturating_duration_since(*since) < IDLE_MAX && link.phase() == Phase::Ready;

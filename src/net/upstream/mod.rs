@@ -4,6 +4,7 @@
 //! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].
 
 pub mod connection;
+mod heartbeat;
 pub mod lane;
 pub mod opening;
 pub mod pool;
@@ -25,6 +26,9 @@ pub trait Recipient {
 
     /// The next `frames` frames that are owed will not come.
     fn fault(&self, frames: u32, fault: Fault);
+
+    /// Replies came, or never will, to `frames` requests that had been answered with a timeout.
+    fn settle_late(&self, frames: u32);
 
     /// A reply of which a part was handed over has no end.
     fn cut(&self);
@@ -69,6 +73,10 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// How long a request waits for a server that is not there.
     pub queue_timeout: Duration,
+    /// A connection that has been silent for so long is asked for a sign of life.
+    pub heartbeat: Duration,
+    /// How long is waited for it.
+    pub heartbeat_timeout: Duration,
     /// The arguments of AUTH for every connection; without them the clients' own are used.
     pub login: Option<Vec<Box<[u8]>>>,
     /// Leases that one worker may hold.

@@ -70,9 +70,14 @@ impl Pool {
     /// Looks after all lanes; called every few milliseconds.
     pub fn tend(&self) {
         self.leases.tend();
-        for lane in self.lanes.borrow().values() {
+        self.lanes.borrow_mut().retain(|_, lane| {
             lane.tend();
-        }
+            let keep = !lane.is_forsaken();
+            if !keep {
+                lane.close();
+            }
+            keep
+        });
     }
 
     /// Closes everything.

@@ -1,0 +1,52 @@
+# Everything that can be done here. `make demo` and `make test` create what they need.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+CLIENTS := tests/clients
+PYTHON_CLIENTS := $(VENV)/.installed
+NODE_CLIENTS := $(CLIENTS)/node_modules/.package-lock.json
+
+.PHONY: help demo test lint bench setup redis
+
+help:
+	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
+	@echo 'make test    unit, property, architecture, integration and real-client tests'
+	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
+	@echo 'make bench   the benchmarks'
+	@echo 'make setup   only what the tests need: redis-server, .venv, $(CLIENTS)/node_modules'
+
+demo: redis
+	cargo build --locked --release
+	$(PYTHON) demo/demo.py
+
+test: setup
+	cargo test --locked --no-fail-fast
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+bench: redis
+	cargo bench --locked
+
+setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS)
+
+redis:
+	@scripts/install-redis
+
+$(PYTHON_CLIENTS): $(CLIENTS)/requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo 'make: $(PYTHON) cannot create a virtual environment; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement $<
+	@touch $@
+
+$(NODE_CLIENTS): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
+	@command -v npm >/dev/null || { echo 'make: npm is missing; on Debian: apt-get install nodejs npm' >&2; exit 1; }
+	cd $(CLIENTS) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@

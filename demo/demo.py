@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Plays four stories straight to Redis and through respguard, and prints side by side what came of them.
+
+Ends with 1 where a story does not come out as the README says. With STAY=1 in the environment, Redis and respguard
+are left running.
+"""
+
+import multiprocessing
+import os
+import sys
+import textwrap
+import time
+
+from resp import Client, ReplyError, show
+from stage import Missing, Stage
+from stories import PASSWORD, STORIES, begins
+
+WIDTH = 100
+LABEL = 16
+CELL = (WIDTH - LABEL) // 2 - 2
+ROUNDS_MIN = 300
+TORN_MIN = 10
+STRAIGHT_SECONDS_MAX = 8.0
+# What is shown of /metrics; the other families move with any traffic.
+SHOWN = ("respguard_groups_total", "respguard_violations_total", "respguard_partial_failures_total")
+
+
+def main():
+    began = time.monotonic()
+    try:
+        stage = Stage()
+    except Missing as missing:
+        print(f"demo: {missing}", file=sys.stderr)
+        return 1
+    facts = Facts()
+    try:
+        introduce(stage)
+        for place, story in enumerate(STORIES, 1):
+            play(place, story, stage, facts)
+        conclude(stage, facts)
+    except BaseException:
+        stage.end()
+        raise
+    if os.environ.get("STAY", "") not in ("", "0"):
+        tell_how_to_stop(stage)
+    else:
+        facts.check("respguard ended in good order (exit code 0)", stage.end() == 0)
+    return facts.sum_up(time.monotonic() - began)
+
+
+class Facts:
+    """What must be so. Each is said as it is checked."""
+
+    def __init__(self):
+        self.checked = 0
+        self.wrong = []
+
+    def check(self, fact, is_so):
+        self.checked += 1
+        if not is_so:
+            self.wrong.append(fact)
+        print(textwrap.fill(fact, WIDTH, initial_indent="  ok      " if is_so else "  NOT SO  ", subsequent_indent=" " * 10))
+
+    def sum_up(self, seconds):
+        print()
+        if self.wrong:
+            print(f"{len(self.wrong)} of {self.checked} facts are not as the README says:")
+            for fact in self.wrong:
+                print(f"  {fact}")
+            return 1
+        print(f"All {self.checked} facts are as the README says ({seconds:.0f} s).")
+        return 0
+
+
+def introduce(stage):
+    print(f"Redis on port {stage.redis_port}, respguard on port {stage.proxy_port} in front of it, /metrics on port {stage.admin_port}.")
+    print("The client's code is the same on both sides. The reader always looks straight at Redis, at one moment")
+    print("(MULTI, its reads, EXEC), again and again, while the writer sends one whole group after the other.")
+
+
+def play(place, story, stage, facts):
+    redis = Client(stage.redis_port)
+    print("\n" + "=" * WIDTH + f"\n{place}. {story.name}\n" + textwrap.fill(story.about, WIDTH, initial_indent="   ", subsequent_indent="   "))
+    print("=" * WIDTH)
+    row("", "STRAIGHT TO REDIS", "THROUGH RESPGUARD")
+    play_healthy(story, stage, redis, facts)
+    for failure in story.failures:
+        play_failure(failure, stage, redis, facts)
+    redis.close()
+
+
+def play_healthy(story, stage, redis, facts):
+    print("\n-- every member is fine")
+    redis.must("FLUSHALL")
+    straight = race(story, stage, stage.redis_port, rounds=None)
+    redis.must("FLUSHALL")
+    before = stage.metrics()
+    proxied = race(story, stage, stage.proxy_port, rounds=straight.rounds)
+    moved = differences(before, stage.metrics())
+    row("groups written", straight.rounds * story.groups, proxied.rounds * story.groups)
+    row("reader looked", f"{straight.looks} times", f"{proxied.looks} times")
+    row("and saw it torn", f"{straight.torn} times", f"{proxied.torn} times")
+    print_metrics(moved)
+    facts.check("straight, readers see torn groups", straight.torn > 0)
+    facts.check("through respguard, no reader sees a torn group", proxied.torn == 0 and proxied.looks >= 100)
+    applied = f'respguard_groups_total{{group="{story.group}",outcome="applied"}}'
+    facts.check(f"{applied} has counted each", moved == {applied: proxied.rounds * story.groups})
+
+
+class Race:
+    """One writer of whole groups against one reader."""
+
+    def __init__(self, rounds, looks, torn):
+        self.rounds, self.looks, self.torn = rounds, looks, torn
+
+
+def race(story, stage, port, rounds):
+    """Writes `rounds` groups to `port`; without a number, until the reader has seen enough or time is up."""
+    forked = multiprocessing.get_context("fork")
+    looks, torn, stop = forked.Value("Q", 0, lock=False), forked.Value("Q", 0, lock=False), forked.Value("b", 0, lock=False)
+    reader = forked.Process(target=read_on, args=(story, stage.redis_port, looks, torn, stop), daemon=True)
+    reader.start()
+    writer, ground = Client(port), Client(stage.redis_port)
+    try:
+        while looks.value == 0 and reader.is_alive():
+            time.sleep(0.001)
+        end = time.monotonic() + STRAIGHT_SECONDS_MAX
+        done = 0
+        while done < rounds if rounds else done < ROUNDS_MIN or (torn.value < TORN_MIN and time.monotonic() < end):
+            done += 1
+            for reply in writer.ask(*story.commands(done)):
+                if isinstance(reply, ReplyError):
+                    raise reply
+            if undo := story.between(done):
+                ground.look(*undo)
+    finally:
+        stop.value = 1
+        reader.join(10)
+        writer.close()
+        ground.close()
+    if reader.exitcode != 0:
+        raise RuntimeError("the reader has failed")
+    return Race(done, looks.value, torn.value)
+
+
+def read_on(story, port, looks, torn, stop):
+    """The reader, in a process of its own."""
+    redis = Client(port)
+    while not stop.value:
+        torn.value += story.is_torn(redis.look(*story.look))
+        looks.value += 1
+
+
+def play_failure(failure, stage, redis, facts):
+    print(f"\n-- {failure.title}")
+    sides = []
+    for port in (stage.redis_port, stage.proxy_port):
+        redis.must("FLUSHALL")
+        failure.prepare(redis)
+        before = stage.metrics()
+        client = Client(port, failure.user, PASSWORD if failure.user else None)
+        replies = [show(reply) for reply in client.ask(*failure.commands)]
+        client.close()
+        moved = wait_for_metrics(stage, before, failure) if port == stage.proxy_port else {}
+        sides.append((replies, *failure.left(redis), moved))
+    (straight, straight_left, straight_torn, _), (proxied, proxied_left, proxied_torn, moved) = sides
+    for command, *replies in zip(failure.commands, shortened(straight), shortened(proxied)):
+        row(command[0], *replies)
+    row("left in Redis", straight_left, proxied_left)
+    print_metrics(moved)
+    if failure.plainly:
+        print(textwrap.fill(failure.plainly, WIDTH, initial_indent="  ", subsequent_indent="  "))
+    facts.check(f"straight, the client reads {' '.join(failure.straight)}", all_begin(straight, failure.straight))
+    facts.check(f"through respguard, it reads {' '.join(failure.proxied)}", all_begin(proxied, failure.proxied))
+    words = {(True, False): "straight it stays torn, through respguard nothing is left", (True, True): "it stays torn on both sides"}
+    facts.check(words[failure.torn], (straight_torn, proxied_torn) == failure.torn)
+    facts.check("the metrics name it", all(moved.get(name) == by for name, by in failure.metrics.items()))
+
+
+def wait_for_metrics(stage, before, failure):
+    """What has moved, as soon as all that is expected has, or when patience ends."""
+    end = time.monotonic() + failure.patience
+    while True:
+        moved = differences(before, stage.metrics())
+        if all(name in moved for name in failure.metrics) or time.monotonic() > end:
+            return moved
+        time.sleep(0.05)
+
+
+def shortened(replies):
+    """Long texts that repeat the reply before them are not printed again."""
+    befores = [None, *replies]
+    return ["the same" if reply == before and len(reply) > CELL else reply for before, reply in zip(befores, replies)]
+
+
+def all_begin(replies, words):
+    return len(replies) == len(words) and all(map(begins, replies, words))
+
+
+def differences(before, after):
+    shown = (name for name in after if name.split("{")[0] in SHOWN)
+    return {name: int(after[name] - before.get(name, 0)) for name in shown if after[name] != before.get(name, 0)}
+
+
+def row(label, left, right):
+    cells = [textwrap.wrap(str(cell), CELL) or [""] for cell in (left, right)]
+    for line in range(max(map(len, cells))):
+        one, two = (cell[line] if line < len(cell) else "" for cell in cells)
+        print(f"{label if line == 0 else '':<{LABEL}}  {one:<{CELL}}  {two}".rstrip())
+
+
+def print_metrics(moved):
+    for place, (name, by) in enumerate(sorted(moved.items())):
+        print(f"{'metrics moved' if place == 0 else '':<{LABEL}}  {name}  +{by}")
+
+
+def conclude(stage, facts):
+    print("\n" + "=" * WIDTH)
+    events = [event for event in stage.log() if event.get("target") == "respguard::violation"]
+    if events:
+        print("One of respguard's log lines (JSON; --log-format text is there too):")
+        line = " ".join(f"{name}={value}" for name, value in events[0].items())
+        print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="  "))
+    counted = sum(value for name, value in stage.metrics().items() if name.startswith("respguard_violations_total"))
+    facts.check(f"each of the {counted:.0f} violations is in the log", counted == len(events) > 0)
+    facts.check("no reply was ever out of place", stage.metrics().get("respguard_out_of_sync_total", 0) == 0)
+
+
+def tell_how_to_stop(stage):
+    print(f"\nLeft running, with files in {stage.folder}:")
+    print(f"  redis-cli -p {stage.proxy_port}                          through respguard")
+    print(f"  redis-cli -p {stage.redis_port}                          straight to Redis")
+    print(f"  curl -s http://127.0.0.1:{stage.admin_port}/metrics      what respguard counts")
+    print(f"  tail -f {stage.folder}/respguard.log")
+    print(f"Stop both: kill {' '.join(str(process.pid) for process in reversed(stage.processes))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

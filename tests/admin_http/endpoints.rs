@@ -1,0 +1,83 @@
+//! The real admin listener on a port of the system's choice, with a worker thread that folds when asked.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use respguard::net::admin::{self, AdminState};
+use respguard::telemetry::exposition::Exposition;
+use respguard::telemetry::fold::{FoldQuestions, Folds};
+use respguard::telemetry::latency::LatencyTotals;
+use respguard::telemetry::readiness::Readiness;
+use respguard::telemetry::tally::Tally;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Endpoints that serve; dropped, they end.
+pub struct Endpoints {
+    pub address: SocketAddr,
+    pub readiness: Readiness,
+    pub shutdown: CancellationToken,
+    pub serving: JoinHandle<io::Result<()>>,
+}
+
+/// Endpoints that do not serve yet.
+pub struct Unstarted {
+    pub folds: Folds,
+    exposition: Exposition,
+}
+
+impl Endpoints {
+    pub fn unstarted() -> Unstarted {
+        Unstarted { folds: Folds::default(), exposition: installed() }
+    }
+
+    pub async fn start_plain() -> Endpoints {
+        Endpoints::unstarted().start().await
+    }
+
+    /// Endpoints whose one worker runs `count` before it folds for the first time.
+    ///
+    /// A process has one recorder, so only one such worker counts: the tests that look at numbers share it.
+    pub async fn with_worker(count: fn(&Tally)) -> Endpoints {
+        static SHARED: OnceLock<Folds> = OnceLock::new();
+        let mut endpoints = Endpoints::unstarted();
+        let shared = SHARED.get_or_init(|| {
+            let mut folds = Folds::default();
+            let questions = folds.add_worker();
+            let totals = endpoints.exposition.latencies();
+            std::thread::spawn(move || work(count, totals, questions));
+            folds
+        });
+        endpoints.folds = shared.clone();
+        endpoints.start().await
+    }
+}
+
+impl Unstarted {
+    pub async fn start(self) -> Endpoints {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let readiness = Readiness::default();
+        let shutdown = CancellationToken::new();
+        let state = AdminState { exposition: self.exposition, folds: self.folds, readiness: readiness.clone() };
+        let serving = tokio::spawn(admin::serve(listener, state, shutdown.clone()));
+        Endpoints { address, readiness, shutdown, serving }
+    }
+}
+
+fn installed() -> Exposition {
+    static INSTALLED: OnceLock<Exposition> = OnceLock::new();
+    INSTALLED.get_or_init(|| Exposition::install().expect("the only recorder")).clone()
+}
+
+fn work(count: fn(&Tally), totals: Arc<LatencyTotals>, mut questions: FoldQuestions) {
+    let tally = Tally::new(&["".into(), "set".into(), "get".into()], totals);
+    count(&tally);
+    while let Some(question) = questions.blocking_recv() {
+        tally.fold();
+        // A reader that stopped waiting needs no answer.
+        let _ = question.send(());
+    }
+}

@@ -1,0 +1,163 @@
+//! Runs unmodified client libraries and tools through the proxy before a real redis-server.
+
+#[path = "clients/fred_crate.rs"]
+mod fred_crate;
+#[path = "it/harness/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the integration tests use all of it, these only a part")]
+mod harness;
+#[path = "clients/redis_crate.rs"]
+mod redis_crate;
+#[path = "clients/script.rs"]
+mod script;
+#[path = "clients/tools.rs"]
+mod tools;
+
+use fred::types::RespVersion;
+use harness::{Proxy, RedisServer, Setup};
+
+const RULES: &str = r#"
+[[group]]
+name = "refresh-token"
+atomic = "transaction"
+commands = [
+  "SETEX rt:{user}:{token} {ttl} *",
+  "SADD sess:{user} {token}",
+  "EXPIRE sess:{user} *",
+  { match = "SMEMBERS sess:{user}", optional = true },
+]
+
+[[ttl]]
+name = "sessions"
+keys = ["rt:*", "sess:*"]
+action = "flag"
+"#;
+
+/// A server, and a proxy with [`RULES`] before it.
+struct Stage {
+    redis: RedisServer,
+    proxy: Proxy,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        Stage::with("")
+    }
+
+    /// With these keys of `[pipeline]`.
+    fn with(pipeline: &str) -> Stage {
+        let redis = RedisServer::start(&[]);
+        let proxy = Setup::new(&redis).pipeline(pipeline).rules(RULES).start();
+        Stage { redis, proxy }
+    }
+
+    /// Every one of `groups` was applied whole, and no reply came that nobody awaited.
+    #[track_caller]
+    fn applied(&self, groups: u32) {
+        assert!(groups > 0);
+        assert_eq!(self.proxy.groups("refresh-token", "applied"), f64::from(groups), "groups applied");
+        assert_eq!(self.proxy.violated("split", "refresh-token"), 0.0);
+        self.in_step();
+    }
+
+    #[track_caller]
+    fn in_step(&self) {
+        assert_eq!(self.proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+        assert_eq!(self.proxy.metric("respguard_timeouts_total", &[]), 0.0);
+        assert_eq!(self.proxy.metric("respguard_upstream_reconnects_total", &[]), 0.0);
+    }
+
+    #[track_caller]
+    fn passed(&self, done: &script::Done) {
+        println!("{}: {} checks, {} groups", done.client, done.checks, done.groups);
+        self.applied(done.groups);
+    }
+}
+
+#[test]
+fn redis_py_works_and_its_pipelines_are_groups() {
+    let stage = Stage::new();
+    stage.passed(&script::python("redis_py_sync.py", stage.proxy.port()));
+}
+
+#[test]
+fn redis_py_asyncio_works_and_its_pipelines_are_groups() {
+    let stage = Stage::new();
+    stage.passed(&script::python("redis_py_asyncio.py", stage.proxy.port()));
+}
+
+#[test]
+fn node_redis_works_and_its_pipelines_and_turns_are_groups() {
+    let stage = Stage::new();
+    stage.passed(&script::node("node_redis.mjs", stage.proxy.port(), &[]));
+}
+
+#[test]
+fn ioredis_works_and_its_pipelines_are_groups() {
+    let stage = Stage::new();
+    stage.passed(&script::node("ioredis.mjs", stage.proxy.port(), &["ioredis"]));
+}
+
+#[test]
+fn ioredis_5_works_and_its_pipelines_are_groups() {
+    let stage = Stage::new();
+    stage.passed(&script::node("ioredis.mjs", stage.proxy.port(), &["ioredis5"]));
+}
+
+#[test]
+fn the_redis_crate_works_and_its_pipelines_are_groups() {
+    let stage = Stage::new();
+    let port = stage.proxy.port();
+    stage.applied(redis_crate::blocking(port, "resp2") + redis_crate::blocking(port, "resp3"));
+}
+
+#[test]
+fn the_redis_crate_multiplexed_works_and_its_pipelines_are_groups() {
+    let stage = Stage::new();
+    let port = stage.proxy.port();
+    let groups = runtime().block_on(async {
+        let resp2 = redis_crate::multiplexed(port, "resp2").await;
+        stage.redis.ask("FLUSHALL");
+        resp2 + redis_crate::multiplexed(port, "resp3").await
+    });
+    stage.applied(groups);
+}
+
+#[test]
+fn fred_works_and_its_pipelines_are_groups_where_their_beginning_is_held() {
+    // fred writes a pipeline's first command alone: a hold longer than any pause of a busy machine joins them.
+    let stage = Stage::with("hold_ms = 500\nhold_max_ms = 1000");
+    let port = stage.proxy.port();
+    let groups = runtime()
+        .block_on(async { fred_crate::all(port, RespVersion::RESP2).await + fred_crate::all(port, RespVersion::RESP3).await });
+    stage.applied(groups);
+}
+
+#[test]
+fn redis_cli_works_plainly_in_resp3_and_with_mass_insertion() {
+    let stage = Stage::new();
+    tools::redis_cli(stage.proxy.port());
+    tools::redis_cli_pipe(stage.proxy.port());
+    assert_eq!(stage.redis.ask("GET mass:9999"), "$4\r\n9999\r\n");
+    stage.in_step();
+}
+
+#[test]
+fn redis_benchmark_ends_without_an_error() {
+    let stage = Stage::new();
+    tools::redis_benchmark(stage.proxy.port());
+    stage.in_step();
+}
+
+#[test]
+fn asking_a_server_without_maintenance_notifications_for_them_keeps_a_client_on_shared_connections() {
+    let stage = Stage::new();
+    let mut client = stage.proxy.wire();
+    let refused = client.ask("CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type internal-ip");
+    assert_eq!(refused, stage.redis.ask("CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type internal-ip"));
+    assert!(client.ask("PING").starts_with("+PONG"));
+    assert_eq!(stage.proxy.metric("respguard_upstream_connections", &[("state", "leased")]), 0.0);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}

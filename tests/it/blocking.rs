@@ -1,0 +1,178 @@
+//! Blocking commands block the client that sent them and nobody else.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::wire::requests;
+use crate::harness::{Proxy, RedisServer, Setup, Twin, Wire, eventually};
+
+fn blocked(redis: &RedisServer) -> u64 {
+    redis.info("clients", "blocked_clients")
+}
+
+fn client_id(wire: &mut Wire) -> String {
+    wire.ask("CLIENT ID").trim_start_matches(':').trim().to_owned()
+}
+
+#[test]
+fn twenty_blocked_clients_delay_nobody() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let mut waiting: Vec<Wire> = (0..20).map(|_| proxy.wire()).collect();
+    for (place, wire) in waiting.iter_mut().enumerate() {
+        wire.send_line(&format!("BLPOP queue:{place} 0"));
+    }
+    eventually("all are blocked", || blocked(&redis) == 20);
+    let mut others: Vec<Wire> = (0..8).map(|_| proxy.wire()).collect();
+    let start = Instant::now();
+    for wire in &mut others {
+        assert_eq!(wire.pipeline(&["PING", "SET k v", "GET k"])[2], "$1\r\nv\r\n");
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    for (place, wire) in waiting.iter_mut().enumerate() {
+        assert_eq!(others[place % 8].ask(&format!("RPUSH queue:{place} job-{place}")), ":1\r\n");
+        let expected = format!("job-{place}\r\n");
+        assert!(String::from_utf8_lossy(&wire.reply()).ends_with(&expected));
+        assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    }
+    eventually("nobody is blocked", || blocked(&redis) == 0);
+}
+
+#[test]
+fn a_timeout_answers_the_exact_null() {
+    let twin = Twin::start("");
+    for mut pair in [twin.pair(), twin.pair3()] {
+        for line in [
+            "BLPOP q 0.05",
+            "BRPOP q r 0.05",
+            "BLMOVE q r LEFT RIGHT 0.05",
+            "BRPOPLPUSH q r 0.05",
+            "BLMPOP 0.05 2 q r LEFT",
+            "BZPOPMIN z 0.05",
+            "BZPOPMAX z 0.05",
+            "BZMPOP 0.05 1 z MIN",
+            "XREAD BLOCK 50 STREAMS x $",
+            "BLPOP q",
+            "BLPOP q x",
+            "BLPOP q -1",
+        ] {
+            pair.same_line(line);
+        }
+    }
+}
+
+#[test]
+fn a_timeout_longer_than_the_request_deadline_is_no_timeout_of_ours() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 200\nstall_timeout_ms = 400").start();
+    let mut wire = proxy.wire();
+    let start = Instant::now();
+    assert_eq!(wire.ask("BLPOP q 1"), "*-1\r\n");
+    assert!(start.elapsed() >= Duration::from_millis(950));
+    wire.send_line("BLPOP q 0");
+    assert!(wire.is_silent_for(Duration::from_millis(1200)), "0 blocks for ever");
+    redis.ask("LPUSH q job");
+    assert_eq!(wire.reply(), b"*2\r\n$1\r\nq\r\n$3\r\njob\r\n");
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]), 0.0);
+}
+
+#[test]
+fn a_client_that_leaves_while_blocked_takes_no_element_with_it() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    for round in 0..10 {
+        let mut wire = proxy.wire();
+        wire.send_line(&format!("BLPOP q:{round} 0"));
+        eventually("it is blocked", || blocked(&redis) == 1);
+        drop(wire);
+        eventually("it is not blocked any more", || blocked(&redis) == 0);
+        assert_eq!(redis.ask(&format!("RPUSH q:{round} job")), ":1\r\n");
+        assert_eq!(proxy.wire().ask(&format!("LLEN q:{round}")), ":1\r\n");
+    }
+}
+
+#[test]
+fn what_was_pushed_before_the_pop_in_the_same_write_is_popped() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let mut wire = proxy.wire();
+    for round in 0..100 {
+        let replies = wire.pipeline(&[&format!("LPUSH q job-{round}"), "BLPOP q 5", "GET k", "INCR n"]);
+        assert_eq!(replies[0], ":1\r\n");
+        assert!(replies[1].ends_with(&format!("job-{round}\r\n")));
+        assert_eq!(replies[2..], ["$-1\r\n".to_owned(), format!(":{}\r\n", round + 1)]);
+    }
+}
+
+#[test]
+fn commands_behind_a_blocked_pop_wait_for_it() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let mut wire = proxy.wire();
+    wire.send(&requests(&["SET k before", "BLPOP q 0", "GET k", "SET k after"]));
+    assert_eq!(wire.reply(), b"+OK\r\n");
+    eventually("it is blocked", || blocked(&redis) == 1);
+    assert_eq!(redis.ask("GET k"), "$6\r\nbefore\r\n", "what is behind has not run");
+    redis.ask("SET k meanwhile");
+    redis.ask("LPUSH q job");
+    assert_eq!(wire.reply(), b"*2\r\n$1\r\nq\r\n$3\r\njob\r\n");
+    assert_eq!(wire.reply(), b"$9\r\nmeanwhile\r\n");
+    assert_eq!(wire.reply(), b"+OK\r\n");
+    assert_eq!(redis.ask("GET k"), "$5\r\nafter\r\n");
+}
+
+#[test]
+fn a_blocked_read_of_a_stream_sees_what_is_added_after_the_call() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let (mut reader, mut writer) = (proxy.wire(), proxy.wire());
+    reader.send_line("XREAD BLOCK 0 STREAMS events $");
+    eventually("it is blocked", || blocked(&redis) == 1);
+    assert_eq!(writer.ask("XADD events 5-1 f v"), "$3\r\n5-1\r\n");
+    let entry = "*1\r\n*2\r\n$6\r\nevents\r\n*1\r\n*2\r\n$3\r\n5-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n";
+    assert_eq!(reader.reply(), entry.as_bytes());
+    assert_eq!(reader.ask("XREAD STREAMS events 0"), entry, "without BLOCK it does not block");
+    assert_eq!(writer.ask("XGROUP CREATE events g $"), "+OK\r\n");
+    reader.send_line("XREADGROUP GROUP g me BLOCK 0 STREAMS events >");
+    eventually("it is blocked", || blocked(&redis) == 1);
+    writer.ask("XADD events 5-2 f v");
+    assert!(String::from_utf8_lossy(&reader.reply()).contains("5-2"));
+}
+
+#[test]
+fn client_unblock_reaches_a_blocked_client_of_the_proxy() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let mut others: Vec<Wire> = (0..4).map(|_| proxy.wire()).collect();
+    for (place, other) in others.iter_mut().enumerate() {
+        let mut wire = proxy.wire();
+        let id = client_id(&mut wire);
+        assert_eq!(other.ask(&format!("CLIENT UNBLOCK {id}")), ":0\r\n", "it is not blocked");
+        wire.send_line("BLPOP q 0");
+        eventually("it is blocked", || blocked(&redis) == 1);
+        if place % 2 == 0 {
+            assert_eq!(other.ask(&format!("CLIENT UNBLOCK {id}")), ":1\r\n");
+            assert_eq!(wire.reply(), b"*-1\r\n");
+        } else {
+            assert_eq!(other.ask(&format!("CLIENT UNBLOCK {id} ERROR")), ":1\r\n");
+            assert_eq!(wire.reply(), b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+        }
+        assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    }
+    assert_eq!(others[0].ask("CLIENT UNBLOCK 987654321"), ":0\r\n");
+}
+
+#[test]
+fn wait_answers_for_the_clients_own_writes() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let mut wire = proxy.wire();
+    assert_eq!(wire.pipeline(&["SET k v", "WAIT 0 100", "GET k"])[1..], [":0\r\n", "$1\r\nv\r\n"]);
+    let start = Instant::now();
+    assert_eq!(wire.pipeline(&["SET k v", "WAIT 1 200", "GET k"])[1..], [":0\r\n", "$1\r\nv\r\n"]);
+    assert!(start.elapsed() >= Duration::from_millis(190), "there is no replica to wait for");
+    let mut other = proxy.wire();
+    wire.send_line("WAIT 1 1000");
+    let start = Instant::now();
+    assert_eq!(other.ask("PING"), "+PONG\r\n");
+    assert!(start.elapsed() < Duration::from_millis(500));
+}

@@ -1,0 +1,45 @@
+//! What the tests stand on: a real redis-server, the proxy as a process, a raw client, and waiting with deadlines.
+
+pub mod proxy;
+pub mod redis;
+pub mod twin;
+pub mod wire;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub use proxy::{Proxy, Setup};
+pub use redis::RedisServer;
+pub use twin::Twin;
+pub use wire::{Wire, request, text};
+
+/// How long anything that must come may take on a machine that does other things too.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+const POLL_PAUSE: Duration = Duration::from_millis(5);
+
+/// Waits until `holds`, at most [`PATIENCE`]; `what` says what was waited for.
+#[track_caller]
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    assert!(within(PATIENCE, holds), "not within {PATIENCE:?}: {what}");
+}
+
+/// Whether `holds` becomes true within `longest`.
+pub fn within(longest: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + longest;
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(POLL_PAUSE);
+    }
+}
+
+/// Sends `signal` (`TERM`, `STOP`, ..) to the process.
+pub fn signal(pid: u32, signal: &str) {
+    let status = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();
+    assert!(status.expect("kill is there").success(), "kill -{signal} {pid}");
+}

@@ -1,0 +1,130 @@
+//! A private redis-server that ends when dropped.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::{PATIENCE, Wire, signal, text, within};
+
+/// A real redis-server on a port that the OS gave.
+pub struct RedisServer {
+    port: u16,
+    process: Option<Child>,
+    arguments: Vec<String>,
+    directory: tempfile::TempDir,
+}
+
+impl RedisServer {
+    /// Starts a server with more arguments than the usual ones (words may be separated by spaces), and waits
+    /// until it answers.
+    pub fn start(arguments: &[&str]) -> RedisServer {
+        for _ in 0..10 {
+            let mut server = RedisServer::absent(arguments);
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!("redis-server found no port that stays free");
+    }
+
+    /// A server that is not there yet: `restart` starts it.
+    pub fn absent(arguments: &[&str]) -> RedisServer {
+        RedisServer {
+            port: free_port(),
+            process: None,
+            arguments: arguments.iter().flat_map(|words| words.split(' ')).map(str::to_owned).collect(),
+            directory: tempfile::tempdir().expect("a temporary directory"),
+        }
+    }
+
+    /// The TCP port of the loopback address.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A client of its own, straight to the server.
+    pub fn wire(&self) -> Wire {
+        Wire::connect(self.port)
+    }
+
+    /// The server stops to run, its connections stay.
+    pub fn pause(&self) {
+        signal(self.pid(), "STOP");
+    }
+
+    /// It runs again after `pause`.
+    pub fn resume(&self) {
+        signal(self.pid(), "CONT");
+    }
+
+    /// The server ends at once.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("a process of ours");
+            process.wait().expect("a child of ours");
+        }
+    }
+
+    /// A new, empty server on the same port.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(within(PATIENCE, || self.launch()), "redis-server does not come back on {}", self.port);
+    }
+
+    /// What one command answers, straight from the server, as text.
+    pub fn ask(&self, line: &str) -> String {
+        self.wire().ask(line)
+    }
+
+    /// One field of `INFO section`.
+    pub fn info(&self, section: &str, field: &str) -> u64 {
+        let all = self.ask(&format!("INFO {section}"));
+        let value = all.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {field} in {all}"))
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
+    }
+
+    /// True when it answers; false when the port was taken meanwhile.
+    fn launch(&mut self) -> bool {
+        let process = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--enable-debug-command", "yes", "--dir"])
+            .arg(self.directory.path())
+            .args(&self.arguments)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        self.process = Some(process);
+        let mut exited = false;
+        let answers = within(PATIENCE, || {
+            exited = self.process.as_mut().is_some_and(|process| process.try_wait().is_ok_and(|status| status.is_some()));
+            exited || self.answers()
+        });
+        assert!(answers, "redis-server does not answer");
+        !exited
+    }
+
+    fn answers(&self) -> bool {
+        let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let mut wire = Wire::over(stream).patience(Duration::from_secs(2));
+        wire.send(b"INFO server\r\n");
+        // Another server may have been quicker to take the port.
+        let own = format!("process_id:{}\r\n", self.pid());
+        wire.try_reply().is_some_and(|reply| text(&reply).contains(&own) || reply.starts_with(b"-NOAUTH"))
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}

@@ -1,0 +1,171 @@
+//! A blocking client that sees bytes: it sends what it is told and cuts what comes back into frames.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use respguard::engine::resp::encode;
+use respguard::engine::resp::scan::{ReplyScanner, ScanLimits};
+
+use super::PATIENCE;
+
+/// One connection.
+pub struct Wire {
+    stream: TcpStream,
+    scanner: ReplyScanner,
+    /// Read and not taken yet; up to `scanned` it belongs to the frame in progress.
+    input: Vec<u8>,
+    scanned: usize,
+    patience: Duration,
+}
+
+/// A command line as a client library sends it: words separated by spaces, as an array of bulk strings.
+pub fn request(line: &str) -> Vec<u8> {
+    words(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+}
+
+/// A request of these words.
+pub fn words(words: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode::request(&mut out, words);
+    out
+}
+
+/// Requests of these command lines, one behind the other.
+pub fn requests(lines: &[&str]) -> Vec<u8> {
+    lines.iter().flat_map(|line| request(line)).collect()
+}
+
+/// Bytes as text, for messages and for comparing.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Wire {
+    /// Connects to a port of the loopback address.
+    pub fn connect(port: u16) -> Wire {
+        Wire::over(TcpStream::connect(("127.0.0.1", port)).expect("somebody listens"))
+    }
+
+    /// A client over a connection that is there.
+    pub fn over(stream: TcpStream) -> Wire {
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        let scanner = ReplyScanner::new(ScanLimits::default());
+        Wire { stream, scanner, input: Vec::new(), scanned: 0, patience: PATIENCE }
+    }
+
+    /// How long it waits for anything.
+    pub fn patience(mut self, patience: Duration) -> Wire {
+        self.patience = patience;
+        self
+    }
+
+    /// Sends bytes as they are.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the other side takes bytes");
+    }
+
+    /// Sends one command as a client library does.
+    #[track_caller]
+    pub fn send_line(&mut self, line: &str) {
+        self.send(&request(line));
+    }
+
+    /// Sends a command and takes its reply, as text.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str) -> String {
+        self.send_line(line);
+        text(&self.reply())
+    }
+
+    /// Sends commands in one write and takes one reply for each, as text.
+    #[track_caller]
+    pub fn pipeline(&mut self, lines: &[&str]) -> Vec<String> {
+        self.send(&requests(lines));
+        self.replies(lines.len()).iter().map(|reply| text(reply)).collect()
+    }
+
+    /// The next whole frame.
+    #[track_caller]
+    pub fn reply(&mut self) -> Vec<u8> {
+        match self.read_frame() {
+            Ok(frame) => frame,
+            Err(error) => panic!("no reply: {error}; what came: {:?}", text(&self.input)),
+        }
+    }
+
+    /// So many whole frames.
+    #[track_caller]
+    pub fn replies(&mut self, count: usize) -> Vec<Vec<u8>> {
+        (0..count).map(|_| self.reply()).collect()
+    }
+
+    /// The next whole frame, unless none comes in time or the connection ends.
+    pub fn try_reply(&mut self) -> Option<Vec<u8>> {
+        self.read_frame().ok()
+    }
+
+    /// Everything up to the end of the connection.
+    #[track_caller]
+    pub fn until_closed(&mut self) -> Vec<u8> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            match self.read_some(deadline) {
+                Ok(0) => return std::mem::take(&mut self.input),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return std::mem::take(&mut self.input),
+                Err(error) => panic!("not closed: {error}; what came: {:?}", text(&self.input)),
+            }
+        }
+    }
+
+    /// True when nothing comes for so long.
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.input.is_empty() && self.read_some(Instant::now() + time).is_err()
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish_sending(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("connected");
+    }
+
+    /// The socket itself, for what is too large to be held.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        &mut self.stream
+    }
+
+    /// The address that the other side sees.
+    pub fn local(&self) -> String {
+        self.stream.local_addr().expect("connected").to_string()
+    }
+
+    fn read_frame(&mut self) -> io::Result<Vec<u8>> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            while self.scanned < self.input.len() {
+                let scanned = self.scanner.scan(&self.input[self.scanned..]).map_err(io::Error::other)?;
+                self.scanned += scanned.bytes;
+                if scanned.end {
+                    let rest = self.input.split_off(std::mem::take(&mut self.scanned));
+                    return Ok(std::mem::replace(&mut self.input, rest));
+                }
+            }
+            if self.read_some(deadline)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn read_some(&mut self, deadline: Instant) -> io::Result<usize> {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.stream.set_read_timeout(Some(left))?;
+        let start = self.input.len();
+        self.input.resize(start + 64 * 1024, 0);
+        let read = self.stream.read(&mut self.input[start..]);
+        self.input.truncate(start + *read.as_ref().unwrap_or(&0));
+        read
+    }
+}

@@ -1,0 +1,11 @@
+//! The proxy as a process before a real redis-server.
+
+mod blocking;
+mod failure;
+mod groups;
+mod harness;
+mod passthrough;
+mod pubsub;
+mod session;
+mod transactions;
+mod ttl;
