@@ -28,7 +28,7 @@ use crate::net::findings::conclude;
 use crate::net::stream::Stream;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
-use crate::net::upstream::{Admitted, Recipient};
+use crate::net::upstream::{Admitted, PING, Recipient};
 use crate::telemetry::label::{Direction, Side};
 
 /// Bytes kept for a client before it is no longer read from, and the upstream not for it.
@@ -269,6 +269,11 @@ impl Exchange {
                     if let Some(probe) = probes.next() {
                         self.send_probe(&link, probe, timing);
                     }
+                }
+                Step::CatchUp => {
+                    let mut state = self.state.borrow_mut();
+                    state.slots.push(Role::Unheard, CommandId::UNKNOWN, false);
+                    self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
                     roles.next();

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use tracing::{debug, info, warn};
 
-use super::heartbeat::{self, Heartbeat};
 use super::opening::{OpenError, open};
 use super::reading::Reading;
-use super::{Admitted, Recipient, Settings};
+use super::unheard::Unheard;
+use super::{Admitted, PING, Recipient, Settings};
 use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Opening, Refusal};
 use crate::engine::link::inflight::{Cut, Inflight, Owner};
@@ -285,7 +285,7 @@ impl Link {
                 state.beat_at = Some(now);
                 drop(state);
                 // A link that is ready takes what it is given.
-                let _ = self.send(Rc::new(Heartbeat), &[heartbeat::REQUEST], 1, now, None);
+                let _ = self.send(Rc::new(Unheard), &[PING], 1, now, None);
             }
             _ => {}
         }
