@@ -121,8 +121,7 @@ impl Pattern {
 
 /// What is behind a literal that may be empty.
 ///
-/// An empty one is not compared: it lies at no valid address, and a comparison of no bytes by masked vector loads from
-/// there costs hundreds of cycles on some processors.
+/// An empty one is not compared: `benches/plan.rs` showed half of its time in comparisons of no bytes.
 fn behind_prefix<'a>(bytes: &'a [u8], literal: &[u8]) -> Option<&'a [u8]> {
     if literal.is_empty() { Some(bytes) } else { bytes.strip_prefix(literal) }
 }
