@@ -300,7 +300,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let fault = match state.phase {
             Phase::Ready => {
-                state.inflight.expire(now, |who, frames| told.push((Rc::clone(who), frames, Cut::BeforeReply)));
+                state.inflight.expire(now, Rc::ptr_eq, |who, frames| told.push((Rc::clone(who), frames, Cut::BeforeReply)));
                 let stalled = state.inflight.stalls_at(state.last_read, self.settings.stall_timeout).is_some_and(|at| at <= now);
                 if stalled {
                     state.phase = Phase::Closed;
