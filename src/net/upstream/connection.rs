@@ -47,6 +47,8 @@ pub struct Link {
     unclean: Cell<bool>,
     /// The last attempt to connect failed.
     down: Cell<bool>,
+    /// The task has ended: all that was queued has been answered, and nothing more is taken.
+    over: Cell<bool>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
 }
@@ -123,6 +125,7 @@ impl Link {
             shown: Cell::new(None),
             unclean: Cell::new(false),
             down: Cell::new(false),
+            over: Cell::new(false),
             paused: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
@@ -141,10 +144,11 @@ impl Link {
         read_at: Instant,
         deadline: Option<Instant>,
     ) -> bool {
-        let mut state = self.state.borrow_mut();
-        if state.phase == Phase::Closed {
+        // What is owed on a link that is ending has not been answered yet: this comes behind it.
+        if self.over.get() {
             return false;
         }
+        let mut state = self.state.borrow_mut();
         let mut bytes = 0;
         for part in parts {
             state.out.extend_from_slice(part);
@@ -543,6 +547,7 @@ impl Link {
         let mut told: Vec<Told> = Vec::new();
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed;
+        self.over.set(true);
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         state.forget_written();
         state.wake_waiting();
