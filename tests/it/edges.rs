@@ -181,3 +181,17 @@ fn a_blocked_client_that_leaves_while_it_waits_for_its_turn_is_not_waited_for() 
     eventually("it is gone", || redis.info("clients", "blocked_clients") == 0);
 }
 
+#[test]
+fn blocking_commands_behind_each_other_each_have_their_own_time() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 300").start();
+    let mut wire = proxy.wire();
+    assert_eq!(wire.pipeline(&["BLPOP a 1", "BLPOP b 1", "PING"]), ["*-1\r\n", "*-1\r\n", "+PONG\r\n"]);
+    for line in ["BLPOP a 1", "BLPOP b 1", "PING"] {
+        wire.send_line(line);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let replies: Vec<_> = wire.replies(3).iter().map(|reply| text(reply)).collect();
+    assert_eq!(replies, ["*-1\r\n", "*-1\r\n", "+PONG\r\n"]);
+}
+

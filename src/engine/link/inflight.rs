@@ -126,6 +126,15 @@ impl<R> Inflight<R> {
         self.check();
     }
 
+    /// The time of the head begins now: on a lease, what goes before it may have blocked for long.
+    pub fn restart_head(&mut self, now: Instant) {
+        if let Some(head) = self.entries.front_mut().filter(|head| !head.expired) {
+            let late = now.saturating_duration_since(head.read_at);
+            head.read_at += late;
+            head.deadline = head.deadline.and_then(|deadline| deadline.checked_add(late));
+        }
+    }
+
     /// Marks every entry whose deadline has passed and hands each to `tell` with the frames it lacks.
     ///
     /// The entries keep their place: their late replies are swallowed. A frame of which a part was
@@ -246,6 +255,20 @@ mod tests {
         assert_eq!(inflight.owner(), Owner::Late(&'a'));
         inflight.finish_head(0);
         assert_eq!(inflight.owner(), Owner::Recipient(&'b'));
+    }
+
+    #[test]
+    fn what_follows_a_blocking_command_has_its_own_time() {
+        let mut inflight = Inflight::default();
+        inflight.push('a', 1, 10, at(0), None);
+        push(&mut inflight, 'a', 1, 10, 0);
+        inflight.finish_head(0);
+        inflight.restart_head(at(5000));
+        inflight.expire(at(5099), char::eq, |_, _| panic!("its time has only begun"));
+        assert!(!inflight.head_blocks(Duration::from_millis(100)), "it has no more time than others");
+        let mut told = 0;
+        inflight.expire(at(5100), char::eq, |_, _| told += 1);
+        assert_eq!(told, 1);
     }
 
     #[test]

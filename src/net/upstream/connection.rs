@@ -487,6 +487,9 @@ impl Link {
         };
         if part.last {
             state.inflight.finish_head(admitted.more);
+            if !self.shared.get() {
+                state.inflight.restart_head(clock::now());
+            }
         } else {
             state.inflight.start_head();
         }
