@@ -195,3 +195,15 @@ fn blocking_commands_behind_each_other_each_have_their_own_time() {
     assert_eq!(replies, ["*-1\r\n", "*-1\r\n", "+PONG\r\n"]);
 }
 
+#[test]
+fn a_large_request_of_a_client_that_sends_nothing_more_is_answered() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    for _ in 0..5 {
+        let mut wire = proxy.wire();
+        wire.send(&words(&[b"SET", b"k", &vec![b'x'; 3_000_000]]));
+        wire.finish_sending();
+        assert_eq!(text(&wire.until_closed()), "+OK\r\n");
+    }
+}
+

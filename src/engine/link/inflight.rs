@@ -86,11 +86,12 @@ impl<R> Inflight<R> {
         }
     }
 
-    /// Adds bytes to the entry queued last: a request that is cut through arrives in pieces, and
-    /// its deadline runs from the last of them.
-    pub fn extend_last(&mut self, bytes: usize, deadline: Option<Instant>) {
+    /// Adds bytes, read at `read_at`, to the entry queued last: a request that is cut through arrives
+    /// in pieces, and its time runs from the last of them.
+    pub fn extend_last(&mut self, bytes: usize, read_at: Instant, deadline: Option<Instant>) {
         self.queued += bytes as u64;
         if let Some(last) = self.entries.back_mut() {
+            last.read_at = read_at;
             last.deadline = deadline;
         }
     }

@@ -264,9 +264,8 @@ impl Connection {
         }
         match self.parser.stream(&self.input) {
             Ok(streamed) => {
-                let deadline = streamed.end.then(|| clock::now() + self.around.pool.settings.request_timeout);
                 if let Some((_, lease)) = &self.lease {
-                    lease.extend(&self.input[..streamed.bytes], deadline);
+                    lease.extend(&self.input[..streamed.bytes], streamed.end);
                 }
                 self.input.advance(streamed.bytes);
                 self.streaming = !streamed.end;

@@ -160,14 +160,15 @@ impl Link {
         true
     }
 
-    /// Queues more bytes of the request queued last.
-    pub fn extend(&self, piece: &[u8], deadline: Option<Instant>) {
+    /// Queues more bytes of the request queued last; with its end its time begins.
+    pub fn extend(&self, piece: &[u8], end: bool) {
         let mut state = self.state.borrow_mut();
         if state.phase == Phase::Closed {
             return;
         }
         state.out.extend_from_slice(piece);
-        state.inflight.extend_last(piece.len(), deadline);
+        let now = clock::now();
+        state.inflight.extend_last(piece.len(), now, end.then(|| now + self.settings.request_timeout));
         drop(state);
         self.wake();
     }
