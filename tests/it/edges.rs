@@ -196,6 +196,19 @@ fn blocking_commands_behind_each_other_each_have_their_own_time() {
 }
 
 #[test]
+fn a_group_that_begins_with_a_large_member_is_held_for_its_rest() {
+    let redis = RedisServer::start(&[]);
+    let rules = "[[group]]\nname = \"login\"\ncommands = [\"SETEX rt:{user} {ttl} *\", \"SADD sess:{user} *\"]\n";
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 1000\nhold_max_ms = 3000").rules(rules).start();
+    let mut wire = proxy.wire();
+    wire.send(&words(&[b"SETEX", b"rt:u", b"60", &vec![b'x'; 400_000]]));
+    std::thread::sleep(Duration::from_millis(200));
+    wire.send_line("SADD sess:u t");
+    assert_eq!([text(&wire.reply()), text(&wire.reply())], ["+OK\r\n", ":1\r\n"]);
+    assert_eq!(proxy.groups("login", "applied"), 1.0);
+}
+
+#[test]
 fn a_large_request_of_a_client_that_sends_nothing_more_is_answered() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);

@@ -326,12 +326,13 @@ impl Connection {
         if self.exchange.ended().is_some() || self.has_news() {
             return Poll::Ready(Event::Wake);
         }
+        let held = timer.is_some();
         if let Some(timer) = timer
             && timer.poll(cx).is_ready()
         {
             return Poll::Ready(Event::WaitOver);
         }
-        self.poll_input(cx)
+        self.poll_input(held, cx)
     }
 
     /// Something other than bytes has changed what can be done.
@@ -355,7 +356,8 @@ impl Connection {
         wanted
     }
 
-    fn poll_input(&mut self, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    /// `held` says that what is there waits for more to come.
+    fn poll_input(&mut self, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
         let has_room = self.exchange.has_room();
         if let Some(link) = self.exchange.link()
             && !link.has_room()
@@ -365,7 +367,7 @@ impl Connection {
         if !has_room {
             self.exchange.wants_room.set(true);
         }
-        if !has_room || self.input_ended || self.input.len() >= INPUT_BYTES_MAX.max(self.whole_bytes_wanted()) {
+        if !has_room || self.input_ended || self.input.len() >= INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held)) {
             return Poll::Pending;
         }
         if self.input.capacity() == 0 {
@@ -397,8 +399,13 @@ impl Connection {
         }
     }
 
-    fn whole_bytes_wanted(&self) -> usize {
-        if self.streaming { 0 } else { 2 * self.whole_bytes_max() }
+    fn whole_bytes_wanted(&self, held: bool) -> usize {
+        match self.streaming {
+            true => 0,
+            // The members of a group that are there already may be large themselves.
+            false if held && !self.around.context.policy().groups().is_empty() => 2 * MEMBER_BYTES_MAX,
+            false => 2 * self.whole_bytes_max(),
+        }
     }
 
     /// Gives the lease back as soon as nothing needs it any more.
