@@ -513,12 +513,8 @@ impl Recipient for Exchange {
         if state.session.affinity.is_tunnel() {
             return Arrival::Message;
         }
-        match state.session.subscriptions.classify(head) {
-            Arrival::Confirmation if !matches!(state.slots.head(), Some(Role::Subscription { .. } | Role::UnsubscribeAll(_))) => {
-                Arrival::Message
-            }
-            arrival => arrival,
-        }
+        let awaited = matches!(state.slots.head(), Some(Role::Subscription { .. } | Role::UnsubscribeAll(_)));
+        state.session.subscriptions.classify(head, state.session.protocol, awaited)
     }
 
     fn push(&self, piece: &[u8]) {

@@ -209,6 +209,27 @@ fn a_group_that_begins_with_a_large_member_is_held_for_its_rest() {
 }
 
 #[test]
+fn data_that_looks_like_a_message_is_a_reply() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream(QUICK).start();
+    redis.ask("RPUSH list message a b");
+    redis.ask("RPUSH other subscribe a b");
+    let mut wire = proxy.wire();
+    wire.ask("HELLO 3");
+    assert!(wire.ask("SUBSCRIBE c").starts_with('>'));
+    let list = "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n";
+    assert_eq!(wire.pipeline(&["LRANGE list 0 -1", "PING"]), [list, "+PONG\r\n"]);
+    assert!(wire.is_silent_for(Duration::from_millis(800)), "nothing is owed any more");
+    let other = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n$1\r\nb\r\n";
+    assert_eq!(wire.pipeline(&["LRANGE other 0 -1", "SUBSCRIBE d"])[0], other);
+    assert!(wire.is_silent_for(Duration::from_millis(800)), "nothing is owed any more");
+    let mut resp2 = proxy.wire();
+    assert_eq!(resp2.ask("WATCH k"), "+OK\r\n");
+    assert_eq!(resp2.pipeline(&["LRANGE other 0 -1", "SUBSCRIBE d"])[0], other);
+    assert!(resp2.is_silent_for(Duration::from_millis(800)), "nothing is owed any more");
+}
+
+#[test]
 fn a_large_request_of_a_client_that_sends_nothing_more_is_answered() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);

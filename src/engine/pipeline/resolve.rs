@@ -9,7 +9,7 @@ use super::slot::{Probe, Role, Slot, Slots};
 use super::violation::{Kind, Violation};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::resp::scan::{Top, elements};
-use crate::engine::resp::{encode, value};
+use crate::engine::resp::{Protocol, encode, value};
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Affinity;
 use crate::engine::session::subscription::Subscriptions;
@@ -185,6 +185,12 @@ impl Slots {
                 part.last && self.admit_confirmation(slot.role, piece, &mut session.subscriptions, &mut more)
             }
             Role::Hello => {
+                // On a lease of its own HELLO changes the protocol, which only its answer proves.
+                match piece.first() {
+                    Some(b'%') if part.first => session.protocol = Protocol::Resp3,
+                    Some(b'*') if part.first => session.protocol = Protocol::Resp2,
+                    _ => {}
+                }
                 encode_hello(piece, context.client_id, out);
                 part.last
             }
@@ -673,6 +679,7 @@ mod tests {
         client.push(Role::Hello, "hello");
         client.feed(b"%2\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n", 99);
         assert_eq!(client.text(), "%2\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:42\r\n");
+        assert_eq!(client.session.protocol, Protocol::Resp3, "the answer proves it");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::engine::command::SubscriptionKind as Kind;
+use crate::engine::resp::Protocol;
 use crate::engine::resp::scan::elements;
 use crate::engine::resp::value;
 
@@ -70,20 +71,26 @@ impl Subscriptions {
 
     /// What the frame that begins with `head` is.
     ///
-    /// RESP3 marks messages and confirmations with `>`; in RESP2 they are arrays that are told from
-    /// replies by their first word, which is safe because a RESP2 subscriber gets no other arrays
-    /// than the answer to PING.
-    pub fn classify(&self, head: &[u8]) -> Arrival {
-        let aggregate = matches!(head.first(), Some(b'>')) || (matches!(head.first(), Some(b'*')) && self.any());
-        if !aggregate {
+    /// `awaited` says that the next reply that is owed answers a (un)subscribe command. RESP3 marks
+    /// messages and confirmations with `>`; in RESP2 they are arrays that are told from replies by
+    /// their first word, which is safe because a RESP2 subscriber gets no other arrays than the
+    /// answer to PING.
+    pub fn classify(&self, head: &[u8], protocol: Protocol, awaited: bool) -> Arrival {
+        let push = head.first() == Some(&b'>');
+        let message = push || !self.names.is_empty();
+        if !push && (protocol == Protocol::Resp3 || head.first() != Some(&b'*')) {
             return Arrival::Reply;
         }
         match first_word(head) {
             Some(b"subscribe" | b"psubscribe" | b"ssubscribe" | b"unsubscribe" | b"punsubscribe" | b"sunsubscribe") => {
-                if self.pending > 0 { Arrival::Confirmation } else { Arrival::Message }
+                match (awaited, message) {
+                    (true, _) => Arrival::Confirmation,
+                    (false, true) => Arrival::Message,
+                    (false, false) => Arrival::Reply,
+                }
             }
-            Some(b"message" | b"pmessage" | b"smessage") if !self.names.is_empty() => Arrival::Message,
-            _ if head.first() == Some(&b'>') => Arrival::Message,
+            Some(b"message" | b"pmessage" | b"smessage") if message => Arrival::Message,
+            _ if push => Arrival::Message,
             _ => Arrival::Reply,
         }
     }
@@ -121,26 +128,28 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_a_message_only_to_a_subscriber() {
+    fn an_array_is_a_message_only_to_a_resp2_subscriber() {
         let mut subscriptions = Subscriptions::default();
-        assert_eq!(subscriptions.classify(MESSAGE), Arrival::Reply);
+        assert_eq!(subscriptions.classify(MESSAGE, Protocol::Resp2, false), Arrival::Reply);
         subscriptions.confirm(SUBSCRIBED);
-        assert_eq!(subscriptions.classify(MESSAGE), Arrival::Message);
+        assert_eq!(subscriptions.classify(MESSAGE, Protocol::Resp2, false), Arrival::Message);
+        assert_eq!(subscriptions.classify(MESSAGE, Protocol::Resp3, false), Arrival::Reply);
     }
 
     #[test]
     fn a_confirmation_answers_only_what_was_asked() {
         let mut subscriptions = Subscriptions::default();
+        assert_eq!(subscriptions.classify(SUBSCRIBED, Protocol::Resp2, true), Arrival::Confirmation);
+        assert_eq!(subscriptions.classify(SUBSCRIBED, Protocol::Resp2, false), Arrival::Reply, "data that looks so");
         subscriptions.confirm(SUBSCRIBED);
-        assert_eq!(subscriptions.classify(SUBSCRIBED), Arrival::Message);
-        subscriptions.sent();
-        assert_eq!(subscriptions.classify(SUBSCRIBED), Arrival::Confirmation);
+        assert_eq!(subscriptions.classify(SUBSCRIBED, Protocol::Resp2, false), Arrival::Message);
     }
 
     #[test]
     fn every_other_push_is_a_message() {
         let subscriptions = Subscriptions::default();
-        assert_eq!(subscriptions.classify(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n"), Arrival::Message);
+        let push = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
+        assert_eq!(subscriptions.classify(push, Protocol::Resp3, false), Arrival::Message);
     }
 
     #[test]
