@@ -1,0 +1,1 @@
+//! Checks the text of explanations.
