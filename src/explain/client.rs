@@ -136,20 +136,20 @@ impl<'a> Client<'a> {
             Turn::Lane => self.change_lane(planned, page),
             Turn::Spare => {
                 page.line(1, "as it is, on a spare connection, past everything that is under way:");
-                planned.write_command(at, words::reply(Role::Plain), page);
+                planned.write_answered(at, words::reply(Role::Plain), page);
             }
             Turn::Elsewhere(local) => {
                 page.line(1, "looked up among the clients of the proxy:");
-                planned.write_command(at, words::local_answer(local), page);
+                planned.write_answered(at, words::local_answer(local), page);
             }
             Turn::Quit => {
                 page.line(1, "not sent:");
-                planned.write_command(at, "the proxy's own reply: OK, and the connection is closed", page);
+                planned.write_answered(at, "the proxy's own reply: OK, and the connection is closed", page);
                 self.gone = true;
             }
             Turn::Reset => {
                 page.line(1, "not sent, the client is as if it had just connected:");
-                planned.write_command(at, "the proxy's own reply: RESET", page);
+                planned.write_answered(at, "the proxy's own reply: RESET", page);
                 self.session = Session::default();
                 self.undecided.clear();
                 self.subscribing = Subscribing::default();
@@ -164,8 +164,9 @@ impl<'a> Client<'a> {
         let cause = words::cause(planned.spec(at).connection_effect(planned.args(at)));
         let cause = cause.map(|cause| format!(", {cause}")).unwrap_or_default();
         let (number, name) = (planned.number(at), words::name(self.table, planned.batch.id(at)));
-        page.line(1, format_args!("{number} ({name}) gives the client a connection of its own ({}{cause})", reason.as_str()));
-        page.line(2, format_args!("when all before it is answered, {}", words::duration(reason)));
+        page.line(1, format_args!("{number} ({name}) pins the client: {}{cause}", reason.as_str()));
+        let until = words::duration(reason);
+        page.line(2, format_args!("once all before it is answered, the client has a connection of its own, {until}"));
         self.session.affinity.pin(reason);
     }
 
@@ -173,11 +174,9 @@ impl<'a> Client<'a> {
         let policy = &self.config.policy;
         let (hold, name) = (policy.hold, &policy.groups()[group].name);
         let from = planned.number(planned.plan.commands);
-        page.line(
-            1,
-            format_args!("from {from} on: held, because group {name} begins so, {:?} at a time, {:?} in all", hold.gap, hold.max),
-        );
-        page.line(2, format_args!("if the rest does not come by then, it is told as {}, and goes on:", Kind::Split));
+        page.line(1, format_args!("from {from} on: held, because this begins group {name}"));
+        page.line(2, format_args!("for at most {:?} without a byte, and {:?} in all; then it goes on,", hold.gap, hold.max));
+        page.line(2, format_args!("told as {} if the rest has not come:", Kind::Split));
     }
 
     fn change_lane(&mut self, planned: &Planned<'_>, page: &mut Page) {
@@ -187,7 +186,7 @@ impl<'a> Client<'a> {
         let change = LaneChange::read(lane, args).unwrap_or_default();
         if change.login.is_some() && self.config.upstream.credentials.is_some() {
             page.line(1, "not sent, because the proxy has credentials of its own for the server:");
-            return planned.write_command(at, "the proxy's own reply: an error", page);
+            return planned.write_answered(at, "the proxy's own reply: an error", page);
         }
         let wanted = words::lane(&change);
         page.line(1, format_args!("when all before it is answered, moves the client to connections with {wanted}:"));
@@ -195,7 +194,7 @@ impl<'a> Client<'a> {
             Lane::Hello => words::reply(Role::Hello),
             Lane::Auth | Lane::Select => "the proxy's own reply: OK, or the error with which the server refuses it".to_owned(),
         };
-        planned.write_command(at, reply, page);
+        planned.write_answered(at, reply, page);
         self.session.protocol = change.protocol.unwrap_or(self.session.protocol);
         self.session.affinity.unpin();
     }

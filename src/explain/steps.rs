@@ -32,8 +32,8 @@ impl Planned<'_> {
         for step in &self.plan.steps {
             match step {
                 Step::Send { commands } => {
-                    page.line(1, format_args!("as it is, on {}:", self.connection()));
-                    self.write_commands(commands.clone(), page);
+                    page.line(1, format_args!("as it is, on {}; replies as the server gives them:", self.connection()));
+                    commands.clone().for_each(|at| self.write_sent(at, page));
                 }
                 Step::Wrap { commands, group } => self.write_wrapped(commands.clone(), *group, page),
                 Step::Watch { commands, group, unwrapped } => self.write_watched(commands.clone(), *group, *unwrapped, page),
@@ -44,15 +44,15 @@ impl Planned<'_> {
                 }
                 Step::Answer { command, by } => {
                     page.line(1, "not sent:");
-                    self.write_command(*command, words::answer(*by), page);
+                    self.write_answered(*command, words::answer(*by), page);
                 }
             }
         }
     }
 
-    /// The command that no step covers, with what it gets for a reply.
-    pub(super) fn write_command(&self, at: usize, reply: impl std::fmt::Display, page: &mut Page) {
-        page.line(2, format_args!("{:<3} {}", self.number(at), self.request(at)));
+    /// A command, and where its reply comes from.
+    pub(super) fn write_answered(&self, at: usize, reply: impl std::fmt::Display, page: &mut Page) {
+        self.write_command(at, page);
         page.line(4, format_args!("reply: {reply}"));
     }
 
@@ -89,13 +89,20 @@ impl Planned<'_> {
         words::numbers(self.number(commands.start)..self.number(commands.end))
     }
 
-    fn write_commands(&self, commands: Range<usize>, page: &mut Page) {
-        for at in commands {
-            let role = self.plan.roles.get(at).copied().unwrap_or(Role::Plain);
-            self.write_command(at, words::reply(role), page);
-            self.write_ttls(at, page);
-            if role == Role::Plain {
+    fn write_command(&self, at: usize, page: &mut Page) {
+        page.line(2, format_args!("{:<3} {}", self.number(at), self.request(at)));
+    }
+
+    fn write_sent(&self, at: usize, page: &mut Page) {
+        match self.plan.roles.get(at) {
+            None | Some(Role::Plain) => {
+                self.write_command(at, page);
+                self.write_ttls(at, page);
                 self.write_why_no_group(at, page);
+            }
+            Some(&role) => {
+                self.write_answered(at, words::reply(role), page);
+                self.write_ttls(at, page);
             }
         }
     }
@@ -107,11 +114,9 @@ impl Planned<'_> {
         let members = self.numbers(&commands);
         page.line(2, format_args!("on the wire, in one write: MULTI, {members}, EXEC"));
         self.write_members(commands, group, page);
-        page.line(
-            2,
-            format_args!("if the transaction is not executed, every member answers an error and it is told as {}", Kind::Aborted),
-        );
-        page.line(2, format_args!("if some members fail, {}", words::on_partial(group.on_partial)));
+        page.line(2, format_args!("replies: each member, {}", words::reply(Role::Group)));
+        page.line(2, format_args!("if nothing is applied: every member answers an error; told as {}", Kind::Aborted));
+        page.line(2, format_args!("if some members fail: {}", words::on_partial(group.on_partial)));
     }
 
     fn write_watched(&self, commands: Range<usize>, index: usize, unwrapped: bool, page: &mut Page) {
@@ -119,7 +124,7 @@ impl Planned<'_> {
         page.line(1, format_args!("group {} ({}), on {}:", group.name, group.atomic.as_str(), self.connection()));
         self.write_captures(commands.start, group, page);
         let because = if unwrapped {
-            format!("the server has no transactions for this client, and it is told as {}", Kind::Unwrapped)
+            format!("the server has no transactions for this client; told as {}", Kind::Unwrapped)
         } else if group.atomic == Atomic::Observe {
             format!("atomic = {}", group.atomic.as_str())
         } else {
@@ -127,7 +132,8 @@ impl Planned<'_> {
         };
         page.line(2, format_args!("on the wire: as it is, because {because}"));
         self.write_members(commands, group, page);
-        page.line(2, format_args!("if some members fail, it is told as {}", Kind::PartialFailure));
+        page.line(2, format_args!("replies: each member, {}", words::reply(Role::Plain)));
+        page.line(2, format_args!("if some members fail: told as {}", Kind::PartialFailure));
     }
 
     fn write_captures(&self, start: usize, group: &Group, page: &mut Page) {
@@ -140,8 +146,7 @@ impl Planned<'_> {
 
     fn write_members(&self, commands: Range<usize>, group: &Group, page: &mut Page) {
         for at in commands {
-            let role = self.plan.roles.get(at).copied().unwrap_or(Role::Plain);
-            self.write_command(at, words::reply(role), page);
+            self.write_command(at, page);
             if group.is_run() {
                 self.write_keys(at, group, page);
             }
@@ -175,11 +180,21 @@ impl Planned<'_> {
     }
 
     fn write_probe(&self, probe: &Probe, page: &mut Page) {
-        let place = if probe.before { "before it" } else { "behind it" };
-        page.line(1, format_args!("{place}, by the proxy itself: PTTL {} (rule {})", word(&probe.key), probe.rule.name));
-        page.line(2, format_args!("reply: {}", words::reply(Role::Probe)));
-        let (mode, action) = (self.policy.mode_of(probe.rule.mode).as_str(), probe.rule.action.as_str());
-        page.line(2, format_args!("why: {} (action = {action}, mode = {mode})", words::probe(probe, self.table)));
+        let (place, rule) = (if probe.before { "before it" } else { "behind it" }, &probe.rule);
+        let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
+        page.line(1, format_args!("{place}, by the proxy itself:"));
+        page.line(2, format_args!("PTTL {}", word(&probe.key)));
+        page.line(4, format_args!("reply: {}", words::reply(Role::Probe)));
+        page.line(
+            4,
+            format_args!("why: {} (rule {}, action = {action}, mode = {mode})", words::probe(probe, self.table), rule.name),
+        );
+        if !probe.before {
+            page.line(4, format_args!("if it has none: {}", words::without_ttl(rule)));
+        }
+        if let Some(max) = rule.max.filter(|_| !probe.before) {
+            page.line(4, format_args!("if it is above {max:?}: told as {}", Kind::TtlTooLong));
+        }
     }
 
     /// Why a plain command that begins like a group is not in one.

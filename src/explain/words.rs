@@ -9,7 +9,7 @@ use crate::engine::pipeline::plan::Answer;
 use crate::engine::pipeline::slot::{Probe, Role};
 use crate::engine::pipeline::violation::Kind;
 use crate::engine::policy::rule::Word;
-use crate::engine::policy::{OnPartial, Why};
+use crate::engine::policy::{OnPartial, TtlRule, Why};
 use crate::engine::resp::Protocol;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
@@ -38,7 +38,7 @@ pub(super) fn reply(role: Role) -> String {
         Role::UnsubscribeAll(_) => "the server's confirmations, one for each subscription".to_owned(),
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),
         Role::Answer => "the proxy's own reply".to_owned(),
-        Role::Group => "its element of the array that EXEC answers".to_owned(),
+        Role::Group => "its own element of the array that EXEC answers".to_owned(),
         Role::Probe => "not for the client: the proxy keeps the reply".to_owned(),
     }
 }
@@ -80,9 +80,9 @@ pub(super) fn duration(reason: Reason) -> &'static str {
     match reason {
         Reason::Transaction => "until its transaction and its WATCH end",
         Reason::Subscription => "until its last subscription ends",
-        Reason::Blocking | Reason::Large => "until it is answered",
-        Reason::Exclusive => "for as long as the client is connected",
-        Reason::Tunnel => "for as long as the client is connected; all bytes pass unread, both ways",
+        Reason::Blocking | Reason::Large => "until this is answered",
+        Reason::Exclusive => "for as long as it is connected",
+        Reason::Tunnel => "for as long as it is connected; all bytes pass unread, both ways",
     }
 }
 
@@ -109,21 +109,23 @@ pub(super) fn ttl_effect(effect: TtlEffect) -> String {
 
 /// What a PTTL of the proxy's own is good for.
 pub(super) fn probe(probe: &Probe, table: &Table) -> String {
-    let (rule, command) = (&probe.rule, name(table, probe.command));
+    let command = name(table, probe.command);
     if probe.before {
-        return format!("to know which TTL {command} drops");
+        format!("to know which TTL {command} drops")
+    } else {
+        format!("{command} may leave the key without the TTL")
     }
-    let mut text = format!(
-        "{command} may leave it without a TTL; still none {:?} later is {}, or {} where it had one, a TTL by then is {}",
+}
+
+/// What follows when a key has no time to live right behind its write.
+pub(super) fn without_ttl(rule: &TtlRule) -> String {
+    format!(
+        "asked again {:?} later, and told as {}, as {} if it had one before, as {} if it has one by then",
         rule.grace,
         Kind::TtlMissing,
         Kind::TtlDropped,
         Kind::TtlLate
-    );
-    if let Some(max) = rule.max {
-        text.push_str(&format!(", one above {max:?} is {}", Kind::TtlTooLong));
-    }
-    text
+    )
 }
 
 /// What clients see of a group of which some members fail when they run.
@@ -132,7 +134,7 @@ pub(super) fn on_partial(on_partial: OnPartial) -> String {
         OnPartial::Report => "the replies stay as they are",
         OnPartial::Fail => "every member answers PARTIAL",
     };
-    format!("{replies} (on_partial = {}), and it is told as {}", on_partial.as_str(), Kind::PartialFailure)
+    format!("{replies} (on_partial = {}); told as {}", on_partial.as_str(), Kind::PartialFailure)
 }
 
 /// Why the command with this number is not the member that should have come.
