@@ -29,7 +29,7 @@ test: setup
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
 bench: redis
 	cargo bench --locked

@@ -20,7 +20,6 @@ use respguard::engine::resp::encode;
 use respguard::engine::resp::request::{Limits, RequestParser};
 use respguard::engine::resp::scan::{ReplyScanner, ScanLimits};
 use respguard::engine::session::Session;
-use respguard::engine::session::subscription::Subscriptions;
 
 /// Commands in one batch.
 const COMMANDS: usize = 16;
@@ -64,7 +63,7 @@ fn planned(requests: &[u8], policy: &Policy, wrapped: usize) -> Cost {
     let (table, mut batch, mut parser) = (Table::builtin(), Batch::default(), RequestParser::new(Limits::default()));
     batch.parse(&mut parser, &table, requests, usize::MAX);
     let (mut session, mut undecided, mut out) = (Session::default(), Undecided::default(), Plan::default());
-    let rules = Rules { table: &table, policy, transactions: true, probes: true };
+    let rules = Rules { table: &table, policy, transactions: true, probes: true, hold: true };
     let cost = cost(
         COMMANDS,
         || (),
@@ -94,7 +93,7 @@ fn frames(bytes: &[u8]) -> Vec<(&[u8], Part)> {
 fn resolved(replies: &[u8], mut place: impl FnMut(&mut Slots)) -> Cost {
     let table = Table::builtin();
     let (frames, context) = (frames(replies), Context { table: &table, client_id: 1 });
-    let (mut slots, mut subscriptions, mut out, mut found) = (Slots::default(), Subscriptions::default(), Vec::new(), Vec::new());
+    let (mut slots, mut session, mut out, mut found) = (Slots::default(), Session::default(), Vec::new(), Vec::new());
     cost(
         COMMANDS,
         || (),
@@ -103,7 +102,7 @@ fn resolved(replies: &[u8], mut place: impl FnMut(&mut Slots)) -> Cost {
             found.clear();
             place(&mut slots);
             for (frame, part) in &frames {
-                slots.admit(black_box(frame), *part, &mut subscriptions, &mut out, &context, &mut found);
+                slots.admit(black_box(frame), *part, &mut session, &mut out, &context, &mut found);
             }
             assert!(slots.is_empty(), "every place is filled");
             COMMANDS

@@ -13,7 +13,7 @@ mod script;
 mod tools;
 
 use fred::types::RespVersion;
-use harness::{Proxy, RedisServer, Setup};
+use harness::{Proxy, RedisServer};
 
 const RULES: &str = r#"
 [[group]]
@@ -40,13 +40,8 @@ struct Stage {
 
 impl Stage {
     fn new() -> Stage {
-        Stage::with("")
-    }
-
-    /// With these keys of `[pipeline]`.
-    fn with(pipeline: &str) -> Stage {
         let redis = RedisServer::start(&[]);
-        let proxy = Setup::new(&redis).pipeline(pipeline).rules(RULES).start();
+        let proxy = Proxy::start(RULES, &redis);
         Stage { redis, proxy }
     }
 
@@ -123,13 +118,16 @@ fn the_redis_crate_multiplexed_works_and_its_pipelines_are_groups() {
 }
 
 #[test]
-fn fred_works_and_its_pipelines_are_groups_where_their_beginning_is_held() {
-    // fred writes a pipeline's first command alone: a hold longer than any pause of a busy machine joins them.
-    let stage = Stage::with("hold_ms = 500\nhold_max_ms = 1000");
+fn fred_works_though_its_pipelines_come_in_several_writes() {
+    let stage = Stage::new();
     let port = stage.proxy.port();
     let groups = runtime()
         .block_on(async { fred_crate::all(port, RespVersion::RESP2).await + fred_crate::all(port, RespVersion::RESP3).await });
-    stage.applied(groups);
+    // A pipeline's first command is written alone, so how many arrive together is a matter of timing.
+    let applied = stage.proxy.groups("refresh-token", "applied").abs();
+    println!("fred: {applied:.0} of {groups} groups were applied as groups");
+    assert!(applied <= f64::from(groups));
+    stage.in_step();
 }
 
 #[test]

@@ -28,15 +28,18 @@ use crate::net::findings::conclude;
 use crate::net::stream::Stream;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
-use crate::net::upstream::{Admitted, Recipient};
+use crate::net::upstream::{Admitted, PING, Recipient};
 use crate::telemetry::label::{Direction, Side};
 
 /// Bytes kept for a client before it is no longer read from, and the upstream not for it.
 const OUT_BYTES_SOFT: usize = 1024 * 1024;
 /// Bytes kept for a client that shares its upstream connection with others, before it is closed.
-const OUT_BYTES_HARD: usize = 32 * 1024 * 1024;
-/// How long a shared connection waits for a client that is behind: one that keeps up needs less.
-const CONGESTION_GRACE: Duration = Duration::from_millis(50);
+const OUT_BYTES_HARD: usize = 64 * 1024 * 1024;
+/// How long a shared connection waits for a client that is behind and reads nothing, before its
+/// replies are kept for it.
+const STANDSTILL_GRACE: Duration = Duration::from_millis(100);
+/// How long a client may read nothing once all that is kept for it is used up.
+const STANDSTILL_MAX: Duration = Duration::from_secs(1);
 /// Places that a client may have open before it is no longer read from.
 const SLOTS_MAX: usize = 32 * 1024;
 
@@ -59,8 +62,12 @@ pub struct Exchange {
     pub wants_drained: Cell<bool>,
     /// The client's task wants to know when it may send more.
     pub wants_room: Cell<bool>,
-    /// Since when the client has been behind with reading.
-    behind_since: Cell<Option<Instant>>,
+    /// When the client last read something, or had nothing to read.
+    progress_at: Cell<Instant>,
+    /// Everything was written.
+    caught_up: Cell<bool>,
+    /// The upstream is not read from because the client is behind.
+    holds_up: Cell<bool>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
     ended: Cell<Option<End>>,
@@ -121,7 +128,9 @@ impl Exchange {
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
             wants_room: Cell::new(false),
-            behind_since: Cell::new(None),
+            progress_at: Cell::new(clock::now()),
+            caught_up: Cell::new(true),
+            holds_up: Cell::new(false),
             lost_lease: Cell::new(false),
             ended: Cell::new(None),
         })
@@ -260,6 +269,11 @@ impl Exchange {
                     if let Some(probe) = probes.next() {
                         self.send_probe(&link, probe, timing);
                     }
+                }
+                Step::CatchUp => {
+                    let mut state = self.state.borrow_mut();
+                    state.slots.push(Role::Unheard, CommandId::UNKNOWN, false);
+                    self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
                     roles.next();
@@ -405,16 +419,21 @@ impl Exchange {
     pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
+        if self.caught_up.replace(false) {
+            self.progress_at.set(clock::now());
+        }
         let mut stream = self.stream.borrow_mut();
         while state.out_at < state.out.len() {
             match Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) {
                 Poll::Ready(Ok(written)) => {
                     state.out_at += written;
+                    self.progress_at.set(clock::now());
                     self.context.tally.add_bytes(Side::Client, Direction::Out, written);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     state.forget_written_part();
+                    self.let_through(state);
                     return Poll::Pending;
                 }
             }
@@ -423,12 +442,19 @@ impl Exchange {
             state.out_at = 0;
             self.context.write_buffers.give(std::mem::take(&mut state.out));
         }
-        if self.behind_since.take().is_some()
+        self.caught_up.set(true);
+        self.let_through(state);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The client has caught up: the upstream is read from again.
+    fn let_through(&self, state: &State) {
+        if state.out.len() - state.out_at < OUT_BYTES_SOFT
+            && self.holds_up.take()
             && let Some(link) = self.link.borrow().as_ref()
         {
             link.wake();
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Closes the sending side after everything has been written.
@@ -532,17 +558,16 @@ impl Recipient for Exchange {
         if self.ended.get().is_some() || kept < OUT_BYTES_SOFT {
             return false;
         }
+        let standstill = clock::now().saturating_duration_since(self.progress_at.get());
         // Nobody else waits for a lease.
-        if state.session.affinity.is_pinned() {
-            return true;
-        }
-        let since = self.behind_since.get().unwrap_or_else(clock::now);
-        self.behind_since.set(Some(since));
-        if kept >= OUT_BYTES_HARD {
+        let is_waited_for = state.session.affinity.is_pinned()
+            || if kept < OUT_BYTES_HARD { standstill < STANDSTILL_GRACE } else { standstill < STANDSTILL_MAX };
+        if !is_waited_for && kept >= OUT_BYTES_HARD {
             tracing::info!(client = %self.peer, kept, "closed: the client does not read its replies");
             self.end(End::Slow);
         }
-        clock::now().saturating_duration_since(since) < CONGESTION_GRACE
+        self.holds_up.set(is_waited_for);
+        is_waited_for
     }
 }
 

@@ -79,6 +79,8 @@ fn settings(port: u16) -> Settings {
         request_timeout: TIMEOUT,
         stall_timeout: TIMEOUT,
         queue_timeout: TIMEOUT,
+        heartbeat: TIMEOUT,
+        heartbeat_timeout: TIMEOUT,
         login: None,
         leases_max: 16,
     }

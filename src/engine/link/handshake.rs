@@ -98,8 +98,9 @@ impl Handshake {
             Step::Multi => self.in_transaction = reply == b"+OK\r\n",
             Step::Exec => self.facts.transactions = self.in_transaction && reply == b"*0\r\n",
         }
-        // An opened transaction that does not end would swallow every later command.
-        if step == Step::Exec && self.in_transaction && !self.facts.transactions {
+        // An opened transaction that does not end would swallow every later command. EXECABORT ends it: so answers
+        // the server a user who may not EXEC.
+        if step == Step::Exec && self.in_transaction && !self.facts.transactions && !reply.starts_with(b"-EXECABORT") {
             return Progress::Refused(Refusal { step, reply: reply.into() });
         }
         if self.answered == self.steps.len() { Progress::Done(self.facts.clone()) } else { Progress::Pending }
@@ -155,6 +156,13 @@ mod tests {
         let noauth = b"-NOAUTH Authentication required.\r\n".as_slice();
         let (_, progress) = run(&plain(), &[noauth, noauth, noauth]);
         assert_eq!(progress, Progress::Done(Facts { client_id: None, transactions: false }));
+    }
+
+    #[test]
+    fn a_user_who_may_not_exec_is_taken_without_transactions() {
+        let refused = b"-EXECABORT Transaction discarded because of: NOPERM this user has no permissions\r\n".as_slice();
+        let (_, progress) = run(&plain(), &[b":7\r\n", b"+OK\r\n", refused]);
+        assert_eq!(progress, Progress::Done(Facts { client_id: Some(7), transactions: false }));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub enum Step {
     Watch { commands: Range<usize>, group: usize, unwrapped: bool },
     /// A PTTL of our own; the probe lies in `Plan::probes` in the order of these steps.
     Probe,
+    /// A PING of our own whose answer nobody sees: it brings the connection up to the server's last
+    /// write, which WAIT speaks about (<https://redis.io/docs/latest/commands/wait/>).
+    CatchUp,
     /// The proxy itself answers this command.
     Answer { command: usize, by: Answer },
 }
@@ -261,7 +264,14 @@ impl Planner<'_> {
                 Decision::Turn(Turn::Pin(Reason::Subscription))
             }
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => self.decide_subscriber(effect, args),
-            ConnectionEffect::Blocking | ConnectionEffect::Pin(PinReason::Wait) => self.on_lease(Reason::Blocking),
+            ConnectionEffect::Blocking => self.on_lease(Reason::Blocking),
+            ConnectionEffect::Pin(PinReason::Wait) => {
+                if pinned {
+                    self.end_run(at);
+                    self.plan.steps.push(Step::CatchUp);
+                }
+                self.on_lease(Reason::Blocking)
+            }
             ConnectionEffect::Monitor
             | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
             ConnectionEffect::Pin(_) => self.on_lease(Reason::Exclusive),
@@ -585,6 +595,15 @@ mod tests {
         }
         let plan = without_rules().plan(&["MULTI", "SET a 1"], true);
         assert_eq!(plan.turn, Some(Turn::Wait), "its EXEC may be on the way");
+    }
+
+    #[test]
+    fn a_wait_is_preceded_by_what_brings_its_connection_up_to_the_last_write() {
+        let mut client = without_rules();
+        assert_eq!(client.plan(&["SET a 1", "WAIT 1 0"], false).turn, Some(Turn::Pin(Reason::Blocking)));
+        client.session.affinity.pin(Reason::Blocking);
+        let plan = client.plan(&["SET a 1", "WAIT 1 0"], false);
+        assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, Step::CatchUp, Step::Send { commands: 1..2 }]);
     }
 
     #[test]

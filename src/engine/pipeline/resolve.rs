@@ -194,6 +194,7 @@ impl Slots {
                 }
                 part.last
             }
+            Role::Unheard => part.last,
             // An answer of our own is never at the head while the upstream owes a reply.
             Role::Answer => true,
         };
@@ -230,6 +231,7 @@ impl Slots {
                     }
                 }
                 Role::Group => self.fault_group(fault, out, context, found),
+                Role::Unheard => {}
                 role => {
                     encode::error(out, &fault_text(fault, context.table.spec(slot.command).name()));
                     if slot.scored {

@@ -30,8 +30,10 @@ pub enum Role {
     Answer,
     /// A group on the wire as `MULTI` .. `EXEC`.
     Group,
-    /// A command of our own: the client never sees its answer.
+    /// A question of our own: the client never sees its answer.
     Probe,
+    /// A command of our own whose answer nobody needs.
+    Unheard,
 }
 
 /// A place and the command that it belongs to.

@@ -156,6 +156,15 @@ impl Group {
         keys.patterns.iter().find(|pattern| pattern.matches_key(key)).map(Pattern::text)
     }
 
+    /// False where the beginning of its first argument alone says that no group begins with the command: following
+    /// costs more, and few commands of a kind that groups begin with begin one.
+    pub(super) fn may_begin(&self, form: &Canonical<'_>) -> bool {
+        match &self.shape {
+            Shape::Templates(templates) => templates.firsts().any(|template| template.may_fit(form)),
+            Shape::Keys(_) => true,
+        }
+    }
+
     pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
         match &self.shape {
             Shape::Templates(templates) => templates.follow(table, at),
@@ -212,6 +221,11 @@ impl Walk<'_> {
 }
 
 impl Template {
+    fn may_fit(&self, form: &Canonical<'_>) -> bool {
+        let begins = |word: &Pattern| form.get(0).is_some_and(|argument| word.may_match(argument));
+        form.id == self.id && self.words.first().is_none_or(begins)
+    }
+
     fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         let form = canonical(table, command.id, command.args);
         form.id == self.id && self.words_fit(&form, bound) && !table.spec(command.id).is_blocking(command.args)

@@ -77,7 +77,7 @@ impl Pattern {
     ///
     /// After a mismatch `bound` may hold captures of the failed attempt.
     pub fn matches<'a>(&self, argument: &'a [u8], bound: &mut Bindings<'a>) -> bool {
-        let Some(rest) = argument.strip_prefix(&*self.prefix) else {
+        let Some(rest) = behind_prefix(argument, &self.prefix) else {
             return false;
         };
         let Some((last, middle)) = self.steps.split_last() else {
@@ -90,12 +90,17 @@ impl Pattern {
                 None => return false,
             }
         }
-        rest.strip_suffix(last.literal.needle()).is_some_and(|value| last.wild.bind(value, bound))
+        before_suffix(rest, last.literal.needle()).is_some_and(|value| last.wild.bind(value, bound))
     }
 
     /// Whether a key matches, for patterns without captures.
     pub fn matches_key(&self, key: &[u8]) -> bool {
         self.matches(key, &mut Bindings::default())
+    }
+
+    /// Whether the argument begins as every match does.
+    pub fn may_match(&self, argument: &[u8]) -> bool {
+        behind_prefix(argument, &self.prefix).is_some()
     }
 
     /// The literal text that every match begins with.
@@ -112,6 +117,18 @@ impl Pattern {
     pub fn text(&self) -> &str {
         &self.text
     }
+}
+
+/// What is behind a literal that may be empty.
+///
+/// An empty one is not compared: `benches/plan.rs` showed half of its time in comparisons of no bytes.
+fn behind_prefix<'a>(bytes: &'a [u8], literal: &[u8]) -> Option<&'a [u8]> {
+    if literal.is_empty() { Some(bytes) } else { bytes.strip_prefix(literal) }
+}
+
+/// What is before a literal that may be empty, which is not compared either.
+fn before_suffix<'a>(bytes: &'a [u8], literal: &[u8]) -> Option<&'a [u8]> {
+    if literal.is_empty() { Some(bytes) } else { bytes.strip_suffix(literal) }
 }
 
 impl fmt::Debug for Pattern {
@@ -168,8 +185,9 @@ impl<'a> Bindings<'a> {
         };
         if slot.is_empty() {
             *slot = value;
+            return !value.is_empty();
         }
-        !value.is_empty() && *slot == value
+        *slot == value
     }
 }
 

@@ -76,10 +76,14 @@ impl Groups {
         if candidates.is_empty() {
             return Recognition::None;
         }
+        let form = canonical(table, first.id, first.args);
         let mut best = Best::default();
         for place in candidates {
             let place = *place as usize;
-            best.consider(place, &self.groups[place], self.groups[place].follow(table, at));
+            let group = &self.groups[place];
+            if group.may_begin(&form) {
+                best.consider(place, group, group.follow(table, at));
+            }
         }
         best.recognition()
     }

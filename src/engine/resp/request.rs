@@ -23,7 +23,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             bulk_bytes_max: 512 * 1024 * 1024,
-            arguments_max: 1024 * 1024,
+            arguments_max: i32::MAX as u32,
             inline_bytes_max: 64 * 1024,
             unauthenticated: false,
         }
@@ -476,7 +476,7 @@ mod tests {
             (&b"*x\r\n"[..], "invalid multibulk length"),
             (b"*\r\n", "invalid multibulk length"),
             (b"*01\r\n", "invalid multibulk length"),
-            (b"*1048577\r\n", "invalid multibulk length"),
+            (b"*2147483648\r\n", "invalid multibulk length"),
             (b"*99999999999999999999\r\n", "invalid multibulk length"),
             (b"*1\r\n$-1\r\n", "invalid bulk length"),
             (b"*1\r\n$+1\r\n", "invalid bulk length"),

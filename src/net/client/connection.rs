@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
+use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::patience::Patience;
@@ -22,6 +23,7 @@ use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
+use crate::net::upstream::unheard::Unheard;
 
 /// A longer request is cut through on a connection of its own instead of being held whole.
 pub const STREAM_BYTES: usize = 64 * 1024;
@@ -316,6 +318,7 @@ impl Connection {
     fn has_news(&mut self) -> bool {
         if self.around.context.draining.get() && !self.input_ended {
             self.input_ended = true;
+            self.end_blocking();
             return true;
         }
         if self.exchange.lost_lease.get() {
@@ -435,6 +438,9 @@ impl Connection {
 
     /// Everything that is owed is answered, then the connection ends.
     async fn finish(self) {
+        if self.around.context.draining.get() {
+            self.end_blocking();
+        }
         let exchange = &self.exchange;
         std::future::poll_fn(|cx| {
             exchange.register(cx);
@@ -451,13 +457,23 @@ impl Connection {
         }
     }
 
+    /// The process ends while the client's command blocks: it is answered as if its timeout had
+    /// passed, and what the client sent behind it is answered too.
+    fn end_blocking(&self) {
+        let Some((lane, link)) = self.lease.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
+        let Some(id) = link.facts().client_id else { return };
+        let mut request = Vec::new();
+        encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
+        // Without a connection to say it on, the drain timeout ends the wait.
+        let _ = lane.shared().send(Rc::new(Unheard), &[&request], 1, clock::now(), None);
+    }
+
     /// The client has left while blocked, subscribed or tunnelled: as with Redis, nothing comes any more.
     fn waits_for_nobody(&self) -> bool {
         let state = self.exchange.state.borrow();
         let session = &state.session;
-        session.affinity.is_tunnel()
-            || session.subscriptions.any()
-            || self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked())
+        let blocked = self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked());
+        session.affinity.is_tunnel() || session.subscriptions.any() || (blocked && !self.around.context.draining.get())
     }
 }
 

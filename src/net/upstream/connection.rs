@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use tracing::{debug, info, warn};
 
-use super::heartbeat::{self, Heartbeat};
 use super::opening::{OpenError, open};
 use super::reading::Reading;
-use super::{Admitted, Recipient, Settings};
+use super::unheard::Unheard;
+use super::{Admitted, PING, Recipient, Settings};
 use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Opening, Refusal};
 use crate::engine::link::inflight::{Cut, Inflight, Owner};
@@ -159,6 +159,9 @@ impl Link {
     /// Queues more bytes of the request queued last.
     pub fn extend(&self, piece: &[u8], deadline: Option<Instant>) {
         let mut state = self.state.borrow_mut();
+        if state.phase == Phase::Closed {
+            return;
+        }
         state.out.extend_from_slice(piece);
         state.inflight.extend_last(piece.len(), deadline);
         drop(state);
@@ -285,7 +288,7 @@ impl Link {
                 state.beat_at = Some(now);
                 drop(state);
                 // A link that is ready takes what it is given.
-                let _ = self.send(Rc::new(Heartbeat), &[heartbeat::REQUEST], 1, now, None);
+                let _ = self.send(Rc::new(Unheard), &[PING], 1, now, None);
             }
             _ => {}
         }
@@ -313,6 +316,11 @@ impl Link {
                     if let Some(from) = from {
                         state.forget_before(from);
                     }
+                }
+                // What is still to come of a request whose beginning was given up must go nowhere.
+                if !told.is_empty() && !self.shared.get() {
+                    state.phase = Phase::Closed;
+                    self.wake();
                 }
                 Fault::Unavailable
             }

@@ -4,18 +4,21 @@
 //! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].
 
 pub mod connection;
-mod heartbeat;
 pub mod lane;
 pub mod opening;
 pub mod pool;
 mod reading;
 pub mod survey;
+pub mod unheard;
 
 use std::time::Duration;
 
 use crate::engine::pipeline::resolve::{Fault, Part};
 use crate::engine::session::subscription::Arrival;
 use crate::net::address::Address;
+
+/// <https://redis.io/docs/latest/commands/ping/>
+pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// Whoever is owed replies by an upstream connection.
 ///

@@ -15,7 +15,8 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server with more arguments than the usual ones, and waits until it answers.
+    /// Starts a server with more arguments than the usual ones (words may be separated by spaces), and waits
+    /// until it answers.
     pub fn start(arguments: &[&str]) -> RedisServer {
         for _ in 0..10 {
             let mut server = RedisServer::absent(arguments);
@@ -31,7 +32,7 @@ impl RedisServer {
         RedisServer {
             port: free_port(),
             process: None,
-            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            arguments: arguments.iter().flat_map(|words| words.split(' ')).map(str::to_owned).collect(),
             directory: tempfile::tempdir().expect("a temporary directory"),
         }
     }

@@ -1,18 +1,15 @@
-//! A PING of our own on a silent connection, so that a dead one is found before a client needs it.
+//! Requests of our own whose answers nobody needs to hear.
 
 use crate::engine::pipeline::resolve::{Fault, Part};
 use crate::engine::session::subscription::Arrival;
 
 use super::{Admitted, Recipient};
 
-/// <https://redis.io/docs/latest/commands/ping/>
-pub(super) const REQUEST: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+/// Whoever is owed such an answer. To a PING any answer will do, also that a password is wanted or a
+/// dataset is being loaded: the connection is alive.
+pub struct Unheard;
 
-/// Whoever is owed the answer. Any answer will do, also that a password is wanted or a dataset is
-/// being loaded: the connection is alive.
-pub(super) struct Heartbeat;
-
-impl Recipient for Heartbeat {
+impl Recipient for Unheard {
     fn admit(&self, _piece: &[u8], _part: Part) -> Admitted {
         Admitted::default()
     }
