@@ -42,6 +42,12 @@ impl Planned<'_> {
                         self.write_probe(probe, page);
                     }
                 }
+                Step::CatchUp => {
+                    page.line(1, "by the proxy itself:");
+                    page.line(2, "PING");
+                    page.line(4, format_args!("reply: {}", words::reply(Role::Unheard)));
+                    page.line(4, "why: what follows speaks about the connection's last write");
+                }
                 Step::Answer { command, by } => {
                     page.line(1, "not sent:");
                     self.write_answered(*command, words::answer(*by), page);

@@ -194,6 +194,15 @@ fn a_pinning_command_is_told_with_its_reason_and_how_long() {
 }
 
 #[test]
+fn a_wait_is_told_with_what_goes_before_it() {
+    let lines = lines("", "SET a 1\nWAIT 1 100");
+    let own = ["by the proxy itself:", "PING", "reply: not for the client: nobody needs it"];
+    assert!(has(&lines, "2 (WAIT) pins the client: blocking, wait"));
+    assert!(lines.windows(3).any(|part| part == own), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("2   WAIT 1 100"));
+}
+
+#[test]
 fn behind_monitor_bytes_pass_unread() {
     let lines = lines("", "GET a\nMONITOR\nGET b\n\nGET c");
     assert!(has(&lines, "2 (MONITOR) pins the client: tunnel"));

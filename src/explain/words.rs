@@ -40,6 +40,7 @@ pub(super) fn reply(role: Role) -> String {
         Role::Answer => "the proxy's own reply".to_owned(),
         Role::Group => "its own element of the array that EXEC answers".to_owned(),
         Role::Probe => "not for the client: the proxy keeps the reply".to_owned(),
+        Role::Unheard => "not for the client: nobody needs it".to_owned(),
     }
 }
 
