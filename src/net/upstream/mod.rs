@@ -7,7 +7,6 @@ pub mod connection;
 pub mod lane;
 pub mod opening;
 pub mod pool;
-mod reading;
 pub mod survey;
 pub mod unheard;
 
