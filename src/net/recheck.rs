@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
 use crate::engine::pipeline::slot::Probe;
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::resp::{encode, value};

@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
 use crate::engine::resp::encode;
 use crate::engine::session::subscription::Arrival;
 use crate::net::exchange::Exchange;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWrite;
 
-use crate::engine::pipeline::resolve::Finding;
+use crate::engine::pipeline::finding::Finding;
 use crate::engine::pipeline::slot::Slots;
 use crate::engine::pipeline::ttl::Undecided;
 use crate::engine::session::Session;

@@ -4,7 +4,8 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use super::{End, Exchange, OUT_BYTES_SOFT, State};
-use crate::engine::pipeline::resolve::{self, Fault, Part};
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::{self, Part};
 use crate::engine::pipeline::slot::Role;
 use crate::engine::session::subscription::Arrival;
 use crate::net::clock;

@@ -12,7 +12,8 @@ pub mod unheard;
 
 use std::time::Duration;
 
-use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
 use crate::engine::session::subscription::Arrival;
 use crate::net::address::Address;
 

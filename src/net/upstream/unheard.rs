@@ -1,6 +1,7 @@
 //! Requests of our own whose answers nobody needs to hear.
 
-use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
 use crate::engine::session::subscription::Arrival;
 
 use super::{Admitted, Recipient};

@@ -20,7 +20,7 @@ use super::{Recipient, Settings};
 use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Opening, Refusal};
 use crate::engine::link::inflight::{Cut, Inflight};
-use crate::engine::pipeline::resolve::Fault;
+use crate::engine::pipeline::finding::Fault;
 use crate::engine::resp::scan::ScanError;
 use crate::net::clock;
 use crate::net::context::Context;

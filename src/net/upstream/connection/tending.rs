@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{Link, Phase, Told, tell_all};
 use crate::engine::link::inflight::Cut;
-use crate::engine::pipeline::resolve::Fault;
+use crate::engine::pipeline::finding::Fault;
 use crate::net::clock;
 use crate::net::upstream::PING;
 use crate::net::upstream::unheard::Unheard;
