@@ -342,6 +342,9 @@ impl Connection {
         {
             return link.poll_room(cx).map(|()| Event::Wake);
         }
+        if !has_room {
+            self.exchange.wants_room.set(true);
+        }
         if !has_room || self.input_ended || self.input.len() >= INPUT_BYTES_MAX.max(self.whole_bytes_wanted()) {
             return Poll::Pending;
         }

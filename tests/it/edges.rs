@@ -1,0 +1,32 @@
+//! What happens at the edges of a connection's state: replies stay in order, and nothing of one client reaches another.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::harness::wire::{requests, words};
+use crate::harness::{Proxy, RedisServer, Setup, eventually, request, text};
+
+const ONE_WORKER: &str = "workers = 1";
+const QUICK: &str = "request_timeout_ms = 400\nqueue_timeout_ms = 400\nconnect_timeout_ms = 300\nstall_timeout_ms = 30000";
+
+fn bulk(bytes: &[u8]) -> String {
+    format!("${}\r\n{}\r\n", bytes.len(), text(bytes))
+}
+
+#[test]
+fn a_client_that_had_all_its_places_taken_is_read_from_again() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 20000\nstall_timeout_ms = 30000").start();
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    redis.pause();
+    let count = 32 * 1024 + 2000;
+    wire.send(&requests(&vec!["PING"; count]));
+    std::thread::sleep(Duration::from_millis(1000));
+    redis.resume();
+    for _ in 0..count {
+        assert_eq!(text(&wire.reply()), "+PONG\r\n");
+    }
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+}
+
