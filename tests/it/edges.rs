@@ -30,3 +30,15 @@ fn a_client_that_had_all_its_places_taken_is_read_from_again() {
     assert_eq!(wire.ask("PING"), "+PONG\r\n");
 }
 
+#[test]
+fn a_refused_subscription_to_several_channels_is_one_reply() {
+    let redis = RedisServer::start(&["--requirepass", "secret"]);
+    let proxy = Setup::new(&redis).upstream(QUICK).start();
+    let mut wire = proxy.wire();
+    assert!(wire.ask("SUBSCRIBE a b").starts_with("-NOAUTH "));
+    assert_eq!(wire.ask("AUTH secret"), "+OK\r\n");
+    assert_eq!(wire.ask("SET k v"), "+OK\r\n");
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(wire.pipeline(&["GET k", "PING"]), ["$1\r\nv\r\n", "+PONG\r\n"]);
+}
+

@@ -121,7 +121,10 @@ impl Slots {
                         self.forgo_score(slot.command);
                     }
                     match role {
-                        Role::Subscription { .. } | Role::UnsubscribeAll(_) => session.subscriptions.answered(),
+                        Role::Subscription { .. } | Role::UnsubscribeAll(_) => {
+                            self.confirmed = 0;
+                            session.subscriptions.answered();
+                        }
                         Role::Multi => session.transaction.forget(),
                         _ => {}
                     }
@@ -139,7 +142,7 @@ impl Slots {
 
     fn lacking(&self, slot: Slot) -> u32 {
         match slot.role {
-            Role::Subscription { frames } => frames.saturating_sub(self.confirmed).max(1),
+            Role::Subscription { frames } if self.confirmed > 0 => frames.saturating_sub(self.confirmed).max(1),
             Role::Group => self.groups.front().map_or(1, |group| group.remaining()),
             _ => 1,
         }
@@ -209,14 +212,14 @@ impl Slots {
             return true;
         }
         let frames = match role {
-            Role::UnsubscribeAll(kind) => {
-                let frames = subscriptions.confirmations(kind);
-                *more = frames - 1;
-                frames
-            }
+            Role::UnsubscribeAll(kind) => subscriptions.confirmations(kind),
             Role::Subscription { frames } => frames,
             _ => 1,
         };
+        // An error would have stood for all of them.
+        if self.confirmed == 0 {
+            *more = frames - 1;
+        }
         if let (Role::UnsubscribeAll(_), Some(head)) = (role, self.queue.front_mut()) {
             head.role = Role::Subscription { frames };
         }
@@ -575,6 +578,15 @@ mod tests {
         assert_eq!(client.text(), "+OK\r\n");
         let dropped = TtlState::None { dropped: true };
         assert!(matches!(&client.found[..], [Finding::Ttl { state, .. }] if *state == dropped));
+    }
+
+    #[test]
+    fn a_refused_subscription_is_owed_its_one_error_however_many_names_it_has() {
+        let mut client = Client::new();
+        client.session.subscriptions.sent();
+        client.push(Role::Subscription { frames: 3 }, "subscribe");
+        client.feed(b"-NOAUTH Authentication required.\r\n", 99);
+        assert!(client.slots.is_empty() && client.slots.is_drained() && !client.session.subscriptions.any());
     }
 
     #[test]

@@ -111,14 +111,12 @@ impl Slots {
         self.late = self.late.saturating_sub(frames as usize);
     }
 
-    /// A place for a command whose reply will be one frame (or several confirmations).
+    /// A place for a command whose reply is one frame. (Un)subscribing may turn out to be owed more: its first
+    /// confirmation tells, for an error would be the only one.
     ///
     /// `scored` says that the reply counts for the score pushed before it.
     pub fn push(&mut self, role: Role, command: CommandId, scored: bool) {
-        self.owed += match role {
-            Role::Subscription { frames } => frames as usize,
-            _ => 1,
-        };
+        self.owed += 1;
         self.queue.push_back(Slot { role, command, scored });
     }
 

@@ -118,10 +118,7 @@ impl Exchange {
             let id = batch.id(at);
             self.context.tally.command(id.index());
             state.slots.push(role, id, scored && role == Role::Plain);
-            frames += match role {
-                Role::Subscription { frames } => frames,
-                _ => 1,
-            };
+            frames += 1;
         }
         let pinned = state.session.affinity.is_pinned();
         let deadline = if pinned { blocking_deadline(table, batch, bytes, commands.clone(), timing) } else { timing.deadline() };
