@@ -1,9 +1,8 @@
 //! What happens at the edges of a connection's state: replies stay in order, and nothing of one client reaches another.
 
-use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::harness::wire::{requests, words};
+use crate::harness::wire::requests;
 use crate::harness::{Proxy, RedisServer, Setup, eventually, request, text};
 
 const ONE_WORKER: &str = "workers = 1";
