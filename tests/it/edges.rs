@@ -41,3 +41,32 @@ fn a_refused_subscription_to_several_channels_is_one_reply() {
     assert_eq!(wire.pipeline(&["GET k", "PING"]), ["$1\r\nv\r\n", "+PONG\r\n"]);
 }
 
+#[test]
+fn a_multi_that_timed_out_stays_off_the_next_clients_connection() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top(ONE_WORKER).upstream(QUICK).start();
+    let (mut wire, mut other) = (proxy.wire(), proxy.wire());
+    assert_eq!(wire.pipeline(&["WATCH k", "UNWATCH"]), ["+OK\r\n", "+OK\r\n"]);
+    redis.pause();
+    assert!(wire.ask("MULTI").starts_with("-TIMEOUT "));
+    redis.resume();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(other.ask("WATCH k"), "+OK\r\n");
+    assert_eq!(other.ask("SET x 1"), "+OK\r\n");
+    assert_eq!(wire.ask("SET y 1"), "+OK\r\n");
+}
+
+#[test]
+fn a_subscription_that_timed_out_does_not_come_late() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top(ONE_WORKER).upstream(QUICK).start();
+    let mut wire = proxy.wire();
+    assert_eq!(wire.pipeline(&["WATCH k", "UNWATCH"]), ["+OK\r\n", "+OK\r\n"]);
+    redis.pause();
+    assert!(wire.ask("SUBSCRIBE a b").starts_with("-TIMEOUT "));
+    redis.resume();
+    assert!(wire.is_silent_for(Duration::from_millis(300)));
+    assert_eq!(wire.pipeline(&["SET k v", "SELECT 1", "GET k"]), ["+OK\r\n", "+OK\r\n", "$-1\r\n"]);
+    assert_eq!(redis.ask("PUBSUB NUMSUB a"), "*2\r\n$1\r\na\r\n:0\r\n");
+}
+

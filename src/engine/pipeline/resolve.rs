@@ -12,6 +12,7 @@ use crate::engine::command::{CommandId, Table};
 use crate::engine::resp::scan::{Top, elements};
 use crate::engine::resp::{encode, value};
 use crate::engine::session::Session;
+use crate::engine::session::affinity::Affinity;
 use crate::engine::session::subscription::Subscriptions;
 
 /// Which part of a reply frame a piece is.
@@ -127,6 +128,9 @@ impl Slots {
                         }
                         Role::Multi => session.transaction.forget(),
                         _ => {}
+                    }
+                    if fault == Fault::Timeout && changes_lease(role, session.affinity) {
+                        found.push(Finding::CloseUpstream);
                     }
                 }
             }
@@ -271,6 +275,16 @@ impl Slots {
         let kind = if outcome == Outcome::Unknown { Kind::UnknownOutcome } else { Kind::Aborted };
         found.push(Finding::Violation(group.violation(kind, context.table)));
         found.push(Finding::Group { index: group.index(), outcome });
+    }
+}
+
+/// True when the request, if it still runs, leaves the lease in a state that nobody reckons with any more.
+/// A lease that serves one client for good passes to nobody, and may only not get confirmations late.
+fn changes_lease(role: Role, affinity: Affinity) -> bool {
+    match role {
+        Role::Subscription { .. } | Role::UnsubscribeAll(_) => true,
+        Role::Multi | Role::Exec => affinity.is_pinned() && affinity.is_passing(),
+        _ => false,
     }
 }
 

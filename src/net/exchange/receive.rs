@@ -21,11 +21,12 @@ const STANDSTILL_GRACE: Duration = Duration::from_millis(100);
 const STANDSTILL_MAX: Duration = Duration::from_secs(1);
 
 impl Exchange {
-    pub(super) fn fault_in(&self, state: &mut State, frames: u32, fault: Fault) {
+    /// Answers what will not be answered; true when the lease must be closed.
+    pub(super) fn fault_in(&self, state: &mut State, frames: u32, fault: Fault) -> bool {
         let table = self.context.table();
         let State { slots, session, out, found, .. } = state;
         slots.fault(frames, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
-        self.conclude(state);
+        self.conclude(state)
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
@@ -53,7 +54,10 @@ impl Recipient for Exchange {
     }
 
     fn fault(&self, frames: u32, fault: Fault) {
-        self.fault_in(&mut self.state.borrow_mut(), frames, fault);
+        let close = self.fault_in(&mut self.state.borrow_mut(), frames, fault);
+        if close {
+            self.lease_lost();
+        }
     }
 
     fn settle_late(&self, frames: u32) {
