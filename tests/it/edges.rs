@@ -42,6 +42,20 @@ fn a_refused_subscription_to_several_channels_is_one_reply() {
 }
 
 #[test]
+fn a_reset_inside_a_transaction_comes_behind_the_replies_before_it() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let mut wire = proxy.wire();
+    assert_eq!(wire.pipeline(&["SET k v", "MULTI", "SET k w", "RESET", "GET k"]), [
+        "+OK\r\n",
+        "+OK\r\n",
+        "+QUEUED\r\n",
+        "+RESET\r\n",
+        "$1\r\nv\r\n"
+    ]);
+}
+
+#[test]
 fn a_multi_that_timed_out_stays_off_the_next_clients_connection() {
     let redis = RedisServer::start(&[]);
     let proxy = Setup::new(&redis).top(ONE_WORKER).upstream(QUICK).start();

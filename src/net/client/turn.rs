@@ -221,9 +221,7 @@ impl Connection {
 
     /// RESET: the client is as if it had just connected (<https://redis.io/docs/latest/commands/reset/>).
     async fn reset(&mut self) {
-        if !self.exchange.state.borrow().session.transaction.is_open() {
-            self.drained().await;
-        }
+        self.drained().await;
         self.drop_lease();
         let first = Rc::clone(self.around.pool.first());
         {
