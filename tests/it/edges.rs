@@ -42,6 +42,20 @@ fn a_refused_subscription_to_several_channels_is_one_reply() {
 }
 
 #[test]
+fn what_follows_an_unsubscribe_leaves_no_state_on_a_lease() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top(ONE_WORKER).start();
+    let (mut wire, mut other) = (proxy.wire(), proxy.wire());
+    wire.ask("SUBSCRIBE a");
+    wire.send(&requests(&["UNSUBSCRIBE a", "SELECT 1", "SET k one"]));
+    assert!(text(&wire.reply()).contains("unsubscribe"));
+    assert_eq!([text(&wire.reply()), text(&wire.reply())], ["+OK\r\n", "+OK\r\n"]);
+    assert_eq!(other.ask("WATCH x"), "+OK\r\n");
+    assert_eq!(other.ask("GET k"), "$-1\r\n", "the other client is in db 0");
+    assert_eq!(wire.ask("GET k"), "$3\r\none\r\n");
+}
+
+#[test]
 fn a_reset_inside_a_transaction_comes_behind_the_replies_before_it() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);

@@ -432,6 +432,8 @@ impl Planner<'_> {
             }
             ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
             ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
+            // Refused in subscribe mode, but not behind the last UNSUBSCRIBE: planned again when that is answered.
+            _ if self.session.subscriptions.is_changing() => Decision::Turn(Turn::Pin(Reason::Subscription)),
             _ => Decision::Send(Role::Plain),
         }
     }
@@ -725,8 +727,15 @@ mod tests {
     fn a_resp2_subscriber_sends_everything_to_its_own_connection() {
         let mut client = without_rules();
         client.session.affinity.pin(Reason::Subscription);
-        let plan = client.plan(&["SUBSCRIBE a b", "PING", "CLIENT ID", "UNSUBSCRIBE"], false);
+        let plan = client.plan(&["SUBSCRIBE a b", "PING", "UNSUBSCRIBE"], false);
         let all = crate::engine::command::SubscriptionKind::Channel;
-        assert_eq!(plan.roles, [Role::Subscription { frames: 2 }, Role::Plain, Role::Plain, Role::UnsubscribeAll(all)]);
+        assert_eq!(plan.roles, [Role::Subscription { frames: 2 }, Role::Plain, Role::UnsubscribeAll(all)]);
+        let plan = client.plan(&["SELECT 1"], false);
+        assert_eq!(plan.turn, Some(Turn::Pin(Reason::Subscription)), "which state it meets is not known yet");
+        client.session.subscriptions.confirm(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+        client.session.subscriptions.answered();
+        client.session.subscriptions.answered();
+        let plan = client.plan(&["SELECT 1", "CLIENT ID"], false);
+        assert_eq!(plan.roles, [Role::Plain, Role::Plain], "the server refuses them");
     }
 }

@@ -30,6 +30,11 @@ impl Subscriptions {
         !self.names.is_empty() || self.pending > 0
     }
 
+    /// True while a confirmation is under way: nobody can say which commands the server takes by then.
+    pub fn is_changing(&self) -> bool {
+        self.pending > 0
+    }
+
     /// A (un)subscribe command was sent.
     pub fn sent(&mut self) {
         self.pending += 1;
