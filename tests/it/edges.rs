@@ -60,13 +60,10 @@ fn a_reset_inside_a_transaction_comes_behind_the_replies_before_it() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);
     let mut wire = proxy.wire();
-    assert_eq!(wire.pipeline(&["SET k v", "MULTI", "SET k w", "RESET", "GET k"]), [
-        "+OK\r\n",
-        "+OK\r\n",
-        "+QUEUED\r\n",
-        "+RESET\r\n",
-        "$1\r\nv\r\n"
-    ]);
+    assert_eq!(
+        wire.pipeline(&["SET k v", "MULTI", "SET k w", "RESET", "GET k"]),
+        ["+OK\r\n", "+OK\r\n", "+QUEUED\r\n", "+RESET\r\n", "$1\r\nv\r\n"]
+    );
 }
 
 #[test]
@@ -97,4 +94,3 @@ fn a_subscription_that_timed_out_does_not_come_late() {
     assert_eq!(wire.pipeline(&["SET k v", "SELECT 1", "GET k"]), ["+OK\r\n", "+OK\r\n", "$-1\r\n"]);
     assert_eq!(redis.ask("PUBSUB NUMSUB a"), "*2\r\n$1\r\na\r\n:0\r\n");
 }
-

@@ -379,8 +379,8 @@ fn value_of_id(reply: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::pipeline::slot::Probe;
     use crate::engine::pipeline::group::WrappedGroup;
+    use crate::engine::pipeline::slot::Probe;
     use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember};
     use crate::engine::policy::{OnPartial, compile};
     use crate::engine::resp::scan::{ReplyScanner, ScanLimits};
