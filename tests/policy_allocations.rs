@@ -46,7 +46,10 @@ fn recognising_groups_and_finding_ttl_rules_allocates_nothing() {
         || (),
         |()| {
             assert_eq!(policy.ttl_rule_for(b"rt:u:t").map(|(place, _)| place), Some(0));
-            (0..commands.len()).map(|from| std::hint::black_box(recognise(from))).count()
+            for from in 0..commands.len() {
+                std::hint::black_box(recognise(from));
+            }
+            commands.len()
         },
     );
     assert!(cost.allocations == 0.0, "{cost}");
