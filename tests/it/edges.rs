@@ -94,3 +94,26 @@ fn a_subscription_that_timed_out_does_not_come_late() {
     assert_eq!(wire.pipeline(&["SET k v", "SELECT 1", "GET k"]), ["+OK\r\n", "+OK\r\n", "$-1\r\n"]);
     assert_eq!(redis.ask("PUBSUB NUMSUB a"), "*2\r\n$1\r\na\r\n:0\r\n");
 }
+
+#[test]
+fn a_long_list_of_channels_or_keys_is_what_it_is() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top(ONE_WORKER).start();
+    for count in [3000_usize, 12_000] {
+        let names: Vec<Vec<u8>> = (0..count).map(|n| format!("some-long-channel-name-{n:06}").into_bytes()).collect();
+        let line = |command: &'static [u8]| words(&std::iter::once(command).chain(names.iter().map(Vec::as_slice)).collect::<Vec<_>>());
+        let mut subscriber = proxy.wire();
+        subscriber.send(&line(b"SUBSCRIBE"));
+        for _ in 0..count {
+            assert!(text(&subscriber.reply()).contains("subscribe"));
+        }
+        assert_eq!(redis.ask("PUBLISH some-long-channel-name-000001 hello"), ":1\r\n");
+        assert!(text(&subscriber.reply()).contains("hello"));
+        let mut watcher = proxy.wire();
+        watcher.send(&line(b"WATCH"));
+        assert_eq!(text(&watcher.reply()), "+OK\r\n");
+        redis.ask("SET some-long-channel-name-000001 changed");
+        assert_eq!(watcher.pipeline(&["MULTI", "SET x 1", "EXEC"]), ["+OK\r\n", "+QUEUED\r\n", "*-1\r\n"]);
+    }
+}
+

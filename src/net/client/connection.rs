@@ -9,13 +9,14 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
 
-use crate::engine::command::CommandId;
+use crate::engine::command::{CommandId, ConnectionEffect};
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
 use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::patience::Patience;
+use crate::engine::session::transaction::Transaction;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::exchange::{End, Exchange, Timing};
@@ -144,7 +145,7 @@ impl Connection {
                 let table = self.around.context.table();
                 self.batch.parse(&mut self.parser, &table, &self.input, whole_bytes_max)
             };
-            if tail == Tail::Large && whole_bytes_max < MEMBER_BYTES_MAX && self.may_be_member() {
+            if tail == Tail::Large && whole_bytes_max < self.whole_bytes_max() {
                 continue;
             }
             if let Some(next) = self.send_batch(&tail) {
@@ -153,7 +154,7 @@ impl Connection {
             match tail {
                 Tail::More => {}
                 Tail::Clean | Tail::Partial => return self.rest(),
-                Tail::Large => return Next::Turn(Turn::Pin(Reason::Large)),
+                Tail::Large => return self.cut_through(),
                 Tail::Error(error) => {
                     let mut reply = Vec::new();
                     error.reply(&mut reply);
@@ -221,8 +222,28 @@ impl Connection {
         if self.input_ended { Next::Close } else { Next::Read }
     }
 
+    /// A request that is too large to be held whole needs a connection of its own. One that changes its connection
+    /// changes it unseen, so that the client keeps it.
+    fn cut_through(&self) -> Next {
+        if self.exchange.state.borrow().session.transaction == (Transaction::Lost { open: true }) {
+            // It would run, although the client takes it to be queued.
+            self.exchange.end(End::LeaseLost);
+            return Next::Close;
+        }
+        let table = self.around.context.table();
+        let args = self.batch.partial_args(&self.input);
+        let effect = table.spec(table.lookup(args)).connection_effect(args);
+        let reason = if effect == ConnectionEffect::None { Reason::Large } else { Reason::Tunnel };
+        Next::Turn(Turn::Pin(reason))
+    }
+
     fn whole_bytes_max(&self) -> usize {
-        if self.may_be_member() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+        if self.is_nameless() || self.may_be_member() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+    }
+
+    /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
+    fn is_nameless(&self) -> bool {
+        self.parser.parsed_bytes() > 0 && self.batch.partial_args(&self.input).is_empty()
     }
 
     /// The request whose end has not come yet may belong to a group, and so must be held whole.
