@@ -117,3 +117,31 @@ fn a_long_list_of_channels_or_keys_is_what_it_is() {
     }
 }
 
+#[test]
+fn a_reply_under_way_is_not_cut_by_the_timeout_of_the_next() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top(ONE_WORKER).upstream("request_timeout_ms = 300\nstall_timeout_ms = 30000").start();
+    let large = vec![b'x'; 30_000_000];
+    let mut straight = redis.wire();
+    straight.send(&words(&[b"SET", b"large", &large]));
+    assert_eq!(text(&straight.reply()), "+OK\r\n");
+    for pinned in [true, false] {
+        let mut wire = proxy.wire();
+        if pinned {
+            assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
+        }
+        redis.pause();
+        wire.send_line("GET large");
+        std::thread::sleep(Duration::from_millis(50));
+        wire.send_line("ECHO behind");
+        std::thread::sleep(Duration::from_millis(50));
+        redis.resume();
+        std::thread::sleep(Duration::from_millis(700));
+        let reply = wire.reply();
+        assert!(text(&reply) == bulk(&large), "pinned {pinned}: {} bytes", reply.len());
+        let behind = text(&wire.reply());
+        assert!(behind == bulk(b"behind") || behind.starts_with("-TIMEOUT "), "{behind}");
+        assert!(wire.is_silent_for(Duration::from_millis(100)));
+    }
+}
+

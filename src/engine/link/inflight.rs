@@ -129,11 +129,13 @@ impl<R> Inflight<R> {
     /// Marks every entry whose deadline has passed and hands each to `tell` with the frames it lacks.
     ///
     /// The entries keep their place: their late replies are swallowed. A frame of which a part was
-    /// handed over is past its deadline (which runs to the first byte of the reply).
-    pub fn expire(&mut self, now: Instant, mut tell: impl FnMut(&R, u32)) {
-        let started = usize::from(self.head_started);
-        for entry in self.entries.iter_mut().skip(started) {
+    /// handed over is past its deadline (which runs to the first byte of the reply), and until it ends the
+    /// `same` recipient cannot be told anything else: its other entries wait.
+    pub fn expire(&mut self, now: Instant, same: impl Fn(&R, &R) -> bool, mut tell: impl FnMut(&R, u32)) {
+        let (head, rest) = self.entries.make_contiguous().split_at_mut(usize::from(self.head_started));
+        for entry in rest {
             match entry.deadline {
+                Some(_) if head.first().is_some_and(|head| same(&head.recipient, &entry.recipient)) => {}
                 Some(deadline) if deadline <= now => {
                     if !entry.expired {
                         entry.expired = true;
@@ -236,10 +238,10 @@ mod tests {
         push(&mut inflight, 'a', 1, 10, 0);
         push(&mut inflight, 'b', 1, 10, 50);
         let mut told = Vec::new();
-        inflight.expire(at(99), |who, frames| told.push((*who, frames)));
+        inflight.expire(at(99), char::eq, |who, frames| told.push((*who, frames)));
         assert!(told.is_empty(), "the deadline has not passed");
-        inflight.expire(at(100), |who, frames| told.push((*who, frames)));
-        inflight.expire(at(101), |who, frames| told.push((*who, frames)));
+        inflight.expire(at(100), char::eq, |who, frames| told.push((*who, frames)));
+        inflight.expire(at(101), char::eq, |who, frames| told.push((*who, frames)));
         assert_eq!(told, [('a', 1)], "told once");
         assert_eq!(inflight.owner(), Owner::Late(&'a'));
         inflight.finish_head(0);
@@ -251,8 +253,23 @@ mod tests {
         let mut inflight = Inflight::default();
         push(&mut inflight, 'a', 1, 10, 0);
         inflight.start_head();
-        inflight.expire(at(1000), |_, _| panic!("nobody waits too long"));
+        inflight.expire(at(1000), char::eq, |_, _| panic!("nobody waits too long"));
         assert_eq!(inflight.owner(), Owner::Recipient(&'a'));
+    }
+
+    #[test]
+    fn behind_a_reply_that_has_begun_only_others_are_told() {
+        let mut inflight = Inflight::default();
+        for who in ['a', 'a', 'b'] {
+            push(&mut inflight, who, 1, 10, 0);
+        }
+        inflight.start_head();
+        let mut told = Vec::new();
+        inflight.expire(at(1000), char::eq, |who, frames| told.push((*who, frames)));
+        assert_eq!(told, [('b', 1)]);
+        inflight.finish_head(0);
+        inflight.expire(at(1000), char::eq, |who, frames| told.push((*who, frames)));
+        assert_eq!(told, [('b', 1), ('a', 1)]);
     }
 
     #[test]
