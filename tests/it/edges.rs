@@ -145,3 +145,24 @@ fn a_reply_under_way_is_not_cut_by_the_timeout_of_the_next() {
     }
 }
 
+#[test]
+fn a_queue_that_is_full_is_answered_while_the_server_stays_away() {
+    let mut redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream(QUICK).start();
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    redis.kill();
+    let value = vec![b'x'; 50_000];
+    let mut writer = wire.stream().try_clone().expect("a socket");
+    let count = 200;
+    let sending = std::thread::spawn(move || {
+        for _ in 0..count {
+            writer.write_all(&words(&[b"SET", b"k", &value])).expect("sent");
+        }
+    });
+    for _ in 0..count {
+        assert_eq!(wire.reply().first(), Some(&b'-'));
+    }
+    sending.join().expect("all was sent");
+}
+

@@ -204,7 +204,7 @@ impl Link {
 
     /// Ready when there is room for more requests.
     pub fn poll_room(&self, cx: &TaskContext<'_>) -> Poll<()> {
-        if self.has_room() || self.phase() == Phase::Closed {
+        if self.has_room() {
             return Poll::Ready(());
         }
         self.state.borrow_mut().waiting.push(cx.waker().clone());
@@ -316,6 +316,7 @@ impl Link {
                         .abandon_read_before(read_before, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
                     if let Some(from) = from {
                         state.forget_before(from);
+                        state.wake_waiting();
                     }
                 }
                 // What is still to come of a request whose beginning was given up must go nowhere.
@@ -418,6 +419,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed;
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
+        state.forget_written();
         state.wake_waiting();
         drop(state);
         tell_all(told, Fault::Unavailable);
