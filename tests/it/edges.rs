@@ -166,3 +166,14 @@ fn a_queue_that_is_full_is_answered_while_the_server_stays_away() {
     sending.join().expect("all was sent");
 }
 
+#[test]
+fn a_blocked_client_that_leaves_while_it_waits_for_its_turn_is_not_waited_for() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let mut wire = proxy.wire();
+    wire.send(&requests(&["BLPOP q 0", "SELECT 1"]));
+    eventually("it is blocked", || redis.info("clients", "blocked_clients") == 1);
+    drop(wire);
+    eventually("it is gone", || redis.info("clients", "blocked_clients") == 0);
+}
+

@@ -57,7 +57,7 @@ pub struct Connection {
     /// A request is being cut through.
     streaming: bool,
     /// The client will send nothing more, or nothing more is taken from it.
-    input_ended: bool,
+    pub(super) input_ended: bool,
     /// The last read filled its buffer: more is there.
     read_filled: bool,
     /// What waits for more has waited long enough.
@@ -493,7 +493,7 @@ impl Connection {
     }
 
     /// The client has left while blocked, subscribed or tunnelled: as with Redis, nothing comes any more.
-    fn waits_for_nobody(&self) -> bool {
+    pub(super) fn waits_for_nobody(&self) -> bool {
         let state = self.exchange.state.borrow();
         let session = &state.session;
         let blocked = self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked());

@@ -17,6 +17,7 @@ use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
 use crate::net::clock;
+use crate::net::exchange::End;
 use crate::net::registry::Message;
 use crate::net::upstream::lane::LaneKey;
 
@@ -48,6 +49,9 @@ impl Connection {
         while self.exchange.ended().is_none() && !self.exchange.is_drained() && !self.exchange.lost_lease.get() {
             self.exchange.wants_drained.set(true);
             self.wait(None).await;
+            if self.input_ended && self.waits_for_nobody() {
+                self.exchange.end(End::Gone);
+            }
         }
     }
 
