@@ -1,8 +1,9 @@
 //! What happens at the edges of a connection's state: replies stay in order, and nothing of one client reaches another.
 
-use std::time::Duration;
+use std::io::Write;
+use std::time::{Duration, Instant};
 
-use crate::harness::wire::requests;
+use crate::harness::wire::{requests, words};
 use crate::harness::{Proxy, RedisServer, Setup, eventually, request, text};
 
 const ONE_WORKER: &str = "workers = 1";
@@ -101,7 +102,8 @@ fn a_long_list_of_channels_or_keys_is_what_it_is() {
     let proxy = Setup::new(&redis).top(ONE_WORKER).start();
     for count in [3000_usize, 12_000] {
         let names: Vec<Vec<u8>> = (0..count).map(|n| format!("some-long-channel-name-{n:06}").into_bytes()).collect();
-        let line = |command: &'static [u8]| words(&std::iter::once(command).chain(names.iter().map(Vec::as_slice)).collect::<Vec<_>>());
+        let line =
+            |command: &'static [u8]| words(&std::iter::once(command).chain(names.iter().map(Vec::as_slice)).collect::<Vec<_>>());
         let mut subscriber = proxy.wire();
         subscriber.send(&line(b"SUBSCRIBE"));
         for _ in 0..count {
@@ -176,4 +178,3 @@ fn a_blocked_client_that_leaves_while_it_waits_for_its_turn_is_not_waited_for() 
     drop(wire);
     eventually("it is gone", || redis.info("clients", "blocked_clients") == 0);
 }
-

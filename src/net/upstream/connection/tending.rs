@@ -53,7 +53,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let fault = match state.phase {
             Phase::Ready => {
-                state.inflight.expire(now, |who, frames| told.push((Rc::clone(who), frames, Cut::BeforeReply)));
+                state.inflight.expire(now, Rc::ptr_eq, |who, frames| told.push((Rc::clone(who), frames, Cut::BeforeReply)));
                 let stalled = state.inflight.stalls_at(state.last_read, self.settings.stall_timeout).is_some_and(|at| at <= now);
                 if stalled {
                     state.phase = Phase::Closed;
@@ -68,6 +68,7 @@ impl Link {
                         .abandon_read_before(read_before, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
                     if let Some(from) = from {
                         state.forget_before(from);
+                        state.wake_waiting();
                     }
                 }
                 // What is still to come of a request whose beginning was given up must go nowhere.
