@@ -1,5 +1,7 @@
 //! The command line: what is asked for, and with which exit code it ends.
 
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,6 +10,7 @@ use tracing::{error, info};
 
 use crate::config::{self, Config};
 use crate::engine::command::Table;
+use crate::explain;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
 
@@ -23,7 +26,7 @@ const CANNOT_START: u8 = 4;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  ended in good order; for `check`: the configuration is good
-  1  the configuration is refused: file, line, key and what was expected are named
+  1  the configuration, or what was to be explained, is refused: file, line and what was expected are named
   2  the command line is wrong
   3  an address to listen on cannot be had
   4  something else that the process needs cannot be had";
@@ -56,6 +59,18 @@ enum Action {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Say what would be done with the commands of a client, and why; nothing is sent anywhere.
+    ///
+    /// One command per line, as typed in redis-cli, or requests of the Redis protocol; a blank line ends what the
+    /// client sends in one go. The server is taken to do what it is asked, and to answer before the next batch.
+    Explain {
+        /// The configuration whose rules apply.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The commands; without it they are read from standard input.
+        #[arg(value_name = "FILE")]
+        commands: Option<PathBuf>,
+    },
     /// Ask a running respguard whether it is ready; for container health checks.
     Healthcheck {
         /// The configuration that it runs with; without it the defaults apply.
@@ -69,6 +84,7 @@ pub fn main() -> ExitCode {
     match CommandLine::parse().action {
         Action::Run { config, log_format, log_level } => run(config.as_deref(), log_format, log_level.as_deref()),
         Action::Check { config } => check(&config),
+        Action::Explain { config, commands } => explain(&config, commands.as_deref()),
         Action::Healthcheck { config } => healthcheck(config.as_deref()),
     }
 }
@@ -105,6 +121,38 @@ fn check(file: &Path) -> ExitCode {
         }
         None => ExitCode::from(REFUSED),
     }
+}
+
+fn explain(file: &Path, commands: Option<&Path>) -> ExitCode {
+    let Some(config) = load(Some(file)) else { return ExitCode::from(REFUSED) };
+    let source = commands.map_or("standard input".into(), Path::to_string_lossy);
+    let explained = read_commands(commands)
+        .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
+        .and_then(|input| explain::explain(&config, &Table::builtin(), input).map_err(|error| format!("{source}:{error}")));
+    match explained {
+        Ok(text) => {
+            // Whoever has read enough closes the pipe.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(refusal) => {
+            eprintln!("{refusal}");
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+fn read_commands(file: Option<&Path>) -> io::Result<Vec<u8>> {
+    let source: Box<dyn Read> = match file {
+        Some(file) => Box::new(File::open(file)?),
+        None => Box::new(io::stdin()),
+    };
+    let mut input = Vec::new();
+    source.take(explain::INPUT_BYTES_MAX + 1).read_to_end(&mut input)?;
+    if input.len() as u64 > explain::INPUT_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(input)
 }
 
 fn healthcheck(file: Option<&Path>) -> ExitCode {

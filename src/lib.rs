@@ -25,7 +25,7 @@
 //! ```text
 //! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock} < stream
 //!   < context < upstream < recheck < {findings, registry, http} < {exchange, admin} < client
-//!   < worker < config < server < cli < main
+//!   < worker < config < {server, explain} < cli < main
 //! ```
 //!
 //! `engine` knows no socket, no clock, no log and no metric: `plan` decides, `resolve` concludes.
@@ -41,5 +41,7 @@ pub mod net;
 pub mod config;
 
 pub mod server;
+
+pub mod explain;
 
 pub mod cli;

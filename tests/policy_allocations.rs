@@ -1,33 +1,12 @@
 //! Counts what recognising groups allocates: nothing.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../benches/cost/mod.rs"]
+mod cost;
 
 use respguard::engine::command::Table;
 use respguard::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
 use respguard::engine::policy::{Member, Recognition, compile};
 use respguard::engine::resp::request::{Args, Span};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator; counting touches only a thread-local without destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 fn split(line: &str) -> (Vec<u8>, Vec<Span>) {
     let mut spans = Vec::new();
@@ -52,20 +31,29 @@ fn written() -> Written {
 #[test]
 fn recognising_groups_and_finding_ttl_rules_allocates_nothing() {
     let table = Table::builtin();
-    let policy = compile(&written(), &table).unwrap();
+    let policy = compile(&written(), &table).expect("the rules are good");
     let lines = ["SETEX rt:u:t 60 v", "SADD sess:u t", "SMEMBERS sess:u", "HSET blobs:1 a b", "DEL blobs:1", "PING"];
     let commands = lines.map(split);
-    let before = ALLOCATIONS.get();
-    let found: [Recognition; 6] = std::array::from_fn(|from| {
+    let recognise = |from: usize| {
         policy.recognise(&table, &mut |place| {
             let (bytes, spans) = commands.get(from + place)?;
             let args = Args::new(bytes, spans);
             Some(Member { id: table.lookup(args), args })
         })
-    });
-    let rule = policy.ttl_rule_for(b"rt:u:t").map(|(place, _)| place);
-    assert_eq!(ALLOCATIONS.get() - before, 0);
-    assert_eq!(rule, Some(0));
+    };
+    let cost = cost::cost(
+        commands.len(),
+        || (),
+        |()| {
+            assert_eq!(policy.ttl_rule_for(b"rt:u:t").map(|(place, _)| place), Some(0));
+            for from in 0..commands.len() {
+                std::hint::black_box(recognise(from));
+            }
+            commands.len()
+        },
+    );
+    assert!(cost.allocations == 0.0, "{cost}");
+    let found: [Recognition; 6] = std::array::from_fn(recognise);
     assert_eq!(found[0], Recognition::Whole { group: 0, members: 3, open: false });
     assert_eq!(found[3], Recognition::Whole { group: 1, members: 2, open: false });
     assert_eq!([found[1], found[2], found[5]], [Recognition::None; 3]);

@@ -13,6 +13,7 @@ thread_local! {
 }
 
 // SAFETY: every call is passed on to the system's allocator unchanged.
+#[expect(unsafe_code, reason = "an allocator cannot be written without")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::engine::pipeline::resolve::{Finding, Outcome, Place, TtlState};
+use crate::engine::pipeline::finding::{Finding, Outcome, Place, TtlState};
 use crate::engine::pipeline::slot::Probe;
 use crate::engine::pipeline::violation::Kind;
 use crate::net::context::Context;

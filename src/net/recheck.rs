@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
 use crate::engine::pipeline::slot::Probe;
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::resp::{encode, value};
-use crate::engine::session::subscription::Arrival;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::upstream::lane::Lane;
@@ -105,27 +105,5 @@ impl Recipient for Asker {
         if let Some(recheck) = self.recheck.take() {
             self.context.tally.ttl_check(recheck.probe.index, TtlOutcome::Unanswered);
         }
-    }
-
-    fn settle_late(&self, _frames: u32) {}
-
-    fn cut(&self) {}
-
-    fn classify(&self, _head: &[u8]) -> Arrival {
-        Arrival::Reply
-    }
-
-    fn push(&self, _piece: &[u8]) {}
-
-    fn lease_lost(&self) {}
-
-    fn mark(&self) -> bool {
-        false
-    }
-
-    fn flush(&self) {}
-
-    fn is_congested(&self) -> bool {
-        false
     }
 }

@@ -52,6 +52,7 @@ fn is_worker() -> bool {
 
 // SAFETY: every call is passed on to the system's allocator unchanged; counting touches only an atomic and a
 // thread-local without destructor.
+#[expect(unsafe_code, reason = "an allocator cannot be written without")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();

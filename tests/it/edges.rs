@@ -61,13 +61,10 @@ fn a_reset_inside_a_transaction_comes_behind_the_replies_before_it() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);
     let mut wire = proxy.wire();
-    assert_eq!(wire.pipeline(&["SET k v", "MULTI", "SET k w", "RESET", "GET k"]), [
-        "+OK\r\n",
-        "+OK\r\n",
-        "+QUEUED\r\n",
-        "+RESET\r\n",
-        "$1\r\nv\r\n"
-    ]);
+    assert_eq!(
+        wire.pipeline(&["SET k v", "MULTI", "SET k w", "RESET", "GET k"]),
+        ["+OK\r\n", "+OK\r\n", "+QUEUED\r\n", "+RESET\r\n", "$1\r\nv\r\n"]
+    );
 }
 
 #[test]
@@ -105,7 +102,8 @@ fn a_long_list_of_channels_or_keys_is_what_it_is() {
     let proxy = Setup::new(&redis).top(ONE_WORKER).start();
     for count in [3000_usize, 12_000] {
         let names: Vec<Vec<u8>> = (0..count).map(|n| format!("some-long-channel-name-{n:06}").into_bytes()).collect();
-        let line = |command: &'static [u8]| words(&std::iter::once(command).chain(names.iter().map(Vec::as_slice)).collect::<Vec<_>>());
+        let line =
+            |command: &'static [u8]| words(&std::iter::once(command).chain(names.iter().map(Vec::as_slice)).collect::<Vec<_>>());
         let mut subscriber = proxy.wire();
         subscriber.send(&line(b"SUBSCRIBE"));
         for _ in 0..count {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::resolve::{Context, Finding, Outcome, Part, Place};
+use super::finding::{Finding, Outcome, Place};
+use super::resolve::{Context, Part};
 use super::score::{self, Failure};
 use super::violation::{Kind, Violation, error_word};
 use crate::engine::command::{CommandId, Table};

@@ -7,7 +7,7 @@ use crate::engine::resp::request::Args;
 
 use super::index::KeyIndex;
 use super::pattern::{Bindings, Names, Pattern};
-use super::rule::{Mode, OnPartial};
+use super::rule::{Mode, OnPartial, Word, WrittenAtomic};
 
 /// How atomic a group is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,16 @@ pub enum Atomic {
     Observe,
     /// It is sent as one MULTI .. EXEC.
     Transaction,
+}
+
+impl Atomic {
+    /// The word, as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Atomic::Observe => WrittenAtomic::Observe.as_str(),
+            Atomic::Transaction => WrittenAtomic::Transaction.as_str(),
+        }
+    }
 }
 
 /// The order in which a group's members must come.
@@ -69,6 +79,8 @@ pub(super) struct Template {
     /// Whether more arguments may follow the words.
     pub(super) rest: bool,
     pub(super) optional: bool,
+    /// As it was written.
+    pub(super) text: Box<str>,
 }
 
 /// One command that was read.
@@ -88,6 +100,36 @@ pub(super) struct Extent {
     pub(super) whole: usize,
     /// Commands that fit, up to the last one read, after which members are still to come; 0: none.
     pub(super) awaiting: usize,
+}
+
+/// A place in the members and in the commands that were read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Walk<'a> {
+    pub(super) member: usize,
+    pub(super) command: usize,
+    pub(super) bound: Bindings<'a>,
+}
+
+/// Takes what a walk through the members of a group comes upon.
+pub(super) trait Listen<'a> {
+    /// All members that are needed have come.
+    fn whole(&mut self, here: &Walk<'a>);
+    /// The commands that were read end here.
+    fn awaiting(&mut self, here: &Walk<'a>);
+    /// The command is not the member that must come here; the failed attempt may have bound captures.
+    fn mismatch(&mut self, here: &Walk<'a>, command: Member<'a>);
+}
+
+impl Listen<'_> for Extent {
+    fn whole(&mut self, here: &Walk<'_>) {
+        self.whole = self.whole.max(here.command);
+    }
+
+    fn awaiting(&mut self, here: &Walk<'_>) {
+        self.awaiting = self.awaiting.max(here.command);
+    }
+
+    fn mismatch(&mut self, _: &Walk<'_>, _: Member<'_>) {}
 }
 
 impl Group {
@@ -140,44 +182,36 @@ impl Templates {
 
     fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
         let mut extent = Extent::default();
-        let start = Walk { member: 0, command: 0, bound: Bindings::default() };
-        self.walk(start, table, at, &mut extent);
+        self.walk(Walk::default(), table, at, &mut extent);
         extent
     }
 
     /// Follows the members from one on. Where an optional member fits, both ways are tried, so its place among the
     /// optional ones never hides a longer match; their number is bounded when the group is compiled.
-    fn walk<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, extent: &mut Extent) {
+    pub(super) fn walk<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
         while let Some(member) = self.members.get(here.member) {
             if here.member >= self.required {
-                extent.whole = extent.whole.max(here.command);
+                listener.whole(&here);
             }
             let Some(command) = at(here.command) else {
-                extent.awaiting = extent.awaiting.max(here.command);
+                listener.awaiting(&here);
                 return;
             };
             if member.optional {
                 let mut taken = here;
                 if member.fits(command, table, &mut taken.bound) {
-                    self.walk(taken.behind(), table, at, extent);
+                    self.walk(taken.behind(), table, at, listener);
                 }
                 here.member += 1;
             } else if member.fits(command, table, &mut here.bound) {
                 here = here.behind();
             } else {
+                listener.mismatch(&here, command);
                 return;
             }
         }
-        extent.whole = extent.whole.max(here.command);
+        listener.whole(&here);
     }
-}
-
-/// A place in the members and in the commands that were read.
-#[derive(Clone, Copy)]
-struct Walk<'a> {
-    member: usize,
-    command: usize,
-    bound: Bindings<'a>,
 }
 
 impl Walk<'_> {
@@ -197,7 +231,7 @@ impl Template {
         form.id == self.id && self.words_fit(&form, bound) && !table.spec(command.id).is_blocking(command.args)
     }
 
-    fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
+    pub(super) fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
         let count = self.words.len();
         let long_enough = if self.rest { form.len() >= count } else { form.len() == count };
         long_enough

@@ -10,6 +10,7 @@ pub mod near;
 pub mod pattern;
 pub mod recognise;
 pub mod rule;
+pub mod trace;
 pub mod ttl;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use compile::{RuleError, compile};
 pub use group::{Atomic, Group, Member, Order};
 pub use recognise::Recognition;
 pub use rule::{Mode, OnPartial};
+pub use trace::{Miss, Why};
 pub use ttl::{TtlAction, TtlRule};
 
 use recognise::Groups;
@@ -80,6 +82,13 @@ impl Policy {
     /// no group cost one look-up; nothing is allocated.
     pub fn recognise<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Recognition {
         self.groups.recognise(table, at)
+    }
+
+    /// The group that came nearest to beginning at the command `at(0)` without being whole: the one with the most
+    /// commands that fitted, the first declared among equals; `None` where not even the first command fits any. It
+    /// allocates: for explanations.
+    pub fn nearest_miss<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Option<Miss<'_, 'a>> {
+        trace::nearest_miss(self.groups(), table, at)
     }
 
     /// The first TTL rule with a pattern that matches the key, with its place among the rules.

@@ -5,13 +5,22 @@ use std::time::Duration;
 
 use super::index::KeyIndex;
 use super::pattern::Pattern;
-use super::rule::Mode;
+use super::rule::{Mode, Word, WrittenTtlAction};
 
 /// What is done about a key that lacks the TTL it must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TtlAction {
     /// It is reported.
     Flag,
+}
+
+impl TtlAction {
+    /// The word, as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TtlAction::Flag => WrittenTtlAction::Flag.as_str(),
+        }
+    }
 }
 
 /// One `[[ttl]]` rule: keys that must expire.

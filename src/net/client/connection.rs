@@ -27,7 +27,7 @@ use crate::net::upstream::pool::Pool;
 use crate::net::upstream::unheard::Unheard;
 
 /// A longer request is cut through on a connection of its own instead of being held whole.
-const STREAM_BYTES: usize = 64 * 1024;
+pub const STREAM_BYTES: usize = 64 * 1024;
 /// A request that may belong to a group is held whole up to this size.
 const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Input kept while the client waits for its turn, before it is no longer read from.

@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
 use crate::engine::resp::encode;
-use crate::engine::session::subscription::Arrival;
 use crate::net::exchange::Exchange;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
@@ -59,20 +59,6 @@ impl Recipient for Promise {
         self.keep(reply);
     }
 
-    fn settle_late(&self, _frames: u32) {}
-
-    fn cut(&self) {
-        self.fault(1, Fault::Lost);
-    }
-
-    fn classify(&self, _head: &[u8]) -> Arrival {
-        Arrival::Reply
-    }
-
-    fn push(&self, _piece: &[u8]) {}
-
-    fn lease_lost(&self) {}
-
     fn mark(&self) -> bool {
         true
     }
@@ -81,9 +67,5 @@ impl Recipient for Promise {
         if let Some(lease) = self.lease.take() {
             self.lane.give_back(&lease, self.clean.get());
         }
-    }
-
-    fn is_congested(&self) -> bool {
-        false
     }
 }

@@ -7,13 +7,13 @@ pub mod connection;
 pub mod lane;
 pub mod opening;
 pub mod pool;
-mod reading;
 pub mod survey;
 pub mod unheard;
 
 use std::time::Duration;
 
-use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
 use crate::engine::session::subscription::Arrival;
 use crate::net::address::Address;
 
@@ -31,28 +31,36 @@ pub trait Recipient {
     fn fault(&self, frames: u32, fault: Fault);
 
     /// Replies came, or never will, to `frames` requests that had been answered with a timeout.
-    fn settle_late(&self, frames: u32);
+    fn settle_late(&self, _frames: u32) {}
 
     /// A reply of which a part was handed over has no end.
-    fn cut(&self);
+    fn cut(&self) {
+        self.fault(1, Fault::Lost);
+    }
 
     /// On a lease: what the frame that begins with `head` is.
-    fn classify(&self, head: &[u8]) -> Arrival;
+    fn classify(&self, _head: &[u8]) -> Arrival {
+        Arrival::Reply
+    }
 
     /// On a lease: takes a piece of a frame that nobody asked for.
-    fn push(&self, piece: &[u8]);
+    fn push(&self, _piece: &[u8]) {}
 
     /// On a lease: the connection is gone.
-    fn lease_lost(&self);
+    fn lease_lost(&self) {}
 
     /// Notes that something was handed over; true the first time since `flush`.
-    fn mark(&self) -> bool;
+    fn mark(&self) -> bool {
+        false
+    }
 
     /// Everything that one read brought has been handed over.
-    fn flush(&self);
+    fn flush(&self) {}
 
     /// The recipient does not take its replies fast enough.
-    fn is_congested(&self) -> bool;
+    fn is_congested(&self) -> bool {
+        false
+    }
 }
 
 /// What taking a piece of a reply has led to.

@@ -1,7 +1,7 @@
 //! Requests of our own whose answers nobody needs to hear.
 
-use crate::engine::pipeline::resolve::{Fault, Part};
-use crate::engine::session::subscription::Arrival;
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
 
 use super::{Admitted, Recipient};
 
@@ -15,26 +15,4 @@ impl Recipient for Unheard {
     }
 
     fn fault(&self, _frames: u32, _fault: Fault) {}
-
-    fn settle_late(&self, _frames: u32) {}
-
-    fn cut(&self) {}
-
-    fn classify(&self, _head: &[u8]) -> Arrival {
-        Arrival::Reply
-    }
-
-    fn push(&self, _piece: &[u8]) {}
-
-    fn lease_lost(&self) {}
-
-    fn mark(&self) -> bool {
-        false
-    }
-
-    fn flush(&self) {}
-
-    fn is_congested(&self) -> bool {
-        false
-    }
 }

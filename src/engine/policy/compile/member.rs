@@ -36,7 +36,7 @@ pub(super) fn compile(
     let mut words: Vec<Box<str>> = (0..form.len()).filter_map(|place| Some(line.text_of(form.word(place)?)?.into())).collect();
     let rest = line.has_rest() && words.pop().is_some();
     let words = words.iter().map(|word| Pattern::parse(word, names).ok()).collect::<Option<_>>()?;
-    Some(Template { id: form.id, words, rest, optional: written.optional })
+    Some(Template { id: form.id, words, rest, optional: written.optional, text: written.template.as_str().into() })
 }
 
 /// A member as it is written: the command's name and its words, with a closing `...` as the last.

@@ -1,29 +1,30 @@
-//! One upstream connection at work: writes requests, hands out replies, comes back after a loss.
+//! One upstream connection: takes requests for its recipients, begins, ends, and comes back after a loss.
+//!
+//! `pump` moves its bytes while it is there, `reading` cuts what comes in into frames, `tending`
+//! looks after its deadlines.
+
+mod pump;
+mod reading;
+mod tending;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Instant;
 
-use tokio::io::AsyncWrite;
 use tracing::{debug, info, warn};
 
 use super::opening::{OpenError, open};
-use super::reading::Reading;
-use super::unheard::Unheard;
-use super::{Admitted, PING, Recipient, Settings};
+use super::{Recipient, Settings};
 use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Opening, Refusal};
-use crate::engine::link::inflight::{Cut, Inflight, Owner};
-use crate::engine::pipeline::resolve::{Fault, Part};
+use crate::engine::link::inflight::{Cut, Inflight};
+use crate::engine::pipeline::finding::Fault;
 use crate::engine::resp::scan::ScanError;
-use crate::engine::session::subscription::Arrival;
 use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::stream::Stream;
-use crate::telemetry::label::{Direction, Side, UpstreamState};
+use crate::telemetry::label::UpstreamState;
 
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -262,83 +263,6 @@ impl Link {
         }
     }
 
-    /// Answers what has waited too long, asks a silent connection for a sign of life, and looks
-    /// again at a recipient that was behind; called every few milliseconds.
-    pub fn tend(&self) {
-        if self.paused.take() {
-            self.wake();
-        }
-        self.check_deadlines();
-        self.check_heartbeat();
-    }
-
-    fn check_heartbeat(&self) {
-        let now = clock::now();
-        let mut state = self.state.borrow_mut();
-        // On a lease the question could land in its client's transaction.
-        if state.phase != Phase::Ready || !self.shared.get() {
-            return;
-        }
-        let silent = now.saturating_duration_since(state.last_read);
-        match state.beat_at {
-            // The answer, like any other bytes, ends the silence.
-            Some(beat_at) if state.last_read >= beat_at => state.beat_at = None,
-            Some(beat_at) if now.saturating_duration_since(beat_at) >= self.settings.heartbeat_timeout => {
-                state.beat_at = None;
-                state.phase = Phase::Closed;
-                drop(state);
-                self.wake();
-            }
-            None if silent >= self.settings.heartbeat && state.inflight.is_empty() => {
-                state.beat_at = Some(now);
-                drop(state);
-                // A link that is ready takes what it is given.
-                let _ = self.send(Rc::new(Unheard), &[PING], 1, now, None);
-            }
-            _ => {}
-        }
-    }
-
-    fn check_deadlines(&self) {
-        let now = clock::now();
-        let mut told: Vec<Told> = Vec::new();
-        let mut state = self.state.borrow_mut();
-        let fault = match state.phase {
-            Phase::Ready => {
-                state.inflight.expire(now, Rc::ptr_eq, |who, frames| told.push((Rc::clone(who), frames, Cut::BeforeReply)));
-                let stalled = state.inflight.stalls_at(state.last_read, self.settings.stall_timeout).is_some_and(|at| at <= now);
-                if stalled {
-                    state.phase = Phase::Closed;
-                    self.wake();
-                }
-                Fault::Timeout
-            }
-            Phase::Connecting => {
-                if let Some(read_before) = now.checked_sub(self.settings.queue_timeout) {
-                    let from = state
-                        .inflight
-                        .abandon_read_before(read_before, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
-                    if let Some(from) = from {
-                        state.forget_before(from);
-                        state.wake_waiting();
-                    }
-                }
-                // What is still to come of a request whose beginning was given up must go nowhere.
-                if !told.is_empty() && !self.shared.get() {
-                    state.phase = Phase::Closed;
-                    self.wake();
-                }
-                Fault::Unavailable
-            }
-            Phase::Closed => return,
-        };
-        drop(state);
-        if fault == Fault::Timeout {
-            self.context.tally.add_timeouts(told.iter().map(|(_, frames, _)| frames).sum());
-        }
-        tell_all(told, fault);
-    }
-
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::default();
         while self.phase() != Phase::Closed || self.shared.get() {
@@ -382,135 +306,6 @@ impl Link {
         if self.shared.get() {
             self.context.readiness.upstream(self.context.worker, true);
         }
-    }
-
-    async fn pump(&self, mut stream: Stream) -> Loss {
-        let mut reading = Reading::default();
-        let loss = std::future::poll_fn(|cx| self.poll_pump(&mut stream, &mut reading, cx)).await;
-        reading.finish(&self.context);
-        loss
-    }
-
-    fn poll_pump(&self, stream: &mut Stream, reading: &mut Reading, cx: &mut TaskContext<'_>) -> Poll<Loss> {
-        self.register(cx);
-        if self.phase() == Phase::Closed {
-            return Poll::Ready(if self.shared.get() { Loss::Stalled } else { Loss::Closed });
-        }
-        if let Poll::Ready(Err(loss)) = self.poll_write(stream, cx) {
-            return Poll::Ready(loss);
-        }
-        loop {
-            if self.is_congested() {
-                self.paused.set(true);
-                return Poll::Pending;
-            }
-            match ready!(reading.poll_read(stream, &self.context, cx)) {
-                Ok(0) => return Poll::Ready(Loss::Eof),
-                Ok(bytes) => {
-                    clock::tick();
-                    self.context.tally.add_bytes(Side::Upstream, Direction::In, bytes);
-                    self.state.borrow_mut().last_read = clock::now();
-                    if let Err(loss) = reading.hand_out(self) {
-                        return Poll::Ready(loss);
-                    }
-                }
-                Err(error) => return Poll::Ready(error.into()),
-            }
-        }
-    }
-
-    fn register(&self, cx: &TaskContext<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-    }
-
-    fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        while state.out_at < state.out.len() {
-            let written = ready!(Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]))?;
-            state.out_at += written;
-            self.context.tally.add_bytes(Side::Upstream, Direction::Out, written);
-            if state.out.len() - state.out_at < OUT_BYTES_MAX {
-                state.wake_waiting();
-            }
-        }
-        state.forget_written();
-        Poll::Ready(Ok(()))
-    }
-
-    fn is_congested(&self) -> bool {
-        match self.state.borrow().inflight.owner() {
-            Owner::Recipient(who) => who.is_congested(),
-            Owner::Late(_) => false,
-            Owner::Nobody => self.owner.borrow().as_ref().is_some_and(|owner| owner.is_congested()),
-        }
-    }
-
-    /// Hands one piece of a frame to whom it belongs; the recipient is put into `touched` the first time.
-    pub(super) fn hand_over(
-        &self,
-        piece: &[u8],
-        part: Part,
-        stray: &mut bool,
-        touched: &mut Vec<Rc<dyn Recipient>>,
-    ) -> Result<(), Loss> {
-        if part.first {
-            *stray = self.owner.borrow().as_ref().is_some_and(|owner| owner.classify(piece) == Arrival::Message);
-        }
-        if *stray {
-            if let Some(owner) = self.owner.borrow().as_ref() {
-                owner.push(piece);
-                touch(owner, touched);
-            }
-            return Ok(());
-        }
-        let mut state = self.state.borrow_mut();
-        if self.shared.get() && part.top.kind == b'>' {
-            return Err(Loss::OutOfSync);
-        }
-        let admitted = match state.inflight.owner() {
-            Owner::Nobody => return Err(Loss::OutOfSync),
-            Owner::Late(who) => {
-                if part.last {
-                    who.settle_late(1);
-                    touch(who, touched);
-                }
-                Admitted::default()
-            }
-            Owner::Recipient(who) => {
-                let admitted = who.admit(piece, part);
-                touch(who, touched);
-                admitted
-            }
-        };
-        if part.last {
-            state.inflight.finish_head(admitted.more);
-            if !self.shared.get() {
-                state.inflight.restart_head(clock::now());
-            }
-        } else {
-            state.inflight.start_head();
-        }
-        match admitted.close {
-            true if self.shared.get() => Err(Loss::Unsafe),
-            close => {
-                self.unclean.set(self.unclean.get() || close);
-                Ok(())
-            }
-        }
-    }
-
-    /// When the request at the head was read.
-    pub(super) fn head_read_at(&self) -> Option<Instant> {
-        self.state.borrow().inflight.head_read_at()
-    }
-
-    /// Counts replies by how long they took.
-    pub(super) fn observe(&self, elapsed: Duration, replies: u32) {
-        self.context.tally.observe_request(elapsed, replies);
     }
 
     /// The connection is lost: what was sent, in whole or in part, has an unknown outcome.
@@ -619,11 +414,5 @@ fn tell_all(told: Vec<Told>, fault: Fault) {
             Cut::Late => who.settle_late(frames),
         }
         who.flush();
-    }
-}
-
-fn touch(who: &Rc<dyn Recipient>, touched: &mut Vec<Rc<dyn Recipient>>) {
-    if who.mark() {
-        touched.push(Rc::clone(who));
     }
 }

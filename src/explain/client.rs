@@ -1,0 +1,236 @@
+//! One client whose batches are planned one after the other, as if everything between them had been answered.
+
+use super::input::Piece;
+use super::page::Page;
+use super::steps::Planned;
+use super::words;
+use crate::config::{Config, Sharing};
+use crate::engine::command::{ConnectionEffect, Lane, Table};
+use crate::engine::pipeline::batch::{Batch, Tail};
+use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
+use crate::engine::pipeline::slot::Role;
+use crate::engine::pipeline::ttl::Undecided;
+use crate::engine::pipeline::violation::Kind;
+use crate::engine::policy::rule::Word;
+use crate::engine::resp::encode;
+use crate::engine::resp::request::{Limits, RequestParser};
+use crate::engine::session::Session;
+use crate::engine::session::affinity::Reason;
+use crate::engine::session::lane::LaneChange;
+
+/// A client, as far as its own requests tell.
+pub(super) struct Client<'a> {
+    config: &'a Config,
+    table: &'a Table,
+    session: Session,
+    undecided: Undecided,
+    subscribing: Subscribing,
+    gone: bool,
+}
+
+/// What the server will have confirmed when all is answered.
+#[derive(Default)]
+struct Subscribing {
+    commands: usize,
+    confirmations: Vec<Vec<u8>>,
+    /// Every name that was ever subscribed to.
+    names: Vec<Box<[u8]>>,
+}
+
+/// What becomes of the batch behind a turn.
+#[derive(PartialEq, Eq)]
+enum Rest {
+    /// The command that the turn was about is planned again, with all behind it.
+    Again,
+    /// Likewise, as if nothing more came.
+    AgainWithoutMore,
+    /// The command is dealt with.
+    Behind,
+}
+
+impl<'a> Client<'a> {
+    /// A client that has just connected.
+    pub(super) fn new(config: &'a Config, table: &'a Table, page: &mut Page) -> Client<'a> {
+        let (session, undecided, subscribing) = (Session::default(), Undecided::default(), Subscribing::default());
+        let mut client = Client { config, table, session, undecided, subscribing, gone: false };
+        if config.upstream.sharing == Sharing::Never {
+            page.line(0, format_args!("sharing = {}: the client has a connection of its own", Sharing::Never.as_str()));
+        }
+        client.start();
+        client
+    }
+
+    /// Plans one batch to its end, and writes down what would be done.
+    pub(super) fn tell(&mut self, place: usize, piece: &Piece<'_>, page: &mut Page) {
+        page.part();
+        page.line(0, format_args!("batch {place}, line {}:", piece.line));
+        self.settle(page);
+        let mut parser = RequestParser::new(Limits::default());
+        let (mut batch, mut bytes, mut first, mut rest) = (Batch::default(), piece.bytes, 1, Rest::Again);
+        while !self.is_unread() {
+            let tail = batch.parse(&mut parser, self.table, bytes, usize::MAX);
+            if batch.is_empty() {
+                return;
+            }
+            let plan = self.plan(&batch, bytes, tail == Tail::More, rest == Rest::AgainWithoutMore);
+            self.subscribing.note(&plan, &batch, bytes, self.table);
+            let pinned = self.session.affinity.is_pinned();
+            let (table, policy) = (self.table, &self.config.policy);
+            let planned = Planned { table, policy, batch: &batch, bytes, plan: &plan, first, pinned };
+            planned.write(page);
+            rest = plan.turn.map_or(Rest::Again, |turn| self.take_turn(turn, &planned, page));
+            let covered = plan.commands + usize::from(rest == Rest::Behind);
+            bytes = &bytes[batch.consume(covered)..];
+            first += covered;
+        }
+        if !bytes.iter().all(u8::is_ascii_whitespace) {
+            let what = if self.gone { "not read: the client has gone" } else { "passed on as bytes, as are all replies" };
+            page.line(1, format_args!("from {first} on: {what}"));
+        }
+    }
+
+    fn is_unread(&self) -> bool {
+        self.gone || self.session.affinity.is_tunnel()
+    }
+
+    fn start(&mut self) {
+        if self.config.upstream.sharing == Sharing::Never {
+            self.session.affinity.pin(Reason::Exclusive);
+        }
+    }
+
+    /// Everything before has been answered: what ends with a reply has ended.
+    fn settle(&mut self, page: &mut Page) {
+        self.subscribing.settle(&mut self.session);
+        if self.session.affinity.is_pinned() && self.session.is_free() {
+            self.session.affinity.unpin();
+            page.line(1, "back on a shared connection: nothing keeps the client on its own");
+        }
+    }
+
+    fn plan(&mut self, batch: &Batch, bytes: &[u8], more: bool, without_more: bool) -> Plan {
+        let policy = &self.config.policy;
+        let hold = !without_more && !policy.hold.gap.is_zero();
+        let rules = Rules { table: self.table, policy, transactions: true, probes: true, hold };
+        let mut planned = Plan::default();
+        plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more && !without_more, &mut planned);
+        planned
+    }
+
+    /// Writes down what must happen about the command behind the steps, as if it went well.
+    fn take_turn(&mut self, turn: Turn, planned: &Planned<'_>, page: &mut Page) -> Rest {
+        let at = planned.plan.commands;
+        match turn {
+            Turn::Pin(reason) => {
+                self.pin(reason, planned, page);
+                return Rest::Again;
+            }
+            Turn::Wait => {
+                page.line(1, format_args!("from {} on: waits for more, which is known to come", planned.number(at)));
+                return Rest::AgainWithoutMore;
+            }
+            Turn::Hold { group, .. } => {
+                self.hold(group, planned, page);
+                return Rest::AgainWithoutMore;
+            }
+            Turn::Lane => self.change_lane(planned, page),
+            Turn::Spare => {
+                page.line(1, "as it is, on a spare connection, past everything that is under way:");
+                planned.write_answered(at, words::reply(Role::Plain), page);
+            }
+            Turn::Elsewhere(local) => {
+                page.line(1, "looked up among the clients of the proxy:");
+                planned.write_answered(at, words::local_answer(local), page);
+            }
+            Turn::Quit => {
+                page.line(1, "not sent:");
+                planned.write_answered(at, "the proxy's own reply: OK, and the connection is closed", page);
+                self.gone = true;
+            }
+            Turn::Reset => {
+                page.line(1, "not sent, the client is as if it had just connected:");
+                planned.write_answered(at, "the proxy's own reply: RESET", page);
+                self.session = Session::default();
+                self.undecided.clear();
+                self.subscribing = Subscribing::default();
+                self.start();
+            }
+        }
+        Rest::Behind
+    }
+
+    fn pin(&mut self, reason: Reason, planned: &Planned<'_>, page: &mut Page) {
+        let at = planned.plan.commands;
+        let cause = words::cause(planned.spec(at).connection_effect(planned.args(at)));
+        let cause = cause.map(|cause| format!(", {cause}")).unwrap_or_default();
+        let (number, name) = (planned.number(at), words::name(self.table, planned.batch.id(at)));
+        page.line(1, format_args!("{number} ({name}) pins the client: {}{cause}", reason.as_str()));
+        let until = words::duration(reason);
+        page.line(2, format_args!("once all before it is answered, the client has a connection of its own, {until}"));
+        self.session.affinity.pin(reason);
+    }
+
+    fn hold(&self, group: usize, planned: &Planned<'_>, page: &mut Page) {
+        let policy = &self.config.policy;
+        let (hold, name) = (policy.hold, &policy.groups()[group].name);
+        let from = planned.number(planned.plan.commands);
+        page.line(1, format_args!("from {from} on: held, because this begins group {name}"));
+        page.line(2, format_args!("for at most {:?} without a byte, and {:?} in all; then it goes on,", hold.gap, hold.max));
+        page.line(2, format_args!("told as {} if the rest has not come:", Kind::Split));
+    }
+
+    fn change_lane(&mut self, planned: &Planned<'_>, page: &mut Page) {
+        let at = planned.plan.commands;
+        let args = planned.args(at);
+        let ConnectionEffect::Lane(lane) = planned.spec(at).connection_effect(args) else { return };
+        let change = LaneChange::read(lane, args).unwrap_or_default();
+        if change.login.is_some() && self.config.upstream.credentials.is_some() {
+            page.line(1, "not sent, because the proxy has credentials of its own for the server:");
+            return planned.write_answered(at, "the proxy's own reply: an error", page);
+        }
+        let wanted = words::lane(&change);
+        page.line(1, format_args!("when all before it is answered, moves the client to connections with {wanted}:"));
+        let reply = match lane {
+            Lane::Hello => words::reply(Role::Hello),
+            Lane::Auth | Lane::Select => "the proxy's own reply: OK, or the error with which the server refuses it".to_owned(),
+        };
+        planned.write_answered(at, reply, page);
+        self.session.protocol = change.protocol.unwrap_or(self.session.protocol);
+        self.session.affinity.unpin();
+    }
+}
+
+impl Subscribing {
+    /// Takes the (un)subscribe commands that a plan sends.
+    fn note(&mut self, plan: &Plan, batch: &Batch, bytes: &[u8], table: &Table) {
+        for (at, role) in plan.roles.iter().enumerate() {
+            let args = batch.args(bytes, at);
+            let word = table.spec(batch.id(at)).name();
+            match role {
+                Role::Subscription { .. } => {
+                    self.names.extend(args.from(1).iter().map(Box::from));
+                    self.confirmations.extend(args.from(1).iter().map(|name| confirmation(word, name)));
+                }
+                Role::UnsubscribeAll(_) => self.confirmations.extend(self.names.iter().map(|name| confirmation(word, name))),
+                _ => continue,
+            }
+            self.commands += 1;
+        }
+    }
+
+    fn settle(&mut self, session: &mut Session) {
+        self.confirmations.drain(..).for_each(|frame| session.subscriptions.confirm(&frame));
+        (0..std::mem::take(&mut self.commands)).for_each(|_| session.subscriptions.answered());
+    }
+}
+
+/// What the server sends about one name; how many are left does not matter here
+/// (<https://redis.io/docs/latest/develop/pubsub/>).
+fn confirmation(word: &str, name: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    encode::array_header(&mut frame, 3);
+    encode::bulk(&mut frame, word.as_bytes());
+    encode::bulk(&mut frame, name);
+    encode::integer(&mut frame, 0);
+    frame
+}

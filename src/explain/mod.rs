@@ -1,0 +1,36 @@
+//! Says in plain words what the proxy would do with the commands of one client, and why.
+//!
+//! It prints the plans that [`crate::engine::pipeline::plan`] makes, and decides nothing itself. What only a server
+//! can tell is taken to go well: it does what it is asked, its commands are those of the built-in table, and its user
+//! may run MULTI and PTTL. Between two batches everything is answered.
+
+mod client;
+mod input;
+mod page;
+mod steps;
+mod words;
+
+pub use input::InputError;
+
+use crate::config::Config;
+use crate::engine::command::Table;
+use client::Client;
+use page::Page;
+
+/// Most bytes that are read to be explained.
+pub const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The text about `input`: requests as a client may send them, inline or not, where a blank line ends what was sent
+/// in one go.
+pub fn explain(config: &Config, table: &Table, mut input: Vec<u8>) -> Result<String, InputError> {
+    input::end_last_line(&mut input);
+    let mut page = Page::default();
+    let mut client = Client::new(config, table, &mut page);
+    for (place, piece) in input::pieces(&input)?.iter().enumerate() {
+        client.tell(place + 1, piece, &mut page);
+    }
+    Ok(page.into_text())
+}
+
+#[cfg(test)]
+mod tests;

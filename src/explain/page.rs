@@ -1,0 +1,81 @@
+//! The page that an explanation is written on.
+
+use std::fmt;
+
+/// Bytes of one argument that are shown.
+const ARGUMENT_BYTES_MAX: usize = 40;
+/// Arguments of one request that are shown.
+const ARGUMENTS_MAX: usize = 16;
+
+/// Lines of text, indented by level.
+#[derive(Default)]
+pub(super) struct Page {
+    text: String,
+}
+
+impl Page {
+    pub(super) fn line(&mut self, level: usize, line: impl fmt::Display) {
+        self.text.push_str(&format!("{:width$}{line}\n", "", width = 2 * level));
+    }
+
+    /// A blank line, unless nothing stands before it.
+    pub(super) fn part(&mut self) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
+}
+
+/// The words of a request as they would be typed, long ones shortened.
+pub(super) fn request<'a>(words: impl ExactSizeIterator<Item = &'a [u8]>) -> String {
+    let hidden = words.len().saturating_sub(ARGUMENTS_MAX);
+    let mut shown: Vec<String> = words.take(ARGUMENTS_MAX).map(word).collect();
+    if hidden > 0 {
+        shown.push(format!("...({hidden} more)"));
+    }
+    shown.join(" ")
+}
+
+/// One word as it would be typed, shortened when it is long.
+pub(super) fn word(bytes: &[u8]) -> String {
+    if bytes.len() <= ARGUMENT_BYTES_MAX {
+        return quoted(bytes);
+    }
+    format!("{}...({} bytes)", quoted(&bytes[..ARGUMENT_BYTES_MAX]), bytes.len())
+}
+
+fn quoted(bytes: &[u8]) -> String {
+    let needs_quotes = |letter: char| letter.is_whitespace() || letter.is_control() || matches!(letter, '"' | '\'' | '\\');
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && !text.contains(needs_quotes) => text.to_owned(),
+        _ => format!("\"{}\"", bytes.escape_ascii()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_typing_them_would_need_it() {
+        let shown = [&b"a:{b}"[..], "ü".as_bytes(), b"", b"a b", b"say \"x\"", b"\x00\xff\n"].map(word);
+        assert_eq!(shown, ["a:{b}", "ü", "\"\"", "\"a b\"", "\"say \\\"x\\\"\"", "\"\\x00\\xff\\n\""]);
+    }
+
+    #[test]
+    fn forty_bytes_are_shown_and_longer_words_are_cut() {
+        assert_eq!(word(&[b'x'; 40]), "x".repeat(40));
+        assert_eq!(word(&[b'x'; 41]), format!("{}...(41 bytes)", "x".repeat(40)));
+    }
+
+    #[test]
+    fn sixteen_words_are_shown_and_the_others_counted() {
+        let words = [&b"a"[..]; 17];
+        assert_eq!(request(words[..16].iter().copied()), ["a"; 16].join(" "));
+        assert_eq!(request(words.iter().copied()), format!("{} ...(1 more)", ["a"; 16].join(" ")));
+    }
+}

@@ -1,0 +1,229 @@
+//! Writes one plan down: its steps in order, each with its commands and what becomes of them.
+
+use std::ops::Range;
+
+use super::page::{Page, request, word};
+use super::words;
+use crate::engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
+use crate::engine::pipeline::batch::Batch;
+use crate::engine::pipeline::plan::{Plan, Step};
+use crate::engine::pipeline::slot::{Probe, Role};
+use crate::engine::pipeline::violation::Kind;
+use crate::engine::policy::rule::Word;
+use crate::engine::policy::{Atomic, Group, Member, Policy, Recognition};
+use crate::engine::resp::request::Args;
+
+/// A plan, and what it was made from.
+pub(super) struct Planned<'a> {
+    pub(super) table: &'a Table,
+    pub(super) policy: &'a Policy,
+    pub(super) batch: &'a Batch,
+    pub(super) bytes: &'a [u8],
+    pub(super) plan: &'a Plan,
+    /// The number of the batch's first command within what was sent, from 1.
+    pub(super) first: usize,
+    /// On a connection of the client's own.
+    pub(super) pinned: bool,
+}
+
+impl Planned<'_> {
+    pub(super) fn write(&self, page: &mut Page) {
+        let mut probes = self.plan.probes.iter();
+        for step in &self.plan.steps {
+            match step {
+                Step::Send { commands } => {
+                    page.line(1, format_args!("as it is, on {}; replies as the server gives them:", self.connection()));
+                    commands.clone().for_each(|at| self.write_sent(at, page));
+                }
+                Step::Wrap { commands, group } => self.write_wrapped(commands.clone(), *group, page),
+                Step::Watch { commands, group, unwrapped } => self.write_watched(commands.clone(), *group, *unwrapped, page),
+                Step::Probe => {
+                    if let Some(probe) = probes.next() {
+                        self.write_probe(probe, page);
+                    }
+                }
+                Step::CatchUp => {
+                    page.line(1, "by the proxy itself:");
+                    page.line(2, "PING");
+                    page.line(4, format_args!("reply: {}", words::reply(Role::Unheard)));
+                    page.line(4, "why: what follows speaks about the connection's last write");
+                }
+                Step::Answer { command, by } => {
+                    page.line(1, "not sent:");
+                    self.write_answered(*command, words::answer(*by), page);
+                }
+            }
+        }
+    }
+
+    /// A command, and where its reply comes from.
+    pub(super) fn write_answered(&self, at: usize, reply: impl std::fmt::Display, page: &mut Page) {
+        self.write_command(at, page);
+        page.line(4, format_args!("reply: {reply}"));
+    }
+
+    /// The number of a command within what was sent.
+    pub(super) fn number(&self, at: usize) -> usize {
+        self.first + at
+    }
+
+    pub(super) fn spec(&self, at: usize) -> &Spec {
+        self.table.spec(self.batch.id(at))
+    }
+
+    pub(super) fn args(&self, at: usize) -> Args<'_> {
+        self.batch.args(self.bytes, at)
+    }
+
+    fn connection(&self) -> &'static str {
+        if self.pinned { "the client's own connection" } else { "a shared connection" }
+    }
+
+    /// As it would be typed, but without a password.
+    fn request(&self, at: usize) -> String {
+        let public = match self.spec(at).connection {
+            ConnectionEffect::Lane(Lane::Auth) => 1,
+            ConnectionEffect::Lane(Lane::Hello) => 2,
+            _ => usize::MAX,
+        };
+        let words: Vec<&[u8]> =
+            self.args(at).iter().enumerate().map(|(i, word)| if i < public { word } else { b"***" }).collect();
+        request(words.into_iter())
+    }
+
+    fn numbers(&self, commands: &Range<usize>) -> String {
+        words::numbers(self.number(commands.start)..self.number(commands.end))
+    }
+
+    fn write_command(&self, at: usize, page: &mut Page) {
+        page.line(2, format_args!("{:<3} {}", self.number(at), self.request(at)));
+    }
+
+    fn write_sent(&self, at: usize, page: &mut Page) {
+        match self.plan.roles.get(at) {
+            None | Some(Role::Plain) => {
+                self.write_command(at, page);
+                self.write_ttls(at, page);
+                self.write_why_no_group(at, page);
+            }
+            Some(&role) => {
+                self.write_answered(at, words::reply(role), page);
+                self.write_ttls(at, page);
+            }
+        }
+    }
+
+    fn write_wrapped(&self, commands: Range<usize>, index: usize, page: &mut Page) {
+        let group = &self.policy.groups()[index];
+        page.line(1, format_args!("group {} ({}), on {}:", group.name, group.atomic.as_str(), self.connection()));
+        self.write_captures(commands.start, group, page);
+        let members = self.numbers(&commands);
+        page.line(2, format_args!("on the wire, in one write: MULTI, {members}, EXEC"));
+        self.write_members(commands, group, page);
+        page.line(2, format_args!("replies: each member, {}", words::reply(Role::Group)));
+        page.line(2, format_args!("if nothing is applied: every member answers an error; told as {}", Kind::Aborted));
+        page.line(2, format_args!("if some members fail: {}", words::on_partial(group.on_partial)));
+    }
+
+    fn write_watched(&self, commands: Range<usize>, index: usize, unwrapped: bool, page: &mut Page) {
+        let group = &self.policy.groups()[index];
+        page.line(1, format_args!("group {} ({}), on {}:", group.name, group.atomic.as_str(), self.connection()));
+        self.write_captures(commands.start, group, page);
+        let because = if unwrapped {
+            format!("the server has no transactions for this client; told as {}", Kind::Unwrapped)
+        } else if group.atomic == Atomic::Observe {
+            format!("atomic = {}", group.atomic.as_str())
+        } else {
+            format!("mode = {}", self.policy.mode_of(group.mode).as_str())
+        };
+        page.line(2, format_args!("on the wire: as it is, because {because}"));
+        self.write_members(commands, group, page);
+        page.line(2, format_args!("replies: each member, {}", words::reply(Role::Plain)));
+        page.line(2, format_args!("if some members fail: told as {}", Kind::PartialFailure));
+    }
+
+    fn write_captures(&self, start: usize, group: &Group, page: &mut Page) {
+        let bound = group.bound(self.table, &mut self.from(start));
+        if !bound.is_empty() {
+            let bound: Vec<_> = bound.iter().map(|(name, value)| format!("{name} = {}", word(value))).collect();
+            page.line(2, format_args!("captures: {}", bound.join(", ")));
+        }
+    }
+
+    fn write_members(&self, commands: Range<usize>, group: &Group, page: &mut Page) {
+        for at in commands {
+            self.write_command(at, page);
+            if group.is_run() {
+                self.write_keys(at, group, page);
+            }
+            self.write_ttls(at, page);
+        }
+    }
+
+    /// Why the command is in a run of commands on matching keys.
+    fn write_keys(&self, at: usize, group: &Group, page: &mut Page) {
+        let args = self.args(at);
+        self.spec(at).for_each_key(args, &mut |place, _| {
+            if let Some((key, pattern)) = args.get(place).and_then(|key| Some((key, group.pattern_of(key)?))) {
+                page.line(4, format_args!("key: {} matches {pattern}", word(key)));
+            }
+        });
+    }
+
+    /// The rule that each written key meets, and what the command does to the key's time to live.
+    fn write_ttls(&self, at: usize, page: &mut Page) {
+        let (spec, args) = (self.spec(at), self.args(at));
+        if !spec.is_write() {
+            return;
+        }
+        ttl_effects(spec, args, &mut |place, effect| {
+            let Some(key) = args.get(place) else { return };
+            if let Some((_, rule)) = self.policy.ttl_rule_for(key) {
+                let (key, pattern, effect) = (word(key), rule.pattern_of(key).unwrap_or_default(), words::ttl_effect(effect));
+                page.line(4, format_args!("ttl of {key}: {effect} (rule {}, {pattern})", rule.name));
+            }
+        });
+    }
+
+    fn write_probe(&self, probe: &Probe, page: &mut Page) {
+        let (place, rule) = (if probe.before { "before it" } else { "behind it" }, &probe.rule);
+        let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
+        page.line(1, format_args!("{place}, by the proxy itself:"));
+        page.line(2, format_args!("PTTL {}", word(&probe.key)));
+        page.line(4, format_args!("reply: {}", words::reply(Role::Probe)));
+        page.line(
+            4,
+            format_args!("why: {} (rule {}, action = {action}, mode = {mode})", words::probe(probe, self.table), rule.name),
+        );
+        if !probe.before {
+            page.line(4, format_args!("if it has none: {}", words::without_ttl(rule)));
+        }
+        if let Some(max) = rule.max.filter(|_| !probe.before) {
+            page.line(4, format_args!("if it is above {max:?}: told as {}", Kind::TtlTooLong));
+        }
+    }
+
+    /// Why a plain command that begins like a group is not in one.
+    fn write_why_no_group(&self, at: usize, page: &mut Page) {
+        let groups = self.policy.groups();
+        if let Recognition::Whole { group, members, .. } = self.policy.recognise(self.table, &mut self.from(at))
+            && members > 1
+        {
+            let name = &groups[group].name;
+            return page.line(4, format_args!("group {name} is whole, but is left alone within WATCH and beside subscriptions"));
+        }
+        let Some(miss) = self.policy.nearest_miss(self.table, &mut self.from(at)) else { return };
+        let name = &groups[miss.group].name;
+        let fitting = self.numbers(&(at..at + miss.members));
+        let why = words::why(miss.why, self.number(at + miss.members));
+        page.line(4, format_args!("not group {name}: {fitting} would fit, then `{}` is missing: {why}", miss.wanted));
+    }
+
+    /// The commands from one of them on, as rules look at them.
+    fn from<'s>(&'s self, start: usize) -> impl FnMut(usize) -> Option<Member<'s>> {
+        move |i| {
+            let at = start + i;
+            (at < self.batch.len()).then(|| Member { id: self.batch.id(at), args: self.args(at) })
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Checks the text of explanations.
+
+use std::path::Path;
+
+use super::*;
+use crate::config;
+
+const LOGIN: &str = r#"
+[[group]]
+name = "login"
+commands = ["SETEX rt:{user}:{token} {ttl} *", "SADD sess:{user} {token}"]
+"#;
+
+const EXPIRING: &str = r#"
+[[ttl]]
+name = "sessions"
+keys = ["s:*"]
+max = "1h"
+"#;
+
+fn explained(rules: &str, input: &str) -> String {
+    let table = Table::builtin();
+    let config = config::read(rules, Path::new("rules.toml"), &table, &|_| None).expect("the rules are good");
+    explain(&config, &table, input.into()).expect("the input is good")
+}
+
+/// The lines without their indentation.
+fn lines(rules: &str, input: &str) -> Vec<String> {
+    explained(rules, input).lines().map(|line| line.trim_start().to_owned()).collect()
+}
+
+fn has(lines: &[String], wanted: &str) -> bool {
+    lines.iter().any(|line| line == wanted)
+}
+
+const SHARED: &str = "as it is, on a shared connection; replies as the server gives them:";
+const OWN: &str = "as it is, on the client's own connection; replies as the server gives them:";
+
+#[test]
+fn plain_commands_go_out_as_they_are() {
+    assert_eq!(
+        explained("", "GET a\nSET a 1"),
+        "batch 1, line 1:\n  as it is, on a shared connection; replies as the server gives them:\n    1   GET a\n    2   SET a 1\n"
+    );
+}
+
+#[test]
+fn a_blank_line_begins_the_next_batch() {
+    let lines = lines("", "GET a\n\nGET b\n");
+    assert_eq!(lines, ["batch 1, line 1:", SHARED, "1   GET a", "", "batch 2, line 3:", SHARED, "1   GET b"]);
+}
+
+#[test]
+fn a_group_is_told_with_its_captures_and_what_goes_on_the_wire() {
+    let lines = lines(LOGIN, "GET a\nSETEX rt:u:t 60 v\nSADD sess:u t\nGET b");
+    assert_eq!(
+        lines,
+        [
+            "batch 1, line 1:",
+            SHARED,
+            "1   GET a",
+            "group login (transaction), on a shared connection:",
+            "captures: user = u, token = t, ttl = 60",
+            "on the wire, in one write: MULTI, 2-3, EXEC",
+            "2   SETEX rt:u:t 60 v",
+            "3   SADD sess:u t",
+            "replies: each member, its own element of the array that EXEC answers",
+            "if nothing is applied: every member answers an error; told as aborted",
+            "if some members fail: the replies stay as they are (on_partial = report); told as partial_failure",
+            SHARED,
+            "4   GET b",
+        ]
+    );
+}
+
+#[test]
+fn a_group_that_fails_on_partial_says_so() {
+    let lines = lines(&format!("{LOGIN}on_partial = \"fail\""), "SETEX rt:u:t 60 v\nSADD sess:u t");
+    assert!(has(&lines, "if some members fail: every member answers PARTIAL (on_partial = fail); told as partial_failure"));
+}
+
+#[test]
+fn a_group_that_is_only_observed_says_why() {
+    let input = "SETEX rt:u:t 60 v\nSADD sess:u t";
+    let by_level = lines(&format!("{LOGIN}atomic = \"observe\""), input);
+    assert!(has(&by_level, "group login (observe), on a shared connection:"));
+    assert!(has(&by_level, "on the wire: as it is, because atomic = observe"));
+    let by_mode = lines(&format!("mode = \"observe\"\n{LOGIN}"), input);
+    assert!(has(&by_mode, "on the wire: as it is, because mode = observe"));
+}
+
+#[test]
+fn a_run_of_commands_is_told_with_the_patterns_of_its_keys() {
+    let lines = lines("[[group]]\nname = \"blob\"\nkeys = [\"blobs:*\"]", "HSET blobs:1 a b\nDEL blobs:1 blobs:2");
+    assert!(has(&lines, "key: blobs:1 matches blobs:*") && has(&lines, "key: blobs:2 matches blobs:*"), "{lines:?}");
+}
+
+#[test]
+fn what_is_nearly_a_group_is_told_with_the_member_that_is_missing() {
+    let told = |second: &str| lines(LOGIN, &format!("SETEX rt:u:t 60 v\n{second}\nGET a"));
+    let missing = "not group login: 1 would fit, then `SADD sess:{user} {token}` is missing:";
+    assert!(has(&told("SADD sess:other t"), &format!("{missing} {{user}} is u so far and other in 2")));
+    assert!(has(&told("GET b"), &format!("{missing} 2 is another command")));
+    assert!(has(&told("SADD s t"), &format!("{missing} the arguments of 2 have another form")));
+    assert!(!explained(LOGIN, "GET a\nSADD sess:u t").contains("not group"), "they begin no group");
+}
+
+#[test]
+fn the_beginning_of_a_group_at_the_end_is_held() {
+    let begun = lines(LOGIN, "GET a\nSETEX rt:u:t 60 v");
+    assert!(has(&begun, "from 2 on: held, because this begins group login"), "{begun:?}");
+    assert!(has(&begun, "told as split if the rest has not come:"));
+    let never = explained(&format!("[pipeline]\nhold_ms = 0\n{LOGIN}"), "SETEX rt:u:t 60 v");
+    assert!(!never.contains("held") && never.contains("nothing more came in this batch"), "{never}");
+}
+
+#[test]
+fn an_own_transaction_passes_and_no_group_is_looked_for_in_it() {
+    let lines = lines(LOGIN, "MULTI\nSETEX rt:u:t 60 v\nSADD sess:u t\nEXEC");
+    assert_eq!(
+        lines,
+        [
+            "batch 1, line 1:",
+            SHARED,
+            "1   MULTI",
+            "reply: the server's reply; the client's own transaction begins",
+            "2   SETEX rt:u:t 60 v",
+            "reply: the server's reply, in the client's own transaction",
+            "3   SADD sess:u t",
+            "reply: the server's reply, in the client's own transaction",
+            "4   EXEC",
+            "reply: the server's reply; the client's own transaction ends",
+        ]
+    );
+}
+
+#[test]
+fn a_transaction_in_two_batches_pins_until_its_exec() {
+    let lines = lines("", "MULTI\n\nSET a 1\nEXEC\n\nGET a");
+    assert!(lines[1].starts_with("1 (MULTI) pins the client: transaction"), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| *line == OWN).count(), 2);
+    let back = "back on a shared connection: nothing keeps the client on its own";
+    assert_eq!(lines[lines.len() - 3..], [back, SHARED, "1   GET a"]);
+}
+
+#[test]
+fn a_group_within_a_watch_is_left_alone() {
+    let lines = lines(LOGIN, "WATCH k\nSETEX rt:u:t 60 v\nSADD sess:u t");
+    assert!(has(&lines, "group login is whole, but is left alone within WATCH and beside subscriptions"), "{lines:?}");
+}
+
+#[test]
+fn a_key_that_must_expire_is_told_with_its_rule_and_the_question_about_it() {
+    let lines = lines(EXPIRING, "SET s:1 v\nSET other v");
+    assert_eq!(
+        lines,
+        [
+            "batch 1, line 1:",
+            "before it, by the proxy itself:",
+            "PTTL s:1",
+            "reply: not for the client: the proxy keeps the reply",
+            "why: to know which TTL SET drops (rule sessions, action = flag, mode = enforce)",
+            SHARED,
+            "1   SET s:1 v",
+            "ttl of s:1: dropped; a new key has none (rule sessions, s:*)",
+            "2   SET other v",
+            "behind it, by the proxy itself:",
+            "PTTL s:1",
+            "reply: not for the client: the proxy keeps the reply",
+            "why: SET may leave the key without the TTL (rule sessions, action = flag, mode = enforce)",
+            "if it has none: asked again 1s later, and told as ttl_missing, as ttl_dropped if it had one before, \
+             as ttl_late if it has one by then",
+            "if it is above 3600s: told as ttl_too_long",
+        ]
+    );
+}
+
+#[test]
+fn a_ttl_that_the_command_sets_needs_no_question() {
+    let lines = lines(EXPIRING, "SET s:1 v EX 60");
+    assert!(has(&lines, "ttl of s:1: set to 60s (rule sessions, s:*)"));
+    assert!(!lines.iter().any(|line| line.starts_with("PTTL")));
+}
+
+#[test]
+fn a_pinning_command_is_told_with_its_reason_and_how_long() {
+    let blocking = lines("", "GET a\nBLPOP l 0\nGET b\n\nGET c");
+    assert!(has(&blocking, "2 (BLPOP) pins the client: blocking"));
+    assert_eq!(blocking.last().map(String::as_str), Some("1   GET c"));
+    assert_eq!(blocking.iter().filter(|line| *line == SHARED).count(), 2);
+    let lasting = lines("", "CLIENT TRACKING ON\n\nGET c");
+    assert!(has(&lasting, "1 (CLIENT TRACKING) pins the client: exclusive, tracking"));
+    assert!(!has(&lasting, SHARED));
+}
+
+#[test]
+fn a_wait_is_told_with_what_goes_before_it() {
+    let lines = lines("", "SET a 1\nWAIT 1 100");
+    let own = ["by the proxy itself:", "PING", "reply: not for the client: nobody needs it"];
+    assert!(has(&lines, "2 (WAIT) pins the client: blocking, wait"));
+    assert!(lines.windows(3).any(|part| part == own), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("2   WAIT 1 100"));
+}
+
+#[test]
+fn behind_monitor_bytes_pass_unread() {
+    let lines = lines("", "GET a\nMONITOR\nGET b\n\nGET c");
+    assert!(has(&lines, "2 (MONITOR) pins the client: tunnel"));
+    assert!(has(&lines, "from 2 on: passed on as bytes, as are all replies"));
+    assert_eq!(lines.last().map(String::as_str), Some("from 1 on: passed on as bytes, as are all replies"));
+}
+
+#[test]
+fn a_subscriber_comes_back_after_its_last_unsubscribe() {
+    let lines = lines("", "SUBSCRIBE a b\n\nUNSUBSCRIBE a\n\nGET x\n\nUNSUBSCRIBE\n\nGET y");
+    assert!(has(&lines, "1 (SUBSCRIBE) pins the client: subscription"));
+    assert!(has(&lines, "reply: the server's confirmations, 2 in all"));
+    assert_eq!(lines[lines.len() - 2..], [SHARED, "1   GET y"]);
+    assert_eq!(lines.iter().filter(|line| *line == SHARED).count(), 1);
+}
+
+#[test]
+fn what_the_proxy_answers_is_not_sent() {
+    let told = lines("", "CLIENT SETINFO lib-name x\nQUIT\nGET a");
+    assert_eq!(
+        told,
+        [
+            "batch 1, line 1:",
+            "not sent:",
+            "1   CLIENT SETINFO lib-name x",
+            "reply: the proxy's own reply; the proxy notes it about this client",
+            "not sent:",
+            "2   QUIT",
+            "reply: the proxy's own reply: OK, and the connection is closed",
+            "from 3 on: not read: the client has gone",
+        ]
+    );
+    assert_eq!(lines("", "QUIT\n").len(), 4, "nothing is left that would not be read");
+}
+
+#[test]
+fn passwords_are_not_shown() {
+    let text = explained("", "AUTH joe secret\nHELLO 3 AUTH joe secret\nSELECT 2");
+    assert!(!text.contains("secret"), "{text}");
+    assert!(text.contains("moves the client to connections with user joe, RESP3:"), "{text}");
+    assert!(text.contains("moves the client to connections with db 2:"), "{text}");
+}
+
+#[test]
+fn inline_requests_are_unquoted_as_redis_does_and_shown_as_they_are_typed() {
+    let lines = lines("", "set 'a b' \"\\x00c\"\n*2\r\n$3\r\nGET\r\n$3\r\na b\r\n");
+    assert_eq!(lines[2..], ["1   set \"a b\" \"\\x00c\"", "2   GET \"a b\""]);
+}
+
+#[test]
+fn long_values_are_shortened() {
+    let lines = lines("", &format!("SET a {}", "x".repeat(1000)));
+    assert_eq!(lines[2], format!("1   SET a {}...(1000 bytes)", "x".repeat(40)));
+}
+
+#[test]
+fn batches_of_more_commands_than_are_planned_at_once_are_told_to_their_end() {
+    let input = format!("{}SETEX rt:u:t 60 v\nSADD sess:u t\n", "GET a\n".repeat(4095));
+    let lines = lines(LOGIN, &input);
+    assert!(has(&lines, "on the wire, in one write: MULTI, 4096-4097, EXEC"));
+}
+
+#[test]
+fn without_sharing_the_client_is_on_its_own_from_the_start() {
+    let lines = lines("[upstream]\nsharing = \"never\"", "GET a\n\nRESET\nGET b");
+    assert_eq!(lines[0], "sharing = never: the client has a connection of its own");
+    assert_eq!(lines.iter().filter(|line| *line == OWN).count(), 2);
+}
+
+#[test]
+fn input_that_is_no_request_is_refused_with_its_line() {
+    let error = explain(&Config::default(), &Table::builtin(), b"GET a\n\nGET \"b\n".to_vec()).expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "3: Protocol error: unbalanced quotes in request (expected a closing quote, and a blank or the line's end behind it)"
+    );
+}

@@ -1,0 +1,290 @@
+//! The door between a client's plan and the sockets: one client, as its upstream connection and its own task see it.
+//!
+//! `send` puts a plan on the wire and makes a place for each reply, `receive` fills the places; what
+//! is ready is written out here.
+
+mod receive;
+mod send;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWrite;
+
+use crate::engine::pipeline::finding::Finding;
+use crate::engine::pipeline::slot::Slots;
+use crate::engine::pipeline::ttl::Undecided;
+use crate::engine::session::Session;
+use crate::net::clock;
+use crate::net::context::Context;
+use crate::net::stream::Stream;
+use crate::net::upstream::Recipient;
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::lane::Lane;
+use crate::telemetry::label::{Direction, Side};
+
+pub use send::Timing;
+
+/// Bytes kept for a client before it is no longer read from, and the upstream not for it.
+const OUT_BYTES_SOFT: usize = 1024 * 1024;
+/// Places that a client may have open before it is no longer read from.
+const SLOTS_MAX: usize = 32 * 1024;
+
+/// One client, as its upstream connection and its own task see it.
+pub struct Exchange {
+    /// The client's id, one for each client of the process.
+    pub id: u64,
+    /// The client's address, for reports.
+    pub peer: Arc<str>,
+    pub context: Rc<Context>,
+    pub state: RefCell<State>,
+    stream: RefCell<Stream>,
+    /// The client's task.
+    waker: RefCell<Option<Waker>>,
+    /// The connection that the client's replies come from.
+    link: RefCell<Option<Rc<Link>>>,
+    lane: RefCell<Rc<Lane>>,
+    marked: Cell<bool>,
+    /// The client's task wants to know when nothing is owed any more.
+    pub wants_drained: Cell<bool>,
+    /// The client's task wants to know when it may send more.
+    pub wants_room: Cell<bool>,
+    /// When the client last read something, or had nothing to read.
+    progress_at: Cell<Instant>,
+    /// Everything was written.
+    caught_up: Cell<bool>,
+    /// The upstream is not read from because the client is behind.
+    holds_up: Cell<bool>,
+    /// The lease has ended by itself.
+    pub lost_lease: Cell<bool>,
+    ended: Cell<Option<End>>,
+}
+
+/// What belongs to a client's session and its places.
+pub struct State {
+    pub session: Session,
+    pub slots: Slots,
+    pub undecided: Undecided,
+    out: Vec<u8>,
+    out_at: usize,
+    found: Vec<Finding>,
+}
+
+/// Why a client's connection cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client is gone.
+    Gone,
+    /// A reply was cut in the middle by the upstream's loss.
+    Cut,
+    /// CLIENT KILL.
+    Killed,
+    /// The lease, and with it state that only a reconnect rebuilds, is lost.
+    LeaseLost,
+    /// The client reads so slowly that others would have to wait for it.
+    Slow,
+}
+
+impl Exchange {
+    /// A client that has just connected.
+    pub fn new(id: u64, peer: Arc<str>, context: &Rc<Context>, stream: Stream, lane: &Rc<Lane>) -> Rc<Exchange> {
+        Rc::new(Exchange {
+            id,
+            peer,
+            context: Rc::clone(context),
+            state: RefCell::new(State {
+                session: Session::default(),
+                slots: Slots::default(),
+                undecided: Undecided::default(),
+                out: Vec::new(),
+                out_at: 0,
+                found: Vec::new(),
+            }),
+            stream: RefCell::new(stream),
+            waker: RefCell::new(None),
+            link: RefCell::new(Some(Rc::clone(lane.shared()))),
+            lane: RefCell::new(Rc::clone(lane)),
+            marked: Cell::new(false),
+            wants_drained: Cell::new(false),
+            wants_room: Cell::new(false),
+            progress_at: Cell::new(clock::now()),
+            caught_up: Cell::new(true),
+            holds_up: Cell::new(false),
+            lost_lease: Cell::new(false),
+            ended: Cell::new(None),
+        })
+    }
+
+    /// The client's lane.
+    pub fn lane(&self) -> Rc<Lane> {
+        Rc::clone(&self.lane.borrow())
+    }
+
+    /// The client moves to another lane, onto its shared connection.
+    pub fn set_lane(&self, lane: &Rc<Lane>) {
+        self.lane.replace(Rc::clone(lane));
+        self.set_link(lane.shared());
+    }
+
+    /// The connection that the client's commands go to.
+    pub fn link(&self) -> Option<Rc<Link>> {
+        self.link.borrow().clone()
+    }
+
+    /// The client's commands go to this connection from now on; nothing may be owed on the old one.
+    pub fn set_link(&self, link: &Rc<Link>) {
+        self.link.replace(Some(Rc::clone(link)));
+    }
+
+    /// Why the client cannot go on, if so.
+    pub fn ended(&self) -> Option<End> {
+        self.ended.get()
+    }
+
+    /// The client cannot go on; the first reason counts.
+    pub fn end(&self, end: End) {
+        if self.ended.get().is_none() {
+            self.ended.set(Some(end));
+        }
+        self.wake();
+    }
+
+    /// True when the upstream owes the client nothing.
+    pub fn is_drained(&self) -> bool {
+        self.state.borrow().slots.is_drained()
+    }
+
+    /// True when the client is owed nothing and has been sent everything.
+    pub fn is_settled(&self) -> bool {
+        let state = self.state.borrow();
+        state.slots.is_empty() && state.out_at == state.out.len()
+    }
+
+    /// False while so much is under way or unread that nothing more is taken from the client.
+    pub fn has_room(&self) -> bool {
+        let state = self.state.borrow();
+        state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at < OUT_BYTES_SOFT
+    }
+
+    /// Answers the next request without the upstream.
+    pub fn answer(&self, reply: Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        let State { slots, out, .. } = &mut *state;
+        slots.answer(reply, out);
+    }
+
+    /// Waits for the promised answers; later commands are sent only then.
+    pub async fn promises_kept(&self) {
+        std::future::poll_fn(|cx| {
+            self.register(cx);
+            if let Poll::Ready(Err(_)) = self.poll_flush(cx) {
+                self.end(End::Gone);
+            }
+            let over = self.ended().is_some() || !self.state.borrow().slots.is_promised();
+            if over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Fills a promised place.
+    pub fn keep_promise(&self, number: u64, reply: Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        let State { slots, out, .. } = &mut *state;
+        slots.keep(number, reply, out);
+        drop(state);
+        self.flush();
+        self.wake();
+    }
+
+    /// The client's task runs on `cx`; wakes go there.
+    pub fn register(&self, cx: &TaskContext<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Wakes the client's task.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Reads what the client sent into `buffer`.
+    pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
+        let mut stream = self.stream.borrow_mut();
+        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, buffer))?;
+        self.context.tally.add_bytes(Side::Client, Direction::In, read);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Writes what is ready for the client.
+    pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if self.caught_up.replace(false) {
+            self.progress_at.set(clock::now());
+        }
+        let mut stream = self.stream.borrow_mut();
+        while state.out_at < state.out.len() {
+            match Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) {
+                Poll::Ready(Ok(written)) => {
+                    state.out_at += written;
+                    self.progress_at.set(clock::now());
+                    self.context.tally.add_bytes(Side::Client, Direction::Out, written);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    state.forget_written_part();
+                    self.let_through(state);
+                    return Poll::Pending;
+                }
+            }
+        }
+        if state.out.capacity() > 0 {
+            state.out_at = 0;
+            self.context.write_buffers.give(std::mem::take(&mut state.out));
+        }
+        self.caught_up.set(true);
+        self.let_through(state);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The client has caught up: the upstream is read from again.
+    fn let_through(&self, state: &State) {
+        if state.out.len() - state.out_at < OUT_BYTES_SOFT
+            && self.holds_up.take()
+            && let Some(link) = self.link.borrow().as_ref()
+        {
+            link.wake();
+        }
+    }
+
+    /// Closes the sending side after everything has been written.
+    pub async fn shutdown(&self) {
+        let closed = std::future::poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx));
+        // The client may have closed first; there is nobody left to tell.
+        let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
+    }
+}
+
+impl State {
+    fn forget_out(&mut self) {
+        self.out.clear();
+        self.out_at = 0;
+    }
+
+    /// Keeps the buffer from growing for ever under a client that reads slowly but steadily.
+    fn forget_written_part(&mut self) {
+        if self.out_at >= self.out.len() / 2 {
+            self.out.drain(..self.out_at);
+            self.out_at = 0;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Fills a client's places with what its upstream connection hands over, and says when the client cannot keep up.
+
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use super::{End, Exchange, OUT_BYTES_SOFT, State};
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::{self, Part};
+use crate::engine::pipeline::slot::Role;
+use crate::engine::session::subscription::Arrival;
+use crate::net::clock;
+use crate::net::findings::conclude;
+use crate::net::upstream::{Admitted, Recipient};
+
+/// Bytes kept for a client that shares its upstream connection with others, before it is closed.
+const OUT_BYTES_HARD: usize = 64 * 1024 * 1024;
+/// How long a shared connection waits for a client that is behind and reads nothing, before its
+/// replies are kept for it.
+const STANDSTILL_GRACE: Duration = Duration::from_millis(100);
+/// How long a client may read nothing once all that is kept for it is used up.
+const STANDSTILL_MAX: Duration = Duration::from_secs(1);
+
+impl Exchange {
+    /// Answers what will not be answered; true when the lease must be closed.
+    pub(super) fn fault_in(&self, state: &mut State, frames: u32, fault: Fault) -> bool {
+        let table = self.context.table();
+        let State { slots, session, out, found, .. } = state;
+        slots.fault(frames, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
+        self.conclude(state)
+    }
+
+    /// Reports what resolving has found; true when the upstream connection must be closed.
+    fn conclude(&self, state: &mut State) -> bool {
+        if state.found.is_empty() {
+            return false;
+        }
+        conclude(&self.context, &self.peer, &self.lane.borrow(), &mut state.found)
+    }
+}
+
+impl Recipient for Exchange {
+    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let State { session, slots, out, found, .. } = state;
+        if out.capacity() == 0 {
+            *out = self.context.write_buffers.take();
+        }
+        let table = self.context.table();
+        let context = resolve::Context { table: &table, client_id: self.id };
+        let more = slots.admit(piece, part, session, out, &context, found);
+        drop(table);
+        Admitted { more, close: self.conclude(state) }
+    }
+
+    fn fault(&self, frames: u32, fault: Fault) {
+        let close = self.fault_in(&mut self.state.borrow_mut(), frames, fault);
+        if close {
+            self.lease_lost();
+        }
+    }
+
+    fn settle_late(&self, frames: u32) {
+        self.state.borrow_mut().slots.settle_late(frames);
+    }
+
+    fn cut(&self) {
+        self.end(End::Cut);
+    }
+
+    fn classify(&self, head: &[u8]) -> Arrival {
+        let state = self.state.borrow();
+        if state.session.affinity.is_tunnel() {
+            return Arrival::Message;
+        }
+        let awaited = matches!(state.slots.head(), Some(Role::Subscription { .. } | Role::UnsubscribeAll(_)));
+        state.session.subscriptions.classify(head, state.session.protocol, awaited)
+    }
+
+    fn push(&self, piece: &[u8]) {
+        self.state.borrow_mut().out.extend_from_slice(piece);
+    }
+
+    fn lease_lost(&self) {
+        self.lost_lease.set(true);
+        self.wake();
+    }
+
+    fn mark(&self) -> bool {
+        !self.marked.replace(true)
+    }
+
+    fn flush(&self) {
+        self.marked.set(false);
+        if self.ended.get().is_some() {
+            self.state.borrow_mut().forget_out();
+            return;
+        }
+        let waker = self.waker.borrow();
+        let Some(waker) = waker.as_ref() else { return };
+        match self.poll_flush(&mut TaskContext::from_waker(waker)) {
+            Poll::Ready(Err(_)) => {
+                self.ended.set(Some(End::Gone));
+                waker.wake_by_ref();
+            }
+            _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
+            _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
+            _ => {}
+        }
+    }
+
+    fn is_congested(&self) -> bool {
+        let state = self.state.borrow();
+        let kept = state.out.len() - state.out_at;
+        if self.ended.get().is_some() || kept < OUT_BYTES_SOFT {
+            return false;
+        }
+        let standstill = clock::now().saturating_duration_since(self.progress_at.get());
+        // Nobody else waits for a lease.
+        let is_waited_for = state.session.affinity.is_pinned()
+            || if kept < OUT_BYTES_HARD { standstill < STANDSTILL_GRACE } else { standstill < STANDSTILL_MAX };
+        if !is_waited_for && kept >= OUT_BYTES_HARD {
+            tracing::info!(client = %self.peer, kept, "closed: the client does not read its replies");
+            self.end(End::Slow);
+        }
+        self.holds_up.set(is_waited_for);
+        is_waited_for
+    }
+}

@@ -1,0 +1,225 @@
+//! Puts what was planned on the wire, and makes a place for each reply that it is owed.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{End, Exchange, State};
+use crate::engine::command::{BlockFor, CommandId, Table};
+use crate::engine::pipeline::batch::Batch;
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::group::{EXEC, MULTI, WrappedGroup};
+use crate::engine::pipeline::plan::{Answer, Plan, Step};
+use crate::engine::pipeline::score::{Scope, Score};
+use crate::engine::pipeline::slot::{Probe, Role};
+use crate::engine::policy::Policy;
+use crate::engine::resp::encode;
+use crate::net::clock;
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::{PING, Recipient};
+
+/// Times that apply to what is sent now.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// When the requests were read.
+    pub read_at: Instant,
+    pub request_timeout: Duration,
+}
+
+impl Exchange {
+    /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
+    pub fn dispatch(
+        self: &Rc<Self>,
+        plan: &mut Plan,
+        batch: &Batch,
+        bytes: &[u8],
+        timing: Timing,
+        mut answer: impl FnMut(usize, Answer) -> Vec<u8>,
+    ) {
+        let Some(link) = self.link() else { return };
+        let table = Arc::clone(&self.context.table());
+        let policy = Arc::clone(&self.context.policy());
+        let mut probes = plan.probes.drain(..);
+        let mut roles = plan.roles.iter().copied();
+        for step in &plan.steps {
+            match step {
+                Step::Send { commands } => {
+                    let first = roles.clone();
+                    let plain = first.take(commands.len()).filter(|role| *role == Role::Plain).count();
+                    let scope = (plain > 1).then_some(Scope::Pipeline { report: policy.report_pipelines });
+                    self.send_run(
+                        &link,
+                        &table,
+                        batch,
+                        bytes,
+                        commands.clone(),
+                        &mut roles,
+                        scope.map(|scope| (scope, plain)),
+                        timing,
+                    );
+                }
+                Step::Watch { commands, group, unwrapped } => {
+                    let scope = Scope::Group { index: *group, rule: Arc::clone(&policy.groups()[*group]), unwrapped: *unwrapped };
+                    self.send_run(
+                        &link,
+                        &table,
+                        batch,
+                        bytes,
+                        commands.clone(),
+                        &mut roles,
+                        Some((scope, commands.len())),
+                        timing,
+                    );
+                }
+                Step::Wrap { commands, group } => {
+                    roles.by_ref().take(commands.len()).for_each(drop);
+                    self.send_group(&link, &policy, batch, bytes, commands.clone(), *group, timing);
+                }
+                Step::Probe => {
+                    if let Some(probe) = probes.next() {
+                        self.send_probe(&link, probe, timing);
+                    }
+                }
+                Step::CatchUp => {
+                    let mut state = self.state.borrow_mut();
+                    state.slots.push(Role::Unheard, CommandId::UNKNOWN, false);
+                    self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
+                }
+                Step::Answer { command, by } => {
+                    roles.next();
+                    self.context.tally.command(batch.id(*command).index());
+                    self.answer(answer(*command, *by));
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of a plan, with all that it refers to")]
+    fn send_run(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        table: &Table,
+        batch: &Batch,
+        bytes: &[u8],
+        commands: Range<usize>,
+        roles: &mut impl Iterator<Item = Role>,
+        score: Option<(Scope, usize)>,
+        timing: Timing,
+    ) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let scored = score.is_some();
+        if let Some((scope, plain)) = score {
+            state.slots.push_score(Score::new(scope, u32::try_from(plain).unwrap_or(u32::MAX)));
+        }
+        let mut frames = 0;
+        for (at, role) in commands.clone().zip(roles) {
+            let id = batch.id(at);
+            self.context.tally.command(id.index());
+            state.slots.push(role, id, scored && role == Role::Plain);
+            frames += 1;
+        }
+        let pinned = state.session.affinity.is_pinned();
+        let deadline = if pinned { blocking_deadline(table, batch, bytes, commands.clone(), timing) } else { timing.deadline() };
+        self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of a plan, with all that it refers to")]
+    fn send_group(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        policy: &Policy,
+        batch: &Batch,
+        bytes: &[u8],
+        commands: Range<usize>,
+        group: usize,
+        timing: Timing,
+    ) {
+        let members: Vec<_> = commands.clone().map(|at| batch.id(at)).collect();
+        for id in &members {
+            self.context.tally.command(id.index());
+        }
+        let mut state = self.state.borrow_mut();
+        let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(&policy.groups()[group]), members));
+        let frames = wrapped.frames();
+        state.slots.push_group(wrapped);
+        self.send(link, &mut state, &[MULTI, &bytes[batch.wire(commands)], EXEC], frames, timing.read_at, timing.deadline());
+    }
+
+    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, probe: Probe, timing: Timing) {
+        let mut request = Vec::with_capacity(32 + probe.key.len());
+        encode::request(&mut request, &[b"PTTL", &probe.key]);
+        let mut state = self.state.borrow_mut();
+        state.slots.push_probe(probe);
+        self.send(link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
+    }
+
+    fn send(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        state: &mut State,
+        parts: &[&[u8]],
+        frames: u32,
+        read_at: Instant,
+        deadline: Option<Instant>,
+    ) {
+        let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
+        if !link.send(recipient, parts, frames, read_at, deadline) {
+            self.fault_in(state, frames, Fault::Unavailable);
+        }
+    }
+
+    /// Sends a request that the proxy has rewritten; its reply is the client's.
+    pub fn ask(self: &Rc<Self>, id: CommandId, role: Role, words: &[&[u8]], request_timeout: Duration) {
+        let Some(link) = self.link() else { return };
+        let mut request = Vec::new();
+        encode::request(&mut request, words);
+        self.context.tally.command(id.index());
+        let timing = Timing { read_at: clock::now(), request_timeout };
+        let mut state = self.state.borrow_mut();
+        state.slots.push(role, id, false);
+        self.send(&link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
+    }
+
+    /// Begins to cut a request through that is too large to be held whole: `head` is its first part.
+    pub fn begin_stream(self: &Rc<Self>, id: CommandId, head: &[u8], timing: Timing) {
+        let Some(link) = self.link() else { return };
+        self.context.tally.command(id.index());
+        let mut state = self.state.borrow_mut();
+        state.slots.push(Role::Plain, id, false);
+        self.send(&link, &mut state, &[head], 1, timing.read_at, None);
+    }
+
+    /// Passes bytes on for which no reply is awaited in a place of its own.
+    pub fn tunnel(self: &Rc<Self>, bytes: &[u8]) {
+        let Some(link) = self.link() else { return };
+        let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
+        if !link.send(recipient, &[bytes], 0, clock::now(), None) {
+            self.end(End::LeaseLost);
+        }
+    }
+}
+
+impl Timing {
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.read_at + self.request_timeout)
+    }
+}
+
+/// On a lease commands may block: the longest of their own timeouts is added.
+fn blocking_deadline(table: &Table, batch: &Batch, bytes: &[u8], commands: Range<usize>, timing: Timing) -> Option<Instant> {
+    let mut longest = Duration::ZERO;
+    for at in commands {
+        let (spec, args) = (table.spec(batch.id(at)), batch.args(bytes, at));
+        if !spec.is_blocking(args) {
+            continue;
+        }
+        match spec.blocking_timeout(args) {
+            Some(BlockFor::Forever) => return None,
+            Some(BlockFor::AtMost(timeout)) => longest = longest.max(timeout),
+            None => {}
+        }
+    }
+    timing.deadline().and_then(|deadline| deadline.checked_add(longest))
+}

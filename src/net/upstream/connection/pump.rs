@@ -1,0 +1,155 @@
+//! Moves the bytes of a connection while it is there: requests out, replies in, each to its recipient.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWrite;
+
+use super::reading::Reading;
+use super::{Link, Loss, OUT_BYTES_MAX, Phase};
+use crate::engine::link::inflight::Owner;
+use crate::engine::pipeline::resolve::Part;
+use crate::engine::session::subscription::Arrival;
+use crate::net::clock;
+use crate::net::stream::Stream;
+use crate::net::upstream::{Admitted, Recipient};
+use crate::telemetry::label::{Direction, Side};
+
+impl Link {
+    pub(super) async fn pump(&self, mut stream: Stream) -> Loss {
+        let mut reading = Reading::default();
+        let loss = std::future::poll_fn(|cx| self.poll_pump(&mut stream, &mut reading, cx)).await;
+        reading.finish(&self.context);
+        loss
+    }
+
+    fn poll_pump(&self, stream: &mut Stream, reading: &mut Reading, cx: &mut TaskContext<'_>) -> Poll<Loss> {
+        self.register(cx);
+        if self.phase() == Phase::Closed {
+            return Poll::Ready(if self.shared.get() { Loss::Stalled } else { Loss::Closed });
+        }
+        if let Poll::Ready(Err(loss)) = self.poll_write(stream, cx) {
+            return Poll::Ready(loss);
+        }
+        loop {
+            if self.is_congested() {
+                self.paused.set(true);
+                return Poll::Pending;
+            }
+            match ready!(reading.poll_read(stream, &self.context, cx)) {
+                Ok(0) => return Poll::Ready(Loss::Eof),
+                Ok(bytes) => {
+                    clock::tick();
+                    self.context.tally.add_bytes(Side::Upstream, Direction::In, bytes);
+                    self.state.borrow_mut().last_read = clock::now();
+                    if let Err(loss) = reading.hand_out(self) {
+                        return Poll::Ready(loss);
+                    }
+                }
+                Err(error) => return Poll::Ready(error.into()),
+            }
+        }
+    }
+
+    fn register(&self, cx: &TaskContext<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        while state.out_at < state.out.len() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]))?;
+            state.out_at += written;
+            self.context.tally.add_bytes(Side::Upstream, Direction::Out, written);
+            if state.out.len() - state.out_at < OUT_BYTES_MAX {
+                state.wake_waiting();
+            }
+        }
+        state.forget_written();
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_congested(&self) -> bool {
+        match self.state.borrow().inflight.owner() {
+            Owner::Recipient(who) => who.is_congested(),
+            Owner::Late(_) => false,
+            Owner::Nobody => self.owner.borrow().as_ref().is_some_and(|owner| owner.is_congested()),
+        }
+    }
+
+    /// Hands one piece of a frame to whom it belongs; the recipient is put into `touched` the first time.
+    pub(super) fn hand_over(
+        &self,
+        piece: &[u8],
+        part: Part,
+        stray: &mut bool,
+        touched: &mut Vec<Rc<dyn Recipient>>,
+    ) -> Result<(), Loss> {
+        if part.first {
+            *stray = self.owner.borrow().as_ref().is_some_and(|owner| owner.classify(piece) == Arrival::Message);
+        }
+        if *stray {
+            if let Some(owner) = self.owner.borrow().as_ref() {
+                owner.push(piece);
+                touch(owner, touched);
+            }
+            return Ok(());
+        }
+        let mut state = self.state.borrow_mut();
+        if self.shared.get() && part.top.kind == b'>' {
+            return Err(Loss::OutOfSync);
+        }
+        let admitted = match state.inflight.owner() {
+            Owner::Nobody => return Err(Loss::OutOfSync),
+            Owner::Late(who) => {
+                if part.last {
+                    who.settle_late(1);
+                    touch(who, touched);
+                }
+                Admitted::default()
+            }
+            Owner::Recipient(who) => {
+                let admitted = who.admit(piece, part);
+                touch(who, touched);
+                admitted
+            }
+        };
+        if part.last {
+            state.inflight.finish_head(admitted.more);
+            if !self.shared.get() {
+                state.inflight.restart_head(clock::now());
+            }
+        } else {
+            state.inflight.start_head();
+        }
+        match admitted.close {
+            true if self.shared.get() => Err(Loss::Unsafe),
+            close => {
+                self.unclean.set(self.unclean.get() || close);
+                Ok(())
+            }
+        }
+    }
+
+    /// When the request at the head was read.
+    pub(super) fn head_read_at(&self) -> Option<Instant> {
+        self.state.borrow().inflight.head_read_at()
+    }
+
+    /// Counts replies by how long they took.
+    pub(super) fn observe(&self, elapsed: Duration, replies: u32) {
+        self.context.tally.observe_request(elapsed, replies);
+    }
+}
+
+fn touch(who: &Rc<dyn Recipient>, touched: &mut Vec<Rc<dyn Recipient>>) {
+    if who.mark() {
+        touched.push(Rc::clone(who));
+    }
+}
