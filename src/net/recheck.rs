@@ -8,7 +8,6 @@ use crate::engine::pipeline::resolve::Part;
 use crate::engine::pipeline::slot::Probe;
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::resp::{encode, value};
-use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, Recipient};
@@ -47,8 +46,7 @@ impl Recheck {
         let mut request = Vec::with_capacity(32 + self.probe.key.len());
         encode::request(&mut request, &[b"PTTL", &self.probe.key]);
         let asker = Rc::new(Asker { context, recheck: RefCell::new(Some(self)) });
-        let now = clock::now();
-        if !lane.shared().send(Rc::<Asker>::clone(&asker), &[&request], 1, now, None) {
+        if !lane.ask(Rc::<Asker>::clone(&asker), &request) {
             asker.conclude(None);
         }
     }

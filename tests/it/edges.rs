@@ -228,6 +228,21 @@ fn data_that_looks_like_a_message_is_a_reply() {
 }
 
 #[test]
+fn a_question_of_our_own_does_not_keep_clients_from_timing_out() {
+    let redis = RedisServer::start(&[]);
+    let rules = "[[ttl]]\nname = \"sessions\"\nkeys = [\"s:*\"]\ngrace_ms = 300\n";
+    let proxy = Setup::new(&redis).top(ONE_WORKER).upstream(QUICK).rules(rules).start();
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("SADD s:1 x"), ":1\r\n");
+    redis.pause();
+    std::thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    wire.send_line("GET k");
+    assert!(text(&wire.reply()).starts_with("-TIMEOUT "));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_large_request_of_a_client_that_sends_nothing_more_is_answered() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);

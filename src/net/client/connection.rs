@@ -495,7 +495,7 @@ impl Connection {
         let mut request = Vec::new();
         encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
         // Without a connection to say it on, the drain timeout ends the wait.
-        let _ = lane.shared().send(Rc::new(Unheard), &[&request], 1, clock::now(), None);
+        let _ = lane.ask(Rc::new(Unheard), &request);
     }
 
     /// The client has left while blocked, subscribed or tunnelled: as with Redis, nothing comes any more.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::Settings;
+use super::{Recipient, Settings};
 use super::connection::{Link, Phase};
 use crate::engine::link::handshake::Opening;
 use crate::engine::resp::Protocol;
@@ -113,6 +113,14 @@ impl Lane {
     /// The connection that all clients of the lane share.
     pub fn shared(&self) -> &Rc<Link> {
         &self.shared
+    }
+
+    /// A question of our own over the shared connection; false when it was not sent. Like any request it has a
+    /// deadline: without one, those behind it would not be told of theirs.
+    #[must_use]
+    pub fn ask(&self, who: Rc<dyn Recipient>, request: &[u8]) -> bool {
+        let now = clock::now();
+        self.shared.send(who, &[request], 1, now, Some(now + self.settings.request_timeout))
     }
 
     /// A connection for one client alone: an idle one, or a new one that is being opened.

@@ -41,7 +41,7 @@ impl Link {
                 state.beat_at = Some(now);
                 drop(state);
                 // A link that is ready takes what it is given.
-                let _ = self.send(Rc::new(Unheard), &[PING], 1, now, None);
+                let _ = self.send(Rc::new(Unheard), &[PING], 1, now, Some(now + self.settings.request_timeout));
             }
             _ => {}
         }
