@@ -243,6 +243,16 @@ fn a_question_of_our_own_does_not_keep_clients_from_timing_out() {
 }
 
 #[test]
+fn a_split_transaction_keeps_its_own_replies_where_ttls_are_looked_at() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("[[ttl]]\nname = \"sessions\"\nkeys = [\"s:*\"]\n", &redis);
+    let mut wire = proxy.wire();
+    for (line, reply) in [("MULTI", "+OK\r\n"), ("SET s:1 x", "+QUEUED\r\n"), ("EXEC", "*1\r\n+OK\r\n"), ("PING", "+PONG\r\n")] {
+        assert_eq!(wire.ask(line), reply);
+    }
+}
+
+#[test]
 fn a_large_request_of_a_client_that_sends_nothing_more_is_answered() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);

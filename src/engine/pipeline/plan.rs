@@ -119,7 +119,8 @@ pub fn plan(
     plan: &mut Plan,
 ) {
     plan.clear();
-    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0 }.plan();
+    let within = session.transaction.is_open();
+    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within }.plan();
 }
 
 struct Planner<'a> {
@@ -132,6 +133,8 @@ struct Planner<'a> {
     plan: &'a mut Plan,
     /// First command that is to be sent and is not yet in a step.
     run: usize,
+    /// The run begins inside the client's own MULTI.
+    within: bool,
 }
 
 /// What becomes of the next commands.
@@ -446,6 +449,7 @@ impl Planner<'_> {
             return;
         }
         self.with_probes(commands.clone(), Step::Send { commands });
+        self.within = self.session.transaction.is_open();
     }
 
     fn push_group(&mut self, group: usize, commands: Range<usize>) {
@@ -475,7 +479,10 @@ impl Planner<'_> {
             return;
         }
         let before = self.plan.probes.len();
-        self.plan.probes.extend(self.undecided.before());
+        // Before the EXEC of a MULTI sent earlier it would be queued too.
+        if !self.within {
+            self.plan.probes.extend(self.undecided.before());
+        }
         let first_after = self.plan.probes.len();
         self.plan.probes.extend(self.undecided.after());
         self.plan.steps.extend((before..first_after).map(|_| Step::Probe));
@@ -717,10 +724,12 @@ mod tests {
     fn a_split_transaction_is_asked_about_behind_its_exec() {
         let mut client = expiring();
         client.session.affinity.pin(Reason::Transaction);
-        let plan = client.plan(&["MULTI", "SADD s:1 x"], false);
-        assert_eq!(plan.steps, [Step::Send { commands: 0..2 }]);
-        let plan = client.plan(&["EXEC"], false);
-        assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, Step::Probe]);
+        for write in ["SADD s:1 x", "SET s:1 x"] {
+            let plan = client.plan(&["MULTI", write], false);
+            assert_eq!(plan.steps, [Step::Send { commands: 0..2 }]);
+            let plan = client.plan(&["EXEC"], false);
+            assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, Step::Probe], "{write}");
+        }
     }
 
     #[test]
