@@ -264,3 +264,18 @@ fn a_large_request_of_a_client_that_sends_nothing_more_is_answered() {
     }
 }
 
+#[test]
+fn a_refused_discard_leaves_no_transaction_to_others() {
+    let redis = RedisServer::start(&[]);
+    redis.ask("ACL SETUSER default -discard");
+    let proxy = Setup::new(&redis).top(ONE_WORKER).start();
+    let (mut wire, mut other) = (proxy.wire(), proxy.wire());
+    assert_eq!(wire.ask("MULTI"), "+OK\r\n");
+    let discarded = wire.ask("DISCARD");
+    assert!(discarded.starts_with('-'), "{discarded}");
+    assert_eq!(other.ask("WATCH k"), "+OK\r\n");
+    assert_eq!(other.ask("SET k v"), "+OK\r\n");
+    other.send(&request("UNWATCH"));
+    wire.pipeline(&["MULTI", "SET a 1", "DISCARD"]);
+    assert_ne!(proxy.wire().ask("PING"), "+QUEUED\r\n");
+}

@@ -233,14 +233,15 @@ impl WrappedGroup {
     }
 }
 
-/// True when EXEC's answer proves that the connection is no longer in MULTI.
+/// True when EXEC's answer, or DISCARD's, proves that the connection is no longer in MULTI.
 ///
 /// An array, a null and EXECABORT do, and so do the errors that EXEC answers after it has discarded
 /// the queue; an error of EXEC itself (NOPERM) leaves the transaction open.
 pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
     if !value::is_error(frame) {
-        return matches!(top.kind, b'*' | b'_' | b'$') || top.null;
+        return matches!(top.kind, b'*' | b'_' | b'$') || top.null || frame == b"+OK\r\n";
     }
     matches!(error_word(value::error_text(frame)), "EXECABORT" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "CLUSTERDOWN")
         || frame.starts_with(b"-ERR EXEC without MULTI")
+        || frame.starts_with(b"-ERR DISCARD without MULTI")
 }

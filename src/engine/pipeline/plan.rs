@@ -357,7 +357,7 @@ impl Planner<'_> {
 
     fn role_of_end(&self, at: usize) -> Role {
         match self.spec(at).connection {
-            ConnectionEffect::Transaction(Transaction::Exec) => Role::Exec,
+            ConnectionEffect::Transaction(Transaction::Exec | Transaction::Discard) => Role::Exec,
             _ => Role::Queued,
         }
     }
@@ -401,7 +401,7 @@ impl Planner<'_> {
             ConnectionEffect::Transaction(Transaction::Discard) => {
                 self.session.transaction.end();
                 self.undecided.clear();
-                Decision::Send(Role::Queued)
+                Decision::Send(Role::Exec)
             }
             ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
             ConnectionEffect::Reset => Decision::Turn(Turn::Reset),

@@ -579,6 +579,17 @@ mod tests {
     }
 
     #[test]
+    fn a_discard_ends_the_transaction_unless_it_is_refused() {
+        for (reply, closes) in [("+OK\r\n", false), ("-NOPERM no\r\n", true)] {
+            let mut client = Client::new();
+            client.push(Role::Multi, "multi");
+            client.push(Role::Exec, "discard");
+            client.feed(format!("+OK\r\n{reply}").as_bytes(), 99);
+            assert_eq!((client.text(), client.closes()), (format!("+OK\r\n{reply}"), closes));
+        }
+    }
+
+    #[test]
     fn a_probes_answer_is_never_the_clients() {
         let rule =
             crate::engine::policy::rule::WrittenTtl { name: "t".to_owned(), keys: vec!["k".to_owned()], ..Default::default() };

@@ -18,7 +18,7 @@ pub enum Role {
     Multi,
     /// A command within the client's own MULTI: answered `+QUEUED`.
     Queued,
-    /// The client's own EXEC.
+    /// The client's own EXEC or DISCARD: its answer proves that the transaction has ended.
     Exec,
     /// The answer to (un)subscribing: one confirmation for each name.
     Subscription { frames: u32 },
