@@ -253,6 +253,25 @@ fn a_split_transaction_keeps_its_own_replies_where_ttls_are_looked_at() {
 }
 
 #[test]
+fn a_watch_after_a_lost_watch_stays_off_the_next_clients_connection() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top(ONE_WORKER).start();
+    let (mut wire, mut other) = (proxy.wire(), proxy.wire());
+    assert_eq!(wire.ask("WATCH a"), "+OK\r\n");
+    redis.ask("CLIENT KILL TYPE normal");
+    eventually("it works again", || other.ask("PING") == "+PONG\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(wire.ask("WATCH b"), "+OK\r\n");
+    assert_eq!(wire.pipeline(&["MULTI", "SET c 1"]), ["+OK\r\n", "+QUEUED\r\n"]);
+    assert!(wire.ask("EXEC").starts_with("-EXECABORT "));
+    assert_eq!(wire.pipeline(&["PING"]), ["+PONG\r\n"]);
+    assert_eq!(wire.pipeline(&["PING"]), ["+PONG\r\n"]);
+    redis.ask("SET b changed");
+    assert_eq!(other.ask("MULTI"), "+OK\r\n");
+    assert_eq!(other.pipeline(&["SET c 2", "EXEC"]), ["+QUEUED\r\n", "*1\r\n+OK\r\n"]);
+}
+
+#[test]
 fn a_large_request_of_a_client_that_sends_nothing_more_is_answered() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);

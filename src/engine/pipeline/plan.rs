@@ -208,7 +208,7 @@ impl Planner<'_> {
         }
         let effect = spec.connection_effect(args);
         if let SessionTransaction::Lost { open } = self.session.transaction
-            && let Some(decision) = self.decide_lost(open, effect)
+            && let Some(decision) = self.decide_lost(open, effect, spec.arity_fits(args))
         {
             return decision;
         }
@@ -364,7 +364,7 @@ impl Planner<'_> {
 
     /// The connection with the client's WATCH or MULTI is gone: the client keeps its own, and learns
     /// at EXEC that nothing was applied.
-    fn decide_lost(&mut self, open: bool, effect: ConnectionEffect) -> Option<Decision> {
+    fn decide_lost(&mut self, open: bool, effect: ConnectionEffect, well_formed: bool) -> Option<Decision> {
         match effect {
             ConnectionEffect::Quit => Some(Decision::Turn(Turn::Quit)),
             ConnectionEffect::Reset => Some(Decision::Turn(Turn::Reset)),
@@ -384,6 +384,8 @@ impl Planner<'_> {
                 self.session.transaction.forget();
                 Some(Decision::Answer(Answer::Ok))
             }
+            // Nothing will be applied anyway, and a connection that watches would outlast the transaction.
+            ConnectionEffect::Transaction(Transaction::Watch) if !open && well_formed => Some(Decision::Answer(Answer::Ok)),
             _ => open.then_some(Decision::Answer(Answer::Queued)),
         }
     }
