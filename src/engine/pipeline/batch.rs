@@ -145,9 +145,8 @@ impl Batch {
     fn consume_all(&mut self) -> usize {
         self.commands.clear();
         self.spans.drain(..self.whole_spans);
-        if self.spans.is_empty() {
-            self.arena.clear();
-        }
+        // An inline request is decoded when it is whole: nothing of a partial one lies here.
+        self.arena.clear();
         self.whole_spans = 0;
         std::mem::take(&mut self.whole_bytes)
     }
@@ -211,6 +210,19 @@ mod tests {
         assert_eq!(batch.args(rest, 0).get(0), Some(&b"GET"[..]));
         assert_eq!(batch.wire(0..1), 0..rest.len());
         assert_eq!(batch.consume(1), rest.len());
+    }
+
+    #[test]
+    fn decoded_arguments_are_forgotten_with_their_command_whatever_follows_it() {
+        let table = Table::builtin();
+        let (mut batch, mut parser) = (Batch::default(), parser());
+        let bytes = b"ECHO a\r\n*2\r\n$4\r\nECHO\r\n$1";
+        assert_eq!(batch.parse(&mut parser, &table, bytes, usize::MAX), Tail::Partial);
+        let gone = batch.consume(1);
+        assert!(batch.arena.is_empty());
+        let rest = [&bytes[gone..], b"\r\nb\r\nECHO c\r\n"].concat();
+        assert_eq!(batch.parse(&mut parser, &table, &rest, usize::MAX), Tail::Clean);
+        assert_eq!((batch.args(&rest, 0).get(1), batch.args(&rest, 1).get(1)), (Some(&b"b"[..]), Some(&b"c"[..])));
     }
 
     #[test]
