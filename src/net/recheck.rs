@@ -88,20 +88,27 @@ impl Asker {
             recheck.report(&self.context, ttl);
         }
     }
+
+    /// Nothing is known: the key is neither accused nor acquitted.
+    fn forgo(&self) {
+        if let Some(recheck) = self.recheck.take() {
+            self.context.tally.ttl_check(recheck.probe.index, TtlOutcome::Unanswered);
+        }
+    }
 }
 
 impl Recipient for Asker {
     fn admit(&self, piece: &[u8], part: Part) -> Admitted {
         if part.first {
-            self.conclude(value::integer(piece));
+            match value::integer(piece) {
+                Some(ttl) => self.conclude(Some(ttl)),
+                None => self.forgo(),
+            }
         }
         Admitted::default()
     }
 
     fn fault(&self, _frames: u32, _fault: Fault) {
-        // Nothing is known: the key is neither accused nor acquitted.
-        if let Some(recheck) = self.recheck.take() {
-            self.context.tally.ttl_check(recheck.probe.index, TtlOutcome::Unanswered);
-        }
+        self.forgo();
     }
 }

@@ -117,6 +117,6 @@ pub enum TtlState {
     TooLong,
     /// The probe was refused (NOPERM): the check is off for this user.
     Refused,
-    /// The probe was not answered.
+    /// The probe was not answered, or with an error that says nothing about the key.
     Unknown,
 }

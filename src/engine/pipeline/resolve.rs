@@ -257,7 +257,9 @@ impl Slots {
             Some(-1) => TtlState::None { dropped: before.is_some_and(|ttl| ttl >= 0) },
             Some(ttl) if is_longer(ttl, probe.rule.max) => TtlState::TooLong,
             Some(_) => TtlState::Fine,
-            None => TtlState::Refused,
+            None if reply.starts_with(b"-NOPERM ") => TtlState::Refused,
+            // A server that loads its dataset will answer again.
+            None => TtlState::Unknown,
         };
         found.push(Finding::Ttl { probe: probe.clone(), state });
     }
@@ -610,6 +612,12 @@ mod tests {
         assert_eq!(client.text(), "+OK\r\n");
         let dropped = TtlState::None { dropped: true };
         assert!(matches!(&client.found[..], [Finding::Ttl { state, .. }] if *state == dropped));
+        for (reply, expected) in [("-NOPERM no\r\n", TtlState::Refused), ("-LOADING wait\r\n", TtlState::Unknown)] {
+            client.found.clear();
+            client.slots.push_probe(probe(false));
+            client.feed(reply.as_bytes(), 99);
+            assert!(matches!(&client.found[..], [Finding::Ttl { state, .. }] if *state == expected), "{reply}");
+        }
     }
 
     #[test]
