@@ -253,6 +253,23 @@ fn a_split_transaction_keeps_its_own_replies_where_ttls_are_looked_at() {
 }
 
 #[test]
+fn quit_waits_for_what_is_owed() {
+    let redis = RedisServer::start(&[]);
+    redis.ask("RPUSH q x");
+    let proxy = Proxy::start("", &redis);
+    for (line, reply) in [("SUBSCRIBE a", "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"), ("BLPOP q 0", "*2\r\n$1\r\nq\r\n$1\r\nx\r\n")] {
+        let mut wire = proxy.wire();
+        wire.send(&requests(&[line, "QUIT"]));
+        assert_eq!(text(&wire.until_closed()), format!("{reply}+OK\r\n"));
+    }
+    let mut wire = proxy.wire();
+    wire.send(&requests(&["BLPOP q 0", "QUIT"]));
+    eventually("it is blocked", || redis.info("clients", "blocked_clients") == 1);
+    drop(wire);
+    eventually("it is gone", || redis.info("clients", "blocked_clients") == 0);
+}
+
+#[test]
 fn a_watch_after_a_lost_watch_stays_off_the_next_clients_connection() {
     let redis = RedisServer::start(&[]);
     let proxy = Setup::new(&redis).top(ONE_WORKER).start();

@@ -467,23 +467,38 @@ impl Connection {
     }
 
     /// Everything that is owed is answered, then the connection ends.
-    async fn finish(self) {
+    async fn finish(mut self) {
         if self.around.context.draining.get() {
             self.end_blocking();
         }
-        let exchange = &self.exchange;
         std::future::poll_fn(|cx| {
+            let exchange = Rc::clone(&self.exchange);
             exchange.register(cx);
             exchange.wants_drained.set(true);
             if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
                 exchange.end(End::Gone);
             }
-            let over = exchange.ended().is_some() || exchange.is_settled() || self.waits_for_nobody();
+            self.discard_input(cx);
+            let left = self.input_ended && self.waits_for_nobody();
+            let over = exchange.ended().is_some() || exchange.is_settled() || left;
             if over { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        if exchange.ended().is_none() {
-            exchange.shutdown().await;
+        if self.exchange.ended().is_none() {
+            self.exchange.shutdown().await;
+        }
+    }
+
+    /// Behind its last request the client can only say that it leaves.
+    fn discard_input(&mut self, cx: &mut TaskContext<'_>) {
+        while !self.input_ended && self.exchange.ended().is_none() {
+            self.input.clear();
+            self.input.reserve(READ_BYTES / 4);
+            match self.exchange.poll_read(&mut self.input, cx) {
+                Poll::Ready(Ok(read)) => self.input_ended = read == 0,
+                Poll::Ready(Err(_)) => self.exchange.end(End::Gone),
+                Poll::Pending => return,
+            }
         }
     }
 
