@@ -315,3 +315,18 @@ fn a_refused_discard_leaves_no_transaction_to_others() {
     wire.pipeline(&["MULTI", "SET a 1", "DISCARD"]);
     assert_ne!(proxy.wire().ask("PING"), "+QUEUED\r\n");
 }
+
+#[test]
+fn a_client_that_reads_late_is_no_stall_of_the_server() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 300\nstall_timeout_ms = 500").start();
+    let large = vec![b'x'; 30_000_000];
+    let mut wire = proxy.wire();
+    wire.send(&words(&[b"SET", b"large", &large]));
+    assert_eq!(text(&wire.reply()), "+OK\r\n");
+    assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
+    wire.send_line("GET large");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(text(&wire.reply()) == bulk(&large));
+    assert_eq!(wire.ask("UNWATCH"), "+OK\r\n");
+}

@@ -14,6 +14,8 @@ impl Link {
     /// again at a recipient that was behind; called every few milliseconds.
     pub fn tend(&self) {
         if self.paused.take() {
+            // It is the client that does not go on, not the server.
+            self.state.borrow_mut().last_read = clock::now();
             self.wake();
         }
         self.check_deadlines();
