@@ -257,7 +257,9 @@ fn quit_waits_for_what_is_owed() {
     let redis = RedisServer::start(&[]);
     redis.ask("RPUSH q x");
     let proxy = Proxy::start("", &redis);
-    for (line, reply) in [("SUBSCRIBE a", "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"), ("BLPOP q 0", "*2\r\n$1\r\nq\r\n$1\r\nx\r\n")] {
+    for (line, reply) in
+        [("SUBSCRIBE a", "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"), ("BLPOP q 0", "*2\r\n$1\r\nq\r\n$1\r\nx\r\n")]
+    {
         let mut wire = proxy.wire();
         wire.send(&requests(&[line, "QUIT"]));
         assert_eq!(text(&wire.until_closed()), format!("{reply}+OK\r\n"));

@@ -5,8 +5,8 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Recipient, Settings};
 use super::connection::{Link, Phase};
+use super::{Recipient, Settings};
 use crate::engine::link::handshake::Opening;
 use crate::engine::resp::Protocol;
 use crate::net::clock;
