@@ -29,7 +29,7 @@
 //! ```
 //!
 //! `engine` knows no socket, no clock, no log and no metric: `plan` decides, `resolve` concludes.
-//! `net` moves bytes and keeps time, and decides nothing: `net/exchange.rs` is the one door where a
+//! `net` moves bytes and keeps time, and decides nothing: `net/exchange` is the one door where a
 //! plan meets a socket.
 
 pub mod engine;

@@ -2,7 +2,7 @@
 
 use crate::engine::resp::request::{Limits, Parsed, ProtocolError, RequestParser};
 use crate::engine::session::affinity::Reason;
-use crate::net::client::connection::STREAM_BYTES;
+use crate::net::client::large::STREAM_BYTES;
 
 /// Requests that were sent in one go.
 #[derive(Debug, PartialEq, Eq)]

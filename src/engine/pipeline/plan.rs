@@ -3,16 +3,13 @@
 use std::ops::Range;
 
 use super::batch::Batch;
+use super::decide::Decision;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
-use crate::engine::command::{ConnectionEffect, Lane, Local, PinReason, Transaction};
-use crate::engine::command::{Spec, Table};
-use crate::engine::policy::{Atomic, Member, Mode, Policy, Recognition};
-use crate::engine::resp::request::Args;
+use crate::engine::command::{Local, Table};
+use crate::engine::policy::Policy;
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
-use crate::engine::session::lane::LaneChange;
-use crate::engine::session::transaction::Transaction as SessionTransaction;
 
 /// What is to be done, in this order.
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -123,31 +120,19 @@ pub fn plan(
     Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within }.plan();
 }
 
-struct Planner<'a> {
-    session: &'a mut Session,
-    undecided: &'a mut Undecided,
-    rules: Rules<'a>,
-    batch: &'a Batch,
-    bytes: &'a [u8],
-    more: bool,
-    plan: &'a mut Plan,
+/// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.
+pub(super) struct Planner<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) undecided: &'a mut Undecided,
+    pub(super) rules: Rules<'a>,
+    pub(super) batch: &'a Batch,
+    pub(super) bytes: &'a [u8],
+    pub(super) more: bool,
+    pub(super) plan: &'a mut Plan,
     /// First command that is to be sent and is not yet in a step.
     run: usize,
     /// The run begins inside the client's own MULTI.
     within: bool,
-}
-
-/// What becomes of the next commands.
-enum Decision {
-    Send(Role),
-    /// The client's own whole MULTI .. EXEC, of so many commands.
-    Transaction(usize),
-    Group {
-        group: usize,
-        members: usize,
-    },
-    Answer(Answer),
-    Turn(Turn),
 }
 
 impl Planner<'_> {
@@ -191,260 +176,8 @@ impl Planner<'_> {
         self.plan.commands = at;
     }
 
-    fn args(&self, at: usize) -> Args<'_> {
-        self.batch.args(self.bytes, at)
-    }
-
-    fn spec(&self, at: usize) -> &Spec {
-        self.rules.table.spec(self.batch.id(at))
-    }
-
-    fn decide(&mut self, at: usize) -> Decision {
-        let table = self.rules.table;
-        let spec = table.spec(self.batch.id(at));
-        let args = self.batch.args(self.bytes, at);
-        if self.session.transaction.is_open() {
-            return self.decide_queued(spec, args);
-        }
-        let effect = spec.connection_effect(args);
-        if let SessionTransaction::Lost { open } = self.session.transaction
-            && let Some(decision) = self.decide_lost(open, effect, spec.arity_fits(args))
-        {
-            return decision;
-        }
-        if effect == ConnectionEffect::None {
-            return self.decide_plain(at);
-        }
-        if !spec.arity_fits(args) && effect != ConnectionEffect::Pin(PinReason::Unknown) {
-            return Decision::Send(Role::Plain);
-        }
-        if self.session.in_subscribe_mode() {
-            return self.decide_subscriber(effect, args);
-        }
-        self.decide_effect(at, effect, args, spec.present)
-    }
-
-    fn decide_plain(&mut self, at: usize) -> Decision {
-        if self.rules.policy.groups().is_empty() || !self.session.transaction.is_idle() || self.session.subscriptions.any() {
-            return Decision::Send(Role::Plain);
-        }
-        let (batch, bytes) = (self.batch, self.bytes);
-        let recognised = self.rules.policy.recognise(self.rules.table, &mut |i| {
-            (at + i < batch.len()).then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
-        });
-        match recognised {
-            Recognition::None => Decision::Send(Role::Plain),
-            Recognition::Prefix { .. } | Recognition::Whole { open: true, .. } if self.more => Decision::Turn(Turn::Wait),
-            Recognition::Prefix { group, members, hold: true } if self.may_hold(group) => {
-                Decision::Turn(Turn::Hold { group, members })
-            }
-            Recognition::Whole { group, members, .. } if members > 1 => Decision::Group { group, members },
-            Recognition::Prefix { .. } | Recognition::Whole { .. } => Decision::Send(Role::Plain),
-        }
-    }
-
-    /// Waiting is worth it only for a group that would be wrapped.
-    fn may_hold(&self, group: usize) -> bool {
-        self.rules.hold && self.rules.transactions && !self.is_observed(group)
-    }
-
-    fn is_observed(&self, group: usize) -> bool {
-        let rule = &self.rules.policy.groups()[group];
-        rule.atomic == Atomic::Observe || self.rules.policy.mode_of(rule.mode) == Mode::Observe
-    }
-
-    fn decide_effect(&mut self, at: usize, effect: ConnectionEffect, args: Args<'_>, present: bool) -> Decision {
-        let pinned = self.session.affinity.is_pinned();
-        match effect {
-            ConnectionEffect::None => Decision::Send(Role::Plain),
-            // Without the command the server answers an error, which changes nothing.
-            _ if !present => Decision::Send(Role::Plain),
-            ConnectionEffect::Local(local @ (Local::ClientKill | Local::ClientUnblock)) => Decision::Turn(Turn::Elsewhere(local)),
-            ConnectionEffect::Local(local) => Decision::Answer(Answer::Local(local)),
-            ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
-            ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
-            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) if !pinned => {
-                Decision::Turn(Turn::Pin(Reason::Subscription))
-            }
-            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => self.decide_subscriber(effect, args),
-            ConnectionEffect::Blocking => self.on_lease(Reason::Blocking),
-            ConnectionEffect::Pin(PinReason::Wait) => {
-                if pinned {
-                    self.end_run(at);
-                    self.plan.steps.push(Step::CatchUp);
-                }
-                self.on_lease(Reason::Blocking)
-            }
-            ConnectionEffect::Monitor
-            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
-            ConnectionEffect::Pin(_) => self.on_lease(Reason::Exclusive),
-            ConnectionEffect::Spare => Decision::Turn(Turn::Spare),
-            ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
-            ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
-        }
-    }
-
-    fn decide_lane(&mut self, lane: Lane, args: Args<'_>) -> Decision {
-        let Some(change) = LaneChange::read(lane, args) else {
-            return Decision::Send(Role::Plain);
-        };
-        if lane == Lane::Hello && change.is_idle(self.session.protocol) {
-            return Decision::Send(Role::Hello);
-        }
-        if self.session.is_free() {
-            return Decision::Turn(Turn::Lane);
-        }
-        // The lease itself changes lanes, and can serve nobody else afterwards.
-        self.session.affinity.pin(Reason::Exclusive);
-        Decision::Send(if lane == Lane::Hello { Role::Hello } else { Role::Plain })
-    }
-
-    fn on_lease(&mut self, reason: Reason) -> Decision {
-        if !self.session.affinity.is_pinned() {
-            return Decision::Turn(Turn::Pin(reason));
-        }
-        self.session.affinity.pin(reason);
-        Decision::Send(Role::Plain)
-    }
-
-    fn on_tunnel(&self) -> Decision {
-        Decision::Turn(Turn::Pin(Reason::Tunnel))
-    }
-
-    fn decide_transaction(&mut self, at: usize, what: Transaction) -> Decision {
-        let pinned = self.session.affinity.is_pinned();
-        match what {
-            Transaction::Multi if pinned => {
-                self.session.transaction.multi();
-                Decision::Send(Role::Multi)
-            }
-            // Each attempt would cost everybody on the shared connection what is in flight.
-            Transaction::Multi if !self.rules.transactions => Decision::Turn(Turn::Pin(Reason::Transaction)),
-            Transaction::Multi => match self.own_transaction(at) {
-                OwnTransaction::Whole(commands) => Decision::Transaction(commands),
-                OwnTransaction::Unfinished if self.more => Decision::Turn(Turn::Wait),
-                OwnTransaction::Unfinished | OwnTransaction::Mixed => Decision::Turn(Turn::Pin(Reason::Transaction)),
-            },
-            Transaction::Watch if pinned => {
-                self.session.transaction.watch();
-                Decision::Send(Role::Plain)
-            }
-            Transaction::Watch => Decision::Turn(Turn::Pin(Reason::Transaction)),
-            Transaction::Unwatch => {
-                self.session.transaction.unwatch();
-                Decision::Send(Role::Plain)
-            }
-            // Outside of MULTI they are errors without effect.
-            Transaction::Exec | Transaction::Discard => Decision::Send(Role::Plain),
-        }
-    }
-
-    /// Whether the client's MULTI can ride on a shared connection: all of it is there, up to its
-    /// EXEC or DISCARD, and nothing in it does anything but to read or write keys.
-    fn own_transaction(&self, at: usize) -> OwnTransaction {
-        for place in at + 1..self.batch.len() {
-            let (spec, args) = (self.spec(place), self.args(place));
-            match spec.connection {
-                ConnectionEffect::Transaction(Transaction::Exec | Transaction::Discard) if spec.arity_fits(args) => {
-                    return OwnTransaction::Whole(place + 1 - at);
-                }
-                _ if !spec.is_plain_keyed(args) => return OwnTransaction::Mixed,
-                _ => {}
-            }
-        }
-        OwnTransaction::Unfinished
-    }
-
-    fn role_of_end(&self, at: usize) -> Role {
-        match self.spec(at).connection {
-            ConnectionEffect::Transaction(Transaction::Exec | Transaction::Discard) => Role::Exec,
-            _ => Role::Queued,
-        }
-    }
-
-    /// The connection with the client's WATCH or MULTI is gone: the client keeps its own, and learns
-    /// at EXEC that nothing was applied.
-    fn decide_lost(&mut self, open: bool, effect: ConnectionEffect, well_formed: bool) -> Option<Decision> {
-        match effect {
-            ConnectionEffect::Quit => Some(Decision::Turn(Turn::Quit)),
-            ConnectionEffect::Reset => Some(Decision::Turn(Turn::Reset)),
-            ConnectionEffect::Transaction(Transaction::Multi) => {
-                self.session.transaction = SessionTransaction::Lost { open: true };
-                Some(Decision::Answer(Answer::Ok))
-            }
-            ConnectionEffect::Transaction(Transaction::Exec) if open => {
-                self.session.transaction.forget();
-                Some(Decision::Answer(Answer::ExecAbort))
-            }
-            ConnectionEffect::Transaction(Transaction::Discard) if open => {
-                self.session.transaction.forget();
-                Some(Decision::Answer(Answer::Ok))
-            }
-            ConnectionEffect::Transaction(Transaction::Unwatch) if !open => {
-                self.session.transaction.forget();
-                Some(Decision::Answer(Answer::Ok))
-            }
-            // Nothing will be applied anyway, and a connection that watches would outlast the transaction.
-            ConnectionEffect::Transaction(Transaction::Watch) if !open && well_formed => Some(Decision::Answer(Answer::Ok)),
-            _ => open.then_some(Decision::Answer(Answer::Queued)),
-        }
-    }
-
-    /// Within the client's own MULTI, on a lease: everything is passed on.
-    fn decide_queued(&mut self, spec: &Spec, args: Args<'_>) -> Decision {
-        if !spec.arity_fits(args) {
-            return Decision::Send(Role::Queued);
-        }
-        match spec.connection_effect(args) {
-            ConnectionEffect::Transaction(Transaction::Exec) => {
-                self.session.transaction.end();
-                Decision::Send(Role::Exec)
-            }
-            ConnectionEffect::Transaction(Transaction::Discard) => {
-                self.session.transaction.end();
-                self.undecided.clear();
-                Decision::Send(Role::Exec)
-            }
-            ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
-            ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
-            // Their replies would not be one for each request (redis-semantics: confirmations inside EXEC).
-            ConnectionEffect::Subscribe(_)
-            | ConnectionEffect::Unsubscribe(_)
-            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication) => self.on_tunnel(),
-            ConnectionEffect::None
-            | ConnectionEffect::Transaction(_)
-            | ConnectionEffect::Blocking
-            | ConnectionEffect::Spare
-            | ConnectionEffect::Monitor => Decision::Send(Role::Queued),
-            ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
-                self.session.affinity.pin(Reason::Exclusive);
-                Decision::Send(Role::Queued)
-            }
-        }
-    }
-
-    /// What a RESP2 client in subscribe mode sends, and every (un)subscribe command.
-    fn decide_subscriber(&mut self, effect: ConnectionEffect, args: Args<'_>) -> Decision {
-        match effect {
-            ConnectionEffect::Subscribe(_) => {
-                self.session.subscriptions.sent();
-                Decision::Send(Role::Subscription { frames: frames(args) })
-            }
-            ConnectionEffect::Unsubscribe(kind) => {
-                self.session.subscriptions.sent();
-                let role = if args.len() > 1 { Role::Subscription { frames: frames(args) } } else { Role::UnsubscribeAll(kind) };
-                Decision::Send(role)
-            }
-            ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
-            ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
-            // Refused in subscribe mode, but not behind the last UNSUBSCRIBE: planned again when that is answered.
-            _ if self.session.subscriptions.is_changing() => Decision::Turn(Turn::Pin(Reason::Subscription)),
-            _ => Decision::Send(Role::Plain),
-        }
-    }
-
     /// Puts the commands that are to be sent as they are, up to `end`, into a step.
-    fn end_run(&mut self, end: usize) {
+    pub(super) fn end_run(&mut self, end: usize) {
         let commands = self.run..end;
         self.run = end;
         if commands.is_empty() {
@@ -494,20 +227,11 @@ impl Planner<'_> {
     }
 }
 
-enum OwnTransaction {
-    Whole(usize),
-    Unfinished,
-    Mixed,
-}
-
-fn frames(args: Args<'_>) -> u32 {
-    u32::try_from(args.len() - 1).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::pipeline::batch::Tail;
+    use crate::engine::policy::Mode;
     use crate::engine::policy::compile;
     use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
     use crate::engine::resp::request::{Limits, RequestParser};

@@ -9,15 +9,15 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
 
+use super::large::MEMBER_BYTES_MAX;
 use super::local::Asker;
-use crate::engine::command::{CommandId, ConnectionEffect};
+use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
 use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::patience::Patience;
-use crate::engine::session::transaction::Transaction;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::exchange::{End, Exchange, Timing};
@@ -27,10 +27,6 @@ use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::upstream::unheard::Unheard;
 
-/// A longer request is cut through on a connection of its own instead of being held whole.
-pub const STREAM_BYTES: usize = 64 * 1024;
-/// A request that may belong to a group is held whole up to this size.
-const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
 
@@ -51,12 +47,12 @@ pub struct Connection {
     pub(super) client: Arc<Client>,
     pub(super) input: BytesMut,
     pub(super) batch: Batch,
-    parser: RequestParser,
+    pub(super) parser: RequestParser,
     pub(super) plan: Plan,
     /// The connection that the client holds alone, and the lane that it belongs to.
     pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
     /// A request is being cut through.
-    streaming: bool,
+    pub(super) streaming: bool,
     /// The client will send nothing more, or nothing more is taken from it.
     pub(super) input_ended: bool,
     /// The last read filled its buffer: more is there.
@@ -211,7 +207,7 @@ impl Connection {
         }
     }
 
-    fn timing(&self) -> Timing {
+    pub(super) fn timing(&self) -> Timing {
         Timing { read_at: clock::now(), request_timeout: self.around.pool.settings.request_timeout }
     }
 
@@ -219,89 +215,6 @@ impl Connection {
     fn rest(&mut self) -> Next {
         if self.input.is_empty() && self.input.capacity() > 0 {
             self.around.context.read_buffers.give(std::mem::take(&mut self.input));
-        }
-        if self.input_ended { Next::Close } else { Next::Read }
-    }
-
-    /// A request that is too large to be held whole needs a connection of its own. One that changes its connection
-    /// changes it unseen, so that the client keeps it.
-    fn cut_through(&self) -> Next {
-        if self.exchange.state.borrow().session.transaction == (Transaction::Lost { open: true }) {
-            // It would run, although the client takes it to be queued.
-            self.exchange.end(End::LeaseLost);
-            return Next::Close;
-        }
-        let table = self.around.context.table();
-        let args = self.batch.partial_args(&self.input);
-        let effect = table.spec(table.lookup(args)).connection_effect(args);
-        let reason = if effect == ConnectionEffect::None { Reason::Large } else { Reason::Tunnel };
-        Next::Turn(Turn::Pin(reason))
-    }
-
-    fn whole_bytes_max(&self) -> usize {
-        if self.is_nameless() || self.may_be_member() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
-    }
-
-    /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
-    fn is_nameless(&self) -> bool {
-        self.parser.parsed_bytes() > 0 && self.batch.partial_args(&self.input).is_empty()
-    }
-
-    /// The request whose end has not come yet may belong to a group, and so must be held whole.
-    fn may_be_member(&self) -> bool {
-        let context = &self.around.context;
-        if context.policy().groups().is_empty() || self.batch.whole_bytes() >= self.input.len() {
-            return false;
-        }
-        let args = self.batch.partial_args(&self.input);
-        let table = context.table();
-        !args.is_empty() && table.spec(table.lookup(args)).groupable().is_ok()
-    }
-
-    /// Passes on what has come of a request that is cut through; false until its end has.
-    fn stream(&mut self) -> bool {
-        if self.input.is_empty() {
-            return false;
-        }
-        match self.parser.stream(&self.input) {
-            Ok(streamed) => {
-                if let Some((_, lease)) = &self.lease {
-                    lease.extend(&self.input[..streamed.bytes], streamed.end);
-                }
-                self.input.advance(streamed.bytes);
-                self.streaming = !streamed.end;
-                streamed.end
-            }
-            Err(error) => {
-                // The lease holds half a request: it can only be closed, and so ends the client.
-                let mut reply = Vec::new();
-                error.reply(&mut reply);
-                self.drop_lease();
-                self.exchange.answer(reply);
-                self.input_ended = true;
-                self.input.clear();
-                false
-            }
-        }
-    }
-
-    /// The client has a lease for the large request whose head is in the input.
-    pub(super) fn begin_stream(&mut self) {
-        let parsed = self.parser.parsed_bytes();
-        let id = self.around.context.table().lookup(self.batch.partial_args(&self.input));
-        self.batch.release_partial();
-        self.exchange.begin_stream(id, &self.input[..parsed], self.timing());
-        self.input.advance(parsed);
-        self.streaming = true;
-    }
-
-    fn tunnel(&mut self) -> Next {
-        if !self.exchange.link().is_some_and(|link| link.has_room()) {
-            return Next::Room;
-        }
-        if !self.input.is_empty() {
-            self.exchange.tunnel(&self.input);
-            self.input.clear();
         }
         if self.input_ended { Next::Close } else { Next::Read }
     }

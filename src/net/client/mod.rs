@@ -2,6 +2,7 @@
 
 pub mod connection;
 mod hold;
+pub mod large;
 mod local;
 mod promise;
 mod turn;

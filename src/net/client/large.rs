@@ -1,0 +1,100 @@
+//! Requests that are not held whole: cut through as they come, or tunnelled.
+
+use bytes::Buf;
+
+use super::connection::{Connection, Next};
+use crate::engine::command::ConnectionEffect;
+use crate::engine::pipeline::plan::Turn;
+use crate::engine::session::affinity::Reason;
+use crate::engine::session::transaction::Transaction;
+use crate::net::exchange::End;
+
+/// A longer request is cut through on a connection of its own instead of being held whole.
+pub const STREAM_BYTES: usize = 64 * 1024;
+/// A request that may belong to a group is held whole up to this size.
+pub(super) const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+impl Connection {
+    /// A request that is too large to be held whole needs a connection of its own. One that changes its connection
+    /// changes it unseen, so that the client keeps it.
+    pub(super) fn cut_through(&self) -> Next {
+        if self.exchange.state.borrow().session.transaction == (Transaction::Lost { open: true }) {
+            // It would run, although the client takes it to be queued.
+            self.exchange.end(End::LeaseLost);
+            return Next::Close;
+        }
+        let table = self.around.context.table();
+        let args = self.batch.partial_args(&self.input);
+        let effect = table.spec(table.lookup(args)).connection_effect(args);
+        let reason = if effect == ConnectionEffect::None { Reason::Large } else { Reason::Tunnel };
+        Next::Turn(Turn::Pin(reason))
+    }
+
+    pub(super) fn whole_bytes_max(&self) -> usize {
+        if self.is_nameless() || self.may_be_member() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+    }
+
+    /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.parser.parsed_bytes() > 0 && self.batch.partial_args(&self.input).is_empty()
+    }
+
+    /// The request whose end has not come yet may belong to a group, and so must be held whole.
+    pub(super) fn may_be_member(&self) -> bool {
+        let context = &self.around.context;
+        if context.policy().groups().is_empty() || self.batch.whole_bytes() >= self.input.len() {
+            return false;
+        }
+        let args = self.batch.partial_args(&self.input);
+        let table = context.table();
+        !args.is_empty() && table.spec(table.lookup(args)).groupable().is_ok()
+    }
+
+    /// Passes on what has come of a request that is cut through; false until its end has.
+    pub(super) fn stream(&mut self) -> bool {
+        if self.input.is_empty() {
+            return false;
+        }
+        match self.parser.stream(&self.input) {
+            Ok(streamed) => {
+                if let Some((_, lease)) = &self.lease {
+                    lease.extend(&self.input[..streamed.bytes], streamed.end);
+                }
+                self.input.advance(streamed.bytes);
+                self.streaming = !streamed.end;
+                streamed.end
+            }
+            Err(error) => {
+                // The lease holds half a request: it can only be closed, and so ends the client.
+                let mut reply = Vec::new();
+                error.reply(&mut reply);
+                self.drop_lease();
+                self.exchange.answer(reply);
+                self.input_ended = true;
+                self.input.clear();
+                false
+            }
+        }
+    }
+
+    /// The client has a lease for the large request whose head is in the input.
+    pub(super) fn begin_stream(&mut self) {
+        let parsed = self.parser.parsed_bytes();
+        let id = self.around.context.table().lookup(self.batch.partial_args(&self.input));
+        self.batch.release_partial();
+        self.exchange.begin_stream(id, &self.input[..parsed], self.timing());
+        self.input.advance(parsed);
+        self.streaming = true;
+    }
+
+    pub(super) fn tunnel(&mut self) -> Next {
+        if !self.exchange.link().is_some_and(|link| link.has_room()) {
+            return Next::Room;
+        }
+        if !self.input.is_empty() {
+            self.exchange.tunnel(&self.input);
+            self.input.clear();
+        }
+        if self.input_ended { Next::Close } else { Next::Read }
+    }
+}
