@@ -291,12 +291,12 @@ impl Planner<'_> {
         if lane == Lane::Hello && change.is_idle(self.session.protocol) {
             return Decision::Send(Role::Hello);
         }
-        if self.session.is_free() {
-            return Decision::Turn(Turn::Lane);
+        // A lease that cannot be left changes lanes itself, and can serve nobody else afterwards. Without a
+        // lease there is nothing to keep: what tied the client to one may be lost.
+        if self.session.affinity.is_pinned() && !self.session.is_free() {
+            self.session.affinity.pin(Reason::Exclusive);
         }
-        // The lease itself changes lanes, and can serve nobody else afterwards.
-        self.session.affinity.pin(Reason::Exclusive);
-        Decision::Send(if lane == Lane::Hello { Role::Hello } else { Role::Plain })
+        Decision::Turn(Turn::Lane)
     }
 
     fn on_lease(&mut self, reason: Reason) -> Decision {
@@ -732,6 +732,25 @@ mod tests {
             let plan = client.plan(&["EXEC"], false);
             assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, Step::Probe], "{write}");
         }
+    }
+
+    #[test]
+    fn a_change_of_lane_never_goes_to_a_shared_connection() {
+        let mut client = without_rules();
+        client.session.transaction.watch();
+        client.session.transaction.lose();
+        let plan = client.plan(&["SELECT 1"], false);
+        assert_eq!((plan.commands, plan.turn), (0, Some(Turn::Lane)));
+        assert!(!client.session.affinity.is_pinned(), "its lease is lost");
+    }
+
+    #[test]
+    fn a_change_of_lane_on_a_lease_that_cannot_be_left_makes_it_the_clients_own() {
+        let mut client = without_rules();
+        client.session.affinity.pin(Reason::Transaction);
+        let plan = client.plan(&["WATCH k", "SELECT 1"], false);
+        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Lane)));
+        assert!(!client.session.affinity.is_passing());
     }
 
     #[test]
