@@ -305,3 +305,14 @@ fn what_every_client_library_says_first_takes_no_connection_of_its_own() {
     }
     assert!(redis.info("clients", "connected_clients") <= 8, "{}", redis.ask("CLIENT LIST"));
 }
+
+#[test]
+fn a_client_with_a_connection_of_its_own_is_answered_in_its_protocol() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream("sharing = \"never\"").start();
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("CLIENT GETNAME"), "$-1\r\n");
+    assert!(wire.ask("HELLO 3").starts_with('%'));
+    assert_eq!(wire.ask("CLIENT GETNAME"), "_\r\n");
+    assert!(wire.ask("CLIENT INFO").starts_with('='));
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
 
+use super::local::Asker;
 use crate::engine::command::{CommandId, ConnectionEffect};
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
@@ -190,10 +191,10 @@ impl Connection {
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
         }
         let timing = self.timing();
-        let (client, registry, bytes, batch) = (&self.client, &self.around.registry, &self.input, &self.batch);
-        self.exchange.dispatch(&mut self.plan, batch, bytes, timing, |at, answer| {
-            super::local::answer(client, registry, answer, batch.args(bytes, at))
-        });
+        let protocol = self.exchange.state.borrow().session.protocol;
+        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
+        let (bytes, batch) = (&self.input, &self.batch);
+        self.exchange.dispatch(&mut self.plan, batch, bytes, timing, |at, answer| asker.answer(answer, batch.args(bytes, at)));
         let consumed = self.batch.consume(self.plan.commands);
         self.input.advance(consumed);
         let turn = self.plan.turn.take();

@@ -11,42 +11,90 @@ use crate::engine::resp::request::Args;
 use crate::engine::session::lane::is_name;
 use crate::net::registry::{Client, Registry};
 
-/// The reply to a command that the proxy answers itself.
-pub fn answer(client: &Client, registry: &Registry, answer: Answer, args: Args<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    match answer {
-        Answer::Ok => encode::simple(&mut out, "OK"),
-        Answer::Queued => encode::simple(&mut out, "QUEUED"),
-        Answer::ExecAbort => encode::error(
-            &mut out,
-            "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
-        ),
-        Answer::Local(local) => answer_local(client, registry, local, args, &mut out),
-    }
-    out
+/// The client that asks, and whom it may ask about.
+pub struct Asker<'a> {
+    pub client: &'a Client,
+    pub registry: &'a Registry,
+    /// In which the answer is written.
+    pub protocol: Protocol,
 }
 
-fn answer_local(client: &Client, registry: &Registry, local: Local, args: Args<'_>, out: &mut Vec<u8>) {
-    match local {
-        Local::ClientId => encode::integer(out, i64::try_from(client.id).unwrap_or(i64::MAX)),
-        Local::ClientGetName => get_name(client, out),
-        Local::ClientSetName => set_name(client, args.get(2).unwrap_or_default(), out),
-        Local::ClientSetInfo => set_info(client, args, out),
-        Local::ClientInfo => {
-            let mut text = String::new();
-            describe(client, &mut text);
-            text_reply(client, &text, out);
+impl Asker<'_> {
+    /// The reply to a command that the proxy answers itself.
+    pub fn answer(&self, answer: Answer, args: Args<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        match answer {
+            Answer::Ok => encode::simple(&mut out, "OK"),
+            Answer::Queued => encode::simple(&mut out, "QUEUED"),
+            Answer::ExecAbort => encode::error(
+                &mut out,
+                "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
+            ),
+            Answer::Local(local) => self.answer_local(local, args, &mut out),
         }
-        Local::ClientList => list(client, registry, args, out),
-        // They concern clients of other workers, and are answered in a turn of their own.
-        Local::ClientKill | Local::ClientUnblock => encode::error(out, "ERR respguard: unexpected CLIENT subcommand"),
+        out
     }
-}
 
-/// <https://redis.io/docs/latest/commands/client-getname/>
-fn get_name(client: &Client, out: &mut Vec<u8>) {
-    let details = client.details();
-    if details.name.is_empty() { encode::null(out, details.protocol) } else { encode::bulk(out, &details.name) }
+    fn answer_local(&self, local: Local, args: Args<'_>, out: &mut Vec<u8>) {
+        match local {
+            Local::ClientId => encode::integer(out, i64::try_from(self.client.id).unwrap_or(i64::MAX)),
+            Local::ClientGetName => self.get_name(out),
+            Local::ClientSetName => set_name(self.client, args.get(2).unwrap_or_default(), out),
+            Local::ClientSetInfo => set_info(self.client, args, out),
+            Local::ClientInfo => {
+                let mut text = String::new();
+                describe(self.client, &mut text);
+                self.text_reply(&text, out);
+            }
+            Local::ClientList => self.list(args, out),
+            // They concern clients of other workers, and are answered in a turn of their own.
+            Local::ClientKill | Local::ClientUnblock => encode::error(out, "ERR respguard: unexpected CLIENT subcommand"),
+        }
+    }
+
+    /// <https://redis.io/docs/latest/commands/client-getname/>
+    fn get_name(&self, out: &mut Vec<u8>) {
+        let name = self.client.details().name;
+        if name.is_empty() { encode::null(out, self.protocol) } else { encode::bulk(out, &name) }
+    }
+
+    /// <https://redis.io/docs/latest/commands/client-list/>
+    fn list(&self, args: Args<'_>, out: &mut Vec<u8>) {
+        let clients = match (args.get(2), args.get(3)) {
+            (None, _) => self.registry.clients(),
+            (Some(word), Some(kind)) if word.eq_ignore_ascii_case(b"type") && args.len() == 4 => {
+                if !kind.eq_ignore_ascii_case(b"normal") && !is_client_type(kind) {
+                    return encode::error(out, &format!("ERR Unknown client type '{}'", String::from_utf8_lossy(kind)));
+                }
+                if kind.eq_ignore_ascii_case(b"normal") { self.registry.clients() } else { Vec::new() }
+            }
+            (Some(word), Some(_)) if word.eq_ignore_ascii_case(b"id") => {
+                let ids: Option<Vec<u64>> = (3..args.len()).map(|at| id_argument(args, at)).collect();
+                match ids {
+                    Some(ids) => ids.into_iter().filter_map(|id| self.registry.client(id)).collect(),
+                    None => return encode::error(out, "ERR Invalid client ID"),
+                }
+            }
+            _ => return encode::error(out, "ERR syntax error"),
+        };
+        let mut text = String::new();
+        for client in &clients {
+            describe(client, &mut text);
+        }
+        self.text_reply(&text, out);
+    }
+
+    /// Text is a bulk string in RESP2 and a verbatim string in RESP3.
+    fn text_reply(&self, text: &str, out: &mut Vec<u8>) {
+        match self.protocol {
+            Protocol::Resp2 => encode::bulk(out, text.as_bytes()),
+            Protocol::Resp3 => {
+                out.extend_from_slice(format!("={}\r\ntxt:", text.len() + 4).as_bytes());
+                out.extend_from_slice(text.as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
 }
 
 /// <https://redis.io/docs/latest/commands/client-setname/>
@@ -78,46 +126,8 @@ fn set_info(client: &Client, args: Args<'_>, out: &mut Vec<u8>) {
     encode::simple(out, "OK");
 }
 
-/// <https://redis.io/docs/latest/commands/client-list/>
-fn list(client: &Client, registry: &Registry, args: Args<'_>, out: &mut Vec<u8>) {
-    let clients = match (args.get(2), args.get(3)) {
-        (None, _) => registry.clients(),
-        (Some(word), Some(kind)) if word.eq_ignore_ascii_case(b"type") && args.len() == 4 => {
-            if !kind.eq_ignore_ascii_case(b"normal") && !is_client_type(kind) {
-                return encode::error(out, &format!("ERR Unknown client type '{}'", String::from_utf8_lossy(kind)));
-            }
-            if kind.eq_ignore_ascii_case(b"normal") { registry.clients() } else { Vec::new() }
-        }
-        (Some(word), Some(_)) if word.eq_ignore_ascii_case(b"id") => {
-            let ids: Option<Vec<u64>> = (3..args.len()).map(|at| id_argument(args, at)).collect();
-            match ids {
-                Some(ids) => ids.into_iter().filter_map(|id| registry.client(id)).collect(),
-                None => return encode::error(out, "ERR Invalid client ID"),
-            }
-        }
-        _ => return encode::error(out, "ERR syntax error"),
-    };
-    let mut text = String::new();
-    for client in &clients {
-        describe(client, &mut text);
-    }
-    text_reply(client, &text, out);
-}
-
 fn is_client_type(word: &[u8]) -> bool {
     [&b"pubsub"[..], b"replica", b"slave", b"master"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
-}
-
-/// Text is a bulk string in RESP2 and a verbatim string in RESP3.
-fn text_reply(client: &Client, text: &str, out: &mut Vec<u8>) {
-    match client.details().protocol {
-        Protocol::Resp2 => encode::bulk(out, text.as_bytes()),
-        Protocol::Resp3 => {
-            out.extend_from_slice(format!("={}\r\ntxt:", text.len() + 4).as_bytes());
-            out.extend_from_slice(text.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-    }
 }
 
 /// One line as CLIENT LIST writes it; what the proxy does not keep is left out.
