@@ -255,7 +255,9 @@ async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registr
                 continue;
             }
         };
-        let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) else { return };
+        // A worker that has ended takes nobody; without any, the process has nothing left to do.
+        let alive = workers.iter().filter(|worker| !worker.sender.is_closed());
+        let Some(worker) = alive.min_by_key(|worker| worker.load()) else { return };
         match registry.enter(peer.into(), local.into(), worker) {
             Some(client) => {
                 if worker.sender.send(Message::Accept(socket, Arc::clone(&client))).await.is_err() {

@@ -5,6 +5,7 @@ mod edges;
 mod failure;
 mod groups;
 mod harness;
+mod holds;
 mod parting;
 mod passthrough;
 mod pubsub;

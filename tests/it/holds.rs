@@ -1,0 +1,113 @@
+//! The beginning of a group waits for its rest, for a while, and delays nobody else.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Proxy, RedisServer, Setup, eventually, request, text};
+
+const PAIR: &str = r#"
+[[group]]
+name = "pair"
+commands = ["SETEX rt:{user} {ttl} *", "SADD sess:{user} *", { match = "SMEMBERS sess:{user}", optional = true }]
+"#;
+const FIRST: &str = "SETEX rt:ann 100 token";
+const SECOND: &str = "SADD sess:ann t1";
+
+fn proxy(redis: &RedisServer, hold_ms: u32, hold_max_ms: u32) -> Proxy {
+    Setup::new(redis).pipeline(&format!("hold_ms = {hold_ms}\nhold_max_ms = {hold_max_ms}\n")).rules(PAIR).start()
+}
+
+fn held(proxy: &Proxy, outcome: &str) -> f64 {
+    proxy.metric("respguard_holds_total", &[("group", "pair"), ("outcome", outcome)])
+}
+
+#[test]
+fn members_in_writes_of_their_own_are_one_group_and_nothing_waits_for_an_optional_one() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 2000, 4000);
+    let mut wire = proxy.wire();
+    let start = Instant::now();
+    for round in 0..20 {
+        wire.send(&request(FIRST));
+        wire.send(&request(SECOND));
+        assert_eq!(text(&wire.reply()), "+OK\r\n");
+        assert_eq!(text(&wire.reply()), if round == 0 { ":1\r\n" } else { ":0\r\n" });
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "no round took as long as a hold may");
+    eventually("all are counted", || proxy.groups("pair", "applied") == 20.0);
+    assert_eq!(held(&proxy, "expired") + held(&proxy, "broken"), 0.0);
+}
+
+#[test]
+fn a_beginning_without_its_rest_goes_on_after_the_gap_and_is_told_as_split() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 50, 400);
+    let mut wire = proxy.wire();
+    let start = Instant::now();
+    assert_eq!(wire.ask(FIRST), "+OK\r\n");
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_millis(50) && waited < Duration::from_secs(1), "{waited:?}");
+    eventually("it is told", || proxy.violated("split", "pair") == 1.0 && held(&proxy, "expired") == 1.0);
+    assert_eq!(proxy.groups("pair", "applied"), 0.0);
+}
+
+#[test]
+fn something_else_ends_the_wait_at_once_and_keeps_the_order() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 5000, 10_000);
+    let mut wire = proxy.wire();
+    let start = Instant::now();
+    wire.send(&request(FIRST));
+    assert!(wire.is_silent_for(Duration::from_millis(100)), "the beginning is held");
+    wire.send(&request("ECHO x"));
+    assert_eq!([text(&wire.reply()), text(&wire.reply())], ["+OK\r\n", "$1\r\nx\r\n"]);
+    assert!(start.elapsed() < Duration::from_secs(4));
+    eventually("it is counted", || held(&proxy, "broken") == 1.0);
+}
+
+#[test]
+fn a_held_beginning_delays_no_other_client_and_nothing_that_begins_no_group() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 3000, 3000);
+    let (mut holding, mut other) = (proxy.wire(), proxy.wire());
+    holding.send(&request(FIRST));
+    let start = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(other.ask("SET other 1"), "+OK\r\n");
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    holding.send(&request(SECOND));
+    assert_eq!([text(&holding.reply()), text(&holding.reply())], ["+OK\r\n", ":1\r\n"]);
+}
+
+#[test]
+fn a_client_that_sends_one_after_the_other_is_told_once_and_held_no_more_until_it_pipelines() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 100, 100);
+    let mut wire = proxy.wire();
+    for _ in 0..3 {
+        wire.ask(FIRST);
+        wire.ask(SECOND);
+    }
+    eventually("it is told", || proxy.violated("sequential", "pair") == 1.0);
+    let start = Instant::now();
+    for _ in 0..20 {
+        wire.ask(FIRST);
+        wire.ask(SECOND);
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "20 holds would take 2 s: {:?}", start.elapsed());
+    assert_eq!((proxy.violated("sequential", "pair"), proxy.violated("split", "pair")), (1.0, 3.0));
+    wire.pipeline(&[FIRST, SECOND]);
+    let start = Instant::now();
+    wire.ask(FIRST);
+    assert!(start.elapsed() >= Duration::from_millis(100), "a pipeline was seen: it is held again");
+}
+
+#[test]
+fn what_is_only_observed_is_not_held() {
+    let redis = RedisServer::start(&[]);
+    let observing =
+        Setup::new(&redis).top("mode = \"observe\"").pipeline("hold_ms = 3000\nhold_max_ms = 3000\n").rules(PAIR).start();
+    let start = Instant::now();
+    assert_eq!(observing.wire().ask(FIRST), "+OK\r\n");
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
