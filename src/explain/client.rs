@@ -189,14 +189,19 @@ impl<'a> Client<'a> {
             return planned.write_answered(at, "the proxy's own reply: an error", page);
         }
         let wanted = words::lane(&change);
-        page.line(1, format_args!("when all before it is answered, moves the client to connections with {wanted}:"));
+        let stays = !self.session.affinity.is_passing();
+        let what = if stays { "changes the client's own connection to" } else { "moves the client to connections with" };
+        page.line(1, format_args!("when all before it is answered, {what} {wanted}:"));
         let reply = match lane {
             Lane::Hello => words::reply(Role::Hello),
+            Lane::Auth | Lane::Select if stays => words::reply(Role::Lane),
             Lane::Auth | Lane::Select => "the proxy's own reply: OK, or the error with which the server refuses it".to_owned(),
         };
         planned.write_answered(at, reply, page);
         self.session.protocol = change.protocol.unwrap_or(self.session.protocol);
-        self.session.affinity.unpin();
+        if !stays {
+            self.session.affinity.unpin();
+        }
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn reply(role: Role) -> String {
         Role::Subscription { frames } => format!("the server's confirmations, {frames} in all"),
         Role::UnsubscribeAll(_) => "the server's confirmations, one for each subscription".to_owned(),
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),
+        Role::Lane => "the server's reply".to_owned(),
         Role::Answer => "the proxy's own reply".to_owned(),
         Role::Group => "its own element of the array that EXEC answers".to_owned(),
         Role::Probe => "not for the client: the proxy keeps the reply".to_owned(),

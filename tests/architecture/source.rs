@@ -283,7 +283,10 @@ fn block_comment(text: &str) -> usize {
 
 /// A string literal of any kind at the start of `text`: its length with quotes, and its content.
 fn literal(text: &str) -> Option<(usize, String)> {
-    let prefix = text.find(['"', '#']).filter(|&at| ["", "b", "c", "r", "br", "cr"].contains(&&text[..at]))?;
+    let prefix = text.bytes().take(3).position(|byte| matches!(byte, b'"' | b'#'))?;
+    if !["", "b", "c", "r", "br", "cr"].contains(&&text[..prefix]) {
+        return None;
+    }
     let raw = text[..prefix].contains('r');
     let hashes = if raw { text[prefix..].bytes().take_while(|&b| b == b'#').count() } else { 0 };
     let open = prefix + hashes;

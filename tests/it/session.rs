@@ -218,6 +218,18 @@ fn names_and_ids_are_those_of_the_proxys_clients() {
 }
 
 #[test]
+fn a_client_on_a_connection_of_its_own_is_known_by_what_hello_and_select_said() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream("sharing = \"never\"").start();
+    let mut wire = proxy.wire();
+    assert_eq!(wire.pipeline(&["HELLO 3", "CLIENT GETNAME"])[1], "_\r\n");
+    let replies = wire.pipeline(&["HELLO 3 SETNAME me", "SELECT 99", "SELECT 3", "CLIENT GETNAME", "CLIENT INFO"]);
+    assert!(replies[1].starts_with("-ERR DB index"), "{replies:?}");
+    assert_eq!(replies[3], "$2\r\nme\r\n");
+    assert!(replies[4].starts_with('=') && replies[4].contains(" db=3 ") && replies[4].contains(" resp=3"), "{replies:?}");
+}
+
+#[test]
 fn client_kill_ends_clients_of_the_proxy_on_any_worker() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start("", &redis);

@@ -1,7 +1,7 @@
 //! Integers written as Redis takes them.
 
 /// The value of a decimal integer as Redis reads one: no sign but `-`, no leading zero, no blanks.
-pub(super) fn integer(text: &[u8]) -> Option<i64> {
+pub fn integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let canonical = match digits {
         [b'0'] => text.len() == 1,

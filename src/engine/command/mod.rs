@@ -17,7 +17,7 @@ mod connection_column;
 mod effect;
 mod flags;
 mod generated;
-mod integer;
+pub mod integer;
 mod keys;
 mod merge;
 mod names;

@@ -123,12 +123,12 @@ impl Planner<'_> {
         if lane == Lane::Hello && change.is_idle(self.session.protocol) {
             return Decision::Send(Role::Hello);
         }
-        if self.session.is_free() {
-            return Decision::Turn(Turn::Lane);
+        // A lease that cannot be left changes lanes itself, and can serve nobody else afterwards. Without a
+        // lease there is nothing to keep: what tied the client to one may be lost.
+        if self.session.affinity.is_pinned() && !self.session.is_free() {
+            self.session.affinity.pin(Reason::Exclusive);
         }
-        // The lease itself changes lanes, and can serve nobody else afterwards.
-        self.session.affinity.pin(Reason::Exclusive);
-        Decision::Send(if lane == Lane::Hello { Role::Hello } else { Role::Plain })
+        Decision::Turn(Turn::Lane)
     }
 
     fn on_lease(&mut self, reason: Reason) -> Decision {

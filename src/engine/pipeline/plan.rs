@@ -459,6 +459,25 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_lane_never_goes_to_a_shared_connection() {
+        let mut client = without_rules();
+        client.session.transaction.watch();
+        client.session.transaction.lose();
+        let plan = client.plan(&["SELECT 1"], false);
+        assert_eq!((plan.commands, plan.turn), (0, Some(Turn::Lane)));
+        assert!(!client.session.affinity.is_pinned(), "its lease is lost");
+    }
+
+    #[test]
+    fn a_change_of_lane_on_a_lease_that_cannot_be_left_makes_it_the_clients_own() {
+        let mut client = without_rules();
+        client.session.affinity.pin(Reason::Transaction);
+        let plan = client.plan(&["WATCH k", "SELECT 1"], false);
+        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Lane)));
+        assert!(!client.session.affinity.is_passing());
+    }
+
+    #[test]
     fn a_resp2_subscriber_sends_everything_to_its_own_connection() {
         let mut client = without_rules();
         client.session.affinity.pin(Reason::Subscription);

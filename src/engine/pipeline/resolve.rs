@@ -67,7 +67,13 @@ impl Slots {
                 out.extend_from_slice(piece);
                 part.last && self.admit_confirmation(slot.role, piece, &mut session.subscriptions, &mut more)
             }
+            Role::Lane => {
+                out.extend_from_slice(piece);
+                session.agreed = !value::is_error(piece);
+                part.last
+            }
             Role::Hello => {
+                session.agreed = !value::is_error(piece);
                 // On a lease of its own HELLO changes the protocol, which only its answer proves.
                 match piece.first() {
                     Some(b'%') if part.first => session.protocol = Protocol::Resp3,

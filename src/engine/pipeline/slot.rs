@@ -26,6 +26,8 @@ pub enum Role {
     UnsubscribeAll(SubscriptionKind),
     /// The reply to HELLO, in which the client's id stands.
     Hello,
+    /// The reply to AUTH or SELECT on a lease.
+    Lane,
     /// Answered by the proxy; the bytes wait in `answers`.
     Answer,
     /// A group on the wire as `MULTI` .. `EXEC`.

@@ -1,6 +1,7 @@
 //! Reads HELLO, AUTH and SELECT: which user, protocol and db a client wants to have.
 
 use crate::engine::command::Lane;
+use crate::engine::command::integer::integer;
 use crate::engine::resp::Protocol;
 use crate::engine::resp::request::Args;
 
@@ -24,7 +25,7 @@ impl LaneChange {
     pub fn read(lane: Lane, args: Args<'_>) -> Option<LaneChange> {
         match lane {
             Lane::Select => {
-                let db = std::str::from_utf8(args.get(1)?).ok()?.parse().ok()?;
+                let db = u32::try_from(integer(args.get(1)?)?).ok()?;
                 Some(LaneChange { db: Some(db), ..LaneChange::default() })
             }
             Lane::Auth if matches!(args.len(), 2 | 3) => {
@@ -113,6 +114,7 @@ mod tests {
         assert_eq!(read(Lane::Select, "SELECT 5").and_then(|change| change.db), Some(5));
         assert_eq!(read(Lane::Select, "SELECT -1"), None);
         assert_eq!(read(Lane::Select, "SELECT x"), None);
+        assert_eq!(read(Lane::Select, "SELECT 01"), None);
     }
 
     #[test]

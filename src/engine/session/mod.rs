@@ -22,6 +22,8 @@ pub struct Session {
     pub subscriptions: Subscriptions,
     /// Which upstream connection its commands may use.
     pub affinity: Affinity,
+    /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it.
+    pub agreed: bool,
 }
 
 impl Session {

@@ -166,6 +166,12 @@ pub fn unblock_request(args: Args<'_>, upstream: Option<i64>) -> Vec<Box<[u8]>> 
     words
 }
 
+/// True when CLIENT UNBLOCK gives no reason, or one that there is.
+pub fn is_unblock(args: Args<'_>) -> bool {
+    let known = |reason: &[u8]| reason.eq_ignore_ascii_case(b"timeout") || reason.eq_ignore_ascii_case(b"error");
+    args.len() == 3 || (args.len() == 4 && args.get(3).is_some_and(known))
+}
+
 /// Whom CLIENT KILL ends, and what it answers.
 pub struct Verdict {
     pub killed: Vec<Arc<Client>>,

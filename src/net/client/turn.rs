@@ -101,6 +101,9 @@ impl Connection {
         if change.login.is_some() && self.around.pool.settings.login.is_some() {
             return self.answer_error(b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n");
         }
+        if self.lease.is_some() {
+            return self.change_lease(change, is_hello).await;
+        }
         let key = LaneKey {
             login: change.login.clone().or_else(|| old.key.login.clone()),
             db: change.db.unwrap_or(old.key.db),
@@ -130,15 +133,34 @@ impl Connection {
     }
 
     fn note_lane(&self, key: &LaneKey, name: Option<Box<[u8]>>) {
-        self.exchange.state.borrow_mut().session.protocol = key.protocol;
+        self.note(Some(key.user()), Some(key.db), Some(key.protocol), name);
+    }
+
+    fn note(&self, user: Option<&[u8]>, db: Option<u32>, protocol: Option<Protocol>, name: Option<Box<[u8]>>) {
+        if let Some(protocol) = protocol {
+            self.exchange.state.borrow_mut().session.protocol = protocol;
+        }
         self.client.update(|details| {
-            details.user = key.user().into();
-            details.db = key.db;
-            details.protocol = key.protocol;
-            if let Some(name) = name {
-                details.name = name;
-            }
+            details.user = user.map_or_else(|| std::mem::take(&mut details.user), Into::into);
+            details.db = db.unwrap_or(details.db);
+            details.protocol = protocol.unwrap_or(details.protocol);
+            details.name = name.unwrap_or_else(|| std::mem::take(&mut details.name));
         });
+    }
+
+    /// The lease, which the client cannot leave, changes lanes itself; what follows waits for the answer.
+    async fn change_lease(&mut self, change: LaneChange, is_hello: bool) {
+        let words: Vec<Box<[u8]>> = self.batch.args(&self.input, 0).iter().map(Into::into).collect();
+        let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
+        let (id, role) = (self.id(), if is_hello { Role::Hello } else { Role::Lane });
+        self.consume_one();
+        self.exchange.state.borrow_mut().session.agreed = false;
+        self.exchange.ask(id, role, &words, self.around.pool.settings.request_timeout);
+        self.drained().await;
+        if self.exchange.state.borrow().session.agreed {
+            let user = change.login.as_deref().map(|login| if let [user, _] = login { user } else { &b"default"[..] });
+            self.note(user, change.db, change.protocol, change.name);
+        }
     }
 
     /// HELLO's answer comes from the server, over a connection that has the protocol already.
@@ -198,7 +220,8 @@ impl Connection {
             }
             None => None,
         };
-        if target.is_some() && upstream.is_none() {
+        // Who is not blocked cannot be unblocked; a request that is wrong is for the server to refuse.
+        if target.is_some() && upstream.is_none() && local::is_unblock(self.batch.args(&self.input, 0)) {
             return self.answer_error(b":0\r\n");
         }
         let id = self.id();

@@ -1,0 +1,61 @@
+//! What a client that leaves, or says that it will, is still given and what it leaves behind.
+
+use crate::harness::wire::requests;
+use crate::harness::{Proxy, RedisServer, Twin, eventually};
+
+#[test]
+fn a_client_that_leaves_behind_a_blocked_pop_loses_nothing_whatever_it_sent_next() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let blocked = || redis.info("clients", "blocked_clients");
+    for next in ["GET a", "SELECT 1", "HELLO 3", "SUBSCRIBE x", "MONITOR", "RESET", "QUIT", "WATCH a", "CLIENT UNBLOCK 1"] {
+        let mut wire = proxy.wire();
+        wire.send(&requests(&["BLPOP queue 0", next]));
+        eventually("it is blocked", || blocked() == 1);
+        drop(wire);
+        eventually("it is not blocked any more", || blocked() == 0);
+        assert_eq!(redis.ask("RPUSH queue job"), ":1\r\n", "{next}");
+        assert_eq!(redis.ask("LLEN queue"), ":1\r\n", "{next}");
+        redis.ask("DEL queue");
+    }
+}
+
+#[test]
+fn everything_before_a_quit_is_answered() {
+    let twin = Twin::start("");
+    for lines in [
+        &["SET a 1", "GET a", "QUIT"][..],
+        &["SUBSCRIBE ch", "PING", "QUIT"],
+        &["BLPOP nothing 0.1", "PING", "QUIT"],
+        &["MULTI", "INCR b", "QUIT"],
+        &["WATCH a", "GET a", "QUIT", "GET a"],
+        &["SELECT 1", "QUIT"],
+    ] {
+        twin.pair().same_end(&requests(lines));
+    }
+}
+
+#[test]
+fn everything_before_a_protocol_error_is_answered() {
+    let twin = Twin::start("");
+    for lines in [&["SET a 1", "GET a"][..], &["SUBSCRIBE ch", "PING"], &["MULTI", "INCR b"], &["SELECT 1"]] {
+        let mut bytes = requests(lines);
+        bytes.extend_from_slice(b"*1\r\n$x\r\n");
+        twin.pair().same_end(&bytes);
+    }
+}
+
+#[test]
+fn a_reset_in_the_same_write_comes_after_what_stands_before_it() {
+    let twin = Twin::start("");
+    for lines in [
+        &["MULTI", "RESET", "EXEC", "PING"][..],
+        &["MULTI", "INCR a", "RESET", "GET a", "PING"],
+        &["WATCH a", "RESET", "PING", "PING"],
+        &["BLPOP nothing 0.05", "RESET", "PING", "PING"],
+        &["SUBSCRIBE ch", "RESET", "PING", "GET a"],
+        &["SELECT 1", "SET b 1", "RESET", "GET b"],
+    ] {
+        twin.pair().same(&requests(lines), lines.len());
+    }
+}
