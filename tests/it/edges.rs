@@ -332,3 +332,19 @@ fn a_client_that_reads_late_is_no_stall_of_the_server() {
     assert!(text(&wire.reply()) == bulk(&large));
     assert_eq!(wire.ask("UNWATCH"), "+OK\r\n");
 }
+
+#[test]
+fn lists_of_clients_that_nobody_reads_do_not_pile_up() {
+    const LISTS: usize = 20_000;
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top(ONE_WORKER).start();
+    let _others: Vec<_> = (0..60).map(|_| proxy.wire()).collect();
+    let mut wire = proxy.wire();
+    let before = proxy.memory_peak();
+    wire.send(&requests(&["CLIENT LIST"]).repeat(LISTS));
+    assert_eq!(proxy.wire().ask("PING"), "+PONG\r\n");
+    let lists = wire.replies(LISTS);
+    let bytes: usize = lists.iter().map(Vec::len).sum();
+    let grown = proxy.memory_peak() - before;
+    assert!(bytes > 80_000_000 && grown < 24_000_000, "{bytes} bytes of answers, {grown} bytes more memory");
+}

@@ -91,7 +91,9 @@ impl Planner<'_> {
             ConnectionEffect::None => Decision::Send(Role::Plain),
             // Without the command the server answers an error, which changes nothing.
             _ if !present => Decision::Send(Role::Plain),
-            ConnectionEffect::Local(local @ (Local::ClientKill | Local::ClientUnblock)) => Decision::Turn(Turn::Elsewhere(local)),
+            ConnectionEffect::Local(local @ (Local::ClientKill | Local::ClientUnblock | Local::ClientList)) => {
+                Decision::Turn(Turn::Elsewhere(local))
+            }
             ConnectionEffect::Local(local) => Decision::Answer(Answer::Local(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),

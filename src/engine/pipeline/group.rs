@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::finding::{Finding, Outcome, Place};
 use super::resolve::{Context, Part};
 use super::score::{self, Failure};
-use super::violation::{Kind, Violation, error_word};
+use super::violation::{Kind, OTHER_ERROR, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::{Group, OnPartial};
 use crate::engine::resp::scan::{Top, elements};
@@ -33,13 +33,15 @@ pub struct WrappedGroup {
     replied: u32,
     /// Parts of a frame that did not come in one piece.
     gathered: Vec<u8>,
+    /// EXEC's array is passed on as it comes.
+    passing: bool,
 }
 
 impl WrappedGroup {
     /// A group of `rule` that has been sent and not answered.
     pub fn new(index: usize, rule: Arc<Group>, members: Vec<CommandId>) -> WrappedGroup {
         let (refused, gathered) = (Vec::new(), Vec::new());
-        WrappedGroup { index, rule, members, answered: 0, in_transaction: false, refused, replied: 0, gathered }
+        WrappedGroup { index, rule, members, answered: 0, in_transaction: false, refused, replied: 0, gathered, passing: false }
     }
 
     /// Frames that the upstream owes for it: MULTI, each member, EXEC.
@@ -65,6 +67,14 @@ impl WrappedGroup {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> bool {
+        if let Some(replies) = self.passed(piece, part) {
+            out.extend_from_slice(replies);
+            if part.last {
+                self.answered += 1;
+                self.conclude_passed(part.top, context.table, found);
+            }
+            return part.last;
+        }
         if !(part.first && part.last) {
             self.gathered.extend_from_slice(piece);
             if !part.last {
@@ -84,6 +94,38 @@ impl WrappedGroup {
             return true;
         }
         false
+    }
+
+    /// What of the piece is the client's at once: an array of EXEC that comes in pieces need not be
+    /// kept, unless a member's failure would change every reply.
+    fn passed<'a>(&mut self, piece: &'a [u8], part: Part) -> Option<&'a [u8]> {
+        if self.passing {
+            return Some(piece);
+        }
+        let is_exec = self.in_transaction && self.answered > self.members();
+        let is_whole_array = part.top.kind == b'*' && !part.top.null && part.top.elements == self.members();
+        if part.last || !part.first || !is_exec || !is_whole_array || self.rule.on_partial == OnPartial::Fail {
+            return None;
+        }
+        let header = memchr::memchr(b'\n', piece)?;
+        self.passing = true;
+        Some(&piece[header + 1..])
+    }
+
+    fn conclude_passed(&self, top: Top, table: &Table, found: &mut Vec<Finding>) {
+        let outcome = match top.errors {
+            0 => Outcome::Applied,
+            errors if errors == self.members() => Outcome::Failed,
+            _ => {
+                // Which error it was has gone by with its piece.
+                let failure = Failure { place: top.first_error + 1, error: OTHER_ERROR.into() };
+                let commands = self.members.iter().copied();
+                found.push(Finding::PartialFailure(Place::Group));
+                found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), &failure, commands, table)));
+                Outcome::Torn
+            }
+        };
+        found.push(Finding::Group { index: self.index, outcome });
     }
 
     fn admit_queued(&mut self, member: u32, frame: &[u8], out: &mut Vec<u8>) {

@@ -53,6 +53,8 @@ pub enum Turn {
     /// The command goes to a spare connection, past everything else.
     Spare,
     /// CLIENT KILL and CLIENT UNBLOCK concern clients of other workers.
+    ///
+    /// CLIENT LIST takes a turn because its answer may be large: each is given only when there is room.
     Elsewhere(Local),
     /// The client says good-bye.
     Quit,

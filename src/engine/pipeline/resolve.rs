@@ -123,6 +123,8 @@ impl Slots {
             match slot.role {
                 Role::Probe => {
                     if let Some(probe) = self.probes.front() {
+                        // What was found before the write is of no use without what is found behind it.
+                        self.ttls_before.retain(|(key, _)| *key != probe.key);
                         found.push(Finding::Ttl { probe: probe.clone(), state: TtlState::Unknown });
                     }
                 }
@@ -490,6 +492,42 @@ mod tests {
             assert_eq!((client.text(), client.outcomes()), ("+OK\r\n:1\r\n".to_owned(), vec![Outcome::Applied]), "{piece}");
             assert!(client.slots.is_drained() && !client.closes());
         }
+    }
+
+    #[test]
+    fn a_large_answer_to_exec_is_passed_on_as_it_comes_unless_a_failure_would_change_it() {
+        let (large, half) = ("x".repeat(1000), QUEUED.len() + 500);
+        let frames = format!("{QUEUED}*2\r\n${}\r\n{large}\r\n-WRONGTYPE no\r\n", large.len());
+        for (on_partial, passes) in [(OnPartial::Report, true), (OnPartial::Fail, false)] {
+            let mut client = Client::new();
+            client.push_group(on_partial);
+            client.feed(&frames.as_bytes()[..half], 400);
+            assert_eq!(!client.out.is_empty(), passes);
+        }
+        let mut client = Client::new();
+        client.push_group(OnPartial::Report);
+        client.feed(frames.as_bytes(), 400);
+        assert_eq!(client.text(), frames.split_once("*2\r\n").expect("an array").1);
+        assert_eq!(client.outcomes(), [Outcome::Torn]);
+    }
+
+    #[test]
+    fn what_a_lost_question_had_found_before_the_write_is_forgotten() {
+        let rule =
+            crate::engine::policy::rule::WrittenTtl { name: "t".to_owned(), keys: vec!["k".to_owned()], ..Default::default() };
+        let policy = compile(&Written { ttls: vec![rule], ..Written::default() }, &Table::builtin()).expect("good rules");
+        let (rule, key) = (&policy.ttl_rules()[0], b"k".as_slice());
+        let probe = |before| Probe { index: 0, rule: Arc::clone(rule), key: key.into(), command: CommandId::UNKNOWN, before };
+        let mut client = Client::new();
+        client.slots.push_probe(probe(true));
+        client.slots.push_probe(probe(false));
+        client.feed(b":5000\r\n", 99);
+        client.fault(1, Fault::Lost);
+        client.found.clear();
+        client.slots.push_probe(probe(false));
+        client.feed(b":-1\r\n", 99);
+        let missing = TtlState::None { dropped: false };
+        assert!(matches!(&client.found[..], [Finding::Ttl { state, .. }] if *state == missing));
     }
 
     #[test]

@@ -158,6 +158,15 @@ impl Slots {
         self.promises
     }
 
+    /// Bytes of answers of our own that wait for their turn.
+    pub fn answer_bytes(&self) -> usize {
+        let bytes = self.answers.iter().map(|answer| match answer {
+            Answer::Ready(reply) => reply.len(),
+            Answer::Promised(_) => 0,
+        });
+        bytes.sum()
+    }
+
     /// True while a promised answer has not come. Nothing more may be sent upstream until it has:
     /// a reply from there would find the promise in its place.
     pub fn is_promised(&self) -> bool {

@@ -9,7 +9,7 @@ use super::local;
 use super::promise::Promise;
 use crate::engine::command::{ConnectionEffect, Local};
 use crate::engine::link::handshake::Refusal;
-use crate::engine::pipeline::plan::Turn;
+use crate::engine::pipeline::plan::{Answer, Turn};
 use crate::engine::pipeline::slot::Role;
 use crate::engine::resp::Protocol;
 use crate::engine::resp::encode;
@@ -32,6 +32,7 @@ impl Connection {
                 self.exchange.promises_kept().await;
             }
             Turn::Elsewhere(Local::ClientUnblock) => self.unblock().await,
+            Turn::Elsewhere(Local::ClientList) => self.list(),
             Turn::Elsewhere(_) => self.kill(),
             Turn::Quit => {
                 self.exchange.answer(b"+OK\r\n".to_vec());
@@ -99,7 +100,7 @@ impl Connection {
         let Some((change, is_hello)) = self.read_change() else { return };
         let old = self.exchange.lane();
         if change.login.is_some() && self.around.pool.settings.login.is_some() {
-            return self.answer_error(b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n");
+            return self.answer_first(b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n");
         }
         if self.lease.is_some() {
             return self.change_lease(change, is_hello).await;
@@ -119,7 +120,7 @@ impl Connection {
             Ok(lane) => {
                 self.exchange.set_lane(&lane);
                 self.note_lane(&lane.key, change.name);
-                if is_hello { self.ask_hello() } else { self.answer_error(b"+OK\r\n") }
+                if is_hello { self.ask_hello() } else { self.answer_first(b"+OK\r\n") }
             }
             Err(refusal) => self.answer_refusal(refusal),
         }
@@ -178,12 +179,13 @@ impl Connection {
 
     fn answer_refusal(&mut self, refusal: Option<Refusal>) {
         match refusal {
-            Some(refusal) => self.answer_error(&refusal.reply),
-            None => self.answer_error(b"-ERR respguard: the server is unavailable, nothing was changed\r\n"),
+            Some(refusal) => self.answer_first(&refusal.reply),
+            None => self.answer_first(b"-ERR respguard: the server is unavailable, nothing was changed\r\n"),
         }
     }
 
-    fn answer_error(&mut self, reply: &[u8]) {
+    /// The first command of the batch is answered with `reply`.
+    fn answer_first(&mut self, reply: &[u8]) {
         self.around.context.tally.command(self.id().index());
         self.exchange.answer(reply.to_vec());
         self.consume_one();
@@ -222,13 +224,20 @@ impl Connection {
         };
         // Who is not blocked cannot be unblocked; a request that is wrong is for the server to refuse.
         if target.is_some() && upstream.is_none() && local::is_unblock(self.batch.args(&self.input, 0)) {
-            return self.answer_error(b":0\r\n");
+            return self.answer_first(b":0\r\n");
         }
         let id = self.id();
         let request = local::unblock_request(self.batch.args(&self.input, 0), upstream);
         self.consume_one();
         let words: Vec<&[u8]> = request.iter().map(|word| &word[..]).collect();
         self.exchange.ask(id, Role::Plain, &words, self.around.pool.settings.request_timeout);
+    }
+
+    fn list(&mut self) {
+        let protocol = self.exchange.state.borrow().session.protocol;
+        let asker = local::Asker { client: &self.client, registry: &self.around.registry, protocol };
+        let reply = asker.answer(Answer::Local(Local::ClientList), self.batch.args(&self.input, 0));
+        self.answer_first(&reply);
     }
 
     fn kill(&mut self) {
@@ -240,7 +249,7 @@ impl Connection {
             }
         }
         let suicide = verdict.killed.iter().any(|client| client.id == self.client.id);
-        self.answer_error(&verdict.reply);
+        self.answer_first(&verdict.reply);
         if suicide {
             self.give_up();
         }
@@ -258,7 +267,7 @@ impl Connection {
         }
         self.exchange.set_lane(&first);
         self.note_lane(&first.key, Some(Box::default()));
-        self.answer_error(b"+RESET\r\n");
+        self.answer_first(b"+RESET\r\n");
         if self.around.exclusive {
             self.pin(Reason::Exclusive).await;
         }

@@ -168,7 +168,7 @@ impl Exchange {
     /// False while so much is under way or unread that nothing more is taken from the client.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at < OUT_BYTES_SOFT
+        state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at + state.slots.answer_bytes() < OUT_BYTES_SOFT
     }
 
     /// Answers the next request without the upstream.
