@@ -27,6 +27,16 @@ pub struct Timing {
     pub request_timeout: Duration,
 }
 
+/// What the steps of one plan have in common.
+struct Sending<'a> {
+    link: &'a Rc<Link>,
+    table: &'a Table,
+    policy: &'a Policy,
+    batch: &'a Batch,
+    bytes: &'a [u8],
+    timing: Timing,
+}
+
 impl Exchange {
     /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
     pub fn dispatch(
@@ -40,6 +50,7 @@ impl Exchange {
         let Some(link) = self.link() else { return };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
+        let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing };
         let mut probes = plan.probes.drain(..);
         let mut roles = plan.roles.iter().copied();
         for step in &plan.steps {
@@ -48,33 +59,15 @@ impl Exchange {
                     let first = roles.clone();
                     let plain = first.take(commands.len()).filter(|role| *role == Role::Plain).count();
                     let scope = (plain > 1).then_some(Scope::Pipeline { report: policy.report_pipelines });
-                    self.send_run(
-                        &link,
-                        &table,
-                        batch,
-                        bytes,
-                        commands.clone(),
-                        &mut roles,
-                        scope.map(|scope| (scope, plain)),
-                        timing,
-                    );
+                    self.send_run(&sending, commands.clone(), &mut roles, scope.map(|scope| (scope, plain)));
                 }
                 Step::Watch { commands, group, unwrapped } => {
                     let scope = Scope::Group { index: *group, rule: Arc::clone(&policy.groups()[*group]), unwrapped: *unwrapped };
-                    self.send_run(
-                        &link,
-                        &table,
-                        batch,
-                        bytes,
-                        commands.clone(),
-                        &mut roles,
-                        Some((scope, commands.len())),
-                        timing,
-                    );
+                    self.send_run(&sending, commands.clone(), &mut roles, Some((scope, commands.len())));
                 }
                 Step::Wrap { commands, group } => {
                     roles.by_ref().take(commands.len()).for_each(drop);
-                    self.send_group(&link, &policy, batch, bytes, commands.clone(), *group, timing);
+                    self.send_group(&sending, commands.clone(), *group);
                 }
                 Step::Probe => {
                     if let Some(probe) = probes.next() {
@@ -95,18 +88,14 @@ impl Exchange {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of a plan, with all that it refers to")]
     fn send_run(
         self: &Rc<Self>,
-        link: &Rc<Link>,
-        table: &Table,
-        batch: &Batch,
-        bytes: &[u8],
+        sending: &Sending<'_>,
         commands: Range<usize>,
         roles: &mut impl Iterator<Item = Role>,
         score: Option<(Scope, usize)>,
-        timing: Timing,
     ) {
+        let Sending { link, batch, bytes, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let scored = score.is_some();
@@ -121,21 +110,12 @@ impl Exchange {
             frames += 1;
         }
         let pinned = state.session.affinity.is_pinned();
-        let deadline = if pinned { blocking_deadline(table, batch, bytes, commands.clone(), timing) } else { timing.deadline() };
+        let deadline = if pinned { blocking_deadline(sending, commands.clone()) } else { timing.deadline() };
         self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of a plan, with all that it refers to")]
-    fn send_group(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        policy: &Policy,
-        batch: &Batch,
-        bytes: &[u8],
-        commands: Range<usize>,
-        group: usize,
-        timing: Timing,
-    ) {
+    fn send_group(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, group: usize) {
+        let Sending { link, policy, batch, bytes, timing, .. } = *sending;
         let members: Vec<_> = commands.clone().map(|at| batch.id(at)).collect();
         for id in &members {
             self.context.tally.command(id.index());
@@ -208,7 +188,8 @@ impl Timing {
 }
 
 /// On a lease commands may block: the longest of their own timeouts is added.
-fn blocking_deadline(table: &Table, batch: &Batch, bytes: &[u8], commands: Range<usize>, timing: Timing) -> Option<Instant> {
+fn blocking_deadline(sending: &Sending<'_>, commands: Range<usize>) -> Option<Instant> {
+    let Sending { table, batch, bytes, timing, .. } = *sending;
     let mut longest = Duration::ZERO;
     for at in commands {
         let (spec, args) = (table.spec(batch.id(at)), batch.args(bytes, at));
