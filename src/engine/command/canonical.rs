@@ -57,10 +57,44 @@ const SLOTS: usize = 12;
 const TOKEN: u8 = 0x80;
 /// The options of SET come first, so that they can be looked for there.
 const TOKENS: [&str; 38] = [
-    "NX", "XX", "IFEQ", "IFNE", "IFDEQ", "IFDNE", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL", // of SET
-    "1", "+", "-", // amounts
-    "GT", "LT", "CH", "INCR", "PERSIST", "DB", "REPLACE", "ABSTTL", "IDLETIME", "FREQ", "MATCH", "COUNT", "TYPE", "NOVALUES",
-    "BYSCORE", "BYLEX", "REV", "LIMIT", "WITHSCORES", "RANK", "MAXLEN", "ASYNC", "SYNC",
+    "NX",
+    "XX",
+    "IFEQ",
+    "IFNE",
+    "IFDEQ",
+    "IFDNE",
+    "GET",
+    "EX",
+    "PX",
+    "EXAT",
+    "PXAT",
+    "KEEPTTL", // of SET
+    "1",
+    "+",
+    "-", // amounts
+    "GT",
+    "LT",
+    "CH",
+    "INCR",
+    "PERSIST",
+    "DB",
+    "REPLACE",
+    "ABSTTL",
+    "IDLETIME",
+    "FREQ",
+    "MATCH",
+    "COUNT",
+    "TYPE",
+    "NOVALUES",
+    "BYSCORE",
+    "BYLEX",
+    "REV",
+    "LIMIT",
+    "WITHSCORES",
+    "RANK",
+    "MAXLEN",
+    "ASYNC",
+    "SYNC",
 ];
 const OF_SET: usize = 12;
 /// SET key value condition operand GET lifetime operand, and `...`.
@@ -126,7 +160,11 @@ impl Arrangement {
             Form::Listed { slots, len, tail, words } => {
                 let Some(behind) = i.checked_sub(usize::from(len)) else {
                     let slot = *slots.get(i)?;
-                    return Some(if slot >= TOKEN { Word::Token(TOKENS[usize::from(slot - TOKEN)]) } else { Word::Arg(slot.into()) });
+                    return Some(if slot >= TOKEN {
+                        Word::Token(TOKENS[usize::from(slot - TOKEN)])
+                    } else {
+                        Word::Arg(slot.into())
+                    });
                 };
                 let place = tail + behind;
                 (place < words).then_some(Word::Arg(place))
