@@ -12,5 +12,6 @@ mod passthrough;
 mod pubsub;
 mod session;
 mod sessions_at_random;
+mod spellings;
 mod transactions;
 mod ttl;
