@@ -2,9 +2,10 @@
 
 use super::plan::{Answer, Planner, Step, Turn};
 use super::slot::Role;
-use crate::engine::command::{ConnectionEffect, Lane, Local, PinReason, Spec, Transaction};
+use crate::engine::command::{ConnectionEffect, Lane, PinReason, Spec, Transaction};
 use crate::engine::policy::{Atomic, Member, Mode, Recognition};
 use crate::engine::resp::request::Args;
+use crate::engine::session::Queue;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
 use crate::engine::session::transaction::Transaction as SessionTransaction;
@@ -91,10 +92,7 @@ impl Planner<'_> {
             ConnectionEffect::None => Decision::Send(Role::Plain),
             // Without the command the server answers an error, which changes nothing.
             _ if !present => Decision::Send(Role::Plain),
-            ConnectionEffect::Local(local @ (Local::ClientKill | Local::ClientUnblock | Local::ClientList)) => {
-                Decision::Turn(Turn::Elsewhere(local))
-            }
-            ConnectionEffect::Local(local) => Decision::Answer(Answer::Local(local)),
+            ConnectionEffect::Local(local) => Decision::Turn(Turn::Elsewhere(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) if !pinned => {
@@ -150,6 +148,7 @@ impl Planner<'_> {
         match what {
             Transaction::Multi if pinned => {
                 self.session.transaction.multi();
+                self.session.queue = Queue::default();
                 Decision::Send(Role::Multi)
             }
             // Each attempt would cost everybody on the shared connection what is in flight.
@@ -229,10 +228,22 @@ impl Planner<'_> {
         if !spec.arity_fits(args) {
             return Decision::Send(Role::Queued);
         }
-        match spec.connection_effect(args) {
+        let effect = spec.connection_effect(args);
+        // The server refuses these two without giving the transaction up, and queues all else.
+        if !matches!(effect, ConnectionEffect::Transaction(Transaction::Multi | Transaction::Watch)) {
+            self.session.queue.commands = self.session.queue.commands.saturating_add(1);
+        }
+        match effect {
             ConnectionEffect::Transaction(Transaction::Exec) => {
+                if self.session.queue.answers > 0 {
+                    return Decision::Turn(Turn::Exec);
+                }
                 self.session.transaction.end();
                 Decision::Send(Role::Exec)
+            }
+            ConnectionEffect::Local(local) if spec.present => {
+                self.session.queue.answers = self.session.queue.answers.saturating_add(1);
+                Decision::Turn(Turn::Elsewhere(local))
             }
             ConnectionEffect::Transaction(Transaction::Discard) => {
                 self.session.transaction.end();

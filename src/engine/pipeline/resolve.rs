@@ -15,6 +15,9 @@ use crate::engine::session::Session;
 use crate::engine::session::affinity::Affinity;
 use crate::engine::session::subscription::Subscriptions;
 
+/// A longer answer to EXEC goes to the client as the server gives it: bounds what is kept.
+const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Which part of a reply frame a piece is.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
@@ -59,6 +62,10 @@ impl Slots {
                 }
                 part.last
             }
+            Role::Exec if self.kept.is_some() => {
+                self.keep_piece(piece, out);
+                self.admit_transaction(slot, piece, part, session, context, found)
+            }
             Role::Multi | Role::Queued | Role::Exec => {
                 out.extend_from_slice(piece);
                 self.admit_transaction(slot, piece, part, session, context, found)
@@ -70,6 +77,15 @@ impl Slots {
             Role::Lane => {
                 out.extend_from_slice(piece);
                 session.agreed = !value::is_error(piece);
+                part.last
+            }
+            Role::Verdict => {
+                if part.first {
+                    session.agreed = !value::is_error(piece);
+                }
+                if !session.agreed {
+                    out.extend_from_slice(piece);
+                }
                 part.last
             }
             Role::Hello => {
@@ -151,6 +167,15 @@ impl Slots {
             self.leave(slot.role, out);
         }
         self.check();
+    }
+
+    fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let Some(kept) = &mut self.kept else { return };
+        kept.extend_from_slice(piece);
+        if kept.len() > KEPT_BYTES_MAX {
+            out.append(kept);
+            self.kept = None;
+        }
     }
 
     /// What the slot at the head is.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
 
+use super::about::Queued;
 use super::large::MEMBER_BYTES_MAX;
-use super::local::Asker;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
@@ -60,6 +60,8 @@ pub struct Connection {
     /// What waits for more has waited long enough.
     wait_over: bool,
     pub(super) patience: Patience,
+    /// Commands about clients that wait for the client's EXEC.
+    pub(super) queued: Vec<Queued>,
 }
 
 /// What a client's task does next.
@@ -98,6 +100,7 @@ impl Connection {
             read_filled: false,
             wait_over: false,
             patience: Patience::default(),
+            queued: Vec::new(),
         }
     }
 
@@ -187,10 +190,7 @@ impl Connection {
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
         }
         let timing = self.timing();
-        let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
-        let (bytes, batch) = (&self.input, &self.batch);
-        self.exchange.dispatch(&mut self.plan, batch, bytes, timing, |at, answer| asker.answer(answer, batch.args(bytes, at)));
+        self.exchange.dispatch(&mut self.plan, &self.batch, &self.input, timing);
         let consumed = self.batch.consume(self.plan.commands);
         self.input.advance(consumed);
         let turn = self.plan.turn.take();

@@ -38,15 +38,8 @@ struct Sending<'a> {
 }
 
 impl Exchange {
-    /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
-    pub fn dispatch(
-        self: &Rc<Self>,
-        plan: &mut Plan,
-        batch: &Batch,
-        bytes: &[u8],
-        timing: Timing,
-        mut answer: impl FnMut(usize, Answer) -> Vec<u8>,
-    ) {
+    /// Sends what was planned.
+    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) {
         let Some(link) = self.link() else { return };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
@@ -82,7 +75,7 @@ impl Exchange {
                 Step::Answer { command, by } => {
                     roles.next();
                     self.context.tally.command(batch.id(*command).index());
-                    self.answer(answer(*command, *by));
+                    self.answer(own_reply(*by));
                 }
             }
         }
@@ -179,6 +172,20 @@ impl Exchange {
             self.end(End::LeaseLost);
         }
     }
+}
+
+/// The reply that the proxy gives itself.
+fn own_reply(answer: Answer) -> Vec<u8> {
+    let mut out = Vec::new();
+    match answer {
+        Answer::Ok => encode::simple(&mut out, "OK"),
+        Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::ExecAbort => encode::error(
+            &mut out,
+            "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
+        ),
+    }
+    out
 }
 
 impl Timing {
