@@ -2,6 +2,7 @@
 
 mod blocking;
 mod edges;
+mod every_command;
 mod failure;
 mod groups;
 mod harness;
