@@ -147,6 +147,11 @@ impl<'a> Client<'a> {
                 planned.write_answered(at, words::reply(Role::Exec), page);
                 self.session.transaction.end();
             }
+            Turn::Close => {
+                page.line(1, "not sent:");
+                planned.write_answered(at, "no reply: the connection is closed, as Redis does for HTTP", page);
+                self.gone = true;
+            }
             Turn::Quit => {
                 page.line(1, "not sent:");
                 planned.write_answered(at, "the proxy's own reply: OK, and the connection is closed", page);

@@ -9,6 +9,7 @@ mod harness;
 mod holds;
 mod parting;
 mod passthrough;
+mod protocol_errors;
 mod pubsub;
 mod session;
 mod sessions_at_random;

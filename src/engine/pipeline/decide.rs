@@ -36,6 +36,9 @@ impl Planner<'_> {
         let table = self.rules.table;
         let spec = table.spec(self.batch.id(at));
         let args = self.batch.args(self.bytes, at);
+        if spec.connection == ConnectionEffect::Pin(PinReason::Unknown) && is_cross_protocol(args) {
+            return Decision::Turn(Turn::Close);
+        }
         if self.session.transaction.is_open() {
             return self.decide_queued(spec, args);
         }
@@ -293,6 +296,12 @@ enum OwnTransaction {
     Whole(usize),
     Unfinished,
     Mixed,
+}
+
+/// The first line or the `Host` header of an HTTP request, which somebody may have talked a browser into sending:
+/// Redis closes the connection (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/>).
+fn is_cross_protocol(args: Args<'_>) -> bool {
+    args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:"))
 }
 
 fn frames(args: Args<'_>) -> u32 {

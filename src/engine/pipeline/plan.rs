@@ -55,6 +55,8 @@ pub enum Turn {
     Elsewhere(Local),
     /// The client's own EXEC, behind commands about clients: the proxy's answers go into the server's array.
     Exec,
+    /// No client of Redis sends this: the connection is closed without a word.
+    Close,
     /// The client says good-bye.
     Quit,
     /// The client starts over.

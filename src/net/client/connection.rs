@@ -60,6 +60,8 @@ pub struct Connection {
     /// What waits for more has waited long enough.
     wait_over: bool,
     pub(super) patience: Patience,
+    /// The server has accepted a password on the client's own connection.
+    pub(super) authenticated: bool,
     /// Commands about clients that wait for the client's EXEC.
     pub(super) queued: Vec<Queued>,
 }
@@ -100,6 +102,7 @@ impl Connection {
             read_filled: false,
             wait_over: false,
             patience: Patience::default(),
+            authenticated: false,
             queued: Vec::new(),
         }
     }
@@ -140,6 +143,7 @@ impl Connection {
             if !self.exchange.has_room() || !self.exchange.link().is_some_and(|link| link.has_room()) {
                 return Next::Room;
             }
+            self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
                 let table = self.around.context.table();
@@ -162,6 +166,19 @@ impl Connection {
                     return Next::Close;
                 }
             }
+        }
+    }
+
+    /// Redis takes less from a client that still owes a password, which its next command may bring.
+    fn limit_unauthenticated(&mut self) {
+        let owes = !self.authenticated
+            && self.exchange.link().is_some_and(|link| link.wants_password())
+            && self.exchange.lane().key.login.is_none();
+        if owes != self.batch.singly {
+            // What was read under the other limits is read again.
+            self.batch = Batch::default();
+            self.batch.singly = owes;
+            self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
         }
     }
 
@@ -400,6 +417,9 @@ impl Connection {
         .await;
         if self.exchange.ended().is_none() {
             self.exchange.shutdown().await;
+            if !self.around.context.draining.get() {
+                self.exchange.linger(&mut self.input).await;
+            }
         }
     }
 

@@ -29,6 +29,7 @@ impl Connection {
             }
             Turn::Elsewhere(local) => self.tell_about_clients(local).await,
             Turn::Exec => self.exec_with_answers().await,
+            Turn::Close => return false,
             Turn::Quit => {
                 self.exchange.answer(b"+OK\r\n".to_vec());
                 return false;
@@ -154,6 +155,7 @@ impl Connection {
         self.exchange.ask(id, role, &words, self.around.pool.settings.request_timeout);
         self.drained().await;
         if self.exchange.state.borrow().session.agreed {
+            self.authenticated |= change.login.is_some();
             let user = change.login.as_deref().map(|login| if let [user, _] = login { user } else { &b"default"[..] });
             self.note(user, change.db, change.protocol, change.name);
         }
@@ -210,6 +212,7 @@ impl Connection {
         self.drained().await;
         self.drop_lease();
         let first = Rc::clone(self.around.pool.first());
+        self.authenticated = false;
         {
             let mut state = self.exchange.state.borrow_mut();
             state.session = Session::default();
