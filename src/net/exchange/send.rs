@@ -38,18 +38,11 @@ struct Sending<'a> {
 }
 
 impl Exchange {
-    /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
+    /// Sends what was planned.
     ///
     /// Where requests go out in another order than the one in which they were read, the places of all that are planned
     /// come back, by their index.
-    pub fn dispatch(
-        self: &Rc<Self>,
-        plan: &mut Plan,
-        batch: &Batch,
-        bytes: &[u8],
-        timing: Timing,
-        mut answer: impl FnMut(usize, Answer) -> Vec<u8>,
-    ) -> Vec<u64> {
+    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<u64> {
         let Some(link) = self.link() else { return Vec::new() };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
@@ -88,7 +81,7 @@ impl Exchange {
                 Step::Answer { command, by } => {
                     self.context.tally.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
-                    self.answer(answer(*command, *by));
+                    self.answer(own_reply(*by));
                 }
             }
         }
@@ -200,6 +193,20 @@ impl Exchange {
             self.end(End::LeaseLost);
         }
     }
+}
+
+/// The reply that the proxy gives itself.
+fn own_reply(answer: Answer) -> Vec<u8> {
+    let mut out = Vec::new();
+    match answer {
+        Answer::Ok => encode::simple(&mut out, "OK"),
+        Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::ExecAbort => encode::error(
+            &mut out,
+            "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
+        ),
+    }
+    out
 }
 
 impl Timing {
