@@ -144,6 +144,12 @@ impl Exchange {
         read_at: Instant,
         deadline: Option<Instant>,
     ) {
+        // On a lease there is state that a refusal in the middle would tear.
+        if self.context.health.refuses() && !state.session.affinity.is_pinned() {
+            self.context.tally.add_refused(frames);
+            self.fault_in(state, frames, Fault::Refused);
+            return;
+        }
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
         if !link.send(recipient, parts, frames, read_at, deadline) {
             self.fault_in(state, frames, Fault::Unavailable);
