@@ -63,7 +63,7 @@ fn planned(requests: &[u8], policy: &Policy, wrapped: usize) -> Cost {
     let (table, mut batch, mut parser) = (Table::builtin(), Batch::default(), RequestParser::new(Limits::default()));
     batch.parse(&mut parser, &table, requests, usize::MAX);
     let (mut session, mut undecided, mut out) = (Session::default(), Undecided::default(), Plan::default());
-    let rules = Rules { table: &table, policy, transactions: true, probes: true, hold: true };
+    let rules = Rules { table: &table, policy, transactions: true, probes: true, hold: true, degraded: false };
     let cost = cost(
         COMMANDS,
         || (),

@@ -94,6 +94,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
     gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
     gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());
+    gauge::set_config_rules(RuleKind::Degrade, config.policy.degrade_rules().len());
     readiness.started();
     info!(
         listen = %clients.address(),

@@ -52,7 +52,7 @@ pub fn read(
 pub fn known_keys() -> BTreeSet<String> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each = "[[group]]\ncommands = [{}]\n[[ttl]]\n";
+    let one_of_each = "[[group]]\ncommands = [{}]\n[[ttl]]\n[[degrade]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -100,6 +100,10 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     root.end(findings);
     refuse_open_relay(&upstream, &listen, findings);
     refuse_loops(&upstream, &listen, &admin, findings);
+    if upstream.sharing == Sharing::Never && !written.degrades.is_empty() {
+        // A client whose own connection is lost is closed: there is nobody left to answer.
+        findings.add("degrade[0]", "a rule for clients that share connections", "sharing = \"auto\"");
+    }
     let policy = match compile(&written, table) {
         Ok(policy) => policy,
         Err(errors) => {
@@ -382,6 +386,21 @@ mod tests {
         config("[pipeline]\ndrain_timeout_ms = 1");
         refusal("[pipeline]\ndrain_timeout_ms = 0");
         refusal("workers = 99999999999999999999999999");
+    }
+
+    #[test]
+    fn a_degrade_rule_that_cannot_work_is_refused() {
+        let rule = |keys: &str| format!("[[degrade]]\nname = \"d\"\n{keys}\n");
+        config(&rule("keys = [\"a:*\"]\nreads = \"nil\""));
+        config(&rule("keys = [\"a:*\"]\nwrites = \"ok\""));
+        assert!(refusal(&rule("keys = [\"a:*\"]")).contains("degrade[0]: the rule changes nothing"));
+        assert!(refusal(&rule("keys = [\"a:*\"]\nreads = \"error\"\nwrites = \"error\"")).contains("changes nothing"));
+        assert!(refusal(&rule("keys = []\nreads = \"nil\"")).contains("degrade[0].keys"));
+        assert!(refusal(&rule("keys = [\"a:{x}\"]\nreads = \"nil\"")).contains("no captures"));
+        assert!(refusal(&rule("keys = [\"a\"]\nreads = \"empty\"")).contains("degrade[0].reads"));
+        assert!(refusal(&rule("keys = [\"a\"]\nwrites = \"nil\"")).contains("degrade[0].writes"));
+        let never = format!("[upstream]\nsharing = \"never\"\n{}", rule("keys = [\"a\"]\nreads = \"nil\""));
+        assert!(refusal(&never).contains("sharing"));
     }
 
     #[test]

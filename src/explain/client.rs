@@ -111,7 +111,7 @@ impl<'a> Client<'a> {
     fn plan(&mut self, batch: &Batch, bytes: &[u8], more: bool, without_more: bool) -> Plan {
         let policy = &self.config.policy;
         let hold = !without_more && !policy.hold.gap.is_zero();
-        let rules = Rules { table: self.table, policy, transactions: true, probes: true, hold };
+        let rules = Rules { table: self.table, policy, transactions: true, probes: true, hold, degraded: false };
         let mut planned = Plan::default();
         plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more && !without_more, &mut planned);
         planned

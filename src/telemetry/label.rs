@@ -144,7 +144,7 @@ words! {
 
 words! {
     /// The kinds of rule a configuration holds.
-    RuleKind { Group = "group", Ttl = "ttl", Expect = "expect", Guard = "guard" }
+    RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard" }
 }
 
 #[cfg(test)]

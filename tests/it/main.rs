@@ -2,6 +2,7 @@
 
 mod blocking;
 mod breaker;
+mod degrade;
 mod edges;
 mod failure;
 mod groups;

@@ -6,7 +6,7 @@ use super::batch::Batch;
 use super::decide::Decision;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
-use crate::engine::command::{Local, Table};
+use crate::engine::command::{Blank, Local, Table};
 use crate::engine::policy::Policy;
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
@@ -41,6 +41,8 @@ pub enum Answer {
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// As this degrade rule says, while there is no server.
+    Degraded { rule: usize, blank: Blank },
 }
 
 /// Something that must be done before the next command can be planned.
@@ -100,6 +102,8 @@ pub struct Rules<'a> {
     pub probes: bool,
     /// The beginning of a group may be held back.
     pub hold: bool,
+    /// There is no server: rules say what is answered without one.
+    pub degraded: bool,
 }
 
 /// Plans the commands of `batch`, whose bytes are `bytes`.
@@ -235,7 +239,7 @@ mod tests {
     use crate::engine::pipeline::batch::Tail;
     use crate::engine::policy::Mode;
     use crate::engine::policy::compile;
-    use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
+    use crate::engine::policy::rule::{DegradedReads, Written, WrittenDegrade, WrittenGroup, WrittenMember, WrittenTtl};
     use crate::engine::resp::request::{Limits, RequestParser};
 
     /// Plans the lines, from a session that is as the lines before it left it.
@@ -247,6 +251,7 @@ mod tests {
         probes: bool,
         transactions: bool,
         hold: bool,
+        degraded: bool,
     }
 
     impl Client {
@@ -254,7 +259,7 @@ mod tests {
             let table = Table::builtin();
             let policy = compile(written, &table).expect("the rules are good");
             let (session, undecided) = (Session::default(), Undecided::default());
-            Client { session, undecided, table, policy, probes: true, transactions: true, hold: false }
+            Client { session, undecided, table, policy, probes: true, transactions: true, hold: false, degraded: false }
         }
 
         fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
@@ -264,7 +269,7 @@ mod tests {
             assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
             let mut planned = Plan::default();
             let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
-            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold };
+            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold, degraded: self.degraded };
             plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
             planned
         }
@@ -348,6 +353,21 @@ mod tests {
         let plan = without_rules().plan(&["EXEC", "DISCARD", "MULTI x", "WATCH", "SELECT x", "HELLO 9", "BLPOP"], false);
         assert_eq!((plan.commands, plan.turn), (7, None));
         assert!(plan.roles.iter().all(|role| *role == Role::Plain));
+    }
+
+    #[test]
+    fn without_a_server_a_rule_answers_for_its_keys_and_nothing_else() {
+        let keys = vec!["cache:*".to_owned()];
+        let rule = WrittenDegrade { name: "cache".to_owned(), keys, reads: DegradedReads::Nil, ..WrittenDegrade::default() };
+        let mut client = Client::new(&Written { degrades: vec![rule], ..Written::default() });
+        let lines = ["GET cache:a", "GET other", "MGET cache:a other", "SET cache:a 1", "MGET cache:a cache:b"];
+        assert_eq!(client.plan(&lines, false).steps, [Step::Send { commands: 0..5 }], "there is a server");
+        client.degraded = true;
+        let degraded = |command, blank| Step::Answer { command, by: Answer::Degraded { rule: 0, blank } };
+        let steps = [degraded(0, Blank::Null), Step::Send { commands: 1..4 }, degraded(4, Blank::Nulls(2))];
+        assert_eq!(client.plan(&lines, false).steps, steps);
+        client.policy.mode = Mode::Observe;
+        assert_eq!(client.plan(&lines, false).steps, [Step::Send { commands: 0..5 }]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::engine::pipeline::group::{EXEC, MULTI, WrappedGroup};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
+use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::Policy;
 use crate::engine::resp::encode;
 use crate::net::clock;
@@ -81,11 +82,24 @@ impl Exchange {
                 }
                 Step::Answer { command, by } => {
                     roles.next();
+                    if let Answer::Degraded { rule, .. } = by {
+                        self.tell_degraded(&sending, *command, *rule);
+                    }
                     self.context.tally.command(batch.id(*command).index());
                     self.answer(answer(*command, *by));
                 }
             }
         }
+    }
+
+    fn tell_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
+        let Sending { table, policy, batch, bytes, .. } = *sending;
+        let (spec, args, rule) = (table.spec(batch.id(command)), batch.args(bytes, command), &policy.degrade_rules()[rule]);
+        let mut key = None;
+        spec.for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
+        let key_pattern = key.and_then(|key| rule.pattern_of(key)).map(Into::into);
+        let violation = Violation { key_pattern, ..Violation::new(Kind::Degraded) };
+        self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
     }
 
     fn send_run(

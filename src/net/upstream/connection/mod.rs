@@ -190,6 +190,11 @@ impl Link {
         state.phase != Phase::Ready || state.facts.transactions
     }
 
+    /// True when attempts to connect have failed for longer than requests wait.
+    pub fn is_down(&self) -> bool {
+        self.down.get().is_some_and(|since| clock::now().saturating_duration_since(since) >= self.settings.queue_timeout)
+    }
+
     /// True when the request at the head may wait longer than requests do: it blocks.
     pub fn is_blocked(&self) -> bool {
         self.state.borrow().inflight.head_blocks(self.settings.request_timeout)
@@ -350,9 +355,7 @@ impl Link {
                 self.context.readiness.upstream(self.context.worker, false);
             }
             // A server that is away for less than requests wait has failed nobody.
-            Some(since) if clock::now().saturating_duration_since(since) >= self.settings.queue_timeout => {
-                self.context.health.failed(1);
-            }
+            Some(_) if self.is_down() => self.context.health.failed(1),
             Some(_) => {}
         }
     }
