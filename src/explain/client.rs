@@ -118,7 +118,7 @@ impl<'a> Client<'a> {
         let policy = &self.config.policy;
         let willing = !policy.hold.gap.is_zero();
         let hold = Holding { willing, across: true, over: without_more, overdue: None };
-        let rules = Rules { table: self.table, policy, transactions: true, probes: true, hold };
+        let rules = Rules { table: self.table, policy, transactions: true, probes: true, hold, degraded: false };
         let mut planned = Plan::default();
         plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more && !without_more, &mut planned);
         planned

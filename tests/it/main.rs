@@ -1,6 +1,8 @@
 //! The proxy as a process before a real redis-server.
 
 mod blocking;
+mod breaker;
+mod degrade;
 mod edges;
 mod every_command;
 mod failure;

@@ -318,7 +318,7 @@ impl Slots {
         let Some(group) = self.groups.front() else { return };
         let rule = Arc::clone(group.name());
         let (text, outcome) = match fault {
-            Fault::Unavailable => (
+            Fault::Unavailable | Fault::Refused => (
                 format!(
                     "EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}",
                     fault.reason()
@@ -355,7 +355,7 @@ fn fault_text(fault: Fault, command: &str) -> String {
     let command = command.replace('|', " ").to_uppercase();
     match fault {
         Fault::Timeout | Fault::Lost => format!("TIMEOUT respguard: outcome of {command} unknown: {}", fault.reason()),
-        Fault::Unavailable => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
+        Fault::Unavailable | Fault::Refused => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
     }
 }
 

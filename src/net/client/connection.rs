@@ -207,7 +207,8 @@ impl Connection {
             let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
             let probes = self.exchange.lane().probes.get();
             let hold = self.holding(tail);
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold };
+            let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
+            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);

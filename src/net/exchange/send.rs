@@ -13,8 +13,9 @@ use crate::engine::pipeline::group::{WrappedGroup, parts};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
+use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::Policy;
-use crate::engine::resp::encode;
+use crate::engine::resp::{Protocol, encode};
 use crate::net::clock;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{PING, Recipient};
@@ -79,9 +80,13 @@ impl Exchange {
                     self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
+                    if let Answer::Degraded { rule, .. } = by {
+                        self.tell_degraded(&sending, *command, *rule);
+                    }
                     self.context.tally.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
-                    self.answer(own_reply(*by));
+                    let protocol = self.state.borrow().session.protocol;
+                    self.answer(own_reply(*by, protocol));
                 }
             }
         }
@@ -101,6 +106,16 @@ impl Exchange {
         }
         let slots = &mut self.state.borrow_mut().slots;
         commands.for_each(|at| slots.aim(places[at]));
+    }
+
+    fn tell_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
+        let Sending { table, policy, batch, bytes, .. } = *sending;
+        let (spec, args, rule) = (table.spec(batch.id(command)), batch.args(bytes, command), &policy.degrade_rules()[rule]);
+        let mut key = None;
+        spec.for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
+        let key_pattern = key.and_then(|key| rule.pattern_of(key)).map(Into::into);
+        let violation = Violation { key_pattern, ..Violation::new(Kind::Degraded) };
+        self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
     }
 
     fn send_run(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, roles: &[Role], score: Option<(Scope, usize)>) {
@@ -158,6 +173,12 @@ impl Exchange {
         read_at: Instant,
         deadline: Option<Instant>,
     ) {
+        // On a lease there is state that a refusal in the middle would tear.
+        if self.context.health.refuses() && !state.session.affinity.is_pinned() {
+            self.context.tally.add_refused(frames);
+            self.fault_in(state, frames, Fault::Refused);
+            return;
+        }
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
         if !link.send(recipient, parts, frames, read_at, deadline) {
             self.fault_in(state, frames, Fault::Unavailable);
@@ -196,7 +217,7 @@ impl Exchange {
 }
 
 /// The reply that the proxy gives itself.
-fn own_reply(answer: Answer) -> Vec<u8> {
+fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
     let mut out = Vec::new();
     match answer {
         Answer::Ok => encode::simple(&mut out, "OK"),
@@ -205,6 +226,7 @@ fn own_reply(answer: Answer) -> Vec<u8> {
             &mut out,
             "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
         ),
+        Answer::Degraded { blank, .. } => blank.encode(&mut out, protocol),
     }
     out
 }
