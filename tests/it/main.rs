@@ -2,6 +2,7 @@
 
 mod blocking;
 mod edges;
+mod every_command;
 mod failure;
 mod groups;
 mod harness;
@@ -9,6 +10,7 @@ mod holds;
 mod interleaved;
 mod parting;
 mod passthrough;
+mod protocol_errors;
 mod pubsub;
 mod session;
 mod sessions_at_random;
