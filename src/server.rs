@@ -203,7 +203,8 @@ fn start_workers(
     Ok(workers)
 }
 
-fn upstream_settings(config: &Config, workers: usize) -> Settings {
+/// How each of so many workers reaches the server.
+pub fn upstream_settings(config: &Config, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
         let user = credentials.username.as_ref().map(|user| user.as_bytes().into());

@@ -75,7 +75,8 @@ pub fn start(setup: Setup) -> io::Result<JoinHandle<()>> {
 
 type Clients = Rc<RefCell<HashMap<u64, Weak<Exchange>>>>;
 
-async fn run(setup: Setup) {
+/// Serves on the runtime of this thread, which is a local one, until it has drained.
+pub async fn run(setup: Setup) {
     clock::tick();
     let Setup { mut mailbox, folds, .. } = setup;
     // The label of the table's first row, commands that it does not know, is the tally's own.
