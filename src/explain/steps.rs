@@ -10,7 +10,7 @@ use crate::engine::pipeline::plan::{Plan, Step};
 use crate::engine::pipeline::slot::{Probe, Role};
 use crate::engine::pipeline::violation::Kind;
 use crate::engine::policy::rule::Word;
-use crate::engine::policy::{Atomic, Group, Member, Policy, Recognition};
+use crate::engine::policy::{Agree, Atomic, Group, Member, Policy, Recognition};
 use crate::engine::resp::request::Args;
 
 /// A plan, and what it was made from.
@@ -119,8 +119,9 @@ impl Planned<'_> {
         self.write_captures(commands.start, group, page);
         let members = self.numbers(&commands);
         page.line(2, format_args!("on the wire, in one write: MULTI, {members}, EXEC"));
-        self.write_members(commands, group, page);
+        self.write_members(commands.clone(), group, page);
         page.line(2, format_args!("replies: each member, {}", words::reply(Role::Group)));
+        self.write_demands(commands, group, page);
         page.line(2, format_args!("if nothing is applied: every member answers an error; told as {}", Kind::Aborted));
         page.line(2, format_args!("if some members fail: {}", words::on_partial(group.on_partial)));
     }
@@ -137,9 +138,22 @@ impl Planned<'_> {
             format!("mode = {}", self.policy.mode_of(group.mode).as_str())
         };
         page.line(2, format_args!("on the wire: as it is, because {because}"));
-        self.write_members(commands, group, page);
+        self.write_members(commands.clone(), group, page);
         page.line(2, format_args!("replies: each member, {}", words::reply(Role::Plain)));
+        self.write_demands(commands, group, page);
         page.line(2, format_args!("if some members fail: told as {}", Kind::PartialFailure));
+    }
+
+    /// What the members' replies must be.
+    fn write_demands(&self, commands: Range<usize>, group: &Group, page: &mut Page) {
+        for (at, wanted) in commands.clone().zip(group.wanted(self.table, &mut self.from(commands.start))) {
+            if let Some(wanted) = wanted {
+                page.line(2, format_args!("if the reply to {} is not {wanted}: told as {}", self.number(at), Kind::Expectation));
+            }
+        }
+        if group.agree == Some(Agree::All) {
+            page.line(2, format_args!("if the replies are not all the same: told as {}", Kind::Expectation));
+        }
     }
 
     fn write_captures(&self, start: usize, group: &Group, page: &mut Page) {

@@ -1,6 +1,7 @@
 //! The proxy as a process before a real redis-server.
 
 mod blocking;
+mod demands;
 mod edges;
 mod failure;
 mod groups;

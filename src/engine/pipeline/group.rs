@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::demand::{Breach, Demands};
 use super::finding::{Finding, Outcome, Place};
 use super::resolve::{Context, Part};
 use super::score::{self, Failure};
@@ -35,13 +36,30 @@ pub struct WrappedGroup {
     gathered: Vec<u8>,
     /// EXEC's array is passed on as it comes.
     passing: bool,
+    demands: Option<Box<Demands>>,
 }
 
 impl WrappedGroup {
     /// A group of `rule` that has been sent and not answered.
     pub fn new(index: usize, rule: Arc<Group>, members: Vec<CommandId>) -> WrappedGroup {
         let (refused, gathered) = (Vec::new(), Vec::new());
-        WrappedGroup { index, rule, members, answered: 0, in_transaction: false, refused, replied: 0, gathered, passing: false }
+        WrappedGroup {
+            index,
+            rule,
+            members,
+            answered: 0,
+            in_transaction: false,
+            refused,
+            replied: 0,
+            gathered,
+            passing: false,
+            demands: None,
+        }
+    }
+
+    /// What the rule demands of the members' replies.
+    pub fn demanding(self, demands: Option<Box<Demands>>) -> WrappedGroup {
+        WrappedGroup { demands, ..self }
     }
 
     /// Frames that the upstream owes for it: MULTI, each member, EXEC.
@@ -104,7 +122,8 @@ impl WrappedGroup {
         }
         let is_exec = self.in_transaction && self.answered > self.members();
         let is_whole_array = part.top.kind == b'*' && !part.top.null && part.top.elements == self.members();
-        if part.last || !part.first || !is_exec || !is_whole_array || self.rule.on_partial == OnPartial::Fail {
+        let is_judged = self.rule.on_partial == OnPartial::Fail || self.demands.is_some();
+        if part.last || !part.first || !is_exec || !is_whole_array || is_judged {
             return None;
         }
         let header = memchr::memchr(b'\n', piece)?;
@@ -170,13 +189,17 @@ impl WrappedGroup {
         found.push(Finding::Group { index: self.index, outcome });
     }
 
-    fn reply_applied(&self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+    fn reply_applied(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
         let (failed, first) = if top.errors == 0 { (0, None) } else { self.failures(frame) };
         let partial = first.filter(|_| failed < self.members());
         if let Some(failure) = &partial {
             found.push(Finding::PartialFailure(Place::Group));
             let commands = self.members.iter().copied();
             found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), failure, commands, table)));
+        }
+        let breach = self.first_breach(frame);
+        if let Some(breach) = &breach {
+            found.push(Finding::Violation(breach.violation(&self.rule.name, self.members.iter().copied(), table)));
         }
         match partial {
             Some(failure) if self.rule.on_partial == OnPartial::Fail => {
@@ -192,6 +215,11 @@ impl WrappedGroup {
                 self.reply_all(out, &text);
                 Outcome::Torn
             }
+            None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
+                let breach = breach.as_ref().map(|breach| self.breach_text(breach, table)).unwrap_or_default();
+                self.reply_all(out, &breach);
+                Outcome::Applied
+            }
             partial => {
                 // The elements are the members' replies, byte for byte: only the header goes.
                 let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
@@ -203,6 +231,24 @@ impl WrappedGroup {
                 }
             }
         }
+    }
+
+    fn first_breach(&mut self, frame: &[u8]) -> Option<Breach> {
+        let demands = self.demands.as_mut()?;
+        elements(frame).for_each(|reply| demands.admit(reply, true));
+        demands.breach().cloned()
+    }
+
+    fn breach_text(&self, breach: &Breach, table: &Table) -> String {
+        format!(
+            "PARTIAL respguard: group {} was applied, but member {} of {} ({}) answered {}, expected {}",
+            self.rule.name,
+            breach.place,
+            self.members.len(),
+            self.name_at(breach.place - 1, table),
+            breach.found,
+            breach.wanted,
+        )
     }
 
     fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use super::{End, Exchange, State};
 use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
+use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
 use crate::engine::pipeline::group::{EXEC, MULTI, WrappedGroup};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
-use crate::engine::policy::Policy;
+use crate::engine::policy::{Group, Member, Policy};
 use crate::engine::resp::encode;
 use crate::net::clock;
 use crate::net::upstream::connection::Link;
@@ -59,11 +60,15 @@ impl Exchange {
                     let first = roles.clone();
                     let plain = first.take(commands.len()).filter(|role| *role == Role::Plain).count();
                     let scope = (plain > 1).then_some(Scope::Pipeline { report: policy.report_pipelines });
-                    self.send_run(&sending, commands.clone(), &mut roles, scope.map(|scope| (scope, plain)));
+                    let score = scope.map(|scope| Score::new(scope, u32::try_from(plain).unwrap_or(u32::MAX)));
+                    self.send_run(&sending, commands.clone(), &mut roles, score);
                 }
                 Step::Watch { commands, group, unwrapped } => {
-                    let scope = Scope::Group { index: *group, rule: Arc::clone(&policy.groups()[*group]), unwrapped: *unwrapped };
-                    self.send_run(&sending, commands.clone(), &mut roles, Some((scope, commands.len())));
+                    let rule = Arc::clone(&policy.groups()[*group]);
+                    let demands = sending.demands(commands.clone(), &rule);
+                    let scope = Scope::Group { index: *group, rule, unwrapped: *unwrapped };
+                    let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).demanding(demands);
+                    self.send_run(&sending, commands.clone(), &mut roles, Some(score));
                 }
                 Step::Wrap { commands, group } => {
                     roles.by_ref().take(commands.len()).for_each(drop);
@@ -93,14 +98,14 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: Range<usize>,
         roles: &mut impl Iterator<Item = Role>,
-        score: Option<(Scope, usize)>,
+        score: Option<Score>,
     ) {
         let Sending { link, batch, bytes, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let scored = score.is_some();
-        if let Some((scope, plain)) = score {
-            state.slots.push_score(Score::new(scope, u32::try_from(plain).unwrap_or(u32::MAX)));
+        if let Some(score) = score {
+            state.slots.push_score(score);
         }
         let mut frames = 0;
         for (at, role) in commands.clone().zip(roles) {
@@ -121,7 +126,9 @@ impl Exchange {
             self.context.tally.command(id.index());
         }
         let mut state = self.state.borrow_mut();
-        let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(&policy.groups()[group]), members));
+        let rule = &policy.groups()[group];
+        let demands = sending.demands(commands.clone(), rule);
+        let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(rule), members).demanding(demands));
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
         self.send(link, &mut state, &[MULTI, &bytes[batch.wire(commands)], EXEC], frames, timing.read_at, timing.deadline());
@@ -178,6 +185,16 @@ impl Exchange {
         if !link.send(recipient, &[bytes], 0, clock::now(), None) {
             self.end(End::LeaseLost);
         }
+    }
+}
+
+impl Sending<'_> {
+    /// What the rule of the group that these commands are demands of their replies.
+    fn demands(&self, commands: Range<usize>, rule: &Group) -> Option<Box<Demands>> {
+        Demands::of(rule, self.table, &mut |i| {
+            let at = commands.start + i;
+            (at < commands.end).then(|| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) })
+        })
     }
 }
 
