@@ -3,6 +3,7 @@
 mod blocking;
 mod demands;
 mod edges;
+mod every_command;
 mod failure;
 mod groups;
 mod harness;
@@ -10,6 +11,7 @@ mod holds;
 mod interleaved;
 mod parting;
 mod passthrough;
+mod protocol_errors;
 mod pubsub;
 mod session;
 mod sessions_at_random;

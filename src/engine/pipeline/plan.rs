@@ -35,8 +35,6 @@ pub enum Step {
 /// How the proxy answers a command itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Over the clients of the proxy.
-    Local(Local),
     /// `+OK`, in a transaction whose connection is gone.
     Ok,
     /// `+QUEUED`, likewise.
@@ -54,10 +52,13 @@ pub enum Turn {
     Lane,
     /// The command goes to a spare connection, past everything else.
     Spare,
-    /// CLIENT KILL and CLIENT UNBLOCK concern clients of other workers.
-    ///
-    /// CLIENT LIST takes a turn because its answer may be large: each is given only when there is room.
+    /// A command about clients: the server says whether it is allowed, then it is answered over the clients of
+    /// the proxy. Within the client's own MULTI it is queued, and answered with its EXEC.
     Elsewhere(Local),
+    /// The client's own EXEC, behind commands about clients: the proxy's answers go into the server's array.
+    Exec,
+    /// No client of Redis sends this: the connection is closed without a word.
+    Close,
     /// The client says good-bye.
     Quit,
     /// The client starts over.

@@ -10,7 +10,7 @@ use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{EXEC, MULTI, WrappedGroup};
+use crate::engine::pipeline::group::{WrappedGroup, parts};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
@@ -39,18 +39,11 @@ struct Sending<'a> {
 }
 
 impl Exchange {
-    /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
+    /// Sends what was planned.
     ///
     /// Where requests go out in another order than the one in which they were read, the places of all that are planned
     /// come back, by their index.
-    pub fn dispatch(
-        self: &Rc<Self>,
-        plan: &mut Plan,
-        batch: &Batch,
-        bytes: &[u8],
-        timing: Timing,
-        mut answer: impl FnMut(usize, Answer) -> Vec<u8>,
-    ) -> Vec<u64> {
+    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<u64> {
         let Some(link) = self.link() else { return Vec::new() };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
@@ -93,7 +86,7 @@ impl Exchange {
                 Step::Answer { command, by } => {
                     self.context.tally.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
-                    self.answer(answer(*command, *by));
+                    self.answer(own_reply(*by));
                 }
             }
         }
@@ -147,10 +140,11 @@ impl Exchange {
         let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(rule), members).demanding(demands));
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
-        let mut parts = Vec::with_capacity(3);
-        parts.push(MULTI);
-        parts.extend(commands.chunk_by(|a, b| a + 1 == *b).map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())]));
-        parts.push(EXEC);
+        let wire_of = |members: Range<u32>| {
+            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
+            runs.map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())])
+        };
+        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), &[], wire_of);
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
@@ -214,6 +208,20 @@ impl Sending<'_> {
         let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
         Demands::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
     }
+}
+
+/// The reply that the proxy gives itself.
+fn own_reply(answer: Answer) -> Vec<u8> {
+    let mut out = Vec::new();
+    match answer {
+        Answer::Ok => encode::simple(&mut out, "OK"),
+        Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::ExecAbort => encode::error(
+            &mut out,
+            "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
+        ),
+    }
+    out
 }
 
 impl Timing {

@@ -184,6 +184,11 @@ impl Link {
         self.state.borrow().facts.clone()
     }
 
+    /// True when the server wants a password before anything else.
+    pub fn wants_password(&self) -> bool {
+        self.state.borrow().facts.wants_password
+    }
+
     /// True when the connection can do MULTI and EXEC. Before its first handshake it is taken to.
     pub fn can_transact(&self) -> bool {
         let state = self.state.borrow();
