@@ -3,6 +3,7 @@
 mod blocking;
 mod breaker;
 mod degrade;
+mod demands;
 mod edges;
 mod every_command;
 mod failure;
