@@ -7,6 +7,7 @@ mod failure;
 mod groups;
 mod harness;
 mod holds;
+mod interleaved;
 mod parting;
 mod passthrough;
 mod protocol_errors;

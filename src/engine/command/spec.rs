@@ -160,6 +160,12 @@ impl Spec {
         self.keys.visit(args, visit)
     }
 
+    /// Whether it neither reads nor writes anything: its reply depends on its arguments alone
+    /// (<https://redis.io/docs/latest/commands/echo/>).
+    pub fn touches_nothing(&self, args: Args<'_>) -> bool {
+        matches!(self.name(), "ping" | "echo") && self.connection_effect(args) == ConnectionEffect::None
+    }
+
     /// Whether this request is about its keys and nothing else: at least one key, all of them known, no effect on the
     /// connection, no waiting, no script, no publishing, no administration.
     pub fn is_plain_keyed(&self, args: Args<'_>) -> bool {

@@ -54,6 +54,11 @@ impl WrappedGroup {
         self.frames() - self.answered
     }
 
+    /// Replies that the client is owed for it.
+    pub(super) fn replies(&self) -> usize {
+        self.members.len()
+    }
+
     fn members(&self) -> u32 {
         u32::try_from(self.members.len()).unwrap_or(u32::MAX)
     }

@@ -38,6 +38,8 @@ pub(super) struct Groups {
     candidates: Box<[u32]>,
     /// The range in `candidates` for commands that the table has learnt since: the groups that are runs.
     unlisted: (u32, u32),
+    /// By command: whether it can be a member of a group of templates.
+    continues: Box<[bool]>,
 }
 
 impl Groups {
@@ -53,11 +55,17 @@ impl Groups {
         };
         let starts = command_ids(table).map(|id| list(&|group| can_begin(group, id, table))).collect();
         let unlisted = list(&Group::is_run);
-        Self { groups, starts, candidates: candidates.into(), unlisted }
+        let continues = command_ids(table).map(|id| groups.iter().any(|group| can_continue(group, id, table))).collect();
+        Self { groups, starts, candidates: candidates.into(), unlisted, continues }
     }
 
     pub(super) fn none() -> Self {
-        Self { groups: Vec::new(), starts: Box::default(), candidates: Box::default(), unlisted: (0, 0) }
+        let (starts, candidates, continues) = (Box::default(), Box::default(), Box::default());
+        Self { groups: Vec::new(), starts, candidates, unlisted: (0, 0), continues }
+    }
+
+    pub(super) fn may_continue(&self, id: CommandId) -> bool {
+        self.continues.get(id.index()).copied().unwrap_or(false)
     }
 
     pub(super) fn as_slice(&self) -> &[Arc<Group>] {
@@ -129,6 +137,16 @@ fn can_begin(group: &Group, id: CommandId, table: &Table) -> bool {
         Shape::Templates(templates) => {
             let canonical_id = canonical_id(table, id);
             templates.firsts().any(|template| template.id == canonical_id)
+        }
+    }
+}
+
+fn can_continue(group: &Group, id: CommandId, table: &Table) -> bool {
+    match &group.shape {
+        Shape::Keys(_) => false,
+        Shape::Templates(templates) => {
+            let canonical_id = canonical_id(table, id);
+            templates.members.iter().any(|template| template.id == canonical_id)
         }
     }
 }
