@@ -11,6 +11,7 @@ mod groups;
 mod harness;
 mod holds;
 mod interleaved;
+mod out_of_step;
 mod parting;
 mod passthrough;
 mod protocol_errors;

@@ -134,6 +134,11 @@ impl WrappedGroup {
         self.members.len()
     }
 
+    /// Part of EXEC's array has gone to the client.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing
+    }
+
     fn members(&self) -> u32 {
         u32::try_from(self.members.len()).unwrap_or(u32::MAX)
     }
