@@ -1,16 +1,20 @@
 //! The command line: what is asked for, and with which exit code it ends.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tracing::{error, info};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Secret};
 use crate::engine::command::Table;
 use crate::explain;
+use crate::net::address::Address;
+use crate::net::admin::record::SECONDS_MAX;
+use crate::remote::Remote;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
 
@@ -71,6 +75,20 @@ enum Action {
         #[arg(value_name = "FILE")]
         commands: Option<PathBuf>,
     },
+    /// Record for a while what the clients of a running respguard send; `explain` reads the recording.
+    ///
+    /// It holds keys and values, but no passwords. Traffic never waits for it: what cannot be recorded in time is
+    /// counted instead.
+    Record {
+        /// How long, from 1 to 600.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+        seconds: u64,
+        /// Where the recording is written, readable to its owner alone; without it to standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        running: Running,
+    },
     /// Ask a running respguard whether it is ready; for container health checks.
     Healthcheck {
         /// The configuration that it runs with; without it the defaults apply.
@@ -79,12 +97,27 @@ enum Action {
     },
 }
 
+/// Which running respguard is meant.
+#[derive(Args, Debug)]
+struct Running {
+    /// The configuration that it runs with; without it the defaults apply.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Its admin address, instead of the configuration's.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<Address>,
+    /// The environment variable with its token, instead of the configuration's.
+    #[arg(long, value_name = "VARIABLE")]
+    token_env: Option<String>,
+}
+
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     match CommandLine::parse().action {
         Action::Run { config, log_format, log_level } => run(config.as_deref(), log_format, log_level.as_deref()),
         Action::Check { config } => check(&config),
         Action::Explain { config, commands } => explain(&config, commands.as_deref()),
+        Action::Record { seconds, out, running } => record(seconds, out.as_deref(), &running),
         Action::Healthcheck { config } => healthcheck(config.as_deref()),
     }
 }
@@ -157,17 +190,61 @@ fn read_commands(file: Option<&Path>) -> io::Result<Vec<u8>> {
 
 fn healthcheck(file: Option<&Path>) -> ExitCode {
     let Some(config) = load(file) else { return ExitCode::from(REFUSED) };
-    match server::ask_ready(&config.admin.address) {
+    match (Remote { address: config.admin.address, token: None }).is_ready() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("respguard: not ready");
             ExitCode::from(REFUSED)
         }
         Err(failure) => {
-            eprintln!("respguard: {} does not answer: {failure}", config.admin.address);
+            eprintln!("respguard: {failure}");
             ExitCode::from(REFUSED)
         }
     }
+}
+
+fn record(seconds: u64, out: Option<&Path>, running: &Running) -> ExitCode {
+    let Some(remote) = remote(running) else { return ExitCode::from(REFUSED) };
+    let recorded = remote.stream("POST", &format!("/record?seconds={seconds}")).map_err(|refusal| refusal.to_string()).and_then(
+        |mut recording| {
+            match out {
+                Some(file) => private_file(file).and_then(|mut file| io::copy(&mut recording, &mut file)),
+                None => io::copy(&mut recording, &mut io::stdout().lock()),
+            }
+            .map_err(|error| format!("the recording cannot be written to its end: {error}"))
+        },
+    );
+    match recorded {
+        Ok(bytes) => {
+            eprintln!("respguard: recorded {bytes} bytes");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("respguard: {failure}");
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+/// A new file, or an old one emptied, for its owner's eyes.
+fn private_file(file: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)
+}
+
+/// The respguard that is meant, or `None` after it has been said why it cannot be known.
+fn remote(running: &Running) -> Option<Remote> {
+    let config = load(running.config.as_deref())?;
+    let token = match &running.token_env {
+        Some(variable) => match std::env::var(variable) {
+            Ok(token) => Some(Secret::new(token)),
+            Err(error) => {
+                eprintln!("respguard: --token-env {variable}: {error}");
+                return None;
+            }
+        },
+        None => config.admin.token,
+    };
+    Some(Remote { address: running.admin.clone().unwrap_or(config.admin.address), token })
 }
 
 /// The configuration, or `None` after everything that is wrong with it has been written to standard error.

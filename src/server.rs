@@ -12,9 +12,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, Sharing};
+use crate::config::{Config, Secret, Sharing};
 use crate::engine::command::Table;
 use crate::net::address::Address;
+use crate::net::admin::access::Access;
+use crate::net::admin::record::Recorder;
 use crate::net::admin::{self, AdminState};
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::net::upstream::Settings;
@@ -34,9 +36,6 @@ const LEASES_MAX: usize = 4096;
 /// Silence after which an upstream connection is asked for a sign of life, and how long is waited for it.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a health check waits, and how much of an answer it reads.
-const READY_TIMEOUT: Duration = Duration::from_secs(2);
-const READY_BYTES_MAX: u64 = 64 * 1024;
 /// Pause between questions for the server's commands.
 const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
@@ -65,21 +64,6 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     served
 }
 
-/// Asks the endpoints at `address` whether the process there is ready for clients.
-///
-/// # Errors
-/// Nobody answers there.
-pub fn ask_ready(address: &Address) -> io::Result<bool> {
-    use std::io::{Read, Write};
-    let Address::Tcp { host, port } = address else { return Err(io::ErrorKind::Unsupported.into()) };
-    let mut socket = std::net::TcpStream::connect((host.as_str(), *port))?;
-    socket.set_read_timeout(Some(READY_TIMEOUT))?;
-    socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: respguard\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    socket.take(READY_BYTES_MAX).read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
-}
-
 async fn serve(config: Config) -> Result<(), ServerError> {
     let exposition = Exposition::install()?;
     let clients = Listener::bind(&config.listen.address).await?;
@@ -94,7 +78,9 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let surveying =
         (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(&config, 1), workers.mailboxes.clone())));
     let admin_over = CancellationToken::new();
-    let state = AdminState { exposition, folds, readiness: readiness.clone() };
+    let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
+    let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
+    let state = AdminState { exposition, folds, readiness: readiness.clone(), access, recorder };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
     gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
     gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());

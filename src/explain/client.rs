@@ -1,6 +1,7 @@
 //! One client whose batches are planned one after the other, as if everything between them had been answered.
 
-use super::input::Piece;
+use std::time::Duration;
+
 use super::page::Page;
 use super::steps::Planned;
 use super::words;
@@ -17,6 +18,7 @@ use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
+use crate::net::client::large::{MEMBER_BYTES_MAX, STREAM_BYTES};
 
 /// A client, as far as its own requests tell.
 pub(super) struct Client<'a> {
@@ -26,6 +28,29 @@ pub(super) struct Client<'a> {
     undecided: Undecided,
     subscribing: Subscribing,
     gone: bool,
+    /// The number that the next command has.
+    number: usize,
+}
+
+/// Whether what would be waited for comes in time.
+pub(super) trait Foresight {
+    /// For the rest of a group, of which so many members are there: how long until more comes, if not too long.
+    fn rest_of_group(&mut self, group: usize, members: usize) -> Option<Duration>;
+    /// For the rest of a request, or of what is known to come.
+    fn rest_of_request(&mut self) -> Option<Duration>;
+}
+
+/// Nothing more comes.
+pub(super) struct Nothing;
+
+impl Foresight for Nothing {
+    fn rest_of_group(&mut self, _group: usize, _members: usize) -> Option<Duration> {
+        None
+    }
+
+    fn rest_of_request(&mut self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What the server will have confirmed when all is answered.
@@ -46,13 +71,15 @@ enum Rest {
     AgainWithoutMore,
     /// The command is dealt with.
     Behind,
+    /// All from the command on waits for what comes next.
+    Held,
 }
 
 impl<'a> Client<'a> {
     /// A client that has just connected.
     pub(super) fn new(config: &'a Config, table: &'a Table, page: &mut Page) -> Client<'a> {
         let (session, undecided, subscribing) = (Session::default(), Undecided::default(), Subscribing::default());
-        let mut client = Client { config, table, session, undecided, subscribing, gone: false };
+        let mut client = Client { config, table, session, undecided, subscribing, gone: false, number: 1 };
         if config.upstream.sharing == Sharing::Never {
             page.line(0, format_args!("sharing = {}: the client has a connection of its own", Sharing::Never.as_str()));
         }
@@ -60,32 +87,72 @@ impl<'a> Client<'a> {
         client
     }
 
-    /// Plans one batch to its end, and writes down what would be done.
-    pub(super) fn tell(&mut self, place: usize, piece: &Piece<'_>, page: &mut Page) {
-        page.part();
-        page.line(0, format_args!("batch {place}, line {}:", piece.line));
+    /// From here on commands are counted from 1 again.
+    pub(super) fn count_anew(&mut self) {
+        self.number = 1;
+    }
+
+    /// Plans what was sent, and writes down what would be done; how many bytes of it are done with. The others wait for
+    /// more, which `foresight` says will come in time.
+    pub(super) fn tell(&mut self, bytes: &[u8], foresight: &mut dyn Foresight, page: &mut Page) -> usize {
         self.settle(page);
         let mut parser = RequestParser::new(Limits::default());
-        let (mut batch, mut bytes, mut first, mut rest) = (Batch::default(), piece.bytes, 1, Rest::Again);
+        let (mut batch, mut at, mut rest) = (Batch::default(), 0, Rest::Again);
         while !self.is_unread() {
-            let tail = batch.parse(&mut parser, self.table, bytes, usize::MAX);
+            let tail = batch.parse(&mut parser, self.table, &bytes[at..], usize::MAX);
             if batch.is_empty() {
-                return;
+                at += batch.consume(0);
+                return at + self.tell_tail(&tail, &bytes[at..], page);
             }
-            let plan = self.plan(&batch, bytes, tail == Tail::More, rest == Rest::AgainWithoutMore);
-            self.subscribing.note(&plan, &batch, bytes, self.table);
+            let more = matches!(tail, Tail::More | Tail::Partial);
+            let plan = self.plan(&batch, &bytes[at..], more, rest == Rest::AgainWithoutMore);
+            self.subscribing.note(&plan, &batch, &bytes[at..], self.table);
             let pinned = self.session.affinity.is_pinned();
-            let (table, policy) = (self.table, &self.config.policy);
-            let planned = Planned { table, policy, batch: &batch, bytes, plan: &plan, first, pinned };
+            let (table, policy, first) = (self.table, &self.config.policy, self.number);
+            let planned = Planned { table, policy, batch: &batch, bytes: &bytes[at..], plan: &plan, first, pinned };
+            self.tell_large(&planned, page);
             planned.write(page);
-            rest = plan.turn.map_or(Rest::Again, |turn| self.take_turn(turn, &planned, page));
+            rest = plan.turn.map_or(Rest::Again, |turn| self.take_turn(turn, &planned, foresight, page));
             let covered = plan.commands + usize::from(rest == Rest::Behind);
-            bytes = &bytes[batch.consume(covered)..];
-            first += covered;
+            at += batch.consume(covered);
+            self.number += covered;
+            if rest == Rest::Held {
+                return at;
+            }
         }
-        if !bytes.iter().all(u8::is_ascii_whitespace) {
+        if !bytes[at..].iter().all(u8::is_ascii_whitespace) {
             let what = if self.gone { "not read: the client has gone" } else { "passed on as bytes, as are all replies" };
-            page.line(1, format_args!("from {first} on: {what}"));
+            page.line(1, format_args!("from {} on: {what}", self.number));
+        }
+        bytes.len()
+    }
+
+    /// What stands behind the last whole request; how many bytes of it are done with.
+    fn tell_tail(&mut self, tail: &Tail, bytes: &[u8], page: &mut Page) -> usize {
+        match tail {
+            Tail::Error(error) => {
+                page.line(1, format_args!("no request: answered `ERR {error}`, and the connection is closed"));
+                self.gone = true;
+                bytes.len()
+            }
+            Tail::Partial | Tail::Large => {
+                page.line(1, format_args!("{} has begun: {} bytes of it are there", self.number, bytes.len()));
+                0
+            }
+            Tail::Clean | Tail::More => bytes.len(),
+        }
+    }
+
+    /// Which of the commands are too long to be held whole.
+    fn tell_large(&self, planned: &Planned<'_>, page: &mut Page) {
+        for at in 0..planned.plan.commands {
+            let may_be_member = !self.config.policy.groups().is_empty() && planned.spec(at).groupable().is_ok();
+            let bytes_max = if may_be_member { MEMBER_BYTES_MAX } else { STREAM_BYTES };
+            let bytes = planned.batch.wire(at..at + 1).len();
+            if bytes > bytes_max {
+                let (number, large) = (planned.number(at), Reason::Large.as_str());
+                page.line(1, format_args!("{number} has {bytes} bytes: it goes over a connection of its own ({large})"));
+            }
         }
     }
 
@@ -118,7 +185,7 @@ impl<'a> Client<'a> {
     }
 
     /// Writes down what must happen about the command behind the steps, as if it went well.
-    fn take_turn(&mut self, turn: Turn, planned: &Planned<'_>, page: &mut Page) -> Rest {
+    fn take_turn(&mut self, turn: Turn, planned: &Planned<'_>, foresight: &mut dyn Foresight, page: &mut Page) -> Rest {
         let at = planned.plan.commands;
         match turn {
             Turn::Pin(reason) => {
@@ -127,11 +194,11 @@ impl<'a> Client<'a> {
             }
             Turn::Wait => {
                 page.line(1, format_args!("from {} on: waits for more, which is known to come", planned.number(at)));
-                return Rest::AgainWithoutMore;
+                return held(foresight.rest_of_request(), page);
             }
-            Turn::Hold { group, .. } => {
+            Turn::Hold { group, members } => {
                 self.hold(group, planned, page);
-                return Rest::AgainWithoutMore;
+                return held(foresight.rest_of_group(group, members), page);
             }
             Turn::Lane => self.change_lane(planned, page),
             Turn::Spare => {
@@ -203,6 +270,12 @@ impl<'a> Client<'a> {
             self.session.affinity.unpin();
         }
     }
+}
+
+fn held(more_in: Option<Duration>, page: &mut Page) -> Rest {
+    let Some(more_in) = more_in else { return Rest::AgainWithoutMore };
+    page.line(2, format_args!("more comes after {more_in:?}, in time"));
+    Rest::Held
 }
 
 impl Subscribing {

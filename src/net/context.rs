@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use crate::engine::command::Table;
 use crate::engine::policy::Policy;
+use crate::net::recording::Tap;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
@@ -34,6 +35,8 @@ pub struct Context {
     pub draining: Cell<bool>,
     /// Second looks at TTLs that are pending.
     pub rechecks: Cell<usize>,
+    /// Where the clients' bytes are recorded, while somebody records.
+    pub tap: Tap,
 }
 
 impl Context {
@@ -56,6 +59,7 @@ impl Context {
             write_buffers: Buffers::default(),
             draining: Cell::new(false),
             rechecks: Cell::new(0),
+            tap: Tap::default(),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod findings;
 pub mod http;
 pub mod recheck;
+pub mod recording;
 pub mod registry;
 pub mod stream;
 pub mod upstream;

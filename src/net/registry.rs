@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::command::Table;
 use crate::engine::resp::Protocol;
+use crate::net::recording::Feed;
 
 /// What a worker is told from outside. Cold: nothing on the way of a command is sent this way.
 pub enum Message {
@@ -22,6 +23,8 @@ pub enum Message {
     Drain,
     /// The server's own commands are known now.
     Table(Arc<Table>),
+    /// What clients send is recorded from now on.
+    Record(Feed),
     /// A client of the worker is gone.
     Left(u64),
 }

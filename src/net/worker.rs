@@ -124,6 +124,7 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
             }
         }
         Message::Table(table) => around.context.set_table(table),
+        Message::Record(feed) => around.context.tap.open(feed),
         Message::Left(id) => {
             clients.borrow_mut().remove(&id);
         }

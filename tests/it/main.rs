@@ -9,6 +9,7 @@ mod holds;
 mod parting;
 mod passthrough;
 mod pubsub;
+mod recording;
 mod session;
 mod sessions_at_random;
 mod transactions;

@@ -21,6 +21,7 @@ use crate::engine::session::patience::Patience;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::exchange::{End, Exchange, Timing};
+use crate::net::recording::{Read, Track};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
@@ -60,6 +61,8 @@ pub struct Connection {
     /// What waits for more has waited long enough.
     wait_over: bool,
     pub(super) patience: Patience,
+    /// The client's part in the recording that somebody makes.
+    track: Option<Box<Track>>,
 }
 
 /// What a client's task does next.
@@ -98,6 +101,7 @@ impl Connection {
             read_filled: false,
             wait_over: false,
             patience: Patience::default(),
+            track: None,
         }
     }
 
@@ -296,6 +300,9 @@ impl Connection {
             }
             Poll::Ready(Ok(read)) => {
                 self.read_filled = read == room;
+                if self.around.context.tap.is_on() {
+                    self.record(read);
+                }
                 Poll::Ready(Event::Read)
             }
             Poll::Ready(Err(_)) => {
@@ -311,6 +318,21 @@ impl Connection {
                 Poll::Pending
             }
         }
+    }
+
+    /// Tells whoever records what the last read has brought.
+    #[cold]
+    fn record(&mut self, read: usize) {
+        let before = self.input.len() - read;
+        let is_tunnel = self.exchange.state.borrow().session.affinity.is_tunnel();
+        let is_between_requests = self.parser.is_between_requests() && self.batch.whole_bytes() >= before;
+        let read = Read {
+            client: self.client.id,
+            connected_at: self.client.connected_at,
+            bytes: &self.input[before..],
+            begins_request: is_between_requests && !self.streaming && !is_tunnel,
+        };
+        Track::note(&mut self.track, &self.around.context.tap, read);
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
@@ -440,6 +462,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.exchange.end(End::Gone);
         self.drop_lease();
+        if let Some(track) = self.track.take() {
+            track.end(self.client.id);
+        }
         self.around.registry.leave(self.client.id, &self.around.load);
         self.around.context.tally.client_closed();
     }
