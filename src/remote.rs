@@ -4,6 +4,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::config::Secret;
 use crate::net::address::Address;
 
@@ -51,6 +53,17 @@ impl Remote {
         match answer.status {
             200..300 => Ok(answer.body),
             status => Err(self.refusal(status, answer.body)),
+        }
+    }
+
+    /// The configuration that it runs with.
+    pub fn config(&self) -> Result<Map<String, Value>, RemoteError> {
+        let mut text = String::new();
+        let read = self.stream("GET", "/config")?.take(BODY_BYTES_MAX).read_to_string(&mut text);
+        read.map_err(|source| self.unreachable(source))?;
+        match serde_json::from_str::<Value>(&text).map(|mut answer| answer["config"].take()) {
+            Ok(Value::Object(config)) => Ok(config),
+            _ => Err(RemoteError::Foreign { address: self.address.clone() }),
         }
     }
 

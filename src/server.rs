@@ -1,5 +1,7 @@
 //! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
 
+mod live;
+
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
@@ -12,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, Secret, Sharing};
+use crate::config::{Config, Loaded, Secret, Sharing};
 use crate::engine::command::Table;
 use crate::net::address::Address;
 use crate::net::admin::access::Access;
+use crate::net::admin::live::QUESTIONS_MAX;
 use crate::net::admin::record::Recorder;
 use crate::net::admin::{self, AdminState};
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
@@ -25,9 +28,9 @@ use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
-use crate::telemetry::label::RuleKind;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use live::Live;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
@@ -56,15 +59,16 @@ pub enum ServerError {
 ///
 /// # Errors
 /// A listener's address cannot be had, or the process lacks what it needs to start.
-pub fn run(config: Config) -> Result<(), ServerError> {
+pub fn run(loaded: Loaded) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(loaded));
     // Workers that did not drain in time are not waited for.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(config: Config) -> Result<(), ServerError> {
+async fn serve(loaded: Loaded) -> Result<(), ServerError> {
+    let config = &loaded.config;
     let exposition = Exposition::install()?;
     let clients = Listener::bind(&config.listen.address).await?;
     let operators = bind_admin(&config.admin.address).await?;
@@ -72,18 +76,19 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let table = survey_once(&config).await;
+    let table = survey_once(config).await;
     let surveyed = table.is_some();
-    let workers = start_workers(&config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
+    let workers = start_workers(config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
     let surveying =
-        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(&config, 1), workers.mailboxes.clone())));
+        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(config, 1), workers.mailboxes.clone())));
     let admin_over = CancellationToken::new();
     let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
+    let (live, questions) = mpsc::channel(QUESTIONS_MAX);
+    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone());
+    tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
-    let state = AdminState { exposition, folds, readiness: readiness.clone(), access, recorder };
+    let state = AdminState { exposition, folds, readiness: readiness.clone(), access, recorder, live };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
-    gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
-    gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());
     readiness.started();
     info!(
         listen = %clients.address(),

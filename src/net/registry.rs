@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::command::Table;
+use crate::engine::policy::Policy;
 use crate::engine::resp::Protocol;
 use crate::net::recording::Feed;
 
@@ -23,6 +24,8 @@ pub enum Message {
     Drain,
     /// The server's own commands are known now.
     Table(Arc<Table>),
+    /// Commands are planned with these rules from now on; answered when that is so.
+    Policy(Arc<Policy>, oneshot::Sender<()>),
     /// What clients send is recorded from now on.
     Record(Feed),
     /// A client of the worker is gone.

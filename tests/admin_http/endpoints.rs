@@ -68,6 +68,7 @@ impl Unstarted {
             folds: self.folds,
             readiness: readiness.clone(),
             access: Access::new(None, address),
+            live: tokio::sync::mpsc::channel(1).0,
             recorder: Recorder::new(&[], shutdown.clone()),
         };
         let serving = tokio::spawn(admin::serve(listener, state, shutdown.clone()));

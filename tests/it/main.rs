@@ -10,6 +10,7 @@ mod parting;
 mod passthrough;
 mod pubsub;
 mod recording;
+mod reload;
 mod session;
 mod sessions_at_random;
 mod transactions;

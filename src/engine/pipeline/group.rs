@@ -19,7 +19,7 @@ pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 /// A group whose answers are coming in.
 #[derive(Debug)]
 pub struct WrappedGroup {
-    /// The group's place among the rules, and the rule as it was when the group was planned.
+    /// Under which number the group is counted, and the rule as it was when the group was planned.
     index: usize,
     rule: Arc<Group>,
     members: Vec<CommandId>,

@@ -80,6 +80,11 @@ impl Patience {
         }
     }
 
+    /// The rules have changed: what was held is held for nothing.
+    pub fn forget(&mut self) {
+        self.state = State::Calm;
+    }
+
     /// The next member came only after the reply to the one before; true when this makes the client
     /// sequential.
     pub fn strike(&mut self) -> bool {
@@ -121,6 +126,14 @@ mod tests {
         assert_eq!(patience.expire(b"x"), None);
         assert_eq!(patience.last_expired(), Some((3, 2, b"x".as_slice().into())));
         assert_eq!(patience.last_expired(), None);
+    }
+
+    #[test]
+    fn what_was_held_under_other_rules_is_forgotten() {
+        let mut patience = Patience::default();
+        patience.hold(Instant::now(), 3, 2, GAP, MAX);
+        patience.forget();
+        assert_eq!((patience.end_hold(), patience.expire(b"x"), patience.last_expired()), (None, None, None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The operators' endpoints: what they are, and who may use them.
 
 pub mod access;
+pub mod live;
 pub mod record;
 
 use std::io;
@@ -24,7 +25,7 @@ use crate::telemetry::readiness::Readiness;
 use access::Access;
 use record::Recorder;
 
-const PATHS: [&str; 4] = ["/metrics", "/healthz", "/readyz", "/record"];
+const PATHS: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/config", "/record", "/reload"];
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -38,6 +39,7 @@ pub struct AdminState {
     pub readiness: Readiness,
     pub access: Access,
     pub recorder: Recorder,
+    pub live: live::Questions,
 }
 
 /// Serves the endpoints on `listener` until `shutdown`, and keeps the recorder tidy meanwhile.
@@ -53,7 +55,11 @@ pub async fn serve(listener: TcpListener, state: AdminState, shutdown: Cancellat
 
 fn routes(state: AdminState) -> Router {
     let admit = middleware::from_fn_with_state(state.access.clone(), access::admit);
-    let private = Router::new().route("/record", post(record::record).fallback(only_post)).route_layer(admit);
+    let private = Router::new()
+        .route("/config", get(live::config).fallback(only_read))
+        .route("/record", post(record::record).fallback(only_post))
+        .route("/reload", post(live::reload).fallback(only_post))
+        .route_layer(admit);
     Router::new()
         .route("/metrics", get(metrics).fallback(only_read))
         .route("/healthz", get(healthz).fallback(only_read))

@@ -61,6 +61,8 @@ pub struct Connection {
     /// What waits for more has waited long enough.
     wait_over: bool,
     pub(super) patience: Patience,
+    /// The number of the rules that the last batch was planned with.
+    pub(super) rules: u64,
     /// The client's part in the recording that somebody makes.
     track: Option<Box<Track>>,
 }
@@ -101,6 +103,7 @@ impl Connection {
             read_filled: false,
             wait_over: false,
             patience: Patience::default(),
+            rules: around.context.policy_number(),
             track: None,
         }
     }
@@ -173,6 +176,7 @@ impl Connection {
             self.input.advance(blank);
             return None;
         }
+        self.follow_rules();
         if self.wait_over {
             self.tell_split();
         } else {

@@ -30,7 +30,7 @@ impl Connection {
             && let Some(held) = self.patience.end_hold()
         {
             let outcome = if wrapped == Some(held) { HoldOutcome::Completed } else { HoldOutcome::Broken };
-            self.around.context.tally.hold(held, outcome);
+            self.count_hold(held, outcome);
         }
         if wrapped.is_some() {
             self.patience.forgive();
@@ -41,7 +41,7 @@ impl Connection {
     pub(super) fn tell_split(&mut self) {
         let bytes = &self.input[..self.batch.whole_bytes().min(EXPIRED_BYTES_MAX)];
         let Some(expired) = self.patience.expire(bytes) else { return };
-        self.around.context.tally.hold(expired.group, HoldOutcome::Expired);
+        self.count_hold(expired.group, HoldOutcome::Expired);
         self.tell(Kind::Split, expired.group, expired.members);
     }
 
@@ -52,6 +52,19 @@ impl Connection {
         if self.exchange.is_settled() && self.continues(group, members, &bytes) && self.patience.strike() {
             self.tell(Kind::Sequential, group, members);
         }
+    }
+
+    /// The rules have changed: the places of groups that are remembered mean nothing any more.
+    pub(super) fn follow_rules(&mut self) {
+        let rules = self.around.context.policy_number();
+        if std::mem::replace(&mut self.rules, rules) != rules {
+            self.patience.forget();
+        }
+    }
+
+    fn count_hold(&self, group: usize, outcome: HoldOutcome) {
+        let tally = &self.around.context.tally;
+        tally.hold(tally.group_row(group), outcome);
     }
 
     /// Whether what has come now goes on where the prefix in `before` ended.

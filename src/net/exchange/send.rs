@@ -62,7 +62,8 @@ impl Exchange {
                     self.send_run(&sending, commands.clone(), &mut roles, scope.map(|scope| (scope, plain)));
                 }
                 Step::Watch { commands, group, unwrapped } => {
-                    let scope = Scope::Group { index: *group, rule: Arc::clone(&policy.groups()[*group]), unwrapped: *unwrapped };
+                    let index = self.context.tally.group_row(*group);
+                    let scope = Scope::Group { index, rule: Arc::clone(&policy.groups()[*group]), unwrapped: *unwrapped };
                     self.send_run(&sending, commands.clone(), &mut roles, Some((scope, commands.len())));
                 }
                 Step::Wrap { commands, group } => {
@@ -121,13 +122,16 @@ impl Exchange {
             self.context.tally.command(id.index());
         }
         let mut state = self.state.borrow_mut();
-        let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(&policy.groups()[group]), members));
+        let row = self.context.tally.group_row(group);
+        let wrapped = Box::new(WrappedGroup::new(row, Arc::clone(&policy.groups()[group]), members));
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
         self.send(link, &mut state, &[MULTI, &bytes[batch.wire(commands)], EXEC], frames, timing.read_at, timing.deadline());
     }
 
-    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, probe: Probe, timing: Timing) {
+    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, mut probe: Probe, timing: Timing) {
+        // The rules may change before it is answered.
+        probe.index = self.context.tally.ttl_row(&probe.rule.name);
         let mut request = Vec::with_capacity(32 + probe.key.len());
         encode::request(&mut request, &[b"PTTL", &probe.key]);
         let mut state = self.state.borrow_mut();

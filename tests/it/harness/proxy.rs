@@ -191,6 +191,11 @@ impl Proxy {
         self.directory.path().join("config.toml")
     }
 
+    /// Writes the configuration file anew, as another setup would, with the addresses that the proxy has.
+    pub fn rewrite(&self, setup: &Setup) {
+        std::fs::write(self.config(), setup.toml("127.0.0.1:0", self.admin_port)).expect("a temporary file");
+    }
+
     /// The sum of the metric's series with all these labels; 0 when there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let (status, body) = self.get("/metrics");
