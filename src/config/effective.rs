@@ -124,7 +124,7 @@ mod tests {
         let all = effective("[listen]\nclients_max = 7\n");
         assert_eq!((&all["listen"]["clients_max"], &all["listen"]["address"]), (&Value::from(7), &"127.0.0.1:6380".into()));
         assert_eq!(all.get("group"), None, "the example's rules are nobody's");
-        assert!(keys("", "[listen]\nclients_max = 10000\nmode = \"enforce\"\n").is_empty(), "written out, but no different");
+        assert!(keys("", "mode = \"enforce\"\n[listen]\nclients_max = 10000\n").is_empty(), "written out, but no different");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! One client whose batches are planned one after the other, as if everything between them had been answered.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::page::Page;
 use super::steps::Planned;
 use super::words;
 use crate::config::{Config, Sharing};
 use crate::engine::command::{ConnectionEffect, Lane, Table};
-use crate::engine::pipeline::batch::{Batch, Tail};
-use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
+use crate::engine::pipeline::batch::{Batch, Held, Tail};
+use crate::engine::pipeline::plan::{Holding, Plan, Rules, Turn, plan};
 use crate::engine::pipeline::slot::Role;
 use crate::engine::pipeline::ttl::Undecided;
 use crate::engine::pipeline::violation::Kind;
@@ -28,29 +28,23 @@ pub(super) struct Client<'a> {
     undecided: Undecided,
     subscribing: Subscribing,
     gone: bool,
-    /// The number that the next command has.
-    number: usize,
+    input: Input,
 }
 
-/// Whether what would be waited for comes in time.
-pub(super) trait Foresight {
-    /// For the rest of a group, of which so many members are there: how long until more comes, if not too long.
-    fn rest_of_group(&mut self, group: usize, members: usize) -> Option<Duration>;
-    /// For the rest of a request, or of what is known to come.
-    fn rest_of_request(&mut self) -> Option<Duration>;
+/// What the client has sent, as far as it is not done with.
+struct Input {
+    bytes: Vec<u8>,
+    batch: Batch,
+    parser: RequestParser,
+    /// The number of the next command.
+    next: usize,
 }
 
-/// Nothing more comes.
-pub(super) struct Nothing;
-
-impl Foresight for Nothing {
-    fn rest_of_group(&mut self, _group: usize, _members: usize) -> Option<Duration> {
-        None
-    }
-
-    fn rest_of_request(&mut self) -> Option<Duration> {
-        None
-    }
+/// When it was sent, and how long it takes until more is.
+#[derive(Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) at: Instant,
+    pub(super) next_in: Option<Duration>,
 }
 
 /// What the server will have confirmed when all is answered.
@@ -63,23 +57,20 @@ struct Subscribing {
 }
 
 /// What becomes of the batch behind a turn.
-#[derive(PartialEq, Eq)]
 enum Rest {
     /// The command that the turn was about is planned again, with all behind it.
     Again,
-    /// Likewise, as if nothing more came.
-    AgainWithoutMore,
+    /// Likewise, when more has come or this time has passed.
+    Wait(Duration),
     /// The command is dealt with.
     Behind,
-    /// All from the command on waits for what comes next.
-    Held,
 }
 
 impl<'a> Client<'a> {
     /// A client that has just connected.
     pub(super) fn new(config: &'a Config, table: &'a Table, page: &mut Page) -> Client<'a> {
         let (session, undecided, subscribing) = (Session::default(), Undecided::default(), Subscribing::default());
-        let mut client = Client { config, table, session, undecided, subscribing, gone: false, number: 1 };
+        let mut client = Client { config, table, session, undecided, subscribing, gone: false, input: Input::default() };
         if config.upstream.sharing == Sharing::Never {
             page.line(0, format_args!("sharing = {}: the client has a connection of its own", Sharing::Never.as_str()));
         }
@@ -87,59 +78,88 @@ impl<'a> Client<'a> {
         client
     }
 
-    /// From here on commands are counted from 1 again.
-    pub(super) fn count_anew(&mut self) {
-        self.number = 1;
+    /// What was sent before is forgotten; commands are counted from 1 again.
+    pub(super) fn begin_anew(&mut self) {
+        self.input = Input::default();
     }
 
-    /// Plans what was sent, and writes down what would be done; how many bytes of it are done with. The others wait for
-    /// more, which `foresight` says will come in time.
-    pub(super) fn tell(&mut self, bytes: &[u8], foresight: &mut dyn Foresight, page: &mut Page) -> usize {
+    /// Plans what has now been sent, and writes down what would be done. What waits for more stays, if more comes in time.
+    pub(super) fn tell(&mut self, bytes: &[u8], sent: Sent, page: &mut Page) {
         self.settle(page);
-        let mut parser = RequestParser::new(Limits::default());
-        let (mut batch, mut at, mut rest) = (Batch::default(), 0, Rest::Again);
+        let mut input = std::mem::take(&mut self.input);
+        input.bytes.extend_from_slice(bytes);
+        self.tell_input(&mut input, sent, page);
+        self.input = input;
+    }
+
+    fn tell_input(&mut self, input: &mut Input, mut sent: Sent, page: &mut Page) {
+        let mut wait_over = false;
         while !self.is_unread() {
-            let tail = batch.parse(&mut parser, self.table, &bytes[at..], usize::MAX);
+            let Input { bytes, batch, parser, next } = &mut *input;
+            let tail = batch.parse(parser, self.table, bytes, usize::MAX);
             if batch.is_empty() {
-                at += batch.consume(0);
-                return at + self.tell_tail(&tail, &bytes[at..], page);
+                bytes.drain(..batch.consume(0));
+                return self.tell_tail(&tail, input, page);
             }
-            let more = matches!(tail, Tail::More | Tail::Partial);
-            let plan = self.plan(&batch, &bytes[at..], more, rest == Rest::AgainWithoutMore);
-            self.subscribing.note(&plan, &batch, &bytes[at..], self.table);
+            let more = !wait_over && matches!(tail, Tail::More | Tail::Partial);
+            let plan = self.plan(batch, bytes, more, wait_over, sent.at);
+            self.subscribing.note(&plan, batch, bytes, self.table);
             let pinned = self.session.affinity.is_pinned();
-            let (table, policy, first) = (self.table, &self.config.policy, self.number);
-            let planned = Planned { table, policy, batch: &batch, bytes: &bytes[at..], plan: &plan, first, pinned };
+            let (table, policy) = (self.table, &self.config.policy);
+            let planned = Planned { table, policy, batch, bytes, plan: &plan, pinned };
             self.tell_large(&planned, page);
             planned.write(page);
-            rest = plan.turn.map_or(Rest::Again, |turn| self.take_turn(turn, &planned, foresight, page));
-            let covered = plan.commands + usize::from(rest == Rest::Behind);
-            at += batch.consume(covered);
-            self.number += covered;
-            if rest == Rest::Held {
-                return at;
-            }
+            let rest = plan.turn.map_or(Rest::Again, |turn| self.take_turn(turn, &planned, page));
+            let covered = plan.commands + usize::from(matches!(rest, Rest::Behind));
+            let gone = match plan.kept.is_empty() {
+                true => batch.consume(covered),
+                false => batch.consume_around(covered, &kept(&plan, batch, sent.at), bytes),
+            };
+            bytes.drain(..gone);
+            *next += covered - plan.kept.len();
+            wait_over = match rest {
+                Rest::Wait(longest) => match self.wait(longest, batch, &mut sent, page) {
+                    Some(over) => over,
+                    None => return,
+                },
+                _ => wait_over && plan.turn.is_some(),
+            };
         }
-        if !bytes[at..].iter().all(u8::is_ascii_whitespace) {
+        let Input { bytes, next, .. } = input;
+        if !bytes.iter().all(u8::is_ascii_whitespace) {
             let what = if self.gone { "not read: the client has gone" } else { "passed on as bytes, as are all replies" };
-            page.line(1, format_args!("from {} on: {what}", self.number));
+            page.line(1, format_args!("from {next} on: {what}"));
         }
-        bytes.len()
+        bytes.clear();
     }
 
-    /// What stands behind the last whole request; how many bytes of it are done with.
-    fn tell_tail(&mut self, tail: &Tail, bytes: &[u8], page: &mut Page) -> usize {
+    /// Lets the time pass until what is held is waited for no longer, and says whether that is true of all of it; `None`
+    /// when more comes before.
+    fn wait(&self, longest: Duration, batch: &Batch, sent: &mut Sent, page: &mut Page) -> Option<bool> {
+        let max = self.config.policy.hold.max;
+        let oldest = batch.all_held().iter().map(|held| held.since).min();
+        let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(sent.at));
+        let wait = longest.min(left);
+        if let Some(next_in) = sent.next_in.filter(|next_in| *next_in <= wait) {
+            page.line(2, format_args!("more comes after {next_in:?}, in time"));
+            return None;
+        }
+        sent.at += wait;
+        sent.next_in = sent.next_in.map(|next_in| next_in.saturating_sub(wait));
+        Some(longest <= left)
+    }
+
+    /// What stands behind the last whole request.
+    fn tell_tail(&mut self, tail: &Tail, input: &mut Input, page: &mut Page) {
         match tail {
             Tail::Error(error) => {
                 page.line(1, format_args!("no request: answered `ERR {error}`, and the connection is closed"));
                 self.gone = true;
-                bytes.len()
             }
             Tail::Partial | Tail::Large => {
-                page.line(1, format_args!("{} has begun: {} bytes of it are there", self.number, bytes.len()));
-                0
+                page.line(1, format_args!("{} has begun: {} bytes of it are there", input.next, input.bytes.len()));
             }
-            Tail::Clean | Tail::More => bytes.len(),
+            Tail::Clean | Tail::More => {}
         }
     }
 
@@ -175,17 +195,18 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn plan(&mut self, batch: &Batch, bytes: &[u8], more: bool, without_more: bool) -> Plan {
+    fn plan(&mut self, batch: &Batch, bytes: &[u8], more: bool, over: bool, now: Instant) -> Plan {
         let policy = &self.config.policy;
-        let hold = !without_more && !policy.hold.gap.is_zero();
+        let willing = !policy.hold.gap.is_zero();
+        let hold = Holding { willing, across: true, over, overdue: now.checked_sub(policy.hold.max) };
         let rules = Rules { table: self.table, policy, transactions: true, probes: true, hold };
         let mut planned = Plan::default();
-        plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more && !without_more, &mut planned);
+        plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more, &mut planned);
         planned
     }
 
     /// Writes down what must happen about the command behind the steps, as if it went well.
-    fn take_turn(&mut self, turn: Turn, planned: &Planned<'_>, foresight: &mut dyn Foresight, page: &mut Page) -> Rest {
+    fn take_turn(&mut self, turn: Turn, planned: &Planned<'_>, page: &mut Page) -> Rest {
         let at = planned.plan.commands;
         match turn {
             Turn::Pin(reason) => {
@@ -194,11 +215,11 @@ impl<'a> Client<'a> {
             }
             Turn::Wait => {
                 page.line(1, format_args!("from {} on: waits for more, which is known to come", planned.number(at)));
-                return held(foresight.rest_of_request(), page);
+                return Rest::Wait(self.config.policy.hold.max);
             }
-            Turn::Hold { group, members } => {
-                self.hold(group, planned, page);
-                return held(foresight.rest_of_group(group, members), page);
+            Turn::Hold => {
+                self.hold(planned, page);
+                return Rest::Wait(self.config.policy.hold.gap);
             }
             Turn::Lane => self.change_lane(planned, page),
             Turn::Spare => {
@@ -237,11 +258,14 @@ impl<'a> Client<'a> {
         self.session.affinity.pin(reason);
     }
 
-    fn hold(&self, group: usize, planned: &Planned<'_>, page: &mut Page) {
+    fn hold(&self, planned: &Planned<'_>, page: &mut Page) {
         let policy = &self.config.policy;
-        let (hold, name) = (policy.hold, &policy.groups()[group].name);
-        let from = planned.number(planned.plan.commands);
-        page.line(1, format_args!("from {from} on: held, because this begins group {name}"));
+        let hold = policy.hold;
+        for (group, members) in planned.plan.waiting() {
+            let (numbers, name) = (planned.numbers(members), &policy.groups()[group].name);
+            page.line(1, format_args!("{numbers}: held, because this begins group {name}"));
+            planned.write_why_no_group(members[0], page);
+        }
         page.line(2, format_args!("for at most {:?} without a byte, and {:?} in all; then it goes on,", hold.gap, hold.max));
         page.line(2, format_args!("told as {} if the rest has not come:", Kind::Split));
     }
@@ -272,12 +296,6 @@ impl<'a> Client<'a> {
     }
 }
 
-fn held(more_in: Option<Duration>, page: &mut Page) -> Rest {
-    let Some(more_in) = more_in else { return Rest::AgainWithoutMore };
-    page.line(2, format_args!("more comes after {more_in:?}, in time"));
-    Rest::Held
-}
-
 impl Subscribing {
     /// Takes the (un)subscribe commands that a plan sends.
     fn note(&mut self, plan: &Plan, batch: &Batch, bytes: &[u8], table: &Table) {
@@ -299,6 +317,19 @@ impl Subscribing {
     fn settle(&mut self, session: &mut Session) {
         self.confirmations.drain(..).for_each(|frame| session.subscriptions.confirm(&frame));
         (0..std::mem::take(&mut self.commands)).for_each(|_| session.subscriptions.answered());
+    }
+}
+
+/// What a plan leaves in the batch; nobody waits for a reply here.
+fn kept(plan: &Plan, batch: &Batch, now: Instant) -> Vec<(usize, Held)> {
+    let since = |at| batch.held(at).map_or(now, |held| held.since);
+    plan.kept.iter().map(|&(at, begins)| (at, Held { place: 0, since: since(at), begins })).collect()
+}
+
+impl Default for Input {
+    fn default() -> Input {
+        let parser = RequestParser::new(Limits::default());
+        Input { bytes: Vec::new(), batch: Batch::default(), parser, next: 1 }
     }
 }
 

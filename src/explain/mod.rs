@@ -11,12 +11,14 @@ mod recorded;
 mod steps;
 mod words;
 
+use std::time::Instant;
+
 pub use input::InputError;
 
 use crate::config::Config;
 use crate::engine::command::Table;
 use crate::net::recording::format;
-use client::{Client, Nothing};
+use client::{Client, Sent};
 use page::Page;
 
 /// Most bytes that are read to be explained.
@@ -31,11 +33,12 @@ pub fn explain(config: &Config, table: &Table, mut input: Vec<u8>) -> Result<Str
     input::end_last_line(&mut input);
     let mut page = Page::default();
     let mut client = Client::new(config, table, &mut page);
+    let start = Instant::now();
     for (place, piece) in input::pieces(&input)?.iter().enumerate() {
         page.part();
         page.line(0, format_args!("batch {}, line {}:", place + 1, piece.line));
-        client.count_anew();
-        client.tell(piece.bytes, &mut Nothing, &mut page);
+        client.begin_anew();
+        client.tell(piece.bytes, Sent { at: start, next_in: None }, &mut page);
     }
     Ok(page.into_text())
 }

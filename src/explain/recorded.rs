@@ -3,22 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Foresight};
+use super::client::{Client, Sent};
 use super::input::{InputError, line};
 use super::page::Page;
 use crate::config::Config;
 use crate::engine::command::Table;
-use crate::engine::policy::Hold;
-use crate::engine::session::patience::Patience;
 use crate::net::recording::format::{self, End, Event, Recording};
-
-/// One client of the recording.
-struct Recorded<'a> {
-    client: Client<'a>,
-    /// Read, and held for what comes next.
-    input: Vec<u8>,
-    patience: Patience,
-}
 
 /// The text about a recording.
 pub(super) fn explain(config: &Config, table: &Table, input: &[u8]) -> Result<String, InputError> {
@@ -36,31 +26,21 @@ pub(super) fn explain(config: &Config, table: &Table, input: &[u8]) -> Result<St
     for entry in &recording.entries {
         page.part();
         page.line(0, format_args!("client {}, at {}:", entry.client, milliseconds(entry.at)));
-        let Recorded { client, input, patience } = clients.entry(entry.client).or_insert_with(|| Recorded {
-            client: Client::new(config, table, &mut page),
-            input: Vec::new(),
-            patience: Patience::default(),
-        });
+        let client = clients.entry(entry.client).or_insert_with(|| Client::new(config, table, &mut page));
         match &entry.event {
             Event::Client { before: true } => {
                 page.line(1, "connected before the recording began: what it has set up before is not known");
             }
             Event::Client { before: false } => page.line(1, "connects"),
             Event::Read(bytes) => {
-                input.extend_from_slice(bytes);
                 let reads = coming.entry(entry.client).or_default();
                 reads.pop_front();
                 let next_in = reads.front().map(|next| next.saturating_sub(entry.at));
-                let mut timed = Timed { hold: config.policy.hold, now: start + entry.at, next_in, patience };
-                let told = client.tell(input, &mut timed, &mut page);
-                input.drain(..told);
-                if input.is_empty() {
-                    patience.end_hold();
-                }
+                client.tell(bytes, Sent { at: start + entry.at, next_in }, &mut page);
             }
             Event::Lost(bytes) => {
                 page.line(1, format_args!("{bytes} bytes are not in the recording; it goes on with a new request"));
-                input.clear();
+                client.begin_anew();
             }
             Event::Left => {
                 page.line(1, "has gone");
@@ -93,27 +73,4 @@ fn ending(end: Option<End>) -> String {
 fn milliseconds(time: Duration) -> String {
     let micros = time.as_micros();
     format!("{}.{:03} ms", micros / 1000, micros % 1000)
-}
-
-/// Knows when the client's next read comes.
-struct Timed<'a> {
-    hold: Hold,
-    now: Instant,
-    next_in: Option<Duration>,
-    patience: &'a mut Patience,
-}
-
-impl Foresight for Timed<'_> {
-    fn rest_of_group(&mut self, group: usize, members: usize) -> Option<Duration> {
-        let longest = self.patience.hold(self.now, group, members, self.hold.gap, self.hold.max);
-        let in_time = self.next_in.filter(|next_in| *next_in <= longest);
-        if in_time.is_none() {
-            self.patience.end_hold();
-        }
-        in_time
-    }
-
-    fn rest_of_request(&mut self) -> Option<Duration> {
-        self.next_in.filter(|next_in| *next_in <= self.hold.max)
-    }
 }

@@ -108,7 +108,7 @@ fn what_is_nearly_a_group_is_told_with_the_member_that_is_missing() {
 #[test]
 fn the_beginning_of_a_group_at_the_end_is_held() {
     let begun = lines(LOGIN, "GET a\nSETEX rt:u:t 60 v");
-    assert!(has(&begun, "from 2 on: held, because this begins group login"), "{begun:?}");
+    assert!(has(&begun, "2: held, because this begins group login"), "{begun:?}");
     assert!(has(&begun, "told as split if the rest has not come:"));
     let never = explained(&format!("[pipeline]\nhold_ms = 0\n{LOGIN}"), "SETEX rt:u:t 60 v");
     assert!(!never.contains("held") && never.contains("nothing more came in this batch"), "{never}");
@@ -297,7 +297,7 @@ const WRAPPED: &str = "on the wire, in one write: MULTI, 1-2, EXEC";
 fn recorded_reads_of_one_client_make_a_group_when_the_second_comes_while_the_first_is_held() {
     let (first, second) = ("SETEX rt:u:t 60 v\n", "SADD sess:u t\n");
     let lines = lines(LOGIN, &recorded(&[(1000, 7, first), (3000, 7, second)]));
-    assert!(has(&lines, "from 1 on: held, because this begins group login"), "{lines:#?}");
+    assert!(has(&lines, "1: held, because this begins group login"), "{lines:#?}");
     assert!(has(&lines, "more comes after 2ms, in time") && has(&lines, WRAPPED), "{lines:#?}");
     assert!(has(&lines, "the recording is cut off: its last line is missing"));
 }
@@ -306,7 +306,7 @@ fn recorded_reads_of_one_client_make_a_group_when_the_second_comes_while_the_fir
 fn recorded_reads_that_lie_further_apart_than_a_hold_are_no_group() {
     let (first, second) = ("SETEX rt:u:t 60 v\n", "SADD sess:u t\n");
     let lines = lines(LOGIN, &recorded(&[(1000, 7, first), (3001, 7, second)]));
-    assert!(has(&lines, "from 1 on: held, because this begins group login"), "{lines:#?}");
+    assert!(has(&lines, "1: held, because this begins group login"), "{lines:#?}");
     assert!(!has(&lines, WRAPPED), "{lines:#?}");
     assert!(has(&lines, "1   SETEX rt:u:t 60 v") && has(&lines, "2   SADD sess:u t"), "{lines:#?}");
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, gauge, histogram};
 
 use super::label::{Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, Side, TtlOutcome, UpstreamState, key};
 use super::latency::{Latencies, LatencyTotals};
@@ -32,9 +32,8 @@ pub struct Tally {
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
     holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
-    /// The row of each group and each TTL rule in force.
+    /// The row of each group in force.
     group_rows: RefCell<Vec<usize>>,
-    ttl_rows: RefCell<Vec<usize>>,
 }
 
 impl Tally {
@@ -67,7 +66,6 @@ impl Tally {
             holds: RefCell::default(),
             ttl_checks: RefCell::default(),
             group_rows: RefCell::default(),
-            ttl_rows: RefCell::default(),
         }
     }
 
@@ -137,7 +135,7 @@ impl Tally {
     pub fn rename_rules(&self, groups: &[Arc<str>], ttl_rules: &[Arc<str>]) {
         self.group_rows.replace(self.groups.borrow_mut().rows_of(groups));
         self.holds.borrow_mut().rows_of(groups);
-        self.ttl_rows.replace(self.ttl_checks.borrow_mut().rows_of(ttl_rules));
+        self.ttl_checks.borrow_mut().rows_of(ttl_rules);
     }
 
     /// The row of the group at this place among those in force.
@@ -158,6 +156,21 @@ impl Tally {
     /// Counts what came of waiting for the rest of a group, by its row.
     pub fn hold(&self, row: usize, outcome: HoldOutcome) {
         self.holds.borrow().add(row, outcome.index());
+    }
+
+    /// Counts the members of a group that began to wait for the rest.
+    pub fn hold_prefix(&self, members: usize) {
+        histogram!(names::HOLD_PREFIX_MEMBERS).record(members as f64);
+    }
+
+    /// Counts how long the rest of a group was waited for before more came.
+    pub fn hold_gap(&self, gap: Duration) {
+        histogram!(names::HOLD_GAP_SECONDS).record(gap);
+    }
+
+    /// Counts the members that had come of a group that passed split.
+    pub fn split(&self, members: usize) {
+        histogram!(names::SPLIT_MEMBERS).record(members as f64);
     }
 
     /// Counts what a look at a TTL found, by its rule's row. A rule that was never named is not counted.

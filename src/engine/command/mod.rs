@@ -7,7 +7,7 @@
 //! | `connection_column`, `write_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
-//! | `keys`, `effect`, `canonical`, `blocking` | questions about one request, answered from its row |
+//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking` | questions about one request, answered from its row |
 //! | `credential`, `redact` | which words of a request nobody may see, and a stream of requests without them |
 
 mod answer;
@@ -21,9 +21,11 @@ mod flags;
 mod generated;
 pub mod integer;
 mod keys;
+mod measure;
 mod merge;
 mod names;
 mod newer;
+mod options;
 pub mod redact;
 mod spec;
 mod table;
@@ -38,7 +40,9 @@ pub use credential::is_credential;
 pub use effect::{TtlColumn, TtlEffect, Unit, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
+pub use measure::Measure;
 pub use merge::{Merge, MergeError};
+pub use options::Options;
 pub use spec::{RetryClass, Rewrite, Spec, Ungroupable};
 pub use table::Table;
 
