@@ -9,7 +9,7 @@ use super::{End, Exchange, State};
 use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{EXEC, MULTI, WrappedGroup};
+use crate::engine::pipeline::group::{WrappedGroup, parts};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
@@ -142,10 +142,11 @@ impl Exchange {
         let wrapped = Box::new(WrappedGroup::new(row, Arc::clone(&policy.groups()[group]), members));
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
-        let mut parts = Vec::with_capacity(3);
-        parts.push(MULTI);
-        parts.extend(commands.chunk_by(|a, b| a + 1 == *b).map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())]));
-        parts.push(EXEC);
+        let wire_of = |members: Range<u32>| {
+            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
+            runs.map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())])
+        };
+        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), &[], wire_of);
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
