@@ -9,16 +9,19 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, Sharing};
-use crate::engine::command::Table;
+use crate::engine::command::{Login, Table};
 use crate::net::address::Address;
 use crate::net::admin::{self, AdminState};
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
+use crate::net::tls::{Acceptor, Certificates, Connector, TlsError};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{SurveyError, survey};
+use crate::net::users::Users;
 use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
@@ -47,6 +50,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum ServerError {
     #[error("cannot listen on {address}: {source}")]
     Listen { address: Address, source: io::Error },
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     #[error(transparent)]
@@ -82,17 +87,31 @@ pub fn ask_ready(address: &Address) -> io::Result<bool> {
 
 async fn serve(config: Config) -> Result<(), ServerError> {
     let exposition = Exposition::install()?;
+    let certificates = certificates(&config)?;
     let clients = Listener::bind(&config.listen.address).await?;
     let operators = bind_admin(&config.admin.address).await?;
     let mut signals = Signals::new()?;
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let table = survey_once(&config).await;
+    let table = survey_once(&upstream_settings(&config, &certificates, 1)).await;
     let surveyed = table.is_some();
-    let workers = start_workers(&config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
-    let surveying =
-        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(&config, 1), workers.mailboxes.clone())));
+    let workers = start_workers(
+        &config,
+        &certificates,
+        table.unwrap_or_else(Table::builtin),
+        &exposition,
+        &mut folds,
+        &readiness,
+        &registry,
+    )?;
+    let surveying = (!surveyed)
+        .then(|| tokio::spawn(survey_until_known(upstream_settings(&config, &certificates, 1), workers.mailboxes.clone())));
+    let mut tls_tasks = JoinSet::new();
+    if config.listen.tls.is_some() || config.upstream.tls.is_some() {
+        tls_tasks.spawn(certificates.clone().watch());
+        tls_tasks.spawn(reload_on_hangup(signal(SignalKind::hangup())?, certificates.clone()));
+    }
     let admin_over = CancellationToken::new();
     let state = AdminState { exposition, folds, readiness: readiness.clone() };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
@@ -109,11 +128,12 @@ async fn serve(config: Config) -> Result<(), ServerError> {
         "respguard is ready for clients"
     );
     tokio::select! {
-        () = accept_all(&clients, &workers.mailboxes, &registry) => {}
+        () = accept_all(&clients, &workers.mailboxes, &registry, config.listen.tls.is_some()) => {}
         name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
     }
     readiness.draining();
     drop(clients);
+    tls_tasks.abort_all();
     if let Some(surveying) = surveying {
         surveying.abort();
     }
@@ -128,10 +148,16 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     Ok(())
 }
 
+async fn reload_on_hangup(mut hangups: Signal, certificates: Certificates) {
+    while hangups.recv().await.is_some() {
+        certificates.reload_and_tell();
+    }
+}
+
 /// The server's commands, if it is there and tells.
-async fn survey_once(config: &Config) -> Option<Table> {
+async fn survey_once(settings: &Settings) -> Option<Table> {
     let mut table = Table::builtin();
-    match survey(&upstream_settings(config, 1), &mut table).await {
+    match survey(settings, &mut table).await {
         Ok(merge) => {
             info!(added = merge.added.len(), "the server has described its commands");
             Some(table)
@@ -170,6 +196,7 @@ struct Workers {
 
 fn start_workers(
     config: &Config,
+    certificates: &Certificates,
     table: Table,
     exposition: &Exposition,
     folds: &mut Folds,
@@ -181,6 +208,7 @@ fn start_workers(
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
     let reporter = Reporter::default();
+    let users = Users::new(config.listen.users.iter().map(|(name, password)| (name.as_str(), password.expose()))).map(Arc::new);
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
@@ -188,7 +216,9 @@ fn start_workers(
         workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
         workers.threads.push(worker::start(Setup {
             number,
-            upstream: upstream_settings(config, count),
+            upstream: upstream_settings(config, certificates, count),
+            acceptor: certificates.acceptor.clone(),
+            users: users.clone(),
             exclusive: config.upstream.sharing == Sharing::Never,
             table: Arc::clone(&table),
             policy: Arc::clone(&policy),
@@ -204,14 +234,24 @@ fn start_workers(
     Ok(workers)
 }
 
-fn upstream_settings(config: &Config, workers: usize) -> Settings {
+/// The certificates that the configuration names, which can be read again while the process runs.
+fn certificates(config: &Config) -> Result<Certificates, TlsError> {
+    let acceptor = config.listen.tls.as_ref().map(Acceptor::load).transpose()?;
+    let connector = match (&config.upstream.tls, &config.upstream.address) {
+        (Some(files), Address::Tcp { host, .. }) => Some(Connector::load(files, host)?),
+        _ => None,
+    };
+    Ok(Certificates { acceptor: acceptor.map(Arc::new), connector: connector.map(Arc::new) })
+}
+
+fn upstream_settings(config: &Config, certificates: &Certificates, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
-        let user = credentials.username.as_ref().map(|user| user.as_bytes().into());
-        user.into_iter().chain([credentials.password.expose().as_bytes().into()]).collect()
+        Login::new(credentials.username.as_deref().map(str::as_bytes), credentials.password.expose().as_bytes())
     });
     Settings {
         address: upstream.address.clone(),
+        tls: certificates.connector.clone(),
         connect_timeout: upstream.connect_timeout,
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,
@@ -244,7 +284,7 @@ impl Workers {
 }
 
 /// Hands every new client to the worker that serves the fewest.
-async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry) {
+async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry, tls: bool) {
     loop {
         let (socket, peer, local) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -266,7 +306,10 @@ async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registr
             }
             None => {
                 gauge::count_refused_client();
-                refuse(socket);
+                // Before its handshake a client of TLS can be told nothing: as with Redis, it is closed.
+                if !tls {
+                    refuse(socket);
+                }
             }
         }
     }

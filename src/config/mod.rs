@@ -8,11 +8,14 @@ mod load;
 mod rules;
 mod secret;
 mod section;
+mod security;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::policy::Policy;
 use crate::net::address::Address;
+use crate::net::tls::{ClientFiles, ServerFiles};
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use load::{known_keys, load, read};
@@ -36,6 +39,9 @@ pub struct Config {
 pub struct Listen {
     pub address: Address,
     pub clients_max: usize,
+    /// Logins of the proxy's own, by name; empty where the clients' own go to the server.
+    pub users: BTreeMap<String, Secret>,
+    pub tls: Option<ServerFiles>,
 }
 
 /// The Redis server behind the proxy.
@@ -44,6 +50,7 @@ pub struct Upstream {
     pub address: Address,
     /// Without static credentials the clients' own AUTH and HELLO go through.
     pub credentials: Option<Credentials>,
+    pub tls: Option<ClientFiles>,
     pub sharing: Sharing,
     pub connect_timeout: Duration,
     /// From the moment a request is read to the first byte of its reply.
@@ -105,7 +112,7 @@ impl Default for Config {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { address: local(6380), clients_max: 10_000 }
+        Self { address: local(6380), clients_max: 10_000, users: BTreeMap::new(), tls: None }
     }
 }
 
@@ -114,6 +121,7 @@ impl Default for Upstream {
         Self {
             address: local(6379),
             credentials: None,
+            tls: None,
             sharing: Sharing::Auto,
             connect_timeout: Duration::from_millis(1000),
             request_timeout: Duration::from_millis(1500),

@@ -11,5 +11,7 @@ pub mod http;
 pub mod recheck;
 pub mod registry;
 pub mod stream;
+pub mod tls;
 pub mod upstream;
+pub mod users;
 pub mod worker;

@@ -15,6 +15,16 @@ pub fn count_refused_client() {
     counter!(names::CLIENT_CONNECTIONS_TOTAL, key::OUTCOME => Admission::Refused.as_str()).increment(1);
 }
 
+/// Counts a login that is none of the proxy's own.
+pub fn count_refused_login() {
+    counter!(names::LOGINS_REFUSED_TOTAL).increment(1);
+}
+
+/// Counts a client with whom TLS came to nothing.
+pub fn count_failed_handshake() {
+    counter!(names::TLS_HANDSHAKES_FAILED_TOTAL).increment(1);
+}
+
 /// Shows whether at least one worker reaches the upstream.
 pub fn set_upstream_up(is_up: bool) {
     gauge!(names::UPSTREAM_UP).set(if is_up { 1.0 } else { 0.0 });

@@ -10,10 +10,12 @@ pub const COMMANDS_TOTAL: &str = "respguard_commands_total";
 pub const CONFIG_RULES: &str = "respguard_config_rules";
 pub const GROUPS_TOTAL: &str = "respguard_groups_total";
 pub const HOLDS_TOTAL: &str = "respguard_holds_total";
+pub const LOGINS_REFUSED_TOTAL: &str = "respguard_logins_refused_total";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
 pub const TIMEOUTS_TOTAL: &str = "respguard_timeouts_total";
+pub const TLS_HANDSHAKES_FAILED_TOTAL: &str = "respguard_tls_handshakes_failed_total";
 pub const TTL_CHECKS_TOTAL: &str = "respguard_ttl_checks_total";
 pub const UPSTREAM_CONNECTIONS: &str = "respguard_upstream_connections";
 pub const UPSTREAM_RECONNECTS_TOTAL: &str = "respguard_upstream_reconnects_total";
@@ -39,7 +41,7 @@ pub struct Metric {
 }
 
 /// Every metric, by name.
-pub const ALL: [Metric; 18] = [
+pub const ALL: [Metric; 20] = [
     gauge(BUILD_INFO, "Always 1; the label tells the version that runs"),
     Metric {
         name: BYTES_TOTAL,
@@ -53,6 +55,7 @@ pub const ALL: [Metric; 18] = [
     gauge(CONFIG_RULES, "Rules in force, by kind"),
     counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
     counter(HOLDS_TOTAL, "Beginnings of groups that were held back for the rest, by what came of it"),
+    counter(LOGINS_REFUSED_TOTAL, "AUTH and HELLO AUTH that the proxy itself refused"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(
         PARTIAL_FAILURES_TOTAL,
@@ -65,6 +68,7 @@ pub const ALL: [Metric; 18] = [
         help: "Time from the reading of a request to its reply",
     },
     counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
+    counter(TLS_HANDSHAKES_FAILED_TOTAL, "TLS handshakes with clients that came to nothing"),
     counter(TTL_CHECKS_TOTAL, "Looks at the TTL of a key that must expire, by what they found"),
     gauge(UPSTREAM_CONNECTIONS, "Connections to the upstream now, by what they do"),
     counter(UPSTREAM_RECONNECTS_TOTAL, "Attempts to replace a lost upstream connection"),

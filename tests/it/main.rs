@@ -11,5 +11,7 @@ mod passthrough;
 mod pubsub;
 mod session;
 mod sessions_at_random;
+mod tls;
 mod transactions;
 mod ttl;
+mod users;

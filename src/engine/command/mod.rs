@@ -19,6 +19,7 @@ mod flags;
 mod generated;
 pub mod integer;
 mod keys;
+mod login;
 mod merge;
 mod names;
 mod newer;
@@ -34,6 +35,7 @@ pub use connection::{ConnectionEffect, Lane, Local, PinReason, SubscriptionKind,
 pub use effect::{TtlColumn, TtlEffect, Unit, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
+pub use login::{DEFAULT_USER, Login};
 pub use merge::{Merge, MergeError};
 pub use spec::{RetryClass, Rewrite, Spec, Ungroupable};
 pub use table::Table;

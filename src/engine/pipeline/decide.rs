@@ -250,6 +250,8 @@ impl Planner<'_> {
             | ConnectionEffect::Blocking
             | ConnectionEffect::Spare
             | ConnectionEffect::Monitor => Decision::Send(Role::Queued),
+            // The server would take the client's login, which is meant for the proxy, for one of its own.
+            ConnectionEffect::Lane(lane) if self.is_login(lane, args) => Decision::Answer(Answer::Refuse(LOGIN_IN_MULTI)),
             ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
                 self.session.affinity.pin(Reason::Exclusive);
                 Decision::Send(Role::Queued)
@@ -277,6 +279,8 @@ impl Planner<'_> {
         }
     }
 }
+
+const LOGIN_IN_MULTI: &str = "ERR respguard: logging in to the proxy inside MULTI is not possible; the command was not queued";
 
 enum OwnTransaction {
     Whole(usize),

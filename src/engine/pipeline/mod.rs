@@ -11,5 +11,6 @@ pub mod plan;
 pub mod resolve;
 pub mod score;
 pub mod slot;
+mod stranger;
 pub mod ttl;
 pub mod violation;

@@ -8,8 +8,8 @@ use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use crate::engine::command::{Local, Table};
 use crate::engine::policy::Policy;
-use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
+use crate::engine::session::{Admission, Session};
 
 /// What is to be done, in this order.
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -41,6 +41,8 @@ pub enum Answer {
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// This error.
+    Refuse(&'static str),
 }
 
 /// Something that must be done before the next command can be planned.
@@ -140,8 +142,10 @@ pub(super) struct Planner<'a> {
 impl Planner<'_> {
     fn plan(&mut self) {
         let mut at = 0;
+        let awaits_login = self.session.admission == Admission::Awaited;
         while at < self.batch.len() {
-            match self.decide(at) {
+            let decision = if awaits_login { self.decide_stranger(at) } else { self.decide(at) };
+            match decision {
                 Decision::Send(role) => {
                     self.plan.roles.push(role);
                     at += 1;

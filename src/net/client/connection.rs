@@ -26,6 +26,7 @@ use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::upstream::unheard::Unheard;
+use crate::net::users::Users;
 
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
@@ -35,6 +36,8 @@ pub struct Surroundings {
     pub context: Rc<Context>,
     pub pool: Pool,
     pub registry: Arc<Registry>,
+    /// Who may log in to the proxy; without them the server alone decides.
+    pub users: Option<Arc<Users>>,
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
     pub load: Arc<AtomicUsize>,
@@ -60,6 +63,8 @@ pub struct Connection {
     /// What waits for more has waited long enough.
     wait_over: bool,
     pub(super) patience: Patience,
+    /// Logins that the proxy has refused.
+    pub(super) refused_logins: u32,
 }
 
 /// What a client's task does next.
@@ -98,12 +103,14 @@ impl Connection {
             read_filled: false,
             wait_over: false,
             patience: Patience::default(),
+            refused_logins: 0,
         }
     }
 
     /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused.
     pub async fn run(mut self) {
-        if self.around.exclusive && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
+        self.await_login();
+        if self.around.exclusive && !self.is_stranger() && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
             return;
         }
         while self.exchange.ended().is_none() {
@@ -140,7 +147,10 @@ impl Connection {
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
                 let table = self.around.context.table();
-                self.batch.parse(&mut self.parser, &table, &self.input, whole_bytes_max)
+                match self.is_stranger() {
+                    false => self.batch.parse(&mut self.parser, &table, &self.input, whole_bytes_max),
+                    true => self.batch.parse_one(&mut self.parser, &table, &self.input, whole_bytes_max),
+                }
             };
             if tail == Tail::Large && whole_bytes_max < self.whole_bytes_max() {
                 continue;

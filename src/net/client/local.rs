@@ -30,6 +30,7 @@ impl Asker<'_> {
                 &mut out,
                 "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
             ),
+            Answer::Refuse(text) => encode::error(&mut out, text),
             Answer::Local(local) => self.answer_local(local, args, &mut out),
         }
         out

@@ -4,5 +4,6 @@ pub mod connection;
 mod hold;
 pub mod large;
 mod local;
+mod login;
 mod promise;
 mod turn;

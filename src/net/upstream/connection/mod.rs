@@ -331,6 +331,9 @@ impl Link {
     }
 
     fn refuse(&self, error: &OpenError) {
+        if self.shared.get() {
+            self.context.readiness.upstream_obstacle(error.obstacle());
+        }
         // Told once for each outage, not for each attempt.
         if self.shared.get() && !self.down.replace(true) {
             warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
