@@ -1,5 +1,7 @@
 //! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
 
+mod security;
+
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
@@ -9,7 +11,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,10 +19,9 @@ use crate::engine::command::{Login, Table};
 use crate::net::address::Address;
 use crate::net::admin::{self, AdminState};
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
-use crate::net::tls::{Acceptor, Certificates, Connector, TlsError};
+use crate::net::tls::{Certificates, TlsError};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{SurveyError, survey};
-use crate::net::users::Users;
 use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
@@ -87,7 +87,7 @@ pub fn ask_ready(address: &Address) -> io::Result<bool> {
 
 async fn serve(config: Config) -> Result<(), ServerError> {
     let exposition = Exposition::install()?;
-    let certificates = certificates(&config)?;
+    let certificates = security::certificates(&config)?;
     let clients = Listener::bind(&config.listen.address).await?;
     let operators = bind_admin(&config.admin.address).await?;
     let mut signals = Signals::new()?;
@@ -96,6 +96,9 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let registry = Arc::new(Registry::new(config.listen.clients_max));
     let table = survey_once(&upstream_settings(&config, &certificates, 1)).await;
     let surveyed = table.is_some();
+    if surveyed {
+        security::warn_of_open_server(&config);
+    }
     let workers = start_workers(
         &config,
         &certificates,
@@ -107,11 +110,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     )?;
     let surveying = (!surveyed)
         .then(|| tokio::spawn(survey_until_known(upstream_settings(&config, &certificates, 1), workers.mailboxes.clone())));
-    let mut tls_tasks = JoinSet::new();
-    if config.listen.tls.is_some() || config.upstream.tls.is_some() {
-        tls_tasks.spawn(certificates.clone().watch());
-        tls_tasks.spawn(reload_on_hangup(signal(SignalKind::hangup())?, certificates.clone()));
-    }
+    let renewing = security::renew(&certificates)?;
     let admin_over = CancellationToken::new();
     let state = AdminState { exposition, folds, readiness: readiness.clone() };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
@@ -133,7 +132,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     }
     readiness.draining();
     drop(clients);
-    tls_tasks.abort_all();
+    drop(renewing);
     if let Some(surveying) = surveying {
         surveying.abort();
     }
@@ -146,12 +145,6 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
     info!("respguard has ended");
     Ok(())
-}
-
-async fn reload_on_hangup(mut hangups: Signal, certificates: Certificates) {
-    while hangups.recv().await.is_some() {
-        certificates.reload_and_tell();
-    }
 }
 
 /// The server's commands, if it is there and tells.
@@ -208,7 +201,7 @@ fn start_workers(
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
     let reporter = Reporter::default();
-    let users = Users::new(config.listen.users.iter().map(|(name, password)| (name.as_str(), password.expose()))).map(Arc::new);
+    let users = security::users(config);
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
@@ -232,16 +225,6 @@ fn start_workers(
         })?);
     }
     Ok(workers)
-}
-
-/// The certificates that the configuration names, which can be read again while the process runs.
-fn certificates(config: &Config) -> Result<Certificates, TlsError> {
-    let acceptor = config.listen.tls.as_ref().map(Acceptor::load).transpose()?;
-    let connector = match (&config.upstream.tls, &config.upstream.address) {
-        (Some(files), Address::Tcp { host, .. }) => Some(Connector::load(files, host)?),
-        _ => None,
-    };
-    Ok(Certificates { acceptor: acceptor.map(Arc::new), connector: connector.map(Arc::new) })
 }
 
 fn upstream_settings(config: &Config, certificates: &Certificates, workers: usize) -> Settings {
