@@ -23,8 +23,8 @@
 //! this list:
 //!
 //! ```text
-//! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock, tls} < stream
-//!   < context < upstream < recheck < {findings, registry, users, http} < {exchange, admin} < client
+//! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock, health, tls}
+//!   < stream < context < upstream < recheck < {findings, registry, users, http} < {exchange, admin} < client
 //!   < worker < config < {server, explain} < cli < main
 //! ```
 //!

@@ -16,6 +16,8 @@ pub enum NotReady {
     UpstreamTls,
     /// The upstream refuses the proxy's credentials.
     UpstreamCredentials,
+    /// The server has failed too often of late to be asked.
+    BreakerOpen,
     /// The process was told to stop, and answers what it still owes.
     Draining,
 }
@@ -28,6 +30,7 @@ impl NotReady {
             NotReady::UpstreamUnavailable => "upstream unavailable",
             NotReady::UpstreamTls => "upstream TLS handshake failed",
             NotReady::UpstreamCredentials => "upstream refuses the credentials",
+            NotReady::BreakerOpen => "breaker open",
             NotReady::Draining => "draining",
         }
     }
@@ -45,6 +48,7 @@ pub struct Readiness {
 struct State {
     is_started: bool,
     is_draining: bool,
+    is_refusing: bool,
     workers_with_upstream: BTreeSet<usize>,
     /// What the last attempt to reach the upstream met, where that says more than that it is not there.
     obstacle: Option<NotReady>,
@@ -59,6 +63,11 @@ impl Readiness {
     /// The process stops; there is no way back.
     pub fn draining(&self) {
         self.lock().is_draining = true;
+    }
+
+    /// Whether the breaker refuses requests.
+    pub fn breaker(&self, refuses: bool) {
+        self.lock().is_refusing = refuses;
     }
 
     /// What worker number `worker` last knew of the upstream. The upstream is available while one worker reaches it:
@@ -87,6 +96,7 @@ impl Readiness {
         [
             (NotReady::Starting, !state.is_started),
             (obstacle, state.workers_with_upstream.is_empty()),
+            (NotReady::BreakerOpen, state.is_refusing),
             (NotReady::Draining, state.is_draining),
         ]
         .into_iter()
@@ -136,6 +146,17 @@ mod tests {
         assert_eq!(readiness.reasons(), []);
         readiness.upstream(0, false);
         assert_eq!(readiness.reasons(), [NotReady::UpstreamUnavailable]);
+    }
+
+    #[test]
+    fn not_ready_while_the_breaker_refuses() {
+        let readiness = Readiness::default();
+        readiness.started();
+        readiness.upstream(0, true);
+        readiness.breaker(true);
+        assert_eq!(readiness.reasons(), [NotReady::BreakerOpen]);
+        readiness.breaker(false);
+        assert_eq!(readiness.reasons(), []);
     }
 
     #[test]

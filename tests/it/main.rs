@@ -1,7 +1,10 @@
 //! The proxy as a process before a real redis-server.
 
 mod blocking;
+mod breaker;
+mod degrade;
 mod edges;
+mod every_command;
 mod failure;
 mod groups;
 mod harness;
@@ -9,6 +12,7 @@ mod holds;
 mod interleaved;
 mod parting;
 mod passthrough;
+mod protocol_errors;
 mod pubsub;
 mod session;
 mod sessions_at_random;

@@ -88,6 +88,12 @@ fn a_stranger_may_not_say_much() {
         assert_eq!(said[0], said[1]);
         assert!(said[0].starts_with("-ERR Protocol error: unauthenticated"), "{}", said[0]);
     }
+    // What a browser can be made to send is not even answered.
+    for line in ["POST / HTTP/1.1\r\n", "Host: x\r\n"] {
+        let mut wire = proxy.wire();
+        wire.send(line.as_bytes());
+        assert_eq!(wire.until_closed(), b"");
+    }
     let mut wire = proxy.wire();
     wire.send(&words(&[&fits, &fits, &fits, &fits, &fits, &fits, &fits, &fits, &fits, &fits]));
     assert!(wire.reply().starts_with(b"-NOAUTH"), "what is no larger than that is answered");

@@ -66,6 +66,8 @@ pub struct Batch {
     whole_bytes: usize,
     /// Commands read so far.
     read: u32,
+    /// One command at a time: what is allowed behind it may depend on it.
+    pub singly: bool,
 }
 
 impl Batch {
@@ -73,28 +75,12 @@ impl Batch {
     ///
     /// `bytes` begins with the first byte that has not been consumed.
     pub fn parse(&mut self, parser: &mut RequestParser, table: &Table, bytes: &[u8], whole_bytes_max: usize) -> Tail {
-        self.parse_up_to(COMMANDS_MAX, parser, table, bytes, whole_bytes_max)
-    }
-
-    /// Like `parse`, but takes at most one request: what follows may be bound by other limits.
-    pub fn parse_one(&mut self, parser: &mut RequestParser, table: &Table, bytes: &[u8], whole_bytes_max: usize) -> Tail {
-        self.parse_up_to(1, parser, table, bytes, whole_bytes_max)
-    }
-
-    fn parse_up_to(
-        &mut self,
-        commands_max: usize,
-        parser: &mut RequestParser,
-        table: &Table,
-        bytes: &[u8],
-        whole_bytes_max: usize,
-    ) -> Tail {
         loop {
             let rest = &bytes[self.whole_bytes..];
             if rest.is_empty() {
                 return Tail::Clean;
             }
-            if self.commands.len() >= commands_max {
+            if self.commands.len() >= if self.singly { 1 } else { COMMANDS_MAX } {
                 return Tail::More;
             }
             match parser.parse(rest, &mut self.spans, &mut self.arena, whole_bytes_max) {

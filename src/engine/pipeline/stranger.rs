@@ -1,8 +1,8 @@
 //! What becomes of the commands of a client that has yet to log in to the proxy.
 
-use super::decide::Decision;
+use super::decide::{Decision, is_cross_protocol};
 use super::plan::{Answer, Planner, Turn};
-use crate::engine::command::{ConnectionEffect, Lane, Transaction};
+use crate::engine::command::{ConnectionEffect, Lane, PinReason, Transaction};
 use crate::engine::resp::request::Args;
 use crate::engine::session::Admission;
 use crate::engine::session::lane::LaneChange;
@@ -28,6 +28,7 @@ impl Planner<'_> {
             },
             ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
             ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
+            ConnectionEffect::Pin(PinReason::Unknown) if is_cross_protocol(args) => Decision::Turn(Turn::Close),
             ConnectionEffect::Transaction(Transaction::Exec) => Decision::Answer(Answer::Refuse(NOAUTH_EXEC)),
             _ => Decision::Answer(Answer::Refuse(NOAUTH)),
         }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
 
+use super::about::Queued;
 use super::large::MEMBER_BYTES_MAX;
-use super::local::Asker;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
@@ -69,6 +69,10 @@ pub struct Connection {
     pub(super) patience: Patience,
     /// Logins that the proxy has refused.
     pub(super) refused_logins: u32,
+    /// The server has accepted a password on the client's own connection.
+    pub(super) authenticated: bool,
+    /// Commands about clients that wait for the client's EXEC.
+    pub(super) queued: Vec<Queued>,
 }
 
 /// What a client's task does next.
@@ -110,6 +114,8 @@ impl Connection {
             held_at: None,
             patience: Patience::default(),
             refused_logins: 0,
+            authenticated: false,
+            queued: Vec::new(),
         }
     }
 
@@ -152,13 +158,11 @@ impl Connection {
             {
                 return Next::Room;
             }
+            self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
                 let table = self.around.context.table();
-                match self.is_stranger() {
-                    false => self.batch.parse(&mut self.parser, &table, &self.input, whole_bytes_max),
-                    true => self.batch.parse_one(&mut self.parser, &table, &self.input, whole_bytes_max),
-                }
+                self.batch.parse(&mut self.parser, &table, &self.input, whole_bytes_max)
             };
             if tail == Tail::Large && whole_bytes_max < self.whole_bytes_max() {
                 continue;
@@ -180,6 +184,20 @@ impl Connection {
         }
     }
 
+    /// Redis takes less from a client that still owes a password, which its next command may bring.
+    fn limit_unauthenticated(&mut self) {
+        let owes_server = !self.authenticated
+            && self.exchange.link().is_some_and(|link| link.wants_password())
+            && self.exchange.lane().key.login.is_none();
+        let owes = owes_server || self.is_stranger();
+        if owes != self.batch.singly {
+            // What was read under the other limits is read again.
+            self.batch = Batch::default();
+            self.batch.singly = owes;
+            self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
+        }
+    }
+
     /// Plans and sends the commands of the batch; what must happen before the rest can follow.
     fn send_batch(&mut self, tail: &Tail) -> Option<Next> {
         if self.batch.is_empty() {
@@ -197,17 +215,14 @@ impl Connection {
             let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
             let probes = self.exchange.lane().probes.get();
             let hold = self.holding(tail);
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold };
+            let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
+            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
         }
         let timing = self.timing();
-        let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
-        let (bytes, batch) = (&self.input, &self.batch);
-        let answer = |at, answer| asker.answer(answer, batch.args(bytes, at));
-        let places = self.exchange.dispatch(&mut self.plan, batch, bytes, timing, answer);
+        let places = self.exchange.dispatch(&mut self.plan, &self.batch, &self.input, timing);
         self.tell_notes();
         self.consume_planned(&places);
         match self.plan.turn.take() {
@@ -419,6 +434,9 @@ impl Connection {
         .await;
         if self.exchange.ended().is_none() {
             self.exchange.shutdown().await;
+            if !self.around.context.draining.get() {
+                self.exchange.linger(&mut self.input).await;
+            }
         }
     }
 

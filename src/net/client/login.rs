@@ -6,7 +6,6 @@ use tracing::{debug, info};
 
 use super::connection::Connection;
 use crate::engine::command::{DEFAULT_USER, Login};
-use crate::engine::resp::request::Limits;
 use crate::engine::session::Admission;
 use crate::telemetry::gauge;
 
@@ -28,7 +27,6 @@ impl Connection {
     pub(super) fn await_login(&mut self) {
         if self.around.users.is_some() {
             self.exchange.state.borrow_mut().session.admission = Admission::Awaited;
-            self.parser.set_limits(Limits { unauthenticated: true, ..Limits::default() });
             self.note(Some(DEFAULT_USER), None, None, None);
         }
     }
@@ -55,7 +53,6 @@ impl Connection {
 
     fn admit(&mut self, login: &Login) {
         self.exchange.state.borrow_mut().session.admission = Admission::Granted;
-        self.parser.set_limits(Limits::default());
         self.refused_logins = 0;
         self.note(Some(login.user()), None, None, None);
     }

@@ -13,8 +13,9 @@ use crate::engine::pipeline::group::{WrappedGroup, parts};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
+use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::Policy;
-use crate::engine::resp::encode;
+use crate::engine::resp::{Protocol, encode};
 use crate::net::clock;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{PING, Recipient};
@@ -38,18 +39,11 @@ struct Sending<'a> {
 }
 
 impl Exchange {
-    /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
+    /// Sends what was planned.
     ///
     /// Where requests go out in another order than the one in which they were read, the places of all that are planned
     /// come back, by their index.
-    pub fn dispatch(
-        self: &Rc<Self>,
-        plan: &mut Plan,
-        batch: &Batch,
-        bytes: &[u8],
-        timing: Timing,
-        mut answer: impl FnMut(usize, Answer) -> Vec<u8>,
-    ) -> Vec<u64> {
+    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<u64> {
         let Some(link) = self.link() else { return Vec::new() };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
@@ -86,9 +80,13 @@ impl Exchange {
                     self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
+                    if let Answer::Degraded { rule, .. } = by {
+                        self.tell_degraded(&sending, *command, *rule);
+                    }
                     self.context.tally.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
-                    self.answer(answer(*command, *by));
+                    let protocol = self.state.borrow().session.protocol;
+                    self.answer(own_reply(*by, protocol));
                 }
             }
         }
@@ -108,6 +106,16 @@ impl Exchange {
         }
         let slots = &mut self.state.borrow_mut().slots;
         commands.for_each(|at| slots.aim(places[at]));
+    }
+
+    fn tell_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
+        let Sending { table, policy, batch, bytes, .. } = *sending;
+        let (spec, args, rule) = (table.spec(batch.id(command)), batch.args(bytes, command), &policy.degrade_rules()[rule]);
+        let mut key = None;
+        spec.for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
+        let key_pattern = key.and_then(|key| rule.pattern_of(key)).map(Into::into);
+        let violation = Violation { key_pattern, ..Violation::new(Kind::Degraded) };
+        self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
     }
 
     fn send_run(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, roles: &[Role], score: Option<(Scope, usize)>) {
@@ -165,6 +173,12 @@ impl Exchange {
         read_at: Instant,
         deadline: Option<Instant>,
     ) {
+        // On a lease there is state that a refusal in the middle would tear.
+        if self.context.health.refuses() && !state.session.affinity.is_pinned() {
+            self.context.tally.add_refused(frames);
+            self.fault_in(state, frames, Fault::Refused);
+            return;
+        }
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
         if !link.send(recipient, parts, frames, read_at, deadline) {
             self.fault_in(state, frames, Fault::Unavailable);
@@ -200,6 +214,22 @@ impl Exchange {
             self.end(End::LeaseLost);
         }
     }
+}
+
+/// The reply that the proxy gives itself.
+fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
+    let mut out = Vec::new();
+    match answer {
+        Answer::Ok => encode::simple(&mut out, "OK"),
+        Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::ExecAbort => encode::error(
+            &mut out,
+            "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
+        ),
+        Answer::Refuse(text) => encode::error(&mut out, text),
+        Answer::Degraded { blank, .. } => blank.encode(&mut out, protocol),
+    }
+    out
 }
 
 impl Timing {
