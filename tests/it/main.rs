@@ -21,5 +21,7 @@ mod reload;
 mod session;
 mod sessions_at_random;
 mod spellings;
+mod tls;
 mod transactions;
 mod ttl;
+mod users;
