@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, gauge, histogram};
 
 use super::label::{Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, Side, TtlOutcome, UpstreamState, key};
 use super::latency::{Latencies, LatencyTotals};
@@ -29,6 +29,7 @@ pub struct Tally {
     timeouts: Meter,
     out_of_sync: Meter,
     reconnects: Meter,
+    refused: Meter,
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
     holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
@@ -60,6 +61,7 @@ impl Tally {
             timeouts: Meter::at_zero(counter!(names::TIMEOUTS_TOTAL)),
             out_of_sync: Meter::at_zero(counter!(names::OUT_OF_SYNC_TOTAL)),
             reconnects: Meter::at_zero(counter!(names::UPSTREAM_RECONNECTS_TOTAL)),
+            refused: Meter::at_zero(counter!(names::BREAKER_REFUSED_TOTAL)),
             groups: RefCell::default(),
             holds: RefCell::default(),
             ttl_checks: RefCell::default(),
@@ -94,6 +96,11 @@ impl Tally {
     /// Counts an attempt to replace a lost upstream connection.
     pub fn upstream_reconnect(&self) {
         self.reconnects.add(1);
+    }
+
+    /// Counts `n` requests that the breaker refused.
+    pub fn add_refused(&self, n: u32) {
+        self.refused.add(u64::from(n));
     }
 
     /// Counts something of which some commands failed and others did not.
@@ -145,6 +152,21 @@ impl Tally {
         self.holds.borrow().add(group, outcome.index());
     }
 
+    /// Counts the members of a group that began to wait for the rest.
+    pub fn hold_prefix(&self, members: usize) {
+        histogram!(names::HOLD_PREFIX_MEMBERS).record(members as f64);
+    }
+
+    /// Counts how long the rest of a group was waited for before more came.
+    pub fn hold_gap(&self, gap: Duration) {
+        histogram!(names::HOLD_GAP_SECONDS).record(gap);
+    }
+
+    /// Counts the members that had come of a group that passed split.
+    pub fn split(&self, members: usize) {
+        histogram!(names::SPLIT_MEMBERS).record(members as f64);
+    }
+
     /// Counts what a look at a TTL found. A rule that was never named is not counted.
     pub fn ttl_check(&self, rule: usize, outcome: TtlOutcome) {
         self.ttl_checks.borrow().add(rule, outcome.index());
@@ -159,7 +181,7 @@ impl Tally {
         self.clients.fold();
         self.upstream.iter().for_each(Level::fold);
         self.failures.iter().for_each(Meter::fold);
-        for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects] {
+        for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused] {
             meter.fold();
         }
         self.groups.borrow().fold(|group, outcome| {

@@ -58,8 +58,8 @@ fn something_else_ends_the_wait_at_once_and_keeps_the_order() {
     let start = Instant::now();
     wire.send(&request(FIRST));
     assert!(wire.is_silent_for(Duration::from_millis(100)), "the beginning is held");
-    wire.send(&request("ECHO x"));
-    assert_eq!([text(&wire.reply()), text(&wire.reply())], ["+OK\r\n", "$1\r\nx\r\n"]);
+    wire.send(&request("PUBLISH c x"));
+    assert_eq!([text(&wire.reply()), text(&wire.reply())], ["+OK\r\n", ":0\r\n"]);
     assert!(start.elapsed() < Duration::from_secs(4));
     eventually("it is counted", || held(&proxy, "broken") == 1.0);
 }
@@ -100,6 +100,20 @@ fn a_client_that_sends_one_after_the_other_is_told_once_and_held_no_more_until_i
     let start = Instant::now();
     wire.ask(FIRST);
     assert!(start.elapsed() >= Duration::from_millis(100), "a pipeline was seen: it is held again");
+}
+
+#[test]
+fn a_client_that_sends_one_after_the_other_is_known_however_large_its_values_are() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 100, 100);
+    let mut wire = proxy.wire();
+    let first = format!("SETEX rt:ann 100 {}", "x".repeat(20_000));
+    for _ in 0..4 {
+        wire.ask(&first);
+        wire.ask(SECOND);
+    }
+    eventually("it is told", || proxy.violated("sequential", "pair") == 1.0);
+    assert_eq!(proxy.violated("split", "pair"), 3.0);
 }
 
 #[test]

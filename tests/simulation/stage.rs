@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use respguard::config;
 use respguard::engine::command::Table;
 use respguard::net::clock;
+use respguard::net::health::SharedBreaker;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
 use respguard::net::upstream::Settings;
 use respguard::net::worker::{self, Setup};
@@ -158,6 +159,7 @@ async fn stage<F: Future<Output = ()>>(
         registry: Arc::clone(&registry),
         reporter: reporter.clone(),
         readiness: Readiness::default(),
+        breaker: SharedBreaker::default(),
         latency_totals: exposition.latencies(),
         folds: folds.add_worker(),
         mailbox: receiver,

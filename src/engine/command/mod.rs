@@ -7,9 +7,10 @@
 //! | `connection_column`, `write_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
-//! | `keys`, `effect`, `canonical`, `blocking` | questions about one request, answered from its row |
+//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank` | questions about one request, answered from its row |
 
 mod answer;
+mod blank;
 mod blocking;
 mod canonical;
 mod connection;
@@ -19,22 +20,27 @@ mod flags;
 mod generated;
 pub mod integer;
 mod keys;
+mod measure;
 mod merge;
 mod names;
 mod newer;
+mod options;
 mod spec;
 mod table;
 mod write_column;
 #[cfg(test)]
 mod written;
 
+pub use blank::Blank;
 pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, Word, Words, arrange, canonical};
 pub use connection::{ConnectionEffect, Lane, Local, PinReason, SubscriptionKind, Transaction};
 pub use effect::{TtlColumn, TtlEffect, Unit, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
+pub use measure::Measure;
 pub use merge::{Merge, MergeError};
+pub use options::Options;
 pub use spec::{RetryClass, Rewrite, Spec, Ungroupable};
 pub use table::Table;
 

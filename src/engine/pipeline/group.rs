@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::demand::{Breach, Demands};
 use super::finding::{Finding, Outcome, Place};
 use super::resolve::{Context, Part};
 use super::score::{self, Failure};
@@ -26,22 +27,26 @@ pub struct Injected {
     pub request: Vec<u8>,
 }
 
-/// The whole transaction as it goes on the wire: `wire_of` gives the bytes of consecutive members.
+/// The whole transaction as it goes on the wire: `wire_of` gives the bytes of consecutive members, in as many pieces as
+/// they lie in.
 ///
 /// `injected` is in the order of the wire.
-pub fn parts<'a>(members: u32, injected: &'a [Injected], wire_of: impl Fn(Range<u32>) -> &'a [u8]) -> Vec<&'a [u8]> {
+pub fn parts<'a, W>(members: u32, injected: &'a [Injected], wire_of: impl Fn(Range<u32>) -> W) -> Vec<&'a [u8]>
+where
+    W: IntoIterator<Item = &'a [u8]>,
+{
     let mut parts = Vec::with_capacity(3 + 2 * injected.len());
     parts.push(MULTI);
     let mut next = 0;
     for own in injected {
         if own.behind > next {
-            parts.push(wire_of(next..own.behind));
+            parts.extend(wire_of(next..own.behind));
         }
         parts.push(&own.request);
         next = own.behind;
     }
     if next < members {
-        parts.push(wire_of(next..members));
+        parts.extend(wire_of(next..members));
     }
     parts.push(EXEC);
     parts
@@ -70,6 +75,7 @@ pub struct WrappedGroup {
     gathered: Vec<u8>,
     /// EXEC's array is passed on as it comes.
     passing: bool,
+    demands: Option<Box<Demands>>,
 }
 
 impl WrappedGroup {
@@ -87,7 +93,13 @@ impl WrappedGroup {
             replied: 0,
             gathered: Vec::new(),
             passing: false,
+            demands: None,
         }
+    }
+
+    /// What the rule demands of the members' replies.
+    pub fn demanding(self, demands: Option<Box<Demands>>) -> WrappedGroup {
+        WrappedGroup { demands, ..self }
     }
 
     /// The group with commands of our own between its members, in the order of the wire.
@@ -115,6 +127,11 @@ impl WrappedGroup {
     /// Frames that are still to come.
     pub(super) fn remaining(&self) -> u32 {
         self.frames() - self.answered
+    }
+
+    /// Replies that the client is owed for it.
+    pub(super) fn reply_count(&self) -> usize {
+        self.members.len()
     }
 
     fn members(&self) -> u32 {
@@ -167,7 +184,7 @@ impl WrappedGroup {
         }
         let is_exec = self.in_transaction && self.answered > self.queued();
         let is_whole_array = part.top.kind == b'*' && !part.top.null && part.top.elements == self.members();
-        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty();
+        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty() || self.demands.is_some();
         if part.last || !part.first || !is_exec || !is_whole_array || is_changed {
             return None;
         }
@@ -240,13 +257,17 @@ impl WrappedGroup {
         found.push(Finding::Group { index: self.index, outcome });
     }
 
-    fn reply_applied(&self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+    fn reply_applied(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
         let (failed, first) = if top.errors == 0 { (0, None) } else { self.failures(frame) };
         let partial = first.filter(|_| failed < self.members());
         if let Some(failure) = &partial {
             found.push(Finding::PartialFailure(Place::Group));
             let commands = self.members.iter().copied();
             found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), failure, commands, table)));
+        }
+        let breach = self.first_breach(frame);
+        if let Some(breach) = &breach {
+            found.push(Finding::Violation(breach.violation(&self.rule.name, self.members.iter().copied(), table)));
         }
         match partial {
             Some(failure) if self.rule.on_partial == OnPartial::Fail => {
@@ -262,6 +283,11 @@ impl WrappedGroup {
                 self.reply_all(out, &text);
                 Outcome::Torn
             }
+            None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
+                let breach = breach.as_ref().map(|breach| self.breach_text(breach, table)).unwrap_or_default();
+                self.reply_all(out, &breach);
+                Outcome::Applied
+            }
             partial => {
                 self.pass_replies(frame, out);
                 match (partial, failed) {
@@ -271,6 +297,24 @@ impl WrappedGroup {
                 }
             }
         }
+    }
+
+    fn first_breach(&mut self, frame: &[u8]) -> Option<Breach> {
+        let mut demands = self.demands.take()?;
+        self.replies(frame).for_each(|reply| demands.admit(reply, true));
+        demands.breach().cloned()
+    }
+
+    fn breach_text(&self, breach: &Breach, table: &Table) -> String {
+        format!(
+            "PARTIAL respguard: group {} was applied, but member {} of {} ({}) answered {}, expected {}",
+            self.rule.name,
+            breach.place,
+            self.members.len(),
+            self.name_at(breach.place - 1, table),
+            breach.found,
+            breach.wanted,
+        )
     }
 
     /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
@@ -414,11 +458,11 @@ mod tests {
     #[test]
     fn commands_of_our_own_go_out_in_their_places() {
         let own = injected();
-        let wire = |members: Range<u32>| &b"get incr "[[0, 4, 9][members.start as usize]..[0, 4, 9][members.end as usize]];
+        let wire = |members: Range<u32>| [&b"get incr "[[0, 4, 9][members.start as usize]..[0, 4, 9][members.end as usize]]];
         let text = String::from_utf8(parts(2, &own, wire).concat()).expect("text");
         assert_eq!(text, format!("{M}own0 get own1 incr own2 {E}", M = "*1\r\n$5\r\nMULTI\r\n", E = "*1\r\n$4\r\nEXEC\r\n"));
-        assert_eq!(parts(2, &own[2..], |_| b"both").len(), 4, "members that stand together go out together");
-        assert_eq!(parts(2, &[], |_| b"both").concat(), [MULTI, b"both", EXEC].concat());
+        assert_eq!(parts(2, &own[2..], |_| [&b"both"[..]]).len(), 4, "members that stand together go out together");
+        assert_eq!(parts(2, &[], |_| [&b"both"[..]]).concat(), [MULTI, b"both", EXEC].concat());
     }
 
     #[test]

@@ -5,9 +5,12 @@
 
 pub mod batch;
 mod decide;
+pub mod demand;
 pub mod finding;
+pub mod gather;
 pub mod group;
 pub mod plan;
+mod reorder;
 pub mod resolve;
 pub mod score;
 pub mod slot;

@@ -1,12 +1,14 @@
 //! Decides what becomes of the commands that one client has sent: the only place where that is decided.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use super::batch::Batch;
 use super::decide::Decision;
+use super::gather::{self, Gathered, Obstacle};
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
-use crate::engine::command::{Local, Table};
+use crate::engine::command::{Blank, Local, Table};
 use crate::engine::policy::Policy;
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
@@ -16,8 +18,8 @@ use crate::engine::session::affinity::Reason;
 pub enum Step {
     /// The bytes of these commands go out as they are, in one piece.
     Send { commands: Range<usize> },
-    /// `MULTI`, these commands, `EXEC`, in one piece.
-    Wrap { commands: Range<usize>, group: usize },
+    /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
+    Wrap { members: Range<usize>, group: usize },
     /// These commands are a group that goes out as it is: its rule says so, or, when `unwrapped`,
     /// the connection cannot do transactions.
     Watch { commands: Range<usize>, group: usize, unwrapped: bool },
@@ -33,14 +35,14 @@ pub enum Step {
 /// How the proxy answers a command itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Over the clients of the proxy.
-    Local(Local),
     /// `+OK`, in a transaction whose connection is gone.
     Ok,
     /// `+QUEUED`, likewise.
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// As this degrade rule says, while there is no server.
+    Degraded { rule: usize, blank: Blank },
 }
 
 /// Something that must be done before the next command can be planned.
@@ -52,31 +54,57 @@ pub enum Turn {
     Lane,
     /// The command goes to a spare connection, past everything else.
     Spare,
-    /// CLIENT KILL and CLIENT UNBLOCK concern clients of other workers.
-    ///
-    /// CLIENT LIST takes a turn because its answer may be large: each is given only when there is room.
+    /// A command about clients: the server says whether it is allowed, then it is answered over the clients of
+    /// the proxy. Within the client's own MULTI it is queued, and answered with its EXEC.
     Elsewhere(Local),
+    /// The client's own EXEC, behind commands about clients: the proxy's answers go into the server's array.
+    Exec,
+    /// No client of Redis sends this: the connection is closed without a word.
+    Close,
     /// The client says good-bye.
     Quit,
     /// The client starts over.
     Reset,
     /// What is there may become a group, or a transaction, and more is known to be coming.
     Wait,
-    /// What is there begins a group, and the rest may come.
-    Hold { group: usize, members: usize },
+    /// What is there begins groups, and the rest may come.
+    Hold,
+}
+
+/// What planning has found out about a group that is not wrapped where its first member stands.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub enum Note {
+    /// Its first members begin to wait for the rest.
+    Held { group: usize, members: usize },
+    /// The rest of what waited has come.
+    Completed { group: usize },
+    /// The wait was over first: the commands named at these places of `Plan::members` pass one by one.
+    Expired { group: usize, members: Range<usize> },
+    /// Something else came that ended the wait.
+    Broken { group: usize },
+    /// All of it is there, but its members cannot be brought together.
+    Obstructed { group: usize, members: Range<usize>, why: Obstacle },
 }
 
 /// The outcome of planning.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    /// One for each command that a step covers, in order.
+    /// One for each command that is planned, by its index.
     pub roles: Vec<Role>,
     pub probes: Vec<Probe>,
-    /// How many of the batch's commands the steps cover.
+    /// The members of groups, by their index in the batch.
+    pub members: Vec<usize>,
+    pub notes: Vec<Note>,
+    /// How many of the batch's commands are planned.
     pub commands: usize,
+    /// Those of them that wait for the rest of their group, by their index; true for the first of a group.
+    pub kept: Vec<(usize, bool)>,
     /// What must be done about the command behind them.
     pub turn: Option<Turn>,
+    pub(super) gathered: Vec<Gathered>,
+    /// By the command's index: one more than the place of the gathered group that it belongs to, or 0.
+    pub(super) claims: Vec<u32>,
 }
 
 impl Plan {
@@ -84,8 +112,24 @@ impl Plan {
         self.steps.clear();
         self.roles.clear();
         self.probes.clear();
+        self.members.clear();
+        self.notes.clear();
         self.commands = 0;
+        self.kept.clear();
         self.turn = None;
+        self.gathered.clear();
+        self.claims.clear();
+    }
+
+    /// The groups of which a part waits for the rest, with their members by their index.
+    pub fn waiting(&self) -> impl Iterator<Item = (usize, &[usize])> {
+        let waiting = self.gathered.iter().filter(|gathered| !gathered.whole);
+        waiting.map(|gathered| (gathered.group, &self.members[gathered.first..gathered.first + gathered.members]))
+    }
+
+    /// True when requests go out in another order than the one in which they were read.
+    pub fn reorders(&self) -> bool {
+        !self.claims.is_empty()
     }
 }
 
@@ -98,8 +142,22 @@ pub struct Rules<'a> {
     pub transactions: bool,
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
-    /// The beginning of a group may be held back.
-    pub hold: bool,
+    pub hold: Holding,
+    /// There is no server: rules say what is answered without one.
+    pub degraded: bool,
+}
+
+/// How far the beginning of a group may be held back for the rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Holding {
+    /// It may at all.
+    pub willing: bool,
+    /// Also where other commands stand behind it, which then go first.
+    pub across: bool,
+    /// Nothing has come for so long that the wait is over.
+    pub over: bool,
+    /// The wait is over for what has waited since then or longer.
+    pub overdue: Option<Instant>,
 }
 
 /// Plans the commands of `batch`, whose bytes are `bytes`.
@@ -118,8 +176,8 @@ pub fn plan(
     plan: &mut Plan,
 ) {
     plan.clear();
-    let within = session.transaction.is_open();
-    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within }.plan();
+    let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
+    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within, looks_left }.plan();
 }
 
 /// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.
@@ -135,13 +193,22 @@ pub(super) struct Planner<'a> {
     run: usize,
     /// The run begins inside the client's own MULTI.
     within: bool,
+    /// Commands that may still be looked at for members that are apart.
+    pub(super) looks_left: usize,
 }
 
 impl Planner<'_> {
     fn plan(&mut self) {
         let mut at = 0;
         while at < self.batch.len() {
+            if let Some(gathered) = self.claim(at) {
+                let gathered = gathered.clone();
+                self.pass_claimed(at, &gathered);
+                at += 1;
+                continue;
+            }
             match self.decide(at) {
+                Decision::Gathered => {}
                 Decision::Send(role) => {
                     self.plan.roles.push(role);
                     at += 1;
@@ -176,6 +243,41 @@ impl Planner<'_> {
         }
         self.end_run(at);
         self.plan.commands = at;
+        self.keep();
+    }
+
+    /// A member of a gathered group: the last one takes the others with it, if the group is whole.
+    fn pass_claimed(&mut self, at: usize, gathered: &Gathered) {
+        self.end_run(at);
+        self.run = at + 1;
+        self.plan.roles.push(Role::Group);
+        let members = gathered.first..gathered.first + gathered.members;
+        if gathered.whole && self.plan.members[members.end - 1] == at {
+            self.note_completed(self.plan.members[members.start], gathered.group);
+            self.push_wrapped(members, gathered.group);
+        }
+    }
+
+    /// What has been planned and not gone out waits.
+    fn keep(&mut self) {
+        for at in 0..self.plan.commands.min(self.plan.claims.len()) {
+            let Some(gathered) = self.claim(at) else { continue };
+            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            let gone = gathered.whole && members.last().is_some_and(|last| *last < self.plan.commands);
+            let begins = members.first() == Some(&at);
+            if !gone {
+                self.plan.kept.push((at, begins));
+            }
+        }
+        if !self.plan.kept.is_empty() && self.plan.turn.is_none() {
+            self.plan.turn = Some(if self.more { Turn::Wait } else { Turn::Hold });
+        }
+    }
+
+    fn note_completed(&mut self, first: usize, group: usize) {
+        if self.batch.held(first).is_some_and(|held| held.begins) {
+            self.plan.notes.push(Note::Completed { group });
+        }
     }
 
     /// Puts the commands that are to be sent as they are, up to `end`, into a step.
@@ -193,16 +295,24 @@ impl Planner<'_> {
         let observed = self.is_observed(group);
         let wrapped = !observed && self.rules.transactions;
         self.plan.roles.extend(commands.clone().map(|_| if wrapped { Role::Group } else { Role::Plain }));
-        let step = if wrapped {
-            Step::Wrap { commands: commands.clone(), group }
+        if wrapped {
+            self.note_completed(commands.start, group);
+            let first = self.plan.members.len();
+            self.plan.members.extend(commands);
+            self.push_wrapped(first..self.plan.members.len(), group);
         } else {
-            Step::Watch { commands: commands.clone(), group, unwrapped: !observed }
-        };
-        self.with_probes(commands, step);
+            self.with_probes(commands.clone(), Step::Watch { commands, group, unwrapped: !observed });
+        }
+    }
+
+    fn push_wrapped(&mut self, members: Range<usize>, group: usize) {
+        let commands = std::mem::take(&mut self.plan.members);
+        self.with_probes(commands[members.clone()].iter().copied(), Step::Wrap { members, group });
+        self.plan.members = commands;
     }
 
     /// The step, between the questions about TTLs that its commands leave open.
-    fn with_probes(&mut self, commands: Range<usize>, step: Step) {
+    fn with_probes(&mut self, commands: impl Iterator<Item = usize>, step: Step) {
         if self.rules.policy.ttl_rules().is_empty() || !self.rules.probes {
             self.plan.steps.push(step);
             return;
@@ -235,7 +345,7 @@ mod tests {
     use crate::engine::pipeline::batch::Tail;
     use crate::engine::policy::Mode;
     use crate::engine::policy::compile;
-    use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
+    use crate::engine::policy::rule::{DegradedReads, Written, WrittenDegrade, WrittenGroup, WrittenMember, WrittenTtl};
     use crate::engine::resp::request::{Limits, RequestParser};
 
     /// Plans the lines, from a session that is as the lines before it left it.
@@ -246,7 +356,8 @@ mod tests {
         policy: Policy,
         probes: bool,
         transactions: bool,
-        hold: bool,
+        hold: Holding,
+        degraded: bool,
     }
 
     impl Client {
@@ -254,7 +365,8 @@ mod tests {
             let table = Table::builtin();
             let policy = compile(written, &table).expect("the rules are good");
             let (session, undecided) = (Session::default(), Undecided::default());
-            Client { session, undecided, table, policy, probes: true, transactions: true, hold: false }
+            let hold = Holding::default();
+            Client { session, undecided, table, policy, probes: true, transactions: true, hold, degraded: false }
         }
 
         fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
@@ -264,7 +376,7 @@ mod tests {
             assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
             let mut planned = Plan::default();
             let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
-            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold };
+            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold, degraded: self.degraded };
             plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
             planned
         }
@@ -275,7 +387,7 @@ mod tests {
     }
 
     fn login() -> Client {
-        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional };
+        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional, ..WrittenMember::default() };
         let commands = vec![
             member("SETEX rt:{user}:{token} {ttl} *", false),
             member("SADD sess:{user} {token}", false),
@@ -351,10 +463,27 @@ mod tests {
     }
 
     #[test]
+    fn without_a_server_a_rule_answers_for_its_keys_and_nothing_else() {
+        let keys = vec!["cache:*".to_owned()];
+        let rule = WrittenDegrade { name: "cache".to_owned(), keys, reads: DegradedReads::Nil, ..WrittenDegrade::default() };
+        let mut client = Client::new(&Written { degrades: vec![rule], ..Written::default() });
+        let lines = ["GET cache:a", "GET other", "MGET cache:a other", "SET cache:a 1", "MGET cache:a cache:b"];
+        assert_eq!(client.plan(&lines, false).steps, [Step::Send { commands: 0..5 }], "there is a server");
+        client.degraded = true;
+        let degraded = |command, blank| Step::Answer { command, by: Answer::Degraded { rule: 0, blank } };
+        let steps = [degraded(0, Blank::Null), Step::Send { commands: 1..4 }, degraded(4, Blank::Nulls(2))];
+        assert_eq!(client.plan(&lines, false).steps, steps);
+        client.policy.mode = Mode::Observe;
+        assert_eq!(client.plan(&lines, false).steps, [Step::Send { commands: 0..5 }]);
+    }
+
+    #[test]
     fn a_group_is_wrapped_between_its_neighbours() {
         let plan = login().plan(&["GET a", SETEX, SADD, "GET b"], false);
-        let wrap = Step::Wrap { commands: 1..3, group: 0 };
+        let wrap = Step::Wrap { members: 0..2, group: 0 };
         assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, wrap, Step::Send { commands: 3..4 }]);
+        assert!(!plan.reorders());
+        assert_eq!(plan.members, [1, 2]);
     }
 
     #[test]
@@ -366,7 +495,7 @@ mod tests {
     #[test]
     fn a_prefix_waits_only_while_more_is_known_to_come() {
         let plan = login().plan(&["GET a", SETEX], true);
-        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Wait)));
+        assert_eq!((&plan.kept[..], plan.turn), (&[(1, true)][..], Some(Turn::Wait)));
         let plan = login().plan(&["GET a", SETEX], false);
         assert_eq!((plan.commands, plan.turn), (2, None));
     }
@@ -374,14 +503,77 @@ mod tests {
     #[test]
     fn a_prefix_at_the_end_is_held_where_that_is_wanted_and_of_use() {
         let mut client = login();
-        client.hold = true;
+        client.hold.willing = true;
         let plan = client.plan(&["GET a", SETEX], false);
-        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Hold { group: 0, members: 1 })));
+        assert_eq!((plan.commands, &plan.kept[..], plan.turn), (2, &[(1, true)][..], Some(Turn::Hold)));
+        assert_eq!(plan.notes, [Note::Held { group: 0, members: 1 }]);
         let plan = client.plan(&[SETEX, "GET a"], false);
-        assert_eq!((plan.commands, plan.turn), (2, None), "its next member is something else");
+        assert_eq!((plan.commands, plan.turn), (2, None), "something else stands behind it");
         client.policy.mode = Mode::Observe;
         let plan = client.plan(&[SETEX], false);
         assert_eq!(plan.turn, None, "a group that is only observed");
+    }
+
+    const SEND: fn(Range<usize>) -> Step = |commands| Step::Send { commands };
+    const WRAP: fn(Range<usize>) -> Step = |members| Step::Wrap { members, group: 0 };
+
+    #[test]
+    fn members_that_are_apart_are_brought_together_where_the_last_one_stands() {
+        let plan = login().plan(&[SETEX, "GET a", "ECHO x", SADD, "GET b"], false);
+        assert_eq!(plan.steps, [SEND(1..3), WRAP(0..2), SEND(4..5)]);
+        assert_eq!((&plan.members[..], plan.reorders(), plan.turn), (&[0, 3][..], true, None));
+    }
+
+    #[test]
+    fn instances_between_each_other_are_told_apart_by_their_captures() {
+        let plan = login().plan(&["SETEX rt:v:t 60 v", SETEX, "SADD sess:v t", SADD, "GET a"], false);
+        assert_eq!(plan.steps.len(), 3);
+        let members = plan.steps.iter().map(|step| match step {
+            Step::Wrap { members, .. } => &plan.members[members.clone()],
+            _ => &[],
+        });
+        assert_eq!(members.collect::<Vec<_>>(), [&[0, 2][..], &[1, 3], &[]]);
+    }
+
+    #[test]
+    fn members_do_not_go_past_what_has_their_keys_or_does_more_than_touch_its_own() {
+        for (between, why) in [
+            ("GET rt:u:t", Obstacle::Key),
+            ("DEL a rt:u:t b", Obstacle::Key),
+            ("PUBLISH c m", Obstacle::Command),
+            ("FLUSHALL", Obstacle::Command),
+            ("EVAL x 0", Obstacle::Command),
+            ("DBSIZE", Obstacle::Command),
+        ] {
+            let plan = login().plan(&[SETEX, between, SADD], false);
+            assert!(!plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. })), "{between}");
+            assert_eq!(plan.notes, [Note::Obstructed { group: 0, members: 0..2, why }], "{between}");
+            assert_eq!(plan.commands, 3, "{between}");
+        }
+        let plan = login().plan(&[SETEX, "BLPOP l 0", SADD], false);
+        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Pin(Reason::Blocking))));
+    }
+
+    #[test]
+    fn what_is_whole_goes_without_an_optional_member_behind_an_obstacle() {
+        let plan = login().plan(&[SETEX, "GET a", SADD, "PUBLISH c m", "SMEMBERS sess:u"], false);
+        assert_eq!(plan.steps, [SEND(1..2), WRAP(0..2), SEND(3..5)]);
+        let plan = login().plan(&[SETEX, SADD, "SADD sess:u other", "SMEMBERS sess:u"], false);
+        assert_eq!(plan.steps, [WRAP(0..2), SEND(2..4)]);
+    }
+
+    #[test]
+    fn a_beginning_is_held_across_other_commands_where_that_is_wanted() {
+        let mut client = login();
+        client.hold = Holding { willing: true, across: true, ..Holding::default() };
+        let plan = client.plan(&["GET a", SETEX, "GET b"], false);
+        assert_eq!(plan.steps, [SEND(0..1), SEND(2..3)]);
+        assert_eq!((&plan.kept[..], plan.turn), (&[(1, true)][..], Some(Turn::Hold)));
+        let plan = client.plan(&[SETEX, "PUBLISH c m"], false);
+        assert_eq!((plan.kept.len(), plan.turn), (0, None), "it cannot go past");
+        client.hold.across = false;
+        let plan = client.plan(&[SETEX, "GET b"], false);
+        assert_eq!((plan.kept.len(), plan.turn), (0, None));
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::engine::session::Session;
 use crate::engine::session::affinity::Affinity;
 use crate::engine::session::subscription::Subscriptions;
 
+/// A longer answer to EXEC goes to the client as the server gives it: bounds what is kept.
+const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Which part of a reply frame a piece is.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
@@ -51,25 +54,44 @@ impl Slots {
             return 0;
         };
         let mut more = 0;
+        let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
+        let mut reorder = self.reorder.take();
+        let sink = match &mut reorder {
+            None => &mut *out,
+            Some(reorder) => reorder.sink(replies, out),
+        };
         let done = match slot.role {
             Role::Plain => {
-                out.extend_from_slice(piece);
+                sink.extend_from_slice(piece);
                 if part.first && slot.scored {
-                    self.score(slot.command, piece, context, found);
+                    self.score(slot.command, piece, part.last, context, found);
                 }
                 part.last
             }
+            Role::Exec if self.kept.is_some() => {
+                self.keep_piece(piece, sink);
+                self.admit_transaction(slot, piece, part, session, context, found)
+            }
             Role::Multi | Role::Queued | Role::Exec => {
-                out.extend_from_slice(piece);
+                sink.extend_from_slice(piece);
                 self.admit_transaction(slot, piece, part, session, context, found)
             }
             Role::Subscription { .. } | Role::UnsubscribeAll(_) => {
-                out.extend_from_slice(piece);
+                sink.extend_from_slice(piece);
                 part.last && self.admit_confirmation(slot.role, piece, &mut session.subscriptions, &mut more)
             }
             Role::Lane => {
-                out.extend_from_slice(piece);
+                sink.extend_from_slice(piece);
                 session.agreed = !value::is_error(piece);
+                part.last
+            }
+            Role::Verdict => {
+                if part.first {
+                    session.agreed = !value::is_error(piece);
+                }
+                if !session.agreed {
+                    sink.extend_from_slice(piece);
+                }
                 part.last
             }
             Role::Hello => {
@@ -80,10 +102,10 @@ impl Slots {
                     Some(b'*') if part.first => session.protocol = Protocol::Resp2,
                     _ => {}
                 }
-                encode_hello(piece, context.client_id, out);
+                encode_hello(piece, context.client_id, sink);
                 part.last
             }
-            Role::Group => self.groups.front_mut().is_none_or(|group| group.admit(piece, part, out, context, found)),
+            Role::Group => self.groups.front_mut().is_none_or(|group| group.admit(piece, part, sink, context, found)),
             Role::Probe => {
                 if part.first {
                     self.admit_probe(piece, found);
@@ -94,11 +116,12 @@ impl Slots {
             // An answer of our own is never at the head while the upstream owes a reply.
             Role::Answer => true,
         };
+        self.reorder = reorder;
         if part.last {
             self.owed = (self.owed + more as usize).saturating_sub(1);
         }
         if done {
-            self.leave(slot.role, out);
+            self.leave(slot.role, replies, out);
         }
         self.check();
         more
@@ -120,6 +143,12 @@ impl Slots {
             frames = frames.saturating_sub(lacking);
             self.owed = self.owed.saturating_sub(lacking as usize);
             self.late += if fault == Fault::Timeout { lacking as usize } else { 0 };
+            let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
+            let mut reorder = self.reorder.take();
+            let sink = match &mut reorder {
+                None => &mut *out,
+                Some(reorder) => reorder.sink(replies, out),
+            };
             match slot.role {
                 Role::Probe => {
                     if let Some(probe) = self.probes.front() {
@@ -128,10 +157,10 @@ impl Slots {
                         found.push(Finding::Ttl { probe: probe.clone(), state: TtlState::Unknown });
                     }
                 }
-                Role::Group => self.fault_group(fault, out, context, found),
+                Role::Group => self.fault_group(fault, sink, context, found),
                 Role::Unheard => {}
                 role => {
-                    encode::error(out, &fault_text(fault, context.table.spec(slot.command).name()));
+                    encode::error(sink, &fault_text(fault, context.table.spec(slot.command).name()));
                     if slot.scored {
                         self.forgo_score(slot.command);
                     }
@@ -148,9 +177,19 @@ impl Slots {
                     }
                 }
             }
-            self.leave(slot.role, out);
+            self.reorder = reorder;
+            self.leave(slot.role, replies, out);
         }
         self.check();
+    }
+
+    fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let Some(kept) = &mut self.kept else { return };
+        kept.extend_from_slice(piece);
+        if kept.len() > KEPT_BYTES_MAX {
+            out.append(kept);
+            self.kept = None;
+        }
     }
 
     /// What the slot at the head is.
@@ -166,21 +205,24 @@ impl Slots {
         }
     }
 
-    fn leave(&mut self, role: Role, out: &mut Vec<u8>) {
+    fn leave(&mut self, role: Role, replies: usize, out: &mut Vec<u8>) {
         match role {
             Role::Group => drop(self.groups.pop_front()),
             Role::Probe => drop(self.probes.pop_front()),
             _ => {}
         }
         self.queue.pop_front();
-        if !self.answers.is_empty() {
+        if let Some(reorder) = &mut self.reorder {
+            reorder.came(replies, out);
+        }
+        if self.reorder.is_some() || !self.answers.is_empty() {
             self.release(out);
         }
     }
 
-    fn score(&mut self, command: CommandId, reply: &[u8], context: &Context<'_>, found: &mut Vec<Finding>) {
+    fn score(&mut self, command: CommandId, reply: &[u8], whole: bool, context: &Context<'_>, found: &mut Vec<Finding>) {
         if let Some(score) = self.scores.front_mut()
-            && score.admit(command, reply)
+            && score.admit(command, reply, whole)
             && let Some(score) = self.scores.pop_front()
         {
             tell_score(&score, context.table, found);
@@ -276,7 +318,7 @@ impl Slots {
         let Some(group) = self.groups.front() else { return };
         let rule = Arc::clone(group.name());
         let (text, outcome) = match fault {
-            Fault::Unavailable => (
+            Fault::Unavailable | Fault::Refused => (
                 format!(
                     "EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}",
                     fault.reason()
@@ -313,7 +355,7 @@ fn fault_text(fault: Fault, command: &str) -> String {
     let command = command.replace('|', " ").to_uppercase();
     match fault {
         Fault::Timeout | Fault::Lost => format!("TIMEOUT respguard: outcome of {command} unknown: {}", fault.reason()),
-        Fault::Unavailable => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
+        Fault::Unavailable | Fault::Refused => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
     }
 }
 
@@ -332,6 +374,9 @@ fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
                 found.push(Finding::PartialFailure(Place::Group));
                 let commands = score.companions.iter();
                 found.push(Finding::Violation(score::partial_failure(Some(&rule.name), failure, commands, table)));
+            }
+            if let Some(breach) = score.demands.as_ref().and_then(|demands| demands.breach()) {
+                found.push(Finding::Violation(breach.violation(&rule.name, score.companions.iter(), table)));
             }
             if *unwrapped {
                 found.push(Finding::Violation(Violation {
@@ -421,7 +466,7 @@ mod tests {
         }
 
         fn push_group(&mut self, on_partial: OnPartial) {
-            let member = |template: &str| WrittenMember { template: template.to_owned(), optional: false };
+            let member = |template: &str| WrittenMember { template: template.to_owned(), ..WrittenMember::default() };
             let commands = Some(vec![member("SET a{x} *"), member("SADD b{x} *")]);
             let written = WrittenGroup { name: "pair".to_owned(), commands, on_partial, ..WrittenGroup::default() };
             let policy = compile(&Written { groups: vec![written], ..Written::default() }, &self.table).expect("good rules");

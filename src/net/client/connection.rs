@@ -4,13 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
 
+use super::about::Queued;
 use super::large::MEMBER_BYTES_MAX;
-use super::local::Asker;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
@@ -58,8 +58,16 @@ pub struct Connection {
     /// The last read filled its buffer: more is there.
     read_filled: bool,
     /// What waits for more has waited long enough.
-    wait_over: bool,
+    pub(super) wait_over: bool,
+    /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
+    pub(super) wait_is_for_all: bool,
+    /// Since when more is waited for, for what is held.
+    pub(super) held_at: Option<Instant>,
     pub(super) patience: Patience,
+    /// The server has accepted a password on the client's own connection.
+    pub(super) authenticated: bool,
+    /// Commands about clients that wait for the client's EXEC.
+    pub(super) queued: Vec<Queued>,
 }
 
 /// What a client's task does next.
@@ -97,7 +105,11 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             wait_over: false,
+            wait_is_for_all: true,
+            held_at: None,
             patience: Patience::default(),
+            authenticated: false,
+            queued: Vec::new(),
         }
     }
 
@@ -134,9 +146,12 @@ impl Connection {
             if self.streaming && !self.stream() {
                 return self.rest();
             }
-            if !self.exchange.has_room() || !self.exchange.link().is_some_and(|link| link.has_room()) {
+            if !self.exchange.has_room() && self.batch.all_held().is_empty()
+                || !self.exchange.link().is_some_and(|link| link.has_room())
+            {
                 return Next::Room;
             }
+            self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
                 let table = self.around.context.table();
@@ -162,6 +177,19 @@ impl Connection {
         }
     }
 
+    /// Redis takes less from a client that still owes a password, which its next command may bring.
+    fn limit_unauthenticated(&mut self) {
+        let owes = !self.authenticated
+            && self.exchange.link().is_some_and(|link| link.wants_password())
+            && self.exchange.lane().key.login.is_none();
+        if owes != self.batch.singly {
+            // What was read under the other limits is read again.
+            self.batch = Batch::default();
+            self.batch.singly = owes;
+            self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
+        }
+    }
+
     /// Plans and sends the commands of the batch; what must happen before the rest can follow.
     fn send_batch(&mut self, tail: &Tail) -> Option<Next> {
         if self.batch.is_empty() {
@@ -169,9 +197,7 @@ impl Connection {
             self.input.advance(blank);
             return None;
         }
-        if self.wait_over {
-            self.tell_split();
-        } else {
+        if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
         let more = !self.wait_over && !self.input_ended && (self.read_filled || matches!(tail, Tail::Partial | Tail::More));
@@ -180,29 +206,28 @@ impl Connection {
             let (table, policy) = (context.table(), context.policy());
             let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
             let probes = self.exchange.lane().probes.get();
-            let hold = !self.wait_over && !self.input_ended && !policy.hold.gap.is_zero() && self.patience.is_willing();
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold };
+            let hold = self.holding(tail);
+            let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
+            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
         }
         let timing = self.timing();
-        let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
-        let (bytes, batch) = (&self.input, &self.batch);
-        self.exchange.dispatch(&mut self.plan, batch, bytes, timing, |at, answer| asker.answer(answer, batch.args(bytes, at)));
-        let consumed = self.batch.consume(self.plan.commands);
-        self.input.advance(consumed);
-        let turn = self.plan.turn.take();
-        self.note_patience(turn);
-        match turn {
+        let places = self.exchange.dispatch(&mut self.plan, &self.batch, &self.input, timing);
+        self.tell_notes();
+        self.consume_planned(&places);
+        match self.plan.turn.take() {
             None => {
                 self.wait_over = false;
                 None
             }
             // A frame that has begun takes as long as its bytes keep coming.
-            Some(Turn::Wait) => Some(Next::ReadWithin(self.around.context.policy().hold.max)),
-            Some(Turn::Hold { group, members }) => Some(self.hold(group, members)),
+            Some(Turn::Wait) => {
+                let longest = self.around.context.policy().hold.max;
+                Some(self.wait_within(longest))
+            }
+            Some(Turn::Hold) => Some(self.hold()),
             Some(turn) => Some(Next::Turn(turn)),
         }
     }
@@ -226,8 +251,9 @@ impl Connection {
         let mut timer = std::pin::pin!(longest.map(tokio::time::sleep));
         let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), cx)).await;
         match event {
-            Event::Read | Event::Wake => {}
-            Event::WaitOver => self.wait_over = true,
+            Event::Read => self.note_gap(),
+            Event::Wake => {}
+            Event::WaitOver => self.wait_over = self.wait_is_for_all,
         }
         self.settle_lease();
     }
@@ -400,6 +426,9 @@ impl Connection {
         .await;
         if self.exchange.ended().is_none() {
             self.exchange.shutdown().await;
+            if !self.around.context.draining.get() {
+                self.exchange.linger(&mut self.input).await;
+            }
         }
     }
 

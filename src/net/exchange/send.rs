@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use super::{End, Exchange, State};
 use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
+use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{EXEC, MULTI, WrappedGroup};
+use crate::engine::pipeline::group::{WrappedGroup, parts};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
-use crate::engine::policy::Policy;
-use crate::engine::resp::encode;
+use crate::engine::pipeline::violation::{Kind, Violation};
+use crate::engine::policy::{Group, Member, Policy};
+use crate::engine::resp::{Protocol, encode};
 use crate::net::clock;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{PING, Recipient};
@@ -38,36 +40,39 @@ struct Sending<'a> {
 }
 
 impl Exchange {
-    /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
-    pub fn dispatch(
-        self: &Rc<Self>,
-        plan: &mut Plan,
-        batch: &Batch,
-        bytes: &[u8],
-        timing: Timing,
-        mut answer: impl FnMut(usize, Answer) -> Vec<u8>,
-    ) {
-        let Some(link) = self.link() else { return };
+    /// Sends what was planned.
+    ///
+    /// Where requests go out in another order than the one in which they were read, the places of all that are planned
+    /// come back, by their index.
+    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<u64> {
+        let Some(link) = self.link() else { return Vec::new() };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
         let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing };
+        let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let mut probes = plan.probes.drain(..);
-        let mut roles = plan.roles.iter().copied();
         for step in &plan.steps {
             match step {
                 Step::Send { commands } => {
-                    let first = roles.clone();
-                    let plain = first.take(commands.len()).filter(|role| *role == Role::Plain).count();
+                    let roles = &plan.roles[commands.clone()];
+                    let plain = roles.iter().filter(|role| **role == Role::Plain).count();
                     let scope = (plain > 1).then_some(Scope::Pipeline { report: policy.report_pipelines });
-                    self.send_run(&sending, commands.clone(), &mut roles, scope.map(|scope| (scope, plain)));
+                    let score = scope.map(|scope| Score::new(scope, u32::try_from(plain).unwrap_or(u32::MAX)));
+                    self.aim(&places, commands.clone());
+                    self.send_run(&sending, commands.clone(), roles, score);
                 }
                 Step::Watch { commands, group, unwrapped } => {
-                    let scope = Scope::Group { index: *group, rule: Arc::clone(&policy.groups()[*group]), unwrapped: *unwrapped };
-                    self.send_run(&sending, commands.clone(), &mut roles, Some((scope, commands.len())));
+                    let rule = Arc::clone(&policy.groups()[*group]);
+                    let demands = sending.demands(commands.clone(), &rule);
+                    let scope = Scope::Group { index: *group, rule, unwrapped: *unwrapped };
+                    let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).demanding(demands);
+                    self.aim(&places, commands.clone());
+                    self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score));
                 }
-                Step::Wrap { commands, group } => {
-                    roles.by_ref().take(commands.len()).for_each(drop);
-                    self.send_group(&sending, commands.clone(), *group);
+                Step::Wrap { members, group } => {
+                    let members = &plan.members[members.clone()];
+                    self.aim(&places, members.iter().copied());
+                    self.send_group(&sending, members, *group);
                 }
                 Step::Probe => {
                     if let Some(probe) = probes.next() {
@@ -80,30 +85,54 @@ impl Exchange {
                     self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
-                    roles.next();
+                    if let Answer::Degraded { rule, .. } = by {
+                        self.tell_degraded(&sending, *command, *rule);
+                    }
                     self.context.tally.command(batch.id(*command).index());
-                    self.answer(answer(*command, *by));
+                    self.aim(&places, std::iter::once(*command));
+                    let protocol = self.state.borrow().session.protocol;
+                    self.answer(own_reply(*by, protocol));
                 }
             }
         }
+        places
     }
 
-    fn send_run(
-        self: &Rc<Self>,
-        sending: &Sending<'_>,
-        commands: Range<usize>,
-        roles: &mut impl Iterator<Item = Role>,
-        score: Option<(Scope, usize)>,
-    ) {
+    /// The place of each planned command, in the order in which they were read.
+    fn reserve(&self, plan: &Plan, batch: &Batch) -> Vec<u64> {
+        let slots = &mut self.state.borrow_mut().slots;
+        (0..plan.commands).map(|at| batch.held(at).map_or_else(|| slots.reserve(), |held| held.place)).collect()
+    }
+
+    /// The commands that are sent next have these places, if they have any.
+    fn aim(&self, places: &[u64], commands: impl Iterator<Item = usize>) {
+        if places.is_empty() {
+            return;
+        }
+        let slots = &mut self.state.borrow_mut().slots;
+        commands.for_each(|at| slots.aim(places[at]));
+    }
+
+    fn tell_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
+        let Sending { table, policy, batch, bytes, .. } = *sending;
+        let (spec, args, rule) = (table.spec(batch.id(command)), batch.args(bytes, command), &policy.degrade_rules()[rule]);
+        let mut key = None;
+        spec.for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
+        let key_pattern = key.and_then(|key| rule.pattern_of(key)).map(Into::into);
+        let violation = Violation { key_pattern, ..Violation::new(Kind::Degraded) };
+        self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
+    }
+
+    fn send_run(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, roles: &[Role], score: Option<Score>) {
         let Sending { link, batch, bytes, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let scored = score.is_some();
-        if let Some((scope, plain)) = score {
-            state.slots.push_score(Score::new(scope, u32::try_from(plain).unwrap_or(u32::MAX)));
+        if let Some(score) = score {
+            state.slots.push_score(score);
         }
         let mut frames = 0;
-        for (at, role) in commands.clone().zip(roles) {
+        for (at, &role) in commands.clone().zip(roles) {
             let id = batch.id(at);
             self.context.tally.command(id.index());
             state.slots.push(role, id, scored && role == Role::Plain);
@@ -114,17 +143,24 @@ impl Exchange {
         self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline);
     }
 
-    fn send_group(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, group: usize) {
+    fn send_group(self: &Rc<Self>, sending: &Sending<'_>, commands: &[usize], group: usize) {
         let Sending { link, policy, batch, bytes, timing, .. } = *sending;
-        let members: Vec<_> = commands.clone().map(|at| batch.id(at)).collect();
+        let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         for id in &members {
             self.context.tally.command(id.index());
         }
         let mut state = self.state.borrow_mut();
-        let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(&policy.groups()[group]), members));
+        let rule = &policy.groups()[group];
+        let demands = sending.demands(commands.iter().copied(), rule);
+        let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(rule), members).demanding(demands));
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
-        self.send(link, &mut state, &[MULTI, &bytes[batch.wire(commands)], EXEC], frames, timing.read_at, timing.deadline());
+        let wire_of = |members: Range<u32>| {
+            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
+            runs.map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())])
+        };
+        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), &[], wire_of);
+        self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
     fn send_probe(self: &Rc<Self>, link: &Rc<Link>, probe: Probe, timing: Timing) {
@@ -144,6 +180,12 @@ impl Exchange {
         read_at: Instant,
         deadline: Option<Instant>,
     ) {
+        // On a lease there is state that a refusal in the middle would tear.
+        if self.context.health.refuses() && !state.session.affinity.is_pinned() {
+            self.context.tally.add_refused(frames);
+            self.fault_in(state, frames, Fault::Refused);
+            return;
+        }
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
         if !link.send(recipient, parts, frames, read_at, deadline) {
             self.fault_in(state, frames, Fault::Unavailable);
@@ -179,6 +221,29 @@ impl Exchange {
             self.end(End::LeaseLost);
         }
     }
+}
+
+impl Sending<'_> {
+    /// What the rule of the group that these commands are demands of their replies.
+    fn demands(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Demands>> {
+        let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
+        Demands::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
+    }
+}
+
+/// The reply that the proxy gives itself.
+fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
+    let mut out = Vec::new();
+    match answer {
+        Answer::Ok => encode::simple(&mut out, "OK"),
+        Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::ExecAbort => encode::error(
+            &mut out,
+            "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
+        ),
+        Answer::Degraded { blank, .. } => blank.encode(&mut out, protocol),
+    }
+    out
 }
 
 impl Timing {
