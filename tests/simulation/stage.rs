@@ -177,7 +177,7 @@ async fn stage<F: Future<Output = ()>>(
     tokio::time::timeout(Duration::from_secs(60), worker).await.expect("a drained worker ends").expect("it does not panic");
     let mut ledger = stage.ledger.borrow_mut();
     let model = stage.server.model.borrow();
-    ledger.judge(&model.history);
+    ledger.judge(&model.history, stage.server.outlived.get());
     crate::judge::count_violations(&mut ledger, &stage.reporter);
     let applied = model.history.iter().map(|applied| format!("{} {}", applied.together, applied.words.join(" "))).collect();
     End {
