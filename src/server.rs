@@ -90,7 +90,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let table = survey_once(&upstream_settings(&config, &certificates, 1)).await;
+    let table = survey_once(&security::upstream_settings(&config, &certificates, 1)).await;
     let surveyed = table.is_some();
     if surveyed {
         security::warn_of_open_server(&config);
@@ -104,8 +104,9 @@ async fn serve(config: Config) -> Result<(), ServerError> {
         &readiness,
         &registry,
     )?;
-    let surveying = (!surveyed)
-        .then(|| tokio::spawn(survey_until_known(upstream_settings(&config, &certificates, 1), workers.mailboxes.clone())));
+    let surveying = (!surveyed).then(|| {
+        tokio::spawn(survey_until_known(security::upstream_settings(&config, &certificates, 1), workers.mailboxes.clone()))
+    });
     let renewing = security::renew(&certificates)?;
     let admin_over = CancellationToken::new();
     let state = AdminState { exposition, folds, readiness: readiness.clone() };
@@ -207,7 +208,7 @@ fn start_workers(
         workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
         workers.threads.push(worker::start(Setup {
             number,
-            upstream: upstream_settings(config, certificates, count),
+            upstream: security::upstream_settings(config, certificates, count),
             acceptor: certificates.acceptor.clone(),
             users: users.clone(),
             exclusive: config.upstream.sharing == Sharing::Never,
@@ -226,14 +227,15 @@ fn start_workers(
     Ok(workers)
 }
 
-fn upstream_settings(config: &Config, certificates: &Certificates, workers: usize) -> Settings {
+/// How each of so many workers reaches the server, without TLS.
+pub fn upstream_settings(config: &Config, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
         Login::new(credentials.username.as_deref().map(str::as_bytes), credentials.password.expose().as_bytes())
     });
     Settings {
         address: upstream.address.clone(),
-        tls: certificates.connector.clone(),
+        tls: None,
         connect_timeout: upstream.connect_timeout,
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,

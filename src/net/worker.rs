@@ -82,7 +82,8 @@ pub fn start(setup: Setup) -> io::Result<JoinHandle<()>> {
 
 type Clients = Rc<RefCell<HashMap<u64, Weak<Exchange>>>>;
 
-async fn run(setup: Setup) {
+/// Serves on the runtime of this thread, which is a local one, until it has drained.
+pub async fn run(setup: Setup) {
     clock::tick();
     let Setup { mut mailbox, folds, .. } = setup;
     // The label of the table's first row, commands that it does not know, is the tally's own.
@@ -127,7 +128,7 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acce
                 .filter(|exchange| exchange.state.borrow().session.affinity.is_pinned())
                 .and_then(|exchange| exchange.link());
             // Nobody waits for the answer any more if the asking client has gone.
-            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.facts().client_id));
+            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.to_be_unblocked()));
         }
         Message::Drain => {
             around.context.draining.set(true);

@@ -3,6 +3,7 @@
 mod blocking;
 mod breaker;
 mod degrade;
+mod demands;
 mod edges;
 mod every_command;
 mod failure;
@@ -10,6 +11,7 @@ mod groups;
 mod harness;
 mod holds;
 mod interleaved;
+mod out_of_step;
 mod parting;
 mod passthrough;
 mod protocol_errors;

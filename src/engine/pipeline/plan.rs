@@ -391,7 +391,7 @@ mod tests {
     }
 
     fn login() -> Client {
-        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional };
+        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional, ..WrittenMember::default() };
         let commands = vec![
             member("SETEX rt:{user}:{token} {ttl} *", false),
             member("SADD sess:{user} {token}", false),

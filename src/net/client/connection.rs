@@ -31,6 +31,9 @@ use crate::net::users::Users;
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
 
+/// How often is looked whether a client has left that is not read from.
+const UNHEARD_PAUSE: Duration = Duration::from_millis(50);
+
 /// Everything that clients of one worker have in common.
 pub struct Surroundings {
     pub context: Rc<Context>,
@@ -256,17 +259,33 @@ impl Connection {
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
         let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
-        let mut timer = std::pin::pin!(longest.map(tokio::time::sleep));
-        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), cx)).await;
+        let unheard = longest.is_none() && self.is_unheard_while_blocked();
+        let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
+        let mut timer = std::pin::pin!(pause.map(tokio::time::sleep));
+        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), longest.is_some(), cx)).await;
         match event {
             Event::Read => self.note_gap(),
             Event::Wake => {}
+            // What it waits for must not be taken out for nobody.
+            Event::WaitOver if unheard => {
+                if self.exchange.has_left() {
+                    self.exchange.end(End::Gone);
+                }
+            }
             Event::WaitOver => self.wait_over = self.wait_is_for_all,
         }
         self.settle_lease();
     }
 
-    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
+    /// not be noticed.
+    fn is_unheard_while_blocked(&self) -> bool {
+        let blocked = self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked());
+        let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
+        blocked && !self.input_ended && (full || !self.exchange.link().is_some_and(|link| link.has_room()))
+    }
+
+    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
         self.exchange.register(cx);
         if let Poll::Ready(Err(_)) = self.exchange.poll_flush(cx) {
             self.exchange.end(End::Gone);
@@ -274,7 +293,6 @@ impl Connection {
         if self.exchange.ended().is_some() || self.has_news() {
             return Poll::Ready(Event::Wake);
         }
-        let held = timer.is_some();
         if let Some(timer) = timer
             && timer.poll(cx).is_ready()
         {

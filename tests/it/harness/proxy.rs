@@ -28,9 +28,14 @@ pub struct Setup {
 impl Setup {
     /// Two workers, no rules.
     pub fn new(redis: &RedisServer) -> Setup {
+        Setup::before(redis.port())
+    }
+
+    /// Likewise, before whatever listens there.
+    pub fn before(port: u16) -> Setup {
         Setup {
             listen_address: "127.0.0.1:0".to_owned(),
-            upstream_address: format!("127.0.0.1:{}", redis.port()),
+            upstream_address: format!("127.0.0.1:{port}"),
             log_level: "info",
             top: "workers = 2".to_owned(),
             listen: String::new(),
