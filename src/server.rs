@@ -1,5 +1,6 @@
 //! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
 
+mod live;
 mod security;
 
 use std::io;
@@ -14,9 +15,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, Sharing};
+use crate::config::{Config, Loaded, Secret, Sharing};
 use crate::engine::command::{Login, Table};
 use crate::net::address::Address;
+use crate::net::admin::access::Access;
+use crate::net::admin::live::QUESTIONS_MAX;
+use crate::net::admin::record::Recorder;
 use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
@@ -27,15 +31,12 @@ use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
-use crate::telemetry::label::RuleKind;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use live::Live;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
-/// How long a health check waits, and how much of an answer it reads.
-const READY_TIMEOUT: Duration = Duration::from_secs(2);
-const READY_BYTES_MAX: u64 = 64 * 1024;
 /// Pause between questions for the server's commands.
 const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
@@ -58,45 +59,31 @@ pub enum ServerError {
 ///
 /// # Errors
 /// A listener's address cannot be had, or the process lacks what it needs to start.
-pub fn run(config: Config) -> Result<(), ServerError> {
+pub fn run(loaded: Loaded) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(loaded));
     // Workers that did not drain in time are not waited for.
     runtime.shutdown_background();
     served
 }
 
-/// Asks the endpoints at `address` whether the process there is ready for clients.
-///
-/// # Errors
-/// Nobody answers there.
-pub fn ask_ready(address: &Address) -> io::Result<bool> {
-    use std::io::{Read, Write};
-    let Address::Tcp { host, port } = address else { return Err(io::ErrorKind::Unsupported.into()) };
-    let mut socket = std::net::TcpStream::connect((host.as_str(), *port))?;
-    socket.set_read_timeout(Some(READY_TIMEOUT))?;
-    socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: respguard\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    socket.take(READY_BYTES_MAX).read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
-}
-
-async fn serve(config: Config) -> Result<(), ServerError> {
+async fn serve(loaded: Loaded) -> Result<(), ServerError> {
+    let config = &loaded.config;
     let exposition = Exposition::install()?;
-    let certificates = security::certificates(&config)?;
+    let certificates = security::certificates(config)?;
     let clients = Listener::bind(&config.listen.address).await?;
     let operators = bind_admin(&config.admin.address).await?;
     let mut signals = Signals::new()?;
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let table = survey_once(&security::upstream_settings(&config, &certificates, 1)).await;
+    let table = survey_once(&upstream_settings(config, &certificates, 1)).await;
     let surveyed = table.is_some();
     if surveyed {
-        security::warn_of_open_server(&config);
+        security::warn_of_open_server(config);
     }
     let workers = start_workers(
-        &config,
+        config,
         &certificates,
         table.unwrap_or_else(Table::builtin),
         &exposition,
@@ -104,16 +91,17 @@ async fn serve(config: Config) -> Result<(), ServerError> {
         &readiness,
         &registry,
     )?;
-    let surveying = (!surveyed).then(|| {
-        tokio::spawn(survey_until_known(security::upstream_settings(&config, &certificates, 1), workers.mailboxes.clone()))
-    });
+    let surveying = (!surveyed)
+        .then(|| tokio::spawn(survey_until_known(upstream_settings(config, &certificates, 1), workers.mailboxes.clone())));
     let renewing = security::renew(&certificates)?;
     let admin_over = CancellationToken::new();
-    let state = AdminState { exposition, folds, readiness: readiness.clone() };
+    let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
+    let (live, questions) = mpsc::channel(QUESTIONS_MAX);
+    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone());
+    tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
+    let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
+    let state = AdminState { exposition, folds, readiness: readiness.clone(), access, recorder, live };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
-    gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
-    gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());
-    gauge::set_config_rules(RuleKind::Degrade, config.policy.degrade_rules().len());
     readiness.started();
     info!(
         listen = %clients.address(),
@@ -208,7 +196,7 @@ fn start_workers(
         workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
         workers.threads.push(worker::start(Setup {
             number,
-            upstream: security::upstream_settings(config, certificates, count),
+            upstream: upstream_settings(config, certificates, count),
             acceptor: certificates.acceptor.clone(),
             users: users.clone(),
             exclusive: config.upstream.sharing == Sharing::Never,
@@ -227,15 +215,15 @@ fn start_workers(
     Ok(workers)
 }
 
-/// How each of so many workers reaches the server, without TLS.
-pub fn upstream_settings(config: &Config, workers: usize) -> Settings {
+/// How each of so many workers reaches the server.
+pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
         Login::new(credentials.username.as_deref().map(str::as_bytes), credentials.password.expose().as_bytes())
     });
     Settings {
         address: upstream.address.clone(),
-        tls: None,
+        tls: certificates.connector.clone(),
         connect_timeout: upstream.connect_timeout,
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,

@@ -3,6 +3,7 @@
 //! [`load`] makes it from a file; every mistake in the file is a [`ConfigError`] with its line and what was expected.
 
 mod credential;
+pub mod effective;
 mod error;
 mod load;
 mod rules;
@@ -19,7 +20,7 @@ use crate::net::address::Address;
 use crate::net::tls::{ClientFiles, ServerFiles};
 
 pub use error::{ConfigError, ConfigErrors, Position};
-pub use load::{known_keys, load, read};
+pub use load::{Loaded, known_keys, load, read};
 pub use secret::Secret;
 
 /// The whole configuration. The default is what an empty file means.

@@ -141,7 +141,7 @@ mod tests {
     fn read(text: &str, folder: &Path) -> Result<Config, String> {
         let file = folder.join("f.toml");
         std::fs::write(&file, text).expect("a file");
-        load(&file, &Table::builtin()).map_err(|errors| errors.to_string())
+        load(&file, &Table::builtin()).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod findings;
 pub mod health;
 pub mod http;
 pub mod recheck;
+pub mod recording;
 pub mod registry;
 pub mod stream;
 pub mod tls;

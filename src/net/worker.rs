@@ -90,11 +90,9 @@ pub async fn run(setup: Setup) {
     let names: Vec<Arc<str>> =
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
     let tally = Tally::new(&names, setup.latency_totals);
-    let group_names: Vec<_> = setup.policy.groups().iter().map(|group| Arc::clone(&group.name)).collect();
-    let ttl_names: Vec<_> = setup.policy.ttl_rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
-    tally.rename_rules(&group_names, &ttl_names);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
-    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, policy));
+    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
+    context.set_policy(policy);
     let pool = Pool::new(&context, setup.upstream);
     let Setup { registry, users, exclusive, load, .. } = setup;
     let around = Rc::new(Surroundings { context, pool, registry, users, exclusive, load });
@@ -137,6 +135,12 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acce
             }
         }
         Message::Table(table) => around.context.set_table(table),
+        Message::Policy(policy, done) => {
+            around.context.set_policy(policy);
+            // Whoever changed the rules may not wait any more.
+            let _ = done.send(());
+        }
+        Message::Record(feed) => around.context.tap.open(feed),
         Message::Left(id) => {
             clients.borrow_mut().remove(&id);
         }

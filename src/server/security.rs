@@ -10,7 +10,6 @@ use tracing::warn;
 use crate::config::Config;
 use crate::net::address::Address;
 use crate::net::tls::{Acceptor, Certificates, Connector, TlsError};
-use crate::net::upstream::Settings;
 use crate::net::users::Users;
 
 /// The certificates that the configuration names, which can be read again while the process runs.
@@ -21,11 +20,6 @@ pub(super) fn certificates(config: &Config) -> Result<Certificates, TlsError> {
         _ => None,
     };
     Ok(Certificates { acceptor: acceptor.map(Arc::new), connector: connector.map(Arc::new) })
-}
-
-/// How each of so many workers reaches the server.
-pub(super) fn upstream_settings(config: &Config, certificates: &Certificates, workers: usize) -> Settings {
-    Settings { tls: certificates.connector.clone(), ..super::upstream_settings(config, workers) }
 }
 
 /// Reads certificates again when their files change, and at SIGHUP, until the tasks are dropped.

@@ -10,6 +10,7 @@ pub const BYTES_TOTAL: &str = "respguard_bytes_total";
 pub const CLIENT_CONNECTIONS_TOTAL: &str = "respguard_client_connections_total";
 pub const CLIENTS: &str = "respguard_clients";
 pub const COMMANDS_TOTAL: &str = "respguard_commands_total";
+pub const CONFIG_RELOAD_TOTAL: &str = "respguard_config_reload_total";
 pub const CONFIG_RULES: &str = "respguard_config_rules";
 pub const GROUPS_TOTAL: &str = "respguard_groups_total";
 pub const HOLD_GAP_SECONDS: &str = "respguard_hold_gap_seconds";
@@ -47,7 +48,7 @@ pub struct Metric {
 }
 
 /// Every metric, by name.
-pub const ALL: [Metric; 26] = [
+pub const ALL: &[Metric] = &[
     counter(BREAKER_REFUSED_TOTAL, "Requests answered at once because the breaker was not closed"),
     gauge(BREAKER_STATE, "1 for the state that the breaker is in, 0 for the others"),
     counter(BREAKER_TRANSITIONS_TOTAL, "Changes of the breaker's state, by the state that it came to"),
@@ -61,6 +62,7 @@ pub const ALL: [Metric; 26] = [
     counter(CLIENT_CONNECTIONS_TOTAL, "Connections of clients, accepted and refused"),
     gauge(CLIENTS, "Clients connected now"),
     counter(COMMANDS_TOTAL, "Commands read from clients; those that the command table does not know are \"other\""),
+    counter(CONFIG_RELOAD_TOTAL, "Times that the configuration was to be read again, by what came of it"),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
     counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
     histogram(

@@ -16,6 +16,8 @@ mod parting;
 mod passthrough;
 mod protocol_errors;
 mod pubsub;
+mod recording;
+mod reload;
 mod session;
 mod sessions_at_random;
 mod spellings;

@@ -55,7 +55,7 @@ where
 /// A group whose answers are coming in.
 #[derive(Debug)]
 pub struct WrappedGroup {
-    /// The group's place among the rules, and the rule as it was when the group was planned.
+    /// Under which number the group is counted, and the rule as it was when the group was planned.
     index: usize,
     rule: Arc<Group>,
     members: Vec<CommandId>,

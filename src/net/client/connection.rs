@@ -21,6 +21,7 @@ use crate::engine::session::patience::Patience;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::exchange::{End, Exchange, Timing};
+use crate::net::recording::{Read, Track};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
@@ -76,6 +77,10 @@ pub struct Connection {
     pub(super) authenticated: bool,
     /// Commands about clients that wait for the client's EXEC.
     pub(super) queued: Vec<Queued>,
+    /// The number of the rules that the last batch was planned with.
+    pub(super) rules: u64,
+    /// The client's part in the recording that somebody makes.
+    track: Option<Box<Track>>,
 }
 
 /// What a client's task does next.
@@ -119,6 +124,8 @@ impl Connection {
             refused_logins: 0,
             authenticated: false,
             queued: Vec::new(),
+            rules: around.context.policy_number(),
+            track: None,
         }
     }
 
@@ -208,6 +215,7 @@ impl Connection {
             self.input.advance(blank);
             return None;
         }
+        self.follow_rules();
         if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
@@ -348,6 +356,9 @@ impl Connection {
             }
             Poll::Ready(Ok(read)) => {
                 self.read_filled = read == room;
+                if self.around.context.tap.is_on() {
+                    self.record(read);
+                }
                 Poll::Ready(Event::Read)
             }
             Poll::Ready(Err(_)) => {
@@ -363,6 +374,21 @@ impl Connection {
                 Poll::Pending
             }
         }
+    }
+
+    /// Tells whoever records what the last read has brought.
+    #[cold]
+    fn record(&mut self, read: usize) {
+        let before = self.input.len() - read;
+        let is_tunnel = self.exchange.state.borrow().session.affinity.is_tunnel();
+        let is_between_requests = self.parser.is_between_requests() && self.batch.whole_bytes() >= before;
+        let read = Read {
+            client: self.client.id,
+            connected_at: self.client.connected_at,
+            bytes: &self.input[before..],
+            begins_request: is_between_requests && !self.streaming && !is_tunnel,
+        };
+        Track::note(&mut self.track, &self.around.context.tap, read);
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
@@ -495,6 +521,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.exchange.end(End::Gone);
         self.drop_lease();
+        if let Some(track) = self.track.take() {
+            track.end(self.client.id);
+        }
         self.around.registry.leave(self.client.id, &self.around.load);
         self.around.context.tally.client_closed();
     }
