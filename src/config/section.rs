@@ -122,6 +122,32 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A whole number within a range, where one is written.
+    pub(super) fn number_if_any(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        findings: &mut Findings,
+    ) -> Option<u64> {
+        self.value(key, findings)?.number(&range, findings)
+    }
+
+    /// A number from 0 to 1.
+    pub(super) fn share(&mut self, key: &'static str, default: f64, findings: &mut Findings) -> f64 {
+        let expected = "a number from 0 to 1";
+        let Some(value) = self.value(key, findings) else { return default };
+        let written = match value.value {
+            DeValue::Float(written) => written.as_str().parse::<f64>().ok(),
+            DeValue::Integer(written) => written.as_str().parse::<f64>().ok(),
+            _ => return value.wrong_type(expected, findings).unwrap_or(default),
+        };
+        let share = written.filter(|share| (0.0..=1.0).contains(share));
+        if share.is_none() {
+            findings.add(&value.path, "the number is out of range", expected);
+        }
+        share.unwrap_or(default)
+    }
+
     pub(super) fn truth(&mut self, key: &'static str, default: bool, findings: &mut Findings) -> bool {
         let Some(value) = self.value(key, findings) else {
             return default;

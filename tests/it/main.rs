@@ -13,6 +13,7 @@ mod parting;
 mod passthrough;
 mod protocol_errors;
 mod pubsub;
+mod rules;
 mod session;
 mod sessions_at_random;
 mod spellings;
