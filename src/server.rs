@@ -1,10 +1,12 @@
 //! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
 
+mod live;
+
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,10 +14,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, Sharing};
+use crate::config::{Config, Loaded, Secret, Sharing};
 use crate::engine::command::Table;
 use crate::net::address::Address;
+use crate::net::admin::access::Access;
+use crate::net::admin::live::QUESTIONS_MAX;
+use crate::net::admin::record::Recorder;
 use crate::net::admin::{self, AdminState};
+use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{SurveyError, survey};
@@ -23,20 +29,12 @@ use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
-use crate::telemetry::label::RuleKind;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use live::Live;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
-/// Leases of all workers together: below the `maxclients` that Redis starts with (10000).
-const LEASES_MAX: usize = 4096;
-/// Silence after which an upstream connection is asked for a sign of life, and how long is waited for it.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a health check waits, and how much of an answer it reads.
-const READY_TIMEOUT: Duration = Duration::from_secs(2);
-const READY_BYTES_MAX: u64 = 64 * 1024;
 /// Pause between questions for the server's commands.
 const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
@@ -57,30 +55,16 @@ pub enum ServerError {
 ///
 /// # Errors
 /// A listener's address cannot be had, or the process lacks what it needs to start.
-pub fn run(config: Config) -> Result<(), ServerError> {
+pub fn run(loaded: Loaded) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(loaded));
     // Workers that did not drain in time are not waited for.
     runtime.shutdown_background();
     served
 }
 
-/// Asks the endpoints at `address` whether the process there is ready for clients.
-///
-/// # Errors
-/// Nobody answers there.
-pub fn ask_ready(address: &Address) -> io::Result<bool> {
-    use std::io::{Read, Write};
-    let Address::Tcp { host, port } = address else { return Err(io::ErrorKind::Unsupported.into()) };
-    let mut socket = std::net::TcpStream::connect((host.as_str(), *port))?;
-    socket.set_read_timeout(Some(READY_TIMEOUT))?;
-    socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: respguard\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    socket.take(READY_BYTES_MAX).read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
-}
-
-async fn serve(config: Config) -> Result<(), ServerError> {
+async fn serve(loaded: Loaded) -> Result<(), ServerError> {
+    let config = &loaded.config;
     let exposition = Exposition::install()?;
     let clients = Listener::bind(&config.listen.address).await?;
     let operators = bind_admin(&config.admin.address).await?;
@@ -88,16 +72,19 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let table = survey_once(&config).await;
+    let table = survey_once(config).await;
     let surveyed = table.is_some();
-    let workers = start_workers(&config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
+    let workers = start_workers(config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
     let surveying =
-        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(&config, 1), workers.mailboxes.clone())));
+        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(config, 1), workers.mailboxes.clone())));
     let admin_over = CancellationToken::new();
-    let state = AdminState { exposition, folds, readiness: readiness.clone() };
+    let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
+    let (live, questions) = mpsc::channel(QUESTIONS_MAX);
+    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone());
+    tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
+    let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
+    let state = AdminState { exposition, folds, readiness: readiness.clone(), access, recorder, live };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
-    gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
-    gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());
     readiness.started();
     info!(
         listen = %clients.address(),
@@ -181,6 +168,7 @@ fn start_workers(
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
     let reporter = Reporter::default();
+    let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
@@ -195,6 +183,7 @@ fn start_workers(
             registry: Arc::clone(registry),
             reporter: reporter.clone(),
             readiness: readiness.clone(),
+            breaker: breaker.clone(),
             latency_totals: exposition.latencies(),
             folds: folds.add_worker(),
             mailbox,
@@ -204,7 +193,8 @@ fn start_workers(
     Ok(workers)
 }
 
-fn upstream_settings(config: &Config, workers: usize) -> Settings {
+/// How each of so many workers reaches the server.
+pub fn upstream_settings(config: &Config, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
         let user = credentials.username.as_ref().map(|user| user.as_bytes().into());
@@ -216,10 +206,10 @@ fn upstream_settings(config: &Config, workers: usize) -> Settings {
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,
         queue_timeout: upstream.queue_timeout,
-        heartbeat: HEARTBEAT,
-        heartbeat_timeout: HEARTBEAT_TIMEOUT,
+        heartbeat: upstream.heartbeat,
+        heartbeat_timeout: upstream.heartbeat_timeout,
         login,
-        leases_max: (LEASES_MAX / workers).max(1),
+        leases_max: (upstream.leases_max / workers).max(1),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads the part of a configuration file that a policy is made of.
 
 use crate::engine::policy::rule::{
-    Written, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenPipeline, WrittenTtl,
+    Written, WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenPipeline, WrittenTtl,
 };
 
 use super::section::{Findings, Section, Value};
@@ -17,6 +17,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
     let ttls = root.sections("ttl", findings);
     let expects = root.sections("expect", findings);
     let guards = root.sections("guard", findings);
+    let degrades = root.sections("degrade", findings);
     Written {
         mode,
         pipeline,
@@ -24,6 +25,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
         ttls: ttls.into_iter().map(|section| ttl(section, findings)).collect(),
         expects: expects.into_iter().map(|section| expect(section, findings)).collect(),
         guards: guards.into_iter().map(|section| guard(section, findings)).collect(),
+        degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
     }
 }
 
@@ -90,6 +92,17 @@ fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
     member
 }
 
+fn degrade(mut section: Section<'_>, findings: &mut Findings) -> WrittenDegrade {
+    let degrade = WrittenDegrade {
+        name: section.needed_text("name", findings),
+        keys: section.texts("keys", findings).unwrap_or_default(),
+        reads: section.word("reads", findings).unwrap_or_default(),
+        writes: section.word("writes", findings).unwrap_or_default(),
+    };
+    section.end(findings);
+    degrade
+}
+
 fn ttl(mut section: Section<'_>, findings: &mut Findings) -> WrittenTtl {
     let defaults = WrittenTtl::default();
     let ttl = WrittenTtl {
@@ -100,7 +113,7 @@ fn ttl(mut section: Section<'_>, findings: &mut Findings) -> WrittenTtl {
         max: section.text("max", findings),
         keep: section.truth("keep", defaults.keep, findings),
         grace_ms: section.number("grace_ms", 0..=3_600_000, defaults.grace_ms, findings),
-        sample: section.share("sample", defaults.sample, findings),
+        sample: section.ratio("sample", defaults.sample, findings),
         mode: section.word("mode", findings),
     };
     section.end(findings);

@@ -20,6 +20,7 @@ use crate::net::client::connection::{Connection, Surroundings};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
+use crate::net::health::SharedBreaker;
 use crate::net::registry::{Client, Message, Registry, Socket};
 use crate::net::stream::Stream;
 use crate::net::upstream::Settings;
@@ -49,6 +50,7 @@ pub struct Setup {
     pub registry: Arc<Registry>,
     pub reporter: Reporter,
     pub readiness: Readiness,
+    pub breaker: SharedBreaker,
     pub latency_totals: Arc<LatencyTotals>,
     pub folds: FoldQuestions,
     pub mailbox: mpsc::Receiver<Message>,
@@ -73,17 +75,17 @@ pub fn start(setup: Setup) -> io::Result<JoinHandle<()>> {
 
 type Clients = Rc<RefCell<HashMap<u64, Weak<Exchange>>>>;
 
-async fn run(setup: Setup) {
+/// Serves on the runtime of this thread, which is a local one, until it has drained.
+pub async fn run(setup: Setup) {
     clock::tick();
     let Setup { mut mailbox, folds, .. } = setup;
     // The label of the table's first row, commands that it does not know, is the tally's own.
     let names: Vec<Arc<str>> =
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
     let tally = Tally::new(&names, setup.latency_totals);
-    let group_names: Vec<_> = setup.policy.groups().iter().map(|group| Arc::clone(&group.name)).collect();
-    let ttl_names: Vec<_> = setup.policy.ttl_rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
-    tally.rename_rules(&group_names, &ttl_names);
-    let context = Rc::new(Context::new(setup.number, tally, setup.reporter, setup.readiness, setup.table, setup.policy));
+    let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
+    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
+    context.set_policy(policy);
     let pool = Pool::new(&context, setup.upstream);
     let around = Rc::new(Surroundings { context, pool, registry: setup.registry, exclusive: setup.exclusive, load: setup.load });
     let clients = Clients::default();
@@ -115,7 +117,7 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
                 .filter(|exchange| exchange.state.borrow().session.affinity.is_pinned())
                 .and_then(|exchange| exchange.link());
             // Nobody waits for the answer any more if the asking client has gone.
-            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.facts().client_id));
+            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.to_be_unblocked()));
         }
         Message::Drain => {
             around.context.draining.set(true);
@@ -124,6 +126,12 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
             }
         }
         Message::Table(table) => around.context.set_table(table),
+        Message::Policy(policy, done) => {
+            around.context.set_policy(policy);
+            // Whoever changed the rules may not wait any more.
+            let _ = done.send(());
+        }
+        Message::Record(feed) => around.context.tap.open(feed),
         Message::Left(id) => {
             clients.borrow_mut().remove(&id);
         }

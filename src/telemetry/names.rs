@@ -2,11 +2,15 @@
 
 use metrics::Unit;
 
+pub const BREAKER_REFUSED_TOTAL: &str = "respguard_breaker_refused_total";
+pub const BREAKER_STATE: &str = "respguard_breaker_state";
+pub const BREAKER_TRANSITIONS_TOTAL: &str = "respguard_breaker_transitions_total";
 pub const BUILD_INFO: &str = "respguard_build_info";
 pub const BYTES_TOTAL: &str = "respguard_bytes_total";
 pub const CLIENT_CONNECTIONS_TOTAL: &str = "respguard_client_connections_total";
 pub const CLIENTS: &str = "respguard_clients";
 pub const COMMANDS_TOTAL: &str = "respguard_commands_total";
+pub const CONFIG_RELOAD_TOTAL: &str = "respguard_config_reload_total";
 pub const CONFIG_RULES: &str = "respguard_config_rules";
 pub const GROUPS_TOTAL: &str = "respguard_groups_total";
 pub const HOLD_GAP_SECONDS: &str = "respguard_hold_gap_seconds";
@@ -42,7 +46,10 @@ pub struct Metric {
 }
 
 /// Every metric, by name.
-pub const ALL: [Metric; 21] = [
+pub const ALL: [Metric; 25] = [
+    counter(BREAKER_REFUSED_TOTAL, "Requests answered at once because the breaker was not closed"),
+    gauge(BREAKER_STATE, "1 for the state that the breaker is in, 0 for the others"),
+    counter(BREAKER_TRANSITIONS_TOTAL, "Changes of the breaker's state, by the state that it came to"),
     gauge(BUILD_INFO, "Always 1; the label tells the version that runs"),
     Metric {
         name: BYTES_TOTAL,
@@ -53,6 +60,7 @@ pub const ALL: [Metric; 21] = [
     counter(CLIENT_CONNECTIONS_TOTAL, "Connections of clients, accepted and refused"),
     gauge(CLIENTS, "Clients connected now"),
     counter(COMMANDS_TOTAL, "Commands read from clients; those that the command table does not know are \"other\""),
+    counter(CONFIG_RELOAD_TOTAL, "Times that the configuration was to be read again, by what came of it"),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
     counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
     histogram(

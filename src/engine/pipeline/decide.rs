@@ -51,7 +51,10 @@ impl Planner<'_> {
             return decision;
         }
         if effect == ConnectionEffect::None {
-            return self.decide_plain(at);
+            return match self.decide_plain(at) {
+                Decision::Send(role) => self.degrade(spec, args).unwrap_or(Decision::Send(role)),
+                decision => decision,
+            };
         }
         if !spec.arity_fits(args) && effect != ConnectionEffect::Pin(PinReason::Unknown) {
             return Decision::Send(Role::Plain);
@@ -60,6 +63,16 @@ impl Planner<'_> {
             return self.decide_subscriber(effect, args);
         }
         self.decide_effect(at, effect, args, spec.present)
+    }
+
+    /// What a rule has the command answered with, while there is no server. A lease has one, and a transaction must
+    /// not be answered in part.
+    fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<Decision> {
+        if !self.rules.degraded || self.session.affinity.is_pinned() || !self.session.transaction.is_idle() {
+            return None;
+        }
+        let (rule, blank) = self.rules.policy.degrade(spec, args)?;
+        Some(Decision::Answer(Answer::Degraded { rule, blank }))
     }
 
     fn decide_plain(&mut self, at: usize) -> Decision {

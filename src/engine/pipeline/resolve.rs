@@ -208,6 +208,15 @@ impl Slots {
         }
     }
 
+    /// True when nothing of the reply that has begun has gone to the client.
+    pub fn head_is_unseen(&self) -> bool {
+        match self.head() {
+            Some(Role::Group) => self.groups.front().is_some_and(|group| !group.is_passing()),
+            Some(Role::Probe | Role::Unheard) => true,
+            _ => false,
+        }
+    }
+
     /// What the slot at the head is.
     pub fn head(&self) -> Option<Role> {
         self.queue.front().map(|slot| slot.role)
@@ -336,7 +345,7 @@ impl Slots {
         let Some(group) = self.groups.front() else { return };
         let rule = Arc::clone(group.name());
         let (text, outcome) = match fault {
-            Fault::Unavailable => (
+            Fault::Unavailable | Fault::Refused => (
                 format!(
                     "EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}",
                     fault.reason()
@@ -373,7 +382,7 @@ fn fault_text(fault: Fault, command: &str) -> String {
     let command = command.replace('|', " ").to_uppercase();
     match fault {
         Fault::Timeout | Fault::Lost => format!("TIMEOUT respguard: outcome of {command} unknown: {}", fault.reason()),
-        Fault::Unavailable => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
+        Fault::Unavailable | Fault::Refused => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
     }
 }
 

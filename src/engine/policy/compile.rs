@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use crate::engine::command::Table;
 
+use super::degrade::{DegradeRule, DegradeRules};
 use super::expect::Expects;
 use super::guard::Guards;
 use super::pattern::{Names, Pattern};
 use super::recognise::Groups;
-use super::rule::{TtlAction, Written, WrittenTtl};
+use super::rule::{DegradedReads, DegradedWrites, TtlAction, Written, WrittenDegrade, WrittenTtl};
 use super::ttl::{Sample, TtlRule, TtlRules};
 use super::{Hold, Policy, duration};
 
@@ -34,6 +35,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let mut errors = Errors::default();
     let hold = hold(written, &mut errors);
     unique_names("group", written.groups.iter().map(|group| &*group.name), &mut errors);
+    unique_names("degrade", written.degrades.iter().map(|degrade| &*degrade.name), &mut errors);
     unique_names("ttl", written.ttls.iter().map(|ttl| &*ttl.name), &mut errors);
     unique_names("expect", written.expects.iter().map(|expect| &*expect.name), &mut errors);
     unique_names("guard", written.guards.iter().map(|guard| &*guard.name), &mut errors);
@@ -48,6 +50,9 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let guards = written.guards.iter().enumerate();
     let guards = guards.filter_map(|(place, rule)| guard::guard(&format!("guard[{place}]"), rule, table, &mut errors));
     let guards = guards.map(Arc::new).collect();
+    let degrades = written.degrades.iter().enumerate();
+    let degrades = degrades.filter_map(|(place, rule)| compile_degrade(&format!("degrade[{place}]"), rule, &mut errors));
+    let degrades = degrades.map(Arc::new).collect();
     errors.none_or(Policy {
         mode: written.mode,
         report_pipelines: written.pipeline.report,
@@ -56,6 +61,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
         ttls: TtlRules::new(ttls),
         expects: Expects::new(expects, table),
         guards: Guards::new(guards, table),
+        degrades: DegradeRules::new(degrades),
     })
 }
 
@@ -172,6 +178,16 @@ fn compile_ttl(path: &str, written: &WrittenTtl, errors: &mut Errors) -> Option<
         grace: Duration::from_millis(written.grace_ms),
         mode: written.mode,
     })
+}
+
+fn compile_degrade(path: &str, written: &WrittenDegrade, errors: &mut Errors) -> Option<DegradeRule> {
+    let before = errors.found.len();
+    let keys = key_patterns(&format!("{path}.keys"), &written.keys, errors);
+    let (reads_nil, writes_ok) = (written.reads == DegradedReads::Nil, written.writes == DegradedWrites::Ok);
+    if !reads_nil && !writes_ok {
+        errors.add(path, "the rule changes nothing", "reads = \"nil\" or writes = \"ok\"");
+    }
+    (errors.found.len() == before).then(|| DegradeRule { name: written.name.as_str().into(), keys, reads_nil, writes_ok })
 }
 
 fn read_duration(path: &str, written: Option<&str>, errors: &mut Errors) -> Option<Duration> {

@@ -4,6 +4,7 @@
 
 mod by_command;
 pub mod compile;
+pub mod degrade;
 pub mod duration;
 pub mod expect;
 pub mod group;
@@ -21,9 +22,11 @@ pub mod unordered;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::command::{CommandId, Table};
+use crate::engine::command::{Blank, CommandId, Spec, Table};
+use crate::engine::resp::request::Args;
 
 pub use compile::{RuleError, compile};
+pub use degrade::DegradeRule;
 pub use expect::ExpectRule;
 pub use group::{Atomic, Group, Member, Order};
 pub use guard::{GuardRule, Trip};
@@ -32,6 +35,7 @@ pub use rule::{Agree, Mode, OnPartial, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
 
+use degrade::DegradeRules;
 use expect::Expects;
 use guard::Guards;
 use recognise::Groups;
@@ -48,6 +52,7 @@ pub struct Policy {
     ttls: TtlRules,
     expects: Expects,
     guards: Guards,
+    degrades: DegradeRules,
 }
 
 /// How long the prefix of a group waits for the rest.
@@ -71,12 +76,17 @@ impl Policy {
             ttls: TtlRules::new(Vec::new()),
             expects: Expects::default(),
             guards: Guards::default(),
+            degrades: DegradeRules::new(Vec::new()),
         }
     }
 
     /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
-        self.groups().is_empty() && self.ttl_rules().is_empty() && self.expects().is_empty() && self.guards().is_empty()
+        self.groups().is_empty()
+            && self.ttl_rules().is_empty()
+            && self.expects().is_empty()
+            && self.guards().is_empty()
+            && self.degrade_rules().is_empty()
     }
 
     /// All expectations of single commands' replies, in the order in which they were written.
@@ -133,6 +143,17 @@ impl Policy {
     /// allocates: for explanations.
     pub fn nearest_miss<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Option<Miss<'_, 'a>> {
         trace::nearest_miss(self.groups(), table, at)
+    }
+
+    /// All degrade rules, in the order in which they were written.
+    pub fn degrade_rules(&self) -> &[Arc<DegradeRule>] {
+        self.degrades.as_slice()
+    }
+
+    /// What a command is answered while there is no server, and by which of the degrade rules. They have no effect
+    /// where rules only observe.
+    pub fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<(usize, Blank)> {
+        (self.mode == Mode::Enforce).then(|| self.degrades.answer(spec, args))?
     }
 
     /// The first TTL rule with a pattern that matches the key, with its place among the rules.

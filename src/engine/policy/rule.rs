@@ -118,6 +118,26 @@ words! {
     }
 }
 
+words! {
+    /// What a read is answered while there is no server.
+    DegradedReads {
+        #[default]
+        Error = "error",
+        /// As if its keys were not there.
+        Nil = "nil",
+    }
+}
+
+words! {
+    /// What a write is answered while there is no server.
+    DegradedWrites {
+        #[default]
+        Error = "error",
+        /// `+OK`, and it is forgotten.
+        Ok = "ok",
+    }
+}
+
 /// Everything in a configuration that a policy is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
@@ -127,6 +147,7 @@ pub struct Written {
     pub ttls: Vec<WrittenTtl>,
     pub expects: Vec<WrittenExpect>,
     pub guards: Vec<WrittenGuard>,
+    pub degrades: Vec<WrittenDegrade>,
 }
 
 /// One `[[expect]]`.
@@ -188,6 +209,15 @@ pub struct WrittenMember {
     pub optional: bool,
     /// What its reply must be.
     pub expected: Option<String>,
+}
+
+/// One `[[degrade]]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrittenDegrade {
+    pub name: String,
+    pub keys: Vec<String>,
+    pub reads: DegradedReads,
+    pub writes: DegradedWrites,
 }
 
 /// One `[[ttl]]`. Durations are as written: `7d`, `30s`, `500ms`.

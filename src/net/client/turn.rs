@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::connection::Connection;
 use super::promise::Promise;
-use crate::engine::command::ConnectionEffect;
+use crate::engine::command::{self, ConnectionEffect};
 use crate::engine::link::handshake::Refusal;
 use crate::engine::pipeline::plan::Turn;
 use crate::engine::pipeline::slot::Role;
@@ -13,9 +13,11 @@ use crate::engine::resp::encode;
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
+use crate::engine::session::transaction::Transaction;
 use crate::net::clock;
 use crate::net::exchange::End;
-use crate::net::upstream::lane::LaneKey;
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::lane::{Lane, LaneKey};
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -59,13 +61,13 @@ impl Connection {
         }
         if self.lease.is_none() {
             let lane = self.exchange.lane();
-            match lane.lease() {
+            match self.new_lease(&lane) {
                 Ok(link) => {
                     link.set_owner(Some(Rc::<crate::net::exchange::Exchange>::clone(&self.exchange)));
                     self.exchange.set_link(&link);
                     self.lease = Some((lane, link));
                 }
-                Err(error) => return self.refuse_lease(reason, &error.to_string()),
+                Err(why) => return self.refuse_lease(reason, &why),
             }
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
@@ -74,9 +76,26 @@ impl Connection {
         }
     }
 
+    fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
+        if self.around.context.health.refuses() {
+            self.around.context.tally.add_refused(1);
+            return Err("the server is unavailable and the breaker is open".to_owned());
+        }
+        lane.lease().map_err(|error| error.to_string())
+    }
+
     /// The command that needs a lease is answered with an error; a request that is too large to be
-    /// held cannot even be skipped.
+    /// held cannot even be skipped. Behind a MULTI that is refused the client may have sent more already, which must
+    /// not run without it: all of it is taken as if its connection had been lost.
     fn refuse_lease(&mut self, reason: Reason, why: &str) {
+        let table = self.around.context.table();
+        let is_multi = reason == Reason::Transaction
+            && table.spec(self.id()).connection == ConnectionEffect::Transaction(command::Transaction::Multi);
+        drop(table);
+        if is_multi {
+            self.exchange.state.borrow_mut().session.transaction = Transaction::Lost { open: false };
+            return;
+        }
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR respguard: {why}"));
         self.exchange.answer(reply);

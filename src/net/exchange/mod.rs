@@ -220,6 +220,11 @@ impl Exchange {
         }
     }
 
+    /// True when the client has left, even if what it sent before has not all been read.
+    pub fn has_left(&self) -> bool {
+        self.stream.borrow().is_read_closed()
+    }
+
     /// Reads what the client sent into `buffer`.
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();

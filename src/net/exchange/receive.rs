@@ -31,6 +31,11 @@ impl Exchange {
 
     /// Reports what planning has found.
     pub(super) fn conclude_plan(&self, found: &mut Vec<Finding>) {
+        for finding in &mut *found {
+            if let Finding::Group { index, .. } = finding {
+                *index = self.context.tally.group_row(*index);
+            }
+        }
         if !found.is_empty() {
             conclude(&self.context, &self.peer, &self.lane.borrow(), found);
         }
@@ -71,8 +76,9 @@ impl Recipient for Exchange {
         self.state.borrow_mut().slots.settle_late(frames);
     }
 
-    fn cut(&self) {
-        self.end(End::Cut);
+    fn cut(&self, frames: u32) {
+        // The client must not be left with half a reply; what it has seen nothing of it can still be told.
+        if self.state.borrow().slots.head_is_unseen() { self.fault(frames, Fault::Lost) } else { self.end(End::Cut) }
     }
 
     fn classify(&self, head: &[u8]) -> Arrival {

@@ -16,8 +16,9 @@ use crate::engine::pipeline::judge::Judge;
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
-use crate::engine::policy::{Group, Member};
-use crate::engine::resp::encode;
+use crate::engine::pipeline::violation::{Kind, Violation};
+use crate::engine::policy::{Group, Member, Policy};
+use crate::engine::resp::{Protocol, encode};
 use crate::net::clock;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{PING, Recipient};
@@ -34,6 +35,7 @@ pub struct Timing {
 struct Sending<'a> {
     link: &'a Rc<Link>,
     table: &'a Table,
+    policy: &'a Policy,
     batch: &'a Batch,
     bytes: &'a [u8],
     timing: Timing,
@@ -57,7 +59,7 @@ impl Exchange {
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
         let rewrites = std::mem::take(&mut plan.rewrites);
-        let sending = Sending { link: &link, table: &table, batch, bytes, timing, rewrites: &rewrites };
+        let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites: &rewrites };
         let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let mut probes = plan.probes.drain(..);
         let mut own = Own { judges: &mut plan.judges, refused: &mut plan.refused };
@@ -72,9 +74,10 @@ impl Exchange {
                     self.send_run(&sending, commands.clone(), roles, score, &mut own);
                 }
                 Step::Watch { commands, group, unwrapped } => {
+                    let index = self.context.tally.group_row(*group);
                     let rule = Arc::clone(&policy.groups()[*group]);
                     let demands = sending.demands(commands.clone(), &rule);
-                    let scope = Scope::Group { index: *group, rule, unwrapped: *unwrapped };
+                    let scope = Scope::Group { index, rule, unwrapped: *unwrapped };
                     let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).demanding(demands);
                     self.aim(&places, commands.clone());
                     self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score), &mut own);
@@ -109,9 +112,13 @@ impl Exchange {
                     self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
+                    if let Answer::Degraded { rule, .. } = by {
+                        self.tell_degraded(&sending, *command, *rule);
+                    }
                     self.context.tally.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
-                    self.answer(own_reply(*by));
+                    let protocol = self.state.borrow().session.protocol;
+                    self.answer(own_reply(*by, protocol));
                 }
             }
         }
@@ -133,6 +140,16 @@ impl Exchange {
         }
         let slots = &mut self.state.borrow_mut().slots;
         commands.for_each(|at| slots.aim(places[at]));
+    }
+
+    fn tell_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
+        let Sending { table, policy, batch, bytes, .. } = *sending;
+        let (spec, args, rule) = (table.spec(batch.id(command)), batch.args(bytes, command), &policy.degrade_rules()[rule]);
+        let mut key = None;
+        spec.for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
+        let key_pattern = key.and_then(|key| rule.pattern_of(key)).map(Into::into);
+        let violation = Violation { key_pattern, ..Violation::new(Kind::Degraded) };
+        self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
     }
 
     fn send_run(
@@ -184,7 +201,9 @@ impl Exchange {
         }
         let mut state = self.state.borrow_mut();
         let demands = sending.demands(commands.iter().copied(), rule);
-        let wrapped = WrappedGroup::new(index, Arc::clone(rule), members).with_injected(injected).demanding(demands);
+        let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)
+            .with_injected(injected)
+            .demanding(demands);
         let wrapped = Box::new(wrapped);
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
@@ -196,7 +215,9 @@ impl Exchange {
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
-    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, probe: Probe, timing: Timing) {
+    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, mut probe: Probe, timing: Timing) {
+        // The rules may change before it is answered.
+        probe.index = self.context.tally.ttl_row(&probe.rule.name);
         let mut request = Vec::with_capacity(32 + probe.key.len());
         encode::request(&mut request, &[b"PTTL", &probe.key]);
         let mut state = self.state.borrow_mut();
@@ -213,6 +234,12 @@ impl Exchange {
         read_at: Instant,
         deadline: Option<Instant>,
     ) {
+        // On a lease there is state that a refusal in the middle would tear.
+        if self.context.health.refuses() && !state.session.affinity.is_pinned() {
+            self.context.tally.add_refused(frames);
+            self.fault_in(state, frames, Fault::Refused);
+            return;
+        }
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
         if !link.send(recipient, parts, frames, read_at, deadline) {
             self.fault_in(state, frames, Fault::Unavailable);
@@ -273,7 +300,7 @@ impl<'a> Sending<'a> {
 }
 
 /// The reply that the proxy gives itself.
-fn own_reply(answer: Answer) -> Vec<u8> {
+fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
     let mut out = Vec::new();
     match answer {
         Answer::Ok => encode::simple(&mut out, "OK"),
@@ -282,6 +309,7 @@ fn own_reply(answer: Answer) -> Vec<u8> {
             &mut out,
             "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
         ),
+        Answer::Degraded { blank, .. } => blank.encode(&mut out, protocol),
     }
     out
 }
