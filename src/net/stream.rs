@@ -34,6 +34,16 @@ impl Stream {
         socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
         Ok(Stream::Tcp(socket))
     }
+
+    /// Acknowledges now what has come: a client with Nagle's algorithm sends the rest of its pipeline only then, and
+    /// while the beginning is held no reply carries the acknowledgement.
+    pub fn acknowledge(&self) {
+        #[cfg(target_os = "linux")]
+        if let Stream::Tcp(socket) = self {
+            // Where it cannot be done, the kernel acknowledges in its own time.
+            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true);
+        }
+    }
 }
 
 impl AsyncRead for Stream {

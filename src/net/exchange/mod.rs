@@ -220,6 +220,11 @@ impl Exchange {
         }
     }
 
+    /// Lets a client go on that waits for an acknowledgement.
+    pub fn acknowledge(&self) {
+        self.stream.borrow().acknowledge();
+    }
+
     /// Reads what the client sent into `buffer`.
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
