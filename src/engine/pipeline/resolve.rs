@@ -64,7 +64,7 @@ impl Slots {
             Role::Plain => {
                 sink.extend_from_slice(piece);
                 if part.first && slot.scored {
-                    self.score(slot.command, piece, context, found);
+                    self.score(slot.command, piece, part.last, context, found);
                 }
                 part.last
             }
@@ -192,6 +192,15 @@ impl Slots {
         }
     }
 
+    /// True when nothing of the reply that has begun has gone to the client.
+    pub fn head_is_unseen(&self) -> bool {
+        match self.head() {
+            Some(Role::Group) => self.groups.front().is_some_and(|group| !group.is_passing()),
+            Some(Role::Probe | Role::Unheard) => true,
+            _ => false,
+        }
+    }
+
     /// What the slot at the head is.
     pub fn head(&self) -> Option<Role> {
         self.queue.front().map(|slot| slot.role)
@@ -220,9 +229,9 @@ impl Slots {
         }
     }
 
-    fn score(&mut self, command: CommandId, reply: &[u8], context: &Context<'_>, found: &mut Vec<Finding>) {
+    fn score(&mut self, command: CommandId, reply: &[u8], whole: bool, context: &Context<'_>, found: &mut Vec<Finding>) {
         if let Some(score) = self.scores.front_mut()
-            && score.admit(command, reply)
+            && score.admit(command, reply, whole)
             && let Some(score) = self.scores.pop_front()
         {
             tell_score(&score, context.table, found);
@@ -318,7 +327,7 @@ impl Slots {
         let Some(group) = self.groups.front() else { return };
         let rule = Arc::clone(group.name());
         let (text, outcome) = match fault {
-            Fault::Unavailable => (
+            Fault::Unavailable | Fault::Refused => (
                 format!(
                     "EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}",
                     fault.reason()
@@ -355,7 +364,7 @@ fn fault_text(fault: Fault, command: &str) -> String {
     let command = command.replace('|', " ").to_uppercase();
     match fault {
         Fault::Timeout | Fault::Lost => format!("TIMEOUT respguard: outcome of {command} unknown: {}", fault.reason()),
-        Fault::Unavailable => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
+        Fault::Unavailable | Fault::Refused => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
     }
 }
 
@@ -374,6 +383,9 @@ fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
                 found.push(Finding::PartialFailure(Place::Group));
                 let commands = score.companions.iter();
                 found.push(Finding::Violation(score::partial_failure(Some(&rule.name), failure, commands, table)));
+            }
+            if let Some(breach) = score.demands.as_ref().and_then(|demands| demands.breach()) {
+                found.push(Finding::Violation(breach.violation(&rule.name, score.companions.iter(), table)));
             }
             if *unwrapped {
                 found.push(Finding::Violation(Violation {
@@ -463,7 +475,7 @@ mod tests {
         }
 
         fn push_group(&mut self, on_partial: OnPartial) {
-            let member = |template: &str| WrittenMember { template: template.to_owned(), optional: false };
+            let member = |template: &str| WrittenMember { template: template.to_owned(), ..WrittenMember::default() };
             let commands = Some(vec![member("SET a{x} *"), member("SADD b{x} *")]);
             let written = WrittenGroup { name: "pair".to_owned(), commands, on_partial, ..WrittenGroup::default() };
             let policy = compile(&Written { groups: vec![written], ..Written::default() }, &self.table).expect("good rules");
