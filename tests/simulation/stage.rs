@@ -17,6 +17,7 @@ use respguard::engine::command::Table;
 use respguard::net::clock;
 use respguard::net::health::SharedBreaker;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
+use respguard::net::tls::Certificates;
 use respguard::net::upstream::Settings;
 use respguard::net::worker::{self, Setup};
 use respguard::server::upstream_settings;
@@ -142,7 +143,7 @@ async fn stage<F: Future<Output = ()>>(
     let settings = Settings {
         heartbeat: Duration::from_millis(700),
         heartbeat_timeout: Duration::from_millis(300),
-        ..upstream_settings(&config, 1)
+        ..upstream_settings(&config, &Certificates { acceptor: None, connector: None }, 1)
     };
     let server = Server::start(path, play.faults.clone(), play.seed);
     server.model.borrow_mut().poison();
@@ -160,6 +161,8 @@ async fn stage<F: Future<Output = ()>>(
         reporter: reporter.clone(),
         readiness: Readiness::default(),
         breaker: SharedBreaker::default(),
+        acceptor: None,
+        users: None,
         latency_totals: exposition.latencies(),
         folds: folds.add_worker(),
         mailbox: receiver,

@@ -55,7 +55,7 @@ where
 /// A group whose answers are coming in.
 #[derive(Debug)]
 pub struct WrappedGroup {
-    /// The group's place among the rules, and the rule as it was when the group was planned.
+    /// Under which number the group is counted, and the rule as it was when the group was planned.
     index: usize,
     rule: Arc<Group>,
     members: Vec<CommandId>,
@@ -132,6 +132,11 @@ impl WrappedGroup {
     /// Replies that the client is owed for it.
     pub(super) fn reply_count(&self) -> usize {
         self.members.len()
+    }
+
+    /// Part of EXEC's array has gone to the client.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing
     }
 
     fn members(&self) -> u32 {

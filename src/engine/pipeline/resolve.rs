@@ -192,6 +192,15 @@ impl Slots {
         }
     }
 
+    /// True when nothing of the reply that has begun has gone to the client.
+    pub fn head_is_unseen(&self) -> bool {
+        match self.head() {
+            Some(Role::Group) => self.groups.front().is_some_and(|group| !group.is_passing()),
+            Some(Role::Probe | Role::Unheard) => true,
+            _ => false,
+        }
+    }
+
     /// What the slot at the head is.
     pub fn head(&self) -> Option<Role> {
         self.queue.front().map(|slot| slot.role)

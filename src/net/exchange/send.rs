@@ -62,9 +62,10 @@ impl Exchange {
                     self.send_run(&sending, commands.clone(), roles, score);
                 }
                 Step::Watch { commands, group, unwrapped } => {
+                    let index = self.context.tally.group_row(*group);
                     let rule = Arc::clone(&policy.groups()[*group]);
                     let demands = sending.demands(commands.clone(), &rule);
-                    let scope = Scope::Group { index: *group, rule, unwrapped: *unwrapped };
+                    let scope = Scope::Group { index, rule, unwrapped: *unwrapped };
                     let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).demanding(demands);
                     self.aim(&places, commands.clone());
                     self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score));
@@ -150,9 +151,10 @@ impl Exchange {
             self.context.tally.command(id.index());
         }
         let mut state = self.state.borrow_mut();
+        let row = self.context.tally.group_row(group);
         let rule = &policy.groups()[group];
         let demands = sending.demands(commands.iter().copied(), rule);
-        let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(rule), members).demanding(demands));
+        let wrapped = Box::new(WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands));
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
         let wire_of = |members: Range<u32>| {
@@ -163,7 +165,9 @@ impl Exchange {
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
-    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, probe: Probe, timing: Timing) {
+    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, mut probe: Probe, timing: Timing) {
+        // The rules may change before it is answered.
+        probe.index = self.context.tally.ttl_row(&probe.rule.name);
         let mut request = Vec::with_capacity(32 + probe.key.len());
         encode::request(&mut request, &[b"PTTL", &probe.key]);
         let mut state = self.state.borrow_mut();
@@ -241,6 +245,7 @@ fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
             &mut out,
             "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
         ),
+        Answer::Refuse(text) => encode::error(&mut out, text),
         Answer::Degraded { blank, .. } => blank.encode(&mut out, protocol),
     }
     out
