@@ -1,6 +1,7 @@
 //! The proxy as a process before a real redis-server.
 
 mod blocking;
+mod crowds_at_random;
 mod edges;
 mod every_command;
 mod failure;

@@ -72,6 +72,10 @@ impl Link {
             }
         }
         state.forget_written();
+        if self.finishing.get() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            self.finishing.set(false);
+        }
         Poll::Ready(Ok(()))
     }
 
