@@ -2,6 +2,7 @@
 
 mod blocking;
 mod breaker;
+mod crowds_at_random;
 mod degrade;
 mod demands;
 mod edges;

@@ -56,6 +56,8 @@ pub struct Exchange {
     marked: Cell<bool>,
     /// The client's task wants to know when nothing is owed any more.
     pub wants_drained: Cell<bool>,
+    /// The client has sent its last: its task wants to know of each reply.
+    pub wants_replies: Cell<bool>,
     /// The client's task wants to know when it may send more.
     pub wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
@@ -115,6 +117,7 @@ impl Exchange {
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
+            wants_replies: Cell::new(false),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
             caught_up: Cell::new(true),

@@ -117,6 +117,7 @@ impl Recipient for Exchange {
                 waker.wake_by_ref();
             }
             _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
+            _ if self.wants_replies.get() => waker.wake_by_ref(),
             _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}
         }

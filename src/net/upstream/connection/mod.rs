@@ -52,6 +52,8 @@ pub struct Link {
     over: Cell<bool>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
+    /// With what waits to be written the sending side ends.
+    finishing: Cell<bool>,
 }
 
 struct State {
@@ -128,6 +130,7 @@ impl Link {
             down: Cell::new(None),
             over: Cell::new(false),
             paused: Cell::new(false),
+            finishing: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).run());
@@ -171,6 +174,12 @@ impl Link {
         let now = clock::now();
         state.inflight.extend_last(piece.len(), now, end.then(|| now + self.settings.request_timeout));
         drop(state);
+        self.wake();
+    }
+
+    /// On a lease: the server is told that nothing more comes, behind all that waits to be written.
+    pub fn finish_sending(&self) {
+        self.finishing.set(true);
         self.wake();
     }
 
