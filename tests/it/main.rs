@@ -2,6 +2,7 @@
 
 mod blocking;
 mod breaker;
+mod chaos;
 mod degrade;
 mod edges;
 mod failure;

@@ -37,6 +37,12 @@ impl Setup {
         }
     }
 
+    /// The server is reached through this port.
+    pub fn through(mut self, port: u16) -> Setup {
+        self.upstream_port = port;
+        self
+    }
+
     /// Keys of the file's top.
     pub fn top(mut self, toml: &str) -> Setup {
         self.top = toml.to_owned();
