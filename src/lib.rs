@@ -23,7 +23,7 @@
 //! this list:
 //!
 //! ```text
-//! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock, health} < stream
+//! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock, health, kept} < stream
 //!   < context < upstream < recheck < {findings, registry, http} < {exchange, admin} < client
 //!   < worker < config < {server, explain} < cli < main
 //! ```

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use crate::engine::command::Table;
 use crate::engine::policy::Policy;
 use crate::net::health::{Health, SharedBreaker};
+use crate::net::kept::Kept;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
@@ -28,6 +29,7 @@ pub struct Context {
     pub reporter: Reporter,
     pub readiness: Readiness,
     pub health: Health,
+    pub kept: Kept,
     table: RefCell<Arc<Table>>,
     policy: RefCell<Arc<Policy>>,
     pub read_buffers: Buffers<BytesMut>,
@@ -53,6 +55,7 @@ impl Context {
             tally,
             reporter,
             health: Health::new(breaker, readiness.clone()),
+            kept: Kept::default(),
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),

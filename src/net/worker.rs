@@ -51,6 +51,8 @@ pub struct Setup {
     pub reporter: Reporter,
     pub readiness: Readiness,
     pub breaker: SharedBreaker,
+    /// Bytes that may be kept for its clients.
+    pub kept_bytes_max: usize,
     pub latency_totals: Arc<LatencyTotals>,
     pub folds: FoldQuestions,
     pub mailbox: mpsc::Receiver<Message>,
@@ -87,10 +89,11 @@ async fn run(setup: Setup) {
     tally.rename_rules(&group_names, &ttl_names);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
     let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, policy));
+    context.kept.set_max(setup.kept_bytes_max);
     let pool = Pool::new(&context, setup.upstream);
     let around = Rc::new(Surroundings { context, pool, registry: setup.registry, exclusive: setup.exclusive, load: setup.load });
     let clients = Clients::default();
-    let tend = tokio::task::spawn_local(tend(Rc::clone(&around)));
+    let tend = tokio::task::spawn_local(tend(Rc::clone(&around), Rc::clone(&clients)));
     let fold = tokio::task::spawn_local(fold(Rc::clone(&around), folds));
     while let Some(message) = mailbox.recv().await {
         take(&around, &clients, message);
@@ -165,13 +168,20 @@ fn take_socket(socket: Socket) -> io::Result<Stream> {
     }
 }
 
-async fn tend(around: Rc<Surroundings>) {
+async fn tend(around: Rc<Surroundings>, clients: Clients) {
+    let mut was_too_much = false;
     let mut ticks = interval(TEND_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         clock::tick();
         around.pool.tend();
+        let is_too_much = around.context.kept.is_too_much();
+        if was_too_much && !is_too_much {
+            // Those that were not read from any more may go on.
+            clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
+        }
+        was_too_much = is_too_much;
     }
 }
 

@@ -20,7 +20,7 @@ use crate::engine::session::affinity::Reason;
 use crate::engine::session::patience::Patience;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
-use crate::net::exchange::{End, Exchange, Timing};
+use crate::net::exchange::{End, Exchange, PRESSED_BYTES, Timing};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
@@ -232,6 +232,7 @@ impl Connection {
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
         let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
+        self.exchange.keep_input(self.input.capacity());
         let mut timer = std::pin::pin!(longest.map(tokio::time::sleep));
         let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), cx)).await;
         match event {
@@ -291,7 +292,7 @@ impl Connection {
         if !has_room {
             self.exchange.wants_room.set(true);
         }
-        if !has_room || self.input_ended || self.input.len() >= INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held)) {
+        if !has_room || self.input_ended || self.input.len() >= self.input_bytes_max().max(self.whole_bytes_wanted(held)) {
             return Poll::Pending;
         }
         if self.input.capacity() == 0 {
@@ -321,6 +322,10 @@ impl Connection {
                 Poll::Pending
             }
         }
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        if self.around.context.kept.is_too_much() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
