@@ -206,6 +206,7 @@ fn start_workers(
             reporter: reporter.clone(),
             readiness: readiness.clone(),
             breaker: breaker.clone(),
+            kept_bytes_max: config.listen.buffered_bytes_max / count,
             latency_totals: exposition.latencies(),
             folds: folds.add_worker(),
             mailbox,

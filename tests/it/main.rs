@@ -2,6 +2,7 @@
 
 mod blocking;
 mod breaker;
+mod chaos;
 mod crowds_at_random;
 mod degrade;
 mod demands;
@@ -11,6 +12,7 @@ mod failure;
 mod groups;
 mod harness;
 mod holds;
+mod hygiene;
 mod interleaved;
 mod out_of_step;
 mod parting;
@@ -22,6 +24,7 @@ mod reload;
 mod rules;
 mod session;
 mod sessions_at_random;
+mod slow;
 mod spellings;
 mod tls;
 mod transactions;

@@ -20,7 +20,7 @@ use crate::engine::session::affinity::Reason;
 use crate::engine::session::patience::Patience;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
-use crate::net::exchange::{End, Exchange, Timing};
+use crate::net::exchange::{End, Exchange, PRESSED_BYTES, Timing};
 use crate::net::recording::{Read, Track};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
@@ -269,6 +269,7 @@ impl Connection {
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
         let unheard = longest.is_none() && self.is_unheard_while_blocked();
         let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
+        self.exchange.keep_input(self.input.capacity());
         let mut timer = std::pin::pin!(pause.map(tokio::time::sleep));
         let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), longest.is_some(), cx)).await;
         match event {
@@ -341,7 +342,7 @@ impl Connection {
         if !has_room {
             self.exchange.wants_room.set(true);
         }
-        if !has_room || self.input_ended || self.input.len() >= INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held)) {
+        if !has_room || self.input_ended || self.input.len() >= self.input_bytes_max().max(self.whole_bytes_wanted(held)) {
             return Poll::Pending;
         }
         if self.input.capacity() == 0 {
@@ -389,6 +390,10 @@ impl Connection {
             begins_request: is_between_requests && !self.streaming && !is_tunnel,
         };
         Track::note(&mut self.track, &self.around.context.tap, read);
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        if self.around.context.kept.is_too_much() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
