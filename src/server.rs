@@ -4,13 +4,14 @@ mod live;
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -20,11 +21,13 @@ use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::live::QUESTIONS_MAX;
 use crate::net::admin::record::Recorder;
+use crate::net::admin::violations::STREAMS_MAX;
 use crate::net::admin::{self, AdminState};
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{SurveyError, survey};
 use crate::net::worker::{self, Setup};
+use crate::telemetry::durable::{self, Writing};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
@@ -39,6 +42,8 @@ const LEASES_MAX: usize = 4096;
 /// Silence after which an upstream connection is asked for a sign of life, and how long is waited for it.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the end waits for the file of violations.
+const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between questions for the server's commands.
 const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
@@ -49,6 +54,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum ServerError {
     #[error("cannot listen on {address}: {source}")]
     Listen { address: Address, source: io::Error },
+    #[error("cannot write violations to {}: {source}; see [violations] file", file.display())]
+    Violations { file: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     #[error(transparent)]
@@ -73,21 +80,34 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
     let clients = Listener::bind(&config.listen.address).await?;
     let operators = bind_admin(&config.admin.address).await?;
     let mut signals = Signals::new()?;
+    let (reporter, writing) = reporter(config)?;
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
     let table = survey_once(config).await;
     let surveyed = table.is_some();
-    let workers = start_workers(config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
+    let workers =
+        start_workers(config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry, &reporter)?;
     let surveying =
         (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(config, 1), workers.mailboxes.clone())));
     let admin_over = CancellationToken::new();
     let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
+    let streams = Arc::new(Semaphore::new(STREAMS_MAX));
     let (live, questions) = mpsc::channel(QUESTIONS_MAX);
     let keeper = Live::new(loaded.clone(), workers.mailboxes.clone());
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
-    let state = AdminState { exposition, folds, readiness: readiness.clone(), access, recorder, live };
+    let state = AdminState {
+        exposition,
+        folds,
+        readiness: readiness.clone(),
+        access,
+        recorder,
+        live,
+        reporter,
+        streams,
+        shutdown: admin_over.clone(),
+    };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
     readiness.started();
     info!(
@@ -115,8 +135,21 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
     admin_over.cancel();
     // The endpoints end with the process in any case.
     let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
+    if let Some(writing) = writing
+        && !writing.finish(FILE_TIMEOUT)
+    {
+        warn!("the last violations may be missing in their file: it takes too long to write them");
+    }
     info!("respguard has ended");
     Ok(())
+}
+
+/// Where violations go, and what writes them to a file if there is one.
+fn reporter(config: &Config) -> Result<(Reporter, Option<Writing>), ServerError> {
+    let Some(settings) = config.violations.clone() else { return Ok((Reporter::default(), None)) };
+    let file = settings.file.clone();
+    let (sink, writing) = durable::start(settings).map_err(|source| ServerError::Violations { file, source })?;
+    Ok((Reporter::default().with_file(sink), Some(writing)))
 }
 
 /// The server's commands, if it is there and tells.
@@ -166,12 +199,12 @@ fn start_workers(
     folds: &mut Folds,
     readiness: &Readiness,
     registry: &Arc<Registry>,
+    reporter: &Reporter,
 ) -> io::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.worker_count(cores);
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
-    let reporter = Reporter::default();
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);

@@ -12,6 +12,8 @@ use std::time::Duration;
 use client::{Connection, get};
 use endpoints::Endpoints;
 use exposition_text::Exposed;
+use respguard::engine::pipeline::violation::{Kind, Violation};
+use respguard::net::admin::violations::STREAMS_MAX;
 use respguard::net::http::{CONNECTIONS_MAX, REQUEST_TIMEOUT, STOP_TIMEOUT};
 use respguard::telemetry::label::{Direction, FailureScope, GroupOutcome, Side, TtlOutcome, UpstreamState};
 use respguard::telemetry::latency::BOUNDS_NS;
@@ -131,7 +133,7 @@ async fn a_wrong_path_and_a_wrong_method_are_told_what_exists() {
     assert_eq!(answer.status, 404);
     assert_eq!(
         answer.body,
-        r#"{"error":"no such path","exists":["/metrics","/healthz","/readyz","/config","/record","/reload"]}"#
+        r#"{"error":"no such path","exists":["/metrics","/healthz","/readyz","/config","/record","/reload","/violations","/violations/stream"]}"#
     );
 
     let mut connection = Connection::open(endpoints.address).await;
@@ -197,6 +199,36 @@ async fn shutdown_does_not_wait_for_an_idle_or_an_unfinished_connection() {
     endpoints.shutdown.cancel();
     let ended = timeout(STOP_TIMEOUT + SLACK, endpoints.serving).await.expect("ends in time");
     ended.expect("no panic").expect("no error");
+}
+
+#[test]
+fn the_reference_of_violations_has_every_kind_once() {
+    let reference = include_str!("../docs/violations.md");
+    for kind in Kind::ALL {
+        assert_eq!(reference.matches(&format!("\n| `{kind}` |")).count(), 1, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_beyond_the_last_place_is_refused_and_a_shutdown_ends_the_others() {
+    let endpoints = Endpoints::start_plain().await;
+    let ask = "GET /violations/stream HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    let mut open = Vec::new();
+    for _ in 0..STREAMS_MAX {
+        let mut connection = Connection::open(endpoints.address).await;
+        connection.send(ask).await;
+        connection.until("violations as they come").await;
+        open.push(connection);
+    }
+    let mut late = Connection::open(endpoints.address).await;
+    late.send(ask).await;
+    assert!(late.rest().await.starts_with("HTTP/1.0 503"));
+    endpoints.reporter.violation(Violation::new(Kind::Guard), &"127.0.0.1:1");
+    for connection in &mut open {
+        connection.until("\"kind\":\"guard\"").await;
+    }
+    endpoints.shutdown.cancel();
+    timeout(STOP_TIMEOUT + SLACK, endpoints.serving).await.expect("ends in time").expect("no panic").expect("no error");
 }
 
 /// What the worker counts that the tests of numbers share.

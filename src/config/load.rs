@@ -10,6 +10,7 @@ use crate::engine::command::Table;
 use crate::engine::policy::rule::{Word, WrittenPipeline};
 use crate::engine::policy::{Policy, compile};
 use crate::net::address::{Address, AddressError};
+use crate::telemetry::durable;
 
 use super::credential::{Sources, refuse_open_relay};
 use super::error::{ConfigError, ConfigErrors, Position};
@@ -20,6 +21,11 @@ use super::{Admin, Config, Listen, Sharing, Upstream, rules};
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
 const WORKERS_MAX: u64 = 256;
 const CLIENTS_MAX: u64 = 1_000_000;
+/// The file of violations: how large it may be, and how many full ones are kept.
+const FILE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+const FILES_KEPT_DEFAULT: u64 = 4;
+const FILES_KEPT_MAX: u64 = 100;
 
 /// A configuration and where it came from. The default is what applies without a file.
 #[derive(Clone, Debug, Default)]
@@ -99,6 +105,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     let upstream = upstream(root.section("upstream", findings), sources, findings);
     let admin = admin(root.section("admin", findings), sources, findings);
     let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
+    let violations = violations(root.section("violations", findings), sources, findings);
     let written = rules::read(&mut root, pipeline, findings);
     root.end(findings);
     refuse_open_relay(&upstream, &listen, findings);
@@ -111,7 +118,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         }
     };
     let workers = usize::try_from(workers).ok()?;
-    Some(Config { workers, listen, upstream, admin, drain_timeout, policy })
+    Some(Config { workers, listen, upstream, admin, drain_timeout, violations, policy })
 }
 
 /// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
@@ -174,6 +181,18 @@ fn pipeline(mut section: Section<'_>, findings: &mut Findings) -> (WrittenPipeli
     let drain_timeout = timeout(&mut section, "drain_timeout_ms", Config::default().drain_timeout, findings);
     section.end(findings);
     (pipeline, drain_timeout)
+}
+
+fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Option<durable::Settings> {
+    let file = section.text("file", findings);
+    let bytes_max = section.number("file_bytes_max", 1024..=FILE_BYTES_MAX, FILE_BYTES_DEFAULT, findings);
+    let kept_max = section.number("files_kept", 0..=FILES_KEPT_MAX, FILES_KEPT_DEFAULT, findings);
+    if file.as_ref().is_some_and(String::is_empty) {
+        findings.add(&section.path_of("file"), "the name is empty", "a file's path, or no such key");
+    }
+    section.end(findings);
+    let kept_max = usize::try_from(kept_max).ok()?;
+    Some(durable::Settings { file: sources.folder.join(file?), bytes_max, kept_max })
 }
 
 fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address> {

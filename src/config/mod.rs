@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::engine::policy::Policy;
 use crate::net::address::Address;
+use crate::telemetry::durable;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use load::{Loaded, known_keys, load, read};
@@ -29,6 +30,8 @@ pub struct Config {
     pub admin: Admin,
     /// How long a shutdown waits for what is owed to clients.
     pub drain_timeout: Duration,
+    /// The file in which violations are kept for good, if there is one.
+    pub violations: Option<durable::Settings>,
     pub policy: Policy,
 }
 
@@ -99,6 +102,7 @@ impl Default for Config {
             upstream: Upstream::default(),
             admin: Admin::default(),
             drain_timeout: Duration::from_secs(10),
+            violations: None,
             policy: Policy::passive(),
         }
     }

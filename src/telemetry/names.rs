@@ -22,6 +22,7 @@ pub const TTL_CHECKS_TOTAL: &str = "respguard_ttl_checks_total";
 pub const UPSTREAM_CONNECTIONS: &str = "respguard_upstream_connections";
 pub const UPSTREAM_RECONNECTS_TOTAL: &str = "respguard_upstream_reconnects_total";
 pub const UPSTREAM_UP: &str = "respguard_upstream_up";
+pub const VIOLATIONS_FILE_LOST_TOTAL: &str = "respguard_violations_file_lost_total";
 pub const VIOLATIONS_LOG_SUPPRESSED_TOTAL: &str = "respguard_violations_log_suppressed_total";
 pub const VIOLATIONS_TOTAL: &str = "respguard_violations_total";
 
@@ -43,7 +44,7 @@ pub struct Metric {
 }
 
 /// Every metric, by name.
-pub const ALL: [Metric; 22] = [
+pub const ALL: [Metric; 23] = [
     gauge(BUILD_INFO, "Always 1; the label tells the version that runs"),
     Metric {
         name: BYTES_TOTAL,
@@ -76,6 +77,7 @@ pub const ALL: [Metric; 22] = [
     gauge(UPSTREAM_CONNECTIONS, "Connections to the upstream now, by what they do"),
     counter(UPSTREAM_RECONNECTS_TOTAL, "Attempts to replace a lost upstream connection"),
     gauge(UPSTREAM_UP, "1 while at least one worker reaches the upstream, else 0"),
+    counter(VIOLATIONS_FILE_LOST_TOTAL, "Violations that could not be written to their file"),
     counter(
         VIOLATIONS_LOG_SUPPRESSED_TOTAL,
         "Violations counted but not logged, because too many of their kind came in one second",

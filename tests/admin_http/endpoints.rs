@@ -6,13 +6,16 @@ use std::sync::{Arc, OnceLock};
 
 use respguard::net::admin::access::Access;
 use respguard::net::admin::record::Recorder;
+use respguard::net::admin::violations::STREAMS_MAX;
 use respguard::net::admin::{self, AdminState};
 use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::fold::{FoldQuestions, Folds};
 use respguard::telemetry::latency::LatencyTotals;
 use respguard::telemetry::readiness::Readiness;
+use respguard::telemetry::report::Reporter;
 use respguard::telemetry::tally::Tally;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Endpoints {
     pub address: SocketAddr,
     pub readiness: Readiness,
+    pub reporter: Reporter,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<io::Result<()>>,
 }
@@ -63,16 +67,20 @@ impl Unstarted {
         let address = listener.local_addr().expect("an address");
         let readiness = Readiness::default();
         let shutdown = CancellationToken::new();
+        let reporter = Reporter::default();
         let state = AdminState {
             exposition: self.exposition,
             folds: self.folds,
             readiness: readiness.clone(),
             access: Access::new(None, address),
             live: tokio::sync::mpsc::channel(1).0,
+            reporter: reporter.clone(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            shutdown: shutdown.clone(),
             recorder: Recorder::new(&[], shutdown.clone()),
         };
         let serving = tokio::spawn(admin::serve(listener, state, shutdown.clone()));
-        Endpoints { address, readiness, shutdown, serving }
+        Endpoints { reporter, address, readiness, shutdown, serving }
     }
 }
 

@@ -17,3 +17,4 @@ mod sessions_at_random;
 mod spellings;
 mod transactions;
 mod ttl;
+mod violations;

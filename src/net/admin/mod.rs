@@ -3,8 +3,10 @@
 pub mod access;
 pub mod live;
 pub mod record;
+pub mod violations;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -15,6 +17,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -22,10 +25,12 @@ use super::http::{self, problem};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::fold::Folds;
 use crate::telemetry::readiness::Readiness;
+use crate::telemetry::report::Reporter;
 use access::Access;
 use record::Recorder;
 
-const PATHS: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/config", "/record", "/reload"];
+const PATHS: [&str; 8] =
+    ["/metrics", "/healthz", "/readyz", "/config", "/record", "/reload", "/violations", "/violations/stream"];
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -40,6 +45,11 @@ pub struct AdminState {
     pub access: Access,
     pub recorder: Recorder,
     pub live: live::Questions,
+    pub reporter: Reporter,
+    /// Places for streams of violations.
+    pub streams: Arc<Semaphore>,
+    /// Ends what is sent without an end of its own.
+    pub shutdown: CancellationToken,
 }
 
 /// Serves the endpoints on `listener` until `shutdown`, and keeps the recorder tidy meanwhile.
@@ -59,6 +69,8 @@ fn routes(state: AdminState) -> Router {
         .route("/config", get(live::config).fallback(only_read))
         .route("/record", post(record::record).fallback(only_post))
         .route("/reload", post(live::reload).fallback(only_post))
+        .route("/violations", get(violations::list).fallback(only_read))
+        .route("/violations/stream", get(violations::stream).fallback(only_read))
         .route_layer(admit);
     Router::new()
         .route("/metrics", get(metrics).fallback(only_read))
