@@ -23,7 +23,7 @@
 //! this list:
 //!
 //! ```text
-//! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock} < {stream, recording}
+//! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock, health} < {stream, recording}
 //!   < context < upstream < recheck < {findings, registry, http} < {exchange, admin} < client
 //!   < worker < config < {server, explain, remote} < cli < main
 //! ```

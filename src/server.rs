@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,6 +23,7 @@ use crate::net::admin::live::QUESTIONS_MAX;
 use crate::net::admin::record::Recorder;
 use crate::net::admin::violations::STREAMS_MAX;
 use crate::net::admin::{self, AdminState};
+use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{SurveyError, survey};
@@ -37,11 +38,6 @@ use live::Live;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
-/// Leases of all workers together: below the `maxclients` that Redis starts with (10000).
-const LEASES_MAX: usize = 4096;
-/// Silence after which an upstream connection is asked for a sign of life, and how long is waited for it.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the end waits for the file of violations.
 const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between questions for the server's commands.
@@ -205,6 +201,7 @@ fn start_workers(
     let count = config.worker_count(cores);
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
+    let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
@@ -219,6 +216,7 @@ fn start_workers(
             registry: Arc::clone(registry),
             reporter: reporter.clone(),
             readiness: readiness.clone(),
+            breaker: breaker.clone(),
             latency_totals: exposition.latencies(),
             folds: folds.add_worker(),
             mailbox,
@@ -228,7 +226,8 @@ fn start_workers(
     Ok(workers)
 }
 
-fn upstream_settings(config: &Config, workers: usize) -> Settings {
+/// How each of so many workers reaches the server.
+pub fn upstream_settings(config: &Config, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
         let user = credentials.username.as_ref().map(|user| user.as_bytes().into());
@@ -240,10 +239,10 @@ fn upstream_settings(config: &Config, workers: usize) -> Settings {
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,
         queue_timeout: upstream.queue_timeout,
-        heartbeat: HEARTBEAT,
-        heartbeat_timeout: HEARTBEAT_TIMEOUT,
+        heartbeat: upstream.heartbeat,
+        heartbeat_timeout: upstream.heartbeat_timeout,
         login,
-        leases_max: (LEASES_MAX / workers).max(1),
+        leases_max: (upstream.leases_max / workers).max(1),
     }
 }
 

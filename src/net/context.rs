@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use crate::engine::command::Table;
 use crate::engine::policy::Policy;
+use crate::net::health::{Health, SharedBreaker};
 use crate::net::recording::Tap;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
@@ -27,6 +28,7 @@ pub struct Context {
     pub tally: Tally,
     pub reporter: Reporter,
     pub readiness: Readiness,
+    pub health: Health,
     table: RefCell<Arc<Table>>,
     policy: RefCell<Arc<Policy>>,
     policy_number: Cell<u64>,
@@ -46,6 +48,7 @@ impl Context {
         tally: Tally,
         reporter: Reporter,
         readiness: Readiness,
+        breaker: SharedBreaker,
         table: Arc<Table>,
         policy: Arc<Policy>,
     ) -> Context {
@@ -53,6 +56,7 @@ impl Context {
             worker,
             tally,
             reporter,
+            health: Health::new(breaker, readiness.clone()),
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),

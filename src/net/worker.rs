@@ -20,6 +20,7 @@ use crate::net::client::connection::{Connection, Surroundings};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
+use crate::net::health::SharedBreaker;
 use crate::net::registry::{Client, Message, Registry, Socket};
 use crate::net::stream::Stream;
 use crate::net::upstream::Settings;
@@ -49,6 +50,7 @@ pub struct Setup {
     pub registry: Arc<Registry>,
     pub reporter: Reporter,
     pub readiness: Readiness,
+    pub breaker: SharedBreaker,
     pub latency_totals: Arc<LatencyTotals>,
     pub folds: FoldQuestions,
     pub mailbox: mpsc::Receiver<Message>,
@@ -73,15 +75,17 @@ pub fn start(setup: Setup) -> io::Result<JoinHandle<()>> {
 
 type Clients = Rc<RefCell<HashMap<u64, Weak<Exchange>>>>;
 
-async fn run(setup: Setup) {
+/// Serves on the runtime of this thread, which is a local one, until it has drained.
+pub async fn run(setup: Setup) {
     clock::tick();
     let Setup { mut mailbox, folds, .. } = setup;
     // The label of the table's first row, commands that it does not know, is the tally's own.
     let names: Vec<Arc<str>> =
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
     let tally = Tally::new(&names, setup.latency_totals);
-    let context = Rc::new(Context::new(setup.number, tally, setup.reporter, setup.readiness, setup.table, Arc::default()));
-    context.set_policy(setup.policy);
+    let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
+    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
+    context.set_policy(policy);
     let pool = Pool::new(&context, setup.upstream);
     let around = Rc::new(Surroundings { context, pool, registry: setup.registry, exclusive: setup.exclusive, load: setup.load });
     let clients = Clients::default();
@@ -113,7 +117,7 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
                 .filter(|exchange| exchange.state.borrow().session.affinity.is_pinned())
                 .and_then(|exchange| exchange.link());
             // Nobody waits for the answer any more if the asking client has gone.
-            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.facts().client_id));
+            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.to_be_unblocked()));
         }
         Message::Drain => {
             around.context.draining.set(true);

@@ -169,4 +169,5 @@ fn error(error: &ConfigError) -> Value {
 fn show_rules(policy: &Policy) {
     gauge::set_config_rules(RuleKind::Group, policy.groups().len());
     gauge::set_config_rules(RuleKind::Ttl, policy.ttl_rules().len());
+    gauge::set_config_rules(RuleKind::Degrade, policy.degrade_rules().len());
 }

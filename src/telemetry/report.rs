@@ -101,8 +101,13 @@ impl Reporter {
         }
     }
 
+    /// The newest violations, at most `limit`.
+    pub fn recent(&self, limit: usize) -> Recent {
+        self.select(&Wanted::default(), limit)
+    }
+
     /// The newest violations that are wanted, at most `limit`.
-    pub fn recent(&self, wanted: &Wanted, limit: usize) -> Recent {
+    pub fn select(&self, wanted: &Wanted, limit: usize) -> Recent {
         self.lock().ring.recent(wanted, limit)
     }
 
@@ -229,15 +234,15 @@ mod tests {
         for _ in 0..3 {
             reporter.violation(Violation::new(Kind::Split), &"127.0.0.1:1");
         }
-        let full = reporter.recent(&Wanted::default(), 10);
+        let full = reporter.recent(10);
         assert_eq!((sequences(&full), full.lost), (vec![3, 2, 1], 0));
 
         reporter.violation(Violation::new(Kind::Guard), &"127.0.0.1:2");
-        let moved_on = reporter.recent(&Wanted::default(), 10);
+        let moved_on = reporter.recent(10);
         assert_eq!((sequences(&moved_on), moved_on.lost), (vec![4, 3, 2], 1));
         assert_eq!(moved_on.records[0].violation.kind, Kind::Guard);
         assert_eq!(&*moved_on.records[0].client, "127.0.0.1:2");
-        assert_eq!(sequences(&reporter.recent(&Wanted::default(), 1)), [4]);
+        assert_eq!(sequences(&reporter.recent(1)), [4]);
     }
 
     #[test]
@@ -247,7 +252,7 @@ mod tests {
         reporter.violation(Violation::new(Kind::Split).rule(&rule), &"a");
         reporter.violation(Violation::new(Kind::Aborted).rule(&rule), &"a");
         reporter.violation(Violation::new(Kind::Split), &"a");
-        let given = |wanted| sequences(&reporter.recent(&wanted, 10));
+        let given = |wanted| sequences(&reporter.select(&wanted, 10));
         assert_eq!(given(Wanted { kind: Some(Kind::Split), ..Wanted::default() }), [3, 1]);
         assert_eq!(given(Wanted { rule: Some("login".into()), ..Wanted::default() }), [2, 1]);
         assert_eq!(given(Wanted { rule: Some("".into()), ..Wanted::default() }), [3]);

@@ -63,7 +63,7 @@ pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<As
         Ok(read) => read,
         Err(message) => return problem(StatusCode::BAD_REQUEST, message, &[]),
     };
-    let recent = state.reporter.recent(&wanted, limit + 1);
+    let recent = state.reporter.select(&wanted, limit + 1);
     let has_more = recent.records.len() > limit;
     let records = &recent.records[..recent.records.len().min(limit)];
     let next = records.last().filter(|_| has_more).map(|last| last.sequence);
@@ -88,7 +88,7 @@ pub(super) async fn stream(
         return problem(StatusCode::SERVICE_UNAVAILABLE, "16 streams are open already; close one", &[]);
     };
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let newest = state.reporter.recent(&Wanted::default(), 0).total;
+    let newest = state.reporter.recent(0).total;
     // The numbers of a process that has ended mean nothing here.
     wanted.after = Some(seen.or(wanted.after).filter(|seen| *seen <= newest).unwrap_or(newest));
     let (pipe, reading) = duplex(PIPE_BYTES);
@@ -131,7 +131,7 @@ impl Stream {
     }
 
     async fn send_new(&mut self) -> io::Result<()> {
-        let recent = self.reporter.recent(&self.wanted, KEPT_MAX);
+        let recent = self.reporter.select(&self.wanted, KEPT_MAX);
         let after = self.wanted.after.unwrap_or_default();
         let mut text = String::new();
         if recent.lost > after {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
 
+use super::about::Queued;
 use super::large::MEMBER_BYTES_MAX;
-use super::local::Asker;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
@@ -30,6 +30,9 @@ use crate::net::upstream::unheard::Unheard;
 
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// How often is looked whether a client has left that is not read from.
+const UNHEARD_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that clients of one worker have in common.
 pub struct Surroundings {
@@ -65,6 +68,10 @@ pub struct Connection {
     /// Since when more is waited for, for what is held.
     pub(super) held_at: Option<Instant>,
     pub(super) patience: Patience,
+    /// The server has accepted a password on the client's own connection.
+    pub(super) authenticated: bool,
+    /// Commands about clients that wait for the client's EXEC.
+    pub(super) queued: Vec<Queued>,
     /// The number of the rules that the last batch was planned with.
     pub(super) rules: u64,
     /// The client's part in the recording that somebody makes.
@@ -109,6 +116,8 @@ impl Connection {
             wait_is_for_all: true,
             held_at: None,
             patience: Patience::default(),
+            authenticated: false,
+            queued: Vec::new(),
             rules: around.context.policy_number(),
             track: None,
         }
@@ -152,6 +161,7 @@ impl Connection {
             {
                 return Next::Room;
             }
+            self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
                 let table = self.around.context.table();
@@ -177,6 +187,19 @@ impl Connection {
         }
     }
 
+    /// Redis takes less from a client that still owes a password, which its next command may bring.
+    fn limit_unauthenticated(&mut self) {
+        let owes = !self.authenticated
+            && self.exchange.link().is_some_and(|link| link.wants_password())
+            && self.exchange.lane().key.login.is_none();
+        if owes != self.batch.singly {
+            // What was read under the other limits is read again.
+            self.batch = Batch::default();
+            self.batch.singly = owes;
+            self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
+        }
+    }
+
     /// Plans and sends the commands of the batch; what must happen before the rest can follow.
     fn send_batch(&mut self, tail: &Tail) -> Option<Next> {
         if self.batch.is_empty() {
@@ -195,17 +218,14 @@ impl Connection {
             let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
             let probes = self.exchange.lane().probes.get();
             let hold = self.holding(tail);
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold };
+            let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
+            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
         }
         let timing = self.timing();
-        let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
-        let (bytes, batch) = (&self.input, &self.batch);
-        let answer = |at, answer| asker.answer(answer, batch.args(bytes, at));
-        let places = self.exchange.dispatch(&mut self.plan, batch, bytes, timing, answer);
+        let places = self.exchange.dispatch(&mut self.plan, &self.batch, &self.input, timing);
         self.tell_notes();
         self.consume_planned(&places);
         match self.plan.turn.take() {
@@ -239,17 +259,33 @@ impl Connection {
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
         let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
-        let mut timer = std::pin::pin!(longest.map(tokio::time::sleep));
-        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), cx)).await;
+        let unheard = longest.is_none() && self.is_unheard_while_blocked();
+        let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
+        let mut timer = std::pin::pin!(pause.map(tokio::time::sleep));
+        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), longest.is_some(), cx)).await;
         match event {
             Event::Read => self.note_gap(),
             Event::Wake => {}
+            // What it waits for must not be taken out for nobody.
+            Event::WaitOver if unheard => {
+                if self.exchange.has_left() {
+                    self.exchange.end(End::Gone);
+                }
+            }
             Event::WaitOver => self.wait_over = self.wait_is_for_all,
         }
         self.settle_lease();
     }
 
-    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
+    /// not be noticed.
+    fn is_unheard_while_blocked(&self) -> bool {
+        let blocked = self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked());
+        let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
+        blocked && !self.input_ended && (full || !self.exchange.link().is_some_and(|link| link.has_room()))
+    }
+
+    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
         self.exchange.register(cx);
         if let Poll::Ready(Err(_)) = self.exchange.poll_flush(cx) {
             self.exchange.end(End::Gone);
@@ -257,7 +293,6 @@ impl Connection {
         if self.exchange.ended().is_some() || self.has_news() {
             return Poll::Ready(Event::Wake);
         }
-        let held = timer.is_some();
         if let Some(timer) = timer
             && timer.poll(cx).is_ready()
         {
@@ -435,6 +470,9 @@ impl Connection {
         .await;
         if self.exchange.ended().is_none() {
             self.exchange.shutdown().await;
+            if !self.around.context.draining.get() {
+                self.exchange.linger(&mut self.input).await;
+            }
         }
     }
 

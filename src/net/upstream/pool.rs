@@ -6,9 +6,11 @@ use std::rc::Rc;
 
 use super::Settings;
 use super::connection::Link;
-use super::lane::{Lane, LaneKey, Leases};
-use crate::engine::link::handshake::Refusal;
-use crate::engine::resp::Protocol;
+use super::lane::{Lane, LaneKey, Leases, NoLease};
+use super::probe::Probe;
+use crate::engine::link::handshake::{Opening, Refusal, Step};
+use crate::engine::resp::{Protocol, encode};
+use crate::net::clock;
 use crate::net::context::Context;
 
 /// Every lane that a client of this worker has used.
@@ -47,7 +49,11 @@ impl Pool {
     /// # Errors
     /// The server's refusal, or `None` when it is not there in time.
     pub async fn verify(&self, key: LaneKey) -> Result<Rc<Lane>, Option<Refusal>> {
-        let opening = crate::engine::link::handshake::Opening { login: key.login.clone(), protocol: key.protocol, db: key.db };
+        if self.context.health.refuses() {
+            return Err(None);
+        }
+        let _reserved = self.leases.reserve(&self.settings).map_err(|error| Some(refusal(&error)))?;
+        let opening = Opening { login: key.login.clone(), protocol: key.protocol, db: key.db };
         let link = Link::spawn(&self.context, &self.settings, opening, false);
         let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
             Ok(opened) => opened,
@@ -69,6 +75,9 @@ impl Pool {
 
     /// Looks after all lanes; called every few milliseconds.
     pub fn tend(&self) {
+        if self.context.health.tell(clock::now()) {
+            Probe::send(&self.context, &self.first);
+        }
         self.leases.tend();
         self.lanes.borrow_mut().retain(|_, lane| {
             lane.tend();
@@ -86,4 +95,11 @@ impl Pool {
             lane.close();
         }
     }
+}
+
+/// What a client is told for whom no connection can be opened.
+fn refusal(error: &NoLease) -> Refusal {
+    let mut reply = Vec::new();
+    encode::error(&mut reply, &format!("ERR respguard: {error}"));
+    Refusal { step: Step::Auth, reply: reply.into() }
 }

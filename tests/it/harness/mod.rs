@@ -1,5 +1,6 @@
 //! What the tests stand on: a real redis-server, the proxy as a process, a raw client, and waiting with deadlines.
 
+pub mod fake;
 pub mod proxy;
 pub mod redis;
 pub mod twin;
@@ -8,6 +9,7 @@ pub mod wire;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub use fake::{Act, FakeServer};
 pub use proxy::{Proxy, Setup};
 pub use redis::RedisServer;
 pub use twin::{Pair, Twin};

@@ -27,8 +27,13 @@ pub struct Setup {
 impl Setup {
     /// Two workers, no rules.
     pub fn new(redis: &RedisServer) -> Setup {
+        Setup::before(redis.port())
+    }
+
+    /// Likewise, before whatever listens there.
+    pub fn before(port: u16) -> Setup {
         Setup {
-            upstream_port: redis.port(),
+            upstream_port: port,
             top: "workers = 2".to_owned(),
             listen: String::new(),
             upstream: String::new(),
