@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
@@ -21,6 +22,7 @@ use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::live::QUESTIONS_MAX;
 use crate::net::admin::record::Recorder;
+use crate::net::admin::status::Standing;
 use crate::net::admin::violations::STREAMS_MAX;
 use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
@@ -48,7 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", listen_advice(source))]
     Listen { address: Address, source: io::Error },
     #[error("cannot write violations to {}: {source}; see [violations] file", file.display())]
     Violations { file: PathBuf, source: io::Error },
@@ -56,6 +58,18 @@ pub enum ServerError {
     Start(#[from] io::Error),
     #[error(transparent)]
     Metrics(#[from] InstallError),
+}
+
+/// What to do about an address that cannot be had.
+fn listen_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process listens there: is respguard running already? Stop it, or choose another [listen] or [admin] address"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024, and folders of others, want more rights: choose another address",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address: choose one that it has, or 0.0.0.0",
+        _ => "",
+    }
 }
 
 /// Serves until a signal ends it.
@@ -88,9 +102,18 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
         (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(config, 1), workers.mailboxes.clone())));
     let admin_over = CancellationToken::new();
     let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
+    let standing = Standing {
+        started: Instant::now(),
+        workers: workers.mailboxes.len(),
+        upstream: config.upstream.address.clone(),
+        registry: Arc::clone(&registry),
+        breaker: workers.breaker.clone(),
+        totals: exposition.totals(),
+    };
     let streams = Arc::new(Semaphore::new(STREAMS_MAX));
     let (live, questions) = mpsc::channel(QUESTIONS_MAX);
-    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone());
+    let policy = Arc::new(ArcSwap::from_pointee(config.policy.clone()));
+    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy));
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
     let state = AdminState {
@@ -101,6 +124,8 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
         recorder,
         live,
         reporter,
+        standing,
+        policy,
         streams,
         shutdown: admin_over.clone(),
     };
@@ -112,7 +137,7 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
         workers = workers.mailboxes.len(),
         groups = config.policy.groups().len(),
         ttl_rules = config.policy.ttl_rules().len(),
-        version = env!("CARGO_PKG_VERSION"),
+        version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"
     );
     tokio::select! {
@@ -157,7 +182,8 @@ async fn survey_once(config: &Config) -> Option<Table> {
             Some(table)
         }
         Err(error) => {
-            warn!(%error, "the built-in command table is used until the server describes its commands");
+            let upstream = &config.upstream.address;
+            warn!(%error, %upstream, "the server has not described its commands: is it running, and is [upstream] address right? The built-in table is used until it does");
             None
         }
     }
@@ -186,6 +212,7 @@ async fn survey_until_known(settings: Settings, workers: Vec<Mailbox>) {
 struct Workers {
     mailboxes: Vec<Mailbox>,
     threads: Vec<JoinHandle<()>>,
+    breaker: SharedBreaker,
 }
 
 fn start_workers(
@@ -202,7 +229,7 @@ fn start_workers(
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
-    let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
+    let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new(), breaker };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
         let load = Arc::default();
@@ -216,8 +243,8 @@ fn start_workers(
             registry: Arc::clone(registry),
             reporter: reporter.clone(),
             readiness: readiness.clone(),
-            breaker: breaker.clone(),
-            latency_totals: exposition.latencies(),
+            breaker: workers.breaker.clone(),
+            totals: exposition.totals(),
             folds: folds.add_worker(),
             mailbox,
             load,

@@ -16,3 +16,4 @@ pub mod readiness;
 pub mod record;
 pub mod report;
 pub mod tally;
+pub mod totals;

@@ -75,6 +75,11 @@ impl Readiness {
         gauge::set_upstream_up(!state.workers_with_upstream.is_empty());
     }
 
+    /// Whether a worker reaches the upstream.
+    pub fn has_upstream(&self) -> bool {
+        !self.lock().workers_with_upstream.is_empty()
+    }
+
     /// Every reason against sending traffic here; none means ready.
     pub fn reasons(&self) -> Vec<NotReady> {
         let state = self.lock();

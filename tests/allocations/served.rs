@@ -43,7 +43,7 @@ impl Worker {
             reporter: Default::default(),
             readiness: Default::default(),
             breaker: Default::default(),
-            latency_totals: exposition.latencies(),
+            totals: exposition.totals(),
             folds: folds.add_worker(),
             mailbox,
             load: Arc::clone(&load),

@@ -21,6 +21,7 @@ mod reload;
 mod session;
 mod sessions_at_random;
 mod spellings;
+mod status;
 mod transactions;
 mod ttl;
 mod violations;

@@ -160,7 +160,7 @@ async fn stage<F: Future<Output = ()>>(
         reporter: reporter.clone(),
         readiness: Readiness::default(),
         breaker: SharedBreaker::default(),
-        latency_totals: exposition.latencies(),
+        totals: exposition.totals(),
         folds: folds.add_worker(),
         mailbox: receiver,
         load: Arc::clone(&mailbox.clients),
