@@ -22,6 +22,8 @@ mod session;
 mod sessions_at_random;
 mod spellings;
 mod status;
+mod tls;
 mod transactions;
 mod ttl;
+mod users;
 mod violations;
