@@ -79,17 +79,22 @@ fn unreadable(file: &Path, error: &std::io::Error) -> ConfigErrors {
         key: String::new(),
         message: format!("the file cannot be read: {error}"),
         expected: "a TOML file".to_owned(),
+        line: String::new(),
     }])
 }
 
 fn errors(mut findings: Vec<Finding>, file: &Path, text: &str) -> ConfigErrors {
     findings.sort_by_key(|finding| finding.span.start);
-    let errors = findings.into_iter().map(|finding| ConfigError {
-        file: file.to_owned(),
-        position: Some(Position::of(finding.span.start, text)),
-        key: finding.path,
-        message: finding.message,
-        expected: finding.expected,
+    let errors = findings.into_iter().map(|finding| {
+        let position = Position::of(finding.span.start, text);
+        ConfigError {
+            file: file.to_owned(),
+            position: Some(position),
+            key: finding.path,
+            message: finding.message,
+            expected: finding.expected,
+            line: text.lines().nth(position.line - 1).unwrap_or_default().to_owned(),
+        }
     });
     ConfigErrors(errors.collect())
 }
