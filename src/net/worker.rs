@@ -29,10 +29,10 @@ use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
 use crate::telemetry::fold::FoldQuestions;
 use crate::telemetry::gauge;
-use crate::telemetry::latency::LatencyTotals;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
+use crate::telemetry::totals::Totals;
 
 /// How often deadlines are looked at: a timeout is told at most this much late.
 const TEND_INTERVAL: Duration = Duration::from_millis(10);
@@ -60,7 +60,7 @@ pub struct Setup {
     pub breaker: SharedBreaker,
     /// Bytes that may be kept for its clients.
     pub kept_bytes_max: usize,
-    pub latency_totals: Arc<LatencyTotals>,
+    pub totals: Arc<Totals>,
     pub folds: FoldQuestions,
     pub mailbox: mpsc::Receiver<Message>,
     /// Clients that the worker serves.
@@ -91,7 +91,7 @@ pub async fn run(setup: Setup) {
     // The label of the table's first row, commands that it does not know, is the tally's own.
     let names: Vec<Arc<str>> =
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
-    let tally = Tally::new(&names, setup.latency_totals);
+    let tally = Tally::new(&names, setup.totals);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
     let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
     context.set_policy(policy);

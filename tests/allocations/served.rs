@@ -46,7 +46,7 @@ impl Worker {
             readiness: Default::default(),
             breaker: Default::default(),
             kept_bytes_max: usize::MAX,
-            latency_totals: exposition.latencies(),
+            totals: exposition.totals(),
             folds: folds.add_worker(),
             mailbox,
             load: Arc::clone(&load),

@@ -164,7 +164,7 @@ async fn stage<F: Future<Output = ()>>(
         kept_bytes_max: 1 << 30,
         acceptor: None,
         users: None,
-        latency_totals: exposition.latencies(),
+        totals: exposition.totals(),
         folds: folds.add_worker(),
         mailbox: receiver,
         load: Arc::clone(&mailbox.clients),
