@@ -83,6 +83,8 @@ impl Connection {
         if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. })) {
             self.patience.forgive();
         }
+        // One wait ends for all that is held.
+        self.patience.note_plan(self.plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
         for note in std::mem::take(&mut self.plan.notes) {
             let tally = &self.around.context.tally;
             match note {
@@ -112,7 +114,7 @@ impl Connection {
             let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..arg.len().min(EXPIRED_ARGUMENT_BYTES_MAX)]).collect();
             encode::request(&mut bytes, &args);
             if bytes.len() > EXPIRED_BYTES_MAX {
-                return;
+                break;
             }
         }
         self.patience.expire(Expired { group, members: members.len(), bytes });
