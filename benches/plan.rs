@@ -69,6 +69,7 @@ fn planned(requests: &[u8], policy: &Policy, wrapped: usize) -> Cost {
         transactions: true,
         probes: true,
         hold: Holding { willing: true, across: true, ..Holding::default() },
+        degraded: false,
     };
     let cost = cost(
         COMMANDS,

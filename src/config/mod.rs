@@ -3,19 +3,24 @@
 //! [`load`] makes it from a file; every mistake in the file is a [`ConfigError`] with its line and what was expected.
 
 mod credential;
+pub mod effective;
 mod error;
 mod load;
 mod rules;
 mod secret;
 mod section;
+mod security;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::engine::link::breaker::Thresholds;
 use crate::engine::policy::Policy;
 use crate::net::address::Address;
+use crate::net::tls::{ClientFiles, ServerFiles};
 
 pub use error::{ConfigError, ConfigErrors, Position};
-pub use load::{known_keys, load, read};
+pub use load::{Loaded, known_keys, load, read};
 pub use secret::Secret;
 
 /// The whole configuration. The default is what an empty file means.
@@ -26,6 +31,8 @@ pub struct Config {
     pub listen: Listen,
     pub upstream: Upstream,
     pub admin: Admin,
+    /// When requests are no longer sent to a server that fails; `None`: they always are.
+    pub breaker: Option<Thresholds>,
     /// How long a shutdown waits for what is owed to clients.
     pub drain_timeout: Duration,
     pub policy: Policy,
@@ -36,6 +43,11 @@ pub struct Config {
 pub struct Listen {
     pub address: Address,
     pub clients_max: usize,
+    /// Bytes kept for all clients together, of what they sent and of what they have yet to read.
+    pub buffered_bytes_max: usize,
+    /// Logins of the proxy's own, by name; empty where the clients' own go to the server.
+    pub users: BTreeMap<String, Secret>,
+    pub tls: Option<ServerFiles>,
 }
 
 /// The Redis server behind the proxy.
@@ -44,6 +56,7 @@ pub struct Upstream {
     pub address: Address,
     /// Without static credentials the clients' own AUTH and HELLO go through.
     pub credentials: Option<Credentials>,
+    pub tls: Option<ClientFiles>,
     pub sharing: Sharing,
     pub connect_timeout: Duration,
     /// From the moment a request is read to the first byte of its reply.
@@ -52,6 +65,12 @@ pub struct Upstream {
     pub stall_timeout: Duration,
     /// How long a request waits for an upstream that is not there.
     pub queue_timeout: Duration,
+    /// A connection that has been silent for so long is asked for a sign of life.
+    pub heartbeat: Duration,
+    /// How long is waited for it.
+    pub heartbeat_timeout: Duration,
+    /// Connections that clients may have for themselves, all together.
+    pub leases_max: usize,
 }
 
 /// The credentials that the proxy itself gives to the upstream.
@@ -83,6 +102,14 @@ pub struct Admin {
 /// Workers at most where their number is not written.
 const WORKERS_AUTO_MAX: usize = 4;
 
+/// The breaker where nothing else is written.
+const THRESHOLDS: Thresholds = Thresholds {
+    failure_ratio: 0.5,
+    throughput_min: 5,
+    sampling: Duration::from_secs(60),
+    longest_break: Duration::from_secs(30),
+};
+
 impl Config {
     /// How many worker threads to start on a machine with so many cores.
     pub fn worker_count(&self, cores: usize) -> usize {
@@ -97,6 +124,7 @@ impl Default for Config {
             listen: Listen::default(),
             upstream: Upstream::default(),
             admin: Admin::default(),
+            breaker: Some(THRESHOLDS),
             drain_timeout: Duration::from_secs(10),
             policy: Policy::passive(),
         }
@@ -105,7 +133,13 @@ impl Default for Config {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { address: local(6380), clients_max: 10_000 }
+        Self {
+            address: local(6380),
+            clients_max: 10_000,
+            buffered_bytes_max: 512 * 1024 * 1024,
+            users: BTreeMap::new(),
+            tls: None,
+        }
     }
 }
 
@@ -114,11 +148,16 @@ impl Default for Upstream {
         Self {
             address: local(6379),
             credentials: None,
+            tls: None,
             sharing: Sharing::Auto,
             connect_timeout: Duration::from_millis(1000),
             request_timeout: Duration::from_millis(1500),
             stall_timeout: Duration::from_millis(5000),
             queue_timeout: Duration::from_millis(1000),
+            heartbeat: Duration::from_millis(5000),
+            heartbeat_timeout: Duration::from_millis(2000),
+            // Below the `maxclients` that Redis starts with.
+            leases_max: 4096,
         }
     }
 }

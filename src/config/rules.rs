@@ -1,6 +1,6 @@
 //! Reads the part of a configuration file that a policy is made of.
 
-use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenPipeline, WrittenTtl};
+use crate::engine::policy::rule::{Written, WrittenDegrade, WrittenGroup, WrittenMember, WrittenPipeline, WrittenTtl};
 
 use super::section::{Findings, Section, Value};
 
@@ -9,11 +9,13 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
     let mode = root.word("mode", findings).unwrap_or_default();
     let groups = root.sections("group", findings);
     let ttls = root.sections("ttl", findings);
+    let degrades = root.sections("degrade", findings);
     Written {
         mode,
         pipeline,
         groups: groups.into_iter().map(|section| group(section, findings)).collect(),
         ttls: ttls.into_iter().map(|section| ttl(section, findings)).collect(),
+        degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
         expects: root.sections("expect", findings).len(),
         guards: root.sections("guard", findings).len(),
     }
@@ -27,6 +29,8 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         on_partial: section.word("on_partial", findings).unwrap_or_default(),
         order: section.word("order", findings).unwrap_or_default(),
         resolve: section.truth("resolve", false, findings),
+        unlink: section.word("unlink", findings).unwrap_or_default(),
+        agree: section.word("agree", findings),
         mode: section.word("mode", findings),
         commands: commands.map(|list| list.into_iter().map(|value| member(&value, findings)).collect()),
         keys: section.texts("keys", findings),
@@ -38,16 +42,30 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
 fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
     if value.is_text() {
         let template = value.text(findings).unwrap_or_default();
-        return WrittenMember { template, optional: false };
+        return WrittenMember { template, ..WrittenMember::default() };
     }
-    let expected = "a string, or { match = \"..\", optional = true }";
+    let expected = "a string, or { match = \"..\", optional = true, expect = \"..\" }";
     let Some(mut section) = value.section(expected, findings) else {
         return WrittenMember::default();
     };
-    let member =
-        WrittenMember { template: section.needed_text("match", findings), optional: section.truth("optional", false, findings) };
+    let member = WrittenMember {
+        template: section.needed_text("match", findings),
+        optional: section.truth("optional", false, findings),
+        expected: section.text("expect", findings),
+    };
     section.end(findings);
     member
+}
+
+fn degrade(mut section: Section<'_>, findings: &mut Findings) -> WrittenDegrade {
+    let degrade = WrittenDegrade {
+        name: section.needed_text("name", findings),
+        keys: section.texts("keys", findings).unwrap_or_default(),
+        reads: section.word("reads", findings).unwrap_or_default(),
+        writes: section.word("writes", findings).unwrap_or_default(),
+    };
+    section.end(findings);
+    degrade
 }
 
 fn ttl(mut section: Section<'_>, findings: &mut Findings) -> WrittenTtl {

@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge};
 
-use super::label::{Admission, RuleKind, key};
+use super::label::{Admission, BreakerState, ReloadOutcome, RuleKind, key};
 use super::names;
 
 /// Shows how many rules of one kind are in force.
@@ -10,9 +10,36 @@ pub fn set_config_rules(kind: RuleKind, rules: usize) {
     gauge!(names::CONFIG_RULES, key::KIND => kind.as_str()).set(rules as f64);
 }
 
+/// Counts that the configuration was to be read again.
+pub fn count_reload(outcome: ReloadOutcome) {
+    counter!(names::CONFIG_RELOAD_TOTAL, key::OUTCOME => outcome.as_str()).increment(1);
+}
+
 /// Counts a client that was turned away before a worker saw it.
 pub fn count_refused_client() {
     counter!(names::CLIENT_CONNECTIONS_TOTAL, key::OUTCOME => Admission::Refused.as_str()).increment(1);
+}
+
+/// Counts a login that is none of the proxy's own.
+pub fn count_refused_login() {
+    counter!(names::LOGINS_REFUSED_TOTAL).increment(1);
+}
+
+/// Counts a client with whom TLS came to nothing.
+pub fn count_failed_handshake() {
+    counter!(names::TLS_HANDSHAKES_FAILED_TOTAL).increment(1);
+}
+
+/// Shows where the breaker stands: 1 for that state, 0 for the others.
+pub fn set_breaker_state(now: BreakerState) {
+    for state in BreakerState::ALL {
+        gauge!(names::BREAKER_STATE, key::STATE => state.as_str()).set(if state == now { 1.0 } else { 0.0 });
+    }
+}
+
+/// Counts that the breaker has come to another state.
+pub fn count_breaker_transition(to: BreakerState) {
+    counter!(names::BREAKER_TRANSITIONS_TOTAL, key::TO => to.as_str()).increment(1);
 }
 
 /// Shows whether at least one worker reaches the upstream.

@@ -10,6 +10,7 @@ pub mod key {
     pub const RULE: &str = "rule";
     pub const SIDE: &str = "side";
     pub const STATE: &str = "state";
+    pub const TO: &str = "to";
     pub const VERSION: &str = "version";
     pub const WHERE: &str = "where";
 }
@@ -63,6 +64,15 @@ words! {
         Leased = "leased",
         /// Clean and waiting for the next lease.
         Idle = "idle",
+    }
+}
+
+words! {
+    /// Where the breaker stands.
+    BreakerState {
+        Closed = "closed",
+        Open = "open",
+        HalfOpen = "half_open",
     }
 }
 
@@ -133,8 +143,20 @@ words! {
 }
 
 words! {
+    /// What came of reading the configuration again.
+    ReloadOutcome {
+        /// Its rules are in force.
+        Applied = "applied",
+        /// Something in it is wrong; the rules before are in force.
+        Refused = "refused",
+        /// There is no file to read, or it cannot be read; the rules before are in force.
+        Unreadable = "unreadable",
+    }
+}
+
+words! {
     /// The kinds of rule a configuration holds.
-    RuleKind { Group = "group", Ttl = "ttl", Expect = "expect", Guard = "guard" }
+    RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard" }
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! The proxy as a process before a real redis-server.
 
+mod alone;
 mod blocking;
+mod breaker;
 mod crowds_at_random;
+mod degrade;
+mod demands;
 mod edges;
 mod every_command;
 mod failure;
@@ -14,7 +18,13 @@ mod parting;
 mod passthrough;
 mod protocol_errors;
 mod pubsub;
+mod recording;
+mod reload;
 mod session;
 mod sessions_at_random;
+mod spellings;
+mod tls;
+mod tracking;
 mod transactions;
 mod ttl;
+mod users;

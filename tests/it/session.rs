@@ -218,6 +218,21 @@ fn names_and_ids_are_those_of_the_proxys_clients() {
 }
 
 #[test]
+fn client_info_has_every_field_of_redis_because_libraries_insist_on_them() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).start();
+    let fields = |text: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with("id=")).expect("a line about the client");
+        line.split(' ').filter_map(|field| Some(field.split_once('=')?.0.to_owned())).collect()
+    };
+    let (own, through) = (fields(&redis.ask("CLIENT INFO")), fields(&proxy.wire().ask("CLIENT INFO")));
+    assert!(own.len() > 20);
+    for field in &own {
+        assert!(through.contains(field), "{field} is not in {through:?}");
+    }
+}
+
+#[test]
 fn a_client_on_a_connection_of_its_own_is_known_by_what_hello_and_select_said() {
     let redis = RedisServer::start(&[]);
     let proxy = Setup::new(&redis).upstream("sharing = \"never\"").start();

@@ -64,10 +64,10 @@ pub struct Batch {
     whole_spans: usize,
     /// Bytes of the buffer that whole commands, blank lines included, take up.
     whole_bytes: usize,
-    /// One command at a time: what is allowed behind it may depend on it.
-    pub singly: bool,
     /// Commands read so far.
     read: u32,
+    /// One command at a time: what is allowed behind it may depend on it.
+    pub singly: bool,
 }
 
 impl Batch {

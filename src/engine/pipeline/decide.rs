@@ -51,7 +51,10 @@ impl Planner<'_> {
             return decision;
         }
         if effect == ConnectionEffect::None {
-            return self.decide_plain(at);
+            return match self.decide_plain(at) {
+                Decision::Send(role) => self.degrade(spec, args).unwrap_or(Decision::Send(role)),
+                decision => decision,
+            };
         }
         if !spec.arity_fits(args) && effect != ConnectionEffect::Pin(PinReason::Unknown) {
             return Decision::Send(Role::Plain);
@@ -60,6 +63,16 @@ impl Planner<'_> {
             return self.decide_subscriber(effect, args);
         }
         self.decide_effect(at, effect, args, spec.present)
+    }
+
+    /// What a rule has the command answered with, while there is no server. A lease has one, and a transaction must
+    /// not be answered in part.
+    fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<Decision> {
+        if !self.rules.degraded || self.session.affinity.is_pinned() || !self.session.transaction.is_idle() {
+            return None;
+        }
+        let (rule, blank) = self.rules.policy.degrade(spec, args)?;
+        Some(Decision::Answer(Answer::Degraded { rule, blank }))
     }
 
     fn decide_plain(&mut self, at: usize) -> Decision {
@@ -108,6 +121,9 @@ impl Planner<'_> {
                     self.plan.steps.push(Step::CatchUp);
                 }
                 self.on_lease(Reason::Blocking)
+            }
+            ConnectionEffect::Pin(PinReason::Replication) if self.spec(at).name().ends_with("sync") => {
+                Decision::Answer(Answer::NoReplica)
             }
             ConnectionEffect::Monitor
             | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
@@ -263,6 +279,8 @@ impl Planner<'_> {
             | ConnectionEffect::Blocking
             | ConnectionEffect::Spare
             | ConnectionEffect::Monitor => Decision::Send(Role::Queued),
+            // The server would take the client's login, which is meant for the proxy, for one of its own.
+            ConnectionEffect::Lane(lane) if self.is_login(lane, args) => Decision::Answer(Answer::Refuse(LOGIN_IN_MULTI)),
             ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
                 self.session.affinity.pin(Reason::Exclusive);
                 Decision::Send(Role::Queued)
@@ -291,6 +309,8 @@ impl Planner<'_> {
     }
 }
 
+const LOGIN_IN_MULTI: &str = "ERR respguard: logging in to the proxy inside MULTI is not possible; the command was not queued";
+
 /// One command needs no transaction.
 fn whole(group: usize, members: usize) -> Decision {
     if members > 1 { Decision::Group { group, members } } else { Decision::Send(Role::Plain) }
@@ -304,7 +324,7 @@ enum OwnTransaction {
 
 /// The first line or the `Host` header of an HTTP request, which somebody may have talked a browser into sending:
 /// Redis closes the connection (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/>).
-fn is_cross_protocol(args: Args<'_>) -> bool {
+pub(super) fn is_cross_protocol(args: Args<'_>) -> bool {
     args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:"))
 }
 

@@ -8,10 +8,10 @@ use super::decide::Decision;
 use super::gather::{self, Gathered, Obstacle};
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
-use crate::engine::command::{Local, Table};
+use crate::engine::command::{Blank, Local, Table};
 use crate::engine::policy::Policy;
-use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
+use crate::engine::session::{Admission, Session};
 
 /// What is to be done, in this order.
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -41,6 +41,12 @@ pub enum Answer {
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// SYNC and PSYNC: a replica must have the server's own stream.
+    NoReplica,
+    /// This error.
+    Refuse(&'static str),
+    /// As this degrade rule says, while there is no server.
+    Degraded { rule: usize, blank: Blank },
 }
 
 /// Something that must be done before the next command can be planned.
@@ -141,6 +147,8 @@ pub struct Rules<'a> {
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
     pub hold: Holding,
+    /// There is no server: rules say what is answered without one.
+    pub degraded: bool,
 }
 
 /// How far the beginning of a group may be held back for the rest.
@@ -196,6 +204,7 @@ pub(super) struct Planner<'a> {
 impl Planner<'_> {
     fn plan(&mut self) {
         let mut at = 0;
+        let awaits_login = self.session.admission == Admission::Awaited;
         while at < self.batch.len() {
             if let Some(gathered) = self.claim(at) {
                 let gathered = gathered.clone();
@@ -203,7 +212,8 @@ impl Planner<'_> {
                 at += 1;
                 continue;
             }
-            match self.decide(at) {
+            let decision = if awaits_login { self.decide_stranger(at) } else { self.decide(at) };
+            match decision {
                 Decision::Gathered => {}
                 Decision::Send(role) => {
                     self.plan.roles.push(role);
@@ -341,7 +351,7 @@ mod tests {
     use crate::engine::pipeline::batch::Tail;
     use crate::engine::policy::Mode;
     use crate::engine::policy::compile;
-    use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
+    use crate::engine::policy::rule::{DegradedReads, Written, WrittenDegrade, WrittenGroup, WrittenMember, WrittenTtl};
     use crate::engine::resp::request::{Limits, RequestParser};
 
     /// Plans the lines, from a session that is as the lines before it left it.
@@ -353,6 +363,7 @@ mod tests {
         probes: bool,
         transactions: bool,
         hold: Holding,
+        degraded: bool,
     }
 
     impl Client {
@@ -360,7 +371,8 @@ mod tests {
             let table = Table::builtin();
             let policy = compile(written, &table).expect("the rules are good");
             let (session, undecided) = (Session::default(), Undecided::default());
-            Client { session, undecided, table, policy, probes: true, transactions: true, hold: Holding::default() }
+            let hold = Holding::default();
+            Client { session, undecided, table, policy, probes: true, transactions: true, hold, degraded: false }
         }
 
         fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
@@ -370,7 +382,7 @@ mod tests {
             assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
             let mut planned = Plan::default();
             let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
-            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold };
+            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold, degraded: self.degraded };
             plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
             planned
         }
@@ -381,7 +393,7 @@ mod tests {
     }
 
     fn login() -> Client {
-        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional };
+        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional, ..WrittenMember::default() };
         let commands = vec![
             member("SETEX rt:{user}:{token} {ttl} *", false),
             member("SADD sess:{user} {token}", false),
@@ -454,6 +466,21 @@ mod tests {
         let plan = without_rules().plan(&["EXEC", "DISCARD", "MULTI x", "WATCH", "SELECT x", "HELLO 9", "BLPOP"], false);
         assert_eq!((plan.commands, plan.turn), (7, None));
         assert!(plan.roles.iter().all(|role| *role == Role::Plain));
+    }
+
+    #[test]
+    fn without_a_server_a_rule_answers_for_its_keys_and_nothing_else() {
+        let keys = vec!["cache:*".to_owned()];
+        let rule = WrittenDegrade { name: "cache".to_owned(), keys, reads: DegradedReads::Nil, ..WrittenDegrade::default() };
+        let mut client = Client::new(&Written { degrades: vec![rule], ..Written::default() });
+        let lines = ["GET cache:a", "GET other", "MGET cache:a other", "SET cache:a 1", "MGET cache:a cache:b"];
+        assert_eq!(client.plan(&lines, false).steps, [Step::Send { commands: 0..5 }], "there is a server");
+        client.degraded = true;
+        let degraded = |command, blank| Step::Answer { command, by: Answer::Degraded { rule: 0, blank } };
+        let steps = [degraded(0, Blank::Null), Step::Send { commands: 1..4 }, degraded(4, Blank::Nulls(2))];
+        assert_eq!(client.plan(&lines, false).steps, steps);
+        client.policy.mode = Mode::Observe;
+        assert_eq!(client.plan(&lines, false).steps, [Step::Send { commands: 0..5 }]);
     }
 
     #[test]

@@ -64,12 +64,12 @@ impl Slots {
             Role::Plain => {
                 sink.extend_from_slice(piece);
                 if part.first && slot.scored {
-                    self.score(slot.command, piece, context, found);
+                    self.score(slot.command, piece, part.last, context, found);
                 }
                 part.last
             }
             Role::Exec if self.kept.is_some() => {
-                self.keep_piece(piece, out);
+                self.keep_piece(piece, sink);
                 self.admit_transaction(slot, piece, part, session, context, found)
             }
             Role::Multi | Role::Queued | Role::Exec => {
@@ -90,7 +90,7 @@ impl Slots {
                     session.agreed = !value::is_error(piece);
                 }
                 if !session.agreed {
-                    out.extend_from_slice(piece);
+                    sink.extend_from_slice(piece);
                 }
                 part.last
             }
@@ -229,9 +229,9 @@ impl Slots {
         }
     }
 
-    fn score(&mut self, command: CommandId, reply: &[u8], context: &Context<'_>, found: &mut Vec<Finding>) {
+    fn score(&mut self, command: CommandId, reply: &[u8], whole: bool, context: &Context<'_>, found: &mut Vec<Finding>) {
         if let Some(score) = self.scores.front_mut()
-            && score.admit(command, reply)
+            && score.admit(command, reply, whole)
             && let Some(score) = self.scores.pop_front()
         {
             tell_score(&score, context.table, found);
@@ -327,7 +327,7 @@ impl Slots {
         let Some(group) = self.groups.front() else { return };
         let rule = Arc::clone(group.name());
         let (text, outcome) = match fault {
-            Fault::Unavailable => (
+            Fault::Unavailable | Fault::Refused => (
                 format!(
                     "EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}",
                     fault.reason()
@@ -364,7 +364,7 @@ fn fault_text(fault: Fault, command: &str) -> String {
     let command = command.replace('|', " ").to_uppercase();
     match fault {
         Fault::Timeout | Fault::Lost => format!("TIMEOUT respguard: outcome of {command} unknown: {}", fault.reason()),
-        Fault::Unavailable => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
+        Fault::Unavailable | Fault::Refused => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
     }
 }
 
@@ -383,6 +383,9 @@ fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
                 found.push(Finding::PartialFailure(Place::Group));
                 let commands = score.companions.iter();
                 found.push(Finding::Violation(score::partial_failure(Some(&rule.name), failure, commands, table)));
+            }
+            if let Some(breach) = score.demands.as_ref().and_then(|demands| demands.breach()) {
+                found.push(Finding::Violation(breach.violation(&rule.name, score.companions.iter(), table)));
             }
             if *unwrapped {
                 found.push(Finding::Violation(Violation {
@@ -472,7 +475,7 @@ mod tests {
         }
 
         fn push_group(&mut self, on_partial: OnPartial) {
-            let member = |template: &str| WrittenMember { template: template.to_owned(), optional: false };
+            let member = |template: &str| WrittenMember { template: template.to_owned(), ..WrittenMember::default() };
             let commands = Some(vec![member("SET a{x} *"), member("SADD b{x} *")]);
             let written = WrittenGroup { name: "pair".to_owned(), commands, on_partial, ..WrittenGroup::default() };
             let policy = compile(&Written { groups: vec![written], ..Written::default() }, &self.table).expect("good rules");

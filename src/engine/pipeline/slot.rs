@@ -93,10 +93,10 @@ pub struct Slots {
     /// Confirmations that the subscription at the head has already got.
     pub(super) confirmed: u32,
     pub(super) promises: u64,
-    /// The answer to EXEC, kept back for the proxy's own answers that go into it.
-    pub(super) kept: Option<Vec<u8>>,
     /// The order of the requests, while some of them have overtaken others.
     pub(super) reorder: Option<Box<Reorder>>,
+    /// The answer to EXEC, kept back for the proxy's own answers that go into it.
+    pub(super) kept: Option<Vec<u8>>,
 }
 
 impl Slots {
@@ -174,7 +174,7 @@ impl Slots {
             let mut reorder = Box::new(Reorder::default());
             let mut groups = self.groups.iter();
             for slot in &self.queue {
-                reorder.sent(replies(slot.role, || groups.next().map_or(0, |group| group.replies())));
+                reorder.sent(replies(slot.role, || groups.next().map_or(0, |group| group.reply_count())));
             }
             self.reorder = Some(reorder);
         }
@@ -201,13 +201,13 @@ impl Slots {
     fn enqueue(&mut self, slot: Slot) {
         self.queue.push_back(slot);
         if let Some(reorder) = &mut self.reorder {
-            reorder.sent(replies(slot.role, || self.groups.back().map_or(0, |group| group.replies())));
+            reorder.sent(replies(slot.role, || self.groups.back().map_or(0, |group| group.reply_count())));
         }
     }
 
     /// How many replies of the client's the slot at the head stands for.
     pub(super) fn replies_at_head(&self) -> usize {
-        let group = || self.groups.front().map_or(0, |group| group.replies());
+        let group = || self.groups.front().map_or(0, |group| group.reply_count());
         self.queue.front().map_or(0, |slot| replies(slot.role, group))
     }
 

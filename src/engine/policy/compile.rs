@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::engine::command::Table;
 
+use super::degrade::{DegradeRule, DegradeRules};
 use super::pattern::{Names, Pattern};
 use super::recognise::Groups;
-use super::rule::{Written, WrittenTtl, WrittenTtlAction};
+use super::rule::{DegradedReads, DegradedWrites, Written, WrittenDegrade, WrittenTtl, WrittenTtlAction};
 use super::ttl::{TtlAction, TtlRule, TtlRules};
 use super::{Hold, Policy, duration};
 
@@ -31,12 +32,16 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let mut errors = Errors::default();
     let hold = hold(written, &mut errors);
     unique_names("group", written.groups.iter().map(|group| &*group.name), &mut errors);
+    unique_names("degrade", written.degrades.iter().map(|degrade| &*degrade.name), &mut errors);
     unique_names("ttl", written.ttls.iter().map(|ttl| &*ttl.name), &mut errors);
     let groups = written.groups.iter().enumerate();
     let groups = groups.filter_map(|(place, group)| group::compile(&format!("group[{place}]"), group, table, &mut errors));
     let groups = groups.map(Arc::new).collect();
     let ttls = written.ttls.iter().enumerate();
     let ttls = ttls.filter_map(|(place, ttl)| compile_ttl(&format!("ttl[{place}]"), ttl, &mut errors)).map(Arc::new).collect();
+    let degrades = written.degrades.iter().enumerate();
+    let degrades = degrades.filter_map(|(place, rule)| compile_degrade(&format!("degrade[{place}]"), rule, &mut errors));
+    let degrades = degrades.map(Arc::new).collect();
     not_available_tables("expect", written.expects, &mut errors);
     not_available_tables("guard", written.guards, &mut errors);
     errors.none_or(Policy {
@@ -45,6 +50,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
         hold,
         groups: Groups::new(groups, table),
         ttls: TtlRules::new(ttls),
+        degrades: DegradeRules::new(degrades),
     })
 }
 
@@ -168,6 +174,16 @@ fn compile_ttl(path: &str, written: &WrittenTtl, errors: &mut Errors) -> Option<
     })
 }
 
+fn compile_degrade(path: &str, written: &WrittenDegrade, errors: &mut Errors) -> Option<DegradeRule> {
+    let before = errors.found.len();
+    let keys = key_patterns(&format!("{path}.keys"), &written.keys, errors);
+    let (reads_nil, writes_ok) = (written.reads == DegradedReads::Nil, written.writes == DegradedWrites::Ok);
+    if !reads_nil && !writes_ok {
+        errors.add(path, "the rule changes nothing", "reads = \"nil\" or writes = \"ok\"");
+    }
+    (errors.found.len() == before).then(|| DegradeRule { name: written.name.as_str().into(), keys, reads_nil, writes_ok })
+}
+
 fn read_duration(path: &str, written: Option<&str>, errors: &mut Errors) -> Option<Duration> {
     let text = written?;
     let read = duration::parse(text);
@@ -183,7 +199,7 @@ mod tests {
     use crate::engine::policy::rule::{Mode, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder, WrittenPipeline};
 
     fn group(commands: &[&str]) -> WrittenGroup {
-        let member = |text: &&str| WrittenMember { template: text.to_string(), optional: false };
+        let member = |text: &&str| WrittenMember { template: text.to_string(), ..WrittenMember::default() };
         let commands = Some(commands.iter().map(member).collect());
         WrittenGroup { name: "g".into(), commands, ..WrittenGroup::default() }
     }
@@ -261,7 +277,6 @@ mod tests {
         let cases = [
             (WrittenGroup { atomic: WrittenAtomic::Guarded, ..base() }, "group[0].atomic", "guarded"),
             (WrittenGroup { atomic: WrittenAtomic::Rollback, ..base() }, "group[0].atomic", "rollback"),
-            (WrittenGroup { order: WrittenOrder::Any, ..base() }, "group[0].order", "any"),
             (WrittenGroup { resolve: true, ..base() }, "group[0].resolve", "resolve = true"),
         ];
         for (written, at, named) in cases {
@@ -310,6 +325,17 @@ mod tests {
             with_groups(vec![group]).len()
         };
         assert_eq!([of(64, 8), of(65, 0), of(20, 9)], [0, 1, 1]);
+    }
+
+    #[test]
+    fn sixteen_members_may_come_in_any_order_and_no_more() {
+        let of = |count: usize| with_groups(vec![WrittenGroup { order: WrittenOrder::Any, ..group(&vec!["SET a *"; count]) }]);
+        assert_eq!(of(16), []);
+        let (path, text) = only(of(17));
+        assert_eq!(path, "group[0].commands");
+        assert!(text.contains("17 members, which may come in any order (expected at most 16)"), "{text}");
+        let keys = WrittenGroup { name: "g".into(), keys: Some(vec!["a:*".into()]), ..WrittenGroup::default() };
+        assert_eq!(only(with_groups(vec![WrittenGroup { order: WrittenOrder::Any, ..keys }])).0, "group[0].order");
     }
 
     #[test]

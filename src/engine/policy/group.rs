@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::engine::command::{self, Canonical, CommandId, Spec, Table, canonical};
+use crate::engine::command::{self, Canonical, CommandId, Measure, Spec, Table, canonical};
 use crate::engine::resp::request::Args;
 
 use super::index::KeyIndex;
 use super::pattern::{Bindings, Names, Pattern};
-use super::rule::{Mode, OnPartial, Word, WrittenAtomic};
+use super::reply::Wanted;
+use super::rule::{Agree, Mode, OnPartial, Word, WrittenAtomic};
+use super::unordered::{self, Search};
 
 /// How atomic a group is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,7 @@ impl Atomic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Written,
+    Any,
 }
 
 /// Commands that belong together.
@@ -43,6 +46,8 @@ pub struct Group {
     pub order: Order,
     /// Whether a marker in the transaction settles unknown outcomes.
     pub resolve: bool,
+    /// What the members' replies must have in common.
+    pub agree: Option<Agree>,
     pub mode: Option<Mode>,
     pub(super) shape: Shape,
 }
@@ -54,10 +59,12 @@ pub(super) enum Shape {
     Keys(Keys),
 }
 
-/// Members in the order in which they must come.
+/// Members in the order in which they are written.
 #[derive(Clone, Debug)]
 pub(super) struct Templates {
     pub(super) members: Box<[Template]>,
+    /// The order in which they must come.
+    pub(super) order: Order,
     /// How many members there are up to the last one that is not optional.
     pub(super) required: usize,
     pub(super) names: Names,
@@ -74,13 +81,29 @@ pub(super) struct Keys {
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     pub(super) id: CommandId,
+    /// Another command that fits as well.
+    pub(super) also: Option<CommandId>,
     /// The arguments behind the command's name.
     pub(super) words: Box<[Pattern]>,
+    /// What is compared by its meaning.
+    pub(super) measured: Option<Measured>,
     /// Whether more arguments may follow the words.
     pub(super) rest: bool,
     pub(super) optional: bool,
+    /// What its reply must be, and the one command that replies so where spellings differ in that.
+    pub(super) expected: Option<Arc<Wanted>>,
+    pub(super) only: Option<CommandId>,
     /// As it was written.
     pub(super) text: Box<str>,
+}
+
+/// Two words, a kind and a number, that are compared by what they mean together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// The place of the first.
+    pub(super) place: usize,
+    /// What they must mean; `None`: any time to live will do, and the number is matched as text.
+    pub(super) wanted: Option<Measure>,
 }
 
 /// One command that was read.
@@ -108,6 +131,10 @@ pub(super) struct Walk<'a> {
     pub(super) member: usize,
     pub(super) command: usize,
     pub(super) bound: Bindings<'a>,
+    /// The members that have come, one bit for each.
+    pub(super) taken: u64,
+    /// In which order, where that is not the written one.
+    pub(super) sequence: [u8; unordered::MEMBERS_MAX],
 }
 
 /// Takes what a walk through the members of a group comes upon.
@@ -147,6 +174,18 @@ impl Group {
         }
     }
 
+    /// What the reply of each command of the whole group that begins at the command `at(0)` must be; empty where no
+    /// member has an expectation.
+    pub fn wanted<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Vec<Option<Arc<Wanted>>> {
+        match &self.shape {
+            Shape::Templates(templates) if templates.members.iter().any(|member| member.expected.is_some()) => {
+                let members = templates.trace(table, at).whole.unwrap_or_default().members(self.order).into_iter();
+                members.map(|place| templates.members.get(place)?.expected.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The text of the key pattern that the key matches: what a report names in place of the key. Groups of templates
     /// have none.
     pub fn pattern_of(&self, key: &[u8]) -> Option<&str> {
@@ -177,7 +216,8 @@ impl Templates {
     /// The members that the first command of the group can be.
     pub(super) fn firsts(&self) -> impl Iterator<Item = &Template> {
         let leading = self.members.iter().take_while(|member| member.optional).count();
-        self.members.iter().take(leading + 1)
+        let firsts = if self.order == Order::Any { self.members.len() } else { leading + 1 };
+        self.members.iter().take(firsts)
     }
 
     fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
@@ -186,9 +226,17 @@ impl Templates {
         extent
     }
 
-    /// Follows the members from one on. Where an optional member fits, both ways are tried, so its place among the
+    /// Follows the members from one on.
+    pub(super) fn walk<'a>(&self, here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+        match self.order {
+            Order::Written => self.walk_in_order(here, table, at, listener),
+            Order::Any => Search::new(self, table, at, listener).walk(here),
+        }
+    }
+
+    /// Where an optional member fits, both ways are tried, so its place among the
     /// optional ones never hides a longer match; their number is bounded when the group is compiled.
-    pub(super) fn walk<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+    fn walk_in_order<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
         while let Some(member) = self.members.get(here.member) {
             if here.member >= self.required {
                 listener.whole(&here);
@@ -200,11 +248,11 @@ impl Templates {
             if member.optional {
                 let mut taken = here;
                 if member.fits(command, table, &mut taken.bound) {
-                    self.walk(taken.behind(), table, at, listener);
+                    self.walk_in_order(taken.with(here.member), table, at, listener);
                 }
                 here.member += 1;
             } else if member.fits(command, table, &mut here.bound) {
-                here = here.behind();
+                here = here.with(here.member);
             } else {
                 listener.mismatch(&here, command);
                 return;
@@ -215,27 +263,70 @@ impl Templates {
 }
 
 impl Walk<'_> {
-    fn behind(self) -> Self {
-        Self { member: self.member + 1, command: self.command + 1, ..self }
+    /// The next command is the member at this place.
+    pub(super) fn with(mut self, member: usize) -> Self {
+        self.taken |= 1 << member;
+        if let Some(place) = self.sequence.get_mut(self.command) {
+            *place = member as u8;
+        }
+        Self { member: member + 1, command: self.command + 1, ..self }
+    }
+
+    /// Whether the member at this place has come.
+    pub(super) fn has(&self, member: usize) -> bool {
+        self.taken >> member & 1 == 1
+    }
+
+    /// Which member each command is.
+    pub(super) fn members(&self, order: Order) -> Vec<usize> {
+        match order {
+            Order::Written => (0..64).filter(|place| self.has(*place)).collect(),
+            Order::Any => self.sequence.iter().take(self.command).map(|place| usize::from(*place)).collect(),
+        }
     }
 }
 
 impl Template {
     fn may_fit(&self, form: &Canonical<'_>) -> bool {
         let begins = |word: &Pattern| form.get(0).is_some_and(|argument| word.may_match(argument));
-        form.id == self.id && self.words.first().is_none_or(begins)
+        self.is_for(form.id) && self.words.first().is_none_or(begins)
     }
 
-    fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
+    pub(super) fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         let form = canonical(table, command.id, command.args);
-        form.id == self.id && self.words_fit(&form, bound) && !table.spec(command.id).is_blocking(command.args)
+        self.is_for(form.id)
+            && self.only.is_none_or(|only| only == command.id)
+            && self.words_fit(&form, bound)
+            && !table.spec(command.id).is_blocking(command.args)
     }
 
     pub(super) fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
         let count = self.words.len();
         let long_enough = if self.rest { form.len() >= count } else { form.len() == count };
-        long_enough
-            && self.words.iter().enumerate().all(|(place, word)| form.get(place).is_some_and(|arg| word.matches(arg, bound)))
+        long_enough && self.words.iter().enumerate().all(|(place, word)| self.word_fits(place, word, form, bound))
+    }
+
+    fn word_fits<'a>(&self, place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
+        match self.measured {
+            Some(measured) if place == measured.place => measured.fits(form),
+            Some(Measured { place: kind, wanted: Some(_) }) if place == kind + 1 => true,
+            _ => form.get(place).is_some_and(|argument| word.matches(argument, bound)),
+        }
+    }
+
+    /// Whether the canonical form of a command with this id can fit.
+    pub(super) fn is_for(&self, id: CommandId) -> bool {
+        id == self.id || Some(id) == self.also
+    }
+}
+
+impl Measured {
+    fn fits(&self, form: &Canonical<'_>) -> bool {
+        let Some((kind, number)) = form.get(self.place).zip(form.get(self.place + 1)) else { return false };
+        match self.wanted {
+            Some(wanted) => Measure::read(kind, number) == Some(wanted),
+            None => Measure::is_time(kind),
+        }
     }
 }
 

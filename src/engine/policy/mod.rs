@@ -3,28 +3,34 @@
 //! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
 
 pub mod compile;
+pub mod degrade;
 pub mod duration;
 pub mod group;
 pub mod index;
 pub mod near;
 pub mod pattern;
 pub mod recognise;
+pub mod reply;
 pub mod rule;
 pub mod trace;
 pub mod ttl;
+pub mod unordered;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::command::{CommandId, Table};
+use crate::engine::command::{Blank, CommandId, Spec, Table};
+use crate::engine::resp::request::Args;
 
 pub use compile::{RuleError, compile};
+pub use degrade::DegradeRule;
 pub use group::{Atomic, Group, Member, Order};
 pub use recognise::Recognition;
-pub use rule::{Mode, OnPartial};
+pub use rule::{Agree, Mode, OnPartial};
 pub use trace::{Miss, Why};
 pub use ttl::{TtlAction, TtlRule};
 
+use degrade::DegradeRules;
 use recognise::Groups;
 use ttl::TtlRules;
 
@@ -37,6 +43,7 @@ pub struct Policy {
     pub hold: Hold,
     groups: Groups,
     ttls: TtlRules,
+    degrades: DegradeRules,
 }
 
 /// How long the prefix of a group waits for the rest.
@@ -58,12 +65,13 @@ impl Policy {
             hold: Hold { gap: Duration::from_millis(pipeline.hold_ms), max: Duration::from_millis(pipeline.hold_max_ms) },
             groups: Groups::none(),
             ttls: TtlRules::new(Vec::new()),
+            degrades: DegradeRules::new(Vec::new()),
         }
     }
 
     /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
-        self.groups().is_empty() && self.ttl_rules().is_empty()
+        self.groups().is_empty() && self.ttl_rules().is_empty() && self.degrade_rules().is_empty()
     }
 
     /// All groups, in the order in which they were written.
@@ -94,6 +102,17 @@ impl Policy {
     /// allocates: for explanations.
     pub fn nearest_miss<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Option<Miss<'_, 'a>> {
         trace::nearest_miss(self.groups(), table, at)
+    }
+
+    /// All degrade rules, in the order in which they were written.
+    pub fn degrade_rules(&self) -> &[Arc<DegradeRule>] {
+        self.degrades.as_slice()
+    }
+
+    /// What a command is answered while there is no server, and by which of the degrade rules. They have no effect
+    /// where rules only observe.
+    pub fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<(usize, Blank)> {
+        (self.mode == Mode::Enforce).then(|| self.degrades.answer(spec, args))?
     }
 
     /// The first TTL rule with a pattern that matches the key, with its place among the rules.

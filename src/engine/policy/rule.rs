@@ -67,12 +67,52 @@ words! {
 }
 
 words! {
+    /// What the replies of a group's members must have in common.
+    Agree {
+        /// They are the same bytes.
+        #[default]
+        All = "all",
+    }
+}
+
+words! {
+    /// Whether UNLINK counts as DEL in a group's members.
+    Unlink {
+        /// It is a command of its own.
+        #[default]
+        Apart = "apart",
+        /// Either is taken where the other is written.
+        AsDel = "as-del",
+    }
+}
+
+words! {
     /// What happens to a write that leaves a key without the TTL it must have.
     WrittenTtlAction {
         #[default]
         Flag = "flag",
         Reject = "reject",
         Fix = "fix",
+    }
+}
+
+words! {
+    /// What a read is answered while there is no server.
+    DegradedReads {
+        #[default]
+        Error = "error",
+        /// As if its keys were not there.
+        Nil = "nil",
+    }
+}
+
+words! {
+    /// What a write is answered while there is no server.
+    DegradedWrites {
+        #[default]
+        Error = "error",
+        /// `+OK`, and it is forgotten.
+        Ok = "ok",
     }
 }
 
@@ -83,6 +123,7 @@ pub struct Written {
     pub pipeline: WrittenPipeline,
     pub groups: Vec<WrittenGroup>,
     pub ttls: Vec<WrittenTtl>,
+    pub degrades: Vec<WrittenDegrade>,
     /// How many `[[expect]]` tables there are.
     pub expects: usize,
     /// How many `[[guard]]` tables there are.
@@ -111,16 +152,29 @@ pub struct WrittenGroup {
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
     pub resolve: bool,
+    pub unlink: Unlink,
+    pub agree: Option<Agree>,
     pub mode: Option<Mode>,
     pub commands: Option<Vec<WrittenMember>>,
     pub keys: Option<Vec<String>>,
 }
 
-/// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true }`.
+/// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true, expect = "OK" }`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenMember {
     pub template: String,
     pub optional: bool,
+    /// What its reply must be.
+    pub expected: Option<String>,
+}
+
+/// One `[[degrade]]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrittenDegrade {
+    pub name: String,
+    pub keys: Vec<String>,
+    pub reads: DegradedReads,
+    pub writes: DegradedWrites,
 }
 
 /// One `[[ttl]]`. Durations are as written: `7d`, `30s`, `500ms`.

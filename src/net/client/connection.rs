@@ -21,11 +21,13 @@ use crate::engine::session::patience::Patience;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::exchange::{End, Exchange, Timing};
+use crate::net::recording::{Read, Track};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::upstream::unheard::Unheard;
+use crate::net::users::Users;
 
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
@@ -38,6 +40,8 @@ pub struct Surroundings {
     pub context: Rc<Context>,
     pub pool: Pool,
     pub registry: Arc<Registry>,
+    /// Who may log in to the proxy; without them the server alone decides.
+    pub users: Option<Arc<Users>>,
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
     pub load: Arc<AtomicUsize>,
@@ -67,10 +71,16 @@ pub struct Connection {
     /// Since when more is waited for, for what is held.
     pub(super) held_at: Option<Instant>,
     pub(super) patience: Patience,
+    /// Logins that the proxy has refused.
+    pub(super) refused_logins: u32,
     /// The server has accepted a password on the client's own connection.
     pub(super) authenticated: bool,
     /// Commands about clients that wait for the client's EXEC.
     pub(super) queued: Vec<Queued>,
+    /// The number of the rules that the last batch was planned with.
+    pub(super) rules: u64,
+    /// The client's part in the recording that somebody makes.
+    track: Option<Box<Track>>,
 }
 
 /// What a client's task does next.
@@ -111,14 +121,18 @@ impl Connection {
             wait_is_for_all: true,
             held_at: None,
             patience: Patience::default(),
+            refused_logins: 0,
             authenticated: false,
             queued: Vec::new(),
+            rules: around.context.policy_number(),
+            track: None,
         }
     }
 
     /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused.
     pub async fn run(mut self) {
-        if self.around.exclusive && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
+        self.await_login();
+        if self.around.exclusive && !self.is_stranger() && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
             return;
         }
         while self.exchange.ended().is_none() {
@@ -182,9 +196,10 @@ impl Connection {
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
-        let owes = !self.authenticated
+        let owes_server = !self.authenticated
             && self.exchange.link().is_some_and(|link| link.wants_password())
             && self.exchange.lane().key.login.is_none();
+        let owes = owes_server || self.is_stranger();
         if owes != self.batch.singly {
             // What was read under the other limits is read again.
             self.batch = Batch::default();
@@ -200,6 +215,7 @@ impl Connection {
             self.input.advance(blank);
             return None;
         }
+        self.follow_rules();
         if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
@@ -210,7 +226,8 @@ impl Connection {
             let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
             let probes = self.exchange.lane().probes.get();
             let hold = self.holding(tail);
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold };
+            let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
+            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
@@ -339,6 +356,9 @@ impl Connection {
             }
             Poll::Ready(Ok(read)) => {
                 self.read_filled = read == room;
+                if self.around.context.tap.is_on() {
+                    self.record(read);
+                }
                 Poll::Ready(Event::Read)
             }
             Poll::Ready(Err(_)) => {
@@ -354,6 +374,21 @@ impl Connection {
                 Poll::Pending
             }
         }
+    }
+
+    /// Tells whoever records what the last read has brought.
+    #[cold]
+    fn record(&mut self, read: usize) {
+        let before = self.input.len() - read;
+        let is_tunnel = self.exchange.state.borrow().session.affinity.is_tunnel();
+        let is_between_requests = self.parser.is_between_requests() && self.batch.whole_bytes() >= before;
+        let read = Read {
+            client: self.client.id,
+            connected_at: self.client.connected_at,
+            bytes: &self.input[before..],
+            begins_request: is_between_requests && !self.streaming && !is_tunnel,
+        };
+        Track::note(&mut self.track, &self.around.context.tap, read);
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
@@ -496,6 +531,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.exchange.end(End::Gone);
         self.drop_lease();
+        if let Some(track) = self.track.take() {
+            track.end(self.client.id);
+        }
         self.around.registry.leave(self.client.id, &self.around.load);
         self.around.context.tally.client_closed();
     }

@@ -117,14 +117,17 @@ fn is_client_type(word: &[u8]) -> bool {
     [&b"pubsub"[..], b"replica", b"slave", b"master"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
 }
 
-/// One line as CLIENT LIST writes it; what the proxy does not keep is left out.
+/// One line with the fields and in the order of Redis 7.0: client libraries insist on some of them. Those that the proxy
+/// does not keep say that there is nothing.
 fn describe(client: &Client, text: &mut String) {
     let details = client.details();
     let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} laddr={} name={} age={} db={} user={} resp={} lib-name={} lib-ver={}",
+        "id={} addr={} laddr={} fd=0 name={} age={} idle=0 flags=N db={} sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 \
+         argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=NULL user={} redir=-1 resp={} \
+         lib-name={} lib-ver={}",
         client.id,
         client.peer,
         client.local,

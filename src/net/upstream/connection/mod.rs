@@ -46,8 +46,8 @@ pub struct Link {
     shown: Cell<Option<UpstreamState>>,
     /// The connection may be left in a state that its next user must not meet.
     unclean: Cell<bool>,
-    /// The last attempt to connect failed.
-    down: Cell<bool>,
+    /// Since when attempts to connect have failed.
+    down: Cell<Option<Instant>>,
     /// The task has ended: all that was queued has been answered, and nothing more is taken.
     over: Cell<bool>,
     /// Nothing is read, because the next recipient does not take its replies.
@@ -127,7 +127,7 @@ impl Link {
             owner: RefCell::new(None),
             shown: Cell::new(None),
             unclean: Cell::new(false),
-            down: Cell::new(false),
+            down: Cell::new(None),
             over: Cell::new(false),
             paused: Cell::new(false),
             finishing: Cell::new(false),
@@ -202,6 +202,11 @@ impl Link {
     pub fn can_transact(&self) -> bool {
         let state = self.state.borrow();
         state.phase != Phase::Ready || state.facts.transactions
+    }
+
+    /// True when attempts to connect have failed for longer than requests wait.
+    pub fn is_down(&self) -> bool {
+        self.down.get().is_some_and(|since| clock::now().saturating_duration_since(since) >= self.settings.queue_timeout)
     }
 
     /// True when the request at the head may wait longer than requests do: it blocks.
@@ -314,7 +319,7 @@ impl Link {
         if !facts.transactions && self.shared.get() {
             info!(upstream = %self.settings.address, "this connection cannot do MULTI and EXEC: groups on it pass unwrapped");
         }
-        if self.down.take() {
+        if self.down.take().is_some() {
             info!(upstream = %self.settings.address, "upstream connection is back");
         }
         state.facts = facts;
@@ -326,6 +331,7 @@ impl Link {
         self.show_phase();
         if self.shared.get() {
             self.context.readiness.upstream(self.context.worker, true);
+            self.context.health.alive();
         }
     }
 
@@ -344,6 +350,7 @@ impl Link {
         if self.shared.get() {
             warn!(upstream = %self.settings.address, reason = %loss, unknown = told.len(), "upstream connection lost");
             self.context.readiness.upstream(self.context.worker, false);
+            self.context.health.failed(1);
             self.show(Some(UpstreamState::Connecting));
         } else {
             debug!(upstream = %self.settings.address, reason = %loss, "leased connection ended");
@@ -352,13 +359,26 @@ impl Link {
     }
 
     fn refuse(&self, error: &OpenError) {
-        // Told once for each outage, not for each attempt.
-        if self.shared.get() && !self.down.replace(true) {
-            warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
-            self.context.readiness.upstream(self.context.worker, false);
+        if self.shared.get() {
+            self.context.readiness.upstream_obstacle(error.obstacle());
+            self.note_down(error);
         }
         if let OpenError::Refused { refusal, .. } = error {
             self.state.borrow_mut().refusal = Some(refusal.clone());
+        }
+    }
+
+    fn note_down(&self, error: &OpenError) {
+        match self.down.get() {
+            // Told once for each outage, not for each attempt.
+            None => {
+                self.down.set(Some(clock::now()));
+                warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
+                self.context.readiness.upstream(self.context.worker, false);
+            }
+            // A server that is away for less than requests wait has failed nobody.
+            Some(_) if self.is_down() => self.context.health.failed(1),
+            Some(_) => {}
         }
     }
 

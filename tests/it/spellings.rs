@@ -1,0 +1,45 @@
+//! However a client spells a command, it is the member that its template means, and goes on as it came.
+
+use crate::harness::{Proxy, RedisServer, eventually};
+
+const RULES: &str = r#"
+[[group]]
+name = "login"
+unlink = "as-del"
+commands = [
+  "SETEX rt:{user}:{token} 60 *",
+  "EXPIRE sess:{user} *",
+  "HSET user:{user} ...",
+  "INCR logins:{user}",
+  "DEL old:{user}",
+]
+"#;
+
+/// What the server holds, as far as clients can tell it apart.
+fn state(redis: &RedisServer) -> Vec<String> {
+    redis.wire().pipeline(&["GET rt:u:t", "HGETALL user:u", "GET logins:u", "EXISTS old:u"])
+}
+
+#[test]
+fn every_spelling_is_wrapped_and_passed_on_as_it_was_sent() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(RULES, &redis);
+    let mut wire = proxy.wire();
+    let fresh = || ["FLUSHALL", "SADD sess:u t", "SET old:u x"].map(|line| redis.ask(line));
+    for (round, members) in [
+        ["setex rt:u:t 60 v", "EXPIRE sess:u 60", "HSET user:u a 1", "INCR logins:u", "DEL old:u"],
+        ["SET rt:u:t v PX 60000", "PEXPIRE sess:u 60000", "HMSET user:u a 1", "INCRBY logins:u 1", "UNLINK old:u"],
+        ["PSETEX rt:u:t 60000 v", "EXPIREAT sess:u 9999999999", "HSET user:u a 1", "DECRBY logins:u -1", "unlink old:u"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        fresh();
+        let (direct, left) = (redis.wire().pipeline(members), state(&redis));
+        fresh();
+        assert_eq!((wire.pipeline(members), state(&redis)), (direct, left));
+        eventually("the group is applied", || proxy.groups("login", "applied") == (round + 1) as f64);
+    }
+    wire.pipeline(&["SETEX rt:u:t 61 v", "EXPIRE sess:u 60", "HSET user:u a 1", "INCR logins:u", "DEL old:u"]);
+    assert_eq!(proxy.groups("login", "applied"), 3.0, "another time is another command");
+}
