@@ -13,6 +13,7 @@ mod groups;
 mod harness;
 mod holds;
 mod interleaved;
+mod masses;
 mod out_of_step;
 mod parting;
 mod passthrough;
