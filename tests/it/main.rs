@@ -21,6 +21,7 @@ mod protocol_errors;
 mod pubsub;
 mod recording;
 mod reload;
+mod rules;
 mod session;
 mod sessions_at_random;
 mod spellings;

@@ -87,6 +87,10 @@ impl Handshake {
 
     /// Takes the answer to the next request, one whole frame.
     pub fn admit(&mut self, reply: &[u8]) -> Progress {
+        // In RESP3 a server may push at any time: that answers nothing.
+        if reply.starts_with(b">") {
+            return Progress::Pending;
+        }
         let Some(&step) = self.steps.get(self.answered) else {
             return Progress::Done(self.facts.clone());
         };
@@ -129,6 +133,14 @@ mod tests {
 
     fn plain() -> Opening {
         Opening { login: None, protocol: Protocol::Resp2, db: 0 }
+    }
+
+    #[test]
+    fn what_is_pushed_meanwhile_answers_nothing() {
+        let opening = Opening { login: None, protocol: Protocol::Resp3, db: 0 };
+        let push = &b">1\r\n$1\r\nx\r\n"[..];
+        let (_, progress) = run(&opening, &[b"%0\r\n", push, b":7\r\n", push, b"+OK\r\n", push, b"*0\r\n"]);
+        assert_eq!(progress, Progress::Done(Facts { client_id: Some(7), transactions: true, wants_password: false }));
     }
 
     #[test]

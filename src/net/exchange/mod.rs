@@ -223,6 +223,11 @@ impl Exchange {
         }
     }
 
+    /// Lets a client go on that waits for an acknowledgement.
+    pub fn acknowledge(&self) {
+        self.stream.borrow().acknowledge();
+    }
+
     /// True when the client has left, even if what it sent before has not all been read.
     pub fn has_left(&self) -> bool {
         self.stream.borrow().is_read_closed()
