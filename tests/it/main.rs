@@ -1,5 +1,6 @@
 //! The proxy as a process before a real redis-server.
 
+mod alone;
 mod blocking;
 mod breaker;
 mod chaos;
@@ -14,6 +15,7 @@ mod harness;
 mod holds;
 mod hygiene;
 mod interleaved;
+mod masses;
 mod out_of_step;
 mod parting;
 mod passthrough;
@@ -28,6 +30,7 @@ mod slow;
 mod spellings;
 mod status;
 mod tls;
+mod tracking;
 mod transactions;
 mod ttl;
 mod users;

@@ -50,6 +50,8 @@ pub enum Answer {
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// SYNC and PSYNC: a replica must have the server's own stream.
+    NoReplica,
     /// This error.
     Refuse(&'static str),
     /// As this degrade rule says, while there is no server.

@@ -323,6 +323,9 @@ fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
     match answer {
         Answer::Ok => encode::simple(&mut out, "OK"),
         Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::NoReplica => {
+            encode::error(&mut out, "ERR respguard: no replication through a proxy: connect the replica to the server itself");
+        }
         Answer::ExecAbort => encode::error(
             &mut out,
             "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
