@@ -143,7 +143,7 @@ fn main() {
     let rows = [
         ("parse and look up", parse(&plain)),
         ("plan, no rules", base),
-        ("plan, 10 groups and 5 ttl rules, none matches", planned(&plain, &idle, 0)),
+        ("plan, 20 rules of all kinds, none matches", planned(&plain, &idle, 0)),
         ("plan, a group of 4 matches", planned(&bare.requests, &groups, COMMANDS / MEMBERS)),
         ("resolve, plain replies of 64 B", resolved_plain(&of_plain)),
         ("resolve, a group's MULTI, QUEUED and EXEC", resolved_groups(&of_group, &groups)),

@@ -42,7 +42,7 @@ impl Planner<'_> {
             let (kind, sort) = (Kind::Guard, "guard");
             return Some(Refusal { kind, rule: Arc::clone(&rule.name), sort, why: trip.to_string(), key_pattern: None });
         }
-        if policy.ttl_rules().is_empty() { None } else { self.ttl_refusal(at, behind) }
+        if policy.has_acting_ttl_rules() { self.ttl_refusal(at, behind) } else { None }
     }
 
     fn ttl_refusal(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Refusal> {
@@ -97,9 +97,11 @@ impl Planner<'_> {
 
     /// A command that does something to its connection is refused before that is thought about; true when it is.
     pub(super) fn refuse_effect(&mut self, at: usize) -> bool {
+        if !self.rules.policy.has_rules_of_commands() {
+            return false;
+        }
         let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
-        let asks = self.rules.policy.has_rules_of_commands()
-            && !self.session.transaction.is_open()
+        let asks = !self.session.transaction.is_open()
             && !self.session.transaction.is_lost()
             && !self.session.in_subscribe_mode()
             && spec.connection_effect(args) != ConnectionEffect::None;
