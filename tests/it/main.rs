@@ -22,5 +22,7 @@ mod rules;
 mod session;
 mod sessions_at_random;
 mod spellings;
+mod tls;
 mod transactions;
 mod ttl;
+mod users;

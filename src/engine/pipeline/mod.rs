@@ -17,5 +17,6 @@ mod reorder;
 pub mod resolve;
 pub mod score;
 pub mod slot;
+mod stranger;
 pub mod ttl;
 pub mod violation;

@@ -15,8 +15,8 @@ use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use crate::engine::command::{Blank, Local, Table};
 use crate::engine::policy::{Policy, TtlRule};
-use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
+use crate::engine::session::{Admission, Session};
 
 /// What is to be done, in this order.
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -50,6 +50,8 @@ pub enum Answer {
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// This error.
+    Refuse(&'static str),
     /// As this degrade rule says, while there is no server.
     Degraded { rule: usize, blank: Blank },
 }
@@ -227,6 +229,7 @@ pub(super) struct Planner<'a> {
 impl Planner<'_> {
     fn plan(&mut self) {
         let mut at = 0;
+        let awaits_login = self.session.admission == Admission::Awaited;
         while at < self.batch.len() {
             if let Some(gathered) = self.claim(at) {
                 let gathered = gathered.clone();
@@ -234,11 +237,12 @@ impl Planner<'_> {
                 at += 1;
                 continue;
             }
-            if self.refuse_effect(at) {
+            if !awaits_login && self.refuse_effect(at) {
                 at += 1;
                 continue;
             }
-            match self.decide(at) {
+            let decision = if awaits_login { self.decide_stranger(at) } else { self.decide(at) };
+            match decision {
                 Decision::Gathered => {}
                 Decision::Send(Role::Plain) if self.mend(at) => at += 1,
                 Decision::Send(role) => {

@@ -27,6 +27,7 @@ use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::upstream::unheard::Unheard;
+use crate::net::users::Users;
 
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
@@ -39,6 +40,8 @@ pub struct Surroundings {
     pub context: Rc<Context>,
     pub pool: Pool,
     pub registry: Arc<Registry>,
+    /// Who may log in to the proxy; without them the server alone decides.
+    pub users: Option<Arc<Users>>,
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
     pub load: Arc<AtomicUsize>,
@@ -68,6 +71,8 @@ pub struct Connection {
     /// Since when more is waited for, for what is held.
     pub(super) held_at: Option<Instant>,
     pub(super) patience: Patience,
+    /// Logins that the proxy has refused.
+    pub(super) refused_logins: u32,
     /// The server has accepted a password on the client's own connection.
     pub(super) authenticated: bool,
     /// Commands about clients that wait for the client's EXEC.
@@ -116,6 +121,7 @@ impl Connection {
             wait_is_for_all: true,
             held_at: None,
             patience: Patience::default(),
+            refused_logins: 0,
             authenticated: false,
             queued: Vec::new(),
             rules: around.context.policy_number(),
@@ -125,7 +131,8 @@ impl Connection {
 
     /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused.
     pub async fn run(mut self) {
-        if self.around.exclusive && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
+        self.await_login();
+        if self.around.exclusive && !self.is_stranger() && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
             return;
         }
         while self.exchange.ended().is_none() {
@@ -189,9 +196,10 @@ impl Connection {
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
-        let owes = !self.authenticated
+        let owes_server = !self.authenticated
             && self.exchange.link().is_some_and(|link| link.wants_password())
             && self.exchange.lane().key.login.is_none();
+        let owes = owes_server || self.is_stranger();
         if owes != self.batch.singly {
             // What was read under the other limits is read again.
             self.batch = Batch::default();

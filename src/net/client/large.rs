@@ -31,7 +31,7 @@ impl Connection {
     }
 
     pub(super) fn whole_bytes_max(&self) -> usize {
-        if self.is_nameless() || self.may_be_member() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+        if self.is_nameless() || self.may_be_member() || self.is_stranger() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
     }
 
     /// A request has begun whose name has not come yet: only the name tells how it can be cut through.

@@ -309,6 +309,7 @@ fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
             &mut out,
             "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
         ),
+        Answer::Refuse(text) => encode::error(&mut out, text),
         Answer::Degraded { blank, .. } => blank.encode(&mut out, protocol),
     }
     out

@@ -24,7 +24,7 @@ impl FakeServer {
     pub fn start(answer: impl Fn(&[String]) -> Act + Send + Sync + 'static) -> FakeServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("its address").port();
-        let answer: Arc<dyn Fn(&[String]) -> Act + Send + Sync> = Arc::new(answer);
+        let answer = Arc::new(answer);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let answer = Arc::clone(&answer);

@@ -351,6 +351,7 @@ impl Link {
 
     fn refuse(&self, error: &OpenError) {
         if self.shared.get() {
+            self.context.readiness.upstream_obstacle(error.obstacle());
             self.note_down(error);
         }
         if let OpenError::Refused { refusal, .. } = error {
