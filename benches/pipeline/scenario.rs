@@ -88,13 +88,4 @@ ttl = [
   { name = "carts", keys = ["cart:*"] },
   { name = "leases", keys = ["lease:*", "lock:*"] },
 ]
-expect = [
-  { name = "deleted", command = "DEL token:{id}", reply = ">= 1" },
-  { name = "configured", command = "GET config:*", reply = "!nil" },
-]
-guard = [
-  { name = "dear", commands = ["KEYS *", "FLUSHALL ..."], action = "reject" },
-  { name = "large", commands = ["SET blob:* ...", "HSET blob:* ..."], value_bytes_max = 1048576 },
-  { name = "families", commands = ["MGET ..."], keys_allowed = ["cart:*", "info:*"] },
-]
 "#;

@@ -123,12 +123,19 @@ impl Planner<'_> {
             self.note_flags(at);
             return self.plan.roles.push(role);
         }
-        if let Some(refusal) = self.refusal(at, self.behind(at)) {
+        let (policy, table, command) = (self.rules.policy, self.rules.table, self.member(at));
+        let guarded = policy.guards_of(table, command).next().is_some();
+        let judged = guarded || policy.expects_of(table, command).next().is_some();
+        if (guarded || policy.has_acting_ttl_rules())
+            && let Some(refusal) = self.refusal(at, self.behind(at))
+        {
             return self.refuse(at, &refusal, in_transaction);
         }
-        self.note_flags(at);
+        if guarded {
+            self.note_flags(at);
+        }
         self.keep_ttl(at);
-        let role = if in_transaction { role } else { self.judged(at) };
+        let role = if judged && !in_transaction { self.judged(at) } else { role };
         self.plan.roles.push(role);
     }
 
