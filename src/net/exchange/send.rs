@@ -160,14 +160,13 @@ impl Exchange {
         score: Option<Score>,
         own: &mut Own<'_>,
     ) {
-        let Sending { link, batch, bytes, timing, .. } = *sending;
+        let Sending { batch, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let scored = score.is_some();
         if let Some(score) = score {
             state.slots.push_score(score);
         }
-        let mut frames = 0;
         for (at, &role) in commands.clone().zip(roles) {
             let id = batch.id(at);
             self.context.tally.command(id.index());
@@ -176,10 +175,29 @@ impl Exchange {
                 Role::Refused => state.slots.push_refused(own.refused.pop_front().unwrap_or_default(), id),
                 role => state.slots.push(role, id, scored && role == Role::Plain),
             }
-            frames += 1;
         }
-        let pinned = state.session.affinity.is_pinned();
-        let deadline = if pinned { blocking_deadline(sending, commands.clone()) } else { timing.deadline() };
+        let mut rest = commands.clone();
+        // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
+        if state.session.affinity.is_pinned() {
+            for (at, &role) in commands.zip(roles) {
+                if role != Role::Queued
+                    && let Some(deadline) = blocking_deadline(sending, at)
+                {
+                    self.send_part(sending, state, rest.start..at, timing.deadline());
+                    self.send_part(sending, state, at..at + 1, deadline);
+                    rest.start = at + 1;
+                }
+            }
+        }
+        self.send_part(sending, state, rest, timing.deadline());
+    }
+
+    fn send_part(self: &Rc<Self>, sending: &Sending<'_>, state: &mut State, commands: Range<usize>, deadline: Option<Instant>) {
+        let Sending { link, batch, bytes, timing, .. } = *sending;
+        if commands.is_empty() {
+            return;
+        }
+        let frames = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         if sending.rewrites.is_empty() {
             self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline);
         } else {
@@ -321,20 +339,16 @@ impl Timing {
     }
 }
 
-/// On a lease commands may block: the longest of their own timeouts is added.
-fn blocking_deadline(sending: &Sending<'_>, commands: Range<usize>) -> Option<Instant> {
+/// Until when a command on a lease is waited for that may block: its own timeout is added, `None` within for ever. `None`
+/// for one that does not block.
+fn blocking_deadline(sending: &Sending<'_>, at: usize) -> Option<Option<Instant>> {
     let Sending { table, batch, bytes, timing, .. } = *sending;
-    let mut longest = Duration::ZERO;
-    for at in commands {
-        let (spec, args) = (table.spec(batch.id(at)), batch.args(bytes, at));
-        if !spec.is_blocking(args) {
-            continue;
-        }
-        match spec.blocking_timeout(args) {
-            Some(BlockFor::Forever) => return None,
-            Some(BlockFor::AtMost(timeout)) => longest = longest.max(timeout),
-            None => {}
-        }
+    let (spec, args) = (table.spec(batch.id(at)), batch.args(bytes, at));
+    if !spec.is_blocking(args) {
+        return None;
     }
-    timing.deadline().and_then(|deadline| deadline.checked_add(longest))
+    match spec.blocking_timeout(args)? {
+        BlockFor::Forever => Some(None),
+        BlockFor::AtMost(timeout) => Some(timing.deadline().and_then(|deadline| deadline.checked_add(timeout))),
+    }
 }
