@@ -97,7 +97,18 @@ impl Policy {
     /// Whether there are rules that look at each command by itself.
     #[inline]
     pub fn has_rules_of_commands(&self) -> bool {
-        !(self.expects.as_slice().is_empty() && self.guards.as_slice().is_empty() && self.ttls.as_slice().is_empty())
+        !(self.expects.as_slice().is_empty() && self.guards.as_slice().is_empty()) || self.ttls.act()
+    }
+
+    /// Whether some TTL rule changes what goes out.
+    #[inline]
+    pub fn has_acting_ttl_rules(&self) -> bool {
+        self.ttls.act()
+    }
+
+    /// Whether a guard may be about some request of the command.
+    pub fn may_guard(&self, id: CommandId) -> bool {
+        self.guards.may_concern(id)
     }
 
     /// All guards, in the order in which they were written.
