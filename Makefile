@@ -10,11 +10,12 @@ CLIENTS := tests/clients
 PYTHON_CLIENTS := $(VENV)/.installed
 NODE_CLIENTS := $(CLIENTS)/node_modules/.package-lock.json
 
-.PHONY: help demo test lint bench setup redis
+.PHONY: help demo test soak lint bench setup redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
+	@echo 'make soak    simulations and fuzz targets, for MINUTES=10; SEED=n plays one simulation again'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   the benchmarks'
 	@echo 'make setup   only what the tests need: redis-server, .venv, $(CLIENTS)/node_modules'
@@ -25,6 +26,13 @@ demo: redis
 
 test: setup
 	cargo test --locked --no-fail-fast
+
+MINUTES ?= 10
+FUZZ_ROUNDS ?= 1000000
+
+soak:
+	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test simulation -- --nocapture
+	FUZZ_ROUNDS=$(FUZZ_ROUNDS) cargo test --locked --test fuzzing -- --nocapture
 
 lint:
 	cargo fmt --all --check
