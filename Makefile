@@ -18,7 +18,7 @@ MATRIX := $(CLIENTS)/matrix
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
-	@echo 'make soak    random sessions beside Redis, each kind for MINUTES=10; SEED=n replays one'
+	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10; SEED=n replays one'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   the benchmarks'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
@@ -31,8 +31,12 @@ demo: redis
 test: setup
 	cargo test --locked --no-fail-fast
 
+FUZZ_ROUNDS ?= 1000000
+
 soak: redis
 	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test it -- at_random --nocapture
+	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test simulation -- --nocapture
+	FUZZ_ROUNDS=$(FUZZ_ROUNDS) cargo test --locked --test fuzzing -- --nocapture
 
 lint:
 	cargo fmt --all --check
