@@ -1,20 +1,25 @@
 //! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
 
+mod listener;
+mod live;
+
 use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, Sharing};
+use crate::config::{Config, Loaded, Secret, Sharing};
 use crate::engine::command::Table;
 use crate::net::address::Address;
+use crate::net::admin::access::Access;
+use crate::net::admin::live::QUESTIONS_MAX;
+use crate::net::admin::record::Recorder;
 use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
@@ -24,15 +29,13 @@ use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
-use crate::telemetry::label::RuleKind;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use listener::Listener;
+use live::Live;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
-/// How long a health check waits, and how much of an answer it reads.
-const READY_TIMEOUT: Duration = Duration::from_secs(2);
-const READY_BYTES_MAX: u64 = 64 * 1024;
 /// Pause between questions for the server's commands.
 const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
@@ -41,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", advice(source))]
     Listen { address: Address, source: io::Error },
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -53,48 +56,36 @@ pub enum ServerError {
 ///
 /// # Errors
 /// A listener's address cannot be had, or the process lacks what it needs to start.
-pub fn run(config: Config) -> Result<(), ServerError> {
+pub fn run(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(loaded, takeover));
     // Workers that did not drain in time are not waited for.
     runtime.shutdown_background();
     served
 }
 
-/// Asks the endpoints at `address` whether the process there is ready for clients.
-///
-/// # Errors
-/// Nobody answers there.
-pub fn ask_ready(address: &Address) -> io::Result<bool> {
-    use std::io::{Read, Write};
-    let Address::Tcp { host, port } = address else { return Err(io::ErrorKind::Unsupported.into()) };
-    let mut socket = std::net::TcpStream::connect((host.as_str(), *port))?;
-    socket.set_read_timeout(Some(READY_TIMEOUT))?;
-    socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: respguard\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    socket.take(READY_BYTES_MAX).read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
-}
-
-async fn serve(config: Config) -> Result<(), ServerError> {
+async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
+    let config = &loaded.config;
     let exposition = Exposition::install()?;
-    let clients = Listener::bind(&config.listen.address).await?;
-    let operators = bind_admin(&config.admin.address).await?;
+    let clients = Listener::bind(&config.listen.address, takeover).await?;
+    let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let table = survey_once(&config).await;
+    let table = survey_once(config).await;
     let surveyed = table.is_some();
-    let workers = start_workers(&config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
+    let workers = start_workers(config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
     let surveying =
-        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(&config, 1), workers.mailboxes.clone())));
+        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(config, 1), workers.mailboxes.clone())));
     let admin_over = CancellationToken::new();
-    let state = AdminState { exposition, folds, readiness: readiness.clone() };
+    let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
+    let (live, questions) = mpsc::channel(QUESTIONS_MAX);
+    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone());
+    tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
+    let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
+    let state = AdminState { exposition, folds, readiness: readiness.clone(), access, recorder, live };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
-    gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
-    gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());
-    gauge::set_config_rules(RuleKind::Degrade, config.policy.degrade_rules().len());
     readiness.started();
     info!(
         listen = %clients.address(),
@@ -116,7 +107,10 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     }
     tokio::select! {
         () = workers.drain(config.drain_timeout) => {}
-        name = signals.first() => warn!(signal = name, "second signal: not waiting any longer"),
+        name = signals.first() => {
+            warn!(signal = name, "second signal: not waiting any longer");
+            return Ok(());
+        }
     }
     admin_over.cancel();
     // The endpoints end with the process in any case.
@@ -204,7 +198,8 @@ fn start_workers(
     Ok(workers)
 }
 
-fn upstream_settings(config: &Config, workers: usize) -> Settings {
+/// How each of so many workers reaches the server.
+pub fn upstream_settings(config: &Config, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
         let user = credentials.username.as_ref().map(|user| user.as_bytes().into());
@@ -245,12 +240,19 @@ impl Workers {
 
 /// Hands every new client to the worker that serves the fewest.
 async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry) {
+    let mut fails = false;
     loop {
         let (socket, peer, local) = match listener.accept().await {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                fails = false;
+                accepted
+            }
             Err(error) => {
-                // Out of file descriptors, or the client has gone already: others may still come.
-                warn!(%error, "accepting a client failed");
+                // Out of file descriptors, or the client has gone already: others may still come. Told once for
+                // each row of failures.
+                if !std::mem::replace(&mut fails, true) {
+                    warn!(%error, "accepting a client failed");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -283,70 +285,21 @@ fn refuse(socket: Socket) {
     };
 }
 
-async fn bind_admin(address: &Address) -> Result<TcpListener, ServerError> {
+fn advice(failure: &io::Error) -> &'static str {
+    match failure.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (stop whoever listens there, choose another address, or share it with a running respguard of the same user: --takeover)"
+        }
+        _ => "",
+    }
+}
+
+async fn bind_admin(address: &Address, takeover: bool) -> Result<TcpListener, ServerError> {
     let bound = match address {
-        Address::Tcp { host, port } => TcpListener::bind((host.as_str(), *port)).await,
+        Address::Tcp { host, port } => listener::bind_tcp(host, *port, takeover).await,
         Address::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "the admin endpoint wants host:port")),
     };
     bound.map_err(|source| ServerError::Listen { address: address.clone(), source })
-}
-
-enum Listener {
-    Tcp(TcpListener, Address),
-    Unix(UnixListener, Address),
-}
-
-impl Listener {
-    async fn bind(address: &Address) -> Result<Listener, ServerError> {
-        let failed = |source| ServerError::Listen { address: address.clone(), source };
-        match address {
-            Address::Tcp { host, port } => {
-                let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(failed)?;
-                let bound = listener.local_addr().map_err(failed)?;
-                Ok(Listener::Tcp(listener, Address::Tcp { host: bound.ip().to_string(), port: bound.port() }))
-            }
-            Address::Unix(path) => {
-                // A socket that a former process left behind is in the way; anything else is not ours to remove.
-                let is_stale = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
-                    && std::os::unix::net::UnixStream::connect(path).is_err();
-                if is_stale {
-                    std::fs::remove_file(path).map_err(failed)?;
-                }
-                Ok(Listener::Unix(UnixListener::bind(path).map_err(failed)?, address.clone()))
-            }
-        }
-    }
-
-    fn address(&self) -> &Address {
-        match self {
-            Listener::Tcp(_, address) | Listener::Unix(_, address) => address,
-        }
-    }
-
-    async fn accept(&self) -> io::Result<(Socket, String, String)> {
-        match self {
-            Listener::Tcp(listener, _) => {
-                let (socket, peer) = listener.accept().await?;
-                let local = socket.local_addr()?;
-                Ok((Socket::Tcp(TcpStream::into_std(socket)?), peer.to_string(), local.to_string()))
-            }
-            Listener::Unix(listener, address) => {
-                let (socket, _) = listener.accept().await?;
-                let Address::Unix(path) = address else { return Err(io::ErrorKind::Unsupported.into()) };
-                let name = format!("{}:0", path.display());
-                Ok((Socket::Unix(UnixStream::into_std(socket)?), name.clone(), name))
-            }
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Listener::Unix(_, Address::Unix(path)) = self {
-            // Left behind, it would only be in the way of the next process.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 struct Signals {

@@ -46,8 +46,9 @@ fn shown_keys() -> BTreeSet<String> {
             table = format!("{name}.");
         } else if let Some(key) = key_of(line) {
             keys.insert(format!("{table}{key}"));
-        } else if line.trim_start().starts_with("{ match = ") && line.contains(", optional = ") {
-            keys.extend([format!("{table}commands.match"), format!("{table}commands.optional")]);
+        } else if line.trim_start().starts_with("{ match = ") {
+            let shown = ["match", "optional", "expect"].into_iter().filter(|key| line.contains(&format!(" {key} = ")));
+            keys.extend(shown.map(|key| format!("{table}commands.{key}")));
         }
     }
     keys
@@ -78,7 +79,7 @@ fn each_setting_shown_is_the_default() {
 
 #[test]
 fn each_default_of_a_rule_shown_is_the_default() {
-    for key in ["atomic", "on_partial", "order", "resolve", "action", "grace_ms"] {
+    for key in ["atomic", "on_partial", "order", "resolve", "unlink", "action", "grace_ms"] {
         assert_ne!(without(key), TEXT, "{key} is not shown");
         assert_eq!(meaning(&without(key)), meaning(TEXT), "{key}");
     }

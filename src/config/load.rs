@@ -1,7 +1,7 @@
 //! Reads a configuration file and says everything that is wrong with it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -26,10 +26,19 @@ const BUFFERED_BYTES_MIN: u64 = 1024 * 1024;
 const BUFFERED_BYTES_MAX: u64 = 1 << 40;
 const THROUGHPUT_MAX: u64 = 1_000_000;
 
+/// A configuration and where it came from. The default is what applies without a file.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    pub config: Config,
+    pub file: Option<PathBuf>,
+    pub text: String,
+}
+
 /// The configuration in a file; environment variables that it names are read now.
-pub fn load(file: &Path, table: &Table) -> Result<Config, ConfigErrors> {
+pub fn load(file: &Path, table: &Table) -> Result<Loaded, ConfigErrors> {
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
-    read(&text, file, table, &|variable| std::env::var(variable).ok())
+    let config = read(&text, file, table, &|variable| std::env::var(variable).ok())?;
+    Ok(Loaded { config, file: Some(file.to_owned()), text })
 }
 
 /// The configuration in a text that came from `file`.
@@ -447,7 +456,7 @@ mod tests {
         std::fs::write(folder.path().join("password"), "hunter2\n").unwrap();
         let file = folder.path().join("f.toml");
         std::fs::write(&file, "[upstream]\npassword_file = \"password\"\n").unwrap();
-        let config = load(&file, &Table::builtin()).unwrap();
+        let config = load(&file, &Table::builtin()).unwrap().config;
         assert_eq!(config.upstream.credentials.unwrap().password.expose(), "hunter2");
         std::fs::write(&file, "[upstream]\npassword_file = \"password\"\npassword_env = \"PATH\"\n").unwrap();
         let both = load(&file, &Table::builtin()).unwrap_err().to_string();

@@ -3,6 +3,7 @@
 //! [`load`] makes it from a file; every mistake in the file is a [`ConfigError`] with its line and what was expected.
 
 mod credential;
+pub mod effective;
 mod error;
 mod load;
 mod rules;
@@ -16,7 +17,7 @@ use crate::engine::policy::Policy;
 use crate::net::address::Address;
 
 pub use error::{ConfigError, ConfigErrors, Position};
-pub use load::{known_keys, load, read};
+pub use load::{Loaded, known_keys, load, read};
 pub use secret::Secret;
 
 /// The whole configuration. The default is what an empty file means.

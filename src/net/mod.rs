@@ -11,6 +11,7 @@ pub mod health;
 pub mod http;
 pub mod kept;
 pub mod recheck;
+pub mod recording;
 pub mod registry;
 pub mod stream;
 pub mod upstream;

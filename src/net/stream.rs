@@ -2,9 +2,9 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::address::Address;
@@ -34,6 +34,25 @@ impl Stream {
         socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
         Ok(Stream::Tcp(socket))
     }
+}
+
+impl Stream {
+    /// True when the other side sends nothing more, although not all that it has sent has been read.
+    pub fn is_read_closed(&self) -> bool {
+        if let Stream::Tcp(socket) = self {
+            tells_end(socket.ready(Interest::READABLE))
+        } else if let Stream::Unix(socket) = self {
+            tells_end(socket.ready(Interest::READABLE))
+        } else {
+            false
+        }
+    }
+}
+
+/// What a socket's readiness says now; nobody is woken when that changes.
+fn tells_end(readiness: impl Future<Output = io::Result<Ready>>) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    matches!(std::pin::pin!(readiness).poll(&mut cx), Poll::Ready(Ok(ready)) if ready.is_read_closed())
 }
 
 impl AsyncRead for Stream {

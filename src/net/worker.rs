@@ -77,18 +77,17 @@ pub fn start(setup: Setup) -> io::Result<JoinHandle<()>> {
 
 type Clients = Rc<RefCell<HashMap<u64, Weak<Exchange>>>>;
 
-async fn run(setup: Setup) {
+/// Serves on the runtime of this thread, which is a local one, until it has drained.
+pub async fn run(setup: Setup) {
     clock::tick();
     let Setup { mut mailbox, folds, .. } = setup;
     // The label of the table's first row, commands that it does not know, is the tally's own.
     let names: Vec<Arc<str>> =
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
     let tally = Tally::new(&names, setup.latency_totals);
-    let group_names: Vec<_> = setup.policy.groups().iter().map(|group| Arc::clone(&group.name)).collect();
-    let ttl_names: Vec<_> = setup.policy.ttl_rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
-    tally.rename_rules(&group_names, &ttl_names);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
-    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, policy));
+    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
+    context.set_policy(policy);
     context.kept.set_max(setup.kept_bytes_max);
     let pool = Pool::new(&context, setup.upstream);
     let around = Rc::new(Surroundings { context, pool, registry: setup.registry, exclusive: setup.exclusive, load: setup.load });
@@ -121,7 +120,7 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
                 .filter(|exchange| exchange.state.borrow().session.affinity.is_pinned())
                 .and_then(|exchange| exchange.link());
             // Nobody waits for the answer any more if the asking client has gone.
-            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.facts().client_id));
+            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.to_be_unblocked()));
         }
         Message::Drain => {
             around.context.draining.set(true);
@@ -130,6 +129,12 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
             }
         }
         Message::Table(table) => around.context.set_table(table),
+        Message::Policy(policy, done) => {
+            around.context.set_policy(policy);
+            // Whoever changed the rules may not wait any more.
+            let _ = done.send(());
+        }
+        Message::Record(feed) => around.context.tap.open(feed),
         Message::Left(id) => {
             clients.borrow_mut().remove(&id);
         }
@@ -148,6 +153,7 @@ fn accept(around: &Rc<Surroundings>, clients: &Clients, socket: Socket, client: 
     around.context.tally.client_accepted();
     let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &around.context, stream, around.pool.first());
     clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
+    let context = Rc::clone(&around.context);
     let connection = Connection::new(around, exchange, Arc::clone(&client));
     tokio::task::spawn_local(async move {
         // A panic costs this client alone: the connection is dropped, its lease with it.
@@ -155,6 +161,7 @@ fn accept(around: &Rc<Surroundings>, clients: &Clients, socket: Socket, client: 
             && error.is_panic()
         {
             error!(client = %client.peer, "a client's task panicked");
+            context.tally.panicked();
         }
         // The mailbox closes only after the worker has ended.
         let _ = client.worker.send(Message::Left(client.id)).await;

@@ -2,12 +2,17 @@
 
 use metrics::{counter, gauge};
 
-use super::label::{Admission, BreakerState, RuleKind, key};
+use super::label::{Admission, BreakerState, ReloadOutcome, RuleKind, key};
 use super::names;
 
 /// Shows how many rules of one kind are in force.
 pub fn set_config_rules(kind: RuleKind, rules: usize) {
     gauge!(names::CONFIG_RULES, key::KIND => kind.as_str()).set(rules as f64);
+}
+
+/// Counts that the configuration was to be read again.
+pub fn count_reload(outcome: ReloadOutcome) {
+    counter!(names::CONFIG_RELOAD_TOTAL, key::OUTCOME => outcome.as_str()).increment(1);
 }
 
 /// Counts a client that was turned away before a worker saw it.

@@ -10,12 +10,14 @@ pub const BYTES_TOTAL: &str = "respguard_bytes_total";
 pub const CLIENT_CONNECTIONS_TOTAL: &str = "respguard_client_connections_total";
 pub const CLIENTS: &str = "respguard_clients";
 pub const COMMANDS_TOTAL: &str = "respguard_commands_total";
+pub const CONFIG_RELOAD_TOTAL: &str = "respguard_config_reload_total";
 pub const CONFIG_RULES: &str = "respguard_config_rules";
 pub const GROUPS_TOTAL: &str = "respguard_groups_total";
 pub const HOLD_GAP_SECONDS: &str = "respguard_hold_gap_seconds";
 pub const HOLD_PREFIX_MEMBERS: &str = "respguard_hold_prefix_members";
 pub const HOLDS_TOTAL: &str = "respguard_holds_total";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
+pub const PANICS_TOTAL: &str = "respguard_panics_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
 pub const SPLIT_MEMBERS: &str = "respguard_split_members";
@@ -45,7 +47,7 @@ pub struct Metric {
 }
 
 /// Every metric, by name.
-pub const ALL: [Metric; 24] = [
+pub const ALL: [Metric; 26] = [
     counter(BREAKER_REFUSED_TOTAL, "Requests answered at once because the breaker was not closed"),
     gauge(BREAKER_STATE, "1 for the state that the breaker is in, 0 for the others"),
     counter(BREAKER_TRANSITIONS_TOTAL, "Changes of the breaker's state, by the state that it came to"),
@@ -59,6 +61,7 @@ pub const ALL: [Metric; 24] = [
     counter(CLIENT_CONNECTIONS_TOTAL, "Connections of clients, accepted and refused"),
     gauge(CLIENTS, "Clients connected now"),
     counter(COMMANDS_TOTAL, "Commands read from clients; those that the command table does not know are \"other\""),
+    counter(CONFIG_RELOAD_TOTAL, "Times that the configuration was to be read again, by what came of it"),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
     counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
     histogram(
@@ -69,6 +72,7 @@ pub const ALL: [Metric; 24] = [
     histogram(HOLD_PREFIX_MEMBERS, Unit::Count, "Members of a group that had come when it began to be held"),
     counter(HOLDS_TOTAL, "Beginnings of groups that were held back for the rest, by what came of it"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
+    counter(PANICS_TOTAL, "Tasks of clients and of upstream connections that panicked: faults of the proxy itself"),
     counter(
         PARTIAL_FAILURES_TOTAL,
         "Pipelines, groups and clients' own transactions of which some commands failed and others did not",

@@ -25,6 +25,8 @@ pub struct Facts {
     pub state: Option<Box<[u8]>>,
     /// `MULTI` `EXEC` answered `+OK` and an empty array.
     pub transactions: bool,
+    /// The server wants a password first.
+    pub wants_password: bool,
 }
 
 /// A connection that was lost while it owed replies: what was sent on it may still lie unread at the server, and
@@ -136,7 +138,10 @@ impl Handshake {
             Step::Auth | Step::Hello | Step::Select | Step::Kill => {}
             Step::ClientInfo => self.facts.address = value::bulk(reply).and_then(address),
             Step::Ping => self.facts.state = is_state_error(reply).then(|| reply.into()),
-            Step::ClientId => self.facts.client_id = value::integer(reply),
+            Step::ClientId => {
+                self.facts.client_id = value::integer(reply);
+                self.facts.wants_password = reply.starts_with(b"-NOAUTH ");
+            }
             Step::Multi => self.in_transaction = reply == b"+OK\r\n",
             Step::Exec => self.facts.transactions = self.in_transaction && reply == b"*0\r\n",
         }
@@ -235,7 +240,7 @@ mod tests {
     fn a_server_that_wants_a_password_first_is_taken_without_facts() {
         let noauth = b"-NOAUTH Authentication required.\r\n".as_slice();
         let (_, progress) = run(&plain(), &[noauth, noauth, noauth, noauth, noauth]);
-        assert_eq!(progress, Progress::Done(Facts::default()));
+        assert_eq!(progress, Progress::Done(Facts { wants_password: true, ..Facts::default() }));
     }
 
     #[test]

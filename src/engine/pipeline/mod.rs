@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod decide;
+pub mod demand;
 pub mod finding;
 pub mod gather;
 pub mod group;

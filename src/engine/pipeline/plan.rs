@@ -35,8 +35,6 @@ pub enum Step {
 /// How the proxy answers a command itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Over the clients of the proxy.
-    Local(Local),
     /// `+OK`, in a transaction whose connection is gone.
     Ok,
     /// `+QUEUED`, likewise.
@@ -56,10 +54,13 @@ pub enum Turn {
     Lane,
     /// The command goes to a spare connection, past everything else.
     Spare,
-    /// CLIENT KILL and CLIENT UNBLOCK concern clients of other workers.
-    ///
-    /// CLIENT LIST takes a turn because its answer may be large: each is given only when there is room.
+    /// A command about clients: the server says whether it is allowed, then it is answered over the clients of
+    /// the proxy. Within the client's own MULTI it is queued, and answered with its EXEC.
     Elsewhere(Local),
+    /// The client's own EXEC, behind commands about clients: the proxy's answers go into the server's array.
+    Exec,
+    /// No client of Redis sends this: the connection is closed without a word.
+    Close,
     /// The client says good-bye.
     Quit,
     /// The client starts over.
@@ -141,9 +142,9 @@ pub struct Rules<'a> {
     pub transactions: bool,
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
+    pub hold: Holding,
     /// There is no server: rules say what is answered without one.
     pub degraded: bool,
-    pub hold: Holding,
 }
 
 /// How far the beginning of a group may be held back for the rest.
@@ -364,16 +365,8 @@ mod tests {
             let table = Table::builtin();
             let policy = compile(written, &table).expect("the rules are good");
             let (session, undecided) = (Session::default(), Undecided::default());
-            Client {
-                session,
-                undecided,
-                table,
-                policy,
-                probes: true,
-                transactions: true,
-                hold: Holding::default(),
-                degraded: false,
-            }
+            let hold = Holding::default();
+            Client { session, undecided, table, policy, probes: true, transactions: true, hold, degraded: false }
         }
 
         fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
@@ -394,7 +387,7 @@ mod tests {
     }
 
     fn login() -> Client {
-        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional };
+        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional, ..WrittenMember::default() };
         let commands = vec![
             member("SETEX rt:{user}:{token} {ttl} *", false),
             member("SADD sess:{user} {token}", false),
@@ -551,7 +544,6 @@ mod tests {
             ("FLUSHALL", Obstacle::Command),
             ("EVAL x 0", Obstacle::Command),
             ("DBSIZE", Obstacle::Command),
-            ("CLIENT SETNAME x", Obstacle::Command),
         ] {
             let plan = login().plan(&[SETEX, between, SADD], false);
             assert!(!plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. })), "{between}");

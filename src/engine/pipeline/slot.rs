@@ -29,6 +29,9 @@ pub enum Role {
     Hello,
     /// The reply to AUTH or SELECT on a lease.
     Lane,
+    /// The server's verdict on a command about clients: an error is the client's, any other reply only means that
+    /// the proxy may answer.
+    Verdict,
     /// Answered by the proxy; the bytes wait in `answers`.
     Answer,
     /// A group on the wire as `MULTI` .. `EXEC`.
@@ -92,6 +95,8 @@ pub struct Slots {
     pub(super) promises: u64,
     /// The order of the requests, while some of them have overtaken others.
     pub(super) reorder: Option<Box<Reorder>>,
+    /// The answer to EXEC, kept back for the proxy's own answers that go into it.
+    pub(super) kept: Option<Vec<u8>>,
 }
 
 impl Slots {
@@ -227,6 +232,16 @@ impl Slots {
             *place = Answer::Ready(reply);
         }
         self.release(out);
+    }
+
+    /// The next answer to EXEC is kept back, unless it is very long.
+    pub fn keep_exec(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    /// The answer that was kept back; nothing if it has gone to the client.
+    pub fn take_exec(&mut self) -> Vec<u8> {
+        self.kept.take().unwrap_or_default()
     }
 
     /// Lets the answers at the head go.

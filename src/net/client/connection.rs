@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
 
+use super::about::Queued;
 use super::large::MEMBER_BYTES_MAX;
-use super::local::Asker;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
@@ -21,6 +21,7 @@ use crate::engine::session::patience::Patience;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::exchange::{End, Exchange, PRESSED_BYTES, Timing};
+use crate::net::recording::{Read, Track};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
@@ -29,6 +30,9 @@ use crate::net::upstream::unheard::Unheard;
 
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// How often is looked whether a client has left that is not read from.
+const UNHEARD_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that clients of one worker have in common.
 pub struct Surroundings {
@@ -64,6 +68,14 @@ pub struct Connection {
     /// Since when more is waited for, for what is held.
     pub(super) held_at: Option<Instant>,
     pub(super) patience: Patience,
+    /// The server has accepted a password on the client's own connection.
+    pub(super) authenticated: bool,
+    /// Commands about clients that wait for the client's EXEC.
+    pub(super) queued: Vec<Queued>,
+    /// The number of the rules that the last batch was planned with.
+    pub(super) rules: u64,
+    /// The client's part in the recording that somebody makes.
+    track: Option<Box<Track>>,
 }
 
 /// What a client's task does next.
@@ -104,6 +116,10 @@ impl Connection {
             wait_is_for_all: true,
             held_at: None,
             patience: Patience::default(),
+            authenticated: false,
+            queued: Vec::new(),
+            rules: around.context.policy_number(),
+            track: None,
         }
     }
 
@@ -145,6 +161,7 @@ impl Connection {
             {
                 return Next::Room;
             }
+            self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
                 let table = self.around.context.table();
@@ -170,6 +187,19 @@ impl Connection {
         }
     }
 
+    /// Redis takes less from a client that still owes a password, which its next command may bring.
+    fn limit_unauthenticated(&mut self) {
+        let owes = !self.authenticated
+            && self.exchange.link().is_some_and(|link| link.wants_password())
+            && self.exchange.lane().key.login.is_none();
+        if owes != self.batch.singly {
+            // What was read under the other limits is read again.
+            self.batch = Batch::default();
+            self.batch.singly = owes;
+            self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
+        }
+    }
+
     /// Plans and sends the commands of the batch; what must happen before the rest can follow.
     fn send_batch(&mut self, tail: &Tail) -> Option<Next> {
         if self.batch.is_empty() {
@@ -177,6 +207,7 @@ impl Connection {
             self.input.advance(blank);
             return None;
         }
+        self.follow_rules();
         if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
@@ -194,11 +225,7 @@ impl Connection {
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
         }
         let timing = self.timing();
-        let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
-        let (bytes, batch) = (&self.input, &self.batch);
-        let answer = |at, answer| asker.answer(answer, batch.args(bytes, at));
-        let places = self.exchange.dispatch(&mut self.plan, batch, bytes, timing, answer);
+        let places = self.exchange.dispatch(&mut self.plan, &self.batch, &self.input, timing);
         self.tell_notes();
         self.consume_planned(&places);
         match self.plan.turn.take() {
@@ -233,17 +260,33 @@ impl Connection {
         let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
         self.exchange.keep_input(self.input.capacity());
-        let mut timer = std::pin::pin!(longest.map(tokio::time::sleep));
-        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), cx)).await;
+        let unheard = longest.is_none() && self.is_unheard_while_blocked();
+        let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
+        let mut timer = std::pin::pin!(pause.map(tokio::time::sleep));
+        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), longest.is_some(), cx)).await;
         match event {
             Event::Read => self.note_gap(),
             Event::Wake => {}
+            // What it waits for must not be taken out for nobody.
+            Event::WaitOver if unheard => {
+                if self.exchange.has_left() {
+                    self.exchange.end(End::Gone);
+                }
+            }
             Event::WaitOver => self.wait_over = self.wait_is_for_all,
         }
         self.settle_lease();
     }
 
-    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
+    /// not be noticed.
+    fn is_unheard_while_blocked(&self) -> bool {
+        let blocked = self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked());
+        let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
+        blocked && !self.input_ended && (full || !self.exchange.link().is_some_and(|link| link.has_room()))
+    }
+
+    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
         self.exchange.register(cx);
         if let Poll::Ready(Err(_)) = self.exchange.poll_flush(cx) {
             self.exchange.end(End::Gone);
@@ -251,7 +294,6 @@ impl Connection {
         if self.exchange.ended().is_some() || self.has_news() {
             return Poll::Ready(Event::Wake);
         }
-        let held = timer.is_some();
         if let Some(timer) = timer
             && timer.poll(cx).is_ready()
         {
@@ -307,6 +349,9 @@ impl Connection {
             }
             Poll::Ready(Ok(read)) => {
                 self.read_filled = read == room;
+                if self.around.context.tap.is_on() {
+                    self.record(read);
+                }
                 Poll::Ready(Event::Read)
             }
             Poll::Ready(Err(_)) => {
@@ -326,6 +371,21 @@ impl Connection {
 
     fn input_bytes_max(&self) -> usize {
         if self.around.context.kept.is_too_much() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
+    }
+
+    /// Tells whoever records what the last read has brought.
+    #[cold]
+    fn record(&mut self, read: usize) {
+        let before = self.input.len() - read;
+        let is_tunnel = self.exchange.state.borrow().session.affinity.is_tunnel();
+        let is_between_requests = self.parser.is_between_requests() && self.batch.whole_bytes() >= before;
+        let read = Read {
+            client: self.client.id,
+            connected_at: self.client.connected_at,
+            bytes: &self.input[before..],
+            begins_request: is_between_requests && !self.streaming && !is_tunnel,
+        };
+        Track::note(&mut self.track, &self.around.context.tap, read);
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
@@ -415,6 +475,9 @@ impl Connection {
         .await;
         if self.exchange.ended().is_none() {
             self.exchange.shutdown().await;
+            if !self.around.context.draining.get() {
+                self.exchange.linger(&mut self.input).await;
+            }
         }
     }
 
@@ -455,6 +518,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.exchange.end(End::Gone);
         self.drop_lease();
+        if let Some(track) = self.track.take() {
+            track.end(self.client.id);
+        }
         self.around.registry.leave(self.client.id, &self.around.load);
         self.around.context.tally.client_closed();
     }

@@ -7,6 +7,7 @@ use crate::engine::pipeline::batch::{Batch, Held, Tail};
 use crate::engine::pipeline::plan::{Holding, Note, Step};
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::{Member, Recognition};
+use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::patience::Expired;
 use crate::net::clock;
@@ -14,6 +15,8 @@ use crate::telemetry::label::HoldOutcome;
 
 /// Bytes of an expired prefix that are kept for comparison with what comes next.
 const EXPIRED_BYTES_MAX: usize = 4096;
+/// Of each argument: a large value says nothing about what comes next.
+const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
 /// Bytes of replies that may wait behind what is held.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
@@ -83,10 +86,10 @@ impl Connection {
             let tally = &self.around.context.tally;
             match note {
                 Note::Held { members, .. } => tally.hold_prefix(members),
-                Note::Completed { group } => tally.hold(group, HoldOutcome::Completed),
-                Note::Broken { group } => tally.hold(group, HoldOutcome::Broken),
+                Note::Completed { group } => tally.hold(tally.group_row(group), HoldOutcome::Completed),
+                Note::Broken { group } => tally.hold(tally.group_row(group), HoldOutcome::Broken),
                 Note::Expired { group, members } => {
-                    tally.hold(group, HoldOutcome::Expired);
+                    tally.hold(tally.group_row(group), HoldOutcome::Expired);
                     tally.split(members.len());
                     let members = self.plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, None);
@@ -104,9 +107,11 @@ impl Connection {
     fn expire(&mut self, group: usize, members: &[usize]) {
         let mut bytes = Vec::new();
         for &at in members {
-            let member = &self.input[self.batch.wire(at..at + 1)];
-            if bytes.len() + member.len() <= EXPIRED_BYTES_MAX {
-                bytes.extend_from_slice(member);
+            let args = self.batch.args(&self.input, at);
+            let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..arg.len().min(EXPIRED_ARGUMENT_BYTES_MAX)]).collect();
+            encode::request(&mut bytes, &args);
+            if bytes.len() > EXPIRED_BYTES_MAX {
+                return;
             }
         }
         self.patience.expire(Expired { group, members: members.len(), bytes });
@@ -118,6 +123,14 @@ impl Connection {
         let Some(expired) = self.patience.last_expired() else { return };
         if self.exchange.is_settled() && self.continues(&expired) && self.patience.strike() {
             self.tell(Kind::Sequential, expired.group, &[0], None);
+        }
+    }
+
+    /// The rules have changed: the place of the group that is remembered means nothing any more.
+    pub(super) fn follow_rules(&mut self) {
+        let rules = self.around.context.policy_number();
+        if std::mem::replace(&mut self.rules, rules) != rules {
+            self.patience.last_expired();
         }
     }
 

@@ -12,7 +12,7 @@ use crate::net::exchange::End;
 /// A longer request is cut through on a connection of its own instead of being held whole.
 pub const STREAM_BYTES: usize = 64 * 1024;
 /// A request that may belong to a group is held whole up to this size.
-pub(super) const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 impl Connection {
     /// A request that is too large to be held whole needs a connection of its own. One that changes its connection

@@ -70,9 +70,30 @@ impl Leases {
         }
     }
 
+    /// Makes room for a connection that is opened to see whether the server takes it.
+    ///
+    /// # Errors
+    /// The worker's leases are all taken.
+    pub fn reserve(self: &Rc<Self>, settings: &Settings) -> Result<Reserved, NoLease> {
+        if self.taken.get() >= settings.leases_max {
+            return Err(NoLease(settings.leases_max));
+        }
+        self.taken.set(self.taken.get() + 1);
+        Ok(Reserved(Rc::clone(self)))
+    }
+
     fn end(&self, link: &Rc<Link>) {
         self.taken.set(self.taken.get().saturating_sub(1));
         self.links.borrow_mut().retain(|taken| taken.upgrade().is_some_and(|taken| !Rc::ptr_eq(&taken, link)));
+    }
+}
+
+/// The room that one connection takes among the leases while it is kept.
+pub struct Reserved(Rc<Leases>);
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.0.taken.set(self.0.taken.get().saturating_sub(1));
     }
 }
 

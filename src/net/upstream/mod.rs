@@ -34,9 +34,9 @@ pub trait Recipient {
     /// Replies came, or never will, to `frames` requests that had been answered with a timeout.
     fn settle_late(&self, _frames: u32) {}
 
-    /// A reply of which a part was handed over has no end.
-    fn cut(&self) {
-        self.fault(1, Fault::Lost);
+    /// A reply of which a part was handed over has no end, and what is owed behind it will not come: `frames` in all.
+    fn cut(&self, frames: u32) {
+        self.fault(frames, Fault::Lost);
     }
 
     /// On a lease: what the frame that begins with `head` is.

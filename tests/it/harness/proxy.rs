@@ -18,6 +18,7 @@ pub struct Setup {
     pub top: String,
     pub listen: String,
     pub upstream: String,
+    pub admin: String,
     pub pipeline: String,
     pub rules: String,
     pub environment: Vec<(String, String)>,
@@ -26,11 +27,17 @@ pub struct Setup {
 impl Setup {
     /// Two workers, no rules.
     pub fn new(redis: &RedisServer) -> Setup {
+        Setup::before(redis.port())
+    }
+
+    /// Likewise, before whatever listens there.
+    pub fn before(port: u16) -> Setup {
         Setup {
-            upstream_port: redis.port(),
+            upstream_port: port,
             top: "workers = 2".to_owned(),
             listen: String::new(),
             upstream: String::new(),
+            admin: String::new(),
             pipeline: String::new(),
             rules: String::new(),
             environment: Vec::new(),
@@ -58,6 +65,12 @@ impl Setup {
     /// Keys of `[upstream]`.
     pub fn upstream(mut self, toml: &str) -> Setup {
         self.upstream = toml.to_owned();
+        self
+    }
+
+    /// Keys of `[admin]`.
+    pub fn admin(mut self, toml: &str) -> Setup {
+        self.admin = toml.to_owned();
         self
     }
 
@@ -93,8 +106,8 @@ impl Setup {
     pub fn toml(&self, listen: &str, admin_port: u16) -> String {
         format!(
             "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\naddress = \"127.0.0.1:{}\"\n{}\n\
-             [admin]\naddress = \"127.0.0.1:{admin_port}\"\n[pipeline]\n{}\n{}\n",
-            self.top, self.listen, self.upstream_port, self.upstream, self.pipeline, self.rules
+             [admin]\naddress = \"127.0.0.1:{admin_port}\"\n{}\n[pipeline]\n{}\n{}\n",
+            self.top, self.listen, self.upstream_port, self.upstream, self.admin, self.pipeline, self.rules
         )
     }
 }
@@ -159,6 +172,11 @@ impl Proxy {
         self.port
     }
 
+    /// The port of the admin endpoint.
+    pub fn admin_port(&self) -> u16 {
+        self.admin_port
+    }
+
     /// The process' id.
     pub fn pid(&self) -> u32 {
         self.process.id()
@@ -184,6 +202,11 @@ impl Proxy {
         self.directory.path().join("config.toml")
     }
 
+    /// Writes the configuration file anew, as another setup would, with the addresses that the proxy has.
+    pub fn rewrite(&self, setup: &Setup) {
+        std::fs::write(self.config(), setup.toml("127.0.0.1:0", self.admin_port)).expect("a temporary file");
+    }
+
     /// The sum of the metric's series with all these labels; 0 when there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let (status, body) = self.get("/metrics");
@@ -207,9 +230,15 @@ impl Proxy {
 
     /// What the admin endpoint answers: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
+        self.http("GET", path, &[])
+    }
+
+    /// What the admin endpoint answers to a request with these headers: status and body.
+    pub fn http(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
         let mut socket = TcpStream::connect(("127.0.0.1", self.admin_port)).expect("the admin endpoint listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: respguard\r\nConnection: close\r\n\r\n").expect("sent");
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        write!(socket, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}Content-Length: 0\r\n\r\n").expect("sent");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer that ends");
         let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");

@@ -11,9 +11,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::opening::{OpenError, open};
 use super::unheard::Unheard;
@@ -30,6 +30,8 @@ use crate::telemetry::label::UpstreamState;
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Before a link whose task has panicked connects again.
+const PANIC_PAUSE: Duration = Duration::from_millis(100);
 /// Lost connections that one link ends; one that is lost meanwhile is left to the server.
 const GHOSTS_MAX: usize = 64;
 
@@ -103,6 +105,8 @@ pub(super) enum Loss {
     Unsafe,
     #[error("an owed reply made no progress")]
     Stalled,
+    #[error("its task panicked")]
+    Panicked,
     #[error("nobody needs it any more")]
     Closed,
 }
@@ -137,7 +141,7 @@ impl Link {
             paused: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
-        tokio::task::spawn_local(Rc::clone(&link).run());
+        tokio::task::spawn_local(Rc::clone(&link).watch());
         link
     }
 
@@ -191,6 +195,11 @@ impl Link {
         self.state.borrow().facts.clone()
     }
 
+    /// True when the server wants a password before anything else.
+    pub fn wants_password(&self) -> bool {
+        self.state.borrow().facts.wants_password
+    }
+
     /// True when the connection can do MULTI and EXEC. Before its first handshake it is taken to.
     pub fn can_transact(&self) -> bool {
         let state = self.state.borrow();
@@ -205,6 +214,13 @@ impl Link {
     /// True when the request at the head may wait longer than requests do: it blocks.
     pub fn is_blocked(&self) -> bool {
         self.state.borrow().inflight.head_blocks(self.settings.request_timeout)
+    }
+
+    /// The id by which the server unblocks the lease. From now on it serves nobody else: the word may come late, and
+    /// must find no other client there.
+    pub fn to_be_unblocked(&self) -> Option<i64> {
+        self.unclean.set(true);
+        self.state.borrow().facts.client_id
     }
 
     /// True when nothing is owed, nothing waits to be written, and the connection is as its handshake left it.
@@ -296,6 +312,23 @@ impl Link {
         let mut ghosts = self.ghosts.borrow_mut();
         if ghosts.len() < GHOSTS_MAX {
             ghosts.push(ghost);
+        }
+    }
+
+    /// Runs the link; should that panic, it is begun again as after a loss.
+    async fn watch(self: Rc<Self>) {
+        while let Err(error) = tokio::task::spawn_local(Rc::clone(&self).run()).await
+            && error.is_panic()
+        {
+            error!(upstream = %self.settings.address, "the task of an upstream connection panicked");
+            self.context.tally.panicked();
+            // Nobody knows how far the reply at the head had come: its client cannot go on.
+            self.state.borrow_mut().inflight.start_head();
+            self.end(&Loss::Panicked);
+            if !self.shared.get() {
+                return self.finish();
+            }
+            tokio::time::sleep(PANIC_PAUSE).await;
         }
     }
 
@@ -472,9 +505,12 @@ fn tell_all(told: Vec<Told>, fault: Fault) {
     for (who, frames, cut) in told {
         match cut {
             Cut::BeforeReply => who.fault(frames, fault),
-            Cut::InsideReply => who.cut(),
+            Cut::InsideReply => who.cut(frames),
             Cut::Late => who.settle_late(frames),
         }
         who.flush();
     }
 }
+
+#[cfg(test)]
+mod tests;
