@@ -23,9 +23,9 @@
 //! this list:
 //!
 //! ```text
-//! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock, health, kept} < {stream, recording}
-//!   < context < upstream < recheck < {findings, registry, http} < {exchange, admin} < client
-//!   < worker < config < {server, explain, remote} < cli < main
+//! resp < command < {session, policy, link} < pipeline | telemetry < {address, clock, health, kept, tls}
+//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http} < {exchange, admin}
+//!   < client < worker < config < {server, explain, remote} < cli < main
 //! ```
 //!
 //! `engine` knows no socket, no clock, no log and no metric: `plan` decides, `resolve` concludes.

@@ -2,6 +2,7 @@
 
 mod listener;
 mod live;
+mod security;
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Secret, Sharing};
-use crate::engine::command::Table;
+use crate::engine::command::{Login, Table};
 use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::live::QUESTIONS_MAX;
@@ -23,6 +24,7 @@ use crate::net::admin::record::Recorder;
 use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
+use crate::net::tls::{Certificates, TlsError};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{SurveyError, survey};
 use crate::net::worker::{self, Setup};
@@ -46,6 +48,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum ServerError {
     #[error("cannot listen on {address}: {source}{}", advice(source))]
     Listen { address: Address, source: io::Error },
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     #[error(transparent)]
@@ -67,17 +71,30 @@ pub fn run(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
 async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let config = &loaded.config;
     let exposition = Exposition::install()?;
+    let certificates = security::certificates(config)?;
     let clients = Listener::bind(&config.listen.address, takeover).await?;
     let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let table = survey_once(config).await;
+    let table = survey_once(&upstream_settings(config, &certificates, 1)).await;
     let surveyed = table.is_some();
-    let workers = start_workers(config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
-    let surveying =
-        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(config, 1), workers.mailboxes.clone())));
+    if surveyed {
+        security::warn_of_open_server(config);
+    }
+    let workers = start_workers(
+        config,
+        &certificates,
+        table.unwrap_or_else(Table::builtin),
+        &exposition,
+        &mut folds,
+        &readiness,
+        &registry,
+    )?;
+    let surveying = (!surveyed)
+        .then(|| tokio::spawn(survey_until_known(upstream_settings(config, &certificates, 1), workers.mailboxes.clone())));
+    let renewing = security::renew(&certificates)?;
     let admin_over = CancellationToken::new();
     let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
     let (live, questions) = mpsc::channel(QUESTIONS_MAX);
@@ -97,11 +114,12 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         "respguard is ready for clients"
     );
     tokio::select! {
-        () = accept_all(&clients, &workers.mailboxes, &registry) => {}
+        () = accept_all(&clients, &workers.mailboxes, &registry, config.listen.tls.is_some()) => {}
         name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
     }
     readiness.draining();
     drop(clients);
+    drop(renewing);
     if let Some(surveying) = surveying {
         surveying.abort();
     }
@@ -120,9 +138,9 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
 }
 
 /// The server's commands, if it is there and tells.
-async fn survey_once(config: &Config) -> Option<Table> {
+async fn survey_once(settings: &Settings) -> Option<Table> {
     let mut table = Table::builtin();
-    match survey(&upstream_settings(config, 1), &mut table).await {
+    match survey(settings, &mut table).await {
         Ok(merge) => {
             info!(added = merge.added.len(), "the server has described its commands");
             Some(table)
@@ -161,6 +179,7 @@ struct Workers {
 
 fn start_workers(
     config: &Config,
+    certificates: &Certificates,
     table: Table,
     exposition: &Exposition,
     folds: &mut Folds,
@@ -172,6 +191,7 @@ fn start_workers(
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
     let reporter = Reporter::default();
+    let users = security::users(config);
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
     for number in 0..count {
@@ -180,7 +200,9 @@ fn start_workers(
         workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
         workers.threads.push(worker::start(Setup {
             number,
-            upstream: upstream_settings(config, count),
+            upstream: upstream_settings(config, certificates, count),
+            acceptor: certificates.acceptor.clone(),
+            users: users.clone(),
             exclusive: config.upstream.sharing == Sharing::Never,
             table: Arc::clone(&table),
             policy: Arc::clone(&policy),
@@ -199,14 +221,14 @@ fn start_workers(
 }
 
 /// How each of so many workers reaches the server.
-pub fn upstream_settings(config: &Config, workers: usize) -> Settings {
+pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
-        let user = credentials.username.as_ref().map(|user| user.as_bytes().into());
-        user.into_iter().chain([credentials.password.expose().as_bytes().into()]).collect()
+        Login::new(credentials.username.as_deref().map(str::as_bytes), credentials.password.expose().as_bytes())
     });
     Settings {
         address: upstream.address.clone(),
+        tls: certificates.connector.clone(),
         connect_timeout: upstream.connect_timeout,
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,
@@ -239,7 +261,7 @@ impl Workers {
 }
 
 /// Hands every new client to the worker that serves the fewest.
-async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry) {
+async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry, tls: bool) {
     let mut fails = false;
     loop {
         let (socket, peer, local) = match listener.accept().await {
@@ -268,7 +290,10 @@ async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registr
             }
             None => {
                 gauge::count_refused_client();
-                refuse(socket);
+                // Before its handshake a client of TLS can be told nothing: as with Redis, it is closed.
+                if !tls {
+                    refuse(socket);
+                }
             }
         }
     }

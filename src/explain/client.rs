@@ -285,6 +285,10 @@ impl<'a> Client<'a> {
         let args = planned.args(at);
         let ConnectionEffect::Lane(lane) = planned.spec(at).connection_effect(args) else { return };
         let change = LaneChange::read(lane, args).unwrap_or_default();
+        if change.login.is_some() && !self.config.listen.users.is_empty() {
+            page.line(1, "not sent, because the proxy has users of its own:");
+            return planned.write_answered(at, "the proxy's own reply: whether it is one of them", page);
+        }
         if change.login.is_some() && self.config.upstream.credentials.is_some() {
             page.line(1, "not sent, because the proxy has credentials of its own for the server:");
             return planned.write_answered(at, "the proxy's own reply: an error", page);

@@ -14,5 +14,7 @@ pub mod recheck;
 pub mod recording;
 pub mod registry;
 pub mod stream;
+pub mod tls;
 pub mod upstream;
+pub mod users;
 pub mod worker;

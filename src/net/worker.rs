@@ -23,9 +23,12 @@ use crate::net::exchange::{End, Exchange};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Client, Message, Registry, Socket};
 use crate::net::stream::Stream;
+use crate::net::tls::Acceptor;
 use crate::net::upstream::Settings;
 use crate::net::upstream::pool::Pool;
+use crate::net::users::Users;
 use crate::telemetry::fold::FoldQuestions;
+use crate::telemetry::gauge;
 use crate::telemetry::latency::LatencyTotals;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
@@ -43,6 +46,10 @@ pub struct Setup {
     /// From 0.
     pub number: usize,
     pub upstream: Settings,
+    /// Clients are met with TLS.
+    pub acceptor: Option<Arc<Acceptor>>,
+    /// Clients must log in to the proxy.
+    pub users: Option<Arc<Users>>,
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
     pub table: Arc<Table>,
@@ -90,12 +97,14 @@ pub async fn run(setup: Setup) {
     context.set_policy(policy);
     context.kept.set_max(setup.kept_bytes_max);
     let pool = Pool::new(&context, setup.upstream);
-    let around = Rc::new(Surroundings { context, pool, registry: setup.registry, exclusive: setup.exclusive, load: setup.load });
+    let Setup { registry, users, exclusive, load, .. } = setup;
+    let around = Rc::new(Surroundings { context, pool, registry, users, exclusive, load });
     let clients = Clients::default();
     let tend = tokio::task::spawn_local(tend(Rc::clone(&around), Rc::clone(&clients)));
     let fold = tokio::task::spawn_local(fold(Rc::clone(&around), folds));
+    let acceptor = setup.acceptor;
     while let Some(message) = mailbox.recv().await {
-        take(&around, &clients, message);
+        take(&around, &clients, acceptor.as_ref(), message);
         if around.context.draining.get() && clients.borrow().is_empty() {
             break;
         }
@@ -106,9 +115,9 @@ pub async fn run(setup: Setup) {
     around.context.tally.fold();
 }
 
-fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
+fn take(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acceptor>>, message: Message) {
     match message {
-        Message::Accept(socket, client) => accept(around, clients, socket, client),
+        Message::Accept(socket, client) => accept(around, clients, acceptor, socket, client),
         Message::Kill(id) => {
             if let Some(exchange) = clients.borrow().get(&id).and_then(Weak::upgrade) {
                 exchange.end(End::Killed);
@@ -141,15 +150,34 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
     }
 }
 
-fn accept(around: &Rc<Surroundings>, clients: &Clients, socket: Socket, client: Arc<Client>) {
+fn accept(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acceptor>>, socket: Socket, client: Arc<Client>) {
     let stream = match take_socket(socket) {
         Ok(stream) => stream,
-        Err(error) => {
-            debug!(%error, "a client's socket cannot be used");
-            around.registry.leave(client.id, &around.load);
-            return;
-        }
+        Err(error) => return turn_away(around, &client, &error),
     };
+    match acceptor {
+        None => serve(around, clients, stream, client),
+        Some(acceptor) => {
+            let (around, clients, acceptor) = (Rc::clone(around), Rc::clone(clients), Arc::clone(acceptor));
+            tokio::task::spawn_local(async move {
+                match stream.accept_tls(&acceptor).await {
+                    Ok(stream) => serve(&around, &clients, stream, client),
+                    Err(error) => {
+                        gauge::count_failed_handshake();
+                        turn_away(&around, &client, &error);
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn turn_away(around: &Surroundings, client: &Client, error: &io::Error) {
+    debug!(client = %client.peer, %error, "a client's connection cannot be used");
+    around.registry.leave(client.id, &around.load);
+}
+
+fn serve(around: &Rc<Surroundings>, clients: &Clients, stream: Stream, client: Arc<Client>) {
     around.context.tally.client_accepted();
     let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &around.context, stream, around.pool.first());
     clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));

@@ -20,6 +20,16 @@ pub fn count_refused_client() {
     counter!(names::CLIENT_CONNECTIONS_TOTAL, key::OUTCOME => Admission::Refused.as_str()).increment(1);
 }
 
+/// Counts a login that is none of the proxy's own.
+pub fn count_refused_login() {
+    counter!(names::LOGINS_REFUSED_TOTAL).increment(1);
+}
+
+/// Counts a client with whom TLS came to nothing.
+pub fn count_failed_handshake() {
+    counter!(names::TLS_HANDSHAKES_FAILED_TOTAL).increment(1);
+}
+
 /// Shows where the breaker stands: 1 for that state, 0 for the others.
 pub fn set_breaker_state(now: BreakerState) {
     for state in BreakerState::ALL {

@@ -1,13 +1,14 @@
 //! The first words on a new upstream connection: who we are, which protocol, which db, and what the server can do.
 
 use super::breaker::is_state_error;
+use crate::engine::command::Login;
 use crate::engine::resp::{Protocol, encode, value};
 
 /// What a lane's connections must be before they carry a client's commands.
 #[derive(Debug, Clone)]
 pub struct Opening {
-    /// The arguments of AUTH (<https://redis.io/docs/latest/commands/auth/>), without the name.
-    pub login: Option<Vec<Box<[u8]>>>,
+    /// For AUTH (<https://redis.io/docs/latest/commands/auth/>).
+    pub login: Option<Login>,
     /// Protocol to switch to (<https://redis.io/docs/latest/commands/hello/>).
     pub protocol: Protocol,
     /// Number of the db to select.
@@ -101,8 +102,7 @@ impl Handshake {
         let mut steps = Vec::with_capacity(8 + ghosts.len());
         if let Some(login) = &opening.login {
             steps.push(Step::Auth);
-            let arguments = login.iter().map(|argument| &argument[..]);
-            encode::request(out, &std::iter::once(&b"AUTH"[..]).chain(arguments).collect::<Vec<_>>());
+            encode::request(out, &std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect::<Vec<_>>());
         }
         if opening.protocol == Protocol::Resp3 {
             steps.push(Step::Hello);
@@ -127,6 +127,10 @@ impl Handshake {
 
     /// Takes the answer to the next request, one whole frame.
     pub fn admit(&mut self, reply: &[u8]) -> Progress {
+        // In RESP3 a server may push at any time: that answers nothing.
+        if reply.starts_with(b">") {
+            return Progress::Pending;
+        }
         let Some(&step) = self.steps.get(self.answered) else {
             return Progress::Done(self.facts.clone());
         };
@@ -212,6 +216,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pushed_meanwhile_answers_nothing() {
+        let opening = Opening { login: None, protocol: Protocol::Resp3, db: 0 };
+        let push = &b">1\r\n$1\r\nx\r\n"[..];
+        let (_, progress) = run(&opening, &[b"%0\r\n", push, b":7\r\n", INFO, b"+PONG\r\n", push, b"+OK\r\n", push, b"*0\r\n"]);
+        assert_eq!(progress, Progress::Done(Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) }));
+    }
+
+    #[test]
     fn a_plain_lane_asks_only_for_facts() {
         let (out, progress) = run(&plain(), &[b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n", b"*0\r\n"]);
         assert!(out.starts_with(b"*2\r\n$6\r\nCLIENT\r\n"));
@@ -220,8 +232,7 @@ mod tests {
 
     #[test]
     fn login_comes_before_protocol_and_db() {
-        let opening =
-            Opening { login: Some(vec![b"u".as_slice().into(), b"p".as_slice().into()]), protocol: Protocol::Resp3, db: 3 };
+        let opening = Opening { login: Some(Login::new(Some(b"u"), b"p")), protocol: Protocol::Resp3, db: 3 };
         let (out, progress) = run(&opening, &[b"+OK\r\n", b"%0\r\n", b"+OK\r\n", b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n"]);
         let text = String::from_utf8_lossy(&out);
         let places: Vec<_> = ["AUTH", "HELLO", "SELECT", "CLIENT"].map(|word| text.find(word)).into();
@@ -231,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_refused_login_ends_it_with_the_servers_own_words() {
-        let opening = Opening { login: Some(vec![b"p".as_slice().into()]), ..plain() };
+        let opening = Opening { login: Some(Login::new(None, b"p")), ..plain() };
         let (_, progress) = run(&opening, &[b"-WRONGPASS no\r\n"]);
         assert_eq!(progress, Progress::Refused(Refusal { step: Step::Auth, reply: b"-WRONGPASS no\r\n".as_slice().into() }));
     }

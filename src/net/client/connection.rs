@@ -27,6 +27,7 @@ use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::upstream::unheard::Unheard;
+use crate::net::users::Users;
 
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
@@ -39,6 +40,8 @@ pub struct Surroundings {
     pub context: Rc<Context>,
     pub pool: Pool,
     pub registry: Arc<Registry>,
+    /// Who may log in to the proxy; without them the server alone decides.
+    pub users: Option<Arc<Users>>,
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
     pub load: Arc<AtomicUsize>,
@@ -68,6 +71,8 @@ pub struct Connection {
     /// Since when more is waited for, for what is held.
     pub(super) held_at: Option<Instant>,
     pub(super) patience: Patience,
+    /// Logins that the proxy has refused.
+    pub(super) refused_logins: u32,
     /// The server has accepted a password on the client's own connection.
     pub(super) authenticated: bool,
     /// Commands about clients that wait for the client's EXEC.
@@ -116,6 +121,7 @@ impl Connection {
             wait_is_for_all: true,
             held_at: None,
             patience: Patience::default(),
+            refused_logins: 0,
             authenticated: false,
             queued: Vec::new(),
             rules: around.context.policy_number(),
@@ -125,7 +131,8 @@ impl Connection {
 
     /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused.
     pub async fn run(mut self) {
-        if self.around.exclusive && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
+        self.await_login();
+        if self.around.exclusive && !self.is_stranger() && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
             return;
         }
         while self.exchange.ended().is_none() {
@@ -189,9 +196,10 @@ impl Connection {
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
-        let owes = !self.authenticated
+        let owes_server = !self.authenticated
             && self.exchange.link().is_some_and(|link| link.wants_password())
             && self.exchange.lane().key.login.is_none();
+        let owes = owes_server || self.is_stranger();
         if owes != self.batch.singly {
             // What was read under the other limits is read again.
             self.batch = Batch::default();
@@ -259,9 +267,9 @@ impl Connection {
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
         let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
-        self.exchange.keep_input(self.input.capacity());
         let unheard = longest.is_none() && self.is_unheard_while_blocked();
         let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
+        self.exchange.keep_input(self.input.capacity());
         let mut timer = std::pin::pin!(pause.map(tokio::time::sleep));
         let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), longest.is_some(), cx)).await;
         match event {
@@ -369,10 +377,6 @@ impl Connection {
         }
     }
 
-    fn input_bytes_max(&self) -> usize {
-        if self.around.context.kept.is_too_much() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
-    }
-
     /// Tells whoever records what the last read has brought.
     #[cold]
     fn record(&mut self, read: usize) {
@@ -386,6 +390,10 @@ impl Connection {
             begins_request: is_between_requests && !self.streaming && !is_tunnel,
         };
         Track::note(&mut self.track, &self.around.context.tap, read);
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        if self.around.context.kept.is_too_much() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
@@ -460,25 +468,37 @@ impl Connection {
         if self.around.context.draining.get() {
             self.end_blocking();
         }
-        std::future::poll_fn(|cx| {
-            let exchange = Rc::clone(&self.exchange);
-            exchange.register(cx);
-            exchange.wants_drained.set(true);
-            if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
-                exchange.end(End::Gone);
-            }
-            self.discard_input(cx);
-            let left = self.input_ended && self.waits_for_nobody();
-            let over = exchange.ended().is_some() || exchange.is_settled() || left;
-            if over { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        let tunnel = self.exchange.state.borrow().session.affinity.is_tunnel() && self.input_ended;
+        if let Some((_, link)) = self.lease.as_ref().filter(|_| tunnel) {
+            // Nobody but the server knows what is still owed in a tunnel: it is told the end too, and ends.
+            link.finish_sending();
+        }
+        let longest = if tunnel { self.around.pool.settings.request_timeout } else { Duration::MAX };
+        // Who is not told the end by then is told now.
+        let _ = tokio::time::timeout(longest, self.all_answered(tunnel)).await;
         if self.exchange.ended().is_none() {
             self.exchange.shutdown().await;
             if !self.around.context.draining.get() {
                 self.exchange.linger(&mut self.input).await;
             }
         }
+    }
+
+    async fn all_answered(&mut self, tunnel: bool) {
+        std::future::poll_fn(|cx| {
+            let exchange = Rc::clone(&self.exchange);
+            exchange.register(cx);
+            exchange.wants_drained.set(true);
+            exchange.wants_replies.set(true);
+            if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
+                exchange.end(End::Gone);
+            }
+            self.discard_input(cx);
+            let left = self.input_ended && self.waits_for_nobody();
+            let settled = exchange.is_settled() && (!tunnel || exchange.lost_lease.get());
+            if exchange.ended().is_some() || settled || left { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Behind its last request the client can only say that it leaves.
@@ -505,12 +525,10 @@ impl Connection {
         let _ = lane.ask(Rc::new(Unheard), &request);
     }
 
-    /// The client has left while blocked, subscribed or tunnelled: as with Redis, nothing comes any more.
+    /// The client has left while blocked: as with Redis, nothing comes any more.
     pub(super) fn waits_for_nobody(&self) -> bool {
-        let state = self.exchange.state.borrow();
-        let session = &state.session;
         let blocked = self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked());
-        session.affinity.is_tunnel() || session.subscriptions.any() || (blocked && !self.around.context.draining.get())
+        blocked && !self.around.context.draining.get()
     }
 }
 

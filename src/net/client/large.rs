@@ -4,7 +4,9 @@ use bytes::Buf;
 
 use super::connection::{Connection, Next};
 use crate::engine::command::ConnectionEffect;
+use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::plan::Turn;
+use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::transaction::Transaction;
 use crate::net::exchange::End;
@@ -31,7 +33,7 @@ impl Connection {
     }
 
     pub(super) fn whole_bytes_max(&self) -> usize {
-        if self.is_nameless() || self.may_be_member() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+        if self.is_nameless() || self.may_be_member() || self.is_stranger() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
     }
 
     /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
@@ -94,6 +96,9 @@ impl Connection {
         if !self.input.is_empty() {
             self.exchange.tunnel(&self.input);
             self.input.clear();
+            // What had been found in these bytes has gone with them.
+            self.batch = Batch::default();
+            self.parser = RequestParser::new(Limits::default());
         }
         if self.input_ended { Next::Close } else { Next::Read }
     }

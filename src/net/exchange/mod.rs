@@ -58,6 +58,8 @@ pub struct Exchange {
     marked: Cell<bool>,
     /// The client's task wants to know when nothing is owed any more.
     pub wants_drained: Cell<bool>,
+    /// The client has sent its last: its task wants to know of each reply.
+    pub wants_replies: Cell<bool>,
     /// The client's task wants to know when it may send more.
     pub wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
@@ -120,6 +122,7 @@ impl Exchange {
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
+            wants_replies: Cell::new(false),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
             caught_up: Cell::new(true),
@@ -173,7 +176,7 @@ impl Exchange {
     /// True when the client is owed nothing and has been sent everything.
     pub fn is_settled(&self) -> bool {
         let state = self.state.borrow();
-        state.slots.is_empty() && state.out_at == state.out.len()
+        state.slots.is_empty() && state.out_at == state.out.len() && self.caught_up.get()
     }
 
     /// False while so much is under way or unread that nothing more is taken from the client.
@@ -236,6 +239,11 @@ impl Exchange {
         }
     }
 
+    /// Lets a client go on that waits for an acknowledgement.
+    pub fn acknowledge(&self) {
+        self.stream.borrow().acknowledge();
+    }
+
     /// True when the client has left, even if what it sent before has not all been read.
     pub fn has_left(&self) -> bool {
         self.stream.borrow().is_read_closed()
@@ -281,6 +289,7 @@ impl Exchange {
             state.out_at = 0;
             self.context.write_buffers.give(std::mem::take(&mut state.out));
         }
+        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
         self.caught_up.set(true);
         self.let_through(state);
         Poll::Ready(Ok(()))

@@ -4,7 +4,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use super::{End, Exchange, PRESSED_BYTES, State};
-use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::finding::{Fault, Finding};
 use crate::engine::pipeline::resolve::{self, Part};
 use crate::engine::pipeline::slot::Role;
 use crate::engine::session::subscription::Arrival;
@@ -29,6 +29,18 @@ impl Exchange {
         let State { slots, session, out, found, .. } = state;
         slots.fault(frames, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
         self.conclude(state)
+    }
+
+    /// Reports what planning has found.
+    pub(super) fn conclude_plan(&self, found: &mut Vec<Finding>) {
+        for finding in &mut *found {
+            if let Finding::Group { index, .. } = finding {
+                *index = self.context.tally.group_row(*index);
+            }
+        }
+        if !found.is_empty() {
+            conclude(&self.context, &self.peer, &self.lane.borrow(), found);
+        }
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
@@ -109,6 +121,7 @@ impl Recipient for Exchange {
                 waker.wake_by_ref();
             }
             _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
+            _ if self.wants_replies.get() => waker.wake_by_ref(),
             _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}
         }

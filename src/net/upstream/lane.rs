@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Link, Phase};
 use super::{Recipient, Settings};
+use crate::engine::command::{DEFAULT_USER, Login};
 use crate::engine::link::handshake::Opening;
 use crate::engine::resp::Protocol;
 use crate::net::clock;
@@ -22,8 +23,8 @@ const IDLE_LEASES_MAX: usize = 16;
 /// What tells one lane from another: replies can be forwarded unparsed only within one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct LaneKey {
-    /// The arguments of the AUTH that the server accepted; `None` before any.
-    pub login: Option<Vec<Box<[u8]>>>,
+    /// What the server accepted; `None` before any AUTH.
+    pub login: Option<Login>,
     pub db: u32,
     pub protocol: Protocol,
 }
@@ -31,10 +32,7 @@ pub struct LaneKey {
 impl LaneKey {
     /// The user's name, `default` when none was given.
     pub fn user(&self) -> &[u8] {
-        match self.login.as_deref() {
-            Some([user, _]) => user,
-            _ => b"default",
-        }
+        self.login.as_ref().map_or(DEFAULT_USER, Login::user)
     }
 
     fn opening(&self) -> Opening {

@@ -14,7 +14,9 @@ const EXIT_CANNOT_LISTEN: i32 = 3;
 
 /// What a proxy is started with; each text is TOML for its section.
 pub struct Setup {
-    upstream_port: u16,
+    listen_address: String,
+    upstream_address: String,
+    log_level: &'static str,
     pub top: String,
     pub listen: String,
     pub upstream: String,
@@ -33,7 +35,9 @@ impl Setup {
     /// Likewise, before whatever listens there.
     pub fn before(port: u16) -> Setup {
         Setup {
-            upstream_port: port,
+            listen_address: "127.0.0.1:0".to_owned(),
+            upstream_address: format!("127.0.0.1:{port}"),
+            log_level: "info",
             top: "workers = 2".to_owned(),
             listen: String::new(),
             upstream: String::new(),
@@ -45,8 +49,25 @@ impl Setup {
     }
 
     /// The server is reached through this port.
-    pub fn through(mut self, port: u16) -> Setup {
-        self.upstream_port = port;
+    pub fn through(self, port: u16) -> Setup {
+        self.reach(&format!("127.0.0.1:{port}"))
+    }
+
+    /// Where it listens, if not on a port of the loopback address.
+    pub fn listen_on(mut self, address: &str) -> Setup {
+        self.listen_address = address.to_owned();
+        self
+    }
+
+    /// How it reaches the server, if not over plain TCP.
+    pub fn reach(mut self, address: &str) -> Setup {
+        self.upstream_address = address.to_owned();
+        self
+    }
+
+    /// How much it logs, if not `info`.
+    pub fn log_level(mut self, level: &'static str) -> Setup {
+        self.log_level = level;
         self
     }
 
@@ -105,9 +126,9 @@ impl Setup {
     /// The configuration file's text.
     pub fn toml(&self, listen: &str, admin_port: u16) -> String {
         format!(
-            "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\naddress = \"127.0.0.1:{}\"\n{}\n\
+            "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\naddress = \"{}\"\n{}\n\
              [admin]\naddress = \"127.0.0.1:{admin_port}\"\n{}\n[pipeline]\n{}\n{}\n",
-            self.top, self.listen, self.upstream_port, self.upstream, self.admin, self.pipeline, self.rules
+            self.top, self.listen, self.upstream_address, self.upstream, self.admin, self.pipeline, self.rules
         )
     }
 }
@@ -136,10 +157,10 @@ impl Proxy {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let admin_port = free_port();
         let config = directory.path().join("config.toml");
-        std::fs::write(&config, setup.toml("127.0.0.1:0", admin_port)).expect("a temporary file");
+        std::fs::write(&config, setup.toml(&setup.listen_address, admin_port)).expect("a temporary file");
         let log = File::create(directory.path().join("log")).expect("a temporary file");
         let process = command()
-            .args(["run", "--log-level", "info", "--log-format", "json", "--config"])
+            .args(["run", "--log-level", setup.log_level, "--log-format", "json", "--config"])
             .arg(&config)
             .envs(setup.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
@@ -150,8 +171,9 @@ impl Proxy {
         let mut exit = None;
         eventually("the proxy is ready", || {
             exit = proxy.process.try_wait().expect("a child of ours");
-            proxy.port = proxy.logged_port().unwrap_or(0);
-            exit.is_some() || proxy.port != 0
+            let logged = proxy.logged_address();
+            proxy.port = logged.as_ref().and_then(|address| address.rsplit(':').next()?.parse().ok()).unwrap_or(0);
+            exit.is_some() || logged.is_some()
         });
         match exit {
             Some(status) if status.code() == Some(EXIT_CANNOT_LISTEN) => None,
@@ -160,11 +182,10 @@ impl Proxy {
         }
     }
 
-    fn logged_port(&self) -> Option<u16> {
+    fn logged_address(&self) -> Option<String> {
         let log = self.log();
         let ready = log.lines().find(|line| line.contains("respguard is ready for clients"))?;
-        let address = ready.split("\"listen\":\"").nth(1)?.split('"').next()?;
-        address.rsplit(':').next()?.parse().ok()
+        ready.split("\"listen\":\"").nth(1)?.split('"').next().map(str::to_owned)
     }
 
     /// The port that clients connect to.

@@ -60,6 +60,8 @@ pub struct Link {
     ghosts: RefCell<Vec<Ghost>>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
+    /// With what waits to be written the sending side ends.
+    finishing: Cell<bool>,
 }
 
 struct State {
@@ -139,6 +141,7 @@ impl Link {
             over: Cell::new(false),
             ghosts: RefCell::new(ghosts),
             paused: Cell::new(false),
+            finishing: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).watch());
@@ -182,6 +185,12 @@ impl Link {
         let now = clock::now();
         state.inflight.extend_last(piece.len(), now, end.then(|| now + self.settings.request_timeout));
         drop(state);
+        self.wake();
+    }
+
+    /// On a lease: the server is told that nothing more comes, behind all that waits to be written.
+    pub fn finish_sending(&self) {
+        self.finishing.set(true);
         self.wake();
     }
 
@@ -415,6 +424,7 @@ impl Link {
 
     fn refuse(&self, error: &OpenError) {
         if self.shared.get() {
+            self.context.readiness.upstream_obstacle(error.obstacle());
             self.note_down(error);
         }
         if let OpenError::Refused { refusal, .. } = error {

@@ -74,6 +74,11 @@ impl Link {
             }
         }
         state.forget_written();
+        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+        if self.finishing.get() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            self.finishing.set(false);
+        }
         Poll::Ready(Ok(()))
     }
 

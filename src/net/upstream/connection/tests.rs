@@ -81,6 +81,7 @@ fn settings(port: u16) -> Settings {
         heartbeat: long,
         heartbeat_timeout: long,
         login: None,
+        tls: None,
         leases_max: 1,
     }
 }
