@@ -7,6 +7,7 @@ mod chaos;
 mod crowds_at_random;
 mod degrade;
 mod demands;
+mod drain;
 mod edges;
 mod every_command;
 mod failure;

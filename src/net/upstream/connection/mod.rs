@@ -11,9 +11,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::opening::{OpenError, open};
 use super::unheard::Unheard;
@@ -30,6 +30,8 @@ use crate::telemetry::label::UpstreamState;
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Before a link whose task has panicked connects again.
+const PANIC_PAUSE: Duration = Duration::from_millis(100);
 /// Lost connections that one link ends; one that is lost meanwhile is left to the server.
 const GHOSTS_MAX: usize = 64;
 
@@ -105,6 +107,8 @@ pub(super) enum Loss {
     Unsafe,
     #[error("an owed reply made no progress")]
     Stalled,
+    #[error("its task panicked")]
+    Panicked,
     #[error("nobody needs it any more")]
     Closed,
 }
@@ -140,7 +144,7 @@ impl Link {
             finishing: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
-        tokio::task::spawn_local(Rc::clone(&link).run());
+        tokio::task::spawn_local(Rc::clone(&link).watch());
         link
     }
 
@@ -317,6 +321,23 @@ impl Link {
         let mut ghosts = self.ghosts.borrow_mut();
         if ghosts.len() < GHOSTS_MAX {
             ghosts.push(ghost);
+        }
+    }
+
+    /// Runs the link; should that panic, it is begun again as after a loss.
+    async fn watch(self: Rc<Self>) {
+        while let Err(error) = tokio::task::spawn_local(Rc::clone(&self).run()).await
+            && error.is_panic()
+        {
+            error!(upstream = %self.settings.address, "the task of an upstream connection panicked");
+            self.context.tally.panicked();
+            // Nobody knows how far the reply at the head had come: its client cannot go on.
+            self.state.borrow_mut().inflight.start_head();
+            self.end(&Loss::Panicked);
+            if !self.shared.get() {
+                return self.finish();
+            }
+            tokio::time::sleep(PANIC_PAUSE).await;
         }
     }
 
@@ -500,3 +521,6 @@ fn tell_all(told: Vec<Told>, fault: Fault) {
         who.flush();
     }
 }
+
+#[cfg(test)]
+mod tests;
