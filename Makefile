@@ -5,16 +5,18 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+MINUTES ?= 10
 VENV := .venv
 CLIENTS := tests/clients
 PYTHON_CLIENTS := $(VENV)/.installed
 NODE_CLIENTS := $(CLIENTS)/node_modules/.package-lock.json
 
-.PHONY: help demo test lint bench setup redis
+.PHONY: help demo test soak lint bench setup redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
+	@echo 'make soak    random sessions beside Redis, each kind for MINUTES=10; SEED=n replays one'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   the benchmarks'
 	@echo 'make setup   only what the tests need: redis-server, .venv, $(CLIENTS)/node_modules'
@@ -25,6 +27,9 @@ demo: redis
 
 test: setup
 	cargo test --locked --no-fail-fast
+
+soak: redis
+	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test it -- at_random --nocapture
 
 lint:
 	cargo fmt --all --check

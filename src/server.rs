@@ -265,6 +265,7 @@ fn start_workers(
             readiness: told.readiness.clone(),
             breaker: workers.breaker.clone(),
             totals: told.exposition.totals(),
+            kept_bytes_max: config.listen.buffered_bytes_max / count,
             folds: folds.add_worker(),
             mailbox,
             load,

@@ -67,7 +67,7 @@ pub fn read(
 pub fn known_keys() -> BTreeSet<String> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each = "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[degrade]]\n";
+    let one_of_each = "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -446,15 +446,6 @@ mod tests {
             assert!(refusal(&with(bad)).contains("breaker.failure_ratio"), "{bad}");
         }
         assert_eq!(config("[breaker]\nenabled = false\n").breaker, None);
-    }
-
-    #[test]
-    fn what_is_not_available_yet_is_refused_by_name() {
-        for (text, key) in [("[[expect]]\nname = \"a\"", "expect[0]"), ("[[guard]]\nname = \"a\"", "guard[0]")] {
-            let refusal = refusal(text);
-            assert!(refusal.contains(key) && refusal.contains("is not available yet"), "{refusal}");
-            assert_eq!(refusal.lines().count(), 1, "{refusal}");
-        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use crate::engine::command::Table;
 use crate::engine::policy::Policy;
 use crate::net::health::{Health, SharedBreaker};
+use crate::net::kept::Kept;
 use crate::net::recording::Tap;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
@@ -29,6 +30,7 @@ pub struct Context {
     pub reporter: Reporter,
     pub readiness: Readiness,
     pub health: Health,
+    pub kept: Kept,
     table: RefCell<Arc<Table>>,
     policy: RefCell<Arc<Policy>>,
     policy_number: Cell<u64>,
@@ -57,6 +59,7 @@ impl Context {
             tally,
             reporter,
             health: Health::new(breaker, readiness.clone()),
+            kept: Kept::default(),
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),

@@ -39,6 +39,21 @@ impl Stream {
         Ok(Stream::Tcp(socket))
     }
 
+    /// Acknowledges now what has come: a client with Nagle's algorithm sends the rest of its pipeline only then, and
+    /// while the beginning is held no reply carries the acknowledgement.
+    pub fn acknowledge(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            let socket = match self {
+                Stream::Tcp(socket) => socket,
+                Stream::Tls(stream) => stream.get_ref().0,
+                Stream::Unix(_) => return,
+            };
+            // Where it cannot be done, the kernel acknowledges in its own time.
+            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true);
+        }
+    }
+
     /// As a server's client, shakes hands over what was connected.
     ///
     /// # Errors

@@ -58,6 +58,8 @@ pub struct Setup {
     pub reporter: Reporter,
     pub readiness: Readiness,
     pub breaker: SharedBreaker,
+    /// Bytes that may be kept for its clients.
+    pub kept_bytes_max: usize,
     pub totals: Arc<Totals>,
     pub folds: FoldQuestions,
     pub mailbox: mpsc::Receiver<Message>,
@@ -93,11 +95,12 @@ pub async fn run(setup: Setup) {
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
     let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
     context.set_policy(policy);
+    context.kept.set_max(setup.kept_bytes_max);
     let pool = Pool::new(&context, setup.upstream);
     let Setup { registry, users, exclusive, load, .. } = setup;
     let around = Rc::new(Surroundings { context, pool, registry, users, exclusive, load });
     let clients = Clients::default();
-    let tend = tokio::task::spawn_local(tend(Rc::clone(&around)));
+    let tend = tokio::task::spawn_local(tend(Rc::clone(&around), Rc::clone(&clients)));
     let fold = tokio::task::spawn_local(fold(Rc::clone(&around), folds));
     let acceptor = setup.acceptor;
     while let Some(message) = mailbox.recv().await {
@@ -198,13 +201,20 @@ fn take_socket(socket: Socket) -> io::Result<Stream> {
     }
 }
 
-async fn tend(around: Rc<Surroundings>) {
+async fn tend(around: Rc<Surroundings>, clients: Clients) {
+    let mut was_too_much = false;
     let mut ticks = interval(TEND_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         clock::tick();
         around.pool.tend();
+        let is_too_much = around.context.kept.is_too_much();
+        if was_too_much && !is_too_much {
+            // Those that were not read from any more may go on.
+            clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
+        }
+        was_too_much = is_too_much;
     }
 }
 

@@ -126,6 +126,9 @@ impl Live {
         if before.upstream.credentials != after.upstream.credentials && !keys.iter().any(|key| key.starts_with("upstream.pass")) {
             keys.push("upstream.password_file".to_owned());
         }
+        if before.listen.users != after.listen.users && !keys.iter().any(|key| key.starts_with("listen.users")) {
+            keys.push("listen.users".to_owned());
+        }
         keys
     }
 

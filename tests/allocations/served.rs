@@ -45,6 +45,7 @@ impl Worker {
             reporter: Default::default(),
             readiness: Default::default(),
             breaker: Default::default(),
+            kept_bytes_max: usize::MAX,
             totals: exposition.totals(),
             folds: folds.add_worker(),
             mailbox,

@@ -2,6 +2,8 @@
 
 mod blocking;
 mod breaker;
+mod chaos;
+mod crowds_at_random;
 mod degrade;
 mod demands;
 mod edges;
@@ -10,6 +12,7 @@ mod failure;
 mod groups;
 mod harness;
 mod holds;
+mod hygiene;
 mod interleaved;
 mod out_of_step;
 mod parting;
@@ -18,8 +21,10 @@ mod protocol_errors;
 mod pubsub;
 mod recording;
 mod reload;
+mod rules;
 mod session;
 mod sessions_at_random;
+mod slow;
 mod spellings;
 mod status;
 mod tls;

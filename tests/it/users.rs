@@ -273,7 +273,7 @@ fn no_credential_is_told_to_anybody() {
     direct.pipeline(&[&format!("AUTH {UPSTREAM}"), "CONFIG SET requirepass other", "CLIENT KILL TYPE normal"]);
     eventually("the credentials are refused", || proxy.get("/readyz").1.contains("upstream refuses the credentials"));
     heard.push_str(&wire.try_reply().map(|reply| text(&reply)).unwrap_or_default());
-    for path in ["/metrics", "/readyz", "/healthz", "/violations", "/"] {
+    for path in ["/metrics", "/readyz", "/healthz", "/config", "/status", "/groups", "/violations", "/"] {
         heard.push_str(&proxy.get(path).1);
     }
     heard.push_str(&proxy.log());

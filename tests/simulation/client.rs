@@ -219,7 +219,7 @@ impl Client {
         let faulty = self.is_fault(answer);
         match want {
             Want::Exactly(reply) if !faulty && answer != reply => self.misfit(session, want, answer),
-            Want::Local(reply) if answer != reply => self.misfit(session, want, answer),
+            Want::Name(reply) if !faulty && answer != reply && *answer != Reply::Null => self.misfit(session, want, answer),
             Want::Integer if !faulty && !matches!(answer, Reply::Integer(_)) => self.misfit(session, want, answer),
             Want::Write { key, tag } => {
                 let fate = fate_of(answer);

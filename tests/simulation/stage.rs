@@ -161,6 +161,7 @@ async fn stage<F: Future<Output = ()>>(
         reporter: reporter.clone(),
         readiness: Readiness::default(),
         breaker: SharedBreaker::default(),
+        kept_bytes_max: 1 << 30,
         acceptor: None,
         users: None,
         totals: exposition.totals(),

@@ -2,10 +2,13 @@
 //!
 //! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
 
+mod by_command;
 pub mod compile;
 pub mod degrade;
 pub mod duration;
+pub mod expect;
 pub mod group;
+pub mod guard;
 pub mod index;
 pub mod near;
 pub mod pattern;
@@ -24,13 +27,17 @@ use crate::engine::resp::request::Args;
 
 pub use compile::{RuleError, compile};
 pub use degrade::DegradeRule;
+pub use expect::ExpectRule;
 pub use group::{Atomic, Group, Member, Order};
+pub use guard::{GuardRule, Trip};
 pub use recognise::Recognition;
-pub use rule::{Agree, Mode, OnPartial};
+pub use rule::{Agree, Mode, OnPartial, TtlAction};
 pub use trace::{Miss, Why};
-pub use ttl::{TtlAction, TtlRule};
+pub use ttl::TtlRule;
 
 use degrade::DegradeRules;
+use expect::Expects;
+use guard::Guards;
 use recognise::Groups;
 use ttl::TtlRules;
 
@@ -43,6 +50,8 @@ pub struct Policy {
     pub hold: Hold,
     groups: Groups,
     ttls: TtlRules,
+    expects: Expects,
+    guards: Guards,
     degrades: DegradeRules,
 }
 
@@ -65,13 +74,45 @@ impl Policy {
             hold: Hold { gap: Duration::from_millis(pipeline.hold_ms), max: Duration::from_millis(pipeline.hold_max_ms) },
             groups: Groups::none(),
             ttls: TtlRules::new(Vec::new()),
+            expects: Expects::default(),
+            guards: Guards::default(),
             degrades: DegradeRules::new(Vec::new()),
         }
     }
 
     /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
-        self.groups().is_empty() && self.ttl_rules().is_empty() && self.degrade_rules().is_empty()
+        self.groups().is_empty()
+            && self.ttl_rules().is_empty()
+            && self.expects().is_empty()
+            && self.guards().is_empty()
+            && self.degrade_rules().is_empty()
+    }
+
+    /// All expectations of single commands' replies, in the order in which they were written.
+    pub fn expects(&self) -> &[Arc<ExpectRule>] {
+        self.expects.as_slice()
+    }
+
+    /// Whether there are rules that look at each command by itself.
+    #[inline]
+    pub fn has_rules_of_commands(&self) -> bool {
+        !(self.expects.as_slice().is_empty() && self.guards.as_slice().is_empty() && self.ttls.as_slice().is_empty())
+    }
+
+    /// All guards, in the order in which they were written.
+    pub fn guards(&self) -> &[Arc<GuardRule>] {
+        self.guards.as_slice()
+    }
+
+    /// The guards that are about the command.
+    pub fn guards_of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<GuardRule>> {
+        self.guards.of(table, command)
+    }
+
+    /// The expectations of the command's reply.
+    pub fn expects_of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<ExpectRule>> {
+        self.expects.of(table, command)
     }
 
     /// All groups, in the order in which they were written.

@@ -67,6 +67,7 @@ impl Connection {
         let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(clock::now()));
         self.wait_is_for_all = longest <= left;
         self.held_at = oldest.map(|_| clock::now());
+        self.exchange.acknowledge();
         Next::ReadWithin(longest.min(left))
     }
 

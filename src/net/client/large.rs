@@ -4,7 +4,9 @@ use bytes::Buf;
 
 use super::connection::{Connection, Next};
 use crate::engine::command::ConnectionEffect;
+use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::plan::Turn;
+use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::transaction::Transaction;
 use crate::net::exchange::End;
@@ -94,6 +96,9 @@ impl Connection {
         if !self.input.is_empty() {
             self.exchange.tunnel(&self.input);
             self.input.clear();
+            // What had been found in these bytes has gone with them.
+            self.batch = Batch::default();
+            self.parser = RequestParser::new(Limits::default());
         }
         if self.input_ended { Next::Close } else { Next::Read }
     }

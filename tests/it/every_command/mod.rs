@@ -4,7 +4,7 @@ mod catalogue;
 #[path = "../../command_table/invocations.rs"]
 mod familiar;
 mod invocations;
-mod likeness;
+pub mod likeness;
 
 use std::collections::BTreeSet;
 use std::io;
