@@ -93,16 +93,8 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     if surveyed {
         security::warn_of_open_server(config);
     }
-    let workers = start_workers(
-        config,
-        &certificates,
-        table.unwrap_or_else(Table::builtin),
-        &exposition,
-        &mut folds,
-        &readiness,
-        &registry,
-        &reporter,
-    )?;
+    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter };
+    let workers = start_workers(config, &certificates, table.unwrap_or_else(Table::builtin), &mut folds, &registry, told)?;
     let surveying = (!surveyed)
         .then(|| tokio::spawn(survey_until_known(upstream_settings(config, &certificates, 1), workers.mailboxes.clone())));
     let renewing = security::renew(&certificates)?;
@@ -225,15 +217,21 @@ struct Workers {
     breaker: SharedBreaker,
 }
 
+/// Whom the workers tell what they see.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    exposition: &'a Exposition,
+    readiness: &'a Readiness,
+    reporter: &'a Reporter,
+}
+
 fn start_workers(
     config: &Config,
     certificates: &Certificates,
     table: Table,
-    exposition: &Exposition,
     folds: &mut Folds,
-    readiness: &Readiness,
     registry: &Arc<Registry>,
-    reporter: &Reporter,
+    told: Told<'_>,
 ) -> io::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.worker_count(cores);
@@ -255,11 +253,11 @@ fn start_workers(
             table: Arc::clone(&table),
             policy: Arc::clone(&policy),
             registry: Arc::clone(registry),
-            reporter: reporter.clone(),
-            readiness: readiness.clone(),
+            reporter: told.reporter.clone(),
+            readiness: told.readiness.clone(),
             breaker: workers.breaker.clone(),
+            totals: told.exposition.totals(),
             kept_bytes_max: config.listen.buffered_bytes_max / count,
-            totals: exposition.totals(),
             folds: folds.add_worker(),
             mailbox,
             load,
