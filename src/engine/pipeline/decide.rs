@@ -89,10 +89,10 @@ impl Planner<'_> {
             Recognition::Prefix { group, .. } | Recognition::Whole { group, .. } if self.more && !self.may_be_apart(group) => {
                 Decision::Turn(Turn::Wait)
             }
-            Recognition::Prefix { hold: false, .. } => Decision::Send(Role::Plain),
+            Recognition::None | Recognition::Prefix { hold: false, .. } => Decision::Send(Role::Plain),
             _ if self.gather(at) => Decision::Gathered,
             Recognition::Whole { group, members, .. } => whole(group, members),
-            Recognition::None | Recognition::Prefix { .. } => Decision::Send(Role::Plain),
+            Recognition::Begun | Recognition::Prefix { .. } => Decision::Send(Role::Plain),
         }
     }
 

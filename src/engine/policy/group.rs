@@ -123,6 +123,8 @@ pub(super) struct Extent {
     pub(super) whole: usize,
     /// Commands that fit, up to the last one read, after which members are still to come; 0: none.
     pub(super) awaiting: usize,
+    /// The first command fits, and a later one does not.
+    pub(super) begun: bool,
 }
 
 /// A place in the members and in the commands that were read.
@@ -156,7 +158,9 @@ impl Listen<'_> for Extent {
         self.awaiting = self.awaiting.max(here.command);
     }
 
-    fn mismatch(&mut self, _: &Walk<'_>, _: Member<'_>) {}
+    fn mismatch(&mut self, here: &Walk<'_>, _: Member<'_>) {
+        self.begun |= here.command > 0;
+    }
 }
 
 impl Group {
@@ -364,10 +368,10 @@ impl Keys {
             match at(count) {
                 Some(command) if self.fits(command, table) => count += 1,
                 Some(_) => {
-                    return Extent { whole: Self::whole(count), awaiting: 0 };
+                    return Extent { whole: Self::whole(count), ..Extent::default() };
                 }
                 None => {
-                    return Extent { whole: Self::whole(count), awaiting: count };
+                    return Extent { whole: Self::whole(count), awaiting: count, ..Extent::default() };
                 }
             }
         }

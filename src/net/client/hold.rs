@@ -151,7 +151,7 @@ impl Connection {
             Recognition::Prefix { group: seen, members: now, .. } | Recognition::Whole { group: seen, members: now, .. } => {
                 seen == before.group && now > before.members
             }
-            Recognition::None => false,
+            Recognition::None | Recognition::Begun => false,
         }
     }
 
