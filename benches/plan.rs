@@ -11,7 +11,7 @@ use cost::{Cost, cost};
 use respguard::engine::command::{CommandId, Table};
 use respguard::engine::pipeline::batch::{Batch, Tail};
 use respguard::engine::pipeline::group::WrappedGroup;
-use respguard::engine::pipeline::plan::{Plan, Rules, Step, plan};
+use respguard::engine::pipeline::plan::{Holding, Plan, Rules, Step, plan};
 use respguard::engine::pipeline::resolve::{Context, Part};
 use respguard::engine::pipeline::slot::{Role, Slots};
 use respguard::engine::pipeline::ttl::Undecided;
@@ -63,7 +63,13 @@ fn planned(requests: &[u8], policy: &Policy, wrapped: usize) -> Cost {
     let (table, mut batch, mut parser) = (Table::builtin(), Batch::default(), RequestParser::new(Limits::default()));
     batch.parse(&mut parser, &table, requests, usize::MAX);
     let (mut session, mut undecided, mut out) = (Session::default(), Undecided::default(), Plan::default());
-    let rules = Rules { table: &table, policy, transactions: true, probes: true, hold: true };
+    let rules = Rules {
+        table: &table,
+        policy,
+        transactions: true,
+        probes: true,
+        hold: Holding { willing: true, across: true, ..Holding::default() },
+    };
     let cost = cost(
         COMMANDS,
         || (),

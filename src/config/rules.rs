@@ -27,6 +27,7 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         on_partial: section.word("on_partial", findings).unwrap_or_default(),
         order: section.word("order", findings).unwrap_or_default(),
         resolve: section.truth("resolve", false, findings),
+        unlink: section.word("unlink", findings).unwrap_or_default(),
         mode: section.word("mode", findings),
         commands: commands.map(|list| list.into_iter().map(|value| member(&value, findings)).collect()),
         keys: section.texts("keys", findings),

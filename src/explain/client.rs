@@ -1,13 +1,15 @@
 //! One client whose batches are planned one after the other, as if everything between them had been answered.
 
+use std::time::Instant;
+
 use super::input::Piece;
 use super::page::Page;
 use super::steps::Planned;
 use super::words;
 use crate::config::{Config, Sharing};
 use crate::engine::command::{ConnectionEffect, Lane, Table};
-use crate::engine::pipeline::batch::{Batch, Tail};
-use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
+use crate::engine::pipeline::batch::{Batch, Held, Tail};
+use crate::engine::pipeline::plan::{Holding, Plan, Rules, Turn, plan};
 use crate::engine::pipeline::slot::Role;
 use crate::engine::pipeline::ttl::Undecided;
 use crate::engine::pipeline::violation::Kind;
@@ -66,22 +68,26 @@ impl<'a> Client<'a> {
         page.line(0, format_args!("batch {place}, line {}:", piece.line));
         self.settle(page);
         let mut parser = RequestParser::new(Limits::default());
-        let (mut batch, mut bytes, mut first, mut rest) = (Batch::default(), piece.bytes, 1, Rest::Again);
+        let (mut batch, mut bytes, mut first, mut rest) = (Batch::default(), piece.bytes.to_vec(), 1, Rest::Again);
         while !self.is_unread() {
-            let tail = batch.parse(&mut parser, self.table, bytes, usize::MAX);
+            let tail = batch.parse(&mut parser, self.table, &bytes, usize::MAX);
             if batch.is_empty() {
                 return;
             }
-            let plan = self.plan(&batch, bytes, tail == Tail::More, rest == Rest::AgainWithoutMore);
-            self.subscribing.note(&plan, &batch, bytes, self.table);
+            let plan = self.plan(&batch, &bytes, tail == Tail::More, rest == Rest::AgainWithoutMore);
+            self.subscribing.note(&plan, &batch, &bytes, self.table);
             let pinned = self.session.affinity.is_pinned();
             let (table, policy) = (self.table, &self.config.policy);
-            let planned = Planned { table, policy, batch: &batch, bytes, plan: &plan, first, pinned };
+            let planned = Planned { table, policy, batch: &batch, bytes: &bytes, plan: &plan, pinned };
             planned.write(page);
             rest = plan.turn.map_or(Rest::Again, |turn| self.take_turn(turn, &planned, page));
             let covered = plan.commands + usize::from(rest == Rest::Behind);
-            bytes = &bytes[batch.consume(covered)..];
-            first += covered;
+            let gone = match plan.kept.is_empty() {
+                true => batch.consume(covered),
+                false => batch.consume_around(covered, &kept(&plan), &mut bytes),
+            };
+            bytes.drain(..gone);
+            first += covered - plan.kept.len();
         }
         if !bytes.iter().all(u8::is_ascii_whitespace) {
             let what = if self.gone { "not read: the client has gone" } else { "passed on as bytes, as are all replies" };
@@ -110,7 +116,8 @@ impl<'a> Client<'a> {
 
     fn plan(&mut self, batch: &Batch, bytes: &[u8], more: bool, without_more: bool) -> Plan {
         let policy = &self.config.policy;
-        let hold = !without_more && !policy.hold.gap.is_zero();
+        let willing = !policy.hold.gap.is_zero();
+        let hold = Holding { willing, across: true, over: without_more, overdue: None };
         let rules = Rules { table: self.table, policy, transactions: true, probes: true, hold };
         let mut planned = Plan::default();
         plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more && !without_more, &mut planned);
@@ -129,8 +136,8 @@ impl<'a> Client<'a> {
                 page.line(1, format_args!("from {} on: waits for more, which is known to come", planned.number(at)));
                 return Rest::AgainWithoutMore;
             }
-            Turn::Hold { group, .. } => {
-                self.hold(group, planned, page);
+            Turn::Hold => {
+                self.hold(planned, page);
                 return Rest::AgainWithoutMore;
             }
             Turn::Lane => self.change_lane(planned, page),
@@ -170,11 +177,14 @@ impl<'a> Client<'a> {
         self.session.affinity.pin(reason);
     }
 
-    fn hold(&self, group: usize, planned: &Planned<'_>, page: &mut Page) {
+    fn hold(&self, planned: &Planned<'_>, page: &mut Page) {
         let policy = &self.config.policy;
-        let (hold, name) = (policy.hold, &policy.groups()[group].name);
-        let from = planned.number(planned.plan.commands);
-        page.line(1, format_args!("from {from} on: held, because this begins group {name}"));
+        let hold = policy.hold;
+        for (group, members) in planned.plan.waiting() {
+            let (numbers, name) = (planned.numbers(members), &policy.groups()[group].name);
+            page.line(1, format_args!("{numbers}: held, because this begins group {name}"));
+            planned.write_why_no_group(members[0], page);
+        }
         page.line(2, format_args!("for at most {:?} without a byte, and {:?} in all; then it goes on,", hold.gap, hold.max));
         page.line(2, format_args!("told as {} if the rest has not come:", Kind::Split));
     }
@@ -227,6 +237,12 @@ impl Subscribing {
         self.confirmations.drain(..).for_each(|frame| session.subscriptions.confirm(&frame));
         (0..std::mem::take(&mut self.commands)).for_each(|_| session.subscriptions.answered());
     }
+}
+
+/// What a plan leaves in the batch; nobody waits for a reply here, and no time passes.
+fn kept(plan: &Plan) -> Vec<(usize, Held)> {
+    let since = Instant::now();
+    plan.kept.iter().map(|&(at, begins)| (at, Held { place: 0, since, begins })).collect()
 }
 
 /// What the server sends about one name; how many are left does not matter here

@@ -6,7 +6,7 @@ use super::page::{Page, request, word};
 use super::words;
 use crate::engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
 use crate::engine::pipeline::batch::Batch;
-use crate::engine::pipeline::plan::{Plan, Step};
+use crate::engine::pipeline::plan::{Note, Plan, Step};
 use crate::engine::pipeline::slot::{Probe, Role};
 use crate::engine::pipeline::violation::Kind;
 use crate::engine::policy::rule::Word;
@@ -20,8 +20,6 @@ pub(super) struct Planned<'a> {
     pub(super) batch: &'a Batch,
     pub(super) bytes: &'a [u8],
     pub(super) plan: &'a Plan,
-    /// The number of the batch's first command within what was sent, from 1.
-    pub(super) first: usize,
     /// On a connection of the client's own.
     pub(super) pinned: bool,
 }
@@ -35,7 +33,7 @@ impl Planned<'_> {
                     page.line(1, format_args!("as it is, on {}; replies as the server gives them:", self.connection()));
                     commands.clone().for_each(|at| self.write_sent(at, page));
                 }
-                Step::Wrap { commands, group } => self.write_wrapped(commands.clone(), *group, page),
+                Step::Wrap { members, group } => self.write_wrapped(&self.plan.members[members.clone()], *group, page),
                 Step::Watch { commands, group, unwrapped } => self.write_watched(commands.clone(), *group, *unwrapped, page),
                 Step::Probe => {
                     if let Some(probe) = probes.next() {
@@ -54,6 +52,15 @@ impl Planned<'_> {
                 }
             }
         }
+        self.plan.notes.iter().for_each(|note| self.write_note(note, page));
+    }
+
+    fn write_note(&self, note: &Note, page: &mut Page) {
+        if let Note::Obstructed { group, members, why } = note {
+            let (name, kind) = (&self.policy.groups()[*group].name, Kind::Split);
+            let members = self.numbers(&self.plan.members[members.clone()]);
+            page.line(1, format_args!("{members} make up group {name}, but pass one by one, told as {kind}: {}", why.as_str()));
+        }
     }
 
     /// A command, and where its reply comes from.
@@ -62,9 +69,12 @@ impl Planned<'_> {
         page.line(4, format_args!("reply: {reply}"));
     }
 
-    /// The number of a command within what was sent.
+    /// The number of a command within what was sent, from 1.
     pub(super) fn number(&self, at: usize) -> usize {
-        self.first + at
+        match at < self.batch.len() {
+            true => self.batch.number(at) as usize + 1,
+            false => self.batch.number(self.batch.len() - 1) as usize + 2,
+        }
     }
 
     pub(super) fn spec(&self, at: usize) -> &Spec {
@@ -91,8 +101,11 @@ impl Planned<'_> {
         request(words.into_iter())
     }
 
-    fn numbers(&self, commands: &Range<usize>) -> String {
-        words::numbers(self.number(commands.start)..self.number(commands.end))
+    /// The numbers of commands, in rising order: `2-4, 7`.
+    pub(super) fn numbers(&self, commands: &[usize]) -> String {
+        let numbers: Vec<_> = commands.iter().map(|&at| self.number(at)).collect();
+        let runs = numbers.chunk_by(|a, b| a + 1 == *b);
+        runs.map(|run| words::numbers(run[0]..run[0] + run.len())).collect::<Vec<_>>().join(", ")
     }
 
     fn write_command(&self, at: usize, page: &mut Page) {
@@ -113,11 +126,11 @@ impl Planned<'_> {
         }
     }
 
-    fn write_wrapped(&self, commands: Range<usize>, index: usize, page: &mut Page) {
+    fn write_wrapped(&self, commands: &[usize], index: usize, page: &mut Page) {
         let group = &self.policy.groups()[index];
         page.line(1, format_args!("group {} ({}), on {}:", group.name, group.atomic.as_str(), self.connection()));
-        self.write_captures(commands.start, group, page);
-        let members = self.numbers(&commands);
+        self.write_captures(commands, group, page);
+        let members = self.numbers(commands);
         page.line(2, format_args!("on the wire, in one write: MULTI, {members}, EXEC"));
         self.write_members(commands, group, page);
         page.line(2, format_args!("replies: each member, {}", words::reply(Role::Group)));
@@ -128,7 +141,8 @@ impl Planned<'_> {
     fn write_watched(&self, commands: Range<usize>, index: usize, unwrapped: bool, page: &mut Page) {
         let group = &self.policy.groups()[index];
         page.line(1, format_args!("group {} ({}), on {}:", group.name, group.atomic.as_str(), self.connection()));
-        self.write_captures(commands.start, group, page);
+        let commands: Vec<_> = commands.collect();
+        self.write_captures(&commands, group, page);
         let because = if unwrapped {
             format!("the server has no transactions for this client; told as {}", Kind::Unwrapped)
         } else if group.atomic == Atomic::Observe {
@@ -137,21 +151,22 @@ impl Planned<'_> {
             format!("mode = {}", self.policy.mode_of(group.mode).as_str())
         };
         page.line(2, format_args!("on the wire: as it is, because {because}"));
-        self.write_members(commands, group, page);
+        self.write_members(&commands, group, page);
         page.line(2, format_args!("replies: each member, {}", words::reply(Role::Plain)));
         page.line(2, format_args!("if some members fail: told as {}", Kind::PartialFailure));
     }
 
-    fn write_captures(&self, start: usize, group: &Group, page: &mut Page) {
-        let bound = group.bound(self.table, &mut self.from(start));
+    fn write_captures(&self, commands: &[usize], group: &Group, page: &mut Page) {
+        let member = |i: usize| commands.get(i).map(|&at| Member { id: self.batch.id(at), args: self.args(at) });
+        let bound = group.bound(self.table, &mut { member });
         if !bound.is_empty() {
             let bound: Vec<_> = bound.iter().map(|(name, value)| format!("{name} = {}", word(value))).collect();
             page.line(2, format_args!("captures: {}", bound.join(", ")));
         }
     }
 
-    fn write_members(&self, commands: Range<usize>, group: &Group, page: &mut Page) {
-        for at in commands {
+    fn write_members(&self, commands: &[usize], group: &Group, page: &mut Page) {
+        for &at in commands {
             self.write_command(at, page);
             if group.is_run() {
                 self.write_keys(at, group, page);
@@ -204,7 +219,7 @@ impl Planned<'_> {
     }
 
     /// Why a plain command that begins like a group is not in one.
-    fn write_why_no_group(&self, at: usize, page: &mut Page) {
+    pub(super) fn write_why_no_group(&self, at: usize, page: &mut Page) {
         let groups = self.policy.groups();
         if let Recognition::Whole { group, members, .. } = self.policy.recognise(self.table, &mut self.from(at))
             && members > 1
@@ -214,7 +229,7 @@ impl Planned<'_> {
         }
         let Some(miss) = self.policy.nearest_miss(self.table, &mut self.from(at)) else { return };
         let name = &groups[miss.group].name;
-        let fitting = self.numbers(&(at..at + miss.members));
+        let fitting = self.numbers(&(at..at + miss.members).collect::<Vec<_>>());
         let why = words::why(miss.why, self.number(at + miss.members));
         page.line(4, format_args!("not group {name}: {fitting} would fit, then `{}` is missing: {why}", miss.wanted));
     }

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use metrics::gauge;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::label::key;
 use super::latency::LatencyTotals;
 use super::names;
+
+/// Upper bounds of the histogram of gaps, in seconds.
+const HOLD_GAP_BOUNDS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05];
+/// Upper bounds of the histograms of members.
+const MEMBERS_BOUNDS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0];
 
 /// A second recorder was to be installed in one process.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,7 @@ impl Exposition {
 
     /// A recorder that is not installed, with its text.
     pub fn build() -> (PrometheusRecorder, Exposition) {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let recorder = buckets(PrometheusBuilder::new()).build_recorder();
         let recorded = recorder.handle();
         (recorder, Exposition { recorded, latencies: Arc::default() })
     }
@@ -56,4 +61,16 @@ impl Exposition {
     pub fn run_upkeep(&self) {
         self.recorded.run_upkeep();
     }
+}
+/// True histograms instead of quantiles, which cannot be added up over processes.
+fn buckets(builder: PrometheusBuilder) -> PrometheusBuilder {
+    [
+        (names::HOLD_GAP_SECONDS, &HOLD_GAP_BOUNDS[..]),
+        (names::HOLD_PREFIX_MEMBERS, &MEMBERS_BOUNDS[..]),
+        (names::SPLIT_MEMBERS, &MEMBERS_BOUNDS[..]),
+    ]
+    .into_iter()
+    .fold(builder, |builder, (name, bounds)| {
+        builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds).expect("the bounds are not empty")
+    })
 }

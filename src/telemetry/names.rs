@@ -9,10 +9,13 @@ pub const CLIENTS: &str = "respguard_clients";
 pub const COMMANDS_TOTAL: &str = "respguard_commands_total";
 pub const CONFIG_RULES: &str = "respguard_config_rules";
 pub const GROUPS_TOTAL: &str = "respguard_groups_total";
+pub const HOLD_GAP_SECONDS: &str = "respguard_hold_gap_seconds";
+pub const HOLD_PREFIX_MEMBERS: &str = "respguard_hold_prefix_members";
 pub const HOLDS_TOTAL: &str = "respguard_holds_total";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
+pub const SPLIT_MEMBERS: &str = "respguard_split_members";
 pub const TIMEOUTS_TOTAL: &str = "respguard_timeouts_total";
 pub const TTL_CHECKS_TOTAL: &str = "respguard_ttl_checks_total";
 pub const UPSTREAM_CONNECTIONS: &str = "respguard_upstream_connections";
@@ -39,7 +42,7 @@ pub struct Metric {
 }
 
 /// Every metric, by name.
-pub const ALL: [Metric; 18] = [
+pub const ALL: [Metric; 21] = [
     gauge(BUILD_INFO, "Always 1; the label tells the version that runs"),
     Metric {
         name: BYTES_TOTAL,
@@ -52,18 +55,20 @@ pub const ALL: [Metric; 18] = [
     counter(COMMANDS_TOTAL, "Commands read from clients; those that the command table does not know are \"other\""),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
     counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
+    histogram(
+        HOLD_GAP_SECONDS,
+        Unit::Seconds,
+        "Time without a byte from a client while the beginning of a group was held, until more came",
+    ),
+    histogram(HOLD_PREFIX_MEMBERS, Unit::Count, "Members of a group that had come when it began to be held"),
     counter(HOLDS_TOTAL, "Beginnings of groups that were held back for the rest, by what came of it"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(
         PARTIAL_FAILURES_TOTAL,
         "Pipelines, groups and clients' own transactions of which some commands failed and others did not",
     ),
-    Metric {
-        name: REQUEST_SECONDS,
-        shape: Shape::Histogram,
-        unit: Unit::Seconds,
-        help: "Time from the reading of a request to its reply",
-    },
+    histogram(REQUEST_SECONDS, Unit::Seconds, "Time from the reading of a request to its reply"),
+    histogram(SPLIT_MEMBERS, Unit::Count, "Members of a group that had come when it passed split"),
     counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
     counter(TTL_CHECKS_TOTAL, "Looks at the TTL of a key that must expire, by what they found"),
     gauge(UPSTREAM_CONNECTIONS, "Connections to the upstream now, by what they do"),
@@ -78,7 +83,7 @@ pub const ALL: [Metric; 18] = [
 
 /// Gives the installed recorder every metric's unit and meaning.
 ///
-/// The histogram is described too, although [`super::exposition`] writes its lines itself.
+/// The histogram of requests is described too, although [`super::exposition`] writes its lines itself.
 pub fn describe() {
     for metric in ALL {
         match metric.shape {
@@ -93,6 +98,10 @@ pub fn describe() {
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
     Metric { name, shape: Shape::Counter, unit: Unit::Count, help }
+}
+
+const fn histogram(name: &'static str, unit: Unit, help: &'static str) -> Metric {
+    Metric { name, shape: Shape::Histogram, unit, help }
 }
 
 const fn gauge(name: &'static str, help: &'static str) -> Metric {

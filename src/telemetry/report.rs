@@ -159,7 +159,7 @@ fn suppress(kind: Kind) {
 }
 
 fn log(record: &Record, suppressed: u64) {
-    let Violation { kind, rule, commands, place, error, key_pattern } = &record.violation;
+    let Violation { kind, rule, commands, place, error, key_pattern, reason } = &record.violation;
     tracing::warn!(
         target: "respguard::violation",
         kind = kind.as_str(),
@@ -169,6 +169,7 @@ fn log(record: &Record, suppressed: u64) {
         error = error.as_deref(),
         client = &*record.client,
         key_pattern = key_pattern.as_deref(),
+        reason,
         sequence = record.sequence,
         suppressed = (suppressed > 0).then_some(suppressed),
         "violation"

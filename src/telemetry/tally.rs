@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, gauge, histogram};
 
 use super::label::{Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, Side, TtlOutcome, UpstreamState, key};
 use super::latency::{Latencies, LatencyTotals};
@@ -143,6 +143,21 @@ impl Tally {
     /// Counts what came of waiting for the rest of a group.
     pub fn hold(&self, group: usize, outcome: HoldOutcome) {
         self.holds.borrow().add(group, outcome.index());
+    }
+
+    /// Counts the members of a group that began to wait for the rest.
+    pub fn hold_prefix(&self, members: usize) {
+        histogram!(names::HOLD_PREFIX_MEMBERS).record(members as f64);
+    }
+
+    /// Counts how long the rest of a group was waited for before more came.
+    pub fn hold_gap(&self, gap: Duration) {
+        histogram!(names::HOLD_GAP_SECONDS).record(gap);
+    }
+
+    /// Counts the members that had come of a group that passed split.
+    pub fn split(&self, members: usize) {
+        histogram!(names::SPLIT_MEMBERS).record(members as f64);
     }
 
     /// Counts what a look at a TTL found. A rule that was never named is not counted.

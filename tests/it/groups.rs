@@ -153,7 +153,7 @@ fn every_spelling_of_a_member_is_recognised() {
     let redis = RedisServer::start(&[]);
     let rules =
         "[[group]]\nname = \"login\"\ncommands = [\"SETEX rt:{u} {ttl} *\", \"INCR n:{u}\", \"SET flag:{u} * NX PX *\"]\n";
-    let proxy = Proxy::start(rules, &redis);
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 0\n").rules(rules).start();
     let mut monitor = Monitor::on(&redis);
     let mut wire = proxy.wire();
     let spellings = [
@@ -184,7 +184,7 @@ fn every_spelling_of_a_member_is_recognised() {
 #[test]
 fn captures_that_do_not_agree_are_no_group() {
     let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start(LOGIN, &redis);
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 0\n").rules(LOGIN).start();
     let mut monitor = Monitor::on(&redis);
     let mut wire = proxy.wire();
     for lines in [

@@ -1,11 +1,12 @@
 //! The one spelling under which all ways to write a command are compared.
 
+use super::options::{self, Options};
 use super::spec::Rewrite;
 use super::{CommandId, Table};
 use crate::engine::resp::request::Args;
 
-/// A request in its canonical form: `SETEX k t v` reads `SET k v EX t`, `INCR k` reads `INCRBY k 1`, SET has its options
-/// in the order condition, GET, lifetime, with upper-case names.
+/// A request in its canonical form: `SETEX k t v` reads `SET k v EX t`, `INCR k` reads `INCRBY k + 1`, `PEXPIRE k t`
+/// reads `EXPIRE k PX t`, SET has its options in the order condition, GET, lifetime. Options have upper-case names.
 #[derive(Clone, Copy)]
 pub struct Canonical<'a> {
     /// The command under which the request is compared, which need not be the one sent.
@@ -47,18 +48,63 @@ pub trait Words {
 enum Form {
     /// As written, behind the words of the name.
     AsWritten { first: u8, words: usize },
-    /// Places below `TOKEN`, indexes into `TOKENS` from there on.
-    Listed { slots: [u8; SLOTS], len: u8 },
+    /// Places below `TOKEN`, indexes into `TOKENS` from there on; then the words from `tail` to `words`, as written.
+    Listed { slots: [u8; SLOTS], len: u8, tail: usize, words: usize },
 }
 
-/// SET key value condition operand GET lifetime operand, and `...`.
-const SLOTS: usize = 8;
+/// ZRANGE key start stop, four options, two of them with operands, and `...` need the most.
+const SLOTS: usize = 12;
 const TOKEN: u8 = 0x80;
-const TOKENS: [&str; 13] = ["NX", "XX", "IFEQ", "IFNE", "IFDEQ", "IFDNE", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL", "1"];
+/// The options of SET come first, so that they can be looked for there.
+const TOKENS: [&str; 38] = [
+    "NX",
+    "XX",
+    "IFEQ",
+    "IFNE",
+    "IFDEQ",
+    "IFDNE",
+    "GET",
+    "EX",
+    "PX",
+    "EXAT",
+    "PXAT",
+    "KEEPTTL", // of SET
+    "1",
+    "+",
+    "-", // amounts
+    "GT",
+    "LT",
+    "CH",
+    "INCR",
+    "PERSIST",
+    "DB",
+    "REPLACE",
+    "ABSTTL",
+    "IDLETIME",
+    "FREQ",
+    "MATCH",
+    "COUNT",
+    "TYPE",
+    "NOVALUES",
+    "BYSCORE",
+    "BYLEX",
+    "REV",
+    "LIMIT",
+    "WITHSCORES",
+    "RANK",
+    "MAXLEN",
+    "ASYNC",
+    "SYNC",
+];
+const OF_SET: usize = 12;
+/// SET key value condition operand GET lifetime operand, and `...`.
+const SET_WORDS_MAX: usize = 9;
 const GET: u8 = 6;
 const EX: u8 = 7;
 const PX: u8 = 8;
 const ONE: u8 = 12;
+const PLUS: u8 = 13;
+const MINUS: u8 = 14;
 
 /// The canonical form of a request, without allocating. A request that Redis will refuse stays as it is.
 pub fn canonical<'a>(table: &Table, id: CommandId, args: Args<'a>) -> Canonical<'a> {
@@ -74,8 +120,14 @@ pub fn arrange<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Op
         Rewrite::SetOptions => set_options(words).map(|form| (id, form)),
         Rewrite::SetEx => exactly(words, 4)?.then(|| (table.set(), listed(&[1, 3, TOKEN | EX, 2]))),
         Rewrite::SetPx => exactly(words, 4)?.then(|| (table.set(), listed(&[1, 3, TOKEN | PX, 2]))),
-        Rewrite::Increment => exactly(words, 2)?.then(|| (table.incrby(), listed(&[1, TOKEN | ONE]))),
-        Rewrite::Decrement => exactly(words, 2)?.then(|| (table.decrby(), listed(&[1, TOKEN | ONE]))),
+        Rewrite::GetSet => exactly(words, 3)?.then(|| (table.set(), listed(&[1, 2, TOKEN | GET]))),
+        Rewrite::HMSet => is_hmset(words).then(|| (table.hset(), as_written(table, id, words).form)),
+        Rewrite::Increment => exactly(words, 2)?.then(|| (table.incrby(), listed(&[1, TOKEN | PLUS, TOKEN | ONE]))),
+        Rewrite::Decrement => exactly(words, 2)?.then(|| (table.incrby(), listed(&[1, TOKEN | MINUS, TOKEN | ONE]))),
+        Rewrite::IncrementBy => exactly(words, 3)?.then(|| (table.incrby(), listed(&[1, TOKEN | PLUS, 2]))),
+        Rewrite::DecrementBy => exactly(words, 3)?.then(|| (table.incrby(), listed(&[1, TOKEN | MINUS, 2]))),
+        Rewrite::Expire(unit) => expire(unit, words).map(|form| (table.expire(), form)),
+        Rewrite::Options(options) => with_options(options, words).map(|form| (id, form)),
     };
     Some(match arranged {
         Some((id, form)) => Arrangement { id, form },
@@ -88,7 +140,7 @@ impl Arrangement {
     pub fn len(&self) -> usize {
         match self.form {
             Form::AsWritten { first, words } => words.saturating_sub(usize::from(first)),
-            Form::Listed { len, .. } => usize::from(len),
+            Form::Listed { len, tail, words, .. } => usize::from(len) + (words - tail),
         }
     }
 
@@ -105,9 +157,17 @@ impl Arrangement {
                 let place = i + usize::from(first);
                 (place < words).then_some(Word::Arg(place))
             }
-            Form::Listed { slots, len } => {
-                let slot = *slots[..usize::from(len)].get(i)?;
-                Some(if slot >= TOKEN { Word::Token(TOKENS[usize::from(slot - TOKEN)]) } else { Word::Arg(usize::from(slot)) })
+            Form::Listed { slots, len, tail, words } => {
+                let Some(behind) = i.checked_sub(usize::from(len)) else {
+                    let slot = *slots.get(i)?;
+                    return Some(if slot >= TOKEN {
+                        Word::Token(TOKENS[usize::from(slot - TOKEN)])
+                    } else {
+                        Word::Arg(slot.into())
+                    });
+                };
+                let place = tail + behind;
+                (place < words).then_some(Word::Arg(place))
             }
         }
     }
@@ -176,12 +236,75 @@ fn exactly<W: Words + ?Sized>(words: &W, count: usize) -> Option<bool> {
 fn listed(order: &[u8]) -> Form {
     let mut slots = [0; SLOTS];
     slots[..order.len()].copy_from_slice(order);
-    Form::Listed { slots, len: order.len() as u8 }
+    Form::Listed { slots, len: order.len() as u8, tail: 0, words: 0 }
+}
+
+/// HMSET key field value [field value ...]
+fn is_hmset<W: Words + ?Sized>(words: &W) -> bool {
+    let count = words.words();
+    words.is_rest(count - 1) || (count >= 4 && count.is_multiple_of(2))
+}
+
+/// EXPIRE key time [options]: the unit stands in front of the time.
+fn expire<W: Words + ?Sized>(unit: &'static str, words: &W) -> Option<Form> {
+    // With `...` in the place of the time any lifetime will do.
+    if words.words() < 3 || words.is_rest(2) {
+        return None;
+    }
+    let mut order = Order::default();
+    order.put(1);
+    order.put_token(unit);
+    order.put(2);
+    Some(order.with_options(&options::EXPIRE, words))
+}
+
+/// What stands in front of the options, the options in their order, and what follows them.
+fn with_options<W: Words + ?Sized>(options: &Options, words: &W) -> Option<Form> {
+    if words.words() <= options.from || (1..options.from).any(|place| words.is_rest(place)) {
+        return None;
+    }
+    let mut order = Order::default();
+    (1..options.from).for_each(|place| order.put(place));
+    Some(order.with_options(options, words))
+}
+
+/// The words of a canonical form, one after the other.
+#[derive(Default)]
+struct Order {
+    slots: [u8; SLOTS],
+    len: u8,
+}
+
+impl Order {
+    /// The table of options sees to it that what is put fits.
+    fn put(&mut self, slot: usize) {
+        if let Some(place) = self.slots.get_mut(usize::from(self.len)) {
+            *place = slot as u8;
+            self.len += 1;
+        }
+    }
+
+    fn put_token(&mut self, token: &str) {
+        if let Some(token) = TOKENS.iter().position(|known| *known == token) {
+            self.put(usize::from(TOKEN) | token);
+        }
+    }
+
+    fn with_options<W: Words + ?Sized>(mut self, options: &Options, words: &W) -> Form {
+        let said = options.read(words);
+        for (option, place) in options.known.iter().zip(said.places) {
+            if let Some(place) = place {
+                self.put_token(option.name);
+                (1..=option.operands).for_each(|operand| self.put(place + operand));
+            }
+        }
+        Form::Listed { slots: self.slots, len: self.len, tail: said.end, words: words.words() }
+    }
 }
 
 fn set_options<W: Words + ?Sized>(words: &W) -> Option<Form> {
     // Most are SET key value, which is canonical as it is.
-    if words.words() <= 3 || words.words() > SLOTS + 1 {
+    if words.words() <= 3 || words.words() > SET_WORDS_MAX {
         return None;
     }
     let options = SetOptions::parse(words, 3)?;
@@ -205,7 +328,7 @@ fn set_options<W: Words + ?Sized>(words: &W) -> Option<Form> {
         operand.into_iter().for_each(|place| put(place as u8));
     }
     options.rest.into_iter().for_each(|place| put(place as u8));
-    Some(Form::Listed { slots, len: len as u8 })
+    Some(Form::Listed { slots, len: len as u8, tail: 0, words: 0 })
 }
 
 /// The options of SET (<https://redis.io/docs/latest/commands/set/>), each at most once, as indexes into `TOKENS` and
@@ -257,7 +380,7 @@ impl SetOptions {
             }
             let word = words.word(i)?;
             let is = |token: &&str| word.eq_ignore_ascii_case(token.as_bytes());
-            let token = TOKENS[..usize::from(ONE)].iter().position(is)?;
+            let token = TOKENS[..OF_SET].iter().position(is)?;
             i += options.take(token as u8, i + 1, words)?;
         }
         Some(options)
@@ -344,15 +467,42 @@ mod tests {
 
     #[test]
     fn counting_by_one_is_counting() {
-        assert_eq!(form("INCR k"), "incrby k 1");
-        assert_eq!(form("DECR k"), "decrby k 1");
-        assert_eq!(form("INCRBY k 1"), "incrby k 1");
+        assert_eq!(form("INCR k"), "incrby k + 1");
+        assert_eq!(form("DECR k"), "incrby k - 1");
+        assert_eq!(form("INCRBY k 1"), "incrby k + 1");
+        assert_eq!(form("DECRBY k -7"), "incrby k - -7");
     }
 
     #[test]
-    fn commands_with_other_replies_stay_apart() {
-        assert_eq!(form("SETNX k v"), "setnx k v");
-        assert_eq!(form("GETSET k v"), "getset k v");
+    fn older_names_of_a_command_are_that_command() {
+        assert_eq!(form("GETSET k v"), "set k v GET");
+        assert_eq!(form("HMSET h a 1 b 2"), "hset h a 1 b 2");
+        assert_eq!(form("SETNX k v"), "setnx k v", "its reply is another");
+    }
+
+    #[test]
+    fn a_time_to_live_is_said_with_its_unit() {
+        assert_eq!(form("EXPIRE k 10"), "expire k EX 10");
+        assert_eq!(form("PEXPIRE k 10 nx"), "expire k PX 10 NX");
+        assert_eq!(form("EXPIREAT k 10"), "expire k EXAT 10");
+        assert_eq!(form("PEXPIREAT k 10 gt xx"), "expire k PXAT 10 XX GT");
+        assert_eq!(form("getex k pxat 7"), "getex k PXAT 7");
+        assert_eq!(pattern("EXPIRE k ...").as_deref(), Some("expire k ..."));
+        assert_eq!(pattern("PEXPIRE k {t} lt ...").as_deref(), Some("expire k PX {t} LT ..."));
+    }
+
+    #[test]
+    fn options_have_one_order_and_what_follows_them_keeps_its_own() {
+        assert_eq!(form("ZADD k ch nx 1 a 2 b"), "zadd k NX CH 1 a 2 b");
+        assert_eq!(form("ZADD k 1 nx"), "zadd k 1 nx");
+        assert_eq!(form("GEOADD k Ch xx 1 2 m"), "geoadd k XX CH 1 2 m");
+        assert_eq!(form("ZRANGE k 0 9 limit 0 5 rev byscore withscores"), "zrange k 0 9 BYSCORE REV LIMIT 0 5 WITHSCORES");
+        assert_eq!(form("COPY a b replace db 3"), "copy a b DB 3 REPLACE");
+        assert_eq!(form("RESTORE k 0 x freq 1 replace"), "restore k 0 x REPLACE FREQ 1");
+        assert_eq!(form("HSCAN h 0 count 5 match a*"), "hscan h 0 MATCH a* COUNT 5");
+        assert_eq!(form("FLUSHALL async"), "flushall ASYNC");
+        assert_eq!(pattern("ZADD k ...").as_deref(), Some("zadd k ..."));
+        assert_eq!(pattern("ZADD k ch NX ...").as_deref(), Some("zadd k NX CH ..."));
     }
 
     #[test]
@@ -370,6 +520,12 @@ mod tests {
             ("SETEX k 10 v x", "setex k 10 v x"),
             ("INCR", "incr"),
             ("INCR k 2", "incr k 2"),
+            ("HMSET h a", "hmset h a"),
+            ("HMSET h a 1 b", "hmset h a 1 b"),
+            ("GETSET k", "getset k"),
+            ("EXPIRE k", "expire k"),
+            ("COPY a b db", "copy a b db"),
+            ("LPOS l x rank 1 rank 2", "lpos l x RANK 1 rank 2"),
             ("nonsense a b", "unknown a b"),
         ] {
             assert_eq!(form(request), expected);
@@ -386,7 +542,7 @@ mod tests {
     fn patterns_and_requests_take_the_same_order() {
         assert_eq!(pattern("SETEX rt:{u}:{t} {ttl} *").as_deref(), Some("set rt:{u}:{t} * EX {ttl}"));
         assert_eq!(pattern("SET k * ex * nx").as_deref(), Some("set k * NX EX *"));
-        assert_eq!(pattern("INCR k").as_deref(), Some("incrby k 1"));
+        assert_eq!(pattern("INCR k").as_deref(), Some("incrby k + 1"));
         assert_eq!(pattern("SADD k ...").as_deref(), Some("sadd k ..."));
     }
 

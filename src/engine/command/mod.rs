@@ -7,7 +7,7 @@
 //! | `connection_column`, `write_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
-//! | `keys`, `effect`, `canonical`, `blocking` | questions about one request, answered from its row |
+//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking` | questions about one request, answered from its row |
 
 mod answer;
 mod blocking;
@@ -19,9 +19,11 @@ mod flags;
 mod generated;
 pub mod integer;
 mod keys;
+mod measure;
 mod merge;
 mod names;
 mod newer;
+mod options;
 mod spec;
 mod table;
 mod write_column;
@@ -34,7 +36,9 @@ pub use connection::{ConnectionEffect, Lane, Local, PinReason, SubscriptionKind,
 pub use effect::{TtlColumn, TtlEffect, Unit, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
+pub use measure::Measure;
 pub use merge::{Merge, MergeError};
+pub use options::Options;
 pub use spec::{RetryClass, Rewrite, Spec, Ungroupable};
 pub use table::Table;
 

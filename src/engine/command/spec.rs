@@ -5,6 +5,7 @@ use super::connection::ConnectionEffect;
 use super::effect::TtlColumn;
 use super::flags::Flags;
 use super::keys::{Access, KeyList, Keys};
+use super::options::Options;
 use crate::engine::resp::request::Args;
 
 /// What is known about one command or subcommand.
@@ -54,10 +55,22 @@ pub enum Rewrite {
     SetEx,
     /// PSETEX: SET with PX.
     SetPx,
-    /// INCR: INCRBY 1.
+    /// GETSET: SET with GET.
+    GetSet,
+    /// HMSET: HSET, whose reply is another.
+    HMSet,
+    /// INCR: INCRBY + 1.
     Increment,
-    /// DECR: DECRBY 1.
+    /// DECR: INCRBY - 1.
     Decrement,
+    /// INCRBY: the sign in front of the number.
+    IncrementBy,
+    /// DECRBY: INCRBY with the other sign.
+    DecrementBy,
+    /// EXPIRE and its kin: EXPIRE with the unit of the time in front of it.
+    Expire(&'static str),
+    /// Options in a fixed order.
+    Options(&'static Options),
 }
 
 /// Why a command cannot be a member of a group.
@@ -158,6 +171,12 @@ impl Spec {
     /// Calls `visit` with the place of each key and what is done with it.
     pub fn for_each_key(&self, args: Args<'_>, visit: &mut dyn FnMut(usize, Access)) -> KeyList {
         self.keys.visit(args, visit)
+    }
+
+    /// Whether it neither reads nor writes anything: its reply depends on its arguments alone
+    /// (<https://redis.io/docs/latest/commands/echo/>).
+    pub fn touches_nothing(&self, args: Args<'_>) -> bool {
+        matches!(self.name(), "ping" | "echo") && self.connection_effect(args) == ConnectionEffect::None
     }
 
     /// Whether this request is about its keys and nothing else: at least one key, all of them known, no effect on the

@@ -7,7 +7,7 @@ use super::flags::Flags;
 use super::keys::Keys;
 use super::names::Names;
 use super::spec::{RetryClass, Rewrite, Spec};
-use super::{CommandId, connection_column, generated, newer, write_column};
+use super::{CommandId, connection_column, generated, newer, options, write_column};
 use crate::engine::resp::request::Args;
 
 /// What is known about every command. Ids stay valid when an upstream's answer is merged in.
@@ -17,7 +17,8 @@ pub struct Table {
     names: Names,
     set: CommandId,
     incrby: CommandId,
-    decrby: CommandId,
+    hset: CommandId,
+    expire: CommandId,
 }
 
 impl Table {
@@ -28,15 +29,15 @@ impl Table {
             names: Names::new(),
             set: CommandId::UNKNOWN,
             incrby: CommandId::UNKNOWN,
-            decrby: CommandId::UNKNOWN,
+            hset: CommandId::UNKNOWN,
+            expire: CommandId::UNKNOWN,
         };
         for (name, arity, flags, keys) in generated::ROWS.iter().chain(newer::ROWS) {
             let keys = keys_of(name, Keys::Specs((*keys).into()));
             table.add(builtin_spec(name, *arity, *flags, keys));
         }
-        table.set = table.by_name("set").unwrap_or(CommandId::UNKNOWN);
-        table.incrby = table.by_name("incrby").unwrap_or(CommandId::UNKNOWN);
-        table.decrby = table.by_name("decrby").unwrap_or(CommandId::UNKNOWN);
+        let id = |name: &str| table.by_name(name).unwrap_or(CommandId::UNKNOWN);
+        (table.set, table.incrby, table.hset, table.expire) = (id("set"), id("incrby"), id("hset"), id("expire"));
         table
     }
 
@@ -97,8 +98,12 @@ impl Table {
         self.incrby
     }
 
-    pub(super) fn decrby(&self) -> CommandId {
-        self.decrby
+    pub(super) fn hset(&self) -> CommandId {
+        self.hset
+    }
+
+    pub(super) fn expire(&self) -> CommandId {
+        self.expire
     }
 
     /// Gives `spec` an id. `None` when its container is unknown, its name too long or the table full.
@@ -175,9 +180,17 @@ fn rewrite(name: &str) -> Rewrite {
         "set" => Rewrite::SetOptions,
         "setex" => Rewrite::SetEx,
         "psetex" => Rewrite::SetPx,
+        "getset" => Rewrite::GetSet,
+        "hmset" => Rewrite::HMSet,
         "incr" => Rewrite::Increment,
         "decr" => Rewrite::Decrement,
-        _ => Rewrite::None,
+        "incrby" => Rewrite::IncrementBy,
+        "decrby" => Rewrite::DecrementBy,
+        "expire" => Rewrite::Expire("EX"),
+        "pexpire" => Rewrite::Expire("PX"),
+        "expireat" => Rewrite::Expire("EXAT"),
+        "pexpireat" => Rewrite::Expire("PXAT"),
+        _ => options::of(name).map_or(Rewrite::None, Rewrite::Options),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands that have been read from one client and not yet been sent on.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use crate::engine::command::{CommandId, Table};
 use crate::engine::resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
@@ -20,8 +21,20 @@ pub struct Command {
     /// Its arguments among the batch's spans.
     first_span: u32,
     spans: u32,
+    /// Its place among all commands of the client, from 0; it wraps.
+    number: u32,
     /// Its arguments lie in the arena, decoded.
     inline: bool,
+}
+
+/// A command that waits for the rest of its group while others have gone past it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The place that is kept for its reply.
+    pub place: u64,
+    pub since: Instant,
+    /// It begins the group that is waited for.
+    pub begins: bool,
 }
 
 /// What stands behind the last whole command.
@@ -43,12 +56,16 @@ pub enum Tail {
 #[derive(Debug, Default)]
 pub struct Batch {
     commands: Vec<Command>,
+    /// What is known of the first commands, which were read earlier.
+    held: Vec<Held>,
     spans: Vec<Span>,
     arena: Vec<u8>,
     /// Spans of whole commands; what lies behind belongs to a partial one.
     whole_spans: usize,
     /// Bytes of the buffer that whole commands, blank lines included, take up.
     whole_bytes: usize,
+    /// Commands read so far.
+    read: u32,
 }
 
 impl Batch {
@@ -92,6 +109,21 @@ impl Batch {
         self.commands[index].id
     }
 
+    /// The number of the `index`-th command among all of the client, from 0.
+    pub fn number(&self, index: usize) -> u32 {
+        self.commands[index].number
+    }
+
+    /// Since when the `index`-th command waits, if it does.
+    pub fn held(&self, index: usize) -> Option<&Held> {
+        self.held.get(index)
+    }
+
+    /// The commands that wait, which are the first ones.
+    pub fn all_held(&self) -> &[Held] {
+        &self.held
+    }
+
     /// The arguments of the `index`-th command.
     pub fn args<'a>(&'a self, bytes: &'a [u8], index: usize) -> Args<'a> {
         let command = &self.commands[index];
@@ -126,6 +158,7 @@ impl Batch {
 
     /// Forgets the first `commands` commands; returns how many bytes of the buffer go with them.
     pub fn consume(&mut self, commands: usize) -> usize {
+        self.held.drain(..commands.min(self.held.len()));
         if commands == self.commands.len() {
             return self.consume_all();
         }
@@ -140,6 +173,49 @@ impl Batch {
         self.whole_spans -= next.first_span as usize;
         self.whole_bytes -= next.start as usize;
         next.start as usize
+    }
+
+    /// Forgets the first `commands` commands but those named in `kept`, which come to stand right before the rest;
+    /// returns how many bytes of the buffer go.
+    ///
+    /// `kept` are indexes in rising order; `bytes` is the buffer, in which the kept commands are moved.
+    pub fn consume_around(&mut self, commands: usize, kept: &[(usize, Held)], bytes: &mut [u8]) -> usize {
+        if kept.is_empty() {
+            return self.consume(commands);
+        }
+        let mut free = self.commands.get(commands).map_or(self.whole_bytes, |next| next.start as usize);
+        for &(index, _) in kept.iter().rev() {
+            let command = &mut self.commands[index];
+            let length = (command.end - command.start) as usize;
+            bytes.copy_within(command.start as usize..command.end as usize, free - length);
+            (command.start, command.end) = (position(free - length), position(free));
+            free -= length;
+        }
+        let mut spans = 0;
+        for (place, &(index, _)) in kept.iter().enumerate() {
+            let command = &mut self.commands[index];
+            let first = command.first_span as usize;
+            self.spans.copy_within(first..first + command.spans as usize, spans);
+            command.first_span = position(spans);
+            spans += command.spans as usize;
+            self.commands.swap(place, index);
+        }
+        let rest_spans = self.commands.get(commands).map_or(self.whole_spans, |next| next.first_span as usize);
+        self.spans.drain(spans..rest_spans);
+        self.commands.drain(kept.len()..commands);
+        let gone_spans = position(rest_spans - spans);
+        for command in &mut self.commands[kept.len()..] {
+            command.first_span -= gone_spans;
+        }
+        for command in &mut self.commands {
+            command.start -= position(free);
+            command.end -= position(free);
+        }
+        self.whole_spans -= rest_spans - spans;
+        self.whole_bytes -= free;
+        self.held.clear();
+        self.held.extend(kept.iter().map(|&(_, held)| held));
+        free
     }
 
     fn consume_all(&mut self) -> usize {
@@ -162,8 +238,10 @@ impl Batch {
             end: position(start + length),
             first_span: position(self.whole_spans),
             spans: position(spans.len()),
+            number: self.read,
             inline,
         });
+        self.read = self.read.wrapping_add(1);
         self.whole_spans = self.spans.len();
         self.whole_bytes += length;
     }
@@ -223,6 +301,36 @@ mod tests {
         let rest = [&bytes[gone..], b"\r\nb\r\nECHO c\r\n"].concat();
         assert_eq!(batch.parse(&mut parser, &table, &rest, usize::MAX), Tail::Clean);
         assert_eq!((batch.args(&rest, 0).get(1), batch.args(&rest, 1).get(1)), (Some(&b"b"[..]), Some(&b"c"[..])));
+    }
+
+    #[test]
+    fn kept_commands_stand_before_the_rest_with_their_own_arguments() {
+        let table = Table::builtin();
+        let held = |place| Held { place, since: Instant::now(), begins: place == 7 };
+        let mut bytes =
+            b"ECHO one\r\nSET a 1\r\n\r\n*2\r\n$4\r\nECHO\r\n$5\r\nthree\r\nGET b\r\nECHO five\r\n*2\r\n$4\r\nECHO\r\n$1"
+                .to_vec();
+        let (mut batch, mut parser) = (Batch::default(), parser());
+        assert_eq!(batch.parse(&mut parser, &table, &bytes, usize::MAX), Tail::Partial);
+        let gone = batch.consume_around(4, &[(0, held(7)), (2, held(9))], &mut bytes);
+        bytes.drain(..gone);
+        let words = |batch: &Batch, bytes: &[u8], at| batch.args(bytes, at).get(1).map(<[u8]>::to_vec);
+        assert_eq!(batch.len(), 3);
+        assert_eq!([batch.number(0), batch.number(1), batch.number(2)], [0, 2, 4]);
+        let said: Vec<_> = (0..3).filter_map(|at| words(&batch, &bytes, at)).collect();
+        assert_eq!(said, [&b"one"[..], b"three", b"five"]);
+        assert_eq!([batch.held(0).map(|held| held.place), batch.held(1).map(|held| held.place)], [Some(7), Some(9)]);
+        assert!(batch.held(2).is_none());
+
+        bytes.extend_from_slice(b"\r\n6\r\n");
+        assert_eq!(batch.parse(&mut parser, &table, &bytes, usize::MAX), Tail::Clean);
+        assert_eq!(words(&batch, &bytes, 3), Some(b"6".to_vec()));
+        assert_eq!(&bytes[batch.wire(1..2)], b"*2\r\n$4\r\nECHO\r\n$5\r\nthree\r\n");
+
+        let gone = batch.consume_around(4, &[(1, held(9))], &mut bytes);
+        bytes.drain(..gone);
+        assert_eq!((batch.len(), words(&batch, &bytes, 0)), (1, Some(b"three".to_vec())));
+        assert_eq!((batch.consume(1), batch.all_held().len()), (bytes.len(), 0));
     }
 
     #[test]

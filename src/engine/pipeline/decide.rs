@@ -18,12 +18,14 @@ pub(super) enum Decision {
         group: usize,
         members: usize,
     },
+    /// The group that begins here has claimed its members.
+    Gathered,
     Answer(Answer),
     Turn(Turn),
 }
 
 impl Planner<'_> {
-    fn args(&self, at: usize) -> Args<'_> {
+    pub(super) fn args(&self, at: usize) -> Args<'_> {
         self.batch.args(self.bytes, at)
     }
 
@@ -62,22 +64,19 @@ impl Planner<'_> {
         }
         let (batch, bytes) = (self.batch, self.bytes);
         let recognised = self.rules.policy.recognise(self.rules.table, &mut |i| {
-            (at + i < batch.len()).then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
+            (at + i < batch.len() && self.claim(at + i).is_none())
+                .then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
         });
         match recognised {
-            Recognition::None => Decision::Send(Role::Plain),
-            Recognition::Prefix { .. } | Recognition::Whole { open: true, .. } if self.more => Decision::Turn(Turn::Wait),
-            Recognition::Prefix { group, members, hold: true } if self.may_hold(group) => {
-                Decision::Turn(Turn::Hold { group, members })
+            Recognition::Whole { group, members, open } if !(open && self.more) => whole(group, members),
+            Recognition::Prefix { group, .. } | Recognition::Whole { group, .. } if self.more && !self.may_be_apart(group) => {
+                Decision::Turn(Turn::Wait)
             }
-            Recognition::Whole { group, members, .. } if members > 1 => Decision::Group { group, members },
-            Recognition::Prefix { .. } | Recognition::Whole { .. } => Decision::Send(Role::Plain),
+            Recognition::Prefix { hold: false, .. } => Decision::Send(Role::Plain),
+            _ if self.gather(at) => Decision::Gathered,
+            Recognition::Whole { group, members, .. } => whole(group, members),
+            Recognition::None | Recognition::Prefix { .. } => Decision::Send(Role::Plain),
         }
-    }
-
-    /// Waiting is worth it only for a group that would be wrapped.
-    fn may_hold(&self, group: usize) -> bool {
-        self.rules.hold && self.rules.transactions && !self.is_observed(group)
     }
 
     pub(super) fn is_observed(&self, group: usize) -> bool {
@@ -276,6 +275,11 @@ impl Planner<'_> {
             _ => Decision::Send(Role::Plain),
         }
     }
+}
+
+/// One command needs no transaction.
+fn whole(group: usize, members: usize) -> Decision {
+    if members > 1 { Decision::Group { group, members } } else { Decision::Send(Role::Plain) }
 }
 
 enum OwnTransaction {

@@ -1,5 +1,6 @@
 //! A group on the wire as `MULTI` members `EXEC`: from its answers to one reply for each member.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::finding::{Finding, Outcome, Place};
@@ -16,6 +17,36 @@ pub const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 /// What goes behind them.
 pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
+/// A command of our own within the transaction: its client sees neither the command nor its reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Injected {
+    /// How many members go before it.
+    pub behind: u32,
+    /// As it goes on the wire.
+    pub request: Vec<u8>,
+}
+
+/// The whole transaction as it goes on the wire: `wire_of` gives the bytes of consecutive members.
+///
+/// `injected` is in the order of the wire.
+pub fn parts<'a>(members: u32, injected: &'a [Injected], wire_of: impl Fn(Range<u32>) -> &'a [u8]) -> Vec<&'a [u8]> {
+    let mut parts = Vec::with_capacity(3 + 2 * injected.len());
+    parts.push(MULTI);
+    let mut next = 0;
+    for own in injected {
+        if own.behind > next {
+            parts.push(wire_of(next..own.behind));
+        }
+        parts.push(&own.request);
+        next = own.behind;
+    }
+    if next < members {
+        parts.push(wire_of(next..members));
+    }
+    parts.push(EXEC);
+    parts
+}
+
 /// A group whose answers are coming in.
 #[derive(Debug)]
 pub struct WrappedGroup {
@@ -23,12 +54,16 @@ pub struct WrappedGroup {
     index: usize,
     rule: Arc<Group>,
     members: Vec<CommandId>,
+    /// Which of the queued commands are our own, from 0, in order.
+    own: Vec<u32>,
     /// Frames that are complete.
     answered: u32,
     /// MULTI answered `+OK`.
     in_transaction: bool,
     /// Members refused while they were queued: their place from 0 and Redis' own error.
     refused: Vec<(u32, Box<[u8]>)>,
+    /// The error of the first command of our own that was.
+    own_refused: Option<Box<[u8]>>,
     /// Members whose replies have left already, because they ran without a transaction.
     replied: u32,
     /// Parts of a frame that did not come in one piece.
@@ -40,18 +75,51 @@ pub struct WrappedGroup {
 impl WrappedGroup {
     /// A group of `rule` that has been sent and not answered.
     pub fn new(index: usize, rule: Arc<Group>, members: Vec<CommandId>) -> WrappedGroup {
-        let (refused, gathered) = (Vec::new(), Vec::new());
-        WrappedGroup { index, rule, members, answered: 0, in_transaction: false, refused, replied: 0, gathered, passing: false }
+        WrappedGroup {
+            index,
+            rule,
+            members,
+            own: Vec::new(),
+            answered: 0,
+            in_transaction: false,
+            refused: Vec::new(),
+            own_refused: None,
+            replied: 0,
+            gathered: Vec::new(),
+            passing: false,
+        }
     }
 
-    /// Frames that the upstream owes for it: MULTI, each member, EXEC.
+    /// The group with commands of our own between its members, in the order of the wire.
+    pub fn with_injected(mut self, injected: &[Injected]) -> WrappedGroup {
+        self.own = (0..).zip(injected).map(|(before, own)| own.behind + before).collect();
+        self
+    }
+
+    /// Frames that the upstream owes for it: MULTI, each member, each command of our own, EXEC.
     pub fn frames(&self) -> u32 {
-        self.members() + 2
+        self.queued() + 2
+    }
+
+    /// Commands between MULTI and EXEC.
+    fn queued(&self) -> u32 {
+        self.members() + u32::try_from(self.own.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Which member the queued command at `place` is; `None` for one of our own.
+    fn member_at(&self, place: u32) -> Option<u32> {
+        let before = self.own.partition_point(|own| *own < place);
+        (self.own.get(before) != Some(&place)).then(|| place - u32::try_from(before).unwrap_or(u32::MAX))
     }
 
     /// Frames that are still to come.
     pub(super) fn remaining(&self) -> u32 {
         self.frames() - self.answered
+    }
+
+    /// Replies that the client is owed for it.
+    pub(super) fn replies(&self) -> usize {
+        self.members.len()
     }
 
     fn members(&self) -> u32 {
@@ -87,7 +155,7 @@ impl WrappedGroup {
         self.answered += 1;
         if place == 0 {
             self.in_transaction = frame == b"+OK\r\n";
-        } else if place <= self.members() {
+        } else if place <= self.queued() {
             self.admit_queued(place - 1, frame, out);
         } else {
             self.admit_exec(frame, part.top, out, context, found);
@@ -97,14 +165,15 @@ impl WrappedGroup {
     }
 
     /// What of the piece is the client's at once: an array of EXEC that comes in pieces need not be
-    /// kept, unless a member's failure would change every reply.
+    /// kept, unless a member's failure would change every reply, or some of it is not the client's.
     fn passed<'a>(&mut self, piece: &'a [u8], part: Part) -> Option<&'a [u8]> {
         if self.passing {
             return Some(piece);
         }
-        let is_exec = self.in_transaction && self.answered > self.members();
+        let is_exec = self.in_transaction && self.answered > self.queued();
         let is_whole_array = part.top.kind == b'*' && !part.top.null && part.top.elements == self.members();
-        if part.last || !part.first || !is_exec || !is_whole_array || self.rule.on_partial == OnPartial::Fail {
+        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty();
+        if part.last || !part.first || !is_exec || !is_whole_array || is_changed {
             return None;
         }
         let header = memchr::memchr(b'\n', piece)?;
@@ -128,7 +197,13 @@ impl WrappedGroup {
         found.push(Finding::Group { index: self.index, outcome });
     }
 
-    fn admit_queued(&mut self, member: u32, frame: &[u8], out: &mut Vec<u8>) {
+    fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>) {
+        let Some(member) = self.member_at(place) else {
+            if self.in_transaction && frame != b"+QUEUED\r\n" {
+                self.own_refused.get_or_insert_with(|| frame.into());
+            }
+            return;
+        };
         if !self.in_transaction {
             // MULTI was refused, so the member ran at once: this is its own reply.
             out.extend_from_slice(frame);
@@ -152,7 +227,7 @@ impl WrappedGroup {
                 found.push(Finding::CloseUpstream);
             }
             Outcome::Aborted
-        } else if top.elements != self.members() {
+        } else if top.elements != self.queued() {
             found.push(Finding::CloseUpstream);
             self.reply_all(
                 out,
@@ -160,7 +235,7 @@ impl WrappedGroup {
                     "TIMEOUT respguard: outcome of group {} unknown, the server's answer has {} replies for {} commands",
                     self.rule.name,
                     top.elements,
-                    self.members.len()
+                    self.queued()
                 ),
             );
             Outcome::Unknown
@@ -180,7 +255,7 @@ impl WrappedGroup {
         }
         match partial {
             Some(failure) if self.rule.on_partial == OnPartial::Fail => {
-                let error = elements(frame).nth(failure.place as usize - 1).map(value::error_text).unwrap_or_default();
+                let error = self.replies(frame).nth(failure.place as usize - 1).map(value::error_text).unwrap_or_default();
                 let text = format!(
                     "PARTIAL respguard: group {} was applied in part: member {} of {} ({}) answered {}",
                     self.rule.name,
@@ -193,9 +268,7 @@ impl WrappedGroup {
                 Outcome::Torn
             }
             partial => {
-                // The elements are the members' replies, byte for byte: only the header goes.
-                let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
-                out.extend_from_slice(&frame[header..]);
+                self.pass_replies(frame, out);
                 match (partial, failed) {
                     (Some(_), _) => Outcome::Torn,
                     (None, 0) => Outcome::Applied,
@@ -205,9 +278,24 @@ impl WrappedGroup {
         }
     }
 
+    /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
+    fn pass_replies(&self, frame: &[u8], out: &mut Vec<u8>) {
+        if self.own.is_empty() {
+            let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
+            out.extend_from_slice(&frame[header..]);
+        } else {
+            self.replies(frame).for_each(|reply| out.extend_from_slice(reply));
+        }
+    }
+
+    /// The members' replies within EXEC's array.
+    fn replies<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        (0..).zip(elements(frame)).filter(|(place, _)| self.member_at(*place).is_some()).map(|(_, reply)| reply)
+    }
+
     fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {
         let (mut failed, mut first) = (0, None);
-        for (place, element) in (1..).zip(elements(frame)).filter(|(_, element)| score::is_failure(element)) {
+        for (place, element) in (1..).zip(self.replies(frame)).filter(|(_, element)| score::is_failure(element)) {
             failed += 1;
             first.get_or_insert_with(|| Failure::new(place, element));
         }
@@ -220,6 +308,10 @@ impl WrappedGroup {
                 format!("member {} of {} ({}) was refused", place + 1, self.members.len(), self.name_at(*place, table))
             }
             None if null => "a watched key changed".to_owned(),
+            None if self.own_refused.is_some() => {
+                let error = self.own_refused.as_deref().map(value::error_text).unwrap_or_default();
+                format!("a command that respguard adds was refused: {}", String::from_utf8_lossy(error))
+            }
             None => String::from_utf8_lossy(value::error_text(exec)).into_owned(),
         };
         let text = format!(
@@ -260,7 +352,7 @@ impl WrappedGroup {
         let violation = self.violation(Kind::Aborted, table);
         match self.refused.first() {
             Some((place, own)) => violation.place(place + 1).error(value::error_text(own)),
-            None => violation.error(value::error_text(exec)),
+            None => violation.error(value::error_text(self.own_refused.as_deref().unwrap_or(exec))),
         }
     }
 
@@ -286,4 +378,87 @@ pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
     matches!(error_word(value::error_text(frame)), "EXECABORT" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "CLUSTERDOWN")
         || frame.starts_with(b"-ERR EXEC without MULTI")
         || frame.starts_with(b"-ERR DISCARD without MULTI")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::policy::compile;
+    use crate::engine::policy::rule::{Written, WrittenGroup};
+    use crate::engine::resp::scan::{ReplyScanner, ScanLimits};
+
+    const OWN: [(u32, &str); 3] = [(0, "own0 "), (1, "own1 "), (2, "own2 ")];
+
+    fn injected() -> Vec<Injected> {
+        OWN.map(|(behind, text)| Injected { behind, request: text.as_bytes().to_vec() }).to_vec()
+    }
+
+    /// What a client reads for the answers to a group of two with commands of our own before, between and behind them.
+    fn replies(on_partial: OnPartial, answers: &str, piece: usize) -> (String, Vec<Finding>) {
+        let table = Table::builtin();
+        let written = WrittenGroup { name: "g".into(), keys: Some(vec!["k*".into()]), on_partial, ..WrittenGroup::default() };
+        let policy = compile(&Written { groups: vec![written], ..Written::default() }, &table).expect("good rules");
+        let members = ["get", "incr"].map(|name| table.by_name(name).expect("known")).to_vec();
+        let mut group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members).with_injected(&injected());
+        let (mut out, mut found, mut scanner) = (Vec::new(), Vec::new(), ReplyScanner::new(ScanLimits::default()));
+        let (mut rest, mut first, mut frames) = (answers.as_bytes(), true, group.frames());
+        while !rest.is_empty() {
+            let scanned = scanner.scan(&rest[..rest.len().min(piece)]).expect("a reply");
+            let (now, later) = rest.split_at(scanned.bytes);
+            let part = Part { first, last: scanned.end, top: scanner.top() };
+            frames -= u32::from(scanned.end);
+            let done = group.admit(now, part, &mut out, &Context { table: &table, client_id: 1 }, &mut found);
+            assert_eq!(done, frames == 0, "done with its last frame");
+            (rest, first) = (later, scanned.end);
+        }
+        (String::from_utf8(out).expect("text"), found)
+    }
+
+    const QUEUED: &str = "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n";
+
+    #[test]
+    fn commands_of_our_own_go_out_in_their_places() {
+        let own = injected();
+        let wire = |members: Range<u32>| &b"get incr "[[0, 4, 9][members.start as usize]..[0, 4, 9][members.end as usize]];
+        let text = String::from_utf8(parts(2, &own, wire).concat()).expect("text");
+        assert_eq!(text, format!("{M}own0 get own1 incr own2 {E}", M = "*1\r\n$5\r\nMULTI\r\n", E = "*1\r\n$4\r\nEXEC\r\n"));
+        assert_eq!(parts(2, &own[2..], |_| b"both").len(), 4, "members that stand together go out together");
+        assert_eq!(parts(2, &[], |_| b"both").concat(), [MULTI, b"both", EXEC].concat());
+    }
+
+    #[test]
+    fn the_replies_to_commands_of_our_own_are_nobodys_however_the_array_is_cut() {
+        let answers = format!("{QUEUED}*5\r\n+own\r\n$1\r\nv\r\n:9\r\n:1\r\n+own\r\n");
+        for on_partial in [OnPartial::Report, OnPartial::Fail] {
+            for piece in [1, 3, 1000] {
+                assert_eq!(replies(on_partial, &answers, piece).0, "$1\r\nv\r\n:1\r\n", "{piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_of_our_own_tears_no_group_and_a_members_place_is_among_the_members() {
+        let (text, found) =
+            replies(OnPartial::Fail, &format!("{QUEUED}*5\r\n-ERR own\r\n$1\r\nv\r\n-ERR own\r\n:1\r\n+own\r\n"), 1000);
+        assert_eq!(text, "$1\r\nv\r\n:1\r\n");
+        assert!(matches!(found[..], [Finding::Group { outcome: Outcome::Applied, .. }]), "{found:?}");
+        let answers = format!("{QUEUED}*5\r\n+own\r\n$1\r\nv\r\n+own\r\n-ERR no integer\r\n+own\r\n");
+        let (text, _) = replies(OnPartial::Fail, &answers, 1000);
+        assert!(
+            text.starts_with("-PARTIAL respguard: group g was applied in part: member 2 of 2 (INCR) answered ERR no"),
+            "{text}"
+        );
+        assert_eq!(replies(OnPartial::Report, &answers, 1000).0, "$1\r\nv\r\n-ERR no integer\r\n");
+    }
+
+    #[test]
+    fn a_command_of_our_own_that_is_refused_is_named_as_the_reason() {
+        let answers = "+OK\r\n+QUEUED\r\n+QUEUED\r\n-NOPERM no\r\n+QUEUED\r\n+QUEUED\r\n-EXECABORT Transaction discarded\r\n";
+        let (text, found) = replies(OnPartial::Report, answers, 1000);
+        assert_eq!(text.matches("-EXECABORT ").count(), 2, "{text}");
+        assert!(text.contains("a command that respguard adds was refused: NOPERM no"), "{text}");
+        let named =
+            |finding: &Finding| matches!(finding, Finding::Violation(violation) if violation.error.as_deref() == Some("NOPERM"));
+        assert!(found.iter().any(named), "{found:?}");
+    }
 }

@@ -6,8 +6,10 @@
 pub mod batch;
 mod decide;
 pub mod finding;
+pub mod gather;
 pub mod group;
 pub mod plan;
+mod reorder;
 pub mod resolve;
 pub mod score;
 pub mod slot;

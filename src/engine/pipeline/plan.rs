@@ -1,9 +1,11 @@
 //! Decides what becomes of the commands that one client has sent: the only place where that is decided.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use super::batch::Batch;
 use super::decide::Decision;
+use super::gather::{self, Gathered, Obstacle};
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use crate::engine::command::{Local, Table};
@@ -16,8 +18,8 @@ use crate::engine::session::affinity::Reason;
 pub enum Step {
     /// The bytes of these commands go out as they are, in one piece.
     Send { commands: Range<usize> },
-    /// `MULTI`, these commands, `EXEC`, in one piece.
-    Wrap { commands: Range<usize>, group: usize },
+    /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
+    Wrap { members: Range<usize>, group: usize },
     /// These commands are a group that goes out as it is: its rule says so, or, when `unwrapped`,
     /// the connection cannot do transactions.
     Watch { commands: Range<usize>, group: usize, unwrapped: bool },
@@ -62,21 +64,44 @@ pub enum Turn {
     Reset,
     /// What is there may become a group, or a transaction, and more is known to be coming.
     Wait,
-    /// What is there begins a group, and the rest may come.
-    Hold { group: usize, members: usize },
+    /// What is there begins groups, and the rest may come.
+    Hold,
+}
+
+/// What planning has found out about a group that is not wrapped where its first member stands.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub enum Note {
+    /// Its first members begin to wait for the rest.
+    Held { group: usize, members: usize },
+    /// The rest of what waited has come.
+    Completed { group: usize },
+    /// The wait was over first: the commands named at these places of `Plan::members` pass one by one.
+    Expired { group: usize, members: Range<usize> },
+    /// Something else came that ended the wait.
+    Broken { group: usize },
+    /// All of it is there, but its members cannot be brought together.
+    Obstructed { group: usize, members: Range<usize>, why: Obstacle },
 }
 
 /// The outcome of planning.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    /// One for each command that a step covers, in order.
+    /// One for each command that is planned, by its index.
     pub roles: Vec<Role>,
     pub probes: Vec<Probe>,
-    /// How many of the batch's commands the steps cover.
+    /// The members of groups, by their index in the batch.
+    pub members: Vec<usize>,
+    pub notes: Vec<Note>,
+    /// How many of the batch's commands are planned.
     pub commands: usize,
+    /// Those of them that wait for the rest of their group, by their index; true for the first of a group.
+    pub kept: Vec<(usize, bool)>,
     /// What must be done about the command behind them.
     pub turn: Option<Turn>,
+    pub(super) gathered: Vec<Gathered>,
+    /// By the command's index: one more than the place of the gathered group that it belongs to, or 0.
+    pub(super) claims: Vec<u32>,
 }
 
 impl Plan {
@@ -84,8 +109,24 @@ impl Plan {
         self.steps.clear();
         self.roles.clear();
         self.probes.clear();
+        self.members.clear();
+        self.notes.clear();
         self.commands = 0;
+        self.kept.clear();
         self.turn = None;
+        self.gathered.clear();
+        self.claims.clear();
+    }
+
+    /// The groups of which a part waits for the rest, with their members by their index.
+    pub fn waiting(&self) -> impl Iterator<Item = (usize, &[usize])> {
+        let waiting = self.gathered.iter().filter(|gathered| !gathered.whole);
+        waiting.map(|gathered| (gathered.group, &self.members[gathered.first..gathered.first + gathered.members]))
+    }
+
+    /// True when requests go out in another order than the one in which they were read.
+    pub fn reorders(&self) -> bool {
+        !self.claims.is_empty()
     }
 }
 
@@ -98,8 +139,20 @@ pub struct Rules<'a> {
     pub transactions: bool,
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
-    /// The beginning of a group may be held back.
-    pub hold: bool,
+    pub hold: Holding,
+}
+
+/// How far the beginning of a group may be held back for the rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Holding {
+    /// It may at all.
+    pub willing: bool,
+    /// Also where other commands stand behind it, which then go first.
+    pub across: bool,
+    /// Nothing has come for so long that the wait is over.
+    pub over: bool,
+    /// The wait is over for what has waited since then or longer.
+    pub overdue: Option<Instant>,
 }
 
 /// Plans the commands of `batch`, whose bytes are `bytes`.
@@ -118,8 +171,8 @@ pub fn plan(
     plan: &mut Plan,
 ) {
     plan.clear();
-    let within = session.transaction.is_open();
-    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within }.plan();
+    let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
+    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within, looks_left }.plan();
 }
 
 /// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.
@@ -135,13 +188,22 @@ pub(super) struct Planner<'a> {
     run: usize,
     /// The run begins inside the client's own MULTI.
     within: bool,
+    /// Commands that may still be looked at for members that are apart.
+    pub(super) looks_left: usize,
 }
 
 impl Planner<'_> {
     fn plan(&mut self) {
         let mut at = 0;
         while at < self.batch.len() {
+            if let Some(gathered) = self.claim(at) {
+                let gathered = gathered.clone();
+                self.pass_claimed(at, &gathered);
+                at += 1;
+                continue;
+            }
             match self.decide(at) {
+                Decision::Gathered => {}
                 Decision::Send(role) => {
                     self.plan.roles.push(role);
                     at += 1;
@@ -176,6 +238,41 @@ impl Planner<'_> {
         }
         self.end_run(at);
         self.plan.commands = at;
+        self.keep();
+    }
+
+    /// A member of a gathered group: the last one takes the others with it, if the group is whole.
+    fn pass_claimed(&mut self, at: usize, gathered: &Gathered) {
+        self.end_run(at);
+        self.run = at + 1;
+        self.plan.roles.push(Role::Group);
+        let members = gathered.first..gathered.first + gathered.members;
+        if gathered.whole && self.plan.members[members.end - 1] == at {
+            self.note_completed(self.plan.members[members.start], gathered.group);
+            self.push_wrapped(members, gathered.group);
+        }
+    }
+
+    /// What has been planned and not gone out waits.
+    fn keep(&mut self) {
+        for at in 0..self.plan.commands.min(self.plan.claims.len()) {
+            let Some(gathered) = self.claim(at) else { continue };
+            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            let gone = gathered.whole && members.last().is_some_and(|last| *last < self.plan.commands);
+            let begins = members.first() == Some(&at);
+            if !gone {
+                self.plan.kept.push((at, begins));
+            }
+        }
+        if !self.plan.kept.is_empty() && self.plan.turn.is_none() {
+            self.plan.turn = Some(if self.more { Turn::Wait } else { Turn::Hold });
+        }
+    }
+
+    fn note_completed(&mut self, first: usize, group: usize) {
+        if self.batch.held(first).is_some_and(|held| held.begins) {
+            self.plan.notes.push(Note::Completed { group });
+        }
     }
 
     /// Puts the commands that are to be sent as they are, up to `end`, into a step.
@@ -193,16 +290,24 @@ impl Planner<'_> {
         let observed = self.is_observed(group);
         let wrapped = !observed && self.rules.transactions;
         self.plan.roles.extend(commands.clone().map(|_| if wrapped { Role::Group } else { Role::Plain }));
-        let step = if wrapped {
-            Step::Wrap { commands: commands.clone(), group }
+        if wrapped {
+            self.note_completed(commands.start, group);
+            let first = self.plan.members.len();
+            self.plan.members.extend(commands);
+            self.push_wrapped(first..self.plan.members.len(), group);
         } else {
-            Step::Watch { commands: commands.clone(), group, unwrapped: !observed }
-        };
-        self.with_probes(commands, step);
+            self.with_probes(commands.clone(), Step::Watch { commands, group, unwrapped: !observed });
+        }
+    }
+
+    fn push_wrapped(&mut self, members: Range<usize>, group: usize) {
+        let commands = std::mem::take(&mut self.plan.members);
+        self.with_probes(commands[members.clone()].iter().copied(), Step::Wrap { members, group });
+        self.plan.members = commands;
     }
 
     /// The step, between the questions about TTLs that its commands leave open.
-    fn with_probes(&mut self, commands: Range<usize>, step: Step) {
+    fn with_probes(&mut self, commands: impl Iterator<Item = usize>, step: Step) {
         if self.rules.policy.ttl_rules().is_empty() || !self.rules.probes {
             self.plan.steps.push(step);
             return;
@@ -246,7 +351,7 @@ mod tests {
         policy: Policy,
         probes: bool,
         transactions: bool,
-        hold: bool,
+        hold: Holding,
     }
 
     impl Client {
@@ -254,7 +359,7 @@ mod tests {
             let table = Table::builtin();
             let policy = compile(written, &table).expect("the rules are good");
             let (session, undecided) = (Session::default(), Undecided::default());
-            Client { session, undecided, table, policy, probes: true, transactions: true, hold: false }
+            Client { session, undecided, table, policy, probes: true, transactions: true, hold: Holding::default() }
         }
 
         fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
@@ -353,8 +458,10 @@ mod tests {
     #[test]
     fn a_group_is_wrapped_between_its_neighbours() {
         let plan = login().plan(&["GET a", SETEX, SADD, "GET b"], false);
-        let wrap = Step::Wrap { commands: 1..3, group: 0 };
+        let wrap = Step::Wrap { members: 0..2, group: 0 };
         assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, wrap, Step::Send { commands: 3..4 }]);
+        assert!(!plan.reorders());
+        assert_eq!(plan.members, [1, 2]);
     }
 
     #[test]
@@ -366,7 +473,7 @@ mod tests {
     #[test]
     fn a_prefix_waits_only_while_more_is_known_to_come() {
         let plan = login().plan(&["GET a", SETEX], true);
-        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Wait)));
+        assert_eq!((&plan.kept[..], plan.turn), (&[(1, true)][..], Some(Turn::Wait)));
         let plan = login().plan(&["GET a", SETEX], false);
         assert_eq!((plan.commands, plan.turn), (2, None));
     }
@@ -374,14 +481,78 @@ mod tests {
     #[test]
     fn a_prefix_at_the_end_is_held_where_that_is_wanted_and_of_use() {
         let mut client = login();
-        client.hold = true;
+        client.hold.willing = true;
         let plan = client.plan(&["GET a", SETEX], false);
-        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Hold { group: 0, members: 1 })));
+        assert_eq!((plan.commands, &plan.kept[..], plan.turn), (2, &[(1, true)][..], Some(Turn::Hold)));
+        assert_eq!(plan.notes, [Note::Held { group: 0, members: 1 }]);
         let plan = client.plan(&[SETEX, "GET a"], false);
-        assert_eq!((plan.commands, plan.turn), (2, None), "its next member is something else");
+        assert_eq!((plan.commands, plan.turn), (2, None), "something else stands behind it");
         client.policy.mode = Mode::Observe;
         let plan = client.plan(&[SETEX], false);
         assert_eq!(plan.turn, None, "a group that is only observed");
+    }
+
+    const SEND: fn(Range<usize>) -> Step = |commands| Step::Send { commands };
+    const WRAP: fn(Range<usize>) -> Step = |members| Step::Wrap { members, group: 0 };
+
+    #[test]
+    fn members_that_are_apart_are_brought_together_where_the_last_one_stands() {
+        let plan = login().plan(&[SETEX, "GET a", "ECHO x", SADD, "GET b"], false);
+        assert_eq!(plan.steps, [SEND(1..3), WRAP(0..2), SEND(4..5)]);
+        assert_eq!((&plan.members[..], plan.reorders(), plan.turn), (&[0, 3][..], true, None));
+    }
+
+    #[test]
+    fn instances_between_each_other_are_told_apart_by_their_captures() {
+        let plan = login().plan(&["SETEX rt:v:t 60 v", SETEX, "SADD sess:v t", SADD, "GET a"], false);
+        assert_eq!(plan.steps.len(), 3);
+        let members = plan.steps.iter().map(|step| match step {
+            Step::Wrap { members, .. } => &plan.members[members.clone()],
+            _ => &[],
+        });
+        assert_eq!(members.collect::<Vec<_>>(), [&[0, 2][..], &[1, 3], &[]]);
+    }
+
+    #[test]
+    fn members_do_not_go_past_what_has_their_keys_or_does_more_than_touch_its_own() {
+        for (between, why) in [
+            ("GET rt:u:t", Obstacle::Key),
+            ("DEL a rt:u:t b", Obstacle::Key),
+            ("PUBLISH c m", Obstacle::Command),
+            ("FLUSHALL", Obstacle::Command),
+            ("EVAL x 0", Obstacle::Command),
+            ("DBSIZE", Obstacle::Command),
+            ("CLIENT SETNAME x", Obstacle::Command),
+        ] {
+            let plan = login().plan(&[SETEX, between, SADD], false);
+            assert!(!plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. })), "{between}");
+            assert_eq!(plan.notes, [Note::Obstructed { group: 0, members: 0..2, why }], "{between}");
+            assert_eq!(plan.commands, 3, "{between}");
+        }
+        let plan = login().plan(&[SETEX, "BLPOP l 0", SADD], false);
+        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Pin(Reason::Blocking))));
+    }
+
+    #[test]
+    fn what_is_whole_goes_without_an_optional_member_behind_an_obstacle() {
+        let plan = login().plan(&[SETEX, "GET a", SADD, "PUBLISH c m", "SMEMBERS sess:u"], false);
+        assert_eq!(plan.steps, [SEND(1..2), WRAP(0..2), SEND(3..5)]);
+        let plan = login().plan(&[SETEX, SADD, "SADD sess:u other", "SMEMBERS sess:u"], false);
+        assert_eq!(plan.steps, [WRAP(0..2), SEND(2..4)]);
+    }
+
+    #[test]
+    fn a_beginning_is_held_across_other_commands_where_that_is_wanted() {
+        let mut client = login();
+        client.hold = Holding { willing: true, across: true, ..Holding::default() };
+        let plan = client.plan(&["GET a", SETEX, "GET b"], false);
+        assert_eq!(plan.steps, [SEND(0..1), SEND(2..3)]);
+        assert_eq!((&plan.kept[..], plan.turn), (&[(1, true)][..], Some(Turn::Hold)));
+        let plan = client.plan(&[SETEX, "PUBLISH c m"], false);
+        assert_eq!((plan.kept.len(), plan.turn), (0, None), "it cannot go past");
+        client.hold.across = false;
+        let plan = client.plan(&[SETEX, "GET b"], false);
+        assert_eq!((plan.kept.len(), plan.turn), (0, None));
     }
 
     #[test]

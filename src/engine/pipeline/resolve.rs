@@ -51,24 +51,30 @@ impl Slots {
             return 0;
         };
         let mut more = 0;
+        let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
+        let mut reorder = self.reorder.take();
+        let sink = match &mut reorder {
+            None => &mut *out,
+            Some(reorder) => reorder.sink(replies, out),
+        };
         let done = match slot.role {
             Role::Plain => {
-                out.extend_from_slice(piece);
+                sink.extend_from_slice(piece);
                 if part.first && slot.scored {
                     self.score(slot.command, piece, context, found);
                 }
                 part.last
             }
             Role::Multi | Role::Queued | Role::Exec => {
-                out.extend_from_slice(piece);
+                sink.extend_from_slice(piece);
                 self.admit_transaction(slot, piece, part, session, context, found)
             }
             Role::Subscription { .. } | Role::UnsubscribeAll(_) => {
-                out.extend_from_slice(piece);
+                sink.extend_from_slice(piece);
                 part.last && self.admit_confirmation(slot.role, piece, &mut session.subscriptions, &mut more)
             }
             Role::Lane => {
-                out.extend_from_slice(piece);
+                sink.extend_from_slice(piece);
                 session.agreed = !value::is_error(piece);
                 part.last
             }
@@ -80,10 +86,10 @@ impl Slots {
                     Some(b'*') if part.first => session.protocol = Protocol::Resp2,
                     _ => {}
                 }
-                encode_hello(piece, context.client_id, out);
+                encode_hello(piece, context.client_id, sink);
                 part.last
             }
-            Role::Group => self.groups.front_mut().is_none_or(|group| group.admit(piece, part, out, context, found)),
+            Role::Group => self.groups.front_mut().is_none_or(|group| group.admit(piece, part, sink, context, found)),
             Role::Probe => {
                 if part.first {
                     self.admit_probe(piece, found);
@@ -94,11 +100,12 @@ impl Slots {
             // An answer of our own is never at the head while the upstream owes a reply.
             Role::Answer => true,
         };
+        self.reorder = reorder;
         if part.last {
             self.owed = (self.owed + more as usize).saturating_sub(1);
         }
         if done {
-            self.leave(slot.role, out);
+            self.leave(slot.role, replies, out);
         }
         self.check();
         more
@@ -120,6 +127,12 @@ impl Slots {
             frames = frames.saturating_sub(lacking);
             self.owed = self.owed.saturating_sub(lacking as usize);
             self.late += if fault == Fault::Timeout { lacking as usize } else { 0 };
+            let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
+            let mut reorder = self.reorder.take();
+            let sink = match &mut reorder {
+                None => &mut *out,
+                Some(reorder) => reorder.sink(replies, out),
+            };
             match slot.role {
                 Role::Probe => {
                     if let Some(probe) = self.probes.front() {
@@ -128,10 +141,10 @@ impl Slots {
                         found.push(Finding::Ttl { probe: probe.clone(), state: TtlState::Unknown });
                     }
                 }
-                Role::Group => self.fault_group(fault, out, context, found),
+                Role::Group => self.fault_group(fault, sink, context, found),
                 Role::Unheard => {}
                 role => {
-                    encode::error(out, &fault_text(fault, context.table.spec(slot.command).name()));
+                    encode::error(sink, &fault_text(fault, context.table.spec(slot.command).name()));
                     if slot.scored {
                         self.forgo_score(slot.command);
                     }
@@ -148,7 +161,8 @@ impl Slots {
                     }
                 }
             }
-            self.leave(slot.role, out);
+            self.reorder = reorder;
+            self.leave(slot.role, replies, out);
         }
         self.check();
     }
@@ -166,14 +180,17 @@ impl Slots {
         }
     }
 
-    fn leave(&mut self, role: Role, out: &mut Vec<u8>) {
+    fn leave(&mut self, role: Role, replies: usize, out: &mut Vec<u8>) {
         match role {
             Role::Group => drop(self.groups.pop_front()),
             Role::Probe => drop(self.probes.pop_front()),
             _ => {}
         }
         self.queue.pop_front();
-        if !self.answers.is_empty() {
+        if let Some(reorder) = &mut self.reorder {
+            reorder.came(replies, out);
+        }
+        if self.reorder.is_some() || !self.answers.is_empty() {
             self.release(out);
         }
     }

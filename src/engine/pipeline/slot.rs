@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::group::WrappedGroup;
+use super::reorder::Reorder;
 use super::score::{Companions, Score};
 use crate::engine::command::CommandId;
 use crate::engine::command::SubscriptionKind;
@@ -89,12 +90,14 @@ pub struct Slots {
     /// Confirmations that the subscription at the head has already got.
     pub(super) confirmed: u32,
     pub(super) promises: u64,
+    /// The order of the requests, while some of them have overtaken others.
+    pub(super) reorder: Option<Box<Reorder>>,
 }
 
 impl Slots {
     /// True when no reply of any kind is owed to the client.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.reorder.is_none()
     }
 
     /// Places that are not yet filled.
@@ -119,14 +122,14 @@ impl Slots {
     /// `scored` says that the reply counts for the score pushed before it.
     pub fn push(&mut self, role: Role, command: CommandId, scored: bool) {
         self.owed += 1;
-        self.queue.push_back(Slot { role, command, scored });
+        self.enqueue(Slot { role, command, scored });
     }
 
     /// A place for each reply of a group that is wrapped.
     pub fn push_group(&mut self, group: Box<WrappedGroup>) {
         self.owed += group.frames() as usize;
-        self.queue.push_back(Slot { role: Role::Group, command: CommandId::UNKNOWN, scored: false });
         self.groups.push_back(group);
+        self.enqueue(Slot { role: Role::Group, command: CommandId::UNKNOWN, scored: false });
     }
 
     /// A place for an answer that the client never sees.
@@ -142,20 +145,65 @@ impl Slots {
 
     /// An answer of our own, in its place; goes to `out` at once when nothing is owed before it.
     pub fn answer(&mut self, reply: Vec<u8>, out: &mut Vec<u8>) {
-        if self.queue.is_empty() {
+        if self.is_empty() {
             out.extend_from_slice(&reply);
         } else {
-            self.queue.push_back(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
             self.answers.push_back(Answer::Ready(reply));
+            self.enqueue(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
+            self.release(out);
         }
     }
 
     /// A place for an answer that will come from elsewhere; `keep` fills it.
     pub fn promise(&mut self) -> u64 {
         self.promises += 1;
-        self.queue.push_back(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
         self.answers.push_back(Answer::Promised(self.promises));
+        self.enqueue(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
         self.promises
+    }
+
+    /// Keeps a place for a request: from here on requests may be sent in another order than they were read in, each
+    /// after `aim` with its place.
+    pub fn reserve(&mut self) -> u64 {
+        if self.reorder.is_none() {
+            let mut reorder = Box::new(Reorder::default());
+            let mut groups = self.groups.iter();
+            for slot in &self.queue {
+                reorder.sent(replies(slot.role, || groups.next().map_or(0, |group| group.replies())));
+            }
+            self.reorder = Some(reorder);
+        }
+        self.reorder.as_mut().map_or(0, |reorder| reorder.reserve())
+    }
+
+    /// The request that is pushed next has the place that was kept for it; a group has several.
+    pub fn aim(&mut self, place: u64) {
+        if let Some(reorder) = &mut self.reorder {
+            reorder.aim(place);
+        }
+    }
+
+    /// True while some requests have overtaken others.
+    pub fn is_reordering(&self) -> bool {
+        self.reorder.is_some()
+    }
+
+    /// Bytes of replies that wait for those of requests which were overtaken.
+    pub fn kept_bytes(&self) -> usize {
+        self.reorder.as_ref().map_or(0, |reorder| reorder.kept_bytes())
+    }
+
+    fn enqueue(&mut self, slot: Slot) {
+        self.queue.push_back(slot);
+        if let Some(reorder) = &mut self.reorder {
+            reorder.sent(replies(slot.role, || self.groups.back().map_or(0, |group| group.replies())));
+        }
+    }
+
+    /// How many replies of the client's the slot at the head stands for.
+    pub(super) fn replies_at_head(&self) -> usize {
+        let group = || self.groups.front().map_or(0, |group| group.replies());
+        self.queue.front().map_or(0, |slot| replies(slot.role, group))
     }
 
     /// Bytes of answers of our own that wait for their turn.
@@ -185,14 +233,37 @@ impl Slots {
     pub(super) fn release(&mut self, out: &mut Vec<u8>) {
         while matches!(self.queue.front(), Some(Slot { role: Role::Answer, .. })) {
             let Some(Answer::Ready(reply)) = self.answers.front() else { return };
-            out.extend_from_slice(reply);
+            match &mut self.reorder {
+                None => out.extend_from_slice(reply),
+                Some(reorder) => {
+                    reorder.sink(1, out).extend_from_slice(reply);
+                    reorder.came(1, out);
+                }
+            }
             self.answers.pop_front();
             self.queue.pop_front();
+        }
+        self.end_reordering();
+    }
+
+    /// Everything that was overtaken has its reply.
+    fn end_reordering(&mut self) {
+        if self.reorder.as_ref().is_some_and(|reorder| reorder.is_over()) {
+            self.reorder = None;
         }
     }
 
     pub(super) fn check(&self) {
         debug_assert!(self.answers.len() + self.groups.len() + self.probes.len() <= self.queue.len());
         debug_assert!(!self.queue.is_empty() || self.owed == 0);
+    }
+}
+
+/// How many replies of the client's a slot stands for; `group` tells it for a group.
+fn replies(role: Role, group: impl FnOnce() -> usize) -> usize {
+    match role {
+        Role::Group => group(),
+        Role::Probe | Role::Unheard => 0,
+        _ => 1,
     }
 }

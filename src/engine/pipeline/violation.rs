@@ -119,12 +119,14 @@ pub struct Violation {
     pub error: Option<Box<str>>,
     /// The pattern, as the rule writes it, that the key matched.
     pub key_pattern: Option<Arc<str>>,
+    /// Why it came to it, in words, where the kind alone does not say.
+    pub reason: Option<&'static str>,
 }
 
 impl Violation {
     /// A violation of which only the kind is known.
     pub fn new(kind: Kind) -> Violation {
-        Violation { kind, rule: None, commands: Vec::new(), place: None, error: None, key_pattern: None }
+        Violation { kind, rule: None, commands: Vec::new(), place: None, error: None, key_pattern: None, reason: None }
     }
 
     /// Names the broken rule.
@@ -152,6 +154,12 @@ impl Violation {
     /// Takes the first word of an error reply's text (without the leading `-` or `!` header).
     pub fn error(mut self, text: &[u8]) -> Violation {
         self.error = Some(Box::from(error_word(text)));
+        self
+    }
+
+    /// Says why.
+    pub fn reason(mut self, reason: Option<&'static str>) -> Violation {
+        self.reason = reason;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::command::{self, Canonical, CommandId, Spec, Table, canonical};
+use crate::engine::command::{self, Canonical, CommandId, Measure, Spec, Table, canonical};
 use crate::engine::resp::request::Args;
 
 use super::index::KeyIndex;
@@ -74,13 +74,26 @@ pub(super) struct Keys {
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     pub(super) id: CommandId,
+    /// Another command that fits as well.
+    pub(super) also: Option<CommandId>,
     /// The arguments behind the command's name.
     pub(super) words: Box<[Pattern]>,
+    /// What is compared by its meaning.
+    pub(super) measured: Option<Measured>,
     /// Whether more arguments may follow the words.
     pub(super) rest: bool,
     pub(super) optional: bool,
     /// As it was written.
     pub(super) text: Box<str>,
+}
+
+/// Two words, a kind and a number, that are compared by what they mean together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// The place of the first.
+    pub(super) place: usize,
+    /// What they must mean; `None`: any time to live will do, and the number is matched as text.
+    pub(super) wanted: Option<Measure>,
 }
 
 /// One command that was read.
@@ -223,19 +236,41 @@ impl Walk<'_> {
 impl Template {
     fn may_fit(&self, form: &Canonical<'_>) -> bool {
         let begins = |word: &Pattern| form.get(0).is_some_and(|argument| word.may_match(argument));
-        form.id == self.id && self.words.first().is_none_or(begins)
+        self.is_for(form.id) && self.words.first().is_none_or(begins)
     }
 
     fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         let form = canonical(table, command.id, command.args);
-        form.id == self.id && self.words_fit(&form, bound) && !table.spec(command.id).is_blocking(command.args)
+        self.is_for(form.id) && self.words_fit(&form, bound) && !table.spec(command.id).is_blocking(command.args)
     }
 
     pub(super) fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
         let count = self.words.len();
         let long_enough = if self.rest { form.len() >= count } else { form.len() == count };
-        long_enough
-            && self.words.iter().enumerate().all(|(place, word)| form.get(place).is_some_and(|arg| word.matches(arg, bound)))
+        long_enough && self.words.iter().enumerate().all(|(place, word)| self.word_fits(place, word, form, bound))
+    }
+
+    fn word_fits<'a>(&self, place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
+        match self.measured {
+            Some(measured) if place == measured.place => measured.fits(form),
+            Some(Measured { place: kind, wanted: Some(_) }) if place == kind + 1 => true,
+            _ => form.get(place).is_some_and(|argument| word.matches(argument, bound)),
+        }
+    }
+
+    /// Whether the canonical form of a command with this id can fit.
+    pub(super) fn is_for(&self, id: CommandId) -> bool {
+        id == self.id || Some(id) == self.also
+    }
+}
+
+impl Measured {
+    fn fits(&self, form: &Canonical<'_>) -> bool {
+        let Some((kind, number)) = form.get(self.place).zip(form.get(self.place + 1)) else { return false };
+        match self.wanted {
+            Some(wanted) => Measure::read(kind, number) == Some(wanted),
+            None => Measure::is_time(kind),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub mod ttl;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::command::Table;
+use crate::engine::command::{CommandId, Table};
 
 pub use compile::{RuleError, compile};
 pub use group::{Atomic, Group, Member, Order};
@@ -82,6 +82,11 @@ impl Policy {
     /// no group cost one look-up; nothing is allocated.
     pub fn recognise<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Recognition {
         self.groups.recognise(table, at)
+    }
+
+    /// Whether some request of this command can be a member of a group of templates.
+    pub fn may_continue(&self, id: CommandId) -> bool {
+        self.groups.may_continue(id)
     }
 
     /// The group that came nearest to beginning at the command `at(0)` without being whole: the one with the most

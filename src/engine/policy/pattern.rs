@@ -6,12 +6,14 @@ use memchr::memmem::Finder;
 
 /// How many names the members of one group may capture.
 pub const CAPTURES_MAX: usize = 16;
+/// Places of one literal that are tried where a bound capture must stand behind it; beyond, the argument does not match.
+const PLACES_MAX: usize = 64;
 
 /// One word of a rule: literal text with `{name}` captures and `*` runs in it; `{{` and `}}` are literal braces.
 ///
 /// A capture takes at least one byte and as few as it can up to the next literal; a run takes any bytes or none. A
-/// literal that ends the word is looked for at the argument's end. A name that is already bound matches only the
-/// bytes that it is bound to.
+/// literal that ends the word is looked for at the argument's end. A name that is already bound is the literal text
+/// that it is bound to.
 #[derive(Clone)]
 pub struct Pattern {
     prefix: Box<[u8]>,
@@ -77,20 +79,28 @@ impl Pattern {
     ///
     /// After a mismatch `bound` may hold captures of the failed attempt.
     pub fn matches<'a>(&self, argument: &'a [u8], bound: &mut Bindings<'a>) -> bool {
-        let Some(rest) = behind_prefix(argument, &self.prefix) else {
+        let Some(mut rest) = behind_prefix(argument, &self.prefix) else {
             return false;
         };
-        let Some((last, middle)) = self.steps.split_last() else {
-            return rest.is_empty();
-        };
-        let mut rest = rest;
-        for step in middle {
-            match step.take(rest, bound) {
-                Some(behind) => rest = behind,
-                None => return false,
+        let mut steps = &*self.steps;
+        while let Some((step, behind)) = steps.split_first() {
+            if let Some(value) = step.wild.value(bound) {
+                let Some(remaining) = step.strip_front(rest, value) else { return false };
+                (rest, steps) = (remaining, behind);
+                continue;
             }
+            let known = behind.iter().take_while(|step| step.wild.value(bound).is_some()).count();
+            let (known, unknown) = behind.split_at(known);
+            if unknown.is_empty() {
+                return step.ends(rest, known, bound).is_some_and(|value| step.wild.bind(value, bound));
+            }
+            let Some((value, remaining)) = step.take(rest, known, bound) else { return false };
+            if !step.wild.bind(value, bound) {
+                return false;
+            }
+            (rest, steps) = (remaining, unknown);
         }
-        before_suffix(rest, last.literal.needle()).is_some_and(|value| last.wild.bind(value, bound))
+        rest.is_empty()
     }
 
     /// Whether a key matches, for patterns without captures.
@@ -138,15 +148,39 @@ impl fmt::Debug for Pattern {
 }
 
 impl Step {
-    /// Takes the wildcard and its literal off the front; gives what is behind them.
+    /// What is behind the value of a bound capture and its literal, if the bytes begin with them.
+    fn strip_front<'a>(&self, rest: &'a [u8], value: &[u8]) -> Option<&'a [u8]> {
+        behind_prefix(rest.strip_prefix(value)?, self.literal.needle())
+    }
+
+    /// What the wildcard takes when it is the last that is free: `known` bound captures stand behind it.
+    fn ends<'a>(&self, rest: &'a [u8], known: &[Step], bound: &Bindings<'_>) -> Option<&'a [u8]> {
+        let mut rest = rest;
+        for step in known.iter().rev() {
+            rest = before_suffix(rest, step.literal.needle())?.strip_suffix(step.wild.value(bound)?)?;
+        }
+        before_suffix(rest, self.literal.needle()).filter(|value| value.len() >= self.wild.least())
+    }
+
+    /// Takes the wildcard, its literal and the `known` bound captures behind it off the front; gives what the wildcard
+    /// took and what is behind them all.
     ///
-    /// The leftmost literal is the right one: any match with a later one is also a match with this one, because the
+    /// The leftmost place is the right one: any match with a later one is also a match with this one, because the
     /// wildcard behind it can take the bytes in between.
-    fn take<'a>(&self, rest: &'a [u8], bound: &mut Bindings<'a>) -> Option<&'a [u8]> {
-        let least = self.wild.least();
-        let end = least + self.literal.find(rest.get(least..)?)?;
-        let (value, behind) = rest.split_at(end);
-        self.wild.bind(value, bound).then(|| &behind[self.literal.needle().len()..])
+    fn take<'a>(&self, rest: &'a [u8], known: &[Step], bound: &Bindings<'_>) -> Option<(&'a [u8], &'a [u8])> {
+        let mut from = self.wild.least();
+        for _ in 0..PLACES_MAX {
+            let end = from + self.literal.find(rest.get(from..)?)?;
+            let (value, behind) = rest.split_at(end);
+            let remaining = known.iter().try_fold(&behind[self.literal.needle().len()..], |behind, step| {
+                step.strip_front(behind, step.wild.value(bound)?)
+            });
+            match remaining {
+                Some(remaining) => return Some((value, remaining)),
+                None => from = end + 1,
+            }
+        }
+        None
     }
 }
 
@@ -155,6 +189,14 @@ impl Wild {
         match self {
             Self::Run => 0,
             Self::Capture(_) => 1,
+        }
+    }
+
+    /// The bytes of a capture that is bound already.
+    fn value<'a>(self, bound: &Bindings<'a>) -> Option<&'a [u8]> {
+        match self {
+            Self::Run => None,
+            Self::Capture(number) => bound.get(usize::from(number)),
         }
     }
 
@@ -364,6 +406,33 @@ mod tests {
         assert!(!second.matches(b"sess:u11", &mut bound.clone()));
         assert!(matches("{a}:{a}", "x:x"));
         assert!(!matches("{a}:{a}", "x:y"));
+    }
+
+    /// Matches the words one after the other, each under what those before have bound.
+    fn agree<'a>(pairs: &[(&str, &'a str)]) -> bool {
+        let mut names = Names::default();
+        let mut bound: Bindings<'a> = Bindings::default();
+        pairs.iter().all(|(word, argument)| Pattern::parse(word, &mut names).unwrap().matches(argument.as_bytes(), &mut bound))
+    }
+
+    #[test]
+    fn a_bound_name_is_literal_text_whatever_bytes_are_in_it() {
+        assert!(agree(&[("{a}", "x:y"), ("{a}:{b}", "x:y:z")]));
+        assert!(agree(&[("{a}", "x:y"), ("{b}:{a}", "p:q:x:y")]));
+        assert!(agree(&[("{a}", "x:y"), ("k:{b}:{a}:end", "k:x:y:x:y:end")]));
+        assert!(agree(&[("{a}", "x:y"), ("*:{a}:{c}", "p:x:x:y:c")]));
+        assert!(agree(&[("{a}", "x:y"), ("{a}:{b}:{a}", "x:y:1:x:y")]));
+        assert!(agree(&[("{b}", ":"), ("{a}", "x"), ("{a}:{b}:{c}", "x:::c")]));
+        assert!(!agree(&[("{a}", "x:y"), ("{a}:{b}", "x:z:y")]));
+        assert!(!agree(&[("{a}", "x:y"), ("{b}:{a}", ":x:y")]));
+        assert!(!agree(&[("{a}", "x:y"), ("{b}:{a}", "p:x:yy")]));
+    }
+
+    #[test]
+    fn the_places_where_a_bound_name_may_stand_are_tried_up_to_a_bound() {
+        let within = format!("{}:x:", ":".repeat(PLACES_MAX - 1));
+        assert!(agree(&[("{a}", "x"), ("*:{a}:*", &within)]));
+        assert!(!agree(&[("{a}", "x"), ("*:{a}:*", &format!(":{within}"))]));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(super) struct Groups {
     candidates: Box<[u32]>,
     /// The range in `candidates` for commands that the table has learnt since: the groups that are runs.
     unlisted: (u32, u32),
+    /// By command: whether it can be a member of a group of templates.
+    continues: Box<[bool]>,
 }
 
 impl Groups {
@@ -53,11 +55,17 @@ impl Groups {
         };
         let starts = command_ids(table).map(|id| list(&|group| can_begin(group, id, table))).collect();
         let unlisted = list(&Group::is_run);
-        Self { groups, starts, candidates: candidates.into(), unlisted }
+        let continues = command_ids(table).map(|id| groups.iter().any(|group| can_continue(group, id, table))).collect();
+        Self { groups, starts, candidates: candidates.into(), unlisted, continues }
     }
 
     pub(super) fn none() -> Self {
-        Self { groups: Vec::new(), starts: Box::default(), candidates: Box::default(), unlisted: (0, 0) }
+        let (starts, candidates, continues) = (Box::default(), Box::default(), Box::default());
+        Self { groups: Vec::new(), starts, candidates, unlisted: (0, 0), continues }
+    }
+
+    pub(super) fn may_continue(&self, id: CommandId) -> bool {
+        self.continues.get(id.index()).copied().unwrap_or(false)
     }
 
     pub(super) fn as_slice(&self) -> &[Arc<Group>] {
@@ -128,7 +136,17 @@ fn can_begin(group: &Group, id: CommandId, table: &Table) -> bool {
         Shape::Keys(_) => Keys::admits(table.spec(id)),
         Shape::Templates(templates) => {
             let canonical_id = canonical_id(table, id);
-            templates.firsts().any(|template| template.id == canonical_id)
+            templates.firsts().any(|template| template.is_for(canonical_id))
+        }
+    }
+}
+
+fn can_continue(group: &Group, id: CommandId, table: &Table) -> bool {
+    match &group.shape {
+        Shape::Keys(_) => false,
+        Shape::Templates(templates) => {
+            let canonical_id = canonical_id(table, id);
+            templates.members.iter().any(|template| template.id == canonical_id)
         }
     }
 }
@@ -153,7 +171,7 @@ fn command_ids(table: &Table) -> impl Iterator<Item = CommandId> {
 mod tests {
     use super::*;
     use crate::engine::policy::group::Member;
-    use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember};
+    use crate::engine::policy::rule::{Unlink, Written, WrittenGroup, WrittenMember};
     use crate::engine::policy::{Policy, compile};
 
     /// A group of templates; those that begin with `?` are optional.
@@ -238,10 +256,10 @@ mod tests {
     fn every_spelling_of_a_command_is_the_same_member() {
         let policy = policy(vec![login(), templates(&["INCR n:{x}", "SET a * NX GET EX *"])]);
         let rest = ["sadd sess:u1 t1", "Expire sess:u1 60", "GET x"];
-        for first in ["setex rt:u1:t1 60 v", "SET rt:u1:t1 v EX 60", "set rt:u1:t1 v ex 60"] {
+        for first in ["setex rt:u1:t1 60 v", "SET rt:u1:t1 v EX 60", "set rt:u1:t1 v ex 60", "PSETEX rt:u1:t1 60 v"] {
             assert_eq!(recognise(&policy, &[first, rest[0], rest[1], rest[2]]), whole(0, 3), "{first}");
         }
-        for first in ["SET rt:u1:t1 v PX 60", "SET rt:u1:t1 v", "SETEX rt:u1 60 v", "PSETEX rt:u1:t1 60 v"] {
+        for first in ["SET rt:u1:t1 v KEEPTTL", "SET rt:u1:t1 v", "SETEX rt:u1 60 v", "PSETEX rt:u1:t1 v"] {
             assert_eq!(recognise(&policy, &[first, rest[0], rest[1], rest[2]]), Recognition::None, "{first}");
         }
         for first in ["INCR n:1", "incrby n:1 1"] {
@@ -382,5 +400,60 @@ mod tests {
     fn without_rules_nothing_is_recognised() {
         assert_eq!(recognise(&Policy::passive(), &["SET a 1", "SET b 1"]), Recognition::None);
         assert!(Policy::passive().is_empty());
+    }
+
+    /// Whether the command begins a group whose first member is the template.
+    fn fits(template: &str, command: &str) -> bool {
+        recognise(&policy(vec![templates(&[template, "SET b *"])]), &[command]) == prefix(0, 1)
+    }
+
+    #[test]
+    fn every_spelling_of_a_command_fits() {
+        for (template, spellings) in [
+            ("SETEX a {t} *", &["SETEX a 1 v", "SET a v EX 1", "set a v px 7", "PSETEX a 7 v", "SET a v exat 99"][..]),
+            ("SET a * GET", &["GETSET a v", "set a v get"]),
+            ("INCR a", &["INCR a", "INCRBY a 1", "DECRBY a -1"]),
+            ("DECRBY a 3", &["decrby a 3", "INCRBY a -3"]),
+            ("INCRBY a *", &["INCR a", "INCRBY a -5"]),
+            ("HSET a ...", &["HMSET a f v", "HSET a f v g w"]),
+            ("EXPIRE a *", &["EXPIRE a 1", "PEXPIRE a 1", "EXPIREAT a 1", "pexpireat a 1"]),
+            ("EXPIRE a {t} NX", &["EXPIRE a 1 nx", "PEXPIRE a 1 Nx"]),
+            ("EXPIRE a ...", &["EXPIRE a 1", "PEXPIRE a 1 NX"]),
+            ("EXPIRE a 60", &["EXPIRE a 60", "PEXPIRE a 60000"]),
+            ("SETEX a 60 *", &["SET a v PX 60000", "SETEX a 60 v"]),
+            ("GETEX a EX *", &["getex a px 5", "GETEX a EXAT 5"]),
+            ("ZADD a NX CH * *", &["zadd a ch nx 1 m", "ZADD a NX CH 1 m"]),
+        ] {
+            for spelling in spellings {
+                assert!(fits(template, spelling), "{spelling} is {template}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_means_something_else_does_not_fit() {
+        for (template, others) in [
+            ("SETEX a 60 *", &["SET a v", "SET a v EX 61", "SET a v EXAT 60", "SET a v KEEPTTL"][..]),
+            ("SET a *", &["GETSET a v", "SETEX a 1 v"]),
+            ("INCR a", &["INCRBY a 2", "DECR a", "INCRBY a -1", "INCRBYFLOAT a 1"]),
+            ("INCRBY a *", &["DECR a", "DECRBY a 1"]),
+            ("EXPIRE a 60", &["EXPIRE a 61", "EXPIREAT a 60", "PEXPIRE a 60", "EXPIRE a 60 NX"]),
+            ("EXPIRE a 6*", &["PEXPIRE a 60", "EXPIRE a 70"]),
+            ("DEL a", &["UNLINK a"]),
+        ] {
+            for other in others {
+                assert!(!fits(template, other), "{other} is not {template}");
+            }
+        }
+    }
+
+    #[test]
+    fn unlink_is_del_where_the_rule_says_so() {
+        let group = |first| WrittenGroup { unlink: Unlink::AsDel, ..templates(&[first, "SET b *"]) };
+        for template in ["DEL a", "UNLINK a"] {
+            let policy = policy(vec![group(template)]);
+            assert_eq!(recognise(&policy, &["UNLINK a", "SET b 1"]), whole(0, 2), "{template}");
+            assert_eq!(recognise(&policy, &["DEL a", "SET b 1"]), whole(0, 2), "{template}");
+        }
     }
 }

@@ -67,6 +67,17 @@ words! {
 }
 
 words! {
+    /// Whether UNLINK counts as DEL in a group's members.
+    Unlink {
+        /// It is a command of its own.
+        #[default]
+        Apart = "apart",
+        /// Either is taken where the other is written.
+        AsDel = "as-del",
+    }
+}
+
+words! {
     /// What happens to a write that leaves a key without the TTL it must have.
     WrittenTtlAction {
         #[default]
@@ -111,6 +122,7 @@ pub struct WrittenGroup {
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
     pub resolve: bool,
+    pub unlink: Unlink,
     pub mode: Option<Mode>,
     pub commands: Option<Vec<WrittenMember>>,
     pub keys: Option<Vec<String>>,

@@ -75,7 +75,7 @@ impl Template {
     /// Why a command that does not fit here does not; `bound` may hold what the failed attempt has bound.
     fn why_not<'p, 'a>(&self, command: Member<'a>, table: &Table, names: &'p [String], bound: &Bindings<'a>) -> Why<'p, 'a> {
         let form = canonical(table, command.id, command.args);
-        if form.id != self.id {
+        if !self.is_for(form.id) {
             return Why::OtherCommand;
         }
         if table.spec(command.id).is_blocking(command.args) {

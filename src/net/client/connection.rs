@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
@@ -58,7 +58,11 @@ pub struct Connection {
     /// The last read filled its buffer: more is there.
     read_filled: bool,
     /// What waits for more has waited long enough.
-    wait_over: bool,
+    pub(super) wait_over: bool,
+    /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
+    pub(super) wait_is_for_all: bool,
+    /// Since when more is waited for, for what is held.
+    pub(super) held_at: Option<Instant>,
     pub(super) patience: Patience,
 }
 
@@ -97,6 +101,8 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             wait_over: false,
+            wait_is_for_all: true,
+            held_at: None,
             patience: Patience::default(),
         }
     }
@@ -134,7 +140,9 @@ impl Connection {
             if self.streaming && !self.stream() {
                 return self.rest();
             }
-            if !self.exchange.has_room() || !self.exchange.link().is_some_and(|link| link.has_room()) {
+            if !self.exchange.has_room() && self.batch.all_held().is_empty()
+                || !self.exchange.link().is_some_and(|link| link.has_room())
+            {
                 return Next::Room;
             }
             let whole_bytes_max = self.whole_bytes_max();
@@ -169,9 +177,7 @@ impl Connection {
             self.input.advance(blank);
             return None;
         }
-        if self.wait_over {
-            self.tell_split();
-        } else {
+        if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
         let more = !self.wait_over && !self.input_ended && (self.read_filled || matches!(tail, Tail::Partial | Tail::More));
@@ -180,7 +186,7 @@ impl Connection {
             let (table, policy) = (context.table(), context.policy());
             let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
             let probes = self.exchange.lane().probes.get();
-            let hold = !self.wait_over && !self.input_ended && !policy.hold.gap.is_zero() && self.patience.is_willing();
+            let hold = self.holding(tail);
             let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
@@ -190,19 +196,21 @@ impl Connection {
         let protocol = self.exchange.state.borrow().session.protocol;
         let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
         let (bytes, batch) = (&self.input, &self.batch);
-        self.exchange.dispatch(&mut self.plan, batch, bytes, timing, |at, answer| asker.answer(answer, batch.args(bytes, at)));
-        let consumed = self.batch.consume(self.plan.commands);
-        self.input.advance(consumed);
-        let turn = self.plan.turn.take();
-        self.note_patience(turn);
-        match turn {
+        let answer = |at, answer| asker.answer(answer, batch.args(bytes, at));
+        let places = self.exchange.dispatch(&mut self.plan, batch, bytes, timing, answer);
+        self.tell_notes();
+        self.consume_planned(&places);
+        match self.plan.turn.take() {
             None => {
                 self.wait_over = false;
                 None
             }
             // A frame that has begun takes as long as its bytes keep coming.
-            Some(Turn::Wait) => Some(Next::ReadWithin(self.around.context.policy().hold.max)),
-            Some(Turn::Hold { group, members }) => Some(self.hold(group, members)),
+            Some(Turn::Wait) => {
+                let longest = self.around.context.policy().hold.max;
+                Some(self.wait_within(longest))
+            }
+            Some(Turn::Hold) => Some(self.hold()),
             Some(turn) => Some(Next::Turn(turn)),
         }
     }
@@ -226,8 +234,9 @@ impl Connection {
         let mut timer = std::pin::pin!(longest.map(tokio::time::sleep));
         let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), cx)).await;
         match event {
-            Event::Read | Event::Wake => {}
-            Event::WaitOver => self.wait_over = true,
+            Event::Read => self.note_gap(),
+            Event::Wake => {}
+            Event::WaitOver => self.wait_over = self.wait_is_for_all,
         }
         self.settle_lease();
     }

@@ -1,63 +1,130 @@
-//! Holds the beginning of a group for its rest, and tells when the rest comes late or never.
+//! Holds the beginnings of groups for their rest, and tells when the rest comes late or never.
+
+use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Next};
-use crate::engine::pipeline::batch::Batch;
-use crate::engine::pipeline::plan::{Step, Turn};
+use crate::engine::pipeline::batch::{Batch, Held, Tail};
+use crate::engine::pipeline::plan::{Holding, Note, Step};
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::{Member, Recognition};
 use crate::engine::resp::request::{Limits, RequestParser};
+use crate::engine::session::patience::Expired;
 use crate::net::clock;
 use crate::telemetry::label::HoldOutcome;
 
 /// Bytes of an expired prefix that are kept for comparison with what comes next.
 const EXPIRED_BYTES_MAX: usize = 4096;
+/// Bytes of replies that may wait behind what is held.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 impl Connection {
-    /// What stands at the end begins a group: wait for the rest, unless the wait is over.
-    pub(super) fn hold(&mut self, group: usize, members: usize) -> Next {
-        let hold = self.around.context.policy().hold;
-        Next::ReadWithin(self.patience.hold(clock::now(), group, members, hold.gap, hold.max))
+    /// How far the beginnings of groups may be held now, with `tail` behind what was read.
+    pub(super) fn holding(&self, tail: &Tail) -> Holding {
+        let policy = self.around.context.policy();
+        let ends = self.input_ended || matches!(tail, Tail::Error(_) | Tail::Large) || self.keeps_too_much();
+        Holding {
+            willing: !policy.hold.gap.is_zero() && self.patience.is_willing() && !ends,
+            across: self.patience.is_willing_across(),
+            over: self.wait_over,
+            overdue: clock::now().checked_sub(policy.hold.max),
+        }
     }
 
-    /// After each plan: a hold that is over otherwise than by its timer has found its rest, or
-    /// something else; a whole group in one go takes back what was thought of the client.
-    pub(super) fn note_patience(&mut self, turn: Option<Turn>) {
-        let wrapped = self.plan.steps.iter().find_map(|step| match step {
-            Step::Wrap { group, .. } => Some(*group),
-            _ => None,
-        });
-        if !matches!(turn, Some(Turn::Hold { .. } | Turn::Wait))
-            && let Some(held) = self.patience.end_hold()
-        {
-            let outcome = if wrapped == Some(held) { HoldOutcome::Completed } else { HoldOutcome::Broken };
-            self.around.context.tally.hold(held, outcome);
+    /// So many replies wait behind what is held that it must go.
+    fn keeps_too_much(&self) -> bool {
+        self.exchange.state.borrow().slots.kept_bytes() > KEPT_BYTES_MAX
+    }
+
+    /// Leaves what was planned to be held in the batch, and takes the rest out of it.
+    pub(super) fn consume_planned(&mut self, places: &[u64]) {
+        let (batch, now) = (&self.batch, clock::now());
+        let kept: Vec<(usize, Held)> = self
+            .plan
+            .kept
+            .iter()
+            .map(|&(at, begins)| {
+                let since = batch.held(at).map_or(now, |held| held.since);
+                (at, Held { place: places.get(at).copied().unwrap_or_default(), since, begins })
+            })
+            .collect();
+        let consumed = self.batch.consume_around(self.plan.commands, &kept, &mut self.input);
+        bytes::Buf::advance(&mut self.input, consumed);
+    }
+
+    /// Beginnings of groups are held: wait for more, but not longer than the oldest may be held.
+    pub(super) fn hold(&mut self) -> Next {
+        let hold = self.around.context.policy().hold;
+        self.wait_within(hold.gap)
+    }
+
+    /// Wait for more, for `longest` without a byte.
+    pub(super) fn wait_within(&mut self, longest: Duration) -> Next {
+        let max = self.around.context.policy().hold.max;
+        let oldest = self.batch.all_held().iter().map(|held| held.since).min();
+        let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(clock::now()));
+        self.wait_is_for_all = longest <= left;
+        self.held_at = oldest.map(|_| clock::now());
+        Next::ReadWithin(longest.min(left))
+    }
+
+    /// More has come for what is held.
+    pub(super) fn note_gap(&mut self) {
+        if let Some(since) = self.held_at.take() {
+            self.around.context.tally.hold_gap(Instant::now().saturating_duration_since(since));
         }
-        if wrapped.is_some() {
+    }
+
+    /// Tells what a plan has found out about groups that were held, or whose members stand apart.
+    pub(super) fn tell_notes(&mut self) {
+        if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. })) {
             self.patience.forgive();
         }
+        for note in std::mem::take(&mut self.plan.notes) {
+            let tally = &self.around.context.tally;
+            match note {
+                Note::Held { members, .. } => tally.hold_prefix(members),
+                Note::Completed { group } => tally.hold(group, HoldOutcome::Completed),
+                Note::Broken { group } => tally.hold(group, HoldOutcome::Broken),
+                Note::Expired { group, members } => {
+                    tally.hold(group, HoldOutcome::Expired);
+                    tally.split(members.len());
+                    let members = self.plan.members[members].to_vec();
+                    self.tell(Kind::Split, group, &members, None);
+                    self.expire(group, &members);
+                }
+                Note::Obstructed { group, members, why } => {
+                    tally.split(members.len());
+                    let members = self.plan.members[members].to_vec();
+                    self.tell(Kind::Split, group, &members, Some(why.as_str()));
+                }
+            }
+        }
     }
 
-    /// The wait is over: the prefix goes out alone.
-    pub(super) fn tell_split(&mut self) {
-        let bytes = &self.input[..self.batch.whole_bytes().min(EXPIRED_BYTES_MAX)];
-        let Some(expired) = self.patience.expire(bytes) else { return };
-        self.around.context.tally.hold(expired.group, HoldOutcome::Expired);
-        self.tell(Kind::Split, expired.group, expired.members);
+    fn expire(&mut self, group: usize, members: &[usize]) {
+        let mut bytes = Vec::new();
+        for &at in members {
+            let member = &self.input[self.batch.wire(at..at + 1)];
+            if bytes.len() + member.len() <= EXPIRED_BYTES_MAX {
+                bytes.extend_from_slice(member);
+            }
+        }
+        self.patience.expire(Expired { group, members: members.len(), bytes });
     }
 
     /// Three times the next member came only after the reply to the prefix: the client sends one
     /// command after the other, and will not be waited for again.
     pub(super) fn look_for_sequence(&mut self) {
-        let Some((group, members, bytes)) = self.patience.last_expired() else { return };
-        if self.exchange.is_settled() && self.continues(group, members, &bytes) && self.patience.strike() {
-            self.tell(Kind::Sequential, group, members);
+        let Some(expired) = self.patience.last_expired() else { return };
+        if self.exchange.is_settled() && self.continues(&expired) && self.patience.strike() {
+            self.tell(Kind::Sequential, expired.group, &[0], None);
         }
     }
 
-    /// Whether what has come now goes on where the prefix in `before` ended.
-    fn continues(&self, group: usize, members: usize, before: &[u8]) -> bool {
+    /// Whether what has come now goes on where the prefix ended.
+    fn continues(&self, before: &Expired) -> bool {
         let next = &self.input[self.batch.wire(0..1)];
-        let all = [before, next].concat();
+        let all = [&before.bytes, next].concat();
         let context = &self.around.context;
         let (table, policy) = (context.table(), context.policy());
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
@@ -66,17 +133,18 @@ impl Connection {
             policy.recognise(&table, &mut |i| (i < batch.len()).then(|| Member { id: batch.id(i), args: batch.args(&all, i) }));
         match recognised {
             Recognition::Prefix { group: seen, members: now, .. } | Recognition::Whole { group: seen, members: now, .. } => {
-                seen == group && now > members
+                seen == before.group && now > before.members
             }
             Recognition::None => false,
         }
     }
 
-    fn tell(&self, kind: Kind, group: usize, members: usize) {
+    fn tell(&self, kind: Kind, group: usize, members: &[usize], reason: Option<&'static str>) {
         let context = &self.around.context;
-        let commands =
-            (0..members.min(self.batch.len())).map(|at| context.table().spec(self.batch.id(at)).name().into()).collect();
-        let Some(rule) = context.policy().groups().get(group).map(|group| group.name.clone()) else { return };
-        context.reporter.violation(Violation { rule: Some(rule), commands, ..Violation::new(kind) }, &self.exchange.peer);
+        let (table, policy) = (context.table(), context.policy());
+        let Some(rule) = policy.groups().get(group).map(|group| &group.name) else { return };
+        let names = members.iter().filter(|at| **at < self.batch.len()).map(|&at| table.spec(self.batch.id(at)).name());
+        let violation = Violation::new(kind).rule(rule).commands(names).reason(reason);
+        context.reporter.violation(violation, &self.exchange.peer);
     }
 }

@@ -40,7 +40,7 @@ impl Connection {
             }
             Turn::Reset => self.reset().await,
             // Waiting is no turn of its own: the task waits for bytes instead.
-            Turn::Wait | Turn::Hold { .. } => {}
+            Turn::Wait | Turn::Hold => {}
         }
         self.exchange.ended().is_none()
     }

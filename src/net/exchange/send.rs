@@ -39,6 +39,9 @@ struct Sending<'a> {
 
 impl Exchange {
     /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
+    ///
+    /// Where requests go out in another order than the one in which they were read, the places of all that are planned
+    /// come back, by their index.
     pub fn dispatch(
         self: &Rc<Self>,
         plan: &mut Plan,
@@ -46,28 +49,31 @@ impl Exchange {
         bytes: &[u8],
         timing: Timing,
         mut answer: impl FnMut(usize, Answer) -> Vec<u8>,
-    ) {
-        let Some(link) = self.link() else { return };
+    ) -> Vec<u64> {
+        let Some(link) = self.link() else { return Vec::new() };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
         let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing };
+        let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let mut probes = plan.probes.drain(..);
-        let mut roles = plan.roles.iter().copied();
         for step in &plan.steps {
             match step {
                 Step::Send { commands } => {
-                    let first = roles.clone();
-                    let plain = first.take(commands.len()).filter(|role| *role == Role::Plain).count();
+                    let roles = &plan.roles[commands.clone()];
+                    let plain = roles.iter().filter(|role| **role == Role::Plain).count();
                     let scope = (plain > 1).then_some(Scope::Pipeline { report: policy.report_pipelines });
-                    self.send_run(&sending, commands.clone(), &mut roles, scope.map(|scope| (scope, plain)));
+                    self.aim(&places, commands.clone());
+                    self.send_run(&sending, commands.clone(), roles, scope.map(|scope| (scope, plain)));
                 }
                 Step::Watch { commands, group, unwrapped } => {
                     let scope = Scope::Group { index: *group, rule: Arc::clone(&policy.groups()[*group]), unwrapped: *unwrapped };
-                    self.send_run(&sending, commands.clone(), &mut roles, Some((scope, commands.len())));
+                    self.aim(&places, commands.clone());
+                    self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some((scope, commands.len())));
                 }
-                Step::Wrap { commands, group } => {
-                    roles.by_ref().take(commands.len()).for_each(drop);
-                    self.send_group(&sending, commands.clone(), *group);
+                Step::Wrap { members, group } => {
+                    let members = &plan.members[members.clone()];
+                    self.aim(&places, members.iter().copied());
+                    self.send_group(&sending, members, *group);
                 }
                 Step::Probe => {
                     if let Some(probe) = probes.next() {
@@ -80,21 +86,31 @@ impl Exchange {
                     self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
-                    roles.next();
                     self.context.tally.command(batch.id(*command).index());
+                    self.aim(&places, std::iter::once(*command));
                     self.answer(answer(*command, *by));
                 }
             }
         }
+        places
     }
 
-    fn send_run(
-        self: &Rc<Self>,
-        sending: &Sending<'_>,
-        commands: Range<usize>,
-        roles: &mut impl Iterator<Item = Role>,
-        score: Option<(Scope, usize)>,
-    ) {
+    /// The place of each planned command, in the order in which they were read.
+    fn reserve(&self, plan: &Plan, batch: &Batch) -> Vec<u64> {
+        let slots = &mut self.state.borrow_mut().slots;
+        (0..plan.commands).map(|at| batch.held(at).map_or_else(|| slots.reserve(), |held| held.place)).collect()
+    }
+
+    /// The commands that are sent next have these places, if they have any.
+    fn aim(&self, places: &[u64], commands: impl Iterator<Item = usize>) {
+        if places.is_empty() {
+            return;
+        }
+        let slots = &mut self.state.borrow_mut().slots;
+        commands.for_each(|at| slots.aim(places[at]));
+    }
+
+    fn send_run(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, roles: &[Role], score: Option<(Scope, usize)>) {
         let Sending { link, batch, bytes, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
@@ -103,7 +119,7 @@ impl Exchange {
             state.slots.push_score(Score::new(scope, u32::try_from(plain).unwrap_or(u32::MAX)));
         }
         let mut frames = 0;
-        for (at, role) in commands.clone().zip(roles) {
+        for (at, &role) in commands.clone().zip(roles) {
             let id = batch.id(at);
             self.context.tally.command(id.index());
             state.slots.push(role, id, scored && role == Role::Plain);
@@ -114,9 +130,9 @@ impl Exchange {
         self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline);
     }
 
-    fn send_group(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, group: usize) {
+    fn send_group(self: &Rc<Self>, sending: &Sending<'_>, commands: &[usize], group: usize) {
         let Sending { link, policy, batch, bytes, timing, .. } = *sending;
-        let members: Vec<_> = commands.clone().map(|at| batch.id(at)).collect();
+        let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         for id in &members {
             self.context.tally.command(id.index());
         }
@@ -124,7 +140,11 @@ impl Exchange {
         let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(&policy.groups()[group]), members));
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
-        self.send(link, &mut state, &[MULTI, &bytes[batch.wire(commands)], EXEC], frames, timing.read_at, timing.deadline());
+        let mut parts = Vec::with_capacity(3);
+        parts.push(MULTI);
+        parts.extend(commands.chunk_by(|a, b| a + 1 == *b).map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())]));
+        parts.push(EXEC);
+        self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
     fn send_probe(self: &Rc<Self>, link: &Rc<Link>, probe: Probe, timing: Timing) {

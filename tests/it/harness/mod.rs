@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 pub use proxy::{Proxy, Setup};
 pub use redis::RedisServer;
-pub use twin::Twin;
+pub use twin::{Pair, Twin};
 pub use wire::{Wire, request, text};
 
 /// How long anything that must come may take on a machine that does other things too.

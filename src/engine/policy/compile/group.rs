@@ -1,10 +1,10 @@
 //! Compiles one `[[group]]`.
 
-use crate::engine::command::Table;
-use crate::engine::policy::group::{Atomic, Group, Keys, Order, Shape, Templates};
+use crate::engine::command::{CommandId, Table};
+use crate::engine::policy::group::{Atomic, Group, Keys, Order, Shape, Template, Templates};
 use crate::engine::policy::index::KeyIndex;
 use crate::engine::policy::pattern::Names;
-use crate::engine::policy::rule::{Word, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::engine::policy::rule::{Unlink, Word, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
 
 use super::{Errors, key_patterns, member, not_available};
 
@@ -47,7 +47,9 @@ fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut
 
 fn shape(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors) -> Option<Shape> {
     match (&written.commands, &written.keys) {
-        (Some(commands), None) => templates(&format!("{path}.commands"), commands, table, errors).map(Shape::Templates),
+        (Some(commands), None) => {
+            templates(&format!("{path}.commands"), commands, written.unlink, table, errors).map(Shape::Templates)
+        }
         (None, Some(keys)) => {
             let patterns = key_patterns(&format!("{path}.keys"), keys, errors);
             let index = KeyIndex::new([&*patterns]);
@@ -64,15 +66,23 @@ fn shape(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors)
     }
 }
 
-fn templates(path: &str, written: &[WrittenMember], table: &Table, errors: &mut Errors) -> Option<Templates> {
+fn templates(path: &str, written: &[WrittenMember], unlink: Unlink, table: &Table, errors: &mut Errors) -> Option<Templates> {
     check_counts(path, written, errors);
     let mut names = Names::default();
     let mut members = Vec::new();
     for (place, member) in written.iter().enumerate() {
-        members.extend(member::compile(&format!("{path}[{place}]"), member, table, &mut names, errors));
+        let compiled = member::compile(&format!("{path}[{place}]"), member, table, &mut names, errors);
+        members.extend(compiled.map(|template| Template { also: also(&template, unlink, table), ..template }));
     }
     let required = written.iter().rposition(|member| !member.optional)? + 1;
     Some(Templates { members: members.into(), required, names })
+}
+
+/// DEL for UNLINK and the other way round, where the rule says so.
+fn also(template: &Template, unlink: Unlink, table: &Table) -> Option<CommandId> {
+    let pair = [table.by_name("del"), table.by_name("unlink")];
+    let place = pair.iter().position(|id| *id == Some(template.id)).filter(|_| unlink == Unlink::AsDel)?;
+    pair[1 - place]
 }
 
 fn check_counts(path: &str, written: &[WrittenMember], errors: &mut Errors) {

@@ -1,7 +1,7 @@
 //! Compiles one member of a group, in the canonical form of its command.
 
-use crate::engine::command::{CommandId, Table, Word, Words, arrange};
-use crate::engine::policy::group::Template;
+use crate::engine::command::{Arrangement, CommandId, Measure, Table, Word, Words, arrange};
+use crate::engine::policy::group::{Measured, Template};
 use crate::engine::policy::near::nearest;
 use crate::engine::policy::pattern::{Names, Pattern};
 use crate::engine::policy::rule::WrittenMember;
@@ -35,8 +35,29 @@ pub(super) fn compile(
     };
     let mut words: Vec<Box<str>> = (0..form.len()).filter_map(|place| Some(line.text_of(form.word(place)?)?.into())).collect();
     let rest = line.has_rest() && words.pop().is_some();
+    let measured = measured(&form, &words);
     let words = words.iter().map(|word| Pattern::parse(word, names).ok()).collect::<Option<_>>()?;
-    Some(Template { id: form.id, words, rest, optional: written.optional, text: written.template.as_str().into() })
+    let text = written.template.as_str().into();
+    Some(Template { id: form.id, also: None, words, measured, rest, optional: written.optional, text })
+}
+
+/// The two words that are compared by what they mean: a number, or a time to live that may be any.
+fn measured(form: &Arrangement, words: &[Box<str>]) -> Option<Measured> {
+    let kind = |place: usize| match form.word(place) {
+        Some(Word::Token(token)) => Some(token.as_bytes()),
+        _ => None,
+    };
+    let pairs = (0..words.len()).filter_map(|place| Some((place, kind(place)?, words.get(place + 1)?)));
+    let mut measured = pairs.filter_map(|(place, kind, number)| match Measure::read(kind, number.as_bytes()) {
+        None if Measure::is_time(kind) && is_any(number) => Some(Measured { place, wanted: None }),
+        wanted => wanted.map(|_| Measured { place, wanted }),
+    });
+    measured.next()
+}
+
+/// Whether a word is a wildcard and nothing else.
+fn is_any(word: &str) -> bool {
+    word == "*" || (word.starts_with('{') && !word.starts_with("{{") && word.find('}') == Some(word.len() - 1))
 }
 
 /// A member as it is written: the command's name and its words, with a closing `...` as the last.

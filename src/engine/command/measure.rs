@@ -1,0 +1,66 @@
+//! Compares amounts and times to live by what they mean, whatever their units.
+
+use super::integer::integer;
+
+/// A number together with the word in front of it in a canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Measure {
+    /// Milliseconds from now.
+    FromNow(i64),
+    /// Milliseconds since the epoch.
+    At(i64),
+    /// What a number is changed by.
+    Change(i64),
+}
+
+impl Measure {
+    /// What the two words mean; `None` where the second is no number, or the first says of none what it is.
+    pub fn read(kind: &[u8], number: &[u8]) -> Option<Measure> {
+        let number = integer(number)?;
+        match kind {
+            b"EX" => number.checked_mul(1000).map(Measure::FromNow),
+            b"PX" => Some(Measure::FromNow(number)),
+            b"EXAT" => number.checked_mul(1000).map(Measure::At),
+            b"PXAT" => Some(Measure::At(number)),
+            b"+" => Some(Measure::Change(number)),
+            b"-" => number.checked_neg().map(Measure::Change),
+            _ => None,
+        }
+    }
+
+    /// Whether a number behind this word is a time to live.
+    pub fn is_time(kind: &[u8]) -> bool {
+        matches!(kind, b"EX" | b"PX" | b"EXAT" | b"PXAT")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(text: &str) -> Option<Measure> {
+        let (kind, number) = text.split_once(' ').expect("two words");
+        Measure::read(kind.as_bytes(), number.as_bytes())
+    }
+
+    #[test]
+    fn seconds_and_milliseconds_are_one_time() {
+        assert_eq!(measure("EX 60"), measure("PX 60000"));
+        assert_eq!(measure("EXAT 60"), measure("PXAT 60000"));
+        assert_ne!(measure("EX 60"), measure("EXAT 60"));
+        assert_ne!(measure("EX 60"), measure("PX 60001"));
+    }
+
+    #[test]
+    fn counting_down_is_counting_up_by_less_than_nothing() {
+        assert_eq!(measure("- 1"), measure("+ -1"));
+        assert_eq!(measure("- -3"), measure("+ 3"));
+        assert_ne!(measure("+ 60000"), measure("PX 60000"));
+    }
+
+    #[test]
+    fn what_is_no_number_or_too_large_a_one_has_no_measure() {
+        assert_eq!([measure("EX x"), measure("EX 9223372036854775807"), measure("- -9223372036854775808")], [None; 3]);
+        assert_eq!(measure("NX 1"), None);
+    }
+}
