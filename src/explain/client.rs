@@ -14,6 +14,7 @@ use crate::engine::pipeline::slot::Role;
 use crate::engine::pipeline::ttl::Undecided;
 use crate::engine::pipeline::violation::Kind;
 use crate::engine::policy::rule::Word;
+use crate::engine::preflight::Ability;
 use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::Session;
@@ -118,7 +119,7 @@ impl<'a> Client<'a> {
         let policy = &self.config.policy;
         let willing = !policy.hold.gap.is_zero();
         let hold = Holding { willing, across: true, over: without_more, overdue: None };
-        let rules = Rules { table: self.table, policy, transactions: true, probes: true, hold };
+        let rules = Rules { table: self.table, policy, transactions: true, probes: true, ability: Ability::Able, hold };
         let mut planned = Plan::default();
         plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more && !without_more, &mut planned);
         planned

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use crate::engine::command::Table;
 use crate::engine::policy::Policy;
+use crate::engine::preflight::Names;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
@@ -32,6 +33,8 @@ pub struct Context {
     pub write_buffers: Buffers<Vec<u8>>,
     /// No new request is read any more.
     pub draining: Cell<bool>,
+    /// Names for the guards of groups.
+    pub guards: Names,
     /// Second looks at TTLs that are pending.
     pub rechecks: Cell<usize>,
 }
@@ -55,6 +58,7 @@ impl Context {
             read_buffers: Buffers::default(),
             write_buffers: Buffers::default(),
             draining: Cell::new(false),
+            guards: Names { instance: fastrand::u64(..), used: Cell::new(0) },
             rechecks: Cell::new(0),
         }
     }

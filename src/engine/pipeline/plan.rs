@@ -6,10 +6,12 @@ use std::time::Instant;
 use super::batch::Batch;
 use super::decide::Decision;
 use super::gather::{self, Gathered, Obstacle};
+use super::refusal::Refusal;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use crate::engine::command::{Local, Table};
-use crate::engine::policy::Policy;
+use crate::engine::policy::{Atomic, OnUnsupported, Policy};
+use crate::engine::preflight::{self, Ability, Lack, Preflight};
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
 
@@ -20,6 +22,10 @@ pub enum Step {
     Send { commands: Range<usize> },
     /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
     Wrap { members: Range<usize>, group: usize },
+    /// The same behind a preflight, which lies in `Plan::preflights` in the order of these steps.
+    Guard { members: Range<usize>, group: usize },
+    /// A group of which nothing is sent; why lies in `Plan::refusals` in the order of these steps.
+    Refuse { members: Range<usize>, group: usize },
     /// These commands are a group that goes out as it is: its rule says so, or, when `unwrapped`,
     /// the connection cannot do transactions.
     Watch { commands: Range<usize>, group: usize, unwrapped: bool },
@@ -81,6 +87,8 @@ pub enum Note {
     Broken { group: usize },
     /// All of it is there, but its members cannot be brought together.
     Obstructed { group: usize, members: Range<usize>, why: Obstacle },
+    /// A guarded group goes out as a transaction, because its preflight cannot run.
+    Degraded { group: usize, members: Range<usize>, lack: Lack },
 }
 
 /// The outcome of planning.
@@ -90,6 +98,8 @@ pub struct Plan {
     /// One for each command that is planned, by its index.
     pub roles: Vec<Role>,
     pub probes: Vec<Probe>,
+    pub preflights: Vec<Preflight>,
+    pub refusals: Vec<Refusal>,
     /// The members of groups, by their index in the batch.
     pub members: Vec<usize>,
     pub notes: Vec<Note>,
@@ -109,6 +119,8 @@ impl Plan {
         self.steps.clear();
         self.roles.clear();
         self.probes.clear();
+        self.preflights.clear();
+        self.refusals.clear();
         self.members.clear();
         self.notes.clear();
         self.commands = 0;
@@ -139,6 +151,8 @@ pub struct Rules<'a> {
     pub transactions: bool,
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
+    /// The connection can carry guarded groups.
+    pub ability: Ability,
     pub hold: Holding,
 }
 
@@ -301,9 +315,48 @@ impl Planner<'_> {
     }
 
     fn push_wrapped(&mut self, members: Range<usize>, group: usize) {
+        let step = match self.rules.policy.groups()[group].atomic {
+            Atomic::Guarded => self.guard(members.clone(), group),
+            Atomic::Transaction | Atomic::Observe => Step::Wrap { members: members.clone(), group },
+        };
+        if matches!(step, Step::Refuse { .. }) {
+            return self.plan.steps.push(step);
+        }
         let commands = std::mem::take(&mut self.plan.members);
-        self.with_probes(commands[members.clone()].iter().copied(), Step::Wrap { members, group });
+        self.with_probes(commands[members].iter().copied(), step);
         self.plan.members = commands;
+    }
+
+    /// How a guarded group goes out, if it does.
+    fn guard(&mut self, members: Range<usize>, group: usize) -> Step {
+        let refusal = match self.rules.ability {
+            Ability::Able => match self.examine(members.clone()) {
+                Ok(None) => return Step::Wrap { members, group },
+                Ok(Some(preflight)) => {
+                    self.plan.preflights.push(preflight);
+                    return Step::Guard { members, group };
+                }
+                Err(refusal) => Refusal::Member(refusal),
+            },
+            Ability::Lacking(lack) => {
+                if self.rules.policy.groups()[group].on_unsupported == OnUnsupported::Transaction {
+                    self.plan.notes.push(Note::Degraded { group, members: members.clone(), lack });
+                    return Step::Wrap { members, group };
+                }
+                Refusal::Lacking(lack)
+            }
+            Ability::Unknown | Ability::Silent => Refusal::Silent,
+        };
+        self.plan.refusals.push(refusal);
+        Step::Refuse { members, group }
+    }
+
+    /// The preflight that the members need; none where nothing that their keys hold can make one fail.
+    fn examine(&self, members: Range<usize>) -> Result<Option<Preflight>, preflight::Refusal> {
+        let commands = self.plan.members[members].iter();
+        let commands = commands.map(|&at| (self.batch.id(at), self.batch.args(self.bytes, at)));
+        let checks = preflight::examine(self.rules.table, commands)?;
+        Ok((!checks.is_empty()).then(|| Preflight::new(&checks)))
     }
 
     /// The step, between the questions about TTLs that its commands leave open.
@@ -351,6 +404,7 @@ mod tests {
         policy: Policy,
         probes: bool,
         transactions: bool,
+        ability: Ability,
         hold: Holding,
     }
 
@@ -359,7 +413,8 @@ mod tests {
             let table = Table::builtin();
             let policy = compile(written, &table).expect("the rules are good");
             let (session, undecided) = (Session::default(), Undecided::default());
-            Client { session, undecided, table, policy, probes: true, transactions: true, hold: Holding::default() }
+            let ability = Ability::Able;
+            Client { session, undecided, table, policy, probes: true, transactions: true, ability, hold: Holding::default() }
         }
 
         fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
@@ -369,7 +424,8 @@ mod tests {
             assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
             let mut planned = Plan::default();
             let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
-            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold };
+            let ability = self.ability;
+            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, ability, hold };
             plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
             planned
         }

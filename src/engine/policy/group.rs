@@ -7,7 +7,7 @@ use crate::engine::resp::request::Args;
 
 use super::index::KeyIndex;
 use super::pattern::{Bindings, Names, Pattern};
-use super::rule::{Mode, OnPartial, Word, WrittenAtomic};
+use super::rule::{Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
 
 /// How atomic a group is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Atomic {
     Observe,
     /// It is sent as one MULTI .. EXEC.
     Transaction,
+    /// The same, behind a preflight that keeps the EXEC from running if a member would fail.
+    Guarded,
 }
 
 impl Atomic {
@@ -24,6 +26,7 @@ impl Atomic {
         match self {
             Atomic::Observe => WrittenAtomic::Observe.as_str(),
             Atomic::Transaction => WrittenAtomic::Transaction.as_str(),
+            Atomic::Guarded => WrittenAtomic::Guarded.as_str(),
         }
     }
 }
@@ -39,6 +42,7 @@ pub enum Order {
 pub struct Group {
     pub name: Arc<str>,
     pub atomic: Atomic,
+    pub on_unsupported: OnUnsupported,
     pub on_partial: OnPartial,
     pub order: Order,
     /// Whether a marker in the transaction settles unknown outcomes.

@@ -21,7 +21,7 @@ use crate::engine::command::{CommandId, Table};
 pub use compile::{RuleError, compile};
 pub use group::{Atomic, Group, Member, Order};
 pub use recognise::Recognition;
-pub use rule::{Mode, OnPartial};
+pub use rule::{Mode, OnPartial, OnUnsupported};
 pub use trace::{Miss, Why};
 pub use ttl::{TtlAction, TtlRule};
 
@@ -35,6 +35,8 @@ pub struct Policy {
     /// Whether a partial failure in a plain pipeline is a violation, not only a counter.
     pub report_pipelines: bool,
     pub hold: Hold,
+    /// What the keys of guards begin with.
+    pub guard_prefix: Arc<str>,
     groups: Groups,
     ttls: TtlRules,
 }
@@ -56,6 +58,7 @@ impl Policy {
             mode: Mode::Enforce,
             report_pipelines: pipeline.report,
             hold: Hold { gap: Duration::from_millis(pipeline.hold_ms), max: Duration::from_millis(pipeline.hold_max_ms) },
+            guard_prefix: rule::GUARD_PREFIX.into(),
             groups: Groups::none(),
             ttls: TtlRules::new(Vec::new()),
         }
@@ -94,6 +97,11 @@ impl Policy {
     /// allocates: for explanations.
     pub fn nearest_miss<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Option<Miss<'_, 'a>> {
         trace::nearest_miss(self.groups(), table, at)
+    }
+
+    /// Whether some group needs a preflight.
+    pub fn guards(&self) -> bool {
+        self.groups().iter().any(|group| group.atomic == Atomic::Guarded && self.mode_of(group.mode) == Mode::Enforce)
     }
 
     /// The first TTL rule with a pattern that matches the key, with its place among the rules.

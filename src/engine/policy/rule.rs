@@ -87,6 +87,17 @@ words! {
     }
 }
 
+words! {
+    /// What becomes of a guarded group where its preflight cannot run.
+    OnUnsupported {
+        /// Every member answers an error.
+        #[default]
+        Refuse = "refuse",
+        /// It goes out as a transaction.
+        Transaction = "transaction",
+    }
+}
+
 /// Everything in a configuration that a policy is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
@@ -106,11 +117,15 @@ pub struct WrittenPipeline {
     pub report: bool,
     pub hold_ms: u64,
     pub hold_max_ms: u64,
+    pub guard_prefix: String,
 }
+
+/// What the keys of guards begin with.
+pub const GUARD_PREFIX: &str = "respguard:guard:";
 
 impl Default for WrittenPipeline {
     fn default() -> Self {
-        Self { report: true, hold_ms: 2, hold_max_ms: 20 }
+        Self { report: true, hold_ms: 2, hold_max_ms: 20, guard_prefix: GUARD_PREFIX.to_owned() }
     }
 }
 
@@ -119,6 +134,8 @@ impl Default for WrittenPipeline {
 pub struct WrittenGroup {
     pub name: String,
     pub atomic: WrittenAtomic,
+    /// `None`: not written.
+    pub on_unsupported: Option<OnUnsupported>,
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
     pub resolve: bool,

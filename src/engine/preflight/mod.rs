@@ -35,6 +35,8 @@ use std::borrow::Cow;
 use crate::engine::command::{CommandId, Spec, Table};
 use crate::engine::resp::request::Args;
 
+pub use request::{Ability, Lack, Names, Preflight, Verdict};
+
 use trial::Trial;
 use types::Types;
 
@@ -89,6 +91,35 @@ pub enum Fault {
     Certain(Cow<'static, str>),
     /// Nobody can tell before it runs: why.
     Undecided(&'static str),
+}
+
+impl Question<'_> {
+    /// What must be true, in words.
+    pub fn in_words(&self) -> String {
+        match self {
+            Question::Not { types, .. } => {
+                let fine = Types::ALL.without(*types);
+                let words: Vec<_> = fine.each().map(|one| one.word().unwrap_or("anything else")).collect();
+                format!("its type is {}", words.join(" or "))
+            }
+            Question::Length { most } => format!("it is absent or a string of at most {most} bytes"),
+            Question::Integer { most } => format!("it is absent or an integer of at most {most}"),
+            Question::Decimal => "it is absent or a number".to_owned(),
+            Question::HyperLogLog => "it is absent or a HyperLogLog".to_owned(),
+            Question::FieldInteger { field, most } => {
+                format!("its field {} is absent or an integer of at most {most}", field.escape_ascii())
+            }
+            Question::FieldDecimal { field } => format!("its field {} is absent or a number", field.escape_ascii()),
+            Question::Elements { least } => format!("it is a list of at least {least} elements"),
+            Question::IdBelow { milliseconds, sequence } => {
+                format!("it is absent or a stream whose last id is below {milliseconds}-{sequence}")
+            }
+            Question::Group { name } => format!("it is a stream with the consumer group {}", name.escape_ascii()),
+            Question::NoGroup { name } => {
+                format!("it is absent or a stream without the consumer group {}", name.escape_ascii())
+            }
+        }
+    }
 }
 
 impl Fault {

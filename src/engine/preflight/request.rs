@@ -25,9 +25,6 @@ const NUMBERS: &[u8] = include_bytes!("scripts/numbers.lua");
 /// Knows every question.
 const ALL: &[u8] = include_bytes!("scripts/all.lua");
 const SEAL: &[u8] = b"#!lua flags=allow-oom\nreturn 1";
-/// What the seal answers: it precedes the members' replies in the array of EXEC.
-pub const SEAL_REPLY: &[u8] = b":1\r\n";
-
 /// Whether this user, on this server, can have guarded groups.
 const PROBE: &[u8] =
     b"#!lua flags=allow-oom,no-writes\nlocal c,k=redis.acl_check_cmd,ARGV[1] return c('SET',k,'1','PX','1') and c('WATCH',k) and c('EVAL','','1',k) and 1 or 0";
@@ -50,7 +47,7 @@ pub struct Names {
 
 impl Names {
     /// A key of the same slot as `key`, as long as that can be had.
-    fn next(&self, prefix: &str, key: &[u8]) -> Vec<u8> {
+    pub fn next(&self, prefix: &str, key: &[u8]) -> Vec<u8> {
         let number = self.used.get();
         self.used.set(number.wrapping_add(1));
         let tag = hash_tag(key);
@@ -75,10 +72,13 @@ fn hash_tag(key: &[u8]) -> &[u8] {
     }
 }
 
-/// Everything that is sent before the members, up to and with the seal.
+/// The questions about one group, and what their answers mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    pub request: Vec<u8>,
+    body: &'static [u8],
+    /// The keys that are asked about, each once.
+    keys: Texts,
+    arguments: Texts,
     foretold: Vec<Foretold>,
 }
 
@@ -101,27 +101,30 @@ pub enum Verdict {
 }
 
 impl Preflight {
-    /// For at least one check. The guard is named after the prefix and in the slot of the first key.
-    pub fn new(checks: &[Check<'_>], prefix: &str, names: &Names) -> Preflight {
-        let guard = names.next(prefix, checks.first().map_or(b"", |check| check.key));
-        let mut watch: Vec<&[u8]> = vec![b"WATCH", &guard];
+    /// For at least one check.
+    pub fn new(checks: &[Check<'_>]) -> Preflight {
+        let (mut keys, mut arguments, body) = (Texts::default(), Texts::default(), body(checks));
         for check in checks {
-            if !watch[2..].contains(&check.key) {
-                watch.push(check.key);
+            if !keys.iter().any(|key| key == check.key) {
+                keys.push(check.key);
             }
+            check.question.write(check.key, body != TYPES, &mut arguments);
         }
-        let body = body(checks);
-        let mut texts = Texts::default();
-        checks.iter().for_each(|check| check.question.write(check.key, body != TYPES, &mut texts));
-        let mut eval: Vec<&[u8]> = vec![b"EVAL", body, b"1", &guard];
-        eval.extend(texts.iter());
-        let mut request = Vec::new();
-        encode::request(&mut request, &watch);
-        encode::request(&mut request, &eval);
-        encode::request(&mut request, &[b"MULTI"]);
-        encode::request(&mut request, &[b"EVAL", SEAL, b"1", &guard]);
         let foretold = checks.iter().map(|check| Foretold { member: check.member, errors: check.question.errors() }).collect();
-        Preflight { request, foretold }
+        Preflight { body, keys, arguments, foretold }
+    }
+
+    /// The key in whose slot the guard must lie.
+    pub fn key(&self) -> &[u8] {
+        self.keys.iter().next().unwrap_or_default()
+    }
+
+    /// What is sent before MULTI.
+    pub fn write(&self, guard: &[u8], out: &mut Vec<u8>) {
+        let watch = [&b"WATCH"[..], guard].into_iter().chain(self.keys.iter());
+        encode::request(out, &watch.collect::<Vec<_>>());
+        let eval = [&b"EVAL"[..], self.body, b"1", guard].into_iter().chain(self.arguments.iter());
+        encode::request(out, &eval.collect::<Vec<_>>());
     }
 
     /// Reads what the script has answered.
@@ -150,6 +153,13 @@ impl Preflight {
     }
 }
 
+/// What goes right behind MULTI.
+pub fn seal(guard: &[u8]) -> Vec<u8> {
+    let mut request = Vec::with_capacity(guard.len() + 80);
+    encode::request(&mut request, &[b"EVAL", SEAL, b"1", guard]);
+    request
+}
+
 /// The shortest script that knows all the questions: the server hashes it each time.
 fn body(checks: &[Check<'_>]) -> &'static [u8] {
     let is_type = |check: &Check<'_>| check.question.length_command().is_some();
@@ -164,7 +174,7 @@ fn body(checks: &[Check<'_>]) -> &'static [u8] {
 }
 
 /// Arguments of the script, one behind the other.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Texts {
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -343,17 +353,14 @@ mod tests {
         Check { member: 1, key, question: Question::Not { types, error: WRONG_TYPE } }
     }
 
-    fn text(preflight: &Preflight) -> String {
-        String::from_utf8_lossy(&preflight.request).into_owned()
-    }
-
     #[test]
     fn every_key_that_is_asked_about_is_watched_once_behind_the_guard() {
         let names = Names { instance: 10, used: Cell::new(1) };
-        let preflight = Preflight::new(&[is_hash(b"h"), is_hash(b"h"), is_hash(b"k")], "g:", &names);
+        let preflight = Preflight::new(&[is_hash(b"h"), is_hash(b"h"), is_hash(b"k")]);
+        let mut request = Vec::new();
+        preflight.write(&names.next("g:", preflight.key()), &mut request);
         let watch = "*4\r\n$5\r\nWATCH\r\n$24\r\ng:{h}:000000000000000a:1\r\n$1\r\nh\r\n$1\r\nk\r\n*10\r\n$4\r\nEVAL\r\n";
-        assert!(text(&preflight).starts_with(watch), "{}", text(&preflight));
-        assert!(text(&preflight).ends_with("$1\r\n1\r\n$24\r\ng:{h}:000000000000000a:1\r\n"));
+        assert!(request.starts_with(watch.as_bytes()), "{}", String::from_utf8_lossy(&request));
         assert_eq!(names.used.get(), 2, "the next guard has another name");
     }
 
@@ -380,7 +387,7 @@ mod tests {
     #[test]
     fn a_verdict_names_the_member_and_redis_own_error() {
         let integer = Check { member: 3, key: b"n", question: Question::Integer { most: 5 } };
-        let preflight = Preflight::new(&[is_hash(b"h"), integer], "g", &Names::default());
+        let preflight = Preflight::new(&[is_hash(b"h"), integer]);
         let fails = |member, error: &str| Verdict::Fails { member, error: error.into() };
         assert_eq!(preflight.verdict(b":0\r\n"), Verdict::Fine);
         assert_eq!(preflight.verdict(b":1\r\n"), fails(1, WRONG_TYPE));

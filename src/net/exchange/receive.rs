@@ -34,6 +34,7 @@ impl Exchange {
         if state.found.is_empty() {
             return false;
         }
+        self.forget_lost_guards(&state.found);
         conclude(&self.context, &self.peer, &self.lane.borrow(), &mut state.found)
     }
 }
@@ -96,6 +97,7 @@ impl Recipient for Exchange {
             self.state.borrow_mut().forget_out();
             return;
         }
+        self.send_again();
         let waker = self.waker.borrow();
         let Some(waker) = waker.as_ref() else { return };
         match self.poll_flush(&mut TaskContext::from_waker(waker)) {

@@ -28,13 +28,13 @@ pub struct Timing {
 }
 
 /// What the steps of one plan have in common.
-struct Sending<'a> {
-    link: &'a Rc<Link>,
-    table: &'a Table,
-    policy: &'a Policy,
-    batch: &'a Batch,
-    bytes: &'a [u8],
-    timing: Timing,
+pub(super) struct Sending<'a> {
+    pub(super) link: &'a Rc<Link>,
+    pub(super) table: &'a Table,
+    pub(super) policy: &'a Policy,
+    pub(super) batch: &'a Batch,
+    pub(super) bytes: &'a [u8],
+    pub(super) timing: Timing,
 }
 
 impl Exchange {
@@ -56,6 +56,7 @@ impl Exchange {
         let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing };
         let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let mut probes = plan.probes.drain(..);
+        let (mut preflights, mut refusals) = (plan.preflights.drain(..), plan.refusals.drain(..));
         for step in &plan.steps {
             match step {
                 Step::Send { commands } => {
@@ -74,6 +75,20 @@ impl Exchange {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
                     self.send_group(&sending, members, *group);
+                }
+                Step::Guard { members, group } => {
+                    let members = &plan.members[members.clone()];
+                    self.aim(&places, members.iter().copied());
+                    if let Some(preflight) = preflights.next() {
+                        self.send_guarded(&sending, members, *group, preflight);
+                    }
+                }
+                Step::Refuse { members, group } => {
+                    let members = &plan.members[members.clone()];
+                    self.aim(&places, members.iter().copied());
+                    if let Some(refusal) = refusals.next() {
+                        self.refuse(&sending, members, *group, &refusal);
+                    }
                 }
                 Step::Probe => {
                     if let Some(probe) = probes.next() {
@@ -155,7 +170,7 @@ impl Exchange {
         self.send(link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
     }
 
-    fn send(
+    pub(super) fn send(
         self: &Rc<Self>,
         link: &Rc<Link>,
         state: &mut State,
@@ -202,7 +217,7 @@ impl Exchange {
 }
 
 impl Timing {
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         Some(self.read_at + self.request_timeout)
     }
 }

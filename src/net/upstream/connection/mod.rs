@@ -21,6 +21,7 @@ use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Opening, Refusal};
 use crate::engine::link::inflight::{Cut, Inflight};
 use crate::engine::pipeline::finding::Fault;
+use crate::engine::preflight::Ability;
 use crate::engine::resp::scan::ScanError;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -52,6 +53,8 @@ pub struct Link {
     over: Cell<bool>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
+    /// Whether it can carry guarded groups, as far as it has been asked since it was opened.
+    ability: Cell<Ability>,
 }
 
 struct State {
@@ -128,6 +131,7 @@ impl Link {
             down: Cell::new(false),
             over: Cell::new(false),
             paused: Cell::new(false),
+            ability: Cell::default(),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).run());
@@ -188,6 +192,16 @@ impl Link {
     pub fn can_transact(&self) -> bool {
         let state = self.state.borrow();
         state.phase != Phase::Ready || state.facts.transactions
+    }
+
+    /// Whether it can carry guarded groups.
+    pub fn ability(&self) -> Ability {
+        self.ability.get()
+    }
+
+    /// What it has answered about guarded groups, or that it is to be asked again.
+    pub fn set_ability(&self, ability: Ability) {
+        self.ability.set(ability);
     }
 
     /// True when the request at the head may wait longer than requests do: it blocks.
@@ -296,6 +310,7 @@ impl Link {
         if self.down.take() {
             info!(upstream = %self.settings.address, "upstream connection is back");
         }
+        self.ability.set(Ability::Unknown);
         state.facts = facts;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
