@@ -71,6 +71,7 @@ fn planned(requests: &[u8], policy: &Policy, wrapped: usize) -> Cost {
         probes: true,
         ability: Ability::Able,
         hold: Holding { willing: true, across: true, ..Holding::default() },
+        degraded: false,
     };
     let cost = cost(
         COMMANDS,

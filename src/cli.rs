@@ -112,10 +112,11 @@ fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
         Some(config) => {
             println!(
-                "{}: good: {} groups, {} ttl rules",
+                "{}: good: {} groups, {} ttl rules, {} degrade rules",
                 file.display(),
                 config.policy.groups().len(),
-                config.policy.ttl_rules().len()
+                config.policy.ttl_rules().len(),
+                config.policy.degrade_rules().len()
             );
             ExitCode::SUCCESS
         }

@@ -23,7 +23,7 @@
 //! this list:
 //!
 //! ```text
-//! resp < command < preflight < {session, policy, link} < pipeline | telemetry < {address, clock} < stream
+//! resp < command < preflight < {session, policy, link} < pipeline | telemetry < {address, clock, health} < stream
 //!   < context < upstream < recheck < {findings, registry, http} < {exchange, admin} < client
 //!   < worker < config < {server, explain} < cli < main
 //! ```

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,6 +16,7 @@ use crate::config::{Config, Sharing};
 use crate::engine::command::Table;
 use crate::net::address::Address;
 use crate::net::admin::{self, AdminState};
+use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{SurveyError, survey};
@@ -29,11 +30,6 @@ use crate::telemetry::report::Reporter;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
-/// Leases of all workers together: below the `maxclients` that Redis starts with (10000).
-const LEASES_MAX: usize = 4096;
-/// Silence after which an upstream connection is asked for a sign of life, and how long is waited for it.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a health check waits, and how much of an answer it reads.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 const READY_BYTES_MAX: u64 = 64 * 1024;
@@ -98,6 +94,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
     gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
     gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());
+    gauge::set_config_rules(RuleKind::Degrade, config.policy.degrade_rules().len());
     readiness.started();
     info!(
         listen = %clients.address(),
@@ -181,6 +178,7 @@ fn start_workers(
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
     let reporter = Reporter::default();
+    let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
@@ -195,6 +193,7 @@ fn start_workers(
             registry: Arc::clone(registry),
             reporter: reporter.clone(),
             readiness: readiness.clone(),
+            breaker: breaker.clone(),
             latency_totals: exposition.latencies(),
             folds: folds.add_worker(),
             mailbox,
@@ -204,7 +203,8 @@ fn start_workers(
     Ok(workers)
 }
 
-fn upstream_settings(config: &Config, workers: usize) -> Settings {
+/// How each of so many workers reaches the server.
+pub fn upstream_settings(config: &Config, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
         let user = credentials.username.as_ref().map(|user| user.as_bytes().into());
@@ -216,10 +216,10 @@ fn upstream_settings(config: &Config, workers: usize) -> Settings {
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,
         queue_timeout: upstream.queue_timeout,
-        heartbeat: HEARTBEAT,
-        heartbeat_timeout: HEARTBEAT_TIMEOUT,
+        heartbeat: upstream.heartbeat,
+        heartbeat_timeout: upstream.heartbeat_timeout,
         login,
-        leases_max: (LEASES_MAX / workers).max(1),
+        leases_max: (upstream.leases_max / workers).max(1),
     }
 }
 

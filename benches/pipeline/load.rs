@@ -30,7 +30,7 @@ struct Client {
 pub struct Played {
     pub batches: usize,
     pub elapsed: Duration,
-    latencies_ns: Vec<u64>,
+    pub latencies_ns: Vec<u64>,
 }
 
 impl Load {

@@ -4,6 +4,7 @@
 //! picks the scenarios whose name contains it, `--beside PATH` measures another build of the proxy in the same rounds,
 //! and `--rounds N` plays so many.
 
+mod holds;
 mod load;
 mod processes;
 mod scenario;
@@ -46,6 +47,7 @@ fn main() {
     table::print_head();
     get(&redis, &wishes);
     groups(&redis, &wishes);
+    holds::run(&redis, &wishes);
 }
 
 impl Wishes {

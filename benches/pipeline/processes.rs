@@ -93,6 +93,13 @@ impl Drop for Running {
     }
 }
 
+/// A connection without Nagle's delay.
+pub fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+    stream.set_nodelay(true).expect("set");
+    stream
+}
+
 /// A port that the system calls free.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

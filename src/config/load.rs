@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::engine::command::Table;
+use crate::engine::link::breaker::Thresholds;
 use crate::engine::policy::rule::{Word, WrittenPipeline};
 use crate::engine::policy::{Policy, compile};
 use crate::net::address::{Address, AddressError};
@@ -14,12 +15,16 @@ use crate::net::address::{Address, AddressError};
 use super::credential::{Sources, refuse_open_relay};
 use super::error::{ConfigError, ConfigErrors, Position};
 use super::section::{Finding, Findings, Section};
-use super::{Admin, Config, Listen, Sharing, Upstream, rules};
+use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, rules};
 
 /// The longest that any timeout can be.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
 const WORKERS_MAX: u64 = 256;
 const CLIENTS_MAX: u64 = 1_000_000;
+const LEASES_MAX: u64 = 1_000_000;
+const BUFFERED_BYTES_MIN: u64 = 1024 * 1024;
+const BUFFERED_BYTES_MAX: u64 = 1 << 40;
+const THROUGHPUT_MAX: u64 = 1_000_000;
 
 /// The configuration in a file; environment variables that it names are read now.
 pub fn load(file: &Path, table: &Table) -> Result<Config, ConfigErrors> {
@@ -47,7 +52,7 @@ pub fn read(
 pub fn known_keys() -> BTreeSet<String> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each = "[[group]]\ncommands = [{}]\n[[ttl]]\n";
+    let one_of_each = "[[group]]\ncommands = [{}]\n[[ttl]]\n[[degrade]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -89,11 +94,16 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     let listen = listen(root.section("listen", findings), findings);
     let upstream = upstream(root.section("upstream", findings), sources, findings);
     let admin = admin(root.section("admin", findings), sources, findings);
+    let breaker = breaker(root.section("breaker", findings), findings);
     let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
     let written = rules::read(&mut root, pipeline, findings);
     root.end(findings);
     refuse_open_relay(&upstream, &listen, findings);
     refuse_loops(&upstream, &listen, &admin, findings);
+    if upstream.sharing == Sharing::Never && !written.degrades.is_empty() {
+        // A client whose own connection is lost is closed: there is nobody left to answer.
+        findings.add("degrade[0]", "a rule for clients that share connections", "sharing = \"auto\"");
+    }
     let policy = match compile(&written, table) {
         Ok(policy) => policy,
         Err(errors) => {
@@ -102,7 +112,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         }
     };
     let workers = usize::try_from(workers).ok()?;
-    Some(Config { workers, listen, upstream, admin, drain_timeout, policy })
+    Some(Config { workers, listen, upstream, admin, breaker, drain_timeout, policy })
 }
 
 /// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
@@ -116,9 +126,12 @@ fn add_rule_errors(errors: Vec<crate::engine::policy::RuleError>, findings: &mut
 fn listen(mut section: Section<'_>, findings: &mut Findings) -> Listen {
     let defaults = Listen::default();
     let clients_max = section.number("clients_max", 1..=CLIENTS_MAX, defaults.clients_max as u64, findings);
+    let range = BUFFERED_BYTES_MIN..=BUFFERED_BYTES_MAX;
+    let buffered_bytes_max = section.number("buffered_bytes_max", range, defaults.buffered_bytes_max as u64, findings);
     let listen = Listen {
         address: address(&mut section, findings).unwrap_or(defaults.address),
         clients_max: usize::try_from(clients_max).unwrap_or(defaults.clients_max),
+        buffered_bytes_max: usize::try_from(buffered_bytes_max).unwrap_or(defaults.buffered_bytes_max),
     };
     section.not_available("users", findings);
     section.not_available("tls", findings);
@@ -129,6 +142,7 @@ fn listen(mut section: Section<'_>, findings: &mut Findings) -> Listen {
 fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Upstream {
     let defaults = Upstream::default();
     let credentials = sources.upstream(&mut section, findings);
+    let leases_max = section.number("leases_max", 1..=LEASES_MAX, defaults.leases_max as u64, findings);
     let upstream = Upstream {
         address: address(&mut section, findings).unwrap_or(defaults.address),
         credentials,
@@ -137,6 +151,9 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         request_timeout: timeout(&mut section, "request_timeout_ms", defaults.request_timeout, findings),
         stall_timeout: timeout(&mut section, "stall_timeout_ms", defaults.stall_timeout, findings),
         queue_timeout: timeout(&mut section, "queue_timeout_ms", defaults.queue_timeout, findings),
+        heartbeat: timeout(&mut section, "heartbeat_ms", defaults.heartbeat, findings),
+        heartbeat_timeout: timeout(&mut section, "heartbeat_timeout_ms", defaults.heartbeat_timeout, findings),
+        leases_max: usize::try_from(leases_max).unwrap_or(defaults.leases_max),
     };
     section.not_available("tls", findings);
     if matches!(upstream.address, Address::Tcp { port: 0, .. }) {
@@ -153,6 +170,20 @@ fn admin(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Finding
     };
     section.end(findings);
     admin
+}
+
+fn breaker(mut section: Section<'_>, findings: &mut Findings) -> Option<Thresholds> {
+    let defaults = THRESHOLDS;
+    let is_wanted = section.truth("enabled", true, findings);
+    let throughput = section.number("throughput_min", 1..=THROUGHPUT_MAX, defaults.throughput_min.into(), findings);
+    let thresholds = Thresholds {
+        failure_ratio: section.ratio("failure_ratio", defaults.failure_ratio, findings),
+        throughput_min: u32::try_from(throughput).unwrap_or(defaults.throughput_min),
+        sampling: timeout(&mut section, "sampling_ms", defaults.sampling, findings),
+        longest_break: timeout(&mut section, "break_ms", defaults.longest_break, findings),
+    };
+    section.end(findings);
+    is_wanted.then_some(thresholds)
 }
 
 fn pipeline(mut section: Section<'_>, findings: &mut Findings) -> (WrittenPipeline, Duration) {
@@ -232,9 +263,11 @@ mod tests {
     fn every_key_reaches_the_configuration() {
         let config = config(concat!(
             "mode = \"observe\"\nworkers = 256\n",
-            "[listen]\naddress = \"unix:/run/s\"\nclients_max = 1\n",
+            "[listen]\naddress = \"unix:/run/s\"\nclients_max = 1\nbuffered_bytes_max = 1048576\n",
             "[upstream]\naddress = \"[::1]:1\"\nsharing = \"never\"\nconnect_timeout_ms = 1\nrequest_timeout_ms = 2\n",
             "stall_timeout_ms = 3\nqueue_timeout_ms = 4\nusername = \"u\"\npassword_env = \"PASSWORD\"\n",
+            "heartbeat_ms = 5\nheartbeat_timeout_ms = 6\nleases_max = 7\n",
+            "[breaker]\nfailure_ratio = 1.0\nthroughput_min = 8\nsampling_ms = 9\nbreak_ms = 10\n",
             "[admin]\naddress = \"0.0.0.0:0\"\ntoken_env = \"PASSWORD\"\n",
             "[pipeline]\nreport = false\nhold_ms = 0\nhold_max_ms = 0\ndrain_timeout_ms = 0x10\n",
         ));
@@ -245,6 +278,11 @@ mod tests {
         assert_eq!((upstream.address.to_string(), upstream.sharing), ("[::1]:1".to_owned(), Sharing::Never));
         let timeouts = [upstream.connect_timeout, upstream.request_timeout, upstream.stall_timeout, upstream.queue_timeout];
         assert_eq!(timeouts.map(|timeout| timeout.as_millis()), [1, 2, 3, 4]);
+        assert_eq!([upstream.heartbeat, upstream.heartbeat_timeout].map(|timeout| timeout.as_millis()), [5, 6]);
+        assert_eq!((upstream.leases_max, config.listen.buffered_bytes_max), (7, 1_048_576));
+        let breaker = config.breaker.unwrap();
+        assert_eq!((breaker.failure_ratio, breaker.throughput_min), (1.0, 8));
+        assert_eq!([breaker.sampling, breaker.longest_break].map(|time| time.as_millis()), [9, 10]);
         let credentials = upstream.credentials.as_ref().unwrap();
         assert_eq!((credentials.username.as_deref(), credentials.password.expose()), (Some("u"), "hunter2"));
         assert_eq!(config.admin.token.as_ref().unwrap().expose(), "hunter2");
@@ -349,6 +387,33 @@ mod tests {
         config("[pipeline]\ndrain_timeout_ms = 1");
         refusal("[pipeline]\ndrain_timeout_ms = 0");
         refusal("workers = 99999999999999999999999999");
+    }
+
+    #[test]
+    fn a_degrade_rule_that_cannot_work_is_refused() {
+        let rule = |keys: &str| format!("[[degrade]]\nname = \"d\"\n{keys}\n");
+        config(&rule("keys = [\"a:*\"]\nreads = \"nil\""));
+        config(&rule("keys = [\"a:*\"]\nwrites = \"ok\""));
+        assert!(refusal(&rule("keys = [\"a:*\"]")).contains("degrade[0]: the rule changes nothing"));
+        assert!(refusal(&rule("keys = [\"a:*\"]\nreads = \"error\"\nwrites = \"error\"")).contains("changes nothing"));
+        assert!(refusal(&rule("keys = []\nreads = \"nil\"")).contains("degrade[0].keys"));
+        assert!(refusal(&rule("keys = [\"a:{x}\"]\nreads = \"nil\"")).contains("no captures"));
+        assert!(refusal(&rule("keys = [\"a\"]\nreads = \"empty\"")).contains("degrade[0].reads"));
+        assert!(refusal(&rule("keys = [\"a\"]\nwrites = \"nil\"")).contains("degrade[0].writes"));
+        let never = format!("[upstream]\nsharing = \"never\"\n{}", rule("keys = [\"a\"]\nreads = \"nil\""));
+        assert!(refusal(&never).contains("sharing"));
+    }
+
+    #[test]
+    fn a_ratio_is_above_0_and_at_most_1() {
+        let with = |value: &str| format!("[breaker]\nfailure_ratio = {value}\n");
+        for good in ["0.001", "1.0", "1"] {
+            config(&with(good));
+        }
+        for bad in ["0", "0.0", "-0.5", "1.01", "nan", "inf", "\"0.5\""] {
+            assert!(refusal(&with(bad)).contains("breaker.failure_ratio"), "{bad}");
+        }
+        assert_eq!(config("[breaker]\nenabled = false\n").breaker, None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod section;
 
 use std::time::Duration;
 
+use crate::engine::link::breaker::Thresholds;
 use crate::engine::policy::Policy;
 use crate::net::address::Address;
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub listen: Listen,
     pub upstream: Upstream,
     pub admin: Admin,
+    /// When requests are no longer sent to a server that fails; `None`: they always are.
+    pub breaker: Option<Thresholds>,
     /// How long a shutdown waits for what is owed to clients.
     pub drain_timeout: Duration,
     pub policy: Policy,
@@ -36,6 +39,8 @@ pub struct Config {
 pub struct Listen {
     pub address: Address,
     pub clients_max: usize,
+    /// Bytes kept for all clients together, of what they sent and of what they have yet to read.
+    pub buffered_bytes_max: usize,
 }
 
 /// The Redis server behind the proxy.
@@ -52,6 +57,12 @@ pub struct Upstream {
     pub stall_timeout: Duration,
     /// How long a request waits for an upstream that is not there.
     pub queue_timeout: Duration,
+    /// A connection that has been silent for so long is asked for a sign of life.
+    pub heartbeat: Duration,
+    /// How long is waited for it.
+    pub heartbeat_timeout: Duration,
+    /// Connections that clients may have for themselves, all together.
+    pub leases_max: usize,
 }
 
 /// The credentials that the proxy itself gives to the upstream.
@@ -83,6 +94,14 @@ pub struct Admin {
 /// Workers at most where their number is not written.
 const WORKERS_AUTO_MAX: usize = 4;
 
+/// The breaker where nothing else is written.
+const THRESHOLDS: Thresholds = Thresholds {
+    failure_ratio: 0.5,
+    throughput_min: 5,
+    sampling: Duration::from_secs(60),
+    longest_break: Duration::from_secs(30),
+};
+
 impl Config {
     /// How many worker threads to start on a machine with so many cores.
     pub fn worker_count(&self, cores: usize) -> usize {
@@ -97,6 +116,7 @@ impl Default for Config {
             listen: Listen::default(),
             upstream: Upstream::default(),
             admin: Admin::default(),
+            breaker: Some(THRESHOLDS),
             drain_timeout: Duration::from_secs(10),
             policy: Policy::passive(),
         }
@@ -105,7 +125,7 @@ impl Default for Config {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { address: local(6380), clients_max: 10_000 }
+        Self { address: local(6380), clients_max: 10_000, buffered_bytes_max: 512 * 1024 * 1024 }
     }
 }
 
@@ -119,6 +139,10 @@ impl Default for Upstream {
             request_timeout: Duration::from_millis(1500),
             stall_timeout: Duration::from_millis(5000),
             queue_timeout: Duration::from_millis(1000),
+            heartbeat: Duration::from_millis(5000),
+            heartbeat_timeout: Duration::from_millis(2000),
+            // Below the `maxclients` that Redis starts with.
+            leases_max: 4096,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the part of a configuration file that a policy is made of.
 
-use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenPipeline, WrittenTtl};
+use crate::engine::policy::rule::{Written, WrittenDegrade, WrittenGroup, WrittenMember, WrittenPipeline, WrittenTtl};
 
 use super::section::{Findings, Section, Value};
 
@@ -9,11 +9,13 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
     let mode = root.word("mode", findings).unwrap_or_default();
     let groups = root.sections("group", findings);
     let ttls = root.sections("ttl", findings);
+    let degrades = root.sections("degrade", findings);
     Written {
         mode,
         pipeline,
         groups: groups.into_iter().map(|section| group(section, findings)).collect(),
         ttls: ttls.into_iter().map(|section| ttl(section, findings)).collect(),
+        degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
         expects: root.sections("expect", findings).len(),
         guards: root.sections("guard", findings).len(),
     }
@@ -50,6 +52,17 @@ fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
         WrittenMember { template: section.needed_text("match", findings), optional: section.truth("optional", false, findings) };
     section.end(findings);
     member
+}
+
+fn degrade(mut section: Section<'_>, findings: &mut Findings) -> WrittenDegrade {
+    let degrade = WrittenDegrade {
+        name: section.needed_text("name", findings),
+        keys: section.texts("keys", findings).unwrap_or_default(),
+        reads: section.word("reads", findings).unwrap_or_default(),
+        writes: section.word("writes", findings).unwrap_or_default(),
+    };
+    section.end(findings);
+    degrade
 }
 
 fn ttl(mut section: Section<'_>, findings: &mut Findings) -> WrittenTtl {

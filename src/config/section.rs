@@ -122,6 +122,25 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A part of a whole: above 0, at most 1.
+    pub(super) fn ratio(&mut self, key: &'static str, default: f64, findings: &mut Findings) -> f64 {
+        let expected = "a number above 0, at most 1";
+        let Some(value) = self.value(key, findings) else { return default };
+        let (DeValue::Float(_) | DeValue::Integer(_)) = value.value else {
+            return value.wrong_type(expected, findings).unwrap_or(default);
+        };
+        let written = match value.value {
+            DeValue::Float(written) => written.as_str().parse().ok(),
+            DeValue::Integer(written) => written.as_str().parse().ok(),
+            _ => None,
+        };
+        let ratio = written.filter(|ratio: &f64| *ratio > 0.0 && *ratio <= 1.0);
+        if ratio.is_none() {
+            findings.add(&value.path, "this is no part of a whole", expected);
+        }
+        ratio.unwrap_or(default)
+    }
+
     pub(super) fn truth(&mut self, key: &'static str, default: bool, findings: &mut Findings) -> bool {
         let Some(value) = self.value(key, findings) else {
             return default;

@@ -119,7 +119,8 @@ impl<'a> Client<'a> {
         let policy = &self.config.policy;
         let willing = !policy.hold.gap.is_zero();
         let hold = Holding { willing, across: true, over: without_more, overdue: None };
-        let rules = Rules { table: self.table, policy, transactions: true, probes: true, ability: Ability::Able, hold };
+        let ability = Ability::Able;
+        let rules = Rules { table: self.table, policy, transactions: true, probes: true, ability, hold, degraded: false };
         let mut planned = Plan::default();
         plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more && !without_more, &mut planned);
         planned
@@ -147,8 +148,18 @@ impl<'a> Client<'a> {
                 planned.write_answered(at, words::reply(Role::Plain), page);
             }
             Turn::Elsewhere(local) => {
-                page.line(1, "looked up among the clients of the proxy:");
+                page.line(1, "answered over the clients of the proxy, if the server allows it to this client:");
                 planned.write_answered(at, words::local_answer(local), page);
+            }
+            Turn::Exec => {
+                page.line(1, "as it is; the proxy's answers about its clients are put into the array:");
+                planned.write_answered(at, words::reply(Role::Exec), page);
+                self.session.transaction.end();
+            }
+            Turn::Close => {
+                page.line(1, "not sent:");
+                planned.write_answered(at, "no reply: the connection is closed, as Redis does for HTTP", page);
+                self.gone = true;
             }
             Turn::Quit => {
                 page.line(1, "not sent:");

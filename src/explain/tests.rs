@@ -226,7 +226,7 @@ fn what_the_proxy_answers_is_not_sent() {
         told,
         [
             "batch 1, line 1:",
-            "not sent:",
+            "answered over the clients of the proxy, if the server allows it to this client:",
             "1   CLIENT SETINFO lib-name x",
             "reply: the proxy's own reply; the proxy notes it about this client",
             "not sent:",

@@ -38,6 +38,7 @@ pub(super) fn reply(role: Role) -> String {
         Role::UnsubscribeAll(_) => "the server's confirmations, one for each subscription".to_owned(),
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),
         Role::Lane => "the server's reply".to_owned(),
+        Role::Verdict => "the server's reply if it is an error, else the proxy's own".to_owned(),
         Role::Answer => "the proxy's own reply".to_owned(),
         Role::Group => "its own element of the array that EXEC answers".to_owned(),
         Role::Probe => "not for the client: the proxy keeps the reply".to_owned(),
@@ -48,9 +49,9 @@ pub(super) fn reply(role: Role) -> String {
 /// What the proxy answers by itself.
 pub(super) fn answer(answer: Answer) -> &'static str {
     match answer {
-        Answer::Local(local) => local_answer(local),
         Answer::Ok => "the proxy's own reply: OK, in a transaction whose connection is gone",
         Answer::Queued => "the proxy's own reply: QUEUED, in a transaction whose connection is gone",
+        Answer::Degraded { .. } => "the proxy's own reply, by a degrade rule: there is no server",
         Answer::ExecAbort => "the proxy's own reply: EXECABORT, for a transaction whose connection is gone",
     }
 }

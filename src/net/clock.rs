@@ -12,7 +12,7 @@ pub fn now() -> Instant {
     NOW.get()
 }
 
-/// Looks at the clock.
+/// Looks at the clock: at the runtime's, which a simulation moves on by itself.
 pub fn tick() {
-    NOW.set(Instant::now());
+    NOW.set(tokio::time::Instant::now().into_std());
 }

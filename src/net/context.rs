@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use crate::engine::command::Table;
 use crate::engine::policy::Policy;
 use crate::engine::preflight::Names;
+use crate::net::health::{Health, SharedBreaker};
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
@@ -27,6 +28,7 @@ pub struct Context {
     pub tally: Tally,
     pub reporter: Reporter,
     pub readiness: Readiness,
+    pub health: Health,
     table: RefCell<Arc<Table>>,
     policy: RefCell<Arc<Policy>>,
     pub read_buffers: Buffers<BytesMut>,
@@ -45,6 +47,7 @@ impl Context {
         tally: Tally,
         reporter: Reporter,
         readiness: Readiness,
+        breaker: SharedBreaker,
         table: Arc<Table>,
         policy: Arc<Policy>,
     ) -> Context {
@@ -52,6 +55,7 @@ impl Context {
             worker,
             tally,
             reporter,
+            health: Health::new(breaker, readiness.clone()),
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),

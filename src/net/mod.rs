@@ -7,6 +7,7 @@ pub mod clock;
 pub mod context;
 pub mod exchange;
 pub mod findings;
+pub mod health;
 pub mod http;
 pub mod recheck;
 pub mod registry;

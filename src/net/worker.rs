@@ -20,6 +20,7 @@ use crate::net::client::connection::{Connection, Surroundings};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
+use crate::net::health::SharedBreaker;
 use crate::net::registry::{Client, Message, Registry, Socket};
 use crate::net::stream::Stream;
 use crate::net::upstream::Settings;
@@ -49,6 +50,7 @@ pub struct Setup {
     pub registry: Arc<Registry>,
     pub reporter: Reporter,
     pub readiness: Readiness,
+    pub breaker: SharedBreaker,
     pub latency_totals: Arc<LatencyTotals>,
     pub folds: FoldQuestions,
     pub mailbox: mpsc::Receiver<Message>,
@@ -73,7 +75,8 @@ pub fn start(setup: Setup) -> io::Result<JoinHandle<()>> {
 
 type Clients = Rc<RefCell<HashMap<u64, Weak<Exchange>>>>;
 
-async fn run(setup: Setup) {
+/// Serves on the runtime of this thread, which is a local one, until it has drained.
+pub async fn run(setup: Setup) {
     clock::tick();
     let Setup { mut mailbox, folds, .. } = setup;
     // The label of the table's first row, commands that it does not know, is the tally's own.
@@ -83,7 +86,8 @@ async fn run(setup: Setup) {
     let group_names: Vec<_> = setup.policy.groups().iter().map(|group| Arc::clone(&group.name)).collect();
     let ttl_names: Vec<_> = setup.policy.ttl_rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
     tally.rename_rules(&group_names, &ttl_names);
-    let context = Rc::new(Context::new(setup.number, tally, setup.reporter, setup.readiness, setup.table, setup.policy));
+    let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
+    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, policy));
     let pool = Pool::new(&context, setup.upstream);
     let around = Rc::new(Surroundings { context, pool, registry: setup.registry, exclusive: setup.exclusive, load: setup.load });
     let clients = Clients::default();

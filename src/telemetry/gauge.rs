@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge};
 
-use super::label::{Admission, RuleKind, key};
+use super::label::{Admission, BreakerState, RuleKind, key};
 use super::names;
 
 /// Shows how many rules of one kind are in force.
@@ -13,6 +13,18 @@ pub fn set_config_rules(kind: RuleKind, rules: usize) {
 /// Counts a client that was turned away before a worker saw it.
 pub fn count_refused_client() {
     counter!(names::CLIENT_CONNECTIONS_TOTAL, key::OUTCOME => Admission::Refused.as_str()).increment(1);
+}
+
+/// Shows where the breaker stands: 1 for that state, 0 for the others.
+pub fn set_breaker_state(now: BreakerState) {
+    for state in BreakerState::ALL {
+        gauge!(names::BREAKER_STATE, key::STATE => state.as_str()).set(if state == now { 1.0 } else { 0.0 });
+    }
+}
+
+/// Counts that the breaker has come to another state.
+pub fn count_breaker_transition(to: BreakerState) {
+    counter!(names::BREAKER_TRANSITIONS_TOTAL, key::TO => to.as_str()).increment(1);
 }
 
 /// Shows whether at least one worker reaches the upstream.

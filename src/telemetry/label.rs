@@ -10,6 +10,7 @@ pub mod key {
     pub const RULE: &str = "rule";
     pub const SIDE: &str = "side";
     pub const STATE: &str = "state";
+    pub const TO: &str = "to";
     pub const VERSION: &str = "version";
     pub const WHERE: &str = "where";
 }
@@ -63,6 +64,15 @@ words! {
         Leased = "leased",
         /// Clean and waiting for the next lease.
         Idle = "idle",
+    }
+}
+
+words! {
+    /// Where the breaker stands.
+    BreakerState {
+        Closed = "closed",
+        Open = "open",
+        HalfOpen = "half_open",
     }
 }
 
@@ -138,7 +148,7 @@ words! {
 
 words! {
     /// The kinds of rule a configuration holds.
-    RuleKind { Group = "group", Ttl = "ttl", Expect = "expect", Guard = "guard" }
+    RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard" }
 }
 
 #[cfg(test)]

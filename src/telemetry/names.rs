@@ -2,6 +2,9 @@
 
 use metrics::Unit;
 
+pub const BREAKER_REFUSED_TOTAL: &str = "respguard_breaker_refused_total";
+pub const BREAKER_STATE: &str = "respguard_breaker_state";
+pub const BREAKER_TRANSITIONS_TOTAL: &str = "respguard_breaker_transitions_total";
 pub const BUILD_INFO: &str = "respguard_build_info";
 pub const BYTES_TOTAL: &str = "respguard_bytes_total";
 pub const CLIENT_CONNECTIONS_TOTAL: &str = "respguard_client_connections_total";
@@ -42,7 +45,10 @@ pub struct Metric {
 }
 
 /// Every metric, by name.
-pub const ALL: [Metric; 21] = [
+pub const ALL: [Metric; 24] = [
+    counter(BREAKER_REFUSED_TOTAL, "Requests answered at once because the breaker was not closed"),
+    gauge(BREAKER_STATE, "1 for the state that the breaker is in, 0 for the others"),
+    counter(BREAKER_TRANSITIONS_TOTAL, "Changes of the breaker's state, by the state that it came to"),
     gauge(BUILD_INFO, "Always 1; the label tells the version that runs"),
     Metric {
         name: BYTES_TOTAL,

@@ -12,6 +12,8 @@ pub enum NotReady {
     Starting,
     /// No worker reaches the upstream.
     UpstreamUnavailable,
+    /// The server has failed too often of late to be asked.
+    BreakerOpen,
     /// The process was told to stop, and answers what it still owes.
     Draining,
 }
@@ -22,6 +24,7 @@ impl NotReady {
         match self {
             NotReady::Starting => "starting",
             NotReady::UpstreamUnavailable => "upstream unavailable",
+            NotReady::BreakerOpen => "breaker open",
             NotReady::Draining => "draining",
         }
     }
@@ -39,6 +42,7 @@ pub struct Readiness {
 struct State {
     is_started: bool,
     is_draining: bool,
+    is_refusing: bool,
     workers_with_upstream: BTreeSet<usize>,
 }
 
@@ -51,6 +55,11 @@ impl Readiness {
     /// The process stops; there is no way back.
     pub fn draining(&self) {
         self.lock().is_draining = true;
+    }
+
+    /// Whether the breaker refuses requests.
+    pub fn breaker(&self, refuses: bool) {
+        self.lock().is_refusing = refuses;
     }
 
     /// What worker number `worker` last knew of the upstream. The upstream is available while one worker reaches it:
@@ -72,6 +81,7 @@ impl Readiness {
         [
             (NotReady::Starting, !state.is_started),
             (NotReady::UpstreamUnavailable, state.workers_with_upstream.is_empty()),
+            (NotReady::BreakerOpen, state.is_refusing),
             (NotReady::Draining, state.is_draining),
         ]
         .into_iter()
@@ -109,6 +119,17 @@ mod tests {
         assert_eq!(readiness.reasons(), []);
         readiness.upstream(0, false);
         assert_eq!(readiness.reasons(), [NotReady::UpstreamUnavailable]);
+    }
+
+    #[test]
+    fn not_ready_while_the_breaker_refuses() {
+        let readiness = Readiness::default();
+        readiness.started();
+        readiness.upstream(0, true);
+        readiness.breaker(true);
+        assert_eq!(readiness.reasons(), [NotReady::BreakerOpen]);
+        readiness.breaker(false);
+        assert_eq!(readiness.reasons(), []);
     }
 
     #[test]

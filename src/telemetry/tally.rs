@@ -29,6 +29,7 @@ pub struct Tally {
     timeouts: Meter,
     out_of_sync: Meter,
     reconnects: Meter,
+    refused: Meter,
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
     holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
@@ -60,6 +61,7 @@ impl Tally {
             timeouts: Meter::at_zero(counter!(names::TIMEOUTS_TOTAL)),
             out_of_sync: Meter::at_zero(counter!(names::OUT_OF_SYNC_TOTAL)),
             reconnects: Meter::at_zero(counter!(names::UPSTREAM_RECONNECTS_TOTAL)),
+            refused: Meter::at_zero(counter!(names::BREAKER_REFUSED_TOTAL)),
             groups: RefCell::default(),
             holds: RefCell::default(),
             ttl_checks: RefCell::default(),
@@ -94,6 +96,11 @@ impl Tally {
     /// Counts an attempt to replace a lost upstream connection.
     pub fn upstream_reconnect(&self) {
         self.reconnects.add(1);
+    }
+
+    /// Counts `n` requests that the breaker refused.
+    pub fn add_refused(&self, n: u32) {
+        self.refused.add(u64::from(n));
     }
 
     /// Counts something of which some commands failed and others did not.
@@ -174,7 +181,7 @@ impl Tally {
         self.clients.fold();
         self.upstream.iter().for_each(Level::fold);
         self.failures.iter().for_each(Meter::fold);
-        for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects] {
+        for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused] {
             meter.fold();
         }
         self.groups.borrow().fold(|group, outcome| {

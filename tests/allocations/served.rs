@@ -42,6 +42,7 @@ impl Worker {
             registry: Arc::clone(&registry),
             reporter: Default::default(),
             readiness: Default::default(),
+            breaker: Default::default(),
             latency_totals: exposition.latencies(),
             folds: folds.add_worker(),
             mailbox,

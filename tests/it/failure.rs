@@ -76,7 +76,7 @@ fn a_group_in_flight_when_the_server_dies_has_an_unknown_outcome() {
 #[test]
 fn a_server_that_stands_still_costs_a_timeout_and_never_the_order() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).upstream(QUICK).start();
+    let proxy = Setup::new(&redis).upstream(QUICK).rules("[breaker]\nenabled = false\n").start();
     let mut wires: Vec<Wire> = (0..4).map(|_| proxy.wire()).collect();
     for wire in &mut wires {
         assert_eq!(wire.ask("PING"), "+PONG\r\n");

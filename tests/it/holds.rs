@@ -103,6 +103,20 @@ fn a_client_that_sends_one_after_the_other_is_told_once_and_held_no_more_until_i
 }
 
 #[test]
+fn a_client_that_sends_one_after_the_other_is_known_however_large_its_values_are() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 100, 100);
+    let mut wire = proxy.wire();
+    let first = format!("SETEX rt:ann 100 {}", "x".repeat(20_000));
+    for _ in 0..4 {
+        wire.ask(&first);
+        wire.ask(SECOND);
+    }
+    eventually("it is told", || proxy.violated("sequential", "pair") == 1.0);
+    assert_eq!(proxy.violated("split", "pair"), 3.0);
+}
+
+#[test]
 fn what_is_only_observed_is_not_held() {
     let redis = RedisServer::start(&[]);
     let observing =

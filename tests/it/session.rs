@@ -1,7 +1,7 @@
 //! What a client has told about itself (db, protocol, user, name) is its own and nobody else's.
 
 use crate::harness::wire::{requests, words};
-use crate::harness::{Proxy, RedisServer, Setup, Twin, Wire, eventually, text};
+use crate::harness::{Proxy, RedisServer, Setup, Twin, Wire, eventually, request, text};
 
 const USERS: [&str; 6] = [
     "--user",
@@ -218,6 +218,21 @@ fn names_and_ids_are_those_of_the_proxys_clients() {
 }
 
 #[test]
+fn client_info_has_every_field_of_redis_because_libraries_insist_on_them() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).start();
+    let fields = |text: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with("id=")).expect("a line about the client");
+        line.split(' ').filter_map(|field| Some(field.split_once('=')?.0.to_owned())).collect()
+    };
+    let (own, through) = (fields(&redis.ask("CLIENT INFO")), fields(&proxy.wire().ask("CLIENT INFO")));
+    assert!(own.len() > 20);
+    for field in &own {
+        assert!(through.contains(field), "{field} is not in {through:?}");
+    }
+}
+
+#[test]
 fn a_client_on_a_connection_of_its_own_is_known_by_what_hello_and_select_said() {
     let redis = RedisServer::start(&[]);
     let proxy = Setup::new(&redis).upstream("sharing = \"never\"").start();
@@ -315,4 +330,47 @@ fn a_client_with_a_connection_of_its_own_is_answered_in_its_protocol() {
     assert!(wire.ask("HELLO 3").starts_with('%'));
     assert_eq!(wire.ask("CLIENT GETNAME"), "_\r\n");
     assert!(wire.ask("CLIENT INFO").starts_with('='));
+}
+
+#[test]
+fn commands_about_clients_need_the_servers_permission() {
+    let redis = RedisServer::start(&["--requirepass x", "--user", "poor on >p ~* &* +@all -client"]);
+    let proxy = Setup::new(&redis).start();
+    let mut wire = proxy.wire();
+    for line in ["CLIENT ID", "CLIENT LIST", "CLIENT SETNAME x", "CLIENT KILL ID 1 SKIPME no"] {
+        let reply = wire.ask(line);
+        assert!(reply.starts_with("-NOAUTH "), "{line}: {reply}");
+    }
+    assert_eq!(wire.ask("AUTH poor p"), "+OK\r\n");
+    for line in ["CLIENT ID", "CLIENT INFO", "CLIENT LIST", "CLIENT GETNAME", "CLIENT SETNAME x", "CLIENT KILL ID 1 SKIPME no"] {
+        assert!(wire.ask(line).starts_with("-NOPERM "), "{line}");
+    }
+    assert_eq!(wire.ask("AUTH x"), "+OK\r\n");
+    assert_eq!(wire.ask("CLIENT GETNAME"), "$-1\r\n");
+}
+
+#[test]
+fn within_a_transaction_too_commands_about_clients_speak_of_the_proxys_clients() {
+    let twin = Twin::start("");
+    let mut pair = twin.pair();
+    let lines = ["MULTI", "CLIENT GETNAME", "SET k 1", "CLIENT SETNAME me", "INCR k", "CLIENT GETNAME", "EXEC", "CLIENT GETNAME"];
+    pair.same(&lines.iter().flat_map(|line| request(line)).collect::<Vec<_>>(), lines.len());
+    for line in ["MULTI", "CLIENT SETNAME other", "MULTI", "WATCH k", "CLIENT GETNAME", "INCR k", "EXEC"] {
+        pair.same_line(line);
+    }
+    for line in ["MULTI", "CLIENT SETNAME never", "NOSUCH", "EXEC", "CLIENT GETNAME", "MULTI", "CLIENT SETNAME never", "DISCARD"]
+    {
+        pair.same_line(line);
+    }
+    pair.same_line("CLIENT GETNAME");
+    let mut wire = twin.proxy.wire();
+    let id = wire.ask("CLIENT ID");
+    assert_eq!(wire.pipeline(&["MULTI", "CLIENT ID", "EXEC"])[2], format!("*1\r\n{id}"));
+    let mut victim = twin.proxy.wire();
+    let kill = format!("CLIENT KILL ID {}", victim.ask("CLIENT ID").trim_start_matches(':').trim());
+    assert_eq!(wire.pipeline(&["MULTI", &kill, "PING", "EXEC"])[3], "*2\r\n:1\r\n+PONG\r\n");
+    assert_eq!(victim.until_closed(), b"");
+    let kill = format!("CLIENT KILL ID {} SKIPME no", id.trim_start_matches(':').trim());
+    wire.send(&[request("MULTI"), request(&kill), request("EXEC"), request("PING")].concat());
+    assert_eq!(text(&wire.until_closed()), "+OK\r\n+QUEUED\r\n*1\r\n:1\r\n");
 }

@@ -7,9 +7,10 @@
 //! | `connection_column`, `write_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
-//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking` | questions about one request, answered from its row |
+//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank` | questions about one request, answered from its row |
 
 mod answer;
+mod blank;
 mod blocking;
 mod canonical;
 mod connection;
@@ -30,6 +31,7 @@ mod write_column;
 #[cfg(test)]
 mod written;
 
+pub use blank::Blank;
 pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, Word, Words, arrange, canonical};
 pub use connection::{ConnectionEffect, Lane, Local, PinReason, SubscriptionKind, Transaction};

@@ -20,6 +20,8 @@ pub struct Facts {
     pub client_id: Option<i64>,
     /// `MULTI` `EXEC` answered `+OK` and an empty array.
     pub transactions: bool,
+    /// The server wants a password first.
+    pub wants_password: bool,
 }
 
 /// Why the server does not take the connection as it was asked to.
@@ -94,7 +96,10 @@ impl Handshake {
                 return Progress::Refused(Refusal { step, reply: reply.into() });
             }
             Step::Auth | Step::Hello | Step::Select => {}
-            Step::ClientId => self.facts.client_id = value::integer(reply),
+            Step::ClientId => {
+                self.facts.client_id = value::integer(reply);
+                self.facts.wants_password = reply.starts_with(b"-NOAUTH ");
+            }
             Step::Multi => self.in_transaction = reply == b"+OK\r\n",
             Step::Exec => self.facts.transactions = self.in_transaction && reply == b"*0\r\n",
         }
@@ -130,7 +135,7 @@ mod tests {
     fn a_plain_lane_asks_only_for_facts() {
         let (out, progress) = run(&plain(), &[b":7\r\n", b"+OK\r\n", b"*0\r\n"]);
         assert!(out.starts_with(b"*2\r\n$6\r\nCLIENT\r\n"));
-        assert_eq!(progress, Progress::Done(Facts { client_id: Some(7), transactions: true }));
+        assert_eq!(progress, Progress::Done(Facts { client_id: Some(7), transactions: true, wants_password: false }));
     }
 
     #[test]
@@ -155,14 +160,14 @@ mod tests {
     fn a_server_that_wants_a_password_first_is_taken_without_facts() {
         let noauth = b"-NOAUTH Authentication required.\r\n".as_slice();
         let (_, progress) = run(&plain(), &[noauth, noauth, noauth]);
-        assert_eq!(progress, Progress::Done(Facts { client_id: None, transactions: false }));
+        assert_eq!(progress, Progress::Done(Facts { client_id: None, transactions: false, wants_password: true }));
     }
 
     #[test]
     fn a_user_who_may_not_exec_is_taken_without_transactions() {
         let refused = b"-EXECABORT Transaction discarded because of: NOPERM this user has no permissions\r\n".as_slice();
         let (_, progress) = run(&plain(), &[b":7\r\n", b"+OK\r\n", refused]);
-        assert_eq!(progress, Progress::Done(Facts { client_id: Some(7), transactions: false }));
+        assert_eq!(progress, Progress::Done(Facts { client_id: Some(7), transactions: false, wants_password: false }));
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Batch {
     whole_bytes: usize,
     /// Commands read so far.
     read: u32,
+    /// One command at a time: what is allowed behind it may depend on it.
+    pub singly: bool,
 }
 
 impl Batch {
@@ -78,7 +80,7 @@ impl Batch {
             if rest.is_empty() {
                 return Tail::Clean;
             }
-            if self.commands.len() >= COMMANDS_MAX {
+            if self.commands.len() >= if self.singly { 1 } else { COMMANDS_MAX } {
                 return Tail::More;
             }
             match parser.parse(rest, &mut self.spans, &mut self.arena, whole_bytes_max) {

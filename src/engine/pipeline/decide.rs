@@ -2,9 +2,10 @@
 
 use super::plan::{Answer, Planner, Step, Turn};
 use super::slot::Role;
-use crate::engine::command::{ConnectionEffect, Lane, Local, PinReason, Spec, Transaction};
+use crate::engine::command::{ConnectionEffect, Lane, PinReason, Spec, Transaction};
 use crate::engine::policy::{Atomic, Member, Mode, Recognition};
 use crate::engine::resp::request::Args;
+use crate::engine::session::Queue;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
 use crate::engine::session::transaction::Transaction as SessionTransaction;
@@ -37,6 +38,9 @@ impl Planner<'_> {
         let table = self.rules.table;
         let spec = table.spec(self.batch.id(at));
         let args = self.batch.args(self.bytes, at);
+        if spec.connection == ConnectionEffect::Pin(PinReason::Unknown) && is_cross_protocol(args) {
+            return Decision::Turn(Turn::Close);
+        }
         if self.session.transaction.is_open() {
             return self.decide_queued(spec, args);
         }
@@ -47,7 +51,10 @@ impl Planner<'_> {
             return decision;
         }
         if effect == ConnectionEffect::None {
-            return self.decide_plain(at);
+            return match self.decide_plain(at) {
+                Decision::Send(role) => self.degrade(spec, args).unwrap_or(Decision::Send(role)),
+                decision => decision,
+            };
         }
         if !spec.arity_fits(args) && effect != ConnectionEffect::Pin(PinReason::Unknown) {
             return Decision::Send(Role::Plain);
@@ -56,6 +63,16 @@ impl Planner<'_> {
             return self.decide_subscriber(effect, args);
         }
         self.decide_effect(at, effect, args, spec.present)
+    }
+
+    /// What a rule has the command answered with, while there is no server. A lease has one, and a transaction must
+    /// not be answered in part.
+    fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<Decision> {
+        if !self.rules.degraded || self.session.affinity.is_pinned() || !self.session.transaction.is_idle() {
+            return None;
+        }
+        let (rule, blank) = self.rules.policy.degrade(spec, args)?;
+        Some(Decision::Answer(Answer::Degraded { rule, blank }))
     }
 
     fn decide_plain(&mut self, at: usize) -> Decision {
@@ -90,10 +107,7 @@ impl Planner<'_> {
             ConnectionEffect::None => Decision::Send(Role::Plain),
             // Without the command the server answers an error, which changes nothing.
             _ if !present => Decision::Send(Role::Plain),
-            ConnectionEffect::Local(local @ (Local::ClientKill | Local::ClientUnblock | Local::ClientList)) => {
-                Decision::Turn(Turn::Elsewhere(local))
-            }
-            ConnectionEffect::Local(local) => Decision::Answer(Answer::Local(local)),
+            ConnectionEffect::Local(local) => Decision::Turn(Turn::Elsewhere(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) if !pinned => {
@@ -149,6 +163,7 @@ impl Planner<'_> {
         match what {
             Transaction::Multi if pinned => {
                 self.session.transaction.multi();
+                self.session.queue = Queue::default();
                 Decision::Send(Role::Multi)
             }
             // Each attempt would cost everybody on the shared connection what is in flight.
@@ -228,10 +243,22 @@ impl Planner<'_> {
         if !spec.arity_fits(args) {
             return Decision::Send(Role::Queued);
         }
-        match spec.connection_effect(args) {
+        let effect = spec.connection_effect(args);
+        // The server refuses these two without giving the transaction up, and queues all else.
+        if !matches!(effect, ConnectionEffect::Transaction(Transaction::Multi | Transaction::Watch)) {
+            self.session.queue.commands = self.session.queue.commands.saturating_add(1);
+        }
+        match effect {
             ConnectionEffect::Transaction(Transaction::Exec) => {
+                if self.session.queue.answers > 0 {
+                    return Decision::Turn(Turn::Exec);
+                }
                 self.session.transaction.end();
                 Decision::Send(Role::Exec)
+            }
+            ConnectionEffect::Local(local) if spec.present => {
+                self.session.queue.answers = self.session.queue.answers.saturating_add(1);
+                Decision::Turn(Turn::Elsewhere(local))
             }
             ConnectionEffect::Transaction(Transaction::Discard) => {
                 self.session.transaction.end();
@@ -286,6 +313,12 @@ enum OwnTransaction {
     Whole(usize),
     Unfinished,
     Mixed,
+}
+
+/// The first line or the `Host` header of an HTTP request, which somebody may have talked a browser into sending:
+/// Redis closes the connection (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/>).
+fn is_cross_protocol(args: Args<'_>) -> bool {
+    args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:"))
 }
 
 fn frames(args: Args<'_>) -> u32 {

@@ -12,6 +12,8 @@ pub enum Fault {
     Lost,
     /// No byte of the request was sent: there is no upstream.
     Unavailable,
+    /// No byte of the request was sent: the server has failed too often of late.
+    Refused,
 }
 
 impl Fault {
@@ -21,6 +23,7 @@ impl Fault {
             Fault::Timeout => "timeout",
             Fault::Lost => "lost",
             Fault::Unavailable => "unavailable",
+            Fault::Refused => "refused",
         }
     }
 
@@ -29,6 +32,7 @@ impl Fault {
             Fault::Timeout => "no reply within the deadline",
             Fault::Lost => "the connection to the server was lost before the reply",
             Fault::Unavailable => "the server is unavailable",
+            Fault::Refused => "the server is unavailable and the breaker is open",
         }
     }
 }

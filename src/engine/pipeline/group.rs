@@ -29,22 +29,26 @@ pub struct Injected {
     pub request: Vec<u8>,
 }
 
-/// The whole transaction as it goes on the wire: `wire_of` gives the bytes of consecutive members.
+/// The whole transaction as it goes on the wire: `wire_of` gives the bytes of consecutive members, in as many pieces as
+/// they lie in.
 ///
 /// `injected` is in the order of the wire.
-pub fn parts<'a>(members: u32, injected: &'a [Injected], wire_of: impl Fn(Range<u32>) -> &'a [u8]) -> Vec<&'a [u8]> {
+pub fn parts<'a, W>(members: u32, injected: &'a [Injected], wire_of: impl Fn(Range<u32>) -> W) -> Vec<&'a [u8]>
+where
+    W: IntoIterator<Item = &'a [u8]>,
+{
     let mut parts = Vec::with_capacity(3 + 2 * injected.len());
     parts.push(MULTI);
     let mut next = 0;
     for own in injected {
         if own.behind > next {
-            parts.push(wire_of(next..own.behind));
+            parts.extend(wire_of(next..own.behind));
         }
         parts.push(&own.request);
         next = own.behind;
     }
     if next < members {
-        parts.push(wire_of(next..members));
+        parts.extend(wire_of(next..members));
     }
     parts.push(EXEC);
     parts
@@ -145,7 +149,7 @@ impl WrappedGroup {
     }
 
     /// Replies that the client is owed for it.
-    pub(super) fn replies(&self) -> usize {
+    pub(super) fn reply_count(&self) -> usize {
         self.members.len()
     }
 
@@ -498,7 +502,7 @@ mod tests {
             let (now, later) = rest.split_at(scanned.bytes);
             let part = Part { first, last: scanned.end, top: scanner.top() };
             frames -= u32::from(scanned.end);
-            let done = group.admit(now, part, &mut out, &Context { table: &table, client_id: 1 }, &mut found);
+            let done = group.admit(now, part, true, &mut out, &Context { table: &table, client_id: 1 }, &mut found);
             assert_eq!(done, frames == 0, "done with its last frame");
             (rest, first) = (later, scanned.end);
         }
@@ -510,11 +514,11 @@ mod tests {
     #[test]
     fn commands_of_our_own_go_out_in_their_places() {
         let own = injected();
-        let wire = |members: Range<u32>| &b"get incr "[[0, 4, 9][members.start as usize]..[0, 4, 9][members.end as usize]];
+        let wire = |members: Range<u32>| [&b"get incr "[[0, 4, 9][members.start as usize]..[0, 4, 9][members.end as usize]]];
         let text = String::from_utf8(parts(2, &own, wire).concat()).expect("text");
         assert_eq!(text, format!("{M}own0 get own1 incr own2 {E}", M = "*1\r\n$5\r\nMULTI\r\n", E = "*1\r\n$4\r\nEXEC\r\n"));
-        assert_eq!(parts(2, &own[2..], |_| b"both").len(), 4, "members that stand together go out together");
-        assert_eq!(parts(2, &[], |_| b"both").concat(), [MULTI, b"both", EXEC].concat());
+        assert_eq!(parts(2, &own[2..], |_| [&b"both"[..]]).len(), 4, "members that stand together go out together");
+        assert_eq!(parts(2, &[], |_| [&b"both"[..]]).concat(), [MULTI, b"both", EXEC].concat());
     }
 
     #[test]

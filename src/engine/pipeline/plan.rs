@@ -9,7 +9,7 @@ use super::gather::{self, Gathered, Obstacle};
 use super::refusal::Refusal;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
-use crate::engine::command::{Local, Table};
+use crate::engine::command::{Blank, Local, Table};
 use crate::engine::policy::{Atomic, OnUnsupported, Policy};
 use crate::engine::preflight::{self, Ability, Lack, Preflight};
 use crate::engine::session::Session;
@@ -41,14 +41,14 @@ pub enum Step {
 /// How the proxy answers a command itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Over the clients of the proxy.
-    Local(Local),
     /// `+OK`, in a transaction whose connection is gone.
     Ok,
     /// `+QUEUED`, likewise.
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// As this degrade rule says, while there is no server.
+    Degraded { rule: usize, blank: Blank },
 }
 
 /// Something that must be done before the next command can be planned.
@@ -60,10 +60,13 @@ pub enum Turn {
     Lane,
     /// The command goes to a spare connection, past everything else.
     Spare,
-    /// CLIENT KILL and CLIENT UNBLOCK concern clients of other workers.
-    ///
-    /// CLIENT LIST takes a turn because its answer may be large: each is given only when there is room.
+    /// A command about clients: the server says whether it is allowed, then it is answered over the clients of
+    /// the proxy. Within the client's own MULTI it is queued, and answered with its EXEC.
     Elsewhere(Local),
+    /// The client's own EXEC, behind commands about clients: the proxy's answers go into the server's array.
+    Exec,
+    /// No client of Redis sends this: the connection is closed without a word.
+    Close,
     /// The client says good-bye.
     Quit,
     /// The client starts over.
@@ -154,6 +157,8 @@ pub struct Rules<'a> {
     /// The connection can carry guarded groups.
     pub ability: Ability,
     pub hold: Holding,
+    /// There is no server: rules say what is answered without one.
+    pub degraded: bool,
 }
 
 /// How far the beginning of a group may be held back for the rest.
@@ -393,7 +398,7 @@ mod tests {
     use crate::engine::pipeline::batch::Tail;
     use crate::engine::policy::Mode;
     use crate::engine::policy::compile;
-    use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
+    use crate::engine::policy::rule::{DegradedReads, Written, WrittenDegrade, WrittenGroup, WrittenMember, WrittenTtl};
     use crate::engine::resp::request::{Limits, RequestParser};
 
     /// Plans the lines, from a session that is as the lines before it left it.
@@ -406,6 +411,7 @@ mod tests {
         transactions: bool,
         ability: Ability,
         hold: Holding,
+        degraded: bool,
     }
 
     impl Client {
@@ -413,8 +419,8 @@ mod tests {
             let table = Table::builtin();
             let policy = compile(written, &table).expect("the rules are good");
             let (session, undecided) = (Session::default(), Undecided::default());
-            let ability = Ability::Able;
-            Client { session, undecided, table, policy, probes: true, transactions: true, ability, hold: Holding::default() }
+            let (ability, hold) = (Ability::Able, Holding::default());
+            Client { session, undecided, table, policy, probes: true, transactions: true, ability, hold, degraded: false }
         }
 
         fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
@@ -424,8 +430,8 @@ mod tests {
             assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
             let mut planned = Plan::default();
             let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
-            let ability = self.ability;
-            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, ability, hold };
+            let (ability, degraded) = (self.ability, self.degraded);
+            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, ability, hold, degraded };
             plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
             planned
         }
@@ -512,6 +518,21 @@ mod tests {
     }
 
     #[test]
+    fn without_a_server_a_rule_answers_for_its_keys_and_nothing_else() {
+        let keys = vec!["cache:*".to_owned()];
+        let rule = WrittenDegrade { name: "cache".to_owned(), keys, reads: DegradedReads::Nil, ..WrittenDegrade::default() };
+        let mut client = Client::new(&Written { degrades: vec![rule], ..Written::default() });
+        let lines = ["GET cache:a", "GET other", "MGET cache:a other", "SET cache:a 1", "MGET cache:a cache:b"];
+        assert_eq!(client.plan(&lines, false).steps, [Step::Send { commands: 0..5 }], "there is a server");
+        client.degraded = true;
+        let degraded = |command, blank| Step::Answer { command, by: Answer::Degraded { rule: 0, blank } };
+        let steps = [degraded(0, Blank::Null), Step::Send { commands: 1..4 }, degraded(4, Blank::Nulls(2))];
+        assert_eq!(client.plan(&lines, false).steps, steps);
+        client.policy.mode = Mode::Observe;
+        assert_eq!(client.plan(&lines, false).steps, [Step::Send { commands: 0..5 }]);
+    }
+
+    #[test]
     fn a_group_is_wrapped_between_its_neighbours() {
         let plan = login().plan(&["GET a", SETEX, SADD, "GET b"], false);
         let wrap = Step::Wrap { members: 0..2, group: 0 };
@@ -578,7 +599,6 @@ mod tests {
             ("FLUSHALL", Obstacle::Command),
             ("EVAL x 0", Obstacle::Command),
             ("DBSIZE", Obstacle::Command),
-            ("CLIENT SETNAME x", Obstacle::Command),
         ] {
             let plan = login().plan(&[SETEX, between, SADD], false);
             assert!(!plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. })), "{between}");

@@ -15,6 +15,9 @@ use crate::engine::session::Session;
 use crate::engine::session::affinity::Affinity;
 use crate::engine::session::subscription::Subscriptions;
 
+/// A longer answer to EXEC goes to the client as the server gives it: bounds what is kept.
+const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Which part of a reply frame a piece is.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
@@ -66,6 +69,10 @@ impl Slots {
                 }
                 part.last
             }
+            Role::Exec if self.kept.is_some() => {
+                self.keep_piece(piece, sink);
+                self.admit_transaction(slot, piece, part, session, context, found)
+            }
             Role::Multi | Role::Queued | Role::Exec => {
                 sink.extend_from_slice(piece);
                 self.admit_transaction(slot, piece, part, session, context, found)
@@ -77,6 +84,15 @@ impl Slots {
             Role::Lane => {
                 sink.extend_from_slice(piece);
                 session.agreed = !value::is_error(piece);
+                part.last
+            }
+            Role::Verdict => {
+                if part.first {
+                    session.agreed = !value::is_error(piece);
+                }
+                if !session.agreed {
+                    sink.extend_from_slice(piece);
+                }
                 part.last
             }
             Role::Hello => {
@@ -191,6 +207,15 @@ impl Slots {
             self.leave(slot.role, replies, out);
         }
         self.check();
+    }
+
+    fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let Some(kept) = &mut self.kept else { return };
+        kept.extend_from_slice(piece);
+        if kept.len() > KEPT_BYTES_MAX {
+            out.append(kept);
+            self.kept = None;
+        }
     }
 
     /// What the slot at the head is.
@@ -319,7 +344,7 @@ impl Slots {
         let Some(group) = self.groups.front() else { return };
         let rule = Arc::clone(group.name());
         let (text, outcome) = match fault {
-            Fault::Unavailable => (
+            Fault::Unavailable | Fault::Refused => (
                 format!(
                     "EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}",
                     fault.reason()
@@ -356,7 +381,7 @@ fn fault_text(fault: Fault, command: &str) -> String {
     let command = command.replace('|', " ").to_uppercase();
     match fault {
         Fault::Timeout | Fault::Lost => format!("TIMEOUT respguard: outcome of {command} unknown: {}", fault.reason()),
-        Fault::Unavailable => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
+        Fault::Unavailable | Fault::Refused => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
     }
 }
 

@@ -29,6 +29,9 @@ pub enum Role {
     Hello,
     /// The reply to AUTH or SELECT on a lease.
     Lane,
+    /// The server's verdict on a command about clients: an error is the client's, any other reply only means that
+    /// the proxy may answer.
+    Verdict,
     /// Answered by the proxy; the bytes wait in `answers`.
     Answer,
     /// A group on the wire as `MULTI` .. `EXEC`.
@@ -92,6 +95,8 @@ pub struct Slots {
     pub(super) promises: u64,
     /// The order of the requests, while some of them have overtaken others.
     pub(super) reorder: Option<Box<Reorder>>,
+    /// The answer to EXEC, kept back for the proxy's own answers that go into it.
+    pub(super) kept: Option<Vec<u8>>,
 }
 
 impl Slots {
@@ -169,7 +174,7 @@ impl Slots {
             let mut reorder = Box::new(Reorder::default());
             let mut groups = self.groups.iter();
             for slot in &self.queue {
-                reorder.sent(replies(slot.role, || groups.next().map_or(0, |group| group.replies())));
+                reorder.sent(replies(slot.role, || groups.next().map_or(0, |group| group.reply_count())));
             }
             self.reorder = Some(reorder);
         }
@@ -196,13 +201,13 @@ impl Slots {
     fn enqueue(&mut self, slot: Slot) {
         self.queue.push_back(slot);
         if let Some(reorder) = &mut self.reorder {
-            reorder.sent(replies(slot.role, || self.groups.back().map_or(0, |group| group.replies())));
+            reorder.sent(replies(slot.role, || self.groups.back().map_or(0, |group| group.reply_count())));
         }
     }
 
     /// How many replies of the client's the slot at the head stands for.
     pub(super) fn replies_at_head(&self) -> usize {
-        let group = || self.groups.front().map_or(0, |group| group.replies());
+        let group = || self.groups.front().map_or(0, |group| group.reply_count());
         self.queue.front().map_or(0, |slot| replies(slot.role, group))
     }
 
@@ -227,6 +232,16 @@ impl Slots {
             *place = Answer::Ready(reply);
         }
         self.release(out);
+    }
+
+    /// The next answer to EXEC is kept back, unless it is very long.
+    pub fn keep_exec(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    /// The answer that was kept back; nothing if it has gone to the client.
+    pub fn take_exec(&mut self) -> Vec<u8> {
+        self.kept.take().unwrap_or_default()
     }
 
     /// Lets the answers at the head go.

@@ -41,7 +41,7 @@ pub enum Kind {
     Expectation,
     /// A command that its rule does not let pass.
     Guard,
-    /// A rule could not be applied as written and was applied in a weaker form.
+    /// A command was answered by a rule, because there was no server.
     Degraded,
     /// A request or group beyond a size limit.
     TooLarge,

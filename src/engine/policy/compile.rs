@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::engine::command::Table;
 
+use super::degrade::{DegradeRule, DegradeRules};
 use super::pattern::{Names, Pattern};
 use super::recognise::Groups;
-use super::rule::{Written, WrittenTtl, WrittenTtlAction};
+use super::rule::{DegradedReads, DegradedWrites, Written, WrittenDegrade, WrittenTtl, WrittenTtlAction};
 use super::ttl::{TtlAction, TtlRule, TtlRules};
 use super::{Hold, Policy, duration};
 
@@ -32,12 +33,16 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let hold = hold(written, &mut errors);
     check_guard_prefix(&written.pipeline.guard_prefix, &mut errors);
     unique_names("group", written.groups.iter().map(|group| &*group.name), &mut errors);
+    unique_names("degrade", written.degrades.iter().map(|degrade| &*degrade.name), &mut errors);
     unique_names("ttl", written.ttls.iter().map(|ttl| &*ttl.name), &mut errors);
     let groups = written.groups.iter().enumerate();
     let groups = groups.filter_map(|(place, group)| group::compile(&format!("group[{place}]"), group, table, &mut errors));
     let groups = groups.map(Arc::new).collect();
     let ttls = written.ttls.iter().enumerate();
     let ttls = ttls.filter_map(|(place, ttl)| compile_ttl(&format!("ttl[{place}]"), ttl, &mut errors)).map(Arc::new).collect();
+    let degrades = written.degrades.iter().enumerate();
+    let degrades = degrades.filter_map(|(place, rule)| compile_degrade(&format!("degrade[{place}]"), rule, &mut errors));
+    let degrades = degrades.map(Arc::new).collect();
     not_available_tables("expect", written.expects, &mut errors);
     not_available_tables("guard", written.guards, &mut errors);
     errors.none_or(Policy {
@@ -47,6 +52,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
         guard_prefix: written.pipeline.guard_prefix.as_str().into(),
         groups: Groups::new(groups, table),
         ttls: TtlRules::new(ttls),
+        degrades: DegradeRules::new(degrades),
     })
 }
 
@@ -179,6 +185,16 @@ fn compile_ttl(path: &str, written: &WrittenTtl, errors: &mut Errors) -> Option<
         grace: Duration::from_millis(written.grace_ms),
         mode: written.mode,
     })
+}
+
+fn compile_degrade(path: &str, written: &WrittenDegrade, errors: &mut Errors) -> Option<DegradeRule> {
+    let before = errors.found.len();
+    let keys = key_patterns(&format!("{path}.keys"), &written.keys, errors);
+    let (reads_nil, writes_ok) = (written.reads == DegradedReads::Nil, written.writes == DegradedWrites::Ok);
+    if !reads_nil && !writes_ok {
+        errors.add(path, "the rule changes nothing", "reads = \"nil\" or writes = \"ok\"");
+    }
+    (errors.found.len() == before).then(|| DegradeRule { name: written.name.as_str().into(), keys, reads_nil, writes_ok })
 }
 
 fn read_duration(path: &str, written: Option<&str>, errors: &mut Errors) -> Option<Duration> {

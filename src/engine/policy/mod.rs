@@ -3,6 +3,7 @@
 //! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
 
 pub mod compile;
+pub mod degrade;
 pub mod duration;
 pub mod group;
 pub mod index;
@@ -16,15 +17,18 @@ pub mod ttl;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::command::{CommandId, Table};
+use crate::engine::command::{Blank, CommandId, Spec, Table};
+use crate::engine::resp::request::Args;
 
 pub use compile::{RuleError, compile};
+pub use degrade::DegradeRule;
 pub use group::{Atomic, Group, Member, Order};
 pub use recognise::Recognition;
 pub use rule::{Mode, OnPartial, OnUnsupported};
 pub use trace::{Miss, Why};
 pub use ttl::{TtlAction, TtlRule};
 
+use degrade::DegradeRules;
 use recognise::Groups;
 use ttl::TtlRules;
 
@@ -39,6 +43,7 @@ pub struct Policy {
     pub guard_prefix: Arc<str>,
     groups: Groups,
     ttls: TtlRules,
+    degrades: DegradeRules,
 }
 
 /// How long the prefix of a group waits for the rest.
@@ -61,12 +66,13 @@ impl Policy {
             guard_prefix: rule::GUARD_PREFIX.into(),
             groups: Groups::none(),
             ttls: TtlRules::new(Vec::new()),
+            degrades: DegradeRules::new(Vec::new()),
         }
     }
 
     /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
-        self.groups().is_empty() && self.ttl_rules().is_empty()
+        self.groups().is_empty() && self.ttl_rules().is_empty() && self.degrade_rules().is_empty()
     }
 
     /// All groups, in the order in which they were written.
@@ -102,6 +108,17 @@ impl Policy {
     /// Whether some group needs a preflight.
     pub fn guards(&self) -> bool {
         self.groups().iter().any(|group| group.atomic == Atomic::Guarded && self.mode_of(group.mode) == Mode::Enforce)
+    }
+
+    /// All degrade rules, in the order in which they were written.
+    pub fn degrade_rules(&self) -> &[Arc<DegradeRule>] {
+        self.degrades.as_slice()
+    }
+
+    /// What a command is answered while there is no server, and by which of the degrade rules. They have no effect
+    /// where rules only observe.
+    pub fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<(usize, Blank)> {
+        (self.mode == Mode::Enforce).then(|| self.degrades.answer(spec, args))?
     }
 
     /// The first TTL rule with a pattern that matches the key, with its place among the rules.

@@ -98,6 +98,26 @@ words! {
     }
 }
 
+words! {
+    /// What a read is answered while there is no server.
+    DegradedReads {
+        #[default]
+        Error = "error",
+        /// As if its keys were not there.
+        Nil = "nil",
+    }
+}
+
+words! {
+    /// What a write is answered while there is no server.
+    DegradedWrites {
+        #[default]
+        Error = "error",
+        /// `+OK`, and it is forgotten.
+        Ok = "ok",
+    }
+}
+
 /// Everything in a configuration that a policy is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
@@ -105,6 +125,7 @@ pub struct Written {
     pub pipeline: WrittenPipeline,
     pub groups: Vec<WrittenGroup>,
     pub ttls: Vec<WrittenTtl>,
+    pub degrades: Vec<WrittenDegrade>,
     /// How many `[[expect]]` tables there are.
     pub expects: usize,
     /// How many `[[guard]]` tables there are.
@@ -150,6 +171,15 @@ pub struct WrittenGroup {
 pub struct WrittenMember {
     pub template: String,
     pub optional: bool,
+}
+
+/// One `[[degrade]]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrittenDegrade {
+    pub name: String,
+    pub keys: Vec<String>,
+    pub reads: DegradedReads,
+    pub writes: DegradedWrites,
 }
 
 /// One `[[ttl]]`. Durations are as written: `7d`, `30s`, `500ms`.

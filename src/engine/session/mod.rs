@@ -22,8 +22,19 @@ pub struct Session {
     pub subscriptions: Subscriptions,
     /// Which upstream connection its commands may use.
     pub affinity: Affinity,
-    /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it.
+    /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it, or to the last command about clients.
     pub agreed: bool,
+    /// What the open transaction has queued.
+    pub queue: Queue,
+}
+
+/// The queue of the client's own open MULTI, counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Commands that the server has been sent since MULTI, and queues.
+    pub commands: u32,
+    /// Those among them that the proxy answers itself.
+    pub answers: u32,
 }
 
 impl Session {

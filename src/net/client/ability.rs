@@ -26,6 +26,7 @@ impl Connection {
         let state = self.exchange.state.borrow();
         let session = &state.session;
         unknown
+            && !link.is_down()
             && self.around.context.policy().guards()
             && session.transaction.is_idle()
             && !session.subscriptions.any()

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use tokio::time::Sleep;
 
+use super::about::Queued;
 use super::large::MEMBER_BYTES_MAX;
-use super::local::Asker;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
@@ -67,6 +67,10 @@ pub struct Connection {
     /// Since when more is waited for, for what is held.
     pub(super) held_at: Option<Instant>,
     pub(super) patience: Patience,
+    /// The server has accepted a password on the client's own connection.
+    pub(super) authenticated: bool,
+    /// Commands about clients that wait for the client's EXEC.
+    pub(super) queued: Vec<Queued>,
 }
 
 /// What a client's task does next.
@@ -110,6 +114,8 @@ impl Connection {
             wait_is_for_all: true,
             held_at: None,
             patience: Patience::default(),
+            authenticated: false,
+            queued: Vec::new(),
         }
     }
 
@@ -152,6 +158,7 @@ impl Connection {
             {
                 return Next::Room;
             }
+            self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
                 let table = self.around.context.table();
@@ -177,6 +184,19 @@ impl Connection {
         }
     }
 
+    /// Redis takes less from a client that still owes a password, which its next command may bring.
+    fn limit_unauthenticated(&mut self) {
+        let owes = !self.authenticated
+            && self.exchange.link().is_some_and(|link| link.wants_password())
+            && self.exchange.lane().key.login.is_none();
+        if owes != self.batch.singly {
+            // What was read under the other limits is read again.
+            self.batch = Batch::default();
+            self.batch.singly = owes;
+            self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
+        }
+    }
+
     /// Plans and sends the commands of the batch; what must happen before the rest can follow.
     fn send_batch(&mut self, tail: &Tail) -> Option<Next> {
         if self.batch.is_empty() {
@@ -199,17 +219,14 @@ impl Connection {
             let probes = self.exchange.lane().probes.get();
             let hold = self.holding(tail);
             let ability = self.exchange.link().map(|link| link.ability()).unwrap_or_default();
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, ability, hold };
+            let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
+            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, ability, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
         }
         let timing = self.timing();
-        let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
-        let (bytes, batch) = (&self.input, &self.batch);
-        let answer = |at, answer| asker.answer(answer, batch.args(bytes, at));
-        let places = self.exchange.dispatch(&mut self.plan, batch, bytes, timing, answer);
+        let places = self.exchange.dispatch(&mut self.plan, &self.batch, &self.input, timing);
         self.tell_notes();
         self.consume_planned(&places);
         match self.plan.turn.take() {
@@ -421,6 +438,9 @@ impl Connection {
         .await;
         if self.exchange.ended().is_none() {
             self.exchange.shutdown().await;
+            if !self.around.context.draining.get() {
+                self.exchange.linger(&mut self.input).await;
+            }
         }
     }
 

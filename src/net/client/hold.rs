@@ -7,6 +7,7 @@ use crate::engine::pipeline::batch::{Batch, Held, Tail};
 use crate::engine::pipeline::plan::{Holding, Note, Step};
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::{Member, Recognition};
+use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::patience::Expired;
 use crate::net::clock;
@@ -14,6 +15,8 @@ use crate::telemetry::label::HoldOutcome;
 
 /// Bytes of an expired prefix that are kept for comparison with what comes next.
 const EXPIRED_BYTES_MAX: usize = 4096;
+/// Of each argument: a large value says nothing about what comes next.
+const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
 /// Bytes of replies that may wait behind what is held.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
@@ -108,9 +111,11 @@ impl Connection {
     fn expire(&mut self, group: usize, members: &[usize]) {
         let mut bytes = Vec::new();
         for &at in members {
-            let member = &self.input[self.batch.wire(at..at + 1)];
-            if bytes.len() + member.len() <= EXPIRED_BYTES_MAX {
-                bytes.extend_from_slice(member);
+            let args = self.batch.args(&self.input, at);
+            let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..arg.len().min(EXPIRED_ARGUMENT_BYTES_MAX)]).collect();
+            encode::request(&mut bytes, &args);
+            if bytes.len() > EXPIRED_BYTES_MAX {
+                return;
             }
         }
         self.patience.expire(Expired { group, members: members.len(), bytes });

@@ -1,10 +1,10 @@
-//! The CLIENT commands that the proxy answers over its own clients: the server knows only our connections.
+//! What the proxy answers to CLIENT commands over its own clients: the server knows only our connections.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::engine::command::Local;
-use crate::engine::pipeline::plan::Answer;
+use crate::engine::command::integer::integer;
 use crate::engine::resp::Protocol;
 use crate::engine::resp::encode;
 use crate::engine::resp::request::Args;
@@ -20,22 +20,10 @@ pub struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// The reply to a command that the proxy answers itself.
-    pub fn answer(&self, answer: Answer, args: Args<'_>) -> Vec<u8> {
-        let mut out = Vec::new();
-        match answer {
-            Answer::Ok => encode::simple(&mut out, "OK"),
-            Answer::Queued => encode::simple(&mut out, "QUEUED"),
-            Answer::ExecAbort => encode::error(
-                &mut out,
-                "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
-            ),
-            Answer::Local(local) => self.answer_local(local, args, &mut out),
-        }
-        out
-    }
-
-    fn answer_local(&self, local: Local, args: Args<'_>, out: &mut Vec<u8>) {
+    /// The reply to a command that the server allows to this client.
+    pub fn answer(&self, local: Local, args: Args<'_>) -> Told {
+        let mut told = Told::default();
+        let out = &mut told.reply;
         match local {
             Local::ClientId => encode::integer(out, i64::try_from(self.client.id).unwrap_or(i64::MAX)),
             Local::ClientGetName => self.get_name(out),
@@ -47,9 +35,11 @@ impl Asker<'_> {
                 self.text_reply(&text, out);
             }
             Local::ClientList => self.list(args, out),
-            // They concern clients of other workers, and are answered in a turn of their own.
-            Local::ClientKill | Local::ClientUnblock => encode::error(out, "ERR respguard: unexpected CLIENT subcommand"),
+            Local::ClientKill => told = kill(self.registry, self.client, args),
+            // The server's own reply counts.
+            Local::ClientUnblock => {}
         }
+        told
     }
 
     /// <https://redis.io/docs/latest/commands/client-getname/>
@@ -69,11 +59,8 @@ impl Asker<'_> {
                 if kind.eq_ignore_ascii_case(b"normal") { self.registry.clients() } else { Vec::new() }
             }
             (Some(word), Some(_)) if word.eq_ignore_ascii_case(b"id") => {
-                let ids: Option<Vec<u64>> = (3..args.len()).map(|at| id_argument(args, at)).collect();
-                match ids {
-                    Some(ids) => ids.into_iter().filter_map(|id| self.registry.client(id)).collect(),
-                    None => return encode::error(out, "ERR Invalid client ID"),
-                }
+                // What is no id was refused by the server; no client has an id that is not positive.
+                (3..args.len()).filter_map(|at| id_argument(args, at)).filter_map(|id| self.registry.client(id)).collect()
             }
             _ => return encode::error(out, "ERR syntax error"),
         };
@@ -130,14 +117,17 @@ fn is_client_type(word: &[u8]) -> bool {
     [&b"pubsub"[..], b"replica", b"slave", b"master"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
 }
 
-/// One line as CLIENT LIST writes it; what the proxy does not keep is left out.
+/// One line with the fields and in the order of Redis 7.0: client libraries insist on some of them. Those that the proxy
+/// does not keep say that there is nothing.
 fn describe(client: &Client, text: &mut String) {
     let details = client.details();
     let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} laddr={} name={} age={} db={} user={} resp={} lib-name={} lib-ver={}",
+        "id={} addr={} laddr={} fd=0 name={} age={} idle=0 flags=N db={} sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 \
+         argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=NULL user={} redir=-1 resp={} \
+         lib-name={} lib-ver={}",
         client.id,
         client.peer,
         client.local,
@@ -152,34 +142,20 @@ fn describe(client: &Client, text: &mut String) {
 }
 
 /// The number at this place, if it is one that a client can have.
-pub fn id_argument(args: Args<'_>, at: usize) -> Option<u64> {
-    std::str::from_utf8(args.get(at)?).ok()?.parse().ok().filter(|id| *id > 0)
+pub(super) fn id_argument(args: Args<'_>, at: usize) -> Option<u64> {
+    u64::try_from(integer(args.get(at)?)?).ok().filter(|id| *id > 0)
 }
 
-/// CLIENT UNBLOCK with the upstream's id in the place of ours; as it was when there is none, so that
-/// the server finds what is wrong with it.
-pub fn unblock_request(args: Args<'_>, upstream: Option<i64>) -> Vec<Box<[u8]>> {
-    let mut words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
-    if let (Some(upstream), Some(id)) = (upstream, words.get_mut(2)) {
-        *id = upstream.to_string().into_bytes().into();
-    }
-    words
-}
-
-/// True when CLIENT UNBLOCK gives no reason, or one that there is.
-pub fn is_unblock(args: Args<'_>) -> bool {
-    let known = |reason: &[u8]| reason.eq_ignore_ascii_case(b"timeout") || reason.eq_ignore_ascii_case(b"error");
-    args.len() == 3 || (args.len() == 4 && args.get(3).is_some_and(known))
-}
-
-/// Whom CLIENT KILL ends, and what it answers.
-pub struct Verdict {
-    pub killed: Vec<Arc<Client>>,
+/// An answer of the proxy's own.
+#[derive(Default)]
+pub struct Told {
     pub reply: Vec<u8>,
+    /// Whom CLIENT KILL ends.
+    pub killed: Vec<Arc<Client>>,
 }
 
 /// <https://redis.io/docs/latest/commands/client-kill/>
-pub fn kill(registry: &Registry, client: &Client, args: Args<'_>) -> Verdict {
+fn kill(registry: &Registry, client: &Client, args: Args<'_>) -> Told {
     let mut reply = Vec::new();
     if args.len() == 3 {
         let killed: Vec<_> = registry.clients().into_iter().filter(|other| Some(other.peer.as_bytes()) == args.get(2)).collect();
@@ -188,17 +164,17 @@ pub fn kill(registry: &Registry, client: &Client, args: Args<'_>) -> Verdict {
         } else {
             encode::simple(&mut reply, "OK")
         }
-        return Verdict { killed, reply };
+        return Told { killed, reply };
     }
     match Filter::read(args) {
         Ok(filter) => {
             let killed: Vec<_> = registry.clients().into_iter().filter(|other| filter.takes(other, client.id)).collect();
             encode::integer(&mut reply, i64::try_from(killed.len()).unwrap_or(i64::MAX));
-            Verdict { killed, reply }
+            Told { killed, reply }
         }
         Err(error) => {
             encode::error(&mut reply, &error);
-            Verdict { killed: Vec::new(), reply }
+            Told { killed: Vec::new(), reply }
         }
     }
 }
@@ -210,6 +186,8 @@ struct Filter {
     local: Option<Box<[u8]>>,
     user: Option<Box<[u8]>>,
     normal: Option<bool>,
+    /// In seconds, at least.
+    age: Option<u64>,
     spares_me: bool,
 }
 
@@ -222,6 +200,7 @@ impl Filter {
                 "id" => filter.id = Some(id_argument(args, at + 1).ok_or("ERR client-id should be greater than 0")?),
                 "addr" => filter.peer = Some(value.into()),
                 "laddr" => filter.local = Some(value.into()),
+                "maxage" => filter.age = Some(id_argument(args, at + 1).unwrap_or_default()),
                 "user" => filter.user = Some(value.into()),
                 "type" if value.eq_ignore_ascii_case(b"normal") => filter.normal = Some(true),
                 "type" if is_client_type(value) => filter.normal = Some(false),
@@ -241,6 +220,7 @@ impl Filter {
             && self.local.as_deref().is_none_or(|local| local == other.local.as_bytes())
             && self.user.as_deref().is_none_or(|user| *user == *other.details().user)
             && self.normal != Some(false)
+            && self.age.is_none_or(|age| other.connected_at.elapsed().as_secs() >= age)
             && !(self.spares_me && other.id == me)
     }
 }

@@ -52,7 +52,7 @@ impl Recipient for Promise {
     fn fault(&self, _frames: u32, fault: Fault) {
         let mut reply = Vec::new();
         let text = match fault {
-            Fault::Unavailable => "ERR respguard: the command was not sent: the server is unavailable",
+            Fault::Unavailable | Fault::Refused => "ERR respguard: the command was not sent: the server is unavailable",
             Fault::Timeout | Fault::Lost => "TIMEOUT respguard: outcome unknown: no reply on the spare connection",
         };
         encode::error(&mut reply, text);

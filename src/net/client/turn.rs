@@ -2,24 +2,22 @@
 
 use std::rc::Rc;
 
-use tokio::sync::oneshot;
-
 use super::connection::Connection;
-use super::local;
 use super::promise::Promise;
-use crate::engine::command::{ConnectionEffect, Local};
+use crate::engine::command::{self, ConnectionEffect};
 use crate::engine::link::handshake::Refusal;
-use crate::engine::pipeline::plan::{Answer, Turn};
+use crate::engine::pipeline::plan::Turn;
 use crate::engine::pipeline::slot::Role;
 use crate::engine::resp::Protocol;
 use crate::engine::resp::encode;
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
+use crate::engine::session::transaction::Transaction;
 use crate::net::clock;
 use crate::net::exchange::End;
-use crate::net::registry::Message;
-use crate::net::upstream::lane::LaneKey;
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::lane::{Lane, LaneKey};
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -31,9 +29,9 @@ impl Connection {
                 self.ask_spare();
                 self.exchange.promises_kept().await;
             }
-            Turn::Elsewhere(Local::ClientUnblock) => self.unblock().await,
-            Turn::Elsewhere(Local::ClientList) => self.list(),
-            Turn::Elsewhere(_) => self.kill(),
+            Turn::Elsewhere(local) => self.tell_about_clients(local).await,
+            Turn::Exec => self.exec_with_answers().await,
+            Turn::Close => return false,
             Turn::Quit => {
                 self.exchange.answer(b"+OK\r\n".to_vec());
                 return false;
@@ -46,7 +44,7 @@ impl Connection {
     }
 
     /// The fence: nothing is owed on the connection that the client leaves.
-    async fn drained(&mut self) {
+    pub(super) async fn drained(&mut self) {
         while self.exchange.ended().is_none() && !self.exchange.is_drained() && !self.exchange.lost_lease.get() {
             self.exchange.wants_drained.set(true);
             self.wait(None).await;
@@ -63,13 +61,13 @@ impl Connection {
         }
         if self.lease.is_none() {
             let lane = self.exchange.lane();
-            match lane.lease() {
+            match self.new_lease(&lane) {
                 Ok(link) => {
                     link.set_owner(Some(Rc::<crate::net::exchange::Exchange>::clone(&self.exchange)));
                     self.exchange.set_link(&link);
                     self.lease = Some((lane, link));
                 }
-                Err(error) => return self.refuse_lease(reason, &error.to_string()),
+                Err(why) => return self.refuse_lease(reason, &why),
             }
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
@@ -78,9 +76,26 @@ impl Connection {
         }
     }
 
+    fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
+        if self.around.context.health.refuses() {
+            self.around.context.tally.add_refused(1);
+            return Err("the server is unavailable and the breaker is open".to_owned());
+        }
+        lane.lease().map_err(|error| error.to_string())
+    }
+
     /// The command that needs a lease is answered with an error; a request that is too large to be
-    /// held cannot even be skipped.
+    /// held cannot even be skipped. Behind a MULTI that is refused the client may have sent more already, which must
+    /// not run without it: all of it is taken as if its connection had been lost.
     fn refuse_lease(&mut self, reason: Reason, why: &str) {
+        let table = self.around.context.table();
+        let is_multi = reason == Reason::Transaction
+            && table.spec(self.id()).connection == ConnectionEffect::Transaction(command::Transaction::Multi);
+        drop(table);
+        if is_multi {
+            self.exchange.state.borrow_mut().session.transaction = Transaction::Lost { open: false };
+            return;
+        }
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR respguard: {why}"));
         self.exchange.answer(reply);
@@ -159,6 +174,7 @@ impl Connection {
         self.exchange.ask(id, role, &words, self.around.pool.settings.request_timeout);
         self.drained().await;
         if self.exchange.state.borrow().session.agreed {
+            self.authenticated |= change.login.is_some();
             let user = change.login.as_deref().map(|login| if let [user, _] = login { user } else { &b"default"[..] });
             self.note(user, change.db, change.protocol, change.name);
         }
@@ -210,56 +226,12 @@ impl Connection {
         }
     }
 
-    /// CLIENT UNBLOCK names a client of the proxy: its upstream connection is unblocked
-    /// (<https://redis.io/docs/latest/commands/client-unblock/>).
-    async fn unblock(&mut self) {
-        let target = local::id_argument(self.batch.args(&self.input, 0), 2);
-        let upstream = match target.and_then(|id| self.around.registry.client(id)) {
-            Some(client) => {
-                let (answer, answered) = oneshot::channel();
-                let asked = client.worker.send(Message::BlockedOn(client.id, answer)).await;
-                if asked.is_ok() { answered.await.ok().flatten() } else { None }
-            }
-            None => None,
-        };
-        // Who is not blocked cannot be unblocked; a request that is wrong is for the server to refuse.
-        if target.is_some() && upstream.is_none() && local::is_unblock(self.batch.args(&self.input, 0)) {
-            return self.answer_first(b":0\r\n");
-        }
-        let id = self.id();
-        let request = local::unblock_request(self.batch.args(&self.input, 0), upstream);
-        self.consume_one();
-        let words: Vec<&[u8]> = request.iter().map(|word| &word[..]).collect();
-        self.exchange.ask(id, Role::Plain, &words, self.around.pool.settings.request_timeout);
-    }
-
-    fn list(&mut self) {
-        let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = local::Asker { client: &self.client, registry: &self.around.registry, protocol };
-        let reply = asker.answer(Answer::Local(Local::ClientList), self.batch.args(&self.input, 0));
-        self.answer_first(&reply);
-    }
-
-    fn kill(&mut self) {
-        let verdict = local::kill(&self.around.registry, &self.client, self.batch.args(&self.input, 0));
-        for client in &verdict.killed {
-            if client.id != self.client.id {
-                // A full mailbox means a busy worker; the kill is then refused rather than waited for.
-                let _ = client.worker.try_send(Message::Kill(client.id));
-            }
-        }
-        let suicide = verdict.killed.iter().any(|client| client.id == self.client.id);
-        self.answer_first(&verdict.reply);
-        if suicide {
-            self.give_up();
-        }
-    }
-
     /// RESET: the client is as if it had just connected (<https://redis.io/docs/latest/commands/reset/>).
     async fn reset(&mut self) {
         self.drained().await;
         self.drop_lease();
         let first = Rc::clone(self.around.pool.first());
+        self.authenticated = false;
         {
             let mut state = self.exchange.state.borrow_mut();
             state.session = Session::default();

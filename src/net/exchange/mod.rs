@@ -36,6 +36,10 @@ const OUT_BYTES_SOFT: usize = 1024 * 1024;
 /// Places that a client may have open before it is no longer read from.
 const SLOTS_MAX: usize = 32 * 1024;
 
+/// How long a client that has been told the end may go on to send, and how long it may pause.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+const LINGER_PAUSE: Duration = Duration::from_millis(200);
+
 /// One client, as its upstream connection and its own task see it.
 pub struct Exchange {
     me: Weak<Exchange>,
@@ -269,6 +273,21 @@ impl Exchange {
             && let Some(link) = self.link.borrow().as_ref()
         {
             link.wake();
+        }
+    }
+
+    /// Takes what still comes from a client that has been told the end: to close over unread bytes could cost it
+    /// the last replies.
+    pub async fn linger(&self, scratch: &mut bytes::BytesMut) {
+        let deadline = tokio::time::Instant::now() + LINGER_MAX;
+        loop {
+            scratch.clear();
+            scratch.reserve(crate::net::context::READ_BYTES / 4);
+            let read = std::future::poll_fn(|cx| self.poll_read(scratch, cx));
+            let pause = deadline.min(tokio::time::Instant::now() + LINGER_PAUSE);
+            if !matches!(tokio::time::timeout_at(pause, read).await, Ok(Ok(1..))) {
+                return;
+            }
         }
     }
 

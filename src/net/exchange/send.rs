@@ -9,12 +9,13 @@ use super::{End, Exchange, State};
 use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{EXEC, MULTI, WrappedGroup};
+use crate::engine::pipeline::group::{WrappedGroup, parts};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
+use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::Policy;
-use crate::engine::resp::encode;
+use crate::engine::resp::{Protocol, encode};
 use crate::net::clock;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{PING, Recipient};
@@ -38,18 +39,11 @@ pub(super) struct Sending<'a> {
 }
 
 impl Exchange {
-    /// Sends what was planned. `answer` makes the replies that the proxy gives itself.
+    /// Sends what was planned.
     ///
     /// Where requests go out in another order than the one in which they were read, the places of all that are planned
     /// come back, by their index.
-    pub fn dispatch(
-        self: &Rc<Self>,
-        plan: &mut Plan,
-        batch: &Batch,
-        bytes: &[u8],
-        timing: Timing,
-        mut answer: impl FnMut(usize, Answer) -> Vec<u8>,
-    ) -> Vec<u64> {
+    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<u64> {
         let Some(link) = self.link() else { return Vec::new() };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
@@ -101,9 +95,13 @@ impl Exchange {
                     self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
+                    if let Answer::Degraded { rule, .. } = by {
+                        self.tell_degraded(&sending, *command, *rule);
+                    }
                     self.context.tally.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
-                    self.answer(answer(*command, *by));
+                    let protocol = self.state.borrow().session.protocol;
+                    self.answer(own_reply(*by, protocol));
                 }
             }
         }
@@ -123,6 +121,16 @@ impl Exchange {
         }
         let slots = &mut self.state.borrow_mut().slots;
         commands.for_each(|at| slots.aim(places[at]));
+    }
+
+    fn tell_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
+        let Sending { table, policy, batch, bytes, .. } = *sending;
+        let (spec, args, rule) = (table.spec(batch.id(command)), batch.args(bytes, command), &policy.degrade_rules()[rule]);
+        let mut key = None;
+        spec.for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
+        let key_pattern = key.and_then(|key| rule.pattern_of(key)).map(Into::into);
+        let violation = Violation { key_pattern, ..Violation::new(Kind::Degraded) };
+        self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
     }
 
     fn send_run(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, roles: &[Role], score: Option<(Scope, usize)>) {
@@ -155,10 +163,11 @@ impl Exchange {
         let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(&policy.groups()[group]), members));
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
-        let mut parts = Vec::with_capacity(3);
-        parts.push(MULTI);
-        parts.extend(commands.chunk_by(|a, b| a + 1 == *b).map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())]));
-        parts.push(EXEC);
+        let wire_of = |members: Range<u32>| {
+            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
+            runs.map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())])
+        };
+        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), &[], wire_of);
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
@@ -179,6 +188,12 @@ impl Exchange {
         read_at: Instant,
         deadline: Option<Instant>,
     ) {
+        // On a lease there is state that a refusal in the middle would tear.
+        if self.context.health.refuses() && !state.session.affinity.is_pinned() {
+            self.context.tally.add_refused(frames);
+            self.fault_in(state, frames, Fault::Refused);
+            return;
+        }
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
         if !link.send(recipient, parts, frames, read_at, deadline) {
             self.fault_in(state, frames, Fault::Unavailable);
@@ -214,6 +229,21 @@ impl Exchange {
             self.end(End::LeaseLost);
         }
     }
+}
+
+/// The reply that the proxy gives itself.
+fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
+    let mut out = Vec::new();
+    match answer {
+        Answer::Ok => encode::simple(&mut out, "OK"),
+        Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::ExecAbort => encode::error(
+            &mut out,
+            "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
+        ),
+        Answer::Degraded { blank, .. } => blank.encode(&mut out, protocol),
+    }
+    out
 }
 
 impl Timing {

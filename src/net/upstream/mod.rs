@@ -7,6 +7,7 @@ pub mod connection;
 pub mod lane;
 pub mod opening;
 pub mod pool;
+pub mod probe;
 pub mod survey;
 pub mod unheard;
 

@@ -7,8 +7,10 @@ use std::rc::Rc;
 use super::Settings;
 use super::connection::Link;
 use super::lane::{Lane, LaneKey, Leases};
+use super::probe::Probe;
 use crate::engine::link::handshake::Refusal;
 use crate::engine::resp::Protocol;
+use crate::net::clock;
 use crate::net::context::Context;
 
 /// Every lane that a client of this worker has used.
@@ -47,6 +49,9 @@ impl Pool {
     /// # Errors
     /// The server's refusal, or `None` when it is not there in time.
     pub async fn verify(&self, key: LaneKey) -> Result<Rc<Lane>, Option<Refusal>> {
+        if self.context.health.refuses() {
+            return Err(None);
+        }
         let opening = crate::engine::link::handshake::Opening { login: key.login.clone(), protocol: key.protocol, db: key.db };
         let link = Link::spawn(&self.context, &self.settings, opening, false);
         let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
@@ -69,6 +74,9 @@ impl Pool {
 
     /// Looks after all lanes; called every few milliseconds.
     pub fn tend(&self) {
+        if self.context.health.tell(clock::now()) {
+            Probe::send(&self.context, &self.first);
+        }
         self.leases.tend();
         self.lanes.borrow_mut().retain(|_, lane| {
             lane.tend();

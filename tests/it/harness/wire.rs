@@ -104,7 +104,15 @@ impl Wire {
 
     /// The next whole frame, unless none comes in time or the connection ends.
     pub fn try_reply(&mut self) -> Option<Vec<u8>> {
-        self.read_frame().ok()
+        self.frame().ok()
+    }
+
+    /// The next whole frame.
+    ///
+    /// # Errors
+    /// None comes in time, or the connection ends.
+    pub fn frame(&mut self) -> io::Result<Vec<u8>> {
+        self.read_frame()
     }
 
     /// Everything up to the end of the connection.

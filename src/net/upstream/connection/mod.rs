@@ -47,8 +47,8 @@ pub struct Link {
     shown: Cell<Option<UpstreamState>>,
     /// The connection may be left in a state that its next user must not meet.
     unclean: Cell<bool>,
-    /// The last attempt to connect failed.
-    down: Cell<bool>,
+    /// Since when attempts to connect have failed.
+    down: Cell<Option<Instant>>,
     /// The task has ended: all that was queued has been answered, and nothing more is taken.
     over: Cell<bool>,
     /// Nothing is read, because the next recipient does not take its replies.
@@ -128,7 +128,7 @@ impl Link {
             owner: RefCell::new(None),
             shown: Cell::new(None),
             unclean: Cell::new(false),
-            down: Cell::new(false),
+            down: Cell::new(None),
             over: Cell::new(false),
             paused: Cell::new(false),
             ability: Cell::default(),
@@ -188,6 +188,11 @@ impl Link {
         self.state.borrow().facts.clone()
     }
 
+    /// True when the server wants a password before anything else.
+    pub fn wants_password(&self) -> bool {
+        self.state.borrow().facts.wants_password
+    }
+
     /// True when the connection can do MULTI and EXEC. Before its first handshake it is taken to.
     pub fn can_transact(&self) -> bool {
         let state = self.state.borrow();
@@ -202,6 +207,11 @@ impl Link {
     /// What it has answered about guarded groups, or that it is to be asked again.
     pub fn set_ability(&self, ability: Ability) {
         self.ability.set(ability);
+    }
+
+    /// True when attempts to connect have failed for longer than requests wait.
+    pub fn is_down(&self) -> bool {
+        self.down.get().is_some_and(|since| clock::now().saturating_duration_since(since) >= self.settings.queue_timeout)
     }
 
     /// True when the request at the head may wait longer than requests do: it blocks.
@@ -307,7 +317,7 @@ impl Link {
         if !facts.transactions && self.shared.get() {
             info!(upstream = %self.settings.address, "this connection cannot do MULTI and EXEC: groups on it pass unwrapped");
         }
-        if self.down.take() {
+        if self.down.take().is_some() {
             info!(upstream = %self.settings.address, "upstream connection is back");
         }
         self.ability.set(Ability::Unknown);
@@ -320,6 +330,7 @@ impl Link {
         self.show_phase();
         if self.shared.get() {
             self.context.readiness.upstream(self.context.worker, true);
+            self.context.health.alive();
         }
     }
 
@@ -338,6 +349,7 @@ impl Link {
         if self.shared.get() {
             warn!(upstream = %self.settings.address, reason = %loss, unknown = told.len(), "upstream connection lost");
             self.context.readiness.upstream(self.context.worker, false);
+            self.context.health.failed(1);
             self.show(Some(UpstreamState::Connecting));
         } else {
             debug!(upstream = %self.settings.address, reason = %loss, "leased connection ended");
@@ -346,13 +358,25 @@ impl Link {
     }
 
     fn refuse(&self, error: &OpenError) {
-        // Told once for each outage, not for each attempt.
-        if self.shared.get() && !self.down.replace(true) {
-            warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
-            self.context.readiness.upstream(self.context.worker, false);
+        if self.shared.get() {
+            self.note_down(error);
         }
         if let OpenError::Refused { refusal, .. } = error {
             self.state.borrow_mut().refusal = Some(refusal.clone());
+        }
+    }
+
+    fn note_down(&self, error: &OpenError) {
+        match self.down.get() {
+            // Told once for each outage, not for each attempt.
+            None => {
+                self.down.set(Some(clock::now()));
+                warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
+                self.context.readiness.upstream(self.context.worker, false);
+            }
+            // A server that is away for less than requests wait has failed nobody.
+            Some(_) if self.is_down() => self.context.health.failed(1),
+            Some(_) => {}
         }
     }
 

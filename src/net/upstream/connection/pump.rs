@@ -9,6 +9,7 @@ use tokio::io::AsyncWrite;
 
 use super::reading::Reading;
 use super::{Link, Loss, OUT_BYTES_MAX, Phase};
+use crate::engine::link::breaker::is_state_error;
 use crate::engine::link::inflight::Owner;
 use crate::engine::pipeline::resolve::Part;
 use crate::engine::session::subscription::Arrival;
@@ -43,6 +44,7 @@ impl Link {
                 Ok(bytes) => {
                     clock::tick();
                     self.context.tally.add_bytes(Side::Upstream, Direction::In, bytes);
+                    self.context.health.alive();
                     self.state.borrow_mut().last_read = clock::now();
                     if let Err(loss) = reading.hand_out(self) {
                         return Poll::Ready(loss);
@@ -109,12 +111,17 @@ impl Link {
             Owner::Nobody => return Err(Loss::OutOfSync),
             Owner::Late(who) => {
                 if part.last {
+                    self.context.health.not_answered();
                     who.settle_late(1);
                     touch(who, touched);
                 }
                 Admitted::default()
             }
             Owner::Recipient(who) => {
+                if part.top.kind == b'-' && part.first && is_state_error(piece) {
+                    self.context.health.not_answered();
+                    self.context.health.failed(1);
+                }
                 let admitted = who.admit(piece, part);
                 touch(who, touched);
                 admitted
@@ -145,6 +152,7 @@ impl Link {
     /// Counts replies by how long they took.
     pub(super) fn observe(&self, elapsed: Duration, replies: u32) {
         self.context.tally.observe_request(elapsed, replies);
+        self.context.health.answered(replies);
     }
 }
 

@@ -83,8 +83,10 @@ impl Link {
             Phase::Closed => return,
         };
         drop(state);
+        let frames = told.iter().map(|(_, frames, _)| frames).sum();
+        self.context.health.failed(frames);
         if fault == Fault::Timeout {
-            self.context.tally.add_timeouts(told.iter().map(|(_, frames, _)| frames).sum());
+            self.context.tally.add_timeouts(frames);
         }
         tell_all(told, fault);
     }

@@ -1,0 +1,191 @@
+//! Commands about clients: the server says whether this client may use them, the proxy answers.
+
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+
+use super::connection::Connection;
+use super::local::{Asker, Told, id_argument};
+use crate::engine::command::integer::integer;
+use crate::engine::command::{CommandId, Local};
+use crate::engine::pipeline::slot::Role;
+use crate::engine::resp::request::{Args, Span};
+use crate::engine::resp::scan::elements;
+use crate::engine::resp::value;
+use crate::net::registry::Message;
+
+/// An id that no connection ever has.
+const NO_ID: &[u8] = b"9223372036854775807";
+/// An address that no connection ever has.
+const NO_ADDRESS: &[u8] = b"0.0.0.0:0";
+/// Commands about clients that may wait for one EXEC; the server's own answers stand for more.
+const QUEUED_MAX: usize = 1024;
+
+/// A command that waits for the client's EXEC.
+pub struct Queued {
+    /// Its place in the transaction, from 0.
+    place: u32,
+    local: Local,
+    words: Vec<Box<[u8]>>,
+}
+
+impl Connection {
+    /// Asks the server in a form that changes nothing there, and answers over the proxy's clients.
+    pub(super) async fn tell_about_clients(&mut self, local: Local) {
+        let args = self.batch.args(&self.input, 0);
+        let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
+        let asked = if local == Local::ClientUnblock { self.unblocking(&words).await } else { harmless(local, &words) };
+        let id = self.id();
+        self.consume_one();
+        if self.exchange.state.borrow().session.transaction.is_open() {
+            return self.queue(id, local, words, &asked);
+        }
+        self.exchange.state.borrow_mut().session.agreed = false;
+        let role = if local == Local::ClientUnblock { Role::Plain } else { Role::Verdict };
+        self.ask(id, role, &asked);
+        if role == Role::Plain {
+            return;
+        }
+        self.drained().await;
+        if self.exchange.state.borrow().session.agreed {
+            let told = self.told(local, &words);
+            self.exchange.answer(told.reply);
+            if told.kills_me {
+                self.give_up();
+            }
+        }
+    }
+
+    fn queue(&mut self, id: CommandId, local: Local, words: Vec<Box<[u8]>>, asked: &[Box<[u8]>]) {
+        let queue = self.exchange.state.borrow().session.queue;
+        if queue.answers == 1 {
+            self.queued.clear();
+        }
+        if local != Local::ClientUnblock && self.queued.len() < QUEUED_MAX {
+            self.queued.push(Queued { place: queue.commands.saturating_sub(1), local, words });
+        }
+        self.ask(id, Role::Queued, asked);
+    }
+
+    /// EXEC behind commands about clients: they take effect now, if the server says that the transaction has.
+    pub(super) async fn exec_with_answers(&mut self) {
+        self.drained().await;
+        self.settle_lease();
+        // A transaction that was lost meanwhile is planned again.
+        if self.exchange.ended().is_some() || !self.exchange.state.borrow().session.transaction.is_open() {
+            return;
+        }
+        let id = self.id();
+        self.consume_one();
+        {
+            let mut state = self.exchange.state.borrow_mut();
+            state.session.transaction.end();
+            state.slots.keep_exec();
+        }
+        self.ask(id, Role::Exec, &[b"EXEC".as_slice().into()]);
+        self.drained().await;
+        let kept = self.exchange.state.borrow_mut().slots.take_exec();
+        let queued = std::mem::take(&mut self.queued);
+        if kept.is_empty() {
+            return;
+        }
+        let mut kills_me = false;
+        let mut reply = Vec::with_capacity(kept.len());
+        let mut waiting = queued.iter().peekable();
+        let body: usize = elements(&kept).map(<[u8]>::len).sum();
+        reply.extend_from_slice(&kept[..kept.len() - body]);
+        for (place, element) in (0..).zip(elements(&kept)) {
+            match waiting.next_if(|queued| queued.place == place) {
+                Some(queued) if !value::is_error(element) => {
+                    let told = self.told(queued.local, &queued.words);
+                    kills_me |= told.kills_me;
+                    reply.extend_from_slice(&told.reply);
+                }
+                _ => reply.extend_from_slice(element),
+            }
+        }
+        self.exchange.answer(reply);
+        if kills_me {
+            self.give_up();
+        }
+    }
+
+    /// The proxy's own answer, with its effects.
+    fn told(&self, local: Local, words: &[Box<[u8]>]) -> Answered {
+        let protocol = self.exchange.state.borrow().session.protocol;
+        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
+        let (bytes, spans) = laid_out(words);
+        let Told { reply, killed } = asker.answer(local, Args::new(&bytes, &spans));
+        for client in killed.iter().filter(|client| client.id != self.client.id) {
+            // A full mailbox means a busy worker; the kill is then refused rather than waited for.
+            let _ = client.worker.try_send(Message::Kill(client.id));
+        }
+        Answered { reply, kills_me: killed.iter().any(|client| client.id == self.client.id) }
+    }
+
+    /// CLIENT UNBLOCK names a client of the proxy: its upstream connection is unblocked
+    /// (<https://redis.io/docs/latest/commands/client-unblock/>). What is wrong with it is for the server to find.
+    async fn unblocking(&self, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
+        let (bytes, spans) = laid_out(words);
+        let mut asked = words.to_vec();
+        let Some(target) = id_argument(Args::new(&bytes, &spans), 2) else { return asked };
+        let mut upstream = None;
+        if let Some(client) = self.around.registry.client(target) {
+            let (answer, answered) = oneshot::channel();
+            if client.worker.send(Message::BlockedOn(client.id, answer)).await.is_ok() {
+                upstream = answered.await.ok().flatten();
+            }
+        }
+        if let Some(id) = asked.get_mut(2) {
+            *id = upstream.map_or_else(|| NO_ID.into(), |upstream| upstream.to_string().into_bytes().into());
+        }
+        asked
+    }
+
+    fn ask(&self, id: CommandId, role: Role, words: &[Box<[u8]>]) {
+        let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
+        Rc::clone(&self.exchange).ask(id, role, &words, self.around.pool.settings.request_timeout);
+    }
+}
+
+struct Answered {
+    reply: Vec<u8>,
+    kills_me: bool,
+}
+
+/// The command as the server is asked: it judges the form and the user's permission, and finds nobody to act on.
+fn harmless(local: Local, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
+    let mut asked = words.to_vec();
+    match local {
+        Local::ClientSetName => asked[2] = Box::default(),
+        Local::ClientSetInfo => asked[3] = Box::default(),
+        Local::ClientKill if asked.len() == 3 => {
+            asked.truncate(2);
+            asked.extend([b"ID".as_slice().into(), NO_ID.into()]);
+        }
+        Local::ClientKill => {
+            for at in 3..asked.len() {
+                let option = |name: &[u8]| asked[at - 1].eq_ignore_ascii_case(name);
+                if option(b"ADDR") || option(b"LADDR") {
+                    asked[at] = NO_ADDRESS.into();
+                } else if !option(b"MAXAGE") && integer(&asked[at]).is_some_and(|id| id > 0) {
+                    asked[at] = NO_ID.into();
+                }
+            }
+            asked.extend([b"ID".as_slice().into(), NO_ID.into()]);
+        }
+        _ => {}
+    }
+    asked
+}
+
+fn laid_out(words: &[Box<[u8]>]) -> (Vec<u8>, Vec<Span>) {
+    let mut bytes = Vec::new();
+    let mut spans = Vec::new();
+    for word in words {
+        let start = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(word);
+        spans.push(Span { start, end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) });
+    }
+    (bytes, spans)
+}

@@ -1,0 +1,106 @@
+"""The document of the matrix: rows from their CSV to Markdown, always the same from the same rows."""
+
+import csv
+
+from clients import ROOT
+from play import CALLERS, SIZES, Row
+
+DOCUMENT = ROOT / "docs" / "clients.md"
+ROWS = ROOT / "docs" / "clients.csv"
+
+STYLES = {
+    "pipeline": "explicit pipeline, one caller",
+    "building": "explicit pipeline, flushed by its buffer while the application still adds to it",
+    "pipelines": "explicit pipelines of 20 callers",
+    "loose": "four calls at once (`Promise.all`, `join!`, `WhenAll`), one caller",
+    "loose-many": "four calls at once, 20 callers",
+    "auto": "four calls at once with auto-pipelining, 20 callers",
+    "gather": "`asyncio.gather` of four calls, one caller",
+    "sequential": "each call after the reply to the former, one caller",
+    "sequential-many": "each call after the reply to the former, 20 callers on one connection",
+}
+
+HEAD = """# Clients
+
+What respguard makes of a group of four commands (`SETEX`, `SADD`, `EXPIRE`, `SMEMBERS`, keys of their own each time), sent by
+unmodified clients in the ways in which their users send it. `make clients` measures it and writes this file: every setting
+but the group itself has its default (`hold_ms = 2`, `hold_max_ms = 20`), Redis, respguard and the client share one machine
+over loopback, and rounds straight to Redis and through respguard alternate.
+
+- **wrapped**: groups that ran as one transaction. **split**: groups that were seen to begin and went on unwrapped; each was
+  reported as the violation `split`. A group in neither column was not recognised as one: its members came only after replies
+  (`sequential` is reported once for a connection), or over several connections.
+- **median**, **p99**: how long a group took through respguard, as a multiple of the same rounds straight to Redis.
+- A client that is marked *replayed* is not the library itself but its documented bytes, written in its pieces, handshake
+  included. Versions without a mark are the libraries.
+"""
+
+SCALE = """
+Latencies are ratios because they hold from machine to machine better than times do; what was measured, in microseconds, is
+in `clients.csv` beside this file, with the number of groups of each line.
+"""
+
+
+def load():
+    with ROWS.open(newline="") as file:
+        kinds = Row.__annotations__
+        return [Row(**{name: kinds[name](value) for name, value in line.items()}) for line in csv.DictReader(file)]
+
+
+def save(rows):
+    with ROWS.open("w", newline="") as file:
+        out = csv.DictWriter(file, fieldnames=list(Row.__annotations__), lineterminator="\n")
+        out.writeheader()
+        out.writerows(row.cells() for row in rows)
+
+
+def render(rows):
+    """The whole document."""
+    parts = [HEAD, summary(rows)]
+    for style, meaning in STYLES.items():
+        if lines := [row for row in rows if row.style == style]:
+            parts.append(f"\n## {meaning[0].upper()}{meaning[1:]}\n\n{table(lines)}")
+    return "\n".join(parts) + SCALE
+
+
+def summary(rows):
+    """The least share of each style over all clients and sizes."""
+    lines = ["| style | callers | groups | wrapped | least of any line |", "|---|---|---|---|---|"]
+    for style, meaning in STYLES.items():
+        if own := [row for row in rows if row.style == style]:
+            sent, wrapped = sum(row.groups for row in own), sum(row.wrapped for row in own)
+            least = min(row.wrapped / row.groups for row in own)
+            lines.append(f"| {meaning} | {CALLERS[style]} | {sent} | {share(wrapped / sent)} | {share(least)} |")
+    return "\n".join(lines) + "\n"
+
+
+def table(rows):
+    """One line for each client, one column for each size."""
+    head = [f"{size} B" if size < 1000 else f"{size // 1000} KB" for size in SIZES]
+    lines = [
+        "| client | version | " + " | ".join(f"wrapped, {size}" for size in head) + " | split | median | p99 |",
+        "|---" * (5 + len(head)) + "|",
+    ]
+    for client, version in dict.fromkeys((row.client, row.version) for row in rows):
+        own = {row.bytes: row for row in rows if (row.client, row.version) == (client, version)}
+        wrapped = [share(own[size].wrapped / own[size].groups) if size in own else "" for size in SIZES]
+        each = [own[size] for size in SIZES if size in own]
+        split = " / ".join(share(row.split / row.groups) for row in each)
+        median = " / ".join(ratio(row.median_us, row.direct_median_us) for row in each)
+        p99 = " / ".join(ratio(row.p99_us, row.direct_p99_us) for row in each)
+        lines.append(f"| {client} | {version} | " + " | ".join(wrapped) + f" | {split} | {median} | {p99} |")
+    return "\n".join(lines) + "\n"
+
+
+def share(part):
+    """Never rounded up to all, nor down to none."""
+    percent = f"{part * 100:.1f}"
+    if part < 1 and percent == "100.0":
+        percent = f"{part * 100:.2f}" if f"{part * 100:.2f}" != "100.00" else "> 99.99"
+    if part > 0 and percent == "0.0":
+        percent = "< 0.1"
+    return percent.removesuffix(".0") + " %"
+
+
+def ratio(through, direct):
+    return f"{through / direct:.2f}"

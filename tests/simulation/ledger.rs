@@ -1,0 +1,132 @@
+//! What clients wrote and what they were told about it, held against the history of the model.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::pipeline::Want;
+use crate::redis::Applied;
+
+/// What a client was told about a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing, for the client has left.
+    Open,
+    /// It was applied.
+    Applied,
+    /// It was not.
+    Refused,
+    /// Nobody can say.
+    Unknown,
+}
+
+/// One write, or one group of them, under its tag.
+#[derive(Debug)]
+struct Note {
+    /// Whose it is; writes of one session are applied in their order.
+    session: u64,
+    fate: Fate,
+    /// Commands that carry the tag.
+    members: usize,
+    /// They are applied together.
+    together: bool,
+}
+
+/// Every write of a simulation.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    notes: BTreeMap<String, Note>,
+    /// What was found wrong.
+    pub breaches: Vec<String>,
+    /// What groups were answered, by rule: torn, refused, unknown.
+    pub groups: BTreeMap<&'static str, GroupCount>,
+    /// Replies of each sort, for a glance at what a run has covered.
+    pub answered: BTreeMap<String, usize>,
+}
+
+/// How many groups of a rule their clients saw end so.
+#[derive(Debug, Default)]
+pub struct GroupCount {
+    pub torn: usize,
+    pub refused: usize,
+    pub unknown: usize,
+    /// Sent, and never answered, because the client has left; or in an unusual way.
+    pub open: usize,
+}
+
+impl Ledger {
+    /// A new tag, for a write or a group of `members` commands.
+    pub fn tag(&mut self, session: u64, members: usize, together: bool) -> String {
+        // Of one width, so that their order is the order in which they were made.
+        let tag = format!("t-{:06}", self.notes.len());
+        self.notes.insert(tag.clone(), Note { session, fate: Fate::Open, members, together });
+        tag
+    }
+
+    pub fn settle(&mut self, tag: &str, fate: Fate) {
+        if let Some(note) = self.notes.get_mut(tag) {
+            note.fate = fate;
+        }
+    }
+
+    /// The client has left in the middle of these: of a group, less may have been sent than makes it one.
+    pub fn part(&mut self, wants: &[Want]) {
+        for want in wants {
+            if let Want::Group { tag, .. } = want
+                && let Some(note) = self.notes.get_mut(tag)
+            {
+                note.together = false;
+            }
+        }
+    }
+
+    pub fn breach(&mut self, text: String) {
+        self.breaches.push(text);
+    }
+
+    /// Holds everything against what the server has applied.
+    pub fn judge(&mut self, history: &[Applied]) {
+        let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, applied) in history.iter().enumerate() {
+            let tags: BTreeSet<&str> = applied.words.iter().filter_map(|word| tag_in(word)).collect();
+            for tag in tags {
+                places.entry(tag).or_default().push(at);
+            }
+        }
+        let mut latest: BTreeMap<u64, (usize, &str)> = BTreeMap::new();
+        let mut breaches = Vec::new();
+        for (tag, note) in &self.notes {
+            let at = places.get(&**tag).map_or(&[][..], Vec::as_slice);
+            let told = (note.fate, at.len());
+            match told {
+                (Fate::Applied, n) if n != note.members => {
+                    breaches.push(format!("{tag} was acknowledged and applied {n} times: {note:?}"))
+                }
+                (Fate::Refused, n) if n != 0 => breaches.push(format!("{tag} was refused and applied {n} times: {note:?}")),
+                (_, n) if n > note.members => breaches.push(format!("{tag} was applied {n} times: {note:?}")),
+                _ => {}
+            }
+            if note.together && !at.is_empty() {
+                let first = history[at[0]].together;
+                if at.len() != note.members || at.iter().any(|at| history[*at].together != first) {
+                    breaches.push(format!("{tag} is torn: {note:?} {:?}", at.iter().map(|at| &history[*at]).collect::<Vec<_>>()));
+                }
+                if at.iter().any(|at| history[*at].undone) != at.iter().all(|at| history[*at].undone) {
+                    breaches.push(format!("{tag} is undone in part"));
+                }
+            }
+            if let (Fate::Applied, Some(first)) = (note.fate, at.first()) {
+                let (before, whose) = latest.get(&note.session).copied().unwrap_or((0, ""));
+                if before > *first {
+                    breaches.push(format!("{tag} was applied before {whose}, which its client sent first"));
+                }
+                latest.insert(note.session, (at[at.len() - 1], tag));
+            }
+        }
+        self.breaches.extend(breaches);
+    }
+}
+
+/// The tag in a word.
+pub fn tag_in(word: &str) -> Option<&str> {
+    let at = word.find("t-")?;
+    word.get(at..at + 8)
+}

@@ -1,0 +1,175 @@
+//! Random pipelines, each request with what its reply must be.
+
+use fastrand::Rng;
+
+use crate::client::Session;
+use crate::ledger::Ledger;
+use crate::wire::{Reply, request};
+
+/// What the reply to a request must be, unless something went wrong on the way.
+#[derive(Debug, Clone)]
+pub enum Want {
+    Exactly(Reply),
+    /// From the proxy itself: nothing can go wrong.
+    Local(Reply),
+    Integer,
+    Write {
+        key: Option<String>,
+        tag: String,
+    },
+    Read {
+        key: String,
+    },
+    Popped {
+        list: String,
+    },
+    Any,
+    Queued {
+        key: Option<String>,
+        tag: Option<String>,
+    },
+    /// EXEC, for the commands right before it.
+    Exec {
+        members: usize,
+    },
+    Group {
+        rule: &'static str,
+        tag: String,
+        place: usize,
+        members: usize,
+        atomic: bool,
+        torn: bool,
+    },
+}
+
+/// Requests that are sent before any reply is read.
+pub struct Pipeline {
+    session: u64,
+    pub bytes: Vec<u8>,
+    pub wants: Vec<Want>,
+    /// It is sent in one go.
+    pub at_once: bool,
+    /// Requests that wait for what goes before them.
+    pub turns: usize,
+    pub is_large: bool,
+}
+
+impl Pipeline {
+    pub fn new(session: &Session, at_once: bool) -> Pipeline {
+        Pipeline { session: session.number, bytes: Vec::new(), wants: Vec::new(), at_once, turns: 0, is_large: false }
+    }
+
+    pub fn push(&mut self, words: &[&str], want: Want) {
+        self.bytes.extend(request(words));
+        self.wants.push(want);
+    }
+
+    /// Adds something at random.
+    pub fn add(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
+        match rng.u32(0..100) {
+            0..40 => self.add_plain(rng, ledger, client),
+            40..75 => self.add_group(rng, ledger),
+            75..85 => {
+                self.push(&["MULTI"], Want::Any);
+                self.add_queued(rng, ledger, client);
+                let members = self.wants.iter().rev().take_while(|want| matches!(want, Want::Queued { .. })).count();
+                self.push(&["EXEC"], Want::Exec { members });
+                // Where its end comes later, it needs a connection of its own.
+                self.turns += if self.at_once { 0 } else { 2 };
+            }
+            85..93 => self.add_queue(rng, ledger, client),
+            93..97 => {
+                self.push(&["CLIENT", "SETNAME", "somebody"], Want::Local(Reply::Simple("OK".into())));
+                self.push(&["CLIENT", "GETNAME"], Want::Local(Reply::bulk("somebody")));
+            }
+            _ => self.add_large(ledger, client),
+        }
+    }
+
+    fn add_plain(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
+        for _ in 0..rng.u32(1..=5) {
+            let key = format!("own:{client}:{}", rng.u32(0..3));
+            match rng.u32(0..6) {
+                0..=1 => {
+                    let tag = ledger.tag(self.session, 1, false);
+                    self.push(&["SET", &key, &tag], Want::Write { key: Some(key.clone()), tag: tag.clone() });
+                }
+                2..=3 => self.push(&["GET", &key], Want::Read { key: key.clone() }),
+                4 => {
+                    let tag = ledger.tag(self.session, 0, false);
+                    self.push(&["ECHO", &tag], Want::Exactly(Reply::bulk(&tag)));
+                }
+                _ => {
+                    let tag = ledger.tag(self.session, 0, false);
+                    self.push(&["PUBLISH", &format!("ch{}", rng.u32(0..2)), &tag], Want::Integer);
+                }
+            }
+        }
+        if rng.u32(0..8) == 0 {
+            self.bytes.extend_from_slice(b"PING\r\n");
+            self.wants.push(Want::Exactly(Reply::Simple("PONG".into())));
+        }
+    }
+
+    /// A whole group of one of the rules.
+    pub fn add_group(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
+        let torn = rng.u32(0..6) == 0;
+        let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
+        let atomic = self.at_once;
+        let rule = *rng.choice(["login", "strict", "settled", "run"].iter()).expect("a rule");
+        let (sess, tag) = (format!("sess:{user}"), ledger.tag(self.session, 2, atomic));
+        let mut words: Vec<Vec<&str>> = Vec::new();
+        let (first, second) = match rule {
+            "login" => (format!("rt:{user}:{tag}"), sess),
+            "strict" => (format!("st:{user}:{tag}"), sess),
+            "settled" => (format!("se:{user}:{tag}"), sess),
+            _ => (format!("blob:{tag}"), if torn { "blob:bad".to_owned() } else { format!("blob:set{}", rng.u32(0..3)) }),
+        };
+        words.push(if rule == "login" { vec!["SETEX", &first, "600", &tag] } else { vec!["SET", &first, &tag] });
+        words.push(vec!["SADD", &second, &tag]);
+        if rule == "login" && rng.bool() {
+            words.push(vec!["EXPIRE", &second, "600"]);
+        }
+        let members = words.len();
+        for (place, words) in words.iter().enumerate() {
+            self.push(words, Want::Group { rule, tag: tag.clone(), place, members, atomic, torn });
+        }
+        if rule == "run" {
+            // What stands between two runs, so that they are two.
+            self.push(&["ECHO", "between"], Want::Exactly(Reply::bulk("between")));
+        }
+    }
+
+    /// What is queued in a transaction.
+    pub fn add_queued(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
+        for _ in 0..rng.u32(1..=3) {
+            let key = format!("own:{client}:{}", rng.u32(0..3));
+            let tag = ledger.tag(self.session, 1, false);
+            self.push(&["SET", &key, &tag], Want::Queued { key: Some(key.clone()), tag: Some(tag.clone()) });
+        }
+        let tag = ledger.tag(self.session, 1, false);
+        self.push(&["SET", &format!("shared{}", rng.u32(0..2)), &tag], Want::Queued { key: None, tag: Some(tag.clone()) });
+    }
+
+    /// A queue of the client's own: what it puts in must not be overtaken by its asking for it.
+    fn add_queue(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
+        let list = format!("queue:{client}");
+        if rng.u32(0..4) > 0 {
+            let tag = ledger.tag(self.session, 1, false);
+            self.push(&["RPUSH", &list, &tag], Want::Write { key: None, tag: tag.clone() });
+        }
+        self.push(&["BLPOP", &list, "0.05"], Want::Popped { list: list.clone() });
+        self.turns += 2;
+    }
+
+    /// A request that is cut through.
+    fn add_large(&mut self, ledger: &mut Ledger, client: u64) {
+        let key = format!("large:{client}");
+        let tag = ledger.tag(self.session, 1, false);
+        let value = format!("{tag}{}", "x".repeat(70_000));
+        self.push(&["SET", &key, &value], Want::Write { key: Some(key.clone()), tag: tag.clone() });
+        self.push(&["GET", &key], Want::Read { key: key.clone() });
+        self.turns += 2;
+        self.is_large = true;
+    }
+}

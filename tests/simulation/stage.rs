@@ -1,0 +1,204 @@
+//! One simulation: a worker of the proxy, the model server and some clients, on one thread and in virtual time.
+//!
+//! Everything that depends on how a worker is started stands here.
+
+use std::cell::RefCell;
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use respguard::config;
+use respguard::engine::command::Table;
+use respguard::net::clock;
+use respguard::net::registry::{Mailbox, Message, Registry, Socket};
+use respguard::net::upstream::Settings;
+use respguard::net::worker::{self, Setup};
+use respguard::server::upstream_settings;
+use respguard::telemetry::exposition::Exposition;
+use respguard::telemetry::fold::Folds;
+use respguard::telemetry::readiness::Readiness;
+use respguard::telemetry::report::Reporter;
+
+use crate::client::Client;
+use crate::ledger::Ledger;
+use crate::server::{Faults, Server};
+use crate::time;
+
+const RULES: &str = r#"
+[pipeline]
+report = false
+
+[[group]]
+name = "login"
+commands = ["SETEX rt:{user}:{token} * *", "SADD sess:{user} {token}", { match = "EXPIRE sess:{user} *", optional = true }]
+
+[[group]]
+name = "strict"
+on_partial = "fail"
+commands = ["SET st:{user}:{token} *", "SADD sess:{user} {token}"]
+
+[[group]]
+name = "settled"
+commands = ["SET se:{user}:{token} *", "SADD sess:{user} {token}"]
+
+[[group]]
+name = "run"
+keys = ["blob:*"]
+"#;
+
+/// What a simulation is made of.
+#[derive(Debug, Clone)]
+pub struct Play {
+    pub seed: u64,
+    pub faults: Faults,
+    pub clients: u64,
+    pub sessions: u64,
+    pub rounds: u64,
+    /// Each client has an upstream connection of its own.
+    pub exclusive: bool,
+}
+
+pub struct Stage {
+    pub server: Rc<Server>,
+    pub ledger: Rc<RefCell<Ledger>>,
+    pub settings: Settings,
+    /// Nothing goes wrong.
+    pub is_calm: bool,
+    /// Each client has an upstream connection of its own.
+    pub is_exclusive: bool,
+    pub reporter: Reporter,
+    registry: Arc<Registry>,
+    mailbox: Mailbox,
+}
+
+/// What is left of a simulation when everybody has gone.
+#[derive(Debug)]
+pub struct End {
+    pub breaches: Vec<String>,
+    pub answered: std::collections::BTreeMap<String, usize>,
+    /// Everything that was applied, for comparison with another run of the same seed.
+    pub applied: Vec<String>,
+    pub metrics: String,
+}
+
+impl Stage {
+    /// A new client of the proxy.
+    pub fn connect(&self, number: u64) -> UnixStream {
+        let (ours, theirs) = StdStream::pair().expect("a pair of sockets");
+        ours.set_nonblocking(true).expect("a socket");
+        theirs.set_nonblocking(true).expect("a socket");
+        let peer: Arc<str> = format!("client-{number}").into();
+        let client = self.registry.enter(Arc::clone(&peer), peer, &self.mailbox).expect("there is room");
+        assert!(self.mailbox.sender.try_send(Message::Accept(Socket::Unix(theirs), client)).is_ok(), "the worker is there");
+        UnixStream::from_std(ours).expect("a socket")
+    }
+}
+
+/// Plays clients at random.
+pub fn play(play: &Play) -> End {
+    let Play { seed, clients, sessions, rounds, .. } = *play;
+    perform(play, move |stage| async move {
+        let lives: Vec<_> = (0..clients)
+            .map(|number| tokio::task::spawn_local(Client::new(number, seed, &stage).live(sessions, rounds)))
+            .collect();
+        for life in lives {
+            life.await.expect("a client lives to its end");
+        }
+    })
+}
+
+/// Runs a worker against the model, with what `script` does as its clients.
+pub fn perform<F: Future<Output = ()>>(play: &Play, script: impl FnOnce(Rc<Stage>) -> F) -> End {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (recorder, exposition) = Exposition::build();
+    metrics::with_local_recorder(&recorder, || {
+        fastrand::seed(play.seed);
+        let runtime = time::runtime(clock::tick);
+        let end = runtime.block_on(stage(play, &folder.path().join("redis"), &exposition, script));
+        // What was left running is dropped before its counters are read.
+        drop(runtime);
+        End { metrics: exposition.render(), ..end }
+    })
+}
+
+async fn stage<F: Future<Output = ()>>(
+    play: &Play,
+    path: &Path,
+    exposition: &Exposition,
+    script: impl FnOnce(Rc<Stage>) -> F,
+) -> End {
+    time::keep();
+    clock::tick();
+    static TABLE: OnceLock<Arc<Table>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| Arc::new(Table::builtin()));
+    let text = format!("[upstream]\naddress = \"unix:{}\"\n{TIMES}{RULES}", path.display());
+    let config = config::read(&text, Path::new("simulation.toml"), table, &|_| None).expect("a good configuration");
+    let settings = Settings {
+        heartbeat: Duration::from_millis(700),
+        heartbeat_timeout: Duration::from_millis(300),
+        ..upstream_settings(&config, 1)
+    };
+    let server = Server::start(path, play.faults.clone(), play.seed);
+    server.model.borrow_mut().poison();
+    let (sender, receiver) = mpsc::channel(1024);
+    let mailbox = Mailbox { sender, clients: Arc::default() };
+    let (reporter, mut folds) = (Reporter::default(), Folds::default());
+    let registry = Arc::new(Registry::new(1000));
+    let worker = tokio::task::spawn_local(worker::run(Setup {
+        number: 0,
+        upstream: settings.clone(),
+        exclusive: play.exclusive,
+        table: Arc::clone(table),
+        policy: Arc::new(config.policy),
+        registry: Arc::clone(&registry),
+        reporter: reporter.clone(),
+        readiness: Readiness::default(),
+        latency_totals: exposition.latencies(),
+        folds: folds.add_worker(),
+        mailbox: receiver,
+        load: Arc::clone(&mailbox.clients),
+    }));
+    let ledger = Rc::new(RefCell::new(Ledger::default()));
+    let is_calm = play.faults.is_none();
+    let stage = Rc::new(Stage { server, ledger, settings, is_calm, is_exclusive: play.exclusive, reporter, registry, mailbox });
+    script(Rc::clone(&stage)).await;
+    settle(&stage).await;
+    assert!(stage.mailbox.sender.try_send(Message::Drain).is_ok(), "the worker is there");
+    tokio::time::timeout(Duration::from_secs(60), worker).await.expect("a drained worker ends").expect("it does not panic");
+    let mut ledger = stage.ledger.borrow_mut();
+    let model = stage.server.model.borrow();
+    ledger.judge(&model.history);
+    crate::judge::count_violations(&mut ledger, &stage.reporter);
+    let applied = model.history.iter().map(|applied| format!("{} {}", applied.together, applied.words.join(" "))).collect();
+    End {
+        breaches: std::mem::take(&mut ledger.breaches),
+        answered: std::mem::take(&mut ledger.answered),
+        applied,
+        metrics: String::new(),
+    }
+}
+
+/// Nothing goes wrong any more, and everything that was left behind comes to its end.
+async fn settle(stage: &Stage) {
+    stage.server.calm_down();
+    tokio::time::sleep(Duration::from_millis(1800)).await;
+    // In one leap past the time that idle connections are kept.
+    tokio::time::advance(Duration::from_secs(21)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut ledger = stage.ledger.borrow_mut();
+    if !stage.registry.clients().is_empty() {
+        ledger.breach(format!("{} clients are served who are gone", stage.registry.clients().len()));
+    }
+    let (open, unclean) = stage.server.open_lines();
+    // One for each db and protocol that a client may have asked for.
+    if open > 4 || unclean > 0 {
+        ledger.breach(format!("{open} upstream connections are open, {unclean} of them in no state for another client"));
+    }
+}
+
+const TIMES: &str = "request_timeout_ms = 300\nstall_timeout_ms = 900\nqueue_timeout_ms = 250\nconnect_timeout_ms = 200\n";
