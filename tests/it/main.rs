@@ -8,6 +8,7 @@ mod every_command;
 mod failure;
 mod foretold;
 mod groups;
+mod guarded;
 mod harness;
 mod holds;
 mod interleaved;

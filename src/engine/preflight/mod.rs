@@ -71,9 +71,31 @@ pub enum Question<'a> {
     /// A stream, if it is there, that has given no id as high as this one.
     IdBelow { milliseconds: u64, sequence: u64 },
     /// A stream with this consumer group.
-    Group { name: &'a [u8] },
+    Group { name: &'a [u8], asker: Asker },
     /// A stream, if it is there, without this consumer group.
     NoGroup { name: &'a [u8] },
+}
+
+/// Who wants a consumer group to be there: each says otherwise in words of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// XREADGROUP
+    Read,
+    /// XGROUP and XINFO
+    Group,
+    /// XPENDING, XCLAIM and XAUTOCLAIM
+    Pending,
+}
+
+impl Asker {
+    fn error(self, key: &[u8], group: &[u8]) -> String {
+        let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+        match self {
+            Asker::Read => format!("NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"),
+            Asker::Group => format!("NOGROUP No such consumer group '{group}' for key name '{key}'"),
+            Asker::Pending => format!("NOGROUP No such key '{key}' or consumer group '{group}'"),
+        }
+    }
 }
 
 /// Why a group must not be sent.
@@ -114,7 +136,7 @@ impl Question<'_> {
             Question::IdBelow { milliseconds, sequence } => {
                 format!("it is absent or a stream whose last id is below {milliseconds}-{sequence}")
             }
-            Question::Group { name } => format!("it is a stream with the consumer group {}", name.escape_ascii()),
+            Question::Group { name, .. } => format!("it is a stream with the consumer group {}", name.escape_ascii()),
             Question::NoGroup { name } => {
                 format!("it is absent or a stream without the consumer group {}", name.escape_ascii())
             }

@@ -11,6 +11,7 @@
 //! a server without scripting, READONLY, a slot that moves) refuses the seal too while it is queued, and that aborts the
 //! transaction: an error of the preflight alone would leave the WATCH clean.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use super::trial::WRONG_TYPE;
@@ -83,10 +84,10 @@ pub struct Preflight {
 }
 
 /// What a wrong answer to one question means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Foretold {
     member: usize,
-    errors: [&'static str; CODES],
+    errors: [Cow<'static, str>; CODES],
 }
 
 /// What the preflight has said.
@@ -110,7 +111,7 @@ impl Preflight {
             }
             check.question.write(check.key, body != TYPES, &mut arguments);
         }
-        let foretold = checks.iter().map(|check| Foretold { member: check.member, errors: check.question.errors() }).collect();
+        let foretold = checks.iter().map(|check| Foretold { member: check.member, errors: check.errors() }).collect();
         Preflight { body, keys, arguments, foretold }
     }
 
@@ -147,7 +148,9 @@ impl Preflight {
         let foretold = usize::try_from(place).ok().and_then(|place| self.foretold.get(place));
         let error = foretold.and_then(|foretold| foretold.errors.get(usize::try_from(code).ok()?));
         match (foretold, error) {
-            (Some(foretold), Some(error)) => Verdict::Fails { member: foretold.member, error: (*error).into() },
+            (Some(foretold), Some(error)) => {
+                Verdict::Fails { member: foretold.member, error: error.replace(['\r', '\n'], " ").into() }
+            }
             _ => Verdict::Missing,
         }
     }
@@ -238,7 +241,7 @@ impl Question<'_> {
                 texts.number(*milliseconds);
                 texts.number(*sequence);
             }
-            Question::Group { name } | Question::NoGroup { name } => texts.push(name),
+            Question::Group { name, .. } | Question::NoGroup { name } => texts.push(name),
         }
     }
 
@@ -257,11 +260,13 @@ impl Question<'_> {
             Question::NoGroup { .. } => b"N",
         }
     }
+}
 
+impl Check<'_> {
     /// Wrong type; wrong content; the second way in which the content can be wrong.
-    fn errors(&self) -> [&'static str; CODES] {
+    fn errors(&self) -> [Cow<'static, str>; CODES] {
         const OVERFLOW: &str = "ERR increment or decrement would overflow";
-        let (content, second) = match self {
+        let (content, second) = match &self.question {
             Question::Not { error, .. } => (*error, *error),
             Question::Length { .. } => ("ERR string exceeds maximum allowed size (proto-max-bulk-len)", OVERFLOW),
             Question::Integer { .. } => (syntax::NOT_AN_INTEGER, OVERFLOW),
@@ -273,10 +278,13 @@ impl Question<'_> {
             Question::IdBelow { .. } => {
                 ("ERR The ID specified in XADD is equal or smaller than the target stream top item", OVERFLOW)
             }
-            Question::Group { .. } => ("NOGROUP No such key or consumer group", OVERFLOW),
+            Question::Group { name, asker } => {
+                let error = asker.error(self.key, name);
+                return [WRONG_TYPE.into(), error.into(), OVERFLOW.into()];
+            }
             Question::NoGroup { .. } => ("BUSYGROUP Consumer Group name already exists", OVERFLOW),
         };
-        [WRONG_TYPE, content, second]
+        [WRONG_TYPE.into(), content.into(), second.into()]
     }
 }
 

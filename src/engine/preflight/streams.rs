@@ -1,10 +1,10 @@
 //! Commands about streams and their consumer groups.
 
-use super::Fault;
 use super::strings::count;
 use super::syntax::{self, BAD_ID, NOT_AN_INTEGER, SYNTAX, StreamId};
 use super::trial::{NO_SUCH_KEY, Trial};
 use super::types::Types;
+use super::{Asker, Fault};
 
 type Rule = Result<(), Fault>;
 
@@ -134,7 +134,7 @@ pub(super) fn xreadgroup(trial: &mut Trial<'_>) -> Rule {
             b">" => {}
             id => syntax::stream_id(id, 0).map(|_| ())?,
         }
-        grouped(trial, at, group)?;
+        grouped(trial, at, group, Asker::Read)?;
     }
     Ok(())
 }
@@ -161,9 +161,9 @@ fn streams(trial: &Trial<'_>, mut at: usize, noack: bool) -> Result<(usize, usiz
 }
 
 /// The key is a stream with this consumer group.
-fn grouped<'a>(trial: &mut Trial<'a>, at: usize, group: &'a [u8]) -> Rule {
+fn grouped<'a>(trial: &mut Trial<'a>, at: usize, group: &'a [u8], asker: Asker) -> Rule {
     trial.typed(at, STREAM)?;
-    trial.consumed(at, group, true, "NOGROUP No such key or consumer group")
+    trial.consumed(at, group, Some(asker))
 }
 
 /// XACK key group id [id ..]: without the group it answers 0.
@@ -189,7 +189,7 @@ pub(super) fn xpending(trial: &mut Trial<'_>) -> Rule {
         syntax::stream_bound(trial.arg(from + 1)?)?;
     }
     let group = trial.arg(2)?;
-    grouped(trial, 1, group)
+    grouped(trial, 1, group, Asker::Pending)
 }
 
 /// XCLAIM key group consumer min-idle id [id ..] [IDLE ms] [TIME ms] [RETRYCOUNT n] [FORCE] [JUSTID] [LASTID id]
@@ -217,7 +217,7 @@ pub(super) fn xclaim(trial: &mut Trial<'_>) -> Rule {
         }
     }
     let group = trial.arg(2)?;
-    grouped(trial, 1, group)
+    grouped(trial, 1, group, Asker::Pending)
 }
 
 /// XAUTOCLAIM key group consumer min-idle start [COUNT n] [JUSTID]
@@ -240,7 +240,7 @@ pub(super) fn xautoclaim(trial: &mut Trial<'_>) -> Rule {
         }
     }
     let group = trial.arg(2)?;
-    grouped(trial, 1, group)
+    grouped(trial, 1, group, Asker::Pending)
 }
 
 /// XGROUP CREATE key group id | $ [MKSTREAM] [ENTRIESREAD n]
@@ -263,7 +263,7 @@ pub(super) fn create(trial: &mut Trial<'_>) -> Rule {
     } else {
         existing(trial)?
     }
-    trial.consumed(2, group, false, "")?;
+    trial.consumed(2, group, None)?;
     trial.note_group(2, group, true)
 }
 
@@ -291,7 +291,7 @@ pub(super) fn destroy(trial: &mut Trial<'_>) -> Rule {
 pub(super) fn with_group(trial: &mut Trial<'_>) -> Rule {
     existing(trial)?;
     let group = trial.arg(3)?;
-    trial.consumed(2, group, true, "NOGROUP No such consumer group")
+    trial.consumed(2, group, Some(Asker::Group))
 }
 
 fn existing(trial: &mut Trial<'_>) -> Rule {
@@ -334,5 +334,5 @@ pub(super) fn info_groups(trial: &mut Trial<'_>) -> Rule {
 pub(super) fn info_consumers(trial: &mut Trial<'_>) -> Rule {
     info_groups(trial)?;
     let group = trial.arg(3)?;
-    trial.consumed(2, group, true, "NOGROUP No such consumer group")
+    trial.consumed(2, group, Some(Asker::Group))
 }

@@ -153,7 +153,7 @@ pub(super) fn setrange(trial: &mut Trial<'_>) -> Rule {
     trial.typed(1, Types::STRING)?;
     if bytes > 0 {
         trial.turn(1, Types::NONE, Types::STRING)?;
-        trial.grows(1, end)?;
+        trial.reaches(1, end)?;
         trial.scrambled(1)?;
     }
     Ok(())
@@ -171,7 +171,7 @@ pub(super) fn setbit(trial: &mut Trial<'_>) -> Rule {
         return Err(Fault::new(BIT_VALUE));
     }
     trial.makes(1, Types::STRING)?;
-    trial.grows(1, offset / 8 + 1)?;
+    trial.reaches(1, offset / 8 + 1)?;
     trial.scrambled(1)
 }
 
@@ -250,7 +250,7 @@ pub(super) fn bitfield(trial: &mut Trial<'_>) -> Rule {
     trial.typed(1, Types::STRING)?;
     if let Some(end) = reach {
         trial.turn(1, Types::NONE, Types::STRING)?;
-        trial.grows(1, end / 8 + 1)?;
+        trial.reaches(1, end / 8 + 1)?;
         trial.scrambled(1)?;
     }
     Ok(())

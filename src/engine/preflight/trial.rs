@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::syntax::{self, StreamId};
 use super::types::{Course, Types};
 use super::values::{Need, Value};
-use super::{Check, Fault, Question};
+use super::{Asker, Check, Fault, Question};
 use crate::engine::resp::request::Args;
 
 pub(super) const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
@@ -40,8 +40,10 @@ struct Cell<'a> {
     course: Course,
     /// Of a string.
     value: Value,
-    /// Bytes that the members may have added to a string.
-    grown: u64,
+    /// Bytes that the members have appended to a string since `reach`, and up to where they have written it before.
+    appended: u64,
+    /// `None`: nobody knows.
+    reach: Option<u64>,
     /// Elements that a list has at least, compared with before; `None`: nobody knows.
     elements: Option<i64>,
     /// Fields of a hash that members have touched, and what the others are.
@@ -155,7 +157,7 @@ impl<'a> Trial<'a> {
         let key = self.arg(at)?;
         let cell = self.cell(key);
         cell.value = Value::written(text);
-        cell.grown = text.len() as u64;
+        (cell.appended, cell.reach) = (0, Some(text.len() as u64));
         Ok(())
     }
 
@@ -165,7 +167,7 @@ impl<'a> Trial<'a> {
         let cell = self.cell(key);
         let before = if where_absent { cell.value_now() } else { Value::ABSENT };
         cell.value = before.or(Value::written(text));
-        cell.grown = cell.grown.saturating_add(text.len() as u64);
+        cell.reach = cell.reach.map(|reach| reach.max(text.len() as u64));
         let from = if where_absent { Types::NONE } else { Types::ALL.without(Types::NONE) };
         for one in from.each() {
             cell.course.turn(one, Types::STRING);
@@ -191,18 +193,27 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// The string grows by so many bytes at most.
+    /// So many bytes are appended to the string.
     pub(super) fn grows(&mut self, at: usize, bytes: u64) -> Result<(), Fault> {
         let key = self.arg(at)?;
         let cell = self.cell(key);
-        cell.grown = cell.grown.saturating_add(bytes);
-        let (grown, origin) = (cell.grown, cell.origin);
-        let Some(most) = STRING_BYTES_MAX.checked_sub(grown) else {
+        cell.appended = cell.appended.saturating_add(bytes);
+        let (appended, origin) = (cell.appended, cell.origin);
+        let whole = cell.reach.and_then(|reach| reach.checked_add(appended));
+        let Some(most) = whole.and(STRING_BYTES_MAX.checked_sub(appended)).filter(|_| whole <= Some(STRING_BYTES_MAX)) else {
             return Err(Fault::Undecided(MADE_OF_ITS_KEY));
         };
         if let Some(key) = origin {
             self.ask(key, Question::Length { most });
         }
+        Ok(())
+    }
+
+    /// The string is written up to this byte.
+    pub(super) fn reaches(&mut self, at: usize, end: u64) -> Result<(), Fault> {
+        let key = self.arg(at)?;
+        let cell = self.cell(key);
+        cell.reach = cell.reach.map(|reach| reach.max(end));
         Ok(())
     }
 
@@ -332,21 +343,22 @@ impl<'a> Trial<'a> {
     }
 
     /// The stream has this consumer group, or has it not.
-    pub(super) fn consumed(&mut self, at: usize, name: &'a [u8], there: bool, error: &'static str) -> Result<(), Fault> {
+    pub(super) fn consumed(&mut self, at: usize, name: &'a [u8], asker: Option<Asker>) -> Result<(), Fault> {
+        let there = asker.is_some();
         let key = self.arg(at)?;
         let cell = self.cell(key);
         // Where there is no stream there is no group either.
         if there && !cell.course.require(Types::STREAM).certain.is_empty() && cell.course.is_dead() {
-            return Err(Fault::new(error));
+            return Err(no_group(asker, key, name));
         }
         let origin = cell.origin;
         let known = cell.groups.iter().find(|(known, _)| *known == name).map(|(_, there)| *there);
         let known = known.or((cell.other_groups == Others::Gone).then_some(false));
         match (known, origin.filter(|_| cell.other_groups == Others::AsBefore)) {
             (Some(known), _) if known == there => Ok(()),
-            (Some(_), _) => Err(Fault::new(if there { error } else { GROUP_EXISTS })),
+            (Some(_), _) => Err(no_group(asker, key, name)),
             (None, Some(key)) => {
-                self.ask(key, if there { Question::Group { name } } else { Question::NoGroup { name } });
+                self.ask(key, asker.map_or(Question::NoGroup { name }, |asker| Question::Group { name, asker }));
                 Ok(())
             }
             (None, None) => Err(Fault::Undecided(MADE_OF_ITS_KEY)),
@@ -429,6 +441,13 @@ impl<'a> Trial<'a> {
     }
 }
 
+fn no_group(asker: Option<Asker>, key: &[u8], name: &[u8]) -> Fault {
+    match asker {
+        Some(asker) => Fault::Certain(asker.error(key, name).into()),
+        None => Fault::new(GROUP_EXISTS),
+    }
+}
+
 impl<'a> Question<'a> {
     /// The answer to this one tells the answer to a question about the type alone.
     fn includes(&self, other: &Question<'_>) -> bool {
@@ -468,7 +487,8 @@ impl<'a> Cell<'a> {
             origin: Some(key),
             course: Course::new(),
             value: Value::START,
-            grown: 0,
+            appended: 0,
+            reach: Some(0),
             elements: Some(0),
             fields: Vec::new(),
             other_fields: Value::START,
@@ -500,7 +520,7 @@ impl<'a> Cell<'a> {
     /// Its content is not followed any more.
     fn forget(&mut self) {
         self.value = Value::Unknown;
-        self.grown = STRING_BYTES_MAX + 1;
+        self.reach = None;
         self.elements = None;
         self.fields.clear();
         self.other_fields = Value::Unknown;
