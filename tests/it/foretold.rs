@@ -22,7 +22,8 @@ const KEYS: u64 = 7;
 const NEEDLESS_MAX: f64 = 1.0;
 
 /// Every write command that can be foretold, at least once. Placeholders: K key, V value, N integer, D float, T time,
-/// M member, G consumer group, X stream id.
+/// M member, G consumer group, X a new stream id, Y one
+/// that may be there.
 const WRITES: &[&str] = &[
     "APPEND K V",
     "BITFIELD K SET u8 N N",
@@ -108,7 +109,7 @@ const WRITES: &[&str] = &[
     "SREM K M",
     "SUNIONSTORE K K K",
     "UNLINK K",
-    "XACK K G X",
+    "XACK K G Y",
     "XADD K * f v",
     "XADD K X f v",
     "XADD K X f",
@@ -118,7 +119,7 @@ const WRITES: &[&str] = &[
     "XAUTOCLAIM K G c 0 0",
     "XCLAIM K G c 0 5-1",
     "XDEL K 5-1",
-    "XDEL K X",
+    "XDEL K Y",
     "XGROUP CREATE K G 0",
     "XGROUP CREATE K G $ MKSTREAM",
     "XGROUP CREATECONSUMER K G c",
@@ -128,7 +129,7 @@ const WRITES: &[&str] = &[
     "XREADGROUP GROUP G c STREAMS K >",
     "XREADGROUP GROUP G c COUNT 1 NOACK STREAMS K K > 0",
     "XTRIM K MAXLEN N",
-    "XTRIM K MINID X",
+    "XTRIM K MINID Y",
     "ZADD K D M",
     "ZADD K NX D M",
     "ZADD K XX CH D M",
@@ -261,7 +262,7 @@ impl Generator {
 
     /// Mostly what is right.
     fn value(&mut self, right: &[&'static str], odd: &[&'static str]) -> &'static str {
-        if self.rng.u8(..) < 8 { self.pick(odd) } else { self.pick(right) }
+        if self.rng.u8(..) < 5 { self.pick(odd) } else { self.pick(right) }
     }
 
     /// Mostly the key at home in the command's family, so that not every group meets a wrong type.
@@ -287,6 +288,7 @@ impl Generator {
             "T" => self.value(&["100", "1000"], &["0", "-1", "x", "9223372036854775807"]).to_owned(),
             "M" => self.pick(&["a", "b", "c"]).to_owned(),
             "G" => self.value(&["g", "g", "h"], &["other"]).to_owned(),
+            "Y" => self.value(&["6-1", "7-7", "5-1", "5"], &["*", "x"]).to_owned(),
             "X" => self.value(&["*", "6-1", "7-7", "10-1"], &["0-0", "x", "5", "5-1"]).to_owned(),
             word => word.to_owned(),
         });

@@ -56,14 +56,14 @@ pub enum Question<'a> {
     Not { types: Types, error: &'static str },
     /// A string, if it is there, of at most so many bytes.
     Length { most: u64 },
-    /// A string, if it is there, that is an integer of at most this magnitude.
-    Integer { most: u64 },
+    /// A string, if it is there, that is an integer: at most so far above zero, or below it.
+    Integer { above: u64, below: u64 },
     /// A string, if it is there, that is a plain decimal number.
     Decimal,
     /// A string, if it is there, that is a HyperLogLog.
     HyperLogLog,
-    /// A hash, if it is there, whose field is, if it is there, an integer of at most this magnitude.
-    FieldInteger { field: &'a [u8], most: u64 },
+    /// The same of a field, if it is there, of a hash, if that is.
+    FieldInteger { field: &'a [u8], above: u64, below: u64 },
     /// A hash, if it is there, whose field is, if it is there, a plain decimal number.
     FieldDecimal { field: &'a [u8] },
     /// A list of at least so many elements.
@@ -125,11 +125,11 @@ impl Question<'_> {
                 format!("its type is {}", words.join(" or "))
             }
             Question::Length { most } => format!("it is absent or a string of at most {most} bytes"),
-            Question::Integer { most } => format!("it is absent or an integer of at most {most}"),
+            Question::Integer { above, below } => format!("it is absent or an integer from -{below} to {above}"),
             Question::Decimal => "it is absent or a number".to_owned(),
             Question::HyperLogLog => "it is absent or a HyperLogLog".to_owned(),
-            Question::FieldInteger { field, most } => {
-                format!("its field {} is absent or an integer of at most {most}", field.escape_ascii())
+            Question::FieldInteger { field, above, below } => {
+                format!("its field {} is absent or an integer from -{below} to {above}", field.escape_ascii())
             }
             Question::FieldDecimal { field } => format!("its field {} is absent or a number", field.escape_ascii()),
             Question::Elements { least } => format!("it is a list of at least {least} elements"),
@@ -236,8 +236,11 @@ mod tests {
 
     #[test]
     fn a_question_about_the_content_asks_for_the_type_too() {
-        assert_eq!(checks(&["INCR c"]), Ok(vec!["0:c:Integer { most: 9223372036854775806 }".to_owned()]));
-        let twice = Ok(vec!["0:c:Integer { most: 9223372036854775796 }".to_owned()]);
+        assert_eq!(
+            checks(&["INCR c"]),
+            Ok(vec!["0:c:Integer { above: 9223372036854775806, below: 9223372036854775808 }".to_owned()])
+        );
+        let twice = Ok(vec!["0:c:Integer { above: 9223372036854775806, below: 9223372036854775798 }".to_owned()]);
         assert_eq!(checks(&["INCR c", "DECRBY c 10"]), twice, "both have room");
         assert_eq!(checks(&["LSET l 1 x"]), Ok(vec!["0:l:Elements { least: 2 }".to_owned()]));
         assert_eq!(checks(&["RPUSH l a b", "LSET l 1 x"]), Ok(vec!["0:l:none|list".to_owned()]));

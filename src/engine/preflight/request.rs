@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use super::trial::WRONG_TYPE;
+use super::trial::{OVERFLOW, WRONG_TYPE};
 use super::types::Types;
 use super::{Check, Question, syntax};
 use crate::engine::resp::{encode, value};
@@ -229,10 +229,15 @@ impl Question<'_> {
         texts.push(key);
         match self {
             Question::Not { types, .. } => texts.push(words(*types).as_bytes()),
-            Question::Length { most } | Question::Integer { most } => texts.number(*most),
+            Question::Length { most } => texts.number(*most),
+            Question::Integer { above, below } => {
+                texts.number(*above);
+                texts.number(*below);
+            }
             Question::Decimal | Question::HyperLogLog => texts.push(b""),
-            Question::FieldInteger { field, most } => {
-                texts.number(*most);
+            Question::FieldInteger { field, above, below } => {
+                texts.number(*above);
+                texts.number(*below);
                 texts.push(field);
             }
             Question::FieldDecimal { field } => texts.push(field),
@@ -265,7 +270,6 @@ impl Question<'_> {
 impl Check<'_> {
     /// Wrong type; wrong content; the second way in which the content can be wrong.
     fn errors(&self) -> [Cow<'static, str>; CODES] {
-        const OVERFLOW: &str = "ERR increment or decrement would overflow";
         let (content, second) = match &self.question {
             Question::Not { error, .. } => (*error, *error),
             Question::Length { .. } => ("ERR string exceeds maximum allowed size (proto-max-bulk-len)", OVERFLOW),
@@ -385,7 +389,7 @@ mod tests {
 
     #[test]
     fn the_shortest_script_is_sent() {
-        let integer = Check { member: 0, key: b"n", question: Question::Integer { most: 5 } };
+        let integer = Check { member: 0, key: b"n", question: Question::Integer { above: 5, below: 5 } };
         let list = Check { member: 0, key: b"l", question: Question::Elements { least: 5 } };
         assert_eq!(body(&[is_hash(b"h")]), TYPES);
         assert_eq!(body(&[is_hash(b"h"), integer.clone()]), NUMBERS);
@@ -394,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_verdict_names_the_member_and_redis_own_error() {
-        let integer = Check { member: 3, key: b"n", question: Question::Integer { most: 5 } };
+        let integer = Check { member: 3, key: b"n", question: Question::Integer { above: 5, below: 5 } };
         let preflight = Preflight::new(&[is_hash(b"h"), integer]);
         let fails = |member, error: &str| Verdict::Fails { member, error: error.into() };
         assert_eq!(preflight.verdict(b":0\r\n"), Verdict::Fine);

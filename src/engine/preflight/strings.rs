@@ -289,6 +289,10 @@ pub(super) fn incr(trial: &mut Trial<'_>) -> Rule {
     trial.counts(1, Some(1))
 }
 
+pub(super) fn decr(trial: &mut Trial<'_>) -> Rule {
+    trial.counts(1, Some(-1))
+}
+
 pub(super) fn incrby(trial: &mut Trial<'_>) -> Rule {
     let number = trial.integer(2)?;
     trial.counts(1, Some(number))
@@ -299,7 +303,7 @@ pub(super) fn decrby(trial: &mut Trial<'_>) -> Rule {
     if number == i64::MIN {
         return Err(Fault::new(DECR_OVERFLOW));
     }
-    trial.counts(1, Some(number))
+    trial.counts(1, Some(-number))
 }
 
 pub(super) fn incrbyfloat(trial: &mut Trial<'_>) -> Rule {

@@ -23,7 +23,7 @@ static ROWS: &[(&str, Rule)] = &[
     ("bitop", strings::bitop),
     ("bitpos", strings::bitpos),
     ("copy", keyspace::copy),
-    ("decr", strings::incr),
+    ("decr", strings::decr),
     ("decrby", strings::decrby),
     ("del", keyspace::del),
     ("dump", keyspace::harmless),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::syntax::{self, StreamId};
-use super::types::{Course, Types};
+use super::types::{Course, Deadly, Types};
 use super::values::{Need, Value};
 use super::{Asker, Check, Fault, Question};
 use crate::engine::resp::request::Args;
@@ -15,6 +15,7 @@ const NOT_AN_INTEGER_FIELD: &str = "ERR hash value is not an integer";
 const NOT_A_FLOAT_FIELD: &str = "ERR hash value is not a float";
 const NOT_A_HYPERLOGLOG: &str = "WRONGTYPE Key is not a valid HyperLogLog string value.";
 const INDEX_OUT_OF_RANGE: &str = "ERR index out of range";
+pub(super) const OVERFLOW: &str = "ERR increment or decrement would overflow";
 const GROUP_EXISTS: &str = "BUSYGROUP Consumer Group name already exists";
 const ID_TOO_SMALL: &str = "ERR The ID specified in XADD is equal or smaller than the target stream top item";
 
@@ -236,9 +237,10 @@ impl<'a> Trial<'a> {
         let origin = cell.origin;
         let question = match need {
             Need::Nothing => return Ok(()),
-            Need::IntegerAtStart { most } => Question::Integer { most },
+            Need::IntegerAtStart { above, below } => Question::Integer { above, below },
             Need::DecimalAtStart => Question::Decimal,
             Need::Fails => return Err(Fault::new(if by.is_some() { syntax::NOT_AN_INTEGER } else { syntax::NOT_A_FLOAT })),
+            Need::Overflows => return Err(Fault::new(OVERFLOW)),
             Need::Undecided | Need::HyperLogLogAtStart => return Err(Fault::Undecided(MADE_OF_ITS_KEY)),
         };
         self.ask_origin(origin, question)
@@ -284,9 +286,10 @@ impl<'a> Trial<'a> {
         let origin = cell.origin;
         let question = match need {
             Need::Nothing => return Ok(()),
-            Need::IntegerAtStart { most } => Question::FieldInteger { field, most },
+            Need::IntegerAtStart { above, below } => Question::FieldInteger { field, above, below },
             Need::DecimalAtStart => Question::FieldDecimal { field },
             Need::Fails => return Err(Fault::new(if by.is_some() { NOT_AN_INTEGER_FIELD } else { NOT_A_FLOAT_FIELD })),
+            Need::Overflows => return Err(Fault::new(OVERFLOW)),
             Need::Undecided | Need::HyperLogLogAtStart => return Err(Fault::Undecided(MADE_OF_ITS_KEY)),
         };
         self.ask_origin(origin, question)
@@ -347,8 +350,12 @@ impl<'a> Trial<'a> {
         let there = asker.is_some();
         let key = self.arg(at)?;
         let cell = self.cell(key);
-        // Where there is no stream there is no group either.
-        if there && !cell.course.require(Types::STREAM).certain.is_empty() && cell.course.is_dead() {
+        // Where there is no stream there is no group either: the question about the group asks for both.
+        let deadly = if there { cell.course.require(Types::STREAM) } else { Deadly::NONE };
+        if !deadly.perhaps.is_empty() {
+            return Err(Fault::Undecided(MADE_OF_ITS_KEY));
+        }
+        if cell.course.is_dead() {
             return Err(no_group(asker, key, name));
         }
         let origin = cell.origin;
@@ -465,15 +472,18 @@ impl<'a> Question<'a> {
     /// Where `other` asks the same for less, this one asks for less from now on.
     fn tighten(&mut self, other: &Question<'a>) -> bool {
         match (self, other) {
-            (Question::Length { most }, Question::Length { most: own })
-            | (Question::Integer { most }, Question::Integer { most: own }) => {
+            (Question::Length { most }, Question::Length { most: own }) => {
                 *most = (*most).min(*own);
                 true
             }
-            (Question::FieldInteger { field, most }, Question::FieldInteger { field: own_field, most: own })
-                if field == own_field =>
+            (Question::Integer { above, below }, Question::Integer { above: a, below: b }) => {
+                (*above, *below) = ((*above).min(*a), (*below).min(*b));
+                true
+            }
+            (Question::FieldInteger { field, above, below }, Question::FieldInteger { field: own, above: a, below: b })
+                if field == own =>
             {
-                *most = (*most).min(*own);
+                (*above, *below) = ((*above).min(*a), (*below).min(*b));
                 true
             }
             (own, other) => own == other,

@@ -80,6 +80,10 @@ pub(super) struct Deadly {
     pub(super) perhaps: Types,
 }
 
+impl Deadly {
+    pub(super) const NONE: Deadly = Deadly { certain: Types(0), perhaps: Types(0) };
+}
+
 impl Course {
     /// A key of which nothing is known.
     pub(super) fn new() -> Course {

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 local A,p,g=ARGV,redis.pcall,KEYS[1]
-local function int(s,m)
+local function int(s,x,l)
 if not s or type(s)=='table' or s=='0' then return end
-local d=s:match('^-?([1-9]%d*)$')
-if not d or #d>19 or #d==19 and d>'9223372036854775807' then return 1 end
-if #d>#m or #d==#m and d>m then return 2 end
+local d,m=s:match('^-?([1-9]%d*)$'),'9223372036854775807'
+if s:byte()==45 then x,m=l,'9223372036854775808' end
+if not d or #d>19 or #d==19 and d>m then return 1 end
+if #d>#x or #d==#x and d>x then return 2 end
 end
 local function dec(s)
 if s and type(s)~='table' and not(#s<=300 and s:find('%d') and s:find('^[+-]?%d*%.?%d*$')) then return 1 end
@@ -16,9 +17,9 @@ while A[i] do
 local o,k,x,r,e=A[i],A[i+1],A[i+2]
 i,n=i+3,n+1
 if #o>1 then r=p(o,k)
-elseif o=='I' then r=p('GET',k) e=int(r,x)
+elseif o=='I' then r=p('GET',k) e=int(r,x,A[i]) i=i+1
 elseif o=='F' then r=p('GET',k) e=dec(r)
-elseif o=='i' then r=p('HGET',k,A[i]) e=int(r,x) i=i+1
+elseif o=='i' then r=p('HGET',k,A[i+1]) e=int(r,x,A[i]) i=i+2
 elseif o=='f' then r=p('HGET',k,x) e=dec(r)
 elseif o=='L' then r=p('STRLEN',k) if type(r)=='number' and r>tonumber(x) then e=1 end
 elseif o=='T' then r=p('TYPE',k)

@@ -5,10 +5,13 @@ local o,k,x,r,e=A[i],A[i+1],A[i+2]
 i,n=i+3,n+1
 if #o>1 then r=p(o,k)
 else
-if o=='I' then r=p('GET',k) else r=p('HGET',k,A[i]) i=i+1 end
+local l=A[i]
+if o=='I' then r=p('GET',k) else i=i+1 r=p('HGET',k,A[i]) end
+i=i+1
 if r and type(r)~='table' and r~='0' then
-local d=r:match('^-?([1-9]%d*)$')
-if not d or #d>19 or #d==19 and d>'9223372036854775807' then e=1
+local d,m=r:match('^-?([1-9]%d*)$'),'9223372036854775807'
+if r:byte()==45 then x,m=l,'9223372036854775808' end
+if not d or #d>19 or #d==19 and d>m then e=1
 elseif #d>#x or #d==#x and d>x then e=2 end
 end
 end
