@@ -1,16 +1,21 @@
 //! The command line: what is asked for, and with which exit code it ends.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tracing::{error, info};
 
-use crate::config::{self, Config};
+use crate::config::effective::{differences, effective};
+use crate::config::{self, Loaded, Secret};
 use crate::engine::command::Table;
 use crate::explain;
+use crate::net::address::Address;
+use crate::net::admin::record::SECONDS_MAX;
+use crate::remote::Remote;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
 
@@ -26,7 +31,8 @@ const CANNOT_START: u8 = 4;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  ended in good order; for `check`: the configuration is good
-  1  the configuration, or what was to be explained, is refused: file, line and what was expected are named
+  1  the configuration, or what was to be explained, is refused: file, line and what was expected are named;
+     or a running respguard is not ready, refuses, or differs from the configuration
   2  the command line is wrong
   3  an address to listen on cannot be had
   4  something else that the process needs cannot be had";
@@ -58,6 +64,15 @@ enum Action {
         /// The configuration to look at.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Say also in what the respguard that runs differs from it.
+        #[arg(long)]
+        running: bool,
+        /// The admin address of the one that runs, instead of the configuration's.
+        #[arg(long, value_name = "HOST:PORT", requires = "running")]
+        admin: Option<Address>,
+        /// The environment variable with its token, instead of the configuration's.
+        #[arg(long, value_name = "VARIABLE", requires = "running")]
+        token_env: Option<String>,
     },
     /// Say what would be done with the commands of a client, and why; nothing is sent anywhere.
     ///
@@ -71,6 +86,20 @@ enum Action {
         #[arg(value_name = "FILE")]
         commands: Option<PathBuf>,
     },
+    /// Record for a while what the clients of a running respguard send; `explain` reads the recording.
+    ///
+    /// It holds keys and values, but no passwords. Traffic never waits for it: what cannot be recorded in time is
+    /// counted instead.
+    Record {
+        /// How long, from 1 to 600.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+        seconds: u64,
+        /// Where the recording is written, readable to its owner alone; without it to standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        running: Running,
+    },
     /// Ask a running respguard whether it is ready; for container health checks.
     Healthcheck {
         /// The configuration that it runs with; without it the defaults apply.
@@ -79,12 +108,28 @@ enum Action {
     },
 }
 
+/// Which running respguard is meant.
+#[derive(Args, Debug)]
+struct Running {
+    /// The configuration that it runs with; without it the defaults apply.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Its admin address, instead of the configuration's.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<Address>,
+    /// The environment variable with its token, instead of the configuration's.
+    #[arg(long, value_name = "VARIABLE")]
+    token_env: Option<String>,
+}
+
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     match CommandLine::parse().action {
         Action::Run { config, log_format, log_level } => run(config.as_deref(), log_format, log_level.as_deref()),
-        Action::Check { config } => check(&config),
+        Action::Check { config, running: false, .. } => check(&config),
+        Action::Check { config, running: true, admin, token_env } => check_running(&config, admin, token_env),
         Action::Explain { config, commands } => explain(&config, commands.as_deref()),
+        Action::Record { seconds, out, running } => record(seconds, out.as_deref(), &running),
         Action::Healthcheck { config } => healthcheck(config.as_deref()),
     }
 }
@@ -94,11 +139,12 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>) ->
         eprintln!("respguard: {error}");
         return ExitCode::from(USAGE);
     }
-    let Some(config) = load(file) else { return ExitCode::from(REFUSED) };
+    let Some(loaded) = load(file) else { return ExitCode::from(REFUSED) };
     if file.is_none() {
+        let config = &loaded.config;
         info!(listen = %config.listen.address, upstream = %config.upstream.address, "no --config: the defaults apply");
     }
-    match server::run(config) {
+    match server::run(loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!(%failure, "respguard cannot run");
@@ -110,7 +156,7 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>) ->
 
 fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
-        Some(config) => {
+        Some(Loaded { config, .. }) => {
             println!(
                 "{}: good: {} groups, {} ttl rules, {} degrade rules",
                 file.display(),
@@ -124,8 +170,36 @@ fn check(file: &Path) -> ExitCode {
     }
 }
 
+fn check_running(file: &Path, admin: Option<Address>, token_env: Option<String>) -> ExitCode {
+    let code = check(file);
+    if code != ExitCode::SUCCESS {
+        return code;
+    }
+    let running = Running { config: Some(file.to_owned()), admin, token_env };
+    let (Some(remote), Some(loaded)) = (remote(&running), load(Some(file))) else { return ExitCode::from(REFUSED) };
+    let differences = match remote.config() {
+        Ok(config) => differences(&config, &effective(&loaded.text)),
+        Err(failure) => {
+            eprintln!("respguard: {failure}");
+            return ExitCode::from(REFUSED);
+        }
+    };
+    if differences.is_empty() {
+        println!("{}: no different from what runs", remote.address);
+        return ExitCode::SUCCESS;
+    }
+    println!("{}: different from what runs:", remote.address);
+    for difference in differences {
+        let what_helps = if difference.is_live() { "a reload takes it over" } else { "wants a restart" };
+        let shown = |value: &Option<serde_json::Value>| value.as_ref().map_or("nothing".to_owned(), ToString::to_string);
+        let (before, after) = (shown(&difference.before), shown(&difference.after));
+        println!("  {}: {what_helps}: {before} runs, {after} is written", difference.key);
+    }
+    ExitCode::from(REFUSED)
+}
+
 fn explain(file: &Path, commands: Option<&Path>) -> ExitCode {
-    let Some(config) = load(Some(file)) else { return ExitCode::from(REFUSED) };
+    let Some(Loaded { config, .. }) = load(Some(file)) else { return ExitCode::from(REFUSED) };
     let source = commands.map_or("standard input".into(), Path::to_string_lossy);
     let explained = read_commands(commands)
         .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
@@ -157,25 +231,69 @@ fn read_commands(file: Option<&Path>) -> io::Result<Vec<u8>> {
 }
 
 fn healthcheck(file: Option<&Path>) -> ExitCode {
-    let Some(config) = load(file) else { return ExitCode::from(REFUSED) };
-    match server::ask_ready(&config.admin.address) {
+    let Some(Loaded { config, .. }) = load(file) else { return ExitCode::from(REFUSED) };
+    match (Remote { address: config.admin.address, token: None }).is_ready() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("respguard: not ready");
             ExitCode::from(REFUSED)
         }
         Err(failure) => {
-            eprintln!("respguard: {} does not answer: {failure}", config.admin.address);
+            eprintln!("respguard: {failure}");
             ExitCode::from(REFUSED)
         }
     }
 }
 
+fn record(seconds: u64, out: Option<&Path>, running: &Running) -> ExitCode {
+    let Some(remote) = remote(running) else { return ExitCode::from(REFUSED) };
+    let recorded = remote.stream("POST", &format!("/record?seconds={seconds}")).map_err(|refusal| refusal.to_string()).and_then(
+        |mut recording| {
+            match out {
+                Some(file) => private_file(file).and_then(|mut file| io::copy(&mut recording, &mut file)),
+                None => io::copy(&mut recording, &mut io::stdout().lock()),
+            }
+            .map_err(|error| format!("the recording cannot be written to its end: {error}"))
+        },
+    );
+    match recorded {
+        Ok(bytes) => {
+            eprintln!("respguard: recorded {bytes} bytes");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("respguard: {failure}");
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+/// A new file, or an old one emptied, for its owner's eyes.
+fn private_file(file: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)
+}
+
+/// The respguard that is meant, or `None` after it has been said why it cannot be known.
+fn remote(running: &Running) -> Option<Remote> {
+    let Loaded { config, .. } = load(running.config.as_deref())?;
+    let token = match &running.token_env {
+        Some(variable) => match std::env::var(variable) {
+            Ok(token) => Some(Secret::new(token)),
+            Err(error) => {
+                eprintln!("respguard: --token-env {variable}: {error}");
+                return None;
+            }
+        },
+        None => config.admin.token,
+    };
+    Some(Remote { address: running.admin.clone().unwrap_or(config.admin.address), token })
+}
+
 /// The configuration, or `None` after everything that is wrong with it has been written to standard error.
-fn load(file: Option<&Path>) -> Option<Config> {
-    let Some(file) = file else { return Some(Config::default()) };
+fn load(file: Option<&Path>) -> Option<Loaded> {
+    let Some(file) = file else { return Some(Loaded::default()) };
     match config::load(file, &Table::builtin()) {
-        Ok(config) => Some(config),
+        Ok(loaded) => Some(loaded),
         Err(errors) => {
             eprintln!("{errors}");
             None

@@ -23,9 +23,9 @@
 //! this list:
 //!
 //! ```text
-//! resp < command < preflight < {session, policy, link} < pipeline | telemetry < {address, clock, health} < stream
-//!   < context < upstream < recheck < {findings, registry, http} < {exchange, admin} < client
-//!   < worker < config < {server, explain} < cli < main
+//! resp < command < preflight < {session, policy, link} < pipeline | telemetry < {address, clock, health, tls}
+//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http} < {exchange, admin}
+//!   < client < worker < config < {server, explain, remote} < cli < main
 //! ```
 //!
 //! `engine` knows no socket, no clock, no log and no metric: `plan` decides, `resolve` concludes.
@@ -43,5 +43,7 @@ pub mod config;
 pub mod server;
 
 pub mod explain;
+
+pub mod remote;
 
 pub mod cli;

@@ -1,5 +1,8 @@
 //! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
 
+mod live;
+mod security;
+
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
@@ -12,27 +15,28 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, Sharing};
-use crate::engine::command::Table;
+use crate::config::{Config, Loaded, Secret, Sharing};
+use crate::engine::command::{Login, Table};
 use crate::net::address::Address;
+use crate::net::admin::access::Access;
+use crate::net::admin::live::QUESTIONS_MAX;
+use crate::net::admin::record::Recorder;
 use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
+use crate::net::tls::{Certificates, TlsError};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{SurveyError, survey};
 use crate::net::worker::{self, Setup};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
-use crate::telemetry::label::RuleKind;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use live::Live;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
-/// How long a health check waits, and how much of an answer it reads.
-const READY_TIMEOUT: Duration = Duration::from_secs(2);
-const READY_BYTES_MAX: u64 = 64 * 1024;
 /// Pause between questions for the server's commands.
 const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
@@ -43,6 +47,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum ServerError {
     #[error("cannot listen on {address}: {source}")]
     Listen { address: Address, source: io::Error },
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     #[error(transparent)]
@@ -53,48 +59,49 @@ pub enum ServerError {
 ///
 /// # Errors
 /// A listener's address cannot be had, or the process lacks what it needs to start.
-pub fn run(config: Config) -> Result<(), ServerError> {
+pub fn run(loaded: Loaded) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(loaded));
     // Workers that did not drain in time are not waited for.
     runtime.shutdown_background();
     served
 }
 
-/// Asks the endpoints at `address` whether the process there is ready for clients.
-///
-/// # Errors
-/// Nobody answers there.
-pub fn ask_ready(address: &Address) -> io::Result<bool> {
-    use std::io::{Read, Write};
-    let Address::Tcp { host, port } = address else { return Err(io::ErrorKind::Unsupported.into()) };
-    let mut socket = std::net::TcpStream::connect((host.as_str(), *port))?;
-    socket.set_read_timeout(Some(READY_TIMEOUT))?;
-    socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: respguard\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    socket.take(READY_BYTES_MAX).read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
-}
-
-async fn serve(config: Config) -> Result<(), ServerError> {
+async fn serve(loaded: Loaded) -> Result<(), ServerError> {
+    let config = &loaded.config;
     let exposition = Exposition::install()?;
+    let certificates = security::certificates(config)?;
     let clients = Listener::bind(&config.listen.address).await?;
     let operators = bind_admin(&config.admin.address).await?;
     let mut signals = Signals::new()?;
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let table = survey_once(&config).await;
+    let table = survey_once(&upstream_settings(config, &certificates, 1)).await;
     let surveyed = table.is_some();
-    let workers = start_workers(&config, table.unwrap_or_else(Table::builtin), &exposition, &mut folds, &readiness, &registry)?;
-    let surveying =
-        (!surveyed).then(|| tokio::spawn(survey_until_known(upstream_settings(&config, 1), workers.mailboxes.clone())));
+    if surveyed {
+        security::warn_of_open_server(config);
+    }
+    let workers = start_workers(
+        config,
+        &certificates,
+        table.unwrap_or_else(Table::builtin),
+        &exposition,
+        &mut folds,
+        &readiness,
+        &registry,
+    )?;
+    let surveying = (!surveyed)
+        .then(|| tokio::spawn(survey_until_known(upstream_settings(config, &certificates, 1), workers.mailboxes.clone())));
+    let renewing = security::renew(&certificates)?;
     let admin_over = CancellationToken::new();
-    let state = AdminState { exposition, folds, readiness: readiness.clone() };
+    let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
+    let (live, questions) = mpsc::channel(QUESTIONS_MAX);
+    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone());
+    tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
+    let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
+    let state = AdminState { exposition, folds, readiness: readiness.clone(), access, recorder, live };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
-    gauge::set_config_rules(RuleKind::Group, config.policy.groups().len());
-    gauge::set_config_rules(RuleKind::Ttl, config.policy.ttl_rules().len());
-    gauge::set_config_rules(RuleKind::Degrade, config.policy.degrade_rules().len());
     readiness.started();
     info!(
         listen = %clients.address(),
@@ -106,11 +113,12 @@ async fn serve(config: Config) -> Result<(), ServerError> {
         "respguard is ready for clients"
     );
     tokio::select! {
-        () = accept_all(&clients, &workers.mailboxes, &registry) => {}
+        () = accept_all(&clients, &workers.mailboxes, &registry, config.listen.tls.is_some()) => {}
         name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
     }
     readiness.draining();
     drop(clients);
+    drop(renewing);
     if let Some(surveying) = surveying {
         surveying.abort();
     }
@@ -126,9 +134,9 @@ async fn serve(config: Config) -> Result<(), ServerError> {
 }
 
 /// The server's commands, if it is there and tells.
-async fn survey_once(config: &Config) -> Option<Table> {
+async fn survey_once(settings: &Settings) -> Option<Table> {
     let mut table = Table::builtin();
-    match survey(&upstream_settings(config, 1), &mut table).await {
+    match survey(settings, &mut table).await {
         Ok(merge) => {
             info!(added = merge.added.len(), "the server has described its commands");
             Some(table)
@@ -167,6 +175,7 @@ struct Workers {
 
 fn start_workers(
     config: &Config,
+    certificates: &Certificates,
     table: Table,
     exposition: &Exposition,
     folds: &mut Folds,
@@ -178,6 +187,7 @@ fn start_workers(
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
     let reporter = Reporter::default();
+    let users = security::users(config);
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
     for number in 0..count {
@@ -186,7 +196,9 @@ fn start_workers(
         workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
         workers.threads.push(worker::start(Setup {
             number,
-            upstream: upstream_settings(config, count),
+            upstream: upstream_settings(config, certificates, count),
+            acceptor: certificates.acceptor.clone(),
+            users: users.clone(),
             exclusive: config.upstream.sharing == Sharing::Never,
             table: Arc::clone(&table),
             policy: Arc::clone(&policy),
@@ -204,14 +216,14 @@ fn start_workers(
 }
 
 /// How each of so many workers reaches the server.
-pub fn upstream_settings(config: &Config, workers: usize) -> Settings {
+pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: usize) -> Settings {
     let upstream = &config.upstream;
     let login = upstream.credentials.as_ref().map(|credentials| {
-        let user = credentials.username.as_ref().map(|user| user.as_bytes().into());
-        user.into_iter().chain([credentials.password.expose().as_bytes().into()]).collect()
+        Login::new(credentials.username.as_deref().map(str::as_bytes), credentials.password.expose().as_bytes())
     });
     Settings {
         address: upstream.address.clone(),
+        tls: certificates.connector.clone(),
         connect_timeout: upstream.connect_timeout,
         request_timeout: upstream.request_timeout,
         stall_timeout: upstream.stall_timeout,
@@ -244,7 +256,7 @@ impl Workers {
 }
 
 /// Hands every new client to the worker that serves the fewest.
-async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry) {
+async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry, tls: bool) {
     loop {
         let (socket, peer, local) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -266,7 +278,10 @@ async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registr
             }
             None => {
                 gauge::count_refused_client();
-                refuse(socket);
+                // Before its handshake a client of TLS can be told nothing: as with Redis, it is closed.
+                if !tls {
+                    refuse(socket);
+                }
             }
         }
     }

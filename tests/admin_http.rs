@@ -129,7 +129,10 @@ async fn a_wrong_path_and_a_wrong_method_are_told_what_exists() {
     let endpoints = Endpoints::start_plain().await;
     let answer = get(endpoints.address, "/metric").await;
     assert_eq!(answer.status, 404);
-    assert_eq!(answer.body, r#"{"error":"no such path","exists":["/metrics","/healthz","/readyz"]}"#);
+    assert_eq!(
+        answer.body,
+        r#"{"error":"no such path","exists":["/metrics","/healthz","/readyz","/config","/record","/reload"]}"#
+    );
 
     let mut connection = Connection::open(endpoints.address).await;
     let answer = connection.ask("DELETE /readyz HTTP/1.1\r\nHost: a\r\n\r\n").await;

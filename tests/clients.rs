@@ -13,7 +13,7 @@ mod script;
 mod tools;
 
 use fred::types::RespVersion;
-use harness::{Proxy, RedisServer, Setup};
+use harness::{Authority, Proxy, RedisServer, Setup};
 
 const RULES: &str = r#"
 [[group]]
@@ -77,6 +77,26 @@ impl Stage {
 fn redis_py_works_and_its_pipelines_are_groups() {
     let stage = Stage::new();
     stage.passed(&script::python("redis_py_sync.py", stage.proxy.port()));
+}
+
+#[test]
+fn redis_py_works_over_tls_with_a_certificate_and_a_password() {
+    let authority = Authority::new();
+    let (shown, own) = (authority.issue("proxy", &["localhost"]), authority.issue("app", &["app"]));
+    let redis = RedisServer::start(&[]);
+    let listen = format!(
+        "users = {{ app = {{ password_env = \"APP\" }} }}\ntls = {{ cert = \"{}\", key = \"{}\", client_ca = \"{}\" }}",
+        shown.cert.display(),
+        shown.key.display(),
+        authority.ca().display()
+    );
+    let proxy = Setup::new(&redis).listen(&listen).environment("APP", "apple").rules(RULES).start();
+    let stage = Stage { redis, proxy };
+    let settings = serde_json::json!({
+        "host": "localhost", "username": "app", "password": "apple", "ssl": true,
+        "ssl_ca_certs": authority.ca(), "ssl_certfile": own.cert, "ssl_keyfile": own.key,
+    });
+    stage.passed(&script::python_with("redis_py_sync.py", stage.proxy.port(), &[&settings.to_string()]));
 }
 
 #[test]

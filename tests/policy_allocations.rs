@@ -20,7 +20,11 @@ fn split(line: &str) -> (Vec<u8>, Vec<Span>) {
 }
 
 fn written() -> Written {
-    let member = |template: &str| WrittenMember { template: template.into(), optional: template.starts_with("SMEMBERS") };
+    let member = |template: &str| WrittenMember {
+        template: template.into(),
+        optional: template.starts_with("SMEMBERS"),
+        ..WrittenMember::default()
+    };
     let lines = ["SETEX rt:{user}:{token} * *", "SADD sess:{user} {token}", "SMEMBERS sess:{user}"];
     let login = WrittenGroup { name: "login".into(), commands: Some(lines.map(member).into()), ..WrittenGroup::default() };
     let blob = WrittenGroup { name: "blob".into(), keys: Some(vec!["blobs:*".into()]), ..WrittenGroup::default() };

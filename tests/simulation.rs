@@ -26,14 +26,18 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use tokio::time::sleep;
 
+use client::Client;
+use pipeline::Pipeline;
 use server::Faults;
-use stage::{End, Play, play};
+use stage::{End, Play, Stage, perform, play};
 
 /// Seeds that are played where nothing else is said.
 const SEEDS: u64 = 250;
@@ -108,6 +112,34 @@ fn whatever_the_seed_replies_and_groups_stay_whole() {
     let (failed, answered): (Vec<u64>, BTreeMap<String, usize>) = found.into_inner().expect("nobody panicked with it");
     eprintln!("{count} seeds in {:?}; replies: {answered:?}", start.elapsed());
     assert!(failed.is_empty(), "these seeds failed, play one again with SEED=..: {failed:?}");
+}
+
+/// Sends one of everything again and again, while each connection to the server is cut a byte later than the one before.
+async fn walk_through(stage: Rc<Stage>, cuts: impl Iterator<Item = (Option<usize>, Option<usize>)>) {
+    stage.server.next_cuts.borrow_mut().extend(cuts);
+    let mut client = Client::new(0, 1, &stage);
+    client.leaves = false;
+    let mut session = client.connect();
+    while !stage.server.next_cuts.borrow().is_empty() {
+        let mut pipeline = Pipeline::new(&session, true);
+        pipeline.add_one_of_each(&mut client.rng, &mut stage.ledger.borrow_mut());
+        client.run(&mut session, pipeline).await.expect("the client's own connection is never closed");
+        sleep(Duration::from_millis(30)).await;
+    }
+}
+
+#[test]
+fn an_upstream_connection_may_be_cut_behind_every_byte_on_either_side() {
+    // Never, unless the script says so.
+    let faults = Faults { cut_in: 1000, cut_bytes_max: usize::MAX, ..Faults::default() };
+    let play = Play { seed: 1, faults, clients: 0, sessions: 0, rounds: 0, exclusive: false };
+    let received = perform(&play, |stage| walk_through(stage, (0..1300).map(|at| (Some(at), None))));
+    let sent = perform(&play, |stage| walk_through(stage, (0..600).map(|at| (None, Some(at)))));
+    for end in [received, sent] {
+        assert!(end.breaches.is_empty(), "{:#?}", end.breaches);
+        let [whole, lost] = ["data", "TIMEOUT"].map(|sort| end.answered.get(sort).copied().unwrap_or(0));
+        assert!(whole > 1000 && lost > 1000, "some were cut short, and not all: {:?}", end.answered);
+    }
 }
 
 #[test]

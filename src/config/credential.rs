@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::Credentials;
 use super::secret::Secret;
 use super::section::{Findings, Section};
-use super::{Credentials, Upstream};
 
 /// Where credentials come from.
 pub(super) struct Sources<'s> {
@@ -48,17 +48,22 @@ impl Sources<'_> {
         Some(Secret::new(line))
     }
 
-    /// The static credentials of `[upstream]`, if it has any.
-    pub(super) fn upstream(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
-        let username = section.text("username", findings);
+    /// The password that a table names by one of its two keys.
+    pub(super) fn password(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Secret> {
         let in_environment = self.environment_secret(section, "password_env", findings);
         let in_file = self.file_secret(section, "password_file", findings);
         if in_environment.is_some() && in_file.is_some() {
             let path = section.path_of("password_file");
             findings.add(&path, "there are both password_env and password_file", "one of the two");
         }
+        in_environment.or(in_file)
+    }
+
+    /// The static credentials of `[upstream]`, if it has any.
+    pub(super) fn upstream(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
+        let username = section.text("username", findings);
+        let password = self.password(section, findings);
         let path = section.path_of("username");
-        let password = in_environment.or(in_file);
         match (&username, &password) {
             (Some(name), _) if name.is_empty() => findings.add(&path, "the name is empty", "a user's name, or no such key"),
             (Some(_), None) if !findings.covers(section.path()) => {
@@ -67,17 +72,6 @@ impl Sources<'_> {
             _ => {}
         }
         Some(Credentials { username, password: password? })
-    }
-}
-
-/// Refuses to lend the proxy's own credentials to whoever can reach it.
-pub(super) fn refuse_open_relay(upstream: &Upstream, listen: &super::Listen, findings: &mut Findings) {
-    if upstream.credentials.is_some() && !listen.address.is_loopback() {
-        findings.add(
-            "listen.address",
-            format!("with static upstream credentials, {} would be an open relay", listen.address),
-            "a loopback address or a unix socket; or no static credentials, so that clients send their own",
-        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads a configuration file and says everything that is wrong with it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -12,10 +12,10 @@ use crate::engine::policy::rule::{Word, WrittenPipeline};
 use crate::engine::policy::{Policy, compile};
 use crate::net::address::{Address, AddressError};
 
-use super::credential::{Sources, refuse_open_relay};
+use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
 use super::section::{Finding, Findings, Section};
-use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, rules};
+use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, rules, security};
 
 /// The longest that any timeout can be.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -26,10 +26,19 @@ const BUFFERED_BYTES_MIN: u64 = 1024 * 1024;
 const BUFFERED_BYTES_MAX: u64 = 1 << 40;
 const THROUGHPUT_MAX: u64 = 1_000_000;
 
+/// A configuration and where it came from. The default is what applies without a file.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    pub config: Config,
+    pub file: Option<PathBuf>,
+    pub text: String,
+}
+
 /// The configuration in a file; environment variables that it names are read now.
-pub fn load(file: &Path, table: &Table) -> Result<Config, ConfigErrors> {
+pub fn load(file: &Path, table: &Table) -> Result<Loaded, ConfigErrors> {
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
-    read(&text, file, table, &|variable| std::env::var(variable).ok())
+    let config = read(&text, file, table, &|variable| std::env::var(variable).ok())?;
+    Ok(Loaded { config, file: Some(file.to_owned()), text })
 }
 
 /// The configuration in a text that came from `file`.
@@ -52,7 +61,7 @@ pub fn read(
 pub fn known_keys() -> BTreeSet<String> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each = "[[group]]\ncommands = [{}]\n[[ttl]]\n[[degrade]]\n";
+    let one_of_each = "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[degrade]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -91,14 +100,14 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     }
     let mut root = Section::root(document.get_ref());
     let workers = root.number("workers", 0..=WORKERS_MAX, 0, findings);
-    let listen = listen(root.section("listen", findings), findings);
+    let listen = listen(root.section("listen", findings), sources, findings);
     let upstream = upstream(root.section("upstream", findings), sources, findings);
     let admin = admin(root.section("admin", findings), sources, findings);
     let breaker = breaker(root.section("breaker", findings), findings);
     let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
     let written = rules::read(&mut root, pipeline, findings);
     root.end(findings);
-    refuse_open_relay(&upstream, &listen, findings);
+    security::check(&listen, &upstream, findings);
     refuse_loops(&upstream, &listen, &admin, findings);
     if upstream.sharing == Sharing::Never && !written.degrades.is_empty() {
         // A client whose own connection is lost is closed: there is nobody left to answer.
@@ -123,7 +132,7 @@ fn add_rule_errors(errors: Vec<crate::engine::policy::RuleError>, findings: &mut
     }
 }
 
-fn listen(mut section: Section<'_>, findings: &mut Findings) -> Listen {
+fn listen(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Listen {
     let defaults = Listen::default();
     let clients_max = section.number("clients_max", 1..=CLIENTS_MAX, defaults.clients_max as u64, findings);
     let range = BUFFERED_BYTES_MIN..=BUFFERED_BYTES_MAX;
@@ -131,10 +140,10 @@ fn listen(mut section: Section<'_>, findings: &mut Findings) -> Listen {
     let listen = Listen {
         address: address(&mut section, findings).unwrap_or(defaults.address),
         clients_max: usize::try_from(clients_max).unwrap_or(defaults.clients_max),
+        users: security::users(&mut section, sources, findings),
+        tls: security::listen_tls(&mut section, sources, findings),
         buffered_bytes_max: usize::try_from(buffered_bytes_max).unwrap_or(defaults.buffered_bytes_max),
     };
-    section.not_available("users", findings);
-    section.not_available("tls", findings);
     section.end(findings);
     listen
 }
@@ -146,6 +155,7 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
     let upstream = Upstream {
         address: address(&mut section, findings).unwrap_or(defaults.address),
         credentials,
+        tls: security::upstream_tls(&mut section, sources, findings),
         sharing: section.word("sharing", findings).unwrap_or_default(),
         connect_timeout: timeout(&mut section, "connect_timeout_ms", defaults.connect_timeout, findings),
         request_timeout: timeout(&mut section, "request_timeout_ms", defaults.request_timeout, findings),
@@ -155,7 +165,6 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         heartbeat_timeout: timeout(&mut section, "heartbeat_timeout_ms", defaults.heartbeat_timeout, findings),
         leases_max: usize::try_from(leases_max).unwrap_or(defaults.leases_max),
     };
-    section.not_available("tls", findings);
     if matches!(upstream.address, Address::Tcp { port: 0, .. }) {
         findings.add("upstream.address", "port 0 is no server's port", "a port from 1 to 65535");
     }
@@ -418,14 +427,7 @@ mod tests {
 
     #[test]
     fn what_is_not_available_yet_is_refused_by_name() {
-        for (text, key) in [
-            ("[listen]\nusers = { a = { password_env = \"X\" } }", "listen.users"),
-            ("[listen]\ntls = { cert = \"c\" }", "listen.tls"),
-            ("[listen.tls]\ncert = \"c\"", "listen.tls"),
-            ("[upstream]\ntls = {}", "upstream.tls"),
-            ("[[expect]]\nname = \"a\"", "expect[0]"),
-            ("[[guard]]\nname = \"a\"", "guard[0]"),
-        ] {
+        for (text, key) in [("[[expect]]\nname = \"a\"", "expect[0]"), ("[[guard]]\nname = \"a\"", "guard[0]")] {
             let refusal = refusal(text);
             assert!(refusal.contains(key) && refusal.contains("is not available yet"), "{refusal}");
             assert_eq!(refusal.lines().count(), 1, "{refusal}");
@@ -448,7 +450,7 @@ mod tests {
         std::fs::write(folder.path().join("password"), "hunter2\n").unwrap();
         let file = folder.path().join("f.toml");
         std::fs::write(&file, "[upstream]\npassword_file = \"password\"\n").unwrap();
-        let config = load(&file, &Table::builtin()).unwrap();
+        let config = load(&file, &Table::builtin()).unwrap().config;
         assert_eq!(config.upstream.credentials.unwrap().password.expose(), "hunter2");
         std::fs::write(&file, "[upstream]\npassword_file = \"password\"\npassword_env = \"PATH\"\n").unwrap();
         let both = load(&file, &Table::builtin()).unwrap_err().to_string();

@@ -3,20 +3,24 @@
 //! [`load`] makes it from a file; every mistake in the file is a [`ConfigError`] with its line and what was expected.
 
 mod credential;
+pub mod effective;
 mod error;
 mod load;
 mod rules;
 mod secret;
 mod section;
+mod security;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::link::breaker::Thresholds;
 use crate::engine::policy::Policy;
 use crate::net::address::Address;
+use crate::net::tls::{ClientFiles, ServerFiles};
 
 pub use error::{ConfigError, ConfigErrors, Position};
-pub use load::{known_keys, load, read};
+pub use load::{Loaded, known_keys, load, read};
 pub use secret::Secret;
 
 /// The whole configuration. The default is what an empty file means.
@@ -41,6 +45,9 @@ pub struct Listen {
     pub clients_max: usize,
     /// Bytes kept for all clients together, of what they sent and of what they have yet to read.
     pub buffered_bytes_max: usize,
+    /// Logins of the proxy's own, by name; empty where the clients' own go to the server.
+    pub users: BTreeMap<String, Secret>,
+    pub tls: Option<ServerFiles>,
 }
 
 /// The Redis server behind the proxy.
@@ -49,6 +56,7 @@ pub struct Upstream {
     pub address: Address,
     /// Without static credentials the clients' own AUTH and HELLO go through.
     pub credentials: Option<Credentials>,
+    pub tls: Option<ClientFiles>,
     pub sharing: Sharing,
     pub connect_timeout: Duration,
     /// From the moment a request is read to the first byte of its reply.
@@ -125,7 +133,13 @@ impl Default for Config {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { address: local(6380), clients_max: 10_000, buffered_bytes_max: 512 * 1024 * 1024 }
+        Self {
+            address: local(6380),
+            clients_max: 10_000,
+            buffered_bytes_max: 512 * 1024 * 1024,
+            users: BTreeMap::new(),
+            tls: None,
+        }
     }
 }
 
@@ -134,6 +148,7 @@ impl Default for Upstream {
         Self {
             address: local(6379),
             credentials: None,
+            tls: None,
             sharing: Sharing::Auto,
             connect_timeout: Duration::from_millis(1000),
             request_timeout: Duration::from_millis(1500),

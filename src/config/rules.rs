@@ -31,6 +31,7 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         order: section.word("order", findings).unwrap_or_default(),
         resolve: section.truth("resolve", false, findings),
         unlink: section.word("unlink", findings).unwrap_or_default(),
+        agree: section.word("agree", findings),
         mode: section.word("mode", findings),
         commands: commands.map(|list| list.into_iter().map(|value| member(&value, findings)).collect()),
         keys: section.texts("keys", findings),
@@ -42,14 +43,17 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
 fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
     if value.is_text() {
         let template = value.text(findings).unwrap_or_default();
-        return WrittenMember { template, optional: false };
+        return WrittenMember { template, ..WrittenMember::default() };
     }
-    let expected = "a string, or { match = \"..\", optional = true }";
+    let expected = "a string, or { match = \"..\", optional = true, expect = \"..\" }";
     let Some(mut section) = value.section(expected, findings) else {
         return WrittenMember::default();
     };
-    let member =
-        WrittenMember { template: section.needed_text("match", findings), optional: section.truth("optional", false, findings) };
+    let member = WrittenMember {
+        template: section.needed_text("match", findings),
+        optional: section.truth("optional", false, findings),
+        expected: section.text("expect", findings),
+    };
     section.end(findings);
     member
 }

@@ -193,17 +193,32 @@ impl<'t> Section<'t> {
         value.and_then(|value| value.section("a table", findings)).unwrap_or(empty)
     }
 
+    /// A table that means something by being there, such as `tls = { .. }`, and whether it is.
+    pub(super) fn optional_section(&mut self, key: &'static str, findings: &mut Findings) -> (Section<'t>, bool) {
+        let section = self.section(key, findings);
+        let is_there = section.table.is_some();
+        (section, is_there)
+    }
+
+    /// The tables in a table whose keys are names that the user chooses, such as `users`.
+    pub(super) fn named_sections(&mut self, key: &'static str, findings: &mut Findings) -> Vec<(String, Section<'t>)> {
+        let Some(table) = self.section(key, findings).table else { return Vec::new() };
+        let path = self.path_of(key);
+        let named = table.iter().filter_map(|(name, spanned)| {
+            let name: &str = name.get_ref();
+            // In brackets as the places in lists are: the name is no key.
+            let path = format!("{path}[{name}]");
+            findings.places.insert(path.clone(), spanned.span());
+            let value = Value { path, value: spanned.get_ref() };
+            Some((name.to_owned(), value.section("a table", findings)?))
+        });
+        named.collect()
+    }
+
     /// Tables such as `[[group]]`.
     pub(super) fn sections(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Section<'t>> {
         let list = self.list(key, findings).unwrap_or_default();
         list.into_iter().filter_map(|value| value.section("a table", findings)).collect()
-    }
-
-    /// A key that is known and does nothing yet, so it must not be written.
-    pub(super) fn not_available(&mut self, key: &'static str, findings: &mut Findings) {
-        if let Some(value) = self.value(key, findings) {
-            findings.add(&value.path, format!("`{key}` is not available yet"), "no such key");
-        }
     }
 
     /// Reports the keys that nobody asked for.

@@ -1,8 +1,7 @@
 //! One client whose batches are planned one after the other, as if everything between them had been answered.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::input::Piece;
 use super::page::Page;
 use super::steps::Planned;
 use super::words;
@@ -20,6 +19,7 @@ use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
+use crate::net::client::large::{MEMBER_BYTES_MAX, STREAM_BYTES};
 
 /// A client, as far as its own requests tell.
 pub(super) struct Client<'a> {
@@ -29,6 +29,23 @@ pub(super) struct Client<'a> {
     undecided: Undecided,
     subscribing: Subscribing,
     gone: bool,
+    input: Input,
+}
+
+/// What the client has sent, as far as it is not done with.
+struct Input {
+    bytes: Vec<u8>,
+    batch: Batch,
+    parser: RequestParser,
+    /// The number of the next command.
+    next: usize,
+}
+
+/// When it was sent, and how long it takes until more is.
+#[derive(Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) at: Instant,
+    pub(super) next_in: Option<Duration>,
 }
 
 /// What the server will have confirmed when all is answered.
@@ -41,12 +58,11 @@ struct Subscribing {
 }
 
 /// What becomes of the batch behind a turn.
-#[derive(PartialEq, Eq)]
 enum Rest {
     /// The command that the turn was about is planned again, with all behind it.
     Again,
-    /// Likewise, as if nothing more came.
-    AgainWithoutMore,
+    /// Likewise, when more has come or this time has passed.
+    Wait(Duration),
     /// The command is dealt with.
     Behind,
 }
@@ -55,7 +71,7 @@ impl<'a> Client<'a> {
     /// A client that has just connected.
     pub(super) fn new(config: &'a Config, table: &'a Table, page: &mut Page) -> Client<'a> {
         let (session, undecided, subscribing) = (Session::default(), Undecided::default(), Subscribing::default());
-        let mut client = Client { config, table, session, undecided, subscribing, gone: false };
+        let mut client = Client { config, table, session, undecided, subscribing, gone: false, input: Input::default() };
         if config.upstream.sharing == Sharing::Never {
             page.line(0, format_args!("sharing = {}: the client has a connection of its own", Sharing::Never.as_str()));
         }
@@ -63,36 +79,101 @@ impl<'a> Client<'a> {
         client
     }
 
-    /// Plans one batch to its end, and writes down what would be done.
-    pub(super) fn tell(&mut self, place: usize, piece: &Piece<'_>, page: &mut Page) {
-        page.part();
-        page.line(0, format_args!("batch {place}, line {}:", piece.line));
+    /// What was sent before is forgotten; commands are counted from 1 again.
+    pub(super) fn begin_anew(&mut self) {
+        self.input = Input::default();
+    }
+
+    /// Plans what has now been sent, and writes down what would be done. What waits for more stays, if more comes in time.
+    pub(super) fn tell(&mut self, bytes: &[u8], sent: Sent, page: &mut Page) {
         self.settle(page);
-        let mut parser = RequestParser::new(Limits::default());
-        let (mut batch, mut bytes, mut first, mut rest) = (Batch::default(), piece.bytes.to_vec(), 1, Rest::Again);
+        let mut input = std::mem::take(&mut self.input);
+        input.bytes.extend_from_slice(bytes);
+        self.tell_input(&mut input, sent, page);
+        self.input = input;
+    }
+
+    fn tell_input(&mut self, input: &mut Input, mut sent: Sent, page: &mut Page) {
+        let mut wait_over = false;
         while !self.is_unread() {
-            let tail = batch.parse(&mut parser, self.table, &bytes, usize::MAX);
+            let Input { bytes, batch, parser, next } = &mut *input;
+            let tail = batch.parse(parser, self.table, bytes, usize::MAX);
             if batch.is_empty() {
-                return;
+                bytes.drain(..batch.consume(0));
+                return self.tell_tail(&tail, input, page);
             }
-            let plan = self.plan(&batch, &bytes, tail == Tail::More, rest == Rest::AgainWithoutMore);
-            self.subscribing.note(&plan, &batch, &bytes, self.table);
+            let more = !wait_over && matches!(tail, Tail::More | Tail::Partial);
+            let plan = self.plan(batch, bytes, more, wait_over, sent.at);
+            self.subscribing.note(&plan, batch, bytes, self.table);
             let pinned = self.session.affinity.is_pinned();
             let (table, policy) = (self.table, &self.config.policy);
-            let planned = Planned { table, policy, batch: &batch, bytes: &bytes, plan: &plan, pinned };
+            let planned = Planned { table, policy, batch, bytes, plan: &plan, pinned };
+            self.tell_large(&planned, page);
             planned.write(page);
-            rest = plan.turn.map_or(Rest::Again, |turn| self.take_turn(turn, &planned, page));
-            let covered = plan.commands + usize::from(rest == Rest::Behind);
+            let rest = plan.turn.map_or(Rest::Again, |turn| self.take_turn(turn, &planned, page));
+            let covered = plan.commands + usize::from(matches!(rest, Rest::Behind));
             let gone = match plan.kept.is_empty() {
                 true => batch.consume(covered),
-                false => batch.consume_around(covered, &kept(&plan), &mut bytes),
+                false => batch.consume_around(covered, &kept(&plan, batch, sent.at), bytes),
             };
             bytes.drain(..gone);
-            first += covered - plan.kept.len();
+            *next += covered - plan.kept.len();
+            wait_over = match rest {
+                Rest::Wait(longest) => match self.wait(longest, batch, &mut sent, page) {
+                    Some(over) => over,
+                    None => return,
+                },
+                _ => wait_over && plan.turn.is_some(),
+            };
         }
+        let Input { bytes, next, .. } = input;
         if !bytes.iter().all(u8::is_ascii_whitespace) {
             let what = if self.gone { "not read: the client has gone" } else { "passed on as bytes, as are all replies" };
-            page.line(1, format_args!("from {first} on: {what}"));
+            page.line(1, format_args!("from {next} on: {what}"));
+        }
+        bytes.clear();
+    }
+
+    /// Lets the time pass until what is held is waited for no longer, and says whether that is true of all of it; `None`
+    /// when more comes before.
+    fn wait(&self, longest: Duration, batch: &Batch, sent: &mut Sent, page: &mut Page) -> Option<bool> {
+        let max = self.config.policy.hold.max;
+        let oldest = batch.all_held().iter().map(|held| held.since).min();
+        let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(sent.at));
+        let wait = longest.min(left);
+        if let Some(next_in) = sent.next_in.filter(|next_in| *next_in <= wait) {
+            page.line(2, format_args!("more comes after {next_in:?}, in time"));
+            return None;
+        }
+        sent.at += wait;
+        sent.next_in = sent.next_in.map(|next_in| next_in.saturating_sub(wait));
+        Some(longest <= left)
+    }
+
+    /// What stands behind the last whole request.
+    fn tell_tail(&mut self, tail: &Tail, input: &mut Input, page: &mut Page) {
+        match tail {
+            Tail::Error(error) => {
+                page.line(1, format_args!("no request: answered `ERR {error}`, and the connection is closed"));
+                self.gone = true;
+            }
+            Tail::Partial | Tail::Large => {
+                page.line(1, format_args!("{} has begun: {} bytes of it are there", input.next, input.bytes.len()));
+            }
+            Tail::Clean | Tail::More => {}
+        }
+    }
+
+    /// Which of the commands are too long to be held whole.
+    fn tell_large(&self, planned: &Planned<'_>, page: &mut Page) {
+        for at in 0..planned.plan.commands {
+            let may_be_member = !self.config.policy.groups().is_empty() && planned.spec(at).groupable().is_ok();
+            let bytes_max = if may_be_member { MEMBER_BYTES_MAX } else { STREAM_BYTES };
+            let bytes = planned.batch.wire(at..at + 1).len();
+            if bytes > bytes_max {
+                let (number, large) = (planned.number(at), Reason::Large.as_str());
+                page.line(1, format_args!("{number} has {bytes} bytes: it goes over a connection of its own ({large})"));
+            }
         }
     }
 
@@ -115,14 +196,14 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn plan(&mut self, batch: &Batch, bytes: &[u8], more: bool, without_more: bool) -> Plan {
+    fn plan(&mut self, batch: &Batch, bytes: &[u8], more: bool, over: bool, now: Instant) -> Plan {
         let policy = &self.config.policy;
         let willing = !policy.hold.gap.is_zero();
-        let hold = Holding { willing, across: true, over: without_more, overdue: None };
+        let hold = Holding { willing, across: true, over, overdue: now.checked_sub(policy.hold.max) };
         let ability = Ability::Able;
         let rules = Rules { table: self.table, policy, transactions: true, probes: true, ability, hold, degraded: false };
         let mut planned = Plan::default();
-        plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more && !without_more, &mut planned);
+        plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more, &mut planned);
         planned
     }
 
@@ -136,11 +217,11 @@ impl<'a> Client<'a> {
             }
             Turn::Wait => {
                 page.line(1, format_args!("from {} on: waits for more, which is known to come", planned.number(at)));
-                return Rest::AgainWithoutMore;
+                return Rest::Wait(self.config.policy.hold.max);
             }
             Turn::Hold => {
                 self.hold(planned, page);
-                return Rest::AgainWithoutMore;
+                return Rest::Wait(self.config.policy.hold.gap);
             }
             Turn::Lane => self.change_lane(planned, page),
             Turn::Spare => {
@@ -206,6 +287,10 @@ impl<'a> Client<'a> {
         let args = planned.args(at);
         let ConnectionEffect::Lane(lane) = planned.spec(at).connection_effect(args) else { return };
         let change = LaneChange::read(lane, args).unwrap_or_default();
+        if change.login.is_some() && !self.config.listen.users.is_empty() {
+            page.line(1, "not sent, because the proxy has users of its own:");
+            return planned.write_answered(at, "the proxy's own reply: whether it is one of them", page);
+        }
         if change.login.is_some() && self.config.upstream.credentials.is_some() {
             page.line(1, "not sent, because the proxy has credentials of its own for the server:");
             return planned.write_answered(at, "the proxy's own reply: an error", page);
@@ -251,10 +336,17 @@ impl Subscribing {
     }
 }
 
-/// What a plan leaves in the batch; nobody waits for a reply here, and no time passes.
-fn kept(plan: &Plan) -> Vec<(usize, Held)> {
-    let since = Instant::now();
-    plan.kept.iter().map(|&(at, begins)| (at, Held { place: 0, since, begins })).collect()
+/// What a plan leaves in the batch; nobody waits for a reply here.
+fn kept(plan: &Plan, batch: &Batch, now: Instant) -> Vec<(usize, Held)> {
+    let since = |at| batch.held(at).map_or(now, |held| held.since);
+    plan.kept.iter().map(|&(at, begins)| (at, Held { place: 0, since: since(at), begins })).collect()
+}
+
+impl Default for Input {
+    fn default() -> Input {
+        let parser = RequestParser::new(Limits::default());
+        Input { bytes: Vec::new(), batch: Batch::default(), parser, next: 1 }
+    }
 }
 
 /// What the server sends about one name; how many are left does not matter here

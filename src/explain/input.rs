@@ -97,7 +97,7 @@ fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_whitespace)
 }
 
-fn line(input: &[u8], at: usize) -> usize {
+pub(super) fn line(input: &[u8], at: usize) -> usize {
     1 + memchr::memchr_iter(b'\n', &input[..at]).count()
 }
 

@@ -7,27 +7,38 @@
 mod client;
 mod input;
 mod page;
+mod recorded;
 mod steps;
 mod words;
+
+use std::time::Instant;
 
 pub use input::InputError;
 
 use crate::config::Config;
 use crate::engine::command::Table;
-use client::Client;
+use crate::net::recording::format;
+use client::{Client, Sent};
 use page::Page;
 
 /// Most bytes that are read to be explained.
 pub const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// The text about `input`: requests as a client may send them, inline or not, where a blank line ends what was sent
-/// in one go.
+/// The text about `input`: a recording, or requests as a client may send them, inline or not, where a blank line ends
+/// what was sent in one go.
 pub fn explain(config: &Config, table: &Table, mut input: Vec<u8>) -> Result<String, InputError> {
+    if format::is_recording(&input) {
+        return recorded::explain(config, table, &input);
+    }
     input::end_last_line(&mut input);
     let mut page = Page::default();
     let mut client = Client::new(config, table, &mut page);
+    let start = Instant::now();
     for (place, piece) in input::pieces(&input)?.iter().enumerate() {
-        client.tell(place + 1, piece, &mut page);
+        page.part();
+        page.line(0, format_args!("batch {}, line {}:", place + 1, piece.line));
+        client.begin_anew();
+        client.tell(piece.bytes, Sent { at: start, next_in: None }, &mut page);
     }
     Ok(page.into_text())
 }

@@ -11,7 +11,7 @@ use crate::engine::pipeline::refusal::Refusal;
 use crate::engine::pipeline::slot::{Probe, Role};
 use crate::engine::pipeline::violation::Kind;
 use crate::engine::policy::rule::Word;
-use crate::engine::policy::{Atomic, Group, Member, Policy, Recognition};
+use crate::engine::policy::{Agree, Atomic, Group, Member, Policy, Recognition};
 use crate::engine::preflight;
 use crate::engine::resp::request::Args;
 
@@ -142,6 +142,7 @@ impl Planned<'_> {
         page.line(2, format_args!("on the wire, in one write: MULTI, {members}, EXEC"));
         self.write_members(commands, group, page);
         page.line(2, format_args!("replies: each member, {}", words::reply(Role::Group)));
+        self.write_demands(commands, group, page);
         page.line(2, format_args!("if nothing is applied: every member answers an error; told as {}", Kind::Aborted));
         page.line(2, format_args!("if some members fail: {}", words::on_partial(group.on_partial)));
     }
@@ -197,7 +198,22 @@ impl Planned<'_> {
         page.line(2, format_args!("on the wire: as it is, because {because}"));
         self.write_members(&commands, group, page);
         page.line(2, format_args!("replies: each member, {}", words::reply(Role::Plain)));
+        self.write_demands(&commands, group, page);
         page.line(2, format_args!("if some members fail: told as {}", Kind::PartialFailure));
+    }
+
+    /// What the members' replies must be.
+    fn write_demands(&self, commands: &[usize], group: &Group, page: &mut Page) {
+        let member = |i: usize| commands.get(i).map(|&at| Member { id: self.batch.id(at), args: self.args(at) });
+        let wanted = group.wanted(self.table, &mut { member });
+        for (at, wanted) in commands.iter().zip(wanted) {
+            if let Some(wanted) = wanted {
+                page.line(2, format_args!("if the reply to {} is not {wanted}: told as {}", self.number(*at), Kind::Expectation));
+            }
+        }
+        if group.agree == Some(Agree::All) {
+            page.line(2, format_args!("if the replies are not all the same: told as {}", Kind::Expectation));
+        }
     }
 
     fn write_captures(&self, commands: &[usize], group: &Group, page: &mut Page) {

@@ -280,3 +280,57 @@ fn input_that_is_no_request_is_refused_with_its_line() {
         "3: Protocol error: unbalanced quotes in request (expected a closing quote, and a blank or the line's end behind it)"
     );
 }
+
+/// Reads of clients, as a recording: microseconds, client, bytes.
+fn recorded(reads: &[(u64, u64, &str)]) -> String {
+    let mut text = format!("{}\n", format::FIRST_LINE).into_bytes();
+    for (at, client, bytes) in reads {
+        let event = format::Event::Read(bytes.as_bytes().to_vec());
+        format::write(&format::Entry { at: std::time::Duration::from_micros(*at), client: *client, event }, &mut text);
+    }
+    String::from_utf8(text).expect("text")
+}
+
+const WRAPPED: &str = "on the wire, in one write: MULTI, 1-2, EXEC";
+
+#[test]
+fn recorded_reads_of_one_client_make_a_group_when_the_second_comes_while_the_first_is_held() {
+    let (first, second) = ("SETEX rt:u:t 60 v\n", "SADD sess:u t\n");
+    let lines = lines(LOGIN, &recorded(&[(1000, 7, first), (3000, 7, second)]));
+    assert!(has(&lines, "1: held, because this begins group login"), "{lines:#?}");
+    assert!(has(&lines, "more comes after 2ms, in time") && has(&lines, WRAPPED), "{lines:#?}");
+    assert!(has(&lines, "the recording is cut off: its last line is missing"));
+}
+
+#[test]
+fn recorded_reads_that_lie_further_apart_than_a_hold_are_no_group() {
+    let (first, second) = ("SETEX rt:u:t 60 v\n", "SADD sess:u t\n");
+    let lines = lines(LOGIN, &recorded(&[(1000, 7, first), (3001, 7, second)]));
+    assert!(has(&lines, "1: held, because this begins group login"), "{lines:#?}");
+    assert!(!has(&lines, WRAPPED), "{lines:#?}");
+    assert!(has(&lines, "1   SETEX rt:u:t 60 v") && has(&lines, "2   SADD sess:u t"), "{lines:#?}");
+}
+
+#[test]
+fn recorded_clients_are_told_apart_in_the_order_of_time() {
+    let (first, second) = ("SETEX rt:u:t 60 v\n", "SADD sess:u t\n");
+    let lines = lines(LOGIN, &recorded(&[(1000, 7, first), (2000, 8, second), (1500, 9, "GET a\n")]));
+    assert!(!has(&lines, WRAPPED), "{lines:#?}");
+    let told: Vec<_> = lines.iter().filter(|line| line.starts_with("client ")).collect();
+    assert_eq!(told, ["client 7, at 1.000 ms:", "client 9, at 1.500 ms:", "client 8, at 2.000 ms:"]);
+}
+
+#[test]
+fn a_recorded_request_in_two_reads_is_one() {
+    let lines = lines("", &recorded(&[(0, 1, "GET a\nSET b"), (90_000, 1, "c d\n")]));
+    assert!(has(&lines, "2 has begun: 5 bytes of it are there") && has(&lines, "2   SET bc d"), "{lines:#?}");
+}
+
+#[test]
+fn a_recording_that_is_wrong_is_refused_with_its_line() {
+    let table = Table::builtin();
+    let config = Config::default();
+    let text = format!("{}jump 1 2 3\n", recorded(&[(0, 1, "GET a\n")]));
+    let error = explain(&config, &table, text.into_bytes()).expect_err("refused").to_string();
+    assert!(error.starts_with("5: ") && error.contains("expected"), "{error}");
+}

@@ -49,6 +49,7 @@ pub(super) fn reply(role: Role) -> String {
 /// What the proxy answers by itself.
 pub(super) fn answer(answer: Answer) -> &'static str {
     match answer {
+        Answer::Refuse(_) => "the proxy's own reply: an error",
         Answer::Ok => "the proxy's own reply: OK, in a transaction whose connection is gone",
         Answer::Queued => "the proxy's own reply: QUEUED, in a transaction whose connection is gone",
         Answer::Degraded { .. } => "the proxy's own reply, by a degrade rule: there is no server",
@@ -155,9 +156,9 @@ pub(super) fn why(why: Why<'_, '_>, number: usize) -> String {
 
 /// What a client asks for with HELLO, AUTH or SELECT; never its password.
 pub(super) fn lane(change: &LaneChange) -> String {
-    let user = change.login.as_deref().map(|login| match login {
-        [user, _] => format!("user {}", word(user)),
-        _ => "the default user".to_owned(),
+    let user = change.login.as_ref().map(|login| match login.user() {
+        b"default" => "the default user".to_owned(),
+        user => format!("user {}", word(user)),
     });
     let protocol = change.protocol.map(|protocol| match protocol {
         Protocol::Resp2 => "RESP2".to_owned(),

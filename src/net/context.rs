@@ -9,6 +9,7 @@ use crate::engine::command::Table;
 use crate::engine::policy::Policy;
 use crate::engine::preflight::Names;
 use crate::net::health::{Health, SharedBreaker};
+use crate::net::recording::Tap;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
@@ -31,6 +32,7 @@ pub struct Context {
     pub health: Health,
     table: RefCell<Arc<Table>>,
     policy: RefCell<Arc<Policy>>,
+    policy_number: Cell<u64>,
     pub read_buffers: Buffers<BytesMut>,
     pub write_buffers: Buffers<Vec<u8>>,
     /// No new request is read any more.
@@ -39,6 +41,8 @@ pub struct Context {
     pub guards: Names,
     /// Second looks at TTLs that are pending.
     pub rechecks: Cell<usize>,
+    /// Where the clients' bytes are recorded, while somebody records.
+    pub tap: Tap,
 }
 
 impl Context {
@@ -59,11 +63,13 @@ impl Context {
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),
+            policy_number: Cell::new(0),
             read_buffers: Buffers::default(),
             write_buffers: Buffers::default(),
             draining: Cell::new(false),
             guards: Names { instance: fastrand::u64(..), used: Cell::new(0) },
             rechecks: Cell::new(0),
+            tap: Tap::default(),
         }
     }
 
@@ -75,6 +81,20 @@ impl Context {
     /// The rules in force.
     pub fn policy(&self) -> Ref<'_, Arc<Policy>> {
         self.policy.borrow()
+    }
+
+    /// Counts how often the rules have changed.
+    pub fn policy_number(&self) -> u64 {
+        self.policy_number.get()
+    }
+
+    /// From now on commands are planned with these rules. What is under way keeps its own.
+    pub fn set_policy(&self, policy: Arc<Policy>) {
+        let names: Vec<_> = policy.groups().iter().map(|group| Arc::clone(&group.name)).collect();
+        let ttl_names: Vec<_> = policy.ttl_rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
+        self.tally.rename_rules(&names, &ttl_names);
+        self.policy.replace(policy);
+        self.policy_number.set(self.policy_number.get() + 1);
     }
 
     /// The server turned out to know other commands than the built-in table.

@@ -8,7 +8,9 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::command::Table;
+use crate::engine::policy::Policy;
 use crate::engine::resp::Protocol;
+use crate::net::recording::Feed;
 
 /// What a worker is told from outside. Cold: nothing on the way of a command is sent this way.
 pub enum Message {
@@ -22,6 +24,10 @@ pub enum Message {
     Drain,
     /// The server's own commands are known now.
     Table(Arc<Table>),
+    /// Commands are planned with these rules from now on; answered when that is so.
+    Policy(Arc<Policy>, oneshot::Sender<()>),
+    /// What clients send is recorded from now on.
+    Record(Feed),
     /// A client of the worker is gone.
     Left(u64),
 }

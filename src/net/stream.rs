@@ -2,18 +2,22 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 use super::address::Address;
+use super::tls::{Acceptor, Connector};
 
-/// TCP or a unix socket.
+/// TCP, with or without TLS, or a unix socket.
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// A write is complete only when it is flushed: what TLS has made of it may not fit into the socket at once.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -34,6 +38,66 @@ impl Stream {
         socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
         Ok(Stream::Tcp(socket))
     }
+
+    /// As a server's client, shakes hands over what was connected.
+    ///
+    /// # Errors
+    /// The server is not the one that is wanted, or does not want the proxy; a unix socket has no TLS.
+    pub async fn connect_tls(self, connector: &Connector) -> io::Result<Stream> {
+        match self {
+            Stream::Tcp(socket) => Ok(Stream::Tls(Box::new(connector.connect(socket).await?))),
+            Stream::Unix(_) | Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// As a client's server, shakes hands over what was accepted.
+    ///
+    /// # Errors
+    /// The client speaks no TLS, shows no certificate that is wanted, or takes too long; a unix socket has no TLS.
+    pub async fn accept_tls(self, acceptor: &Acceptor) -> io::Result<Stream> {
+        match self {
+            Stream::Tcp(socket) => Ok(Stream::Tls(Box::new(acceptor.accept(socket).await?))),
+            Stream::Unix(_) | Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+/// Reads until the buffer is full or nothing more is there, as a read from a socket does: who cuts requests relies
+/// on it that a read shorter than its buffer has drained the socket, while TLS gives out record by record.
+fn poll_read_all(stream: &mut TlsStream<TcpStream>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    let start = buf.filled().len();
+    while buf.remaining() > 0 {
+        let before = buf.filled().len();
+        match Pin::new(&mut *stream).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {}
+            // The end without TLS' own good-bye: a request or reply that was cut shows it by itself.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Poll::Ready(Err(error)) if before == start => return Poll::Ready(Err(error)),
+            Poll::Pending if before == start => return Poll::Pending,
+            // Whatever ended it, the next read meets it again.
+            _ => break,
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+impl Stream {
+    /// True when the other side sends nothing more, although not all that it has sent has been read.
+    pub fn is_read_closed(&self) -> bool {
+        if let Stream::Tcp(socket) = self {
+            tells_end(socket.ready(Interest::READABLE))
+        } else if let Stream::Unix(socket) = self {
+            tells_end(socket.ready(Interest::READABLE))
+        } else {
+            false
+        }
+    }
+}
+
+/// What a socket's readiness says now; nobody is woken when that changes.
+fn tells_end(readiness: impl Future<Output = io::Result<Ready>>) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    matches!(std::pin::pin!(readiness).poll(&mut cx), Poll::Ready(Ok(ready)) if ready.is_read_closed())
 }
 
 impl AsyncRead for Stream {
@@ -41,6 +105,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
             Stream::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            Stream::Tls(stream) => poll_read_all(stream, cx, buf),
         }
     }
 }
@@ -50,6 +115,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Stream::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
         }
     }
 
@@ -57,6 +123,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_flush(cx),
             Stream::Unix(socket) => Pin::new(socket).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
@@ -64,6 +131,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Stream::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }

@@ -23,9 +23,12 @@ use crate::net::exchange::{End, Exchange};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Client, Message, Registry, Socket};
 use crate::net::stream::Stream;
+use crate::net::tls::Acceptor;
 use crate::net::upstream::Settings;
 use crate::net::upstream::pool::Pool;
+use crate::net::users::Users;
 use crate::telemetry::fold::FoldQuestions;
+use crate::telemetry::gauge;
 use crate::telemetry::latency::LatencyTotals;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
@@ -43,6 +46,10 @@ pub struct Setup {
     /// From 0.
     pub number: usize,
     pub upstream: Settings,
+    /// Clients are met with TLS.
+    pub acceptor: Option<Arc<Acceptor>>,
+    /// Clients must log in to the proxy.
+    pub users: Option<Arc<Users>>,
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
     pub table: Arc<Table>,
@@ -83,18 +90,18 @@ pub async fn run(setup: Setup) {
     let names: Vec<Arc<str>> =
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
     let tally = Tally::new(&names, setup.latency_totals);
-    let group_names: Vec<_> = setup.policy.groups().iter().map(|group| Arc::clone(&group.name)).collect();
-    let ttl_names: Vec<_> = setup.policy.ttl_rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
-    tally.rename_rules(&group_names, &ttl_names);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
-    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, policy));
+    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
+    context.set_policy(policy);
     let pool = Pool::new(&context, setup.upstream);
-    let around = Rc::new(Surroundings { context, pool, registry: setup.registry, exclusive: setup.exclusive, load: setup.load });
+    let Setup { registry, users, exclusive, load, .. } = setup;
+    let around = Rc::new(Surroundings { context, pool, registry, users, exclusive, load });
     let clients = Clients::default();
     let tend = tokio::task::spawn_local(tend(Rc::clone(&around)));
     let fold = tokio::task::spawn_local(fold(Rc::clone(&around), folds));
+    let acceptor = setup.acceptor;
     while let Some(message) = mailbox.recv().await {
-        take(&around, &clients, message);
+        take(&around, &clients, acceptor.as_ref(), message);
         if around.context.draining.get() && clients.borrow().is_empty() {
             break;
         }
@@ -105,9 +112,9 @@ pub async fn run(setup: Setup) {
     around.context.tally.fold();
 }
 
-fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
+fn take(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acceptor>>, message: Message) {
     match message {
-        Message::Accept(socket, client) => accept(around, clients, socket, client),
+        Message::Accept(socket, client) => accept(around, clients, acceptor, socket, client),
         Message::Kill(id) => {
             if let Some(exchange) = clients.borrow().get(&id).and_then(Weak::upgrade) {
                 exchange.end(End::Killed);
@@ -119,7 +126,7 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
                 .filter(|exchange| exchange.state.borrow().session.affinity.is_pinned())
                 .and_then(|exchange| exchange.link());
             // Nobody waits for the answer any more if the asking client has gone.
-            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.facts().client_id));
+            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.to_be_unblocked()));
         }
         Message::Drain => {
             around.context.draining.set(true);
@@ -128,21 +135,46 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, message: Message) {
             }
         }
         Message::Table(table) => around.context.set_table(table),
+        Message::Policy(policy, done) => {
+            around.context.set_policy(policy);
+            // Whoever changed the rules may not wait any more.
+            let _ = done.send(());
+        }
+        Message::Record(feed) => around.context.tap.open(feed),
         Message::Left(id) => {
             clients.borrow_mut().remove(&id);
         }
     }
 }
 
-fn accept(around: &Rc<Surroundings>, clients: &Clients, socket: Socket, client: Arc<Client>) {
+fn accept(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acceptor>>, socket: Socket, client: Arc<Client>) {
     let stream = match take_socket(socket) {
         Ok(stream) => stream,
-        Err(error) => {
-            debug!(%error, "a client's socket cannot be used");
-            around.registry.leave(client.id, &around.load);
-            return;
-        }
+        Err(error) => return turn_away(around, &client, &error),
     };
+    match acceptor {
+        None => serve(around, clients, stream, client),
+        Some(acceptor) => {
+            let (around, clients, acceptor) = (Rc::clone(around), Rc::clone(clients), Arc::clone(acceptor));
+            tokio::task::spawn_local(async move {
+                match stream.accept_tls(&acceptor).await {
+                    Ok(stream) => serve(&around, &clients, stream, client),
+                    Err(error) => {
+                        gauge::count_failed_handshake();
+                        turn_away(&around, &client, &error);
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn turn_away(around: &Surroundings, client: &Client, error: &io::Error) {
+    debug!(client = %client.peer, %error, "a client's connection cannot be used");
+    around.registry.leave(client.id, &around.load);
+}
+
+fn serve(around: &Rc<Surroundings>, clients: &Clients, stream: Stream, client: Arc<Client>) {
     around.context.tally.client_accepted();
     let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &around.context, stream, around.pool.first());
     clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));

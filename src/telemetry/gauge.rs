@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge};
 
-use super::label::{Admission, BreakerState, RuleKind, key};
+use super::label::{Admission, BreakerState, ReloadOutcome, RuleKind, key};
 use super::names;
 
 /// Shows how many rules of one kind are in force.
@@ -10,9 +10,24 @@ pub fn set_config_rules(kind: RuleKind, rules: usize) {
     gauge!(names::CONFIG_RULES, key::KIND => kind.as_str()).set(rules as f64);
 }
 
+/// Counts that the configuration was to be read again.
+pub fn count_reload(outcome: ReloadOutcome) {
+    counter!(names::CONFIG_RELOAD_TOTAL, key::OUTCOME => outcome.as_str()).increment(1);
+}
+
 /// Counts a client that was turned away before a worker saw it.
 pub fn count_refused_client() {
     counter!(names::CLIENT_CONNECTIONS_TOTAL, key::OUTCOME => Admission::Refused.as_str()).increment(1);
+}
+
+/// Counts a login that is none of the proxy's own.
+pub fn count_refused_login() {
+    counter!(names::LOGINS_REFUSED_TOTAL).increment(1);
+}
+
+/// Counts a client with whom TLS came to nothing.
+pub fn count_failed_handshake() {
+    counter!(names::TLS_HANDSHAKES_FAILED_TOTAL).increment(1);
 }
 
 /// Shows where the breaker stands: 1 for that state, 0 for the others.

@@ -147,6 +147,18 @@ words! {
 }
 
 words! {
+    /// What came of reading the configuration again.
+    ReloadOutcome {
+        /// Its rules are in force.
+        Applied = "applied",
+        /// Something in it is wrong; the rules before are in force.
+        Refused = "refused",
+        /// There is no file to read, or it cannot be read; the rules before are in force.
+        Unreadable = "unreadable",
+    }
+}
+
+words! {
     /// The kinds of rule a configuration holds.
     RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard" }
 }

@@ -10,16 +10,19 @@ pub const BYTES_TOTAL: &str = "respguard_bytes_total";
 pub const CLIENT_CONNECTIONS_TOTAL: &str = "respguard_client_connections_total";
 pub const CLIENTS: &str = "respguard_clients";
 pub const COMMANDS_TOTAL: &str = "respguard_commands_total";
+pub const CONFIG_RELOAD_TOTAL: &str = "respguard_config_reload_total";
 pub const CONFIG_RULES: &str = "respguard_config_rules";
 pub const GROUPS_TOTAL: &str = "respguard_groups_total";
 pub const HOLD_GAP_SECONDS: &str = "respguard_hold_gap_seconds";
 pub const HOLD_PREFIX_MEMBERS: &str = "respguard_hold_prefix_members";
 pub const HOLDS_TOTAL: &str = "respguard_holds_total";
+pub const LOGINS_REFUSED_TOTAL: &str = "respguard_logins_refused_total";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
 pub const SPLIT_MEMBERS: &str = "respguard_split_members";
 pub const TIMEOUTS_TOTAL: &str = "respguard_timeouts_total";
+pub const TLS_HANDSHAKES_FAILED_TOTAL: &str = "respguard_tls_handshakes_failed_total";
 pub const TTL_CHECKS_TOTAL: &str = "respguard_ttl_checks_total";
 pub const UPSTREAM_CONNECTIONS: &str = "respguard_upstream_connections";
 pub const UPSTREAM_RECONNECTS_TOTAL: &str = "respguard_upstream_reconnects_total";
@@ -45,7 +48,7 @@ pub struct Metric {
 }
 
 /// Every metric, by name.
-pub const ALL: [Metric; 24] = [
+pub const ALL: &[Metric] = &[
     counter(BREAKER_REFUSED_TOTAL, "Requests answered at once because the breaker was not closed"),
     gauge(BREAKER_STATE, "1 for the state that the breaker is in, 0 for the others"),
     counter(BREAKER_TRANSITIONS_TOTAL, "Changes of the breaker's state, by the state that it came to"),
@@ -59,6 +62,7 @@ pub const ALL: [Metric; 24] = [
     counter(CLIENT_CONNECTIONS_TOTAL, "Connections of clients, accepted and refused"),
     gauge(CLIENTS, "Clients connected now"),
     counter(COMMANDS_TOTAL, "Commands read from clients; those that the command table does not know are \"other\""),
+    counter(CONFIG_RELOAD_TOTAL, "Times that the configuration was to be read again, by what came of it"),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
     counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
     histogram(
@@ -68,6 +72,7 @@ pub const ALL: [Metric; 24] = [
     ),
     histogram(HOLD_PREFIX_MEMBERS, Unit::Count, "Members of a group that had come when it began to be held"),
     counter(HOLDS_TOTAL, "Beginnings of groups that were held back for the rest, by what came of it"),
+    counter(LOGINS_REFUSED_TOTAL, "AUTH and HELLO AUTH that the proxy itself refused"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(
         PARTIAL_FAILURES_TOTAL,
@@ -76,6 +81,7 @@ pub const ALL: [Metric; 24] = [
     histogram(REQUEST_SECONDS, Unit::Seconds, "Time from the reading of a request to its reply"),
     histogram(SPLIT_MEMBERS, Unit::Count, "Members of a group that had come when it passed split"),
     counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
+    counter(TLS_HANDSHAKES_FAILED_TOTAL, "TLS handshakes with clients that came to nothing"),
     counter(TTL_CHECKS_TOTAL, "Looks at the TTL of a key that must expire, by what they found"),
     gauge(UPSTREAM_CONNECTIONS, "Connections to the upstream now, by what they do"),
     counter(UPSTREAM_RECONNECTS_TOTAL, "Attempts to replace a lost upstream connection"),

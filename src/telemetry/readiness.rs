@@ -12,6 +12,10 @@ pub enum NotReady {
     Starting,
     /// No worker reaches the upstream.
     UpstreamUnavailable,
+    /// Somebody answers at the upstream's address, but not as TLS wants it.
+    UpstreamTls,
+    /// The upstream refuses the proxy's credentials.
+    UpstreamCredentials,
     /// The server has failed too often of late to be asked.
     BreakerOpen,
     /// The process was told to stop, and answers what it still owes.
@@ -24,6 +28,8 @@ impl NotReady {
         match self {
             NotReady::Starting => "starting",
             NotReady::UpstreamUnavailable => "upstream unavailable",
+            NotReady::UpstreamTls => "upstream TLS handshake failed",
+            NotReady::UpstreamCredentials => "upstream refuses the credentials",
             NotReady::BreakerOpen => "breaker open",
             NotReady::Draining => "draining",
         }
@@ -44,6 +50,8 @@ struct State {
     is_draining: bool,
     is_refusing: bool,
     workers_with_upstream: BTreeSet<usize>,
+    /// What the last attempt to reach the upstream met, where that says more than that it is not there.
+    obstacle: Option<NotReady>,
 }
 
 impl Readiness {
@@ -68,6 +76,7 @@ impl Readiness {
         let mut state = self.lock();
         if is_up {
             state.workers_with_upstream.insert(worker);
+            state.obstacle = None;
         } else {
             state.workers_with_upstream.remove(&worker);
         }
@@ -75,12 +84,18 @@ impl Readiness {
         gauge::set_upstream_up(!state.workers_with_upstream.is_empty());
     }
 
+    /// What the last attempt to reach the upstream met: `UpstreamUnavailable`, or what says more.
+    pub fn upstream_obstacle(&self, obstacle: NotReady) {
+        self.lock().obstacle = Some(obstacle);
+    }
+
     /// Every reason against sending traffic here; none means ready.
     pub fn reasons(&self) -> Vec<NotReady> {
         let state = self.lock();
+        let obstacle = state.obstacle.unwrap_or(NotReady::UpstreamUnavailable);
         [
             (NotReady::Starting, !state.is_started),
-            (NotReady::UpstreamUnavailable, state.workers_with_upstream.is_empty()),
+            (obstacle, state.workers_with_upstream.is_empty()),
             (NotReady::BreakerOpen, state.is_refusing),
             (NotReady::Draining, state.is_draining),
         ]
@@ -116,6 +131,18 @@ mod tests {
         readiness.upstream(1, true);
         readiness.upstream(1, true);
         readiness.upstream(1, false);
+        assert_eq!(readiness.reasons(), []);
+        readiness.upstream(0, false);
+        assert_eq!(readiness.reasons(), [NotReady::UpstreamUnavailable]);
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_the_upstream_is_told_until_it_is_reached() {
+        let readiness = Readiness::default();
+        readiness.started();
+        readiness.upstream_obstacle(NotReady::UpstreamTls);
+        assert_eq!(readiness.reasons(), [NotReady::UpstreamTls]);
+        readiness.upstream(0, true);
         assert_eq!(readiness.reasons(), []);
         readiness.upstream(0, false);
         assert_eq!(readiness.reasons(), [NotReady::UpstreamUnavailable]);

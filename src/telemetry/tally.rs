@@ -33,6 +33,8 @@ pub struct Tally {
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
     holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
+    /// The row of each group in force.
+    group_rows: RefCell<Vec<usize>>,
 }
 
 impl Tally {
@@ -65,6 +67,7 @@ impl Tally {
             groups: RefCell::default(),
             holds: RefCell::default(),
             ttl_checks: RefCell::default(),
+            group_rows: RefCell::default(),
         }
     }
 
@@ -134,22 +137,32 @@ impl Tally {
         }
     }
 
-    /// Names the groups and TTL rules in force, in the order of their indexes. What was counted under the former names is folded first.
+    /// Names the groups and TTL rules in force, in the order of their places. A name keeps its row for good: what is
+    /// still under way when the rules change is counted under the name that it had.
     pub fn rename_rules(&self, groups: &[Arc<str>], ttl_rules: &[Arc<str>]) {
-        self.fold();
-        self.groups.replace(Rows::new(groups));
-        self.holds.replace(Rows::new(groups));
-        self.ttl_checks.replace(Rows::new(ttl_rules));
+        self.group_rows.replace(self.groups.borrow_mut().rows_of(groups));
+        self.holds.borrow_mut().rows_of(groups);
+        self.ttl_checks.borrow_mut().rows_of(ttl_rules);
     }
 
-    /// Counts what became of a group. A group that was never named is not counted.
-    pub fn group(&self, group: usize, outcome: GroupOutcome) {
-        self.groups.borrow().add(group, outcome.index());
+    /// The row of the group at this place among those in force.
+    pub fn group_row(&self, place: usize) -> usize {
+        self.group_rows.borrow().get(place).copied().unwrap_or(usize::MAX)
     }
 
-    /// Counts what came of waiting for the rest of a group.
-    pub fn hold(&self, group: usize, outcome: HoldOutcome) {
-        self.holds.borrow().add(group, outcome.index());
+    /// The row of the TTL rule of this name.
+    pub fn ttl_row(&self, name: &str) -> usize {
+        self.ttl_checks.borrow().row_of(name).unwrap_or(usize::MAX)
+    }
+
+    /// Counts what became of a group, by its row. A group that was never named is not counted.
+    pub fn group(&self, row: usize, outcome: GroupOutcome) {
+        self.groups.borrow().add(row, outcome.index());
+    }
+
+    /// Counts what came of waiting for the rest of a group, by its row.
+    pub fn hold(&self, row: usize, outcome: HoldOutcome) {
+        self.holds.borrow().add(row, outcome.index());
     }
 
     /// Counts the members of a group that began to wait for the rest.
@@ -167,9 +180,9 @@ impl Tally {
         histogram!(names::SPLIT_MEMBERS).record(members as f64);
     }
 
-    /// Counts what a look at a TTL found. A rule that was never named is not counted.
-    pub fn ttl_check(&self, rule: usize, outcome: TtlOutcome) {
-        self.ttl_checks.borrow().add(rule, outcome.index());
+    /// Counts what a look at a TTL found, by its rule's row. A rule that was never named is not counted.
+    pub fn ttl_check(&self, row: usize, outcome: TtlOutcome) {
+        self.ttl_checks.borrow().add(row, outcome.index());
     }
 
     /// Moves everything counted since the last call into the recorder.
@@ -301,13 +314,23 @@ struct Row<const N: usize> {
 }
 
 impl<const N: usize> Rows<N> {
-    fn new(names: &[Arc<str>]) -> Rows<N> {
-        let row = |name: &Arc<str>| Row {
-            name: Arc::clone(name),
-            counts: std::array::from_fn(|_| Cell::new(0)),
-            shown: std::array::from_fn(|_| OnceCell::new()),
+    /// The rows of these names; a new name gets a new row.
+    fn rows_of(&mut self, names: &[Arc<str>]) -> Vec<usize> {
+        let mut row = |name: &Arc<str>| {
+            self.row_of(name).unwrap_or_else(|| {
+                self.rows.push(Row {
+                    name: Arc::clone(name),
+                    counts: std::array::from_fn(|_| Cell::new(0)),
+                    shown: std::array::from_fn(|_| OnceCell::new()),
+                });
+                self.rows.len() - 1
+            })
         };
-        Rows { rows: names.iter().map(row).collect() }
+        names.iter().map(&mut row).collect()
+    }
+
+    fn row_of(&self, name: &str) -> Option<usize> {
+        self.rows.iter().position(|row| *row.name == *name)
     }
 
     fn add(&self, row: usize, outcome: usize) {
@@ -449,20 +472,22 @@ mod tests {
         let text = shown(|tally| {
             tally.group(0, GroupOutcome::Torn);
             tally.rename_rules(&arcs(&["login", "blob"]), &arcs(&["sessions"]));
-            tally.group(1, GroupOutcome::Applied);
-            tally.group(2, GroupOutcome::Applied);
-            tally.ttl_check(0, TtlOutcome::TooLong);
-            tally.rename_rules(&arcs(&["snapshot"]), &[]);
-            tally.group(0, GroupOutcome::Torn);
-            tally.group(1, GroupOutcome::Torn);
-            tally.ttl_check(0, TtlOutcome::Present);
+            let (blob, sessions) = (tally.group_row(1), tally.ttl_row("sessions"));
+            tally.group(blob, GroupOutcome::Applied);
+            tally.group(tally.group_row(2), GroupOutcome::Applied);
+            tally.rename_rules(&arcs(&["snapshot", "blob", "login"]), &[]);
+            tally.group(tally.group_row(0), GroupOutcome::Torn);
+            tally.group(blob, GroupOutcome::Applied);
+            tally.group(tally.group_row(1), GroupOutcome::Applied);
+            tally.ttl_check(sessions, TtlOutcome::TooLong);
+            tally.ttl_check(tally.ttl_row("nobody"), TtlOutcome::Present);
         });
         let groups: Vec<_> = text.lines().filter(|line| line.starts_with("respguard_groups_total{")).collect();
         assert_eq!(groups.len(), 2, "{groups:?}");
         assert_lines(
             &text,
             &[
-                "respguard_groups_total{group=\"blob\",outcome=\"applied\"} 1",
+                "respguard_groups_total{group=\"blob\",outcome=\"applied\"} 3",
                 "respguard_groups_total{group=\"snapshot\",outcome=\"torn\"} 1",
                 "respguard_ttl_checks_total{rule=\"sessions\",outcome=\"too_long\"} 1",
             ],

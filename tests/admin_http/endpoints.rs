@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use respguard::net::admin::access::Access;
+use respguard::net::admin::record::Recorder;
 use respguard::net::admin::{self, AdminState};
 use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::fold::{FoldQuestions, Folds};
@@ -61,7 +63,14 @@ impl Unstarted {
         let address = listener.local_addr().expect("an address");
         let readiness = Readiness::default();
         let shutdown = CancellationToken::new();
-        let state = AdminState { exposition: self.exposition, folds: self.folds, readiness: readiness.clone() };
+        let state = AdminState {
+            exposition: self.exposition,
+            folds: self.folds,
+            readiness: readiness.clone(),
+            access: Access::new(None, address),
+            live: tokio::sync::mpsc::channel(1).0,
+            recorder: Recorder::new(&[], shutdown.clone()),
+        };
         let serving = tokio::spawn(admin::serve(listener, state, shutdown.clone()));
         Endpoints { address, readiness, shutdown, serving }
     }

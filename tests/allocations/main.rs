@@ -72,7 +72,7 @@ fn allocations_under(policy: Policy) -> (u64, u64) {
 
 /// A group and a TTL rule that look at every command and match none.
 fn rules() -> Policy {
-    let member = |template: &str| WrittenMember { template: template.into(), optional: false };
+    let member = |template: &str| WrittenMember { template: template.into(), ..WrittenMember::default() };
     let group = WrittenGroup {
         name: "login".into(),
         commands: Some(["SET session:{id} *", "SADD sessions {id}"].map(member).into()),

@@ -36,6 +36,8 @@ impl Worker {
         let thread = worker::start(Setup {
             number: 0,
             upstream: settings(upstream_port),
+            acceptor: None,
+            users: None,
             exclusive: false,
             table: Arc::new(Table::builtin()),
             policy: Arc::new(policy),
@@ -76,6 +78,7 @@ impl Worker {
 fn settings(port: u16) -> Settings {
     Settings {
         address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
+        tls: None,
         connect_timeout: TIMEOUT,
         request_timeout: TIMEOUT,
         stall_timeout: TIMEOUT,

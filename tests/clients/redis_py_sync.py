@@ -1,5 +1,6 @@
-"""redis-py, blocking API, through a proxy: redis_py_sync.py HOST PORT."""
+"""redis-py, blocking API, through a proxy: redis_py_sync.py HOST PORT [SETTINGS AS JSON]."""
 
+import json
 import sys
 import threading
 import time
@@ -239,13 +240,13 @@ CHECKS = [
 ]  # fmt: skip
 
 
-def main(host, port):
+def main(host, port, settings):
     report = Report(f"redis-py {redis.__version__} sync")
     for protocol in (2, 3):
 
         def connect(**more):
-            settings = {"host": host, "port": port, "protocol": protocol, "decode_responses": True, "socket_timeout": 10, **more}
-            return redis.Redis(**settings)
+            usual = {"host": host, "port": port, "protocol": protocol, "decode_responses": True, "socket_timeout": 10}
+            return redis.Redis(**{**usual, **settings, **more})
 
         connect().flushall()
         for check in CHECKS:
@@ -257,4 +258,4 @@ def main(host, port):
     report.finish()
 
 
-main(sys.argv[1], int(sys.argv[2]))
+main(sys.argv[1], int(sys.argv[2]), json.loads("".join(sys.argv[3:]) or "{}"))

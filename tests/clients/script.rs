@@ -32,10 +32,15 @@ pub struct Done {
 
 /// Runs `tests/clients/{script}` with redis-py.
 pub fn python(script: &str, port: u16) -> Done {
+    python_with(script, port, &[])
+}
+
+/// The same, with more arguments.
+pub fn python_with(script: &str, port: u16, more: &[&str]) -> Done {
     let python = root().join(".venv/bin/python");
     wanted(&python);
     // Bytecode of the shared module would be written into the source tree.
-    run(Command::new(python).arg("-B").args([script, "127.0.0.1", &port.to_string()]))
+    run(Command::new(python).arg("-B").args([script, "127.0.0.1", &port.to_string()]).args(more))
 }
 
 /// Runs `tests/clients/{script}` with the packages in `node_modules`.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::wire::requests;
-use crate::harness::{Proxy, RedisServer, Setup, Twin, Wire, eventually};
+use crate::harness::wire::{requests, words};
+use crate::harness::{Proxy, RedisServer, Setup, Twin, Wire, eventually, request};
 
 fn blocked(redis: &RedisServer) -> u64 {
     redis.info("clients", "blocked_clients")
@@ -175,4 +175,23 @@ fn wait_answers_for_the_clients_own_writes() {
     let start = Instant::now();
     assert_eq!(other.ask("PING"), "+PONG\r\n");
     assert!(start.elapsed() < Duration::from_millis(500));
+}
+
+#[test]
+fn a_client_that_leaves_behind_a_heap_of_requests_takes_nothing_with_it() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).start();
+    // More than the proxy takes, but not more than the sockets hold: a client that cannot even send its end is not known
+    // to have left.
+    for behind in [request("PING").repeat(40_000), words(&[b"SET", b"k", &[b'x'; 300_000]]).repeat(4)] {
+        let mut wire = proxy.wire();
+        wire.send_line("BLPOP l 0");
+        eventually("it is blocked", || blocked(&redis) == 1);
+        let mut stream = wire.stream().try_clone().expect("a socket can be cloned");
+        std::io::Write::write_all(&mut stream, &behind).expect("sent");
+        drop((wire, stream));
+        eventually("nobody is blocked", || blocked(&redis) == 0);
+        assert_eq!(redis.ask("RPUSH l element"), ":1\r\n");
+        assert_eq!(redis.ask("LPOP l"), "$7\r\nelement\r\n");
+    }
 }

@@ -40,6 +40,8 @@ pub struct Client {
     registers: BTreeMap<(u32, String), Register>,
     popped: BTreeSet<String>,
     sessions: u64,
+    /// It may be gone at any moment.
+    pub leaves: bool,
 }
 
 /// One connection of a client.
@@ -68,6 +70,7 @@ impl Client {
             registers: BTreeMap::new(),
             popped: BTreeSet::new(),
             sessions: 0,
+            leaves: true,
         }
     }
 
@@ -125,7 +128,7 @@ impl Client {
         session.may_close |= pipeline.is_large;
         session.shared &= pipeline.turns == 0;
         let Pipeline { bytes, wants, at_once, turns, .. } = pipeline;
-        let leaves = self.rng.u32(0..100) < 1;
+        let leaves = self.leaves && self.rng.u32(0..100) < 1;
         for want in &wants {
             self.note_sent(want, session.db);
         }

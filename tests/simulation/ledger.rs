@@ -83,7 +83,10 @@ impl Ledger {
     }
 
     /// Holds everything against what the server has applied.
-    pub fn judge(&mut self, history: &[Applied]) {
+    ///
+    /// Writes of one session are applied in their order. What a lost connection has left on its way may come late,
+    /// if there was any (`outlived`): then only those count that were acknowledged.
+    pub fn judge(&mut self, history: &[Applied], outlived: bool) {
         let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, applied) in history.iter().enumerate() {
             let tags: BTreeSet<&str> = applied.words.iter().filter_map(|word| tag_in(word)).collect();
@@ -113,7 +116,7 @@ impl Ledger {
                     breaches.push(format!("{tag} is undone in part"));
                 }
             }
-            if let (Fate::Applied, Some(first)) = (note.fate, at.first()) {
+            if let Some(first) = at.first().filter(|_| note.fate == Fate::Applied || !outlived) {
                 let (before, whose) = latest.get(&note.session).copied().unwrap_or((0, ""));
                 if before > *first {
                     breaches.push(format!("{tag} was applied before {whose}, which its client sent first"));

@@ -42,6 +42,9 @@ pub enum Want {
     },
 }
 
+/// The rules that groups are made for.
+const RULES: [&str; 4] = ["login", "strict", "settled", "run"];
+
 /// Requests that are sent before any reply is read.
 pub struct Pipeline {
     session: u64,
@@ -86,6 +89,19 @@ impl Pipeline {
         }
     }
 
+    /// Adds a write, a group of each rule, a transaction and a read.
+    pub fn add_one_of_each(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
+        let tag = ledger.tag(self.session, 1, false);
+        self.push(&["SET", "own:0:0", &tag], Want::Write { key: Some("own:0:0".to_owned()), tag: tag.clone() });
+        RULES.iter().for_each(|rule| self.add_group_of(rule, rng, ledger));
+        self.push(&["MULTI"], Want::Any);
+        let first = self.wants.len();
+        self.add_queued(rng, ledger, 0);
+        let members = self.wants.len() - first;
+        self.push(&["EXEC"], Want::Exec { members });
+        self.push(&["GET", "own:0:0"], Want::Read { key: "own:0:0".to_owned() });
+    }
+
     fn add_plain(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
         for _ in 0..rng.u32(1..=5) {
             let key = format!("own:{client}:{}", rng.u32(0..3));
@@ -112,11 +128,14 @@ impl Pipeline {
     }
 
     /// A whole group of one of the rules.
-    pub fn add_group(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
+    fn add_group(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
+        self.add_group_of(rng.choice(RULES.iter()).expect("a rule"), rng, ledger);
+    }
+
+    fn add_group_of(&mut self, rule: &'static str, rng: &mut Rng, ledger: &mut Ledger) {
         let torn = rng.u32(0..6) == 0;
         let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
         let atomic = self.at_once;
-        let rule = *rng.choice(["login", "strict", "settled", "run"].iter()).expect("a rule");
         let (sess, tag) = (format!("sess:{user}"), ledger.tag(self.session, 2, atomic));
         let mut words: Vec<Vec<&str>> = Vec::new();
         let (first, second) = match rule {

@@ -80,6 +80,8 @@ pub struct Model {
     pub history: Vec<Applied>,
     together: u64,
     before: VecDeque<(usize, Keys)>,
+    /// There is a replica, and it may lag behind.
+    lags: bool,
     /// How many applied writes failovers have undone.
     pub undone: usize,
 }
@@ -97,6 +99,10 @@ fn ok() -> Reply {
 }
 
 impl Model {
+    pub fn new(lags: bool) -> Model {
+        Model { lags, ..Model::default() }
+    }
+
     /// Takes one request. `refuse` says that writes are refused for want of memory.
     pub fn take(&mut self, session: &mut Session, words: Vec<String>, refuse: bool) -> Answer {
         let name = words[0].to_uppercase();
@@ -227,7 +233,9 @@ impl Model {
 
     fn begin(&mut self) {
         self.together += 1;
-        self.before.push_back((self.history.len(), self.keys.clone()));
+        if self.lags {
+            self.before.push_back((self.history.len(), self.keys.clone()));
+        }
         if self.before.len() > KEPT_MAX {
             self.before.pop_front();
         }

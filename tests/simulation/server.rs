@@ -82,6 +82,8 @@ pub struct Server {
     lines: RefCell<BTreeMap<i64, Rc<Line>>>,
     next_id: Cell<i64>,
     up: Cell<bool>,
+    /// Requests were executed whose connection was gone.
+    pub outlived: Cell<bool>,
     began: Instant,
     is_traced: bool,
     restarted: Notify,
@@ -94,12 +96,13 @@ impl Server {
     pub fn start(path: &Path, faults: Faults, seed: u64) -> Rc<Server> {
         let server = Rc::new(Server {
             path: path.to_owned(),
+            model: RefCell::new(Model::new(faults.undone_max > 0)),
             faults: RefCell::new(faults),
-            model: RefCell::default(),
             rng: RefCell::new(Rng::with_seed(seed)),
             lines: RefCell::default(),
             next_id: Cell::new(1),
             up: Cell::new(true),
+            outlived: Cell::new(false),
             began: Instant::now(),
             is_traced: std::env::var_os("TRACE").is_some(),
             restarted: Notify::new(),
@@ -284,6 +287,9 @@ impl Server {
                 }
                 if line.killed.get() {
                     return;
+                }
+                if line.inbound.over.get() {
+                    self.outlived.set(true);
                 }
                 self.answer(line, words).await;
                 if line.killed.get() {

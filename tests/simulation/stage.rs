@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use respguard::config;
 use respguard::engine::command::Table;
 use respguard::net::clock;
+use respguard::net::health::SharedBreaker;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
+use respguard::net::tls::Certificates;
 use respguard::net::upstream::Settings;
 use respguard::net::worker::{self, Setup};
 use respguard::server::upstream_settings;
@@ -141,7 +143,7 @@ async fn stage<F: Future<Output = ()>>(
     let settings = Settings {
         heartbeat: Duration::from_millis(700),
         heartbeat_timeout: Duration::from_millis(300),
-        ..upstream_settings(&config, 1)
+        ..upstream_settings(&config, &Certificates { acceptor: None, connector: None }, 1)
     };
     let server = Server::start(path, play.faults.clone(), play.seed);
     server.model.borrow_mut().poison();
@@ -158,6 +160,9 @@ async fn stage<F: Future<Output = ()>>(
         registry: Arc::clone(&registry),
         reporter: reporter.clone(),
         readiness: Readiness::default(),
+        breaker: SharedBreaker::default(),
+        acceptor: None,
+        users: None,
         latency_totals: exposition.latencies(),
         folds: folds.add_worker(),
         mailbox: receiver,
@@ -172,7 +177,7 @@ async fn stage<F: Future<Output = ()>>(
     tokio::time::timeout(Duration::from_secs(60), worker).await.expect("a drained worker ends").expect("it does not panic");
     let mut ledger = stage.ledger.borrow_mut();
     let model = stage.server.model.borrow();
-    ledger.judge(&model.history);
+    ledger.judge(&model.history, stage.server.outlived.get());
     crate::judge::count_violations(&mut ledger, &stage.reporter);
     let applied = model.history.iter().map(|applied| format!("{} {}", applied.together, applied.words.join(" "))).collect();
     End {

@@ -8,6 +8,7 @@
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
 //! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank` | questions about one request, answered from its row |
+//! | `credential`, `redact` | which words of a request nobody may see, and a stream of requests without them |
 
 mod answer;
 mod blank;
@@ -15,16 +16,19 @@ mod blocking;
 mod canonical;
 mod connection;
 mod connection_column;
+mod credential;
 mod effect;
 mod flags;
 mod generated;
 pub mod integer;
 mod keys;
+mod login;
 mod measure;
 mod merge;
 mod names;
 mod newer;
 mod options;
+pub mod redact;
 mod spec;
 mod table;
 mod write_column;
@@ -35,9 +39,11 @@ pub use blank::Blank;
 pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, Word, Words, arrange, canonical};
 pub use connection::{ConnectionEffect, Lane, Local, PinReason, SubscriptionKind, Transaction};
+pub use credential::is_credential;
 pub use effect::{TtlColumn, TtlEffect, Unit, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
+pub use login::{DEFAULT_USER, Login};
 pub use measure::Measure;
 pub use merge::{Merge, MergeError};
 pub use options::Options;

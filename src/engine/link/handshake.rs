@@ -1,12 +1,13 @@
 //! The first words on a new upstream connection: who we are, which protocol, which db, and what the server can do.
 
+use crate::engine::command::Login;
 use crate::engine::resp::{Protocol, encode, value};
 
 /// What a lane's connections must be before they carry a client's commands.
 #[derive(Debug, Clone)]
 pub struct Opening {
-    /// The arguments of AUTH (<https://redis.io/docs/latest/commands/auth/>), without the name.
-    pub login: Option<Vec<Box<[u8]>>>,
+    /// For AUTH (<https://redis.io/docs/latest/commands/auth/>).
+    pub login: Option<Login>,
     /// Protocol to switch to (<https://redis.io/docs/latest/commands/hello/>).
     pub protocol: Protocol,
     /// Number of the db to select.
@@ -67,8 +68,7 @@ impl Handshake {
         let mut steps = Vec::with_capacity(6);
         if let Some(login) = &opening.login {
             steps.push(Step::Auth);
-            let arguments = login.iter().map(|argument| &argument[..]);
-            encode::request(out, &std::iter::once(&b"AUTH"[..]).chain(arguments).collect::<Vec<_>>());
+            encode::request(out, &std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect::<Vec<_>>());
         }
         if opening.protocol == Protocol::Resp3 {
             steps.push(Step::Hello);
@@ -140,8 +140,7 @@ mod tests {
 
     #[test]
     fn login_comes_before_protocol_and_db() {
-        let opening =
-            Opening { login: Some(vec![b"u".as_slice().into(), b"p".as_slice().into()]), protocol: Protocol::Resp3, db: 3 };
+        let opening = Opening { login: Some(Login::new(Some(b"u"), b"p")), protocol: Protocol::Resp3, db: 3 };
         let (out, progress) = run(&opening, &[b"+OK\r\n", b"%0\r\n", b"+OK\r\n", b":7\r\n", b"+OK\r\n"]);
         let text = String::from_utf8_lossy(&out);
         let places: Vec<_> = ["AUTH", "HELLO", "SELECT", "CLIENT"].map(|word| text.find(word)).into();
@@ -151,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_refused_login_ends_it_with_the_servers_own_words() {
-        let opening = Opening { login: Some(vec![b"p".as_slice().into()]), ..plain() };
+        let opening = Opening { login: Some(Login::new(None, b"p")), ..plain() };
         let (_, progress) = run(&opening, &[b"-WRONGPASS no\r\n"]);
         assert_eq!(progress, Progress::Refused(Refusal { step: Step::Auth, reply: b"-WRONGPASS no\r\n".as_slice().into() }));
     }

@@ -276,6 +276,8 @@ impl Planner<'_> {
             | ConnectionEffect::Blocking
             | ConnectionEffect::Spare
             | ConnectionEffect::Monitor => Decision::Send(Role::Queued),
+            // The server would take the client's login, which is meant for the proxy, for one of its own.
+            ConnectionEffect::Lane(lane) if self.is_login(lane, args) => Decision::Answer(Answer::Refuse(LOGIN_IN_MULTI)),
             ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
                 self.session.affinity.pin(Reason::Exclusive);
                 Decision::Send(Role::Queued)
@@ -304,6 +306,8 @@ impl Planner<'_> {
     }
 }
 
+const LOGIN_IN_MULTI: &str = "ERR respguard: logging in to the proxy inside MULTI is not possible; the command was not queued";
+
 /// One command needs no transaction.
 fn whole(group: usize, members: usize) -> Decision {
     if members > 1 { Decision::Group { group, members } } else { Decision::Send(Role::Plain) }
@@ -317,7 +321,7 @@ enum OwnTransaction {
 
 /// The first line or the `Host` header of an HTTP request, which somebody may have talked a browser into sending:
 /// Redis closes the connection (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/>).
-fn is_cross_protocol(args: Args<'_>) -> bool {
+pub(super) fn is_cross_protocol(args: Args<'_>) -> bool {
     args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:"))
 }
 

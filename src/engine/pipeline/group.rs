@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::demand::{Breach, Demands};
 use super::finding::{Finding, Outcome, Place};
 use super::guard::{Guard, LEAD};
 use super::refusal;
@@ -57,7 +58,7 @@ where
 /// A group whose answers are coming in.
 #[derive(Debug)]
 pub struct WrappedGroup {
-    /// The group's place among the rules, and the rule as it was when the group was planned.
+    /// Under which number the group is counted, and the rule as it was when the group was planned.
     index: usize,
     rule: Arc<Group>,
     members: Vec<CommandId>,
@@ -79,6 +80,7 @@ pub struct WrappedGroup {
     gathered: Vec<u8>,
     /// EXEC's array is passed on as it comes.
     passing: bool,
+    demands: Option<Box<Demands>>,
 }
 
 impl WrappedGroup {
@@ -97,7 +99,13 @@ impl WrappedGroup {
             replied: 0,
             gathered: Vec::new(),
             passing: false,
+            demands: None,
         }
+    }
+
+    /// What the rule demands of the members' replies.
+    pub fn demanding(self, demands: Option<Box<Demands>>) -> WrappedGroup {
+        WrappedGroup { demands, ..self }
     }
 
     /// The group with commands of our own between its members, in the order of the wire.
@@ -151,6 +159,11 @@ impl WrappedGroup {
     /// Replies that the client is owed for it.
     pub(super) fn reply_count(&self) -> usize {
         self.members.len()
+    }
+
+    /// Part of EXEC's array has gone to the client.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing
     }
 
     fn members(&self) -> u32 {
@@ -212,7 +225,7 @@ impl WrappedGroup {
         }
         let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
         let is_whole_array = part.top.kind == b'*' && !part.top.null && part.top.elements == self.members();
-        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty();
+        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty() || self.demands.is_some();
         if part.last || !part.first || !is_exec || !is_whole_array || is_changed {
             return None;
         }
@@ -292,13 +305,17 @@ impl WrappedGroup {
         found.push(Finding::Group { index: self.index, outcome });
     }
 
-    fn reply_applied(&self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+    fn reply_applied(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
         let (failed, first) = if top.errors == 0 { (0, None) } else { self.failures(frame) };
         let partial = first.filter(|_| failed < self.members());
         if let Some(failure) = &partial {
             found.push(Finding::PartialFailure(Place::Group));
             let commands = self.members.iter().copied();
             found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), failure, commands, table)));
+        }
+        let breach = self.first_breach(frame);
+        if let Some(breach) = &breach {
+            found.push(Finding::Violation(breach.violation(&self.rule.name, self.members.iter().copied(), table)));
         }
         match partial {
             Some(failure) if self.rule.on_partial == OnPartial::Fail => {
@@ -314,6 +331,11 @@ impl WrappedGroup {
                 self.reply_all(out, &text);
                 Outcome::Torn
             }
+            None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
+                let breach = breach.as_ref().map(|breach| self.breach_text(breach, table)).unwrap_or_default();
+                self.reply_all(out, &breach);
+                Outcome::Applied
+            }
             partial => {
                 self.pass_replies(frame, out);
                 match (partial, failed) {
@@ -323,6 +345,24 @@ impl WrappedGroup {
                 }
             }
         }
+    }
+
+    fn first_breach(&mut self, frame: &[u8]) -> Option<Breach> {
+        let mut demands = self.demands.take()?;
+        self.replies(frame).for_each(|reply| demands.admit(reply, true));
+        demands.breach().cloned()
+    }
+
+    fn breach_text(&self, breach: &Breach, table: &Table) -> String {
+        format!(
+            "PARTIAL respguard: group {} was applied, but member {} of {} ({}) answered {}, expected {}",
+            self.rule.name,
+            breach.place,
+            self.members.len(),
+            self.name_at(breach.place - 1, table),
+            breach.found,
+            breach.wanted,
+        )
     }
 
     /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.

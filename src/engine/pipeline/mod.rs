@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod decide;
+pub mod demand;
 pub mod finding;
 pub mod gather;
 pub mod group;
@@ -15,5 +16,6 @@ mod reorder;
 pub mod resolve;
 pub mod score;
 pub mod slot;
+mod stranger;
 pub mod ttl;
 pub mod violation;

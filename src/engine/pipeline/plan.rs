@@ -12,8 +12,8 @@ use super::ttl::Undecided;
 use crate::engine::command::{Blank, Local, Table};
 use crate::engine::policy::{Atomic, OnUnsupported, Policy};
 use crate::engine::preflight::{self, Ability, Lack, Preflight};
-use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
+use crate::engine::session::{Admission, Session};
 
 /// What is to be done, in this order.
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -47,6 +47,8 @@ pub enum Answer {
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// This error.
+    Refuse(&'static str),
     /// As this degrade rule says, while there is no server.
     Degraded { rule: usize, blank: Blank },
 }
@@ -214,6 +216,7 @@ pub(super) struct Planner<'a> {
 impl Planner<'_> {
     fn plan(&mut self) {
         let mut at = 0;
+        let awaits_login = self.session.admission == Admission::Awaited;
         while at < self.batch.len() {
             if let Some(gathered) = self.claim(at) {
                 let gathered = gathered.clone();
@@ -221,7 +224,8 @@ impl Planner<'_> {
                 at += 1;
                 continue;
             }
-            match self.decide(at) {
+            let decision = if awaits_login { self.decide_stranger(at) } else { self.decide(at) };
+            match decision {
                 Decision::Gathered => {}
                 Decision::Send(role) => {
                     self.plan.roles.push(role);
@@ -442,7 +446,7 @@ mod tests {
     }
 
     fn login() -> Client {
-        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional };
+        let member = |text: &str, optional| WrittenMember { template: text.to_owned(), optional, ..WrittenMember::default() };
         let commands = vec![
             member("SETEX rt:{user}:{token} {ttl} *", false),
             member("SADD sess:{user} {token}", false),

@@ -65,7 +65,7 @@ impl Slots {
             Role::Plain => {
                 sink.extend_from_slice(piece);
                 if part.first && slot.scored {
-                    self.score(slot.command, piece, context, found);
+                    self.score(slot.command, piece, part.last, context, found);
                 }
                 part.last
             }
@@ -218,6 +218,15 @@ impl Slots {
         }
     }
 
+    /// True when nothing of the reply that has begun has gone to the client.
+    pub fn head_is_unseen(&self) -> bool {
+        match self.head() {
+            Some(Role::Group) => self.groups.front().is_some_and(|group| !group.is_passing()),
+            Some(Role::Probe | Role::Unheard) => true,
+            _ => false,
+        }
+    }
+
     /// What the slot at the head is.
     pub fn head(&self) -> Option<Role> {
         self.queue.front().map(|slot| slot.role)
@@ -246,9 +255,9 @@ impl Slots {
         }
     }
 
-    fn score(&mut self, command: CommandId, reply: &[u8], context: &Context<'_>, found: &mut Vec<Finding>) {
+    fn score(&mut self, command: CommandId, reply: &[u8], whole: bool, context: &Context<'_>, found: &mut Vec<Finding>) {
         if let Some(score) = self.scores.front_mut()
-            && score.admit(command, reply)
+            && score.admit(command, reply, whole)
             && let Some(score) = self.scores.pop_front()
         {
             tell_score(&score, context.table, found);
@@ -401,6 +410,9 @@ fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
                 let commands = score.companions.iter();
                 found.push(Finding::Violation(score::partial_failure(Some(&rule.name), failure, commands, table)));
             }
+            if let Some(breach) = score.demands.as_ref().and_then(|demands| demands.breach()) {
+                found.push(Finding::Violation(breach.violation(&rule.name, score.companions.iter(), table)));
+            }
             if *unwrapped {
                 found.push(Finding::Violation(Violation {
                     rule: Some(Arc::clone(&rule.name)),
@@ -489,7 +501,7 @@ mod tests {
         }
 
         fn push_group(&mut self, on_partial: OnPartial) {
-            let member = |template: &str| WrittenMember { template: template.to_owned(), optional: false };
+            let member = |template: &str| WrittenMember { template: template.to_owned(), ..WrittenMember::default() };
             let commands = Some(vec![member("SET a{x} *"), member("SADD b{x} *")]);
             let written = WrittenGroup { name: "pair".to_owned(), commands, on_partial, ..WrittenGroup::default() };
             let policy = compile(&Written { groups: vec![written], ..Written::default() }, &self.table).expect("good rules");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::demand::Demands;
 use super::violation::{COMMANDS_MAX, Kind, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::Group;
@@ -28,6 +29,7 @@ pub struct Score {
     failed: u32,
     pub(super) companions: Companions,
     first_failure: Option<Failure>,
+    pub(super) demands: Option<Box<Demands>>,
 }
 
 /// A command that answered an error.
@@ -66,11 +68,19 @@ impl Companions {
 impl Score {
     /// Nothing answered yet of `commands` commands.
     pub fn new(scope: Scope, commands: u32) -> Score {
-        Score { scope, commands, answered: 0, failed: 0, companions: Companions::default(), first_failure: None }
+        Score { scope, commands, answered: 0, failed: 0, companions: Companions::default(), first_failure: None, demands: None }
     }
 
-    /// Takes one reply; true when it was the last.
-    pub(super) fn admit(&mut self, command: CommandId, reply: &[u8]) -> bool {
+    /// What the group's rule demands of the replies.
+    pub fn demanding(self, demands: Option<Box<Demands>>) -> Score {
+        Score { demands, ..self }
+    }
+
+    /// Takes one reply, or the beginning of one that is not `whole`; true when it was the last.
+    pub(super) fn admit(&mut self, command: CommandId, reply: &[u8], whole: bool) -> bool {
+        if let Some(demands) = &mut self.demands {
+            demands.admit(reply, whole);
+        }
         self.answered += 1;
         self.companions.push(command);
         if reply.first() == Some(&b'-') && is_failure(reply) {
@@ -126,7 +136,7 @@ mod tests {
     fn score(replies: &[&[u8]]) -> Score {
         let mut score = Score::new(Scope::Pipeline { report: true }, replies.len() as u32);
         for (at, reply) in replies.iter().enumerate() {
-            assert_eq!(score.admit(CommandId::UNKNOWN, reply), at + 1 == replies.len());
+            assert_eq!(score.admit(CommandId::UNKNOWN, reply, true), at + 1 == replies.len());
         }
         score
     }

@@ -214,7 +214,7 @@ mod tests {
     };
 
     fn group(commands: &[&str]) -> WrittenGroup {
-        let member = |text: &&str| WrittenMember { template: text.to_string(), optional: false };
+        let member = |text: &&str| WrittenMember { template: text.to_string(), ..WrittenMember::default() };
         let commands = Some(commands.iter().map(member).collect());
         WrittenGroup { name: "g".into(), commands, ..WrittenGroup::default() }
     }
@@ -320,7 +320,6 @@ mod tests {
         let base = || group(&["SET a *", "SET b *"]);
         let cases = [
             (WrittenGroup { atomic: WrittenAtomic::Rollback, ..base() }, "group[0].atomic", "rollback"),
-            (WrittenGroup { order: WrittenOrder::Any, ..base() }, "group[0].order", "any"),
             (WrittenGroup { resolve: true, ..base() }, "group[0].resolve", "resolve = true"),
         ];
         for (written, at, named) in cases {
@@ -369,6 +368,17 @@ mod tests {
             with_groups(vec![group]).len()
         };
         assert_eq!([of(64, 8), of(65, 0), of(20, 9)], [0, 1, 1]);
+    }
+
+    #[test]
+    fn sixteen_members_may_come_in_any_order_and_no_more() {
+        let of = |count: usize| with_groups(vec![WrittenGroup { order: WrittenOrder::Any, ..group(&vec!["SET a *"; count]) }]);
+        assert_eq!(of(16), []);
+        let (path, text) = only(of(17));
+        assert_eq!(path, "group[0].commands");
+        assert!(text.contains("17 members, which may come in any order (expected at most 16)"), "{text}");
+        let keys = WrittenGroup { name: "g".into(), keys: Some(vec!["a:*".into()]), ..WrittenGroup::default() };
+        assert_eq!(only(with_groups(vec![WrittenGroup { order: WrittenOrder::Any, ..keys }])).0, "group[0].order");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use crate::engine::resp::request::Args;
 
 use super::index::KeyIndex;
 use super::pattern::{Bindings, Names, Pattern};
-use super::rule::{Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
+use super::reply::Wanted;
+use super::rule::{Agree, Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
+use super::unordered::{self, Search};
 
 /// How atomic a group is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ impl Atomic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Written,
+    Any,
 }
 
 /// Commands that belong together.
@@ -47,6 +50,8 @@ pub struct Group {
     pub order: Order,
     /// Whether a marker in the transaction settles unknown outcomes.
     pub resolve: bool,
+    /// What the members' replies must have in common.
+    pub agree: Option<Agree>,
     pub mode: Option<Mode>,
     pub(super) shape: Shape,
 }
@@ -58,10 +63,12 @@ pub(super) enum Shape {
     Keys(Keys),
 }
 
-/// Members in the order in which they must come.
+/// Members in the order in which they are written.
 #[derive(Clone, Debug)]
 pub(super) struct Templates {
     pub(super) members: Box<[Template]>,
+    /// The order in which they must come.
+    pub(super) order: Order,
     /// How many members there are up to the last one that is not optional.
     pub(super) required: usize,
     pub(super) names: Names,
@@ -87,6 +94,9 @@ pub(super) struct Template {
     /// Whether more arguments may follow the words.
     pub(super) rest: bool,
     pub(super) optional: bool,
+    /// What its reply must be, and the one command that replies so where spellings differ in that.
+    pub(super) expected: Option<Arc<Wanted>>,
+    pub(super) only: Option<CommandId>,
     /// As it was written.
     pub(super) text: Box<str>,
 }
@@ -125,6 +135,10 @@ pub(super) struct Walk<'a> {
     pub(super) member: usize,
     pub(super) command: usize,
     pub(super) bound: Bindings<'a>,
+    /// The members that have come, one bit for each.
+    pub(super) taken: u64,
+    /// In which order, where that is not the written one.
+    pub(super) sequence: [u8; unordered::MEMBERS_MAX],
 }
 
 /// Takes what a walk through the members of a group comes upon.
@@ -164,6 +178,18 @@ impl Group {
         }
     }
 
+    /// What the reply of each command of the whole group that begins at the command `at(0)` must be; empty where no
+    /// member has an expectation.
+    pub fn wanted<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Vec<Option<Arc<Wanted>>> {
+        match &self.shape {
+            Shape::Templates(templates) if templates.members.iter().any(|member| member.expected.is_some()) => {
+                let members = templates.trace(table, at).whole.unwrap_or_default().members(self.order).into_iter();
+                members.map(|place| templates.members.get(place)?.expected.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The text of the key pattern that the key matches: what a report names in place of the key. Groups of templates
     /// have none.
     pub fn pattern_of(&self, key: &[u8]) -> Option<&str> {
@@ -194,7 +220,8 @@ impl Templates {
     /// The members that the first command of the group can be.
     pub(super) fn firsts(&self) -> impl Iterator<Item = &Template> {
         let leading = self.members.iter().take_while(|member| member.optional).count();
-        self.members.iter().take(leading + 1)
+        let firsts = if self.order == Order::Any { self.members.len() } else { leading + 1 };
+        self.members.iter().take(firsts)
     }
 
     fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
@@ -203,9 +230,17 @@ impl Templates {
         extent
     }
 
-    /// Follows the members from one on. Where an optional member fits, both ways are tried, so its place among the
+    /// Follows the members from one on.
+    pub(super) fn walk<'a>(&self, here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+        match self.order {
+            Order::Written => self.walk_in_order(here, table, at, listener),
+            Order::Any => Search::new(self, table, at, listener).walk(here),
+        }
+    }
+
+    /// Where an optional member fits, both ways are tried, so its place among the
     /// optional ones never hides a longer match; their number is bounded when the group is compiled.
-    pub(super) fn walk<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+    fn walk_in_order<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
         while let Some(member) = self.members.get(here.member) {
             if here.member >= self.required {
                 listener.whole(&here);
@@ -217,11 +252,11 @@ impl Templates {
             if member.optional {
                 let mut taken = here;
                 if member.fits(command, table, &mut taken.bound) {
-                    self.walk(taken.behind(), table, at, listener);
+                    self.walk_in_order(taken.with(here.member), table, at, listener);
                 }
                 here.member += 1;
             } else if member.fits(command, table, &mut here.bound) {
-                here = here.behind();
+                here = here.with(here.member);
             } else {
                 listener.mismatch(&here, command);
                 return;
@@ -232,8 +267,26 @@ impl Templates {
 }
 
 impl Walk<'_> {
-    fn behind(self) -> Self {
-        Self { member: self.member + 1, command: self.command + 1, ..self }
+    /// The next command is the member at this place.
+    pub(super) fn with(mut self, member: usize) -> Self {
+        self.taken |= 1 << member;
+        if let Some(place) = self.sequence.get_mut(self.command) {
+            *place = member as u8;
+        }
+        Self { member: member + 1, command: self.command + 1, ..self }
+    }
+
+    /// Whether the member at this place has come.
+    pub(super) fn has(&self, member: usize) -> bool {
+        self.taken >> member & 1 == 1
+    }
+
+    /// Which member each command is.
+    pub(super) fn members(&self, order: Order) -> Vec<usize> {
+        match order {
+            Order::Written => (0..64).filter(|place| self.has(*place)).collect(),
+            Order::Any => self.sequence.iter().take(self.command).map(|place| usize::from(*place)).collect(),
+        }
     }
 }
 
@@ -243,9 +296,12 @@ impl Template {
         self.is_for(form.id) && self.words.first().is_none_or(begins)
     }
 
-    fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
+    pub(super) fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         let form = canonical(table, command.id, command.args);
-        self.is_for(form.id) && self.words_fit(&form, bound) && !table.spec(command.id).is_blocking(command.args)
+        self.is_for(form.id)
+            && self.only.is_none_or(|only| only == command.id)
+            && self.words_fit(&form, bound)
+            && !table.spec(command.id).is_blocking(command.args)
     }
 
     pub(super) fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {

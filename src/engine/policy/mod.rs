@@ -10,9 +10,11 @@ pub mod index;
 pub mod near;
 pub mod pattern;
 pub mod recognise;
+pub mod reply;
 pub mod rule;
 pub mod trace;
 pub mod ttl;
+pub mod unordered;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +26,7 @@ pub use compile::{RuleError, compile};
 pub use degrade::DegradeRule;
 pub use group::{Atomic, Group, Member, Order};
 pub use recognise::Recognition;
-pub use rule::{Mode, OnPartial, OnUnsupported};
+pub use rule::{Agree, Mode, OnPartial, OnUnsupported};
 pub use trace::{Miss, Why};
 pub use ttl::{TtlAction, TtlRule};
 

@@ -67,6 +67,15 @@ words! {
 }
 
 words! {
+    /// What the replies of a group's members must have in common.
+    Agree {
+        /// They are the same bytes.
+        #[default]
+        All = "all",
+    }
+}
+
+words! {
     /// Whether UNLINK counts as DEL in a group's members.
     Unlink {
         /// It is a command of its own.
@@ -161,16 +170,19 @@ pub struct WrittenGroup {
     pub order: WrittenOrder,
     pub resolve: bool,
     pub unlink: Unlink,
+    pub agree: Option<Agree>,
     pub mode: Option<Mode>,
     pub commands: Option<Vec<WrittenMember>>,
     pub keys: Option<Vec<String>>,
 }
 
-/// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true }`.
+/// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true, expect = "OK" }`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenMember {
     pub template: String,
     pub optional: bool,
+    /// What its reply must be.
+    pub expected: Option<String>,
 }
 
 /// One `[[degrade]]`.

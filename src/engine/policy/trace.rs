@@ -64,7 +64,7 @@ pub(super) fn nearest_miss<'p, 'a>(groups: &'p [Arc<Group>], table: &Table, at: 
 }
 
 impl Templates {
-    fn trace<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Trace<'a> {
+    pub(super) fn trace<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Trace<'a> {
         let mut trace = Trace::default();
         self.walk(Walk::default(), table, at, &mut trace);
         trace
@@ -93,8 +93,8 @@ impl Template {
 
 /// The longest ways through a group's members.
 #[derive(Default)]
-struct Trace<'a> {
-    whole: Option<Walk<'a>>,
+pub(super) struct Trace<'a> {
+    pub(super) whole: Option<Walk<'a>>,
     /// Where it went no further, and the command that did not fit.
     stopped: Option<(Walk<'a>, Option<Member<'a>>)>,
 }
@@ -131,7 +131,11 @@ mod tests {
     use crate::engine::resp::request::{Args, Span};
 
     fn login() -> Policy {
-        let member = |(template, optional): (&str, bool)| WrittenMember { template: template.to_owned(), optional };
+        let member = |(template, optional): (&str, bool)| WrittenMember {
+            template: template.to_owned(),
+            optional,
+            ..WrittenMember::default()
+        };
         let members = [
             ("SETEX rt:{user}:{token} {ttl} *", false),
             ("SADD sess:{user} {token}", false),

@@ -8,6 +8,7 @@ mod args;
 mod elements;
 pub mod encode;
 mod frame;
+pub mod head;
 mod inline;
 mod line;
 pub mod request;

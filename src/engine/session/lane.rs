@@ -1,16 +1,15 @@
 //! Reads HELLO, AUTH and SELECT: which user, protocol and db a client wants to have.
 
-use crate::engine::command::Lane;
 use crate::engine::command::integer::integer;
+use crate::engine::command::{Lane, Login};
 use crate::engine::resp::Protocol;
 use crate::engine::resp::request::Args;
 
 /// What a well-formed HELLO, AUTH or SELECT asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LaneChange {
-    /// The arguments of AUTH: a password, or a user and a password
-    /// (<https://redis.io/docs/latest/commands/auth/>).
-    pub login: Option<Vec<Box<[u8]>>>,
+    /// <https://redis.io/docs/latest/commands/auth/>
+    pub login: Option<Login>,
     /// <https://redis.io/docs/latest/commands/hello/>
     pub protocol: Option<Protocol>,
     /// The name that HELLO's SETNAME gives.
@@ -29,7 +28,10 @@ impl LaneChange {
                 Some(LaneChange { db: Some(db), ..LaneChange::default() })
             }
             Lane::Auth if matches!(args.len(), 2 | 3) => {
-                let login = args.from(1).iter().map(Into::into).collect();
+                let login = match args.get(2) {
+                    Some(password) => Login::new(args.get(1), password),
+                    None => Login::new(None, args.get(1)?),
+                };
                 Some(LaneChange { login: Some(login), ..LaneChange::default() })
             }
             Lane::Auth => None,
@@ -50,7 +52,7 @@ impl LaneChange {
         let mut at = 2;
         while let Some(option) = args.get(at) {
             if option.eq_ignore_ascii_case(b"AUTH") {
-                change.login = Some(vec![args.get(at + 1)?.into(), args.get(at + 2)?.into()]);
+                change.login = Some(Login::new(args.get(at + 1), args.get(at + 2)?));
                 at += 3;
             } else if option.eq_ignore_ascii_case(b"SETNAME") {
                 change.name = Some(args.get(at + 1).filter(|name| is_name(name))?.into());
@@ -60,6 +62,22 @@ impl LaneChange {
             }
         }
         Some(change)
+    }
+
+    /// The words of a HELLO that asks for the same.
+    pub fn hello(&self) -> Vec<Box<[u8]>> {
+        let mut words: Vec<&[u8]> = vec![b"HELLO"];
+        words.extend(self.protocol.map(|protocol| match protocol {
+            Protocol::Resp2 => &b"2"[..],
+            Protocol::Resp3 => b"3",
+        }));
+        if let Some(login) = &self.login {
+            words.extend([&b"AUTH"[..], login.user(), login.password()]);
+        }
+        if let Some(name) = &self.name {
+            words.extend([&b"SETNAME"[..], name]);
+        }
+        words.into_iter().map(Into::into).collect()
     }
 
     /// True when the client asks for nothing but what it has.
@@ -91,8 +109,19 @@ mod tests {
     fn hello_may_log_in_and_name_the_client() {
         let change = read(Lane::Hello, "HELLO 3 setname me AUTH u p").expect("well-formed");
         assert_eq!(change.protocol, Some(Protocol::Resp3));
-        assert_eq!(change.login, Some(vec![b"u".as_slice().into(), b"p".as_slice().into()]));
+        assert_eq!(change.login, Some(Login::new(Some(b"u"), b"p")));
         assert_eq!(change.name, Some(b"me".as_slice().into()));
+    }
+
+    #[test]
+    fn a_hello_written_again_asks_for_the_same() {
+        for line in ["HELLO", "HELLO 2", "HELLO 3 SETNAME auth AUTH u p", "HELLO 3 AUTH u p"] {
+            let change = read(Lane::Hello, line).expect("well-formed");
+            let again: Vec<String> = change.hello().iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            assert_eq!(read(Lane::Hello, &again.join(" ")), Some(change), "{line}");
+        }
+        let without = LaneChange { login: None, ..read(Lane::Hello, "HELLO 3 SETNAME auth AUTH u p").expect("well-formed") };
+        assert_eq!(without.hello().iter().map(|word| &word[..]).collect::<Vec<_>>(), [&b"HELLO"[..], b"3", b"SETNAME", b"auth"]);
     }
 
     #[test]

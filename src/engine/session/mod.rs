@@ -22,6 +22,8 @@ pub struct Session {
     pub subscriptions: Subscriptions,
     /// Which upstream connection its commands may use.
     pub affinity: Affinity,
+    /// Whether the client has to log in to the proxy.
+    pub admission: Admission,
     /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it, or to the last command about clients.
     pub agreed: bool,
     /// What the open transaction has queued.
@@ -48,4 +50,16 @@ impl Session {
     pub fn is_free(&self) -> bool {
         self.transaction.is_idle() && !self.subscriptions.any() && self.affinity.is_passing()
     }
+}
+
+/// Who decides about a client's login.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// The server; the proxy asks for none.
+    #[default]
+    Upstream,
+    /// The proxy, and it waits for one.
+    Awaited,
+    /// The proxy, which has accepted one.
+    Granted,
 }

@@ -22,20 +22,27 @@ use crate::engine::session::patience::Patience;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::exchange::{End, Exchange, Timing};
+use crate::net::recording::{Read, Track};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::upstream::unheard::Unheard;
+use crate::net::users::Users;
 
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// How often is looked whether a client has left that is not read from.
+const UNHEARD_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that clients of one worker have in common.
 pub struct Surroundings {
     pub context: Rc<Context>,
     pub pool: Pool,
     pub registry: Arc<Registry>,
+    /// Who may log in to the proxy; without them the server alone decides.
+    pub users: Option<Arc<Users>>,
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
     pub load: Arc<AtomicUsize>,
@@ -67,10 +74,16 @@ pub struct Connection {
     /// Since when more is waited for, for what is held.
     pub(super) held_at: Option<Instant>,
     pub(super) patience: Patience,
+    /// Logins that the proxy has refused.
+    pub(super) refused_logins: u32,
     /// The server has accepted a password on the client's own connection.
     pub(super) authenticated: bool,
     /// Commands about clients that wait for the client's EXEC.
     pub(super) queued: Vec<Queued>,
+    /// The number of the rules that the last batch was planned with.
+    pub(super) rules: u64,
+    /// The client's part in the recording that somebody makes.
+    track: Option<Box<Track>>,
 }
 
 /// What a client's task does next.
@@ -114,14 +127,18 @@ impl Connection {
             wait_is_for_all: true,
             held_at: None,
             patience: Patience::default(),
+            refused_logins: 0,
             authenticated: false,
             queued: Vec::new(),
+            rules: around.context.policy_number(),
+            track: None,
         }
     }
 
     /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused.
     pub async fn run(mut self) {
-        if self.around.exclusive && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
+        self.await_login();
+        if self.around.exclusive && !self.is_stranger() && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
             return;
         }
         while self.exchange.ended().is_none() {
@@ -186,9 +203,10 @@ impl Connection {
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
-        let owes = !self.authenticated
+        let owes_server = !self.authenticated
             && self.exchange.link().is_some_and(|link| link.wants_password())
             && self.exchange.lane().key.login.is_none();
+        let owes = owes_server || self.is_stranger();
         if owes != self.batch.singly {
             // What was read under the other limits is read again.
             self.batch = Batch::default();
@@ -204,6 +222,7 @@ impl Connection {
             self.input.advance(blank);
             return None;
         }
+        self.follow_rules();
         if self.must_ask_ability() {
             return Some(Next::Ask);
         }
@@ -260,17 +279,33 @@ impl Connection {
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
         let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
-        let mut timer = std::pin::pin!(longest.map(tokio::time::sleep));
-        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), cx)).await;
+        let unheard = longest.is_none() && self.is_unheard_while_blocked();
+        let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
+        let mut timer = std::pin::pin!(pause.map(tokio::time::sleep));
+        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), longest.is_some(), cx)).await;
         match event {
             Event::Read => self.note_gap(),
             Event::Wake => {}
+            // What it waits for must not be taken out for nobody.
+            Event::WaitOver if unheard => {
+                if self.exchange.has_left() {
+                    self.exchange.end(End::Gone);
+                }
+            }
             Event::WaitOver => self.wait_over = self.wait_is_for_all,
         }
         self.settle_lease();
     }
 
-    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
+    /// not be noticed.
+    fn is_unheard_while_blocked(&self) -> bool {
+        let blocked = self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked());
+        let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
+        blocked && !self.input_ended && (full || !self.exchange.link().is_some_and(|link| link.has_room()))
+    }
+
+    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
         self.exchange.register(cx);
         if let Poll::Ready(Err(_)) = self.exchange.poll_flush(cx) {
             self.exchange.end(End::Gone);
@@ -278,7 +313,6 @@ impl Connection {
         if self.exchange.ended().is_some() || self.has_news() {
             return Poll::Ready(Event::Wake);
         }
-        let held = timer.is_some();
         if let Some(timer) = timer
             && timer.poll(cx).is_ready()
         {
@@ -334,6 +368,9 @@ impl Connection {
             }
             Poll::Ready(Ok(read)) => {
                 self.read_filled = read == room;
+                if self.around.context.tap.is_on() {
+                    self.record(read);
+                }
                 Poll::Ready(Event::Read)
             }
             Poll::Ready(Err(_)) => {
@@ -349,6 +386,21 @@ impl Connection {
                 Poll::Pending
             }
         }
+    }
+
+    /// Tells whoever records what the last read has brought.
+    #[cold]
+    fn record(&mut self, read: usize) {
+        let before = self.input.len() - read;
+        let is_tunnel = self.exchange.state.borrow().session.affinity.is_tunnel();
+        let is_between_requests = self.parser.is_between_requests() && self.batch.whole_bytes() >= before;
+        let read = Read {
+            client: self.client.id,
+            connected_at: self.client.connected_at,
+            bytes: &self.input[before..],
+            begins_request: is_between_requests && !self.streaming && !is_tunnel,
+        };
+        Track::note(&mut self.track, &self.around.context.tap, read);
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
@@ -481,6 +533,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.exchange.end(End::Gone);
         self.drop_lease();
+        if let Some(track) = self.track.take() {
+            track.end(self.client.id);
+        }
         self.around.registry.leave(self.client.id, &self.around.load);
         self.around.context.tally.client_closed();
     }

@@ -86,10 +86,10 @@ impl Connection {
             let tally = &self.around.context.tally;
             match note {
                 Note::Held { members, .. } => tally.hold_prefix(members),
-                Note::Completed { group } => tally.hold(group, HoldOutcome::Completed),
-                Note::Broken { group } => tally.hold(group, HoldOutcome::Broken),
+                Note::Completed { group } => tally.hold(tally.group_row(group), HoldOutcome::Completed),
+                Note::Broken { group } => tally.hold(tally.group_row(group), HoldOutcome::Broken),
                 Note::Expired { group, members } => {
-                    tally.hold(group, HoldOutcome::Expired);
+                    tally.hold(tally.group_row(group), HoldOutcome::Expired);
                     tally.split(members.len());
                     let members = self.plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, None);
@@ -127,6 +127,14 @@ impl Connection {
         let Some(expired) = self.patience.last_expired() else { return };
         if self.exchange.is_settled() && self.continues(&expired) && self.patience.strike() {
             self.tell(Kind::Sequential, expired.group, &[0], None);
+        }
+    }
+
+    /// The rules have changed: the place of the group that is remembered means nothing any more.
+    pub(super) fn follow_rules(&mut self) {
+        let rules = self.around.context.policy_number();
+        if std::mem::replace(&mut self.rules, rules) != rules {
+            self.patience.last_expired();
         }
     }
 

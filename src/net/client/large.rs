@@ -12,7 +12,7 @@ use crate::net::exchange::End;
 /// A longer request is cut through on a connection of its own instead of being held whole.
 pub const STREAM_BYTES: usize = 64 * 1024;
 /// A request that may belong to a group is held whole up to this size.
-pub(super) const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 impl Connection {
     /// A request that is too large to be held whole needs a connection of its own. One that changes its connection
@@ -31,7 +31,7 @@ impl Connection {
     }
 
     pub(super) fn whole_bytes_max(&self) -> usize {
-        if self.is_nameless() || self.may_be_member() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+        if self.is_nameless() || self.may_be_member() || self.is_stranger() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
     }
 
     /// A request has begun whose name has not come yet: only the name tells how it can be cut through.

@@ -6,5 +6,6 @@ pub mod connection;
 mod hold;
 pub mod large;
 mod local;
+mod login;
 mod promise;
 mod turn;

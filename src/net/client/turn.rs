@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::connection::Connection;
 use super::promise::Promise;
-use crate::engine::command::{self, ConnectionEffect};
+use crate::engine::command::{self, ConnectionEffect, Login};
 use crate::engine::link::handshake::Refusal;
 use crate::engine::pipeline::plan::Turn;
 use crate::engine::pipeline::slot::Role;
@@ -105,14 +105,30 @@ impl Connection {
         }
     }
 
-    /// HELLO, AUTH and SELECT: the client moves to the lane that it asks for, if the server agrees.
     async fn change_lane(&mut self) {
+        let was_stranger = self.is_stranger();
+        self.move_lane().await;
+        if was_stranger && !self.is_stranger() && self.around.exclusive {
+            self.pin(Reason::Exclusive).await;
+        }
+    }
+
+    /// HELLO, AUTH and SELECT: the client moves to the lane that it asks for, if the server agrees.
+    async fn move_lane(&mut self) {
         self.drained().await;
         self.settle_lease();
         if self.exchange.ended().is_some() {
             return;
         }
-        let Some((change, is_hello)) = self.read_change() else { return };
+        let Some((mut change, is_hello)) = self.read_change() else { return };
+        if let Some(login) = change.login.take_if(|_| self.around.users.is_some()) {
+            if !self.log_in(&login).await {
+                return;
+            }
+            if !is_hello {
+                return self.answer_first(b"+OK\r\n");
+            }
+        }
         let old = self.exchange.lane();
         if change.login.is_some() && self.around.pool.settings.login.is_some() {
             return self.answer_first(b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n");
@@ -149,10 +165,12 @@ impl Connection {
     }
 
     fn note_lane(&self, key: &LaneKey, name: Option<Box<[u8]>>) {
-        self.note(Some(key.user()), Some(key.db), Some(key.protocol), name);
+        // Who has logged in to the proxy keeps that name: the server's user is everybody's.
+        let user = self.around.users.is_none().then(|| key.user());
+        self.note(user, Some(key.db), Some(key.protocol), name);
     }
 
-    fn note(&self, user: Option<&[u8]>, db: Option<u32>, protocol: Option<Protocol>, name: Option<Box<[u8]>>) {
+    pub(super) fn note(&self, user: Option<&[u8]>, db: Option<u32>, protocol: Option<Protocol>, name: Option<Box<[u8]>>) {
         if let Some(protocol) = protocol {
             self.exchange.state.borrow_mut().session.protocol = protocol;
         }
@@ -166,7 +184,10 @@ impl Connection {
 
     /// The lease, which the client cannot leave, changes lanes itself; what follows waits for the answer.
     async fn change_lease(&mut self, change: LaneChange, is_hello: bool) {
-        let words: Vec<Box<[u8]>> = self.batch.args(&self.input, 0).iter().map(Into::into).collect();
+        let words: Vec<Box<[u8]>> = match is_hello {
+            true => change.hello(),
+            false => self.batch.args(&self.input, 0).iter().map(Into::into).collect(),
+        };
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
         let (id, role) = (self.id(), if is_hello { Role::Hello } else { Role::Lane });
         self.consume_one();
@@ -175,8 +196,7 @@ impl Connection {
         self.drained().await;
         if self.exchange.state.borrow().session.agreed {
             self.authenticated |= change.login.is_some();
-            let user = change.login.as_deref().map(|login| if let [user, _] = login { user } else { &b"default"[..] });
-            self.note(user, change.db, change.protocol, change.name);
+            self.note(change.login.as_ref().map(Login::user), change.db, change.protocol, change.name);
         }
     }
 
@@ -201,7 +221,7 @@ impl Connection {
     }
 
     /// The first command of the batch is answered with `reply`.
-    fn answer_first(&mut self, reply: &[u8]) {
+    pub(super) fn answer_first(&mut self, reply: &[u8]) {
         self.around.context.tally.command(self.id().index());
         self.exchange.answer(reply.to_vec());
         self.consume_one();
@@ -240,7 +260,8 @@ impl Connection {
         self.exchange.set_lane(&first);
         self.note_lane(&first.key, Some(Box::default()));
         self.answer_first(b"+RESET\r\n");
-        if self.around.exclusive {
+        self.await_login();
+        if self.around.exclusive && !self.is_stranger() {
             self.pin(Reason::Exclusive).await;
         }
     }

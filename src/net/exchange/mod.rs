@@ -172,7 +172,7 @@ impl Exchange {
     /// True when the client is owed nothing and has been sent everything.
     pub fn is_settled(&self) -> bool {
         let state = self.state.borrow();
-        state.slots.is_empty() && state.out_at == state.out.len()
+        state.slots.is_empty() && state.out_at == state.out.len() && self.caught_up.get()
     }
 
     /// False while so much is under way or unread that nothing more is taken from the client.
@@ -226,6 +226,11 @@ impl Exchange {
         }
     }
 
+    /// True when the client has left, even if what it sent before has not all been read.
+    pub fn has_left(&self) -> bool {
+        self.stream.borrow().is_read_closed()
+    }
+
     /// Reads what the client sent into `buffer`.
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
@@ -261,6 +266,7 @@ impl Exchange {
             state.out_at = 0;
             self.context.write_buffers.give(std::mem::take(&mut state.out));
         }
+        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
         self.caught_up.set(true);
         self.let_through(state);
         Poll::Ready(Ok(()))

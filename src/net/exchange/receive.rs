@@ -65,8 +65,9 @@ impl Recipient for Exchange {
         self.state.borrow_mut().slots.settle_late(frames);
     }
 
-    fn cut(&self) {
-        self.end(End::Cut);
+    fn cut(&self, frames: u32) {
+        // The client must not be left with half a reply; what it has seen nothing of it can still be told.
+        if self.state.borrow().slots.head_is_unseen() { self.fault(frames, Fault::Lost) } else { self.end(End::Cut) }
     }
 
     fn classify(&self, head: &[u8]) -> Arrival {

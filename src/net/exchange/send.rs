@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use super::{End, Exchange, State};
 use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
+use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
 use crate::engine::pipeline::group::{WrappedGroup, parts};
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
 use crate::engine::pipeline::violation::{Kind, Violation};
-use crate::engine::policy::Policy;
+use crate::engine::policy::{Group, Member, Policy};
 use crate::engine::resp::{Protocol, encode};
 use crate::net::clock;
 use crate::net::upstream::connection::Link;
@@ -57,13 +58,18 @@ impl Exchange {
                     let roles = &plan.roles[commands.clone()];
                     let plain = roles.iter().filter(|role| **role == Role::Plain).count();
                     let scope = (plain > 1).then_some(Scope::Pipeline { report: policy.report_pipelines });
+                    let score = scope.map(|scope| Score::new(scope, u32::try_from(plain).unwrap_or(u32::MAX)));
                     self.aim(&places, commands.clone());
-                    self.send_run(&sending, commands.clone(), roles, scope.map(|scope| (scope, plain)));
+                    self.send_run(&sending, commands.clone(), roles, score);
                 }
                 Step::Watch { commands, group, unwrapped } => {
-                    let scope = Scope::Group { index: *group, rule: Arc::clone(&policy.groups()[*group]), unwrapped: *unwrapped };
+                    let index = self.context.tally.group_row(*group);
+                    let rule = Arc::clone(&policy.groups()[*group]);
+                    let demands = sending.demands(commands.clone(), &rule);
+                    let scope = Scope::Group { index, rule, unwrapped: *unwrapped };
+                    let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).demanding(demands);
                     self.aim(&places, commands.clone());
-                    self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some((scope, commands.len())));
+                    self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score));
                 }
                 Step::Wrap { members, group } => {
                     let members = &plan.members[members.clone()];
@@ -133,13 +139,13 @@ impl Exchange {
         self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
     }
 
-    fn send_run(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, roles: &[Role], score: Option<(Scope, usize)>) {
+    fn send_run(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, roles: &[Role], score: Option<Score>) {
         let Sending { link, batch, bytes, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let scored = score.is_some();
-        if let Some((scope, plain)) = score {
-            state.slots.push_score(Score::new(scope, u32::try_from(plain).unwrap_or(u32::MAX)));
+        if let Some(score) = score {
+            state.slots.push_score(score);
         }
         let mut frames = 0;
         for (at, &role) in commands.clone().zip(roles) {
@@ -160,7 +166,10 @@ impl Exchange {
             self.context.tally.command(id.index());
         }
         let mut state = self.state.borrow_mut();
-        let wrapped = Box::new(WrappedGroup::new(group, Arc::clone(&policy.groups()[group]), members));
+        let row = self.context.tally.group_row(group);
+        let rule = &policy.groups()[group];
+        let demands = sending.demands(commands.iter().copied(), rule);
+        let wrapped = Box::new(WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands));
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
         let wire_of = |members: Range<u32>| {
@@ -171,7 +180,9 @@ impl Exchange {
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
-    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, probe: Probe, timing: Timing) {
+    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, mut probe: Probe, timing: Timing) {
+        // The rules may change before it is answered.
+        probe.index = self.context.tally.ttl_row(&probe.rule.name);
         let mut request = Vec::with_capacity(32 + probe.key.len());
         encode::request(&mut request, &[b"PTTL", &probe.key]);
         let mut state = self.state.borrow_mut();
@@ -231,6 +242,14 @@ impl Exchange {
     }
 }
 
+impl Sending<'_> {
+    /// What the rule of the group that these commands are demands of their replies.
+    fn demands(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Demands>> {
+        let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
+        Demands::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
+    }
+}
+
 /// The reply that the proxy gives itself.
 fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
     let mut out = Vec::new();
@@ -241,6 +260,7 @@ fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
             &mut out,
             "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
         ),
+        Answer::Refuse(text) => encode::error(&mut out, text),
         Answer::Degraded { blank, .. } => blank.encode(&mut out, protocol),
     }
     out

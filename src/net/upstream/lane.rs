@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Link, Phase};
 use super::{Recipient, Settings};
+use crate::engine::command::{DEFAULT_USER, Login};
 use crate::engine::link::handshake::Opening;
 use crate::engine::resp::Protocol;
 use crate::net::clock;
@@ -22,8 +23,8 @@ const IDLE_LEASES_MAX: usize = 16;
 /// What tells one lane from another: replies can be forwarded unparsed only within one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct LaneKey {
-    /// The arguments of the AUTH that the server accepted; `None` before any.
-    pub login: Option<Vec<Box<[u8]>>>,
+    /// What the server accepted; `None` before any AUTH.
+    pub login: Option<Login>,
     pub db: u32,
     pub protocol: Protocol,
 }
@@ -31,10 +32,7 @@ pub struct LaneKey {
 impl LaneKey {
     /// The user's name, `default` when none was given.
     pub fn user(&self) -> &[u8] {
-        match self.login.as_deref() {
-            Some([user, _]) => user,
-            _ => b"default",
-        }
+        self.login.as_ref().map_or(DEFAULT_USER, Login::user)
     }
 
     fn opening(&self) -> Opening {
@@ -70,9 +68,30 @@ impl Leases {
         }
     }
 
+    /// Makes room for a connection that is opened to see whether the server takes it.
+    ///
+    /// # Errors
+    /// The worker's leases are all taken.
+    pub fn reserve(self: &Rc<Self>, settings: &Settings) -> Result<Reserved, NoLease> {
+        if self.taken.get() >= settings.leases_max {
+            return Err(NoLease(settings.leases_max));
+        }
+        self.taken.set(self.taken.get() + 1);
+        Ok(Reserved(Rc::clone(self)))
+    }
+
     fn end(&self, link: &Rc<Link>) {
         self.taken.set(self.taken.get().saturating_sub(1));
         self.links.borrow_mut().retain(|taken| taken.upgrade().is_some_and(|taken| !Rc::ptr_eq(&taken, link)));
+    }
+}
+
+/// The room that one connection takes among the leases while it is kept.
+pub struct Reserved(Rc<Leases>);
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.0.taken.set(self.0.taken.get().saturating_sub(1));
     }
 }
 

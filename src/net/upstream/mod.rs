@@ -11,12 +11,15 @@ pub mod probe;
 pub mod survey;
 pub mod unheard;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::command::Login;
 use crate::engine::pipeline::finding::Fault;
 use crate::engine::pipeline::resolve::Part;
 use crate::engine::session::subscription::Arrival;
 use crate::net::address::Address;
+use crate::net::tls::Connector;
 
 /// <https://redis.io/docs/latest/commands/ping/>
 pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -34,9 +37,9 @@ pub trait Recipient {
     /// Replies came, or never will, to `frames` requests that had been answered with a timeout.
     fn settle_late(&self, _frames: u32) {}
 
-    /// A reply of which a part was handed over has no end.
-    fn cut(&self) {
-        self.fault(1, Fault::Lost);
+    /// A reply of which a part was handed over has no end, and what is owed behind it will not come: `frames` in all.
+    fn cut(&self, frames: u32) {
+        self.fault(frames, Fault::Lost);
     }
 
     /// On a lease: what the frame that begins with `head` is.
@@ -77,6 +80,7 @@ pub struct Admitted {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub address: Address,
+    pub tls: Option<Arc<Connector>>,
     /// For the connection and its handshake.
     pub connect_timeout: Duration,
     /// From reading a request to the first byte of its reply.
@@ -89,8 +93,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// How long is waited for it.
     pub heartbeat_timeout: Duration,
-    /// The arguments of AUTH for every connection; without them the clients' own are used.
-    pub login: Option<Vec<Box<[u8]>>>,
+    /// For every connection; without it the clients' own are used.
+    pub login: Option<Login>,
     /// Leases that one worker may hold.
     pub leases_max: usize,
 }

@@ -1,5 +1,6 @@
 //! Makes a new upstream connection fit for a lane: connects and shakes hands.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 
@@ -7,9 +8,11 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Settings;
-use crate::engine::link::handshake::{Facts, Handshake, Opening, Progress, Refusal};
+use crate::engine::link::handshake::{Facts, Handshake, Opening, Progress, Refusal, Step};
 use crate::engine::resp::scan::{ReplyScanner, ScanError, ScanLimits};
 use crate::net::stream::Stream;
+use crate::net::tls;
+use crate::telemetry::readiness::NotReady;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +20,12 @@ pub enum OpenError {
     /// Nobody answers there.
     #[error("cannot connect to {address}")]
     Connect { address: String, source: io::Error },
+    /// Somebody answers there, but not as TLS wants it.
+    #[error("no TLS with {address}: {advice}")]
+    Tls { address: String, advice: &'static str, source: io::Error },
     /// The connection and its handshake took longer than `connect_timeout_ms`.
-    #[error("{address} did not answer within {milliseconds} ms")]
-    Timeout { address: String, milliseconds: u128 },
+    #[error("{address} did not answer {stage} within {milliseconds} ms")]
+    Timeout { address: String, stage: Stage, milliseconds: u128 },
     /// The server's answers are no Redis protocol.
     #[error("{address} does not speak the Redis protocol")]
     Protocol { address: String, source: ScanError },
@@ -28,21 +34,58 @@ pub enum OpenError {
     Refused { address: String, refusal: Refusal },
 }
 
-/// Connects and shakes hands, within `connect_timeout`.
-pub async fn open(settings: &Settings, opening: &Opening) -> Result<(Stream, Facts), OpenError> {
-    let address = settings.address.to_string();
-    match tokio::time::timeout(settings.connect_timeout, connect(settings, opening)).await {
-        Ok(result) => result,
-        Err(_) => Err(OpenError::Timeout { address, milliseconds: settings.connect_timeout.as_millis() }),
+/// What a connection waits for that is being opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Connection,
+    Tls,
+    Requests,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Connection => "the connection",
+            Stage::Tls => "the TLS handshake",
+            Stage::Requests => "the first requests",
+        })
     }
 }
 
-async fn connect(settings: &Settings, opening: &Opening) -> Result<(Stream, Facts), OpenError> {
-    let failed = |source| OpenError::Connect { address: settings.address.to_string(), source };
+impl OpenError {
+    /// What it is to those who ask why the process is not ready.
+    pub fn obstacle(&self) -> NotReady {
+        match self {
+            OpenError::Tls { .. } | OpenError::Timeout { stage: Stage::Tls, .. } => NotReady::UpstreamTls,
+            OpenError::Refused { refusal, .. } if refusal.step == Step::Auth => NotReady::UpstreamCredentials,
+            _ => NotReady::UpstreamUnavailable,
+        }
+    }
+}
+
+/// Connects and shakes hands, within `connect_timeout`.
+pub async fn open(settings: &Settings, opening: &Opening) -> Result<(Stream, Facts), OpenError> {
+    let address = settings.address.to_string();
+    let mut stage = Stage::Connection;
+    let opened = tokio::time::timeout(settings.connect_timeout, connect(settings, opening, &mut stage)).await;
+    match opened {
+        Ok(result) => result,
+        Err(_) => Err(OpenError::Timeout { address, stage, milliseconds: settings.connect_timeout.as_millis() }),
+    }
+}
+
+async fn connect(settings: &Settings, opening: &Opening, stage: &mut Stage) -> Result<(Stream, Facts), OpenError> {
+    let failed = |source| failed(settings, source);
     let mut stream = Stream::connect(&settings.address).await.map_err(failed)?;
+    if let Some(connector) = &settings.tls {
+        *stage = Stage::Tls;
+        stream = stream.connect_tls(connector).await.map_err(failed)?;
+    }
+    *stage = Stage::Requests;
     let mut requests = Vec::new();
     let mut handshake = Handshake::begin(opening, &mut requests);
     stream.write_all(&requests).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
     let mut scanner = ReplyScanner::new(ScanLimits::default());
     let mut buffer = BytesMut::with_capacity(1024);
     let mut scanned = 0;
@@ -65,5 +108,14 @@ async fn connect(settings: &Settings, opening: &Opening) -> Result<(Stream, Fact
                 Progress::Refused(refusal) => return Err(OpenError::Refused { address: settings.address.to_string(), refusal }),
             }
         }
+    }
+}
+
+fn failed(settings: &Settings, source: io::Error) -> OpenError {
+    let address = settings.address.to_string();
+    if tls::is_about_tls(&source) {
+        OpenError::Tls { address, advice: tls::advice(&source), source }
+    } else {
+        OpenError::Connect { address, source }
     }
 }

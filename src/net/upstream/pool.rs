@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use super::Settings;
 use super::connection::Link;
-use super::lane::{Lane, LaneKey, Leases};
+use super::lane::{Lane, LaneKey, Leases, NoLease};
 use super::probe::Probe;
-use crate::engine::link::handshake::Refusal;
-use crate::engine::resp::Protocol;
+use crate::engine::link::handshake::{Opening, Refusal, Step};
+use crate::engine::resp::{Protocol, encode};
 use crate::net::clock;
 use crate::net::context::Context;
 
@@ -52,7 +52,8 @@ impl Pool {
         if self.context.health.refuses() {
             return Err(None);
         }
-        let opening = crate::engine::link::handshake::Opening { login: key.login.clone(), protocol: key.protocol, db: key.db };
+        let _reserved = self.leases.reserve(&self.settings).map_err(|error| Some(refusal(&error)))?;
+        let opening = Opening { login: key.login.clone(), protocol: key.protocol, db: key.db };
         let link = Link::spawn(&self.context, &self.settings, opening, false);
         let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
             Ok(opened) => opened,
@@ -94,4 +95,11 @@ impl Pool {
             lane.close();
         }
     }
+}
+
+/// What a client is told for whom no connection can be opened.
+fn refusal(error: &NoLease) -> Refusal {
+    let mut reply = Vec::new();
+    encode::error(&mut reply, &format!("ERR respguard: {error}"));
+    Refusal { step: Step::Auth, reply: reply.into() }
 }

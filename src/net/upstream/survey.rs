@@ -50,6 +50,7 @@ async fn ask(settings: &Settings) -> Result<BytesMut, SurveyError> {
     let mut request = Vec::new();
     encode::request(&mut request, &[b"COMMAND"]);
     stream.write_all(&request).await?;
+    stream.flush().await?;
     let mut scanner = ReplyScanner::new(ScanLimits::default());
     let mut answer = BytesMut::with_capacity(64 * 1024);
     let mut scanned = 0;

@@ -1,13 +1,18 @@
 //! What the tests stand on: a real redis-server, the proxy as a process, a raw client, and waiting with deadlines.
 
+pub mod certificates;
+pub mod fake;
 pub mod proxy;
 pub mod redis;
+mod socket;
 pub mod twin;
 pub mod wire;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub use certificates::{Authority, Issued};
+pub use fake::{Act, FakeServer};
 pub use proxy::{Proxy, Setup};
 pub use redis::RedisServer;
 pub use twin::{Pair, Twin};

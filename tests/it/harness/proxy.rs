@@ -14,10 +14,13 @@ const EXIT_CANNOT_LISTEN: i32 = 3;
 
 /// What a proxy is started with; each text is TOML for its section.
 pub struct Setup {
-    upstream_port: u16,
+    listen_address: String,
+    upstream_address: String,
+    log_level: &'static str,
     pub top: String,
     pub listen: String,
     pub upstream: String,
+    pub admin: String,
     pub pipeline: String,
     pub rules: String,
     pub environment: Vec<(String, String)>,
@@ -26,15 +29,41 @@ pub struct Setup {
 impl Setup {
     /// Two workers, no rules.
     pub fn new(redis: &RedisServer) -> Setup {
+        Setup::before(redis.port())
+    }
+
+    /// Likewise, before whatever listens there.
+    pub fn before(port: u16) -> Setup {
         Setup {
-            upstream_port: redis.port(),
+            listen_address: "127.0.0.1:0".to_owned(),
+            upstream_address: format!("127.0.0.1:{port}"),
+            log_level: "info",
             top: "workers = 2".to_owned(),
             listen: String::new(),
             upstream: String::new(),
+            admin: String::new(),
             pipeline: String::new(),
             rules: String::new(),
             environment: Vec::new(),
         }
+    }
+
+    /// Where it listens, if not on a port of the loopback address.
+    pub fn listen_on(mut self, address: &str) -> Setup {
+        self.listen_address = address.to_owned();
+        self
+    }
+
+    /// How it reaches the server, if not over plain TCP.
+    pub fn reach(mut self, address: &str) -> Setup {
+        self.upstream_address = address.to_owned();
+        self
+    }
+
+    /// How much it logs, if not `info`.
+    pub fn log_level(mut self, level: &'static str) -> Setup {
+        self.log_level = level;
+        self
     }
 
     /// Keys of the file's top.
@@ -52,6 +81,12 @@ impl Setup {
     /// Keys of `[upstream]`.
     pub fn upstream(mut self, toml: &str) -> Setup {
         self.upstream = toml.to_owned();
+        self
+    }
+
+    /// Keys of `[admin]`.
+    pub fn admin(mut self, toml: &str) -> Setup {
+        self.admin = toml.to_owned();
         self
     }
 
@@ -86,9 +121,9 @@ impl Setup {
     /// The configuration file's text.
     pub fn toml(&self, listen: &str, admin_port: u16) -> String {
         format!(
-            "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\naddress = \"127.0.0.1:{}\"\n{}\n\
-             [admin]\naddress = \"127.0.0.1:{admin_port}\"\n[pipeline]\n{}\n{}\n",
-            self.top, self.listen, self.upstream_port, self.upstream, self.pipeline, self.rules
+            "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\naddress = \"{}\"\n{}\n\
+             [admin]\naddress = \"127.0.0.1:{admin_port}\"\n{}\n[pipeline]\n{}\n{}\n",
+            self.top, self.listen, self.upstream_address, self.upstream, self.admin, self.pipeline, self.rules
         )
     }
 }
@@ -117,10 +152,10 @@ impl Proxy {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let admin_port = free_port();
         let config = directory.path().join("config.toml");
-        std::fs::write(&config, setup.toml("127.0.0.1:0", admin_port)).expect("a temporary file");
+        std::fs::write(&config, setup.toml(&setup.listen_address, admin_port)).expect("a temporary file");
         let log = File::create(directory.path().join("log")).expect("a temporary file");
         let process = command()
-            .args(["run", "--log-level", "info", "--log-format", "json", "--config"])
+            .args(["run", "--log-level", setup.log_level, "--log-format", "json", "--config"])
             .arg(&config)
             .envs(setup.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
@@ -131,8 +166,9 @@ impl Proxy {
         let mut exit = None;
         eventually("the proxy is ready", || {
             exit = proxy.process.try_wait().expect("a child of ours");
-            proxy.port = proxy.logged_port().unwrap_or(0);
-            exit.is_some() || proxy.port != 0
+            let logged = proxy.logged_address();
+            proxy.port = logged.as_ref().and_then(|address| address.rsplit(':').next()?.parse().ok()).unwrap_or(0);
+            exit.is_some() || logged.is_some()
         });
         match exit {
             Some(status) if status.code() == Some(EXIT_CANNOT_LISTEN) => None,
@@ -141,16 +177,20 @@ impl Proxy {
         }
     }
 
-    fn logged_port(&self) -> Option<u16> {
+    fn logged_address(&self) -> Option<String> {
         let log = self.log();
         let ready = log.lines().find(|line| line.contains("respguard is ready for clients"))?;
-        let address = ready.split("\"listen\":\"").nth(1)?.split('"').next()?;
-        address.rsplit(':').next()?.parse().ok()
+        ready.split("\"listen\":\"").nth(1)?.split('"').next().map(str::to_owned)
     }
 
     /// The port that clients connect to.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of the admin endpoint.
+    pub fn admin_port(&self) -> u16 {
+        self.admin_port
     }
 
     /// The process' id.
@@ -178,6 +218,11 @@ impl Proxy {
         self.directory.path().join("config.toml")
     }
 
+    /// Writes the configuration file anew, as another setup would, with the addresses that the proxy has.
+    pub fn rewrite(&self, setup: &Setup) {
+        std::fs::write(self.config(), setup.toml("127.0.0.1:0", self.admin_port)).expect("a temporary file");
+    }
+
     /// The sum of the metric's series with all these labels; 0 when there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let (status, body) = self.get("/metrics");
@@ -201,9 +246,15 @@ impl Proxy {
 
     /// What the admin endpoint answers: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
+        self.http("GET", path, &[])
+    }
+
+    /// What the admin endpoint answers to a request with these headers: status and body.
+    pub fn http(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
         let mut socket = TcpStream::connect(("127.0.0.1", self.admin_port)).expect("the admin endpoint listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: respguard\r\nConnection: close\r\n\r\n").expect("sent");
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        write!(socket, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}Content-Length: 0\r\n\r\n").expect("sent");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer that ends");
         let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");

@@ -1,17 +1,21 @@
 //! A blocking client that sees bytes: it sends what it is told and cuts what comes back into frames.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use respguard::engine::resp::encode;
 use respguard::engine::resp::scan::{ReplyScanner, ScanLimits};
 
 use super::PATIENCE;
+use super::certificates::TlsClient;
+use super::socket::Socket;
 
 /// One connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Socket,
     scanner: ReplyScanner,
     /// Read and not taken yet; up to `scanned` it belongs to the frame in progress.
     input: Vec<u8>,
@@ -51,6 +55,23 @@ impl Wire {
     pub fn over(stream: TcpStream) -> Wire {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        Wire::with(Socket::Tcp(stream))
+    }
+
+    /// Connects to a unix socket.
+    pub fn unix(path: &Path) -> Wire {
+        Wire::with(Socket::Unix(UnixStream::connect(path).expect("somebody listens")))
+    }
+
+    /// Connects with TLS to a port of the loopback address; the handshake comes with the first bytes.
+    pub fn tls(port: u16, client: &TlsClient) -> Wire {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        Wire::with(Socket::Tls(Box::new(client.over(stream))))
+    }
+
+    fn with(stream: Socket) -> Wire {
         let scanner = ReplyScanner::new(ScanLimits::default());
         Wire { stream, scanner, input: Vec::new(), scanned: 0, patience: PATIENCE }
     }
@@ -65,6 +86,11 @@ impl Wire {
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the other side takes bytes");
+    }
+
+    /// Sends bytes, unless the other side has closed.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     /// Sends one command as a client library does.
@@ -136,18 +162,18 @@ impl Wire {
 
     /// Says that nothing more will be sent.
     pub fn finish_sending(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("connected");
+        self.stream.tcp().shutdown(std::net::Shutdown::Write).expect("connected");
     }
 
     /// The socket itself, for what is too large to be held.
     pub fn stream(&mut self) -> &mut TcpStream {
         self.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        &mut self.stream
+        self.stream.tcp_mut()
     }
 
     /// The address that the other side sees.
     pub fn local(&self) -> String {
-        self.stream.local_addr().expect("connected").to_string()
+        self.stream.tcp().local_addr().expect("connected").to_string()
     }
 
     fn read_frame(&mut self) -> io::Result<Vec<u8>> {

@@ -5,6 +5,7 @@ use crate::engine::policy::group::{Atomic, Group, Keys, Order, Shape, Template, 
 use crate::engine::policy::index::KeyIndex;
 use crate::engine::policy::pattern::Names;
 use crate::engine::policy::rule::{Unlink, Word, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::engine::policy::unordered;
 
 use crate::engine::preflight;
 
@@ -30,8 +31,9 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
         atomic,
         on_unsupported: written.on_unsupported.unwrap_or_default(),
         on_partial: written.on_partial,
-        order: Order::Written,
+        order: order(written.order),
         resolve: false,
+        agree: written.agree,
         mode: written.mode,
         shape,
     })
@@ -42,8 +44,9 @@ fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut
         let what = format!("atomic = {:?}", written.atomic.as_str());
         not_available(format!("{path}.atomic"), &what, "\"guarded\", \"transaction\" or \"observe\"", errors);
     }
-    if written.order == WrittenOrder::Any {
-        not_available(format!("{path}.order"), "order = \"any\"", "\"written\"", errors);
+    if written.order == WrittenOrder::Any && written.keys.is_some() {
+        let expected = "no such key: a run of commands on matching keys has no order";
+        errors.add(format!("{path}.order"), "order = \"any\" needs commands", expected);
     }
     if written.resolve {
         not_available(format!("{path}.resolve"), "resolve = true", "false", errors);
@@ -72,9 +75,7 @@ fn check_guarded(path: &str, written: &WrittenGroup, shape: &Shape, table: &Tabl
 
 fn shape(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors) -> Option<Shape> {
     match (&written.commands, &written.keys) {
-        (Some(commands), None) => {
-            templates(&format!("{path}.commands"), commands, written.unlink, table, errors).map(Shape::Templates)
-        }
+        (Some(commands), None) => templates(&format!("{path}.commands"), commands, written, table, errors).map(Shape::Templates),
         (None, Some(keys)) => {
             let patterns = key_patterns(&format!("{path}.keys"), keys, errors);
             let index = KeyIndex::new([&*patterns]);
@@ -91,16 +92,22 @@ fn shape(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors)
     }
 }
 
-fn templates(path: &str, written: &[WrittenMember], unlink: Unlink, table: &Table, errors: &mut Errors) -> Option<Templates> {
-    check_counts(path, written, errors);
+fn templates(
+    path: &str,
+    written: &[WrittenMember],
+    group: &WrittenGroup,
+    table: &Table,
+    errors: &mut Errors,
+) -> Option<Templates> {
+    check_counts(path, written, group.order, errors);
     let mut names = Names::default();
     let mut members = Vec::new();
     for (place, member) in written.iter().enumerate() {
         let compiled = member::compile(&format!("{path}[{place}]"), member, table, &mut names, errors);
-        members.extend(compiled.map(|template| Template { also: also(&template, unlink, table), ..template }));
+        members.extend(compiled.map(|template| Template { also: also(&template, group.unlink, table), ..template }));
     }
     let required = written.iter().rposition(|member| !member.optional)? + 1;
-    Some(Templates { members: members.into(), required, names })
+    Some(Templates { members: members.into(), order: order(group.order), required, names })
 }
 
 /// DEL for UNLINK and the other way round, where the rule says so.
@@ -110,7 +117,14 @@ fn also(template: &Template, unlink: Unlink, table: &Table) -> Option<CommandId>
     pair[1 - place]
 }
 
-fn check_counts(path: &str, written: &[WrittenMember], errors: &mut Errors) {
+fn order(written: WrittenOrder) -> Order {
+    match written {
+        WrittenOrder::Written => Order::Written,
+        WrittenOrder::Any => Order::Any,
+    }
+}
+
+fn check_counts(path: &str, written: &[WrittenMember], order: WrittenOrder, errors: &mut Errors) {
     let optional = written.iter().filter(|member| member.optional).count();
     match written.len() {
         0 => errors.add(path, "the group has no members", "at least two"),
@@ -118,8 +132,12 @@ fn check_counts(path: &str, written: &[WrittenMember], errors: &mut Errors) {
         count if count > MEMBERS_MAX => {
             errors.add(path, format!("the group has {count} members"), format!("at most {MEMBERS_MAX}"));
         }
+        count if order == WrittenOrder::Any && count > unordered::MEMBERS_MAX => {
+            let message = format!("the group has {count} members, which may come in any order");
+            errors.add(path, message, format!("at most {}", unordered::MEMBERS_MAX));
+        }
         count if count == optional => errors.add(path, "every member is optional", "at least one that is not"),
-        _ if optional > OPTIONAL_MAX => {
+        _ if order == WrittenOrder::Written && optional > OPTIONAL_MAX => {
             errors.add(path, format!("the group has {optional} optional members"), format!("at most {OPTIONAL_MAX}"));
         }
         _ => {}

@@ -1,9 +1,12 @@
 //! Compiles one member of a group, in the canonical form of its command.
 
+use std::sync::Arc;
+
 use crate::engine::command::{Arrangement, CommandId, Measure, Table, Word, Words, arrange};
 use crate::engine::policy::group::{Measured, Template};
 use crate::engine::policy::near::nearest;
 use crate::engine::policy::pattern::{Names, Pattern};
+use crate::engine::policy::reply::{self, Wanted};
 use crate::engine::policy::rule::WrittenMember;
 use crate::engine::resp::request::{Args, Span};
 
@@ -35,21 +38,40 @@ pub(super) fn compile(
     };
     let mut words: Vec<Box<str>> = (0..form.len()).filter_map(|place| Some(line.text_of(form.word(place)?)?.into())).collect();
     let rest = line.has_rest() && words.pop().is_some();
-    let measured = measured(&form, &words);
+    let measured = measured(&form, &words, Some(form.id) == table.by_name("expire"));
     let words = words.iter().map(|word| Pattern::parse(word, names).ok()).collect::<Option<_>>()?;
     let text = written.template.as_str().into();
-    Some(Template { id: form.id, also: None, words, measured, rest, optional: written.optional, text })
+    let expected = match &written.expected {
+        Some(text) => Some(Arc::new(wanted(&format!("{path}.expect"), text, errors)?)),
+        None => None,
+    };
+    let only = expected.as_ref().filter(|_| changes_reply(id, table)).map(|_| id);
+    Some(Template { id: form.id, also: None, words, measured, rest, optional: written.optional, expected, only, text })
 }
 
-/// The two words that are compared by what they mean: a number, or a time to live that may be any.
-fn measured(form: &Arrangement, words: &[Box<str>]) -> Option<Measured> {
+/// Reads what a reply must be.
+pub(super) fn wanted(path: &str, text: &str, errors: &mut Errors) -> Option<Wanted> {
+    let wanted = Wanted::parse(text);
+    if wanted.is_none() {
+        errors.add(path, format!("{text:?} says nothing about a reply"), reply::EXPECTED);
+    }
+    wanted
+}
+
+/// Whether another spelling of the command has another reply: HSET counts, HMSET says OK.
+fn changes_reply(id: CommandId, table: &Table) -> bool {
+    matches!(table.spec(id).name(), "hset" | "hmset")
+}
+
+/// The two words that are compared by what they mean: a number, or the time of EXPIRE, for which a wildcard takes any.
+fn measured(form: &Arrangement, words: &[Box<str>], is_expire: bool) -> Option<Measured> {
     let kind = |place: usize| match form.word(place) {
         Some(Word::Token(token)) => Some(token.as_bytes()),
         _ => None,
     };
     let pairs = (0..words.len()).filter_map(|place| Some((place, kind(place)?, words.get(place + 1)?)));
     let mut measured = pairs.filter_map(|(place, kind, number)| match Measure::read(kind, number.as_bytes()) {
-        None if Measure::is_time(kind) && is_any(number) => Some(Measured { place, wanted: None }),
+        None if is_expire && is_any(number) => Some(Measured { place, wanted: None }),
         wanted => wanted.map(|_| Measured { place, wanted }),
     });
     measured.next()

@@ -219,6 +219,13 @@ impl Link {
         self.state.borrow().inflight.head_blocks(self.settings.request_timeout)
     }
 
+    /// The id by which the server unblocks the lease. From now on it serves nobody else: the word may come late, and
+    /// must find no other client there.
+    pub fn to_be_unblocked(&self) -> Option<i64> {
+        self.unclean.set(true);
+        self.state.borrow().facts.client_id
+    }
+
     /// True when nothing is owed, nothing waits to be written, and the connection is as its handshake left it.
     pub fn is_clean(&self) -> bool {
         let state = self.state.borrow();
@@ -359,6 +366,7 @@ impl Link {
 
     fn refuse(&self, error: &OpenError) {
         if self.shared.get() {
+            self.context.readiness.upstream_obstacle(error.obstacle());
             self.note_down(error);
         }
         if let OpenError::Refused { refusal, .. } = error {
@@ -449,7 +457,7 @@ fn tell_all(told: Vec<Told>, fault: Fault) {
     for (who, frames, cut) in told {
         match cut {
             Cut::BeforeReply => who.fault(frames, fault),
-            Cut::InsideReply => who.cut(),
+            Cut::InsideReply => who.cut(frames),
             Cut::Late => who.settle_late(frames),
         }
         who.flush();

@@ -74,7 +74,7 @@ impl Link {
             }
         }
         state.forget_written();
-        Poll::Ready(Ok(()))
+        Pin::new(stream).poll_flush(cx).map_err(Loss::from)
     }
 
     fn is_congested(&self) -> bool {

@@ -1,12 +1,17 @@
-//! The operators' endpoints: /metrics, /healthz, /readyz.
+//! The operators' endpoints: what they are, and who may use them.
+
+pub mod access;
+pub mod live;
+pub mod record;
 
 use std::io;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -17,20 +22,24 @@ use super::http::{self, problem};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::fold::Folds;
 use crate::telemetry::readiness::Readiness;
+use access::Access;
+use record::Recorder;
 
-const PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
-const METHODS: [&str; 2] = ["GET", "HEAD"];
+const PATHS: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/config", "/record", "/reload"];
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the endpoints show. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AdminState {
     pub exposition: Exposition,
     /// Asked before each scrape, so that it shows what the workers have counted up to then.
     pub folds: Folds,
     pub readiness: Readiness,
+    pub access: Access,
+    pub recorder: Recorder,
+    pub live: live::Questions,
 }
 
 /// Serves the endpoints on `listener` until `shutdown`, and keeps the recorder tidy meanwhile.
@@ -45,12 +54,18 @@ pub async fn serve(listener: TcpListener, state: AdminState, shutdown: Cancellat
 }
 
 fn routes(state: AdminState) -> Router {
+    let admit = middleware::from_fn_with_state(state.access.clone(), access::admit);
+    let private = Router::new()
+        .route("/config", get(live::config).fallback(only_read))
+        .route("/record", post(record::record).fallback(only_post))
+        .route("/reload", post(live::reload).fallback(only_post))
+        .route_layer(admit);
     Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics).fallback(only_read))
+        .route("/healthz", get(healthz).fallback(only_read))
+        .route("/readyz", get(readyz).fallback(only_read))
+        .merge(private)
         .fallback(no_such_path)
-        .method_not_allowed_fallback(no_such_method)
         .with_state(state)
 }
 
@@ -89,7 +104,15 @@ async fn no_such_path() -> Response {
     problem(StatusCode::NOT_FOUND, "no such path", &PATHS)
 }
 
-async fn no_such_method() -> Response {
-    let refused = problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method", &METHODS);
-    ([(header::ALLOW, "GET, HEAD")], refused).into_response()
+async fn only_read() -> Response {
+    no_such_method("GET, HEAD", &["GET", "HEAD"])
+}
+
+async fn only_post() -> Response {
+    no_such_method("POST", &["POST"])
+}
+
+fn no_such_method(allow: &'static str, methods: &'static [&'static str]) -> Response {
+    let refused = problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method", methods);
+    ([(header::ALLOW, allow)], refused).into_response()
 }

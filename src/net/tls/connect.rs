@@ -1,0 +1,102 @@
+//! The proxy's side of a handshake with the server.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use super::pem::{authorities, certificates, private_key, wrong};
+use super::{ClientFiles, TlsError, provider};
+
+/// Connects to one server, whose certificate it verifies.
+pub struct Connector {
+    files: ClientFiles,
+    name: ServerName<'static>,
+    config: ArcSwap<ClientConfig>,
+}
+
+impl Connector {
+    /// Reads the files; the certificate must be for `host` where no other name is given.
+    ///
+    /// # Errors
+    /// Which file or name is no good.
+    pub fn load(files: &ClientFiles, host: &str) -> Result<Connector, TlsError> {
+        let name = files.server_name.as_deref().unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name.clone()).map_err(|_| TlsError {
+            key: "server_name",
+            message: format!("{name:?} is no name that a certificate can be for"),
+            expected: "a host's name such as \"redis.example\", or an IP address",
+        })?;
+        Ok(Connector { files: files.clone(), name, config: ArcSwap::new(read(files)?) })
+    }
+
+    /// The files, read again; `adopt` puts them in force.
+    pub(super) fn read_again(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        read(&self.files)
+    }
+
+    pub(super) fn adopt(&self, config: Arc<ClientConfig>) {
+        self.config.store(config);
+    }
+
+    pub(super) fn files(&self) -> &ClientFiles {
+        &self.files
+    }
+
+    /// Shakes hands over a socket that is connected.
+    ///
+    /// # Errors
+    /// The server is not the one that is wanted, or does not want the proxy; see [`super::advice`].
+    pub async fn connect(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TlsConnector::from(self.config.load_full()).connect(self.name.clone(), socket).await?;
+        Ok(stream.into())
+    }
+}
+
+fn read(files: &ClientFiles) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = match &files.ca {
+        Some(file) => authorities("ca", file)?,
+        None => system_authorities()?,
+    };
+    let failed = |error, certificate: &Path, key: &Path| {
+        wrong("cert", certificate, &format!("and {}: {error}", key.display()), "a certificate and its key")
+    };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error, Path::new(""), Path::new("")))?
+        .with_root_certificates(roots);
+    let config = match &files.identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => builder
+            .with_client_auth_cert(certificates("cert", certificate)?, private_key("key", key)?)
+            .map_err(|error| failed(error, certificate, key))?,
+    };
+    Ok(Arc::new(config))
+}
+
+fn system_authorities() -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    // Some systems keep certificates that are broken or out of date beside the good ones.
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if store.is_empty() {
+        return Err(TlsError {
+            key: "ca",
+            message: "this system has no CA certificates of its own".to_owned(),
+            expected: "`ca`, a file with the certificate of the CA that issued the server's; or an installed ca-certificates",
+        });
+    }
+    Ok(store)
+}
+
+impl fmt::Debug for Connector {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("files", &self.files).field("name", &self.name).finish_non_exhaustive()
+    }
+}

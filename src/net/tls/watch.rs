@@ -1,0 +1,94 @@
+//! Notices that certificates were replaced, and puts the new ones in force.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::{Acceptor, Connector, TlsError};
+
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Everything of one process that was read from certificates' files.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates {
+    pub acceptor: Option<Arc<Acceptor>>,
+    pub connector: Option<Arc<Connector>>,
+}
+
+/// What tells one state of a file from another: replaced in place, by renaming, or by turning a link.
+type Looks = Vec<Option<(u64, i64, i64, u64)>>;
+
+impl Certificates {
+    /// Reads all files again. New connections are met with them, those that are there go on as they are.
+    ///
+    /// # Errors
+    /// Which file is no good; everything then stays as it was.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let accepting = self.acceptor.as_ref().map(|acceptor| acceptor.read_again()).transpose()?;
+        let connecting = self.connector.as_ref().map(|connector| connector.read_again()).transpose()?;
+        if let (Some(acceptor), Some(config)) = (&self.acceptor, accepting) {
+            acceptor.adopt(config);
+        }
+        if let (Some(connector), Some(config)) = (&self.connector, connecting) {
+            connector.adopt(config);
+        }
+        Ok(())
+    }
+
+    /// `reload`, told to the log.
+    pub fn reload_and_tell(&self) {
+        match self.reload() {
+            Ok(()) => info!("certificates were read again"),
+            Err(error) => warn!(%error, "certificates were not replaced: those read before stay in force"),
+        }
+    }
+
+    /// Reloads whenever the files have changed and then stayed as they are for a moment: a certificate and its key
+    /// are two files, and are written one after the other. Never ends; dropping it leaves everything in force.
+    pub async fn watch(self) {
+        let mut ticks = interval(LOOK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let files = self.files();
+        let mut in_force = look(files.clone()).await;
+        let mut before = in_force.clone();
+        loop {
+            ticks.tick().await;
+            let now = look(files.clone()).await;
+            if now != in_force && now == before {
+                self.reload_and_tell();
+                in_force.clone_from(&now);
+            }
+            before = now;
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        if let Some(acceptor) = &self.acceptor {
+            let shown = acceptor.files();
+            files.extend([shown.cert.clone(), shown.key.clone()]);
+            files.extend(shown.client_ca.clone());
+        }
+        if let Some(connector) = &self.connector {
+            let shown = connector.files();
+            files.extend(shown.ca.clone());
+            files.extend(shown.identity.clone().into_iter().flat_map(|(cert, key)| [cert, key]));
+        }
+        files
+    }
+}
+
+/// Files may lie where looking takes long; nobody else waits for it.
+async fn look(files: Vec<PathBuf>) -> Looks {
+    let looked = tokio::task::spawn_blocking(move || {
+        let look =
+            |file: &PathBuf| std::fs::metadata(file).ok().map(|file| (file.ino(), file.mtime(), file.mtime_nsec(), file.size()));
+        files.iter().map(look).collect()
+    });
+    looked.await.unwrap_or_default()
+}

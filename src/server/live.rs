@@ -1,0 +1,173 @@
+//! Keeps the configuration of the running proxy: swaps its rules on request, and says what applies.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+use crate::config::effective::{differences, effective, follow};
+use crate::config::{self, ConfigError, ConfigErrors, Loaded};
+use crate::engine::command::Table;
+use crate::engine::policy::Policy;
+use crate::net::admin::live::{Answer, Question};
+use crate::net::registry::{Mailbox, Message};
+use crate::telemetry::gauge;
+use crate::telemetry::label::{ReloadOutcome, RuleKind};
+
+/// The configuration, and whom its rules concern.
+pub(super) struct Live {
+    /// As it was at the start: what needs a restart is measured against it.
+    started_with: Loaded,
+    /// As it was when its rules were last put in force.
+    in_force: Loaded,
+    workers: Vec<Mailbox>,
+}
+
+/// What came of reading the configuration again.
+enum Reload {
+    Applied { restart: Vec<String> },
+    Refused(ConfigErrors),
+    Unreadable(String),
+}
+
+impl Live {
+    pub(super) fn new(loaded: Loaded, workers: Vec<Mailbox>) -> Live {
+        show_rules(&loaded.config.policy);
+        Live { started_with: loaded.clone(), in_force: loaded, workers }
+    }
+
+    /// Reads the file again at each SIGHUP and wherever that is asked for, one after the other.
+    pub(super) async fn run(mut self, mut hangups: Signal, mut questions: mpsc::Receiver<Question>) {
+        loop {
+            tokio::select! {
+                Some(()) = hangups.recv() => drop(self.reload().await),
+                Some(question) = questions.recv() => self.answer(question).await,
+                else => return,
+            }
+        }
+    }
+
+    async fn answer(&mut self, question: Question) {
+        // Whoever asked may not wait any more.
+        let _ = match question {
+            Question::Reload(answer) => {
+                let reload = self.reload().await;
+                answer.send(self.tell(&reload))
+            }
+            Question::Config(answer) => answer.send(Answer { status: StatusCode::OK, body: self.describe() }),
+        };
+    }
+
+    async fn reload(&mut self) -> Reload {
+        let reload = match self.in_force.file.clone() {
+            Some(file) => self.reload_from(&file).await,
+            None => Reload::Unreadable("respguard runs without --config: there is no file to read".to_owned()),
+        };
+        gauge::count_reload(match &reload {
+            Reload::Applied { restart } => {
+                let policy = &self.in_force.config.policy;
+                let restart = (!restart.is_empty()).then(|| restart.join(" "));
+                info!(groups = policy.groups().len(), ttl_rules = policy.ttl_rules().len(), restart, "the rules were read again");
+                ReloadOutcome::Applied
+            }
+            Reload::Refused(errors) => {
+                warn!(%errors, "the configuration is refused: the rules before stay in force");
+                ReloadOutcome::Refused
+            }
+            Reload::Unreadable(error) => {
+                warn!(error, "the configuration cannot be read: the rules before stay in force");
+                ReloadOutcome::Unreadable
+            }
+        });
+        reload
+    }
+
+    async fn reload_from(&mut self, file: &Path) -> Reload {
+        let path = file.to_owned();
+        let read = tokio::task::spawn_blocking(move || config::load(&path, &Table::builtin())).await;
+        match read {
+            Ok(Ok(loaded)) => {
+                self.put_in_force(loaded).await;
+                Reload::Applied { restart: self.restart_keys() }
+            }
+            Ok(Err(errors)) if errors.0.iter().all(|error| error.position.is_none()) => Reload::Unreadable(errors.to_string()),
+            Ok(Err(errors)) => Reload::Refused(errors),
+            Err(error) => Reload::Unreadable(error.to_string()),
+        }
+    }
+
+    /// Every worker plans with the new rules when this has returned.
+    async fn put_in_force(&mut self, loaded: Loaded) {
+        let policy = Arc::new(loaded.config.policy.clone());
+        for worker in &self.workers {
+            let (done, followed) = oneshot::channel();
+            // A worker that has ended has nothing to plan.
+            let _ = worker.sender.send(Message::Policy(Arc::clone(&policy), done)).await;
+            let _ = followed.await;
+        }
+        show_rules(&policy);
+        self.in_force = loaded;
+    }
+
+    /// Settings that the file has otherwise than the running process, and that it does not follow.
+    fn restart_keys(&self) -> Vec<String> {
+        let (before, after) = (effective(&self.started_with.text), effective(&self.in_force.text));
+        let differing = differences(&before, &after).into_iter().filter(|difference| !difference.is_live());
+        let mut keys: Vec<_> = differing.map(|difference| difference.key).collect();
+        let (before, after) = (&self.started_with.config, &self.in_force.config);
+        if before.upstream.credentials != after.upstream.credentials && !keys.iter().any(|key| key.starts_with("upstream.pass")) {
+            keys.push("upstream.password_file".to_owned());
+        }
+        keys
+    }
+
+    fn tell(&self, reload: &Reload) -> Answer {
+        let file = self.in_force.file.as_deref().map(|file| file.to_string_lossy().into_owned());
+        match reload {
+            Reload::Applied { restart } => {
+                let policy = &self.in_force.config.policy;
+                let (groups, ttl_rules) = (policy.groups().len(), policy.ttl_rules().len());
+                let outcome = ReloadOutcome::Applied.as_str();
+                let body = json!({
+                    "outcome": outcome, "file": file, "groups": groups, "ttl_rules": ttl_rules, "needs_restart": restart
+                });
+                Answer { status: StatusCode::OK, body }
+            }
+            Reload::Refused(errors) => {
+                let all: Vec<Value> = errors.0.iter().map(error).collect();
+                let body = json!({
+                    "outcome": ReloadOutcome::Refused.as_str(), "file": file, "error": errors.to_string(), "errors": all
+                });
+                Answer { status: StatusCode::UNPROCESSABLE_ENTITY, body }
+            }
+            Reload::Unreadable(error) => {
+                let body = json!({ "outcome": ReloadOutcome::Unreadable.as_str(), "file": file, "error": error });
+                Answer { status: StatusCode::CONFLICT, body }
+            }
+        }
+    }
+
+    /// The settings that the process runs with, and the rules in force.
+    fn describe(&self) -> Value {
+        let mut all = effective(&self.started_with.text);
+        follow(&mut all, &effective(&self.in_force.text));
+        let file = self.in_force.file.as_deref().map(|file| file.to_string_lossy().into_owned());
+        json!({ "file": file, "needs_restart": self.restart_keys(), "config": all })
+    }
+}
+
+fn error(error: &ConfigError) -> Value {
+    let ConfigError { position, key, message, expected, .. } = error;
+    let (line, column) = position.map(|position| (position.line, position.column)).unzip();
+    json!({ "line": line, "column": column, "key": key, "message": message, "expected": expected })
+}
+
+fn show_rules(policy: &Policy) {
+    gauge::set_config_rules(RuleKind::Group, policy.groups().len());
+    gauge::set_config_rules(RuleKind::Ttl, policy.ttl_rules().len());
+    gauge::set_config_rules(RuleKind::Degrade, policy.degrade_rules().len());
+}

@@ -1,0 +1,90 @@
+//! What a group's rule demands of its members: their order, and their replies.
+
+use crate::harness::{Proxy, RedisServer, eventually};
+
+const ANY_ORDER: &str = r#"
+[[group]]
+name = "login"
+order = "any"
+commands = ["SETEX rt:{user}:{token} * *", "SADD sess:{user} {token}", { match = "EXPIRE sess:{user} *", optional = true }]
+"#;
+
+#[test]
+fn members_in_any_order_are_applied_together() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(ANY_ORDER, &redis);
+    let members = ["SETEX rt:u:t 60 v", "SADD sess:u t", "EXPIRE sess:u 60"];
+    let mut wire = proxy.wire();
+    for (round, order) in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [1, 2, 0]].into_iter().enumerate() {
+        let commands = order.map(|place| members[place]);
+        redis.ask("FLUSHALL");
+        let direct = redis.wire().pipeline(&commands);
+        redis.ask("FLUSHALL");
+        assert_eq!(wire.pipeline(&commands), direct, "{order:?}");
+        eventually("the group is applied", || proxy.groups("login", "applied") == (round + 1) as f64);
+    }
+}
+
+#[test]
+fn the_beginning_of_a_group_in_any_order_is_held() {
+    let redis = RedisServer::start(&[]);
+    let proxy = crate::harness::Setup::new(&redis).rules(ANY_ORDER).pipeline("hold_ms = 2000\nhold_max_ms = 5000").start();
+    let mut wire = proxy.wire();
+    wire.send_line("SADD sess:u t");
+    assert!(wire.is_silent_for(std::time::Duration::from_millis(100)), "its rest may come");
+    wire.send_line("SETEX rt:u:t 60 v");
+    wire.send_line("EXPIRE sess:u 60");
+    assert_eq!(wire.replies(3).concat(), b":1\r\n+OK\r\n:1\r\n");
+    eventually("the group is applied", || proxy.groups("login", "applied") == 1.0);
+}
+
+fn blob(more: &str) -> String {
+    format!("[[group]]\nname = \"blob\"\ncommands = [\"DEL blob:{{id}}\", \"DEL info:{{id}}\"]\nagree = \"all\"\n{more}")
+}
+
+#[test]
+fn replies_that_do_not_agree_are_told_and_left_as_they_are() {
+    let redis = RedisServer::start(&[]);
+    for more in ["", "atomic = \"observe\""] {
+        let proxy = Proxy::start(&blob(more), &redis);
+        redis.ask("MSET blob:1 x info:1 x blob:2 x");
+        let mut wire = proxy.wire();
+        assert_eq!(wire.pipeline(&["DEL blob:1", "DEL info:1"]).concat(), ":1\r\n:1\r\n");
+        assert_eq!(proxy.violated("expectation", "blob"), 0.0);
+        assert_eq!(wire.pipeline(&["DEL blob:2", "DEL info:2"]).concat(), ":1\r\n:0\r\n");
+        eventually("the difference is told", || proxy.violated("expectation", "blob") == 1.0);
+        let told = proxy.violations().into_iter().find(|line| line.contains("expectation")).expect("it is logged");
+        assert!(told.contains("\"place\":2"), "{told}");
+    }
+}
+
+#[test]
+fn replies_that_do_not_agree_are_partial_where_the_rule_fails_them() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(&blob("on_partial = \"fail\""), &redis);
+    redis.ask("MSET blob:1 x info:1 x blob:2 x");
+    let mut wire = proxy.wire();
+    assert_eq!(wire.pipeline(&["DEL blob:1", "DEL info:1"]).concat(), ":1\r\n:1\r\n");
+    let text = "-PARTIAL respguard: group blob was applied, but member 2 of 2 (DEL) answered 0, expected 1 as before\r\n";
+    assert_eq!(wire.pipeline(&["DEL blob:2", "DEL info:2", "PING"]), [text, text, "+PONG\r\n"]);
+    assert_eq!(redis.ask("EXISTS blob:2"), ":0\r\n", "it was applied");
+}
+
+const ROTATE: &str = r#"
+[[group]]
+name = "rotate"
+commands = [{ match = "DEL rt:{user}:{old}", expect = ">= 1" }, { match = "EXPIRE s:{user} *", optional = true }, { match = "SET rt:{user}:{new} *", expect = "OK" }]
+"#;
+
+#[test]
+fn a_member_that_does_not_do_what_is_expected_is_told_with_its_place() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(ROTATE, &redis);
+    redis.ask("SET rt:u:1 x");
+    let mut wire = proxy.wire();
+    assert_eq!(wire.pipeline(&["DEL rt:u:1", "SET rt:u:2 x"]).concat(), ":1\r\n+OK\r\n");
+    assert_eq!(proxy.violated("expectation", "rotate"), 0.0);
+    assert_eq!(wire.pipeline(&["DEL rt:u:1", "EXPIRE s:u 5", "SET rt:u:3 x"]).concat(), ":0\r\n:0\r\n+OK\r\n");
+    eventually("the missing token is told", || proxy.violated("expectation", "rotate") == 1.0);
+    assert_eq!(proxy.groups("rotate", "applied"), 2.0);
+}
