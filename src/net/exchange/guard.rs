@@ -1,5 +1,6 @@
 //! Sends groups behind their preflight, once more where other clients were the reason, or answers why they are not sent.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,17 +26,19 @@ impl Exchange {
         members.iter().for_each(|id| self.context.tally.command(id.index()));
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
         let injected = [Injected { behind: 0, request: seal(&guard) }];
+        let wire_of = |members: Range<u32>| {
+            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
+            runs.map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())])
+        };
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);
-        request.extend_from_slice(group::MULTI);
-        request.extend_from_slice(&injected[0].request);
-        for run in commands.chunk_by(|a, b| a + 1 == *b) {
-            request.extend_from_slice(&bytes[batch.wire(run[0]..run[0] + run.len())]);
-        }
-        request.extend_from_slice(group::EXEC);
+        let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        group::parts(count, &injected, wire_of).iter().for_each(|part| request.extend_from_slice(part));
         self.request_timeout.set(timing.request_timeout);
         let mut state = self.state.borrow_mut();
-        let wrapped = WrappedGroup::new(index, Arc::clone(&policy.groups()[index]), members).with_injected(&injected);
+        let (row, rule) = (self.context.tally.group_row(index), &policy.groups()[index]);
+        let demands = sending.demands(commands.iter().copied(), rule);
+        let wrapped = WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands).with_injected(&injected);
         let kept = if request.len() <= KEPT_BYTES_MAX { request.clone() } else { Vec::new() };
         let wrapped = Box::new(wrapped.with_guard(Guard::new(preflight, kept)));
         let frames = wrapped.frames();
@@ -52,7 +55,7 @@ impl Exchange {
             self.context.tally.command(id.index());
             self.answer(reply);
         }
-        self.context.tally.group(index, group_outcome(Outcome::Refused));
+        self.context.tally.group(self.context.tally.group_row(index), group_outcome(Outcome::Refused));
         self.context.reporter.violation(refusal.violation(name, &members, table), &self.peer);
     }
 

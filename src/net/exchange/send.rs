@@ -244,7 +244,7 @@ impl Exchange {
 
 impl Sending<'_> {
     /// What the rule of the group that these commands are demands of their replies.
-    fn demands(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Demands>> {
+    pub(super) fn demands(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Demands>> {
         let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
         Demands::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
     }
