@@ -55,7 +55,8 @@ fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe
     context.tally.ttl_check(probe.index, outcome);
 }
 
-pub(super) fn group_outcome(outcome: Outcome) -> GroupOutcome {
+/// The label of what became of a group.
+pub fn group_outcome(outcome: Outcome) -> GroupOutcome {
     match outcome {
         Outcome::Applied => GroupOutcome::Applied,
         Outcome::Torn => GroupOutcome::Torn,

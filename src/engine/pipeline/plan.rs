@@ -402,7 +402,9 @@ mod tests {
     use crate::engine::pipeline::batch::Tail;
     use crate::engine::policy::Mode;
     use crate::engine::policy::compile;
-    use crate::engine::policy::rule::{DegradedReads, Written, WrittenDegrade, WrittenGroup, WrittenMember, WrittenTtl};
+    use crate::engine::policy::rule::{
+        DegradedReads, Written, WrittenAtomic, WrittenDegrade, WrittenGroup, WrittenMember, WrittenTtl,
+    };
     use crate::engine::resp::request::{Limits, RequestParser};
 
     /// Plans the lines, from a session that is as the lines before it left it.
@@ -543,6 +545,42 @@ mod tests {
         assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, wrap, Step::Send { commands: 3..4 }]);
         assert!(!plan.reorders());
         assert_eq!(plan.members, [1, 2]);
+    }
+
+    fn guarded(on_unsupported: Option<OnUnsupported>) -> Client {
+        let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
+        let commands = Some(vec![member("SET a ..."), member("SADD b *")]);
+        let atomic = WrittenAtomic::Guarded;
+        let group = WrittenGroup { name: "g".to_owned(), atomic, on_unsupported, commands, ..WrittenGroup::default() };
+        Client::new(&Written { groups: vec![group], ..Written::default() })
+    }
+
+    #[test]
+    fn a_guarded_group_goes_out_behind_its_preflight() {
+        let plan = guarded(None).plan(&["SET a 1", "SADD b 1"], false);
+        assert_eq!(plan.steps, [Step::Guard { members: 0..2, group: 0 }]);
+        assert_eq!(plan.preflights.len(), 1);
+    }
+
+    #[test]
+    fn what_a_connection_lacks_is_for_the_rule_to_judge() {
+        let lacking = |on_unsupported| {
+            let mut client = guarded(on_unsupported);
+            client.ability = Ability::Lacking(Lack::Eval);
+            client.plan(&["SET a 1", "SADD b 1"], false)
+        };
+        let plan = lacking(None);
+        assert_eq!(plan.steps, [Step::Refuse { members: 0..2, group: 0 }]);
+        assert_eq!(plan.refusals, [Refusal::Lacking(Lack::Eval)]);
+        let plan = lacking(Some(OnUnsupported::Transaction));
+        assert_eq!(plan.steps, [Step::Wrap { members: 0..2, group: 0 }]);
+        assert!(matches!(plan.notes[..], [Note::Degraded { lack: Lack::Eval, .. }]), "{:?}", plan.notes);
+    }
+
+    #[test]
+    fn a_group_that_must_fail_is_not_sent() {
+        let plan = guarded(None).plan(&["SET a 1 EX 0", "SADD b 1", "GET c"], false);
+        assert_eq!(plan.steps, [Step::Refuse { members: 0..2, group: 0 }, Step::Send { commands: 2..3 }]);
     }
 
     #[test]
