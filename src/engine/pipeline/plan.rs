@@ -547,7 +547,7 @@ mod tests {
         assert_eq!(plan.members, [1, 2]);
     }
 
-    fn guarded(on_unsupported: Option<OnUnsupported>) -> Client {
+    fn guarded(on_unsupported: OnUnsupported) -> Client {
         let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
         let commands = Some(vec![member("SET a ..."), member("SADD b *")]);
         let atomic = WrittenAtomic::Guarded;
@@ -557,7 +557,7 @@ mod tests {
 
     #[test]
     fn a_guarded_group_goes_out_behind_its_preflight() {
-        let plan = guarded(None).plan(&["SET a 1", "SADD b 1"], false);
+        let plan = guarded(OnUnsupported::Refuse).plan(&["SET a 1", "SADD b 1"], false);
         assert_eq!(plan.steps, [Step::Guard { members: 0..2, group: 0 }]);
         assert_eq!(plan.preflights.len(), 1);
     }
@@ -569,17 +569,17 @@ mod tests {
             client.ability = Ability::Lacking(Lack::Eval);
             client.plan(&["SET a 1", "SADD b 1"], false)
         };
-        let plan = lacking(None);
+        let plan = lacking(OnUnsupported::Refuse);
         assert_eq!(plan.steps, [Step::Refuse { members: 0..2, group: 0 }]);
         assert_eq!(plan.refusals, [Refusal::Lacking(Lack::Eval)]);
-        let plan = lacking(Some(OnUnsupported::Transaction));
+        let plan = lacking(OnUnsupported::Transaction);
         assert_eq!(plan.steps, [Step::Wrap { members: 0..2, group: 0 }]);
         assert!(matches!(plan.notes[..], [Note::Degraded { lack: Lack::Eval, .. }]), "{:?}", plan.notes);
     }
 
     #[test]
     fn a_group_that_must_fail_is_not_sent() {
-        let plan = guarded(None).plan(&["SET a 1 EX 0", "SADD b 1", "GET c"], false);
+        let plan = guarded(OnUnsupported::Refuse).plan(&["SET a 1 EX 0", "SADD b 1", "GET c"], false);
         assert_eq!(plan.steps, [Step::Refuse { members: 0..2, group: 0 }, Step::Send { commands: 2..3 }]);
     }
 

@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_to_do_without_a_preflight_is_a_question_for_guarded_groups_only() {
-        let on_unsupported = Some(OnUnsupported::Transaction);
+        let on_unsupported = OnUnsupported::Transaction;
         let written = WrittenGroup { on_unsupported, ..group(&["SET a *", "SET b *"]) };
         assert_eq!(only(with_groups(vec![written])).0, "group[0].on_unsupported");
         let atomic = WrittenAtomic::Guarded;

@@ -164,8 +164,7 @@ impl Default for WrittenPipeline {
 pub struct WrittenGroup {
     pub name: String,
     pub atomic: WrittenAtomic,
-    /// `None`: not written.
-    pub on_unsupported: Option<OnUnsupported>,
+    pub on_unsupported: OnUnsupported,
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
     pub resolve: bool,

@@ -4,7 +4,7 @@ use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::group::{Atomic, Group, Keys, Order, Shape, Template, Templates};
 use crate::engine::policy::index::KeyIndex;
 use crate::engine::policy::pattern::Names;
-use crate::engine::policy::rule::{Unlink, Word, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::engine::policy::rule::{OnUnsupported, Unlink, Word, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
 use crate::engine::policy::unordered;
 
 use crate::engine::preflight;
@@ -29,7 +29,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
     (errors.found.len() == before).then(|| Group {
         name: written.name.as_str().into(),
         atomic,
-        on_unsupported: written.on_unsupported.unwrap_or_default(),
+        on_unsupported: written.on_unsupported,
         on_partial: written.on_partial,
         order: order(written.order),
         resolve: false,
@@ -56,9 +56,9 @@ fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut
 /// A member that no preflight can decide would be refused each time.
 fn check_guarded(path: &str, written: &WrittenGroup, shape: &Shape, table: &Table, errors: &mut Errors) {
     if written.atomic != WrittenAtomic::Guarded {
-        if written.on_unsupported.is_some() {
+        if written.on_unsupported == OnUnsupported::Transaction {
             let message = "on_unsupported says what becomes of a guarded group, and this one is not";
-            errors.add(format!("{path}.on_unsupported"), message, "atomic = \"guarded\", or no such key");
+            errors.add(format!("{path}.on_unsupported"), message, "atomic = \"guarded\", or \"refuse\"");
         }
         return;
     }
