@@ -11,14 +11,18 @@
 //! | `syntax` | what can be said of arguments alone |
 //! | `types` | what each key can be, by what it was before the group |
 //! | `values` | numbers in strings and hash fields, as far as counting commands need them |
+//! | `cell` | what one key holds in the course of a group |
+//! | `question` | what can be asked about a key |
 //! | `trial` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
 //! | `request` | what goes on the wire before the members |
 
+mod cell;
 mod hashes;
 mod keyspace;
 mod lists;
+mod question;
 pub mod request;
 mod sets;
 mod sorted_sets;
@@ -35,68 +39,10 @@ use std::borrow::Cow;
 use crate::engine::command::{CommandId, Spec, Table};
 use crate::engine::resp::request::Args;
 
+pub use question::{Asker, Check, Question};
 pub use request::{Ability, Lack, Names, Preflight, Verdict};
 
 use trial::Trial;
-use types::Types;
-
-/// One question to the server about a key as it is before the group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check<'a> {
-    /// The member that fails unless the answer is right, from 0.
-    pub member: usize,
-    pub key: &'a [u8],
-    pub question: Question<'a>,
-}
-
-/// What must be true of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question<'a> {
-    /// It is of none of these types.
-    Not { types: Types, error: &'static str },
-    /// A string, if it is there, of at most so many bytes.
-    Length { most: u64 },
-    /// A string, if it is there, that is an integer: at most so far above zero, or below it.
-    Integer { above: u64, below: u64 },
-    /// A string, if it is there, that is a plain decimal number.
-    Decimal,
-    /// A string, if it is there, that is a HyperLogLog.
-    HyperLogLog,
-    /// The same of a field, if it is there, of a hash, if that is.
-    FieldInteger { field: &'a [u8], above: u64, below: u64 },
-    /// A hash, if it is there, whose field is, if it is there, a plain decimal number.
-    FieldDecimal { field: &'a [u8] },
-    /// A list of at least so many elements.
-    Elements { least: u64 },
-    /// A stream, if it is there, that has given no id as high as this one.
-    IdBelow { milliseconds: u64, sequence: u64 },
-    /// A stream with this consumer group.
-    Group { name: &'a [u8], asker: Asker },
-    /// A stream, if it is there, without this consumer group.
-    NoGroup { name: &'a [u8] },
-}
-
-/// Who wants a consumer group to be there: each says otherwise in words of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
-    /// XREADGROUP
-    Read,
-    /// XGROUP and XINFO
-    Group,
-    /// XPENDING, XCLAIM and XAUTOCLAIM
-    Pending,
-}
-
-impl Asker {
-    fn error(self, key: &[u8], group: &[u8]) -> String {
-        let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-        match self {
-            Asker::Read => format!("NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"),
-            Asker::Group => format!("NOGROUP No such consumer group '{group}' for key name '{key}'"),
-            Asker::Pending => format!("NOGROUP No such key '{key}' or consumer group '{group}'"),
-        }
-    }
-}
 
 /// Why a group must not be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,35 +59,6 @@ pub enum Fault {
     Certain(Cow<'static, str>),
     /// Nobody can tell before it runs: why.
     Undecided(&'static str),
-}
-
-impl Question<'_> {
-    /// What must be true, in words.
-    pub fn in_words(&self) -> String {
-        match self {
-            Question::Not { types, .. } => {
-                let fine = Types::ALL.without(*types);
-                let words: Vec<_> = fine.each().map(|one| one.word().unwrap_or("anything else")).collect();
-                format!("its type is {}", words.join(" or "))
-            }
-            Question::Length { most } => format!("it is absent or a string of at most {most} bytes"),
-            Question::Integer { above, below } => format!("it is absent or an integer from -{below} to {above}"),
-            Question::Decimal => "it is absent or a number".to_owned(),
-            Question::HyperLogLog => "it is absent or a HyperLogLog".to_owned(),
-            Question::FieldInteger { field, above, below } => {
-                format!("its field {} is absent or an integer from -{below} to {above}", field.escape_ascii())
-            }
-            Question::FieldDecimal { field } => format!("its field {} is absent or a number", field.escape_ascii()),
-            Question::Elements { least } => format!("it is a list of at least {least} elements"),
-            Question::IdBelow { milliseconds, sequence } => {
-                format!("it is absent or a stream whose last id is below {milliseconds}-{sequence}")
-            }
-            Question::Group { name, .. } => format!("it is a stream with the consumer group {}", name.escape_ascii()),
-            Question::NoGroup { name } => {
-                format!("it is absent or a stream without the consumer group {}", name.escape_ascii())
-            }
-        }
-    }
 }
 
 impl Fault {
@@ -180,6 +97,7 @@ fn wrong_arity(spec: &Spec) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use super::types::Types;
     use super::*;
     use crate::engine::resp::request::Span;
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::cell::{Cell, LastId, Others};
 use super::syntax::{self, StreamId};
-use super::types::{Course, Deadly, Types};
+use super::types::{Deadly, Types};
 use super::values::{Need, Value};
 use super::{Asker, Check, Fault, Question};
 use crate::engine::resp::request::Args;
@@ -31,46 +32,6 @@ pub(super) struct Trial<'a> {
     names: HashMap<&'a [u8], usize>,
     cells: Vec<Cell<'a>>,
     checks: Vec<Check<'a>>,
-}
-
-/// What one key holds.
-#[derive(Debug)]
-struct Cell<'a> {
-    /// The key whose content this was before the group; `None`: it came to be within it.
-    origin: Option<&'a [u8]>,
-    course: Course,
-    /// Of a string.
-    value: Value,
-    /// Bytes that the members have appended to a string since `reach`, and up to where they have written it before.
-    appended: u64,
-    /// `None`: nobody knows.
-    reach: Option<u64>,
-    /// Elements that a list has at least, compared with before; `None`: nobody knows.
-    elements: Option<i64>,
-    /// Fields of a hash that members have touched, and what the others are.
-    fields: Vec<(&'a [u8], Value)>,
-    other_fields: Value,
-    last_id: LastId,
-    /// Consumer groups that members have made or destroyed, and what is known of the others.
-    groups: Vec<(&'a [u8], bool)>,
-    other_groups: Others,
-}
-
-/// Consumer groups that no member has named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Others {
-    AsBefore,
-    Gone,
-    Unknown,
-}
-
-/// The highest id that a stream has given.
-#[derive(Clone, Copy, Debug)]
-enum LastId {
-    AsBefore,
-    Known(StreamId),
-    /// The server's clock.
-    Given,
 }
 
 impl<'a> Trial<'a> {
@@ -452,108 +413,5 @@ fn no_group(asker: Option<Asker>, key: &[u8], name: &[u8]) -> Fault {
     match asker {
         Some(asker) => Fault::Certain(asker.error(key, name).into()),
         None => Fault::new(GROUP_EXISTS),
-    }
-}
-
-impl<'a> Question<'a> {
-    /// The answer to this one tells the answer to a question about the type alone.
-    fn includes(&self, other: &Question<'_>) -> bool {
-        let Question::Not { types, error } = other else { return false };
-        let own = match self {
-            Question::Not { .. } => return false,
-            Question::Length { .. } | Question::Integer { .. } | Question::Decimal | Question::HyperLogLog => Types::STRING,
-            Question::FieldInteger { .. } | Question::FieldDecimal { .. } => Types::HASH,
-            Question::Elements { .. } => Types::LIST,
-            Question::IdBelow { .. } | Question::Group { .. } | Question::NoGroup { .. } => Types::STREAM,
-        };
-        *error == WRONG_TYPE && *types == Types::ALL.without(own).without(Types::NONE)
-    }
-
-    /// Where `other` asks the same for less, this one asks for less from now on.
-    fn tighten(&mut self, other: &Question<'a>) -> bool {
-        match (self, other) {
-            (Question::Length { most }, Question::Length { most: own }) => {
-                *most = (*most).min(*own);
-                true
-            }
-            (Question::Integer { above, below }, Question::Integer { above: a, below: b }) => {
-                (*above, *below) = ((*above).min(*a), (*below).min(*b));
-                true
-            }
-            (Question::FieldInteger { field, above, below }, Question::FieldInteger { field: own, above: a, below: b })
-                if field == own =>
-            {
-                (*above, *below) = ((*above).min(*a), (*below).min(*b));
-                true
-            }
-            (own, other) => own == other,
-        }
-    }
-}
-
-impl<'a> Cell<'a> {
-    fn new(key: &'a [u8]) -> Cell<'a> {
-        Cell {
-            origin: Some(key),
-            course: Course::new(),
-            value: Value::START,
-            appended: 0,
-            reach: Some(0),
-            elements: Some(0),
-            fields: Vec::new(),
-            other_fields: Value::START,
-            last_id: LastId::AsBefore,
-            groups: Vec::new(),
-            other_groups: Others::AsBefore,
-        }
-    }
-
-    /// Something that came to be within the group.
-    fn made(types: Types) -> Cell<'a> {
-        let mut cell = Cell { origin: None, course: Course::made(types), ..Cell::new(b"") };
-        if types == Types::NONE {
-            cell.value = Value::ABSENT;
-            cell.other_fields = Value::ABSENT;
-            cell.last_id = LastId::Known(StreamId { milliseconds: 0, sequence: 0 });
-            cell.other_groups = Others::Gone;
-        } else {
-            cell.forget();
-        }
-        cell
-    }
-
-    /// The value, or what its absence counts as.
-    fn value_now(&self) -> Value {
-        if self.course.types().has(Types::STRING) { self.value } else { Value::ABSENT }
-    }
-
-    /// Its content is not followed any more.
-    fn forget(&mut self) {
-        self.value = Value::Unknown;
-        self.reach = None;
-        self.elements = None;
-        self.fields.clear();
-        self.other_fields = Value::Unknown;
-        self.last_id = LastId::Given;
-        self.groups.clear();
-        self.other_groups = Others::Unknown;
-    }
-
-    /// It may have been deleted. What is absent counts as 0, which the values allow for.
-    fn perhaps_gone(&mut self) {
-        for one in Types::ALL.each() {
-            self.course.turn(one, one.or(Types::NONE));
-        }
-        self.elements = None;
-        self.groups.clear();
-        self.other_groups = Others::Unknown;
-    }
-
-    fn field_mut(&mut self, field: &'a [u8]) -> &mut Value {
-        let place = self.fields.iter().position(|(known, _)| *known == field).unwrap_or_else(|| {
-            self.fields.push((field, self.other_fields));
-            self.fields.len() - 1
-        });
-        &mut self.fields[place].1
     }
 }
