@@ -1,12 +1,15 @@
 //! The command line: what is asked for, and with which exit code it ends.
 
+mod generate;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use tracing::{error, info};
 
 use crate::config::effective::{differences, effective};
@@ -39,7 +42,7 @@ Exit codes:
 
 /// A Redis-protocol proxy that makes the pipelines of unmodified clients all-or-nothing, and says so when they are not.
 #[derive(Parser, Debug)]
-#[command(name = "respguard", version, after_help = EXIT_CODES)]
+#[command(name = "respguard", version = env!("RESPGUARD_VERSION"), after_help = EXIT_CODES)]
 struct CommandLine {
     #[command(subcommand)]
     action: Action,
@@ -100,6 +103,17 @@ enum Action {
         #[command(flatten)]
         running: Running,
     },
+    /// Write what a shell needs to complete respguard's command lines.
+    ///
+    /// For bash: respguard completions bash > /etc/bash_completion.d/respguard
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual page.
+    ///
+    /// To read it: respguard man | man -l -
+    Man,
     /// Ask a running respguard whether it is ready; for container health checks.
     Healthcheck {
         /// The configuration that it runs with; without it the defaults apply.
@@ -129,6 +143,8 @@ pub fn main() -> ExitCode {
         Action::Check { config, running: false, .. } => check(&config),
         Action::Check { config, running: true, admin, token_env } => check_running(&config, admin, token_env),
         Action::Explain { config, commands } => explain(&config, commands.as_deref()),
+        Action::Completions { shell } => generate::completions(shell, &mut CommandLine::command()),
+        Action::Man => generate::manual(CommandLine::command()),
         Action::Record { seconds, out, running } => record(seconds, out.as_deref(), &running),
         Action::Healthcheck { config } => healthcheck(config.as_deref()),
     }
@@ -295,7 +311,7 @@ fn load(file: Option<&Path>) -> Option<Loaded> {
     match config::load(file, &Table::builtin()) {
         Ok(loaded) => Some(loaded),
         Err(errors) => {
-            eprintln!("{errors}");
+            eprintln!("{}", errors.pictured());
             None
         }
     }

@@ -5,13 +5,15 @@ mod security;
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -21,6 +23,8 @@ use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::live::QUESTIONS_MAX;
 use crate::net::admin::record::Recorder;
+use crate::net::admin::status::Standing;
+use crate::net::admin::violations::STREAMS_MAX;
 use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
@@ -28,6 +32,7 @@ use crate::net::tls::{Certificates, TlsError};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{SurveyError, survey};
 use crate::net::worker::{self, Setup};
+use crate::telemetry::durable::{self, Writing};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
@@ -37,6 +42,8 @@ use live::Live;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
+/// How long the end waits for the file of violations.
+const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between questions for the server's commands.
 const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
@@ -45,14 +52,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", listen_advice(source))]
     Listen { address: Address, source: io::Error },
+    #[error("cannot write violations to {}: {source}; see [violations] file", file.display())]
+    Violations { file: PathBuf, source: io::Error },
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     #[error(transparent)]
     Metrics(#[from] InstallError),
+}
+
+/// What to do about an address that cannot be had.
+fn listen_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process listens there: is respguard running already? Stop it, or choose another [listen] or [admin] address"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024, and folders of others, want more rights: choose another address",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address: choose one that it has, or 0.0.0.0",
+        _ => "",
+    }
 }
 
 /// Serves until a signal ends it.
@@ -74,6 +95,7 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
     let clients = Listener::bind(&config.listen.address).await?;
     let operators = bind_admin(&config.admin.address).await?;
     let mut signals = Signals::new()?;
+    let (reporter, writing) = reporter(config)?;
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
@@ -90,17 +112,40 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
         &mut folds,
         &readiness,
         &registry,
+        &reporter,
     )?;
     let surveying = (!surveyed)
         .then(|| tokio::spawn(survey_until_known(upstream_settings(config, &certificates, 1), workers.mailboxes.clone())));
     let renewing = security::renew(&certificates)?;
     let admin_over = CancellationToken::new();
     let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
+    let standing = Standing {
+        started: Instant::now(),
+        workers: workers.mailboxes.len(),
+        upstream: config.upstream.address.clone(),
+        registry: Arc::clone(&registry),
+        breaker: workers.breaker.clone(),
+        totals: exposition.totals(),
+    };
+    let streams = Arc::new(Semaphore::new(STREAMS_MAX));
     let (live, questions) = mpsc::channel(QUESTIONS_MAX);
-    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone());
+    let policy = Arc::new(ArcSwap::from_pointee(config.policy.clone()));
+    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy));
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
-    let state = AdminState { exposition, folds, readiness: readiness.clone(), access, recorder, live };
+    let state = AdminState {
+        exposition,
+        folds,
+        readiness: readiness.clone(),
+        access,
+        recorder,
+        live,
+        reporter,
+        standing,
+        policy,
+        streams,
+        shutdown: admin_over.clone(),
+    };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
     readiness.started();
     info!(
@@ -109,7 +154,7 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
         workers = workers.mailboxes.len(),
         groups = config.policy.groups().len(),
         ttl_rules = config.policy.ttl_rules().len(),
-        version = env!("CARGO_PKG_VERSION"),
+        version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"
     );
     tokio::select! {
@@ -129,8 +174,21 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
     admin_over.cancel();
     // The endpoints end with the process in any case.
     let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
+    if let Some(writing) = writing
+        && !writing.finish(FILE_TIMEOUT)
+    {
+        warn!("the last violations may be missing in their file: it takes too long to write them");
+    }
     info!("respguard has ended");
     Ok(())
+}
+
+/// Where violations go, and what writes them to a file if there is one.
+fn reporter(config: &Config) -> Result<(Reporter, Option<Writing>), ServerError> {
+    let Some(settings) = config.violations.clone() else { return Ok((Reporter::default(), None)) };
+    let file = settings.file.clone();
+    let (sink, writing) = durable::start(settings).map_err(|source| ServerError::Violations { file, source })?;
+    Ok((Reporter::default().with_file(sink), Some(writing)))
 }
 
 /// The server's commands, if it is there and tells.
@@ -142,7 +200,8 @@ async fn survey_once(settings: &Settings) -> Option<Table> {
             Some(table)
         }
         Err(error) => {
-            warn!(%error, "the built-in command table is used until the server describes its commands");
+            let upstream = &settings.address;
+            warn!(%error, %upstream, "the server has not described its commands: is it running, and is [upstream] address right? The built-in table is used until it does");
             None
         }
     }
@@ -171,6 +230,7 @@ async fn survey_until_known(settings: Settings, workers: Vec<Mailbox>) {
 struct Workers {
     mailboxes: Vec<Mailbox>,
     threads: Vec<JoinHandle<()>>,
+    breaker: SharedBreaker,
 }
 
 fn start_workers(
@@ -181,15 +241,15 @@ fn start_workers(
     folds: &mut Folds,
     readiness: &Readiness,
     registry: &Arc<Registry>,
+    reporter: &Reporter,
 ) -> io::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.worker_count(cores);
     let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
-    let reporter = Reporter::default();
     let users = security::users(config);
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
-    let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new() };
+    let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new(), breaker };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
         let load = Arc::default();
@@ -205,8 +265,9 @@ fn start_workers(
             registry: Arc::clone(registry),
             reporter: reporter.clone(),
             readiness: readiness.clone(),
-            breaker: breaker.clone(),
-            latency_totals: exposition.latencies(),
+            breaker: workers.breaker.clone(),
+            kept_bytes_max: config.listen.buffered_bytes_max / count,
+            totals: exposition.totals(),
             folds: folds.add_worker(),
             mailbox,
             load,

@@ -12,11 +12,14 @@ use std::time::Duration;
 use client::{Connection, get};
 use endpoints::Endpoints;
 use exposition_text::Exposed;
+use respguard::engine::pipeline::violation::{Kind, Violation};
+use respguard::net::admin::violations::STREAMS_MAX;
 use respguard::net::http::{CONNECTIONS_MAX, REQUEST_TIMEOUT, STOP_TIMEOUT};
 use respguard::telemetry::label::{Direction, FailureScope, GroupOutcome, Side, TtlOutcome, UpstreamState};
 use respguard::telemetry::latency::BOUNDS_NS;
 use respguard::telemetry::tally::Tally;
 use respguard::telemetry::{names, readiness::Readiness};
+use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Room for a busy machine beyond a limit of the server.
@@ -45,7 +48,7 @@ async fn metrics_show_what_a_worker_counted_up_to_the_scrape() {
         assert_eq!(exposed.value(series), Some(value), "{series} in\n{}", answer.body);
     }
     assert_eq!(exposed.value("respguard_commands_total{command=\"set\"}"), None);
-    let version = format!("respguard_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    let version = format!("respguard_build_info{{version=\"{}\"}}", env!("RESPGUARD_VERSION"));
     assert_eq!(exposed.value(&version), Some(1.0));
 }
 
@@ -131,7 +134,7 @@ async fn a_wrong_path_and_a_wrong_method_are_told_what_exists() {
     assert_eq!(answer.status, 404);
     assert_eq!(
         answer.body,
-        r#"{"error":"no such path","exists":["/metrics","/healthz","/readyz","/config","/record","/reload"]}"#
+        r#"{"error":"no such path","exists":["/metrics","/healthz","/readyz","/status","/groups","/violations","/violations/stream","/config","/reload","/record","/log","/openapi.json"]}"#
     );
 
     let mut connection = Connection::open(endpoints.address).await;
@@ -197,6 +200,72 @@ async fn shutdown_does_not_wait_for_an_idle_or_an_unfinished_connection() {
     endpoints.shutdown.cancel();
     let ended = timeout(STOP_TIMEOUT + SLACK, endpoints.serving).await.expect("ends in time");
     ended.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn the_description_names_every_path_with_its_methods_and_fields() {
+    let endpoints = Endpoints::start_plain().await;
+    let description = get(endpoints.address, "/openapi.json").await;
+    let description: Value = serde_json::from_str(&description.body).expect("JSON");
+    assert_eq!(description["openapi"], "3.1.0");
+    let exists: Value = serde_json::from_str(&get(endpoints.address, "/nowhere").await.body).expect("JSON");
+    let mut exists: Vec<_> = exists["exists"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    exists.sort_unstable();
+    let paths = description["paths"].as_object().expect("paths");
+    let mut described: Vec<_> = paths.keys().map(String::as_str).collect();
+    described.sort_unstable();
+    assert_eq!(described, exists);
+
+    for (path, methods) in paths {
+        let mut connection = Connection::open(endpoints.address).await;
+        let answer = connection.ask(&format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+        assert_eq!(answer.status, 405, "{path}");
+        let allowed = answer.header("allow").expect("methods").to_lowercase();
+        let mut allowed: Vec<_> = allowed.split(", ").filter(|method| *method != "head").collect();
+        allowed.sort_unstable();
+        assert_eq!(methods.as_object().expect("methods").keys().map(String::as_str).collect::<Vec<_>>(), allowed, "{path}");
+    }
+    for path in ["/status", "/groups", "/violations"] {
+        let schema = &paths[path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let mut described: Vec<_> = schema["required"].as_array().expect(path).iter().filter_map(Value::as_str).collect();
+        described.sort_unstable();
+        let mut connection = Connection::open(endpoints.address).await;
+        let answer = connection.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+        let answer: Value = serde_json::from_str(&answer.body).expect("JSON");
+        let mut fields: Vec<_> = answer.as_object().expect(path).keys().map(String::as_str).collect();
+        fields.sort_unstable();
+        assert_eq!(described, fields, "{path}");
+    }
+}
+
+#[test]
+fn the_reference_of_violations_has_every_kind_once() {
+    let reference = include_str!("../docs/violations.md");
+    for kind in Kind::ALL {
+        assert_eq!(reference.matches(&format!("\n| `{kind}` |")).count(), 1, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_beyond_the_last_place_is_refused_and_a_shutdown_ends_the_others() {
+    let endpoints = Endpoints::start_plain().await;
+    let ask = "GET /violations/stream HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    let mut open = Vec::new();
+    for _ in 0..STREAMS_MAX {
+        let mut connection = Connection::open(endpoints.address).await;
+        connection.send(ask).await;
+        connection.until("violations as they come").await;
+        open.push(connection);
+    }
+    let mut late = Connection::open(endpoints.address).await;
+    late.send(ask).await;
+    assert!(late.rest().await.starts_with("HTTP/1.0 503"));
+    endpoints.reporter.violation(Violation::new(Kind::Guard), &"127.0.0.1:1");
+    for connection in &mut open {
+        connection.until("\"kind\":\"guard\"").await;
+    }
+    endpoints.shutdown.cancel();
+    timeout(STOP_TIMEOUT + SLACK, endpoints.serving).await.expect("ends in time").expect("no panic").expect("no error");
 }
 
 /// What the worker counts that the tests of numbers share.

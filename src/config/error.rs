@@ -14,6 +14,8 @@ pub struct ConfigError {
     pub key: String,
     pub message: String,
     pub expected: String,
+    /// The line at the position, as it is in the file.
+    pub line: String,
 }
 
 /// A line and a column, both counted from 1; columns count characters.
@@ -48,6 +50,18 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl ConfigError {
+    /// The line with a caret below its column, if the error has a place.
+    fn picture(&self) -> Option<String> {
+        let Position { line, column } = self.position.filter(|_| !self.line.is_empty())?;
+        let number = line.to_string();
+        // Tabs stay tabs, so that the caret stands below its letter however wide they are.
+        let before = self.line.chars().take(column - 1).map(|letter| if letter == '\t' { '\t' } else { ' ' });
+        let (width, before) = (number.len(), before.collect::<String>());
+        Some(format!("\n {number} | {}\n {:width$} | {before}^", self.line, ""))
+    }
+}
+
 /// Everything that is wrong with a configuration file, in the order of the file; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
@@ -64,9 +78,34 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+impl ConfigErrors {
+    /// The errors, each with its line and a caret, for people.
+    pub fn pictured(&self) -> String {
+        let pictured = self.0.iter().map(|error| format!("{error}{}", error.picture().unwrap_or_default()));
+        pictured.collect::<Vec<_>>().join("\n")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_caret_stands_below_the_column_whatever_letters_are_before_it() {
+        let error = |line: &str, column| ConfigError {
+            file: "f.toml".into(),
+            position: Some(Position { line: 12, column }),
+            key: "a".into(),
+            message: "wrong".into(),
+            expected: "right".into(),
+            line: line.into(),
+        };
+        let both = ConfigErrors(vec![error("\tü = x", 6), error("", 1)]);
+        assert_eq!(
+            both.pictured(),
+            "f.toml:12:6: a: wrong (expected right)\n 12 | \tü = x\n    | \t    ^\nf.toml:12:1: a: wrong (expected right)"
+        );
+    }
 
     #[test]
     fn positions_count_lines_and_characters_from_one() {

@@ -11,6 +11,7 @@ use crate::engine::link::breaker::Thresholds;
 use crate::engine::policy::rule::{Word, WrittenPipeline};
 use crate::engine::policy::{Policy, compile};
 use crate::net::address::{Address, AddressError};
+use crate::telemetry::durable;
 
 use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
@@ -21,6 +22,11 @@ use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, rules, securit
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
 const WORKERS_MAX: u64 = 256;
 const CLIENTS_MAX: u64 = 1_000_000;
+/// The file of violations: how large it may be, and how many full ones are kept.
+const FILE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+const FILES_KEPT_DEFAULT: u64 = 4;
+const FILES_KEPT_MAX: u64 = 100;
 const LEASES_MAX: u64 = 1_000_000;
 const BUFFERED_BYTES_MIN: u64 = 1024 * 1024;
 const BUFFERED_BYTES_MAX: u64 = 1 << 40;
@@ -61,7 +67,7 @@ pub fn read(
 pub fn known_keys() -> BTreeSet<String> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each = "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[degrade]]\n";
+    let one_of_each = "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -73,17 +79,22 @@ fn unreadable(file: &Path, error: &std::io::Error) -> ConfigErrors {
         key: String::new(),
         message: format!("the file cannot be read: {error}"),
         expected: "a TOML file".to_owned(),
+        line: String::new(),
     }])
 }
 
 fn errors(mut findings: Vec<Finding>, file: &Path, text: &str) -> ConfigErrors {
     findings.sort_by_key(|finding| finding.span.start);
-    let errors = findings.into_iter().map(|finding| ConfigError {
-        file: file.to_owned(),
-        position: Some(Position::of(finding.span.start, text)),
-        key: finding.path,
-        message: finding.message,
-        expected: finding.expected,
+    let errors = findings.into_iter().map(|finding| {
+        let position = Position::of(finding.span.start, text);
+        ConfigError {
+            file: file.to_owned(),
+            position: Some(position),
+            key: finding.path,
+            message: finding.message,
+            expected: finding.expected,
+            line: text.lines().nth(position.line - 1).unwrap_or_default().to_owned(),
+        }
     });
     ConfigErrors(errors.collect())
 }
@@ -105,6 +116,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     let admin = admin(root.section("admin", findings), sources, findings);
     let breaker = breaker(root.section("breaker", findings), findings);
     let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
+    let violations = violations(root.section("violations", findings), sources, findings);
     let written = rules::read(&mut root, pipeline, findings);
     root.end(findings);
     security::check(&listen, &upstream, findings);
@@ -121,7 +133,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         }
     };
     let workers = usize::try_from(workers).ok()?;
-    Some(Config { workers, listen, upstream, admin, breaker, drain_timeout, policy })
+    Some(Config { workers, listen, upstream, admin, breaker, drain_timeout, violations, policy })
 }
 
 /// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
@@ -206,6 +218,18 @@ fn pipeline(mut section: Section<'_>, findings: &mut Findings) -> (WrittenPipeli
     let drain_timeout = timeout(&mut section, "drain_timeout_ms", Config::default().drain_timeout, findings);
     section.end(findings);
     (pipeline, drain_timeout)
+}
+
+fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Option<durable::Settings> {
+    let file = section.text("file", findings);
+    let bytes_max = section.number("file_bytes_max", 1024..=FILE_BYTES_MAX, FILE_BYTES_DEFAULT, findings);
+    let kept_max = section.number("files_kept", 0..=FILES_KEPT_MAX, FILES_KEPT_DEFAULT, findings);
+    if file.as_ref().is_some_and(String::is_empty) {
+        findings.add(&section.path_of("file"), "the name is empty", "a file's path, or no such key");
+    }
+    section.end(findings);
+    let kept_max = usize::try_from(kept_max).ok()?;
+    Some(durable::Settings { file: sources.folder.join(file?), bytes_max, kept_max })
 }
 
 fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address> {
@@ -423,15 +447,6 @@ mod tests {
             assert!(refusal(&with(bad)).contains("breaker.failure_ratio"), "{bad}");
         }
         assert_eq!(config("[breaker]\nenabled = false\n").breaker, None);
-    }
-
-    #[test]
-    fn what_is_not_available_yet_is_refused_by_name() {
-        for (text, key) in [("[[expect]]\nname = \"a\"", "expect[0]"), ("[[guard]]\nname = \"a\"", "guard[0]")] {
-            let refusal = refusal(text);
-            assert!(refusal.contains(key) && refusal.contains("is not available yet"), "{refusal}");
-            assert_eq!(refusal.lines().count(), 1, "{refusal}");
-        }
     }
 
     #[test]

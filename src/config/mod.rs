@@ -18,6 +18,7 @@ use crate::engine::link::breaker::Thresholds;
 use crate::engine::policy::Policy;
 use crate::net::address::Address;
 use crate::net::tls::{ClientFiles, ServerFiles};
+use crate::telemetry::durable;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use load::{Loaded, known_keys, load, read};
@@ -35,6 +36,8 @@ pub struct Config {
     pub breaker: Option<Thresholds>,
     /// How long a shutdown waits for what is owed to clients.
     pub drain_timeout: Duration,
+    /// The file in which violations are kept for good, if there is one.
+    pub violations: Option<durable::Settings>,
     pub policy: Policy,
 }
 
@@ -126,6 +129,7 @@ impl Default for Config {
             admin: Admin::default(),
             breaker: Some(THRESHOLDS),
             drain_timeout: Duration::from_secs(10),
+            violations: None,
             policy: Policy::passive(),
         }
     }

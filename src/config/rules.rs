@@ -1,24 +1,59 @@
 //! Reads the part of a configuration file that a policy is made of.
 
-use crate::engine::policy::rule::{Written, WrittenDegrade, WrittenGroup, WrittenMember, WrittenPipeline, WrittenTtl};
+use crate::engine::policy::rule::{
+    Written, WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenPipeline, WrittenTtl,
+};
 
 use super::section::{Findings, Section, Value};
+
+/// The longest string that Redis takes.
+const BYTES_MAX: u64 = 512 * 1024 * 1024;
+const ARGUMENTS_MAX: u64 = 1024 * 1024;
 
 /// The rules as they are written. `[pipeline]` is read by the caller, which knows its other keys.
 pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: &mut Findings) -> Written {
     let mode = root.word("mode", findings).unwrap_or_default();
     let groups = root.sections("group", findings);
     let ttls = root.sections("ttl", findings);
+    let expects = root.sections("expect", findings);
+    let guards = root.sections("guard", findings);
     let degrades = root.sections("degrade", findings);
     Written {
         mode,
         pipeline,
         groups: groups.into_iter().map(|section| group(section, findings)).collect(),
         ttls: ttls.into_iter().map(|section| ttl(section, findings)).collect(),
+        expects: expects.into_iter().map(|section| expect(section, findings)).collect(),
+        guards: guards.into_iter().map(|section| guard(section, findings)).collect(),
         degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
-        expects: root.sections("expect", findings).len(),
-        guards: root.sections("guard", findings).len(),
     }
+}
+
+fn expect(mut section: Section<'_>, findings: &mut Findings) -> WrittenExpect {
+    let expect = WrittenExpect {
+        name: section.needed_text("name", findings),
+        command: section.needed_text("command", findings),
+        reply: section.needed_text("reply", findings),
+        action: section.word("action", findings).unwrap_or_default(),
+        mode: section.word("mode", findings),
+    };
+    section.end(findings);
+    expect
+}
+
+fn guard(mut section: Section<'_>, findings: &mut Findings) -> WrittenGuard {
+    let guard = WrittenGuard {
+        name: section.needed_text("name", findings),
+        commands: section.texts("commands", findings),
+        value_bytes_max: section.number_if_any("value_bytes_max", 1..=BYTES_MAX, findings),
+        arguments_max: section.number_if_any("arguments_max", 1..=ARGUMENTS_MAX, findings),
+        keys_allowed: section.texts("keys_allowed", findings),
+        reply_bytes_max: section.number_if_any("reply_bytes_max", 1..=BYTES_MAX, findings),
+        action: section.word("action", findings).unwrap_or_default(),
+        mode: section.word("mode", findings),
+    };
+    section.end(findings);
+    guard
 }
 
 fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
@@ -77,7 +112,9 @@ fn ttl(mut section: Section<'_>, findings: &mut Findings) -> WrittenTtl {
         action: section.word("action", findings).unwrap_or_default(),
         default: section.text("default", findings),
         max: section.text("max", findings),
+        keep: section.truth("keep", defaults.keep, findings),
         grace_ms: section.number("grace_ms", 0..=3_600_000, defaults.grace_ms, findings),
+        sample: section.ratio("sample", defaults.sample, findings),
         mode: section.word("mode", findings),
     };
     section.end(findings);

@@ -122,6 +122,16 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A whole number within a range, where one is written.
+    pub(super) fn number_if_any(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        findings: &mut Findings,
+    ) -> Option<u64> {
+        self.value(key, findings)?.number(&range, findings)
+    }
+
     /// A part of a whole: above 0, at most 1.
     pub(super) fn ratio(&mut self, key: &'static str, default: f64, findings: &mut Findings) -> f64 {
         let expected = "a number above 0, at most 1";

@@ -6,6 +6,7 @@ use super::page::{Page, request, word};
 use super::words;
 use crate::engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
 use crate::engine::pipeline::batch::Batch;
+use crate::engine::pipeline::group::Injected;
 use crate::engine::pipeline::plan::{Note, Plan, Step};
 use crate::engine::pipeline::refusal::Refusal;
 use crate::engine::pipeline::slot::{Probe, Role};
@@ -28,16 +29,33 @@ pub(super) struct Planned<'a> {
 
 impl Planned<'_> {
     pub(super) fn write(&self, page: &mut Page) {
-        let (mut probes, mut refusals) = (self.plan.probes.iter(), self.plan.refusals.iter());
+        let mut probes = self.plan.probes.iter();
+        let mut refused = self.plan.refused.iter().map(|reply| String::from_utf8_lossy(reply).trim_end().to_owned());
+        let mut injected = self.plan.injected.iter();
+        let mut refusals = self.plan.refusals.iter();
         for step in &self.plan.steps {
             match step {
                 Step::Send { commands } => {
                     page.line(1, format_args!("as it is, on {}; replies as the server gives them:", self.connection()));
-                    commands.clone().for_each(|at| self.write_sent(at, page));
+                    for at in commands.clone() {
+                        self.write_sent(at, page);
+                        if self.plan.roles.get(at) == Some(&Role::Refused) {
+                            page.line(
+                                4,
+                                format_args!("in its place: GET without a key, and {}", refused.next().unwrap_or_default()),
+                            );
+                        }
+                    }
                 }
-                Step::Wrap { members, group } => self.write_wrapped(&self.plan.members[members.clone()], *group, page),
-                Step::Guard { members, group } => self.write_guarded(&self.plan.members[members.clone()], *group, page),
-                Step::Refuse { members, group } => {
+                Step::Wrap { members, group } => {
+                    self.write_wrapped(&self.plan.members[members.clone()], *group, page);
+                    self.write_injected(injected.next(), page);
+                }
+                Step::Guard { members, group } => {
+                    self.write_guarded(&self.plan.members[members.clone()], *group, page);
+                    self.write_injected(injected.next(), page);
+                }
+                Step::RefuseGroup { members, group } => {
                     if let Some(refusal) = refusals.next() {
                         self.write_refused(&self.plan.members[members.clone()], *group, refusal, page);
                     }
@@ -58,6 +76,11 @@ impl Planned<'_> {
                     page.line(1, "not sent:");
                     self.write_answered(*command, words::answer(*by), page);
                 }
+                Step::Refuse { command } => {
+                    page.line(1, "not sent:");
+                    self.write_answered(*command, refused.next().unwrap_or_default(), page);
+                }
+                Step::Mend { command } => self.write_mended(*command, injected.next(), page),
             }
         }
         self.plan.notes.iter().for_each(|note| self.write_note(note, page));
@@ -122,13 +145,15 @@ impl Planned<'_> {
 
     fn write_sent(&self, at: usize, page: &mut Page) {
         match self.plan.roles.get(at) {
-            None | Some(Role::Plain) => {
+            None | Some(Role::Plain | Role::Judged) => {
                 self.write_command(at, page);
+                self.write_rules(at, page);
                 self.write_ttls(at, page);
                 self.write_why_no_group(at, page);
             }
             Some(&role) => {
                 self.write_answered(at, words::reply(role), page);
+                self.write_rules(at, page);
                 self.write_ttls(at, page);
             }
         }
@@ -216,6 +241,39 @@ impl Planned<'_> {
         }
     }
 
+    /// A single write in a transaction of the proxy's own.
+    fn write_mended(&self, at: usize, injected: Option<&Vec<Injected>>, page: &mut Page) {
+        page.line(1, format_args!("in a transaction of the proxy's own, on {}:", self.connection()));
+        self.write_command(at, page);
+        self.write_rules(at, page);
+        self.write_ttls(at, page);
+        self.write_injected(injected, page);
+    }
+
+    /// Commands of the proxy's own in the transaction.
+    fn write_injected(&self, injected: Option<&Vec<Injected>>, page: &mut Page) {
+        for own in injected.into_iter().flatten() {
+            page.line(2, format_args!("before EXEC, by the proxy itself: {}", words::wire(&own.request)));
+        }
+    }
+
+    /// The guards and expectations that the command meets, and what goes out in its place.
+    fn write_rules(&self, at: usize, page: &mut Page) {
+        let command = Member { id: self.batch.id(at), args: self.args(at) };
+        for rule in self.policy.guards_of(self.table, command) {
+            let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
+            let what = rule.trip(command, self.table).map_or("passes".to_owned(), |trip| trip.to_string());
+            page.line(4, format_args!("guard {}: {what} (action = {action}, mode = {mode})", rule.name));
+        }
+        for rule in self.policy.expects_of(self.table, command) {
+            let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
+            page.line(4, format_args!("expect {}: {} (action = {action}, mode = {mode})", rule.name, rule.reply));
+        }
+        if let Some((_, request)) = self.plan.rewrites.iter().find(|(rewritten, _)| *rewritten == at) {
+            page.line(4, format_args!("on the wire: {}", words::wire(request)));
+        }
+    }
+
     fn write_captures(&self, commands: &[usize], group: &Group, page: &mut Page) {
         let member = |i: usize| commands.get(i).map(|&at| Member { id: self.batch.id(at), args: self.args(at) });
         let bound = group.bound(self.table, &mut { member });
@@ -228,6 +286,7 @@ impl Planned<'_> {
     fn write_members(&self, commands: &[usize], group: &Group, page: &mut Page) {
         for &at in commands {
             self.write_command(at, page);
+            self.write_rules(at, page);
             if group.is_run() {
                 self.write_keys(at, group, page);
             }

@@ -3,14 +3,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::page::word;
+use super::page::{request, word};
 use crate::engine::command::{CommandId, ConnectionEffect, Local, Table, Transaction, TtlEffect};
 use crate::engine::pipeline::plan::Answer;
 use crate::engine::pipeline::slot::{Probe, Role};
 use crate::engine::pipeline::violation::Kind;
 use crate::engine::policy::rule::Word;
 use crate::engine::policy::{OnPartial, TtlRule, Why};
-use crate::engine::resp::Protocol;
+use crate::engine::resp::scan::elements;
+use crate::engine::resp::{Protocol, value};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
 
@@ -43,6 +44,8 @@ pub(super) fn reply(role: Role) -> String {
         Role::Group => "its own element of the array that EXEC answers".to_owned(),
         Role::Probe => "not for the client: the proxy keeps the reply".to_owned(),
         Role::Unheard => "not for the client: nobody needs it".to_owned(),
+        Role::Judged => "the server's reply, unless a rule says otherwise".to_owned(),
+        Role::Refused => "the proxy's own reply: an error; EXEC will abort".to_owned(),
     }
 }
 
@@ -53,6 +56,7 @@ pub(super) fn answer(answer: Answer) -> &'static str {
         Answer::Ok => "the proxy's own reply: OK, in a transaction whose connection is gone",
         Answer::Queued => "the proxy's own reply: QUEUED, in a transaction whose connection is gone",
         Answer::Degraded { .. } => "the proxy's own reply, by a degrade rule: there is no server",
+        Answer::NoReplica => "the proxy's own reply: an error, for a replica must be connected to the server itself",
         Answer::ExecAbort => "the proxy's own reply: EXECABORT, for a transaction whose connection is gone",
     }
 }
@@ -167,4 +171,10 @@ pub(super) fn lane(change: &LaneChange) -> String {
     let db = change.db.map(|db| format!("db {db}"));
     let name = change.name.as_deref().map(|name| format!("name {}", word(name)));
     [user, protocol, db, name].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// A request of the proxy's own as it would be typed.
+pub(super) fn wire(bytes: &[u8]) -> String {
+    let words: Vec<&[u8]> = elements(bytes).filter_map(value::bulk).collect();
+    request(words.into_iter())
 }

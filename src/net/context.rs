@@ -9,6 +9,7 @@ use crate::engine::command::Table;
 use crate::engine::policy::Policy;
 use crate::engine::preflight::Names;
 use crate::net::health::{Health, SharedBreaker};
+use crate::net::kept::Kept;
 use crate::net::recording::Tap;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
@@ -30,6 +31,7 @@ pub struct Context {
     pub reporter: Reporter,
     pub readiness: Readiness,
     pub health: Health,
+    pub kept: Kept,
     table: RefCell<Arc<Table>>,
     policy: RefCell<Arc<Policy>>,
     policy_number: Cell<u64>,
@@ -60,6 +62,7 @@ impl Context {
             tally,
             reporter,
             health: Health::new(breaker, readiness.clone()),
+            kept: Kept::default(),
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),

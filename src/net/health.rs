@@ -21,6 +21,13 @@ impl SharedBreaker {
         gauge::set_breaker_state(BreakerState::Closed);
         SharedBreaker(Some(Arc::new(Mutex::new(Breaker::new(thresholds, now)))))
     }
+
+    /// The word of its state; `None` where there is no breaker.
+    pub fn state(&self) -> Option<&'static str> {
+        let breaker = self.0.as_ref()?;
+        let state = breaker.lock().unwrap_or_else(PoisonError::into_inner).state();
+        Some(shown(state).as_str())
+    }
 }
 
 /// One worker's view: cells on the way of replies, the shared breaker every few milliseconds.
@@ -101,11 +108,7 @@ impl Health {
     }
 
     fn show(&self, state: State) {
-        let shown = match state {
-            State::Closed => BreakerState::Closed,
-            State::Open => BreakerState::Open,
-            State::HalfOpen => BreakerState::HalfOpen,
-        };
+        let shown = shown(state);
         gauge::count_breaker_transition(shown);
         gauge::set_breaker_state(shown);
         self.readiness.breaker(state != State::Closed);
@@ -114,5 +117,13 @@ impl Health {
             State::Open => warn!("the breaker has opened: requests are refused"),
             State::HalfOpen => info!("the breaker is half open: the server is being probed"),
         }
+    }
+}
+
+fn shown(state: State) -> BreakerState {
+    match state {
+        State::Closed => BreakerState::Closed,
+        State::Open => BreakerState::Open,
+        State::HalfOpen => BreakerState::HalfOpen,
     }
 }

@@ -100,6 +100,16 @@ impl Registry {
         self.lock().values().cloned().collect()
     }
 
+    /// How many clients there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// True when nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The client with this id.
     pub fn client(&self, id: u64) -> Option<Arc<Client>> {
         self.lock().get(&id).cloned()

@@ -39,6 +39,21 @@ impl Stream {
         Ok(Stream::Tcp(socket))
     }
 
+    /// Acknowledges now what has come: a client with Nagle's algorithm sends the rest of its pipeline only then, and
+    /// while the beginning is held no reply carries the acknowledgement.
+    pub fn acknowledge(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            let socket = match self {
+                Stream::Tcp(socket) => socket,
+                Stream::Tls(stream) => stream.get_ref().0,
+                Stream::Unix(_) => return,
+            };
+            // Where it cannot be done, the kernel acknowledges in its own time.
+            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true);
+        }
+    }
+
     /// As a server's client, shakes hands over what was connected.
     ///
     /// # Errors
@@ -84,12 +99,10 @@ fn poll_read_all(stream: &mut TlsStream<TcpStream>, cx: &mut Context<'_>, buf: &
 impl Stream {
     /// True when the other side sends nothing more, although not all that it has sent has been read.
     pub fn is_read_closed(&self) -> bool {
-        if let Stream::Tcp(socket) = self {
-            tells_end(socket.ready(Interest::READABLE))
-        } else if let Stream::Unix(socket) = self {
-            tells_end(socket.ready(Interest::READABLE))
-        } else {
-            false
+        match self {
+            Stream::Tcp(socket) => tells_end(socket.ready(Interest::READABLE)),
+            Stream::Unix(socket) => tells_end(socket.ready(Interest::READABLE)),
+            Stream::Tls(socket) => tells_end(socket.get_ref().0.ready(Interest::READABLE)),
         }
     }
 }

@@ -29,10 +29,10 @@ use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
 use crate::telemetry::fold::FoldQuestions;
 use crate::telemetry::gauge;
-use crate::telemetry::latency::LatencyTotals;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
+use crate::telemetry::totals::Totals;
 
 /// How often deadlines are looked at: a timeout is told at most this much late.
 const TEND_INTERVAL: Duration = Duration::from_millis(10);
@@ -58,7 +58,9 @@ pub struct Setup {
     pub reporter: Reporter,
     pub readiness: Readiness,
     pub breaker: SharedBreaker,
-    pub latency_totals: Arc<LatencyTotals>,
+    /// Bytes that may be kept for its clients.
+    pub kept_bytes_max: usize,
+    pub totals: Arc<Totals>,
     pub folds: FoldQuestions,
     pub mailbox: mpsc::Receiver<Message>,
     /// Clients that the worker serves.
@@ -89,15 +91,16 @@ pub async fn run(setup: Setup) {
     // The label of the table's first row, commands that it does not know, is the tally's own.
     let names: Vec<Arc<str>> =
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
-    let tally = Tally::new(&names, setup.latency_totals);
+    let tally = Tally::new(&names, setup.totals);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
     let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
     context.set_policy(policy);
+    context.kept.set_max(setup.kept_bytes_max);
     let pool = Pool::new(&context, setup.upstream);
     let Setup { registry, users, exclusive, load, .. } = setup;
     let around = Rc::new(Surroundings { context, pool, registry, users, exclusive, load });
     let clients = Clients::default();
-    let tend = tokio::task::spawn_local(tend(Rc::clone(&around)));
+    let tend = tokio::task::spawn_local(tend(Rc::clone(&around), Rc::clone(&clients)));
     let fold = tokio::task::spawn_local(fold(Rc::clone(&around), folds));
     let acceptor = setup.acceptor;
     while let Some(message) = mailbox.recv().await {
@@ -198,13 +201,20 @@ fn take_socket(socket: Socket) -> io::Result<Stream> {
     }
 }
 
-async fn tend(around: Rc<Surroundings>) {
+async fn tend(around: Rc<Surroundings>, clients: Clients) {
+    let mut was_too_much = false;
     let mut ticks = interval(TEND_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         clock::tick();
         around.pool.tend();
+        let is_too_much = around.context.kept.is_too_much();
+        if was_too_much && !is_too_much {
+            // Those that were not read from any more may go on.
+            clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
+        }
+        was_too_much = is_too_much;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tokio::signal::unix::Signal;
@@ -25,6 +26,8 @@ pub(super) struct Live {
     /// As it was when its rules were last put in force.
     in_force: Loaded,
     workers: Vec<Mailbox>,
+    /// Where the endpoints see the rules in force.
+    shown: Arc<ArcSwap<Policy>>,
 }
 
 /// What came of reading the configuration again.
@@ -35,9 +38,9 @@ enum Reload {
 }
 
 impl Live {
-    pub(super) fn new(loaded: Loaded, workers: Vec<Mailbox>) -> Live {
+    pub(super) fn new(loaded: Loaded, workers: Vec<Mailbox>, shown: Arc<ArcSwap<Policy>>) -> Live {
         show_rules(&loaded.config.policy);
-        Live { started_with: loaded.clone(), in_force: loaded, workers }
+        Live { started_with: loaded.clone(), in_force: loaded, workers, shown }
     }
 
     /// Reads the file again at each SIGHUP and wherever that is asked for, one after the other.
@@ -110,6 +113,7 @@ impl Live {
             let _ = followed.await;
         }
         show_rules(&policy);
+        self.shown.store(policy);
         self.in_force = loaded;
     }
 
@@ -121,6 +125,9 @@ impl Live {
         let (before, after) = (&self.started_with.config, &self.in_force.config);
         if before.upstream.credentials != after.upstream.credentials && !keys.iter().any(|key| key.starts_with("upstream.pass")) {
             keys.push("upstream.password_file".to_owned());
+        }
+        if before.listen.users != after.listen.users && !keys.iter().any(|key| key.starts_with("listen.users")) {
+            keys.push("listen.users".to_owned());
         }
         keys
     }

@@ -6,8 +6,8 @@ use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::label::key;
-use super::latency::LatencyTotals;
 use super::names;
+use super::totals::Totals;
 
 /// Upper bounds of the histogram of gaps, in seconds.
 const HOLD_GAP_BOUNDS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05];
@@ -23,7 +23,7 @@ pub struct InstallError;
 #[derive(Clone, Debug)]
 pub struct Exposition {
     recorded: PrometheusHandle,
-    latencies: Arc<LatencyTotals>,
+    totals: Arc<Totals>,
 }
 
 impl Exposition {
@@ -32,7 +32,7 @@ impl Exposition {
         let (recorder, exposition) = Exposition::build();
         metrics::set_global_recorder(recorder).map_err(|_| InstallError)?;
         names::describe();
-        gauge!(names::BUILD_INFO, key::VERSION => env!("CARGO_PKG_VERSION")).set(1.0);
+        gauge!(names::BUILD_INFO, key::VERSION => env!("RESPGUARD_VERSION")).set(1.0);
         Ok(exposition)
     }
 
@@ -40,19 +40,19 @@ impl Exposition {
     pub fn build() -> (PrometheusRecorder, Exposition) {
         let recorder = buckets(PrometheusBuilder::new()).build_recorder();
         let recorded = recorder.handle();
-        (recorder, Exposition { recorded, latencies: Arc::default() })
+        (recorder, Exposition { recorded, totals: Arc::default() })
     }
 
-    /// The request latencies that this text shows: what each worker's tally folds into.
-    pub fn latencies(&self) -> Arc<LatencyTotals> {
-        Arc::clone(&self.latencies)
+    /// What each worker's tally folds into; the request latencies that this text shows are among it.
+    pub fn totals(&self) -> Arc<Totals> {
+        Arc::clone(&self.totals)
     }
 
     /// Everything recorded, in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
         let mut text = self.recorded.render();
         if let Some(metric) = names::ALL.iter().find(|metric| metric.name == names::REQUEST_SECONDS) {
-            self.latencies.render(metric.name, metric.help, &mut text);
+            self.totals.latencies.render(metric.name, metric.help, &mut text);
         }
         text
     }

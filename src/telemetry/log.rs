@@ -1,9 +1,10 @@
 //! The log on standard error: text with colour on a terminal, JSON lines elsewhere.
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// The environment variable that sets the level where `--log-level` does not.
 pub const LEVEL_ENV: &str = "RESPGUARD_LOG";
@@ -29,6 +30,8 @@ pub enum LogError {
     Level { written: String, source: ParseError },
     #[error("this process has a log already")]
     Twice,
+    #[error("this process has no log")]
+    Missing,
 }
 
 /// Sets up the log of this process.
@@ -38,11 +41,51 @@ pub fn init(format: Option<Format>, level: Option<&str>) -> Result<(), LogError>
     let filter = filter(level, std::env::var(LEVEL_ENV).ok().as_deref())?;
     let is_terminal = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let installed = match format.unwrap_or_else(|| format_for(is_terminal)) {
-        Format::Text => log.with_ansi(is_terminal && !is_colour_unwanted()).try_init(),
-        Format::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
+    let (installed, filter): (_, Box<dyn Filter>) = match format.unwrap_or_else(|| format_for(is_terminal)) {
+        Format::Text => {
+            let log = log.with_ansi(is_terminal && !is_colour_unwanted()).with_filter_reloading();
+            let filter = Box::new(log.reload_handle());
+            (log.try_init(), filter)
+        }
+        Format::Json => {
+            let log = log.json().flatten_event(true).with_current_span(false).with_filter_reloading();
+            let filter = Box::new(log.reload_handle());
+            (log.try_init(), filter)
+        }
     };
-    installed.map_err(|_| LogError::Twice)
+    installed.map_err(|_| LogError::Twice)?;
+    FILTER.set(filter).map_err(|_| LogError::Twice)
+}
+
+/// What is logged now; `None` before [`init`].
+pub fn level() -> Option<String> {
+    FILTER.get()?.level()
+}
+
+/// Logs this from now on.
+pub fn set_level(level: &str) -> Result<(), LogError> {
+    let new = filter(Some(level), None)?;
+    FILTER.get().filter(|filter| filter.replace(new)).map(|_| ()).ok_or(LogError::Missing)
+}
+
+/// The filter of this process' log.
+static FILTER: OnceLock<Box<dyn Filter>> = OnceLock::new();
+
+/// A filter that can be replaced, whatever is behind it.
+trait Filter: Send + Sync {
+    fn level(&self) -> Option<String>;
+    /// False when the log is no longer there.
+    fn replace(&self, filter: EnvFilter) -> bool;
+}
+
+impl<S> Filter for reload::Handle<EnvFilter, S> {
+    fn level(&self) -> Option<String> {
+        self.with_current(ToString::to_string).ok()
+    }
+
+    fn replace(&self, filter: EnvFilter) -> bool {
+        self.reload(filter).is_ok()
+    }
 }
 
 fn filter(level: Option<&str>, from_env: Option<&str>) -> Result<EnvFilter, LogError> {

@@ -4,6 +4,7 @@
 //! recorder once a second and when somebody reads `/metrics`. Rare events go to the recorder at once.
 //! Labels are bounded: words of closed sets, names of the command table and names of rules, never a key.
 
+pub mod durable;
 pub mod exposition;
 pub mod fold;
 pub mod gauge;
@@ -12,5 +13,7 @@ pub mod latency;
 pub mod log;
 pub mod names;
 pub mod readiness;
+pub mod record;
 pub mod report;
 pub mod tally;
+pub mod totals;

@@ -27,6 +27,7 @@ pub const TTL_CHECKS_TOTAL: &str = "respguard_ttl_checks_total";
 pub const UPSTREAM_CONNECTIONS: &str = "respguard_upstream_connections";
 pub const UPSTREAM_RECONNECTS_TOTAL: &str = "respguard_upstream_reconnects_total";
 pub const UPSTREAM_UP: &str = "respguard_upstream_up";
+pub const VIOLATIONS_FILE_LOST_TOTAL: &str = "respguard_violations_file_lost_total";
 pub const VIOLATIONS_LOG_SUPPRESSED_TOTAL: &str = "respguard_violations_log_suppressed_total";
 pub const VIOLATIONS_TOTAL: &str = "respguard_violations_total";
 
@@ -86,6 +87,7 @@ pub const ALL: &[Metric] = &[
     gauge(UPSTREAM_CONNECTIONS, "Connections to the upstream now, by what they do"),
     counter(UPSTREAM_RECONNECTS_TOTAL, "Attempts to replace a lost upstream connection"),
     gauge(UPSTREAM_UP, "1 while at least one worker reaches the upstream, else 0"),
+    counter(VIOLATIONS_FILE_LOST_TOTAL, "Violations that could not be written to their file"),
     counter(
         VIOLATIONS_LOG_SUPPRESSED_TOTAL,
         "Violations counted but not logged, because too many of their kind came in one second",

@@ -84,6 +84,11 @@ impl Readiness {
         gauge::set_upstream_up(!state.workers_with_upstream.is_empty());
     }
 
+    /// Whether a worker reaches the upstream.
+    pub fn has_upstream(&self) -> bool {
+        !self.lock().workers_with_upstream.is_empty()
+    }
+
     /// What the last attempt to reach the upstream met: `UpstreamUnavailable`, or what says more.
     pub fn upstream_obstacle(&self, obstacle: NotReady) {
         self.lock().obstacle = Some(obstacle);

@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use metrics::counter;
+use tokio::sync::watch;
 
+use super::durable::Sink;
 use super::label::key;
 use super::names;
+use super::record::Record;
 use crate::engine::pipeline::violation::{Kind, Violation};
 
 /// Violations kept in memory.
@@ -22,17 +25,32 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Reporter {
     state: Arc<Mutex<State>>,
+    /// The number of the newest violation.
+    news: watch::Sender<u64>,
+    /// The file that keeps them for good.
+    sink: Option<Sink>,
 }
 
-/// A violation as it was kept.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Counts violations from 1, without gaps.
-    pub sequence: u64,
-    pub at: SystemTime,
-    /// The client's address.
-    pub client: Box<str>,
-    pub violation: Violation,
+/// Which violations are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    pub kind: Option<Kind>,
+    pub rule: Option<Box<str>>,
+    pub since: Option<SystemTime>,
+    /// Only those with a smaller number.
+    pub before: Option<u64>,
+    /// Only those with a greater number.
+    pub after: Option<u64>,
+}
+
+impl Wanted {
+    fn is_met_by(&self, record: &Record) -> bool {
+        self.kind.is_none_or(|kind| record.violation.kind == kind)
+            && self.rule.as_deref().is_none_or(|rule| record.violation.rule.as_deref().unwrap_or_default() == rule)
+            && self.since.is_none_or(|since| record.at >= since)
+            && self.before.is_none_or(|before| record.sequence < before)
+            && self.after.is_none_or(|after| record.sequence > after)
+    }
 }
 
 /// The violations in memory at one moment.
@@ -42,6 +60,10 @@ pub struct Recent {
     pub records: Vec<Arc<Record>>,
     /// Older violations that are no longer in memory.
     pub lost: u64,
+    /// All violations up to now.
+    pub total: u64,
+    /// As many as can be in memory.
+    pub kept_max: usize,
 }
 
 impl Default for Reporter {
@@ -55,7 +77,17 @@ impl Reporter {
     pub fn new(kept_max: usize) -> Reporter {
         let state =
             State { ring: Ring { kept: VecDeque::new(), kept_max, taken: 0 }, windows: Kind::ALL.map(|_| Window::default()) };
-        Reporter { state: Arc::new(Mutex::new(state)) }
+        Reporter { state: Arc::new(Mutex::new(state)), news: watch::Sender::new(0), sink: None }
+    }
+
+    /// Keeps them in a file too.
+    pub fn with_file(self, sink: Sink) -> Reporter {
+        Reporter { sink: Some(sink), ..self }
+    }
+
+    /// Tells when there is a new violation.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
     }
 
     /// Counts, keeps and logs a violation of the client at the address `client`.
@@ -71,13 +103,23 @@ impl Reporter {
 
     /// The newest violations, at most `limit`.
     pub fn recent(&self, limit: usize) -> Recent {
-        self.lock().ring.recent(limit)
+        self.select(&Wanted::default(), limit)
+    }
+
+    /// The newest violations that are wanted, at most `limit`.
+    pub fn select(&self, wanted: &Wanted, limit: usize) -> Recent {
+        self.lock().ring.recent(wanted, limit)
     }
 
     fn keep(&self, violation: Violation, client: Box<str>) -> (Arc<Record>, Admitted) {
         let mut state = self.lock();
         let admitted = state.windows[violation.kind.index()].admit(Instant::now());
         let record = state.ring.push(violation, client);
+        // Under the lock, so that the file has them in order.
+        if let Some(sink) = &self.sink {
+            sink.take(&record);
+        }
+        self.news.send_replace(record.sequence);
         (record, admitted)
     }
 
@@ -111,8 +153,9 @@ impl Ring {
         record
     }
 
-    fn recent(&self, limit: usize) -> Recent {
-        Recent { records: self.kept.iter().rev().take(limit).cloned().collect(), lost: self.taken - self.kept.len() as u64 }
+    fn recent(&self, wanted: &Wanted, limit: usize) -> Recent {
+        let records = self.kept.iter().rev().filter(|record| wanted.is_met_by(record)).take(limit).cloned().collect();
+        Recent { records, lost: self.taken - self.kept.len() as u64, total: self.taken, kept_max: self.kept_max }
     }
 }
 
@@ -200,6 +243,23 @@ mod tests {
         assert_eq!(moved_on.records[0].violation.kind, Kind::Guard);
         assert_eq!(&*moved_on.records[0].client, "127.0.0.1:2");
         assert_eq!(sequences(&reporter.recent(1)), [4]);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_given() {
+        let reporter = Reporter::default();
+        let rule = Arc::from("login");
+        reporter.violation(Violation::new(Kind::Split).rule(&rule), &"a");
+        reporter.violation(Violation::new(Kind::Aborted).rule(&rule), &"a");
+        reporter.violation(Violation::new(Kind::Split), &"a");
+        let given = |wanted| sequences(&reporter.select(&wanted, 10));
+        assert_eq!(given(Wanted { kind: Some(Kind::Split), ..Wanted::default() }), [3, 1]);
+        assert_eq!(given(Wanted { rule: Some("login".into()), ..Wanted::default() }), [2, 1]);
+        assert_eq!(given(Wanted { rule: Some("".into()), ..Wanted::default() }), [3]);
+        assert_eq!(given(Wanted { before: Some(3), after: Some(1), ..Wanted::default() }), [2]);
+        let later = SystemTime::now() + Duration::from_secs(60);
+        assert!(given(Wanted { since: Some(later), ..Wanted::default() }).is_empty());
+        assert_eq!(*reporter.news().borrow(), 3);
     }
 
     #[test]

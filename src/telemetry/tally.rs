@@ -7,8 +7,9 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, counter, gauge, histogram};
 
 use super::label::{Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, Side, TtlOutcome, UpstreamState, key};
-use super::latency::{Latencies, LatencyTotals};
+use super::latency::Latencies;
 use super::names;
+use super::totals::Totals;
 
 /// The command label of everything that the command table does not know.
 pub const OTHER: usize = 0;
@@ -20,7 +21,7 @@ pub const OTHER: usize = 0;
 pub struct Tally {
     commands: Commands,
     latencies: Latencies,
-    latency_totals: Arc<LatencyTotals>,
+    totals: Arc<Totals>,
     bytes: [[Meter; Direction::ALL.len()]; Side::ALL.len()],
     admissions: [Meter; Admission::ALL.len()],
     clients: Level,
@@ -42,11 +43,11 @@ impl Tally {
     ///
     /// `command_names` are the labels by command index; index [`OTHER`] stands for what has no name.
     /// The totals are those of the [`super::exposition::Exposition`] that will show them.
-    pub fn new(command_names: &[Arc<str>], latency_totals: Arc<LatencyTotals>) -> Tally {
+    pub fn new(command_names: &[Arc<str>], totals: Arc<Totals>) -> Tally {
         Tally {
             commands: Commands::new(command_names),
             latencies: Latencies::default(),
-            latency_totals,
+            totals,
             bytes: Side::ALL.map(|side| {
                 Direction::ALL.map(|direction| {
                     Meter::at_zero(counter!(names::BYTES_TOTAL,
@@ -188,15 +189,19 @@ impl Tally {
     /// Moves everything counted since the last call into the recorder.
     pub fn fold(&self) {
         self.commands.fold();
-        self.latencies.fold(&self.latency_totals);
+        self.latencies.fold(&self.totals.latencies);
         self.bytes.iter().flatten().for_each(Meter::fold);
         self.admissions.iter().for_each(Meter::fold);
         self.clients.fold();
-        self.upstream.iter().for_each(Level::fold);
+        for (state, level) in UpstreamState::ALL.into_iter().zip(&self.upstream) {
+            self.totals.shift_upstream(state, level.fold());
+        }
         self.failures.iter().for_each(Meter::fold);
         for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused] {
             meter.fold();
         }
+        self.groups.borrow().each(|group, outcome, count| self.totals.add_group(group, GroupOutcome::ALL[outcome], count));
+        self.holds.borrow().each(|group, outcome, count| self.totals.add_hold(group, HoldOutcome::ALL[outcome], count));
         self.groups.borrow().fold(|group, outcome| {
             counter!(names::GROUPS_TOTAL, key::GROUP => group,
                 key::OUTCOME => GroupOutcome::ALL[outcome].as_str())
@@ -291,12 +296,14 @@ impl Level {
         self.moved.set(self.moved.get() + by);
     }
 
-    fn fold(&self) {
+    /// By how much it has moved.
+    fn fold(&self) -> i64 {
         let moved = self.moved.take();
         if moved != 0 {
             // Connections are counted in far less than the 2^53 that a float holds exactly.
             self.gauge.increment(moved as f64);
         }
+        moved
     }
 }
 
@@ -339,6 +346,14 @@ impl<const N: usize> Rows<N> {
         }
     }
 
+    /// What was counted since it was folded.
+    fn each(&self, tell: impl Fn(&Arc<str>, usize, u64)) {
+        for row in &self.rows {
+            let counted = row.counts.iter().map(Cell::get).enumerate().filter(|(_, count)| *count > 0);
+            counted.for_each(|(outcome, count)| tell(&row.name, outcome, count));
+        }
+    }
+
     fn fold(&self, register: impl Fn(Arc<str>, usize) -> Counter) {
         for row in &self.rows {
             for (outcome, count) in row.counts.iter().enumerate() {
@@ -368,7 +383,7 @@ mod tests {
     fn shown(count: impl FnOnce(&Tally)) -> String {
         let (recorder, exposition) = Exposition::build();
         metrics::with_local_recorder(&recorder, || {
-            let tally = Tally::new(&arcs(&["", "get", "client|setname"]), exposition.latencies());
+            let tally = Tally::new(&arcs(&["", "get", "client|setname"]), exposition.totals());
             count(&tally);
             tally.fold();
             let text = exposition.render();
@@ -439,7 +454,7 @@ mod tests {
     fn levels_of_two_workers_add_up_and_come_down_again() {
         let (recorder, exposition) = Exposition::build();
         metrics::with_local_recorder(&recorder, || {
-            let workers = [(); 2].map(|()| Tally::new(&[], exposition.latencies()));
+            let workers = [(); 2].map(|()| Tally::new(&[], exposition.totals()));
             for tally in &workers {
                 tally.client_accepted();
                 tally.client_accepted();
@@ -462,6 +477,7 @@ mod tests {
             workers[0].client_closed();
             workers[1].upstream_moved(Some(UpstreamState::Shared), None);
             drop(workers);
+            assert_eq!(exposition.totals().upstream(UpstreamState::Shared), 1);
             let text = exposition.render();
             assert_lines(&text, &["respguard_clients 1", "respguard_upstream_connections{state=\"shared\"} 1"]);
         });

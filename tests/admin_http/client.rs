@@ -72,6 +72,14 @@ impl Connection {
         }
     }
 
+    /// Reads on until this text has come.
+    pub async fn until(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.read).contains(text) {
+            let n = timeout(Duration::from_secs(20), self.stream.read_buf(&mut self.read)).await;
+            assert!(n.expect("in time").expect("readable") > 0, "closed before {text}");
+        }
+    }
+
     /// Everything up to the end of the connection.
     pub async fn rest(&mut self) -> String {
         while let Ok(1..) = self.stream.read_buf(&mut self.read).await {}

@@ -4,15 +4,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use respguard::net::address::Address;
 use respguard::net::admin::access::Access;
 use respguard::net::admin::record::Recorder;
+use respguard::net::admin::status::Standing;
+use respguard::net::admin::violations::STREAMS_MAX;
 use respguard::net::admin::{self, AdminState};
+use respguard::net::health::SharedBreaker;
+use respguard::net::registry::Registry;
 use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::fold::{FoldQuestions, Folds};
-use respguard::telemetry::latency::LatencyTotals;
 use respguard::telemetry::readiness::Readiness;
+use respguard::telemetry::report::Reporter;
 use respguard::telemetry::tally::Tally;
+use respguard::telemetry::totals::Totals;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Endpoints {
     pub address: SocketAddr,
     pub readiness: Readiness,
+    pub reporter: Reporter,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<io::Result<()>>,
 }
@@ -48,7 +56,7 @@ impl Endpoints {
         let shared = SHARED.get_or_init(|| {
             let mut folds = Folds::default();
             let questions = folds.add_worker();
-            let totals = endpoints.exposition.latencies();
+            let totals = endpoints.exposition.totals();
             std::thread::spawn(move || work(count, totals, questions));
             folds
         });
@@ -63,16 +71,29 @@ impl Unstarted {
         let address = listener.local_addr().expect("an address");
         let readiness = Readiness::default();
         let shutdown = CancellationToken::new();
+        let reporter = Reporter::default();
         let state = AdminState {
             exposition: self.exposition,
             folds: self.folds,
             readiness: readiness.clone(),
             access: Access::new(None, address),
             live: tokio::sync::mpsc::channel(1).0,
+            reporter: reporter.clone(),
+            standing: Standing {
+                started: std::time::Instant::now(),
+                workers: 0,
+                upstream: Address::Unix("/run/redis.sock".into()),
+                registry: Arc::new(Registry::new(1)),
+                breaker: SharedBreaker::default(),
+                totals: Arc::default(),
+            },
+            policy: Arc::default(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            shutdown: shutdown.clone(),
             recorder: Recorder::new(&[], shutdown.clone()),
         };
         let serving = tokio::spawn(admin::serve(listener, state, shutdown.clone()));
-        Endpoints { address, readiness, shutdown, serving }
+        Endpoints { reporter, address, readiness, shutdown, serving }
     }
 }
 
@@ -81,7 +102,7 @@ fn installed() -> Exposition {
     INSTALLED.get_or_init(|| Exposition::install().expect("the only recorder")).clone()
 }
 
-fn work(count: fn(&Tally), totals: Arc<LatencyTotals>, mut questions: FoldQuestions) {
+fn work(count: fn(&Tally), totals: Arc<Totals>, mut questions: FoldQuestions) {
     let tally = Tally::new(&["".into(), "set".into(), "get".into()], totals);
     count(&tally);
     while let Some(question) = questions.blocking_recv() {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::{requests, words};
-use crate::harness::{Proxy, RedisServer, Setup, eventually, request, text};
+use crate::harness::{Proxy, RedisServer, Setup, Twin, eventually, request, text};
 
 const ONE_WORKER: &str = "workers = 1";
 const QUICK: &str = "request_timeout_ms = 400\nqueue_timeout_ms = 400\nconnect_timeout_ms = 300\nstall_timeout_ms = 30000";
@@ -347,4 +347,20 @@ fn lists_of_clients_that_nobody_reads_do_not_pile_up() {
     let bytes: usize = lists.iter().map(Vec::len).sum();
     let grown = proxy.memory_peak() - before;
     assert!(bytes > 80_000_000 && grown < 24_000_000, "{bytes} bytes of answers, {grown} bytes more memory");
+}
+
+#[test]
+fn a_client_that_has_silenced_its_replies_and_leaves_has_sent_all_it_sent() {
+    let twin = Twin::start("");
+    for lines in [&["CLIENT REPLY SKIP", "SET a 1", "GET a"][..], &["CLIENT REPLY OFF", "SET a 2", "CLIENT REPLY ON", "GET a"]] {
+        let ends = twin.ends_of(&requests(lines));
+        assert_eq!(ends[0], ends[1], "{lines:?}");
+    }
+    let ends = twin.ends_of(&[request("CLIENT REPLY OFF"), request("INCR n").repeat(20_000)].concat());
+    assert_eq!(ends, ["", ""]);
+    for server in [&twin.direct, &twin.behind] {
+        eventually("all of it has run", || server.ask("GET n") == "$5\r\n20000\r\n");
+    }
+    let ends = twin.ends_of(&requests(&["MULTI", "SUBSCRIBE ch", "SET a 1"]));
+    assert_eq!(ends[0], ends[1]);
 }

@@ -267,7 +267,7 @@ fn a_configuration_that_cannot_be_is_refused_with_1_and_the_place() {
         ("[[group]]\nname = \"g\"\natomic = \"rollback\"\nkeys = [\"a:*\"]\n", "3", "rollback"),
         ("[[group]]\nname = \"g\"\nkeys = [\"a:*\"]\non_partial = \"ignore\"\n", "4", "on_partial"),
         ("[[group]]\nname = \"g\"\ncommands = [\"GET a:{\", \"GET b\"]\n", "3", "commands[0]"),
-        ("[[ttl]]\nname = \"t\"\nkeys = [\"a:*\"]\naction = \"reject\"\n", "4", "action"),
+        ("[[ttl]]\nname = \"t\"\nkeys = [\"a:*\"]\naction = \"fix\"\n", "4", "action"),
         ("[[ttl]]\nname = \"t\"\nkeys = [\"a:*\"]\naction = \"flag\"\nmax = \"soon\"\n", "5", "max"),
         ("[[group]]\nname = \"g\"\nkeys = [\"a:*\"]\n[[group]]\nname = \"g\"\nkeys = [\"b:*\"]\n", "5", "g"),
     ];

@@ -1,7 +1,10 @@
 //! The proxy as a process before a real redis-server.
 
+mod alone;
 mod blocking;
 mod breaker;
+mod chaos;
+mod crowds_at_random;
 mod degrade;
 mod demands;
 mod edges;
@@ -12,7 +15,9 @@ mod groups;
 mod guarded;
 mod harness;
 mod holds;
+mod hygiene;
 mod interleaved;
+mod masses;
 mod out_of_step;
 mod parting;
 mod passthrough;
@@ -20,10 +25,15 @@ mod protocol_errors;
 mod pubsub;
 mod recording;
 mod reload;
+mod rules;
 mod session;
 mod sessions_at_random;
+mod slow;
 mod spellings;
+mod status;
 mod tls;
+mod tracking;
 mod transactions;
 mod ttl;
 mod users;
+mod violations;

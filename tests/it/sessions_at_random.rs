@@ -1,7 +1,7 @@
 //! Random sessions, cut at random bytes, get from the proxy what they get from Redis alone.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
@@ -32,7 +32,7 @@ keys = ["rt:*", "sess:*"]
 "#;
 
 /// Single commands; `K` stands for any key, `V` for any value.
-const COMMANDS: &[&str] = &[
+pub const COMMANDS: &[&str] = &[
     "GET K",
     "SET K V",
     "INCR K",
@@ -109,15 +109,50 @@ fn with_groups_and_ttls() {
 
 fn compare(rules: &str, first_seed: u64) {
     let twin = Twin::start(rules);
-    for seed in first_seed..first_seed + SESSIONS {
+    let mut sessions = 0;
+    for seed in Seeds::new("sessions", first_seed, SESSIONS) {
         let commands = session(&mut Rng::with_seed(seed));
         twin.direct.ask("FLUSHALL");
         twin.behind.ask("FLUSHALL");
         let direct = played(twin.direct.wire(), &commands, &mut Rng::with_seed(seed));
         let proxied = played(twin.proxy.wire(), &commands, &mut Rng::with_seed(seed));
-        assert!(direct == proxied, "seed {seed}\n{}", difference(&commands, &direct, &proxied));
+        assert!(direct == proxied, "sessions, seed {seed}\n{}", difference(&commands, &direct, &proxied));
+        sessions += 1;
     }
+    eprintln!("{sessions} sessions, no difference");
     assert_eq!(twin.proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}
+
+/// Seeds from `first` on: so many, or the one that `SEED` in the environment says, or with `SOAK_SECONDS` in the environment as many as the time allows, other ones each
+/// time.
+pub struct Seeds {
+    next: u64,
+    left: u64,
+    deadline: Option<Instant>,
+}
+
+impl Seeds {
+    pub fn new(what: &str, first: u64, count: u64) -> Seeds {
+        let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+        if let Some(seed) = number("SEED") {
+            return Seeds { next: seed, left: 1, deadline: None };
+        }
+        let soak = number("SOAK_SECONDS").map(Duration::from_secs);
+        let next = if soak.is_some() { fastrand::u64(first..u64::MAX / 2) } else { first };
+        eprintln!("{what}: seeds from {next} on");
+        Seeds { next, left: count, deadline: soak.map(|soak| Instant::now() + soak) }
+    }
+}
+
+impl Iterator for Seeds {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let over = self.deadline.map_or(self.left == 0, |deadline| Instant::now() >= deadline);
+        self.left = self.left.saturating_sub(1);
+        self.next += 1;
+        (!over).then(|| self.next - 1)
+    }
 }
 
 fn session(rng: &mut Rng) -> Vec<String> {
@@ -136,7 +171,8 @@ fn session(rng: &mut Rng) -> Vec<String> {
     commands
 }
 
-fn filled(command: &str, rng: &mut Rng) -> String {
+/// The command with keys and values in the places for them.
+pub fn filled(command: &str, rng: &mut Rng) -> String {
     let word = |word: &str, rng: &mut Rng| match word {
         "K" => KEYS[rng.usize(..KEYS.len())].to_owned(),
         "V" => "y".repeat([1, 10, 1000, 20_000][rng.usize(..4)]),

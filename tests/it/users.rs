@@ -122,7 +122,8 @@ fn a_login_may_come_with_hello_and_with_commands_behind_it() {
     assert!(wire.ask("CLIENT INFO").contains(" user=app "));
     assert_eq!(wire.ask("ACL WHOAMI"), "$7\r\ndefault\r\n");
     assert_eq!(wire.ask("SELECT 2"), "+OK\r\n");
-    assert!(wire.ask("CLIENT INFO").contains(" db=2 user=app "));
+    let info = wire.ask("CLIENT INFO");
+    assert!(info.contains(" db=2 ") && info.contains(" user=app "), "{info}");
     // On a connection of its own the login stays the proxy's business too.
     assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
     assert!(wire.ask(&format!("HELLO 2 AUTH app {APP}")).starts_with("*14\r\n"));
@@ -272,7 +273,7 @@ fn no_credential_is_told_to_anybody() {
     direct.pipeline(&[&format!("AUTH {UPSTREAM}"), "CONFIG SET requirepass other", "CLIENT KILL TYPE normal"]);
     eventually("the credentials are refused", || proxy.get("/readyz").1.contains("upstream refuses the credentials"));
     heard.push_str(&wire.try_reply().map(|reply| text(&reply)).unwrap_or_default());
-    for path in ["/metrics", "/readyz", "/healthz", "/violations", "/"] {
+    for path in ["/metrics", "/readyz", "/healthz", "/config", "/status", "/groups", "/violations", "/"] {
         heard.push_str(&proxy.get(path).1);
     }
     heard.push_str(&proxy.log());

@@ -10,8 +10,8 @@ use crate::wire::{Reply, request};
 #[derive(Debug, Clone)]
 pub enum Want {
     Exactly(Reply),
-    /// From the proxy itself: nothing can go wrong.
-    Local(Reply),
+    /// The name that the client has given itself, unless that went wrong.
+    Name(Reply),
     Integer,
     Write {
         key: Option<String>,
@@ -82,8 +82,10 @@ impl Pipeline {
             }
             85..93 => self.add_queue(rng, ledger, client),
             93..97 => {
-                self.push(&["CLIENT", "SETNAME", "somebody"], Want::Local(Reply::Simple("OK".into())));
-                self.push(&["CLIENT", "GETNAME"], Want::Local(Reply::bulk("somebody")));
+                self.push(&["CLIENT", "SETNAME", "somebody"], Want::Exactly(Reply::Simple("OK".into())));
+                self.push(&["CLIENT", "GETNAME"], Want::Name(Reply::bulk("somebody")));
+                // The server is asked before either is answered.
+                self.turns += 2;
             }
             _ => self.add_large(ledger, client),
         }

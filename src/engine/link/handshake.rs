@@ -1,5 +1,6 @@
 //! The first words on a new upstream connection: who we are, which protocol, which db, and what the server can do.
 
+use super::breaker::is_state_error;
 use crate::engine::command::Login;
 use crate::engine::resp::{Protocol, encode, value};
 
@@ -19,10 +20,39 @@ pub struct Opening {
 pub struct Facts {
     /// CLIENT ID of the connection, by which it can be killed or unblocked.
     pub client_id: Option<i64>,
+    /// The connection's address as the server sees it (<https://redis.io/docs/latest/commands/client-info/>).
+    pub address: Option<Box<[u8]>>,
+    /// The error by which the server says that it serves nobody now.
+    pub state: Option<Box<[u8]>>,
     /// `MULTI` `EXEC` answered `+OK` and an empty array.
     pub transactions: bool,
     /// The server wants a password first.
     pub wants_password: bool,
+}
+
+/// A connection that was lost while it owed replies: what was sent on it may still lie unread at the server, and
+/// run after what its clients send elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ghost {
+    id: i64,
+    /// A server that was started anew has given the id to somebody else, but not with this address.
+    address: Box<[u8]>,
+}
+
+impl Facts {
+    /// How the server ends the connection; `None` where it did not tell enough. Over a unix socket all have one
+    /// address.
+    pub fn ghost(&self) -> Option<Ghost> {
+        let address = self.address.clone().filter(|address| !address.contains(&b'/'))?;
+        Some(Ghost { id: self.client_id?, address })
+    }
+}
+
+impl Ghost {
+    /// Appends the request that ends it (<https://redis.io/docs/latest/commands/client-kill/>).
+    pub fn kill(&self, out: &mut Vec<u8>) {
+        encode::request(out, &[b"CLIENT", b"KILL", b"ID", self.id.to_string().as_bytes(), b"ADDR", &self.address]);
+    }
 }
 
 /// Why the server does not take the connection as it was asked to.
@@ -40,7 +70,11 @@ pub enum Step {
     Auth,
     Hello,
     Select,
+    /// Ends a connection that was lost: whether it was still there does not matter.
+    Kill,
     ClientId,
+    ClientInfo,
+    Ping,
     Multi,
     Exec,
 }
@@ -63,9 +97,9 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Appends the handshake's requests to `out`.
-    pub fn begin(opening: &Opening, out: &mut Vec<u8>) -> Handshake {
-        let mut steps = Vec::with_capacity(6);
+    /// Appends the handshake's requests to `out`. The ghosts are gone once it is over.
+    pub fn begin(opening: &Opening, ghosts: &[Ghost], out: &mut Vec<u8>) -> Handshake {
+        let mut steps = Vec::with_capacity(8 + ghosts.len());
         if let Some(login) = &opening.login {
             steps.push(Step::Auth);
             encode::request(out, &std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect::<Vec<_>>());
@@ -78,8 +112,14 @@ impl Handshake {
             steps.push(Step::Select);
             encode::request(out, &[b"SELECT", opening.db.to_string().as_bytes()]);
         }
-        steps.extend([Step::ClientId, Step::Multi, Step::Exec]);
+        for ghost in ghosts {
+            steps.push(Step::Kill);
+            ghost.kill(out);
+        }
+        steps.extend([Step::ClientId, Step::ClientInfo, Step::Ping, Step::Multi, Step::Exec]);
         encode::request(out, &[b"CLIENT", b"ID"]);
+        encode::request(out, &[b"CLIENT", b"INFO"]);
+        encode::request(out, &[b"PING"]);
         encode::request(out, &[b"MULTI"]);
         encode::request(out, &[b"EXEC"]);
         Handshake { steps, answered: 0, facts: Facts::default(), in_transaction: false }
@@ -87,6 +127,10 @@ impl Handshake {
 
     /// Takes the answer to the next request, one whole frame.
     pub fn admit(&mut self, reply: &[u8]) -> Progress {
+        // In RESP3 a server may push at any time: that answers nothing.
+        if reply.starts_with(b">") {
+            return Progress::Pending;
+        }
         let Some(&step) = self.steps.get(self.answered) else {
             return Progress::Done(self.facts.clone());
         };
@@ -95,7 +139,9 @@ impl Handshake {
             Step::Auth | Step::Hello | Step::Select if value::is_error(reply) => {
                 return Progress::Refused(Refusal { step, reply: reply.into() });
             }
-            Step::Auth | Step::Hello | Step::Select => {}
+            Step::Auth | Step::Hello | Step::Select | Step::Kill => {}
+            Step::ClientInfo => self.facts.address = value::bulk(reply).and_then(address),
+            Step::Ping => self.facts.state = is_state_error(reply).then(|| reply.into()),
             Step::ClientId => {
                 self.facts.client_id = value::integer(reply);
                 self.facts.wants_password = reply.starts_with(b"-NOAUTH ");
@@ -112,13 +158,18 @@ impl Handshake {
     }
 }
 
+/// The address in the line about a client.
+fn address(line: &[u8]) -> Option<Box<[u8]>> {
+    line.split(|byte| *byte == b' ').find_map(|field| field.strip_prefix(b"addr=")).map(Into::into)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn run(opening: &Opening, replies: &[&[u8]]) -> (Vec<u8>, Progress) {
         let mut out = Vec::new();
-        let mut handshake = Handshake::begin(opening, &mut out);
+        let mut handshake = Handshake::begin(opening, &[], &mut out);
         let mut progress = Progress::Pending;
         for reply in replies {
             assert_eq!(progress, Progress::Pending);
@@ -127,21 +178,62 @@ mod tests {
         (out, progress)
     }
 
+    const INFO: &[u8] = b"$29\r\nid=7 addr=1.2.3.4:5 laddr=x:1\r\n";
+
+    fn facts(transactions: bool) -> Facts {
+        Facts { client_id: Some(7), transactions, ..Facts::default() }
+    }
+
+    #[test]
+    fn a_server_that_loads_says_so_and_is_taken_with_that() {
+        let loading = b"-LOADING Redis is loading the dataset in memory\r\n".as_slice();
+        let (_, progress) = run(&plain(), &[b":7\r\n", INFO, loading, b"+OK\r\n", b"*0\r\n"]);
+        let Progress::Done(facts) = progress else { panic!("{progress:?}") };
+        assert_eq!(facts.state.as_deref(), Some(loading));
+    }
+
+    #[test]
+    fn lost_connections_are_ended_before_anything_else_is_asked() {
+        let lost = Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) };
+        let ghost = lost.ghost().expect("it has id and address");
+        let mut out = Vec::new();
+        let mut handshake = Handshake::begin(&plain(), &[ghost.clone(), ghost], &mut out);
+        assert!(
+            out.starts_with(b"*6\r\n$6\r\nCLIENT\r\n$4\r\nKILL\r\n$2\r\nID\r\n$1\r\n7\r\n$4\r\nADDR\r\n$9\r\n1.2.3.4:5\r\n*6")
+        );
+        assert_eq!(handshake.admit(b":1\r\n"), Progress::Pending);
+        assert_eq!(handshake.admit(b"-ERR No such client\r\n"), Progress::Pending, "it was gone already");
+    }
+
+    #[test]
+    fn a_connection_that_cannot_be_told_from_others_is_not_ended() {
+        let on_socket = Facts { address: Some(b"/run/redis:0".as_slice().into()), ..facts(true) };
+        assert_eq!((on_socket.ghost(), facts(true).ghost()), (None, None));
+    }
+
     fn plain() -> Opening {
         Opening { login: None, protocol: Protocol::Resp2, db: 0 }
     }
 
     #[test]
+    fn what_is_pushed_meanwhile_answers_nothing() {
+        let opening = Opening { login: None, protocol: Protocol::Resp3, db: 0 };
+        let push = &b">1\r\n$1\r\nx\r\n"[..];
+        let (_, progress) = run(&opening, &[b"%0\r\n", push, b":7\r\n", INFO, b"+PONG\r\n", push, b"+OK\r\n", push, b"*0\r\n"]);
+        assert_eq!(progress, Progress::Done(Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) }));
+    }
+
+    #[test]
     fn a_plain_lane_asks_only_for_facts() {
-        let (out, progress) = run(&plain(), &[b":7\r\n", b"+OK\r\n", b"*0\r\n"]);
+        let (out, progress) = run(&plain(), &[b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n", b"*0\r\n"]);
         assert!(out.starts_with(b"*2\r\n$6\r\nCLIENT\r\n"));
-        assert_eq!(progress, Progress::Done(Facts { client_id: Some(7), transactions: true, wants_password: false }));
+        assert_eq!(progress, Progress::Done(Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) }));
     }
 
     #[test]
     fn login_comes_before_protocol_and_db() {
         let opening = Opening { login: Some(Login::new(Some(b"u"), b"p")), protocol: Protocol::Resp3, db: 3 };
-        let (out, progress) = run(&opening, &[b"+OK\r\n", b"%0\r\n", b"+OK\r\n", b":7\r\n", b"+OK\r\n"]);
+        let (out, progress) = run(&opening, &[b"+OK\r\n", b"%0\r\n", b"+OK\r\n", b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n"]);
         let text = String::from_utf8_lossy(&out);
         let places: Vec<_> = ["AUTH", "HELLO", "SELECT", "CLIENT"].map(|word| text.find(word)).into();
         assert!(places.is_sorted() && places[0].is_some(), "{text}");
@@ -158,20 +250,20 @@ mod tests {
     #[test]
     fn a_server_that_wants_a_password_first_is_taken_without_facts() {
         let noauth = b"-NOAUTH Authentication required.\r\n".as_slice();
-        let (_, progress) = run(&plain(), &[noauth, noauth, noauth]);
-        assert_eq!(progress, Progress::Done(Facts { client_id: None, transactions: false, wants_password: true }));
+        let (_, progress) = run(&plain(), &[noauth, noauth, noauth, noauth, noauth]);
+        assert_eq!(progress, Progress::Done(Facts { wants_password: true, ..Facts::default() }));
     }
 
     #[test]
     fn a_user_who_may_not_exec_is_taken_without_transactions() {
         let refused = b"-EXECABORT Transaction discarded because of: NOPERM this user has no permissions\r\n".as_slice();
-        let (_, progress) = run(&plain(), &[b":7\r\n", b"+OK\r\n", refused]);
-        assert_eq!(progress, Progress::Done(Facts { client_id: Some(7), transactions: false, wants_password: false }));
+        let (_, progress) = run(&plain(), &[b":7\r\n", b"-NOPERM no\r\n", b"+PONG\r\n", b"+OK\r\n", refused]);
+        assert_eq!(progress, Progress::Done(facts(false)));
     }
 
     #[test]
     fn a_transaction_that_does_not_end_refuses_the_connection() {
-        let (_, progress) = run(&plain(), &[b":7\r\n", b"+OK\r\n", b"-NOPERM no\r\n"]);
+        let (_, progress) = run(&plain(), &[b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n", b"-NOPERM no\r\n"]);
         assert!(matches!(progress, Progress::Refused(Refusal { step: Step::Exec, .. })));
     }
 }

@@ -122,6 +122,9 @@ impl Planner<'_> {
                 }
                 self.on_lease(Reason::Blocking)
             }
+            ConnectionEffect::Pin(PinReason::Replication) if self.spec(at).name().ends_with("sync") => {
+                Decision::Answer(Answer::NoReplica)
+            }
             ConnectionEffect::Monitor
             | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
             ConnectionEffect::Pin(_) => self.on_lease(Reason::Exclusive),

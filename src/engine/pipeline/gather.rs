@@ -223,7 +223,7 @@ impl Planner<'_> {
         self.plan.claims.get(at).is_some_and(|mark| *mark > 0)
     }
 
-    fn member(&self, at: usize) -> Member<'_> {
+    pub(super) fn member(&self, at: usize) -> Member<'_> {
         Member { id: self.batch.id(at), args: self.args(at) }
     }
 }

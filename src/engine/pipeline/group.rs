@@ -84,6 +84,9 @@ pub struct WrappedGroup {
 }
 
 impl WrappedGroup {
+    /// In the place of the group's place among the rules: a single command, which is no group.
+    pub const ALONE: usize = usize::MAX;
+
     /// A group of `rule` that has been sent and not answered.
     pub fn new(index: usize, rule: Arc<Group>, members: Vec<CommandId>) -> WrappedGroup {
         WrappedGroup {

@@ -1,16 +1,21 @@
 //! Decides what becomes of the commands that one client has sent: the only place where that is decided.
 
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::batch::Batch;
 use super::decide::Decision;
+use super::finding::Finding;
 use super::gather::{self, Gathered, Obstacle};
+use super::group::Injected;
+use super::judge::Judge;
 use super::refusal::Refusal;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use crate::engine::command::{Blank, Local, Table};
-use crate::engine::policy::{Atomic, OnUnsupported, Policy};
+use crate::engine::policy::{Atomic, OnUnsupported, Policy, TtlRule};
 use crate::engine::preflight::{self, Ability, Lack, Preflight};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::{Admission, Session};
@@ -25,7 +30,7 @@ pub enum Step {
     /// The same behind a preflight, which lies in `Plan::preflights` in the order of these steps.
     Guard { members: Range<usize>, group: usize },
     /// A group of which nothing is sent; why lies in `Plan::refusals` in the order of these steps.
-    Refuse { members: Range<usize>, group: usize },
+    RefuseGroup { members: Range<usize>, group: usize },
     /// These commands are a group that goes out as it is: its rule says so, or, when `unwrapped`,
     /// the connection cannot do transactions.
     Watch { commands: Range<usize>, group: usize, unwrapped: bool },
@@ -36,6 +41,10 @@ pub enum Step {
     CatchUp,
     /// The proxy itself answers this command.
     Answer { command: usize, by: Answer },
+    /// A rule does not let this command pass; the error lies in `Plan::refused` in the order in which they are needed.
+    Refuse { command: usize },
+    /// `MULTI`, this command, commands of our own that give its keys a TTL, `EXEC`, in one piece.
+    Mend { command: usize },
 }
 
 /// How the proxy answers a command itself.
@@ -47,6 +56,8 @@ pub enum Answer {
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// SYNC and PSYNC: a replica must have the server's own stream.
+    NoReplica,
     /// This error.
     Refuse(&'static str),
     /// As this degrade rule says, while there is no server.
@@ -114,6 +125,18 @@ pub struct Plan {
     pub kept: Vec<(usize, bool)>,
     /// What must be done about the command behind them.
     pub turn: Option<Turn>,
+    /// What the proxy answers to commands that rules refuse: those of `Step::Refuse` and of `Role::Refused`, in order.
+    pub refused: VecDeque<Vec<u8>>,
+    /// Commands that do not go out as they came, by their index, with what goes out in their place.
+    pub rewrites: Vec<(usize, Vec<u8>)>,
+    /// Commands of our own within transactions, one list for each `Step::Wrap` and `Step::Mend`, in order.
+    pub injected: VecDeque<Vec<Injected>>,
+    /// The rules of `Step::Mend`, in order.
+    pub mended: VecDeque<Arc<TtlRule>>,
+    /// What judges the replies of `Role::Judged`, in order.
+    pub judges: VecDeque<Box<Judge>>,
+    /// What rules have to tell about commands.
+    pub found: Vec<Finding>,
     pub(super) gathered: Vec<Gathered>,
     /// By the command's index: one more than the place of the gathered group that it belongs to, or 0.
     pub(super) claims: Vec<u32>,
@@ -131,6 +154,12 @@ impl Plan {
         self.commands = 0;
         self.kept.clear();
         self.turn = None;
+        self.refused.clear();
+        self.rewrites.clear();
+        self.injected.clear();
+        self.mended.clear();
+        self.judges.clear();
+        self.found.clear();
         self.gathered.clear();
         self.claims.clear();
     }
@@ -224,11 +253,16 @@ impl Planner<'_> {
                 at += 1;
                 continue;
             }
+            if !awaits_login && self.refuse_effect(at) {
+                at += 1;
+                continue;
+            }
             let decision = if awaits_login { self.decide_stranger(at) } else { self.decide(at) };
             match decision {
                 Decision::Gathered => {}
+                Decision::Send(Role::Plain) if self.mend(at) => at += 1,
                 Decision::Send(role) => {
-                    self.plan.roles.push(role);
+                    self.pass(at, role);
                     at += 1;
                     if role == Role::Exec {
                         self.end_run(at);
@@ -236,7 +270,7 @@ impl Planner<'_> {
                 }
                 Decision::Transaction(commands) => {
                     self.plan.roles.push(Role::Multi);
-                    self.plan.roles.extend((2..commands).map(|_| Role::Queued));
+                    (at + 1..at + commands - 1).for_each(|queued| self.pass(queued, Role::Queued));
                     self.plan.roles.push(self.role_of_end(at + commands - 1));
                     at += commands;
                 }
@@ -254,6 +288,7 @@ impl Planner<'_> {
                     self.run = at;
                 }
                 Decision::Turn(turn) => {
+                    self.note_turn(at, turn);
                     self.plan.turn = Some(turn);
                     break;
                 }
@@ -312,26 +347,39 @@ impl Planner<'_> {
     fn push_group(&mut self, group: usize, commands: Range<usize>) {
         let observed = self.is_observed(group);
         let wrapped = !observed && self.rules.transactions;
-        self.plan.roles.extend(commands.clone().map(|_| if wrapped { Role::Group } else { Role::Plain }));
+        for at in commands.clone() {
+            let role = if wrapped { Role::Group } else { self.judged(at) };
+            self.plan.roles.push(role);
+        }
         if wrapped {
             self.note_completed(commands.start, group);
             let first = self.plan.members.len();
             self.plan.members.extend(commands);
             self.push_wrapped(first..self.plan.members.len(), group);
         } else {
-            self.with_probes(commands.clone(), Step::Watch { commands, group, unwrapped: !observed });
+            let members: Vec<usize> = commands.clone().collect();
+            if !self.refuse_group(&members, group) {
+                self.with_probes(commands.clone(), Step::Watch { commands, group, unwrapped: !observed });
+            }
         }
     }
 
     fn push_wrapped(&mut self, members: Range<usize>, group: usize) {
+        let commands = std::mem::take(&mut self.plan.members);
+        let refused = self.refuse_group(&commands[members.clone()], group);
+        self.plan.members = commands;
+        if refused {
+            return;
+        }
         let step = match self.rules.policy.groups()[group].atomic {
             Atomic::Guarded => self.guard(members.clone(), group),
             Atomic::Transaction | Atomic::Observe => Step::Wrap { members: members.clone(), group },
         };
-        if matches!(step, Step::Refuse { .. }) {
+        if matches!(step, Step::RefuseGroup { .. }) {
             return self.plan.steps.push(step);
         }
         let commands = std::mem::take(&mut self.plan.members);
+        self.mend_group(&commands[members.clone()]);
         self.with_probes(commands[members].iter().copied(), step);
         self.plan.members = commands;
     }
@@ -357,7 +405,7 @@ impl Planner<'_> {
             Ability::Unknown | Ability::Silent => Refusal::Silent,
         };
         self.plan.refusals.push(refusal);
-        Step::Refuse { members, group }
+        Step::RefuseGroup { members, group }
     }
 
     /// The preflight that the members need; none where nothing that their keys hold can make one fail.
@@ -368,15 +416,27 @@ impl Planner<'_> {
         Ok((!checks.is_empty()).then(|| Preflight::new(&checks)))
     }
 
+    /// The step of one command, with its questions.
+    pub(super) fn mend_step(&mut self, at: usize, step: Step) {
+        self.with_probes(std::iter::once(at), step);
+    }
+
+    /// What stands before `next` is dealt with.
+    pub(super) fn skip(&mut self, next: usize) {
+        self.run = next;
+    }
+
     /// The step, between the questions about TTLs that its commands leave open.
     fn with_probes(&mut self, commands: impl Iterator<Item = usize>, step: Step) {
         if self.rules.policy.ttl_rules().is_empty() || !self.rules.probes {
             self.plan.steps.push(step);
             return;
         }
+        let mut undecided = std::mem::take(self.undecided);
         for at in commands {
-            self.undecided.admit(self.rules.policy, self.rules.table, self.batch.id(at), self.batch.args(self.bytes, at));
+            self.ttl_effects(at, &mut |key, effect| undecided.note(self.rules.policy, self.batch.id(at), key, effect));
         }
+        *self.undecided = undecided;
         // Behind an open MULTI a question would be queued: it waits for the EXEC.
         if self.session.transaction.is_open() {
             self.plan.steps.push(step);
@@ -570,7 +630,7 @@ mod tests {
             client.plan(&["SET a 1", "SADD b 1"], false)
         };
         let plan = lacking(OnUnsupported::Refuse);
-        assert_eq!(plan.steps, [Step::Refuse { members: 0..2, group: 0 }]);
+        assert_eq!(plan.steps, [Step::RefuseGroup { members: 0..2, group: 0 }]);
         assert_eq!(plan.refusals, [Refusal::Lacking(Lack::Eval)]);
         let plan = lacking(OnUnsupported::Transaction);
         assert_eq!(plan.steps, [Step::Wrap { members: 0..2, group: 0 }]);
@@ -580,7 +640,7 @@ mod tests {
     #[test]
     fn a_group_that_must_fail_is_not_sent() {
         let plan = guarded(OnUnsupported::Refuse).plan(&["SET a 1 EX 0", "SADD b 1", "GET c"], false);
-        assert_eq!(plan.steps, [Step::Refuse { members: 0..2, group: 0 }, Step::Send { commands: 2..3 }]);
+        assert_eq!(plan.steps, [Step::RefuseGroup { members: 0..2, group: 0 }, Step::Send { commands: 2..3 }]);
     }
 
     #[test]

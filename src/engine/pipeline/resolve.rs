@@ -69,6 +69,21 @@ impl Slots {
                 }
                 part.last
             }
+            Role::Judged => {
+                if let Some(judge) = self.judges.front_mut() {
+                    judge.admit(slot.command, piece, part, sink, context.table, found);
+                }
+                if part.first && slot.scored {
+                    self.score(slot.command, piece, part.last, context, found);
+                }
+                part.last
+            }
+            Role::Refused => {
+                if part.last {
+                    sink.extend_from_slice(self.refused.front().map(Vec::as_slice).unwrap_or_default());
+                }
+                part.last
+            }
             Role::Exec if self.kept.is_some() => {
                 self.keep_piece(piece, sink);
                 self.admit_transaction(slot, piece, part, session, context, found)
@@ -185,6 +200,7 @@ impl Slots {
                 }
                 Role::Group => self.fault_group(fault, sink, context, found),
                 Role::Unheard => {}
+                Role::Refused => sink.extend_from_slice(self.refused.front().map(Vec::as_slice).unwrap_or_default()),
                 role => {
                     encode::error(sink, &fault_text(fault, context.table.spec(slot.command).name()));
                     if slot.scored {
@@ -244,6 +260,8 @@ impl Slots {
         match role {
             Role::Group => drop(self.groups.pop_front()),
             Role::Probe => drop(self.probes.pop_front()),
+            Role::Judged => drop(self.judges.pop_front()),
+            Role::Refused => drop(self.refused.pop_front()),
             _ => {}
         }
         self.queue.pop_front();

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::group::WrappedGroup;
+use super::judge::Judge;
 use super::reorder::Reorder;
 use super::score::{Companions, Score};
 use crate::engine::command::CommandId;
@@ -40,6 +41,17 @@ pub enum Role {
     Probe,
     /// A command of our own whose answer nobody needs.
     Unheard,
+    /// The reply is the client's, unless a rule says otherwise.
+    Judged,
+    /// A command within the client's own MULTI that a rule refuses: the client gets the proxy's error instead.
+    Refused,
+}
+
+impl Role {
+    /// Whether the reply counts among those of a pipeline.
+    pub fn is_scored(self) -> bool {
+        matches!(self, Role::Plain | Role::Judged)
+    }
 }
 
 /// A place and the command that it belongs to.
@@ -81,6 +93,10 @@ pub struct Slots {
     pub(super) answers: VecDeque<Answer>,
     pub(super) groups: VecDeque<Box<WrappedGroup>>,
     pub(super) probes: VecDeque<Probe>,
+    /// One for each slot that is judged, in order.
+    pub(super) judges: VecDeque<Box<Judge>>,
+    /// The error for each slot that is refused, in order.
+    pub(super) refused: VecDeque<Vec<u8>>,
     /// What the client's own open transaction has queued.
     pub(super) transaction: Companions,
     pub(super) scores: VecDeque<Score>,
@@ -128,6 +144,18 @@ impl Slots {
     pub fn push(&mut self, role: Role, command: CommandId, scored: bool) {
         self.owed += 1;
         self.enqueue(Slot { role, command, scored });
+    }
+
+    /// A place for a command whose reply rules judge.
+    pub fn push_judged(&mut self, judge: Box<Judge>, command: CommandId, scored: bool) {
+        self.judges.push_back(judge);
+        self.push(Role::Judged, command, scored);
+    }
+
+    /// A place for a command that is answered with `error`, whatever the upstream says.
+    pub fn push_refused(&mut self, error: Vec<u8>, command: CommandId) {
+        self.refused.push_back(error);
+        self.push(Role::Refused, command, false);
     }
 
     /// A place for each reply of a group that is wrapped.

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use super::slot::Probe;
-use crate::engine::command::{CommandId, Table};
-use crate::engine::command::{TtlEffect, ttl_effects};
+use crate::engine::command::{CommandId, TtlEffect};
 use crate::engine::policy::{Policy, TtlRule};
-use crate::engine::resp::request::Args;
 
 /// Keys looked at in one run; a run that writes more is looked at in part.
 const KEYS_MAX: usize = 256;
@@ -36,20 +34,8 @@ impl Undecided {
         self.keys.is_empty()
     }
 
-    /// Takes the next command of the run.
-    pub fn admit(&mut self, policy: &Policy, table: &Table, id: CommandId, args: Args<'_>) {
-        let spec = table.spec(id);
-        if !spec.is_write() {
-            return;
-        }
-        ttl_effects(spec, args, &mut |index, effect| {
-            if let Some(name) = args.get(index) {
-                self.note(policy, id, name, effect);
-            }
-        });
-    }
-
-    fn note(&mut self, policy: &Policy, command: CommandId, name: &[u8], effect: TtlEffect) {
+    /// Takes what the next command of the run does to one of its keys.
+    pub(super) fn note(&mut self, policy: &Policy, command: CommandId, name: &[u8], effect: TtlEffect) {
         if matches!(effect, TtlEffect::Delete) {
             self.keys.retain(|key| *key.name != *name);
             return;
@@ -58,7 +44,7 @@ impl Undecided {
         let (index, rule) = match at {
             Some(at) => (self.keys[at].index, Arc::clone(&self.keys[at].rule)),
             None => match policy.ttl_rule_for(name) {
-                Some((index, rule)) if self.keys.len() < KEYS_MAX => (index, Arc::clone(rule)),
+                Some((index, rule)) if self.keys.len() < KEYS_MAX && rule.sample.take() => (index, Arc::clone(rule)),
                 _ => return,
             },
         };

@@ -1,6 +1,7 @@
 //! Turns what a user wrote into a policy, or says everything that is wrong with it.
 
 mod group;
+mod guard;
 mod member;
 
 use std::collections::HashSet;
@@ -10,10 +11,12 @@ use std::time::Duration;
 use crate::engine::command::Table;
 
 use super::degrade::{DegradeRule, DegradeRules};
+use super::expect::Expects;
+use super::guard::Guards;
 use super::pattern::{Names, Pattern};
 use super::recognise::Groups;
-use super::rule::{DegradedReads, DegradedWrites, Written, WrittenDegrade, WrittenTtl, WrittenTtlAction};
-use super::ttl::{TtlAction, TtlRule, TtlRules};
+use super::rule::{DegradedReads, DegradedWrites, TtlAction, Written, WrittenDegrade, WrittenTtl};
+use super::ttl::{Sample, TtlRule, TtlRules};
 use super::{Hold, Policy, duration};
 
 /// Something that a rule cannot mean.
@@ -35,16 +38,22 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     unique_names("group", written.groups.iter().map(|group| &*group.name), &mut errors);
     unique_names("degrade", written.degrades.iter().map(|degrade| &*degrade.name), &mut errors);
     unique_names("ttl", written.ttls.iter().map(|ttl| &*ttl.name), &mut errors);
+    unique_names("expect", written.expects.iter().map(|expect| &*expect.name), &mut errors);
+    unique_names("guard", written.guards.iter().map(|guard| &*guard.name), &mut errors);
     let groups = written.groups.iter().enumerate();
     let groups = groups.filter_map(|(place, group)| group::compile(&format!("group[{place}]"), group, table, &mut errors));
     let groups = groups.map(Arc::new).collect();
     let ttls = written.ttls.iter().enumerate();
     let ttls = ttls.filter_map(|(place, ttl)| compile_ttl(&format!("ttl[{place}]"), ttl, &mut errors)).map(Arc::new).collect();
+    let expects = written.expects.iter().enumerate();
+    let expects = expects.filter_map(|(place, rule)| guard::expect(&format!("expect[{place}]"), rule, table, &mut errors));
+    let expects = expects.map(Arc::new).collect();
+    let guards = written.guards.iter().enumerate();
+    let guards = guards.filter_map(|(place, rule)| guard::guard(&format!("guard[{place}]"), rule, table, &mut errors));
+    let guards = guards.map(Arc::new).collect();
     let degrades = written.degrades.iter().enumerate();
     let degrades = degrades.filter_map(|(place, rule)| compile_degrade(&format!("degrade[{place}]"), rule, &mut errors));
     let degrades = degrades.map(Arc::new).collect();
-    not_available_tables("expect", written.expects, &mut errors);
-    not_available_tables("guard", written.guards, &mut errors);
     errors.none_or(Policy {
         mode: written.mode,
         report_pipelines: written.pipeline.report,
@@ -52,6 +61,8 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
         guard_prefix: written.pipeline.guard_prefix.as_str().into(),
         groups: Groups::new(groups, table),
         ttls: TtlRules::new(ttls),
+        expects: Expects::new(expects, table),
+        guards: Guards::new(guards, table),
         degrades: DegradeRules::new(degrades),
     })
 }
@@ -132,12 +143,6 @@ fn not_available(path: String, what: &str, instead: &str, errors: &mut Errors) {
     errors.add(path, format!("{what} is not available yet"), instead);
 }
 
-fn not_available_tables(section: &str, count: usize, errors: &mut Errors) {
-    for place in 0..count {
-        not_available(format!("{section}[{place}]"), &format!("[[{section}]]"), "no such table", errors);
-    }
-}
-
 /// The patterns of a `keys` list; they have no captures.
 fn key_patterns(path: &str, written: &[String], errors: &mut Errors) -> Box<[Pattern]> {
     if written.is_empty() {
@@ -162,9 +167,8 @@ const GRACE_MS_MAX: u64 = 3_600_000;
 
 fn compile_ttl(path: &str, written: &WrittenTtl, errors: &mut Errors) -> Option<TtlRule> {
     let before = errors.found.len();
-    if written.action != WrittenTtlAction::Flag {
-        let action = super::rule::Word::as_str(written.action);
-        not_available(format!("{path}.action"), &format!("action = {action:?}"), "\"flag\"", errors);
+    if written.action == TtlAction::Fix && written.default.is_none() {
+        errors.add(format!("{path}.action"), "action = \"fix\" does not know which TTL to set", "default = \"7d\" beside it");
     }
     let keys = key_patterns(&format!("{path}.keys"), &written.keys, errors);
     let default = read_duration(&format!("{path}.default"), written.default.as_deref(), errors);
@@ -179,9 +183,11 @@ fn compile_ttl(path: &str, written: &WrittenTtl, errors: &mut Errors) -> Option<
     (errors.found.len() == before).then(|| TtlRule {
         name: written.name.as_str().into(),
         keys,
-        action: TtlAction::Flag,
+        action: written.action,
         default,
         max,
+        keep: written.keep,
+        sample: Sample::of(written.sample),
         grace: Duration::from_millis(written.grace_ms),
         mode: written.mode,
     })
@@ -210,7 +216,8 @@ fn read_duration(path: &str, written: Option<&str>, errors: &mut Errors) -> Opti
 mod tests {
     use super::*;
     use crate::engine::policy::rule::{
-        Mode, OnUnsupported, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder, WrittenPipeline,
+        GuardAction, Mode, OnUnsupported, WrittenAtomic, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenOrder,
+        WrittenPipeline,
     };
 
     fn group(commands: &[&str]) -> WrittenGroup {
@@ -327,15 +334,50 @@ mod tests {
             assert_eq!(path, at);
             assert!(text.contains(named) && text.contains("is not available yet"), "{text}");
         }
-        for action in [WrittenTtlAction::Reject, WrittenTtlAction::Fix] {
-            let (path, text) = only(with_ttl(WrittenTtl { action, ..ttl(&["a"]) }));
-            assert_eq!(path, "ttl[0].action");
-            assert!(text.contains("is not available yet (expected \"flag\")"), "{text}");
-        }
-        let written = Written { expects: 1, guards: 2, ..Written::default() };
-        let errors = compile(&written, &Table::builtin()).unwrap_err();
-        let paths: Vec<&str> = errors.iter().map(|error| &*error.path).collect();
-        assert_eq!(paths, ["expect[0]", "guard[0]", "guard[1]"]);
+    }
+
+    fn guard(written: WrittenGuard) -> Vec<RuleError> {
+        let written = WrittenGuard { name: "g".into(), ..written };
+        compile(&Written { guards: vec![written], ..Written::default() }, &Table::builtin()).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_guard_says_what_must_not_pass() {
+        let commands = |list: &[&str]| Some(list.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let about = |list: &[&str]| WrittenGuard { commands: commands(list), ..WrittenGuard::default() };
+        assert_eq!(guard(about(&["KEYS *", "FLUSHALL ...", "BLPOP ...", "CONFIG SET ...", "SUBSCRIBE ..."])), []);
+        assert!(only(guard(WrittenGuard::default())).1.contains("lets everything pass"));
+        assert_eq!(only(guard(about(&[]))).0, "guard[0].commands");
+        assert!(only(guard(about(&["KEYS *", "EXEC"]))).1.contains("EXEC cannot be guarded"));
+        assert!(only(guard(about(&["KEEYS *"]))).1.contains("perhaps KEYS"));
+        let reply = WrittenGuard { reply_bytes_max: Some(1), ..WrittenGuard::default() };
+        assert_eq!(guard(reply.clone()), []);
+        assert_eq!(only(guard(WrittenGuard { action: GuardAction::Reject, ..reply })).0, "guard[0].action");
+        let keys = WrittenGuard { keys_allowed: commands(&["a:{x}"]), ..WrittenGuard::default() };
+        assert_eq!(only(guard(keys)).0, "guard[0].keys_allowed[0]");
+    }
+
+    #[test]
+    fn an_expectation_is_of_one_command_with_a_reply() {
+        let errors = |command: &str, reply: &str| {
+            let written =
+                WrittenExpect { name: "e".into(), command: command.into(), reply: reply.into(), ..WrittenExpect::default() };
+            compile(&Written { expects: vec![written], ..Written::default() }, &Table::builtin()).err().unwrap_or_default()
+        };
+        assert_eq!(errors("DEL a:{x}", ">= 1"), []);
+        assert_eq!(errors("BLPOP ...", "!nil"), []);
+        assert_eq!(only(errors("DEL a", "=> 1")).0, "expect[0].reply");
+        assert!(only(errors("SUBSCRIBE a", "OK")).1.contains("has no reply that can be expected"));
+        let member = WrittenMember { template: "SET a *".into(), expected: Some("?? ?".into()), ..WrittenMember::default() };
+        let commands = Some(vec![member.clone(), member]);
+        assert_eq!(with_groups(vec![WrittenGroup { name: "g".into(), commands, ..WrittenGroup::default() }]).len(), 2);
+    }
+
+    #[test]
+    fn what_fixes_a_ttl_knows_which() {
+        let fix = WrittenTtl { action: TtlAction::Fix, ..ttl(&["a"]) };
+        assert_eq!(only(with_ttl(fix.clone())).0, "ttl[0].action");
+        assert_eq!(with_ttl(WrittenTtl { default: Some("1d".into()), ..fix }), []);
     }
 
     #[test]

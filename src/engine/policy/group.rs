@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::command::{self, Canonical, CommandId, Measure, Spec, Table, canonical};
-use crate::engine::resp::request::Args;
+use crate::engine::resp::request::{Args, Span};
 
 use super::index::KeyIndex;
 use super::pattern::{Bindings, Names, Pattern};
@@ -164,6 +164,22 @@ impl Listen<'_> for Extent {
 }
 
 impl Group {
+    /// A group of a single command that a rule of this name sends in a transaction.
+    pub fn alone(rule: &Arc<str>) -> Group {
+        let keys = Keys { patterns: Box::default(), index: KeyIndex::new([]) };
+        Group {
+            name: Arc::clone(rule),
+            atomic: Atomic::Transaction,
+            on_unsupported: OnUnsupported::Refuse,
+            on_partial: OnPartial::Report,
+            order: Order::Written,
+            resolve: false,
+            agree: None,
+            mode: None,
+            shape: Shape::Keys(keys),
+        }
+    }
+
     /// Whether the group is a run of commands on matching keys, which begins and ends within one read: it is not
     /// worth an idle gap, but a partial frame at the tail may go on with it.
     pub fn is_run(&self) -> bool {
@@ -297,11 +313,18 @@ impl Template {
     }
 
     pub(super) fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
+        self.agrees(command, table, bound) && !table.spec(command.id).is_blocking(command.args)
+    }
+
+    /// As `fits`, also for a command that may block.
+    pub(super) fn agrees<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         let form = canonical(table, command.id, command.args);
-        self.is_for(form.id)
-            && self.only.is_none_or(|only| only == command.id)
-            && self.words_fit(&form, bound)
-            && !table.spec(command.id).is_blocking(command.args)
+        self.is_for(form.id) && self.only.is_none_or(|only| only == command.id) && self.words_fit(&form, bound)
+    }
+
+    /// Whether some request of the command can fit.
+    pub(super) fn may_be(&self, id: CommandId, table: &Table) -> bool {
+        self.is_for(canonical_id(table, id))
     }
 
     pub(super) fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
@@ -373,4 +396,11 @@ impl Keys {
         });
         all_match
     }
+}
+
+/// What the command is in canonical form, with as many arguments as it needs.
+pub(super) fn canonical_id(table: &Table, id: CommandId) -> CommandId {
+    let count = usize::from(table.spec(id).arity.unsigned_abs());
+    let spans = vec![Span { start: 0, end: 1 }; count];
+    canonical(table, id, Args::new(b"1", &spans)).id
 }

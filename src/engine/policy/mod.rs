@@ -2,10 +2,13 @@
 //!
 //! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
 
+mod by_command;
 pub mod compile;
 pub mod degrade;
 pub mod duration;
+pub mod expect;
 pub mod group;
+pub mod guard;
 pub mod index;
 pub mod near;
 pub mod pattern;
@@ -24,13 +27,17 @@ use crate::engine::resp::request::Args;
 
 pub use compile::{RuleError, compile};
 pub use degrade::DegradeRule;
+pub use expect::ExpectRule;
 pub use group::{Atomic, Group, Member, Order};
+pub use guard::{GuardRule, Trip};
 pub use recognise::Recognition;
-pub use rule::{Agree, Mode, OnPartial, OnUnsupported};
+pub use rule::{Agree, Mode, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
-pub use ttl::{TtlAction, TtlRule};
+pub use ttl::TtlRule;
 
 use degrade::DegradeRules;
+use expect::Expects;
+use guard::Guards;
 use recognise::Groups;
 use ttl::TtlRules;
 
@@ -45,6 +52,8 @@ pub struct Policy {
     pub guard_prefix: Arc<str>,
     groups: Groups,
     ttls: TtlRules,
+    expects: Expects,
+    guards: Guards,
     degrades: DegradeRules,
 }
 
@@ -68,13 +77,56 @@ impl Policy {
             guard_prefix: rule::GUARD_PREFIX.into(),
             groups: Groups::none(),
             ttls: TtlRules::new(Vec::new()),
+            expects: Expects::default(),
+            guards: Guards::default(),
             degrades: DegradeRules::new(Vec::new()),
         }
     }
 
     /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
-        self.groups().is_empty() && self.ttl_rules().is_empty() && self.degrade_rules().is_empty()
+        self.groups().is_empty()
+            && self.ttl_rules().is_empty()
+            && self.expects().is_empty()
+            && self.guards().is_empty()
+            && self.degrade_rules().is_empty()
+    }
+
+    /// All expectations of single commands' replies, in the order in which they were written.
+    pub fn expects(&self) -> &[Arc<ExpectRule>] {
+        self.expects.as_slice()
+    }
+
+    /// Whether there are rules that look at each command by itself.
+    #[inline]
+    pub fn has_rules_of_commands(&self) -> bool {
+        !(self.expects.as_slice().is_empty() && self.guards.as_slice().is_empty()) || self.ttls.act()
+    }
+
+    /// Whether some TTL rule changes what goes out.
+    #[inline]
+    pub fn has_acting_ttl_rules(&self) -> bool {
+        self.ttls.act()
+    }
+
+    /// Whether a guard may be about some request of the command.
+    pub fn may_guard(&self, id: CommandId) -> bool {
+        self.guards.may_concern(id)
+    }
+
+    /// All guards, in the order in which they were written.
+    pub fn guards(&self) -> &[Arc<GuardRule>] {
+        self.guards.as_slice()
+    }
+
+    /// The guards that are about the command.
+    pub fn guards_of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<GuardRule>> {
+        self.guards.of(table, command)
+    }
+
+    /// The expectations of the command's reply.
+    pub fn expects_of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<ExpectRule>> {
+        self.expects.of(table, command)
     }
 
     /// All groups, in the order in which they were written.
@@ -108,7 +160,7 @@ impl Policy {
     }
 
     /// Whether some group needs a preflight.
-    pub fn guards(&self) -> bool {
+    pub fn has_guarded_groups(&self) -> bool {
         self.groups().iter().any(|group| group.atomic == Atomic::Guarded && self.mode_of(group.mode) == Mode::Enforce)
     }
 

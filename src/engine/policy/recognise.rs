@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::command::{CommandId, Table, canonical};
-use crate::engine::resp::request::{Args, Span};
 
-use super::group::{Extent, Group, Keys, Reader, Shape};
+use super::group::{Extent, Group, Keys, Reader, Shape, canonical_id};
 
 /// What begins at a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,13 +150,6 @@ fn can_continue(group: &Group, id: CommandId, table: &Table) -> bool {
     }
 }
 
-/// What the command is in canonical form, with as many arguments as it needs.
-fn canonical_id(table: &Table, id: CommandId) -> CommandId {
-    let count = usize::from(table.spec(id).arity.unsigned_abs());
-    let spans = vec![Span { start: 0, end: 1 }; count];
-    canonical(table, id, Args::new(b"1", &spans)).id
-}
-
 fn place(index: usize) -> u32 {
     u32::try_from(index).expect("the groups and commands of one configuration are far fewer than 2^32")
 }
@@ -173,6 +165,7 @@ mod tests {
     use crate::engine::policy::group::Member;
     use crate::engine::policy::rule::{Unlink, Written, WrittenGroup, WrittenMember, WrittenOrder};
     use crate::engine::policy::{Policy, compile};
+    use crate::engine::resp::request::{Args, Span};
 
     /// A group of templates; those that begin with `?` are optional.
     fn templates(members: &[&str]) -> WrittenGroup {

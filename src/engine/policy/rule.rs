@@ -67,6 +67,28 @@ words! {
 }
 
 words! {
+    /// What happens to a reply that is not what a rule expects.
+    ExpectAction {
+        /// It is reported.
+        #[default]
+        Flag = "flag",
+        /// The client gets an error in its place.
+        Fail = "fail",
+    }
+}
+
+words! {
+    /// What happens to a command that its guard does not let pass.
+    GuardAction {
+        /// It is reported.
+        #[default]
+        Flag = "flag",
+        /// It is answered with an error and not sent.
+        Reject = "reject",
+    }
+}
+
+words! {
     /// What the replies of a group's members must have in common.
     Agree {
         /// They are the same bytes.
@@ -88,7 +110,7 @@ words! {
 
 words! {
     /// What happens to a write that leaves a key without the TTL it must have.
-    WrittenTtlAction {
+    TtlAction {
         #[default]
         Flag = "flag",
         Reject = "reject",
@@ -134,11 +156,32 @@ pub struct Written {
     pub pipeline: WrittenPipeline,
     pub groups: Vec<WrittenGroup>,
     pub ttls: Vec<WrittenTtl>,
+    pub expects: Vec<WrittenExpect>,
+    pub guards: Vec<WrittenGuard>,
     pub degrades: Vec<WrittenDegrade>,
-    /// How many `[[expect]]` tables there are.
-    pub expects: usize,
-    /// How many `[[guard]]` tables there are.
-    pub guards: usize,
+}
+
+/// One `[[expect]]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrittenExpect {
+    pub name: String,
+    pub command: String,
+    pub reply: String,
+    pub action: ExpectAction,
+    pub mode: Option<Mode>,
+}
+
+/// One `[[guard]]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrittenGuard {
+    pub name: String,
+    pub commands: Option<Vec<String>>,
+    pub value_bytes_max: Option<u64>,
+    pub arguments_max: Option<u64>,
+    pub keys_allowed: Option<Vec<String>>,
+    pub reply_bytes_max: Option<u64>,
+    pub action: GuardAction,
+    pub mode: Option<Mode>,
 }
 
 /// The part of `[pipeline]` that plans depend on. Times are in milliseconds.
@@ -198,10 +241,14 @@ pub struct WrittenDegrade {
 pub struct WrittenTtl {
     pub name: String,
     pub keys: Vec<String>,
-    pub action: WrittenTtlAction,
+    pub action: TtlAction,
     pub default: Option<String>,
     pub max: Option<String>,
+    /// SET keeps the TTL that there is.
+    pub keep: bool,
     pub grace_ms: u64,
+    /// The share of writes that are verified, from 0 to 1.
+    pub sample: f64,
     pub mode: Option<Mode>,
 }
 
@@ -210,10 +257,12 @@ impl Default for WrittenTtl {
         Self {
             name: String::new(),
             keys: Vec::new(),
-            action: WrittenTtlAction::default(),
+            action: TtlAction::default(),
             default: None,
             max: None,
+            keep: false,
             grace_ms: 1000,
+            sample: 1.0,
             mode: None,
         }
     }

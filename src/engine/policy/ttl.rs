@@ -1,30 +1,15 @@
 //! Finds the rule that says whether a key must expire.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::index::KeyIndex;
 use super::pattern::Pattern;
-use super::rule::{Mode, Word, WrittenTtlAction};
-
-/// What is done about a key that lacks the TTL it must have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TtlAction {
-    /// It is reported.
-    Flag,
-}
-
-impl TtlAction {
-    /// The word, as it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            TtlAction::Flag => WrittenTtlAction::Flag.as_str(),
-        }
-    }
-}
+use super::rule::{Mode, TtlAction};
 
 /// One `[[ttl]]` rule: keys that must expire.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TtlRule {
     pub name: Arc<str>,
     pub keys: Box<[Pattern]>,
@@ -33,9 +18,40 @@ pub struct TtlRule {
     pub default: Option<Duration>,
     /// A longer TTL is a violation too.
     pub max: Option<Duration>,
+    /// SET keeps the TTL that there is.
+    pub keep: bool,
+    /// Which of the writes are verified.
+    pub sample: Sample,
     /// How long a missing TTL may still come before it is reported.
     pub grace: Duration,
     pub mode: Option<Mode>,
+}
+
+/// A share of all occasions, evenly spread over them.
+#[derive(Debug)]
+pub struct Sample {
+    share: f64,
+    occasions: AtomicU32,
+}
+
+impl Sample {
+    pub fn of(share: f64) -> Sample {
+        Sample { share, occasions: AtomicU32::new(0) }
+    }
+
+    /// Whether the next occasion is in the sample.
+    pub fn take(&self) -> bool {
+        if self.share >= 1.0 {
+            return true;
+        }
+        let occasion = f64::from(self.occasions.fetch_add(1, Ordering::Relaxed));
+        ((occasion + 1.0) * self.share).floor() > (occasion * self.share).floor()
+    }
+
+    /// The share, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.share
+    }
 }
 
 impl TtlRule {
@@ -50,21 +66,42 @@ impl TtlRule {
 pub struct TtlRules {
     rules: Vec<Arc<TtlRule>>,
     index: KeyIndex,
+    /// Some rule does more than to report.
+    acts: bool,
 }
 
 impl TtlRules {
     pub fn new(rules: Vec<Arc<TtlRule>>) -> Self {
         let index = KeyIndex::new(rules.iter().map(|rule| &*rule.keys));
-        Self { rules, index }
+        let acts = rules.iter().any(|rule| rule.action != TtlAction::Flag || rule.keep);
+        Self { rules, index, acts }
     }
 
     pub fn as_slice(&self) -> &[Arc<TtlRule>] {
         &self.rules
     }
 
+    /// Whether some rule rejects, fixes or keeps.
+    pub fn act(&self) -> bool {
+        self.acts
+    }
+
     /// The rule of a key, with its place among the rules.
     pub fn rule_for(&self, key: &[u8]) -> Option<(usize, &Arc<TtlRule>)> {
         let place = self.index.first_match(key)?;
         self.rules.get(place).map(|rule| (place, rule))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_its_share_of_all_occasions() {
+        for (share, taken) in [(0.0, 0), (0.001, 1), (0.25, 250), (0.5, 500), (1.0, 1000)] {
+            let sample = Sample::of(share);
+            assert_eq!((0..1000).filter(|_| sample.take()).count(), taken, "{share}");
+        }
     }
 }

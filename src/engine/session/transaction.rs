@@ -39,6 +39,11 @@ impl Transaction {
         self == Transaction::Open
     }
 
+    /// True when the connection that watched or queued is gone.
+    pub fn is_lost(self) -> bool {
+        matches!(self, Transaction::Lost { .. })
+    }
+
     /// The upstream connection is gone, and with it watches and queue.
     pub fn lose(&mut self) {
         if !self.is_idle() {

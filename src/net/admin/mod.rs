@@ -2,11 +2,16 @@
 
 pub mod access;
 pub mod live;
+mod log;
 pub mod record;
+pub mod status;
+pub mod violations;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware;
@@ -15,17 +20,34 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::http::{self, problem};
+use crate::engine::policy::Policy;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::fold::Folds;
 use crate::telemetry::readiness::Readiness;
+use crate::telemetry::report::Reporter;
 use access::Access;
 use record::Recorder;
+use status::Standing;
 
-const PATHS: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/config", "/record", "/reload"];
+const PATHS: [&str; 12] = [
+    "/metrics",
+    "/healthz",
+    "/readyz",
+    "/status",
+    "/groups",
+    "/violations",
+    "/violations/stream",
+    "/config",
+    "/reload",
+    "/record",
+    "/log",
+    "/openapi.json",
+];
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -40,6 +62,14 @@ pub struct AdminState {
     pub access: Access,
     pub recorder: Recorder,
     pub live: live::Questions,
+    pub reporter: Reporter,
+    pub standing: Standing,
+    /// The rules in force.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// Places for streams of violations.
+    pub streams: Arc<Semaphore>,
+    /// Ends what is sent without an end of its own.
+    pub shutdown: CancellationToken,
 }
 
 /// Serves the endpoints on `listener` until `shutdown`, and keeps the recorder tidy meanwhile.
@@ -57,13 +87,19 @@ fn routes(state: AdminState) -> Router {
     let admit = middleware::from_fn_with_state(state.access.clone(), access::admit);
     let private = Router::new()
         .route("/config", get(live::config).fallback(only_read))
+        .route("/log", get(log::show).post(log::change).fallback(read_or_post))
         .route("/record", post(record::record).fallback(only_post))
         .route("/reload", post(live::reload).fallback(only_post))
+        .route("/violations", get(violations::list).fallback(only_read))
+        .route("/violations/stream", get(violations::stream).fallback(only_read))
         .route_layer(admit);
     Router::new()
         .route("/metrics", get(metrics).fallback(only_read))
         .route("/healthz", get(healthz).fallback(only_read))
         .route("/readyz", get(readyz).fallback(only_read))
+        .route("/groups", get(status::groups).fallback(only_read))
+        .route("/openapi.json", get(openapi).fallback(only_read))
+        .route("/status", get(status::status).fallback(only_read))
         .merge(private)
         .fallback(no_such_path)
         .with_state(state)
@@ -81,6 +117,11 @@ async fn keep_tidy(exposition: Exposition) {
 async fn metrics(State(state): State<AdminState>) -> Response {
     state.folds.fold_all().await;
     ([(header::CONTENT_TYPE, METRICS_TYPE)], state.exposition.render()).into_response()
+}
+
+/// The description of all this (<https://spec.openapis.org/oas/v3.1.0>).
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
 }
 
 async fn healthz() -> &'static str {
@@ -106,6 +147,10 @@ async fn no_such_path() -> Response {
 
 async fn only_read() -> Response {
     no_such_method("GET, HEAD", &["GET", "HEAD"])
+}
+
+async fn read_or_post() -> Response {
+    no_such_method("GET, HEAD, POST", &["GET", "HEAD", "POST"])
 }
 
 async fn only_post() -> Response {

@@ -27,7 +27,7 @@ impl Connection {
         let session = &state.session;
         unknown
             && !link.is_down()
-            && self.around.context.policy().guards()
+            && self.around.context.policy().has_guarded_groups()
             && session.transaction.is_idle()
             && !session.subscriptions.any()
             && !self.asked.replace(true)

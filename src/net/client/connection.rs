@@ -21,7 +21,7 @@ use crate::engine::session::affinity::Reason;
 use crate::engine::session::patience::Patience;
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
-use crate::net::exchange::{End, Exchange, Timing};
+use crate::net::exchange::{End, Exchange, PRESSED_BYTES, Timing};
 use crate::net::recording::{Read, Track};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
@@ -281,6 +281,7 @@ impl Connection {
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
         let unheard = longest.is_none() && self.is_unheard_while_blocked();
         let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
+        self.exchange.keep_input(self.input.capacity());
         let mut timer = std::pin::pin!(pause.map(tokio::time::sleep));
         let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), longest.is_some(), cx)).await;
         match event {
@@ -353,7 +354,7 @@ impl Connection {
         if !has_room {
             self.exchange.wants_room.set(true);
         }
-        if !has_room || self.input_ended || self.input.len() >= INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held)) {
+        if !has_room || self.input_ended || self.input.len() >= self.input_bytes_max().max(self.whole_bytes_wanted(held)) {
             return Poll::Pending;
         }
         if self.input.capacity() == 0 {
@@ -401,6 +402,10 @@ impl Connection {
             begins_request: is_between_requests && !self.streaming && !is_tunnel,
         };
         Track::note(&mut self.track, &self.around.context.tap, read);
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        if self.around.context.kept.is_too_much() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
@@ -475,25 +480,37 @@ impl Connection {
         if self.around.context.draining.get() {
             self.end_blocking();
         }
-        std::future::poll_fn(|cx| {
-            let exchange = Rc::clone(&self.exchange);
-            exchange.register(cx);
-            exchange.wants_drained.set(true);
-            if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
-                exchange.end(End::Gone);
-            }
-            self.discard_input(cx);
-            let left = self.input_ended && self.waits_for_nobody();
-            let over = exchange.ended().is_some() || exchange.is_settled() || left;
-            if over { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        let tunnel = self.exchange.state.borrow().session.affinity.is_tunnel() && self.input_ended;
+        if let Some((_, link)) = self.lease.as_ref().filter(|_| tunnel) {
+            // Nobody but the server knows what is still owed in a tunnel: it is told the end too, and ends.
+            link.finish_sending();
+        }
+        let longest = if tunnel { self.around.pool.settings.request_timeout } else { Duration::MAX };
+        // Who is not told the end by then is told now.
+        let _ = tokio::time::timeout(longest, self.all_answered(tunnel)).await;
         if self.exchange.ended().is_none() {
             self.exchange.shutdown().await;
             if !self.around.context.draining.get() {
                 self.exchange.linger(&mut self.input).await;
             }
         }
+    }
+
+    async fn all_answered(&mut self, tunnel: bool) {
+        std::future::poll_fn(|cx| {
+            let exchange = Rc::clone(&self.exchange);
+            exchange.register(cx);
+            exchange.wants_drained.set(true);
+            exchange.wants_replies.set(true);
+            if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
+                exchange.end(End::Gone);
+            }
+            self.discard_input(cx);
+            let left = self.input_ended && self.waits_for_nobody();
+            let settled = exchange.is_settled() && (!tunnel || exchange.lost_lease.get());
+            if exchange.ended().is_some() || settled || left { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Behind its last request the client can only say that it leaves.
@@ -520,12 +537,10 @@ impl Connection {
         let _ = lane.ask(Rc::new(Unheard), &request);
     }
 
-    /// The client has left while blocked, subscribed or tunnelled: as with Redis, nothing comes any more.
+    /// The client has left while blocked: as with Redis, nothing comes any more.
     pub(super) fn waits_for_nobody(&self) -> bool {
-        let state = self.exchange.state.borrow();
-        let session = &state.session;
         let blocked = self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked());
-        session.affinity.is_tunnel() || session.subscriptions.any() || (blocked && !self.around.context.draining.get())
+        blocked && !self.around.context.draining.get()
     }
 }
 

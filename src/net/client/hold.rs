@@ -67,6 +67,7 @@ impl Connection {
         let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(clock::now()));
         self.wait_is_for_all = longest <= left;
         self.held_at = oldest.map(|_| clock::now());
+        self.exchange.acknowledge();
         Next::ReadWithin(longest.min(left))
     }
 
@@ -79,9 +80,11 @@ impl Connection {
 
     /// Tells what a plan has found out about groups that were held, or whose members stand apart.
     pub(super) fn tell_notes(&mut self) {
-        if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::Refuse { .. })) {
+        if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. })) {
             self.patience.forgive();
         }
+        // One wait ends for all that is held.
+        self.patience.note_plan(self.plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
         for note in std::mem::take(&mut self.plan.notes) {
             let tally = &self.around.context.tally;
             match note {
@@ -115,7 +118,7 @@ impl Connection {
             let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..arg.len().min(EXPIRED_ARGUMENT_BYTES_MAX)]).collect();
             encode::request(&mut bytes, &args);
             if bytes.len() > EXPIRED_BYTES_MAX {
-                return;
+                break;
             }
         }
         self.patience.expire(Expired { group, members: members.len(), bytes });

@@ -47,6 +47,7 @@ impl Connection {
     pub(super) async fn drained(&mut self) {
         while self.exchange.ended().is_none() && !self.exchange.is_drained() && !self.exchange.lost_lease.get() {
             self.exchange.wants_drained.set(true);
+            self.exchange.wants_replies.set(self.input_ended);
             self.wait(None).await;
             if self.input_ended && self.waits_for_nobody() {
                 self.exchange.end(End::Gone);

@@ -20,15 +20,22 @@ use crate::net::upstream::Recipient;
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 impl Exchange {
-    pub(super) fn send_guarded(self: &Rc<Self>, sending: &Sending<'_>, commands: &[usize], index: usize, preflight: Preflight) {
-        let Sending { link, policy, batch, bytes, timing, .. } = *sending;
+    pub(super) fn send_guarded(
+        self: &Rc<Self>,
+        sending: &Sending<'_>,
+        commands: &[usize],
+        index: usize,
+        preflight: Preflight,
+        injected: Vec<Injected>,
+    ) {
+        let Sending { link, policy, batch, timing, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         members.iter().for_each(|id| self.context.tally.command(id.index()));
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
-        let injected = [Injected { behind: 0, request: seal(&guard) }];
+        let injected: Vec<_> = std::iter::once(Injected { behind: 0, request: seal(&guard) }).chain(injected).collect();
         let wire_of = |members: Range<u32>| {
             let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
-            runs.map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())])
+            runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
         };
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);

@@ -33,6 +33,8 @@ pub use send::Timing;
 
 /// Bytes kept for a client before it is no longer read from, and the upstream not for it.
 const OUT_BYTES_SOFT: usize = 1024 * 1024;
+/// The same while too much is kept for all clients together.
+pub const PRESSED_BYTES: usize = 64 * 1024;
 /// Places that a client may have open before it is no longer read from.
 const SLOTS_MAX: usize = 32 * 1024;
 
@@ -58,6 +60,8 @@ pub struct Exchange {
     marked: Cell<bool>,
     /// The client's task wants to know when nothing is owed any more.
     pub wants_drained: Cell<bool>,
+    /// The client has sent its last: its task wants to know of each reply.
+    pub wants_replies: Cell<bool>,
     /// The client's task wants to know when it may send more.
     pub wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
@@ -66,6 +70,9 @@ pub struct Exchange {
     caught_up: Cell<bool>,
     /// The upstream is not read from because the client is behind.
     holds_up: Cell<bool>,
+    /// What the worker's sum knows of this client's replies and of its requests.
+    out_kept: Cell<usize>,
+    input_kept: Cell<usize>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
     /// How long is waited for a group that goes out once more.
@@ -120,10 +127,13 @@ impl Exchange {
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
+            wants_replies: Cell::new(false),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
             caught_up: Cell::new(true),
             holds_up: Cell::new(false),
+            out_kept: Cell::new(0),
+            input_kept: Cell::new(0),
             lost_lease: Cell::new(false),
             request_timeout: Cell::default(),
             ended: Cell::new(None),
@@ -178,7 +188,16 @@ impl Exchange {
     /// False while so much is under way or unread that nothing more is taken from the client.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at + state.slots.answer_bytes() < OUT_BYTES_SOFT
+        state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at + state.slots.answer_bytes() < self.out_bytes_soft()
+    }
+
+    fn out_bytes_soft(&self) -> usize {
+        if self.context.kept.is_too_much() { PRESSED_BYTES } else { OUT_BYTES_SOFT }
+    }
+
+    /// The client's task keeps so many bytes of requests that cannot go on now.
+    pub fn keep_input(&self, bytes: usize) {
+        self.context.kept.change(&self.input_kept, bytes);
     }
 
     /// Answers the next request without the upstream.
@@ -226,6 +245,11 @@ impl Exchange {
         }
     }
 
+    /// Lets a client go on that waits for an acknowledgement.
+    pub fn acknowledge(&self) {
+        self.stream.borrow().acknowledge();
+    }
+
     /// True when the client has left, even if what it sent before has not all been read.
     pub fn has_left(&self) -> bool {
         self.stream.borrow().is_read_closed()
@@ -242,7 +266,12 @@ impl Exchange {
     /// Writes what is ready for the client.
     pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
-        let state = &mut *state;
+        let flushed = self.poll_write_out(&mut state, cx);
+        self.context.kept.change(&self.out_kept, state.out.capacity());
+        flushed
+    }
+
+    fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         if self.caught_up.replace(false) {
             self.progress_at.set(clock::now());
         }
@@ -274,7 +303,7 @@ impl Exchange {
 
     /// The client has caught up: the upstream is read from again.
     fn let_through(&self, state: &State) {
-        if state.out.len() - state.out_at < OUT_BYTES_SOFT
+        if state.out.len() - state.out_at < self.out_bytes_soft()
             && self.holds_up.take()
             && let Some(link) = self.link.borrow().as_ref()
         {
@@ -302,6 +331,13 @@ impl Exchange {
         let closed = std::future::poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx));
         // The client may have closed first; there is nobody left to tell.
         let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.keep_input(0);
+        self.context.kept.change(&self.out_kept, 0);
     }
 }
 

@@ -3,8 +3,8 @@
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use super::{End, Exchange, OUT_BYTES_SOFT, State};
-use crate::engine::pipeline::finding::Fault;
+use super::{End, Exchange, PRESSED_BYTES, State};
+use crate::engine::pipeline::finding::{Fault, Finding};
 use crate::engine::pipeline::resolve::{self, Part};
 use crate::engine::pipeline::slot::Role;
 use crate::engine::session::subscription::Arrival;
@@ -17,6 +17,8 @@ const OUT_BYTES_HARD: usize = 64 * 1024 * 1024;
 /// How long a shared connection waits for a client that is behind and reads nothing, before its
 /// replies are kept for it.
 const STANDSTILL_GRACE: Duration = Duration::from_millis(100);
+/// The same while too much is kept for all clients together, before the client is closed.
+const PRESSED_GRACE: Duration = Duration::from_millis(25);
 /// How long a client may read nothing once all that is kept for it is used up.
 const STANDSTILL_MAX: Duration = Duration::from_secs(1);
 
@@ -27,6 +29,18 @@ impl Exchange {
         let State { slots, session, out, found, .. } = state;
         slots.fault(frames, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
         self.conclude(state)
+    }
+
+    /// Reports what planning has found.
+    pub(super) fn conclude_plan(&self, found: &mut Vec<Finding>) {
+        for finding in &mut *found {
+            if let Finding::Group { index, .. } = finding {
+                *index = self.context.tally.group_row(*index);
+            }
+        }
+        if !found.is_empty() {
+            conclude(&self.context, &self.peer, &self.lane.borrow(), found);
+        }
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
@@ -95,7 +109,9 @@ impl Recipient for Exchange {
     fn flush(&self) {
         self.marked.set(false);
         if self.ended.get().is_some() {
-            self.state.borrow_mut().forget_out();
+            let mut state = self.state.borrow_mut();
+            state.forget_out();
+            self.context.kept.change(&self.out_kept, state.out.capacity());
             return;
         }
         self.send_again();
@@ -107,6 +123,7 @@ impl Recipient for Exchange {
                 waker.wake_by_ref();
             }
             _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
+            _ if self.wants_replies.get() => waker.wake_by_ref(),
             _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}
         }
@@ -115,14 +132,20 @@ impl Recipient for Exchange {
     fn is_congested(&self) -> bool {
         let state = self.state.borrow();
         let kept = state.out.len() - state.out_at;
-        if self.ended.get().is_some() || kept < OUT_BYTES_SOFT {
+        if self.ended.get().is_some() || kept < self.out_bytes_soft() {
             return false;
         }
+        // When all clients together keep too much, none that reads nothing keeps more.
+        let is_pressed = self.context.kept.is_too_much();
+        let (hard, grace) = match is_pressed {
+            true => (PRESSED_BYTES, PRESSED_GRACE),
+            false if kept < OUT_BYTES_HARD => (OUT_BYTES_HARD, STANDSTILL_GRACE),
+            false => (OUT_BYTES_HARD, STANDSTILL_MAX),
+        };
         let standstill = clock::now().saturating_duration_since(self.progress_at.get());
         // Nobody else waits for a lease.
-        let is_waited_for = state.session.affinity.is_pinned()
-            || if kept < OUT_BYTES_HARD { standstill < STANDSTILL_GRACE } else { standstill < STANDSTILL_MAX };
-        if !is_waited_for && kept >= OUT_BYTES_HARD {
+        let is_waited_for = state.session.affinity.is_pinned() || standstill < grace;
+        if !is_waited_for && kept >= hard {
             tracing::info!(client = %self.peer, kept, "closed: the client does not read its replies");
             self.end(End::Slow);
         }

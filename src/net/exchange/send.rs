@@ -1,5 +1,6 @@
 //! Puts what was planned on the wire, and makes a place for each reply that it is owed.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{WrappedGroup, parts};
+use crate::engine::pipeline::group::{Injected, WrappedGroup, parts};
+use crate::engine::pipeline::judge::Judge;
 use crate::engine::pipeline::plan::{Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
@@ -37,6 +39,14 @@ pub(super) struct Sending<'a> {
     pub(super) batch: &'a Batch,
     pub(super) bytes: &'a [u8],
     pub(super) timing: Timing,
+    /// Commands that do not go out as they came.
+    pub(super) rewrites: &'a [(usize, Vec<u8>)],
+}
+
+/// What belongs to single commands of one plan, in order.
+struct Own<'a> {
+    judges: &'a mut VecDeque<Box<Judge>>,
+    refused: &'a mut VecDeque<Vec<u8>>,
 }
 
 impl Exchange {
@@ -48,19 +58,21 @@ impl Exchange {
         let Some(link) = self.link() else { return Vec::new() };
         let table = Arc::clone(&self.context.table());
         let policy = Arc::clone(&self.context.policy());
-        let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing };
+        let rewrites = std::mem::take(&mut plan.rewrites);
+        let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites: &rewrites };
         let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let mut probes = plan.probes.drain(..);
         let (mut preflights, mut refusals) = (plan.preflights.drain(..), plan.refusals.drain(..));
+        let mut own = Own { judges: &mut plan.judges, refused: &mut plan.refused };
         for step in &plan.steps {
             match step {
                 Step::Send { commands } => {
                     let roles = &plan.roles[commands.clone()];
-                    let plain = roles.iter().filter(|role| **role == Role::Plain).count();
+                    let plain = roles.iter().filter(|role| role.is_scored()).count();
                     let scope = (plain > 1).then_some(Scope::Pipeline { report: policy.report_pipelines });
                     let score = scope.map(|scope| Score::new(scope, u32::try_from(plain).unwrap_or(u32::MAX)));
                     self.aim(&places, commands.clone());
-                    self.send_run(&sending, commands.clone(), roles, score);
+                    self.send_run(&sending, commands.clone(), roles, score, &mut own);
                 }
                 Step::Watch { commands, group, unwrapped } => {
                     let index = self.context.tally.group_row(*group);
@@ -69,21 +81,36 @@ impl Exchange {
                     let scope = Scope::Group { index, rule, unwrapped: *unwrapped };
                     let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).demanding(demands);
                     self.aim(&places, commands.clone());
-                    self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score));
+                    self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score), &mut own);
                 }
                 Step::Wrap { members, group } => {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
-                    self.send_group(&sending, members, *group);
+                    let injected = plan.injected.pop_front().unwrap_or_default();
+                    self.send_group(&sending, members, (*group, &policy.groups()[*group]), &injected);
+                }
+                Step::Mend { command } => {
+                    self.aim(&places, std::iter::once(*command));
+                    let injected = plan.injected.pop_front().unwrap_or_default();
+                    if let Some(rule) = plan.mended.pop_front() {
+                        let alone = Arc::new(Group::alone(&rule.name));
+                        self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), &injected);
+                    }
+                }
+                Step::Refuse { command } => {
+                    self.context.tally.command(batch.id(*command).index());
+                    self.aim(&places, std::iter::once(*command));
+                    self.answer(own.refused.pop_front().unwrap_or_default());
                 }
                 Step::Guard { members, group } => {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
                     if let Some(preflight) = preflights.next() {
-                        self.send_guarded(&sending, members, *group, preflight);
+                        let injected = plan.injected.pop_front().unwrap_or_default();
+                        self.send_guarded(&sending, members, *group, preflight, injected);
                     }
                 }
-                Step::Refuse { members, group } => {
+                Step::RefuseGroup { members, group } => {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
                     if let Some(refusal) = refusals.next() {
@@ -111,6 +138,8 @@ impl Exchange {
                 }
             }
         }
+        drop(probes);
+        self.conclude_plan(&mut plan.found);
         places
     }
 
@@ -139,44 +168,84 @@ impl Exchange {
         self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
     }
 
-    fn send_run(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, roles: &[Role], score: Option<Score>) {
-        let Sending { link, batch, bytes, timing, .. } = *sending;
+    fn send_run(
+        self: &Rc<Self>,
+        sending: &Sending<'_>,
+        commands: Range<usize>,
+        roles: &[Role],
+        score: Option<Score>,
+        own: &mut Own<'_>,
+    ) {
+        let Sending { batch, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let scored = score.is_some();
         if let Some(score) = score {
             state.slots.push_score(score);
         }
-        let mut frames = 0;
         for (at, &role) in commands.clone().zip(roles) {
             let id = batch.id(at);
             self.context.tally.command(id.index());
-            state.slots.push(role, id, scored && role == Role::Plain);
-            frames += 1;
+            match role {
+                Role::Judged if let Some(judge) = own.judges.pop_front() => state.slots.push_judged(judge, id, scored),
+                Role::Refused => state.slots.push_refused(own.refused.pop_front().unwrap_or_default(), id),
+                role => state.slots.push(role, id, scored && role == Role::Plain),
+            }
         }
-        let pinned = state.session.affinity.is_pinned();
-        let deadline = if pinned { blocking_deadline(sending, commands.clone()) } else { timing.deadline() };
-        self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline);
+        let mut rest = commands.clone();
+        // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
+        if state.session.affinity.is_pinned() {
+            for (at, &role) in commands.zip(roles) {
+                if role != Role::Queued
+                    && let Some(deadline) = blocking_deadline(sending, at)
+                {
+                    self.send_part(sending, state, rest.start..at, timing.deadline());
+                    self.send_part(sending, state, at..at + 1, deadline);
+                    rest.start = at + 1;
+                }
+            }
+        }
+        self.send_part(sending, state, rest, timing.deadline());
     }
 
-    fn send_group(self: &Rc<Self>, sending: &Sending<'_>, commands: &[usize], group: usize) {
-        let Sending { link, policy, batch, bytes, timing, .. } = *sending;
+    fn send_part(self: &Rc<Self>, sending: &Sending<'_>, state: &mut State, commands: Range<usize>, deadline: Option<Instant>) {
+        let Sending { link, batch, bytes, timing, .. } = *sending;
+        if commands.is_empty() {
+            return;
+        }
+        let frames = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        if sending.rewrites.is_empty() {
+            self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline);
+        } else {
+            self.send(link, state, &sending.pieces(commands), frames, timing.read_at, deadline);
+        }
+    }
+
+    fn send_group(
+        self: &Rc<Self>,
+        sending: &Sending<'_>,
+        commands: &[usize],
+        (index, rule): (usize, &Arc<Group>),
+        injected: &[Injected],
+    ) {
+        let Sending { link, batch, timing, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         for id in &members {
             self.context.tally.command(id.index());
         }
         let mut state = self.state.borrow_mut();
-        let row = self.context.tally.group_row(group);
-        let rule = &policy.groups()[group];
         let demands = sending.demands(commands.iter().copied(), rule);
-        let wrapped = Box::new(WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands));
+        let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)
+            .with_injected(injected)
+            .demanding(demands);
+        let wrapped = Box::new(wrapped);
         let frames = wrapped.frames();
         state.slots.push_group(wrapped);
         let wire_of = |members: Range<u32>| {
             let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
-            runs.map(|run| &bytes[batch.wire(run[0]..run[0] + run.len())])
+            runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
         };
-        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), &[], wire_of);
+        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), injected, wire_of);
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
@@ -242,7 +311,21 @@ impl Exchange {
     }
 }
 
-impl Sending<'_> {
+impl<'a> Sending<'a> {
+    /// What goes on the wire for consecutive commands.
+    pub(super) fn pieces(&self, commands: Range<usize>) -> Vec<&'a [u8]> {
+        let mut pieces = Vec::new();
+        let mut first = commands.start;
+        for at in commands.clone() {
+            if let Some((_, request)) = self.rewrites.iter().find(|(rewritten, _)| *rewritten == at) {
+                pieces.extend([&self.bytes[self.batch.wire(first..at)], request]);
+                first = at + 1;
+            }
+        }
+        pieces.push(&self.bytes[self.batch.wire(first..commands.end)]);
+        pieces
+    }
+
     /// What the rule of the group that these commands are demands of their replies.
     pub(super) fn demands(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Demands>> {
         let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
@@ -256,6 +339,9 @@ fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
     match answer {
         Answer::Ok => encode::simple(&mut out, "OK"),
         Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::NoReplica => {
+            encode::error(&mut out, "ERR respguard: no replication through a proxy: connect the replica to the server itself");
+        }
         Answer::ExecAbort => encode::error(
             &mut out,
             "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
@@ -272,20 +358,16 @@ impl Timing {
     }
 }
 
-/// On a lease commands may block: the longest of their own timeouts is added.
-fn blocking_deadline(sending: &Sending<'_>, commands: Range<usize>) -> Option<Instant> {
+/// Until when a command on a lease is waited for that may block: its own timeout is added, `None` within for ever. `None`
+/// for one that does not block.
+fn blocking_deadline(sending: &Sending<'_>, at: usize) -> Option<Option<Instant>> {
     let Sending { table, batch, bytes, timing, .. } = *sending;
-    let mut longest = Duration::ZERO;
-    for at in commands {
-        let (spec, args) = (table.spec(batch.id(at)), batch.args(bytes, at));
-        if !spec.is_blocking(args) {
-            continue;
-        }
-        match spec.blocking_timeout(args) {
-            Some(BlockFor::Forever) => return None,
-            Some(BlockFor::AtMost(timeout)) => longest = longest.max(timeout),
-            None => {}
-        }
+    let (spec, args) = (table.spec(batch.id(at)), batch.args(bytes, at));
+    if !spec.is_blocking(args) {
+        return None;
     }
-    timing.deadline().and_then(|deadline| deadline.checked_add(longest))
+    match spec.blocking_timeout(args)? {
+        BlockFor::Forever => Some(None),
+        BlockFor::AtMost(timeout) => Some(timing.deadline().and_then(|deadline| deadline.checked_add(timeout))),
+    }
 }

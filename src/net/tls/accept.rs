@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::pem::{authorities, certificates, private_key, wrong};
+use super::watch::{Looks, look};
 use super::{ServerFiles, TlsError, provider};
 
 /// How long a client may take for its handshake.
@@ -20,6 +22,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Meets clients with the certificate in the files.
 pub struct Acceptor {
     files: ServerFiles,
+    /// The files as they were just before they were first read.
+    seen: Looks,
     config: ArcSwap<ServerConfig>,
 }
 
@@ -29,7 +33,8 @@ impl Acceptor {
     /// # Errors
     /// Which of them is no good.
     pub fn load(files: &ServerFiles) -> Result<Acceptor, TlsError> {
-        Ok(Acceptor { files: files.clone(), config: ArcSwap::new(read(files)?) })
+        let seen = look(&files.all());
+        Ok(Acceptor { files: files.clone(), seen, config: ArcSwap::new(read(files)?) })
     }
 
     /// The files, read again; `adopt` puts them in force.
@@ -41,8 +46,9 @@ impl Acceptor {
         self.config.store(config);
     }
 
-    pub(super) fn files(&self) -> &ServerFiles {
-        &self.files
+    /// The files, and what they were when they were first read.
+    pub(super) fn seen(&self) -> (Vec<PathBuf>, &Looks) {
+        (self.files.all(), &self.seen)
     }
 
     /// Shakes hands with a client that has just connected.

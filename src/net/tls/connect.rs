@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,11 +12,14 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::pem::{authorities, certificates, private_key, wrong};
+use super::watch::{Looks, look};
 use super::{ClientFiles, TlsError, provider};
 
 /// Connects to one server, whose certificate it verifies.
 pub struct Connector {
     files: ClientFiles,
+    /// The files as they were just before they were first read.
+    seen: Looks,
     name: ServerName<'static>,
     config: ArcSwap<ClientConfig>,
 }
@@ -33,7 +36,8 @@ impl Connector {
             message: format!("{name:?} is no name that a certificate can be for"),
             expected: "a host's name such as \"redis.example\", or an IP address",
         })?;
-        Ok(Connector { files: files.clone(), name, config: ArcSwap::new(read(files)?) })
+        let seen = look(&files.all());
+        Ok(Connector { files: files.clone(), seen, name, config: ArcSwap::new(read(files)?) })
     }
 
     /// The files, read again; `adopt` puts them in force.
@@ -45,8 +49,9 @@ impl Connector {
         self.config.store(config);
     }
 
-    pub(super) fn files(&self) -> &ClientFiles {
-        &self.files
+    /// The files, and what they were when they were first read.
+    pub(super) fn seen(&self) -> (Vec<PathBuf>, &Looks) {
+        (self.files.all(), &self.seen)
     }
 
     /// Shakes hands over a socket that is connected.

@@ -28,6 +28,12 @@ pub struct ServerFiles {
     pub client_ca: Option<PathBuf>,
 }
 
+impl ServerFiles {
+    fn all(&self) -> Vec<PathBuf> {
+        [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten().cloned().collect()
+    }
+}
+
 /// Whom the proxy takes for its server, and as whom it shows itself.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ClientFiles {
@@ -37,6 +43,13 @@ pub struct ClientFiles {
     pub server_name: Option<String>,
     /// The proxy's own certificate and key.
     pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl ClientFiles {
+    fn all(&self) -> Vec<PathBuf> {
+        let identity = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
+        self.ca.iter().chain(identity).cloned().collect()
+    }
 }
 
 /// Which file is wrong, what is wrong with it, and what would be right.

@@ -21,7 +21,7 @@ pub struct Certificates {
 }
 
 /// What tells one state of a file from another: replaced in place, by renaming, or by turning a link.
-type Looks = Vec<Option<(u64, i64, i64, u64)>>;
+pub(super) type Looks = Vec<Option<(u64, i64, i64, u64)>>;
 
 impl Certificates {
     /// Reads all files again. New connections are met with them, those that are there go on as they are.
@@ -53,12 +53,11 @@ impl Certificates {
     pub async fn watch(self) {
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let files = self.files();
-        let mut in_force = look(files.clone()).await;
+        let (files, mut in_force) = self.seen();
         let mut before = in_force.clone();
         loop {
             ticks.tick().await;
-            let now = look(files.clone()).await;
+            let now = look_aside(files.clone()).await;
             if now != in_force && now == before {
                 self.reload_and_tell();
                 in_force.clone_from(&now);
@@ -67,28 +66,25 @@ impl Certificates {
         }
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        if let Some(acceptor) = &self.acceptor {
-            let shown = acceptor.files();
-            files.extend([shown.cert.clone(), shown.key.clone()]);
-            files.extend(shown.client_ca.clone());
+    fn seen(&self) -> (Vec<PathBuf>, Looks) {
+        let accepting = self.acceptor.as_ref().map(|acceptor| acceptor.seen());
+        let connecting = self.connector.as_ref().map(|connector| connector.seen());
+        let (mut files, mut looks) = (Vec::new(), Looks::new());
+        for (paths, seen) in accepting.into_iter().chain(connecting) {
+            files.extend(paths);
+            looks.extend(seen);
         }
-        if let Some(connector) = &self.connector {
-            let shown = connector.files();
-            files.extend(shown.ca.clone());
-            files.extend(shown.identity.clone().into_iter().flat_map(|(cert, key)| [cert, key]));
-        }
-        files
+        (files, looks)
     }
 }
 
+pub(super) fn look(files: &[PathBuf]) -> Looks {
+    let look =
+        |file: &PathBuf| std::fs::metadata(file).ok().map(|file| (file.ino(), file.mtime(), file.mtime_nsec(), file.size()));
+    files.iter().map(look).collect()
+}
+
 /// Files may lie where looking takes long; nobody else waits for it.
-async fn look(files: Vec<PathBuf>) -> Looks {
-    let looked = tokio::task::spawn_blocking(move || {
-        let look =
-            |file: &PathBuf| std::fs::metadata(file).ok().map(|file| (file.ino(), file.mtime(), file.mtime_nsec(), file.size()));
-        files.iter().map(look).collect()
-    });
-    looked.await.unwrap_or_default()
+async fn look_aside(files: Vec<PathBuf>) -> Looks {
+    tokio::task::spawn_blocking(move || look(&files)).await.unwrap_or_default()
 }

@@ -111,7 +111,7 @@ pub struct Lane {
 impl Lane {
     /// A lane whose shared connection is being opened.
     pub fn new(context: &Rc<Context>, settings: &Rc<Settings>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {
-        let shared = Link::spawn(context, settings, key.opening(), true);
+        let shared = Link::spawn(context, settings, key.opening(), true, Vec::new());
         Lane::over(context, settings, leases, key, shared)
     }
 
@@ -150,7 +150,10 @@ impl Lane {
         if self.leases.taken.get() >= self.settings.leases_max {
             return Err(NoLease(self.settings.leases_max));
         }
-        let link = self.idle_lease().unwrap_or_else(|| Link::spawn(&self.context, &self.settings, self.key.opening(), false));
+        // What its client has sent on a connection that was lost must not come behind what it sends on this one.
+        let ghosts = self.shared.ghosts();
+        let idle = if ghosts.is_empty() { self.idle_lease() } else { None };
+        let link = idle.unwrap_or_else(|| Link::spawn(&self.context, &self.settings, self.key.opening(), false, ghosts));
         self.leases.taken.set(self.leases.taken.get() + 1);
         self.leases.links.borrow_mut().push(Rc::downgrade(&link));
         Ok(link)
@@ -164,6 +167,7 @@ impl Lane {
     /// Takes a lease back: `clean` says that the connection is as its handshake left it.
     pub fn give_back(&self, link: &Rc<Link>, clean: bool) {
         self.leases.end(link);
+        link.ghosts().into_iter().for_each(|ghost| self.shared.bury(ghost));
         self.keep_or_close(link, clean);
     }
 

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Settings;
-use crate::engine::link::handshake::{Facts, Handshake, Opening, Progress, Refusal, Step};
+use crate::engine::link::handshake::{Facts, Ghost, Handshake, Opening, Progress, Refusal, Step};
 use crate::engine::resp::scan::{ReplyScanner, ScanError, ScanLimits};
 use crate::net::stream::Stream;
 use crate::net::tls;
@@ -29,6 +29,9 @@ pub enum OpenError {
     /// The server's answers are no Redis protocol.
     #[error("{address} does not speak the Redis protocol")]
     Protocol { address: String, source: ScanError },
+    /// The server is there and says that it serves nobody now.
+    #[error("{address} does not serve: {text}", text = String::from_utf8_lossy(.reply.trim_ascii()))]
+    NotServing { address: String, reply: Box<[u8]> },
     /// The server refuses the user, protocol or db.
     #[error("{address} refused {step:?}: {text}", step = .refusal.step, text = String::from_utf8_lossy(.refusal.reply.trim_ascii()))]
     Refused { address: String, refusal: Refusal },
@@ -63,18 +66,23 @@ impl OpenError {
     }
 }
 
-/// Connects and shakes hands, within `connect_timeout`.
-pub async fn open(settings: &Settings, opening: &Opening) -> Result<(Stream, Facts), OpenError> {
+/// Connects, ends the ghosts and shakes hands, within `connect_timeout`.
+pub async fn open(settings: &Settings, opening: &Opening, ghosts: &[Ghost]) -> Result<(Stream, Facts), OpenError> {
     let address = settings.address.to_string();
     let mut stage = Stage::Connection;
-    let opened = tokio::time::timeout(settings.connect_timeout, connect(settings, opening, &mut stage)).await;
+    let opened = tokio::time::timeout(settings.connect_timeout, connect(settings, opening, ghosts, &mut stage)).await;
     match opened {
         Ok(result) => result,
         Err(_) => Err(OpenError::Timeout { address, stage, milliseconds: settings.connect_timeout.as_millis() }),
     }
 }
 
-async fn connect(settings: &Settings, opening: &Opening, stage: &mut Stage) -> Result<(Stream, Facts), OpenError> {
+async fn connect(
+    settings: &Settings,
+    opening: &Opening,
+    ghosts: &[Ghost],
+    stage: &mut Stage,
+) -> Result<(Stream, Facts), OpenError> {
     let failed = |source| failed(settings, source);
     let mut stream = Stream::connect(&settings.address).await.map_err(failed)?;
     if let Some(connector) = &settings.tls {
@@ -83,7 +91,7 @@ async fn connect(settings: &Settings, opening: &Opening, stage: &mut Stage) -> R
     }
     *stage = Stage::Requests;
     let mut requests = Vec::new();
-    let mut handshake = Handshake::begin(opening, &mut requests);
+    let mut handshake = Handshake::begin(opening, ghosts, &mut requests);
     stream.write_all(&requests).await.map_err(failed)?;
     stream.flush().await.map_err(failed)?;
     let mut scanner = ReplyScanner::new(ScanLimits::default());

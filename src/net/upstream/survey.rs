@@ -46,7 +46,7 @@ pub async fn survey(settings: &Settings, table: &mut Table) -> Result<Merge, Sur
 
 async fn ask(settings: &Settings) -> Result<BytesMut, SurveyError> {
     let opening = Opening { login: settings.login.clone(), protocol: Protocol::Resp2, db: 0 };
-    let (mut stream, _) = open(settings, &opening).await?;
+    let (mut stream, _) = open(settings, &opening, &[]).await?;
     let mut request = Vec::new();
     encode::request(&mut request, &[b"COMMAND"]);
     stream.write_all(&request).await?;

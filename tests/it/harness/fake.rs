@@ -13,6 +13,8 @@ pub enum Act {
     SayAndClose(Vec<u8>),
 }
 
+type Answer = Arc<dyn Fn(&[String]) -> Act + Send + Sync>;
+
 /// It listens until the test ends.
 pub struct FakeServer {
     port: u16,
@@ -24,7 +26,7 @@ impl FakeServer {
     pub fn start(answer: impl Fn(&[String]) -> Act + Send + Sync + 'static) -> FakeServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("its address").port();
-        let answer: Arc<dyn Fn(&[String]) -> Act + Send + Sync> = Arc::new(answer);
+        let answer: Answer = Arc::new(answer);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let answer = Arc::clone(&answer);

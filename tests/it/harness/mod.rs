@@ -1,6 +1,7 @@
 //! What the tests stand on: a real redis-server, the proxy as a process, a raw client, and waiting with deadlines.
 
 pub mod certificates;
+pub mod chaos;
 pub mod fake;
 pub mod proxy;
 pub mod redis;
@@ -12,6 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use certificates::{Authority, Issued};
+pub use chaos::{Chaos, Way};
 pub use fake::{Act, FakeServer};
 pub use proxy::{Proxy, Setup};
 pub use redis::RedisServer;

@@ -48,6 +48,11 @@ impl Setup {
         }
     }
 
+    /// The server is reached through this port.
+    pub fn through(self, port: u16) -> Setup {
+        self.reach(&format!("127.0.0.1:{port}"))
+    }
+
     /// Where it listens, if not on a port of the loopback address.
     pub fn listen_on(mut self, address: &str) -> Setup {
         self.listen_address = address.to_owned();

@@ -34,6 +34,16 @@ impl Twin {
         Pair { direct: self.direct.wire(), proxied: self.proxy.wire() }
     }
 
+    /// What each side says to a client that sends the bytes and then its end.
+    pub fn ends_of(&self, bytes: &[u8]) -> [String; 2] {
+        let Pair { direct, proxied } = self.pair();
+        [direct, proxied].map(|mut wire| {
+            wire.send(bytes);
+            wire.finish_sending();
+            text(&wire.until_closed())
+        })
+    }
+
     /// A client of each that speaks RESP3.
     pub fn pair3(&self) -> Pair {
         let mut pair = self.pair();

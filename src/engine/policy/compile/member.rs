@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::command::{Arrangement, CommandId, Measure, Table, Word, Words, arrange};
+use crate::engine::command::{Arrangement, CommandId, Measure, Spec, Table, Word, Words, arrange};
 use crate::engine::policy::group::{Measured, Template};
 use crate::engine::policy::near::nearest;
 use crate::engine::policy::pattern::{Names, Pattern};
@@ -22,9 +22,22 @@ pub(super) fn compile(
     names: &mut Names,
     errors: &mut Errors,
 ) -> Option<Template> {
+    let groupable = |spec: &Spec| spec.groupable().map_err(|reason| format!("cannot be in a group: {}", reason.as_str()));
+    compile_for(path, written, groupable, table, names, errors)
+}
+
+/// The pattern, for any kind of rule: `allowed` says which commands it can be about.
+pub(super) fn compile_for<E: std::fmt::Display>(
+    path: &str,
+    written: &WrittenMember,
+    allowed: impl Fn(&Spec) -> Result<(), E>,
+    table: &Table,
+    names: &mut Names,
+    errors: &mut Errors,
+) -> Option<Template> {
     let before = errors.found.len();
     let line = Line::split(&written.template);
-    let id = command(path, &line, table, errors);
+    let id = command(path, &line, allowed, table, errors);
     check_words(path, &line, names, errors);
     let id = id?;
     check_arity(path, &line, id, table, errors);
@@ -56,6 +69,12 @@ pub(super) fn wanted(path: &str, text: &str, errors: &mut Errors) -> Option<Want
         errors.add(path, format!("{text:?} says nothing about a reply"), reply::EXPECTED);
     }
     wanted
+}
+
+/// The one command that is meant where its spellings have different replies.
+pub(super) fn only(template: &Template, text: &str, table: &Table) -> Option<CommandId> {
+    let id = table.lookup(Line::split(text).args());
+    template.only.or(Some(id).filter(|id| changes_reply(*id, table)))
 }
 
 /// Whether another spelling of the command has another reply: HSET counts, HMSET says OK.
@@ -149,7 +168,13 @@ fn offset(bytes: usize) -> u32 {
 }
 
 /// The command that the line names, if it can be in a group.
-fn command(path: &str, line: &Line, table: &Table, errors: &mut Errors) -> Option<CommandId> {
+fn command<E: std::fmt::Display>(
+    path: &str,
+    line: &Line,
+    allowed: impl Fn(&Spec) -> Result<(), E>,
+    table: &Table,
+    errors: &mut Errors,
+) -> Option<CommandId> {
     let Some(word) = line.iter().next() else {
         errors.add(path, "there is no command", "a command such as \"SET key:{name} *\"");
         return None;
@@ -159,9 +184,8 @@ fn command(path: &str, line: &Line, table: &Table, errors: &mut Errors) -> Optio
         errors.add(path, format!("{word:?} is not a known command"), suggestion(word, table));
         return None;
     }
-    if let Err(reason) = table.spec(id).groupable() {
-        let message = format!("{} cannot be in a group: {}", name(table, id), reason.as_str());
-        errors.add(path, message, "commands that run in a MULTI as they do outside");
+    if let Err(why) = allowed(table.spec(id)) {
+        errors.add(path, format!("{} {why}", name(table, id)), "commands that run in a MULTI as they do outside");
         return None;
     }
     Some(id)

@@ -16,9 +16,10 @@ use std::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::opening::{OpenError, open};
+use super::unheard::Unheard;
 use super::{Recipient, Settings};
 use crate::engine::link::backoff::Backoff;
-use crate::engine::link::handshake::{Facts, Opening, Refusal};
+use crate::engine::link::handshake::{Facts, Ghost, Opening, Refusal};
 use crate::engine::link::inflight::{Cut, Inflight};
 use crate::engine::pipeline::finding::Fault;
 use crate::engine::preflight::Ability;
@@ -29,6 +30,9 @@ use crate::telemetry::label::UpstreamState;
 
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Lost connections that one link ends; one that is lost meanwhile is left to the server.
+const GHOSTS_MAX: usize = 64;
 
 /// A connection to the server, or the attempt to have one.
 ///
@@ -51,10 +55,14 @@ pub struct Link {
     down: Cell<Option<Instant>>,
     /// The task has ended: all that was queued has been answered, and nothing more is taken.
     over: Cell<bool>,
+    /// Connections that were lost while they owed replies, to be ended before anything more is sent on this one.
+    ghosts: RefCell<Vec<Ghost>>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
     /// Whether it can carry guarded groups, as far as it has been asked since it was opened.
     ability: Cell<Ability>,
+    /// With what waits to be written the sending side ends.
+    finishing: Cell<bool>,
 }
 
 struct State {
@@ -105,8 +113,8 @@ pub(super) enum Loss {
 }
 
 impl Link {
-    /// Starts to connect; requests can be queued at once.
-    pub fn spawn(context: &Rc<Context>, settings: &Rc<Settings>, opening: Opening, shared: bool) -> Rc<Link> {
+    /// Starts to connect; requests can be queued at once. The ghosts are ended first.
+    pub fn spawn(context: &Rc<Context>, settings: &Rc<Settings>, opening: Opening, shared: bool, ghosts: Vec<Ghost>) -> Rc<Link> {
         let link = Rc::new(Link {
             context: Rc::clone(context),
             settings: Rc::clone(settings),
@@ -130,8 +138,10 @@ impl Link {
             unclean: Cell::new(false),
             down: Cell::new(None),
             over: Cell::new(false),
+            ghosts: RefCell::new(ghosts),
             paused: Cell::new(false),
             ability: Cell::default(),
+            finishing: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).run());
@@ -175,6 +185,12 @@ impl Link {
         let now = clock::now();
         state.inflight.extend_last(piece.len(), now, end.then(|| now + self.settings.request_timeout));
         drop(state);
+        self.wake();
+    }
+
+    /// On a lease: the server is told that nothing more comes, behind all that waits to be written.
+    pub fn finish_sending(&self) {
+        self.finishing.set(true);
         self.wake();
     }
 
@@ -294,17 +310,49 @@ impl Link {
         }
     }
 
+    /// Connections that were lost and have not been ended yet.
+    pub fn ghosts(&self) -> Vec<Ghost> {
+        self.ghosts.borrow().clone()
+    }
+
+    /// Ends a connection that was lost, before anything more is sent on this one.
+    pub fn bury(&self, ghost: Ghost) {
+        if self.phase() != Phase::Ready {
+            return self.keep_ghost(ghost);
+        }
+        let mut request = Vec::new();
+        ghost.kill(&mut request);
+        let now = clock::now();
+        // A link that is ready takes what it is given.
+        let _ = self.send(Rc::new(Unheard), &[&request], 1, now, Some(now + self.settings.request_timeout));
+    }
+
+    fn keep_ghost(&self, ghost: Ghost) {
+        let mut ghosts = self.ghosts.borrow_mut();
+        if ghosts.len() < GHOSTS_MAX {
+            ghosts.push(ghost);
+        }
+    }
+
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::default();
         while self.phase() != Phase::Closed || self.shared.get() {
-            match open(&self.settings, &self.opening).await {
+            let ghosts = self.ghosts.take();
+            match open(&self.settings, &self.opening, &ghosts).await {
+                // A lease is for one client, who is to hear it from the server itself.
+                Ok((_, Facts { state: Some(reply), .. })) if self.shared.get() => {
+                    self.refuse(&OpenError::NotServing { address: self.settings.address.to_string(), reply });
+                }
                 Ok((stream, facts)) => {
                     backoff.succeeded();
                     self.begin(facts);
                     let loss = self.pump(stream).await;
                     self.end(&loss);
                 }
-                Err(error) => self.refuse(&error),
+                Err(error) => {
+                    self.ghosts.borrow_mut().extend(ghosts);
+                    self.refuse(&error);
+                }
             }
             if !self.shared.get() {
                 break;
@@ -346,10 +394,14 @@ impl Link {
         let mut told = Vec::new();
         let mut state = self.state.borrow_mut();
         let written = state.out_start + state.out_at as u64;
+        let ghost = state.facts.ghost();
         let rest = state.inflight.lose(written, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         state.forget_before(rest);
         state.phase = if self.shared.get() { Phase::Connecting } else { Phase::Closed };
         drop(state);
+        if let Some(ghost) = ghost.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed)) {
+            self.keep_ghost(ghost);
+        }
         if matches!(loss, Loss::OutOfSync | Loss::Protocol(_)) {
             self.context.tally.out_of_sync();
         }

@@ -74,7 +74,12 @@ impl Link {
             }
         }
         state.forget_written();
-        Pin::new(stream).poll_flush(cx).map_err(Loss::from)
+        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+        if self.finishing.get() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            self.finishing.set(false);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn is_congested(&self) -> bool {

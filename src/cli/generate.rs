@@ -1,0 +1,40 @@
+//! Writes what is generated from the command line's own description: shell completions, the manual page.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Command;
+use clap_complete::Shell;
+
+/// Completions for a shell, to standard output.
+pub(super) fn completions(shell: Shell, command: &mut Command) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, command, "respguard", &mut text);
+    print(&text)
+}
+
+/// The manual page and those of the subcommands, one behind the other, to standard output.
+pub(super) fn manual(command: Command) -> ExitCode {
+    let command = command.disable_help_subcommand(true);
+    let subcommands: Vec<_> = command.get_subcommands().map(|sub| named(sub, &command)).collect();
+    let mut text = Vec::new();
+    for page in std::iter::once(command).chain(subcommands) {
+        if let Err(error) = clap_mangen::Man::new(page).render(&mut text) {
+            eprintln!("respguard: the manual cannot be written: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    print(&text)
+}
+
+/// The subcommand under the name that it is called by.
+fn named(sub: &Command, command: &Command) -> Command {
+    let name = format!("{} {}", command.get_name(), sub.get_name());
+    sub.clone().display_name(name.clone()).bin_name(name)
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    // Whoever has read enough closes the pipe.
+    let _ = io::stdout().write_all(text);
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,75 @@
+//! GET /status and GET /groups: how the process stands, and what became of each group.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::AdminState;
+use crate::net::address::Address;
+use crate::net::health::SharedBreaker;
+use crate::net::registry::Registry;
+use crate::telemetry::label::{GroupOutcome, HoldOutcome, UpstreamState};
+use crate::telemetry::record::unix_ms;
+use crate::telemetry::totals::{GroupTotals, Totals};
+
+/// What is shown beside the metrics. Cheap to clone.
+#[derive(Clone)]
+pub struct Standing {
+    pub started: Instant,
+    pub workers: usize,
+    pub upstream: Address,
+    pub registry: Arc<Registry>,
+    pub breaker: SharedBreaker,
+    pub totals: Arc<Totals>,
+}
+
+pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
+    state.folds.fold_all().await;
+    let Standing { started, workers, upstream, registry, breaker, totals } = &state.standing;
+    let reasons: Vec<_> = state.readiness.reasons().into_iter().map(|reason| reason.as_str()).collect();
+    let connections: serde_json::Map<_, _> =
+        UpstreamState::ALL.into_iter().map(|kind| (kind.as_str().to_owned(), totals.upstream(kind).into())).collect();
+    Json(json!({
+        "version": env!("RESPGUARD_VERSION"),
+        "process": std::process::id(),
+        "uptime_seconds": started.elapsed().as_secs(),
+        "ready": reasons.is_empty(),
+        "reasons": reasons,
+        "workers": workers,
+        "clients": registry.len(),
+        "upstream": { "address": upstream.to_string(), "available": state.readiness.has_upstream(), "connections": connections },
+        "breaker": breaker.state(),
+    }))
+}
+
+pub(super) async fn groups(State(state): State<AdminState>) -> Json<Value> {
+    state.folds.fold_all().await;
+    let counted = state.standing.totals.groups();
+    let in_force: BTreeSet<_> = state.policy.load().groups().iter().map(|group| Arc::clone(&group.name)).collect();
+    let names: BTreeSet<_> = counted.keys().chain(&in_force).collect();
+    let none = GroupTotals::default();
+    let groups = names.into_iter().map(|name| group(name, in_force.contains(name), counted.get(name).unwrap_or(&none)));
+    Json(json!({ "groups": groups.collect::<Vec<_>>() }))
+}
+
+fn group(name: &str, in_force: bool, totals: &GroupTotals) -> Value {
+    let matched: u64 = totals.outcomes.iter().sum();
+    let bare = totals.outcome(GroupOutcome::Unwrapped) + totals.outcome(GroupOutcome::Observed);
+    let mut shown = json!({
+        "name": name,
+        "in_force": in_force,
+        "matched": matched,
+        "wrapped": matched - bare,
+        "held": totals.holds.iter().sum::<u64>(),
+        "split": totals.hold(HoldOutcome::Expired),
+        "last_seen_ms": totals.last_seen.map(unix_ms),
+    });
+    for outcome in GroupOutcome::ALL {
+        shown[outcome.as_str()] = totals.outcome(outcome).into();
+    }
+    shown
+}

@@ -1,0 +1,58 @@
+//! Bytes that a worker keeps for all its clients, and whether they are too many.
+
+use std::cell::Cell;
+
+/// The sum over all clients of what waits to be sent on and what waits to be read by them.
+#[derive(Debug)]
+pub struct Kept {
+    bytes: Cell<usize>,
+    max: Cell<usize>,
+}
+
+impl Default for Kept {
+    fn default() -> Kept {
+        Kept { bytes: Cell::new(0), max: Cell::new(usize::MAX) }
+    }
+}
+
+impl Kept {
+    /// From now on so many are enough.
+    pub fn set_max(&self, max: usize) {
+        self.max.set(max);
+    }
+
+    /// What one client keeps has become `now`; `before` remembers what it was.
+    pub fn change(&self, before: &Cell<usize>, now: usize) {
+        let bytes = self.bytes.get().saturating_sub(before.replace(now));
+        self.bytes.set(bytes.saturating_add(now));
+    }
+
+    /// True while nothing more should be taken for clients that are behind.
+    pub fn is_too_much(&self) -> bool {
+        self.bytes.get() >= self.max.get()
+    }
+
+    /// All of them.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_keep_adds_up_and_goes_again() {
+        let (kept, one, two) = (Kept::default(), Cell::new(0), Cell::new(0));
+        kept.set_max(30);
+        kept.change(&one, 10);
+        kept.change(&two, 19);
+        assert!(!kept.is_too_much());
+        kept.change(&one, 11);
+        assert!(kept.is_too_much());
+        kept.change(&two, 0);
+        kept.change(&one, 0);
+        assert_eq!(kept.bytes(), 0);
+    }
+}

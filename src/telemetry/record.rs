@@ -1,0 +1,121 @@
+//! A violation as it is shown: one JSON object, the same over HTTP, in the stream and in the file.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::engine::pipeline::violation::Violation;
+
+/// The version of the object; it grows when a field changes its meaning or goes, not when one comes.
+pub const SCHEMA: u32 = 1;
+
+/// A violation as it was kept.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Counts violations of this process from 1, without gaps.
+    pub sequence: u64,
+    pub at: SystemTime,
+    /// The client's address.
+    pub client: Box<str>,
+    pub violation: Violation,
+}
+
+/// The object; docs/violations.md describes it.
+#[derive(Debug, Serialize)]
+pub struct Shown<'a> {
+    schema: u32,
+    sequence: u64,
+    at: String,
+    at_ms: u64,
+    kind: &'static str,
+    rule: Option<&'a str>,
+    commands: &'a [Box<str>],
+    place: Option<u32>,
+    error: Option<&'a str>,
+    key_pattern: Option<&'a str>,
+    reason: Option<&'static str>,
+    client: &'a str,
+}
+
+impl Record {
+    /// The violation as it is shown.
+    pub fn shown(&self) -> Shown<'_> {
+        let Violation { kind, rule, commands, place, error, key_pattern, reason } = &self.violation;
+        Shown {
+            schema: SCHEMA,
+            sequence: self.sequence,
+            at: rfc3339(self.at),
+            at_ms: unix_ms(self.at),
+            kind: kind.as_str(),
+            rule: rule.as_deref(),
+            commands,
+            place: *place,
+            error: error.as_deref(),
+            key_pattern: key_pattern.as_deref(),
+            reason: *reason,
+            client: &self.client,
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn unix_ms(time: SystemTime) -> u64 {
+    u64::try_from(since_1970(time).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `2026-03-01T12:00:00.250Z` (RFC 3339).
+pub fn rfc3339(time: SystemTime) -> String {
+    let since = since_1970(time);
+    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second, ms) = (seconds / 3600, seconds / 60 % 60, seconds % 60, since.subsec_millis());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The date so many days after 1970-01-01: years are counted from March, so that the leap day is their last.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let from_march_of_0 = days + 719_468;
+    let (era, day_of_era) = (from_march_of_0 / 146_097, from_march_of_0 % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::pipeline::violation::Kind;
+
+    #[test]
+    fn times_are_written_as_dates_with_leap_days() {
+        for (seconds, wanted) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.000Z"),
+            (1_767_225_600, "2026-01-01T00:00:00.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), wanted);
+        }
+        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_millis(7)), "1970-01-01T00:00:00.007Z");
+    }
+
+    #[test]
+    fn every_field_is_there_known_or_not() {
+        let violation = Violation::new(Kind::Split).commands(["set"]);
+        let record = Record { sequence: 3, at: UNIX_EPOCH, client: "127.0.0.1:1".into(), violation };
+        assert_eq!(
+            serde_json::to_string(&record.shown()).expect("JSON"),
+            "{\"schema\":1,\"sequence\":3,\"at\":\"1970-01-01T00:00:00.000Z\",\"at_ms\":0,\"kind\":\"split\",\"rule\":null,\
+             \"commands\":[\"set\"],\"place\":null,\"error\":null,\"key_pattern\":null,\"reason\":null,\"client\":\"127.0.0.1:1\"}"
+        );
+    }
+}

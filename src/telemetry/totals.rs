@@ -1,0 +1,72 @@
+//! What all workers have counted together, for those who read it from within the process.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::label::{GroupOutcome, HoldOutcome, UpstreamState};
+use super::latency::LatencyTotals;
+
+/// Workers add to it when they fold.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub latencies: LatencyTotals,
+    groups: Mutex<BTreeMap<Arc<str>, GroupTotals>>,
+    upstream: [AtomicI64; UpstreamState::ALL.len()],
+}
+
+/// What became of one group since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupTotals {
+    pub outcomes: [u64; GroupOutcome::ALL.len()],
+    pub holds: [u64; HoldOutcome::ALL.len()],
+    /// When a worker last told something of it, which it does every second.
+    pub last_seen: Option<SystemTime>,
+}
+
+impl GroupTotals {
+    /// How often it came to this.
+    pub fn outcome(&self, outcome: GroupOutcome) -> u64 {
+        self.outcomes[outcome.index()]
+    }
+
+    /// How often waiting for its rest came to this.
+    pub fn hold(&self, outcome: HoldOutcome) -> u64 {
+        self.holds[outcome.index()]
+    }
+}
+
+impl Totals {
+    /// Adds what became of a group.
+    pub fn add_group(&self, name: &Arc<str>, outcome: GroupOutcome, count: u64) {
+        self.change(name, |totals| totals.outcomes[outcome.index()] += count);
+    }
+
+    /// Adds what came of waiting for its rest.
+    pub fn add_hold(&self, name: &Arc<str>, outcome: HoldOutcome, count: u64) {
+        self.change(name, |totals| totals.holds[outcome.index()] += count);
+    }
+
+    /// Some connections to the upstream have changed their state.
+    pub fn shift_upstream(&self, state: UpstreamState, by: i64) {
+        self.upstream[state.index()].fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Every group of which something was counted, by name.
+    pub fn groups(&self) -> BTreeMap<Arc<str>, GroupTotals> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connections to the upstream in this state.
+    pub fn upstream(&self, state: UpstreamState) -> i64 {
+        self.upstream[state.index()].load(Ordering::Relaxed)
+    }
+
+    fn change(&self, name: &Arc<str>, change: impl FnOnce(&mut GroupTotals)) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let totals = groups.entry(Arc::clone(name)).or_default();
+        change(totals);
+        totals.last_seen = Some(SystemTime::now());
+    }
+}

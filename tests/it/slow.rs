@@ -1,0 +1,74 @@
+//! Clients that do not read their replies cost a bounded amount of memory, and nobody else his reply.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::wire::words;
+use crate::harness::{RedisServer, Setup, Wire, eventually, within};
+
+const MIB: u64 = 1024 * 1024;
+/// A gigabyte goes through a build without optimisation.
+const LONG: Duration = Duration::from_secs(90);
+
+#[test]
+fn a_hundred_clients_that_read_nothing_of_ten_megabytes_each_are_bounded_in_memory() {
+    let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
+    let upstream = "request_timeout_ms = 90000\nstall_timeout_ms = 90000";
+    let proxy = Setup::new(&redis).top("workers = 1").listen("buffered_bytes_max = 67108864").upstream(upstream).start();
+    let mut direct = redis.wire();
+    direct.send(&words(&[b"SET", b"big", &vec![b'v'; 10 * MIB as usize]]));
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    let mut quick = proxy.wire().patience(LONG);
+    assert_eq!(quick.ask("PING"), "+PONG\r\n");
+    let mut slow: Vec<Wire> = (0..100).map(|_| proxy.wire()).collect();
+    slow.iter_mut().for_each(|wire| wire.send_line("GET big"));
+    let mut longest = Duration::ZERO;
+    let closed = within(LONG, || {
+        let start = Instant::now();
+        assert_eq!(quick.ask("PING"), "+PONG\r\n");
+        longest = longest.max(start.elapsed());
+        proxy.metric("respguard_clients", &[]) <= 20.0
+    });
+    assert!(closed, "those that read nothing are closed, but for what may be kept");
+    let peak = proxy.memory_peak();
+    eprintln!("peak of memory {} MiB, longest wait of another client {longest:?}", peak / MIB);
+    assert!(peak < 220 * MIB, "a gigabyte was asked for; the bound is 64 MiB: {} MiB", peak / MIB);
+    drop(slow);
+    eventually("they are gone", || proxy.metric("respguard_clients", &[]) == 1.0);
+    let mut reading = proxy.wire();
+    reading.send_line("GET big");
+    assert_eq!(reading.reply().len() as u64, 10 * MIB + 13, "who reads is served whole");
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}
+
+#[test]
+fn clients_that_send_much_and_are_answered_nothing_are_bounded_too() {
+    let redis = RedisServer::start(&[]);
+    let upstream = "request_timeout_ms = 60000\nstall_timeout_ms = 60000\nheartbeat_ms = 60000";
+    let proxy = Setup::new(&redis).top("workers = 1").listen("buffered_bytes_max = 1048576").upstream(upstream).start();
+    let mut wires: Vec<Wire> = (0..50).map(|_| proxy.wire()).collect();
+    for wire in &mut wires {
+        assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    }
+    let before = proxy.memory_peak();
+    redis.pause();
+    let request = words(&[b"SET", b"k", &vec![b'v'; 10_000]]);
+    let batch: Vec<u8> = request.iter().copied().cycle().take(request.len() * 400).collect();
+    let senders: Vec<_> = wires
+        .into_iter()
+        .map(|mut wire| {
+            let batch = batch.clone();
+            std::thread::spawn(move || {
+                wire.send(&batch);
+                wire.replies(400).iter().all(|reply| reply == b"+OK\r\n")
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(700));
+    let peak = proxy.memory_peak() - before;
+    eprintln!("peak of memory grew by {} MiB", peak / MIB);
+    assert!(peak < 60 * MIB, "200 MB were sent: {} MiB", peak / MIB);
+    redis.resume();
+    for sender in senders {
+        assert!(sender.join().expect("no panic"), "every request is answered once the server goes on");
+    }
+}
