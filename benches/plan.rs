@@ -16,6 +16,7 @@ use respguard::engine::pipeline::resolve::{Context, Part};
 use respguard::engine::pipeline::slot::{Role, Slots};
 use respguard::engine::pipeline::ttl::Undecided;
 use respguard::engine::policy::Policy;
+use respguard::engine::preflight::Ability;
 use respguard::engine::resp::encode;
 use respguard::engine::resp::request::{Limits, RequestParser};
 use respguard::engine::resp::scan::{ReplyScanner, ScanLimits};
@@ -81,6 +82,7 @@ fn planned(requests: &[u8], policy: &Policy, wrapped: usize) -> Cost {
         policy,
         transactions: true,
         probes: true,
+        ability: Ability::Able,
         hold: Holding { willing: true, across: true, ..Holding::default() },
         degraded: false,
     };

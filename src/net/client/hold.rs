@@ -80,7 +80,7 @@ impl Connection {
 
     /// Tells what a plan has found out about groups that were held, or whose members stand apart.
     pub(super) fn tell_notes(&mut self) {
-        if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. })) {
+        if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. })) {
             self.patience.forgive();
         }
         // One wait ends for all that is held.
@@ -97,6 +97,10 @@ impl Connection {
                     let members = self.plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, None);
                     self.expire(group, &members);
+                }
+                Note::Degraded { group, members, lack } => {
+                    let members = self.plan.members[members].to_vec();
+                    self.tell(Kind::Degraded, group, &members, Some(lack.as_str()));
                 }
                 Note::Obstructed { group, members, why } => {
                     tally.split(members.len());

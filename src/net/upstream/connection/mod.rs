@@ -22,6 +22,7 @@ use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Ghost, Opening, Refusal};
 use crate::engine::link::inflight::{Cut, Inflight};
 use crate::engine::pipeline::finding::Fault;
+use crate::engine::preflight::Ability;
 use crate::engine::resp::scan::ScanError;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -60,6 +61,8 @@ pub struct Link {
     ghosts: RefCell<Vec<Ghost>>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
+    /// Whether it can carry guarded groups, as far as it has been asked since it was opened.
+    ability: Cell<Ability>,
     /// With what waits to be written the sending side ends.
     finishing: Cell<bool>,
 }
@@ -141,6 +144,7 @@ impl Link {
             over: Cell::new(false),
             ghosts: RefCell::new(ghosts),
             paused: Cell::new(false),
+            ability: Cell::default(),
             finishing: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
@@ -213,6 +217,16 @@ impl Link {
     pub fn can_transact(&self) -> bool {
         let state = self.state.borrow();
         state.phase != Phase::Ready || state.facts.transactions
+    }
+
+    /// Whether it can carry guarded groups.
+    pub fn ability(&self) -> Ability {
+        self.ability.get()
+    }
+
+    /// What it has answered about guarded groups, or that it is to be asked again.
+    pub fn set_ability(&self, ability: Ability) {
+        self.ability.set(ability);
     }
 
     /// True when attempts to connect have failed for longer than requests wait.
@@ -382,6 +396,7 @@ impl Link {
         if self.down.take().is_some() {
             info!(upstream = %self.settings.address, "upstream connection is back");
         }
+        self.ability.set(Ability::Unknown);
         state.facts = facts;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
