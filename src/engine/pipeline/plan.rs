@@ -693,7 +693,7 @@ mod tests {
         for (overdue, steps) in [(None, vec![SEND(1..2)]), (Some(now), vec![SEND(1..2), WRAP(0..2)])] {
             let hold = Holding { willing: true, across: true, over: false, overdue };
             let (table, policy) = (&client.table, &client.policy);
-            let rules = Rules { table, policy, transactions: true, probes: true, hold, degraded: false };
+            let rules = Rules { table, policy, transactions: true, probes: true, ability: Ability::Able, hold, degraded: false };
             let mut planned = Plan::default();
             let (mut session, mut undecided) = (Session::default(), Undecided::default());
             plan(&mut session, &mut undecided, rules, &batch, bytes.as_bytes(), true, &mut planned);
