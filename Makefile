@@ -10,15 +10,18 @@ VENV := .venv
 CLIENTS := tests/clients
 PYTHON_CLIENTS := $(VENV)/.installed
 NODE_CLIENTS := $(CLIENTS)/node_modules/.package-lock.json
+OLDER_CLIENTS := .clients/.installed
+MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo test soak lint bench setup redis
+.PHONY: help demo test soak lint bench clients setup redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
-	@echo 'make soak    random sessions beside Redis, each kind for MINUTES=10; SEED=n replays one'
+	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10; SEED=n replays one'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   the benchmarks'
+	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
 	@echo 'make setup   only what the tests need: redis-server, .venv, $(CLIENTS)/node_modules'
 
 demo: redis
@@ -28,8 +31,12 @@ demo: redis
 test: setup
 	cargo test --locked --no-fail-fast
 
+FUZZ_ROUNDS ?= 1000000
+
 soak: redis
 	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test it -- at_random --nocapture
+	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test simulation -- --nocapture
+	FUZZ_ROUNDS=$(FUZZ_ROUNDS) cargo test --locked --test fuzzing -- --nocapture
 
 lint:
 	cargo fmt --all --check
@@ -39,7 +46,10 @@ lint:
 bench: redis
 	cargo bench --locked
 
-setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS)
+clients: redis
+	scripts/measure-clients --write
+
+setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS)
 
 redis:
 	@scripts/install-redis
@@ -54,4 +64,8 @@ $(PYTHON_CLIENTS): $(CLIENTS)/requirements.txt
 $(NODE_CLIENTS): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
 	@command -v npm >/dev/null || { echo 'make: npm is missing; on Debian: apt-get install nodejs npm' >&2; exit 1; }
 	cd $(CLIENTS) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(OLDER_CLIENTS): $(MATRIX)/clients.py $(MATRIX)/package-lock.json $(PYTHON_CLIENTS) $(NODE_CLIENTS)
+	scripts/measure-clients --prepare --only redis-py node-redis
 	@touch $@

@@ -16,6 +16,7 @@ use respguard::engine::pipeline::resolve::{Context, Part};
 use respguard::engine::pipeline::slot::{Role, Slots};
 use respguard::engine::pipeline::ttl::Undecided;
 use respguard::engine::policy::Policy;
+use respguard::engine::preflight::Ability;
 use respguard::engine::resp::encode;
 use respguard::engine::resp::request::{Limits, RequestParser};
 use respguard::engine::resp::scan::{ReplyScanner, ScanLimits};
@@ -25,6 +26,19 @@ use respguard::engine::session::Session;
 const COMMANDS: usize = 16;
 /// Members of the group that is matched.
 const MEMBERS: usize = 4;
+
+/// Rules about single commands, none of which GET and SET of this key meet.
+const SINGLE_RULES: &str = r#"
+expect = [
+  { name = "deleted", command = "DEL token:{id}", reply = ">= 1" },
+  { name = "configured", command = "GET config:*", reply = "!nil" },
+]
+guard = [
+  { name = "dear", commands = ["KEYS *", "FLUSHALL ..."], action = "reject" },
+  { name = "large", commands = ["SET blob:* ...", "HSET blob:* ..."], value_bytes_max = 1048576 },
+  { name = "families", commands = ["MGET ..."], keys_allowed = ["cart:*", "info:*"] },
+]
+"#;
 
 /// GET and SET in turn.
 fn plain() -> Vec<u8> {
@@ -68,6 +82,7 @@ fn planned(requests: &[u8], policy: &Policy, wrapped: usize) -> Cost {
         policy,
         transactions: true,
         probes: true,
+        ability: Ability::Able,
         hold: Holding { willing: true, across: true, ..Holding::default() },
         degraded: false,
     };
@@ -133,7 +148,8 @@ fn resolved_groups(replies: &[u8], policy: &Policy) -> Cost {
 }
 
 fn main() {
-    let (groups, idle) = (policy(scenario::GROUP), policy(scenario::IDLE_RULES));
+    let groups = policy(scenario::GROUP);
+    let (few, all) = (policy(scenario::IDLE_RULES), policy(&format!("{}{SINGLE_RULES}", scenario::IDLE_RULES)));
     let (plain, bare) = (plain(), scenario::Job::group(COMMANDS / MEMBERS));
     let of_group = scenario::Job::transaction(COMMANDS / MEMBERS).replies;
     let mut of_plain = Vec::new();
@@ -143,7 +159,8 @@ fn main() {
     let rows = [
         ("parse and look up", parse(&plain)),
         ("plan, no rules", base),
-        ("plan, 10 groups and 5 ttl rules, none matches", planned(&plain, &idle, 0)),
+        ("plan, 10 groups and 5 ttl rules, none matches", planned(&plain, &few, 0)),
+        ("plan, 5 guards and expectations beside them", planned(&plain, &all, 0)),
         ("plan, a group of 4 matches", planned(&bare.requests, &groups, COMMANDS / MEMBERS)),
         ("resolve, plain replies of 64 B", resolved_plain(&of_plain)),
         ("resolve, a group's MULTI, QUEUED and EXEC", resolved_groups(&of_group, &groups)),

@@ -61,6 +61,9 @@ enum Action {
         /// What is logged: error, warn, info, debug or trace, or a filter such as `info,respguard::net=debug`.
         #[arg(long, value_name = "LEVEL")]
         log_level: Option<String>,
+        /// Share the addresses with a respguard that runs there: both take clients until the other is stopped.
+        #[arg(long)]
+        takeover: bool,
     },
     /// Say whether a configuration is good, and if not, everything that is wrong with it.
     Check {
@@ -139,7 +142,9 @@ struct Running {
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     match CommandLine::parse().action {
-        Action::Run { config, log_format, log_level } => run(config.as_deref(), log_format, log_level.as_deref()),
+        Action::Run { config, log_format, log_level, takeover } => {
+            run(config.as_deref(), log_format, log_level.as_deref(), takeover)
+        }
         Action::Check { config, running: false, .. } => check(&config),
         Action::Check { config, running: true, admin, token_env } => check_running(&config, admin, token_env),
         Action::Explain { config, commands } => explain(&config, commands.as_deref()),
@@ -150,7 +155,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>) -> ExitCode {
+fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, takeover: bool) -> ExitCode {
     if let Err(error) = log::init(format, level) {
         eprintln!("respguard: {error}");
         return ExitCode::from(USAGE);
@@ -160,7 +165,7 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>) ->
         let config = &loaded.config;
         info!(listen = %config.listen.address, upstream = %config.upstream.address, "no --config: the defaults apply");
     }
-    match server::run(loaded) {
+    match server::run(loaded, takeover) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!(%failure, "respguard cannot run");

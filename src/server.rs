@@ -1,17 +1,17 @@
 //! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
 
+mod listener;
 mod live;
 mod security;
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,7 @@ use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use listener::Listener;
 use live::Live;
 
 /// Messages that may wait for one worker.
@@ -52,7 +53,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    #[error("cannot listen on {address}: {source}{}", listen_advice(source))]
+    #[error("cannot listen on {address}: {source}{}", advice(source))]
     Listen { address: Address, source: io::Error },
     #[error("cannot write violations to {}: {source}; see [violations] file", file.display())]
     Violations { file: PathBuf, source: io::Error },
@@ -64,36 +65,24 @@ pub enum ServerError {
     Metrics(#[from] InstallError),
 }
 
-/// What to do about an address that cannot be had.
-fn listen_advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another process listens there: is respguard running already? Stop it, or choose another [listen] or [admin] address"
-        }
-        io::ErrorKind::PermissionDenied => "; ports below 1024, and folders of others, want more rights: choose another address",
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address: choose one that it has, or 0.0.0.0",
-        _ => "",
-    }
-}
-
 /// Serves until a signal ends it.
 ///
 /// # Errors
 /// A listener's address cannot be had, or the process lacks what it needs to start.
-pub fn run(loaded: Loaded) -> Result<(), ServerError> {
+pub fn run(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(loaded));
+    let served = runtime.block_on(serve(loaded, takeover));
     // Workers that did not drain in time are not waited for.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(loaded: Loaded) -> Result<(), ServerError> {
+async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let config = &loaded.config;
     let exposition = Exposition::install()?;
     let certificates = security::certificates(config)?;
-    let clients = Listener::bind(&config.listen.address).await?;
-    let operators = bind_admin(&config.admin.address).await?;
+    let clients = Listener::bind(&config.listen.address, takeover).await?;
+    let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let (reporter, writing) = reporter(config)?;
     let mut folds = Folds::default();
@@ -104,16 +93,8 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
     if surveyed {
         security::warn_of_open_server(config);
     }
-    let workers = start_workers(
-        config,
-        &certificates,
-        table.unwrap_or_else(Table::builtin),
-        &exposition,
-        &mut folds,
-        &readiness,
-        &registry,
-        &reporter,
-    )?;
+    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter };
+    let workers = start_workers(config, &certificates, table.unwrap_or_else(Table::builtin), &mut folds, &registry, told)?;
     let surveying = (!surveyed)
         .then(|| tokio::spawn(survey_until_known(upstream_settings(config, &certificates, 1), workers.mailboxes.clone())));
     let renewing = security::renew(&certificates)?;
@@ -169,7 +150,10 @@ async fn serve(loaded: Loaded) -> Result<(), ServerError> {
     }
     tokio::select! {
         () = workers.drain(config.drain_timeout) => {}
-        name = signals.first() => warn!(signal = name, "second signal: not waiting any longer"),
+        name = signals.first() => {
+            warn!(signal = name, "second signal: not waiting any longer");
+            return Ok(());
+        }
     }
     admin_over.cancel();
     // The endpoints end with the process in any case.
@@ -233,15 +217,21 @@ struct Workers {
     breaker: SharedBreaker,
 }
 
+/// Whom the workers tell what they see.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    exposition: &'a Exposition,
+    readiness: &'a Readiness,
+    reporter: &'a Reporter,
+}
+
 fn start_workers(
     config: &Config,
     certificates: &Certificates,
     table: Table,
-    exposition: &Exposition,
     folds: &mut Folds,
-    readiness: &Readiness,
     registry: &Arc<Registry>,
-    reporter: &Reporter,
+    told: Told<'_>,
 ) -> io::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.worker_count(cores);
@@ -263,11 +253,11 @@ fn start_workers(
             table: Arc::clone(&table),
             policy: Arc::clone(&policy),
             registry: Arc::clone(registry),
-            reporter: reporter.clone(),
-            readiness: readiness.clone(),
+            reporter: told.reporter.clone(),
+            readiness: told.readiness.clone(),
             breaker: workers.breaker.clone(),
+            totals: told.exposition.totals(),
             kept_bytes_max: config.listen.buffered_bytes_max / count,
-            totals: exposition.totals(),
             folds: folds.add_worker(),
             mailbox,
             load,
@@ -318,12 +308,19 @@ impl Workers {
 
 /// Hands every new client to the worker that serves the fewest.
 async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry, tls: bool) {
+    let mut fails = false;
     loop {
         let (socket, peer, local) = match listener.accept().await {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                fails = false;
+                accepted
+            }
             Err(error) => {
-                // Out of file descriptors, or the client has gone already: others may still come.
-                warn!(%error, "accepting a client failed");
+                // Out of file descriptors, or the client has gone already: others may still come. Told once for
+                // each row of failures.
+                if !std::mem::replace(&mut fails, true) {
+                    warn!(%error, "accepting a client failed");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -359,70 +356,23 @@ fn refuse(socket: Socket) {
     };
 }
 
-async fn bind_admin(address: &Address) -> Result<TcpListener, ServerError> {
+fn advice(failure: &io::Error) -> &'static str {
+    match failure.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (stop whoever listens there, choose another address, or share it with a running respguard of the same user: --takeover)"
+        }
+        io::ErrorKind::PermissionDenied => " (ports below 1024, and folders of others, want more rights: choose another address)",
+        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address: choose one that it has, or 0.0.0.0)",
+        _ => "",
+    }
+}
+
+async fn bind_admin(address: &Address, takeover: bool) -> Result<TcpListener, ServerError> {
     let bound = match address {
-        Address::Tcp { host, port } => TcpListener::bind((host.as_str(), *port)).await,
+        Address::Tcp { host, port } => listener::bind_tcp(host, *port, takeover).await,
         Address::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "the admin endpoint wants host:port")),
     };
     bound.map_err(|source| ServerError::Listen { address: address.clone(), source })
-}
-
-enum Listener {
-    Tcp(TcpListener, Address),
-    Unix(UnixListener, Address),
-}
-
-impl Listener {
-    async fn bind(address: &Address) -> Result<Listener, ServerError> {
-        let failed = |source| ServerError::Listen { address: address.clone(), source };
-        match address {
-            Address::Tcp { host, port } => {
-                let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(failed)?;
-                let bound = listener.local_addr().map_err(failed)?;
-                Ok(Listener::Tcp(listener, Address::Tcp { host: bound.ip().to_string(), port: bound.port() }))
-            }
-            Address::Unix(path) => {
-                // A socket that a former process left behind is in the way; anything else is not ours to remove.
-                let is_stale = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
-                    && std::os::unix::net::UnixStream::connect(path).is_err();
-                if is_stale {
-                    std::fs::remove_file(path).map_err(failed)?;
-                }
-                Ok(Listener::Unix(UnixListener::bind(path).map_err(failed)?, address.clone()))
-            }
-        }
-    }
-
-    fn address(&self) -> &Address {
-        match self {
-            Listener::Tcp(_, address) | Listener::Unix(_, address) => address,
-        }
-    }
-
-    async fn accept(&self) -> io::Result<(Socket, String, String)> {
-        match self {
-            Listener::Tcp(listener, _) => {
-                let (socket, peer) = listener.accept().await?;
-                let local = socket.local_addr()?;
-                Ok((Socket::Tcp(TcpStream::into_std(socket)?), peer.to_string(), local.to_string()))
-            }
-            Listener::Unix(listener, address) => {
-                let (socket, _) = listener.accept().await?;
-                let Address::Unix(path) = address else { return Err(io::ErrorKind::Unsupported.into()) };
-                let name = format!("{}:0", path.display());
-                Ok((Socket::Unix(UnixStream::into_std(socket)?), name.clone(), name))
-            }
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Listener::Unix(_, Address::Unix(path)) = self {
-            // Left behind, it would only be in the way of the next process.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 struct Signals {

@@ -12,6 +12,8 @@ mod script;
 #[path = "clients/tools.rs"]
 mod tools;
 
+use std::process::{Command, Stdio};
+
 use fred::types::RespVersion;
 use harness::{Authority, Proxy, RedisServer, Setup};
 
@@ -150,6 +152,21 @@ fn fred_works_and_its_pipelines_are_groups_where_their_beginning_is_held() {
     let groups = runtime()
         .block_on(async { fred_crate::all(port, RespVersion::RESP2).await + fred_crate::all(port, RespVersion::RESP3).await });
     stage.applied(groups);
+}
+
+#[test]
+fn older_versions_of_redis_py_see_what_they_would_see_straight_and_their_pipelines_are_groups() {
+    script::measured(&["redis-py 5", "redis-py 6", "redis-py 7", "redis-py asyncio 5"], &["pipeline", "pipelines"]);
+}
+
+#[test]
+fn older_versions_of_node_redis_see_what_they_would_see_straight_and_their_pipelines_are_groups() {
+    script::measured(&["node-redis 4", "node-redis 5"], &["pipeline", "pipelines", "loose", "loose-many"]);
+}
+
+#[test]
+fn the_document_about_clients_is_what_its_measurements_make() {
+    script::tool(Command::new(script::root().join("scripts/measure-clients")).arg("--check"), Stdio::null());
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_taken_port_ends_with_3_and_is_named() {
         let output = respguard(&["run", "--config", file.path()]);
         assert_eq!(code(&output), 3, "{}", err(&output));
         assert!(err(&output).contains(&taken.0.to_string()), "{}", err(&output));
-        assert!(err(&output).contains("another process listens there"), "{}", err(&output));
+        assert!(err(&output).contains("stop whoever listens there"), "{}", err(&output));
     }
 }
 

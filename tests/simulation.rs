@@ -3,7 +3,7 @@
 //! The worker's own tasks, sockets and timers run, on one thread, against a paused clock, so that what is tried is
 //! what is shipped: when bytes go, and what a lost connection costs, is decided by tasks as much as by the engine.
 //! Everything random comes from one seed. `SEED=7 cargo test --test simulation seed` plays one again;
-//! `SOAK_SEEDS=10000` plays so many.
+//! `SOAK_SECONDS=600` plays for so long, and [`SOAK_SEEDS_MIN`] seeds at least.
 
 #[path = "simulation/client.rs"]
 mod client;
@@ -40,7 +40,9 @@ use server::Faults;
 use stage::{End, Play, Stage, perform, play};
 
 /// Seeds that are played where nothing else is said.
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 200;
+/// Seeds that a soak plays at least, however short it is meant to be.
+const SOAK_SEEDS_MIN: u64 = 10_000;
 
 /// What goes wrong in the play with this seed.
 fn play_of(seed: u64) -> Play {
@@ -87,17 +89,25 @@ fn breaches(seed: u64, answered: &mut BTreeMap<String, usize>) -> Vec<String> {
 #[test]
 fn whatever_the_seed_replies_and_groups_stay_whole() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SOAK_SEEDS").unwrap_or(SEEDS),
+    let soak = number("SOAK_SECONDS").map(Duration::from_secs);
+    let (first, least) = match (number("SEED"), soak) {
+        (Some(seed), _) => (seed, 1),
+        (None, Some(_)) => (0, SOAK_SEEDS_MIN),
+        (None, None) => (0, SEEDS),
     };
-    let (found, start) = (Mutex::new((Vec::new(), BTreeMap::new())), Instant::now());
-    let (count, next) = (seeds.end - seeds.start, AtomicU64::new(seeds.start));
+    let longest = soak.filter(|_| least > 1).unwrap_or_default();
+    let (found, start) = (Mutex::new((Vec::new(), BTreeMap::new(), 0)), Instant::now());
+    let next = AtomicU64::new(first);
     let play_all = || {
-        while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end) {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + least && start.elapsed() >= longest {
+                break;
+            }
             let mut answered = BTreeMap::new();
             let breaches = breaches(seed, &mut answered);
             let mut found = found.lock().expect("nobody panicked with it");
+            found.2 += 1;
             answered.into_iter().for_each(|(sort, count)| *found.1.entry(sort).or_default() += count);
             if !breaches.is_empty() {
                 eprintln!("SEED={seed} {:?}\n  {}", play_of(seed), breaches[..breaches.len().min(8)].join("\n  "));
@@ -109,7 +119,8 @@ fn whatever_the_seed_replies_and_groups_stay_whole() {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         (0..threads).for_each(|_| drop(scope.spawn(play_all)));
     });
-    let (failed, answered): (Vec<u64>, BTreeMap<String, usize>) = found.into_inner().expect("nobody panicked with it");
+    let (failed, answered, count): (Vec<u64>, BTreeMap<String, usize>, u64) =
+        found.into_inner().expect("nobody panicked with it");
     eprintln!("{count} seeds in {:?}; replies: {answered:?}", start.elapsed());
     assert!(failed.is_empty(), "these seeds failed, play one again with SEED=..: {failed:?}");
 }

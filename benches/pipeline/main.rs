@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use load::Load;
 use processes::{Proxy, Redis};
-use scenario::{GROUP, GROUPS, IDLE_RULES, Job};
+use scenario::{GROUP, GROUPS, GUARDED, IDLE_RULES, Job};
 use table::{Measured, Table};
 
 const CLIENTS: usize = 50;
@@ -95,7 +95,8 @@ fn get(redis: &Redis, wishes: &Wishes) {
 
 /// A group of four commands: the client's own MULTI and EXEC straight to Redis, and the bare commands through the proxy.
 fn groups(redis: &Redis, wishes: &Wishes) {
-    let setups = [("1 worker, wraps", 1, GROUP), ("workers = 0, wraps", 0, GROUP)];
+    // Groups of two workers would meet on the same keys: one connection carries them all.
+    let setups = [("1 worker, wraps", 1, GROUP), ("workers = 0, wraps", 0, GROUP), ("1 worker, guards", 1, GUARDED)];
     let proxies = start(redis, wishes, &setups);
     for groups in GROUPS {
         let name = format!("{groups} x 4 as a group");

@@ -67,6 +67,14 @@ name = "order"
 commands = ["SET order:{id} *", "HSET order-info:{id} state *", "SADD orders {id}", "EXPIRE order-info:{id} *"]
 "#;
 
+/// The same, behind a preflight.
+pub const GUARDED: &str = r#"
+[[group]]
+name = "order"
+atomic = "guarded"
+commands = ["SET order:{id} *", "HSET order-info:{id} state *", "SADD orders {id}", "EXPIRE order-info:{id} *"]
+"#;
+
 /// Ten groups and five TTL rules that match nothing of what is sent; three of the groups begin with the command that is.
 pub const IDLE_RULES: &str = r#"
 group = [

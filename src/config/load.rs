@@ -213,6 +213,7 @@ fn pipeline(mut section: Section<'_>, findings: &mut Findings) -> (WrittenPipeli
         report: section.truth("report", defaults.report, findings),
         hold_ms: section.number("hold_ms", 0..=10_000, defaults.hold_ms, findings),
         hold_max_ms: section.number("hold_max_ms", 0..=10_000, defaults.hold_max_ms, findings),
+        guard_prefix: section.text("guard_prefix", findings).unwrap_or(defaults.guard_prefix),
     };
     let drain_timeout = timeout(&mut section, "drain_timeout_ms", Config::default().drain_timeout, findings);
     section.end(findings);

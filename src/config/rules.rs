@@ -61,6 +61,7 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
     let group = WrittenGroup {
         name: section.needed_text("name", findings),
         atomic: section.word("atomic", findings).unwrap_or_default(),
+        on_unsupported: section.word("on_unsupported", findings).unwrap_or_default(),
         on_partial: section.word("on_partial", findings).unwrap_or_default(),
         order: section.word("order", findings).unwrap_or_default(),
         resolve: section.truth("resolve", false, findings),

@@ -4,5 +4,6 @@ pub mod command;
 pub mod link;
 pub mod pipeline;
 pub mod policy;
+pub mod preflight;
 pub mod resp;
 pub mod session;

@@ -13,6 +13,7 @@ use crate::engine::pipeline::slot::Role;
 use crate::engine::pipeline::ttl::Undecided;
 use crate::engine::pipeline::violation::Kind;
 use crate::engine::policy::rule::Word;
+use crate::engine::preflight::Ability;
 use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::Session;
@@ -199,7 +200,8 @@ impl<'a> Client<'a> {
         let policy = &self.config.policy;
         let willing = !policy.hold.gap.is_zero();
         let hold = Holding { willing, across: true, over, overdue: now.checked_sub(policy.hold.max) };
-        let rules = Rules { table: self.table, policy, transactions: true, probes: true, hold, degraded: false };
+        let ability = Ability::Able;
+        let rules = Rules { table: self.table, policy, transactions: true, probes: true, ability, hold, degraded: false };
         let mut planned = Plan::default();
         plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more, &mut planned);
         planned

@@ -8,10 +8,12 @@ use crate::engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::group::Injected;
 use crate::engine::pipeline::plan::{Note, Plan, Step};
+use crate::engine::pipeline::refusal::Refusal;
 use crate::engine::pipeline::slot::{Probe, Role};
 use crate::engine::pipeline::violation::Kind;
 use crate::engine::policy::rule::Word;
 use crate::engine::policy::{Agree, Atomic, Group, Member, Policy, Recognition};
+use crate::engine::preflight;
 use crate::engine::resp::request::Args;
 
 /// A plan, and what it was made from.
@@ -30,6 +32,7 @@ impl Planned<'_> {
         let mut probes = self.plan.probes.iter();
         let mut refused = self.plan.refused.iter().map(|reply| String::from_utf8_lossy(reply).trim_end().to_owned());
         let mut injected = self.plan.injected.iter();
+        let mut refusals = self.plan.refusals.iter();
         for step in &self.plan.steps {
             match step {
                 Step::Send { commands } => {
@@ -47,6 +50,15 @@ impl Planned<'_> {
                 Step::Wrap { members, group } => {
                     self.write_wrapped(&self.plan.members[members.clone()], *group, page);
                     self.write_injected(injected.next(), page);
+                }
+                Step::Guard { members, group } => {
+                    self.write_guarded(&self.plan.members[members.clone()], *group, page);
+                    self.write_injected(injected.next(), page);
+                }
+                Step::RefuseGroup { members, group } => {
+                    if let Some(refusal) = refusals.next() {
+                        self.write_refused(&self.plan.members[members.clone()], *group, refusal, page);
+                    }
                 }
                 Step::Watch { commands, group, unwrapped } => self.write_watched(commands.clone(), *group, *unwrapped, page),
                 Step::Probe => {
@@ -158,6 +170,42 @@ impl Planned<'_> {
         self.write_demands(commands, group, page);
         page.line(2, format_args!("if nothing is applied: every member answers an error; told as {}", Kind::Aborted));
         page.line(2, format_args!("if some members fail: {}", words::on_partial(group.on_partial)));
+    }
+
+    fn write_guarded(&self, commands: &[usize], index: usize, page: &mut Page) {
+        let group = &self.policy.groups()[index];
+        page.line(1, format_args!("group {} ({}), on {}:", group.name, group.atomic.as_str(), self.connection()));
+        self.write_captures(commands, group, page);
+        let members = self.numbers(commands);
+        page.line(
+            2,
+            format_args!("on the wire, in one write: WATCH guard keys.., EVAL preflight, MULTI, EVAL seal, {members}, EXEC"),
+        );
+        let examined = preflight::examine(self.table, commands.iter().map(|&at| (self.batch.id(at), self.args(at))));
+        for check in examined.iter().flatten() {
+            let number = self.number(commands[check.member]);
+            page.line(2, format_args!("checked, for {number}: {}: {}", word(check.key), check.question.in_words()));
+        }
+        self.write_members(commands, group, page);
+        page.line(2, format_args!("replies: each member, {}", words::reply(Role::Group)));
+        page.line(
+            2,
+            format_args!("if a check fails: nothing is applied, every member answers an error; told as {}", Kind::Aborted),
+        );
+        page.line(2, "if other clients change what is checked: nothing is applied, and it is sent again, 3 times in all");
+        page.line(2, format_args!("if some members fail all the same: {}", words::on_partial(group.on_partial)));
+    }
+
+    fn write_refused(&self, commands: &[usize], index: usize, refusal: &Refusal, page: &mut Page) {
+        let group = &self.policy.groups()[index];
+        page.line(1, format_args!("group {} ({}), not sent:", group.name, group.atomic.as_str()));
+        self.write_captures(commands, group, page);
+        let members: Vec<_> = commands.iter().map(|&at| self.batch.id(at)).collect();
+        let replies = refusal.replies(&group.name, &members, self.table);
+        for (&at, reply) in commands.iter().zip(&replies) {
+            self.write_answered(at, String::from_utf8_lossy(reply.trim_ascii()), page);
+        }
+        page.line(2, format_args!("why: {}; told as {}", refusal.reason(&members, self.table), Kind::Aborted));
     }
 
     fn write_watched(&self, commands: Range<usize>, index: usize, unwrapped: bool, page: &mut Page) {

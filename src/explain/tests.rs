@@ -334,3 +334,39 @@ fn a_recording_that_is_wrong_is_refused_with_its_line() {
     let error = explain(&config, &table, text.into_bytes()).expect_err("refused").to_string();
     assert!(error.starts_with("5: ") && error.contains("expected"), "{error}");
 }
+
+const SINGLE: &str = r#"
+[[guard]]
+name = "no-keys"
+commands = ["KEYS *"]
+action = "reject"
+
+[[expect]]
+name = "deleted"
+command = "DEL rt:*"
+reply = ">= 1"
+
+[[ttl]]
+name = "counters"
+keys = ["n:*"]
+action = "fix"
+default = "1h"
+keep = true
+"#;
+
+#[test]
+fn what_rules_refuse_is_not_sent_and_what_they_expect_is_told() {
+    let lines = lines(SINGLE, "KEYS *\nDEL rt:1\nMULTI\nKEYS *\nEXEC");
+    let refused = "-ERR respguard: KEYS is refused by guard no-keys: the command is not allowed";
+    assert!(has(&lines, &format!("reply: {refused}")), "{lines:#?}");
+    assert!(has(&lines, "expect deleted: >= 1 (action = flag, mode = enforce)"), "{lines:#?}");
+    assert!(has(&lines, &format!("in its place: GET without a key, and {refused}")), "{lines:#?}");
+}
+
+#[test]
+fn a_write_that_is_mended_is_told_with_what_goes_out() {
+    let lines = lines(SINGLE, "INCR n:1\nSET n:2 x");
+    assert!(has(&lines, "in a transaction of the proxy's own, on a shared connection:"), "{lines:#?}");
+    assert!(has(&lines, "before EXEC, by the proxy itself: PEXPIRE n:1 3600000 NX"), "{lines:#?}");
+    assert!(has(&lines, "on the wire: SET n:2 x KEEPTTL"), "{lines:#?}");
+}

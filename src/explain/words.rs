@@ -56,6 +56,7 @@ pub(super) fn answer(answer: Answer) -> &'static str {
         Answer::Ok => "the proxy's own reply: OK, in a transaction whose connection is gone",
         Answer::Queued => "the proxy's own reply: QUEUED, in a transaction whose connection is gone",
         Answer::Degraded { .. } => "the proxy's own reply, by a degrade rule: there is no server",
+        Answer::NoReplica => "the proxy's own reply: an error, for a replica must be connected to the server itself",
         Answer::ExecAbort => "the proxy's own reply: EXECABORT, for a transaction whose connection is gone",
     }
 }

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use crate::engine::command::Table;
 use crate::engine::policy::Policy;
+use crate::engine::preflight::Names;
 use crate::net::health::{Health, SharedBreaker};
 use crate::net::kept::Kept;
 use crate::net::recording::Tap;
@@ -38,6 +39,8 @@ pub struct Context {
     pub write_buffers: Buffers<Vec<u8>>,
     /// No new request is read any more.
     pub draining: Cell<bool>,
+    /// Names for the guards of groups.
+    pub guards: Names,
     /// Second looks at TTLs that are pending.
     pub rechecks: Cell<usize>,
     /// Where the clients' bytes are recorded, while somebody records.
@@ -67,6 +70,7 @@ impl Context {
             read_buffers: Buffers::default(),
             write_buffers: Buffers::default(),
             draining: Cell::new(false),
+            guards: Names { instance: fastrand::u64(..), used: Cell::new(0) },
             rechecks: Cell::new(0),
             tap: Tap::default(),
         }

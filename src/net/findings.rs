@@ -21,6 +21,8 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             Finding::PartialFailure(place) => context.tally.partial_failure(failure_scope(place)),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
             Finding::CloseUpstream => close = true,
+            // The exchange has seen to it, which knows the connection.
+            Finding::GuardLost => {}
         }
     }
     close
@@ -53,12 +55,15 @@ fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe
     context.tally.ttl_check(probe.index, outcome);
 }
 
-fn group_outcome(outcome: Outcome) -> GroupOutcome {
+/// The label of what became of a group.
+pub fn group_outcome(outcome: Outcome) -> GroupOutcome {
     match outcome {
         Outcome::Applied => GroupOutcome::Applied,
         Outcome::Torn => GroupOutcome::Torn,
         Outcome::Failed => GroupOutcome::Failed,
         Outcome::Aborted => GroupOutcome::Aborted,
+        Outcome::Refused => GroupOutcome::Refused,
+        Outcome::Unguarded => GroupOutcome::Unguarded,
         Outcome::Unwrapped => GroupOutcome::Unwrapped,
         Outcome::Unknown => GroupOutcome::Unknown,
         Outcome::Observed => GroupOutcome::Observed,

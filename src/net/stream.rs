@@ -99,12 +99,10 @@ fn poll_read_all(stream: &mut TlsStream<TcpStream>, cx: &mut Context<'_>, buf: &
 impl Stream {
     /// True when the other side sends nothing more, although not all that it has sent has been read.
     pub fn is_read_closed(&self) -> bool {
-        if let Stream::Tcp(socket) = self {
-            tells_end(socket.ready(Interest::READABLE))
-        } else if let Stream::Unix(socket) = self {
-            tells_end(socket.ready(Interest::READABLE))
-        } else {
-            false
+        match self {
+            Stream::Tcp(socket) => tells_end(socket.ready(Interest::READABLE)),
+            Stream::Unix(socket) => tells_end(socket.ready(Interest::READABLE)),
+            Stream::Tls(socket) => tells_end(socket.get_ref().0.ready(Interest::READABLE)),
         }
     }
 }

@@ -181,6 +181,7 @@ fn serve(around: &Rc<Surroundings>, clients: &Clients, stream: Stream, client: A
     around.context.tally.client_accepted();
     let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &around.context, stream, around.pool.first());
     clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
+    let context = Rc::clone(&around.context);
     let connection = Connection::new(around, exchange, Arc::clone(&client));
     tokio::task::spawn_local(async move {
         // A panic costs this client alone: the connection is dropped, its lease with it.
@@ -188,6 +189,7 @@ fn serve(around: &Rc<Surroundings>, clients: &Clients, stream: Stream, client: A
             && error.is_panic()
         {
             error!(client = %client.peer, "a client's task panicked");
+            context.tally.panicked();
         }
         // The mailbox closes only after the worker has ended.
         let _ = client.worker.send(Message::Left(client.id)).await;

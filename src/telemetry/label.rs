@@ -87,6 +87,10 @@ words! {
         Failed = "failed",
         /// Nothing of it was applied.
         Aborted = "aborted",
+        /// Nothing of it was applied, because a member would have failed.
+        Refused = "refused",
+        /// It was applied although its preflight did not run.
+        Unguarded = "unguarded",
         /// It passed whole or in parts without a transaction.
         Unwrapped = "unwrapped",
         /// Nobody can say what was applied.

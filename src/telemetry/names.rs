@@ -18,6 +18,7 @@ pub const HOLD_PREFIX_MEMBERS: &str = "respguard_hold_prefix_members";
 pub const HOLDS_TOTAL: &str = "respguard_holds_total";
 pub const LOGINS_REFUSED_TOTAL: &str = "respguard_logins_refused_total";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
+pub const PANICS_TOTAL: &str = "respguard_panics_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
 pub const SPLIT_MEMBERS: &str = "respguard_split_members";
@@ -75,6 +76,7 @@ pub const ALL: &[Metric] = &[
     counter(HOLDS_TOTAL, "Beginnings of groups that were held back for the rest, by what came of it"),
     counter(LOGINS_REFUSED_TOTAL, "AUTH and HELLO AUTH that the proxy itself refused"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
+    counter(PANICS_TOTAL, "Tasks of clients and of upstream connections that panicked: faults of the proxy itself"),
     counter(
         PARTIAL_FAILURES_TOTAL,
         "Pipelines, groups and clients' own transactions of which some commands failed and others did not",

@@ -31,6 +31,7 @@ pub struct Tally {
     out_of_sync: Meter,
     reconnects: Meter,
     refused: Meter,
+    panics: Meter,
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
     holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
@@ -64,6 +65,7 @@ impl Tally {
             timeouts: Meter::at_zero(counter!(names::TIMEOUTS_TOTAL)),
             out_of_sync: Meter::at_zero(counter!(names::OUT_OF_SYNC_TOTAL)),
             reconnects: Meter::at_zero(counter!(names::UPSTREAM_RECONNECTS_TOTAL)),
+            panics: Meter::at_zero(counter!(names::PANICS_TOTAL)),
             refused: Meter::at_zero(counter!(names::BREAKER_REFUSED_TOTAL)),
             groups: RefCell::default(),
             holds: RefCell::default(),
@@ -100,6 +102,11 @@ impl Tally {
     /// Counts an attempt to replace a lost upstream connection.
     pub fn upstream_reconnect(&self) {
         self.reconnects.add(1);
+    }
+
+    /// Counts a task that panicked.
+    pub fn panicked(&self) {
+        self.panics.add(1);
     }
 
     /// Counts `n` requests that the breaker refused.
@@ -197,7 +204,7 @@ impl Tally {
             self.totals.shift_upstream(state, level.fold());
         }
         self.failures.iter().for_each(Meter::fold);
-        for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused] {
+        for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused, &self.panics] {
             meter.fold();
         }
         self.groups.borrow().each(|group, outcome, count| self.totals.add_group(group, GroupOutcome::ALL[outcome], count));

@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use respguard::engine::command::Table;
-use respguard::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
+use respguard::engine::policy::rule::{TtlAction, Written, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
 use respguard::engine::policy::{Policy, compile};
 use respguard::engine::resp::encode;
 
@@ -70,7 +70,7 @@ fn allocations_under(policy: Policy) -> (u64, u64) {
     (first, steady)
 }
 
-/// A group and a TTL rule that look at every command and match none.
+/// Rules of every kind that look at every command and match none.
 fn rules() -> Policy {
     let member = |template: &str| WrittenMember { template: template.into(), ..WrittenMember::default() };
     let group = WrittenGroup {
@@ -79,7 +79,13 @@ fn rules() -> Policy {
         ..WrittenGroup::default()
     };
     let ttl = WrittenTtl { name: "sessions".into(), keys: vec!["session:*".into()], ..WrittenTtl::default() };
-    let written = Written { groups: vec![group], ttls: vec![ttl], ..Written::default() };
+    let ttl = WrittenTtl { action: TtlAction::Fix, default: Some("1d".into()), keep: true, ..ttl };
+    let commands = Some(["SET blob:* *", "GET blob:*"].map(str::to_owned).into());
+    let guard = WrittenGuard { name: "blobs".into(), commands, value_bytes_max: Some(1), ..WrittenGuard::default() };
+    let (command, reply) = ("GET config:*".to_owned(), "!nil".to_owned());
+    let expect = WrittenExpect { name: "config".into(), command, reply, ..WrittenExpect::default() };
+    let (expects, guards) = (vec![expect], vec![guard]);
+    let written = Written { groups: vec![group], ttls: vec![ttl], expects, guards, ..Written::default() };
     compile(&written, &Table::builtin()).expect("good rules")
 }
 

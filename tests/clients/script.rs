@@ -49,6 +49,17 @@ pub fn node(script: &str, port: u16, more: &[&str]) -> Done {
     run(Command::new("node").args([script, "127.0.0.1", &port.to_string()]).args(more))
 }
 
+/// Plays the styles of clients of the matrix: each of their groups must be wrapped, and what these clients show their
+/// users must be what they show without the proxy.
+pub fn measured(clients: &[&str], styles: &[&str]) {
+    wanted(&root().join(".clients/.installed"));
+    // A hold longer than any pause of a busy machine.
+    let settings = ["--hold-ms", "1000", "--bytes", "1", "--rounds", "1", "--groups", "40", "--all-wrapped"];
+    let mut command = Command::new(root().join("scripts/measure-clients"));
+    command.env("RESPGUARD", env!("CARGO_BIN_EXE_respguard")).args(settings);
+    tool(command.arg("--only").args(clients).arg("--style").args(styles), Stdio::null());
+}
+
 /// Runs a command that must succeed with `input`, and gives what it wrote to standard output.
 pub fn tool(command: &mut Command, input: Stdio) -> String {
     let (ended_well, output, errors) = finish(command.stdin(input));
@@ -104,7 +115,7 @@ fn wanted(path: &Path) {
     assert!(path.exists(), "{} is missing: run `make setup`", path.display());
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

@@ -25,6 +25,8 @@ fn while_the_breaker_is_open_every_request_is_refused_at_once() {
     redis.kill();
     eventually("it is open", || state(&proxy) == "open");
     assert!(proxy.get("/readyz").1.contains("breaker open"));
+    // Each worker looks at the breaker every few milliseconds.
+    eventually("both workers know", || (0..4).all(|_| proxy.wire().ask("GET k").contains("breaker")));
     let start = Instant::now();
     assert_eq!(wire.ask("GET k"), "-ERR respguard: GET was not sent: the server is unavailable and the breaker is open\r\n");
     for reply in wire.pipeline(&["SET pair:a 1", "SET pair:b 1"]) {

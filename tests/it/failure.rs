@@ -263,7 +263,7 @@ fn a_configuration_that_cannot_be_is_refused_with_1_and_the_place() {
         ("\n\n[upstream\n", "3", ""),
         ("[[group]]\nname = \"g\"\ncommands = [\n  \"SET a:{x} *\",\n  \"SETXE b:{x} *\",\n]\n", "5", "commands[1]"),
         ("[[group]]\nname = \"g\"\ncommands = [\n  \"SET a:{x} *\",\n  \"BLPOP b:{x} *\",\n]\n", "5", "commands[1]"),
-        ("[[group]]\nname = \"g\"\natomic = \"guarded\"\nkeys = [\"a:*\"]\n", "3", "guarded"),
+        ("[[group]]\nname = \"g\"\natomic = \"rollback\"\nkeys = [\"a:*\"]\n", "3", "rollback"),
         ("[[group]]\nname = \"g\"\natomic = \"rollback\"\nkeys = [\"a:*\"]\n", "3", "rollback"),
         ("[[group]]\nname = \"g\"\nkeys = [\"a:*\"]\non_partial = \"ignore\"\n", "4", "on_partial"),
         ("[[group]]\nname = \"g\"\ncommands = [\"GET a:{\", \"GET b\"]\n", "3", "commands[0]"),

@@ -35,7 +35,7 @@ impl Monitor {
         Monitor { wire, marks: redis.wire() }
     }
 
-    /// The names (and keys) of the commands since the last look, without those of handshakes: CLIENT ID, and the
+    /// The names (and keys) of the commands since the last look, without those of handshakes: CLIENT ID, INFO, and the
     /// MULTI with its EXEC right behind it.
     fn seen(&mut self) -> Vec<String> {
         self.marks.ask("ECHO mark");
@@ -46,7 +46,7 @@ impl Monitor {
             let command = command.split(' ').take(2).collect::<Vec<_>>().join(" ");
             match &*command {
                 "ECHO mark" => return seen,
-                "CLIENT ID" | "PING" => {}
+                "CLIENT ID" | "CLIENT INFO" | "PING" => {}
                 "EXEC" if seen.last().is_some_and(|last| last == "MULTI") => drop(seen.pop()),
                 _ => seen.push(command),
             }

@@ -1,19 +1,24 @@
 //! The proxy as a process before a real redis-server.
 
+mod alone;
 mod blocking;
 mod breaker;
 mod chaos;
 mod crowds_at_random;
 mod degrade;
 mod demands;
+mod drain;
 mod edges;
 mod every_command;
 mod failure;
+mod foretold;
 mod groups;
+mod guarded;
 mod harness;
 mod holds;
 mod hygiene;
 mod interleaved;
+mod masses;
 mod out_of_step;
 mod parting;
 mod passthrough;
@@ -28,6 +33,7 @@ mod slow;
 mod spellings;
 mod status;
 mod tls;
+mod tracking;
 mod transactions;
 mod ttl;
 mod users;

@@ -105,6 +105,20 @@ fn observing_lets_everything_pass_and_tells() {
     eventually("both are told", || proxy.violated("guard", "no-keys") == 1.0 && proxy.violated("guard", "small") == 1.0);
 }
 
+#[test]
+fn a_large_value_is_looked_at_before_any_of_it_is_sent() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(
+        "[[guard]]\nname = \"g\"\ncommands = [\"SET ...\"]\nvalue_bytes_max = 200000\naction = \"reject\"\n",
+        &redis,
+    );
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask(&format!("SET a {}", "x".repeat(200_000))), "+OK\r\n");
+    let refused = "-ERR respguard: SET is refused by guard g: an argument is longer than 200000 bytes\r\n";
+    assert_eq!(wire.ask(&format!("SET b {}", "x".repeat(200_001))), refused);
+    assert_eq!(wire.ask("EXISTS a b"), ":1\r\n");
+}
+
 const EXPECTS: &str = r#"
 [[expect]]
 name = "deleted"

@@ -310,6 +310,16 @@ impl Client {
             group.open -= 1;
             count(group);
         };
+        let names_group = |answer: &Reply| matches!(answer, Reply::Error(text) if text.contains(" group "));
+        if !atomic && !answers.iter().any(names_group) {
+            // Its members may have gone one by one; each reply stands for itself.
+            let fate = match (words.is_empty(), aborted) {
+                (true, _) => Fate::Applied,
+                (_, true) => Fate::Refused,
+                _ => Fate::Unknown,
+            };
+            return self.ledger.borrow_mut().settle(tag, fate);
+        }
         if all("TIMEOUT") {
             counted(&mut |group| group.unknown += 1);
             return self.ledger.borrow_mut().settle(tag, Fate::Unknown);
@@ -321,11 +331,6 @@ impl Client {
         if all("COMMITTED") {
             counted(&mut |_| {});
             return self.ledger.borrow_mut().settle(tag, Fate::Applied);
-        }
-        if !atomic {
-            // Its members may have gone one by one; each reply stands for itself.
-            let fate = if words.is_empty() { Fate::Applied } else { Fate::Unknown };
-            return self.ledger.borrow_mut().settle(tag, fate);
         }
         let partial = all("PARTIAL") || words.contains(&"WRONGTYPE") && words.len() < answers.len();
         if partial != *torn || !partial && !words.is_empty() {

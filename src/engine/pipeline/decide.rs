@@ -89,10 +89,10 @@ impl Planner<'_> {
             Recognition::Prefix { group, .. } | Recognition::Whole { group, .. } if self.more && !self.may_be_apart(group) => {
                 Decision::Turn(Turn::Wait)
             }
-            Recognition::Prefix { hold: false, .. } => Decision::Send(Role::Plain),
+            Recognition::None | Recognition::Prefix { hold: false, .. } => Decision::Send(Role::Plain),
             _ if self.gather(at) => Decision::Gathered,
             Recognition::Whole { group, members, .. } => whole(group, members),
-            Recognition::None | Recognition::Prefix { .. } => Decision::Send(Role::Plain),
+            Recognition::Begun | Recognition::Prefix { .. } => Decision::Send(Role::Plain),
         }
     }
 
@@ -121,6 +121,9 @@ impl Planner<'_> {
                     self.plan.steps.push(Step::CatchUp);
                 }
                 self.on_lease(Reason::Blocking)
+            }
+            ConnectionEffect::Pin(PinReason::Replication) if self.spec(at).name().ends_with("sync") => {
+                Decision::Answer(Answer::NoReplica)
             }
             ConnectionEffect::Monitor
             | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),

@@ -48,6 +48,10 @@ pub enum Outcome {
     Failed,
     /// Nothing was applied.
     Aborted,
+    /// Nothing was applied, because a member would have failed.
+    Refused,
+    /// Applied, although its preflight did not run.
+    Unguarded,
     /// Its members ran, without their transaction.
     Unwrapped,
     /// Nobody can say.
@@ -64,6 +68,8 @@ impl Outcome {
             Outcome::Torn => "torn",
             Outcome::Failed => "failed",
             Outcome::Aborted => "aborted",
+            Outcome::Refused => "refused",
+            Outcome::Unguarded => "unguarded",
             Outcome::Unwrapped => "unwrapped",
             Outcome::Unknown => "unknown",
             Outcome::Observed => "observed",
@@ -108,6 +114,8 @@ pub enum Finding {
     },
     /// The connection may be in a state that the next client must not meet.
     CloseUpstream,
+    /// A preflight did not run: whether the connection can carry guarded groups is to be asked again.
+    GuardLost,
 }
 
 /// What a probe behind a write has shown.

@@ -1,15 +1,18 @@
-//! A group on the wire as `MULTI` members `EXEC`: from its answers to one reply for each member.
+//! A group on the wire as `MULTI` members `EXEC`, perhaps behind a preflight: from its answers to one reply for each member.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::demand::{Breach, Demands};
 use super::finding::{Finding, Outcome, Place};
+use super::guard::{Guard, LEAD};
+use super::refusal;
 use super::resolve::{Context, Part};
 use super::score::{self, Failure};
 use super::violation::{Kind, OTHER_ERROR, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::{Group, OnPartial};
+use crate::engine::preflight::Verdict;
 use crate::engine::resp::scan::{Top, elements};
 use crate::engine::resp::{encode, value};
 
@@ -61,6 +64,8 @@ pub struct WrappedGroup {
     members: Vec<CommandId>,
     /// Which of the queued commands are our own, from 0, in order.
     own: Vec<u32>,
+    /// What precedes the transaction, where something does.
+    guard: Option<Box<Guard>>,
     /// Frames that are complete.
     answered: u32,
     /// MULTI answered `+OK`.
@@ -89,6 +94,7 @@ impl WrappedGroup {
             rule,
             members,
             own: Vec::new(),
+            guard: None,
             answered: 0,
             in_transaction: false,
             refused: Vec::new(),
@@ -111,9 +117,30 @@ impl WrappedGroup {
         self
     }
 
-    /// Frames that the upstream owes for it: MULTI, each member, each command of our own, EXEC.
+    /// The group behind its preflight.
+    pub fn with_guard(mut self, guard: Guard) -> WrappedGroup {
+        self.guard = Some(Box::new(guard));
+        self
+    }
+
+    /// Frames that the upstream owes for it: those of its preflight, MULTI, each member, each command of our own, EXEC.
     pub fn frames(&self) -> u32 {
-        self.queued() + 2
+        self.lead() + self.queued() + 2
+    }
+
+    /// Frames before the one of MULTI.
+    fn lead(&self) -> u32 {
+        if self.guard.is_some() { LEAD } else { 0 }
+    }
+
+    /// True when no frame of it has come, since it was sent last.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.answered == 0
+    }
+
+    /// What is to be sent once more for it.
+    pub(super) fn take_again(&mut self) -> Option<&[u8]> {
+        self.guard.as_mut()?.take_again()
     }
 
     /// Commands between MULTI and EXEC.
@@ -146,11 +173,12 @@ impl WrappedGroup {
         u32::try_from(self.members.len()).unwrap_or(u32::MAX)
     }
 
-    /// Takes a part of an answer; true when the group is done.
+    /// Takes a part of an answer; true when the group is done. `alone` says that its client has sent nothing behind it.
     pub(super) fn admit(
         &mut self,
         piece: &[u8],
         part: Part,
+        alone: bool,
         out: &mut Vec<u8>,
         context: &Context<'_>,
         found: &mut Vec<Finding>,
@@ -171,12 +199,20 @@ impl WrappedGroup {
         }
         let gathered = std::mem::take(&mut self.gathered);
         let frame = if part.first { piece } else { &gathered };
-        let place = self.answered;
+        let (at, lead) = (self.answered, self.lead());
         self.answered += 1;
+        let Some(place) = at.checked_sub(lead) else {
+            if let Some(guard) = &mut self.guard {
+                guard.admit(at, frame);
+            }
+            return false;
+        };
         if place == 0 {
             self.in_transaction = frame == b"+OK\r\n";
         } else if place <= self.queued() {
             self.admit_queued(place - 1, frame, out);
+        } else if part.top.null && self.tries_again(alone) {
+            return false;
         } else {
             self.admit_exec(frame, part.top, out, context, found);
             return true;
@@ -190,7 +226,7 @@ impl WrappedGroup {
         if self.passing {
             return Some(piece);
         }
-        let is_exec = self.in_transaction && self.answered > self.queued();
+        let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
         let is_whole_array = part.top.kind == b'*' && !part.top.null && part.top.elements == self.members();
         let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty() || self.demands.is_some();
         if part.last || !part.first || !is_exec || !is_whole_array || is_changed {
@@ -240,7 +276,13 @@ impl WrappedGroup {
             found.push(Finding::CloseUpstream);
             found.push(Finding::Violation(self.violation(Kind::Unwrapped, context.table)));
             Outcome::Unwrapped
+        } else if let Some((member, error)) = self.foretold(top) {
+            self.reply_foretold(member, &error, out, context.table);
+            let place = u32::try_from(member + 1).unwrap_or(u32::MAX);
+            found.push(Finding::Violation(self.violation(Kind::Aborted, context.table).place(place).error(error.as_bytes())));
+            Outcome::Refused
         } else if value::is_error(frame) || top.null {
+            self.note_guard(found);
             self.reply_aborted(frame, top.null, out, context.table);
             found.push(Finding::Violation(self.aborted(frame, context.table)));
             if !proves_end(frame, top) {
@@ -260,7 +302,8 @@ impl WrappedGroup {
             );
             Outcome::Unknown
         } else {
-            self.reply_applied(frame, top, out, context.table, found)
+            let outcome = self.reply_applied(frame, top, out, context.table, found);
+            self.note_unguarded(outcome, context.table, found)
         };
         found.push(Finding::Group { index: self.index, outcome });
     }
@@ -349,12 +392,60 @@ impl WrappedGroup {
         (failed, first)
     }
 
+    /// Whether the group goes out once more: nothing of it was applied, and another client was the reason.
+    fn tries_again(&mut self, alone: bool) -> bool {
+        let again = self.refused.is_empty() && self.guard.as_mut().is_some_and(|guard| guard.tries_again(alone));
+        if again {
+            self.answered = 0;
+            self.in_transaction = false;
+            self.own_refused = None;
+        }
+        again
+    }
+
+    /// The member that kept the group from running, if the preflight did.
+    fn foretold(&self, top: Top) -> Option<(usize, Box<str>)> {
+        match self.guard.as_ref()?.verdict() {
+            Verdict::Fails { member, error } if top.null => Some((*member, error.clone())),
+            _ => None,
+        }
+    }
+
+    fn reply_foretold(&self, member: usize, error: &str, out: &mut Vec<u8>, table: &Table) {
+        let text = refusal::aborted(&self.rule.name, &refusal::would_fail(member, &self.members, table));
+        for place in 0..self.members.len() {
+            encode::error(out, if place == member { error } else { &text });
+        }
+    }
+
+    /// What refused the preflight may refuse the next one too.
+    fn note_guard(&self, found: &mut Vec<Finding>) {
+        if self.guard.as_ref().is_some_and(|guard| guard.error().is_some())
+            || (self.guard.is_some() && self.own_refused.is_some())
+        {
+            found.push(Finding::GuardLost);
+        }
+    }
+
+    /// A group that was applied although its preflight had not said that it could be.
+    fn note_unguarded(&self, outcome: Outcome, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+        let Some(guard) = self.guard.as_ref().filter(|guard| *guard.verdict() != Verdict::Fine) else { return outcome };
+        found.push(Finding::GuardLost);
+        let violation = self.violation(Kind::Unguarded, table);
+        let error = guard.error().map(value::error_text).unwrap_or_default();
+        found.push(Finding::Violation(violation.error(error)));
+        if outcome == Outcome::Applied { Outcome::Unguarded } else { outcome }
+    }
+
     fn reply_aborted(&self, exec: &[u8], null: bool, out: &mut Vec<u8>, table: &Table) {
         let why = match self.refused.first() {
             Some((place, _)) => {
                 format!("member {} of {} ({}) was refused", place + 1, self.members.len(), self.name_at(*place, table))
             }
-            None if null => "a watched key changed".to_owned(),
+            None if null => match &self.guard {
+                Some(guard) => format!("other clients changed its keys at each of {} attempts", guard.attempts()),
+                None => "a watched key changed".to_owned(),
+            },
             None if self.own_refused.is_some() => {
                 let error = self.own_refused.as_deref().map(value::error_text).unwrap_or_default();
                 format!("a command that respguard adds was refused: {}", String::from_utf8_lossy(error))
@@ -454,7 +545,7 @@ mod tests {
             let (now, later) = rest.split_at(scanned.bytes);
             let part = Part { first, last: scanned.end, top: scanner.top() };
             frames -= u32::from(scanned.end);
-            let done = group.admit(now, part, &mut out, &Context { table: &table, client_id: 1 }, &mut found);
+            let done = group.admit(now, part, true, &mut out, &Context { table: &table, client_id: 1 }, &mut found);
             assert_eq!(done, frames == 0, "done with its last frame");
             (rest, first) = (later, scanned.end);
         }

@@ -38,7 +38,7 @@ impl Planner<'_> {
     /// (<https://redis.io/docs/latest/commands/set/>).
     pub(super) fn keep_ttl(&mut self, at: usize) {
         let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
-        if !is_set(spec, args) || self.rules.policy.ttl_rules().is_empty() {
+        if !self.rules.policy.has_acting_ttl_rules() || !is_set(spec, args) {
             return;
         }
         let mut drops = false;
@@ -54,7 +54,7 @@ impl Planner<'_> {
 
     /// A single write goes out in a transaction with the EXPIRE that it needs; true when that is so.
     pub(super) fn mend(&mut self, at: usize) -> bool {
-        if self.rules.policy.ttl_rules().is_empty() || !self.rules.transactions {
+        if !self.rules.policy.has_acting_ttl_rules() || !self.rules.transactions {
             return false;
         }
         let Some((rule, injected)) = self.mendings(&[at], self.behind(at)) else { return false };
@@ -71,7 +71,7 @@ impl Planner<'_> {
 
     /// The commands of our own that go into the transaction of a group, behind its members.
     pub(super) fn mend_group(&mut self, members: &[usize]) {
-        let mended = if self.rules.policy.ttl_rules().is_empty() { None } else { self.mendings(members, 0..0) };
+        let mended = if self.rules.policy.has_acting_ttl_rules() { self.mendings(members, 0..0) } else { None };
         self.plan.injected.push_back(mended.map(|(_, injected)| injected).unwrap_or_default());
     }
 

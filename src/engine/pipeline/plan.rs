@@ -11,10 +11,12 @@ use super::finding::Finding;
 use super::gather::{self, Gathered, Obstacle};
 use super::group::Injected;
 use super::judge::Judge;
+use super::refusal::Refusal;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use crate::engine::command::{Blank, Local, Table};
-use crate::engine::policy::{Policy, TtlRule};
+use crate::engine::policy::{Atomic, OnUnsupported, Policy, TtlRule};
+use crate::engine::preflight::{self, Ability, Lack, Preflight};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::{Admission, Session};
 
@@ -25,6 +27,10 @@ pub enum Step {
     Send { commands: Range<usize> },
     /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
     Wrap { members: Range<usize>, group: usize },
+    /// The same behind a preflight, which lies in `Plan::preflights` in the order of these steps.
+    Guard { members: Range<usize>, group: usize },
+    /// A group of which nothing is sent; why lies in `Plan::refusals` in the order of these steps.
+    RefuseGroup { members: Range<usize>, group: usize },
     /// These commands are a group that goes out as it is: its rule says so, or, when `unwrapped`,
     /// the connection cannot do transactions.
     Watch { commands: Range<usize>, group: usize, unwrapped: bool },
@@ -50,6 +56,8 @@ pub enum Answer {
     Queued,
     /// `-EXECABORT`, at its end.
     ExecAbort,
+    /// SYNC and PSYNC: a replica must have the server's own stream.
+    NoReplica,
     /// This error.
     Refuse(&'static str),
     /// As this degrade rule says, while there is no server.
@@ -95,6 +103,8 @@ pub enum Note {
     Broken { group: usize },
     /// All of it is there, but its members cannot be brought together.
     Obstructed { group: usize, members: Range<usize>, why: Obstacle },
+    /// A guarded group goes out as a transaction, because its preflight cannot run.
+    Degraded { group: usize, members: Range<usize>, lack: Lack },
 }
 
 /// The outcome of planning.
@@ -104,6 +114,8 @@ pub struct Plan {
     /// One for each command that is planned, by its index.
     pub roles: Vec<Role>,
     pub probes: Vec<Probe>,
+    pub preflights: Vec<Preflight>,
+    pub refusals: Vec<Refusal>,
     /// The members of groups, by their index in the batch.
     pub members: Vec<usize>,
     pub notes: Vec<Note>,
@@ -135,6 +147,8 @@ impl Plan {
         self.steps.clear();
         self.roles.clear();
         self.probes.clear();
+        self.preflights.clear();
+        self.refusals.clear();
         self.members.clear();
         self.notes.clear();
         self.commands = 0;
@@ -171,6 +185,8 @@ pub struct Rules<'a> {
     pub transactions: bool,
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
+    /// The connection can carry guarded groups.
+    pub ability: Ability,
     pub hold: Holding,
     /// There is no server: rules say what is answered without one.
     pub degraded: bool,
@@ -350,11 +366,54 @@ impl Planner<'_> {
 
     fn push_wrapped(&mut self, members: Range<usize>, group: usize) {
         let commands = std::mem::take(&mut self.plan.members);
-        if !self.refuse_group(&commands[members.clone()], group) {
-            self.mend_group(&commands[members.clone()]);
-            self.with_probes(commands[members.clone()].iter().copied(), Step::Wrap { members, group });
-        }
+        let refused = self.refuse_group(&commands[members.clone()], group);
         self.plan.members = commands;
+        if refused {
+            return;
+        }
+        let step = match self.rules.policy.groups()[group].atomic {
+            Atomic::Guarded => self.guard(members.clone(), group),
+            Atomic::Transaction | Atomic::Observe => Step::Wrap { members: members.clone(), group },
+        };
+        if matches!(step, Step::RefuseGroup { .. }) {
+            return self.plan.steps.push(step);
+        }
+        let commands = std::mem::take(&mut self.plan.members);
+        self.mend_group(&commands[members.clone()]);
+        self.with_probes(commands[members].iter().copied(), step);
+        self.plan.members = commands;
+    }
+
+    /// How a guarded group goes out, if it does.
+    fn guard(&mut self, members: Range<usize>, group: usize) -> Step {
+        let refusal = match self.rules.ability {
+            Ability::Able => match self.examine(members.clone()) {
+                Ok(None) => return Step::Wrap { members, group },
+                Ok(Some(preflight)) => {
+                    self.plan.preflights.push(preflight);
+                    return Step::Guard { members, group };
+                }
+                Err(refusal) => Refusal::Member(refusal),
+            },
+            Ability::Lacking(lack) => {
+                if self.rules.policy.groups()[group].on_unsupported == OnUnsupported::Transaction {
+                    self.plan.notes.push(Note::Degraded { group, members: members.clone(), lack });
+                    return Step::Wrap { members, group };
+                }
+                Refusal::Lacking(lack)
+            }
+            Ability::Unknown | Ability::Silent => Refusal::Silent,
+        };
+        self.plan.refusals.push(refusal);
+        Step::RefuseGroup { members, group }
+    }
+
+    /// The preflight that the members need; none where nothing that their keys hold can make one fail.
+    fn examine(&self, members: Range<usize>) -> Result<Option<Preflight>, preflight::Refusal> {
+        let commands = self.plan.members[members].iter();
+        let commands = commands.map(|&at| (self.batch.id(at), self.batch.args(self.bytes, at)));
+        let checks = preflight::examine(self.rules.table, commands)?;
+        Ok((!checks.is_empty()).then(|| Preflight::new(&checks)))
     }
 
     /// The step of one command, with its questions.
@@ -403,7 +462,9 @@ mod tests {
     use crate::engine::pipeline::batch::Tail;
     use crate::engine::policy::Mode;
     use crate::engine::policy::compile;
-    use crate::engine::policy::rule::{DegradedReads, Written, WrittenDegrade, WrittenGroup, WrittenMember, WrittenTtl};
+    use crate::engine::policy::rule::{
+        DegradedReads, Written, WrittenAtomic, WrittenDegrade, WrittenGroup, WrittenMember, WrittenTtl,
+    };
     use crate::engine::resp::request::{Limits, RequestParser};
 
     /// Plans the lines, from a session that is as the lines before it left it.
@@ -414,6 +475,7 @@ mod tests {
         policy: Policy,
         probes: bool,
         transactions: bool,
+        ability: Ability,
         hold: Holding,
         degraded: bool,
     }
@@ -423,8 +485,8 @@ mod tests {
             let table = Table::builtin();
             let policy = compile(written, &table).expect("the rules are good");
             let (session, undecided) = (Session::default(), Undecided::default());
-            let hold = Holding::default();
-            Client { session, undecided, table, policy, probes: true, transactions: true, hold, degraded: false }
+            let (ability, hold) = (Ability::Able, Holding::default());
+            Client { session, undecided, table, policy, probes: true, transactions: true, ability, hold, degraded: false }
         }
 
         fn plan(&mut self, lines: &[&str], more: bool) -> Plan {
@@ -434,7 +496,8 @@ mod tests {
             assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
             let mut planned = Plan::default();
             let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
-            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, hold, degraded: self.degraded };
+            let (ability, degraded) = (self.ability, self.degraded);
+            let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, ability, hold, degraded };
             plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
             planned
         }
@@ -542,6 +605,42 @@ mod tests {
         assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, wrap, Step::Send { commands: 3..4 }]);
         assert!(!plan.reorders());
         assert_eq!(plan.members, [1, 2]);
+    }
+
+    fn guarded(on_unsupported: OnUnsupported) -> Client {
+        let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
+        let commands = Some(vec![member("SET a ..."), member("SADD b *")]);
+        let atomic = WrittenAtomic::Guarded;
+        let group = WrittenGroup { name: "g".to_owned(), atomic, on_unsupported, commands, ..WrittenGroup::default() };
+        Client::new(&Written { groups: vec![group], ..Written::default() })
+    }
+
+    #[test]
+    fn a_guarded_group_goes_out_behind_its_preflight() {
+        let plan = guarded(OnUnsupported::Refuse).plan(&["SET a 1", "SADD b 1"], false);
+        assert_eq!(plan.steps, [Step::Guard { members: 0..2, group: 0 }]);
+        assert_eq!(plan.preflights.len(), 1);
+    }
+
+    #[test]
+    fn what_a_connection_lacks_is_for_the_rule_to_judge() {
+        let lacking = |on_unsupported| {
+            let mut client = guarded(on_unsupported);
+            client.ability = Ability::Lacking(Lack::Eval);
+            client.plan(&["SET a 1", "SADD b 1"], false)
+        };
+        let plan = lacking(OnUnsupported::Refuse);
+        assert_eq!(plan.steps, [Step::RefuseGroup { members: 0..2, group: 0 }]);
+        assert_eq!(plan.refusals, [Refusal::Lacking(Lack::Eval)]);
+        let plan = lacking(OnUnsupported::Transaction);
+        assert_eq!(plan.steps, [Step::Wrap { members: 0..2, group: 0 }]);
+        assert!(matches!(plan.notes[..], [Note::Degraded { lack: Lack::Eval, .. }]), "{:?}", plan.notes);
+    }
+
+    #[test]
+    fn a_group_that_must_fail_is_not_sent() {
+        let plan = guarded(OnUnsupported::Refuse).plan(&["SET a 1 EX 0", "SADD b 1", "GET c"], false);
+        assert_eq!(plan.steps, [Step::RefuseGroup { members: 0..2, group: 0 }, Step::Send { commands: 2..3 }]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Planner<'_> {
             let (kind, sort) = (Kind::Guard, "guard");
             return Some(Refusal { kind, rule: Arc::clone(&rule.name), sort, why: trip.to_string(), key_pattern: None });
         }
-        if policy.ttl_rules().is_empty() { None } else { self.ttl_refusal(at, behind) }
+        if policy.has_acting_ttl_rules() { self.ttl_refusal(at, behind) } else { None }
     }
 
     fn ttl_refusal(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Refusal> {
@@ -97,9 +97,11 @@ impl Planner<'_> {
 
     /// A command that does something to its connection is refused before that is thought about; true when it is.
     pub(super) fn refuse_effect(&mut self, at: usize) -> bool {
+        if !self.rules.policy.has_rules_of_commands() {
+            return false;
+        }
         let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
-        let asks = self.rules.policy.has_rules_of_commands()
-            && !self.session.transaction.is_open()
+        let asks = !self.session.transaction.is_open()
             && !self.session.transaction.is_lost()
             && !self.session.in_subscribe_mode()
             && spec.connection_effect(args) != ConnectionEffect::None;
@@ -121,12 +123,19 @@ impl Planner<'_> {
             self.note_flags(at);
             return self.plan.roles.push(role);
         }
-        if let Some(refusal) = self.refusal(at, self.behind(at)) {
+        let (policy, table, command) = (self.rules.policy, self.rules.table, self.member(at));
+        let guarded = policy.guards_of(table, command).next().is_some();
+        let judged = guarded || policy.expects_of(table, command).next().is_some();
+        if (guarded || policy.has_acting_ttl_rules())
+            && let Some(refusal) = self.refusal(at, self.behind(at))
+        {
             return self.refuse(at, &refusal, in_transaction);
         }
-        self.note_flags(at);
+        if guarded {
+            self.note_flags(at);
+        }
         self.keep_ttl(at);
-        let role = if in_transaction { role } else { self.judged(at) };
+        let role = if judged && !in_transaction { self.judged(at) } else { role };
         self.plan.roles.push(role);
     }
 

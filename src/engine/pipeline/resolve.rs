@@ -60,6 +60,7 @@ impl Slots {
             None => &mut *out,
             Some(reorder) => reorder.sink(replies, out),
         };
+        let alone = self.owed == 1;
         let done = match slot.role {
             Role::Plain => {
                 sink.extend_from_slice(piece);
@@ -120,7 +121,7 @@ impl Slots {
                 encode_hello(piece, context.client_id, sink);
                 part.last
             }
-            Role::Group => self.groups.front_mut().is_none_or(|group| group.admit(piece, part, sink, context, found)),
+            Role::Group => self.admit_group(piece, part, alone, sink, context, found),
             Role::Probe => {
                 if part.first {
                     self.admit_probe(piece, found);
@@ -140,6 +141,31 @@ impl Slots {
         }
         self.check();
         more
+    }
+
+    /// A group that goes out once more is owed everything again.
+    fn admit_group(
+        &mut self,
+        piece: &[u8],
+        part: Part,
+        alone: bool,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) -> bool {
+        let Some(group) = self.groups.front_mut() else { return true };
+        let done = group.admit(piece, part, alone, out, context, found);
+        if part.last && !done && group.is_unanswered() {
+            self.owed += group.frames() as usize;
+        }
+        done
+    }
+
+    /// What is to be sent once more for the group at the head, and the replies that it is owed.
+    pub fn take_again(&mut self) -> Option<(&[u8], u32)> {
+        let group = self.groups.front_mut()?;
+        let frames = group.frames();
+        group.take_again().map(|request| (request, frames))
     }
 
     /// The upstream will never fill the next `frames` frames: their requests are answered with what is known.

@@ -34,6 +34,7 @@ pub struct RuleError {
 pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError>> {
     let mut errors = Errors::default();
     let hold = hold(written, &mut errors);
+    check_guard_prefix(&written.pipeline.guard_prefix, &mut errors);
     unique_names("group", written.groups.iter().map(|group| &*group.name), &mut errors);
     unique_names("degrade", written.degrades.iter().map(|degrade| &*degrade.name), &mut errors);
     unique_names("ttl", written.ttls.iter().map(|ttl| &*ttl.name), &mut errors);
@@ -57,6 +58,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
         mode: written.mode,
         report_pipelines: written.pipeline.report,
         hold,
+        guard_prefix: written.pipeline.guard_prefix.as_str().into(),
         groups: Groups::new(groups, table),
         ttls: TtlRules::new(ttls),
         expects: Expects::new(expects, table),
@@ -100,6 +102,17 @@ fn hold(written: &Written, errors: &mut Errors) -> Hold {
         );
     }
     Hold { gap: Duration::from_millis(pipeline.hold_ms), max: Duration::from_millis(pipeline.hold_max_ms) }
+}
+
+const GUARD_PREFIX_BYTES_MAX: usize = 64;
+
+/// The group's hash tag comes behind the prefix: braces in it would be the tag instead.
+fn check_guard_prefix(prefix: &str, errors: &mut Errors) {
+    let plain = prefix.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'{' && byte != b'}');
+    if prefix.is_empty() || prefix.len() > GUARD_PREFIX_BYTES_MAX || !plain {
+        let expected = format!("1 to {GUARD_PREFIX_BYTES_MAX} visible ASCII characters without braces");
+        errors.add("pipeline.guard_prefix", format!("{prefix:?} cannot begin the keys of guards"), expected);
+    }
 }
 
 const NAME_BYTES_MAX: usize = 64;
@@ -203,7 +216,8 @@ fn read_duration(path: &str, written: Option<&str>, errors: &mut Errors) -> Opti
 mod tests {
     use super::*;
     use crate::engine::policy::rule::{
-        GuardAction, Mode, WrittenAtomic, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenOrder, WrittenPipeline,
+        GuardAction, Mode, OnUnsupported, WrittenAtomic, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenOrder,
+        WrittenPipeline,
     };
 
     fn group(commands: &[&str]) -> WrittenGroup {
@@ -280,10 +294,38 @@ mod tests {
     }
 
     #[test]
+    fn a_guarded_group_has_only_members_that_can_be_foretold() {
+        let guarded = |members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(members) };
+        assert_eq!(with_groups(vec![guarded(&["SETEX a 5 *", "INCR b", "XADD s ..."])]), []);
+        let (path, text) = only(with_groups(vec![guarded(&["SET a *", "SORT b ..."])]));
+        assert_eq!(path, "group[0].commands[1]");
+        assert!(text.contains("SORT cannot be in a guarded group"), "{text}");
+    }
+
+    #[test]
+    fn what_to_do_without_a_preflight_is_a_question_for_guarded_groups_only() {
+        let on_unsupported = OnUnsupported::Transaction;
+        let written = WrittenGroup { on_unsupported, ..group(&["SET a *", "SET b *"]) };
+        assert_eq!(only(with_groups(vec![written])).0, "group[0].on_unsupported");
+        let atomic = WrittenAtomic::Guarded;
+        assert_eq!(with_groups(vec![WrittenGroup { on_unsupported, atomic, ..group(&["SET a *", "SET b *"]) }]), []);
+    }
+
+    #[test]
+    fn a_guard_prefix_is_plain() {
+        for (prefix, good) in
+            [("g", true), ("app:guard:", true), ("", false), ("a{b", false), ("a b", false), (&"x".repeat(65), false)]
+        {
+            let pipeline = WrittenPipeline { guard_prefix: prefix.to_owned(), ..WrittenPipeline::default() };
+            let compiled = compile(&Written { pipeline, ..Written::default() }, &Table::builtin());
+            assert_eq!(compiled.is_ok(), good, "{prefix}");
+        }
+    }
+
+    #[test]
     fn what_is_not_available_yet_is_refused_by_name() {
         let base = || group(&["SET a *", "SET b *"]);
         let cases = [
-            (WrittenGroup { atomic: WrittenAtomic::Guarded, ..base() }, "group[0].atomic", "guarded"),
             (WrittenGroup { atomic: WrittenAtomic::Rollback, ..base() }, "group[0].atomic", "rollback"),
             (WrittenGroup { resolve: true, ..base() }, "group[0].resolve", "resolve = true"),
         ];

@@ -8,7 +8,7 @@ use crate::engine::resp::request::{Args, Span};
 use super::index::KeyIndex;
 use super::pattern::{Bindings, Names, Pattern};
 use super::reply::Wanted;
-use super::rule::{Agree, Mode, OnPartial, Word, WrittenAtomic};
+use super::rule::{Agree, Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
 use super::unordered::{self, Search};
 
 /// How atomic a group is made.
@@ -18,6 +18,8 @@ pub enum Atomic {
     Observe,
     /// It is sent as one MULTI .. EXEC.
     Transaction,
+    /// The same, behind a preflight that keeps the EXEC from running if a member would fail.
+    Guarded,
 }
 
 impl Atomic {
@@ -26,6 +28,7 @@ impl Atomic {
         match self {
             Atomic::Observe => WrittenAtomic::Observe.as_str(),
             Atomic::Transaction => WrittenAtomic::Transaction.as_str(),
+            Atomic::Guarded => WrittenAtomic::Guarded.as_str(),
         }
     }
 }
@@ -42,6 +45,7 @@ pub enum Order {
 pub struct Group {
     pub name: Arc<str>,
     pub atomic: Atomic,
+    pub on_unsupported: OnUnsupported,
     pub on_partial: OnPartial,
     pub order: Order,
     /// Whether a marker in the transaction settles unknown outcomes.
@@ -123,6 +127,8 @@ pub(super) struct Extent {
     pub(super) whole: usize,
     /// Commands that fit, up to the last one read, after which members are still to come; 0: none.
     pub(super) awaiting: usize,
+    /// The first command fits, and a later one does not.
+    pub(super) begun: bool,
 }
 
 /// A place in the members and in the commands that were read.
@@ -156,7 +162,9 @@ impl Listen<'_> for Extent {
         self.awaiting = self.awaiting.max(here.command);
     }
 
-    fn mismatch(&mut self, _: &Walk<'_>, _: Member<'_>) {}
+    fn mismatch(&mut self, here: &Walk<'_>, _: Member<'_>) {
+        self.begun |= here.command > 0;
+    }
 }
 
 impl Group {
@@ -166,6 +174,7 @@ impl Group {
         Group {
             name: Arc::clone(rule),
             atomic: Atomic::Transaction,
+            on_unsupported: OnUnsupported::Refuse,
             on_partial: OnPartial::Report,
             order: Order::Written,
             resolve: false,
@@ -364,10 +373,10 @@ impl Keys {
             match at(count) {
                 Some(command) if self.fits(command, table) => count += 1,
                 Some(_) => {
-                    return Extent { whole: Self::whole(count), awaiting: 0 };
+                    return Extent { whole: Self::whole(count), ..Extent::default() };
                 }
                 None => {
-                    return Extent { whole: Self::whole(count), awaiting: count };
+                    return Extent { whole: Self::whole(count), awaiting: count, ..Extent::default() };
                 }
             }
         }

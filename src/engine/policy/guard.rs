@@ -104,6 +104,10 @@ impl Guards {
         &self.rules
     }
 
+    pub(super) fn may_concern(&self, id: CommandId) -> bool {
+        self.index.rules(id).next().is_some()
+    }
+
     /// The guards that are about the command.
     pub(super) fn of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<GuardRule>> {
         let rules = self.index.rules(command.id).map(|place| &self.rules[place]);

@@ -31,7 +31,7 @@ pub use expect::ExpectRule;
 pub use group::{Atomic, Group, Member, Order};
 pub use guard::{GuardRule, Trip};
 pub use recognise::Recognition;
-pub use rule::{Agree, Mode, OnPartial, TtlAction};
+pub use rule::{Agree, Mode, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
 
@@ -48,6 +48,8 @@ pub struct Policy {
     /// Whether a partial failure in a plain pipeline is a violation, not only a counter.
     pub report_pipelines: bool,
     pub hold: Hold,
+    /// What the keys of guards begin with.
+    pub guard_prefix: Arc<str>,
     groups: Groups,
     ttls: TtlRules,
     expects: Expects,
@@ -72,6 +74,7 @@ impl Policy {
             mode: Mode::Enforce,
             report_pipelines: pipeline.report,
             hold: Hold { gap: Duration::from_millis(pipeline.hold_ms), max: Duration::from_millis(pipeline.hold_max_ms) },
+            guard_prefix: rule::GUARD_PREFIX.into(),
             groups: Groups::none(),
             ttls: TtlRules::new(Vec::new()),
             expects: Expects::default(),
@@ -97,7 +100,18 @@ impl Policy {
     /// Whether there are rules that look at each command by itself.
     #[inline]
     pub fn has_rules_of_commands(&self) -> bool {
-        !(self.expects.as_slice().is_empty() && self.guards.as_slice().is_empty() && self.ttls.as_slice().is_empty())
+        !(self.expects.as_slice().is_empty() && self.guards.as_slice().is_empty()) || self.ttls.act()
+    }
+
+    /// Whether some TTL rule changes what goes out.
+    #[inline]
+    pub fn has_acting_ttl_rules(&self) -> bool {
+        self.ttls.act()
+    }
+
+    /// Whether a guard may be about some request of the command.
+    pub fn may_guard(&self, id: CommandId) -> bool {
+        self.guards.may_concern(id)
     }
 
     /// All guards, in the order in which they were written.
@@ -143,6 +157,11 @@ impl Policy {
     /// allocates: for explanations.
     pub fn nearest_miss<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Option<Miss<'_, 'a>> {
         trace::nearest_miss(self.groups(), table, at)
+    }
+
+    /// Whether some group needs a preflight.
+    pub fn has_guarded_groups(&self) -> bool {
+        self.groups().iter().any(|group| group.atomic == Atomic::Guarded && self.mode_of(group.mode) == Mode::Enforce)
     }
 
     /// All degrade rules, in the order in which they were written.

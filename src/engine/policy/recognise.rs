@@ -11,6 +11,8 @@ use super::group::{Extent, Group, Keys, Reader, Shape, canonical_id};
 pub enum Recognition {
     /// No group.
     None,
+    /// The command fits the first member of a group, and what was read behind it does not go on with it.
+    Begun,
     /// All that was read from here on is a proper prefix of a group: more may come.
     Prefix {
         group: usize,
@@ -106,10 +108,12 @@ impl Groups {
 struct Best {
     whole: Option<(usize, usize)>,
     awaiting: Option<(usize, usize, bool)>,
+    begun: bool,
 }
 
 impl Best {
     fn consider(&mut self, place: usize, group: &Group, extent: Extent) {
+        self.begun |= extent.begun;
         let longest = self.whole.map_or(0, |(_, members)| members);
         if extent.whole > longest {
             self.whole = Some((place, extent.whole));
@@ -125,6 +129,7 @@ impl Best {
         match (self.whole, self.awaiting) {
             (Some((group, members)), awaiting) => Recognition::Whole { group, members, open: awaiting.is_some() },
             (None, Some((group, members, hold))) => Recognition::Prefix { group, members, hold },
+            (None, None) if self.begun => Recognition::Begun,
             (None, None) => Recognition::None,
         }
     }
@@ -187,7 +192,7 @@ mod tests {
         compile(&Written { groups, ..Written::default() }, &Table::builtin()).unwrap()
     }
 
-    fn recognise(policy: &Policy, commands: &[&str]) -> Recognition {
+    fn seen(policy: &Policy, commands: &[&str]) -> Recognition {
         let table = Table::builtin();
         let split = |line: &&str| {
             let mut bytes = Vec::new();
@@ -205,6 +210,14 @@ mod tests {
             let args = Args::new(bytes, spans);
             Some(Member { id: table.lookup(args), args })
         })
+    }
+
+    /// What stands side by side and is no group: it may have begun like one.
+    fn recognise(policy: &Policy, commands: &[&str]) -> Recognition {
+        match seen(policy, commands) {
+            Recognition::Begun => Recognition::None,
+            recognised => recognised,
+        }
     }
 
     fn whole(group: usize, members: usize) -> Recognition {
@@ -238,6 +251,15 @@ mod tests {
         assert_eq!(recognise(&policy, &commands[..2]), prefix(0, 2));
         assert_eq!(recognise(&policy, &commands[..1]), prefix(0, 1));
         assert_eq!(recognise(&policy, &[]), Recognition::None);
+    }
+
+    #[test]
+    fn what_begins_like_a_group_and_goes_on_otherwise_is_told_from_what_does_not() {
+        let policy = policy(vec![login(), keys(&["k:*"])]);
+        assert_eq!(seen(&policy, &["SETEX rt:u1:t1 60 v", "GET x"]), Recognition::Begun);
+        assert_eq!(seen(&policy, &["SETEX other 60 v", "GET x"]), Recognition::None);
+        assert_eq!(seen(&policy, &["GET x", "SETEX rt:u1:t1 60 v"]), Recognition::None);
+        assert_eq!(seen(&policy, &["SET k:1 v", "GET x"]), Recognition::None, "one command of a run");
     }
 
     #[test]

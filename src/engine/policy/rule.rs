@@ -119,6 +119,17 @@ words! {
 }
 
 words! {
+    /// What becomes of a guarded group where its preflight cannot run.
+    OnUnsupported {
+        /// Every member answers an error.
+        #[default]
+        Refuse = "refuse",
+        /// It goes out as a transaction.
+        Transaction = "transaction",
+    }
+}
+
+words! {
     /// What a read is answered while there is no server.
     DegradedReads {
         #[default]
@@ -179,11 +190,15 @@ pub struct WrittenPipeline {
     pub report: bool,
     pub hold_ms: u64,
     pub hold_max_ms: u64,
+    pub guard_prefix: String,
 }
+
+/// What the keys of guards begin with.
+pub const GUARD_PREFIX: &str = "respguard:guard:";
 
 impl Default for WrittenPipeline {
     fn default() -> Self {
-        Self { report: true, hold_ms: 2, hold_max_ms: 20 }
+        Self { report: true, hold_ms: 2, hold_max_ms: 20, guard_prefix: GUARD_PREFIX.to_owned() }
     }
 }
 
@@ -192,6 +207,7 @@ impl Default for WrittenPipeline {
 pub struct WrittenGroup {
     pub name: String,
     pub atomic: WrittenAtomic,
+    pub on_unsupported: OnUnsupported,
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
     pub resolve: bool,

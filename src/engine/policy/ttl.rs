@@ -66,16 +66,24 @@ impl TtlRule {
 pub struct TtlRules {
     rules: Vec<Arc<TtlRule>>,
     index: KeyIndex,
+    /// Some rule does more than to report.
+    acts: bool,
 }
 
 impl TtlRules {
     pub fn new(rules: Vec<Arc<TtlRule>>) -> Self {
         let index = KeyIndex::new(rules.iter().map(|rule| &*rule.keys));
-        Self { rules, index }
+        let acts = rules.iter().any(|rule| rule.action != TtlAction::Flag || rule.keep);
+        Self { rules, index, acts }
     }
 
     pub fn as_slice(&self) -> &[Arc<TtlRule>] {
         &self.rules
+    }
+
+    /// Whether some rule rejects, fixes or keeps.
+    pub fn act(&self) -> bool {
+        self.acts
     }
 
     /// The rule of a key, with its place among the rules.

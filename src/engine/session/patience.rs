@@ -4,6 +4,8 @@
 const STRIKES_MAX: u8 = 3;
 /// So many times in a row the rest did not come: other commands behind a prefix are no sign of several callers.
 const EXPIRIES_MAX: u8 = 8;
+/// After so many plans without a wait across other commands one more is worth it: the machine may have been busy.
+const PLANS_UNTIL_RETRY: u16 = 256;
 
 /// What has been learnt of one client by waiting for it.
 #[derive(Debug, Default)]
@@ -14,6 +16,8 @@ pub struct Patience {
     sequential: bool,
     /// Waits in a row that were in vain.
     in_vain: u8,
+    /// Plans since that became too many.
+    unwilling_plans: u16,
 }
 
 /// A prefix whose rest has not come in time.
@@ -39,8 +43,18 @@ impl Patience {
 
     /// A prefix goes out alone.
     pub fn expire(&mut self, expired: Expired) {
-        self.in_vain = self.in_vain.saturating_add(1);
         self.expired = Some(expired);
+    }
+
+    /// A plan was made; `in_vain` when a wait had ended without the rest, for however many prefixes.
+    pub fn note_plan(&mut self, in_vain: bool) {
+        self.in_vain = self.in_vain.saturating_add(in_vain.into());
+        if self.in_vain >= EXPIRIES_MAX {
+            self.unwilling_plans += 1;
+        }
+        if self.unwilling_plans >= PLANS_UNTIL_RETRY {
+            (self.in_vain, self.unwilling_plans) = (EXPIRIES_MAX - 1, 0);
+        }
     }
 
     /// The prefix that went out alone last.
@@ -59,7 +73,7 @@ impl Patience {
 
     /// A group came whole: the client is not sequential after all, and waiting is not in vain.
     pub fn forgive(&mut self) {
-        (self.strikes, self.sequential, self.in_vain) = (0, false, 0);
+        (self.strikes, self.sequential, self.in_vain, self.unwilling_plans) = (0, false, 0, 0);
     }
 }
 
@@ -92,11 +106,24 @@ mod tests {
     #[test]
     fn eight_waits_in_vain_end_those_across_other_commands_alone() {
         let mut patience = Patience::default();
-        (0..7).for_each(|_| patience.expire(expired()));
+        (0..7).for_each(|_| patience.note_plan(true));
+        patience.note_plan(false);
         assert!(patience.is_willing_across());
-        patience.expire(expired());
+        patience.note_plan(true);
         assert!(patience.is_willing() && !patience.is_willing_across());
         patience.forgive();
         assert!(patience.is_willing_across());
+    }
+
+    #[test]
+    fn waiting_across_other_commands_is_tried_again_now_and_then() {
+        let mut patience = Patience::default();
+        (0..8).for_each(|_| patience.note_plan(true));
+        (0..254).for_each(|_| patience.note_plan(false));
+        assert!(!patience.is_willing_across());
+        patience.note_plan(false);
+        assert!(patience.is_willing_across());
+        patience.note_plan(true);
+        assert!(!patience.is_willing_across(), "once more in vain is enough");
     }
 }

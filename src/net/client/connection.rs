@@ -1,5 +1,6 @@
 //! The task of one client: what it sends is read, planned and sent on; replies are written by the exchange.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -64,6 +65,8 @@ pub struct Connection {
     pub(super) input_ended: bool,
     /// The last read filled its buffer: more is there.
     read_filled: bool,
+    /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
+    pub(super) asked: Cell<bool>,
     /// What waits for more has waited long enough.
     pub(super) wait_over: bool,
     /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
@@ -92,6 +95,8 @@ pub(super) enum Next {
     /// Wait until what is under way has become less.
     Room,
     Turn(Turn),
+    /// Ask whether the connection can carry guarded groups.
+    Ask,
     /// Answer what is owed, then close.
     Close,
 }
@@ -117,6 +122,7 @@ impl Connection {
             streaming: false,
             input_ended: false,
             read_filled: false,
+            asked: Cell::new(false),
             wait_over: false,
             wait_is_for_all: true,
             held_at: None,
@@ -148,6 +154,7 @@ impl Connection {
                         break;
                     }
                 }
+                Next::Ask => self.ask_ability().await,
                 Next::Close => break,
             }
         }
@@ -216,6 +223,10 @@ impl Connection {
             return None;
         }
         self.follow_rules();
+        if self.must_ask_ability() {
+            return Some(Next::Ask);
+        }
+        self.asked.set(false);
         if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
@@ -226,8 +237,9 @@ impl Connection {
             let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
             let probes = self.exchange.lane().probes.get();
             let hold = self.holding(tail);
+            let ability = self.exchange.link().map(|link| link.ability()).unwrap_or_default();
             let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, hold, degraded };
+            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, ability, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);

@@ -80,9 +80,11 @@ impl Connection {
 
     /// Tells what a plan has found out about groups that were held, or whose members stand apart.
     pub(super) fn tell_notes(&mut self) {
-        if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. })) {
+        if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. })) {
             self.patience.forgive();
         }
+        // One wait ends for all that is held.
+        self.patience.note_plan(self.plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
         for note in std::mem::take(&mut self.plan.notes) {
             let tally = &self.around.context.tally;
             match note {
@@ -95,6 +97,10 @@ impl Connection {
                     let members = self.plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, None);
                     self.expire(group, &members);
+                }
+                Note::Degraded { group, members, lack } => {
+                    let members = self.plan.members[members].to_vec();
+                    self.tell(Kind::Degraded, group, &members, Some(lack.as_str()));
                 }
                 Note::Obstructed { group, members, why } => {
                     tally.split(members.len());
@@ -112,7 +118,7 @@ impl Connection {
             let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..arg.len().min(EXPIRED_ARGUMENT_BYTES_MAX)]).collect();
             encode::request(&mut bytes, &args);
             if bytes.len() > EXPIRED_BYTES_MAX {
-                return;
+                break;
             }
         }
         self.patience.expire(Expired { group, members: members.len(), bytes });
@@ -149,7 +155,7 @@ impl Connection {
             Recognition::Prefix { group: seen, members: now, .. } | Recognition::Whole { group: seen, members: now, .. } => {
                 seen == before.group && now > before.members
             }
-            Recognition::None => false,
+            Recognition::None | Recognition::Begun => false,
         }
     }
 

@@ -41,15 +41,19 @@ impl Connection {
         self.parser.parsed_bytes() > 0 && self.batch.partial_args(&self.input).is_empty()
     }
 
-    /// The request whose end has not come yet may belong to a group, and so must be held whole.
+    /// The request whose end has not come yet may belong to a group or be guarded, and so must be held whole.
     pub(super) fn may_be_member(&self) -> bool {
         let context = &self.around.context;
-        if context.policy().groups().is_empty() || self.batch.whole_bytes() >= self.input.len() {
+        let policy = context.policy();
+        let none = policy.groups().is_empty() && policy.guards().is_empty();
+        if none || self.batch.whole_bytes() >= self.input.len() {
             return false;
         }
         let args = self.batch.partial_args(&self.input);
         let table = context.table();
-        !args.is_empty() && table.spec(table.lookup(args)).groupable().is_ok()
+        let id = table.lookup(args);
+        let grouped = !policy.groups().is_empty() && table.spec(id).groupable().is_ok();
+        !args.is_empty() && (grouped || policy.may_guard(id))
     }
 
     /// Passes on what has come of a request that is cut through; false until its end has.

@@ -1,5 +1,6 @@
 //! One client from its connection to its end: reads, plans, sends, and takes the turns that a plan asks for.
 
+mod ability;
 mod about;
 pub mod connection;
 mod hold;

@@ -1,15 +1,16 @@
 //! The door between a client's plan and the sockets: one client, as its upstream connection and its own task see it.
 //!
-//! `send` puts a plan on the wire and makes a place for each reply, `receive` fills the places; what
-//! is ready is written out here.
+//! `send` puts a plan on the wire and makes a place for each reply, `guard` the same for groups that need a preflight,
+//! `receive` fills the places; what is ready is written out here.
 
+mod guard;
 mod receive;
 mod send;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -43,6 +44,7 @@ const LINGER_PAUSE: Duration = Duration::from_millis(200);
 
 /// One client, as its upstream connection and its own task see it.
 pub struct Exchange {
+    me: Weak<Exchange>,
     /// The client's id, one for each client of the process.
     pub id: u64,
     /// The client's address, for reports.
@@ -73,6 +75,8 @@ pub struct Exchange {
     input_kept: Cell<usize>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
+    /// How long is waited for a group that goes out once more.
+    request_timeout: Cell<Duration>,
     ended: Cell<Option<End>>,
 }
 
@@ -104,7 +108,8 @@ pub enum End {
 impl Exchange {
     /// A client that has just connected.
     pub fn new(id: u64, peer: Arc<str>, context: &Rc<Context>, stream: Stream, lane: &Rc<Lane>) -> Rc<Exchange> {
-        Rc::new(Exchange {
+        Rc::new_cyclic(|me| Exchange {
+            me: Weak::clone(me),
             id,
             peer,
             context: Rc::clone(context),
@@ -130,6 +135,7 @@ impl Exchange {
             out_kept: Cell::new(0),
             input_kept: Cell::new(0),
             lost_lease: Cell::new(false),
+            request_timeout: Cell::default(),
             ended: Cell::new(None),
         })
     }

@@ -48,6 +48,7 @@ impl Exchange {
         if state.found.is_empty() {
             return false;
         }
+        self.forget_lost_guards(&state.found);
         conclude(&self.context, &self.peer, &self.lane.borrow(), &mut state.found)
     }
 }
@@ -113,6 +114,7 @@ impl Recipient for Exchange {
             self.context.kept.change(&self.out_kept, state.out.capacity());
             return;
         }
+        self.send_again();
         let waker = self.waker.borrow();
         let Some(waker) = waker.as_ref() else { return };
         match self.poll_flush(&mut TaskContext::from_waker(waker)) {

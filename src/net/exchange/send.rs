@@ -32,15 +32,15 @@ pub struct Timing {
 }
 
 /// What the steps of one plan have in common.
-struct Sending<'a> {
-    link: &'a Rc<Link>,
-    table: &'a Table,
-    policy: &'a Policy,
-    batch: &'a Batch,
-    bytes: &'a [u8],
-    timing: Timing,
+pub(super) struct Sending<'a> {
+    pub(super) link: &'a Rc<Link>,
+    pub(super) table: &'a Table,
+    pub(super) policy: &'a Policy,
+    pub(super) batch: &'a Batch,
+    pub(super) bytes: &'a [u8],
+    pub(super) timing: Timing,
     /// Commands that do not go out as they came.
-    rewrites: &'a [(usize, Vec<u8>)],
+    pub(super) rewrites: &'a [(usize, Vec<u8>)],
 }
 
 /// What belongs to single commands of one plan, in order.
@@ -62,6 +62,7 @@ impl Exchange {
         let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites: &rewrites };
         let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let mut probes = plan.probes.drain(..);
+        let (mut preflights, mut refusals) = (plan.preflights.drain(..), plan.refusals.drain(..));
         let mut own = Own { judges: &mut plan.judges, refused: &mut plan.refused };
         for step in &plan.steps {
             match step {
@@ -100,6 +101,21 @@ impl Exchange {
                     self.context.tally.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
                     self.answer(own.refused.pop_front().unwrap_or_default());
+                }
+                Step::Guard { members, group } => {
+                    let members = &plan.members[members.clone()];
+                    self.aim(&places, members.iter().copied());
+                    if let Some(preflight) = preflights.next() {
+                        let injected = plan.injected.pop_front().unwrap_or_default();
+                        self.send_guarded(&sending, members, *group, preflight, injected);
+                    }
+                }
+                Step::RefuseGroup { members, group } => {
+                    let members = &plan.members[members.clone()];
+                    self.aim(&places, members.iter().copied());
+                    if let Some(refusal) = refusals.next() {
+                        self.refuse(&sending, members, *group, &refusal);
+                    }
                 }
                 Step::Probe => {
                     if let Some(probe) = probes.next() {
@@ -243,7 +259,7 @@ impl Exchange {
         self.send(link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
     }
 
-    fn send(
+    pub(super) fn send(
         self: &Rc<Self>,
         link: &Rc<Link>,
         state: &mut State,
@@ -297,7 +313,7 @@ impl Exchange {
 
 impl<'a> Sending<'a> {
     /// What goes on the wire for consecutive commands.
-    fn pieces(&self, commands: Range<usize>) -> Vec<&'a [u8]> {
+    pub(super) fn pieces(&self, commands: Range<usize>) -> Vec<&'a [u8]> {
         let mut pieces = Vec::new();
         let mut first = commands.start;
         for at in commands.clone() {
@@ -311,7 +327,7 @@ impl<'a> Sending<'a> {
     }
 
     /// What the rule of the group that these commands are demands of their replies.
-    fn demands(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Demands>> {
+    pub(super) fn demands(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Demands>> {
         let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
         Demands::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
     }
@@ -323,6 +339,9 @@ fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
     match answer {
         Answer::Ok => encode::simple(&mut out, "OK"),
         Answer::Queued => encode::simple(&mut out, "QUEUED"),
+        Answer::NoReplica => {
+            encode::error(&mut out, "ERR respguard: no replication through a proxy: connect the replica to the server itself");
+        }
         Answer::ExecAbort => encode::error(
             &mut out,
             "EXECABORT Transaction discarded because of: respguard: the connection to the server was lost, nothing was applied",
@@ -334,7 +353,7 @@ fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
 }
 
 impl Timing {
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         Some(self.read_at + self.request_timeout)
     }
 }

@@ -32,7 +32,7 @@ address = "127.0.0.1:{redis}"
 [admin]
 address = "127.0.0.1:{admin}"
 
-# Every other setting has its default.
+{hold}
 [[group]]
 name = "refresh-token"
 commands = ["SETEX rt:{{user}}:{{token}} {{ttl}} *", "SADD sess:{{user}} {{token}}", "EXPIRE sess:{{user}} *", "SMEMBERS sess:{{user}}"]
@@ -46,10 +46,14 @@ class Failed(Exception):
 class Matrix(Stage):
     """A private redis-server, and respguard before it with one group and defaults otherwise."""
 
+    def __init__(self, hold_ms=None):
+        self.hold = f"[pipeline]\nhold_ms = {hold_ms}\nhold_max_ms = {hold_ms}\n" if hold_ms else ""
+        super().__init__()
+
     def start_respguard(self, program):
         self.admin_port = free_port()
         self.config = self.folder / "config.toml"
-        self.config.write_text(CONFIG.format(redis=self.redis_port, admin=self.admin_port))
+        self.config.write_text(CONFIG.format(redis=self.redis_port, admin=self.admin_port, hold=self.hold))
         self.start("respguard", [program, "run", "--config", self.config, "--log-format", "json"])
         self.wait_for_last(self.learn_port)
 
@@ -122,6 +126,8 @@ class Row:
     direct_median_us: int
     p99_us: int
     direct_p99_us: int
+    #: Processes that ran or wanted to, for each core: above 1, some waited, and so did the groups. 0: not noted.
+    load_per_core: float = 0.0
 
     def cells(self):
         return asdict(self)
@@ -161,8 +167,9 @@ def cell(stage, driver, name, style, size, rounds, groups):
                 split += after["split"] - before["split"]
                 sequential += after["sequential"] - before["sequential"]
     (direct, direct_p99), (through, p99) = map(percentiles, (took[stage.redis_port], took[stage.proxy_port]))
-    version = driver.version
-    return Row(name, version, style, size, rounds * groups, int(wrapped), int(split), int(sequential), through, direct, p99, direct_p99)
+    load = round(os.getloadavg()[0] / os.cpu_count(), 1)
+    counted = (int(wrapped), int(split), int(sequential))
+    return Row(name, driver.version, style, size, rounds * groups, *counted, through, direct, p99, direct_p99, load)
 
 
 def percentiles(took_us):

@@ -1,6 +1,7 @@
 """The document of the matrix: rows from their CSV to Markdown, always the same from the same rows."""
 
 import csv
+import statistics
 
 from clients import ROOT
 from play import CALLERS, SIZES, Row
@@ -35,9 +36,23 @@ over loopback, and rounds straight to Redis and through respguard alternate.
   included. Versions without a mark are the libraries.
 """
 
+NOTES = """
+## What to know about some of them
+
+- A write of its own for each command arrives as fast as the client's process gets a core. Where a process waits for one longer
+  than `hold_ms`, the beginning goes on alone: the shares of loose calls, and of node-redis and fred, which cut large pipelines
+  in two, fall on a machine with too much to do. A larger `hold_ms` costs only those who send a beginning without its rest.
+- predis, Redis.pm and fred leave Nagle's algorithm on: the rest of their pipeline leaves only when its first part is
+  acknowledged. respguard acknowledges at once what it holds (on Linux).
+- redis-rs' calls at once of many tasks may overtake each other in the client's own queue; groups whose members change places
+  are not the group that was declared, unless it has `order = "any"`.
+- redis-py's `asyncio.gather` sends each call over a connection of its own. No proxy can bring them together, and each
+  beginning waits for `hold_ms`; `pipeline(transaction=False)` is the cure.
+"""
+
 SCALE = """
-Latencies are ratios because they hold from machine to machine better than times do; what was measured, in microseconds, is
-in `clients.csv` beside this file, with the number of groups of each line.
+Latencies are ratios because they hold from machine to machine better than times do; what was measured, in microseconds, is in
+`clients.csv` beside this file, with the number of groups of each line.
 """
 
 
@@ -48,6 +63,9 @@ def load():
 
 
 def save(rows):
+    """Puts the rows in the place of former ones of the same clients, styles and sizes."""
+    place = {(row.client, row.version, row.style, row.bytes): row for row in (load() if ROWS.exists() else []) + rows}
+    rows = list(place.values())
     with ROWS.open("w", newline="") as file:
         out = csv.DictWriter(file, fieldnames=list(Row.__annotations__), lineterminator="\n")
         out.writeheader()
@@ -59,8 +77,12 @@ def render(rows):
     parts = [HEAD, summary(rows)]
     for style, meaning in STYLES.items():
         if lines := [row for row in rows if row.style == style]:
-            parts.append(f"\n## {meaning[0].upper()}{meaning[1:]}\n\n{table(lines)}")
-    return "\n".join(parts) + SCALE
+            parts.append(f"## {meaning[0].upper()}{meaning[1:]}\n\n{table(lines)}")
+    return "\n".join(parts) + NOTES + SCALE.format(load=load_of(rows))
+
+
+def load_of(rows):
+    return f"{statistics.median(row.load_per_core for row in rows if row.load_per_core):.1f}"
 
 
 def summary(rows):

@@ -68,6 +68,20 @@ pub const EXCEPTIONS: &[(&str, Likeness, &str)] = &[
 ];
 
 impl Likeness {
+    /// In the words of docs/transparency.md.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Likeness::Bytes => "byte for byte",
+            Likeness::Digits => "byte for byte, digits apart",
+            Likeness::Lines => "the same lines in any order",
+            Likeness::DigitLines => "the same lines in any order, digits apart",
+            Likeness::Fields => "the same fields",
+            Likeness::Shape => "the same types",
+            Likeness::Kind => "the same type",
+            Likeness::Own => "the same type: see above",
+        }
+    }
+
     /// How replies to these words are compared.
     pub fn of(words: &[&[u8]]) -> Likeness {
         let word = |at: usize| words.get(at).map(|word| String::from_utf8_lossy(word).to_lowercase()).unwrap_or_default();

@@ -240,3 +240,37 @@ fn every_command_answers_as_redis_does_in_resp2() {
 fn every_command_answers_as_redis_does_in_resp3() {
     compare(true, "", "RESP3");
 }
+
+#[test]
+fn the_document_lists_what_is_not_compared_and_a_test_for_each_difference() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = std::fs::read_to_string(root.join("docs/transparency.md")).expect("the document is there");
+    let rows = |heading: &'static str| {
+        document.lines().skip_while(move |line| *line != heading).skip(2).take_while(|line| line.starts_with('|'))
+    };
+    let listed: Vec<_> = rows("| reply to | compared | because of |").map(str::to_owned).collect();
+    let compared: Vec<_> = likeness::EXCEPTIONS
+        .iter()
+        .map(|(name, likeness, why)| format!("| `{name}` | {} | {why} |", likeness.as_str()))
+        .collect();
+    assert_eq!(listed, compared);
+    let sources = [root.join("tests/it"), root.join("src/engine/link")].map(|folder| all_text(&folder)).concat();
+    let differences: Vec<_> = rows("| command | through respguard | shown by |").collect();
+    assert!(differences.len() > 10, "{differences:?}");
+    for row in &differences {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let names: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            assert!(sources.contains(&format!("fn {name}()")), "{name} does not exist: {row}");
+        }
+    }
+    for (name, ..) in likeness::EXCEPTIONS.iter().filter(|row| row.1 == Likeness::Own) {
+        assert!(differences.iter().any(|row| row.contains(&format!("`{}`", name.to_uppercase()))), "{name} is not explained");
+    }
+}
+
+fn all_text(folder: &std::path::Path) -> String {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    entries.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).expect("text")).collect()
+}

@@ -56,6 +56,8 @@ fn serve(mut stream: TcpStream, answer: &dyn Fn(&[String]) -> Act) {
             arena.clear();
             let act = match words.join(" ").as_str() {
                 "CLIENT ID" if opening => Act::Say(b":1\r\n".to_vec()),
+                "CLIENT INFO" if opening => Act::Say(b"$6\r\nid=1\r\n\r\n".to_vec()),
+                "PING" if opening => Act::Say(b"+PONG\r\n".to_vec()),
                 "MULTI" if opening => Act::Say(b"+OK\r\n".to_vec()),
                 "EXEC" if opening => {
                     opening = false;

@@ -4,8 +4,10 @@ use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::group::{Atomic, Group, Keys, Order, Shape, Template, Templates};
 use crate::engine::policy::index::KeyIndex;
 use crate::engine::policy::pattern::Names;
-use crate::engine::policy::rule::{Unlink, Word, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::engine::policy::rule::{OnUnsupported, Unlink, Word, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
 use crate::engine::policy::unordered;
+
+use crate::engine::preflight;
 
 use super::{Errors, key_patterns, member, not_available};
 
@@ -19,12 +21,15 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
     refuse_what_is_not_available(path, written, errors);
     let atomic = match written.atomic {
         WrittenAtomic::Observe => Atomic::Observe,
-        WrittenAtomic::Transaction | WrittenAtomic::Guarded | WrittenAtomic::Rollback => Atomic::Transaction,
+        WrittenAtomic::Transaction | WrittenAtomic::Rollback => Atomic::Transaction,
+        WrittenAtomic::Guarded => Atomic::Guarded,
     };
     let shape = shape(path, written, table, errors)?;
+    check_guarded(path, written, &shape, table, errors);
     (errors.found.len() == before).then(|| Group {
         name: written.name.as_str().into(),
         atomic,
+        on_unsupported: written.on_unsupported,
         on_partial: written.on_partial,
         order: order(written.order),
         resolve: false,
@@ -35,9 +40,9 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
 }
 
 fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut Errors) {
-    if matches!(written.atomic, WrittenAtomic::Guarded | WrittenAtomic::Rollback) {
+    if written.atomic == WrittenAtomic::Rollback {
         let what = format!("atomic = {:?}", written.atomic.as_str());
-        not_available(format!("{path}.atomic"), &what, "\"transaction\" or \"observe\"", errors);
+        not_available(format!("{path}.atomic"), &what, "\"guarded\", \"transaction\" or \"observe\"", errors);
     }
     if written.order == WrittenOrder::Any && written.keys.is_some() {
         let expected = "no such key: a run of commands on matching keys has no order";
@@ -45,6 +50,26 @@ fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut
     }
     if written.resolve {
         not_available(format!("{path}.resolve"), "resolve = true", "false", errors);
+    }
+}
+
+/// A member that no preflight can decide would be refused each time.
+fn check_guarded(path: &str, written: &WrittenGroup, shape: &Shape, table: &Table, errors: &mut Errors) {
+    if written.atomic != WrittenAtomic::Guarded {
+        if written.on_unsupported == OnUnsupported::Transaction {
+            let message = "on_unsupported says what becomes of a guarded group, and this one is not";
+            errors.add(format!("{path}.on_unsupported"), message, "atomic = \"guarded\", or \"refuse\"");
+        }
+        return;
+    }
+    let Shape::Templates(templates) = shape else { return };
+    for (place, member) in templates.members.iter().enumerate() {
+        let spec = table.spec(member.id);
+        if !preflight::is_decidable(spec) {
+            let name = spec.name().to_ascii_uppercase().replace('|', " ");
+            let message = format!("{name} cannot be in a guarded group: nobody can tell before it runs whether it fails");
+            errors.add(format!("{path}.commands[{place}]"), message, "another command, or atomic = \"transaction\"");
+        }
     }
 }
 

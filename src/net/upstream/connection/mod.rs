@@ -11,9 +11,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::opening::{OpenError, open};
 use super::unheard::Unheard;
@@ -22,6 +22,7 @@ use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Ghost, Opening, Refusal};
 use crate::engine::link::inflight::{Cut, Inflight};
 use crate::engine::pipeline::finding::Fault;
+use crate::engine::preflight::Ability;
 use crate::engine::resp::scan::ScanError;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -30,6 +31,8 @@ use crate::telemetry::label::UpstreamState;
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Before a link whose task has panicked connects again.
+const PANIC_PAUSE: Duration = Duration::from_millis(100);
 /// Lost connections that one link ends; one that is lost meanwhile is left to the server.
 const GHOSTS_MAX: usize = 64;
 
@@ -58,6 +61,8 @@ pub struct Link {
     ghosts: RefCell<Vec<Ghost>>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
+    /// Whether it can carry guarded groups, as far as it has been asked since it was opened.
+    ability: Cell<Ability>,
     /// With what waits to be written the sending side ends.
     finishing: Cell<bool>,
 }
@@ -105,6 +110,8 @@ pub(super) enum Loss {
     Unsafe,
     #[error("an owed reply made no progress")]
     Stalled,
+    #[error("its task panicked")]
+    Panicked,
     #[error("nobody needs it any more")]
     Closed,
 }
@@ -137,10 +144,11 @@ impl Link {
             over: Cell::new(false),
             ghosts: RefCell::new(ghosts),
             paused: Cell::new(false),
+            ability: Cell::default(),
             finishing: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
-        tokio::task::spawn_local(Rc::clone(&link).run());
+        tokio::task::spawn_local(Rc::clone(&link).watch());
         link
     }
 
@@ -209,6 +217,16 @@ impl Link {
     pub fn can_transact(&self) -> bool {
         let state = self.state.borrow();
         state.phase != Phase::Ready || state.facts.transactions
+    }
+
+    /// Whether it can carry guarded groups.
+    pub fn ability(&self) -> Ability {
+        self.ability.get()
+    }
+
+    /// What it has answered about guarded groups, or that it is to be asked again.
+    pub fn set_ability(&self, ability: Ability) {
+        self.ability.set(ability);
     }
 
     /// True when attempts to connect have failed for longer than requests wait.
@@ -320,6 +338,23 @@ impl Link {
         }
     }
 
+    /// Runs the link; should that panic, it is begun again as after a loss.
+    async fn watch(self: Rc<Self>) {
+        while let Err(error) = tokio::task::spawn_local(Rc::clone(&self).run()).await
+            && error.is_panic()
+        {
+            error!(upstream = %self.settings.address, "the task of an upstream connection panicked");
+            self.context.tally.panicked();
+            // Nobody knows how far the reply at the head had come: its client cannot go on.
+            self.state.borrow_mut().inflight.start_head();
+            self.end(&Loss::Panicked);
+            if !self.shared.get() {
+                return self.finish();
+            }
+            tokio::time::sleep(PANIC_PAUSE).await;
+        }
+    }
+
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::default();
         while self.phase() != Phase::Closed || self.shared.get() {
@@ -361,6 +396,7 @@ impl Link {
         if self.down.take().is_some() {
             info!(upstream = %self.settings.address, "upstream connection is back");
         }
+        self.ability.set(Ability::Unknown);
         state.facts = facts;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
@@ -500,3 +536,6 @@ fn tell_all(told: Vec<Told>, fault: Fault) {
         who.flush();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,6 +86,7 @@ func checks(port int) any {
 	id := redis.NewIntCmd("CLIENT", "ID")
 	client.Process(id)
 	other.Process(redis.NewStatusCmd("CLIENT", "KILL", "ID", fmt.Sprint(id.Val())))
+	time.Sleep(200 * time.Millisecond)
 	return map[string]any{"said": map[string]any{
 		"handshake":         client.Ping().String(),
 		"error in a group":  fmt.Sprint(err),

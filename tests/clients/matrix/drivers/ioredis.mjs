@@ -1,7 +1,7 @@
 // ioredis: node ioredis.mjs PACKAGE, the name that a version is installed under.
 
 import { createRequire } from 'node:module';
-import { Group, SECONDS, outcome, play, serve } from './player.mjs';
+import { Group, KILLED_MILLISECONDS, SECONDS, outcome, pause, play, serve } from './player.mjs';
 
 const require = createRequire(`${process.cwd()}/`);
 const name = process.argv[2];
@@ -68,6 +68,7 @@ async function killedConnection(port) {
   const [client, other] = [await connect(port), await connect(port)];
   await client.del('killed');
   await other.client('KILL', 'ID', await client.client('ID'));
+  await pause(KILLED_MILLISECONDS);
   const said = [await outcome(() => client.incr('killed')), await outcome(() => other.get('killed'))];
   client.disconnect();
   other.disconnect();

@@ -37,6 +37,7 @@ serve(
             [$client, $other] = [connect($port), connect($port)];
             $other->del('killed');
             $other->rawCommand('CLIENT', 'KILL', 'ID', (string) $client->rawCommand('CLIENT', 'ID'));
+            usleep(KILLED_MICROSECONDS);
             return [outcome(fn () => $client->incr('killed')), outcome(fn () => $client->incr('killed')), $other->get('killed')];
         },
     ],

@@ -3,6 +3,9 @@
 import { createInterface } from 'node:readline';
 
 export const SECONDS = 60;
+// In which a connection that was killed is certainly closed.
+export const KILLED_MILLISECONDS = 200;
+export const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
 // One group of the rule `refresh-token`: keys of its own, and what Redis must answer to a new one.
 export class Group {

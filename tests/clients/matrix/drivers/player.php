@@ -2,6 +2,8 @@
 // Plays groups of four commands in a client's style, as asked on standard input, and times each.
 
 const SECONDS = 60;
+// In which a connection that was killed is certainly closed.
+const KILLED_MICROSECONDS = 200_000;
 
 function note($to, array $group)
 {

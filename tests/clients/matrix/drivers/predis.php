@@ -33,6 +33,7 @@ serve(
             [$client, $other] = [connect($port), connect($port)];
             $other->del('killed');
             $other->client('KILL', 'ID', (string) $client->executeRaw(['CLIENT', 'ID']));
+            usleep(KILLED_MICROSECONDS);
             return [outcome(fn () => $client->incr('killed')), outcome(fn () => $client->incr('killed')), $other->get('killed')];
         },
     ],

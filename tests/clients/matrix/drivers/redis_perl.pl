@@ -52,6 +52,7 @@ sub checks {
     $other->del('killed');
     my %said = (handshake => outcome(sub { $client->ping }), 'error in a group' => outcome(sub { send_group($client, 'bad', 't', 1) }));
     $other->client_kill('ID', $client->client_id);
+    Time::HiRes::sleep(0.2);
     $said{'killed connection'} = [outcome(sub { $client->incr('killed') }), outcome(sub { $other->get('killed') })];
     return \%said;
 }

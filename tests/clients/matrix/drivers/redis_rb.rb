@@ -48,6 +48,7 @@ def checks(port)
   said['error in a group'] = outcome { send_group(client, group('bad', 't', 1)) }
   other.del('killed')
   other.client(:kill, 'ID', client.call(['CLIENT', 'ID']).to_s)
+  sleep 0.2
   said['killed connection'] = [outcome { client.incr('killed') }, outcome { client.incr('killed') }, other.get('killed')]
   said
 end

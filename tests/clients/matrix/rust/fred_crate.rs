@@ -9,7 +9,7 @@ use fred::prelude::{Builder, ServerConfig};
 use fred::types::config::Config;
 use fred::types::{CustomCommand, Expiration, RespVersion, Value};
 
-use crate::job::{Group, Job, Replies, SECONDS};
+use crate::job::{Group, Job, KILLED, Replies, SECONDS};
 
 pub const STYLES: &[&str] = &["pipeline", "pipelines", "loose", "loose-many"];
 
@@ -27,7 +27,7 @@ pub async fn play(job: &Job) -> Vec<u64> {
 async fn connect(port: u16) -> Client {
     let server = ServerConfig::new_centralized("127.0.0.1", port);
     let mut builder = Builder::from_config(Config { server, version: RespVersion::RESP3, ..Config::default() });
-    builder.with_performance_config(|performance| performance.default_command_timeout = Duration::from_secs(60));
+    builder.with_performance_config(|performance| performance.default_command_timeout = Duration::from_secs(10));
     let client = builder.build().expect("a client");
     client.init().await.expect("a connection");
     client
@@ -73,6 +73,7 @@ pub async fn checks(port: u16) -> BTreeMap<&'static str, Vec<String>> {
     let command = || CustomCommand::new_static("CLIENT", None::<u16>, false);
     let id: String = own.custom(command(), vec!["ID"]).await.expect("CLIENT ID");
     let _: Value = other.custom(command(), vec!["KILL", "ID", id.as_str()]).await.expect("CLIENT KILL");
+    tokio::time::sleep(KILLED).await;
     let incremented: Result<i64, _> = own.incr("killed").await;
     BTreeMap::from([
         ("handshake", vec![format!("{pong:?}")]),

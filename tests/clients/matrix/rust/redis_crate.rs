@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, Client, Pipeline, Value, cmd, pipe};
 use tokio::runtime::Runtime;
 
-use crate::job::{Group, Job, Replies, SECONDS, check};
+use crate::job::{Group, Job, KILLED, Replies, SECONDS, check};
 
 pub const STYLES: &[&str] = &["pipeline", "pipelines", "loose", "loose-many", "sequential-many"];
 
@@ -86,6 +86,7 @@ pub async fn checks(port: u16) -> BTreeMap<&'static str, Vec<String>> {
     let id: u64 = cmd("CLIENT").arg("ID").query_async(&mut own).await.expect("CLIENT ID");
     let _: () = other.del("killed").await.expect("DEL");
     let _: Value = cmd("CLIENT").arg("KILL").arg("ID").arg(id).query_async(&mut other).await.expect("CLIENT KILL");
+    tokio::time::sleep(KILLED).await;
     let lost = own.incr::<_, _, i64>("killed", 1).await;
     let left: Value = other.get("killed").await.expect("GET");
     BTreeMap::from([

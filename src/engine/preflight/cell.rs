@@ -1,0 +1,112 @@
+//! What one key holds in the course of a group, as far as other members need to know it.
+
+use super::syntax::StreamId;
+use super::types::{Course, Types};
+use super::values::Value;
+
+/// What one key holds.
+#[derive(Debug)]
+pub(super) struct Cell<'a> {
+    /// The key whose content this was before the group; `None`: it came to be within it.
+    pub(super) origin: Option<&'a [u8]>,
+    pub(super) course: Course,
+    /// Of a string.
+    pub(super) value: Value,
+    /// Bytes that the members have appended to a string since `reach`, and up to where they have written it before.
+    pub(super) appended: u64,
+    /// `None`: nobody knows.
+    pub(super) reach: Option<u64>,
+    /// Elements that a list has at least, compared with before; `None`: nobody knows.
+    pub(super) elements: Option<i64>,
+    /// Fields of a hash that members have touched, and what the others are.
+    pub(super) fields: Vec<(&'a [u8], Value)>,
+    pub(super) other_fields: Value,
+    pub(super) last_id: LastId,
+    /// Consumer groups that members have made or destroyed, and what is known of the others.
+    pub(super) groups: Vec<(&'a [u8], bool)>,
+    pub(super) other_groups: Others,
+}
+
+/// Consumer groups that no member has named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    AsBefore,
+    Gone,
+    Unknown,
+}
+
+/// The highest id that a stream has given.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LastId {
+    AsBefore,
+    Known(StreamId),
+    /// The server's clock.
+    Given,
+}
+
+impl<'a> Cell<'a> {
+    pub(super) fn new(key: &'a [u8]) -> Cell<'a> {
+        Cell {
+            origin: Some(key),
+            course: Course::new(),
+            value: Value::START,
+            appended: 0,
+            reach: Some(0),
+            elements: Some(0),
+            fields: Vec::new(),
+            other_fields: Value::START,
+            last_id: LastId::AsBefore,
+            groups: Vec::new(),
+            other_groups: Others::AsBefore,
+        }
+    }
+
+    /// Something that came to be within the group.
+    pub(super) fn made(types: Types) -> Cell<'a> {
+        let mut cell = Cell { origin: None, course: Course::made(types), ..Cell::new(b"") };
+        if types == Types::NONE {
+            cell.value = Value::ABSENT;
+            cell.other_fields = Value::ABSENT;
+            cell.last_id = LastId::Known(StreamId { milliseconds: 0, sequence: 0 });
+            cell.other_groups = Others::Gone;
+        } else {
+            cell.forget();
+        }
+        cell
+    }
+
+    /// The value, or what its absence counts as.
+    pub(super) fn value_now(&self) -> Value {
+        if self.course.types().has(Types::STRING) { self.value } else { Value::ABSENT }
+    }
+
+    /// Its content is not followed any more.
+    pub(super) fn forget(&mut self) {
+        self.value = Value::Unknown;
+        self.reach = None;
+        self.elements = None;
+        self.fields.clear();
+        self.other_fields = Value::Unknown;
+        self.last_id = LastId::Given;
+        self.groups.clear();
+        self.other_groups = Others::Unknown;
+    }
+
+    /// It may have been deleted. What is absent counts as 0, which the values allow for.
+    pub(super) fn perhaps_gone(&mut self) {
+        for one in Types::ALL.each() {
+            self.course.turn(one, one.or(Types::NONE));
+        }
+        self.elements = None;
+        self.groups.clear();
+        self.other_groups = Others::Unknown;
+    }
+
+    pub(super) fn field_mut(&mut self, field: &'a [u8]) -> &mut Value {
+        let place = self.fields.iter().position(|(known, _)| *known == field).unwrap_or_else(|| {
+            self.fields.push((field, self.other_fields));
+            self.fields.len() - 1
+        });
+        &mut self.fields[place].1
+    }
+}

@@ -1,0 +1,138 @@
+//! Commands about lists.
+
+use super::Fault;
+use super::syntax::{self, NOT_POSITIVE, SYNTAX};
+use super::trial::Trial;
+use super::types::Types;
+
+type Rule = Result<(), Fault>;
+
+const LIST: Types = Types::LIST;
+
+pub(super) fn read(trial: &mut Trial<'_>) -> Rule {
+    trial.typed(1, LIST)
+}
+
+/// LPUSH key element [element ..]
+pub(super) fn push(trial: &mut Trial<'_>) -> Rule {
+    trial.makes(1, LIST)?;
+    let elements = i64::try_from(trial.len() - 2).ok();
+    trial.elements(1, elements)
+}
+
+/// LPOP key [count]
+pub(super) fn pop(trial: &mut Trial<'_>) -> Rule {
+    let count = match trial.len() {
+        2 => 1,
+        3 => syntax::integer_from(trial.arg(2)?, 0, NOT_POSITIVE)?,
+        // The server refuses it while it queues.
+        _ => return Err(Fault::new(SYNTAX)),
+    };
+    trial.takes(1, LIST)?;
+    trial.elements(1, count.checked_neg())
+}
+
+/// LINDEX key index
+pub(super) fn lindex(trial: &mut Trial<'_>) -> Rule {
+    trial.integer(2)?;
+    read(trial)
+}
+
+pub(super) fn lrange(trial: &mut Trial<'_>) -> Rule {
+    trial.integer(2)?;
+    trial.integer(3)?;
+    read(trial)
+}
+
+/// LTRIM key start stop
+pub(super) fn ltrim(trial: &mut Trial<'_>) -> Rule {
+    trial.integer(2)?;
+    trial.integer(3)?;
+    trial.takes(1, LIST)?;
+    trial.elements(1, None)
+}
+
+/// LREM key count element
+pub(super) fn lrem(trial: &mut Trial<'_>) -> Rule {
+    trial.integer(2)?;
+    trial.takes(1, LIST)?;
+    trial.elements(1, None)
+}
+
+/// LINSERT key BEFORE | AFTER pivot element
+pub(super) fn linsert(trial: &mut Trial<'_>) -> Rule {
+    syntax::one_of(trial.arg(2)?, &["BEFORE", "AFTER"])?;
+    read(trial)
+}
+
+/// LSET key index element
+pub(super) fn lset(trial: &mut Trial<'_>) -> Rule {
+    let index = trial.integer(2)?;
+    trial.indexed(1, index)
+}
+
+/// LPOS key element [RANK n] [COUNT n] [MAXLEN n]
+pub(super) fn lpos(trial: &mut Trial<'_>) -> Rule {
+    for at in (3..trial.len()).step_by(2) {
+        let number = trial.integer(at + 1)?;
+        match trial.arg(at)? {
+            word if syntax::is(word, "RANK") && number != 0 && number != i64::MIN => {}
+            word if syntax::is(word, "RANK") => {
+                return Err(Fault::new(
+                    "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
+                ));
+            }
+            word if syntax::is(word, "COUNT") || syntax::is(word, "MAXLEN") => {
+                if number < 0 {
+                    return Err(Fault::new(if syntax::is(word, "COUNT") {
+                        "ERR COUNT can't be negative"
+                    } else {
+                        "ERR MAXLEN can't be negative"
+                    }));
+                }
+            }
+            _ => return Err(Fault::new(SYNTAX)),
+        }
+    }
+    read(trial)
+}
+
+/// LMOVE source destination LEFT | RIGHT LEFT | RIGHT
+pub(super) fn lmove(trial: &mut Trial<'_>) -> Rule {
+    syntax::one_of(trial.arg(3)?, &["LEFT", "RIGHT"])?;
+    syntax::one_of(trial.arg(4)?, &["LEFT", "RIGHT"])?;
+    moved(trial)
+}
+
+/// RPOPLPUSH source destination
+pub(super) fn moved(trial: &mut Trial<'_>) -> Rule {
+    trial.all_typed(1..3, LIST)?;
+    trial.turn(1, LIST, LIST.or(Types::NONE))?;
+    trial.elements(1, Some(-1))?;
+    // Where there is nothing to move, nothing is made.
+    trial.turn(2, Types::NONE, LIST.or(Types::NONE))
+}
+
+/// LMPOP numkeys key [key ..] LEFT | RIGHT [COUNT n]
+pub(super) fn lmpop(trial: &mut Trial<'_>) -> Rule {
+    let end = pops_from(trial, &["LEFT", "RIGHT"])?;
+    for at in 2..end {
+        trial.takes(at, LIST)?;
+        trial.elements(at, None)?;
+    }
+    Ok(())
+}
+
+/// `numkeys key [key ..] word [COUNT n]`: the place behind the keys.
+pub(super) fn pops_from(trial: &Trial<'_>, words: &[&str]) -> Result<usize, Fault> {
+    let end = trial.counted(1, "ERR numkeys should be greater than 0")?;
+    syntax::one_of(trial.arg(end)?, words)?;
+    match trial.len() - end {
+        1 => {}
+        3 if trial.is(end + 1, "COUNT") => {
+            syntax::integer_from(trial.arg(end + 2)?, 1, "ERR count should be greater than 0")?;
+        }
+        _ => return Err(Fault::new(SYNTAX)),
+    }
+    Ok(end)
+}

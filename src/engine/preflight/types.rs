@@ -1,0 +1,184 @@
+//! What a key can be now, by what it was before the group.
+
+/// A set of the types that a key can have, with its absence as one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Types(u8);
+
+/// How many types are told apart.
+const COUNT: usize = 8;
+
+impl Types {
+    pub const NONE: Types = Types(1);
+    pub const STRING: Types = Types(2);
+    pub const LIST: Types = Types(4);
+    pub const SET: Types = Types(8);
+    pub const ZSET: Types = Types(16);
+    pub const HASH: Types = Types(32);
+    pub const STREAM: Types = Types(64);
+    /// Those of modules, and whatever the future brings.
+    pub const OTHER: Types = Types(128);
+    pub const ALL: Types = Types(255);
+
+    pub const fn or(self, other: Types) -> Types {
+        Types(self.0 | other.0)
+    }
+
+    pub const fn and(self, other: Types) -> Types {
+        Types(self.0 & other.0)
+    }
+
+    pub const fn without(self, other: Types) -> Types {
+        Types(self.0 & !other.0)
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub const fn has(self, other: Types) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Each type by itself.
+    pub fn each(self) -> impl Iterator<Item = Types> {
+        (0..COUNT).map(|bit| Types(1 << bit)).filter(move |one| self.has(*one))
+    }
+
+    /// The word that TYPE answers (<https://redis.io/docs/latest/commands/type/>); modules have words of their own.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Types::NONE => Some("none"),
+            Types::STRING => Some("string"),
+            Types::LIST => Some("list"),
+            Types::SET => Some("set"),
+            Types::ZSET => Some("zset"),
+            Types::HASH => Some("hash"),
+            Types::STREAM => Some("stream"),
+            _ => None,
+        }
+    }
+
+    fn place(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
+}
+
+/// One key's course through the group, for each type that it may have had before.
+#[derive(Clone, Debug)]
+pub(super) struct Course {
+    /// Types at the start with which no member so far fails.
+    alive: Types,
+    /// By the type at the start: what the key can be now.
+    now: [Types; COUNT],
+}
+
+/// The types at the start with which a member fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deadly {
+    pub(super) certain: Types,
+    /// Whether it fails depends on more than the type.
+    pub(super) perhaps: Types,
+}
+
+impl Deadly {
+    pub(super) const NONE: Deadly = Deadly { certain: Types(0), perhaps: Types(0) };
+}
+
+impl Course {
+    /// A key of which nothing is known.
+    pub(super) fn new() -> Course {
+        let mut now = [Types::NONE; COUNT];
+        Types::ALL.each().for_each(|start| now[start.place()] = start);
+        Course { alive: Types::ALL, now }
+    }
+
+    /// A key that came to be within the group.
+    pub(super) fn made(types: Types) -> Course {
+        let mut course = Course { alive: Types::NONE, now: [Types::NONE; COUNT] };
+        course.becomes(types);
+        course
+    }
+
+    /// Everything that the key can be now.
+    pub(super) fn types(&self) -> Types {
+        self.alive.each().fold(Types(0), |all, start| all.or(self.now[start.place()]))
+    }
+
+    /// A member fails where the key is none of `allowed`: those starts are dead from here on.
+    pub(super) fn require(&mut self, allowed: Types) -> Deadly {
+        let mut deadly = Deadly { certain: Types(0), perhaps: Types(0) };
+        for start in self.alive.each() {
+            let now = self.now[start.place()];
+            if !now.has(allowed) {
+                deadly.certain = deadly.certain.or(start);
+            } else if !now.without(allowed).is_empty() {
+                deadly.perhaps = deadly.perhaps.or(start);
+            }
+        }
+        self.alive = self.alive.without(deadly.certain).without(deadly.perhaps);
+        deadly
+    }
+
+    /// Nothing is left with which the group could go well.
+    pub(super) fn is_dead(&self) -> bool {
+        self.alive.is_empty()
+    }
+
+    /// Whatever it was, it is now one of these.
+    pub(super) fn becomes(&mut self, types: Types) {
+        self.now = [types; COUNT];
+    }
+
+    /// What is of type `from` is now one of `to`.
+    pub(super) fn turn(&mut self, from: Types, to: Types) {
+        for now in &mut self.now {
+            if now.has(from) {
+                *now = now.without(from).or(to);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST_OR_NONE: Types = Types::LIST.or(Types::NONE);
+
+    #[test]
+    fn a_push_fails_on_every_other_type_and_makes_a_list() {
+        let mut course = Course::new();
+        let deadly = course.require(LIST_OR_NONE);
+        assert_eq!(deadly.certain, Types::ALL.without(LIST_OR_NONE));
+        course.turn(Types::NONE, Types::LIST);
+        assert_eq!(course.types(), Types::LIST);
+        assert!(course.require(Types::LIST).certain.is_empty());
+    }
+
+    #[test]
+    fn what_overwrites_makes_the_past_forgotten() {
+        let mut course = Course::new();
+        course.becomes(Types::STRING);
+        assert_eq!(course.require(Types::STRING.or(Types::NONE)), Deadly { certain: Types(0), perhaps: Types(0) });
+        course.require(LIST_OR_NONE);
+        assert!(course.is_dead());
+    }
+
+    #[test]
+    fn what_may_have_gone_fails_perhaps_where_it_must_be_there() {
+        let mut course = Course::new();
+        course.require(LIST_OR_NONE);
+        course.turn(Types::LIST, LIST_OR_NONE);
+        let deadly = course.require(Types::LIST);
+        assert_eq!((deadly.certain, deadly.perhaps), (Types::NONE, Types::LIST));
+    }
+
+    #[test]
+    fn a_condition_leaves_each_start_its_own_course() {
+        let mut course = Course::new();
+        course.turn(Types::NONE, Types::STRING);
+        let deadly = course.require(Types::STRING);
+        assert_eq!(deadly.certain, Types::ALL.without(Types::STRING.or(Types::NONE)));
+        assert!(deadly.perhaps.is_empty());
+    }
+}

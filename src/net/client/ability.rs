@@ -1,0 +1,78 @@
+//! Asks a connection, once, whether it can carry guarded groups.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+
+use super::connection::Connection;
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
+use crate::engine::preflight::Ability;
+use crate::net::clock;
+use crate::net::upstream::connection::Phase;
+use crate::net::upstream::{Admitted, Recipient};
+
+impl Connection {
+    /// True when groups may come that need a preflight, and nobody knows whether it can run on this connection.
+    pub(super) fn must_ask_ability(&self) -> bool {
+        let Some(link) = self.exchange.link().filter(|link| link.can_transact()) else { return false };
+        let unknown = match link.ability() {
+            Ability::Unknown => true,
+            // A server that is not there says nothing the second time either.
+            Ability::Silent => link.phase() == Phase::Ready,
+            Ability::Able | Ability::Lacking(_) => false,
+        };
+        let state = self.exchange.state.borrow();
+        let session = &state.session;
+        unknown
+            && !link.is_down()
+            && self.around.context.policy().has_guarded_groups()
+            && session.transaction.is_idle()
+            && !session.subscriptions.any()
+            && !self.asked.replace(true)
+    }
+
+    /// Waits for the answer; the client's next commands are planned with it.
+    pub(super) async fn ask_ability(&mut self) {
+        let Some(link) = self.exchange.link() else { return };
+        let mut request = Vec::new();
+        Ability::question(&self.around.context.policy().guard_prefix, &mut request);
+        let (answer, answered) = oneshot::channel();
+        let asker = Rc::new(Asker { gathered: RefCell::default(), answer: Cell::new(Some(answer)) });
+        let now = clock::now();
+        let sent = link.send(asker, &[&request], 1, now, Some(now + self.around.pool.settings.request_timeout));
+        let ability = match answered.await {
+            Ok(reply) if sent => Ability::read(&reply),
+            _ => Ability::Silent,
+        };
+        if let Ability::Lacking(lack) = ability {
+            let user = String::from_utf8_lossy(self.exchange.lane().key.user()).into_owned();
+            tracing::warn!(%user, lacking = lack.as_str(), "guarded groups cannot have their preflight on this connection");
+        }
+        link.set_ability(ability);
+    }
+}
+
+/// Whoever waits for the answer.
+struct Asker {
+    gathered: RefCell<Vec<u8>>,
+    answer: Cell<Option<oneshot::Sender<Vec<u8>>>>,
+}
+
+impl Recipient for Asker {
+    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+        self.gathered.borrow_mut().extend_from_slice(piece);
+        if part.last
+            && let Some(answer) = self.answer.take()
+        {
+            // The client may have left.
+            let _ = answer.send(self.gathered.take());
+        }
+        Admitted::default()
+    }
+
+    fn fault(&self, _frames: u32, _fault: Fault) {
+        self.answer.take();
+    }
+}

@@ -1,0 +1,90 @@
+//! Sends groups behind their preflight, once more where other clients were the reason, or answers why they are not sent.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Exchange;
+use super::send::Sending;
+use crate::engine::pipeline::finding::{Fault, Finding, Outcome};
+use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
+use crate::engine::pipeline::guard::Guard;
+use crate::engine::pipeline::refusal::Refusal;
+use crate::engine::preflight::request::seal;
+use crate::engine::preflight::{Ability, Preflight};
+use crate::net::clock;
+use crate::net::findings::group_outcome;
+use crate::net::upstream::Recipient;
+
+/// A longer group is not kept to be sent once more.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+impl Exchange {
+    pub(super) fn send_guarded(
+        self: &Rc<Self>,
+        sending: &Sending<'_>,
+        commands: &[usize],
+        index: usize,
+        preflight: Preflight,
+        injected: Vec<Injected>,
+    ) {
+        let Sending { link, policy, batch, timing, .. } = *sending;
+        let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
+        members.iter().for_each(|id| self.context.tally.command(id.index()));
+        let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
+        let injected: Vec<_> = std::iter::once(Injected { behind: 0, request: seal(&guard) }).chain(injected).collect();
+        let wire_of = |members: Range<u32>| {
+            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
+            runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
+        };
+        let mut request = Vec::with_capacity(1024);
+        preflight.write(&guard, &mut request);
+        let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        group::parts(count, &injected, wire_of).iter().for_each(|part| request.extend_from_slice(part));
+        self.request_timeout.set(timing.request_timeout);
+        let mut state = self.state.borrow_mut();
+        let (row, rule) = (self.context.tally.group_row(index), &policy.groups()[index]);
+        let demands = sending.demands(commands.iter().copied(), rule);
+        let wrapped = WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands).with_injected(&injected);
+        let kept = if request.len() <= KEPT_BYTES_MAX { request.clone() } else { Vec::new() };
+        let wrapped = Box::new(wrapped.with_guard(Guard::new(preflight, kept)));
+        let frames = wrapped.frames();
+        state.slots.push_group(wrapped);
+        self.send(link, &mut state, &[&request], frames, timing.read_at, timing.deadline());
+    }
+
+    /// Nothing of the group is sent: each member answers why.
+    pub(super) fn refuse(self: &Rc<Self>, sending: &Sending<'_>, commands: &[usize], index: usize, refusal: &Refusal) {
+        let Sending { table, policy, batch, .. } = *sending;
+        let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
+        let name = &policy.groups()[index].name;
+        for (id, reply) in members.iter().zip(refusal.replies(name, &members, table)) {
+            self.context.tally.command(id.index());
+            self.answer(reply);
+        }
+        self.context.tally.group(self.context.tally.group_row(index), group_outcome(Outcome::Refused));
+        self.context.reporter.violation(refusal.violation(name, &members, table), &self.peer);
+    }
+
+    /// Sends the group at the head once more, if it is to be: nothing of its client's stands behind it.
+    pub(super) fn send_again(&self) {
+        let mut state = self.state.borrow_mut();
+        let Some((request, frames)) = state.slots.take_again() else { return };
+        let Some(who) = self.me.upgrade() else { return };
+        let who: Rc<dyn Recipient> = who;
+        let now = clock::now();
+        let sent =
+            self.link().is_some_and(|link| link.send(who, &[request], frames, now, Some(now + self.request_timeout.get())));
+        if !sent {
+            self.fault_in(&mut state, frames, Fault::Unavailable);
+        }
+    }
+
+    pub(super) fn forget_lost_guards(&self, found: &[Finding]) {
+        if found.iter().any(|finding| matches!(finding, Finding::GuardLost))
+            && let Some(link) = self.link()
+        {
+            link.set_ability(Ability::Unknown);
+        }
+    }
+}

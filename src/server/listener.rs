@@ -1,0 +1,107 @@
+//! Where clients connect: a socket that a successor of this process may share.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use socket2::{Domain, Protocol, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
+
+use super::ServerError;
+use crate::net::address::Address;
+use crate::net::registry::Socket;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// The clients' listener.
+pub(super) enum Listener {
+    Tcp(TcpListener, Address),
+    /// With the file that it has made: a successor may have put another in its place.
+    Unix(UnixListener, Address, Option<(u64, u64)>),
+}
+
+impl Listener {
+    /// `takeover` shares the address with a process that listens there already.
+    pub(super) async fn bind(address: &Address, takeover: bool) -> Result<Listener, ServerError> {
+        let failed = |source| ServerError::Listen { address: address.clone(), source };
+        match address {
+            Address::Tcp { host, port } => {
+                let listener = bind_tcp(host, *port, takeover).await.map_err(failed)?;
+                let bound = listener.local_addr().map_err(failed)?;
+                Ok(Listener::Tcp(listener, Address::Tcp { host: bound.ip().to_string(), port: bound.port() }))
+            }
+            Address::Unix(path) => {
+                // A socket that a former process left behind is in the way; anything else is not ours to remove.
+                let is_socket = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
+                if is_socket && (takeover || std::os::unix::net::UnixStream::connect(path).is_err()) {
+                    std::fs::remove_file(path).map_err(failed)?;
+                }
+                let listener = UnixListener::bind(path).map_err(failed)?;
+                Ok(Listener::Unix(listener, address.clone(), file_id(path)))
+            }
+        }
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        match self {
+            Listener::Tcp(_, address) | Listener::Unix(_, address, _) => address,
+        }
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<(Socket, String, String)> {
+        match self {
+            Listener::Tcp(listener, _) => {
+                let (socket, peer) = listener.accept().await?;
+                let local = socket.local_addr()?;
+                Ok((Socket::Tcp(TcpStream::into_std(socket)?), peer.to_string(), local.to_string()))
+            }
+            Listener::Unix(listener, address, _) => {
+                let (socket, _) = listener.accept().await?;
+                let Address::Unix(path) = address else { return Err(io::ErrorKind::Unsupported.into()) };
+                let name = format!("{}:0", path.display());
+                Ok((Socket::Unix(UnixStream::into_std(socket)?), name.clone(), name))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, Address::Unix(path), file) = self
+            && file_id(path) == *file
+        {
+            // Left behind, it would only be in the way of the next process.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn file_id(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// A listener on the first address of the name that can be had.
+pub(super) async fn bind_tcp(host: &str, port: u16, takeover: bool) -> io::Result<TcpListener> {
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in lookup_host((host, port)).await? {
+        match listen(address, takeover) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn listen(address: SocketAddr, takeover: bool) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(takeover)?;
+    socket.bind(&address.into())?;
+    // Set only now, it does not let us in where somebody listens, and lets a successor in later.
+    socket.set_reuse_port(true)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
