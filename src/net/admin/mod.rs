@@ -1,6 +1,7 @@
 //! The operators' endpoints: what they are, and who may use them.
 
 pub mod access;
+mod dashboard;
 pub mod live;
 mod log;
 pub mod record;
@@ -34,7 +35,10 @@ use access::Access;
 use record::Recorder;
 use status::Standing;
 
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 15] = [
+    "/",
+    "/dashboard.js",
+    "/dashboard.css",
     "/metrics",
     "/healthz",
     "/readyz",
@@ -94,6 +98,9 @@ fn routes(state: AdminState) -> Router {
         .route("/violations/stream", get(violations::stream).fallback(only_read))
         .route_layer(admit);
     Router::new()
+        .route("/", get(dashboard::page).fallback(only_read))
+        .route("/dashboard.js", get(dashboard::script).fallback(only_read))
+        .route("/dashboard.css", get(dashboard::style).fallback(only_read))
         .route("/metrics", get(metrics).fallback(only_read))
         .route("/healthz", get(healthz).fallback(only_read))
         .route("/readyz", get(readyz).fallback(only_read))

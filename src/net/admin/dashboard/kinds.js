@@ -1,0 +1,88 @@
+// What each kind of violation means in plain words, and the lines of configuration that would help.
+"use strict";
+
+const named = (table, rule, line) => `[[${table}]]\nname = "${rule ?? "..."}"\n${line}`;
+
+const KINDS = {
+  partial_failure: {
+    what: v => v.rule
+      ? "Some members of the group failed and the others were applied: the data may be half written."
+      : "Some commands of one pipeline failed and the others were applied: the data may be half written.",
+    todo: v => v.rule
+      ? "Repair what the failed command should have written. Redis does not roll back; this tells the client that it happened:"
+      : "Repair what the failed command should have written. Declared as a group, with your keys as patterns, the commands are refused together where one is refused:",
+    config: v => v.rule
+      ? named("group", v.rule, 'on_partial = "fail"')
+      : named("group", "a-name", `commands = [\n${v.commands.filter(name => name !== "...").map(name => `  "${name.toUpperCase()} your:{key} ...",\n`).join("")}]`),
+  },
+  split: {
+    what: () => "The beginning of a group went to the server alone: its members were not one transaction, and others could see it half done.",
+    todo: v => v.reason
+      ? "Send the members in one pipeline, with nothing between them that touches their keys. If the client is only slow to write, wait longer for the rest:"
+      : "Send the members in one pipeline. If the client is only slow to write, wait longer for the rest:",
+    config: () => "[pipeline]\nhold_ms = 10\nhold_max_ms = 100",
+  },
+  sequential: {
+    what: () => "This client sends the members of a group one by one, each after the reply to the one before. No proxy can join them.",
+    todo: () => "Use the client library's pipeline or transaction for these commands. No setting helps.",
+  },
+  aborted: {
+    what: () => "The group was refused as a whole. Nothing of it was applied, and the client has been told so.",
+    todo: v => v.error === "NOPERM"
+      ? "The client's user may not run one of the commands, or not on that key: give it the right in the server's ACL. No setting of respguard helps."
+      : "Look at the error: rights (NOPERM), memory (OOM), syntax. The rule did what it is for; no setting needs to change.",
+  },
+  unguarded: {
+    what: () => "The group was applied although its preflight did not run: it may be applied in part.",
+    todo: () => "See whether scripting was switched off meanwhile, and check the data. No setting helps.",
+  },
+  unwrapped: {
+    what: () => "A whole group passed without its transaction: it may be applied in part, and others may see it half done.",
+    todo: () => "Let the client's user run MULTI and EXEC (ACL SETUSER name +multi +exec). If it must not, say that the group is only watched:",
+    config: v => named("group", v.rule, 'atomic = "observe"'),
+  },
+  unknown_outcome: {
+    what: () => "The connection to the server was lost, or its reply overdue, after the commands had been sent. Nobody knows whether they were applied.",
+    todo: () => "Read the data before trying again. If the server is only slow, wait longer for replies:",
+    config: () => "[upstream]\nrequest_timeout_ms = 3000",
+  },
+  ttl_missing: {
+    what: () => "A key that must expire has no lifetime: it stays for ever.",
+    todo: () => "Set the lifetime in the same command or pipeline. Or let respguard set one:",
+    config: v => named("ttl", v.rule, 'action = "fix"\ndefault = "7d"'),
+  },
+  ttl_late: {
+    what: () => "A key that must expire got its lifetime only some time after the write. A client that fails in between leaves it without.",
+    todo: () => "Set the lifetime in the same command or pipeline. Or let respguard set one with the write:",
+    config: v => named("ttl", v.rule, 'action = "fix"\ndefault = "7d"'),
+  },
+  ttl_dropped: {
+    what: () => "A key had a lifetime, and a write took it away: it stays for ever.",
+    todo: () => "Use KEEPTTL in the command, or let respguard add it:",
+    config: v => named("ttl", v.rule, "keep = true"),
+  },
+  ttl_too_long: {
+    what: () => "A key's lifetime is longer than its rule allows.",
+    todo: () => "Shorten it in the client. If it is meant to be so long, say so:",
+    config: v => named("ttl", v.rule, 'max = "90d"'),
+  },
+  expectation: {
+    what: () => "A reply was not what its rule expects: the commands ran, but not with the effect that was meant.",
+    todo: () => "Look at the rule and at what the command found. To tell the client too, where the rule is an [[expect]] (for a group it is on_partial = \"fail\"):",
+    config: v => named("expect", v.rule, 'action = "fail"'),
+  },
+  guard: {
+    what: () => "A client sent a command that a rule does not want to pass.",
+    todo: () => "Find the client by its address. To refuse the command instead of reporting it:",
+    config: v => named("guard", v.rule, 'action = "reject"'),
+  },
+  degraded: {
+    what: () => "There was no server, and a rule answered in its place: the client got a stand-in, nothing was read or written.",
+    todo: () => "Bring the server back. Where a stand-in does harm, have the client told an error:",
+    config: v => named("degrade", v.rule, 'reads = "error"\nwrites = "error"'),
+  },
+  too_large: {
+    what: () => "A request or group was beyond a size limit and was not checked as a whole.",
+    todo: () => "Make it smaller. The limit is no setting.",
+  },
+};

@@ -1,0 +1,136 @@
+//! Checks that the alerts, the dashboards, the manifests and the references that are shipped agree with the program.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use respguard::config;
+use respguard::engine::command::Table;
+use respguard::engine::pipeline::violation::Kind;
+use respguard::telemetry::label::GroupOutcome;
+use respguard::telemetry::names::{self, Metric, Shape};
+
+const ALERTS: &str = include_str!("../deploy/prometheus/respguard-rules.yaml");
+const GRAFANA: &str = include_str!("../deploy/grafana/respguard.json");
+const MANIFESTS: [&str; 2] =
+    [include_str!("../deploy/kubernetes/service.yaml"), include_str!("../deploy/kubernetes/sidecar.yaml")];
+const RUNBOOK: &str = include_str!("../docs/runbook.md");
+
+/// What begins with `respguard_` in the text.
+fn metrics(text: &str) -> BTreeSet<String> {
+    let behind = text.split("respguard_").skip(1);
+    let names = behind.map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default());
+    names.map(|name| format!("respguard_{name}")).collect()
+}
+
+fn is_exposed(name: &str) -> bool {
+    let parts = ["_bucket", "_sum", "_count"].into_iter().filter_map(|part| name.strip_suffix(part));
+    let mut of_histogram = parts.filter_map(metric).filter(|metric| metric.shape == Shape::Histogram);
+    of_histogram.next().is_some() || metric(name).is_some_and(|metric| metric.shape != Shape::Histogram)
+}
+
+fn metric(name: &str) -> Option<&'static Metric> {
+    names::ALL.iter().find(|metric| metric.name == name)
+}
+
+/// The words that the text compares a label with.
+fn compared<'t>(text: &'t str, label: &str) -> Vec<&'t str> {
+    let values = ["=\"", "=~\"", "!=\"", "!~\""].map(|operator| format!("{label}{operator}"));
+    let found = values.iter().flat_map(|start| text.split(start.as_str()).skip(1));
+    found.flat_map(|rest| rest.split('"').next().unwrap_or_default().split('|')).collect()
+}
+
+fn alerts() -> Vec<&'static str> {
+    ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect()
+}
+
+#[test]
+fn every_metric_that_alerts_and_dashboards_name_exists() {
+    let grafana = GRAFANA.replace("\\\"", "\"");
+    for (file, text) in [("alerts", ALERTS), ("Grafana", grafana.as_str()), ("runbook", RUNBOOK)] {
+        let named = metrics(text);
+        assert!(!named.is_empty(), "{file}");
+        for name in named {
+            assert!(metric(&name).is_some() && file == "runbook" || is_exposed(&name), "{file}: {name}");
+        }
+    }
+    let serde_json::Value::Object(read) = serde_json::from_str(GRAFANA).expect("JSON") else { panic!("no object") };
+    assert!(read["panels"].as_array().is_some_and(|panels| panels.len() > 10));
+}
+
+#[test]
+fn alerts_compare_labels_with_words_that_exist() {
+    let kinds = compared(ALERTS, "kind");
+    assert!(kinds.len() > 5);
+    for kind in kinds {
+        assert!(Kind::from_word(kind).is_some(), "{kind}");
+    }
+    let of_groups: Vec<_> = ALERTS.lines().filter(|line| line.contains(names::GROUPS_TOTAL)).collect();
+    assert!(!of_groups.is_empty());
+    for outcome in of_groups.iter().flat_map(|line| compared(line, "outcome")) {
+        assert!(GroupOutcome::ALL.iter().any(|known| known.as_str() == outcome), "{outcome}");
+    }
+}
+
+#[test]
+fn every_alert_has_its_paragraph_in_the_runbook_and_the_other_way_round() {
+    let paragraphs: Vec<_> = RUNBOOK.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert_eq!(alerts(), paragraphs);
+    for alert in alerts() {
+        let link = format!("runbook: docs/runbook.md#{}\n", alert.to_lowercase());
+        assert_eq!(ALERTS.matches(&link).count(), 1, "{alert}");
+        let paragraph = RUNBOOK.split(&format!("## {alert}\n")).nth(1).expect(alert);
+        assert!(paragraph.split("\n## ").next().is_some_and(|text| text.len() > 150), "{alert}");
+    }
+}
+
+/// The configuration in a manifest's ConfigMap.
+fn configuration(manifest: &str) -> String {
+    let behind = manifest.split("  config.toml: |\n").nth(1).expect("a configuration");
+    let lines = behind.lines().take_while(|line| *line != "---");
+    lines.map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect()
+}
+
+#[test]
+fn the_configurations_in_the_manifests_are_good_and_drain_within_the_grace_period() {
+    let environment = |_: &str| Some("from-the-environment".to_owned());
+    for manifest in MANIFESTS {
+        let read = config::read(&configuration(manifest), Path::new("config.toml"), &Table::builtin(), &environment);
+        let config = read.unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.policy.groups().len(), 1);
+        let number = |key: &str| {
+            let value = manifest.split(&format!("{key}: ")).nth(1)?.lines().next()?;
+            value.parse::<u64>().ok()
+        };
+        let drain =
+            configuration(manifest).split("drain_timeout_ms = ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+        let drain_s: u64 = drain.map(|ms: u64| ms / 1000).expect("a timeout");
+        assert!(number("terminationGracePeriodSeconds").expect("a period") > drain_s + 5);
+        for path in ["/healthz"] {
+            assert!(manifest.contains(&format!("path: {path},")), "{path}");
+        }
+    }
+}
+
+/// The table of all metrics.
+fn reference() -> String {
+    let rows = names::ALL.iter().map(|metric| {
+        let shape = format!("{:?}", metric.shape).to_lowercase();
+        format!("| `{}` | {shape} | {} | {} |\n", metric.name, metric.unit.as_str(), metric.help)
+    });
+    format!("| name | shape | unit | what |\n|---|---|---|---|\n{}", rows.collect::<String>())
+}
+
+#[test]
+fn the_reference_of_metrics_is_that_of_the_program() {
+    const START: &str = "<!-- UPDATE_DOCS=1 cargo test --test shipped writes this table -->\n\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let text = fs::read_to_string(&path).expect("docs/metrics.md");
+    let (before, behind) = text.split_once(START).expect("the table's place");
+    let (table, behind) = behind.split_once("\n\n").expect("text behind the table");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, format!("{before}{START}{}\n{behind}", reference())).expect("writable");
+        return;
+    }
+    assert_eq!(format!("{table}\n"), reference(), "UPDATE_DOCS=1 cargo test --test shipped writes it");
+}
