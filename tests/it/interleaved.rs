@@ -149,6 +149,7 @@ const INSTANCES: &[&[&str]] = &[
     &["HSET blob:@ f #", "HSET info:@ g #"],
     &["HSET blob:@ f #"],
     &["INCR n:@", "EXPIRE n:@ 1000"],
+    &["RPUSH list:@ #", "INCR other:@"],
 ];
 
 /// Commands of other callers.
@@ -224,14 +225,35 @@ fn state(pair: &mut Pair) {
     pair.same(&requests(&lines), lines.len());
 }
 
-#[test]
-fn ten_thousand_interleavings_leave_redis_as_the_same_commands_sent_straight() {
+/// Rules that look at everything and change nothing, and a group whose members come in any order.
+const ONLOOKERS: &str = r#"
+[[group]]
+name = "pair"
+order = "any"
+commands = ["INCR other:{id}", "RPUSH list:{id} *"]
+
+[[ttl]]
+name = "expiring"
+keys = ["rt:*", "sess:*", "n:*", "info:*"]
+
+[[expect]]
+name = "found"
+command = "GET *"
+reply = "!nil"
+
+[[guard]]
+name = "small"
+value_bytes_max = 1
+"#;
+
+/// Compares what is left of so many interleavings, sent through a proxy with these rules and straight.
+fn compare(rules: &str, interleavings: u64) -> Twin {
     let seed = std::env::var("RESPGUARD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("RESPGUARD_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
-    let twin = Twin::with(&[], |setup| setup.pipeline("hold_ms = 1\nhold_max_ms = 4\n").rules(RULES));
+    let twin = Twin::with(&[], |setup| setup.pipeline("hold_ms = 1\nhold_max_ms = 4\n").rules(rules));
     let mut pair = twin.pair();
-    for round in 0..INTERLEAVINGS {
+    for round in 0..interleavings {
         let lines = interleaving(&mut rng);
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
         let bytes = requests(&lines);
@@ -244,9 +266,23 @@ fn ten_thousand_interleavings_leave_redis_as_the_same_commands_sent_straight() {
             pair.same(&request("FLUSHALL"), 1);
         }
     }
+    twin
+}
+
+#[test]
+fn ten_thousand_interleavings_leave_redis_as_the_same_commands_sent_straight() {
+    let twin = compare(RULES, INTERLEAVINGS);
     let wrapped = ["login", "blob", "count"].map(|group| twin.proxy.groups(group, "applied"));
     assert!(wrapped.iter().all(|groups| *groups > 1000.0), "{wrapped:?}");
     assert!(twin.proxy.violated("split", "blob") > 100.0, "some cannot be brought together");
+}
+
+#[test]
+fn rules_that_only_look_on_change_nothing() {
+    let twin = compare(&format!("{RULES}{ONLOOKERS}"), 1000);
+    assert!(["login", "pair"].iter().all(|group| twin.proxy.groups(group, "applied") > 10.0));
+    let told = [("ttl_missing", "expiring"), ("expectation", "found"), ("guard", "small")];
+    assert!(told.iter().all(|(kind, rule)| twin.proxy.violated(kind, rule) > 0.0), "each of them has seen something");
 }
 
 /// Now and then cut into pieces with time between them.

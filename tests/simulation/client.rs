@@ -196,22 +196,21 @@ impl Client {
     }
 
     fn check(&mut self, session: &mut Session, wants: &[Want], answers: &[Reply]) {
-        let mut at = 0;
-        while at < wants.len() {
-            let (want, answer) = (&wants[at], &answers[at]);
+        for (at, (want, answer)) in wants.iter().zip(answers).enumerate() {
             self.count(answer);
             match want {
-                Want::Group { members, .. } => {
-                    self.check_group(session, &wants[at..at + members], &answers[at..at + members]);
-                    at += members;
-                    continue;
+                Want::Group { place: 0, tag, .. } => {
+                    let is_member = |other: &Want| matches!(other, Want::Group { tag: theirs, .. } if theirs == tag);
+                    let members = wants.iter().zip(answers).filter(|(other, _)| is_member(other));
+                    let members: Vec<Reply> = members.map(|(_, answer)| answer.clone()).collect();
+                    self.check_group(session, want, &members);
                 }
+                Want::Group { .. } => {}
                 Want::Exec { members } => {
                     self.check_exec(session.db, &wants[at - members..at], &answers[at - members..at], answer)
                 }
                 want => self.check_one(session, want, answer),
             }
-            at += 1;
         }
     }
 
@@ -299,8 +298,14 @@ impl Client {
         }
     }
 
-    fn check_group(&mut self, session: &Session, wants: &[Want], answers: &[Reply]) {
-        let Want::Group { rule, tag, atomic, torn, .. } = &wants[0] else { return };
+    fn check_group(&mut self, session: &Session, want: &Want, answers: &[Reply]) {
+        let Want::Group { rule, tag, atomic, torn, .. } = want else { return };
+        let names_group = |answer: &Reply| matches!(answer, Reply::Error(text) if text.contains(" group "));
+        // Members that did not come in one piece may have gone one by one, or the optional ones without the others.
+        let answers: Vec<Reply> = match !atomic && answers.iter().any(names_group) {
+            true => answers.iter().filter(|answer| names_group(answer)).cloned().collect(),
+            false => answers.to_vec(),
+        };
         let words: Vec<&str> = answers.iter().filter_map(Reply::error).collect();
         let all = |word: &str| words.len() == answers.len() && words.iter().all(|other| *other == word);
         let aborted = words.len() == answers.len() && words.iter().all(|word| matches!(*word, "EXECABORT" | "OOM"));
@@ -310,9 +315,8 @@ impl Client {
             group.open -= 1;
             count(group);
         };
-        let names_group = |answer: &Reply| matches!(answer, Reply::Error(text) if text.contains(" group "));
         if !atomic && !answers.iter().any(names_group) {
-            // Its members may have gone one by one; each reply stands for itself.
+            // Each reply stands for itself.
             let fate = match (words.is_empty(), aborted) {
                 (true, _) => Fate::Applied,
                 (_, true) => Fate::Refused,

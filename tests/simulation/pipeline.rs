@@ -36,7 +36,6 @@ pub enum Want {
         rule: &'static str,
         tag: String,
         place: usize,
-        members: usize,
         atomic: bool,
         torn: bool,
     },
@@ -71,7 +70,8 @@ impl Pipeline {
     pub fn add(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
         match rng.u32(0..100) {
             0..40 => self.add_plain(rng, ledger, client),
-            40..75 => self.add_group(rng, ledger),
+            40..65 => self.add_group(rng, ledger),
+            65..75 => self.add_apart(rng, ledger, client),
             75..85 => {
                 self.push(&["MULTI"], Want::Any);
                 self.add_queued(rng, ledger, client);
@@ -151,14 +151,49 @@ impl Pipeline {
         if rule == "login" && rng.bool() {
             words.push(vec!["EXPIRE", &second, "600"]);
         }
-        let members = words.len();
         for (place, words) in words.iter().enumerate() {
-            self.push(words, Want::Group { rule, tag: tag.clone(), place, members, atomic, torn });
+            self.push(words, Want::Group { rule, tag: tag.clone(), place, atomic, torn });
         }
         if rule == "run" {
             // What stands between two runs, so that they are two.
             self.push(&["ECHO", "between"], Want::Exactly(Reply::bulk("between")));
         }
+    }
+
+    /// Groups of several callers, each with its members in their order and with others' commands between them.
+    fn add_apart(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
+        let rules = ["login", "strict", "settled"];
+        let mut begun: Vec<(&'static str, String, String, bool)> = Vec::new();
+        for _ in 0..rng.u32(2..=4) {
+            let rule = rng.choice(rules).expect("a rule");
+            let torn = rng.u32(0..6) == 0;
+            let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
+            // Others may go past it: it has no order among what its session sends.
+            let tag = ledger.tag(rng.u64(1 << 40..), 2, self.at_once);
+            let first = format!("{}:{user}:{tag}", ["rt", "st", "se"][rules.iter().position(|name| *name == rule).unwrap_or(0)]);
+            let words = if rule == "login" { vec!["SETEX", &first, "600", &tag] } else { vec!["SET", &first, &tag] };
+            let want = Want::Group { rule, tag: tag.clone(), place: 0, atomic: self.at_once, torn };
+            self.push(&words, want);
+            begun.push((rule, user, tag, torn));
+            if rng.bool() {
+                let (key, tag) = (format!("own:{client}:{}", rng.u32(0..3)), ledger.tag(self.session, 1, false));
+                self.push(&["ECHO", "between"], Want::Exactly(Reply::bulk("between")));
+                self.push(&["SET", &key, &tag], Want::Write { key: Some(key.clone()), tag: tag.clone() });
+                self.push(&["GET", &key], Want::Read { key: key.clone() });
+            }
+            while !begun.is_empty() && rng.u32(0..3) == 0 {
+                self.end_apart(&mut begun, rng);
+            }
+        }
+        while !begun.is_empty() {
+            self.end_apart(&mut begun, rng);
+        }
+    }
+
+    fn end_apart(&mut self, begun: &mut Vec<(&'static str, String, String, bool)>, rng: &mut Rng) {
+        let (rule, user, tag, torn) = begun.swap_remove(rng.usize(..begun.len()));
+        let want = Want::Group { rule, tag: tag.clone(), place: 1, atomic: self.at_once, torn };
+        self.push(&["SADD", &format!("sess:{user}"), &tag], want);
     }
 
     /// What is queued in a transaction.
