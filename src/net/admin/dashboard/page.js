@@ -115,8 +115,8 @@ function showStatus(status) {
   at("server-note").hidden = !(note + lost);
 }
 
-const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "unwrapped", "unknown", "observed", "held", "split"];
-const BAD = new Set(["torn", "failed", "unwrapped", "unknown", "split"]);
+const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "observed", "held", "split"];
+const BAD = new Set(["torn", "failed", "unguarded", "unwrapped", "unknown", "split"]);
 
 function showGroups(groups) {
   at("groups").hidden = groups.length === 0;
