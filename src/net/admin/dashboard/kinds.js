@@ -82,10 +82,10 @@ const KINDS = {
       : "There was no server, and a rule answered in its place: the client got a stand-in, nothing was read or written.",
     todo: v => v.reason
       ? "Give the user, or the server, what is missing. To refuse such groups instead:"
-      : "Bring the server back. Where a stand-in does harm, have the client told an error:",
+      : "Bring the server back. Where a stand-in does harm, let the rule be about fewer keys; for the others clients are told an error:",
     config: v => v.reason
       ? named("group", v.rule, 'on_unsupported = "refuse"')
-      : named("degrade", v.rule, 'reads = "error"\nwrites = "error"'),
+      : named("degrade", v.rule, 'keys = ["only-these:*"]'),
   },
   too_large: {
     what: () => "A request or group was beyond a size limit and was not checked as a whole.",

@@ -215,7 +215,7 @@ function listen(state) {
 
 // Empties the list: what is in it is from a process that has ended, or for eyes that have shown a token.
 function forget() {
-  [violations, total, incomplete] = [[], 0, false];
+  [violations, total, incomplete, heldAt] = [[], 0, false, 0];
   at("list").replaceChildren();
 }
 
