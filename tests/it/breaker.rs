@@ -76,6 +76,28 @@ fn timeouts_open_it_and_the_first_bytes_of_a_server_that_goes_on_close_it() {
 }
 
 #[test]
+fn what_is_under_way_when_it_opens_keeps_its_own_reply() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream(&QUICK.replace("request_timeout_ms = 300", "request_timeout_ms = 1500")).start();
+    let (mut failing, mut wire) = (proxy.wire(), proxy.wire());
+    assert_eq!(wire.pipeline(&["SET a first", "SET b second"]).concat(), "+OK\r\n+OK\r\n");
+    redis.pause();
+    failing.send(&requests(&["GET x", "GET x", "GET x", "GET x", "GET x"]));
+    std::thread::sleep(Duration::from_millis(700));
+    wire.send(&requests(&["GET a"]));
+    eventually("it is open", || state(&proxy) == "open");
+    // Each worker looks at the breaker every few milliseconds.
+    std::thread::sleep(Duration::from_millis(50));
+    wire.send(&requests(&["GET b"]));
+    std::thread::sleep(Duration::from_millis(50));
+    redis.resume();
+    let first = text(&wire.reply());
+    assert!(first == "$5\r\nfirst\r\n" || first.starts_with("-TIMEOUT "), "{first}");
+    let second = text(&wire.reply());
+    assert!(second == "$6\r\nsecond\r\n" || second.starts_with('-'), "{second}");
+}
+
+#[test]
 fn a_break_lasts_as_long_as_it_is_written_where_the_server_shows_no_life() {
     let redis = RedisServer::start(&[]);
     let proxy = Setup::new(&redis).upstream(QUICK).rules("[breaker]\nbreak_ms = 700\n").start();

@@ -35,7 +35,7 @@ impl Monitor {
         Monitor { wire, marks: redis.wire() }
     }
 
-    /// The names (and keys) of the commands since the last look, without those of handshakes: CLIENT ID, INFO, and the
+    /// The names (and keys) of the commands since the last look, without those of handshakes: CLIENT ID, CLIENT INFO, the
     /// MULTI with its EXEC right behind it.
     fn seen(&mut self) -> Vec<String> {
         self.marks.ask("ECHO mark");

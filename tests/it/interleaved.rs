@@ -1,7 +1,7 @@
 //! Members of groups that other commands stand between are brought together where nobody can tell, and only there.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
@@ -47,6 +47,36 @@ fn what_is_held_lets_others_pass_and_replies_keep_the_order_of_the_requests() {
     let completed = proxy.metric("respguard_holds_total", &[("group", "blob"), ("outcome", "completed")]);
     assert_eq!((completed, proxy.metric("respguard_hold_prefix_members_count", &[])), (1.0, 1.0));
     assert!(proxy.metric("respguard_hold_gap_seconds_count", &[]) >= 1.0);
+}
+
+#[test]
+fn the_rest_of_what_is_planned_at_once_is_not_waited_for() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 5000, 10_000);
+    let mut wire = proxy.wire();
+    // As many as are planned at once, the last of them a beginning; all of it comes in one read.
+    let behind = requests(&["HSET blob:1 a 1", "HSET info:1 a 1", "GET other"]);
+    let start = Instant::now();
+    wire.send(&[b"PING\r\n".repeat(4095), behind].concat());
+    assert_eq!(wire.replies(4098).len(), 4098);
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    eventually("it is one group", || proxy.groups("blob", "applied") == 1.0);
+}
+
+#[test]
+fn nothing_is_held_before_what_can_be_no_member() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis, 5000, 10_000);
+    let start = Instant::now();
+    let mut wire = proxy.wire();
+    let large = format!("PUBLISH c {}", "x".repeat(300_000));
+    wire.send(&requests(&["HSET blob:1 a 1", &large]));
+    assert_eq!((wire.reply(), wire.reply()), (b":1\r\n".to_vec(), b":0\r\n".to_vec()));
+    wire.send(&requests(&["HSET blob:2 a 1"]));
+    wire.send(b"*1\r\n+no request\r\n");
+    assert_eq!(wire.reply(), b":1\r\n");
+    assert!(text(&wire.reply()).starts_with("-ERR Protocol error"));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -195,6 +195,21 @@ fn a_write_without_a_ttl_is_fixed_in_its_own_transaction() {
 }
 
 #[test]
+fn what_is_fixed_may_still_be_rejected_and_a_watch_outlives_it() {
+    let redis = RedisServer::start(&[]);
+    let guard = "[[guard]]\nname = \"small\"\nvalue_bytes_max = 8\naction = \"reject\"\n";
+    let proxy = Proxy::start(&format!("{}{guard}", ttl("action = \"fix\"\ndefault = \"50s\"")), &redis);
+    let mut wire = proxy.wire();
+    assert!(wire.ask("SET s:1 123456789").starts_with("-ERR respguard: SET is refused by guard small"));
+    assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
+    assert_eq!(wire.ask("SET s:1 1"), "+OK\r\n");
+    assert_eq!(redis.ask("SET k changed"), "+OK\r\n");
+    assert_eq!(wire.pipeline(&["MULTI", "SET n 1", "EXEC"]).concat(), "+OK\r\n+QUEUED\r\n*-1\r\n");
+    assert_eq!(wire.ask("SET s:1 2"), "+OK\r\n");
+    assert!(redis.ask("TTL s:1") != ":-1\r\n", "fixed again behind the EXEC");
+}
+
+#[test]
 fn a_group_is_fixed_within_its_transaction() {
     let redis = RedisServer::start(&[]);
     let group = "[[group]]\nname = \"pair\"\ncommands = [\"INCR n:{u}\", \"SADD s:{u} *\"]\n";

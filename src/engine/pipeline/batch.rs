@@ -215,8 +215,9 @@ impl Batch {
         }
         self.whole_spans -= rest_spans - spans;
         self.whole_bytes -= free;
-        self.held.clear();
-        self.held.extend(kept.iter().map(|&(_, held)| held));
+        // What is not planned yet may have been waiting already: it goes on to.
+        self.held.drain(..commands.min(self.held.len()));
+        self.held.splice(..0, kept.iter().map(|&(_, held)| held));
         free
     }
 
@@ -333,6 +334,22 @@ mod tests {
         bytes.drain(..gone);
         assert_eq!((batch.len(), words(&batch, &bytes, 0)), (1, Some(b"three".to_vec())));
         assert_eq!((batch.consume(1), batch.all_held().len()), (bytes.len(), 0));
+    }
+
+    #[test]
+    fn what_waits_and_is_not_planned_yet_keeps_its_place() {
+        let table = Table::builtin();
+        let held = |place| Held { place, since: Instant::now(), begins: true };
+        let mut bytes = b"GET a\r\nGET b\r\nGET c\r\n".to_vec();
+        let (mut batch, mut parser) = (Batch::default(), parser());
+        assert_eq!(batch.parse(&mut parser, &table, &bytes, usize::MAX), Tail::Clean);
+        assert_eq!(batch.consume_around(3, &[(0, held(0)), (1, held(1)), (2, held(2))], &mut bytes), 0);
+        assert_eq!(batch.consume_around(1, &[(0, held(0))], &mut bytes), 0);
+        assert_eq!(batch.all_held().iter().map(|held| held.place).collect::<Vec<_>>(), [0, 1, 2]);
+        let gone = batch.consume_around(2, &[(1, held(1))], &mut bytes);
+        bytes.drain(..gone);
+        assert_eq!(batch.all_held().iter().map(|held| held.place).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(batch.args(&bytes, 0).get(1), Some(&b"b"[..]));
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl Planner<'_> {
             return false;
         }
         let behind = search.obstacle.is_none() && to_the_end;
-        if search.whole > 1 && search.obstacle.is_none() && !(search.open && self.more && to_the_end) {
+        let awaits_more = search.open && self.more && to_the_end && !self.is_overdue(at);
+        if search.whole > 1 && search.obstacle.is_none() && !awaits_more {
             self.plan.members.truncate(first + search.whole);
             self.claim_all(&search, true);
             return true;

@@ -53,11 +53,20 @@ impl Planner<'_> {
     }
 
     /// A single write goes out in a transaction with the EXPIRE that it needs; true when that is so.
+    ///
+    /// Not while the client watches keys, which the EXEC would end, nor where it is a subscriber; nor if a rule does not
+    /// let the write pass at all.
     pub(super) fn mend(&mut self, at: usize) -> bool {
         if !self.rules.policy.has_acting_ttl_rules() || !self.rules.transactions {
             return false;
         }
+        if !self.session.transaction.is_idle() || self.session.subscriptions.any() {
+            return false;
+        }
         let Some((rule, injected)) = self.mendings(&[at], self.behind(at)) else { return false };
+        if self.refusal(at, self.behind(at)).is_some() {
+            return false;
+        }
         self.end_run(at);
         self.note_flags(at);
         self.keep_ttl(at);

@@ -346,19 +346,21 @@ impl Planner<'_> {
 
     fn push_group(&mut self, group: usize, commands: Range<usize>) {
         let observed = self.is_observed(group);
-        let wrapped = !observed && self.rules.transactions;
-        for at in commands.clone() {
-            let role = if wrapped { Role::Group } else { self.judged(at) };
-            self.plan.roles.push(role);
-        }
-        if wrapped {
+        if !observed && self.rules.transactions {
+            self.plan.roles.extend(commands.clone().map(|_| Role::Group));
             self.note_completed(commands.start, group);
             let first = self.plan.members.len();
             self.plan.members.extend(commands);
             self.push_wrapped(first..self.plan.members.len(), group);
         } else {
             let members: Vec<usize> = commands.clone().collect();
-            if !self.refuse_group(&members, group) {
+            if self.refuse_group(&members, group) {
+                self.plan.roles.extend(commands.map(|_| Role::Answer));
+            } else {
+                for at in commands.clone() {
+                    let role = self.judged(at);
+                    self.plan.roles.push(role);
+                }
                 self.with_probes(commands.clone(), Step::Watch { commands, group, unwrapped: !observed });
             }
         }
@@ -459,12 +461,11 @@ impl Planner<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::pipeline::batch::Tail;
+    use crate::engine::pipeline::batch::{Held, Tail};
     use crate::engine::policy::Mode;
     use crate::engine::policy::compile;
-    use crate::engine::policy::rule::{
-        DegradedReads, Written, WrittenAtomic, WrittenDegrade, WrittenGroup, WrittenMember, WrittenTtl,
-    };
+    use crate::engine::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
+    use crate::engine::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
     use crate::engine::resp::request::{Limits, RequestParser};
 
     /// Plans the lines, from a session that is as the lines before it left it.
@@ -679,6 +680,62 @@ mod tests {
         let plan = login().plan(&[SETEX, "GET a", "ECHO x", SADD, "GET b"], false);
         assert_eq!(plan.steps, [SEND(1..3), WRAP(0..2), SEND(4..5)]);
         assert_eq!((&plan.members[..], plan.reorders(), plan.turn), (&[0, 3][..], true, None));
+    }
+
+    #[test]
+    fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together() {
+        let client = login();
+        let bytes = [SETEX, "GET a", SADD].map(|line| format!("{line}\r\n")).concat();
+        let (mut batch, mut parser, now) = (Batch::default(), RequestParser::new(Limits::default()), Instant::now());
+        batch.parse(&mut parser, &client.table, bytes.as_bytes(), usize::MAX);
+        let held = Held { place: 0, since: now, begins: true };
+        batch.consume_around(3, &[(0, held), (1, held), (2, held)], &mut bytes.clone().into_bytes());
+        for (overdue, steps) in [(None, vec![SEND(1..2)]), (Some(now), vec![SEND(1..2), WRAP(0..2)])] {
+            let hold = Holding { willing: true, across: true, over: false, overdue };
+            let (table, policy) = (&client.table, &client.policy);
+            let rules = Rules { table, policy, transactions: true, probes: true, ability: Ability::Able, hold, degraded: false };
+            let mut planned = Plan::default();
+            let (mut session, mut undecided) = (Session::default(), Undecided::default());
+            plan(&mut session, &mut undecided, rules, &batch, bytes.as_bytes(), true, &mut planned);
+            assert_eq!(planned.steps, steps);
+            assert!(!planned.notes.iter().any(|note| matches!(note, Note::Expired { .. })), "nothing is split");
+        }
+    }
+
+    #[test]
+    fn what_judges_the_members_of_a_refused_group_judges_nobody_else() {
+        let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
+        let commands = Some(vec![member("DEL a:{n}"), member("SET b:{n} *")]);
+        let group = WrittenGroup { name: "g".to_owned(), mode: Some(Mode::Observe), commands, ..WrittenGroup::default() };
+        let commands = Some(vec!["SET ...".to_owned()]);
+        let guard = WrittenGuard { name: "no-set".to_owned(), commands, action: GuardAction::Reject, ..WrittenGuard::default() };
+        let expect = WrittenExpect {
+            name: "e".to_owned(),
+            command: "DEL *".to_owned(),
+            reply: ">= 1".to_owned(),
+            ..WrittenExpect::default()
+        };
+        let written = Written { groups: vec![group], guards: vec![guard], expects: vec![expect], ..Written::default() };
+        let plan = Client::new(&written).plan(&["DEL a:1", "SET b:1 x", "DEL c", "GET d"], false);
+        let refuse = |command| Step::Refuse { command };
+        assert_eq!(plan.steps, [refuse(0), refuse(1), SEND(2..4)]);
+        assert_eq!(plan.roles[2..], [Role::Judged, Role::Plain]);
+        assert_eq!(plan.judges.len(), 1);
+    }
+
+    #[test]
+    fn a_write_is_not_mended_where_its_exec_would_end_a_watch() {
+        let mut client = expiring();
+        let (action, default) = (TtlAction::Fix, Some("50s".to_owned()));
+        let ttl = WrittenTtl { name: "s".to_owned(), keys: vec!["s:*".to_owned()], action, default, ..WrittenTtl::default() };
+        client.policy = compile(&Written { ttls: vec![ttl], ..Written::default() }, &client.table).expect("good rules");
+        client.session.affinity.pin(Reason::Transaction);
+        let mends = |plan: &Plan| plan.steps.contains(&Step::Mend { command: 0 });
+        assert!(mends(&client.plan(&["SET s:1 x"], false)));
+        client.plan(&["WATCH k"], false);
+        assert!(!mends(&client.plan(&["SET s:1 x"], false)));
+        client.plan(&["UNWATCH"], false);
+        assert!(mends(&client.plan(&["SET s:1 x"], false)));
     }
 
     #[test]

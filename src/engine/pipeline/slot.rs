@@ -132,6 +132,11 @@ impl Slots {
         self.owed == 0 && self.late == 0
     }
 
+    /// True when the upstream owes nothing but the `frames` pushed last: those can be given up at once.
+    pub fn owes_no_more_than(&self, frames: u32) -> bool {
+        self.owed <= frames as usize
+    }
+
     /// The upstream has answered, or will never answer, requests that had been given up.
     pub fn settle_late(&mut self, frames: u32) {
         self.late = self.late.saturating_sub(frames as usize);

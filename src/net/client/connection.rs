@@ -207,7 +207,8 @@ impl Connection {
             && self.exchange.link().is_some_and(|link| link.wants_password())
             && self.exchange.lane().key.login.is_none();
         let owes = owes_server || self.is_stranger();
-        if owes != self.batch.singly {
+        // What is held has a place that its reply must come to: it goes first.
+        if owes != self.batch.singly && self.batch.all_held().is_empty() {
             // What was read under the other limits is read again.
             self.batch = Batch::default();
             self.batch.singly = owes;
@@ -230,7 +231,13 @@ impl Connection {
         if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
-        let more = !self.wait_over && !self.input_ended && (self.read_filled || matches!(tail, Tail::Partial | Tail::More));
+        let comes = match tail {
+            Tail::Partial | Tail::More => true,
+            Tail::Clean => self.read_filled,
+            // What is there is no request that could be waited for.
+            Tail::Large | Tail::Error(_) => false,
+        };
+        let more = comes && !self.wait_over && !self.input_ended;
         {
             let context = &self.around.context;
             let (table, policy) = (context.table(), context.policy());
@@ -248,11 +255,14 @@ impl Connection {
         let places = self.exchange.dispatch(&mut self.plan, &self.batch, &self.input, timing);
         self.tell_notes();
         self.consume_planned(&places);
+        let has_more = *tail == Tail::More && self.plan.commands > self.plan.kept.len();
         match self.plan.turn.take() {
             None => {
                 self.wait_over = false;
                 None
             }
+            // What is waited for has been read already.
+            Some(Turn::Wait) if has_more => None,
             // A frame that has begun takes as long as its bytes keep coming.
             Some(Turn::Wait) => {
                 let longest = self.around.context.policy().hold.max;

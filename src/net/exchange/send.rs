@@ -268,8 +268,10 @@ impl Exchange {
         read_at: Instant,
         deadline: Option<Instant>,
     ) {
-        // On a lease there is state that a refusal in the middle would tear.
-        if self.context.health.refuses() && !state.session.affinity.is_pinned() {
+        // On a lease there is state that a refusal in the middle would tear. Behind what is still under way a refusal
+        // would take the place of a reply that may come: what is sent there shares its fate.
+        let is_first = state.slots.owes_no_more_than(frames);
+        if is_first && self.context.health.refuses() && !state.session.affinity.is_pinned() {
             self.context.tally.add_refused(frames);
             self.fault_in(state, frames, Fault::Refused);
             return;
