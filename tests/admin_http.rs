@@ -287,6 +287,20 @@ fn the_dashboard_reads_metrics_that_exist_and_explains_every_kind_once() {
 }
 
 #[test]
+fn the_dashboard_has_a_column_for_every_outcome_of_a_group() {
+    let script = include_str!("../src/net/admin/dashboard/page.js");
+    let columns = script.split("COLUMNS = [").nth(1).and_then(|rest| rest.split(']').next()).expect("the columns");
+    let columns: Vec<_> = columns.split(", ").map(|column| column.trim_matches('"')).collect();
+    for outcome in GroupOutcome::ALL {
+        assert!(columns.contains(&outcome.as_str()), "{}", outcome.as_str());
+    }
+    let page = include_str!("../src/net/admin/dashboard/page.html");
+    let table = page.split("<table id=\"groups\"").nth(1).and_then(|rest| rest.split("</thead>").next()).expect("the table");
+    let heads: Vec<_> = table.split("</th>").filter_map(|head| head.rsplit('>').next()).map(str::trim).collect();
+    assert_eq!(&heads[1..=columns.len()], &columns[..]);
+}
+
+#[test]
 fn the_reference_of_violations_has_every_kind_once() {
     let reference = include_str!("../docs/violations.md");
     for kind in Kind::ALL {

@@ -84,6 +84,15 @@ fn every_alert_has_its_paragraph_in_the_runbook_and_the_other_way_round() {
     }
 }
 
+#[test]
+fn the_reference_of_metrics_has_every_outcome_of_a_group() {
+    let mut rows = include_str!("../docs/metrics.md").lines();
+    let row = rows.find(|row| row.starts_with("| `outcome` | `respguard_groups_total` |")).expect("its row");
+    for outcome in GroupOutcome::ALL {
+        assert!(row.contains(&format!("`{}`", outcome.as_str())), "{}", outcome.as_str());
+    }
+}
+
 /// The configuration in a manifest's ConfigMap.
 fn configuration(manifest: &str) -> String {
     let behind = manifest.split("  config.toml: |\n").nth(1).expect("a configuration");
@@ -106,9 +115,24 @@ fn the_configurations_in_the_manifests_are_good_and_drain_within_the_grace_perio
             configuration(manifest).split("drain_timeout_ms = ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
         let drain_s: u64 = drain.map(|ms: u64| ms / 1000).expect("a timeout");
         assert!(number("terminationGracePeriodSeconds").expect("a period") > drain_s + 5);
-        for path in ["/healthz"] {
-            assert!(manifest.contains(&format!("path: {path},")), "{path}");
-        }
+        assert!(manifest.contains("livenessProbe") && manifest.contains("path: /healthz,"));
+    }
+}
+
+#[test]
+fn the_configurations_in_getting_started_are_good() {
+    let blocks = include_str!("../docs/getting-started.md").split("\n\n").scan(None::<String>, |block, paragraph| {
+        let is_code = paragraph.starts_with("    ");
+        let lines = paragraph.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line)));
+        let before = block.take().unwrap_or_default();
+        *block = is_code.then(|| before.clone() + &lines.collect::<String>());
+        Some(if is_code { String::new() } else { before })
+    });
+    let written: Vec<_> = blocks.filter(|block| block.contains(" = ")).collect();
+    assert_eq!(written.len(), 2);
+    for text in written {
+        let read = config::read(&text, Path::new("config.toml"), &Table::builtin(), &|_: &str| None);
+        read.unwrap_or_else(|errors| panic!("{errors} in {text}"));
     }
 }
 

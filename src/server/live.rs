@@ -177,4 +177,6 @@ fn show_rules(policy: &Policy) {
     gauge::set_config_rules(RuleKind::Group, policy.groups().len());
     gauge::set_config_rules(RuleKind::Ttl, policy.ttl_rules().len());
     gauge::set_config_rules(RuleKind::Degrade, policy.degrade_rules().len());
+    gauge::set_config_rules(RuleKind::Expect, policy.expects().len());
+    gauge::set_config_rules(RuleKind::Guard, policy.guards().len());
 }

@@ -77,9 +77,15 @@ const KINDS = {
     config: v => named("guard", v.rule, 'action = "reject"'),
   },
   degraded: {
-    what: () => "There was no server, and a rule answered in its place: the client got a stand-in, nothing was read or written.",
-    todo: () => "Bring the server back. Where a stand-in does harm, have the client told an error:",
-    config: v => named("degrade", v.rule, 'reads = "error"\nwrites = "error"'),
+    what: v => v.reason
+      ? "A guarded group went out as a plain transaction: nobody sees it half done, but a member that fails leaves it torn."
+      : "There was no server, and a rule answered in its place: the client got a stand-in, nothing was read or written.",
+    todo: v => v.reason
+      ? "Give the user, or the server, what is missing. To refuse such groups instead:"
+      : "Bring the server back. Where a stand-in does harm, let the rule be about fewer keys; for the others clients are told an error:",
+    config: v => v.reason
+      ? named("group", v.rule, 'on_unsupported = "refuse"')
+      : named("degrade", v.rule, 'keys = ["only-these:*"]'),
   },
   too_large: {
     what: () => "A request or group was beyond a size limit and was not checked as a whole.",

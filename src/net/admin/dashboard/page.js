@@ -115,8 +115,8 @@ function showStatus(status) {
   at("server-note").hidden = !(note + lost);
 }
 
-const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "unwrapped", "unknown", "observed", "held", "split"];
-const BAD = new Set(["torn", "failed", "unwrapped", "unknown", "split"]);
+const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "observed", "held", "split"];
+const BAD = new Set(["torn", "failed", "unguarded", "unwrapped", "unknown", "split"]);
 
 function showGroups(groups) {
   at("groups").hidden = groups.length === 0;
@@ -215,7 +215,7 @@ function listen(state) {
 
 // Empties the list: what is in it is from a process that has ended, or for eyes that have shown a token.
 function forget() {
-  [violations, total, incomplete] = [[], 0, false];
+  [violations, total, incomplete, heldAt] = [[], 0, false, 0];
   at("list").replaceChildren();
 }
 
