@@ -321,14 +321,14 @@ fn a_refused_discard_leaves_no_transaction_to_others() {
 #[test]
 fn a_client_that_reads_late_is_no_stall_of_the_server() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 300\nstall_timeout_ms = 500").start();
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 1000\nstall_timeout_ms = 1200").start();
     let large = vec![b'x'; 30_000_000];
     let mut wire = proxy.wire();
     wire.send(&words(&[b"SET", b"large", &large]));
     assert_eq!(text(&wire.reply()), "+OK\r\n");
     assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
     wire.send_line("GET large");
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(3000));
     assert!(text(&wire.reply()) == bulk(&large));
     assert_eq!(wire.ask("UNWATCH"), "+OK\r\n");
 }

@@ -446,6 +446,12 @@ impl Connection {
             let state = self.exchange.state.borrow();
             (!state.session.affinity.is_passing(), state.session.subscriptions.any())
         };
+        // What it was sent last may still lie unread at the server, and the client goes on.
+        if let Some((lane, link)) = &self.lease
+            && let Some(ghost) = link.ghost()
+        {
+            lane.shared().bury(ghost);
+        }
         self.drop_lease();
         if lasting || subscribed || self.streaming {
             self.exchange.end(End::LeaseLost);

@@ -319,6 +319,13 @@ impl Link {
         self.ghosts.borrow().clone()
     }
 
+    /// How the server ends this connection, which is given up although it still owes replies.
+    pub fn ghost(&self) -> Option<Ghost> {
+        let state = self.state.borrow();
+        let owes = state.phase == Phase::Ready && !state.inflight.is_empty();
+        owes.then(|| state.facts.ghost()).flatten()
+    }
+
     /// Ends a connection that was lost, before anything more is sent on this one.
     pub fn bury(&self, ghost: Ghost) {
         if self.phase() != Phase::Ready {
@@ -364,6 +371,8 @@ impl Link {
                 Ok((_, Facts { state: Some(reply), .. })) if self.shared.get() => {
                     self.refuse(&OpenError::NotServing { address: self.settings.address.to_string(), reply });
                 }
+                // What was lost while this one was opened is ended before anything that waits is sent, too.
+                Ok(_) if !self.ghosts.borrow().is_empty() => continue,
                 Ok((stream, facts)) => {
                     backoff.succeeded();
                     self.begin(facts);
