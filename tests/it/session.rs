@@ -374,3 +374,19 @@ fn within_a_transaction_too_commands_about_clients_speak_of_the_proxys_clients()
     wire.send(&[request("MULTI"), request(&kill), request("EXEC"), request("PING")].concat());
     assert_eq!(text(&wire.until_closed()), "+OK\r\n+QUEUED\r\n*1\r\n:1\r\n");
 }
+
+#[test]
+fn hello_within_a_transaction_tells_the_servers_id() {
+    let redis = RedisServer::start(&[]);
+    let before: Vec<_> = (0..20).map(|_| redis.wire().ask("CLIENT ID")).collect();
+    assert_eq!(before.len(), 20, "the server's ids are beyond those of the proxy");
+    let proxy = Proxy::start("", &redis);
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("CLIENT ID"), ":1\r\n");
+    assert_eq!([wire.ask("MULTI"), wire.ask("HELLO 2")], ["+OK\r\n", "+QUEUED\r\n"]);
+    let told = wire.ask("EXEC");
+    let id: i64 =
+        told.split("$2\r\nid\r\n:").nth(1).and_then(|id| id.split("\r\n").next()).and_then(|id| id.parse().ok()).expect("an id");
+    assert!(id > 20, "{told}");
+    assert_eq!(wire.ask("CLIENT ID"), ":1\r\n");
+}
