@@ -3,6 +3,7 @@
 //! `pump` moves its bytes while it is there, `reading` cuts what comes in into frames, `tending`
 //! looks after its deadlines.
 
+mod burial;
 mod pump;
 mod reading;
 mod tending;
@@ -16,7 +17,6 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::opening::{OpenError, open};
-use super::unheard::Unheard;
 use super::{Recipient, Settings};
 use crate::engine::link::backoff::Backoff;
 use crate::engine::link::handshake::{Facts, Ghost, Opening, Refusal};
@@ -27,6 +27,7 @@ use crate::engine::resp::scan::ScanError;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::telemetry::label::UpstreamState;
+use burial::Burial;
 
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -327,15 +328,16 @@ impl Link {
     }
 
     /// Ends a connection that was lost, before anything more is sent on this one.
-    pub fn bury(&self, ghost: Ghost) {
+    pub fn bury(self: &Rc<Self>, ghost: Ghost) {
         if self.phase() != Phase::Ready {
             return self.keep_ghost(ghost);
         }
         let mut request = Vec::new();
         ghost.kill(&mut request);
         let now = clock::now();
+        let burial = Burial { link: Rc::downgrade(self), ghost };
         // A link that is ready takes what it is given.
-        let _ = self.send(Rc::new(Unheard), &[&request], 1, now, Some(now + self.settings.request_timeout));
+        let _ = self.send(Rc::new(burial), &[&request], 1, now, Some(now + self.settings.request_timeout));
     }
 
     fn keep_ghost(&self, ghost: Ghost) {

@@ -1,0 +1,27 @@
+//! The request that ends a lost connection: it is made again where it may not have come through.
+
+use std::rc::Weak;
+
+use super::Link;
+use crate::engine::link::handshake::Ghost;
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::pipeline::resolve::Part;
+use crate::net::upstream::{Admitted, Recipient};
+
+/// Whoever is owed the answer to such a request.
+pub(super) struct Burial {
+    pub(super) link: Weak<Link>,
+    pub(super) ghost: Ghost,
+}
+
+impl Recipient for Burial {
+    fn admit(&self, _piece: &[u8], _part: Part) -> Admitted {
+        Admitted::default()
+    }
+
+    fn fault(&self, _frames: u32, _fault: Fault) {
+        if let Some(link) = self.link.upgrade() {
+            link.keep_ghost(self.ghost.clone());
+        }
+    }
+}
