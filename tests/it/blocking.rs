@@ -183,7 +183,7 @@ fn a_client_that_leaves_behind_a_heap_of_requests_takes_nothing_with_it() {
     let proxy = Setup::new(&redis).start();
     // More than the proxy takes, but not more than the sockets hold: a client that cannot even send its end is not known
     // to have left.
-    for behind in [request("PING").repeat(40_000), words(&[b"SET", b"k", &[b'x'; 300_000]]).repeat(4)] {
+    for behind in [request("PING").repeat(22_000), words(&[b"SET", b"k", &[b'x'; 100_000]]).repeat(3)] {
         let mut wire = proxy.wire();
         wire.send_line("BLPOP l 0");
         eventually("it is blocked", || blocked(&redis) == 1);
