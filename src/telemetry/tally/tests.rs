@@ -1,0 +1,140 @@
+//! Tests of `tally`.
+
+use super::*;
+use crate::telemetry::exposition::Exposition;
+
+fn arcs(names: &[&str]) -> Vec<Arc<str>> {
+    names.iter().map(|name| Arc::from(*name)).collect()
+}
+
+/// What `/metrics` shows after `count` counted on a fresh tally that was then folded.
+fn shown(count: impl FnOnce(&Tally)) -> String {
+    let (recorder, exposition) = Exposition::build();
+    metrics::with_local_recorder(&recorder, || {
+        let tally = Tally::new(&arcs(&["", "get", "client|setname"]), exposition.totals());
+        count(&tally);
+        tally.fold();
+        let text = exposition.render();
+        std::mem::forget(tally);
+        text
+    })
+}
+
+fn assert_lines(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.lines().any(|shown| shown == *line), "{line} in\n{text}");
+    }
+}
+
+#[test]
+fn only_used_commands_appear_and_unknown_ones_are_other() {
+    let text = shown(|tally| {
+        tally.command(2);
+        tally.command(2);
+        tally.command(OTHER);
+        tally.command(3);
+        tally.command(usize::MAX);
+    });
+    assert_lines(
+        &text,
+        &["respguard_commands_total{command=\"client|setname\"} 2", "respguard_commands_total{command=\"other\"} 3"],
+    );
+    assert!(!text.contains("command=\"get\""));
+}
+
+#[test]
+fn folding_twice_counts_once() {
+    let text = shown(|tally| {
+        tally.add_bytes(Side::Client, Direction::In, 7);
+        tally.observe_request(Duration::from_micros(30), 2);
+        tally.add_timeouts(1);
+        tally.fold();
+        tally.add_timeouts(1);
+    });
+    assert_lines(
+        &text,
+        &[
+            "respguard_bytes_total{side=\"client\",direction=\"in\"} 7",
+            "respguard_timeouts_total 2",
+            "respguard_request_seconds_count 2",
+            "respguard_request_seconds_sum 0.00006",
+        ],
+    );
+}
+
+#[test]
+fn counters_without_rules_stand_at_zero_from_the_start() {
+    let text = shown(|_| {});
+    assert_lines(
+        &text,
+        &[
+            "respguard_out_of_sync_total 0",
+            "respguard_upstream_reconnects_total 0",
+            "respguard_partial_failures_total{where=\"transaction\"} 0",
+            "respguard_bytes_total{side=\"upstream\",direction=\"out\"} 0",
+            "respguard_clients 0",
+            "respguard_upstream_connections{state=\"leased\"} 0",
+        ],
+    );
+}
+
+#[test]
+fn levels_of_two_workers_add_up_and_come_down_again() {
+    let (recorder, exposition) = Exposition::build();
+    metrics::with_local_recorder(&recorder, || {
+        let workers = [(); 2].map(|()| Tally::new(&[], exposition.totals()));
+        for tally in &workers {
+            tally.client_accepted();
+            tally.client_accepted();
+            tally.client_closed();
+            tally.upstream_moved(None, Some(UpstreamState::Connecting));
+            tally.upstream_moved(Some(UpstreamState::Connecting), Some(UpstreamState::Shared));
+            tally.fold();
+        }
+        let text = exposition.render();
+        assert_lines(
+            &text,
+            &[
+                "respguard_clients 2",
+                "respguard_client_connections_total{outcome=\"accepted\"} 4",
+                "respguard_upstream_connections{state=\"connecting\"} 0",
+                "respguard_upstream_connections{state=\"shared\"} 2",
+            ],
+        );
+
+        workers[0].client_closed();
+        workers[1].upstream_moved(Some(UpstreamState::Shared), None);
+        drop(workers);
+        assert_eq!(exposition.totals().upstream(UpstreamState::Shared), 1);
+        let text = exposition.render();
+        assert_lines(&text, &["respguard_clients 1", "respguard_upstream_connections{state=\"shared\"} 1"]);
+    });
+}
+
+#[test]
+fn groups_keep_their_names_when_rules_are_renamed() {
+    let text = shown(|tally| {
+        tally.group(0, GroupOutcome::Torn);
+        tally.rename_rules(&arcs(&["login", "blob"]), &arcs(&["sessions"]));
+        let (blob, sessions) = (tally.group_row(1), tally.ttl_row("sessions"));
+        tally.group(blob, GroupOutcome::Applied);
+        tally.group(tally.group_row(2), GroupOutcome::Applied);
+        tally.rename_rules(&arcs(&["snapshot", "blob", "login"]), &[]);
+        tally.group(tally.group_row(0), GroupOutcome::Torn);
+        tally.group(blob, GroupOutcome::Applied);
+        tally.group(tally.group_row(1), GroupOutcome::Applied);
+        tally.ttl_check(sessions, TtlOutcome::TooLong);
+        tally.ttl_check(tally.ttl_row("nobody"), TtlOutcome::Present);
+    });
+    let groups: Vec<_> = text.lines().filter(|line| line.starts_with("respguard_groups_total{")).collect();
+    assert_eq!(groups.len(), 2, "{groups:?}");
+    assert_lines(
+        &text,
+        &[
+            "respguard_groups_total{group=\"blob\",outcome=\"applied\"} 3",
+            "respguard_groups_total{group=\"snapshot\",outcome=\"torn\"} 1",
+            "respguard_ttl_checks_total{rule=\"sessions\",outcome=\"too_long\"} 1",
+        ],
+    );
+    assert!(!text.contains("outcome=\"present\""));
+}
