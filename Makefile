@@ -13,7 +13,7 @@ NODE_CLIENTS := $(CLIENTS)/node_modules/.package-lock.json
 OLDER_CLIENTS := .clients/.installed
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo test soak lint bench clients setup redis
+.PHONY: help demo test soak lint bench bench-instructions clients setup redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10; SEED=n replays one'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   the benchmarks'
+	@echo 'make bench-instructions  instructions per command under valgrind, beside those written down'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
 	@echo 'make setup   only what the tests need: redis-server, .venv, $(CLIENTS)/node_modules'
 
@@ -45,6 +46,9 @@ lint:
 
 bench: redis
 	cargo bench --locked
+
+bench-instructions:
+	cargo bench --locked --bench instructions
 
 clients: redis
 	scripts/measure-clients --write
