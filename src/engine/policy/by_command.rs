@@ -136,3 +136,6 @@ impl Template {
         self.is_for(subject.canonical).then(|| word.map_or(&b""[..], |word| word.prefix()))
     }
 }
+
+#[cfg(test)]
+mod tests;
