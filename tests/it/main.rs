@@ -18,6 +18,7 @@ mod harness;
 mod holds;
 mod hygiene;
 mod interleaved;
+mod learn;
 mod masses;
 mod out_of_step;
 mod parting;

@@ -25,7 +25,10 @@ pub(super) struct Client {
     lost: bool,
     in_transaction: bool,
     last_read: Duration,
-    reads: u32,
+    /// The request at hand begins with the first byte of a read.
+    begins_read: bool,
+    /// Commands since the last that did.
+    without_seam: usize,
     burst: Burst,
 }
 
@@ -40,7 +43,8 @@ impl Client {
             lost: false,
             in_transaction: false,
             last_read: Duration::ZERO,
-            reads: 0,
+            begins_read: false,
+            without_seam: 0,
             burst: Burst::default(),
         }
     }
@@ -55,11 +59,14 @@ impl Client {
         if self.lost {
             return;
         }
-        if at.saturating_sub(self.last_read) > PAUSE && self.bytes.is_empty() && !self.passing {
-            self.end_burst(table, seen);
+        if self.bytes.is_empty() && !self.passing {
+            self.begins_read = true;
+            // Commands that came in one piece were written at once; what follows them in a read of its own was not.
+            if at.saturating_sub(self.last_read) > PAUSE || self.without_seam > 1 {
+                self.end_burst(table, seen);
+            }
         }
         self.last_read = at;
-        self.reads += 1;
         self.bytes.extend_from_slice(bytes);
         let input = std::mem::take(&mut self.bytes);
         let taken = self.requests(&input, table, seen);
@@ -81,7 +88,7 @@ impl Client {
     }
 
     pub(super) fn end_burst(&mut self, table: &Table, seen: &mut Seen) {
-        self.reads = 0;
+        self.without_seam = 0;
         seen.burst(std::mem::take(&mut self.burst), table);
     }
 
@@ -136,7 +143,9 @@ impl Client {
                 Transaction::Watch | Transaction::Unwatch => self.in_transaction,
             };
         }
-        self.burst.commands.push(Command::new(id, args, self.reads, self.in_transaction));
+        let begins_read = std::mem::take(&mut self.begins_read);
+        self.without_seam = if begins_read { 1 } else { self.without_seam + 1 };
+        self.burst.commands.push(Command::new(id, args, begins_read, self.in_transaction));
         if self.burst.commands.len() == BURST_COMMANDS_MAX {
             seen.burst(std::mem::take(&mut self.burst), table);
         }

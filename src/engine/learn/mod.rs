@@ -26,6 +26,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::engine::command::Table;
+pub use text::BEGINNING;
+
 use client::Client;
 use family::Families;
 use seen::Seen;

@@ -25,22 +25,22 @@ const ARGUMENTS_MAX: usize = 64;
 /// One command of a burst, with its arguments as far as they can matter.
 pub(super) struct Command {
     pub(super) id: CommandId,
-    /// Which of the burst's reads brought its end.
-    pub(super) read: u32,
+    /// Whether it begins with the first byte of a read.
+    pub(super) begins_read: bool,
     pub(super) in_transaction: bool,
     bytes: Box<[u8]>,
     spans: Box<[Span]>,
 }
 
 impl Command {
-    pub(super) fn new(id: CommandId, args: Args<'_>, read: u32, in_transaction: bool) -> Command {
+    pub(super) fn new(id: CommandId, args: Args<'_>, begins_read: bool, in_transaction: bool) -> Command {
         let (mut bytes, mut spans) = (Vec::new(), Vec::new());
         for arg in args.iter().take(ARGUMENTS_MAX) {
             let start = bytes.len() as u32;
             bytes.extend_from_slice(&arg[..arg.len().min(ARGUMENT_BYTES_MAX + 1)]);
             spans.push(Span { start, end: bytes.len() as u32 });
         }
-        Command { id, read, in_transaction, bytes: bytes.into(), spans: spans.into() }
+        Command { id, begins_read, in_transaction, bytes: bytes.into(), spans: spans.into() }
     }
 
     pub(super) fn args(&self) -> Args<'_> {

@@ -87,7 +87,7 @@ impl Fate {
 
     /// What families that can share a pattern have in common.
     fn verdict(&self) -> (bool, bool) {
-        (self.ends > 0, self.endless + self.dropped > 0)
+        (self.ends + self.dropped > 0, self.endless + self.dropped > 0)
     }
 
     /// The shortest and the longest lifetime.
@@ -188,16 +188,17 @@ fn dangerous(seen: &Seen, table: &Table) -> Option<Guarding> {
 }
 
 fn large(seen: &Seen, table: &Table) -> Option<Guarding> {
-    let (largest, most) = (seen.argument, seen.arguments);
-    let bytes = (largest.size * 2).next_power_of_two().max(VALUE_BYTES_MIN);
-    let name = |id| table.spec(id).name().to_ascii_uppercase().replace('|', " ");
-    let mut evidence = format!("The longest argument had {} bytes ({})", largest.size, name(largest.id?));
-    if let Some(id) = most.id {
-        evidence.push_str(&format!(", the most arguments were {} ({})", most.size, name(id)));
-    }
     if seen.long > 0 {
         // Such a request was not looked into: nobody knows its largest value.
         return None;
+    }
+    let (largest, most) = (seen.argument, seen.arguments);
+    let bytes = (largest.size * 2).next_power_of_two().max(VALUE_BYTES_MIN);
+    let name = |id| table.spec(id).name().to_ascii_uppercase().replace('|', " ");
+    let mut evidence =
+        format!("The longest argument had {} bytes ({})", super::text::number(largest.size as u64), name(largest.id?));
+    if let Some(id) = most.id {
+        evidence.push_str(&format!(", the most arguments were {} ({})", super::text::number(most.size as u64), name(id)));
     }
     let rule = WrittenGuard { name: "large-values".to_owned(), value_bytes_max: Some(bytes as u64), ..WrittenGuard::default() };
     Some(Guarding { rule, evidence: format!("{evidence}.") })

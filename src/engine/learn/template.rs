@@ -43,7 +43,7 @@ pub(super) struct Item<'a> {
     pub(super) template: usize,
     /// What stands in the slots of its keys, and its data.
     pub(super) slots: Vec<&'a [u8]>,
-    pub(super) read: u32,
+    pub(super) begins_read: bool,
 }
 
 /// All templates, in the order in which they were first seen.
@@ -138,7 +138,7 @@ impl Templates {
             }
         };
         self.all[number].longer |= longer;
-        Some(Item { template: number, slots: made.slots, read: command.read })
+        Some(Item { template: number, slots: made.slots, begins_read: command.begins_read })
     }
 }
 

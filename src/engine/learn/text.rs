@@ -20,6 +20,9 @@ pub(super) struct Watched {
     pub(super) forgotten: u64,
 }
 
+/// What the first line of all proposals begins with.
+pub const BEGINNING: &str = "# Proposed by `respguard learn`";
+
 /// The whole text.
 pub(super) fn write(watched: &Watched, groups: &Groups, lifetimes: &Lifetimes, guards: &[Guarding]) -> String {
     let mut out = String::new();
@@ -41,21 +44,16 @@ pub(super) fn write(watched: &Watched, groups: &Groups, lifetimes: &Lifetimes, g
 fn head(watched: &Watched, out: &mut String) {
     let Watched { clients, commands, bursts, .. } = *watched;
     let (clients, commands, bursts) = (number(clients), number(commands), number(bursts));
-    line(
-        out,
-        &format!(
-            "# Proposed by `respguard learn` from {commands} commands of {clients} clients, in {bursts} bursts of two and more."
-        ),
-    );
+    line(out, &format!("{BEGINNING}. Clients: {clients}, commands: {commands}, bursts of two commands and more: {bursts}."));
     let left_out = [
-        (watched.bursts_beyond, "bursts like others before them, or beyond what is kept"),
-        (watched.bytes_lost, "bytes that could not be recorded in time"),
+        (watched.bursts_beyond, "bursts like others before them, or beyond what is kept; groups are counted without them"),
+        (watched.bytes_lost, "bytes that could not be taken in time"),
         (watched.keys_beyond, "uses of keys beyond what is kept"),
-        (watched.long, "requests of more than 1 MiB"),
+        (watched.long, "requests longer than 1 MiB"),
         (watched.forgotten, "clients beyond what is kept, or that sent no requests"),
     ];
     for (count, what) in left_out.into_iter().filter(|(count, _)| *count > 0) {
-        line(out, &format!("# Left out: {} {what}.", number(count)));
+        line(out, &format!("# Left out: {what}: {}.", number(count)));
     }
     line(
         out,
@@ -66,11 +64,11 @@ fn head(watched: &Watched, out: &mut String) {
 
 fn group(proposal: &Proposal, out: &mut String) {
     let Proposal { rule, count, together, distinct } = proposal;
-    let reads = match count - together {
-        0 => "each in one read".to_owned(),
-        more => format!("{} in more than one read", number(more)),
+    let pieces = match count - together {
+        0 => "each in one piece".to_owned(),
+        more => format!("{} in more than one piece", number(more)),
     };
-    line(out, &format!("# Seen {}, about {} different things, {reads}.", times(*count), number(*distinct as u64)));
+    line(out, &format!("# Seen {}, about {} different things, {pieces}.", times(*count), number(*distinct as u64)));
     let WrittenGroup { name, commands, .. } = rule;
     line(out, &format!("[[group]]\nname = {name:?}\natomic = \"transaction\"\nmode = \"observe\"\ncommands = ["));
     for member in commands.iter().flatten() {
@@ -99,16 +97,18 @@ fn one_by_one(proposal: &Proposal, out: &mut String) {
 fn ttl(expiring: &Expiring, out: &mut String) {
     let Expiring { rule, fate } = expiring;
     let range = match fate.range() {
-        Some((shortest, longest)) if shortest == longest => format!(", after {shortest}"),
-        Some((shortest, longest)) => format!(", after {shortest} to {longest}"),
+        Some((shortest, longest)) if shortest == longest => format!(" after {shortest}"),
+        Some((shortest, longest)) => format!(" after {shortest} to {longest}"),
         None => String::new(),
     };
-    line(out, &format!("# {} expire{range}.", keys(fate.ends)));
+    if fate.ends > 0 {
+        line(out, &format!("# Expiring{range}: {}.", keys(fate.ends)));
+    }
     if fate.endless > 0 {
-        line(out, &format!("# {} were written and never got a TTL: look at these first.", keys(fate.endless)));
+        line(out, &format!("# Written and never given a TTL: {}. Look at these first.", keys(fate.endless)));
     }
     if fate.dropped > 0 {
-        line(out, &format!("# {} lost their TTL by a later write.", keys(fate.dropped)));
+        line(out, &format!("# Robbed of their TTL by a later write: {}. Look at these first.", keys(fate.dropped)));
     }
     line(out, &format!("[[ttl]]\nname = {:?}\nkeys = {:?}\naction = \"flag\"", rule.name, rule.keys));
     if let Some(default) = &rule.default {

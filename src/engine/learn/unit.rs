@@ -21,7 +21,7 @@ const FOLLOWS_PERCENT: u64 = 80;
 #[derive(Default)]
 pub(super) struct Units<'a> {
     pub(super) count: u64,
-    /// Those whose members all came in one read.
+    /// Those whose members all came in one piece.
     pub(super) together: u64,
     /// Those whose members came in a read each.
     pub(super) apart: u64,
@@ -45,8 +45,13 @@ struct Open<'a> {
 }
 
 impl Order {
-    /// Takes the commands of one burst.
+    /// Takes the commands of one burst, unless it repeats itself: then it is made of many requests, and what follows
+    /// what is chance.
     pub(super) fn note(&mut self, items: &[Option<Item<'_>>]) {
+        let mut once = HashSet::new();
+        if !items.iter().flatten().all(|item| once.insert(item.template)) {
+            return;
+        }
         for item in items.iter().flatten() {
             *self.counts.entry(item.template).or_default() += 1;
         }
@@ -118,9 +123,9 @@ fn keep<'a>(unit: Open<'a>, templates: &[Template], units: &mut BTreeMap<Vec<usi
     let kind: Vec<usize> = unit.items.iter().map(|item| item.template).collect();
     let known = units.entry(kind).or_default();
     known.count += 1;
-    let reads: HashSet<u32> = unit.items.iter().map(|item| item.read).collect();
-    known.together += u64::from(reads.len() == 1);
-    known.apart += u64::from(reads.len() == unit.items.len());
+    let mut seams = unit.items[1..].iter().map(|item| item.begins_read);
+    known.together += u64::from(!seams.clone().any(|seam| seam));
+    known.apart += u64::from(seams.all(|seam| seam));
     if known.distinct.len() < DISTINCT_MAX {
         known.distinct.insert(about(&unit.items, templates));
     }
