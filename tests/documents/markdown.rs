@@ -55,7 +55,7 @@ fn command_lines(line: &str) -> impl Iterator<Item = &str> {
         words.is_some_and(|(program, arguments)| {
             let is_name = program == "respguard" && arguments.bytes().all(|byte| byte.is_ascii_lowercase());
             let is_known = |known: &&str| program == *known || known.ends_with('/') && program.starts_with(*known);
-            !is_name && PROGRAMS.iter().any(|known| is_known(known))
+            !is_name && PROGRAMS.iter().any(is_known)
         })
     })
 }
