@@ -10,6 +10,7 @@ use super::settle::{KEPT_BYTES_MAX, Settled};
 use crate::engine::pipeline::finding::{Fault, Finding, Outcome};
 use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
 use crate::engine::pipeline::guard::Guard;
+use crate::engine::pipeline::plan::Added;
 use crate::engine::pipeline::refusal::Refusal;
 use crate::engine::pipeline::settle::mark;
 use crate::engine::preflight::request::seal;
@@ -25,7 +26,7 @@ impl Exchange {
         commands: &[usize],
         index: usize,
         preflight: Preflight,
-        injected: Vec<Injected>,
+        Added { injected, panel }: Added,
         settled: Option<Settled>,
     ) {
         let Sending { link, policy, batch, timing, .. } = *sending;
@@ -47,7 +48,7 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let (row, rule) = (self.context.tally.group_row(index), &policy.groups()[index]);
         let demands = sending.demands(commands.iter().copied(), rule);
-        let wrapped = WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands).with_injected(&injected);
+        let wrapped = WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands).judged(panel).with_injected(&injected);
         let kept = if request.len() <= KEPT_BYTES_MAX { request.clone() } else { Vec::new() };
         let wrapped = wrapped.with_guard(Guard::new(preflight, kept));
         if let Some(settled) = settled {

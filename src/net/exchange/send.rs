@@ -15,7 +15,7 @@ use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
 use crate::engine::pipeline::group::{Injected, WrappedGroup, parts};
 use crate::engine::pipeline::judge::Judge;
-use crate::engine::pipeline::plan::{Answer, Plan, Step};
+use crate::engine::pipeline::plan::{Added, Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::settle::mark;
 use crate::engine::pipeline::slot::{Probe, Role};
@@ -90,22 +90,18 @@ impl Exchange {
                 Step::Wrap { members, group } => {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
-                    let injected = plan.injected.pop_front().unwrap_or_default();
+                    let added = plan.added.pop_front().unwrap_or_default();
                     let rule = &policy.groups()[*group];
-                    match self.marker(&sending, members, rule) {
-                        None => self.send_group(&sending, members, (*group, rule), injected, None),
-                        Some(marker) => {
-                            let behind = questions(&mut steps, &mut probes);
-                            self.send_group(&sending, members, (*group, rule), injected, Some((marker, behind)));
-                        }
-                    }
+                    let marker = self.marker(&sending, members, rule);
+                    let settled = marker.map(|marker| (marker, questions(&mut steps, &mut probes)));
+                    self.send_group(&sending, members, (*group, rule), added, settled);
                 }
                 Step::Mend { command } => {
                     self.aim(&places, std::iter::once(*command));
-                    let injected = plan.injected.pop_front().unwrap_or_default();
+                    let added = plan.added.pop_front().unwrap_or_default();
                     if let Some(rule) = plan.mended.pop_front() {
                         let alone = Arc::new(Group::alone(&rule.name));
-                        self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), injected, None);
+                        self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), added, None);
                     }
                 }
                 Step::Refuse { command } => {
@@ -117,10 +113,10 @@ impl Exchange {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
                     if let Some(preflight) = preflights.next() {
-                        let injected = plan.injected.pop_front().unwrap_or_default();
+                        let added = plan.added.pop_front().unwrap_or_default();
                         let marker = self.marker(&sending, members, &policy.groups()[*group]);
                         let settled = marker.map(|marker| (marker, questions(&mut steps, &mut probes)));
-                        self.send_guarded(&sending, members, *group, preflight, injected, settled);
+                        self.send_guarded(&sending, members, *group, preflight, added, settled);
                     }
                 }
                 Step::RefuseGroup { members, group } => {
@@ -200,7 +196,9 @@ impl Exchange {
             let id = batch.id(at);
             self.context.tally.command(id.index());
             match role {
-                Role::Judged if let Some(judge) = own.judges.pop_front() => state.slots.push_judged(judge, id, scored),
+                Role::Judged | Role::QueuedJudged if let Some(judge) = own.judges.pop_front() => {
+                    state.slots.push_judged(role, judge, id, scored && role == Role::Judged);
+                }
                 Role::Refused => state.slots.push_refused(own.refused.pop_front().unwrap_or_default(), id),
                 role => state.slots.push(role, id, scored && role == Role::Plain),
             }
@@ -209,7 +207,7 @@ impl Exchange {
         // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
         if state.session.affinity.is_pinned() {
             for (at, &role) in commands.zip(roles) {
-                if role != Role::Queued
+                if !matches!(role, Role::Queued | Role::QueuedJudged)
                     && let Some(deadline) = blocking_deadline(sending, at)
                 {
                     self.send_part(sending, state, rest.start..at, timing.deadline());
@@ -239,7 +237,7 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: &[usize],
         (index, rule): (usize, &Arc<Group>),
-        mut injected: Vec<Injected>,
+        Added { mut injected, panel }: Added,
         settled: Option<Settled>,
     ) {
         let Sending { link, batch, timing, .. } = *sending;
@@ -254,6 +252,7 @@ impl Exchange {
         let demands = sending.demands(commands.iter().copied(), rule);
         let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)
             .with_injected(&injected)
+            .judged(panel)
             .demanding(demands);
         let wire_of = |members: Range<u32>| {
             let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
