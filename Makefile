@@ -11,9 +11,11 @@ CLIENTS := tests/clients
 PYTHON_CLIENTS := $(VENV)/.installed
 NODE_CLIENTS := $(CLIENTS)/node_modules/.package-lock.json
 OLDER_CLIENTS := .clients/.installed
+DASHBOARD := tests/dashboard
+BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo test soak lint bench bench-instructions clients setup redis
+.PHONY: help demo test soak lint bench bench-instructions clients docs setup redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
@@ -23,7 +25,8 @@ help:
 	@echo 'make bench   the benchmarks'
 	@echo 'make bench-instructions  instructions per command under valgrind, beside those written down'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
-	@echo 'make setup   only what the tests need: redis-server, .venv, $(CLIENTS)/node_modules'
+	@echo 'make docs    writes the references of the configuration and of the metrics from the program'
+	@echo 'make setup   only what the tests need: redis-server, .venv, packages of Node.js'
 
 demo: redis
 	cargo build --locked --release
@@ -53,7 +56,10 @@ bench-instructions:
 clients: redis
 	scripts/measure-clients --write
 
-setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS)
+docs:
+	UPDATE_DOCS=1 cargo test --locked --test configuration --test shipped reference
+
+setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS) $(BROWSER)
 
 redis:
 	@scripts/install-redis
@@ -68,6 +74,11 @@ $(PYTHON_CLIENTS): $(CLIENTS)/requirements.txt
 $(NODE_CLIENTS): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
 	@command -v npm >/dev/null || { echo 'make: npm is missing; on Debian: apt-get install nodejs npm' >&2; exit 1; }
 	cd $(CLIENTS) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(BROWSER): $(DASHBOARD)/package.json $(DASHBOARD)/package-lock.json
+	@command -v npm >/dev/null || { echo 'make: npm is missing; on Debian: apt-get install nodejs npm' >&2; exit 1; }
+	cd $(DASHBOARD) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(OLDER_CLIENTS): $(MATRIX)/clients.py $(MATRIX)/package-lock.json $(PYTHON_CLIENTS) $(NODE_CLIENTS)

@@ -3,12 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use passage::Passage;
+
 use super::demand::{Breach, Demands};
 use super::finding::{Finding, Outcome, Place};
 use super::guard::{Guard, LEAD};
+use super::panel::{Panel, part};
 use super::refusal;
 use super::resolve::{Context, Part};
 use super::score::{self, Failure};
+use super::settle::Settlement;
 use super::violation::{Kind, OTHER_ERROR, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::{Group, OnPartial};
@@ -80,7 +84,19 @@ pub struct WrappedGroup {
     gathered: Vec<u8>,
     /// EXEC's array is passed on as it comes.
     passing: bool,
+    /// The same, one element at a time.
+    passage: Option<Box<Passage>>,
     demands: Option<Box<Demands>>,
+    /// What its marker is good for, where it carries one.
+    settlement: Option<Box<Settlement>>,
+    panel: Option<Box<Panel>>,
+}
+
+/// A member's reply, or a part of it.
+struct MemberReply<'a> {
+    place: u32,
+    bytes: &'a [u8],
+    part: Part,
 }
 
 impl WrappedGroup {
@@ -102,13 +118,21 @@ impl WrappedGroup {
             replied: 0,
             gathered: Vec::new(),
             passing: false,
+            passage: None,
             demands: None,
+            settlement: None,
+            panel: None,
         }
     }
 
     /// What the rule demands of the members' replies.
     pub fn demanding(self, demands: Option<Box<Demands>>) -> WrappedGroup {
         WrappedGroup { demands, ..self }
+    }
+
+    /// What rules about single commands say of the members' replies.
+    pub fn judged(self, panel: Option<Box<Panel>>) -> WrappedGroup {
+        WrappedGroup { panel, ..self }
     }
 
     /// The group with commands of our own between its members, in the order of the wire.
@@ -123,6 +147,12 @@ impl WrappedGroup {
         self
     }
 
+    /// The group with its marker, which is among the commands of our own.
+    pub fn with_settlement(mut self, settlement: Settlement) -> WrappedGroup {
+        self.settlement = Some(Box::new(settlement));
+        self
+    }
+
     /// Frames that the upstream owes for it: those of its preflight, MULTI, each member, each command of our own, EXEC.
     pub fn frames(&self) -> u32 {
         self.lead() + self.queued() + 2
@@ -131,11 +161,6 @@ impl WrappedGroup {
     /// Frames before the one of MULTI.
     fn lead(&self) -> u32 {
         if self.guard.is_some() { LEAD } else { 0 }
-    }
-
-    /// True when no frame of it has come, since it was sent last.
-    pub(super) fn is_unanswered(&self) -> bool {
-        self.answered == 0
     }
 
     /// What is to be sent once more for it.
@@ -156,7 +181,7 @@ impl WrappedGroup {
 
     /// Frames that are still to come.
     pub(super) fn remaining(&self) -> u32 {
-        self.frames() - self.answered
+        self.owed_in_doubt().unwrap_or_else(|| self.frames() - self.answered)
     }
 
     /// Replies that the client is owed for it.
@@ -166,7 +191,7 @@ impl WrappedGroup {
 
     /// Part of EXEC's array has gone to the client.
     pub(super) fn is_passing(&self) -> bool {
-        self.passing
+        self.passing || self.passage.is_some()
     }
 
     fn members(&self) -> u32 {
@@ -191,6 +216,9 @@ impl WrappedGroup {
             }
             return part.last;
         }
+        if self.pass_on(piece, part, out, context.table, found) {
+            return part.last;
+        }
         if !(part.first && part.last) {
             self.gathered.extend_from_slice(piece);
             if !part.last {
@@ -199,6 +227,9 @@ impl WrappedGroup {
         }
         let gathered = std::mem::take(&mut self.gathered);
         let frame = if part.first { piece } else { &gathered };
+        if self.is_in_doubt() {
+            return self.admit_inquiry(frame, out, context, found);
+        }
         let (at, lead) = (self.answered, self.lead());
         self.answered += 1;
         let Some(place) = at.checked_sub(lead) else {
@@ -228,7 +259,8 @@ impl WrappedGroup {
         }
         let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
         let is_whole_array = part.top.kind == b'*' && !part.top.null && part.top.elements == self.members();
-        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty() || self.demands.is_some();
+        let is_looked_at = self.demands.is_some() || self.panel.is_some();
+        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty() || is_looked_at;
         if part.last || !part.first || !is_exec || !is_whole_array || is_changed {
             return None;
         }
@@ -281,6 +313,9 @@ impl WrappedGroup {
             let place = u32::try_from(member + 1).unwrap_or(u32::MAX);
             found.push(Finding::Violation(self.violation(Kind::Aborted, context.table).place(place).error(error.as_bytes())));
             Outcome::Refused
+        } else if self.is_refused_again() {
+            self.reply_unknown("it was sent again, and what it needs for that is refused now", out, context.table, found);
+            Outcome::Unknown
         } else if value::is_error(frame) || top.null {
             self.note_guard(found);
             self.reply_aborted(frame, top.null, out, context.table);
@@ -331,16 +366,18 @@ impl WrappedGroup {
                     self.name_at(failure.place - 1, table),
                     String::from_utf8_lossy(error),
                 );
+                self.pass_replies(frame, &mut Vec::new(), table, found);
                 self.reply_all(out, &text);
                 Outcome::Torn
             }
             None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
                 let breach = breach.as_ref().map(|breach| self.breach_text(breach, table)).unwrap_or_default();
+                self.pass_replies(frame, &mut Vec::new(), table, found);
                 self.reply_all(out, &breach);
                 Outcome::Applied
             }
             partial => {
-                self.pass_replies(frame, out);
+                self.pass_replies(frame, out, table, found);
                 match (partial, failed) {
                     (Some(_), _) => Outcome::Torn,
                     (None, 0) => Outcome::Applied,
@@ -369,12 +406,23 @@ impl WrappedGroup {
     }
 
     /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
-    fn pass_replies(&self, frame: &[u8], out: &mut Vec<u8>) {
-        if self.own.is_empty() {
+    fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        if let Some(mut panel) = self.panel.take() {
+            for (place, reply) in (0..).zip(self.replies(frame)) {
+                panel.admit(place, reply, part(true, true), out, table, found);
+            }
+        } else if self.own.is_empty() {
             let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
             out.extend_from_slice(&frame[header..]);
         } else {
             self.replies(frame).for_each(|reply| out.extend_from_slice(reply));
+        }
+    }
+
+    fn judge(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        match &mut self.panel {
+            None => out.extend_from_slice(reply.bytes),
+            Some(panel) => panel.admit(reply.place, reply.bytes, reply.part, out, table, found),
         }
     }
 
@@ -396,11 +444,19 @@ impl WrappedGroup {
     fn tries_again(&mut self, alone: bool) -> bool {
         let again = self.refused.is_empty() && self.guard.as_mut().is_some_and(|guard| guard.tries_again(alone));
         if again {
-            self.answered = 0;
-            self.in_transaction = false;
-            self.own_refused = None;
+            self.start_over();
         }
         again
+    }
+
+    /// None of its answers counts any more.
+    fn start_over(&mut self) {
+        (self.answered, self.in_transaction, self.own_refused) = (0, false, None);
+        self.refused.clear();
+        self.gathered.clear();
+        if let Some(guard) = &mut self.guard {
+            guard.start_over();
+        }
     }
 
     /// The member that kept the group from running, if the preflight did.
@@ -518,5 +574,8 @@ pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
         || frame.starts_with(b"-ERR DISCARD without MULTI")
 }
 
+mod doubt;
+
+mod passage;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,9 @@ use super::finding::Finding;
 use super::gather::{self, Gathered, Obstacle};
 use super::group::Injected;
 use super::judge::Judge;
+use super::panel::Panel;
 use super::refusal::Refusal;
+use super::settle::takes_marker;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use crate::engine::command::{Blank, ConnectionEffect, Local, Table};
@@ -84,6 +86,10 @@ pub enum Turn {
     Quit,
     /// The client starts over.
     Reset,
+    /// A group may be sent again until it is answered: what stands behind it waits for that.
+    Settle,
+    /// Go back to the shared connection, once nothing is owed on the client's own. The command is planned again.
+    Share,
     /// What is there may become a group, or a transaction, and more is known to be coming.
     Wait,
     /// What is there begins groups, and the rest may come.
@@ -129,17 +135,26 @@ pub struct Plan {
     pub refused: VecDeque<Vec<u8>>,
     /// Commands that do not go out as they came, by their index, with what goes out in their place.
     pub rewrites: Vec<(usize, Vec<u8>)>,
-    /// Commands of our own within transactions, one list for each `Step::Wrap` and `Step::Mend`, in order.
-    pub injected: VecDeque<Vec<Injected>>,
+    /// What rules add to transactions of our own, one for each `Step::Wrap`, `Step::Guard` and `Step::Mend`, in order.
+    pub added: VecDeque<Added>,
     /// The rules of `Step::Mend`, in order.
     pub mended: VecDeque<Arc<TtlRule>>,
-    /// What judges the replies of `Role::Judged`, in order.
+    /// What judges the replies of `Role::Judged` and `Role::QueuedJudged`, in order.
     pub judges: VecDeque<Box<Judge>>,
     /// What rules have to tell about commands.
     pub found: Vec<Finding>,
     pub(super) gathered: Vec<Gathered>,
     /// By the command's index: one more than the place of the gathered group that it belongs to, or 0.
     pub(super) claims: Vec<u32>,
+}
+
+/// What rules add to a transaction of our own.
+#[derive(Debug, Default)]
+pub struct Added {
+    /// Commands that the client has not sent.
+    pub injected: Vec<Injected>,
+    /// What judges the replies to its own.
+    pub panel: Option<Box<Panel>>,
 }
 
 impl Plan {
@@ -156,7 +171,7 @@ impl Plan {
         self.turn = None;
         self.refused.clear();
         self.rewrites.clear();
-        self.injected.clear();
+        self.added.clear();
         self.mended.clear();
         self.judges.clear();
         self.found.clear();
@@ -222,7 +237,8 @@ pub fn plan(
 ) {
     plan.clear();
     let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
-    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within, concerned: false, looks_left }.plan();
+    let (run, concerned, fenced) = (0, false, false);
+    Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced }.plan();
 }
 
 /// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.
@@ -242,13 +258,15 @@ pub(super) struct Planner<'a> {
     concerned: bool,
     /// Commands that may still be looked at for members that are apart.
     pub(super) looks_left: usize,
+    /// A group has gone out that may be sent again.
+    fenced: bool,
 }
 
 impl Planner<'_> {
     fn plan(&mut self) {
         let mut at = 0;
         let awaits_login = self.session.admission == Admission::Awaited;
-        while at < self.batch.len() {
+        while at < self.batch.len() && !self.fenced {
             at = self.pass_unconcerned(at, awaits_login);
             if at == self.batch.len() {
                 break;
@@ -303,6 +321,9 @@ impl Planner<'_> {
         }
         self.end_run(at);
         self.plan.commands = at;
+        if self.fenced {
+            self.plan.turn = Some(Turn::Settle);
+        }
         self.keep();
     }
 
@@ -414,6 +435,7 @@ impl Planner<'_> {
         if matches!(step, Step::RefuseGroup { .. }) {
             return self.plan.steps.push(step);
         }
+        self.fenced |= takes_marker(&self.rules.policy.groups()[group], self.session);
         let commands = std::mem::take(&mut self.plan.members);
         self.mend_group(&commands[members.clone()]);
         self.with_probes(commands[members].iter().copied(), step);

@@ -112,7 +112,7 @@ impl Planner<'_> {
 
     /// The plan ends before this command, which something else is done about: with it, or before it is planned again.
     pub(super) fn note_turn(&mut self, at: usize, turn: Turn) {
-        if self.rules.policy.has_rules_of_commands() && !matches!(turn, Turn::Pin(_) | Turn::Wait | Turn::Hold) {
+        if self.rules.policy.has_rules_of_commands() && !matches!(turn, Turn::Pin(_) | Turn::Share | Turn::Wait | Turn::Hold) {
             self.note_flags(at);
         }
     }
@@ -135,7 +135,12 @@ impl Planner<'_> {
             self.note_flags(at);
         }
         self.keep_ttl(at);
-        let role = if judged && !in_transaction { self.judged(at) } else { role };
+        let role = match (judged, in_transaction) {
+            (false, _) => role,
+            (true, false) => self.judged(at),
+            (true, true) if self.judged(at) == Role::Judged => Role::QueuedJudged,
+            (true, true) => role,
+        };
         self.plan.roles.push(role);
     }
 
