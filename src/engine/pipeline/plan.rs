@@ -341,7 +341,7 @@ impl Planner<'_> {
         let first = at;
         while at < self.batch.len()
             && table.spec(self.batch.id(at)).connection == ConnectionEffect::None
-            && (policy.concerns_nothing() || !self.is_claimed(at) && !policy.concerns(table, self.member(at)))
+            && (policy.concerns_nothing() || !self.is_claimed(at) && !policy.concerns(self.member(at)))
         {
             at += 1;
         }

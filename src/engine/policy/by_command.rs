@@ -10,12 +10,20 @@ use crate::engine::command::{CommandId, Spec, Table};
 /// there are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByCommand {
-    /// By command: one more than the place of its rules in `rules`, or 0.
-    of: Box<[u16]>,
+    of: Box<[Entry]>,
     /// For commands that the table has learnt since.
-    unlisted: u16,
+    unlisted: Entry,
     /// Many commands have the same.
     rules: Vec<Rules>,
+}
+
+/// What is known of one command.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// One more than the place of its rules in `ByCommand::rules`, or 0.
+    rules: u16,
+    /// The place of the first argument behind its name.
+    first: u8,
 }
 
 /// The rules of a command, by the beginning of the first argument behind its name.
@@ -53,7 +61,10 @@ impl ByCommand {
             return Self::default();
         }
         let mut sets = Sets::default();
-        let mut of_command = |subject| sets.number(about(subject));
+        let mut of_command = |subject: Option<Subject<'t>>| {
+            let first = subject.map_or(1, |subject| subject.spec.name_words);
+            Entry { rules: sets.number(about(subject)), first }
+        };
         let ids = std::iter::once(CommandId::UNKNOWN).chain(table.iter().map(|(id, _)| id));
         let subject = |id| Subject { spec: table.spec(id), canonical: canonical_id(table, id) };
         let of = ids.map(|id| of_command(Some(subject(id)))).collect();
@@ -63,15 +74,15 @@ impl ByCommand {
 
     /// The places of the rules that can be about the request.
     #[inline]
-    pub(super) fn rules(&self, table: &Table, request: Member<'_>) -> impl Iterator<Item = usize> {
-        let places = self.of(request.id).map_or(&[][..], |rules| rules.places(first_argument(table, request)));
+    pub(super) fn rules(&self, request: Member<'_>) -> impl Iterator<Item = usize> {
+        let places = self.of(request.id).map_or(&[][..], |(rules, first)| rules.places(argument(request, first)));
         places.iter().map(|place| *place as usize)
     }
 
     /// Whether some rule can be about the request.
     #[inline]
-    pub(super) fn concerns(&self, table: &Table, request: Member<'_>) -> bool {
-        self.of(request.id).is_some_and(|rules| rules.beginnings.any(first_argument(table, request)))
+    pub(super) fn concerns(&self, request: Member<'_>) -> bool {
+        self.of(request.id).is_some_and(|(rules, first)| rules.beginnings.any(argument(request, first)))
     }
 
     /// Whether some rule can be about some request of the command.
@@ -86,9 +97,9 @@ impl ByCommand {
     }
 
     #[inline]
-    fn of(&self, id: CommandId) -> Option<&Rules> {
-        let number = self.of.get(id.index()).copied().unwrap_or(self.unlisted);
-        self.rules.get(usize::from(number).wrapping_sub(1))
+    fn of(&self, id: CommandId) -> Option<(&Rules, usize)> {
+        let Entry { rules, first } = self.of.get(id.index()).copied().unwrap_or(self.unlisted);
+        self.rules.get(usize::from(rules).wrapping_sub(1)).map(|rules| (rules, first.into()))
     }
 }
 
@@ -99,8 +110,8 @@ impl Rules {
 }
 
 #[inline]
-fn first_argument<'a>(table: &Table, request: Member<'a>) -> &'a [u8] {
-    request.args.get(usize::from(table.spec(request.id).name_words)).unwrap_or_default()
+fn argument(request: Member<'_>, place: usize) -> &[u8] {
+    request.args.get(place).unwrap_or_default()
 }
 
 /// The rules of commands, those that are the same once.

@@ -45,7 +45,7 @@ impl Expects {
 
     /// The expectations of the command's reply.
     pub(super) fn of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<ExpectRule>> {
-        let rules = self.index.rules(table, command).map(|place| &self.rules[place]);
+        let rules = self.index.rules(command).map(|place| &self.rules[place]);
         rules.filter(move |rule| rule.command.matches(command, table))
     }
 }

@@ -118,7 +118,7 @@ impl Guards {
 
     /// The guards that are about the command.
     pub(super) fn of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<GuardRule>> {
-        let rules = self.index.rules(table, command).map(|place| &self.rules[place]);
+        let rules = self.index.rules(command).map(|place| &self.rules[place]);
         rules.filter(move |rule| rule.concerns(command, table))
     }
 }

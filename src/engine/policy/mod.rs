@@ -118,8 +118,8 @@ impl Policy {
     /// False where no rule has anything to say about the request, unless a group that began before it goes on with it,
     /// or there is no server.
     #[inline]
-    pub fn concerns(&self, table: &Table, request: Member<'_>) -> bool {
-        self.all.concerns(table, request)
+    pub fn concerns(&self, request: Member<'_>) -> bool {
+        self.all.concerns(request)
     }
 
     /// Whether no rule has anything to say about any request.

@@ -72,7 +72,7 @@ impl Groups {
             return Recognition::None;
         };
         let mut best = Best::default();
-        for place in self.starts.rules(table, first) {
+        for place in self.starts.rules(first) {
             let group = &self.groups[place];
             best.consider(place, group, group.follow(table, at));
         }
