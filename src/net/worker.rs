@@ -2,10 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::task::{Context as TaskContext, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -98,7 +102,7 @@ pub async fn run(setup: Setup) {
     context.kept.set_max(setup.kept_bytes_max);
     let pool = Pool::new(&context, setup.upstream);
     let Setup { registry, users, exclusive, load, .. } = setup;
-    let around = Rc::new(Surroundings { context, pool, registry, users, exclusive, load });
+    let around = Rc::new(Surroundings { context, pool, registry, users, exclusive, load, plan: RefCell::default() });
     let clients = Clients::default();
     let tend = tokio::task::spawn_local(tend(Rc::clone(&around), Rc::clone(&clients)));
     let fold = tokio::task::spawn_local(fold(Rc::clone(&around), folds));
@@ -182,18 +186,26 @@ fn serve(around: &Rc<Surroundings>, clients: &Clients, stream: Stream, client: A
     let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &around.context, stream, around.pool.first());
     clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
     let context = Rc::clone(&around.context);
-    let connection = Connection::new(around, exchange, Arc::clone(&client));
+    // Boxed: a task keeps room for whatever it is given, and again for what it makes of it.
+    let mut run = Box::pin(Connection::new(around, exchange, Arc::clone(&client)).run());
     tokio::task::spawn_local(async move {
-        // A panic costs this client alone: the connection is dropped, its lease with it.
-        if let Err(error) = tokio::task::spawn_local(connection.run()).await
-            && error.is_panic()
-        {
+        let ended = poll_fn(|cx| poll_caught(run.as_mut(), cx)).await;
+        drop(run);
+        if ended.is_err() {
             error!(client = %client.peer, "a client's task panicked");
             context.tally.panicked();
         }
         // The mailbox closes only after the worker has ended.
-        let _ = client.worker.send(Message::Left(client.id)).await;
+        let _ = Box::pin(client.worker.send(Message::Left(client.id))).await;
     });
+}
+
+/// A panic costs this client alone: the connection is dropped, its lease with it.
+fn poll_caught(run: Pin<&mut impl Future<Output = ()>>, cx: &mut TaskContext<'_>) -> Poll<std::thread::Result<()>> {
+    match catch_unwind(AssertUnwindSafe(|| run.poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    }
 }
 
 fn take_socket(socket: Socket) -> io::Result<Stream> {
@@ -225,7 +237,10 @@ async fn fold(around: Rc<Surroundings>, mut questions: FoldQuestions) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => around.context.tally.fold(),
+            _ = ticks.tick() => {
+                around.context.tally.fold();
+                around.context.trim();
+            }
             Some(answer) = questions.recv() => {
                 around.context.tally.fold();
                 // The scrape may have given up waiting.

@@ -86,6 +86,9 @@ pub(super) enum Answer {
     Promised(u64),
 }
 
+/// A client that is owed nothing keeps room for no more places than this.
+const IDLE_SLOTS_MAX: usize = 64;
+
 /// The places of one client.
 #[derive(Debug, Default)]
 pub struct Slots {
@@ -119,6 +122,16 @@ impl Slots {
     /// True when no reply of any kind is owed to the client.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.reorder.is_none()
+    }
+
+    /// Once no reply is owed, the room that a burst has taken goes.
+    pub fn shrink(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_SLOTS_MAX {
+            self.queue = VecDeque::new();
+            self.answers = VecDeque::new();
+            self.groups = VecDeque::new();
+            self.scores = VecDeque::new();
+        }
     }
 
     /// Places that are not yet filled.

@@ -1,6 +1,6 @@
 //! The task of one client: what it sends is read, planned and sent on; replies are written by the exchange.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -46,6 +46,8 @@ pub struct Surroundings {
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
     pub load: Arc<AtomicUsize>,
+    /// What one client at a time plans with.
+    pub plan: RefCell<Plan>,
 }
 
 /// One client.
@@ -56,7 +58,6 @@ pub struct Connection {
     pub(super) input: BytesMut,
     pub(super) batch: Batch,
     pub(super) parser: RequestParser,
-    pub(super) plan: Plan,
     /// The connection that the client holds alone, and the lane that it belongs to.
     pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
     /// A request is being cut through.
@@ -109,15 +110,14 @@ enum Event {
 
 impl Connection {
     /// A client that has just connected.
-    pub fn new(around: &Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) -> Connection {
-        Connection {
+    pub fn new(around: &Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) -> Box<Connection> {
+        Box::new(Connection {
             around: Rc::clone(around),
             exchange,
             client,
             input: BytesMut::new(),
             batch: Batch::default(),
             parser: RequestParser::new(Limits::default()),
-            plan: Plan::default(),
             lease: None,
             streaming: false,
             input_ended: false,
@@ -132,13 +132,15 @@ impl Connection {
             queued: Vec::new(),
             rules: around.context.policy_number(),
             track: None,
-        }
+        })
     }
 
     /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused.
-    pub async fn run(mut self) {
+    ///
+    /// What a client seldom does is boxed, so that those that are idle need no room for it.
+    pub async fn run(mut self: Box<Self>) {
         self.await_login();
-        if self.around.exclusive && !self.is_stranger() && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
+        if self.around.exclusive && !self.is_stranger() && !Box::pin(self.take_turn(Turn::Pin(Reason::Exclusive))).await {
             return;
         }
         while self.exchange.ended().is_none() {
@@ -150,15 +152,15 @@ impl Connection {
                 }
                 Next::ReadWithin(longest) => self.wait(Some(longest)).await,
                 Next::Turn(turn) => {
-                    if !self.take_turn(turn).await {
+                    if !Box::pin(self.take_turn(turn)).await {
                         break;
                     }
                 }
-                Next::Ask => self.ask_ability().await,
+                Next::Ask => Box::pin(self.ask_ability()).await,
                 Next::Close => break,
             }
         }
-        self.finish().await;
+        Box::pin(self.finish()).await;
     }
 
     /// Plans and sends everything that can go now.
@@ -238,6 +240,8 @@ impl Connection {
             Tail::Large | Tail::Error(_) => false,
         };
         let more = comes && !self.wait_over && !self.input_ended;
+        let around = Rc::clone(&self.around);
+        let planned = &mut *around.plan.borrow_mut();
         {
             let context = &self.around.context;
             let (table, policy) = (context.table(), context.policy());
@@ -249,14 +253,14 @@ impl Connection {
             let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, ability, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
-            plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
+            plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, planned);
         }
         let timing = self.timing();
-        let places = self.exchange.dispatch(&mut self.plan, &self.batch, &self.input, timing);
-        self.tell_notes();
-        self.consume_planned(&places);
-        let has_more = *tail == Tail::More && self.plan.commands > self.plan.kept.len();
-        match self.plan.turn.take() {
+        let places = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
+        self.tell_notes(planned);
+        self.consume_planned(planned, &places);
+        let has_more = *tail == Tail::More && planned.commands > planned.kept.len();
+        match planned.turn.take() {
             None => {
                 self.wait_over = false;
                 None
@@ -279,10 +283,18 @@ impl Connection {
 
     /// Everything that was read has been sent.
     fn rest(&mut self) -> Next {
+        self.give_buffers();
+        if self.input_ended { Next::Close } else { Next::Read }
+    }
+
+    /// Nothing of what was read is left: others need the room more.
+    fn give_buffers(&mut self) {
         if self.input.is_empty() && self.input.capacity() > 0 {
             self.around.context.read_buffers.give(std::mem::take(&mut self.input));
         }
-        if self.input_ended { Next::Close } else { Next::Read }
+        if self.input.is_empty() && self.batch.is_blank() {
+            self.around.context.batches.give(std::mem::take(&mut self.batch));
+        }
     }
 
     /// Waits until there is something to do, at most for `longest`.
@@ -369,6 +381,9 @@ impl Connection {
         }
         if self.input.capacity() == 0 {
             self.input = self.around.context.read_buffers.take();
+            if self.batch.is_blank() {
+                self.batch = self.around.context.batches.take();
+            }
         }
         self.input.reserve(READ_BYTES / 4);
         let room = self.input.capacity() - self.input.len();
@@ -391,9 +406,7 @@ impl Connection {
             // The buffer was filled to its last byte, and nothing stands behind it.
             Poll::Pending if std::mem::take(&mut self.read_filled) && !self.batch.is_empty() => Poll::Ready(Event::Wake),
             Poll::Pending => {
-                if self.input.is_empty() {
-                    self.around.context.read_buffers.give(std::mem::take(&mut self.input));
-                }
+                self.give_buffers();
                 Poll::Pending
             }
         }
@@ -492,7 +505,7 @@ impl Connection {
     }
 
     /// Everything that is owed is answered, then the connection ends.
-    async fn finish(mut self) {
+    async fn finish(&mut self) {
         if self.around.context.draining.get() {
             self.end_blocking();
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Next};
 use crate::engine::pipeline::batch::{Batch, Held, Tail};
-use crate::engine::pipeline::plan::{Holding, Note, Step};
+use crate::engine::pipeline::plan::{Holding, Note, Plan, Step};
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::{Member, Recognition};
 use crate::engine::resp::encode;
@@ -39,10 +39,9 @@ impl Connection {
     }
 
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.
-    pub(super) fn consume_planned(&mut self, places: &[u64]) {
+    pub(super) fn consume_planned(&mut self, plan: &Plan, places: &[u64]) {
         let (batch, now) = (&self.batch, clock::now());
-        let kept: Vec<(usize, Held)> = self
-            .plan
+        let kept: Vec<(usize, Held)> = plan
             .kept
             .iter()
             .map(|&(at, begins)| {
@@ -50,7 +49,7 @@ impl Connection {
                 (at, Held { place: places.get(at).copied().unwrap_or_default(), since, begins })
             })
             .collect();
-        let consumed = self.batch.consume_around(self.plan.commands, &kept, &mut self.input);
+        let consumed = self.batch.consume_around(plan.commands, &kept, &mut self.input);
         bytes::Buf::advance(&mut self.input, consumed);
     }
 
@@ -79,13 +78,13 @@ impl Connection {
     }
 
     /// Tells what a plan has found out about groups that were held, or whose members stand apart.
-    pub(super) fn tell_notes(&mut self) {
-        if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. })) {
+    pub(super) fn tell_notes(&mut self, plan: &mut Plan) {
+        if plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. })) {
             self.patience.forgive();
         }
         // One wait ends for all that is held.
-        self.patience.note_plan(self.plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
-        for note in std::mem::take(&mut self.plan.notes) {
+        self.patience.note_plan(plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
+        for note in std::mem::take(&mut plan.notes) {
             let tally = &self.around.context.tally;
             match note {
                 Note::Held { members, .. } => tally.hold_prefix(members),
@@ -94,17 +93,17 @@ impl Connection {
                 Note::Expired { group, members } => {
                     tally.hold(tally.group_row(group), HoldOutcome::Expired);
                     tally.split(members.len());
-                    let members = self.plan.members[members].to_vec();
+                    let members = plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, None);
                     self.expire(group, &members);
                 }
                 Note::Degraded { group, members, lack } => {
-                    let members = self.plan.members[members].to_vec();
+                    let members = plan.members[members].to_vec();
                     self.tell(Kind::Degraded, group, &members, Some(lack.as_str()));
                 }
                 Note::Obstructed { group, members, why } => {
                     tally.split(members.len());
-                    let members = self.plan.members[members].to_vec();
+                    let members = plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, Some(why.as_str()));
                 }
             }
