@@ -11,6 +11,8 @@ CLIENTS := tests/clients
 PYTHON_CLIENTS := $(VENV)/.installed
 NODE_CLIENTS := $(CLIENTS)/node_modules/.package-lock.json
 OLDER_CLIENTS := .clients/.installed
+DASHBOARD := tests/dashboard
+BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
 .PHONY: help demo test soak lint bench clients setup redis
@@ -23,7 +25,7 @@ help:
 	@echo 'make bench   what respguard costs beside Redis alone and beside other proxies; writes docs/performance/ (minutes);'
 	@echo '             PEERS=install installs the proxies that Debian has; ROUNDS=1 SECONDS=0.2 only tries it, in target/bench'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
-	@echo 'make setup   only what the tests need: redis-server, .venv, $(CLIENTS)/node_modules'
+	@echo 'make setup   only what the tests need: redis-server, .venv, packages of Node.js'
 
 demo: redis
 	cargo build --locked --release
@@ -55,7 +57,7 @@ bench: redis
 clients: redis
 	scripts/measure-clients --write
 
-setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS)
+setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS) $(BROWSER)
 
 redis:
 	@scripts/install-redis
@@ -70,6 +72,11 @@ $(PYTHON_CLIENTS): $(CLIENTS)/requirements.txt
 $(NODE_CLIENTS): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
 	@command -v npm >/dev/null || { echo 'make: npm is missing; on Debian: apt-get install nodejs npm' >&2; exit 1; }
 	cd $(CLIENTS) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(BROWSER): $(DASHBOARD)/package.json $(DASHBOARD)/package-lock.json
+	@command -v npm >/dev/null || { echo 'make: npm is missing; on Debian: apt-get install nodejs npm' >&2; exit 1; }
+	cd $(DASHBOARD) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(OLDER_CLIENTS): $(MATRIX)/clients.py $(MATRIX)/package-lock.json $(PYTHON_CLIENTS) $(NODE_CLIENTS)

@@ -119,23 +119,6 @@ fn the_configurations_in_the_manifests_are_good_and_drain_within_the_grace_perio
     }
 }
 
-#[test]
-fn the_configurations_in_getting_started_are_good() {
-    let blocks = include_str!("../docs/getting-started.md").split("\n\n").scan(None::<String>, |block, paragraph| {
-        let is_code = paragraph.starts_with("    ");
-        let lines = paragraph.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line)));
-        let before = block.take().unwrap_or_default();
-        *block = is_code.then(|| before.clone() + &lines.collect::<String>());
-        Some(if is_code { String::new() } else { before })
-    });
-    let written: Vec<_> = blocks.filter(|block| block.contains(" = ")).collect();
-    assert_eq!(written.len(), 2);
-    for text in written {
-        let read = config::read(&text, Path::new("config.toml"), &Table::builtin(), &|_: &str| None);
-        read.unwrap_or_else(|errors| panic!("{errors} in {text}"));
-    }
-}
-
 /// The table of all metrics.
 fn reference() -> String {
     let rows = names::ALL.iter().map(|metric| {

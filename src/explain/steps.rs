@@ -31,7 +31,7 @@ impl Planned<'_> {
     pub(super) fn write(&self, page: &mut Page) {
         let mut probes = self.plan.probes.iter();
         let mut refused = self.plan.refused.iter().map(|reply| String::from_utf8_lossy(reply).trim_end().to_owned());
-        let mut injected = self.plan.injected.iter();
+        let mut injected = self.plan.added.iter().map(|added| &added.injected);
         let mut refusals = self.plan.refusals.iter();
         for step in &self.plan.steps {
             match step {

@@ -44,6 +44,7 @@ pub(super) fn reply(role: Role) -> String {
         Role::Group => "its own element of the array that EXEC answers".to_owned(),
         Role::Probe => "not for the client: the proxy keeps the reply".to_owned(),
         Role::Unheard => "not for the client: nobody needs it".to_owned(),
+        Role::QueuedJudged => "the server's reply, in the client's own transaction, unless a rule says otherwise".to_owned(),
         Role::Judged => "the server's reply, unless a rule says otherwise".to_owned(),
         Role::Refused => "the proxy's own reply: an error; EXEC will abort".to_owned(),
     }

@@ -10,6 +10,7 @@ mod demands;
 mod drain;
 mod edges;
 mod every_command;
+mod expectations;
 mod failure;
 mod foretold;
 mod groups;

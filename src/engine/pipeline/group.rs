@@ -3,9 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use passage::Passage;
+
 use super::demand::{Breach, Demands};
 use super::finding::{Finding, Outcome, Place};
 use super::guard::{Guard, LEAD};
+use super::panel::{Panel, part};
 use super::refusal;
 use super::resolve::{Context, Part};
 use super::score::{self, Failure};
@@ -80,7 +83,17 @@ pub struct WrappedGroup {
     gathered: Vec<u8>,
     /// EXEC's array is passed on as it comes.
     passing: bool,
+    /// The same, one element at a time.
+    passage: Option<Box<Passage>>,
     demands: Option<Box<Demands>>,
+    panel: Option<Box<Panel>>,
+}
+
+/// A member's reply, or a part of it.
+struct MemberReply<'a> {
+    place: u32,
+    bytes: &'a [u8],
+    part: Part,
 }
 
 impl WrappedGroup {
@@ -102,13 +115,20 @@ impl WrappedGroup {
             replied: 0,
             gathered: Vec::new(),
             passing: false,
+            passage: None,
             demands: None,
+            panel: None,
         }
     }
 
     /// What the rule demands of the members' replies.
     pub fn demanding(self, demands: Option<Box<Demands>>) -> WrappedGroup {
         WrappedGroup { demands, ..self }
+    }
+
+    /// What rules about single commands say of the members' replies.
+    pub fn judged(self, panel: Option<Box<Panel>>) -> WrappedGroup {
+        WrappedGroup { panel, ..self }
     }
 
     /// The group with commands of our own between its members, in the order of the wire.
@@ -166,7 +186,7 @@ impl WrappedGroup {
 
     /// Part of EXEC's array has gone to the client.
     pub(super) fn is_passing(&self) -> bool {
-        self.passing
+        self.passing || self.passage.is_some()
     }
 
     fn members(&self) -> u32 {
@@ -189,6 +209,9 @@ impl WrappedGroup {
                 self.answered += 1;
                 self.conclude_passed(part.top, context.table, found);
             }
+            return part.last;
+        }
+        if self.pass_on(piece, part, out, context.table, found) {
             return part.last;
         }
         if !(part.first && part.last) {
@@ -228,7 +251,8 @@ impl WrappedGroup {
         }
         let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
         let is_whole_array = part.top.kind == b'*' && !part.top.null && part.top.elements == self.members();
-        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty() || self.demands.is_some();
+        let is_looked_at = self.demands.is_some() || self.panel.is_some();
+        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty() || is_looked_at;
         if part.last || !part.first || !is_exec || !is_whole_array || is_changed {
             return None;
         }
@@ -331,16 +355,18 @@ impl WrappedGroup {
                     self.name_at(failure.place - 1, table),
                     String::from_utf8_lossy(error),
                 );
+                self.pass_replies(frame, &mut Vec::new(), table, found);
                 self.reply_all(out, &text);
                 Outcome::Torn
             }
             None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
                 let breach = breach.as_ref().map(|breach| self.breach_text(breach, table)).unwrap_or_default();
+                self.pass_replies(frame, &mut Vec::new(), table, found);
                 self.reply_all(out, &breach);
                 Outcome::Applied
             }
             partial => {
-                self.pass_replies(frame, out);
+                self.pass_replies(frame, out, table, found);
                 match (partial, failed) {
                     (Some(_), _) => Outcome::Torn,
                     (None, 0) => Outcome::Applied,
@@ -369,12 +395,23 @@ impl WrappedGroup {
     }
 
     /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
-    fn pass_replies(&self, frame: &[u8], out: &mut Vec<u8>) {
-        if self.own.is_empty() {
+    fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        if let Some(mut panel) = self.panel.take() {
+            for (place, reply) in (0..).zip(self.replies(frame)) {
+                panel.admit(place, reply, part(true, true), out, table, found);
+            }
+        } else if self.own.is_empty() {
             let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
             out.extend_from_slice(&frame[header..]);
         } else {
             self.replies(frame).for_each(|reply| out.extend_from_slice(reply));
+        }
+    }
+
+    fn judge(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        match &mut self.panel {
+            None => out.extend_from_slice(reply.bytes),
+            Some(panel) => panel.admit(reply.place, reply.bytes, reply.part, out, table, found),
         }
     }
 
@@ -518,5 +555,6 @@ pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
         || frame.starts_with(b"-ERR DISCARD without MULTI")
 }
 
+mod passage;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::group::Injected;
-use super::plan::{Planner, Step};
+use super::panel::Panel;
+use super::plan::{Added, Planner, Step};
 use super::slot::Role;
 use crate::engine::command::{Spec, TtlEffect, ttl_effects};
 use crate::engine::policy::{Mode, TtlAction, TtlRule};
@@ -70,8 +71,8 @@ impl Planner<'_> {
         self.end_run(at);
         self.note_flags(at);
         self.keep_ttl(at);
-        self.plan.injected.push_back(injected);
         self.plan.mended.push_back(rule);
+        self.add(&[at], injected);
         self.plan.roles.push(Role::Group);
         self.mend_step(at, Step::Mend { command: at });
         self.skip(at + 1);
@@ -81,7 +82,13 @@ impl Planner<'_> {
     /// The commands of our own that go into the transaction of a group, behind its members.
     pub(super) fn mend_group(&mut self, members: &[usize]) {
         let mended = if self.rules.policy.has_acting_ttl_rules() { self.mendings(members, 0..0) } else { None };
-        self.plan.injected.push_back(mended.map(|(_, injected)| injected).unwrap_or_default());
+        self.add(members, mended.map(|(_, injected)| injected).unwrap_or_default());
+    }
+
+    fn add(&mut self, members: &[usize], injected: Vec<Injected>) {
+        let commands = members.iter().map(|&at| self.member(at));
+        let panel = Panel::of(self.rules.policy, self.rules.table, commands);
+        self.plan.added.push_back(Added { injected, panel });
     }
 
     /// An EXPIRE for each key that the commands certainly write and leave without a TTL of their own.

@@ -12,6 +12,7 @@ pub mod group;
 pub mod guard;
 pub mod judge;
 mod mend;
+pub mod panel;
 pub mod plan;
 pub mod refusal;
 pub mod refuse;

@@ -11,6 +11,7 @@ use super::finding::Finding;
 use super::gather::{self, Gathered, Obstacle};
 use super::group::Injected;
 use super::judge::Judge;
+use super::panel::Panel;
 use super::refusal::Refusal;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
@@ -129,17 +130,26 @@ pub struct Plan {
     pub refused: VecDeque<Vec<u8>>,
     /// Commands that do not go out as they came, by their index, with what goes out in their place.
     pub rewrites: Vec<(usize, Vec<u8>)>,
-    /// Commands of our own within transactions, one list for each `Step::Wrap` and `Step::Mend`, in order.
-    pub injected: VecDeque<Vec<Injected>>,
+    /// What rules add to transactions of our own, one for each `Step::Wrap`, `Step::Guard` and `Step::Mend`, in order.
+    pub added: VecDeque<Added>,
     /// The rules of `Step::Mend`, in order.
     pub mended: VecDeque<Arc<TtlRule>>,
-    /// What judges the replies of `Role::Judged`, in order.
+    /// What judges the replies of `Role::Judged` and `Role::QueuedJudged`, in order.
     pub judges: VecDeque<Box<Judge>>,
     /// What rules have to tell about commands.
     pub found: Vec<Finding>,
     pub(super) gathered: Vec<Gathered>,
     /// By the command's index: one more than the place of the gathered group that it belongs to, or 0.
     pub(super) claims: Vec<u32>,
+}
+
+/// What rules add to a transaction of our own.
+#[derive(Debug, Default)]
+pub struct Added {
+    /// Commands that the client has not sent.
+    pub injected: Vec<Injected>,
+    /// What judges the replies to its own.
+    pub panel: Option<Box<Panel>>,
 }
 
 impl Plan {
@@ -156,7 +166,7 @@ impl Plan {
         self.turn = None;
         self.refused.clear();
         self.rewrites.clear();
-        self.injected.clear();
+        self.added.clear();
         self.mended.clear();
         self.judges.clear();
         self.found.clear();

@@ -135,7 +135,12 @@ impl Planner<'_> {
             self.note_flags(at);
         }
         self.keep_ttl(at);
-        let role = if judged && !in_transaction { self.judged(at) } else { role };
+        let role = match (judged, in_transaction) {
+            (false, _) => role,
+            (true, false) => self.judged(at),
+            (true, true) if self.judged(at) == Role::Judged => Role::QueuedJudged,
+            (true, true) => role,
+        };
         self.plan.roles.push(role);
     }
 

@@ -84,11 +84,11 @@ impl Slots {
                 }
                 part.last
             }
-            Role::Exec if self.kept.is_some() => {
-                self.keep_piece(piece, sink);
+            Role::Exec => {
+                self.pass_exec(piece, sink, context, found);
                 self.admit_transaction(slot, piece, part, session, context, found)
             }
-            Role::Multi | Role::Queued | Role::Exec => {
+            Role::Multi | Role::Queued | Role::QueuedJudged => {
                 sink.extend_from_slice(piece);
                 self.admit_transaction(slot, piece, part, session, context, found)
             }
@@ -212,6 +212,12 @@ impl Slots {
                             session.subscriptions.answered();
                         }
                         Role::Multi => session.transaction.forget(),
+                        Role::Queued | Role::QueuedJudged => {
+                            self.jury.lose();
+                            if role == Role::QueuedJudged {
+                                self.judges.pop_front();
+                            }
+                        }
                         _ => {}
                     }
                     if fault == Fault::Timeout && changes_lease(role, session.affinity) {
@@ -225,8 +231,8 @@ impl Slots {
         self.check();
     }
 
-    fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        let Some(kept) = &mut self.kept else { return };
+    pub(super) fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let Some(kept) = &mut self.kept else { return out.extend_from_slice(piece) };
         kept.extend_from_slice(piece);
         if kept.len() > KEPT_BYTES_MAX {
             out.append(kept);
@@ -298,8 +304,17 @@ impl Slots {
         found: &mut Vec<Finding>,
     ) -> bool {
         match slot.role {
-            Role::Multi if part.first && piece == b"+OK\r\n" => self.transaction.clear(),
-            Role::Queued if part.first && piece == b"+QUEUED\r\n" => self.transaction.push(slot.command),
+            Role::Multi if part.first && piece == b"+OK\r\n" => {
+                self.transaction.clear();
+                self.jury.clear();
+            }
+            Role::Queued | Role::QueuedJudged if part.last => {
+                let judge = if slot.role == Role::QueuedJudged { self.judges.pop_front() } else { None };
+                if part.first && piece == b"+QUEUED\r\n" {
+                    self.transaction.push(slot.command);
+                    self.jury.queued(slot.command, judge);
+                }
+            }
             Role::Multi if part.first && piece != b"+OK\r\n" => {
                 session.transaction.forget();
                 found.push(Finding::CloseUpstream);
@@ -311,6 +326,7 @@ impl Slots {
                 if part.top.errors > 0 {
                     tell_transaction(&self.transaction, piece, part, context.table, found);
                 }
+                self.jury.clear();
             }
             _ => {}
         }

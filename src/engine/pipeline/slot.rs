@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::group::WrappedGroup;
 use super::judge::Judge;
+use super::panel::Jury;
 use super::reorder::Reorder;
 use super::score::{Companions, Score};
 use crate::engine::command::CommandId;
@@ -43,6 +44,8 @@ pub enum Role {
     Unheard,
     /// The reply is the client's, unless a rule says otherwise.
     Judged,
+    /// A command within the client's own MULTI whose reply, in EXEC's answer, rules judge.
+    QueuedJudged,
     /// A command within the client's own MULTI that a rule refuses: the client gets the proxy's error instead.
     Refused,
 }
@@ -96,12 +99,14 @@ pub struct Slots {
     pub(super) answers: VecDeque<Answer>,
     pub(super) groups: VecDeque<Box<WrappedGroup>>,
     pub(super) probes: VecDeque<Probe>,
-    /// One for each slot that is judged, in order.
+    /// One for each slot that is judged, now or in EXEC's answer, in order.
     pub(super) judges: VecDeque<Box<Judge>>,
     /// The error for each slot that is refused, in order.
     pub(super) refused: VecDeque<Vec<u8>>,
     /// What the client's own open transaction has queued.
     pub(super) transaction: Companions,
+    /// What judges the replies within it.
+    pub(super) jury: Jury,
     pub(super) scores: VecDeque<Score>,
     /// TTLs in milliseconds that probes before a write have found.
     pub(super) ttls_before: Vec<(Box<[u8]>, i64)>,
@@ -165,9 +170,9 @@ impl Slots {
     }
 
     /// A place for a command whose reply rules judge.
-    pub fn push_judged(&mut self, judge: Box<Judge>, command: CommandId, scored: bool) {
+    pub fn push_judged(&mut self, role: Role, judge: Box<Judge>, command: CommandId, scored: bool) {
         self.judges.push_back(judge);
-        self.push(Role::Judged, command, scored);
+        self.push(role, command, scored);
     }
 
     /// A place for a command that is answered with `error`, whatever the upstream says.

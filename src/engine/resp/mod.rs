@@ -11,6 +11,7 @@ mod frame;
 pub mod head;
 mod inline;
 mod line;
+pub mod pieces;
 pub mod request;
 pub mod scan;
 pub mod value;

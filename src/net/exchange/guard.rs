@@ -9,6 +9,7 @@ use super::send::Sending;
 use crate::engine::pipeline::finding::{Fault, Finding, Outcome};
 use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
 use crate::engine::pipeline::guard::Guard;
+use crate::engine::pipeline::plan::Added;
 use crate::engine::pipeline::refusal::Refusal;
 use crate::engine::preflight::request::seal;
 use crate::engine::preflight::{Ability, Preflight};
@@ -26,7 +27,7 @@ impl Exchange {
         commands: &[usize],
         index: usize,
         preflight: Preflight,
-        injected: Vec<Injected>,
+        Added { injected, panel }: Added,
     ) {
         let Sending { link, policy, batch, timing, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
@@ -45,7 +46,7 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let (row, rule) = (self.context.tally.group_row(index), &policy.groups()[index]);
         let demands = sending.demands(commands.iter().copied(), rule);
-        let wrapped = WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands).with_injected(&injected);
+        let wrapped = WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands).judged(panel).with_injected(&injected);
         let kept = if request.len() <= KEPT_BYTES_MAX { request.clone() } else { Vec::new() };
         let wrapped = Box::new(wrapped.with_guard(Guard::new(preflight, kept)));
         let frames = wrapped.frames();

@@ -11,9 +11,9 @@ use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{Injected, WrappedGroup, parts};
+use crate::engine::pipeline::group::{WrappedGroup, parts};
 use crate::engine::pipeline::judge::Judge;
-use crate::engine::pipeline::plan::{Answer, Plan, Step};
+use crate::engine::pipeline::plan::{Added, Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::{Probe, Role};
 use crate::engine::pipeline::violation::{Kind, Violation};
@@ -86,15 +86,15 @@ impl Exchange {
                 Step::Wrap { members, group } => {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
-                    let injected = plan.injected.pop_front().unwrap_or_default();
-                    self.send_group(&sending, members, (*group, &policy.groups()[*group]), &injected);
+                    let added = plan.added.pop_front().unwrap_or_default();
+                    self.send_group(&sending, members, (*group, &policy.groups()[*group]), added);
                 }
                 Step::Mend { command } => {
                     self.aim(&places, std::iter::once(*command));
-                    let injected = plan.injected.pop_front().unwrap_or_default();
+                    let added = plan.added.pop_front().unwrap_or_default();
                     if let Some(rule) = plan.mended.pop_front() {
                         let alone = Arc::new(Group::alone(&rule.name));
-                        self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), &injected);
+                        self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), added);
                     }
                 }
                 Step::Refuse { command } => {
@@ -106,8 +106,8 @@ impl Exchange {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
                     if let Some(preflight) = preflights.next() {
-                        let injected = plan.injected.pop_front().unwrap_or_default();
-                        self.send_guarded(&sending, members, *group, preflight, injected);
+                        let added = plan.added.pop_front().unwrap_or_default();
+                        self.send_guarded(&sending, members, *group, preflight, added);
                     }
                 }
                 Step::RefuseGroup { members, group } => {
@@ -187,7 +187,9 @@ impl Exchange {
             let id = batch.id(at);
             self.context.tally.command(id.index());
             match role {
-                Role::Judged if let Some(judge) = own.judges.pop_front() => state.slots.push_judged(judge, id, scored),
+                Role::Judged | Role::QueuedJudged if let Some(judge) = own.judges.pop_front() => {
+                    state.slots.push_judged(role, judge, id, scored && role == Role::Judged);
+                }
                 Role::Refused => state.slots.push_refused(own.refused.pop_front().unwrap_or_default(), id),
                 role => state.slots.push(role, id, scored && role == Role::Plain),
             }
@@ -196,7 +198,7 @@ impl Exchange {
         // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
         if state.session.affinity.is_pinned() {
             for (at, &role) in commands.zip(roles) {
-                if role != Role::Queued
+                if !matches!(role, Role::Queued | Role::QueuedJudged)
                     && let Some(deadline) = blocking_deadline(sending, at)
                 {
                     self.send_part(sending, state, rest.start..at, timing.deadline());
@@ -226,7 +228,7 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: &[usize],
         (index, rule): (usize, &Arc<Group>),
-        injected: &[Injected],
+        Added { injected, panel }: Added,
     ) {
         let Sending { link, batch, timing, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
@@ -236,7 +238,8 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let demands = sending.demands(commands.iter().copied(), rule);
         let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)
-            .with_injected(injected)
+            .with_injected(&injected)
+            .judged(panel)
             .demanding(demands);
         let wrapped = Box::new(wrapped);
         let frames = wrapped.frames();
@@ -245,7 +248,7 @@ impl Exchange {
             let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
             runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
         };
-        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), injected, wire_of);
+        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), &injected, wire_of);
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 

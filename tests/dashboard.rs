@@ -1,0 +1,126 @@
+//! Looks at the dashboard in a real headless Chromium, in each state that it can be in.
+
+#[path = "it/harness/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the integration tests use all of it, these only a part")]
+mod harness;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use harness::{Proxy, RedisServer, Setup, eventually};
+
+const RULES: &str = r#"
+[[group]]
+name = "blob"
+commands = ["HSET blobs:{id} ...", "HSET info:{id} ..."]
+
+[[group]]
+name = "login"
+commands = ["SETEX rt:{user}:{token} * *", "SADD sess:{user} {token}", "EXPIRE sess:{user} *"]
+
+[[ttl]]
+name = "counters"
+keys = ["rate:*"]
+grace_ms = 50
+
+[[guard]]
+name = "no-keys"
+commands = ["KEYS *"]
+"#;
+
+const TOKEN: &str = "open-sesame";
+
+#[test]
+fn without_traffic_it_says_that_there_is_nothing() {
+    let redis = RedisServer::start(&[]);
+    look("empty", &Setup::new(&redis).start());
+}
+
+#[test]
+fn with_traffic_it_shows_what_goes_wrong_and_what_would_help() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).rules(RULES).start();
+    traffic(&redis, &proxy);
+    look("busy", &proxy);
+}
+
+#[test]
+fn without_a_server_it_says_so() {
+    let mut redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).rules(RULES).start();
+    traffic(&redis, &proxy);
+    redis.kill();
+    eventually("the proxy knows that its server is gone", || proxy.get("/readyz").0 == 503);
+    look("down", &proxy);
+}
+
+#[test]
+fn where_a_token_is_wanted_it_asks_for_it_and_forgets_it() {
+    let redis = RedisServer::start(&[]);
+    let setup = Setup::new(&redis).rules(RULES).admin("token_env = \"TOKEN\"").environment("TOKEN", TOKEN);
+    let proxy = setup.start();
+    traffic(&redis, &proxy);
+    look("token", &proxy);
+}
+
+/// Groups that are applied, and violations of several kinds.
+fn traffic(redis: &RedisServer, proxy: &Proxy) {
+    redis.ask("SET sess:torn no-set");
+    redis.ask("ACL SETUSER narrow on nopass ~blobs:* +@all");
+    let mut client = proxy.wire();
+    for user in 0..20 {
+        client.send(format!("SETEX rt:{user}:t 60 v\r\nSADD sess:{user} t\r\nEXPIRE sess:{user} 60\r\n").as_bytes());
+        let replies = [client.reply(), client.reply(), client.reply()];
+        assert!(replies.iter().all(|reply| !reply.starts_with(b"-")));
+    }
+    for (lines, replies) in [
+        ("SETEX rt:torn:t 60 v\r\nSADD sess:torn t\r\nEXPIRE sess:torn 60\r\n", 3),
+        ("SETEX rt:split:t 60 v\r\n", 1),
+        ("INCR rate:9\r\n", 1),
+        ("KEYS none:*\r\n", 1),
+        ("AUTH narrow x\r\n", 1),
+        ("HSET blobs:8 f v\r\nHSET info:8 f v\r\n", 2),
+    ] {
+        client.send(lines.as_bytes());
+        for _ in 0..replies {
+            client.reply();
+        }
+    }
+    for (kind, rule) in
+        [("partial_failure", "login"), ("split", "login"), ("ttl_missing", "counters"), ("guard", "no-keys"), ("aborted", "blob")]
+    {
+        eventually(kind, || proxy.violated(kind, rule) > 0.0);
+    }
+}
+
+/// Opens the dashboard and checks what is to be seen in this state.
+fn look(state: &str, proxy: &Proxy) {
+    let Some(chromium) = chromium() else {
+        assert!(std::env::var_os("CI").is_none(), "Chromium is missing: the package `chromium` of Debian has it");
+        eprintln!(
+            "SKIPPED: the dashboard was not looked at, for Chromium is missing (Debian's package `chromium`, or CHROMIUM=path)"
+        );
+        return;
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dashboard");
+    assert!(folder.join("node_modules").exists(), "{}/node_modules is missing: run `make setup`", folder.display());
+    let pictures = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
+    std::fs::create_dir_all(&pictures).expect("a folder for pictures");
+    let mut node = Command::new("node");
+    node.current_dir(folder).env("CHROMIUM", chromium).args([
+        "look.mjs",
+        &format!("http://127.0.0.1:{}/", proxy.admin_port()),
+        state,
+    ]);
+    let output = node.arg(&pictures).args([&proxy.port().to_string(), TOKEN]).output().expect("node is there");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{state}, with pictures in {}: {said}", pictures.display());
+    println!("{said}{}", pictures.display());
+}
+
+/// Where Chromium is, if it is there.
+fn chromium() -> Option<PathBuf> {
+    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
+    let usual = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(PathBuf::from);
+    named.or_else(|| usual.into_iter().find(|place| place.is_file()))
+}

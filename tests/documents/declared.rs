@@ -1,0 +1,41 @@
+//! What is declared about the documents: which command lines are not run and why, what stands for what in the others.
+
+/// Command lines that are not run: where, which, and why.
+pub const NOT_RUN: [(&str, &str, &str); 16] = [
+    ("README.md", "make demo     # four stories, straight to Redis and through respguard, side by side", DEMO),
+    ("README.md", "make test     # everything that is tested", "this test is a part of it"),
+    ("README.md", "make demo", DEMO),
+    ("README.md", "make demo STAY=1", "leaves servers running; its stories are run"),
+    ("README.md", "cargo build --release", BUILT),
+    ("README.md", "make bench", BENCH),
+    ("docs/atomicity.md", "make demo", DEMO),
+    ("docs/clients.md", "make clients", "takes a quarter of an hour; parts of it are run by tests/clients.rs"),
+    ("docs/getting-started.md", "cargo build --release", BUILT),
+    ("docs/getting-started.md", "make clients", "takes a quarter of an hour; parts of it are run by tests/clients.rs"),
+    ("docs/performance.md", "cargo bench --bench pipeline", BENCH),
+    ("docs/performance.md", "cargo bench --bench codec", BENCH),
+    ("docs/performance.md", "cargo bench --bench pipeline -- holds", BENCH),
+    ("docs/performance.md", "cargo bench --bench pipeline -- \"as a group\"", BENCH),
+    ("docs/transparency.md", "make test", "this test is a part of it"),
+    ("docs/transparency.md", "make soak", "takes as long as one likes; each of its parts runs shortly as a test"),
+];
+
+const BUILT: &str = "what it builds is what is tested, with other optimisation";
+const BENCH: &str = "measures for minutes; that it compiles is checked, and its figures are one run's";
+const DEMO: &str = "builds a release first; its stories are run by this test with the program at hand";
+
+/// What stands for something else in a command line of running text.
+pub const PLACEHOLDERS: [(&str, &str); 7] = [
+    ("FILE", "config.toml"),
+    ("COMMANDS", "commands.txt"),
+    ("RECORDING", "recording"),
+    ("NAME", "blob"),
+    ("PID", "$PID"),
+    ("--seconds N", "--seconds 1"),
+    ("--seconds 30", "--seconds 1"),
+];
+
+/// The ports of the documents; the test has others.
+pub const REDIS_PORT: &str = "6379";
+pub const PROXY_PORT: &str = "6380";
+pub const ADMIN_PORT: &str = "9121";
