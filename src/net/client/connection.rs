@@ -1,13 +1,16 @@
 //! The task of one client: what it sends is read, planned and sent on; replies are written by the exchange.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::about::Queued;
@@ -48,6 +51,10 @@ pub struct Surroundings {
     pub load: Arc<AtomicUsize>,
     /// What one client at a time plans with.
     pub plan: RefCell<Plan>,
+    /// By their ids.
+    pub clients: RefCell<HashMap<u64, Weak<Exchange>>>,
+    /// One of them has left.
+    pub left: Notify,
 }
 
 /// One client.
@@ -109,10 +116,10 @@ enum Event {
 }
 
 impl Connection {
-    /// A client that has just connected.
-    pub fn new(around: &Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) -> Box<Connection> {
-        Box::new(Connection {
-            around: Rc::clone(around),
+    fn new(around: Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) -> Connection {
+        let rules = around.context.policy_number();
+        Connection {
+            around,
             exchange,
             client,
             input: BytesMut::new(),
@@ -130,15 +137,20 @@ impl Connection {
             refused_logins: 0,
             authenticated: false,
             queued: Vec::new(),
-            rules: around.context.policy_number(),
+            rules,
             track: None,
-        })
+        }
     }
 
-    /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused.
-    ///
+    /// Serves a client that has just connected until it leaves. Dropping the future leaves its lease closed, never
+    /// reused. A panic costs this client alone.
+    pub async fn serve(around: Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) {
+        // Made here, not handed over: a task has room for what it is given beside what it makes of it.
+        Connection::new(around, exchange, client).run().await;
+    }
+
     /// What a client seldom does is boxed, so that those that are idle need no room for it.
-    pub async fn run(mut self: Box<Self>) {
+    async fn run(&mut self) {
         self.await_login();
         if self.around.exclusive && !self.is_stranger() && !Box::pin(self.take_turn(Turn::Pin(Reason::Exclusive))).await {
             return;
@@ -304,8 +316,9 @@ impl Connection {
         let unheard = longest.is_none() && self.is_unheard_while_blocked();
         let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
         self.exchange.keep_input(self.input.capacity());
-        let mut timer = std::pin::pin!(pause.map(tokio::time::sleep));
-        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), longest.is_some(), cx)).await;
+        let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
+        let timer = &mut timer;
+        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().map(Pin::as_mut), longest.is_some(), cx)).await;
         match event {
             Event::Read => self.note_gap(),
             Event::Wake => {}
@@ -328,7 +341,7 @@ impl Connection {
         blocked && !self.input_ended && (full || !self.exchange.link().is_some_and(|link| link.has_room()))
     }
 
-    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
         self.exchange.register(cx);
         if let Poll::Ready(Err(_)) = self.exchange.poll_flush(cx) {
             self.exchange.end(End::Gone);
@@ -582,5 +595,11 @@ impl Drop for Connection {
         }
         self.around.registry.leave(self.client.id, &self.around.load);
         self.around.context.tally.client_closed();
+        if std::thread::panicking() {
+            tracing::error!(client = %self.client.peer, "a client's task panicked");
+            self.around.context.tally.panicked();
+        }
+        self.around.clients.borrow_mut().remove(&self.client.id);
+        self.around.left.notify_one();
     }
 }
