@@ -1,6 +1,6 @@
 //! Reads a configuration file and says everything that is wrong with it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::telemetry::durable;
 
 use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
+use super::form::Form;
 use super::section::{Finding, Findings, Section};
 use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, rules, security};
 
@@ -63,8 +64,8 @@ pub fn read(
     }
 }
 
-/// Every key that can be written, as `listen.address` or `group.name`: what a documentation must name.
-pub fn known_keys() -> BTreeSet<String> {
+/// Every key that can be written, as `listen.address` or `group.name`, and what it may be: what a documentation must name.
+pub fn known_keys() -> BTreeMap<String, Form> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
     let one_of_each = "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n";

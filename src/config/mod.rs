@@ -5,6 +5,7 @@
 mod credential;
 pub mod effective;
 mod error;
+mod form;
 mod load;
 mod rules;
 mod secret;
@@ -21,6 +22,7 @@ use crate::net::tls::{ClientFiles, ServerFiles};
 use crate::telemetry::durable;
 
 pub use error::{ConfigError, ConfigErrors, Position};
+pub use form::Form;
 pub use load::{Loaded, known_keys, load, read};
 pub use secret::Secret;
 
