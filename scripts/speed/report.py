@@ -23,7 +23,7 @@ def note_machine(records, wishes, versions):
     cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
     memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024 // 1024
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    records.add("machine", "", "", 0, cores=os.cpu_count(), cpu=cpu, memory_gib=memory, kernel=platform.release(),
+    records.add("machine", "", "", 0, cores=os.cpu_count(), cpu=cpu, memory_gib=memory, kernel=platform.release().split("-")[0],
                 load_before=os.getloadavg()[0], rounds=wishes.rounds, seconds=wishes.seconds, large_mib=wishes.large_mib, commit=commit)
     for name, version in versions.items():
         records.add("versions", "", "", 0, **{name: version})
@@ -107,17 +107,17 @@ def idle(records):
     for case in records.seen("burst", "case"):
         rows = [[way, *(f"{records.median('burst', case, way, metric):.1f}" for metric in ("peak_mib", "left_mib"))]
                 for way in records.seen("burst")]
-        parts += [f"Then {case} of them send 100 KB of requests at once: MiB at the peak, and a second later.",
+        parts += [f"Then {case} of them send 100 KB of requests at once: MiB at the peak, and three seconds later.",
                   markdown(["", "peak", "left"], rows)]
     return "\n\n".join(["## Memory of idle clients", *parts]) if parts else ""
 
 
 def slow_readers(records):
     rows = [[case, *(f"{records.values('slow readers', case, 'respguard', metric)[0]:.0f}"
-                     for metric in ("before_mib", "peak_mib", "after_mib", "other_longest_ms"))] for case in records.seen("slow readers", "case")]
+                     for metric in ("before_mib", "peak_mib", "after_mib", "other_longest_ms", "other_failed"))] for case in records.seen("slow readers", "case")]
     return "\n\n".join(["## Slow readers", "Clients that ask for 10 MiB each and read nothing, at two values of `buffered_bytes_max`: resident "
-                        "MiB before, at the peak and after they have gone, and the longest wait of another client in milliseconds.",
-                        markdown(["", "before", "peak", "after", "longest wait"], rows)]) if rows else ""
+                        "MiB before, at the peak and after they have gone, and the longest wait in milliseconds and the errors of another client that asks one small thing after the other.",
+                        markdown(["", "before", "peak", "after", "longest wait", "errors"], rows)]) if rows else ""
 
 
 def large(records):
@@ -131,11 +131,11 @@ def large(records):
 
 
 def stalled(records):
-    rows = [[way, *(f"{records.median('stalled', '100 MiB', way, metric):,.1f}" for metric in ("alone_ms", "longest_ms"))]
-            for way in records.seen("stalled")]
+    rows = [[way, *(f"{records.median('stalled', '100 MiB', way, metric):,.1f}" for metric in ("alone_ms", "longest_ms")),
+             f"{records.median('stalled', '100 MiB', way, 'failed'):.0f}"] for way in records.seen("stalled")]
     return "\n\n".join(["## Beside a client that does not read", "The longest wait in milliseconds of a client that asks one small thing after "
                         "the other, alone and while another has asked for 100 MiB and reads nothing.",
-                        markdown(["", "alone", "beside it"], rows)]) if rows else ""
+                        markdown(["", "alone", "beside it", "errors"], rows)]) if rows else ""
 
 
 def scaling(records):

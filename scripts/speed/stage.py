@@ -75,6 +75,7 @@ class Generator:
     """A process of the load generator: one line to it, one line back."""
 
     def __init__(self, stage, program):
+        self.stage = stage
         self.process = stage.start("load", [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def tell(self, *words):
@@ -88,7 +89,8 @@ class Generator:
                 raise Failed("the load generator is stuck")
         line = self.process.stdout.readline()
         if not line:
-            raise Failed("the load generator ended: a reply was wrong or a connection was closed")
+            said = (self.stage.folder / "load.log").read_text(errors="replace")
+            raise Failed(f"the load generator ended: {said[-500:]}")
         return json.loads(line)
 
     def ask(self, *words, seconds=0):

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from stage import ROOT, free_port
+from stage import free_port, raise_file_limit
 
 #: Debian's packages of proxies, by the program in each.
 PACKAGES = {"haproxy": "haproxy", "nutcracker": "nutcracker"}
@@ -61,12 +61,13 @@ class Ways:
         if not shutil.which("haproxy"):
             return None
         port, config = free_port(), self.stage.folder / "haproxy.cfg"
+        most = (raise_file_limit() - 500) // 2
         config.write_text(
-            "global\n  nbthread 1\n  maxconn 12000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10m\n"
-            f"  timeout server 10m\nlisten redis\n  bind 127.0.0.1:{port} maxconn 12000\n"
-            f"  server redis 127.0.0.1:{self.redis_port} maxconn 12000\n"
+            f"global\n  nbthread 1\n  maxconn {most}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10m\n"
+            f"  timeout server 10m\nlisten redis\n  bind 127.0.0.1:{port} maxconn {most}\n"
+            f"  server redis 127.0.0.1:{self.redis_port}\n"
         )
-        return Way("haproxy", port, self.stage.start("haproxy", ["haproxy", "-db", "-q", "-f", config], port=port))
+        return Way("haproxy", port, self.stage.start("haproxy", ["haproxy", "-db", "-f", config], port=port))
 
     def twemproxy(self):
         if not shutil.which("nutcracker"):
@@ -98,6 +99,11 @@ class Ways:
         config.write_text(ENVOY.format(port=port, redis=self.redis_port))
         words = ["envoy", "-c", config, "--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id"]
         return Way("envoy", port, self.stage.start("envoy", words, port=port))
+
+    def stop_all(self):
+        """Ends every way that is still open, whatever became of who opened it."""
+        for process in [process for process in self.stage.processes if process.title not in ("redis", "load")]:
+            self.stage.stop(process)
 
     def stop(self, *ways):
         for way in ways:
