@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge, histogram};
 
-use super::label::{Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, Side, TtlOutcome, UpstreamState, key};
+use super::gap::Gaps;
+use super::label::{
+    Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RetryKind, Side, TtlOutcome,
+    UpstreamState, key,
+};
 use super::latency::Latencies;
 use super::names;
 use super::totals::Totals;
@@ -32,8 +36,16 @@ pub struct Tally {
     reconnects: Meter,
     refused: Meter,
     panics: Meter,
+    resolutions: [Meter; ResolutionOutcome::ALL.len()],
+    retries: [Meter; RetryKind::ALL.len()],
+    retries_refused: [Meter; RetryKind::ALL.len()],
+    kills: [Meter; KillOutcome::ALL.len()],
+    kept: Level,
+    /// How many of them the level has been told of.
+    kept_told: Cell<i64>,
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
     holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
+    gaps: RefCell<Gaps>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
     /// The row of each group in force.
     group_rows: RefCell<Vec<usize>>,
@@ -67,8 +79,18 @@ impl Tally {
             reconnects: Meter::at_zero(counter!(names::UPSTREAM_RECONNECTS_TOTAL)),
             panics: Meter::at_zero(counter!(names::PANICS_TOTAL)),
             refused: Meter::at_zero(counter!(names::BREAKER_REFUSED_TOTAL)),
+            resolutions: ResolutionOutcome::ALL
+                .map(|outcome| Meter::at_zero(counter!(names::RESOLUTIONS_TOTAL, key::OUTCOME => outcome.as_str()))),
+            retries: RetryKind::ALL.map(|kind| Meter::at_zero(counter!(names::RETRIES_TOTAL, key::KIND => kind.as_str()))),
+            retries_refused: RetryKind::ALL
+                .map(|kind| Meter::at_zero(counter!(names::RETRIES_REFUSED_TOTAL, key::KIND => kind.as_str()))),
+            kills: KillOutcome::ALL
+                .map(|outcome| Meter::at_zero(counter!(names::UPSTREAM_KILLS_TOTAL, key::OUTCOME => outcome.as_str()))),
+            kept: Level::at_zero(gauge!(names::KEPT_BYTES)),
+            kept_told: Cell::new(0),
             groups: RefCell::default(),
             holds: RefCell::default(),
+            gaps: RefCell::default(),
             ttl_checks: RefCell::default(),
             group_rows: RefCell::default(),
         }
@@ -114,6 +136,32 @@ impl Tally {
         self.refused.add(u64::from(n));
     }
 
+    /// Counts what was found out about a group whose connection was lost.
+    pub fn resolution(&self, outcome: ResolutionOutcome) {
+        self.resolutions[outcome.index()].add(1);
+    }
+
+    /// Counts `n` requests that were sent once more.
+    pub fn retried(&self, kind: RetryKind, n: u32) {
+        self.retries[kind.index()].add(u64::from(n));
+    }
+
+    /// Counts `n` requests that the budget did not let be sent once more.
+    pub fn retry_refused(&self, kind: RetryKind, n: u32) {
+        self.retries_refused[kind.index()].add(u64::from(n));
+    }
+
+    /// Counts what came of ending a connection that was lost.
+    pub fn killed(&self, outcome: KillOutcome) {
+        self.kills[outcome.index()].add(1);
+    }
+
+    /// So many bytes are kept for this worker's clients now.
+    pub fn kept_bytes(&self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.kept.shift(bytes - self.kept_told.replace(bytes));
+    }
+
     /// Counts something of which some commands failed and others did not.
     pub fn partial_failure(&self, scope: FailureScope) {
         self.failures[scope.index()].add(1);
@@ -150,6 +198,7 @@ impl Tally {
     pub fn rename_rules(&self, groups: &[Arc<str>], ttl_rules: &[Arc<str>]) {
         self.group_rows.replace(self.groups.borrow_mut().rows_of(groups));
         self.holds.borrow_mut().rows_of(groups);
+        self.gaps.borrow_mut().name(groups);
         self.ttl_checks.borrow_mut().rows_of(ttl_rules);
     }
 
@@ -183,6 +232,11 @@ impl Tally {
         histogram!(names::HOLD_GAP_SECONDS).record(gap);
     }
 
+    /// Likewise, of one group, by its row.
+    pub fn group_gap(&self, row: usize, gap: Duration) {
+        self.gaps.borrow().observe(row, gap);
+    }
+
     /// Counts the members that had come of a group that passed split.
     pub fn split(&self, members: usize) {
         histogram!(names::SPLIT_MEMBERS).record(members as f64);
@@ -207,7 +261,10 @@ impl Tally {
         for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused, &self.panics] {
             meter.fold();
         }
+        self.resolutions.iter().chain(&self.retries).chain(&self.retries_refused).chain(&self.kills).for_each(Meter::fold);
+        self.kept.fold();
         self.groups.borrow().each(|group, outcome, count| self.totals.add_group(group, GroupOutcome::ALL[outcome], count));
+        self.gaps.borrow().take(|group, counts| self.totals.add_gaps(group, counts));
         self.holds.borrow().each(|group, outcome, count| self.totals.add_hold(group, HoldOutcome::ALL[outcome], count));
         self.groups.borrow().fold(|group, outcome| {
             counter!(names::GROUPS_TOTAL, key::GROUP => group,

@@ -20,6 +20,7 @@ mod reorder;
 pub mod resolve;
 pub mod score;
 mod seldom;
+pub mod settle;
 pub mod slot;
 mod stranger;
 pub mod ttl;
