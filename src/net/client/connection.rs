@@ -7,13 +7,14 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::about::Queued;
+use super::hold::Waits;
 use super::large::MEMBER_BYTES_MAX;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
@@ -79,8 +80,7 @@ pub struct Connection {
     pub(super) wait_over: bool,
     /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
     pub(super) wait_is_for_all: bool,
-    /// Since when more is waited for, for what is held.
-    pub(super) held_at: Option<Instant>,
+    pub(super) waits: Option<Box<Waits>>,
     pub(super) patience: Patience,
     /// Logins that the proxy has refused.
     pub(super) refused_logins: u32,
@@ -132,7 +132,7 @@ impl Connection {
             asked: Cell::new(false),
             wait_over: false,
             wait_is_for_all: true,
-            held_at: None,
+            waits: None,
             patience: Patience::default(),
             refused_logins: 0,
             authenticated: false,
@@ -282,9 +282,9 @@ impl Connection {
             // A frame that has begun takes as long as its bytes keep coming.
             Some(Turn::Wait) => {
                 let longest = self.around.context.policy().hold.max;
-                Some(self.wait_within(longest))
+                Some(self.wait_within(planned, longest))
             }
-            Some(Turn::Hold) => Some(self.hold()),
+            Some(Turn::Hold) => Some(self.hold(planned)),
             Some(turn) => Some(Next::Turn(turn)),
         }
     }

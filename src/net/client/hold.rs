@@ -20,6 +20,13 @@ const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
 /// Bytes of replies that may wait behind what is held.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
+/// More is waited for, for what is held.
+pub(super) struct Waits {
+    since: Instant,
+    /// The groups of which a part is held.
+    groups: Vec<usize>,
+}
+
 impl Connection {
     /// How far the beginnings of groups may be held now, with `tail` behind what was read.
     pub(super) fn holding(&self, tail: &Tail) -> Holding {
@@ -54,31 +61,31 @@ impl Connection {
     }
 
     /// Beginnings of groups are held: wait for more, but not longer than the oldest may be held.
-    pub(super) fn hold(&mut self) -> Next {
+    pub(super) fn hold(&mut self, plan: &Plan) -> Next {
         let hold = self.around.context.policy().hold;
-        self.wait_within(hold.gap)
+        self.wait_within(plan, hold.gap)
     }
 
     /// Wait for more, for `longest` without a byte.
-    pub(super) fn wait_within(&mut self, longest: Duration) -> Next {
+    pub(super) fn wait_within(&mut self, plan: &Plan, longest: Duration) -> Next {
         let max = self.around.context.policy().hold.max;
         let oldest = self.batch.all_held().iter().map(|held| held.since).min();
         let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(clock::now()));
         self.wait_is_for_all = longest <= left;
-        self.held_at = oldest.map(|_| clock::now());
+        let groups = || plan.waiting().map(|(group, _)| group).collect();
+        self.waits = oldest.map(|_| Box::new(Waits { since: clock::now(), groups: groups() }));
         self.exchange.acknowledge();
         Next::ReadWithin(longest.min(left))
     }
 
     /// More has come for what is held.
     pub(super) fn note_gap(&mut self) {
-        if let Some(since) = self.held_at.take() {
-            let (tally, gap) = (&self.around.context.tally, Instant::now().saturating_duration_since(since));
-            tally.hold_gap(gap);
-            // Under other rules the places of groups would mean other groups.
-            if self.rules == self.around.context.policy_number() {
-                self.plan.waiting().for_each(|(group, _)| tally.group_gap(tally.group_row(group), gap));
-            }
+        let Some(waits) = self.waits.take() else { return };
+        let (tally, gap) = (&self.around.context.tally, Instant::now().saturating_duration_since(waits.since));
+        tally.hold_gap(gap);
+        // Under other rules the places of groups would mean other groups.
+        if self.rules == self.around.context.policy_number() {
+            waits.groups.iter().for_each(|&group| tally.group_gap(tally.group_row(group), gap));
         }
     }
 
