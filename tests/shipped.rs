@@ -107,6 +107,17 @@ fn systemd_understands_the_unit_and_finds_little_that_it_leaves_open() {
 }
 
 #[test]
+fn the_manifests_are_what_kubernetes_takes() {
+    let validate = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/kubernetes-validate");
+    assert!(validate.exists(), "{} is missing: run `make setup`", validate.display());
+    let validate = validate.to_str().expect("a path in UTF-8");
+    for (file, text) in ["deploy/kubernetes/service.yaml", "deploy/kubernetes/sidecar.yaml"].into_iter().zip(MANIFESTS) {
+        let said = tool("make setup", &[validate, "--strict", "--kubernetes-version", "1.37", file]).unwrap_or_default();
+        assert_eq!(said.matches(" passed for resource ").count(), text.matches("\nkind: ").count(), "{said}");
+    }
+}
+
+#[test]
 fn alerts_compare_labels_with_words_that_exist() {
     let kinds = compared(ALERTS, "kind");
     assert!(kinds.len() > 5);
