@@ -30,6 +30,7 @@ mod reload;
 mod rules;
 mod session;
 mod sessions_at_random;
+mod settled;
 mod slow;
 mod spellings;
 mod status;
