@@ -19,6 +19,7 @@ mod harness;
 mod holds;
 mod hygiene;
 mod interleaved;
+mod learn;
 mod masses;
 mod out_of_step;
 mod parting;
