@@ -82,7 +82,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let config = &loaded.config;
     let exposition = Exposition::install()?;
     let certificates = security::certificates(config)?;
-    let clients = Listener::bind(&config.listen.address, takeover).await?;
+    let clients = Listener::bind(&config.listen.address, config.listen.unix_mode, takeover).await?;
     let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let (reporter, writing) = reporter(config)?;

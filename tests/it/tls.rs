@@ -302,8 +302,10 @@ fn unix_sockets_serve_on_either_side() {
     // What a process that was killed has left is in nobody's way.
     drop(std::os::unix::net::UnixListener::bind(&near).expect("a socket"));
     assert!(near.exists());
-    let proxy = setup().start();
+    let proxy = setup().listen("unix_mode = \"0620\"").start();
     ping(&mut Wire::unix(&near));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&near).expect("a socket").permissions());
+    assert_eq!(mode & 0o7777, 0o620);
     drop(proxy);
 }
 
