@@ -53,6 +53,8 @@ pub struct Listen {
     /// Logins of the proxy's own, by name; empty where the clients' own go to the server.
     pub users: BTreeMap<String, Secret>,
     pub tls: Option<ServerFiles>,
+    /// The permissions of a unix socket; without them the umask decides.
+    pub unix_mode: Option<u32>,
 }
 
 /// The Redis server behind the proxy.
@@ -76,6 +78,8 @@ pub struct Upstream {
     pub heartbeat_timeout: Duration,
     /// Connections that clients may have for themselves, all together.
     pub leases_max: usize,
+    /// Reads whose connection is lost go out once more.
+    pub retry_reads: bool,
     /// What may be sent once more: a share of what was answered of late, and so many a second beside.
     pub retry_share: f64,
     pub retries_per_second: u64,
@@ -148,6 +152,7 @@ impl Default for Listen {
             buffered_bytes_max: 512 * 1024 * 1024,
             users: BTreeMap::new(),
             tls: None,
+            unix_mode: None,
         }
     }
 }
@@ -167,6 +172,7 @@ impl Default for Upstream {
             heartbeat_timeout: Duration::from_millis(2000),
             // Below the `maxclients` that Redis starts with.
             leases_max: 4096,
+            retry_reads: true,
             retry_share: 0.2,
             retries_per_second: 10,
         }
