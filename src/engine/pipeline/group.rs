@@ -14,7 +14,7 @@ use super::resolve::{Context, Part};
 use super::score::{self, Failure};
 use super::violation::{Kind, OTHER_ERROR, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
-use crate::engine::policy::{Group, OnPartial};
+use crate::engine::policy::{Group, OnPartial, TtlRule};
 use crate::engine::preflight::Verdict;
 use crate::engine::resp::scan::{Top, elements};
 use crate::engine::resp::{encode, value};
@@ -87,6 +87,10 @@ pub struct WrappedGroup {
     passage: Option<Box<Passage>>,
     demands: Option<Box<Demands>>,
     panel: Option<Box<Panel>>,
+    /// The TTL rule that commands of our own behind the members are for.
+    mended: Option<Arc<TtlRule>>,
+    /// One of those was refused while it was queued.
+    mend_refused: bool,
 }
 
 /// A member's reply, or a part of it.
@@ -118,6 +122,8 @@ impl WrappedGroup {
             passage: None,
             demands: None,
             panel: None,
+            mended: None,
+            mend_refused: false,
         }
     }
 
@@ -129,6 +135,11 @@ impl WrappedGroup {
     /// What rules about single commands say of the members' replies.
     pub fn judged(self, panel: Option<Box<Panel>>) -> WrappedGroup {
         WrappedGroup { panel, ..self }
+    }
+
+    /// The TTL rule that commands of our own behind the members are for.
+    pub fn mended(self, mended: Option<Arc<TtlRule>>) -> WrappedGroup {
+        WrappedGroup { mended, ..self }
     }
 
     /// The group with commands of our own between its members, in the order of the wire.
@@ -166,6 +177,12 @@ impl WrappedGroup {
     /// Commands between MULTI and EXEC.
     fn queued(&self) -> u32 {
         self.members() + u32::try_from(self.own.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many commands of our own stand behind all members.
+    fn own_behind(&self) -> u32 {
+        let behind = (0..self.queued()).rev().zip(self.own.iter().rev()).take_while(|(place, own)| place == *own);
+        u32::try_from(behind.count()).unwrap_or(u32::MAX)
     }
 
     /// Which member the queued command at `place` is; `None` for one of our own.
@@ -281,6 +298,9 @@ impl WrappedGroup {
         let Some(member) = self.member_at(place) else {
             if self.in_transaction && frame != b"+QUEUED\r\n" {
                 self.own_refused.get_or_insert_with(|| frame.into());
+                // What a TTL rule adds stands behind all members.
+                let is_behind = place >= self.queued() - self.own_behind();
+                self.mend_refused |= is_behind && frame.starts_with(b"-NOPERM ");
             }
             return;
         };
@@ -307,6 +327,9 @@ impl WrappedGroup {
             Outcome::Refused
         } else if value::is_error(frame) || top.null {
             self.note_guard(found);
+            if let Some(rule) = self.mended.as_ref().filter(|_| self.mend_refused) {
+                found.push(Finding::MendRefused { rule: Arc::clone(&rule.name) });
+            }
             self.reply_aborted(frame, top.null, out, context.table);
             found.push(Finding::Violation(self.aborted(frame, context.table)));
             if !proves_end(frame, top) {

@@ -15,6 +15,7 @@ use super::large::MEMBER_BYTES_MAX;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
+use crate::engine::policy::TtlRule;
 use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::affinity::Reason;
@@ -25,7 +26,7 @@ use crate::net::exchange::{End, Exchange, PRESSED_BYTES, Timing};
 use crate::net::recording::{Read, Track};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
-use crate::net::upstream::lane::Lane;
+use crate::net::upstream::lane::{Lane, Mending};
 use crate::net::upstream::pool::Pool;
 use crate::net::upstream::unheard::Unheard;
 use crate::net::users::Users;
@@ -67,6 +68,8 @@ pub struct Connection {
     read_filled: bool,
     /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
     pub(super) asked: Cell<bool>,
+    /// Likewise, its server whether the user may mend writes.
+    pub(super) asked_mending: Cell<bool>,
     /// What waits for more has waited long enough.
     pub(super) wait_over: bool,
     /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
@@ -97,6 +100,8 @@ pub(super) enum Next {
     Turn(Turn),
     /// Ask whether the connection can carry guarded groups.
     Ask,
+    /// Ask whether the user may do what this rule's fix adds to writes.
+    AskMending(Vec<u8>, Arc<TtlRule>),
     /// Answer what is owed, then close.
     Close,
 }
@@ -123,6 +128,7 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
+            asked_mending: Cell::new(false),
             wait_over: false,
             wait_is_for_all: true,
             held_at: None,
@@ -155,6 +161,7 @@ impl Connection {
                     }
                 }
                 Next::Ask => self.ask_ability().await,
+                Next::AskMending(question, rule) => self.ask_mending(&question, &rule).await,
                 Next::Close => break,
             }
         }
@@ -228,6 +235,10 @@ impl Connection {
             return Some(Next::Ask);
         }
         self.asked.set(false);
+        if let Some((question, rule)) = self.mending_to_ask() {
+            return Some(Next::AskMending(question, rule));
+        }
+        self.asked_mending.set(false);
         if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
@@ -246,7 +257,9 @@ impl Connection {
             let hold = self.holding(tail);
             let ability = self.exchange.link().map(|link| link.ability()).unwrap_or_default();
             let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, ability, hold, degraded };
+            let mends = self.exchange.lane().mending.get() != Mending::Refused;
+            let rules =
+                Rules { table: &table, policy: &policy, transactions: can_transact, probes, mends, ability, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);

@@ -92,7 +92,7 @@ impl Exchange {
                 Step::Mend { command } => {
                     self.aim(&places, std::iter::once(*command));
                     let added = plan.added.pop_front().unwrap_or_default();
-                    if let Some(rule) = plan.mended.pop_front() {
+                    if let Some(rule) = &added.rule {
                         let alone = Arc::new(Group::alone(&rule.name));
                         self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), added);
                     }
@@ -228,7 +228,7 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: &[usize],
         (index, rule): (usize, &Arc<Group>),
-        Added { injected, panel }: Added,
+        Added { injected, rule: mended, panel }: Added,
     ) {
         let Sending { link, batch, timing, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
@@ -240,6 +240,7 @@ impl Exchange {
         let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)
             .with_injected(&injected)
             .judged(panel)
+            .mended(mended)
             .demanding(demands);
         let wrapped = Box::new(wrapped);
         let frames = wrapped.frames();
