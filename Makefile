@@ -15,7 +15,7 @@ DASHBOARD := tests/dashboard
 BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo test soak lint bench clients setup redis
+.PHONY: help demo test soak lint bench clients docs setup redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   the benchmarks'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
+	@echo 'make docs    writes the references of the configuration and of the metrics from the program'
 	@echo 'make setup   only what the tests need: redis-server, .venv, packages of Node.js'
 
 demo: redis
@@ -50,6 +51,9 @@ bench: redis
 
 clients: redis
 	scripts/measure-clients --write
+
+docs:
+	UPDATE_DOCS=1 cargo test --locked --test configuration --test shipped reference
 
 setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS) $(BROWSER)
 

@@ -1,12 +1,14 @@
 //! The command line: what is asked for, and with which exit code it ends.
 
 mod generate;
+mod learn;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -106,6 +108,24 @@ enum Action {
         #[command(flatten)]
         running: Running,
     },
+    /// Propose rules from what clients send: groups, TTL rules and guards, as configuration text with counts.
+    ///
+    /// It watches the clients of a running respguard for a while, or reads a recording. What it proposes only looks on
+    /// until you change it. Values are never in it.
+    Learn {
+        /// How long to watch, from 1s to 10m.
+        #[arg(long = "for", value_name = "DURATION", value_parser = learn::time)]
+        #[arg(required_unless_present = "recording", conflicts_with = "recording")]
+        time: Option<Duration>,
+        /// A recording to read instead, as `respguard record` writes it.
+        #[arg(value_name = "RECORDING")]
+        recording: Option<PathBuf>,
+        /// Where the text is written, readable to its owner alone; without it to standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        running: Running,
+    },
     /// Write what a shell needs to complete respguard's command lines.
     ///
     /// For bash: respguard completions bash > /etc/bash_completion.d/respguard
@@ -150,6 +170,7 @@ pub fn main() -> ExitCode {
         Action::Explain { config, commands } => explain(&config, commands.as_deref()),
         Action::Completions { shell } => generate::completions(shell, &mut CommandLine::command()),
         Action::Man => generate::manual(CommandLine::command()),
+        Action::Learn { time, recording, out, running } => learn::learn(time, recording.as_deref(), out.as_deref(), &running),
         Action::Record { seconds, out, running } => record(seconds, out.as_deref(), &running),
         Action::Healthcheck { config } => healthcheck(config.as_deref()),
     }

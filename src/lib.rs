@@ -23,7 +23,7 @@
 //! this list:
 //!
 //! ```text
-//! resp < command < preflight < {session, policy, link} < pipeline | telemetry < {address, clock, health, kept, tls}
+//! resp < command < preflight < {session, policy, link} < {pipeline, learn} | telemetry < {address, clock, health, kept, retries, tls}
 //!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http} < {exchange, admin}
 //!   < client < worker < config < {server, explain, remote} < cli < main
 //! ```

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Secret, Sharing};
 use crate::engine::command::{Login, Table};
+use crate::engine::link::budget::Allowance;
 use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::live::QUESTIONS_MAX;
@@ -283,6 +284,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         heartbeat_timeout: upstream.heartbeat_timeout,
         login,
         leases_max: (upstream.leases_max / workers).max(1),
+        retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
     }
 }
 

@@ -134,7 +134,7 @@ async fn a_wrong_path_and_a_wrong_method_are_told_what_exists() {
     assert_eq!(answer.status, 404);
     assert_eq!(
         answer.body,
-        r#"{"error":"no such path","exists":["/","/dashboard.js","/dashboard.css","/metrics","/healthz","/readyz","/status","/groups","/violations","/violations/stream","/config","/reload","/record","/log","/openapi.json"]}"#
+        r#"{"error":"no such path","exists":["/","/dashboard.js","/dashboard.css","/metrics","/healthz","/readyz","/status","/groups","/violations","/violations/stream","/config","/reload","/record","/learn","/log","/openapi.json"]}"#
     );
 
     let mut connection = Connection::open(endpoints.address).await;
@@ -301,10 +301,15 @@ fn the_dashboard_has_a_column_for_every_outcome_of_a_group() {
 }
 
 #[test]
-fn the_reference_of_violations_has_every_kind_once() {
+fn the_reference_of_violations_says_of_every_kind_what_happened_what_it_means_and_what_to_do() {
     let reference = include_str!("../docs/violations.md");
-    for kind in Kind::ALL {
-        assert_eq!(reference.matches(&format!("\n| `{kind}` |")).count(), 1, "{kind}");
+    let table = reference.split("| kind | what happened | what it means | what to do |\n|---|---|---|---|\n").nth(1);
+    let rows = table.and_then(|table| table.split("\n\n").next()).expect("the table").lines();
+    let rows: Vec<Vec<_>> = rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect()).collect();
+    let kinds: Vec<_> = Kind::ALL.iter().map(|kind| format!("`{kind}`")).collect();
+    assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), kinds);
+    for row in rows {
+        assert!(row.len() == 4 && row.iter().all(|cell| cell.len() > 5), "{row:?}");
     }
 }
 

@@ -69,7 +69,7 @@ fn a_taken_port_ends_with_3_and_is_named() {
 
 #[test]
 fn completions_and_the_manual_name_every_subcommand() {
-    let subcommands = ["run", "check", "explain", "record", "completions", "man", "healthcheck"];
+    let subcommands = ["run", "check", "explain", "record", "learn", "completions", "man", "healthcheck"];
     let manual = respguard(&["man"]);
     assert_eq!(code(&manual), 0);
     assert!(out(&manual).contains(".TH respguard 1") && out(&manual).contains(".TH \"respguard run\" 1"), "{}", out(&manual));

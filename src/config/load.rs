@@ -1,6 +1,6 @@
 //! Reads a configuration file and says everything that is wrong with it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use toml::de::DeTable;
 
 use crate::engine::command::Table;
 use crate::engine::link::breaker::Thresholds;
-use crate::engine::policy::rule::{Word, WrittenPipeline};
+use crate::engine::policy::rule::{Word, Written, WrittenPipeline};
 use crate::engine::policy::{Policy, compile};
 use crate::net::address::{Address, AddressError};
 use crate::telemetry::durable;
 
 use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
+use super::form::Form;
 use super::section::{Finding, Findings, Section};
 use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, rules, security};
 
@@ -28,6 +29,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 const FILES_KEPT_DEFAULT: u64 = 4;
 const FILES_KEPT_MAX: u64 = 100;
 const LEASES_MAX: u64 = 1_000_000;
+const RETRIES_MAX: u64 = 1_000_000;
 const BUFFERED_BYTES_MIN: u64 = 1024 * 1024;
 const BUFFERED_BYTES_MAX: u64 = 1 << 40;
 const THROUGHPUT_MAX: u64 = 1_000_000;
@@ -63,8 +65,8 @@ pub fn read(
     }
 }
 
-/// Every key that can be written, as `listen.address` or `group.name`: what a documentation must name.
-pub fn known_keys() -> BTreeSet<String> {
+/// Every key that can be written, as `listen.address` or `group.name`, and what it may be: what a documentation must name.
+pub fn known_keys() -> BTreeMap<String, Form> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
     let one_of_each = "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n";
@@ -125,6 +127,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         // A client whose own connection is lost is closed: there is nobody left to answer.
         findings.add("degrade[0]", "a rule for clients that share connections", "sharing = \"auto\"");
     }
+    refuse_unsettled(&upstream, &written, findings);
     let policy = match compile(&written, table) {
         Ok(policy) => policy,
         Err(errors) => {
@@ -176,12 +179,27 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         heartbeat: timeout(&mut section, "heartbeat_ms", defaults.heartbeat, findings),
         heartbeat_timeout: timeout(&mut section, "heartbeat_timeout_ms", defaults.heartbeat_timeout, findings),
         leases_max: usize::try_from(leases_max).unwrap_or(defaults.leases_max),
+        retry_share: section.ratio("retry_share", defaults.retry_share, findings),
+        retries_per_second: section.number("retries_per_second", 0..=RETRIES_MAX, defaults.retries_per_second, findings),
     };
     if matches!(upstream.address, Address::Tcp { port: 0, .. }) {
         findings.add("upstream.address", "port 0 is no server's port", "a port from 1 to 65535");
     }
     section.end(findings);
     upstream
+}
+
+/// A group with a marker needs a lost connection that can be ended by its id, and one that others are not lost with.
+fn refuse_unsettled(upstream: &Upstream, written: &Written, findings: &mut Findings) {
+    let expected = match upstream {
+        Upstream { sharing: Sharing::Never, .. } => "sharing = \"auto\", or false",
+        // All connections over one have the same address there.
+        Upstream { address: Address::Unix(_), .. } => "an upstream that is not a unix socket, or false",
+        _ => return,
+    };
+    for (place, _) in written.groups.iter().enumerate().filter(|(_, group)| group.resolve) {
+        findings.add(&format!("group[{place}].resolve"), "its lost connection could not be told from others", expected);
+    }
 }
 
 fn admin(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Admin {

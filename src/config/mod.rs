@@ -5,6 +5,7 @@
 mod credential;
 pub mod effective;
 mod error;
+mod form;
 mod load;
 mod rules;
 mod secret;
@@ -21,6 +22,7 @@ use crate::net::tls::{ClientFiles, ServerFiles};
 use crate::telemetry::durable;
 
 pub use error::{ConfigError, ConfigErrors, Position};
+pub use form::Form;
 pub use load::{Loaded, known_keys, load, read};
 pub use secret::Secret;
 
@@ -74,6 +76,9 @@ pub struct Upstream {
     pub heartbeat_timeout: Duration,
     /// Connections that clients may have for themselves, all together.
     pub leases_max: usize,
+    /// What may be sent once more: a share of what was answered of late, and so many a second beside.
+    pub retry_share: f64,
+    pub retries_per_second: u64,
 }
 
 /// The credentials that the proxy itself gives to the upstream.
@@ -162,6 +167,8 @@ impl Default for Upstream {
             heartbeat_timeout: Duration::from_millis(2000),
             // Below the `maxclients` that Redis starts with.
             leases_max: 4096,
+            retry_share: 0.2,
+            retries_per_second: 10,
         }
     }
 }

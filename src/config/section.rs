@@ -1,6 +1,6 @@
 //! Reads the tables of a configuration file key by key, and remembers where each key is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 
 use toml::de::{DeTable, DeValue};
@@ -8,14 +8,16 @@ use toml::de::{DeTable, DeValue};
 use crate::engine::policy::near::nearest;
 use crate::engine::policy::rule::Word;
 
+use super::form::Form;
+
 /// What was found out while reading: errors, where keys are, and which keys can be written at all.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) errors: Vec<Finding>,
     /// Where the value at each path lies in the file.
     places: BTreeMap<String, Range<usize>>,
-    /// Every key that was asked for, without the places in lists: `group.name`.
-    pub(super) known: BTreeSet<String>,
+    /// Every key that was asked for, without the places in lists (`group.name`), and what it may be.
+    pub(super) known: BTreeMap<String, Form>,
 }
 
 /// One error, and where it is in the file.
@@ -90,22 +92,23 @@ impl<'t> Section<'t> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    pub(super) fn value(&mut self, key: &'static str, findings: &mut Findings) -> Option<Value<'t>> {
+    /// What is written for a key that may have this form.
+    fn value(&mut self, key: &'static str, form: Form, findings: &mut Findings) -> Option<Value<'t>> {
         self.known.push(key);
         let path = self.path_of(key);
-        findings.known.insert(without_places(&path));
+        findings.known.insert(without_places(&path), form);
         let spanned = self.table?.get(key)?;
         findings.places.insert(path.clone(), spanned.span());
         Some(Value { path, value: spanned.get_ref() })
     }
 
     pub(super) fn text(&mut self, key: &'static str, findings: &mut Findings) -> Option<String> {
-        self.value(key, findings)?.text(findings)
+        self.value(key, Form::Text, findings)?.text(findings)
     }
 
     /// A text that must be there.
     pub(super) fn needed_text(&mut self, key: &'static str, findings: &mut Findings) -> String {
-        match self.value(key, findings) {
+        match self.value(key, Form::Text, findings) {
             Some(value) => value.text(findings).unwrap_or_default(),
             None => {
                 findings.add(&self.path_of(key), "the key is missing", "a string");
@@ -116,7 +119,7 @@ impl<'t> Section<'t> {
 
     /// A whole number within a range.
     pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64, findings: &mut Findings) -> u64 {
-        match self.value(key, findings) {
+        match self.value(key, Form::Number(range.clone()), findings) {
             Some(value) => value.number(&range, findings).unwrap_or(default),
             None => default,
         }
@@ -129,13 +132,13 @@ impl<'t> Section<'t> {
         range: RangeInclusive<u64>,
         findings: &mut Findings,
     ) -> Option<u64> {
-        self.value(key, findings)?.number(&range, findings)
+        self.value(key, Form::Number(range.clone()), findings)?.number(&range, findings)
     }
 
     /// A part of a whole: above 0, at most 1.
     pub(super) fn ratio(&mut self, key: &'static str, default: f64, findings: &mut Findings) -> f64 {
-        let expected = "a number above 0, at most 1";
-        let Some(value) = self.value(key, findings) else { return default };
+        let expected = &Form::Ratio.to_string();
+        let Some(value) = self.value(key, Form::Ratio, findings) else { return default };
         let (DeValue::Float(_) | DeValue::Integer(_)) = value.value else {
             return value.wrong_type(expected, findings).unwrap_or(default);
         };
@@ -146,13 +149,13 @@ impl<'t> Section<'t> {
         };
         let ratio = written.filter(|ratio: &f64| *ratio > 0.0 && *ratio <= 1.0);
         if ratio.is_none() {
-            findings.add(&value.path, "this is no part of a whole", expected);
+            findings.add(&value.path, "this is no part of a whole", expected.as_str());
         }
         ratio.unwrap_or(default)
     }
 
     pub(super) fn truth(&mut self, key: &'static str, default: bool, findings: &mut Findings) -> bool {
-        let Some(value) = self.value(key, findings) else {
+        let Some(value) = self.value(key, Form::Truth, findings) else {
             return default;
         };
         match value.value {
@@ -163,9 +166,9 @@ impl<'t> Section<'t> {
 
     /// One of a closed set of words.
     pub(super) fn word<T: Word>(&mut self, key: &'static str, findings: &mut Findings) -> Option<T> {
-        let value = self.value(key, findings)?;
-        let words: Vec<String> = T::ALL.iter().map(|word| format!("{:?}", word.as_str())).collect();
-        let expected = words.join(" or ");
+        let form = Form::Words(T::ALL.iter().map(|word| word.as_str()).collect());
+        let expected = form.to_string();
+        let value = self.value(key, form, findings)?;
         let DeValue::String(text) = value.value else {
             return value.wrong_type(&expected, findings);
         };
@@ -178,7 +181,7 @@ impl<'t> Section<'t> {
 
     /// The values of a list; an empty one where the value is no list.
     pub(super) fn list(&mut self, key: &'static str, findings: &mut Findings) -> Option<Vec<Value<'t>>> {
-        let value = self.value(key, findings)?;
+        let value = self.value(key, Form::List, findings)?;
         let DeValue::Array(values) = value.value else {
             return Some(value.wrong_type("a list", findings).unwrap_or_default());
         };
@@ -199,7 +202,7 @@ impl<'t> Section<'t> {
     /// A table such as `[listen]`.
     pub(super) fn section(&mut self, key: &'static str, findings: &mut Findings) -> Section<'t> {
         let empty = Section { path: self.path_of(key), table: None, known: Vec::new() };
-        let value = self.value(key, findings);
+        let value = self.value(key, Form::Table, findings);
         value.and_then(|value| value.section("a table", findings)).unwrap_or(empty)
     }
 
@@ -268,7 +271,7 @@ impl<'t> Value<'t> {
     }
 
     fn number(&self, range: &RangeInclusive<u64>, findings: &mut Findings) -> Option<u64> {
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let expected = Form::Number(range.clone()).to_string();
         let DeValue::Integer(written) = self.value else {
             return self.wrong_type(&expected, findings);
         };

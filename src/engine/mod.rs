@@ -1,6 +1,7 @@
 //! The pure part: what bytes mean and what becomes of them, without sockets, clocks, logs or metrics.
 
 pub mod command;
+pub mod learn;
 pub mod link;
 pub mod pipeline;
 pub mod policy;

@@ -224,6 +224,18 @@ impl<'a> Client<'a> {
                 self.hold(planned, page);
                 return Rest::Wait(self.config.policy.hold.gap);
             }
+            Turn::Settle => {
+                if at < planned.batch.len() {
+                    page.line(1, format_args!("from {} on: waits until the group is answered", planned.number(at)));
+                }
+                return Rest::Again;
+            }
+            Turn::Share => {
+                let number = planned.number(at);
+                page.line(1, format_args!("from {number} on: waits for what goes before, then back on a shared connection"));
+                self.session.affinity.unpin();
+                return Rest::Again;
+            }
             Turn::Lane => self.change_lane(planned, page),
             Turn::Spare => {
                 page.line(1, "as it is, on a spare connection, past everything that is under way:");

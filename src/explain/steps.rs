@@ -86,6 +86,16 @@ impl Planned<'_> {
         self.plan.notes.iter().for_each(|note| self.write_note(note, page));
     }
 
+    /// What the group's marker is good for, if it carries one.
+    fn write_marker(&self, group: &Group, page: &mut Page) {
+        if group.resolve && !self.pinned {
+            page.line(2, "behind MULTI, by the proxy itself: SET marker 1 PX ..");
+            page.line(2, format_args!("if the connection is lost: {}", words::SETTLED));
+        } else if group.resolve {
+            page.line(2, "no marker, because the connection is the client's own: if it is lost, the outcome is unknown");
+        }
+    }
+
     fn write_note(&self, note: &Note, page: &mut Page) {
         if let Note::Obstructed { group, members, why } = note {
             let (name, kind) = (&self.policy.groups()[*group].name, Kind::Split);
@@ -170,6 +180,7 @@ impl Planned<'_> {
         self.write_demands(commands, group, page);
         page.line(2, format_args!("if nothing is applied: every member answers an error; told as {}", Kind::Aborted));
         page.line(2, format_args!("if some members fail: {}", words::on_partial(group.on_partial)));
+        self.write_marker(group, page);
     }
 
     fn write_guarded(&self, commands: &[usize], index: usize, page: &mut Page) {
@@ -194,6 +205,7 @@ impl Planned<'_> {
         );
         page.line(2, "if other clients change what is checked: nothing is applied, and it is sent again, 3 times in all");
         page.line(2, format_args!("if some members fail all the same: {}", words::on_partial(group.on_partial)));
+        self.write_marker(group, page);
     }
 
     fn write_refused(&self, commands: &[usize], index: usize, refusal: &Refusal, page: &mut Page) {

@@ -50,6 +50,9 @@ pub(super) fn reply(role: Role) -> String {
     }
 }
 
+/// What becomes of a group with a marker whose connection is lost.
+pub(super) const SETTLED: &str = "it is sent again if the marker is not there, else every member answers COMMITTED";
+
 /// What the proxy answers by itself.
 pub(super) fn answer(answer: Answer) -> &'static str {
     match answer {

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::engine::command::Table;
+use crate::engine::link::handshake::Kill;
 use crate::engine::policy::Policy;
 use crate::engine::preflight::Names;
 use crate::net::health::{Health, SharedBreaker};
 use crate::net::kept::Kept;
 use crate::net::recording::Tap;
+use crate::net::retries::Retries;
+use crate::telemetry::label::KillOutcome;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
@@ -32,6 +35,8 @@ pub struct Context {
     pub readiness: Readiness,
     pub health: Health,
     pub kept: Kept,
+    /// What may still be sent once more.
+    pub retries: Retries,
     table: RefCell<Arc<Table>>,
     policy: RefCell<Arc<Policy>>,
     policy_number: Cell<u64>,
@@ -63,6 +68,7 @@ impl Context {
             reporter,
             health: Health::new(breaker, readiness.clone()),
             kept: Kept::default(),
+            retries: Retries::default(),
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),
@@ -74,6 +80,15 @@ impl Context {
             rechecks: Cell::new(0),
             tap: Tap::default(),
         }
+    }
+
+    /// Counts what came of ending a lost connection.
+    pub fn killed(&self, kill: Kill) {
+        self.tally.killed(match kill {
+            Kill::Ended => KillOutcome::Ended,
+            Kill::Gone => KillOutcome::Gone,
+            Kill::Denied => KillOutcome::Denied,
+        });
     }
 
     /// The commands as the server knows them.

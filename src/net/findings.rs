@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use crate::engine::pipeline::finding::{Finding, Outcome, Place, TtlState};
+use crate::engine::pipeline::finding::{Finding, Outcome, Place, Resolution, TtlState};
 use crate::engine::pipeline::slot::Probe;
 use crate::engine::pipeline::violation::Kind;
 use crate::net::context::Context;
 use crate::net::recheck::{Recheck, violation};
 use crate::net::upstream::lane::{Lane, Mending};
-use crate::telemetry::label::{FailureScope, GroupOutcome, TtlOutcome};
+use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome};
 
 /// Reports everything in `found` about the client at `peer`; true when the upstream connection must
 /// be closed.
@@ -21,6 +21,14 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             Finding::PartialFailure(place) => context.tally.partial_failure(failure_scope(place)),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
             Finding::MendRefused { rule } => stop_mending(context, lane, &rule),
+            Finding::Resolution(resolution) => {
+                if resolution == Resolution::Resent {
+                    context.tally.retried(RetryKind::Group, 1);
+                }
+                context.tally.resolution(resolution_outcome(resolution));
+            }
+            Finding::Killed(kill) => context.killed(kill),
+            Finding::RetryRefused => context.tally.retry_refused(RetryKind::Group, 1),
             Finding::CloseUpstream => close = true,
             // The exchange has seen to it, which knows the connection.
             Finding::GuardLost => {}
@@ -76,6 +84,17 @@ pub fn group_outcome(outcome: Outcome) -> GroupOutcome {
         Outcome::Unwrapped => GroupOutcome::Unwrapped,
         Outcome::Unknown => GroupOutcome::Unknown,
         Outcome::Observed => GroupOutcome::Observed,
+        Outcome::Committed => GroupOutcome::Committed,
+    }
+}
+
+fn resolution_outcome(resolution: Resolution) -> ResolutionOutcome {
+    match resolution {
+        Resolution::Resent => ResolutionOutcome::Resent,
+        Resolution::Committed => ResolutionOutcome::Committed,
+        Resolution::Aborted => ResolutionOutcome::Aborted,
+        Resolution::Denied => ResolutionOutcome::Denied,
+        Resolution::Unknown => ResolutionOutcome::Unknown,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod kept;
 pub mod recheck;
 pub mod recording;
 pub mod registry;
+pub mod retries;
 pub mod stream;
 pub mod tls;
 pub mod upstream;

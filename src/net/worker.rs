@@ -96,6 +96,7 @@ pub async fn run(setup: Setup) {
     let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
     context.set_policy(policy);
     context.kept.set_max(setup.kept_bytes_max);
+    context.retries.allow(setup.upstream.retries);
     let pool = Pool::new(&context, setup.upstream);
     let Setup { registry, users, exclusive, load, .. } = setup;
     let around = Rc::new(Surroundings { context, pool, registry, users, exclusive, load });
@@ -112,6 +113,7 @@ pub async fn run(setup: Setup) {
     tend.abort();
     fold.abort();
     around.pool.close();
+    around.context.tally.kept_bytes(0);
     around.context.tally.fold();
 }
 
@@ -211,6 +213,8 @@ async fn tend(around: Rc<Surroundings>, clients: Clients) {
         ticks.tick().await;
         clock::tick();
         around.pool.tend();
+        around.context.retries.tell(clock::now());
+        around.context.tally.kept_bytes(around.context.kept.bytes());
         let is_too_much = around.context.kept.is_too_much();
         if was_too_much && !is_too_much {
             // Those that were not read from any more may go on.

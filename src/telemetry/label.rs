@@ -95,8 +95,45 @@ words! {
         Unwrapped = "unwrapped",
         /// Nobody can say what was applied.
         Unknown = "unknown",
+        /// Applied, and its replies were lost with their connection.
+        Committed = "committed",
         /// Only looked at, as its rule says, and nothing failed.
         Observed = "observed",
+    }
+}
+
+words! {
+    /// What was found out about a group with `resolve` whose connection was lost.
+    ResolutionOutcome {
+        /// It was not applied, and was sent again.
+        Resent = "resent",
+        /// It was applied.
+        Committed = "committed",
+        /// It was not applied, and was not sent again.
+        Aborted = "aborted",
+        /// The server does not let this user find out.
+        Denied = "denied",
+        /// Nobody could be asked, or the answer did not come in time.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// What is sent once more.
+    RetryKind { Group = "group", Read = "read" }
+}
+
+words! {
+    /// What came of ending a connection that was lost, by its id.
+    KillOutcome {
+        /// It was still there.
+        Ended = "ended",
+        /// It was gone already.
+        Gone = "gone",
+        /// The server does not let this user.
+        Denied = "denied",
+        /// No answer; it is tried again.
+        Unanswered = "unanswered",
     }
 }
 

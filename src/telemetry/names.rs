@@ -16,16 +16,21 @@ pub const GROUPS_TOTAL: &str = "respguard_groups_total";
 pub const HOLD_GAP_SECONDS: &str = "respguard_hold_gap_seconds";
 pub const HOLD_PREFIX_MEMBERS: &str = "respguard_hold_prefix_members";
 pub const HOLDS_TOTAL: &str = "respguard_holds_total";
+pub const KEPT_BYTES: &str = "respguard_kept_bytes";
 pub const LOGINS_REFUSED_TOTAL: &str = "respguard_logins_refused_total";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PANICS_TOTAL: &str = "respguard_panics_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
+pub const RESOLUTIONS_TOTAL: &str = "respguard_resolutions_total";
+pub const RETRIES_REFUSED_TOTAL: &str = "respguard_retries_refused_total";
+pub const RETRIES_TOTAL: &str = "respguard_retries_total";
 pub const SPLIT_MEMBERS: &str = "respguard_split_members";
 pub const TIMEOUTS_TOTAL: &str = "respguard_timeouts_total";
 pub const TLS_HANDSHAKES_FAILED_TOTAL: &str = "respguard_tls_handshakes_failed_total";
 pub const TTL_CHECKS_TOTAL: &str = "respguard_ttl_checks_total";
 pub const UPSTREAM_CONNECTIONS: &str = "respguard_upstream_connections";
+pub const UPSTREAM_KILLS_TOTAL: &str = "respguard_upstream_kills_total";
 pub const UPSTREAM_RECONNECTS_TOTAL: &str = "respguard_upstream_reconnects_total";
 pub const UPSTREAM_UP: &str = "respguard_upstream_up";
 pub const VIOLATIONS_FILE_LOST_TOTAL: &str = "respguard_violations_file_lost_total";
@@ -74,6 +79,12 @@ pub const ALL: &[Metric] = &[
     ),
     histogram(HOLD_PREFIX_MEMBERS, Unit::Count, "Members of a group that had come when it began to be held"),
     counter(HOLDS_TOTAL, "Beginnings of groups that were held back for the rest, by what came of it"),
+    Metric {
+        name: KEPT_BYTES,
+        shape: Shape::Gauge,
+        unit: Unit::Bytes,
+        help: "Bytes kept for all clients together: what they have sent that waits, and replies that they have yet to read",
+    },
     counter(LOGINS_REFUSED_TOTAL, "AUTH and HELLO AUTH that the proxy itself refused"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(PANICS_TOTAL, "Tasks of clients and of upstream connections that panicked: faults of the proxy itself"),
@@ -82,11 +93,15 @@ pub const ALL: &[Metric] = &[
         "Pipelines, groups and clients' own transactions of which some commands failed and others did not",
     ),
     histogram(REQUEST_SECONDS, Unit::Seconds, "Time from the reading of a request to its reply"),
+    counter(RESOLUTIONS_TOTAL, "Groups with a marker whose connection was lost, by what was found out about them"),
+    counter(RETRIES_REFUSED_TOTAL, "Requests that were not sent once more because the budget for that was used up, by kind"),
+    counter(RETRIES_TOTAL, "Requests that were sent once more after their connection was lost, by kind"),
     histogram(SPLIT_MEMBERS, Unit::Count, "Members of a group that had come when it passed split"),
     counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
     counter(TLS_HANDSHAKES_FAILED_TOTAL, "TLS handshakes with clients that came to nothing"),
     counter(TTL_CHECKS_TOTAL, "Looks at the TTL of a key that must expire, by what they found"),
     gauge(UPSTREAM_CONNECTIONS, "Connections to the upstream now, by what they do"),
+    counter(UPSTREAM_KILLS_TOTAL, "Lost upstream connections that were ended by their id, by what came of it"),
     counter(UPSTREAM_RECONNECTS_TOTAL, "Attempts to replace a lost upstream connection"),
     gauge(UPSTREAM_UP, "1 while at least one worker reaches the upstream, else 0"),
     counter(VIOLATIONS_FILE_LOST_TOTAL, "Violations that could not be written to their file"),

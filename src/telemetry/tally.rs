@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge, histogram};
 
-use super::label::{Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, Side, TtlOutcome, UpstreamState, key};
+use super::label::{
+    Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RetryKind, Side, TtlOutcome,
+    UpstreamState, key,
+};
 use super::latency::Latencies;
 use super::names;
 use super::totals::Totals;
@@ -32,6 +35,13 @@ pub struct Tally {
     reconnects: Meter,
     refused: Meter,
     panics: Meter,
+    resolutions: [Meter; ResolutionOutcome::ALL.len()],
+    retries: [Meter; RetryKind::ALL.len()],
+    retries_refused: [Meter; RetryKind::ALL.len()],
+    kills: [Meter; KillOutcome::ALL.len()],
+    kept: Level,
+    /// How many of them the level has been told of.
+    kept_told: Cell<i64>,
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
     holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
@@ -67,6 +77,15 @@ impl Tally {
             reconnects: Meter::at_zero(counter!(names::UPSTREAM_RECONNECTS_TOTAL)),
             panics: Meter::at_zero(counter!(names::PANICS_TOTAL)),
             refused: Meter::at_zero(counter!(names::BREAKER_REFUSED_TOTAL)),
+            resolutions: ResolutionOutcome::ALL
+                .map(|outcome| Meter::at_zero(counter!(names::RESOLUTIONS_TOTAL, key::OUTCOME => outcome.as_str()))),
+            retries: RetryKind::ALL.map(|kind| Meter::at_zero(counter!(names::RETRIES_TOTAL, key::KIND => kind.as_str()))),
+            retries_refused: RetryKind::ALL
+                .map(|kind| Meter::at_zero(counter!(names::RETRIES_REFUSED_TOTAL, key::KIND => kind.as_str()))),
+            kills: KillOutcome::ALL
+                .map(|outcome| Meter::at_zero(counter!(names::UPSTREAM_KILLS_TOTAL, key::OUTCOME => outcome.as_str()))),
+            kept: Level::at_zero(gauge!(names::KEPT_BYTES)),
+            kept_told: Cell::new(0),
             groups: RefCell::default(),
             holds: RefCell::default(),
             ttl_checks: RefCell::default(),
@@ -112,6 +131,32 @@ impl Tally {
     /// Counts `n` requests that the breaker refused.
     pub fn add_refused(&self, n: u32) {
         self.refused.add(u64::from(n));
+    }
+
+    /// Counts what was found out about a group whose connection was lost.
+    pub fn resolution(&self, outcome: ResolutionOutcome) {
+        self.resolutions[outcome.index()].add(1);
+    }
+
+    /// Counts `n` requests that were sent once more.
+    pub fn retried(&self, kind: RetryKind, n: u32) {
+        self.retries[kind.index()].add(u64::from(n));
+    }
+
+    /// Counts `n` requests that the budget did not let be sent once more.
+    pub fn retry_refused(&self, kind: RetryKind, n: u32) {
+        self.retries_refused[kind.index()].add(u64::from(n));
+    }
+
+    /// Counts what came of ending a connection that was lost.
+    pub fn killed(&self, outcome: KillOutcome) {
+        self.kills[outcome.index()].add(1);
+    }
+
+    /// So many bytes are kept for this worker's clients now.
+    pub fn kept_bytes(&self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.kept.shift(bytes - self.kept_told.replace(bytes));
     }
 
     /// Counts something of which some commands failed and others did not.
@@ -207,6 +252,8 @@ impl Tally {
         for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused, &self.panics] {
             meter.fold();
         }
+        self.resolutions.iter().chain(&self.retries).chain(&self.retries_refused).chain(&self.kills).for_each(Meter::fold);
+        self.kept.fold();
         self.groups.borrow().each(|group, outcome, count| self.totals.add_group(group, GroupOutcome::ALL[outcome], count));
         self.holds.borrow().each(|group, outcome, count| self.totals.add_hold(group, HoldOutcome::ALL[outcome], count));
         self.groups.borrow().fold(|group, outcome| {

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use respguard::engine::command::Table;
+use respguard::engine::link::budget::Allowance;
 use respguard::engine::policy::Policy;
 use respguard::net::address::Address;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
@@ -88,5 +89,6 @@ fn settings(port: u16) -> Settings {
         heartbeat_timeout: TIMEOUT,
         login: None,
         leases_max: 16,
+        retries: Allowance { share: 0.2, per_second: 10.0 },
     }
 }

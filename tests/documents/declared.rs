@@ -25,7 +25,7 @@ const BENCH: &str = "measures for minutes; that it compiles is checked, and its 
 const DEMO: &str = "builds a release first; its stories are run by this test with the program at hand";
 
 /// What stands for something else in a command line of running text.
-pub const PLACEHOLDERS: [(&str, &str); 7] = [
+pub const PLACEHOLDERS: [(&str, &str); 8] = [
     ("FILE", "config.toml"),
     ("COMMANDS", "commands.txt"),
     ("RECORDING", "recording"),
@@ -33,6 +33,7 @@ pub const PLACEHOLDERS: [(&str, &str); 7] = [
     ("PID", "$PID"),
     ("--seconds N", "--seconds 1"),
     ("--seconds 30", "--seconds 1"),
+    ("--for 60s", "--for 1s"),
 ];
 
 /// The ports of the documents; the test has others.

@@ -127,7 +127,7 @@ impl Client {
     pub async fn run(&mut self, session: &mut Session, pipeline: Pipeline) -> Result<(), Closed> {
         session.may_close |= pipeline.is_large;
         session.shared &= pipeline.turns == 0;
-        let Pipeline { bytes, wants, at_once, turns, .. } = pipeline;
+        let Pipeline { bytes, wants, at_once, turns, fences, .. } = pipeline;
         let leaves = self.leaves && self.rng.u32(0..100) < 1;
         for want in &wants {
             self.note_sent(want, session.db);
@@ -148,7 +148,7 @@ impl Client {
             let took = sent_at.elapsed();
             let settings = &self.stage.settings;
             let longest = settings.request_timeout.max(settings.queue_timeout) + SLACK;
-            if session.shared && took > longest {
+            if session.shared && took > longest * (1 + fences as u32) {
                 self.breach(format!("session {}: an answer took {took:?}: {:?}", session.number, answers.last()));
             }
             let turn = settings.stall_timeout + settings.request_timeout + settings.queue_timeout + settings.connect_timeout;

@@ -88,7 +88,9 @@ impl Ledger {
     /// if there was any (`outlived`): then only those count that were acknowledged.
     pub fn judge(&mut self, history: &[Applied], outlived: bool) {
         let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (at, applied) in history.iter().enumerate() {
+        // The proxy's own keys may hold a client's, as their hash tag.
+        let is_own = |applied: &Applied| applied.words[1].starts_with("respguard:");
+        for (at, applied) in history.iter().enumerate().filter(|(_, applied)| !is_own(applied)) {
             let tags: BTreeSet<&str> = applied.words.iter().filter_map(|word| tag_in(word)).collect();
             for tag in tags {
                 places.entry(tag).or_default().push(at);
@@ -97,7 +99,11 @@ impl Ledger {
         let mut latest: BTreeMap<u64, (usize, &str)> = BTreeMap::new();
         let mut breaches = Vec::new();
         for (tag, note) in &self.notes {
-            let at = places.get(&**tag).map_or(&[][..], Vec::as_slice);
+            let mut at = places.get(&**tag).cloned().unwrap_or_default();
+            // What a failover has undone may have been sent again.
+            if note.together && at.iter().any(|at| !history[*at].undone) {
+                at.retain(|at| !history[*at].undone);
+            }
             let told = (note.fate, at.len());
             match told {
                 (Fate::Applied, n) if n != note.members => {

@@ -53,12 +53,14 @@ pub struct Pipeline {
     pub at_once: bool,
     /// Requests that wait for what goes before them.
     pub turns: usize,
+    /// Groups that what stands behind them waits for.
+    pub fences: usize,
     pub is_large: bool,
 }
 
 impl Pipeline {
     pub fn new(session: &Session, at_once: bool) -> Pipeline {
-        Pipeline { session: session.number, bytes: Vec::new(), wants: Vec::new(), at_once, turns: 0, is_large: false }
+        Pipeline { session: session.number, bytes: Vec::new(), wants: Vec::new(), at_once, turns: 0, fences: 0, is_large: false }
     }
 
     pub fn push(&mut self, words: &[&str], want: Want) {
@@ -139,6 +141,7 @@ impl Pipeline {
         let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
         let atomic = self.at_once;
         let (sess, tag) = (format!("sess:{user}"), ledger.tag(self.session, 2, atomic));
+        self.fences += usize::from(rule == "settled");
         let mut words: Vec<Vec<&str>> = Vec::new();
         let (first, second) = match rule {
             "login" => (format!("rt:{user}:{tag}"), sess),
@@ -167,6 +170,7 @@ impl Pipeline {
         for _ in 0..rng.u32(2..=4) {
             let rule = rng.choice(rules).expect("a rule");
             let torn = rng.u32(0..6) == 0;
+            self.fences += usize::from(rule == "settled");
             let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
             // Others may go past it: it has no order among what its session sends.
             let tag = ledger.tag(rng.u64(1 << 40..), 2, self.at_once);

@@ -173,7 +173,9 @@ impl Model {
             }
             "CLIENT" => match &*word(1) {
                 "ID" => Reply::Integer(session.id),
-                "KILL" => return Some(Answer::Kill(words.last().and_then(|id| id.parse().ok()).unwrap_or(-1))),
+                // As over TCP: each connection has an address of its own.
+                "INFO" => Reply::bulk(format!("id={0} addr=10.0.0.1:{0} laddr=10.0.0.2:6379 name=", session.id)),
+                "KILL" => return Some(Answer::Kill(words.get(3).and_then(|id| id.parse().ok()).unwrap_or(-1))),
                 "UNBLOCK" => return Some(Answer::Unblock(words[2].parse().unwrap_or(-1))),
                 _ => ok(),
             },

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use respguard::config;
 use respguard::engine::command::Table;
+use respguard::net::address::Address;
 use respguard::net::clock;
 use respguard::net::health::SharedBreaker;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
@@ -46,6 +47,7 @@ commands = ["SET st:{user}:{token} *", "SADD sess:{user} {token}"]
 
 [[group]]
 name = "settled"
+resolve = true
 commands = ["SET se:{user}:{token} *", "SADD sess:{user} {token}"]
 
 [[group]]
@@ -138,9 +140,11 @@ async fn stage<F: Future<Output = ()>>(
     clock::tick();
     static TABLE: OnceLock<Arc<Table>> = OnceLock::new();
     let table = TABLE.get_or_init(|| Arc::new(Table::builtin()));
-    let text = format!("[upstream]\naddress = \"unix:{}\"\n{TIMES}{RULES}", path.display());
+    let text = format!("[upstream]\n{TIMES}{RULES}");
     let config = config::read(&text, Path::new("simulation.toml"), table, &|_| None).expect("a good configuration");
     let settings = Settings {
+        // The model's connections look to the proxy as if they came over TCP.
+        address: Address::Unix(path.to_owned()),
         heartbeat: Duration::from_millis(700),
         heartbeat_timeout: Duration::from_millis(300),
         ..upstream_settings(&config, &Certificates { acceptor: None, connector: None }, 1)

@@ -28,6 +28,30 @@ pub struct Facts {
     pub transactions: bool,
     /// The server wants a password first.
     pub wants_password: bool,
+    /// What came of ending lost connections, one for each.
+    pub kills: Vec<Kill>,
+}
+
+/// What came of ending a lost connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// It was still there.
+    Ended,
+    /// It was gone already.
+    Gone,
+    /// The server does not let this user.
+    Denied,
+}
+
+impl Kill {
+    /// Reads the server's answer.
+    pub fn read(reply: &[u8]) -> Kill {
+        match value::integer(reply) {
+            Some(1..) => Kill::Ended,
+            Some(_) => Kill::Gone,
+            None => Kill::Denied,
+        }
+    }
 }
 
 /// A connection that was lost while it owed replies: what was sent on it may still lie unread at the server, and
@@ -139,7 +163,8 @@ impl Handshake {
             Step::Auth | Step::Hello | Step::Select if value::is_error(reply) => {
                 return Progress::Refused(Refusal { step, reply: reply.into() });
             }
-            Step::Auth | Step::Hello | Step::Select | Step::Kill => {}
+            Step::Auth | Step::Hello | Step::Select => {}
+            Step::Kill => self.facts.kills.push(Kill::read(reply)),
             Step::ClientInfo => self.facts.address = value::bulk(reply).and_then(address),
             Step::Ping => self.facts.state = is_state_error(reply).then(|| reply.into()),
             Step::ClientId => {

@@ -30,6 +30,8 @@ pub struct Inflight<R> {
     queued: u64,
     /// The head frame has been handed over in part; it can no longer expire.
     head_started: bool,
+    /// Some entry has an earlier deadline than one before it.
+    unordered: bool,
 }
 
 /// Whom the frame that just came in belongs to.
@@ -62,7 +64,7 @@ pub enum Cut {
 
 impl<R> Default for Inflight<R> {
     fn default() -> Self {
-        Inflight { entries: VecDeque::new(), queued: 0, head_started: false }
+        Inflight { entries: VecDeque::new(), queued: 0, head_started: false, unordered: false }
     }
 }
 
@@ -82,6 +84,9 @@ impl<R> Inflight<R> {
         let start = self.queued;
         self.queued += bytes as u64;
         if frames > 0 {
+            // What is asked about an earlier request has the deadline of that.
+            let last = self.entries.back().and_then(|last| last.deadline);
+            self.unordered = !self.entries.is_empty() && (self.unordered || deadline < last);
             self.entries.push_back(Entry { recipient, frames, read_at, deadline, start, expired: false });
         }
     }
@@ -152,6 +157,7 @@ impl<R> Inflight<R> {
                         tell(&entry.recipient, entry.frames);
                     }
                 }
+                _ if self.unordered => {}
                 // Deadlines on a shared connection rise; a blocking command has a lease of its own.
                 _ => break,
             }
@@ -270,6 +276,17 @@ mod tests {
         let mut told = 0;
         inflight.expire(at(5100), char::eq, |_, _| told += 1);
         assert_eq!(told, 1);
+    }
+
+    #[test]
+    fn an_earlier_deadline_behind_a_later_one_is_kept() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 1, 10, 50);
+        inflight.push('b', 1, 10, at(0), Some(at(100)));
+        push(&mut inflight, 'c', 1, 10, 60);
+        let mut told = Vec::new();
+        inflight.expire(at(100), char::eq, |who, frames| told.push((*who, frames)));
+        assert_eq!(told, [('b', 1)]);
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
 pub mod handshake;
 pub mod inflight;

@@ -85,6 +85,9 @@ impl Planner<'_> {
                 .then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
         });
         match recognised {
+            Recognition::Whole { group, .. } | Recognition::Prefix { group, .. } if self.must_share(group) => {
+                Decision::Turn(Turn::Share)
+            }
             Recognition::Whole { group, members, open } if !(open && self.more) => whole(group, members),
             Recognition::Prefix { group, .. } | Recognition::Whole { group, .. } if self.more && !self.may_be_apart(group) => {
                 Decision::Turn(Turn::Wait)
@@ -94,6 +97,12 @@ impl Planner<'_> {
             Recognition::Whole { group, members, .. } => whole(group, members),
             Recognition::Begun | Recognition::Prefix { .. } => Decision::Send(Role::Plain),
         }
+    }
+
+    /// A group that is to be asked about should its connection be lost goes out on a shared one.
+    fn must_share(&self, group: usize) -> bool {
+        let leaves = self.session.affinity.is_pinned() && self.session.is_free();
+        leaves && self.rules.policy.groups()[group].resolve && self.rules.transactions && !self.is_observed(group)
     }
 
     pub(super) fn is_observed(&self, group: usize) -> bool {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::slot::Probe;
 use super::violation::Violation;
+use crate::engine::link::handshake::Kill;
 
 /// Why a request has no reply of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub enum Outcome {
     Unwrapped,
     /// Nobody can say.
     Unknown,
+    /// Applied; its replies were lost with their connection.
+    Committed,
     /// Left as it was by its rule.
     Observed,
 }
@@ -74,9 +77,25 @@ impl Outcome {
             Outcome::Unguarded => "unguarded",
             Outcome::Unwrapped => "unwrapped",
             Outcome::Unknown => "unknown",
+            Outcome::Committed => "committed",
             Outcome::Observed => "observed",
         }
     }
+}
+
+/// What was found out about a group that was lost with its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// It was not applied and goes out again.
+    Resent,
+    /// It was applied.
+    Committed,
+    /// It was not applied, and does not go out again.
+    Aborted,
+    /// The server does not let this user find out.
+    Denied,
+    /// It could not be found out in time.
+    Unknown,
 }
 
 /// Where a partial failure was seen.
@@ -107,6 +126,12 @@ pub enum Finding {
         index: usize,
         outcome: Outcome,
     },
+    /// What was found out about a group whose connection was lost.
+    Resolution(Resolution),
+    /// What came of ending the lost connection of a group.
+    Killed(Kill),
+    /// A retry that its budget did not allow.
+    RetryRefused,
     /// Some commands failed and others did not.
     PartialFailure(Place),
     /// A probe was answered.

@@ -12,6 +12,7 @@ use super::panel::{Panel, part};
 use super::refusal;
 use super::resolve::{Context, Part};
 use super::score::{self, Failure};
+use super::settle::Settlement;
 use super::violation::{Kind, OTHER_ERROR, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::{Group, OnPartial, TtlRule};
@@ -86,6 +87,8 @@ pub struct WrappedGroup {
     /// The same, one element at a time.
     passage: Option<Box<Passage>>,
     demands: Option<Box<Demands>>,
+    /// What its marker is good for, where it carries one.
+    settlement: Option<Box<Settlement>>,
     panel: Option<Box<Panel>>,
     /// The TTL rule that commands of our own behind the members are for.
     mended: Option<Arc<TtlRule>>,
@@ -121,6 +124,7 @@ impl WrappedGroup {
             passing: false,
             passage: None,
             demands: None,
+            settlement: None,
             panel: None,
             mended: None,
             mend_refused: false,
@@ -154,6 +158,12 @@ impl WrappedGroup {
         self
     }
 
+    /// The group with its marker, which is among the commands of our own.
+    pub fn with_settlement(mut self, settlement: Settlement) -> WrappedGroup {
+        self.settlement = Some(Box::new(settlement));
+        self
+    }
+
     /// Frames that the upstream owes for it: those of its preflight, MULTI, each member, each command of our own, EXEC.
     pub fn frames(&self) -> u32 {
         self.lead() + self.queued() + 2
@@ -162,11 +172,6 @@ impl WrappedGroup {
     /// Frames before the one of MULTI.
     fn lead(&self) -> u32 {
         if self.guard.is_some() { LEAD } else { 0 }
-    }
-
-    /// True when no frame of it has come, since it was sent last.
-    pub(super) fn is_unanswered(&self) -> bool {
-        self.answered == 0
     }
 
     /// What is to be sent once more for it.
@@ -193,7 +198,7 @@ impl WrappedGroup {
 
     /// Frames that are still to come.
     pub(super) fn remaining(&self) -> u32 {
-        self.frames() - self.answered
+        self.owed_in_doubt().unwrap_or_else(|| self.frames() - self.answered)
     }
 
     /// Replies that the client is owed for it.
@@ -239,6 +244,9 @@ impl WrappedGroup {
         }
         let gathered = std::mem::take(&mut self.gathered);
         let frame = if part.first { piece } else { &gathered };
+        if self.is_in_doubt() {
+            return self.admit_inquiry(frame, out, context, found);
+        }
         let (at, lead) = (self.answered, self.lead());
         self.answered += 1;
         let Some(place) = at.checked_sub(lead) else {
@@ -325,6 +333,9 @@ impl WrappedGroup {
             let place = u32::try_from(member + 1).unwrap_or(u32::MAX);
             found.push(Finding::Violation(self.violation(Kind::Aborted, context.table).place(place).error(error.as_bytes())));
             Outcome::Refused
+        } else if self.is_refused_again() {
+            self.reply_unknown("it was sent again, and what it needs for that is refused now", out, context.table, found);
+            Outcome::Unknown
         } else if value::is_error(frame) || top.null {
             self.note_guard(found);
             if let Some(rule) = self.mended.as_ref().filter(|_| self.mend_refused) {
@@ -456,11 +467,20 @@ impl WrappedGroup {
     fn tries_again(&mut self, alone: bool) -> bool {
         let again = self.refused.is_empty() && self.guard.as_mut().is_some_and(|guard| guard.tries_again(alone));
         if again {
-            self.answered = 0;
-            self.in_transaction = false;
-            self.own_refused = None;
+            self.start_over();
         }
         again
+    }
+
+    /// None of its answers counts any more.
+    fn start_over(&mut self) {
+        (self.answered, self.in_transaction, self.own_refused) = (0, false, None);
+        self.refused.clear();
+        self.gathered.clear();
+        self.mend_refused = false;
+        if let Some(guard) = &mut self.guard {
+            guard.start_over();
+        }
     }
 
     /// The member that kept the group from running, if the preflight did.
@@ -577,6 +597,8 @@ pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
         || frame.starts_with(b"-ERR EXEC without MULTI")
         || frame.starts_with(b"-ERR DISCARD without MULTI")
 }
+
+mod doubt;
 
 mod passage;
 #[cfg(test)]

@@ -57,12 +57,16 @@ impl Guard {
         let may = alone && self.attempts < ATTEMPTS_MAX && !self.request.is_empty() && *self.verdict() == Verdict::Fine;
         if may {
             self.attempts += 1;
-            self.watched = false;
-            self.verdict = Verdict::Missing;
-            self.error = None;
             self.again = true;
         }
         may
+    }
+
+    /// None of its answers counts any more.
+    pub(super) fn start_over(&mut self) {
+        self.watched = false;
+        self.verdict = Verdict::Missing;
+        self.error = None;
     }
 
     /// What is to be sent once more.

@@ -13,6 +13,7 @@ use super::group::Injected;
 use super::judge::Judge;
 use super::panel::Panel;
 use super::refusal::Refusal;
+use super::settle::takes_marker;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use crate::engine::command::{Blank, Local, Table};
@@ -85,6 +86,10 @@ pub enum Turn {
     Quit,
     /// The client starts over.
     Reset,
+    /// A group may be sent again until it is answered: what stands behind it waits for that.
+    Settle,
+    /// Go back to the shared connection, once nothing is owed on the client's own. The command is planned again.
+    Share,
     /// What is there may become a group, or a transaction, and more is known to be coming.
     Wait,
     /// What is there begins groups, and the rest may come.
@@ -233,7 +238,7 @@ pub fn plan(
 ) {
     plan.clear();
     let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
-    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within, looks_left }.plan();
+    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within, looks_left, fenced: false }.plan();
 }
 
 /// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.
@@ -251,13 +256,15 @@ pub(super) struct Planner<'a> {
     within: bool,
     /// Commands that may still be looked at for members that are apart.
     pub(super) looks_left: usize,
+    /// A group has gone out that may be sent again.
+    fenced: bool,
 }
 
 impl Planner<'_> {
     fn plan(&mut self) {
         let mut at = 0;
         let awaits_login = self.session.admission == Admission::Awaited;
-        while at < self.batch.len() {
+        while at < self.batch.len() && !self.fenced {
             if let Some(gathered) = self.claim(at) {
                 let gathered = gathered.clone();
                 self.pass_claimed(at, &gathered);
@@ -307,6 +314,9 @@ impl Planner<'_> {
         }
         self.end_run(at);
         self.plan.commands = at;
+        if self.fenced {
+            self.plan.turn = Some(Turn::Settle);
+        }
         self.keep();
     }
 
@@ -391,6 +401,7 @@ impl Planner<'_> {
         if matches!(step, Step::RefuseGroup { .. }) {
             return self.plan.steps.push(step);
         }
+        self.fenced |= takes_marker(&self.rules.policy.groups()[group], self.session);
         let commands = std::mem::take(&mut self.plan.members);
         self.mend_group(&commands[members.clone()]);
         self.with_probes(commands[members].iter().copied(), step);

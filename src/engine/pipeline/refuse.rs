@@ -112,7 +112,7 @@ impl Planner<'_> {
 
     /// The plan ends before this command, which something else is done about: with it, or before it is planned again.
     pub(super) fn note_turn(&mut self, at: usize, turn: Turn) {
-        if self.rules.policy.has_rules_of_commands() && !matches!(turn, Turn::Pin(_) | Turn::Wait | Turn::Hold) {
+        if self.rules.policy.has_rules_of_commands() && !matches!(turn, Turn::Pin(_) | Turn::Share | Turn::Wait | Turn::Hold) {
             self.note_flags(at);
         }
     }

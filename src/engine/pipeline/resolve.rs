@@ -143,7 +143,7 @@ impl Slots {
         more
     }
 
-    /// A group that goes out once more is owed everything again.
+    /// A group that goes out once more is owed everything again, one that is asked about the answers to that.
     fn admit_group(
         &mut self,
         piece: &[u8],
@@ -154,9 +154,10 @@ impl Slots {
         found: &mut Vec<Finding>,
     ) -> bool {
         let Some(group) = self.groups.front_mut() else { return true };
+        let before = group.remaining();
         let done = group.admit(piece, part, alone, out, context, found);
-        if part.last && !done && group.is_unanswered() {
-            self.owed += group.frames() as usize;
+        if part.last && !done {
+            self.owed += (group.remaining() + 1 - before) as usize;
         }
         done
     }
@@ -178,12 +179,22 @@ impl Slots {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) {
+        // A group that is in doubt keeps its place: what stands behind it are questions of our own.
+        let mut at = 0;
         while frames > 0 {
-            let Some(&slot) = self.queue.front() else { break };
+            let Some(&slot) = self.queue.get(at) else { break };
             let lacking = self.lacking(slot);
             frames = frames.saturating_sub(lacking);
             self.owed = self.owed.saturating_sub(lacking as usize);
             self.late += if fault == Fault::Timeout { lacking as usize } else { 0 };
+            if slot.role == Role::Group && self.stays_in_doubt(fault) {
+                at += 1;
+                continue;
+            }
+            if at > 0 {
+                self.fault_behind(at, slot.role, found);
+                continue;
+            }
             let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
             let mut reorder = self.reorder.take();
             let sink = match &mut reorder {
@@ -191,13 +202,7 @@ impl Slots {
                 Some(reorder) => reorder.sink(replies, out),
             };
             match slot.role {
-                Role::Probe => {
-                    if let Some(probe) = self.probes.front() {
-                        // What was found before the write is of no use without what is found behind it.
-                        self.ttls_before.retain(|(key, _)| *key != probe.key);
-                        found.push(Finding::Ttl { probe: probe.clone(), state: TtlState::Unknown });
-                    }
-                }
+                Role::Probe => self.forgo_probe(found),
                 Role::Group => self.fault_group(fault, sink, context, found),
                 Role::Unheard => {}
                 Role::Refused => sink.extend_from_slice(self.refused.front().map(Vec::as_slice).unwrap_or_default()),
@@ -231,6 +236,14 @@ impl Slots {
         self.check();
     }
 
+    pub(super) fn forgo_probe(&mut self, found: &mut Vec<Finding>) {
+        if let Some(probe) = self.probes.front() {
+            // What was found before the write is of no use without what is found behind it.
+            self.ttls_before.retain(|(key, _)| *key != probe.key);
+            found.push(Finding::Ttl { probe: probe.clone(), state: TtlState::Unknown });
+        }
+    }
+
     pub(super) fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         let Some(kept) = &mut self.kept else { return out.extend_from_slice(piece) };
         kept.extend_from_slice(piece);
@@ -262,7 +275,7 @@ impl Slots {
         }
     }
 
-    fn leave(&mut self, role: Role, replies: usize, out: &mut Vec<u8>) {
+    pub(super) fn leave(&mut self, role: Role, replies: usize, out: &mut Vec<u8>) {
         match role {
             Role::Group => drop(self.groups.pop_front()),
             Role::Probe => drop(self.probes.pop_front()),
@@ -385,6 +398,9 @@ impl Slots {
 
     fn fault_group(&mut self, fault: Fault, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
         let Some(group) = self.groups.front() else { return };
+        if group.is_in_doubt() {
+            return group.give_up(out, context.table, found);
+        }
         let rule = Arc::clone(group.name());
         let (text, outcome) = match fault {
             Fault::Unavailable | Fault::Refused => (

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod dashboard;
+mod learn;
 pub mod live;
 mod log;
 pub mod record;
@@ -35,7 +36,7 @@ use access::Access;
 use record::Recorder;
 use status::Standing;
 
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 16] = [
     "/",
     "/dashboard.js",
     "/dashboard.css",
@@ -49,6 +50,7 @@ const PATHS: [&str; 15] = [
     "/config",
     "/reload",
     "/record",
+    "/learn",
     "/log",
     "/openapi.json",
 ];
@@ -91,6 +93,7 @@ fn routes(state: AdminState) -> Router {
     let admit = middleware::from_fn_with_state(state.access.clone(), access::admit);
     let private = Router::new()
         .route("/config", get(live::config).fallback(only_read))
+        .route("/learn", post(learn::learn).fallback(only_post))
         .route("/log", get(log::show).post(log::change).fallback(read_or_post))
         .route("/record", post(record::record).fallback(only_post))
         .route("/reload", post(live::reload).fallback(only_post))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -47,6 +48,23 @@ impl Recorder {
     pub fn new(workers: &[Mailbox], shutdown: CancellationToken) -> Recorder {
         Recorder { workers: workers.into(), turn: Arc::new(Semaphore::new(1)), shutdown }
     }
+
+    /// Begins to record, unless somebody does already.
+    pub(super) async fn begin(&self) -> Option<Begun> {
+        let turn = Arc::clone(&self.turn).try_acquire_owned().ok()?;
+        let (feed, intake) = recording::begin();
+        for worker in self.workers.iter() {
+            // A worker that has ended has no clients to record.
+            let _ = worker.sender.send(Message::Record(feed.clone())).await;
+        }
+        Some(Begun { intake, turn })
+    }
+}
+
+/// A recording that has begun; dropping it makes room for the next.
+pub(super) struct Begun {
+    pub(super) intake: Intake,
+    turn: OwnedSemaphorePermit,
 }
 
 #[derive(Deserialize)]
@@ -54,22 +72,22 @@ pub(super) struct Wanted {
     seconds: u64,
 }
 
-pub(super) async fn record(
-    State(state): State<AdminState>,
-    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
-) -> Response {
-    let seconds = match wanted {
-        Ok(Query(Wanted { seconds })) if (1..=SECONDS_MAX).contains(&seconds) => seconds,
-        _ => return problem(StatusCode::BAD_REQUEST, "?seconds= must be a whole number from 1 to 600", &[]),
-    };
-    let Ok(turn) = Arc::clone(&state.recorder.turn).try_acquire_owned() else {
-        return problem(StatusCode::CONFLICT, "somebody records already; one recording is made at a time", &[]);
-    };
-    let (feed, intake) = recording::begin();
-    for worker in state.recorder.workers.iter() {
-        // A worker that has ended has no clients to record.
-        let _ = worker.sender.send(Message::Record(feed.clone())).await;
-    }
+/// How long is asked for, if that can be.
+pub(super) fn seconds(wanted: Result<Query<Wanted>, QueryRejection>) -> Option<u64> {
+    wanted.ok().map(|Query(Wanted { seconds })| seconds).filter(|seconds| (1..=SECONDS_MAX).contains(seconds))
+}
+
+pub(super) fn wrong_time() -> Response {
+    problem(StatusCode::BAD_REQUEST, "?seconds= must be a whole number from 1 to 600", &[])
+}
+
+pub(super) fn busy() -> Response {
+    problem(StatusCode::CONFLICT, "somebody records or learns already; one recording is made at a time", &[])
+}
+
+pub(super) async fn record(State(state): State<AdminState>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+    let Some(seconds) = seconds(wanted) else { return wrong_time() };
+    let Some(Begun { intake, turn }) = state.recorder.begin().await else { return busy() };
     tracing::info!(seconds, "what clients send is recorded");
     let (pipe, reading) = duplex(PIPE_BYTES);
     let deadline = Instant::now() + Duration::from_secs(seconds);

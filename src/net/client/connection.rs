@@ -355,6 +355,9 @@ impl Connection {
         if self.exchange.lost_lease.get() {
             return true;
         }
+        if self.exchange.wants_settled.get() && !self.exchange.is_fenced() {
+            return true;
+        }
         if self.exchange.wants_room.get() && self.exchange.has_room() {
             self.exchange.wants_room.set(false);
             return true;

@@ -37,6 +37,11 @@ impl Connection {
                 return false;
             }
             Turn::Reset => self.reset().await,
+            Turn::Settle => self.settled().await,
+            Turn::Share => {
+                self.drained().await;
+                self.settle_lease();
+            }
             // Waiting is no turn of its own: the task waits for bytes instead.
             Turn::Wait | Turn::Hold => {}
         }
@@ -53,6 +58,15 @@ impl Connection {
                 self.exchange.end(End::Gone);
             }
         }
+    }
+
+    /// The fence behind a group that may be sent again.
+    async fn settled(&mut self) {
+        while self.exchange.ended().is_none() && self.exchange.is_fenced() {
+            self.exchange.wants_settled.set(true);
+            self.wait(None).await;
+        }
+        self.exchange.wants_settled.set(false);
     }
 
     async fn pin(&mut self, reason: Reason) {

@@ -6,19 +6,18 @@ use std::sync::Arc;
 
 use super::Exchange;
 use super::send::Sending;
+use super::settle::{KEPT_BYTES_MAX, Settled};
 use crate::engine::pipeline::finding::{Fault, Finding, Outcome};
 use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
 use crate::engine::pipeline::guard::Guard;
 use crate::engine::pipeline::plan::Added;
 use crate::engine::pipeline::refusal::Refusal;
+use crate::engine::pipeline::settle::mark;
 use crate::engine::preflight::request::seal;
 use crate::engine::preflight::{Ability, Preflight};
 use crate::net::clock;
 use crate::net::findings::group_outcome;
 use crate::net::upstream::Recipient;
-
-/// A longer group is not kept to be sent once more.
-const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 impl Exchange {
     pub(super) fn send_guarded(
@@ -28,12 +27,15 @@ impl Exchange {
         index: usize,
         preflight: Preflight,
         Added { injected, rule: mended, panel }: Added,
+        settled: Option<Settled>,
     ) {
         let Sending { link, policy, batch, timing, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         members.iter().for_each(|id| self.context.tally.command(id.index()));
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
-        let injected: Vec<_> = std::iter::once(Injected { behind: 0, request: seal(&guard) }).chain(injected).collect();
+        let mark = settled.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
+        let first = std::iter::once(seal(&guard)).chain(mark).map(|request| Injected { behind: 0, request });
+        let injected: Vec<_> = first.chain(injected).collect();
         let wire_of = |members: Range<u32>| {
             let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
             runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
@@ -52,9 +54,12 @@ impl Exchange {
             .mended(mended)
             .with_injected(&injected);
         let kept = if request.len() <= KEPT_BYTES_MAX { request.clone() } else { Vec::new() };
-        let wrapped = Box::new(wrapped.with_guard(Guard::new(preflight, kept)));
+        let wrapped = wrapped.with_guard(Guard::new(preflight, kept));
+        if let Some(settled) = settled {
+            return self.send_settled(sending, &mut state, wrapped, settled, request);
+        }
         let frames = wrapped.frames();
-        state.slots.push_group(wrapped);
+        state.slots.push_group(Box::new(wrapped));
         self.send(link, &mut state, &[&request], frames, timing.read_at, timing.deadline());
     }
 

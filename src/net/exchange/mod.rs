@@ -1,11 +1,13 @@
 //! The door between a client's plan and the sockets: one client, as its upstream connection and its own task see it.
 //!
 //! `send` puts a plan on the wire and makes a place for each reply, `guard` the same for groups that need a preflight,
+//! `settle` for those that carry a marker,
 //! `receive` fills the places; what is ready is written out here.
 
 mod guard;
 mod receive;
 mod send;
+mod settle;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -62,6 +64,8 @@ pub struct Exchange {
     pub wants_drained: Cell<bool>,
     /// The client has sent its last: its task wants to know of each reply.
     pub wants_replies: Cell<bool>,
+    /// The client's task waits for a group that may be sent again.
+    pub wants_settled: Cell<bool>,
     /// The client's task wants to know when it may send more.
     pub wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
@@ -128,6 +132,7 @@ impl Exchange {
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
             wants_replies: Cell::new(false),
+            wants_settled: Cell::new(false),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
             caught_up: Cell::new(true),
@@ -177,6 +182,11 @@ impl Exchange {
     /// True when the upstream owes the client nothing.
     pub fn is_drained(&self) -> bool {
         self.state.borrow().slots.is_drained()
+    }
+
+    /// True while what the client sends next has to wait for a group that may be sent again.
+    pub fn is_fenced(&self) -> bool {
+        self.state.borrow().slots.is_fenced()
     }
 
     /// True when the client is owed nothing and has been sent everything.

@@ -44,7 +44,7 @@ impl Exchange {
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
-    fn conclude(&self, state: &mut State) -> bool {
+    pub(super) fn conclude(&self, state: &mut State) -> bool {
         if state.found.is_empty() {
             return false;
         }
@@ -115,6 +115,7 @@ impl Recipient for Exchange {
             return;
         }
         self.send_again();
+        self.go_on();
         let waker = self.waker.borrow();
         let Some(waker) = waker.as_ref() else { return };
         match self.poll_flush(&mut TaskContext::from_waker(waker)) {
@@ -123,6 +124,7 @@ impl Recipient for Exchange {
                 waker.wake_by_ref();
             }
             _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
+            _ if self.wants_settled.get() && !self.is_fenced() => waker.wake_by_ref(),
             _ if self.wants_replies.get() => waker.wake_by_ref(),
             _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}

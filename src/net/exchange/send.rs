@@ -1,20 +1,23 @@
 //! Puts what was planned on the wire, and makes a place for each reply that it is owed.
 
 use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::settle::Settled;
 use super::{End, Exchange, State};
 use crate::engine::command::{BlockFor, CommandId, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{WrappedGroup, parts};
+use crate::engine::pipeline::group::{Injected, WrappedGroup, parts};
 use crate::engine::pipeline::judge::Judge;
 use crate::engine::pipeline::plan::{Added, Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
+use crate::engine::pipeline::settle::mark;
 use crate::engine::pipeline::slot::{Probe, Role};
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::{Group, Member, Policy};
@@ -64,7 +67,8 @@ impl Exchange {
         let mut probes = plan.probes.drain(..);
         let (mut preflights, mut refusals) = (plan.preflights.drain(..), plan.refusals.drain(..));
         let mut own = Own { judges: &mut plan.judges, refused: &mut plan.refused };
-        for step in &plan.steps {
+        let mut steps = plan.steps.iter().peekable();
+        while let Some(step) = steps.next() {
             match step {
                 Step::Send { commands } => {
                     let roles = &plan.roles[commands.clone()];
@@ -87,14 +91,17 @@ impl Exchange {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
                     let added = plan.added.pop_front().unwrap_or_default();
-                    self.send_group(&sending, members, (*group, &policy.groups()[*group]), added);
+                    let rule = &policy.groups()[*group];
+                    let marker = self.marker(&sending, members, rule);
+                    let settled = marker.map(|marker| (marker, questions(&mut steps, &mut probes)));
+                    self.send_group(&sending, members, (*group, rule), added, settled);
                 }
                 Step::Mend { command } => {
                     self.aim(&places, std::iter::once(*command));
                     let added = plan.added.pop_front().unwrap_or_default();
                     if let Some(rule) = &added.rule {
                         let alone = Arc::new(Group::alone(&rule.name));
-                        self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), added);
+                        self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), added, None);
                     }
                 }
                 Step::Refuse { command } => {
@@ -107,7 +114,9 @@ impl Exchange {
                     self.aim(&places, members.iter().copied());
                     if let Some(preflight) = preflights.next() {
                         let added = plan.added.pop_front().unwrap_or_default();
-                        self.send_guarded(&sending, members, *group, preflight, added);
+                        let marker = self.marker(&sending, members, &policy.groups()[*group]);
+                        let settled = marker.map(|marker| (marker, questions(&mut steps, &mut probes)));
+                        self.send_guarded(&sending, members, *group, preflight, added, settled);
                     }
                 }
                 Step::RefuseGroup { members, group } => {
@@ -228,7 +237,8 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: &[usize],
         (index, rule): (usize, &Arc<Group>),
-        Added { injected, rule: mended, panel }: Added,
+        Added { mut injected, rule: mended, panel }: Added,
+        settled: Option<Settled>,
     ) {
         let Sending { link, batch, timing, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
@@ -236,31 +246,41 @@ impl Exchange {
             self.context.tally.command(id.index());
         }
         let mut state = self.state.borrow_mut();
+        if let Some((marker, _)) = &settled {
+            injected.insert(0, Injected { behind: 0, request: mark(marker, timing.request_timeout) });
+        }
         let demands = sending.demands(commands.iter().copied(), rule);
         let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)
             .with_injected(&injected)
             .judged(panel)
             .mended(mended)
             .demanding(demands);
-        let wrapped = Box::new(wrapped);
-        let frames = wrapped.frames();
-        state.slots.push_group(wrapped);
         let wire_of = |members: Range<u32>| {
             let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
             runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
         };
         let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), &injected, wire_of);
+        if let Some(settled) = settled {
+            return self.send_settled(sending, &mut state, wrapped, settled, parts.concat());
+        }
+        let frames = wrapped.frames();
+        state.slots.push_group(Box::new(wrapped));
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
-    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, mut probe: Probe, timing: Timing) {
+    fn send_probe(self: &Rc<Self>, link: &Rc<Link>, probe: Probe, timing: Timing) {
+        let mut request = Vec::with_capacity(32 + probe.key.len());
+        let mut state = self.state.borrow_mut();
+        self.push_probe(&mut state, probe, &mut request);
+        self.send(link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
+    }
+
+    /// Makes a place for the answer to a question, which is written behind `request`.
+    pub(super) fn push_probe(&self, state: &mut State, mut probe: Probe, request: &mut Vec<u8>) {
         // The rules may change before it is answered.
         probe.index = self.context.tally.ttl_row(&probe.rule.name);
-        let mut request = Vec::with_capacity(32 + probe.key.len());
-        encode::request(&mut request, &[b"PTTL", &probe.key]);
-        let mut state = self.state.borrow_mut();
+        encode::request(request, &[b"PTTL", &probe.key]);
         state.slots.push_probe(probe);
-        self.send(link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
     }
 
     pub(super) fn send(
@@ -315,6 +335,12 @@ impl Exchange {
             self.end(End::LeaseLost);
         }
     }
+}
+
+/// The questions that stand right behind a step.
+fn questions<'s>(steps: &mut Peekable<impl Iterator<Item = &'s Step>>, probes: &mut impl Iterator<Item = Probe>) -> Vec<Probe> {
+    let count = std::iter::from_fn(|| steps.next_if(|step| matches!(step, Step::Probe))).count();
+    probes.by_ref().take(count).collect()
 }
 
 impl<'a> Sending<'a> {

@@ -1,6 +1,7 @@
 //! A recording of what clients send: the way from the workers to whoever writes it down, bounded and never waited for.
 
 pub mod format;
+pub mod lesson;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

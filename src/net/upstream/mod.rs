@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::command::Login;
+use crate::engine::link::budget::Allowance;
 use crate::engine::pipeline::finding::Fault;
 use crate::engine::pipeline::resolve::Part;
 use crate::engine::session::subscription::Arrival;
@@ -97,4 +98,6 @@ pub struct Settings {
     pub login: Option<Login>,
     /// Leases that one worker may hold.
     pub leases_max: usize,
+    /// What one worker may send once more.
+    pub retries: Allowance,
 }

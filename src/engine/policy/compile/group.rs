@@ -32,7 +32,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
         on_unsupported: written.on_unsupported,
         on_partial: written.on_partial,
         order: order(written.order),
-        resolve: false,
+        resolve: written.resolve,
         agree: written.agree,
         mode: written.mode,
         shape,
@@ -48,8 +48,9 @@ fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut
         let expected = "no such key: a run of commands on matching keys has no order";
         errors.add(format!("{path}.order"), "order = \"any\" needs commands", expected);
     }
-    if written.resolve {
-        not_available(format!("{path}.resolve"), "resolve = true", "false", errors);
+    if written.resolve && written.atomic == WrittenAtomic::Observe {
+        let message = "resolve needs a transaction to put its marker in, and this group has none";
+        errors.add(format!("{path}.resolve"), message, "atomic = \"transaction\" or \"guarded\", or false");
     }
 }
 

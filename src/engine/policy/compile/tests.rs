@@ -111,15 +111,21 @@ fn a_guard_prefix_is_plain() {
 #[test]
 fn what_is_not_available_yet_is_refused_by_name() {
     let base = || group(&["SET a *", "SET b *"]);
-    let cases = [
-        (WrittenGroup { atomic: WrittenAtomic::Rollback, ..base() }, "group[0].atomic", "rollback"),
-        (WrittenGroup { resolve: true, ..base() }, "group[0].resolve", "resolve = true"),
-    ];
+    let cases = [(WrittenGroup { atomic: WrittenAtomic::Rollback, ..base() }, "group[0].atomic", "rollback")];
     for (written, at, named) in cases {
         let (path, text) = only(with_groups(vec![written]));
         assert_eq!(path, at);
         assert!(text.contains(named) && text.contains("is not available yet"), "{text}");
     }
+}
+
+#[test]
+fn what_is_only_observed_has_no_marker() {
+    let written = |atomic| WrittenGroup { resolve: true, atomic, ..group(&["SET a *", "SET b *"]) };
+    assert_eq!(with_groups(vec![written(WrittenAtomic::Transaction)]), []);
+    assert_eq!(with_groups(vec![written(WrittenAtomic::Guarded)]), []);
+    let (path, text) = only(with_groups(vec![written(WrittenAtomic::Observe)]));
+    assert!(path == "group[0].resolve" && text.contains("resolve needs a transaction"), "{path} {text}");
 }
 
 fn guard(written: WrittenGuard) -> Vec<RuleError> {

@@ -115,17 +115,18 @@ function showStatus(status) {
   at("server-note").hidden = !(note + lost);
 }
 
-const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "observed", "held", "split"];
+const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "committed", "observed", "held", "split"];
 const BAD = new Set(["torn", "failed", "unguarded", "unwrapped", "unknown", "split"]);
 
 function showGroups(groups) {
-  at("groups").hidden = groups.length === 0;
+  // What has nothing in it to scroll to is no stop for the keyboard either.
+  at("groups").hidden = at("groups-wide").hidden = groups.length === 0;
   say("groups-note", groups.length ? "Since the start." : "No groups are declared: no pipeline is protected. docs/rules.md says how to write one.");
   at("groups").tBodies[0].replaceChildren(...groups.map(group => {
     const row = element("tr");
     const name = element("th", group.in_force ? group.name : `${group.name} (no longer in force)`);
     name.scope = "row";
-    const cells = COLUMNS.map(column => element("td", count(group[column]), BAD.has(column) && group[column] > 0 ? "number some" : "number"));
+    const cells = COLUMNS.map(column => element("td", count(group[column]), group[column] === 0 ? "number none" : BAD.has(column) ? "number some" : "number"));
     row.append(name, ...cells, element("td", group.last_seen_ms === null ? "never" : ago(group.last_seen_ms)));
     return row;
   }));

@@ -3,10 +3,11 @@
 use std::rc::Weak;
 
 use super::Link;
-use crate::engine::link::handshake::Ghost;
+use crate::engine::link::handshake::{Ghost, Kill};
 use crate::engine::pipeline::finding::Fault;
 use crate::engine::pipeline::resolve::Part;
 use crate::net::upstream::{Admitted, Recipient};
+use crate::telemetry::label::KillOutcome;
 
 /// Whoever is owed the answer to such a request.
 pub(super) struct Burial {
@@ -15,12 +16,18 @@ pub(super) struct Burial {
 }
 
 impl Recipient for Burial {
-    fn admit(&self, _piece: &[u8], _part: Part) -> Admitted {
+    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+        if part.first
+            && let Some(link) = self.link.upgrade()
+        {
+            link.context.killed(Kill::read(piece));
+        }
         Admitted::default()
     }
 
     fn fault(&self, _frames: u32, _fault: Fault) {
         if let Some(link) = self.link.upgrade() {
+            link.context.tally.killed(KillOutcome::Unanswered);
             link.keep_ghost(self.ghost.clone());
         }
     }

@@ -315,6 +315,12 @@ impl Link {
         }
     }
 
+    /// The connection that was lost last, while there is no other.
+    pub fn lost_connection(&self) -> Option<Ghost> {
+        let state = self.state.borrow();
+        if state.phase == Phase::Ready { None } else { state.facts.ghost() }
+    }
+
     /// Connections that were lost and have not been ended yet.
     pub fn ghosts(&self) -> Vec<Ghost> {
         self.ghosts.borrow().clone()
@@ -368,7 +374,9 @@ impl Link {
         let mut backoff = Backoff::default();
         while self.phase() != Phase::Closed || self.shared.get() {
             let ghosts = self.ghosts.take();
-            match open(&self.settings, &self.opening, &ghosts).await {
+            let opened = open(&self.settings, &self.opening, &ghosts).await;
+            opened.iter().flat_map(|(_, facts)| &facts.kills).for_each(|kill| self.context.killed(*kill));
+            match opened {
                 // A lease is for one client, who is to hear it from the server itself.
                 Ok((_, Facts { state: Some(reply), .. })) if self.shared.get() => {
                     self.refuse(&OpenError::NotServing { address: self.settings.address.to_string(), reply });

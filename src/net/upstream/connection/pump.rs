@@ -158,6 +158,7 @@ impl Link {
     pub(super) fn observe(&self, elapsed: Duration, replies: u32) {
         self.context.tally.observe_request(elapsed, replies);
         self.context.health.answered(replies);
+        self.context.retries.answered(replies);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::engine::command::Table;
+use crate::engine::link::budget::Allowance;
 use crate::engine::pipeline::resolve::Part;
 use crate::engine::resp::Protocol;
 use crate::net::address::Address;
@@ -73,6 +74,7 @@ fn server() -> u16 {
 fn settings(port: u16) -> Settings {
     let long = Duration::from_secs(20);
     Settings {
+        retries: Allowance { share: 0.2, per_second: 10.0 },
         address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
         connect_timeout: long,
         request_timeout: long,

@@ -1,0 +1,14 @@
+//! Gives what was recorded to a learner.
+
+use super::format::{Entry, Event};
+use crate::engine::learn::Learner;
+
+/// What one entry teaches; entries of one client come in their order.
+pub fn teach(learner: &mut Learner, entry: &Entry) {
+    match &entry.event {
+        Event::Client { .. } => {}
+        Event::Read(bytes) => learner.read(entry.client, entry.at, bytes),
+        Event::Lost(bytes) => learner.lost(entry.client, *bytes),
+        Event::Left => learner.left(entry.client),
+    }
+}
