@@ -5,12 +5,11 @@ use std::sync::Arc;
 use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::gap;
 use super::label::key;
 use super::names;
 use super::totals::Totals;
 
-/// Upper bounds of the histogram of gaps, in seconds.
-const HOLD_GAP_BOUNDS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05];
 /// Upper bounds of the histograms of members.
 const MEMBERS_BOUNDS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0];
 
@@ -64,8 +63,9 @@ impl Exposition {
 }
 /// True histograms instead of quantiles, which cannot be added up over processes.
 fn buckets(builder: PrometheusBuilder) -> PrometheusBuilder {
+    let gap_bounds = gap::BOUNDS_US.map(|bound| bound as f64 / 1e6);
     [
-        (names::HOLD_GAP_SECONDS, &HOLD_GAP_BOUNDS[..]),
+        (names::HOLD_GAP_SECONDS, &gap_bounds[..]),
         (names::HOLD_PREFIX_MEMBERS, &MEMBERS_BOUNDS[..]),
         (names::SPLIT_MEMBERS, &MEMBERS_BOUNDS[..]),
     ]

@@ -7,6 +7,7 @@
 pub mod durable;
 pub mod exposition;
 pub mod fold;
+pub mod gap;
 pub mod gauge;
 pub mod label;
 pub mod latency;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge, histogram};
 
+use super::gap::Gaps;
 use super::label::{
     Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RetryKind, Side, TtlOutcome,
     UpstreamState, key,
@@ -44,6 +45,7 @@ pub struct Tally {
     kept_told: Cell<i64>,
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
     holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
+    gaps: RefCell<Gaps>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
     /// The row of each group in force.
     group_rows: RefCell<Vec<usize>>,
@@ -88,6 +90,7 @@ impl Tally {
             kept_told: Cell::new(0),
             groups: RefCell::default(),
             holds: RefCell::default(),
+            gaps: RefCell::default(),
             ttl_checks: RefCell::default(),
             group_rows: RefCell::default(),
         }
@@ -195,6 +198,7 @@ impl Tally {
     pub fn rename_rules(&self, groups: &[Arc<str>], ttl_rules: &[Arc<str>]) {
         self.group_rows.replace(self.groups.borrow_mut().rows_of(groups));
         self.holds.borrow_mut().rows_of(groups);
+        self.gaps.borrow_mut().name(groups);
         self.ttl_checks.borrow_mut().rows_of(ttl_rules);
     }
 
@@ -228,6 +232,11 @@ impl Tally {
         histogram!(names::HOLD_GAP_SECONDS).record(gap);
     }
 
+    /// Likewise, of one group, by its row.
+    pub fn group_gap(&self, row: usize, gap: Duration) {
+        self.gaps.borrow().observe(row, gap);
+    }
+
     /// Counts the members that had come of a group that passed split.
     pub fn split(&self, members: usize) {
         histogram!(names::SPLIT_MEMBERS).record(members as f64);
@@ -255,6 +264,7 @@ impl Tally {
         self.resolutions.iter().chain(&self.retries).chain(&self.retries_refused).chain(&self.kills).for_each(Meter::fold);
         self.kept.fold();
         self.groups.borrow().each(|group, outcome, count| self.totals.add_group(group, GroupOutcome::ALL[outcome], count));
+        self.gaps.borrow().take(|group, counts| self.totals.add_gaps(group, counts));
         self.holds.borrow().each(|group, outcome, count| self.totals.add_hold(group, HoldOutcome::ALL[outcome], count));
         self.groups.borrow().fold(|group, outcome| {
             counter!(names::GROUPS_TOTAL, key::GROUP => group,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use super::gap;
 use super::label::{GroupOutcome, HoldOutcome, UpstreamState};
 use super::latency::LatencyTotals;
 
@@ -21,6 +22,8 @@ pub struct Totals {
 pub struct GroupTotals {
     pub outcomes: [u64; GroupOutcome::ALL.len()],
     pub holds: [u64; HoldOutcome::ALL.len()],
+    /// How long its rest was waited for, each time that more came.
+    pub gaps: gap::Counts,
     /// When a worker last told something of it, which it does every second.
     pub last_seen: Option<SystemTime>,
 }
@@ -46,6 +49,11 @@ impl Totals {
     /// Adds what came of waiting for its rest.
     pub fn add_hold(&self, name: &Arc<str>, outcome: HoldOutcome, count: u64) {
         self.change(name, |totals| totals.holds[outcome.index()] += count);
+    }
+
+    /// Adds how long its rest was waited for.
+    pub fn add_gaps(&self, name: &Arc<str>, counts: gap::Counts) {
+        self.change(name, |totals| totals.gaps.iter_mut().zip(counts).for_each(|(total, count)| *total += count));
     }
 
     /// Some connections to the upstream have changed their state.

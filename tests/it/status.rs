@@ -1,5 +1,8 @@
 //! How the process stands, what became of its groups, and what it logs.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::harness::{Proxy, RedisServer, Setup, eventually};
@@ -54,6 +57,39 @@ fn groups_show_what_became_of_them_and_those_that_never_came() {
     let (_, answer) = json(&proxy, "GET", "/groups");
     assert_eq!(answer["groups"].as_array().map(Vec::len), Some(1), "what was never seen is gone with its rule");
     assert_eq!((&answer["groups"][0]["in_force"], &answer["groups"][0]["matched"]), (&false.into(), &2.into()));
+}
+
+#[test]
+fn a_group_shows_how_long_its_rest_takes_and_all_fields_that_are_described() {
+    let redis = RedisServer::start(&[]);
+    let other = "[[group]]\nname = \"other\"\ncommands = [\"SET c:{id} *\", \"INCR d:{id}\"]\n";
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 5000\nhold_max_ms = 10000").rules(&(PAIR.to_owned() + other)).start();
+    let mut wire = proxy.wire();
+    let pause = Duration::from_millis(400);
+    for n in 0..3 {
+        wire.send_line(&format!("SET a:{n} x"));
+        assert!(wire.is_silent_for(pause), "held");
+        wire.send_line(&format!("INCR b:{n}"));
+        wire.replies(2);
+    }
+    let counts = |group: &Value| -> Vec<u64> {
+        group["hold_gap"]["buckets"].as_array().expect("buckets").iter().filter_map(|bucket| bucket["count"].as_u64()).collect()
+    };
+    eventually("the gaps are counted", || counts(&json(&proxy, "GET", "/groups").1["groups"][1]).iter().sum::<u64>() >= 3);
+    let (_, answer) = json(&proxy, "GET", "/groups");
+    let (other, pair) = (&answer["groups"][0], &answer["groups"][1]);
+    assert_eq!(counts(other).iter().sum::<u64>(), 0);
+    assert_eq!(counts(pair).last(), Some(&3), "longer than 50 ms: {pair}");
+    let bounds: Vec<_> = pair["hold_gap"]["buckets"].as_array().expect("buckets").iter().map(|one| &one["up_to_us"]).collect();
+    assert_eq!((bounds[0], bounds[bounds.len() - 1]), (&50.into(), &Value::Null));
+    assert_eq!(pair["hold_gap"]["median_us"], Value::Null, "half are beyond all bounds");
+
+    let (_, description) = json(&proxy, "GET", "/openapi.json");
+    let described = &description["components"]["schemas"]["Group"];
+    let fields = |object: &Value| object.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(fields(pair), fields(&described["properties"]));
+    let required = described["required"].as_array().expect("a list").iter().filter_map(Value::as_str);
+    assert_eq!(fields(pair), required.map(str::to_owned).collect());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::AdminState;
 use crate::net::address::Address;
 use crate::net::health::SharedBreaker;
 use crate::net::registry::Registry;
+use crate::telemetry::gap;
 use crate::telemetry::label::{GroupOutcome, HoldOutcome, UpstreamState};
 use crate::telemetry::record::unix_ms;
 use crate::telemetry::totals::{GroupTotals, Totals};
@@ -59,6 +60,8 @@ pub(super) async fn groups(State(state): State<AdminState>) -> Json<Value> {
 fn group(name: &str, in_force: bool, totals: &GroupTotals) -> Value {
     let matched: u64 = totals.outcomes.iter().sum();
     let bare = totals.outcome(GroupOutcome::Unwrapped) + totals.outcome(GroupOutcome::Observed);
+    let bounds = gap::BOUNDS_US.into_iter().map(Some).chain([None]);
+    let gaps: Vec<Value> = bounds.zip(totals.gaps).map(|(bound, count)| json!({ "up_to_us": bound, "count": count })).collect();
     let mut shown = json!({
         "name": name,
         "in_force": in_force,
@@ -66,6 +69,7 @@ fn group(name: &str, in_force: bool, totals: &GroupTotals) -> Value {
         "wrapped": matched - bare,
         "held": totals.holds.iter().sum::<u64>(),
         "split": totals.hold(HoldOutcome::Expired),
+        "hold_gap": { "buckets": gaps, "median_us": gap::median_us(&totals.gaps) },
         "last_seen_ms": totals.last_seen.map(unix_ms),
     });
     for outcome in GroupOutcome::ALL {

@@ -74,7 +74,12 @@ impl Connection {
     /// More has come for what is held.
     pub(super) fn note_gap(&mut self) {
         if let Some(since) = self.held_at.take() {
-            self.around.context.tally.hold_gap(Instant::now().saturating_duration_since(since));
+            let (tally, gap) = (&self.around.context.tally, Instant::now().saturating_duration_since(since));
+            tally.hold_gap(gap);
+            // Under other rules the places of groups would mean other groups.
+            if self.rules == self.around.context.policy_number() {
+                self.plan.waiting().for_each(|(group, _)| tally.group_gap(tally.group_row(group), gap));
+            }
         }
     }
 

@@ -127,7 +127,9 @@ function showGroups(groups) {
     const name = element("th", group.in_force ? group.name : `${group.name} (no longer in force)`);
     name.scope = "row";
     const cells = COLUMNS.map(column => element("td", count(group[column]), group[column] === 0 ? "number none" : BAD.has(column) ? "number some" : "number"));
-    row.append(name, ...cells, element("td", group.last_seen_ms === null ? "never" : ago(group.last_seen_ms)));
+    const gap = group.hold_gap.median_us;
+    const median = element("td", gap === null ? "" : `${gap / 1000} ms`, "number");
+    row.append(name, ...cells, median, element("td", group.last_seen_ms === null ? "never" : ago(group.last_seen_ms)));
     return row;
   }));
 }
