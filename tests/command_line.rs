@@ -2,7 +2,8 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn version_and_help_end_with_0_and_help_names_every_exit_code() {
@@ -43,6 +44,88 @@ fn check_ends_with_1_and_names_file_line_key_and_what_was_expected() {
     for wanted in [at.as_str(), "listen.clients_max", "expected", " 2 | clients_max = \"many\"\n   |               ^"] {
         assert!(err(&output).contains(wanted), "{wanted} in {}", err(&output));
     }
+}
+
+#[test]
+fn what_is_misspelt_is_shown_with_a_caret_and_what_was_probably_meant() {
+    let cases = [
+        ("[listen]\nadress = \"127.0.0.1:1\"\n", "perhaps `address`", " 2 | adress = \"127.0.0.1:1\"\n   | ^\n"),
+        ("[upstraem]\nsharing = \"auto\"\n", "perhaps `upstream`", " 1 | [upstraem]\n   |  ^\n"),
+        ("mode = \"obsrve\"\n", "perhaps \"observe\"", " 1 | mode = \"obsrve\"\n   |        ^\n"),
+        (
+            "[[group]]\nname = \"a\"\ncommands = [\"GET a\", \"SETXE a 1 b\"]\n",
+            "perhaps SETEX",
+            " 3 | commands = [\"GET a\", \"SETXE a 1 b\"]\n   |                      ^\n",
+        ),
+    ];
+    for (text, meant, picture) in cases {
+        let file = File::with(text);
+        for action in ["check", "run"] {
+            let output = respguard(&[action, "--config", file.path()]);
+            assert_eq!(code(&output), 1, "{text}");
+            assert!(err(&output).contains(meant) && err(&output).contains(picture), "{meant}\n{picture}in\n{}", err(&output));
+        }
+    }
+}
+
+#[test]
+fn a_certificate_that_is_no_good_is_named_with_what_was_expected() {
+    let file = File::with("");
+    let missing = file.path.with_file_name("proxy.crt");
+    for (table, key) in [("listen", "cert"), ("upstream", "ca")] {
+        let also = if table == "listen" { ", key = \"proxy.key\"" } else { "" };
+        std::fs::write(&file.path, format!("[{table}]\ntls = {{ {key} = \"proxy.crt\"{also} }}\n")).expect("written");
+        for (content, wanted) in [(None, "cannot be read"), (Some("no PEM"), "holds no certificate")] {
+            // The other table has left one.
+            let _ = std::fs::remove_file(&missing);
+            if let Some(content) = content {
+                std::fs::write(&missing, content).expect("written");
+            }
+            let output = respguard(&["run", "--config", file.path()]);
+            assert_eq!(code(&output), 1, "{}", err(&output));
+            let (key, missing) = (format!("{table}.tls.{key}: "), missing.display().to_string());
+            for part in [key.as_str(), &missing, wanted, "(expected certificates in PEM", "\n 2 | tls = {", "^"] {
+                assert!(err(&output).contains(part), "{part} in {}", err(&output));
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_configuration_the_defaults_apply_and_are_named() {
+    let said = said_by(&["run"], "no --config: the defaults apply");
+    assert!(said.contains("listen=127.0.0.1:6380") && said.contains("upstream=127.0.0.1:6379"), "{said}");
+}
+
+#[test]
+fn an_absent_server_is_named_with_where_to_look() {
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let file = File::with(&format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\n[upstream]\naddress = \"{nobody}\"\n[admin]\naddress = \"127.0.0.1:0\"\n"
+    ));
+    let said = said_by(&["run", "--config", file.path()], "respguard is ready for clients");
+    assert!(said.contains("is it running, and is [upstream] address right?"), "{said}");
+    assert!(said.contains(&format!("cannot connect to {nobody}")), "{said}");
+}
+
+/// What the program has said, as text, once it has said so; then it is ended. It may have ended by itself.
+fn said_by(arguments: &[&str], awaited: &str) -> String {
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_respguard"));
+    program.args(arguments).args(["--log-format", "text"]).env_remove("RESPGUARD_LOG").stdout(Stdio::null());
+    let mut running = program.stderr(log.reopen().expect("a file")).spawn().expect("the program starts");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let said = loop {
+        let said = std::fs::read_to_string(log.path()).expect("a file");
+        if said.contains(awaited) || Instant::now() > deadline {
+            break said;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    running.kill().expect("a child of ours");
+    running.wait().expect("a child of ours");
+    assert!(said.contains(awaited), "{said}");
+    said
 }
 
 #[test]

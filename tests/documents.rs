@@ -208,3 +208,63 @@ fn the_stories_of_the_demo_come_out_as_they_are_told() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 }
+
+/// The anchor that a heading has.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.collect::<String>().trim().to_lowercase().replace(' ', "-")
+}
+
+fn anchors(text: &str) -> Vec<String> {
+    text.lines().filter(|line| line.starts_with('#')).map(|line| anchor(line.trim_start_matches('#'))).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere_and_every_document_is_linked() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut from_readme = BTreeSet::new();
+    for (name, text) in documents() {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if path.is_empty() { root.join(&name) } else { root.join(&name).with_file_name(path) };
+            assert!(path.starts_with("https://") || file.exists(), "{name}: {target}");
+            let wanted = || anchors(&std::fs::read_to_string(&file).expect("a document"));
+            assert!(anchor.is_empty() || wanted().iter().any(|known| known == anchor), "{name}: {target}");
+            if name == "README.md" {
+                from_readme.insert(path.to_owned());
+            }
+        }
+    }
+    for (name, _) in documents() {
+        assert!(name == "README.md" || from_readme.contains(&name), "README.md does not name {name}");
+    }
+}
+
+/// The text of all tests.
+fn tests() -> String {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")];
+    let mut text = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() && !entry.ends_with("node_modules") {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                text += &std::fs::read_to_string(entry).expect("a test");
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn the_tests_that_documents_refer_to_exist() {
+    let tests = tests();
+    let named = include_str!("../docs/transparency.md").lines().filter(|row| row.starts_with("| `") || row.starts_with("| a "));
+    let cells =
+        named.filter_map(|row| row.trim_matches('|').split(" | ").nth(2)).flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let cells: Vec<_> = cells.filter(|name| name.matches('_').count() > 3).collect();
+    assert!(cells.len() > 15, "{cells:?}");
+    for name in cells {
+        assert!(tests.contains(&format!("fn {name}()")), "{name}");
+    }
+}

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
+use std::process::Command;
 
 use respguard::config;
 use respguard::engine::command::Table;
@@ -59,6 +61,60 @@ fn every_metric_that_alerts_and_dashboards_name_exists() {
     }
     let serde_json::Value::Object(read) = serde_json::from_str(GRAFANA).expect("JSON") else { panic!("no object") };
     assert!(read["panels"].as_array().is_some_and(|panels| panels.len() > 10));
+}
+
+/// Runs a tool of those who will use what is shipped, unless it is not there; a machine that checks everything must have it.
+fn tool(package: &str, command: &[&str]) -> Option<String> {
+    let output = match Command::new(command[0]).args(&command[1..]).current_dir(env!("CARGO_MANIFEST_DIR")).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            assert!(std::env::var_os("CI").is_none(), "{} is missing: Debian's package `{package}` has it", command[0]);
+            eprintln!("SKIPPED: {} is missing, which Debian's package `{package}` has", command[0]);
+            return None;
+        }
+        Err(error) => panic!("{command:?}: {error}"),
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    Some(said)
+}
+
+#[test]
+fn prometheus_understands_the_alerts_and_each_fires_when_it_should() {
+    tool("prometheus", &["promtool", "check", "rules", "deploy/prometheus/respguard-rules.yaml"]);
+    tool("prometheus", &["promtool", "test", "rules", "deploy/prometheus/respguard-rules-test.yaml"]);
+    let tests = include_str!("../deploy/prometheus/respguard-rules-test.yaml");
+    for alert in alerts() {
+        assert_eq!(
+            tests.matches(&format!("alertname: {alert}\n        exp_alerts:\n")).count(),
+            1,
+            "{alert} is not seen to fire"
+        );
+        assert!(tests.matches(&format!("alertname: {alert}, exp_alerts: []")).count() >= 2, "{alert} is not seen to be silent");
+    }
+}
+
+#[test]
+fn systemd_understands_the_unit_and_finds_little_that_it_leaves_open() {
+    let unit = include_str!("../deploy/systemd/respguard.service");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("respguard.service");
+    fs::write(&file, unit.replace("/usr/local/bin/respguard", env!("CARGO_BIN_EXE_respguard"))).expect("written");
+    let file = file.to_str().expect("a path in UTF-8");
+    tool("systemd", &["systemd-analyze", "verify", "--man=no", file]);
+    // In tenths, of ten: below 2 is what it calls OK for a service that listens on the network.
+    tool("systemd", &["systemd-analyze", "security", "--offline=true", "--threshold=20", file]);
+}
+
+#[test]
+fn the_manifests_are_what_kubernetes_takes() {
+    let validate = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/kubernetes-validate");
+    assert!(validate.exists(), "{} is missing: run `make setup`", validate.display());
+    let validate = validate.to_str().expect("a path in UTF-8");
+    for (file, text) in ["deploy/kubernetes/service.yaml", "deploy/kubernetes/sidecar.yaml"].into_iter().zip(MANIFESTS) {
+        let said = tool("make setup", &[validate, "--strict", "--kubernetes-version", "1.37", file]).unwrap_or_default();
+        assert_eq!(said.matches(" passed for resource ").count(), text.matches("\nkind: ").count(), "{said}");
+    }
 }
 
 #[test]

@@ -174,6 +174,8 @@ impl<'t> Section<'t> {
         };
         let word = T::from_word(text);
         if word.is_none() {
+            let near = nearest(text, T::ALL.iter().map(|word| word.as_str()));
+            let expected = near.map_or_else(|| expected.clone(), |near| format!("perhaps {near:?}: {expected}"));
             findings.add(&value.path, format!("{text:?} is not known here"), expected);
         }
         word
