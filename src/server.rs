@@ -82,7 +82,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let config = &loaded.config;
     let exposition = Exposition::install()?;
     let certificates = security::certificates(config)?;
-    let clients = Listener::bind(&config.listen.address, takeover).await?;
+    let clients = Listener::bind(&config.listen.address, config.listen.unix_mode, takeover).await?;
     let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let (reporter, writing) = reporter(config)?;
@@ -98,7 +98,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let workers = start_workers(config, &certificates, table.unwrap_or_else(Table::builtin), &mut folds, &registry, told)?;
     let surveying = (!surveyed)
         .then(|| tokio::spawn(survey_until_known(upstream_settings(config, &certificates, 1), workers.mailboxes.clone())));
-    let renewing = security::renew(&certificates)?;
+    let renewing = security::renew(&certificates);
     let admin_over = CancellationToken::new();
     let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
     let standing = Standing {
@@ -112,7 +112,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let streams = Arc::new(Semaphore::new(STREAMS_MAX));
     let (live, questions) = mpsc::channel(QUESTIONS_MAX);
     let policy = Arc::new(ArcSwap::from_pointee(config.policy.clone()));
-    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy));
+    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), certificates.clone());
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
     let state = AdminState {

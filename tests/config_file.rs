@@ -118,6 +118,8 @@ fn each_key_behind_a_comment_sign_can_be_set_as_shown() {
         let shown = if line.starts_with("# username") { "# password_env = \"X\"\n# username = \"app\"" } else { line };
         let set = TEXT.replace(line, &shown.replace("# ", ""));
         assert_ne!(set, TEXT);
+        let is_of_a_unix_socket = line.starts_with("# unix_mode");
+        let set = if is_of_a_unix_socket { set.replace("\"127.0.0.1:6380\"", "\"unix:/run/proxy\"") } else { set };
         config(&set);
     }
 }

@@ -158,9 +158,32 @@ fn listen(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findin
         users: security::users(&mut section, sources, findings),
         tls: security::listen_tls(&mut section, sources, findings),
         buffered_bytes_max: usize::try_from(buffered_bytes_max).unwrap_or(defaults.buffered_bytes_max),
+        unix_mode: unix_mode(&mut section, findings),
     };
+    if listen.unix_mode.is_some() && !matches!(listen.address, Address::Unix(_)) {
+        findings.add(
+            &section.path_of("unix_mode"),
+            "only a unix socket has permissions",
+            "address = \"unix:/path\", or no such key",
+        );
+    }
     section.end(findings);
     listen
+}
+
+/// Permissions as `chmod` takes them: octal digits in a text, for TOML has no octal number that reads like them.
+fn unix_mode(section: &mut Section<'_>, findings: &mut Findings) -> Option<u32> {
+    let text = section.text("unix_mode", findings)?;
+    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+    if mode.is_none() {
+        findings.add(
+            &section.path_of("unix_mode"),
+            format!("{text:?} is no mode of a file"),
+            "three octal digits such as \"0660\"",
+        );
+    }
+    mode
 }
 
 fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Upstream {

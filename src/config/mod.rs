@@ -53,6 +53,8 @@ pub struct Listen {
     /// Logins of the proxy's own, by name; empty where the clients' own go to the server.
     pub users: BTreeMap<String, Secret>,
     pub tls: Option<ServerFiles>,
+    /// The permissions of a unix socket; without them the umask decides.
+    pub unix_mode: Option<u32>,
 }
 
 /// The Redis server behind the proxy.
@@ -148,6 +150,7 @@ impl Default for Listen {
             buffered_bytes_max: 512 * 1024 * 1024,
             users: BTreeMap::new(),
             tls: None,
+            unix_mode: None,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Where clients connect: a socket that a successor of this process may share.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 
 use super::ServerError;
@@ -24,7 +25,7 @@ pub(super) enum Listener {
 
 impl Listener {
     /// `takeover` shares the address with a process that listens there already.
-    pub(super) async fn bind(address: &Address, takeover: bool) -> Result<Listener, ServerError> {
+    pub(super) async fn bind(address: &Address, unix_mode: Option<u32>, takeover: bool) -> Result<Listener, ServerError> {
         let failed = |source| ServerError::Listen { address: address.clone(), source };
         match address {
             Address::Tcp { host, port } => {
@@ -38,7 +39,7 @@ impl Listener {
                 if is_socket && (takeover || std::os::unix::net::UnixStream::connect(path).is_err()) {
                     std::fs::remove_file(path).map_err(failed)?;
                 }
-                let listener = UnixListener::bind(path).map_err(failed)?;
+                let listener = listen_unix(path, unix_mode).map_err(failed)?;
                 Ok(Listener::Unix(listener, address.clone(), file_id(path)))
             }
         }
@@ -92,6 +93,18 @@ pub(super) async fn bind_tcp(host: &str, port: u16, takeover: bool) -> io::Resul
         }
     }
     Err(failure)
+}
+
+/// A socket that nobody can connect to before its permissions are as they shall be.
+fn listen_unix(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(socket.into())
 }
 
 fn listen(address: SocketAddr, takeover: bool) -> io::Result<TcpListener> {

@@ -1,4 +1,4 @@
-//! Keeps the configuration of the running proxy: swaps its rules on request, and says what applies.
+//! Keeps the configuration of the running proxy: takes over what can change on request, and says what applies.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::engine::command::Table;
 use crate::engine::policy::Policy;
 use crate::net::admin::live::{Answer, Question};
 use crate::net::registry::{Mailbox, Message};
+use crate::net::tls::Certificates;
 use crate::telemetry::gauge;
 use crate::telemetry::label::{ReloadOutcome, RuleKind};
 
@@ -28,6 +29,9 @@ pub(super) struct Live {
     workers: Vec<Mailbox>,
     /// Where the endpoints see the rules in force.
     shown: Arc<ArcSwap<Policy>>,
+    certificates: Certificates,
+    /// Why the certificates' files were no good when they were last read.
+    certificates_error: Option<String>,
 }
 
 /// What came of reading the configuration again.
@@ -38,9 +42,9 @@ enum Reload {
 }
 
 impl Live {
-    pub(super) fn new(loaded: Loaded, workers: Vec<Mailbox>, shown: Arc<ArcSwap<Policy>>) -> Live {
+    pub(super) fn new(loaded: Loaded, workers: Vec<Mailbox>, shown: Arc<ArcSwap<Policy>>, certificates: Certificates) -> Live {
         show_rules(&loaded.config.policy);
-        Live { started_with: loaded.clone(), in_force: loaded, workers, shown }
+        Live { started_with: loaded.clone(), in_force: loaded, workers, shown, certificates, certificates_error: None }
     }
 
     /// Reads the file again at each SIGHUP and wherever that is asked for, one after the other.
@@ -66,6 +70,7 @@ impl Live {
     }
 
     async fn reload(&mut self) -> Reload {
+        self.reload_certificates();
         let reload = match self.in_force.file.clone() {
             Some(file) => self.reload_from(&file).await,
             None => Reload::Unreadable("respguard runs without --config: there is no file to read".to_owned()),
@@ -87,6 +92,12 @@ impl Live {
             }
         });
         reload
+    }
+
+    /// Certificates are replaced whatever becomes of the rules.
+    fn reload_certificates(&mut self) {
+        let failure = if self.certificates.is_empty() { None } else { self.certificates.reload_and_tell().err() };
+        self.certificates_error = failure.map(|error| error.to_string());
     }
 
     async fn reload_from(&mut self, file: &Path) -> Reload {
@@ -134,7 +145,7 @@ impl Live {
 
     fn tell(&self, reload: &Reload) -> Answer {
         let file = self.in_force.file.as_deref().map(|file| file.to_string_lossy().into_owned());
-        match reload {
+        let mut answer = match reload {
             Reload::Applied { restart } => {
                 let policy = &self.in_force.config.policy;
                 let (groups, ttl_rules) = (policy.groups().len(), policy.ttl_rules().len());
@@ -155,7 +166,13 @@ impl Live {
                 let body = json!({ "outcome": ReloadOutcome::Unreadable.as_str(), "file": file, "error": error });
                 Answer { status: StatusCode::CONFLICT, body }
             }
-        }
+        };
+        answer.body["certificates"] = match &self.certificates_error {
+            _ if self.certificates.is_empty() => Value::Null,
+            None => json!({ "replaced": true }),
+            Some(error) => json!({ "replaced": false, "error": error }),
+        };
+        answer
     }
 
     /// The settings that the process runs with, and the rules in force.

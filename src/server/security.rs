@@ -1,9 +1,7 @@
 //! What a process protects its connections with, and keeps up to date while it runs.
 
-use std::io;
 use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::warn;
 
@@ -22,20 +20,13 @@ pub(super) fn certificates(config: &Config) -> Result<Certificates, TlsError> {
     Ok(Certificates { acceptor: acceptor.map(Arc::new), connector: connector.map(Arc::new) })
 }
 
-/// Reads certificates again when their files change, and at SIGHUP, until the tasks are dropped.
-pub(super) fn renew(certificates: &Certificates) -> io::Result<JoinSet<()>> {
+/// Reads certificates again when their files change, until the tasks are dropped.
+pub(super) fn renew(certificates: &Certificates) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     if certificates.acceptor.is_some() || certificates.connector.is_some() {
         tasks.spawn(certificates.clone().watch());
-        tasks.spawn(reload_on_hangup(signal(SignalKind::hangup())?, certificates.clone()));
     }
-    Ok(tasks)
-}
-
-async fn reload_on_hangup(mut hangups: Signal, certificates: Certificates) {
-    while hangups.recv().await.is_some() {
-        certificates.reload_and_tell();
-    }
+    tasks
 }
 
 /// The logins of the proxy's own, if there are any.

@@ -231,6 +231,18 @@ fn certificates_are_replaced_under_traffic() {
     let so_far = told();
     signal(proxy.pid(), "HUP");
     eventually("SIGHUP reads them again", || told() > so_far);
+    let reloaded = || serde_json::from_str::<serde_json::Value>(&proxy.http("POST", "/reload", &[]).1).expect("JSON");
+    assert_eq!(reloaded()["certificates"], serde_json::json!({ "replaced": true }));
+    std::fs::write(&files.cert, "no certificate").expect("a temporary file");
+    let answer = reloaded();
+    assert_eq!((&answer["outcome"], &answer["certificates"]["replaced"]), (&"refused".into(), &false.into()), "{answer}");
+    std::fs::copy(&replacement.cert, &files.cert).expect("a temporary file");
+    let good = std::fs::read_to_string(proxy.config()).expect("the configuration");
+    std::fs::write(proxy.config(), good + "\nnonsense = 1\n").expect("a temporary file");
+    let refused = reloaded();
+    assert_eq!((&refused["outcome"], &refused["certificates"]["replaced"]), (&"refused".into(), &true.into()), "{refused}");
+    assert!(answer["certificates"]["error"].as_str().is_some_and(|error| error.contains("holds no certificate")), "{answer}");
+    ping(&mut Wire::tls(proxy.port(), &new.client()));
     ping(&mut before);
 }
 
@@ -290,8 +302,10 @@ fn unix_sockets_serve_on_either_side() {
     // What a process that was killed has left is in nobody's way.
     drop(std::os::unix::net::UnixListener::bind(&near).expect("a socket"));
     assert!(near.exists());
-    let proxy = setup().start();
+    let proxy = setup().listen("unix_mode = \"0620\"").start();
     ping(&mut Wire::unix(&near));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&near).expect("a socket").permissions());
+    assert_eq!(mode & 0o7777, 0o620);
     drop(proxy);
 }
 

@@ -209,6 +209,17 @@ fn static_credentials_are_lent_only_to_this_machine() {
 }
 
 #[test]
+fn only_a_unix_socket_has_permissions_and_they_are_octal() {
+    let text = |mode: &str| format!("[listen]\naddress = \"unix:/run/s\"\nunix_mode = {mode}\n");
+    let mode = |mode: &str| config(&text(mode)).listen.unix_mode;
+    assert_eq!((mode("\"0660\""), mode("\"600\""), mode("\"0777\"")), (Some(0o660), Some(0o600), Some(0o777)));
+    for wrong in ["\"0888\"", "\"1777\"", "\"66\"", "\"00660\"", "\"+660\"", "\"rw-rw----\"", "660", "\"\""] {
+        assert!(refusal(&text(wrong)).starts_with("f.toml:3:"), "{wrong}");
+    }
+    assert!(refusal("[listen]\nunix_mode = \"0660\"").contains("only a unix socket has permissions"));
+}
+
+#[test]
 fn a_proxy_is_not_its_own_upstream() {
     assert!(refusal("[upstream]\naddress = \"127.0.0.1:6380\"").contains("where the proxy itself listens"));
     assert!(refusal("[upstream]\naddress = \"127.0.0.1:0\"").contains("port 0"));

@@ -40,12 +40,22 @@ impl Certificates {
         Ok(())
     }
 
+    /// Whether there are any.
+    pub fn is_empty(&self) -> bool {
+        self.acceptor.is_none() && self.connector.is_none()
+    }
+
     /// `reload`, told to the log.
-    pub fn reload_and_tell(&self) {
-        match self.reload() {
+    ///
+    /// # Errors
+    /// As above.
+    pub fn reload_and_tell(&self) -> Result<(), TlsError> {
+        let reloaded = self.reload();
+        match &reloaded {
             Ok(()) => info!("certificates were read again"),
             Err(error) => warn!(%error, "certificates were not replaced: those read before stay in force"),
         }
+        reloaded
     }
 
     /// Reloads whenever the files have changed and then stayed as they are for a moment: a certificate and its key
@@ -59,7 +69,8 @@ impl Certificates {
             ticks.tick().await;
             let now = look_aside(files.clone()).await;
             if now != in_force && now == before {
-                self.reload_and_tell();
+                // Those before stay in force; the log has said why.
+                let _ = self.reload_and_tell();
                 in_force.clone_from(&now);
             }
             before = now;
