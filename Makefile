@@ -22,7 +22,8 @@ help:
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
 	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10; SEED=n replays one'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
-	@echo 'make bench   the benchmarks'
+	@echo 'make bench   what respguard costs beside Redis alone and beside other proxies; writes docs/performance/ (minutes);'
+	@echo '             PEERS=install installs the proxies that Debian has; ROUNDS=1 SECONDS=0.2 only tries it, in target/bench'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
 	@echo 'make docs    writes the references of the configuration and of the metrics from the program'
 	@echo 'make setup   only what the tests need: redis-server, .venv, packages of Node.js'
@@ -46,8 +47,13 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
+ROUNDS ?= 7
+SECONDS ?= 1
+PEERS ?=
+SECTIONS ?=
+
 bench: redis
-	cargo bench --locked
+	scripts/bench --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(filter install,$(PEERS)),--install) $(SECTIONS)
 
 clients: redis
 	scripts/measure-clients --write

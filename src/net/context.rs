@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use crate::engine::command::Table;
 use crate::engine::link::handshake::Kill;
+use crate::engine::pipeline::batch::Batch;
 use crate::engine::policy::Policy;
 use crate::engine::preflight::Names;
 use crate::net::health::{Health, SharedBreaker};
@@ -42,6 +43,7 @@ pub struct Context {
     policy_number: Cell<u64>,
     pub read_buffers: Buffers<BytesMut>,
     pub write_buffers: Buffers<Vec<u8>>,
+    pub batches: Buffers<Batch>,
     /// No new request is read any more.
     pub draining: Cell<bool>,
     /// Names for the guards of groups.
@@ -75,6 +77,7 @@ impl Context {
             policy_number: Cell::new(0),
             read_buffers: Buffers::default(),
             write_buffers: Buffers::default(),
+            batches: Buffers::default(),
             draining: Cell::new(false),
             guards: Names { instance: fastrand::u64(..), used: Cell::new(0) },
             rechecks: Cell::new(0),
@@ -115,6 +118,13 @@ impl Context {
         self.policy_number.set(self.policy_number.get() + 1);
     }
 
+    /// Lets go of buffers that nobody has needed for a while.
+    pub fn trim(&self) {
+        self.read_buffers.trim();
+        self.write_buffers.trim();
+        self.batches.trim();
+    }
+
     /// The server turned out to know other commands than the built-in table.
     pub fn set_table(&self, table: Arc<Table>) {
         self.table.replace(table);
@@ -125,12 +135,31 @@ impl Context {
 #[derive(Debug, Default)]
 pub struct Buffers<B> {
     kept: RefCell<Vec<B>>,
+    /// The fewest that were here since [`Buffers::trim`]: so many were not needed.
+    fewest: Cell<usize>,
+}
+
+impl<B> Buffers<B> {
+    /// Lets go of what was not needed since the last call; what a burst has left goes with the second one.
+    pub fn trim(&self) {
+        let mut kept = self.kept.borrow_mut();
+        // Those at the front were given back first, and are taken last.
+        kept.drain(..self.fewest.get());
+        self.fewest.set(kept.len());
+    }
+
+    fn pop(&self) -> Option<B> {
+        let mut kept = self.kept.borrow_mut();
+        let buffer = kept.pop();
+        self.fewest.set(self.fewest.get().min(kept.len()));
+        buffer
+    }
 }
 
 impl Buffers<BytesMut> {
     /// An empty buffer with room for one read.
     pub fn take(&self) -> BytesMut {
-        let mut buffer = self.kept.borrow_mut().pop().unwrap_or_default();
+        let mut buffer = self.pop().unwrap_or_default();
         buffer.reserve(READ_BYTES);
         buffer
     }
@@ -145,10 +174,25 @@ impl Buffers<BytesMut> {
     }
 }
 
+impl Buffers<Batch> {
+    /// A blank batch.
+    pub fn take(&self) -> Batch {
+        self.pop().unwrap_or_default()
+    }
+
+    /// Takes a blank batch back.
+    pub fn give(&self, batch: Batch) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() < KEPT_MAX && (1..=KEPT_BYTES_MAX).contains(&batch.capacity_bytes()) {
+            kept.push(batch);
+        }
+    }
+}
+
 impl Buffers<Vec<u8>> {
     /// An empty buffer.
     pub fn take(&self) -> Vec<u8> {
-        self.kept.borrow_mut().pop().unwrap_or_default()
+        self.pop().unwrap_or_default()
     }
 
     /// Takes a buffer back; what is in it is forgotten.
@@ -158,5 +202,39 @@ impl Buffers<Vec<u8>> {
             buffer.clear();
             kept.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(count: usize) -> Buffers<Vec<u8>> {
+        let buffers = Buffers::<Vec<u8>>::default();
+        (0..count).for_each(|_| buffers.give(Vec::with_capacity(1)));
+        buffers
+    }
+
+    #[test]
+    fn buffers_that_nobody_needed_between_two_looks_are_let_go() {
+        let buffers = with(8);
+        buffers.trim();
+        assert_eq!(buffers.kept.borrow().len(), 8, "nobody could need them yet");
+        let taken = [buffers.take(), buffers.take()];
+        taken.into_iter().for_each(|buffer| buffers.give(buffer));
+        buffers.trim();
+        assert_eq!(buffers.kept.borrow().len(), 2, "two were needed at once");
+        buffers.trim();
+        assert_eq!(buffers.kept.borrow().len(), 0);
+    }
+
+    #[test]
+    fn a_buffer_that_grew_too_large_or_was_never_used_is_not_kept() {
+        let buffers = Buffers::<Vec<u8>>::default();
+        buffers.give(Vec::with_capacity(KEPT_BYTES_MAX + 1));
+        buffers.give(Vec::new());
+        assert_eq!(buffers.kept.borrow().len(), 0);
+        buffers.give(Vec::with_capacity(KEPT_BYTES_MAX));
+        assert_eq!(buffers.kept.borrow().len(), 1);
     }
 }

@@ -28,8 +28,6 @@ pub enum Message {
     Policy(Arc<Policy>, oneshot::Sender<()>),
     /// What clients send is recorded from now on.
     Record(Feed),
-    /// A client of the worker is gone.
-    Left(u64),
 }
 
 /// A client's socket on its way to a worker.

@@ -1,7 +1,6 @@
 //! A thread that serves its share of the clients, with upstream connections of its own.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
 
@@ -82,8 +81,6 @@ pub fn start(setup: Setup) -> io::Result<JoinHandle<()>> {
     })
 }
 
-type Clients = Rc<RefCell<HashMap<u64, Weak<Exchange>>>>;
-
 /// Serves on the runtime of this thread, which is a local one, until it has drained.
 pub async fn run(setup: Setup) {
     clock::tick();
@@ -99,15 +96,27 @@ pub async fn run(setup: Setup) {
     context.retries.allow(setup.upstream.retries);
     let pool = Pool::new(&context, setup.upstream);
     let Setup { registry, users, exclusive, load, .. } = setup;
-    let around = Rc::new(Surroundings { context, pool, registry, users, exclusive, load });
-    let clients = Clients::default();
-    let tend = tokio::task::spawn_local(tend(Rc::clone(&around), Rc::clone(&clients)));
+    let around = Rc::new(Surroundings {
+        context,
+        pool,
+        registry,
+        users,
+        exclusive,
+        load,
+        plan: RefCell::default(),
+        clients: RefCell::default(),
+        left: Notify::new(),
+    });
+    let tend = tokio::task::spawn_local(tend(Rc::clone(&around)));
     let fold = tokio::task::spawn_local(fold(Rc::clone(&around), folds));
     let acceptor = setup.acceptor;
-    while let Some(message) = mailbox.recv().await {
-        take(&around, &clients, acceptor.as_ref(), message);
-        if around.context.draining.get() && clients.borrow().is_empty() {
-            break;
+    while !(around.context.draining.get() && around.clients.borrow().is_empty()) {
+        tokio::select! {
+            message = mailbox.recv() => match message {
+                Some(message) => take(&around, acceptor.as_ref(), message),
+                None => break,
+            },
+            () = around.left.notified() => {}
         }
     }
     tend.abort();
@@ -117,16 +126,16 @@ pub async fn run(setup: Setup) {
     around.context.tally.fold();
 }
 
-fn take(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acceptor>>, message: Message) {
+fn take(around: &Rc<Surroundings>, acceptor: Option<&Arc<Acceptor>>, message: Message) {
     match message {
-        Message::Accept(socket, client) => accept(around, clients, acceptor, socket, client),
+        Message::Accept(socket, client) => accept(around, acceptor, socket, client),
         Message::Kill(id) => {
-            if let Some(exchange) = clients.borrow().get(&id).and_then(Weak::upgrade) {
+            if let Some(exchange) = around.clients.borrow().get(&id).and_then(Weak::upgrade) {
                 exchange.end(End::Killed);
             }
         }
         Message::BlockedOn(id, answer) => {
-            let exchange = clients.borrow().get(&id).and_then(Weak::upgrade);
+            let exchange = around.clients.borrow().get(&id).and_then(Weak::upgrade);
             let link = exchange
                 .filter(|exchange| exchange.state.borrow().session.affinity.is_pinned())
                 .and_then(|exchange| exchange.link());
@@ -135,7 +144,7 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acce
         }
         Message::Drain => {
             around.context.draining.set(true);
-            for exchange in clients.borrow().values().filter_map(Weak::upgrade) {
+            for exchange in around.clients.borrow().values().filter_map(Weak::upgrade) {
                 exchange.wake();
             }
         }
@@ -146,24 +155,21 @@ fn take(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acce
             let _ = done.send(());
         }
         Message::Record(feed) => around.context.tap.open(feed),
-        Message::Left(id) => {
-            clients.borrow_mut().remove(&id);
-        }
     }
 }
 
-fn accept(around: &Rc<Surroundings>, clients: &Clients, acceptor: Option<&Arc<Acceptor>>, socket: Socket, client: Arc<Client>) {
+fn accept(around: &Rc<Surroundings>, acceptor: Option<&Arc<Acceptor>>, socket: Socket, client: Arc<Client>) {
     let stream = match take_socket(socket) {
         Ok(stream) => stream,
         Err(error) => return turn_away(around, &client, &error),
     };
     match acceptor {
-        None => serve(around, clients, stream, client),
+        None => serve(around, stream, client),
         Some(acceptor) => {
-            let (around, clients, acceptor) = (Rc::clone(around), Rc::clone(clients), Arc::clone(acceptor));
+            let (around, acceptor) = (Rc::clone(around), Arc::clone(acceptor));
             tokio::task::spawn_local(async move {
                 match stream.accept_tls(&acceptor).await {
-                    Ok(stream) => serve(&around, &clients, stream, client),
+                    Ok(stream) => serve(&around, stream, client),
                     Err(error) => {
                         gauge::count_failed_handshake();
                         turn_away(&around, &client, &error);
@@ -179,23 +185,11 @@ fn turn_away(around: &Surroundings, client: &Client, error: &io::Error) {
     around.registry.leave(client.id, &around.load);
 }
 
-fn serve(around: &Rc<Surroundings>, clients: &Clients, stream: Stream, client: Arc<Client>) {
+fn serve(around: &Rc<Surroundings>, stream: Stream, client: Arc<Client>) {
     around.context.tally.client_accepted();
     let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &around.context, stream, around.pool.first());
-    clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
-    let context = Rc::clone(&around.context);
-    let connection = Connection::new(around, exchange, Arc::clone(&client));
-    tokio::task::spawn_local(async move {
-        // A panic costs this client alone: the connection is dropped, its lease with it.
-        if let Err(error) = tokio::task::spawn_local(connection.run()).await
-            && error.is_panic()
-        {
-            error!(client = %client.peer, "a client's task panicked");
-            context.tally.panicked();
-        }
-        // The mailbox closes only after the worker has ended.
-        let _ = client.worker.send(Message::Left(client.id)).await;
-    });
+    around.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
+    tokio::task::spawn_local(Connection::serve(Rc::clone(around), exchange, client));
 }
 
 fn take_socket(socket: Socket) -> io::Result<Stream> {
@@ -205,7 +199,7 @@ fn take_socket(socket: Socket) -> io::Result<Stream> {
     }
 }
 
-async fn tend(around: Rc<Surroundings>, clients: Clients) {
+async fn tend(around: Rc<Surroundings>) {
     let mut was_too_much = false;
     let mut ticks = interval(TEND_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -218,7 +212,7 @@ async fn tend(around: Rc<Surroundings>, clients: Clients) {
         let is_too_much = around.context.kept.is_too_much();
         if was_too_much && !is_too_much {
             // Those that were not read from any more may go on.
-            clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
+            around.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
         }
         was_too_much = is_too_much;
     }
@@ -229,7 +223,10 @@ async fn fold(around: Rc<Surroundings>, mut questions: FoldQuestions) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => around.context.tally.fold(),
+            _ = ticks.tick() => {
+                around.context.tally.fold();
+                around.context.trim();
+            }
             Some(answer) = questions.recv() => {
                 around.context.tally.fold();
                 // The scrape may have given up waiting.

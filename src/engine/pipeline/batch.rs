@@ -96,6 +96,16 @@ impl Batch {
         }
     }
 
+    /// True when it holds nothing and knows nothing of its client: another may have it.
+    pub fn is_blank(&self) -> bool {
+        self.commands.is_empty() && self.held.is_empty() && self.spans.is_empty() && self.whole_bytes == 0 && !self.singly
+    }
+
+    /// Bytes that it keeps for what is parsed next.
+    pub fn capacity_bytes(&self) -> usize {
+        self.commands.capacity() * size_of::<Command>() + self.spans.capacity() * size_of::<Span>() + self.arena.capacity()
+    }
+
     /// Number of whole commands.
     pub fn len(&self) -> usize {
         self.commands.len()

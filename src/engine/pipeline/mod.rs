@@ -19,6 +19,7 @@ pub mod refuse;
 mod reorder;
 pub mod resolve;
 pub mod score;
+mod seldom;
 pub mod settle;
 pub mod slot;
 mod stranger;

@@ -8,6 +8,7 @@ use super::judge::Judge;
 use super::panel::Jury;
 use super::reorder::Reorder;
 use super::score::{Companions, Score};
+use super::seldom::Seldom;
 use crate::engine::command::CommandId;
 use crate::engine::command::SubscriptionKind;
 use crate::engine::policy::ttl::TtlRule;
@@ -89,17 +90,20 @@ pub(super) enum Answer {
     Promised(u64),
 }
 
+/// A client that is owed nothing keeps room for no more places than this.
+const IDLE_SLOTS_MAX: usize = 64;
+
 /// The places of one client.
 #[derive(Debug, Default)]
 pub struct Slots {
     pub(super) queue: VecDeque<Slot>,
-    pub(super) answers: VecDeque<Answer>,
-    pub(super) groups: VecDeque<Box<WrappedGroup>>,
-    pub(super) probes: VecDeque<Probe>,
+    pub(super) answers: Seldom<Answer>,
+    pub(super) groups: Seldom<Box<WrappedGroup>>,
+    pub(super) probes: Seldom<Probe>,
     /// One for each slot that is judged, now or in EXEC's answer, in order.
-    pub(super) judges: VecDeque<Box<Judge>>,
+    pub(super) judges: Seldom<Box<Judge>>,
     /// The error for each slot that is refused, in order.
-    pub(super) refused: VecDeque<Vec<u8>>,
+    pub(super) refused: Seldom<Vec<u8>>,
     /// What the client's own open transaction has queued.
     pub(super) transaction: Companions,
     /// What judges the replies within it.
@@ -124,6 +128,16 @@ impl Slots {
     /// True when no reply of any kind is owed to the client.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.reorder.is_none()
+    }
+
+    /// Once no reply is owed, the room that a burst has taken goes.
+    pub fn shrink(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_SLOTS_MAX {
+            self.queue = VecDeque::new();
+            self.answers = Seldom::default();
+            self.groups = Seldom::default();
+            self.scores = VecDeque::new();
+        }
     }
 
     /// Places that are not yet filled.
@@ -183,6 +197,10 @@ impl Slots {
 
     /// The next plain commands that are pushed are scored together.
     pub fn push_score(&mut self, score: Score) {
+        if self.scores.capacity() == 0 {
+            // Most clients have one pipeline under way.
+            self.scores.reserve_exact(1);
+        }
         self.scores.push_back(score);
     }
 

@@ -1,16 +1,20 @@
 //! The task of one client: what it sends is read, planned and sent on; replies are written by the exchange.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::about::Queued;
+use super::hold::Waits;
 use super::large::MEMBER_BYTES_MAX;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
@@ -46,6 +50,12 @@ pub struct Surroundings {
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
     pub load: Arc<AtomicUsize>,
+    /// What one client at a time plans with.
+    pub plan: RefCell<Plan>,
+    /// By their ids.
+    pub clients: RefCell<HashMap<u64, Weak<Exchange>>>,
+    /// One of them has left.
+    pub left: Notify,
 }
 
 /// One client.
@@ -56,7 +66,6 @@ pub struct Connection {
     pub(super) input: BytesMut,
     pub(super) batch: Batch,
     pub(super) parser: RequestParser,
-    pub(super) plan: Plan,
     /// The connection that the client holds alone, and the lane that it belongs to.
     pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
     /// A request is being cut through.
@@ -71,8 +80,7 @@ pub struct Connection {
     pub(super) wait_over: bool,
     /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
     pub(super) wait_is_for_all: bool,
-    /// Since when more is waited for, for what is held.
-    pub(super) held_at: Option<Instant>,
+    pub(super) waits: Option<Box<Waits>>,
     pub(super) patience: Patience,
     /// Logins that the proxy has refused.
     pub(super) refused_logins: u32,
@@ -108,16 +116,15 @@ enum Event {
 }
 
 impl Connection {
-    /// A client that has just connected.
-    pub fn new(around: &Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) -> Connection {
+    fn new(around: Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) -> Connection {
+        let rules = around.context.policy_number();
         Connection {
-            around: Rc::clone(around),
+            around,
             exchange,
             client,
             input: BytesMut::new(),
             batch: Batch::default(),
             parser: RequestParser::new(Limits::default()),
-            plan: Plan::default(),
             lease: None,
             streaming: false,
             input_ended: false,
@@ -125,20 +132,27 @@ impl Connection {
             asked: Cell::new(false),
             wait_over: false,
             wait_is_for_all: true,
-            held_at: None,
+            waits: None,
             patience: Patience::default(),
             refused_logins: 0,
             authenticated: false,
             queued: Vec::new(),
-            rules: around.context.policy_number(),
+            rules,
             track: None,
         }
     }
 
-    /// Serves the client until it leaves. Dropping the future leaves its lease closed, never reused.
-    pub async fn run(mut self) {
+    /// Serves a client that has just connected until it leaves. Dropping the future leaves its lease closed, never
+    /// reused. A panic costs this client alone.
+    pub async fn serve(around: Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) {
+        // Made here, not handed over: a task has room for what it is given beside what it makes of it.
+        Connection::new(around, exchange, client).run().await;
+    }
+
+    /// What a client seldom does is boxed, so that those that are idle need no room for it.
+    async fn run(&mut self) {
         self.await_login();
-        if self.around.exclusive && !self.is_stranger() && !self.take_turn(Turn::Pin(Reason::Exclusive)).await {
+        if self.around.exclusive && !self.is_stranger() && !Box::pin(self.take_turn(Turn::Pin(Reason::Exclusive))).await {
             return;
         }
         while self.exchange.ended().is_none() {
@@ -150,15 +164,15 @@ impl Connection {
                 }
                 Next::ReadWithin(longest) => self.wait(Some(longest)).await,
                 Next::Turn(turn) => {
-                    if !self.take_turn(turn).await {
+                    if !Box::pin(self.take_turn(turn)).await {
                         break;
                     }
                 }
-                Next::Ask => self.ask_ability().await,
+                Next::Ask => Box::pin(self.ask_ability()).await,
                 Next::Close => break,
             }
         }
-        self.finish().await;
+        Box::pin(self.finish()).await;
     }
 
     /// Plans and sends everything that can go now.
@@ -238,6 +252,8 @@ impl Connection {
             Tail::Large | Tail::Error(_) => false,
         };
         let more = comes && !self.wait_over && !self.input_ended;
+        let around = Rc::clone(&self.around);
+        let planned = &mut *around.plan.borrow_mut();
         {
             let context = &self.around.context;
             let (table, policy) = (context.table(), context.policy());
@@ -249,14 +265,14 @@ impl Connection {
             let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, ability, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
-            plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, &mut self.plan);
+            plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, planned);
         }
         let timing = self.timing();
-        let places = self.exchange.dispatch(&mut self.plan, &self.batch, &self.input, timing);
-        self.tell_notes();
-        self.consume_planned(&places);
-        let has_more = *tail == Tail::More && self.plan.commands > self.plan.kept.len();
-        match self.plan.turn.take() {
+        let places = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
+        self.tell_notes(planned);
+        self.consume_planned(planned, &places);
+        let has_more = *tail == Tail::More && planned.commands > planned.kept.len();
+        match planned.turn.take() {
             None => {
                 self.wait_over = false;
                 None
@@ -266,9 +282,9 @@ impl Connection {
             // A frame that has begun takes as long as its bytes keep coming.
             Some(Turn::Wait) => {
                 let longest = self.around.context.policy().hold.max;
-                Some(self.wait_within(longest))
+                Some(self.wait_within(planned, longest))
             }
-            Some(Turn::Hold) => Some(self.hold()),
+            Some(Turn::Hold) => Some(self.hold(planned)),
             Some(turn) => Some(Next::Turn(turn)),
         }
     }
@@ -279,10 +295,18 @@ impl Connection {
 
     /// Everything that was read has been sent.
     fn rest(&mut self) -> Next {
+        self.give_buffers();
+        if self.input_ended { Next::Close } else { Next::Read }
+    }
+
+    /// Nothing of what was read is left: others need the room more.
+    fn give_buffers(&mut self) {
         if self.input.is_empty() && self.input.capacity() > 0 {
             self.around.context.read_buffers.give(std::mem::take(&mut self.input));
         }
-        if self.input_ended { Next::Close } else { Next::Read }
+        if self.input.is_empty() && self.batch.is_blank() {
+            self.around.context.batches.give(std::mem::take(&mut self.batch));
+        }
     }
 
     /// Waits until there is something to do, at most for `longest`.
@@ -292,8 +316,9 @@ impl Connection {
         let unheard = longest.is_none() && self.is_unheard_while_blocked();
         let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
         self.exchange.keep_input(self.input.capacity());
-        let mut timer = std::pin::pin!(pause.map(tokio::time::sleep));
-        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().as_pin_mut(), longest.is_some(), cx)).await;
+        let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
+        let timer = &mut timer;
+        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().map(Pin::as_mut), longest.is_some(), cx)).await;
         match event {
             Event::Read => self.note_gap(),
             Event::Wake => {}
@@ -316,7 +341,7 @@ impl Connection {
         blocked && !self.input_ended && (full || !self.exchange.link().is_some_and(|link| link.has_room()))
     }
 
-    fn poll_event(&mut self, timer: Option<std::pin::Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
         self.exchange.register(cx);
         if let Poll::Ready(Err(_)) = self.exchange.poll_flush(cx) {
             self.exchange.end(End::Gone);
@@ -372,6 +397,9 @@ impl Connection {
         }
         if self.input.capacity() == 0 {
             self.input = self.around.context.read_buffers.take();
+            if self.batch.is_blank() {
+                self.batch = self.around.context.batches.take();
+            }
         }
         self.input.reserve(READ_BYTES / 4);
         let room = self.input.capacity() - self.input.len();
@@ -394,9 +422,7 @@ impl Connection {
             // The buffer was filled to its last byte, and nothing stands behind it.
             Poll::Pending if std::mem::take(&mut self.read_filled) && !self.batch.is_empty() => Poll::Ready(Event::Wake),
             Poll::Pending => {
-                if self.input.is_empty() {
-                    self.around.context.read_buffers.give(std::mem::take(&mut self.input));
-                }
+                self.give_buffers();
                 Poll::Pending
             }
         }
@@ -495,7 +521,7 @@ impl Connection {
     }
 
     /// Everything that is owed is answered, then the connection ends.
-    async fn finish(mut self) {
+    async fn finish(&mut self) {
         if self.around.context.draining.get() {
             self.end_blocking();
         }
@@ -572,5 +598,11 @@ impl Drop for Connection {
         }
         self.around.registry.leave(self.client.id, &self.around.load);
         self.around.context.tally.client_closed();
+        if std::thread::panicking() {
+            tracing::error!(client = %self.client.peer, "a client's task panicked");
+            self.around.context.tally.panicked();
+        }
+        self.around.clients.borrow_mut().remove(&self.client.id);
+        self.around.left.notify_one();
     }
 }

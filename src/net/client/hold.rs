@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Next};
 use crate::engine::pipeline::batch::{Batch, Held, Tail};
-use crate::engine::pipeline::plan::{Holding, Note, Step};
+use crate::engine::pipeline::plan::{Holding, Note, Plan, Step};
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::{Member, Recognition};
 use crate::engine::resp::encode;
@@ -19,6 +19,13 @@ const EXPIRED_BYTES_MAX: usize = 4096;
 const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
 /// Bytes of replies that may wait behind what is held.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// More is waited for, for what is held.
+pub(super) struct Waits {
+    since: Instant,
+    /// The groups of which a part is held.
+    groups: Vec<usize>,
+}
 
 impl Connection {
     /// How far the beginnings of groups may be held now, with `tail` behind what was read.
@@ -39,10 +46,9 @@ impl Connection {
     }
 
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.
-    pub(super) fn consume_planned(&mut self, places: &[u64]) {
+    pub(super) fn consume_planned(&mut self, plan: &Plan, places: &[u64]) {
         let (batch, now) = (&self.batch, clock::now());
-        let kept: Vec<(usize, Held)> = self
-            .plan
+        let kept: Vec<(usize, Held)> = plan
             .kept
             .iter()
             .map(|&(at, begins)| {
@@ -50,47 +56,47 @@ impl Connection {
                 (at, Held { place: places.get(at).copied().unwrap_or_default(), since, begins })
             })
             .collect();
-        let consumed = self.batch.consume_around(self.plan.commands, &kept, &mut self.input);
+        let consumed = self.batch.consume_around(plan.commands, &kept, &mut self.input);
         bytes::Buf::advance(&mut self.input, consumed);
     }
 
     /// Beginnings of groups are held: wait for more, but not longer than the oldest may be held.
-    pub(super) fn hold(&mut self) -> Next {
+    pub(super) fn hold(&mut self, plan: &Plan) -> Next {
         let hold = self.around.context.policy().hold;
-        self.wait_within(hold.gap)
+        self.wait_within(plan, hold.gap)
     }
 
     /// Wait for more, for `longest` without a byte.
-    pub(super) fn wait_within(&mut self, longest: Duration) -> Next {
+    pub(super) fn wait_within(&mut self, plan: &Plan, longest: Duration) -> Next {
         let max = self.around.context.policy().hold.max;
         let oldest = self.batch.all_held().iter().map(|held| held.since).min();
         let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(clock::now()));
         self.wait_is_for_all = longest <= left;
-        self.held_at = oldest.map(|_| clock::now());
+        let groups = || plan.waiting().map(|(group, _)| group).collect();
+        self.waits = oldest.map(|_| Box::new(Waits { since: clock::now(), groups: groups() }));
         self.exchange.acknowledge();
         Next::ReadWithin(longest.min(left))
     }
 
     /// More has come for what is held.
     pub(super) fn note_gap(&mut self) {
-        if let Some(since) = self.held_at.take() {
-            let (tally, gap) = (&self.around.context.tally, Instant::now().saturating_duration_since(since));
-            tally.hold_gap(gap);
-            // Under other rules the places of groups would mean other groups.
-            if self.rules == self.around.context.policy_number() {
-                self.plan.waiting().for_each(|(group, _)| tally.group_gap(tally.group_row(group), gap));
-            }
+        let Some(waits) = self.waits.take() else { return };
+        let (tally, gap) = (&self.around.context.tally, Instant::now().saturating_duration_since(waits.since));
+        tally.hold_gap(gap);
+        // Under other rules the places of groups would mean other groups.
+        if self.rules == self.around.context.policy_number() {
+            waits.groups.iter().for_each(|&group| tally.group_gap(tally.group_row(group), gap));
         }
     }
 
     /// Tells what a plan has found out about groups that were held, or whose members stand apart.
-    pub(super) fn tell_notes(&mut self) {
-        if self.plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. })) {
+    pub(super) fn tell_notes(&mut self, plan: &mut Plan) {
+        if plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. })) {
             self.patience.forgive();
         }
         // One wait ends for all that is held.
-        self.patience.note_plan(self.plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
-        for note in std::mem::take(&mut self.plan.notes) {
+        self.patience.note_plan(plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
+        for note in std::mem::take(&mut plan.notes) {
             let tally = &self.around.context.tally;
             match note {
                 Note::Held { members, .. } => tally.hold_prefix(members),
@@ -99,17 +105,17 @@ impl Connection {
                 Note::Expired { group, members } => {
                     tally.hold(tally.group_row(group), HoldOutcome::Expired);
                     tally.split(members.len());
-                    let members = self.plan.members[members].to_vec();
+                    let members = plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, None);
                     self.expire(group, &members);
                 }
                 Note::Degraded { group, members, lack } => {
-                    let members = self.plan.members[members].to_vec();
+                    let members = plan.members[members].to_vec();
                     self.tell(Kind::Degraded, group, &members, Some(lack.as_str()));
                 }
                 Note::Obstructed { group, members, why } => {
                     tally.split(members.len());
-                    let members = self.plan.members[members].to_vec();
+                    let members = plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, Some(why.as_str()));
                 }
             }

@@ -304,6 +304,7 @@ impl Exchange {
         if state.out.capacity() > 0 {
             state.out_at = 0;
             self.context.write_buffers.give(std::mem::take(&mut state.out));
+            state.slots.shrink();
         }
         ready!(Pin::new(&mut *stream).poll_flush(cx))?;
         self.caught_up.set(true);

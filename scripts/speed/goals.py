@@ -1,0 +1,106 @@
+"""What respguard wants to reach, each beside what was measured."""
+
+import statistics
+
+from ways import DIRECT, PLAIN, PREDIXY, RULES
+
+DEPTHS = ("depth 1", "depth 16", "depth 64")
+
+
+def table(records):
+    """Every goal that this run can tell of, and whether it was reached."""
+    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, others) for row in find(records)]
+    if not rows:
+        return ""
+    lines = ["| goal | wanted | measured | |", "|---|---|---|---|"]
+    lines += [f"| {goal} | {wanted} | {measured} | {'reached' if reached else '**missed**'} |" for goal, wanted, measured, reached in rows]
+    return "## Goals\n\n" + "\n".join(lines)
+
+
+def at_least(goal, value, wanted):
+    return [] if value is None else [(goal, f"at least {wanted:g}", f"{value:.2f}", value >= wanted)]
+
+
+def at_most(goal, value, wanted, unit=""):
+    return [] if value is None else [(goal, f"at most {wanted:g}{unit}", f"{value:.2f}{unit}", value <= wanted)]
+
+
+def paired(records, section, case, way, other, metric):
+    ratios = records.paired(section, case, way, other, metric)
+    return statistics.median(ratios) if ratios else None
+
+
+def rates(records):
+    return [row for depth, wanted in zip(DEPTHS, (0.88, 0.80, 0.88))
+            for row in at_least(f"rate without rules, of direct, {depth}", paired(records, "throughput", depth, PLAIN, DIRECT, "per_second"), wanted)]
+
+
+def processor(records):
+    return [row for depth, wanted in zip(DEPTHS, (0.90, 0.50, 0.36))
+            for row in at_most(f"CPU for each request, of predixy's, {depth}", paired(records, "throughput", depth, PLAIN, PREDIXY, "cpu_us"), wanted)]
+
+
+def ahead(records):
+    """Ahead of every other proxy, in rate and in CPU."""
+    rows = []
+    for depth in DEPTHS:
+        others = [way for way in records.seen("throughput") if way not in (DIRECT, PLAIN, RULES)]
+        if not others:
+            continue
+        rate = {way: paired(records, "throughput", depth, PLAIN, way, "per_second") for way in others}
+        cpu = {way: paired(records, "throughput", depth, PLAIN, way, "cpu_us") for way in others}
+        slowest, dearest = min(rate, key=rate.get), max(cpu, key=cpu.get)
+        rows.append((f"rate beside the fastest other proxy ({slowest}), {depth}", "above 1", f"{rate[slowest]:.2f}", rate[slowest] > 1))
+        rows.append((f"CPU beside the cheapest other proxy ({dearest}), {depth}", "below 1", f"{cpu[dearest]:.2f}", cpu[dearest] < 1))
+    return rows
+
+
+def rules(records):
+    return [row for depth in DEPTHS
+            for row in at_most(f"CPU with 20 rules that do not match, of that without, {depth}",
+                               paired(records, "throughput", depth, RULES, PLAIN, "cpu_us"), 1.15)]
+
+
+def groups(records):
+    ways = records.seen("groups")
+    return [row for case in records.seen("groups", "case")
+            for row in at_least(f"rate of wrapped groups, of the client's own MULTI, {case}",
+                                paired(records, "groups", case, ways[1], DIRECT, "per_second"), 0.9)]
+
+
+def tails(records):
+    rows = at_most("p99 at depth 1, 50 clients, of predixy's", paired(records, "throughput", DEPTHS[0], PLAIN, PREDIXY, "p99_us"), 1.3)
+    factors = [beside / quiet for beside, quiet in zip(records.values("neighbour", "1 client", PLAIN, "beside_p99_us"),
+                                                       records.values("neighbour", "1 client", PLAIN, "quiet_p99_us"))]
+    return rows + at_most("p99 beside pipelines of 100 KB, of that alone", statistics.median(factors) if factors else None, 3)
+
+
+def memory(records):
+    cases = records.seen("idle", "case")
+    value = records.median("idle", cases[0], PLAIN, "bytes_per_client") if cases else None
+    return at_most(f"memory of each of {cases[0]}", value / 1024, 2, " KiB") if value is not None else []
+
+
+def large(records):
+    rows = []
+    size = records.text("machine", "large_mib")
+    for command in ("GET", "SET"):
+        grown = records.values("large values", command, PLAIN, "grown_mib")
+        rows += at_most(f"memory grown by a {command} of {size} MiB", max(grown) if grown else None, 16, " MiB")
+        rows += at_least(f"rate of a {command} of {size} MiB, of direct", paired(records, "large values", command, PLAIN, DIRECT, "mib_per_second"), 0.8)
+    return rows
+
+
+def others(records):
+    """Growth that should be flat is stated as the ratio of the most to the least."""
+    rows = []
+    counts = records.seen("connections", "case")
+    if len(counts) > 1:
+        first, last = (records.median("connections", case, PLAIN, "cpu_us") for case in (counts[0], counts[-1]))
+        rows.append((f"CPU for each request with {counts[-1]} connections, of that with {counts[0]}", "flat", f"{last / first:.2f}", last <= first * 1.15))
+    ways = records.seen("rules")
+    if len(ways) > 1:
+        case = records.seen("rules", "case")[0]
+        first, last = (records.median("rules", case, way, "cpu_us") for way in (ways[1], ways[-1]))
+        rows.append((f"CPU for each request with {ways[-1]}, of that with {ways[1]}", "flat", f"{last / first:.2f}", last <= first * 1.15))
+    return rows

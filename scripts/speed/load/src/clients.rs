@@ -1,0 +1,119 @@
+//! Clients of one thread, each with one batch under way.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::job::Job;
+
+/// Nothing here takes so long.
+const STUCK: Duration = Duration::from_secs(10);
+
+pub struct Clients {
+    poll: Poll,
+    events: Events,
+    clients: Vec<Client>,
+    buffer: Vec<u8>,
+}
+
+struct Client {
+    stream: TcpStream,
+    /// Bytes of the batch under way that have yet to come.
+    owed: usize,
+    sent_at: Instant,
+}
+
+/// What came of playing for a while.
+pub struct Played {
+    pub batches: usize,
+    pub elapsed: Duration,
+    pub latencies_ns: Vec<u64>,
+}
+
+impl Clients {
+    /// Connects to a port of the loopback.
+    pub fn connect(port: u16, clients: usize) -> Clients {
+        let poll = Poll::new().expect("an epoll");
+        let clients = (0..clients).map(|place| {
+            let mut stream = std::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("a listener");
+            stream.set_nodelay(true).expect("set");
+            // One exchange before the clock runs: the connection is accepted and has its place.
+            stream.write_all(b"*2\r\n$3\r\nGET\r\n$7\r\nnothing\r\n").expect("written");
+            stream.read_exact(&mut [0; b"$-1\r\n".len()]).expect("answered");
+            stream.set_nonblocking(true).expect("set");
+            let mut stream = TcpStream::from_std(stream);
+            poll.registry().register(&mut stream, Token(place), Interest::READABLE).expect("registered");
+            Client { stream, owed: 0, sent_at: Instant::now() }
+        });
+        let clients = clients.collect();
+        Clients { poll, events: Events::with_capacity(1024), clients, buffer: vec![0; 256 * 1024] }
+    }
+
+    /// Sends the batch twice on one connection; the second time the answer must be as expected, byte for byte.
+    pub fn check(&mut self, job: &Job) {
+        for is_first in [true, false] {
+            self.clients[0].send(job);
+            let mut came = Vec::new();
+            let start = Instant::now();
+            while came.len() < job.replies.len() {
+                assert!(start.elapsed() < STUCK, "stuck after {:?}", String::from_utf8_lossy(&came));
+                match self.clients[0].stream.read(&mut self.buffer) {
+                    Ok(read) => came.extend_from_slice(&self.buffer[..read]),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+            }
+            assert!(is_first || came == job.replies, "{:?}", String::from_utf8_lossy(&came));
+        }
+        self.clients[0].owed = 0;
+    }
+
+    /// Every client sends the next batch as soon as it has the answer to the former; ends with nothing under way.
+    pub fn play(&mut self, job: &Job, long: Duration) -> Played {
+        let start = Instant::now();
+        let mut played = Played { batches: 0, elapsed: long, latencies_ns: Vec::with_capacity(1 << 18) };
+        self.clients.iter_mut().for_each(|client| client.send(job));
+        let mut under_way = self.clients.len();
+        while under_way > 0 {
+            self.poll.poll(&mut self.events, Some(STUCK)).expect("polled");
+            assert!(!self.events.is_empty(), "stuck: {under_way} batches are not answered");
+            for event in &self.events {
+                let client = &mut self.clients[event.token().0];
+                if !client.receive(&mut self.buffer) {
+                    continue;
+                }
+                let now = Instant::now();
+                played.batches += 1;
+                played.latencies_ns.push((now - client.sent_at).as_nanos() as u64);
+                if now - start < long {
+                    client.send(job);
+                } else {
+                    under_way -= 1;
+                }
+            }
+        }
+        played.elapsed = start.elapsed();
+        played
+    }
+}
+
+impl Client {
+    fn send(&mut self, job: &Job) {
+        self.sent_at = Instant::now();
+        self.owed = job.replies.len();
+        let written = self.stream.write(&job.requests).expect("the socket has room for a batch");
+        assert_eq!(written, job.requests.len(), "the socket has room for a batch");
+    }
+
+    /// Reads once, which by the rules of edge-triggered epoll is enough; true when the batch is answered.
+    fn receive(&mut self, buffer: &mut [u8]) -> bool {
+        match self.stream.read(buffer) {
+            Ok(0) => panic!("the connection was closed"),
+            Ok(read) => self.owed = self.owed.checked_sub(read).expect("no more comes than is owed"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+        self.owed == 0
+    }
+}

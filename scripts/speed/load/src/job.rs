@@ -1,0 +1,83 @@
+//! What a client sends again and again, with what Redis answers to it.
+
+use super::number;
+
+const VALUE: [u8; 64] = [b'v'; 64];
+const BULK_VALUE: [u8; 1000] = [b'v'; 1000];
+/// What Redis answers to the members of a group from the second time on.
+const MEMBER_REPLIES: &[u8] = b"+OK\r\n:0\r\n:0\r\n:1\r\n";
+
+/// One batch.
+#[derive(Default)]
+pub struct Job {
+    pub requests: Vec<u8>,
+    pub replies: Vec<u8>,
+    /// What is counted: requests, or groups.
+    pub units: usize,
+}
+
+impl Job {
+    /// By its name and number, as in `get:16`.
+    pub fn named(word: &str) -> Job {
+        let (name, count) = word.split_once(':').expect("a name and a number");
+        let units = number(count);
+        let mut job = Job { units, ..Job::default() };
+        for _ in 0..units {
+            match name {
+                "get" => job.push_get(),
+                "groups" => job.push_group(),
+                "transactions" => job.push_transaction(),
+                _ => panic!("no such job: {name}"),
+            }
+        }
+        job
+    }
+
+    /// SETs of about so many bytes together.
+    pub fn bulk(bytes: usize) -> Job {
+        let mut job = Job::default();
+        while job.requests.len() < bytes {
+            job.request(&[b"SET", b"bulk", &BULK_VALUE]);
+            job.replies.extend_from_slice(b"+OK\r\n");
+            job.units += 1;
+        }
+        job
+    }
+
+    fn push_get(&mut self) {
+        self.request(&[b"GET", b"key"]);
+        self.replies.extend_from_slice(b"$64\r\n");
+        self.replies.extend_from_slice(&VALUE);
+        self.replies.extend_from_slice(b"\r\n");
+    }
+
+    fn push_group(&mut self) {
+        self.push_members();
+        self.replies.extend_from_slice(MEMBER_REPLIES);
+    }
+
+    /// The same in a MULTI of the client's own.
+    fn push_transaction(&mut self) {
+        self.request(&[b"MULTI"]);
+        self.push_members();
+        self.request(&[b"EXEC"]);
+        self.replies.extend_from_slice(b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n");
+        self.replies.extend_from_slice(MEMBER_REPLIES);
+    }
+
+    fn push_members(&mut self) {
+        self.request(&[b"SET", b"order:1000", &VALUE]);
+        self.request(&[b"HSET", b"order-info:1000", b"state", b"paid"]);
+        self.request(&[b"SADD", b"orders", b"1000"]);
+        self.request(&[b"EXPIRE", b"order-info:1000", b"600"]);
+    }
+
+    fn request(&mut self, words: &[&[u8]]) {
+        self.requests.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            self.requests.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            self.requests.extend_from_slice(word);
+            self.requests.extend_from_slice(b"\r\n");
+        }
+    }
+}

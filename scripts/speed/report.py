@@ -1,0 +1,178 @@
+"""Writes docs/performance/results.md from what was measured."""
+
+import os
+import platform
+import statistics
+import subprocess
+from pathlib import Path
+
+import goals
+from stage import ROOT
+from ways import DIRECT
+
+NAME = "results.md"
+HEAD = """# Measured
+
+Written by `make bench` from [results.csv](results.csv); not by hand. How it was measured and what it means is in
+[performance](../performance.md).
+"""
+
+
+def note_machine(records, wishes, versions):
+    """What a reader must know of the machine; nothing that tells one machine from another of its kind."""
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024 // 1024
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    records.add("machine", "", "", 0, cores=os.cpu_count(), cpu=cpu, memory_gib=memory, kernel=platform.release().split("-")[0],
+                load_before=os.getloadavg()[0], rounds=wishes.rounds, seconds=wishes.seconds, large_mib=wishes.large_mib, commit=commit)
+    for name, version in versions.items():
+        records.add("versions", "", "", 0, **{name: version})
+
+
+def write(records, folder):
+    """Writes the document; what it says comes back."""
+    parts = [HEAD, machine(records)]
+    parts += [part for part in (goals.table(records), *(make(records) for make in SECTIONS)) if part]
+    text = "\n\n".join(part.strip() for part in parts) + "\n"
+    (folder / NAME).write_text(text)
+    return text
+
+
+def machine(records):
+    at = {row.metric: row.value for row in records.rows if row.section == "machine"}
+    versions = ", ".join(f"{row.metric} {row.value}" for row in records.rows if row.section == "versions")
+    return (f"{at.get('cores')} cores ({at.get('cpu')}), {at.get('memory_gib')} GiB, Linux {at.get('kernel')}; {versions}; respguard {at.get('commit')}. "
+            f"Load average {float(at.get('load_before', 0)):.1f} before, {float(at.get('load_after', 0)):.1f} after. "
+            f"{at.get('rounds')} rounds of {at.get('seconds')} s; {at.get('took_seconds')} s in all.")
+
+
+def throughput(records):
+    ways, depths = records.seen("throughput"), records.seen("throughput", "case")
+    if not ways:
+        return ""
+    rate = [[way, *(ratio(records.paired("throughput", depth, way, DIRECT, "per_second")) for depth in depths)] for way in ways]
+    cpu = [[way, *(spread(records.values("throughput", depth, way, "cpu_us"), 2) for depth in depths)] for way in ways if way != DIRECT]
+    redis = [[way, *(spread(records.values("throughput", depth, way, "redis_us"), 2) for depth in depths)] for way in ways]
+    late = [[way, *(f"{records.median('throughput', depth, way, 'p50_us'):.0f} / {records.median('throughput', depth, way, 'p99_us'):.0f}"
+                    for depth in depths)] for way in ways]
+    absolute = ", ".join(f"{records.median('throughput', depth, DIRECT, 'per_second'):,.0f} at {depth}" for depth in depths)
+    return "\n\n".join([
+        "## GET of 64 B, 50 clients",
+        f"Requests per second as a ratio to direct in the same round, median (least to most). Direct: {absolute}.",
+        markdown(["", *depths], rate),
+        "CPU of the proxy for each request, all threads, in microseconds: median (least to most).",
+        markdown(["", *depths], cpu),
+        "CPU of Redis for each request, in microseconds: a proxy that joins clients costs it less.",
+        markdown(["", *depths], redis),
+        "How long a batch took, in microseconds: median over the rounds of p50 / p99.",
+        markdown(["", *depths], late),
+        "![rate](throughput.png)", "![CPU](cpu.png)",
+    ])
+
+
+def groups(records):
+    ways, cases = records.seen("groups"), records.seen("groups", "case")
+    if not ways:
+        return ""
+    rows = [[case, ratio(records.paired("groups", case, ways[1], DIRECT, "per_second")),
+             spread(records.values("groups", case, ways[1], "cpu_us"), 2),
+             *(spread(records.values("groups", case, way, "redis_us"), 2) for way in ways)] for case in cases]
+    return "\n\n".join([
+        "## Groups", "Each batch is one or several groups of four commands that a rule at level `transaction` wraps; direct, the client "
+        "itself sends `MULTI` and `EXEC`. The rate as a ratio to that in the same round; CPU in microseconds for each group.",
+        markdown(["groups in a batch", "rate", "CPU of respguard", "CPU of Redis, direct", "CPU of Redis, respguard"], rows)])
+
+
+def neighbour(records):
+    ways = records.seen("neighbour")
+    if not ways:
+        return ""
+    rows = []
+    for way in ways:
+        factor = [beside / quiet for beside, quiet in zip(*(records.values("neighbour", "1 client", way, metric)
+                                                            for metric in ("beside_p99_us", "quiet_p99_us")))]
+        rows.append([way, *(spread(records.values("neighbour", "1 client", way, metric), 0) for metric in ("quiet_p99_us", "beside_p99_us")),
+                     ratio(factor), spread(records.values("neighbour", "1 client", way, "bulk_mb_per_second"), 0)])
+    return "\n\n".join(["## Beside a client with pipelines of 100 KB", "p99 in microseconds of one client at depth 1, alone and beside another "
+                        "that sends pipelines of 100 KB (SETs of 1,000 B) without a pause, and how many MB per second that one moves.",
+                        markdown(["", "alone", "beside it", "factor", "MB/s"], rows)])
+
+
+def idle(records):
+    parts = []
+    for case in records.seen("idle", "case"):
+        rows = [[way, f"{records.median('idle', case, way, 'bytes_per_client') / 1024:.2f}"] for way in records.seen("idle")]
+        parts += [f"{case.capitalize()} that have asked once and are silent: KiB of resident memory for each, without the kernel's.",
+                  markdown(["", "KiB"], rows)]
+    for case in records.seen("burst", "case"):
+        rows = [[way, *(f"{records.median('burst', case, way, metric):.1f}" for metric in ("peak_mib", "left_mib"))]
+                for way in records.seen("burst")]
+        parts += [f"Then {case} of them send 100 KB of requests at once: MiB at the peak, and three seconds later.",
+                  markdown(["", "peak", "left"], rows)]
+    return "\n\n".join(["## Memory of idle clients", *parts]) if parts else ""
+
+
+def slow_readers(records):
+    rows = [[case, *(f"{records.values('slow readers', case, 'respguard', metric)[0]:.0f}"
+                     for metric in ("before_mib", "peak_mib", "after_mib", "other_longest_ms", "other_failed"))] for case in records.seen("slow readers", "case")]
+    return "\n\n".join(["## Slow readers", "Clients that ask for 10 MiB each and read nothing, at two values of `buffered_bytes_max`: resident "
+                        "MiB before, at the peak and after they have gone, and the longest wait in milliseconds and the errors of another client that asks one small thing after the other.",
+                        markdown(["", "before", "peak", "after", "longest wait", "errors"], rows)]) if rows else ""
+
+
+def large(records):
+    rows = [[command, way, ratio(records.paired("large values", command, way, DIRECT, "mib_per_second")),
+             spread(records.values("large values", command, way, "grown_mib"), 1)]
+            for command in records.seen("large values", "case") for way in records.seen("large values")
+            if way != DIRECT and records.values("large values", command, way, "mib_per_second")]
+    return "\n\n".join([f"## Values of {records.text('machine', 'large_mib')} MiB", "A client that keeps up: the rate as a ratio to direct in the same "
+                        "round, and by how many MiB the proxy's resident memory grew at the peak.",
+                        markdown(["", "", "rate", "grown"], rows)]) if rows else ""
+
+
+def stalled(records):
+    rows = [[way, *(f"{records.median('stalled', '100 MiB', way, metric):,.1f}" for metric in ("alone_ms", "longest_ms")),
+             f"{records.median('stalled', '100 MiB', way, 'failed'):.0f}"] for way in records.seen("stalled")]
+    return "\n\n".join(["## Beside a client that does not read", "The longest wait in milliseconds of a client that asks one small thing after "
+                        "the other, alone and while another has asked for 100 MiB and reads nothing.",
+                        markdown(["", "alone", "beside it", "errors"], rows)]) if rows else ""
+
+
+def scaling(records):
+    parts = []
+    if ways := records.seen("workers"):
+        cases = records.seen("workers", "case")
+        rows = [[way, *(f"{ratio(records.paired('workers', case, way, DIRECT, 'per_second'))}, {records.median('workers', case, way, 'cpu_us'):.2f} us"
+                        for case in cases)] for way in ways if way != DIRECT]
+        parts += ["Workers: the rate as a ratio to direct, and CPU for each request.", markdown(["", *cases], rows)]
+    if ways := records.seen("connections"):
+        cases = records.seen("connections", "case")
+        rows = [[way, *(spread(records.values("connections", case, way, "cpu_us"), 2) for case in cases)] for way in ways if way != DIRECT]
+        parts += ["Connections, all of them busy at depth 1: CPU for each request in microseconds.", markdown(["", *cases], rows),
+                  "![connections](connections.png)"]
+    if ways := records.seen("rules"):
+        case = records.seen("rules", "case")[0]
+        parts += [f"Rules of which none matches (half of them groups that begin with the command sent, a quarter TTL rules, a quarter guards), {case}: "
+                  "CPU for each request in microseconds.",
+                  markdown(ways, [[spread(records.values("rules", case, way, "cpu_us"), 3) for way in ways]]), "![rules](rules.png)"]
+    return "\n\n".join(["## Scaling", *parts]) if parts else ""
+
+
+def markdown(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def ratio(values):
+    return spread(values, 2)
+
+
+def spread(values, digits):
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:,.{digits}f}"
+    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
+SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, scaling)
