@@ -129,6 +129,7 @@ impl<'p> Planning<'p> {
             policy: self.policy,
             transactions: true,
             probes: true,
+            mends: true,
             ability: Ability::Able,
             hold: Holding { willing: true, across: true, ..Holding::default() },
             degraded: false,

@@ -5,6 +5,7 @@
 mod beginnings;
 mod by_command;
 pub mod compile;
+mod concern;
 pub mod degrade;
 pub mod duration;
 pub mod expect;
