@@ -284,6 +284,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         heartbeat_timeout: upstream.heartbeat_timeout,
         login,
         leases_max: (upstream.leases_max / workers).max(1),
+        retry_reads: upstream.retry_reads,
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
     }
 }

@@ -202,6 +202,7 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         heartbeat: timeout(&mut section, "heartbeat_ms", defaults.heartbeat, findings),
         heartbeat_timeout: timeout(&mut section, "heartbeat_timeout_ms", defaults.heartbeat_timeout, findings),
         leases_max: usize::try_from(leases_max).unwrap_or(defaults.leases_max),
+        retry_reads: section.truth("retry_reads", defaults.retry_reads, findings),
         retry_share: section.ratio("retry_share", defaults.retry_share, findings),
         retries_per_second: section.number("retries_per_second", 0..=RETRIES_MAX, defaults.retries_per_second, findings),
     };

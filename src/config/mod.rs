@@ -78,6 +78,8 @@ pub struct Upstream {
     pub heartbeat_timeout: Duration,
     /// Connections that clients may have for themselves, all together.
     pub leases_max: usize,
+    /// Reads whose connection is lost go out once more.
+    pub retry_reads: bool,
     /// What may be sent once more: a share of what was answered of late, and so many a second beside.
     pub retry_share: f64,
     pub retries_per_second: u64,
@@ -170,6 +172,7 @@ impl Default for Upstream {
             heartbeat_timeout: Duration::from_millis(2000),
             // Below the `maxclients` that Redis starts with.
             leases_max: 4096,
+            retry_reads: true,
             retry_share: 0.2,
             retries_per_second: 10,
         }

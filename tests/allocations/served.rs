@@ -89,6 +89,7 @@ fn settings(port: u16) -> Settings {
         heartbeat_timeout: TIMEOUT,
         login: None,
         leases_max: 16,
+        retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
     }
 }

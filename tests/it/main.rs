@@ -26,6 +26,7 @@ mod parting;
 mod passthrough;
 mod protocol_errors;
 mod pubsub;
+mod reads;
 mod recording;
 mod reload;
 mod rules;

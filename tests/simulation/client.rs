@@ -378,18 +378,18 @@ impl Client {
         session.shared = false;
         let channel = format!("ch{}", self.rng.u32(0..2));
         session.write(&wire::request(&["SUBSCRIBE", &channel])).await?;
-        let reply = session.frame().await?;
+        let reply = session.message().await?;
         if reply.is_error() {
             return Ok(());
         }
         self.check_frame(session, &reply, "subscribe", &channel);
         let until = Instant::now() + Duration::from_millis(self.rng.u64(1..80));
-        while let Ok(frame) = timeout(until.saturating_duration_since(Instant::now()), session.frame()).await {
+        while let Ok(frame) = timeout(until.saturating_duration_since(Instant::now()), session.message()).await {
             self.check_frame(session, &frame?, "message", &channel);
         }
         session.write(&wire::request(&["UNSUBSCRIBE", &channel])).await?;
         loop {
-            let frame = session.frame().await?;
+            let frame = session.message().await?;
             if frame.is_error() {
                 return Err(Closed);
             }
@@ -496,6 +496,16 @@ impl Session {
                 Ok(_) => stir(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => return Err(Closed),
+            }
+        }
+    }
+
+    /// The next frame that is about channels.
+    async fn message(&mut self) -> Result<Reply, Closed> {
+        loop {
+            let frame = self.frame().await?;
+            if parts(&frame).first() != Some(&Reply::bulk("invalidate")) {
+                return Ok(frame);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The FIFO of one upstream connection: who is owed the next reply, and who has waited too long for it.
 
+pub mod repeat;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,10 @@ pub struct Entry<R> {
     start: u64,
     /// The recipient was told that the outcome is unknown: late frames are swallowed.
     expired: bool,
+    /// How many reads it was when it was sent; 0: it is more than reads.
+    reads: u32,
+    /// How often it has been sent again.
+    repeated: u8,
 }
 
 /// Requests in the order in which they were queued, with the replies that each is owed.
@@ -47,7 +53,11 @@ pub enum Owner<'a, R> {
 
 impl<R> Entry<R> {
     fn cut(&self) -> Cut {
-        if self.expired { Cut::Late } else { Cut::BeforeReply }
+        match self.expired {
+            true => Cut::Late,
+            false if self.repeated > 0 => Cut::SentBefore,
+            false => Cut::BeforeReply,
+        }
     }
 }
 
@@ -56,6 +66,8 @@ impl<R> Entry<R> {
 pub enum Cut {
     /// None of the next reply was handed over.
     BeforeReply,
+    /// The same, of reads that were lost with a connection before and wait to go out again.
+    SentBefore,
     /// A part of the next reply was handed over: the recipient's own stream is cut too.
     InsideReply,
     /// The recipient was told before that the outcome is unknown.
@@ -87,7 +99,7 @@ impl<R> Inflight<R> {
             // What is asked about an earlier request has the deadline of that.
             let last = self.entries.back().and_then(|last| last.deadline);
             self.unordered = !self.entries.is_empty() && (self.unordered || deadline < last);
-            self.entries.push_back(Entry { recipient, frames, read_at, deadline, start, expired: false });
+            self.entries.push_back(Entry { recipient, frames, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
         }
     }
 
@@ -148,16 +160,19 @@ impl<R> Inflight<R> {
     /// `same` recipient cannot be told anything else: its other entries wait.
     pub fn expire(&mut self, now: Instant, same: impl Fn(&R, &R) -> bool, mut tell: impl FnMut(&R, u32)) {
         let (head, rest) = self.entries.make_contiguous().split_at_mut(usize::from(self.head_started));
+        // Who is still waited for, and cannot be told of anything behind that.
+        let mut waiting: Vec<&R> = Vec::new();
         for entry in rest {
             match entry.deadline {
                 Some(_) if head.first().is_some_and(|head| same(&head.recipient, &entry.recipient)) => {}
+                Some(_) if waiting.iter().any(|who| same(who, &entry.recipient)) => {}
                 Some(deadline) if deadline <= now => {
                     if !entry.expired {
                         entry.expired = true;
                         tell(&entry.recipient, entry.frames);
                     }
                 }
-                _ if self.unordered => {}
+                _ if self.unordered => waiting.push(&entry.recipient),
                 // Deadlines on a shared connection rise; a blocking command has a lease of its own.
                 _ => break,
             }
@@ -287,6 +302,17 @@ mod tests {
         let mut told = Vec::new();
         inflight.expire(at(100), char::eq, |who, frames| told.push((*who, frames)));
         assert_eq!(told, [('b', 1)]);
+    }
+
+    #[test]
+    fn an_earlier_deadline_behind_a_later_one_of_the_same_recipient_waits_for_that() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 1, 10, 50);
+        inflight.push('a', 1, 10, at(0), Some(at(100)));
+        inflight.expire(at(149), char::eq, |_, _| panic!("its replies come in order"));
+        let mut told = 0;
+        inflight.expire(at(150), char::eq, |_, _| told += 1);
+        assert_eq!(told, 2);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::settle::Settled;
 use super::{End, Exchange, State};
-use crate::engine::command::{BlockFor, CommandId, Table};
+use crate::engine::command::{BlockFor, CommandId, RetryClass, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
@@ -216,19 +216,43 @@ impl Exchange {
                 }
             }
         }
-        self.send_part(sending, state, rest, timing.deadline());
+        let reads = self.reads_behind(sending, state, rest.clone(), &roles[roles.len() - rest.len()..]);
+        self.send_part(sending, state, rest.start..reads.start, timing.deadline());
+        if !reads.is_empty() && self.send_part(sending, state, reads, timing.deadline()) {
+            sending.link.mark_reads();
+        }
     }
 
-    fn send_part(self: &Rc<Self>, sending: &Sending<'_>, state: &mut State, commands: Range<usize>, deadline: Option<Instant>) {
+    /// The reads at the end of these commands, which may be sent once more should the connection be lost. A lease is lost
+    /// with its client's state.
+    fn reads_behind(&self, sending: &Sending<'_>, state: &State, commands: Range<usize>, roles: &[Role]) -> Range<usize> {
+        // What is refused, because it is the first, is refused as a whole.
+        if state.session.affinity.is_pinned() || self.context.health.refuses() {
+            return commands.end..commands.end;
+        }
+        let is_read =
+            |(at, role): &(usize, &Role)| role.is_scored() && sending.table.spec(sending.batch.id(*at)).retry == RetryClass::Read;
+        let reads = commands.clone().zip(roles).rev().take_while(is_read).count();
+        commands.end - reads..commands.end
+    }
+
+    /// True when it is on its way.
+    fn send_part(
+        self: &Rc<Self>,
+        sending: &Sending<'_>,
+        state: &mut State,
+        commands: Range<usize>,
+        deadline: Option<Instant>,
+    ) -> bool {
         let Sending { link, batch, bytes, timing, .. } = *sending;
         if commands.is_empty() {
-            return;
+            return false;
         }
         let frames = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         if sending.rewrites.is_empty() {
-            self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline);
+            self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline)
         } else {
-            self.send(link, state, &sending.pieces(commands), frames, timing.read_at, deadline);
+            self.send(link, state, &sending.pieces(commands), frames, timing.read_at, deadline)
         }
     }
 
@@ -282,6 +306,7 @@ impl Exchange {
         state.slots.push_probe(probe);
     }
 
+    /// True when it is on its way.
     pub(super) fn send(
         self: &Rc<Self>,
         link: &Rc<Link>,
@@ -290,19 +315,21 @@ impl Exchange {
         frames: u32,
         read_at: Instant,
         deadline: Option<Instant>,
-    ) {
+    ) -> bool {
         // On a lease there is state that a refusal in the middle would tear. Behind what is still under way a refusal
         // would take the place of a reply that may come: what is sent there shares its fate.
         let is_first = state.slots.owes_no_more_than(frames);
         if is_first && self.context.health.refuses() && !state.session.affinity.is_pinned() {
             self.context.tally.add_refused(frames);
             self.fault_in(state, frames, Fault::Refused);
-            return;
+            return false;
         }
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
-        if !link.send(recipient, parts, frames, read_at, deadline) {
+        let is_sent = link.send(recipient, parts, frames, read_at, deadline);
+        if !is_sent {
             self.fault_in(state, frames, Fault::Unavailable);
         }
+        is_sent
     }
 
     /// Sends a request that the proxy has rewritten; its reply is the client's.

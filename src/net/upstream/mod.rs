@@ -98,6 +98,8 @@ pub struct Settings {
     pub login: Option<Login>,
     /// Leases that one worker may hold.
     pub leases_max: usize,
+    /// Reads whose connection is lost go out once more.
+    pub retry_reads: bool,
     /// What one worker may send once more.
     pub retries: Allowance,
 }

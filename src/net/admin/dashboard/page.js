@@ -118,17 +118,23 @@ function showStatus(status) {
 const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "committed", "observed", "held", "split"];
 const BAD = new Set(["torn", "failed", "unguarded", "unwrapped", "unknown", "split"]);
 
+// Shown even while no group has come to them.
+const ALWAYS = new Set(["matched", "applied", "torn", "aborted", "held", "split"]);
+
 function showGroups(groups) {
   // What has nothing in it to scroll to is no stop for the keyboard either.
   at("groups").hidden = at("groups-wide").hidden = groups.length === 0;
-  say("groups-note", groups.length ? "Since the start." : "No groups are declared: no pipeline is protected. docs/rules.md says how to write one.");
+  const leftOut = new Set(COLUMNS.filter(column => !ALWAYS.has(column) && groups.every(group => group[column] === 0)));
+  [...at("groups").tHead.rows[0].cells].slice(1, 1 + COLUMNS.length).forEach((head, i) => { head.hidden = leftOut.has(COLUMNS[i]); });
+  const since = leftOut.size ? "Since the start; what no group has come to is left out." : "Since the start.";
+  say("groups-note", groups.length ? since : "No groups are declared: no pipeline is protected. docs/rules.md says how to write one.");
   at("groups").tBodies[0].replaceChildren(...groups.map(group => {
     const row = element("tr");
     const name = element("th", group.in_force ? group.name : `${group.name} (no longer in force)`);
     name.scope = "row";
-    const cells = COLUMNS.map(column => element("td", count(group[column]), group[column] === 0 ? "number none" : BAD.has(column) ? "number some" : "number"));
+    const cells = COLUMNS.filter(column => !leftOut.has(column)).map(column => element("td", count(group[column]), group[column] === 0 ? "number none" : BAD.has(column) ? "number some" : "number"));
     const gap = group.hold_gap.median_us;
-    const median = element("td", gap === null ? "" : `${gap / 1000} ms`, "number");
+    const median = element("td", gap === null ? "–" : `${gap / 1000} ms`, "number");
     row.append(name, ...cells, median, element("td", group.last_seen_ms === null ? "never" : ago(group.last_seen_ms)));
     return row;
   }));
@@ -196,7 +202,8 @@ function showList() {
       else list.insertBefore(old.get(one.sequence) ?? item(one), place);
     }
   }
-  const waiting = isHeld ? `${count(wanted.filter(one => one.sequence > heldAt).length)} newer are not shown. ` : "";
+  const newer = wanted.filter(one => one.sequence > heldAt).length;
+  const waiting = isHeld ? `${count(newer)} newer ${newer === 1 ? "is" : "are"} not shown. ` : "";
   const cut = wanted.length > SHOWN_MAX ? `The newest ${SHOWN_MAX} of ${count(wanted.length)}.` : "";
   say("live-note", { waiting: "", asked: "Waiting for the token.", off: "", lost: "The stream was lost; trying again." }[listening] ?? (waiting + (wanted.length ? cut : "None yet.")));
 }

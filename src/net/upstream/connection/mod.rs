@@ -4,6 +4,7 @@
 //! looks after its deadlines.
 
 mod burial;
+mod keeping;
 mod pump;
 mod reading;
 mod tending;
@@ -180,6 +181,13 @@ impl Link {
         true
     }
 
+    /// What was queued last holds nothing but reads, one frame for each: lost with the connection, they go out once more.
+    pub fn mark_reads(&self) {
+        if self.settings.retry_reads && self.shared.get() {
+            self.state.borrow_mut().inflight.mark_reads();
+        }
+    }
+
     /// Queues more bytes of the request queued last; with its end its time begins.
     pub fn extend(&self, piece: &[u8], end: bool) {
         let mut state = self.state.borrow_mut();
@@ -348,7 +356,8 @@ impl Link {
 
     fn keep_ghost(&self, ghost: Ghost) {
         let mut ghosts = self.ghosts.borrow_mut();
-        if ghosts.len() < GHOSTS_MAX {
+        // A lease brings back what it was given.
+        if ghosts.len() < GHOSTS_MAX && !ghosts.contains(&ghost) {
             ghosts.push(ghost);
         }
     }
@@ -390,7 +399,7 @@ impl Link {
                     self.end(&loss);
                 }
                 Err(error) => {
-                    self.ghosts.borrow_mut().extend(ghosts);
+                    ghosts.into_iter().for_each(|ghost| self.keep_ghost(ghost));
                     self.refuse(&error);
                 }
             }
@@ -435,8 +444,12 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let written = state.out_start + state.out_at as u64;
         let ghost = state.facts.ghost();
-        let rest = state.inflight.lose(written, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
-        state.forget_before(rest);
+        if self.settings.retry_reads && self.shared.get() {
+            self.keep_reads(&mut state, written, &mut told);
+        } else {
+            let rest = state.inflight.lose(written, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
+            state.forget_before(rest);
+        }
         state.phase = if self.shared.get() { Phase::Connecting } else { Phase::Closed };
         drop(state);
         if let Some(ghost) = ghost.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed)) {
@@ -487,7 +500,7 @@ impl Link {
         state.phase = Phase::Closed;
         self.over.set(true);
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
-        state.forget_written();
+        state.forget_written(false);
         state.wake_waiting();
         drop(state);
         tell_all(told, Fault::Unavailable);
@@ -523,8 +536,11 @@ impl State {
         }
     }
 
-    /// Everything is written: the buffer starts over.
-    fn forget_written(&mut self) {
+    /// Everything is written: the buffer starts over, unless reads in it may be needed `again`.
+    fn forget_written(&mut self, again: bool) {
+        if again && self.keeps_sent() {
+            return;
+        }
         self.out_start += self.out_at as u64;
         self.out.clear();
         self.out_at = 0;
@@ -549,6 +565,7 @@ fn tell_all(told: Vec<Told>, fault: Fault) {
     for (who, frames, cut) in told {
         match cut {
             Cut::BeforeReply => who.fault(frames, fault),
+            Cut::SentBefore => who.fault(frames, Fault::Lost),
             Cut::InsideReply => who.cut(frames),
             Cut::Late => who.settle_late(frames),
         }

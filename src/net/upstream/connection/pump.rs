@@ -73,7 +73,7 @@ impl Link {
                 state.wake_waiting();
             }
         }
-        state.forget_written();
+        state.forget_written(self.settings.retry_reads && self.shared.get());
         ready!(Pin::new(&mut *stream).poll_flush(cx))?;
         if self.finishing.get() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;

@@ -74,6 +74,7 @@ fn server() -> u16 {
 fn settings(port: u16) -> Settings {
     let long = Duration::from_secs(20);
     Settings {
+        retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
         address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
         connect_timeout: long,
