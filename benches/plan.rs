@@ -82,6 +82,7 @@ fn planned(requests: &[u8], policy: &Policy, wrapped: usize) -> Cost {
         policy,
         transactions: true,
         probes: true,
+        mends: true,
         ability: Ability::Able,
         hold: Holding { willing: true, across: true, ..Holding::default() },
         degraded: false,

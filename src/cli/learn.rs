@@ -86,7 +86,11 @@ fn unwritten(error: io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::config;
+    use crate::engine::resp::encode;
 
     #[test]
     fn whole_seconds_up_to_ten_minutes_are_a_time_to_watch() {
@@ -94,6 +98,53 @@ mod tests {
         assert_eq!(time("10m"), Ok(Duration::from_secs(600)));
         for wrong in ["601s", "11m", "500ms", "1500ms", "0s", "60", ""] {
             assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// What is proposed for bursts of requests of these words.
+    fn proposed(bursts: &[Vec<Vec<Vec<u8>>>]) -> String {
+        let mut learner = Learner::new(Table::builtin());
+        for (at, burst) in bursts.iter().enumerate() {
+            let mut bytes = Vec::new();
+            for words in burst {
+                encode::request(&mut bytes, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            }
+            // Three times, so that everything is a habit.
+            (0..3).for_each(|time| learner.read(time, Duration::from_millis(10 * at as u64), &bytes));
+        }
+        learner.propose()
+    }
+
+    fn word() -> impl Strategy<Value = Vec<u8>> {
+        let names = ["SET", "hset", "EXPIRE", "SADD", "ZADD", "DEL", "MSET", "EVAL", "XADD", "SORT", "EX", "NX", "1", "60"];
+        let keys =
+            ["a:1", "a:x", "b:{x}:c", "{}", "a*b", "}{", "\"q\"", "back\\slash", "-", "_:_", "", "a b", "line\nbreak", "é:1"];
+        let known = names.into_iter().chain(keys).map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        prop_oneof![8 => prop::sample::select(known), 1 => prop::collection::vec(any::<u8>(), 0..6)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn whatever_is_sent_the_proposal_is_a_good_configuration(
+            bursts in prop::collection::vec(prop::collection::vec(prop::collection::vec(word(), 1..6), 1..6), 1..6),
+        ) {
+            let text = proposed(&bursts);
+            let read = config::read(&text, Path::new("learnt.toml"), &Table::builtin(), &|_| None);
+            prop_assert!(read.is_ok(), "{text}\n{:?}", read.err());
+        }
+
+        #[test]
+        fn whatever_bytes_come_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0_usize..300) {
+            let mut learner = Learner::new(Table::builtin());
+            let cut = cut.min(bytes.len());
+            learner.read(1, Duration::ZERO, &bytes[..cut]);
+            learner.read(1, Duration::ZERO, &bytes[cut..]);
+            learner.lost(1, 3);
+            learner.read(1, Duration::ZERO, &bytes);
+            learner.left(1);
+            prop_assert!(learner.propose().starts_with(BEGINNING));
         }
     }
 

@@ -7,7 +7,7 @@ use crate::engine::pipeline::slot::Probe;
 use crate::engine::pipeline::violation::Kind;
 use crate::net::context::Context;
 use crate::net::recheck::{Recheck, violation};
-use crate::net::upstream::lane::Lane;
+use crate::net::upstream::lane::{Lane, Mending};
 use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome};
 
 /// Reports everything in `found` about the client at `peer`; true when the upstream connection must
@@ -20,6 +20,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             Finding::Group { index, outcome } => context.tally.group(index, group_outcome(outcome)),
             Finding::PartialFailure(place) => context.tally.partial_failure(failure_scope(place)),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
+            Finding::MendRefused { rule } => stop_mending(context, lane, &rule),
             Finding::Resolution(resolution) => {
                 if resolution == Resolution::Resent {
                     context.tally.retried(RetryKind::Group, 1);
@@ -61,6 +62,14 @@ fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe
         }
     };
     context.tally.ttl_check(probe.index, outcome);
+}
+
+/// Writes of this lane's user are no longer mended: what would be added to them is refused, and they with it.
+pub fn stop_mending(context: &Context, lane: &Lane, rule: &str) {
+    if lane.mending.replace(Mending::Refused) != Mending::Refused {
+        tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run PEXPIRE: its writes are no longer fixed, only checked");
+        context.tally.ttl_check(context.tally.ttl_row(rule), TtlOutcome::Unfixed);
+    }
 }
 
 /// The label of what became of a group.

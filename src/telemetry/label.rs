@@ -178,6 +178,8 @@ words! {
         Gone = "gone",
         /// The upstream does not let this user look (NOPERM).
         Denied = "denied",
+        /// The upstream does not let this user set TTLs: its writes are no longer fixed.
+        Unfixed = "unfixed",
         /// No answer, or one that cannot be read.
         Unanswered = "unanswered",
     }

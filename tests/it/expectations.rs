@@ -170,3 +170,50 @@ fn what_meets_its_expectation_is_byte_for_byte_the_servers() {
     }
     assert_eq!(twin.proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
 }
+
+/// For each matcher a command that meets it and one that does not, as Redis answers them in either protocol.
+#[test]
+fn every_matcher_judges_what_redis_answers() {
+    let cases = [
+        ("= 1", "INCR fresh", "INCR five"),
+        ("!= 0", "EXISTS five", "EXISTS none"),
+        ("< 1", "EXISTS none", "EXISTS five"),
+        ("<= 5", "STRLEN hello", "STRLEN long"),
+        ("> 5", "STRLEN long", "STRLEN hello"),
+        (">= 2", "LLEN list", "LLEN none"),
+        ("OK", "SET status x", "SET status x GET"),
+        ("hello", "GET hello", "GET long"),
+        ("!string", "TYPE list", "TYPE hello"),
+        ("nil", "GET none", "GET hello"),
+        ("!nil", "GET hello", "GET none"),
+        ("error", "GET list", "GET hello"),
+        ("!error", "GET none", "GET list"),
+        ("length >= 2", "LRANGE list 0 -1", "LRANGE list 0 0"),
+        ("length = 4", "HGETALL hash", "HGETALL none"),
+        ("bytes <= 5", "GET hello", "GET long"),
+    ];
+    for (wanted, met, unmet) in cases {
+        let redis = RedisServer::start(&[]);
+        let pattern = match met.split(' ').next() {
+            Some("SET") => "SET * * ...".to_owned(),
+            Some("LRANGE") => "LRANGE * * *".to_owned(),
+            name => format!("{} *", name.unwrap_or_default()),
+        };
+        let rule = format!("[[expect]]\nname = \"r\"\ncommand = \"{pattern}\"\nreply = \"{wanted}\"\n");
+        let proxy = Proxy::start(&rule, &redis);
+        for line in ["MSET five 5 hello hello long 1234567", "RPUSH list a b", "HSET hash a 1 b 2"] {
+            redis.ask(line);
+        }
+        for hello in ["HELLO 2", "HELLO 3"] {
+            redis.ask("DEL fresh status");
+            redis.ask("SET five 5");
+            let mut wire = proxy.wire();
+            wire.ask(hello);
+            let before = proxy.violated("expectation", "r");
+            wire.ask(met);
+            assert_eq!(proxy.violated("expectation", "r"), before, "{wanted}: {met}, {hello}");
+            wire.ask(unmet);
+            told(&proxy, "expectation", "r", before + 1.0);
+        }
+    }
+}

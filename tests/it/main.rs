@@ -12,6 +12,7 @@ mod edges;
 mod every_command;
 mod expectations;
 mod failure;
+mod fixes;
 mod foretold;
 mod groups;
 mod guarded;

@@ -245,3 +245,28 @@ fn only_a_sample_is_verified() {
     }
     eventually("a quarter is told", || proxy.violated("ttl_missing", "sessions") == 10.0);
 }
+
+#[test]
+fn what_is_too_large_to_be_looked_at_is_told_where_a_rule_is_about_it() {
+    let redis = RedisServer::start(&[]);
+    let rules = r#"
+[[group]]
+name = "blob"
+commands = ["HSET info:{id} ...", "SET blob:{id} *"]
+
+[[guard]]
+name = "small"
+commands = ["APPEND log:* *"]
+value_bytes_max = 100
+action = "reject"
+"#;
+    let proxy = Proxy::start(rules, &redis);
+    let mut wire = proxy.wire();
+    let value = "x".repeat(9 * 1024 * 1024);
+    assert_eq!(wire.ask(&format!("SET other {value}")), "+OK\r\n", "no rule is about it");
+    assert_eq!(wire.pipeline(&["HSET info:1 f v", &format!("SET blob:1 {value}"), "PING"]).concat(), ":1\r\n+OK\r\n+PONG\r\n");
+    assert_eq!(proxy.violated("too_large", "blob"), 1.0);
+    assert_eq!(wire.ask(&format!("APPEND log:1 {value}")), format!(":{}\r\n", value.len()));
+    assert_eq!((proxy.violated("too_large", "small"), proxy.violated("guard", "small")), (1.0, 0.0));
+    assert_eq!(proxy.metric("respguard_violations_total", &[("kind", "too_large")]), 2.0);
+}

@@ -73,7 +73,7 @@ impl Families {
     pub(super) fn place<'a>(&self, key: &'a [u8]) -> Option<Placed<'a>> {
         let cut = cut(key);
         let kind = self.kinds.get(key).copied().unwrap_or_default();
-        let alike = self.trees.iter().filter(|((marks, _), _)| *marks == cut.marks);
+        let alike = self.trees.range((cut.marks.clone(), "")..).take_while(|((marks, _), _)| *marks == cut.marks);
         // A key of which no command told the type may be of a family of which others did.
         let others = alike.filter(|((_, of), _)| if kind.is_empty() { !of.is_empty() } else { *of == kind });
         let own = self.trees.get(&(cut.marks.clone(), kind));

@@ -13,6 +13,8 @@ use crate::engine::policy::rule::{Mode, Written, WrittenGroup, WrittenMember};
 const COUNT_MIN: u64 = 3;
 /// A single write is atomic by itself.
 const WRITES_MIN: usize = 2;
+/// Kinds of units that are compared with each other: those seen most often.
+const KINDS_MAX: usize = 1000;
 /// Groups that are proposed.
 const GROUPS_MAX: usize = 24;
 /// Members that may be missing.
@@ -57,8 +59,8 @@ struct Family<'u, 'a> {
 pub(super) fn propose(mut units: BTreeMap<Vec<usize>, Units<'_>>, templates: &[Template], table: &Table) -> Groups {
     units.retain(|kind, _| kind.iter().filter(|template| templates[**template].is_write).count() >= WRITES_MIN);
     fall_apart(&mut units);
+    let mut groups = Groups { more: keep_most(&mut units), ..Groups::default() };
     let mut names = BTreeSet::new();
-    let mut groups = Groups::default();
     let mut families = families(&units);
     families.sort_by_key(|family| {
         std::cmp::Reverse((family.count(), family.longest.len(), std::cmp::Reverse(family.longest.to_vec())))
@@ -80,6 +82,17 @@ pub(super) fn propose(mut units: BTreeMap<Vec<usize>, Units<'_>>, templates: &[T
         }
     }
     groups
+}
+
+/// Leaves out what is no habit, and the rarest of what is too much; says how many kinds these are.
+fn keep_most(units: &mut BTreeMap<Vec<usize>, Units<'_>>) -> usize {
+    units.retain(|_, of| of.count >= COUNT_MIN);
+    let mut counts: Vec<u64> = units.values().map(|of| of.count).collect();
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    let Some(least) = counts.get(KINDS_MAX) else { return 0 };
+    let before = units.len();
+    units.retain(|_, of| of.count > *least);
+    before - units.len()
 }
 
 /// Units that are only others that happened to come behind each other count as these.

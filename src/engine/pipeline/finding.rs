@@ -1,5 +1,7 @@
 //! What replies, or their lack, bring to light: outcomes of groups, failures in part, TTLs.
 
+use std::sync::Arc;
+
 use super::slot::Probe;
 use super::violation::Violation;
 use crate::engine::link::handshake::Kill;
@@ -139,6 +141,10 @@ pub enum Finding {
     },
     /// The connection may be in a state that the next client must not meet.
     CloseUpstream,
+    /// A command that a TTL rule adds was refused to this user, and with it what it was added to.
+    MendRefused {
+        rule: Arc<str>,
+    },
     /// A preflight did not run: whether the connection can carry guarded groups is to be asked again.
     GuardLost,
 }

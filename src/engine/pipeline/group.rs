@@ -15,7 +15,7 @@ use super::score::{self, Failure};
 use super::settle::Settlement;
 use super::violation::{Kind, OTHER_ERROR, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
-use crate::engine::policy::{Group, OnPartial};
+use crate::engine::policy::{Group, OnPartial, TtlRule};
 use crate::engine::preflight::Verdict;
 use crate::engine::resp::scan::{Top, elements};
 use crate::engine::resp::{encode, value};
@@ -90,6 +90,10 @@ pub struct WrappedGroup {
     /// What its marker is good for, where it carries one.
     settlement: Option<Box<Settlement>>,
     panel: Option<Box<Panel>>,
+    /// The TTL rule that commands of our own behind the members are for.
+    mended: Option<Arc<TtlRule>>,
+    /// One of those was refused while it was queued.
+    mend_refused: bool,
 }
 
 /// A member's reply, or a part of it.
@@ -122,6 +126,8 @@ impl WrappedGroup {
             demands: None,
             settlement: None,
             panel: None,
+            mended: None,
+            mend_refused: false,
         }
     }
 
@@ -133,6 +139,11 @@ impl WrappedGroup {
     /// What rules about single commands say of the members' replies.
     pub fn judged(self, panel: Option<Box<Panel>>) -> WrappedGroup {
         WrappedGroup { panel, ..self }
+    }
+
+    /// The TTL rule that commands of our own behind the members are for.
+    pub fn mended(self, mended: Option<Arc<TtlRule>>) -> WrappedGroup {
+        WrappedGroup { mended, ..self }
     }
 
     /// The group with commands of our own between its members, in the order of the wire.
@@ -171,6 +182,12 @@ impl WrappedGroup {
     /// Commands between MULTI and EXEC.
     fn queued(&self) -> u32 {
         self.members() + u32::try_from(self.own.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many commands of our own stand behind all members.
+    fn own_behind(&self) -> u32 {
+        let behind = (0..self.queued()).rev().zip(self.own.iter().rev()).take_while(|(place, own)| place == *own);
+        u32::try_from(behind.count()).unwrap_or(u32::MAX)
     }
 
     /// Which member the queued command at `place` is; `None` for one of our own.
@@ -289,6 +306,9 @@ impl WrappedGroup {
         let Some(member) = self.member_at(place) else {
             if self.in_transaction && frame != b"+QUEUED\r\n" {
                 self.own_refused.get_or_insert_with(|| frame.into());
+                // What a TTL rule adds stands behind all members.
+                let is_behind = place >= self.queued() - self.own_behind();
+                self.mend_refused |= is_behind && frame.starts_with(b"-NOPERM ");
             }
             return;
         };
@@ -318,6 +338,9 @@ impl WrappedGroup {
             Outcome::Unknown
         } else if value::is_error(frame) || top.null {
             self.note_guard(found);
+            if let Some(rule) = self.mended.as_ref().filter(|_| self.mend_refused) {
+                found.push(Finding::MendRefused { rule: Arc::clone(&rule.name) });
+            }
             self.reply_aborted(frame, top.null, out, context.table);
             found.push(Finding::Violation(self.aborted(frame, context.table)));
             if !proves_end(frame, top) {
@@ -454,6 +477,7 @@ impl WrappedGroup {
         (self.answered, self.in_transaction, self.own_refused) = (0, false, None);
         self.refused.clear();
         self.gathered.clear();
+        self.mend_refused = false;
         if let Some(guard) = &mut self.guard {
             guard.start_over();
         }

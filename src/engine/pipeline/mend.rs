@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::batch::Batch;
 use super::group::Injected;
 use super::panel::Panel;
 use super::plan::{Added, Planner, Step};
 use super::slot::Role;
-use crate::engine::command::{Spec, TtlEffect, ttl_effects};
-use crate::engine::policy::{Mode, TtlAction, TtlRule};
-use crate::engine::resp::encode;
+use crate::engine::command::{Spec, Table, TtlEffect, ttl_effects};
+use crate::engine::policy::{Mode, Policy, TtlAction, TtlRule};
 use crate::engine::resp::request::Args;
+use crate::engine::resp::{encode, value};
 
 /// Keys that one command or group gets a TTL for; what writes more is only verified.
 const KEYS_MAX: usize = 64;
@@ -71,8 +72,7 @@ impl Planner<'_> {
         self.end_run(at);
         self.note_flags(at);
         self.keep_ttl(at);
-        self.plan.mended.push_back(rule);
-        self.add(&[at], injected);
+        self.add(&[at], Some((rule, injected)));
         self.plan.roles.push(Role::Group);
         self.mend_step(at, Step::Mend { command: at });
         self.skip(at + 1);
@@ -82,20 +82,21 @@ impl Planner<'_> {
     /// The commands of our own that go into the transaction of a group, behind its members.
     pub(super) fn mend_group(&mut self, members: &[usize]) {
         let mended = if self.rules.policy.has_acting_ttl_rules() { self.mendings(members, 0..0) } else { None };
-        self.add(members, mended.map(|(_, injected)| injected).unwrap_or_default());
+        self.add(members, mended);
     }
 
-    fn add(&mut self, members: &[usize], injected: Vec<Injected>) {
+    fn add(&mut self, members: &[usize], mendings: Option<(Arc<TtlRule>, Vec<Injected>)>) {
         let commands = members.iter().map(|&at| self.member(at));
         let panel = Panel::of(self.rules.policy, self.rules.table, commands);
-        self.plan.added.push_back(Added { injected, panel });
+        let (rule, injected) = mendings.map_or_else(Default::default, |(rule, injected)| (Some(rule), injected));
+        self.plan.added.push_back(Added { injected, rule, panel });
     }
 
     /// An EXPIRE for each key that the commands certainly write and leave without a TTL of their own.
     fn mendings(&self, commands: &[usize], behind: std::ops::Range<usize>) -> Option<(Arc<TtlRule>, Vec<Injected>)> {
         // EXPIRE takes NX from Redis 7.0 on, and says so by its arity.
         let expire = self.rules.table.by_name("expire").map(|id| self.rules.table.spec(id));
-        if !self.rules.probes || !expire.is_some_and(|spec| spec.present && spec.arity < 0) {
+        if !self.rules.mends || !expire.is_some_and(|spec| spec.present && spec.arity < 0) {
             return None;
         }
         let mut keys: VecDeque<(Box<[u8]>, Arc<TtlRule>)> = VecDeque::new();
@@ -126,6 +127,47 @@ impl Planner<'_> {
             keys.iter().filter_map(|(key, rule)| Some(Injected { behind: after, request: expire_request(key, rule)? }));
         Some((rule, injected.collect()))
     }
+}
+
+/// A key that a command of the batch writes and that a rule may fix, with the rule.
+pub fn key_to_mend<'a>(
+    policy: &'a Policy,
+    table: &Table,
+    batch: &'a Batch,
+    bytes: &'a [u8],
+) -> Option<(&'a [u8], &'a Arc<TtlRule>)> {
+    if !policy.has_acting_ttl_rules() {
+        return None;
+    }
+    (0..batch.len()).find_map(|at| {
+        let (spec, args) = (table.spec(batch.id(at)), batch.args(bytes, at));
+        let mut found = None;
+        if spec.is_write() {
+            ttl_effects(spec, args, &mut |place, _| {
+                let key = args.get(place);
+                let rule = key.and_then(|key| Some((key, policy.ttl_rule_for(key)?.1)));
+                let fixes = |rule: &TtlRule| rule.action == TtlAction::Fix && policy.mode_of(rule.mode) == Mode::Enforce;
+                found = found.or(rule.filter(|(_, rule)| fixes(rule)));
+            });
+        }
+        found
+    })
+}
+
+/// Whether the user may mend writes of this key. No TTL is longer than the one there is and over at once, so that none is
+/// set (<https://redis.io/docs/latest/commands/pexpire/>).
+pub fn question(key: &[u8]) -> Vec<u8> {
+    let mut request = Vec::new();
+    encode::request(&mut request, &[b"PEXPIRE", key, b"0", b"GT"]);
+    request
+}
+
+/// What the answer means; nothing, where it says something of the server only.
+pub fn may_mend(reply: &[u8]) -> Option<bool> {
+    if value::integer(reply).is_some() {
+        return Some(true);
+    }
+    (reply.starts_with(b"-NOPERM ") || reply.starts_with(b"-ERR ")).then_some(false)
 }
 
 /// `PEXPIRE key default NX` (<https://redis.io/docs/latest/commands/pexpire/>).

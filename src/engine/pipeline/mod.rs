@@ -11,7 +11,7 @@ pub mod gather;
 pub mod group;
 pub mod guard;
 pub mod judge;
-mod mend;
+pub mod mend;
 pub mod panel;
 pub mod plan;
 pub mod refusal;

@@ -61,44 +61,46 @@ pub(super) fn part(first: bool, last: bool) -> Part {
 /// What judges the replies within the client's own transaction.
 #[derive(Debug, Default)]
 pub(super) struct Jury {
-    panel: Panel,
     /// Commands that the server has queued.
     queued: u32,
     /// Which reply belongs to which command is no longer known.
     lost: bool,
+    sitting: Option<Box<Sitting>>,
+}
+
+/// Judges, and how much of EXEC's array they have seen.
+#[derive(Debug, Default)]
+struct Sitting {
+    panel: Panel,
     pieces: Pieces,
 }
 
 impl Jury {
     /// The client's transaction begins, or has ended.
     pub(super) fn clear(&mut self) {
-        if self.queued > 0 || self.lost {
-            *self = Jury::default();
-        }
+        *self = Jury::default();
     }
 
     /// The server has queued the next command.
     pub(super) fn queued(&mut self, command: CommandId, judge: Option<Box<Judge>>) {
-        if let Some(judge) = judge
-            && self.panel.judges.len() < JUDGES_MAX
-        {
-            self.panel.judges.push((self.queued, command, judge));
+        if let Some(judge) = judge.filter(|_| !self.lost) {
+            let judges = &mut self.sitting.get_or_insert_default().panel.judges;
+            if judges.len() < JUDGES_MAX {
+                judges.push((self.queued, command, judge));
+            }
         }
         self.queued = self.queued.saturating_add(1);
     }
 
     /// A command has not been answered in time, and may have been queued or not.
     pub(super) fn lose(&mut self) {
-        self.panel = Panel::default();
-        self.lost = true;
+        (self.lost, self.sitting) = (true, None);
     }
+}
 
-    fn is_needed(&self) -> bool {
-        !self.panel.judges.is_empty() && !self.lost
-    }
-
+impl Sitting {
     fn admit(&mut self, piece: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        let Jury { panel, pieces, .. } = self;
+        let Sitting { panel, pieces } = self;
         pieces.admit(piece, &mut |piece| match piece {
             Piece::Header(bytes) | Piece::Push(bytes) => out.extend_from_slice(bytes),
             Piece::Element { at, bytes, first, last } => panel.admit(at, bytes, part(first, last), out, table, found),
@@ -109,11 +111,9 @@ impl Jury {
 impl Slots {
     /// Passes on a piece of the answer to the client's own EXEC.
     pub(super) fn pass_exec(&mut self, piece: &[u8], out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
-        if !self.jury.is_needed() {
-            return self.keep_piece(piece, out);
-        }
+        let Some(sitting) = &mut self.jury.sitting else { return self.keep_piece(piece, out) };
         let mut judged = Vec::with_capacity(piece.len());
-        self.jury.admit(piece, &mut judged, context.table, found);
+        sitting.admit(piece, &mut judged, context.table, found);
         self.keep_piece(&judged, out);
     }
 }

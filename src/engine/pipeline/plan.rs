@@ -137,8 +137,6 @@ pub struct Plan {
     pub rewrites: Vec<(usize, Vec<u8>)>,
     /// What rules add to transactions of our own, one for each `Step::Wrap`, `Step::Guard` and `Step::Mend`, in order.
     pub added: VecDeque<Added>,
-    /// The rules of `Step::Mend`, in order.
-    pub mended: VecDeque<Arc<TtlRule>>,
     /// What judges the replies of `Role::Judged` and `Role::QueuedJudged`, in order.
     pub judges: VecDeque<Box<Judge>>,
     /// What rules have to tell about commands.
@@ -153,6 +151,8 @@ pub struct Plan {
 pub struct Added {
     /// Commands that the client has not sent.
     pub injected: Vec<Injected>,
+    /// The rule that the first of them is for.
+    pub rule: Option<Arc<TtlRule>>,
     /// What judges the replies to its own.
     pub panel: Option<Box<Panel>>,
 }
@@ -172,7 +172,6 @@ impl Plan {
         self.refused.clear();
         self.rewrites.clear();
         self.added.clear();
-        self.mended.clear();
         self.judges.clear();
         self.found.clear();
         self.gathered.clear();
@@ -200,6 +199,8 @@ pub struct Rules<'a> {
     pub transactions: bool,
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
+    /// PEXPIRE may be injected: the user is allowed to, as far as is known.
+    pub mends: bool,
     /// The connection can carry guarded groups.
     pub ability: Ability,
     pub hold: Holding,

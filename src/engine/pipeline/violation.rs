@@ -43,7 +43,7 @@ pub enum Kind {
     Guard,
     /// A command was answered by a rule, because there was no server.
     Degraded,
-    /// A request or group beyond a size limit.
+    /// A command that a group or a guard is about was too large to be looked at.
     TooLarge,
 }
 

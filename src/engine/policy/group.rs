@@ -387,7 +387,7 @@ impl Keys {
         if count >= 2 { count } else { 0 }
     }
 
-    fn fits(&self, command: Member<'_>, table: &Table) -> bool {
+    pub(super) fn fits(&self, command: Member<'_>, table: &Table) -> bool {
         let spec = table.spec(command.id);
         // A wrong number of arguments is no obstacle: the server refuses it while it queues, and with it the whole group.
         if spec.groupable().is_err() || !spec.is_plain_keyed(command.args) {

@@ -4,6 +4,7 @@
 
 mod by_command;
 pub mod compile;
+mod concern;
 pub mod degrade;
 pub mod duration;
 pub mod expect;

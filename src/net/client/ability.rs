@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -10,7 +11,7 @@ use crate::engine::pipeline::finding::Fault;
 use crate::engine::pipeline::resolve::Part;
 use crate::engine::preflight::Ability;
 use crate::net::clock;
-use crate::net::upstream::connection::Phase;
+use crate::net::upstream::connection::{Link, Phase};
 use crate::net::upstream::{Admitted, Recipient};
 
 impl Connection {
@@ -38,20 +39,23 @@ impl Connection {
         let Some(link) = self.exchange.link() else { return };
         let mut request = Vec::new();
         Ability::question(&self.around.context.policy().guard_prefix, &mut request);
-        let (answer, answered) = oneshot::channel();
-        let asker = Rc::new(Asker { gathered: RefCell::default(), answer: Cell::new(Some(answer)) });
-        let now = clock::now();
-        let sent = link.send(asker, &[&request], 1, now, Some(now + self.around.pool.settings.request_timeout));
-        let ability = match answered.await {
-            Ok(reply) if sent => Ability::read(&reply),
-            _ => Ability::Silent,
-        };
+        let reply = ask(&link, &request, self.around.pool.settings.request_timeout).await;
+        let ability = reply.map_or(Ability::Silent, |reply| Ability::read(&reply));
         if let Ability::Lacking(lack) = ability {
             let user = String::from_utf8_lossy(self.exchange.lane().key.user()).into_owned();
             tracing::warn!(%user, lacking = lack.as_str(), "guarded groups cannot have their preflight on this connection");
         }
         link.set_ability(ability);
     }
+}
+
+/// A question of our own, and its answer, if one comes in time.
+pub(super) async fn ask(link: &Rc<Link>, question: &[u8], longest: Duration) -> Option<Vec<u8>> {
+    let (answer, answered) = oneshot::channel();
+    let asker = Rc::new(Asker { gathered: RefCell::default(), answer: Cell::new(Some(answer)) });
+    let now = clock::now();
+    let sent = link.send(asker, &[question], 1, now, Some(now + longest));
+    answered.await.ok().filter(|_| sent)
 }
 
 /// Whoever waits for the answer.

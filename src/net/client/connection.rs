@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use super::about::Queued;
 use super::hold::Waits;
 use super::large::MEMBER_BYTES_MAX;
+use super::mending::Asking;
 use crate::engine::command::CommandId;
 use crate::engine::pipeline::batch::{Batch, Tail};
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
@@ -29,7 +30,7 @@ use crate::net::exchange::{End, Exchange, PRESSED_BYTES, Timing};
 use crate::net::recording::{Read, Track};
 use crate::net::registry::{Client, Registry};
 use crate::net::upstream::connection::Link;
-use crate::net::upstream::lane::Lane;
+use crate::net::upstream::lane::{Lane, Mending};
 use crate::net::upstream::pool::Pool;
 use crate::net::upstream::unheard::Unheard;
 use crate::net::users::Users;
@@ -76,6 +77,8 @@ pub struct Connection {
     read_filled: bool,
     /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
     pub(super) asked: Cell<bool>,
+    /// Likewise, its server whether the user may mend writes.
+    pub(super) asked_mending: Cell<bool>,
     /// What waits for more has waited long enough.
     pub(super) wait_over: bool,
     /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
@@ -105,6 +108,8 @@ pub(super) enum Next {
     Turn(Turn),
     /// Ask whether the connection can carry guarded groups.
     Ask,
+    /// Ask whether the user may do what this rule's fix adds to writes.
+    AskMending(Box<Asking>),
     /// Answer what is owed, then close.
     Close,
 }
@@ -130,6 +135,7 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
+            asked_mending: Cell::new(false),
             wait_over: false,
             wait_is_for_all: true,
             waits: None,
@@ -169,6 +175,7 @@ impl Connection {
                     }
                 }
                 Next::Ask => Box::pin(self.ask_ability()).await,
+                Next::AskMending(asking) => Box::pin(self.ask_mending(asking)).await,
                 Next::Close => break,
             }
         }
@@ -246,6 +253,10 @@ impl Connection {
             return Some(Next::Ask);
         }
         self.asked.set(false);
+        if let Some(asking) = self.mending_to_ask() {
+            return Some(Next::AskMending(asking));
+        }
+        self.asked_mending.set(false);
         if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
@@ -266,7 +277,9 @@ impl Connection {
             let hold = self.holding(tail);
             let ability = self.exchange.link().map(|link| link.ability()).unwrap_or_default();
             let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
-            let rules = Rules { table: &table, policy: &policy, transactions: can_transact, probes, ability, hold, degraded };
+            let mends = self.exchange.lane().mending.get() != Mending::Refused;
+            let rules =
+                Rules { table: &table, policy: &policy, transactions: can_transact, probes, mends, ability, hold, degraded };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, planned);

@@ -6,6 +6,9 @@ use super::connection::{Connection, Next};
 use crate::engine::command::ConnectionEffect;
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::plan::Turn;
+use crate::engine::pipeline::violation::{Kind, Violation};
+use crate::engine::policy::Member;
+use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::transaction::Transaction;
@@ -15,6 +18,9 @@ use crate::net::exchange::End;
 pub const STREAM_BYTES: usize = 64 * 1024;
 /// A request that may belong to a group is held whole up to this size.
 pub const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Arguments of a request that is too large, that are looked at to tell which rule it comes under.
+const ARGUMENTS_MAX: usize = 1024;
 
 impl Connection {
     /// A request that is too large to be held whole needs a connection of its own. One that changes its connection
@@ -87,10 +93,36 @@ impl Connection {
     pub(super) fn begin_stream(&mut self) {
         let parsed = self.parser.parsed_bytes();
         let id = self.around.context.table().lookup(self.batch.partial_args(&self.input));
+        self.tell_too_large();
         self.batch.release_partial();
         self.exchange.begin_stream(id, &self.input[..parsed], self.timing());
         self.input.advance(parsed);
         self.streaming = true;
+    }
+
+    /// A request goes by unseen that was held because of a rule, until it was too large for that.
+    fn tell_too_large(&self) {
+        if !self.may_be_member() {
+            return;
+        }
+        let context = &self.around.context;
+        let (table, policy) = (context.table(), context.policy());
+        // What has not come is in place of what it will be: how many arguments there are tells one command from another.
+        let declared = declared_arguments(&self.input[self.batch.whole_bytes()..]).min(ARGUMENTS_MAX);
+        let mut words: Vec<&[u8]> = self.batch.partial_args(&self.input).iter().collect();
+        words.resize(words.len().max(declared), b"");
+        let mut request = Vec::new();
+        encode::request(&mut request, &words);
+        let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
+        batch.parse(&mut parser, &table, &request, usize::MAX);
+        if batch.is_empty() {
+            return;
+        }
+        let command = Member { id: batch.id(0), args: batch.args(&request, 0) };
+        if let Some(rule) = policy.concern(&table, command) {
+            let violation = Violation::new(Kind::TooLarge).rule(rule).commands([table.spec(command.id).name()]);
+            context.reporter.violation(violation, &self.exchange.peer);
+        }
     }
 
     pub(super) fn tunnel(&mut self) -> Next {
@@ -106,4 +138,10 @@ impl Connection {
         }
         if self.input_ended { Next::Close } else { Next::Read }
     }
+}
+
+/// How many arguments the request that begins so declares, its name among them.
+fn declared_arguments(head: &[u8]) -> usize {
+    let digits = head.strip_prefix(b"*").unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number: usize, digit| number.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
 }

@@ -7,5 +7,6 @@ mod hold;
 pub mod large;
 mod local;
 mod login;
+mod mending;
 mod promise;
 mod turn;

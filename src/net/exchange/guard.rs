@@ -26,7 +26,7 @@ impl Exchange {
         commands: &[usize],
         index: usize,
         preflight: Preflight,
-        Added { injected, panel }: Added,
+        Added { injected, rule: mended, panel }: Added,
         settled: Option<Settled>,
     ) {
         let Sending { link, policy, batch, timing, .. } = *sending;
@@ -48,7 +48,11 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let (row, rule) = (self.context.tally.group_row(index), &policy.groups()[index]);
         let demands = sending.demands(commands.iter().copied(), rule);
-        let wrapped = WrappedGroup::new(row, Arc::clone(rule), members).demanding(demands).judged(panel).with_injected(&injected);
+        let wrapped = WrappedGroup::new(row, Arc::clone(rule), members)
+            .demanding(demands)
+            .judged(panel)
+            .mended(mended)
+            .with_injected(&injected);
         let kept = if request.len() <= KEPT_BYTES_MAX { request.clone() } else { Vec::new() };
         let wrapped = wrapped.with_guard(Guard::new(preflight, kept));
         if let Some(settled) = settled {

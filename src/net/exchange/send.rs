@@ -99,7 +99,7 @@ impl Exchange {
                 Step::Mend { command } => {
                     self.aim(&places, std::iter::once(*command));
                     let added = plan.added.pop_front().unwrap_or_default();
-                    if let Some(rule) = plan.mended.pop_front() {
+                    if let Some(rule) = &added.rule {
                         let alone = Arc::new(Group::alone(&rule.name));
                         self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), added, None);
                     }
@@ -261,7 +261,7 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: &[usize],
         (index, rule): (usize, &Arc<Group>),
-        Added { mut injected, panel }: Added,
+        Added { mut injected, rule: mended, panel }: Added,
         settled: Option<Settled>,
     ) {
         let Sending { link, batch, timing, .. } = *sending;
@@ -277,6 +277,7 @@ impl Exchange {
         let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)
             .with_injected(&injected)
             .judged(panel)
+            .mended(mended)
             .demanding(demands);
         let wire_of = |members: Range<u32>| {
             let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);

@@ -95,6 +95,16 @@ impl Drop for Reserved {
     }
 }
 
+/// Whether a lane's user may run what TTL rules add to writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mending {
+    /// Nobody has asked.
+    Unknown,
+    Able,
+    /// From the first refusal on: writes go out as they are.
+    Refused,
+}
+
 /// One lane of one worker.
 pub struct Lane {
     pub key: LaneKey,
@@ -106,6 +116,8 @@ pub struct Lane {
     unused_since: Cell<Option<Instant>>,
     /// This user may ask for TTLs; false from the first refusal on.
     pub probes: Cell<bool>,
+    /// Whether this user may set TTLs behind writes.
+    pub mending: Cell<Mending>,
 }
 
 impl Lane {
@@ -126,6 +138,7 @@ impl Lane {
             leases: Rc::clone(leases),
             unused_since: Cell::new(None),
             probes: Cell::new(true),
+            mending: Cell::new(Mending::Unknown),
         })
     }
 
