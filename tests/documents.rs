@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use declared::NOT_RUN;
 use harness::within;
-use markdown::{Code, code, dialogue};
+use markdown::{Code, code, dialogue, is_command_line};
 use session::{Outcome, Session};
 
 /// How long an output may take to become what is shown.
@@ -73,6 +73,7 @@ fn read(document: &str, code: &[Code]) {
             ("redis", "") => command(&session, &place, text),
             ("text", "log") => logged(&session, &place, text),
             ("text", file) => {
+                assert!(!text.lines().next().is_some_and(is_command_line), "{place}: commands are no text, but `sh`");
                 if let Some(file) = file.strip_prefix("file=") {
                     session.write(file, text);
                 }

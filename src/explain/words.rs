@@ -92,7 +92,7 @@ pub(super) fn duration(reason: Reason) -> &'static str {
     match reason {
         Reason::Transaction => "until its transaction and its WATCH end",
         Reason::Subscription => "until its last subscription ends",
-        Reason::Blocking | Reason::Large => "until this is answered",
+        Reason::Blocking | Reason::Large | Reason::Bulky => "until this is answered",
         Reason::Exclusive => "for as long as it is connected",
         Reason::Tunnel => "for as long as it is connected; all bytes pass unread, both ways",
     }

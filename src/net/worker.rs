@@ -235,3 +235,6 @@ async fn fold(around: Rc<Surroundings>, mut questions: FoldQuestions) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What is declared about the documents: which command lines are not run and why, what stands for what in the others.
 
 /// Command lines that are not run: where, which, and why.
-pub const NOT_RUN: [(&str, &str, &str); 16] = [
+pub const NOT_RUN: [(&str, &str, &str); 21] = [
     ("README.md", "make demo     # four stories, straight to Redis and through respguard, side by side", DEMO),
     ("README.md", "make test     # everything that is tested", "this test is a part of it"),
     ("README.md", "make demo", DEMO),
@@ -12,7 +12,20 @@ pub const NOT_RUN: [(&str, &str, &str); 16] = [
     ("docs/clients.md", "make clients", "takes a quarter of an hour; parts of it are run by tests/clients.rs"),
     ("docs/getting-started.md", "cargo build --release", BUILT),
     ("docs/getting-started.md", "make clients", "takes a quarter of an hour; parts of it are run by tests/clients.rs"),
-    ("docs/performance.md", "cargo bench --bench pipeline", BENCH),
+    ("docs/performance.md", "make bench", BENCH),
+    ("docs/performance.md", "make bench                             # about ten minutes; the whole of it", BENCH),
+    ("docs/performance.md", "make bench PEERS=install               # HAProxy and twemproxy from Debian's packages first", BENCH),
+    (
+        "docs/performance.md",
+        "PREDIXY=/path/to/predixy make bench    # or predixy in PATH; Envoy is measured if it is in PATH",
+        BENCH,
+    ),
+    (
+        "docs/performance.md",
+        "make bench SECTIONS=\"throughput idle\"  # only these; the other sections keep what is known of them",
+        BENCH,
+    ),
+    ("docs/performance.md", "make bench ROUNDS=1 SECONDS=0.2        # tries it; writes to target/bench", BENCH),
     ("docs/performance.md", "cargo bench --bench codec", BENCH),
     ("docs/performance.md", "cargo bench --bench pipeline -- holds", BENCH),
     ("docs/performance.md", "cargo bench --bench pipeline -- \"as a group\"", BENCH),

@@ -47,6 +47,11 @@ fn inline(line: usize, text: &str) -> Code {
     Code { line, language: "inline".to_owned(), text: format!("{text}\n") }
 }
 
+/// Whether the line is a program with its arguments.
+pub fn is_command_line(line: &str) -> bool {
+    command_lines(&format!("`{line}`")).next().is_some()
+}
+
 /// What stands between backticks and is a program with arguments; `respguard run` is only a subcommand's name.
 fn command_lines(line: &str) -> impl Iterator<Item = &str> {
     let quoted = line.split('`').skip(1).step_by(2);

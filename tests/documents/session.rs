@@ -1,13 +1,14 @@
 //! A reader who does what a document says: in a folder of his own, before a Redis of his own.
 
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use crate::declared::{ADMIN_PORT, PLACEHOLDERS, PROXY_PORT, REDIS_PORT};
-use crate::harness::redis::free_port;
 use crate::harness::{Authority, PATIENCE, RedisServer, signal, within};
 
 const TOKEN: &str = "a-token-for-the-documents";
@@ -38,8 +39,8 @@ impl Session {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let session = Session {
             redis: RedisServer::start(&[]),
-            port: free_port(),
-            admin_port: free_port(),
+            port: own_port(),
+            admin_port: own_port(),
             folder,
             running: None,
             started: 0,
@@ -199,6 +200,18 @@ impl Drop for Running {
         // It has mostly ended by itself.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// A port that stays free while no proxy has it: below those that the system gives to outgoing connections.
+fn own_port() -> u16 {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 199).unwrap_or_default() * 100;
+    loop {
+        let port = 10_000 + first + GIVEN.fetch_add(1, Ordering::Relaxed) % 2_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

@@ -217,3 +217,17 @@ fn every_matcher_judges_what_redis_answers() {
         }
     }
 }
+
+#[test]
+fn an_answer_beyond_what_is_kept_passes_as_it_is() {
+    let redis = RedisServer::start(&[]);
+    let rules = "[[group]]\nname = \"g\"\non_partial = \"fail\"\ncommands = [\"SADD s *\", \"LRANGE l 0 -1\"]\n";
+    let proxy = Proxy::start(rules, &redis);
+    redis.ask("SET s text");
+    let value = "x".repeat(3 * 1024 * 1024);
+    (0..6).for_each(|_| drop(redis.ask(&format!("RPUSH l {value}"))));
+    let replies = proxy.wire().pipeline(&["SADD s 1", "LRANGE l 0 -1", "PING"]);
+    assert!(replies[0].starts_with("-WRONGTYPE"), "{}", replies[0]);
+    assert!(replies[1] == redis.ask("LRANGE l 0 -1") && replies[2] == "+PONG\r\n");
+    assert_eq!((proxy.groups("g", "torn"), proxy.violated("partial_failure", "g")), (1.0, 1.0));
+}

@@ -41,6 +41,34 @@ fn a_hundred_clients_that_read_nothing_of_ten_megabytes_each_are_bounded_in_memo
 }
 
 #[test]
+fn a_client_whose_replies_are_large_moves_to_a_connection_of_its_own_and_may_take_its_time() {
+    const SIZE: usize = 80 * MIB as usize;
+    let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
+    let upstream = "request_timeout_ms = 60000\nstall_timeout_ms = 60000";
+    let proxy = Setup::new(&redis).top("workers = 1").upstream(upstream).start();
+    let mut direct = redis.wire().patience(LONG);
+    direct.send(&words(&[b"SET", b"big", &vec![b'v'; SIZE]]));
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    let mut slow = proxy.wire().patience(LONG);
+    slow.send_line("GET big");
+    assert_eq!(slow.reply().len(), SIZE + 13, "on the shared connection, by a client that keeps up");
+    let mut quick = proxy.wire().patience(LONG);
+    let before = proxy.memory_peak();
+    slow.send_line("GET big");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        assert_eq!(quick.ask("PING"), "+PONG\r\n");
+    }
+    assert_eq!(slow.reply().len(), SIZE + 13, "more than is kept for one that shares its connection: it waits at the server");
+    let grown = proxy.memory_peak().saturating_sub(before);
+    assert!(grown < 32 * MIB, "{} MiB", grown / MIB);
+    for _ in 0..10 {
+        assert_eq!(slow.ask("PING"), "+PONG\r\n", "behind it the client goes on, alone and then with the others again");
+    }
+    eventually("the lease is idle", || proxy.metric("respguard_upstream_connections", &[("state", "leased")]) == 0.0);
+}
+
+#[test]
 fn clients_that_send_much_and_are_answered_nothing_are_bounded_too() {
     let redis = RedisServer::start(&[]);
     let upstream = "request_timeout_ms = 60000\nstall_timeout_ms = 60000\nheartbeat_ms = 60000";

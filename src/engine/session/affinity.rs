@@ -11,6 +11,8 @@ pub enum Reason {
     Blocking,
     /// A request too large to be held whole: lasts until it is answered.
     Large,
+    /// Its replies have been so large of late that others would wait for it: lasts until the next is answered.
+    Bulky,
     /// Connection state that nothing but the connection's end removes, or `sharing = "never"`.
     Exclusive,
     /// The reply stream no longer follows the requests (MONITOR, CLIENT REPLY): bytes are tunnelled.
@@ -25,6 +27,7 @@ impl Reason {
             Reason::Subscription => "subscription",
             Reason::Blocking => "blocking",
             Reason::Large => "large",
+            Reason::Bulky => "bulky",
             Reason::Exclusive => "exclusive",
             Reason::Tunnel => "tunnel",
         }

@@ -245,6 +245,10 @@ impl Connection {
             return None;
         }
         self.follow_rules();
+        if self.exchange.bulk.is_expected() && self.wants_own_link() {
+            self.exchange.bulk.count();
+            return Some(Next::Turn(Turn::Pin(Reason::Bulky)));
+        }
         if self.must_ask_ability() {
             return Some(Next::Ask);
         }
@@ -300,6 +304,13 @@ impl Connection {
             Some(Turn::Hold) => Some(self.hold(planned)),
             Some(turn) => Some(Next::Turn(turn)),
         }
+    }
+
+    /// Its replies have been large, and it can have a connection of its own now: those that share one need not wait.
+    #[cold]
+    fn wants_own_link(&self) -> bool {
+        let is_pinned = self.exchange.state.borrow().session.affinity.is_pinned();
+        !is_pinned && !self.is_stranger() && self.batch.all_held().is_empty()
     }
 
     pub(super) fn timing(&self) -> Timing {

@@ -82,6 +82,8 @@ impl Connection {
                     self.exchange.set_link(&link);
                     self.lease = Some((lane, link));
                 }
+                // It may go with the others, if they have to wait for it.
+                Err(_) if reason == Reason::Bulky => return self.exchange.bulk.forget(),
                 Err(why) => return self.refuse_lease(reason, &why),
             }
         }

@@ -4,6 +4,7 @@
 //! `settle` for those that carry a marker,
 //! `receive` fills the places; what is ready is written out here.
 
+mod bulk;
 mod guard;
 mod receive;
 mod send;
@@ -31,6 +32,7 @@ use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::telemetry::label::{Direction, Side};
 
+pub use bulk::Bulk;
 pub use send::Timing;
 
 /// Bytes kept for a client before it is no longer read from, and the upstream not for it.
@@ -79,6 +81,8 @@ pub struct Exchange {
     input_kept: Cell<usize>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
+    /// What is known of how large the client's replies are.
+    pub bulk: Bulk,
     /// How long is waited for a group that goes out once more.
     request_timeout: Cell<Duration>,
     ended: Cell<Option<End>>,
@@ -140,6 +144,7 @@ impl Exchange {
             out_kept: Cell::new(0),
             input_kept: Cell::new(0),
             lost_lease: Cell::new(false),
+            bulk: Bulk::default(),
             request_timeout: Cell::default(),
             ended: Cell::new(None),
         })

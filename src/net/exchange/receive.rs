@@ -20,7 +20,7 @@ const STANDSTILL_GRACE: Duration = Duration::from_millis(100);
 /// The same while too much is kept for all clients together, before the client is closed.
 const PRESSED_GRACE: Duration = Duration::from_millis(25);
 /// How long a client may read nothing once all that is kept for it is used up.
-const STANDSTILL_MAX: Duration = Duration::from_secs(1);
+const STANDSTILL_MAX: Duration = Duration::from_millis(500);
 
 impl Exchange {
     /// Answers what will not be answered; true when the lease must be closed.
@@ -55,6 +55,7 @@ impl Exchange {
 
 impl Recipient for Exchange {
     fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+        self.bulk.note(piece, part);
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let State { session, slots, out, found, .. } = state;

@@ -1,0 +1,129 @@
+//! A client whose task panics is closed and counted, and nobody else notices.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::engine::link::budget::Allowance;
+use crate::net::address::Address;
+use crate::net::registry::Mailbox;
+use crate::net::upstream::PING;
+use crate::telemetry::exposition::Exposition;
+
+/// Answers what a handshake asks, and PING.
+fn server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut chunk = [0; 4096];
+            while let Ok(read @ 1..) = stream.read(&mut chunk) {
+                let text = String::from_utf8_lossy(&chunk[..read]).into_owned();
+                let replies = text.lines().filter_map(|word| match word {
+                    "ID" => Some(":1\r\n"),
+                    "INFO" => Some("$-1\r\n"),
+                    "PING" => Some("+PONG\r\n"),
+                    "MULTI" => Some("+OK\r\n"),
+                    "EXEC" => Some("*0\r\n"),
+                    _ => None,
+                });
+                if stream.write_all(replies.collect::<String>().as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+fn settings(port: u16) -> Settings {
+    let long = Duration::from_secs(20);
+    Settings {
+        address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
+        tls: None,
+        connect_timeout: long,
+        request_timeout: long,
+        stall_timeout: long,
+        queue_timeout: long,
+        heartbeat: long,
+        heartbeat_timeout: long,
+        login: None,
+        leases_max: 1,
+        retry_reads: true,
+        retries: Allowance { share: 0.2, per_second: 10.0 },
+    }
+}
+
+async fn ask(wire: &mut UnixStream) -> Vec<u8> {
+    wire.write_all(PING).await.expect("it is open");
+    let mut reply = vec![0; 7];
+    wire.read_exact(&mut reply).await.expect("a reply");
+    reply
+}
+
+#[expect(clippy::await_holding_refcell_ref, reason = "what the task needs is held so that it must panic")]
+async fn panic_in_one_of_two(exposition: &Exposition) {
+    let table = Arc::new(Table::builtin());
+    let tally = Tally::new(&[], exposition.totals());
+    let context = Context::new(0, tally, Default::default(), Default::default(), Default::default(), table, Arc::default());
+    let context = Rc::new(context);
+    let pool = Pool::new(&context, settings(server()));
+    let (sender, _messages) = mpsc::channel(8);
+    let mailbox = Mailbox { sender, clients: Arc::default() };
+    let registry = Arc::new(Registry::new(10));
+    let load = Arc::clone(&mailbox.clients);
+    let around = Rc::new(Surroundings {
+        context,
+        pool,
+        registry: Arc::clone(&registry),
+        users: None,
+        exclusive: false,
+        load,
+        plan: RefCell::default(),
+        clients: RefCell::default(),
+        left: Notify::new(),
+    });
+    let mut wires = Vec::new();
+    for _ in 0..2 {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        let client = registry.enter("a test".into(), "a test".into(), &mailbox).expect("there is room");
+        serve(&around, Stream::Unix(theirs), client);
+        wires.push(ours);
+    }
+    for wire in &mut wires {
+        assert_eq!(ask(wire).await, b"+PONG\r\n");
+    }
+    let victim = registry.clients()[0].id;
+    let exchange = around.clients.borrow().get(&victim).and_then(Weak::upgrade).expect("it is served");
+    let held = exchange.state.borrow_mut();
+    wires[0].write_all(PING).await.expect("it is open");
+    while registry.len() == 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    drop(held);
+    drop(exchange);
+    let mut rest = Vec::new();
+    // An end over bytes that nobody has read is a reset.
+    let end = wires[0].read_to_end(&mut rest).await.map_err(|error| error.kind());
+    assert!(matches!(end, Ok(0) | Err(io::ErrorKind::ConnectionReset)) && rest.is_empty(), "{end:?}");
+    assert_eq!(ask(&mut wires[1]).await, b"+PONG\r\n");
+    assert_eq!(registry.len(), 1);
+    around.pool.close();
+}
+
+#[test]
+fn a_panic_in_one_clients_task_costs_that_client_alone_and_is_counted() {
+    let (recorder, exposition) = Exposition::build();
+    let text = metrics::with_local_recorder(&recorder, || {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).expect("a runtime");
+        runtime.block_on(panic_in_one_of_two(&exposition));
+        // What was left running is dropped before its counters are read.
+        drop(runtime);
+        exposition.render()
+    });
+    assert!(text.contains("\nrespguard_panics_total 1\n"), "{text}");
+    assert!(text.contains("\nrespguard_clients 0\n"), "{text}");
+}
