@@ -261,9 +261,10 @@ impl WrappedGroup {
         let Some(member) = self.member_at(place) else {
             if self.in_transaction && frame != b"+QUEUED\r\n" {
                 self.own_refused.get_or_insert_with(|| frame.into());
-                // What a TTL rule adds stands behind all members.
+                // What a TTL rule adds stands behind all members, and before the marker.
                 let is_behind = place >= self.queued() - self.own_behind();
-                self.mend_refused |= is_behind && frame.starts_with(b"-NOPERM ");
+                let is_marker = self.settlement.is_some() && place + 1 == self.queued();
+                self.mend_refused |= is_behind && !is_marker && frame.starts_with(b"-NOPERM ");
             }
             return;
         };
