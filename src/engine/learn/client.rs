@@ -30,6 +30,7 @@ pub(super) struct Client {
     /// Commands since the last that did.
     without_seam: usize,
     burst: Burst,
+    burst_bytes: usize,
 }
 
 impl Client {
@@ -46,12 +47,13 @@ impl Client {
             begins_read: false,
             without_seam: 0,
             burst: Burst::default(),
+            burst_bytes: 0,
         }
     }
 
-    /// Bytes kept of a request that is not whole.
+    /// Bytes kept of a request that is not whole, and of the burst under way.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.burst_bytes
     }
 
     /// Takes what one read has brought.
@@ -89,6 +91,11 @@ impl Client {
 
     pub(super) fn end_burst(&mut self, table: &Table, seen: &mut Seen) {
         self.without_seam = 0;
+        self.keep_burst(table, seen);
+    }
+
+    fn keep_burst(&mut self, table: &Table, seen: &mut Seen) {
+        self.burst_bytes = 0;
         seen.burst(std::mem::take(&mut self.burst), table);
     }
 
@@ -145,9 +152,11 @@ impl Client {
         }
         let begins_read = std::mem::take(&mut self.begins_read);
         self.without_seam = if begins_read { 1 } else { self.without_seam + 1 };
-        self.burst.commands.push(Command::new(id, args, begins_read, self.in_transaction));
+        let command = Command::new(id, args, begins_read, self.in_transaction);
+        self.burst_bytes += command.kept_bytes();
+        self.burst.commands.push(command);
         if self.burst.commands.len() == BURST_COMMANDS_MAX {
-            seen.burst(std::mem::take(&mut self.burst), table);
+            self.keep_burst(table, seen);
         }
     }
 }

@@ -22,7 +22,7 @@ mod template;
 mod text;
 mod unit;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::engine::command::Table;
@@ -36,13 +36,16 @@ use unit::Order;
 
 /// Clients that are watched at the same time.
 const CLIENTS_MAX: usize = 10_000;
-/// Bytes of requests that are not whole, of all clients together.
+/// Clients beyond them that are known by their number, so that each is counted once and none is taken in half-way.
+const CLIENTS_BEYOND_MAX: usize = 100_000;
+/// Bytes of requests that are not whole, and of bursts under way, of all clients together.
 const BYTES_KEPT_MAX: usize = 32 * 1024 * 1024;
 
 /// Watches clients, and proposes rules in the end.
 pub struct Learner {
     table: Table,
     clients: HashMap<u64, Client>,
+    clients_beyond: HashSet<u64>,
     clients_seen: u64,
     clients_forgotten: u64,
     bytes_kept: usize,
@@ -53,27 +56,55 @@ pub struct Learner {
 impl Learner {
     /// A learner that has seen nothing; `table` tells the commands apart.
     pub fn new(table: Table) -> Learner {
-        let (clients, seen) = (HashMap::new(), Seen::default());
-        Learner { table, clients, clients_seen: 0, clients_forgotten: 0, bytes_kept: 0, bytes_lost: 0, seen }
+        let (clients, clients_beyond, seen) = (HashMap::new(), HashSet::new(), Seen::default());
+        Learner { table, clients, clients_beyond, clients_seen: 0, clients_forgotten: 0, bytes_kept: 0, bytes_lost: 0, seen }
     }
 
     /// A read has brought these bytes of a client, so long after the beginning; its first begin a request.
     pub fn read(&mut self, client: u64, at: Duration, bytes: &[u8]) {
-        if !self.clients.contains_key(&client) {
-            self.clients_seen += 1;
-            if self.clients.len() == CLIENTS_MAX {
-                self.clients_forgotten += 1;
-                return;
-            }
+        if !self.clients.contains_key(&client) && !self.takes_in(client) {
+            return;
         }
         let of = self.clients.entry(client).or_insert_with(Client::new);
         self.bytes_kept -= of.kept_bytes();
         of.read(at, bytes, &self.table, &mut self.seen);
-        if self.bytes_kept + of.kept_bytes() > BYTES_KEPT_MAX {
+        self.bytes_kept += of.kept_bytes();
+        if self.bytes_kept > BYTES_KEPT_MAX {
+            self.end_bursts();
+        }
+        if self.bytes_kept > BYTES_KEPT_MAX
+            && let Some(of) = self.clients.get_mut(&client)
+        {
+            self.bytes_kept -= of.kept_bytes();
             of.forget(&self.table, &mut self.seen);
             self.clients_forgotten += 1;
         }
-        self.bytes_kept += of.kept_bytes();
+    }
+
+    /// Whether there is room for one more client.
+    fn takes_in(&mut self, client: u64) -> bool {
+        if self.clients_beyond.contains(&client) {
+            return false;
+        }
+        self.clients_seen += 1;
+        let has_room = self.clients.len() < CLIENTS_MAX;
+        if !has_room {
+            self.clients_forgotten += 1;
+            if self.clients_beyond.len() < CLIENTS_BEYOND_MAX {
+                self.clients_beyond.insert(client);
+            }
+        }
+        has_room
+    }
+
+    /// Whatever clients were sending without a pause ends here, in their order.
+    fn end_bursts(&mut self) {
+        let mut clients: Vec<(&u64, &mut Client)> = self.clients.iter_mut().collect();
+        clients.sort_by_key(|(client, _)| **client);
+        for (_, of) in &mut clients {
+            of.end_burst(&self.table, &mut self.seen);
+        }
+        self.bytes_kept = clients.iter().map(|(_, of)| of.kept_bytes()).sum();
     }
 
     /// Bytes of the client are missing here; it goes on with a new request.
@@ -87,6 +118,7 @@ impl Learner {
 
     /// The client has gone.
     pub fn left(&mut self, client: u64) {
+        self.clients_beyond.remove(&client);
         if let Some(mut of) = self.clients.remove(&client) {
             self.bytes_kept -= of.kept_bytes();
             of.end_burst(&self.table, &mut self.seen);

@@ -46,6 +46,11 @@ impl Command {
     pub(super) fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.spans)
     }
+
+    /// The room that it takes up.
+    pub(super) fn kept_bytes(&self) -> usize {
+        size_of::<Command>() + self.bytes.len() + size_of_val(&*self.spans)
+    }
 }
 
 /// Whether an argument is so long that it was cut.

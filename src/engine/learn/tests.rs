@@ -265,3 +265,24 @@ fn what_goes_beyond_the_bounds_is_counted() {
     }
     assert!(!text.contains("large-values") && !text.contains("unknown-keys"), "{text}");
 }
+
+#[test]
+fn bursts_that_no_client_has_ended_take_no_more_room_than_there_is() {
+    let mut learner = Learner::new(Table::builtin());
+    let burst = requests(&vec![format!("SET some:key {}", "v".repeat(200)); 100]);
+    for client in 0..2000 {
+        learner.read(client, Duration::ZERO, &burst);
+        let kept: usize = learner.clients.values().map(super::Client::kept_bytes).sum();
+        assert!(kept == learner.bytes_kept && kept <= super::BYTES_KEPT_MAX, "{kept} bytes of {client} clients");
+    }
+    assert_eq!((learner.commands(), learner.clients_forgotten), (200_000, 0));
+}
+
+#[test]
+fn clients_beyond_what_is_kept_are_counted_once() {
+    let mut learner = Learner::new(Table::builtin());
+    for client in 0..super::CLIENTS_MAX as u64 + 2 {
+        (0..3).for_each(|_| learner.read(client, Duration::ZERO, &requests(&["PING".to_owned()])));
+    }
+    assert_eq!((learner.clients_seen, learner.clients_forgotten), (super::CLIENTS_MAX as u64 + 2, 2));
+}
