@@ -38,6 +38,9 @@ const CODES: usize = 3;
 /// The script counts three codes and a place that stays empty.
 const CODES_APART: u64 = 4;
 
+/// Most questions take no more room on the wire, their key apart.
+const CHECK_BYTES: usize = 64;
+
 /// A longer key is no hash tag: the guard is then a key of its own slot.
 const TAG_BYTES_MAX: usize = 256;
 
@@ -117,7 +120,8 @@ pub enum Verdict {
 impl Preflight {
     /// For at least one check.
     pub fn new(checks: &[Check<'_>]) -> Preflight {
-        let (mut keys, mut arguments, mut first, body) = (Bulks::default(), Bulks::default(), 0..0, body(checks));
+        let room = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
+        let (mut keys, mut arguments, mut first, body) = (Bulks::with_room(room), Bulks::with_room(room), 0..0, body(checks));
         for (place, check) in checks.iter().enumerate() {
             if !checks[..place].iter().any(|before| before.key == check.key) {
                 keys.push(check.key);
@@ -200,6 +204,10 @@ struct Bulks {
 }
 
 impl Bulks {
+    fn with_room(bytes: usize) -> Bulks {
+        Bulks { bytes: Vec::with_capacity(bytes), count: 0 }
+    }
+
     fn push(&mut self, text: &[u8]) {
         encode::bulk(&mut self.bytes, text);
         self.count += 1;
