@@ -15,7 +15,7 @@ DASHBOARD := tests/dashboard
 BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo test soak lint bench clients docs setup redis
+.PHONY: help demo test soak lint bench bench-instructions clients docs setup redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   what respguard costs beside Redis alone and beside other proxies; writes docs/performance/ (minutes);'
 	@echo '             PEERS=install installs the proxies that Debian has; ROUNDS=1 SECONDS=0.2 only tries it, in target/bench'
+	@echo 'make bench-instructions  instructions per command under valgrind, beside those written down'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
 	@echo 'make docs    writes the references of the configuration and of the metrics from the program'
 	@echo 'make setup   only what the tests need: redis-server, .venv, packages of Node.js'
@@ -54,6 +55,9 @@ SECTIONS ?=
 
 bench: redis
 	scripts/bench --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(filter install,$(PEERS)),--install) $(SECTIONS)
+
+bench-instructions:
+	cargo bench --locked --bench instructions
 
 clients: redis
 	scripts/measure-clients --write

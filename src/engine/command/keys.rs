@@ -156,6 +156,10 @@ impl KeySpec {
         self.outcome()
     }
 
+    fn is_at(&self, place: u8) -> bool {
+        self.search == Search::Index(place.into()) && matches!(self.find, Find::Range { .. })
+    }
+
     fn outcome(&self) -> KeyList {
         if self.incomplete { KeyList::Unknown } else { KeyList::Complete }
     }
@@ -216,6 +220,17 @@ impl Keys {
             Keys::Migrate => migrate(args, visit),
             Keys::Unknown => KeyList::Unknown,
         }
+    }
+
+    /// Whether the argument at `place` is a key in every request that is well-formed.
+    pub(super) fn begin_at(&self, place: u8) -> bool {
+        matches!(self, Keys::Specs(specs) if specs.iter().any(|spec| spec.is_at(place)))
+    }
+
+    /// Whether the argument at `place` is all that is ever a key.
+    pub(super) fn are_one_at(&self, place: u8) -> bool {
+        let one = |spec: &KeySpec| spec.is_at(place) && matches!(spec.find, Find::Range { last: 0, .. });
+        matches!(self, Keys::Specs(specs) if matches!(&**specs, [spec] if one(spec)))
     }
 
     /// Whether no request of the command names a key.

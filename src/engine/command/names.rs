@@ -62,7 +62,7 @@ impl Names {
         let mut slot = name.slot(self.shift);
         loop {
             let entry = self.entries.get(usize::from(self.slots[slot]))?;
-            if entry.name == name {
+            if entry.name.is(&name) {
                 return Some((entry.id, entry.is_container));
             }
             slot = (slot + 1) & (self.slots.len() - 1);
@@ -94,10 +94,21 @@ impl Name {
             return None;
         }
         let mut words = [0; WORDS];
-        for (word, bytes) in words.iter_mut().zip(name.chunks(8)) {
-            *word = lower(load(bytes));
+        if name.len() <= 8 {
+            words[0] = lower(load(name));
+        } else {
+            for (word, bytes) in words.iter_mut().zip(name.chunks(8)) {
+                *word = lower(load(bytes));
+            }
         }
         Some(Name { words, len: name.len() as u16, container })
+    }
+
+    /// As `==`, without a call for so few words.
+    #[inline]
+    fn is(&self, other: &Name) -> bool {
+        let differing = self.words.iter().zip(&other.words).fold(0, |bits, (a, b)| bits | (a ^ b));
+        differing == 0 && self.len == other.len && self.container == other.container
     }
 
     #[inline]

@@ -168,6 +168,21 @@ impl Spec {
         }
     }
 
+    /// Whether its first argument is also the first of its canonical form.
+    pub fn keeps_first_argument(&self) -> bool {
+        !matches!(self.rewrite, Rewrite::Options(options) if options.from <= usize::from(self.name_words))
+    }
+
+    /// Whether its first argument is always a key.
+    pub fn first_argument_is_key(&self) -> bool {
+        self.keys.begin_at(self.name_words)
+    }
+
+    /// Whether its first argument is always a key, and the only one.
+    pub fn first_argument_is_only_key(&self) -> bool {
+        self.keys.are_one_at(self.name_words)
+    }
+
     /// Calls `visit` with the place of each key and what is done with it.
     pub fn for_each_key(&self, args: Args<'_>, visit: &mut dyn FnMut(usize, Access)) -> KeyList {
         self.keys.visit(args, visit)

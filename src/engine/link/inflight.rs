@@ -103,6 +103,17 @@ impl<R> Inflight<R> {
         }
     }
 
+    /// The same before everything that is queued, of which nothing has been written: its first byte comes to stand at
+    /// `start`.
+    pub fn push_first(&mut self, recipient: R, frames: u32, bytes: usize, times: (Instant, Option<Instant>), start: u64) {
+        let (read_at, deadline) = times;
+        self.entries.iter_mut().for_each(|entry| entry.start += bytes as u64);
+        self.queued += bytes as u64;
+        self.unordered |= self.entries.front().is_some_and(|next| next.deadline < deadline);
+        self.entries.push_front(Entry { recipient, frames, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
+        self.check();
+    }
+
     /// Adds bytes, read at `read_at`, to the entry queued last: a request that is cut through arrives
     /// in pieces, and its time runs from the last of them.
     pub fn extend_last(&mut self, bytes: usize, read_at: Instant, deadline: Option<Instant>) {
@@ -371,6 +382,16 @@ mod tests {
         let mut told = Vec::new();
         let rest = inflight.abandon_read_before(at(49), |who, frames, cut| told.push((*who, frames, cut)));
         assert_eq!((told, rest), (vec![('a', 1, Cut::BeforeReply)], Some(10)));
+    }
+
+    #[test]
+    fn what_is_older_goes_before_what_waits() {
+        let mut inflight = Inflight::default();
+        push(&mut inflight, 'a', 1, 10, 50);
+        inflight.push_first('b', 1, 4, (at(0), Some(at(100))), 0);
+        let mut told = Vec::new();
+        let rest = inflight.abandon_read_before(at(49), |who, _, _| told.push(*who));
+        assert_eq!((told, rest, inflight.queued()), (vec!['b'], Some(4), 14));
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::time::Instant;
 use crate::engine::command::{CommandId, Table};
 use crate::engine::resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
 
+/// Decoded arguments of commands that are gone are kept up to this size while others are there.
+const ARENA_BYTES_MIN: usize = 4 * 1024;
+
 /// Most commands that are planned at once; more are taken in a next round.
 const COMMANDS_MAX: usize = 4096;
 
@@ -60,6 +63,8 @@ pub struct Batch {
     held: Vec<Held>,
     spans: Vec<Span>,
     arena: Vec<u8>,
+    /// Bytes of the arena that were needed when it was last looked through.
+    arena_needed: usize,
     /// Spans of whole commands; what lies behind belongs to a partial one.
     whole_spans: usize,
     /// Bytes of the buffer that whole commands, blank lines included, take up.
@@ -184,6 +189,7 @@ impl Batch {
         }
         self.whole_spans -= next.first_span as usize;
         self.whole_bytes -= next.start as usize;
+        self.tidy_arena();
         next.start as usize
     }
 
@@ -228,7 +234,27 @@ impl Batch {
         // What is not planned yet may have been waiting already: it goes on to.
         self.held.drain(..commands.min(self.held.len()));
         self.held.splice(..0, kept.iter().map(|&(_, held)| held));
+        self.tidy_arena();
         free
+    }
+
+    /// Forgets the decoded arguments of commands that are gone, once they are most of what is there: while something
+    /// always waits, the arena is never emptied.
+    fn tidy_arena(&mut self) {
+        if self.arena.len() <= 2 * self.arena_needed + ARENA_BYTES_MIN {
+            return;
+        }
+        let mut needed = Vec::new();
+        for command in self.commands.iter().filter(|command| command.inline) {
+            let first = command.first_span as usize;
+            for span in &mut self.spans[first..first + command.spans as usize] {
+                let start = position(needed.len());
+                needed.extend_from_slice(&self.arena[span.start as usize..span.end as usize]);
+                *span = Span { start, end: position(needed.len()) };
+            }
+        }
+        self.arena_needed = needed.len();
+        self.arena = needed;
     }
 
     fn consume_all(&mut self) -> usize {
@@ -236,6 +262,7 @@ impl Batch {
         self.spans.drain(..self.whole_spans);
         // An inline request is decoded when it is whole: nothing of a partial one lies here.
         self.arena.clear();
+        self.arena_needed = 0;
         self.whole_spans = 0;
         std::mem::take(&mut self.whole_bytes)
     }
@@ -344,6 +371,24 @@ mod tests {
         bytes.drain(..gone);
         assert_eq!((batch.len(), words(&batch, &bytes, 0)), (1, Some(b"three".to_vec())));
         assert_eq!((batch.consume(1), batch.all_held().len()), (bytes.len(), 0));
+    }
+
+    #[test]
+    fn decoded_arguments_do_not_pile_up_while_a_command_always_waits() {
+        let table = Table::builtin();
+        let held = Held { place: 0, since: Instant::now(), begins: true };
+        let (mut batch, mut parser) = (Batch::default(), parser());
+        let mut bytes = b"SET kept \"a b\"\r\n".to_vec();
+        for round in 0..1000 {
+            bytes.extend_from_slice(format!("SET key-{round} some-value-that-passes\r\n").as_bytes());
+            assert_eq!(batch.parse(&mut parser, &table, &bytes, usize::MAX), Tail::Clean);
+            let last = batch.len() - 1;
+            assert_eq!(batch.args(&bytes, last).get(1), Some(format!("key-{round}").as_bytes()));
+            let gone = batch.consume_around(batch.len(), &[(0, held)], &mut bytes);
+            bytes.drain(..gone);
+            assert_eq!(batch.args(&bytes, 0).get(2), Some(&b"a b"[..]), "{round}");
+            assert!(batch.arena.len() <= 2 * ARENA_BYTES_MIN, "{round}: {}", batch.arena.len());
+        }
     }
 
     #[test]

@@ -220,7 +220,7 @@ impl Planner<'_> {
         (mark > 0).then(|| &self.plan.gathered[mark as usize - 1])
     }
 
-    fn is_claimed(&self, at: usize) -> bool {
+    pub(super) fn is_claimed(&self, at: usize) -> bool {
         self.plan.claims.get(at).is_some_and(|mark| *mark > 0)
     }
 

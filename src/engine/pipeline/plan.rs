@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use super::settle::takes_marker;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
-use crate::engine::command::{Blank, Local, Table};
+use crate::engine::command::{Blank, ConnectionEffect, Local, Table};
 use crate::engine::policy::{Atomic, OnUnsupported, Policy, TtlRule};
 use crate::engine::preflight::{self, Ability, Lack, Preflight};
 use crate::engine::session::affinity::Reason;
@@ -238,7 +238,8 @@ pub fn plan(
 ) {
     plan.clear();
     let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
-    Planner { session, undecided, rules, batch, bytes, more, plan, run: 0, within, looks_left, fenced: false }.plan();
+    let (run, concerned, fenced) = (0, false, false);
+    Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced }.plan();
 }
 
 /// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.
@@ -254,6 +255,8 @@ pub(super) struct Planner<'a> {
     run: usize,
     /// The run begins inside the client's own MULTI.
     within: bool,
+    /// A rule may be about a command of the run.
+    concerned: bool,
     /// Commands that may still be looked at for members that are apart.
     pub(super) looks_left: usize,
     /// A group has gone out that may be sent again.
@@ -265,6 +268,11 @@ impl Planner<'_> {
         let mut at = 0;
         let awaits_login = self.session.admission == Admission::Awaited;
         while at < self.batch.len() && !self.fenced {
+            at = self.pass_unconcerned(at, awaits_login);
+            if at == self.batch.len() {
+                break;
+            }
+            self.concerned = true;
             if let Some(gathered) = self.claim(at) {
                 let gathered = gathered.clone();
                 self.pass_claimed(at, &gathered);
@@ -320,6 +328,28 @@ impl Planner<'_> {
         self.keep();
     }
 
+    /// Lets the commands from `at` on go out as they are that do nothing to their connection and that no rule is about; gives
+    /// the place of the first other one.
+    fn pass_unconcerned(&mut self, mut at: usize, awaits_login: bool) -> usize {
+        if self.run == at {
+            self.concerned = false;
+        }
+        let Rules { table, policy, degraded, .. } = self.rules;
+        let transaction = &self.session.transaction;
+        if awaits_login || degraded || transaction.is_open() || transaction.is_lost() {
+            return at;
+        }
+        let first = at;
+        while at < self.batch.len()
+            && table.spec(self.batch.id(at)).connection == ConnectionEffect::None
+            && (policy.concerns_nothing() || !self.is_claimed(at) && !policy.concerns(self.member(at)))
+        {
+            at += 1;
+        }
+        self.plan.roles.resize(self.plan.roles.len() + at - first, Role::Plain);
+        at
+    }
+
     /// A member of a gathered group: the last one takes the others with it, if the group is whole.
     fn pass_claimed(&mut self, at: usize, gathered: &Gathered) {
         self.end_run(at);
@@ -361,7 +391,12 @@ impl Planner<'_> {
         if commands.is_empty() {
             return;
         }
-        self.with_probes(commands.clone(), Step::Send { commands });
+        let step = Step::Send { commands: commands.clone() };
+        if self.concerned || !self.undecided.is_empty() {
+            self.with_probes(commands, step);
+        } else {
+            self.plan.steps.push(step);
+        }
         self.within = self.session.transaction.is_open();
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::engine::command::Table;
 
+use super::by_command::ByCommand;
 use super::degrade::{DegradeRule, DegradeRules};
 use super::expect::Expects;
 use super::guard::Guards;
@@ -54,7 +55,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let degrades = written.degrades.iter().enumerate();
     let degrades = degrades.filter_map(|(place, rule)| compile_degrade(&format!("degrade[{place}]"), rule, &mut errors));
     let degrades = degrades.map(Arc::new).collect();
-    errors.none_or(Policy {
+    let policy = Policy {
         mode: written.mode,
         report_pipelines: written.pipeline.report,
         hold,
@@ -64,7 +65,9 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
         expects: Expects::new(expects, table),
         guards: Guards::new(guards, table),
         degrades: DegradeRules::new(degrades),
-    })
+        all: ByCommand::default(),
+    };
+    errors.none_or(()).map(|()| policy.indexed(table))
 }
 
 /// The errors found so far.

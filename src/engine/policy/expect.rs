@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use crate::engine::command::Table;
 
-use super::by_command::ByCommand;
+use super::by_command::{About, ByCommand, Subject};
 use super::group::{Member, Template};
-use super::guard::concerns;
 use super::reply::Wanted;
 use super::rule::{ExpectAction, Mode};
 
@@ -20,6 +19,13 @@ pub struct ExpectRule {
     pub mode: Option<Mode>,
 }
 
+impl ExpectRule {
+    /// Which requests of a command it can be about.
+    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> About<'_> {
+        subject.and_then(|subject| self.command.about(subject)).into_iter().collect()
+    }
+}
+
 /// All expectations, in the order in which they were written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expects {
@@ -29,8 +35,7 @@ pub(super) struct Expects {
 
 impl Expects {
     pub(super) fn new(rules: Vec<Arc<ExpectRule>>, table: &Table) -> Self {
-        let template = |place: usize| std::slice::from_ref(&rules[place].command);
-        let index = ByCommand::new(table, rules.len(), |place, id| concerns(template(place), id, table));
+        let index = ByCommand::new(table, rules.len(), |subject| rules.iter().map(move |rule| rule.about(subject)));
         Self { rules, index }
     }
 
@@ -40,7 +45,7 @@ impl Expects {
 
     /// The expectations of the command's reply.
     pub(super) fn of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<ExpectRule>> {
-        let rules = self.index.rules(command.id).map(|place| &self.rules[place]);
+        let rules = self.index.rules(command).map(|place| &self.rules[place]);
         rules.filter(move |rule| rule.command.matches(command, table))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::command::{self, Canonical, CommandId, Measure, Spec, Table, canonical};
 use crate::engine::resp::request::{Args, Span};
 
+use super::by_command::{About, Subject, everything};
 use super::index::KeyIndex;
 use super::pattern::{Bindings, Names, Pattern};
 use super::reply::Wanted;
@@ -219,12 +220,19 @@ impl Group {
         keys.patterns.iter().find(|pattern| pattern.matches_key(key)).map(Pattern::text)
     }
 
-    /// False where the beginning of its first argument alone says that no group begins with the command: following
-    /// costs more, and few commands of a kind that groups begin with begin one.
-    pub(super) fn may_begin(&self, form: &Canonical<'_>) -> bool {
-        match &self.shape {
-            Shape::Templates(templates) => templates.firsts().any(|template| template.may_fit(form)),
-            Shape::Keys(_) => true,
+    /// Which requests of a command it can begin with.
+    pub(super) fn begins_with(&self, subject: Option<Subject<'_>>) -> About<'_> {
+        match (&self.shape, subject) {
+            (Shape::Templates(templates), Some(subject)) => {
+                templates.firsts().filter_map(|template| template.about(subject)).collect()
+            }
+            (Shape::Templates(_), None) => About::new(),
+            (Shape::Keys(keys), Some(Subject { spec, .. })) => match Keys::admits(spec) {
+                true if spec.first_argument_is_key() => keys.patterns.iter().map(Pattern::prefix).collect(),
+                true => everything(),
+                false => About::new(),
+            },
+            (Shape::Keys(_), None) => everything(),
         }
     }
 
@@ -311,11 +319,6 @@ impl Walk<'_> {
 }
 
 impl Template {
-    fn may_fit(&self, form: &Canonical<'_>) -> bool {
-        let begins = |word: &Pattern| form.get(0).is_some_and(|argument| word.may_match(argument));
-        self.is_for(form.id) && self.words.first().is_none_or(begins)
-    }
-
     pub(super) fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         self.agrees(command, table, bound) && !table.spec(command.id).is_blocking(command.args)
     }
@@ -324,11 +327,6 @@ impl Template {
     pub(super) fn agrees<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         let form = canonical(table, command.id, command.args);
         self.is_for(form.id) && self.only.is_none_or(|only| only == command.id) && self.words_fit(&form, bound)
-    }
-
-    /// Whether some request of the command can fit.
-    pub(super) fn may_be(&self, id: CommandId, table: &Table) -> bool {
-        self.is_for(canonical_id(table, id))
     }
 
     pub(super) fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {

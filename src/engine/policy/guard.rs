@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::command::{CommandId, KeyList, Table};
 
-use super::by_command::ByCommand;
+use super::by_command::{About, ByCommand, Subject, everything};
 use super::group::{Member, Template};
 use super::index::KeyIndex;
 use super::pattern::Bindings;
@@ -59,6 +59,14 @@ impl GuardRule {
         self.commands.is_empty() || self.commands.iter().any(|template| template.matches(command, table))
     }
 
+    /// Which requests of a command it can be about.
+    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> About<'_> {
+        if self.commands.is_empty() {
+            return everything();
+        }
+        subject.into_iter().flat_map(|subject| self.commands.iter().filter_map(move |template| template.about(subject))).collect()
+    }
+
     /// What about a command that the rule concerns must not pass.
     pub fn trip(&self, command: Member<'_>, table: &Table) -> Option<Trip> {
         let spec = table.spec(command.id);
@@ -96,7 +104,7 @@ pub(super) struct Guards {
 
 impl Guards {
     pub(super) fn new(rules: Vec<Arc<GuardRule>>, table: &Table) -> Self {
-        let index = ByCommand::new(table, rules.len(), |place, id| concerns(&rules[place].commands, id, table));
+        let index = ByCommand::new(table, rules.len(), |subject| rules.iter().map(move |rule| rule.about(subject)));
         Self { rules, index }
     }
 
@@ -105,19 +113,14 @@ impl Guards {
     }
 
     pub(super) fn may_concern(&self, id: CommandId) -> bool {
-        self.index.rules(id).next().is_some()
+        self.index.may_concern(id)
     }
 
     /// The guards that are about the command.
     pub(super) fn of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<GuardRule>> {
-        let rules = self.index.rules(command.id).map(|place| &self.rules[place]);
+        let rules = self.index.rules(command).map(|place| &self.rules[place]);
         rules.filter(move |rule| rule.concerns(command, table))
     }
-}
-
-/// Whether some request of the command can be one of the templates; no templates stand for all commands.
-pub(super) fn concerns(templates: &[Template], id: Option<CommandId>, table: &Table) -> bool {
-    templates.is_empty() || id.is_some_and(|id| templates.iter().any(|template| template.may_be(id, table)))
 }
 
 impl Template {

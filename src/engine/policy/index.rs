@@ -1,76 +1,36 @@
 //! Finds the first of many key patterns that a key matches, without trying each of them.
 
+use super::beginnings::Beginnings;
 use super::pattern::Pattern;
 
-/// Key patterns in a tree of the literal text they begin with.
+/// Key patterns by the literal text they begin with.
 ///
-/// A look-up walks down the key's own bytes and tries only the patterns whose literal beginning the key shares.
+/// A look-up tries only the patterns whose literal beginning the key shares.
 #[derive(Clone, Debug)]
 pub struct KeyIndex {
-    nodes: Vec<Node>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Node {
-    /// Sorted by byte.
-    children: Vec<(u8, usize)>,
+    beginnings: Beginnings,
+    /// For each beginning the places in `patterns` of its patterns, those of shorter beginnings included, in order.
+    places: Box<[Box<[u32]>]>,
     /// Each with its owner's place, in the owners' order.
-    patterns: Vec<(usize, Pattern)>,
+    patterns: Box<[(usize, Pattern)]>,
 }
 
 impl KeyIndex {
     /// Indexes the patterns of a list of owners; an owner's place in the list is what a look-up answers.
     pub fn new<'p>(owners: impl IntoIterator<Item = &'p [Pattern]>) -> Self {
-        let mut index = Self { nodes: vec![Node::default()] };
-        for (owner, patterns) in owners.into_iter().enumerate() {
-            for pattern in patterns {
-                let node = index.node_for(pattern.prefix());
-                index.nodes[node].patterns.push((owner, pattern.clone()));
-            }
-        }
-        index
+        let owned =
+            owners.into_iter().enumerate().flat_map(|(owner, patterns)| patterns.iter().map(move |pattern| (owner, pattern)));
+        let patterns: Box<[(usize, Pattern)]> = owned.map(|(owner, pattern)| (owner, pattern.clone())).collect();
+        let (beginnings, places) =
+            Beginnings::with_places((0u32..).zip(&patterns).map(|(place, (_, pattern))| (place, pattern.prefix())));
+        Self { beginnings, places, patterns }
     }
 
     /// The first owner with a pattern that matches the key.
     pub fn first_match(&self, key: &[u8]) -> Option<usize> {
-        let mut node = &self.nodes[0];
-        let mut first = node.first_match(key, usize::MAX);
-        for byte in key {
-            let Some(child) = node.child(*byte) else {
-                break;
-            };
-            node = &self.nodes[child];
-            first = node.first_match(key, first.unwrap_or(usize::MAX)).or(first);
-        }
-        first
-    }
-
-    fn node_for(&mut self, prefix: &[u8]) -> usize {
-        let mut at = 0;
-        for byte in prefix {
-            at = match self.nodes[at].children.binary_search_by_key(byte, |child| child.0) {
-                Ok(place) => self.nodes[at].children[place].1,
-                Err(place) => {
-                    self.nodes.push(Node::default());
-                    let new = self.nodes.len() - 1;
-                    self.nodes[at].children.insert(place, (*byte, new));
-                    new
-                }
-            };
-        }
-        at
-    }
-}
-
-impl Node {
-    fn child(&self, byte: u8) -> Option<usize> {
-        let place = self.children.binary_search_by_key(&byte, |child| child.0).ok()?;
-        Some(self.children[place].1)
-    }
-
-    fn first_match(&self, key: &[u8], before: usize) -> Option<usize> {
-        let earlier = self.patterns.iter().take_while(|(owner, _)| *owner < before);
-        earlier.map(|(owner, pattern)| (*owner, pattern)).find(|(_, pattern)| pattern.matches_key(key)).map(|(owner, _)| owner)
+        let places = self.places.get(self.beginnings.longest(key)?)?;
+        let mut patterns = places.iter().filter_map(|place| self.patterns.get(*place as usize));
+        patterns.find(|(_, pattern)| pattern.matches_key(key)).map(|(owner, _)| *owner)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
 
+mod beginnings;
 mod by_command;
 pub mod compile;
 mod concern;
@@ -36,6 +37,7 @@ pub use rule::{Agree, Mode, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
 
+use by_command::ByCommand;
 use degrade::DegradeRules;
 use expect::Expects;
 use guard::Guards;
@@ -56,6 +58,8 @@ pub struct Policy {
     expects: Expects,
     guards: Guards,
     degrades: DegradeRules,
+    /// The rules of all sorts but those of degrading, by what they can be about.
+    all: ByCommand,
 }
 
 /// How long the prefix of a group waits for the rest.
@@ -81,6 +85,7 @@ impl Policy {
             expects: Expects::default(),
             guards: Guards::default(),
             degrades: DegradeRules::new(Vec::new()),
+            all: ByCommand::default(),
         }
     }
 
@@ -96,6 +101,32 @@ impl Policy {
     /// All expectations of single commands' replies, in the order in which they were written.
     pub fn expects(&self) -> &[Arc<ExpectRule>] {
         self.expects.as_slice()
+    }
+
+    /// The same policy, with all its rules found by what they can be about.
+    fn indexed(self, table: &Table) -> Self {
+        let (groups, ttls, expects, guards) = (self.groups(), self.ttl_rules(), self.expects(), self.guards());
+        let count = groups.len() + ttls.len() + expects.len() + guards.len();
+        let about = |subject| {
+            let groups = groups.iter().map(move |group| group.begins_with(subject));
+            let ttls = ttls.iter().map(move |rule| rule.about(subject));
+            let expects = expects.iter().map(move |rule| rule.about(subject));
+            groups.chain(ttls).chain(expects).chain(guards.iter().map(move |rule| rule.about(subject)))
+        };
+        Self { all: ByCommand::new(table, count, about), ..self }
+    }
+
+    /// False where no rule has anything to say about the request, unless a group that began before it goes on with it,
+    /// or there is no server.
+    #[inline]
+    pub fn concerns(&self, request: Member<'_>) -> bool {
+        self.all.concerns(request)
+    }
+
+    /// Whether no rule has anything to say about any request.
+    #[inline]
+    pub fn concerns_nothing(&self) -> bool {
+        self.all.is_empty()
     }
 
     /// Whether there are rules that look at each command by itself.

@@ -108,11 +108,6 @@ impl Pattern {
         self.matches(key, &mut Bindings::default())
     }
 
-    /// Whether the argument begins as every match does.
-    pub fn may_match(&self, argument: &[u8]) -> bool {
-        behind_prefix(argument, &self.prefix).is_some()
-    }
-
     /// The literal text that every match begins with.
     pub fn prefix(&self) -> &[u8] {
         &self.prefix

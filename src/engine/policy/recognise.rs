@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::engine::command::{CommandId, Table, canonical};
+use crate::engine::command::{CommandId, Table};
 
-use super::group::{Extent, Group, Keys, Reader, Shape, canonical_id};
+use super::by_command::ByCommand;
+use super::group::{Extent, Group, Reader, Shape, canonical_id};
 
 /// What begins at a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,7 @@ pub enum Recognition {
 #[derive(Clone, Debug)]
 pub(super) struct Groups {
     groups: Vec<Arc<Group>>,
-    /// By command: the range in `candidates` of the groups that it can begin.
-    starts: Box<[(u32, u32)]>,
-    candidates: Box<[u32]>,
-    /// The range in `candidates` for commands that the table has learnt since: the groups that are runs.
-    unlisted: (u32, u32),
+    starts: ByCommand,
     /// By command: whether it can be a member of a group of templates.
     continues: Box<[bool]>,
 }
@@ -48,21 +45,14 @@ impl Groups {
         if groups.is_empty() {
             return Self::none();
         }
-        let mut candidates = Vec::new();
-        let mut list = |begins: &dyn Fn(&Group) -> bool| {
-            let from = candidates.len();
-            candidates.extend((0u32..).zip(&groups).filter(|(_, group)| begins(group)).map(|(place, _)| place));
-            (place(from), place(candidates.len()))
-        };
-        let starts = command_ids(table).map(|id| list(&|group| can_begin(group, id, table))).collect();
-        let unlisted = list(&Group::is_run);
-        let continues = command_ids(table).map(|id| groups.iter().any(|group| can_continue(group, id, table))).collect();
-        Self { groups, starts, candidates: candidates.into(), unlisted, continues }
+        let starts = ByCommand::new(table, groups.len(), |subject| groups.iter().map(move |group| group.begins_with(subject)));
+        let continues = command_ids(table).map(|id| canonical_id(table, id));
+        let continues = continues.map(|id| groups.iter().any(|group| can_continue(group, id))).collect();
+        Self { groups, starts, continues }
     }
 
     pub(super) fn none() -> Self {
-        let (starts, candidates, continues) = (Box::default(), Box::default(), Box::default());
-        Self { groups: Vec::new(), starts, candidates, unlisted: (0, 0), continues }
+        Self { groups: Vec::new(), starts: ByCommand::default(), continues: Box::default() }
     }
 
     pub(super) fn may_continue(&self, id: CommandId) -> bool {
@@ -81,26 +71,12 @@ impl Groups {
         let Some(first) = at(0) else {
             return Recognition::None;
         };
-        let candidates = self.candidates(first.id);
-        if candidates.is_empty() {
-            return Recognition::None;
-        }
-        let form = canonical(table, first.id, first.args);
         let mut best = Best::default();
-        for place in candidates {
-            let place = *place as usize;
+        for place in self.starts.rules(first) {
             let group = &self.groups[place];
-            if group.may_begin(&form) {
-                best.consider(place, group, group.follow(table, at));
-            }
+            best.consider(place, group, group.follow(table, at));
         }
         best.recognition()
-    }
-
-    /// The groups that the command can begin.
-    fn candidates(&self, id: CommandId) -> &[u32] {
-        let (from, to) = self.starts.get(id.index()).copied().unwrap_or(self.unlisted);
-        &self.candidates[from as usize..to as usize]
     }
 }
 
@@ -135,28 +111,11 @@ impl Best {
     }
 }
 
-fn can_begin(group: &Group, id: CommandId, table: &Table) -> bool {
-    match &group.shape {
-        Shape::Keys(_) => Keys::admits(table.spec(id)),
-        Shape::Templates(templates) => {
-            let canonical_id = canonical_id(table, id);
-            templates.firsts().any(|template| template.is_for(canonical_id))
-        }
-    }
-}
-
-fn can_continue(group: &Group, id: CommandId, table: &Table) -> bool {
+fn can_continue(group: &Group, canonical: CommandId) -> bool {
     match &group.shape {
         Shape::Keys(_) => false,
-        Shape::Templates(templates) => {
-            let canonical_id = canonical_id(table, id);
-            templates.members.iter().any(|template| template.is_for(canonical_id))
-        }
+        Shape::Templates(templates) => templates.members.iter().any(|template| template.is_for(canonical)),
     }
-}
-
-fn place(index: usize) -> u32 {
-    u32::try_from(index).expect("the groups and commands of one configuration are far fewer than 2^32")
 }
 
 /// Every id of the table, that of unknown commands included.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::by_command::{About, Subject, everything};
 use super::index::KeyIndex;
 use super::pattern::Pattern;
 use super::rule::{Mode, TtlAction};
+use crate::engine::command::TtlColumn;
 
 /// One `[[ttl]]` rule: keys that must expire.
 #[derive(Debug)]
@@ -55,6 +57,15 @@ impl Sample {
 }
 
 impl TtlRule {
+    /// Which requests of a command may do something to the TTL of one of its keys.
+    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> About<'_> {
+        match subject.map(|subject| subject.spec) {
+            Some(spec) if matches!(spec.ttl, TtlColumn::None | TtlColumn::Keyless) => About::new(),
+            Some(spec) if spec.first_argument_is_only_key() => self.keys.iter().map(Pattern::prefix).collect(),
+            _ => everything(),
+        }
+    }
+
     /// The text of the pattern that the key matches: what a report names in place of the key.
     pub fn pattern_of(&self, key: &[u8]) -> Option<&str> {
         self.keys.iter().find(|pattern| pattern.matches_key(key)).map(Pattern::text)

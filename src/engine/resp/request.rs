@@ -171,11 +171,6 @@ impl RequestParser {
         }
     }
 
-    /// Changes the limits for all that is declared from here on, as when a client has authenticated.
-    pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
-    }
-
     /// Finds the end of the request that `input` starts with.
     ///
     /// After `Incomplete` the caller comes back with the same bytes and more behind them, and with the same

@@ -75,7 +75,7 @@ impl Exchange {
         self.conclude(&mut state);
         let Some(errand) = errand else { return };
         let who: Rc<dyn Recipient> = who;
-        if !link.send(who, &[&errand.request], errand.frames, errand.read_at, Some(errand.deadline)) {
+        if !link.send_first(who, &errand.request, errand.frames, (errand.read_at, errand.deadline)) {
             self.fault_in(&mut state, errand.frames, Fault::Unavailable);
         }
     }

@@ -181,6 +181,22 @@ impl Link {
         true
     }
 
+    /// Queues what is asked about an earlier request: while there is no connection before all that waits for one, so that
+    /// it is not waited for longer than its own time.
+    #[must_use]
+    pub fn send_first(&self, recipient: Rc<dyn Recipient>, request: &[u8], frames: u32, times: (Instant, Instant)) -> bool {
+        let (read_at, deadline) = (times.0, Some(times.1));
+        if self.phase() != Phase::Connecting || self.over.get() {
+            return self.send(recipient, &[request], frames, read_at, deadline);
+        }
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        debug_assert_eq!(state.out_at, 0, "nothing is written without a connection");
+        state.out.splice(0..0, request.iter().copied());
+        state.inflight.push_first(recipient, frames, request.len(), (read_at, deadline), state.out_start);
+        true
+    }
+
     /// What was queued last holds nothing but reads, one frame for each: lost with the connection, they go out once more.
     pub fn mark_reads(&self) {
         if self.settings.retry_reads && self.shared.get() {

@@ -1,0 +1,191 @@
+//! What a worker does with one batch of a client's, one pass at a time: bounding, planning, filling places.
+
+use std::hint::black_box;
+
+use respguard::engine::command::Table;
+use respguard::engine::pipeline::batch::{Batch, Tail};
+use respguard::engine::pipeline::plan::{Holding, Plan, Rules, Step, plan};
+use respguard::engine::pipeline::resolve::{Context, Part};
+use respguard::engine::pipeline::slot::Slots;
+use respguard::engine::pipeline::ttl::Undecided;
+use respguard::engine::policy::Policy;
+use respguard::engine::preflight::Ability;
+use respguard::engine::resp::encode;
+use respguard::engine::resp::request::{Limits, RequestParser};
+use respguard::engine::resp::scan::{ReplyScanner, ScanLimits};
+use respguard::engine::session::Session;
+
+/// The key that [`plain`] is about.
+const KEY: &[u8] = b"user:1000";
+const VALUE: &[u8] = &[b'v'; 64];
+
+/// So many requests: GET and SET in turn.
+pub fn plain(commands: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    for place in 0..commands {
+        if place % 2 == 0 {
+            encode::request(&mut out, &[b"GET", KEY]);
+        } else {
+            encode::request(&mut out, &[b"SET", KEY, VALUE]);
+        }
+    }
+    out
+}
+
+/// So many replies of 64 bytes.
+pub fn plain_replies(commands: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    (0..commands).for_each(|_| encode::bulk(&mut out, VALUE));
+    out
+}
+
+/// So many rules of all sorts about GET and SET whose keys differ from that of [`plain`] only in their fifth byte.
+pub fn rules_beside(count: usize) -> String {
+    rules(count, |place| match place % 4 {
+        0 => ("group", format!("commands = ['GET user{place}:{{id}}', 'SET user{place}:{{id}} *']")),
+        1 => ("ttl", format!("keys = ['user{place}:*']")),
+        2 => ("expect", format!("command = 'GET user{place}:*', reply = '!nil'")),
+        _ => ("guard", format!("commands = ['SET user{place}:* ...'], value_bytes_max = 1024, action = 'reject'")),
+    })
+}
+
+/// So many rules about commands that [`plain`] does not have.
+pub fn rules_elsewhere(count: usize) -> String {
+    rules(count, |place| match place % 4 {
+        0 | 1 => ("group", format!("commands = ['HSET user{place}:{{id}} ...', 'SADD users {{id}}']")),
+        2 => ("expect", format!("command = 'DEL user{place}:*', reply = '>= 1'")),
+        _ => ("guard", format!("commands = ['LPUSH user{place}:* ...'], value_bytes_max = 1024, action = 'reject'")),
+    })
+}
+
+fn rules(count: usize, rule: impl Fn(usize) -> (&'static str, String)) -> String {
+    let written = (0..count).map(|place| {
+        let (section, rest) = rule(place);
+        (section, format!("  {{ name = 'rule-{place}', {rest} }},\n"))
+    });
+    let written: Vec<_> = written.collect();
+    let mut out = String::new();
+    for section in ["group", "ttl", "expect", "guard"] {
+        let of_section = written.iter().filter(|(of, _)| *of == section).map(|(_, text)| text.as_str());
+        out.push_str(&format!("{section} = [\n{}]\n", of_section.collect::<String>()));
+    }
+    out
+}
+
+/// The policy that these rules of a configuration file mean.
+pub fn policy(rules: &str) -> Policy {
+    let file = std::path::Path::new("bench.toml");
+    respguard::config::read(rules, file, &Table::builtin(), &|_| None).expect("good rules").policy
+}
+
+/// Parsing and looking commands up, which planning builds on.
+pub struct Parsing {
+    table: Table,
+    batch: Batch,
+    parser: RequestParser,
+    requests: Vec<u8>,
+}
+
+impl Parsing {
+    pub fn of(requests: Vec<u8>) -> Parsing {
+        Parsing { table: Table::builtin(), batch: Batch::default(), parser: RequestParser::new(Limits::default()), requests }
+    }
+
+    /// Gives the number of commands.
+    pub fn pass(&mut self) -> usize {
+        let commands = self.parse();
+        self.batch.consume(commands);
+        commands
+    }
+
+    fn parse(&mut self) -> usize {
+        let tail = self.batch.parse(&mut self.parser, &self.table, black_box(&self.requests), usize::MAX);
+        assert_eq!(tail, Tail::Clean, "whole requests");
+        self.batch.len()
+    }
+}
+
+/// Planning a batch that has been parsed.
+pub struct Planning<'p> {
+    parsed: Parsing,
+    policy: &'p Policy,
+    session: Session,
+    undecided: Undecided,
+    plan: Plan,
+}
+
+impl<'p> Planning<'p> {
+    pub fn of(requests: Vec<u8>, policy: &'p Policy) -> Planning<'p> {
+        let mut parsed = Parsing::of(requests);
+        parsed.parse();
+        Planning { parsed, policy, session: Session::default(), undecided: Undecided::default(), plan: Plan::default() }
+    }
+
+    /// Gives the number of commands.
+    pub fn pass(&mut self) -> usize {
+        let Parsing { table, batch, requests, .. } = &self.parsed;
+        let rules = Rules {
+            table,
+            policy: self.policy,
+            transactions: true,
+            probes: true,
+            mends: true,
+            ability: Ability::Able,
+            hold: Holding { willing: true, across: true, ..Holding::default() },
+            degraded: false,
+        };
+        plan(&mut self.session, &mut self.undecided, rules, black_box(batch), requests, false, &mut self.plan);
+        self.plan.commands
+    }
+
+    /// How many groups the last pass has wrapped, and whether all its steps did that or all sent commands as they came.
+    pub fn wrapped(&self) -> (usize, bool) {
+        let is_wrap = |step: &&Step| matches!(step, Step::Wrap { .. });
+        let wrapped = self.plan.steps.iter().filter(is_wrap).count();
+        let sent = self.plan.steps.iter().filter(|step| matches!(step, Step::Send { .. })).count();
+        (wrapped, self.plan.steps.len() == wrapped.max(sent))
+    }
+}
+
+/// Making places, and filling them with replies.
+pub struct Resolving<'r, F> {
+    table: Table,
+    frames: Vec<(&'r [u8], Part)>,
+    place: F,
+    slots: Slots,
+    session: Session,
+    out: Vec<u8>,
+}
+
+impl<'r, F: FnMut(&Table, &mut Slots)> Resolving<'r, F> {
+    /// `place` makes the places that the replies fill.
+    pub fn of(replies: &'r [u8], place: F) -> Self {
+        let (table, frames) = (Table::builtin(), frames(replies));
+        Resolving { table, frames, place, slots: Slots::default(), session: Session::default(), out: Vec::new() }
+    }
+
+    /// Gives the number of bytes for the client.
+    pub fn pass(&mut self) -> usize {
+        let (context, mut found) = (Context { table: &self.table, client_id: 1 }, Vec::new());
+        self.out.clear();
+        (self.place)(&self.table, &mut self.slots);
+        for (frame, part) in &self.frames {
+            self.slots.admit(black_box(frame), *part, &mut self.session, &mut self.out, &context, &mut found);
+        }
+        assert!(self.slots.is_empty(), "every place is filled");
+        self.out.len()
+    }
+}
+
+/// Frames with what the scanner knows of them, as an upstream connection hands them over.
+fn frames(bytes: &[u8]) -> Vec<(&[u8], Part)> {
+    let (mut scanner, mut rest, mut frames) = (ReplyScanner::new(ScanLimits::default()), bytes, Vec::new());
+    while !rest.is_empty() {
+        let scanned = scanner.scan(rest).expect("good frames");
+        assert!(scanned.end, "whole frames");
+        let (frame, behind) = rest.split_at(scanned.bytes);
+        frames.push((frame, Part { first: true, last: true, top: scanner.top() }));
+        rest = behind;
+    }
+    frames
+}

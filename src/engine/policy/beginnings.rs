@@ -1,0 +1,240 @@
+//! Finds the longest of many literal beginnings that some bytes have, without trying one after the other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+/// Literal beginnings in a tree in which a node is where they part.
+///
+/// A look-up compares what the beginnings have in common once, however many they are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beginnings {
+    sieve: Sieve,
+    /// The root is the first, the children of each node stand side by side.
+    nodes: Box<[Node]>,
+    /// For each node its label, then the byte that leads to each of its children.
+    text: Box<[u8]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Node {
+    label: u32,
+    branches: u32,
+    behind: u32,
+    first_child: u32,
+    /// One more than the place of the beginning that ends behind the label, or 0.
+    place: u32,
+}
+
+impl Beginnings {
+    /// The beginnings are sorted, none of them comes twice; a look-up answers with a place among them.
+    pub(super) fn new(sorted: &[&[u8]]) -> Beginnings {
+        let (mut nodes, mut text) = (vec![Node::default()], Vec::new());
+        let mut open = VecDeque::from([(0, 0..sorted.len(), 0)]);
+        while let Some((at, mut range, depth)) = open.pop_front() {
+            let Some((first, last)) = sorted[range.clone()].first().zip(sorted[range.clone()].last()) else { continue };
+            let end = depth + shared(&first[depth..], &last[depth..]);
+            nodes[at].label = number(text.len());
+            text.extend_from_slice(&first[depth..end]);
+            nodes[at].branches = number(text.len());
+            if first.len() == end {
+                range.start += 1;
+                nodes[at].place = number(range.start);
+            }
+            nodes[at].first_child = number(nodes.len());
+            while let Some(child) = next_child(sorted, &mut range, end) {
+                text.push(sorted[child.start][end]);
+                open.push_back((nodes.len(), child, end + 1));
+                nodes.push(Node::default());
+            }
+            nodes[at].behind = number(text.len());
+        }
+        Beginnings { sieve: Sieve::new(sorted), nodes: nodes.into(), text: text.into() }
+    }
+
+    /// The beginnings of numbered things, with the numbers of each, those of shorter beginnings included, in order.
+    pub(super) fn with_places<'b>(things: impl IntoIterator<Item = (u32, &'b [u8])>) -> (Beginnings, Box<[Box<[u32]>]>) {
+        let mut by_beginning: BTreeMap<&[u8], Vec<u32>> = BTreeMap::new();
+        for (thing, beginning) in things {
+            by_beginning.entry(beginning).or_default().push(thing);
+        }
+        let sorted: Vec<&[u8]> = by_beginning.keys().copied().collect();
+        let mut places: Vec<Box<[u32]>> = Vec::new();
+        // Those that the one at hand begins with; the last is the longest, and has the things of all before it.
+        let mut shorter: Vec<usize> = Vec::new();
+        for (place, (beginning, mut own)) in by_beginning.into_iter().enumerate() {
+            while shorter.pop_if(|shorter| !beginning.starts_with(sorted[*shorter])).is_some() {}
+            own.extend(shorter.last().into_iter().flat_map(|shorter| &places[*shorter]));
+            own.sort_unstable();
+            own.dedup();
+            places.push(own.into());
+            shorter.push(place);
+        }
+        (Beginnings::new(&sorted), places.into())
+    }
+
+    /// The place of the longest that the bytes begin with.
+    pub(super) fn longest(&self, bytes: &[u8]) -> Option<usize> {
+        let mut longest = 0;
+        if !self.sieve.passes(bytes) {
+            return None;
+        }
+        self.descend(bytes, |place| {
+            longest = place;
+            true
+        });
+        (longest > 0).then(|| longest as usize - 1)
+    }
+
+    /// Whether the bytes begin with any of them.
+    #[inline]
+    pub(super) fn any(&self, bytes: &[u8]) -> bool {
+        self.sieve.passes(bytes) && self.has_any(bytes)
+    }
+
+    #[inline(never)]
+    fn has_any(&self, bytes: &[u8]) -> bool {
+        let mut any = false;
+        self.descend(bytes, |_| {
+            any = true;
+            false
+        });
+        any
+    }
+
+    /// Visits the nodes that the bytes lead to at which a beginning ends, until told to stop.
+    #[inline]
+    fn descend(&self, bytes: &[u8], mut visit: impl FnMut(u32) -> bool) {
+        let (mut rest, mut node) = (bytes, self.nodes.first());
+        while let Some(&Node { label, branches, behind, first_child, place }) = node {
+            if branches > label {
+                let Some(remaining) = rest.strip_prefix(&self.text[label as usize..branches as usize]) else { return };
+                rest = remaining;
+            }
+            if place > 0 && !visit(place) {
+                return;
+            }
+            let Some((byte, remaining)) = rest.split_first() else { return };
+            let Some(child) = memchr::memchr(*byte, &self.text[branches as usize..behind as usize]) else { return };
+            (rest, node) = (remaining, self.nodes.get(first_child as usize + child));
+        }
+    }
+}
+
+/// Turns most bytes away that have none of the beginnings, by the first of them alone.
+#[derive(Clone, Debug, Default)]
+struct Sieve {
+    /// How many bytes are looked at: as many as the shortest beginning has, one word at most.
+    length: usize,
+    mask: u64,
+    shift: u32,
+    /// One bit for each hash; set where some beginning has it.
+    bits: Box<[u64]>,
+}
+
+/// Bits for each beginning.
+const SIEVE_BITS: usize = 16;
+/// Odd, and half of its bits are set, in no order: every bit of a word changes the highest of the product.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Sieve {
+    fn new(sorted: &[&[u8]]) -> Sieve {
+        let length = sorted.iter().map(|beginning| beginning.len()).min().unwrap_or(0).min(size_of::<u64>());
+        let mask = if length == size_of::<u64>() { u64::MAX } else { (1 << (8 * length)) - 1 };
+        let count = (sorted.len() * SIEVE_BITS).next_power_of_two().max(64);
+        let shift = u64::BITS - count.trailing_zeros();
+        let mut bits = vec![0; count / 64];
+        for beginning in sorted {
+            let hash = word(&beginning[..length]).wrapping_mul(SPREAD) >> shift;
+            bits[hash as usize / 64] |= 1 << (hash % 64);
+        }
+        Sieve { length, mask, shift, bits: bits.into() }
+    }
+
+    #[inline]
+    fn passes(&self, bytes: &[u8]) -> bool {
+        let word = match bytes.first_chunk() {
+            Some(first) => u64::from_le_bytes(*first) & self.mask,
+            None => match bytes.get(..self.length) {
+                Some(first) => word(first),
+                None => return false,
+            },
+        };
+        let hash = word.wrapping_mul(SPREAD) >> self.shift;
+        self.bits.get(hash as usize / 64).is_some_and(|bits| bits >> (hash % 64) & 1 == 1)
+    }
+}
+
+/// Up to eight bytes as one number.
+#[inline]
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// Takes those off the front of the range that have the same byte at `at`.
+fn next_child(sorted: &[&[u8]], range: &mut Range<usize>, at: usize) -> Option<Range<usize>> {
+    let byte = sorted[range.clone()].first()?[at];
+    let count = sorted[range.clone()].iter().take_while(|beginning| beginning[at] == byte).count();
+    let child = range.start..range.start + count;
+    range.start = child.end;
+    Some(child)
+}
+
+/// How many bytes two have in common at the front.
+fn shared(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("the rules of one configuration are far less than 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beginnings(sorted: &[&str]) -> Beginnings {
+        Beginnings::new(&sorted.iter().map(|text| text.as_bytes()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_longest_that_fits_is_found_and_one_byte_less_finds_the_one_before() {
+        let found = beginnings(&["a:", "a:b", "a:bc:", "b"]);
+        for (text, place) in [("a:", 0), ("a:x", 0), ("a:b", 1), ("a:bc", 1), ("a:bc:", 2), ("a:bc:d", 2), ("b", 3), ("bb", 3)] {
+            assert_eq!(found.longest(text.as_bytes()), Some(place), "{text}");
+        }
+        for text in ["", "a", "c", "A:"] {
+            assert_eq!(found.longest(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_empty_one_is_the_beginning_of_everything() {
+        let found = beginnings(&["", "a"]);
+        assert_eq!([found.longest(b""), found.longest(b"b"), found.longest(b"a")], [Some(0), Some(0), Some(1)]);
+        assert!(found.any(b""));
+        assert!(!Beginnings::default().any(b"a") && !beginnings(&[]).any(b""));
+    }
+
+    #[test]
+    fn beginnings_longer_than_a_word_differ_behind_it() {
+        let found = beginnings(&["a:long:beginning:1", "a:long:beginning:2"]);
+        for (text, place) in [("a:long:beginning:1", Some(0)), ("a:long:beginning:22", Some(1)), ("a:long:beginning:3", None)] {
+            assert_eq!(found.longest(text.as_bytes()), place, "{text}");
+        }
+        assert!(!found.any(b"a:long:b") && !found.any(b"a:long:") && !found.any(b""));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_tree_agrees_with_trying_each(
+            texts in proptest::collection::btree_set("[abc]{0,5}", 0..24),
+            key in "[abcd]{0,7}",
+        ) {
+            let sorted: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+            let found = Beginnings::new(&sorted);
+            let expected = sorted.iter().rposition(|beginning| key.as_bytes().starts_with(beginning));
+            proptest::prop_assert_eq!(found.longest(key.as_bytes()), expected);
+            proptest::prop_assert_eq!(found.any(key.as_bytes()), expected.is_some());
+        }
+    }
+}
