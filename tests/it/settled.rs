@@ -234,3 +234,17 @@ fn members_that_empty_or_exchange_dbs_leave_the_marker_where_it_is_looked_for() 
     }
     assert_eq!(proxy.metric("respguard_retries_total", &[("kind", "group")]), 0.0);
 }
+
+#[test]
+fn a_refused_marker_is_not_taken_for_a_refused_ttl() {
+    let fix = "[[ttl]]\nname = \"counters\"\nkeys = [\"n:*\"]\naction = \"fix\"\ndefault = \"60s\"\n";
+    let redis = RedisServer::start(&[]);
+    let chaos = Chaos::before(redis.port());
+    let setup = Setup::new(&redis).through(chaos.port()).top("workers = 1");
+    let bench = Bench { proxy: setup.rules(&(rules("transaction") + fix)).start(), redis, chaos };
+    let mut wire = user(&bench, "resetkeys ~n:* ~s:*");
+    assert!(wire.pipeline(&MEMBERS).iter().all(|reply| reply.starts_with("-EXECABORT ")));
+    assert_eq!(wire.ask("SET n:{bob} 1"), "+OK\r\n");
+    let ttl: i64 = bench.redis.ask("TTL n:{bob}").trim().trim_start_matches(':').parse().expect("a number");
+    assert!((1..=60).contains(&ttl), "writes are fixed as before: {ttl}");
+}
