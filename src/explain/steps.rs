@@ -89,7 +89,7 @@ impl Planned<'_> {
     /// What the group's marker is good for, if it carries one.
     fn write_marker(&self, group: &Group, page: &mut Page) {
         if group.resolve && !self.pinned {
-            page.line(2, "behind MULTI, by the proxy itself: SET marker 1 PX ..");
+            page.line(2, "before EXEC, by the proxy itself: SET marker 1 PX ..");
             page.line(2, format_args!("if the connection is lost: {}", words::SETTLED));
         } else if group.resolve {
             page.line(2, "no marker, because the connection is the client's own: if it is lost, the outcome is unknown");

@@ -1,5 +1,6 @@
 //! What a degrade rule answers while there is no server: what Redis would have answered about missing keys.
 
+use crate::harness::wire::words;
 use crate::harness::{Proxy, RedisServer, Setup, eventually};
 
 const QUICK: &str = "request_timeout_ms = 500\nqueue_timeout_ms = 200\nconnect_timeout_ms = 300";
@@ -163,4 +164,20 @@ fn where_rules_only_observe_clients_get_the_error() {
     let mut wire = proxy.wire();
     eventually("the breaker is open", || wire.ask("GET cache:a").contains("the breaker is open"));
     assert_eq!(degraded(&proxy), 0.0);
+}
+
+#[test]
+fn a_client_whose_replies_were_large_is_answered_like_the_others() {
+    let mut redis = RedisServer::start(&[]);
+    let rules = format!("{RULES}[breaker]\nenabled = false\n");
+    let proxy = Setup::new(&redis).top("workers = 1").upstream(QUICK).rules(&rules).start();
+    let mut direct = redis.wire();
+    direct.send(&words(&[b"SET", b"cache:large", &vec![b'v'; 2 << 20]]));
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    let (mut large, mut other) = (proxy.wire(), proxy.wire());
+    large.send_line("GET cache:large");
+    assert_eq!(large.reply().len(), (2 << 20) + 12);
+    redis.kill();
+    eventually("there is no server", || other.ask("GET cache:a") == "$-1\r\n");
+    assert_eq!(large.ask("GET cache:a"), "$-1\r\n");
 }

@@ -86,3 +86,21 @@ fn the_budget_and_the_configuration_bound_what_goes_out_once_more() {
         assert_eq!(proxy.metric("respguard_retries_refused_total", &[("kind", "read")]), refused);
     }
 }
+
+#[test]
+fn what_is_refused_leaves_the_budget_to_others() {
+    let Bench { redis: _redis, chaos, proxy } = bench("retry_share = 0.001\nretries_per_second = 1");
+    let (mut one, mut many) = (connected(&proxy), connected(&proxy));
+    chaos.up(Way::Hold);
+    one.send(&requests(&["GET k"]));
+    crate::harness::eventually("it is on its way", || proxy.metric("respguard_commands_total", &[("command", "get")]) >= 1.0);
+    // Once in ten times a second, and thirty at once are more than that.
+    many.send(&requests(&["GET k"; 30]));
+    crate::harness::eventually("they are on their way", || {
+        proxy.metric("respguard_commands_total", &[("command", "get")]) >= 31.0
+    });
+    chaos.reset();
+    assert_eq!(one.replies(1).concat(), b"$-1\r\n");
+    assert!(many.replies(30).iter().all(|reply| reply.starts_with(b"-TIMEOUT ")));
+    assert_eq!(retried(&proxy), 1.0);
+}

@@ -209,3 +209,42 @@ fn behind_a_command_that_blocks_the_group_waits_and_is_settled_all_the_same() {
     assert_eq!(wire.pipeline(&MEMBERS), [COMMITTED; 3]);
     assert_eq!(count(&redis), bulk(2));
 }
+
+#[test]
+fn members_that_empty_or_exchange_dbs_leave_the_marker_where_it_is_looked_for() {
+    let group = |name: &str, commands: &str| {
+        format!("[[group]]\nname = \"{name}\"\natomic = \"transaction\"\nresolve = true\ncommands = [{commands}]\n")
+    };
+    let rules = group("swap", r#""SWAPDB 0 1", "INCR runs""#) + &group("empty", r#""FLUSHALL", "INCR again""#);
+    let redis = RedisServer::start(&[]);
+    let chaos = Chaos::before(redis.port());
+    let rules = rules + "[breaker]\nenabled = false\n";
+    let proxy = Setup::new(&redis).through(chaos.port()).top("workers = 1").upstream(TIMES).rules(&rules).start();
+    assert_eq!(redis.ask("SET side zero"), "+OK\r\n");
+    let mut wire = proxy.wire();
+    for (name, members) in [("swap", ["SWAPDB 0 1", "INCR runs"]), ("empty", ["FLUSHALL", "INCR again"])] {
+        assert_eq!(wire.ask("PING"), "+PONG\r\n");
+        chaos.down(Way::Reset(0));
+        let committed = format!("-COMMITTED group {name} was applied, its replies were lost\r\n");
+        assert_eq!(wire.pipeline(&members), [committed.clone(), committed]);
+        if name == "swap" {
+            assert_eq!(redis.ask("EXISTS side"), ":0\r\n", "it lies in the other db");
+            assert_eq!(redis.ask("GET runs"), "$1\r\n1\r\n");
+        }
+    }
+    assert_eq!(proxy.metric("respguard_retries_total", &[("kind", "group")]), 0.0);
+}
+
+#[test]
+fn a_refused_marker_is_not_taken_for_a_refused_ttl() {
+    let fix = "[[ttl]]\nname = \"counters\"\nkeys = [\"n:*\"]\naction = \"fix\"\ndefault = \"60s\"\n";
+    let redis = RedisServer::start(&[]);
+    let chaos = Chaos::before(redis.port());
+    let setup = Setup::new(&redis).through(chaos.port()).top("workers = 1");
+    let bench = Bench { proxy: setup.rules(&(rules("transaction") + fix)).start(), redis, chaos };
+    let mut wire = user(&bench, "resetkeys ~n:* ~s:*");
+    assert!(wire.pipeline(&MEMBERS).iter().all(|reply| reply.starts_with("-EXECABORT ")));
+    assert_eq!(wire.ask("SET n:{bob} 1"), "+OK\r\n");
+    let ttl: i64 = bench.redis.ask("TTL n:{bob}").trim().trim_start_matches(':').parse().expect("a number");
+    assert!((1..=60).contains(&ttl), "writes are fixed as before: {ttl}");
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::wire::words;
+use crate::harness::wire::{text, words};
 use crate::harness::{RedisServer, Setup, Wire, eventually, within};
 
 const MIB: u64 = 1024 * 1024;
@@ -98,5 +98,34 @@ fn clients_that_send_much_and_are_answered_nothing_are_bounded_too() {
     redis.resume();
     for sender in senders {
         assert!(sender.join().expect("no panic"), "every request is answered once the server goes on");
+    }
+}
+
+#[test]
+fn clients_with_large_replies_leave_connections_to_those_that_need_one() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top("workers = 1").upstream("leases_max = 2\nrequest_timeout_ms = 60000").start();
+    let mut direct = redis.wire();
+    direct.send(&words(&[b"SET", b"big", &vec![b'v'; 2 * MIB as usize]]));
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    assert_eq!(direct.ask("RPUSH list a"), ":1\r\n");
+    let mut large: Vec<Wire> = (0..2).map(|_| proxy.wire()).collect();
+    for wire in &mut large {
+        wire.send_line("GET big");
+        assert_eq!(wire.reply().len() as u64, 2 * MIB + 12);
+    }
+    let mut other = proxy.wire();
+    assert_eq!(other.ask("PING"), "+PONG\r\n");
+    redis.pause();
+    large.iter_mut().for_each(|wire| wire.send_line("GET big"));
+    eventually("they are on their way", || proxy.metric("respguard_commands_total", &[("command", "get")]) >= 4.0);
+    other.send_line("BLPOP list 0");
+    // It is refused at once or not at all.
+    let refused = !other.is_silent_for(Duration::from_millis(100));
+    redis.resume();
+    assert!(!refused, "{}", text(&other.reply()));
+    assert_eq!(other.reply(), b"*2\r\n$4\r\nlist\r\n$1\r\na\r\n");
+    for wire in &mut large {
+        assert_eq!(wire.reply().len() as u64, 2 * MIB + 12);
     }
 }

@@ -101,8 +101,9 @@ impl Ledger {
         for (tag, note) in &self.notes {
             let mut at = places.get(&**tag).cloned().unwrap_or_default();
             // What a failover has undone may have been sent again.
-            if note.together && at.iter().any(|at| !history[*at].undone) {
-                at.retain(|at| !history[*at].undone);
+            if note.members > 1 && at.iter().any(|at| history[*at].undone) {
+                let last = at.iter().copied().rfind(|at| !history[*at].undone).unwrap_or(at[at.len() - 1]);
+                at.retain(|at| history[*at].together == history[last].together || !history[*at].undone);
             }
             let told = (note.fate, at.len());
             match told {

@@ -126,6 +126,7 @@ pub fn arrange<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Op
         Rewrite::Decrement => exactly(words, 2)?.then(|| (table.incrby(), listed(&[1, TOKEN | MINUS, TOKEN | ONE]))),
         Rewrite::IncrementBy => exactly(words, 3)?.then(|| (table.incrby(), listed(&[1, TOKEN | PLUS, 2]))),
         Rewrite::DecrementBy => exactly(words, 3)?.then(|| (table.incrby(), listed(&[1, TOKEN | MINUS, 2]))),
+        Rewrite::Expire(_) if leaves_time_open(words) => Some((table.expire(), as_written(table, id, words).form)),
         Rewrite::Expire(unit) => expire(unit, words).map(|form| (table.expire(), form)),
         Rewrite::Options(options) => with_options(options, words).map(|form| (id, form)),
     };
@@ -245,10 +246,14 @@ fn is_hmset<W: Words + ?Sized>(words: &W) -> bool {
     words.is_rest(count - 1) || (count >= 4 && count.is_multiple_of(2))
 }
 
+/// Whether `...` stands in the place of the time or before it: any lifetime will do, in whatever unit.
+fn leaves_time_open<W: Words + ?Sized>(words: &W) -> bool {
+    words.is_rest(1) || words.is_rest(2)
+}
+
 /// EXPIRE key time [options]: the unit stands in front of the time.
 fn expire<W: Words + ?Sized>(unit: &'static str, words: &W) -> Option<Form> {
-    // With `...` in the place of the time any lifetime will do.
-    if words.words() < 3 || words.is_rest(2) {
+    if words.words() < 3 {
         return None;
     }
     let mut order = Order::default();

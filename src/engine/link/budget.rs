@@ -43,16 +43,18 @@ impl Budget {
         self.seconds[self.newest].answered += u64::from(answered);
     }
 
-    /// Whether one more request may be sent once more, which then counts.
-    pub fn withdraw(&mut self, now: Instant) -> bool {
+    /// Whether so many more requests may be sent once more, all of them or none; then they count.
+    pub fn withdraw(&mut self, requests: u32, now: Instant) -> bool {
         self.turn_to(now);
         let (answered, retried) = self
             .seconds
             .iter()
             .fold((0, 0), |(answered, retried), second| (answered + second.answered, retried + second.retried));
         let allowed = answered as f64 * self.allowance.share + WINDOW as f64 * self.allowance.per_second;
-        let is_allowed = (retried + 1) as f64 <= allowed;
-        self.seconds[self.newest].retried += u64::from(is_allowed);
+        let is_allowed = (retried + u64::from(requests)) as f64 <= allowed;
+        if is_allowed {
+            self.seconds[self.newest].retried += u64::from(requests);
+        }
         is_allowed
     }
 
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     fn spent(budget: &mut Budget, now: Instant) -> usize {
-        std::iter::repeat_with(|| budget.withdraw(now)).take(10_000).take_while(|allowed| *allowed).count()
+        std::iter::repeat_with(|| budget.withdraw(1, now)).take(10_000).take_while(|allowed| *allowed).count()
     }
 
     #[test]
@@ -86,7 +88,7 @@ mod tests {
         assert_eq!(spent(&mut budget, start), 10);
         budget.record(1000, start);
         assert_eq!(spent(&mut budget, start), 200);
-        assert!(!budget.withdraw(start + Duration::from_secs(9)), "nothing is forgotten yet");
+        assert!(!budget.withdraw(1, start + Duration::from_secs(9)), "nothing is forgotten yet");
     }
 
     #[test]
@@ -102,9 +104,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_takes_nothing_from_the_budget() {
+        let start = Instant::now();
+        let mut budget = Budget::new(Allowance { share: 0.0, per_second: 1.0 });
+        assert!(!budget.withdraw(11, start));
+        assert!(budget.withdraw(4, start));
+        assert_eq!(spent(&mut budget, start), 6);
+    }
+
+    #[test]
     fn nothing_at_all_may_be_sent_again_where_nothing_is_allowed() {
         let mut budget = Budget::new(Allowance { share: 0.0, per_second: 0.0 });
         budget.record(u32::MAX, Instant::now());
-        assert!(!budget.withdraw(Instant::now()));
+        assert!(!budget.withdraw(1, Instant::now()));
     }
 }

@@ -13,7 +13,7 @@ use super::refusal;
 use super::resolve::{Context, Part};
 use super::score::{self, Failure};
 use super::settle::Settlement;
-use super::violation::{Kind, OTHER_ERROR, Violation, error_word};
+use super::violation::{Kind, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::{Group, OnPartial, TtlRule};
 use crate::engine::preflight::Verdict;
@@ -82,9 +82,7 @@ pub struct WrappedGroup {
     replied: u32,
     /// Parts of a frame that did not come in one piece.
     gathered: Vec<u8>,
-    /// EXEC's array is passed on as it comes.
-    passing: bool,
-    /// The same, one element at a time.
+    /// EXEC's array is passed on as it comes, one element at a time.
     passage: Option<Box<Passage>>,
     demands: Option<Box<Demands>>,
     /// What its marker is good for, where it carries one.
@@ -121,7 +119,6 @@ impl WrappedGroup {
             own_refused: None,
             replied: 0,
             gathered: Vec::new(),
-            passing: false,
             passage: None,
             demands: None,
             settlement: None,
@@ -208,7 +205,7 @@ impl WrappedGroup {
 
     /// Part of EXEC's array has gone to the client.
     pub(super) fn is_passing(&self) -> bool {
-        self.passing || self.passage.is_some()
+        self.passage.is_some()
     }
 
     fn members(&self) -> u32 {
@@ -225,14 +222,6 @@ impl WrappedGroup {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> bool {
-        if let Some(replies) = self.passed(piece, part) {
-            out.extend_from_slice(replies);
-            if part.last {
-                self.answered += 1;
-                self.conclude_passed(part.top, context.table, found);
-            }
-            return part.last;
-        }
         if self.pass_on(piece, part, out, context.table, found) {
             return part.last;
         }
@@ -268,47 +257,14 @@ impl WrappedGroup {
         false
     }
 
-    /// What of the piece is the client's at once: an array of EXEC that comes in pieces need not be
-    /// kept, unless a member's failure would change every reply, or some of it is not the client's.
-    fn passed<'a>(&mut self, piece: &'a [u8], part: Part) -> Option<&'a [u8]> {
-        if self.passing {
-            return Some(piece);
-        }
-        let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
-        let is_whole_array = part.top.kind == b'*' && !part.top.null && part.top.elements == self.members();
-        let is_looked_at = self.demands.is_some() || self.panel.is_some();
-        let is_changed = self.rule.on_partial == OnPartial::Fail || !self.own.is_empty() || is_looked_at;
-        if part.last || !part.first || !is_exec || !is_whole_array || is_changed {
-            return None;
-        }
-        let header = memchr::memchr(b'\n', piece)?;
-        self.passing = true;
-        Some(&piece[header + 1..])
-    }
-
-    fn conclude_passed(&self, top: Top, table: &Table, found: &mut Vec<Finding>) {
-        let outcome = match top.errors {
-            0 => Outcome::Applied,
-            errors if errors == self.members() => Outcome::Failed,
-            _ => {
-                // Which error it was has gone by with its piece.
-                let failure = Failure { place: top.first_error + 1, error: OTHER_ERROR.into() };
-                let commands = self.members.iter().copied();
-                found.push(Finding::PartialFailure(Place::Group));
-                found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), &failure, commands, table)));
-                Outcome::Torn
-            }
-        };
-        found.push(Finding::Group { index: self.index, outcome });
-    }
-
     fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>) {
         let Some(member) = self.member_at(place) else {
             if self.in_transaction && frame != b"+QUEUED\r\n" {
                 self.own_refused.get_or_insert_with(|| frame.into());
-                // What a TTL rule adds stands behind all members.
+                // What a TTL rule adds stands behind all members, and before the marker.
                 let is_behind = place >= self.queued() - self.own_behind();
-                self.mend_refused |= is_behind && frame.starts_with(b"-NOPERM ");
+                let is_marker = self.settlement.is_some() && place + 1 == self.queued();
+                self.mend_refused |= is_behind && !is_marker && frame.starts_with(b"-NOPERM ");
             }
             return;
         };

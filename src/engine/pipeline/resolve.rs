@@ -484,12 +484,13 @@ fn tell_transaction(commands: &Companions, piece: &[u8], part: Part, table: &Tab
     if part.top.errors >= part.top.elements {
         return;
     }
-    // Which error it was is known when EXEC's answer came in one piece.
-    let error = elements(piece).nth(part.top.first_error as usize).filter(|_| part.first);
-    if error.is_some_and(|error| !score::is_failure(error)) {
-        return;
-    }
-    let failure = Failure::new(part.top.first_error + 1, error.unwrap_or_default());
+    // Which errors these are is known when EXEC's answer came in one piece.
+    let failure = match part.first {
+        true => (1..).zip(elements(piece)).find(|(_, reply)| score::is_failure(reply)),
+        false => Some((part.top.first_error + 1, &b""[..])),
+    };
+    let Some((place, error)) = failure else { return };
+    let failure = Failure::new(place, error);
     found.push(Finding::PartialFailure(Place::Transaction));
     found.push(Finding::Violation(score::partial_failure(None, &failure, commands.iter(), table)));
 }

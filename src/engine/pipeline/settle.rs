@@ -133,7 +133,7 @@ impl Settlement {
             }
             Stage::Absent if now >= self.deadline => Next::Abort("its deadline has passed"),
             Stage::Absent if self.request.is_empty() => Next::Abort("it is too long to be kept for that"),
-            Stage::Absent if !budget.withdraw(now) => {
+            Stage::Absent if !budget.withdraw(1, now) => {
                 found.push(Finding::RetryRefused);
                 Next::Abort("too many requests are being sent again")
             }

@@ -310,7 +310,10 @@ impl Connection {
     #[cold]
     fn wants_own_link(&self) -> bool {
         let is_pinned = self.exchange.state.borrow().session.affinity.is_pinned();
-        !is_pinned && !self.is_stranger() && self.batch.all_held().is_empty()
+        let may = !is_pinned && !self.is_stranger() && self.batch.all_held().is_empty();
+        // Without a server nobody waits, and rules may answer in its place.
+        let is_down = self.exchange.link().is_some_and(|link| link.is_down());
+        may && !is_down && self.exchange.lane().has_leases_to_spare()
     }
 
     pub(super) fn timing(&self) -> Timing {

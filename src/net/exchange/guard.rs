@@ -33,16 +33,17 @@ impl Exchange {
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         members.iter().for_each(|id| self.context.tally.command(id.index()));
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
+        let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         let mark = settled.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
-        let first = std::iter::once(seal(&guard)).chain(mark).map(|request| Injected { behind: 0, request });
-        let injected: Vec<_> = first.chain(injected).collect();
+        let last = mark.map(|request| Injected { behind: count, request });
+        let first = Injected { behind: 0, request: seal(&guard) };
+        let injected: Vec<_> = std::iter::once(first).chain(injected).chain(last).collect();
         let wire_of = |members: Range<u32>| {
             let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
             runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
         };
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);
-        let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         group::parts(count, &injected, wire_of).iter().for_each(|part| request.extend_from_slice(part));
         self.request_timeout.set(timing.request_timeout);
         let mut state = self.state.borrow_mut();

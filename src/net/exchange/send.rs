@@ -271,7 +271,8 @@ impl Exchange {
         }
         let mut state = self.state.borrow_mut();
         if let Some((marker, _)) = &settled {
-            injected.insert(0, Injected { behind: 0, request: mark(marker, timing.request_timeout) });
+            let behind = u32::try_from(members.len()).unwrap_or(u32::MAX);
+            injected.push(Injected { behind, request: mark(marker, timing.request_timeout) });
         }
         let demands = sending.demands(commands.iter().copied(), rule);
         let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)

@@ -172,6 +172,11 @@ impl Lane {
         Ok(link)
     }
 
+    /// True when a client may have a lease that could do without: half of them are for those that could not.
+    pub fn has_leases_to_spare(&self) -> bool {
+        (self.leases.taken.get() + 1) * 2 <= self.settings.leases_max
+    }
+
     fn idle_lease(&self) -> Option<Rc<Link>> {
         let mut idle = self.idle.borrow_mut();
         std::iter::from_fn(|| idle.pop()).map(|(link, _)| link).find(|link| link.phase() == Phase::Ready)

@@ -1,4 +1,4 @@
-//! Passes on EXEC's array of a group while it comes, where its replies are judged or some of them are not the client's.
+//! Passes on EXEC's array of a group while it comes.
 
 use super::{MemberReply, WrappedGroup};
 use crate::engine::command::Table;
@@ -40,7 +40,8 @@ impl WrappedGroup {
         true
     }
 
-    /// Members of a group that fails as a whole, all of them, are told only when the last of them is known.
+    /// An array that comes in pieces need not be kept, unless a member's failure would change every reply: members of a
+    /// group that fails as a whole are told only when the last of them is known.
     fn begins_passage(&self, piece: &[u8], at: Part) -> bool {
         let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
         let is_whole_array = at.top.kind == b'*' && !at.top.null && at.top.elements == self.queued();

@@ -13,11 +13,16 @@ fn injected() -> Vec<Injected> {
 
 /// What a client reads for the answers to a group of two with commands of our own before, between and behind them.
 fn replies(on_partial: OnPartial, answers: &str, piece: usize) -> (String, Vec<Finding>) {
+    replies_beside(&injected(), on_partial, answers, piece)
+}
+
+/// The same, with these commands of our own.
+fn replies_beside(own: &[Injected], on_partial: OnPartial, answers: &str, piece: usize) -> (String, Vec<Finding>) {
     let table = Table::builtin();
     let written = WrittenGroup { name: "g".into(), keys: Some(vec!["k*".into()]), on_partial, ..WrittenGroup::default() };
     let policy = compile(&Written { groups: vec![written], ..Written::default() }, &table).expect("good rules");
     let members = ["get", "incr"].map(|name| table.by_name(name).expect("known")).to_vec();
-    let mut group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members).with_injected(&injected());
+    let mut group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members).with_injected(own);
     let (mut out, mut found, mut scanner) = (Vec::new(), Vec::new(), ReplyScanner::new(ScanLimits::default()));
     let (mut rest, mut first, mut frames) = (answers.as_bytes(), true, group.frames());
     while !rest.is_empty() {
@@ -75,4 +80,25 @@ fn a_command_of_our_own_that_is_refused_is_named_as_the_reason() {
     let named =
         |finding: &Finding| matches!(finding, Finding::Violation(violation) if violation.error.as_deref() == Some("NOPERM"));
     assert!(found.iter().any(named), "{found:?}");
+}
+
+#[test]
+fn what_counts_as_a_failure_is_the_same_however_the_array_is_cut() {
+    for (second, outcome, error) in [
+        ("-NOSCRIPT No matching script.", Outcome::Applied, None),
+        ("-WRONGTYPE no", Outcome::Torn, Some("WRONGTYPE")),
+        (":1", Outcome::Applied, None),
+    ] {
+        let answers = format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$1\r\nv\r\n{second}\r\n");
+        for piece in 1..answers.len() {
+            let (text, found) = replies_beside(&[], OnPartial::Report, &answers, piece);
+            assert_eq!(text, format!("$1\r\nv\r\n{second}\r\n"), "in pieces of {piece}");
+            let told = found.iter().find_map(|finding| match finding {
+                Finding::Violation(violation) => violation.error.as_deref(),
+                _ => None,
+            });
+            assert_eq!(told, error, "{second} in pieces of {piece}");
+            assert!(matches!(found.last(), Some(Finding::Group { outcome: of, .. }) if *of == outcome), "{found:?}");
+        }
+    }
 }

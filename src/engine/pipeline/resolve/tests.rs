@@ -102,7 +102,7 @@ fn a_groups_replies_are_the_elements_of_its_array_however_they_are_cut() {
 
 #[test]
 fn a_large_answer_to_exec_is_passed_on_as_it_comes_unless_a_failure_would_change_it() {
-    let (large, half) = ("x".repeat(1000), QUEUED.len() + 500);
+    let (large, half) = ("x".repeat(2000), QUEUED.len() + 1000);
     let frames = format!("{QUEUED}*2\r\n${}\r\n{large}\r\n-WRONGTYPE no\r\n", large.len());
     for (on_partial, passes) in [(OnPartial::Report, true), (OnPartial::Fail, false)] {
         let mut client = Client::new();
@@ -227,6 +227,28 @@ fn a_clients_own_transaction_is_judged_by_its_array() {
     client.feed(frames.as_bytes(), 99);
     assert_eq!(client.text(), frames, "it is the client's as it is");
     assert!(matches!(client.found[..], [Finding::PartialFailure(Place::Transaction), Finding::Violation(_)]));
+}
+
+#[test]
+fn an_answer_in_the_shape_of_an_error_hides_no_failure_behind_it() {
+    for (second, error) in [("-WRONGTYPE no", Some((2, "WRONGTYPE"))), ("+OK", None)] {
+        let mut client = Client::new();
+        for (role, command) in [
+            (Role::Multi, "multi"),
+            (Role::Queued, "evalsha"),
+            (Role::Queued, "lpush"),
+            (Role::Queued, "set"),
+            (Role::Exec, "exec"),
+        ] {
+            client.push(role, command);
+        }
+        client.feed(format!("{QUEUED}+QUEUED\r\n*3\r\n-NOSCRIPT no\r\n{second}\r\n+OK\r\n").as_bytes(), 99);
+        let told = client.found.iter().find_map(|finding| match finding {
+            Finding::Violation(violation) => violation.place.zip(violation.error.as_deref()),
+            _ => None,
+        });
+        assert_eq!(told, error, "{second}");
+    }
 }
 
 #[test]

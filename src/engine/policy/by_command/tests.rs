@@ -171,3 +171,25 @@ fn the_first_argument_of_a_command_is_the_first_of_its_canonical_form_where_it_s
         }
     }
 }
+
+#[test]
+fn a_pattern_that_leaves_the_rest_open_is_about_every_request_that_goes_on_from_there() {
+    let table = Table::builtin();
+    for (id, spec) in table.iter() {
+        let name: Vec<&str> = spec.name().split('|').collect();
+        let least = usize::from(spec.arity.unsigned_abs()) - name.len();
+        for given in 0..=least {
+            let text = format!("{}{} ...", name.join(" "), " *".repeat(given));
+            let rule = WrittenGuard { name: "g".into(), commands: Some(vec![text.clone()]), ..WrittenGuard::default() };
+            // What is refused hides words that have to move.
+            let Ok(policy) = compile(&Written { guards: vec![rule], ..Written::default() }, &table) else { continue };
+            for count in if spec.arity > 0 { vec![least] } else { vec![least, least + 2] } {
+                let words: Vec<&str> = name.iter().copied().chain(std::iter::repeat_n("1", count)).collect();
+                request(&words, |args| {
+                    let found = policy.guards_of(&table, Member { id, args }).next();
+                    assert!(found.is_some(), "{text} and {count} arguments");
+                });
+            }
+        }
+    }
+}

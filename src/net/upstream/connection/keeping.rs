@@ -37,8 +37,7 @@ impl Link {
         let now = clock::now();
         let (tally, mut budget) = (&self.context.tally, self.context.retries.budget(now));
         let may_repeat = |reads: u32| {
-            let is_allowed = (0..reads).all(|_| budget.withdraw(now));
-            if is_allowed {
+            if budget.withdraw(reads, now) {
                 tally.retried(RetryKind::Read, reads);
                 return Repeat::Allowed;
             }
