@@ -4,7 +4,10 @@
 //! its last member stands: the members before it go past what stands between them. That is allowed only where nobody
 //! can tell: what stands between is about other keys and nothing else.
 
+use std::collections::HashSet;
+
 use super::plan::{Note, Planner};
+use crate::engine::command::Spec;
 use crate::engine::policy::{Member, Recognition};
 use crate::engine::resp::request::Args;
 
@@ -12,6 +15,9 @@ use crate::engine::resp::request::Args;
 const WINDOW: usize = 256;
 /// Commands that one plan may look at for members that are apart, for each command that it plans.
 const LOOKS_PER_COMMAND: usize = 32;
+
+/// Up to so many arguments each key is compared with each of the other command; two longer commands would take too long.
+const FEW_ARGUMENTS: usize = 16;
 
 /// Why the members of a group could not be brought together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,9 +180,7 @@ impl Planner<'_> {
             if !other.is_plain_keyed(theirs) {
                 return Some(Obstacle::Member);
             }
-            let mut shared = false;
-            spec.for_each_key(args, &mut |place, _| shared |= has_key(other, theirs, args.get(place)));
-            shared.then_some(Obstacle::Key)
+            share_key((spec, args), (other, theirs)).then_some(Obstacle::Key)
         })
     }
 
@@ -234,7 +238,20 @@ pub(super) fn looks(commands: usize) -> usize {
     WINDOW + commands * LOOKS_PER_COMMAND
 }
 
-fn has_key(spec: &crate::engine::command::Spec, args: Args<'_>, key: Option<&[u8]>) -> bool {
+/// Whether two commands have a key in common.
+fn share_key((one, args): (&Spec, Args<'_>), (other, theirs): (&Spec, Args<'_>)) -> bool {
+    let mut shared = false;
+    if args.len().min(theirs.len()) <= FEW_ARGUMENTS {
+        one.for_each_key(args, &mut |place, _| shared |= has_key(other, theirs, args.get(place)));
+    } else {
+        let mut keys = HashSet::new();
+        one.for_each_key(args, &mut |place, _| keys.extend(args.get(place)));
+        other.for_each_key(theirs, &mut |place, _| shared |= theirs.get(place).is_some_and(|key| keys.contains(key)));
+    }
+    shared
+}
+
+fn has_key(spec: &Spec, args: Args<'_>, key: Option<&[u8]>) -> bool {
     let mut found = false;
     spec.for_each_key(args, &mut |place, _| found |= args.get(place) == key);
     found

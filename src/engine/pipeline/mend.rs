@@ -16,9 +16,9 @@ use crate::engine::resp::{encode, value};
 /// Keys that one command or group gets a TTL for; what writes more is only verified.
 const KEYS_MAX: usize = 64;
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     /// What the command does to the TTLs of its keys, as it goes out.
-    pub(super) fn ttl_effects(&self, at: usize, visit: &mut dyn FnMut(&[u8], TtlEffect)) {
+    pub(super) fn ttl_effects(&self, at: usize, visit: &mut dyn FnMut(&'a [u8], TtlEffect)) {
         let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
         if !spec.is_write() {
             return;
@@ -99,22 +99,22 @@ impl Planner<'_> {
         if !self.rules.mends || !expire.is_some_and(|spec| spec.present && spec.arity < 0) {
             return None;
         }
-        let mut keys: VecDeque<(Box<[u8]>, Arc<TtlRule>)> = VecDeque::new();
+        let mut keys: VecDeque<(&[u8], Arc<TtlRule>)> = VecDeque::new();
         for (place, &at) in commands.iter().enumerate() {
             let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
             if !writes_for_certain(spec, args) {
                 continue;
             }
+            let mut ahead = self.ahead(commands[place + 1..].iter().copied().chain(behind.clone()));
             self.ttl_effects(at, &mut |key, effect| {
-                let Some((_, rule)) = self.rules.policy.ttl_rule_for(key) else { return };
+                let Some((_, rule)) = self.rules.policy.ttl_rule_for(key).filter(|_| keys.len() <= KEYS_MAX) else { return };
                 let needs = matches!(effect, TtlEffect::Drop | TtlEffect::KeepOrCreate);
-                let later = commands[place + 1..].iter().copied().chain(behind.clone());
                 if needs
                     && self.enforces(rule, TtlAction::Fix)
-                    && !keys.iter().any(|(known, _)| **known == *key)
-                    && !self.may_expire(key, later)
+                    && !keys.iter().any(|(known, _)| *known == key)
+                    && !ahead.may_expire(key)
                 {
-                    keys.push_back((key.into(), Arc::clone(rule)));
+                    keys.push_back((key, Arc::clone(rule)));
                 }
             });
         }

@@ -1,5 +1,6 @@
 //! Decides which commands rules do not let pass, and what is answered in their place.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::finding::{Finding, Outcome};
@@ -30,7 +31,37 @@ pub(super) struct Refusal {
     key_pattern: Option<Arc<str>>,
 }
 
-impl Planner<'_> {
+/// The commands behind a write, which may still give its keys a TTL.
+pub(super) struct Ahead<'p, 'a, I> {
+    planner: &'p Planner<'a>,
+    commands: I,
+    /// One key was looked for: most commands have no other.
+    asked: bool,
+    /// All keys that they may give a TTL or take away, where more are looked for: comparing each with each takes too long.
+    expiring: Option<HashSet<&'a [u8]>>,
+}
+
+impl<I: Iterator<Item = usize> + Clone> Ahead<'_, '_, I> {
+    /// Whether one of the commands may give the key a TTL, or take it away.
+    pub(super) fn may_expire(&mut self, key: &[u8]) -> bool {
+        let Ahead { planner, commands, asked, expiring } = self;
+        if !std::mem::replace(asked, true) {
+            return commands.clone().any(|at| {
+                let mut may = false;
+                planner.may_expire(at, &mut |other| may |= other == key);
+                may
+            });
+        }
+        let all = expiring.get_or_insert_with(|| {
+            let mut keys = HashSet::new();
+            commands.clone().for_each(|at| planner.may_expire(at, &mut |key| keys.extend([key])));
+            keys
+        });
+        all.contains(key)
+    }
+}
+
+impl<'a> Planner<'a> {
     /// Why the command must not pass, if so. `behind` are the commands that go with it or right after it.
     pub(super) fn refusal(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Refusal> {
         let policy = self.rules.policy;
@@ -46,12 +77,12 @@ impl Planner<'_> {
     }
 
     fn ttl_refusal(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Refusal> {
-        let mut refusal = None;
+        let (mut refusal, mut ahead) = (None, self.ahead(behind));
         self.ttl_effects(at, &mut |key, effect| {
             let Some((_, rule)) = self.rules.policy.ttl_rule_for(key) else { return };
             let (kind, why) = match effect {
                 _ if refusal.is_some() || !self.enforces(rule, TtlAction::Reject) => return,
-                TtlEffect::Drop | TtlEffect::Persist if !self.may_expire(key, behind.clone()) => {
+                TtlEffect::Drop | TtlEffect::Persist if !ahead.may_expire(key) => {
                     (Kind::TtlMissing, "it would leave a key without a TTL")
                 }
                 TtlEffect::Set { milliseconds: Some(ttl), conditional: false } if is_longer(ttl, rule) => {
@@ -70,16 +101,19 @@ impl Planner<'_> {
         rule.action == action && self.rules.policy.mode_of(rule.mode) == Mode::Enforce
     }
 
-    /// Whether one of these commands may give the key a TTL, or take it away.
-    pub(super) fn may_expire(&self, key: &[u8], mut commands: impl Iterator<Item = usize>) -> bool {
-        commands.any(|at| {
-            let mut may = false;
-            self.ttl_effects(at, &mut |other, effect| {
-                use TtlEffect::{Delete, Inherit, Set, Unknown};
-                may |= other == key && matches!(effect, Set { .. } | Delete | Inherit | Unknown);
-            });
-            may
-        })
+    /// What may become of the TTLs of keys at these commands, as far as they are looked at.
+    pub(super) fn ahead<I: Iterator<Item = usize>>(&self, commands: I) -> Ahead<'_, 'a, std::iter::Take<I>> {
+        Ahead { planner: self, commands: commands.take(LOOK_AHEAD), asked: false, expiring: None }
+    }
+
+    /// The keys that the command may give a TTL, or take away.
+    fn may_expire(&self, at: usize, visit: &mut dyn FnMut(&'a [u8])) {
+        self.ttl_effects(at, &mut |key, effect| {
+            use TtlEffect::{Delete, Inherit, Set, Unknown};
+            if matches!(effect, Set { .. } | Delete | Inherit | Unknown) {
+                visit(key);
+            }
+        });
     }
 
     /// The commands right behind one.

@@ -438,3 +438,33 @@ fn a_resp2_subscriber_sends_everything_to_its_own_connection() {
     let plan = client.plan(&["SELECT 1", "CLIENT ID"], false);
     assert_eq!(plan.roles, [Role::Plain, Role::Plain], "the server refuses them");
 }
+
+#[test]
+fn each_key_of_a_write_needs_its_own_expiry_behind_it() {
+    for (action, default) in [(TtlAction::Reject, None), (TtlAction::Fix, Some("50s".to_owned()))] {
+        let ttl = WrittenTtl { name: "s".to_owned(), keys: vec!["s:*".to_owned()], action, default, ..WrittenTtl::default() };
+        let written = Written { ttls: vec![ttl], ..Written::default() };
+        let acts = |step: &Step| matches!(step, Step::Refuse { command: 0 } | Step::Mend { command: 0 });
+        let passes = |lines: &[&str]| !Client::new(&written).plan(lines, false).steps.iter().any(acts);
+        let mset = "MSET s:1 v s:2 v s:3 v";
+        assert!(passes(&[mset, "EXPIRE s:1 9", "DEL s:3 s:2"]), "{action:?}");
+        for behind in [["EXPIRE s:1 9", "DEL s:3"], ["EXPIRE s:1 9", "DEL s:2"], ["EXPIRE s:2 9", "DEL s:3"]] {
+            assert!(!passes(&[mset, behind[0], behind[1]]), "{action:?} {behind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_long_commands_share_keeps_members_apart() {
+    let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
+    let commands = Some(vec![member("MSET a:{x} ..."), member("SET b:{x} *")]);
+    let group = WrittenGroup { name: "g".to_owned(), commands, ..WrittenGroup::default() };
+    let written = Written { groups: vec![group], ..Written::default() };
+    let keys = |first: &str| (0..30).map(|n| format!(" {first}{n} v")).collect::<String>();
+    let (first, last) = (format!("MSET a:1 v{}", keys("k")), "SET b:1 v");
+    for (between, apart) in [(format!("MSET{} k29 v", keys("o")), true), (format!("MSET{}", keys("o")), false)] {
+        let plan = Client::new(&written).plan(&[&first, &between, last], false);
+        assert_eq!(plan.notes.iter().any(|note| matches!(note, Note::Obstructed { why: Obstacle::Key, .. })), apart, "{between}");
+        assert_eq!(plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. })), !apart, "{between}");
+    }
+}
