@@ -248,3 +248,14 @@ fn a_refused_marker_is_not_taken_for_a_refused_ttl() {
     let ttl: i64 = bench.redis.ask("TTL n:{bob}").trim().trim_start_matches(':').parse().expect("a number");
     assert!((1..=60).contains(&ttl), "writes are fixed as before: {ttl}");
 }
+
+#[test]
+fn a_group_whose_members_stand_apart_leaves_a_connection_of_its_own_for_its_marker_too() {
+    let Bench { redis, proxy, chaos: _chaos } = bench("transaction", TIMES);
+    let mut wire = proxy.wire();
+    let replies = wire.pipeline(&["BLPOP nothing 0.2", "INCR n:{ann}", "GET other", "SADD s:{ann} tag"]);
+    assert_eq!(replies.concat(), "*-1\r\n:1\r\n$-1\r\n:1\r\n");
+    assert_eq!(proxy.groups("count", "applied"), 1.0);
+    let keys = redis.ask("KEYS respguard:guard:*");
+    assert!(keys.starts_with("*1\r\n"), "its marker: {keys}");
+}

@@ -150,6 +150,18 @@ impl Batch {
         Args::new(base, spans)
     }
 
+    /// One argument of the `index`-th command, empty where it has none at that place.
+    #[inline]
+    pub fn argument<'a>(&'a self, bytes: &'a [u8], index: usize, place: usize) -> &'a [u8] {
+        let command = &self.commands[index];
+        if place >= command.spans as usize {
+            return &[];
+        }
+        let Some(span) = self.spans.get(command.first_span as usize + place) else { return &[] };
+        let (base, start) = if command.inline { (&self.arena[..], 0) } else { (bytes, command.start as usize) };
+        base.get(start + span.start as usize..start + span.end as usize).unwrap_or_default()
+    }
+
     /// The arguments read so far of a request whose end has not been read.
     pub fn partial_args<'a>(&'a self, bytes: &'a [u8]) -> Args<'a> {
         Args::new(&bytes[self.whole_bytes..], &self.spans[self.whole_spans..])

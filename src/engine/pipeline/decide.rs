@@ -93,7 +93,10 @@ impl Planner<'_> {
                 Decision::Turn(Turn::Wait)
             }
             Recognition::None | Recognition::Prefix { hold: false, .. } => Decision::Send(Role::Plain),
-            _ if self.gather(at) => Decision::Gathered,
+            _ if self.gather(at) => match self.claim(at) {
+                Some(gathered) if gathered.whole && self.must_share(gathered.group) => Decision::Turn(Turn::Share),
+                _ => Decision::Gathered,
+            },
             Recognition::Whole { group, members, .. } => whole(group, members),
             Recognition::Begun | Recognition::Prefix { .. } => Decision::Send(Role::Plain),
         }

@@ -181,6 +181,11 @@ impl WrappedGroup {
         self.members() + u32::try_from(self.own.len()).unwrap_or(u32::MAX)
     }
 
+    /// How many commands of our own stand before all members.
+    fn own_in_front(&self) -> usize {
+        (0..).zip(&self.own).take_while(|(place, own)| *place == **own).count()
+    }
+
     /// How many commands of our own stand behind all members.
     fn own_behind(&self) -> u32 {
         let behind = (0..self.queued()).rev().zip(self.own.iter().rev()).take_while(|(place, own)| place == *own);
@@ -393,6 +398,10 @@ impl WrappedGroup {
         } else if self.own.is_empty() {
             let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
             out.extend_from_slice(&frame[header..]);
+        } else if self.own.len() == self.own_in_front() {
+            let mut elements = elements(frame);
+            elements.by_ref().take(self.own.len()).for_each(drop);
+            out.extend_from_slice(elements.rest());
         } else {
             self.replies(frame).for_each(|reply| out.extend_from_slice(reply));
         }

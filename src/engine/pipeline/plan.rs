@@ -342,12 +342,18 @@ impl Planner<'_> {
         let first = at;
         while at < self.batch.len()
             && table.spec(self.batch.id(at)).connection == ConnectionEffect::None
-            && (policy.concerns_nothing() || !self.is_claimed(at) && !policy.concerns(self.member(at)))
+            && (policy.concerns_nothing() || !self.is_claimed(at) && !self.is_concerned(at))
         {
             at += 1;
         }
         self.plan.roles.resize(self.plan.roles.len() + at - first, Role::Plain);
         at
+    }
+
+    #[inline]
+    fn is_concerned(&self, at: usize) -> bool {
+        let (batch, bytes) = (self.batch, self.bytes);
+        self.rules.policy.concerns(batch.id(at), |place| batch.argument(bytes, at, place))
     }
 
     /// A member of a gathered group: the last one takes the others with it, if the group is whole.

@@ -79,10 +79,10 @@ impl ByCommand {
         places.iter().map(|place| *place as usize)
     }
 
-    /// Whether some rule can be about the request.
+    /// Whether some rule can be about the request, whose argument at a place is asked for only if need be.
     #[inline]
-    pub(super) fn concerns(&self, request: Member<'_>) -> bool {
-        self.of(request.id).is_some_and(|(rules, first)| rules.beginnings.any(argument(request, first)))
+    pub(super) fn concerns<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
+        self.of(id).is_some_and(|(rules, first)| rules.beginnings.any(argument(first)))
     }
 
     /// Whether some rule can be about some request of the command.

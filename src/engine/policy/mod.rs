@@ -116,11 +116,11 @@ impl Policy {
         Self { all: ByCommand::new(table, count, about), ..self }
     }
 
-    /// False where no rule has anything to say about the request, unless a group that began before it goes on with it,
+    /// False where no rule has anything to say about the request, of which `argument` gives the one at a place, unless a group that began before it goes on with it,
     /// or there is no server.
     #[inline]
-    pub fn concerns(&self, request: Member<'_>) -> bool {
-        self.all.concerns(request)
+    pub fn concerns<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
+        self.all.concerns(id, argument)
     }
 
     /// Whether no rule has anything to say about any request.

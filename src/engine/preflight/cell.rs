@@ -11,7 +11,7 @@ pub(super) struct Cell<'a> {
     pub(super) origin: Option<&'a [u8]>,
     pub(super) course: Course,
     /// Of a string.
-    pub(super) value: Value,
+    pub(super) value: Value<'a>,
     /// Bytes that the members have appended to a string since `reach`, and up to where they have written it before.
     pub(super) appended: u64,
     /// `None`: nobody knows.
@@ -19,8 +19,8 @@ pub(super) struct Cell<'a> {
     /// Elements that a list has at least, compared with before; `None`: nobody knows.
     pub(super) elements: Option<i64>,
     /// Fields of a hash that members have touched, and what the others are.
-    pub(super) fields: Vec<(&'a [u8], Value)>,
-    pub(super) other_fields: Value,
+    pub(super) fields: Vec<(&'a [u8], Value<'a>)>,
+    pub(super) other_fields: Value<'a>,
     pub(super) last_id: LastId,
     /// Consumer groups that members have made or destroyed, and what is known of the others.
     pub(super) groups: Vec<(&'a [u8], bool)>,
@@ -76,7 +76,7 @@ impl<'a> Cell<'a> {
     }
 
     /// The value, or what its absence counts as.
-    pub(super) fn value_now(&self) -> Value {
+    pub(super) fn value_now(&self) -> Value<'a> {
         if self.course.types().has(Types::STRING) { self.value } else { Value::ABSENT }
     }
 
@@ -102,7 +102,7 @@ impl<'a> Cell<'a> {
         self.other_groups = Others::Unknown;
     }
 
-    pub(super) fn field_mut(&mut self, field: &'a [u8]) -> &mut Value {
+    pub(super) fn field_mut(&mut self, field: &'a [u8]) -> &mut Value<'a> {
         let place = self.fields.iter().position(|(known, _)| *known == field).unwrap_or_else(|| {
             self.fields.push((field, self.other_fields));
             self.fields.len() - 1

@@ -12,6 +12,7 @@
 //! | `types` | what each key can be, by what it was before the group |
 //! | `values` | numbers in strings and hash fields, as far as counting commands need them |
 //! | `cell` | what one key holds in the course of a group |
+//! | `leads` | which cell each key's name leads to |
 //! | `question` | what can be asked about a key |
 //! | `trial` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
@@ -21,6 +22,7 @@
 mod cell;
 mod hashes;
 mod keyspace;
+mod leads;
 mod lists;
 mod question;
 pub mod request;
@@ -69,7 +71,7 @@ impl Fault {
 
 /// Whether some requests of this command can be foretold.
 pub fn is_decidable(spec: &Spec) -> bool {
-    table::rule(spec.name()).is_some()
+    table::rule_of(spec.name()).is_some()
 }
 
 /// What must be true before the group for none of its members to fail, in the order of the members.
@@ -81,7 +83,7 @@ pub fn examine<'a>(table: &Table, members: impl Iterator<Item = (CommandId, Args
     for (member, (id, args)) in members.enumerate() {
         let spec = table.spec(id);
         trial.begin(member, args);
-        let fault = match table::rule(spec.name()) {
+        let fault = match table::rule(id) {
             _ if !spec.arity_fits(args) => Err(wrong_arity(spec)),
             Some(rule) if spec.present => rule(&mut trial),
             _ => Err(Fault::Undecided("nothing can be told of this command before it runs")),

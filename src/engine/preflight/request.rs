@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::ops::Range;
 
 use super::trial::{OVERFLOW, WRONG_TYPE};
 use super::types::Types;
@@ -26,7 +27,8 @@ const TYPES: &[u8] = include_bytes!("scripts/types.lua");
 const NUMBERS: &[u8] = include_bytes!("scripts/numbers.lua");
 /// Knows every question.
 const ALL: &[u8] = include_bytes!("scripts/all.lua");
-const SEAL: &[u8] = b"#!lua flags=allow-oom\nreturn 1";
+/// All of the seal but the guard.
+const SEAL: &[u8] = b"*4\r\n$4\r\nEVAL\r\n$30\r\n#!lua flags=allow-oom\nreturn 1\r\n$1\r\n1\r\n";
 /// Whether this user, on this server, can have guarded groups.
 const PROBE: &[u8] =
     b"#!lua flags=allow-oom,no-writes\nlocal c,k=redis.acl_check_cmd,ARGV[1] return c('SET',k,'1','PX','1') and c('WATCH',k) and c('EVAL','','1',k) and 1 or 0";
@@ -35,6 +37,9 @@ const PROBE: &[u8] =
 const CODES: usize = 3;
 /// The script counts three codes and a place that stays empty.
 const CODES_APART: u64 = 4;
+
+/// Most questions take no more room on the wire, their key apart.
+const CHECK_BYTES: usize = 64;
 
 /// A longer key is no hash tag: the guard is then a key of its own slot.
 const TAG_BYTES_MAX: usize = 256;
@@ -87,8 +92,10 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 pub struct Preflight {
     body: &'static [u8],
     /// The keys that are asked about, each once.
-    keys: Texts,
-    arguments: Texts,
+    keys: Bulks,
+    /// Where the first of them lies within.
+    first: Range<usize>,
+    arguments: Bulks,
     foretold: Vec<Foretold>,
 }
 
@@ -113,28 +120,31 @@ pub enum Verdict {
 impl Preflight {
     /// For at least one check.
     pub fn new(checks: &[Check<'_>]) -> Preflight {
-        let (mut keys, mut arguments, body) = (Texts::default(), Texts::default(), body(checks));
-        for check in checks {
-            if !keys.iter().any(|key| key == check.key) {
+        let room = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
+        let (mut keys, mut arguments, mut first, body) = (Bulks::with_room(room), Bulks::with_room(room), 0..0, body(checks));
+        for (place, check) in checks.iter().enumerate() {
+            if !checks[..place].iter().any(|before| before.key == check.key) {
                 keys.push(check.key);
+            }
+            if place == 0 {
+                let end = keys.bytes.len() - 2;
+                first = end - check.key.len()..end;
             }
             check.question.write(check.key, body != TYPES, &mut arguments);
         }
         let foretold = checks.iter().map(|check| Foretold { member: check.member, errors: check.errors() }).collect();
-        Preflight { body, keys, arguments, foretold }
+        Preflight { body, keys, first, arguments, foretold }
     }
 
     /// The key in whose slot the guard must lie.
     pub fn key(&self) -> &[u8] {
-        self.keys.iter().next().unwrap_or_default()
+        &self.keys.bytes[self.first.clone()]
     }
 
     /// What is sent before MULTI.
     pub fn write(&self, guard: &[u8], out: &mut Vec<u8>) {
-        let watch = [&b"WATCH"[..], guard].into_iter().chain(self.keys.iter());
-        encode::request(out, &watch.collect::<Vec<_>>());
-        let eval = [&b"EVAL"[..], self.body, b"1", guard].into_iter().chain(self.arguments.iter());
-        encode::request(out, &eval.collect::<Vec<_>>());
+        self.keys.write_behind(&[b"WATCH", guard], out);
+        self.arguments.write_behind(&[b"EVAL", self.body, b"1", guard], out);
     }
 
     /// Reads what the script has answered.
@@ -167,8 +177,9 @@ impl Preflight {
 
 /// What goes right behind MULTI.
 pub fn seal(guard: &[u8]) -> Vec<u8> {
-    let mut request = Vec::with_capacity(guard.len() + 80);
-    encode::request(&mut request, &[b"EVAL", SEAL, b"1", guard]);
+    let mut request = Vec::with_capacity(SEAL.len() + guard.len() + 16);
+    request.extend_from_slice(SEAL);
+    encode::bulk(&mut request, guard);
     request
 }
 
@@ -185,26 +196,33 @@ fn body(checks: &[Check<'_>]) -> &'static [u8] {
     }
 }
 
-/// Arguments of the script, one behind the other.
+/// Arguments of a command as they go on the wire, one behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Texts {
+struct Bulks {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    count: usize,
 }
 
-impl Texts {
+impl Bulks {
+    fn with_room(bytes: usize) -> Bulks {
+        Bulks { bytes: Vec::with_capacity(bytes), count: 0 }
+    }
+
     fn push(&mut self, text: &[u8]) {
-        self.bytes.extend_from_slice(text);
-        self.ends.push(self.bytes.len());
+        encode::bulk(&mut self.bytes, text);
+        self.count += 1;
     }
 
     fn number(&mut self, number: u64) {
-        self.push(number.to_string().as_bytes());
+        encode::bulk_number(&mut self.bytes, number);
+        self.count += 1;
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    /// The command that begins with these words.
+    fn write_behind(&self, words: &[&[u8]], out: &mut Vec<u8>) {
+        encode::array_header(out, words.len() + self.count);
+        words.iter().for_each(|word| encode::bulk(out, word));
+        out.extend_from_slice(&self.bytes);
     }
 }
 
@@ -225,7 +243,7 @@ impl Question<'_> {
     }
 
     /// `op key argument [argument]`; without arguments only `op key`, where the script knows nothing else.
-    fn write(&self, key: &[u8], padded: bool, texts: &mut Texts) {
+    fn write(&self, key: &[u8], padded: bool, texts: &mut Bulks) {
         if let Some(command) = self.length_command() {
             texts.push(command);
             texts.push(key);

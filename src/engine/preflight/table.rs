@@ -3,13 +3,29 @@
 //! Missing on purpose: scripts, SORT, RESTORE, MIGRATE, MOVE, XSETID, OBJECT FREQ and IDLETIME, the searches on the
 //! globe, LCS (its memory), modules, the whole keyspace, and commands that came after Redis 7.0.
 
+use std::sync::LazyLock;
+
 use super::trial::Trial;
 use super::{Fault, hashes, keyspace, lists, sets, sorted_sets, streams, strings};
+use crate::engine::command::{CommandId, Table};
 
 pub(super) type Rule = fn(&mut Trial<'_>) -> Result<(), Fault>;
 
+/// The rule of a command: one that only an upstream knows has none.
+pub(super) fn rule(id: CommandId) -> Option<Rule> {
+    BY_ID.get(id.index()).copied().flatten()
+}
+
+/// By the command's id, which is the same in every table.
+static BY_ID: LazyLock<Vec<Option<Rule>>> = LazyLock::new(|| {
+    let table = Table::builtin();
+    let mut rules = vec![None; table.len()];
+    table.iter().for_each(|(id, spec)| rules[id.index()] = rule_of(spec.name()));
+    rules
+});
+
 /// The rule of the command `name`, in lower case.
-pub(super) fn rule(name: &str) -> Option<Rule> {
+pub(super) fn rule_of(name: &str) -> Option<Rule> {
     let place = ROWS.binary_search_by_key(&name, |row| row.0).ok()?;
     Some(ROWS[place].1)
 }
@@ -181,7 +197,6 @@ static ROWS: &[(&str, Rule)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::command::Table;
 
     #[test]
     fn rows_are_sorted_and_name_known_commands() {
@@ -197,7 +212,7 @@ mod tests {
     #[test]
     fn what_cannot_be_foretold_has_no_row() {
         for name in ["eval", "sort", "restore", "object|freq", "move", "flushdb", "xsetid", "georadius", "hexpire", "unknown"] {
-            assert!(rule(name).is_none(), "{name}");
+            assert!(rule_of(name).is_none(), "{name}");
         }
     }
 }

@@ -1,8 +1,7 @@
 //! One group being examined: what its members have made of their keys so far, and the checks that follow.
 
-use std::collections::HashMap;
-
 use super::cell::{Cell, LastId, Others};
+use super::leads::Leads;
 use super::syntax::{self, StreamId};
 use super::types::{Deadly, Types};
 use super::values::{Need, Value};
@@ -29,7 +28,7 @@ pub(super) struct Trial<'a> {
     member: usize,
     args: Option<Args<'a>>,
     /// Which cell a key's name leads to: renaming moves a cell.
-    names: HashMap<&'a [u8], usize>,
+    names: Leads<'a>,
     cells: Vec<Cell<'a>>,
     checks: Vec<Check<'a>>,
 }
@@ -114,21 +113,21 @@ impl<'a> Trial<'a> {
     }
 
     /// The same with a string whose text is known.
-    pub(super) fn written(&mut self, at: usize, text: &[u8]) -> Result<(), Fault> {
+    pub(super) fn written(&mut self, at: usize, text: &'a [u8]) -> Result<(), Fault> {
         self.replaced(at, Types::STRING)?;
         let key = self.arg(at)?;
         let cell = self.cell(key);
-        cell.value = Value::written(text);
+        cell.value = Value::Written(text);
         (cell.appended, cell.reach) = (0, Some(text.len() as u64));
         Ok(())
     }
 
     /// A string that is written under a condition.
-    pub(super) fn perhaps_written(&mut self, at: usize, text: &[u8], where_absent: bool) -> Result<(), Fault> {
+    pub(super) fn perhaps_written(&mut self, at: usize, text: &'a [u8], where_absent: bool) -> Result<(), Fault> {
         let key = self.arg(at)?;
         let cell = self.cell(key);
         let before = if where_absent { cell.value_now() } else { Value::ABSENT };
-        cell.value = before.or(Value::written(text));
+        cell.value = before.or(Value::Written(text));
         cell.reach = cell.reach.map(|reach| reach.max(text.len() as u64));
         let from = if where_absent { Types::NONE } else { Types::ALL.without(Types::NONE) };
         for one in from.each() {
@@ -228,10 +227,10 @@ impl<'a> Trial<'a> {
     }
 
     /// A field of the hash is written, removed or, under a condition, written.
-    pub(super) fn field(&mut self, at: usize, field: &'a [u8], value: Option<&[u8]>, conditional: bool) -> Result<(), Fault> {
+    pub(super) fn field(&mut self, at: usize, field: &'a [u8], value: Option<&'a [u8]>, conditional: bool) -> Result<(), Fault> {
         let key = self.arg(at)?;
         let cell = self.cell(key);
-        let written = value.map_or(Value::ABSENT, Value::written);
+        let written = value.map_or(Value::ABSENT, Value::Written);
         let known = cell.field_mut(field);
         *known = if conditional { known.or(written) } else { written };
         Ok(())
@@ -348,9 +347,9 @@ impl<'a> Trial<'a> {
             return;
         }
         let moved = self.place(from);
-        self.names.insert(to, moved);
+        self.names.set(to, moved);
         self.cells.push(Cell::made(Types::NONE));
-        self.names.insert(from, self.cells.len() - 1);
+        self.names.set(from, self.cells.len() - 1);
     }
 
     /// Everything that the key can be now.
@@ -401,11 +400,12 @@ impl<'a> Trial<'a> {
     }
 
     fn place(&mut self, key: &'a [u8]) -> usize {
-        let cells = &mut self.cells;
-        *self.names.entry(key).or_insert_with(|| {
-            cells.push(Cell::new(key));
-            cells.len() - 1
-        })
+        if let Some(place) = self.names.get(key) {
+            return place;
+        }
+        self.cells.push(Cell::new(key));
+        self.names.set(key, self.cells.len() - 1);
+        self.cells.len() - 1
     }
 }
 

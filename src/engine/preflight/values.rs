@@ -5,7 +5,9 @@ use crate::engine::command::integer::integer;
 
 /// A value in a group, as far as INCRBY, INCRBYFLOAT and PFADD need to know it. What is absent counts as 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum Value<'a> {
+    /// What a command has just written, which is looked at only when another counts it.
+    Written(&'a [u8]),
     /// The integer that it was before the group: with both ends at 0 anything that it was, else moved by at most `up`
     /// above it (or above zero), and by at most `down` below.
     Start {
@@ -48,12 +50,13 @@ pub(super) enum Need {
 const ABOVE_MAX: u64 = i64::MAX as u64;
 const BELOW_MAX: u64 = ABOVE_MAX + 1;
 
-impl Value {
-    pub(super) const START: Value = Value::Start { up: 0, down: 0 };
-    pub(super) const ABSENT: Value = Value::Integer { least: 0, most: 0 };
+impl<'a> Value<'a> {
+    pub(super) const START: Value<'static> = Value::Start { up: 0, down: 0 };
+    pub(super) const ABSENT: Value<'static> = Value::Integer { least: 0, most: 0 };
 
-    /// What a command has just written.
-    pub(super) fn written(text: &[u8]) -> Value {
+    /// The same, with what is known of a text that was written.
+    fn read(self) -> Value<'a> {
+        let Value::Written(text) = self else { return self };
         if let Some(number) = integer(text) {
             return Value::Integer { least: number, most: number };
         }
@@ -68,8 +71,8 @@ impl Value {
     }
 
     /// It was either this or, under a condition, has become `other`.
-    pub(super) fn or(self, other: Value) -> Value {
-        match (self, other) {
+    pub(super) fn or(self, other: Value<'a>) -> Value<'a> {
+        match (self.read(), other.read()) {
             (Value::Start { up, down }, Value::Integer { least, most }) => {
                 // At least 1, for it is not just anything that it was.
                 let (above, below) = (most.max(1).unsigned_abs(), least.min(0).unsigned_abs());
@@ -92,7 +95,7 @@ impl Value {
     }
 
     fn add(&mut self, number: i64) -> Need {
-        match *self {
+        match self.read() {
             Value::Start { up, down } => {
                 let up = up.saturating_add(number.max(0).unsigned_abs());
                 let down = down.saturating_add(number.min(0).unsigned_abs());
@@ -111,16 +114,16 @@ impl Value {
                 _ => Need::Undecided,
             },
             Value::Text | Value::HyperLogLog => Need::Fails,
-            Value::Decimal | Value::Unknown => Need::Undecided,
+            Value::Decimal | Value::Unknown | Value::Written(_) => Need::Undecided,
         }
     }
 
     fn add_float(&mut self) -> Need {
-        let need = match *self {
+        let need = match self.read() {
             Value::Start { .. } => Need::DecimalAtStart,
             Value::Integer { .. } | Value::Decimal => Need::Nothing,
             Value::Text | Value::HyperLogLog => Need::Fails,
-            Value::Unknown => Need::Undecided,
+            Value::Unknown | Value::Written(_) => Need::Undecided,
         };
         *self = Value::Decimal;
         need
@@ -128,12 +131,12 @@ impl Value {
 
     /// The value must be a HyperLogLog, if it is there at all: `absent` says that it is not.
     pub(super) fn count_distinct(self, absent: bool) -> Need {
-        match self {
+        match self.read() {
             Value::HyperLogLog => Need::Nothing,
             _ if absent => Need::Nothing,
             Value::START => Need::HyperLogLogAtStart,
             Value::Start { .. } | Value::Integer { .. } | Value::Decimal | Value::Text => Need::Fails,
-            Value::Unknown => Need::Undecided,
+            Value::Unknown | Value::Written(_) => Need::Undecided,
         }
     }
 }
@@ -153,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_was_just_written_is_known() {
-        let after = |text: &str, number| Value::written(text.as_bytes()).add(number);
+        let after = |text: &str, number| Value::Written(text.as_bytes()).add(number);
         assert_eq!(after("5", 1), Need::Nothing);
         assert_eq!(after("9223372036854775807", 1), Need::Overflows);
         assert_eq!(after("9223372036854775807", -1), Need::Nothing);
@@ -166,20 +169,20 @@ mod tests {
 
     #[test]
     fn a_condition_allows_for_both_ends() {
-        let mut value = Value::START.or(Value::written(b"10"));
+        let mut value = Value::START.or(Value::Written(b"10"));
         assert_eq!(value.add(1), Need::IntegerAtStart { above: ABOVE_MAX - 11, below: BELOW_MAX });
-        let mut value = Value::START.or(Value::written(b"x"));
+        let mut value = Value::START.or(Value::Written(b"x"));
         assert_eq!(value.add(1), Need::Undecided);
-        assert_eq!(Value::START.or(Value::written(b"0")).count_distinct(false), Need::Fails, "where it was absent it is 0 now");
-        assert_eq!(Value::START.or(Value::written(b"5")).add_float(), Need::DecimalAtStart);
-        let mut value = Value::ABSENT.or(Value::written(b"10"));
+        assert_eq!(Value::START.or(Value::Written(b"0")).count_distinct(false), Need::Fails, "where it was absent it is 0 now");
+        assert_eq!(Value::START.or(Value::Written(b"5")).add_float(), Need::DecimalAtStart);
+        let mut value = Value::ABSENT.or(Value::Written(b"10"));
         assert_eq!(value.add(1), Need::Nothing);
     }
 
     #[test]
     fn a_counter_is_no_hyperloglog() {
         assert_eq!(Value::START.count_distinct(false), Need::HyperLogLogAtStart);
-        assert_eq!(Value::written(b"1").count_distinct(false), Need::Fails);
+        assert_eq!(Value::Written(b"1").count_distinct(false), Need::Fails);
         assert_eq!(Value::ABSENT.count_distinct(true), Need::Nothing);
     }
 }

@@ -20,6 +20,13 @@ pub struct Elements<'a> {
     scanner: ReplyScanner,
 }
 
+impl<'a> Elements<'a> {
+    /// What is behind the elements that have been taken.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
 impl<'a> Iterator for Elements<'a> {
     type Item = &'a [u8];
 
@@ -92,6 +99,14 @@ mod tests {
     fn attributes_and_pushes_go_with_the_element_they_precede() {
         let frame = b"|1\r\n+a\r\n*1\r\n:0\r\n*2\r\n|1\r\n+b\r\n:9\r\n:1\r\n>1\r\n+p\r\n:2\r\n";
         assert_eq!(slices(frame), [&b"|1\r\n+b\r\n:9\r\n:1\r\n"[..], b">1\r\n+p\r\n:2\r\n"]);
+    }
+
+    #[test]
+    fn the_rest_is_what_has_not_been_taken() {
+        let mut elements = elements(b"*2\r\n:1\r\n>1\r\n+p\r\n:2\r\n");
+        assert_eq!(elements.next(), Some(&b":1\r\n"[..]));
+        assert_eq!(elements.rest(), b">1\r\n+p\r\n:2\r\n");
+        assert_eq!((elements.count(), super::elements(b":1\r\n").rest()), (1, &b""[..]));
     }
 
     #[test]

@@ -2,6 +2,11 @@
 
 use super::Protocol;
 
+/// Those of u64::MAX.
+const DIGITS_MAX: usize = 20;
+/// The kind, a number, the end of the line.
+const HEAD_BYTES_MAX: usize = 1 + DIGITS_MAX + 2;
+
 /// `-text`: an error reply. Line breaks in `text` become spaces, for they would end the frame.
 pub fn error(out: &mut Vec<u8>, text: &str) {
     line(out, b'-', text.as_bytes());
@@ -14,9 +19,16 @@ pub fn simple(out: &mut Vec<u8>, text: &str) {
 
 /// `$length payload`: a bulk string.
 pub fn bulk(out: &mut Vec<u8>, payload: &[u8]) {
+    out.reserve(payload.len() + HEAD_BYTES_MAX + 2);
     head(out, b'$', payload.len());
     out.extend_from_slice(payload);
     out.extend_from_slice(b"\r\n");
+}
+
+/// The same of a number in decimal.
+pub fn bulk_number(out: &mut Vec<u8>, number: u64) {
+    let mut room = [0; DIGITS_MAX];
+    bulk(out, decimal(number, &mut room));
 }
 
 /// `:number`.
@@ -68,14 +80,23 @@ pub(super) fn line(out: &mut Vec<u8>, kind: u8, text: &[u8]) {
 }
 
 fn head(out: &mut Vec<u8>, kind: u8, count: usize) {
+    // Nearly all counts are small.
+    if count < 10 {
+        return out.extend_from_slice(&[kind, b'0' + count as u8, b'\r', b'\n']);
+    }
+    if count < 100 {
+        return out.extend_from_slice(&[kind, b'0' + (count / 10) as u8, b'0' + (count % 10) as u8, b'\r', b'\n']);
+    }
     out.push(kind);
     digits(out, count as u64);
     out.extend_from_slice(b"\r\n");
 }
 
-fn digits(out: &mut Vec<u8>, mut number: u64) {
-    // u64::MAX has twenty digits.
-    let mut text = [0; 20];
+fn digits(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(decimal(number, &mut [0; DIGITS_MAX]));
+}
+
+fn decimal(mut number: u64, text: &mut [u8; DIGITS_MAX]) -> &[u8] {
     let mut at = text.len();
     loop {
         at -= 1;
@@ -85,7 +106,7 @@ fn digits(out: &mut Vec<u8>, mut number: u64) {
             break;
         }
     }
-    out.extend_from_slice(&text[at..]);
+    &text[at..]
 }
 
 #[cfg(test)]
@@ -104,6 +125,10 @@ mod tests {
         assert_eq!(written(|out| simple(out, "OK")), "+OK\r\n");
         assert_eq!(written(|out| bulk(out, b"")), "$0\r\n\r\n");
         assert_eq!(written(|out| bulk(out, b"0123456789")), "$10\r\n0123456789\r\n");
+        assert_eq!(written(|out| bulk_number(out, u64::MAX)), "$20\r\n18446744073709551615\r\n");
+        for length in [1, 9, 10, 11, 99, 100, 101, 999, 1000] {
+            assert_eq!(written(|out| bulk(out, &vec![b'x'; length])), format!("${length}\r\n{}\r\n", "x".repeat(length)));
+        }
         assert_eq!(written(|out| null(out, Protocol::Resp2)), "$-1\r\n");
         assert_eq!(written(|out| null(out, Protocol::Resp3)), "_\r\n");
         assert_eq!(written(|out| array_header(out, 3)), "*3\r\n");

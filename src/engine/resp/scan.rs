@@ -221,6 +221,10 @@ impl ReplyScanner {
                 self.complete();
                 Ok(5)
             }
+            b'+' if bytes.starts_with(b"+QUEUED\r\n") => {
+                self.complete();
+                Ok(9)
+            }
             b'+' | b'-' | b',' | b'#' | b'_' | b'(' => {
                 self.line_bytes = 0;
                 self.state = State::Line;

@@ -41,6 +41,8 @@ impl Connection {
             Turn::Share => {
                 self.drained().await;
                 self.settle_lease();
+                // It would be given one of its own again.
+                self.exchange.bulk.forget();
             }
             // Waiting is no turn of its own: the task waits for bytes instead.
             Turn::Wait | Turn::Hold => {}
