@@ -20,7 +20,8 @@ MATRIX := $(CLIENTS)/matrix
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
-	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10; SEED=n replays one'
+	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10; SEED=n replays one;'
+	@echo '             SEEDS=10000 FROM=4000 plays so many simulations from that seed on, and nothing else'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   what respguard costs beside Redis alone and beside other proxies; writes docs/performance/ (minutes);'
 	@echo '             PEERS=install installs the proxies that Debian has; ROUNDS=1 SECONDS=0.2 only tries it, in target/bench'
@@ -37,11 +38,19 @@ test: setup
 	cargo test --locked --no-fail-fast
 
 FUZZ_ROUNDS ?= 1000000
+SEEDS ?=
+FROM ?=
 
+# With SEEDS it is the simulations alone: so many of them, whatever time that takes.
+ifneq ($(SEEDS),)
+soak:
+	SEEDS=$(SEEDS) FROM=$(FROM) CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo test --locked --test simulation -- seed_replies --nocapture
+else
 soak: redis
 	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test it -- at_random --nocapture
 	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test simulation -- --nocapture
 	FUZZ_ROUNDS=$(FUZZ_ROUNDS) cargo test --locked --test fuzzing -- --nocapture
+endif
 
 lint:
 	cargo fmt --all --check

@@ -3,7 +3,8 @@
 //! The worker's own tasks, sockets and timers run, on one thread, against a paused clock, so that what is tried is
 //! what is shipped: when bytes go, and what a lost connection costs, is decided by tasks as much as by the engine.
 //! Everything random comes from one seed. `SEED=7 cargo test --test simulation seed` plays one again;
-//! `SOAK_SECONDS=600` plays for so long, and [`SOAK_SEEDS_MIN`] seeds at least.
+//! `SOAK_SECONDS=600` plays for so long, and [`SOAK_SEEDS_MIN`] seeds at least; `SEEDS=10000` plays so many, and both
+//! begin at `FROM=4000`, or at 0.
 
 #[path = "simulation/client.rs"]
 mod client;
@@ -43,6 +44,8 @@ use stage::{End, Play, Stage, perform, play};
 const SEEDS: u64 = 200;
 /// Seeds that a soak plays at least, however short it is meant to be.
 const SOAK_SEEDS_MIN: u64 = 10_000;
+/// After so many seeds it is said how far it has come.
+const PROGRESS_EVERY: u64 = 500;
 
 /// What goes wrong in the play with this seed.
 fn play_of(seed: u64) -> Play {
@@ -88,14 +91,18 @@ fn breaches(seed: u64, answered: &mut BTreeMap<String, usize>) -> Vec<String> {
 
 #[test]
 fn whatever_the_seed_replies_and_groups_stay_whole() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let soak = number("SOAK_SECONDS").map(Duration::from_secs);
-    let (first, least) = match (number("SEED"), soak) {
-        (Some(seed), _) => (seed, 1),
-        (None, Some(_)) => (0, SOAK_SEEDS_MIN),
-        (None, None) => (0, SEEDS),
+    let number = |name: &str| {
+        let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+        Some(text.parse::<u64>().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
     };
-    let longest = soak.filter(|_| least > 1).unwrap_or_default();
+    let soak = number("SOAK_SECONDS").map(Duration::from_secs);
+    let from = number("FROM").unwrap_or_default();
+    let (first, least, longest) = match (number("SEED"), number("SEEDS"), soak) {
+        (Some(seed), ..) => (seed, 1, Duration::ZERO),
+        (None, Some(seeds), _) => (from, seeds, Duration::ZERO),
+        (None, None, Some(soak)) => (from, SOAK_SEEDS_MIN, soak),
+        (None, None, None) => (from, SEEDS, Duration::ZERO),
+    };
     let (found, start) = (Mutex::new((Vec::new(), BTreeMap::new(), 0)), Instant::now());
     let next = AtomicU64::new(first);
     let play_all = || {
@@ -113,6 +120,10 @@ fn whatever_the_seed_replies_and_groups_stay_whole() {
                 eprintln!("SEED={seed} {:?}\n  {}", play_of(seed), breaches[..breaches.len().min(8)].join("\n  "));
                 found.0.push(seed);
             }
+            if found.2 % PROGRESS_EVERY == 0 {
+                let rate = found.2 as f64 / start.elapsed().as_secs_f64();
+                eprintln!("{} seeds from {first}, {rate:.1} per second; failed: {:?}", found.2, found.0);
+            }
         }
     };
     std::thread::scope(|scope| {
@@ -121,7 +132,8 @@ fn whatever_the_seed_replies_and_groups_stay_whole() {
     });
     let (failed, answered, count): (Vec<u64>, BTreeMap<String, usize>, u64) =
         found.into_inner().expect("nobody panicked with it");
-    eprintln!("{count} seeds in {:?}; replies: {answered:?}", start.elapsed());
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    eprintln!("{count} seeds from {first} in {:?}, {rate:.1} per second; replies: {answered:?}", start.elapsed());
     assert!(failed.is_empty(), "these seeds failed, play one again with SEED=..: {failed:?}");
 }
 

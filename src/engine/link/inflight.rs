@@ -3,6 +3,7 @@
 pub mod repeat;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// What one recipient is owed for bytes that were queued in one piece.
@@ -36,7 +37,7 @@ pub struct Inflight<R> {
     queued: u64,
     /// The head frame has been handed over in part; it can no longer expire.
     head_started: bool,
-    /// Some entry has an earlier deadline than one before it.
+    /// Some entry is older than one before it, or has an earlier deadline.
     unordered: bool,
 }
 
@@ -96,9 +97,9 @@ impl<R> Inflight<R> {
         let start = self.queued;
         self.queued += bytes as u64;
         if frames > 0 {
-            // What is asked about an earlier request has the deadline of that.
-            let last = self.entries.back().and_then(|last| last.deadline);
-            self.unordered = !self.entries.is_empty() && (self.unordered || deadline < last);
+            // What is asked about an earlier request has the times of that.
+            let last = self.entries.back();
+            self.unordered = last.is_some_and(|last| self.unordered || deadline < last.deadline || read_at < last.read_at);
             self.entries.push_back(Entry { recipient, frames, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
         }
     }
@@ -109,7 +110,7 @@ impl<R> Inflight<R> {
         let (read_at, deadline) = times;
         self.entries.iter_mut().for_each(|entry| entry.start += bytes as u64);
         self.queued += bytes as u64;
-        self.unordered |= self.entries.front().is_some_and(|next| next.deadline < deadline);
+        self.unordered |= self.entries.front().is_some_and(|next| next.deadline < deadline || next.read_at < read_at);
         self.entries.push_front(Entry { recipient, frames, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
         self.check();
     }
@@ -205,15 +206,44 @@ impl<R> Inflight<R> {
 
     /// Takes out what waits unsent since before `read_before`: none of its bytes will be sent.
     ///
-    /// For a connection that is not there: everything in the queue is unsent. Returns the position
-    /// from which on bytes are still to be sent; `None` when nothing was taken out, for bytes that
-    /// are owed no reply wait too.
-    pub fn abandon_read_before(&mut self, read_before: Instant, mut tell: impl FnMut(&R, u32, Cut)) -> Option<u64> {
-        let before = self.entries.len();
-        while let Some(entry) = self.entries.pop_front_if(|entry| entry.read_at <= read_before) {
-            tell(&entry.recipient, entry.frames, entry.cut());
+    /// For a connection that is not there: everything in the queue is unsent. What is asked about a group stands before
+    /// reads that are older, so that age does not rise along the queue; only behind an entry of the `same` recipient that
+    /// stays, an old one stays too, for replies come in order. Returns the positions, from the first to the last, of the
+    /// bytes that must not be sent: none when nothing was taken out, for bytes that are owed no reply wait too. What
+    /// stays moves up to what was queued last.
+    pub fn abandon_read_before(
+        &mut self,
+        read_before: Instant,
+        same: impl Fn(&R, &R) -> bool,
+        mut tell: impl FnMut(&R, u32, Cut),
+    ) -> Vec<Range<u64>> {
+        let mut cuts: Vec<Range<u64>> = Vec::new();
+        let is_old = |entry: &Entry<R>| entry.read_at <= read_before;
+        let looked_at = if self.unordered { self.entries.len() } else { 1 };
+        if !self.entries.iter().take(looked_at).any(is_old) {
+            return cuts;
         }
-        (self.entries.len() < before).then(|| self.entries.front().map_or(self.queued, |entry| entry.start))
+        let mut kept: VecDeque<Entry<R>> = VecDeque::new();
+        while let Some(entry) = self.entries.pop_front_if(|entry| self.unordered || is_old(entry)) {
+            if !is_old(&entry) || kept.iter().any(|before| same(&before.recipient, &entry.recipient)) {
+                kept.push_back(entry);
+                continue;
+            }
+            tell(&entry.recipient, entry.frames, entry.cut());
+            let end = self.entries.front().map_or(self.queued, |next| next.start);
+            match cuts.last_mut().filter(|cut| cut.end == entry.start) {
+                Some(cut) => cut.end = end,
+                // What is owed no reply goes with the head that it stands before.
+                None => cuts.push(if kept.is_empty() { 0 } else { entry.start }..end),
+            }
+        }
+        for entry in &mut kept {
+            entry.start += cuts.iter().filter(|cut| cut.start > entry.start).map(|cut| cut.end - cut.start).sum::<u64>();
+        }
+        kept.append(&mut self.entries);
+        self.entries = kept;
+        self.check();
+        cuts
     }
 
     /// True when the request at the head waits longer than `request_timeout`: it blocks.
@@ -250,165 +280,4 @@ impl<R> Inflight<R> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(ms: u64) -> Instant {
-        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        *START.get_or_init(Instant::now) + Duration::from_millis(ms)
-    }
-
-    fn push(inflight: &mut Inflight<char>, who: char, frames: u32, bytes: usize, ms: u64) {
-        inflight.push(who, frames, bytes, at(ms), Some(at(ms + 100)));
-    }
-
-    #[test]
-    fn replies_belong_to_the_recipients_in_the_order_of_their_requests() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 2, 10, 0);
-        push(&mut inflight, 'b', 1, 10, 0);
-        for who in ['a', 'a', 'b'] {
-            assert_eq!(inflight.owner(), Owner::Recipient(&who));
-            inflight.finish_head(0);
-        }
-        assert_eq!(inflight.owner(), Owner::Nobody);
-    }
-
-    #[test]
-    fn a_late_reply_is_swallowed_and_the_next_one_is_not() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 1, 10, 0);
-        push(&mut inflight, 'b', 1, 10, 50);
-        let mut told = Vec::new();
-        inflight.expire(at(99), char::eq, |who, frames| told.push((*who, frames)));
-        assert!(told.is_empty(), "the deadline has not passed");
-        inflight.expire(at(100), char::eq, |who, frames| told.push((*who, frames)));
-        inflight.expire(at(101), char::eq, |who, frames| told.push((*who, frames)));
-        assert_eq!(told, [('a', 1)], "told once");
-        assert_eq!(inflight.owner(), Owner::Late(&'a'));
-        inflight.finish_head(0);
-        assert_eq!(inflight.owner(), Owner::Recipient(&'b'));
-    }
-
-    #[test]
-    fn what_follows_a_blocking_command_has_its_own_time() {
-        let mut inflight = Inflight::default();
-        inflight.push('a', 1, 10, at(0), None);
-        push(&mut inflight, 'a', 1, 10, 0);
-        inflight.finish_head(0);
-        inflight.restart_head(at(5000));
-        inflight.expire(at(5099), char::eq, |_, _| panic!("its time has only begun"));
-        assert!(!inflight.head_blocks(Duration::from_millis(100)), "it has no more time than others");
-        let mut told = 0;
-        inflight.expire(at(5100), char::eq, |_, _| told += 1);
-        assert_eq!(told, 1);
-    }
-
-    #[test]
-    fn an_earlier_deadline_behind_a_later_one_is_kept() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 1, 10, 50);
-        inflight.push('b', 1, 10, at(0), Some(at(100)));
-        push(&mut inflight, 'c', 1, 10, 60);
-        let mut told = Vec::new();
-        inflight.expire(at(100), char::eq, |who, frames| told.push((*who, frames)));
-        assert_eq!(told, [('b', 1)]);
-    }
-
-    #[test]
-    fn an_earlier_deadline_behind_a_later_one_of_the_same_recipient_waits_for_that() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 1, 10, 50);
-        inflight.push('a', 1, 10, at(0), Some(at(100)));
-        inflight.expire(at(149), char::eq, |_, _| panic!("its replies come in order"));
-        let mut told = 0;
-        inflight.expire(at(150), char::eq, |_, _| told += 1);
-        assert_eq!(told, 2);
-    }
-
-    #[test]
-    fn a_reply_that_has_begun_does_not_expire() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 1, 10, 0);
-        inflight.start_head();
-        inflight.expire(at(1000), char::eq, |_, _| panic!("nobody waits too long"));
-        assert_eq!(inflight.owner(), Owner::Recipient(&'a'));
-    }
-
-    #[test]
-    fn behind_a_reply_that_has_begun_only_others_are_told() {
-        let mut inflight = Inflight::default();
-        for who in ['a', 'a', 'b'] {
-            push(&mut inflight, who, 1, 10, 0);
-        }
-        inflight.start_head();
-        let mut told = Vec::new();
-        inflight.expire(at(1000), char::eq, |who, frames| told.push((*who, frames)));
-        assert_eq!(told, [('b', 1)]);
-        inflight.finish_head(0);
-        inflight.expire(at(1000), char::eq, |who, frames| told.push((*who, frames)));
-        assert_eq!(told, [('b', 1), ('a', 1)]);
-    }
-
-    #[test]
-    fn loss_tells_what_was_written_and_keeps_what_was_not() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 1, 10, 0);
-        push(&mut inflight, 'b', 2, 10, 0);
-        push(&mut inflight, 'c', 1, 10, 0);
-        let mut told = Vec::new();
-        let rest = inflight.lose(11, |who, frames, cut| told.push((*who, frames, cut)));
-        assert_eq!(told, [('a', 1, Cut::BeforeReply), ('b', 2, Cut::BeforeReply)]);
-        assert_eq!(rest, 20, "one byte of b was written, none of c");
-        assert_eq!(inflight.owner(), Owner::Recipient(&'c'));
-    }
-
-    #[test]
-    fn loss_at_an_edge_keeps_the_request_behind_it() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 1, 10, 0);
-        push(&mut inflight, 'b', 1, 10, 0);
-        inflight.start_head();
-        let mut told = Vec::new();
-        let rest = inflight.lose(10, |who, _, cut| told.push((*who, cut)));
-        assert_eq!((told, rest), (vec![('a', Cut::InsideReply)], 10));
-    }
-
-    #[test]
-    fn what_waits_unsent_is_given_up_by_age() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 1, 10, 0);
-        push(&mut inflight, 'b', 1, 10, 50);
-        let mut told = Vec::new();
-        let rest = inflight.abandon_read_before(at(49), |who, frames, cut| told.push((*who, frames, cut)));
-        assert_eq!((told, rest), (vec![('a', 1, Cut::BeforeReply)], Some(10)));
-    }
-
-    #[test]
-    fn what_is_older_goes_before_what_waits() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 1, 10, 50);
-        inflight.push_first('b', 1, 4, (at(0), Some(at(100))), 0);
-        let mut told = Vec::new();
-        let rest = inflight.abandon_read_before(at(49), |who, _, _| told.push(*who));
-        assert_eq!((told, rest, inflight.queued()), (vec!['b'], Some(4), 14));
-    }
-
-    #[test]
-    fn bytes_that_are_owed_no_reply_are_not_given_up() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 0, 10, 0);
-        assert_eq!(inflight.abandon_read_before(at(49), |_, _, _| {}), None);
-    }
-
-    #[test]
-    fn a_request_may_turn_out_to_be_owed_more_frames() {
-        let mut inflight = Inflight::default();
-        push(&mut inflight, 'a', 1, 10, 0);
-        inflight.finish_head(2);
-        inflight.finish_head(0);
-        assert!(!inflight.is_empty());
-        inflight.finish_head(0);
-        assert!(inflight.is_empty());
-    }
-}
+mod tests;

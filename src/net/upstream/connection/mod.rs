@@ -11,6 +11,7 @@ mod tending;
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -570,6 +571,17 @@ impl State {
         let bytes = usize::try_from(position.saturating_sub(self.out_start)).unwrap_or(usize::MAX).min(self.out.len());
         self.out.drain(..bytes);
         self.out_start = position;
+        self.out_at = 0;
+    }
+
+    /// The bytes at these positions will not be sent; those before them move up.
+    fn cut_out(&mut self, cuts: &[Range<u64>]) {
+        let place = |position: u64| usize::try_from(position.saturating_sub(self.out_start)).unwrap_or(usize::MAX);
+        let before = self.out.len();
+        for cut in cuts.iter().rev() {
+            self.out.drain(place(cut.start).min(before)..place(cut.end).min(before));
+        }
+        self.out_start += (before - self.out.len()) as u64;
         self.out_at = 0;
     }
 }

@@ -65,11 +65,11 @@ impl Link {
             }
             Phase::Connecting => {
                 if let Some(read_before) = now.checked_sub(self.settings.queue_timeout) {
-                    let from = state
-                        .inflight
-                        .abandon_read_before(read_before, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
-                    if let Some(from) = from {
-                        state.forget_before(from);
+                    let cuts = state.inflight.abandon_read_before(read_before, Rc::ptr_eq, |who, frames, cut| {
+                        told.push((Rc::clone(who), frames, cut));
+                    });
+                    if !cuts.is_empty() {
+                        state.cut_out(&cuts);
                         state.wake_waiting();
                     }
                 }
