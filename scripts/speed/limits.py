@@ -169,13 +169,14 @@ def read_line(wire):
 
 def get_large(wire, size):
     wire.sendall(request("GET", "large"))
-    expected = size + len(b"$%d\r\n" % size) + 2
+    head = b"$%d\r\n" % size
+    expected = len(head) + size + 2
     chunk, came = memoryview(bytearray(CHUNK_BYTES)), 0
     while came < expected:
         read = wire.recv_into(chunk)
         if not read:
             raise Failed("the connection was closed")
-        if came == 0 and not bytes(chunk[: min(read, 9)]).startswith(b"$%d" % size):
+        if came == 0 and not head.startswith(bytes(chunk[: min(read, len(head))])):
             raise Failed(f"an error: {bytes(chunk[:80])!r}")
         came += read
 

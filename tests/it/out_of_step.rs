@@ -36,7 +36,8 @@ fn what_is_no_reply_ends_the_connection_and_reaches_nobody() {
     ];
     for bad in unsound {
         let server = server(bad);
-        let proxy = Setup::before(server.port()).top("workers = 1").upstream("request_timeout_ms = 5000").start();
+        let proxy =
+            Setup::before(server.port()).top("workers = 1").upstream("request_timeout_ms = 5000\nretry_reads = false").start();
         let (mut one, mut other) = (proxy.wire(), proxy.wire());
         assert_eq!(other.ask("ECHO before"), "$6\r\nbefore\r\n");
         let reply = one.ask("GET bad");

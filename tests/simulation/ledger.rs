@@ -101,10 +101,9 @@ impl Ledger {
         for (tag, note) in &self.notes {
             let mut at = places.get(&**tag).cloned().unwrap_or_default();
             // What a failover has undone may have been sent again.
-            if note.members > 1 && at.iter().any(|at| history[*at].undone) {
-                let last = at.iter().copied().rfind(|at| !history[*at].undone).unwrap_or(at[at.len() - 1]);
-                at.retain(|at| history[*at].together == history[last].together || !history[*at].undone);
-            }
+            let all = at.clone();
+            let again = |at: usize| all.iter().any(|later| *later > at && history[*later].words == history[at].words);
+            at.retain(|at| !(history[*at].undone && again(*at)));
             let told = (note.fate, at.len());
             match told {
                 (Fate::Applied, n) if n != note.members => {
