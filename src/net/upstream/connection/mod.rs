@@ -34,6 +34,9 @@ use burial::Burial;
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Written bytes at the front of the buffer that are not worth moving the others for.
+const WRITTEN_BYTES_MAX: usize = 1024 * 1024;
+
 /// Before a link whose task has panicked connects again.
 const PANIC_PAUSE: Duration = Duration::from_millis(100);
 /// Lost connections that one link ends; one that is lost meanwhile is left to the server.
@@ -564,6 +567,17 @@ impl State {
         if self.out.capacity() > OUT_BYTES_MAX {
             self.out = Vec::new();
         }
+    }
+
+    /// What comes may never be written to its end: what is written makes room, unless reads in it may be needed `again`.
+    fn forget_written_front(&mut self, again: bool) {
+        let waiting = self.out.len() - self.out_at;
+        if self.out_at < WRITTEN_BYTES_MAX.max(waiting / 2) || again && self.keeps_sent() {
+            return;
+        }
+        self.out.drain(..self.out_at);
+        self.out_start += self.out_at as u64;
+        self.out_at = 0;
     }
 
     /// Bytes before `position` will not be sent.

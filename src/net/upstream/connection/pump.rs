@@ -65,15 +65,20 @@ impl Link {
     fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
+        let again = self.settings.retry_reads && self.shared.get();
         while state.out_at < state.out.len() {
-            let written = ready!(Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]))?;
+            let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) else {
+                state.forget_written_front(again);
+                return Poll::Pending;
+            };
+            let written = written?;
             state.out_at += written;
             self.context.tally.add_bytes(Side::Upstream, Direction::Out, written);
             if state.out.len() - state.out_at < OUT_BYTES_MAX {
                 state.wake_waiting();
             }
         }
-        state.forget_written(self.settings.retry_reads && self.shared.get());
+        state.forget_written(again);
         ready!(Pin::new(&mut *stream).poll_flush(cx))?;
         if self.finishing.get() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
