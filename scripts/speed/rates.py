@@ -30,14 +30,15 @@ def throughput(run):
 def groups(run):
     """Batches of groups that a rule wraps, beside a client that itself sends MULTI and EXEC straight to Redis."""
     ways = run.ways
-    wraps = ways.respguard("respguard, wraps", group_rule())
+    through = [ways.respguard(f"respguard, {atomic}", group_rule(atomic)) for atomic in ("transaction", "guarded")]
     direct = ways.direct()
-    connect(run, [direct, wraps], CLIENTS)
+    all_ways = [direct, *through]
+    connect(run, all_ways, CLIENTS)
     for count in GROUPS:
         jobs = {direct.name: f"transactions:{count}"}
-        play(run, "groups", f"{count} of 4", [direct, wraps], f"groups:{count}", jobs)
-    close(run, [direct, wraps])
-    ways.stop(wraps)
+        play(run, "groups", f"{count} of 4", all_ways, f"groups:{count}", jobs)
+    close(run, all_ways)
+    ways.stop(*through)
 
 
 def workers(run):

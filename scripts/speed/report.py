@@ -74,13 +74,13 @@ def groups(records):
     ways, cases = records.seen("groups"), records.seen("groups", "case")
     if not ways:
         return ""
-    rows = [[case, ratio(records.paired("groups", case, ways[1], DIRECT, "per_second")),
-             spread(records.values("groups", case, ways[1], "cpu_us"), 2),
-             *(spread(records.values("groups", case, way, "redis_us"), 2) for way in ways)] for case in cases]
+    rows = [[case, way, ratio(records.paired("groups", case, way, DIRECT, "per_second")),
+             spread(records.values("groups", case, way, "cpu_us"), 2),
+             spread(records.values("groups", case, way, "redis_us"), 2)] for case in cases for way in ways]
     return "\n\n".join([
-        "## Groups", "Each batch is one or several groups of four commands that a rule at level `transaction` wraps; direct, the client "
+        "## Groups", "Each batch is one or several groups of four commands that a rule wraps, at both levels; direct, the client "
         "itself sends `MULTI` and `EXEC`. The rate as a ratio to that in the same round; CPU in microseconds for each group.",
-        markdown(["groups in a batch", "rate", "CPU of respguard", "CPU of Redis, direct", "CPU of Redis, respguard"], rows)])
+        markdown(["groups in a batch", "", "rate", "CPU of respguard", "CPU of Redis"], rows)])
 
 
 def neighbour(records):

@@ -142,8 +142,9 @@ def versions():
     return {name: number for name, number in found.items() if number}
 
 
-def group_rule():
-    return '[[group]]\nname = "order"\ncommands = ["SET order:{id} *", "HSET order-info:{id} state *", "SADD orders {id}", "EXPIRE order-info:{id} *"]\n'
+def group_rule(atomic):
+    return f'[[group]]\nname = "order"\natomic = "{atomic}"\n' \
+           'commands = ["SET order:{id} *", "HSET order-info:{id} state *", "SADD orders {id}", "EXPIRE order-info:{id} *"]\n'
 
 
 def idle_rules():
