@@ -16,7 +16,7 @@ pub enum Piece<'a> {
     Header(&'a [u8]),
     /// A push amid the elements (Redis 7.0 sends a client its own messages within the reply of EXEC), or a part of one.
     Push(&'a [u8]),
-    /// An element, or a part of one. The first part is the whole element, or has [`KEPT_BYTES`] at least.
+    /// An element, or a part of one. The first part is the whole element, or has 512 bytes at least.
     Element { at: u32, bytes: &'a [u8], first: bool, last: bool },
 }
 
