@@ -56,7 +56,7 @@ pub enum Tail {
 }
 
 /// Commands in the order in which they were read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
     commands: Vec<Command>,
     /// What is known of the first commands, which were read earlier.
@@ -75,7 +75,26 @@ pub struct Batch {
     pub singly: bool,
 }
 
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch::BLANK
+    }
+}
+
 impl Batch {
+    /// No commands.
+    pub const BLANK: Batch = Batch {
+        commands: Vec::new(),
+        held: Vec::new(),
+        spans: Vec::new(),
+        arena: Vec::new(),
+        arena_needed: 0,
+        whole_spans: 0,
+        whole_bytes: 0,
+        read: 0,
+        singly: false,
+    };
+
     /// Finds the whole requests in `bytes`, going on behind those already found.
     ///
     /// `bytes` begins with the first byte that has not been consumed.

@@ -59,7 +59,7 @@ pub struct Exchange {
     /// The client's task.
     waker: RefCell<Option<Waker>>,
     /// The connection that the client's replies come from.
-    link: RefCell<Option<Rc<Link>>>,
+    link: RefCell<Rc<Link>>,
     lane: RefCell<Rc<Lane>>,
     marked: Cell<bool>,
     /// The client's task wants to know when nothing is owed any more.
@@ -131,7 +131,7 @@ impl Exchange {
             }),
             stream: RefCell::new(stream),
             waker: RefCell::new(None),
-            link: RefCell::new(Some(Rc::clone(lane.shared()))),
+            link: RefCell::new(Rc::clone(lane.shared())),
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
@@ -162,13 +162,13 @@ impl Exchange {
     }
 
     /// The connection that the client's commands go to.
-    pub fn link(&self) -> Option<Rc<Link>> {
-        self.link.borrow().clone()
+    pub fn link(&self) -> Rc<Link> {
+        Rc::clone(&self.link.borrow())
     }
 
     /// The client's commands go to this connection from now on; nothing may be owed on the old one.
     pub fn set_link(&self, link: &Rc<Link>) {
-        self.link.replace(Some(Rc::clone(link)));
+        self.link.replace(Rc::clone(link));
     }
 
     /// Why the client cannot go on, if so.
@@ -270,6 +270,11 @@ impl Exchange {
         self.stream.borrow().is_read_closed()
     }
 
+    /// False when nothing can be read now; the client's task is woken when that has changed.
+    pub fn may_read(&self, cx: &mut TaskContext<'_>) -> bool {
+        self.stream.borrow().may_read(cx)
+    }
+
     /// Reads what the client sent into `buffer`.
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
@@ -281,6 +286,9 @@ impl Exchange {
     /// Writes what is ready for the client.
     pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
+        if state.out.capacity() == 0 && self.caught_up.get() {
+            return Poll::Ready(Ok(()));
+        }
         let flushed = self.poll_write_out(&mut state, cx);
         self.context.kept.change(&self.out_kept, state.out.capacity());
         flushed
@@ -319,11 +327,8 @@ impl Exchange {
 
     /// The client has caught up: the upstream is read from again.
     fn let_through(&self, state: &State) {
-        if state.out.len() - state.out_at < self.out_bytes_soft()
-            && self.holds_up.take()
-            && let Some(link) = self.link.borrow().as_ref()
-        {
-            link.wake();
+        if state.out.len() - state.out_at < self.out_bytes_soft() && self.holds_up.take() {
+            self.link.borrow().wake();
         }
     }
 
