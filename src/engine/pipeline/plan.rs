@@ -334,26 +334,38 @@ impl Planner<'_> {
         if self.run == at {
             self.concerned = false;
         }
-        let Rules { table, policy, degraded, .. } = self.rules;
         let transaction = &self.session.transaction;
-        if awaits_login || degraded || transaction.is_open() || transaction.is_lost() {
+        if awaits_login || self.rules.degraded || transaction.is_open() || transaction.is_lost() {
             return at;
         }
         let first = at;
-        while at < self.batch.len()
-            && table.spec(self.batch.id(at)).connection == ConnectionEffect::None
-            && (policy.concerns_nothing() || !self.is_claimed(at) && !self.is_concerned(at))
-        {
-            at += 1;
+        at = self.skim(at);
+        while at < self.batch.len() && self.passes(at) {
+            at = self.skim(at + 1);
         }
         self.plan.roles.resize(self.plan.roles.len() + at - first, Role::Plain);
         at
     }
 
-    #[inline]
-    fn is_concerned(&self, at: usize) -> bool {
+    /// The first command from `at` on of which more than a look has to tell whether it is unconcerned.
+    fn skim(&self, at: usize) -> usize {
+        let Rules { table, policy, .. } = self.rules;
+        let passes = |id| table.spec(id).connection == ConnectionEffect::None;
+        if policy.concerns_nothing() {
+            self.batch.skim(self.bytes, at, |id, _| passes(id))
+        } else if self.plan.claims.is_empty() {
+            self.batch.skim(self.bytes, at, |id, openings| passes(id) && !policy.might_concern(id, |place| openings.at(place)))
+        } else {
+            at
+        }
+    }
+
+    /// Whether the command is unconcerned.
+    fn passes(&self, at: usize) -> bool {
         let (batch, bytes) = (self.batch, self.bytes);
-        self.rules.policy.concerns(batch.id(at), |place| batch.argument(bytes, at, place))
+        self.rules.table.spec(batch.id(at)).connection == ConnectionEffect::None
+            && !self.is_claimed(at)
+            && !self.rules.policy.concerns(batch.id(at), |place| batch.argument(bytes, at, place))
     }
 
     /// A member of a gathered group: the last one takes the others with it, if the group is whole.
