@@ -34,26 +34,23 @@ pub struct Injected {
     pub request: Vec<u8>,
 }
 
-/// The whole transaction as it goes on the wire: `wire_of` gives the bytes of consecutive members, in as many pieces as
+/// The whole transaction as it goes on the wire: `push_wire` adds the bytes of consecutive members, in as many pieces as
 /// they lie in.
 ///
 /// `injected` is in the order of the wire.
-pub fn parts<'a, W>(members: u32, injected: &'a [Injected], wire_of: impl Fn(Range<u32>) -> W) -> Vec<&'a [u8]>
-where
-    W: IntoIterator<Item = &'a [u8]>,
-{
+pub fn parts<'a>(members: u32, injected: &'a [Injected], push_wire: impl Fn(Range<u32>, &mut Vec<&'a [u8]>)) -> Vec<&'a [u8]> {
     let mut parts = Vec::with_capacity(3 + 2 * injected.len());
     parts.push(MULTI);
     let mut next = 0;
     for own in injected {
         if own.behind > next {
-            parts.extend(wire_of(next..own.behind));
+            push_wire(next..own.behind, &mut parts);
         }
         parts.push(&own.request);
         next = own.behind;
     }
     if next < members {
-        parts.extend(wire_of(next..members));
+        push_wire(next..members, &mut parts);
     }
     parts.push(EXEC);
     parts
@@ -263,8 +260,11 @@ impl WrappedGroup {
     }
 
     fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>) {
+        if self.in_transaction && frame == b"+QUEUED\r\n" {
+            return;
+        }
         let Some(member) = self.member_at(place) else {
-            if self.in_transaction && frame != b"+QUEUED\r\n" {
+            if self.in_transaction {
                 self.own_refused.get_or_insert_with(|| frame.into());
                 // What a TTL rule adds stands behind all members, and before the marker.
                 let is_behind = place >= self.queued() - self.own_behind();
@@ -277,7 +277,7 @@ impl WrappedGroup {
             // MULTI was refused, so the member ran at once: this is its own reply.
             out.extend_from_slice(frame);
             self.replied += 1;
-        } else if frame != b"+QUEUED\r\n" {
+        } else {
             self.refused.push((member, frame.into()));
         }
     }
