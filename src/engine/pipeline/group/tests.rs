@@ -1,6 +1,8 @@
 //! Tests of `group`.
 
+use super::super::finding::Outcome;
 use super::*;
+use crate::engine::policy::OnPartial;
 use crate::engine::policy::compile;
 use crate::engine::policy::rule::{Written, WrittenGroup};
 use crate::engine::resp::scan::{ReplyScanner, ScanLimits};
