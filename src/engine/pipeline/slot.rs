@@ -261,6 +261,11 @@ impl Slots {
         }
     }
 
+    /// True when the reply at the head is the client's as it is: behind its first piece nobody needs to look at it.
+    pub fn head_passes(&self) -> bool {
+        self.reorder.is_none() && matches!(self.queue.front(), Some(Slot { role: Role::Plain, .. }))
+    }
+
     /// How many replies of the client's the slot at the head stands for.
     pub(super) fn replies_at_head(&self) -> usize {
         let group = || self.groups.front().map_or(0, |group| group.reply_count());
