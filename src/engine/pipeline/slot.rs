@@ -156,6 +156,16 @@ impl Slots {
         self.owed <= frames as usize
     }
 
+    /// How many replies from the head on, at most `most`, go to the client as they are and are scored alike.
+    pub fn plain_at_head(&self, most: u32) -> u32 {
+        let Some(first) = self.queue.front().filter(|first| first.role == Role::Plain && self.reorder.is_none()) else {
+            return 0;
+        };
+        let most = if first.scored { self.scores.front().map_or(0, |score| score.takes_unread(most)) } else { most };
+        let alike = |slot: &&Slot| slot.role == Role::Plain && slot.scored == first.scored;
+        self.queue.iter().take(most as usize).take_while(alike).count() as u32
+    }
+
     /// The upstream has answered, or will never answer, requests that had been given up.
     pub fn settle_late(&mut self, frames: u32) {
         self.late = self.late.saturating_sub(frames as usize);

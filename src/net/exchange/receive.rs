@@ -71,6 +71,23 @@ impl Recipient for Exchange {
         Admitted { more, close: self.conclude(state) }
     }
 
+    fn takes_plain(&self, most: u32) -> u32 {
+        self.state.borrow().slots.plain_at_head(most)
+    }
+
+    fn admit_plain(&self, replies: &[u8], frames: u32) -> bool {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let State { slots, out, found, .. } = state;
+        if out.capacity() == 0 {
+            *out = self.context.write_buffers.take();
+        }
+        let table = self.context.table();
+        slots.admit_plain(replies, frames, out, &resolve::Context { table: &table, client_id: self.id }, found);
+        drop(table);
+        self.conclude(state)
+    }
+
     fn fault(&self, frames: u32, fault: Fault) {
         let close = self.fault_in(&mut self.state.borrow_mut(), frames, fault);
         if close {

@@ -24,6 +24,9 @@ const LARGE_BYTES: usize = 256 * 1024;
 /// What one read of a large frame takes at the most.
 const LARGE_READ_BYTES: usize = 512 * 1024;
 
+/// Whole replies that are looked at together.
+const PLAIN_FRAMES_MAX: u32 = 64;
+
 /// What has been received and not yet handed over.
 pub(super) struct Reading {
     scanner: ReplyScanner,
@@ -100,6 +103,18 @@ impl Reading {
             if rest.is_empty() {
                 break Ok(());
             }
+            let plain = if self.begun { 0 } else { link.takes_plain(PLAIN_FRAMES_MAX) };
+            let taken = self.scanner.scan_plain(rest, plain);
+            if taken.frames > 0 {
+                let replies = at..at + taken.bytes;
+                at = replies.end;
+                let handed = link.hand_over_plain(&self.buffer[replies], taken.frames, &mut self.touched);
+                latency.count(link, taken.frames);
+                if handed.is_err() {
+                    break handed;
+                }
+                continue;
+            }
             let piece = match self.scanner.scan(rest) {
                 Ok(piece) => piece,
                 Err(error) => break Err(error.into()),
@@ -114,7 +129,7 @@ impl Reading {
             at += std::mem::take(&mut self.scanned);
             self.begun = !piece.end;
             if piece.end && !self.stray {
-                latency.count(link);
+                latency.count(link, 1);
             }
             if handed.is_err() {
                 break handed;
@@ -137,9 +152,9 @@ impl Latency {
         Latency { read_at: link.head_read_at(), replies: 0 }
     }
 
-    /// A reply has been handed over; the next one may answer another batch.
-    fn count(&mut self, link: &Link) {
-        self.replies += 1;
+    /// Replies to one batch have been handed over; the next one may answer another.
+    fn count(&mut self, link: &Link, replies: u32) {
+        self.replies += replies;
         let next = link.head_read_at();
         if next != self.read_at {
             self.end(link);
