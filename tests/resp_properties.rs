@@ -200,6 +200,25 @@ fn scan_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Result<Scanned, S
     (Ok(total), scanner.top())
 }
 
+/// What is taken together of `bytes` is whole frames, none of them an error or an aggregate.
+fn is_prefix_of_plain_frames(bytes: &[u8], most: u32) -> Result<(), String> {
+    let taken = ReplyScanner::new(ScanLimits::default()).scan_plain(bytes, most);
+    let mut scanner = ReplyScanner::new(ScanLimits::default());
+    let mut at = 0;
+    for frame in 0..taken.frames {
+        let scanned = scanner.scan(&bytes[at..]).map_err(|error| format!("frame {frame}: {error}"))?;
+        let is_plain = scanned.end && b"$:+_".contains(&scanner.top().kind);
+        if !is_plain {
+            return Err(format!("frame {frame}: {scanned:?}, {:?}", scanner.top()));
+        }
+        at += scanned.bytes;
+    }
+    match (at == taken.bytes, taken.frames <= most) {
+        (true, true) => Ok(()),
+        _ => Err(format!("{taken:?}, but the frames take {at} bytes")),
+    }
+}
+
 const SNIPPETS: &[&[u8]] = &[b"*1\r\n", b"*2\r\n", b"$1\r\n", b"$3\r\nabc\r\n", b"|1\r\n", b">1\r\n", b":1\r\n", b"PING\r\n"];
 
 /// Bytes that look like the protocol often enough to get somewhere in it.
@@ -356,6 +375,13 @@ proptest! {
     }
 
     #[test]
+    fn plain_frames_taken_together_are_those_taken_one_by_one(wires in vec(wire(), 0..8), cut in 0usize..400, most in 0u32..8) {
+        let stream = wires.iter().flat_map(|wire| wire.bytes.clone()).collect::<Vec<_>>();
+        let bytes = &stream[..stream.len().min(cut)];
+        prop_assert_eq!(is_prefix_of_plain_frames(bytes, most), Ok(()));
+    }
+
+    #[test]
     fn integers_survive_the_way_out_and_in(number in any::<i64>()) {
         let mut frame = Vec::new();
         encode::integer(&mut frame, number);
@@ -365,6 +391,11 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_taken_together_that_would_not_be_taken_one_by_one(bytes in protocol_like()) {
+        prop_assert_eq!(is_prefix_of_plain_frames(&bytes, 8), Ok(()));
+    }
 
     #[test]
     fn whatever_comes_from_an_upstream_is_judged_alike_in_one_piece_and_in_many(bytes in protocol_like(), piece in 1usize..5) {

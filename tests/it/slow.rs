@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::{text, words};
-use crate::harness::{RedisServer, Setup, Wire, eventually, within};
+use crate::harness::{Proxy, RedisServer, Setup, Wire, eventually, within};
 
 const MIB: u64 = 1024 * 1024;
 /// A gigabyte goes through a build without optimisation.
@@ -128,4 +128,74 @@ fn clients_with_large_replies_leave_connections_to_those_that_need_one() {
     for wire in &mut large {
         assert_eq!(wire.reply().len() as u64, 2 * MIB + 12);
     }
+}
+
+/// A server with a value of 100 MiB, and a proxy with one worker.
+fn with_large_value() -> (RedisServer, Proxy) {
+    let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
+    let proxy = Setup::new(&redis).top("workers = 1").start();
+    let mut direct = redis.wire().patience(LONG);
+    direct.send(&words(&[b"SET", b"big", &vec![b'v'; 100 * MIB as usize]]));
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    (redis, proxy)
+}
+
+fn retired(proxy: &Proxy) -> f64 {
+    proxy.metric("respguard_upstream_connections", &[("state", "retired")])
+}
+
+#[test]
+fn who_begins_to_ask_beside_a_reader_that_is_stuck_is_answered_over_another_connection() {
+    let (_redis, proxy) = with_large_value();
+    let mut quick: Vec<Wire> = (0..10).map(|_| proxy.wire()).collect();
+    for (number, wire) in quick.iter_mut().enumerate() {
+        assert_eq!(wire.ask(&format!("SET k{number} {number}")), "+OK\r\n");
+    }
+    let mut slow = proxy.wire();
+    slow.send_line("GET big");
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    let mut waits: Vec<Duration> = quick
+        .iter_mut()
+        .enumerate()
+        .map(|(number, wire)| {
+            let asked = Instant::now();
+            assert_eq!(wire.ask(&format!("APPEND k{number} x")), ":2\r\n");
+            assert_eq!(wire.ask(&format!("GET k{number}")), format!("$2\r\n{number}x\r\n"));
+            asked.elapsed()
+        })
+        .collect();
+    waits.sort();
+    eprintln!("waits of those that begin to ask: {waits:?}");
+    assert!(waits[waits.len() / 2] < Duration::from_millis(100), "{waits:?}");
+    assert!(waits[waits.len() - 1] < Duration::from_millis(250), "{waits:?}");
+    assert!(retired(&proxy) >= 1.0, "the slow reader has not been given up meanwhile");
+    eventually("the slow reader is closed", || proxy.metric("respguard_clients", &[]) == 10.0);
+    eventually("what was retired is closed", || retired(&proxy) == 0.0);
+    assert_eq!(proxy.metric("respguard_upstream_connections", &[("state", "shared")]), 1.0);
+    for wire in &mut quick {
+        assert_eq!(wire.ask("PING"), "+PONG\r\n", "over the connection that is left");
+    }
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}
+
+#[test]
+fn who_is_owed_something_behind_a_reader_that_is_stuck_stays_there_until_it_has_come() {
+    let (redis, proxy) = with_large_value();
+    let sent = |command, count| {
+        eventually("it is on its way", || proxy.metric("respguard_commands_total", &[("command", command)]) == count);
+    };
+    let (mut slow, mut behind) = (proxy.wire(), proxy.wire());
+    redis.pause();
+    slow.send_line("GET big");
+    sent("get", 1.0);
+    behind.send_line("SET list a");
+    sent("set", 1.0);
+    redis.resume();
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    behind.send_line("APPEND list b");
+    behind.send_line("GET list");
+    assert_eq!(behind.replies(3), [&b"+OK\r\n"[..], b":2\r\n", b"$2\r\nab\r\n"], "in the order of the requests");
+    eventually("what was retired is closed", || retired(&proxy) == 0.0);
+    assert_eq!(behind.ask("APPEND list c"), ":3\r\n", "over the connection that is left");
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
 }

@@ -156,6 +156,23 @@ impl<R> Inflight<R> {
         self.check();
     }
 
+    /// Frames that the recipient at the head still waits for; 0 where the head frame was begun, or nobody waits any more.
+    pub fn head_frames(&self) -> u32 {
+        let waits = |entry: &&Entry<R>| !entry.expired && !self.head_started;
+        self.entries.front().filter(waits).map_or(0, |entry| entry.frames)
+    }
+
+    /// So many whole frames went to the recipient at the head, no more than [`Self::head_frames`].
+    pub fn finish_frames(&mut self, frames: u32) {
+        if let Some(entry) = self.entries.front_mut() {
+            entry.frames = entry.frames.saturating_sub(frames);
+            if entry.frames == 0 {
+                self.entries.pop_front();
+            }
+        }
+        self.check();
+    }
+
     /// The time of the head begins now: on a lease, what goes before it may have blocked for long.
     pub fn restart_head(&mut self, now: Instant) {
         if let Some(head) = self.entries.front_mut().filter(|head| !head.expired) {

@@ -143,6 +143,35 @@ impl Slots {
         more
     }
 
+    /// Takes `frames` whole replies at the head, no more than [`Self::plain_at_head`] says, of which none is an error.
+    pub fn admit_plain(
+        &mut self,
+        replies: &[u8],
+        frames: u32,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) {
+        out.extend_from_slice(replies);
+        self.owed -= frames as usize;
+        let scored = self.queue.front().is_some_and(|slot| slot.scored);
+        let answered = self.queue.drain(..frames as usize).map(|slot| slot.command);
+        let is_last = match self.scores.front_mut().filter(|_| scored) {
+            Some(score) => score.admit_unread(answered),
+            None => {
+                drop(answered);
+                false
+            }
+        };
+        if let Some(score) = self.scores.pop_front_if(|_| is_last) {
+            tell_score(&score, context.table, found);
+        }
+        if !self.answers.is_empty() {
+            self.release(out);
+        }
+        self.check();
+    }
+
     /// A group that goes out once more is owed everything again, one that is asked about the answers to that.
     fn admit_group(
         &mut self,

@@ -56,6 +56,11 @@ impl Companions {
         }
     }
 
+    fn fill(&mut self, commands: impl Iterator<Item = CommandId>) {
+        let room = self.first.len() - self.len;
+        commands.take(room).for_each(|command| self.push(command));
+    }
+
     pub(super) fn clear(&mut self) {
         self.len = 0;
     }
@@ -88,6 +93,18 @@ impl Score {
             let place = self.answered;
             self.first_failure.get_or_insert_with(|| Failure::new(place, reply));
         }
+        self.answered == self.commands
+    }
+
+    /// How many of the next replies, at most `most`, nobody needs to look at as long as they are no errors.
+    pub(super) fn takes_unread(&self, most: u32) -> u32 {
+        if self.demands.is_some() { 0 } else { most.min(self.commands - self.answered) }
+    }
+
+    /// Takes replies that are no errors; true when the last was among them.
+    pub(super) fn admit_unread(&mut self, commands: impl ExactSizeIterator<Item = CommandId>) -> bool {
+        self.answered += commands.len() as u32;
+        self.companions.fill(commands);
         self.answered == self.commands
     }
 

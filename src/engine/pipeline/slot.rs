@@ -156,6 +156,16 @@ impl Slots {
         self.owed <= frames as usize
     }
 
+    /// How many replies from the head on, at most `most`, go to the client as they are and are scored alike.
+    pub fn plain_at_head(&self, most: u32) -> u32 {
+        let Some(first) = self.queue.front().filter(|first| first.role == Role::Plain && self.reorder.is_none()) else {
+            return 0;
+        };
+        let most = if first.scored { self.scores.front().map_or(0, |score| score.takes_unread(most)) } else { most };
+        let alike = |slot: &&Slot| slot.role == Role::Plain && slot.scored == first.scored;
+        self.queue.iter().take(most as usize).take_while(alike).count() as u32
+    }
+
     /// The upstream has answered, or will never answer, requests that had been given up.
     pub fn settle_late(&mut self, frames: u32) {
         self.late = self.late.saturating_sub(frames as usize);
@@ -259,6 +269,11 @@ impl Slots {
         if let Some(reorder) = &mut self.reorder {
             reorder.sent(replies(slot.role, || self.groups.back().map_or(0, |group| group.reply_count())));
         }
+    }
+
+    /// True when the reply at the head is the client's as it is: behind its first piece nobody needs to look at it.
+    pub fn head_passes(&self) -> bool {
+        self.reorder.is_none() && matches!(self.queue.front(), Some(Slot { role: Role::Plain, .. }))
     }
 
     /// How many replies of the client's the slot at the head stands for.

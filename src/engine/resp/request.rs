@@ -1,6 +1,7 @@
 //! Bounds client requests as Redis itself does, going on exactly where the bytes ran out.
 
 use super::encode;
+use super::frame::plain_length;
 use super::inline;
 use super::line::{Line, LineEnd};
 
@@ -136,7 +137,7 @@ enum State {
     Failed(ProtocolError),
 }
 
-/// A resumable parser of one client's requests: no byte is looked at twice, payloads not even once.
+/// A resumable parser of one client's requests: payloads are never looked at, and no other byte more than twice.
 ///
 /// An inline request is bounded by its own limit and never [`Parsed::Large`]. After an error the parser
 /// only repeats it: Redis closes the connection. Redis accepts an inline request above its limit if the
@@ -186,7 +187,10 @@ impl RequestParser {
         let parsed = match self.state {
             State::Start => match input.first() {
                 None => return Parsed::Incomplete,
-                Some(b'*') => self.multibulk(input, spans, whole_bytes_max),
+                Some(b'*') => match self.whole(input, spans, whole_bytes_max) {
+                    Some(bytes) => return Parsed::Request { bytes, inline: false },
+                    None => self.multibulk(input, spans, whole_bytes_max),
+                },
                 Some(_) => self.inline(input, spans, arena),
             },
             State::Inline => self.inline(input, spans, arena),
@@ -242,6 +246,39 @@ impl RequestParser {
     /// Whether the next byte begins a request.
     pub fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Start)
+    }
+
+    /// The length of the request that `input` starts with, if all of it is there and nothing about it is odd; else nothing
+    /// has happened.
+    #[inline]
+    fn whole(&self, input: &[u8], spans: &mut Vec<Span>, whole_bytes_max: usize) -> Option<usize> {
+        let (arguments, used) = plain_length(&input[1..])?;
+        if arguments == 0 || arguments > self.limits.arguments_max || self.limits.unauthenticated {
+            return None;
+        }
+        // A span's ends are u32.
+        let input = &input[..input.len().min(whole_bytes_max).min(u32::MAX as usize)];
+        let (before, mut at) = (spans.len(), 1 + used);
+        for _ in 0..arguments {
+            let Some(span) = self.plain_argument(input, at) else {
+                spans.truncate(before);
+                return None;
+            };
+            spans.push(span);
+            at = span.end as usize + PAYLOAD_END_BYTES as usize;
+        }
+        Some(at)
+    }
+
+    /// Where the payload of the argument lies whose line begins at `at`.
+    #[inline(always)]
+    fn plain_argument(&self, input: &[u8], at: usize) -> Option<Span> {
+        let (b'$', digits) = input.get(at..)?.split_first()? else { return None };
+        let (length, used) = plain_length(digits)?;
+        let start = at + 1 + used;
+        let end = start + length as usize;
+        let fits = end + PAYLOAD_END_BYTES as usize <= input.len() && u64::from(length) <= self.limits.bulk_bytes_max;
+        fits.then_some(Span { start: start as u32, end: end as u32 })
     }
 
     fn multibulk(&mut self, input: &[u8], spans: &mut Vec<Span>, whole_bytes_max: usize) -> Result<Parsed, ProtocolError> {

@@ -191,6 +191,9 @@ impl Connection {
             if self.streaming && !self.stream() {
                 return self.rest();
             }
+            if self.exchange.leave_stuck() {
+                self.asked.set(false);
+            }
             if !self.exchange.has_room() && self.batch.all_held().is_empty()
                 || !self.exchange.link().is_some_and(|link| link.has_room())
             {
@@ -524,7 +527,7 @@ impl Connection {
         if let Some((lane, link)) = self.lease.take() {
             lane.give_back(&link, clean);
             self.exchange.wants_drained.set(false);
-            self.exchange.set_link(self.exchange.lane().shared());
+            self.exchange.set_link(&self.exchange.lane().shared());
             self.exchange.state.borrow_mut().session.affinity.unpin();
         }
     }

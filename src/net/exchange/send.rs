@@ -334,6 +334,7 @@ impl Exchange {
 
     /// Sends a request that the proxy has rewritten; its reply is the client's.
     pub fn ask(self: &Rc<Self>, id: CommandId, role: Role, words: &[&[u8]], request_timeout: Duration) {
+        self.leave_stuck();
         let Some(link) = self.link() else { return };
         let mut request = Vec::new();
         encode::request(&mut request, words);

@@ -8,6 +8,7 @@ pub mod lane;
 pub mod opening;
 pub mod pool;
 pub mod probe;
+mod relief;
 pub mod survey;
 pub mod unheard;
 
@@ -31,6 +32,16 @@ pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 pub trait Recipient {
     /// Takes one piece of the next reply that is owed.
     fn admit(&self, piece: &[u8], part: Part) -> Admitted;
+
+    /// How many of the next replies, at most `most`, can be taken together as long as none is an error.
+    fn takes_plain(&self, _most: u32) -> u32 {
+        0
+    }
+
+    /// Takes so many replies together; true when the connection may be in a state that its next user must not meet.
+    fn admit_plain(&self, _replies: &[u8], _frames: u32) -> bool {
+        false
+    }
 
     /// The next `frames` frames that are owed will not come.
     fn fault(&self, frames: u32, fault: Fault);

@@ -31,6 +31,21 @@ fn replies_belong_to_the_recipients_in_the_order_of_their_requests() {
 }
 
 #[test]
+fn frames_in_a_row_are_those_of_one_recipient_that_still_waits() {
+    let mut inflight = Inflight::default();
+    push(&mut inflight, 'a', 3, 10, 0);
+    push(&mut inflight, 'b', 2, 10, 50);
+    inflight.finish_frames(2);
+    assert_eq!(inflight.head_frames(), 1);
+    inflight.start_head();
+    assert_eq!(inflight.head_frames(), 0, "it was begun");
+    inflight.finish_head(0);
+    assert_eq!((inflight.owner(), inflight.head_frames()), (Owner::Recipient(&'b'), 2));
+    inflight.expire(at(200), char::eq, |_, _| ());
+    assert_eq!(inflight.head_frames(), 0, "nobody waits for it");
+}
+
+#[test]
 fn a_late_reply_is_swallowed_and_the_next_one_is_not() {
     let mut inflight = Inflight::default();
     push(&mut inflight, 'a', 1, 10, 0);

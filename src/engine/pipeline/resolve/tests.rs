@@ -50,6 +50,11 @@ impl Client {
         }
     }
 
+    fn feed_plain(&mut self, replies: &[u8], frames: u32) {
+        let context = Context { table: &self.table, client_id: 42 };
+        self.slots.admit_plain(replies, frames, &mut self.out, &context, &mut self.found);
+    }
+
     fn fault(&mut self, frames: u32, fault: Fault) {
         let context = Context { table: &self.table, client_id: 42 };
         self.slots.fault(frames, fault, &mut self.session, &mut self.out, &context, &mut self.found);
@@ -86,6 +91,27 @@ fn replies_leave_in_order_and_answers_of_our_own_wait_for_their_turn() {
     client.feed(b"$1\r\nb\r\n", 1);
     assert_eq!(client.text(), "$1\r\na\r\n:42\r\n$1\r\nb\r\n");
     assert!(client.slots.is_empty() && client.slots.is_drained());
+}
+
+#[test]
+fn plain_replies_taken_together_are_scored_and_let_answers_of_our_own_go_as_one_by_one() {
+    let mut client = Client::new();
+    let get = client.table.by_name("get").expect("known");
+    client.slots.push_score(Score::new(Scope::Pipeline { report: true }, 3));
+    (0..3).for_each(|_| client.slots.push(Role::Plain, get, true));
+    client.push(Role::Plain, "set");
+    client.slots.answer(b":42\r\n".to_vec(), &mut client.out);
+    client.push(Role::Multi, "multi");
+    assert_eq!(client.slots.plain_at_head(9), 3, "the fourth is not scored");
+    assert_eq!(client.slots.plain_at_head(2), 2);
+    client.feed(b"-WRONGTYPE no\r\n", 99);
+    client.feed_plain(b"$1\r\na\r\n:1\r\n", 2);
+    let [Finding::PartialFailure(_), Finding::Violation(violation)] = &client.found[..] else { panic!("{:?}", client.found) };
+    assert_eq!((violation.place, violation.error.as_deref()), (Some(1), Some("WRONGTYPE")));
+    assert_eq!(client.slots.plain_at_head(9), 1);
+    client.feed_plain(b"+OK\r\n", 1);
+    assert_eq!(client.text(), "-WRONGTYPE no\r\n$1\r\na\r\n:1\r\n+OK\r\n:42\r\n");
+    assert_eq!((client.slots.plain_at_head(9), client.slots.len()), (0, 1), "MULTI is looked at");
 }
 
 #[test]

@@ -67,6 +67,19 @@ fn a_frame_ends_where_the_next_begins() {
 }
 
 #[test]
+fn whole_plain_frames_are_taken_together_up_to_the_first_other_one() {
+    let mut scanner = ReplyScanner::new(ScanLimits::default());
+    let plain = b"+OK\r\n$3\r\na\r\n\r\n$-1\r\n:42\r\n_\r\n";
+    for other in [&b"-ERR no\r\n"[..], b"*0\r\n", b"+PONG\r\n", b"$3\r\nab", b"$3\r\nabc\rd", b":4", b""] {
+        let bytes = [&plain[..], other].concat();
+        assert_eq!(scanner.scan_plain(&bytes, 9), PlainFrames { bytes: plain.len(), frames: 5 }, "{}", other.escape_ascii());
+        assert_eq!(scanner.scan_plain(&bytes, 2), PlainFrames { bytes: 14, frames: 2 });
+    }
+    assert!(scanner.scan(b"$3\r\na").is_ok());
+    assert_eq!(scanner.scan_plain(b"+OK\r\n", 9).frames, 0, "a frame is in progress");
+}
+
+#[test]
 fn nulls_of_both_protocols_are_told_at_the_top_only() {
     for frame in [&b"$-1\r\n"[..], b"*-1\r\n", b"_\r\n"] {
         assert!(whole(frame).null);

@@ -37,6 +37,7 @@ impl Link {
         loop {
             if self.is_congested() {
                 self.paused.set(true);
+                self.standstill.hold();
                 return Poll::Pending;
             }
             match ready!(reading.poll_read(stream, &self.context, cx)) {
@@ -49,6 +50,7 @@ impl Link {
                     if let Err(loss) = reading.hand_out(self) {
                         return Poll::Ready(loss);
                     }
+                    self.standstill.note_progress(reading.is_inside_large());
                 }
                 Err(error) => return Poll::Ready(error.into()),
             }
@@ -93,6 +95,29 @@ impl Link {
             Owner::Late(_) => false,
             Owner::Nobody => self.owner.borrow().as_ref().is_some_and(|owner| owner.is_congested()),
         }
+    }
+
+    /// How many of the next replies, at most `most`, may be handed over together.
+    pub(super) fn takes_plain(&self, most: u32) -> u32 {
+        // On a lease a frame may be a message.
+        if !self.shared.get() {
+            return 0;
+        }
+        let state = self.state.borrow();
+        match (state.inflight.head_frames().min(most), state.inflight.owner()) {
+            (frames @ 1.., Owner::Recipient(who)) => who.takes_plain(frames),
+            _ => 0,
+        }
+    }
+
+    /// Hands whole replies, no more than [`Self::takes_plain`] says, to whom they belong.
+    pub(super) fn hand_over_plain(&self, replies: &[u8], frames: u32, touched: &mut Vec<Rc<dyn Recipient>>) -> Result<(), Loss> {
+        let mut state = self.state.borrow_mut();
+        let Owner::Recipient(who) = state.inflight.owner() else { return Err(Loss::OutOfSync) };
+        let close = who.admit_plain(replies, frames);
+        touch(who, touched);
+        state.inflight.finish_frames(frames);
+        if close { Err(Loss::Unsafe) } else { Ok(()) }
     }
 
     /// Hands one piece of a frame to whom it belongs; the recipient is put into `touched` the first time.

@@ -19,6 +19,13 @@ use crate::net::upstream::Recipient;
 
 /// A frame that is not complete is handed over in pieces from this size on.
 const PIECE_BYTES_MIN: usize = 32 * 1024;
+/// A frame of which so much has been handed over is read in larger pieces.
+const LARGE_BYTES: usize = 256 * 1024;
+/// What one read of a large frame takes at the most.
+const LARGE_READ_BYTES: usize = 512 * 1024;
+
+/// Whole replies that are looked at together.
+const PLAIN_FRAMES_MAX: u32 = 64;
 
 /// What has been received and not yet handed over.
 pub(super) struct Reading {
@@ -29,6 +36,8 @@ pub(super) struct Reading {
     scanned: usize,
     /// A piece of the frame in progress has been handed over.
     begun: bool,
+    /// Bytes of the frame in progress that have been handed over.
+    handed: usize,
     /// The frame in progress is one that nobody asked for.
     stray: bool,
     touched: Vec<Rc<dyn Recipient>>,
@@ -41,6 +50,7 @@ impl Default for Reading {
             buffer: BytesMut::new(),
             scanned: 0,
             begun: false,
+            handed: 0,
             stray: false,
             touched: Vec::new(),
         }
@@ -58,12 +68,17 @@ impl Reading {
         if self.buffer.capacity() == 0 {
             self.buffer = context.read_buffers.take();
         }
-        self.buffer.reserve(READ_BYTES / 4);
+        self.buffer.reserve(if self.is_inside_large() { LARGE_READ_BYTES } else { READ_BYTES / 4 });
         let read = poll_read_buf(Pin::new(stream), cx, &mut self.buffer);
         if read.is_pending() && self.buffer.is_empty() {
             self.finish(context);
         }
         read
+    }
+
+    /// True while a large frame is passing.
+    pub(super) fn is_inside_large(&self) -> bool {
+        self.handed >= LARGE_BYTES
     }
 
     /// Gives the buffer back.
@@ -88,6 +103,18 @@ impl Reading {
             if rest.is_empty() {
                 break Ok(());
             }
+            let plain = if self.begun { 0 } else { link.takes_plain(PLAIN_FRAMES_MAX) };
+            let taken = self.scanner.scan_plain(rest, plain);
+            if taken.frames > 0 {
+                let replies = at..at + taken.bytes;
+                at = replies.end;
+                let handed = link.hand_over_plain(&self.buffer[replies], taken.frames, &mut self.touched);
+                latency.count(link, taken.frames);
+                if handed.is_err() {
+                    break handed;
+                }
+                continue;
+            }
             let piece = match self.scanner.scan(rest) {
                 Ok(piece) => piece,
                 Err(error) => break Err(error.into()),
@@ -98,10 +125,11 @@ impl Reading {
             }
             let part = Part { first: !self.begun, last: piece.end, top: self.scanner.top() };
             let handed = link.hand_over(&self.buffer[at..at + self.scanned], part, &mut self.stray, &mut self.touched);
+            self.handed = if piece.end { 0 } else { self.handed + self.scanned };
             at += std::mem::take(&mut self.scanned);
             self.begun = !piece.end;
             if piece.end && !self.stray {
-                latency.count(link);
+                latency.count(link, 1);
             }
             if handed.is_err() {
                 break handed;
@@ -124,9 +152,9 @@ impl Latency {
         Latency { read_at: link.head_read_at(), replies: 0 }
     }
 
-    /// A reply has been handed over; the next one may answer another batch.
-    fn count(&mut self, link: &Link) {
-        self.replies += 1;
+    /// Replies to one batch have been handed over; the next one may answer another.
+    fn count(&mut self, link: &Link, replies: u32) {
+        self.replies += replies;
         let next = link.head_read_at();
         if next != self.read_at {
             self.end(link);
