@@ -131,9 +131,9 @@ fn clients_with_large_replies_leave_connections_to_those_that_need_one() {
 }
 
 /// A server with a value of 100 MiB, and a proxy with one worker.
-fn with_large_value() -> (RedisServer, Proxy) {
+fn with_large_value(rules: &str) -> (RedisServer, Proxy) {
     let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
-    let proxy = Setup::new(&redis).top("workers = 1").start();
+    let proxy = Setup::new(&redis).top("workers = 1").rules(rules).start();
     let mut direct = redis.wire().patience(LONG);
     direct.send(&words(&[b"SET", b"big", &vec![b'v'; 100 * MIB as usize]]));
     assert_eq!(direct.reply(), b"+OK\r\n");
@@ -158,7 +158,7 @@ fn retired(proxy: &Proxy) -> f64 {
 
 #[test]
 fn who_begins_to_ask_beside_a_reader_that_is_stuck_is_answered_over_another_connection() {
-    let (_redis, proxy) = with_large_value();
+    let (_redis, proxy) = with_large_value("");
     let mut quick: Vec<Wire> = (0..10).map(|_| proxy.wire()).collect();
     let mut ask = |value: &str| -> Vec<Duration> {
         let asked = quick.iter_mut().enumerate().map(|(number, wire)| {
@@ -193,7 +193,7 @@ fn who_begins_to_ask_beside_a_reader_that_is_stuck_is_answered_over_another_conn
 
 #[test]
 fn who_is_owed_something_behind_a_reader_that_is_stuck_stays_there_until_it_has_come() {
-    let (redis, proxy) = with_large_value();
+    let (redis, proxy) = with_large_value("");
     let (mut slow, mut behind) = (proxy.wire(), proxy.wire());
     send_in_turn(&redis, &proxy, &mut [(&mut slow, "GET big"), (&mut behind, "SET list a")]);
     eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
@@ -207,7 +207,7 @@ fn who_is_owed_something_behind_a_reader_that_is_stuck_stays_there_until_it_has_
 
 #[test]
 fn a_retired_connection_that_is_lost_is_made_good_before_its_clients_go_on_elsewhere() {
-    let (redis, proxy) = with_large_value();
+    let (redis, proxy) = with_large_value("");
     let (mut slow, mut writer, mut reader) = (proxy.wire(), proxy.wire(), proxy.wire());
     assert_eq!(redis.ask("SET here 1"), "+OK\r\n");
     let requests: &mut [(&mut Wire, &str)] =
@@ -236,11 +236,26 @@ fn a_retired_connection_that_is_lost_is_made_good_before_its_clients_go_on_elsew
 
 #[test]
 fn what_is_owed_on_a_retired_connection_comes_before_the_process_ends() {
-    let (redis, proxy) = with_large_value();
+    let (redis, proxy) = with_large_value("");
     let (mut slow, mut behind) = (proxy.wire(), proxy.wire());
     send_in_turn(&redis, &proxy, &mut [(&mut slow, "GET big"), (&mut behind, "SET list a")]);
     eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
     proxy.terminate();
     assert_eq!(behind.until_closed(), b"+OK\r\n");
     assert!(proxy.ended().status.success());
+}
+
+#[test]
+fn a_guarded_group_goes_over_the_connection_that_has_taken_the_place_of_a_retired_one() {
+    let rule = "[[group]]\nname = \"pair\"\natomic = \"guarded\"\ncommands = [\"SET a:{id} *\", \"SADD b:{id} *\"]\n";
+    let (redis, proxy) = with_large_value(rule);
+    let (mut slow, mut writer) = (proxy.wire(), proxy.wire());
+    assert_eq!(writer.pipeline(&["SET a:1 x", "SADD b:1 x"]), ["+OK\r\n", ":1\r\n"]);
+    slow.send_line("GET big");
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    assert_eq!(writer.pipeline(&["SET a:1 y", "SADD b:1 y"]), ["+OK\r\n", ":1\r\n"]);
+    assert_eq!(redis.ask("SET b:2 text"), "+OK\r\n");
+    let refused = writer.pipeline(&["SET a:2 y", "SADD b:2 y"]);
+    assert!(refused[0].starts_with("-EXECABORT"), "{refused:?}");
+    assert_eq!((proxy.groups("pair", "applied"), redis.ask("EXISTS a:2")), (2.0, ":0\r\n".to_owned()));
 }
