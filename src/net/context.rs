@@ -43,7 +43,7 @@ pub struct Context {
     policy_number: Cell<u64>,
     pub read_buffers: Buffers<BytesMut>,
     pub write_buffers: Buffers<Vec<u8>>,
-    pub batches: Buffers<Batch>,
+    pub batches: Buffers<Box<Batch>>,
     /// No new request is read any more.
     pub draining: Cell<bool>,
     /// Names for the guards of groups.
@@ -174,14 +174,14 @@ impl Buffers<BytesMut> {
     }
 }
 
-impl Buffers<Batch> {
+impl Buffers<Box<Batch>> {
     /// A blank batch.
-    pub fn take(&self) -> Batch {
+    pub fn take(&self) -> Box<Batch> {
         self.pop().unwrap_or_default()
     }
 
     /// Takes a blank batch back.
-    pub fn give(&self, batch: Batch) {
+    pub fn give(&self, batch: Box<Batch>) {
         let mut kept = self.kept.borrow_mut();
         if kept.len() < KEPT_MAX && (1..=KEPT_BYTES_MAX).contains(&batch.capacity_bytes()) {
             kept.push(batch);

@@ -99,6 +99,19 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Nothing read yet.
+    pub const BLANK: Batch = Batch {
+        commands: Vec::new(),
+        held: Vec::new(),
+        spans: Vec::new(),
+        arena: Vec::new(),
+        arena_needed: 0,
+        whole_spans: 0,
+        whole_bytes: 0,
+        read: 0,
+        singly: false,
+    };
+
     /// Finds the whole requests in `bytes`, going on behind those already found.
     ///
     /// `bytes` begins with the first byte that has not been consumed.

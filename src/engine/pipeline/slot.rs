@@ -105,7 +105,7 @@ pub struct Slots {
     /// The error for each slot that is refused, in order.
     pub(super) refused: Seldom<Vec<u8>>,
     /// What the client's own open transaction has queued.
-    pub(super) transaction: Companions,
+    pub(super) transaction: Option<Box<Companions>>,
     /// What judges the replies within it.
     pub(super) jury: Jury,
     pub(super) scores: VecDeque<Score>,

@@ -16,9 +16,10 @@ use tokio::time::Sleep;
 use super::about::Queued;
 use super::hold::Waits;
 use super::large::MEMBER_BYTES_MAX;
+use super::lent::Lent;
 use super::mending::Asking;
 use crate::engine::command::CommandId;
-use crate::engine::pipeline::batch::{Batch, Tail};
+use crate::engine::pipeline::batch::Tail;
 use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
 use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
@@ -65,7 +66,7 @@ pub struct Connection {
     pub(super) exchange: Rc<Exchange>,
     pub(super) client: Arc<Client>,
     pub(super) input: BytesMut,
-    pub(super) batch: Batch,
+    pub(super) batch: Lent,
     pub(super) parser: RequestParser,
     /// The connection that the client holds alone, and the lane that it belongs to.
     pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
@@ -128,7 +129,7 @@ impl Connection {
             exchange,
             client,
             input: BytesMut::new(),
-            batch: Batch::default(),
+            batch: Lent::default(),
             parser: RequestParser::new(Limits::default()),
             lease: None,
             streaming: false,
@@ -199,6 +200,9 @@ impl Connection {
             {
                 return Next::Room;
             }
+            if self.batch.is_none() {
+                self.batch.set(self.around.context.batches.take());
+            }
             self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
@@ -234,7 +238,7 @@ impl Connection {
         // What is held has a place that its reply must come to: it goes first.
         if owes != self.batch.singly && self.batch.all_held().is_empty() {
             // What was read under the other limits is read again.
-            self.batch = Batch::default();
+            self.batch = Lent::default();
             self.batch.singly = owes;
             self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
         }
@@ -334,8 +338,10 @@ impl Connection {
         if self.input.is_empty() && self.input.capacity() > 0 {
             self.around.context.read_buffers.give(std::mem::take(&mut self.input));
         }
-        if self.input.is_empty() && self.batch.is_blank() {
-            self.around.context.batches.give(std::mem::take(&mut self.batch));
+        if self.input.is_empty()
+            && let Some(batch) = self.batch.take_blank()
+        {
+            self.around.context.batches.give(batch);
         }
     }
 
@@ -427,9 +433,6 @@ impl Connection {
         }
         if self.input.capacity() == 0 {
             self.input = self.around.context.read_buffers.take();
-            if self.batch.is_blank() {
-                self.batch = self.around.context.batches.take();
-            }
         }
         self.input.reserve(READ_BYTES / 4);
         let room = self.input.capacity() - self.input.len();
@@ -536,7 +539,7 @@ impl Connection {
     pub(super) fn give_up(&mut self) {
         self.input_ended = true;
         self.input.clear();
-        self.batch = Batch::default();
+        self.batch = Lent::default();
     }
 
     /// The command that the turn is about.

@@ -3,6 +3,7 @@
 use bytes::Buf;
 
 use super::connection::{Connection, Next};
+use super::lent::Lent;
 use crate::engine::command::ConnectionEffect;
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::plan::Turn;
@@ -133,7 +134,7 @@ impl Connection {
             self.exchange.tunnel(&self.input);
             self.input.clear();
             // What had been found in these bytes has gone with them.
-            self.batch = Batch::default();
+            self.batch = Lent::default();
             self.parser = RequestParser::new(Limits::default());
         }
         if self.input_ended { Next::Close } else { Next::Read }

@@ -5,6 +5,7 @@ mod about;
 pub mod connection;
 mod hold;
 pub mod large;
+mod lent;
 mod local;
 mod login;
 mod mending;
