@@ -18,6 +18,9 @@ SLOW_READERS = 100
 SLOW_BYTES = 10 * MIB
 SLOW_SECONDS = 3
 CHUNK_BYTES = MIB
+#: After the beginning of the stall the first of those begin to ask that were silent until then; and so many are there.
+LATE_SECONDS = 0.2
+LATE_CLIENTS = 10
 
 
 def idle(run):
@@ -114,10 +117,24 @@ def stalled(run):
         alone, _, _ = longest_wait(other, SLOW_SECONDS / 3)
         slow.sendall(request("GET", "large"))
         longest, _, failed = longest_wait(other, SLOW_SECONDS)
-        run.records.add("stalled", "100 MiB", way.name, 0, alone_ms=alone * 1e3, longest_ms=longest * 1e3, failed=failed)
         slow.close()
+        late = late_wait(way, other)
+        run.records.add("stalled", "100 MiB", way.name, 0, alone_ms=alone * 1e3, longest_ms=longest * 1e3, late_ms=late * 1e3, failed=failed)
         other.close()
         run.ways.stop(way)
+
+
+def late_wait(way, other):
+    """The longest wait of clients that begin to ask, one after the other, only when another is already in the way."""
+    quick, slow = [loopback(way.port) for _ in range(LATE_CLIENTS)], reader(way.port)
+    for wire in (other, *quick):
+        longest_wait(wire, 0)
+    slow.sendall(request("GET", "large"))
+    time.sleep(LATE_SECONDS)
+    longest = max(longest_wait(wire, 0)[0] for wire in quick)
+    for wire in (slow, *quick):
+        wire.close()
+    return longest
 
 
 def peer_starts(run, only=None):
@@ -147,9 +164,9 @@ def reader(port):
 
 
 def longest_wait(wire, seconds):
-    """Asks one small thing after the other: how long the longest took, how many there were, and how many of them failed."""
+    """Asks one small thing after the other, at least one: how long the longest took, how many there were, and how many of them failed."""
     longest, asked, failed, end = 0.0, 0, 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    while not asked or time.monotonic() < end:
         begun = time.monotonic()
         wire.sendall(request("GET", "nothing"))
         failed += not read_line(wire).startswith(b"$")

@@ -131,11 +131,13 @@ def large(records):
 
 
 def stalled(records):
-    rows = [[way, *(f"{records.median('stalled', '100 MiB', way, metric):,.1f}" for metric in ("alone_ms", "longest_ms")),
+    wait = lambda way, metric: ", ".join(f"{value:,.1f}" for value in records.values("stalled", "100 MiB", way, metric))
+    rows = [[way, *(wait(way, metric) for metric in ("alone_ms", "longest_ms", "late_ms")),
              f"{records.median('stalled', '100 MiB', way, 'failed'):.0f}"] for way in records.seen("stalled")]
     return "\n\n".join(["## Beside a client that does not read", "The longest wait in milliseconds of a client that asks one small thing after "
-                        "the other, alone and while another has asked for 100 MiB and reads nothing.",
-                        markdown(["", "alone", "beside it", "errors"], rows)]) if rows else ""
+                        "the other, alone and while another has asked for 100 MiB and reads nothing; and of ten that begin to "
+                        "ask 200 ms after that.",
+                        markdown(["", "alone", "beside it", "later", "errors"], rows)]) if rows else ""
 
 
 def scaling(records):

@@ -7,11 +7,12 @@ use std::cell::Cell;
 pub struct Kept {
     bytes: Cell<usize>,
     max: Cell<usize>,
+    is_too_much: Cell<bool>,
 }
 
 impl Default for Kept {
     fn default() -> Kept {
-        Kept { bytes: Cell::new(0), max: Cell::new(usize::MAX) }
+        Kept { bytes: Cell::new(0), max: Cell::new(usize::MAX), is_too_much: Cell::new(false) }
     }
 }
 
@@ -24,12 +25,18 @@ impl Kept {
     /// What one client keeps has become `now`; `before` remembers what it was.
     pub fn change(&self, before: &Cell<usize>, now: usize) {
         let bytes = self.bytes.get().saturating_sub(before.replace(now));
-        self.bytes.set(bytes.saturating_add(now));
+        let bytes = bytes.saturating_add(now);
+        self.bytes.set(bytes);
+        let max = self.max.get();
+        // One that is closed makes room: the next one that reads nothing is not to have the patience that this one had.
+        let enough = if self.is_too_much.get() { max - max / 8 } else { max };
+        self.is_too_much.set(bytes >= enough);
     }
 
-    /// True while nothing more should be taken for clients that are behind.
+    /// True while nothing more should be taken for clients that are behind: from the most that may be kept on, until
+    /// it has become less by an eighth.
     pub fn is_too_much(&self) -> bool {
-        self.bytes.get() >= self.max.get()
+        self.is_too_much.get()
     }
 
     /// All of them.
@@ -51,6 +58,10 @@ mod tests {
         assert!(!kept.is_too_much());
         kept.change(&one, 11);
         assert!(kept.is_too_much());
+        kept.change(&two, 17);
+        assert!(kept.is_too_much(), "it has hardly become less");
+        kept.change(&two, 15);
+        assert!(!kept.is_too_much());
         kept.change(&two, 0);
         kept.change(&one, 0);
         assert_eq!(kept.bytes(), 0);

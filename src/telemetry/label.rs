@@ -60,6 +60,8 @@ words! {
         Connecting = "connecting",
         /// Carries a lane, for many clients.
         Shared = "shared",
+        /// Answers what is owed on it, and carries nothing new: its lane has another one.
+        Retired = "retired",
         /// Belongs to one pinned client.
         Leased = "leased",
         /// Clean and waiting for the next lease.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::{text, words};
-use crate::harness::{RedisServer, Setup, Wire, eventually, within};
+use crate::harness::{Proxy, RedisServer, Setup, Wire, eventually, within};
 
 const MIB: u64 = 1024 * 1024;
 /// A gigabyte goes through a build without optimisation.
@@ -128,4 +128,134 @@ fn clients_with_large_replies_leave_connections_to_those_that_need_one() {
     for wire in &mut large {
         assert_eq!(wire.reply().len() as u64, 2 * MIB + 12);
     }
+}
+
+/// A server with a value of 100 MiB, and a proxy with one worker.
+fn with_large_value(rules: &str) -> (RedisServer, Proxy) {
+    let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
+    let proxy = Setup::new(&redis).top("workers = 1").rules(rules).start();
+    let mut direct = redis.wire().patience(LONG);
+    direct.send(&words(&[b"SET", b"big", &vec![b'v'; 100 * MIB as usize]]));
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    (redis, proxy)
+}
+
+/// Each sends when what the former has sent is on its way; the server reads all of it together.
+fn send_in_turn(redis: &RedisServer, proxy: &Proxy, requests: &mut [(&mut Wire, &str)]) {
+    let commands = || proxy.metric("respguard_commands_total", &[]);
+    redis.pause();
+    for (wire, line) in requests {
+        let before = commands();
+        wire.send_line(line);
+        eventually("it is on its way", || commands() > before);
+    }
+    redis.resume();
+}
+
+fn retired(proxy: &Proxy) -> f64 {
+    proxy.metric("respguard_upstream_connections", &[("state", "retired")])
+}
+
+#[test]
+fn who_begins_to_ask_beside_a_reader_that_is_stuck_is_answered_over_another_connection() {
+    let (_redis, proxy) = with_large_value("");
+    let mut quick: Vec<Wire> = (0..10).map(|_| proxy.wire()).collect();
+    let mut ask = |value: &str| -> Vec<Duration> {
+        let asked = quick.iter_mut().enumerate().map(|(number, wire)| {
+            let begun = Instant::now();
+            assert_eq!(wire.ask(&format!("SET k{number} {value}")), "+OK\r\n");
+            assert_eq!(wire.ask(&format!("GET k{number}")), format!("$1\r\n{value}\r\n"));
+            begun.elapsed()
+        });
+        asked.collect()
+    };
+    ask("a");
+    // On a busy machine the slow reader may have been given up before all have asked.
+    let waits = (0..5).find_map(|_| {
+        let mut slow = proxy.wire();
+        slow.send_line("GET big");
+        eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+        let mut waits = ask("b");
+        waits.sort();
+        let is_stuck = retired(&proxy) == 1.0;
+        eventually("the slow reader is closed", || proxy.metric("respguard_clients", &[]) == 10.0);
+        eventually("what was retired is closed", || retired(&proxy) == 0.0);
+        is_stuck.then_some(waits)
+    });
+    let waits = waits.expect("the slow reader is in the way for half a second");
+    eprintln!("waits of those that begin to ask: {waits:?}");
+    assert!(waits[waits.len() / 2] < Duration::from_millis(100), "{waits:?}");
+    assert!(waits[waits.len() - 1] < Duration::from_millis(250), "{waits:?}");
+    assert_eq!(proxy.metric("respguard_upstream_connections", &[("state", "shared")]), 1.0);
+    ask("c");
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}
+
+#[test]
+fn who_is_owed_something_behind_a_reader_that_is_stuck_stays_there_until_it_has_come() {
+    let (redis, proxy) = with_large_value("");
+    let (mut slow, mut behind) = (proxy.wire(), proxy.wire());
+    send_in_turn(&redis, &proxy, &mut [(&mut slow, "GET big"), (&mut behind, "SET list a")]);
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    behind.send_line("APPEND list b");
+    behind.send_line("GET list");
+    assert_eq!(behind.replies(3), [&b"+OK\r\n"[..], b":2\r\n", b"$2\r\nab\r\n"], "in the order of the requests");
+    eventually("what was retired is closed", || retired(&proxy) == 0.0);
+    assert_eq!(behind.ask("APPEND list c"), ":3\r\n", "over the connection that is left");
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}
+
+#[test]
+fn a_retired_connection_that_is_lost_is_made_good_before_its_clients_go_on_elsewhere() {
+    let (redis, proxy) = with_large_value("");
+    let (mut slow, mut writer, mut reader) = (proxy.wire(), proxy.wire(), proxy.wire());
+    assert_eq!(redis.ask("SET here 1"), "+OK\r\n");
+    let requests: &mut [(&mut Wire, &str)] =
+        &mut [(&mut slow, "GET big"), (&mut writer, "SET list a"), (&mut reader, "GET here")];
+    send_in_turn(&redis, &proxy, requests);
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    let clients = redis.ask("CLIENT LIST");
+    let field = |line: &str, name: &str| {
+        let value = line.split(' ').find_map(|word| word.strip_prefix(name)).unwrap_or_default().to_owned();
+        value.parse::<u64>().unwrap_or_default()
+    };
+    let stuck = clients.lines().max_by_key(|line| field(line, "omem=")).expect("there are connections");
+    assert!(field(stuck, "omem=") > MIB, "{stuck}");
+    assert_eq!(redis.ask(&format!("CLIENT KILL ID {}", field(stuck, "id="))), ":1\r\n");
+    let lost = text(&writer.reply());
+    assert!(lost.starts_with("-TIMEOUT respguard: outcome of SET unknown"), "{lost}");
+    assert_eq!(reader.reply(), b"$1\r\n1\r\n", "a read goes out once more");
+    slow.until_closed();
+    assert_eq!(writer.ask("APPEND list b"), ":2\r\n", "behind what was lost");
+    assert_eq!(reader.ask("GET here"), "$1\r\n1\r\n");
+    eventually("what was retired is closed", || retired(&proxy) == 0.0);
+    eventually("one is left", || proxy.metric("respguard_upstream_connections", &[]) == 1.0);
+    assert_eq!(proxy.get("/readyz").0, 200);
+    assert_eq!(writer.ask("APPEND list c"), ":3\r\n", "over the connection that is left");
+}
+
+#[test]
+fn what_is_owed_on_a_retired_connection_comes_before_the_process_ends() {
+    let (redis, proxy) = with_large_value("");
+    let (mut slow, mut behind) = (proxy.wire(), proxy.wire());
+    send_in_turn(&redis, &proxy, &mut [(&mut slow, "GET big"), (&mut behind, "SET list a")]);
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    proxy.terminate();
+    assert_eq!(behind.until_closed(), b"+OK\r\n");
+    assert!(proxy.ended().status.success());
+}
+
+#[test]
+fn a_guarded_group_goes_over_the_connection_that_has_taken_the_place_of_a_retired_one() {
+    let rule = "[[group]]\nname = \"pair\"\natomic = \"guarded\"\ncommands = [\"SET a:{id} *\", \"SADD b:{id} *\"]\n";
+    let (redis, proxy) = with_large_value(rule);
+    let (mut slow, mut writer) = (proxy.wire(), proxy.wire());
+    assert_eq!(writer.pipeline(&["SET a:1 x", "SADD b:1 x"]), ["+OK\r\n", ":1\r\n"]);
+    slow.send_line("GET big");
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    assert_eq!(writer.pipeline(&["SET a:1 y", "SADD b:1 y"]), ["+OK\r\n", ":1\r\n"]);
+    assert_eq!(redis.ask("SET b:2 text"), "+OK\r\n");
+    let refused = writer.pipeline(&["SET a:2 y", "SADD b:2 y"]);
+    assert!(refused[0].starts_with("-EXECABORT"), "{refused:?}");
+    assert_eq!((proxy.groups("pair", "applied"), redis.ask("EXISTS a:2")), (2.0, ":0\r\n".to_owned()));
 }

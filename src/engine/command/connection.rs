@@ -61,7 +61,7 @@ pub enum Transaction {
 }
 
 /// What a subscription names.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SubscriptionKind {
     Channel,
     Pattern,

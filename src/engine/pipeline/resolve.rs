@@ -347,13 +347,13 @@ impl Slots {
     ) -> bool {
         match slot.role {
             Role::Multi if part.first && piece == b"+OK\r\n" => {
-                self.transaction.clear();
+                self.transaction.iter_mut().for_each(|queued| queued.clear());
                 self.jury.clear();
             }
             Role::Queued | Role::QueuedJudged if part.last => {
                 let judge = if slot.role == Role::QueuedJudged { self.judges.pop_front() } else { None };
                 if part.first && piece == b"+QUEUED\r\n" {
-                    self.transaction.push(slot.command);
+                    self.transaction.get_or_insert_default().push(slot.command);
                     self.jury.queued(slot.command, judge);
                 }
             }
@@ -366,7 +366,7 @@ impl Slots {
                     found.push(Finding::CloseUpstream);
                 }
                 if part.top.errors > 0 {
-                    tell_transaction(&self.transaction, piece, part, context.table, found);
+                    tell_transaction(self.transaction.get_or_insert_default(), piece, part, context.table, found);
                 }
                 self.jury.clear();
             }

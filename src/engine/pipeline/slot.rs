@@ -105,7 +105,7 @@ pub struct Slots {
     /// The error for each slot that is refused, in order.
     pub(super) refused: Seldom<Vec<u8>>,
     /// What the client's own open transaction has queued.
-    pub(super) transaction: Companions,
+    pub(super) transaction: Option<Box<Companions>>,
     /// What judges the replies within it.
     pub(super) jury: Jury,
     pub(super) scores: VecDeque<Score>,
@@ -278,6 +278,11 @@ impl Slots {
         if let Some(reorder) = &mut self.reorder {
             reorder.sent(replies(slot.role, || self.groups.back().map_or(0, |group| group.reply_count())));
         }
+    }
+
+    /// True when the reply at the head is the client's as it is: behind its first piece nobody needs to look at it.
+    pub fn head_passes(&self) -> bool {
+        self.reorder.is_none() && matches!(self.queue.front(), Some(Slot { role: Role::Plain, .. }))
     }
 
     /// How many replies of the client's the slot at the head stands for.

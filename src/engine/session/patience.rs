@@ -11,7 +11,7 @@ const PLANS_UNTIL_RETRY: u16 = 256;
 #[derive(Debug, Default)]
 pub struct Patience {
     /// The members that went out alone last, for comparison with what comes next.
-    expired: Option<Expired>,
+    expired: Option<Box<Expired>>,
     strikes: u8,
     sequential: bool,
     /// Waits in a row that were in vain.
@@ -43,7 +43,7 @@ impl Patience {
 
     /// A prefix goes out alone.
     pub fn expire(&mut self, expired: Expired) {
-        self.expired = Some(expired);
+        self.expired = Some(Box::new(expired));
     }
 
     /// A plan was made; `in_vain` when a wait had ended without the rest, for however many prefixes.
@@ -59,7 +59,7 @@ impl Patience {
 
     /// The prefix that went out alone last.
     pub fn last_expired(&mut self) -> Option<Expired> {
-        self.expired.take()
+        self.expired.take().map(|expired| *expired)
     }
 
     /// The next member came only after the reply to the one before; true when this makes the client

@@ -1,6 +1,6 @@
 //! What a client is subscribed to, learnt from the confirmations that Redis sends.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::engine::command::SubscriptionKind as Kind;
 use crate::engine::resp::Protocol;
@@ -10,7 +10,7 @@ use crate::engine::resp::value;
 /// The names a client is subscribed to, and how many confirmations it is still owed.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    names: HashSet<(Kind, Box<[u8]>)>,
+    names: BTreeSet<(Kind, Box<[u8]>)>,
     pending: u32,
 }
 

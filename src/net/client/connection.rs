@@ -192,8 +192,14 @@ impl Connection {
             if self.streaming && !self.stream() {
                 return self.rest();
             }
+            if self.exchange.leave_stuck() {
+                self.asked.set(false);
+            }
             if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link().has_room() {
                 return Next::Room;
+            }
+            if self.batch.is_none() {
+                self.batch.set(self.around.context.batches.take());
             }
             self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
@@ -332,8 +338,10 @@ impl Connection {
         if self.input.is_empty() && self.input.capacity() > 0 {
             self.around.context.read_buffers.give(std::mem::take(&mut self.input));
         }
-        if self.input.is_empty() && self.batch.is_blank() {
-            self.batch.give_back(&self.around.context.batches);
+        if self.input.is_empty()
+            && let Some(batch) = self.batch.take_blank()
+        {
+            self.around.context.batches.give(batch);
         }
     }
 
@@ -427,7 +435,6 @@ impl Connection {
                 return Poll::Pending;
             }
             self.input = self.around.context.read_buffers.take();
-            self.batch.borrow_from(&self.around.context.batches);
         }
         self.input.reserve(READ_BYTES / 4);
         let room = self.input.capacity() - self.input.len();
@@ -530,7 +537,7 @@ impl Connection {
         if let Some((lane, link)) = self.lease.take() {
             lane.give_back(&link, clean);
             self.exchange.wants_drained.set(false);
-            self.exchange.set_link(self.exchange.lane().shared());
+            self.exchange.set_link(&self.exchange.lane().shared());
             self.exchange.state.borrow_mut().session.affinity.unpin();
         }
     }

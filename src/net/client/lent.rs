@@ -1,25 +1,25 @@
-//! A client's batch, which an idle client does without.
+//! The batch that a worker lends a client while it has commands.
 
 use std::ops::{Deref, DerefMut};
 
 use crate::engine::pipeline::batch::Batch;
-use crate::net::context::Buffers;
 
-/// A batch that belongs to the worker; blank while there is none.
-#[derive(Debug, Default)]
+/// Reads as a blank batch while there is none.
+#[derive(Default)]
 pub(super) struct Lent(Option<Box<Batch>>);
 
 impl Lent {
-    /// Takes one, unless there is one.
-    pub(super) fn borrow_from(&mut self, batches: &Buffers<Box<Batch>>) {
-        self.0.get_or_insert_with(|| batches.take());
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
     }
 
-    /// Gives the blank batch back.
-    pub(super) fn give_back(&mut self, batches: &Buffers<Box<Batch>>) {
-        if let Some(batch) = self.0.take() {
-            batches.give(batch);
-        }
+    pub(super) fn set(&mut self, batch: Box<Batch>) {
+        self.0 = Some(batch);
+    }
+
+    /// What goes back, once nothing is known from it.
+    pub(super) fn take_blank(&mut self) -> Option<Box<Batch>> {
+        self.0.take_if(|batch| batch.is_blank())
     }
 }
 

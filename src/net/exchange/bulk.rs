@@ -32,6 +32,11 @@ impl Bulk {
         self.bytes.set(if part.last { 0 } else { bytes });
     }
 
+    /// True while a large reply comes in.
+    pub fn is_passing(&self) -> bool {
+        self.bytes.get() >= LARGE_BYTES
+    }
+
     /// True when the next batch should go over a connection of its own.
     pub fn is_expected(&self) -> bool {
         self.batches.get() > 0

@@ -1,6 +1,5 @@
 //! Sends groups behind their preflight, once more where other clients were the reason, or answers why they are not sent.
 
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use super::Exchange;
 use super::send::Sending;
 use super::settle::{KEPT_BYTES_MAX, Settled};
 use crate::engine::pipeline::finding::{Fault, Finding, Outcome};
-use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
+use crate::engine::pipeline::group::{Injected, WrappedGroup};
 use crate::engine::pipeline::guard::Guard;
 use crate::engine::pipeline::plan::Added;
 use crate::engine::pipeline::refusal::Refusal;
@@ -38,13 +37,9 @@ impl Exchange {
         let last = mark.map(|request| Injected { behind: count, request });
         let first = Injected { behind: 0, request: seal(&guard) };
         let injected: Vec<_> = std::iter::once(first).chain(injected).chain(last).collect();
-        let wire_of = |members: Range<u32>| {
-            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
-            runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
-        };
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);
-        group::parts(count, &injected, wire_of).iter().for_each(|part| request.extend_from_slice(part));
+        sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
         self.request_timeout.set(timing.request_timeout);
         let mut state = self.state.borrow_mut();
         let (row, rule) = (self.context.tally.group_row(index), &policy.groups()[index]);

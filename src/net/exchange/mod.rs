@@ -131,7 +131,7 @@ impl Exchange {
             }),
             stream: RefCell::new(stream),
             waker: RefCell::new(None),
-            link: RefCell::new(Rc::clone(lane.shared())),
+            link: RefCell::new(lane.shared()),
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
@@ -158,7 +158,7 @@ impl Exchange {
     /// The client moves to another lane, onto its shared connection.
     pub fn set_lane(&self, lane: &Rc<Lane>) {
         self.lane.replace(Rc::clone(lane));
-        self.set_link(lane.shared());
+        self.set_link(&lane.shared());
     }
 
     /// The connection that the client's commands go to.
@@ -169,6 +169,34 @@ impl Exchange {
     /// The client's commands go to this connection from now on; nothing may be owed on the old one.
     pub fn set_link(&self, link: &Rc<Link>) {
         self.link.replace(Rc::clone(link));
+    }
+
+    /// A client that is owed nothing leaves a shared connection that is stuck, if there is another one; true if so.
+    pub fn leave_stuck(&self) -> bool {
+        let is_stuck = {
+            let link = self.link.borrow();
+            link.is_retired() || link.is_stuck()
+        };
+        is_stuck && self.leave()
+    }
+
+    #[cold]
+    fn leave(&self) -> bool {
+        let is_free = {
+            let state = self.state.borrow();
+            // The fence: on at most one connection there is something that is owed to the client.
+            !state.session.affinity.is_pinned() && state.slots.is_empty() && state.slots.is_drained()
+        };
+        if !is_free {
+            return false;
+        }
+        let (link, lane) = (self.link(), self.lane());
+        lane.replace_stuck();
+        let leaves = link.is_retired() && link.may_be_left();
+        if leaves {
+            self.set_link(&lane.shared());
+        }
+        leaves
     }
 
     /// Why the client cannot go on, if so.
@@ -325,9 +353,27 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes what it can of a piece of a large reply, before which nothing waits, and says how much that was.
+    fn write_through(&self, piece: &[u8]) -> usize {
+        let waker = self.waker.borrow();
+        let (Some(waker), None) = (waker.as_ref(), self.ended.get()) else { return 0 };
+        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(&mut TaskContext::from_waker(waker), piece);
+        // An error comes again when the rest is written.
+        let Poll::Ready(Ok(written)) = written else { return 0 };
+        self.progress_at.set(clock::now());
+        self.context.tally.add_bytes(Side::Client, Direction::Out, written);
+        written
+    }
+
+    /// False when more is kept for the client than it may be behind: while a large reply passes, nothing is kept that it
+    /// has not had the time to take.
+    fn may_keep(&self, bytes: usize) -> bool {
+        bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_passing()
+    }
+
     /// The client has caught up: the upstream is read from again.
     fn let_through(&self, state: &State) {
-        if state.out.len() - state.out_at < self.out_bytes_soft() && self.holds_up.take() {
+        if self.may_keep(state.out.len() - state.out_at) && self.holds_up.take() {
             self.link.borrow().wake();
         }
     }

@@ -64,7 +64,9 @@ impl Recipient for Exchange {
         }
         let table = self.context.table();
         let context = resolve::Context { table: &table, client_id: self.id };
-        let more = slots.admit(piece, part, session, out, &context, found);
+        // What goes to the client as it is need not be copied first.
+        let written = if part.first || !slots.head_passes() || state.out_at < out.len() { 0 } else { self.write_through(piece) };
+        let more = slots.admit(&piece[written..], part, session, out, &context, found);
         drop(table);
         Admitted { more, close: self.conclude(state) }
     }
@@ -152,7 +154,7 @@ impl Recipient for Exchange {
     fn is_congested(&self) -> bool {
         let state = self.state.borrow();
         let kept = state.out.len() - state.out_at;
-        if self.ended.get().is_some() || kept < self.out_bytes_soft() {
+        if self.ended.get().is_some() || self.may_keep(kept) {
             return false;
         }
         // When all clients together keep too much, none that reads nothing keeps more.

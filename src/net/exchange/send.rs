@@ -13,7 +13,7 @@ use crate::engine::command::{BlockFor, CommandId, RetryClass, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{Injected, WrappedGroup, parts};
+use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
 use crate::engine::pipeline::judge::Judge;
 use crate::engine::pipeline::plan::{Added, Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
@@ -246,7 +246,9 @@ impl Exchange {
         if sending.rewrites.is_empty() {
             self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline)
         } else {
-            self.send(link, state, &sending.pieces(commands), frames, timing.read_at, deadline)
+            let mut pieces = Vec::new();
+            sending.push_pieces(commands, &mut pieces);
+            self.send(link, state, &pieces, frames, timing.read_at, deadline)
         }
     }
 
@@ -274,11 +276,7 @@ impl Exchange {
             .judged(panel)
             .mended(mended)
             .demanding(demands);
-        let wire_of = |members: Range<u32>| {
-            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
-            runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
-        };
-        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), &injected, wire_of);
+        let parts = sending.transaction(commands, &injected);
         if let Some(settled) = settled {
             return self.send_settled(sending, &mut state, wrapped, settled, parts.concat());
         }
@@ -330,6 +328,7 @@ impl Exchange {
 
     /// Sends a request that the proxy has rewritten; its reply is the client's.
     pub fn ask(self: &Rc<Self>, id: CommandId, role: Role, words: &[&[u8]], request_timeout: Duration) {
+        self.leave_stuck();
         let link = self.link();
         let mut request = Vec::new();
         encode::request(&mut request, words);
@@ -386,18 +385,28 @@ fn questions<'s>(steps: &mut Peekable<impl Iterator<Item = &'s Step>>, probes: &
 }
 
 impl<'a> Sending<'a> {
+    /// What goes on the wire for the members of a group, with commands of our own between them.
+    pub(super) fn transaction<'p>(&'p self, commands: &[usize], injected: &'p [Injected]) -> Vec<&'p [u8]> {
+        let members = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        group::parts(members, injected, |members, parts| {
+            for run in commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b) {
+                self.push_pieces(run[0]..run[0] + run.len(), parts);
+            }
+        })
+    }
+
     /// What goes on the wire for consecutive commands.
-    pub(super) fn pieces(&self, commands: Range<usize>) -> Vec<&'a [u8]> {
-        let mut pieces = Vec::new();
+    fn push_pieces<'p>(&'p self, commands: Range<usize>, pieces: &mut Vec<&'p [u8]>) {
         let mut first = commands.start;
-        for at in commands.clone() {
+        // Most go out as they came.
+        let rewritable = if self.rewrites.is_empty() { 0..0 } else { commands.clone() };
+        for at in rewritable {
             if let Some((_, request)) = self.rewrites.iter().find(|(rewritten, _)| *rewritten == at) {
                 pieces.extend([&self.bytes[self.batch.wire(first..at)], request]);
                 first = at + 1;
             }
         }
         pieces.push(&self.bytes[self.batch.wire(first..commands.end)]);
-        pieces
     }
 
     /// What the rule of the group that these commands are demands of their replies.

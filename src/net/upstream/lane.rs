@@ -6,9 +6,10 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::connection::{Link, Phase};
+use super::relief::Relief;
 use super::{Recipient, Settings};
 use crate::engine::command::{DEFAULT_USER, Login};
-use crate::engine::link::handshake::Opening;
+use crate::engine::link::handshake::{Ghost, Opening};
 use crate::engine::resp::Protocol;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -110,7 +111,7 @@ pub struct Lane {
     pub key: LaneKey,
     context: Rc<Context>,
     settings: Rc<Settings>,
-    shared: Rc<Link>,
+    relief: Relief,
     idle: RefCell<Vec<(Rc<Link>, Instant)>>,
     leases: Rc<Leases>,
     unused_since: Cell<Option<Instant>>,
@@ -133,7 +134,7 @@ impl Lane {
             key,
             context: Rc::clone(context),
             settings: Rc::clone(settings),
-            shared,
+            relief: Relief::new(shared),
             idle: RefCell::new(Vec::new()),
             leases: Rc::clone(leases),
             unused_since: Cell::new(None),
@@ -143,8 +144,19 @@ impl Lane {
     }
 
     /// The connection that all clients of the lane share.
-    pub fn shared(&self) -> &Rc<Link> {
-        &self.shared
+    pub fn shared(&self) -> Rc<Link> {
+        self.relief.shared()
+    }
+
+    /// Puts another connection in the place of the shared one, if that is stuck and another one is there.
+    pub fn replace_stuck(&self) {
+        let open = || Link::spawn(&self.context, &self.settings, self.key.opening(), false, Vec::new());
+        self.relief.replace_stuck(|| self.idle_lease(), open);
+    }
+
+    /// Connections that were lost and have not been ended yet, on any that a client of the lane may come from.
+    pub fn ghosts(&self) -> Vec<Ghost> {
+        self.relief.ghosts()
     }
 
     /// A question of our own over the shared connection; false when it was not sent. Like any request it has a
@@ -152,7 +164,7 @@ impl Lane {
     #[must_use]
     pub fn ask(&self, who: Rc<dyn Recipient>, request: &[u8]) -> bool {
         let now = clock::now();
-        self.shared.send(who, &[request], 1, now, Some(now + self.settings.request_timeout))
+        self.shared().send(who, &[request], 1, now, Some(now + self.settings.request_timeout))
     }
 
     /// A connection for one client alone: an idle one, or a new one that is being opened.
@@ -164,7 +176,7 @@ impl Lane {
             return Err(NoLease(self.settings.leases_max));
         }
         // What its client has sent on a connection that was lost must not come behind what it sends on this one.
-        let ghosts = self.shared.ghosts();
+        let ghosts = self.ghosts();
         let idle = if ghosts.is_empty() { self.idle_lease() } else { None };
         let link = idle.unwrap_or_else(|| Link::spawn(&self.context, &self.settings, self.key.opening(), false, ghosts));
         self.leases.taken.set(self.leases.taken.get() + 1);
@@ -185,7 +197,7 @@ impl Lane {
     /// Takes a lease back: `clean` says that the connection is as its handshake left it.
     pub fn give_back(&self, link: &Rc<Link>, clean: bool) {
         self.leases.end(link);
-        link.ghosts().into_iter().for_each(|ghost| self.shared.bury(ghost));
+        link.ghosts().into_iter().for_each(|ghost| self.shared().bury(ghost));
         self.keep_or_close(link, clean);
     }
 
@@ -218,7 +230,10 @@ impl Lane {
 
     /// Looks after deadlines of the shared connection and lets old leases go.
     pub fn tend(&self) {
-        self.shared.tend();
+        if let Some(unneeded) = self.relief.tend() {
+            self.adopt(&unneeded);
+        }
+        self.replace_stuck();
         let now = clock::now();
         self.idle.borrow_mut().retain(|(link, since)| {
             let keep = now.saturating_duration_since(*since) < IDLE_MAX && link.phase() == Phase::Ready;
@@ -231,7 +246,7 @@ impl Lane {
 
     /// Closes everything.
     pub fn close(&self) {
-        self.shared.close();
+        self.relief.close();
         for (link, _) in self.idle.borrow_mut().drain(..) {
             link.close();
         }

@@ -8,6 +8,7 @@ pub mod lane;
 pub mod opening;
 pub mod pool;
 pub mod probe;
+mod relief;
 pub mod survey;
 pub mod unheard;
 

@@ -54,7 +54,7 @@ impl Pool {
         }
         let _reserved = self.leases.reserve(&self.settings).map_err(|error| Some(refusal(&error)))?;
         let opening = Opening { login: key.login.clone(), protocol: key.protocol, db: key.db };
-        let link = Link::spawn(&self.context, &self.settings, opening, false, self.first.shared().ghosts());
+        let link = Link::spawn(&self.context, &self.settings, opening, false, self.first.ghosts());
         let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
             Ok(opened) => opened,
             Err(_) => Err(None),

@@ -43,10 +43,13 @@ impl WrappedGroup {
     /// An array that comes in pieces need not be kept, unless a member's failure would change every reply: members of a
     /// group that fails as a whole are told only when the last of them is known.
     fn begins_passage(&self, piece: &[u8], at: Part) -> bool {
+        if at.last {
+            return false;
+        }
         let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
         let is_whole_array = at.top.kind == b'*' && !at.top.null && at.top.elements == self.queued();
         let fits = self.gathered.len() + piece.len() <= KEPT_BYTES_MAX;
-        is_exec && is_whole_array && !at.last && !(self.rule.on_partial == OnPartial::Fail && fits)
+        is_exec && is_whole_array && !(self.rule.on_partial == OnPartial::Fail && fits)
     }
 
     fn pass_part(&mut self, passage: &mut Passage, bytes: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {

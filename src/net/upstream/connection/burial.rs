@@ -21,6 +21,7 @@ impl Recipient for Burial {
             && let Some(link) = self.link.upgrade()
         {
             link.context.killed(Kill::read(piece));
+            link.burials.set(link.burials.get().saturating_sub(1));
         }
         Admitted::default()
     }
@@ -29,6 +30,7 @@ impl Recipient for Burial {
         if let Some(link) = self.link.upgrade() {
             link.context.tally.killed(KillOutcome::Unanswered);
             link.keep_ghost(self.ghost.clone());
+            link.burials.set(link.burials.get().saturating_sub(1));
         }
     }
 }

@@ -7,6 +7,7 @@ mod burial;
 mod keeping;
 mod pump;
 mod reading;
+mod standstill;
 mod tending;
 
 use std::cell::{Cell, RefCell};
@@ -30,6 +31,7 @@ use crate::net::clock;
 use crate::net::context::Context;
 use crate::telemetry::label::UpstreamState;
 use burial::Burial;
+use standstill::Standstill;
 
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -67,6 +69,12 @@ pub struct Link {
     ghosts: RefCell<Vec<Ghost>>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
+    /// For how long those behind the head have waited because of it.
+    standstill: Standstill,
+    /// Its lane has another one for what is still to come.
+    retired: Cell<bool>,
+    /// Lost connections that the server is being told to end.
+    burials: Cell<usize>,
     /// Whether it can carry guarded groups, as far as it has been asked since it was opened.
     ability: Cell<Ability>,
     /// With what waits to be written the sending side ends.
@@ -150,6 +158,9 @@ impl Link {
             over: Cell::new(false),
             ghosts: RefCell::new(ghosts),
             paused: Cell::new(false),
+            standstill: Standstill::default(),
+            retired: Cell::new(false),
+            burials: Cell::new(0),
             ability: Cell::default(),
             finishing: Cell::new(false),
         });
@@ -281,6 +292,34 @@ impl Link {
         !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
     }
 
+    /// True while what is sent now would wait for a client that is behind, or for a large reply.
+    pub fn is_stuck(&self) -> bool {
+        self.standstill.is_long()
+    }
+
+    /// Nothing more is sent on it but by clients to whom something is owed here.
+    pub fn retire(&self) {
+        debug!(upstream = %self.settings.address, "a reply is stuck: what comes goes over another connection");
+        self.retired.set(true);
+        self.show_phase();
+    }
+
+    /// True when its lane has another one for what is still to come.
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// True when what a client sends over another connection cannot overtake what it has sent here, once it is owed
+    /// nothing: no connection that was lost waits for its end.
+    pub fn may_be_left(&self) -> bool {
+        self.over.get() || self.phase() != Phase::Connecting && self.burials.get() == 0 && self.ghosts.borrow().is_empty()
+    }
+
+    /// True when nobody waits for anything on it, not even for the end of a connection that was lost.
+    pub fn is_done(&self) -> bool {
+        self.over.get() || self.phase() == Phase::Ready && self.is_clean() && self.may_be_left()
+    }
+
     /// False while too much waits to be written; `poll_room` tells when that has changed.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
@@ -318,6 +357,7 @@ impl Link {
     /// A leased link becomes its lane's shared one.
     pub fn share(&self) {
         self.shared.set(true);
+        self.retired.set(false);
         self.owner.replace(None);
         self.show_phase();
     }
@@ -370,6 +410,7 @@ impl Link {
         ghost.kill(&mut request);
         let now = clock::now();
         let burial = Burial { link: Rc::downgrade(self), ghost };
+        self.burials.set(self.burials.get() + 1);
         // A link that is ready takes what it is given.
         let _ = self.send(Rc::new(burial), &[&request], 1, now, Some(now + self.settings.request_timeout));
     }
@@ -452,7 +493,7 @@ impl Link {
         state.wake_waiting();
         drop(state);
         self.show_phase();
-        if self.shared.get() {
+        if self.stands_for_lane() {
             self.context.readiness.upstream(self.context.worker, true);
             self.context.health.alive();
         }
@@ -480,7 +521,9 @@ impl Link {
         }
         if self.shared.get() {
             warn!(upstream = %self.settings.address, reason = %loss, unknown = told.len(), "upstream connection lost");
-            self.context.readiness.upstream(self.context.worker, false);
+            if self.stands_for_lane() {
+                self.context.readiness.upstream(self.context.worker, false);
+            }
             self.context.health.failed(1);
             self.show(Some(UpstreamState::Connecting));
         } else {
@@ -490,7 +533,7 @@ impl Link {
     }
 
     fn refuse(&self, error: &OpenError) {
-        if self.shared.get() {
+        if self.stands_for_lane() {
             self.context.readiness.upstream_obstacle(error.obstacle());
             self.note_down(error);
         }
@@ -530,10 +573,16 @@ impl Link {
         self.show(None);
     }
 
+    /// Whether its lane is there or not is to be seen from this connection.
+    fn stands_for_lane(&self) -> bool {
+        self.shared.get() && !self.retired.get()
+    }
+
     fn show_phase(&self) {
         let state = match self.phase() {
             Phase::Closed => return,
             Phase::Connecting => UpstreamState::Connecting,
+            Phase::Ready if self.retired.get() => UpstreamState::Retired,
             Phase::Ready if self.shared.get() => UpstreamState::Shared,
             Phase::Ready if self.owner.borrow().is_some() => UpstreamState::Leased,
             Phase::Ready => UpstreamState::Idle,

@@ -37,6 +37,7 @@ impl Link {
         loop {
             if self.is_congested() {
                 self.paused.set(true);
+                self.standstill.hold();
                 return Poll::Pending;
             }
             match ready!(reading.poll_read(stream, &self.context, cx)) {
@@ -49,6 +50,7 @@ impl Link {
                     if let Err(loss) = reading.hand_out(self) {
                         return Poll::Ready(loss);
                     }
+                    self.standstill.note_progress(reading.is_inside_large());
                 }
                 Err(error) => return Poll::Ready(error.into()),
             }

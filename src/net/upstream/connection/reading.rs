@@ -19,6 +19,10 @@ use crate::net::upstream::Recipient;
 
 /// A frame that is not complete is handed over in pieces from this size on.
 const PIECE_BYTES_MIN: usize = 32 * 1024;
+/// A frame of which so much has been handed over is read in larger pieces.
+const LARGE_BYTES: usize = 256 * 1024;
+/// What one read of a large frame takes at the most.
+const LARGE_READ_BYTES: usize = 512 * 1024;
 
 /// Whole replies that are looked at together.
 const PLAIN_FRAMES_MAX: u32 = 64;
@@ -32,6 +36,8 @@ pub(super) struct Reading {
     scanned: usize,
     /// A piece of the frame in progress has been handed over.
     begun: bool,
+    /// Bytes of the frame in progress that have been handed over.
+    handed: usize,
     /// The frame in progress is one that nobody asked for.
     stray: bool,
     touched: Vec<Rc<dyn Recipient>>,
@@ -44,6 +50,7 @@ impl Default for Reading {
             buffer: BytesMut::new(),
             scanned: 0,
             begun: false,
+            handed: 0,
             stray: false,
             touched: Vec::new(),
         }
@@ -61,12 +68,17 @@ impl Reading {
         if self.buffer.capacity() == 0 {
             self.buffer = context.read_buffers.take();
         }
-        self.buffer.reserve(READ_BYTES / 4);
+        self.buffer.reserve(if self.is_inside_large() { LARGE_READ_BYTES } else { READ_BYTES / 4 });
         let read = poll_read_buf(Pin::new(stream), cx, &mut self.buffer);
         if read.is_pending() && self.buffer.is_empty() {
             self.finish(context);
         }
         read
+    }
+
+    /// True while a large frame is passing.
+    pub(super) fn is_inside_large(&self) -> bool {
+        self.handed >= LARGE_BYTES
     }
 
     /// Gives the buffer back.
@@ -113,6 +125,7 @@ impl Reading {
             }
             let part = Part { first: !self.begun, last: piece.end, top: self.scanner.top() };
             let handed = link.hand_over(&self.buffer[at..at + self.scanned], part, &mut self.stray, &mut self.touched);
+            self.handed = if piece.end { 0 } else { self.handed + self.scanned };
             at += std::mem::take(&mut self.scanned);
             self.begun = !piece.end;
             if piece.end && !self.stray {

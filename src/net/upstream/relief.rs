@@ -1,0 +1,108 @@
+//! The connection that a lane's clients share, and its replacement while a large or unread reply keeps it busy.
+//!
+//! What is owed on the old one is still answered there, and who is owed something stays: only clients to whom nothing is
+//! owed go on over the new one. The old one is closed when nothing is left to do on it, or takes its place back when the
+//! new one is stuck in turn.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::connection::{Link, Phase};
+use crate::engine::link::handshake::Ghost;
+use crate::net::clock;
+
+/// Replaced connections that a lane has at a time; beyond, clients wait for each other.
+const RETIRED_MAX: usize = 2;
+/// Between two attempts to open another one.
+const OPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// The shared connection of one lane, with those that it has replaced.
+pub(super) struct Relief {
+    shared: RefCell<Rc<Link>>,
+    retired: RefCell<Vec<Rc<Link>>>,
+    /// One that is being opened to take the place of the shared one.
+    successor: RefCell<Option<Rc<Link>>>,
+    opened_at: Cell<Option<Instant>>,
+}
+
+impl Relief {
+    pub(super) fn new(shared: Rc<Link>) -> Relief {
+        Relief {
+            shared: RefCell::new(shared),
+            retired: RefCell::default(),
+            successor: RefCell::default(),
+            opened_at: Cell::new(None),
+        }
+    }
+
+    pub(super) fn shared(&self) -> Rc<Link> {
+        Rc::clone(&self.shared.borrow())
+    }
+
+    /// Connections that were lost and have not been ended yet, on any that a client may come from.
+    pub(super) fn ghosts(&self) -> Vec<Ghost> {
+        let retired = self.retired.borrow();
+        std::iter::once(&*self.shared.borrow()).chain(&*retired).flat_map(|link| link.ghosts()).collect()
+    }
+
+    /// Puts another connection in the place of one that is stuck: an idle one, or one that `open` begins to open, when
+    /// that is there.
+    pub(super) fn replace_stuck(&self, idle: impl FnOnce() -> Option<Rc<Link>>, open: impl FnOnce() -> Rc<Link>) {
+        let stuck = self.shared();
+        if !stuck.is_stuck() || !stuck.may_be_left() {
+            return;
+        }
+        let Some(next) = self.returning().or_else(|| self.fresh(idle, open)) else { return };
+        next.share();
+        stuck.retire();
+        self.retired.borrow_mut().push(stuck);
+        self.shared.replace(next);
+    }
+
+    /// One that was replaced and goes on again.
+    fn returning(&self) -> Option<Rc<Link>> {
+        let mut retired = self.retired.borrow_mut();
+        let at = retired.iter().position(|link| !link.is_stuck() && link.may_be_left() && link.phase() == Phase::Ready)?;
+        Some(retired.swap_remove(at))
+    }
+
+    fn fresh(&self, idle: impl FnOnce() -> Option<Rc<Link>>, open: impl FnOnce() -> Rc<Link>) -> Option<Rc<Link>> {
+        if self.retired.borrow().len() >= RETIRED_MAX {
+            return None;
+        }
+        let mut successor = self.successor.borrow_mut();
+        if let Some(link) = successor.take_if(|link| link.phase() == Phase::Ready).or_else(idle) {
+            return Some(link);
+        }
+        let now = clock::now();
+        let may_open = self.opened_at.get().is_none_or(|at| now.saturating_duration_since(at) >= OPEN_PAUSE);
+        if successor.is_none() && may_open {
+            self.opened_at.set(Some(now));
+            *successor = Some(open());
+        }
+        None
+    }
+
+    /// Looks after deadlines, and closes what is used up. A connection that was opened in vain comes back.
+    pub(super) fn tend(&self) -> Option<Rc<Link>> {
+        self.shared().tend();
+        let retired = self.retired.borrow().clone();
+        retired.iter().for_each(|link| link.tend());
+        self.retired.borrow_mut().retain(|link| {
+            let is_done = link.is_done();
+            if is_done {
+                link.close();
+            }
+            !is_done
+        });
+        let in_vain = !self.shared().is_stuck();
+        let mut successor = self.successor.borrow_mut();
+        successor.take_if(|link| link.phase() == Phase::Closed || in_vain && link.phase() == Phase::Ready)
+    }
+
+    pub(super) fn close(&self) {
+        self.shared().close();
+        self.retired.borrow_mut().drain(..).chain(self.successor.take()).for_each(|link| link.close());
+    }
+}
