@@ -73,6 +73,11 @@ fn scan_replies() -> Pass {
     })
 }
 
+fn scan_plain_replies() -> Pass {
+    let scanner = ReplyScanner::new(ScanLimits::default());
+    Box::new(move |input| black_box(scanner.scan_plain(input, u32::MAX)).frames as usize)
+}
+
 fn scan_and_slice_replies() -> Pass {
     let mut scanner = ReplyScanner::new(ScanLimits::default());
     Box::new(move |mut input| {
@@ -111,6 +116,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Pass)> {
     vec![
         ("request SET key value", request(), parse_requests()),
         ("reply bulk 64 B", bulk(), scan_replies()),
+        ("reply bulk 64 B, taken together", bulk(), scan_plain_replies()),
         ("reply array of 10", array(), scan_replies()),
         ("reply EXEC of 6", exec(), scan_replies()),
         ("reply EXEC of 6, sliced", exec(), scan_and_slice_replies()),

@@ -1,6 +1,7 @@
 //! What a worker does with one batch of a client's, one pass at a time: bounding, planning, filling places.
 
 use std::hint::black_box;
+use std::ops::Range;
 
 use respguard::engine::command::Table;
 use respguard::engine::pipeline::batch::{Batch, Tail};
@@ -150,7 +151,8 @@ impl<'p> Planning<'p> {
 /// Making places, and filling them with replies.
 pub struct Resolving<'r, F> {
     table: Table,
-    frames: Vec<(&'r [u8], Part)>,
+    replies: &'r [u8],
+    frames: Vec<(Range<usize>, Part)>,
     place: F,
     slots: Slots,
     session: Session,
@@ -161,7 +163,7 @@ impl<'r, F: FnMut(&Table, &mut Slots)> Resolving<'r, F> {
     /// `place` makes the places that the replies fill.
     pub fn of(replies: &'r [u8], place: F) -> Self {
         let (table, frames) = (Table::builtin(), frames(replies));
-        Resolving { table, frames, place, slots: Slots::default(), session: Session::default(), out: Vec::new() }
+        Resolving { table, replies, frames, place, slots: Slots::default(), session: Session::default(), out: Vec::new() }
     }
 
     /// Gives the number of bytes for the client.
@@ -169,8 +171,18 @@ impl<'r, F: FnMut(&Table, &mut Slots)> Resolving<'r, F> {
         let (context, mut found) = (Context { table: &self.table, client_id: 1 }, Vec::new());
         self.out.clear();
         (self.place)(&self.table, &mut self.slots);
-        for (frame, part) in &self.frames {
-            self.slots.admit(black_box(frame), *part, &mut self.session, &mut self.out, &context, &mut found);
+        let mut at = 0;
+        while let Some((frame, part)) = self.frames.get(at) {
+            let plain = self.slots.plain_at_head(u32::MAX);
+            if plain > 0 {
+                at += plain as usize;
+                let replies = black_box(&self.replies[frame.start..self.frames[at - 1].0.end]);
+                self.slots.admit_plain(replies, plain, &mut self.out, &context, &mut found);
+            } else {
+                at += 1;
+                let frame = black_box(&self.replies[frame.clone()]);
+                self.slots.admit(frame, *part, &mut self.session, &mut self.out, &context, &mut found);
+            }
         }
         assert!(self.slots.is_empty(), "every place is filled");
         self.out.len()
@@ -178,14 +190,13 @@ impl<'r, F: FnMut(&Table, &mut Slots)> Resolving<'r, F> {
 }
 
 /// Frames with what the scanner knows of them, as an upstream connection hands them over.
-fn frames(bytes: &[u8]) -> Vec<(&[u8], Part)> {
-    let (mut scanner, mut rest, mut frames) = (ReplyScanner::new(ScanLimits::default()), bytes, Vec::new());
-    while !rest.is_empty() {
-        let scanned = scanner.scan(rest).expect("good frames");
+fn frames(bytes: &[u8]) -> Vec<(Range<usize>, Part)> {
+    let (mut scanner, mut at, mut frames) = (ReplyScanner::new(ScanLimits::default()), 0, Vec::new());
+    while at < bytes.len() {
+        let scanned = scanner.scan(&bytes[at..]).expect("good frames");
         assert!(scanned.end, "whole frames");
-        let (frame, behind) = rest.split_at(scanned.bytes);
-        frames.push((frame, Part { first: true, last: true, top: scanner.top() }));
-        rest = behind;
+        frames.push((at..at + scanned.bytes, Part { first: true, last: true, top: scanner.top() }));
+        at += scanned.bytes;
     }
     frames
 }
