@@ -125,14 +125,14 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Pass)> {
 
 /// One table of one run: ratios are between ways measured side by side.
 fn print_ratios() {
-    println!("{:<26}{:>16}{:>18}{:>18}{:>20}", "per frame", "ours", "resp2 decoder", "resp3 decoder", "times slower");
+    println!("{:<32}{:>16}{:>18}{:>18}{:>20}", "per frame", "ours", "resp2 decoder", "resp3 decoder", "times slower");
     for (name, frame, mut pass) in cases() {
         let buffer = frame.repeat(FRAMES);
         let ours = cost(FRAMES, || (), |()| pass(black_box(&buffer)));
         let resp2 = cost(FRAMES, || BytesMut::from(&buffer[..]), |mut buffer| decode_resp2(&mut buffer));
         let resp3 = cost(FRAMES, || BytesMut::from(&buffer[..]), |mut buffer| decode_resp3(&mut buffer));
         let ratios = format!("{:.1} / {:.1}", resp2.time_ns / ours.time_ns, resp3.time_ns / ours.time_ns);
-        println!("{name:<26}{:>16}{:>18}{:>18}{ratios:>20}", ours, resp2, resp3);
+        println!("{name:<32}{:>16}{:>18}{:>18}{ratios:>20}", ours, resp2, resp3);
     }
 }
 
