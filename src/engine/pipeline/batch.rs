@@ -79,7 +79,7 @@ pub enum Tail {
 }
 
 /// Commands in the order in which they were read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
     commands: Vec<Command>,
     /// What is known of the first commands, which were read earlier.
@@ -96,6 +96,12 @@ pub struct Batch {
     read: u32,
     /// One command at a time: what is allowed behind it may depend on it.
     pub singly: bool,
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch::BLANK
+    }
 }
 
 impl Batch {

@@ -31,6 +31,9 @@ impl Connection {
     /// How far the beginnings of groups may be held now, with `tail` behind what was read.
     pub(super) fn holding(&self, tail: &Tail) -> Holding {
         let policy = self.around.context.policy();
+        if policy.groups().is_empty() {
+            return Holding::default();
+        }
         let ends = self.input_ended || matches!(tail, Tail::Error(_) | Tail::Large) || self.keeps_too_much();
         Holding {
             willing: !policy.hold.gap.is_zero() && self.patience.is_willing() && !ends,

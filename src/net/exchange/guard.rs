@@ -79,18 +79,14 @@ impl Exchange {
         let Some(who) = self.me.upgrade() else { return };
         let who: Rc<dyn Recipient> = who;
         let now = clock::now();
-        let sent =
-            self.link().is_some_and(|link| link.send(who, &[request], frames, now, Some(now + self.request_timeout.get())));
-        if !sent {
+        if !self.link().send(who, &[request], frames, now, Some(now + self.request_timeout.get())) {
             self.fault_in(&mut state, frames, Fault::Unavailable);
         }
     }
 
     pub(super) fn forget_lost_guards(&self, found: &[Finding]) {
-        if found.iter().any(|finding| matches!(finding, Finding::GuardLost))
-            && let Some(link) = self.link()
-        {
-            link.set_ability(Ability::Unknown);
+        if found.iter().any(|finding| matches!(finding, Finding::GuardLost)) {
+            self.link().set_ability(Ability::Unknown);
         }
     }
 }

@@ -61,7 +61,8 @@ impl Exchange {
         if !self.state.borrow().slots.has_errand() {
             return;
         }
-        let (Some(link), Some(who)) = (self.link(), self.me.upgrade()) else { return };
+        let Some(who) = self.me.upgrade() else { return };
+        let link = self.link();
         // What a standstill of the process has cost must count: beyond its deadline a group's marker proves nothing.
         clock::tick();
         let now = clock::now();
