@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 
 use super::reading::Reading;
-use super::{Link, Loss, OUT_BYTES_MAX, Phase};
+use super::{Link, Loss, Phase};
 use crate::engine::link::breaker::is_state_error;
 use crate::engine::link::inflight::Owner;
 use crate::engine::pipeline::resolve::Part;
@@ -76,7 +76,7 @@ impl Link {
             let written = written?;
             state.out_at += written;
             self.context.tally.add_bytes(Side::Upstream, Direction::Out, written);
-            if state.out.len() - state.out_at < OUT_BYTES_MAX {
+            if state.out.len() - state.out_at < self.out_bytes_max() {
                 state.wake_waiting();
             }
         }
