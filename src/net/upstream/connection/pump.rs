@@ -40,6 +40,7 @@ impl Link {
                 self.standstill.hold();
                 return Poll::Pending;
             }
+            self.standstill.go_on(reading.is_inside_large());
             match ready!(reading.poll_read(stream, &self.context, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Eof),
                 Ok(bytes) => {
@@ -50,7 +51,6 @@ impl Link {
                     if let Err(loss) = reading.hand_out(self) {
                         return Poll::Ready(loss);
                     }
-                    self.standstill.note_progress(reading.is_inside_large());
                 }
                 Err(error) => return Poll::Ready(error.into()),
             }
