@@ -2,8 +2,6 @@
 
 mod cost;
 mod passes;
-#[path = "pipeline/scenario.rs"]
-#[expect(dead_code, reason = "most of what clients send is measured elsewhere")]
 mod scenario;
 
 use cost::{Cost, cost};
@@ -88,11 +86,11 @@ fn print_ratios(policies: &[(&str, Policy)]) {
     }
     let (rules, groups) = (policy(scenario::GROUP), 4);
     let commands = groups * MEMBERS;
-    let mut planning = Planning::of(scenario::Job::group(groups).requests, &rules);
+    let mut planning = Planning::of(scenario::groups(groups), &rules);
     let planned = cost(commands, || (), |()| planning.pass());
     assert_eq!(planning.wrapped(), (groups, true), "every group matches");
     print_row("plan, groups of 4 match", planned, planned.time_ns);
-    let replies = scenario::Job::transaction(groups).replies;
+    let replies = scenario::replies(groups);
     let mut resolving =
         Resolving::of(&replies, |table: &Table, slots: &mut Slots| places_of_groups(slots, table, &rules, groups));
     let resolved = cost(

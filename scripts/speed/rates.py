@@ -6,7 +6,7 @@ from ways import PREDIXY, RULES, group_rule, idle_rules, many_rules
 CLIENTS = 50
 DEPTHS = (1, 16, 64)
 GROUPS = (1, 4)
-WORKERS = (1, 2)
+WORKERS = (1, 2, 4)
 CONNECTIONS = (10, 50, 200, 1000, 5000)
 RULE_COUNTS = (0, 10, 100, 1000)
 RULES_DEPTH = 16

@@ -97,6 +97,16 @@ fn poll_read_all(stream: &mut TlsStream<TcpStream>, cx: &mut Context<'_>, buf: &
 }
 
 impl Stream {
+    /// False when nothing can be read now; the task is woken when that has changed.
+    pub fn may_read(&self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Stream::Tcp(socket) => socket.poll_read_ready(cx).is_ready(),
+            Stream::Unix(socket) => socket.poll_read_ready(cx).is_ready(),
+            // What the socket has given may not have been read yet.
+            Stream::Tls(_) => true,
+        }
+    }
+
     /// True when the other side sends nothing more, although not all that it has sent has been read.
     pub fn is_read_closed(&self) -> bool {
         match self {

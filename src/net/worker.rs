@@ -136,9 +136,8 @@ fn take(around: &Rc<Surroundings>, acceptor: Option<&Arc<Acceptor>>, message: Me
         }
         Message::BlockedOn(id, answer) => {
             let exchange = around.clients.borrow().get(&id).and_then(Weak::upgrade);
-            let link = exchange
-                .filter(|exchange| exchange.state.borrow().session.affinity.is_pinned())
-                .and_then(|exchange| exchange.link());
+            let link =
+                exchange.filter(|exchange| exchange.state.borrow().session.affinity.is_pinned()).map(|exchange| exchange.link());
             // Nobody waits for the answer any more if the asking client has gone.
             let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.to_be_unblocked()));
         }

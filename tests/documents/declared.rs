@@ -1,7 +1,7 @@
 //! What is declared about the documents: which command lines are not run and why, what stands for what in the others.
 
 /// Command lines that are not run: where, which, and why.
-pub const NOT_RUN: [(&str, &str, &str); 22] = [
+pub const NOT_RUN: [(&str, &str, &str); 21] = [
     ("README.md", "make demo     # four stories, straight to Redis and through respguard, side by side", DEMO),
     ("README.md", "make test     # everything that is tested", "this test is a part of it"),
     ("README.md", "make demo", DEMO),
@@ -28,8 +28,7 @@ pub const NOT_RUN: [(&str, &str, &str); 22] = [
     ("docs/performance.md", "make bench ROUNDS=1 SECONDS=0.2        # tries it; writes to target/bench", BENCH),
     ("docs/performance.md", "cargo bench --bench codec", BENCH),
     ("docs/performance.md", "cargo bench --bench instructions", BENCH),
-    ("docs/performance.md", "cargo bench --bench pipeline -- holds", BENCH),
-    ("docs/performance.md", "cargo bench --bench pipeline -- \"as a group\"", BENCH),
+    ("docs/performance.md", "cargo bench --bench holds", BENCH),
     ("docs/transparency.md", "make test", "this test is a part of it"),
     ("docs/transparency.md", "make soak", "takes as long as one likes; each of its parts runs shortly as a test"),
 ];

@@ -259,6 +259,11 @@ fn expire<W: Words + ?Sized>(unit: &'static str, words: &W) -> Option<Form> {
     let mut order = Order::default();
     order.put(1);
     order.put_token(unit);
+    // Most say no options.
+    if words.words() == 3 {
+        order.put(2);
+        return Some(Form::Listed { slots: order.slots, len: order.len, tail: 3, words: 3 });
+    }
     order.put(2);
     Some(order.with_options(&options::EXPIRE, words))
 }

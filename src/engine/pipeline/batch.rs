@@ -40,6 +40,29 @@ pub struct Held {
     pub begins: bool,
 }
 
+/// What the arguments of one command begin with.
+#[derive(Clone, Copy)]
+pub struct Openings<'b> {
+    bytes: &'b [u8],
+    spans: &'b [Span],
+    command: &'b Command,
+}
+
+impl Openings<'_> {
+    /// The first eight bytes of the argument at a place, with what stands behind it in the buffer; any number where the
+    /// command has none there, `None` where it does not lie in the buffer or the buffer ends.
+    #[inline]
+    pub fn at(&self, place: usize) -> Option<u64> {
+        let Command { inline, start, first_span, .. } = *self.command;
+        if inline {
+            return None;
+        }
+        let start = start as usize + self.spans.get(first_span as usize + place)?.start as usize;
+        let first = self.bytes.get(start..start + size_of::<u64>())?.first_chunk()?;
+        Some(u64::from_le_bytes(*first))
+    }
+}
+
 /// What stands behind the last whole command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Tail {
@@ -56,7 +79,7 @@ pub enum Tail {
 }
 
 /// Commands in the order in which they were read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
     commands: Vec<Command>,
     /// What is known of the first commands, which were read earlier.
@@ -73,6 +96,12 @@ pub struct Batch {
     read: u32,
     /// One command at a time: what is allowed behind it may depend on it.
     pub singly: bool,
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch::BLANK
+    }
 }
 
 impl Batch {
@@ -173,6 +202,14 @@ impl Batch {
         let Some(span) = self.spans.get(command.first_span as usize + place) else { return &[] };
         let (base, start) = if command.inline { (&self.arena[..], 0) } else { (bytes, command.start as usize) };
         base.get(start + span.start as usize..start + span.end as usize).unwrap_or_default()
+    }
+
+    /// The place of the first command from `at` on that does not pass, by what it is and what its arguments begin with.
+    #[inline]
+    pub fn skim(&self, bytes: &[u8], at: usize, passes: impl Fn(CommandId, Openings<'_>) -> bool) -> usize {
+        let commands = self.commands.get(at..).unwrap_or_default().iter();
+        let mut openings = commands.map(|command| (command.id, Openings { bytes, spans: &self.spans, command }));
+        openings.position(|(id, openings)| !passes(id, openings)).map_or(self.len(), |passed| at + passed)
     }
 
     /// The arguments read so far of a request whose end has not been read.
@@ -430,6 +467,24 @@ mod tests {
         bytes.drain(..gone);
         assert_eq!(batch.all_held().iter().map(|held| held.place).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(batch.args(&bytes, 0).get(1), Some(&b"b"[..]));
+    }
+
+    #[test]
+    fn what_arguments_begin_with_is_told_where_it_lies_in_the_buffer() {
+        let table = Table::builtin();
+        let bytes = b"GET inline\r\n*2\r\n$3\r\nGET\r\n$9\r\nuser:1000\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+        let (mut batch, mut parser) = (Batch::default(), parser());
+        assert_eq!(batch.parse(&mut parser, &table, bytes, usize::MAX), Tail::Clean);
+        let expected = [None, Some(u64::from_le_bytes(*b"user:100")), None];
+        let said = std::cell::RefCell::new(Vec::new());
+        let note = |_, openings: Openings<'_>| {
+            said.borrow_mut().push(openings.at(1));
+            true
+        };
+        assert_eq!(batch.skim(bytes, 0, note), 3);
+        assert_eq!(*said.borrow(), expected);
+        assert_eq!(batch.skim(bytes, 1, |_, openings| openings.at(1).is_some()), 2, "the first that does not pass");
+        assert_eq!(batch.skim(bytes, 3, |_, _| false), 3);
     }
 
     #[test]

@@ -180,6 +180,15 @@ impl Slots {
         self.enqueue(Slot { role, command, scored });
     }
 
+    /// Places for commands whose replies are the client's as they are.
+    pub fn push_plain(&mut self, commands: impl ExactSizeIterator<Item = CommandId>, scored: bool) {
+        if self.reorder.is_some() {
+            return commands.for_each(|command| self.push(Role::Plain, command, scored));
+        }
+        self.owed += commands.len();
+        self.queue.extend(commands.map(|command| Slot { role: Role::Plain, command, scored }));
+    }
+
     /// A place for a command whose reply rules judge.
     pub fn push_judged(&mut self, role: Role, judge: Box<Judge>, command: CommandId, scored: bool) {
         self.judges.push_back(judge);

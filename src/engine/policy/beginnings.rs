@@ -8,7 +8,6 @@ use std::ops::Range;
 /// A look-up compares what the beginnings have in common once, however many they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Beginnings {
-    sieve: Sieve,
     /// The root is the first, the children of each node stand side by side.
     nodes: Box<[Node]>,
     /// For each node its label, then the byte that leads to each of its children.
@@ -48,7 +47,7 @@ impl Beginnings {
             }
             nodes[at].behind = number(text.len());
         }
-        Beginnings { sieve: Sieve::new(sorted), nodes: nodes.into(), text: text.into() }
+        Beginnings { nodes: nodes.into(), text: text.into() }
     }
 
     /// The beginnings of numbered things, with the numbers of each, those of shorter beginnings included, in order.
@@ -75,9 +74,6 @@ impl Beginnings {
     /// The place of the longest that the bytes begin with.
     pub(super) fn longest(&self, bytes: &[u8]) -> Option<usize> {
         let mut longest = 0;
-        if !self.sieve.passes(bytes) {
-            return None;
-        }
         self.descend(bytes, |place| {
             longest = place;
             true
@@ -86,13 +82,8 @@ impl Beginnings {
     }
 
     /// Whether the bytes begin with any of them.
-    #[inline]
-    pub(super) fn any(&self, bytes: &[u8]) -> bool {
-        self.sieve.passes(bytes) && self.has_any(bytes)
-    }
-
     #[inline(never)]
-    fn has_any(&self, bytes: &[u8]) -> bool {
+    pub(super) fn any(&self, bytes: &[u8]) -> bool {
         let mut any = false;
         self.descend(bytes, |_| {
             any = true;
@@ -118,56 +109,6 @@ impl Beginnings {
             (rest, node) = (remaining, self.nodes.get(first_child as usize + child));
         }
     }
-}
-
-/// Turns most bytes away that have none of the beginnings, by the first of them alone.
-#[derive(Clone, Debug, Default)]
-struct Sieve {
-    /// How many bytes are looked at: as many as the shortest beginning has, one word at most.
-    length: usize,
-    mask: u64,
-    shift: u32,
-    /// One bit for each hash; set where some beginning has it.
-    bits: Box<[u64]>,
-}
-
-/// Bits for each beginning.
-const SIEVE_BITS: usize = 16;
-/// Odd, and half of its bits are set, in no order: every bit of a word changes the highest of the product.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-
-impl Sieve {
-    fn new(sorted: &[&[u8]]) -> Sieve {
-        let length = sorted.iter().map(|beginning| beginning.len()).min().unwrap_or(0).min(size_of::<u64>());
-        let mask = if length == size_of::<u64>() { u64::MAX } else { (1 << (8 * length)) - 1 };
-        let count = (sorted.len() * SIEVE_BITS).next_power_of_two().max(64);
-        let shift = u64::BITS - count.trailing_zeros();
-        let mut bits = vec![0; count / 64];
-        for beginning in sorted {
-            let hash = word(&beginning[..length]).wrapping_mul(SPREAD) >> shift;
-            bits[hash as usize / 64] |= 1 << (hash % 64);
-        }
-        Sieve { length, mask, shift, bits: bits.into() }
-    }
-
-    #[inline]
-    fn passes(&self, bytes: &[u8]) -> bool {
-        let word = match bytes.first_chunk() {
-            Some(first) => u64::from_le_bytes(*first) & self.mask,
-            None => match bytes.get(..self.length) {
-                Some(first) => word(first),
-                None => return false,
-            },
-        };
-        let hash = word.wrapping_mul(SPREAD) >> self.shift;
-        self.bits.get(hash as usize / 64).is_some_and(|bits| bits >> (hash % 64) & 1 == 1)
-    }
-}
-
-/// Up to eight bytes as one number.
-#[inline]
-fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// Takes those off the front of the range that have the same byte at `at`.

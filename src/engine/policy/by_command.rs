@@ -1,9 +1,10 @@
 //! Says which rules of a list can be about a request, by its command and by what its first argument begins with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::beginnings::Beginnings;
 use super::group::{Member, Template, canonical_id};
+use super::sieve::{Sieve, mask};
 use crate::engine::command::{CommandId, Spec, Table};
 
 /// For each command the rules that can be about it, so that a request that none is about costs one look-up, however many
@@ -15,6 +16,7 @@ pub(super) struct ByCommand {
     unlisted: Entry,
     /// Many commands have the same.
     rules: Vec<Rules>,
+    sieve: Sieve,
 }
 
 /// What is known of one command.
@@ -24,6 +26,8 @@ struct Entry {
     rules: u16,
     /// The place of the first argument behind its name.
     first: u8,
+    /// What the sieve looks at.
+    mask: u64,
 }
 
 /// The rules of a command, by the beginning of the first argument behind its name.
@@ -63,13 +67,14 @@ impl ByCommand {
         let mut sets = Sets::default();
         let mut of_command = |subject: Option<Subject<'t>>| {
             let first = subject.map_or(1, |subject| subject.spec.name_words);
-            Entry { rules: sets.number(about(subject)), first }
+            let rules = sets.number(about(subject));
+            Entry { rules, first, mask: sets.mask(rules) }
         };
         let ids = std::iter::once(CommandId::UNKNOWN).chain(table.iter().map(|(id, _)| id));
         let subject = |id| Subject { spec: table.spec(id), canonical: canonical_id(table, id) };
         let of = ids.map(|id| of_command(Some(subject(id)))).collect();
         let unlisted = of_command(None);
-        Self { of, unlisted, rules: sets.rules }
+        Self { of, unlisted, rules: sets.rules, sieve: Sieve::new(&sets.beginnings) }
     }
 
     /// The places of the rules that can be about the request.
@@ -80,9 +85,16 @@ impl ByCommand {
     }
 
     /// Whether some rule can be about the request, whose argument at a place is asked for only if need be.
-    #[inline]
     pub(super) fn concerns<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
         self.of(id).is_some_and(|(rules, first)| rules.beginnings.any(argument(first)))
+    }
+
+    /// False only where [`Self::concerns`] is, and at once; `opening` gives the first eight bytes of the argument at a place
+    /// with whatever stands behind it, any number where there is none, `None` where that takes more than a look.
+    #[inline]
+    pub(super) fn might_concern(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
+        let Some(entry) = self.of.get(id.index()) else { return true };
+        entry.rules > 0 && opening(entry.first.into()).is_none_or(|opening| self.sieve.passes(entry.rules, entry.mask, opening))
     }
 
     /// Whether some rule can be about some request of the command.
@@ -98,7 +110,7 @@ impl ByCommand {
 
     #[inline]
     fn of(&self, id: CommandId) -> Option<(&Rules, usize)> {
-        let Entry { rules, first } = self.of.get(id.index()).copied().unwrap_or(self.unlisted);
+        let Entry { rules, first, .. } = self.of.get(id.index()).copied().unwrap_or(self.unlisted);
         self.rules.get(usize::from(rules).wrapping_sub(1)).map(|rules| (rules, first.into()))
     }
 }
@@ -118,6 +130,8 @@ fn argument(request: Member<'_>, place: usize) -> &[u8] {
 #[derive(Default)]
 struct Sets<'r> {
     rules: Vec<Rules>,
+    /// What those begin with, with their numbers.
+    beginnings: Vec<(u16, Vec<&'r [u8]>)>,
     known: HashMap<Vec<(u32, &'r [u8])>, u16>,
 }
 
@@ -134,8 +148,14 @@ impl<'r> Sets<'r> {
         let (beginnings, places) = Beginnings::with_places(rules.iter().copied());
         self.rules.push(Rules { beginnings, places });
         let number = u16::try_from(self.rules.len()).expect("there are no more sets of rules than commands");
+        let texts: BTreeSet<&[u8]> = rules.iter().map(|(_, text)| *text).collect();
+        self.beginnings.push((number, texts.into_iter().collect()));
         self.known.insert(rules, number);
         number
+    }
+
+    fn mask(&self, number: u16) -> u64 {
+        self.beginnings.get(usize::from(number).wrapping_sub(1)).map_or(0, |(_, beginnings)| mask(beginnings))
     }
 }
 

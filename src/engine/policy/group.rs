@@ -280,11 +280,12 @@ impl Templates {
             if member.optional {
                 let mut taken = here;
                 if member.fits(command, table, &mut taken.bound) {
-                    self.walk_in_order(taken.with(here.member), table, at, listener);
+                    taken.take(here.member);
+                    self.walk_in_order(taken, table, at, listener);
                 }
                 here.member += 1;
             } else if member.fits(command, table, &mut here.bound) {
-                here = here.with(here.member);
+                here.take(here.member);
             } else {
                 listener.mismatch(&here, command);
                 return;
@@ -296,12 +297,14 @@ impl Templates {
 
 impl Walk<'_> {
     /// The next command is the member at this place.
-    pub(super) fn with(mut self, member: usize) -> Self {
+    #[inline]
+    pub(super) fn take(&mut self, member: usize) {
         self.taken |= 1 << member;
         if let Some(place) = self.sequence.get_mut(self.command) {
             *place = member as u8;
         }
-        Self { member: member + 1, command: self.command + 1, ..self }
+        self.member = member + 1;
+        self.command += 1;
     }
 
     /// Whether the member at this place has come.
@@ -339,7 +342,7 @@ impl Template {
         match self.measured {
             Some(measured) if place == measured.place => measured.fits(form),
             Some(Measured { place: kind, wanted: Some(_) }) if place == kind + 1 => true,
-            _ => form.get(place).is_some_and(|argument| word.matches(argument, bound)),
+            _ => word.is_any() || form.get(place).is_some_and(|argument| word.matches(argument, bound)),
         }
     }
 

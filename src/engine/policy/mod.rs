@@ -17,6 +17,7 @@ pub mod pattern;
 pub mod recognise;
 pub mod reply;
 pub mod rule;
+mod sieve;
 pub mod trace;
 pub mod ttl;
 pub mod unordered;
@@ -116,11 +117,20 @@ impl Policy {
         Self { all: ByCommand::new(table, count, about), ..self }
     }
 
-    /// False where no rule has anything to say about the request, of which `argument` gives the one at a place, unless a group that began before it goes on with it,
-    /// or there is no server.
+    /// False where no rule has anything to say about the request, of which `argument` gives the one at a place, unless a
+    /// group that began before it goes on with it, or there is no server.
     #[inline]
     pub fn concerns<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
         self.all.concerns(id, argument)
+    }
+
+    /// The same, said at once and not of all requests: false only where [`Self::concerns`] is.
+    ///
+    /// `opening` gives the first eight bytes of the argument at a place as a little-endian number, with whatever stands
+    /// behind it; any number where there is none, `None` where that takes more than a look.
+    #[inline]
+    pub fn might_concern(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
+        self.all.might_concern(id, opening)
     }
 
     /// Whether no rule has anything to say about any request.

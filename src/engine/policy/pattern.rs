@@ -19,6 +19,8 @@ pub struct Pattern {
     prefix: Box<[u8]>,
     steps: Box<[Step]>,
     text: Box<str>,
+    /// It is one run, and nothing else.
+    any: bool,
 }
 
 /// A wildcard, with the literal that ends it. Only the last step's literal may be empty.
@@ -61,18 +63,19 @@ impl Pattern {
         }
         let mut literals = literals.into_iter();
         let prefix = literals.next().unwrap_or_default().into_boxed_slice();
+        let any = prefix.is_empty() && wilds == [Wild::Run] && literals.clone().all(|literal| literal.is_empty());
         let steps = wilds
             .into_iter()
             .zip(literals)
             .map(|(wild, literal)| Step { wild, literal: Finder::new(&literal).into_owned() })
             .collect();
-        Ok(Self { prefix, steps, text: word.into() })
+        Ok(Self { prefix, steps, text: word.into(), any })
     }
 
     /// The pattern that any argument matches.
     pub fn any() -> Self {
         let last = Step { wild: Wild::Run, literal: Finder::new(b"").into_owned() };
-        Self { prefix: Box::default(), steps: Box::new([last]), text: "*".into() }
+        Self { prefix: Box::default(), steps: Box::new([last]), text: "*".into(), any: true }
     }
 
     /// Whether the argument matches under the captures bound so far; binds those that are new.
@@ -101,6 +104,12 @@ impl Pattern {
             (rest, steps) = (remaining, unknown);
         }
         rest.is_empty()
+    }
+
+    /// Whether every argument matches.
+    #[inline]
+    pub fn is_any(&self) -> bool {
+        self.any
     }
 
     /// Whether a key matches, for patterns without captures.

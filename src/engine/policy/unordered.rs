@@ -47,7 +47,8 @@ impl<'s, 'r, 'a, L: Listen<'a>> Search<'s, 'r, 'a, L> {
             let mut next = here;
             if member.fits(command, self.table, &mut next.bound) {
                 fitted = true;
-                self.walk(next.with(place));
+                next.take(place);
+                self.walk(next);
             }
         }
         if !fitted {

@@ -6,6 +6,13 @@
 /// it the easy way: the line may be unfinished, negative, long or malformed.
 #[inline(always)]
 pub(super) fn plain_length(bytes: &[u8]) -> Option<(u32, usize)> {
+    match *bytes {
+        [ones @ b'0'..=b'9', b'\r', _, ..] => return Some((u32::from(ones - b'0'), 3)),
+        [tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', _, ..] => {
+            return Some((u32::from(tens - b'0') * 10 + u32::from(ones - b'0'), 4));
+        }
+        _ => {}
+    }
     let mut value = u32::from(digit(*bytes.first()?)?);
     let mut at = 1;
     loop {

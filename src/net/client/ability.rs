@@ -17,7 +17,10 @@ use crate::net::upstream::{Admitted, Recipient};
 impl Connection {
     /// True when groups may come that need a preflight, and nobody knows whether it can run on this connection.
     pub(super) fn must_ask_ability(&self) -> bool {
-        let Some(link) = self.exchange.link().filter(|link| link.can_transact()) else { return false };
+        if !self.around.context.policy().has_guarded_groups() {
+            return false;
+        }
+        let link = self.exchange.link();
         let unknown = match link.ability() {
             Ability::Unknown => true,
             // A server that is not there says nothing the second time either.
@@ -27,8 +30,8 @@ impl Connection {
         let state = self.exchange.state.borrow();
         let session = &state.session;
         unknown
+            && link.can_transact()
             && !link.is_down()
-            && self.around.context.policy().has_guarded_groups()
             && session.transaction.is_idle()
             && !session.subscriptions.any()
             && !self.asked.replace(true)
@@ -36,7 +39,7 @@ impl Connection {
 
     /// Waits for the answer; the client's next commands are planned with it.
     pub(super) async fn ask_ability(&mut self) {
-        let Some(link) = self.exchange.link() else { return };
+        let link = self.exchange.link();
         let mut request = Vec::new();
         Ability::question(&self.around.context.policy().guard_prefix, &mut request);
         let reply = ask(&link, &request, self.around.pool.settings.request_timeout).await;

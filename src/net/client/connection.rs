@@ -195,9 +195,7 @@ impl Connection {
             if self.exchange.leave_stuck() {
                 self.asked.set(false);
             }
-            if !self.exchange.has_room() && self.batch.all_held().is_empty()
-                || !self.exchange.link().is_some_and(|link| link.has_room())
-            {
+            if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link().has_room() {
                 return Next::Room;
             }
             if self.batch.is_none() {
@@ -231,9 +229,8 @@ impl Connection {
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
-        let owes_server = !self.authenticated
-            && self.exchange.link().is_some_and(|link| link.wants_password())
-            && self.exchange.lane().key.login.is_none();
+        let owes_server =
+            !self.authenticated && self.exchange.link().wants_password() && self.exchange.lane().key.login.is_none();
         let owes = owes_server || self.is_stranger();
         // What is held has a place that its reply must come to: it goes first.
         if owes != self.batch.singly && self.batch.all_held().is_empty() {
@@ -279,14 +276,17 @@ impl Connection {
         {
             let context = &self.around.context;
             let (table, policy) = (context.table(), context.policy());
-            let can_transact = self.exchange.link().is_some_and(|link| link.can_transact());
-            let probes = self.exchange.lane().probes.get();
-            let hold = self.holding(tail);
-            let ability = self.exchange.link().map(|link| link.ability()).unwrap_or_default();
-            let degraded = context.health.refuses() || self.exchange.link().is_some_and(|link| link.is_down());
-            let mends = self.exchange.lane().mending.get() != Mending::Refused;
-            let rules =
-                Rules { table: &table, policy: &policy, transactions: can_transact, probes, mends, ability, hold, degraded };
+            let (link, lane) = (self.exchange.link(), self.exchange.lane());
+            let rules = Rules {
+                table: &table,
+                policy: &policy,
+                transactions: link.can_transact(),
+                probes: lane.probes.get(),
+                mends: lane.mending.get() != Mending::Refused,
+                ability: link.ability(),
+                hold: self.holding(tail),
+                degraded: context.health.refuses() || link.is_down(),
+            };
             let mut state = self.exchange.state.borrow_mut();
             let state = &mut *state;
             plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, planned);
@@ -319,7 +319,7 @@ impl Connection {
         let is_pinned = self.exchange.state.borrow().session.affinity.is_pinned();
         let may = !is_pinned && !self.is_stranger() && self.batch.all_held().is_empty();
         // Without a server nobody waits, and rules may answer in its place.
-        let is_down = self.exchange.link().is_some_and(|link| link.is_down());
+        let is_down = self.exchange.link().is_down();
         may && !is_down && self.exchange.lane().has_leases_to_spare()
     }
 
@@ -374,7 +374,7 @@ impl Connection {
     fn is_unheard_while_blocked(&self) -> bool {
         let blocked = self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked());
         let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
-        blocked && !self.input_ended && (full || !self.exchange.link().is_some_and(|link| link.has_room()))
+        blocked && !self.input_ended && (full || !self.exchange.link().has_room())
     }
 
     fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
@@ -420,18 +420,20 @@ impl Connection {
     /// `held` says that what is there waits for more to come.
     fn poll_input(&mut self, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
         let has_room = self.exchange.has_room();
-        if let Some(link) = self.exchange.link()
-            && !link.has_room()
-        {
+        let link = self.exchange.link();
+        if !link.has_room() {
             return link.poll_room(cx).map(|()| Event::Wake);
         }
         if !has_room {
             self.exchange.wants_room.set(true);
         }
-        if !has_room || self.input_ended || self.input.len() >= self.input_bytes_max().max(self.whole_bytes_wanted(held)) {
+        if !has_room || self.input_ended || self.is_full(held) {
             return Poll::Pending;
         }
         if self.input.capacity() == 0 {
+            if !self.exchange.may_read(cx) {
+                return Poll::Pending;
+            }
             self.input = self.around.context.read_buffers.take();
         }
         self.input.reserve(if self.streaming { 4 * READ_BYTES } else { READ_BYTES / 4 });
@@ -474,6 +476,11 @@ impl Connection {
             begins_request: is_between_requests && !self.streaming && !is_tunnel,
         };
         Track::note(&mut self.track, &self.around.context.tap, read);
+    }
+
+    /// So much has come that cannot go on now that nothing more is read; `held` as above.
+    fn is_full(&self, held: bool) -> bool {
+        !self.input.is_empty() && self.input.len() >= self.input_bytes_max().max(self.whole_bytes_wanted(held))
     }
 
     fn input_bytes_max(&self) -> usize {

@@ -127,7 +127,7 @@ impl Connection {
     }
 
     pub(super) fn tunnel(&mut self) -> Next {
-        if !self.exchange.link().is_some_and(|link| link.has_room()) {
+        if !self.exchange.link().has_room() {
             return Next::Room;
         }
         if !self.input.is_empty() {

@@ -23,10 +23,9 @@ impl Connection {
         if self.exchange.lane().mending.get() != Mending::Unknown || self.asked_mending.get() {
             return None;
         }
-        let link = self.exchange.link()?;
         let state = self.exchange.state.borrow();
         let session = &state.session;
-        if link.is_down() || !session.transaction.is_idle() || session.subscriptions.any() {
+        if self.exchange.link().is_down() || !session.transaction.is_idle() || session.subscriptions.any() {
             return None;
         }
         let (policy, table) = (self.around.context.policy(), self.around.context.table());
@@ -37,7 +36,7 @@ impl Connection {
 
     /// Waits for the answer; the client's next commands are planned with it.
     pub(super) async fn ask_mending(&mut self, asking: Box<Asking>) {
-        let (Some(link), lane) = (self.exchange.link(), self.exchange.lane()) else { return };
+        let (link, lane) = (self.exchange.link(), self.exchange.lane());
         let Some(reply) = ask(&link, &asking.question, self.around.pool.settings.request_timeout).await else { return };
         match may_mend(&reply) {
             Some(true) => lane.mending.set(Mending::Able),

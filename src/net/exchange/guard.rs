@@ -1,14 +1,13 @@
 //! Sends groups behind their preflight, once more where other clients were the reason, or answers why they are not sent.
 
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Exchange;
 use super::send::Sending;
-use super::settle::{KEPT_BYTES_MAX, Settled};
+use super::settle::{RESENT_BYTES_MAX, Settled};
 use crate::engine::pipeline::finding::{Fault, Finding, Outcome};
-use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
+use crate::engine::pipeline::group::{Injected, WrappedGroup};
 use crate::engine::pipeline::guard::Guard;
 use crate::engine::pipeline::plan::Added;
 use crate::engine::pipeline::refusal::Refusal;
@@ -38,13 +37,9 @@ impl Exchange {
         let last = mark.map(|request| Injected { behind: count, request });
         let first = Injected { behind: 0, request: seal(&guard) };
         let injected: Vec<_> = std::iter::once(first).chain(injected).chain(last).collect();
-        let wire_of = |members: Range<u32>| {
-            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
-            runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
-        };
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);
-        group::parts(count, &injected, wire_of).iter().for_each(|part| request.extend_from_slice(part));
+        sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
         self.request_timeout.set(timing.request_timeout);
         let mut state = self.state.borrow_mut();
         let (row, rule) = (self.context.tally.group_row(index), &policy.groups()[index]);
@@ -54,7 +49,7 @@ impl Exchange {
             .judged(panel)
             .mended(mended)
             .with_injected(&injected);
-        let kept = if request.len() <= KEPT_BYTES_MAX { request.clone() } else { Vec::new() };
+        let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
         let wrapped = wrapped.with_guard(Guard::new(preflight, kept));
         if let Some(settled) = settled {
             return self.send_settled(sending, &mut state, wrapped, settled, request);
@@ -84,18 +79,14 @@ impl Exchange {
         let Some(who) = self.me.upgrade() else { return };
         let who: Rc<dyn Recipient> = who;
         let now = clock::now();
-        let sent =
-            self.link().is_some_and(|link| link.send(who, &[request], frames, now, Some(now + self.request_timeout.get())));
-        if !sent {
+        if !self.link().send(who, &[request], frames, now, Some(now + self.request_timeout.get())) {
             self.fault_in(&mut state, frames, Fault::Unavailable);
         }
     }
 
     pub(super) fn forget_lost_guards(&self, found: &[Finding]) {
-        if found.iter().any(|finding| matches!(finding, Finding::GuardLost))
-            && let Some(link) = self.link()
-        {
-            link.set_ability(Ability::Unknown);
+        if found.iter().any(|finding| matches!(finding, Finding::GuardLost)) {
+            self.link().set_ability(Ability::Unknown);
         }
     }
 }

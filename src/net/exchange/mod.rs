@@ -59,7 +59,7 @@ pub struct Exchange {
     /// The client's task.
     waker: RefCell<Option<Waker>>,
     /// The connection that the client's replies come from.
-    link: RefCell<Option<Rc<Link>>>,
+    link: RefCell<Rc<Link>>,
     lane: RefCell<Rc<Lane>>,
     marked: Cell<bool>,
     /// The client's task wants to know when nothing is owed any more.
@@ -131,7 +131,7 @@ impl Exchange {
             }),
             stream: RefCell::new(stream),
             waker: RefCell::new(None),
-            link: RefCell::new(Some(lane.shared())),
+            link: RefCell::new(lane.shared()),
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
@@ -162,18 +162,21 @@ impl Exchange {
     }
 
     /// The connection that the client's commands go to.
-    pub fn link(&self) -> Option<Rc<Link>> {
-        self.link.borrow().clone()
+    pub fn link(&self) -> Rc<Link> {
+        Rc::clone(&self.link.borrow())
     }
 
     /// The client's commands go to this connection from now on; nothing may be owed on the old one.
     pub fn set_link(&self, link: &Rc<Link>) {
-        self.link.replace(Some(Rc::clone(link)));
+        self.link.replace(Rc::clone(link));
     }
 
     /// A client that is owed nothing leaves a shared connection that is stuck, if there is another one; true if so.
     pub fn leave_stuck(&self) -> bool {
-        let is_stuck = self.link.borrow().as_ref().is_some_and(|link| link.is_retired() || link.is_stuck());
+        let is_stuck = {
+            let link = self.link.borrow();
+            link.is_retired() || link.is_stuck()
+        };
         is_stuck && self.leave()
     }
 
@@ -184,10 +187,10 @@ impl Exchange {
             // The fence: on at most one connection there is something that is owed to the client.
             !state.session.affinity.is_pinned() && state.slots.is_empty() && state.slots.is_drained()
         };
-        let (Some(link), lane) = (self.link(), self.lane()) else { return false };
         if !is_free {
             return false;
         }
+        let (link, lane) = (self.link(), self.lane());
         lane.replace_stuck();
         let leaves = link.is_retired() && link.may_be_left();
         if leaves {
@@ -295,6 +298,11 @@ impl Exchange {
         self.stream.borrow().is_read_closed()
     }
 
+    /// False when nothing can be read now; the client's task is woken when that has changed.
+    pub fn may_read(&self, cx: &mut TaskContext<'_>) -> bool {
+        self.stream.borrow().may_read(cx)
+    }
+
     /// Reads what the client sent into `buffer`.
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
@@ -306,6 +314,9 @@ impl Exchange {
     /// Writes what is ready for the client.
     pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
+        if state.out.capacity() == 0 && self.caught_up.get() {
+            return Poll::Ready(Ok(()));
+        }
         let flushed = self.poll_write_out(&mut state, cx);
         self.context.kept.change(&self.out_kept, state.out.capacity());
         flushed
@@ -357,16 +368,13 @@ impl Exchange {
     /// False when more is kept for the client than it may be behind: while a large reply passes, nothing is kept that it
     /// has not had the time to take.
     fn may_keep(&self, bytes: usize) -> bool {
-        bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_passing()
+        bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_coming_in()
     }
 
     /// The client has caught up: the upstream is read from again.
     fn let_through(&self, state: &State) {
-        if self.may_keep(state.out.len() - state.out_at)
-            && self.holds_up.take()
-            && let Some(link) = self.link.borrow().as_ref()
-        {
-            link.wake();
+        if self.may_keep(state.out.len() - state.out_at) && self.holds_up.take() {
+            self.link.borrow().wake();
         }
     }
 

@@ -13,12 +13,12 @@ use crate::engine::command::{BlockFor, CommandId, RetryClass, Table};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::demand::Demands;
 use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{Injected, WrappedGroup, parts};
+use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
 use crate::engine::pipeline::judge::Judge;
 use crate::engine::pipeline::plan::{Added, Answer, Plan, Step};
 use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::settle::mark;
-use crate::engine::pipeline::slot::{Probe, Role};
+use crate::engine::pipeline::slot::{Probe, Role, Slots};
 use crate::engine::pipeline::violation::{Kind, Violation};
 use crate::engine::policy::{Group, Member, Policy};
 use crate::engine::resp::{Protocol, encode};
@@ -58,9 +58,8 @@ impl Exchange {
     /// Where requests go out in another order than the one in which they were read, the places of all that are planned
     /// come back, by their index.
     pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<u64> {
-        let Some(link) = self.link() else { return Vec::new() };
-        let table = Arc::clone(&self.context.table());
-        let policy = Arc::clone(&self.context.policy());
+        let link = self.link();
+        let (table, policy) = (self.context.table(), self.context.policy());
         let rewrites = std::mem::take(&mut plan.rewrites);
         let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites: &rewrites };
         let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
@@ -192,16 +191,11 @@ impl Exchange {
         if let Some(score) = score {
             state.slots.push_score(score);
         }
-        for (at, &role) in commands.clone().zip(roles) {
-            let id = batch.id(at);
-            self.context.tally.command(id.index());
-            match role {
-                Role::Judged | Role::QueuedJudged if let Some(judge) = own.judges.pop_front() => {
-                    state.slots.push_judged(role, judge, id, scored && role == Role::Judged);
-                }
-                Role::Refused => state.slots.push_refused(own.refused.pop_front().unwrap_or_default(), id),
-                role => state.slots.push(role, id, scored && role == Role::Plain),
-            }
+        commands.clone().for_each(|at| self.context.tally.command(batch.id(at).index()));
+        if roles.iter().all(|role| *role == Role::Plain) {
+            state.slots.push_plain(commands.clone().map(|at| batch.id(at)), scored);
+        } else {
+            push_by_role(&mut state.slots, batch, commands.clone().zip(roles), scored, own);
         }
         let mut rest = commands.clone();
         // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
@@ -252,7 +246,9 @@ impl Exchange {
         if sending.rewrites.is_empty() {
             self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline)
         } else {
-            self.send(link, state, &sending.pieces(commands), frames, timing.read_at, deadline)
+            let mut pieces = Vec::new();
+            sending.push_pieces(commands, &mut pieces);
+            self.send(link, state, &pieces, frames, timing.read_at, deadline)
         }
     }
 
@@ -280,11 +276,7 @@ impl Exchange {
             .judged(panel)
             .mended(mended)
             .demanding(demands);
-        let wire_of = |members: Range<u32>| {
-            let runs = commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b);
-            runs.flat_map(|run| sending.pieces(run[0]..run[0] + run.len()))
-        };
-        let parts = parts(u32::try_from(commands.len()).unwrap_or(u32::MAX), &injected, wire_of);
+        let parts = sending.transaction(commands, &injected);
         if let Some(settled) = settled {
             return self.send_settled(sending, &mut state, wrapped, settled, parts.concat());
         }
@@ -337,7 +329,7 @@ impl Exchange {
     /// Sends a request that the proxy has rewritten; its reply is the client's.
     pub fn ask(self: &Rc<Self>, id: CommandId, role: Role, words: &[&[u8]], request_timeout: Duration) {
         self.leave_stuck();
-        let Some(link) = self.link() else { return };
+        let link = self.link();
         let mut request = Vec::new();
         encode::request(&mut request, words);
         self.context.tally.command(id.index());
@@ -349,7 +341,7 @@ impl Exchange {
 
     /// Begins to cut a request through that is too large to be held whole: `head` is its first part.
     pub fn begin_stream(self: &Rc<Self>, id: CommandId, head: &[u8], timing: Timing) {
-        let Some(link) = self.link() else { return };
+        let link = self.link();
         self.context.tally.command(id.index());
         let mut state = self.state.borrow_mut();
         state.slots.push(Role::Plain, id, false);
@@ -358,10 +350,30 @@ impl Exchange {
 
     /// Passes bytes on for which no reply is awaited in a place of its own.
     pub fn tunnel(self: &Rc<Self>, bytes: &[u8]) {
-        let Some(link) = self.link() else { return };
+        let link = self.link();
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
         if !link.send(recipient, &[bytes], 0, clock::now(), None) {
             self.end(End::LeaseLost);
+        }
+    }
+}
+
+/// A place for each command, by what its reply means.
+fn push_by_role<'r>(
+    slots: &mut Slots,
+    batch: &Batch,
+    commands: impl Iterator<Item = (usize, &'r Role)>,
+    scored: bool,
+    own: &mut Own<'_>,
+) {
+    for (at, &role) in commands {
+        let id = batch.id(at);
+        match role {
+            Role::Judged | Role::QueuedJudged if let Some(judge) = own.judges.pop_front() => {
+                slots.push_judged(role, judge, id, scored && role == Role::Judged);
+            }
+            Role::Refused => slots.push_refused(own.refused.pop_front().unwrap_or_default(), id),
+            role => slots.push(role, id, scored && role == Role::Plain),
         }
     }
 }
@@ -373,18 +385,28 @@ fn questions<'s>(steps: &mut Peekable<impl Iterator<Item = &'s Step>>, probes: &
 }
 
 impl<'a> Sending<'a> {
+    /// What goes on the wire for the members of a group, with commands of our own between them.
+    pub(super) fn transaction<'p>(&'p self, commands: &[usize], injected: &'p [Injected]) -> Vec<&'p [u8]> {
+        let members = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        group::parts(members, injected, |members, parts| {
+            for run in commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b) {
+                self.push_pieces(run[0]..run[0] + run.len(), parts);
+            }
+        })
+    }
+
     /// What goes on the wire for consecutive commands.
-    pub(super) fn pieces(&self, commands: Range<usize>) -> Vec<&'a [u8]> {
-        let mut pieces = Vec::new();
+    fn push_pieces<'p>(&'p self, commands: Range<usize>, pieces: &mut Vec<&'p [u8]>) {
         let mut first = commands.start;
-        for at in commands.clone() {
+        // Most go out as they came.
+        let rewritable = if self.rewrites.is_empty() { 0..0 } else { commands.clone() };
+        for at in rewritable {
             if let Some((_, request)) = self.rewrites.iter().find(|(rewritten, _)| *rewritten == at) {
                 pieces.extend([&self.bytes[self.batch.wire(first..at)], request]);
                 first = at + 1;
             }
         }
         pieces.push(&self.bytes[self.batch.wire(first..commands.end)]);
-        pieces
     }
 
     /// What the rule of the group that these commands are demands of their replies.

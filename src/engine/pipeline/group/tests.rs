@@ -1,6 +1,8 @@
 //! Tests of `group`.
 
+use super::super::finding::Outcome;
 use super::*;
+use crate::engine::policy::OnPartial;
 use crate::engine::policy::compile;
 use crate::engine::policy::rule::{Written, WrittenGroup};
 use crate::engine::resp::scan::{ReplyScanner, ScanLimits};
@@ -42,11 +44,14 @@ const QUEUED: &str = "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED
 #[test]
 fn commands_of_our_own_go_out_in_their_places() {
     let own = injected();
-    let wire = |members: Range<u32>| [&b"get incr "[[0, 4, 9][members.start as usize]..[0, 4, 9][members.end as usize]]];
+    let wire = |members: Range<u32>, parts: &mut Vec<&[u8]>| {
+        parts.push(&b"get incr "[[0, 4, 9][members.start as usize]..[0, 4, 9][members.end as usize]]);
+    };
+    let both = |_, parts: &mut Vec<&[u8]>| parts.push(b"both");
     let text = String::from_utf8(parts(2, &own, wire).concat()).expect("text");
     assert_eq!(text, format!("{M}own0 get own1 incr own2 {E}", M = "*1\r\n$5\r\nMULTI\r\n", E = "*1\r\n$4\r\nEXEC\r\n"));
-    assert_eq!(parts(2, &own[2..], |_| [&b"both"[..]]).len(), 4, "members that stand together go out together");
-    assert_eq!(parts(2, &[], |_| [&b"both"[..]]).concat(), [MULTI, b"both", EXEC].concat());
+    assert_eq!(parts(2, &own[2..], both).len(), 4, "members that stand together go out together");
+    assert_eq!(parts(2, &[], both).concat(), [MULTI, b"both", EXEC].concat());
 }
 
 #[test]

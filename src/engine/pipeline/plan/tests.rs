@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::engine::pipeline::batch::{Held, Tail};
-use crate::engine::policy::Mode;
-use crate::engine::policy::compile;
 use crate::engine::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::engine::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
+use crate::engine::policy::{Mode, OnUnsupported, compile};
 use crate::engine::resp::request::{Limits, RequestParser};
 
 /// Plans the lines, from a session that is as the lines before it left it.

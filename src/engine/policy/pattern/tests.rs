@@ -207,3 +207,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_a_run_alone_matches_every_argument() {
+    let is_any = |word: &str| Pattern::parse(word, &mut Names::default()).unwrap().is_any();
+    assert!(is_any("*") && Pattern::any().is_any());
+    assert!(["", "a*", "*a", "{a}", "a", "*a*"].iter().all(|word| !is_any(word)));
+}

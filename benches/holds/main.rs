@@ -1,60 +1,69 @@
 //! What holding the beginnings of groups costs: those who send none, and those who send one without its rest.
+//!
+//! `cargo bench --bench holds` takes half a minute, with `-- --quick` a few seconds.
+
+mod load;
+mod processes;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use respguard::engine::resp::encode;
 
-use crate::Wishes;
-use crate::load::Load;
-use crate::processes::{Proxy, Redis};
-use crate::scenario::{GROUP, Job};
+use load::Load;
+use processes::{Proxy, Redis, connect};
 
+/// The group that is waited for.
+const GROUP: &str = r#"
+[[group]]
+name = "order"
+commands = ["SET order:{id} *", "HSET order-info:{id} state *", "SADD orders {id}", "EXPIRE order-info:{id} *"]
+"#;
 /// Beginnings in a round.
 const BEGINNINGS: usize = 50;
-const GET: &str = "holds, GET of others";
-const LONE: &str = "holds, lone beginning";
+const GET: &str = "GET of others";
+const LONE: &str = "lone beginning";
 
-pub fn run(redis: &Redis, wishes: &Wishes) {
-    let (_, build) = &wishes.builds[0];
-    if wishes.include(GET) {
-        others(redis, wishes, build);
-    }
-    if wishes.include(LONE) {
-        println!(
-            "{LONE:<28}{:<26}{:>10}{:>10}{:>10}{:>12}{:>16}",
-            "", "p50 ms", "p99 ms", "max ms", "asleep p50", "asleep max ms"
-        );
-        for (gap_ms, max_ms) in [(2, 20), (5, 20), (10, 10)] {
-            beginnings(redis, wishes, build, gap_ms, max_ms);
-        }
+/// How much is played.
+struct Extent {
+    rounds: usize,
+    round: Duration,
+}
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let (rounds, round_ms) = if quick { (3, 150) } else { (9, 500) };
+    let extent = Extent { rounds, round: Duration::from_millis(round_ms) };
+    let redis = Redis::start();
+    others(&redis, &extent);
+    println!("{LONE:<18}{:<26}{:>10}{:>10}{:>10}{:>12}{:>16}", "", "p50 ms", "p99 ms", "max ms", "asleep p50", "asleep max ms");
+    for (gap_ms, max_ms) in [(2, 20), (5, 20), (10, 10)] {
+        beginnings(&redis, &extent, gap_ms, max_ms);
     }
 }
 
 /// GETs, which begin no group: without rules, with a group that is waited for, and while others are waited for.
-fn others(redis: &Redis, wishes: &Wishes, build: &Path) {
+fn others(redis: &Redis, extent: &Extent) {
     println!(
-        "{GET:<28}{:<26}{:>10}{:>10}{:>10}{:>10}{:>12}{:>12}",
+        "{GET:<18}{:<26}{:>10}{:>10}{:>10}{:>10}{:>12}{:>12}",
         "", "p50 us", "p90 us", "p99 us", "p99.9 us", "p50 ratio", "p99 ratio"
     );
-    let job = Job::get(1);
     // So long that what is held in a round stays held through it.
     let long = format!("[pipeline]\nhold_ms = 5000\nhold_max_ms = 5000\n{GROUP}");
-    let proxies = ["", GROUP, &long].map(|rules| Proxy::start(build, redis.port, 1, rules));
+    let proxies = ["", GROUP, &long].map(|rules| Proxy::start(redis.port, rules));
     for clients in [1, 50] {
         let mut loads = [0, 1, 2].map(|at| Load::connect(proxies[at].port, clients));
         let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
         let mut holding = Vec::new();
-        for round in 0..wishes.rounds {
+        for round in 0..extent.rounds {
             for turn in 0..loads.len() {
                 let at = (round + turn) % loads.len();
                 if at == 2 {
                     holding = (0..10).map(|_| held(proxies[2].port, round)).collect();
                 }
-                loads[at].play(&job, wishes.round / 5);
-                latencies[at].extend(loads[at].play(&job, wishes.round).latencies_ns);
+                loads[at].play(extent.round / 5);
+                latencies[at].extend(loads[at].play(extent.round));
                 holding.clear();
             }
         }
@@ -63,7 +72,7 @@ fn others(redis: &Redis, wishes: &Wishes, build: &Path) {
         for (name, own) in names.iter().zip(&latencies) {
             let us = |of: &Vec<u64>, per_mille: usize| at(of, per_mille) as f64 / 1e3;
             println!(
-                "{GET:<28}{:<26}{:>10.0}{:>10.0}{:>10.0}{:>10.0}{:>12.2}{:>12.2}",
+                "{GET:<18}{:<26}{:>10.0}{:>10.0}{:>10.0}{:>10.0}{:>12.2}{:>12.2}",
                 format!("{name}, {clients} clients"),
                 us(own, 500),
                 us(own, 900),
@@ -78,18 +87,18 @@ fn others(redis: &Redis, wishes: &Wishes, build: &Path) {
 
 /// A client whose beginning of a group is held, until it leaves.
 fn held(port: u16, n: usize) -> TcpStream {
-    let mut stream = crate::processes::connect(port);
+    let mut stream = connect(port);
     stream.write_all(&beginning(n)).expect("written");
     stream
 }
 
 /// The first member of a group and nothing behind it; then with other commands behind it that keep the gap from ending.
-fn beginnings(redis: &Redis, wishes: &Wishes, build: &Path, gap_ms: u64, max_ms: u64) {
+fn beginnings(redis: &Redis, extent: &Extent, gap_ms: u64, max_ms: u64) {
     let rules = format!("[pipeline]\nhold_ms = {gap_ms}\nhold_max_ms = {max_ms}\n{GROUP}");
-    let proxy = Proxy::start(build, redis.port, 1, &rules);
+    let proxy = Proxy::start(redis.port, &rules);
     let (mut alone, mut followed, mut asleep) = (Vec::new(), Vec::new(), Vec::new());
-    for n in 0..wishes.rounds * BEGINNINGS {
-        let mut stream = crate::processes::connect(proxy.port);
+    for n in 0..extent.rounds * BEGINNINGS {
+        let mut stream = connect(proxy.port);
         let start = Instant::now();
         stream.write_all(&beginning(n)).expect("written");
         stream.read_exact(&mut [0; 5]).expect("answered");
@@ -105,7 +114,7 @@ fn beginnings(redis: &Redis, wishes: &Wishes, build: &Path, gap_ms: u64, max_ms:
         own.sort_unstable();
         let ms = |of: &[u64], per_mille: usize| at(of, per_mille) as f64 / 1e6;
         println!(
-            "{LONE:<28}{:<26}{:>10.2}{:>10.2}{:>10.2}{:>12.2}{:>16.2}",
+            "{LONE:<18}{:<26}{:>10.2}{:>10.2}{:>10.2}{:>12.2}{:>16.2}",
             format!("{gap_ms} ms, max {max_ms}, {what}"),
             ms(&own, 500),
             ms(&own, 990),
