@@ -22,7 +22,7 @@ use crate::telemetry::tally::Tally;
 /// Bytes that a buffer for reading holds at least: what one read takes at the most.
 pub const READ_BYTES: usize = 64 * 1024;
 /// A buffer that grew beyond this is not kept.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// Buffers of each kind that are kept while nobody needs them.
 const KEPT_MAX: usize = 64;
 
@@ -167,7 +167,7 @@ impl Buffers<BytesMut> {
     /// Takes a buffer back; what is in it is forgotten.
     pub fn give(&self, mut buffer: BytesMut) {
         let mut kept = self.kept.borrow_mut();
-        if kept.len() < KEPT_MAX && buffer.capacity() <= KEPT_BYTES_MAX {
+        if kept.len() < KEPT_MAX && buffer.capacity() <= BUFFER_BYTES_MAX {
             buffer.clear();
             kept.push(buffer);
         }
@@ -183,7 +183,7 @@ impl Buffers<Box<Batch>> {
     /// Takes a blank batch back.
     pub fn give(&self, batch: Box<Batch>) {
         let mut kept = self.kept.borrow_mut();
-        if kept.len() < KEPT_MAX && (1..=KEPT_BYTES_MAX).contains(&batch.capacity_bytes()) {
+        if kept.len() < KEPT_MAX && (1..=BUFFER_BYTES_MAX).contains(&batch.capacity_bytes()) {
             kept.push(batch);
         }
     }
@@ -198,7 +198,7 @@ impl Buffers<Vec<u8>> {
     /// Takes a buffer back; what is in it is forgotten.
     pub fn give(&self, mut buffer: Vec<u8>) {
         let mut kept = self.kept.borrow_mut();
-        if kept.len() < KEPT_MAX && buffer.capacity() <= KEPT_BYTES_MAX && buffer.capacity() > 0 {
+        if kept.len() < KEPT_MAX && buffer.capacity() <= BUFFER_BYTES_MAX && buffer.capacity() > 0 {
             buffer.clear();
             kept.push(buffer);
         }
@@ -231,10 +231,10 @@ mod tests {
     #[test]
     fn a_buffer_that_grew_too_large_or_was_never_used_is_not_kept() {
         let buffers = Buffers::<Vec<u8>>::default();
-        buffers.give(Vec::with_capacity(KEPT_BYTES_MAX + 1));
+        buffers.give(Vec::with_capacity(BUFFER_BYTES_MAX + 1));
         buffers.give(Vec::new());
         assert_eq!(buffers.kept.borrow().len(), 0);
-        buffers.give(Vec::with_capacity(KEPT_BYTES_MAX));
+        buffers.give(Vec::with_capacity(BUFFER_BYTES_MAX));
         assert_eq!(buffers.kept.borrow().len(), 1);
     }
 }

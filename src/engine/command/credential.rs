@@ -45,12 +45,12 @@ fn names_a_secret(setting: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::written::Written;
+    use super::super::written::WrittenRequest;
     use super::*;
 
     /// The words, hidden ones as dots.
     fn shown(line: &str) -> String {
-        let written = Written::new(line);
+        let written = WrittenRequest::new(line);
         let args = written.args();
         let words = args.iter().enumerate().map(|(at, word)| match is_credential(args, at) {
             true => "..".to_owned(),

@@ -33,7 +33,7 @@ mod spec;
 mod table;
 mod write_column;
 #[cfg(test)]
-mod written;
+pub(crate) mod written;
 
 pub use blank::Blank;
 pub use blocking::{BlockFor, Timeout};

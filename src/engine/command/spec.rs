@@ -216,12 +216,12 @@ mod tests {
 
     use super::super::Table;
     use super::super::connection::PinReason;
-    use super::super::written::Written;
+    use super::super::written::WrittenRequest;
     use super::*;
 
     fn with<T>(request: &str, ask: impl FnOnce(&Spec, Args<'_>) -> T) -> T {
         let table = Table::builtin();
-        let written = Written::new(request);
+        let written = WrittenRequest::new(request);
         ask(table.spec(table.lookup(written.args())), written.args())
     }
 

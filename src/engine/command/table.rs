@@ -198,11 +198,11 @@ fn rewrite(name: &str) -> Rewrite {
 mod tests {
     use std::collections::HashSet;
 
-    use super::super::written::Written;
+    use super::super::written::WrittenRequest;
     use super::*;
 
     fn name<'a>(table: &'a Table, request: &str) -> &'a str {
-        table.spec(table.lookup(Written::new(request).args())).name()
+        table.spec(table.lookup(WrittenRequest::new(request).args())).name()
     }
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
             assert_eq!(name(&table, request), "set");
         }
         for request in ["", "se", "sett", "set\0", "client|setname", "unknown", "s\u{212a}t"] {
-            assert_eq!(table.lookup(Written::new(request).args()), CommandId::UNKNOWN, "{request}");
+            assert_eq!(table.lookup(WrittenRequest::new(request).args()), CommandId::UNKNOWN, "{request}");
         }
         assert_eq!(table.lookup(Args::new(b"", &[])), CommandId::UNKNOWN);
     }

@@ -2,25 +2,28 @@
 
 use crate::engine::resp::request::{Args, Span};
 
-pub(super) struct Written {
+pub(crate) struct WrittenRequest {
     bytes: Vec<u8>,
     spans: Vec<Span>,
 }
 
-impl Written {
+impl WrittenRequest {
     /// Words separated by single blanks; two blanks make an empty word.
-    pub(super) fn new(text: &str) -> Written {
-        let mut written = Written { bytes: Vec::new(), spans: Vec::new() };
-        for word in text.split(' ') {
-            let start = written.bytes.len() as u32;
-            written.bytes.extend_from_slice(word.as_bytes());
-            let end = written.bytes.len() as u32;
-            written.spans.push(Span { start, end });
-        }
-        written
+    pub(crate) fn new(text: &str) -> WrittenRequest {
+        WrittenRequest::of(text.split(' '))
     }
 
-    pub(super) fn args(&self) -> Args<'_> {
+    pub(crate) fn of<'w>(words: impl IntoIterator<Item = &'w str>) -> WrittenRequest {
+        let (mut bytes, mut spans) = (Vec::new(), Vec::new());
+        for word in words {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(word.as_bytes());
+            spans.push(Span { start, end: bytes.len() as u32 });
+        }
+        WrittenRequest { bytes, spans }
+    }
+
+    pub(crate) fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.spans)
     }
 }

@@ -180,7 +180,7 @@ impl Planner<'_> {
             if !other.is_plain_keyed(theirs) {
                 return Some(Obstacle::Member);
             }
-            share_key((spec, args), (other, theirs)).then_some(Obstacle::Key)
+            have_a_key_in_common((spec, args), (other, theirs)).then_some(Obstacle::Key)
         })
     }
 
@@ -239,10 +239,10 @@ pub(super) fn looks(commands: usize) -> usize {
 }
 
 /// Whether two commands have a key in common.
-fn share_key((one, args): (&Spec, Args<'_>), (other, theirs): (&Spec, Args<'_>)) -> bool {
+fn have_a_key_in_common((one, args): (&Spec, Args<'_>), (other, theirs): (&Spec, Args<'_>)) -> bool {
     let mut shared = false;
     if args.len().min(theirs.len()) <= FEW_ARGUMENTS {
-        one.for_each_key(args, &mut |place, _| shared |= has_key(other, theirs, args.get(place)));
+        one.for_each_key(args, &mut |place, _| shared |= names_key(other, theirs, args.get(place)));
     } else {
         let mut keys = HashSet::new();
         one.for_each_key(args, &mut |place, _| keys.extend(args.get(place)));
@@ -251,7 +251,7 @@ fn share_key((one, args): (&Spec, Args<'_>), (other, theirs): (&Spec, Args<'_>))
     shared
 }
 
-fn has_key(spec: &Spec, args: Args<'_>, key: Option<&[u8]>) -> bool {
+fn names_key(spec: &Spec, args: Args<'_>, key: Option<&[u8]>) -> bool {
     let mut found = false;
     spec.for_each_key(args, &mut |place, _| found |= args.get(place) == key);
     found

@@ -203,7 +203,7 @@ impl WrappedGroup {
     }
 
     /// Part of EXEC's array has gone to the client.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn has_replied_in_part(&self) -> bool {
         self.passage.is_some()
     }
 

@@ -90,11 +90,11 @@ mod tests {
     use super::super::slot::Slots;
     use super::super::violation::Kind;
     use super::*;
+    use crate::engine::command::written::WrittenRequest;
     use crate::engine::command::{CommandId, Table};
     use crate::engine::policy::compile;
     use crate::engine::policy::rule::{Written, WrittenAtomic, WrittenGroup, WrittenMember};
     use crate::engine::preflight::examine;
-    use crate::engine::resp::request::{Args, Span};
     use crate::engine::resp::scan::{ReplyScanner, ScanLimits};
     use crate::engine::session::Session;
 
@@ -114,8 +114,8 @@ mod tests {
             let commands = Some(vec![member("SADD s *"), member("INCR c")]);
             let group = WrittenGroup { name: "g".into(), atomic: WrittenAtomic::Guarded, commands, ..WrittenGroup::default() };
             let policy = compile(&Written { groups: vec![group], ..Written::default() }, &table).expect("good rules");
-            let spans = [Span { start: 0, end: 4 }, Span { start: 5, end: 6 }, Span { start: 7, end: 8 }];
-            let (sadd, incr) = (Args::new(b"SADD s a", &spans), Args::new(b"INCR c", &spans[..2]));
+            let requests = ["SADD s a", "INCR c"].map(WrittenRequest::new);
+            let [sadd, incr] = requests.each_ref().map(WrittenRequest::args);
             let ids: Vec<CommandId> = [sadd, incr].iter().map(|args| table.lookup(*args)).collect();
             let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be foretold");
             let guard = Guard::new(Preflight::new(&checks), b"again".to_vec());

@@ -16,7 +16,7 @@ use crate::engine::session::affinity::Affinity;
 use crate::engine::session::subscription::Subscriptions;
 
 /// A longer answer to EXEC goes to the client as the server gives it: bounds what is kept.
-const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const EXEC_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Which part of a reply frame a piece is.
 #[derive(Debug, Clone, Copy)]
@@ -276,7 +276,7 @@ impl Slots {
     pub(super) fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         let Some(kept) = &mut self.kept else { return out.extend_from_slice(piece) };
         kept.extend_from_slice(piece);
-        if kept.len() > KEPT_BYTES_MAX {
+        if kept.len() > EXEC_BYTES_MAX {
             out.append(kept);
             self.kept = None;
         }
@@ -285,7 +285,7 @@ impl Slots {
     /// True when nothing of the reply that has begun has gone to the client.
     pub fn head_is_unseen(&self) -> bool {
         match self.head() {
-            Some(Role::Group) => self.groups.front().is_some_and(|group| !group.is_passing()),
+            Some(Role::Group) => self.groups.front().is_some_and(|group| !group.has_replied_in_part()),
             Some(Role::Probe | Role::Unheard) => true,
             _ => false,
         }

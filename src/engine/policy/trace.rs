@@ -126,9 +126,9 @@ impl<'a> Listen<'a> for Trace<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::command::written::WrittenRequest;
     use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember};
     use crate::engine::policy::{Policy, compile};
-    use crate::engine::resp::request::{Args, Span};
 
     fn login() -> Policy {
         let member = |(template, optional): (&str, bool)| WrittenMember {
@@ -147,23 +147,12 @@ mod tests {
         compile(&Written { groups: vec![group], ..Written::default() }, &Table::builtin()).unwrap()
     }
 
-    fn split(line: &str) -> (Vec<u8>, Vec<Span>) {
-        let (mut bytes, mut spans) = (Vec::new(), Vec::new());
-        for word in line.split(' ') {
-            let start = bytes.len() as u32;
-            bytes.extend_from_slice(word.as_bytes());
-            spans.push(Span { start, end: bytes.len() as u32 });
-        }
-        (bytes, spans)
-    }
-
     /// Members that fit and, as text, what came instead of the next.
     fn miss(commands: &[&str]) -> Option<(usize, String)> {
         let (policy, table) = (login(), Table::builtin());
-        let lines: Vec<_> = commands.iter().map(|line| split(line)).collect();
+        let requests: Vec<_> = commands.iter().map(|line| WrittenRequest::new(line)).collect();
         let miss = policy.nearest_miss(&table, &mut |place| {
-            let (bytes, spans) = lines.get(place)?;
-            let args = Args::new(bytes, spans);
+            let args = requests.get(place)?.args();
             Some(Member { id: table.lookup(args), args })
         });
         miss.map(|miss| (miss.members, format!("{} {:?}", miss.wanted, miss.why)))
@@ -203,10 +192,9 @@ mod tests {
     #[test]
     fn the_captures_of_a_whole_group_are_told_by_name() {
         let (policy, table) = (login(), Table::builtin());
-        let lines = [split(SETEX), split("SADD sess:u t"), split("XREAD STREAMS s 0")];
+        let requests = [SETEX, "SADD sess:u t", "XREAD STREAMS s 0"].map(WrittenRequest::new);
         let bound = policy.groups()[0].bound(&table, &mut |place| {
-            let (bytes, spans) = lines.get(place)?;
-            let args = Args::new(bytes, spans);
+            let args = requests.get(place)?.args();
             Some(Member { id: table.lookup(args), args })
         });
         assert_eq!(bound, [("user", &b"u"[..]), ("token", b"t"), ("ttl", b"60")]);

@@ -101,30 +101,13 @@ fn wrong_arity(spec: &Spec) -> Fault {
 mod tests {
     use super::types::Types;
     use super::*;
-    use crate::engine::resp::request::Span;
-
-    struct Line {
-        bytes: Vec<u8>,
-        spans: Vec<Span>,
-    }
-
-    impl Line {
-        fn new(text: &str) -> Line {
-            let mut line = Line { bytes: Vec::new(), spans: Vec::new() };
-            for word in text.split(' ') {
-                let start = line.bytes.len() as u32;
-                line.bytes.extend_from_slice(word.as_bytes());
-                line.spans.push(Span { start, end: line.bytes.len() as u32 });
-            }
-            line
-        }
-    }
+    use crate::engine::command::written::WrittenRequest;
 
     /// The checks of a group, as `member:key:question`.
     fn checks(lines: &[&str]) -> Result<Vec<String>, Refusal> {
         let table = Table::builtin();
-        let lines: Vec<_> = lines.iter().map(|line| Line::new(line)).collect();
-        let members = lines.iter().map(|line| Args::new(&line.bytes, &line.spans)).map(|args| (table.lookup(args), args));
+        let requests: Vec<_> = lines.iter().map(|line| WrittenRequest::new(line)).collect();
+        let members = requests.iter().map(WrittenRequest::args).map(|args| (table.lookup(args), args));
         let checks = examine(&table, members)?;
         let show = |check: &Check<'_>| {
             let question = match &check.question {

@@ -436,7 +436,7 @@ impl Connection {
             }
             self.input = self.around.context.read_buffers.take();
         }
-        self.input.reserve(READ_BYTES / 4);
+        self.input.reserve(if self.streaming { 4 * READ_BYTES } else { READ_BYTES / 4 });
         let room = self.input.capacity() - self.input.len();
         match self.exchange.poll_read(&mut self.input, cx) {
             Poll::Ready(Ok(0)) => {

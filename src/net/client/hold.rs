@@ -18,7 +18,7 @@ const EXPIRED_BYTES_MAX: usize = 4096;
 /// Of each argument: a large value says nothing about what comes next.
 const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
 /// Bytes of replies that may wait behind what is held.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
+const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// More is waited for, for what is held.
 pub(super) struct Waits {
@@ -45,7 +45,7 @@ impl Connection {
 
     /// So many replies wait behind what is held that it must go.
     fn keeps_too_much(&self) -> bool {
-        self.exchange.state.borrow().slots.kept_bytes() > KEPT_BYTES_MAX
+        self.exchange.state.borrow().slots.kept_bytes() > WAITING_BYTES_MAX
     }
 
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.

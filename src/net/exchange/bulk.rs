@@ -33,7 +33,7 @@ impl Bulk {
     }
 
     /// True while a large reply comes in.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_coming_in(&self) -> bool {
         self.bytes.get() >= LARGE_BYTES
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Exchange;
 use super::send::Sending;
-use super::settle::{KEPT_BYTES_MAX, Settled};
+use super::settle::{RESENT_BYTES_MAX, Settled};
 use crate::engine::pipeline::finding::{Fault, Finding, Outcome};
 use crate::engine::pipeline::group::{Injected, WrappedGroup};
 use crate::engine::pipeline::guard::Guard;
@@ -49,7 +49,7 @@ impl Exchange {
             .judged(panel)
             .mended(mended)
             .with_injected(&injected);
-        let kept = if request.len() <= KEPT_BYTES_MAX { request.clone() } else { Vec::new() };
+        let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
         let wrapped = wrapped.with_guard(Guard::new(preflight, kept));
         if let Some(settled) = settled {
             return self.send_settled(sending, &mut state, wrapped, settled, request);

@@ -368,7 +368,7 @@ impl Exchange {
     /// False when more is kept for the client than it may be behind: while a large reply passes, nothing is kept that it
     /// has not had the time to take.
     fn may_keep(&self, bytes: usize) -> bool {
-        bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_passing()
+        bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_coming_in()
     }
 
     /// The client has caught up: the upstream is read from again.

@@ -14,7 +14,7 @@ use crate::net::clock;
 use crate::net::upstream::Recipient;
 
 /// A longer group is not kept to be sent once more.
-pub(super) const KEPT_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const RESENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// A group's marker, and the questions that are asked right behind the group.
 pub(super) type Settled = (Vec<u8>, Vec<Probe>);
@@ -44,7 +44,7 @@ impl Exchange {
         mut request: Vec<u8>,
     ) {
         let timing = sending.timing;
-        let kept = if request.len() <= KEPT_BYTES_MAX { request.clone() } else { Vec::new() };
+        let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
         let deadline = timing.read_at + timing.request_timeout;
         let wrapped = wrapped.with_settlement(Settlement::new(marker, kept, timing.read_at, deadline));
         let mut frames = wrapped.frames();

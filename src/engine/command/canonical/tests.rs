@@ -1,11 +1,11 @@
 //! Tests of `canonical`.
 
-use super::super::written::Written;
+use super::super::written::WrittenRequest;
 use super::*;
 
 fn form(request: &str) -> String {
     let table = Table::builtin();
-    let written = Written::new(request);
+    let written = WrittenRequest::new(request);
     let canonical = canonical(&table, table.lookup(written.args()), written.args());
     let mut words = vec![table.spec(canonical.id).name().to_owned()];
     words.extend((0..canonical.len()).map(|i| {

@@ -11,7 +11,7 @@ use crate::engine::resp::pieces::{Piece, Pieces};
 
 /// A longer answer to EXEC is passed on as it comes even where a member's failure would change every reply: bounds what
 /// is kept.
-const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const EXEC_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What has been seen of an array that is not kept.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl WrappedGroup {
         }
         let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
         let is_whole_array = at.top.kind == b'*' && !at.top.null && at.top.elements == self.queued();
-        let fits = self.gathered.len() + piece.len() <= KEPT_BYTES_MAX;
+        let fits = self.gathered.len() + piece.len() <= EXEC_BYTES_MAX;
         is_exec && is_whole_array && !(self.rule.on_partial == OnPartial::Fail && fits)
     }
 

@@ -5,18 +5,13 @@ use super::super::rule::{Written, WrittenExpect, WrittenGroup, WrittenGuard, Wri
 use super::super::ttl::TtlRules;
 use super::super::{Policy, Recognition, compile};
 use super::*;
+use crate::engine::command::written::WrittenRequest;
 use crate::engine::command::{canonical, ttl_effects};
-use crate::engine::resp::request::{Args, Span};
+use crate::engine::resp::request::Args;
 
 /// Words as one request.
 fn request<T>(words: &[&str], ask: impl FnOnce(Args<'_>) -> T) -> T {
-    let (mut bytes, mut spans) = (Vec::new(), Vec::new());
-    for word in words {
-        let start = bytes.len() as u32;
-        bytes.extend_from_slice(word.as_bytes());
-        spans.push(Span { start, end: bytes.len() as u32 });
-    }
-    ask(Args::new(&bytes, &spans))
+    ask(WrittenRequest::of(words.iter().copied()).args())
 }
 
 /// Whether the policy concerns the command; a look at what its argument begins with denies that only where it is so.

@@ -1,10 +1,10 @@
 //! Tests of `recognise`.
 
 use super::*;
+use crate::engine::command::written::WrittenRequest;
 use crate::engine::policy::group::Member;
 use crate::engine::policy::rule::{Unlink, Written, WrittenGroup, WrittenMember, WrittenOrder};
 use crate::engine::policy::{Policy, compile};
-use crate::engine::resp::request::{Args, Span};
 
 /// A group of templates; those that begin with `?` are optional.
 fn templates(members: &[&str]) -> WrittenGroup {
@@ -28,20 +28,9 @@ fn policy(groups: Vec<WrittenGroup>) -> Policy {
 
 fn seen(policy: &Policy, commands: &[&str]) -> Recognition {
     let table = Table::builtin();
-    let split = |line: &&str| {
-        let mut bytes = Vec::new();
-        let mut spans = Vec::new();
-        for word in line.split(' ') {
-            let start = bytes.len() as u32;
-            bytes.extend_from_slice(word.as_bytes());
-            spans.push(Span { start, end: bytes.len() as u32 });
-        }
-        (bytes, spans)
-    };
-    let lines: Vec<_> = commands.iter().map(split).collect();
+    let requests: Vec<_> = commands.iter().map(|line| WrittenRequest::new(line)).collect();
     policy.recognise(&table, &mut |place| {
-        let (bytes, spans) = lines.get(place)?;
-        let args = Args::new(bytes, spans);
+        let args = requests.get(place)?.args();
         Some(Member { id: table.lookup(args), args })
     })
 }

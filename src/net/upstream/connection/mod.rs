@@ -35,6 +35,8 @@ use standstill::Standstill;
 
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The same on a lease, where a single client sends much.
+const LEASE_OUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Written bytes at the front of the buffer that are not worth moving the others for.
 const WRITTEN_BYTES_MAX: usize = 1024 * 1024;
@@ -323,7 +325,11 @@ impl Link {
     /// False while too much waits to be written; `poll_room` tells when that has changed.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        state.out.len() - state.out_at < OUT_BYTES_MAX
+        state.out.len() - state.out_at < self.out_bytes_max()
+    }
+
+    fn out_bytes_max(&self) -> usize {
+        if self.shared.get() { OUT_BYTES_MAX } else { LEASE_OUT_BYTES_MAX }
     }
 
     /// Ready when there is room for more requests.

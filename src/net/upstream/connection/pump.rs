@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 
 use super::reading::Reading;
-use super::{Link, Loss, OUT_BYTES_MAX, Phase};
+use super::{Link, Loss, Phase};
 use crate::engine::link::breaker::is_state_error;
 use crate::engine::link::inflight::Owner;
 use crate::engine::pipeline::resolve::Part;
@@ -40,6 +40,7 @@ impl Link {
                 self.standstill.hold();
                 return Poll::Pending;
             }
+            self.standstill.go_on(reading.is_inside_large());
             match ready!(reading.poll_read(stream, &self.context, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Eof),
                 Ok(bytes) => {
@@ -50,7 +51,6 @@ impl Link {
                     if let Err(loss) = reading.hand_out(self) {
                         return Poll::Ready(loss);
                     }
-                    self.standstill.note_progress(reading.is_inside_large());
                 }
                 Err(error) => return Poll::Ready(error.into()),
             }
@@ -76,7 +76,7 @@ impl Link {
             let written = written?;
             state.out_at += written;
             self.context.tally.add_bytes(Side::Upstream, Direction::Out, written);
-            if state.out.len() - state.out_at < OUT_BYTES_MAX {
+            if state.out.len() - state.out_at < self.out_bytes_max() {
                 state.wake_waiting();
             }
         }

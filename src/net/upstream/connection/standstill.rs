@@ -21,8 +21,8 @@ impl Standstill {
         self.since.set(self.since.get().or_else(|| Some(clock::now())));
     }
 
-    /// Something was read; it may have ended inside a large reply.
-    pub(super) fn note_progress(&self, is_inside_large: bool) {
+    /// Nobody is waited for; what is read next may still belong to a large reply.
+    pub(super) fn go_on(&self, is_inside_large: bool) {
         match is_inside_large {
             true => self.hold(),
             false => self.since.set(None),
