@@ -1,23 +1,22 @@
-//! What must happen between two commands of a client: taking a lease, changing the lane, asking elsewhere.
+//! What must happen between two commands of a client: a fence, another lane, a question elsewhere.
 
 use std::rc::Rc;
 
+use bytes::Buf;
+
 use super::connection::Connection;
 use super::promise::Promise;
-use crate::engine::command::{self, ConnectionEffect, Login};
+use crate::engine::command::{CommandId, ConnectionEffect, Login};
 use crate::engine::link::handshake::Refusal;
 use crate::engine::pipeline::plan::Turn;
 use crate::engine::pipeline::slot::Role;
 use crate::engine::resp::Protocol;
-use crate::engine::resp::encode;
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
-use crate::engine::session::transaction::Transaction;
 use crate::net::clock;
 use crate::net::exchange::End;
-use crate::net::upstream::connection::Link;
-use crate::net::upstream::lane::{Lane, LaneKey};
+use crate::net::upstream::lane::LaneKey;
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -69,59 +68,6 @@ impl Connection {
             self.wait(None).await;
         }
         self.exchange.wants_settled.set(false);
-    }
-
-    async fn pin(&mut self, reason: Reason) {
-        self.drained().await;
-        if self.exchange.ended().is_some() {
-            return;
-        }
-        if self.lease.is_none() {
-            let lane = self.exchange.lane();
-            match self.new_lease(&lane) {
-                Ok(link) => {
-                    link.set_owner(Some(Rc::<crate::net::exchange::Exchange>::clone(&self.exchange)));
-                    self.exchange.set_link(&link);
-                    self.lease = Some((lane, link));
-                }
-                // It may go with the others, if they have to wait for it.
-                Err(_) if reason == Reason::Bulky => return self.exchange.bulk.forget(),
-                Err(why) => return self.refuse_lease(reason, &why),
-            }
-        }
-        self.exchange.state.borrow_mut().session.affinity.pin(reason);
-        if reason == Reason::Large {
-            self.begin_stream();
-        }
-    }
-
-    fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
-        if self.around.context.health.refuses() {
-            self.around.context.tally.add_refused(1);
-            return Err("the server is unavailable and the breaker is open".to_owned());
-        }
-        lane.lease().map_err(|error| error.to_string())
-    }
-
-    /// The command that needs a lease is answered with an error; a request that is too large to be
-    /// held cannot even be skipped. Behind a MULTI that is refused the client may have sent more already, which must
-    /// not run without it: all of it is taken as if its connection had been lost.
-    fn refuse_lease(&mut self, reason: Reason, why: &str) {
-        let table = self.around.context.table();
-        let is_multi = reason == Reason::Transaction
-            && table.spec(self.id()).connection == ConnectionEffect::Transaction(command::Transaction::Multi);
-        drop(table);
-        if is_multi {
-            self.exchange.state.borrow_mut().session.transaction = Transaction::Lost { open: false };
-            return;
-        }
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("ERR respguard: {why}"));
-        self.exchange.answer(reply);
-        match reason {
-            Reason::Large | Reason::Exclusive if self.batch.is_empty() => self.give_up(),
-            _ => self.consume_one(),
-        }
     }
 
     async fn change_lane(&mut self) {
@@ -244,6 +190,17 @@ impl Connection {
         self.around.context.tally.command(self.id().index());
         self.exchange.answer(reply.to_vec());
         self.consume_one();
+    }
+
+    /// The command that the turn is about.
+    pub(super) fn id(&self) -> CommandId {
+        self.batch.id(0)
+    }
+
+    /// The first command of the batch has been dealt with.
+    pub(super) fn consume_one(&mut self) {
+        let consumed = self.batch.consume(1);
+        self.input.advance(consumed);
     }
 
     /// SCRIPT KILL and kin go past everything that may be stuck.

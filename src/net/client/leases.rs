@@ -1,0 +1,119 @@
+//! The connection that a client holds alone: taken, given back, lost.
+
+use std::rc::Rc;
+
+use super::connection::Connection;
+use crate::engine::command::{self, ConnectionEffect};
+use crate::engine::resp::encode;
+use crate::engine::session::affinity::Reason;
+use crate::engine::session::transaction::Transaction;
+use crate::net::exchange::{End, Exchange};
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::lane::Lane;
+
+impl Connection {
+    /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
+    pub(super) async fn pin(&mut self, reason: Reason) {
+        self.drained().await;
+        if self.exchange.ended().is_some() {
+            return;
+        }
+        if self.lease.is_none() {
+            let lane = self.exchange.lane();
+            match self.new_lease(&lane) {
+                Ok(link) => {
+                    link.set_owner(Some(Rc::<Exchange>::clone(&self.exchange)));
+                    self.exchange.set_link(&link);
+                    self.lease = Some((lane, link));
+                }
+                // It may go with the others, if they have to wait for it.
+                Err(_) if reason == Reason::Bulky => return self.exchange.bulk.forget(),
+                Err(why) => return self.refuse_lease(reason, &why),
+            }
+        }
+        self.exchange.state.borrow_mut().session.affinity.pin(reason);
+        if reason == Reason::Large {
+            self.begin_stream();
+        }
+    }
+
+    fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
+        if self.around.context.health.refuses() {
+            self.around.context.tally.add_refused(1);
+            return Err("the server is unavailable and the breaker is open".to_owned());
+        }
+        lane.lease().map_err(|error| error.to_string())
+    }
+
+    /// The command that needs a lease is answered with an error; a request that is too large to be
+    /// held cannot even be skipped. Behind a MULTI that is refused the client may have sent more already, which must
+    /// not run without it: all of it is taken as if its connection had been lost.
+    pub(super) fn refuse_lease(&mut self, reason: Reason, why: &str) {
+        let table = self.around.context.table();
+        let is_multi = reason == Reason::Transaction
+            && table.spec(self.id()).connection == ConnectionEffect::Transaction(command::Transaction::Multi);
+        drop(table);
+        if is_multi {
+            self.exchange.state.borrow_mut().session.transaction = Transaction::Lost { open: false };
+            return;
+        }
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("ERR respguard: {why}"));
+        self.exchange.answer(reply);
+        match reason {
+            Reason::Large | Reason::Exclusive if self.batch.is_empty() => self.give_up(),
+            _ => self.consume_one(),
+        }
+    }
+
+    /// The command under way on the lease blocks.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked())
+    }
+
+    /// Gives the lease back as soon as nothing needs it any more.
+    pub(super) fn settle_lease(&mut self) {
+        if self.exchange.lost_lease.take() {
+            self.lose_lease();
+        }
+        if self.lease.is_none() {
+            return;
+        }
+        if self.exchange.is_drained() && !self.streaming && self.exchange.state.borrow().session.is_free() {
+            self.return_lease(true);
+        }
+    }
+
+    /// What was bound to the lost lease is lost too; a client that cannot learn so from a reply is closed.
+    fn lose_lease(&mut self) {
+        let (lasting, subscribed) = {
+            let state = self.exchange.state.borrow();
+            (!state.session.affinity.is_passing(), state.session.subscriptions.any())
+        };
+        // What it was sent last may still lie unread at the server, and the client goes on.
+        if let Some((lane, link)) = &self.lease
+            && let Some(ghost) = link.ghost()
+        {
+            lane.shared().bury(ghost);
+        }
+        self.drop_lease();
+        if lasting || subscribed || self.streaming {
+            self.exchange.end(End::LeaseLost);
+            return;
+        }
+        self.exchange.state.borrow_mut().session.transaction.lose();
+    }
+
+    pub(super) fn drop_lease(&mut self) {
+        self.return_lease(false);
+    }
+
+    fn return_lease(&mut self, clean: bool) {
+        if let Some((lane, link)) = self.lease.take() {
+            lane.give_back(&link, clean);
+            self.exchange.wants_drained.set(false);
+            self.exchange.set_link(&self.exchange.lane().shared());
+            self.exchange.state.borrow_mut().session.affinity.unpin();
+        }
+    }
+}

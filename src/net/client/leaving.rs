@@ -1,0 +1,88 @@
+//! The end of a client: it is answered what it is owed, then its connection closes.
+
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::lent::Lent;
+use crate::engine::resp::encode;
+use crate::net::context::READ_BYTES;
+use crate::net::exchange::End;
+use crate::net::upstream::unheard::Unheard;
+
+impl Connection {
+    /// Nothing more is taken from the client; what is owed to it is still answered.
+    pub(super) fn give_up(&mut self) {
+        self.input_ended = true;
+        self.input.clear();
+        self.batch = Lent::default();
+    }
+
+    /// Everything that is owed is answered, then the connection ends.
+    pub(super) async fn finish(&mut self) {
+        if self.around.context.draining.get() {
+            self.end_blocking();
+        }
+        let tunnel = self.exchange.state.borrow().session.affinity.is_tunnel() && self.input_ended;
+        if let Some((_, link)) = self.lease.as_ref().filter(|_| tunnel) {
+            // Nobody but the server knows what is still owed in a tunnel: it is told the end too, and ends.
+            link.finish_sending();
+        }
+        let longest = if tunnel { self.around.pool.settings.request_timeout } else { Duration::MAX };
+        // Who is not told the end by then is told now.
+        let _ = tokio::time::timeout(longest, self.all_answered(tunnel)).await;
+        if self.exchange.ended().is_none() {
+            self.exchange.shutdown().await;
+            if !self.around.context.draining.get() {
+                self.exchange.linger(&mut self.input).await;
+            }
+        }
+    }
+
+    async fn all_answered(&mut self, tunnel: bool) {
+        std::future::poll_fn(|cx| {
+            let exchange = Rc::clone(&self.exchange);
+            exchange.register(cx);
+            exchange.wants_drained.set(true);
+            exchange.wants_replies.set(true);
+            if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
+                exchange.end(End::Gone);
+            }
+            self.discard_input(cx);
+            let left = self.input_ended && self.waits_for_nobody();
+            let settled = exchange.is_settled() && (!tunnel || exchange.lost_lease.get());
+            if exchange.ended().is_some() || settled || left { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Behind its last request the client can only say that it leaves.
+    fn discard_input(&mut self, cx: &mut TaskContext<'_>) {
+        while !self.input_ended && self.exchange.ended().is_none() {
+            self.input.clear();
+            self.input.reserve(READ_BYTES / 4);
+            match self.exchange.poll_read(&mut self.input, cx) {
+                Poll::Ready(Ok(read)) => self.input_ended = read == 0,
+                Poll::Ready(Err(_)) => self.exchange.end(End::Gone),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// The process ends while the client's command blocks: it is answered as if its timeout had
+    /// passed, and what the client sent behind it is answered too.
+    pub(super) fn end_blocking(&self) {
+        let Some((lane, link)) = self.lease.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
+        let Some(id) = link.facts().client_id else { return };
+        let mut request = Vec::new();
+        encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
+        // Without a connection to say it on, the drain timeout ends the wait.
+        let _ = lane.ask(Rc::new(Unheard), &request);
+    }
+
+    /// The client has left while blocked: as with Redis, nothing comes any more.
+    pub(super) fn waits_for_nobody(&self) -> bool {
+        self.is_blocked() && !self.around.context.draining.get()
+    }
+}

@@ -1,0 +1,112 @@
+//! Takes from a client's socket as much as there is room for.
+
+use std::task::{Context as TaskContext, Poll};
+
+use super::connection::{Connection, Event};
+use super::large::MEMBER_BYTES_MAX;
+use crate::net::context::READ_BYTES;
+use crate::net::exchange::{End, PRESSED_BYTES};
+use crate::net::recording::{Read, Track};
+
+/// Input kept while the client waits for its turn, before it is no longer read from.
+const INPUT_BYTES_MAX: usize = 256 * 1024;
+
+impl Connection {
+    /// `held` says that what is there waits for more to come.
+    pub(super) fn poll_input(&mut self, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
+        let has_room = self.exchange.has_room();
+        let link = self.exchange.link();
+        if !link.has_room() {
+            return link.poll_room(cx).map(|()| Event::Wake);
+        }
+        if !has_room {
+            self.exchange.wants_room.set(true);
+        }
+        if !has_room || self.input_ended || self.is_full(held) {
+            return Poll::Pending;
+        }
+        if self.input.capacity() == 0 {
+            if !self.exchange.may_read(cx) {
+                return Poll::Pending;
+            }
+            self.input = self.around.context.read_buffers.take();
+        }
+        self.input.reserve(if self.streaming { 4 * READ_BYTES } else { READ_BYTES / 4 });
+        let room = self.input.capacity() - self.input.len();
+        match self.exchange.poll_read(&mut self.input, cx) {
+            Poll::Ready(Ok(0)) => {
+                self.input_ended = true;
+                Poll::Ready(Event::Read)
+            }
+            Poll::Ready(Ok(read)) => {
+                self.read_filled = read == room;
+                if self.around.context.tap.is_on() {
+                    self.record(read);
+                }
+                Poll::Ready(Event::Read)
+            }
+            Poll::Ready(Err(_)) => {
+                self.exchange.end(End::Gone);
+                Poll::Ready(Event::Wake)
+            }
+            // The buffer was filled to its last byte, and nothing stands behind it.
+            Poll::Pending if std::mem::take(&mut self.read_filled) && !self.batch.is_empty() => Poll::Ready(Event::Wake),
+            Poll::Pending => {
+                self.give_buffers();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Tells whoever records what the last read has brought.
+    #[cold]
+    fn record(&mut self, read: usize) {
+        let before = self.input.len() - read;
+        let is_tunnel = self.exchange.state.borrow().session.affinity.is_tunnel();
+        let is_between_requests = self.parser.is_between_requests() && self.batch.whole_bytes() >= before;
+        let read = Read {
+            client: self.client.id,
+            connected_at: self.client.connected_at,
+            bytes: &self.input[before..],
+            begins_request: is_between_requests && !self.streaming && !is_tunnel,
+        };
+        Track::note(&mut self.track, &self.around.context.tap, read);
+    }
+
+    /// So much has come that cannot go on now that nothing more is read; `held` as above.
+    fn is_full(&self, held: bool) -> bool {
+        !self.input.is_empty() && self.input.len() >= self.input_bytes_max().max(self.whole_bytes_wanted(held))
+    }
+
+    /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
+    /// not be noticed.
+    pub(super) fn is_unheard_while_blocked(&self) -> bool {
+        let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
+        self.is_blocked() && !self.input_ended && (full || !self.exchange.link().has_room())
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        if self.around.context.kept.is_too_much() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
+    }
+
+    fn whole_bytes_wanted(&self, held: bool) -> usize {
+        match self.streaming {
+            true => 0,
+            // The members of a group that are there already may be large themselves.
+            false if held && !self.around.context.policy().groups().is_empty() => 2 * MEMBER_BYTES_MAX,
+            false => 2 * self.whole_bytes_max(),
+        }
+    }
+
+    /// Nothing of what was read is left: others need the room more.
+    pub(super) fn give_buffers(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > 0 {
+            self.around.context.read_buffers.give(std::mem::take(&mut self.input));
+        }
+        if self.input.is_empty()
+            && let Some(batch) = self.batch.take_blank()
+        {
+            self.around.context.batches.give(batch);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Plans what a client has sent, and sends it on.
+
+use std::rc::Rc;
+
+use bytes::Buf;
+
+use super::connection::{Connection, Next};
+use super::lent::Lent;
+use crate::engine::pipeline::batch::Tail;
+use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
+use crate::engine::resp::request::{Limits, RequestParser};
+use crate::engine::session::affinity::Reason;
+use crate::net::clock;
+use crate::net::exchange::Timing;
+use crate::net::upstream::lane::Mending;
+
+impl Connection {
+    /// Plans and sends everything that can go now.
+    pub(super) fn advance(&mut self) -> Next {
+        loop {
+            if self.exchange.state.borrow().session.affinity.is_tunnel() {
+                return self.tunnel();
+            }
+            if self.streaming && !self.stream() {
+                return self.rest();
+            }
+            if self.exchange.leave_stuck() {
+                self.asked.set(false);
+            }
+            if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link().has_room() {
+                return Next::Room;
+            }
+            if self.batch.is_none() {
+                self.batch.set(self.around.context.batches.take());
+            }
+            self.limit_unauthenticated();
+            let whole_bytes_max = self.whole_bytes_max();
+            let tail = {
+                let table = self.around.context.table();
+                self.batch.parse(&mut self.parser, &table, &self.input, whole_bytes_max)
+            };
+            if tail == Tail::Large && whole_bytes_max < self.whole_bytes_max() {
+                continue;
+            }
+            if let Some(next) = self.send_batch(&tail) {
+                return next;
+            }
+            match tail {
+                Tail::More => {}
+                Tail::Clean | Tail::Partial => return self.rest(),
+                Tail::Large => return self.cut_through(),
+                Tail::Error(error) => {
+                    let mut reply = Vec::new();
+                    error.reply(&mut reply);
+                    self.exchange.answer(reply);
+                    return Next::Close;
+                }
+            }
+        }
+    }
+
+    /// Redis takes less from a client that still owes a password, which its next command may bring.
+    fn limit_unauthenticated(&mut self) {
+        let owes_server =
+            !self.authenticated && self.exchange.link().wants_password() && self.exchange.lane().key.login.is_none();
+        let owes = owes_server || self.is_stranger();
+        // What is held has a place that its reply must come to: it goes first.
+        if owes != self.batch.singly && self.batch.all_held().is_empty() {
+            // What was read under the other limits is read again.
+            self.batch = Lent::default();
+            self.batch.singly = owes;
+            self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
+        }
+    }
+
+    /// Plans and sends the commands of the batch; what must happen before the rest can follow.
+    fn send_batch(&mut self, tail: &Tail) -> Option<Next> {
+        if self.batch.is_empty() {
+            let blank = self.batch.consume(0);
+            self.input.advance(blank);
+            return None;
+        }
+        self.follow_rules();
+        if let Some(next) = self.before_planning() {
+            return Some(next);
+        }
+        if !self.wait_over && self.batch.all_held().is_empty() {
+            self.look_for_sequence();
+        }
+        let around = Rc::clone(&self.around);
+        let planned = &mut *around.plan.borrow_mut();
+        self.plan_batch(tail, planned);
+        let timing = self.timing();
+        let places = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
+        self.tell_notes(planned);
+        self.consume_planned(planned, &places);
+        self.what_follows(tail, planned)
+    }
+
+    /// What must be known, or done, before the batch can be planned.
+    fn before_planning(&mut self) -> Option<Next> {
+        if self.exchange.bulk.is_expected() && self.wants_own_link() {
+            self.exchange.bulk.count();
+            return Some(Next::Turn(Turn::Pin(Reason::Bulky)));
+        }
+        if self.must_ask_ability() {
+            return Some(Next::Ask);
+        }
+        self.asked.set(false);
+        if let Some(asking) = self.mending_to_ask() {
+            return Some(Next::AskMending(asking));
+        }
+        self.asked_mending.set(false);
+        None
+    }
+
+    fn plan_batch(&self, tail: &Tail, planned: &mut Plan) {
+        let more = self.more_comes(tail) && !self.wait_over && !self.input_ended;
+        let context = &self.around.context;
+        let (table, policy) = (context.table(), context.policy());
+        let (link, lane) = (self.exchange.link(), self.exchange.lane());
+        let rules = Rules {
+            table: &table,
+            policy: &policy,
+            transactions: link.can_transact(),
+            probes: lane.probes.get(),
+            mends: lane.mending.get() != Mending::Refused,
+            ability: link.ability(),
+            hold: self.holding(tail),
+            degraded: context.health.refuses() || link.is_down(),
+        };
+        let mut state = self.exchange.state.borrow_mut();
+        let state = &mut *state;
+        plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, planned);
+    }
+
+    fn more_comes(&self, tail: &Tail) -> bool {
+        match tail {
+            Tail::Partial | Tail::More => true,
+            Tail::Clean => self.read_filled,
+            // What is there is no request that could be waited for.
+            Tail::Large | Tail::Error(_) => false,
+        }
+    }
+
+    /// What the plan asks for behind what it has sent.
+    fn what_follows(&mut self, tail: &Tail, planned: &mut Plan) -> Option<Next> {
+        let has_more = *tail == Tail::More && planned.commands > planned.kept.len();
+        match planned.turn.take() {
+            None => {
+                self.wait_over = false;
+                None
+            }
+            // What is waited for has been read already.
+            Some(Turn::Wait) if has_more => None,
+            // A frame that has begun takes as long as its bytes keep coming.
+            Some(Turn::Wait) => {
+                let longest = self.around.context.policy().hold.max;
+                Some(self.wait_within(planned, longest))
+            }
+            Some(Turn::Hold) => Some(self.hold(planned)),
+            Some(turn) => Some(Next::Turn(turn)),
+        }
+    }
+
+    /// Its replies have been large, and it can have a connection of its own now: those that share one need not wait.
+    #[cold]
+    fn wants_own_link(&self) -> bool {
+        let is_pinned = self.exchange.state.borrow().session.affinity.is_pinned();
+        let may = !is_pinned && !self.is_stranger() && self.batch.all_held().is_empty();
+        // Without a server nobody waits, and rules may answer in its place.
+        let is_down = self.exchange.link().is_down();
+        may && !is_down && self.exchange.lane().has_leases_to_spare()
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        Timing { read_at: clock::now(), request_timeout: self.around.pool.settings.request_timeout }
+    }
+
+    /// Everything that was read has been sent.
+    fn rest(&mut self) -> Next {
+        self.give_buffers();
+        if self.input_ended { Next::Close } else { Next::Read }
+    }
+}
