@@ -1,22 +1,20 @@
 //! Fills a client's places with what came back, and says what that tells about its groups and pipelines.
+//!
+//! `confirmation`, `hello`, `probe` and `transaction` read the replies that are more than bytes for the client; `fault`
+//! answers in the place of those that will not come.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod confirmation;
+mod fault;
+mod hello;
+mod probe;
+mod transaction;
 
-use super::finding::{Fault, Finding, Outcome, Place, TtlState};
-use super::group::proves_end;
-use super::score::{self, Companions, Failure, Scope, Score};
-use super::slot::{Role, Slot, Slots};
-use super::violation::{Kind, Violation};
+use super::finding::Finding;
+use super::slot::{Role, Slots};
 use crate::engine::command::{CommandId, Table};
-use crate::engine::resp::scan::{Top, elements};
-use crate::engine::resp::{Protocol, encode, value};
+use crate::engine::resp::scan::Top;
+use crate::engine::resp::value;
 use crate::engine::session::Session;
-use crate::engine::session::affinity::Affinity;
-use crate::engine::session::subscription::Subscriptions;
-
-/// A longer answer to EXEC goes to the client as the server gives it: bounds what is kept.
-const EXEC_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Which part of a reply frame a piece is.
 #[derive(Debug, Clone, Copy)]
@@ -54,47 +52,41 @@ impl Slots {
             return 0;
         };
         let mut more = 0;
-        let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
-        let mut reorder = self.reorder.take();
-        let sink = match &mut reorder {
-            None => &mut *out,
-            Some(reorder) => reorder.sink(replies, out),
-        };
         let alone = self.owed == 1;
-        let done = match slot.role {
+        let (done, replies) = self.write_at_head(out, |slots, sink| match slot.role {
             Role::Plain => {
                 sink.extend_from_slice(piece);
                 if part.first && slot.scored {
-                    self.score(slot.command, piece, part.last, context, found);
+                    slots.score(slot.command, piece, part.last, context, found);
                 }
                 part.last
             }
             Role::Judged => {
-                if let Some(judge) = self.judges.front_mut() {
+                if let Some(judge) = slots.judges.front_mut() {
                     judge.admit(slot.command, piece, part, sink, context.table, found);
                 }
                 if part.first && slot.scored {
-                    self.score(slot.command, piece, part.last, context, found);
+                    slots.score(slot.command, piece, part.last, context, found);
                 }
                 part.last
             }
             Role::Refused => {
                 if part.last {
-                    sink.extend_from_slice(self.refused.front().map(Vec::as_slice).unwrap_or_default());
+                    sink.extend_from_slice(slots.refused.front().map(Vec::as_slice).unwrap_or_default());
                 }
                 part.last
             }
             Role::Exec => {
-                self.pass_exec(piece, sink, context, found);
-                self.admit_transaction(slot, piece, part, session, context, found)
+                slots.pass_exec(piece, sink, context, found);
+                slots.admit_transaction(slot, piece, part, session, context, found)
             }
             Role::Multi | Role::Queued | Role::QueuedJudged => {
                 sink.extend_from_slice(piece);
-                self.admit_transaction(slot, piece, part, session, context, found)
+                slots.admit_transaction(slot, piece, part, session, context, found)
             }
             Role::Subscription { .. } | Role::UnsubscribeAll(_) => {
                 sink.extend_from_slice(piece);
-                part.last && self.admit_confirmation(slot.role, piece, &mut session.subscriptions, &mut more)
+                part.last && slots.admit_confirmation(slot.role, piece, &mut session.subscriptions, &mut more)
             }
             Role::Lane => {
                 sink.extend_from_slice(piece);
@@ -111,28 +103,20 @@ impl Slots {
                 part.last
             }
             Role::Hello => {
-                session.agreed = !value::is_error(piece);
-                // On a lease of its own HELLO changes the protocol, which only its answer proves.
-                match piece.first() {
-                    Some(b'%') if part.first => session.protocol = Protocol::Resp3,
-                    Some(b'*') if part.first => session.protocol = Protocol::Resp2,
-                    _ => {}
-                }
-                encode_hello(piece, context.client_id, sink);
+                hello::admit(piece, part.first, session, context.client_id, sink);
                 part.last
             }
-            Role::Group => self.admit_group(piece, part, alone, sink, context, found),
+            Role::Group => slots.admit_group(piece, part, alone, sink, context, found),
             Role::Probe => {
                 if part.first {
-                    self.admit_probe(piece, found);
+                    slots.admit_probe(piece, found);
                 }
                 part.last
             }
             Role::Unheard => part.last,
             // An answer of our own is never at the head while the upstream owes a reply.
             Role::Answer => true,
-        };
-        self.reorder = reorder;
+        });
         if part.last {
             self.owed = (self.owed + more as usize).saturating_sub(1);
         }
@@ -164,7 +148,7 @@ impl Slots {
             }
         };
         if let Some(score) = self.scores.pop_front_if(|_| is_last) {
-            tell_score(&score, context.table, found);
+            score.tell(context.table, found);
         }
         if !self.answers.is_empty() {
             self.release(out);
@@ -198,90 +182,6 @@ impl Slots {
         group.take_again().map(|request| (request, frames))
     }
 
-    /// The upstream will never fill the next `frames` frames: their requests are answered with what is known.
-    pub fn fault(
-        &mut self,
-        mut frames: u32,
-        fault: Fault,
-        session: &mut Session,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
-        // A group that is in doubt keeps its place: what stands behind it are questions of our own.
-        let mut at = 0;
-        while frames > 0 {
-            let Some(&slot) = self.queue.get(at) else { break };
-            let lacking = self.lacking(slot);
-            frames = frames.saturating_sub(lacking);
-            self.owed = self.owed.saturating_sub(lacking as usize);
-            self.late += if fault == Fault::Timeout { lacking as usize } else { 0 };
-            if slot.role == Role::Group && self.stays_in_doubt(fault) {
-                at += 1;
-                continue;
-            }
-            if at > 0 {
-                self.fault_behind(at, slot.role, found);
-                continue;
-            }
-            let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
-            let mut reorder = self.reorder.take();
-            let sink = match &mut reorder {
-                None => &mut *out,
-                Some(reorder) => reorder.sink(replies, out),
-            };
-            match slot.role {
-                Role::Probe => self.forgo_probe(found),
-                Role::Group => self.fault_group(fault, sink, context, found),
-                Role::Unheard => {}
-                Role::Refused => sink.extend_from_slice(self.refused.front().map(Vec::as_slice).unwrap_or_default()),
-                role => {
-                    encode::error(sink, &fault_text(fault, context.table.spec(slot.command).name()));
-                    if slot.scored {
-                        self.forgo_score(slot.command);
-                    }
-                    match role {
-                        Role::Subscription { .. } | Role::UnsubscribeAll(_) => {
-                            self.confirmed = 0;
-                            session.subscriptions.answered();
-                        }
-                        Role::Multi => session.transaction.forget(),
-                        Role::Queued | Role::QueuedJudged => {
-                            self.jury.lose();
-                            if role == Role::QueuedJudged {
-                                self.judges.pop_front();
-                            }
-                        }
-                        _ => {}
-                    }
-                    if fault == Fault::Timeout && changes_lease(role, session.affinity) {
-                        found.push(Finding::CloseUpstream);
-                    }
-                }
-            }
-            self.reorder = reorder;
-            self.leave(slot.role, replies, out);
-        }
-        self.check();
-    }
-
-    pub(super) fn forgo_probe(&mut self, found: &mut Vec<Finding>) {
-        if let Some(probe) = self.probes.front() {
-            // What was found before the write is of no use without what is found behind it.
-            self.ttls_before.retain(|(key, _)| *key != probe.key);
-            found.push(Finding::Ttl { probe: probe.clone(), state: TtlState::Unknown });
-        }
-    }
-
-    pub(super) fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        let Some(kept) = &mut self.kept else { return out.extend_from_slice(piece) };
-        kept.extend_from_slice(piece);
-        if kept.len() > EXEC_BYTES_MAX {
-            out.append(kept);
-            self.kept = None;
-        }
-    }
-
     /// True when nothing of the reply that has begun has gone to the client.
     pub fn head_is_unseen(&self) -> bool {
         match self.head() {
@@ -296,14 +196,25 @@ impl Slots {
         self.queue.front().map(|slot| slot.role)
     }
 
-    fn lacking(&self, slot: Slot) -> u32 {
-        match slot.role {
-            Role::Subscription { frames } if self.confirmed > 0 => frames.saturating_sub(self.confirmed).max(1),
-            Role::Group => self.groups.front().map_or(1, |group| group.remaining()),
-            _ => 1,
-        }
+    /// Lets the slot at the head write to where its replies go, and says how many of the client's these are.
+    #[inline]
+    pub(super) fn write_at_head<R>(
+        &mut self,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Slots, &mut Vec<u8>) -> R,
+    ) -> (R, usize) {
+        let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
+        let mut reorder = self.reorder.take();
+        let sink = match &mut reorder {
+            None => out,
+            Some(reorder) => reorder.sink(replies, out),
+        };
+        let written = write(self, sink);
+        self.reorder = reorder;
+        (written, replies)
     }
 
+    /// The slot at the head, which stands for so many `replies` of the client's, is done.
     pub(super) fn leave(&mut self, role: Role, replies: usize, out: &mut Vec<u8>) {
         match role {
             Role::Group => drop(self.groups.pop_front()),
@@ -326,230 +237,9 @@ impl Slots {
             && score.admit(command, reply, whole)
             && let Some(score) = self.scores.pop_front()
         {
-            tell_score(&score, context.table, found);
+            score.tell(context.table, found);
         }
     }
-
-    fn forgo_score(&mut self, command: CommandId) {
-        if self.scores.front_mut().is_some_and(|score| score.forgo(command)) {
-            self.scores.pop_front();
-        }
-    }
-
-    fn admit_transaction(
-        &mut self,
-        slot: Slot,
-        piece: &[u8],
-        part: Part,
-        session: &mut Session,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) -> bool {
-        match slot.role {
-            Role::Multi if part.first && piece == b"+OK\r\n" => {
-                self.transaction.iter_mut().for_each(|queued| queued.clear());
-                self.jury.clear();
-            }
-            Role::Queued | Role::QueuedJudged if part.last => {
-                let judge = if slot.role == Role::QueuedJudged { self.judges.pop_front() } else { None };
-                if part.first && piece == b"+QUEUED\r\n" {
-                    self.transaction.get_or_insert_default().push(slot.command);
-                    self.jury.queued(slot.command, judge);
-                }
-            }
-            Role::Multi if part.first && piece != b"+OK\r\n" => {
-                session.transaction.forget();
-                found.push(Finding::CloseUpstream);
-            }
-            Role::Exec if part.last => {
-                if part.first && !proves_end(piece, part.top) {
-                    found.push(Finding::CloseUpstream);
-                }
-                if part.top.errors > 0 {
-                    tell_transaction(self.transaction.get_or_insert_default(), piece, part, context.table, found);
-                }
-                self.jury.clear();
-            }
-            _ => {}
-        }
-        part.last
-    }
-
-    fn admit_confirmation(&mut self, role: Role, frame: &[u8], subscriptions: &mut Subscriptions, more: &mut u32) -> bool {
-        if value::is_error(frame) {
-            // Redis refuses the whole command with one error.
-            self.confirmed = 0;
-            subscriptions.answered();
-            return true;
-        }
-        let frames = match role {
-            Role::UnsubscribeAll(kind) => subscriptions.confirmations(kind),
-            Role::Subscription { frames } => frames,
-            _ => 1,
-        };
-        // An error would have stood for all of them.
-        if self.confirmed == 0 {
-            *more = frames - 1;
-        }
-        if let (Role::UnsubscribeAll(_), Some(head)) = (role, self.queue.front_mut()) {
-            head.role = Role::Subscription { frames };
-        }
-        subscriptions.confirm(frame);
-        self.confirmed += 1;
-        if self.confirmed < frames {
-            return false;
-        }
-        self.confirmed = 0;
-        subscriptions.answered();
-        true
-    }
-
-    fn admit_probe(&mut self, reply: &[u8], found: &mut Vec<Finding>) {
-        let Some(probe) = self.probes.front() else { return };
-        let ttl = value::integer(reply);
-        if probe.before {
-            if let Some(ttl) = ttl {
-                self.ttls_before.push((probe.key.clone(), ttl));
-            }
-            return;
-        }
-        let before = self.ttls_before.iter().position(|(key, _)| *key == probe.key).map(|at| self.ttls_before.swap_remove(at).1);
-        let state = match ttl {
-            Some(-1) => TtlState::None { dropped: before.is_some_and(|ttl| ttl >= 0) },
-            Some(ttl) if is_longer(ttl, probe.rule.max) => TtlState::TooLong,
-            Some(_) => TtlState::Fine,
-            None if reply.starts_with(b"-NOPERM ") => TtlState::Refused,
-            // A server that loads its dataset will answer again.
-            None => TtlState::Unknown,
-        };
-        found.push(Finding::Ttl { probe: probe.clone(), state });
-    }
-
-    fn fault_group(&mut self, fault: Fault, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
-        let Some(group) = self.groups.front() else { return };
-        if group.is_in_doubt() {
-            return group.give_up(out, context.table, found);
-        }
-        let rule = Arc::clone(group.name());
-        let (text, outcome) = match fault {
-            Fault::Unavailable | Fault::Refused => (
-                format!(
-                    "EXECABORT Transaction discarded because of previous errors. respguard: group {rule} was not sent: {}",
-                    fault.reason()
-                ),
-                Outcome::Aborted,
-            ),
-            Fault::Timeout | Fault::Lost => {
-                (format!("TIMEOUT respguard: outcome of group {rule} unknown: {}", fault.reason()), Outcome::Unknown)
-            }
-        };
-        group.reply_fault(out, &text);
-        let kind = if outcome == Outcome::Unknown { Kind::UnknownOutcome } else { Kind::Aborted };
-        found.push(Finding::Violation(group.violation(kind, context.table)));
-        found.push(Finding::Group { index: group.index(), outcome });
-    }
-}
-
-/// True when the request, if it still runs, leaves the lease in a state that nobody reckons with any more.
-/// A lease that serves one client for good passes to nobody, and may only not get confirmations late.
-fn changes_lease(role: Role, affinity: Affinity) -> bool {
-    match role {
-        Role::Subscription { .. } | Role::UnsubscribeAll(_) => true,
-        Role::Multi | Role::Exec => affinity.is_pinned() && affinity.is_passing(),
-        _ => false,
-    }
-}
-
-/// `ttl` in milliseconds, negative for none.
-fn is_longer(ttl: i64, max: Option<Duration>) -> bool {
-    max.is_some_and(|max| u128::try_from(ttl).is_ok_and(|ttl| ttl > max.as_millis()))
-}
-
-fn fault_text(fault: Fault, command: &str) -> String {
-    let command = command.replace('|', " ").to_uppercase();
-    match fault {
-        Fault::Timeout | Fault::Lost => format!("TIMEOUT respguard: outcome of {command} unknown: {}", fault.reason()),
-        Fault::Unavailable | Fault::Refused => format!("ERR respguard: {command} was not sent: {}", fault.reason()),
-    }
-}
-
-fn tell_score(score: &Score, table: &Table, found: &mut Vec<Finding>) {
-    let failure = score.partial_failure();
-    match (&score.scope, failure) {
-        (Scope::Pipeline { .. }, None) => {}
-        (Scope::Pipeline { report }, Some(failure)) => {
-            found.push(Finding::PartialFailure(Place::Pipeline));
-            if *report {
-                found.push(Finding::Violation(score::partial_failure(None, failure, score.companions.iter(), table)));
-            }
-        }
-        (Scope::Group { index, rule, unwrapped }, failure) => {
-            if let Some(failure) = failure {
-                found.push(Finding::PartialFailure(Place::Group));
-                let commands = score.companions.iter();
-                found.push(Finding::Violation(score::partial_failure(Some(&rule.name), failure, commands, table)));
-            }
-            if let Some(breach) = score.demands.as_ref().and_then(|demands| demands.breach()) {
-                found.push(Finding::Violation(breach.violation(&rule.name, score.companions.iter(), table)));
-            }
-            if *unwrapped {
-                found.push(Finding::Violation(Violation {
-                    rule: Some(Arc::clone(&rule.name)),
-                    ..Violation::new(Kind::Unwrapped)
-                }));
-            }
-            let outcome = match (unwrapped, failure) {
-                (true, _) => Outcome::Unwrapped,
-                (false, Some(_)) => Outcome::Torn,
-                (false, None) => Outcome::Observed,
-            };
-            found.push(Finding::Group { index: *index, outcome });
-        }
-    }
-}
-
-/// A client's own transaction in which some of its `commands` failed and others did not.
-fn tell_transaction(commands: &Companions, piece: &[u8], part: Part, table: &Table, found: &mut Vec<Finding>) {
-    if part.top.errors >= part.top.elements {
-        return;
-    }
-    // Which errors these are is known when EXEC's answer came in one piece.
-    let failure = match part.first {
-        true => (1..).zip(elements(piece)).find(|(_, reply)| score::is_failure(reply)),
-        false => Some((part.top.first_error + 1, &b""[..])),
-    };
-    let Some((place, error)) = failure else { return };
-    let failure = Failure::new(place, error);
-    found.push(Finding::PartialFailure(Place::Transaction));
-    found.push(Finding::Violation(score::partial_failure(None, &failure, commands.iter(), table)));
-}
-
-/// Puts the proxy's id of the client in the place of the upstream connection's.
-fn encode_hello(reply: &[u8], client_id: u64, out: &mut Vec<u8>) {
-    let Some(id) = value_of_id(reply) else {
-        out.extend_from_slice(reply);
-        return;
-    };
-    let start = id.as_ptr() as usize - reply.as_ptr() as usize;
-    out.extend_from_slice(&reply[..start]);
-    encode::integer(out, i64::try_from(client_id).unwrap_or(i64::MAX));
-    out.extend_from_slice(&reply[start + id.len()..]);
-}
-
-/// The element behind the key `id` of HELLO's answer, a map or a flat array
-/// (<https://redis.io/docs/latest/commands/hello/>).
-fn value_of_id(reply: &[u8]) -> Option<&[u8]> {
-    if !matches!(reply.first(), Some(b'%' | b'*')) {
-        return None;
-    }
-    let mut parts = elements(reply);
-    while let Some(key) = parts.next() {
-        let value = parts.next()?;
-        if value::bulk(key) == Some(b"id") {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::demand::Demands;
+use super::finding::{Finding, Outcome, Place};
 use super::violation::{COMMANDS_MAX, Kind, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::Group;
@@ -23,13 +24,13 @@ pub enum Scope {
 /// The replies so far of commands that belong together.
 #[derive(Debug)]
 pub struct Score {
-    pub(super) scope: Scope,
+    scope: Scope,
     commands: u32,
     answered: u32,
     failed: u32,
-    pub(super) companions: Companions,
+    companions: Companions,
     first_failure: Option<Failure>,
-    pub(super) demands: Option<Box<Demands>>,
+    demands: Option<Box<Demands>>,
 }
 
 /// A command that answered an error.
@@ -116,8 +117,44 @@ impl Score {
     }
 
     /// The first failure, if some commands failed and others did not.
-    pub(super) fn partial_failure(&self) -> Option<&Failure> {
+    fn partial_failure(&self) -> Option<&Failure> {
         self.first_failure.as_ref().filter(|_| self.failed < self.commands)
+    }
+
+    /// What the replies of all of them say about the pipeline or the group.
+    pub(super) fn tell(&self, table: &Table, found: &mut Vec<Finding>) {
+        let failure = self.partial_failure();
+        match (&self.scope, failure) {
+            (Scope::Pipeline { .. }, None) => {}
+            (Scope::Pipeline { report }, Some(failure)) => {
+                found.push(Finding::PartialFailure(Place::Pipeline));
+                if *report {
+                    found.push(Finding::Violation(partial_failure(None, failure, self.companions.iter(), table)));
+                }
+            }
+            (Scope::Group { index, rule, unwrapped }, failure) => {
+                if let Some(failure) = failure {
+                    found.push(Finding::PartialFailure(Place::Group));
+                    let commands = self.companions.iter();
+                    found.push(Finding::Violation(partial_failure(Some(&rule.name), failure, commands, table)));
+                }
+                if let Some(breach) = self.demands.as_ref().and_then(|demands| demands.breach()) {
+                    found.push(Finding::Violation(breach.violation(&rule.name, self.companions.iter(), table)));
+                }
+                if *unwrapped {
+                    found.push(Finding::Violation(Violation {
+                        rule: Some(Arc::clone(&rule.name)),
+                        ..Violation::new(Kind::Unwrapped)
+                    }));
+                }
+                let outcome = match (unwrapped, failure) {
+                    (true, _) => Outcome::Unwrapped,
+                    (false, Some(_)) => Outcome::Torn,
+                    (false, None) => Outcome::Observed,
+                };
+                found.push(Finding::Group { index: *index, outcome });
+            }
+        }
     }
 }
 

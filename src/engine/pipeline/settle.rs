@@ -190,16 +190,11 @@ impl Slots {
 
     fn conclude_doubt(&mut self, owed: usize, out: &mut Vec<u8>, reply: impl FnOnce(&super::group::WrappedGroup, &mut Vec<u8>)) {
         self.owed = self.owed.saturating_sub(owed);
-        let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
-        let mut reorder = self.reorder.take();
-        let sink = match &mut reorder {
-            None => &mut *out,
-            Some(reorder) => reorder.sink(replies, out),
-        };
-        if let Some(group) = self.groups.front() {
-            reply(group, sink);
-        }
-        self.reorder = reorder;
+        let ((), replies) = self.write_at_head(out, |slots, sink| {
+            if let Some(group) = slots.groups.front() {
+                reply(group, sink);
+            }
+        });
         self.leave(Role::Group, replies, out);
         self.check();
     }

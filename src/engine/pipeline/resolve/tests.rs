@@ -1,10 +1,15 @@
 //! Tests of `resolve`.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::engine::pipeline::finding::{Fault, Outcome, Place, TtlState};
 use crate::engine::pipeline::group::WrappedGroup;
+use crate::engine::pipeline::score::{Scope, Score};
 use crate::engine::pipeline::slot::Probe;
 use crate::engine::policy::rule::{Written, WrittenGroup, WrittenMember};
 use crate::engine::policy::{OnPartial, compile};
+use crate::engine::resp::Protocol;
 use crate::engine::resp::scan::{ReplyScanner, ScanLimits};
 
 struct Client {
