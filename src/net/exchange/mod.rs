@@ -184,9 +184,8 @@ impl Exchange {
     fn leave(&self) -> bool {
         let is_free = {
             let state = self.state.borrow();
-            // The fence: on at most one connection there is something that is owed to the client. What is held is owed
-            // nothing yet.
-            !state.session.affinity.is_pinned() && state.slots.len() == 0 && state.slots.is_drained()
+            // The fence: on at most one connection there is something that is owed to the client.
+            !state.session.affinity.is_pinned() && !state.slots.is_under_way()
         };
         if !is_free {
             return false;
