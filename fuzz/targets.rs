@@ -30,6 +30,9 @@ pub fn replies(bytes: &[u8]) {
     let Some((&size, stream)) = bytes.split_first() else { return };
     let whole = frame_ends(stream, stream.len().max(1));
     assert_eq!(whole, frame_ends(stream, usize::from(size).max(1)), "the pieces make no difference");
+    let plain = ReplyScanner::new(ScanLimits::default()).scan_plain(stream, u32::from(size));
+    let last = plain.frames.checked_sub(1).map(|last| whole.0[last as usize]);
+    assert_eq!(plain.bytes, last.unwrap_or(0), "frames taken together are those taken one by one");
     let mut start = 0;
     for end in whole.0 {
         let frame = &stream[start..end];
@@ -184,6 +187,17 @@ pub fn slots(bytes: &[u8]) {
             5 => {
                 slots.answer(reply(3), &mut out);
                 order.push_back(Ok(reply(3)));
+            }
+            6 if slots.plain_at_head(u32::from(step / 8)) > 0 => {
+                // Several come in together.
+                let plain = slots.plain_at_head(u32::from(step / 8));
+                let mut replies = Vec::new();
+                for _ in 0..plain {
+                    let head = owed.pop_front().expect("each place is owed a reply");
+                    replies.extend(head.frames.into_iter().flatten());
+                    settle(&mut order, head.reads.into_iter().map(Some), &mut expected);
+                }
+                slots.admit_plain(&replies, plain, &mut out, &context, &mut found);
             }
             6 => {
                 // One more frame comes in, in pieces.

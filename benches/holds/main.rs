@@ -2,7 +2,11 @@
 //!
 //! `cargo bench --bench holds` takes half a minute, with `-- --quick` a few seconds.
 
-mod load;
+#[path = "../../scripts/speed/load/src/clients.rs"]
+mod clients;
+#[path = "../../scripts/speed/load/src/job.rs"]
+#[expect(dead_code, reason = "only GET is played here")]
+mod job;
 mod processes;
 
 use std::io::{Read, Write};
@@ -11,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use respguard::engine::resp::encode;
 
-use load::Load;
+use clients::Clients;
+use job::Job;
 use processes::{Proxy, Redis, connect};
 
 /// The group that is waited for.
@@ -52,8 +57,11 @@ fn others(redis: &Redis, extent: &Extent) {
     // So long that what is held in a round stays held through it.
     let long = format!("[pipeline]\nhold_ms = 5000\nhold_max_ms = 5000\n{GROUP}");
     let proxies = ["", GROUP, &long].map(|rules| Proxy::start(redis.port, rules));
+    let get = Job::named("get:1");
+    set_key(redis);
     for clients in [1, 50] {
-        let mut loads = [0, 1, 2].map(|at| Load::connect(proxies[at].port, clients));
+        let mut loads = [0, 1, 2].map(|at| Clients::connect(proxies[at].port, clients));
+        loads.iter_mut().for_each(|load| load.check(&get));
         let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
         let mut holding = Vec::new();
         for round in 0..extent.rounds {
@@ -62,8 +70,8 @@ fn others(redis: &Redis, extent: &Extent) {
                 if at == 2 {
                     holding = (0..10).map(|_| held(proxies[2].port, round)).collect();
                 }
-                loads[at].play(extent.round / 5);
-                latencies[at].extend(loads[at].play(extent.round));
+                loads[at].play(&get, extent.round / 5);
+                latencies[at].extend(loads[at].play(&get, extent.round).latencies_ns);
                 holding.clear();
             }
         }
@@ -83,6 +91,14 @@ fn others(redis: &Redis, extent: &Extent) {
             );
         }
     }
+}
+
+/// What the GETs ask for.
+fn set_key(redis: &Redis) {
+    let (mut stream, mut request) = (connect(redis.port), Vec::new());
+    encode::request(&mut request, &[b"SET", b"key", &[b'v'; 64]]);
+    stream.write_all(&request).expect("written");
+    stream.read_exact(&mut [0; 5]).expect("answered");
 }
 
 /// A client whose beginning of a group is held, until it leaves.

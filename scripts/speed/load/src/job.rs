@@ -1,7 +1,5 @@
 //! What a client sends again and again, with what Redis answers to it.
 
-use super::number;
-
 const VALUE: [u8; 64] = [b'v'; 64];
 const BULK_VALUE: [u8; 1000] = [b'v'; 1000];
 /// What Redis answers to the members of a group from the second time on.
@@ -20,7 +18,7 @@ impl Job {
     /// By its name and number, as in `get:16`.
     pub fn named(word: &str) -> Job {
         let (name, count) = word.split_once(':').expect("a name and a number");
-        let units = number(count);
+        let units = count.parse().expect("how often");
         let mut job = Job { units, ..Job::default() };
         for _ in 0..units {
             match name {
