@@ -12,14 +12,14 @@ use crate::telemetry::label::RetryKind;
 /// Answered bytes at the front of the buffer that are not worth moving the others for.
 const ANSWERED_BYTES_MAX: usize = 64 * 1024;
 /// Beyond so many bytes nothing that was written is kept.
-const WRITTEN_BYTES_MAX: usize = 1024 * 1024;
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 impl State {
     /// True when what was written is kept, because some of it has not been answered.
     pub(super) fn keeps_sent(&mut self) -> bool {
         let Some(first) = self.inflight.first_start().filter(|first| *first >= self.out_start) else { return false };
         let answered = usize::try_from(first - self.out_start).unwrap_or(usize::MAX).min(self.out_at);
-        if self.out.len() - answered > WRITTEN_BYTES_MAX {
+        if self.out.len() - answered > KEPT_BYTES_MAX {
             return false;
         }
         if answered > ANSWERED_BYTES_MAX {
@@ -32,6 +32,11 @@ impl State {
 }
 
 impl Link {
+    /// Reads that are lost with the connection go out once more on the next one.
+    pub(super) fn repeats_reads(&self) -> bool {
+        self.settings.retry_reads && self.shared.get()
+    }
+
     /// The connection is lost: reads wait for the next one, with what was not written; the others are told.
     pub(super) fn keep_reads(&self, state: &mut State, written: u64, told: &mut Vec<Told>) {
         let now = clock::now();

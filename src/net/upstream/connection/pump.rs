@@ -67,7 +67,7 @@ impl Link {
     fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let again = self.settings.retry_reads && self.shared.get();
+        let again = self.repeats_reads();
         while state.out_at < state.out.len() {
             let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) else {
                 state.forget_written_front(again);

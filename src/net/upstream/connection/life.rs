@@ -1,0 +1,286 @@
+//! The life of a connection: it is opened, stands for its lane or is leased, is lost, and comes back or ends.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use super::standstill::Standstill;
+use super::{Link, Loss, Phase, State, Told, tell_all};
+use crate::engine::link::backoff::Backoff;
+use crate::engine::link::handshake::{Facts, Ghost, Opening, Refusal};
+use crate::engine::link::inflight::Inflight;
+use crate::engine::pipeline::finding::Fault;
+use crate::engine::preflight::Ability;
+use crate::net::clock;
+use crate::net::context::Context;
+use crate::net::upstream::opening::{OpenError, open};
+use crate::net::upstream::{Recipient, Settings};
+use crate::telemetry::label::UpstreamState;
+
+/// Before a link whose task has panicked connects again.
+const PANIC_PAUSE: Duration = Duration::from_millis(100);
+
+impl Link {
+    /// Starts to connect; requests can be queued at once. The ghosts are ended first.
+    pub fn spawn(context: &Rc<Context>, settings: &Rc<Settings>, opening: Opening, shared: bool, ghosts: Vec<Ghost>) -> Rc<Link> {
+        let link = Rc::new(Link {
+            context: Rc::clone(context),
+            settings: Rc::clone(settings),
+            opening,
+            shared: Cell::new(shared),
+            state: RefCell::new(State {
+                phase: Phase::Connecting,
+                out: Vec::new(),
+                out_at: 0,
+                out_start: 0,
+                inflight: Inflight::default(),
+                facts: Facts::default(),
+                refusal: None,
+                last_read: clock::now(),
+                beat_at: None,
+                waiting: Vec::new(),
+            }),
+            waker: RefCell::new(None),
+            owner: RefCell::new(None),
+            shown: Cell::new(None),
+            unclean: Cell::new(false),
+            down: Cell::new(None),
+            over: Cell::new(false),
+            ghosts: RefCell::new(ghosts),
+            paused: Cell::new(false),
+            standstill: Standstill::default(),
+            retired: Cell::new(false),
+            burials: Cell::new(0),
+            ability: Cell::default(),
+            finishing: Cell::new(false),
+        });
+        link.show(Some(UpstreamState::Connecting));
+        tokio::task::spawn_local(Rc::clone(&link).watch());
+        link
+    }
+
+    /// Waits for the handshake's outcome.
+    ///
+    /// # Errors
+    /// The server's refusal, or `None` when there is no server.
+    pub async fn opened(&self) -> Result<Facts, Option<Refusal>> {
+        std::future::poll_fn(|cx| {
+            let mut state = self.state.borrow_mut();
+            match state.phase {
+                Phase::Ready => Poll::Ready(Ok(state.facts.clone())),
+                Phase::Closed => Poll::Ready(Err(state.refusal.clone())),
+                Phase::Connecting => {
+                    state.waiting.push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// A leased link becomes its lane's shared one.
+    pub fn share(&self) {
+        self.shared.set(true);
+        self.retired.set(false);
+        self.owner.replace(None);
+        self.show_phase();
+    }
+
+    /// Hands the lease to `owner`, or takes it back.
+    pub fn set_owner(&self, owner: Option<Rc<dyn Recipient>>) {
+        self.owner.replace(owner);
+        self.show_phase();
+    }
+
+    /// Nothing more is sent on it but by clients to whom something is owed here.
+    pub fn retire(&self) {
+        debug!(upstream = %self.settings.address, "a reply is stuck: what comes goes over another connection");
+        self.retired.set(true);
+        self.show_phase();
+    }
+
+    /// Ends the connection; what is owed on it is answered as lost.
+    pub fn close(&self) {
+        self.owner.replace(None);
+        self.shared.set(false);
+        self.state.borrow_mut().phase = Phase::Closed;
+        self.wake();
+    }
+
+    /// Runs the link; should that panic, it is begun again as after a loss.
+    async fn watch(self: Rc<Self>) {
+        while let Err(error) = tokio::task::spawn_local(Rc::clone(&self).run()).await
+            && error.is_panic()
+        {
+            error!(upstream = %self.settings.address, "the task of an upstream connection panicked");
+            self.context.tally.panicked();
+            // Nobody knows how far the reply at the head had come: its client cannot go on.
+            self.state.borrow_mut().inflight.start_head();
+            self.end(&Loss::Panicked);
+            if !self.shared.get() {
+                return self.finish();
+            }
+            tokio::time::sleep(PANIC_PAUSE).await;
+        }
+    }
+
+    async fn run(self: Rc<Self>) {
+        let mut backoff = Backoff::default();
+        while self.phase() != Phase::Closed || self.shared.get() {
+            let ghosts = self.ghosts.take();
+            let opened = open(&self.settings, &self.opening, &ghosts).await;
+            opened.iter().flat_map(|(_, facts)| &facts.kills).for_each(|kill| self.context.killed(*kill));
+            match opened {
+                // A lease is for one client, who is to hear it from the server itself.
+                Ok((_, Facts { state: Some(reply), .. })) if self.shared.get() => {
+                    self.refuse(&OpenError::NotServing { address: self.settings.address.to_string(), reply });
+                }
+                // What was lost while this one was opened is ended before anything that waits is sent, too.
+                Ok(_) if !self.ghosts.borrow().is_empty() => continue,
+                Ok((stream, facts)) => {
+                    backoff.succeeded();
+                    self.begin(facts);
+                    let loss = self.pump(stream).await;
+                    self.end(&loss);
+                }
+                Err(error) => {
+                    ghosts.into_iter().for_each(|ghost| self.keep_ghost(ghost));
+                    self.refuse(&error);
+                }
+            }
+            if !self.shared.get() {
+                break;
+            }
+            self.context.tally.upstream_reconnect();
+            tokio::time::sleep(backoff.failed(fastrand::f64())).await;
+        }
+        self.finish();
+    }
+
+    fn begin(&self, facts: Facts) {
+        let mut state = self.state.borrow_mut();
+        if state.phase == Phase::Closed {
+            return;
+        }
+        debug!(upstream = %self.settings.address, id = ?facts.client_id, shared = self.shared.get(), "upstream connection ready");
+        if !facts.transactions && self.shared.get() {
+            info!(upstream = %self.settings.address, "this connection cannot do MULTI and EXEC: groups on it pass unwrapped");
+        }
+        if self.down.take().is_some() {
+            info!(upstream = %self.settings.address, "upstream connection is back");
+        }
+        self.ability.set(Ability::Unknown);
+        state.facts = facts;
+        state.phase = Phase::Ready;
+        state.last_read = clock::now();
+        state.beat_at = None;
+        state.wake_waiting();
+        drop(state);
+        self.show_phase();
+        if self.stands_for_lane() {
+            self.context.readiness.upstream(self.context.worker, true);
+            self.context.health.alive();
+        }
+    }
+
+    /// The connection is lost: what was sent, in whole or in part, has an unknown outcome.
+    fn end(&self, loss: &Loss) {
+        let mut told = Vec::new();
+        let mut state = self.state.borrow_mut();
+        let written = state.out_start + state.out_at as u64;
+        let ghost = state.facts.ghost();
+        if self.repeats_reads() {
+            self.keep_reads(&mut state, written, &mut told);
+        } else {
+            let rest = state.inflight.lose(written, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
+            state.forget_before(rest);
+        }
+        state.phase = if self.shared.get() { Phase::Connecting } else { Phase::Closed };
+        drop(state);
+        if let Some(ghost) = ghost.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed)) {
+            self.keep_ghost(ghost);
+        }
+        if matches!(loss, Loss::OutOfSync | Loss::Protocol(_)) {
+            self.context.tally.out_of_sync();
+        }
+        if self.shared.get() {
+            warn!(upstream = %self.settings.address, reason = %loss, unknown = told.len(), "upstream connection lost");
+            if self.stands_for_lane() {
+                self.context.readiness.upstream(self.context.worker, false);
+            }
+            self.context.health.failed(1);
+            self.show(Some(UpstreamState::Connecting));
+        } else {
+            debug!(upstream = %self.settings.address, reason = %loss, "leased connection ended");
+        }
+        tell_all(told, Fault::Lost);
+    }
+
+    fn refuse(&self, error: &OpenError) {
+        if self.stands_for_lane() {
+            self.context.readiness.upstream_obstacle(error.obstacle());
+            self.note_down(error);
+        }
+        if let OpenError::Refused { refusal, .. } = error {
+            self.state.borrow_mut().refusal = Some(refusal.clone());
+        }
+    }
+
+    fn note_down(&self, error: &OpenError) {
+        match self.down.get() {
+            // Told once for each outage, not for each attempt.
+            None => {
+                self.down.set(Some(clock::now()));
+                warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
+                self.context.readiness.upstream(self.context.worker, false);
+            }
+            // A server that is away for less than requests wait has failed nobody.
+            Some(_) if self.is_down() => self.context.health.failed(1),
+            Some(_) => {}
+        }
+    }
+
+    /// The link will never carry anything again: what waits on it is told so.
+    fn finish(&self) {
+        let mut told: Vec<Told> = Vec::new();
+        let mut state = self.state.borrow_mut();
+        state.phase = Phase::Closed;
+        self.over.set(true);
+        state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
+        state.forget_written(false);
+        state.wake_waiting();
+        drop(state);
+        tell_all(told, Fault::Unavailable);
+        if let Some(owner) = self.owner.take() {
+            owner.lease_lost();
+        }
+        self.show(None);
+    }
+
+    /// Whether its lane is there or not is to be seen from this connection.
+    fn stands_for_lane(&self) -> bool {
+        self.shared.get() && !self.retired.get()
+    }
+
+    fn show_phase(&self) {
+        let state = match self.phase() {
+            Phase::Closed => return,
+            Phase::Connecting => UpstreamState::Connecting,
+            Phase::Ready if self.retired.get() => UpstreamState::Retired,
+            Phase::Ready if self.shared.get() => UpstreamState::Shared,
+            Phase::Ready if self.owner.borrow().is_some() => UpstreamState::Leased,
+            Phase::Ready => UpstreamState::Idle,
+        };
+        self.show(Some(state));
+    }
+
+    fn show(&self, state: Option<UpstreamState>) {
+        let before = self.shown.replace(state);
+        if before != state {
+            self.context.tally.upstream_moved(before, state);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What waits to be written to a connection, with the limit on it.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use super::{Link, Phase, State};
+use crate::net::clock;
+use crate::net::upstream::Recipient;
+
+/// Bytes that may wait to be written before clients are no longer read from.
+const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The same on a lease, where a single client sends much.
+const LEASE_OUT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Written bytes at the front of the buffer that are not worth moving the others for.
+const WRITTEN_BYTES_MAX: usize = 1024 * 1024;
+
+impl Link {
+    /// Queues bytes for which `recipient` is owed `frames` replies; false when the link has ended
+    /// and nothing was queued.
+    #[must_use]
+    pub fn send(
+        &self,
+        recipient: Rc<dyn Recipient>,
+        parts: &[&[u8]],
+        frames: u32,
+        read_at: Instant,
+        deadline: Option<Instant>,
+    ) -> bool {
+        // What is owed on a link that is ending has not been answered yet: this comes behind it.
+        if self.over.get() {
+            return false;
+        }
+        let mut state = self.state.borrow_mut();
+        let mut bytes = 0;
+        for part in parts {
+            state.out.extend_from_slice(part);
+            bytes += part.len();
+        }
+        state.inflight.push(recipient, frames, bytes, read_at, deadline);
+        drop(state);
+        self.wake();
+        true
+    }
+
+    /// Queues what is asked about an earlier request: while there is no connection before all that waits for one, so that
+    /// it is not waited for longer than its own time.
+    #[must_use]
+    pub fn send_first(&self, recipient: Rc<dyn Recipient>, request: &[u8], frames: u32, times: (Instant, Instant)) -> bool {
+        let (read_at, deadline) = (times.0, Some(times.1));
+        if self.phase() != Phase::Connecting || self.over.get() {
+            return self.send(recipient, &[request], frames, read_at, deadline);
+        }
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        debug_assert_eq!(state.out_at, 0, "nothing is written without a connection");
+        state.out.splice(0..0, request.iter().copied());
+        state.inflight.push_first(recipient, frames, request.len(), (read_at, deadline), state.out_start);
+        true
+    }
+
+    /// What was queued last holds nothing but reads, one frame for each: lost with the connection, they go out once more.
+    pub fn mark_reads(&self) {
+        if self.repeats_reads() {
+            self.state.borrow_mut().inflight.mark_reads();
+        }
+    }
+
+    /// Queues more bytes of the request queued last; with its end its time begins.
+    pub fn extend(&self, piece: &[u8], end: bool) {
+        let mut state = self.state.borrow_mut();
+        if state.phase == Phase::Closed {
+            return;
+        }
+        state.out.extend_from_slice(piece);
+        let now = clock::now();
+        state.inflight.extend_last(piece.len(), now, end.then(|| now + self.settings.request_timeout));
+        drop(state);
+        self.wake();
+    }
+
+    /// On a lease: the server is told that nothing more comes, behind all that waits to be written.
+    pub fn finish_sending(&self) {
+        self.finishing.set(true);
+        self.wake();
+    }
+
+    /// False while too much waits to be written; `poll_room` tells when that has changed.
+    pub fn has_room(&self) -> bool {
+        let state = self.state.borrow();
+        state.out.len() - state.out_at < self.out_bytes_max()
+    }
+
+    pub(super) fn out_bytes_max(&self) -> usize {
+        if self.shared.get() { OUT_BYTES_MAX } else { LEASE_OUT_BYTES_MAX }
+    }
+
+    /// Ready when there is room for more requests.
+    pub fn poll_room(&self, cx: &TaskContext<'_>) -> Poll<()> {
+        if self.has_room() {
+            return Poll::Ready(());
+        }
+        self.state.borrow_mut().waiting.push(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl State {
+    /// Everything is written: the buffer starts over, unless reads in it may be needed `again`.
+    pub(super) fn forget_written(&mut self, again: bool) {
+        if again && self.keeps_sent() {
+            return;
+        }
+        self.out_start += self.out_at as u64;
+        self.out.clear();
+        self.out_at = 0;
+        if self.out.capacity() > OUT_BYTES_MAX {
+            self.out = Vec::new();
+        }
+    }
+
+    /// What comes may never be written to its end: what is written makes room, unless reads in it may be needed `again`.
+    pub(super) fn forget_written_front(&mut self, again: bool) {
+        let waiting = self.out.len() - self.out_at;
+        if self.out_at < WRITTEN_BYTES_MAX.max(waiting / 2) || again && self.keeps_sent() {
+            return;
+        }
+        self.out.drain(..self.out_at);
+        self.out_start += self.out_at as u64;
+        self.out_at = 0;
+    }
+
+    /// Bytes before `position` will not be sent.
+    pub(super) fn forget_before(&mut self, position: u64) {
+        let bytes = usize::try_from(position.saturating_sub(self.out_start)).unwrap_or(usize::MAX).min(self.out.len());
+        self.out.drain(..bytes);
+        self.out_start = position;
+        self.out_at = 0;
+    }
+
+    /// The bytes at these positions will not be sent; those before them move up.
+    pub(super) fn cut_out(&mut self, cuts: &[Range<u64>]) {
+        let place = |position: u64| usize::try_from(position.saturating_sub(self.out_start)).unwrap_or(usize::MAX);
+        let before = self.out.len();
+        for cut in cuts.iter().rev() {
+            self.out.drain(place(cut.start).min(before)..place(cut.end).min(before));
+        }
+        self.out_start += (before - self.out.len()) as u64;
+        self.out_at = 0;
+    }
+}
