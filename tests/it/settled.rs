@@ -1,5 +1,7 @@
 //! Groups with a marker: what a lost connection leaves unknown is found out, and no group runs twice.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::harness::wire::requests;
@@ -111,6 +113,24 @@ fn groups_of_several_clients_are_settled_each_for_itself() {
         chaos.down(Way::Pass);
     }
     assert_eq!(count(&redis), bulk(48));
+}
+
+#[test]
+fn a_client_that_has_gone_leaves_a_counted_outcome() {
+    let Bench { redis, chaos, proxy } = bench("transaction", TIMES);
+    let mut other = proxy.wire();
+    let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).expect("a listener");
+    // With its end it is reset.
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("set");
+    chaos.down(Way::Hold);
+    stream.write_all(&requests(&MEMBERS)).expect("written");
+    eventually("the group has run", || count(&redis) == bulk(1));
+    drop(stream);
+    eventually("the client has left", || proxy.metric("respguard_clients", &[]) == 1.0);
+    chaos.reset();
+    eventually("its group is counted", || proxy.groups("count", "unknown") == 1.0);
+    assert_eq!(proxy.metric("respguard_resolutions_total", &[("outcome", "unknown")]), 1.0);
+    assert_eq!(other.ask("GET n:{ann}"), bulk(1), "the connection has come back");
 }
 
 #[test]

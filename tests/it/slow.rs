@@ -259,3 +259,22 @@ fn a_guarded_group_goes_over_the_connection_that_has_taken_the_place_of_a_retire
     assert!(refused[0].starts_with("-EXECABORT"), "{refused:?}");
     assert_eq!((proxy.groups("pair", "applied"), redis.ask("EXISTS a:2")), (2.0, ":0\r\n".to_owned()));
 }
+
+#[test]
+fn a_group_whose_connection_is_closed_while_its_beginning_is_held_goes_over_the_one_that_is_left() {
+    let rule = "[[group]]\nname = \"pair\"\natomic = \"transaction\"\ncommands = [\"SET a:{id} *\", \"SADD b:{id} *\"]\n";
+    let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
+    let proxy = Setup::new(&redis).top("workers = 1").pipeline("hold_ms = 10000\nhold_max_ms = 10000").rules(rule).start();
+    redis.wire().patience(LONG).send(&words(&[b"SET", b"big", &vec![b'v'; 100 * MIB as usize]]));
+    let (mut slow, mut writer) = (proxy.wire(), proxy.wire());
+    eventually("the large value is there", || redis.ask("EXISTS big") == ":1\r\n");
+    writer.send_line("SET a:1 x");
+    eventually("the beginning is held", || proxy.metric("respguard_hold_prefix_members_count", &[]) == 1.0);
+    slow.send_line("GET big");
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    drop(slow);
+    eventually("what was retired is closed", || retired(&proxy) == 0.0);
+    writer.send_line("SADD b:1 x");
+    assert_eq!(writer.replies(2).iter().map(|reply| text(reply)).collect::<Vec<_>>(), ["+OK\r\n", ":1\r\n"]);
+    assert_eq!(proxy.groups("pair", "applied"), 1.0);
+}

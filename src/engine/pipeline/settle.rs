@@ -188,6 +188,17 @@ impl Slots {
         }
     }
 
+    /// Nobody waits any more for the group at the head whose connection was lost: nothing more is asked about it.
+    pub fn forgo_errand(&mut self, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+        const WHY: &str = "and its client has left";
+        let Some(group) = self.groups.front().filter(|group| group.has_errand()) else { return };
+        let (owed, is_in_doubt) = (group.remaining() as usize, group.is_in_doubt());
+        self.conclude_doubt(owed, out, |group, out| match is_in_doubt {
+            true => group.reply_unknown_lost(WHY, out, context.table, found),
+            false => group.reply_not_applied(WHY, out, context.table, found),
+        });
+    }
+
     fn conclude_doubt(&mut self, owed: usize, out: &mut Vec<u8>, reply: impl FnOnce(&super::group::WrappedGroup, &mut Vec<u8>)) {
         self.owed = self.owed.saturating_sub(owed);
         let ((), replies) = self.write_at_head(out, |slots, sink| {

@@ -151,6 +151,11 @@ impl Slots {
         self.owed == 0 && self.late == 0
     }
 
+    /// True while something that was sent, or promised, has not been answered; what is only held has not been sent.
+    pub fn is_under_way(&self) -> bool {
+        !self.queue.is_empty() || !self.is_drained()
+    }
+
     /// True when the upstream owes nothing but the `frames` pushed last: those can be given up at once.
     pub fn owes_no_more_than(&self, frames: u32) -> bool {
         self.owed <= frames as usize

@@ -185,7 +185,7 @@ impl Exchange {
         let is_free = {
             let state = self.state.borrow();
             // The fence: on at most one connection there is something that is owed to the client.
-            !state.session.affinity.is_pinned() && state.slots.is_empty() && state.slots.is_drained()
+            !state.session.affinity.is_pinned() && !state.slots.is_under_way()
         };
         if !is_free {
             return false;

@@ -130,6 +130,7 @@ impl Recipient for Exchange {
         self.marked.set(false);
         if self.ended.get().is_some() {
             let mut state = self.state.borrow_mut();
+            self.forgo_errand(&mut state);
             state.forget_out();
             self.context.kept.change(&self.out_kept, state.out.capacity());
             return;

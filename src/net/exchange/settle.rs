@@ -56,6 +56,14 @@ impl Exchange {
         self.send(sending.link, state, &[&request], frames, timing.read_at, Some(deadline));
     }
 
+    /// The client has gone: nothing more is done about a group of its whose connection was lost.
+    pub(super) fn forgo_errand(&self, state: &mut State) {
+        let table = self.context.table();
+        let State { slots, out, found, .. } = state;
+        slots.forgo_errand(out, &resolve::Context { table: &table, client_id: self.id }, found);
+        self.conclude(state);
+    }
+
     /// Does what is to be done about a group whose connection was lost, if there is one.
     pub(super) fn go_on(&self) {
         if !self.state.borrow().slots.has_errand() {
