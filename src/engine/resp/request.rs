@@ -180,17 +180,23 @@ impl RequestParser {
     ///
     /// As soon as declared lengths make the request longer than `whole_bytes_max` (or than a [`Span`] can
     /// point into) the answer is `Large`, until the limit given is larger or [`Self::stream`] takes over.
+    #[inline]
     pub fn parse(&mut self, input: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>, whole_bytes_max: usize) -> Parsed {
+        match self.whole(input, spans, whole_bytes_max) {
+            Some(bytes) => Parsed::Request { bytes, inline: false },
+            None => self.parse_on(input, spans, arena, whole_bytes_max),
+        }
+    }
+
+    /// Goes on byte by byte where a request has begun, and begins so where something about it is odd.
+    fn parse_on(&mut self, input: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>, whole_bytes_max: usize) -> Parsed {
         if self.streaming {
             return Parsed::Large;
         }
         let parsed = match self.state {
             State::Start => match input.first() {
                 None => return Parsed::Incomplete,
-                Some(b'*') => match self.whole(input, spans, whole_bytes_max) {
-                    Some(bytes) => return Parsed::Request { bytes, inline: false },
-                    None => self.multibulk(input, spans, whole_bytes_max),
-                },
+                Some(b'*') => self.multibulk(input, spans, whole_bytes_max),
                 Some(_) => self.inline(input, spans, arena),
             },
             State::Inline => self.inline(input, spans, arena),
@@ -252,8 +258,10 @@ impl RequestParser {
     /// has happened.
     #[inline]
     fn whole(&self, input: &[u8], spans: &mut Vec<Span>, whole_bytes_max: usize) -> Option<usize> {
-        let (arguments, used) = plain_length(&input[1..])?;
-        if arguments == 0 || arguments > self.limits.arguments_max || self.limits.unauthenticated {
+        let (b'*', digits) = input.split_first()? else { return None };
+        let (arguments, used) = plain_length(digits)?;
+        let goes_on = self.streaming || !self.is_between_requests();
+        if goes_on || arguments == 0 || arguments > self.limits.arguments_max || self.limits.unauthenticated {
             return None;
         }
         // A span's ends are u32.
@@ -273,11 +281,16 @@ impl RequestParser {
     /// Where the payload of the argument lies whose line begins at `at`.
     #[inline(always)]
     fn plain_argument(&self, input: &[u8], at: usize) -> Option<Span> {
-        let (b'$', digits) = input.get(at..)?.split_first()? else { return None };
-        let (length, used) = plain_length(digits)?;
-        let start = at + 1 + used;
-        let end = start + length as usize;
-        let fits = end + PAYLOAD_END_BYTES as usize <= input.len() && u64::from(length) <= self.limits.bulk_bytes_max;
+        let (start, length) = match *input.get(at..at + 4)? {
+            [b'$', ones @ b'0'..=b'9', b'\r', _] => (at + 4, usize::from(ones - b'0')),
+            [b'$', ..] => {
+                let (length, used) = plain_length(&input[at + 1..])?;
+                (at + 1 + used, length as usize)
+            }
+            _ => return None,
+        };
+        let end = start + length;
+        let fits = end + PAYLOAD_END_BYTES as usize <= input.len() && length as u64 <= self.limits.bulk_bytes_max;
         fits.then_some(Span { start: start as u32, end: end as u32 })
     }
 
