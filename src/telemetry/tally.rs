@@ -1,10 +1,14 @@
 //! One worker's counters: plain cells on the hot path, folded into the shared recorder now and then.
 
-use std::cell::{Cell, OnceCell, RefCell};
+mod commands;
+mod meter;
+mod rows;
+
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, counter, gauge, histogram};
+use metrics::{counter, gauge, histogram};
 
 use super::gap::Gaps;
 use super::label::{
@@ -14,6 +18,9 @@ use super::label::{
 use super::latency::Latencies;
 use super::names;
 use super::totals::Totals;
+use commands::Commands;
+use meter::{Level, Meter};
+use rows::Rows;
 
 /// The command label of everything that the command table does not know.
 pub const OTHER: usize = 0;
@@ -283,154 +290,6 @@ impl Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         self.fold();
-    }
-}
-
-/// Counts per command; a command appears in the output once it was used.
-#[derive(Debug)]
-struct Commands {
-    counts: Box<[Cell<u64>]>,
-    shown: Box<[OnceCell<Counter>]>,
-    names: Box<[Arc<str>]>,
-}
-
-impl Commands {
-    fn new(names: &[Arc<str>]) -> Commands {
-        let mut names = names.to_vec();
-        match names.first_mut() {
-            Some(first) => *first = Arc::from("other"),
-            None => names.push(Arc::from("other")),
-        }
-        Commands {
-            counts: names.iter().map(|_| Cell::new(0)).collect(),
-            shown: names.iter().map(|_| OnceCell::new()).collect(),
-            names: names.into(),
-        }
-    }
-
-    fn add(&self, index: usize, n: u64) {
-        let count = self.counts.get(index).unwrap_or(&self.counts[OTHER]);
-        count.set(count.get() + n);
-    }
-
-    fn fold(&self) {
-        for (index, count) in self.counts.iter().enumerate() {
-            fold_into(count, || {
-                self.shown[index].get_or_init(|| counter!(names::COMMANDS_TOTAL, key::COMMAND => Arc::clone(&self.names[index])))
-            });
-        }
-    }
-}
-
-/// A count whose counter stands in the output from the start, at zero.
-#[derive(Debug)]
-struct Meter {
-    count: Cell<u64>,
-    counter: Counter,
-}
-
-impl Meter {
-    fn at_zero(counter: Counter) -> Meter {
-        Meter { count: Cell::new(0), counter }
-    }
-
-    fn add(&self, n: u64) {
-        self.count.set(self.count.get() + n);
-    }
-
-    fn fold(&self) {
-        fold_into(&self.count, || &self.counter);
-    }
-}
-
-/// How far a gauge that workers share has moved.
-#[derive(Debug)]
-struct Level {
-    moved: Cell<i64>,
-    gauge: Gauge,
-}
-
-impl Level {
-    fn at_zero(gauge: Gauge) -> Level {
-        gauge.increment(0.0);
-        Level { moved: Cell::new(0), gauge }
-    }
-
-    fn shift(&self, by: i64) {
-        self.moved.set(self.moved.get() + by);
-    }
-
-    /// By how much it has moved.
-    fn fold(&self) -> i64 {
-        let moved = self.moved.take();
-        if moved != 0 {
-            // Connections are counted in far less than the 2^53 that a float holds exactly.
-            self.gauge.increment(moved as f64);
-        }
-        moved
-    }
-}
-
-/// Counts per rule and outcome; a pair appears in the output once it occurred.
-#[derive(Debug, Default)]
-struct Rows<const N: usize> {
-    rows: Vec<Row<N>>,
-}
-
-#[derive(Debug)]
-struct Row<const N: usize> {
-    name: Arc<str>,
-    counts: [Cell<u64>; N],
-    shown: [OnceCell<Counter>; N],
-}
-
-impl<const N: usize> Rows<N> {
-    /// The rows of these names; a new name gets a new row.
-    fn rows_of(&mut self, names: &[Arc<str>]) -> Vec<usize> {
-        let mut row = |name: &Arc<str>| {
-            self.row_of(name).unwrap_or_else(|| {
-                self.rows.push(Row {
-                    name: Arc::clone(name),
-                    counts: std::array::from_fn(|_| Cell::new(0)),
-                    shown: std::array::from_fn(|_| OnceCell::new()),
-                });
-                self.rows.len() - 1
-            })
-        };
-        names.iter().map(&mut row).collect()
-    }
-
-    fn row_of(&self, name: &str) -> Option<usize> {
-        self.rows.iter().position(|row| *row.name == *name)
-    }
-
-    fn add(&self, row: usize, outcome: usize) {
-        if let Some(row) = self.rows.get(row) {
-            row.counts[outcome].set(row.counts[outcome].get() + 1);
-        }
-    }
-
-    /// What was counted since it was folded.
-    fn each(&self, tell: impl Fn(&Arc<str>, usize, u64)) {
-        for row in &self.rows {
-            let counted = row.counts.iter().map(Cell::get).enumerate().filter(|(_, count)| *count > 0);
-            counted.for_each(|(outcome, count)| tell(&row.name, outcome, count));
-        }
-    }
-
-    fn fold(&self, register: impl Fn(Arc<str>, usize) -> Counter) {
-        for row in &self.rows {
-            for (outcome, count) in row.counts.iter().enumerate() {
-                fold_into(count, || row.shown[outcome].get_or_init(|| register(Arc::clone(&row.name), outcome)));
-            }
-        }
-    }
-}
-
-fn fold_into<'a>(count: &Cell<u64>, counter: impl FnOnce() -> &'a Counter) {
-    let n = count.take();
-    if n > 0 {
-        counter().increment(n);
     }
 }
 

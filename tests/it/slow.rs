@@ -132,8 +132,12 @@ fn clients_with_large_replies_leave_connections_to_those_that_need_one() {
 
 /// A server with a value of 100 MiB, and a proxy with one worker.
 fn with_large_value(rules: &str) -> (RedisServer, Proxy) {
+    with_large_value_and(|setup| setup.rules(rules))
+}
+
+fn with_large_value_and(more: impl FnOnce(Setup) -> Setup) -> (RedisServer, Proxy) {
     let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
-    let proxy = Setup::new(&redis).top("workers = 1").rules(rules).start();
+    let proxy = more(Setup::new(&redis).top("workers = 1")).start();
     let mut direct = redis.wire().patience(LONG);
     direct.send(&words(&[b"SET", b"big", &vec![b'v'; 100 * MIB as usize]]));
     assert_eq!(direct.reply(), b"+OK\r\n");
@@ -207,7 +211,8 @@ fn who_is_owed_something_behind_a_reader_that_is_stuck_stays_there_until_it_has_
 
 #[test]
 fn a_retired_connection_that_is_lost_is_made_good_before_its_clients_go_on_elsewhere() {
-    let (redis, proxy) = with_large_value("");
+    // On a busy machine what is lost has waited for long.
+    let (redis, proxy) = with_large_value_and(|setup| setup.upstream("queue_timeout_ms = 10000\nrequest_timeout_ms = 10000"));
     let (mut slow, mut writer, mut reader) = (proxy.wire(), proxy.wire(), proxy.wire());
     assert_eq!(redis.ask("SET here 1"), "+OK\r\n");
     let requests: &mut [(&mut Wire, &str)] =
@@ -263,11 +268,8 @@ fn a_guarded_group_goes_over_the_connection_that_has_taken_the_place_of_a_retire
 #[test]
 fn a_group_whose_connection_is_closed_while_its_beginning_is_held_goes_over_the_one_that_is_left() {
     let rule = "[[group]]\nname = \"pair\"\natomic = \"transaction\"\ncommands = [\"SET a:{id} *\", \"SADD b:{id} *\"]\n";
-    let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
-    let proxy = Setup::new(&redis).top("workers = 1").pipeline("hold_ms = 10000\nhold_max_ms = 10000").rules(rule).start();
-    redis.wire().patience(LONG).send(&words(&[b"SET", b"big", &vec![b'v'; 100 * MIB as usize]]));
+    let (_redis, proxy) = with_large_value_and(|setup| setup.pipeline("hold_ms = 10000\nhold_max_ms = 10000").rules(rule));
     let (mut slow, mut writer) = (proxy.wire(), proxy.wire());
-    eventually("the large value is there", || redis.ask("EXISTS big") == ":1\r\n");
     writer.send_line("SET a:1 x");
     eventually("the beginning is held", || proxy.metric("respguard_hold_prefix_members_count", &[]) == 1.0);
     slow.send_line("GET big");
@@ -277,4 +279,22 @@ fn a_group_whose_connection_is_closed_while_its_beginning_is_held_goes_over_the_
     writer.send_line("SADD b:1 x");
     assert_eq!(writer.replies(2).iter().map(|reply| text(reply)).collect::<Vec<_>>(), ["+OK\r\n", ":1\r\n"]);
     assert_eq!(proxy.groups("pair", "applied"), 1.0);
+}
+
+#[test]
+fn a_connection_that_could_not_say_in_time_what_was_lost_is_still_retired_when_it_is_stuck() {
+    let (redis, proxy) = with_large_value_and(|setup| setup.upstream("request_timeout_ms = 500"));
+    let (mut slow, mut bound) = (proxy.wire(), proxy.wire());
+    assert_eq!(bound.ask("WATCH k"), "+OK\r\n");
+    assert_eq!(bound.ask("MULTI"), "+OK\r\n");
+    redis.pause();
+    let lost = bound.ask("EXEC");
+    assert!(lost.starts_with("-TIMEOUT "), "{lost}");
+    let unanswered = || proxy.metric("respguard_upstream_kills_total", &[("outcome", "unanswered")]);
+    eventually("the server has not ended in time what was lost", || unanswered() >= 1.0);
+    redis.resume();
+    eventually("the server answers", || bound.ask("PING") == "+PONG\r\n");
+    slow.send_line("GET big");
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    eventually("what was retired is closed", || retired(&proxy) == 0.0);
 }

@@ -1,11 +1,13 @@
 //! Bounds client requests as Redis itself does, going on exactly where the bytes ran out.
 
-use super::encode;
-use super::frame::plain_length;
+mod error;
+mod whole;
+
 use super::inline;
 use super::line::{Line, LineEnd};
 
 pub use super::args::{Args, Span};
+pub use error::ProtocolError;
 
 /// What a client may declare before it is refused.
 #[derive(Clone, Copy, Debug)]
@@ -70,60 +72,6 @@ pub struct Streamed {
     pub bytes: usize,
     /// Whether it ended with them.
     pub end: bool,
-}
-
-/// Why Redis closes a connection; the text is the one it sends behind `-ERR `.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProtocolError {
-    /// The number of arguments is not a number, or too large.
-    #[error("Protocol error: invalid multibulk length")]
-    InvalidMultibulkLength,
-    /// More than ten arguments before authentication.
-    #[error("Protocol error: unauthenticated multibulk length")]
-    UnauthenticatedMultibulkLength,
-    /// The length of an argument is not a number, negative, or too large.
-    #[error("Protocol error: invalid bulk length")]
-    InvalidBulkLength,
-    /// More than 16 KiB in an argument before authentication.
-    #[error("Protocol error: unauthenticated bulk length")]
-    UnauthenticatedBulkLength,
-    /// An argument starts with another byte than `$`.
-    #[error("Protocol error: expected '$', got '{}'", printable(*.0))]
-    ExpectedDollar(u8),
-    /// An inline request is too long.
-    #[error("Protocol error: too big inline request")]
-    TooBigInlineRequest,
-    /// The line of the number of arguments does not end.
-    #[error("Protocol error: too big mbulk count string")]
-    TooBigMultibulkCount,
-    /// The line of the length of an argument does not end.
-    #[error("Protocol error: too big bulk count string")]
-    TooBigBulkCount,
-    /// An inline request ends within quotes, or goes on right behind them.
-    #[error("Protocol error: unbalanced quotes in request")]
-    UnbalancedQuotes,
-}
-
-impl ProtocolError {
-    /// Appends the error reply of Redis, byte for byte; its text may hold a byte that no `str` can.
-    pub fn reply(&self, out: &mut Vec<u8>) {
-        match *self {
-            Self::ExpectedDollar(byte) if !byte.is_ascii() => {
-                out.extend_from_slice(b"-ERR Protocol error: expected '$', got '");
-                out.push(byte);
-                out.extend_from_slice(b"'\r\n");
-            }
-            _ => encode::error(out, &format!("ERR {self}")),
-        }
-    }
-}
-
-/// Redis replaces line breaks in an error by spaces.
-fn printable(byte: u8) -> char {
-    match byte {
-        b'\r' | b'\n' => ' ',
-        byte => char::from(byte),
-    }
 }
 
 /// Where the parser stands in the request at hand.
@@ -252,46 +200,6 @@ impl RequestParser {
     /// Whether the next byte begins a request.
     pub fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Start)
-    }
-
-    /// The length of the request that `input` starts with, if all of it is there and nothing about it is odd; else nothing
-    /// has happened.
-    #[inline]
-    fn whole(&self, input: &[u8], spans: &mut Vec<Span>, whole_bytes_max: usize) -> Option<usize> {
-        let (b'*', digits) = input.split_first()? else { return None };
-        let (arguments, used) = plain_length(digits)?;
-        let goes_on = self.streaming || !self.is_between_requests();
-        if goes_on || arguments == 0 || arguments > self.limits.arguments_max || self.limits.unauthenticated {
-            return None;
-        }
-        // A span's ends are u32.
-        let input = &input[..input.len().min(whole_bytes_max).min(u32::MAX as usize)];
-        let (before, mut at) = (spans.len(), 1 + used);
-        for _ in 0..arguments {
-            let Some(span) = self.plain_argument(input, at) else {
-                spans.truncate(before);
-                return None;
-            };
-            spans.push(span);
-            at = span.end as usize + PAYLOAD_END_BYTES as usize;
-        }
-        Some(at)
-    }
-
-    /// Where the payload of the argument lies whose line begins at `at`.
-    #[inline(always)]
-    fn plain_argument(&self, input: &[u8], at: usize) -> Option<Span> {
-        let (start, length) = match *input.get(at..at + 4)? {
-            [b'$', ones @ b'0'..=b'9', b'\r', _] => (at + 4, usize::from(ones - b'0')),
-            [b'$', ..] => {
-                let (length, used) = plain_length(&input[at + 1..])?;
-                (at + 1 + used, length as usize)
-            }
-            _ => return None,
-        };
-        let end = start + length;
-        let fits = end + PAYLOAD_END_BYTES as usize <= input.len() && length as u64 <= self.limits.bulk_bytes_max;
-        fits.then_some(Span { start: start as u32, end: end as u32 })
     }
 
     fn multibulk(&mut self, input: &[u8], spans: &mut Vec<Span>, whole_bytes_max: usize) -> Result<Parsed, ProtocolError> {

@@ -1,8 +1,13 @@
 //! Finds where the frames of an upstream end, going on exactly where the bytes ran out.
 
+mod error;
+mod plain;
+
 use super::frame::{Decimal, plain_length};
 
 pub use super::elements::{Elements, elements};
+pub use error::ScanError;
+pub use plain::PlainFrames;
 
 /// What an upstream may declare before its stream counts as broken.
 #[derive(Clone, Copy, Debug)]
@@ -48,41 +53,6 @@ pub struct Scanned {
     pub bytes: usize,
     /// Whether it ended with them.
     pub end: bool,
-}
-
-/// What [`ReplyScanner::scan_plain`] took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlainFrames {
-    /// How many of the bytes given they take up.
-    pub bytes: usize,
-    /// How many they are.
-    pub frames: u32,
-}
-
-/// Why a stream is no longer worth reading: after any of these nobody knows where a frame begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ScanError {
-    /// No frame starts so.
-    #[error("unknown frame type {}", .0.escape_ascii())]
-    UnknownType(u8),
-    /// The length or count of a frame of this type is no number, or negative without meaning null.
-    #[error("invalid length of a frame of type {}", .0.escape_ascii())]
-    InvalidLength(u8),
-    /// A length or count exceeds the limit, or a line goes on beyond it.
-    #[error("frame of type {} exceeds its limit", .0.escape_ascii())]
-    TooLong(u8),
-    /// Aggregates are nested deeper than the limit.
-    #[error("frames are nested too deeply")]
-    TooDeep,
-    /// An integer, boolean or null does not read as one.
-    #[error("invalid value of a frame of type {}", .0.escape_ascii())]
-    InvalidValue(u8),
-    /// A carriage return or line feed stands alone.
-    #[error("stray line break in a frame of type {}", .0.escape_ascii())]
-    StrayLineBreak(u8),
-    /// The bytes behind a payload are no line end.
-    #[error("payload is not followed by a line end")]
-    UnterminatedPayload,
 }
 
 /// Where the scanner stands.
@@ -172,41 +142,6 @@ impl ReplyScanner {
             }
         }
         Ok(Scanned { bytes: at, end: false })
-    }
-
-    /// Takes as many whole frames as `bytes` starts with, at most `frames_max`, as far as they are neither errors nor made
-    /// of others; none where a frame is in progress.
-    #[inline]
-    pub fn scan_plain(&self, bytes: &[u8], frames_max: u32) -> PlainFrames {
-        let mut taken = PlainFrames { bytes: 0, frames: 0 };
-        if self.within || matches!(self.state, State::Failed(_)) {
-            return taken;
-        }
-        while taken.frames < frames_max {
-            let Some(length) = self.plain_frame(&bytes[taken.bytes..]) else { break };
-            taken.bytes += length;
-            taken.frames += 1;
-        }
-        taken
-    }
-
-    /// The length of the plain frame that `bytes` starts with; `None` also where it takes a closer look.
-    #[inline(always)]
-    fn plain_frame(&self, bytes: &[u8]) -> Option<usize> {
-        match bytes.first()? {
-            b'$' => {
-                let Some((length, used)) = plain_length(&bytes[1..]) else {
-                    return bytes.starts_with(b"$-1\r\n").then_some(5);
-                };
-                let end = 1 + used + length as usize;
-                let is_whole = bytes[used] == b'\n' && bytes.get(end..end + 2)? == b"\r\n";
-                (is_whole && u64::from(length) <= self.limits.bulk_bytes_max).then_some(end + 2)
-            }
-            b':' => plain_length(&bytes[1..]).filter(|(_, used)| bytes[*used] == b'\n').map(|(_, used)| 1 + used),
-            b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
-            b'_' => bytes.starts_with(b"_\r\n").then_some(3),
-            _ => None,
-        }
     }
 
     /// The frame in progress, or the one just ended.

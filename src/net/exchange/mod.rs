@@ -1,14 +1,18 @@
 //! The door between a client's plan and the sockets: one client, as its upstream connection and its own task see it.
 //!
-//! `send` puts a plan on the wire and makes a place for each reply, `guard` the same for groups that need a preflight,
-//! `settle` for those that carry a marker,
-//! `receive` fills the places; what is ready is written out here.
+//! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight,
+//! `settle` groups with a marker, each through `send`, which makes the places that `receive` fills. What is ready for the
+//! client goes out in `write`, and `close` ends its connection.
 
 mod bulk;
+mod close;
+mod dispatch;
 mod guard;
 mod receive;
+mod run;
 mod send;
 mod settle;
+mod write;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -17,8 +21,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker, ready};
 use std::time::{Duration, Instant};
-
-use tokio::io::AsyncWrite;
 
 use crate::engine::pipeline::finding::Finding;
 use crate::engine::pipeline::slot::Slots;
@@ -34,18 +36,9 @@ use crate::telemetry::label::{Direction, Side};
 
 pub use bulk::Bulk;
 pub use send::Timing;
-
-/// Bytes kept for a client before it is no longer read from, and the upstream not for it.
-const OUT_BYTES_SOFT: usize = 1024 * 1024;
-/// The same while too much is kept for all clients together.
-pub const PRESSED_BYTES: usize = 64 * 1024;
+pub use write::PRESSED_BYTES;
 /// Places that a client may have open before it is no longer read from.
 const SLOTS_MAX: usize = 32 * 1024;
-
-/// How long a client that has been told the end may go on to send, and how long it may pause.
-const LINGER_MAX: Duration = Duration::from_secs(1);
-const LINGER_PAUSE: Duration = Duration::from_millis(200);
-
 /// One client, as its upstream connection and its own task see it.
 pub struct Exchange {
     me: Weak<Exchange>,
@@ -234,10 +227,6 @@ impl Exchange {
         state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at + state.slots.answer_bytes() < self.out_bytes_soft()
     }
 
-    fn out_bytes_soft(&self) -> usize {
-        if self.context.kept.is_too_much() { PRESSED_BYTES } else { OUT_BYTES_SOFT }
-    }
-
     /// The client's task keeps so many bytes of requests that cannot go on now.
     pub fn keep_input(&self, bytes: usize) {
         self.context.kept.change(&self.input_kept, bytes);
@@ -310,115 +299,11 @@ impl Exchange {
         self.context.tally.add_bytes(Side::Client, Direction::In, read);
         Poll::Ready(Ok(read))
     }
-
-    /// Writes what is ready for the client.
-    pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.state.borrow_mut();
-        if state.out.capacity() == 0 && self.caught_up.get() {
-            return Poll::Ready(Ok(()));
-        }
-        let flushed = self.poll_write_out(&mut state, cx);
-        self.context.kept.change(&self.out_kept, state.out.capacity());
-        flushed
-    }
-
-    fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        if self.caught_up.replace(false) {
-            self.progress_at.set(clock::now());
-        }
-        let mut stream = self.stream.borrow_mut();
-        while state.out_at < state.out.len() {
-            match Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) {
-                Poll::Ready(Ok(written)) => {
-                    state.out_at += written;
-                    self.progress_at.set(clock::now());
-                    self.context.tally.add_bytes(Side::Client, Direction::Out, written);
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    state.forget_written_part();
-                    self.let_through(state);
-                    return Poll::Pending;
-                }
-            }
-        }
-        if state.out.capacity() > 0 {
-            state.out_at = 0;
-            self.context.write_buffers.give(std::mem::take(&mut state.out));
-            state.slots.shrink();
-        }
-        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
-        self.caught_up.set(true);
-        self.let_through(state);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Writes what it can of a piece of a large reply, before which nothing waits, and says how much that was.
-    fn write_through(&self, piece: &[u8]) -> usize {
-        let waker = self.waker.borrow();
-        let (Some(waker), None) = (waker.as_ref(), self.ended.get()) else { return 0 };
-        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(&mut TaskContext::from_waker(waker), piece);
-        // An error comes again when the rest is written.
-        let Poll::Ready(Ok(written)) = written else { return 0 };
-        self.progress_at.set(clock::now());
-        self.context.tally.add_bytes(Side::Client, Direction::Out, written);
-        written
-    }
-
-    /// False when more is kept for the client than it may be behind: while a large reply passes, nothing is kept that it
-    /// has not had the time to take.
-    fn may_keep(&self, bytes: usize) -> bool {
-        bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_coming_in()
-    }
-
-    /// The client has caught up: the upstream is read from again.
-    fn let_through(&self, state: &State) {
-        if self.may_keep(state.out.len() - state.out_at) && self.holds_up.take() {
-            self.link.borrow().wake();
-        }
-    }
-
-    /// Takes what still comes from a client that has been told the end: to close over unread bytes could cost it
-    /// the last replies.
-    pub async fn linger(&self, scratch: &mut bytes::BytesMut) {
-        let deadline = tokio::time::Instant::now() + LINGER_MAX;
-        loop {
-            scratch.clear();
-            scratch.reserve(crate::net::context::READ_BYTES / 4);
-            let read = std::future::poll_fn(|cx| self.poll_read(scratch, cx));
-            let pause = deadline.min(tokio::time::Instant::now() + LINGER_PAUSE);
-            if !matches!(tokio::time::timeout_at(pause, read).await, Ok(Ok(1..))) {
-                return;
-            }
-        }
-    }
-
-    /// Closes the sending side after everything has been written.
-    pub async fn shutdown(&self) {
-        let closed = std::future::poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx));
-        // The client may have closed first; there is nobody left to tell.
-        let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
-    }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.keep_input(0);
         self.context.kept.change(&self.out_kept, 0);
-    }
-}
-
-impl State {
-    fn forget_out(&mut self) {
-        self.out.clear();
-        self.out_at = 0;
-    }
-
-    /// Keeps the buffer from growing for ever under a client that reads slowly but steadily.
-    fn forget_written_part(&mut self) {
-        if self.out_at >= self.out.len() / 2 {
-            self.out.drain(..self.out_at);
-            self.out_at = 0;
-        }
     }
 }

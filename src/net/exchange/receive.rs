@@ -3,7 +3,8 @@
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use super::{End, Exchange, PRESSED_BYTES, State};
+use super::write::PRESSED_BYTES;
+use super::{End, Exchange, State};
 use crate::engine::pipeline::finding::{Fault, Finding};
 use crate::engine::pipeline::resolve::{self, Part};
 use crate::engine::pipeline::slot::Role;

@@ -22,7 +22,7 @@ impl Link {
 
     /// Connections that were lost and have not been ended yet.
     pub fn ghosts(&self) -> Vec<Ghost> {
-        self.ghosts.borrow().clone()
+        self.ghosts.borrow().iter().chain(&*self.burials.borrow()).cloned().collect()
     }
 
     /// How the server ends this connection, which is given up although it still owes replies.
@@ -37,13 +37,46 @@ impl Link {
         if self.phase() != Phase::Ready {
             return self.keep_ghost(ghost);
         }
+        if self.burials.borrow().contains(&ghost) {
+            return;
+        }
         let mut request = Vec::new();
         ghost.kill(&mut request);
         let now = clock::now();
+        self.burials.borrow_mut().push(ghost.clone());
         let burial = Burial { link: Rc::downgrade(self), ghost };
-        self.burials.set(self.burials.get() + 1);
         // A link that is ready takes what it is given.
         let _ = self.send(Rc::new(burial), &[&request], 1, now, Some(now + self.settings.request_timeout));
+    }
+
+    /// What the server was told in vain to end, it is told again.
+    pub(super) fn bury_again(self: &Rc<Self>) {
+        if self.ghosts.borrow().is_empty() || self.phase() != Phase::Ready || !self.shared.get() {
+            return;
+        }
+        self.ghosts.take().into_iter().for_each(|ghost| self.bury(ghost));
+    }
+
+    /// What a new connection is to end first.
+    pub(super) fn begin_burials(&self) -> Vec<Ghost> {
+        // What was being ended when the link's task panicked is begun again.
+        self.burials.take().into_iter().for_each(|ghost| self.keep_ghost(ghost));
+        self.burials.replace(self.ghosts.take());
+        self.burials.borrow().clone()
+    }
+
+    /// A new connection has ended these, or `failed` to.
+    pub(super) fn end_burials(&self, ghosts: Vec<Ghost>, failed: bool) {
+        for ghost in ghosts {
+            self.end_burial(&ghost);
+            if failed {
+                self.keep_ghost(ghost);
+            }
+        }
+    }
+
+    fn end_burial(&self, ghost: &Ghost) {
+        self.burials.borrow_mut().retain(|buried| buried != ghost);
     }
 
     pub(super) fn keep_ghost(&self, ghost: Ghost) {
@@ -67,7 +100,7 @@ impl Recipient for Burial {
             && let Some(link) = self.link.upgrade()
         {
             link.context.killed(Kill::read(piece));
-            link.burials.set(link.burials.get().saturating_sub(1));
+            link.end_burial(&self.ghost);
         }
         Admitted::default()
     }
@@ -75,8 +108,8 @@ impl Recipient for Burial {
     fn fault(&self, _frames: u32, _fault: Fault) {
         if let Some(link) = self.link.upgrade() {
             link.context.tally.killed(KillOutcome::Unanswered);
+            link.end_burial(&self.ghost);
             link.keep_ghost(self.ghost.clone());
-            link.burials.set(link.burials.get().saturating_sub(1));
         }
     }
 }

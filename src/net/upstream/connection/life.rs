@@ -53,7 +53,7 @@ impl Link {
             paused: Cell::new(false),
             standstill: Standstill::default(),
             retired: Cell::new(false),
-            burials: Cell::new(0),
+            burials: RefCell::default(),
             ability: Cell::default(),
             finishing: Cell::new(false),
         });
@@ -130,8 +130,9 @@ impl Link {
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::default();
         while self.phase() != Phase::Closed || self.shared.get() {
-            let ghosts = self.ghosts.take();
+            let ghosts = self.begin_burials();
             let opened = open(&self.settings, &self.opening, &ghosts).await;
+            self.end_burials(ghosts, opened.is_err());
             opened.iter().flat_map(|(_, facts)| &facts.kills).for_each(|kill| self.context.killed(*kill));
             match opened {
                 // A lease is for one client, who is to hear it from the server itself.
@@ -146,10 +147,7 @@ impl Link {
                     let loss = self.pump(stream).await;
                     self.end(&loss);
                 }
-                Err(error) => {
-                    ghosts.into_iter().for_each(|ghost| self.keep_ghost(ghost));
-                    self.refuse(&error);
-                }
+                Err(error) => self.refuse(&error),
             }
             if !self.shared.get() {
                 break;

@@ -61,7 +61,7 @@ pub struct Link {
     /// Its lane has another one for what is still to come.
     retired: Cell<bool>,
     /// Lost connections that the server is being told to end.
-    burials: Cell<usize>,
+    burials: RefCell<Vec<Ghost>>,
     /// Whether it can carry guarded groups, as far as it has been asked since it was opened.
     ability: Cell<Ability>,
     /// With what waits to be written the sending side ends.
@@ -185,7 +185,8 @@ impl Link {
     /// True when what a client sends over another connection cannot overtake what it has sent here, once it is owed
     /// nothing: no connection that was lost waits for its end.
     pub fn may_be_left(&self) -> bool {
-        self.over.get() || self.phase() != Phase::Connecting && self.burials.get() == 0 && self.ghosts.borrow().is_empty()
+        self.over.get()
+            || self.phase() != Phase::Connecting && self.burials.borrow().is_empty() && self.ghosts.borrow().is_empty()
     }
 
     /// True when nobody waits for anything on it, not even for the end of a connection that was lost.

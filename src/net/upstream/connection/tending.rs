@@ -12,7 +12,7 @@ use crate::net::upstream::unheard::Unheard;
 impl Link {
     /// Answers what has waited too long, asks a silent connection for a sign of life, and looks
     /// again at a recipient that was behind; called every few milliseconds.
-    pub fn tend(&self) {
+    pub fn tend(self: &Rc<Self>) {
         if self.paused.take() {
             // It is the client that does not go on, not the server.
             self.state.borrow_mut().last_read = clock::now();
@@ -20,6 +20,7 @@ impl Link {
         }
         self.check_deadlines();
         self.check_heartbeat();
+        self.bury_again();
     }
 
     fn check_heartbeat(&self) {

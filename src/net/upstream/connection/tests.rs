@@ -1,9 +1,10 @@
-//! A link whose task panics is there again for everybody else.
+//! What becomes of a link whose connection or task has ended.
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -41,21 +42,32 @@ impl Recipient for Waiting {
     }
 }
 
-/// Says `+PONG` to whatever is asked, and what a handshake wants to hear to the rest.
-fn server() -> u16 {
+/// Says `+PONG` to whatever is asked, and what a handshake wants to hear to the rest, on the first `served` connections;
+/// hangs up when it hears QUIT. Counts the connections.
+fn server(served: usize) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("its address").port();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&accepted);
     std::thread::spawn(move || {
+        let mut silent = Vec::new();
         for mut stream in listener.incoming().flatten() {
+            if counter.fetch_add(1, Ordering::SeqCst) >= served {
+                silent.push(stream);
+                continue;
+            }
             std::thread::spawn(move || {
                 let mut chunk = [0; 4096];
                 while let Ok(read @ 1..) = stream.read(&mut chunk) {
                     let text = String::from_utf8_lossy(&chunk[..read]).into_owned();
+                    if text.contains("QUIT") {
+                        return;
+                    }
                     let replies: String = text
                         .lines()
                         .filter_map(|word| match word {
                             "ID" => Some(":1\r\n"),
-                            "INFO" => Some("$-1\r\n"),
+                            "INFO" => Some("$23\r\nid=1 addr=127.0.0.1:9\r\n\r\n"),
                             "PING" => Some("+PONG\r\n"),
                             "MULTI" => Some("+OK\r\n"),
                             "EXEC" => Some("*0\r\n"),
@@ -69,7 +81,7 @@ fn server() -> u16 {
             });
         }
     });
-    port
+    (port, accepted)
 }
 
 fn settings(port: u16) -> Settings {
@@ -90,14 +102,17 @@ fn settings(port: u16) -> Settings {
     }
 }
 
-#[tokio::test]
-async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
+fn context() -> Rc<Context> {
     let (_, exposition) = Exposition::build();
     let table = Arc::new(Table::builtin());
     let tally = Tally::new(&[], exposition.totals());
-    let context = Context::new(0, tally, Default::default(), Default::default(), Default::default(), table, Arc::default());
-    let context = Rc::new(context);
-    let settings = Rc::new(settings(server()));
+    Rc::new(Context::new(0, tally, Default::default(), Default::default(), Default::default(), table, Arc::default()))
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
+    let context = context();
+    let settings = Rc::new(settings(server(usize::MAX).0));
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
@@ -119,6 +134,30 @@ async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
             while !good.replies.borrow().ends_with(b"+PONG\r\n") {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            link.close();
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_told_of_until_it_is_ended() {
+    let context = context();
+    let (port, accepted) = server(1);
+    let settings = Rc::new(settings(port));
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            let opening = Opening { login: None, protocol: Protocol::Resp2, db: 0 };
+            let link = Link::spawn(&context, &settings, opening, true, Vec::new());
+            link.opened().await.expect("it is there");
+            assert!(link.ghosts().is_empty());
+            let who = Rc::<Waiting>::default();
+            assert!(link.send(Rc::<Waiting>::clone(&who), &[b"QUIT\r\n"], 1, clock::now(), None));
+            while accepted.load(Ordering::SeqCst) < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(who.faults.get() + u32::from(who.was_cut.get()), 1, "its outcome is unknown");
+            assert_eq!(link.ghosts().len(), 1, "the server has not answered that it has ended it");
             link.close();
         })
         .await;

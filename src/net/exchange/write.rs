@@ -1,0 +1,104 @@
+//! What is written to a client, within the limit on what may wait for it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use super::{Exchange, State};
+use crate::net::clock;
+use crate::telemetry::label::{Direction, Side};
+
+/// Bytes kept for a client before it is no longer read from, and the upstream not for it.
+const OUT_BYTES_SOFT: usize = 1024 * 1024;
+/// The same while too much is kept for all clients together.
+pub const PRESSED_BYTES: usize = 64 * 1024;
+
+impl Exchange {
+    /// Writes what is ready for the client.
+    pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.state.borrow_mut();
+        if state.out.capacity() == 0 && self.caught_up.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = self.poll_write_out(&mut state, cx);
+        self.context.kept.change(&self.out_kept, state.out.capacity());
+        flushed
+    }
+
+    fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        if self.caught_up.replace(false) {
+            self.progress_at.set(clock::now());
+        }
+        let mut stream = self.stream.borrow_mut();
+        while state.out_at < state.out.len() {
+            match Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) {
+                Poll::Ready(Ok(written)) => {
+                    state.out_at += written;
+                    self.progress_at.set(clock::now());
+                    self.context.tally.add_bytes(Side::Client, Direction::Out, written);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    state.forget_written_part();
+                    self.let_through(state);
+                    return Poll::Pending;
+                }
+            }
+        }
+        if state.out.capacity() > 0 {
+            state.out_at = 0;
+            self.context.write_buffers.give(std::mem::take(&mut state.out));
+            state.slots.shrink();
+        }
+        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+        self.caught_up.set(true);
+        self.let_through(state);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what it can of a piece of a large reply, before which nothing waits, and says how much that was.
+    pub(super) fn write_through(&self, piece: &[u8]) -> usize {
+        let waker = self.waker.borrow();
+        let (Some(waker), None) = (waker.as_ref(), self.ended.get()) else { return 0 };
+        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(&mut TaskContext::from_waker(waker), piece);
+        // An error comes again when the rest is written.
+        let Poll::Ready(Ok(written)) = written else { return 0 };
+        self.progress_at.set(clock::now());
+        self.context.tally.add_bytes(Side::Client, Direction::Out, written);
+        written
+    }
+
+    /// False when more is kept for the client than it may be behind: while a large reply passes, nothing is kept that it
+    /// has not had the time to take.
+    pub(super) fn may_keep(&self, bytes: usize) -> bool {
+        bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_coming_in()
+    }
+
+    /// The client has caught up: the upstream is read from again.
+    fn let_through(&self, state: &State) {
+        if self.may_keep(state.out.len() - state.out_at) && self.holds_up.take() {
+            self.link.borrow().wake();
+        }
+    }
+
+    pub(super) fn out_bytes_soft(&self) -> usize {
+        if self.context.kept.is_too_much() { PRESSED_BYTES } else { OUT_BYTES_SOFT }
+    }
+}
+
+impl State {
+    pub(super) fn forget_out(&mut self) {
+        self.out.clear();
+        self.out_at = 0;
+    }
+
+    /// Keeps the buffer from growing for ever under a client that reads slowly but steadily.
+    fn forget_written_part(&mut self) {
+        if self.out_at >= self.out.len() / 2 {
+            self.out.drain(..self.out_at);
+            self.out_at = 0;
+        }
+    }
+}
