@@ -73,7 +73,7 @@ impl Link {
                 Phase::Ready => Poll::Ready(Ok(state.facts.clone())),
                 Phase::Closed => Poll::Ready(Err(state.refusal.clone())),
                 Phase::Connecting => {
-                    state.waiting.push(cx.waker().clone());
+                    state.wait(cx);
                     Poll::Pending
                 }
             }

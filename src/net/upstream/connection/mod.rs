@@ -17,7 +17,7 @@ mod tending;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context as TaskContext, Waker};
 use std::time::Instant;
 
 use super::{Recipient, Settings};
@@ -203,6 +203,13 @@ impl Link {
 }
 
 impl State {
+    /// The task is woken with the others when the phase changes, or when there is room again.
+    fn wait(&mut self, cx: &TaskContext<'_>) {
+        if !self.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {
+            self.waiting.push(cx.waker().clone());
+        }
+    }
+
     fn wake_waiting(&mut self) {
         for waker in self.waiting.drain(..) {
             waker.wake();

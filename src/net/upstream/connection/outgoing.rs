@@ -102,7 +102,7 @@ impl Link {
         if self.has_room() {
             return Poll::Ready(());
         }
-        self.state.borrow_mut().waiting.push(cx.waker().clone());
+        self.state.borrow_mut().wait(cx);
         Poll::Pending
     }
 }
