@@ -298,3 +298,26 @@ fn a_connection_that_could_not_say_in_time_what_was_lost_is_still_retired_when_i
     eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
     eventually("what was retired is closed", || retired(&proxy) == 0.0);
 }
+
+#[test]
+fn clients_with_a_connection_of_their_own_go_on_and_come_back_while_the_shared_one_is_retired() {
+    let (redis, proxy) = with_large_value("");
+    let (mut watcher, mut queuer, mut subscriber, mut slow) = (proxy.wire(), proxy.wire(), proxy.wire(), proxy.wire());
+    assert_eq!(watcher.ask("WATCH k"), "+OK\r\n");
+    assert_eq!(queuer.ask("MULTI"), "+OK\r\n");
+    assert_eq!(subscriber.ask("SUBSCRIBE c"), "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+    slow.send_line("GET big");
+    eventually("the connection is stuck, and there is another one", || retired(&proxy) == 1.0);
+    assert_eq!(redis.ask("SET k other"), "+OK\r\n");
+    assert_eq!(watcher.pipeline(&["MULTI", "SET k own", "EXEC", "GET k"])[2..], ["*-1\r\n", "$5\r\nother\r\n"]);
+    assert_eq!(queuer.pipeline(&["SET m 1", "EXEC", "GET m"]), ["+QUEUED\r\n", "*1\r\n+OK\r\n", "$1\r\n1\r\n"]);
+    assert_eq!(redis.ask("PUBLISH c hi"), ":1\r\n");
+    assert_eq!(subscriber.reply(), b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n");
+    drop(slow);
+    eventually("what was retired is closed", || retired(&proxy) == 0.0);
+    assert_eq!(subscriber.ask("UNSUBSCRIBE c"), "*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n");
+    for wire in [&mut watcher, &mut queuer, &mut subscriber] {
+        assert_eq!(wire.pipeline(&["SET n 1", "GET n"]), ["+OK\r\n", "$1\r\n1\r\n"]);
+    }
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}

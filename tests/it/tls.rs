@@ -320,3 +320,27 @@ fn ipv6_serves_on_either_side() {
     assert!(TcpStream::connect_timeout(&([127, 0, 0, 1], proxy.port()).into(), PATIENCE).is_err());
     eventually("the proxy is ready", || proxy.get("/readyz").0 == 200);
 }
+
+#[test]
+fn who_reads_a_large_reply_slowly_over_tls_gets_all_of_it_and_others_are_answered_meanwhile() {
+    let authority = Authority::new();
+    let (redis, port) = tls_redis(&authority, &authority.issue("redis", &["redis.test"]), false);
+    let keys = format!("ca = \"{}\", server_name = \"redis.test\"", authority.ca().display());
+    let shown = authority.issue("proxy", &["localhost"]);
+    let upstream = format!("request_timeout_ms = 20000\nconnect_timeout_ms = 5000\ntls = {{ {keys} }}");
+    let setup = Setup::new(&redis).reach(&format!("127.0.0.1:{port}")).upstream(&upstream);
+    let proxy = setup.top("workers = 1").listen(&listen_tls(&shown, "")).start();
+    let client = authority.client();
+    let value = "v".repeat(8_000_000);
+    assert_eq!(redis.ask(&format!("SET big {value}")), "+OK\r\n");
+    let (mut slow, mut quick) = (Wire::tls(proxy.port(), &client), Wire::tls(proxy.port(), &client));
+    for round in 0..2 {
+        slow.send(&requests(&["GET big", "INCR n", "GET big"]));
+        for number in 0..20 {
+            assert_eq!(quick.ask(&format!("SET k {number}")), "+OK\r\n");
+        }
+        let replies = slow.replies(3);
+        assert!(replies[0].len() == value.len() + 12 && replies[0] == replies[2]);
+        assert_eq!(replies[1], format!(":{}\r\n", round + 1).as_bytes());
+    }
+}

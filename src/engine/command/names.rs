@@ -58,11 +58,22 @@ impl Names {
     /// The command of this name, or the subcommand of `container`, and whether it has subcommands itself.
     #[inline]
     pub(super) fn find(&self, container: CommandId, name: &[u8]) -> Option<(CommandId, bool)> {
+        if let 1..=8 = name.len() {
+            // Nearly every name fits into one word, and need not be packed to be compared.
+            let (word, len) = (lower(load(name)), name.len() as u16);
+            let is = |known: &Name| known.words[0] == word && known.len == len && known.container == container;
+            return self.search(mix([word, 0, 0, 0], len, container), is);
+        }
         let name = Name::pack(container, name)?;
-        let mut slot = name.slot(self.shift);
+        self.search(name.mixed(), |known| known.is(&name))
+    }
+
+    #[inline(always)]
+    fn search(&self, mixed: u64, is: impl Fn(&Name) -> bool) -> Option<(CommandId, bool)> {
+        let mut slot = (mixed >> self.shift) as usize;
         loop {
             let entry = self.entries.get(usize::from(self.slots[slot]))?;
-            if entry.name.is(&name) {
+            if is(&entry.name) {
                 return Some((entry.id, entry.is_container));
             }
             slot = (slot + 1) & (self.slots.len() - 1);
@@ -79,7 +90,7 @@ impl Names {
     }
 
     fn place(&mut self, entry: usize) {
-        let mut slot = self.entries[entry].name.slot(self.shift);
+        let mut slot = (self.entries[entry].name.mixed() >> self.shift) as usize;
         while self.slots[slot] != EMPTY {
             slot = (slot + 1) & (self.slots.len() - 1);
         }
@@ -111,17 +122,16 @@ impl Name {
         differing == 0 && self.len == other.len && self.container == other.container
     }
 
-    #[inline]
-    fn slot(&self, shift: u32) -> usize {
-        let [a, b, c, d] = self.words;
-        let mixed = a
-            ^ b.rotate_left(17)
-            ^ c.rotate_left(31)
-            ^ d.rotate_left(47)
-            ^ (u64::from(self.container.0) << 48)
-            ^ u64::from(self.len);
-        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) as usize
+    fn mixed(&self) -> u64 {
+        mix(self.words, self.len, self.container)
     }
+}
+
+/// A hash, whose highest bits are the best.
+#[inline]
+fn mix([a, b, c, d]: [u64; WORDS], len: u16, container: CommandId) -> u64 {
+    let words = a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47);
+    (words ^ (u64::from(container.0) << 48) ^ u64::from(len)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// Up to eight bytes as one word. Overlapping reads agree on the bytes that they share, so OR joins them.
@@ -136,7 +146,9 @@ fn load(bytes: &[u8]) -> u64 {
         let tail = u64::from(u32::from_le_bytes(*tail));
         return head | tail << ((len - 4) * 8);
     }
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    let Some(first) = bytes.first() else { return 0 };
+    let at = |place: usize| u64::from(bytes[place]) << (place * 8);
+    u64::from(*first) | at(len / 2) | at(len - 1)
 }
 
 /// ASCII upper case to lower case in eight bytes at once; every other byte stays.
@@ -168,7 +180,7 @@ mod tests {
     #[test]
     fn load_reads_every_length_alike() {
         let bytes = *b"\x01\x82\x03\x84\x05\x86\x07\x88";
-        for len in 1..=8 {
+        for len in 0..=8 {
             let mut padded = [0; 8];
             padded[..len].copy_from_slice(&bytes[..len]);
             assert_eq!(load(&bytes[..len]), u64::from_le_bytes(padded), "{len}");

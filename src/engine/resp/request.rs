@@ -128,17 +128,23 @@ impl RequestParser {
     ///
     /// As soon as declared lengths make the request longer than `whole_bytes_max` (or than a [`Span`] can
     /// point into) the answer is `Large`, until the limit given is larger or [`Self::stream`] takes over.
+    #[inline]
     pub fn parse(&mut self, input: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>, whole_bytes_max: usize) -> Parsed {
+        match self.whole(input, spans, whole_bytes_max) {
+            Some(bytes) => Parsed::Request { bytes, inline: false },
+            None => self.parse_on(input, spans, arena, whole_bytes_max),
+        }
+    }
+
+    /// Goes on byte by byte where a request has begun, and begins so where something about it is odd.
+    fn parse_on(&mut self, input: &[u8], spans: &mut Vec<Span>, arena: &mut Vec<u8>, whole_bytes_max: usize) -> Parsed {
         if self.streaming {
             return Parsed::Large;
         }
         let parsed = match self.state {
             State::Start => match input.first() {
                 None => return Parsed::Incomplete,
-                Some(b'*') => match self.whole(input, spans, whole_bytes_max) {
-                    Some(bytes) => return Parsed::Request { bytes, inline: false },
-                    None => self.multibulk(input, spans, whole_bytes_max),
-                },
+                Some(b'*') => self.multibulk(input, spans, whole_bytes_max),
                 Some(_) => self.inline(input, spans, arena),
             },
             State::Inline => self.inline(input, spans, arena),

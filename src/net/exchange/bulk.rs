@@ -32,6 +32,11 @@ impl Bulk {
         self.bytes.set(if part.last { 0 } else { bytes });
     }
 
+    /// What came in has no end.
+    pub fn cut(&self) {
+        self.bytes.set(0);
+    }
+
     /// True while a large reply comes in.
     pub fn is_coming_in(&self) -> bool {
         self.bytes.get() >= LARGE_BYTES
@@ -63,6 +68,19 @@ mod tests {
             let part = Part { first: at == 0, last: at + 1 == pieces.len(), top: Top::default() };
             bulk.note(&vec![0; bytes], part);
         }
+    }
+
+    #[test]
+    fn a_reply_comes_in_until_its_end_or_until_it_is_cut() {
+        let (bulk, piece) = (Bulk::default(), vec![0; LARGE_BYTES]);
+        let begin = || bulk.note(&piece, Part { first: true, last: false, top: Top::default() });
+        begin();
+        assert!(bulk.is_coming_in());
+        bulk.note(b"\r\n", Part { first: false, last: true, top: Top::default() });
+        assert!(!bulk.is_coming_in());
+        begin();
+        bulk.cut();
+        assert!(!bulk.is_coming_in());
     }
 
     #[test]

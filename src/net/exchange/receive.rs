@@ -101,6 +101,7 @@ impl Recipient for Exchange {
     }
 
     fn cut(&self, frames: u32) {
+        self.bulk.cut();
         // The client must not be left with half a reply; what it has seen nothing of it can still be told.
         if self.state.borrow().slots.head_is_unseen() { self.fault(frames, Fault::Lost) } else { self.end(End::Cut) }
     }

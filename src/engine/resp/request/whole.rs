@@ -9,8 +9,10 @@ impl RequestParser {
     /// has happened.
     #[inline]
     pub(super) fn whole(&self, input: &[u8], spans: &mut Vec<Span>, whole_bytes_max: usize) -> Option<usize> {
-        let (arguments, used) = plain_length(&input[1..])?;
-        if arguments == 0 || arguments > self.limits.arguments_max || self.limits.unauthenticated {
+        let (b'*', digits) = input.split_first()? else { return None };
+        let (arguments, used) = plain_length(digits)?;
+        let goes_on = self.streaming || !self.is_between_requests();
+        if goes_on || arguments == 0 || arguments > self.limits.arguments_max || self.limits.unauthenticated {
             return None;
         }
         // A span's ends are u32.
@@ -30,11 +32,16 @@ impl RequestParser {
     /// Where the payload of the argument lies whose line begins at `at`.
     #[inline(always)]
     fn plain_argument(&self, input: &[u8], at: usize) -> Option<Span> {
-        let (b'$', digits) = input.get(at..)?.split_first()? else { return None };
-        let (length, used) = plain_length(digits)?;
-        let start = at + 1 + used;
-        let end = start + length as usize;
-        let fits = end + PAYLOAD_END_BYTES as usize <= input.len() && u64::from(length) <= self.limits.bulk_bytes_max;
+        let (start, length) = match *input.get(at..at + 4)? {
+            [b'$', ones @ b'0'..=b'9', b'\r', _] => (at + 4, usize::from(ones - b'0')),
+            [b'$', ..] => {
+                let (length, used) = plain_length(&input[at + 1..])?;
+                (at + 1 + used, length as usize)
+            }
+            _ => return None,
+        };
+        let end = start + length;
+        let fits = end + PAYLOAD_END_BYTES as usize <= input.len() && length as u64 <= self.limits.bulk_bytes_max;
         fits.then_some(Span { start: start as u32, end: end as u32 })
     }
 }
