@@ -180,11 +180,6 @@ impl Tally {
         self.clients.shift(1);
     }
 
-    /// A client was turned away.
-    pub fn client_refused(&self) {
-        self.admissions[Admission::Refused.index()].add(1);
-    }
-
     /// A client that had been accepted is gone.
     pub fn client_closed(&self) {
         self.clients.shift(-1);

@@ -268,11 +268,6 @@ impl Slots {
         }
     }
 
-    /// True while some requests have overtaken others.
-    pub fn is_reordering(&self) -> bool {
-        self.reorder.is_some()
-    }
-
     /// Bytes of replies that wait for those of requests which were overtaken.
     pub fn kept_bytes(&self) -> usize {
         self.reorder.as_ref().map_or(0, |reorder| reorder.kept_bytes())

@@ -27,16 +27,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The version a client names in [`HELLO`](https://redis.io/docs/latest/commands/hello/): 2 or 3, nothing else.
-    pub fn from_number(number: i64) -> Option<Self> {
-        match number {
-            2 => Some(Self::Resp2),
-            3 => Some(Self::Resp3),
-            _ => None,
-        }
-    }
-
-    /// The version as `HELLO` reports it.
+    /// The version as [`HELLO`](https://redis.io/docs/latest/commands/hello/) reports it.
     pub fn number(self) -> u8 {
         match self {
             Self::Resp2 => 2,

@@ -202,10 +202,7 @@ impl Connection {
     }
 
     fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
-        self.exchange.register(cx);
-        if let Poll::Ready(Err(_)) = self.exchange.poll_flush(cx) {
-            self.exchange.end(End::Gone);
-        }
+        self.exchange.attach(cx);
         if self.exchange.ended().is_some() || self.has_news() {
             return Poll::Ready(Event::Wake);
         }

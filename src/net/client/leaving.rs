@@ -43,12 +43,9 @@ impl Connection {
     async fn all_answered(&mut self, tunnel: bool) {
         std::future::poll_fn(|cx| {
             let exchange = Rc::clone(&self.exchange);
-            exchange.register(cx);
             exchange.wants_drained.set(true);
             exchange.wants_replies.set(true);
-            if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
-                exchange.end(End::Gone);
-            }
+            exchange.attach(cx);
             self.discard_input(cx);
             let left = self.input_ended && self.waits_for_nobody();
             let settled = exchange.is_settled() && (!tunnel || exchange.lost_lease.get());

@@ -22,7 +22,7 @@ impl Connection {
                 return self.tunnel();
             }
             if self.streaming && !self.stream() {
-                return self.rest();
+                return self.all_sent();
             }
             if self.exchange.leave_stuck() {
                 self.asked.set(false);
@@ -47,7 +47,7 @@ impl Connection {
             }
             match tail {
                 Tail::More => {}
-                Tail::Clean | Tail::Partial => return self.rest(),
+                Tail::Clean | Tail::Partial => return self.all_sent(),
                 Tail::Large => return self.cut_through(),
                 Tail::Error(error) => {
                     let mut reply = Vec::new();
@@ -178,7 +178,7 @@ impl Connection {
     }
 
     /// Everything that was read has been sent.
-    fn rest(&mut self) -> Next {
+    fn all_sent(&mut self) -> Next {
         self.give_buffers();
         if self.input_ended { Next::Close } else { Next::Read }
     }

@@ -20,7 +20,7 @@ use crate::engine::resp::{Protocol, encode};
 use crate::net::upstream::PING;
 
 /// What belongs to single commands of one plan, in order.
-pub(super) struct Own<'a> {
+pub(super) struct PerCommand<'a> {
     pub(super) judges: &'a mut VecDeque<Box<Judge>>,
     pub(super) refused: &'a mut VecDeque<Vec<u8>>,
 }
@@ -38,7 +38,7 @@ impl Exchange {
         let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let mut probes = plan.probes.drain(..);
         let (mut preflights, mut refusals) = (plan.preflights.drain(..), plan.refusals.drain(..));
-        let mut own = Own { judges: &mut plan.judges, refused: &mut plan.refused };
+        let mut per_command = PerCommand { judges: &mut plan.judges, refused: &mut plan.refused };
         let mut steps = plan.steps.iter().peekable();
         while let Some(step) = steps.next() {
             match step {
@@ -46,7 +46,7 @@ impl Exchange {
                     let roles = &plan.roles[commands.clone()];
                     let score = pipeline_score(roles, policy.report_pipelines);
                     self.aim(&places, commands.clone());
-                    self.send_run(&sending, commands.clone(), roles, score, &mut own);
+                    self.send_run(&sending, commands.clone(), roles, score, &mut per_command);
                 }
                 Step::Watch { commands, group, unwrapped } => {
                     let index = self.context.tally.group_row(*group);
@@ -55,15 +55,14 @@ impl Exchange {
                     let scope = Scope::Group { index, rule, unwrapped: *unwrapped };
                     let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).demanding(demands);
                     self.aim(&places, commands.clone());
-                    self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score), &mut own);
+                    self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score), &mut per_command);
                 }
                 Step::Wrap { members, group } => {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
                     let added = plan.added.pop_front().unwrap_or_default();
                     let rule = &policy.groups()[*group];
-                    let marker = self.marker(&sending, members, rule);
-                    let settled = marker.map(|marker| (marker, questions(&mut steps, &mut probes)));
+                    let settled = self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps, &mut probes)));
                     self.send_group(&sending, members, (*group, rule), added, settled);
                 }
                 Step::Mend { command } => {
@@ -77,15 +76,16 @@ impl Exchange {
                 Step::Refuse { command } => {
                     self.context.tally.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
-                    self.answer(own.refused.pop_front().unwrap_or_default());
+                    self.answer(per_command.refused.pop_front().unwrap_or_default());
                 }
                 Step::Guard { members, group } => {
                     let members = &plan.members[members.clone()];
                     self.aim(&places, members.iter().copied());
                     if let Some(preflight) = preflights.next() {
                         let added = plan.added.pop_front().unwrap_or_default();
-                        let marker = self.marker(&sending, members, &policy.groups()[*group]);
-                        let settled = marker.map(|marker| (marker, questions(&mut steps, &mut probes)));
+                        let rule = &policy.groups()[*group];
+                        let settled =
+                            self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps, &mut probes)));
                         self.send_guarded(&sending, members, *group, preflight, added, settled);
                     }
                 }

@@ -242,10 +242,7 @@ impl Exchange {
     /// Waits for the promised answers; later commands are sent only then.
     pub async fn promises_kept(&self) {
         std::future::poll_fn(|cx| {
-            self.register(cx);
-            if let Poll::Ready(Err(_)) = self.poll_flush(cx) {
-                self.end(End::Gone);
-            }
+            self.attach(cx);
             let over = self.ended().is_some() || !self.state.borrow().slots.is_promised();
             if over { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -262,8 +259,15 @@ impl Exchange {
         self.wake();
     }
 
-    /// The client's task runs on `cx`; wakes go there.
-    pub fn register(&self, cx: &TaskContext<'_>) {
+    /// The client's task runs on `cx`: wakes go there, and what is ready for the client is written.
+    pub fn attach(&self, cx: &mut TaskContext<'_>) {
+        self.register(cx);
+        if let Poll::Ready(Err(_)) = self.poll_flush(cx) {
+            self.end(End::Gone);
+        }
+    }
+
+    fn register(&self, cx: &TaskContext<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::dispatch::Own;
+use super::dispatch::PerCommand;
 use super::send::Sending;
 use super::{Exchange, State};
 use crate::engine::command::{BlockFor, RetryClass};
@@ -19,7 +19,7 @@ impl Exchange {
         commands: Range<usize>,
         roles: &[Role],
         score: Option<Score>,
-        own: &mut Own<'_>,
+        per_command: &mut PerCommand<'_>,
     ) {
         let Sending { batch, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
@@ -32,7 +32,7 @@ impl Exchange {
         if roles.iter().all(|role| *role == Role::Plain) {
             state.slots.push_plain(commands.clone().map(|at| batch.id(at)), scored);
         } else {
-            push_by_role(&mut state.slots, batch, commands.clone().zip(roles), scored, own);
+            push_by_role(&mut state.slots, batch, commands.clone().zip(roles), scored, per_command);
         }
         let mut rest = commands.clone();
         // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
@@ -96,15 +96,15 @@ fn push_by_role<'r>(
     batch: &Batch,
     commands: impl Iterator<Item = (usize, &'r Role)>,
     scored: bool,
-    own: &mut Own<'_>,
+    per_command: &mut PerCommand<'_>,
 ) {
     for (at, &role) in commands {
         let id = batch.id(at);
         match role {
-            Role::Judged | Role::QueuedJudged if let Some(judge) = own.judges.pop_front() => {
+            Role::Judged | Role::QueuedJudged if let Some(judge) = per_command.judges.pop_front() => {
                 slots.push_judged(role, judge, id, scored && role == Role::Judged);
             }
-            Role::Refused => slots.push_refused(own.refused.pop_front().unwrap_or_default(), id),
+            Role::Refused => slots.push_refused(per_command.refused.pop_front().unwrap_or_default(), id),
             role => slots.push(role, id, scored && role == Role::Plain),
         }
     }

@@ -17,7 +17,7 @@ pub const PRESSED_BYTES: usize = 64 * 1024;
 
 impl Exchange {
     /// Writes what is ready for the client.
-    pub fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         if state.out.capacity() == 0 && self.caught_up.get() {
             return Poll::Ready(Ok(()));

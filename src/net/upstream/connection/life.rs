@@ -137,7 +137,7 @@ impl Link {
             match opened {
                 // A lease is for one client, who is to hear it from the server itself.
                 Ok((_, Facts { state: Some(reply), .. })) if self.shared.get() => {
-                    self.refuse(&OpenError::NotServing { address: self.settings.address.to_string(), reply });
+                    self.not_opened(&OpenError::NotServing { address: self.settings.address.to_string(), reply });
                 }
                 // What was lost while this one was opened is ended before anything that waits is sent, too.
                 Ok(_) if !self.ghosts.borrow().is_empty() => continue,
@@ -147,7 +147,7 @@ impl Link {
                     let loss = self.pump(stream).await;
                     self.end(&loss);
                 }
-                Err(error) => self.refuse(&error),
+                Err(error) => self.not_opened(&error),
             }
             if !self.shared.get() {
                 break;
@@ -217,7 +217,8 @@ impl Link {
         tell_all(told, Fault::Lost);
     }
 
-    fn refuse(&self, error: &OpenError) {
+    /// No connection is to be had for now.
+    fn not_opened(&self, error: &OpenError) {
         if self.stands_for_lane() {
             self.context.readiness.upstream_obstacle(error.obstacle());
             self.note_down(error);
