@@ -119,6 +119,7 @@ fn groups_of_several_clients_are_settled_each_for_itself() {
 fn a_client_that_has_gone_leaves_a_counted_outcome() {
     let Bench { redis, chaos, proxy } = bench("transaction", TIMES);
     let mut other = proxy.wire();
+    assert_eq!(other.ask("PING"), "+PONG\r\n", "what is held is the connection that is there");
     let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).expect("a listener");
     // With its end it is reset.
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("set");

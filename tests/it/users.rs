@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crate::harness::wire::{requests, words};
 use crate::harness::{Proxy, RedisServer, Setup, Twin, Wire, eventually, request, text, within};
 
-const APP: &str = "apple-4711";
-const UPSTREAM: &str = "pear-0815";
+const APP: &str = "apple-x4711x";
+const UPSTREAM: &str = "pear-x0815x";
 
 /// A proxy whose clients are `default` and `app`, both with the password [`APP`], before a server with [`UPSTREAM`].
 fn guarded(setup: Setup) -> Setup {
@@ -277,7 +277,7 @@ fn no_credential_is_told_to_anybody() {
         heard.push_str(&proxy.get(path).1);
     }
     heard.push_str(&proxy.log());
-    for secret in [APP, UPSTREAM, "4711", "0815"] {
+    for secret in [APP, UPSTREAM, "x4711x", "x0815x"] {
         assert!(!heard.contains(secret), "{secret} is told: {}", excerpt(&heard, secret));
     }
     let ended = within(Duration::from_secs(1), || proxy.log().contains("WRONGPASS"));
