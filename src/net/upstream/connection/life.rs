@@ -107,6 +107,8 @@ impl Link {
         self.owner.replace(None);
         self.shared.set(false);
         self.state.borrow_mut().phase = Phase::Closed;
+        // Another one may take its place before its task has run.
+        self.show(None);
         self.wake();
     }
 
