@@ -29,6 +29,7 @@ mod protocol_errors;
 mod pubsub;
 mod reads;
 mod recording;
+mod refused_state;
 mod reload;
 mod rules;
 mod session;

@@ -45,6 +45,9 @@ impl Planner<'_> {
             return self.decide_queued(spec, args);
         }
         let effect = spec.connection_effect(args);
+        if self.session.missed.any() && !self.makes_up(at, effect) {
+            return Decision::Answer(Answer::Refuse(self.session.missed.text()));
+        }
         if let SessionTransaction::Lost { open } = self.session.transaction
             && let Some(decision) = self.decide_lost(open, effect, spec.arity_fits(args))
         {
@@ -63,6 +66,16 @@ impl Planner<'_> {
             return self.decide_subscriber(effect, args);
         }
         self.decide_effect(at, effect, args, spec.present)
+    }
+
+    /// Whether the command may give the client what it misses, or ends that it waits for it.
+    fn makes_up(&self, at: usize, effect: ConnectionEffect) -> bool {
+        match effect {
+            ConnectionEffect::Lane(_) | ConnectionEffect::Quit | ConnectionEffect::Reset => true,
+            // Whose rights it would use is not known.
+            ConnectionEffect::Spare => !self.session.missed.login(),
+            _ => self.session.missed.is_mode(self.batch.id(at)),
+        }
     }
 
     /// What a rule has the command answered with, while there is no server. A lease has one, and a transaction must

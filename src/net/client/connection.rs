@@ -66,6 +66,8 @@ pub struct Connection {
     pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
     /// A request is being cut through.
     pub(super) streaming: bool,
+    /// It goes nowhere: what it is answered at its end, if anything is still to be said.
+    pub(super) skipping: Option<Vec<u8>>,
     /// The client will send nothing more, or nothing more is taken from it.
     pub(super) input_ended: bool,
     /// The last read filled its buffer: more is there.
@@ -127,6 +129,7 @@ impl Connection {
             parser: RequestParser::new(Limits::default()),
             lease: None,
             streaming: false,
+            skipping: None,
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),

@@ -4,7 +4,7 @@ use bytes::Buf;
 
 use super::connection::{Connection, Next};
 use super::lent::Lent;
-use crate::engine::command::ConnectionEffect;
+use crate::engine::command::{CommandId, ConnectionEffect};
 use crate::engine::pipeline::batch::Batch;
 use crate::engine::pipeline::plan::Turn;
 use crate::engine::pipeline::violation::{Kind, Violation};
@@ -13,7 +13,6 @@ use crate::engine::resp::encode;
 use crate::engine::resp::request::{Limits, RequestParser};
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::transaction::Transaction;
-use crate::net::exchange::End;
 
 /// A longer request is cut through on a connection of its own instead of being held whole.
 pub const STREAM_BYTES: usize = 64 * 1024;
@@ -26,17 +25,50 @@ const ARGUMENTS_MAX: usize = 1024;
 impl Connection {
     /// A request that is too large to be held whole needs a connection of its own. One that changes its connection
     /// changes it unseen, so that the client keeps it.
-    pub(super) fn cut_through(&self) -> Next {
-        if self.exchange.state.borrow().session.transaction == (Transaction::Lost { open: true }) {
+    pub(super) fn cut_through(&mut self) -> Option<Next> {
+        let session = {
+            let state = self.exchange.state.borrow();
+            (state.session.transaction, state.session.missed)
+        };
+        match session {
             // It would run, although the client takes it to be queued.
-            self.exchange.end(End::LeaseLost);
-            return Next::Close;
+            (Transaction::Lost { open: true }, _) => {
+                self.skip_large(b"+QUEUED\r\n".to_vec());
+                return None;
+            }
+            (_, missed) if missed.any() => {
+                let mut reply = Vec::new();
+                encode::error(&mut reply, missed.text());
+                self.skip_large(reply);
+                return None;
+            }
+            _ => {}
         }
         let table = self.around.context.table();
         let args = self.batch.partial_args(&self.input);
         let effect = table.spec(table.lookup(args)).connection_effect(args);
         let reason = if effect == ConnectionEffect::None { Reason::Large } else { Reason::Tunnel };
-        Next::Turn(Turn::Pin(reason))
+        Some(Next::Turn(Turn::Pin(reason)))
+    }
+
+    /// The command of the large request that has begun.
+    pub(super) fn large_id(&self) -> CommandId {
+        self.around.context.table().lookup(self.batch.partial_args(&self.input))
+    }
+
+    /// The large request that has begun is not sent: its bytes are passed over, and then it is answered.
+    pub(super) fn skip_large(&mut self, reply: Vec<u8>) {
+        self.around.context.tally.command(self.large_id().index());
+        self.skipping = Some(reply);
+        self.take_over();
+    }
+
+    /// From here on the request is not looked at any more.
+    fn take_over(&mut self) {
+        let parsed = self.parser.parsed_bytes();
+        self.batch.release_partial();
+        self.input.advance(parsed);
+        self.streaming = true;
     }
 
     pub(super) fn whole_bytes_max(&self) -> usize {
@@ -70,11 +102,16 @@ impl Connection {
         }
         match self.parser.stream(&self.input) {
             Ok(streamed) => {
-                if let Some((_, lease)) = &self.lease {
+                if let (Some((_, lease)), None) = (&self.lease, &self.skipping) {
                     lease.extend(&self.input[..streamed.bytes], streamed.end);
                 }
                 self.input.advance(streamed.bytes);
                 self.streaming = !streamed.end;
+                if streamed.end
+                    && let Some(reply) = self.skipping.take().filter(|reply| !reply.is_empty())
+                {
+                    self.exchange.answer(reply);
+                }
                 streamed.end
             }
             Err(error) => {
@@ -93,12 +130,10 @@ impl Connection {
     /// The client has a lease for the large request whose head is in the input.
     pub(super) fn begin_stream(&mut self) {
         let parsed = self.parser.parsed_bytes();
-        let id = self.around.context.table().lookup(self.batch.partial_args(&self.input));
+        let id = self.large_id();
         self.tell_too_large();
-        self.batch.release_partial();
         self.exchange.begin_stream(id, &self.input[..parsed], self.timing());
-        self.input.advance(parsed);
-        self.streaming = true;
+        self.take_over();
     }
 
     /// A request goes by unseen that was held because of a rule, until it was too large for that.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::connection::Connection;
-use crate::engine::command::{self, ConnectionEffect};
+use crate::engine::command::{self, CommandId, ConnectionEffect, PinReason};
 use crate::engine::resp::encode;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::transaction::Transaction;
@@ -32,6 +32,10 @@ impl Connection {
             }
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
+        if !self.batch.is_empty() {
+            let id = self.id();
+            self.exchange.state.borrow_mut().session.missed.make_up_mode(id);
+        }
         if reason == Reason::Large {
             self.begin_stream();
         }
@@ -45,25 +49,42 @@ impl Connection {
         lane.lease().map_err(|error| error.to_string())
     }
 
-    /// The command that needs a lease is answered with an error; a request that is too large to be
-    /// held cannot even be skipped. Behind a MULTI that is refused the client may have sent more already, which must
-    /// not run without it: all of it is taken as if its connection had been lost.
+    /// The command that needs a lease is answered with an error. Behind a MULTI that is refused the client may have sent
+    /// more already, which must not run without it: all of it is taken as if its connection had been lost.
     pub(super) fn refuse_lease(&mut self, reason: Reason, why: &str) {
-        let table = self.around.context.table();
-        let is_multi = reason == Reason::Transaction
-            && table.spec(self.id()).connection == ConnectionEffect::Transaction(command::Transaction::Multi);
-        drop(table);
-        if is_multi {
-            self.exchange.state.borrow_mut().session.transaction = Transaction::Lost { open: false };
-            return;
-        }
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR respguard: {why}"));
-        self.exchange.answer(reply);
-        match reason {
-            Reason::Large | Reason::Exclusive if self.batch.is_empty() => self.give_up(),
-            _ => self.consume_one(),
+        if self.batch.is_empty() {
+            if matches!(reason, Reason::Large | Reason::Tunnel) {
+                self.note_refused(self.large_id(), reason);
+                return self.skip_large(reply);
+            }
+            // It cannot be served at all.
+            self.exchange.answer(reply);
+            return self.give_up();
         }
+        if self.note_refused(self.id(), reason) {
+            return;
+        }
+        self.answer_first(&reply);
+    }
+
+    /// What follows a command that was refused must not run in another state than its author thinks; true when the command
+    /// is to be planned again, and answered with what follows from that.
+    fn note_refused(&mut self, id: CommandId, reason: Reason) -> bool {
+        let effect = self.around.context.table().spec(id).connection;
+        let session = &mut self.exchange.state.borrow_mut().session;
+        match effect {
+            ConnectionEffect::Transaction(command::Transaction::Multi) if reason == Reason::Transaction => {
+                session.transaction = Transaction::Lost { open: false };
+                return true;
+            }
+            // The transaction behind it must not do without it.
+            ConnectionEffect::Transaction(command::Transaction::Watch) => session.transaction = Transaction::Lost { open: false },
+            ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Tracking) => session.missed.miss_mode(id),
+            _ => {}
+        }
+        false
     }
 
     /// The command under way on the lease blocks.
@@ -97,9 +118,13 @@ impl Connection {
             lane.shared().bury(ghost);
         }
         self.drop_lease();
-        if lasting || subscribed || self.streaming {
+        if lasting || subscribed {
             self.exchange.end(End::LeaseLost);
             return;
+        }
+        if self.streaming && self.skipping.is_none() {
+            // The request has been answered; what is still to come of it goes nowhere.
+            self.skipping = Some(Vec::new());
         }
         self.exchange.state.borrow_mut().session.transaction.lose();
     }

@@ -48,7 +48,11 @@ impl Connection {
             match tail {
                 Tail::More => {}
                 Tail::Clean | Tail::Partial => return self.all_sent(),
-                Tail::Large => return self.cut_through(),
+                Tail::Large => {
+                    if let Some(next) = self.cut_through() {
+                        return next;
+                    }
+                }
                 Tail::Error(error) => {
                     let mut reply = Vec::new();
                     error.reply(&mut reply);
