@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use super::connection::Connection;
-use crate::engine::command::{self, CommandId, ConnectionEffect, PinReason};
-use crate::engine::resp::encode;
-use crate::engine::session::affinity::Reason;
-use crate::engine::session::transaction::Transaction;
 use crate::net::exchange::{End, Exchange};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
+use respguard_engine::command::{self, CommandId, ConnectionEffect, PinReason};
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::transaction::Transaction;
+use respguard_resp::encode;
 
 impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
@@ -36,9 +36,6 @@ impl Connection {
             let id = self.id();
             self.exchange.state.borrow_mut().session.missed.make_up_mode(id);
         }
-        if reason == Reason::Large {
-            self.begin_stream();
-        }
     }
 
     fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
@@ -55,13 +52,13 @@ impl Connection {
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR respguard: {why}"));
         if self.batch.is_empty() {
-            if matches!(reason, Reason::Large | Reason::Tunnel) {
-                self.note_refused(self.large_id(), reason);
-                return self.skip_large(reply);
+            if matches!(reason, Reason::Exclusive) && !self.has_begun_request() {
+                // It cannot be served at all.
+                self.exchange.answer(reply);
+                return self.give_up();
             }
-            // It cannot be served at all.
-            self.exchange.answer(reply);
-            return self.give_up();
+            self.note_refused(self.large_id(), reason);
+            return self.discard(reply);
         }
         if self.note_refused(self.id(), reason) {
             return;
@@ -100,13 +97,13 @@ impl Connection {
         if self.lease.is_none() {
             return;
         }
-        if self.exchange.is_drained() && !self.streaming && self.exchange.state.borrow().session.is_free() {
+        if self.exchange.is_drained() && !self.is_streaming() && self.exchange.state.borrow().session.is_free() {
             self.return_lease(true);
         }
     }
 
     /// What was bound to the lost lease is lost too; a client that cannot learn so from a reply is closed.
-    fn lose_lease(&mut self) {
+    pub(super) fn lose_lease(&mut self) {
         let (lasting, subscribed) = {
             let state = self.exchange.state.borrow();
             (!state.session.affinity.is_passing(), state.session.subscriptions.any())
@@ -122,10 +119,7 @@ impl Connection {
             self.exchange.end(End::LeaseLost);
             return;
         }
-        if self.streaming && self.skipping.is_none() {
-            // The request has been answered; what is still to come of it goes nowhere.
-            self.skipping = Some(Vec::new());
-        }
+        self.cutting.lose();
         self.exchange.state.borrow_mut().session.transaction.lose();
     }
 
