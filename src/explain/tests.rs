@@ -370,3 +370,15 @@ fn a_write_that_is_mended_is_told_with_what_goes_out() {
     assert!(has(&lines, "before EXEC, by the proxy itself: PEXPIRE n:1 3600000 NX"), "{lines:#?}");
     assert!(has(&lines, "on the wire: SET n:2 x KEEPTTL"), "{lines:#?}");
 }
+
+#[test]
+fn many_small_batches_take_no_longer_than_their_bytes() {
+    let batches = |count: usize| "GET a\n\n".repeat(count);
+    let time = |count: usize| {
+        let begun = Instant::now();
+        explained("", &batches(count));
+        begun.elapsed()
+    };
+    let (few, many) = (time(10_000), time(80_000));
+    assert!(many < few * 40, "{few:?} for 10,000 batches, {many:?} for 80,000");
+}

@@ -3,6 +3,7 @@
 mod alone;
 mod blocking;
 mod breaker;
+mod causes;
 mod chaos;
 mod crowds_at_random;
 mod degrade;

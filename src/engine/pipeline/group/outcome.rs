@@ -83,15 +83,10 @@ impl WrappedGroup {
         }
         match partial {
             Some(failure) if self.rule.on_partial == OnPartial::Fail => {
-                let error = self.replies(frame).nth(failure.place as usize - 1).map(value::error_text).unwrap_or_default();
-                let text = format!(
-                    "PARTIAL respguard: group {} was applied in part: member {} of {} ({}) answered {}",
-                    self.rule.name,
-                    failure.place,
-                    self.members.len(),
-                    self.name_at(failure.place - 1, table),
-                    String::from_utf8_lossy(error),
-                );
+                let place = failure.place as usize - 1;
+                let error = self.replies(frame).nth(place).unwrap_or_default();
+                let why = refusal::answered(place, error, &self.members, table);
+                let text = format!("PARTIAL respguard: group {} was applied in part: {why}", self.rule.name);
                 self.pass_replies(frame, &mut Vec::new(), table, found);
                 self.reply_all(out, &text);
                 Outcome::Torn
@@ -121,11 +116,9 @@ impl WrappedGroup {
 
     fn breach_text(&self, breach: &Breach, table: &Table) -> String {
         format!(
-            "PARTIAL respguard: group {} was applied, but member {} of {} ({}) answered {}, expected {}",
+            "PARTIAL respguard: group {} was applied, but {} answered {}, expected {}",
             self.rule.name,
-            breach.place,
-            self.members.len(),
-            self.name_at(breach.place - 1, table),
+            refusal::named(breach.place as usize - 1, &self.members, table),
             breach.found,
             breach.wanted,
         )
@@ -163,7 +156,7 @@ impl WrappedGroup {
 
     fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {
         let (mut failed, mut first) = (0, None);
-        for (place, element) in (1..).zip(self.replies(frame)).filter(|(_, element)| score::is_failure(element)) {
+        for (place, element) in (1..).zip(self.replies(frame)).filter(|(_, element)| value::is_error(element)) {
             failed += 1;
             first.get_or_insert_with(|| Failure::new(place, element));
         }
@@ -179,7 +172,7 @@ impl WrappedGroup {
     }
 
     fn reply_foretold(&self, member: usize, error: &str, out: &mut Vec<u8>, table: &Table) {
-        let text = refusal::aborted(&self.rule.name, &refusal::would_fail(member, &self.members, table));
+        let text = refusal::aborted(&self.rule.name, &refusal::would_answer(member, error, &self.members, table));
         for place in 0..self.members.len() {
             encode::error(out, if place == member { error } else { &text });
         }
@@ -206,23 +199,18 @@ impl WrappedGroup {
 
     fn reply_aborted(&self, exec: &[u8], null: bool, out: &mut Vec<u8>, table: &Table) {
         let why = match self.refused.first() {
-            Some((place, _)) => {
-                format!("member {} of {} ({}) was refused", place + 1, self.members.len(), self.name_at(*place, table))
-            }
+            Some((place, error)) => refusal::answered(*place as usize, error, &self.members, table),
             None if null => match &self.guard {
                 Some(guard) => format!("other clients changed its keys at each of {} attempts", guard.attempts()),
                 None => "a watched key changed".to_owned(),
             },
             None if self.own_refused.is_some() => {
                 let error = self.own_refused.as_deref().map(value::error_text).unwrap_or_default();
-                format!("a command that respguard adds was refused: {}", String::from_utf8_lossy(error))
+                format!("a command that respguard adds was refused: {}", refusal::quoted(error))
             }
-            None => String::from_utf8_lossy(value::error_text(exec)).into_owned(),
+            None => refusal::quoted(value::error_text(exec)),
         };
-        let text = format!(
-            "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {why}",
-            self.rule.name
-        );
+        let text = refusal::aborted(&self.rule.name, &why);
         let mut refused = self.refused.iter().peekable();
         for place in 0..self.members() {
             match refused.next_if(|(at, _)| *at == place) {
@@ -238,9 +226,5 @@ impl WrappedGroup {
             Some((place, own)) => violation.place(place + 1).error(value::error_text(own)),
             None => violation.error(value::error_text(self.own_refused.as_deref().unwrap_or(exec))),
         }
-    }
-
-    fn name_at(&self, place: u32, table: &Table) -> String {
-        self.members.get(place as usize).map(|&id| table.spec(id).name().to_uppercase()).unwrap_or_default()
     }
 }
