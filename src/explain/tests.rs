@@ -146,7 +146,19 @@ fn a_transaction_in_two_batches_pins_until_its_exec() {
 #[test]
 fn a_group_within_a_watch_is_left_alone() {
     let lines = lines(LOGIN, "WATCH k\nSETEX rt:u:t 60 v\nSADD sess:u t");
-    assert!(has(&lines, "group login is whole, but is left alone within WATCH and beside subscriptions"), "{lines:?}");
+    let why =
+        "on the wire: as it is, because the client's own WATCH is in force, which a transaction would use up; told as unwrapped";
+    assert!(has(&lines, why), "{lines:?}");
+}
+
+#[test]
+fn a_subscriber_waits_for_its_confirmation_where_what_follows_depends_on_it() {
+    for rest in ["MONITOR", "SETEX rt:u:t 60 v\nSADD sess:u t", "BLPOP a 0"] {
+        let lines = lines(LOGIN, &format!("SUBSCRIBE a\n{rest}"));
+        assert!(lines.iter().any(|line| line.contains("(MONITOR) pins") || line.starts_with("as it is")), "{lines:?}");
+    }
+    let lines = lines(LOGIN, "HELLO 3\nSUBSCRIBE a\nSETEX rt:u:t 60 v\nSADD sess:u t");
+    assert!(has(&lines, "group login (transaction), on the client's own connection:"), "{lines:?}");
 }
 
 #[test]

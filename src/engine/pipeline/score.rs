@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::demand::Demands;
-use super::finding::{Finding, Outcome, Place};
+use super::finding::{Finding, Outcome, Place, Unwrapped};
 use super::violation::{COMMANDS_MAX, Kind, Violation, error_word};
 use crate::engine::command::{CommandId, Table};
 use crate::engine::policy::Group;
@@ -17,8 +17,8 @@ pub enum Scope {
         /// A partial failure is a violation, not only counted.
         report: bool,
     },
-    /// A group that went out as it is: by its rule, or, when `unwrapped`, against it.
-    Group { index: usize, rule: Arc<Group>, unwrapped: bool },
+    /// A group that went out as it is: by its rule, or, for what is told in `unwrapped`, against it.
+    Group { index: usize, rule: Arc<Group>, unwrapped: Option<Unwrapped> },
 }
 
 impl Scope {
@@ -163,16 +163,15 @@ impl Score {
                 if let Some(breach) = self.demands.as_ref().and_then(|demands| demands.breach()) {
                     found.push(Finding::Violation(breach.violation(&rule.name, self.companions.iter(), table)));
                 }
-                if *unwrapped {
-                    found.push(Finding::Violation(Violation {
-                        rule: Some(Arc::clone(&rule.name)),
-                        ..Violation::new(Kind::Unwrapped)
-                    }));
+                if let Some(why) = unwrapped {
+                    let names = self.companions.iter().map(|command| table.spec(command).name());
+                    let violation = Violation::new(Kind::Unwrapped).rule(&rule.name).commands(names);
+                    found.push(Finding::Violation(violation.reason(Some(why.as_str()))));
                 }
                 let outcome = match (unwrapped, failure) {
-                    (true, _) => Outcome::Unwrapped,
-                    (false, Some(_)) => Outcome::Torn,
-                    (false, None) => Outcome::Observed,
+                    (Some(_), _) => Outcome::Unwrapped,
+                    (None, Some(_)) => Outcome::Torn,
+                    (None, None) => Outcome::Observed,
                 };
                 found.push(Finding::Group { index: *index, outcome });
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::demand::Breach;
-use super::super::finding::{Finding, Outcome, Place};
+use super::super::finding::{Finding, Outcome, Place, Unwrapped};
 use super::super::panel::part;
 use super::super::refusal;
 use super::super::resolve::Context;
@@ -13,7 +13,7 @@ use super::{MemberReply, WrappedGroup, proves_end};
 use crate::engine::command::Table;
 use crate::engine::policy::OnPartial;
 use crate::engine::preflight::Verdict;
-use crate::engine::resp::scan::{Top, elements};
+use crate::engine::resp::scan::{Top, elements, split_pushes};
 use crate::engine::resp::{encode, value};
 
 impl WrappedGroup {
@@ -29,7 +29,8 @@ impl WrappedGroup {
     ) {
         let outcome = if !self.in_transaction {
             found.push(Finding::CloseUpstream);
-            found.push(Finding::Violation(self.violation(Kind::Unwrapped, context.table)));
+            let violation = self.violation(Kind::Unwrapped, context.table);
+            found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
             Outcome::Unwrapped
         } else if let Some((member, error)) = self.foretold(top) {
             self.reply_foretold(member, &error, out, context.table);
@@ -87,14 +88,12 @@ impl WrappedGroup {
                 let error = self.replies(frame).nth(place).unwrap_or_default();
                 let why = refusal::answered(place, error, &self.members, table);
                 let text = format!("PARTIAL respguard: group {} was applied in part: {why}", self.rule.name);
-                self.pass_replies(frame, &mut Vec::new(), table, found);
-                self.reply_all(out, &text);
+                self.replace_replies(frame, &text, out, table, found);
                 Outcome::Torn
             }
             None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
                 let breach = breach.as_ref().map(|breach| self.breach_text(breach, table)).unwrap_or_default();
-                self.pass_replies(frame, &mut Vec::new(), table, found);
-                self.reply_all(out, &breach);
+                self.replace_replies(frame, &breach, out, table, found);
                 Outcome::Applied
             }
             partial => {
@@ -126,20 +125,33 @@ impl WrappedGroup {
 
     /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
     fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        if let Some(mut panel) = self.panel.take() {
-            for (place, reply) in (0..).zip(self.replies(frame)) {
-                panel.admit(place, reply, part(true, true), out, table, found);
-            }
-        } else if self.own.is_empty() {
+        if self.panel.is_none() && self.own.is_empty() {
             let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
-            out.extend_from_slice(&frame[header..]);
-        } else if self.own.len() == self.own_in_front() {
+            return out.extend_from_slice(&frame[header..]);
+        }
+        if self.panel.is_none() && self.own.len() == self.own_in_front() {
             let mut elements = elements(frame);
             elements.by_ref().take(self.own.len()).for_each(drop);
-            out.extend_from_slice(elements.rest());
-        } else {
-            self.replies(frame).for_each(|reply| out.extend_from_slice(reply));
+            return out.extend_from_slice(elements.rest());
         }
+        let mut panel = self.panel.take();
+        for (at, element) in (0..).zip(elements(frame)) {
+            // What the server sends amid the replies is the client's, whosever command it precedes.
+            let (pushes, reply) = split_pushes(element);
+            out.extend_from_slice(pushes);
+            match (self.member_at(at), &mut panel) {
+                (None, _) => {}
+                (Some(place), Some(panel)) => panel.admit(place, reply, part(true, true), out, table, found),
+                (Some(_), None) => out.extend_from_slice(reply),
+            }
+        }
+    }
+
+    /// Every member is answered `text` instead, behind what the server has sent amid their replies.
+    fn replace_replies(&mut self, frame: &[u8], text: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        self.pass_replies(frame, &mut Vec::new(), table, found);
+        elements(frame).for_each(|element| out.extend_from_slice(split_pushes(element).0));
+        self.reply_all(out, text);
     }
 
     pub(super) fn judge(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
@@ -151,7 +163,8 @@ impl WrappedGroup {
 
     /// The members' replies within EXEC's array.
     fn replies<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        (0..).zip(elements(frame)).filter(|(place, _)| self.member_at(*place).is_some()).map(|(_, reply)| reply)
+        let members = (0..).zip(elements(frame)).filter(|(place, _)| self.member_at(*place).is_some());
+        members.map(|(_, element)| split_pushes(element).1)
     }
 
     fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {

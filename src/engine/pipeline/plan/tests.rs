@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::pipeline::batch::{Held, Tail};
+use crate::engine::pipeline::finding::Unwrapped;
 use crate::engine::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::engine::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
 use crate::engine::policy::{Mode, OnUnsupported, compile};
@@ -334,8 +335,9 @@ fn nothing_is_wrapped_inside_a_transaction_or_a_watch() {
     assert_eq!(plan.steps, [Step::Send { commands: 0..4 }]);
     client.session.affinity.pin(Reason::Transaction);
     client.plan(&["WATCH k"], false);
-    let plan = client.plan(&[SETEX, SADD], false);
-    assert_eq!(plan.steps, [Step::Send { commands: 0..2 }]);
+    let plan = client.plan(&[SETEX, SADD, "GET k"], false);
+    let watched = Step::Watch { commands: 0..2, group: 0, unwrapped: Some(Unwrapped::Watched) };
+    assert_eq!(plan.steps, [watched, Step::Send { commands: 2..3 }], "it is told");
 }
 
 #[test]
@@ -343,7 +345,7 @@ fn where_transactions_cannot_be_had_a_group_passes_and_is_told() {
     let mut client = login();
     client.transactions = false;
     let plan = client.plan(&[SETEX, SADD], false);
-    assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: true }]);
+    assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: Some(Unwrapped::NoTransactions) }]);
 }
 
 #[test]
@@ -351,7 +353,7 @@ fn observing_leaves_a_group_as_it_is() {
     let mut client = login();
     client.policy.mode = Mode::Observe;
     let plan = client.plan(&[SETEX, SADD], false);
-    assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: false }]);
+    assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: None }]);
 }
 
 #[test]
