@@ -91,6 +91,7 @@ impl Planner<'_> {
         if search.whole > 1 && search.obstacle.is_none() && !awaits_more {
             self.plan.members.truncate(first + search.whole);
             self.claim_all(&search, true);
+            self.note_left_out(&mut search, at);
             return true;
         }
         if behind && self.may_wait(at, &search) {
@@ -119,27 +120,26 @@ impl Planner<'_> {
         if found {
             self.plan.members.truncate(first + search.whole);
             self.claim_all(&search, true);
-        } else if let Some(why) = search.ended_by.filter(|_| search.group == group && search.whole == members) {
-            self.note_left_out(&mut search, at, why);
         } else {
-            self.plan.members.truncate(first);
+            let is_whole = search.group == group && search.whole == members;
+            let left_out = is_whole && self.note_left_out(&mut search, at);
+            self.plan.members.truncate(if left_out { self.plan.members.len() } else { first });
         }
         found
     }
 
-    /// Tells of a member that is optional and stays outside, because it cannot change places with what stands before it.
-    fn note_left_out(&mut self, search: &mut Search, at: usize, why: Obstacle) {
+    /// Tells of a member that is optional and stays outside, because it cannot change places with what stands before it;
+    /// true when there is one.
+    fn note_left_out(&mut self, search: &mut Search, at: usize) -> bool {
+        let Some(why) = search.ended_by else { return false };
         let behind = self.plan.members.last().map_or(at, |last| last + 1);
         let end = self.batch.len().min(at + WINDOW).min(behind + self.looks_left);
-        self.looks_left -= end - behind;
-        match (behind..end).find(|&next| self.continues(search, next)) {
-            Some(next) => {
-                self.plan.members.push(next);
-                let members = search.first..self.plan.members.len();
-                self.plan.notes.push(Note::LeftOut { group: search.group, members, why });
-            }
-            None => self.plan.members.truncate(search.first),
-        }
+        self.looks_left -= end.saturating_sub(behind);
+        let Some(next) = (behind..end).find(|&next| self.continues(search, next)) else { return false };
+        self.plan.members.push(next);
+        let members = search.first..self.plan.members.len();
+        self.plan.notes.push(Note::LeftOut { group: search.group, members, why });
+        true
     }
 
     /// The group that the command at `at` alone can begin, and whether it is whole with that one member.

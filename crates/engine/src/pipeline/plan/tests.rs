@@ -310,8 +310,12 @@ fn members_do_not_go_past_what_has_their_keys_or_does_more_than_touch_its_own() 
 fn what_is_whole_goes_without_an_optional_member_behind_an_obstacle() {
     let plan = login().plan(&[SETEX, "GET a", SADD, "PUBLISH c m", "SMEMBERS sess:u"], false);
     assert_eq!(plan.steps, [SEND(1..2), WRAP(0..2), SEND(3..5)]);
+    assert_eq!(plan.notes, [Note::LeftOut { group: 0, members: 0..3, why: Obstacle::Command }]);
     let plan = login().plan(&[SETEX, SADD, "SADD sess:u other", "SMEMBERS sess:u"], false);
-    assert_eq!(plan.steps, [WRAP(0..2), SEND(2..4)]);
+    assert_eq!(plan.steps, [WRAP(3..5), SEND(2..4)]);
+    assert_eq!((&plan.members[..], plan.notes.len()), (&[0, 1, 3, 0, 1][..], 1));
+    let plan = login().plan(&[SETEX, SADD, "SADD sess:u other", "SMEMBERS sess:other"], false);
+    assert_eq!((&plan.members[..], plan.notes.len()), (&[0, 1][..], 0));
 }
 
 #[test]
