@@ -31,6 +31,7 @@ mod reads;
 mod recording;
 mod reload;
 mod rules;
+mod servers;
 mod session;
 mod sessions_at_random;
 mod settled;

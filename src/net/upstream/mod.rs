@@ -15,6 +15,8 @@ pub mod unheard;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::engine::command::Login;
 use crate::engine::link::budget::Allowance;
 use crate::engine::pipeline::finding::Fault;
@@ -113,4 +115,6 @@ pub struct Settings {
     pub retry_reads: bool,
     /// What one worker may send once more.
     pub retries: Allowance,
+    /// Told when a lost connection is back: the server may be another one now.
+    pub reconnected: Arc<Notify>,
 }

@@ -37,6 +37,18 @@ impl Program {
         Program { path, version }
     }
 
+    /// Redis 6.2, which differs most: it lists no subcommands, lacks much, and has QUIT without saying so.
+    pub fn redis6() -> &'static Program {
+        static PROGRAM: OnceLock<Program> = OnceLock::new();
+        PROGRAM.get_or_init(|| Program::named(Some("redis6")))
+    }
+
+    /// The one in PATH, of 7.0 or newer.
+    pub fn redis7() -> &'static Program {
+        static PROGRAM: OnceLock<Program> = OnceLock::new();
+        PROGRAM.get_or_init(|| Program::named(None))
+    }
+
     /// Arguments of every test's server: nothing is saved, DEBUG is there.
     pub fn arguments(&self) -> Vec<&'static str> {
         let mut arguments = vec!["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];

@@ -28,6 +28,19 @@ impl RedisServer {
         panic!("redis-server found no port that stays free");
     }
 
+    /// A server of this kind, whatever the run is about.
+    pub fn start_program(program: &'static Program, arguments: &[&str]) -> RedisServer {
+        let mut server = RedisServer::absent(arguments);
+        server.become_program(program);
+        server.restart();
+        server
+    }
+
+    /// What `restart` starts from now on: an upgrade in place.
+    pub fn become_program(&mut self, program: &'static Program) {
+        self.program = program;
+    }
+
     /// A server that is not there yet: `restart` starts it.
     pub fn absent(arguments: &[&str]) -> RedisServer {
         RedisServer {
