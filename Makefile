@@ -37,7 +37,7 @@ demo: redis
 	$(PYTHON) demo/demo.py
 
 test: setup
-	cargo test --locked --no-fail-fast
+	cargo test --locked --workspace --no-fail-fast
 
 # What a server is asked: a server that cannot be had is a failure.
 SERVER ?=
@@ -68,8 +68,8 @@ endif
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
 ROUNDS ?= 7
 SECONDS ?= 1
