@@ -15,7 +15,7 @@ DASHBOARD := tests/dashboard
 BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo test test-servers soak lint bench bench-instructions clients docs setup redis
+.PHONY: help demo test test-servers soak lint bench bench-instructions clients docs setup redis older-redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
@@ -30,7 +30,7 @@ help:
 	@echo 'make bench-instructions  instructions per command under valgrind, beside those written down'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
 	@echo 'make docs    writes the references of the configuration and of the metrics from the program'
-	@echo 'make setup   only what the tests need: redis-server, .venv, packages of Node.js'
+	@echo 'make setup   only what the tests need: redis-server, Redis 6.2, .venv, packages of Node.js'
 
 demo: redis
 	cargo build --locked --release
@@ -47,7 +47,7 @@ test-servers:
 	scripts/install-servers $(SERVER)
 	status=0; for server in $(if $(SERVER),$(SERVER),$$(scripts/install-servers --list)); do \
 		echo "=== $$server: $$(target/servers/$$server/redis-server --version)"; \
-		SERVER=$$server cargo test --locked --no-fail-fast --test it --test command_table --test resp_redis -- $(TESTS) || status=1; \
+		SERVER=$$server cargo test --locked --no-fail-fast --workspace --test it --test command_table --test beside_redis -- $(TESTS) || status=1; \
 	done; exit $$status
 
 FUZZ_ROUNDS ?= 1000000
@@ -88,10 +88,14 @@ clients: redis
 docs:
 	UPDATE_DOCS=1 cargo test --locked --test configuration --test shipped reference
 
-setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS) $(BROWSER)
+setup: redis older-redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS) $(BROWSER)
 
 redis:
 	@scripts/install-redis
+
+# Some tests are about a server that is upgraded in place, from Redis 6.2.
+older-redis:
+	@scripts/install-servers redis6
 
 $(PYTHON_CLIENTS): $(CLIENTS)/requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

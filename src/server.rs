@@ -39,9 +39,9 @@ use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use listener::Listener;
 use live::Live;
-use surveying::Surveyed;
 use respguard_engine::command::{Login, Table};
 use respguard_engine::link::budget::Allowance;
+use surveying::Surveyed;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::engine::command::Table;
 use crate::net::registry::{Mailbox, Message};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{ServerId, Survey, SurveyError, survey};
+use respguard_engine::command::Table;
 
 /// Pause between questions for the server's commands: so often at the most is it asked.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -1,8 +1,21 @@
 //! Servers that are not what they were, or do not list all that they do.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Program, Proxy, RedisServer, Setup, Wire, eventually, request};
+
+/// Redis 6.2, which differs most: it lists no subcommands, lacks much, and has QUIT without saying so.
+fn redis6() -> &'static Program {
+    static PROGRAM: OnceLock<Program> = OnceLock::new();
+    PROGRAM.get_or_init(|| Program::named(Some("redis6")))
+}
+
+/// The one in PATH, of 7.0 or newer.
+fn redis7() -> &'static Program {
+    static PROGRAM: OnceLock<Program> = OnceLock::new();
+    PROGRAM.get_or_init(|| Program::named(None))
+}
 
 /// Sends INCR again and again until `end`, and wants each answered as it should be.
 fn count_on(wire: &mut Wire, key: &str, until: Instant) {
@@ -19,10 +32,10 @@ fn answers_again(proxy: &Proxy) {
 
 #[test]
 fn a_command_that_the_server_before_the_upgrade_lacked_disturbs_nobody() {
-    let mut redis = RedisServer::start_program(Program::redis6(), &[]);
+    let mut redis = RedisServer::start_program(redis6(), &[]);
     let proxy = Setup::new(&redis).top("workers = 1").start();
     assert!(proxy.wire().ask("BLMPOP 1 1 nothing LEFT").starts_with("-ERR unknown command"));
-    redis.become_program(Program::redis7());
+    redis.become_program(redis7());
     redis.restart();
     answers_again(&proxy);
     let lost = proxy.metric("respguard_upstream_reconnects_total", &[]);
@@ -45,12 +58,12 @@ fn a_command_that_the_server_before_the_upgrade_lacked_disturbs_nobody() {
 #[test]
 fn what_the_server_can_do_is_asked_again_when_it_is_another_one() {
     let rules = "[[ttl]]\nname = \"sessions\"\nkeys = [\"s:*\"]\naction = \"fix\"\ndefault = \"50s\"\n";
-    let mut redis = RedisServer::start_program(Program::redis6(), &[]);
+    let mut redis = RedisServer::start_program(redis6(), &[]);
     let proxy = Setup::new(&redis).top("workers = 1").rules(rules).start();
     // Redis before 7.0 has no PEXPIRE with NX.
     assert_eq!(proxy.wire().ask("SADD s:a x"), ":1\r\n");
     assert_eq!(redis.ask("TTL s:a"), ":-1\r\n");
-    redis.become_program(Program::redis7());
+    redis.become_program(redis7());
     redis.restart();
     answers_again(&proxy);
     eventually("a write is fixed", || {
@@ -75,7 +88,7 @@ fn what_the_server_can_do_is_asked_again_when_it_is_another_one() {
 
 #[test]
 fn quit_closes_its_own_client_and_nobody_elses_where_the_server_does_not_list_it() {
-    let redis = RedisServer::start_program(Program::redis6(), &[]);
+    let redis = RedisServer::start_program(redis6(), &[]);
     let proxy = Setup::new(&redis).top("workers = 1").start();
     let mut other = proxy.wire();
     for n in 1..=50 {
@@ -94,7 +107,7 @@ fn quit_closes_its_own_client_and_nobody_elses_where_the_server_does_not_list_it
 
 #[test]
 fn commands_that_a_server_lacks_are_refused_in_its_own_words() {
-    let redis = RedisServer::start_program(Program::redis6(), &[]);
+    let redis = RedisServer::start_program(redis6(), &[]);
     let proxy = Setup::new(&redis).top("workers = 1").start();
     let (mut direct, mut proxied) = (redis.wire(), proxy.wire());
     for line in [

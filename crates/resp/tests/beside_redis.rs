@@ -1,6 +1,6 @@
 //! The request parser beside a real Redis: the same bytes, the same requests, the same refusals.
 
-#[path = "it/harness/program.rs"]
+#[path = "../../../tests/it/harness/program.rs"]
 #[expect(dead_code, reason = "the integration tests use all of it, these only a part")]
 mod program;
 

@@ -25,7 +25,9 @@ impl Program {
         let path = match name {
             None => PathBuf::from("redis-server"),
             Some(name) => {
-                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers").join(name).join("redis-server");
+                let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+                let root = package.ancestors().find(|folder| folder.join("scripts/install-servers").exists()).unwrap_or(package);
+                let path = root.join("target/servers").join(name).join("redis-server");
                 assert!(path.exists(), "{} is not there: scripts/install-servers {name}", path.display());
                 path
             }
@@ -35,18 +37,6 @@ impl Program {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = version(&said).unwrap_or_else(|| panic!("{} says no version: {said:?}", path.display()));
         Program { path, version }
-    }
-
-    /// Redis 6.2, which differs most: it lists no subcommands, lacks much, and has QUIT without saying so.
-    pub fn redis6() -> &'static Program {
-        static PROGRAM: OnceLock<Program> = OnceLock::new();
-        PROGRAM.get_or_init(|| Program::named(Some("redis6")))
-    }
-
-    /// The one in PATH, of 7.0 or newer.
-    pub fn redis7() -> &'static Program {
-        static PROGRAM: OnceLock<Program> = OnceLock::new();
-        PROGRAM.get_or_init(|| Program::named(None))
     }
 
     /// Arguments of every test's server: nothing is saved, DEBUG is there.
