@@ -20,6 +20,7 @@ mod harness;
 mod holds;
 mod hygiene;
 mod interleaved;
+mod large;
 mod learn;
 mod masses;
 mod out_of_step;
