@@ -32,9 +32,6 @@ impl Connection {
             }
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
-        if reason == Reason::Large {
-            self.begin_stream();
-        }
     }
 
     fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
@@ -45,8 +42,7 @@ impl Connection {
         lane.lease().map_err(|error| error.to_string())
     }
 
-    /// The command that needs a lease is answered with an error; a request that is too large to be
-    /// held cannot even be skipped. Behind a MULTI that is refused the client may have sent more already, which must
+    /// The command that needs a lease is answered with an error. Behind a MULTI that is refused the client may have sent more already, which must
     /// not run without it: all of it is taken as if its connection had been lost.
     pub(super) fn refuse_lease(&mut self, reason: Reason, why: &str) {
         let table = self.around.context.table();
@@ -59,10 +55,16 @@ impl Connection {
         }
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR respguard: {why}"));
-        self.exchange.answer(reply);
-        match reason {
-            Reason::Large | Reason::Exclusive if self.batch.is_empty() => self.give_up(),
-            _ => self.consume_one(),
+        match self.batch.is_empty() {
+            false => {
+                self.exchange.answer(reply);
+                self.consume_one();
+            }
+            true if self.has_begun_request() => self.discard(reply),
+            true => {
+                self.exchange.answer(reply);
+                self.give_up();
+            }
         }
     }
 
@@ -79,13 +81,13 @@ impl Connection {
         if self.lease.is_none() {
             return;
         }
-        if self.exchange.is_drained() && !self.streaming && self.exchange.state.borrow().session.is_free() {
+        if self.exchange.is_drained() && !self.is_streaming() && self.exchange.state.borrow().session.is_free() {
             self.return_lease(true);
         }
     }
 
     /// What was bound to the lost lease is lost too; a client that cannot learn so from a reply is closed.
-    fn lose_lease(&mut self) {
+    pub(super) fn lose_lease(&mut self) {
         let (lasting, subscribed) = {
             let state = self.exchange.state.borrow();
             (!state.session.affinity.is_passing(), state.session.subscriptions.any())
@@ -97,10 +99,11 @@ impl Connection {
             lane.shared().bury(ghost);
         }
         self.drop_lease();
-        if lasting || subscribed || self.streaming {
+        if lasting || subscribed {
             self.exchange.end(End::LeaseLost);
             return;
         }
+        self.cutting.lose();
         self.exchange.state.borrow_mut().session.transaction.lose();
     }
 

@@ -169,7 +169,7 @@ fn questions<'s>(steps: &mut Peekable<impl Iterator<Item = &'s Step>>, probes: &
 }
 
 /// The reply that the proxy gives itself.
-fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
+pub fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
     let mut out = Vec::new();
     match answer {
         Answer::Ok => encode::simple(&mut out, "OK"),

@@ -94,6 +94,10 @@ impl Recipient for Exchange {
         if close {
             self.lease_lost();
         }
+        if fault == Fault::Timeout {
+            // What is still to come of a request that is cut through has nobody to go to.
+            self.wake();
+        }
     }
 
     fn settle_late(&self, frames: u32) {

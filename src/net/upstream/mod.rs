@@ -15,6 +15,8 @@ pub mod unheard;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::net::address::Address;
 use crate::net::tls::Connector;
 use respguard_engine::command::Login;
@@ -118,4 +120,6 @@ pub struct Settings {
     pub retry_reads: bool,
     /// What one worker may send once more.
     pub retries: Allowance,
+    /// Told when a lost connection is back: the server may be another one now.
+    pub reconnected: Arc<Notify>,
 }

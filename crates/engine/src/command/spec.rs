@@ -112,8 +112,13 @@ impl Spec {
 
     /// Whether Redis accepts so many arguments.
     pub fn arity_fits(&self, args: Args<'_>) -> bool {
+        self.takes_arguments(args.len())
+    }
+
+    /// Whether the server would take so many arguments, the command's name among them.
+    pub fn takes_arguments(&self, arguments: usize) -> bool {
         let least = usize::from(self.arity.unsigned_abs());
-        if self.arity < 0 { args.len() >= least } else { args.len() == least }
+        if self.arity < 0 { arguments >= least } else { arguments == least }
     }
 
     /// Whether Redis flags it as a write. Scripts are not flagged, whatever they write.

@@ -132,8 +132,11 @@ impl Planner<'_> {
         let pinned = self.session.affinity.is_pinned();
         match effect {
             ConnectionEffect::None => Decision::Send(Role::Plain),
-            // Without the command the server answers an error, which changes nothing.
-            _ if !present => Decision::Send(Role::Plain),
+            // What the server does not list goes where it would go all the same: Redis before 7.0 does not list QUIT,
+            // and a server that was upgraded meanwhile has what the one before it lacked. Only what the proxy would
+            // answer by itself is left to the server.
+            ConnectionEffect::Local(_) if !present => Decision::Send(Role::Plain),
+            ConnectionEffect::Reset if !present => self.on_lease(Reason::Exclusive),
             ConnectionEffect::Local(local) => Decision::Turn(Turn::Elsewhere(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
