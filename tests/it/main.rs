@@ -3,6 +3,7 @@
 mod alone;
 mod blocking;
 mod breaker;
+mod causes;
 mod chaos;
 mod crowds_at_random;
 mod degrade;
@@ -33,6 +34,7 @@ mod recording;
 mod refused_state;
 mod reload;
 mod rules;
+mod servers;
 mod session;
 mod sessions_at_random;
 mod settled;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::Settings;
 use super::connection::Link;
-use super::lane::{Lane, LaneKey, Leases, NoLease};
+use super::lane::{Lane, LaneKey, Leases, Mending, NoLease};
 use super::probe::Probe;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -89,6 +89,14 @@ impl Pool {
             }
             keep
         });
+    }
+
+    /// The server may be another one now: what it has refused is asked again.
+    pub fn forget_refusals(&self) {
+        for lane in self.lanes.borrow().values() {
+            lane.probes.set(true);
+            lane.mending.set(Mending::Unknown);
+        }
     }
 
     /// Closes everything.
