@@ -98,6 +98,11 @@ impl Planned<'_> {
     }
 
     fn write_note(&self, note: &Note, page: &mut Page) {
+        if let Note::NearMiss { group, members, why, .. } = note {
+            let (name, kind) = (&self.policy.groups()[*group].name, Kind::NearMiss);
+            let members = self.numbers(&self.plan.members[members.clone()]);
+            page.line(1, format_args!("{members} would be group {name}, but for one thing, told as {kind}: {why}"));
+        }
         if let Note::LeftOut { group, members, why } = note
             && let [.., last] = self.plan.members[members.clone()]
         {

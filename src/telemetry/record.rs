@@ -33,7 +33,7 @@ pub struct Shown<'a> {
     place: Option<u32>,
     error: Option<&'a str>,
     key_pattern: Option<&'a str>,
-    reason: Option<&'static str>,
+    reason: Option<&'a str>,
     client: &'a str,
 }
 
@@ -52,7 +52,7 @@ impl Record {
             place: *place,
             error: error.as_deref(),
             key_pattern: key_pattern.as_deref(),
-            reason: *reason,
+            reason: reason.as_deref(),
             client: &self.client,
         }
     }

@@ -212,7 +212,7 @@ fn log(record: &Record, suppressed: u64) {
         error = error.as_deref(),
         client = &*record.client,
         key_pattern = key_pattern.as_deref(),
-        reason,
+        reason = reason.as_deref(),
         sequence = record.sequence,
         suppressed = (suppressed > 0).then_some(suppressed),
         "violation"

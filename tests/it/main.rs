@@ -24,6 +24,7 @@ mod interleaved;
 mod large;
 mod learn;
 mod masses;
+mod near_misses;
 mod out_of_step;
 mod parting;
 mod passthrough;

@@ -21,6 +21,7 @@ use super::hold::Waits;
 use super::large::Cutting;
 use super::lent::Lent;
 use super::mending::Asking;
+use super::near_misses::NearMisses;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
 use crate::net::recording::Track;
@@ -81,6 +82,7 @@ pub struct Connection {
     pub(super) wait_is_for_all: bool,
     pub(super) waits: Option<Box<Waits>>,
     pub(super) patience: Patience,
+    pub(super) near_misses: Option<Box<NearMisses>>,
     /// Logins that the proxy has refused.
     pub(super) refused_logins: u32,
     /// The server has accepted a password on the client's own connection.
@@ -136,6 +138,7 @@ impl Connection {
             wait_is_for_all: true,
             waits: None,
             patience: Patience::default(),
+            near_misses: None,
             refused_logins: 0,
             authenticated: false,
             queued: Vec::new(),

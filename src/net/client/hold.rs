@@ -103,14 +103,28 @@ impl Connection {
             let tally = &self.around.context.tally;
             match note {
                 Note::Held { members, .. } => tally.hold_prefix(members),
-                Note::Completed { group } => tally.hold(tally.group_row(group), HoldOutcome::Completed),
-                Note::Broken { group } => tally.hold(tally.group_row(group), HoldOutcome::Broken),
+                Note::Completed { group } => {
+                    tally.hold(tally.group_row(group), HoldOutcome::Completed);
+                    self.forget_near_miss(group);
+                }
+                Note::Broken { group } => {
+                    tally.hold(tally.group_row(group), HoldOutcome::Broken);
+                    self.tell_waiting_near_miss(group);
+                }
+                Note::NearMiss { group, members, place, waiting, why } => {
+                    let violation = self.violation(Kind::NearMiss, group, &plan.members[members]);
+                    let violation = violation.map(|violation| violation.place(place).reason(Some(String::from(why))));
+                    if let Some(violation) = violation {
+                        self.note_near_miss(group, violation, waiting);
+                    }
+                }
                 Note::Expired { group, members } => {
                     tally.hold(tally.group_row(group), HoldOutcome::Expired);
                     tally.split(members.len());
                     let members = plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, None);
                     self.expire(group, &members);
+                    self.tell_waiting_near_miss(group);
                 }
                 Note::Degraded { group, members, lack } => {
                     let members = plan.members[members].to_vec();
@@ -156,6 +170,7 @@ impl Connection {
         let rules = self.around.context.policy_number();
         if std::mem::replace(&mut self.rules, rules) != rules {
             self.patience.last_expired();
+            self.near_misses = None;
         }
     }
 
@@ -178,11 +193,15 @@ impl Connection {
     }
 
     fn tell(&self, kind: Kind, group: usize, members: &[usize], reason: Option<&'static str>) {
-        let context = &self.around.context;
-        let (table, policy) = (context.table(), context.policy());
-        let Some(rule) = policy.groups().get(group).map(|group| &group.name) else { return };
+        if let Some(violation) = self.violation(kind, group, members) {
+            self.around.context.reporter.violation(violation.reason(reason), &self.exchange.peer);
+        }
+    }
+
+    fn violation(&self, kind: Kind, group: usize, members: &[usize]) -> Option<Violation> {
+        let (table, policy) = (self.around.context.table(), self.around.context.policy());
+        let rule = &policy.groups().get(group)?.name;
         let names = members.iter().filter(|at| **at < self.batch.len()).map(|&at| table.spec(self.batch.id(at)).name());
-        let violation = Violation::new(kind).rule(rule).commands(names).reason(reason);
-        context.reporter.violation(violation, &self.exchange.peer);
+        Some(Violation::new(kind).rule(rule).commands(names))
     }
 }

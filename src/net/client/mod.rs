@@ -11,6 +11,7 @@ mod lent;
 mod local;
 mod login;
 mod mending;
+mod near_misses;
 mod promise;
 mod reading;
 mod sending;

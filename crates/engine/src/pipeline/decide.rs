@@ -111,6 +111,15 @@ impl Planner<'_> {
                 _ => Decision::Send(Role::Plain),
             };
         }
+        let decision = self.decide_member(at, recognised);
+        if matches!(decision, Decision::Send(Role::Plain)) {
+            self.note_stray(at);
+        }
+        decision
+    }
+
+    /// What becomes of a command that may be in a group, by what begins with it.
+    fn decide_member(&mut self, at: usize, recognised: Recognition) -> Decision {
         match recognised {
             Recognition::Whole { group, .. } | Recognition::Prefix { group, .. } if self.must_share(group) => {
                 Decision::Turn(Turn::Share)

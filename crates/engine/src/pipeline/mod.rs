@@ -13,6 +13,7 @@ pub mod guard;
 pub mod judge;
 pub mod large;
 pub mod mend;
+mod near_miss;
 pub mod panel;
 pub mod plan;
 pub mod refusal;

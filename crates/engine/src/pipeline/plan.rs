@@ -109,6 +109,9 @@ pub enum Note {
     Obstructed { group: usize, members: Range<usize>, why: Obstacle },
     /// The last of these, which is optional, stays outside of its group.
     LeftOut { group: usize, members: Range<usize>, why: Obstacle },
+    /// These commands would be the group but for one thing, which is about the one at `place` among them. Some of them
+    /// may still wait for the group's rest.
+    NearMiss { group: usize, members: Range<usize>, place: u32, waiting: bool, why: Box<str> },
     /// A guarded group goes out as a transaction, because its preflight cannot run.
     Degraded { group: usize, members: Range<usize>, lack: Lack },
 }
@@ -142,6 +145,8 @@ pub struct Plan {
     /// What rules have to tell about commands.
     pub found: Vec<Finding>,
     pub(super) gathered: Vec<Gathered>,
+    /// Commands that are in no group and may have been meant to be in one.
+    pub(super) strays: Vec<usize>,
     /// By the command's index: one more than the place of the gathered group that it belongs to, or 0.
     pub(super) claims: Vec<u32>,
 }
@@ -176,6 +181,7 @@ impl Plan {
         self.found.clear();
         self.gathered.clear();
         self.claims.clear();
+        self.strays.clear();
     }
 
     /// The groups of which a part waits for the rest, with their members by their index.
@@ -326,6 +332,7 @@ impl Planner<'_> {
             self.plan.turn = Some(Turn::Settle);
         }
         self.keep();
+        self.find_near_misses();
     }
 
     /// Puts the commands that are to be sent as they are, up to `end`, into a step.

@@ -1,5 +1,6 @@
 //! What a rule, or the promise of a pipeline, says went wrong.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,11 +46,13 @@ pub enum Kind {
     Degraded,
     /// A command that a group or a guard is about was too large to be looked at.
     TooLarge,
+    /// The commands of one batch would have been a group but for one thing.
+    NearMiss,
 }
 
 impl Kind {
     /// Every kind once, in the order of declaration: `ALL[kind.index()] == kind`.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::PartialFailure,
         Kind::Split,
         Kind::Sequential,
@@ -65,6 +68,7 @@ impl Kind {
         Kind::Guard,
         Kind::Degraded,
         Kind::TooLarge,
+        Kind::NearMiss,
     ];
 
     /// The kind's one word.
@@ -85,6 +89,7 @@ impl Kind {
             Kind::Guard => "guard",
             Kind::Degraded => "degraded",
             Kind::TooLarge => "too_large",
+            Kind::NearMiss => "near_miss",
         }
     }
 
@@ -119,8 +124,8 @@ pub struct Violation {
     pub error: Option<Box<str>>,
     /// The pattern, as the rule writes it, that the key matched.
     pub key_pattern: Option<Arc<str>>,
-    /// Why it came to it, in words, where the kind alone does not say.
-    pub reason: Option<&'static str>,
+    /// Why it came to it, in words, where the kind alone does not say. It may quote the rule.
+    pub reason: Option<Cow<'static, str>>,
 }
 
 impl Violation {
@@ -158,8 +163,8 @@ impl Violation {
     }
 
     /// Says why.
-    pub fn reason(mut self, reason: Option<&'static str>) -> Violation {
-        self.reason = reason;
+    pub fn reason(mut self, reason: Option<impl Into<Cow<'static, str>>>) -> Violation {
+        self.reason = reason.map(Into::into);
         self
     }
 

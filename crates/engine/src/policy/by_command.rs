@@ -79,7 +79,7 @@ impl ByCommand {
 
     /// The places of the rules that can be about the request.
     #[inline]
-    pub(super) fn rules(&self, request: Member<'_>) -> impl Iterator<Item = usize> {
+    pub(super) fn rules(&self, request: Member<'_>) -> impl Iterator<Item = usize> + use<'_> {
         let places = self.of(request.id).map_or(&[][..], |(rules, first)| rules.places(argument(request, first)));
         places.iter().map(|place| *place as usize)
     }

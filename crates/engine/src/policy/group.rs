@@ -247,6 +247,27 @@ impl Group {
         }
     }
 
+    /// Which requests of a command it can begin with, or else is nearly there with.
+    pub(super) fn is_noticed_by(&self, subject: Option<Subject<'_>>) -> About<'_> {
+        let mut about = self.begins_with(subject);
+        for beginning in self.anchored_by(subject) {
+            if !about.contains(&beginning) {
+                about.push(beginning);
+            }
+        }
+        about
+    }
+
+    /// By which requests of a command it is noticed that it is nearly there.
+    pub(super) fn anchored_by(&self, subject: Option<Subject<'_>>) -> About<'_> {
+        match (&self.shape, subject) {
+            (Shape::Templates(templates), Some(subject)) if templates.required_members().nth(1).is_some() => {
+                templates.anchors().filter_map(|template| template.about(subject)).collect()
+            }
+            _ => About::new(),
+        }
+    }
+
     pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
         match &self.shape {
             Shape::Templates(templates) => templates.follow(table, at),
@@ -346,7 +367,14 @@ impl Template {
     pub(super) fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
         let count = self.words.len();
         let long_enough = if self.rest { form.len() >= count } else { form.len() == count };
-        long_enough && self.words.iter().enumerate().all(|(place, word)| self.word_fits(place, word, form, bound))
+        long_enough && self.misfit(form, bound).is_none()
+    }
+
+    /// The first word that does not fit.
+    #[inline]
+    pub(super) fn misfit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> Option<&Pattern> {
+        let mut words = self.words.iter().enumerate();
+        words.find(|(place, word)| !self.word_fits(*place, word, form, bound)).map(|(_, word)| word)
     }
 
     fn word_fits<'a>(&self, place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {

@@ -13,6 +13,7 @@ pub mod group;
 pub mod guard;
 pub mod index;
 pub mod near;
+pub mod near_miss;
 pub mod pattern;
 pub mod recognise;
 pub mod reply;
@@ -109,7 +110,7 @@ impl Policy {
         let (groups, ttls, expects, guards) = (self.groups(), self.ttl_rules(), self.expects(), self.guards());
         let count = groups.len() + ttls.len() + expects.len() + guards.len();
         let about = |subject| {
-            let groups = groups.iter().map(move |group| group.begins_with(subject));
+            let groups = groups.iter().map(move |group| group.is_noticed_by(subject));
             let ttls = ttls.iter().map(move |rule| rule.about(subject));
             let expects = expects.iter().map(move |rule| rule.about(subject));
             groups.chain(ttls).chain(expects).chain(guards.iter().map(move |rule| rule.about(subject)))
@@ -199,6 +200,16 @@ impl Policy {
     /// allocates: for explanations.
     pub fn nearest_miss<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Option<Miss<'_, 'a>> {
         trace::nearest_miss(self.groups(), table, at)
+    }
+
+    /// The groups that the command, which is in none, was perhaps meant to be in.
+    pub fn perhaps_missed<'s>(&'s self, command: Member<'_>) -> impl Iterator<Item = usize> + 's {
+        self.groups.perhaps_missed(command)
+    }
+
+    /// What the command is in canonical form, whatever its arguments.
+    pub(crate) fn canonical_id(&self, id: CommandId) -> CommandId {
+        self.groups.canonical_id(id)
     }
 
     /// Whether some group needs a preflight.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::command::{CommandId, Table};
 
 use super::by_command::ByCommand;
-use super::group::{Extent, Group, Reader, Shape, canonical_id};
+use super::group::{Extent, Group, Member, Reader, Shape, canonical_id};
 
 /// What begins at a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub enum Recognition {
 pub(super) struct Groups {
     groups: Vec<Arc<Group>>,
     starts: ByCommand,
+    /// Likewise, by which of them it is noticed that one is nearly there.
+    noticed: ByCommand,
+    /// By command: what it is in canonical form.
+    canonical: Box<[CommandId]>,
     /// By command: whether it can be a member of a group of templates.
     continues: Box<[bool]>,
 }
@@ -46,13 +50,28 @@ impl Groups {
             return Self::none();
         }
         let starts = ByCommand::new(table, groups.len(), |subject| groups.iter().map(move |group| group.begins_with(subject)));
-        let continues = command_ids(table).map(|id| canonical_id(table, id));
-        let continues = continues.map(|id| groups.iter().any(|group| can_continue(group, id))).collect();
-        Self { groups, starts, continues }
+        let noticed = ByCommand::new(table, groups.len(), |subject| groups.iter().map(move |group| group.anchored_by(subject)));
+        let canonical: Box<[CommandId]> = command_ids(table).map(|id| canonical_id(table, id)).collect();
+        let continues = canonical.iter().map(|&id| groups.iter().any(|group| can_continue(group, id))).collect();
+        Self { groups, starts, noticed, canonical, continues }
     }
 
     pub(super) fn none() -> Self {
-        Self { groups: Vec::new(), starts: ByCommand::default(), continues: Box::default() }
+        Self {
+            groups: Vec::new(),
+            starts: ByCommand::default(),
+            noticed: ByCommand::default(),
+            canonical: Box::default(),
+            continues: Box::default(),
+        }
+    }
+
+    pub(super) fn perhaps_missed(&self, command: Member<'_>) -> impl Iterator<Item = usize> + '_ {
+        self.noticed.rules(command)
+    }
+
+    pub(super) fn canonical_id(&self, id: CommandId) -> CommandId {
+        self.canonical.get(id.index()).copied().unwrap_or(id)
     }
 
     pub(super) fn may_continue(&self, id: CommandId) -> bool {

@@ -73,7 +73,13 @@ impl Templates {
 
 impl Template {
     /// Why a command that does not fit here does not; `bound` may hold what the failed attempt has bound.
-    fn why_not<'p, 'a>(&self, command: Member<'a>, table: &Table, names: &'p [String], bound: &Bindings<'a>) -> Why<'p, 'a> {
+    pub(super) fn why_not<'p, 'a>(
+        &self,
+        command: Member<'a>,
+        table: &Table,
+        names: &'p [String],
+        bound: &Bindings<'a>,
+    ) -> Why<'p, 'a> {
         let form = canonical(table, command.id, command.args);
         if !self.is_for(form.id) {
             return Why::OtherCommand;

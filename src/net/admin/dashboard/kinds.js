@@ -87,6 +87,11 @@ const KINDS = {
       ? named("group", v.rule, 'on_unsupported = "refuse"')
       : named("degrade", v.rule, 'keys = ["only-these:*"]'),
   },
+  near_miss: {
+    what: v => `The commands of one write would have been the group but for one thing: ${v.reason ?? "see the rule"}. They went out one by one.`,
+    todo: () => "Make the client or the rule say what the other does. A capture, as {name}, must be the same wherever it stands; `*` stands for anything. If members may come in any order, say so:",
+    config: v => named("group", v.rule, 'order = "any"'),
+  },
   too_large: {
     what: () => "A request or group was beyond a size limit and was not checked as a whole.",
     todo: () => "Make it smaller. The limit is no setting.",
