@@ -20,6 +20,7 @@ mod harness;
 mod holds;
 mod hygiene;
 mod interleaved;
+mod lanes;
 mod learn;
 mod masses;
 mod out_of_step;

@@ -4,19 +4,20 @@ use std::rc::Rc;
 
 use bytes::Buf;
 
+use super::ability::ask;
 use super::connection::Connection;
 use super::promise::Promise;
 use crate::engine::command::{CommandId, ConnectionEffect, Login};
-use crate::engine::link::handshake::Refusal;
+use crate::engine::link::handshake::{Refusal, Selects, Step};
 use crate::engine::pipeline::plan::Turn;
 use crate::engine::pipeline::slot::Role;
-use crate::engine::resp::Protocol;
+use crate::engine::resp::{Protocol, encode, value};
 use crate::engine::session::Session;
 use crate::engine::session::affinity::Reason;
 use crate::engine::session::lane::LaneChange;
 use crate::net::clock;
 use crate::net::exchange::End;
-use crate::net::upstream::lane::LaneKey;
+use crate::net::upstream::lane::{Lane, LaneKey};
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -103,23 +104,59 @@ impl Connection {
         }
         let key = LaneKey {
             login: change.login.clone().or_else(|| old.key.login.clone()),
+            // Another login is taken to be allowed there, until the server says otherwise.
+            selects: if change.login.is_some() || change.db.is_some() { Selects::Itself } else { old.key.selects.clone() },
             db: change.db.unwrap_or(old.key.db),
             protocol: change.protocol.unwrap_or(old.key.protocol),
         };
-        // Whoever logs in is verified by the server, even where the same password was accepted before.
-        let known = if change.login.is_some() { None } else { self.around.pool.known(&key) };
-        let verified = match known {
-            Some(lane) => Ok(lane),
-            None => self.around.pool.verify(key).await,
-        };
-        match verified {
+        match self.enter(key, &change, &old).await {
             Ok(lane) => {
                 self.exchange.set_lane(&lane);
                 self.note_lane(&lane.key, change.name);
                 if is_hello { self.ask_hello() } else { self.answer_first(b"+OK\r\n") }
             }
+            // The client asked for nothing that the server refuses: it takes a login or a db no more that it took before.
+            Err(Some(refusal)) if !is_asked_for(&refusal, &change) => self.exchange.end(End::Revoked),
             Err(refusal) => self.answer_refusal(refusal),
         }
+    }
+
+    /// The lane of this key, if the server lets this client into it.
+    async fn enter(&self, key: LaneKey, change: &LaneChange, old: &Lane) -> Result<Rc<Lane>, Option<Refusal>> {
+        let pool = &self.around.pool;
+        // Whoever logs in is verified by the server, even where the same password was accepted before.
+        let known = if change.login.is_some() { None } else { pool.known(&key) };
+        let asks = change.db.is_some() && (known.is_some() || key.db == 0);
+        let lane = match known {
+            Some(lane) => lane,
+            None => match pool.verify(key.clone()).await {
+                // AUTH leaves a client in its db, where the new user need not be allowed to go.
+                Err(Some(refusal)) if refusal.step == Step::Select && change.db.is_none() && change.login.is_some() => {
+                    let selects = match &old.key.selects {
+                        Selects::Itself => Selects::Before(old.key.login.clone()),
+                        before => before.clone(),
+                    };
+                    pool.verify(LaneKey { selects, ..key }).await?
+                }
+                verified => verified?,
+            },
+        };
+        if asks {
+            self.ask_select(&lane).await?;
+        }
+        Ok(lane)
+    }
+
+    /// Whether the client's user may go to the lane's db: others may have been let in while he was. Its connections are
+    /// there, so that asking changes nothing.
+    async fn ask_select(&self, lane: &Lane) -> Result<(), Option<Refusal>> {
+        if self.around.context.health.refuses() {
+            return Err(None);
+        }
+        let mut request = Vec::new();
+        encode::request(&mut request, &[b"SELECT", lane.key.db.to_string().as_bytes()]);
+        let reply = ask(&lane.shared(), &request, self.around.pool.settings.request_timeout).await.ok_or(None)?;
+        if value::is_error(&reply) { Err(Some(Refusal { step: Step::Select, reply: reply.into() })) } else { Ok(()) }
     }
 
     fn read_change(&self) -> Option<(LaneChange, bool)> {
@@ -241,4 +278,14 @@ impl Connection {
             self.pin(Reason::Exclusive).await;
         }
     }
+}
+
+/// True when the client itself asked for what the server refuses, which is then its answer.
+fn is_asked_for(refusal: &Refusal, change: &LaneChange) -> bool {
+    !refusal.is_about_lane()
+        || match refusal.step {
+            Step::Auth => change.login.is_some(),
+            Step::Select => change.db.is_some(),
+            _ => true,
+        }
 }

@@ -4,6 +4,7 @@
 //! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].
 
 pub mod connection;
+pub mod connections;
 pub mod lane;
 pub mod opening;
 pub mod pool;
@@ -22,6 +23,7 @@ use crate::engine::pipeline::resolve::Part;
 use crate::engine::session::subscription::Arrival;
 use crate::net::address::Address;
 use crate::net::tls::Connector;
+use connections::Connections;
 
 /// <https://redis.io/docs/latest/commands/ping/>
 pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -65,6 +67,9 @@ pub trait Recipient {
     /// On a lease: the connection is gone.
     fn lease_lost(&self) {}
 
+    /// On a lease: there will be none, for the server no longer takes the login, protocol or db that it would have.
+    fn lease_refused(&self) {}
+
     /// Notes that something was handed over; true the first time since `flush`.
     fn mark(&self) -> bool {
         false
@@ -107,6 +112,8 @@ pub struct Settings {
     pub heartbeat_timeout: Duration,
     /// For every connection; without it the clients' own are used.
     pub login: Option<Login>,
+    /// All connections, over all workers.
+    pub connections: Arc<Connections>,
     /// Leases that one worker may hold.
     pub leases_max: usize,
     /// Reads whose connection is lost go out once more.

@@ -10,7 +10,7 @@ use super::opening::{OpenError, open};
 use crate::engine::command::{Merge, MergeError, Table};
 use crate::engine::link::handshake::Opening;
 use crate::engine::resp::scan::{ReplyScanner, ScanError, ScanLimits};
-use crate::engine::resp::{Protocol, encode, value};
+use crate::engine::resp::{encode, value};
 
 /// Why the built-in table has to do.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub async fn survey(settings: &Settings, table: &mut Table) -> Result<Merge, Sur
 }
 
 async fn ask(settings: &Settings) -> Result<BytesMut, SurveyError> {
-    let opening = Opening { login: settings.login.clone(), protocol: Protocol::Resp2, db: 0 };
+    let opening = Opening { login: settings.login.clone(), ..Opening::default() };
     let (mut stream, _) = open(settings, &opening, &[]).await?;
     let mut request = Vec::new();
     encode::request(&mut request, &[b"COMMAND"]);

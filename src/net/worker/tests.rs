@@ -11,6 +11,7 @@ use crate::engine::link::budget::Allowance;
 use crate::net::address::Address;
 use crate::net::registry::Mailbox;
 use crate::net::upstream::PING;
+use crate::net::upstream::connections::Connections;
 use crate::telemetry::exposition::Exposition;
 
 /// Answers what a handshake asks, and PING.
@@ -51,6 +52,7 @@ fn settings(port: u16) -> Settings {
         heartbeat: long,
         heartbeat_timeout: long,
         login: None,
+        connections: Connections::new(99),
         leases_max: 1,
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
