@@ -10,10 +10,10 @@ use super::connection::Link;
 use super::connections::{Full, Permit};
 use super::lane::{Lane, LaneKey, Leases, NoLease};
 use super::probe::Probe;
-use crate::engine::link::handshake::{Refusal, Selects, Step};
-use crate::engine::resp::{Protocol, encode};
 use crate::net::clock;
 use crate::net::context::Context;
+use respguard_engine::link::handshake::{Refusal, Selects, Step};
+use respguard_resp::{Protocol, encode};
 
 /// Lanes without clients that a worker keeps: a client that goes from one to the next leaves no more behind.
 const UNUSED_LANES_MAX: usize = 16;

@@ -9,13 +9,13 @@ use std::task::Poll;
 use tracing::info;
 
 use super::{Link, Loss, Phase, Standing};
-use crate::engine::command::DEFAULT_USER;
-use crate::engine::link::handshake::{Refusal, Step};
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::resolve::Part;
 use crate::net::clock;
 use crate::net::upstream::opening::OpenError;
 use crate::net::upstream::{Admitted, PING, Recipient};
+use respguard_engine::command::DEFAULT_USER;
+use respguard_engine::link::handshake::{Refusal, Step};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
 
 impl Link {
     /// Whether its clients may go on.
