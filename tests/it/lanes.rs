@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::wire::requests;
-use crate::harness::{Proxy, RedisServer, Setup, Wire, eventually, text, within};
+use crate::harness::{Proxy, RedisServer, Setup, Twin, Wire, eventually, request, text, within};
 
 const BREAKER: &str = "[breaker]\nthroughput_min = 5\nfailure_ratio = 0.3\nsampling_ms = 10000\n";
 const QUICK: &str = "queue_timeout_ms = 300\nconnect_timeout_ms = 300";
@@ -182,4 +182,195 @@ fn a_walk_through_the_databases_does_not_keep_a_connection_for_each() {
         assert_eq!(wire.ask("INCR n"), ":1\r\n", "{db}");
     }
     assert!(redis.info("clients", "connected_clients") <= 40);
+}
+
+#[test]
+fn a_right_to_select_that_was_taken_away_is_gone() {
+    let redis = RedisServer::start(&[]);
+    redis.ask("ACL SETUSER w on >p ~* +@all");
+    let proxy = Setup::new(&redis).top("workers = 1").start();
+    let mut inside = login(&proxy, "AUTH w p");
+    let mut outside = login(&proxy, "AUTH w p");
+    for db in [5, 0, 5] {
+        assert_eq!(inside.ask(&format!("SELECT {db}")), "+OK\r\n");
+    }
+    assert_eq!(outside.pipeline(&["SELECT 5", "SET k v", "SELECT 0"])[1..], ["+OK\r\n", "+OK\r\n"]);
+    redis.ask("ACL SETUSER w -select");
+    let no = "-NOPERM this user has no permissions to run the 'select' command\r\n";
+    let mut direct = redis.wire();
+    assert_eq!(direct.pipeline(&["AUTH w p", "SELECT 0"])[1], no);
+    let mut new = login(&proxy, "AUTH w p");
+    for line in ["SELECT 5", "SELECT 0", "SELECT 7"] {
+        for wire in [&mut outside, &mut new] {
+            assert_eq!(wire.pipeline(&[line, "GET k"]), [no, "$-1\r\n"], "{line}");
+        }
+        assert_eq!(inside.pipeline(&[line, "GET k"]), [no, "$1\r\nv\r\n"], "{line}: who is there stays");
+    }
+    redis.ask("ACL SETUSER w +select");
+    assert_eq!(new.pipeline(&["SELECT 5", "GET k"]), ["+OK\r\n", "$1\r\nv\r\n"]);
+}
+
+#[test]
+fn a_login_without_the_right_to_select_stays_in_its_database() {
+    let twin = Twin::start("");
+    for redis in [&twin.direct, &twin.behind] {
+        redis.ask("ACL SETUSER w on >p ~* +@all -select");
+        redis.ask("ACL SETUSER v on >q ~* +@all -select");
+        redis.ask("ACL SETUSER u on >r ~* +@all");
+    }
+    let mut pair = twin.pair();
+    let lines = [
+        "SELECT 5",
+        "AUTH w p",
+        "SET k five",
+        "ACL WHOAMI",
+        "HELLO 3",
+        "ACL WHOAMI",
+        "GET k",
+        "SELECT 0",
+        "GET k",
+        "AUTH v q",
+        "ACL WHOAMI",
+        "GET k",
+        "BLPOP l 0.01",
+        "WATCH k",
+        "MULTI",
+        "GET k",
+        "EXEC",
+        "AUTH u r",
+        "GET k",
+        "SELECT 0",
+        "GET k",
+        "SELECT 5",
+        "AUTH w p",
+        "RESET",
+        "GET k",
+    ];
+    for line in lines {
+        if line.starts_with("HELLO") {
+            for wire in [&mut pair.direct, &mut pair.proxied] {
+                assert!(wire.ask(line).starts_with('%'));
+            }
+        } else {
+            pair.same(&request(line), 1);
+        }
+    }
+    let mut pair = twin.pair();
+    for wire in [&mut pair.direct, &mut pair.proxied] {
+        assert_eq!(wire.ask("SELECT 5"), "+OK\r\n");
+        assert!(wire.ask("HELLO 3 AUTH w p").starts_with('%'));
+        assert_eq!(wire.ask("GET k"), "$4\r\nfive\r\n");
+    }
+}
+
+#[test]
+fn what_a_transaction_did_to_its_connection_is_known_behind_it() {
+    let twin = Twin::with(&["--databases 4"], |setup| setup);
+    for redis in [&twin.direct, &twin.behind] {
+        redis.ask("ACL SETUSER w on >p ~* +@all -select");
+        redis.ask("ACL SETUSER v on >q ~* +@all");
+    }
+    let bodies: [&[&str]; 7] = [
+        &["HELLO 3", "SELECT 3"],
+        &["HELLO 3", "SELECT 9"],
+        &["SELECT 9", "HELLO 3"],
+        &["SELECT 3", "HELLO 4"],
+        &["HELLO 3", "NOSUCH"],
+        &["AUTH v wrong", "SELECT 3"],
+        &["SELECT 3", "AUTH v q"],
+    ];
+    for (user, word) in [("default", ""), ("w", "p"), ("v", "q")] {
+        for body in bodies {
+            let mut pair = twin.pair();
+            if user != "default" {
+                pair.same(&request(&format!("AUTH {user} {word}")), 1);
+            }
+            let mut lines = vec!["MULTI"];
+            lines.extend(body);
+            lines.extend(["EXEC", "HGETALL nothing", "SET k v", "CLIENT GETNAME", "ACL WHOAMI", "GET k"]);
+            for line in lines {
+                let said = [&mut pair.direct, &mut pair.proxied].map(|wire| without_id(&wire.ask(line)));
+                assert_eq!(said[0], said[1], "{user} {body:?}: {line}");
+            }
+            let dbs = [&twin.direct, &twin.behind].map(|redis| {
+                let found = redis.ask("INFO keyspace");
+                redis.ask("FLUSHALL");
+                found.lines().filter_map(|line| line.strip_prefix("db")?.split(':').next().map(str::to_owned)).collect::<Vec<_>>()
+            });
+            assert_eq!(dbs[0], dbs[1], "{user} {body:?}");
+        }
+    }
+}
+
+/// HELLO tells a number that is another one on each side.
+fn without_id(reply: &str) -> String {
+    match reply.split_once("$2\r\nid\r\n:") {
+        Some((before, after)) => format!("{before}{}", after.split_once("\r\n").map_or("", |(_, rest)| rest)),
+        None => reply.to_owned(),
+    }
+}
+
+const PAIR: &str = "[[group]]\nname = \"pair\"\ncommands = [\"SET a:{id} *\", \"SADD all {id}\"]\n";
+
+#[test]
+fn a_server_without_exec_is_served_without_groups() {
+    let redis = RedisServer::start(&["--rename-command EXEC NOTEXEC"]);
+    let proxy = Setup::new(&redis).top("workers = 1").rules(PAIR).start();
+    let mut wire = proxy.wire();
+    assert_eq!(wire.pipeline(&["SET a:1 v", "SADD all 1", "GET a:1"]), ["+OK\r\n", ":1\r\n", "$1\r\nv\r\n"]);
+    assert!(proxy.log().contains("unknown command 'EXEC'"), "it is said by name");
+    eventually("it is reported", || proxy.violated("unwrapped", "pair") == 1.0);
+    // A transaction that nothing ends is its client's own.
+    let replies = wire.pipeline(&["MULTI", "INCR n", "EXEC"]);
+    assert!(replies[1] == "+QUEUED\r\n" && replies[2].starts_with("-ERR unknown command"), "{replies:?}");
+    let mut other = proxy.wire();
+    assert_eq!(other.pipeline(&["SET k v", "GET k", "SELECT 2", "BLPOP q 0.01"])[1..], ["$1\r\nv\r\n", "+OK\r\n", "*-1\r\n"]);
+    assert_eq!(proxy.get("/readyz").0, 200);
+}
+
+#[test]
+fn a_group_that_waits_for_a_connection_does_not_fall_apart_on_one_without_transactions() {
+    for lacks in ["-multi", "-exec", "-multi -exec"] {
+        let mut redis = RedisServer::start(&[]);
+        let upstream = "queue_timeout_ms = 20000\nrequest_timeout_ms = 20000\nconnect_timeout_ms = 5000";
+        let breaker = "[breaker]\nthroughput_min = 100000\n";
+        let rules = format!("{PAIR}{breaker}");
+        let proxy = Setup::new(&redis).top("workers = 1").upstream(upstream).rules(&rules).start();
+        let mut wire = proxy.wire();
+        assert_eq!(wire.pipeline(&["SET a:1 v", "SADD all 1"]), ["+OK\r\n", ":1\r\n"]);
+        redis.kill();
+        redis.with(&format!("--user default on nopass ~* &* +@all {lacks}"));
+        wire.send(&requests(&["SET a:2 v", "SADD all 2"]));
+        redis.restart();
+        let replies: Vec<String> = wire.replies(2).iter().map(|reply| text(reply)).collect();
+        assert!(replies.iter().all(|reply| reply.starts_with("-EXECABORT ")), "{lacks}: {replies:?}");
+        assert_eq!(redis.wire().pipeline(&["EXISTS a:2", "SCARD all"]), [":0\r\n", ":0\r\n"], "{lacks}");
+        assert_eq!(wire.pipeline(&["SET a:3 v", "SADD all 3"]), ["+OK\r\n", ":1\r\n"], "{lacks}: they pass unwrapped");
+    }
+}
+
+#[test]
+fn beyond_the_connections_that_there_may_be_what_needs_one_more_is_refused_and_nothing_else() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top("workers = 1").upstream("connections_max = 8").start();
+    let mut wire = proxy.wire();
+    // Those that nobody needs are no obstacle.
+    for db in 1..16 {
+        assert_eq!(wire.pipeline(&[&format!("SELECT {db}"), "INCR n"]), ["+OK\r\n", ":1\r\n"], "{db}");
+    }
+    assert_eq!(wire.ask("SELECT 0"), "+OK\r\n");
+    let mut holders: Vec<Wire> = (0..7).map(|_| proxy.wire()).collect();
+    for wire in &mut holders {
+        wire.send_line("BLPOP q 0");
+    }
+    eventually("they are blocked", || redis.info("clients", "blocked_clients") == 7);
+    assert!(redis.info("clients", "connected_clients") <= 9);
+    let refusal = "-ERR respguard: all 8 connections to the server that there may be are in use\r\n";
+    for line in ["BLPOP q 0", "SUBSCRIBE c", "SELECT 3", "HELLO 3"] {
+        assert_eq!(wire.ask(line), refusal, "{line}");
+    }
+    assert_eq!(wire.pipeline(&["SET k v", "GET k"])[1], "$1\r\nv\r\n", "who needs no more is served");
+    assert_eq!(proxy.get("/readyz").0, 200);
+    holders.pop();
+    eventually("there is room again", || wire.ask("SELECT 3") == "+OK\r\n");
 }

@@ -10,6 +10,7 @@ use super::promise::Promise;
 use crate::net::clock;
 use crate::net::exchange::End;
 use crate::net::upstream::lane::{Lane, LaneKey};
+use crate::net::upstream::pool::NotEntered;
 use respguard_engine::command::{CommandId, ConnectionEffect, Login};
 use respguard_engine::link::handshake::{Refusal, Selects, Step};
 use respguard_engine::pipeline::plan::Turn;
@@ -81,6 +82,10 @@ impl Connection {
 
     /// HELLO, AUTH and SELECT: the client moves to the lane that it asks for, if the server agrees.
     async fn move_lane(&mut self) {
+        let is_open = self.exchange.state.borrow().session.transaction.is_open();
+        if let Some((change, _)) = self.read_change().filter(|_| is_open) {
+            return self.queue_change(change);
+        }
         self.drained().await;
         self.settle_lease();
         if self.exchange.ended().is_some() {
@@ -116,13 +121,13 @@ impl Connection {
                 if is_hello { self.ask_hello() } else { self.answer_first(b"+OK\r\n") }
             }
             // The client asked for nothing that the server refuses: it takes a login or a db no more that it took before.
-            Err(Some(refusal)) if !is_asked_for(&refusal, &change) => self.exchange.end(End::Revoked),
-            Err(refusal) => self.answer_refusal(refusal),
+            Err(NotEntered::Refused(refusal)) if !is_asked_for(&refusal, &change) => self.exchange.end(End::Revoked),
+            Err(why) => self.answer_refusal(why),
         }
     }
 
     /// The lane of this key, if the server lets this client into it.
-    async fn enter(&self, key: LaneKey, change: &LaneChange, old: &Lane) -> Result<Rc<Lane>, Option<Refusal>> {
+    async fn enter(&self, key: LaneKey, change: &LaneChange, old: &Lane) -> Result<Rc<Lane>, NotEntered> {
         let pool = &self.around.pool;
         // Whoever logs in is verified by the server, even where the same password was accepted before.
         let known = if change.login.is_some() { None } else { pool.known(&key) };
@@ -131,7 +136,7 @@ impl Connection {
             Some(lane) => lane,
             None => match pool.verify(key.clone()).await {
                 // AUTH leaves a client in its db, where the new user need not be allowed to go.
-                Err(Some(refusal)) if refusal.step == Step::Select && change.db.is_none() && change.login.is_some() => {
+                Err(NotEntered::Refused(Refusal { step: Step::Select, .. })) if change.db.is_none() && change.login.is_some() => {
                     let selects = match &old.key.selects {
                         Selects::Itself => Selects::Before(old.key.login.clone()),
                         before => before.clone(),
@@ -149,14 +154,17 @@ impl Connection {
 
     /// Whether the client's user may go to the lane's db: others may have been let in while he was. Its connections are
     /// there, so that asking changes nothing.
-    async fn ask_select(&self, lane: &Lane) -> Result<(), Option<Refusal>> {
+    async fn ask_select(&self, lane: &Lane) -> Result<(), NotEntered> {
         if self.around.context.health.refuses() {
-            return Err(None);
+            return Err(NotEntered::Away);
         }
         let mut request = Vec::new();
         encode::request(&mut request, &[b"SELECT", lane.key.db.to_string().as_bytes()]);
-        let reply = ask(&lane.shared(), &request, self.around.pool.settings.request_timeout).await.ok_or(None)?;
-        if value::is_error(&reply) { Err(Some(Refusal { step: Step::Select, reply: reply.into() })) } else { Ok(()) }
+        let reply = ask(&lane.shared(), &request, self.around.pool.settings.request_timeout).await.ok_or(NotEntered::Away)?;
+        match value::is_error(&reply) {
+            true => Err(NotEntered::Refused(Refusal { step: Step::Select, reply: reply.into() })),
+            false => Ok(()),
+        }
     }
 
     fn read_change(&self) -> Option<(LaneChange, bool)> {
@@ -197,9 +205,14 @@ impl Connection {
         self.exchange.ask(id, role, &words, self.around.pool.settings.request_timeout);
         self.drained().await;
         if self.exchange.state.borrow().session.agreed {
-            self.authenticated |= change.login.is_some();
-            self.note(change.login.as_ref().map(Login::user), change.db, change.protocol, change.name);
+            self.note_change(change);
         }
+    }
+
+    /// The client's own connection has changed lanes.
+    pub(super) fn note_change(&mut self, change: LaneChange) {
+        self.authenticated |= change.login.is_some();
+        self.note(change.login.as_ref().map(Login::user), change.db, change.protocol, change.name);
     }
 
     /// HELLO's answer comes from the server, over a connection that has the protocol already.
@@ -215,10 +228,15 @@ impl Connection {
         );
     }
 
-    fn answer_refusal(&mut self, refusal: Option<Refusal>) {
-        match refusal {
-            Some(refusal) => self.answer_first(&refusal.reply),
-            None => self.answer_first(b"-ERR respguard: the server is unavailable, nothing was changed\r\n"),
+    fn answer_refusal(&mut self, why: NotEntered) {
+        match why {
+            NotEntered::Refused(refusal) => self.answer_first(&refusal.reply),
+            NotEntered::NoConnection(error) => {
+                let mut reply = Vec::new();
+                encode::error(&mut reply, &format!("ERR respguard: {error}"));
+                self.answer_first(&reply);
+            }
+            NotEntered::Away => self.answer_first(b"-ERR respguard: the server is unavailable, nothing was changed\r\n"),
         }
     }
 

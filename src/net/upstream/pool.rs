@@ -12,14 +12,31 @@ use super::lane::{Lane, LaneKey, Leases, NoLease};
 use super::probe::Probe;
 use crate::net::clock;
 use crate::net::context::Context;
-use respguard_engine::link::handshake::{Refusal, Selects, Step};
-use respguard_resp::{Protocol, encode};
+use respguard_engine::link::handshake::{Refusal, Selects};
+use respguard_resp::Protocol;
 
 /// Lanes without clients that a worker keeps: a client that goes from one to the next leaves no more behind.
 const UNUSED_LANES_MAX: usize = 16;
 /// How long is waited for a connection that nobody needs to end, and how often is looked.
 const ROOM_WAIT: Duration = Duration::from_millis(250);
 const ROOM_PAUSE: Duration = Duration::from_millis(2);
+
+/// Why a client cannot have a lane.
+#[derive(Debug)]
+pub enum NotEntered {
+    /// The server is not there in time.
+    Away,
+    /// There can be no connection to ask with.
+    NoConnection(NoLease),
+    /// The server does not let it in.
+    Refused(Refusal),
+}
+
+impl From<NoLease> for NotEntered {
+    fn from(error: NoLease) -> NotEntered {
+        NotEntered::NoConnection(error)
+    }
+}
 
 /// Every lane that a client of this worker has used.
 pub struct Pool {
@@ -55,14 +72,14 @@ impl Pool {
     /// asks: a lane is never joined by a user's name alone.
     ///
     /// # Errors
-    /// The server's refusal, or `None` when it is not there in time.
-    pub async fn verify(&self, key: LaneKey) -> Result<Rc<Lane>, Option<Refusal>> {
+    /// The server refuses it, is not there in time, or there can be no further connection.
+    pub async fn verify(&self, key: LaneKey) -> Result<Rc<Lane>, NotEntered> {
         if self.context.health.refuses() {
-            return Err(None);
+            return Err(NotEntered::Away);
         }
-        let _reserved = self.leases.reserve(&self.settings).map_err(|error| Some(refusal(&error)))?;
+        let _reserved = self.leases.reserve(&self.settings)?;
         self.close_unused(UNUSED_LANES_MAX);
-        let permit = self.make_room().await.map_err(|error| Some(refusal(&error.into())))?;
+        let permit = self.make_room().await.map_err(NoLease::from)?;
         let opening = key.opening();
         let link = Link::spawn(&self.context, &self.settings, opening, permit, false, self.first.ghosts());
         let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
@@ -71,7 +88,7 @@ impl Pool {
         };
         if let Err(refusal) = opened {
             link.close();
-            return Err(refusal);
+            return Err(refusal.map_or(NotEntered::Away, NotEntered::Refused));
         }
         if let Some(lane) = self.known(&key) {
             lane.adopt(&link);
@@ -161,11 +178,4 @@ impl Pool {
             lane.close();
         }
     }
-}
-
-/// What a client is told for whom no connection can be opened.
-fn refusal(error: &NoLease) -> Refusal {
-    let mut reply = Vec::new();
-    encode::error(&mut reply, &format!("ERR respguard: {error}"));
-    Refusal { step: Step::Auth, reply: reply.into() }
 }
