@@ -178,9 +178,6 @@ impl Link {
                 self.revoke().await;
                 break;
             }
-            if self.uncounted_loss.take() {
-                self.context.health.failed(1);
-            }
             match opened {
                 // A lease is for one client, who is to hear it from the server itself.
                 Ok((_, Facts { state: Some(reply), .. })) if self.shared.get() => {
@@ -193,6 +190,7 @@ impl Link {
                     break;
                 }
                 Ok((stream, facts)) => {
+                    self.count_loss();
                     backoff.succeeded();
                     self.begin(facts);
                     let loss = self.pump(stream).await;
@@ -294,6 +292,13 @@ impl Link {
         tell_all(told, Fault::Lost);
     }
 
+    /// A loss was not the lane's own affair.
+    fn count_loss(&self) {
+        if self.uncounted_loss.take() {
+            self.context.health.failed(1);
+        }
+    }
+
     /// No connection is to be had for now.
     fn not_opened(&self, error: &OpenError) {
         if self.stands_for_server() {
@@ -302,6 +307,7 @@ impl Link {
         if !self.is_refused(error) {
             // The server is away, and not only for one user.
             self.ended_by_server.set(None);
+            self.count_loss();
             self.note_down(error);
         }
         if let OpenError::Refused { refusal, .. } = error {

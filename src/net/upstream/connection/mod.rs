@@ -175,6 +175,11 @@ impl Link {
         self.ability.get()
     }
 
+    /// True from the first connection on.
+    pub fn was_open(&self) -> bool {
+        self.opened_at.get().is_some()
+    }
+
     /// What it has answered about guarded groups, or that it is to be asked again.
     pub fn set_ability(&self, ability: Ability) {
         self.ability.set(ability);
