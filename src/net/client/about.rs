@@ -49,7 +49,7 @@ impl Connection {
             let what = (local != Local::ClientUnblock).then_some(Awaited::Answer(local, words));
             return self.queue(id, what, &asked);
         }
-        self.exchange.state.borrow_mut().session.agreed = false;
+        self.exchange.state.borrow_mut().session.listen();
         let role = if local == Local::ClientUnblock { Role::Plain } else { Role::Verdict };
         self.ask(id, role, &asked);
         if role == Role::Plain {

@@ -10,7 +10,7 @@ use super::promise::Promise;
 use crate::net::clock;
 use crate::net::exchange::End;
 use crate::net::upstream::lane::{Lane, LaneKey};
-use crate::net::upstream::pool::NotEntered;
+use crate::net::upstream::pool::NoLane;
 use respguard_engine::command::{CommandId, ConnectionEffect, Login};
 use respguard_engine::link::handshake::{Refusal, Selects, Step};
 use respguard_engine::pipeline::plan::Turn;
@@ -115,33 +115,34 @@ impl Connection {
             protocol: change.protocol.unwrap_or(old.key.protocol),
         };
         match self.enter(key, &change, &old).await {
+            Ok(lane) if is_hello => self.ask_hello(&change, &old, &lane).await,
             Ok(lane) => {
-                self.exchange.set_lane(&lane);
-                self.note_lane(&lane.key, change.name);
-                if is_hello { self.ask_hello() } else { self.answer_first(b"+OK\r\n") }
+                self.join(&lane, &old, change.name.clone());
+                self.answer_first(b"+OK\r\n");
+                self.exchange.state.borrow_mut().session.missed.make_up(&change);
             }
             // The client asked for nothing that the server refuses: it takes a login or a db no more that it took before.
-            Err(NotEntered::Refused(refusal)) if !is_asked_for(&refusal, &change) => self.exchange.end(End::Revoked),
-            Err(why) => self.answer_refusal(why),
+            Err(NoLane::Refused(refusal)) if !is_asked_for(&refusal, &change) => self.exchange.end(End::Revoked),
+            Err(why) => self.refuse_change(&change, &why),
         }
     }
 
     /// The lane of this key, if the server lets this client into it.
-    async fn enter(&self, key: LaneKey, change: &LaneChange, old: &Lane) -> Result<Rc<Lane>, NotEntered> {
+    async fn enter(&self, key: LaneKey, change: &LaneChange, old: &Lane) -> Result<Rc<Lane>, NoLane> {
         let pool = &self.around.pool;
         // Whoever logs in is verified by the server, even where the same password was accepted before.
         let known = if change.login.is_some() { None } else { pool.known(&key) };
         let asks = change.db.is_some() && (known.is_some() || key.db == 0);
         let lane = match known {
             Some(lane) => lane,
-            None => match pool.verify(key.clone()).await {
+            None => match pool.verify(key.clone(), old).await {
                 // AUTH leaves a client in its db, where the new user need not be allowed to go.
-                Err(NotEntered::Refused(Refusal { step: Step::Select, .. })) if change.db.is_none() && change.login.is_some() => {
+                Err(NoLane::Refused(Refusal { step: Step::Select, .. })) if change.db.is_none() && change.login.is_some() => {
                     let selects = match &old.key.selects {
                         Selects::Itself => Selects::Before(old.key.login.clone()),
                         before => before.clone(),
                     };
-                    pool.verify(LaneKey { selects, ..key }).await?
+                    pool.verify(LaneKey { selects, ..key }, old).await?
                 }
                 verified => verified?,
             },
@@ -154,17 +155,26 @@ impl Connection {
 
     /// Whether the client's user may go to the lane's db: others may have been let in while he was. Its connections are
     /// there, so that asking changes nothing.
-    async fn ask_select(&self, lane: &Lane) -> Result<(), NotEntered> {
+    async fn ask_select(&self, lane: &Lane) -> Result<(), NoLane> {
         if self.around.context.health.refuses() {
-            return Err(NotEntered::Away);
+            return Err(NoLane::Unavailable);
         }
         let mut request = Vec::new();
         encode::request(&mut request, &[b"SELECT", lane.key.db.to_string().as_bytes()]);
-        let reply = ask(&lane.shared(), &request, self.around.pool.settings.request_timeout).await.ok_or(NotEntered::Away)?;
+        let reply = ask(&lane.shared(), &request, self.around.pool.settings.request_timeout).await.ok_or(NoLane::Unavailable)?;
         match value::is_error(&reply) {
-            true => Err(NotEntered::Refused(Refusal { step: Step::Select, reply: reply.into() })),
+            true => Err(NoLane::Refused(Refusal { step: Step::Select, reply: reply.into() })),
             false => Ok(()),
         }
+    }
+
+    /// What the client has lost on its old lane is ended before anything of it is sent on the new one.
+    fn join(&self, lane: &Rc<Lane>, old: &Lane, name: Option<Box<[u8]>>) {
+        if !std::ptr::eq(&raw const **lane, old) {
+            old.ghosts().into_iter().for_each(|ghost| lane.shared().bury(ghost));
+        }
+        self.exchange.set_lane(lane);
+        self.note_lane(&lane.key, name);
     }
 
     fn read_change(&self) -> Option<(LaneChange, bool)> {
@@ -201,10 +211,10 @@ impl Connection {
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
         let (id, role) = (self.id(), if is_hello { Role::Hello } else { Role::Lane });
         self.consume_one();
-        self.exchange.state.borrow_mut().session.agreed = false;
+        self.exchange.state.borrow_mut().session.listen();
         self.exchange.ask(id, role, &words, self.around.pool.settings.request_timeout);
         self.drained().await;
-        if self.exchange.state.borrow().session.agreed {
+        if self.is_agreed(&change) {
             self.note_change(change);
         }
     }
@@ -215,8 +225,33 @@ impl Connection {
         self.note(change.login.as_ref().map(Login::user), change.db, change.protocol, change.name);
     }
 
-    /// HELLO's answer comes from the server, over a connection that has the protocol already.
-    fn ask_hello(&mut self) {
+    /// Whether the server has agreed to the change. Where it has not said so, what follows must wait for one that it agrees to.
+    fn is_agreed(&self, change: &LaneChange) -> bool {
+        let session = &mut self.exchange.state.borrow_mut().session;
+        match (session.agreed, session.heard) {
+            (true, _) => session.missed.make_up(change),
+            (false, true) => {}
+            (false, false) => session.missed.miss(change),
+        }
+        session.agreed
+    }
+
+    /// HELLO's answer comes from the server, over a connection that has the protocol already. Without it the client stays
+    /// where it was.
+    async fn ask_hello(&mut self, change: &LaneChange, old: &Rc<Lane>, lane: &Rc<Lane>) {
+        let before = self.client.details();
+        self.join(lane, old, change.name.clone());
+        self.exchange.state.borrow_mut().session.listen();
+        self.send_hello();
+        self.drained().await;
+        if self.exchange.ended().is_none() && !self.is_agreed(change) {
+            self.join(old, lane, None);
+            self.exchange.state.borrow_mut().session.protocol = old.key.protocol;
+            self.client.update(|details| *details = before);
+        }
+    }
+
+    fn send_hello(&mut self) {
         let protocol = self.exchange.state.borrow().session.protocol;
         let id = self.id();
         self.consume_one();
@@ -228,16 +263,16 @@ impl Connection {
         );
     }
 
-    fn answer_refusal(&mut self, why: NotEntered) {
+    /// Only what the server itself refuses leaves the client where it knows to be.
+    fn refuse_change(&mut self, change: &LaneChange, why: &NoLane) {
+        let mut reply = Vec::new();
         match why {
-            NotEntered::Refused(refusal) => self.answer_first(&refusal.reply),
-            NotEntered::NoConnection(error) => {
-                let mut reply = Vec::new();
-                encode::error(&mut reply, &format!("ERR respguard: {error}"));
-                self.answer_first(&reply);
-            }
-            NotEntered::Away => self.answer_first(b"-ERR respguard: the server is unavailable, nothing was changed\r\n"),
+            NoLane::Refused(refusal) => return self.answer_first(&refusal.reply),
+            NoLane::Unavailable => encode::error(&mut reply, "ERR respguard: the server is unavailable, nothing was changed"),
+            NoLane::Taken(error) => encode::error(&mut reply, &format!("ERR respguard: {error}")),
         }
+        self.answer_first(&reply);
+        self.exchange.state.borrow_mut().session.missed.miss(change);
     }
 
     /// The first command of the batch is answered with `reply`.
@@ -281,15 +316,14 @@ impl Connection {
     async fn reset(&mut self) {
         self.drained().await;
         self.drop_lease();
-        let first = Rc::clone(self.around.pool.first());
+        let (first, old) = (Rc::clone(self.around.pool.first()), self.exchange.lane());
         self.authenticated = false;
         {
             let mut state = self.exchange.state.borrow_mut();
             state.session = Session::default();
             state.undecided.clear();
         }
-        self.exchange.set_lane(&first);
-        self.note_lane(&first.key, Some(Box::default()));
+        self.join(&first, &old, Some(Box::default()));
         self.answer_first(b"+RESET\r\n");
         self.await_login();
         if self.around.exclusive && !self.is_stranger() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Settings;
 use super::connection::Link;
 use super::connections::{Full, Permit};
-use super::lane::{Lane, LaneKey, Leases, NoLease};
+use super::lane::{Lane, LaneKey, Leases, Mending, NoLease};
 use super::probe::Probe;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -20,23 +20,6 @@ const UNUSED_LANES_MAX: usize = 16;
 /// How long is waited for a connection that nobody needs to end, and how often is looked.
 const ROOM_WAIT: Duration = Duration::from_millis(250);
 const ROOM_PAUSE: Duration = Duration::from_millis(2);
-
-/// Why a client cannot have a lane.
-#[derive(Debug)]
-pub enum NotEntered {
-    /// The server is not there in time.
-    Away,
-    /// There can be no connection to ask with.
-    NoConnection(NoLease),
-    /// The server does not let it in.
-    Refused(Refusal),
-}
-
-impl From<NoLease> for NotEntered {
-    fn from(error: NoLease) -> NotEntered {
-        NotEntered::NoConnection(error)
-    }
-}
 
 /// Every lane that a client of this worker has used.
 pub struct Pool {
@@ -71,24 +54,25 @@ impl Pool {
     /// Opens a connection with this key, and so learns whether the server accepts it for whoever
     /// asks: a lane is never joined by a user's name alone.
     ///
+    /// What the client has lost on its `old` lane is ended first.
+    ///
     /// # Errors
-    /// The server refuses it, is not there in time, or there can be no further connection.
-    pub async fn verify(&self, key: LaneKey) -> Result<Rc<Lane>, NotEntered> {
+    /// The server refuses, or there is no connection.
+    pub async fn verify(&self, key: LaneKey, old: &Lane) -> Result<Rc<Lane>, NoLane> {
         if self.context.health.refuses() {
-            return Err(NotEntered::Away);
+            return Err(NoLane::Unavailable);
         }
-        let _reserved = self.leases.reserve(&self.settings)?;
+        let _reserved = self.leases.reserve(&self.settings).map_err(NoLane::Taken)?;
         self.close_unused(UNUSED_LANES_MAX);
-        let permit = self.make_room().await.map_err(NoLease::from)?;
-        let opening = key.opening();
-        let link = Link::spawn(&self.context, &self.settings, opening, permit, false, self.first.ghosts());
+        let permit = self.make_room().await.map_err(|full| NoLane::Taken(full.into()))?;
+        let link = Link::spawn(&self.context, &self.settings, key.opening(), permit, false, old.ghosts());
         let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
             Ok(opened) => opened,
             Err(_) => Err(None),
         };
         if let Err(refusal) = opened {
             link.close();
-            return Err(refusal.map_or(NotEntered::Away, NotEntered::Refused));
+            return Err(refusal.map_or(NoLane::Unavailable, NoLane::Refused));
         }
         if let Some(lane) = self.known(&key) {
             lane.adopt(&link);
@@ -172,10 +156,29 @@ impl Pool {
         }
     }
 
+    /// The server may be another one now: what it has refused is asked again.
+    pub fn forget_refusals(&self) {
+        for lane in self.lanes.borrow().values() {
+            lane.probes.set(true);
+            lane.mending.set(Mending::Unknown);
+        }
+    }
+
     /// Closes everything.
     pub fn close(&self) {
         for (_, lane) in self.lanes.borrow_mut().drain() {
             lane.close();
         }
     }
+}
+
+/// Why a client cannot move to another lane.
+#[derive(Debug)]
+pub enum NoLane {
+    /// The server does not take the user, protocol or db.
+    Refused(Refusal),
+    /// There is no server to ask.
+    Unavailable,
+    /// There may be no further connection.
+    Taken(NoLease),
 }

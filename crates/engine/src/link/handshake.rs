@@ -107,9 +107,7 @@ impl Refusal {
     /// True when the server serves others, and refuses what this lane is: its login, protocol or db. Not so when it says
     /// that it serves nobody now, which it may say before it has looked at the first request.
     pub fn is_about_lane(&self) -> bool {
-        let is_about_server = |reply: &[u8]| {
-            is_state_error(reply) || reply.starts_with(b"-ERR max number of clients") || reply.starts_with(b"-DENIED ")
-        };
+        let is_about_server = |reply: &[u8]| is_state_error(reply) || is_full(reply) || reply.starts_with(b"-DENIED ");
         matches!(self.step, Step::Auth | Step::Hello | Step::Select) && !is_about_server(&self.reply)
     }
 }
@@ -238,6 +236,11 @@ fn select(db: u32, steps: &mut Vec<Step>, out: &mut Vec<u8>) {
         steps.push(Step::Select);
         encode::request(out, &[b"SELECT", db.to_string().as_bytes()]);
     }
+}
+
+/// The server has taken no more connections: whatever was asked on this one, that is no answer to it.
+pub fn is_full(reply: &[u8]) -> bool {
+    reply.starts_with(b"-ERR max number of clients")
 }
 
 /// The address in the line about a client.
