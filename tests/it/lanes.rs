@@ -367,7 +367,7 @@ fn beyond_the_connections_that_there_may_be_what_needs_one_more_is_refused_and_n
     assert!(redis.info("clients", "connected_clients") <= 9);
     let refusal = "-ERR respguard: all 8 connections to the server that there may be are in use\r\n";
     for line in ["BLPOP q 0", "SUBSCRIBE c", "SELECT 3", "HELLO 3"] {
-        assert_eq!(wire.ask(line), refusal, "{line}");
+        assert_eq!(proxy.wire().ask(line), refusal, "{line}");
     }
     assert_eq!(wire.pipeline(&["SET k v", "GET k"])[1], "$1\r\nv\r\n", "who needs no more is served");
     assert_eq!(proxy.get("/readyz").0, 200);
