@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{REFUSED, Running, private_file, remote};
+use super::{REFUSED, Running, console, private_file, remote};
 use crate::engine::command::Table;
 use crate::engine::learn::{BEGINNING, Learner};
 use crate::engine::policy::duration;
@@ -36,10 +36,7 @@ pub(super) fn learn(time: Option<Duration>, recording: Option<&Path>, out: Optio
     };
     match learnt {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("respguard: {failure}");
-            ExitCode::from(REFUSED)
-        }
+        Err(failure) => console::refuse(failure),
     }
 }
 

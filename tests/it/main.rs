@@ -21,6 +21,7 @@ mod holds;
 mod hygiene;
 mod interleaved;
 mod learn;
+mod log;
 mod masses;
 mod out_of_step;
 mod parting;

@@ -16,7 +16,7 @@ pub use certificates::{Authority, Issued};
 pub use chaos::{Chaos, Way};
 pub use fake::{Act, FakeServer};
 pub use proxy::{Proxy, Setup};
-pub use redis::RedisServer;
+pub use redis::{RedisServer, free_port};
 pub use twin::{Pair, Twin};
 pub use wire::{Wire, request, text};
 
