@@ -17,7 +17,6 @@ use tracing::{error, info};
 
 use crate::config::effective::{differences, effective};
 use crate::config::{self, Loaded, Secret};
-use crate::engine::command::Table;
 use crate::explain;
 use crate::net::address::Address;
 use crate::net::admin::record::SECONDS_MAX;
@@ -25,6 +24,7 @@ use crate::remote::Remote;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
 use console::{complain, print, refuse};
+use respguard_engine::command::Table;
 
 /// The configuration is refused.
 const REFUSED: u8 = 1;

@@ -6,20 +6,20 @@ use super::page::Page;
 use super::steps::Planned;
 use super::words;
 use crate::config::{Config, Sharing};
-use crate::engine::command::{ConnectionEffect, Lane, Table};
-use crate::engine::pipeline::batch::{Batch, Held, Tail};
-use crate::engine::pipeline::plan::{Holding, Plan, Rules, Turn, plan};
-use crate::engine::pipeline::slot::Role;
-use crate::engine::pipeline::ttl::Undecided;
-use crate::engine::pipeline::violation::Kind;
-use crate::engine::policy::rule::Word;
-use crate::engine::preflight::Ability;
-use crate::engine::resp::encode;
-use crate::engine::resp::request::{Limits, RequestParser};
-use crate::engine::session::Session;
-use crate::engine::session::affinity::Reason;
-use crate::engine::session::lane::LaneChange;
 use crate::net::client::large::{MEMBER_BYTES_MAX, STREAM_BYTES};
+use respguard_engine::command::{ConnectionEffect, Lane, Table};
+use respguard_engine::pipeline::batch::{Batch, Held, Tail};
+use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Turn, plan};
+use respguard_engine::pipeline::slot::Role;
+use respguard_engine::pipeline::ttl::Undecided;
+use respguard_engine::pipeline::violation::Kind;
+use respguard_engine::policy::rule::Word;
+use respguard_engine::preflight::Ability;
+use respguard_engine::session::Session;
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::lane::LaneChange;
+use respguard_resp::encode;
+use respguard_resp::request::{Limits, RequestParser};
 
 /// A client, as far as its own requests tell.
 pub(super) struct Client<'a> {
@@ -167,8 +167,10 @@ impl<'a> Client<'a> {
     /// Which of the commands are too long to be held whole.
     fn tell_large(&self, planned: &Planned<'_>, page: &mut Page) {
         for at in 0..planned.plan.commands {
-            let may_be_member = !self.config.policy.groups().is_empty() && planned.spec(at).groupable().is_ok();
-            let bytes_max = if may_be_member { MEMBER_BYTES_MAX } else { STREAM_BYTES };
+            let spec = planned.spec(at);
+            let may_be_member = !self.config.policy.groups().is_empty() && spec.groupable().is_ok();
+            let is_held_whole = may_be_member || spec.connection != ConnectionEffect::None;
+            let bytes_max = if is_held_whole { MEMBER_BYTES_MAX } else { STREAM_BYTES };
             let bytes = planned.batch.wire(at..at + 1).len();
             if bytes > bytes_max {
                 let (number, large) = (planned.number(at), Reason::Large.as_str());
@@ -280,6 +282,7 @@ impl<'a> Client<'a> {
         page.line(1, format_args!("{number} ({name}) pins the client: {}{cause}", reason.as_str()));
         let until = words::duration(reason);
         page.line(2, format_args!("once all before it is answered, the client has a connection of its own, {until}"));
+        self.subscribing.settle(&mut self.session);
         self.session.affinity.pin(reason);
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::write::PRESSED_BYTES;
 use super::{End, Exchange, State};
-use crate::engine::pipeline::finding::{Fault, Finding};
-use crate::engine::pipeline::resolve::{self, Part};
-use crate::engine::pipeline::slot::Role;
-use crate::engine::session::subscription::Arrival;
 use crate::net::clock;
 use crate::net::findings::conclude;
 use crate::net::upstream::{Admitted, Recipient};
+use respguard_engine::pipeline::finding::{Fault, Finding};
+use respguard_engine::pipeline::resolve::{self, Part};
+use respguard_engine::pipeline::slot::Role;
+use respguard_engine::session::subscription::Arrival;
 
 /// Bytes kept for a client that shares its upstream connection with others, before it is closed.
 const OUT_BYTES_HARD: usize = 64 * 1024 * 1024;
@@ -94,6 +94,10 @@ impl Recipient for Exchange {
         if close {
             self.lease_lost();
         }
+        if fault == Fault::Timeout {
+            // What is still to come of a request that is cut through has nobody to go to.
+            self.wake();
+        }
     }
 
     fn settle_late(&self, frames: u32) {
@@ -106,11 +110,12 @@ impl Recipient for Exchange {
         if self.state.borrow().slots.head_is_unseen() { self.fault(frames, Fault::Lost) } else { self.end(End::Cut) }
     }
 
+    fn takes_bytes(&self) -> bool {
+        self.state.borrow().session.affinity.is_tunnel()
+    }
+
     fn classify(&self, head: &[u8]) -> Arrival {
         let state = self.state.borrow();
-        if state.session.affinity.is_tunnel() {
-            return Arrival::Message;
-        }
         let awaited = matches!(state.slots.head(), Some(Role::Subscription { .. } | Role::UnsubscribeAll(_)));
         state.session.subscriptions.classify(head, state.session.protocol, awaited)
     }

@@ -7,19 +7,20 @@ use std::time::{Duration, Instant};
 
 use super::settle::Settled;
 use super::{End, Exchange, State};
-use crate::engine::command::{CommandId, Table};
-use crate::engine::pipeline::batch::Batch;
-use crate::engine::pipeline::demand::Demands;
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
-use crate::engine::pipeline::plan::Added;
-use crate::engine::pipeline::settle::mark;
-use crate::engine::pipeline::slot::{Probe, Role};
-use crate::engine::policy::{Group, Member, Policy};
-use crate::engine::resp::encode;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
+use respguard_engine::command::{CommandId, Table};
+use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::demand::Demands;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::group::{self, Injected, WrappedGroup};
+use respguard_engine::pipeline::plan::Added;
+use respguard_engine::pipeline::refuse::SPOILER;
+use respguard_engine::pipeline::settle::mark;
+use respguard_engine::pipeline::slot::{Probe, Role};
+use respguard_engine::policy::{Group, Member, Policy};
+use respguard_resp::encode;
 
 /// Times that apply to what is sent now.
 #[derive(Debug, Clone, Copy)]
@@ -94,12 +95,21 @@ impl Exchange {
     }
 
     /// Begins to cut a request through that is too large to be held whole: `head` is its first part.
-    pub fn begin_stream(self: &Rc<Self>, id: CommandId, head: &[u8], timing: Timing) {
+    pub fn begin_stream(self: &Rc<Self>, id: CommandId, role: Role, head: &[u8], timing: Timing) {
         let link = self.link();
         self.context.tally.command(id.index());
         let mut state = self.state.borrow_mut();
-        state.slots.push(Role::Plain, id, false);
+        state.slots.push(role, id, false);
         self.send(&link, &mut state, &[head], 1, timing.read_at, None);
+    }
+
+    /// In the place of a command within the client's own MULTI goes out what aborts it, and the client is told `error`.
+    pub fn spoil(self: &Rc<Self>, id: CommandId, error: Vec<u8>, timing: Timing) {
+        let link = self.link();
+        self.context.tally.command(id.index());
+        let mut state = self.state.borrow_mut();
+        state.slots.push_refused(error, id);
+        self.send(&link, &mut state, &[SPOILER], 1, timing.read_at, timing.deadline());
     }
 
     /// Passes bytes on for which no reply is awaited in a place of its own.

@@ -15,13 +15,15 @@ pub mod unheard;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::command::Login;
-use crate::engine::link::budget::Allowance;
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::resolve::Part;
-use crate::engine::session::subscription::Arrival;
+use tokio::sync::Notify;
+
 use crate::net::address::Address;
 use crate::net::tls::Connector;
+use respguard_engine::command::Login;
+use respguard_engine::link::budget::Allowance;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::session::subscription::Arrival;
 
 /// <https://redis.io/docs/latest/commands/ping/>
 pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -61,6 +63,11 @@ pub trait Recipient {
 
     /// On a lease: takes a piece of a frame that nobody asked for.
     fn push(&self, _piece: &[u8]) {}
+
+    /// On a lease: whatever comes is handed to `push` at once, whether it is a frame or not. Once it does it always does.
+    fn takes_bytes(&self) -> bool {
+        false
+    }
 
     /// On a lease: the connection is gone.
     fn lease_lost(&self) {}
@@ -113,4 +120,6 @@ pub struct Settings {
     pub retry_reads: bool,
     /// What one worker may send once more.
     pub retries: Allowance,
+    /// Told when a lost connection is back: the server may be another one now.
+    pub reconnected: Arc<Notify>,
 }

@@ -7,11 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::engine::link::budget::Allowance;
 use crate::net::address::Address;
 use crate::net::registry::Mailbox;
 use crate::net::upstream::PING;
 use crate::telemetry::exposition::Exposition;
+use respguard_engine::link::budget::Allowance;
 
 /// Answers what a handshake asks, and PING.
 fn server() -> u16 {
@@ -54,6 +54,7 @@ fn settings(port: u16) -> Settings {
         leases_max: 1,
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
+        reconnected: Arc::default(),
     }
 }
 

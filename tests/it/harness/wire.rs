@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use respguard::engine::resp::encode;
-use respguard::engine::resp::scan::{ReplyScanner, ScanLimits};
+use respguard_resp::encode;
+use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 use super::PATIENCE;
 use super::certificates::TlsClient;
@@ -153,6 +153,19 @@ impl Wire {
                 Err(error) => panic!("not closed: {error}; what came: {:?}", text(&self.input)),
             }
         }
+    }
+
+    /// Everything that comes until nothing does for so long, whether it is frames or not.
+    pub fn until_silent_for(&mut self, time: Duration) -> Vec<u8> {
+        while self.read_some(Instant::now() + time).is_ok_and(|read| read > 0) {}
+        std::mem::take(&mut self.input)
+    }
+
+    /// So many bytes, whether they are frames or not; fewer if no more come.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let deadline = Instant::now() + self.patience;
+        while self.input.len() < count && self.read_some(deadline).is_ok_and(|read| read > 0) {}
+        std::mem::take(&mut self.input)
     }
 
     /// True when nothing comes for so long.

@@ -9,16 +9,16 @@ use tracing::{debug, error, info, warn};
 
 use super::standstill::Standstill;
 use super::{Link, Loss, Phase, State, Told, tell_all};
-use crate::engine::link::backoff::Backoff;
-use crate::engine::link::handshake::{Facts, Ghost, Opening, Refusal};
-use crate::engine::link::inflight::Inflight;
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::preflight::Ability;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::upstream::opening::{OpenError, open};
 use crate::net::upstream::{Recipient, Settings};
 use crate::telemetry::label::UpstreamState;
+use respguard_engine::link::backoff::Backoff;
+use respguard_engine::link::handshake::{Facts, Ghost, Opening, Refusal};
+use respguard_engine::link::inflight::Inflight;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::preflight::Ability;
 
 /// Before a link whose task has panicked connects again.
 const PANIC_PAUSE: Duration = Duration::from_millis(100);
@@ -131,6 +131,7 @@ impl Link {
 
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::default();
+        let mut was_lost = false;
         while self.phase() != Phase::Closed || self.shared.get() {
             let ghosts = self.begin_burials();
             let opened = open(&self.settings, &self.opening, &ghosts).await;
@@ -146,6 +147,9 @@ impl Link {
                 Ok((stream, facts)) => {
                     backoff.succeeded();
                     self.begin(facts);
+                    if was_lost {
+                        self.settings.reconnected.notify_one();
+                    }
                     let loss = self.pump(stream).await;
                     self.end(&loss);
                 }
@@ -154,6 +158,7 @@ impl Link {
             if !self.shared.get() {
                 break;
             }
+            was_lost = true;
             self.context.tally.upstream_reconnect();
             tokio::time::sleep(backoff.failed(fastrand::f64())).await;
         }

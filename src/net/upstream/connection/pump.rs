@@ -9,14 +9,14 @@ use tokio::io::AsyncWrite;
 
 use super::reading::Reading;
 use super::{Link, Loss, Phase};
-use crate::engine::link::breaker::is_state_error;
-use crate::engine::link::inflight::Owner;
-use crate::engine::pipeline::resolve::Part;
-use crate::engine::session::subscription::Arrival;
 use crate::net::clock;
 use crate::net::stream::Stream;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::{Direction, Side};
+use respguard_engine::link::breaker::is_state_error;
+use respguard_engine::link::inflight::Owner;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::session::subscription::Arrival;
 
 impl Link {
     pub(super) async fn pump(&self, mut stream: Stream) -> Loss {
@@ -118,6 +118,16 @@ impl Link {
         touch(who, touched);
         state.inflight.finish_frames(frames);
         if close { Err(Loss::Unsafe) } else { Ok(()) }
+    }
+
+    /// Hands over what has come as it is, if the lease's owner wants bytes and no frames: a frame may never end. True when
+    /// it did.
+    pub(super) fn pass_unread(&self, bytes: &[u8], touched: &mut Vec<Rc<dyn Recipient>>) -> bool {
+        let owner = self.owner.borrow();
+        let Some(owner) = owner.as_ref().filter(|owner| owner.takes_bytes()) else { return false };
+        owner.push(bytes);
+        touch(owner, touched);
+        true
     }
 
     /// Hands one piece of a frame to whom it belongs; the recipient is put into `touched` the first time.
