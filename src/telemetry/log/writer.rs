@@ -182,7 +182,9 @@ mod tests {
 
     /// What a log does with the next writes, and what it has.
     #[derive(Clone, Default)]
-    struct Scripted(Arc<Mutex<(Vec<io::Result<usize>>, Vec<u8>)>>);
+    struct Scripted(Arc<Mutex<Script>>);
+
+    type Script = (Vec<io::Result<usize>>, Vec<u8>);
 
     impl Scripted {
         fn new(script: Vec<io::Result<usize>>) -> Scripted {
