@@ -24,6 +24,7 @@ mod interleaved;
 mod lanes;
 mod large;
 mod learn;
+mod log;
 mod masses;
 mod out_of_step;
 mod parting;
