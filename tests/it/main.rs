@@ -22,6 +22,7 @@ mod hygiene;
 mod interleaved;
 mod learn;
 mod masses;
+mod options;
 mod out_of_step;
 mod parting;
 mod passthrough;

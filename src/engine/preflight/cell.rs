@@ -40,7 +40,9 @@ pub(super) enum Others {
 pub(super) enum LastId {
     AsBefore,
     Known(StreamId),
-    /// The server's clock.
+    /// Not above this one: nobody knows which.
+    AtMost(StreamId),
+    /// The server's clock, or anything.
     Given,
 }
 

@@ -17,6 +17,7 @@ const NOT_A_HYPERLOGLOG: &str = "WRONGTYPE Key is not a valid HyperLogLog string
 const INDEX_OUT_OF_RANGE: &str = "ERR index out of range";
 pub(super) const OVERFLOW: &str = "ERR increment or decrement would overflow";
 const GROUP_EXISTS: &str = "BUSYGROUP Consumer Group name already exists";
+pub(super) const NO_MORE_IDS: &str = "ERR The stream has exhausted the last possible ID, unable to add more items";
 const ID_TOO_SMALL: &str = "ERR The ID specified in XADD is equal or smaller than the target stream top item";
 
 /// The default of `proto-max-bulk-len`, which no string may pass.
@@ -290,11 +291,12 @@ impl<'a> Trial<'a> {
         let cell = self.cell(key);
         let (last, origin) = (cell.last_id, cell.origin);
         let Some((id, exact)) = id else {
-            cell.last_id = LastId::Given;
+            cell.last_id = behind(last)?;
             return Ok(());
         };
-        cell.last_id = if exact { LastId::Known(id) } else { LastId::Given };
+        cell.last_id = if exact { LastId::Known(id) } else { LastId::AtMost(id) };
         match (last, origin) {
+            (LastId::Known(StreamId::LAST), _) => Err(Fault::new(NO_MORE_IDS)),
             (LastId::Known(last), _) if last < id => Ok(()),
             (LastId::Known(_), _) => Err(Fault::new(ID_TOO_SMALL)),
             (LastId::AsBefore, Some(key)) => {
@@ -406,6 +408,17 @@ impl<'a> Trial<'a> {
         self.cells.push(Cell::new(key));
         self.names.set(key, self.cells.len() - 1);
         self.cells.len() - 1
+    }
+}
+
+/// The highest id after one that the server has chosen: by its clock, or right behind the last where that is ahead.
+fn behind(last: LastId) -> Result<LastId, Fault> {
+    match last {
+        LastId::Known(StreamId::LAST) => Err(Fault::new(NO_MORE_IDS)),
+        LastId::Known(id) | LastId::AtMost(id) => {
+            id.next().map(LastId::AtMost).ok_or(Fault::Undecided("its stream may have given the last possible id"))
+        }
+        LastId::AsBefore | LastId::Given => Ok(LastId::Given),
     }
 }
 
