@@ -35,7 +35,7 @@ demo: redis
 	$(PYTHON) demo/demo.py
 
 test: setup
-	cargo test --locked --no-fail-fast
+	cargo test --locked --workspace --no-fail-fast
 
 FUZZ_ROUNDS ?= 1000000
 SEEDS ?=
@@ -54,8 +54,8 @@ endif
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
 ROUNDS ?= 7
 SECONDS ?= 1

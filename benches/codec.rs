@@ -8,9 +8,9 @@ use bytes::BytesMut;
 use cost::cost;
 use criterion::{BatchSize, Criterion};
 use redis_protocol::{resp2, resp3};
-use respguard::engine::resp::encode;
-use respguard::engine::resp::request::{Args, Limits, Parsed, RequestParser};
-use respguard::engine::resp::scan::{ReplyScanner, ScanLimits, elements};
+use respguard_resp::encode;
+use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
+use respguard_resp::scan::{ReplyScanner, ScanLimits, elements};
 
 /// Frames in one buffer, as a pipeline fills a read.
 const FRAMES: usize = 64;

@@ -7,10 +7,10 @@ mod scenario;
 use cost::{Cost, cost};
 use criterion::{Criterion, Throughput};
 use passes::{Parsing, Planning, Resolving, plain, plain_replies, policy, rules_beside, rules_elsewhere};
-use respguard::engine::command::{CommandId, Table};
-use respguard::engine::pipeline::group::WrappedGroup;
-use respguard::engine::pipeline::slot::{Role, Slots};
-use respguard::engine::policy::Policy;
+use respguard_engine::command::{CommandId, Table};
+use respguard_engine::pipeline::group::WrappedGroup;
+use respguard_engine::pipeline::slot::{Role, Slots};
+use respguard_engine::policy::Policy;
 
 const DEPTHS: [usize; 3] = [1, 16, 64];
 /// Members of the group that is matched.

@@ -5,19 +5,19 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use respguard::engine::command::{CommandId, Table};
-use respguard::engine::pipeline::batch::{Batch, Tail};
-use respguard::engine::pipeline::finding::Fault;
-use respguard::engine::pipeline::group::WrappedGroup;
-use respguard::engine::pipeline::resolve::{Context, Part};
-use respguard::engine::pipeline::slot::{Role, Slots};
-use respguard::engine::policy::pattern::{Names, Pattern};
-use respguard::engine::policy::rule::{Written, WrittenGroup, WrittenMember};
-use respguard::engine::policy::{Member, Policy, compile};
-use respguard::engine::resp::request::{Limits, RequestParser};
-use respguard::engine::resp::scan::{ReplyScanner, ScanLimits, elements};
-use respguard::engine::resp::value;
-use respguard::engine::session::Session;
+use respguard_engine::command::{CommandId, Table};
+use respguard_engine::pipeline::batch::{Batch, Tail};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::group::WrappedGroup;
+use respguard_engine::pipeline::resolve::{Context, Part};
+use respguard_engine::pipeline::slot::{Role, Slots};
+use respguard_engine::policy::pattern::{Names, Pattern};
+use respguard_engine::policy::rule::{Written, WrittenGroup, WrittenMember};
+use respguard_engine::policy::{Member, Policy, compile};
+use respguard_engine::session::Session;
+use respguard_resp::request::{Limits, RequestParser};
+use respguard_resp::scan::{ReplyScanner, ScanLimits, elements};
+use respguard_resp::value;
 
 /// A target.
 pub type Target = fn(&[u8]);

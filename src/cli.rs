@@ -16,13 +16,13 @@ use tracing::{error, info};
 
 use crate::config::effective::{differences, effective};
 use crate::config::{self, Loaded, Secret};
-use crate::engine::command::Table;
 use crate::explain;
 use crate::net::address::Address;
 use crate::net::admin::record::SECONDS_MAX;
 use crate::remote::Remote;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
+use respguard_engine::command::Table;
 
 /// The configuration is refused.
 const REFUSED: u8 = 1;

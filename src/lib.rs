@@ -12,27 +12,25 @@
 //! ```text
 //! client bytes -> Command -> Batch -> plan(session, policy) -> Plan --+
 //!                                                                     | bytes, places
-//!                                       -- engine (pure) -------------|------ net (tokio) --
+//!                                       -- crates/engine (pure) ------|------ src/net (tokio) --
 //!                                                                     v
 //! client bytes <- replies <- resolve(places, reply or fault) <- upstream connection
 //!                               |
 //!                               +-> findings -> metrics, log
 //! ```
 //!
+//! `crates/resp` bounds and reads frames, `crates/engine` decides: `plan` says what becomes of commands, `resolve` what
+//! became of them. Here bytes are moved and time is kept, and nothing is decided: `net/exchange` is the one door where a
+//! plan meets a socket.
+//!
 //! The layers; each may use those to its left, none beside it and none to its right. A test reads
 //! this list:
 //!
 //! ```text
-//! resp < command < preflight < {session, policy, link} < {pipeline, learn} | telemetry < {address, clock, health, kept, retries, tls}
+//! telemetry < {address, clock, health, kept, retries, tls}
 //!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http} < {exchange, admin}
 //!   < client < worker < config < {server, explain, remote} < cli < main
 //! ```
-//!
-//! `engine` knows no socket, no clock, no log and no metric: `plan` decides, `resolve` concludes.
-//! `net` moves bytes and keeps time, and decides nothing: `net/exchange` is the one door where a
-//! plan meets a socket.
-
-pub mod engine;
 
 pub mod telemetry;
 

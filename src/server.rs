@@ -18,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Secret, Sharing};
-use crate::engine::command::{Login, Table};
-use crate::engine::link::budget::Allowance;
 use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::live::QUESTIONS_MAX;
@@ -41,6 +39,8 @@ use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use listener::Listener;
 use live::Live;
+use respguard_engine::command::{Login, Table};
+use respguard_engine::link::budget::Allowance;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;

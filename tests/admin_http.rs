@@ -12,13 +12,13 @@ use std::time::Duration;
 use client::{Connection, get};
 use endpoints::Endpoints;
 use exposition_text::Exposed;
-use respguard::engine::pipeline::violation::{Kind, Violation};
 use respguard::net::admin::violations::STREAMS_MAX;
 use respguard::net::http::{CONNECTIONS_MAX, REQUEST_TIMEOUT, STOP_TIMEOUT};
 use respguard::telemetry::label::{Direction, FailureScope, GroupOutcome, Side, TtlOutcome, UpstreamState};
 use respguard::telemetry::latency::BOUNDS_NS;
 use respguard::telemetry::tally::Tally;
 use respguard::telemetry::{names, readiness::Readiness};
+use respguard_engine::pipeline::violation::{Kind, Violation};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 

@@ -1,4 +1,4 @@
-//! Holds the source tree to the architecture that `src/lib.rs` states.
+//! Holds the source tree to the architecture that the `lib.rs` of each crate states.
 
 #[path = "architecture/layers.rs"]
 mod layers;
@@ -11,27 +11,37 @@ mod wording;
 
 use source::Source;
 
+/// The crates whose `lib.rs` lists layers.
+const CRATES: [&str; 2] = ["crates/engine/src", "src"];
+
 #[test]
 fn imports_go_strictly_downward_along_the_list_in_lib_rs() {
-    let sources = source::below("src");
-    let list = layers::List::stated_in(&read("src/lib.rs")).expect("src/lib.rs states the layers");
-    none(sources.iter().flat_map(|source| layers::breaches(source, &list)));
+    for (sources, list) in CRATES.map(layered) {
+        none(sources.iter().flat_map(|source| layers::breaches(source, &list)));
+    }
 }
 
 #[test]
 fn every_file_belongs_to_a_listed_layer() {
-    let list = layers::List::stated_in(&read("src/lib.rs")).expect("src/lib.rs states the layers");
-    none(source::below("src").iter().filter_map(|source| layers::homeless(source, &list)));
+    for (sources, list) in CRATES.map(layered) {
+        none(sources.iter().filter_map(|source| layers::homeless(source, &list)));
+    }
+}
+
+fn layered(folder: &str) -> (Vec<Source>, layers::List) {
+    let library = format!("{folder}/lib.rs");
+    let list = layers::List::stated_in(&read(&library)).unwrap_or_else(|| panic!("{library} states the layers"));
+    (source::below(folder), list)
 }
 
 #[test]
-fn the_engine_knows_no_clock_socket_log_metric_or_task() {
-    none(source::below("src/engine").iter().flat_map(purity::breaches));
+fn the_engine_knows_no_clock_socket_file_thread_or_task() {
+    none(source::below("crates/engine/src").iter().flat_map(purity::breaches));
 }
 
 #[test]
 fn every_file_says_in_its_first_line_what_it_is_for() {
-    let sources = ["src", "tests", "benches"].into_iter().flat_map(source::below);
+    let sources = ["crates", "src", "tests", "benches"].into_iter().flat_map(source::below);
     none(sources.filter_map(|source| wording::purpose_breach(&source)));
 }
 

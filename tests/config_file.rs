@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use respguard::config::{Config, Form, known_keys, read};
-use respguard::engine::command::Table;
+use respguard_engine::command::Table;
 
 const TEXT: &str = include_str!("../config.toml");
 

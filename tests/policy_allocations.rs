@@ -3,10 +3,10 @@
 #[path = "../benches/cost/mod.rs"]
 mod cost;
 
-use respguard::engine::command::Table;
-use respguard::engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
-use respguard::engine::policy::{Member, Recognition, compile};
-use respguard::engine::resp::request::{Args, Span};
+use respguard_engine::command::Table;
+use respguard_engine::policy::rule::{Written, WrittenGroup, WrittenMember, WrittenTtl};
+use respguard_engine::policy::{Member, Recognition, compile};
+use respguard_resp::request::{Args, Span};
 
 fn split(line: &str) -> (Vec<u8>, Vec<Span>) {
     let mut spans = Vec::new();

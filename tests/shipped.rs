@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use respguard::config;
-use respguard::engine::command::Table;
-use respguard::engine::pipeline::violation::Kind;
 use respguard::telemetry::label::{
     Admission, BreakerState, Direction, FailureScope, GroupOutcome, HoldOutcome, ReloadOutcome, RuleKind, Side, TtlOutcome,
     UpstreamState,
 };
 use respguard::telemetry::names::{self, Metric, Shape};
+use respguard_engine::command::Table;
+use respguard_engine::pipeline::violation::Kind;
 
 const ALERTS: &str = include_str!("../deploy/prometheus/respguard-rules.yaml");
 const GRAFANA: &str = include_str!("../deploy/grafana/respguard.json");

@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use respguard::engine::resp::encode;
+use respguard_resp::encode;
 
 use clients::Clients;
 use job::Job;

@@ -14,9 +14,9 @@ use std::path::Path;
 use std::process::Command;
 
 use passes::{Parsing, Planning, Resolving, plain, plain_replies, policy, rules_beside, rules_elsewhere};
-use respguard::engine::command::Table;
-use respguard::engine::pipeline::slot::{Role, Slots};
-use respguard::engine::policy::Policy;
+use respguard_engine::command::Table;
+use respguard_engine::pipeline::slot::{Role, Slots};
+use respguard_engine::policy::Policy;
 
 const CASES: [(&str, usize); 15] = [
     ("parse", 16),

@@ -3,18 +3,18 @@
 use std::hint::black_box;
 use std::ops::Range;
 
-use respguard::engine::command::Table;
-use respguard::engine::pipeline::batch::{Batch, Tail};
-use respguard::engine::pipeline::plan::{Holding, Plan, Rules, Step, plan};
-use respguard::engine::pipeline::resolve::{Context, Part};
-use respguard::engine::pipeline::slot::Slots;
-use respguard::engine::pipeline::ttl::Undecided;
-use respguard::engine::policy::Policy;
-use respguard::engine::preflight::Ability;
-use respguard::engine::resp::encode;
-use respguard::engine::resp::request::{Limits, RequestParser};
-use respguard::engine::resp::scan::{ReplyScanner, ScanLimits};
-use respguard::engine::session::Session;
+use respguard_engine::command::Table;
+use respguard_engine::pipeline::batch::{Batch, Tail};
+use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Step, plan};
+use respguard_engine::pipeline::resolve::{Context, Part};
+use respguard_engine::pipeline::slot::Slots;
+use respguard_engine::pipeline::ttl::Undecided;
+use respguard_engine::policy::Policy;
+use respguard_engine::preflight::Ability;
+use respguard_engine::session::Session;
+use respguard_resp::encode;
+use respguard_resp::request::{Limits, RequestParser};
+use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 /// The key that [`plain`] is about.
 const KEY: &[u8] = b"user:1000";

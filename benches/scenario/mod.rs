@@ -1,6 +1,6 @@
 //! Groups that clients send, what Redis answers to them, and rules that match nothing of what is sent.
 
-use respguard::engine::resp::encode;
+use respguard_resp::encode;
 
 /// So many groups of four commands.
 pub fn groups(count: usize) -> Vec<u8> {

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{REFUSED, Running, private_file, remote};
-use crate::engine::command::Table;
-use crate::engine::learn::{BEGINNING, Learner};
-use crate::engine::policy::duration;
 use crate::net::admin::record::{BYTES_MAX, SECONDS_MAX};
 use crate::net::recording::format::{self, FIRST_LINE};
 use crate::net::recording::lesson::teach;
+use respguard_engine::command::Table;
+use respguard_engine::learn::{BEGINNING, Learner};
+use respguard_engine::policy::duration;
 
 /// Reads how long to watch.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::engine::resp::encode;
+    use respguard_resp::encode;
 
     #[test]
     fn whole_seconds_up_to_ten_minutes_are_a_time_to_watch() {

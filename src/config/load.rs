@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::engine::command::Table;
-use crate::engine::link::breaker::Thresholds;
-use crate::engine::policy::rule::{Word, Written, WrittenPipeline};
-use crate::engine::policy::{Policy, compile};
 use crate::net::address::{Address, AddressError};
 use crate::telemetry::durable;
+use respguard_engine::command::Table;
+use respguard_engine::link::breaker::Thresholds;
+use respguard_engine::policy::rule::{Word, Written, WrittenPipeline};
+use respguard_engine::policy::{Policy, compile};
 
 use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
@@ -140,7 +140,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
 }
 
 /// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
-fn add_rule_errors(errors: Vec<crate::engine::policy::RuleError>, findings: &mut Findings) {
+fn add_rule_errors(errors: Vec<respguard_engine::policy::RuleError>, findings: &mut Findings) {
     let news: Vec<_> = errors.into_iter().filter(|error| !findings.covers(&error.path)).collect();
     for error in news {
         findings.add(&error.path, error.message, error.expected);

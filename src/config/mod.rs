@@ -15,11 +15,11 @@ mod security;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::link::breaker::Thresholds;
-use crate::engine::policy::Policy;
 use crate::net::address::Address;
 use crate::net::tls::{ClientFiles, ServerFiles};
 use crate::telemetry::durable;
+use respguard_engine::link::breaker::Thresholds;
+use respguard_engine::policy::Policy;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use form::Form;

@@ -1,6 +1,6 @@
 //! Reads the part of a configuration file that a policy is made of.
 
-use crate::engine::policy::rule::{
+use respguard_engine::policy::rule::{
     Written, WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenPipeline, WrittenTtl,
 };
 

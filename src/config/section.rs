@@ -5,8 +5,8 @@ use std::ops::{Range, RangeInclusive};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::engine::policy::near::nearest;
-use crate::engine::policy::rule::Word;
+use respguard_engine::policy::near::nearest;
+use respguard_engine::policy::rule::Word;
 
 use super::form::Form;
 

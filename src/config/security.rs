@@ -116,7 +116,7 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
 
     use crate::config::{Config, load};
-    use crate::engine::command::Table;
+    use respguard_engine::command::Table;
 
     /// A folder with a certificate, its key, another key, and things that are neither.
     fn folder() -> tempfile::TempDir {

@@ -6,20 +6,20 @@ use super::page::Page;
 use super::steps::Planned;
 use super::words;
 use crate::config::{Config, Sharing};
-use crate::engine::command::{ConnectionEffect, Lane, Table};
-use crate::engine::pipeline::batch::{Batch, Held, Tail};
-use crate::engine::pipeline::plan::{Holding, Plan, Rules, Turn, plan};
-use crate::engine::pipeline::slot::Role;
-use crate::engine::pipeline::ttl::Undecided;
-use crate::engine::pipeline::violation::Kind;
-use crate::engine::policy::rule::Word;
-use crate::engine::preflight::Ability;
-use crate::engine::resp::encode;
-use crate::engine::resp::request::{Limits, RequestParser};
-use crate::engine::session::Session;
-use crate::engine::session::affinity::Reason;
-use crate::engine::session::lane::LaneChange;
 use crate::net::client::large::{MEMBER_BYTES_MAX, STREAM_BYTES};
+use respguard_engine::command::{ConnectionEffect, Lane, Table};
+use respguard_engine::pipeline::batch::{Batch, Held, Tail};
+use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Turn, plan};
+use respguard_engine::pipeline::slot::Role;
+use respguard_engine::pipeline::ttl::Undecided;
+use respguard_engine::pipeline::violation::Kind;
+use respguard_engine::policy::rule::Word;
+use respguard_engine::preflight::Ability;
+use respguard_engine::session::Session;
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::lane::LaneChange;
+use respguard_resp::encode;
+use respguard_resp::request::{Limits, RequestParser};
 
 /// A client, as far as its own requests tell.
 pub(super) struct Client<'a> {

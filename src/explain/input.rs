@@ -1,8 +1,8 @@
 //! Cuts what is to be explained into what the client sent in one go.
 
-use crate::engine::resp::request::{Limits, Parsed, ProtocolError, RequestParser};
-use crate::engine::session::affinity::Reason;
 use crate::net::client::large::STREAM_BYTES;
+use respguard_engine::session::affinity::Reason;
+use respguard_resp::request::{Limits, Parsed, ProtocolError, RequestParser};
 
 /// Requests that were sent in one go.
 #[derive(Debug, PartialEq, Eq)]

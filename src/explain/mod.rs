@@ -1,6 +1,6 @@
 //! Says in plain words what the proxy would do with the commands of one client, and why.
 //!
-//! It prints the plans that [`crate::engine::pipeline::plan`] makes, and decides nothing itself. What only a server
+//! It prints the plans that [`respguard_engine::pipeline::plan`] makes, and decides nothing itself. What only a server
 //! can tell is taken to go well: it does what it is asked, its commands are those of the built-in table, and its user
 //! may run MULTI and PTTL. Between two batches everything is answered.
 
@@ -16,10 +16,10 @@ use std::time::Instant;
 pub use input::InputError;
 
 use crate::config::Config;
-use crate::engine::command::Table;
 use crate::net::recording::format;
 use client::{Client, Sent};
 use page::Page;
+use respguard_engine::command::Table;
 
 /// Most bytes that are read to be explained.
 pub const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;

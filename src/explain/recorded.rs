@@ -7,8 +7,8 @@ use super::client::{Client, Sent};
 use super::input::{InputError, line};
 use super::page::Page;
 use crate::config::Config;
-use crate::engine::command::Table;
 use crate::net::recording::format::{self, End, Event, Recording};
+use respguard_engine::command::Table;
 
 /// The text about a recording.
 pub(super) fn explain(config: &Config, table: &Table, input: &[u8]) -> Result<String, InputError> {

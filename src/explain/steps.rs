@@ -4,17 +4,17 @@ use std::ops::Range;
 
 use super::page::{Page, request, word};
 use super::words;
-use crate::engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
-use crate::engine::pipeline::batch::Batch;
-use crate::engine::pipeline::group::Injected;
-use crate::engine::pipeline::plan::{Note, Plan, Step};
-use crate::engine::pipeline::refusal::Refusal;
-use crate::engine::pipeline::slot::{Probe, Role};
-use crate::engine::pipeline::violation::Kind;
-use crate::engine::policy::rule::Word;
-use crate::engine::policy::{Agree, Atomic, Group, Member, Policy, Recognition};
-use crate::engine::preflight;
-use crate::engine::resp::request::Args;
+use respguard_engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
+use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::group::Injected;
+use respguard_engine::pipeline::plan::{Note, Plan, Step};
+use respguard_engine::pipeline::refusal::Refusal;
+use respguard_engine::pipeline::slot::{Probe, Role};
+use respguard_engine::pipeline::violation::Kind;
+use respguard_engine::policy::rule::Word;
+use respguard_engine::policy::{Agree, Atomic, Group, Member, Policy, Recognition};
+use respguard_engine::preflight;
+use respguard_resp::request::Args;
 
 /// A plan, and what it was made from.
 pub(super) struct Planned<'a> {

@@ -4,16 +4,16 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::page::{request, word};
-use crate::engine::command::{CommandId, ConnectionEffect, Local, Table, Transaction, TtlEffect};
-use crate::engine::pipeline::plan::Answer;
-use crate::engine::pipeline::slot::{Probe, Role};
-use crate::engine::pipeline::violation::Kind;
-use crate::engine::policy::rule::Word;
-use crate::engine::policy::{OnPartial, TtlRule, Why};
-use crate::engine::resp::scan::elements;
-use crate::engine::resp::{Protocol, value};
-use crate::engine::session::affinity::Reason;
-use crate::engine::session::lane::LaneChange;
+use respguard_engine::command::{CommandId, ConnectionEffect, Local, Table, Transaction, TtlEffect};
+use respguard_engine::pipeline::plan::Answer;
+use respguard_engine::pipeline::slot::{Probe, Role};
+use respguard_engine::pipeline::violation::Kind;
+use respguard_engine::policy::rule::Word;
+use respguard_engine::policy::{OnPartial, TtlRule, Why};
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::lane::LaneChange;
+use respguard_resp::scan::elements;
+use respguard_resp::{Protocol, value};
 
 /// The command's name as in Redis' documentation: `SET`, `CLIENT SETNAME`.
 pub(super) fn name(table: &Table, id: CommandId) -> String {

@@ -5,11 +5,6 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::engine::command::Table;
-use crate::engine::link::handshake::Kill;
-use crate::engine::pipeline::batch::Batch;
-use crate::engine::policy::Policy;
-use crate::engine::preflight::Names;
 use crate::net::health::{Health, SharedBreaker};
 use crate::net::kept::Kept;
 use crate::net::recording::Tap;
@@ -18,6 +13,11 @@ use crate::telemetry::label::KillOutcome;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
+use respguard_engine::command::Table;
+use respguard_engine::link::handshake::Kill;
+use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::policy::Policy;
+use respguard_engine::preflight::Names;
 
 /// Bytes that a buffer for reading holds at least: what one read takes at the most.
 pub const READ_BYTES: usize = 64 * 1024;

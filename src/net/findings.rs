@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use crate::engine::pipeline::finding::{Finding, Outcome, Place, Resolution, TtlState};
-use crate::engine::pipeline::slot::Probe;
-use crate::engine::pipeline::violation::Kind;
 use crate::net::context::Context;
 use crate::net::recheck::{Recheck, violation};
 use crate::net::upstream::lane::{Lane, Mending};
 use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome};
+use respguard_engine::pipeline::finding::{Finding, Outcome, Place, Resolution, TtlState};
+use respguard_engine::pipeline::slot::Probe;
+use respguard_engine::pipeline::violation::Kind;
 
 /// Reports everything in `found` about the client at `peer`; true when the upstream connection must
 /// be closed.

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use tracing::{info, warn};
 
-use crate::engine::link::breaker::{Breaker, Sample, State, Thresholds};
 use crate::telemetry::gauge;
 use crate::telemetry::label::BreakerState;
 use crate::telemetry::readiness::Readiness;
+use respguard_engine::link::breaker::{Breaker, Sample, State, Thresholds};
 
 /// The breaker of the process' upstream; `None` when the configuration wants none. Cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -3,15 +3,15 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::resolve::Part;
-use crate::engine::pipeline::slot::Probe;
-use crate::engine::pipeline::violation::{Kind, Violation};
-use crate::engine::resp::{encode, value};
 use crate::net::context::Context;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::TtlOutcome;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::slot::Probe;
+use respguard_engine::pipeline::violation::{Kind, Violation};
+use respguard_resp::{encode, value};
 
 /// Second looks that one worker has pending at once; beyond, the first look's finding is reported.
 const PENDING_MAX: usize = 4096;

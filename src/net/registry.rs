@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::command::Table;
-use crate::engine::policy::Policy;
-use crate::engine::resp::Protocol;
 use crate::net::recording::Feed;
+use respguard_engine::command::Table;
+use respguard_engine::policy::Policy;
+use respguard_resp::Protocol;
 
 /// What a worker is told from outside. Cold: nothing on the way of a command is sent this way.
 pub enum Message {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::time::Instant;
 
-use crate::engine::link::budget::{Allowance, Budget};
+use respguard_engine::link::budget::{Allowance, Budget};
 
 /// A budget, and what was answered since it was last told: an addition on the way of replies.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hint::black_box;
 
-use crate::engine::command::Login;
+use respguard_engine::command::Login;
 
 /// Users by name, each with a password.
 pub struct Users {

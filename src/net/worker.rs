@@ -13,8 +13,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
 
-use crate::engine::command::Table;
-use crate::engine::policy::Policy;
 use crate::net::client::connection::{Connection, Surroundings};
 use crate::net::clock;
 use crate::net::context::Context;
@@ -32,6 +30,8 @@ use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
 use crate::telemetry::totals::Totals;
+use respguard_engine::command::Table;
+use respguard_engine::policy::Policy;
 
 /// How often deadlines are looked at: a timeout is told at most this much late.
 const TEND_INTERVAL: Duration = Duration::from_millis(10);

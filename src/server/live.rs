@@ -12,13 +12,13 @@ use tracing::{info, warn};
 
 use crate::config::effective::{differences, effective, follow};
 use crate::config::{self, ConfigError, ConfigErrors, Loaded};
-use crate::engine::command::Table;
-use crate::engine::policy::Policy;
 use crate::net::admin::live::{Answer, Question};
 use crate::net::registry::{Mailbox, Message};
 use crate::net::tls::Certificates;
 use crate::telemetry::gauge;
 use crate::telemetry::label::{ReloadOutcome, RuleKind};
+use respguard_engine::command::Table;
+use respguard_engine::policy::Policy;
 
 /// The configuration, and whom its rules concern.
 pub(super) struct Live {

@@ -255,7 +255,7 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::pipeline::violation::{Kind, Violation};
+    use respguard_engine::pipeline::violation::{Kind, Violation};
 
     const LONG: Duration = Duration::from_secs(20);
 

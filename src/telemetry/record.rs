@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::engine::pipeline::violation::Violation;
+use respguard_engine::pipeline::violation::Violation;
 
 /// The version of the object; it grows when a field changes its meaning or goes, not when one comes.
 pub const SCHEMA: u32 = 1;
@@ -91,7 +91,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::pipeline::violation::Kind;
+    use respguard_engine::pipeline::violation::Kind;
 
     #[test]
     fn times_are_written_as_dates_with_leap_days() {

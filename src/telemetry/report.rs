@@ -12,7 +12,7 @@ use super::durable::Sink;
 use super::label::key;
 use super::names;
 use super::record::Record;
-use crate::engine::pipeline::violation::{Kind, Violation};
+use respguard_engine::pipeline::violation::{Kind, Violation};
 
 /// Violations kept in memory.
 pub const KEPT_MAX: usize = 1000;

@@ -10,10 +10,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use respguard::engine::command::Table;
-use respguard::engine::policy::rule::{TtlAction, Written, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
-use respguard::engine::policy::{Policy, compile};
-use respguard::engine::resp::encode;
+use respguard_engine::command::Table;
+use respguard_engine::policy::rule::{TtlAction, Written, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
+use respguard_engine::policy::{Policy, compile};
+use respguard_resp::encode;
 
 use served::Worker;
 use server::Server;

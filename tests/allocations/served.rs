@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use respguard::engine::command::Table;
-use respguard::engine::link::budget::Allowance;
-use respguard::engine::policy::Policy;
 use respguard::net::address::Address;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
 use respguard::net::upstream::Settings;
 use respguard::net::worker::{self, Setup};
 use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::fold::Folds;
+use respguard_engine::command::Table;
+use respguard_engine::link::budget::Allowance;
+use respguard_engine::policy::Policy;
 use tokio::sync::mpsc;
 
 /// Far longer than anything here takes.

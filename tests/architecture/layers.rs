@@ -58,15 +58,15 @@ pub fn breaches(source: &Source, list: &List) -> Vec<String> {
 /// The complaint about a file that no layer of the list holds.
 pub fn homeless(source: &Source, list: &List) -> Option<String> {
     let module = source.module();
-    let container = matches!(module.iter().map(String::as_str).collect::<Vec<_>>()[..], [] | ["engine"] | ["net"]);
+    let container = matches!(module.iter().map(String::as_str).collect::<Vec<_>>()[..], [] | ["net"]);
     let known = layer(&module).is_some_and(|name| list.level(name).is_some());
-    (!container && !known).then(|| format!("{}: in no layer of the list in src/lib.rs", source.path))
+    (!container && !known).then(|| format!("{}: in no layer of the list in its lib.rs", source.path))
 }
 
-/// The layer that a module belongs to: the second word below `engine` and `net`, else the first.
+/// The layer that a module belongs to: the second word below `net`, else the first.
 fn layer(module: &[String]) -> Option<&str> {
     match module.first().map(String::as_str) {
-        Some("engine" | "net") => module.get(1).map(String::as_str),
+        Some("net") => module.get(1).map(String::as_str),
         first => first,
     }
 }
@@ -124,41 +124,41 @@ mod tests {
 
     #[test]
     fn downward_is_allowed_and_so_is_the_own_layer() {
-        let text = "use crate::engine::{resp::scan, command}; use super::rule; use super::super::resp;";
-        assert!(found("src/engine/policy/compile.rs", text).is_empty());
+        let text = "use crate::{resp::scan, command}; use super::rule; use super::super::resp;";
+        assert!(found("crates/engine/src/policy/compile.rs", text).is_empty());
     }
 
     #[test]
     fn upward_is_refused() {
-        assert_eq!(found("src/engine/resp/scan.rs", "use crate::engine::command::Table;").len(), 1);
-        assert_eq!(found("src/engine/resp/scan.rs", "use super::super::command::Table;").len(), 1);
-        assert_eq!(found("src/engine/resp/scan.rs", "fn f() { crate::telemetry::count() }").len(), 1);
+        assert_eq!(found("crates/engine/src/resp/scan.rs", "use crate::command::Table;").len(), 1);
+        assert_eq!(found("crates/engine/src/resp/scan.rs", "use super::super::command::Table;").len(), 1);
+        assert_eq!(found("crates/engine/src/resp/scan.rs", "fn f() { crate::telemetry::count() }").len(), 1);
     }
 
     #[test]
     fn sideways_is_refused() {
-        let text = "use crate::engine::{resp, policy::{Group}};";
-        let found = found("src/engine/session/mod.rs", text);
-        assert_eq!(found, ["src/engine/session/mod.rs:1: session may not import policy (crate::engine::policy::Group)"]);
+        let text = "use crate::{resp, policy::{Group}};";
+        let found = found("crates/engine/src/session/mod.rs", text);
+        assert_eq!(found, ["crates/engine/src/session/mod.rs:1: session may not import policy (crate::policy::Group)"]);
     }
 
     #[test]
     fn super_out_of_an_inline_module_stays_in_the_file() {
-        assert!(found("src/engine/resp/mod.rs", "mod tests { use super::*; use super::scan; }").is_empty());
-        assert_eq!(found("src/engine/resp/mod.rs", "mod tests { use super::super::command; }").len(), 1);
+        assert!(found("crates/engine/src/resp/mod.rs", "mod tests { use super::*; use super::scan; }").is_empty());
+        assert_eq!(found("crates/engine/src/resp/mod.rs", "mod tests { use super::super::command; }").len(), 1);
     }
 
     #[test]
     fn a_folder_of_layers_and_an_unlisted_name_are_refused() {
-        assert_eq!(found("src/engine/policy/mod.rs", "use crate::engine;").len(), 1);
-        assert_eq!(found("src/engine/policy/mod.rs", "use crate::extras::x;").len(), 1);
+        assert_eq!(found("src/telemetry/mod.rs", "use crate::net;").len(), 1);
+        assert_eq!(found("crates/engine/src/policy/mod.rs", "use crate::extras::x;").len(), 1);
     }
 
     #[test]
     fn a_file_outside_the_list_is_named() {
         let list = List::stated_in(LIBRARY).expect("a list");
         let homeless = |path: &str| homeless(&Source::new(path, ""), &list).is_some();
-        assert!(homeless("src/extras.rs") && homeless("src/engine/extras/x.rs"));
-        assert!(!homeless("src/lib.rs") && !homeless("src/engine/mod.rs") && !homeless("src/main.rs"));
+        assert!(homeless("src/extras.rs") && homeless("src/net/extras/x.rs"));
+        assert!(!homeless("src/lib.rs") && !homeless("src/net/mod.rs") && !homeless("src/main.rs"));
     }
 }

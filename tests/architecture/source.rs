@@ -69,9 +69,10 @@ impl Source {
         Source { path: path.to_owned(), text: text.to_owned(), tokens }
     }
 
-    /// The module that this file is: `src/engine/resp/scan.rs` is `engine::resp::scan`.
+    /// The module of its crate that this file is: `src/net/tls/pem.rs` is `net::tls::pem`, and
+    /// `crates/engine/src/policy/mod.rs` is `policy`.
     pub fn module(&self) -> Vec<String> {
-        let path = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        let path = self.path.split_once("src/").map_or(&*self.path, |(_, path)| path);
         let path = path.strip_suffix(".rs").unwrap_or(path);
         let mut module: Vec<String> = path.split('/').map(str::to_owned).collect();
         if module.last().is_some_and(|last| last == "mod") || path == "lib" {
@@ -325,7 +326,7 @@ mod tests {
     use super::*;
 
     fn paths(text: &str) -> Vec<String> {
-        let source = Source::new("src/engine/resp/scan.rs", text);
+        let source = Source::new("crates/resp/src/scan.rs", text);
         let found = source.paths(&["crate", "super", "std"]);
         found.into_iter().map(|path| path.segments.join("::")).collect()
     }
@@ -345,7 +346,7 @@ mod tests {
     fn comments_strings_and_visibility_are_no_paths() {
         let text = "// crate::a\n/* crate::b /* crate::c */ */ pub(crate) fn f() { \"crate::d\"; r#\"crate::e\"#; }";
         assert_eq!(paths(text), ["crate"]);
-        assert!(paths("pub(in crate::engine) fn f() {}").is_empty());
+        assert!(paths("pub(in crate::policy) fn f() {}").is_empty());
         assert_eq!(paths("for (a, b) in crate::a::b() {}"), ["crate::a::b"]);
     }
 

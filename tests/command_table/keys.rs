@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use redis::Value;
-use respguard::engine::command::{Access, Keys, Table};
+use respguard_engine::command::{Access, Keys, Table};
 
 use crate::invocations::INVOCATIONS;
 use crate::server::{Request, Server};

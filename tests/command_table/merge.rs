@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use respguard::engine::command::{
+use respguard_engine::command::{
     CommandId, ConnectionEffect, Flags, Keys, MergeError, PinReason, RetryClass, Table, TtlColumn, TtlEffect,
 };
 
@@ -89,7 +89,7 @@ fn the_committed_table_is_what_the_script_writes() {
         .expect("python3 is installed");
     assert!(status.success());
     let written = std::fs::read_to_string(output).expect("the script's output");
-    let committed = std::fs::read_to_string(format!("{root}/src/engine/command/generated.rs"));
+    let committed = std::fs::read_to_string(format!("{root}/crates/engine/src/command/generated.rs"));
     let committed = committed.expect("the committed table");
     let version = |text: &str| text.lines().next().map(str::to_owned);
     if version(&written) == version(&committed) {

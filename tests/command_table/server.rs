@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::{Connection, Value};
-use respguard::engine::resp::request::{Args, Span};
+use respguard_resp::request::{Args, Span};
 
 pub struct Server {
     process: Child,

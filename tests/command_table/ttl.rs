@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use redis::{Connection, Value};
-use respguard::engine::command::{Keys, Table, TtlColumn, TtlEffect, ttl_effects};
+use respguard_engine::command::{Keys, Table, TtlColumn, TtlEffect, ttl_effects};
 
 use crate::server::{Request, Server};
 use crate::ttl_cases::CASES;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use respguard::engine::command::Table;
-use respguard::engine::preflight::is_decidable;
+use respguard_engine::command::Table;
+use respguard_engine::preflight::is_decidable;
 
 use crate::harness::wire::words;
 use crate::harness::{Proxy, RedisServer, Wire, text};
@@ -378,7 +378,7 @@ fn run(level: &str, groups: u64, seed: u64) -> Tried {
         let queued = direct.replies(group.len() + 1);
         let exec = direct.reply();
         let errors: Vec<Vec<u8>> =
-            respguard::engine::resp::scan::elements(&exec).filter(|reply| is_error(reply)).map(<[u8]>::to_vec).collect();
+            respguard_resp::scan::elements(&exec).filter(|reply| is_error(reply)).map(<[u8]>::to_vec).collect();
         let culprit = replies.iter().find(|reply| !reply.starts_with(b"-EXECABORT"));
         if queued.iter().any(|reply| is_error(reply)) {
             continue;

@@ -1,7 +1,7 @@
 //! Holds the violations that the proxy has counted against what clients saw.
 
-use respguard::engine::pipeline::violation::Kind;
 use respguard::telemetry::report::Reporter;
+use respguard_engine::pipeline::violation::Kind;
 
 use crate::ledger::Ledger;
 
@@ -11,7 +11,7 @@ pub fn count_violations(ledger: &mut Ledger, reporter: &Reporter) {
     let mut breaches = Vec::new();
     for (rule, seen) in &ledger.groups {
         let counted = |kind: Kind| {
-            let of_rule = |violation: &&respguard::engine::pipeline::violation::Violation| {
+            let of_rule = |violation: &&respguard_engine::pipeline::violation::Violation| {
                 violation.kind == kind && violation.rule.as_deref() == Some(*rule)
             };
             recent.records.iter().map(|record| &record.violation).filter(of_rule).count()

@@ -13,7 +13,6 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use respguard::config;
-use respguard::engine::command::Table;
 use respguard::net::address::Address;
 use respguard::net::clock;
 use respguard::net::health::SharedBreaker;
@@ -26,6 +25,7 @@ use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::fold::Folds;
 use respguard::telemetry::readiness::Readiness;
 use respguard::telemetry::report::Reporter;
+use respguard_engine::command::Table;
 
 use crate::client::Client;
 use crate::ledger::Ledger;

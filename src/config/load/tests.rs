@@ -31,7 +31,7 @@ fn every_key_reaches_the_configuration() {
         "[admin]\naddress = \"0.0.0.0:0\"\ntoken_env = \"PASSWORD\"\n",
         "[pipeline]\nreport = false\nhold_ms = 0\nhold_max_ms = 0\ndrain_timeout_ms = 0x10\n",
     ));
-    assert_eq!(config.policy.mode, crate::engine::policy::Mode::Observe);
+    assert_eq!(config.policy.mode, respguard_engine::policy::Mode::Observe);
     assert_eq!((config.workers, config.listen.clients_max), (256, 1));
     assert_eq!(config.listen.address.to_string(), "unix:/run/s");
     let upstream = &config.upstream;

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
 use super::record::{self, Begun, Wanted};
-use crate::engine::command::Table;
-use crate::engine::learn::Learner;
 use crate::net::recording::lesson::teach;
+use respguard_engine::command::Table;
+use respguard_engine::learn::Learner;
 
 /// The media type of configuration text.
 const TOML_TYPE: &str = "application/toml; charset=utf-8";

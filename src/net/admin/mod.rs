@@ -27,13 +27,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::http::{self, problem};
-use crate::engine::policy::Policy;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::fold::Folds;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use access::Access;
 use record::Recorder;
+use respguard_engine::policy::Policy;
 use status::Standing;
 
 const PATHS: [&str; 16] = [

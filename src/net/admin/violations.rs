@@ -19,10 +19,10 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
-use crate::engine::pipeline::violation::Kind;
 use crate::net::http::problem;
 use crate::telemetry::record::SCHEMA;
 use crate::telemetry::report::{KEPT_MAX, Reporter, Wanted};
+use respguard_engine::pipeline::violation::Kind;
 
 /// Violations in one answer, unless more or fewer are asked for.
 const LIMIT: usize = 100;

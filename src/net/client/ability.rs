@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::resolve::Part;
-use crate::engine::preflight::Ability;
 use crate::net::clock;
 use crate::net::upstream::connection::{Link, Phase};
 use crate::net::upstream::{Admitted, Recipient};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::preflight::Ability;
 
 impl Connection {
     /// True when groups may come that need a preflight, and nobody knows whether it can run on this connection.

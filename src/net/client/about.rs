@@ -6,13 +6,13 @@ use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::local::{Asker, Told, id_argument};
-use crate::engine::command::integer::integer;
-use crate::engine::command::{CommandId, Local};
-use crate::engine::pipeline::slot::Role;
-use crate::engine::resp::request::{Args, Span};
-use crate::engine::resp::scan::elements;
-use crate::engine::resp::value;
 use crate::net::registry::Message;
+use respguard_engine::command::integer::integer;
+use respguard_engine::command::{CommandId, Local};
+use respguard_engine::pipeline::slot::Role;
+use respguard_resp::request::{Args, Span};
+use respguard_resp::scan::elements;
+use respguard_resp::value;
 
 /// An id that no connection ever has.
 const NO_ID: &[u8] = b"9223372036854775807";

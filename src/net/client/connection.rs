@@ -20,10 +20,6 @@ use super::about::Queued;
 use super::hold::Waits;
 use super::lent::Lent;
 use super::mending::Asking;
-use crate::engine::pipeline::plan::{Plan, Turn};
-use crate::engine::resp::request::{Limits, RequestParser};
-use crate::engine::session::affinity::Reason;
-use crate::engine::session::patience::Patience;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
 use crate::net::recording::Track;
@@ -32,6 +28,10 @@ use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
+use respguard_engine::pipeline::plan::{Plan, Turn};
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::patience::Patience;
+use respguard_resp::request::{Limits, RequestParser};
 
 /// How often is looked whether a client has left that is not read from.
 const UNHEARD_PAUSE: Duration = Duration::from_millis(50);

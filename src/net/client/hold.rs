@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Next};
-use crate::engine::pipeline::batch::{Batch, Held, Tail};
-use crate::engine::pipeline::plan::{Holding, Note, Plan, Step};
-use crate::engine::pipeline::violation::{Kind, Violation};
-use crate::engine::policy::{Member, Recognition};
-use crate::engine::resp::encode;
-use crate::engine::resp::request::{Limits, RequestParser};
-use crate::engine::session::patience::Expired;
 use crate::net::clock;
 use crate::telemetry::label::HoldOutcome;
+use respguard_engine::pipeline::batch::{Batch, Held, Tail};
+use respguard_engine::pipeline::plan::{Holding, Note, Plan, Step};
+use respguard_engine::pipeline::violation::{Kind, Violation};
+use respguard_engine::policy::{Member, Recognition};
+use respguard_engine::session::patience::Expired;
+use respguard_resp::encode;
+use respguard_resp::request::{Limits, RequestParser};
 
 /// Bytes of an expired prefix that are kept for comparison with what comes next.
 const EXPIRED_BYTES_MAX: usize = 4096;

@@ -4,16 +4,16 @@ use bytes::Buf;
 
 use super::connection::{Connection, Next};
 use super::lent::Lent;
-use crate::engine::command::ConnectionEffect;
-use crate::engine::pipeline::batch::Batch;
-use crate::engine::pipeline::plan::Turn;
-use crate::engine::pipeline::violation::{Kind, Violation};
-use crate::engine::policy::Member;
-use crate::engine::resp::encode;
-use crate::engine::resp::request::{Limits, RequestParser};
-use crate::engine::session::affinity::Reason;
-use crate::engine::session::transaction::Transaction;
 use crate::net::exchange::End;
+use respguard_engine::command::ConnectionEffect;
+use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::plan::Turn;
+use respguard_engine::pipeline::violation::{Kind, Violation};
+use respguard_engine::policy::Member;
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::transaction::Transaction;
+use respguard_resp::encode;
+use respguard_resp::request::{Limits, RequestParser};
 
 /// A longer request is cut through on a connection of its own instead of being held whole.
 pub const STREAM_BYTES: usize = 64 * 1024;

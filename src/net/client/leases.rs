@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use super::connection::Connection;
-use crate::engine::command::{self, ConnectionEffect};
-use crate::engine::resp::encode;
-use crate::engine::session::affinity::Reason;
-use crate::engine::session::transaction::Transaction;
 use crate::net::exchange::{End, Exchange};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
+use respguard_engine::command::{self, ConnectionEffect};
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::transaction::Transaction;
+use respguard_resp::encode;
 
 impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::lent::Lent;
-use crate::engine::resp::encode;
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::End;
 use crate::net::upstream::unheard::Unheard;
+use respguard_resp::encode;
 
 impl Connection {
     /// Nothing more is taken from the client; what is owed to it is still answered.

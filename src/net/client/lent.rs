@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::batch::Batch;
 
 /// Reads as a blank batch while there is none.
 #[derive(Default)]

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::engine::command::Local;
-use crate::engine::command::integer::integer;
-use crate::engine::resp::Protocol;
-use crate::engine::resp::encode;
-use crate::engine::resp::request::Args;
-use crate::engine::session::lane::is_name;
 use crate::net::registry::{Client, Registry};
+use respguard_engine::command::Local;
+use respguard_engine::command::integer::integer;
+use respguard_engine::session::lane::is_name;
+use respguard_resp::Protocol;
+use respguard_resp::encode;
+use respguard_resp::request::Args;
 
 /// The client that asks, and whom it may ask about.
 pub struct Asker<'a> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tracing::{debug, info};
 
 use super::connection::Connection;
-use crate::engine::command::{DEFAULT_USER, Login};
-use crate::engine::session::Admission;
 use crate::telemetry::gauge;
+use respguard_engine::command::{DEFAULT_USER, Login};
+use respguard_engine::session::Admission;
 
 /// Redis' own text (<https://redis.io/docs/latest/commands/auth/>).
 const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::ability::ask;
 use super::connection::Connection;
-use crate::engine::pipeline::mend::{key_to_mend, may_mend, question};
-use crate::engine::policy::TtlRule;
 use crate::net::findings::stop_mending;
 use crate::net::upstream::lane::Mending;
+use respguard_engine::pipeline::mend::{key_to_mend, may_mend, question};
+use respguard_engine::policy::TtlRule;
 
 /// A question about a user's rights, and the rule that raises it.
 pub(super) struct Asking {

@@ -3,13 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::resolve::Part;
-use crate::engine::resp::encode;
 use crate::net::exchange::Exchange;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, Recipient};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_resp::encode;
 
 /// Who is owed the reply, and which connection it comes from.
 pub struct Promise {

@@ -6,13 +6,13 @@ use bytes::Buf;
 
 use super::connection::{Connection, Next};
 use super::lent::Lent;
-use crate::engine::pipeline::batch::Tail;
-use crate::engine::pipeline::plan::{Plan, Rules, Turn, plan};
-use crate::engine::resp::request::{Limits, RequestParser};
-use crate::engine::session::affinity::Reason;
 use crate::net::clock;
 use crate::net::exchange::Timing;
 use crate::net::upstream::lane::Mending;
+use respguard_engine::pipeline::batch::Tail;
+use respguard_engine::pipeline::plan::{Plan, Rules, Turn, plan};
+use respguard_engine::session::affinity::Reason;
+use respguard_resp::request::{Limits, RequestParser};
 
 impl Connection {
     /// Plans and sends everything that can go now.

@@ -6,17 +6,17 @@ use bytes::Buf;
 
 use super::connection::Connection;
 use super::promise::Promise;
-use crate::engine::command::{CommandId, ConnectionEffect, Login};
-use crate::engine::link::handshake::Refusal;
-use crate::engine::pipeline::plan::Turn;
-use crate::engine::pipeline::slot::Role;
-use crate::engine::resp::Protocol;
-use crate::engine::session::Session;
-use crate::engine::session::affinity::Reason;
-use crate::engine::session::lane::LaneChange;
 use crate::net::clock;
 use crate::net::exchange::End;
 use crate::net::upstream::lane::LaneKey;
+use respguard_engine::command::{CommandId, ConnectionEffect, Login};
+use respguard_engine::link::handshake::Refusal;
+use respguard_engine::pipeline::plan::Turn;
+use respguard_engine::pipeline::slot::Role;
+use respguard_engine::session::Session;
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::lane::LaneChange;
+use respguard_resp::Protocol;
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -126,7 +126,7 @@ impl Connection {
         let table = self.around.context.table();
         let args = self.batch.args(&self.input, 0);
         let ConnectionEffect::Lane(lane) = table.spec(self.id()).connection_effect(args) else { return None };
-        Some((LaneChange::read(lane, args)?, lane == crate::engine::command::Lane::Hello))
+        Some((LaneChange::read(lane, args)?, lane == respguard_engine::command::Lane::Hello))
     }
 
     fn note_lane(&self, key: &LaneKey, name: Option<Box<[u8]>>) {

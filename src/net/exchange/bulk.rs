@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::resolve::Part;
 
 /// A reply from this size on is large: while it passes, others on the same connection wait.
 const LARGE_BYTES: usize = 1024 * 1024;
@@ -61,7 +61,7 @@ impl Bulk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::resp::scan::Top;
+    use respguard_resp::scan::Top;
 
     fn reply(bulk: &Bulk, pieces: &[usize]) {
         for (at, &bytes) in pieces.iter().enumerate() {

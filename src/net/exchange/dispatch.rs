@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use super::Exchange;
 use super::send::{Sending, Timing};
-use crate::engine::command::CommandId;
-use crate::engine::pipeline::batch::Batch;
-use crate::engine::pipeline::group::WrappedGroup;
-use crate::engine::pipeline::judge::Judge;
-use crate::engine::pipeline::plan::{Answer, Plan, Step};
-use crate::engine::pipeline::score::{Scope, Score};
-use crate::engine::pipeline::slot::{Probe, Role};
-use crate::engine::pipeline::violation::{Kind, Violation};
-use crate::engine::policy::Group;
-use crate::engine::resp::{Protocol, encode};
 use crate::net::upstream::PING;
+use respguard_engine::command::CommandId;
+use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::group::WrappedGroup;
+use respguard_engine::pipeline::judge::Judge;
+use respguard_engine::pipeline::plan::{Answer, Plan, Step};
+use respguard_engine::pipeline::score::{Scope, Score};
+use respguard_engine::pipeline::slot::{Probe, Role};
+use respguard_engine::pipeline::violation::{Kind, Violation};
+use respguard_engine::policy::Group;
+use respguard_resp::{Protocol, encode};
 
 /// What belongs to single commands of one plan, in order.
 pub(super) struct PerCommand<'a> {

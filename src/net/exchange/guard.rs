@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::Exchange;
 use super::send::Sending;
 use super::settle::{RESENT_BYTES_MAX, Settled};
-use crate::engine::pipeline::finding::{Fault, Finding, Outcome};
-use crate::engine::pipeline::group::{Injected, WrappedGroup};
-use crate::engine::pipeline::guard::Guard;
-use crate::engine::pipeline::plan::Added;
-use crate::engine::pipeline::refusal::Refusal;
-use crate::engine::pipeline::settle::mark;
-use crate::engine::preflight::request::seal;
-use crate::engine::preflight::{Ability, Preflight};
 use crate::net::clock;
 use crate::net::findings::group_outcome;
 use crate::net::upstream::Recipient;
+use respguard_engine::pipeline::finding::{Fault, Finding, Outcome};
+use respguard_engine::pipeline::group::{Injected, WrappedGroup};
+use respguard_engine::pipeline::guard::Guard;
+use respguard_engine::pipeline::plan::Added;
+use respguard_engine::pipeline::refusal::Refusal;
+use respguard_engine::pipeline::settle::mark;
+use respguard_engine::preflight::request::seal;
+use respguard_engine::preflight::{Ability, Preflight};
 
 impl Exchange {
     pub(super) fn send_guarded(

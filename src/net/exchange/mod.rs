@@ -22,10 +22,6 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use crate::engine::pipeline::finding::Finding;
-use crate::engine::pipeline::slot::Slots;
-use crate::engine::pipeline::ttl::Undecided;
-use crate::engine::session::Session;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::stream::Stream;
@@ -33,6 +29,10 @@ use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::telemetry::label::{Direction, Side};
+use respguard_engine::pipeline::finding::Finding;
+use respguard_engine::pipeline::slot::Slots;
+use respguard_engine::pipeline::ttl::Undecided;
+use respguard_engine::session::Session;
 
 pub use bulk::Bulk;
 pub use send::Timing;

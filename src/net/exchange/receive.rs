@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::write::PRESSED_BYTES;
 use super::{End, Exchange, State};
-use crate::engine::pipeline::finding::{Fault, Finding};
-use crate::engine::pipeline::resolve::{self, Part};
-use crate::engine::pipeline::slot::Role;
-use crate::engine::session::subscription::Arrival;
 use crate::net::clock;
 use crate::net::findings::conclude;
 use crate::net::upstream::{Admitted, Recipient};
+use respguard_engine::pipeline::finding::{Fault, Finding};
+use respguard_engine::pipeline::resolve::{self, Part};
+use respguard_engine::pipeline::slot::Role;
+use respguard_engine::session::subscription::Arrival;
 
 /// Bytes kept for a client that shares its upstream connection with others, before it is closed.
 const OUT_BYTES_HARD: usize = 64 * 1024 * 1024;

@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::dispatch::PerCommand;
 use super::send::Sending;
 use super::{Exchange, State};
-use crate::engine::command::{BlockFor, RetryClass};
-use crate::engine::pipeline::batch::Batch;
-use crate::engine::pipeline::score::Score;
-use crate::engine::pipeline::slot::{Role, Slots};
+use respguard_engine::command::{BlockFor, RetryClass};
+use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::score::Score;
+use respguard_engine::pipeline::slot::{Role, Slots};
 
 impl Exchange {
     pub(super) fn send_run(

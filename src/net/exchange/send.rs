@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 
 use super::settle::Settled;
 use super::{End, Exchange, State};
-use crate::engine::command::{CommandId, Table};
-use crate::engine::pipeline::batch::Batch;
-use crate::engine::pipeline::demand::Demands;
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::{self, Injected, WrappedGroup};
-use crate::engine::pipeline::plan::Added;
-use crate::engine::pipeline::settle::mark;
-use crate::engine::pipeline::slot::{Probe, Role};
-use crate::engine::policy::{Group, Member, Policy};
-use crate::engine::resp::encode;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
+use respguard_engine::command::{CommandId, Table};
+use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::demand::Demands;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::group::{self, Injected, WrappedGroup};
+use respguard_engine::pipeline::plan::Added;
+use respguard_engine::pipeline::settle::mark;
+use respguard_engine::pipeline::slot::{Probe, Role};
+use respguard_engine::policy::{Group, Member, Policy};
+use respguard_resp::encode;
 
 /// Times that apply to what is sent now.
 #[derive(Debug, Clone, Copy)]

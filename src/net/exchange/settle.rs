@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use super::send::Sending;
 use super::{Exchange, State};
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::group::WrappedGroup;
-use crate::engine::pipeline::resolve;
-use crate::engine::pipeline::settle::{Settlement, takes_marker};
-use crate::engine::pipeline::slot::Probe;
-use crate::engine::policy::Group;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::group::WrappedGroup;
+use respguard_engine::pipeline::resolve;
+use respguard_engine::pipeline::settle::{Settlement, takes_marker};
+use respguard_engine::pipeline::slot::Probe;
+use respguard_engine::policy::Group;
 
 /// A longer group is not kept to be sent once more.
 pub(super) const RESENT_BYTES_MAX: usize = 1024 * 1024;

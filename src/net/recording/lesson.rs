@@ -1,7 +1,7 @@
 //! Gives what was recorded to a learner.
 
 use super::format::{Entry, Event};
-use crate::engine::learn::Learner;
+use respguard_engine::learn::Learner;
 
 /// What one entry teaches; entries of one client come in their order.
 pub fn teach(learner: &mut Learner, entry: &Entry) {

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use crate::engine::command::redact::Redactor;
 use format::{Entry, Event};
+use respguard_engine::command::redact::Redactor;
 
 /// Entries on their way to the writer.
 const ENTRIES_QUEUED_MAX: usize = 4096;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use super::connection::{Link, Phase};
 use super::relief::Relief;
 use super::{Recipient, Settings};
-use crate::engine::command::{DEFAULT_USER, Login};
-use crate::engine::link::handshake::{Ghost, Opening};
-use crate::engine::resp::Protocol;
 use crate::net::clock;
 use crate::net::context::Context;
+use respguard_engine::command::{DEFAULT_USER, Login};
+use respguard_engine::link::handshake::{Ghost, Opening};
+use respguard_resp::Protocol;
 
 /// A lease that nobody took for so long is closed, well before servers close idle connections.
 const IDLE_MAX: Duration = Duration::from_secs(20);

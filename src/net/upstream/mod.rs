@@ -15,13 +15,13 @@ pub mod unheard;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::command::Login;
-use crate::engine::link::budget::Allowance;
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::resolve::Part;
-use crate::engine::session::subscription::Arrival;
 use crate::net::address::Address;
 use crate::net::tls::Connector;
+use respguard_engine::command::Login;
+use respguard_engine::link::budget::Allowance;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::session::subscription::Arrival;
 
 /// <https://redis.io/docs/latest/commands/ping/>
 pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";

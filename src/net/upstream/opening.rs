@@ -8,11 +8,11 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Settings;
-use crate::engine::link::handshake::{Facts, Ghost, Handshake, Opening, Progress, Refusal, Step};
-use crate::engine::resp::scan::{ReplyScanner, ScanError, ScanLimits};
 use crate::net::stream::Stream;
 use crate::net::tls;
 use crate::telemetry::readiness::NotReady;
+use respguard_engine::link::handshake::{Facts, Ghost, Handshake, Opening, Progress, Refusal, Step};
+use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]

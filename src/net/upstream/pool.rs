@@ -8,10 +8,10 @@ use super::Settings;
 use super::connection::Link;
 use super::lane::{Lane, LaneKey, Leases, NoLease};
 use super::probe::Probe;
-use crate::engine::link::handshake::{Opening, Refusal, Step};
-use crate::engine::resp::{Protocol, encode};
 use crate::net::clock;
 use crate::net::context::Context;
+use respguard_engine::link::handshake::{Opening, Refusal, Step};
+use respguard_resp::{Protocol, encode};
 
 /// Every lane that a client of this worker has used.
 pub struct Pool {

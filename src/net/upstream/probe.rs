@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use super::lane::Lane;
 use super::{Admitted, PING, Recipient};
-use crate::engine::link::breaker::is_state_error;
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::resolve::Part;
 use crate::net::clock;
 use crate::net::context::Context;
+use respguard_engine::link::breaker::is_state_error;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
 
 /// Whoever is owed the answer.
 pub struct Probe {

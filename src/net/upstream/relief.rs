@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::connection::{Link, Phase};
-use crate::engine::link::handshake::Ghost;
 use crate::net::clock;
+use respguard_engine::link::handshake::Ghost;
 
 /// Replaced connections that a lane has at a time; beyond, clients wait for each other.
 const RETIRED_MAX: usize = 2;

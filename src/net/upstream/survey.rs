@@ -7,10 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Settings;
 use super::opening::{OpenError, open};
-use crate::engine::command::{Merge, MergeError, Table};
-use crate::engine::link::handshake::Opening;
-use crate::engine::resp::scan::{ReplyScanner, ScanError, ScanLimits};
-use crate::engine::resp::{Protocol, encode, value};
+use respguard_engine::command::{Merge, MergeError, Table};
+use respguard_engine::link::handshake::Opening;
+use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
+use respguard_resp::{Protocol, encode, value};
 
 /// Why the built-in table has to do.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Requests of our own whose answers nobody needs to hear.
 
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
 
 use super::{Admitted, Recipient};
 

@@ -7,11 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::engine::link::budget::Allowance;
 use crate::net::address::Address;
 use crate::net::registry::Mailbox;
 use crate::net::upstream::PING;
 use crate::telemetry::exposition::Exposition;
+use respguard_engine::link::budget::Allowance;
 
 /// Answers what a handshake asks, and PING.
 fn server() -> u16 {

@@ -1,7 +1,7 @@
 //! Ways to call every command that a server says it has: none, too few, too many and plausible arguments.
 
-use respguard::engine::resp::scan::elements;
-use respguard::engine::resp::value;
+use respguard_resp::scan::elements;
+use respguard_resp::value;
 
 /// What COMMAND tells about one command or subcommand (<https://redis.io/docs/latest/commands/command/>).
 #[derive(Debug)]

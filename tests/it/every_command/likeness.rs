@@ -1,7 +1,7 @@
 //! In which respect two replies are compared where no two servers, or no two moments, answer with the same bytes.
 
-use respguard::engine::resp::scan::elements;
-use respguard::engine::resp::value;
+use respguard_resp::scan::elements;
+use respguard_resp::value;
 
 /// How the replies to one command are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

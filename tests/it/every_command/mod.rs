@@ -9,8 +9,8 @@ pub mod likeness;
 use std::collections::BTreeSet;
 use std::io;
 
-use respguard::engine::command::{ConnectionEffect, Table};
-use respguard::engine::resp::request::{Args, Span};
+use respguard_engine::command::{ConnectionEffect, Table};
+use respguard_resp::request::{Args, Span};
 
 use crate::harness::twin::Pair;
 use crate::harness::wire::words;
@@ -116,7 +116,7 @@ impl Comparison {
         }
     }
 
-    fn spec<T>(&self, call: &[&[u8]], read: impl FnOnce(&respguard::engine::command::Spec, Args<'_>) -> T) -> T {
+    fn spec<T>(&self, call: &[&[u8]], read: impl FnOnce(&respguard_engine::command::Spec, Args<'_>) -> T) -> T {
         let bytes = call.concat();
         let mut spans = Vec::new();
         let mut start = 0;
@@ -254,7 +254,7 @@ fn the_document_lists_what_is_not_compared_and_a_test_for_each_difference() {
         .map(|(name, likeness, why)| format!("| `{name}` | {} | {why} |", likeness.as_str()))
         .collect();
     assert_eq!(listed, compared);
-    let sources = [root.join("tests/it"), root.join("src/engine/link")].map(|folder| all_text(&folder)).concat();
+    let sources = [root.join("tests/it"), root.join("crates/engine/src/link")].map(|folder| all_text(&folder)).concat();
     let differences: Vec<_> = rows("| command | through respguard | shown by |").collect();
     assert!(differences.len() > 10, "{differences:?}");
     for row in &differences {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use respguard::engine::resp::request::{Args, Limits, Parsed, RequestParser};
+use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 
 /// What the server does about one request.
 pub enum Act {

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use respguard::engine::resp::encode;
-use respguard::engine::resp::scan::{ReplyScanner, ScanLimits};
+use respguard_resp::encode;
+use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 use super::PATIENCE;
 use super::certificates::TlsClient;

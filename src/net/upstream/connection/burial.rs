@@ -3,12 +3,12 @@
 use std::rc::{Rc, Weak};
 
 use super::{Link, Phase};
-use crate::engine::link::handshake::{Ghost, Kill};
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::pipeline::resolve::Part;
 use crate::net::clock;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::KillOutcome;
+use respguard_engine::link::handshake::{Ghost, Kill};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
 
 /// Lost connections that one link ends; one that is lost meanwhile is left to the server.
 const GHOSTS_MAX: usize = 64;

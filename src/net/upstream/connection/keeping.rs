@@ -5,9 +5,9 @@
 use std::rc::Rc;
 
 use super::{Link, State, Told};
-use crate::engine::link::inflight::repeat::{Repeat, Sent};
 use crate::net::clock;
 use crate::telemetry::label::RetryKind;
+use respguard_engine::link::inflight::repeat::{Repeat, Sent};
 
 /// Answered bytes at the front of the buffer that are not worth moving the others for.
 const ANSWERED_BYTES_MAX: usize = 64 * 1024;

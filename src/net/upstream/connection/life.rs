@@ -9,16 +9,16 @@ use tracing::{debug, error, info, warn};
 
 use super::standstill::Standstill;
 use super::{Link, Loss, Phase, State, Told, tell_all};
-use crate::engine::link::backoff::Backoff;
-use crate::engine::link::handshake::{Facts, Ghost, Opening, Refusal};
-use crate::engine::link::inflight::Inflight;
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::preflight::Ability;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::upstream::opening::{OpenError, open};
 use crate::net::upstream::{Recipient, Settings};
 use crate::telemetry::label::UpstreamState;
+use respguard_engine::link::backoff::Backoff;
+use respguard_engine::link::handshake::{Facts, Ghost, Opening, Refusal};
+use respguard_engine::link::inflight::Inflight;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::preflight::Ability;
 
 /// Before a link whose task has panicked connects again.
 const PANIC_PAUSE: Duration = Duration::from_millis(100);

@@ -21,14 +21,14 @@ use std::task::{Context as TaskContext, Waker};
 use std::time::Instant;
 
 use super::{Recipient, Settings};
-use crate::engine::link::handshake::{Facts, Ghost, Opening, Refusal};
-use crate::engine::link::inflight::{Cut, Inflight};
-use crate::engine::pipeline::finding::Fault;
-use crate::engine::preflight::Ability;
-use crate::engine::resp::scan::ScanError;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::telemetry::label::UpstreamState;
+use respguard_engine::link::handshake::{Facts, Ghost, Opening, Refusal};
+use respguard_engine::link::inflight::{Cut, Inflight};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::preflight::Ability;
+use respguard_resp::scan::ScanError;
 use standstill::Standstill;
 
 /// A connection to the server, or the attempt to have one.

@@ -9,14 +9,14 @@ use tokio::io::AsyncWrite;
 
 use super::reading::Reading;
 use super::{Link, Loss, Phase};
-use crate::engine::link::breaker::is_state_error;
-use crate::engine::link::inflight::Owner;
-use crate::engine::pipeline::resolve::Part;
-use crate::engine::session::subscription::Arrival;
 use crate::net::clock;
 use crate::net::stream::Stream;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::{Direction, Side};
+use respguard_engine::link::breaker::is_state_error;
+use respguard_engine::link::inflight::Owner;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::session::subscription::Arrival;
 
 impl Link {
     pub(super) async fn pump(&self, mut stream: Stream) -> Loss {

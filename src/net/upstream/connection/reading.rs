@@ -10,12 +10,12 @@ use bytes::{Buf, BytesMut};
 use tokio_util::io::poll_read_buf;
 
 use super::{Link, Loss};
-use crate::engine::pipeline::resolve::Part;
-use crate::engine::resp::scan::{ReplyScanner, ScanLimits};
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::stream::Stream;
 use crate::net::upstream::Recipient;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 /// A frame that is not complete is handed over in pieces from this size on.
 const PIECE_BYTES_MIN: usize = 32 * 1024;

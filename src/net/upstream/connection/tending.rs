@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use super::{Link, Phase, Told, tell_all};
-use crate::engine::link::inflight::Cut;
-use crate::engine::pipeline::finding::Fault;
 use crate::net::clock;
 use crate::net::upstream::PING;
 use crate::net::upstream::unheard::Unheard;
+use respguard_engine::link::inflight::Cut;
+use respguard_engine::pipeline::finding::Fault;
 
 impl Link {
     /// Answers what has waited too long, asks a silent connection for a sign of life, and looks

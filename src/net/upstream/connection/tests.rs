@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::engine::command::Table;
-use crate::engine::link::budget::Allowance;
-use crate::engine::pipeline::resolve::Part;
-use crate::engine::resp::Protocol;
 use crate::net::address::Address;
 use crate::net::upstream::{Admitted, PING};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::tally::Tally;
+use respguard_engine::command::Table;
+use respguard_engine::link::budget::Allowance;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_resp::Protocol;
 
 /// Panics at its first reply, if told to.
 #[derive(Default)]

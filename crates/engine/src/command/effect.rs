@@ -1,0 +1,273 @@
+//! What a request does to the time to live of its keys.
+
+use super::canonical::{Condition, Lifetime, SetOptions};
+use super::integer::integer;
+use super::keys::Access;
+use super::spec::Spec;
+use respguard_resp::request::Args;
+
+/// What happens to the time to live of one key, if the command succeeds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TtlEffect {
+    /// The key expires.
+    Set {
+        /// From now; `None` when the time is absolute or cannot be read. Not positive only together with
+        /// `conditional`: then the key is deleted if the condition holds.
+        milliseconds: Option<i64>,
+        /// Whether an option can make the command succeed without doing this.
+        conditional: bool,
+    },
+    /// An existing time to live is dropped, a new key has none.
+    Drop,
+    /// An existing time to live is kept, a new key has none.
+    KeepOrCreate,
+    /// An existing time to live is kept, no key is created. The key may become empty, and so be gone.
+    Keep,
+    /// An existing time to live is dropped, no key is created.
+    Persist,
+    /// The key is gone.
+    Delete,
+    /// The key gets the time to live, or the lack of one, of the key that was renamed or copied.
+    Inherit,
+    /// Anything may happen: a script or a module wrote it.
+    Unknown,
+}
+
+/// The unit of a written time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    Seconds,
+    Milliseconds,
+}
+
+/// How a command's arguments tell what happens to the time to live of its keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TtlColumn {
+    /// No key's time to live changes.
+    None,
+    /// It writes, but names no keys.
+    Keyless,
+    /// The same for every key written.
+    Written(TtlEffect),
+    /// By the options of SET.
+    Set,
+    /// By the time in front of the value: SETEX, PSETEX.
+    TimeThenValue(Unit),
+    /// By the options of GETEX.
+    GetEx,
+    /// From now, with conditions: EXPIRE, PEXPIRE.
+    Expire(Unit),
+    /// At a time, with conditions: EXPIREAT, PEXPIREAT.
+    ExpireAt,
+    /// By the options of MSETEX, alike for all keys.
+    MSetEx,
+    /// By the time and the options of RESTORE.
+    Restore,
+    /// An element goes from the first key to the second.
+    ElementMoves,
+    /// The value goes from the first key to the second.
+    Rename,
+    /// The value is copied from the first key to the second, in this database or another.
+    Copy,
+    /// Deleted here unless COPY is said.
+    Migrate,
+    /// Creates unless XX is said: ZADD, GEOADD.
+    SortedSetAdd,
+    /// Creates unless NOMKSTREAM is said.
+    StreamAdd,
+    /// Creates only if MKSTREAM is said: XGROUP CREATE.
+    GroupCreate,
+    /// Deleted, unless by a condition: DELEX.
+    DeleteIf,
+}
+
+/// Calls `visit` with the place of each key whose time to live the request decides, and how. In order: where one key
+/// is named twice, the last call counts.
+pub fn ttl_effects(spec: &Spec, args: Args<'_>, visit: &mut dyn FnMut(usize, TtlEffect)) {
+    match spec.ttl {
+        TtlColumn::None | TtlColumn::Keyless => {}
+        TtlColumn::ElementMoves => {
+            in_order(spec, args, [TtlEffect::Keep, TtlEffect::KeepOrCreate], visit);
+        }
+        TtlColumn::Rename => {
+            in_order(spec, args, [TtlEffect::Delete, TtlEffect::Inherit], visit);
+        }
+        TtlColumn::Copy if said("DB", args, 3) => {}
+        column => {
+            let effect = effect(column, args);
+            spec.for_each_key(args, &mut |place, access: Access| {
+                if access.is_write() {
+                    visit(place, effect);
+                }
+            });
+        }
+    }
+}
+
+fn in_order(spec: &Spec, args: Args<'_>, effects: [TtlEffect; 2], visit: &mut dyn FnMut(usize, TtlEffect)) {
+    let mut effects = effects.into_iter();
+    spec.for_each_key(args, &mut |place, _| {
+        if let Some(effect) = effects.next() {
+            visit(place, effect);
+        }
+    });
+}
+
+fn effect(column: TtlColumn, args: Args<'_>) -> TtlEffect {
+    match column {
+        TtlColumn::None | TtlColumn::Keyless => TtlEffect::Keep,
+        TtlColumn::ElementMoves | TtlColumn::Rename => TtlEffect::Unknown,
+        TtlColumn::Written(effect) => effect,
+        TtlColumn::Set => by_set_options(args, 3),
+        TtlColumn::TimeThenValue(unit) => from_now(args.get(2), unit, false),
+        TtlColumn::GetEx => get_ex(args),
+        TtlColumn::Expire(unit) => expire(args, unit),
+        TtlColumn::ExpireAt => expire_at(args),
+        TtlColumn::MSetEx => m_set_ex(args),
+        TtlColumn::Restore => restore(args),
+        TtlColumn::Copy => TtlEffect::Inherit,
+        TtlColumn::Migrate if migrate_copies(args) => TtlEffect::Keep,
+        TtlColumn::Migrate => TtlEffect::Delete,
+        TtlColumn::SortedSetAdd => creates(!sorted_set_exists(args)),
+        TtlColumn::StreamAdd => creates(!stream_exists(args)),
+        TtlColumn::GroupCreate => creates(said("MKSTREAM", args, 5)),
+        TtlColumn::DeleteIf if args.len() > 2 => TtlEffect::Keep,
+        TtlColumn::DeleteIf => TtlEffect::Delete,
+    }
+}
+
+fn creates(may: bool) -> TtlEffect {
+    if may { TtlEffect::KeepOrCreate } else { TtlEffect::Keep }
+}
+
+/// A time from now at `text`. Redis refuses one that is not positive.
+fn from_now(text: Option<&[u8]>, unit: Unit, conditional: bool) -> TtlEffect {
+    TtlEffect::Set { milliseconds: text.and_then(|text| milliseconds(text, unit)).filter(|time| *time > 0), conditional }
+}
+
+fn milliseconds(text: &[u8], unit: Unit) -> Option<i64> {
+    let time = integer(text)?;
+    match unit {
+        Unit::Seconds => time.checked_mul(1000),
+        Unit::Milliseconds => Some(time),
+    }
+}
+
+fn by_set_options(args: Args<'_>, from: usize) -> TtlEffect {
+    let Some(options) = SetOptions::parse(&args, from) else {
+        return TtlEffect::Unknown;
+    };
+    let condition = options.condition();
+    let conditional = condition != Condition::Always;
+    match options.lifetime() {
+        Lifetime::Endless if condition == Condition::Absent => TtlEffect::KeepOrCreate,
+        Lifetime::Endless => TtlEffect::Drop,
+        Lifetime::Kept => creates(condition != Condition::Present),
+        Lifetime::Seconds(place) => from_now(args.get(place), Unit::Seconds, conditional),
+        Lifetime::Milliseconds(place) => from_now(args.get(place), Unit::Milliseconds, conditional),
+        Lifetime::Until => TtlEffect::Set { milliseconds: None, conditional },
+    }
+}
+
+/// MSETEX numkeys key value [key value ...] [options]
+fn m_set_ex(args: Args<'_>) -> TtlEffect {
+    let pairs = args.get(1).and_then(integer);
+    let pairs = pairs.and_then(|pairs| usize::try_from(pairs).ok());
+    match pairs.and_then(|pairs| pairs.checked_mul(2)?.checked_add(2)) {
+        Some(options) => by_set_options(args, options),
+        None => TtlEffect::Unknown,
+    }
+}
+
+/// GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]
+fn get_ex(args: Args<'_>) -> TtlEffect {
+    let Some(option) = args.get(2) else {
+        return TtlEffect::Keep;
+    };
+    let is = |token: &str| option.eq_ignore_ascii_case(token.as_bytes());
+    match () {
+        () if is("PERSIST") => TtlEffect::Persist,
+        () if is("EX") => from_now(args.get(3), Unit::Seconds, false),
+        () if is("PX") => from_now(args.get(3), Unit::Milliseconds, false),
+        () => TtlEffect::Set { milliseconds: None, conditional: false },
+    }
+}
+
+/// EXPIRE key time [NX | XX | GT | LT]
+fn expire(args: Args<'_>, unit: Unit) -> TtlEffect {
+    let conditional = args.len() > 3;
+    let time = args.get(2).and_then(|text| milliseconds(text, unit));
+    match time {
+        Some(..=0) if !conditional => TtlEffect::Delete,
+        milliseconds => TtlEffect::Set { milliseconds, conditional },
+    }
+}
+
+/// EXPIREAT key time [NX | XX | GT | LT]: only a time that is past for any clock is known to delete.
+fn expire_at(args: Args<'_>) -> TtlEffect {
+    let conditional = args.len() > 3;
+    match args.get(2).and_then(integer) {
+        Some(..=0) if !conditional => TtlEffect::Delete,
+        _ => TtlEffect::Set { milliseconds: None, conditional },
+    }
+}
+
+/// RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]
+fn restore(args: Args<'_>) -> TtlEffect {
+    match args.get(2).and_then(integer) {
+        Some(0) if said("REPLACE", args, 4) => TtlEffect::Drop,
+        Some(0) => TtlEffect::KeepOrCreate,
+        Some(time) if !said("ABSTTL", args, 4) => {
+            TtlEffect::Set { milliseconds: Some(time).filter(|time| *time > 0), conditional: false }
+        }
+        _ => TtlEffect::Set { milliseconds: None, conditional: false },
+    }
+}
+
+/// MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH p] [AUTH2 u p] [KEYS key ...]
+fn migrate_copies(args: Args<'_>) -> bool {
+    let mut i = 6;
+    while let Some(word) = args.get(i) {
+        let is = |token: &str| word.eq_ignore_ascii_case(token.as_bytes());
+        i += match () {
+            () if is("COPY") => return true,
+            () if is("KEYS") => return false,
+            () if is("AUTH2") => 3,
+            () if is("AUTH") => 2,
+            () => 1,
+        };
+    }
+    false
+}
+
+/// ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member ..: only what stands in front of the first score counts.
+fn sorted_set_exists(args: Args<'_>) -> bool {
+    let options = ["NX", "XX", "GT", "LT", "CH", "INCR"];
+    let option = |i: usize| {
+        let word = args.get(i)?;
+        options.into_iter().find(|option| word.eq_ignore_ascii_case(option.as_bytes()))
+    };
+    (2..).map_while(option).any(|option| option == "XX")
+}
+
+/// XADD key [NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold [LIMIT count]] id field value ..
+fn stream_exists(args: Args<'_>) -> bool {
+    let mut i = 2;
+    while let Some(word) = args.get(i) {
+        let is = |token: &str| word.eq_ignore_ascii_case(token.as_bytes());
+        i += match () {
+            () if is("NOMKSTREAM") => return true,
+            () if is("MAXLEN") || is("MINID") => match args.get(i + 1) {
+                Some(b"=" | b"~") => 3,
+                _ => 2,
+            },
+            () if is("LIMIT") => 2,
+            () => return false,
+        };
+    }
+    false
+}
+
+fn said(option: &str, args: Args<'_>, from: usize) -> bool {
+    args.from(from).iter().any(|word| word.eq_ignore_ascii_case(option.as_bytes()))
+}

@@ -1,0 +1,171 @@
+//! Writes proposals as configuration text, with what speaks for them as comments.
+
+use std::fmt::Write;
+
+use super::group::{Groups, Proposal};
+use super::single::{Expiring, Guarding, Lifetimes};
+use crate::policy::rule::{WrittenGroup, WrittenGuard};
+
+/// What was watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Watched {
+    pub(super) clients: u64,
+    pub(super) commands: u64,
+    pub(super) bursts: u64,
+    /// Bursts, bytes and keys that no proposal takes into account.
+    pub(super) bursts_beyond: u64,
+    pub(super) bytes_lost: u64,
+    pub(super) keys_beyond: u64,
+    pub(super) long: u64,
+    pub(super) forgotten: u64,
+}
+
+/// What the first line of all proposals begins with.
+pub const BEGINNING: &str = "# Proposed by `respguard learn`";
+
+/// The whole text.
+pub(super) fn write(watched: &Watched, groups: &Groups, lifetimes: &Lifetimes, guards: &[Guarding]) -> String {
+    let mut out = String::new();
+    head(watched, &mut out);
+    if groups.proposed.is_empty() {
+        line(&mut out, "# No group: no two writes of one client came again and again without a pause between them.\n");
+    }
+    groups.proposed.iter().for_each(|proposal| group(proposal, &mut out));
+    if groups.more > 0 {
+        line(&mut out, &format!("# Not written: {} more that recur.\n", groups.more));
+    }
+    groups.one_by_one.iter().for_each(|proposal| one_by_one(proposal, &mut out));
+    lifetimes.rules.iter().for_each(|rule| ttl(rule, &mut out));
+    endless(lifetimes, &mut out);
+    guards.iter().for_each(|rule| guard(rule, &mut out));
+    out
+}
+
+fn head(watched: &Watched, out: &mut String) {
+    let Watched { clients, commands, bursts, .. } = *watched;
+    let (clients, commands, bursts) = (number(clients), number(commands), number(bursts));
+    line(out, &format!("{BEGINNING}. Clients: {clients}, commands: {commands}, bursts of two commands and more: {bursts}."));
+    let left_out = [
+        (watched.bursts_beyond, "bursts like others before them, or beyond what is kept; groups are counted without them"),
+        (watched.bytes_lost, "bytes that could not be taken in time"),
+        (watched.keys_beyond, "uses of keys beyond what is kept"),
+        (watched.long, "requests longer than 1 MiB"),
+        (watched.forgotten, "clients beyond what is kept, or that sent no requests"),
+    ];
+    for (count, what) in left_out.into_iter().filter(|(count, _)| *count > 0) {
+        line(out, &format!("# Left out: {what}: {}.", number(count)));
+    }
+    line(
+        out,
+        "# Nothing here changes traffic: groups only look on (mode = \"observe\"), other rules only flag. Read each, rename it,",
+    );
+    line(out, "# and take the line `mode` out of a group to have it applied as a whole.\n");
+}
+
+fn group(proposal: &Proposal, out: &mut String) {
+    let Proposal { rule, count, together, distinct } = proposal;
+    let pieces = match count - together {
+        0 => "each in one piece".to_owned(),
+        more => format!("{} in more than one piece", number(more)),
+    };
+    line(out, &format!("# Seen {}, about {} different things, {pieces}.", times(*count), number(*distinct as u64)));
+    let WrittenGroup { name, commands, .. } = rule;
+    line(out, &format!("[[group]]\nname = {name:?}\natomic = \"transaction\"\nmode = \"observe\"\ncommands = ["));
+    for member in commands.iter().flatten() {
+        let text = &member.template;
+        match member.optional {
+            true => line(out, &format!("  {{ match = {text:?}, optional = true }},")),
+            false => line(out, &format!("  {text:?},")),
+        }
+    }
+    line(out, "]\n");
+}
+
+fn one_by_one(proposal: &Proposal, out: &mut String) {
+    line(
+        out,
+        &format!(
+            "# No group: seen {}, but each of these came in a read of its own, as from a client that waits for",
+            times(proposal.count)
+        ),
+    );
+    line(out, "# each reply. Only the client itself can make one of them, with a pipeline or MULTI:");
+    proposal.rule.commands.iter().flatten().for_each(|member| line(out, &format!("#   {}", member.template)));
+    line(out, "");
+}
+
+fn ttl(expiring: &Expiring, out: &mut String) {
+    let Expiring { rule, fate } = expiring;
+    let range = match fate.range() {
+        Some((shortest, longest)) if shortest == longest => format!(" after {shortest}"),
+        Some((shortest, longest)) => format!(" after {shortest} to {longest}"),
+        None => String::new(),
+    };
+    if fate.ends > 0 {
+        line(out, &format!("# Expiring{range}: {}.", keys(fate.ends)));
+    }
+    if fate.endless > 0 {
+        line(out, &format!("# Written and never given a TTL: {}. Look at these first.", keys(fate.endless)));
+    }
+    if fate.dropped > 0 {
+        line(out, &format!("# Robbed of their TTL by a later write: {}. Look at these first.", keys(fate.dropped)));
+    }
+    line(out, &format!("[[ttl]]\nname = {:?}\nkeys = {:?}\naction = \"flag\"", rule.name, rule.keys));
+    if let Some(default) = &rule.default {
+        line(out, &format!("default = {default:?}"));
+    }
+    line(out, "");
+}
+
+fn endless(lifetimes: &Lifetimes, out: &mut String) {
+    if lifetimes.endless.is_empty() {
+        return;
+    }
+    line(out, "# No TTL rule: of these no key ever got a TTL.");
+    for (pattern, count) in &lifetimes.endless {
+        line(out, &format!("#   {pattern} ({})", keys(*count)));
+    }
+    line(out, "");
+}
+
+fn guard(guarding: &Guarding, out: &mut String) {
+    let WrittenGuard { name, commands, value_bytes_max, keys_allowed, .. } = &guarding.rule;
+    line(out, &format!("# {}\n[[guard]]\nname = {name:?}", guarding.evidence));
+    if let Some(commands) = commands {
+        line(out, &format!("commands = {commands:?}"));
+    }
+    if let Some(bytes) = value_bytes_max {
+        line(out, &format!("value_bytes_max = {bytes}"));
+    }
+    if let Some(keys) = keys_allowed {
+        line(out, &format!("keys_allowed = {keys:?}"));
+    }
+    line(out, "action = \"flag\"\n");
+}
+
+fn keys(count: usize) -> String {
+    if count == 1 { "1 key".to_owned() } else { format!("{} keys", number(count as u64)) }
+}
+
+/// A count of times in words.
+pub(super) fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{} times", number(count)) }
+}
+
+/// A number with its thousands apart.
+pub(super) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn line(out: &mut String, text: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{text}");
+}

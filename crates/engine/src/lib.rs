@@ -1,0 +1,21 @@
+//! The pure part of respguard: what bytes mean and what becomes of them, without sockets, clocks, logs or metrics.
+//!
+//! Time and the answers of servers are handed in; what is to be done and what was found out is handed back.
+//!
+//! The layers; each may use those to its left, none beside it and none to its right. A test reads
+//! this list:
+//!
+//! ```text
+//! command < preflight < {session, policy, link} < {pipeline, learn}
+//! ```
+
+pub mod command;
+
+pub mod preflight;
+
+pub mod link;
+pub mod policy;
+pub mod session;
+
+pub mod learn;
+pub mod pipeline;

@@ -1,0 +1,294 @@
+//! The first words on a new upstream connection: who we are, which protocol, which db, and what the server can do.
+
+use super::breaker::is_state_error;
+use crate::command::Login;
+use respguard_resp::{Protocol, encode, value};
+
+/// What a lane's connections must be before they carry a client's commands.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// For AUTH (<https://redis.io/docs/latest/commands/auth/>).
+    pub login: Option<Login>,
+    /// Protocol to switch to (<https://redis.io/docs/latest/commands/hello/>).
+    pub protocol: Protocol,
+    /// Number of the db to select.
+    pub db: u32,
+}
+
+/// What the server told about itself and the connection.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// CLIENT ID of the connection, by which it can be killed or unblocked.
+    pub client_id: Option<i64>,
+    /// The connection's address as the server sees it (<https://redis.io/docs/latest/commands/client-info/>).
+    pub address: Option<Box<[u8]>>,
+    /// The error by which the server says that it serves nobody now.
+    pub state: Option<Box<[u8]>>,
+    /// `MULTI` `EXEC` answered `+OK` and an empty array.
+    pub transactions: bool,
+    /// The server wants a password first.
+    pub wants_password: bool,
+    /// What came of ending lost connections, one for each.
+    pub kills: Vec<Kill>,
+}
+
+/// What came of ending a lost connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// It was still there.
+    Ended,
+    /// It was gone already.
+    Gone,
+    /// The server does not let this user.
+    Denied,
+}
+
+impl Kill {
+    /// Reads the server's answer.
+    pub fn read(reply: &[u8]) -> Kill {
+        match value::integer(reply) {
+            Some(1..) => Kill::Ended,
+            Some(_) => Kill::Gone,
+            None => Kill::Denied,
+        }
+    }
+}
+
+/// A connection that was lost while it owed replies: what was sent on it may still lie unread at the server, and
+/// run after what its clients send elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ghost {
+    id: i64,
+    /// A server that was started anew has given the id to somebody else, but not with this address.
+    address: Box<[u8]>,
+}
+
+impl Facts {
+    /// How the server ends the connection; `None` where it did not tell enough. Over a unix socket all have one
+    /// address.
+    pub fn ghost(&self) -> Option<Ghost> {
+        let address = self.address.clone().filter(|address| !address.contains(&b'/'))?;
+        Some(Ghost { id: self.client_id?, address })
+    }
+}
+
+impl Ghost {
+    /// Appends the request that ends it (<https://redis.io/docs/latest/commands/client-kill/>).
+    pub fn kill(&self, out: &mut Vec<u8>) {
+        encode::request(out, &[b"CLIENT", b"KILL", b"ID", self.id.to_string().as_bytes(), b"ADDR", &self.address]);
+    }
+}
+
+/// Why the server does not take the connection as it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was being asked.
+    pub step: Step,
+    /// The server's whole error frame.
+    pub reply: Box<[u8]>,
+}
+
+/// One request of the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Auth,
+    Hello,
+    Select,
+    /// Ends a connection that was lost: whether it was still there does not matter.
+    Kill,
+    ClientId,
+    ClientInfo,
+    Ping,
+    Multi,
+    Exec,
+}
+
+/// Where the handshake is after an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    Pending,
+    Done(Facts),
+    Refused(Refusal),
+}
+
+/// Sends everything in one write and reads the answers in order.
+#[derive(Debug)]
+pub struct Handshake {
+    steps: Vec<Step>,
+    answered: usize,
+    facts: Facts,
+    in_transaction: bool,
+}
+
+impl Handshake {
+    /// Appends the handshake's requests to `out`. The ghosts are gone once it is over.
+    pub fn begin(opening: &Opening, ghosts: &[Ghost], out: &mut Vec<u8>) -> Handshake {
+        let mut steps = Vec::with_capacity(8 + ghosts.len());
+        if let Some(login) = &opening.login {
+            steps.push(Step::Auth);
+            encode::request(out, &std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect::<Vec<_>>());
+        }
+        if opening.protocol == Protocol::Resp3 {
+            steps.push(Step::Hello);
+            encode::request(out, &[b"HELLO", b"3"]);
+        }
+        if opening.db != 0 {
+            steps.push(Step::Select);
+            encode::request(out, &[b"SELECT", opening.db.to_string().as_bytes()]);
+        }
+        for ghost in ghosts {
+            steps.push(Step::Kill);
+            ghost.kill(out);
+        }
+        steps.extend([Step::ClientId, Step::ClientInfo, Step::Ping, Step::Multi, Step::Exec]);
+        encode::request(out, &[b"CLIENT", b"ID"]);
+        encode::request(out, &[b"CLIENT", b"INFO"]);
+        encode::request(out, &[b"PING"]);
+        encode::request(out, &[b"MULTI"]);
+        encode::request(out, &[b"EXEC"]);
+        Handshake { steps, answered: 0, facts: Facts::default(), in_transaction: false }
+    }
+
+    /// Takes the answer to the next request, one whole frame.
+    pub fn admit(&mut self, reply: &[u8]) -> Progress {
+        // In RESP3 a server may push at any time: that answers nothing.
+        if reply.starts_with(b">") {
+            return Progress::Pending;
+        }
+        let Some(&step) = self.steps.get(self.answered) else {
+            return Progress::Done(self.facts.clone());
+        };
+        self.answered += 1;
+        match step {
+            Step::Auth | Step::Hello | Step::Select if value::is_error(reply) => {
+                return Progress::Refused(Refusal { step, reply: reply.into() });
+            }
+            Step::Auth | Step::Hello | Step::Select => {}
+            Step::Kill => self.facts.kills.push(Kill::read(reply)),
+            Step::ClientInfo => self.facts.address = value::bulk(reply).and_then(address),
+            Step::Ping => self.facts.state = is_state_error(reply).then(|| reply.into()),
+            Step::ClientId => {
+                self.facts.client_id = value::integer(reply);
+                self.facts.wants_password = reply.starts_with(b"-NOAUTH ");
+            }
+            Step::Multi => self.in_transaction = reply == b"+OK\r\n",
+            Step::Exec => self.facts.transactions = self.in_transaction && reply == b"*0\r\n",
+        }
+        // An opened transaction that does not end would swallow every later command. EXECABORT ends it: so answers
+        // the server a user who may not EXEC.
+        if step == Step::Exec && self.in_transaction && !self.facts.transactions && !reply.starts_with(b"-EXECABORT") {
+            return Progress::Refused(Refusal { step, reply: reply.into() });
+        }
+        if self.answered == self.steps.len() { Progress::Done(self.facts.clone()) } else { Progress::Pending }
+    }
+}
+
+/// The address in the line about a client.
+fn address(line: &[u8]) -> Option<Box<[u8]>> {
+    line.split(|byte| *byte == b' ').find_map(|field| field.strip_prefix(b"addr=")).map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(opening: &Opening, replies: &[&[u8]]) -> (Vec<u8>, Progress) {
+        let mut out = Vec::new();
+        let mut handshake = Handshake::begin(opening, &[], &mut out);
+        let mut progress = Progress::Pending;
+        for reply in replies {
+            assert_eq!(progress, Progress::Pending);
+            progress = handshake.admit(reply);
+        }
+        (out, progress)
+    }
+
+    const INFO: &[u8] = b"$29\r\nid=7 addr=1.2.3.4:5 laddr=x:1\r\n";
+
+    fn facts(transactions: bool) -> Facts {
+        Facts { client_id: Some(7), transactions, ..Facts::default() }
+    }
+
+    #[test]
+    fn a_server_that_loads_says_so_and_is_taken_with_that() {
+        let loading = b"-LOADING Redis is loading the dataset in memory\r\n".as_slice();
+        let (_, progress) = run(&plain(), &[b":7\r\n", INFO, loading, b"+OK\r\n", b"*0\r\n"]);
+        let Progress::Done(facts) = progress else { panic!("{progress:?}") };
+        assert_eq!(facts.state.as_deref(), Some(loading));
+    }
+
+    #[test]
+    fn lost_connections_are_ended_before_anything_else_is_asked() {
+        let lost = Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) };
+        let ghost = lost.ghost().expect("it has id and address");
+        let mut out = Vec::new();
+        let mut handshake = Handshake::begin(&plain(), &[ghost.clone(), ghost], &mut out);
+        assert!(
+            out.starts_with(b"*6\r\n$6\r\nCLIENT\r\n$4\r\nKILL\r\n$2\r\nID\r\n$1\r\n7\r\n$4\r\nADDR\r\n$9\r\n1.2.3.4:5\r\n*6")
+        );
+        assert_eq!(handshake.admit(b":1\r\n"), Progress::Pending);
+        assert_eq!(handshake.admit(b"-ERR No such client\r\n"), Progress::Pending, "it was gone already");
+    }
+
+    #[test]
+    fn a_connection_that_cannot_be_told_from_others_is_not_ended() {
+        let on_socket = Facts { address: Some(b"/run/redis:0".as_slice().into()), ..facts(true) };
+        assert_eq!((on_socket.ghost(), facts(true).ghost()), (None, None));
+    }
+
+    fn plain() -> Opening {
+        Opening { login: None, protocol: Protocol::Resp2, db: 0 }
+    }
+
+    #[test]
+    fn what_is_pushed_meanwhile_answers_nothing() {
+        let opening = Opening { login: None, protocol: Protocol::Resp3, db: 0 };
+        let push = &b">1\r\n$1\r\nx\r\n"[..];
+        let (_, progress) = run(&opening, &[b"%0\r\n", push, b":7\r\n", INFO, b"+PONG\r\n", push, b"+OK\r\n", push, b"*0\r\n"]);
+        assert_eq!(progress, Progress::Done(Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) }));
+    }
+
+    #[test]
+    fn a_plain_lane_asks_only_for_facts() {
+        let (out, progress) = run(&plain(), &[b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n", b"*0\r\n"]);
+        assert!(out.starts_with(b"*2\r\n$6\r\nCLIENT\r\n"));
+        assert_eq!(progress, Progress::Done(Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) }));
+    }
+
+    #[test]
+    fn login_comes_before_protocol_and_db() {
+        let opening = Opening { login: Some(Login::new(Some(b"u"), b"p")), protocol: Protocol::Resp3, db: 3 };
+        let (out, progress) = run(&opening, &[b"+OK\r\n", b"%0\r\n", b"+OK\r\n", b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n"]);
+        let text = String::from_utf8_lossy(&out);
+        let places: Vec<_> = ["AUTH", "HELLO", "SELECT", "CLIENT"].map(|word| text.find(word)).into();
+        assert!(places.is_sorted() && places[0].is_some(), "{text}");
+        assert_eq!(progress, Progress::Pending);
+    }
+
+    #[test]
+    fn a_refused_login_ends_it_with_the_servers_own_words() {
+        let opening = Opening { login: Some(Login::new(None, b"p")), ..plain() };
+        let (_, progress) = run(&opening, &[b"-WRONGPASS no\r\n"]);
+        assert_eq!(progress, Progress::Refused(Refusal { step: Step::Auth, reply: b"-WRONGPASS no\r\n".as_slice().into() }));
+    }
+
+    #[test]
+    fn a_server_that_wants_a_password_first_is_taken_without_facts() {
+        let noauth = b"-NOAUTH Authentication required.\r\n".as_slice();
+        let (_, progress) = run(&plain(), &[noauth, noauth, noauth, noauth, noauth]);
+        assert_eq!(progress, Progress::Done(Facts { wants_password: true, ..Facts::default() }));
+    }
+
+    #[test]
+    fn a_user_who_may_not_exec_is_taken_without_transactions() {
+        let refused = b"-EXECABORT Transaction discarded because of: NOPERM this user has no permissions\r\n".as_slice();
+        let (_, progress) = run(&plain(), &[b":7\r\n", b"-NOPERM no\r\n", b"+PONG\r\n", b"+OK\r\n", refused]);
+        assert_eq!(progress, Progress::Done(facts(false)));
+    }
+
+    #[test]
+    fn a_transaction_that_does_not_end_refuses_the_connection() {
+        let (_, progress) = run(&plain(), &[b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n", b"-NOPERM no\r\n"]);
+        assert!(matches!(progress, Progress::Refused(Refusal { step: Step::Exec, .. })));
+    }
+}

@@ -1,0 +1,358 @@
+//! The commands that have been read from one client and not yet been sent on.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use crate::command::{CommandId, Table};
+use respguard_resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
+
+/// Decoded arguments of commands that are gone are kept up to this size while others are there.
+const ARENA_BYTES_MIN: usize = 4 * 1024;
+
+/// Most commands that are planned at once; more are taken in a next round.
+const COMMANDS_MAX: usize = 4096;
+
+/// One whole request within the input buffer.
+#[derive(Debug, Clone, Copy)]
+pub struct Command {
+    /// What it is; `UNKNOWN` when the table does not know it.
+    pub id: CommandId,
+    /// First byte in the buffer.
+    start: u32,
+    /// Behind its last byte.
+    end: u32,
+    /// Its arguments among the batch's spans.
+    first_span: u32,
+    spans: u32,
+    /// Its place among all commands of the client, from 0; it wraps.
+    number: u32,
+    /// Its arguments lie in the arena, decoded.
+    inline: bool,
+}
+
+/// A command that waits for the rest of its group while others have gone past it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The place that is kept for its reply.
+    pub place: u64,
+    pub since: Instant,
+    /// It begins the group that is waited for.
+    pub begins: bool,
+}
+
+/// What the arguments of one command begin with.
+#[derive(Clone, Copy)]
+pub struct Openings<'b> {
+    bytes: &'b [u8],
+    spans: &'b [Span],
+    command: &'b Command,
+}
+
+impl Openings<'_> {
+    /// The first eight bytes of the argument at a place, with what stands behind it in the buffer; any number where the
+    /// command has none there, `None` where it does not lie in the buffer or the buffer ends.
+    #[inline]
+    pub fn at(&self, place: usize) -> Option<u64> {
+        let Command { inline, start, first_span, .. } = *self.command;
+        if inline {
+            return None;
+        }
+        let start = start as usize + self.spans.get(first_span as usize + place)?.start as usize;
+        let first = self.bytes.get(start..start + size_of::<u64>())?.first_chunk()?;
+        Some(u64::from_le_bytes(*first))
+    }
+}
+
+/// What stands behind the last whole command.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing.
+    Clean,
+    /// A request of which a part is there: more is coming.
+    Partial,
+    /// A request that is longer than it may be to be held whole.
+    Large,
+    /// More commands than are planned at once.
+    More,
+    /// Bytes that are no request.
+    Error(ProtocolError),
+}
+
+/// Commands in the order in which they were read.
+#[derive(Debug)]
+pub struct Batch {
+    commands: Vec<Command>,
+    /// What is known of the first commands, which were read earlier.
+    held: Vec<Held>,
+    spans: Vec<Span>,
+    arena: Vec<u8>,
+    /// Bytes of the arena that were needed when it was last looked through.
+    arena_needed: usize,
+    /// Spans of whole commands; what lies behind belongs to a partial one.
+    whole_spans: usize,
+    /// Bytes of the buffer that whole commands, blank lines included, take up.
+    whole_bytes: usize,
+    /// Commands read so far.
+    read: u32,
+    /// One command at a time: what is allowed behind it may depend on it.
+    pub singly: bool,
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch::BLANK
+    }
+}
+
+impl Batch {
+    /// Nothing read yet.
+    pub const BLANK: Batch = Batch {
+        commands: Vec::new(),
+        held: Vec::new(),
+        spans: Vec::new(),
+        arena: Vec::new(),
+        arena_needed: 0,
+        whole_spans: 0,
+        whole_bytes: 0,
+        read: 0,
+        singly: false,
+    };
+
+    /// Finds the whole requests in `bytes`, going on behind those already found.
+    ///
+    /// `bytes` begins with the first byte that has not been consumed.
+    pub fn parse(&mut self, parser: &mut RequestParser, table: &Table, bytes: &[u8], whole_bytes_max: usize) -> Tail {
+        loop {
+            let rest = &bytes[self.whole_bytes..];
+            if rest.is_empty() {
+                return Tail::Clean;
+            }
+            if self.commands.len() >= if self.singly { 1 } else { COMMANDS_MAX } {
+                return Tail::More;
+            }
+            match parser.parse(rest, &mut self.spans, &mut self.arena, whole_bytes_max) {
+                Parsed::Request { bytes: length, inline } => self.push(table, bytes, length, inline),
+                Parsed::Nothing { bytes } => {
+                    self.spans.truncate(self.whole_spans);
+                    self.whole_bytes += bytes;
+                }
+                Parsed::Incomplete => return Tail::Partial,
+                Parsed::Large => return Tail::Large,
+                Parsed::Error(error) => return Tail::Error(error),
+            }
+        }
+    }
+
+    /// True when it holds nothing and knows nothing of its client: another may have it.
+    pub fn is_blank(&self) -> bool {
+        self.commands.is_empty() && self.held.is_empty() && self.spans.is_empty() && self.whole_bytes == 0 && !self.singly
+    }
+
+    /// Bytes that it keeps for what is parsed next.
+    pub fn capacity_bytes(&self) -> usize {
+        self.commands.capacity() * size_of::<Command>() + self.spans.capacity() * size_of::<Span>() + self.arena.capacity()
+    }
+
+    /// Number of whole commands.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// True when no whole command is there.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// What the `index`-th command is.
+    pub fn id(&self, index: usize) -> CommandId {
+        self.commands[index].id
+    }
+
+    /// The number of the `index`-th command among all of the client, from 0.
+    pub fn number(&self, index: usize) -> u32 {
+        self.commands[index].number
+    }
+
+    /// Since when the `index`-th command waits, if it does.
+    pub fn held(&self, index: usize) -> Option<&Held> {
+        self.held.get(index)
+    }
+
+    /// The commands that wait, which are the first ones.
+    pub fn all_held(&self) -> &[Held] {
+        &self.held
+    }
+
+    /// The arguments of the `index`-th command.
+    pub fn args<'a>(&'a self, bytes: &'a [u8], index: usize) -> Args<'a> {
+        let command = &self.commands[index];
+        let first = command.first_span as usize;
+        let spans = &self.spans[first..first + command.spans as usize];
+        let base = if command.inline { &self.arena[..] } else { &bytes[command.start as usize..command.end as usize] };
+        Args::new(base, spans)
+    }
+
+    /// One argument of the `index`-th command, empty where it has none at that place.
+    #[inline]
+    pub fn argument<'a>(&'a self, bytes: &'a [u8], index: usize, place: usize) -> &'a [u8] {
+        let command = &self.commands[index];
+        if place >= command.spans as usize {
+            return &[];
+        }
+        let Some(span) = self.spans.get(command.first_span as usize + place) else { return &[] };
+        let (base, start) = if command.inline { (&self.arena[..], 0) } else { (bytes, command.start as usize) };
+        base.get(start + span.start as usize..start + span.end as usize).unwrap_or_default()
+    }
+
+    /// The place of the first command from `at` on that does not pass, by what it is and what its arguments begin with.
+    #[inline]
+    pub fn skim(&self, bytes: &[u8], at: usize, passes: impl Fn(CommandId, Openings<'_>) -> bool) -> usize {
+        let commands = self.commands.get(at..).unwrap_or_default().iter();
+        let mut openings = commands.map(|command| (command.id, Openings { bytes, spans: &self.spans, command }));
+        openings.position(|(id, openings)| !passes(id, openings)).map_or(self.len(), |passed| at + passed)
+    }
+
+    /// The arguments read so far of a request whose end has not been read.
+    pub fn partial_args<'a>(&'a self, bytes: &'a [u8]) -> Args<'a> {
+        Args::new(&bytes[self.whole_bytes..], &self.spans[self.whole_spans..])
+    }
+
+    /// Where the bytes of consecutive commands lie in the buffer.
+    pub fn wire(&self, commands: Range<usize>) -> Range<usize> {
+        if commands.is_empty() {
+            return 0..0;
+        }
+        self.commands[commands.start].start as usize..self.commands[commands.end - 1].end as usize
+    }
+
+    /// Bytes of the buffer that whole commands take up.
+    pub fn whole_bytes(&self) -> usize {
+        self.whole_bytes
+    }
+
+    /// The partial request is taken over by somebody else: its `bytes` are forgotten.
+    pub fn release_partial(&mut self) {
+        self.spans.truncate(self.whole_spans);
+    }
+
+    /// Forgets the first `commands` commands; returns how many bytes of the buffer go with them.
+    pub fn consume(&mut self, commands: usize) -> usize {
+        self.held.drain(..commands.min(self.held.len()));
+        if commands == self.commands.len() {
+            return self.consume_all();
+        }
+        let next = self.commands[commands];
+        self.commands.drain(..commands);
+        self.spans.drain(..next.first_span as usize);
+        for command in &mut self.commands {
+            command.start -= next.start;
+            command.end -= next.start;
+            command.first_span -= next.first_span;
+        }
+        self.whole_spans -= next.first_span as usize;
+        self.whole_bytes -= next.start as usize;
+        self.tidy_arena();
+        next.start as usize
+    }
+
+    /// Forgets the first `commands` commands but those named in `kept`, which come to stand right before the rest;
+    /// returns how many bytes of the buffer go.
+    ///
+    /// `kept` are indexes in rising order; `bytes` is the buffer, in which the kept commands are moved.
+    pub fn consume_around(&mut self, commands: usize, kept: &[(usize, Held)], bytes: &mut [u8]) -> usize {
+        if kept.is_empty() {
+            return self.consume(commands);
+        }
+        let mut free = self.commands.get(commands).map_or(self.whole_bytes, |next| next.start as usize);
+        for &(index, _) in kept.iter().rev() {
+            let command = &mut self.commands[index];
+            let length = (command.end - command.start) as usize;
+            bytes.copy_within(command.start as usize..command.end as usize, free - length);
+            (command.start, command.end) = (position(free - length), position(free));
+            free -= length;
+        }
+        let mut spans = 0;
+        for (place, &(index, _)) in kept.iter().enumerate() {
+            let command = &mut self.commands[index];
+            let first = command.first_span as usize;
+            self.spans.copy_within(first..first + command.spans as usize, spans);
+            command.first_span = position(spans);
+            spans += command.spans as usize;
+            self.commands.swap(place, index);
+        }
+        let rest_spans = self.commands.get(commands).map_or(self.whole_spans, |next| next.first_span as usize);
+        self.spans.drain(spans..rest_spans);
+        self.commands.drain(kept.len()..commands);
+        let gone_spans = position(rest_spans - spans);
+        for command in &mut self.commands[kept.len()..] {
+            command.first_span -= gone_spans;
+        }
+        for command in &mut self.commands {
+            command.start -= position(free);
+            command.end -= position(free);
+        }
+        self.whole_spans -= rest_spans - spans;
+        self.whole_bytes -= free;
+        // What is not planned yet may have been waiting already: it goes on to.
+        self.held.drain(..commands.min(self.held.len()));
+        self.held.splice(..0, kept.iter().map(|&(_, held)| held));
+        self.tidy_arena();
+        free
+    }
+
+    /// Forgets the decoded arguments of commands that are gone, once they are most of what is there: while something
+    /// always waits, the arena is never emptied.
+    fn tidy_arena(&mut self) {
+        if self.arena.len() <= 2 * self.arena_needed + ARENA_BYTES_MIN {
+            return;
+        }
+        let mut needed = Vec::new();
+        for command in self.commands.iter().filter(|command| command.inline) {
+            let first = command.first_span as usize;
+            for span in &mut self.spans[first..first + command.spans as usize] {
+                let start = position(needed.len());
+                needed.extend_from_slice(&self.arena[span.start as usize..span.end as usize]);
+                *span = Span { start, end: position(needed.len()) };
+            }
+        }
+        self.arena_needed = needed.len();
+        self.arena = needed;
+    }
+
+    fn consume_all(&mut self) -> usize {
+        self.commands.clear();
+        self.spans.drain(..self.whole_spans);
+        // An inline request is decoded when it is whole: nothing of a partial one lies here.
+        self.arena.clear();
+        self.arena_needed = 0;
+        self.whole_spans = 0;
+        std::mem::take(&mut self.whole_bytes)
+    }
+
+    fn push(&mut self, table: &Table, bytes: &[u8], length: usize, inline: bool) {
+        let start = self.whole_bytes;
+        let spans = &self.spans[self.whole_spans..];
+        let base = if inline { &self.arena[..] } else { &bytes[start..start + length] };
+        let id = table.lookup(Args::new(base, spans));
+        self.commands.push(Command {
+            id,
+            start: position(start),
+            end: position(start + length),
+            first_span: position(self.whole_spans),
+            spans: position(spans.len()),
+            number: self.read,
+            inline,
+        });
+        self.read = self.read.wrapping_add(1);
+        self.whole_spans = self.spans.len();
+        self.whole_bytes += length;
+    }
+}
+
+/// Input buffers are bounded far below 4 GiB: longer requests are cut through.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).expect("an input buffer is shorter than 4 GiB")
+}
+
+#[cfg(test)]
+mod tests;

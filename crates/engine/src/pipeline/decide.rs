@@ -1,0 +1,345 @@
+//! What becomes of one command, by what it is, what the client has said before, and which rules there are.
+
+use super::plan::{Answer, Planner, Step, Turn};
+use super::slot::Role;
+use crate::command::{ConnectionEffect, Lane, PinReason, Spec, Transaction};
+use crate::policy::{Atomic, Member, Mode, Recognition};
+use crate::session::Queue;
+use crate::session::affinity::Reason;
+use crate::session::lane::LaneChange;
+use crate::session::transaction::Transaction as SessionTransaction;
+use respguard_resp::request::Args;
+
+/// What becomes of the next commands.
+pub(super) enum Decision {
+    Send(Role),
+    /// The client's own whole MULTI .. EXEC, of so many commands.
+    Transaction(usize),
+    Group {
+        group: usize,
+        members: usize,
+    },
+    /// The group that begins here has claimed its members.
+    Gathered,
+    Answer(Answer),
+    Turn(Turn),
+}
+
+impl Planner<'_> {
+    pub(super) fn args(&self, at: usize) -> Args<'_> {
+        self.batch.args(self.bytes, at)
+    }
+
+    fn spec(&self, at: usize) -> &Spec {
+        self.rules.table.spec(self.batch.id(at))
+    }
+
+    pub(super) fn decide(&mut self, at: usize) -> Decision {
+        let table = self.rules.table;
+        let spec = table.spec(self.batch.id(at));
+        let args = self.batch.args(self.bytes, at);
+        if spec.connection == ConnectionEffect::Pin(PinReason::Unknown) && is_cross_protocol(args) {
+            return Decision::Turn(Turn::Close);
+        }
+        if self.session.transaction.is_open() {
+            return self.decide_queued(spec, args);
+        }
+        let effect = spec.connection_effect(args);
+        if let SessionTransaction::Lost { open } = self.session.transaction
+            && let Some(decision) = self.decide_lost(open, effect, spec.arity_fits(args))
+        {
+            return decision;
+        }
+        if effect == ConnectionEffect::None {
+            return match self.decide_plain(at) {
+                Decision::Send(role) => self.degrade(spec, args).unwrap_or(Decision::Send(role)),
+                decision => decision,
+            };
+        }
+        if !spec.arity_fits(args) && effect != ConnectionEffect::Pin(PinReason::Unknown) {
+            return Decision::Send(Role::Plain);
+        }
+        if self.session.in_subscribe_mode() {
+            return self.decide_subscriber(effect, args);
+        }
+        self.decide_effect(at, effect, args, spec.present)
+    }
+
+    /// What a rule has the command answered with, while there is no server. A lease has one, and a transaction must
+    /// not be answered in part.
+    fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<Decision> {
+        if !self.rules.degraded || self.session.affinity.is_pinned() || !self.session.transaction.is_idle() {
+            return None;
+        }
+        let (rule, blank) = self.rules.policy.degrade(spec, args)?;
+        Some(Decision::Answer(Answer::Degraded { rule, blank }))
+    }
+
+    fn decide_plain(&mut self, at: usize) -> Decision {
+        if self.rules.policy.groups().is_empty() || !self.session.transaction.is_idle() || self.session.subscriptions.any() {
+            return Decision::Send(Role::Plain);
+        }
+        let (batch, bytes) = (self.batch, self.bytes);
+        let recognised = self.rules.policy.recognise(self.rules.table, &mut |i| {
+            (at + i < batch.len() && self.claim(at + i).is_none())
+                .then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
+        });
+        match recognised {
+            Recognition::Whole { group, .. } | Recognition::Prefix { group, .. } if self.must_share(group) => {
+                Decision::Turn(Turn::Share)
+            }
+            Recognition::Whole { group, members, open } if !(open && self.more) => whole(group, members),
+            Recognition::Prefix { group, .. } | Recognition::Whole { group, .. } if self.more && !self.may_be_apart(group) => {
+                Decision::Turn(Turn::Wait)
+            }
+            Recognition::None | Recognition::Prefix { hold: false, .. } => Decision::Send(Role::Plain),
+            _ if self.gather(at) => match self.claim(at) {
+                Some(gathered) if gathered.whole && self.must_share(gathered.group) => Decision::Turn(Turn::Share),
+                _ => Decision::Gathered,
+            },
+            Recognition::Whole { group, members, .. } => whole(group, members),
+            Recognition::Begun | Recognition::Prefix { .. } => Decision::Send(Role::Plain),
+        }
+    }
+
+    /// A group that is to be asked about should its connection be lost goes out on a shared one.
+    fn must_share(&self, group: usize) -> bool {
+        let leaves = self.session.affinity.is_pinned() && self.session.is_free();
+        leaves && self.rules.policy.groups()[group].resolve && self.rules.transactions && !self.is_observed(group)
+    }
+
+    pub(super) fn is_observed(&self, group: usize) -> bool {
+        let rule = &self.rules.policy.groups()[group];
+        rule.atomic == Atomic::Observe || self.rules.policy.mode_of(rule.mode) == Mode::Observe
+    }
+
+    fn decide_effect(&mut self, at: usize, effect: ConnectionEffect, args: Args<'_>, present: bool) -> Decision {
+        let pinned = self.session.affinity.is_pinned();
+        match effect {
+            ConnectionEffect::None => Decision::Send(Role::Plain),
+            // Without the command the server answers an error, which changes nothing.
+            _ if !present => Decision::Send(Role::Plain),
+            ConnectionEffect::Local(local) => Decision::Turn(Turn::Elsewhere(local)),
+            ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
+            ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
+            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) if !pinned => {
+                Decision::Turn(Turn::Pin(Reason::Subscription))
+            }
+            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => self.decide_subscriber(effect, args),
+            ConnectionEffect::Blocking => self.on_lease(Reason::Blocking),
+            ConnectionEffect::Pin(PinReason::Wait) => {
+                if pinned {
+                    self.end_run(at);
+                    self.plan.steps.push(Step::CatchUp);
+                }
+                self.on_lease(Reason::Blocking)
+            }
+            ConnectionEffect::Pin(PinReason::Replication) if self.spec(at).name().ends_with("sync") => {
+                Decision::Answer(Answer::NoReplica)
+            }
+            ConnectionEffect::Monitor
+            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
+            ConnectionEffect::Pin(_) => self.on_lease(Reason::Exclusive),
+            ConnectionEffect::Spare => Decision::Turn(Turn::Spare),
+            ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
+            ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
+        }
+    }
+
+    fn decide_lane(&mut self, lane: Lane, args: Args<'_>) -> Decision {
+        let Some(change) = LaneChange::read(lane, args) else {
+            return Decision::Send(Role::Plain);
+        };
+        if lane == Lane::Hello && change.is_idle(self.session.protocol) {
+            return Decision::Send(Role::Hello);
+        }
+        // A lease that cannot be left changes lanes itself, and can serve nobody else afterwards. Without a
+        // lease there is nothing to keep: what tied the client to one may be lost.
+        if self.session.affinity.is_pinned() && !self.session.is_free() {
+            self.session.affinity.pin(Reason::Exclusive);
+        }
+        Decision::Turn(Turn::Lane)
+    }
+
+    fn on_lease(&mut self, reason: Reason) -> Decision {
+        if !self.session.affinity.is_pinned() {
+            return Decision::Turn(Turn::Pin(reason));
+        }
+        self.session.affinity.pin(reason);
+        Decision::Send(Role::Plain)
+    }
+
+    fn on_tunnel(&self) -> Decision {
+        Decision::Turn(Turn::Pin(Reason::Tunnel))
+    }
+
+    fn decide_transaction(&mut self, at: usize, what: Transaction) -> Decision {
+        let pinned = self.session.affinity.is_pinned();
+        match what {
+            Transaction::Multi if pinned => {
+                self.session.transaction.multi();
+                self.session.queue = Queue::default();
+                Decision::Send(Role::Multi)
+            }
+            // Each attempt would cost everybody on the shared connection what is in flight.
+            Transaction::Multi if !self.rules.transactions => Decision::Turn(Turn::Pin(Reason::Transaction)),
+            Transaction::Multi => match self.own_transaction(at) {
+                OwnTransaction::Whole(commands) => Decision::Transaction(commands),
+                OwnTransaction::Unfinished if self.more => Decision::Turn(Turn::Wait),
+                OwnTransaction::Unfinished | OwnTransaction::Mixed => Decision::Turn(Turn::Pin(Reason::Transaction)),
+            },
+            Transaction::Watch if pinned => {
+                self.session.transaction.watch();
+                Decision::Send(Role::Plain)
+            }
+            Transaction::Watch => Decision::Turn(Turn::Pin(Reason::Transaction)),
+            Transaction::Unwatch => {
+                self.session.transaction.unwatch();
+                Decision::Send(Role::Plain)
+            }
+            // Outside of MULTI they are errors without effect.
+            Transaction::Exec | Transaction::Discard => Decision::Send(Role::Plain),
+        }
+    }
+
+    /// Whether the client's MULTI can ride on a shared connection: all of it is there, up to its
+    /// EXEC or DISCARD, and nothing in it does anything but to read or write keys.
+    fn own_transaction(&self, at: usize) -> OwnTransaction {
+        for place in at + 1..self.batch.len() {
+            let (spec, args) = (self.spec(place), self.args(place));
+            match spec.connection {
+                ConnectionEffect::Transaction(Transaction::Exec | Transaction::Discard) if spec.arity_fits(args) => {
+                    return OwnTransaction::Whole(place + 1 - at);
+                }
+                _ if !spec.is_plain_keyed(args) => return OwnTransaction::Mixed,
+                _ => {}
+            }
+        }
+        OwnTransaction::Unfinished
+    }
+
+    pub(super) fn role_of_end(&self, at: usize) -> Role {
+        match self.spec(at).connection {
+            ConnectionEffect::Transaction(Transaction::Exec | Transaction::Discard) => Role::Exec,
+            _ => Role::Queued,
+        }
+    }
+
+    /// The connection with the client's WATCH or MULTI is gone: the client keeps its own, and learns
+    /// at EXEC that nothing was applied.
+    fn decide_lost(&mut self, open: bool, effect: ConnectionEffect, well_formed: bool) -> Option<Decision> {
+        match effect {
+            ConnectionEffect::Quit => Some(Decision::Turn(Turn::Quit)),
+            ConnectionEffect::Reset => Some(Decision::Turn(Turn::Reset)),
+            ConnectionEffect::Transaction(Transaction::Multi) => {
+                self.session.transaction = SessionTransaction::Lost { open: true };
+                Some(Decision::Answer(Answer::Ok))
+            }
+            ConnectionEffect::Transaction(Transaction::Exec) if open => {
+                self.session.transaction.forget();
+                Some(Decision::Answer(Answer::ExecAbort))
+            }
+            ConnectionEffect::Transaction(Transaction::Discard) if open => {
+                self.session.transaction.forget();
+                Some(Decision::Answer(Answer::Ok))
+            }
+            ConnectionEffect::Transaction(Transaction::Unwatch) if !open => {
+                self.session.transaction.forget();
+                Some(Decision::Answer(Answer::Ok))
+            }
+            // Nothing will be applied anyway, and a connection that watches would outlast the transaction.
+            ConnectionEffect::Transaction(Transaction::Watch) if !open && well_formed => Some(Decision::Answer(Answer::Ok)),
+            _ => open.then_some(Decision::Answer(Answer::Queued)),
+        }
+    }
+
+    /// Within the client's own MULTI, on a lease: everything is passed on.
+    fn decide_queued(&mut self, spec: &Spec, args: Args<'_>) -> Decision {
+        if !spec.arity_fits(args) {
+            return Decision::Send(Role::Queued);
+        }
+        let effect = spec.connection_effect(args);
+        // The server refuses these two without giving the transaction up, and queues all else.
+        if !matches!(effect, ConnectionEffect::Transaction(Transaction::Multi | Transaction::Watch)) {
+            self.session.queue.commands = self.session.queue.commands.saturating_add(1);
+        }
+        match effect {
+            ConnectionEffect::Transaction(Transaction::Exec) => {
+                if self.session.queue.answers > 0 {
+                    return Decision::Turn(Turn::Exec);
+                }
+                self.session.transaction.end();
+                Decision::Send(Role::Exec)
+            }
+            ConnectionEffect::Local(local) if spec.present => {
+                self.session.queue.answers = self.session.queue.answers.saturating_add(1);
+                Decision::Turn(Turn::Elsewhere(local))
+            }
+            ConnectionEffect::Transaction(Transaction::Discard) => {
+                self.session.transaction.end();
+                self.undecided.clear();
+                Decision::Send(Role::Exec)
+            }
+            ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
+            ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
+            // Their replies would not be one for each request (redis-semantics: confirmations inside EXEC).
+            ConnectionEffect::Subscribe(_)
+            | ConnectionEffect::Unsubscribe(_)
+            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication) => self.on_tunnel(),
+            ConnectionEffect::None
+            | ConnectionEffect::Transaction(_)
+            | ConnectionEffect::Blocking
+            | ConnectionEffect::Spare
+            | ConnectionEffect::Monitor => Decision::Send(Role::Queued),
+            // The server would take the client's login, which is meant for the proxy, for one of its own.
+            ConnectionEffect::Lane(lane) if self.is_login(lane, args) => Decision::Answer(Answer::Refuse(LOGIN_IN_MULTI)),
+            ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
+                self.session.affinity.pin(Reason::Exclusive);
+                Decision::Send(Role::Queued)
+            }
+        }
+    }
+
+    /// What a RESP2 client in subscribe mode sends, and every (un)subscribe command.
+    fn decide_subscriber(&mut self, effect: ConnectionEffect, args: Args<'_>) -> Decision {
+        match effect {
+            ConnectionEffect::Subscribe(_) => {
+                self.session.subscriptions.sent();
+                Decision::Send(Role::Subscription { frames: frames(args) })
+            }
+            ConnectionEffect::Unsubscribe(kind) => {
+                self.session.subscriptions.sent();
+                let role = if args.len() > 1 { Role::Subscription { frames: frames(args) } } else { Role::UnsubscribeAll(kind) };
+                Decision::Send(role)
+            }
+            ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
+            ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
+            // Refused in subscribe mode, but not behind the last UNSUBSCRIBE: planned again when that is answered.
+            _ if self.session.subscriptions.is_changing() => Decision::Turn(Turn::Pin(Reason::Subscription)),
+            _ => Decision::Send(Role::Plain),
+        }
+    }
+}
+
+const LOGIN_IN_MULTI: &str = "ERR respguard: logging in to the proxy inside MULTI is not possible; the command was not queued";
+
+/// One command needs no transaction.
+fn whole(group: usize, members: usize) -> Decision {
+    if members > 1 { Decision::Group { group, members } } else { Decision::Send(Role::Plain) }
+}
+
+enum OwnTransaction {
+    Whole(usize),
+    Unfinished,
+    Mixed,
+}
+
+/// The first line or the `Host` header of an HTTP request, which somebody may have talked a browser into sending:
+/// Redis closes the connection (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/>).
+pub(super) fn is_cross_protocol(args: Args<'_>) -> bool {
+    args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:"))
+}
+
+fn frames(args: Args<'_>) -> u32 {
+    u32::try_from(args.len() - 1).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,165 @@
+//! What replies, or their lack, bring to light: outcomes of groups, failures in part, TTLs.
+
+use std::sync::Arc;
+
+use super::slot::Probe;
+use super::violation::Violation;
+use crate::link::handshake::Kill;
+
+/// Why a request has no reply of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No reply came within the request's deadline.
+    Timeout,
+    /// The connection was lost after the request, or a part of it, was sent.
+    Lost,
+    /// No byte of the request was sent: there is no upstream.
+    Unavailable,
+    /// No byte of the request was sent: the server has failed too often of late.
+    Refused,
+}
+
+impl Fault {
+    /// The word in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Timeout => "timeout",
+            Fault::Lost => "lost",
+            Fault::Unavailable => "unavailable",
+            Fault::Refused => "refused",
+        }
+    }
+
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Fault::Timeout => "no reply within the deadline",
+            Fault::Lost => "the connection to the server was lost before the reply",
+            Fault::Unavailable => "the server is unavailable",
+            Fault::Refused => "the server is unavailable and the breaker is open",
+        }
+    }
+}
+
+/// What became of a recognised group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it, without an error.
+    Applied,
+    /// Some members failed, the others were applied.
+    Torn,
+    /// Every member failed.
+    Failed,
+    /// Nothing was applied.
+    Aborted,
+    /// Nothing was applied, because a member would have failed.
+    Refused,
+    /// Applied, although its preflight did not run.
+    Unguarded,
+    /// Its members ran, without their transaction.
+    Unwrapped,
+    /// Nobody can say.
+    Unknown,
+    /// Applied; its replies were lost with their connection.
+    Committed,
+    /// Left as it was by its rule.
+    Observed,
+}
+
+impl Outcome {
+    /// The metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Applied => "applied",
+            Outcome::Torn => "torn",
+            Outcome::Failed => "failed",
+            Outcome::Aborted => "aborted",
+            Outcome::Refused => "refused",
+            Outcome::Unguarded => "unguarded",
+            Outcome::Unwrapped => "unwrapped",
+            Outcome::Unknown => "unknown",
+            Outcome::Committed => "committed",
+            Outcome::Observed => "observed",
+        }
+    }
+}
+
+/// What was found out about a group that was lost with its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// It was not applied and goes out again.
+    Resent,
+    /// It was applied.
+    Committed,
+    /// It was not applied, and does not go out again.
+    Aborted,
+    /// The server does not let this user find out.
+    Denied,
+    /// It could not be found out in time.
+    Unknown,
+}
+
+/// Where a partial failure was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Pipeline,
+    Group,
+    Transaction,
+}
+
+impl Place {
+    /// The metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Place::Pipeline => "pipeline",
+            Place::Group => "group",
+            Place::Transaction => "transaction",
+        }
+    }
+}
+
+/// What resolving a reply brought to light.
+#[derive(Debug)]
+pub enum Finding {
+    Violation(Violation),
+    /// A recognised group has come to its end.
+    Group {
+        index: usize,
+        outcome: Outcome,
+    },
+    /// What was found out about a group whose connection was lost.
+    Resolution(Resolution),
+    /// What came of ending the lost connection of a group.
+    Killed(Kill),
+    /// A retry that its budget did not allow.
+    RetryRefused,
+    /// Some commands failed and others did not.
+    PartialFailure(Place),
+    /// A probe was answered.
+    Ttl {
+        probe: Probe,
+        state: TtlState,
+    },
+    /// The connection may be in a state that the next client must not meet.
+    CloseUpstream,
+    /// A command that a TTL rule adds was refused to this user, and with it what it was added to.
+    MendRefused {
+        rule: Arc<str>,
+    },
+    /// A preflight did not run: whether the connection can carry guarded groups is to be asked again.
+    GuardLost,
+}
+
+/// What a probe behind a write has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TtlState {
+    /// There is no such key, or its TTL is within the rule.
+    Fine,
+    /// The key has none; `dropped` when it had one before the write.
+    None { dropped: bool },
+    /// Longer than the rule's `max`.
+    TooLong,
+    /// The probe was refused (NOPERM): the check is off for this user.
+    Refused,
+    /// The probe was not answered, or with an error that says nothing about the key.
+    Unknown,
+}

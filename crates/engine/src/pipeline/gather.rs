@@ -1,0 +1,258 @@
+//! Gathers the members of a group that are not side by side.
+//!
+//! Callers that share one connection get between each other's commands. A group whose members are apart goes out where
+//! its last member stands: the members before it go past what stands between them. That is allowed only where nobody
+//! can tell: what stands between is about other keys and nothing else.
+
+use std::collections::HashSet;
+
+use super::plan::{Note, Planner};
+use crate::command::Spec;
+use crate::policy::{Member, Recognition};
+use respguard_resp::request::Args;
+
+/// How far behind the first member of a group the others are looked for.
+const WINDOW: usize = 256;
+/// Commands that one plan may look at for members that are apart, for each command that it plans.
+const LOOKS_PER_COMMAND: usize = 32;
+
+/// Up to so many arguments each key is compared with each of the other command; two longer commands would take too long.
+const FEW_ARGUMENTS: usize = 16;
+
+/// Why the members of a group could not be brought together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// A command between them does more than read or write its own keys.
+    Command,
+    /// A command between them has a key of one of them.
+    Key,
+    /// One of them does more than read or write its own keys.
+    Member,
+}
+
+impl Obstacle {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Obstacle::Command => "a command between its members cannot change places with them",
+            Obstacle::Key => "a command between its members has a key of one of them",
+            Obstacle::Member => "one of its members cannot change places with the commands between them",
+        }
+    }
+}
+
+/// A group whose members were gathered.
+#[derive(Debug, Clone)]
+pub(super) struct Gathered {
+    pub(super) group: usize,
+    /// Where its members stand in `Plan::members`.
+    pub(super) first: usize,
+    pub(super) members: usize,
+    /// It is whole and goes out with its last member; else it waits for the rest.
+    pub(super) whole: bool,
+}
+
+/// What has been found of one group so far.
+struct Search {
+    group: usize,
+    /// Where its members begin in `Plan::members`.
+    first: usize,
+    /// Of how many members a whole group was seen; 0: of none.
+    whole: usize,
+    /// More members may come.
+    open: bool,
+    /// Something stands between the members, or behind them.
+    apart: bool,
+    obstacle: Option<Obstacle>,
+}
+
+impl Planner<'_> {
+    /// Whether the group is one whose members may stand apart: it goes out as a transaction, and is no mere run.
+    pub(super) fn may_be_apart(&self, group: usize) -> bool {
+        self.rules.transactions && !self.is_observed(group) && !self.rules.policy.groups()[group].is_run()
+    }
+
+    /// Looks for the other members of the group that begins at `at`; true when its members are claimed, because it is
+    /// whole or because it waits for the rest.
+    pub(super) fn gather(&mut self, at: usize) -> bool {
+        let Some((group, whole)) = self.begins_group(at) else { return false };
+        let first = self.plan.members.len();
+        self.plan.members.push(at);
+        let mut search = Search { group, first, whole, open: true, apart: false, obstacle: None };
+        let to_the_end = self.search(&mut search, at);
+        if !self.may_be_apart(search.group) {
+            self.plan.members.truncate(first);
+            return false;
+        }
+        let behind = search.obstacle.is_none() && to_the_end;
+        let awaits_more = search.open && self.more && to_the_end && !self.is_overdue(at);
+        if search.whole > 1 && search.obstacle.is_none() && !awaits_more {
+            self.plan.members.truncate(first + search.whole);
+            self.claim_all(&search, true);
+            return true;
+        }
+        if behind && self.may_wait(at, &search) {
+            if self.batch.held(at).is_none() {
+                self.plan.notes.push(Note::Held { group: search.group, members: self.plan.members.len() - first });
+            }
+            self.claim_all(&search, false);
+            return true;
+        }
+        self.note_passing(at, &search);
+        false
+    }
+
+    /// The group that the command at `at` alone can begin, and whether it is whole with that one member.
+    fn begins_group(&self, at: usize) -> Option<(usize, usize)> {
+        match self.rules.policy.recognise(self.rules.table, &mut |i| (i == 0).then(|| self.member(at))) {
+            Recognition::Prefix { group, hold: true, .. } => Some((group, 0)),
+            Recognition::Whole { group, members, open: true } => Some((group, members)),
+            _ => None,
+        }
+    }
+
+    /// Follows the group; true when everything that was read has been looked at.
+    fn search(&mut self, search: &mut Search, at: usize) -> bool {
+        let end = self.batch.len().min(at + WINDOW);
+        for next in at + 1..end {
+            if self.looks_left == 0 {
+                return false;
+            }
+            self.looks_left -= 1;
+            if self.continues(search, next) {
+                self.plan.members.push(next);
+                if !search.open {
+                    return true;
+                }
+                continue;
+            }
+            search.apart = true;
+            if search.obstacle.is_none() {
+                let obstacle = self.obstacle(search.first, next);
+                // What is whole already goes without the members that are optional.
+                if obstacle.is_some() && search.whole > 1 {
+                    search.open = false;
+                    return true;
+                }
+                search.obstacle = obstacle;
+            }
+        }
+        end == self.batch.len()
+    }
+
+    /// Whether the command at `next` is the next member of the group.
+    fn continues(&self, search: &mut Search, next: usize) -> bool {
+        let policy = self.rules.policy;
+        if self.is_claimed(next) || !policy.may_continue(self.batch.id(next)) {
+            return false;
+        }
+        let members = &self.plan.members[search.first..];
+        let found = policy.recognise(self.rules.table, &mut |i| match members.get(i) {
+            Some(&at) => Some(self.member(at)),
+            None => (i == members.len()).then(|| self.member(next)),
+        });
+        let count = members.len() + 1;
+        match found {
+            Recognition::Prefix { group, members, hold: true } if members == count => {
+                search.group = group;
+                true
+            }
+            Recognition::Whole { group, members, open } if members == count && !policy.groups()[group].is_run() => {
+                (search.group, search.whole, search.open) = (group, count, open);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Why the members found so far cannot go past the command at `next`.
+    fn obstacle(&self, first: usize, next: usize) -> Option<Obstacle> {
+        let table = self.rules.table;
+        let (spec, args) = (table.spec(self.batch.id(next)), self.args(next));
+        if spec.touches_nothing(args) {
+            return None;
+        }
+        if !spec.is_plain_keyed(args) {
+            return Some(Obstacle::Command);
+        }
+        self.plan.members[first..].iter().find_map(|&member| {
+            let (other, theirs) = (table.spec(self.batch.id(member)), self.args(member));
+            if !other.is_plain_keyed(theirs) {
+                return Some(Obstacle::Member);
+            }
+            have_a_key_in_common((spec, args), (other, theirs)).then_some(Obstacle::Key)
+        })
+    }
+
+    fn may_wait(&self, at: usize, search: &Search) -> bool {
+        let hold = &self.rules.hold;
+        let held = search.whole == 0 && hold.willing && !hold.over && (hold.across || !search.apart);
+        !self.is_overdue(at) && (self.more || held)
+    }
+
+    fn is_overdue(&self, at: usize) -> bool {
+        self.batch.held(at).is_some_and(|held| self.rules.hold.overdue.is_some_and(|overdue| held.since <= overdue))
+    }
+
+    /// The members pass one by one: tells it where somebody should know.
+    fn note_passing(&mut self, at: usize, search: &Search) {
+        let (group, members) = (search.group, search.first..self.plan.members.len());
+        let hold = &self.rules.hold;
+        if self.batch.held(at).is_some_and(|held| held.begins) {
+            let expired = search.obstacle.is_none() && hold.willing && (hold.over || self.is_overdue(at));
+            self.plan.notes.push(if expired { Note::Expired { group, members } } else { Note::Broken { group } });
+        } else if let (Some(why), true) = (search.obstacle, search.whole > 1) {
+            self.plan.notes.push(Note::Obstructed { group, members, why });
+        } else {
+            self.plan.members.truncate(search.first);
+        }
+    }
+
+    fn claim_all(&mut self, search: &Search, whole: bool) {
+        let members = self.plan.members.len() - search.first;
+        self.plan.gathered.push(Gathered { group: search.group, first: search.first, members, whole });
+        let mark = u32::try_from(self.plan.gathered.len()).unwrap_or(u32::MAX);
+        self.plan.claims.resize(self.batch.len(), 0);
+        for &at in &self.plan.members[search.first..] {
+            self.plan.claims[at] = mark;
+        }
+    }
+
+    /// The gathered group that the command belongs to.
+    pub(super) fn claim(&self, at: usize) -> Option<&Gathered> {
+        let mark = self.plan.claims.get(at).copied().unwrap_or(0);
+        (mark > 0).then(|| &self.plan.gathered[mark as usize - 1])
+    }
+
+    pub(super) fn is_claimed(&self, at: usize) -> bool {
+        self.plan.claims.get(at).is_some_and(|mark| *mark > 0)
+    }
+
+    pub(super) fn member(&self, at: usize) -> Member<'_> {
+        Member { id: self.batch.id(at), args: self.args(at) }
+    }
+}
+
+/// How many commands a plan of so many may look at for members that are apart.
+pub(super) fn looks(commands: usize) -> usize {
+    WINDOW + commands * LOOKS_PER_COMMAND
+}
+
+/// Whether two commands have a key in common.
+fn have_a_key_in_common((one, args): (&Spec, Args<'_>), (other, theirs): (&Spec, Args<'_>)) -> bool {
+    let mut shared = false;
+    if args.len().min(theirs.len()) <= FEW_ARGUMENTS {
+        one.for_each_key(args, &mut |place, _| shared |= names_key(other, theirs, args.get(place)));
+    } else {
+        let mut keys = HashSet::new();
+        one.for_each_key(args, &mut |place, _| keys.extend(args.get(place)));
+        other.for_each_key(theirs, &mut |place, _| shared |= theirs.get(place).is_some_and(|key| keys.contains(key)));
+    }
+    shared
+}
+
+fn names_key(spec: &Spec, args: Args<'_>, key: Option<&[u8]>) -> bool {
+    let mut found = false;
+    spec.for_each_key(args, &mut |place, _| found |= args.get(place) == key);
+    found
+}

@@ -1,0 +1,348 @@
+//! A group on the wire as `MULTI` members `EXEC`, perhaps behind a preflight: from its answers to one reply for each member.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use passage::Passage;
+
+use super::demand::Demands;
+use super::finding::Finding;
+use super::guard::{Guard, LEAD};
+use super::panel::Panel;
+use super::resolve::{Context, Part};
+use super::settle::Settlement;
+use super::violation::{Kind, Violation, error_word};
+use crate::command::{CommandId, Table};
+use crate::policy::{Group, TtlRule};
+use respguard_resp::scan::Top;
+use respguard_resp::{encode, value};
+
+/// What goes before the members.
+pub const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+/// What goes behind them.
+pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// A command of our own within the transaction: its client sees neither the command nor its reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Injected {
+    /// How many members go before it.
+    pub behind: u32,
+    /// As it goes on the wire.
+    pub request: Vec<u8>,
+}
+
+/// The whole transaction as it goes on the wire: `push_wire` adds the bytes of consecutive members, in as many pieces as
+/// they lie in.
+///
+/// `injected` is in the order of the wire.
+pub fn parts<'a>(members: u32, injected: &'a [Injected], push_wire: impl Fn(Range<u32>, &mut Vec<&'a [u8]>)) -> Vec<&'a [u8]> {
+    let mut parts = Vec::with_capacity(3 + 2 * injected.len());
+    parts.push(MULTI);
+    let mut next = 0;
+    for own in injected {
+        if own.behind > next {
+            push_wire(next..own.behind, &mut parts);
+        }
+        parts.push(&own.request);
+        next = own.behind;
+    }
+    if next < members {
+        push_wire(next..members, &mut parts);
+    }
+    parts.push(EXEC);
+    parts
+}
+
+/// A group whose answers are coming in.
+#[derive(Debug)]
+pub struct WrappedGroup {
+    /// Under which number the group is counted, and the rule as it was when the group was planned.
+    index: usize,
+    rule: Arc<Group>,
+    members: Vec<CommandId>,
+    /// Which of the queued commands are our own, from 0, in order.
+    own: Vec<u32>,
+    /// What precedes the transaction, where something does.
+    guard: Option<Box<Guard>>,
+    /// Frames that are complete.
+    answered: u32,
+    /// MULTI answered `+OK`.
+    in_transaction: bool,
+    /// Members refused while they were queued: their place from 0 and Redis' own error.
+    refused: Vec<(u32, Box<[u8]>)>,
+    /// The error of the first command of our own that was.
+    own_refused: Option<Box<[u8]>>,
+    /// Members whose replies have left already, because they ran without a transaction.
+    replied: u32,
+    /// Parts of a frame that did not come in one piece.
+    gathered: Vec<u8>,
+    /// EXEC's array is passed on as it comes, one element at a time.
+    passage: Option<Box<Passage>>,
+    demands: Option<Box<Demands>>,
+    /// What its marker is good for, where it carries one.
+    settlement: Option<Box<Settlement>>,
+    panel: Option<Box<Panel>>,
+    /// The TTL rule that commands of our own behind the members are for.
+    mended: Option<Arc<TtlRule>>,
+    /// One of those was refused while it was queued.
+    mend_refused: bool,
+}
+
+/// A member's reply, or a part of it.
+struct MemberReply<'a> {
+    place: u32,
+    bytes: &'a [u8],
+    part: Part,
+}
+
+impl WrappedGroup {
+    /// In the place of the group's place among the rules: a single command, which is no group.
+    pub const ALONE: usize = usize::MAX;
+
+    /// A group of `rule` that has been sent and not answered.
+    pub fn new(index: usize, rule: Arc<Group>, members: Vec<CommandId>) -> WrappedGroup {
+        WrappedGroup {
+            index,
+            rule,
+            members,
+            own: Vec::new(),
+            guard: None,
+            answered: 0,
+            in_transaction: false,
+            refused: Vec::new(),
+            own_refused: None,
+            replied: 0,
+            gathered: Vec::new(),
+            passage: None,
+            demands: None,
+            settlement: None,
+            panel: None,
+            mended: None,
+            mend_refused: false,
+        }
+    }
+
+    /// What the rule demands of the members' replies.
+    pub fn demanding(self, demands: Option<Box<Demands>>) -> WrappedGroup {
+        WrappedGroup { demands, ..self }
+    }
+
+    /// What rules about single commands say of the members' replies.
+    pub fn judged(self, panel: Option<Box<Panel>>) -> WrappedGroup {
+        WrappedGroup { panel, ..self }
+    }
+
+    /// The TTL rule that commands of our own behind the members are for.
+    pub fn mended(self, mended: Option<Arc<TtlRule>>) -> WrappedGroup {
+        WrappedGroup { mended, ..self }
+    }
+
+    /// The group with commands of our own between its members, in the order of the wire.
+    pub fn with_injected(mut self, injected: &[Injected]) -> WrappedGroup {
+        self.own = (0..).zip(injected).map(|(before, own)| own.behind + before).collect();
+        self
+    }
+
+    /// The group behind its preflight.
+    pub fn with_guard(mut self, guard: Guard) -> WrappedGroup {
+        self.guard = Some(Box::new(guard));
+        self
+    }
+
+    /// The group with its marker, which is among the commands of our own.
+    pub fn with_settlement(mut self, settlement: Settlement) -> WrappedGroup {
+        self.settlement = Some(Box::new(settlement));
+        self
+    }
+
+    /// Frames that the upstream owes for it: those of its preflight, MULTI, each member, each command of our own, EXEC.
+    pub fn frames(&self) -> u32 {
+        self.lead() + self.queued() + 2
+    }
+
+    /// Frames before the one of MULTI.
+    fn lead(&self) -> u32 {
+        if self.guard.is_some() { LEAD } else { 0 }
+    }
+
+    /// What is to be sent once more for it.
+    pub(super) fn take_again(&mut self) -> Option<&[u8]> {
+        self.guard.as_mut()?.take_again()
+    }
+
+    /// Commands between MULTI and EXEC.
+    fn queued(&self) -> u32 {
+        self.members() + u32::try_from(self.own.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many commands of our own stand before all members.
+    fn own_in_front(&self) -> usize {
+        (0..).zip(&self.own).take_while(|(place, own)| *place == **own).count()
+    }
+
+    /// How many commands of our own stand behind all members.
+    fn own_behind(&self) -> u32 {
+        let behind = (0..self.queued()).rev().zip(self.own.iter().rev()).take_while(|(place, own)| place == *own);
+        u32::try_from(behind.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Which member the queued command at `place` is; `None` for one of our own.
+    fn member_at(&self, place: u32) -> Option<u32> {
+        let before = self.own.partition_point(|own| *own < place);
+        (self.own.get(before) != Some(&place)).then(|| place - u32::try_from(before).unwrap_or(u32::MAX))
+    }
+
+    /// Frames that are still to come.
+    pub(super) fn remaining(&self) -> u32 {
+        self.owed_in_doubt().unwrap_or_else(|| self.frames() - self.answered)
+    }
+
+    /// Replies that the client is owed for it.
+    pub(super) fn reply_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Part of EXEC's array has gone to the client.
+    pub(super) fn has_replied_in_part(&self) -> bool {
+        self.passage.is_some()
+    }
+
+    fn members(&self) -> u32 {
+        u32::try_from(self.members.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Takes a part of an answer; true when the group is done. `alone` says that its client has sent nothing behind it.
+    pub(super) fn admit(
+        &mut self,
+        piece: &[u8],
+        part: Part,
+        alone: bool,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) -> bool {
+        if self.pass_on(piece, part, out, context.table, found) {
+            return part.last;
+        }
+        if !(part.first && part.last) {
+            self.gathered.extend_from_slice(piece);
+            if !part.last {
+                return false;
+            }
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        let frame = if part.first { piece } else { &gathered };
+        if self.is_in_doubt() {
+            return self.admit_inquiry(frame, out, context, found);
+        }
+        let (at, lead) = (self.answered, self.lead());
+        self.answered += 1;
+        let Some(place) = at.checked_sub(lead) else {
+            if let Some(guard) = &mut self.guard {
+                guard.admit(at, frame);
+            }
+            return false;
+        };
+        if place == 0 {
+            self.in_transaction = frame == b"+OK\r\n";
+        } else if place <= self.queued() {
+            self.admit_queued(place - 1, frame, out);
+        } else if part.top.null && self.tries_again(alone) {
+            return false;
+        } else {
+            self.admit_exec(frame, part.top, out, context, found);
+            return true;
+        }
+        false
+    }
+
+    fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>) {
+        if self.in_transaction && frame == b"+QUEUED\r\n" {
+            return;
+        }
+        let Some(member) = self.member_at(place) else {
+            if self.in_transaction {
+                self.own_refused.get_or_insert_with(|| frame.into());
+                // What a TTL rule adds stands behind all members, and before the marker.
+                let is_behind = place >= self.queued() - self.own_behind();
+                let is_marker = self.settlement.is_some() && place + 1 == self.queued();
+                self.mend_refused |= is_behind && !is_marker && frame.starts_with(b"-NOPERM ");
+            }
+            return;
+        };
+        if !self.in_transaction {
+            // MULTI was refused, so the member ran at once: this is its own reply.
+            out.extend_from_slice(frame);
+            self.replied += 1;
+        } else {
+            self.refused.push((member, frame.into()));
+        }
+    }
+
+    /// Whether the group goes out once more: nothing of it was applied, and another client was the reason.
+    fn tries_again(&mut self, alone: bool) -> bool {
+        let again = self.refused.is_empty() && self.guard.as_mut().is_some_and(|guard| guard.tries_again(alone));
+        if again {
+            self.start_over();
+        }
+        again
+    }
+
+    /// None of its answers counts any more.
+    fn start_over(&mut self) {
+        (self.answered, self.in_transaction, self.own_refused) = (0, false, None);
+        self.refused.clear();
+        self.gathered.clear();
+        self.mend_refused = false;
+        if let Some(guard) = &mut self.guard {
+            guard.start_over();
+        }
+    }
+
+    /// The connection failed before EXEC's answer: every member that has no reply gets `text`.
+    pub(super) fn reply_fault(&self, out: &mut Vec<u8>, text: &str) {
+        for _ in self.replied..self.members() {
+            encode::error(out, text);
+        }
+    }
+
+    /// The group's place among the rules.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The name of the rule that made it a group.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.rule.name
+    }
+
+    pub(super) fn violation(&self, kind: Kind, table: &Table) -> Violation {
+        Violation::new(kind).rule(&self.rule.name).commands(self.members.iter().map(|&id| table.spec(id).name()))
+    }
+
+    fn reply_all(&self, out: &mut Vec<u8>, text: &str) {
+        for _ in 0..self.members.len() {
+            encode::error(out, text);
+        }
+    }
+}
+
+/// True when EXEC's answer, or DISCARD's, proves that the connection is no longer in MULTI.
+///
+/// An array, a null and EXECABORT do, and so do the errors that EXEC answers after it has discarded
+/// the queue; an error of EXEC itself (NOPERM) leaves the transaction open.
+pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
+    if !value::is_error(frame) {
+        return matches!(top.kind, b'*' | b'_' | b'$') || top.null || frame == b"+OK\r\n";
+    }
+    matches!(error_word(value::error_text(frame)), "EXECABORT" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "CLUSTERDOWN")
+        || frame.starts_with(b"-ERR EXEC without MULTI")
+        || frame.starts_with(b"-ERR DISCARD without MULTI")
+}
+
+mod doubt;
+mod outcome;
+mod passage;
+
+#[cfg(test)]
+mod tests;

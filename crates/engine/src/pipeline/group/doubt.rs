@@ -1,0 +1,144 @@
+//! A wrapped group whose connection was lost: what is asked about it, and what its members are answered.
+
+use std::time::Instant;
+
+use super::super::finding::{Finding, Outcome, Resolution};
+use super::super::resolve::Context;
+use super::super::settle::{INQUIRY_FRAMES, Inquiry, Next, Stage};
+use super::super::violation::Kind;
+use super::WrappedGroup;
+use crate::command::Table;
+use crate::link::budget::Budget;
+use crate::link::handshake::{Ghost, Kill};
+use respguard_resp::value;
+
+impl WrappedGroup {
+    /// It may be sent again while it is unanswered.
+    pub(in super::super) fn is_settled_later(&self) -> bool {
+        self.settlement.is_some()
+    }
+
+    /// Its connection was lost, and whether it was applied is not known yet.
+    pub(in super::super) fn is_in_doubt(&self) -> bool {
+        self.settlement.as_ref().is_some_and(|settlement| matches!(settlement.stage, Stage::Lost | Stage::Asked(_)))
+    }
+
+    /// Frames that are owed while it is in doubt.
+    pub(super) fn owed_in_doubt(&self) -> Option<u32> {
+        match &self.settlement.as_ref()?.stage {
+            Stage::Lost => Some(INQUIRY_FRAMES),
+            Stage::Asked(inquiry) => Some(INQUIRY_FRAMES - inquiry.answers),
+            Stage::Sent | Stage::Absent => None,
+        }
+    }
+
+    pub(in super::super) fn has_errand(&self) -> bool {
+        self.settlement.as_ref().is_some_and(|settlement| matches!(settlement.stage, Stage::Lost | Stage::Absent))
+    }
+
+    /// The connection is lost; true when it is to be asked whether the group was applied.
+    pub(in super::super) fn lose(&mut self) -> bool {
+        // A MULTI that was refused has let the members run one by one.
+        let is_whole = self.replied == 0 && !self.has_replied_in_part() && (self.in_transaction || self.answered <= self.lead());
+        let Some(settlement) = self.settlement.as_mut().filter(|_| is_whole) else { return false };
+        settlement.stage = Stage::Lost;
+        self.start_over();
+        true
+    }
+
+    pub(in super::super) fn next_errand(
+        &mut self,
+        lost: Option<&Ghost>,
+        now: Instant,
+        budget: &mut Budget,
+        found: &mut Vec<Finding>,
+    ) -> Option<(Next, (Instant, Instant))> {
+        let settlement = self.settlement.as_mut()?;
+        let next = settlement.next(lost, now, budget, found);
+        if matches!(next, Next::Again(_)) {
+            found.push(Finding::Resolution(Resolution::Resent));
+        }
+        Some((next, settlement.times()))
+    }
+
+    /// Takes an answer to what was asked; true when the group is done.
+    pub(super) fn admit_inquiry(
+        &mut self,
+        frame: &[u8],
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) -> bool {
+        let Some(settlement) = &mut self.settlement else { return true };
+        let Stage::Asked(inquiry) = &mut settlement.stage else { return true };
+        inquiry.answers += 1;
+        let number = value::integer(frame);
+        if number.is_none() {
+            inquiry.refusal.get_or_insert_with(|| frame.into());
+        }
+        if inquiry.answers < INQUIRY_FRAMES {
+            // Ended now, or gone before.
+            inquiry.buried = number.is_some();
+            found.push(Finding::Killed(Kill::read(frame)));
+            return false;
+        }
+        match number {
+            Some(1..) => self.reply_committed(out, found),
+            Some(_) if inquiry.buried => {
+                settlement.stage = Stage::Absent;
+                return false;
+            }
+            _ => {
+                let Inquiry { refusal, .. } = std::mem::take(inquiry);
+                let why = refusal.as_deref().map(value::error_text).unwrap_or_default();
+                let why = format!("and whether it was applied may not be asked: {}", String::from_utf8_lossy(why));
+                found.push(Finding::Resolution(Resolution::Denied));
+                self.reply_unknown(&format!("{LOST}, {why}"), out, context.table, found);
+                found.push(Finding::Group { index: self.index, outcome: Outcome::Unknown });
+            }
+        }
+        true
+    }
+
+    fn reply_committed(&self, out: &mut Vec<u8>, found: &mut Vec<Finding>) {
+        self.reply_all(out, &format!("COMMITTED group {} was applied, its replies were lost", self.rule.name));
+        found.push(Finding::Resolution(Resolution::Committed));
+        found.push(Finding::Group { index: self.index, outcome: Outcome::Committed });
+    }
+
+    /// It was not applied, and does not go out again.
+    pub(in super::super) fn reply_not_applied(&self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        let text = format!(
+            "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {LOST}, and it is not sent again: {why}",
+            self.rule.name
+        );
+        self.reply_all(out, &text);
+        found.push(Finding::Resolution(Resolution::Aborted));
+        found.push(Finding::Violation(self.violation(Kind::Aborted, table)));
+        found.push(Finding::Group { index: self.index, outcome: Outcome::Aborted });
+    }
+
+    /// Nobody can be asked, or nobody has answered in time.
+    pub(in super::super) fn give_up(&self, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        self.reply_unknown_lost("and whether it was applied could not be found out in time", out, table, found);
+    }
+
+    pub(in super::super) fn reply_unknown_lost(&self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        self.reply_unknown(&format!("{LOST}, {why}"), out, table, found);
+        found.push(Finding::Resolution(Resolution::Unknown));
+        found.push(Finding::Group { index: self.index, outcome: Outcome::Unknown });
+    }
+
+    pub(super) fn reply_unknown(&self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        self.reply_all(out, &format!("TIMEOUT respguard: outcome of group {} unknown: {why}", self.rule.name));
+        found.push(Finding::Violation(self.violation(Kind::UnknownOutcome, table)));
+    }
+
+    /// What it was allowed when it was sent first is refused now that it is sent again: then its first marker may
+    /// have been refused too, while it ran.
+    pub(super) fn is_refused_again(&self) -> bool {
+        self.own_refused.is_some() && self.settlement.as_ref().is_some_and(|settlement| settlement.is_again)
+    }
+}
+
+const LOST: &str = "the connection to the server was lost before the reply";

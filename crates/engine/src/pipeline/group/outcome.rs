@@ -1,0 +1,246 @@
+//! Says by EXEC's answer what became of a group, and what its members are answered.
+
+use std::sync::Arc;
+
+use super::super::demand::Breach;
+use super::super::finding::{Finding, Outcome, Place};
+use super::super::panel::part;
+use super::super::refusal;
+use super::super::resolve::Context;
+use super::super::score::{self, Failure};
+use super::super::violation::{Kind, Violation};
+use super::{MemberReply, WrappedGroup, proves_end};
+use crate::command::Table;
+use crate::policy::OnPartial;
+use crate::preflight::Verdict;
+use respguard_resp::scan::{Top, elements};
+use respguard_resp::{encode, value};
+
+impl WrappedGroup {
+    /// EXEC's answer decides (<https://redis.io/docs/latest/commands/exec/>): an array means
+    /// applied, anything else means that nothing was.
+    pub(super) fn admit_exec(
+        &mut self,
+        frame: &[u8],
+        top: Top,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) {
+        let outcome = if !self.in_transaction {
+            found.push(Finding::CloseUpstream);
+            found.push(Finding::Violation(self.violation(Kind::Unwrapped, context.table)));
+            Outcome::Unwrapped
+        } else if let Some((member, error)) = self.foretold(top) {
+            self.reply_foretold(member, &error, out, context.table);
+            let place = u32::try_from(member + 1).unwrap_or(u32::MAX);
+            found.push(Finding::Violation(self.violation(Kind::Aborted, context.table).place(place).error(error.as_bytes())));
+            Outcome::Refused
+        } else if self.is_refused_again() {
+            self.reply_unknown("it was sent again, and what it needs for that is refused now", out, context.table, found);
+            Outcome::Unknown
+        } else if value::is_error(frame) || top.null {
+            self.note_guard(found);
+            if let Some(rule) = self.mended.as_ref().filter(|_| self.mend_refused) {
+                found.push(Finding::MendRefused { rule: Arc::clone(&rule.name) });
+            }
+            self.reply_aborted(frame, top.null, out, context.table);
+            found.push(Finding::Violation(self.aborted(frame, context.table)));
+            if !proves_end(frame, top) {
+                found.push(Finding::CloseUpstream);
+            }
+            Outcome::Aborted
+        } else if top.elements != self.queued() {
+            found.push(Finding::CloseUpstream);
+            self.reply_all(
+                out,
+                &format!(
+                    "TIMEOUT respguard: outcome of group {} unknown, the server's answer has {} replies for {} commands",
+                    self.rule.name,
+                    top.elements,
+                    self.queued()
+                ),
+            );
+            Outcome::Unknown
+        } else {
+            let outcome = self.reply_applied(frame, top, out, context.table, found);
+            self.note_unguarded(outcome, context.table, found)
+        };
+        found.push(Finding::Group { index: self.index, outcome });
+    }
+
+    fn reply_applied(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+        let (failed, first) = if top.errors == 0 { (0, None) } else { self.failures(frame) };
+        let partial = first.filter(|_| failed < self.members());
+        if let Some(failure) = &partial {
+            found.push(Finding::PartialFailure(Place::Group));
+            let commands = self.members.iter().copied();
+            found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), failure, commands, table)));
+        }
+        let breach = self.first_breach(frame);
+        if let Some(breach) = &breach {
+            found.push(Finding::Violation(breach.violation(&self.rule.name, self.members.iter().copied(), table)));
+        }
+        match partial {
+            Some(failure) if self.rule.on_partial == OnPartial::Fail => {
+                let error = self.replies(frame).nth(failure.place as usize - 1).map(value::error_text).unwrap_or_default();
+                let text = format!(
+                    "PARTIAL respguard: group {} was applied in part: member {} of {} ({}) answered {}",
+                    self.rule.name,
+                    failure.place,
+                    self.members.len(),
+                    self.name_at(failure.place - 1, table),
+                    String::from_utf8_lossy(error),
+                );
+                self.pass_replies(frame, &mut Vec::new(), table, found);
+                self.reply_all(out, &text);
+                Outcome::Torn
+            }
+            None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
+                let breach = breach.as_ref().map(|breach| self.breach_text(breach, table)).unwrap_or_default();
+                self.pass_replies(frame, &mut Vec::new(), table, found);
+                self.reply_all(out, &breach);
+                Outcome::Applied
+            }
+            partial => {
+                self.pass_replies(frame, out, table, found);
+                match (partial, failed) {
+                    (Some(_), _) => Outcome::Torn,
+                    (None, 0) => Outcome::Applied,
+                    (None, _) => Outcome::Failed,
+                }
+            }
+        }
+    }
+
+    fn first_breach(&mut self, frame: &[u8]) -> Option<Breach> {
+        let mut demands = self.demands.take()?;
+        self.replies(frame).for_each(|reply| demands.admit(reply, true));
+        demands.breach().cloned()
+    }
+
+    fn breach_text(&self, breach: &Breach, table: &Table) -> String {
+        format!(
+            "PARTIAL respguard: group {} was applied, but member {} of {} ({}) answered {}, expected {}",
+            self.rule.name,
+            breach.place,
+            self.members.len(),
+            self.name_at(breach.place - 1, table),
+            breach.found,
+            breach.wanted,
+        )
+    }
+
+    /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
+    fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        if let Some(mut panel) = self.panel.take() {
+            for (place, reply) in (0..).zip(self.replies(frame)) {
+                panel.admit(place, reply, part(true, true), out, table, found);
+            }
+        } else if self.own.is_empty() {
+            let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
+            out.extend_from_slice(&frame[header..]);
+        } else if self.own.len() == self.own_in_front() {
+            let mut elements = elements(frame);
+            elements.by_ref().take(self.own.len()).for_each(drop);
+            out.extend_from_slice(elements.rest());
+        } else {
+            self.replies(frame).for_each(|reply| out.extend_from_slice(reply));
+        }
+    }
+
+    pub(super) fn judge(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        match &mut self.panel {
+            None => out.extend_from_slice(reply.bytes),
+            Some(panel) => panel.admit(reply.place, reply.bytes, reply.part, out, table, found),
+        }
+    }
+
+    /// The members' replies within EXEC's array.
+    fn replies<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        (0..).zip(elements(frame)).filter(|(place, _)| self.member_at(*place).is_some()).map(|(_, reply)| reply)
+    }
+
+    fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {
+        let (mut failed, mut first) = (0, None);
+        for (place, element) in (1..).zip(self.replies(frame)).filter(|(_, element)| score::is_failure(element)) {
+            failed += 1;
+            first.get_or_insert_with(|| Failure::new(place, element));
+        }
+        (failed, first)
+    }
+
+    /// The member that kept the group from running, if the preflight did.
+    fn foretold(&self, top: Top) -> Option<(usize, Box<str>)> {
+        match self.guard.as_ref()?.verdict() {
+            Verdict::Fails { member, error } if top.null => Some((*member, error.clone())),
+            _ => None,
+        }
+    }
+
+    fn reply_foretold(&self, member: usize, error: &str, out: &mut Vec<u8>, table: &Table) {
+        let text = refusal::aborted(&self.rule.name, &refusal::would_fail(member, &self.members, table));
+        for place in 0..self.members.len() {
+            encode::error(out, if place == member { error } else { &text });
+        }
+    }
+
+    /// What refused the preflight may refuse the next one too.
+    fn note_guard(&self, found: &mut Vec<Finding>) {
+        if self.guard.as_ref().is_some_and(|guard| guard.error().is_some())
+            || (self.guard.is_some() && self.own_refused.is_some())
+        {
+            found.push(Finding::GuardLost);
+        }
+    }
+
+    /// A group that was applied although its preflight had not said that it could be.
+    pub(super) fn note_unguarded(&self, outcome: Outcome, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+        let Some(guard) = self.guard.as_ref().filter(|guard| *guard.verdict() != Verdict::Fine) else { return outcome };
+        found.push(Finding::GuardLost);
+        let violation = self.violation(Kind::Unguarded, table);
+        let error = guard.error().map(value::error_text).unwrap_or_default();
+        found.push(Finding::Violation(violation.error(error)));
+        if outcome == Outcome::Applied { Outcome::Unguarded } else { outcome }
+    }
+
+    fn reply_aborted(&self, exec: &[u8], null: bool, out: &mut Vec<u8>, table: &Table) {
+        let why = match self.refused.first() {
+            Some((place, _)) => {
+                format!("member {} of {} ({}) was refused", place + 1, self.members.len(), self.name_at(*place, table))
+            }
+            None if null => match &self.guard {
+                Some(guard) => format!("other clients changed its keys at each of {} attempts", guard.attempts()),
+                None => "a watched key changed".to_owned(),
+            },
+            None if self.own_refused.is_some() => {
+                let error = self.own_refused.as_deref().map(value::error_text).unwrap_or_default();
+                format!("a command that respguard adds was refused: {}", String::from_utf8_lossy(error))
+            }
+            None => String::from_utf8_lossy(value::error_text(exec)).into_owned(),
+        };
+        let text = format!(
+            "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {why}",
+            self.rule.name
+        );
+        let mut refused = self.refused.iter().peekable();
+        for place in 0..self.members() {
+            match refused.next_if(|(at, _)| *at == place) {
+                Some((_, own)) => out.extend_from_slice(own),
+                None => encode::error(out, &text),
+            }
+        }
+    }
+
+    fn aborted(&self, exec: &[u8], table: &Table) -> Violation {
+        let violation = self.violation(Kind::Aborted, table);
+        match self.refused.first() {
+            Some((place, own)) => violation.place(place + 1).error(value::error_text(own)),
+            None => violation.error(value::error_text(self.own_refused.as_deref().unwrap_or(exec))),
+        }
+    }
+
+    fn name_at(&self, place: u32, table: &Table) -> String {
+        self.members.get(place as usize).map(|&id| table.spec(id).name().to_uppercase()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,231 @@
+//! The preflight of one group on the wire: its answers, and whether the group may be sent once more.
+
+use crate::preflight::{Preflight, Verdict};
+use respguard_resp::value;
+
+/// How often a group is sent at most while other clients change its keys.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Frames before the one of MULTI: WATCH and EVAL.
+pub(super) const LEAD: u32 = 2;
+
+/// What precedes a group's transaction, and what it said.
+#[derive(Debug)]
+pub struct Guard {
+    preflight: Preflight,
+    /// Everything that was sent for the group; empty where it is too long to be kept.
+    request: Vec<u8>,
+    attempts: u32,
+    watched: bool,
+    verdict: Verdict,
+    /// What WATCH or EVAL answered instead.
+    error: Option<Box<[u8]>>,
+    again: bool,
+}
+
+impl Guard {
+    /// A preflight that is sent now, as a part of `request`.
+    pub fn new(preflight: Preflight, request: Vec<u8>) -> Guard {
+        Guard { preflight, request, attempts: 1, watched: false, verdict: Verdict::Missing, error: None, again: false }
+    }
+
+    /// Takes the answer of WATCH or of EVAL.
+    pub(super) fn admit(&mut self, place: u32, frame: &[u8]) {
+        if place == 0 {
+            self.watched = frame == b"+OK\r\n";
+        } else {
+            self.verdict = self.preflight.verdict(frame);
+        }
+        if value::is_error(frame) {
+            self.error.get_or_insert_with(|| frame.into());
+        }
+    }
+
+    /// What the preflight said; missing also where nothing would have come of it.
+    pub(super) fn verdict(&self) -> &Verdict {
+        if self.watched { &self.verdict } else { &Verdict::Missing }
+    }
+
+    /// The error of what did not run.
+    pub(super) fn error(&self) -> Option<&[u8]> {
+        self.error.as_deref()
+    }
+
+    /// EXEC answered null: true when the group goes out again, because another client was the reason. `alone` says that
+    /// nothing that its client has sent behind it could be overtaken.
+    pub(super) fn tries_again(&mut self, alone: bool) -> bool {
+        let may = alone && self.attempts < ATTEMPTS_MAX && !self.request.is_empty() && *self.verdict() == Verdict::Fine;
+        if may {
+            self.attempts += 1;
+            self.again = true;
+        }
+        may
+    }
+
+    /// None of its answers counts any more.
+    pub(super) fn start_over(&mut self) {
+        self.watched = false;
+        self.verdict = Verdict::Missing;
+        self.error = None;
+    }
+
+    /// What is to be sent once more.
+    pub(super) fn take_again(&mut self) -> Option<&[u8]> {
+        std::mem::take(&mut self.again).then_some(&self.request)
+    }
+
+    /// How often it has been sent.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::finding::{Finding, Outcome};
+    use super::super::group::{Injected, WrappedGroup};
+    use super::super::resolve::{Context, Part};
+    use super::super::slot::Slots;
+    use super::super::violation::Kind;
+    use super::*;
+    use crate::command::written::WrittenRequest;
+    use crate::command::{CommandId, Table};
+    use crate::policy::compile;
+    use crate::policy::rule::{Written, WrittenAtomic, WrittenGroup, WrittenMember};
+    use crate::preflight::examine;
+    use crate::session::Session;
+    use respguard_resp::scan::{ReplyScanner, ScanLimits};
+
+    /// `SADD s a`, `INCR c`, sent behind their preflight.
+    struct Sent {
+        table: Table,
+        slots: Slots,
+        session: Session,
+        out: Vec<u8>,
+        found: Vec<Finding>,
+    }
+
+    impl Sent {
+        fn new() -> Sent {
+            let table = Table::builtin();
+            let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
+            let commands = Some(vec![member("SADD s *"), member("INCR c")]);
+            let group = WrittenGroup { name: "g".into(), atomic: WrittenAtomic::Guarded, commands, ..WrittenGroup::default() };
+            let policy = compile(&Written { groups: vec![group], ..Written::default() }, &table).expect("good rules");
+            let requests = ["SADD s a", "INCR c"].map(WrittenRequest::new);
+            let [sadd, incr] = requests.each_ref().map(WrittenRequest::args);
+            let ids: Vec<CommandId> = [sadd, incr].iter().map(|args| table.lookup(*args)).collect();
+            let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be foretold");
+            let guard = Guard::new(Preflight::new(&checks), b"again".to_vec());
+            let seal = Injected { behind: 0, request: Vec::new() };
+            let wrapped = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_injected(&[seal]).with_guard(guard);
+            let mut slots = Slots::default();
+            slots.push_group(Box::new(wrapped));
+            Sent { table, slots, session: Session::default(), out: Vec::new(), found: Vec::new() }
+        }
+
+        fn admit(&mut self, answers: &str) -> &mut Sent {
+            let (mut scanner, mut rest) = (ReplyScanner::new(ScanLimits::default()), answers.as_bytes());
+            while !rest.is_empty() {
+                let scanned = scanner.scan(rest).expect("a reply");
+                let part = Part { first: true, last: true, top: scanner.top() };
+                let context = Context { table: &self.table, client_id: 1 };
+                let (frame, behind) = rest.split_at(scanned.bytes);
+                self.slots.admit(frame, part, &mut self.session, &mut self.out, &context, &mut self.found);
+                rest = behind;
+            }
+            self
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8_lossy(&self.out).into_owned()
+        }
+
+        fn outcome(&self) -> Option<Outcome> {
+            self.found.iter().find_map(|finding| match finding {
+                Finding::Group { outcome, .. } => Some(*outcome),
+                _ => None,
+            })
+        }
+
+        fn tells(&self, kind: Kind) -> bool {
+            self.found.iter().any(|finding| matches!(finding, Finding::Violation(violation) if violation.kind == kind))
+        }
+    }
+
+    const FINE: &str = "+OK\r\n:0\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n";
+    const NULL: &str = "*-1\r\n";
+    const APPLIED: &str = "*3\r\n:1\r\n:1\r\n:7\r\n";
+
+    #[test]
+    fn the_client_gets_its_members_replies_and_nothing_of_ours() {
+        let mut sent = Sent::new();
+        sent.admit(FINE).admit(APPLIED);
+        assert_eq!((sent.text(), sent.outcome()), (":1\r\n:7\r\n".to_owned(), Some(Outcome::Applied)));
+        assert!(sent.slots.is_empty() && sent.slots.is_drained());
+    }
+
+    #[test]
+    fn what_was_foretold_is_answered_by_its_member() {
+        let mut sent = Sent::new();
+        // The second question (three codes and an empty place for each): no integer.
+        sent.admit(&FINE.replace(":0", ":6")).admit(NULL);
+        let text = sent.text();
+        assert!(text.starts_with("-EXECABORT") && text.contains("member 2 of 2 (INCR) would fail"), "{text}");
+        assert!(text.ends_with("-ERR value is not an integer or out of range\r\n"), "{text}");
+        assert_eq!(sent.outcome(), Some(Outcome::Refused));
+        assert!(sent.tells(Kind::Aborted));
+    }
+
+    #[test]
+    fn what_others_changed_is_sent_again_three_times_in_all() {
+        let mut sent = Sent::new();
+        for attempt in 1..=2 {
+            sent.admit(FINE).admit(NULL);
+            assert_eq!(sent.text(), "", "attempt {attempt}");
+            assert!(!sent.slots.is_drained(), "its replies are owed again");
+            assert_eq!(sent.slots.take_again(), Some((&b"again"[..], 7)));
+            assert_eq!(sent.slots.take_again(), None, "once");
+        }
+        sent.admit(FINE).admit(NULL);
+        assert!(sent.text().contains("other clients changed its keys at each of 3 attempts"), "{}", sent.text());
+        assert_eq!(sent.outcome(), Some(Outcome::Aborted));
+
+        let mut sent = Sent::new();
+        sent.admit(FINE).admit(NULL).admit(FINE).admit(APPLIED);
+        assert_eq!(sent.outcome(), Some(Outcome::Applied));
+    }
+
+    #[test]
+    fn what_would_be_overtaken_is_not_sent_again() {
+        let mut sent = Sent::new();
+        let get = sent.table.by_name("get").expect("known");
+        sent.slots.push(super::super::slot::Role::Plain, get, false);
+        sent.admit(FINE).admit(NULL);
+        assert_eq!(sent.slots.take_again(), None);
+        assert_eq!(sent.outcome(), Some(Outcome::Aborted));
+    }
+
+    #[test]
+    fn a_preflight_that_did_not_run_is_told_if_the_group_did() {
+        for missing in [FINE.replace(":0", "-NOPERM no"), FINE.replacen("+OK", "-NOPERM no", 1)] {
+            let mut sent = Sent::new();
+            sent.admit(&missing).admit(APPLIED);
+            assert_eq!((sent.text(), sent.outcome()), (":1\r\n:7\r\n".to_owned(), Some(Outcome::Unguarded)));
+            assert!(sent.tells(Kind::Unguarded));
+            assert!(sent.found.iter().any(|finding| matches!(finding, Finding::GuardLost)));
+        }
+    }
+
+    #[test]
+    fn a_refused_seal_keeps_the_group_from_running() {
+        let refused = "+OK\r\n-NOPERM no\r\n+OK\r\n-NOPERM no\r\n+QUEUED\r\n+QUEUED\r\n-EXECABORT Transaction discarded\r\n";
+        let mut sent = Sent::new();
+        sent.admit(refused);
+        assert!(sent.text().contains("a command that respguard adds was refused: NOPERM no"), "{}", sent.text());
+        assert_eq!(sent.outcome(), Some(Outcome::Aborted));
+        assert!(!sent.tells(Kind::Unguarded));
+    }
+}

@@ -1,0 +1,390 @@
+//! Decides what becomes of the commands that one client has sent: the only place where that is decided.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::batch::Batch;
+use super::decide::Decision;
+use super::finding::Finding;
+use super::gather::{self, Gathered, Obstacle};
+use super::group::Injected;
+use super::judge::Judge;
+use super::panel::Panel;
+use super::refusal::Refusal;
+use super::slot::{Probe, Role};
+use super::ttl::Undecided;
+use crate::command::{Blank, Local, Table};
+use crate::policy::{Policy, TtlRule};
+use crate::preflight::{Ability, Lack, Preflight};
+use crate::session::affinity::Reason;
+use crate::session::{Admission, Session};
+
+/// What is to be done, in this order.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub enum Step {
+    /// The bytes of these commands go out as they are, in one piece.
+    Send { commands: Range<usize> },
+    /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
+    Wrap { members: Range<usize>, group: usize },
+    /// The same behind a preflight, which lies in `Plan::preflights` in the order of these steps.
+    Guard { members: Range<usize>, group: usize },
+    /// A group of which nothing is sent; why lies in `Plan::refusals` in the order of these steps.
+    RefuseGroup { members: Range<usize>, group: usize },
+    /// These commands are a group that goes out as it is: its rule says so, or, when `unwrapped`,
+    /// the connection cannot do transactions.
+    Watch { commands: Range<usize>, group: usize, unwrapped: bool },
+    /// A PTTL of our own; the probe lies in `Plan::probes` in the order of these steps.
+    Probe,
+    /// A PING of our own whose answer nobody sees: it brings the connection up to the server's last
+    /// write, which WAIT speaks about (<https://redis.io/docs/latest/commands/wait/>).
+    CatchUp,
+    /// The proxy itself answers this command.
+    Answer { command: usize, by: Answer },
+    /// A rule does not let this command pass; the error lies in `Plan::refused` in the order in which they are needed.
+    Refuse { command: usize },
+    /// `MULTI`, this command, commands of our own that give its keys a TTL, `EXEC`, in one piece.
+    Mend { command: usize },
+}
+
+/// How the proxy answers a command itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// `+OK`, in a transaction whose connection is gone.
+    Ok,
+    /// `+QUEUED`, likewise.
+    Queued,
+    /// `-EXECABORT`, at its end.
+    ExecAbort,
+    /// SYNC and PSYNC: a replica must have the server's own stream.
+    NoReplica,
+    /// This error.
+    Refuse(&'static str),
+    /// As this degrade rule says, while there is no server.
+    Degraded { rule: usize, blank: Blank },
+}
+
+/// Something that must be done before the next command can be planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Take a leased connection, once nothing is owed on the shared one. The command is planned again.
+    Pin(Reason),
+    /// The client changes its user, protocol or db with this command.
+    Lane,
+    /// The command goes to a spare connection, past everything else.
+    Spare,
+    /// A command about clients: the server says whether it is allowed, then it is answered over the clients of
+    /// the proxy. Within the client's own MULTI it is queued, and answered with its EXEC.
+    Elsewhere(Local),
+    /// The client's own EXEC, behind commands about clients: the proxy's answers go into the server's array.
+    Exec,
+    /// No client of Redis sends this: the connection is closed without a word.
+    Close,
+    /// The client says good-bye.
+    Quit,
+    /// The client starts over.
+    Reset,
+    /// A group may be sent again until it is answered: what stands behind it waits for that.
+    Settle,
+    /// Go back to the shared connection, once nothing is owed on the client's own. The command is planned again.
+    Share,
+    /// What is there may become a group, or a transaction, and more is known to be coming.
+    Wait,
+    /// What is there begins groups, and the rest may come.
+    Hold,
+}
+
+/// What planning has found out about a group that is not wrapped where its first member stands.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub enum Note {
+    /// Its first members begin to wait for the rest.
+    Held { group: usize, members: usize },
+    /// The rest of what waited has come.
+    Completed { group: usize },
+    /// The wait was over first: the commands named at these places of `Plan::members` pass one by one.
+    Expired { group: usize, members: Range<usize> },
+    /// Something else came that ended the wait.
+    Broken { group: usize },
+    /// All of it is there, but its members cannot be brought together.
+    Obstructed { group: usize, members: Range<usize>, why: Obstacle },
+    /// A guarded group goes out as a transaction, because its preflight cannot run.
+    Degraded { group: usize, members: Range<usize>, lack: Lack },
+}
+
+/// The outcome of planning.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// One for each command that is planned, by its index.
+    pub roles: Vec<Role>,
+    pub probes: Vec<Probe>,
+    pub preflights: Vec<Preflight>,
+    pub refusals: Vec<Refusal>,
+    /// The members of groups, by their index in the batch.
+    pub members: Vec<usize>,
+    pub notes: Vec<Note>,
+    /// How many of the batch's commands are planned.
+    pub commands: usize,
+    /// Those of them that wait for the rest of their group, by their index; true for the first of a group.
+    pub kept: Vec<(usize, bool)>,
+    /// What must be done about the command behind them.
+    pub turn: Option<Turn>,
+    /// What the proxy answers to commands that rules refuse: those of `Step::Refuse` and of `Role::Refused`, in order.
+    pub refused: VecDeque<Vec<u8>>,
+    /// Commands that do not go out as they came, by their index, with what goes out in their place.
+    pub rewrites: Vec<(usize, Vec<u8>)>,
+    /// What rules add to transactions of our own, one for each `Step::Wrap`, `Step::Guard` and `Step::Mend`, in order.
+    pub added: VecDeque<Added>,
+    /// What judges the replies of `Role::Judged` and `Role::QueuedJudged`, in order.
+    pub judges: VecDeque<Box<Judge>>,
+    /// What rules have to tell about commands.
+    pub found: Vec<Finding>,
+    pub(super) gathered: Vec<Gathered>,
+    /// By the command's index: one more than the place of the gathered group that it belongs to, or 0.
+    pub(super) claims: Vec<u32>,
+}
+
+/// What rules add to a transaction of our own.
+#[derive(Debug, Default)]
+pub struct Added {
+    /// Commands that the client has not sent.
+    pub injected: Vec<Injected>,
+    /// The rule that the first of them is for.
+    pub rule: Option<Arc<TtlRule>>,
+    /// What judges the replies to its own.
+    pub panel: Option<Box<Panel>>,
+}
+
+impl Plan {
+    fn clear(&mut self) {
+        self.steps.clear();
+        self.roles.clear();
+        self.probes.clear();
+        self.preflights.clear();
+        self.refusals.clear();
+        self.members.clear();
+        self.notes.clear();
+        self.commands = 0;
+        self.kept.clear();
+        self.turn = None;
+        self.refused.clear();
+        self.rewrites.clear();
+        self.added.clear();
+        self.judges.clear();
+        self.found.clear();
+        self.gathered.clear();
+        self.claims.clear();
+    }
+
+    /// The groups of which a part waits for the rest, with their members by their index.
+    pub fn waiting(&self) -> impl Iterator<Item = (usize, &[usize])> {
+        let waiting = self.gathered.iter().filter(|gathered| !gathered.whole);
+        waiting.map(|gathered| (gathered.group, &self.members[gathered.first..gathered.first + gathered.members]))
+    }
+
+    /// True when requests go out in another order than the one in which they were read.
+    pub fn reorders(&self) -> bool {
+        !self.claims.is_empty()
+    }
+}
+
+/// What planning looks at beside the session.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    pub table: &'a Table,
+    pub policy: &'a Policy,
+    /// The connection can do MULTI and EXEC.
+    pub transactions: bool,
+    /// PTTL may be injected: the user is allowed to.
+    pub probes: bool,
+    /// PEXPIRE may be injected: the user is allowed to, as far as is known.
+    pub mends: bool,
+    /// The connection can carry guarded groups.
+    pub ability: Ability,
+    pub hold: Holding,
+    /// There is no server: rules say what is answered without one.
+    pub degraded: bool,
+}
+
+/// How far the beginning of a group may be held back for the rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Holding {
+    /// It may at all.
+    pub willing: bool,
+    /// Also where other commands stand behind it, which then go first.
+    pub across: bool,
+    /// Nothing has come for so long that the wait is over.
+    pub over: bool,
+    /// The wait is over for what has waited since then or longer.
+    pub overdue: Option<Instant>,
+}
+
+/// Plans the commands of `batch`, whose bytes are `bytes`.
+///
+/// `more` says that bytes behind the last whole command are known to be on their way; a group that
+/// is not complete yet then waits for them.
+///
+/// `undecided` keeps what a transaction that is still open has written.
+pub fn plan(
+    session: &mut Session,
+    undecided: &mut Undecided,
+    rules: Rules<'_>,
+    batch: &Batch,
+    bytes: &[u8],
+    more: bool,
+    plan: &mut Plan,
+) {
+    plan.clear();
+    let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
+    let (run, concerned, fenced) = (0, false, false);
+    Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced }.plan();
+}
+
+/// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.
+pub(super) struct Planner<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) undecided: &'a mut Undecided,
+    pub(super) rules: Rules<'a>,
+    pub(super) batch: &'a Batch,
+    pub(super) bytes: &'a [u8],
+    pub(super) more: bool,
+    pub(super) plan: &'a mut Plan,
+    /// First command that is to be sent and is not yet in a step.
+    run: usize,
+    /// The run begins inside the client's own MULTI.
+    within: bool,
+    /// A rule may be about a command of the run.
+    concerned: bool,
+    /// Commands that may still be looked at for members that are apart.
+    pub(super) looks_left: usize,
+    /// A group has gone out that may be sent again.
+    fenced: bool,
+}
+
+impl Planner<'_> {
+    fn plan(&mut self) {
+        let mut at = 0;
+        let awaits_login = self.session.admission == Admission::Awaited;
+        while at < self.batch.len() && !self.fenced {
+            at = self.pass_unconcerned(at, awaits_login);
+            if at == self.batch.len() {
+                break;
+            }
+            self.concerned = true;
+            if let Some(gathered) = self.claim(at) {
+                let gathered = gathered.clone();
+                self.pass_claimed(at, &gathered);
+                at += 1;
+                continue;
+            }
+            if !awaits_login && self.refuse_effect(at) {
+                at += 1;
+                continue;
+            }
+            let decision = if awaits_login { self.decide_stranger(at) } else { self.decide(at) };
+            match decision {
+                Decision::Gathered => {}
+                Decision::Send(Role::Plain) if self.mend(at) => at += 1,
+                Decision::Send(role) => {
+                    self.pass(at, role);
+                    at += 1;
+                    if role == Role::Exec {
+                        self.end_run(at);
+                    }
+                }
+                Decision::Transaction(commands) => {
+                    self.plan.roles.push(Role::Multi);
+                    (at + 1..at + commands - 1).for_each(|queued| self.pass(queued, Role::Queued));
+                    self.plan.roles.push(self.role_of_end(at + commands - 1));
+                    at += commands;
+                }
+                Decision::Group { group, members } => {
+                    self.end_run(at);
+                    self.push_group(group, at..at + members);
+                    at += members;
+                    self.run = at;
+                }
+                Decision::Answer(by) => {
+                    self.end_run(at);
+                    self.plan.roles.push(Role::Answer);
+                    self.plan.steps.push(Step::Answer { command: at, by });
+                    at += 1;
+                    self.run = at;
+                }
+                Decision::Turn(turn) => {
+                    self.note_turn(at, turn);
+                    self.plan.turn = Some(turn);
+                    break;
+                }
+            }
+        }
+        self.end_run(at);
+        self.plan.commands = at;
+        if self.fenced {
+            self.plan.turn = Some(Turn::Settle);
+        }
+        self.keep();
+    }
+
+    /// Puts the commands that are to be sent as they are, up to `end`, into a step.
+    pub(super) fn end_run(&mut self, end: usize) {
+        let commands = self.run..end;
+        self.run = end;
+        if commands.is_empty() {
+            return;
+        }
+        let step = Step::Send { commands: commands.clone() };
+        if self.concerned || !self.undecided.is_empty() {
+            self.with_probes(commands, step);
+        } else {
+            self.plan.steps.push(step);
+        }
+        self.within = self.session.transaction.is_open();
+    }
+
+    /// The step of one command, with its questions.
+    pub(super) fn mend_step(&mut self, at: usize, step: Step) {
+        self.with_probes(std::iter::once(at), step);
+    }
+
+    /// What stands before `next` is dealt with.
+    pub(super) fn skip(&mut self, next: usize) {
+        self.run = next;
+    }
+
+    /// The step, between the questions about TTLs that its commands leave open.
+    fn with_probes(&mut self, commands: impl Iterator<Item = usize>, step: Step) {
+        if self.rules.policy.ttl_rules().is_empty() || !self.rules.probes {
+            self.plan.steps.push(step);
+            return;
+        }
+        let mut undecided = std::mem::take(self.undecided);
+        for at in commands {
+            self.ttl_effects(at, &mut |key, effect| undecided.note(self.rules.policy, self.batch.id(at), key, effect));
+        }
+        *self.undecided = undecided;
+        // Behind an open MULTI a question would be queued: it waits for the EXEC.
+        if self.session.transaction.is_open() {
+            self.plan.steps.push(step);
+            return;
+        }
+        let before = self.plan.probes.len();
+        // Before the EXEC of a MULTI sent earlier it would be queued too.
+        if !self.within {
+            self.plan.probes.extend(self.undecided.before());
+        }
+        let first_after = self.plan.probes.len();
+        self.plan.probes.extend(self.undecided.after());
+        self.plan.steps.extend((before..first_after).map(|_| Step::Probe));
+        self.plan.steps.push(step);
+        self.plan.steps.extend((first_after..self.plan.probes.len()).map(|_| Step::Probe));
+        self.undecided.clear();
+    }
+}
+
+mod groups;
+mod unconcerned;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Puts the steps of groups together: wrapped, behind a preflight, refused or as they are.
+
+use std::ops::Range;
+
+use super::{Note, Planner, Role, Step, Turn};
+use crate::pipeline::gather::Gathered;
+use crate::pipeline::refusal::Refusal;
+use crate::pipeline::settle::takes_marker;
+use crate::policy::{Atomic, OnUnsupported};
+use crate::preflight::{self, Ability, Preflight};
+
+impl Planner<'_> {
+    /// A member of a gathered group: the last one takes the others with it, if the group is whole.
+    pub(super) fn pass_claimed(&mut self, at: usize, gathered: &Gathered) {
+        self.end_run(at);
+        self.run = at + 1;
+        self.plan.roles.push(Role::Group);
+        let members = gathered.first..gathered.first + gathered.members;
+        if gathered.whole && self.plan.members[members.end - 1] == at {
+            self.note_completed(self.plan.members[members.start], gathered.group);
+            self.push_wrapped(members, gathered.group);
+        }
+    }
+
+    /// What has been planned and not gone out waits.
+    pub(super) fn keep(&mut self) {
+        for at in 0..self.plan.commands.min(self.plan.claims.len()) {
+            let Some(gathered) = self.claim(at) else { continue };
+            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            let gone = gathered.whole && members.last().is_some_and(|last| *last < self.plan.commands);
+            let begins = members.first() == Some(&at);
+            if !gone {
+                self.plan.kept.push((at, begins));
+            }
+        }
+        if !self.plan.kept.is_empty() && self.plan.turn.is_none() {
+            self.plan.turn = Some(if self.more { Turn::Wait } else { Turn::Hold });
+        }
+    }
+
+    pub(super) fn push_group(&mut self, group: usize, commands: Range<usize>) {
+        let observed = self.is_observed(group);
+        if !observed && self.rules.transactions {
+            self.plan.roles.extend(commands.clone().map(|_| Role::Group));
+            self.note_completed(commands.start, group);
+            let first = self.plan.members.len();
+            self.plan.members.extend(commands);
+            self.push_wrapped(first..self.plan.members.len(), group);
+        } else {
+            let members: Vec<usize> = commands.clone().collect();
+            if self.refuse_group(&members, group) {
+                self.plan.roles.extend(commands.map(|_| Role::Answer));
+            } else {
+                for at in commands.clone() {
+                    let role = self.judged(at);
+                    self.plan.roles.push(role);
+                }
+                self.with_probes(commands.clone(), Step::Watch { commands, group, unwrapped: !observed });
+            }
+        }
+    }
+
+    fn push_wrapped(&mut self, members: Range<usize>, group: usize) {
+        let commands = std::mem::take(&mut self.plan.members);
+        let refused = self.refuse_group(&commands[members.clone()], group);
+        self.plan.members = commands;
+        if refused {
+            return;
+        }
+        let step = match self.rules.policy.groups()[group].atomic {
+            Atomic::Guarded => self.guard(members.clone(), group),
+            Atomic::Transaction | Atomic::Observe => Step::Wrap { members: members.clone(), group },
+        };
+        if matches!(step, Step::RefuseGroup { .. }) {
+            return self.plan.steps.push(step);
+        }
+        self.fenced |= takes_marker(&self.rules.policy.groups()[group], self.session);
+        let commands = std::mem::take(&mut self.plan.members);
+        self.mend_group(&commands[members.clone()]);
+        self.with_probes(commands[members].iter().copied(), step);
+        self.plan.members = commands;
+    }
+
+    /// How a guarded group goes out, if it does.
+    fn guard(&mut self, members: Range<usize>, group: usize) -> Step {
+        let refusal = match self.rules.ability {
+            Ability::Able => match self.examine(members.clone()) {
+                Ok(None) => return Step::Wrap { members, group },
+                Ok(Some(preflight)) => {
+                    self.plan.preflights.push(preflight);
+                    return Step::Guard { members, group };
+                }
+                Err(refusal) => Refusal::Member(refusal),
+            },
+            Ability::Lacking(lack) => {
+                if self.rules.policy.groups()[group].on_unsupported == OnUnsupported::Transaction {
+                    self.plan.notes.push(Note::Degraded { group, members: members.clone(), lack });
+                    return Step::Wrap { members, group };
+                }
+                Refusal::Lacking(lack)
+            }
+            Ability::Unknown | Ability::Silent => Refusal::Silent,
+        };
+        self.plan.refusals.push(refusal);
+        Step::RefuseGroup { members, group }
+    }
+
+    /// The preflight that the members need; none where nothing that their keys hold can make one fail.
+    fn examine(&self, members: Range<usize>) -> Result<Option<Preflight>, preflight::Refusal> {
+        let commands = self.plan.members[members].iter();
+        let commands = commands.map(|&at| (self.batch.id(at), self.batch.args(self.bytes, at)));
+        let checks = preflight::examine(self.rules.table, commands)?;
+        Ok((!checks.is_empty()).then(|| Preflight::new(&checks)))
+    }
+
+    fn note_completed(&mut self, first: usize, group: usize) {
+        if self.batch.held(first).is_some_and(|held| held.begins) {
+            self.plan.notes.push(Note::Completed { group });
+        }
+    }
+}

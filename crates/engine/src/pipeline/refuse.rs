@@ -1,0 +1,282 @@
+//! Decides which commands rules do not let pass, and what is answered in their place.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::finding::{Finding, Outcome};
+use super::judge::Judge;
+use super::plan::{Planner, Step, Turn};
+use super::slot::Role;
+use super::violation::{Kind, Violation};
+use crate::command::{ConnectionEffect, TtlEffect};
+use crate::policy::rule::GuardAction;
+use crate::policy::{GuardRule, Member, Mode, TtlAction, TtlRule};
+use respguard_resp::encode;
+
+/// Goes out in the place of a command that is refused within the client's own MULTI: GET without a key, which every
+/// server refuses while it queues, so that EXEC aborts as it does after any command that was refused
+/// (<https://redis.io/docs/latest/develop/using-commands/transactions/>).
+pub const SPOILER: &[u8] = b"*1\r\n$3\r\nGET\r\n";
+
+/// Commands behind a write that may still give its key a TTL are looked for among so many.
+const LOOK_AHEAD: usize = 128;
+
+/// Why a command must not pass.
+pub(super) struct Refusal {
+    kind: Kind,
+    rule: Arc<str>,
+    /// The sort of rule, and what the command did.
+    sort: &'static str,
+    why: String,
+    key_pattern: Option<Arc<str>>,
+}
+
+/// The commands behind a write, which may still give its keys a TTL.
+pub(super) struct Ahead<'p, 'a, I> {
+    planner: &'p Planner<'a>,
+    commands: I,
+    /// One key was looked for: most commands have no other.
+    asked: bool,
+    /// All keys that they may give a TTL or take away, where more are looked for: comparing each with each takes too long.
+    expiring: Option<HashSet<&'a [u8]>>,
+}
+
+impl<I: Iterator<Item = usize> + Clone> Ahead<'_, '_, I> {
+    /// Whether one of the commands may give the key a TTL, or take it away.
+    pub(super) fn may_expire(&mut self, key: &[u8]) -> bool {
+        let Ahead { planner, commands, asked, expiring } = self;
+        if !std::mem::replace(asked, true) {
+            return commands.clone().any(|at| {
+                let mut may = false;
+                planner.may_expire(at, &mut |other| may |= other == key);
+                may
+            });
+        }
+        let all = expiring.get_or_insert_with(|| {
+            let mut keys = HashSet::new();
+            commands.clone().for_each(|at| planner.may_expire(at, &mut |key| keys.extend([key])));
+            keys
+        });
+        all.contains(key)
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Why the command must not pass, if so. `behind` are the commands that go with it or right after it.
+    pub(super) fn refusal(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Refusal> {
+        let policy = self.rules.policy;
+        let command = self.member(at);
+        let rejecting = |rule: &&Arc<GuardRule>| rule.action == GuardAction::Reject && policy.mode_of(rule.mode) == Mode::Enforce;
+        let mut guards = policy.guards_of(self.rules.table, command).filter(rejecting);
+        let tripped = guards.find_map(|rule| Some((rule, rule.trip(command, self.rules.table)?)));
+        if let Some((rule, trip)) = tripped {
+            let (kind, sort) = (Kind::Guard, "guard");
+            return Some(Refusal { kind, rule: Arc::clone(&rule.name), sort, why: trip.to_string(), key_pattern: None });
+        }
+        if policy.has_acting_ttl_rules() { self.ttl_refusal(at, behind) } else { None }
+    }
+
+    fn ttl_refusal(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Refusal> {
+        let (mut refusal, mut ahead) = (None, self.ahead(behind));
+        self.ttl_effects(at, &mut |key, effect| {
+            let Some((_, rule)) = self.rules.policy.ttl_rule_for(key) else { return };
+            let (kind, why) = match effect {
+                _ if refusal.is_some() || !self.enforces(rule, TtlAction::Reject) => return,
+                TtlEffect::Drop | TtlEffect::Persist if !ahead.may_expire(key) => {
+                    (Kind::TtlMissing, "it would leave a key without a TTL")
+                }
+                TtlEffect::Set { milliseconds: Some(ttl), conditional: false } if is_longer(ttl, rule) => {
+                    (Kind::TtlTooLong, "its TTL is longer than max")
+                }
+                _ => return,
+            };
+            let key_pattern = rule.pattern_of(key).map(Arc::from);
+            refusal = Some(Refusal { kind, rule: Arc::clone(&rule.name), sort: "ttl rule", why: why.to_owned(), key_pattern });
+        });
+        refusal
+    }
+
+    /// Whether the rule acts, and so.
+    pub(super) fn enforces(&self, rule: &TtlRule, action: TtlAction) -> bool {
+        rule.action == action && self.rules.policy.mode_of(rule.mode) == Mode::Enforce
+    }
+
+    /// What may become of the TTLs of keys at these commands, as far as they are looked at.
+    pub(super) fn ahead<I: Iterator<Item = usize>>(&self, commands: I) -> Ahead<'_, 'a, std::iter::Take<I>> {
+        Ahead { planner: self, commands: commands.take(LOOK_AHEAD), asked: false, expiring: None }
+    }
+
+    /// The keys that the command may give a TTL, or take away.
+    fn may_expire(&self, at: usize, visit: &mut dyn FnMut(&'a [u8])) {
+        self.ttl_effects(at, &mut |key, effect| {
+            use TtlEffect::{Delete, Inherit, Set, Unknown};
+            if matches!(effect, Set { .. } | Delete | Inherit | Unknown) {
+                visit(key);
+            }
+        });
+    }
+
+    /// The commands right behind one.
+    pub(super) fn behind(&self, at: usize) -> std::ops::Range<usize> {
+        at + 1..self.batch.len().min(at + 1 + LOOK_AHEAD)
+    }
+
+    /// A command that nothing surrounds goes out as it is, unless a rule refuses it or judges its reply.
+    pub(super) fn pass(&mut self, at: usize, role: Role) {
+        if self.rules.policy.has_rules_of_commands() {
+            return self.pass_by_rules(at, role);
+        }
+        self.plan.roles.push(role);
+    }
+
+    /// A command that does something to its connection is refused before that is thought about; true when it is.
+    pub(super) fn refuse_effect(&mut self, at: usize) -> bool {
+        if !self.rules.policy.has_rules_of_commands() {
+            return false;
+        }
+        let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
+        let asks = !self.session.transaction.is_open()
+            && !self.session.transaction.is_lost()
+            && !self.session.in_subscribe_mode()
+            && spec.connection_effect(args) != ConnectionEffect::None;
+        let Some(refusal) = asks.then(|| self.refusal(at, self.behind(at))).flatten() else { return false };
+        self.refuse(at, &refusal, false);
+        true
+    }
+
+    /// The plan ends before this command, which something else is done about: with it, or before it is planned again.
+    pub(super) fn note_turn(&mut self, at: usize, turn: Turn) {
+        if self.rules.policy.has_rules_of_commands() && !matches!(turn, Turn::Pin(_) | Turn::Share | Turn::Wait | Turn::Hold) {
+            self.note_flags(at);
+        }
+    }
+
+    fn pass_by_rules(&mut self, at: usize, role: Role) {
+        let in_transaction = role == Role::Queued;
+        if !in_transaction && role != Role::Plain {
+            self.note_flags(at);
+            return self.plan.roles.push(role);
+        }
+        let (policy, table, command) = (self.rules.policy, self.rules.table, self.member(at));
+        let guarded = policy.guards_of(table, command).next().is_some();
+        let judged = guarded || policy.expects_of(table, command).next().is_some();
+        if (guarded || policy.has_acting_ttl_rules())
+            && let Some(refusal) = self.refusal(at, self.behind(at))
+        {
+            return self.refuse(at, &refusal, in_transaction);
+        }
+        if guarded {
+            self.note_flags(at);
+        }
+        self.keep_ttl(at);
+        let role = match (judged, in_transaction) {
+            (false, _) => role,
+            (true, false) => self.judged(at),
+            (true, true) if self.judged(at) == Role::Judged => Role::QueuedJudged,
+            (true, true) => role,
+        };
+        self.plan.roles.push(role);
+    }
+
+    /// The role of a command that goes out as it is: rules may judge its reply.
+    pub(super) fn judged(&mut self, at: usize) -> Role {
+        match Judge::of(self.rules.policy, self.rules.table, self.member(at)) {
+            None => Role::Plain,
+            Some(judge) => {
+                self.plan.judges.push_back(judge);
+                Role::Judged
+            }
+        }
+    }
+
+    /// The command is answered with an error. Within the client's own MULTI what goes out in its place spoils that.
+    pub(super) fn refuse(&mut self, at: usize, refusal: &Refusal, in_transaction: bool) {
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("ERR respguard: {} is refused by {}", self.name(at), refusal.text()));
+        self.note_refusal(at, refusal);
+        if in_transaction {
+            self.plan.rewrites.push((at, SPOILER.to_vec()));
+            self.plan.refused.push_back(reply);
+            self.plan.roles.push(Role::Refused);
+        } else {
+            self.end_run(at);
+            self.refuse_with(at, reply);
+            self.plan.roles.push(Role::Answer);
+            self.skip(at + 1);
+        }
+    }
+
+    /// A group of which a command is refused is not sent; true when that is so.
+    pub(super) fn refuse_group(&mut self, members: &[usize], group: usize) -> bool {
+        if !self.rules.policy.has_rules_of_commands() {
+            return false;
+        }
+        let refused = members
+            .iter()
+            .enumerate()
+            .find_map(|(place, &at)| Some((place, self.refusal(at, members[place + 1..].iter().copied())?)));
+        let Some((place, refusal)) = refused else {
+            members.iter().for_each(|&at| {
+                self.note_flags(at);
+                self.keep_ttl(at);
+            });
+            return false;
+        };
+        self.note_refusal(members[place], &refusal);
+        let culprit = self.name(members[place]);
+        for (other, &at) in members.iter().enumerate() {
+            let mut reply = Vec::new();
+            if other == place {
+                encode::error(&mut reply, &format!("ERR respguard: {culprit} is refused by {}", refusal.text()));
+            } else {
+                let name = &self.rules.policy.groups()[group].name;
+                let text = format!(
+                    "EXECABORT Transaction discarded because of previous errors. respguard: group {name} was not sent: member {} of {} ({culprit}) is refused by {}",
+                    place + 1,
+                    members.len(),
+                    refusal.text()
+                );
+                encode::error(&mut reply, &text);
+            }
+            self.refuse_with(at, reply);
+        }
+        self.plan.found.push(Finding::Group { index: group, outcome: Outcome::Aborted });
+        true
+    }
+
+    fn refuse_with(&mut self, command: usize, reply: Vec<u8>) {
+        self.plan.refused.push_back(reply);
+        self.plan.steps.push(Step::Refuse { command });
+    }
+
+    fn note_refusal(&mut self, at: usize, refusal: &Refusal) {
+        let violation =
+            Violation::new(refusal.kind).rule(&refusal.rule).commands([self.rules.table.spec(self.batch.id(at)).name()]);
+        let violation = Violation { key_pattern: refusal.key_pattern.clone(), ..violation };
+        self.plan.found.push(Finding::Violation(violation));
+    }
+
+    /// Tells of the guards that only flag what the command does.
+    pub(super) fn note_flags(&mut self, at: usize) {
+        let (policy, table, batch, bytes) = (self.rules.policy, self.rules.table, self.batch, self.bytes);
+        let command = Member { id: batch.id(at), args: batch.args(bytes, at) };
+        for rule in policy.guards_of(table, command).filter(|rule| rule.trip(command, table).is_some()) {
+            let violation = Violation::new(Kind::Guard).rule(&rule.name).commands([table.spec(command.id).name()]);
+            self.plan.found.push(Finding::Violation(violation));
+        }
+    }
+
+    fn name(&self, at: usize) -> String {
+        self.rules.table.spec(self.batch.id(at)).name().replace('|', " ").to_uppercase()
+    }
+}
+
+impl Refusal {
+    fn text(&self) -> String {
+        format!("{} {}: {}", self.sort, self.rule, self.why)
+    }
+}
+
+pub(super) fn is_longer(milliseconds: i64, rule: &TtlRule) -> bool {
+    rule.max.is_some_and(|max| i128::from(milliseconds) > max.as_millis() as i128)
+}

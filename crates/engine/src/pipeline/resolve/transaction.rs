@@ -1,0 +1,79 @@
+//! Follows a client's own transaction from MULTI to EXEC's answer.
+
+use super::{Context, Part};
+use crate::command::Table;
+use crate::pipeline::finding::{Finding, Place};
+use crate::pipeline::group::proves_end;
+use crate::pipeline::score::{self, Companions, Failure};
+use crate::pipeline::slot::{Role, Slot, Slots};
+use crate::session::Session;
+use respguard_resp::scan::elements;
+
+/// A longer answer to EXEC goes to the client as the server gives it: bounds what is kept.
+const EXEC_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+impl Slots {
+    pub(super) fn admit_transaction(
+        &mut self,
+        slot: Slot,
+        piece: &[u8],
+        part: Part,
+        session: &mut Session,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) -> bool {
+        match slot.role {
+            Role::Multi if part.first && piece == b"+OK\r\n" => {
+                self.transaction.iter_mut().for_each(|queued| queued.clear());
+                self.jury.clear();
+            }
+            Role::Queued | Role::QueuedJudged if part.last => {
+                let judge = if slot.role == Role::QueuedJudged { self.judges.pop_front() } else { None };
+                if part.first && piece == b"+QUEUED\r\n" {
+                    self.transaction.get_or_insert_default().push(slot.command);
+                    self.jury.queued(slot.command, judge);
+                }
+            }
+            Role::Multi if part.first && piece != b"+OK\r\n" => {
+                session.transaction.forget();
+                found.push(Finding::CloseUpstream);
+            }
+            Role::Exec if part.last => {
+                if part.first && !proves_end(piece, part.top) {
+                    found.push(Finding::CloseUpstream);
+                }
+                if part.top.errors > 0 {
+                    tell_transaction(self.transaction.get_or_insert_default(), piece, part, context.table, found);
+                }
+                self.jury.clear();
+            }
+            _ => {}
+        }
+        part.last
+    }
+
+    pub(in super::super) fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let Some(kept) = &mut self.kept else { return out.extend_from_slice(piece) };
+        kept.extend_from_slice(piece);
+        if kept.len() > EXEC_BYTES_MAX {
+            out.append(kept);
+            self.kept = None;
+        }
+    }
+}
+
+/// A client's own transaction in which some of its `commands` failed and others did not.
+fn tell_transaction(commands: &Companions, piece: &[u8], part: Part, table: &Table, found: &mut Vec<Finding>) {
+    if part.top.errors >= part.top.elements {
+        return;
+    }
+    // Which errors these are is known when EXEC's answer came in one piece.
+    let failure = match part.first {
+        true => (1..).zip(elements(piece)).find(|(_, reply)| score::is_failure(reply)),
+        false => Some((part.top.first_error + 1, &b""[..])),
+    };
+    let Some((place, error)) = failure else { return };
+    let failure = Failure::new(place, error);
+    found.push(Finding::PartialFailure(Place::Transaction));
+    found.push(Finding::Violation(score::partial_failure(None, &failure, commands.iter(), table)));
+}

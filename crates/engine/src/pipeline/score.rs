@@ -1,0 +1,216 @@
+//! Counts which commands of one pipeline failed, until the last of them is answered.
+
+use std::sync::Arc;
+
+use super::demand::Demands;
+use super::finding::{Finding, Outcome, Place};
+use super::violation::{COMMANDS_MAX, Kind, Violation, error_word};
+use crate::command::{CommandId, Table};
+use crate::policy::Group;
+use respguard_resp::value;
+
+/// Whose replies are counted together.
+#[derive(Debug, Clone)]
+pub enum Scope {
+    /// Commands that a client sent in one go.
+    Pipeline {
+        /// A partial failure is a violation, not only counted.
+        report: bool,
+    },
+    /// A group that went out as it is: by its rule, or, when `unwrapped`, against it.
+    Group { index: usize, rule: Arc<Group>, unwrapped: bool },
+}
+
+/// The replies so far of commands that belong together.
+#[derive(Debug)]
+pub struct Score {
+    scope: Scope,
+    commands: u32,
+    answered: u32,
+    failed: u32,
+    companions: Companions,
+    first_failure: Option<Failure>,
+    demands: Option<Box<Demands>>,
+}
+
+/// A command that answered an error.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Place among its companions, from 1.
+    pub place: u32,
+    /// The error's code, as far as it has the form of one.
+    pub error: Box<str>,
+}
+
+/// The first commands of a pipeline or a transaction: as many as a report names.
+#[derive(Debug, Default)]
+pub(super) struct Companions {
+    first: [Option<CommandId>; COMMANDS_MAX + 1],
+    len: usize,
+}
+
+impl Companions {
+    pub(super) fn push(&mut self, command: CommandId) {
+        if let Some(place) = self.first.get_mut(self.len) {
+            *place = Some(command);
+            self.len += 1;
+        }
+    }
+
+    fn fill(&mut self, commands: impl Iterator<Item = CommandId>) {
+        let room = self.first.len() - self.len;
+        commands.take(room).for_each(|command| self.push(command));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = CommandId> + '_ {
+        self.first[..self.len].iter().copied().flatten()
+    }
+}
+
+impl Score {
+    /// Nothing answered yet of `commands` commands.
+    pub fn new(scope: Scope, commands: u32) -> Score {
+        Score { scope, commands, answered: 0, failed: 0, companions: Companions::default(), first_failure: None, demands: None }
+    }
+
+    /// What the group's rule demands of the replies.
+    pub fn demanding(self, demands: Option<Box<Demands>>) -> Score {
+        Score { demands, ..self }
+    }
+
+    /// Takes one reply, or the beginning of one that is not `whole`; true when it was the last.
+    pub(super) fn admit(&mut self, command: CommandId, reply: &[u8], whole: bool) -> bool {
+        if let Some(demands) = &mut self.demands {
+            demands.admit(reply, whole);
+        }
+        self.answered += 1;
+        self.companions.push(command);
+        if reply.first() == Some(&b'-') && is_failure(reply) {
+            self.failed += 1;
+            let place = self.answered;
+            self.first_failure.get_or_insert_with(|| Failure::new(place, reply));
+        }
+        self.answered == self.commands
+    }
+
+    /// How many of the next replies, at most `most`, nobody needs to look at as long as they are no errors.
+    pub(super) fn takes_unread(&self, most: u32) -> u32 {
+        if self.demands.is_some() { 0 } else { most.min(self.commands - self.answered) }
+    }
+
+    /// Takes replies that are no errors; true when the last was among them.
+    pub(super) fn admit_unread(&mut self, commands: impl ExactSizeIterator<Item = CommandId>) -> bool {
+        self.answered += commands.len() as u32;
+        self.companions.fill(commands);
+        self.answered == self.commands
+    }
+
+    /// A command that will never be known to have failed or not; true when it was the last.
+    pub(super) fn forgo(&mut self, command: CommandId) -> bool {
+        self.companions.push(command);
+        self.answered += 1;
+        self.answered == self.commands
+    }
+
+    /// The first failure, if some commands failed and others did not.
+    fn partial_failure(&self) -> Option<&Failure> {
+        self.first_failure.as_ref().filter(|_| self.failed < self.commands)
+    }
+
+    /// What the replies of all of them say about the pipeline or the group.
+    pub(super) fn tell(&self, table: &Table, found: &mut Vec<Finding>) {
+        let failure = self.partial_failure();
+        match (&self.scope, failure) {
+            (Scope::Pipeline { .. }, None) => {}
+            (Scope::Pipeline { report }, Some(failure)) => {
+                found.push(Finding::PartialFailure(Place::Pipeline));
+                if *report {
+                    found.push(Finding::Violation(partial_failure(None, failure, self.companions.iter(), table)));
+                }
+            }
+            (Scope::Group { index, rule, unwrapped }, failure) => {
+                if let Some(failure) = failure {
+                    found.push(Finding::PartialFailure(Place::Group));
+                    let commands = self.companions.iter();
+                    found.push(Finding::Violation(partial_failure(Some(&rule.name), failure, commands, table)));
+                }
+                if let Some(breach) = self.demands.as_ref().and_then(|demands| demands.breach()) {
+                    found.push(Finding::Violation(breach.violation(&rule.name, self.companions.iter(), table)));
+                }
+                if *unwrapped {
+                    found.push(Finding::Violation(Violation {
+                        rule: Some(Arc::clone(&rule.name)),
+                        ..Violation::new(Kind::Unwrapped)
+                    }));
+                }
+                let outcome = match (unwrapped, failure) {
+                    (true, _) => Outcome::Unwrapped,
+                    (false, Some(_)) => Outcome::Torn,
+                    (false, None) => Outcome::Observed,
+                };
+                found.push(Finding::Group { index: *index, outcome });
+            }
+        }
+    }
+}
+
+impl Failure {
+    /// The command at `place` answered the error frame `reply`.
+    pub(super) fn new(place: u32, reply: &[u8]) -> Failure {
+        Failure { place, error: error_word(value::error_text(reply)).into() }
+    }
+}
+
+/// True for error replies but those that are answers rather than failures: NOSCRIPT invites to send
+/// the script, BUSYGROUP says that the group is already there.
+pub(super) fn is_failure(reply: &[u8]) -> bool {
+    value::is_error(reply) && !matches!(error_word(value::error_text(reply)), "NOSCRIPT" | "BUSYGROUP")
+}
+
+/// The violation for a failure in part, among `commands`.
+pub(super) fn partial_failure(
+    rule: Option<&Arc<str>>,
+    failure: &Failure,
+    commands: impl Iterator<Item = CommandId>,
+    table: &Table,
+) -> Violation {
+    let names = commands.map(|command| table.spec(command).name());
+    let violation = Violation::new(Kind::PartialFailure).commands(names).place(failure.place);
+    Violation { rule: rule.cloned(), error: Some(failure.error.clone()), ..violation }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(replies: &[&[u8]]) -> Score {
+        let mut score = Score::new(Scope::Pipeline { report: true }, replies.len() as u32);
+        for (at, reply) in replies.iter().enumerate() {
+            assert_eq!(score.admit(CommandId::UNKNOWN, reply, true), at + 1 == replies.len());
+        }
+        score
+    }
+
+    #[test]
+    fn some_failed_and_others_not_is_a_partial_failure() {
+        let score = score(&[b"+OK\r\n", b"-WRONGTYPE no\r\n", b"-ERR no\r\n"]);
+        let failure = score.partial_failure().expect("partial");
+        assert_eq!((failure.place, &*failure.error), (2, "WRONGTYPE"));
+    }
+
+    #[test]
+    fn all_or_none_failed_is_none() {
+        assert!(score(&[b"-ERR a\r\n", b"-ERR b\r\n"]).partial_failure().is_none());
+        assert!(score(&[b"+OK\r\n", b":1\r\n"]).partial_failure().is_none());
+    }
+
+    #[test]
+    fn answers_in_the_shape_of_errors_do_not_count() {
+        assert!(score(&[b"+OK\r\n", b"-NOSCRIPT No matching script.\r\n"]).partial_failure().is_none());
+        assert!(score(&[b"+OK\r\n", b"-BUSYGROUP exists\r\n"]).partial_failure().is_none());
+    }
+}

@@ -1,0 +1,364 @@
+//! One place for each request of a client, in the order of the requests: replies leave from the head alone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::group::WrappedGroup;
+use super::judge::Judge;
+use super::panel::Jury;
+use super::reorder::Reorder;
+use super::score::{Companions, Score};
+use super::seldom::Seldom;
+use crate::command::CommandId;
+use crate::command::SubscriptionKind;
+use crate::policy::ttl::TtlRule;
+
+/// What the frame that fills a place means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The reply is the client's as it is.
+    Plain,
+    /// The client's own MULTI.
+    Multi,
+    /// A command within the client's own MULTI: answered `+QUEUED`.
+    Queued,
+    /// The client's own EXEC or DISCARD: its answer proves that the transaction has ended.
+    Exec,
+    /// The answer to (un)subscribing: one confirmation for each name.
+    Subscription { frames: u32 },
+    /// Unsubscribing from all: the first confirmation tells how many there are.
+    UnsubscribeAll(SubscriptionKind),
+    /// The reply to HELLO, in which the client's id stands.
+    Hello,
+    /// The reply to AUTH or SELECT on a lease.
+    Lane,
+    /// The server's verdict on a command about clients: an error is the client's, any other reply only means that
+    /// the proxy may answer.
+    Verdict,
+    /// Answered by the proxy; the bytes wait in `answers`.
+    Answer,
+    /// A group on the wire as `MULTI` .. `EXEC`.
+    Group,
+    /// A question of our own: the client never sees its answer.
+    Probe,
+    /// A command of our own whose answer nobody needs.
+    Unheard,
+    /// The reply is the client's, unless a rule says otherwise.
+    Judged,
+    /// A command within the client's own MULTI whose reply, in EXEC's answer, rules judge.
+    QueuedJudged,
+    /// A command within the client's own MULTI that a rule refuses: the client gets the proxy's error instead.
+    Refused,
+}
+
+impl Role {
+    /// Whether the reply counts among those of a pipeline.
+    pub fn is_scored(self) -> bool {
+        matches!(self, Role::Plain | Role::Judged)
+    }
+}
+
+/// A place and the command that it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    pub role: Role,
+    pub command: CommandId,
+    /// The reply counts for the score at the head of the scores.
+    pub scored: bool,
+}
+
+/// A PTTL of our own, before or after a client's write (<https://redis.io/docs/latest/commands/pttl/>).
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The rule that wants to know, and its place among the rules.
+    pub index: usize,
+    pub rule: Arc<TtlRule>,
+    /// The key, kept past its buffer because the answer comes after the request's bytes are gone.
+    pub key: Box<[u8]>,
+    /// The write that is looked at.
+    pub command: CommandId,
+    /// Asked before the write, to know what it dropped.
+    pub before: bool,
+}
+
+/// An answer of the proxy's own, in its place.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It is there.
+    Ready(Vec<u8>),
+    /// It has been promised under this number.
+    Promised(u64),
+}
+
+/// A client that is owed nothing keeps room for no more places than this.
+const IDLE_SLOTS_MAX: usize = 64;
+
+/// The places of one client.
+#[derive(Debug, Default)]
+pub struct Slots {
+    pub(super) queue: VecDeque<Slot>,
+    pub(super) answers: Seldom<Answer>,
+    pub(super) groups: Seldom<Box<WrappedGroup>>,
+    pub(super) probes: Seldom<Probe>,
+    /// One for each slot that is judged, now or in EXEC's answer, in order.
+    pub(super) judges: Seldom<Box<Judge>>,
+    /// The error for each slot that is refused, in order.
+    pub(super) refused: Seldom<Vec<u8>>,
+    /// What the client's own open transaction has queued.
+    pub(super) transaction: Option<Box<Companions>>,
+    /// What judges the replies within it.
+    pub(super) jury: Jury,
+    pub(super) scores: VecDeque<Score>,
+    /// TTLs in milliseconds that probes before a write have found.
+    pub(super) ttls_before: Vec<(Box<[u8]>, i64)>,
+    /// Frames owed by the upstream.
+    pub(super) owed: usize,
+    /// Frames whose requests were answered with a timeout, and that the upstream still owes.
+    pub(super) late: usize,
+    /// Confirmations that the subscription at the head has already got.
+    pub(super) confirmed: u32,
+    pub(super) promises: u64,
+    /// The order of the requests, while some of them have overtaken others.
+    pub(super) reorder: Option<Box<Reorder>>,
+    /// The answer to EXEC, kept back for the proxy's own answers that go into it.
+    pub(super) kept: Option<Vec<u8>>,
+}
+
+impl Slots {
+    /// True when no reply of any kind is owed to the client.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.reorder.is_none()
+    }
+
+    /// Once no reply is owed, the room that a burst has taken goes.
+    pub fn shrink(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_SLOTS_MAX {
+            self.queue = VecDeque::new();
+            self.answers = Seldom::default();
+            self.groups = Seldom::default();
+            self.scores = VecDeque::new();
+        }
+    }
+
+    /// Places that are not yet filled.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// True when the upstream owes nothing, also not to requests that were answered with a timeout:
+    /// they may still run, and nothing of this client may overtake them.
+    pub fn is_drained(&self) -> bool {
+        self.owed == 0 && self.late == 0
+    }
+
+    /// True while something that was sent, or promised, has not been answered; what is only held has not been sent.
+    pub fn is_under_way(&self) -> bool {
+        !self.queue.is_empty() || !self.is_drained()
+    }
+
+    /// True when the upstream owes nothing but the `frames` pushed last: those can be given up at once.
+    pub fn owes_no_more_than(&self, frames: u32) -> bool {
+        self.owed <= frames as usize
+    }
+
+    /// How many replies from the head on, at most `most`, go to the client as they are and are scored alike.
+    pub fn plain_at_head(&self, most: u32) -> u32 {
+        let Some(first) = self.queue.front().filter(|first| first.role == Role::Plain && self.reorder.is_none()) else {
+            return 0;
+        };
+        let most = if first.scored { self.scores.front().map_or(0, |score| score.takes_unread(most)) } else { most };
+        let alike = |slot: &&Slot| slot.role == Role::Plain && slot.scored == first.scored;
+        self.queue.iter().take(most as usize).take_while(alike).count() as u32
+    }
+
+    /// The upstream has answered, or will never answer, requests that had been given up.
+    pub fn settle_late(&mut self, frames: u32) {
+        self.late = self.late.saturating_sub(frames as usize);
+    }
+
+    /// A place for a command whose reply is one frame. (Un)subscribing may turn out to be owed more: its first
+    /// confirmation tells, for an error would be the only one.
+    ///
+    /// `scored` says that the reply counts for the score pushed before it.
+    pub fn push(&mut self, role: Role, command: CommandId, scored: bool) {
+        self.owed += 1;
+        self.enqueue(Slot { role, command, scored });
+    }
+
+    /// Places for commands whose replies are the client's as they are.
+    pub fn push_plain(&mut self, commands: impl ExactSizeIterator<Item = CommandId>, scored: bool) {
+        if self.reorder.is_some() {
+            return commands.for_each(|command| self.push(Role::Plain, command, scored));
+        }
+        self.owed += commands.len();
+        self.queue.extend(commands.map(|command| Slot { role: Role::Plain, command, scored }));
+    }
+
+    /// A place for a command whose reply rules judge.
+    pub fn push_judged(&mut self, role: Role, judge: Box<Judge>, command: CommandId, scored: bool) {
+        self.judges.push_back(judge);
+        self.push(role, command, scored);
+    }
+
+    /// A place for a command that is answered with `error`, whatever the upstream says.
+    pub fn push_refused(&mut self, error: Vec<u8>, command: CommandId) {
+        self.refused.push_back(error);
+        self.push(Role::Refused, command, false);
+    }
+
+    /// A place for each reply of a group that is wrapped.
+    pub fn push_group(&mut self, group: Box<WrappedGroup>) {
+        self.owed += group.frames() as usize;
+        self.groups.push_back(group);
+        self.enqueue(Slot { role: Role::Group, command: CommandId::UNKNOWN, scored: false });
+    }
+
+    /// A place for an answer that the client never sees.
+    pub fn push_probe(&mut self, probe: Probe) {
+        self.push(Role::Probe, probe.command, false);
+        self.probes.push_back(probe);
+    }
+
+    /// The next plain commands that are pushed are scored together.
+    pub fn push_score(&mut self, score: Score) {
+        if self.scores.capacity() == 0 {
+            // Most clients have one pipeline under way.
+            self.scores.reserve_exact(1);
+        }
+        self.scores.push_back(score);
+    }
+
+    /// An answer of our own, in its place; goes to `out` at once when nothing is owed before it.
+    pub fn answer(&mut self, reply: Vec<u8>, out: &mut Vec<u8>) {
+        if self.is_empty() {
+            out.extend_from_slice(&reply);
+        } else {
+            self.answers.push_back(Answer::Ready(reply));
+            self.enqueue(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
+            self.release(out);
+        }
+    }
+
+    /// A place for an answer that will come from elsewhere; `keep` fills it.
+    pub fn promise(&mut self) -> u64 {
+        self.promises += 1;
+        self.answers.push_back(Answer::Promised(self.promises));
+        self.enqueue(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
+        self.promises
+    }
+
+    /// Keeps a place for a request: from here on requests may be sent in another order than they were read in, each
+    /// after `aim` with its place.
+    pub fn reserve(&mut self) -> u64 {
+        if self.reorder.is_none() {
+            let mut reorder = Box::new(Reorder::default());
+            let mut groups = self.groups.iter();
+            for slot in &self.queue {
+                reorder.sent(replies(slot.role, || groups.next().map_or(0, |group| group.reply_count())));
+            }
+            self.reorder = Some(reorder);
+        }
+        self.reorder.as_mut().map_or(0, |reorder| reorder.reserve())
+    }
+
+    /// The request that is pushed next has the place that was kept for it; a group has several.
+    pub fn aim(&mut self, place: u64) {
+        if let Some(reorder) = &mut self.reorder {
+            reorder.aim(place);
+        }
+    }
+
+    /// Bytes of replies that wait for those of requests which were overtaken.
+    pub fn kept_bytes(&self) -> usize {
+        self.reorder.as_ref().map_or(0, |reorder| reorder.kept_bytes())
+    }
+
+    fn enqueue(&mut self, slot: Slot) {
+        self.queue.push_back(slot);
+        if let Some(reorder) = &mut self.reorder {
+            reorder.sent(replies(slot.role, || self.groups.back().map_or(0, |group| group.reply_count())));
+        }
+    }
+
+    /// True when the reply at the head is the client's as it is: behind its first piece nobody needs to look at it.
+    pub fn head_passes(&self) -> bool {
+        self.reorder.is_none() && matches!(self.queue.front(), Some(Slot { role: Role::Plain, .. }))
+    }
+
+    /// How many replies of the client's the slot at the head stands for.
+    pub(super) fn replies_at_head(&self) -> usize {
+        let group = || self.groups.front().map_or(0, |group| group.reply_count());
+        self.queue.front().map_or(0, |slot| replies(slot.role, group))
+    }
+
+    /// Bytes of answers of our own that wait for their turn.
+    pub fn answer_bytes(&self) -> usize {
+        let bytes = self.answers.iter().map(|answer| match answer {
+            Answer::Ready(reply) => reply.len(),
+            Answer::Promised(_) => 0,
+        });
+        bytes.sum()
+    }
+
+    /// True while a promised answer has not come. Nothing more may be sent upstream until it has:
+    /// a reply from there would find the promise in its place.
+    pub fn is_promised(&self) -> bool {
+        self.answers.iter().any(|answer| matches!(answer, Answer::Promised(_)))
+    }
+
+    /// Fills the place that was promised under `number`.
+    pub fn keep(&mut self, number: u64, reply: Vec<u8>, out: &mut Vec<u8>) {
+        if let Some(place) = self.answers.iter_mut().find(|answer| matches!(answer, Answer::Promised(n) if *n == number)) {
+            *place = Answer::Ready(reply);
+        }
+        self.release(out);
+    }
+
+    /// The next answer to EXEC is kept back, unless it is very long.
+    pub fn keep_exec(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    /// The answer that was kept back; nothing if it has gone to the client.
+    pub fn take_exec(&mut self) -> Vec<u8> {
+        self.kept.take().unwrap_or_default()
+    }
+
+    /// Lets the answers at the head go.
+    pub(super) fn release(&mut self, out: &mut Vec<u8>) {
+        while matches!(self.queue.front(), Some(Slot { role: Role::Answer, .. })) {
+            let Some(Answer::Ready(reply)) = self.answers.front() else { return };
+            match &mut self.reorder {
+                None => out.extend_from_slice(reply),
+                Some(reorder) => {
+                    reorder.sink(1, out).extend_from_slice(reply);
+                    reorder.came(1, out);
+                }
+            }
+            self.answers.pop_front();
+            self.queue.pop_front();
+        }
+        self.end_reordering();
+    }
+
+    /// Everything that was overtaken has its reply.
+    fn end_reordering(&mut self) {
+        if self.reorder.as_ref().is_some_and(|reorder| reorder.is_over()) {
+            self.reorder = None;
+        }
+    }
+
+    pub(super) fn check(&self) {
+        debug_assert!(self.answers.len() + self.groups.len() + self.probes.len() <= self.queue.len());
+        debug_assert!(!self.queue.is_empty() || self.owed == 0);
+    }
+}
+
+/// How many replies of the client's a slot stands for; `group` tells it for a group.
+fn replies(role: Role, group: impl FnOnce() -> usize) -> usize {
+    match role {
+        Role::Group => group(),
+        Role::Probe | Role::Unheard => 0,
+        _ => 1,
+    }
+}

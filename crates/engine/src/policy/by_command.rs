@@ -1,0 +1,172 @@
+//! Says which rules of a list can be about a request, by its command and by what its first argument begins with.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::beginnings::Beginnings;
+use super::group::{Member, Template, canonical_id};
+use super::sieve::{Sieve, mask};
+use crate::command::{CommandId, Spec, Table};
+
+/// For each command the rules that can be about it, so that a request that none is about costs one look-up, however many
+/// there are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ByCommand {
+    of: Box<[Entry]>,
+    /// For commands that the table has learnt since.
+    unlisted: Entry,
+    /// Many commands have the same.
+    rules: Vec<Rules>,
+    sieve: Sieve,
+}
+
+/// What is known of one command.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// One more than the place of its rules in `ByCommand::rules`, or 0.
+    rules: u16,
+    /// The place of the first argument behind its name.
+    first: u8,
+    /// What the sieve looks at.
+    mask: u64,
+}
+
+/// The rules of a command, by the beginning of the first argument behind its name.
+#[derive(Clone, Debug)]
+struct Rules {
+    beginnings: Beginnings,
+    /// For each beginning the places of its rules, in the order in which they were written.
+    places: Box<[Box<[u32]>]>,
+}
+
+/// A command that a rule may be about.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'t> {
+    pub(super) spec: &'t Spec,
+    /// What it is in canonical form.
+    pub(super) canonical: CommandId,
+}
+
+/// What the first argument of the requests that a rule is about begins with: one of these. The empty beginning is also that
+/// of a request without arguments.
+pub(super) type About<'r> = Vec<&'r [u8]>;
+
+/// Every request of a command.
+pub(super) fn everything<'r>() -> About<'r> {
+    vec![b""]
+}
+
+impl ByCommand {
+    /// `about` tells for each rule which requests of a command it can be about; `None` stands for commands learnt later.
+    pub(super) fn new<'r, 't, A>(table: &'t Table, rules: usize, about: impl Fn(Option<Subject<'t>>) -> A) -> Self
+    where
+        A: Iterator<Item = About<'r>>,
+    {
+        if rules == 0 {
+            return Self::default();
+        }
+        let mut sets = Sets::default();
+        let mut of_command = |subject: Option<Subject<'t>>| {
+            let first = subject.map_or(1, |subject| subject.spec.name_words);
+            let rules = sets.number(about(subject));
+            Entry { rules, first, mask: sets.mask(rules) }
+        };
+        let ids = std::iter::once(CommandId::UNKNOWN).chain(table.iter().map(|(id, _)| id));
+        let subject = |id| Subject { spec: table.spec(id), canonical: canonical_id(table, id) };
+        let of = ids.map(|id| of_command(Some(subject(id)))).collect();
+        let unlisted = of_command(None);
+        Self { of, unlisted, rules: sets.rules, sieve: Sieve::new(&sets.beginnings) }
+    }
+
+    /// The places of the rules that can be about the request.
+    #[inline]
+    pub(super) fn rules(&self, request: Member<'_>) -> impl Iterator<Item = usize> {
+        let places = self.of(request.id).map_or(&[][..], |(rules, first)| rules.places(argument(request, first)));
+        places.iter().map(|place| *place as usize)
+    }
+
+    /// Whether some rule can be about the request, whose argument at a place is asked for only if need be.
+    pub(super) fn concerns<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
+        self.of(id).is_some_and(|(rules, first)| rules.beginnings.any(argument(first)))
+    }
+
+    /// False only where [`Self::concerns`] is, and at once; `opening` gives the first eight bytes of the argument at a place
+    /// with whatever stands behind it, any number where there is none, `None` where that takes more than a look.
+    #[inline]
+    pub(super) fn might_concern(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
+        let Some(entry) = self.of.get(id.index()) else { return true };
+        entry.rules > 0 && opening(entry.first.into()).is_none_or(|opening| self.sieve.passes(entry.rules, entry.mask, opening))
+    }
+
+    /// Whether some rule can be about some request of the command.
+    pub(super) fn may_concern(&self, id: CommandId) -> bool {
+        self.of(id).is_some()
+    }
+
+    /// Whether there are no rules.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    #[inline]
+    fn of(&self, id: CommandId) -> Option<(&Rules, usize)> {
+        let Entry { rules, first, .. } = self.of.get(id.index()).copied().unwrap_or(self.unlisted);
+        self.rules.get(usize::from(rules).wrapping_sub(1)).map(|rules| (rules, first.into()))
+    }
+}
+
+impl Rules {
+    fn places(&self, argument: &[u8]) -> &[u32] {
+        self.beginnings.longest(argument).and_then(|place| self.places.get(place)).map_or(&[], |places| places)
+    }
+}
+
+#[inline]
+fn argument(request: Member<'_>, place: usize) -> &[u8] {
+    request.args.get(place).unwrap_or_default()
+}
+
+/// The rules of commands, those that are the same once.
+#[derive(Default)]
+struct Sets<'r> {
+    rules: Vec<Rules>,
+    /// What those begin with, with their numbers.
+    beginnings: Vec<(u16, Vec<&'r [u8]>)>,
+    known: HashMap<Vec<(u32, &'r [u8])>, u16>,
+}
+
+impl<'r> Sets<'r> {
+    fn number(&mut self, about: impl Iterator<Item = About<'r>>) -> u16 {
+        let rules = (0u32..).zip(about).flat_map(|(place, beginnings)| beginnings.into_iter().map(move |text| (place, text)));
+        let rules: Vec<_> = rules.collect();
+        if rules.is_empty() {
+            return 0;
+        }
+        if let Some(number) = self.known.get(&rules) {
+            return *number;
+        }
+        let (beginnings, places) = Beginnings::with_places(rules.iter().copied());
+        self.rules.push(Rules { beginnings, places });
+        let number = u16::try_from(self.rules.len()).expect("there are no more sets of rules than commands");
+        let texts: BTreeSet<&[u8]> = rules.iter().map(|(_, text)| *text).collect();
+        self.beginnings.push((number, texts.into_iter().collect()));
+        self.known.insert(rules, number);
+        number
+    }
+
+    fn mask(&self, number: u16) -> u64 {
+        self.beginnings.get(usize::from(number).wrapping_sub(1)).map_or(0, |(_, beginnings)| mask(beginnings))
+    }
+}
+
+impl Template {
+    /// Which requests of the command can fit.
+    pub(super) fn about(&self, subject: Subject<'_>) -> Option<&[u8]> {
+        let moves = !subject.spec.keeps_first_argument() || self.measured.is_some_and(|measured| measured.place == 0);
+        let word = self.words.first().filter(|_| !moves);
+        self.is_for(subject.canonical).then(|| word.map_or(&b""[..], |word| word.prefix()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

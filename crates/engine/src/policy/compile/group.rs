@@ -1,0 +1,146 @@
+//! Compiles one `[[group]]`.
+
+use crate::command::{CommandId, Table};
+use crate::policy::group::{Atomic, Group, Keys, Order, Shape, Template, Templates};
+use crate::policy::index::KeyIndex;
+use crate::policy::pattern::Names;
+use crate::policy::rule::{OnUnsupported, Unlink, Word, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::policy::unordered;
+
+use crate::preflight;
+
+use super::{Errors, key_patterns, member, not_available};
+
+const MEMBERS_MAX: usize = 64;
+/// Each optional member may double the ways in which a group is followed.
+const OPTIONAL_MAX: usize = 8;
+
+/// The group, unless something is wrong with it.
+pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors) -> Option<Group> {
+    let before = errors.found.len();
+    refuse_what_is_not_available(path, written, errors);
+    let atomic = match written.atomic {
+        WrittenAtomic::Observe => Atomic::Observe,
+        WrittenAtomic::Transaction | WrittenAtomic::Rollback => Atomic::Transaction,
+        WrittenAtomic::Guarded => Atomic::Guarded,
+    };
+    let shape = shape(path, written, table, errors)?;
+    check_guarded(path, written, &shape, table, errors);
+    (errors.found.len() == before).then(|| Group {
+        name: written.name.as_str().into(),
+        atomic,
+        on_unsupported: written.on_unsupported,
+        on_partial: written.on_partial,
+        order: order(written.order),
+        resolve: written.resolve,
+        agree: written.agree,
+        mode: written.mode,
+        shape,
+    })
+}
+
+fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut Errors) {
+    if written.atomic == WrittenAtomic::Rollback {
+        let what = format!("atomic = {:?}", written.atomic.as_str());
+        not_available(format!("{path}.atomic"), &what, "\"guarded\", \"transaction\" or \"observe\"", errors);
+    }
+    if written.order == WrittenOrder::Any && written.keys.is_some() {
+        let expected = "no such key: a run of commands on matching keys has no order";
+        errors.add(format!("{path}.order"), "order = \"any\" needs commands", expected);
+    }
+    if written.resolve && written.atomic == WrittenAtomic::Observe {
+        let message = "resolve needs a transaction to put its marker in, and this group has none";
+        errors.add(format!("{path}.resolve"), message, "atomic = \"transaction\" or \"guarded\", or false");
+    }
+}
+
+/// A member that no preflight can decide would be refused each time.
+fn check_guarded(path: &str, written: &WrittenGroup, shape: &Shape, table: &Table, errors: &mut Errors) {
+    if written.atomic != WrittenAtomic::Guarded {
+        if written.on_unsupported == OnUnsupported::Transaction {
+            let message = "on_unsupported says what becomes of a guarded group, and this one is not";
+            errors.add(format!("{path}.on_unsupported"), message, "atomic = \"guarded\", or \"refuse\"");
+        }
+        return;
+    }
+    let Shape::Templates(templates) = shape else { return };
+    for (place, member) in templates.members.iter().enumerate() {
+        let spec = table.spec(member.id);
+        if !preflight::is_decidable(spec) {
+            let name = spec.name().to_ascii_uppercase().replace('|', " ");
+            let message = format!("{name} cannot be in a guarded group: nobody can tell before it runs whether it fails");
+            errors.add(format!("{path}.commands[{place}]"), message, "another command, or atomic = \"transaction\"");
+        }
+    }
+}
+
+fn shape(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors) -> Option<Shape> {
+    match (&written.commands, &written.keys) {
+        (Some(commands), None) => templates(&format!("{path}.commands"), commands, written, table, errors).map(Shape::Templates),
+        (None, Some(keys)) => {
+            let patterns = key_patterns(&format!("{path}.keys"), keys, errors);
+            let index = KeyIndex::new([&*patterns]);
+            Some(Shape::Keys(Keys { patterns, index }))
+        }
+        (Some(_), Some(_)) => {
+            errors.add(format!("{path}.keys"), "the group has both commands and keys", "one of the two");
+            None
+        }
+        (None, None) => {
+            errors.add(path, "the group has neither commands nor keys", "commands = [..] or keys = [..]");
+            None
+        }
+    }
+}
+
+fn templates(
+    path: &str,
+    written: &[WrittenMember],
+    group: &WrittenGroup,
+    table: &Table,
+    errors: &mut Errors,
+) -> Option<Templates> {
+    check_counts(path, written, group.order, errors);
+    let mut names = Names::default();
+    let mut members = Vec::new();
+    for (place, member) in written.iter().enumerate() {
+        let compiled = member::compile(&format!("{path}[{place}]"), member, table, &mut names, errors);
+        members.extend(compiled.map(|template| Template { also: also(&template, group.unlink, table), ..template }));
+    }
+    let required = written.iter().rposition(|member| !member.optional)? + 1;
+    Some(Templates { members: members.into(), order: order(group.order), required, names })
+}
+
+/// DEL for UNLINK and the other way round, where the rule says so.
+fn also(template: &Template, unlink: Unlink, table: &Table) -> Option<CommandId> {
+    let pair = [table.by_name("del"), table.by_name("unlink")];
+    let place = pair.iter().position(|id| *id == Some(template.id)).filter(|_| unlink == Unlink::AsDel)?;
+    pair[1 - place]
+}
+
+fn order(written: WrittenOrder) -> Order {
+    match written {
+        WrittenOrder::Written => Order::Written,
+        WrittenOrder::Any => Order::Any,
+    }
+}
+
+fn check_counts(path: &str, written: &[WrittenMember], order: WrittenOrder, errors: &mut Errors) {
+    let optional = written.iter().filter(|member| member.optional).count();
+    match written.len() {
+        0 => errors.add(path, "the group has no members", "at least two"),
+        1 => errors.add(path, "the group has only one member", "at least two, since one command is atomic by itself"),
+        count if count > MEMBERS_MAX => {
+            errors.add(path, format!("the group has {count} members"), format!("at most {MEMBERS_MAX}"));
+        }
+        count if order == WrittenOrder::Any && count > unordered::MEMBERS_MAX => {
+            let message = format!("the group has {count} members, which may come in any order");
+            errors.add(path, message, format!("at most {}", unordered::MEMBERS_MAX));
+        }
+        count if count == optional => errors.add(path, "every member is optional", "at least one that is not"),
+        _ if order == WrittenOrder::Written && optional > OPTIONAL_MAX => {
+            errors.add(path, format!("the group has {optional} optional members"), format!("at most {OPTIONAL_MAX}"));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,411 @@
+//! Recognises one group in consecutive commands.
+
+use std::sync::Arc;
+
+use crate::command::{self, Canonical, CommandId, Measure, Spec, Table, canonical};
+use respguard_resp::request::{Args, Span};
+
+use super::by_command::{About, Subject, everything};
+use super::index::KeyIndex;
+use super::pattern::{Bindings, Names, Pattern};
+use super::reply::Wanted;
+use super::rule::{Agree, Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
+use super::unordered::{self, Search};
+
+/// How atomic a group is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Atomic {
+    /// It is passed on untouched; each partial failure is reported.
+    Observe,
+    /// It is sent as one MULTI .. EXEC.
+    Transaction,
+    /// The same, behind a preflight that keeps the EXEC from running if a member would fail.
+    Guarded,
+}
+
+impl Atomic {
+    /// The word, as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Atomic::Observe => WrittenAtomic::Observe.as_str(),
+            Atomic::Transaction => WrittenAtomic::Transaction.as_str(),
+            Atomic::Guarded => WrittenAtomic::Guarded.as_str(),
+        }
+    }
+}
+
+/// The order in which a group's members must come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Written,
+    Any,
+}
+
+/// Commands that belong together.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub name: Arc<str>,
+    pub atomic: Atomic,
+    pub on_unsupported: OnUnsupported,
+    pub on_partial: OnPartial,
+    pub order: Order,
+    /// Whether a marker in the transaction settles unknown outcomes.
+    pub resolve: bool,
+    /// What the members' replies must have in common.
+    pub agree: Option<Agree>,
+    pub mode: Option<Mode>,
+    pub(super) shape: Shape,
+}
+
+/// The two ways to say which commands a group is made of.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    Templates(Templates),
+    Keys(Keys),
+}
+
+/// Members in the order in which they are written.
+#[derive(Clone, Debug)]
+pub(super) struct Templates {
+    pub(super) members: Box<[Template]>,
+    /// The order in which they must come.
+    pub(super) order: Order,
+    /// How many members there are up to the last one that is not optional.
+    pub(super) required: usize,
+    pub(super) names: Names,
+}
+
+/// A run of at least two consecutive plain keyed commands whose keys all match.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    pub(super) patterns: Box<[Pattern]>,
+    pub(super) index: KeyIndex,
+}
+
+/// One member, in the canonical form of its command.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    pub(super) id: CommandId,
+    /// Another command that fits as well.
+    pub(super) also: Option<CommandId>,
+    /// The arguments behind the command's name.
+    pub(super) words: Box<[Pattern]>,
+    /// What is compared by its meaning.
+    pub(super) measured: Option<Measured>,
+    /// Whether more arguments may follow the words.
+    pub(super) rest: bool,
+    pub(super) optional: bool,
+    /// What its reply must be, and the one command that replies so where spellings differ in that.
+    pub(super) expected: Option<Arc<Wanted>>,
+    pub(super) only: Option<CommandId>,
+    /// As it was written.
+    pub(super) text: Box<str>,
+}
+
+/// Two words, a kind and a number, that are compared by what they mean together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// The place of the first.
+    pub(super) place: usize,
+    /// What they must mean; `None`: any time to live will do, and the number is matched as text.
+    pub(super) wanted: Option<Measure>,
+}
+
+/// One command that was read.
+#[derive(Clone, Copy)]
+pub struct Member<'a> {
+    pub id: CommandId,
+    pub args: Args<'a>,
+}
+
+/// The commands that were read, from one of them on; the look-up answers `None` behind the last.
+pub(super) type Reader<'r, 'a> = &'r mut dyn FnMut(usize) -> Option<Member<'a>>;
+
+/// How far a group can be followed into the commands that were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// The most commands that make up the whole group; 0: the group is not whole.
+    pub(super) whole: usize,
+    /// Commands that fit, up to the last one read, after which members are still to come; 0: none.
+    pub(super) awaiting: usize,
+    /// The first command fits, and a later one does not.
+    pub(super) begun: bool,
+}
+
+/// A place in the members and in the commands that were read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Walk<'a> {
+    pub(super) member: usize,
+    pub(super) command: usize,
+    pub(super) bound: Bindings<'a>,
+    /// The members that have come, one bit for each.
+    pub(super) taken: u64,
+    /// In which order, where that is not the written one.
+    pub(super) sequence: [u8; unordered::MEMBERS_MAX],
+}
+
+/// Takes what a walk through the members of a group comes upon.
+pub(super) trait Listen<'a> {
+    /// All members that are needed have come.
+    fn whole(&mut self, here: &Walk<'a>);
+    /// The commands that were read end here.
+    fn awaiting(&mut self, here: &Walk<'a>);
+    /// The command is not the member that must come here; the failed attempt may have bound captures.
+    fn mismatch(&mut self, here: &Walk<'a>, command: Member<'a>);
+}
+
+impl Listen<'_> for Extent {
+    fn whole(&mut self, here: &Walk<'_>) {
+        self.whole = self.whole.max(here.command);
+    }
+
+    fn awaiting(&mut self, here: &Walk<'_>) {
+        self.awaiting = self.awaiting.max(here.command);
+    }
+
+    fn mismatch(&mut self, here: &Walk<'_>, _: Member<'_>) {
+        self.begun |= here.command > 0;
+    }
+}
+
+impl Group {
+    /// A group of a single command that a rule of this name sends in a transaction.
+    pub fn alone(rule: &Arc<str>) -> Group {
+        let keys = Keys { patterns: Box::default(), index: KeyIndex::new([]) };
+        Group {
+            name: Arc::clone(rule),
+            atomic: Atomic::Transaction,
+            on_unsupported: OnUnsupported::Refuse,
+            on_partial: OnPartial::Report,
+            order: Order::Written,
+            resolve: false,
+            agree: None,
+            mode: None,
+            shape: Shape::Keys(keys),
+        }
+    }
+
+    /// Whether the group is a run of commands on matching keys, which begins and ends within one read: it is not
+    /// worth an idle gap, but a partial frame at the tail may go on with it.
+    pub fn is_run(&self) -> bool {
+        matches!(self.shape, Shape::Keys(_))
+    }
+
+    /// The names that its members capture.
+    pub fn captures(&self) -> &[String] {
+        match &self.shape {
+            Shape::Templates(templates) => templates.names.as_slice(),
+            Shape::Keys(_) => &[],
+        }
+    }
+
+    /// What the reply of each command of the whole group that begins at the command `at(0)` must be; empty where no
+    /// member has an expectation.
+    pub fn wanted<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Vec<Option<Arc<Wanted>>> {
+        match &self.shape {
+            Shape::Templates(templates) if templates.members.iter().any(|member| member.expected.is_some()) => {
+                let members = templates.trace(table, at).whole.unwrap_or_default().members(self.order).into_iter();
+                members.map(|place| templates.members.get(place)?.expected.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The text of the key pattern that the key matches: what a report names in place of the key. Groups of templates
+    /// have none.
+    pub fn pattern_of(&self, key: &[u8]) -> Option<&str> {
+        let Shape::Keys(keys) = &self.shape else {
+            return None;
+        };
+        keys.patterns.iter().find(|pattern| pattern.matches_key(key)).map(Pattern::text)
+    }
+
+    /// Which requests of a command it can begin with.
+    pub(super) fn begins_with(&self, subject: Option<Subject<'_>>) -> About<'_> {
+        match (&self.shape, subject) {
+            (Shape::Templates(templates), Some(subject)) => {
+                templates.firsts().filter_map(|template| template.about(subject)).collect()
+            }
+            (Shape::Templates(_), None) => About::new(),
+            (Shape::Keys(keys), Some(Subject { spec, .. })) => match Keys::admits(spec) {
+                true if spec.first_argument_is_key() => keys.patterns.iter().map(Pattern::prefix).collect(),
+                true => everything(),
+                false => About::new(),
+            },
+            (Shape::Keys(_), None) => everything(),
+        }
+    }
+
+    pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
+        match &self.shape {
+            Shape::Templates(templates) => templates.follow(table, at),
+            Shape::Keys(keys) => keys.follow(table, at),
+        }
+    }
+}
+
+impl Templates {
+    /// The members that the first command of the group can be.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = &Template> {
+        let leading = self.members.iter().take_while(|member| member.optional).count();
+        let firsts = if self.order == Order::Any { self.members.len() } else { leading + 1 };
+        self.members.iter().take(firsts)
+    }
+
+    fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
+        let mut extent = Extent::default();
+        self.walk(Walk::default(), table, at, &mut extent);
+        extent
+    }
+
+    /// Follows the members from one on.
+    pub(super) fn walk<'a>(&self, here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+        match self.order {
+            Order::Written => self.walk_in_order(here, table, at, listener),
+            Order::Any => Search::new(self, table, at, listener).walk(here),
+        }
+    }
+
+    /// Where an optional member fits, both ways are tried, so its place among the
+    /// optional ones never hides a longer match; their number is bounded when the group is compiled.
+    fn walk_in_order<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+        while let Some(member) = self.members.get(here.member) {
+            if here.member >= self.required {
+                listener.whole(&here);
+            }
+            let Some(command) = at(here.command) else {
+                listener.awaiting(&here);
+                return;
+            };
+            if member.optional {
+                let mut taken = here;
+                if member.fits(command, table, &mut taken.bound) {
+                    taken.take(here.member);
+                    self.walk_in_order(taken, table, at, listener);
+                }
+                here.member += 1;
+            } else if member.fits(command, table, &mut here.bound) {
+                here.take(here.member);
+            } else {
+                listener.mismatch(&here, command);
+                return;
+            }
+        }
+        listener.whole(&here);
+    }
+}
+
+impl Walk<'_> {
+    /// The next command is the member at this place.
+    #[inline]
+    pub(super) fn take(&mut self, member: usize) {
+        self.taken |= 1 << member;
+        if let Some(place) = self.sequence.get_mut(self.command) {
+            *place = member as u8;
+        }
+        self.member = member + 1;
+        self.command += 1;
+    }
+
+    /// Whether the member at this place has come.
+    pub(super) fn has(&self, member: usize) -> bool {
+        self.taken >> member & 1 == 1
+    }
+
+    /// Which member each command is.
+    pub(super) fn members(&self, order: Order) -> Vec<usize> {
+        match order {
+            Order::Written => (0..64).filter(|place| self.has(*place)).collect(),
+            Order::Any => self.sequence.iter().take(self.command).map(|place| usize::from(*place)).collect(),
+        }
+    }
+}
+
+impl Template {
+    pub(super) fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
+        self.agrees(command, table, bound) && !table.spec(command.id).is_blocking(command.args)
+    }
+
+    /// As `fits`, also for a command that may block.
+    pub(super) fn agrees<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
+        let form = canonical(table, command.id, command.args);
+        self.is_for(form.id) && self.only.is_none_or(|only| only == command.id) && self.words_fit(&form, bound)
+    }
+
+    pub(super) fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
+        let count = self.words.len();
+        let long_enough = if self.rest { form.len() >= count } else { form.len() == count };
+        long_enough && self.words.iter().enumerate().all(|(place, word)| self.word_fits(place, word, form, bound))
+    }
+
+    fn word_fits<'a>(&self, place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
+        match self.measured {
+            Some(measured) if place == measured.place => measured.fits(form),
+            Some(Measured { place: kind, wanted: Some(_) }) if place == kind + 1 => true,
+            _ => word.is_any() || form.get(place).is_some_and(|argument| word.matches(argument, bound)),
+        }
+    }
+
+    /// Whether the canonical form of a command with this id can fit.
+    pub(super) fn is_for(&self, id: CommandId) -> bool {
+        id == self.id || Some(id) == self.also
+    }
+}
+
+impl Measured {
+    fn fits(&self, form: &Canonical<'_>) -> bool {
+        let Some((kind, number)) = form.get(self.place).zip(form.get(self.place + 1)) else { return false };
+        match self.wanted {
+            Some(wanted) => Measure::read(kind, number) == Some(wanted),
+            None => Measure::is_time(kind),
+        }
+    }
+}
+
+impl Keys {
+    /// Whether some request of this command can be in a run.
+    pub(super) fn admits(spec: &Spec) -> bool {
+        spec.groupable().is_ok() && !matches!(&spec.keys, command::Keys::Specs(specs) if specs.is_empty())
+    }
+
+    fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
+        let mut count = 0;
+        loop {
+            match at(count) {
+                Some(command) if self.fits(command, table) => count += 1,
+                Some(_) => {
+                    return Extent { whole: Self::whole(count), ..Extent::default() };
+                }
+                None => {
+                    return Extent { whole: Self::whole(count), awaiting: count, ..Extent::default() };
+                }
+            }
+        }
+    }
+
+    /// One command needs no transaction.
+    fn whole(count: usize) -> usize {
+        if count >= 2 { count } else { 0 }
+    }
+
+    pub(super) fn fits(&self, command: Member<'_>, table: &Table) -> bool {
+        let spec = table.spec(command.id);
+        // A wrong number of arguments is no obstacle: the server refuses it while it queues, and with it the whole group.
+        if spec.groupable().is_err() || !spec.is_plain_keyed(command.args) {
+            return false;
+        }
+        let mut all_match = true;
+        spec.for_each_key(command.args, &mut |place, _| {
+            let key = command.args.get(place);
+            all_match &= key.is_some_and(|key| self.index.first_match(key).is_some());
+        });
+        all_match
+    }
+}
+
+/// What the command is in canonical form, with as many arguments as it needs.
+pub(super) fn canonical_id(table: &Table, id: CommandId) -> CommandId {
+    let count = usize::from(table.spec(id).arity.unsigned_abs());
+    let spans = vec![Span { start: 0, end: 1 }; count];
+    canonical(table, id, Args::new(b"1", &spans)).id
+}

@@ -1,0 +1,131 @@
+//! Says which commands must not pass, by what they are, how large, and on which keys.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::command::{CommandId, KeyList, Table};
+
+use super::by_command::{About, ByCommand, Subject, everything};
+use super::group::{Member, Template};
+use super::index::KeyIndex;
+use super::pattern::Bindings;
+use super::rule::{GuardAction, Mode};
+
+/// One `[[guard]]` rule.
+#[derive(Clone, Debug)]
+pub struct GuardRule {
+    pub name: Arc<str>,
+    /// The commands that it is about; empty: all.
+    pub(super) commands: Box<[Template]>,
+    /// The longest argument behind the command's name.
+    pub value_bytes_max: Option<u64>,
+    /// The most arguments behind the command's name.
+    pub arguments_max: Option<u64>,
+    /// The only keys that may be named.
+    pub(super) keys_allowed: Option<KeyIndex>,
+    /// The longest reply, as it is on the wire.
+    pub reply_bytes_max: Option<u64>,
+    pub action: GuardAction,
+    pub mode: Option<Mode>,
+}
+
+/// What about a command its guard does not let pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trip {
+    /// The command itself.
+    Command,
+    /// An argument is longer than this.
+    Value(u64),
+    /// There are more arguments than this.
+    Arguments(u64),
+    /// A key that no pattern allows.
+    Key,
+}
+
+impl fmt::Display for Trip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trip::Command => f.write_str("the command is not allowed"),
+            Trip::Value(max) => write!(f, "an argument is longer than {max} bytes"),
+            Trip::Arguments(max) => write!(f, "there are more than {max} arguments"),
+            Trip::Key => f.write_str("a key is not among those allowed"),
+        }
+    }
+}
+
+impl GuardRule {
+    /// Whether the rule is about this command.
+    pub fn concerns(&self, command: Member<'_>, table: &Table) -> bool {
+        self.commands.is_empty() || self.commands.iter().any(|template| template.matches(command, table))
+    }
+
+    /// Which requests of a command it can be about.
+    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> About<'_> {
+        if self.commands.is_empty() {
+            return everything();
+        }
+        subject.into_iter().flat_map(|subject| self.commands.iter().filter_map(move |template| template.about(subject))).collect()
+    }
+
+    /// What about a command that the rule concerns must not pass.
+    pub fn trip(&self, command: Member<'_>, table: &Table) -> Option<Trip> {
+        let spec = table.spec(command.id);
+        let arguments = command.args.from(usize::from(spec.name_words));
+        let value = |max: &u64| arguments.iter().any(|argument| argument.len() as u64 > *max);
+        let key = |allowed: &KeyIndex| {
+            let mut outside = false;
+            let known = spec.for_each_key(command.args, &mut |place, _| {
+                outside |= command.args.get(place).is_some_and(|key| allowed.first_match(key).is_none());
+            });
+            outside || known != KeyList::Complete
+        };
+        match () {
+            () if self.is_about_commands() => Some(Trip::Command),
+            () if self.arguments_max.is_some_and(|max| arguments.len() as u64 > max) => self.arguments_max.map(Trip::Arguments),
+            () if self.value_bytes_max.as_ref().is_some_and(value) => self.value_bytes_max.map(Trip::Value),
+            () if self.keys_allowed.as_ref().is_some_and(key) => Some(Trip::Key),
+            () => None,
+        }
+    }
+
+    /// Whether a command that the rule concerns is all that it takes.
+    fn is_about_commands(&self) -> bool {
+        let limits = [self.value_bytes_max, self.arguments_max, self.reply_bytes_max];
+        limits.iter().all(Option::is_none) && self.keys_allowed.is_none()
+    }
+}
+
+/// All guards, in the order in which they were written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Guards {
+    rules: Vec<Arc<GuardRule>>,
+    index: ByCommand,
+}
+
+impl Guards {
+    pub(super) fn new(rules: Vec<Arc<GuardRule>>, table: &Table) -> Self {
+        let index = ByCommand::new(table, rules.len(), |subject| rules.iter().map(move |rule| rule.about(subject)));
+        Self { rules, index }
+    }
+
+    pub(super) fn as_slice(&self) -> &[Arc<GuardRule>] {
+        &self.rules
+    }
+
+    pub(super) fn may_concern(&self, id: CommandId) -> bool {
+        self.index.may_concern(id)
+    }
+
+    /// The guards that are about the command.
+    pub(super) fn of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<GuardRule>> {
+        let rules = self.index.rules(command).map(|place| &self.rules[place]);
+        rules.filter(move |rule| rule.concerns(command, table))
+    }
+}
+
+impl Template {
+    /// Whether the command fits by itself.
+    pub(super) fn matches(&self, command: Member<'_>, table: &Table) -> bool {
+        self.agrees(command, table, &mut Bindings::default())
+    }
+}

@@ -1,0 +1,238 @@
+//! Says what a policy is: which commands belong together and which keys must expire.
+//!
+//! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
+
+mod beginnings;
+mod by_command;
+pub mod compile;
+mod concern;
+pub mod degrade;
+pub mod duration;
+pub mod expect;
+pub mod group;
+pub mod guard;
+pub mod index;
+pub mod near;
+pub mod pattern;
+pub mod recognise;
+pub mod reply;
+pub mod rule;
+mod sieve;
+pub mod trace;
+pub mod ttl;
+pub mod unordered;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::command::{Blank, CommandId, Spec, Table};
+use respguard_resp::request::Args;
+
+pub use compile::{RuleError, compile};
+pub use degrade::DegradeRule;
+pub use expect::ExpectRule;
+pub use group::{Atomic, Group, Member, Order};
+pub use guard::{GuardRule, Trip};
+pub use recognise::Recognition;
+pub use rule::{Agree, Mode, OnPartial, OnUnsupported, TtlAction};
+pub use trace::{Miss, Why};
+pub use ttl::TtlRule;
+
+use by_command::ByCommand;
+use degrade::DegradeRules;
+use expect::Expects;
+use guard::Guards;
+use recognise::Groups;
+use ttl::TtlRules;
+
+/// The rules that a proxy follows.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub mode: Mode,
+    /// Whether a partial failure in a plain pipeline is a violation, not only a counter.
+    pub report_pipelines: bool,
+    pub hold: Hold,
+    /// What the keys of guards begin with.
+    pub guard_prefix: Arc<str>,
+    groups: Groups,
+    ttls: TtlRules,
+    expects: Expects,
+    guards: Guards,
+    degrades: DegradeRules,
+    /// The rules of all sorts but those of degrading, by what they can be about.
+    all: ByCommand,
+}
+
+/// How long the prefix of a group waits for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The longest idle gap between two reads; zero: nothing is held.
+    pub gap: Duration,
+    /// The longest time over all gaps.
+    pub max: Duration,
+}
+
+impl Policy {
+    /// The policy of an empty configuration: no rules.
+    pub fn passive() -> Self {
+        let pipeline = rule::WrittenPipeline::default();
+        Self {
+            mode: Mode::Enforce,
+            report_pipelines: pipeline.report,
+            hold: Hold { gap: Duration::from_millis(pipeline.hold_ms), max: Duration::from_millis(pipeline.hold_max_ms) },
+            guard_prefix: rule::GUARD_PREFIX.into(),
+            groups: Groups::none(),
+            ttls: TtlRules::new(Vec::new()),
+            expects: Expects::default(),
+            guards: Guards::default(),
+            degrades: DegradeRules::new(Vec::new()),
+            all: ByCommand::default(),
+        }
+    }
+
+    /// Whether there are no rules.
+    pub fn is_empty(&self) -> bool {
+        self.groups().is_empty()
+            && self.ttl_rules().is_empty()
+            && self.expects().is_empty()
+            && self.guards().is_empty()
+            && self.degrade_rules().is_empty()
+    }
+
+    /// All expectations of single commands' replies, in the order in which they were written.
+    pub fn expects(&self) -> &[Arc<ExpectRule>] {
+        self.expects.as_slice()
+    }
+
+    /// The same policy, with all its rules found by what they can be about.
+    fn indexed(self, table: &Table) -> Self {
+        let (groups, ttls, expects, guards) = (self.groups(), self.ttl_rules(), self.expects(), self.guards());
+        let count = groups.len() + ttls.len() + expects.len() + guards.len();
+        let about = |subject| {
+            let groups = groups.iter().map(move |group| group.begins_with(subject));
+            let ttls = ttls.iter().map(move |rule| rule.about(subject));
+            let expects = expects.iter().map(move |rule| rule.about(subject));
+            groups.chain(ttls).chain(expects).chain(guards.iter().map(move |rule| rule.about(subject)))
+        };
+        Self { all: ByCommand::new(table, count, about), ..self }
+    }
+
+    /// False where no rule has anything to say about the request, of which `argument` gives the one at a place, unless a
+    /// group that began before it goes on with it, or there is no server.
+    #[inline]
+    pub fn concerns<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
+        self.all.concerns(id, argument)
+    }
+
+    /// The same, said at once and not of all requests: false only where [`Self::concerns`] is.
+    ///
+    /// `opening` gives the first eight bytes of the argument at a place as a little-endian number, with whatever stands
+    /// behind it; any number where there is none, `None` where that takes more than a look.
+    #[inline]
+    pub fn might_concern(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
+        self.all.might_concern(id, opening)
+    }
+
+    /// Whether no rule has anything to say about any request.
+    #[inline]
+    pub fn concerns_nothing(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether there are rules that look at each command by itself.
+    #[inline]
+    pub fn has_rules_of_commands(&self) -> bool {
+        !(self.expects.as_slice().is_empty() && self.guards.as_slice().is_empty()) || self.ttls.act()
+    }
+
+    /// Whether some TTL rule changes what goes out.
+    #[inline]
+    pub fn has_acting_ttl_rules(&self) -> bool {
+        self.ttls.act()
+    }
+
+    /// Whether a guard may be about some request of the command.
+    pub fn may_guard(&self, id: CommandId) -> bool {
+        self.guards.may_concern(id)
+    }
+
+    /// All guards, in the order in which they were written.
+    pub fn guards(&self) -> &[Arc<GuardRule>] {
+        self.guards.as_slice()
+    }
+
+    /// The guards that are about the command.
+    pub fn guards_of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<GuardRule>> {
+        self.guards.of(table, command)
+    }
+
+    /// The expectations of the command's reply.
+    pub fn expects_of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<ExpectRule>> {
+        self.expects.of(table, command)
+    }
+
+    /// All groups, in the order in which they were written.
+    pub fn groups(&self) -> &[Arc<Group>] {
+        self.groups.as_slice()
+    }
+
+    /// All TTL rules, in the order in which they were written.
+    pub fn ttl_rules(&self) -> &[Arc<TtlRule>] {
+        self.ttls.as_slice()
+    }
+
+    /// The group that begins at the command `at(0)`: the longest whole one, the first declared among equals.
+    ///
+    /// `at(i)` is the i-th command from there on, `None` behind the last one that was read. Commands that can begin
+    /// no group cost one look-up; nothing is allocated.
+    pub fn recognise<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Recognition {
+        self.groups.recognise(table, at)
+    }
+
+    /// Whether some request of this command can be a member of a group of templates.
+    pub fn may_continue(&self, id: CommandId) -> bool {
+        self.groups.may_continue(id)
+    }
+
+    /// The group that came nearest to beginning at the command `at(0)` without being whole: the one with the most
+    /// commands that fitted, the first declared among equals; `None` where not even the first command fits any. It
+    /// allocates: for explanations.
+    pub fn nearest_miss<'a>(&self, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Option<Miss<'_, 'a>> {
+        trace::nearest_miss(self.groups(), table, at)
+    }
+
+    /// Whether some group needs a preflight.
+    pub fn has_guarded_groups(&self) -> bool {
+        self.groups().iter().any(|group| group.atomic == Atomic::Guarded && self.mode_of(group.mode) == Mode::Enforce)
+    }
+
+    /// All degrade rules, in the order in which they were written.
+    pub fn degrade_rules(&self) -> &[Arc<DegradeRule>] {
+        self.degrades.as_slice()
+    }
+
+    /// What a command is answered while there is no server, and by which of the degrade rules. They have no effect
+    /// where rules only observe.
+    pub fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<(usize, Blank)> {
+        (self.mode == Mode::Enforce).then(|| self.degrades.answer(spec, args))?
+    }
+
+    /// The first TTL rule with a pattern that matches the key, with its place among the rules.
+    pub fn ttl_rule_for(&self, key: &[u8]) -> Option<(usize, &Arc<TtlRule>)> {
+        self.ttls.rule_for(key)
+    }
+
+    /// Whether a rule with this mode of its own acts or only reports: observing wins over enforcing.
+    pub fn mode_of(&self, own: Option<Mode>) -> Mode {
+        match self.mode {
+            Mode::Observe => Mode::Observe,
+            Mode::Enforce => own.unwrap_or(Mode::Enforce),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::passive()
+    }
+}

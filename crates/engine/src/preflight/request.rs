@@ -1,0 +1,449 @@
+//! What goes on the wire before the members of a guarded group, and what its answers mean.
+//!
+//! `WATCH guard key ..`, `EVAL preflight`, `MULTI`, `EVAL seal`, the members, `EXEC`: one write. The preflight asks what
+//! [`Check`]s say; where an answer is wrong it writes the guard, so that the connection's own WATCH is dirty and EXEC
+//! answers null: nothing runs.
+//!
+//! The WATCH goes first, and names every key that the verdict depends on: between two commands of one pipeline the server
+//! may serve other clients, and what they change behind the preflight's back then ends the transaction too.
+//!
+//! The seal is a second EVAL, within the transaction, that does nothing. What refuses the preflight as a command (NOPERM,
+//! a server without scripting, READONLY, a slot that moves) refuses the seal too while it is queued, and that aborts the
+//! transaction: an error of the preflight alone would leave the WATCH clean.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::ops::Range;
+
+use super::trial::{OVERFLOW, WRONG_TYPE};
+use super::types::Types;
+use super::{Check, Question, syntax};
+use respguard_resp::{encode, value};
+
+/// Knows whether a key is of its type. The server hashes a script each time, in blocks of 64 bytes behind each of which
+/// stand 9 of its own: these 183 bytes are three.
+const TYPES: &[u8] = include_bytes!("scripts/types.lua");
+/// Knows integers too.
+const NUMBERS: &[u8] = include_bytes!("scripts/numbers.lua");
+/// Knows every question.
+const ALL: &[u8] = include_bytes!("scripts/all.lua");
+/// All of the seal but the guard.
+const SEAL: &[u8] = b"*4\r\n$4\r\nEVAL\r\n$30\r\n#!lua flags=allow-oom\nreturn 1\r\n$1\r\n1\r\n";
+/// Whether this user, on this server, can have guarded groups.
+const PROBE: &[u8] =
+    b"#!lua flags=allow-oom,no-writes\nlocal c,k=redis.acl_check_cmd,ARGV[1] return c('SET',k,'1','PX','1') and c('WATCH',k) and c('EVAL','','1',k) and 1 or 0";
+
+/// Errors of a question, by how its answer is wrong.
+const CODES: usize = 3;
+/// The script counts three codes and a place that stays empty.
+const CODES_APART: u64 = 4;
+
+/// Most questions take no more room on the wire, their key apart.
+const CHECK_BYTES: usize = 64;
+
+/// A longer key is no hash tag: the guard is then a key of its own slot.
+const TAG_BYTES_MAX: usize = 256;
+
+/// Makes names for guards that no other guard has.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Tells processes and threads apart: random.
+    pub instance: u64,
+    pub used: Cell<u64>,
+}
+
+impl Names {
+    /// A key of the same slot as `key`, as long as that can be had.
+    pub fn next(&self, prefix: &str, key: &[u8]) -> Vec<u8> {
+        let number = self.used.get();
+        self.used.set(number.wrapping_add(1));
+        let tag = hash_tag(key);
+        let mut name = Vec::with_capacity(prefix.len() + tag.len() + 40);
+        name.extend_from_slice(prefix.as_bytes());
+        if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX && !tag.contains(&b'}') {
+            name.push(b'{');
+            name.extend_from_slice(tag);
+            name.extend_from_slice(b"}:");
+        }
+        push_hex(&mut name, self.instance, 16);
+        name.push(b':');
+        push_hex(&mut name, number, 1);
+        name
+    }
+}
+
+/// At least so many digits.
+fn push_hex(out: &mut Vec<u8>, number: u64, digits_min: usize) {
+    let digits = (16 - number.leading_zeros() as usize / 4).max(digits_min);
+    out.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place)) as usize % 16]));
+}
+
+/// The part of a key that its slot is made of (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>).
+fn hash_tag(key: &[u8]) -> &[u8] {
+    let Some(open) = memchr::memchr(b'{', key) else { return key };
+    match memchr::memchr(b'}', &key[open + 1..]) {
+        Some(0) | None => key,
+        Some(length) => &key[open + 1..open + 1 + length],
+    }
+}
+
+/// The questions about one group, and what their answers mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preflight {
+    body: &'static [u8],
+    /// The keys that are asked about, each once.
+    keys: Bulks,
+    /// Where the first of them lies within.
+    first: Range<usize>,
+    arguments: Bulks,
+    foretold: Vec<Foretold>,
+}
+
+/// What a wrong answer to one question means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Foretold {
+    member: usize,
+    errors: [Cow<'static, str>; CODES],
+}
+
+/// What the preflight has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No member will fail.
+    Fine,
+    /// This member would answer this error.
+    Fails { member: usize, error: Box<str> },
+    /// It did not run.
+    Missing,
+}
+
+impl Preflight {
+    /// For at least one check.
+    pub fn new(checks: &[Check<'_>]) -> Preflight {
+        let room = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
+        let (mut keys, mut arguments, mut first, body) = (Bulks::with_room(room), Bulks::with_room(room), 0..0, body(checks));
+        for (place, check) in checks.iter().enumerate() {
+            if !checks[..place].iter().any(|before| before.key == check.key) {
+                keys.push(check.key);
+            }
+            if place == 0 {
+                let end = keys.bytes.len() - 2;
+                first = end - check.key.len()..end;
+            }
+            check.question.write(check.key, body != TYPES, &mut arguments);
+        }
+        let foretold = checks.iter().map(|check| Foretold { member: check.member, errors: check.errors() }).collect();
+        Preflight { body, keys, first, arguments, foretold }
+    }
+
+    /// The key in whose slot the guard must lie.
+    pub fn key(&self) -> &[u8] {
+        &self.keys.bytes[self.first.clone()]
+    }
+
+    /// What is sent before MULTI.
+    pub fn write(&self, guard: &[u8], out: &mut Vec<u8>) {
+        self.keys.write_behind(&[b"WATCH", guard], out);
+        self.arguments.write_behind(&[b"EVAL", self.body, b"1", guard], out);
+    }
+
+    /// Reads what the script has answered.
+    pub fn verdict(&self, reply: &[u8]) -> Verdict {
+        if let Some(number) = value::integer(reply) {
+            return match u64::try_from(number) {
+                Ok(0) => Verdict::Fine,
+                Ok(number) => self.fails((number - 1) / CODES_APART, (number - 1) % CODES_APART),
+                Err(_) => Verdict::Missing,
+            };
+        }
+        let Some(text) = value::bulk(reply).map(String::from_utf8_lossy) else { return Verdict::Missing };
+        let (place, error) = text.split_once(' ').unwrap_or_default();
+        let place = place.parse().ok().and_then(|place: usize| self.foretold.get(place));
+        let error = error.replace(['\r', '\n'], " ");
+        Verdict::Fails { member: place.map_or(0, |foretold| foretold.member), error: error.into() }
+    }
+
+    fn fails(&self, place: u64, code: u64) -> Verdict {
+        let foretold = usize::try_from(place).ok().and_then(|place| self.foretold.get(place));
+        let error = foretold.and_then(|foretold| foretold.errors.get(usize::try_from(code).ok()?));
+        match (foretold, error) {
+            (Some(foretold), Some(error)) => {
+                Verdict::Fails { member: foretold.member, error: error.replace(['\r', '\n'], " ").into() }
+            }
+            _ => Verdict::Missing,
+        }
+    }
+}
+
+/// What goes right behind MULTI.
+pub fn seal(guard: &[u8]) -> Vec<u8> {
+    let mut request = Vec::with_capacity(SEAL.len() + guard.len() + 16);
+    request.extend_from_slice(SEAL);
+    encode::bulk(&mut request, guard);
+    request
+}
+
+/// The shortest script that knows all the questions: the server hashes it each time.
+fn body(checks: &[Check<'_>]) -> &'static [u8] {
+    let is_type = |check: &Check<'_>| check.question.length_command().is_some();
+    let is_number = |check: &Check<'_>| matches!(check.question, Question::Integer { .. } | Question::FieldInteger { .. });
+    if checks.iter().all(is_type) {
+        TYPES
+    } else if checks.iter().all(|check| is_type(check) || is_number(check)) {
+        NUMBERS
+    } else {
+        ALL
+    }
+}
+
+/// Arguments of a command as they go on the wire, one behind the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Bulks {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Bulks {
+    fn with_room(bytes: usize) -> Bulks {
+        Bulks { bytes: Vec::with_capacity(bytes), count: 0 }
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        encode::bulk(&mut self.bytes, text);
+        self.count += 1;
+    }
+
+    fn number(&mut self, number: u64) {
+        encode::bulk_number(&mut self.bytes, number);
+        self.count += 1;
+    }
+
+    /// The command that begins with these words.
+    fn write_behind(&self, words: &[&[u8]], out: &mut Vec<u8>) {
+        encode::array_header(out, words.len() + self.count);
+        words.iter().for_each(|word| encode::bulk(out, word));
+        out.extend_from_slice(&self.bytes);
+    }
+}
+
+impl Question<'_> {
+    /// The command that answers an error where a key is there and of another type, and a number elsewhere.
+    fn length_command(&self) -> Option<&'static [u8]> {
+        let Question::Not { types, error } = self else { return None };
+        let one = [
+            (Types::STRING, &b"STRLEN"[..]),
+            (Types::LIST, b"LLEN"),
+            (Types::SET, b"SCARD"),
+            (Types::ZSET, b"ZCARD"),
+            (Types::HASH, b"HLEN"),
+            (Types::STREAM, b"XLEN"),
+        ];
+        let allowed = |(one, _): &&(Types, &[u8])| *types == Types::ALL.without(Types::NONE).without(*one);
+        one.iter().find(allowed).filter(|_| *error == WRONG_TYPE).map(|(_, command)| *command)
+    }
+
+    /// `op key argument [argument]`; without arguments only `op key`, where the script knows nothing else.
+    fn write(&self, key: &[u8], padded: bool, texts: &mut Bulks) {
+        if let Some(command) = self.length_command() {
+            texts.push(command);
+            texts.push(key);
+            if padded {
+                texts.push(b"");
+            }
+            return;
+        }
+        texts.push(self.op());
+        texts.push(key);
+        match self {
+            Question::Not { types, .. } => texts.push(words(*types).as_bytes()),
+            Question::Length { most } => texts.number(*most),
+            Question::Integer { above, below } => {
+                texts.number(*above);
+                texts.number(*below);
+            }
+            Question::Decimal | Question::HyperLogLog => texts.push(b""),
+            Question::FieldInteger { field, above, below } => {
+                texts.number(*above);
+                texts.number(*below);
+                texts.push(field);
+            }
+            Question::FieldDecimal { field } => texts.push(field),
+            Question::Elements { least } => texts.number(*least),
+            Question::IdBelow { milliseconds, sequence } => {
+                texts.number(*milliseconds);
+                texts.number(*sequence);
+            }
+            Question::Group { name, .. } | Question::NoGroup { name } => texts.push(name),
+        }
+    }
+
+    fn op(&self) -> &'static [u8] {
+        match self {
+            Question::Not { .. } => b"T",
+            Question::Length { .. } => b"L",
+            Question::Integer { .. } => b"I",
+            Question::Decimal => b"F",
+            Question::HyperLogLog => b"H",
+            Question::FieldInteger { .. } => b"i",
+            Question::FieldDecimal { .. } => b"f",
+            Question::Elements { .. } => b"E",
+            Question::IdBelow { .. } => b"S",
+            Question::Group { .. } => b"G",
+            Question::NoGroup { .. } => b"N",
+        }
+    }
+}
+
+impl Check<'_> {
+    /// Wrong type; wrong content; the second way in which the content can be wrong.
+    fn errors(&self) -> [Cow<'static, str>; CODES] {
+        let (content, second) = match &self.question {
+            Question::Not { error, .. } => (*error, *error),
+            Question::Length { .. } => ("ERR string exceeds maximum allowed size (proto-max-bulk-len)", OVERFLOW),
+            Question::Integer { .. } => (syntax::NOT_AN_INTEGER, OVERFLOW),
+            Question::Decimal => (syntax::NOT_A_FLOAT, OVERFLOW),
+            Question::HyperLogLog => ("WRONGTYPE Key is not a valid HyperLogLog string value.", OVERFLOW),
+            Question::FieldInteger { .. } => ("ERR hash value is not an integer", OVERFLOW),
+            Question::FieldDecimal { .. } => ("ERR hash value is not a float", OVERFLOW),
+            Question::Elements { .. } => ("ERR no such key", "ERR index out of range"),
+            Question::IdBelow { .. } => {
+                ("ERR The ID specified in XADD is equal or smaller than the target stream top item", OVERFLOW)
+            }
+            Question::Group { name, asker } => {
+                let error = asker.error(self.key, name);
+                return [WRONG_TYPE.into(), error.into(), OVERFLOW.into()];
+            }
+            Question::NoGroup { .. } => ("BUSYGROUP Consumer Group name already exists", OVERFLOW),
+        };
+        [WRONG_TYPE.into(), content.into(), second.into()]
+    }
+}
+
+/// ` none hash `, as the script looks for them.
+fn words(types: Types) -> String {
+    types.each().fold(" ".to_owned(), |all, one| all + one.word().unwrap_or("other") + " ")
+}
+
+/// Whether a connection can carry guarded groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ability {
+    /// It has not been asked.
+    #[default]
+    Unknown,
+    Able,
+    Lacking(Lack),
+    /// It was asked, and did not say: it may next time.
+    Silent,
+}
+
+/// What a connection lacks for guarded groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The server has no EVAL, or none that takes flags (Redis 7.0).
+    Scripting,
+    /// The user may not run EVAL.
+    Eval,
+    /// The user may not WATCH, SET or EVAL with keys of the guards' prefix.
+    Guard,
+}
+
+impl Lack {
+    /// What is lacking, in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lack::Scripting => "the server runs no scripts with flags (Redis 7.0 does)",
+            Lack::Eval => "this user may not run EVAL",
+            Lack::Guard => "this user may not WATCH and SET keys with the guards' prefix, or EVAL with them",
+        }
+    }
+}
+
+impl Ability {
+    /// The question that tells.
+    pub fn question(prefix: &str, out: &mut Vec<u8>) {
+        encode::request(out, &[b"EVAL", PROBE, b"0", prefix.as_bytes()]);
+    }
+
+    /// What the answer means.
+    pub fn read(reply: &[u8]) -> Ability {
+        match value::integer(reply) {
+            Some(1) => return Ability::Able,
+            Some(_) => return Ability::Lacking(Lack::Guard),
+            None => {}
+        }
+        let error = value::error_text(reply);
+        // What else an error says (LOADING, BUSY, NOAUTH) passes.
+        if error.starts_with(b"NOPERM") {
+            Ability::Lacking(Lack::Eval)
+        } else if error.starts_with(b"ERR") || error.is_empty() {
+            Ability::Lacking(Lack::Scripting)
+        } else {
+            Ability::Silent
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_hash(key: &[u8]) -> Check<'_> {
+        let types = Types::ALL.without(Types::NONE).without(Types::HASH);
+        Check { member: 1, key, question: Question::Not { types, error: WRONG_TYPE } }
+    }
+
+    #[test]
+    fn every_key_that_is_asked_about_is_watched_once_behind_the_guard() {
+        let names = Names { instance: 10, used: Cell::new(1) };
+        let preflight = Preflight::new(&[is_hash(b"h"), is_hash(b"h"), is_hash(b"k")]);
+        let mut request = Vec::new();
+        preflight.write(&names.next("g:", preflight.key()), &mut request);
+        let watch = "*4\r\n$5\r\nWATCH\r\n$24\r\ng:{h}:000000000000000a:1\r\n$1\r\nh\r\n$1\r\nk\r\n*10\r\n$4\r\nEVAL\r\n";
+        assert!(request.starts_with(watch.as_bytes()), "{}", String::from_utf8_lossy(&request));
+        assert_eq!(names.used.get(), 2, "the next guard has another name");
+    }
+
+    #[test]
+    fn a_guard_lies_in_the_slot_of_its_group() {
+        let names = Names::default();
+        let name = |key: &[u8]| String::from_utf8(names.next("p", key)).expect("text");
+        assert!(name(b"a{user}b").starts_with("p{user}:"));
+        assert!(name(b"plain").starts_with("p{plain}:"));
+        for odd in [&b"{}x"[..], b"odd}key"] {
+            assert!(!name(odd).contains('{'), "it has no tag that leads to its slot");
+        }
+    }
+
+    #[test]
+    fn the_shortest_script_is_sent() {
+        let integer = Check { member: 0, key: b"n", question: Question::Integer { above: 5, below: 5 } };
+        let list = Check { member: 0, key: b"l", question: Question::Elements { least: 5 } };
+        assert_eq!(body(&[is_hash(b"h")]), TYPES);
+        assert_eq!(body(&[is_hash(b"h"), integer.clone()]), NUMBERS);
+        assert_eq!(body(&[integer, list]), ALL);
+    }
+
+    #[test]
+    fn a_verdict_names_the_member_and_redis_own_error() {
+        let integer = Check { member: 3, key: b"n", question: Question::Integer { above: 5, below: 5 } };
+        let preflight = Preflight::new(&[is_hash(b"h"), integer]);
+        let fails = |member, error: &str| Verdict::Fails { member, error: error.into() };
+        assert_eq!(preflight.verdict(b":0\r\n"), Verdict::Fine);
+        assert_eq!(preflight.verdict(b":1\r\n"), fails(1, WRONG_TYPE));
+        assert_eq!(preflight.verdict(b":6\r\n"), fails(3, syntax::NOT_AN_INTEGER));
+        assert_eq!(preflight.verdict(b":7\r\n"), fails(3, "ERR increment or decrement would overflow"));
+        assert_eq!(preflight.verdict(b"$12\r\n1 NOPERM no\n\r\n"), fails(3, "NOPERM no "));
+        for reply in [&b":4\r\n"[..], b":99\r\n", b":-1\r\n", b"-NOPERM no\r\n", b"$-1\r\n"] {
+            assert_eq!(preflight.verdict(reply), Verdict::Missing);
+        }
+    }
+
+    #[test]
+    fn what_a_connection_lacks_is_told_apart_from_what_passes() {
+        assert_eq!(Ability::read(b":1\r\n"), Ability::Able);
+        assert_eq!(Ability::read(b":0\r\n"), Ability::Lacking(Lack::Guard));
+        assert_eq!(Ability::read(b"-NOPERM this user\r\n"), Ability::Lacking(Lack::Eval));
+        assert_eq!(Ability::read(b"-ERR unknown command\r\n"), Ability::Lacking(Lack::Scripting));
+        assert_eq!(Ability::read(b"-LOADING Redis\r\n"), Ability::Silent);
+    }
+}

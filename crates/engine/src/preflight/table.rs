@@ -1,0 +1,218 @@
+//! Which function foretells which command. What is not here is not foretold.
+//!
+//! Missing on purpose: scripts, SORT, RESTORE, MIGRATE, MOVE, XSETID, OBJECT FREQ and IDLETIME, the searches on the
+//! globe, LCS (its memory), modules, the whole keyspace, and commands that came after Redis 7.0.
+
+use std::sync::LazyLock;
+
+use super::trial::Trial;
+use super::{Fault, hashes, keyspace, lists, sets, sorted_sets, streams, strings};
+use crate::command::{CommandId, Table};
+
+pub(super) type Rule = fn(&mut Trial<'_>) -> Result<(), Fault>;
+
+/// The rule of a command: one that only an upstream knows has none.
+pub(super) fn rule(id: CommandId) -> Option<Rule> {
+    BY_ID.get(id.index()).copied().flatten()
+}
+
+/// By the command's id, which is the same in every table.
+static BY_ID: LazyLock<Vec<Option<Rule>>> = LazyLock::new(|| {
+    let table = Table::builtin();
+    let mut rules = vec![None; table.len()];
+    table.iter().for_each(|(id, spec)| rules[id.index()] = rule_of(spec.name()));
+    rules
+});
+
+/// The rule of the command `name`, in lower case.
+pub(super) fn rule_of(name: &str) -> Option<Rule> {
+    let place = ROWS.binary_search_by_key(&name, |row| row.0).ok()?;
+    Some(ROWS[place].1)
+}
+
+#[rustfmt::skip]
+static ROWS: &[(&str, Rule)] = &[
+    ("append", strings::append),
+    ("bitcount", strings::bitcount),
+    ("bitfield", strings::bitfield),
+    ("bitfield_ro", strings::bitfield_ro),
+    ("bitop", strings::bitop),
+    ("bitpos", strings::bitpos),
+    ("copy", keyspace::copy),
+    ("decr", strings::decr),
+    ("decrby", strings::decrby),
+    ("del", keyspace::del),
+    ("dump", keyspace::harmless),
+    ("exists", keyspace::harmless),
+    ("expire", keyspace::expire),
+    ("expireat", keyspace::expireat),
+    ("expiretime", keyspace::harmless),
+    ("geoadd", sorted_sets::geoadd),
+    ("geodist", sorted_sets::geodist),
+    ("geohash", sorted_sets::read),
+    ("geopos", sorted_sets::read),
+    ("get", strings::read),
+    ("getbit", strings::getbit),
+    ("getdel", strings::getdel),
+    ("getex", strings::getex),
+    ("getrange", strings::getrange),
+    ("getset", strings::getset),
+    ("hdel", hashes::hdel),
+    ("hexists", hashes::read),
+    ("hget", hashes::read),
+    ("hgetall", hashes::read),
+    ("hincrby", hashes::hincrby),
+    ("hincrbyfloat", hashes::hincrbyfloat),
+    ("hkeys", hashes::read),
+    ("hlen", hashes::read),
+    ("hmget", hashes::read),
+    ("hmset", hashes::hmset),
+    ("hrandfield", hashes::hrandfield),
+    ("hscan", hashes::hscan),
+    ("hset", hashes::hset),
+    ("hsetnx", hashes::hsetnx),
+    ("hstrlen", hashes::read),
+    ("hvals", hashes::read),
+    ("incr", strings::incr),
+    ("incrby", strings::incrby),
+    ("incrbyfloat", strings::incrbyfloat),
+    ("lindex", lists::lindex),
+    ("linsert", lists::linsert),
+    ("llen", lists::read),
+    ("lmove", lists::lmove),
+    ("lmpop", lists::lmpop),
+    ("lpop", lists::lpop),
+    ("lpos", lists::lpos),
+    ("lpush", lists::push),
+    ("lpushx", lists::read),
+    ("lrange", lists::lrange),
+    ("lrem", lists::lrem),
+    ("lset", lists::lset),
+    ("ltrim", lists::ltrim),
+    ("memory|usage", keyspace::memory_usage),
+    ("mget", keyspace::harmless),
+    ("mset", strings::mset),
+    ("msetnx", strings::msetnx),
+    ("object|encoding", keyspace::harmless),
+    ("object|refcount", keyspace::harmless),
+    ("persist", keyspace::harmless),
+    ("pexpire", keyspace::pexpire),
+    ("pexpireat", keyspace::pexpireat),
+    ("pexpiretime", keyspace::harmless),
+    ("pfadd", strings::pfadd),
+    ("pfcount", strings::pfcount),
+    ("pfmerge", strings::pfmerge),
+    ("psetex", strings::psetex),
+    ("pttl", keyspace::harmless),
+    ("publish", keyspace::harmless),
+    ("rename", keyspace::rename),
+    ("renamenx", keyspace::renamenx),
+    ("rpop", lists::rpop),
+    ("rpoplpush", lists::moved),
+    ("rpush", lists::push),
+    ("rpushx", lists::read),
+    ("sadd", sets::sadd),
+    ("scard", sets::read),
+    ("sdiff", sets::all),
+    ("sdiffstore", sets::store),
+    ("set", strings::set),
+    ("setbit", strings::setbit),
+    ("setex", strings::setex),
+    ("setnx", strings::setnx),
+    ("setrange", strings::setrange),
+    ("sinter", sets::all),
+    ("sintercard", sets::sintercard),
+    ("sinterstore", sets::store),
+    ("sismember", sets::read),
+    ("smembers", sets::read),
+    ("smismember", sets::read),
+    ("smove", sets::smove),
+    ("spop", sets::spop),
+    ("spublish", keyspace::harmless),
+    ("srandmember", sets::srandmember),
+    ("srem", sets::srem),
+    ("sscan", sets::sscan),
+    ("strlen", strings::read),
+    ("substr", strings::getrange),
+    ("sunion", sets::all),
+    ("sunionstore", sets::store),
+    ("touch", keyspace::harmless),
+    ("ttl", keyspace::harmless),
+    ("type", keyspace::harmless),
+    ("unlink", keyspace::del),
+    ("xack", streams::xack),
+    ("xadd", streams::xadd),
+    ("xautoclaim", streams::xautoclaim),
+    ("xclaim", streams::xclaim),
+    ("xdel", streams::xdel),
+    ("xgroup|create", streams::create),
+    ("xgroup|createconsumer", streams::with_group),
+    ("xgroup|delconsumer", streams::with_group),
+    ("xgroup|destroy", streams::destroy),
+    ("xgroup|setid", streams::setid),
+    ("xinfo|consumers", streams::info_consumers),
+    ("xinfo|groups", streams::info_groups),
+    ("xinfo|stream", streams::info_stream),
+    ("xlen", streams::read),
+    ("xpending", streams::xpending),
+    ("xrange", streams::xrange),
+    ("xread", streams::xread),
+    ("xreadgroup", streams::xreadgroup),
+    ("xrevrange", streams::xrange),
+    ("xtrim", streams::xtrim),
+    ("zadd", sorted_sets::zadd),
+    ("zcard", sorted_sets::read),
+    ("zcount", sorted_sets::zcount),
+    ("zdiff", sorted_sets::zdiff),
+    ("zdiffstore", sorted_sets::zdiffstore),
+    ("zincrby", sorted_sets::zincrby),
+    ("zinter", sorted_sets::combine),
+    ("zintercard", sorted_sets::zintercard),
+    ("zinterstore", sorted_sets::combine_store),
+    ("zlexcount", sorted_sets::zlexcount),
+    ("zmpop", sorted_sets::zmpop),
+    ("zmscore", sorted_sets::read),
+    ("zpopmax", sorted_sets::zpop),
+    ("zpopmin", sorted_sets::zpop),
+    ("zrandmember", sorted_sets::zrandmember),
+    ("zrange", sorted_sets::zrange),
+    ("zrangebylex", sorted_sets::zrangebylex),
+    ("zrangebyscore", sorted_sets::zrangebyscore),
+    ("zrangestore", sorted_sets::zrangestore),
+    ("zrank", sorted_sets::zrank),
+    ("zrem", sorted_sets::zrem),
+    ("zremrangebylex", sorted_sets::zremrangebylex),
+    ("zremrangebyrank", sorted_sets::zremrangebyrank),
+    ("zremrangebyscore", sorted_sets::zremrangebyscore),
+    ("zrevrange", sorted_sets::zrevrange),
+    ("zrevrangebylex", sorted_sets::zrangebylex),
+    ("zrevrangebyscore", sorted_sets::zrangebyscore),
+    ("zrevrank", sorted_sets::zrank),
+    ("zscan", sorted_sets::zscan),
+    ("zscore", sorted_sets::read),
+    ("zunion", sorted_sets::combine),
+    ("zunionstore", sorted_sets::combine_store),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_and_name_known_commands() {
+        for pair in ROWS.windows(2) {
+            assert!(pair[0].0 < pair[1].0, "{} before {}", pair[0].0, pair[1].0);
+        }
+        let table = Table::builtin();
+        for (name, _) in ROWS {
+            assert!(table.by_name(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_foretold_has_no_row() {
+        for name in ["eval", "sort", "restore", "object|freq", "move", "flushdb", "xsetid", "georadius", "hexpire", "unknown"] {
+            assert!(rule_of(name).is_none(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What one client told us on its connection, and what follows from it for the next command.
+
+pub mod affinity;
+pub mod lane;
+pub mod patience;
+pub mod subscription;
+pub mod transaction;
+
+use affinity::Affinity;
+use respguard_resp::Protocol;
+use subscription::Subscriptions;
+use transaction::Transaction;
+
+/// The state that Redis would keep for this client's connection.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Which protocol replies are written in.
+    pub protocol: Protocol,
+    /// MULTI and WATCH.
+    pub transaction: Transaction,
+    /// Channels, patterns and shard channels.
+    pub subscriptions: Subscriptions,
+    /// Which upstream connection its commands may use.
+    pub affinity: Affinity,
+    /// Whether the client has to log in to the proxy.
+    pub admission: Admission,
+    /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it, or to the last command about clients.
+    pub agreed: bool,
+    /// What the open transaction has queued.
+    pub queue: Queue,
+}
+
+/// The queue of the client's own open MULTI, counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Commands that the server has been sent since MULTI, and queues.
+    pub commands: u32,
+    /// Those among them that the proxy answers itself.
+    pub answers: u32,
+}
+
+impl Session {
+    /// RESP2 clients with a subscription may only use the pub/sub commands
+    /// (<https://redis.io/docs/latest/develop/pubsub/>).
+    pub fn in_subscribe_mode(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.subscriptions.any()
+    }
+
+    /// Nothing ties the client to its upstream connection any more.
+    pub fn is_free(&self) -> bool {
+        self.transaction.is_idle() && !self.subscriptions.any() && self.affinity.is_passing()
+    }
+}
+
+/// Who decides about a client's login.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// The server; the proxy asks for none.
+    #[default]
+    Upstream,
+    /// The proxy, and it waits for one.
+    Awaited,
+    /// The proxy, which has accepted one.
+    Granted,
+}

@@ -1,0 +1,47 @@
+//! Bounds a request at once of which every byte is there and nothing is odd.
+
+use super::{PAYLOAD_END_BYTES, RequestParser};
+use crate::args::Span;
+use crate::frame::plain_length;
+
+impl RequestParser {
+    /// The length of the request that `input` starts with, if all of it is there and nothing about it is odd; else nothing
+    /// has happened.
+    #[inline]
+    pub(super) fn whole(&self, input: &[u8], spans: &mut Vec<Span>, whole_bytes_max: usize) -> Option<usize> {
+        let (b'*', digits) = input.split_first()? else { return None };
+        let (arguments, used) = plain_length(digits)?;
+        let goes_on = self.streaming || !self.is_between_requests();
+        if goes_on || arguments == 0 || arguments > self.limits.arguments_max || self.limits.unauthenticated {
+            return None;
+        }
+        // A span's ends are u32.
+        let input = &input[..input.len().min(whole_bytes_max).min(u32::MAX as usize)];
+        let (before, mut at) = (spans.len(), 1 + used);
+        for _ in 0..arguments {
+            let Some(span) = self.plain_argument(input, at) else {
+                spans.truncate(before);
+                return None;
+            };
+            spans.push(span);
+            at = span.end as usize + PAYLOAD_END_BYTES as usize;
+        }
+        Some(at)
+    }
+
+    /// Where the payload of the argument lies whose line begins at `at`.
+    #[inline(always)]
+    fn plain_argument(&self, input: &[u8], at: usize) -> Option<Span> {
+        let (start, length) = match *input.get(at..at + 4)? {
+            [b'$', ones @ b'0'..=b'9', b'\r', _] => (at + 4, usize::from(ones - b'0')),
+            [b'$', ..] => {
+                let (length, used) = plain_length(&input[at + 1..])?;
+                (at + 1 + used, length as usize)
+            }
+            _ => return None,
+        };
+        let end = start + length;
+        let fits = end + PAYLOAD_END_BYTES as usize <= input.len() && length as u64 <= self.limits.bulk_bytes_max;
+        fits.then_some(Span { start: start as u32, end: end as u32 })
+    }
+}

@@ -1,0 +1,50 @@
+//! Takes replies that need no look inside together, as long as they are there as a whole.
+
+use super::{ReplyScanner, State};
+use crate::frame::plain_length;
+
+/// What [`ReplyScanner::scan_plain`] took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainFrames {
+    /// How many of the bytes given they take up.
+    pub bytes: usize,
+    /// How many they are.
+    pub frames: u32,
+}
+
+impl ReplyScanner {
+    /// Takes as many whole frames as `bytes` starts with, at most `frames_max`, as far as they are neither errors nor made
+    /// of others; none where a frame is in progress.
+    #[inline]
+    pub fn scan_plain(&self, bytes: &[u8], frames_max: u32) -> PlainFrames {
+        let mut taken = PlainFrames { bytes: 0, frames: 0 };
+        if self.within || matches!(self.state, State::Failed(_)) {
+            return taken;
+        }
+        while taken.frames < frames_max {
+            let Some(length) = self.plain_frame(&bytes[taken.bytes..]) else { break };
+            taken.bytes += length;
+            taken.frames += 1;
+        }
+        taken
+    }
+
+    /// The length of the plain frame that `bytes` starts with; `None` also where it takes a closer look.
+    #[inline(always)]
+    fn plain_frame(&self, bytes: &[u8]) -> Option<usize> {
+        match bytes.first()? {
+            b'$' => {
+                let Some((length, used)) = plain_length(&bytes[1..]) else {
+                    return bytes.starts_with(b"$-1\r\n").then_some(5);
+                };
+                let end = 1 + used + length as usize;
+                let is_whole = bytes[used] == b'\n' && bytes.get(end..end + 2)? == b"\r\n";
+                (is_whole && u64::from(length) <= self.limits.bulk_bytes_max).then_some(end + 2)
+            }
+            b':' => plain_length(&bytes[1..]).filter(|(_, used)| bytes[*used] == b'\n').map(|(_, used)| 1 + used),
+            b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
+            b'_' => bytes.starts_with(b"_\r\n").then_some(3),
+            _ => None,
+        }
+    }
+}
