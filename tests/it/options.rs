@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use fastrand::Rng;
-use respguard::engine::command::{CommandId, Table};
-use respguard::engine::preflight::{Fault, Preflight, Verdict, examine, is_decidable};
-use respguard::engine::resp::encode;
-use respguard::engine::resp::request::{Args, Span};
+use respguard_engine::command::{CommandId, Table};
+use respguard_engine::preflight::{Fault, Preflight, Verdict, examine, is_decidable};
+use respguard_resp::encode;
+use respguard_resp::request::{Args, Span};
 
 use crate::harness::wire::{request, words};
 use crate::harness::{RedisServer, Wire, text};
