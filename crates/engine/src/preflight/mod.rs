@@ -220,6 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn no_more_keys_are_asked_about_than_a_server_compares_quickly() {
+        let many = |command: &str, count: usize| (0..count).fold(command.to_owned(), |line, key| format!("{line} k:{key}"));
+        assert_eq!(checks(&[&many("SUNIONSTORE d", trial::KEYS_MAX)]).map(|checks| checks.len()), Ok(trial::KEYS_MAX));
+        let refusal = refused(&["DEL x", &many("SUNIONSTORE d", trial::KEYS_MAX + 1)]);
+        assert_eq!(refusal, (1, "undecided: the group would have to ask about more than 256 keys".to_owned()));
+        assert_eq!(checks(&[&many("DEL", 40_000)]), Ok(vec![]), "nothing is asked");
+        assert!(checks(&[&many("SADD s", 40_000), &many("HDEL h", 40_000), &many("SREM s", 40_000)]).is_ok(), "two keys");
+    }
+
+    #[test]
     fn an_option_that_redis_takes_once_is_refused_the_second_time() {
         for line in [
             "XADD s MAXLEN 5 MAXLEN 6 * f v",

@@ -82,7 +82,11 @@ pub(super) fn sintercard(trial: &mut Trial<'_>) -> Rule {
 
 /// `numkeys key [key ..] [LIMIT n]`: the place behind the keys.
 pub(super) fn card(trial: &Trial<'_>) -> Result<usize, Fault> {
-    let end = trial.counted(1, "ERR numkeys should be greater than 0")?;
+    let count = syntax::integer_from(trial.arg(1)?, 1, "ERR numkeys should be greater than 0")?;
+    if usize::try_from(count).is_ok_and(|count| count > trial.len() - 2) {
+        return Err(Fault::new("ERR Number of keys can't be greater than number of args"));
+    }
+    let end = trial.counted(1, SYNTAX)?;
     for at in (end..trial.len()).step_by(2) {
         syntax::one_of(trial.arg(at)?, &["LIMIT"])?;
         syntax::integer_from(trial.arg(at + 1)?, 0, "ERR LIMIT can't be negative")?;

@@ -26,6 +26,8 @@ pub struct Session {
     pub admission: Admission,
     /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it, or to the last command about clients.
     pub agreed: bool,
+    /// A CLIENT CACHING was sent, and the command that it is about was not.
+    pub caching: bool,
     /// What the open transaction has queued.
     pub queue: Queue,
 }

@@ -11,7 +11,7 @@ impl Planner<'_> {
             self.concerned = false;
         }
         let transaction = &self.session.transaction;
-        if awaits_login || self.rules.degraded || transaction.is_open() || transaction.is_lost() {
+        if awaits_login || self.rules.degraded || self.session.caching || transaction.is_open() || transaction.is_lost() {
             return at;
         }
         let first = at;
