@@ -163,7 +163,7 @@ fn a_refused_group_leaves_its_guard_to_nobody_but_those_who_listen() {
     assert_eq!(tracker.ask("CLIENT TRACKING ON BCAST PREFIX respguard:"), "+OK\r\n");
     events.ask("PSUBSCRIBE __keyevent@0__:*");
     assert_eq!(wire.pipeline(&MEMBERS).concat(), REPLIES);
-    redis.wire().pipeline(&["FLUSHALL", "SET sess:ann text"]);
+    redis.wire().pipeline(&["DEL rt:ann:t1 sess:ann logins:ann", "SET sess:ann text"]);
     let refused = wire.pipeline(&MEMBERS);
     assert_eq!(redis.wire().pipeline(&["DBSIZE", "KEYS *"]).concat(), ":1\r\n*1\r\n$8\r\nsess:ann\r\n", "{refused:?}");
     redis.ask("PUBLISH __keyevent@0__:end end");
