@@ -167,8 +167,10 @@ impl<'a> Client<'a> {
     /// Which of the commands are too long to be held whole.
     fn tell_large(&self, planned: &Planned<'_>, page: &mut Page) {
         for at in 0..planned.plan.commands {
-            let may_be_member = !self.config.policy.groups().is_empty() && planned.spec(at).groupable().is_ok();
-            let bytes_max = if may_be_member { MEMBER_BYTES_MAX } else { STREAM_BYTES };
+            let spec = planned.spec(at);
+            let may_be_member = !self.config.policy.groups().is_empty() && spec.groupable().is_ok();
+            let is_held_whole = may_be_member || spec.connection != ConnectionEffect::None;
+            let bytes_max = if is_held_whole { MEMBER_BYTES_MAX } else { STREAM_BYTES };
             let bytes = planned.batch.wire(at..at + 1).len();
             if bytes > bytes_max {
                 let (number, large) = (planned.number(at), Reason::Large.as_str());
@@ -280,6 +282,7 @@ impl<'a> Client<'a> {
         page.line(1, format_args!("{number} ({name}) pins the client: {}{cause}", reason.as_str()));
         let until = words::duration(reason);
         page.line(2, format_args!("once all before it is answered, the client has a connection of its own, {until}"));
+        self.subscribing.settle(&mut self.session);
         self.session.affinity.pin(reason);
     }
 

@@ -192,6 +192,11 @@ impl RequestParser {
         }
     }
 
+    /// What comes of the current unfinished request is passed by [`Self::stream`] from now on.
+    pub fn begin_stream(&mut self) {
+        self.streaming = true;
+    }
+
     /// Bytes of the current unfinished request already passed: what a caller forwards before it streams.
     pub fn parsed_bytes(&self) -> usize {
         self.position

@@ -40,7 +40,7 @@ impl Connection {
         if self.exchange.state.borrow().session.transaction.is_open() {
             return self.queue(id, local, words, &asked);
         }
-        self.exchange.state.borrow_mut().session.agreed = false;
+        self.exchange.state.borrow_mut().session.listen();
         let role = if local == Local::ClientUnblock { Role::Plain } else { Role::Verdict };
         self.ask(id, role, &asked);
         if role == Role::Plain {

@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 
 use super::about::Queued;
 use super::hold::Waits;
+use super::large::Cutting;
 use super::lent::Lent;
 use super::mending::Asking;
 use crate::net::context::Context;
@@ -64,8 +65,8 @@ pub struct Connection {
     pub(super) parser: RequestParser,
     /// The connection that the client holds alone, and the lane that it belongs to.
     pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
-    /// A request is being cut through.
-    pub(super) streaming: bool,
+    /// What becomes of the request that is not held whole, if one is coming in.
+    pub(super) cutting: Cutting,
     /// The client will send nothing more, or nothing more is taken from it.
     pub(super) input_ended: bool,
     /// The last read filled its buffer: more is there.
@@ -126,7 +127,7 @@ impl Connection {
             batch: Lent::default(),
             parser: RequestParser::new(Limits::default()),
             lease: None,
-            streaming: false,
+            cutting: Cutting::No,
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
@@ -221,7 +222,7 @@ impl Connection {
             self.end_blocking();
             return true;
         }
-        if self.exchange.lost_lease.get() {
+        if self.exchange.lost_lease.get() || self.is_cut_in_vain() {
             return true;
         }
         if self.exchange.wants_settled.get() && !self.exchange.is_fenced() {

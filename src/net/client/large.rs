@@ -4,14 +4,14 @@ use bytes::Buf;
 
 use super::connection::{Connection, Next};
 use super::lent::Lent;
-use crate::net::exchange::End;
-use respguard_engine::command::ConnectionEffect;
+use crate::net::exchange::own_reply;
+use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::large::{self, Large, Through};
 use respguard_engine::pipeline::plan::Turn;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Member;
 use respguard_engine::session::affinity::Reason;
-use respguard_engine::session::transaction::Transaction;
 use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
 
@@ -23,29 +23,85 @@ pub const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Arguments of a request that is too large, that are looked at to tell which rule it comes under.
 const ARGUMENTS_MAX: usize = 1024;
 
-impl Connection {
-    /// A request that is too large to be held whole needs a connection of its own. One that changes its connection
-    /// changes it unseen, so that the client keeps it.
-    pub(super) fn cut_through(&self) -> Next {
-        if self.exchange.state.borrow().session.transaction == (Transaction::Lost { open: true }) {
-            // It would run, although the client takes it to be queued.
-            self.exchange.end(End::LeaseLost);
-            return Next::Close;
+/// What becomes of the bytes of a request that is not held whole.
+#[derive(Debug, Default)]
+pub(super) enum Cutting {
+    /// There is none.
+    #[default]
+    No,
+    /// They go out as they come; `waits` says that the server answers when it likes.
+    Through { waits: bool },
+    /// They go nowhere; at their end the client is answered so, unless it has been.
+    Discarding(Option<Vec<u8>>),
+}
+
+impl Cutting {
+    /// The connection that the request went out on is gone, and with it the request: what has come of it was answered.
+    pub(super) fn lose(&mut self) {
+        if matches!(self, Cutting::Through { .. }) {
+            *self = Cutting::Discarding(None);
         }
+    }
+}
+
+impl Connection {
+    /// A request that is too large to be held whole needs a connection of its own; what must happen before it has one.
+    pub(super) fn cut_through(&mut self) -> Option<Next> {
         let table = self.around.context.table();
-        let args = self.batch.partial_args(&self.input);
-        let effect = table.spec(table.lookup(args)).connection_effect(args);
-        let reason = if effect == ConnectionEffect::None { Reason::Large } else { Reason::Tunnel };
-        Next::Turn(Turn::Pin(reason))
+        let id = table.lookup(self.batch.partial_args(&self.input));
+        // What has not come of it does not matter: how many arguments there are is known.
+        let arguments = declared_arguments(&self.input[self.batch.whole_bytes()..]);
+        let decided = large::decide(&self.exchange.state.borrow().session, table.spec(id), arguments);
+        drop(table);
+        match decided {
+            Large::Through(through) if self.lease.is_some() && self.exchange.is_drained() => self.begin_stream(id, &through),
+            Large::Through(through) => return Some(Next::Turn(Turn::Pin(through.reason))),
+            Large::Tunnel => return Some(Next::Turn(Turn::Pin(Reason::Tunnel))),
+            Large::Discard(answer) => {
+                let protocol = self.exchange.state.borrow().session.protocol;
+                self.discard(own_reply(answer, protocol));
+            }
+            Large::Spoil(error) => {
+                let mut reply = Vec::new();
+                encode::error(&mut reply, error);
+                self.exchange.spoil(id, reply, self.timing());
+                self.cutting = Cutting::Discarding(None);
+                self.release_head();
+            }
+        }
+        None
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        !matches!(self.cutting, Cutting::No)
+    }
+
+    /// A request has begun whose end has not come.
+    pub(super) fn has_begun_request(&self) -> bool {
+        self.parser.parsed_bytes() > 0
     }
 
     pub(super) fn whole_bytes_max(&self) -> usize {
-        if self.is_nameless() || self.may_be_member() || self.is_stranger() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+        if self.is_nameless() || self.is_held_whole() || self.is_stranger() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
     }
 
     /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
     pub(super) fn is_nameless(&self) -> bool {
-        self.parser.parsed_bytes() > 0 && self.batch.partial_args(&self.input).is_empty()
+        self.has_begun_request() && self.batch.partial_args(&self.input).is_empty()
+    }
+
+    /// What the request whose end has not come yet does to its connection, or to others, is known from all of it.
+    fn is_held_whole(&self) -> bool {
+        self.may_be_member() || self.has_effect()
+    }
+
+    fn has_effect(&self) -> bool {
+        if self.batch.whole_bytes() >= self.input.len() {
+            return false;
+        }
+        let table = self.around.context.table();
+        let args = self.batch.partial_args(&self.input);
+        !args.is_empty() && table.spec(table.lookup(args)).connection != ConnectionEffect::None
     }
 
     /// The request whose end has not come yet may belong to a group or be guarded, and so must be held whole.
@@ -63,42 +119,90 @@ impl Connection {
         !args.is_empty() && (grouped || policy.may_guard(id))
     }
 
-    /// Passes on what has come of a request that is cut through; false until its end has.
-    pub(super) fn stream(&mut self) -> bool {
+    /// Passes on what has come of a request that is not held whole; `None` when its end has, else what is to be done.
+    pub(super) fn stream(&mut self) -> Option<Next> {
+        if self.is_cut_in_vain() {
+            // It is answered already, and what the server has of it can only be forgotten with its connection.
+            self.lose_lease();
+            if self.exchange.ended().is_some() {
+                return Some(Next::Close);
+            }
+        }
         if self.input.is_empty() {
-            return false;
+            self.pass_on(0, false);
+            return Some(self.all_sent());
         }
         match self.parser.stream(&self.input) {
             Ok(streamed) => {
-                if let Some((_, lease)) = &self.lease {
-                    lease.extend(&self.input[..streamed.bytes], streamed.end);
-                }
+                self.pass_on(streamed.bytes, streamed.end);
                 self.input.advance(streamed.bytes);
-                self.streaming = !streamed.end;
-                streamed.end
+                if !streamed.end {
+                    return Some(self.after_piece());
+                }
+                if let Cutting::Discarding(Some(reply)) = std::mem::take(&mut self.cutting) {
+                    self.exchange.answer(reply);
+                }
+                None
             }
             Err(error) => {
                 // The lease holds half a request: it can only be closed, and so ends the client.
                 let mut reply = Vec::new();
                 error.reply(&mut reply);
-                self.drop_lease();
+                if let Cutting::Through { .. } = self.cutting {
+                    self.exchange.unheard_last();
+                    self.drop_lease();
+                }
                 self.exchange.answer(reply);
                 self.input_ended = true;
                 self.input.clear();
-                false
+                Some(self.all_sent())
             }
         }
     }
 
+    /// While there is no room on the lease the server is waited for, and that has its time.
+    fn after_piece(&mut self) -> Next {
+        let has_room = self.lease.as_ref().is_none_or(|(_, link)| link.has_room());
+        if has_room { self.all_sent() } else { Next::Room }
+    }
+
+    fn pass_on(&self, bytes: usize, end: bool) {
+        if let (Cutting::Through { waits }, Some((_, lease))) = (&self.cutting, &self.lease) {
+            lease.extend(&self.input[..bytes], end, *waits);
+        }
+    }
+
+    /// The request that is cut through has been answered before its end has come: the server took too long.
+    pub(super) fn is_cut_in_vain(&self) -> bool {
+        matches!(self.cutting, Cutting::Through { .. }) && self.exchange.has_late()
+    }
+
     /// The client has a lease for the large request whose head is in the input.
-    pub(super) fn begin_stream(&mut self) {
-        let parsed = self.parser.parsed_bytes();
-        let id = self.around.context.table().lookup(self.batch.partial_args(&self.input));
+    fn begin_stream(&mut self, id: CommandId, through: &Through) {
         self.tell_too_large();
+        through.begin(&mut self.exchange.state.borrow_mut().session);
+        self.exchange.begin_stream(id, through.role, &self.input[..self.parser.parsed_bytes()], self.timing());
+        self.cutting = Cutting::Through { waits: through.waits };
+        self.release_head();
+    }
+
+    /// The command of the large request whose head is in the input.
+    pub(super) fn large_id(&self) -> CommandId {
+        self.around.context.table().lookup(self.batch.partial_args(&self.input))
+    }
+
+    /// Nothing of the large request whose head is in the input goes out.
+    pub(super) fn discard(&mut self, reply: Vec<u8>) {
+        self.around.context.tally.command(self.large_id().index());
+        self.cutting = Cutting::Discarding(Some(reply));
+        self.release_head();
+    }
+
+    /// What is there of the request whose end has not come is dealt with.
+    fn release_head(&mut self) {
         self.batch.release_partial();
-        self.exchange.begin_stream(id, &self.input[..parsed], self.timing());
-        self.input.advance(parsed);
-        self.streaming = true;
+        self.input.advance(self.parser.parsed_bytes());
+        self.parser.begin_stream();
     }
 
     /// A request goes by unseen that was held because of a rule, until it was too large for that.

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use crate::net::exchange::{End, Exchange};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
-use respguard_engine::command::{self, ConnectionEffect};
+use respguard_engine::command::{self, CommandId, ConnectionEffect, PinReason};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::transaction::Transaction;
 use respguard_resp::encode;
@@ -32,8 +32,9 @@ impl Connection {
             }
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
-        if reason == Reason::Large {
-            self.begin_stream();
+        if !self.batch.is_empty() {
+            let id = self.id();
+            self.exchange.state.borrow_mut().session.missed.make_up_mode(id);
         }
     }
 
@@ -45,25 +46,42 @@ impl Connection {
         lane.lease().map_err(|error| error.to_string())
     }
 
-    /// The command that needs a lease is answered with an error; a request that is too large to be
-    /// held cannot even be skipped. Behind a MULTI that is refused the client may have sent more already, which must
-    /// not run without it: all of it is taken as if its connection had been lost.
+    /// The command that needs a lease is answered with an error. Behind a MULTI that is refused the client may have sent
+    /// more already, which must not run without it: all of it is taken as if its connection had been lost.
     pub(super) fn refuse_lease(&mut self, reason: Reason, why: &str) {
-        let table = self.around.context.table();
-        let is_multi = reason == Reason::Transaction
-            && table.spec(self.id()).connection == ConnectionEffect::Transaction(command::Transaction::Multi);
-        drop(table);
-        if is_multi {
-            self.exchange.state.borrow_mut().session.transaction = Transaction::Lost { open: false };
-            return;
-        }
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR respguard: {why}"));
-        self.exchange.answer(reply);
-        match reason {
-            Reason::Large | Reason::Exclusive if self.batch.is_empty() => self.give_up(),
-            _ => self.consume_one(),
+        if self.batch.is_empty() {
+            if matches!(reason, Reason::Exclusive) && !self.has_begun_request() {
+                // It cannot be served at all.
+                self.exchange.answer(reply);
+                return self.give_up();
+            }
+            self.note_refused(self.large_id(), reason);
+            return self.discard(reply);
         }
+        if self.note_refused(self.id(), reason) {
+            return;
+        }
+        self.answer_first(&reply);
+    }
+
+    /// What follows a command that was refused must not run in another state than its author thinks; true when the command
+    /// is to be planned again, and answered with what follows from that.
+    fn note_refused(&mut self, id: CommandId, reason: Reason) -> bool {
+        let effect = self.around.context.table().spec(id).connection;
+        let session = &mut self.exchange.state.borrow_mut().session;
+        match effect {
+            ConnectionEffect::Transaction(command::Transaction::Multi) if reason == Reason::Transaction => {
+                session.transaction = Transaction::Lost { open: false };
+                return true;
+            }
+            // The transaction behind it must not do without it.
+            ConnectionEffect::Transaction(command::Transaction::Watch) => session.transaction = Transaction::Lost { open: false },
+            ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Tracking) => session.missed.miss_mode(id),
+            _ => {}
+        }
+        false
     }
 
     /// The command under way on the lease blocks.
@@ -79,13 +97,13 @@ impl Connection {
         if self.lease.is_none() {
             return;
         }
-        if self.exchange.is_drained() && !self.streaming && self.exchange.state.borrow().session.is_free() {
+        if self.exchange.is_drained() && !self.is_streaming() && self.exchange.state.borrow().session.is_free() {
             self.return_lease(true);
         }
     }
 
     /// What was bound to the lost lease is lost too; a client that cannot learn so from a reply is closed.
-    fn lose_lease(&mut self) {
+    pub(super) fn lose_lease(&mut self) {
         let (lasting, subscribed) = {
             let state = self.exchange.state.borrow();
             (!state.session.affinity.is_passing(), state.session.subscriptions.any())
@@ -97,10 +115,11 @@ impl Connection {
             lane.shared().bury(ghost);
         }
         self.drop_lease();
-        if lasting || subscribed || self.streaming {
+        if lasting || subscribed {
             self.exchange.end(End::LeaseLost);
             return;
         }
+        self.cutting.lose();
         self.exchange.state.borrow_mut().session.transaction.lose();
     }
 

@@ -31,7 +31,7 @@ impl Connection {
             }
             self.input = self.around.context.read_buffers.take();
         }
-        self.input.reserve(if self.streaming { 4 * READ_BYTES } else { READ_BYTES / 4 });
+        self.input.reserve(if self.is_streaming() { 4 * READ_BYTES } else { READ_BYTES / 4 });
         let room = self.input.capacity() - self.input.len();
         match self.exchange.poll_read(&mut self.input, cx) {
             Poll::Ready(Ok(0)) => {
@@ -68,7 +68,7 @@ impl Connection {
             client: self.client.id,
             connected_at: self.client.connected_at,
             bytes: &self.input[before..],
-            begins_request: is_between_requests && !self.streaming && !is_tunnel,
+            begins_request: is_between_requests && !self.is_streaming() && !is_tunnel,
         };
         Track::note(&mut self.track, &self.around.context.tap, read);
     }
@@ -90,7 +90,7 @@ impl Connection {
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
-        match self.streaming {
+        match self.is_streaming() {
             true => 0,
             // The members of a group that are there already may be large themselves.
             false if held && !self.around.context.policy().groups().is_empty() => 2 * MEMBER_BYTES_MAX,

@@ -21,8 +21,11 @@ impl Connection {
             if self.exchange.state.borrow().session.affinity.is_tunnel() {
                 return self.tunnel();
             }
-            if self.streaming && !self.stream() {
-                return self.all_sent();
+            if self.is_streaming() {
+                match self.stream() {
+                    Some(next) => return next,
+                    None => continue,
+                }
             }
             if self.exchange.leave_stuck() {
                 self.asked.set(false);
@@ -48,7 +51,11 @@ impl Connection {
             match tail {
                 Tail::More => {}
                 Tail::Clean | Tail::Partial => return self.all_sent(),
-                Tail::Large => return self.cut_through(),
+                Tail::Large => {
+                    if let Some(next) = self.cut_through() {
+                        return next;
+                    }
+                }
                 Tail::Error(error) => {
                     let mut reply = Vec::new();
                     error.reply(&mut reply);
@@ -178,7 +185,7 @@ impl Connection {
     }
 
     /// Everything that was read has been sent.
-    fn all_sent(&mut self) -> Next {
+    pub(super) fn all_sent(&mut self) -> Next {
         self.give_buffers();
         if self.input_ended { Next::Close } else { Next::Read }
     }

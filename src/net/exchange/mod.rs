@@ -35,6 +35,7 @@ use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::session::Session;
 
 pub use bulk::Bulk;
+pub use dispatch::own_reply;
 pub use send::Timing;
 pub use write::PRESSED_BYTES;
 /// Places that a client may have open before it is no longer read from.
@@ -208,6 +209,16 @@ impl Exchange {
     /// True when the upstream owes the client nothing.
     pub fn is_drained(&self) -> bool {
         self.state.borrow().slots.is_drained()
+    }
+
+    /// True while the upstream owes an answer to what was answered with a timeout.
+    pub fn has_late(&self) -> bool {
+        self.state.borrow().slots.has_late()
+    }
+
+    /// The client does not hear what the request that was sent last is answered.
+    pub fn unheard_last(&self) {
+        self.state.borrow_mut().slots.unheard_last();
     }
 
     /// True while what the client sends next has to wait for a group that may be sent again.

@@ -94,6 +94,10 @@ impl Recipient for Exchange {
         if close {
             self.lease_lost();
         }
+        if fault == Fault::Timeout {
+            // What is still to come of a request that is cut through has nobody to go to.
+            self.wake();
+        }
     }
 
     fn settle_late(&self, frames: u32) {
@@ -106,11 +110,12 @@ impl Recipient for Exchange {
         if self.state.borrow().slots.head_is_unseen() { self.fault(frames, Fault::Lost) } else { self.end(End::Cut) }
     }
 
+    fn takes_bytes(&self) -> bool {
+        self.state.borrow().session.affinity.is_tunnel()
+    }
+
     fn classify(&self, head: &[u8]) -> Arrival {
         let state = self.state.borrow();
-        if state.session.affinity.is_tunnel() {
-            return Arrival::Message;
-        }
         let awaited = matches!(state.slots.head(), Some(Role::Subscription { .. } | Role::UnsubscribeAll(_)));
         state.session.subscriptions.classify(head, state.session.protocol, awaited)
     }

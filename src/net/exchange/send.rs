@@ -16,6 +16,7 @@ use respguard_engine::pipeline::demand::Demands;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::{self, Injected, WrappedGroup};
 use respguard_engine::pipeline::plan::Added;
+use respguard_engine::pipeline::refuse::SPOILER;
 use respguard_engine::pipeline::settle::mark;
 use respguard_engine::pipeline::slot::{Probe, Role};
 use respguard_engine::policy::{Group, Member, Policy};
@@ -94,12 +95,21 @@ impl Exchange {
     }
 
     /// Begins to cut a request through that is too large to be held whole: `head` is its first part.
-    pub fn begin_stream(self: &Rc<Self>, id: CommandId, head: &[u8], timing: Timing) {
+    pub fn begin_stream(self: &Rc<Self>, id: CommandId, role: Role, head: &[u8], timing: Timing) {
         let link = self.link();
         self.context.tally.command(id.index());
         let mut state = self.state.borrow_mut();
-        state.slots.push(Role::Plain, id, false);
+        state.slots.push(role, id, false);
         self.send(&link, &mut state, &[head], 1, timing.read_at, None);
+    }
+
+    /// In the place of a command within the client's own MULTI goes out what aborts it, and the client is told `error`.
+    pub fn spoil(self: &Rc<Self>, id: CommandId, error: Vec<u8>, timing: Timing) {
+        let link = self.link();
+        self.context.tally.command(id.index());
+        let mut state = self.state.borrow_mut();
+        state.slots.push_refused(error, id);
+        self.send(&link, &mut state, &[SPOILER], 1, timing.read_at, timing.deadline());
     }
 
     /// Passes bytes on for which no reply is awaited in a place of its own.

@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod chaos;
 pub mod fake;
+pub mod program;
 pub mod proxy;
 pub mod redis;
 mod socket;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 pub use certificates::{Authority, Issued};
 pub use chaos::{Chaos, Way};
 pub use fake::{Act, FakeServer};
+pub use program::Program;
 pub use proxy::{Proxy, Setup};
 pub use redis::RedisServer;
 pub use twin::{Pair, Twin};

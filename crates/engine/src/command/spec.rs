@@ -112,8 +112,13 @@ impl Spec {
 
     /// Whether Redis accepts so many arguments.
     pub fn arity_fits(&self, args: Args<'_>) -> bool {
+        self.takes_arguments(args.len())
+    }
+
+    /// Whether the server would take so many arguments, the command's name among them.
+    pub fn takes_arguments(&self, arguments: usize) -> bool {
         let least = usize::from(self.arity.unsigned_abs());
-        if self.arity < 0 { args.len() >= least } else { args.len() == least }
+        if self.arity < 0 { arguments >= least } else { arguments == least }
     }
 
     /// Whether Redis flags it as a write. Scripts are not flagged, whatever they write.
@@ -124,6 +129,22 @@ impl Spec {
     /// Whether Redis flags it as read-only.
     pub fn is_readonly(&self) -> bool {
         self.flags.has(Flags::READONLY)
+    }
+
+    /// Whether it may change what others read: a write, a script that may write, a message to others; also a command that
+    /// the table does not know.
+    #[inline]
+    pub fn may_write(&self) -> bool {
+        !self.flags.has(Flags::READONLY) && (self.is_write() || self.may_write_unflagged())
+    }
+
+    /// Redis flags neither scripts nor messages as writes.
+    fn may_write_unflagged(&self) -> bool {
+        use super::connection::PinReason;
+        let runs_script = self.flags.has(Flags::SCRIPTING) && self.flags.has(Flags::MOVABLEKEYS);
+        runs_script
+            || matches!(self.name(), "publish" | "spublish")
+            || self.connection == ConnectionEffect::Pin(PinReason::Unknown)
     }
 
     /// Whether this request may keep its connection waiting: XREAD only does with BLOCK.

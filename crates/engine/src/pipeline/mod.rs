@@ -11,6 +11,7 @@ pub mod gather;
 pub mod group;
 pub mod guard;
 pub mod judge;
+pub mod large;
 pub mod mend;
 pub mod panel;
 pub mod plan;

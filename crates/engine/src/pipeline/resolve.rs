@@ -90,12 +90,12 @@ impl Slots {
             }
             Role::Lane => {
                 sink.extend_from_slice(piece);
-                session.agreed = !value::is_error(piece);
+                session.hear(!value::is_error(piece));
                 part.last
             }
             Role::Verdict => {
                 if part.first {
-                    session.agreed = !value::is_error(piece);
+                    session.hear(!value::is_error(piece));
                 }
                 if !session.agreed {
                     sink.extend_from_slice(piece);

@@ -151,6 +151,18 @@ impl Slots {
         self.owed == 0 && self.late == 0
     }
 
+    /// True while the upstream owes answers to requests that were answered with a timeout.
+    pub fn has_late(&self) -> bool {
+        self.late > 0
+    }
+
+    /// The client does not hear what the request pushed last is answered.
+    pub fn unheard_last(&mut self) {
+        if let Some(slot) = self.queue.back_mut().filter(|slot| !matches!(slot.role, Role::Answer | Role::Group)) {
+            slot.role = Role::Unheard;
+        }
+    }
+
     /// True while something that was sent, or promised, has not been answered; what is only held has not been sent.
     pub fn is_under_way(&self) -> bool {
         !self.queue.is_empty() || !self.is_drained()

@@ -2,11 +2,13 @@
 
 pub mod affinity;
 pub mod lane;
+pub mod missed;
 pub mod patience;
 pub mod subscription;
 pub mod transaction;
 
 use affinity::Affinity;
+use missed::Missed;
 use respguard_resp::Protocol;
 use subscription::Subscriptions;
 use transaction::Transaction;
@@ -26,6 +28,10 @@ pub struct Session {
     pub admission: Admission,
     /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it, or to the last command about clients.
     pub agreed: bool,
+    /// The server has answered it, whatever it said.
+    pub heard: bool,
+    /// What the client believes its connection to have, and it has not.
+    pub missed: Missed,
     /// A CLIENT CACHING was sent, and the command that it is about was not.
     pub caching: bool,
     /// What the open transaction has queued.
@@ -42,6 +48,16 @@ pub struct Queue {
 }
 
 impl Session {
+    /// A question is put to the server, about which nobody knows anything yet.
+    pub fn listen(&mut self) {
+        (self.agreed, self.heard) = (false, false);
+    }
+
+    /// The server has answered it.
+    pub fn hear(&mut self, agreed: bool) {
+        (self.agreed, self.heard) = (agreed, true);
+    }
+
     /// RESP2 clients with a subscription may only use the pub/sub commands
     /// (<https://redis.io/docs/latest/develop/pubsub/>).
     pub fn in_subscribe_mode(&self) -> bool {

@@ -68,15 +68,18 @@ impl Link {
         }
     }
 
-    /// Queues more bytes of the request queued last; with its end its time begins.
-    pub fn extend(&self, piece: &[u8], end: bool) {
+    /// Queues more bytes of the request queued last. Its time begins with its end, unless the server `waits` with its
+    /// answer; before that it is the server that is waited for only while there is no room for more.
+    pub fn extend(&self, piece: &[u8], end: bool, waits: bool) {
         let mut state = self.state.borrow_mut();
         if state.phase == Phase::Closed {
             return;
         }
         state.out.extend_from_slice(piece);
+        let is_full = state.out.len() - state.out_at >= self.out_bytes_max();
+        let is_timed = if end { !waits } else { is_full };
         let now = clock::now();
-        state.inflight.extend_last(piece.len(), now, end.then(|| now + self.settings.request_timeout));
+        state.inflight.extend_last(piece.len(), now, is_timed.then(|| now + self.settings.request_timeout));
         drop(state);
         self.wake();
     }
