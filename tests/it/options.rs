@@ -219,7 +219,7 @@ const FORMS: &[Form] = &[
     form('x', "XINFO CONSUMERS k g", &["g"], ""),
 ];
 
-/// What a changed word may become. No negative number among them that asks for so many answers.
+/// What a changed word may become. No number among them that asks for so many answers.
 const ODD: &[&str] = &[
     "",
     "0",
@@ -250,6 +250,7 @@ const ODD: &[&str] = &[
     "=",
     "9223372036854775807",
     "9223372036854775808",
+    "-9223372036854775808",
     "18446744073709551615",
     "18446744073709551615-18446744073709551615",
     "#1",

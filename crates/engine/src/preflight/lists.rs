@@ -63,7 +63,9 @@ pub(super) fn ltrim(trial: &mut Trial<'_>) -> Rule {
 
 /// LREM key count element
 pub(super) fn lrem(trial: &mut Trial<'_>) -> Rule {
-    trial.integer(2)?;
+    if trial.integer(2)? == i64::MIN {
+        return Err(Fault::Undecided("not every server counts that far back"));
+    }
     trial.takes(1, LIST)?;
     trial.elements(1, None)
 }
