@@ -23,6 +23,7 @@ mod hygiene;
 mod interleaved;
 mod large;
 mod learn;
+mod log;
 mod masses;
 mod options;
 mod out_of_step;
