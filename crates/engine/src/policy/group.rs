@@ -397,6 +397,10 @@ impl Keys {
         loop {
             let next = at(count);
             match next.and_then(|command| self.fit(command, table)) {
+                // No run begins with a bare name: what a request begins with is what runs are found by.
+                Some(Fit::Unreadable) if count == 0 && next.is_some_and(|command| is_bare(command, table)) => {
+                    return Extent::default();
+                }
                 Some(fit) => {
                     count += 1;
                     matching |= fit == Fit::Keys;
@@ -432,6 +436,11 @@ impl Keys {
             PlainKeys::None => None,
         }
     }
+}
+
+/// Whether the request is its command's name and nothing else.
+fn is_bare(command: Member<'_>, table: &Table) -> bool {
+    command.args.len() <= usize::from(table.spec(command.id).name_words)
 }
 
 /// What the command is in canonical form, with as many arguments as it needs.
