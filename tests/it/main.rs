@@ -25,6 +25,7 @@ mod large;
 mod learn;
 mod log;
 mod masses;
+mod options;
 mod out_of_step;
 mod parting;
 mod passthrough;
