@@ -178,6 +178,7 @@ impl Link {
             info!(upstream = %self.settings.address, "upstream connection is back");
         }
         self.ability.set(Ability::Unknown);
+        self.context.client_fields.set(facts.fields);
         state.facts = facts;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
