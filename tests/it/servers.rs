@@ -107,6 +107,23 @@ fn quit_closes_its_own_client_and_nobody_elses_where_the_server_does_not_list_it
 }
 
 #[test]
+fn a_browser_closes_only_its_own_connection_where_the_server_lists_what_it_says() {
+    let redis = RedisServer::start_program(redis6(), &[]);
+    let proxy = Setup::new(&redis).top("workers = 1").start();
+    let mut other = proxy.wire();
+    for n in 1..=10 {
+        for words in [&b"POST / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"*1\r\n$5\r\nhost:\r\n"]
+        {
+            let mut wire = proxy.wire();
+            wire.send(words);
+            assert!(!wire.until_closed().starts_with(b"-TIMEOUT"));
+        }
+        assert_eq!(other.ask("INCR n"), format!(":{n}\r\n"));
+    }
+    assert_eq!(proxy.metric("respguard_upstream_reconnects_total", &[]), 0.0);
+}
+
+#[test]
 fn commands_that_a_server_lacks_are_refused_in_its_own_words() {
     let redis = RedisServer::start_program(redis6(), &[]);
     let proxy = Setup::new(&redis).top("workers = 1").start();

@@ -196,7 +196,7 @@ fn what_one_user_may_do_another_may_not() {
     let twin = Twin::start("");
     let redis = &twin.behind;
     for (user, pattern) in [("ann", "a:*"), ("bob", "b:*")] {
-        redis.ask(&format!("ACL SETUSER {user} on >{user}-secret ~{pattern} &{pattern} +@all -acl"));
+        redis.ask(&format!("ACL SETUSER {user} on >{user}-secret ~{pattern} resetchannels &{pattern} +@all -acl"));
     }
     redis.ask("ACL SETUSER default -@all +auth +hello +ping");
     let mut clients: Vec<(usize, Wire)> = (0..12).map(|n| (n % 3, twin.proxy.wire())).collect();
