@@ -33,6 +33,7 @@ impl Connection {
             && link.can_transact()
             && !link.is_down()
             && session.transaction.is_idle()
+            && !session.caching
             && !session.subscriptions.any()
             && !self.asked.replace(true)
     }
