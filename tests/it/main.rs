@@ -21,6 +21,7 @@ mod harness;
 mod holds;
 mod hygiene;
 mod interleaved;
+mod lanes;
 mod large;
 mod learn;
 mod log;

@@ -364,6 +364,12 @@ impl Planner<'_> {
             | ConnectionEffect::Monitor => Decision::Send(Role::Queued),
             // The server would take the client's login, which is meant for the proxy, for one of its own.
             ConnectionEffect::Lane(lane) if self.is_login(lane, args) => Decision::Answer(Answer::Refuse(LOGIN_IN_MULTI)),
+            // What it changes is known when EXEC has been answered.
+            ConnectionEffect::Lane(lane) if spec.present && LaneChange::read(lane, args).is_some() => {
+                self.session.affinity.pin(Reason::Exclusive);
+                self.session.queue.answers = self.session.queue.answers.saturating_add(1);
+                Decision::Turn(Turn::Lane)
+            }
             ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
                 self.session.affinity.pin(Reason::Exclusive);
                 Decision::Send(Role::Queued)
