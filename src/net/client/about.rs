@@ -163,7 +163,8 @@ impl Connection {
     /// The proxy's own answer, with its effects.
     fn told(&self, local: Local, words: &[Box<[u8]>]) -> Answered {
         let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
+        let fields = self.around.context.client_fields.get();
+        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol, fields };
         let (bytes, spans) = laid_out(words);
         let Told { reply, killed } = asker.answer(local, Args::new(&bytes, &spans));
         for client in killed.iter().filter(|client| client.id != self.client.id) {
