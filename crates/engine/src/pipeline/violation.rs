@@ -38,13 +38,15 @@ pub enum Kind {
     TtlDropped,
     /// A key's TTL is longer than its rule allows.
     TtlTooLong,
+    /// A write was not sent, because it would have left its key without a TTL, or with too long a one.
+    TtlRejected,
     /// A reply was not what its rule expects.
     Expectation,
     /// A command that its rule does not let pass.
     Guard,
     /// A command was answered by a rule, because there was no server.
     Degraded,
-    /// A command that a group or a guard is about was too large to be looked at.
+    /// A command that a rule is about was too large to be looked at.
     TooLarge,
     /// The commands of one batch would have been a group but for one thing.
     NearMiss,
@@ -64,6 +66,7 @@ impl Kind {
         Kind::TtlLate,
         Kind::TtlDropped,
         Kind::TtlTooLong,
+        Kind::TtlRejected,
         Kind::Expectation,
         Kind::Guard,
         Kind::Degraded,
@@ -85,6 +88,7 @@ impl Kind {
             Kind::TtlLate => "ttl_late",
             Kind::TtlDropped => "ttl_dropped",
             Kind::TtlTooLong => "ttl_too_long",
+            Kind::TtlRejected => "ttl_rejected",
             Kind::Expectation => "expectation",
             Kind::Guard => "guard",
             Kind::Degraded => "degraded",
