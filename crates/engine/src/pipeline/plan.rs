@@ -387,7 +387,7 @@ impl Planner<'_> {
         }
         for (rule, command) in undecided.take_beyond() {
             let violation = Violation::new(Kind::TooLarge).rule(&rule.name).commands([self.rules.table.spec(command).name()]);
-            let violation = Violation { reason: Some("more keys than are looked at"), ..violation };
+            let violation = Violation { reason: Some("more keys than are looked at".into()), ..violation };
             self.plan.found.push(Finding::Violation(violation));
         }
         *self.undecided = undecided;

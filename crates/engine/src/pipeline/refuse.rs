@@ -276,7 +276,8 @@ impl<'a> Planner<'a> {
     fn note_refusal(&mut self, at: usize, refusal: &Refusal) {
         let violation =
             Violation::new(refusal.kind).rule(&refusal.rule).commands([self.rules.table.spec(self.batch.id(at)).name()]);
-        let violation = Violation { key_pattern: refusal.key_pattern.clone(), reason: refusal.reason, ..violation };
+        let violation =
+            Violation { key_pattern: refusal.key_pattern.clone(), reason: refusal.reason.map(Into::into), ..violation };
         self.plan.found.push(Finding::Violation(violation));
     }
 

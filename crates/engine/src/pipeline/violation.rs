@@ -54,7 +54,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind once, in the order of declaration: `ALL[kind.index()] == kind`.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::PartialFailure,
         Kind::Split,
         Kind::Sequential,
