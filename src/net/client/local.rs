@@ -40,7 +40,7 @@ impl Asker<'_> {
             Local::ClientList => self.list(args, out),
             Local::ClientKill => told = kill(self.registry, self.client, args),
             // The server's own reply counts.
-            Local::ClientUnblock => {}
+            Local::ClientUnblock | Local::ClientReply => {}
         }
         told
     }
