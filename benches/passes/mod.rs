@@ -134,6 +134,7 @@ impl<'p> Planning<'p> {
             ability: Ability::Able,
             hold: Holding { willing: true, across: true, ..Holding::default() },
             degraded: false,
+            troubled: false,
         };
         plan(&mut self.session, &mut self.undecided, rules, black_box(batch), requests, false, &mut self.plan);
         self.plan.commands

@@ -203,8 +203,17 @@ impl<'a> Client<'a> {
         let willing = !policy.hold.gap.is_zero();
         let hold = Holding { willing, across: true, over, overdue: now.checked_sub(policy.hold.max) };
         let ability = Ability::Able;
-        let rules =
-            Rules { table: self.table, policy, transactions: true, probes: true, mends: true, ability, hold, degraded: false };
+        let rules = Rules {
+            table: self.table,
+            policy,
+            transactions: true,
+            probes: true,
+            mends: true,
+            ability,
+            hold,
+            degraded: false,
+            troubled: false,
+        };
         let mut planned = Plan::default();
         plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more, &mut planned);
         planned

@@ -135,6 +135,7 @@ impl Connection {
             ability: link.ability(),
             hold: self.holding(tail),
             degraded: context.health.refuses() || link.is_down(),
+            troubled: self.is_troubled(),
         };
         let mut state = self.exchange.state.borrow_mut();
         let state = &mut *state;

@@ -5,8 +5,6 @@ use std::rc::Rc;
 use bytes::Buf;
 
 use super::connection::Connection;
-use super::promise::Promise;
-use crate::net::clock;
 use crate::net::exchange::End;
 use crate::net::upstream::lane::{Lane, LaneKey};
 use crate::net::upstream::pool::NoLane;
@@ -25,8 +23,7 @@ impl Connection {
             Turn::Pin(reason) => self.pin(reason).await,
             Turn::Lane => self.change_lane().await,
             Turn::Spare => {
-                self.ask_spare();
-                self.exchange.promises_kept().await;
+                self.ask_spare().await;
             }
             Turn::Elsewhere(local) => self.tell_about_clients(local).await,
             Turn::Exec => self.exec_with_answers().await,
@@ -110,7 +107,11 @@ impl Connection {
         let known = if change.login.is_some() { None } else { self.around.pool.known(&key) };
         let verified = match known {
             Some(lane) => Ok(lane),
-            None => self.around.pool.verify(key, &old).await,
+            None => self.around.pool.verify(key.clone(), &old).await,
+        };
+        let verified = match verified {
+            Err(NoLane::Unavailable) if change.db.is_none() => self.vouched(key).await,
+            verified => verified,
         };
         match verified {
             Ok(lane) if is_hello => self.ask_hello(&change, &old, &lane).await,
@@ -241,25 +242,6 @@ impl Connection {
     pub(super) fn consume_one(&mut self) {
         let consumed = self.batch.consume(1);
         self.input.advance(consumed);
-    }
-
-    /// SCRIPT KILL and kin go past everything that may be stuck.
-    fn ask_spare(&mut self) {
-        let lane = self.exchange.lane();
-        match lane.lease() {
-            Ok(lease) => {
-                let number = self.exchange.state.borrow_mut().slots.promise();
-                let promise = Promise::new(&self.exchange, number, &lane, &lease);
-                let request = &self.input[self.batch.wire(0..1)];
-                let now = clock::now();
-                let deadline = now + self.around.pool.settings.request_timeout;
-                // A link that was just leased takes what it is given.
-                let _ = lease.send(promise, &[request], 1, now, Some(deadline));
-                self.around.context.tally.command(self.id().index());
-                self.consume_one();
-            }
-            Err(error) => self.refuse_lease(Reason::Blocking, &error.to_string()),
-        }
     }
 
     /// RESET: the client is as if it had just connected (<https://redis.io/docs/latest/commands/reset/>).

@@ -8,6 +8,7 @@ use super::Settings;
 use super::connection::Link;
 use super::lane::{Lane, LaneKey, Leases, Mending, NoLease};
 use super::probe::Probe;
+use super::spare::Spares;
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::link::handshake::{Opening, Refusal};
@@ -20,6 +21,8 @@ pub struct Pool {
     lanes: RefCell<HashMap<LaneKey, Rc<Lane>>>,
     leases: Rc<Leases>,
     first: Rc<Lane>,
+    /// For what a server in trouble is to be told.
+    pub spares: Rc<Spares>,
 }
 
 impl Pool {
@@ -30,7 +33,8 @@ impl Pool {
         let key = LaneKey { login: settings.login.clone(), db: 0, protocol: Protocol::Resp2 };
         let first = Lane::new(context, &settings, &leases, key.clone());
         let lanes = RefCell::new(HashMap::from([(key, Rc::clone(&first))]));
-        Pool { context: Rc::clone(context), settings, lanes, leases, first }
+        let spares = Spares::new(&settings);
+        Pool { context: Rc::clone(context), settings, lanes, leases, first, spares }
     }
 
     /// The lane of clients that have said nothing yet.
@@ -75,12 +79,24 @@ impl Pool {
         Ok(lane)
     }
 
+    /// A lane that the server has accepted on a spare connection, for there is none of its own to be had now.
+    pub fn vouch(&self, key: LaneKey) -> Rc<Lane> {
+        if let Some(lane) = self.known(&key) {
+            return lane;
+        }
+        let lane = Lane::new(&self.context, &self.settings, &self.leases, key.clone());
+        lane.shared().set_struggling();
+        self.lanes.borrow_mut().insert(key, Rc::clone(&lane));
+        lane
+    }
+
     /// Looks after all lanes; called every few milliseconds.
     pub fn tend(&self) {
         if self.context.health.tell(clock::now()) {
             Probe::send(&self.context, &self.first);
         }
         self.leases.tend();
+        self.spares.tend();
         self.lanes.borrow_mut().retain(|_, lane| {
             lane.tend();
             let keep = !lane.is_forsaken();
@@ -101,6 +117,7 @@ impl Pool {
 
     /// Closes everything.
     pub fn close(&self) {
+        self.spares.close();
         for (_, lane) in self.lanes.borrow_mut().drain() {
             lane.close();
         }

@@ -206,6 +206,8 @@ pub struct Rules<'a> {
     pub hold: Holding,
     /// There is no server: rules say what is answered without one.
     pub degraded: bool,
+    /// The server is in trouble, and a spare connection is there for what may be its cure.
+    pub troubled: bool,
 }
 
 /// How far the beginning of a group may be held back for the rest.
@@ -252,7 +254,7 @@ pub(super) struct Planner<'a> {
     pub(super) more: bool,
     pub(super) plan: &'a mut Plan,
     /// First command that is to be sent and is not yet in a step.
-    run: usize,
+    pub(super) run: usize,
     /// The run begins inside the client's own MULTI.
     within: bool,
     /// A rule may be about a command of the run.
@@ -314,6 +316,10 @@ impl Planner<'_> {
                     self.run = at;
                 }
                 Decision::Turn(turn) => {
+                    if turn == Turn::Close {
+                        at = self.before_http(at);
+                        self.plan.roles.truncate(at);
+                    }
                     self.note_turn(at, turn);
                     self.plan.turn = Some(turn);
                     break;

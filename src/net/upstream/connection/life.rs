@@ -55,6 +55,7 @@ impl Link {
             retired: Cell::new(false),
             burials: RefCell::default(),
             ability: Cell::default(),
+            struggling: Cell::new(false),
             finishing: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
