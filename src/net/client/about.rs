@@ -1,4 +1,4 @@
-//! Commands about clients: the server says whether this client may use them, the proxy answers.
+//! Commands about clients: the server says whether this client may use them, the proxy answers or takes note.
 
 use std::rc::Rc;
 
@@ -10,6 +10,7 @@ use crate::net::registry::Message;
 use respguard_engine::command::integer::integer;
 use respguard_engine::command::{CommandId, Local};
 use respguard_engine::pipeline::slot::Role;
+use respguard_engine::session::lane::LaneChange;
 use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
@@ -25,8 +26,15 @@ const QUEUED_MAX: usize = 1024;
 pub struct Queued {
     /// Its place in the transaction, from 0.
     place: u32,
-    local: Local,
-    words: Vec<Box<[u8]>>,
+    what: Awaited,
+}
+
+/// What happens when the server says that it has been executed.
+pub(super) enum Awaited {
+    /// The proxy answers in its place.
+    Answer(Local, Vec<Box<[u8]>>),
+    /// The client's connection is another one for the server.
+    Change(LaneChange),
 }
 
 impl Connection {
@@ -38,7 +46,8 @@ impl Connection {
         let id = self.id();
         self.consume_one();
         if self.exchange.state.borrow().session.transaction.is_open() {
-            return self.queue(id, local, words, &asked);
+            let what = (local != Local::ClientUnblock).then_some(Awaited::Answer(local, words));
+            return self.queue(id, what, &asked);
         }
         if local != Local::ClientUnblock && self.is_troubled() {
             return self.tell_past_trouble(id, local, &words, &asked).await;
@@ -77,13 +86,21 @@ impl Connection {
         }
     }
 
-    fn queue(&mut self, id: CommandId, local: Local, words: Vec<Box<[u8]>>, asked: &[Box<[u8]>]) {
+    /// HELLO, AUTH or SELECT behind MULTI: what it has changed is known with EXEC's answer.
+    pub(super) fn queue_change(&mut self, change: LaneChange) {
+        let words: Vec<Box<[u8]>> = self.batch.args(&self.input, 0).iter().map(Into::into).collect();
+        let id = self.id();
+        self.consume_one();
+        self.queue(id, Some(Awaited::Change(change)), &words);
+    }
+
+    fn queue(&mut self, id: CommandId, what: Option<Awaited>, asked: &[Box<[u8]>]) {
         let queue = self.exchange.state.borrow().session.queue;
         if queue.answers == 1 {
             self.queued.clear();
         }
-        if local != Local::ClientUnblock && self.queued.len() < QUEUED_MAX {
-            self.queued.push(Queued { place: queue.commands.saturating_sub(1), local, words });
+        if let Some(what) = what.filter(|_| self.queued.len() < QUEUED_MAX) {
+            self.queued.push(Queued { place: queue.commands.saturating_sub(1), what });
         }
         self.ask(id, Role::Queued, asked);
     }
@@ -112,15 +129,19 @@ impl Connection {
         }
         let mut kills_me = false;
         let mut reply = Vec::with_capacity(kept.len());
-        let mut waiting = queued.iter().peekable();
+        let mut waiting = queued.into_iter().peekable();
         let body: usize = elements(&kept).map(<[u8]>::len).sum();
         reply.extend_from_slice(&kept[..kept.len() - body]);
         for (place, element) in (0..).zip(elements(&kept)) {
             match waiting.next_if(|queued| queued.place == place) {
-                Some(queued) if !value::is_error(element) => {
-                    let told = self.told(queued.local, &queued.words);
+                Some(Queued { what: Awaited::Answer(local, words), .. }) if !value::is_error(element) => {
+                    let told = self.told(local, &words);
                     kills_me |= told.kills_me;
                     reply.extend_from_slice(&told.reply);
+                }
+                Some(Queued { what: Awaited::Change(change), .. }) if !value::is_error(element) => {
+                    self.note_change(change);
+                    reply.extend_from_slice(element);
                 }
                 _ => reply.extend_from_slice(element),
             }

@@ -11,7 +11,7 @@ use crate::net::upstream::spare::Identity;
 use respguard_engine::command::{ConnectionEffect, PinReason};
 use respguard_engine::link::handshake::{Refusal, Step};
 use respguard_engine::pipeline::finding::Fault;
-use respguard_resp::{encode, value};
+use respguard_resp::encode;
 
 /// SHUTDOWN waits for replicas, and answers only when it fails.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(600);
@@ -47,7 +47,12 @@ impl Connection {
             if is_shutdown && matches!(answered, Err(Fault::Lost)) {
                 return exchange.end(End::LeaseLost);
             }
-            exchange.keep_promise(number, answered.unwrap_or_else(|fault| unanswered(fault, &spec.name)));
+            match answered {
+                // The session goes no further than the connections that it has.
+                Ok(answered) if answered.is_refused => exchange.end(End::Revoked),
+                Ok(answered) => exchange.keep_promise(number, answered.reply),
+                Err(fault) => exchange.keep_promise(number, unanswered(fault, &spec.name)),
+            }
         });
         self.exchange.promises_kept().await;
     }
@@ -56,7 +61,15 @@ impl Connection {
     pub(super) async fn past_trouble(&self, request: Vec<u8>, name: &str) -> Vec<u8> {
         let longest = self.around.pool.settings.request_timeout;
         let answered = self.around.pool.spares.ask(&self.identity(), &request, true, longest).await;
-        answered.unwrap_or_else(|fault| unanswered(fault, name))
+        match answered {
+            Ok(answered) => {
+                if answered.is_refused {
+                    self.exchange.end(End::Revoked);
+                }
+                answered.reply
+            }
+            Err(fault) => unanswered(fault, name),
+        }
     }
 
     /// The lane of a key to which the server agrees although no connection can be had for it now.
@@ -67,8 +80,10 @@ impl Connection {
         }
         let identity = Identity { login: key.login.clone(), protocol: key.protocol };
         match spares.ask(&identity, &[], false, self.around.pool.settings.queue_timeout).await {
-            Ok(reply) if !value::is_error(&reply) => Ok(self.around.pool.vouch(key)),
-            Ok(reply) => Err(NoLane::Refused(Refusal { step: Step::Auth, reply: reply.into() })),
+            Ok(answered) if answered.is_refused => {
+                Err(NoLane::Refused(Refusal { step: Step::Auth, reply: answered.reply.into() }))
+            }
+            Ok(_) => self.around.pool.vouch(key).map_err(|full| NoLane::Taken(full.into())),
             Err(_) => Err(NoLane::Unavailable),
         }
     }

@@ -18,7 +18,7 @@ use super::opening::open;
 use crate::net::clock;
 use crate::net::stream::Stream;
 use respguard_engine::command::Login;
-use respguard_engine::link::handshake::Opening;
+use respguard_engine::link::handshake::{Opening, Selects};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 use respguard_resp::{Protocol, encode, value};
@@ -37,6 +37,14 @@ const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct Identity {
     pub login: Option<Login>,
     pub protocol: Protocol,
+}
+
+/// What the server has said.
+#[derive(Debug)]
+pub struct Answered {
+    pub reply: Vec<u8>,
+    /// It is about the login, which the server does not take, and nothing was asked.
+    pub is_refused: bool,
 }
 
 /// The spare connections of one worker: one is kept.
@@ -70,7 +78,7 @@ impl Spares {
     ///
     /// # Errors
     /// There is no connection, it was lost, or the server did not answer within `longest`.
-    pub async fn ask(&self, identity: &Identity, request: &[u8], urgent: bool, longest: Duration) -> Result<Vec<u8>, Fault> {
+    pub async fn ask(&self, identity: &Identity, request: &[u8], urgent: bool, longest: Duration) -> Result<Answered, Fault> {
         let kept = self.kept.borrow_mut().take().filter(Spare::is_open);
         let _used = Used::begin(&self.used);
         let mut spare = match kept {
@@ -152,7 +160,7 @@ struct Spare {
 
 impl Spare {
     async fn open(settings: &Settings) -> Option<Spare> {
-        let opening = Opening { login: settings.login.clone(), protocol: Protocol::Resp2, db: 0 };
+        let opening = Opening { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
         let (stream, _) = open(settings, &opening, &[]).await.ok()?;
         Some(Spare { stream, identity: Identity { login: settings.login.clone(), protocol: Protocol::Resp2 } })
     }
@@ -162,15 +170,16 @@ impl Spare {
     }
 
     /// The answer; to the login, if that is refused: nothing is asked as somebody else.
-    async fn ask(&mut self, identity: &Identity, request: &[u8], is_sent: &mut bool) -> io::Result<Vec<u8>> {
-        if let Some(refused) = self.become_one(identity).await? {
-            return Ok(refused);
+    async fn ask(&mut self, identity: &Identity, request: &[u8], is_sent: &mut bool) -> io::Result<Answered> {
+        if let Some(reply) = self.become_one(identity).await? {
+            return Ok(Answered { reply, is_refused: true });
         }
-        if request.is_empty() {
-            return Ok(b"+OK\r\n".to_vec());
+        let mut reply = Vec::new();
+        if !request.is_empty() {
+            *is_sent = true;
+            reply = self.round(request).await?;
         }
-        *is_sent = true;
-        self.round(request).await
+        Ok(Answered { reply, is_refused: false })
     }
 
     /// What the server says to who may not be `identity`.

@@ -18,7 +18,7 @@ pub use chaos::{Chaos, Way};
 pub use fake::{Act, FakeServer};
 pub use program::Program;
 pub use proxy::{Proxy, Setup};
-pub use redis::RedisServer;
+pub use redis::{RedisServer, free_port};
 pub use twin::{Pair, Twin};
 pub use wire::{Wire, request, text};
 
