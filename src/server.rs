@@ -38,6 +38,7 @@ use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::zero;
 use listener::Listener;
 use live::Live;
 use respguard_engine::command::{Login, Table};
@@ -81,6 +82,7 @@ pub fn run(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
 async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let config = &loaded.config;
     let exposition = Exposition::install()?;
+    zero::show_process();
     let certificates = security::certificates(config)?;
     let clients = Listener::bind(&config.listen.address, config.listen.unix_mode, takeover).await?;
     let operators = bind_admin(&config.admin.address, takeover).await?;
@@ -135,6 +137,9 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         workers = workers.mailboxes.len(),
         groups = config.policy.groups().len(),
         ttl_rules = config.policy.ttl_rules().len(),
+        expectations = config.policy.expects().len(),
+        guards = config.policy.guards().len(),
+        degrade_rules = config.policy.degrade_rules().len(),
         version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"
     );

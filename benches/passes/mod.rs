@@ -135,6 +135,8 @@ impl<'p> Planning<'p> {
             hold: Holding { willing: true, across: true, ..Holding::default() },
             degraded: false,
             troubled: false,
+            skips: false,
+            unix_ms: 0,
         };
         plan(&mut self.session, &mut self.undecided, rules, black_box(batch), requests, false, &mut self.plan);
         self.plan.commands

@@ -6,11 +6,13 @@ use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::local::{Asker, Told, id_argument};
+use crate::net::exchange::State;
 use crate::net::registry::Message;
 use respguard_engine::command::integer::integer;
 use respguard_engine::command::{CommandId, Local};
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::lane::LaneChange;
+use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
@@ -49,7 +51,7 @@ impl Connection {
             let what = (local != Local::ClientUnblock).then_some(Awaited::Answer(local, words));
             return self.queue(id, what, &asked);
         }
-        if local != Local::ClientUnblock && self.is_troubled() {
+        if !matches!(local, Local::ClientUnblock | Local::ClientReply) && self.is_troubled() {
             return self.tell_past_trouble(id, local, &words, &asked).await;
         }
         self.exchange.state.borrow_mut().session.listen();
@@ -59,9 +61,14 @@ impl Connection {
             return;
         }
         self.drained().await;
-        if self.exchange.state.borrow().session.agreed {
-            self.tell_of_clients(local, &words);
+        if local == Local::ClientReply {
+            return self.change_reply_mode(id, &words);
         }
+        let agreed = self.exchange.state.borrow().session.agreed;
+        if !agreed {
+            return self.exchange.state.borrow_mut().slots.skipped();
+        }
+        self.tell_of_clients(local, &words);
     }
 
     /// The same where what the server says to it has to come over the spare connection.
@@ -83,6 +90,28 @@ impl Connection {
         self.exchange.answer(told.reply);
         if told.kills_me {
             self.give_up();
+        }
+    }
+
+    /// CLIENT REPLY, if the server allows it to this user. Only ON is answered. Where the server was not heard nothing
+    /// behind it runs: its author does not look for errors there.
+    fn change_reply_mode(&self, id: CommandId, words: &[Box<[u8]>]) {
+        {
+            let mut state = self.exchange.state.borrow_mut();
+            let State { session, slots, .. } = &mut *state;
+            match session.heard {
+                false => session.missed.miss_mode(id),
+                true => session.missed.make_up_mode(id),
+            }
+            if !session.agreed {
+                return slots.skipped();
+            }
+        }
+        let (bytes, spans) = laid_out(words);
+        let Some(wanted) = ReplyMode::read(Args::new(&bytes, &spans)) else { return };
+        self.exchange.state.borrow_mut().slots.set_reply_mode(wanted);
+        if wanted == ReplyMode::On {
+            self.exchange.answer(b"+OK\r\n".to_vec());
         }
     }
 
@@ -125,7 +154,7 @@ impl Connection {
         let kept = self.exchange.state.borrow_mut().slots.take_exec();
         let queued = std::mem::take(&mut self.queued);
         if kept.is_empty() {
-            return;
+            return self.exchange.state.borrow_mut().slots.skipped();
         }
         let mut kills_me = false;
         let mut reply = Vec::with_capacity(kept.len());
@@ -155,7 +184,8 @@ impl Connection {
     /// The proxy's own answer, with its effects.
     fn told(&self, local: Local, words: &[Box<[u8]>]) -> Answered {
         let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
+        let fields = self.around.context.client_fields.get();
+        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol, fields };
         let (bytes, spans) = laid_out(words);
         let Told { reply, killed } = asker.answer(local, Args::new(&bytes, &spans));
         for client in killed.iter().filter(|client| client.id != self.client.id) {
@@ -201,6 +231,7 @@ fn harmless(local: Local, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
     match local {
         Local::ClientSetName => asked[2] = Box::default(),
         Local::ClientSetInfo => asked[3] = Box::default(),
+        Local::ClientReply => asked[2] = b"ON".as_slice().into(),
         Local::ClientKill if asked.len() == 3 => {
             asked.truncate(2);
             asked.extend([b"ID".as_slice().into(), NO_ID.into()]);

@@ -88,7 +88,7 @@ impl Connection {
             }
             // The transaction behind it must not do without it.
             ConnectionEffect::Transaction(command::Transaction::Watch) => session.transaction = Transaction::Lost { open: false },
-            ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Tracking) => session.missed.miss_mode(id),
+            ConnectionEffect::Pin(PinReason::Tracking) => session.missed.miss_mode(id),
             _ => {}
         }
         false

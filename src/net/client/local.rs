@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::net::registry::{Client, Registry};
 use respguard_engine::command::Local;
 use respguard_engine::command::integer::integer;
+use respguard_engine::link::handshake::ClientFields;
 use respguard_engine::session::lane::is_name;
 use respguard_resp::Protocol;
 use respguard_resp::encode;
@@ -17,6 +18,8 @@ pub struct Asker<'a> {
     pub registry: &'a Registry,
     /// In which the answer is written.
     pub protocol: Protocol,
+    /// What the server tells about its clients.
+    pub fields: ClientFields,
 }
 
 impl Asker<'_> {
@@ -31,13 +34,13 @@ impl Asker<'_> {
             Local::ClientSetInfo => set_info(self.client, args, out),
             Local::ClientInfo => {
                 let mut text = String::new();
-                describe(self.client, &mut text);
+                describe(self.client, self.fields, &mut text);
                 self.text_reply(&text, out);
             }
             Local::ClientList => self.list(args, out),
             Local::ClientKill => told = kill(self.registry, self.client, args),
             // The server's own reply counts.
-            Local::ClientUnblock => {}
+            Local::ClientUnblock | Local::ClientReply => {}
         }
         told
     }
@@ -66,7 +69,7 @@ impl Asker<'_> {
         };
         let mut text = String::new();
         for client in &clients {
-            describe(client, &mut text);
+            describe(client, self.fields, &mut text);
         }
         self.text_reply(&text, out);
     }
@@ -117,27 +120,32 @@ fn is_client_type(word: &[u8]) -> bool {
     [&b"pubsub"[..], b"replica", b"slave", b"master"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
 }
 
-/// One line with the fields and in the order of Redis 7.0: client libraries insist on some of them. Those that the proxy
-/// does not keep say that there is nothing.
-fn describe(client: &Client, text: &mut String) {
+/// One line with the server's fields in their order, and at least those of Redis 7.0: client libraries insist on some of
+/// them. Those that the proxy does not keep say that there is nothing.
+fn describe(client: &Client, fields: ClientFields, text: &mut String) {
     let details = client.details();
     let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let where_known = |known: bool, text: &'static str| if known { text } else { "" };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} laddr={} fd=0 name={} age={} idle=0 flags=N db={} sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 \
+        "id={} addr={} laddr={} fd=0 name={} age={} idle=0 flags=N{} db={} sub=0 psub=0 ssub=0 multi=-1{} qbuf=0 qbuf-free=0 \
          argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=NULL user={} redir=-1 resp={} \
-         lib-name={} lib-ver={}",
+         lib-name={} lib-ver={}{}{}",
         client.id,
         client.peer,
         client.local,
         word(&details.name),
         client.connected_at.elapsed().as_secs(),
+        where_known(fields.capa, " capa="),
         details.db,
+        where_known(fields.watch, " watch=0"),
         word(&details.user),
         details.protocol.number(),
         word(&details.library_name),
         word(&details.library_version),
+        where_known(fields.io_thread, " io-thread=0"),
+        where_known(fields.totals, " tot-net-in=0 tot-net-out=0 tot-cmds=0"),
     );
 }
 

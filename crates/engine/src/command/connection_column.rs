@@ -3,7 +3,7 @@
 use super::blocking::Timeout;
 use super::connection::ConnectionEffect::{self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe};
 use super::connection::Local::{
-    ClientGetName, ClientId, ClientInfo, ClientKill, ClientList, ClientSetInfo, ClientSetName, ClientUnblock,
+    ClientGetName, ClientId, ClientInfo, ClientKill, ClientList, ClientReply, ClientSetInfo, ClientSetName, ClientUnblock,
 };
 use super::connection::SubscriptionKind::{Channel, Pattern, Shard};
 use super::connection::Transaction::{Discard, Exec, Multi, Unwatch, Watch};
@@ -84,9 +84,9 @@ pub(super) static ROWS: &[Row] = &[
     local("client|list",             ClientList),
     local("client|kill",             ClientKill),
     local("client|unblock",          ClientUnblock),
+    local("client|reply",            ClientReply),
     pin("client|tracking",           PinReason::Tracking),
     pin("client|caching",            PinReason::Tracking),
-    pin("client|reply",              PinReason::ReplyMode),
     pin("client|no-evict",           PinReason::NoEvict),
     pin("client|no-touch",           PinReason::NoTouch),
     pin("client|capa",               PinReason::Capability),

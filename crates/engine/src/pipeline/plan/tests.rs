@@ -49,6 +49,8 @@ impl Client {
             hold,
             degraded,
             troubled: false,
+            skips: false,
+            unix_ms: 0,
         };
         plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
         planned
@@ -94,7 +96,6 @@ fn what_pins_stops_the_plan_before_it() {
         ("CLIENT TRACKING ON", Reason::Exclusive),
         ("NOSUCHCOMMAND", Reason::Exclusive),
         ("MONITOR", Reason::Tunnel),
-        ("CLIENT REPLY OFF", Reason::Tunnel),
     ] {
         let plan = without_rules().plan(&["SET a 1", line, "GET a"], false);
         assert_eq!(plan.steps, [Step::Send { commands: 0..1 }], "{line}");
@@ -254,6 +255,8 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
             hold,
             degraded: false,
             troubled: false,
+            skips: false,
+            unix_ms: 0,
         };
         let mut planned = Plan::default();
         let (mut session, mut undecided) = (Session::default(), Undecided::default());
