@@ -57,7 +57,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum ServerError {
     #[error("cannot listen on {address}: {source}{}", advice(source))]
     Listen { address: Address, source: io::Error },
-    #[error("cannot write violations to {}: {source}; see [violations] file", file.display())]
+    #[error("cannot write violations to {}: {source}{}; see [violations] file", file.display(), advice_on_file(source))]
     Violations { file: PathBuf, source: io::Error },
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
@@ -335,6 +335,15 @@ fn advice(failure: &io::Error) -> &'static str {
         }
         io::ErrorKind::PermissionDenied => " (ports below 1024, and folders of others, want more rights: choose another address)",
         io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address: choose one that it has, or 0.0.0.0)",
+        _ => "",
+    }
+}
+
+fn advice_on_file(failure: &io::Error) -> &'static str {
+    match failure.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            " (name a file in a folder that this process may write to, such as /var/lib/respguard)"
+        }
         _ => "",
     }
 }
