@@ -6,6 +6,7 @@ mod breaker;
 mod causes;
 mod chaos;
 mod crowds_at_random;
+mod cure;
 mod degrade;
 mod demands;
 mod drain;

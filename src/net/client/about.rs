@@ -15,7 +15,7 @@ use respguard_engine::session::lane::LaneChange;
 use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
-use respguard_resp::value;
+use respguard_resp::{encode, value};
 
 /// An id that no connection ever has.
 const NO_ID: &[u8] = b"9223372036854775807";
@@ -51,6 +51,9 @@ impl Connection {
             let what = (local != Local::ClientUnblock).then_some(Awaited::Answer(local, words));
             return self.queue(id, what, &asked);
         }
+        if !matches!(local, Local::ClientUnblock | Local::ClientReply) && self.is_troubled() {
+            return self.tell_past_trouble(id, local, &words, &asked).await;
+        }
         self.exchange.state.borrow_mut().session.listen();
         let role = if local == Local::ClientUnblock { Role::Plain } else { Role::Verdict };
         self.ask(id, role, &asked);
@@ -65,7 +68,25 @@ impl Connection {
         if !agreed {
             return self.exchange.state.borrow_mut().slots.skipped();
         }
-        let told = self.told(local, &words);
+        self.tell_of_clients(local, &words);
+    }
+
+    /// The same where what the server says to it has to come over the spare connection.
+    async fn tell_past_trouble(&mut self, id: CommandId, local: Local, words: &[Box<[u8]>], asked: &[Box<[u8]>]) {
+        self.around.context.tally.command(id.index());
+        let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
+        let mut request = Vec::new();
+        encode::request(&mut request, &asked);
+        let verdict = self.past_trouble(request, "CLIENT").await;
+        if value::is_error(&verdict) {
+            self.exchange.answer(verdict);
+        } else {
+            self.tell_of_clients(local, words);
+        }
+    }
+
+    fn tell_of_clients(&mut self, local: Local, words: &[Box<[u8]>]) {
+        let told = self.told(local, words);
         self.exchange.answer(told.reply);
         if told.kills_me {
             self.give_up();

@@ -3,6 +3,7 @@
 mod ability;
 mod about;
 pub mod connection;
+mod cure;
 mod hold;
 pub mod large;
 mod leases;
