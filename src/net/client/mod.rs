@@ -13,7 +13,6 @@ mod local;
 mod login;
 mod mending;
 mod near_misses;
-mod promise;
 mod reading;
 mod sending;
 mod turn;
