@@ -39,6 +39,7 @@ pub(super) fn reply(role: Role) -> String {
         Role::UnsubscribeAll(_) => "the server's confirmations, one for each subscription".to_owned(),
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),
         Role::Lane => "the server's reply".to_owned(),
+        Role::Redirect => "the server's reply, with the proxy's id of the client it names".to_owned(),
         Role::Verdict => "the server's reply if it is an error, else the proxy's own".to_owned(),
         Role::Answer => "the proxy's own reply".to_owned(),
         Role::Group => "its own element of the array that EXEC answers".to_owned(),
@@ -72,6 +73,10 @@ pub(super) fn local_answer(local: Local) -> &'static str {
         Local::ClientGetName | Local::ClientId | Local::ClientInfo => "the proxy's own reply: what it knows about this client",
         Local::ClientList => "the proxy's own reply: its own clients",
         Local::ClientKill => "the proxy's own reply: it closes clients of its own",
+        Local::ClientTracking => {
+            "the server's reply; the client keeps a connection of its own, and REDIRECT names that of another client"
+        }
+        Local::ClientGetRedir | Local::ClientTrackingInfo => "the server's reply, with the proxy's id of the client it names",
         Local::ClientUnblock => "the server's reply, asked about the connection of that client of the proxy; 0 if there is none",
     }
 }

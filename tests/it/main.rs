@@ -4,6 +4,7 @@ mod alone;
 mod blocking;
 mod breaker;
 mod chaos;
+mod clients_listed;
 mod crowds_at_random;
 mod degrade;
 mod demands;

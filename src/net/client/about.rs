@@ -1,15 +1,18 @@
 //! Commands about clients: the server says whether this client may use them, the proxy answers.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::local::{Asker, Told, id_argument};
-use crate::net::registry::Message;
+use crate::net::registry::{Activity, Message};
 use respguard_engine::command::integer::integer;
 use respguard_engine::command::{CommandId, Local};
 use respguard_engine::pipeline::slot::Role;
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::tracking::Tracking;
 use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
 use respguard_resp::value;
@@ -27,6 +30,8 @@ pub struct Queued {
     place: u32,
     local: Local,
     words: Vec<Box<[u8]>>,
+    /// The server's id for the client that CLIENT TRACKING names.
+    upstream: Option<i64>,
 }
 
 impl Connection {
@@ -34,21 +39,34 @@ impl Connection {
     pub(super) async fn tell_about_clients(&mut self, local: Local) {
         let args = self.batch.args(&self.input, 0);
         let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
-        let asked = if local == Local::ClientUnblock { self.unblocking(&words).await } else { harmless(local, &words) };
         let id = self.id();
+        let is_queued = self.exchange.state.borrow().session.transaction.is_open();
+        if local == Local::ClientTracking && !is_queued {
+            return self.track(id, &words).await;
+        }
+        let (asked, upstream) = match local {
+            Local::ClientUnblock => (self.unblocking(&words).await, None),
+            Local::ClientTracking => self.redirected(&words).await,
+            _ => (harmless(local, &words), None),
+        };
         self.consume_one();
-        if self.exchange.state.borrow().session.transaction.is_open() {
-            return self.queue(id, local, words, &asked);
+        if is_queued {
+            return self.queue(id, (local, words, upstream), &asked);
         }
         self.exchange.state.borrow_mut().session.agreed = false;
-        let role = if local == Local::ClientUnblock { Role::Plain } else { Role::Verdict };
+        let role = match local {
+            Local::ClientUnblock => Role::Plain,
+            Local::ClientGetRedir | Local::ClientTrackingInfo => Role::Redirect,
+            _ => Role::Verdict,
+        };
         self.ask(id, role, &asked);
-        if role == Role::Plain {
+        if role != Role::Verdict {
             return;
         }
         self.drained().await;
         if self.exchange.state.borrow().session.agreed {
-            let told = self.told(local, &words);
+            let activities = self.activities(local).await;
+            let told = self.told(local, &words, &activities).await;
             self.exchange.answer(told.reply);
             if told.kills_me {
                 self.give_up();
@@ -56,13 +74,17 @@ impl Connection {
         }
     }
 
-    fn queue(&mut self, id: CommandId, local: Local, words: Vec<Box<[u8]>>, asked: &[Box<[u8]>]) {
+    fn queue(&mut self, id: CommandId, queued: (Local, Vec<Box<[u8]>>, Option<i64>), asked: &[Box<[u8]>]) {
+        let (local, words, upstream) = queued;
         let queue = self.exchange.state.borrow().session.queue;
         if queue.answers == 1 {
             self.queued.clear();
         }
         if local != Local::ClientUnblock && self.queued.len() < QUEUED_MAX {
-            self.queued.push(Queued { place: queue.commands.saturating_sub(1), local, words });
+            self.queued.push(Queued { place: queue.commands.saturating_sub(1), local, words, upstream });
+        }
+        if local == Local::ClientTracking {
+            self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
         }
         self.ask(id, Role::Queued, asked);
     }
@@ -97,9 +119,7 @@ impl Connection {
         for (place, element) in (0..).zip(elements(&kept)) {
             match waiting.next_if(|queued| queued.place == place) {
                 Some(queued) if !value::is_error(element) => {
-                    let told = self.told(queued.local, &queued.words);
-                    kills_me |= told.kills_me;
-                    reply.extend_from_slice(&told.reply);
+                    kills_me |= self.told_in_place(queued, element, &mut reply).await;
                 }
                 _ => reply.extend_from_slice(element),
             }
@@ -110,15 +130,45 @@ impl Connection {
         }
     }
 
+    /// What stands in EXEC's answer for a command about clients; true when it ends this one.
+    async fn told_in_place(&self, queued: &Queued, element: &[u8], reply: &mut Vec<u8>) -> bool {
+        match queued.local {
+            Local::ClientTracking => {
+                self.exchange.state.borrow_mut().session.tracking = Tracking::of(&queued.words, queued.upstream);
+                reply.extend_from_slice(element);
+                false
+            }
+            Local::ClientGetRedir | Local::ClientTrackingInfo => {
+                self.exchange.state.borrow().session.tracking.translate(element, reply);
+                false
+            }
+            _ => {
+                let activities = self.activities(queued.local).await;
+                let told = self.told(queued.local, &queued.words, &activities).await;
+                reply.extend_from_slice(&told.reply);
+                told.kills_me
+            }
+        }
+    }
+
+    /// What all clients are doing, for those commands that want to know.
+    async fn activities(&self, local: Local) -> HashMap<u64, Activity> {
+        match local {
+            Local::ClientInfo => HashMap::from([(self.client.id, self.exchange.activity())]),
+            Local::ClientList | Local::ClientKill => self.around.registry.activities().await,
+            _ => HashMap::new(),
+        }
+    }
+
     /// The proxy's own answer, with its effects.
-    fn told(&self, local: Local, words: &[Box<[u8]>]) -> Answered {
+    async fn told(&self, local: Local, words: &[Box<[u8]>], activities: &HashMap<u64, Activity>) -> Answered {
         let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol };
+        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol, activities };
         let (bytes, spans) = laid_out(words);
         let Told { reply, killed } = asker.answer(local, Args::new(&bytes, &spans));
         for client in killed.iter().filter(|client| client.id != self.client.id) {
-            // A full mailbox means a busy worker; the kill is then refused rather than waited for.
-            let _ = client.worker.try_send(Message::Kill(client.id));
+            // Without its worker it is gone already.
+            let _ = client.worker.send(Message::Kill(client.id)).await;
         }
         Answered { reply, kills_me: killed.iter().any(|client| client.id == self.client.id) }
     }
@@ -142,7 +192,7 @@ impl Connection {
         asked
     }
 
-    fn ask(&self, id: CommandId, role: Role, words: &[Box<[u8]>]) {
+    pub(super) fn ask(&self, id: CommandId, role: Role, words: &[Box<[u8]>]) {
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
         Rc::clone(&self.exchange).ask(id, role, &words, self.around.pool.settings.request_timeout);
     }

@@ -14,24 +14,32 @@ use respguard_resp::encode;
 impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
     pub(super) async fn pin(&mut self, reason: Reason) {
+        match self.take_lease(reason).await {
+            Ok(()) => {}
+            // It may go with the others, if they have to wait for it.
+            Err(_) if reason == Reason::Bulky => self.exchange.bulk.forget(),
+            Err(why) => self.refuse_lease(reason, &why),
+        }
+    }
+
+    /// Gives the client a connection of its own, once nothing is owed on the one that it leaves.
+    pub(super) async fn take_lease(&mut self, reason: Reason) -> Result<(), String> {
         self.drained().await;
         if self.exchange.ended().is_some() {
-            return;
+            return Ok(());
         }
         if self.lease.is_none() {
             let lane = self.exchange.lane();
-            match self.new_lease(&lane) {
-                Ok(link) => {
-                    link.set_owner(Some(Rc::<Exchange>::clone(&self.exchange)));
-                    self.exchange.set_link(&link);
-                    self.lease = Some((lane, link));
-                }
-                // It may go with the others, if they have to wait for it.
-                Err(_) if reason == Reason::Bulky => return self.exchange.bulk.forget(),
-                Err(why) => return self.refuse_lease(reason, &why),
-            }
+            let link = self.new_lease(&lane)?;
+            link.set_owner(Some(Rc::<Exchange>::clone(&self.exchange)));
+            self.exchange.set_link(&link);
+            self.lease = Some((lane, link));
+        }
+        if reason == Reason::Tunnel && !self.batch.is_empty() {
+            self.exchange.state.borrow_mut().slots.note(self.id());
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
+        Ok(())
     }
 
     fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {

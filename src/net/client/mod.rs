@@ -13,5 +13,6 @@ mod login;
 mod mending;
 mod promise;
 mod reading;
+mod redirect;
 mod sending;
 mod turn;

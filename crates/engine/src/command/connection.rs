@@ -40,6 +40,9 @@ pub enum Local {
     ClientList,
     ClientKill,
     ClientUnblock,
+    ClientTracking,
+    ClientGetRedir,
+    ClientTrackingInfo,
 }
 
 /// A command that changes user, database or protocol version.

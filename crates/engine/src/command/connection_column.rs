@@ -3,7 +3,8 @@
 use super::blocking::Timeout;
 use super::connection::ConnectionEffect::{self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe};
 use super::connection::Local::{
-    ClientGetName, ClientId, ClientInfo, ClientKill, ClientList, ClientSetInfo, ClientSetName, ClientUnblock,
+    ClientGetName, ClientGetRedir, ClientId, ClientInfo, ClientKill, ClientList, ClientSetInfo, ClientSetName, ClientTracking,
+    ClientTrackingInfo, ClientUnblock,
 };
 use super::connection::SubscriptionKind::{Channel, Pattern, Shard};
 use super::connection::Transaction::{Discard, Exec, Multi, Unwatch, Watch};
@@ -84,7 +85,9 @@ pub(super) static ROWS: &[Row] = &[
     local("client|list",             ClientList),
     local("client|kill",             ClientKill),
     local("client|unblock",          ClientUnblock),
-    pin("client|tracking",           PinReason::Tracking),
+    local("client|tracking",         ClientTracking),
+    local("client|getredir",         ClientGetRedir),
+    local("client|trackinginfo",     ClientTrackingInfo),
     pin("client|caching",            PinReason::Tracking),
     pin("client|reply",              PinReason::ReplyMode),
     pin("client|no-evict",           PinReason::NoEvict),

@@ -4,11 +4,13 @@ pub mod affinity;
 pub mod lane;
 pub mod patience;
 pub mod subscription;
+pub mod tracking;
 pub mod transaction;
 
 use affinity::Affinity;
 use respguard_resp::Protocol;
 use subscription::Subscriptions;
+use tracking::Tracking;
 use transaction::Transaction;
 
 /// The state that Redis would keep for this client's connection.
@@ -26,6 +28,8 @@ pub struct Session {
     pub admission: Admission,
     /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it, or to the last command about clients.
     pub agreed: bool,
+    /// Client-side caching.
+    pub tracking: Tracking,
     /// What the open transaction has queued.
     pub queue: Queue,
 }
