@@ -15,20 +15,22 @@ DASHBOARD := tests/dashboard
 BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo test soak lint bench bench-instructions clients docs setup redis
+.PHONY: help demo test test-servers soak lint bench bench-instructions clients docs setup redis older-redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
-	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10; SEED=n replays one;'
-	@echo '             SEEDS=10000 FROM=4000 plays so many simulations from that seed on, and nothing else'
+	@echo 'make test-servers  the integration tests and the command table on each server of scripts/install-servers;'
+	@echo '             SERVER=valkey9 runs on one, TESTS="groups:: ttl::" only what those filters name'
+	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10, then make test-servers;'
+	@echo '             SEED=n replays one; SEEDS=10000 FROM=4000 plays so many simulations from that seed on, and nothing else'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   what respguard costs beside Redis alone and beside other proxies; writes docs/performance/ (minutes);'
 	@echo '             PEERS=install installs the proxies that Debian has; ROUNDS=1 SECONDS=0.2 only tries it, in target/bench'
 	@echo 'make bench-instructions  instructions per command under valgrind, beside those written down'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
 	@echo 'make docs    writes the references of the configuration and of the metrics from the program'
-	@echo 'make setup   only what the tests need: redis-server, .venv, packages of Node.js'
+	@echo 'make setup   only what the tests need: redis-server, Redis 6.2, .venv, packages of Node.js'
 
 demo: redis
 	cargo build --locked --release
@@ -36,6 +38,17 @@ demo: redis
 
 test: setup
 	cargo test --locked --workspace --no-fail-fast
+
+# What a server is asked: a server that cannot be had is a failure.
+SERVER ?=
+TESTS ?=
+
+test-servers:
+	scripts/install-servers $(SERVER)
+	status=0; for server in $(if $(SERVER),$(SERVER),$$(scripts/install-servers --list)); do \
+		echo "=== $$server: $$(target/servers/$$server/redis-server --version)"; \
+		SERVER=$$server cargo test --locked --no-fail-fast --workspace --test it --test command_table --test beside_redis -- $(TESTS) || status=1; \
+	done; exit $$status
 
 FUZZ_ROUNDS ?= 1000000
 SEEDS ?=
@@ -50,6 +63,7 @@ soak: redis
 	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test it -- at_random --nocapture
 	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --locked --test simulation -- --nocapture
 	FUZZ_ROUNDS=$(FUZZ_ROUNDS) cargo test --locked --test fuzzing -- --nocapture
+	$(MAKE) test-servers
 endif
 
 lint:
@@ -74,10 +88,14 @@ clients: redis
 docs:
 	UPDATE_DOCS=1 cargo test --locked --test configuration --test shipped reference
 
-setup: redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS) $(BROWSER)
+setup: redis older-redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS) $(BROWSER)
 
 redis:
 	@scripts/install-redis
+
+# Some tests are about a server that is upgraded in place, from Redis 6.2.
+older-redis:
+	@scripts/install-servers redis6
 
 $(PYTHON_CLIENTS): $(CLIENTS)/requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

@@ -1,10 +1,11 @@
 //! The command line: what is asked for, and with which exit code it ends.
 
+mod console;
 mod generate;
 mod learn;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use crate::net::admin::record::SECONDS_MAX;
 use crate::remote::Remote;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
+use console::{complain, print, refuse};
 use respguard_engine::command::Table;
 
 /// The configuration is refused.
@@ -177,10 +179,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, takeover: bool) -> ExitCode {
-    if let Err(error) = log::init(format, level) {
-        eprintln!("respguard: {error}");
-        return ExitCode::from(USAGE);
-    }
+    let _ending = match log::init(format, level) {
+        Ok(ending) => ending,
+        Err(error) => {
+            complain(format_args!("respguard: {error}"));
+            return ExitCode::from(if error.is_usage() { USAGE } else { CANNOT_START });
+        }
+    };
     let Some(loaded) = load(file) else { return ExitCode::from(REFUSED) };
     if file.is_none() {
         let config = &loaded.config;
@@ -190,7 +195,9 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!(%failure, "respguard cannot run");
-            eprintln!("respguard: {failure}");
+            if log::flush() {
+                complain(format_args!("respguard: {failure}"));
+            }
             ExitCode::from(if matches!(failure, ServerError::Listen { .. }) { CANNOT_LISTEN } else { CANNOT_START })
         }
     }
@@ -199,14 +206,14 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
 fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
         Some(Loaded { config, .. }) => {
-            println!(
-                "{}: good: {} groups, {} ttl rules, {} degrade rules",
+            let text = format!(
+                "{}: good: {} groups, {} ttl rules, {} degrade rules\n",
                 file.display(),
                 config.policy.groups().len(),
                 config.policy.ttl_rules().len(),
                 config.policy.degrade_rules().len()
             );
-            ExitCode::SUCCESS
+            print(&text, ExitCode::SUCCESS)
         }
         None => ExitCode::from(REFUSED),
     }
@@ -221,23 +228,19 @@ fn check_running(file: &Path, admin: Option<Address>, token_env: Option<String>)
     let (Some(remote), Some(loaded)) = (remote(&running), load(Some(file))) else { return ExitCode::from(REFUSED) };
     let differences = match remote.config() {
         Ok(config) => differences(&config, &effective(&loaded.text)),
-        Err(failure) => {
-            eprintln!("respguard: {failure}");
-            return ExitCode::from(REFUSED);
-        }
+        Err(failure) => return refuse(failure),
     };
     if differences.is_empty() {
-        println!("{}: no different from what runs", remote.address);
-        return ExitCode::SUCCESS;
+        return print(&format!("{}: no different from what runs\n", remote.address), ExitCode::SUCCESS);
     }
-    println!("{}: different from what runs:", remote.address);
+    let mut text = format!("{}: different from what runs:\n", remote.address);
     for difference in differences {
         let what_helps = if difference.is_live() { "a reload takes it over" } else { "wants a restart" };
         let shown = |value: &Option<serde_json::Value>| value.as_ref().map_or("nothing".to_owned(), ToString::to_string);
         let (before, after) = (shown(&difference.before), shown(&difference.after));
-        println!("  {}: {what_helps}: {before} runs, {after} is written", difference.key);
+        text += &format!("  {}: {what_helps}: {before} runs, {after} is written\n", difference.key);
     }
-    ExitCode::from(REFUSED)
+    print(&text, ExitCode::from(REFUSED))
 }
 
 fn explain(file: &Path, commands: Option<&Path>) -> ExitCode {
@@ -247,13 +250,9 @@ fn explain(file: &Path, commands: Option<&Path>) -> ExitCode {
         .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
         .and_then(|input| explain::explain(&config, &Table::builtin(), input).map_err(|error| format!("{source}:{error}")));
     match explained {
-        Ok(text) => {
-            // Whoever has read enough closes the pipe.
-            let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(text) => print(&text, ExitCode::SUCCESS),
         Err(refusal) => {
-            eprintln!("{refusal}");
+            complain(refusal);
             ExitCode::from(REFUSED)
         }
     }
@@ -276,14 +275,8 @@ fn healthcheck(file: Option<&Path>) -> ExitCode {
     let Some(Loaded { config, .. }) = load(file) else { return ExitCode::from(REFUSED) };
     match (Remote { address: config.admin.address, token: None }).is_ready() {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("respguard: not ready");
-            ExitCode::from(REFUSED)
-        }
-        Err(failure) => {
-            eprintln!("respguard: {failure}");
-            ExitCode::from(REFUSED)
-        }
+        Ok(false) => refuse("not ready"),
+        Err(failure) => refuse(failure),
     }
 }
 
@@ -300,13 +293,10 @@ fn record(seconds: u64, out: Option<&Path>, running: &Running) -> ExitCode {
     );
     match recorded {
         Ok(bytes) => {
-            eprintln!("respguard: recorded {bytes} bytes");
+            complain(format_args!("respguard: recorded {bytes} bytes"));
             ExitCode::SUCCESS
         }
-        Err(failure) => {
-            eprintln!("respguard: {failure}");
-            ExitCode::from(REFUSED)
-        }
+        Err(failure) => refuse(failure),
     }
 }
 
@@ -322,7 +312,7 @@ fn remote(running: &Running) -> Option<Remote> {
         Some(variable) => match std::env::var(variable) {
             Ok(token) => Some(Secret::new(token)),
             Err(error) => {
-                eprintln!("respguard: --token-env {variable}: {error}");
+                complain(format_args!("respguard: --token-env {variable}: {error}"));
                 return None;
             }
         },
@@ -337,7 +327,7 @@ fn load(file: Option<&Path>) -> Option<Loaded> {
     match config::load(file, &Table::builtin()) {
         Ok(loaded) => Some(loaded),
         Err(errors) => {
-            eprintln!("{}", errors.pictured());
+            complain(errors.pictured());
             None
         }
     }

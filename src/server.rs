@@ -3,6 +3,7 @@
 mod listener;
 mod live;
 mod security;
+mod surveying;
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -29,7 +30,6 @@ use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::net::tls::{Certificates, TlsError};
 use crate::net::upstream::Settings;
-use crate::net::upstream::survey::{SurveyError, survey};
 use crate::net::worker::{self, Setup};
 use crate::telemetry::durable::{self, Writing};
 use crate::telemetry::exposition::{Exposition, InstallError};
@@ -41,13 +41,12 @@ use listener::Listener;
 use live::Live;
 use respguard_engine::command::{Login, Table};
 use respguard_engine::link::budget::Allowance;
+use surveying::Surveyed;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
 /// How long the end waits for the file of violations.
 const FILE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause between questions for the server's commands.
-const SURVEY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an accept failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -89,15 +88,14 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let mut folds = Folds::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let table = survey_once(&upstream_settings(config, &certificates, 1)).await;
-    let surveyed = table.is_some();
-    if surveyed {
+    let asking = upstream_settings(config, &certificates, 1);
+    let surveyed = Surveyed::at_start(&asking).await;
+    if surveyed.described {
         security::warn_of_open_server(config);
     }
-    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter };
-    let workers = start_workers(config, &certificates, table.unwrap_or_else(Table::builtin), &mut folds, &registry, told)?;
-    let surveying = (!surveyed)
-        .then(|| tokio::spawn(survey_until_known(upstream_settings(config, &certificates, 1), workers.mailboxes.clone())));
+    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, reconnected: &asking.reconnected };
+    let workers = start_workers(config, &certificates, &surveyed.table, &mut folds, &registry, told)?;
+    let surveying = tokio::spawn(surveyed.keep(asking, workers.mailboxes.clone()));
     let renewing = security::renew(&certificates);
     let admin_over = CancellationToken::new();
     let access = Access::new(config.admin.token.as_ref().map(Secret::expose), operators.local_addr()?);
@@ -146,9 +144,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     readiness.draining();
     drop(clients);
     drop(renewing);
-    if let Some(surveying) = surveying {
-        surveying.abort();
-    }
+    surveying.abort();
     tokio::select! {
         () = workers.drain(config.drain_timeout) => {}
         name = signals.first() => {
@@ -176,42 +172,6 @@ fn reporter(config: &Config) -> Result<(Reporter, Option<Writing>), ServerError>
     Ok((Reporter::default().with_file(sink), Some(writing)))
 }
 
-/// The server's commands, if it is there and tells.
-async fn survey_once(settings: &Settings) -> Option<Table> {
-    let mut table = Table::builtin();
-    match survey(settings, &mut table).await {
-        Ok(merge) => {
-            info!(added = merge.added.len(), "the server has described its commands");
-            Some(table)
-        }
-        Err(error) => {
-            let upstream = &settings.address;
-            warn!(%error, %upstream, "the server has not described its commands: is it running, and is [upstream] address right? The built-in table is used until it does");
-            None
-        }
-    }
-}
-
-/// Asks again until the server answers; one that refuses will not change its mind by itself.
-async fn survey_until_known(settings: Settings, workers: Vec<Mailbox>) {
-    loop {
-        tokio::time::sleep(SURVEY_PAUSE).await;
-        let mut table = Table::builtin();
-        match survey(&settings, &mut table).await {
-            Ok(_) => {
-                let table = Arc::new(table);
-                for worker in &workers {
-                    // A worker that has ended needs no table.
-                    let _ = worker.sender.send(Message::Table(Arc::clone(&table))).await;
-                }
-                return;
-            }
-            Err(SurveyError::Refused(_)) => return,
-            Err(_) => {}
-        }
-    }
-}
-
 struct Workers {
     mailboxes: Vec<Mailbox>,
     threads: Vec<JoinHandle<()>>,
@@ -224,19 +184,19 @@ struct Told<'a> {
     exposition: &'a Exposition,
     readiness: &'a Readiness,
     reporter: &'a Reporter,
+    reconnected: &'a Arc<Notify>,
 }
 
 fn start_workers(
     config: &Config,
     certificates: &Certificates,
-    table: Table,
+    table: &Arc<Table>,
     folds: &mut Folds,
     registry: &Arc<Registry>,
     told: Told<'_>,
 ) -> io::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.worker_count(cores);
-    let table = Arc::new(table);
     let policy = Arc::new(config.policy.clone());
     let users = security::users(config);
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
@@ -247,11 +207,11 @@ fn start_workers(
         workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
         workers.threads.push(worker::start(Setup {
             number,
-            upstream: upstream_settings(config, certificates, count),
+            upstream: Settings { reconnected: Arc::clone(told.reconnected), ..upstream_settings(config, certificates, count) },
             acceptor: certificates.acceptor.clone(),
             users: users.clone(),
             exclusive: config.upstream.sharing == Sharing::Never,
-            table: Arc::clone(&table),
+            table: Arc::clone(table),
             policy: Arc::clone(&policy),
             registry: Arc::clone(registry),
             reporter: told.reporter.clone(),
@@ -286,6 +246,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         leases_max: (upstream.leases_max / workers).max(1),
         retry_reads: upstream.retry_reads,
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
+        reconnected: Arc::default(),
     }
 }
 

@@ -151,6 +151,54 @@ fn a_taken_port_ends_with_3_and_is_named() {
 }
 
 #[test]
+fn a_level_that_is_none_ends_with_2_and_the_good_ones_are_listed() {
+    for level in ["loud", "info,loud", "respguard=loud"] {
+        let output = respguard(&["run", "--log-level", level]);
+        assert_eq!(code(&output), 2, "{level}: {}", err(&output));
+        assert!(err(&output).contains("expected one of error, warn, info, debug, trace, off"), "{}", err(&output));
+    }
+}
+
+#[test]
+fn whoever_reads_may_go_and_every_exit_code_stays() {
+    let good = File::with("");
+    let wrong = File::with("workers = \"many\"\n");
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string();
+    let cases: [(&[&str], i32); 12] = [
+        (&["--help"], 0),
+        (&["--version"], 0),
+        (&["serve"], 2),
+        (&["man"], 0),
+        (&["completions", "bash"], 0),
+        (&["check", "--config", good.path()], 0),
+        (&["check", "--config", wrong.path()], 1),
+        (&["check", "--config", good.path(), "--running", "--admin", &nobody], 1),
+        (&["explain", "--config", good.path(), wrong.path()], 0),
+        (&["record", "--seconds", "1", "--admin", &nobody], 1),
+        (&["learn", good.path()], 1),
+        (&["run", "--config", wrong.path()], 1),
+    ];
+    for (arguments, wanted) in cases {
+        let closed = || std::io::pipe().expect("a pipe").1;
+        let mut program = Command::new(env!("CARGO_BIN_EXE_respguard"));
+        let status = program.args(arguments).stdin(Stdio::null()).stdout(closed()).stderr(closed()).status();
+        assert_eq!(status.expect("it starts").code(), Some(wanted), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_result_that_is_lost_on_a_full_disk_is_a_failure() {
+    let file = File::with("");
+    for arguments in [&["man"][..], &["completions", "bash"], &["check", "--config", file.path()]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("there is one");
+        let mut program = Command::new(env!("CARGO_BIN_EXE_respguard"));
+        let output = program.args(arguments).stdout(full).stderr(Stdio::piped()).output().expect("it starts");
+        assert_eq!(code(&output), 4, "{arguments:?}");
+        assert!(err(&output).contains("standard output cannot be written"), "{}", err(&output));
+    }
+}
+
+#[test]
 fn completions_and_the_manual_name_every_subcommand() {
     let subcommands = ["run", "check", "explain", "record", "learn", "completions", "man", "healthcheck"];
     let manual = respguard(&["man"]);

@@ -1,10 +1,11 @@
 //! Writes what is generated from the command line's own description: shell completions, the manual page.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Command;
 use clap_complete::Shell;
+
+use super::console;
 
 /// Completions for a shell, to standard output.
 pub(super) fn completions(shell: Shell, command: &mut Command) -> ExitCode {
@@ -20,8 +21,7 @@ pub(super) fn manual(command: Command) -> ExitCode {
     let mut text = Vec::new();
     for page in std::iter::once(command).chain(subcommands) {
         if let Err(error) = clap_mangen::Man::new(page).render(&mut text) {
-            eprintln!("respguard: the manual cannot be written: {error}");
-            return ExitCode::FAILURE;
+            return console::refuse(format_args!("the manual cannot be written: {error}"));
         }
     }
     print(&text)
@@ -34,7 +34,5 @@ fn named(sub: &Command, command: &Command) -> Command {
 }
 
 fn print(text: &[u8]) -> ExitCode {
-    // Whoever has read enough closes the pipe.
-    let _ = io::stdout().write_all(text);
-    ExitCode::SUCCESS
+    console::print(&String::from_utf8_lossy(text), ExitCode::SUCCESS)
 }

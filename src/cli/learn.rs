@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{REFUSED, Running, private_file, remote};
+use super::{REFUSED, Running, console, private_file, remote};
 use crate::net::admin::record::{BYTES_MAX, SECONDS_MAX};
 use crate::net::recording::format::{self, FIRST_LINE};
 use crate::net::recording::lesson::teach;
@@ -36,10 +36,7 @@ pub(super) fn learn(time: Option<Duration>, recording: Option<&Path>, out: Optio
     };
     match learnt {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("respguard: {failure}");
-            ExitCode::from(REFUSED)
-        }
+        Err(failure) => console::refuse(failure),
     }
 }
 

@@ -282,6 +282,7 @@ impl<'a> Client<'a> {
         page.line(1, format_args!("{number} ({name}) pins the client: {}{cause}", reason.as_str()));
         let until = words::duration(reason);
         page.line(2, format_args!("once all before it is answered, the client has a connection of its own, {until}"));
+        self.subscribing.settle(&mut self.session);
         self.session.affinity.pin(reason);
     }
 

@@ -33,10 +33,10 @@ pub(super) fn end_last_line(input: &mut Vec<u8>) {
 pub(super) fn pieces(input: &[u8]) -> Result<Vec<Piece<'_>>, InputError> {
     let mut pieces = Vec::new();
     let mut parser = RequestParser::new(Limits::default());
-    let (mut start, mut at) = (0, 0);
-    while at < input.len() {
-        let end = at + length(&mut parser, &input[at..]).map_err(|refusal| refusal.at(line(input, at)))?;
-        if is_blank(&input[at..end]) {
+    let (mut start, mut at) = (Place::default(), Place::default());
+    while at.byte < input.len() {
+        let end = at.behind(input, length(&mut parser, &input[at.byte..]).map_err(|refusal| refusal.at(at.line()))?);
+        if is_blank(&input[at.byte..end.byte]) {
             push(&mut pieces, input, start, at);
             start = end;
         }
@@ -46,9 +46,28 @@ pub(super) fn pieces(input: &[u8]) -> Result<Vec<Piece<'_>>, InputError> {
     Ok(pieces)
 }
 
-fn push<'a>(pieces: &mut Vec<Piece<'a>>, input: &'a [u8], start: usize, end: usize) {
-    if start < end {
-        pieces.push(Piece { line: line(input, start), bytes: &input[start..end] });
+fn push<'a>(pieces: &mut Vec<Piece<'a>>, input: &'a [u8], start: Place, end: Place) {
+    if start.byte < end.byte {
+        pieces.push(Piece { line: start.line(), bytes: &input[start.byte..end.byte] });
+    }
+}
+
+/// A place in the input, with the lines before it: counted on from place to place, for there may be as many as bytes.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    byte: usize,
+    lines: usize,
+}
+
+impl Place {
+    fn behind(self, input: &[u8], bytes: usize) -> Place {
+        let byte = self.byte + bytes;
+        Place { byte, lines: self.lines + memchr::memchr_iter(b'\n', &input[self.byte..byte]).count() }
+    }
+
+    /// From 1.
+    fn line(self) -> usize {
+        self.lines + 1
     }
 }
 

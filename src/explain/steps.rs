@@ -6,6 +6,7 @@ use super::page::{Page, request, word};
 use super::words;
 use respguard_engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
 use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::finding::Unwrapped;
 use respguard_engine::pipeline::group::Injected;
 use respguard_engine::pipeline::plan::{Note, Plan, Step};
 use respguard_engine::pipeline::refusal::Refusal;
@@ -97,6 +98,12 @@ impl Planned<'_> {
     }
 
     fn write_note(&self, note: &Note, page: &mut Page) {
+        if let Note::LeftOut { group, members, why } = note
+            && let [.., last] = self.plan.members[members.clone()]
+        {
+            let (name, number, kind) = (&self.policy.groups()[*group].name, self.number(last), Kind::Split);
+            page.line(1, format_args!("{number} belongs to group {name}, but stays outside, told as {kind}: {}", why.as_str()));
+        }
         if let Note::Obstructed { group, members, why } = note {
             let (name, kind) = (&self.policy.groups()[*group].name, Kind::Split);
             let members = self.numbers(&self.plan.members[members.clone()]);
@@ -220,13 +227,13 @@ impl Planned<'_> {
         page.line(2, format_args!("why: {}; told as {}", refusal.reason(&members, self.table), Kind::Aborted));
     }
 
-    fn write_watched(&self, commands: Range<usize>, index: usize, unwrapped: bool, page: &mut Page) {
+    fn write_watched(&self, commands: Range<usize>, index: usize, unwrapped: Option<Unwrapped>, page: &mut Page) {
         let group = &self.policy.groups()[index];
         page.line(1, format_args!("group {} ({}), on {}:", group.name, group.atomic.as_str(), self.connection()));
         let commands: Vec<_> = commands.collect();
         self.write_captures(&commands, group, page);
-        let because = if unwrapped {
-            format!("the server has no transactions for this client; told as {}", Kind::Unwrapped)
+        let because = if let Some(why) = unwrapped {
+            format!("{}; told as {}", why.as_str(), Kind::Unwrapped)
         } else if group.atomic == Atomic::Observe {
             format!("atomic = {}", group.atomic.as_str())
         } else {
@@ -356,7 +363,7 @@ impl Planned<'_> {
             && members > 1
         {
             let name = &groups[group].name;
-            return page.line(4, format_args!("group {name} is whole, but is left alone within WATCH and beside subscriptions"));
+            return page.line(4, format_args!("group {name} is whole, but the server refuses its members one by one: see above"));
         }
         let Some(miss) = self.policy.nearest_miss(self.table, &mut self.from(at)) else { return };
         let name = &groups[miss.group].name;

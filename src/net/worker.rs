@@ -157,7 +157,10 @@ fn take(around: &Rc<Surroundings>, acceptor: Option<&Arc<Acceptor>>, message: Me
                 exchange.wake();
             }
         }
-        Message::Table(table) => around.context.set_table(table),
+        Message::Table(table) => {
+            around.context.set_table(table);
+            around.pool.forget_refusals();
+        }
         Message::Policy(policy, done) => {
             around.context.set_policy(policy);
             // Whoever changed the rules may not wait any more.

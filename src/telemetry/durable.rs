@@ -177,7 +177,7 @@ impl Log {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.settings.file)?;
+        let mut file = open(&self.settings.file)?;
         self.bytes = file.metadata()?.len();
         if self.bytes > 0 && !ends_with_line(&mut file)? {
             // A process that ended in the middle of a line leaves it behind.
@@ -189,8 +189,14 @@ impl Log {
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.bytes > 0 && self.bytes + lines.len() as u64 > self.settings.bytes_max {
-            self.rotate()?;
+        let bytes = self.bytes + lines.len() as u64;
+        if self.bytes > 0 && bytes > self.settings.bytes_max {
+            let rotated = self.rotate();
+            // Better a file that is too large for a while than a violation lost.
+            let goes_on = self.file.is_some() && bytes <= self.settings.bytes_max.saturating_mul(2);
+            if rotated.is_err() && !goes_on {
+                return rotated;
+            }
         }
         if self.file.is_none() {
             self.reopen()?;
@@ -217,25 +223,47 @@ impl Log {
         }
     }
 
+    /// Begins a new file and puts the full one aside. A failure leaves the full one where it is, and every file that has
+    /// been put aside is still there, however often this is tried.
     fn rotate(&mut self) -> io::Result<()> {
         self.sync()?;
+        // First of all: where no descriptor is left, nothing is moved.
+        let next = self.beside("next");
+        let file = open(&next)?;
+        file.set_len(0)?;
+        self.make_room()?;
+        if self.settings.kept_max > 0 {
+            rename_if_there(&self.settings.file, &self.aside(1))?;
+        }
         self.file = None;
-        let kept_max = self.settings.kept_max;
-        for number in (1..kept_max).rev() {
+        self.bytes = 0;
+        std::fs::rename(&next, &self.settings.file)?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Moves files put aside so that the first place is free; nothing is moved where it is.
+    fn make_room(&self) -> io::Result<()> {
+        let taken = (1..=self.settings.kept_max).take_while(|number| self.aside(*number).exists()).count();
+        for number in (1..=taken.min(self.settings.kept_max.saturating_sub(1))).rev() {
             rename_if_there(&self.aside(number), &self.aside(number + 1))?;
         }
-        match kept_max {
-            0 => std::fs::remove_file(&self.settings.file)?,
-            _ => rename_if_there(&self.settings.file, &self.aside(1))?,
-        }
-        self.reopen()
+        Ok(())
     }
 
     fn aside(&self, number: usize) -> PathBuf {
+        self.beside(&number.to_string())
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
         let mut name = self.settings.file.clone().into_os_string();
-        name.push(format!(".{number}"));
+        name.push(format!(".{ending}"));
         name.into()
     }
+}
+
+fn open(file: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(file)
 }
 
 fn ends_with_line(file: &mut File) -> io::Result<bool> {
@@ -308,6 +336,45 @@ mod tests {
             [middle.last().map(|last| last + 1), oldest.last().map(|last| last + 1)],
             [newest.first().copied(), middle.first().copied()]
         );
+    }
+
+    #[test]
+    fn a_new_file_that_cannot_be_had_moves_none_of_those_put_aside_and_loses_nothing_at_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = settings(&folder, 1000, 3);
+        let aside = |number: usize| folder.path().join(format!("violations.jsonl.{number}"));
+        (1..=3).for_each(|number| std::fs::write(aside(number), format!("{number}")).expect("written"));
+        // As where no descriptor is left.
+        let in_the_way = folder.path().join("violations.jsonl.next");
+        std::fs::create_dir(&in_the_way).expect("a folder");
+        let mut log = Log::open(settings.clone()).expect("a writable folder");
+        let line = [&[b'x'; 99][..], b"\n"].concat();
+        let written: Vec<bool> = (0..50).map(|_| log.write(&line).is_ok()).collect();
+        assert_eq!(written, [[true; 20].as_slice(), &[false; 30]].concat(), "up to twice the size");
+        let kept = |number: usize| std::fs::read_to_string(aside(number)).expect("it is there");
+        assert_eq!([kept(1), kept(2), kept(3)], ["1", "2", "3"]);
+
+        std::fs::remove_dir(&in_the_way).expect("removed");
+        assert!(log.write(&line).is_ok());
+        assert_eq!([kept(2), kept(3)], ["1", "2"]);
+        assert_eq!((kept(1).len(), log.bytes), (2000, 100));
+        assert!(!in_the_way.exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_put_aside_pushes_none_out_however_often_that_is_tried() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = settings(&folder, 1000, 3);
+        let aside = |number: usize| folder.path().join(format!("violations.jsonl.{number}"));
+        (2..=3).for_each(|number| std::fs::write(aside(number), format!("{number}")).expect("written"));
+        let log = Log::open(settings).expect("a writable folder");
+        // The first place is free, and stays so.
+        (0..3).for_each(|_| log.make_room().expect("nothing to do"));
+        assert!(!aside(1).exists());
+        std::fs::write(aside(1), "1").expect("written");
+        log.make_room().expect("moved");
+        assert!(!aside(1).exists());
+        assert_eq!([2, 3].map(|number| std::fs::read_to_string(aside(number)).expect("there")), ["1", "2"]);
     }
 
     #[test]

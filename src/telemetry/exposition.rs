@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::gap;
 use super::label::key;
-use super::names;
 use super::totals::Totals;
+use super::{log, names};
 
 /// Upper bounds of the histograms of members.
 const MEMBERS_BOUNDS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0];
@@ -49,6 +49,7 @@ impl Exposition {
 
     /// Everything recorded, in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
+        counter!(names::LOG_LOST_TOTAL).absolute(log::lost());
         let mut text = self.recorded.render();
         if let Some(metric) = names::ALL.iter().find(|metric| metric.name == names::REQUEST_SECONDS) {
             self.totals.latencies.render(metric.name, metric.help, &mut text);

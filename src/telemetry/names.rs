@@ -17,6 +17,7 @@ pub const HOLD_GAP_SECONDS: &str = "respguard_hold_gap_seconds";
 pub const HOLD_PREFIX_MEMBERS: &str = "respguard_hold_prefix_members";
 pub const HOLDS_TOTAL: &str = "respguard_holds_total";
 pub const KEPT_BYTES: &str = "respguard_kept_bytes";
+pub const LOG_LOST_TOTAL: &str = "respguard_log_lost_total";
 pub const LOGINS_REFUSED_TOTAL: &str = "respguard_logins_refused_total";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PANICS_TOTAL: &str = "respguard_panics_total";
@@ -85,6 +86,7 @@ pub const ALL: &[Metric] = &[
         unit: Unit::Bytes,
         help: "Bytes kept for all clients together: what they have sent that waits, and replies that they have yet to read",
     },
+    counter(LOG_LOST_TOTAL, "Lines of the log that found no room on their way to standard error, or could not be written there"),
     counter(LOGINS_REFUSED_TOTAL, "AUTH and HELLO AUTH that the proxy itself refused"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(PANICS_TOTAL, "Tasks of clients and of upstream connections that panicked: faults of the proxy itself"),

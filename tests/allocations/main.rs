@@ -1,6 +1,8 @@
 //! Counts what a worker allocates while it serves clients at a steady pace: nothing.
 
 mod counting;
+#[path = "../it/harness/program.rs"]
+mod program;
 mod served;
 #[path = "../command_table/server.rs"]
 #[expect(dead_code, reason = "only the process is wanted here")]

@@ -91,5 +91,6 @@ fn settings(port: u16) -> Settings {
         leases_max: 16,
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
+        reconnected: Arc::default(),
     }
 }

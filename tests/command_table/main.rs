@@ -3,6 +3,8 @@
 mod invocations;
 mod keys;
 mod merge;
+#[path = "../it/harness/program.rs"]
+mod program;
 mod server;
 mod ttl;
 mod ttl_cases;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use redis::{Connection, Value};
 use respguard_resp::request::{Args, Span};
 
+use crate::program::Program;
+
 pub struct Server {
     process: Child,
     port: u16,
@@ -21,14 +23,15 @@ impl Server {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("its address").port();
         drop(free);
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"])
+        let program = Program::under_test();
+        let process = Command::new(&program.path)
+            .args(["--port", &port.to_string()])
+            .args(program.arguments())
             .arg("--dir")
             .arg(directory.path())
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is installed");
+            .expect("it has told its version");
         let server = Server { process, port, _directory: directory };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {

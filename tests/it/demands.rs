@@ -1,6 +1,6 @@
 //! What a group's rule demands of its members: their order, and their replies.
 
-use crate::harness::{Proxy, RedisServer, eventually};
+use crate::harness::{Proxy, RedisServer, eventually, text};
 
 const ANY_ORDER: &str = r#"
 [[group]]
@@ -87,4 +87,46 @@ fn a_member_that_does_not_do_what_is_expected_is_told_with_its_place() {
     assert_eq!(wire.pipeline(&["DEL rt:u:1", "EXPIRE s:u 5", "SET rt:u:3 x"]).concat(), ":0\r\n:0\r\n+OK\r\n");
     eventually("the missing token is told", || proxy.violated("expectation", "rotate") == 1.0);
     assert_eq!(proxy.groups("rotate", "applied"), 2.0);
+}
+
+const PREVIEW: &str = r#"
+[[group]]
+name = "preview"
+commands = [
+  "HSET blob:{id} *  *",
+  "HSET info:{id} *  *",
+  { match = "EXPIRE blob:{id} *", optional = true, expect = "1" },
+  { match = "PERSIST info:{id}", optional = true, expect = "0" },
+]
+"#;
+
+#[test]
+fn an_optional_member_behind_another_command_of_the_same_write_belongs_to_the_group() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(PREVIEW, &redis);
+    let mut wire = proxy.wire();
+    let mut monitor = redis.wire();
+    monitor.ask("MONITOR");
+    let lines = ["HSET blob:1 f v", "HSET info:1 f v", "GET other", "EXPIRE blob:1 60", "ECHO x", "PERSIST info:1", "GET other"];
+    assert_eq!(wire.pipeline(&lines).concat(), ":1\r\n:1\r\n$-1\r\n:1\r\n$1\r\nx\r\n:0\r\n$-1\r\n");
+    redis.ask("ECHO end");
+    let mut seen = Vec::new();
+    while !seen.iter().any(|line: &String| line.contains("end")) {
+        seen.push(text(&monitor.reply()));
+    }
+    let names: Vec<_> = seen.iter().filter_map(|line| line.split('"').nth(1)).collect();
+    let wrapped = ["MULTI", "HSET", "HSET", "EXPIRE", "PERSIST", "EXEC"];
+    assert!(names.windows(wrapped.len()).any(|names| names == wrapped), "{names:?}");
+    assert_eq!(proxy.violated("expectation", "preview"), 0.0);
+    redis.ask("EXPIRE info:1 60");
+    assert_eq!(wire.pipeline(&["HSET blob:1 f v", "HSET info:1 f v", "GET other", "PERSIST info:1"])[3], ":1\r\n");
+    eventually("its reply is judged", || proxy.violated("expectation", "preview") == 1.0);
+    assert_eq!(proxy.groups("preview", "applied"), 2.0);
+    assert_eq!(proxy.violated("split", "preview"), 0.0);
+    // What cannot change places stays outside, the group goes as it is, and its owner is told.
+    assert_eq!(wire.pipeline(&["HSET blob:1 f v", "HSET info:1 f v", "HGET blob:1 f", "EXPIRE blob:1 60"]).len(), 4);
+    eventually("it is applied", || proxy.groups("preview", "applied") == 3.0);
+    eventually("it is told", || proxy.violated("split", "preview") == 1.0);
+    let told = proxy.violations().into_iter().find(|line| line.contains("split")).expect("it is logged");
+    assert!(told.contains("hset hset expire") && told.contains("has a key of one of them"), "{told}");
 }

@@ -395,8 +395,45 @@ fn inside_the_clients_own_multi_or_watch_nothing_is_wrapped() {
     watched.push("UNWATCH");
     assert_eq!(monitor.seen(), bare_of(&watched));
     assert_eq!(twin.proxy.metric("respguard_groups_total", &[("outcome", "applied")]), 0.0);
+    assert_eq!(twin.proxy.groups("refresh-token", "unwrapped"), 1.0, "within a MULTI it needs no other");
+    assert_eq!(twin.proxy.violated("unwrapped", "refresh-token"), 1.0);
+    let told = twin.proxy.violations().into_iter().find(|line| line.contains("unwrapped")).expect("it is logged");
+    assert!(told.contains("the client's own WATCH is in force"), "{told}");
     pair.same(&requests(&MEMBERS), 4);
     assert_eq!(monitor.seen(), wrapped(&MEMBERS), "afterwards it is");
+}
+
+#[test]
+fn groups_of_a_resp3_subscriber_are_groups() {
+    for level in ["transaction", "guarded"] {
+        let twin = Twin::start(&LOGIN.replace("\"transaction\"", &format!("\"{level}\"")));
+        for redis in [&twin.direct, &twin.behind] {
+            redis.ask("CONFIG SET notify-keyspace-events KEA");
+        }
+        let mut pair = twin.pair3();
+        pair.same(&request("SUBSCRIBE __keyevent@0__:sadd __keyevent@0__:expire"), 2);
+        // Four events go before the replies to the commands that they are about.
+        pair.same(&requests(&MEMBERS), 7);
+        pair.same(
+            &requests(&["SUBSCRIBE more", "SETEX rt:bob:t1 100 token", "SADD sess:bob t1", "EXPIRE sess:bob 100", "GET k"]),
+            8,
+        );
+        pair.same(&request("UNSUBSCRIBE more __keyevent@0__:expire x"), 3);
+        eventually("both are groups", || twin.proxy.groups("refresh-token", "applied") == 2.0);
+        assert_eq!(twin.proxy.metric("respguard_violations_total", &[]), 0.0);
+    }
+}
+
+#[test]
+fn a_group_behind_the_last_unsubscribe_of_a_resp2_client_is_a_group() {
+    let twin = Twin::start(LOGIN);
+    let mut pair = twin.pair();
+    pair.same(&request("SUBSCRIBE a"), 1);
+    pair.same(&requests(&MEMBERS), 4);
+    let mut lines = vec!["UNSUBSCRIBE a"];
+    lines.extend(MEMBERS);
+    pair.same(&requests(&lines), 5);
+    eventually("it is a group", || twin.proxy.groups("refresh-token", "applied") == 1.0);
 }
 
 fn bare_of(lines: &[&str]) -> Vec<String> {

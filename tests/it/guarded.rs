@@ -26,6 +26,11 @@ fn not_applied(why: &str) -> String {
     format!("-EXECABORT Transaction discarded because of previous errors. respguard: group login was not applied: {why}\r\n")
 }
 
+/// What the preflight knows of a member, which answers this error.
+fn would_answer(member: &str, error: &str) -> String {
+    format!("{member} would answer {}", error.trim_start_matches('-').trim_end())
+}
+
 /// A user with these rights beside `~*` and `+@all`, logged in over the proxy.
 fn user(redis: &RedisServer, proxy: &Proxy, rights: &str) -> Wire {
     assert_eq!(redis.ask(&format!("ACL SETUSER app on >pw ~* &* +@all {rights}")), "+OK\r\n");
@@ -58,13 +63,13 @@ fn a_member_that_would_fail_keeps_the_group_from_running() {
     let proxy = Proxy::start(LOGIN, &redis);
     let mut wire = proxy.wire();
     redis.ask("SET sess:ann text");
-    let why = not_applied("member 2 of 4 (SADD) would fail");
+    let why = not_applied(&would_answer("member 2 of 4 (SADD)", WRONGTYPE));
     assert_eq!(wire.pipeline(&MEMBERS), [&*why, WRONGTYPE, &why, &why]);
     assert_eq!(redis.ask("EXISTS rt:ann:t1 logins:ann"), ":0\r\n");
     redis.ask("DEL sess:ann");
     redis.ask("SET logins:ann many");
-    let why = not_applied("member 3 of 4 (INCR) would fail");
     let integer = "-ERR value is not an integer or out of range\r\n";
+    let why = not_applied(&would_answer("member 3 of 4 (INCR)", integer));
     assert_eq!(wire.pipeline(&MEMBERS), [&*why, &why, integer, &why]);
     assert_eq!(redis.ask("EXISTS rt:ann:t1 sess:ann"), ":0\r\n");
     assert_eq!(proxy.groups("login", "refused"), 2.0);
@@ -81,9 +86,10 @@ fn what_the_arguments_tell_is_refused_before_anything_is_sent() {
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("SET behind 0"), "+OK\r\n");
     let lines = ["SETEX rt:ann:t1 0 token", "SADD sess:ann t1", "INCR logins:ann", "PING"];
-    let why = not_applied("member 1 of 3 (SETEX) would fail");
+    let expire_time = "-ERR invalid expire time in 'setex' command\r\n";
+    let why = not_applied(&would_answer("member 1 of 3 (SETEX)", expire_time));
     let replies = wire.pipeline(&lines);
-    assert_eq!(replies, ["-ERR invalid expire time in 'setex' command\r\n", &*why, &why, "+PONG\r\n"]);
+    assert_eq!(replies, [expire_time, &*why, &why, "+PONG\r\n"]);
     let ran = redis.ask("INFO commandstats");
     assert!(ran.contains("cmdstat_set:"), "{ran}");
     for name in ["setex", "sadd", "incr"] {
@@ -150,7 +156,7 @@ fn guards_have_a_prefix_for_key_patterns() {
     assert_eq!(wire.pipeline(&MEMBERS).concat(), REPLIES);
     redis.ask("DEL sess:ann");
     redis.ask("SET sess:ann text");
-    let why = not_applied("member 2 of 4 (SADD) would fail");
+    let why = not_applied(&would_answer("member 2 of 4 (SADD)", WRONGTYPE));
     assert_eq!(wire.pipeline(&MEMBERS), [&*why, WRONGTYPE, &why, &why]);
 }
 
@@ -207,7 +213,7 @@ fn a_server_that_forgets_its_scripts_guards_all_the_same() {
     let proxy = Proxy::start(LOGIN, &redis);
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&MEMBERS).concat(), REPLIES);
-    let why = not_applied("member 2 of 4 (SADD) would fail");
+    let why = not_applied(&would_answer("member 2 of 4 (SADD)", WRONGTYPE));
     redis.ask("SCRIPT FLUSH SYNC");
     redis.ask("DEL sess:ann");
     redis.ask("SET sess:ann text");

@@ -143,6 +143,38 @@ fn after_its_last_unsubscribe_a_client_is_an_ordinary_one() {
     assert!(wire.is_silent_for(Duration::from_millis(50)));
 }
 
+/// Confirmations within EXEC's array: the server counts its elements without those of RESP3, or as one for each command,
+/// and the client gets the very bytes.
+#[test]
+fn subscribing_inside_multi_answers_what_redis_answers() {
+    let twin = Twin::start("");
+    for queued in [
+        &["SUBSCRIBE a"][..],
+        &["SUBSCRIBE a b", "SET k v"],
+        &["SET k v", "PSUBSCRIBE p*", "GET k"],
+        &["UNSUBSCRIBE"],
+        &["UNSUBSCRIBE a b", "GET k"],
+        &["PUNSUBSCRIBE", "SUBSCRIBE a", "UNSUBSCRIBE a"],
+    ] {
+        for protocol in ["HELLO 2", "HELLO 3"] {
+            for apart in [true, false] {
+                let mut pair = twin.pair();
+                let mut lines = vec!["MULTI"];
+                lines.extend(queued);
+                lines.extend(["EXEC", "PUBLISH a x"]);
+                for wire in [&mut pair.direct, &mut pair.proxied] {
+                    wire.ask(protocol);
+                    let writes: Vec<&[&str]> = if apart { lines.chunks(1).collect() } else { vec![&lines[..]] };
+                    writes.iter().for_each(|write| wire.send(&requests(write)));
+                }
+                let direct = pair.direct.until_silent_for(Duration::from_millis(150));
+                let proxied = pair.proxied.bytes(direct.len());
+                assert_eq!(text(&proxied), text(&direct), "{queued:?}, {protocol}, apart: {apart}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_subscriber_is_closed_when_its_upstream_is_lost_and_others_are_not() {
     let redis = RedisServer::start(&[]);

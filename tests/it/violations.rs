@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -156,6 +157,42 @@ fn a_file_that_cannot_be_written_is_refused_at_the_start_and_later_costs_no_traf
     eventually("losses are counted", || proxy.metric("respguard_violations_file_lost_total", &[]) > 0.0);
     assert!(proxy.log().contains("violations cannot be written to their file"), "{}", proxy.log());
     assert_eq!(ask(&proxy, "")["total"], 50, "in memory they are");
+}
+
+#[test]
+fn files_put_aside_stay_while_no_descriptor_is_left() {
+    let redis = RedisServer::start(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("v.jsonl");
+    let rules = format!("[violations]\nfile = \"{}\"\nfile_bytes_max = 1024\nfiles_kept = 2\n", file.display());
+    let proxy = Proxy::start(&rules, &redis);
+    let mut wire = proxy.wire();
+    let aside = |number: usize| lines(&folder.path().join(format!("v.jsonl.{number}")));
+    eventually("two files are put aside", || {
+        fail_in_part(&mut wire);
+        !aside(2).is_empty()
+    });
+    let total = || ask(&proxy, "")["total"].as_u64().expect("a number");
+    // The file may be put aside once more before the limit holds: what is there then must stay.
+    let limit = |descriptors: &str| {
+        let status = Command::new("prlimit").args(["--pid", &proxy.pid().to_string(), descriptors]).status();
+        assert!(status.expect("util-linux is there").success());
+    };
+    let told = total();
+    eventually("all are written", || lines(&file).last().is_some_and(|line| line["sequence"] == told));
+    let before = [aside(1), aside(2)];
+    // Nothing new can be opened; what is open stays.
+    limit("--nofile=8:");
+    for _ in 0..70 {
+        fail_in_part(&mut wire);
+    }
+    eventually("the file is full", || proxy.log().contains("violations cannot be written to their file"));
+    assert_eq!([aside(1), aside(2)], before);
+    limit("--nofile=1024:");
+    eventually("it is put aside when that can be", || {
+        fail_in_part(&mut wire);
+        aside(2) == before[0]
+    });
 }
 
 #[test]

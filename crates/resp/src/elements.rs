@@ -50,6 +50,18 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
+/// The pushes that precede an element within its slice, and the element itself with its attributes.
+pub fn split_pushes(slice: &[u8]) -> (&[u8], &[u8]) {
+    let (mut scanner, mut at) = (ReplyScanner::new(ScanLimits::WHOLE), 0);
+    while slice.get(at) == Some(&b'>') {
+        match scanner.scan(&slice[at..]) {
+            Ok(push) if push.end && at + push.bytes < slice.len() => at += push.bytes,
+            _ => break,
+        }
+    }
+    slice.split_at(at)
+}
+
 /// What is behind an aggregate's head, and how many elements that declares.
 fn open(frame: &[u8]) -> Option<(&[u8], u32)> {
     let frame = skip_attributes(frame);
@@ -99,6 +111,20 @@ mod tests {
     fn attributes_and_pushes_go_with_the_element_they_precede() {
         let frame = b"|1\r\n+a\r\n*1\r\n:0\r\n*2\r\n|1\r\n+b\r\n:9\r\n:1\r\n>1\r\n+p\r\n:2\r\n";
         assert_eq!(slices(frame), [&b"|1\r\n+b\r\n:9\r\n:1\r\n"[..], b">1\r\n+p\r\n:2\r\n"]);
+    }
+
+    #[test]
+    fn pushes_are_split_off_their_element() {
+        let cases: [(&[u8], &[u8], &[u8]); 5] = [
+            (b":1\r\n", b"", b":1\r\n"),
+            (b">1\r\n+p\r\n>1\r\n+q\r\n:2\r\n", b">1\r\n+p\r\n>1\r\n+q\r\n", b":2\r\n"),
+            (b">1\r\n+p\r\n|1\r\n+b\r\n:9\r\n:1\r\n", b">1\r\n+p\r\n", b"|1\r\n+b\r\n:9\r\n:1\r\n"),
+            (b">1\r\n+p\r\n", b"", b">1\r\n+p\r\n"),
+            (b"", b"", b""),
+        ];
+        for (slice, pushes, element) in cases {
+            assert_eq!(split_pushes(slice), (pushes, element));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod plain;
 
 use super::frame::{Decimal, plain_length};
 
-pub use super::elements::{Elements, elements};
+pub use super::elements::{Elements, elements, split_pushes};
 pub use error::ScanError;
 pub use plain::PlainFrames;
 

@@ -1,11 +1,16 @@
 //! The request parser beside a real Redis: the same bytes, the same requests, the same refusals.
 
+#[path = "../../../tests/it/harness/program.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it, these only a part")]
+mod program;
+
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use program::Program;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
@@ -22,7 +27,7 @@ struct Redis {
 impl Redis {
     fn start(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        let process = Command::new("redis-server")
+        let process = Command::new(&Program::under_test().path)
             .args(["--port", "0", "--unixsocket", "socket"])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(directory.path())
@@ -30,7 +35,7 @@ impl Redis {
             .current_dir(directory.path())
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is installed");
+            .expect("it has told its version");
         let redis = Self { process, directory };
         let started = Instant::now();
         while redis.connect().is_err() {

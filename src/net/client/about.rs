@@ -53,7 +53,7 @@ impl Connection {
         if is_queued {
             return self.queue(id, (local, words, upstream), &asked);
         }
-        self.exchange.state.borrow_mut().session.agreed = false;
+        self.exchange.state.borrow_mut().session.listen();
         let role = match local {
             Local::ClientUnblock => Role::Plain,
             Local::ClientGetRedir | Local::ClientTrackingInfo => Role::Redirect,

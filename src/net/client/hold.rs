@@ -116,6 +116,10 @@ impl Connection {
                     let members = plan.members[members].to_vec();
                     self.tell(Kind::Degraded, group, &members, Some(lack.as_str()));
                 }
+                Note::LeftOut { group, members, why } => {
+                    let members = plan.members[members].to_vec();
+                    self.tell(Kind::Split, group, &members, Some(why.as_str()));
+                }
                 Note::Obstructed { group, members, why } => {
                     tally.split(members.len());
                     let members = plan.members[members].to_vec();

@@ -186,10 +186,14 @@ impl Connection {
         self.release_head();
     }
 
+    /// The command of the large request whose head is in the input.
+    pub(super) fn large_id(&self) -> CommandId {
+        self.around.context.table().lookup(self.batch.partial_args(&self.input))
+    }
+
     /// Nothing of the large request whose head is in the input goes out.
     pub(super) fn discard(&mut self, reply: Vec<u8>) {
-        let id = self.around.context.table().lookup(self.batch.partial_args(&self.input));
-        self.around.context.tally.command(id.index());
+        self.around.context.tally.command(self.large_id().index());
         self.cutting = Cutting::Discarding(Some(reply));
         self.release_head();
     }

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use crate::net::exchange::{End, Exchange};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
-use respguard_engine::command::{self, ConnectionEffect};
+use respguard_engine::command::{self, CommandId, ConnectionEffect, Local, PinReason};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::transaction::Transaction;
 use respguard_resp::encode;
@@ -15,7 +15,14 @@ impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
     pub(super) async fn pin(&mut self, reason: Reason) {
         match self.take_lease(reason).await {
-            Ok(()) => {}
+            Ok(()) if self.batch.is_empty() => {}
+            Ok(()) => {
+                let (id, state) = (self.id(), &mut *self.exchange.state.borrow_mut());
+                state.session.missed.make_up_mode(id);
+                if reason == Reason::Tunnel {
+                    state.slots.note(id);
+                }
+            }
             // It may go with the others, if they have to wait for it.
             Err(_) if reason == Reason::Bulky => self.exchange.bulk.forget(),
             Err(why) => self.refuse_lease(reason, &why),
@@ -35,9 +42,6 @@ impl Connection {
             self.exchange.set_link(&link);
             self.lease = Some((lane, link));
         }
-        if reason == Reason::Tunnel && !self.batch.is_empty() {
-            self.exchange.state.borrow_mut().slots.note(self.id());
-        }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
         Ok(())
     }
@@ -50,30 +54,43 @@ impl Connection {
         lane.lease().map_err(|error| error.to_string())
     }
 
-    /// The command that needs a lease is answered with an error. Behind a MULTI that is refused the client may have sent more already, which must
-    /// not run without it: all of it is taken as if its connection had been lost.
+    /// The command that needs a lease is answered with an error. Behind a MULTI that is refused the client may have sent
+    /// more already, which must not run without it: all of it is taken as if its connection had been lost.
     pub(super) fn refuse_lease(&mut self, reason: Reason, why: &str) {
-        let table = self.around.context.table();
-        let is_multi = reason == Reason::Transaction
-            && table.spec(self.id()).connection == ConnectionEffect::Transaction(command::Transaction::Multi);
-        drop(table);
-        if is_multi {
-            self.exchange.state.borrow_mut().session.transaction = Transaction::Lost { open: false };
-            return;
-        }
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR respguard: {why}"));
-        match self.batch.is_empty() {
-            false => {
+        if self.batch.is_empty() {
+            if matches!(reason, Reason::Exclusive) && !self.has_begun_request() {
+                // It cannot be served at all.
                 self.exchange.answer(reply);
-                self.consume_one();
+                return self.give_up();
             }
-            true if self.has_begun_request() => self.discard(reply),
-            true => {
-                self.exchange.answer(reply);
-                self.give_up();
-            }
+            self.note_refused(self.large_id(), reason);
+            return self.discard(reply);
         }
+        if self.note_refused(self.id(), reason) {
+            return;
+        }
+        self.answer_first(&reply);
+    }
+
+    /// What follows a command that was refused must not run in another state than its author thinks; true when the command
+    /// is to be planned again, and answered with what follows from that.
+    fn note_refused(&mut self, id: CommandId, reason: Reason) -> bool {
+        let effect = self.around.context.table().spec(id).connection;
+        let session = &mut self.exchange.state.borrow_mut().session;
+        match effect {
+            ConnectionEffect::Transaction(command::Transaction::Multi) if reason == Reason::Transaction => {
+                session.transaction = Transaction::Lost { open: false };
+                return true;
+            }
+            // The transaction behind it must not do without it.
+            ConnectionEffect::Transaction(command::Transaction::Watch) => session.transaction = Transaction::Lost { open: false },
+            ConnectionEffect::Local(Local::ClientTracking)
+            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Tracking) => session.missed.miss_mode(id),
+            _ => {}
+        }
+        false
     }
 
     /// The command under way on the lease blocks.

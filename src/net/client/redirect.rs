@@ -31,7 +31,7 @@ impl Connection {
             return self.exchange.answer(error);
         }
         let (asked, upstream) = self.redirected(words).await;
-        self.exchange.state.borrow_mut().session.agreed = false;
+        self.exchange.state.borrow_mut().session.listen();
         self.ask(id, Role::Lane, &asked);
         self.drained().await;
         let mut state = self.exchange.state.borrow_mut();

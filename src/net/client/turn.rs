@@ -8,15 +8,15 @@ use super::connection::Connection;
 use super::promise::Promise;
 use crate::net::clock;
 use crate::net::exchange::End;
-use crate::net::upstream::lane::LaneKey;
+use crate::net::upstream::lane::{Lane, LaneKey};
+use crate::net::upstream::pool::NoLane;
 use respguard_engine::command::{CommandId, ConnectionEffect, Login};
-use respguard_engine::link::handshake::Refusal;
 use respguard_engine::pipeline::plan::Turn;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
-use respguard_resp::Protocol;
+use respguard_resp::{Protocol, encode};
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -110,16 +110,26 @@ impl Connection {
         let known = if change.login.is_some() { None } else { self.around.pool.known(&key) };
         let verified = match known {
             Some(lane) => Ok(lane),
-            None => self.around.pool.verify(key).await,
+            None => self.around.pool.verify(key, &old).await,
         };
         match verified {
+            Ok(lane) if is_hello => self.ask_hello(&change, &old, &lane).await,
             Ok(lane) => {
-                self.exchange.set_lane(&lane);
-                self.note_lane(&lane.key, change.name);
-                if is_hello { self.ask_hello() } else { self.answer_first(b"+OK\r\n") }
+                self.join(&lane, &old, change.name.clone());
+                self.answer_first(b"+OK\r\n");
+                self.exchange.state.borrow_mut().session.missed.make_up(&change);
             }
-            Err(refusal) => self.answer_refusal(refusal),
+            Err(why) => self.refuse_change(&change, &why),
         }
+    }
+
+    /// What the client has lost on its old lane is ended before anything of it is sent on the new one.
+    fn join(&self, lane: &Rc<Lane>, old: &Lane, name: Option<Box<[u8]>>) {
+        if !std::ptr::eq(&raw const **lane, old) {
+            old.ghosts().into_iter().for_each(|ghost| lane.shared().bury(ghost));
+        }
+        self.exchange.set_lane(lane);
+        self.note_lane(&lane.key, name);
     }
 
     fn read_change(&self) -> Option<(LaneChange, bool)> {
@@ -156,17 +166,42 @@ impl Connection {
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
         let (id, role) = (self.id(), if is_hello { Role::Hello } else { Role::Lane });
         self.consume_one();
-        self.exchange.state.borrow_mut().session.agreed = false;
+        self.exchange.state.borrow_mut().session.listen();
         self.exchange.ask(id, role, &words, self.around.pool.settings.request_timeout);
         self.drained().await;
-        if self.exchange.state.borrow().session.agreed {
+        if self.is_agreed(&change) {
             self.authenticated |= change.login.is_some();
             self.note(change.login.as_ref().map(Login::user), change.db, change.protocol, change.name);
         }
     }
 
-    /// HELLO's answer comes from the server, over a connection that has the protocol already.
-    fn ask_hello(&mut self) {
+    /// Whether the server has agreed to the change. Where it has not said so, what follows must wait for one that it agrees to.
+    fn is_agreed(&self, change: &LaneChange) -> bool {
+        let session = &mut self.exchange.state.borrow_mut().session;
+        match (session.agreed, session.heard) {
+            (true, _) => session.missed.make_up(change),
+            (false, true) => {}
+            (false, false) => session.missed.miss(change),
+        }
+        session.agreed
+    }
+
+    /// HELLO's answer comes from the server, over a connection that has the protocol already. Without it the client stays
+    /// where it was.
+    async fn ask_hello(&mut self, change: &LaneChange, old: &Rc<Lane>, lane: &Rc<Lane>) {
+        let before = self.client.details();
+        self.join(lane, old, change.name.clone());
+        self.exchange.state.borrow_mut().session.listen();
+        self.send_hello();
+        self.drained().await;
+        if self.exchange.ended().is_none() && !self.is_agreed(change) {
+            self.join(old, lane, None);
+            self.exchange.state.borrow_mut().session.protocol = old.key.protocol;
+            self.client.update(|details| *details = before);
+        }
+    }
+
+    fn send_hello(&mut self) {
         let protocol = self.exchange.state.borrow().session.protocol;
         let id = self.id();
         self.consume_one();
@@ -178,11 +213,16 @@ impl Connection {
         );
     }
 
-    fn answer_refusal(&mut self, refusal: Option<Refusal>) {
-        match refusal {
-            Some(refusal) => self.answer_first(&refusal.reply),
-            None => self.answer_first(b"-ERR respguard: the server is unavailable, nothing was changed\r\n"),
+    /// Only what the server itself refuses leaves the client where it knows to be.
+    fn refuse_change(&mut self, change: &LaneChange, why: &NoLane) {
+        let mut reply = Vec::new();
+        match why {
+            NoLane::Refused(refusal) => return self.answer_first(&refusal.reply),
+            NoLane::Unavailable => encode::error(&mut reply, "ERR respguard: the server is unavailable, nothing was changed"),
+            NoLane::Taken(error) => encode::error(&mut reply, &format!("ERR respguard: {error}")),
         }
+        self.answer_first(&reply);
+        self.exchange.state.borrow_mut().session.missed.miss(change);
     }
 
     /// The first command of the batch is answered with `reply`.
@@ -227,15 +267,14 @@ impl Connection {
     async fn reset(&mut self) {
         self.drained().await;
         self.drop_lease();
-        let first = Rc::clone(self.around.pool.first());
+        let (first, old) = (Rc::clone(self.around.pool.first()), self.exchange.lane());
         self.authenticated = false;
         {
             let mut state = self.exchange.state.borrow_mut();
             state.session = Session::default();
             state.undecided.clear();
         }
-        self.exchange.set_lane(&first);
-        self.note_lane(&first.key, Some(Box::default()));
+        self.join(&first, &old, Some(Box::default()));
         self.answer_first(b"+RESET\r\n");
         self.await_login();
         if self.around.exclusive && !self.is_stranger() {

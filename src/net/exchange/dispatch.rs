@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ impl Exchange {
             match step {
                 Step::Send { commands } => {
                     let roles = &plan.roles[commands.clone()];
-                    let score = pipeline_score(roles, policy.report_pipelines);
+                    let score = pipeline_score(&sending, commands.clone(), roles);
                     self.aim(&places, commands.clone());
                     self.send_run(&sending, commands.clone(), roles, score, &mut per_command);
                 }
@@ -148,10 +149,17 @@ impl Exchange {
     }
 }
 
-/// Counts together what is sent in one go, if that is more than one command.
-fn pipeline_score(roles: &[Role], report: bool) -> Option<Score> {
-    let commands = roles.iter().filter(|role| role.is_scored()).count();
-    (commands > 1).then(|| Score::new(Scope::Pipeline { report }, u32::try_from(commands).unwrap_or(u32::MAX)))
+/// Counts together what is sent in one go, if that is more than one command. Where none of them may write nothing can be
+/// half written: a failure in part is counted and not told, as in a burst of questions with which a library begins.
+fn pipeline_score(sending: &Sending<'_>, commands: Range<usize>, roles: &[Role]) -> Option<Score> {
+    let Sending { table, policy, batch, .. } = *sending;
+    let scored = roles.iter().filter(|role| role.is_scored()).count();
+    if scored <= 1 {
+        return None;
+    }
+    let mut scored_commands = commands.zip(roles).filter(|(_, role)| role.is_scored());
+    let report = policy.report_pipelines && scored_commands.any(|(at, _)| table.spec(batch.id(at)).may_write());
+    Some(Score::new(Scope::Pipeline { report }, u32::try_from(scored).unwrap_or(u32::MAX)))
 }
 
 /// The questions that stand right behind a step.

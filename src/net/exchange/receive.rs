@@ -110,11 +110,12 @@ impl Recipient for Exchange {
         if self.state.borrow().slots.head_is_unseen() { self.fault(frames, Fault::Lost) } else { self.end(End::Cut) }
     }
 
+    fn takes_bytes(&self) -> bool {
+        self.state.borrow().session.affinity.is_tunnel()
+    }
+
     fn classify(&self, head: &[u8]) -> Arrival {
         let state = self.state.borrow();
-        if state.session.affinity.is_tunnel() {
-            return Arrival::Message;
-        }
         let awaited = matches!(state.slots.head(), Some(Role::Subscription { .. } | Role::UnsubscribeAll(_)));
         state.session.subscriptions.classify(head, state.session.protocol, awaited)
     }

@@ -15,6 +15,8 @@ pub mod unheard;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::net::address::Address;
 use crate::net::tls::Connector;
 use respguard_engine::command::Login;
@@ -61,6 +63,11 @@ pub trait Recipient {
 
     /// On a lease: takes a piece of a frame that nobody asked for.
     fn push(&self, _piece: &[u8]) {}
+
+    /// On a lease: whatever comes is handed to `push` at once, whether it is a frame or not. Once it does it always does.
+    fn takes_bytes(&self) -> bool {
+        false
+    }
 
     /// On a lease: the connection is gone.
     fn lease_lost(&self) {}
@@ -113,4 +120,6 @@ pub struct Settings {
     pub retry_reads: bool,
     /// What one worker may send once more.
     pub retries: Allowance,
+    /// Told when a lost connection is back: the server may be another one now.
+    pub reconnected: Arc<Notify>,
 }

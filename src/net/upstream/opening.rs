@@ -11,7 +11,7 @@ use super::Settings;
 use crate::net::stream::Stream;
 use crate::net::tls;
 use crate::telemetry::readiness::NotReady;
-use respguard_engine::link::handshake::{Facts, Ghost, Handshake, Opening, Progress, Refusal, Step};
+use respguard_engine::link::handshake::{Facts, Ghost, Handshake, Opening, Progress, Refusal, Step, is_full};
 use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
 
 /// Why there is no connection.
@@ -113,6 +113,9 @@ async fn connect(
             match handshake.admit(&frame) {
                 Progress::Pending => {}
                 Progress::Done(facts) => return Ok((stream, facts)),
+                Progress::Refused(refusal) if is_full(&refusal.reply) => {
+                    return Err(OpenError::NotServing { address: settings.address.to_string(), reply: refusal.reply });
+                }
                 Progress::Refused(refusal) => return Err(OpenError::Refused { address: settings.address.to_string(), refusal }),
             }
         }

@@ -6,12 +6,12 @@ use std::rc::Rc;
 
 use super::Settings;
 use super::connection::Link;
-use super::lane::{Lane, LaneKey, Leases, NoLease};
+use super::lane::{Lane, LaneKey, Leases, Mending, NoLease};
 use super::probe::Probe;
 use crate::net::clock;
 use crate::net::context::Context;
-use respguard_engine::link::handshake::{Opening, Refusal, Step};
-use respguard_resp::{Protocol, encode};
+use respguard_engine::link::handshake::{Opening, Refusal};
+use respguard_resp::Protocol;
 
 /// Every lane that a client of this worker has used.
 pub struct Pool {
@@ -46,22 +46,24 @@ impl Pool {
     /// Opens a connection with this key, and so learns whether the server accepts it for whoever
     /// asks: a lane is never joined by a user's name alone.
     ///
+    /// What the client has lost on its `old` lane is ended first.
+    ///
     /// # Errors
-    /// The server's refusal, or `None` when it is not there in time.
-    pub async fn verify(&self, key: LaneKey) -> Result<Rc<Lane>, Option<Refusal>> {
+    /// The server refuses, or there is no connection.
+    pub async fn verify(&self, key: LaneKey, old: &Lane) -> Result<Rc<Lane>, NoLane> {
         if self.context.health.refuses() {
-            return Err(None);
+            return Err(NoLane::Unavailable);
         }
-        let _reserved = self.leases.reserve(&self.settings).map_err(|error| Some(refusal(&error)))?;
+        let _reserved = self.leases.reserve(&self.settings).map_err(NoLane::Taken)?;
         let opening = Opening { login: key.login.clone(), protocol: key.protocol, db: key.db };
-        let link = Link::spawn(&self.context, &self.settings, opening, false, self.first.ghosts());
+        let link = Link::spawn(&self.context, &self.settings, opening, false, old.ghosts());
         let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
             Ok(opened) => opened,
             Err(_) => Err(None),
         };
         if let Err(refusal) = opened {
             link.close();
-            return Err(refusal);
+            return Err(refusal.map_or(NoLane::Unavailable, NoLane::Refused));
         }
         if let Some(lane) = self.known(&key) {
             lane.adopt(&link);
@@ -89,6 +91,14 @@ impl Pool {
         });
     }
 
+    /// The server may be another one now: what it has refused is asked again.
+    pub fn forget_refusals(&self) {
+        for lane in self.lanes.borrow().values() {
+            lane.probes.set(true);
+            lane.mending.set(Mending::Unknown);
+        }
+    }
+
     /// Closes everything.
     pub fn close(&self) {
         for (_, lane) in self.lanes.borrow_mut().drain() {
@@ -97,9 +107,13 @@ impl Pool {
     }
 }
 
-/// What a client is told for whom no connection can be opened.
-fn refusal(error: &NoLease) -> Refusal {
-    let mut reply = Vec::new();
-    encode::error(&mut reply, &format!("ERR respguard: {error}"));
-    Refusal { step: Step::Auth, reply: reply.into() }
+/// Why a client cannot move to another lane.
+#[derive(Debug)]
+pub enum NoLane {
+    /// The server does not take the user, protocol or db.
+    Refused(Refusal),
+    /// There is no server to ask.
+    Unavailable,
+    /// The worker's leases are all taken.
+    Taken(NoLease),
 }

@@ -1,4 +1,4 @@
-//! Asks the server which commands it has: modules and newer versions know more than the built-in table.
+//! Asks the server who it is and which commands it has: modules and newer versions know more than the built-in table.
 
 use std::pin::Pin;
 
@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Settings;
 use super::opening::{OpenError, open};
+use crate::net::stream::Stream;
 use respguard_engine::command::{Merge, MergeError, Table};
 use respguard_engine::link::handshake::Opening;
 use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
@@ -30,32 +31,71 @@ pub enum SurveyError {
     Timeout,
 }
 
-/// Merges the answer of COMMAND (<https://redis.io/docs/latest/commands/command/>) into `table`.
-pub async fn survey(settings: &Settings, table: &mut Table) -> Result<Merge, SurveyError> {
-    match tokio::time::timeout(settings.connect_timeout, ask(settings)).await {
-        Ok(answer) => {
-            let answer = answer?;
-            if value::is_error(&answer) {
-                return Err(SurveyError::Refused(String::from_utf8_lossy(value::error_text(&answer)).into_owned()));
-            }
-            Ok(table.merge(&answer)?)
-        }
+/// Which server it is: one that was started anew, upgraded or not, has another run id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerId {
+    /// Drawn at random by each process (<https://redis.io/docs/latest/commands/info/>).
+    run_id: Box<[u8]>,
+    pub version: Box<str>,
+}
+
+impl ServerId {
+    /// Reads `INFO server`; `None` when the server does not tell.
+    fn read(reply: &[u8]) -> Option<ServerId> {
+        let text = value::bulk(reply)?;
+        let field = |name: &[u8]| {
+            let mut lines = text.split(|byte| *byte == b'\n');
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(b":")).map(<[u8]>::trim_ascii)
+        };
+        // A Valkey says beside its own version that of the Redis whose commands it has.
+        let version = field(b"valkey_version").or_else(|| field(b"redis_version")).unwrap_or_default();
+        Some(ServerId { run_id: field(b"run_id")?.into(), version: String::from_utf8_lossy(version).into() })
+    }
+}
+
+/// What the server told about itself.
+#[derive(Debug)]
+pub struct Survey {
+    /// `None` when this user may not ask.
+    pub server: Option<ServerId>,
+    /// What its commands changed in the table; `None` when it is the server that has described them before.
+    pub merge: Option<Merge>,
+}
+
+/// Merges the answer of COMMAND (<https://redis.io/docs/latest/commands/command/>) into `table`, unless the server is
+/// the `known` one.
+pub async fn survey(settings: &Settings, known: Option<&ServerId>, table: &mut Table) -> Result<Survey, SurveyError> {
+    match tokio::time::timeout(settings.connect_timeout, ask_all(settings, known, table)).await {
+        Ok(survey) => survey,
         Err(_) => Err(SurveyError::Timeout),
     }
 }
 
-async fn ask(settings: &Settings) -> Result<BytesMut, SurveyError> {
+async fn ask_all(settings: &Settings, known: Option<&ServerId>, table: &mut Table) -> Result<Survey, SurveyError> {
     let opening = Opening { login: settings.login.clone(), protocol: Protocol::Resp2, db: 0 };
     let (mut stream, _) = open(settings, &opening, &[]).await?;
+    let server = ServerId::read(&ask(&mut stream, &[b"INFO", b"server"]).await?);
+    if server.is_some() && server.as_ref() == known {
+        return Ok(Survey { server, merge: None });
+    }
+    let answer = ask(&mut stream, &[b"COMMAND"]).await?;
+    if value::is_error(&answer) {
+        return Err(SurveyError::Refused(String::from_utf8_lossy(value::error_text(&answer)).into_owned()));
+    }
+    let merge = table.merge(&answer)?;
+    Ok(Survey { server, merge: Some(merge) })
+}
+
+async fn ask(stream: &mut Stream, words: &[&[u8]]) -> Result<BytesMut, SurveyError> {
     let mut request = Vec::new();
-    encode::request(&mut request, &[b"COMMAND"]);
+    encode::request(&mut request, words);
     stream.write_all(&request).await?;
     stream.flush().await?;
     let mut scanner = ReplyScanner::new(ScanLimits::default());
     let mut answer = BytesMut::with_capacity(64 * 1024);
     let mut scanned = 0;
     loop {
-        if Pin::new(&mut stream).read_buf(&mut answer).await? == 0 {
+        if Pin::new(&mut *stream).read_buf(&mut answer).await? == 0 {
             return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
         }
         let piece = scanner.scan(&answer[scanned..])?;
@@ -64,5 +104,29 @@ async fn ask(settings: &Settings) -> Result<BytesMut, SurveyError> {
             answer.truncate(scanned);
             return Ok(answer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(info: &str) -> Option<ServerId> {
+        ServerId::read(format!("${}\r\n{info}\r\n", info.len()).as_bytes())
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_run_id_and_its_own_version() {
+        let redis = id("# Server\r\nredis_version:6.2.14\r\nrun_id:ab\r\n").expect("it tells");
+        assert_eq!((&*redis.run_id, &*redis.version), (&b"ab"[..], "6.2.14"));
+        let valkey = id("# Server\r\nredis_version:7.2.4\r\nvalkey_version:9.1.2\r\nrun_id:ab\r\n").expect("it tells");
+        assert_eq!(&*valkey.version, "9.1.2");
+        assert_ne!(redis, valkey);
+    }
+
+    #[test]
+    fn a_server_that_does_not_tell_is_nobody_in_particular() {
+        assert_eq!(ServerId::read(b"-NOPERM this user has no permissions\r\n"), None);
+        assert_eq!(id("# Server\r\nredis_version:7.0.15\r\n"), None);
     }
 }

@@ -54,6 +54,7 @@ fn settings(port: u16) -> Settings {
         leases_max: 1,
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
+        reconnected: Arc::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod chaos;
 pub mod fake;
+pub mod program;
 pub mod proxy;
 pub mod redis;
 mod socket;
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 pub use certificates::{Authority, Issued};
 pub use chaos::{Chaos, Way};
 pub use fake::{Act, FakeServer};
+pub use program::Program;
 pub use proxy::{Proxy, Setup};
-pub use redis::RedisServer;
+pub use redis::{RedisServer, free_port};
 pub use twin::{Pair, Twin};
 pub use wire::{Wire, request, text};
 

@@ -4,10 +4,11 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{PATIENCE, Wire, signal, text, within};
+use super::{PATIENCE, Program, Wire, signal, text, within};
 
 /// A real redis-server on a port that the OS gave.
 pub struct RedisServer {
+    program: &'static Program,
     port: u16,
     process: Option<Child>,
     arguments: Vec<String>,
@@ -27,9 +28,23 @@ impl RedisServer {
         panic!("redis-server found no port that stays free");
     }
 
+    /// A server of this kind, whatever the run is about.
+    pub fn start_program(program: &'static Program, arguments: &[&str]) -> RedisServer {
+        let mut server = RedisServer::absent(arguments);
+        server.become_program(program);
+        server.restart();
+        server
+    }
+
+    /// What `restart` starts from now on: an upgrade in place.
+    pub fn become_program(&mut self, program: &'static Program) {
+        self.program = program;
+    }
+
     /// A server that is not there yet: `restart` starts it.
     pub fn absent(arguments: &[&str]) -> RedisServer {
         RedisServer {
+            program: Program::under_test(),
             port: free_port(),
             process: None,
             arguments: arguments.iter().flat_map(|words| words.split(' ')).map(str::to_owned).collect(),
@@ -89,14 +104,15 @@ impl RedisServer {
 
     /// True when it answers; false when the port was taken meanwhile.
     fn launch(&mut self) -> bool {
-        let process = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--enable-debug-command", "yes", "--dir"])
+        let process = Command::new(&self.program.path)
+            .args(["--port", &self.port.to_string()])
+            .args(self.program.arguments())
+            .arg("--dir")
             .arg(self.directory.path())
             .args(&self.arguments)
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is installed");
+            .expect("it has told its version");
         self.process = Some(process);
         let mut exited = false;
         let answers = within(PATIENCE, || {

@@ -155,6 +155,19 @@ impl Wire {
         }
     }
 
+    /// Everything that comes until nothing does for so long, whether it is frames or not.
+    pub fn until_silent_for(&mut self, time: Duration) -> Vec<u8> {
+        while self.read_some(Instant::now() + time).is_ok_and(|read| read > 0) {}
+        std::mem::take(&mut self.input)
+    }
+
+    /// So many bytes, whether they are frames or not; fewer if no more come.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let deadline = Instant::now() + self.patience;
+        while self.input.len() < count && self.read_some(deadline).is_ok_and(|read| read > 0) {}
+        std::mem::take(&mut self.input)
+    }
+
     /// True when nothing comes for so long.
     pub fn is_silent_for(&mut self, time: Duration) -> bool {
         self.input.is_empty() && self.read_some(Instant::now() + time).is_err()

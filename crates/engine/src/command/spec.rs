@@ -131,6 +131,22 @@ impl Spec {
         self.flags.has(Flags::READONLY)
     }
 
+    /// Whether it may change what others read: a write, a script that may write, a message to others; also a command that
+    /// the table does not know.
+    #[inline]
+    pub fn may_write(&self) -> bool {
+        !self.flags.has(Flags::READONLY) && (self.is_write() || self.may_write_unflagged())
+    }
+
+    /// Redis flags neither scripts nor messages as writes.
+    fn may_write_unflagged(&self) -> bool {
+        use super::connection::PinReason;
+        let runs_script = self.flags.has(Flags::SCRIPTING) && self.flags.has(Flags::MOVABLEKEYS);
+        runs_script
+            || matches!(self.name(), "publish" | "spublish")
+            || self.connection == ConnectionEffect::Pin(PinReason::Unknown)
+    }
+
     /// Whether this request may keep its connection waiting: XREAD only does with BLOCK.
     pub fn is_blocking(&self, args: Args<'_>) -> bool {
         self.timeout.waits(args)

@@ -183,6 +183,11 @@ impl Handshake {
     }
 }
 
+/// The server has taken no more connections: whatever was asked on this one, that is no answer to it.
+pub fn is_full(reply: &[u8]) -> bool {
+    reply.starts_with(b"-ERR max number of clients")
+}
+
 /// The address in the line about a client.
 fn address(line: &[u8]) -> Option<Box<[u8]>> {
     line.split(|byte| *byte == b' ').find_map(|field| field.strip_prefix(b"addr=")).map(Into::into)

@@ -45,6 +45,9 @@ impl Planner<'_> {
             return self.decide_queued(spec, args);
         }
         let effect = spec.connection_effect(args);
+        if self.session.missed.any() && !self.makes_up(at, effect) {
+            return Decision::Answer(Answer::Refuse(self.session.missed.text()));
+        }
         if let SessionTransaction::Lost { open } = self.session.transaction
             && let Some(decision) = self.decide_lost(open, effect, spec.arity_fits(args))
         {
@@ -65,6 +68,16 @@ impl Planner<'_> {
         self.decide_effect(at, effect, args, spec.present)
     }
 
+    /// Whether the command may give the client what it misses, or ends that it waits for it.
+    fn makes_up(&self, at: usize, effect: ConnectionEffect) -> bool {
+        match effect {
+            ConnectionEffect::Lane(_) | ConnectionEffect::Quit | ConnectionEffect::Reset => true,
+            // Whose rights it would use is not known.
+            ConnectionEffect::Spare => !self.session.missed.login(),
+            _ => self.session.missed.is_mode(self.batch.id(at)),
+        }
+    }
+
     /// What a rule has the command answered with, while there is no server. A lease has one, and a transaction must
     /// not be answered in part.
     fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<Decision> {
@@ -76,7 +89,7 @@ impl Planner<'_> {
     }
 
     fn decide_plain(&mut self, at: usize) -> Decision {
-        if self.rules.policy.groups().is_empty() || !self.session.transaction.is_idle() || self.session.subscriptions.any() {
+        if self.rules.policy.groups().is_empty() || self.session.transaction.is_lost() {
             return Decision::Send(Role::Plain);
         }
         let (batch, bytes) = (self.batch, self.bytes);
@@ -84,10 +97,25 @@ impl Planner<'_> {
             (at + i < batch.len() && self.claim(at + i).is_none())
                 .then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
         });
+        if self.session.in_subscribe_mode() {
+            // What may run behind the last UNSUBSCRIBE is planned when that is answered; all else is refused one by one.
+            return match recognised {
+                Recognition::None => Decision::Send(Role::Plain),
+                _ if self.session.subscriptions.is_changing() => Decision::Turn(Turn::Pin(Reason::Subscription)),
+                _ => Decision::Send(Role::Plain),
+            };
+        }
+        if !self.session.transaction.is_idle() {
+            return match recognised {
+                Recognition::Whole { group, members, .. } => whole(group, members),
+                _ => Decision::Send(Role::Plain),
+            };
+        }
         match recognised {
             Recognition::Whole { group, .. } | Recognition::Prefix { group, .. } if self.must_share(group) => {
                 Decision::Turn(Turn::Share)
             }
+            Recognition::Whole { group, members, open: false } if self.gather_trailing(at, group, members) => Decision::Gathered,
             Recognition::Whole { group, members, open } if !(open && self.more) => whole(group, members),
             Recognition::Prefix { group, .. } | Recognition::Whole { group, .. } if self.more && !self.may_be_apart(group) => {
                 Decision::Turn(Turn::Wait)
@@ -117,8 +145,11 @@ impl Planner<'_> {
         let pinned = self.session.affinity.is_pinned();
         match effect {
             ConnectionEffect::None => Decision::Send(Role::Plain),
-            // Without the command the server answers an error, which changes nothing.
-            _ if !present => Decision::Send(Role::Plain),
+            // What the server does not list goes where it would go all the same: Redis before 7.0 does not list QUIT,
+            // and a server that was upgraded meanwhile has what the one before it lacked. Only what the proxy would
+            // answer by itself is left to the server.
+            ConnectionEffect::Local(_) if !present => Decision::Send(Role::Plain),
+            ConnectionEffect::Reset if !present => self.on_lease(Reason::Exclusive),
             ConnectionEffect::Local(local) => Decision::Turn(Turn::Elsewhere(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),

@@ -83,6 +83,25 @@ impl Outcome {
     }
 }
 
+/// Why a whole group goes out without its transaction, against its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwrapped {
+    /// The connection cannot do MULTI and EXEC.
+    NoTransactions,
+    /// The client's own WATCH is in force, which a transaction of the proxy's would use up.
+    Watched,
+}
+
+impl Unwrapped {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unwrapped::NoTransactions => "the server has no transactions for this client",
+            Unwrapped::Watched => "the client's own WATCH is in force, which a transaction would use up",
+        }
+    }
+}
+
 /// What was found out about a group that was lost with its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {

@@ -64,6 +64,8 @@ struct Search {
     /// Something stands between the members, or behind them.
     apart: bool,
     obstacle: Option<Obstacle>,
+    /// What has ended the search for members that are optional.
+    ended_by: Option<Obstacle>,
 }
 
 impl Planner<'_> {
@@ -78,7 +80,7 @@ impl Planner<'_> {
         let Some((group, whole)) = self.begins_group(at) else { return false };
         let first = self.plan.members.len();
         self.plan.members.push(at);
-        let mut search = Search { group, first, whole, open: true, apart: false, obstacle: None };
+        let mut search = Search { group, first, whole, open: true, apart: false, obstacle: None, ended_by: None };
         let to_the_end = self.search(&mut search, at);
         if !self.may_be_apart(search.group) {
             self.plan.members.truncate(first);
@@ -89,6 +91,7 @@ impl Planner<'_> {
         if search.whole > 1 && search.obstacle.is_none() && !awaits_more {
             self.plan.members.truncate(first + search.whole);
             self.claim_all(&search, true);
+            self.note_left_out(&mut search, at);
             return true;
         }
         if behind && self.may_wait(at, &search) {
@@ -100,6 +103,43 @@ impl Planner<'_> {
         }
         self.note_passing(at, &search);
         false
+    }
+
+    /// Whether members that are optional follow a group that is whole behind other commands: all of it is claimed then. What
+    /// is still to be read is not waited for.
+    pub(super) fn gather_trailing(&mut self, at: usize, group: usize, members: usize) -> bool {
+        if !self.may_be_apart(group) || !self.rules.policy.groups()[group].may_go_on_behind(members) || self.looks_left < members
+        {
+            return false;
+        }
+        let first = self.plan.members.len();
+        self.plan.members.push(at);
+        let mut search = Search { group, first, whole: 0, open: true, apart: false, obstacle: None, ended_by: None };
+        self.search(&mut search, at);
+        let found = search.group == group && search.whole > members;
+        if found {
+            self.plan.members.truncate(first + search.whole);
+            self.claim_all(&search, true);
+        } else {
+            let is_whole = search.group == group && search.whole == members;
+            let left_out = is_whole && self.note_left_out(&mut search, at);
+            self.plan.members.truncate(if left_out { self.plan.members.len() } else { first });
+        }
+        found
+    }
+
+    /// Tells of a member that is optional and stays outside, because it cannot change places with what stands before it;
+    /// true when there is one.
+    fn note_left_out(&mut self, search: &mut Search, at: usize) -> bool {
+        let Some(why) = search.ended_by else { return false };
+        let behind = self.plan.members.last().map_or(at, |last| last + 1);
+        let end = self.batch.len().min(at + WINDOW).min(behind + self.looks_left);
+        self.looks_left -= end.saturating_sub(behind);
+        let Some(next) = (behind..end).find(|&next| self.continues(search, next)) else { return false };
+        self.plan.members.push(next);
+        let members = search.first..self.plan.members.len();
+        self.plan.notes.push(Note::LeftOut { group: search.group, members, why });
+        true
     }
 
     /// The group that the command at `at` alone can begin, and whether it is whole with that one member.
@@ -131,7 +171,7 @@ impl Planner<'_> {
                 let obstacle = self.obstacle(search.first, next);
                 // What is whole already goes without the members that are optional.
                 if obstacle.is_some() && search.whole > 1 {
-                    search.open = false;
+                    (search.open, search.ended_by) = (false, obstacle);
                     return true;
                 }
                 search.obstacle = obstacle;

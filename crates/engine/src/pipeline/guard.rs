@@ -173,7 +173,10 @@ mod tests {
         // The second question (three codes and an empty place for each): no integer.
         sent.admit(&FINE.replace(":0", ":6")).admit(NULL);
         let text = sent.text();
-        assert!(text.starts_with("-EXECABORT") && text.contains("member 2 of 2 (INCR) would fail"), "{text}");
+        assert!(
+            text.starts_with("-EXECABORT") && text.contains("member 2 of 2 (INCR) would answer ERR value is not an integer"),
+            "{text}"
+        );
         assert!(text.ends_with("-ERR value is not an integer or out of range\r\n"), "{text}");
         assert_eq!(sent.outcome(), Some(Outcome::Refused));
         assert!(sent.tells(Kind::Aborted));

@@ -71,6 +71,11 @@ pub fn decide(session: &Session, spec: &Spec, arguments: usize) -> Large {
     let is_refused = !is_unknown && !spec.takes_arguments(arguments);
     match session.transaction {
         SessionTransaction::Lost { open: true } => Large::Discard(Answer::Queued),
+        SessionTransaction::Idle | SessionTransaction::Watching | SessionTransaction::Lost { open: false }
+            if session.missed.any() =>
+        {
+            Large::Discard(Answer::Refuse(session.missed.text()))
+        }
         SessionTransaction::Open if is_refused => Through::queued(Reason::Large, Change::Nothing),
         SessionTransaction::Open => decide_queued(spec.connection, spec.present),
         // The server answers an error, which changes nothing.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::batch::Batch;
 use super::decide::Decision;
-use super::finding::Finding;
+use super::finding::{Finding, Unwrapped};
 use super::gather::{self, Gathered, Obstacle};
 use super::group::Injected;
 use super::judge::Judge;
@@ -32,9 +32,8 @@ pub enum Step {
     Guard { members: Range<usize>, group: usize },
     /// A group of which nothing is sent; why lies in `Plan::refusals` in the order of these steps.
     RefuseGroup { members: Range<usize>, group: usize },
-    /// These commands are a group that goes out as it is: its rule says so, or, when `unwrapped`,
-    /// the connection cannot do transactions.
-    Watch { commands: Range<usize>, group: usize, unwrapped: bool },
+    /// These commands are a group that goes out as it is: its rule says so, or what is told in `unwrapped` is against it.
+    Watch { commands: Range<usize>, group: usize, unwrapped: Option<Unwrapped> },
     /// A PTTL of our own; the probe lies in `Plan::probes` in the order of these steps.
     Probe,
     /// A PING of our own whose answer nobody sees: it brings the connection up to the server's last
@@ -108,6 +107,8 @@ pub enum Note {
     Broken { group: usize },
     /// All of it is there, but its members cannot be brought together.
     Obstructed { group: usize, members: Range<usize>, why: Obstacle },
+    /// The last of these, which is optional, stays outside of its group.
+    LeftOut { group: usize, members: Range<usize>, why: Obstacle },
     /// A guarded group goes out as a transaction, because its preflight cannot run.
     Degraded { group: usize, members: Range<usize>, lack: Lack },
 }

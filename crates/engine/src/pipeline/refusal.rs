@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
 use crate::preflight::{self, Fault, Lack};
-use respguard_resp::encode;
+use respguard_resp::{encode, value};
+
+/// Bytes of an error that are repeated in the replies of those that it is not about.
+const ERROR_BYTES_MAX: usize = 200;
 
 /// Why a group is not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +51,9 @@ impl Refusal {
     /// In words.
     pub fn reason(&self, members: &[CommandId], table: &Table) -> String {
         match self {
-            Refusal::Member(preflight::Refusal { member, fault: Fault::Certain(_) }) => would_fail(*member, members, table),
+            Refusal::Member(preflight::Refusal { member, fault: Fault::Certain(error) }) => {
+                would_answer(*member, error, members, table)
+            }
             Refusal::Member(preflight::Refusal { member, fault: Fault::Undecided(why) }) => {
                 format!("nobody can tell whether {} would fail: {why}", named(*member, members, table))
             }
@@ -63,12 +68,25 @@ pub(super) fn aborted(group: &str, why: &str) -> String {
     format!("EXECABORT Transaction discarded because of previous errors. respguard: group {group} was not applied: {why}")
 }
 
-/// Why the others are not applied.
-pub(super) fn would_fail(member: usize, members: &[CommandId], table: &Table) -> String {
-    format!("{} would fail", named(member, members, table))
+/// Why the others are not applied: what the preflight knows that a member would answer.
+pub(super) fn would_answer(member: usize, error: &str, members: &[CommandId], table: &Table) -> String {
+    format!("{} would answer {}", named(member, members, table), quoted(error.as_bytes()))
 }
 
-fn named(member: usize, members: &[CommandId], table: &Table) -> String {
+/// Likewise, of a member that has answered this error frame.
+pub(super) fn answered(member: usize, error: &[u8], members: &[CommandId], table: &Table) -> String {
+    format!("{} answered {}", named(member, members, table), quoted(value::error_text(error)))
+}
+
+/// The text of an error, as far as it is repeated in the replies of others. Clients show the first error of a pipeline,
+/// which seldom is the culprit's: each of them says what the culprit answered.
+pub(super) fn quoted(error: &[u8]) -> String {
+    let cut = if error.len() > ERROR_BYTES_MAX { "..." } else { "" };
+    format!("{}{cut}", String::from_utf8_lossy(&error[..error.len().min(ERROR_BYTES_MAX)]))
+}
+
+/// The member, by its place and its command.
+pub(super) fn named(member: usize, members: &[CommandId], table: &Table) -> String {
     let name = members.get(member).map(|&id| table.spec(id).name().to_uppercase().replace('|', " ")).unwrap_or_default();
     format!("member {} of {} ({name})", member + 1, members.len())
 }
@@ -77,4 +95,16 @@ fn error(text: &str) -> Vec<u8> {
     let mut reply = Vec::new();
     encode::error(&mut reply, text);
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_repeated_up_to_200_bytes() {
+        assert_eq!(quoted(&[b'x'; 200]), "x".repeat(200));
+        assert_eq!(quoted(&[b'x'; 201]), format!("{}...", "x".repeat(200)));
+        assert_eq!(quoted(b"ERR \xff"), "ERR \u{fffd}");
+    }
 }

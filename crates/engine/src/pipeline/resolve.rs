@@ -90,7 +90,7 @@ impl Slots {
             }
             Role::Lane => {
                 sink.extend_from_slice(piece);
-                session.agreed = !value::is_error(piece);
+                session.hear(!value::is_error(piece));
                 part.last
             }
             Role::Redirect => {
@@ -99,7 +99,7 @@ impl Slots {
             }
             Role::Verdict => {
                 if part.first {
-                    session.agreed = !value::is_error(piece);
+                    session.hear(!value::is_error(piece));
                 }
                 if !session.agreed {
                     sink.extend_from_slice(piece);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::demand::Demands;
-use super::finding::{Finding, Outcome, Place};
+use super::finding::{Finding, Outcome, Place, Unwrapped};
 use super::violation::{COMMANDS_MAX, Kind, Violation, error_word};
 use crate::command::{CommandId, Table};
 use crate::policy::Group;
@@ -17,8 +17,17 @@ pub enum Scope {
         /// A partial failure is a violation, not only counted.
         report: bool,
     },
-    /// A group that went out as it is: by its rule, or, when `unwrapped`, against it.
-    Group { index: usize, rule: Arc<Group>, unwrapped: bool },
+    /// A group that went out as it is: by its rule, or, for what is told in `unwrapped`, against it.
+    Group { index: usize, rule: Arc<Group>, unwrapped: Option<Unwrapped> },
+}
+
+impl Scope {
+    fn is_failure(&self, reply: &[u8]) -> bool {
+        match self {
+            Scope::Pipeline { .. } => is_failure(reply),
+            Scope::Group { .. } => value::is_error(reply),
+        }
+    }
 }
 
 /// The replies so far of commands that belong together.
@@ -47,6 +56,8 @@ pub struct Failure {
 pub(super) struct Companions {
     first: [Option<CommandId>; COMMANDS_MAX + 1],
     len: usize,
+    /// One of all that were queued may write.
+    may_write: bool,
 }
 
 impl Companions {
@@ -57,13 +68,24 @@ impl Companions {
         }
     }
 
+    /// Takes a command of the client's own transaction.
+    pub(super) fn queue(&mut self, command: CommandId, may_write: bool) {
+        self.push(command);
+        self.may_write |= may_write;
+    }
+
+    /// Whether something can be half written.
+    pub(super) fn may_write(&self) -> bool {
+        self.may_write
+    }
+
     fn fill(&mut self, commands: impl Iterator<Item = CommandId>) {
         let room = self.first.len() - self.len;
         commands.take(room).for_each(|command| self.push(command));
     }
 
     pub(super) fn clear(&mut self) {
-        self.len = 0;
+        (self.len, self.may_write) = (0, false);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = CommandId> + '_ {
@@ -89,7 +111,7 @@ impl Score {
         }
         self.answered += 1;
         self.companions.push(command);
-        if reply.first() == Some(&b'-') && is_failure(reply) {
+        if reply.first() == Some(&b'-') && self.scope.is_failure(reply) {
             self.failed += 1;
             let place = self.answered;
             self.first_failure.get_or_insert_with(|| Failure::new(place, reply));
@@ -141,16 +163,15 @@ impl Score {
                 if let Some(breach) = self.demands.as_ref().and_then(|demands| demands.breach()) {
                     found.push(Finding::Violation(breach.violation(&rule.name, self.companions.iter(), table)));
                 }
-                if *unwrapped {
-                    found.push(Finding::Violation(Violation {
-                        rule: Some(Arc::clone(&rule.name)),
-                        ..Violation::new(Kind::Unwrapped)
-                    }));
+                if let Some(why) = unwrapped {
+                    let names = self.companions.iter().map(|command| table.spec(command).name());
+                    let violation = Violation::new(Kind::Unwrapped).rule(&rule.name).commands(names);
+                    found.push(Finding::Violation(violation.reason(Some(why.as_str()))));
                 }
                 let outcome = match (unwrapped, failure) {
-                    (true, _) => Outcome::Unwrapped,
-                    (false, Some(_)) => Outcome::Torn,
-                    (false, None) => Outcome::Observed,
+                    (Some(_), _) => Outcome::Unwrapped,
+                    (None, Some(_)) => Outcome::Torn,
+                    (None, None) => Outcome::Observed,
                 };
                 found.push(Finding::Group { index: *index, outcome });
             }
@@ -166,7 +187,8 @@ impl Failure {
 }
 
 /// True for error replies but those that are answers rather than failures: NOSCRIPT invites to send
-/// the script, BUSYGROUP says that the group is already there.
+/// the script, BUSYGROUP says that the group is already there. Of a declared group's member every error is a failure: it
+/// has not been applied, and the others have.
 pub(super) fn is_failure(reply: &[u8]) -> bool {
     value::is_error(reply) && !matches!(error_word(value::error_text(reply)), "NOSCRIPT" | "BUSYGROUP")
 }

@@ -191,6 +191,17 @@ impl Group {
         matches!(self.shape, Shape::Keys(_))
     }
 
+    /// Whether a whole group of so many commands can have more, which are optional.
+    pub fn may_go_on_behind(&self, members: usize) -> bool {
+        match &self.shape {
+            Shape::Templates(templates) => {
+                members < templates.members.len() && templates.members.last().is_some_and(|last| last.optional)
+                    || self.order == Order::Any && members < templates.members.len()
+            }
+            Shape::Keys(_) => false,
+        }
+    }
+
     /// The names that its members capture.
     pub fn captures(&self) -> &[String] {
         match &self.shape {

@@ -2,12 +2,14 @@
 
 pub mod affinity;
 pub mod lane;
+pub mod missed;
 pub mod patience;
 pub mod subscription;
 pub mod tracking;
 pub mod transaction;
 
 use affinity::Affinity;
+use missed::Missed;
 use respguard_resp::Protocol;
 use subscription::Subscriptions;
 use tracking::Tracking;
@@ -30,6 +32,10 @@ pub struct Session {
     pub agreed: bool,
     /// Client-side caching.
     pub tracking: Tracking,
+    /// The server has answered it, whatever it said.
+    pub heard: bool,
+    /// What the client believes its connection to have, and it has not.
+    pub missed: Missed,
     /// What the open transaction has queued.
     pub queue: Queue,
 }
@@ -44,6 +50,16 @@ pub struct Queue {
 }
 
 impl Session {
+    /// A question is put to the server, about which nobody knows anything yet.
+    pub fn listen(&mut self) {
+        (self.agreed, self.heard) = (false, false);
+    }
+
+    /// The server has answered it.
+    pub fn hear(&mut self, agreed: bool) {
+        (self.agreed, self.heard) = (agreed, true);
+    }
+
     /// RESP2 clients with a subscription may only use the pub/sub commands
     /// (<https://redis.io/docs/latest/develop/pubsub/>).
     pub fn in_subscribe_mode(&self) -> bool {

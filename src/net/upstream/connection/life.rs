@@ -131,6 +131,7 @@ impl Link {
 
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::default();
+        let mut was_lost = false;
         while self.phase() != Phase::Closed || self.shared.get() {
             let ghosts = self.begin_burials();
             let opened = open(&self.settings, &self.opening, &ghosts).await;
@@ -146,6 +147,9 @@ impl Link {
                 Ok((stream, facts)) => {
                     backoff.succeeded();
                     self.begin(facts);
+                    if was_lost {
+                        self.settings.reconnected.notify_one();
+                    }
                     let loss = self.pump(stream).await;
                     self.end(&loss);
                 }
@@ -154,6 +158,7 @@ impl Link {
             if !self.shared.get() {
                 break;
             }
+            was_lost = true;
             self.context.tally.upstream_reconnect();
             tokio::time::sleep(backoff.failed(fastrand::f64())).await;
         }

@@ -120,6 +120,16 @@ impl Link {
         if close { Err(Loss::Unsafe) } else { Ok(()) }
     }
 
+    /// Hands over what has come as it is, if the lease's owner wants bytes and no frames: a frame may never end. True when
+    /// it did.
+    pub(super) fn pass_unread(&self, bytes: &[u8], touched: &mut Vec<Rc<dyn Recipient>>) -> bool {
+        let owner = self.owner.borrow();
+        let Some(owner) = owner.as_ref().filter(|owner| owner.takes_bytes()) else { return false };
+        owner.push(bytes);
+        touch(owner, touched);
+        true
+    }
+
     /// Hands one piece of a frame to whom it belongs; the recipient is put into `touched` the first time.
     pub(super) fn hand_over(
         &self,

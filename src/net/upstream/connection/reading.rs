@@ -96,6 +96,11 @@ impl Reading {
     }
 
     fn hand_out_pieces(&mut self, link: &Link) -> Result<(), Loss> {
+        if link.pass_unread(&self.buffer, &mut self.touched) {
+            self.buffer.clear();
+            self.scanned = 0;
+            return Ok(());
+        }
         let mut latency = Latency::begin(link);
         let mut at = 0;
         let result = loop {

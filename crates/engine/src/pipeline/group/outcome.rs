@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::demand::Breach;
-use super::super::finding::{Finding, Outcome, Place};
+use super::super::finding::{Finding, Outcome, Place, Unwrapped};
 use super::super::panel::part;
 use super::super::refusal;
 use super::super::resolve::Context;
@@ -13,7 +13,7 @@ use super::{MemberReply, WrappedGroup, proves_end};
 use crate::command::Table;
 use crate::policy::OnPartial;
 use crate::preflight::Verdict;
-use respguard_resp::scan::{Top, elements};
+use respguard_resp::scan::{Top, elements, split_pushes};
 use respguard_resp::{encode, value};
 
 impl WrappedGroup {
@@ -29,7 +29,8 @@ impl WrappedGroup {
     ) {
         let outcome = if !self.in_transaction {
             found.push(Finding::CloseUpstream);
-            found.push(Finding::Violation(self.violation(Kind::Unwrapped, context.table)));
+            let violation = self.violation(Kind::Unwrapped, context.table);
+            found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
             Outcome::Unwrapped
         } else if let Some((member, error)) = self.foretold(top) {
             self.reply_foretold(member, &error, out, context.table);
@@ -83,23 +84,16 @@ impl WrappedGroup {
         }
         match partial {
             Some(failure) if self.rule.on_partial == OnPartial::Fail => {
-                let error = self.replies(frame).nth(failure.place as usize - 1).map(value::error_text).unwrap_or_default();
-                let text = format!(
-                    "PARTIAL respguard: group {} was applied in part: member {} of {} ({}) answered {}",
-                    self.rule.name,
-                    failure.place,
-                    self.members.len(),
-                    self.name_at(failure.place - 1, table),
-                    String::from_utf8_lossy(error),
-                );
-                self.pass_replies(frame, &mut Vec::new(), table, found);
-                self.reply_all(out, &text);
+                let place = failure.place as usize - 1;
+                let error = self.replies(frame).nth(place).unwrap_or_default();
+                let why = refusal::answered(place, error, &self.members, table);
+                let text = format!("PARTIAL respguard: group {} was applied in part: {why}", self.rule.name);
+                self.replace_replies(frame, &text, out, table, found);
                 Outcome::Torn
             }
             None if failed == 0 && self.rule.on_partial == OnPartial::Fail && breach.is_some() => {
                 let breach = breach.as_ref().map(|breach| self.breach_text(breach, table)).unwrap_or_default();
-                self.pass_replies(frame, &mut Vec::new(), table, found);
-                self.reply_all(out, &breach);
+                self.replace_replies(frame, &breach, out, table, found);
                 Outcome::Applied
             }
             partial => {
@@ -121,11 +115,9 @@ impl WrappedGroup {
 
     fn breach_text(&self, breach: &Breach, table: &Table) -> String {
         format!(
-            "PARTIAL respguard: group {} was applied, but member {} of {} ({}) answered {}, expected {}",
+            "PARTIAL respguard: group {} was applied, but {} answered {}, expected {}",
             self.rule.name,
-            breach.place,
-            self.members.len(),
-            self.name_at(breach.place - 1, table),
+            refusal::named(breach.place as usize - 1, &self.members, table),
             breach.found,
             breach.wanted,
         )
@@ -133,20 +125,33 @@ impl WrappedGroup {
 
     /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
     fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        if let Some(mut panel) = self.panel.take() {
-            for (place, reply) in (0..).zip(self.replies(frame)) {
-                panel.admit(place, reply, part(true, true), out, table, found);
-            }
-        } else if self.own.is_empty() {
+        if self.panel.is_none() && self.own.is_empty() {
             let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
-            out.extend_from_slice(&frame[header..]);
-        } else if self.own.len() == self.own_in_front() {
+            return out.extend_from_slice(&frame[header..]);
+        }
+        if self.panel.is_none() && self.own.len() == self.own_in_front() {
             let mut elements = elements(frame);
             elements.by_ref().take(self.own.len()).for_each(drop);
-            out.extend_from_slice(elements.rest());
-        } else {
-            self.replies(frame).for_each(|reply| out.extend_from_slice(reply));
+            return out.extend_from_slice(elements.rest());
         }
+        let mut panel = self.panel.take();
+        for (at, element) in (0..).zip(elements(frame)) {
+            // What the server sends amid the replies is the client's, whosever command it precedes.
+            let (pushes, reply) = split_pushes(element);
+            out.extend_from_slice(pushes);
+            match (self.member_at(at), &mut panel) {
+                (None, _) => {}
+                (Some(place), Some(panel)) => panel.admit(place, reply, part(true, true), out, table, found),
+                (Some(_), None) => out.extend_from_slice(reply),
+            }
+        }
+    }
+
+    /// Every member is answered `text` instead, behind what the server has sent amid their replies.
+    fn replace_replies(&mut self, frame: &[u8], text: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        self.pass_replies(frame, &mut Vec::new(), table, found);
+        elements(frame).for_each(|element| out.extend_from_slice(split_pushes(element).0));
+        self.reply_all(out, text);
     }
 
     pub(super) fn judge(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
@@ -158,12 +163,13 @@ impl WrappedGroup {
 
     /// The members' replies within EXEC's array.
     fn replies<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        (0..).zip(elements(frame)).filter(|(place, _)| self.member_at(*place).is_some()).map(|(_, reply)| reply)
+        let members = (0..).zip(elements(frame)).filter(|(place, _)| self.member_at(*place).is_some());
+        members.map(|(_, element)| split_pushes(element).1)
     }
 
     fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {
         let (mut failed, mut first) = (0, None);
-        for (place, element) in (1..).zip(self.replies(frame)).filter(|(_, element)| score::is_failure(element)) {
+        for (place, element) in (1..).zip(self.replies(frame)).filter(|(_, element)| value::is_error(element)) {
             failed += 1;
             first.get_or_insert_with(|| Failure::new(place, element));
         }
@@ -179,7 +185,7 @@ impl WrappedGroup {
     }
 
     fn reply_foretold(&self, member: usize, error: &str, out: &mut Vec<u8>, table: &Table) {
-        let text = refusal::aborted(&self.rule.name, &refusal::would_fail(member, &self.members, table));
+        let text = refusal::aborted(&self.rule.name, &refusal::would_answer(member, error, &self.members, table));
         for place in 0..self.members.len() {
             encode::error(out, if place == member { error } else { &text });
         }
@@ -206,23 +212,18 @@ impl WrappedGroup {
 
     fn reply_aborted(&self, exec: &[u8], null: bool, out: &mut Vec<u8>, table: &Table) {
         let why = match self.refused.first() {
-            Some((place, _)) => {
-                format!("member {} of {} ({}) was refused", place + 1, self.members.len(), self.name_at(*place, table))
-            }
+            Some((place, error)) => refusal::answered(*place as usize, error, &self.members, table),
             None if null => match &self.guard {
                 Some(guard) => format!("other clients changed its keys at each of {} attempts", guard.attempts()),
                 None => "a watched key changed".to_owned(),
             },
             None if self.own_refused.is_some() => {
                 let error = self.own_refused.as_deref().map(value::error_text).unwrap_or_default();
-                format!("a command that respguard adds was refused: {}", String::from_utf8_lossy(error))
+                format!("a command that respguard adds was refused: {}", refusal::quoted(error))
             }
-            None => String::from_utf8_lossy(value::error_text(exec)).into_owned(),
+            None => refusal::quoted(value::error_text(exec)),
         };
-        let text = format!(
-            "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {why}",
-            self.rule.name
-        );
+        let text = refusal::aborted(&self.rule.name, &why);
         let mut refused = self.refused.iter().peekable();
         for place in 0..self.members() {
             match refused.next_if(|(at, _)| *at == place) {
@@ -238,9 +239,5 @@ impl WrappedGroup {
             Some((place, own)) => violation.place(place + 1).error(value::error_text(own)),
             None => violation.error(value::error_text(self.own_refused.as_deref().unwrap_or(exec))),
         }
-    }
-
-    fn name_at(&self, place: u32, table: &Table) -> String {
-        self.members.get(place as usize).map(|&id| table.spec(id).name().to_uppercase()).unwrap_or_default()
     }
 }

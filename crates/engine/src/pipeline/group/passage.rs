@@ -8,6 +8,7 @@ use crate::pipeline::resolve::Part;
 use crate::pipeline::score::{self, Failure};
 use crate::policy::OnPartial;
 use respguard_resp::pieces::{Piece, Pieces};
+use respguard_resp::value;
 
 /// A longer answer to EXEC is passed on as it comes even where a member's failure would change every reply: bounds what
 /// is kept.
@@ -59,7 +60,7 @@ impl WrappedGroup {
             Piece::Push(bytes) => out.extend_from_slice(bytes),
             Piece::Element { at, bytes, first, last } => {
                 let Some(place) = self.member_at(at) else { return };
-                if first && score::is_failure(bytes) {
+                if first && value::is_error(bytes) {
                     *failed += 1;
                     first_failure.get_or_insert_with(|| Failure::new(place + 1, bytes));
                 }

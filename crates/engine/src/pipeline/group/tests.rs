@@ -90,7 +90,8 @@ fn a_command_of_our_own_that_is_refused_is_named_as_the_reason() {
 #[test]
 fn what_counts_as_a_failure_is_the_same_however_the_array_is_cut() {
     for (second, outcome, error) in [
-        ("-NOSCRIPT No matching script.", Outcome::Applied, None),
+        ("-NOSCRIPT No matching script.", Outcome::Torn, Some("NOSCRIPT")),
+        ("-BUSYGROUP Consumer Group name already exists", Outcome::Torn, Some("BUSYGROUP")),
         ("-WRONGTYPE no", Outcome::Torn, Some("WRONGTYPE")),
         (":1", Outcome::Applied, None),
     ] {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{Note, Planner, Role, Step, Turn};
+use crate::pipeline::finding::Unwrapped;
 use crate::pipeline::gather::Gathered;
 use crate::pipeline::refusal::Refusal;
 use crate::pipeline::settle::takes_marker;
@@ -39,8 +40,8 @@ impl Planner<'_> {
     }
 
     pub(super) fn push_group(&mut self, group: usize, commands: Range<usize>) {
-        let observed = self.is_observed(group);
-        if !observed && self.rules.transactions {
+        let unwrapped = self.obstacle_to_wrapping();
+        if !self.is_observed(group) && unwrapped.is_none() {
             self.plan.roles.extend(commands.clone().map(|_| Role::Group));
             self.note_completed(commands.start, group);
             let first = self.plan.members.len();
@@ -55,9 +56,18 @@ impl Planner<'_> {
                     let role = self.judged(at);
                     self.plan.roles.push(role);
                 }
-                self.with_probes(commands.clone(), Step::Watch { commands, group, unwrapped: !observed });
+                let unwrapped = unwrapped.filter(|_| !self.is_observed(group));
+                self.with_probes(commands.clone(), Step::Watch { commands, group, unwrapped });
             }
         }
+    }
+
+    /// Why no group of this client can have a transaction now, if so.
+    fn obstacle_to_wrapping(&self) -> Option<Unwrapped> {
+        if !self.rules.transactions {
+            return Some(Unwrapped::NoTransactions);
+        }
+        (!self.session.transaction.is_idle()).then_some(Unwrapped::Watched)
     }
 
     fn push_wrapped(&mut self, members: Range<usize>, group: usize) {

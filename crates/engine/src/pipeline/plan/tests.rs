@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pipeline::batch::{Held, Tail};
+use crate::pipeline::finding::Unwrapped;
 use crate::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
 use crate::policy::{Mode, OnUnsupported, compile};
@@ -309,8 +310,12 @@ fn members_do_not_go_past_what_has_their_keys_or_does_more_than_touch_its_own() 
 fn what_is_whole_goes_without_an_optional_member_behind_an_obstacle() {
     let plan = login().plan(&[SETEX, "GET a", SADD, "PUBLISH c m", "SMEMBERS sess:u"], false);
     assert_eq!(plan.steps, [SEND(1..2), WRAP(0..2), SEND(3..5)]);
+    assert_eq!(plan.notes, [Note::LeftOut { group: 0, members: 0..3, why: Obstacle::Command }]);
     let plan = login().plan(&[SETEX, SADD, "SADD sess:u other", "SMEMBERS sess:u"], false);
-    assert_eq!(plan.steps, [WRAP(0..2), SEND(2..4)]);
+    assert_eq!(plan.steps, [WRAP(3..5), SEND(2..4)]);
+    assert_eq!((&plan.members[..], plan.notes.len()), (&[0, 1, 3, 0, 1][..], 1));
+    let plan = login().plan(&[SETEX, SADD, "SADD sess:u other", "SMEMBERS sess:other"], false);
+    assert_eq!((&plan.members[..], plan.notes.len()), (&[0, 1][..], 0));
 }
 
 #[test]
@@ -334,8 +339,9 @@ fn nothing_is_wrapped_inside_a_transaction_or_a_watch() {
     assert_eq!(plan.steps, [Step::Send { commands: 0..4 }]);
     client.session.affinity.pin(Reason::Transaction);
     client.plan(&["WATCH k"], false);
-    let plan = client.plan(&[SETEX, SADD], false);
-    assert_eq!(plan.steps, [Step::Send { commands: 0..2 }]);
+    let plan = client.plan(&[SETEX, SADD, "GET k"], false);
+    let watched = Step::Watch { commands: 0..2, group: 0, unwrapped: Some(Unwrapped::Watched) };
+    assert_eq!(plan.steps, [watched, Step::Send { commands: 2..3 }], "it is told");
 }
 
 #[test]
@@ -343,7 +349,7 @@ fn where_transactions_cannot_be_had_a_group_passes_and_is_told() {
     let mut client = login();
     client.transactions = false;
     let plan = client.plan(&[SETEX, SADD], false);
-    assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: true }]);
+    assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: Some(Unwrapped::NoTransactions) }]);
 }
 
 #[test]
@@ -351,7 +357,7 @@ fn observing_leaves_a_group_as_it_is() {
     let mut client = login();
     client.policy.mode = Mode::Observe;
     let plan = client.plan(&[SETEX, SADD], false);
-    assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: false }]);
+    assert_eq!(plan.steps, [Step::Watch { commands: 0..2, group: 0, unwrapped: None }]);
 }
 
 #[test]

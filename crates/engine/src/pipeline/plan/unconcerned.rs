@@ -11,7 +11,8 @@ impl Planner<'_> {
             self.concerned = false;
         }
         let transaction = &self.session.transaction;
-        if awaits_login || self.rules.degraded || transaction.is_open() || transaction.is_lost() {
+        let is_bound = transaction.is_open() || transaction.is_lost() || self.session.missed.any();
+        if awaits_login || self.rules.degraded || is_bound {
             return at;
         }
         let first = at;

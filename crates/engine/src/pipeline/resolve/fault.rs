@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use super::Context;
-use crate::command::CommandId;
+use crate::command::{CommandId, ConnectionEffect, Transaction};
 use crate::pipeline::finding::{Fault, Finding, Outcome};
 use crate::pipeline::slot::{Role, Slot, Slots};
 use crate::pipeline::violation::Kind;
 use crate::session::Session;
-use crate::session::affinity::Affinity;
 use respguard_resp::encode;
+
+/// At the end of a transaction of which nothing was sent.
+const EXEC_UNSENT: &[u8] =
+    b"-EXECABORT Transaction discarded because of: respguard: it was not sent, the server is unavailable, nothing was applied\r\n";
 
 impl Slots {
     /// The upstream will never fill the next `frames` frames: their requests are answered with what is known.
@@ -69,7 +72,10 @@ impl Slots {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) {
-        encode::error(out, &fault_text(fault, context.table.spec(slot.command).name()));
+        match self.fault_in_transaction(slot, fault, session, context) {
+            Some(reply) => out.extend_from_slice(reply),
+            None => encode::error(out, &fault_text(fault, context.table.spec(slot.command).name())),
+        }
         if slot.scored {
             self.forgo_score(slot.command);
         }
@@ -78,7 +84,6 @@ impl Slots {
                 self.confirmed = 0;
                 session.subscriptions.answered();
             }
-            Role::Multi => session.transaction.forget(),
             Role::Queued | Role::QueuedJudged => {
                 self.jury.lose();
                 if slot.role == Role::QueuedJudged {
@@ -87,8 +92,25 @@ impl Slots {
             }
             _ => {}
         }
-        if fault == Fault::Timeout && changes_lease(slot.role, session.affinity) {
+        if fault == Fault::Timeout && changes_lease(slot.role, session) {
             found.push(Finding::CloseUpstream);
+        }
+    }
+
+    /// What is answered within a transaction that cannot be applied any more, or of which nothing was sent: the client
+    /// goes on to send the rest of it, and none of that may run by itself. Its end says that nothing was applied.
+    fn fault_in_transaction(&self, slot: Slot, fault: Fault, session: &Session, context: &Context<'_>) -> Option<&'static [u8]> {
+        let is_unsent = matches!(fault, Fault::Unavailable | Fault::Refused);
+        let is_open = session.transaction.is_open();
+        match slot.role {
+            // Without its answer the connection is given up.
+            Role::Multi if is_unsent || is_open => Some(b"+OK\r\n"),
+            Role::Queued | Role::QueuedJudged if is_unsent || is_open && fault == Fault::Lost => Some(b"+QUEUED\r\n"),
+            Role::Exec if is_unsent => match context.table.spec(slot.command).connection {
+                ConnectionEffect::Transaction(Transaction::Discard) => Some(b"+OK\r\n"),
+                _ => Some(EXEC_UNSENT),
+            },
+            _ => None,
         }
     }
 
@@ -125,10 +147,13 @@ impl Slots {
 
 /// True when the request, if it still runs, leaves the lease in a state that nobody reckons with any more.
 /// A lease that serves one client for good passes to nobody, and may only not get confirmations late.
-fn changes_lease(role: Role, affinity: Affinity) -> bool {
+fn changes_lease(role: Role, session: &Session) -> bool {
+    let affinity = session.affinity;
     match role {
         Role::Subscription { .. } | Role::UnsubscribeAll(_) => true,
-        Role::Multi | Role::Exec => affinity.is_pinned() && affinity.is_passing(),
+        // It is not known whether what comes next would be queued.
+        Role::Multi => affinity.is_pinned() && (affinity.is_passing() || session.transaction.is_open()),
+        Role::Exec => affinity.is_pinned() && affinity.is_passing(),
         _ => false,
     }
 }

@@ -30,7 +30,8 @@ impl Slots {
             Role::Queued | Role::QueuedJudged if part.last => {
                 let judge = if slot.role == Role::QueuedJudged { self.judges.pop_front() } else { None };
                 if part.first && piece == b"+QUEUED\r\n" {
-                    self.transaction.get_or_insert_default().push(slot.command);
+                    let may_write = context.table.spec(slot.command).may_write();
+                    self.transaction.get_or_insert_default().queue(slot.command, may_write);
                     self.jury.queued(slot.command, judge);
                 }
             }
@@ -75,5 +76,7 @@ fn tell_transaction(commands: &Companions, piece: &[u8], part: Part, table: &Tab
     let Some((place, error)) = failure else { return };
     let failure = Failure::new(place, error);
     found.push(Finding::PartialFailure(Place::Transaction));
-    found.push(Finding::Violation(score::partial_failure(None, &failure, commands.iter(), table)));
+    if commands.may_write() {
+        found.push(Finding::Violation(score::partial_failure(None, &failure, commands.iter(), table)));
+    }
 }

@@ -1,0 +1,69 @@
+//! Keeps what is known of the server's commands true: asked at the start, and again when it may be another server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::net::registry::{Mailbox, Message};
+use crate::net::upstream::Settings;
+use crate::net::upstream::survey::{ServerId, Survey, SurveyError, survey};
+use respguard_engine::command::Table;
+
+/// Pause between questions for the server's commands: so often at the most is it asked.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is known of the server.
+pub(super) struct Surveyed {
+    pub(super) table: Arc<Table>,
+    /// The server that has described its commands, if it has told who it is.
+    server: Option<ServerId>,
+    /// Whether any server has.
+    pub(super) described: bool,
+}
+
+impl Surveyed {
+    /// The server's commands, if it is there and tells; else the built-in table.
+    pub(super) async fn at_start(settings: &Settings) -> Surveyed {
+        let mut surveyed = Surveyed { table: Arc::new(Table::builtin()), server: None, described: false };
+        if let Err(error) = surveyed.ask(settings).await {
+            let upstream = &settings.address;
+            warn!(%error, %upstream, "the server has not described its commands: is it running, and is [upstream] address right? The built-in table is used until it does");
+        }
+        surveyed
+    }
+
+    /// Asks whenever a connection was made anew after a loss, and until the server answers. One that refuses will not
+    /// change its mind by itself.
+    pub(super) async fn keep(mut self, settings: Settings, workers: Vec<Mailbox>) {
+        let mut owed = !self.described;
+        loop {
+            if !owed {
+                settings.reconnected.notified().await;
+            }
+            tokio::time::sleep(PAUSE).await;
+            owed = match self.ask(&settings).await {
+                Ok(true) => {
+                    for worker in &workers {
+                        // A worker that has ended needs no table.
+                        let _ = worker.sender.send(Message::Table(Arc::clone(&self.table))).await;
+                    }
+                    false
+                }
+                Ok(false) | Err(SurveyError::Refused(_)) => false,
+                Err(_) => true,
+            };
+        }
+    }
+
+    /// True when the table has changed. Ids stay: what a server adds comes behind what the table has.
+    async fn ask(&mut self, settings: &Settings) -> Result<bool, SurveyError> {
+        let mut table = (*self.table).clone();
+        let Survey { server, merge } = survey(settings, self.server.as_ref(), &mut table).await?;
+        let Some(merge) = merge else { return Ok(false) };
+        let version = server.as_ref().map(|server| &*server.version);
+        info!(added = merge.added.len(), absent = merge.absent, version, "the server has described its commands");
+        (self.table, self.server, self.described) = (Arc::new(table), server, true);
+        Ok(true)
+    }
+}
