@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::page::{request, word};
-use respguard_engine::command::{CommandId, ConnectionEffect, Local, Table, Transaction, TtlEffect};
+use respguard_engine::command::{CommandId, ConnectionEffect, Local, PinReason, Table, Transaction, TtlEffect};
 use respguard_engine::pipeline::plan::Answer;
 use respguard_engine::pipeline::slot::{Probe, Role};
 use respguard_engine::pipeline::violation::Kind;
@@ -85,6 +85,7 @@ pub(super) fn local_answer(local: Local) -> &'static str {
 pub(super) fn cause(effect: ConnectionEffect) -> Option<&'static str> {
     match effect {
         ConnectionEffect::Pin(reason) => Some(reason.as_str()),
+        ConnectionEffect::Local(Local::ClientTracking) => Some(PinReason::Tracking.as_str()),
         ConnectionEffect::Transaction(Transaction::Multi) => {
             Some("its EXEC is not there, or something before it does more than read and write keys")
         }

@@ -18,12 +18,8 @@ const NO_ID: &[u8] = b"9223372036854775807";
 const NOBODY: &[u8] = b"-ERR The client ID you want redirect to does not exist";
 
 impl Connection {
-    /// CLIENT TRACKING: the client keeps a connection of its own from now on.
+    /// CLIENT TRACKING, on a connection that the client keeps.
     pub(super) async fn track(&mut self, id: CommandId, words: &[Box<[u8]>]) {
-        self.pin(Reason::Exclusive).await;
-        if self.lease.is_none() || self.exchange.ended().is_some() {
-            return;
-        }
         self.consume_one();
         self.drained().await;
         let redirects = redirect_place(words).is_some();

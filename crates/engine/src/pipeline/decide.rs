@@ -2,7 +2,7 @@
 
 use super::plan::{Answer, Planner, Step, Turn};
 use super::slot::Role;
-use crate::command::{ConnectionEffect, Lane, PinReason, Spec, Transaction};
+use crate::command::{ConnectionEffect, Lane, Local, PinReason, Spec, Transaction};
 use crate::policy::{Atomic, Member, Mode, Recognition};
 use crate::session::Queue;
 use crate::session::affinity::Reason;
@@ -150,6 +150,10 @@ impl Planner<'_> {
             // answer by itself is left to the server.
             ConnectionEffect::Local(_) if !present => Decision::Send(Role::Plain),
             ConnectionEffect::Reset if !present => self.on_lease(Reason::Exclusive),
+            // Invalidations come to a connection of the client's own.
+            ConnectionEffect::Local(Local::ClientTracking) if self.session.affinity.is_passing() => {
+                Decision::Turn(Turn::Pin(Reason::Exclusive))
+            }
             ConnectionEffect::Local(local) => Decision::Turn(Turn::Elsewhere(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
