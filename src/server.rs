@@ -30,6 +30,7 @@ use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::net::tls::{Certificates, TlsError};
 use crate::net::upstream::Settings;
+use crate::net::upstream::connections::Connections;
 use crate::net::worker::{self, Setup};
 use crate::telemetry::durable::{self, Writing};
 use crate::telemetry::exposition::{Exposition, InstallError};
@@ -200,6 +201,7 @@ fn start_workers(
     let policy = Arc::new(config.policy.clone());
     let users = security::users(config);
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
+    let upstream = Settings { reconnected: Arc::clone(told.reconnected), ..upstream_settings(config, certificates, count) };
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new(), breaker };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
@@ -207,7 +209,7 @@ fn start_workers(
         workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
         workers.threads.push(worker::start(Setup {
             number,
-            upstream: Settings { reconnected: Arc::clone(told.reconnected), ..upstream_settings(config, certificates, count) },
+            upstream: upstream.clone(),
             acceptor: certificates.acceptor.clone(),
             users: users.clone(),
             exclusive: config.upstream.sharing == Sharing::Never,
@@ -243,6 +245,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         heartbeat: upstream.heartbeat,
         heartbeat_timeout: upstream.heartbeat_timeout,
         login,
+        connections: Connections::new(upstream.connections_max),
         leases_max: (upstream.leases_max / workers).max(1),
         retry_reads: upstream.retry_reads,
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },

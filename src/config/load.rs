@@ -29,6 +29,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 const FILES_KEPT_DEFAULT: u64 = 4;
 const FILES_KEPT_MAX: u64 = 100;
 const LEASES_MAX: u64 = 1_000_000;
+const CONNECTIONS_MAX: u64 = 1_000_000;
 const RETRIES_MAX: u64 = 1_000_000;
 const BUFFERED_BYTES_MIN: u64 = 1024 * 1024;
 const BUFFERED_BYTES_MAX: u64 = 1 << 40;
@@ -189,6 +190,7 @@ fn unix_mode(section: &mut Section<'_>, findings: &mut Findings) -> Option<u32> 
 fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Upstream {
     let defaults = Upstream::default();
     let credentials = sources.upstream(&mut section, findings);
+    let connections_max = section.number("connections_max", 1..=CONNECTIONS_MAX, defaults.connections_max as u64, findings);
     let leases_max = section.number("leases_max", 1..=LEASES_MAX, defaults.leases_max as u64, findings);
     let upstream = Upstream {
         address: address(&mut section, findings).unwrap_or(defaults.address),
@@ -201,6 +203,7 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         queue_timeout: timeout(&mut section, "queue_timeout_ms", defaults.queue_timeout, findings),
         heartbeat: timeout(&mut section, "heartbeat_ms", defaults.heartbeat, findings),
         heartbeat_timeout: timeout(&mut section, "heartbeat_timeout_ms", defaults.heartbeat_timeout, findings),
+        connections_max: usize::try_from(connections_max).unwrap_or(defaults.connections_max),
         leases_max: usize::try_from(leases_max).unwrap_or(defaults.leases_max),
         retry_reads: section.truth("retry_reads", defaults.retry_reads, findings),
         retry_share: section.ratio("retry_share", defaults.retry_share, findings),

@@ -76,6 +76,8 @@ pub struct Upstream {
     pub heartbeat: Duration,
     /// How long is waited for it.
     pub heartbeat_timeout: Duration,
+    /// Connections to the server, all together.
+    pub connections_max: usize,
     /// Connections that clients may have for themselves, all together.
     pub leases_max: usize,
     /// Reads whose connection is lost go out once more.
@@ -171,6 +173,7 @@ impl Default for Upstream {
             heartbeat: Duration::from_millis(5000),
             heartbeat_timeout: Duration::from_millis(2000),
             // Below the `maxclients` that Redis starts with.
+            connections_max: 8000,
             leases_max: 4096,
             retry_reads: true,
             retry_share: 0.2,

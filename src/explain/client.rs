@@ -303,6 +303,10 @@ impl<'a> Client<'a> {
         let args = planned.args(at);
         let ConnectionEffect::Lane(lane) = planned.spec(at).connection_effect(args) else { return };
         let change = LaneChange::read(lane, args).unwrap_or_default();
+        if self.session.transaction.is_open() {
+            page.line(1, "as it is; what it changes is known when the transaction is executed:");
+            return planned.write_answered(at, words::reply(Role::Queued), page);
+        }
         if change.login.is_some() && !self.config.listen.users.is_empty() {
             page.line(1, "not sent, because the proxy has users of its own:");
             return planned.write_answered(at, "the proxy's own reply: whether it is one of them", page);

@@ -22,6 +22,7 @@ use crate::net::registry::{Client, Message, Registry, Socket};
 use crate::net::stream::Stream;
 use crate::net::tls::Acceptor;
 use crate::net::upstream::Settings;
+use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
 use crate::telemetry::fold::FoldQuestions;
@@ -211,6 +212,17 @@ fn take_socket(socket: Socket) -> io::Result<Stream> {
     }
 }
 
+/// The server does not take the clients of this lane any more. Those that hold a connection of their own go on as far as
+/// that carries them.
+fn revoke(around: &Surroundings, lane: &Rc<Lane>) {
+    for exchange in around.clients.borrow().values().filter_map(Weak::upgrade) {
+        if Rc::ptr_eq(&exchange.lane(), lane) && !exchange.state.borrow().session.affinity.is_pinned() {
+            exchange.end(End::Revoked);
+        }
+    }
+    lane.close();
+}
+
 async fn tend(around: Rc<Surroundings>) {
     let mut was_too_much = false;
     let mut ticks = interval(TEND_INTERVAL);
@@ -218,7 +230,9 @@ async fn tend(around: Rc<Surroundings>) {
     loop {
         ticks.tick().await;
         clock::tick();
-        around.pool.tend();
+        for lane in around.pool.tend() {
+            revoke(&around, &lane);
+        }
         around.context.retries.tell(clock::now());
         around.context.tally.kept_bytes(around.context.kept.bytes());
         let is_too_much = around.context.kept.is_too_much();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use respguard::net::address::Address;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
 use respguard::net::upstream::Settings;
+use respguard::net::upstream::connections::Connections;
 use respguard::net::worker::{self, Setup};
 use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::fold::Folds;
@@ -88,6 +89,7 @@ fn settings(port: u16) -> Settings {
         heartbeat: TIMEOUT,
         heartbeat_timeout: TIMEOUT,
         login: None,
+        connections: Connections::new(99),
         leases_max: 16,
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },

@@ -161,6 +161,9 @@ fn every_spelling_of_a_member_is_recognised() {
         ["setex rt:a 100 v", "incr n:a", "set flag:a 1 px 5000 nx"],
         ["SET rt:a v EX 100", "INCRBY n:a 1", "SET flag:a 1 NX PX 5000"],
         ["sEt rt:a v ex 100", "iNcRbY n:a 1", "SET flag:a 1 Px 5000 Nx"],
+        // A wildcard for a time takes it in any unit.
+        ["SET rt:a v PX 100", "INCR n:a", "SET flag:a 1 NX EX 5000"],
+        ["PSETEX rt:a 100 v", "INCR n:a", "SET flag:a 1 NX PXAT 9999999999999"],
     ];
     for lines in spellings {
         redis.ask("FLUSHALL");
@@ -169,10 +172,10 @@ fn every_spelling_of_a_member_is_recognised() {
         assert_eq!(monitor.seen(), wrapped(&lines), "{lines:?}");
     }
     for other in [
-        ["SET rt:a v PX 100", "INCR n:a", "SET flag:a 1 NX PX 5000"],
+        ["SET rt:a v KEEPTTL", "INCR n:a", "SET flag:a 1 NX PX 5000"],
         ["SETEX rt:a 100 v", "INCRBY n:a 2", "SET flag:a 1 NX PX 5000"],
         ["SETEX rt:a 100 v", "INCR n:a", "SET flag:a 1 XX PX 5000"],
-        ["SETEX rt:a 100 v", "INCR n:a", "SET flag:a 1 NX EX 5000"],
+        ["SETEX rt:a 100 v", "INCR n:a", "SET flag:a 1 NX"],
         ["SETEX rt:a 100 v", "INCR n:b", "SET flag:a 1 NX PX 5000"],
     ] {
         monitor.seen();
@@ -341,6 +344,36 @@ fn a_member_of_wrong_arity_aborts_all_and_an_unknown_command_is_no_member() {
     assert!(replies[0].starts_with("-EXECABORT ") && replies[2].starts_with("-EXECABORT "), "{replies:?}");
     assert_eq!(twin.behind.ask("EXISTS blobs:1 blobs:2"), ":0\r\n", "nothing was applied");
     pair.same(&requests(&["SET blobs:1 x", "NOSUCH info:1", "SET blobs:2 y", "GET blobs:1"]), 4);
+}
+
+#[test]
+fn a_member_of_a_run_that_does_not_say_its_keys_keeps_all_of_it_from_running() {
+    for atomic in ["transaction", "guarded"] {
+        let redis = RedisServer::start(&[]);
+        let proxy = Proxy::start(&format!("[[group]]\nname = \"k\"\nkeys = [\"k:*\"]\natomic = \"{atomic}\"\n"), &redis);
+        let mut wire = proxy.wire();
+        for malformed in [
+            "SADD k:f",
+            "ZUNIONSTORE k:d 01 k:z",
+            "ZMPOP 01 k:z MIN",
+            "LMPOP 3 k:l LEFT",
+            "SINTERCARD 5 k:a",
+            "XREADGROUP GROUP g c",
+            "XREADGROUP GROUP g c STREAMS k:s",
+        ] {
+            let own = redis.ask(malformed);
+            for place in 0..3 {
+                let mut lines = vec!["SET k:a 1", "SET k:b 2"];
+                lines.insert(place, malformed);
+                let mut replies = wire.pipeline(&lines);
+                assert_eq!(replies.remove(place), own, "{malformed} at {place}, {atomic}");
+                assert!(replies.iter().all(|reply| reply.starts_with("-EXECABORT ")), "{malformed} at {place}: {replies:?}");
+                assert_eq!(redis.ask("DBSIZE"), ":0\r\n", "{malformed} at {place}, {atomic}");
+            }
+        }
+        assert_eq!(wire.pipeline(&["SET k:a 1", "SET k:b 2"]).concat(), "+OK\r\n+OK\r\n");
+        assert_eq!(wire.pipeline(&["ZUNIONSTORE other 01 k:z", "SET k:c 2"])[1], "+OK\r\n", "it is about another key");
+    }
 }
 
 #[test]

@@ -161,6 +161,59 @@ fn guards_have_a_prefix_for_key_patterns() {
 }
 
 #[test]
+fn a_refused_group_leaves_its_guard_to_nobody_but_those_who_listen() {
+    let redis = RedisServer::start(&["--notify-keyspace-events KEA"]);
+    let proxy = Proxy::start(LOGIN, &redis);
+    let (mut wire, mut events, mut tracker) = (proxy.wire(), redis.wire(), redis.wire());
+    tracker.ask("HELLO 3");
+    assert_eq!(tracker.ask("CLIENT TRACKING ON BCAST PREFIX respguard:"), "+OK\r\n");
+    events.ask("PSUBSCRIBE __keyevent@0__:*");
+    assert_eq!(wire.pipeline(&MEMBERS).concat(), REPLIES);
+    redis.wire().pipeline(&["DEL rt:ann:t1 sess:ann logins:ann", "SET sess:ann text"]);
+    let refused = wire.pipeline(&MEMBERS);
+    assert_eq!(redis.wire().pipeline(&["DBSIZE", "KEYS *"]).concat(), ":1\r\n*1\r\n$8\r\nsess:ann\r\n", "{refused:?}");
+    redis.ask("PUBLISH __keyevent@0__:end end");
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|event: &String| !event.contains("keyevent@0__:end")) {
+        seen.push(text(&events.reply()));
+    }
+    let of_guard: Vec<_> = seen.iter().filter(|event| event.contains("respguard:")).collect();
+    let kinds = [":set\r\n", ":expire\r\n", ":del\r\n"];
+    assert!(of_guard.len() == 3 && kinds.iter().zip(&of_guard).all(|(kind, event)| event.contains(kind)), "{of_guard:?}");
+    let told = text(&tracker.reply());
+    assert!(told.starts_with(">2\r\n") && told.contains("respguard:guard:"), "{told}");
+}
+
+#[test]
+fn who_may_not_delete_leaves_a_guard_for_a_millisecond() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(LOGIN, &redis);
+    let mut wire = user(&redis, &proxy, "-del");
+    redis.ask("SET sess:ann text");
+    assert_eq!(wire.pipeline(&MEMBERS)[1], WRONGTYPE);
+    eventually("the guard has gone", || redis.ask("DBSIZE") == ":1\r\n");
+}
+
+#[test]
+fn a_group_that_would_make_the_server_compare_too_many_keys_is_not_sent() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("[[group]]\nname = \"k\"\nkeys = [\"k:*\"]\natomic = \"guarded\"\n", &redis);
+    let mut wire = proxy.wire();
+    let many = |command: &str, count: usize| (0..count).fold(command.to_owned(), |line, key| format!("{line} k:{key}"));
+    assert_eq!(wire.pipeline(&["SET k:a 1", &many("SUNIONSTORE k:d", 256)]).concat(), "+OK\r\n:0\r\n");
+    let calls = |redis: &RedisServer| redis.info("stats", "total_commands_processed");
+    let before = calls(&redis);
+    let refused = wire.pipeline(&["SET k:b 1", &many("SUNIONSTORE k:d", 40_000)]);
+    let why =
+        "nobody can tell whether member 2 of 2 (SUNIONSTORE) would fail: the group would have to ask about more than 256 keys";
+    assert!(refused.iter().all(|reply| reply.starts_with("-EXECABORT ") && reply.contains(why)), "{refused:?}");
+    assert_eq!(calls(&redis), before + 1, "nothing was sent");
+    assert_eq!(redis.ask("EXISTS k:b"), ":0\r\n");
+    // What has no question may name as many as it likes.
+    assert_eq!(wire.pipeline(&["SET k:b 1", &many("DEL", 40_000)]).concat(), "+OK\r\n:0\r\n");
+}
+
+#[test]
 fn a_user_who_may_only_read_some_keys_is_guarded_too() {
     let rules =
         "[[group]]\nname = \"login\"\natomic = \"guarded\"\ncommands = [\"HGET conf:{user} *\", \"HSET seen:{user} *  *\"]\n";

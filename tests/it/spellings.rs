@@ -43,3 +43,27 @@ fn every_spelling_is_wrapped_and_passed_on_as_it_was_sent() {
     wire.pipeline(&["SETEX rt:u:t 61 v", "EXPIRE sess:u 60", "HSET user:u a 1", "INCR logins:u", "DEL old:u"]);
     assert_eq!(proxy.groups("login", "applied"), 3.0, "another time is another command");
 }
+
+#[test]
+fn a_time_is_bound_by_what_it_means_however_it_is_written() {
+    let redis = RedisServer::start(&[]);
+    let rules = "[[group]]\nname = \"t\"\ncommands = [\"SETEX rt:{u} {ttl} *\", \"EXPIRE sess:{u} {ttl}\"]\n";
+    let proxy = Proxy::start(rules, &redis);
+    let mut wire = proxy.wire();
+    redis.ask("SET sess:u x");
+    let same = [
+        ("SETEX rt:u 60 v", "EXPIRE sess:u 60"),
+        ("PSETEX rt:u 60000 v", "EXPIRE sess:u 60"),
+        ("SET rt:u v EX 60", "PEXPIRE sess:u 60000"),
+        ("SET rt:u v PX 60000", "PEXPIRE sess:u 60000"),
+        ("SET rt:u v EXAT 9999999999", "PEXPIREAT sess:u 9999999999000"),
+        ("SET rt:u v PXAT 9999999999000", "EXPIREAT sess:u 9999999999"),
+    ];
+    for (round, (set, expire)) in (1..).zip(same) {
+        assert_eq!(wire.pipeline(&[set, expire]).concat(), "+OK\r\n:1\r\n", "{set}, {expire}");
+        eventually("the group is applied", || proxy.groups("t", "applied") == f64::from(round));
+    }
+    wire.pipeline(&["SETEX rt:u 60 v", "EXPIRE sess:u 120"]);
+    wire.pipeline(&["SETEX rt:u 60 v", "PEXPIRE sess:u 60"]);
+    assert_eq!(proxy.groups("t", "applied"), 6.0, "another time is another group");
+}

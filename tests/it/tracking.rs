@@ -160,3 +160,48 @@ fn clients_may_name_each_other_and_themselves() {
     assert_eq!(own.ask(&format!("CLIENT TRACKING ON REDIRECT {number}")), "+OK\r\n");
     assert_eq!(own.ask("CLIENT GETREDIR"), format!(":{number}\r\n"));
 }
+
+/// What a client is told about two keys that it has read together behind a CLIENT CACHING, sent in these writes.
+fn told_behind_caching(mut wire: Wire, mut another: Wire, mode: &str, writes: &[&[&str]]) -> Vec<String> {
+    wire.ask("HELLO 3");
+    assert_eq!(wire.ask(&format!("CLIENT TRACKING ON {mode}")), "+OK\r\n");
+    for lines in writes {
+        wire.pipeline(lines);
+    }
+    another.pipeline(&["SET k:a theirs", "SET k:b theirs"]);
+    let mut told = Vec::new();
+    wire.send_line("ECHO marker");
+    read_to_marker(&mut wire, &mut told);
+    told
+}
+
+#[test]
+fn client_caching_is_about_the_next_command_also_where_that_begins_a_group() {
+    let reads: &[&str] = &["GET k:a", "GET k:b"];
+    for (atomic, mode, caching) in [
+        ("transaction", "OPTIN", "CLIENT CACHING YES"),
+        ("transaction", "OPTOUT", "CLIENT CACHING NO"),
+        ("guarded", "OPTIN", "CLIENT CACHING YES"),
+        ("guarded", "OPTOUT", "CLIENT CACHING NO"),
+    ] {
+        let group = format!("[[group]]\nname = \"k\"\nkeys = [\"k:*\"]\natomic = \"{atomic}\"\n");
+        // A rule that asks questions of its own around commands.
+        let twin = Twin::start(&format!("{group}[[ttl]]\nname = \"x\"\nkeys = [\"x\"]\n"));
+        let together = [&[caching], reads].concat();
+        let sent: [&[&[&str]]; 6] = [
+            &[&together],
+            &[&[caching], reads],
+            &[&["SET x v", caching], reads],
+            &[&[caching, "CLIENT GETNAME"], reads],
+            &[&[caching, "GET other"], reads],
+            &[&[caching, "SET other v"], reads],
+        ];
+        for writes in sent {
+            let direct = told_behind_caching(twin.direct.wire(), twin.direct.wire(), mode, writes);
+            let proxied = told_behind_caching(twin.proxy.wire(), twin.proxy.wire(), mode, writes);
+            assert_eq!(direct, proxied, "{atomic}, {mode}, {writes:?}");
+        }
+        let told = twin.proxy.metric("respguard_violations_total", &[("kind", "unwrapped")]);
+        assert!(told > 0.0, "a group that is not wrapped is told");
+    }
+}

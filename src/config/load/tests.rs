@@ -26,7 +26,7 @@ fn every_key_reaches_the_configuration() {
         "[listen]\naddress = \"unix:/run/s\"\nclients_max = 1\nbuffered_bytes_max = 1048576\n",
         "[upstream]\naddress = \"[::1]:1\"\nsharing = \"never\"\nconnect_timeout_ms = 1\nrequest_timeout_ms = 2\n",
         "stall_timeout_ms = 3\nqueue_timeout_ms = 4\nusername = \"u\"\npassword_env = \"PASSWORD\"\n",
-        "heartbeat_ms = 5\nheartbeat_timeout_ms = 6\nleases_max = 7\n",
+        "heartbeat_ms = 5\nheartbeat_timeout_ms = 6\nleases_max = 7\nconnections_max = 9\n",
         "[breaker]\nfailure_ratio = 1.0\nthroughput_min = 8\nsampling_ms = 9\nbreak_ms = 10\n",
         "[admin]\naddress = \"0.0.0.0:0\"\ntoken_env = \"PASSWORD\"\n",
         "[pipeline]\nreport = false\nhold_ms = 0\nhold_max_ms = 0\ndrain_timeout_ms = 0x10\n",
@@ -39,7 +39,7 @@ fn every_key_reaches_the_configuration() {
     let timeouts = [upstream.connect_timeout, upstream.request_timeout, upstream.stall_timeout, upstream.queue_timeout];
     assert_eq!(timeouts.map(|timeout| timeout.as_millis()), [1, 2, 3, 4]);
     assert_eq!([upstream.heartbeat, upstream.heartbeat_timeout].map(|timeout| timeout.as_millis()), [5, 6]);
-    assert_eq!((upstream.leases_max, config.listen.buffered_bytes_max), (7, 1_048_576));
+    assert_eq!((upstream.leases_max, upstream.connections_max, config.listen.buffered_bytes_max), (7, 9, 1_048_576));
     let breaker = config.breaker.unwrap();
     assert_eq!((breaker.failure_ratio, breaker.throughput_min), (1.0, 8));
     assert_eq!([breaker.sampling, breaker.longest_break].map(|time| time.as_millis()), [9, 10]);

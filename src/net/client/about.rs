@@ -1,4 +1,4 @@
-//! Commands about clients: the server says whether this client may use them, the proxy answers.
+//! Commands about clients: the server says whether this client may use them, the proxy answers or takes note.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use respguard_engine::command::integer::integer;
 use respguard_engine::command::{CommandId, Local};
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::lane::LaneChange;
 use respguard_engine::session::tracking::Tracking;
 use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
@@ -28,10 +29,15 @@ const QUEUED_MAX: usize = 1024;
 pub struct Queued {
     /// Its place in the transaction, from 0.
     place: u32,
-    local: Local,
-    words: Vec<Box<[u8]>>,
-    /// The server's id for the client that CLIENT TRACKING names.
-    upstream: Option<i64>,
+    what: Awaited,
+}
+
+/// What happens when the server says that it has been executed.
+pub(super) enum Awaited {
+    /// The proxy answers in its place, or takes note; with the server's id for the client that CLIENT TRACKING names.
+    Answer(Local, Vec<Box<[u8]>>, Option<i64>),
+    /// The client's connection is another one for the server.
+    Change(LaneChange),
 }
 
 impl Connection {
@@ -51,7 +57,11 @@ impl Connection {
         };
         self.consume_one();
         if is_queued {
-            return self.queue(id, (local, words, upstream), &asked);
+            if local == Local::ClientTracking {
+                self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
+            }
+            let what = (local != Local::ClientUnblock).then_some(Awaited::Answer(local, words, upstream));
+            return self.queue(id, what, &asked);
         }
         self.exchange.state.borrow_mut().session.listen();
         let role = match local {
@@ -74,17 +84,21 @@ impl Connection {
         }
     }
 
-    fn queue(&mut self, id: CommandId, queued: (Local, Vec<Box<[u8]>>, Option<i64>), asked: &[Box<[u8]>]) {
-        let (local, words, upstream) = queued;
+    /// HELLO, AUTH or SELECT behind MULTI: what it has changed is known with EXEC's answer.
+    pub(super) fn queue_change(&mut self, change: LaneChange) {
+        let words: Vec<Box<[u8]>> = self.batch.args(&self.input, 0).iter().map(Into::into).collect();
+        let id = self.id();
+        self.consume_one();
+        self.queue(id, Some(Awaited::Change(change)), &words);
+    }
+
+    fn queue(&mut self, id: CommandId, what: Option<Awaited>, asked: &[Box<[u8]>]) {
         let queue = self.exchange.state.borrow().session.queue;
         if queue.answers == 1 {
             self.queued.clear();
         }
-        if local != Local::ClientUnblock && self.queued.len() < QUEUED_MAX {
-            self.queued.push(Queued { place: queue.commands.saturating_sub(1), local, words, upstream });
-        }
-        if local == Local::ClientTracking {
-            self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
+        if let Some(what) = what.filter(|_| self.queued.len() < QUEUED_MAX) {
+            self.queued.push(Queued { place: queue.commands.saturating_sub(1), what });
         }
         self.ask(id, Role::Queued, asked);
     }
@@ -113,13 +127,17 @@ impl Connection {
         }
         let mut kills_me = false;
         let mut reply = Vec::with_capacity(kept.len());
-        let mut waiting = queued.iter().peekable();
+        let mut waiting = queued.into_iter().peekable();
         let body: usize = elements(&kept).map(<[u8]>::len).sum();
         reply.extend_from_slice(&kept[..kept.len() - body]);
         for (place, element) in (0..).zip(elements(&kept)) {
             match waiting.next_if(|queued| queued.place == place) {
-                Some(queued) if !value::is_error(element) => {
-                    kills_me |= self.told_in_place(queued, element, &mut reply).await;
+                Some(Queued { what: Awaited::Answer(local, words, upstream), .. }) if !value::is_error(element) => {
+                    kills_me |= self.told_in_place((local, &words, upstream), element, &mut reply).await;
+                }
+                Some(Queued { what: Awaited::Change(change), .. }) if !value::is_error(element) => {
+                    self.note_change(change);
+                    reply.extend_from_slice(element);
                 }
                 _ => reply.extend_from_slice(element),
             }
@@ -131,10 +149,11 @@ impl Connection {
     }
 
     /// What stands in EXEC's answer for a command about clients; true when it ends this one.
-    async fn told_in_place(&self, queued: &Queued, element: &[u8], reply: &mut Vec<u8>) -> bool {
-        match queued.local {
+    async fn told_in_place(&self, queued: (Local, &[Box<[u8]>], Option<i64>), element: &[u8], reply: &mut Vec<u8>) -> bool {
+        let (local, words, upstream) = queued;
+        match local {
             Local::ClientTracking => {
-                self.exchange.state.borrow_mut().session.tracking = Tracking::of(&queued.words, queued.upstream);
+                self.exchange.state.borrow_mut().session.tracking = Tracking::of(words, upstream);
                 reply.extend_from_slice(element);
                 false
             }
@@ -143,8 +162,8 @@ impl Connection {
                 false
             }
             _ => {
-                let activities = self.activities(queued.local).await;
-                let told = self.told(queued.local, &queued.words, &activities).await;
+                let activities = self.activities(local).await;
+                let told = self.told(local, words, &activities).await;
                 reply.extend_from_slice(&told.reply);
                 told.kills_me
             }

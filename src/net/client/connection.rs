@@ -104,6 +104,8 @@ pub(super) enum Next {
     /// Wait until what is under way has become less.
     Room,
     Turn(Turn),
+    /// Wait for a connection that is being opened: nobody knows yet what it can carry.
+    Opening,
     /// Ask whether the connection can carry guarded groups.
     Ask,
     /// Ask whether the user may do what this rule's fix adds to writes.
@@ -179,6 +181,7 @@ impl Connection {
                         break;
                     }
                 }
+                Next::Opening => Box::pin(self.await_opening()).await,
                 Next::Ask => Box::pin(self.ask_ability()).await,
                 Next::AskMending(asking) => Box::pin(self.ask_mending(asking)).await,
                 Next::Close => break,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::connection::Connection;
 use crate::net::exchange::{End, Exchange};
 use crate::net::upstream::connection::Link;
-use crate::net::upstream::lane::Lane;
+use crate::net::upstream::lane::{Lane, NoLease};
 use respguard_engine::command::{self, CommandId, ConnectionEffect, Local, PinReason};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::transaction::Transaction;
@@ -37,7 +37,12 @@ impl Connection {
         }
         if self.lease.is_none() {
             let lane = self.exchange.lane();
-            let link = self.new_lease(&lane)?;
+            let link = self.new_lease(&lane).await?;
+            // What it could do without must not cost it its session.
+            if reason == Reason::Bulky && link.opened().await.is_err() {
+                lane.give_back(&link, false);
+                return Err("it can do without".to_owned());
+            }
             link.set_owner(Some(Rc::<Exchange>::clone(&self.exchange)));
             self.exchange.set_link(&link);
             self.lease = Some((lane, link));
@@ -46,12 +51,17 @@ impl Connection {
         Ok(())
     }
 
-    fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
+    async fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
         if self.around.context.health.refuses() {
             self.around.context.tally.add_refused(1);
             return Err("the server is unavailable and the breaker is open".to_owned());
         }
-        lane.lease().map_err(|error| error.to_string())
+        let lease = match lane.lease() {
+            // Room that was made is taken at once: nothing is waited for in between.
+            Err(NoLease::Full(_)) if self.around.pool.make_room().await.is_ok() => lane.lease(),
+            lease => lease,
+        };
+        lease.map_err(|error| error.to_string())
     }
 
     /// The command that needs a lease is answered with an error. Behind a MULTI that is refused the client may have sent
@@ -140,7 +150,11 @@ impl Connection {
         if let Some((lane, link)) = self.lease.take() {
             lane.give_back(&link, clean);
             self.exchange.wants_drained.set(false);
-            self.exchange.set_link(&self.exchange.lane().shared());
+            let own = self.exchange.lane();
+            if own.is_revoked() {
+                self.exchange.end(End::Revoked);
+            }
+            self.exchange.set_link(&own.shared());
             self.exchange.state.borrow_mut().session.affinity.unpin();
         }
     }

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::net::exchange::Exchange;
-use crate::net::upstream::connection::Link;
+use crate::net::exchange::{End, Exchange};
+use crate::net::upstream::connection::{Link, Standing};
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, Recipient};
 use respguard_engine::pipeline::finding::Fault;
@@ -50,6 +50,10 @@ impl Recipient for Promise {
     }
 
     fn fault(&self, _frames: u32, fault: Fault) {
+        // It was not let in: the session goes no further than the connections that it has.
+        if self.lease.borrow().as_ref().is_some_and(|lease| lease.standing() == Standing::Revoked) {
+            self.exchange.end(End::Revoked);
+        }
         let mut reply = Vec::new();
         let text = match fault {
             Fault::Unavailable | Fault::Refused => "ERR respguard: the command was not sent: the server is unavailable",

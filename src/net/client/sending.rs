@@ -110,6 +110,9 @@ impl Connection {
             self.exchange.bulk.count();
             return Some(Next::Turn(Turn::Pin(Reason::Bulky)));
         }
+        if self.must_await_opening() {
+            return Some(Next::Opening);
+        }
         if self.must_ask_ability() {
             return Some(Next::Ask);
         }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Buf;
 
+use super::ability::ask;
 use super::connection::Connection;
 use super::promise::Promise;
 use crate::net::clock;
@@ -11,12 +12,13 @@ use crate::net::exchange::End;
 use crate::net::upstream::lane::{Lane, LaneKey};
 use crate::net::upstream::pool::NoLane;
 use respguard_engine::command::{CommandId, ConnectionEffect, Login};
+use respguard_engine::link::handshake::{Refusal, Selects, Step};
 use respguard_engine::pipeline::plan::Turn;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
-use respguard_resp::{Protocol, encode};
+use respguard_resp::{Protocol, encode, value};
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -80,6 +82,10 @@ impl Connection {
 
     /// HELLO, AUTH and SELECT: the client moves to the lane that it asks for, if the server agrees.
     async fn move_lane(&mut self) {
+        let is_open = self.exchange.state.borrow().session.transaction.is_open();
+        if let Some((change, _)) = self.read_change().filter(|_| is_open) {
+            return self.queue_change(change);
+        }
         self.drained().await;
         self.settle_lease();
         if self.exchange.ended().is_some() {
@@ -103,23 +109,62 @@ impl Connection {
         }
         let key = LaneKey {
             login: change.login.clone().or_else(|| old.key.login.clone()),
+            // Another login is taken to be allowed there, until the server says otherwise.
+            selects: if change.login.is_some() || change.db.is_some() { Selects::Itself } else { old.key.selects.clone() },
             db: change.db.unwrap_or(old.key.db),
             protocol: change.protocol.unwrap_or(old.key.protocol),
         };
-        // Whoever logs in is verified by the server, even where the same password was accepted before.
-        let known = if change.login.is_some() { None } else { self.around.pool.known(&key) };
-        let verified = match known {
-            Some(lane) => Ok(lane),
-            None => self.around.pool.verify(key, &old).await,
-        };
-        match verified {
+        match self.enter(key, &change, &old).await {
             Ok(lane) if is_hello => self.ask_hello(&change, &old, &lane).await,
             Ok(lane) => {
                 self.join(&lane, &old, change.name.clone());
                 self.answer_first(b"+OK\r\n");
                 self.exchange.state.borrow_mut().session.missed.make_up(&change);
             }
+            // The client asked for nothing that the server refuses: it takes a login or a db no more that it took before.
+            Err(NoLane::Refused(refusal)) if !is_asked_for(&refusal, &change) => self.exchange.end(End::Revoked),
             Err(why) => self.refuse_change(&change, &why),
+        }
+    }
+
+    /// The lane of this key, if the server lets this client into it.
+    async fn enter(&self, key: LaneKey, change: &LaneChange, old: &Lane) -> Result<Rc<Lane>, NoLane> {
+        let pool = &self.around.pool;
+        // Whoever logs in is verified by the server, even where the same password was accepted before.
+        let known = if change.login.is_some() { None } else { pool.known(&key) };
+        let asks = change.db.is_some() && (known.is_some() || key.db == 0);
+        let lane = match known {
+            Some(lane) => lane,
+            None => match pool.verify(key.clone(), old).await {
+                // AUTH leaves a client in its db, where the new user need not be allowed to go.
+                Err(NoLane::Refused(Refusal { step: Step::Select, .. })) if change.db.is_none() && change.login.is_some() => {
+                    let selects = match &old.key.selects {
+                        Selects::Itself => Selects::Before(old.key.login.clone()),
+                        before => before.clone(),
+                    };
+                    pool.verify(LaneKey { selects, ..key }, old).await?
+                }
+                verified => verified?,
+            },
+        };
+        if asks {
+            self.ask_select(&lane).await?;
+        }
+        Ok(lane)
+    }
+
+    /// Whether the client's user may go to the lane's db: others may have been let in while he was. Its connections are
+    /// there, so that asking changes nothing.
+    async fn ask_select(&self, lane: &Lane) -> Result<(), NoLane> {
+        if self.around.context.health.refuses() {
+            return Err(NoLane::Unavailable);
+        }
+        let mut request = Vec::new();
+        encode::request(&mut request, &[b"SELECT", lane.key.db.to_string().as_bytes()]);
+        let reply = ask(&lane.shared(), &request, self.around.pool.settings.request_timeout).await.ok_or(NoLane::Unavailable)?;
+        match value::is_error(&reply) {
+            true => Err(NoLane::Refused(Refusal { step: Step::Select, reply: reply.into() })),
+            false => Ok(()),
         }
     }
 
@@ -170,9 +215,14 @@ impl Connection {
         self.exchange.ask(id, role, &words, self.around.pool.settings.request_timeout);
         self.drained().await;
         if self.is_agreed(&change) {
-            self.authenticated |= change.login.is_some();
-            self.note(change.login.as_ref().map(Login::user), change.db, change.protocol, change.name);
+            self.note_change(change);
         }
+    }
+
+    /// The client's own connection has changed lanes.
+    pub(super) fn note_change(&mut self, change: LaneChange) {
+        self.authenticated |= change.login.is_some();
+        self.note(change.login.as_ref().map(Login::user), change.db, change.protocol, change.name);
     }
 
     /// Whether the server has agreed to the change. Where it has not said so, what follows must wait for one that it agrees to.
@@ -281,4 +331,14 @@ impl Connection {
             self.pin(Reason::Exclusive).await;
         }
     }
+}
+
+/// True when the client itself asked for what the server refuses, which is then its answer.
+fn is_asked_for(refusal: &Refusal, change: &LaneChange) -> bool {
+    !refusal.is_about_lane()
+        || match refusal.step {
+            Step::Auth => change.login.is_some(),
+            Step::Select => change.db.is_some(),
+            _ => true,
+        }
 }

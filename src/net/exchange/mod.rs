@@ -111,6 +111,8 @@ pub enum End {
     Killed,
     /// The lease, and with it state that only a reconnect rebuilds, is lost.
     LeaseLost,
+    /// The server no longer takes its login, protocol or db.
+    Revoked,
     /// The client reads so slowly that others would have to wait for it.
     Slow,
 }

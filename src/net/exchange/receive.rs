@@ -133,6 +133,10 @@ impl Recipient for Exchange {
         self.wake();
     }
 
+    fn lease_refused(&self) {
+        self.end(End::Revoked);
+    }
+
     fn mark(&self) -> bool {
         !self.marked.replace(true)
     }

@@ -6,12 +6,13 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::connection::{Link, Phase};
+use super::connections::Full;
 use super::relief::Relief;
 use super::{Recipient, Settings};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::command::{DEFAULT_USER, Login};
-use respguard_engine::link::handshake::{Ghost, Opening};
+use respguard_engine::link::handshake::{Ghost, Opening, Selects};
 use respguard_resp::Protocol;
 
 /// A lease that nobody took for so long is closed, well before servers close idle connections.
@@ -26,6 +27,8 @@ const IDLE_LEASES_MAX: usize = 16;
 pub struct LaneKey {
     /// What the server accepted; `None` before any AUTH.
     pub login: Option<Login>,
+    /// As whom its connections enter the db.
+    pub selects: Selects,
     pub db: u32,
     pub protocol: Protocol,
 }
@@ -36,8 +39,8 @@ impl LaneKey {
         self.login.as_ref().map_or(DEFAULT_USER, Login::user)
     }
 
-    fn opening(&self) -> Opening {
-        Opening { login: self.login.clone(), protocol: self.protocol, db: self.db }
+    pub(super) fn opening(&self) -> Opening {
+        Opening { login: self.login.clone(), selects: self.selects.clone(), protocol: self.protocol, db: self.db }
     }
 }
 
@@ -50,8 +53,12 @@ impl fmt::Debug for LaneKey {
 
 /// Why no lease can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("all {0} upstream connections for clients that need one of their own are taken")]
-pub struct NoLease(usize);
+pub enum NoLease {
+    #[error("all {0} upstream connections for clients that need one of their own are taken")]
+    Taken(usize),
+    #[error(transparent)]
+    Full(#[from] Full),
+}
 
 /// The leases that clients of one worker hold, over all lanes.
 #[derive(Default)]
@@ -75,7 +82,7 @@ impl Leases {
     /// The worker's leases are all taken.
     pub fn reserve(self: &Rc<Self>, settings: &Settings) -> Result<Reserved, NoLease> {
         if self.taken.get() >= settings.leases_max {
-            return Err(NoLease(settings.leases_max));
+            return Err(NoLease::Taken(settings.leases_max));
         }
         self.taken.set(self.taken.get() + 1);
         Ok(Reserved(Rc::clone(self)))
@@ -122,9 +129,11 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A lane whose shared connection is being opened.
-    pub fn new(context: &Rc<Context>, settings: &Rc<Settings>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {
-        let shared = Link::spawn(context, settings, key.opening(), true, Vec::new());
+    /// The lane of clients that have said nothing yet, whose shared connection is being opened: whether there is a server
+    /// is to be seen from it.
+    pub fn first(context: &Rc<Context>, settings: &Rc<Settings>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {
+        let shared = Link::spawn(context, settings, key.opening(), settings.connections.insist(), true, Vec::new());
+        shared.represent_server();
         Lane::over(context, settings, leases, key, shared)
     }
 
@@ -150,7 +159,7 @@ impl Lane {
 
     /// Puts another connection in the place of the shared one, if that is stuck and another one is there.
     pub fn replace_stuck(&self) {
-        let open = || Link::spawn(&self.context, &self.settings, self.key.opening(), false, Vec::new());
+        let open = || self.open(Vec::new()).ok();
         self.relief.replace_stuck(|| self.idle_lease(), open);
     }
 
@@ -173,14 +182,24 @@ impl Lane {
     /// The worker's leases are all taken.
     pub fn lease(&self) -> Result<Rc<Link>, NoLease> {
         if self.leases.taken.get() >= self.settings.leases_max {
-            return Err(NoLease(self.settings.leases_max));
+            return Err(NoLease::Taken(self.settings.leases_max));
         }
         // What its client has sent on a connection that was lost must not come behind what it sends on this one.
         let ghosts = self.ghosts();
         let idle = if ghosts.is_empty() { self.idle_lease() } else { None };
-        let link = idle.unwrap_or_else(|| Link::spawn(&self.context, &self.settings, self.key.opening(), false, ghosts));
+        let link = match idle {
+            Some(link) => link,
+            None => self.open(ghosts)?,
+        };
         self.leases.taken.set(self.leases.taken.get() + 1);
         self.leases.links.borrow_mut().push(Rc::downgrade(&link));
+        Ok(link)
+    }
+
+    fn open(&self, ghosts: Vec<Ghost>) -> Result<Rc<Link>, Full> {
+        let permit = self.settings.connections.take()?;
+        let link = Link::spawn(&self.context, &self.settings, self.key.opening(), permit, false, ghosts);
+        link.expect_transactions(self.shared().can_transact());
         Ok(link)
     }
 
@@ -216,16 +235,33 @@ impl Lane {
         }
     }
 
+    /// Since when the lane has had no client, as far as is known; `None` while it has one.
+    pub fn unused_since(self: &Rc<Self>) -> Option<Instant> {
+        // One reference is the pool's own.
+        let is_used = Rc::strong_count(self) > 1;
+        let since = if is_used { None } else { Some(self.unused_since.get().unwrap_or_else(clock::now)) };
+        self.unused_since.set(since);
+        since
+    }
+
     /// True when the lane has had no client for a while.
     pub fn is_forsaken(self: &Rc<Self>) -> bool {
-        // One reference is the pool's own.
-        if Rc::strong_count(self) > 1 {
-            self.unused_since.set(None);
-            return false;
-        }
-        let since = self.unused_since.get().unwrap_or_else(clock::now);
-        self.unused_since.set(Some(since));
-        clock::now().saturating_duration_since(since) >= UNUSED_MAX
+        self.unused_since().is_some_and(|since| clock::now().saturating_duration_since(since) >= UNUSED_MAX)
+    }
+
+    /// True when the server does not take its clients any more.
+    pub fn is_revoked(&self) -> bool {
+        self.relief.is_revoked()
+    }
+
+    /// Asks the clients of another lane whether they are there, where it is doubtful whether those of this one may go on.
+    pub fn resolve_doubt(&self, others: &Lane) {
+        self.relief.resolve_doubt(&others.shared());
+    }
+
+    /// Closes the connections that nobody has.
+    pub fn close_idle(&self) {
+        self.idle.borrow_mut().drain(..).for_each(|(link, _)| link.close());
     }
 
     /// Looks after deadlines of the shared connection and lets old leases go.
@@ -247,8 +283,6 @@ impl Lane {
     /// Closes everything.
     pub fn close(&self) {
         self.relief.close();
-        for (link, _) in self.idle.borrow_mut().drain(..) {
-            link.close();
-        }
+        self.close_idle();
     }
 }

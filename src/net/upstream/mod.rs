@@ -4,6 +4,7 @@
 //! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].
 
 pub mod connection;
+pub mod connections;
 pub mod lane;
 pub mod opening;
 pub mod pool;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::net::address::Address;
 use crate::net::tls::Connector;
+use connections::Connections;
 use respguard_engine::command::Login;
 use respguard_engine::link::budget::Allowance;
 use respguard_engine::pipeline::finding::Fault;
@@ -72,6 +74,9 @@ pub trait Recipient {
     /// On a lease: the connection is gone.
     fn lease_lost(&self) {}
 
+    /// On a lease: there will be none, for the server no longer takes the login, protocol or db that it would have.
+    fn lease_refused(&self) {}
+
     /// Notes that something was handed over; true the first time since `flush`.
     fn mark(&self) -> bool {
         false
@@ -114,6 +119,8 @@ pub struct Settings {
     pub heartbeat_timeout: Duration,
     /// For every connection; without it the clients' own are used.
     pub login: Option<Login>,
+    /// All connections, over all workers.
+    pub connections: Arc<Connections>,
     /// Leases that one worker may hold.
     pub leases_max: usize,
     /// Reads whose connection is lost go out once more.

@@ -83,6 +83,23 @@ async fn connect(
     ghosts: &[Ghost],
     stage: &mut Stage,
 ) -> Result<(Stream, Facts), OpenError> {
+    match connect_knowing(None, settings, opening, ghosts, stage).await {
+        // That connection is left in a transaction which nothing ends.
+        Err(OpenError::Refused { refusal, .. }) if refusal.step == Step::Exec => {
+            connect_knowing(Some(refusal.reply), settings, opening, ghosts, stage).await
+        }
+        opened => opened,
+    }
+}
+
+/// `no_transactions` is what the server has said to EXEC.
+async fn connect_knowing(
+    no_transactions: Option<Box<[u8]>>,
+    settings: &Settings,
+    opening: &Opening,
+    ghosts: &[Ghost],
+    stage: &mut Stage,
+) -> Result<(Stream, Facts), OpenError> {
     let failed = |source| failed(settings, source);
     let mut stream = Stream::connect(&settings.address).await.map_err(failed)?;
     if let Some(connector) = &settings.tls {
@@ -91,7 +108,7 @@ async fn connect(
     }
     *stage = Stage::Requests;
     let mut requests = Vec::new();
-    let mut handshake = Handshake::begin(opening, ghosts, &mut requests);
+    let mut handshake = Handshake::begin_knowing(no_transactions, opening, ghosts, &mut requests);
     stream.write_all(&requests).await.map_err(failed)?;
     stream.flush().await.map_err(failed)?;
     let mut scanner = ReplyScanner::new(ScanLimits::default());

@@ -3,15 +3,23 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Settings;
 use super::connection::Link;
+use super::connections::{Full, Permit};
 use super::lane::{Lane, LaneKey, Leases, Mending, NoLease};
 use super::probe::Probe;
 use crate::net::clock;
 use crate::net::context::Context;
-use respguard_engine::link::handshake::{Opening, Refusal};
+use respguard_engine::link::handshake::{Refusal, Selects};
 use respguard_resp::Protocol;
+
+/// Lanes without clients that a worker keeps: a client that goes from one to the next leaves no more behind.
+const UNUSED_LANES_MAX: usize = 16;
+/// How long is waited for a connection that nobody needs to end, and how often is looked.
+const ROOM_WAIT: Duration = Duration::from_millis(250);
+const ROOM_PAUSE: Duration = Duration::from_millis(2);
 
 /// Every lane that a client of this worker has used.
 pub struct Pool {
@@ -27,8 +35,8 @@ impl Pool {
     pub fn new(context: &Rc<Context>, settings: Settings) -> Pool {
         let settings = Rc::new(settings);
         let leases = Rc::<Leases>::default();
-        let key = LaneKey { login: settings.login.clone(), db: 0, protocol: Protocol::Resp2 };
-        let first = Lane::new(context, &settings, &leases, key.clone());
+        let key = LaneKey { login: settings.login.clone(), selects: Selects::Itself, db: 0, protocol: Protocol::Resp2 };
+        let first = Lane::first(context, &settings, &leases, key.clone());
         let lanes = RefCell::new(HashMap::from([(key, Rc::clone(&first))]));
         Pool { context: Rc::clone(context), settings, lanes, leases, first }
     }
@@ -55,8 +63,9 @@ impl Pool {
             return Err(NoLane::Unavailable);
         }
         let _reserved = self.leases.reserve(&self.settings).map_err(NoLane::Taken)?;
-        let opening = Opening { login: key.login.clone(), protocol: key.protocol, db: key.db };
-        let link = Link::spawn(&self.context, &self.settings, opening, false, old.ghosts());
+        self.close_unused(UNUSED_LANES_MAX);
+        let permit = self.make_room().await.map_err(|full| NoLane::Taken(full.into()))?;
+        let link = Link::spawn(&self.context, &self.settings, key.opening(), permit, false, old.ghosts());
         let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
             Ok(opened) => opened,
             Err(_) => Err(None),
@@ -75,20 +84,76 @@ impl Pool {
         Ok(lane)
     }
 
-    /// Looks after all lanes; called every few milliseconds.
-    pub fn tend(&self) {
+    /// Room for one more connection: those that nobody needs are closed for it, on every worker.
+    ///
+    /// # Errors
+    /// There are as many as there may be, and all are needed.
+    pub async fn make_room(&self) -> Result<Permit, Full> {
+        let connections = &self.settings.connections;
+        let first = connections.take();
+        if first.is_ok() {
+            return first;
+        }
+        let _waiting = connections.wait();
+        self.close_unneeded();
+        let deadline = clock::now() + ROOM_WAIT.min(self.settings.queue_timeout);
+        loop {
+            tokio::time::sleep(ROOM_PAUSE).await;
+            let taken = connections.take();
+            if taken.is_ok() || clock::now() >= deadline {
+                return taken;
+            }
+        }
+    }
+
+    /// Looks after all lanes; called every few milliseconds. Returns those that the server does not take any more: their
+    /// clients are to be closed, then they.
+    #[must_use]
+    pub fn tend(&self) -> Vec<Rc<Lane>> {
         if self.context.health.tell(clock::now()) {
             Probe::send(&self.context, &self.first);
         }
         self.leases.tend();
+        let mut revoked = Vec::new();
         self.lanes.borrow_mut().retain(|_, lane| {
             lane.tend();
+            lane.resolve_doubt(&self.first);
+            if lane.is_revoked() {
+                revoked.push(Rc::clone(lane));
+                return false;
+            }
             let keep = !lane.is_forsaken();
             if !keep {
                 lane.close();
             }
             keep
         });
+        if self.settings.connections.is_waited_for() {
+            self.close_unneeded();
+        }
+        self.close_unused(UNUSED_LANES_MAX);
+        revoked
+    }
+
+    /// Closes what no client has.
+    fn close_unneeded(&self) {
+        self.close_unused(0);
+        self.lanes.borrow().values().for_each(|lane| lane.close_idle());
+    }
+
+    /// Of the lanes without clients, so many that were left last stay.
+    fn close_unused(&self, most: usize) {
+        let mut lanes = self.lanes.borrow_mut();
+        if lanes.len() <= most {
+            return;
+        }
+        let mut unused: Vec<_> = lanes.iter().filter_map(|(key, lane)| Some((lane.unused_since()?, key.clone()))).collect();
+        unused.sort_unstable_by_key(|(since, _)| *since);
+        for (_, key) in unused.iter().take(unused.len().saturating_sub(most)) {
+            if let Some(lane) = lanes.remove(key) {
+                lane.close();
+            }
+        }
     }
 
     /// The server may be another one now: what it has refused is asked again.
@@ -114,6 +179,6 @@ pub enum NoLane {
     Refused(Refusal),
     /// There is no server to ask.
     Unavailable,
-    /// The worker's leases are all taken.
+    /// There may be no further connection.
     Taken(NoLease),
 }

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::connection::{Link, Phase};
+use super::connection::{Link, Phase, Standing};
 use crate::net::clock;
 use respguard_engine::link::handshake::Ghost;
 
@@ -46,15 +46,30 @@ impl Relief {
         std::iter::once(&*self.shared.borrow()).chain(&*retired).flat_map(|link| link.ghosts()).collect()
     }
 
+    /// Whether the clients of the lane may go on.
+    pub(super) fn is_revoked(&self) -> bool {
+        let retired = self.retired.borrow();
+        std::iter::once(&*self.shared.borrow()).chain(&*retired).any(|link| link.standing() == Standing::Revoked)
+    }
+
+    /// Asks the lane of others about those of which it is not sure that they may go on.
+    pub(super) fn resolve_doubt(&self, others: &Link) {
+        self.shared.borrow().resolve_doubt(others);
+        self.retired.borrow().iter().for_each(|link| link.resolve_doubt(others));
+    }
+
     /// Puts another connection in the place of one that is stuck: an idle one, or one that `open` begins to open, when
-    /// that is there.
-    pub(super) fn replace_stuck(&self, idle: impl FnOnce() -> Option<Rc<Link>>, open: impl FnOnce() -> Rc<Link>) {
+    /// that is there; it opens none where there are too many.
+    pub(super) fn replace_stuck(&self, idle: impl FnOnce() -> Option<Rc<Link>>, open: impl FnOnce() -> Option<Rc<Link>>) {
         let stuck = self.shared();
         if !stuck.is_stuck() || !stuck.may_be_left() {
             return;
         }
         let Some(next) = self.returning().or_else(|| self.fresh(idle, open)) else { return };
         next.share();
+        if stuck.represents_server() {
+            next.represent_server();
+        }
         stuck.retire();
         self.retired.borrow_mut().push(stuck);
         self.shared.replace(next);
@@ -67,7 +82,7 @@ impl Relief {
         Some(retired.swap_remove(at))
     }
 
-    fn fresh(&self, idle: impl FnOnce() -> Option<Rc<Link>>, open: impl FnOnce() -> Rc<Link>) -> Option<Rc<Link>> {
+    fn fresh(&self, idle: impl FnOnce() -> Option<Rc<Link>>, open: impl FnOnce() -> Option<Rc<Link>>) -> Option<Rc<Link>> {
         if self.retired.borrow().len() >= RETIRED_MAX {
             return None;
         }
@@ -79,7 +94,7 @@ impl Relief {
         let may_open = self.opened_at.get().is_none_or(|at| now.saturating_duration_since(at) >= OPEN_PAUSE);
         if successor.is_none() && may_open {
             self.opened_at.set(Some(now));
-            *successor = Some(open());
+            *successor = open();
         }
         None
     }

@@ -11,7 +11,7 @@ use crate::net::stream::Stream;
 use respguard_engine::command::{Merge, MergeError, Table};
 use respguard_engine::link::handshake::Opening;
 use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
-use respguard_resp::{Protocol, encode, value};
+use respguard_resp::{encode, value};
 
 /// Why the built-in table has to do.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub async fn survey(settings: &Settings, known: Option<&ServerId>, table: &mut T
 }
 
 async fn ask_all(settings: &Settings, known: Option<&ServerId>, table: &mut Table) -> Result<Survey, SurveyError> {
-    let opening = Opening { login: settings.login.clone(), protocol: Protocol::Resp2, db: 0 };
+    let opening = Opening { login: settings.login.clone(), ..Opening::default() };
     let (mut stream, _) = open(settings, &opening, &[]).await?;
     let server = ServerId::read(&ask(&mut stream, &[b"INFO", b"server"]).await?);
     if server.is_some() && server.as_ref() == known {

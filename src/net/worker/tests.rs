@@ -10,6 +10,7 @@ use super::*;
 use crate::net::address::Address;
 use crate::net::registry::Mailbox;
 use crate::net::upstream::PING;
+use crate::net::upstream::connections::Connections;
 use crate::telemetry::exposition::Exposition;
 use respguard_engine::link::budget::Allowance;
 
@@ -51,6 +52,7 @@ fn settings(port: u16) -> Settings {
         heartbeat: long,
         heartbeat_timeout: long,
         login: None,
+        connections: Connections::new(99),
         leases_max: 1,
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },

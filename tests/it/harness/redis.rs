@@ -80,6 +80,11 @@ impl RedisServer {
         }
     }
 
+    /// More arguments for the next start.
+    pub fn with(&mut self, arguments: &str) {
+        self.arguments.extend(arguments.split(' ').map(str::to_owned));
+    }
+
     /// A new, empty server on the same port.
     pub fn restart(&mut self) {
         self.kill();

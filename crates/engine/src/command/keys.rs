@@ -24,11 +24,13 @@ impl Access {
 }
 
 /// Whether the keys visited are all that the request touches.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum KeyList {
     /// They are.
     Complete,
-    /// There may be others, or the request is malformed.
+    /// The request has not the keys that it must have: too few words, or a number of keys that is none.
+    Malformed,
+    /// There may be others.
     Unknown,
 }
 
@@ -147,8 +149,11 @@ impl KeySpec {
             },
             Search::Unknown => return KeyList::Unknown,
         };
-        let Some((first, count, step)) = self.find.places(begin, args) else {
+        if self.find == Find::Unknown {
             return KeyList::Unknown;
+        }
+        let Some((first, count, step)) = self.find.places(begin, args) else {
+            return KeyList::Malformed;
         };
         for nth in 0..count {
             visit(first + nth * step, self.access);
@@ -210,9 +215,7 @@ impl Keys {
             Keys::Specs(specs) => {
                 let mut outcome = KeyList::Complete;
                 for spec in specs {
-                    if spec.visit(args, visit) == KeyList::Unknown {
-                        outcome = KeyList::Unknown;
-                    }
+                    outcome = outcome.max(spec.visit(args, visit));
                 }
                 outcome
             }
@@ -242,7 +245,7 @@ impl Keys {
 /// A pattern with `*` behind BY or GET reads keys that the request does not name. The last STORE counts.
 fn sort(args: Args<'_>, visit: &mut dyn FnMut(usize, Access)) -> KeyList {
     if args.len() < 2 {
-        return KeyList::Unknown;
+        return KeyList::Malformed;
     }
     visit(1, Access::Read);
     let mut outcome = KeyList::Complete;
@@ -291,7 +294,7 @@ fn migrate(args: Args<'_>, visit: &mut dyn FnMut(usize, Access)) -> KeyList {
         };
     }
     if args.len() < 4 {
-        return KeyList::Unknown;
+        return KeyList::Malformed;
     }
     visit(3, Access::Write);
     KeyList::Complete

@@ -13,24 +13,52 @@ pub enum Measure {
     Change(i64),
 }
 
+/// The word in front of a time to live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimeKind {
+    Ex,
+    Px,
+    ExAt,
+    PxAt,
+}
+
+impl TimeKind {
+    /// The word of a canonical form.
+    pub fn of(word: &[u8]) -> Option<TimeKind> {
+        match word {
+            b"EX" => Some(TimeKind::Ex),
+            b"PX" => Some(TimeKind::Px),
+            b"EXAT" => Some(TimeKind::ExAt),
+            b"PXAT" => Some(TimeKind::PxAt),
+            _ => None,
+        }
+    }
+
+    /// What the number behind the word means, if it is one.
+    pub fn measure(self, number: &[u8]) -> Option<Measure> {
+        let number = integer(number)?;
+        match self {
+            TimeKind::Ex => number.checked_mul(1000).map(Measure::FromNow),
+            TimeKind::Px => Some(Measure::FromNow(number)),
+            TimeKind::ExAt => number.checked_mul(1000).map(Measure::At),
+            TimeKind::PxAt => Some(Measure::At(number)),
+        }
+    }
+}
+
 impl Measure {
     /// What the two words mean; `None` where the second is no number, or the first says of none what it is.
     pub fn read(kind: &[u8], number: &[u8]) -> Option<Measure> {
-        let number = integer(number)?;
         match kind {
-            b"EX" => number.checked_mul(1000).map(Measure::FromNow),
-            b"PX" => Some(Measure::FromNow(number)),
-            b"EXAT" => number.checked_mul(1000).map(Measure::At),
-            b"PXAT" => Some(Measure::At(number)),
-            b"+" => Some(Measure::Change(number)),
-            b"-" => number.checked_neg().map(Measure::Change),
-            _ => None,
+            b"+" => integer(number).map(Measure::Change),
+            b"-" => integer(number)?.checked_neg().map(Measure::Change),
+            _ => TimeKind::of(kind)?.measure(number),
         }
     }
 
     /// Whether a number behind this word is a time to live.
     pub fn is_time(kind: &[u8]) -> bool {
-        matches!(kind, b"EX" | b"PX" | b"EXAT" | b"PXAT")
+        TimeKind::of(kind).is_some()
     }
 }
 

@@ -44,10 +44,10 @@ pub use effect::{TtlColumn, TtlEffect, Unit, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
 pub use login::{DEFAULT_USER, Login};
-pub use measure::Measure;
+pub use measure::{Measure, TimeKind};
 pub use merge::{Merge, MergeError};
 pub use options::Options;
-pub use spec::{RetryClass, Rewrite, Spec, Ungroupable};
+pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
 pub use table::Table;
 
 /// One command (or subcommand) of one [`Table`]; ids are dense, so arrays can be indexed by them.

@@ -218,17 +218,41 @@ impl Spec {
     /// Whether this request is about its keys and nothing else: at least one key, all of them known, no effect on the
     /// connection, no waiting, no script, no publishing, no administration.
     pub fn is_plain_keyed(&self, args: Args<'_>) -> bool {
+        self.plain_keys(args, &mut |_| {}) == PlainKeys::Complete
+    }
+
+    /// What is known of the keys of a request that is about keys and nothing else; `visit` is called with the place of each.
+    pub fn plain_keys(&self, args: Args<'_>, visit: &mut dyn FnMut(usize)) -> PlainKeys {
         let other = Flags::SCRIPTING.or(Flags::PUBSUB).or(Flags::ADMIN).or(Flags::NO_MULTI);
         let data = Flags::WRITE.or(Flags::READONLY);
-        if self.flags.has(other) || !self.flags.has(data) {
-            return false;
+        if self.flags.has(other) || !self.flags.has(data) || self.keys.is_keyless() {
+            return PlainKeys::None;
         }
         if self.connection_effect(args) != ConnectionEffect::None {
-            return false;
+            return PlainKeys::None;
         }
         let mut keys = 0;
-        self.for_each_key(args, &mut |_, _| keys += 1) == KeyList::Complete && keys > 0
+        let known = self.for_each_key(args, &mut |place, _| {
+            keys += 1;
+            visit(place);
+        });
+        match known {
+            KeyList::Complete if keys > 0 => PlainKeys::Complete,
+            KeyList::Complete | KeyList::Malformed => PlainKeys::Malformed,
+            KeyList::Unknown => PlainKeys::None,
+        }
     }
+}
+
+/// What is known of the keys of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PlainKeys {
+    /// It has no keys, may have others than it names, or is about more than keys.
+    None,
+    /// All of them were visited.
+    Complete,
+    /// Its command has keys, and this request does not say them as it must: the server refuses it when it runs.
+    Malformed,
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl Templates {
                 *is_key = true;
             }
         });
-        if listed == KeyList::Unknown || !is_key.contains(&true) {
+        if listed != KeyList::Complete || !is_key.contains(&true) {
             return None;
         }
         let mut made = Made::default();

@@ -5,14 +5,27 @@ use crate::command::Login;
 use respguard_resp::{Protocol, encode, value};
 
 /// What a lane's connections must be before they carry a client's commands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Opening {
     /// For AUTH (<https://redis.io/docs/latest/commands/auth/>).
     pub login: Option<Login>,
+    /// As whom the db is selected.
+    pub selects: Selects,
     /// Protocol to switch to (<https://redis.io/docs/latest/commands/hello/>).
     pub protocol: Protocol,
     /// Number of the db to select.
     pub db: u32,
+}
+
+/// As whom a connection enters its db: AUTH leaves it there, also as a user who may not go there himself
+/// (<https://redis.io/docs/latest/commands/select/>).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum Selects {
+    /// As the user that it is for.
+    #[default]
+    Itself,
+    /// As whoever the client was before; without a login as the default user.
+    Before(Option<Login>),
 }
 
 /// What the server told about itself and the connection.
@@ -26,6 +39,8 @@ pub struct Facts {
     pub state: Option<Box<[u8]>>,
     /// `MULTI` `EXEC` answered `+OK` and an empty array.
     pub transactions: bool,
+    /// The error by which the server refused one of them.
+    pub no_transactions: Option<Box<[u8]>>,
     /// The server wants a password first.
     pub wants_password: bool,
     /// What came of ending lost connections, one for each.
@@ -88,6 +103,15 @@ pub struct Refusal {
     pub reply: Box<[u8]>,
 }
 
+impl Refusal {
+    /// True when the server serves others, and refuses what this lane is: its login, protocol or db. Not so when it says
+    /// that it serves nobody now, which it may say before it has looked at the first request.
+    pub fn is_about_lane(&self) -> bool {
+        let is_about_server = |reply: &[u8]| is_state_error(reply) || is_full(reply) || reply.starts_with(b"-DENIED ");
+        matches!(self.step, Step::Auth | Step::Hello | Step::Select) && !is_about_server(&self.reply)
+    }
+}
+
 /// One request of the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -123,30 +147,44 @@ pub struct Handshake {
 impl Handshake {
     /// Appends the handshake's requests to `out`. The ghosts are gone once it is over.
     pub fn begin(opening: &Opening, ghosts: &[Ghost], out: &mut Vec<u8>) -> Handshake {
-        let mut steps = Vec::with_capacity(8 + ghosts.len());
-        if let Some(login) = &opening.login {
-            steps.push(Step::Auth);
-            encode::request(out, &std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect::<Vec<_>>());
+        Handshake::begin_knowing(None, opening, ghosts, out)
+    }
+
+    /// Likewise, before a server that is known not to end a transaction by EXEC, and is not asked again:
+    /// `no_transactions` is what it said.
+    pub fn begin_knowing(
+        no_transactions: Option<Box<[u8]>>,
+        opening: &Opening,
+        ghosts: &[Ghost],
+        out: &mut Vec<u8>,
+    ) -> Handshake {
+        let mut steps = Vec::with_capacity(10 + ghosts.len());
+        if let Selects::Before(login) = &opening.selects {
+            log_in(login.as_ref(), &mut steps, out);
+            select(opening.db, &mut steps, out);
         }
+        log_in(opening.login.as_ref(), &mut steps, out);
         if opening.protocol == Protocol::Resp3 {
             steps.push(Step::Hello);
             encode::request(out, &[b"HELLO", b"3"]);
         }
-        if opening.db != 0 {
-            steps.push(Step::Select);
-            encode::request(out, &[b"SELECT", opening.db.to_string().as_bytes()]);
+        if opening.selects == Selects::Itself {
+            select(opening.db, &mut steps, out);
         }
         for ghost in ghosts {
             steps.push(Step::Kill);
             ghost.kill(out);
         }
-        steps.extend([Step::ClientId, Step::ClientInfo, Step::Ping, Step::Multi, Step::Exec]);
+        steps.extend([Step::ClientId, Step::ClientInfo, Step::Ping]);
         encode::request(out, &[b"CLIENT", b"ID"]);
         encode::request(out, &[b"CLIENT", b"INFO"]);
         encode::request(out, &[b"PING"]);
-        encode::request(out, &[b"MULTI"]);
-        encode::request(out, &[b"EXEC"]);
-        Handshake { steps, answered: 0, facts: Facts::default(), in_transaction: false }
+        if no_transactions.is_none() {
+            steps.extend([Step::Multi, Step::Exec]);
+            encode::request(out, &[b"MULTI"]);
+            encode::request(out, &[b"EXEC"]);
+        }
+        Handshake { steps, answered: 0, facts: Facts { no_transactions, ..Facts::default() }, in_transaction: false }
     }
 
     /// Takes the answer to the next request, one whole frame.
@@ -174,12 +212,29 @@ impl Handshake {
             Step::Multi => self.in_transaction = reply == b"+OK\r\n",
             Step::Exec => self.facts.transactions = self.in_transaction && reply == b"*0\r\n",
         }
+        if matches!(step, Step::Multi | Step::Exec) && value::is_error(reply) && self.facts.no_transactions.is_none() {
+            self.facts.no_transactions = Some(reply.into());
+        }
         // An opened transaction that does not end would swallow every later command. EXECABORT ends it: so answers
         // the server a user who may not EXEC.
         if step == Step::Exec && self.in_transaction && !self.facts.transactions && !reply.starts_with(b"-EXECABORT") {
             return Progress::Refused(Refusal { step, reply: reply.into() });
         }
         if self.answered == self.steps.len() { Progress::Done(self.facts.clone()) } else { Progress::Pending }
+    }
+}
+
+fn log_in(login: Option<&Login>, steps: &mut Vec<Step>, out: &mut Vec<u8>) {
+    if let Some(login) = login {
+        steps.push(Step::Auth);
+        encode::request(out, &std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect::<Vec<_>>());
+    }
+}
+
+fn select(db: u32, steps: &mut Vec<Step>, out: &mut Vec<u8>) {
+    if db != 0 {
+        steps.push(Step::Select);
+        encode::request(out, &[b"SELECT", db.to_string().as_bytes()]);
     }
 }
 
@@ -241,13 +296,28 @@ mod tests {
         assert_eq!((on_socket.ghost(), facts(true).ghost()), (None, None));
     }
 
+    #[test]
+    fn what_the_server_says_to_everybody_is_not_about_one_lane() {
+        let is_about_lane = |step, reply: &[u8]| Refusal { step, reply: reply.into() }.is_about_lane();
+        for reply in ["-WRONGPASS invalid username-password pair or user is disabled.\r\n", "-NOPERM x\r\n", "-ERR DB index\r\n"]
+        {
+            assert!(is_about_lane(Step::Auth, reply.as_bytes()) && is_about_lane(Step::Select, reply.as_bytes()), "{reply}");
+            assert!(!is_about_lane(Step::Exec, reply.as_bytes()), "{reply}");
+        }
+        for reply in
+            ["-ERR max number of clients reached\r\n", "-DENIED Redis is running in protected mode\r\n", "-LOADING x\r\n"]
+        {
+            assert!(!is_about_lane(Step::Auth, reply.as_bytes()), "{reply}");
+        }
+    }
+
     fn plain() -> Opening {
-        Opening { login: None, protocol: Protocol::Resp2, db: 0 }
+        Opening::default()
     }
 
     #[test]
     fn what_is_pushed_meanwhile_answers_nothing() {
-        let opening = Opening { login: None, protocol: Protocol::Resp3, db: 0 };
+        let opening = Opening { protocol: Protocol::Resp3, ..plain() };
         let push = &b">1\r\n$1\r\nx\r\n"[..];
         let (_, progress) = run(&opening, &[b"%0\r\n", push, b":7\r\n", INFO, b"+PONG\r\n", push, b"+OK\r\n", push, b"*0\r\n"]);
         assert_eq!(progress, Progress::Done(Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) }));
@@ -262,12 +332,36 @@ mod tests {
 
     #[test]
     fn login_comes_before_protocol_and_db() {
-        let opening = Opening { login: Some(Login::new(Some(b"u"), b"p")), protocol: Protocol::Resp3, db: 3 };
+        let opening = Opening { login: Some(Login::new(Some(b"u"), b"p")), protocol: Protocol::Resp3, db: 3, ..plain() };
         let (out, progress) = run(&opening, &[b"+OK\r\n", b"%0\r\n", b"+OK\r\n", b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n"]);
         let text = String::from_utf8_lossy(&out);
         let places: Vec<_> = ["AUTH", "HELLO", "SELECT", "CLIENT"].map(|word| text.find(word)).into();
         assert!(places.is_sorted() && places[0].is_some(), "{text}");
         assert_eq!(progress, Progress::Pending);
+    }
+
+    #[test]
+    fn who_may_not_select_is_there_before_he_logs_in() {
+        let before = Selects::Before(Some(Login::new(Some(b"v"), b"q")));
+        let opening = Opening { login: Some(Login::new(Some(b"u"), b"p")), selects: before, db: 3, ..plain() };
+        let (out, progress) = run(&opening, &[b"+OK\r\n", b"+OK\r\n"]);
+        let text = String::from_utf8_lossy(&out);
+        let places: Vec<_> = ["$1\r\nv\r\n", "SELECT", "$1\r\nu\r\n", "CLIENT"].map(|word| text.find(word)).into();
+        assert!(places.is_sorted() && places[0].is_some(), "{text}");
+        assert_eq!(progress, Progress::Pending);
+        let (out, _) = run(&Opening { selects: Selects::Before(None), ..opening }, &[b"+OK\r\n"]);
+        assert!(out.starts_with(b"*2\r\n$6\r\nSELECT\r\n"));
+    }
+
+    #[test]
+    fn what_is_known_about_transactions_is_not_asked_again() {
+        let mut out = Vec::new();
+        let said = b"-ERR unknown command 'EXEC'\r\n".as_slice();
+        let mut handshake = Handshake::begin_knowing(Some(said.into()), &plain(), &[], &mut out);
+        assert!(!String::from_utf8_lossy(&out).contains("MULTI"));
+        assert_eq!((handshake.admit(b":7\r\n"), handshake.admit(INFO)), (Progress::Pending, Progress::Pending));
+        let Progress::Done(facts) = handshake.admit(b"+PONG\r\n") else { panic!("it is over") };
+        assert_eq!((facts.transactions, facts.no_transactions.as_deref()), (false, Some(said)));
     }
 
     #[test]
@@ -281,14 +375,15 @@ mod tests {
     fn a_server_that_wants_a_password_first_is_taken_without_facts() {
         let noauth = b"-NOAUTH Authentication required.\r\n".as_slice();
         let (_, progress) = run(&plain(), &[noauth, noauth, noauth, noauth, noauth]);
-        assert_eq!(progress, Progress::Done(Facts { wants_password: true, ..Facts::default() }));
+        let wanted = Facts { wants_password: true, no_transactions: Some(noauth.into()), ..Facts::default() };
+        assert_eq!(progress, Progress::Done(wanted));
     }
 
     #[test]
     fn a_user_who_may_not_exec_is_taken_without_transactions() {
         let refused = b"-EXECABORT Transaction discarded because of: NOPERM this user has no permissions\r\n".as_slice();
         let (_, progress) = run(&plain(), &[b":7\r\n", b"-NOPERM no\r\n", b"+PONG\r\n", b"+OK\r\n", refused]);
-        assert_eq!(progress, Progress::Done(facts(false)));
+        assert_eq!(progress, Progress::Done(Facts { no_transactions: Some(refused.into()), ..facts(false) }));
     }
 
     #[test]

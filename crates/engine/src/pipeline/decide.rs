@@ -18,6 +18,8 @@ pub(super) enum Decision {
     Group {
         group: usize,
         members: usize,
+        /// Its members are sent as they came, and it is told.
+        bare: bool,
     },
     /// The group that begins here has claimed its members.
     Gathered,
@@ -48,6 +50,11 @@ impl Planner<'_> {
         if self.session.missed.any() && !self.makes_up(at, effect) {
             return Decision::Answer(Answer::Refuse(self.session.missed.text()));
         }
+        if self.session.caching
+            && let Some(decision) = self.decide_cached(at, effect)
+        {
+            return decision;
+        }
         if let SessionTransaction::Lost { open } = self.session.transaction
             && let Some(decision) = self.decide_lost(open, effect, spec.arity_fits(args))
         {
@@ -66,6 +73,39 @@ impl Planner<'_> {
             return self.decide_subscriber(effect, args);
         }
         self.decide_effect(at, effect, args, spec.present)
+    }
+
+    /// The command that CLIENT CACHING is about (<https://redis.io/docs/latest/commands/client-caching/>). In a transaction
+    /// of ours the flag would be about all members, and in front of one about our own command: a group that begins here is
+    /// not wrapped.
+    fn decide_cached(&mut self, at: usize, effect: ConnectionEffect) -> Option<Decision> {
+        // Those about clients leave the flag to the command behind them.
+        if self.spec(at).name().starts_with("client|") {
+            return None;
+        }
+        let plain = effect == ConnectionEffect::None && !self.session.in_subscribe_mode();
+        let groups = plain && !self.rules.policy.groups().is_empty();
+        let recognised = if groups { self.recognise(at) } else { Recognition::None };
+        match recognised {
+            Recognition::Whole { open: true, .. } | Recognition::Prefix { .. } if self.more => {
+                return Some(Decision::Turn(Turn::Wait));
+            }
+            _ => self.session.caching = false,
+        }
+        match recognised {
+            Recognition::Whole { group, members, .. } if members > 1 => Some(Decision::Group { group, members, bare: true }),
+            _ if groups => Some(Decision::Send(Role::Plain)),
+            _ => None,
+        }
+    }
+
+    /// The group that begins at the command.
+    fn recognise(&self, at: usize) -> Recognition {
+        let (batch, bytes) = (self.batch, self.bytes);
+        self.rules.policy.recognise(self.rules.table, &mut |i| {
+            (at + i < batch.len() && self.claim(at + i).is_none())
+                .then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
+        })
     }
 
     /// Whether the command may give the client what it misses, or ends that it waits for it.
@@ -92,11 +132,7 @@ impl Planner<'_> {
         if self.rules.policy.groups().is_empty() || self.session.transaction.is_lost() {
             return Decision::Send(Role::Plain);
         }
-        let (batch, bytes) = (self.batch, self.bytes);
-        let recognised = self.rules.policy.recognise(self.rules.table, &mut |i| {
-            (at + i < batch.len() && self.claim(at + i).is_none())
-                .then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
-        });
+        let recognised = self.recognise(at);
         if self.session.in_subscribe_mode() {
             // What may run behind the last UNSUBSCRIBE is planned when that is answered; all else is refused one by one.
             return match recognised {
@@ -174,6 +210,10 @@ impl Planner<'_> {
             }
             ConnectionEffect::Monitor
             | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
+            ConnectionEffect::Pin(PinReason::Tracking) if self.spec(at).name() == "client|caching" => {
+                self.session.caching |= pinned;
+                self.on_lease(Reason::Exclusive)
+            }
             ConnectionEffect::Pin(_) => self.on_lease(Reason::Exclusive),
             ConnectionEffect::Spare => Decision::Turn(Turn::Spare),
             ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
@@ -328,6 +368,12 @@ impl Planner<'_> {
             | ConnectionEffect::Monitor => Decision::Send(Role::Queued),
             // The server would take the client's login, which is meant for the proxy, for one of its own.
             ConnectionEffect::Lane(lane) if self.is_login(lane, args) => Decision::Answer(Answer::Refuse(LOGIN_IN_MULTI)),
+            // What it changes is known when EXEC has been answered.
+            ConnectionEffect::Lane(lane) if spec.present && LaneChange::read(lane, args).is_some() => {
+                self.session.affinity.pin(Reason::Exclusive);
+                self.session.queue.answers = self.session.queue.answers.saturating_add(1);
+                Decision::Turn(Turn::Lane)
+            }
             ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
                 self.session.affinity.pin(Reason::Exclusive);
                 Decision::Send(Role::Queued)
@@ -360,7 +406,7 @@ const LOGIN_IN_MULTI: &str = "ERR respguard: logging in to the proxy inside MULT
 
 /// One command needs no transaction.
 fn whole(group: usize, members: usize) -> Decision {
-    if members > 1 { Decision::Group { group, members } } else { Decision::Send(Role::Plain) }
+    if members > 1 { Decision::Group { group, members, bare: false } } else { Decision::Send(Role::Plain) }
 }
 
 enum OwnTransaction {

@@ -90,6 +90,8 @@ pub enum Unwrapped {
     NoTransactions,
     /// The client's own WATCH is in force, which a transaction of the proxy's would use up.
     Watched,
+    /// The client's CLIENT CACHING is about its next command, and would be about the whole transaction.
+    Caching,
 }
 
 impl Unwrapped {
@@ -98,6 +100,7 @@ impl Unwrapped {
         match self {
             Unwrapped::NoTransactions => "the server has no transactions for this client",
             Unwrapped::Watched => "the client's own WATCH is in force, which a transaction would use up",
+            Unwrapped::Caching => "CLIENT CACHING stands before it, which would be about the whole transaction",
         }
     }
 }

@@ -239,6 +239,7 @@ pub fn plan(
     plan.clear();
     let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
     let (run, concerned, fenced) = (0, false, false);
+    let within = within || session.caching;
     Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced }.plan();
 }
 
@@ -253,7 +254,8 @@ pub(super) struct Planner<'a> {
     pub(super) plan: &'a mut Plan,
     /// First command that is to be sent and is not yet in a step.
     run: usize,
-    /// The run begins inside the client's own MULTI.
+    /// The run begins inside the client's own MULTI, or right behind its CLIENT CACHING: a question of ours in front of it
+    /// would be taken for a command of the client's.
     within: bool,
     /// A rule may be about a command of the run.
     concerned: bool,
@@ -300,9 +302,9 @@ impl Planner<'_> {
                     self.plan.roles.push(self.role_of_end(at + commands - 1));
                     at += commands;
                 }
-                Decision::Group { group, members } => {
+                Decision::Group { group, members, bare } => {
                     self.end_run(at);
-                    self.push_group(group, at..at + members);
+                    self.push_group(group, at..at + members, bare);
                     at += members;
                     self.run = at;
                 }
@@ -341,7 +343,7 @@ impl Planner<'_> {
         } else {
             self.plan.steps.push(step);
         }
-        self.within = self.session.transaction.is_open();
+        self.within = self.session.transaction.is_open() || self.session.caching;
     }
 
     /// The step of one command, with its questions.
@@ -365,8 +367,9 @@ impl Planner<'_> {
             self.ttl_effects(at, &mut |key, effect| undecided.note(self.rules.policy, self.batch.id(at), key, effect));
         }
         *self.undecided = undecided;
-        // Behind an open MULTI a question would be queued: it waits for the EXEC.
-        if self.session.transaction.is_open() {
+        // Behind an open MULTI a question would be queued: it waits for the EXEC. Behind CLIENT CACHING it would be the
+        // command that is meant.
+        if self.session.transaction.is_open() || self.session.caching {
             self.plan.steps.push(step);
             return;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Policy;
-use super::group::{Group, Member, Shape};
+use super::group::{Fit, Group, Member, Shape};
 use crate::command::Table;
 
 impl Policy {
@@ -18,7 +18,7 @@ impl Group {
     fn has_member(&self, table: &Table, command: Member<'_>) -> bool {
         match &self.shape {
             Shape::Templates(templates) => templates.members.iter().any(|member| member.matches(command, table)),
-            Shape::Keys(keys) => keys.fits(command, table),
+            Shape::Keys(keys) => keys.fit(command, table) == Some(Fit::Keys),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::command::{self, Canonical, CommandId, Measure, Spec, Table, canonical};
+use crate::command::{self, Canonical, CommandId, Measure, PlainKeys, Spec, Table, TimeKind, canonical};
 use respguard_resp::request::{Args, Span};
 
 use super::by_command::{About, Subject, everything};
@@ -107,7 +107,7 @@ pub(super) struct Template {
 pub(super) struct Measured {
     /// The place of the first.
     pub(super) place: usize,
-    /// What they must mean; `None`: any time to live will do, and the number is matched as text.
+    /// What they must mean; `None`: any time to live will do, and the number's capture is bound to what it means.
     pub(super) wanted: Option<Measure>,
 }
 
@@ -120,6 +120,15 @@ pub struct Member<'a> {
 
 /// The commands that were read, from one of them on; the look-up answers `None` behind the last.
 pub(super) type Reader<'r, 'a> = &'r mut dyn FnMut(usize) -> Option<Member<'a>>;
+
+/// How a command belongs to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// By keys that match.
+    Keys,
+    /// Its command has keys, and none can be read in this request: it is taken for what it was meant to be.
+    Unreadable,
+}
 
 /// How far a group can be followed into the commands that were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -353,6 +362,10 @@ impl Template {
         match self.measured {
             Some(measured) if place == measured.place => measured.fits(form),
             Some(Measured { place: kind, wanted: Some(_) }) if place == kind + 1 => true,
+            Some(Measured { place: kind, wanted: None }) if place == kind + 1 => {
+                let time = form.get(kind).and_then(TimeKind::of);
+                form.get(place).zip(time).is_some_and(|(number, time)| word.matches_time(number, time, bound))
+            }
             _ => word.is_any() || form.get(place).is_some_and(|argument| word.matches(argument, bound)),
         }
     }
@@ -380,38 +393,54 @@ impl Keys {
     }
 
     fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
-        let mut count = 0;
+        let (mut count, mut matching) = (0, false);
         loop {
-            match at(count) {
-                Some(command) if self.fits(command, table) => count += 1,
-                Some(_) => {
-                    return Extent { whole: Self::whole(count), ..Extent::default() };
+            let next = at(count);
+            match next.and_then(|command| self.fit(command, table)) {
+                // No run begins with a bare name: what a request begins with is what runs are found by.
+                Some(Fit::Unreadable) if count == 0 && next.is_some_and(|command| is_bare(command, table)) => {
+                    return Extent::default();
+                }
+                Some(fit) => {
+                    count += 1;
+                    matching |= fit == Fit::Keys;
                 }
                 None => {
-                    return Extent { whole: Self::whole(count), awaiting: count, ..Extent::default() };
+                    // One command needs no transaction, and without a key that matches there is no run.
+                    let whole = if count >= 2 && matching { count } else { 0 };
+                    let awaiting = if next.is_none() { count } else { 0 };
+                    return Extent { whole, awaiting, ..Extent::default() };
                 }
             }
         }
     }
 
-    /// One command needs no transaction.
-    fn whole(count: usize) -> usize {
-        if count >= 2 { count } else { 0 }
-    }
-
-    pub(super) fn fits(&self, command: Member<'_>, table: &Table) -> bool {
+    /// How the command belongs to a run, if it does.
+    pub(super) fn fit(&self, command: Member<'_>, table: &Table) -> Option<Fit> {
         let spec = table.spec(command.id);
         // A wrong number of arguments is no obstacle: the server refuses it while it queues, and with it the whole group.
-        if spec.groupable().is_err() || !spec.is_plain_keyed(command.args) {
-            return false;
+        if spec.groupable().is_err() {
+            return None;
         }
-        let mut all_match = true;
-        spec.for_each_key(command.args, &mut |place, _| {
+        let (mut some, mut all_match) = (false, true);
+        let keys = spec.plain_keys(command.args, &mut |place| {
             let key = command.args.get(place);
+            some = true;
             all_match &= key.is_some_and(|key| self.index.first_match(key).is_some());
         });
-        all_match
+        match keys {
+            PlainKeys::Complete | PlainKeys::Malformed if !all_match => None,
+            PlainKeys::Complete => Some(Fit::Keys),
+            // What it would have done to keys is not done, and so must what the others do not be either.
+            PlainKeys::Malformed => Some(if some { Fit::Keys } else { Fit::Unreadable }),
+            PlainKeys::None => None,
+        }
     }
+}
+
+/// Whether the request is its command's name and nothing else.
+fn is_bare(command: Member<'_>, table: &Table) -> bool {
+    command.args.len() <= usize::from(table.spec(command.id).name_words)
 }
 
 /// What the command is in canonical form, with as many arguments as it needs.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use memchr::memmem::Finder;
 
+use crate::command::TimeKind;
+
 /// How many names the members of one group may capture.
 pub const CAPTURES_MAX: usize = 16;
 /// Places of one literal that are tried where a bound capture must stand behind it; beyond, the argument does not match.
@@ -104,6 +106,17 @@ impl Pattern {
             (rest, steps) = (remaining, unknown);
         }
         rest.is_empty()
+    }
+
+    /// As `matches`, of the number of a time to live: a word that is one capture is bound to what the number means with the
+    /// word in front of it, so that 60 behind EX is 60000 behind PX.
+    pub fn matches_time<'a>(&self, number: &'a [u8], kind: TimeKind, bound: &mut Bindings<'a>) -> bool {
+        match &*self.steps {
+            [Step { wild: Wild::Capture(capture), literal }] if self.prefix.is_empty() && literal.needle().is_empty() => {
+                bound.bind_time(usize::from(*capture), number, kind)
+            }
+            _ => self.matches(number, bound),
+        }
     }
 
     /// Whether every argument matches.
@@ -217,12 +230,33 @@ impl Wild {
 pub struct Bindings<'a> {
     /// Empty: not bound yet, since a capture is never empty.
     values: [&'a [u8]; CAPTURES_MAX],
+    /// Of those that are times to live, what stood in front of them.
+    kinds: [Option<TimeKind>; CAPTURES_MAX],
 }
 
 impl<'a> Bindings<'a> {
     /// The bytes that the capture with this number is bound to.
     pub fn get(&self, number: usize) -> Option<&'a [u8]> {
         self.values.get(number).copied().filter(|value| !value.is_empty())
+    }
+
+    /// Whether both have the capture and it is bound to different things.
+    pub fn differ(&self, other: &Bindings<'_>, number: usize) -> bool {
+        let (Some(own), Some(value)) = (self.get(number), other.get(number)) else { return false };
+        own != value && !mean_the_same((own, self.kinds[number]), (value, other.kinds[number]))
+    }
+
+    /// The capture is the number of a time to live.
+    fn bind_time(&mut self, number: usize, value: &'a [u8], kind: TimeKind) -> bool {
+        let Some((slot, known)) = self.values.get_mut(number).zip(self.kinds.get_mut(number)) else { return false };
+        if slot.is_empty() {
+            (*slot, *known) = (value, Some(kind));
+            return !value.is_empty();
+        }
+        match known {
+            Some(_) => mean_the_same((slot, *known), (value, Some(kind))),
+            None => *slot == value,
+        }
     }
 
     fn bind(&mut self, number: usize, value: &'a [u8]) -> bool {
@@ -234,6 +268,15 @@ impl<'a> Bindings<'a> {
             return !value.is_empty();
         }
         *slot == value
+    }
+}
+
+/// Whether two numbers are the same time to live; what is no number is compared with its own kind.
+fn mean_the_same(one: (&[u8], Option<TimeKind>), other: (&[u8], Option<TimeKind>)) -> bool {
+    let measure = |(number, kind): (&[u8], Option<TimeKind>)| kind?.measure(number);
+    match (measure(one), measure(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
     }
 }
 

@@ -85,9 +85,11 @@ impl Template {
         if !self.words_fit(&form, &mut alone) {
             return Why::OtherArguments;
         }
-        let captures = names.iter().enumerate().filter_map(|(number, name)| Some((name, bound.get(number)?, alone.get(number)?)));
-        let mut differing = captures.filter(|(_, bound, found)| bound != found);
-        differing.next().map_or(Why::OtherArguments, |(name, bound, found)| Why::Capture { name, bound, found })
+        let mut differing = names.iter().enumerate().filter(|(number, _)| bound.differ(&alone, *number));
+        let captured = |(number, name): (usize, &'p String)| {
+            Some(Why::Capture { name, bound: bound.get(number)?, found: alone.get(number)? })
+        };
+        differing.next().and_then(captured).unwrap_or(Why::OtherArguments)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What one key holds in the course of a group, as far as other members need to know it.
 
+use super::leads::Leads;
 use super::syntax::StreamId;
 use super::types::{Course, Types};
 use super::values::Value;
@@ -19,12 +20,13 @@ pub(super) struct Cell<'a> {
     /// Elements that a list has at least, compared with before; `None`: nobody knows.
     pub(super) elements: Option<i64>,
     /// Fields of a hash that members have touched, and what the others are.
-    pub(super) fields: Vec<(&'a [u8], Value<'a>)>,
-    pub(super) other_fields: Value<'a>,
+    fields: Leads<&'a [u8]>,
+    values: Vec<Value<'a>>,
+    other_fields: Value<'a>,
     pub(super) last_id: LastId,
     /// Consumer groups that members have made or destroyed, and what is known of the others.
-    pub(super) groups: Vec<(&'a [u8], bool)>,
-    pub(super) other_groups: Others,
+    groups: Leads<&'a [u8]>,
+    other_groups: Others,
 }
 
 /// Consumer groups that no member has named.
@@ -40,9 +42,14 @@ pub(super) enum Others {
 pub(super) enum LastId {
     AsBefore,
     Known(StreamId),
-    /// The server's clock.
+    /// Not above this one: nobody knows which.
+    AtMost(StreamId),
+    /// The server's clock, or anything.
     Given,
 }
+
+/// What the name of a consumer group that is there leads to.
+const THERE: usize = 1;
 
 impl<'a> Cell<'a> {
     pub(super) fn new(key: &'a [u8]) -> Cell<'a> {
@@ -53,10 +60,11 @@ impl<'a> Cell<'a> {
             appended: 0,
             reach: Some(0),
             elements: Some(0),
-            fields: Vec::new(),
+            fields: Leads::default(),
+            values: Vec::new(),
             other_fields: Value::START,
             last_id: LastId::AsBefore,
-            groups: Vec::new(),
+            groups: Leads::default(),
             other_groups: Others::AsBefore,
         }
     }
@@ -86,6 +94,7 @@ impl<'a> Cell<'a> {
         self.reach = None;
         self.elements = None;
         self.fields.clear();
+        self.values.clear();
         self.other_fields = Value::Unknown;
         self.last_id = LastId::Given;
         self.groups.clear();
@@ -103,10 +112,24 @@ impl<'a> Cell<'a> {
     }
 
     pub(super) fn field_mut(&mut self, field: &'a [u8]) -> &mut Value<'a> {
-        let place = self.fields.iter().position(|(known, _)| *known == field).unwrap_or_else(|| {
-            self.fields.push((field, self.other_fields));
-            self.fields.len() - 1
+        let place = self.fields.get(field).unwrap_or_else(|| {
+            self.values.push(self.other_fields);
+            self.fields.set(field, self.values.len() - 1);
+            self.values.len() - 1
         });
-        &mut self.fields[place].1
+        &mut self.values[place]
+    }
+
+    /// Whether it has this consumer group, as far as members have told; else what is known of those that none has named.
+    pub(super) fn group(&self, name: &'a [u8]) -> Result<bool, Others> {
+        match self.groups.get(name) {
+            Some(there) => Ok(there == THERE),
+            None if self.other_groups == Others::Gone => Ok(false),
+            None => Err(self.other_groups),
+        }
+    }
+
+    pub(super) fn note_group(&mut self, name: &'a [u8], there: bool) {
+        self.groups.set(name, if there { THERE } else { 1 - THERE });
     }
 }

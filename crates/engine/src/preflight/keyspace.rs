@@ -104,9 +104,11 @@ pub(super) fn copy(trial: &mut Trial<'_>) -> Rule {
 
 /// MEMORY USAGE key [SAMPLES n]
 pub(super) fn memory_usage(trial: &mut Trial<'_>) -> Rule {
-    match trial.len() {
-        3 => Ok(()),
-        5 if trial.is(3, "SAMPLES") => syntax::integer_from(trial.arg(4)?, 0, SYNTAX).map(|_| ()),
-        _ => Err(Fault::new(SYNTAX)),
+    for at in (3..trial.len()).step_by(2) {
+        syntax::one_of(trial.arg(at)?, &["SAMPLES"])?;
+        if trial.integer(at + 1)? < 0 {
+            return Err(Fault::new(SYNTAX));
+        }
     }
+    Ok(())
 }

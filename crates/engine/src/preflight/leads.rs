@@ -1,26 +1,39 @@
-//! Which cell each key's name leads to.
+//! Which place each of many names leads to, found without looking at all of them.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// So many names are looked through, which is quicker than hashing; those behind them are hashed.
 const FEW: usize = 16;
 
-/// Cells by the names of their keys.
-#[derive(Debug, Default)]
-pub(super) struct Leads<'a> {
-    few: Vec<(&'a [u8], usize)>,
-    others: HashMap<&'a [u8], usize>,
+/// Places by names.
+#[derive(Debug)]
+pub(super) struct Leads<N> {
+    few: Vec<(N, usize)>,
+    others: HashMap<N, usize>,
 }
 
-impl<'a> Leads<'a> {
+impl<N> Default for Leads<N> {
+    fn default() -> Self {
+        Leads { few: Vec::new(), others: HashMap::new() }
+    }
+}
+
+impl<N: Copy + Eq + Hash> Leads<N> {
     /// Where the name leads to, if it has been met.
-    pub(super) fn get(&self, name: &[u8]) -> Option<usize> {
+    pub(super) fn get(&self, name: N) -> Option<usize> {
         let known = self.few.iter().find(|(known, _)| *known == name);
-        known.map(|(_, place)| *place).or_else(|| self.others.get(name).copied())
+        known.map(|(_, place)| *place).or_else(|| if self.others.is_empty() { None } else { self.others.get(&name).copied() })
+    }
+
+    /// No name leads anywhere.
+    pub(super) fn clear(&mut self) {
+        self.few.clear();
+        self.others.clear();
     }
 
     /// From here on the name leads to `place`.
-    pub(super) fn set(&mut self, name: &'a [u8], place: usize) {
+    pub(super) fn set(&mut self, name: N, place: usize) {
         if let Some(known) = self.few.iter_mut().find(|(known, _)| *known == name) {
             known.1 = place;
         } else if self.few.len() < FEW {
@@ -38,7 +51,7 @@ mod tests {
     #[test]
     fn few_names_and_many_lead_where_they_were_set_to_last() {
         let names: Vec<String> = (0..3 * FEW).map(|number| format!("key:{number}")).collect();
-        let mut leads = Leads::default();
+        let mut leads: Leads<&[u8]> = Leads::default();
         for (place, name) in names.iter().enumerate() {
             assert_eq!(leads.get(name.as_bytes()), None);
             leads.set(name.as_bytes(), place);

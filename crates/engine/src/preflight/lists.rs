@@ -8,6 +8,7 @@ use super::types::Types;
 type Rule = Result<(), Fault>;
 
 const LIST: Types = Types::LIST;
+const RANK_ZERO: &str = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list";
 
 pub(super) fn read(trial: &mut Trial<'_>) -> Rule {
     trial.typed(1, LIST)
@@ -20,13 +21,21 @@ pub(super) fn push(trial: &mut Trial<'_>) -> Rule {
     trial.elements(1, elements)
 }
 
+pub(super) fn lpop(trial: &mut Trial<'_>) -> Rule {
+    pop(trial, "lpop")
+}
+
+pub(super) fn rpop(trial: &mut Trial<'_>) -> Rule {
+    pop(trial, "rpop")
+}
+
 /// LPOP key [count]
-pub(super) fn pop(trial: &mut Trial<'_>) -> Rule {
+fn pop(trial: &mut Trial<'_>, name: &str) -> Rule {
     let count = match trial.len() {
         2 => 1,
         3 => syntax::integer_from(trial.arg(2)?, 0, NOT_POSITIVE)?,
-        // The server refuses it while it queues.
-        _ => return Err(Fault::new(SYNTAX)),
+        // Its arity is open at the end, and this it says when it runs.
+        _ => return Err(super::wrong_number(name)),
     };
     trial.takes(1, LIST)?;
     trial.elements(1, count.checked_neg())
@@ -54,7 +63,9 @@ pub(super) fn ltrim(trial: &mut Trial<'_>) -> Rule {
 
 /// LREM key count element
 pub(super) fn lrem(trial: &mut Trial<'_>) -> Rule {
-    trial.integer(2)?;
+    if trial.integer(2)? == i64::MIN {
+        return Err(Fault::Undecided("not every server counts that far back"));
+    }
     trial.takes(1, LIST)?;
     trial.elements(1, None)
 }
@@ -74,24 +85,19 @@ pub(super) fn lset(trial: &mut Trial<'_>) -> Rule {
 /// LPOS key element [RANK n] [COUNT n] [MAXLEN n]
 pub(super) fn lpos(trial: &mut Trial<'_>) -> Rule {
     for at in (3..trial.len()).step_by(2) {
-        let number = trial.integer(at + 1)?;
-        match trial.arg(at)? {
-            word if syntax::is(word, "RANK") && number != 0 && number != i64::MIN => {}
-            word if syntax::is(word, "RANK") => {
-                return Err(Fault::new(
-                    "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
-                ));
+        let (word, operand) = (trial.arg(at)?, trial.arg(at + 1)?);
+        if syntax::is(word, "RANK") {
+            match syntax::integer(operand)? {
+                0 => return Err(Fault::new(RANK_ZERO)),
+                i64::MIN => return Err(Fault::new("ERR value is out of range, must be greater than -9223372036854775808")),
+                _ => {}
             }
-            word if syntax::is(word, "COUNT") || syntax::is(word, "MAXLEN") => {
-                if number < 0 {
-                    return Err(Fault::new(if syntax::is(word, "COUNT") {
-                        "ERR COUNT can't be negative"
-                    } else {
-                        "ERR MAXLEN can't be negative"
-                    }));
-                }
-            }
-            _ => return Err(Fault::new(SYNTAX)),
+        } else if syntax::is(word, "COUNT") {
+            syntax::integer_from(operand, 0, "ERR COUNT can't be negative")?;
+        } else if syntax::is(word, "MAXLEN") {
+            syntax::integer_from(operand, 0, "ERR MAXLEN can't be negative")?;
+        } else {
+            return Err(Fault::new(SYNTAX));
         }
     }
     read(trial)

@@ -94,7 +94,11 @@ pub fn examine<'a>(table: &Table, members: impl Iterator<Item = (CommandId, Args
 }
 
 fn wrong_arity(spec: &Spec) -> Fault {
-    Fault::Certain(format!("ERR wrong number of arguments for '{}' command", spec.name()).into())
+    wrong_number(spec.name())
+}
+
+fn wrong_number(name: &str) -> Fault {
+    Fault::Certain(format!("ERR wrong number of arguments for '{name}' command").into())
 }
 
 #[cfg(test)]
@@ -200,5 +204,43 @@ mod tests {
         assert_eq!(refused(&["DEL s", "XREADGROUP GROUP g c STREAMS s >"]).0, 1);
         assert_eq!(checks(&["XADD s 5-1 f v", "XADD s 5-2 f v"]).map(|checks| checks.len()), Ok(1));
         assert_eq!(refused(&["XADD s 5-1 f v", "XADD s 5-1 f v"]).0, 1);
+    }
+
+    #[test]
+    fn behind_the_last_possible_id_a_stream_gives_none() {
+        let last = "XADD s 18446744073709551615-18446744073709551615 f v";
+        let before = "XADD s 18446744073709551615-18446744073709551614 f v";
+        for next in ["XADD s * f v", last, "XADD s 7-* f v"] {
+            assert_eq!(refused(&[last, next]), (1, trial::NO_MORE_IDS.to_owned()), "{next}");
+        }
+        assert!(checks(&[before, "XADD s * f v"]).is_ok(), "it gives the last one");
+        assert_eq!(refused(&[before, "XADD s * f v", "XADD s * f v"]).0, 2);
+        assert_eq!(refused(&["XADD s 18446744073709551615-* f v", "XADD s * f v"]).0, 1, "it may be the last one");
+        assert!(checks(&["XADD s 5-18446744073709551615 f v", "XADD s * f v", "XADD s * f v"]).is_ok());
+    }
+
+    #[test]
+    fn no_more_keys_are_asked_about_than_a_server_compares_quickly() {
+        let many = |command: &str, count: usize| (0..count).fold(command.to_owned(), |line, key| format!("{line} k:{key}"));
+        assert_eq!(checks(&[&many("SUNIONSTORE d", trial::KEYS_MAX)]).map(|checks| checks.len()), Ok(trial::KEYS_MAX));
+        let refusal = refused(&["DEL x", &many("SUNIONSTORE d", trial::KEYS_MAX + 1)]);
+        assert_eq!(refusal, (1, "undecided: the group would have to ask about more than 256 keys".to_owned()));
+        assert_eq!(checks(&[&many("DEL", 40_000)]), Ok(vec![]), "nothing is asked");
+        assert!(checks(&[&many("SADD s", 40_000), &many("HDEL h", 40_000), &many("SREM s", 40_000)]).is_ok(), "two keys");
+    }
+
+    #[test]
+    fn an_option_that_redis_takes_once_is_refused_the_second_time() {
+        for line in [
+            "XADD s MAXLEN 5 MAXLEN 6 * f v",
+            "XADD s MAXLEN 5 MINID 6 * f v",
+            "XTRIM s MAXLEN 5 MAXLEN 6",
+            "ZRANGE z 0 1 REV REV",
+            "ZRANGESTORE d z 0 1 BYSCORE BYSCORE",
+            "ZRANGESTORE d z [a [b BYLEX BYLEX",
+            "XGROUP CREATE s g $ ENTRIESREAD 1 ENTRIESREAD 2",
+        ] {
+            assert_eq!(refused(&["DEL x", line]).0, 1, "{line}");
+        }
     }
 }

@@ -39,6 +39,21 @@ pub enum Question<'a> {
     NoGroup { name: &'a [u8] },
 }
 
+/// What a question is about, apart from its key: of those with the same topic one is enough, as tight as all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Topic<'a> {
+    Type,
+    Length,
+    Integer,
+    Decimal,
+    HyperLogLog,
+    FieldInteger(&'a [u8]),
+    FieldDecimal(&'a [u8]),
+    Elements,
+    Id,
+    Group(&'a [u8]),
+}
+
 /// Who wants a consumer group to be there: each says otherwise in words of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
@@ -91,6 +106,21 @@ impl Question<'_> {
 }
 
 impl<'a> Question<'a> {
+    pub(super) fn topic(&self) -> Topic<'a> {
+        match self {
+            Question::Not { .. } => Topic::Type,
+            Question::Length { .. } => Topic::Length,
+            Question::Integer { .. } => Topic::Integer,
+            Question::Decimal => Topic::Decimal,
+            Question::HyperLogLog => Topic::HyperLogLog,
+            Question::FieldInteger { field, .. } => Topic::FieldInteger(field),
+            Question::FieldDecimal { field } => Topic::FieldDecimal(field),
+            Question::Elements { .. } => Topic::Elements,
+            Question::IdBelow { .. } => Topic::Id,
+            Question::Group { name, .. } | Question::NoGroup { name } => Topic::Group(name),
+        }
+    }
+
     /// The answer to this one tells the answer to a question about the type alone.
     pub(super) fn includes(&self, other: &Question<'_>) -> bool {
         let Question::Not { types, error } = other else { return false };

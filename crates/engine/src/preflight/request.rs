@@ -2,7 +2,8 @@
 //!
 //! `WATCH guard key ..`, `EVAL preflight`, `MULTI`, `EVAL seal`, the members, `EXEC`: one write. The preflight asks what
 //! [`Check`]s say; where an answer is wrong it writes the guard, so that the connection's own WATCH is dirty and EXEC
-//! answers null: nothing runs.
+//! answers null: nothing runs. It deletes the guard at once, for it is the change that counts; a user who may not DEL leaves
+//! it to end by itself, a millisecond later.
 //!
 //! The WATCH goes first, and names every key that the verdict depends on: between two commands of one pipeline the server
 //! may serve other clients, and what they change behind the preflight's back then ends the transaction too.
@@ -15,13 +16,13 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::ops::Range;
 
+use super::leads::Leads;
 use super::trial::{OVERFLOW, WRONG_TYPE};
 use super::types::Types;
 use super::{Check, Question, syntax};
 use respguard_resp::{encode, value};
 
-/// Knows whether a key is of its type. The server hashes a script each time, in blocks of 64 bytes behind each of which
-/// stand 9 of its own: these 183 bytes are three.
+/// Knows whether a key is of its type. The server hashes a script each time, in blocks of 64 bytes.
 const TYPES: &[u8] = include_bytes!("scripts/types.lua");
 /// Knows integers too.
 const NUMBERS: &[u8] = include_bytes!("scripts/numbers.lua");
@@ -122,8 +123,10 @@ impl Preflight {
     pub fn new(checks: &[Check<'_>]) -> Preflight {
         let room = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
         let (mut keys, mut arguments, mut first, body) = (Bulks::with_room(room), Bulks::with_room(room), 0..0, body(checks));
+        let mut known = Leads::default();
         for (place, check) in checks.iter().enumerate() {
-            if !checks[..place].iter().any(|before| before.key == check.key) {
+            if known.get(check.key).is_none() {
+                known.set(check.key, place);
                 keys.push(check.key);
             }
             if place == 0 {

@@ -43,13 +43,15 @@ pub(super) fn srandmember(trial: &mut Trial<'_>) -> Rule {
 
 /// `[count [option]]`, as what picks at random takes it.
 pub(super) fn random(trial: &Trial<'_>, option: &str) -> Rule {
+    if trial.len() == 2 {
+        return Ok(());
+    }
+    let count = trial.integer(2)?;
     match trial.len() {
-        2 => return Ok(()),
         3 => {}
         4 if trial.is(3, option) => {}
         _ => return Err(Fault::new(SYNTAX)),
     }
-    let count = trial.integer(2)?;
     // With values twice as many are answered.
     if count.unsigned_abs() < i64::MAX.unsigned_abs() / 2 { Ok(()) } else { Err(Fault::new("ERR value is out of range")) }
 }
@@ -80,13 +82,14 @@ pub(super) fn sintercard(trial: &mut Trial<'_>) -> Rule {
 
 /// `numkeys key [key ..] [LIMIT n]`: the place behind the keys.
 pub(super) fn card(trial: &Trial<'_>) -> Result<usize, Fault> {
-    let end = trial.counted(1, "ERR numkeys should be greater than 0")?;
-    match trial.len() - end {
-        0 => {}
-        2 if trial.is(end, "LIMIT") => {
-            syntax::integer_from(trial.arg(end + 1)?, 0, "ERR LIMIT can't be negative")?;
-        }
-        _ => return Err(Fault::new(SYNTAX)),
+    let count = syntax::integer_from(trial.arg(1)?, 1, "ERR numkeys should be greater than 0")?;
+    if usize::try_from(count).is_ok_and(|count| count > trial.len() - 2) {
+        return Err(Fault::new("ERR Number of keys can't be greater than number of args"));
+    }
+    let end = trial.counted(1, SYNTAX)?;
+    for at in (end..trial.len()).step_by(2) {
+        syntax::one_of(trial.arg(at)?, &["LIMIT"])?;
+        syntax::integer_from(trial.arg(at + 1)?, 0, "ERR LIMIT can't be negative")?;
     }
     Ok(end)
 }

@@ -163,12 +163,13 @@ pub(super) fn zrangestore(trial: &mut Trial<'_>) -> Rule {
 }
 
 fn range(trial: &Trial<'_>, from: usize, scores: bool) -> Rule {
-    let (mut by_score, mut by_lex, mut limit, mut with_scores, mut at) = (false, false, false, false, from + 2);
+    let (mut by_score, mut by_lex, mut reversed) = (false, false, false);
+    let (mut limit, mut with_scores, mut at) = (false, false, from + 2);
     while at < trial.len() {
         match trial.arg(at)? {
-            word if syntax::is(word, "BYSCORE") => by_score = true,
-            word if syntax::is(word, "BYLEX") => by_lex = true,
-            word if syntax::is(word, "REV") => {}
+            word if syntax::is(word, "BYSCORE") => syntax::once(&mut by_score)?,
+            word if syntax::is(word, "BYLEX") => syntax::once(&mut by_lex)?,
+            word if syntax::is(word, "REV") => syntax::once(&mut reversed)?,
             word if syntax::is(word, "WITHSCORES") && scores => with_scores = true,
             word if syntax::is(word, "LIMIT") => {
                 trial.integer(at + 1)?;

@@ -1,7 +1,6 @@
 //! Commands about streams and their consumer groups.
 
-use super::strings::count;
-use super::syntax::{self, BAD_ID, NOT_AN_INTEGER, SYNTAX, StreamId};
+use super::syntax::{self, BAD_ID, SYNTAX, StreamId};
 use super::trial::{NO_SUCH_KEY, Trial};
 use super::types::Types;
 use super::{Asker, Fault};
@@ -9,8 +8,16 @@ use super::{Asker, Fault};
 type Rule = Result<(), Fault>;
 
 const STREAM: Types = Types::STREAM;
+/// XGROUP CREATE key group id MKSTREAM ENTRIESREAD n
+const CREATE_WORDS_MAX: usize = 8;
 const ZERO_ID: &str = "ERR The ID specified in XADD must be greater than 0-0";
 const KEY_FOR_GROUP: &str = "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically.";
+const BOTH_STRATEGIES: &str = "ERR syntax error, MAXLEN and MINID options at the same time are not compatible";
+const LIMIT_WITHOUT_STRATEGY: &str = "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy";
+const LIMIT_WITHOUT_ABOUT: &str = "ERR syntax error, LIMIT cannot be used without the special ~ option";
+const CREATE_TOO_LONG: &str = "ERR unknown subcommand or wrong number of arguments for 'CREATE'. Try XGROUP HELP.";
+const GROUP_MISSING: &str = "ERR Missing GROUP option for XREADGROUP";
+const UNBALANCED_GROUP: &str = "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified.";
 const UNBALANCED: &str = "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.";
 
 /// XLEN key
@@ -20,26 +27,16 @@ pub(super) fn read(trial: &mut Trial<'_>) -> Rule {
 
 /// XADD key [NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold [LIMIT n]] * | id field value [field value ..]
 pub(super) fn xadd(trial: &mut Trial<'_>) -> Rule {
-    let (mut at, mut makes) = (2, true);
-    loop {
-        match trial.arg(at)? {
-            word if syntax::is(word, "NOMKSTREAM") => {
-                makes = false;
-                at += 1;
-            }
-            word if syntax::is(word, "MAXLEN") || syntax::is(word, "MINID") => at = trimming(trial, at)?,
-            _ => break,
-        }
-    }
-    let fields = trial.len() - at - 1;
-    if fields == 0 || !fields.is_multiple_of(2) {
-        return Err(Fault::new("ERR wrong number of arguments for 'xadd' command"));
-    }
-    let id = match trial.arg(at)? {
+    let trimmed = trimming(trial, 2, true)?;
+    let fields = trial.len().saturating_sub(trimmed.end + 1);
+    let id = match trial.arg(trimmed.end)? {
         b"*" => None,
         text => Some(new_id(text)?),
     };
-    if makes {
+    if fields == 0 || !fields.is_multiple_of(2) {
+        return Err(Fault::new("ERR wrong number of arguments for 'xadd' command"));
+    }
+    if trimmed.makes {
         trial.makes(1, STREAM)?
     } else {
         trial.typed(1, STREAM)?
@@ -57,31 +54,61 @@ fn new_id(text: &[u8]) -> Result<(StreamId, bool), Fault> {
     if id == (StreamId { milliseconds: 0, sequence: 0 }) { Err(Fault::new(ZERO_ID)) } else { Ok((id, true)) }
 }
 
-/// `MAXLEN | MINID [= | ~] threshold [LIMIT n]`: the place behind it.
-fn trimming(trial: &Trial<'_>, at: usize) -> Result<usize, Fault> {
-    let by_id = trial.is(at, "MINID");
-    let about = trial.arg(at + 1)? == b"~";
-    let mut next = if about || trial.arg(at + 1)? == b"=" { at + 2 } else { at + 1 };
-    if by_id {
-        syntax::stream_id(trial.arg(next)?, 0)?;
-    } else {
-        syntax::integer_from(trial.arg(next)?, 0, "ERR The MAXLEN argument must be >= 0.")?;
-    }
-    next += 1;
-    if trial.is(next, "LIMIT") {
-        syntax::integer_from(trial.arg(next + 1)?, 0, "ERR The LIMIT argument must be >= 0.")?;
-        if !about {
-            return Err(Fault::new("ERR syntax error, LIMIT cannot be used without the special ~ option"));
+/// The options of XADD and XTRIM.
+struct Trimming {
+    /// The place of the first word that is none of them.
+    end: usize,
+    /// Whether there is one of MAXLEN and MINID.
+    named: bool,
+    /// Whether the stream is made where there is none.
+    makes: bool,
+}
+
+/// `[NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold] [LIMIT n]`, in any order. Of MAXLEN and MINID there may be one.
+fn trimming(trial: &Trial<'_>, from: usize, adds: bool) -> Result<Trimming, Fault> {
+    let (mut at, mut makes) = (from, true);
+    let (mut named, mut about, mut limited) = (false, false, false);
+    while let Ok(word) = trial.arg(at) {
+        let by_id = syntax::is(word, "MINID");
+        if adds && word == b"*" {
+            break;
+        } else if by_id || syntax::is(word, "MAXLEN") {
+            if std::mem::replace(&mut named, true) {
+                return Err(Fault::new(BOTH_STRATEGIES));
+            }
+            let sign = trial.arg(at + 1)?;
+            about = sign == b"~";
+            at += if about || sign == b"=" { 2 } else { 1 };
+            let threshold = trial.arg(at)?;
+            if by_id {
+                syntax::stream_id(threshold, 0)?;
+            } else if syntax::integer(threshold)? < 0 {
+                return Err(Fault::new("ERR The MAXLEN argument must be >= 0."));
+            }
+        } else if syntax::is(word, "LIMIT") {
+            at += 1;
+            limited = true;
+            if trial.integer(at)? < 0 {
+                return Err(Fault::new("ERR The LIMIT argument must be >= 0."));
+            }
+        } else if adds && syntax::is(word, "NOMKSTREAM") {
+            makes = false;
+        } else {
+            break;
         }
-        next += 2;
+        at += 1;
     }
-    Ok(next)
+    match (limited, about) {
+        (true, false) if !named => Err(Fault::new(LIMIT_WITHOUT_STRATEGY)),
+        (true, false) => Err(Fault::new(LIMIT_WITHOUT_ABOUT)),
+        _ => Ok(Trimming { end: at, named, makes }),
+    }
 }
 
 /// XTRIM key MAXLEN | MINID [= | ~] threshold [LIMIT n]
 pub(super) fn xtrim(trial: &mut Trial<'_>) -> Rule {
-    syntax::one_of(trial.arg(2)?, &["MAXLEN", "MINID"])?;
-    if trimming(trial, 2)? != trial.len() {
+    let trimmed = trimming(trial, 2, false)?;
+    if trimmed.end != trial.len() || !trimmed.named {
         return Err(Fault::new(SYNTAX));
     }
     read(trial)
@@ -113,9 +140,9 @@ pub(super) fn xrange(trial: &mut Trial<'_>) -> Rule {
 
 /// XREAD [COUNT n] STREAMS key [key ..] id [id ..]
 pub(super) fn xread(trial: &mut Trial<'_>) -> Rule {
-    let (first, keys) = streams(trial, 1, false)?;
-    for at in first..first + keys {
-        match trial.arg(at + keys)? {
+    let streams = streams(trial, false)?;
+    for at in streams.keys.clone() {
+        match trial.arg(at + streams.keys.len())? {
             b"$" => {}
             id => syntax::stream_id(id, 0).map(|_| ())?,
         }
@@ -124,13 +151,12 @@ pub(super) fn xread(trial: &mut Trial<'_>) -> Rule {
     Ok(())
 }
 
-/// XREADGROUP GROUP group consumer [COUNT n] [NOACK] STREAMS key [key ..] id [id ..]
+/// XREADGROUP GROUP group consumer [COUNT n] [NOACK] STREAMS key [key ..] id [id ..], the options in any order.
 pub(super) fn xreadgroup(trial: &mut Trial<'_>) -> Rule {
-    syntax::one_of(trial.arg(1)?, &["GROUP"])?;
-    let group = trial.arg(2)?;
-    let (first, keys) = streams(trial, 4, true)?;
-    for at in first..first + keys {
-        match trial.arg(at + keys)? {
+    let streams = streams(trial, true)?;
+    let Some(group) = streams.group else { return Err(Fault::new(GROUP_MISSING)) };
+    for at in streams.keys.clone() {
+        match trial.arg(at + streams.keys.len())? {
             b">" => {}
             id => syntax::stream_id(id, 0).map(|_| ())?,
         }
@@ -139,15 +165,27 @@ pub(super) fn xreadgroup(trial: &mut Trial<'_>) -> Rule {
     Ok(())
 }
 
-/// Options from `at` on, then STREAMS: the place of the first key, and how many there are.
-fn streams(trial: &Trial<'_>, mut at: usize, noack: bool) -> Result<(usize, usize), Fault> {
+/// What the options of XREAD and XREADGROUP say.
+struct Streams<'a> {
+    group: Option<&'a [u8]>,
+    /// The places of the keys, behind each of which an id stands as many places further.
+    keys: std::ops::Range<usize>,
+}
+
+fn streams<'a>(trial: &Trial<'a>, grouped: bool) -> Result<Streams<'a>, Fault> {
+    let (mut at, mut group) = (1, None);
     loop {
         match trial.arg(at)? {
             word if syntax::is(word, "COUNT") => {
                 trial.integer(at + 1)?;
                 at += 2;
             }
-            word if noack && syntax::is(word, "NOACK") => at += 1,
+            word if grouped && syntax::is(word, "GROUP") => {
+                group = Some(trial.arg(at + 1)?);
+                trial.arg(at + 2)?;
+                at += 3;
+            }
+            word if grouped && syntax::is(word, "NOACK") => at += 1,
             word if syntax::is(word, "STREAMS") => break,
             // Within a transaction nothing blocks; the command table keeps BLOCK out of groups.
             _ => return Err(Fault::new(SYNTAX)),
@@ -155,9 +193,9 @@ fn streams(trial: &Trial<'_>, mut at: usize, noack: bool) -> Result<(usize, usiz
     }
     let rest = trial.len() - at - 1;
     if rest == 0 || !rest.is_multiple_of(2) {
-        return Err(Fault::new(UNBALANCED));
+        return Err(Fault::new(if grouped { UNBALANCED_GROUP } else { UNBALANCED }));
     }
-    Ok((at + 1, rest / 2))
+    Ok(Streams { group, keys: at + 1..at + 1 + rest / 2 })
 }
 
 /// The key is a stream with this consumer group.
@@ -205,15 +243,21 @@ pub(super) fn xclaim(trial: &mut Trial<'_>) -> Rule {
     while at < trial.len() {
         match trial.arg(at)? {
             word if syntax::is(word, "FORCE") || syntax::is(word, "JUSTID") => at += 1,
-            word if ["IDLE", "TIME", "RETRYCOUNT"].iter().any(|option| syntax::is(word, option)) => {
-                trial.integer(at + 1)?;
-                at += 2;
-            }
-            word if syntax::is(word, "LASTID") => {
+            word if at + 1 < trial.len() && syntax::is(word, "LASTID") => {
                 syntax::stream_id(trial.arg(at + 1)?, 0)?;
                 at += 2;
             }
-            _ => return Err(Fault::new(SYNTAX)),
+            word => match ["IDLE", "TIME", "RETRYCOUNT"].into_iter().find(|option| syntax::is(word, option)) {
+                Some(option) if at + 1 < trial.len() => {
+                    let fault = |_| Fault::Certain(format!("ERR Invalid {option} option argument for XCLAIM").into());
+                    trial.integer(at + 1).map_err(fault)?;
+                    at += 2;
+                }
+                _ => {
+                    let option = word.escape_ascii();
+                    return Err(Fault::Certain(format!("ERR Unrecognized XCLAIM option '{option}'").into()));
+                }
+            },
         }
     }
     let group = trial.arg(2)?;
@@ -228,10 +272,10 @@ pub(super) fn xautoclaim(trial: &mut Trial<'_>) -> Rule {
     while at < trial.len() {
         match trial.arg(at)? {
             word if syntax::is(word, "JUSTID") => at += 1,
-            word if syntax::is(word, "COUNT") => {
-                count(trial.arg(at + 1)?)?;
-                // So many attempts are made for each that is wanted.
-                if trial.integer(at + 1)? > i64::from(u32::MAX) {
+            word if at + 1 < trial.len() && syntax::is(word, "COUNT") => {
+                // So many attempts are made for each that is wanted: Redis has an end far above this one.
+                let fits = trial.integer(at + 1).is_ok_and(|count| (1..=i64::from(u32::MAX)).contains(&count));
+                if !fits {
                     return Err(Fault::new("ERR COUNT must be > 0"));
                 }
                 at += 2;
@@ -246,6 +290,10 @@ pub(super) fn xautoclaim(trial: &mut Trial<'_>) -> Rule {
 /// XGROUP CREATE key group id | $ [MKSTREAM] [ENTRIESREAD n]
 pub(super) fn create(trial: &mut Trial<'_>) -> Rule {
     starting_id(trial, 4)?;
+    // So many words are what the longest form has: Redis counts them and not the options.
+    if trial.len() > CREATE_WORDS_MAX {
+        return Err(Fault::new(CREATE_TOO_LONG));
+    }
     let (mut at, mut makes) = (5, false);
     while at < trial.len() {
         match trial.arg(at)? {
@@ -311,8 +359,11 @@ fn starting_id(trial: &Trial<'_>, at: usize) -> Rule {
 }
 
 fn entries_read(trial: &Trial<'_>, at: usize) -> Result<usize, Fault> {
-    syntax::integer_from(trial.arg(at + 1)?, 0, NOT_AN_INTEGER)?;
-    Ok(at + 2)
+    match trial.integer(at + 1)? {
+        // -1 says that it is not known.
+        -1.. => Ok(at + 2),
+        _ => Err(Fault::new("ERR value for ENTRIESREAD must be positive or -1")),
+    }
 }
 
 /// XINFO STREAM key

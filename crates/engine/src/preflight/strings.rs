@@ -1,7 +1,7 @@
 //! Commands about strings, bits and HyperLogLogs.
 
 use super::Fault;
-use super::syntax::{self, Float, NOT_AN_INTEGER, SYNTAX};
+use super::syntax::{self, Float, SYNTAX};
 use super::trial::{STRING_BYTES_MAX, Trial};
 use super::types::Types;
 
@@ -60,25 +60,28 @@ pub(super) fn getset(trial: &mut Trial<'_>) -> Rule {
 
 /// SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
 pub(super) fn set(trial: &mut Trial<'_>) -> Rule {
-    let (mut nx, mut xx, mut get, mut time, mut absolute) = (false, false, false, false, false);
+    let (mut nx, mut xx, mut get, mut keeps, mut time) = (false, false, false, false, None);
     let mut at = 3;
     while at < trial.len() {
         match trial.arg(at)? {
             word if syntax::is(word, "NX") && !xx => nx = true,
             word if syntax::is(word, "XX") && !nx => xx = true,
             word if syntax::is(word, "GET") => get = true,
-            word if syntax::is(word, "KEEPTTL") && !time => time = true,
-            word if !time && at + 1 < trial.len() => {
-                let seconds = syntax::is(word, "EX") || syntax::is(word, "EXAT");
-                absolute = syntax::is(word, "EXAT") || syntax::is(word, "PXAT");
+            word if syntax::is(word, "KEEPTTL") && time.is_none() => keeps = true,
+            word if !keeps && time.is_none() && at + 1 < trial.len() => {
                 syntax::one_of(word, &["EX", "PX", "EXAT", "PXAT"])?;
-                syntax::expiry(trial.arg(at + 1)?, seconds, "set")?;
-                time = true;
+                time = Some(at);
                 at += 1;
             }
             _ => return Err(Fault::new(SYNTAX)),
         }
         at += 1;
+    }
+    let mut absolute = false;
+    if let Some(at) = time {
+        let seconds = trial.is(at, "EX") || trial.is(at, "EXAT");
+        absolute = trial.is(at, "EXAT") || trial.is(at, "PXAT");
+        syntax::expiry(trial.arg(at + 1)?, seconds, "set")?;
     }
     if get {
         read(trial)?;
@@ -324,9 +327,4 @@ pub(super) fn pfcount(trial: &mut Trial<'_>) -> Rule {
 pub(super) fn pfmerge(trial: &mut Trial<'_>) -> Rule {
     (2..trial.len()).try_for_each(|at| trial.distinct(at, false))?;
     trial.distinct(1, true)
-}
-
-/// An integer that is taken as it is: nothing else can be wrong with it.
-pub(super) fn count(text: &[u8]) -> Rule {
-    syntax::integer_from(text, 1, NOT_AN_INTEGER).map(|_| ())
 }

@@ -69,6 +69,11 @@ pub(super) fn is(text: &[u8], word: &str) -> bool {
     text.eq_ignore_ascii_case(word.as_bytes())
 }
 
+/// Notes an option that Redis takes only once: a second one is no syntax of it.
+pub(super) fn once(said: &mut bool) -> Result<(), Fault> {
+    if std::mem::replace(said, true) { Err(Fault::new(SYNTAX)) } else { Ok(()) }
+}
+
 pub(super) fn one_of(text: &[u8], words: &[&str]) -> Result<(), Fault> {
     if words.iter().any(|word| is(text, word)) { Ok(()) } else { Err(Fault::new(SYNTAX)) }
 }
@@ -118,6 +123,20 @@ const CURSOR_DIGITS_MAX: usize = 19;
 pub(super) struct StreamId {
     pub(super) milliseconds: u64,
     pub(super) sequence: u64,
+}
+
+impl StreamId {
+    /// Behind it a stream gives none.
+    pub(super) const LAST: StreamId = StreamId { milliseconds: u64::MAX, sequence: u64::MAX };
+
+    /// The one right behind it.
+    pub(super) fn next(self) -> Option<StreamId> {
+        match (self.sequence.checked_add(1), self.milliseconds.checked_add(1)) {
+            (Some(sequence), _) => Some(StreamId { sequence, ..self }),
+            (None, Some(milliseconds)) => Some(StreamId { milliseconds, sequence: 0 }),
+            (None, None) => None,
+        }
+    }
 }
 
 /// `ms-seq`, or `ms` alone with the sequence that is given.

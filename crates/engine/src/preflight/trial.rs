@@ -2,6 +2,7 @@
 
 use super::cell::{Cell, LastId, Others};
 use super::leads::Leads;
+use super::question::Topic;
 use super::syntax::{self, StreamId};
 use super::types::{Deadly, Types};
 use super::values::{Need, Value};
@@ -17,10 +18,15 @@ const NOT_A_HYPERLOGLOG: &str = "WRONGTYPE Key is not a valid HyperLogLog string
 const INDEX_OUT_OF_RANGE: &str = "ERR index out of range";
 pub(super) const OVERFLOW: &str = "ERR increment or decrement would overflow";
 const GROUP_EXISTS: &str = "BUSYGROUP Consumer Group name already exists";
+pub(super) const NO_MORE_IDS: &str = "ERR The stream has exhausted the last possible ID, unable to add more items";
 const ID_TOO_SMALL: &str = "ERR The ID specified in XADD is equal or smaller than the target stream top item";
 
 /// The default of `proto-max-bulk-len`, which no string may pass.
 pub(super) const STRING_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// Keys that one preflight asks about. WATCH compares each with those before it, while the server does nothing else.
+pub(super) const KEYS_MAX: usize = 256;
+const TOO_MANY_KEYS: &str = "the group would have to ask about more than 256 keys";
 
 /// What the members up to one of them have done.
 #[derive(Debug, Default)]
@@ -28,9 +34,13 @@ pub(super) struct Trial<'a> {
     member: usize,
     args: Option<Args<'a>>,
     /// Which cell a key's name leads to: renaming moves a cell.
-    names: Leads<'a>,
+    names: Leads<&'a [u8]>,
     cells: Vec<Cell<'a>>,
     checks: Vec<Check<'a>>,
+    /// The keys that are asked about, and which check asks each thing about them.
+    asked: Leads<&'a [u8]>,
+    topics: Leads<(&'a [u8], Topic<'a>)>,
+    keys: usize,
 }
 
 impl<'a> Trial<'a> {
@@ -148,10 +158,7 @@ impl<'a> Trial<'a> {
         let Some(key) = origin else { return Ok(()) };
         // Where it fails only perhaps, it is refused all the same.
         let types = deadly.certain.or(deadly.perhaps);
-        if !types.is_empty() {
-            self.checks.push(Check { member, key, question: Question::Not { types, error } });
-        }
-        Ok(())
+        if types.is_empty() { Ok(()) } else { self.push(Check { member, key, question: Question::Not { types, error } }) }
     }
 
     /// So many bytes are appended to the string.
@@ -164,10 +171,7 @@ impl<'a> Trial<'a> {
         let Some(most) = whole.and(STRING_BYTES_MAX.checked_sub(appended)).filter(|_| whole <= Some(STRING_BYTES_MAX)) else {
             return Err(Fault::Undecided(MADE_OF_ITS_KEY));
         };
-        if let Some(key) = origin {
-            self.ask(key, Question::Length { most });
-        }
-        Ok(())
+        origin.map_or(Ok(()), |key| self.ask(key, Question::Length { most }))
     }
 
     /// The string is written up to this byte.
@@ -275,10 +279,7 @@ impl<'a> Trial<'a> {
         match (missing.map(u64::try_from), origin) {
             (None, _) => Err(Fault::Undecided(MADE_OF_ITS_KEY)),
             (Some(Err(_) | Ok(0)), _) => Ok(()),
-            (Some(Ok(least)), Some(key)) => {
-                self.ask(key, Question::Elements { least });
-                Ok(())
-            }
+            (Some(Ok(least)), Some(key)) => self.ask(key, Question::Elements { least }),
             (Some(Ok(_)), None) if elements == Some(0) => Err(Fault::new(NO_SUCH_KEY)),
             (Some(Ok(_)), None) => Err(Fault::Undecided(MADE_OF_ITS_KEY)),
         }
@@ -290,16 +291,16 @@ impl<'a> Trial<'a> {
         let cell = self.cell(key);
         let (last, origin) = (cell.last_id, cell.origin);
         let Some((id, exact)) = id else {
-            cell.last_id = LastId::Given;
+            cell.last_id = behind(last)?;
             return Ok(());
         };
-        cell.last_id = if exact { LastId::Known(id) } else { LastId::Given };
+        cell.last_id = if exact { LastId::Known(id) } else { LastId::AtMost(id) };
         match (last, origin) {
+            (LastId::Known(StreamId::LAST), _) => Err(Fault::new(NO_MORE_IDS)),
             (LastId::Known(last), _) if last < id => Ok(()),
             (LastId::Known(_), _) => Err(Fault::new(ID_TOO_SMALL)),
             (LastId::AsBefore, Some(key)) => {
-                self.ask(key, Question::IdBelow { milliseconds: id.milliseconds, sequence: id.sequence });
-                Ok(())
+                self.ask(key, Question::IdBelow { milliseconds: id.milliseconds, sequence: id.sequence })
             }
             _ => Err(Fault::Undecided(MADE_OF_ITS_KEY)),
         }
@@ -318,26 +319,20 @@ impl<'a> Trial<'a> {
         if cell.course.is_dead() {
             return Err(no_group(asker, key, name));
         }
-        let origin = cell.origin;
-        let known = cell.groups.iter().find(|(known, _)| *known == name).map(|(_, there)| *there);
-        let known = known.or((cell.other_groups == Others::Gone).then_some(false));
-        match (known, origin.filter(|_| cell.other_groups == Others::AsBefore)) {
-            (Some(known), _) if known == there => Ok(()),
-            (Some(_), _) => Err(no_group(asker, key, name)),
-            (None, Some(key)) => {
-                self.ask(key, asker.map_or(Question::NoGroup { name }, |asker| Question::Group { name, asker }));
-                Ok(())
+        match (cell.group(name), cell.origin) {
+            (Ok(known), _) if known == there => Ok(()),
+            (Ok(_), _) => Err(no_group(asker, key, name)),
+            (Err(Others::AsBefore), Some(key)) => {
+                self.ask(key, asker.map_or(Question::NoGroup { name }, |asker| Question::Group { name, asker }))
             }
-            (None, None) => Err(Fault::Undecided(MADE_OF_ITS_KEY)),
+            (Err(_), _) => Err(Fault::Undecided(MADE_OF_ITS_KEY)),
         }
     }
 
     /// From here on the stream has this consumer group, or has it not.
     pub(super) fn note_group(&mut self, at: usize, name: &'a [u8], there: bool) -> Result<(), Fault> {
         let key = self.arg(at)?;
-        let groups = &mut self.cell(key).groups;
-        groups.retain(|(known, _)| *known != name);
-        groups.push((name, there));
+        self.cell(key).note_group(name, there);
         Ok(())
     }
 
@@ -368,30 +363,44 @@ impl<'a> Trial<'a> {
 
     fn ask_origin(&mut self, origin: Option<&'a [u8]>, question: Question<'a>) -> Result<(), Fault> {
         match origin {
-            Some(key) => {
-                self.ask(key, question);
-                Ok(())
-            }
+            Some(key) => self.ask(key, question),
             // What was before the group is not there any more.
             None => Err(Fault::Undecided(MADE_OF_ITS_KEY)),
         }
     }
 
     /// Every question about a content asks for its type too.
-    fn ask(&mut self, key: &'a [u8], question: Question<'a>) {
-        let member = self.member;
+    fn ask(&mut self, key: &'a [u8], question: Question<'a>) -> Result<(), Fault> {
+        let (member, topic) = (self.member, question.topic());
+        let place = self.checks.len();
         if let Some(last) = self.checks.last_mut()
             && last.member == member
             && last.key == key
             && question.includes(&last.question)
         {
             last.question = question;
-            return;
+            self.topics.set((key, topic), place - 1);
+            return Ok(());
         }
-        let tightened = self.checks.iter_mut().any(|check| check.key == key && check.question.tighten(&question));
-        if !tightened {
-            self.checks.push(Check { member, key, question });
+        let known = self.topics.get((key, topic)).and_then(|place| self.checks.get_mut(place));
+        if known.is_some_and(|known| known.question.tighten(&question)) {
+            return Ok(());
         }
+        self.topics.set((key, topic), place);
+        self.push(Check { member, key, question })
+    }
+
+    /// Each key that is asked about is watched, and that the server compares with all others.
+    fn push(&mut self, check: Check<'a>) -> Result<(), Fault> {
+        if self.asked.get(check.key).is_none() {
+            if self.keys == KEYS_MAX {
+                return Err(Fault::Undecided(TOO_MANY_KEYS));
+            }
+            self.asked.set(check.key, self.keys);
+            self.keys += 1;
+        }
+        self.checks.push(check);
+        Ok(())
     }
 
     fn cell(&mut self, key: &'a [u8]) -> &mut Cell<'a> {
@@ -406,6 +415,17 @@ impl<'a> Trial<'a> {
         self.cells.push(Cell::new(key));
         self.names.set(key, self.cells.len() - 1);
         self.cells.len() - 1
+    }
+}
+
+/// The highest id after one that the server has chosen: by its clock, or right behind the last where that is ahead.
+fn behind(last: LastId) -> Result<LastId, Fault> {
+    match last {
+        LastId::Known(StreamId::LAST) => Err(Fault::new(NO_MORE_IDS)),
+        LastId::Known(id) | LastId::AtMost(id) => {
+            id.next().map(LastId::AtMost).ok_or(Fault::Undecided("its stream may have given the last possible id"))
+        }
+        LastId::AsBefore | LastId::Given => Ok(LastId::Given),
     }
 }
 

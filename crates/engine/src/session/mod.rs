@@ -36,6 +36,8 @@ pub struct Session {
     pub heard: bool,
     /// What the client believes its connection to have, and it has not.
     pub missed: Missed,
+    /// A CLIENT CACHING was sent, and the command that it is about was not.
+    pub caching: bool,
     /// What the open transaction has queued.
     pub queue: Queue,
 }

@@ -11,9 +11,11 @@ use super::standstill::Standstill;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::upstream::connections::Permit;
 use crate::net::upstream::opening::{OpenError, open};
 use crate::net::upstream::{Recipient, Settings};
 use crate::telemetry::label::UpstreamState;
+use respguard_engine::command::{DEFAULT_USER, Login};
 use respguard_engine::link::backoff::Backoff;
 use respguard_engine::link::handshake::{Facts, Ghost, Opening, Refusal};
 use respguard_engine::link::inflight::Inflight;
@@ -25,12 +27,20 @@ const PANIC_PAUSE: Duration = Duration::from_millis(100);
 
 impl Link {
     /// Starts to connect; requests can be queued at once. The ghosts are ended first.
-    pub fn spawn(context: &Rc<Context>, settings: &Rc<Settings>, opening: Opening, shared: bool, ghosts: Vec<Ghost>) -> Rc<Link> {
+    pub fn spawn(
+        context: &Rc<Context>,
+        settings: &Rc<Settings>,
+        opening: Opening,
+        permit: Permit,
+        shared: bool,
+        ghosts: Vec<Ghost>,
+    ) -> Rc<Link> {
         let link = Rc::new(Link {
             context: Rc::clone(context),
             settings: Rc::clone(settings),
             opening,
             shared: Cell::new(shared),
+            represents_server: Cell::new(false),
             state: RefCell::new(State {
                 phase: Phase::Connecting,
                 out: Vec::new(),
@@ -56,6 +66,13 @@ impl Link {
             burials: RefCell::default(),
             ability: Cell::default(),
             finishing: Cell::new(false),
+            may_transact: Cell::new(true),
+            uncounted_loss: Cell::new(false),
+            ended_by_server: Cell::new(None),
+            standing: Cell::default(),
+            opened_at: Cell::new(None),
+            permit: Cell::new(Some(permit)),
+            presence: Cell::new(None),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).watch());
@@ -79,6 +96,24 @@ impl Link {
             }
         })
         .await
+    }
+
+    /// Whether there is a server is to be seen from this link from now on.
+    pub fn represent_server(&self) {
+        self.represents_server.set(true);
+        if self.stands_for_server() && self.phase() == Phase::Ready {
+            self.context.readiness.upstream(self.context.worker, true);
+        }
+    }
+
+    /// True when it shows whether there is a server.
+    pub fn represents_server(&self) -> bool {
+        self.represents_server.get()
+    }
+
+    /// While there is no connection, it is taken to do MULTI and EXEC or not to.
+    pub fn expect_transactions(&self, may_transact: bool) {
+        self.may_transact.set(may_transact);
     }
 
     /// A leased link becomes its lane's shared one.
@@ -137,6 +172,13 @@ impl Link {
             let opened = open(&self.settings, &self.opening, &ghosts).await;
             self.end_burials(ghosts, opened.is_err());
             opened.iter().flat_map(|(_, facts)| &facts.kills).for_each(|kill| self.context.killed(*kill));
+            if let Err(error) = &opened
+                && self.is_refused(error)
+            {
+                self.not_opened(error);
+                self.revoke().await;
+                break;
+            }
             match opened {
                 // A lease is for one client, who is to hear it from the server itself.
                 Ok((_, Facts { state: Some(reply), .. })) if self.shared.get() => {
@@ -144,7 +186,12 @@ impl Link {
                 }
                 // What was lost while this one was opened is ended before anything that waits is sent, too.
                 Ok(_) if !self.ghosts.borrow().is_empty() => continue,
+                Ok(_) if !self.is_believed().await => {
+                    self.revoke().await;
+                    break;
+                }
                 Ok((stream, facts)) => {
+                    self.count_loss();
                     backoff.succeeded();
                     self.begin(facts);
                     if was_lost {
@@ -171,24 +218,44 @@ impl Link {
             return;
         }
         debug!(upstream = %self.settings.address, id = ?facts.client_id, shared = self.shared.get(), "upstream connection ready");
-        if !facts.transactions && self.shared.get() {
-            info!(upstream = %self.settings.address, "this connection cannot do MULTI and EXEC: groups on it pass unwrapped");
-        }
         if self.down.take().is_some() {
             info!(upstream = %self.settings.address, "upstream connection is back");
         }
         self.ability.set(Ability::Unknown);
+        let told = self.note_transactions(&mut state, &facts);
         state.facts = facts;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
         state.beat_at = None;
         state.wake_waiting();
         drop(state);
+        tell_all(told, Fault::Unavailable);
+        self.note_presence();
+        self.opened_at.set(Some(clock::now()));
         self.show_phase();
-        if self.stands_for_lane() {
+        if self.stands_for_server() {
             self.context.readiness.upstream(self.context.worker, true);
+        }
+        if self.shared.get() {
             self.context.health.alive();
         }
+    }
+
+    /// What waits on a shared connection was written for one that does MULTI and EXEC, or for one that does not. Groups
+    /// that were wrapped for the former must not come to the latter: their members would run apart.
+    fn note_transactions(&self, state: &mut State, facts: &Facts) -> Vec<Told> {
+        let mut told = Vec::new();
+        let was_expected = self.may_transact.replace(facts.transactions);
+        if !self.shared.get() || facts.transactions || !was_expected {
+            return told;
+        }
+        let reason = facts.no_transactions.as_deref().map(|reply| String::from_utf8_lossy(reply.trim_ascii()));
+        let user = String::from_utf8_lossy(self.opening.login.as_ref().map_or(DEFAULT_USER, Login::user));
+        warn!(upstream = %self.settings.address, %user, ?reason, "without MULTI and EXEC there are no groups: they pass unwrapped");
+        state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
+        let end = state.inflight.queued();
+        state.forget_before(end);
+        told
     }
 
     /// The connection is lost: what was sent, in whole or in part, has an unknown outcome.
@@ -205,6 +272,7 @@ impl Link {
         }
         state.phase = if self.shared.get() { Phase::Connecting } else { Phase::Closed };
         drop(state);
+        self.note_end(loss);
         if let Some(ghost) = ghost.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed)) {
             self.keep_ghost(ghost);
         }
@@ -213,10 +281,15 @@ impl Link {
         }
         if self.shared.get() {
             warn!(upstream = %self.settings.address, reason = %loss, unknown = told.len(), "upstream connection lost");
-            if self.stands_for_lane() {
+            if self.stands_for_server() {
                 self.context.readiness.upstream(self.context.worker, false);
             }
-            self.context.health.failed(1);
+            if self.represents_server.get() {
+                self.context.health.failed(1);
+            } else {
+                // The server may have ended it because of its user alone: the next attempt tells.
+                self.uncounted_loss.set(true);
+            }
             self.show(Some(UpstreamState::Connecting));
         } else {
             debug!(upstream = %self.settings.address, reason = %loss, "leased connection ended");
@@ -224,10 +297,22 @@ impl Link {
         tell_all(told, Fault::Lost);
     }
 
+    /// A loss was not the lane's own affair.
+    fn count_loss(&self) {
+        if self.uncounted_loss.take() {
+            self.context.health.failed(1);
+        }
+    }
+
     /// No connection is to be had for now.
     fn not_opened(&self, error: &OpenError) {
-        if self.stands_for_lane() {
+        if self.stands_for_server() {
             self.context.readiness.upstream_obstacle(error.obstacle());
+        }
+        if !self.is_refused(error) {
+            // The server is away, and not only for one user.
+            self.ended_by_server.set(None);
+            self.count_loss();
             self.note_down(error);
         }
         if let OpenError::Refused { refusal, .. } = error {
@@ -236,12 +321,17 @@ impl Link {
     }
 
     fn note_down(&self, error: &OpenError) {
+        if !self.shared.get() || self.retired.get() {
+            return;
+        }
         match self.down.get() {
             // Told once for each outage, not for each attempt.
             None => {
                 self.down.set(Some(clock::now()));
                 warn!(%error, cause = std::error::Error::source(error).map(tracing::field::display), "no upstream connection");
-                self.context.readiness.upstream(self.context.worker, false);
+                if self.stands_for_server() {
+                    self.context.readiness.upstream(self.context.worker, false);
+                }
             }
             // A server that is away for less than requests wait has failed nobody.
             Some(_) if self.is_down() => self.context.health.failed(1),
@@ -255,6 +345,8 @@ impl Link {
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed;
         self.over.set(true);
+        self.permit.take();
+        self.presence.take();
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         state.forget_written(false);
         state.wake_waiting();
@@ -266,9 +358,9 @@ impl Link {
         self.show(None);
     }
 
-    /// Whether its lane is there or not is to be seen from this connection.
-    fn stands_for_lane(&self) -> bool {
-        self.shared.get() && !self.retired.get()
+    /// Whether the server is there or not is to be seen from this connection.
+    fn stands_for_server(&self) -> bool {
+        self.represents_server.get() && self.shared.get() && !self.retired.get()
     }
 
     fn show_phase(&self) {

@@ -2,7 +2,7 @@
 //!
 //! `life` opens it, brings it back after a loss and ends it. While it is there `outgoing` takes what is to be sent, `pump`
 //! moves its bytes, `reading` cuts what comes in into frames, `tending` looks after its deadlines, `standstill` after a head
-//! that keeps others waiting. Behind a loss `keeping` saves the reads for the next connection, and `burial` has the server
+//! that keeps others waiting, `standing` after who may go on over a new one. Behind a loss `keeping` saves the reads for the next connection, and `burial` has the server
 //! end the one that was lost.
 
 mod burial;
@@ -11,6 +11,7 @@ mod life;
 mod outgoing;
 mod pump;
 mod reading;
+mod standing;
 mod standstill;
 mod tending;
 
@@ -20,6 +21,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Waker};
 use std::time::Instant;
 
+use super::connections::{Permit, Presence};
 use super::{Recipient, Settings};
 use crate::net::clock;
 use crate::net::context::Context;
@@ -40,6 +42,8 @@ pub struct Link {
     settings: Rc<Settings>,
     opening: Opening,
     shared: Cell<bool>,
+    /// Whether there is a server at all is to be seen from this one: it is that of clients that have said nothing yet.
+    represents_server: Cell<bool>,
     state: RefCell<State>,
     /// The link's task.
     waker: RefCell<Option<Waker>>,
@@ -66,6 +70,19 @@ pub struct Link {
     ability: Cell<Ability>,
     /// With what waits to be written the sending side ends.
     finishing: Cell<bool>,
+    /// Whether it is expected to do MULTI and EXEC, before its handshake has shown it.
+    may_transact: Cell<bool>,
+    /// A loss has not been counted yet: its cause may be the lane's alone.
+    uncounted_loss: Cell<bool>,
+    /// When the server ended it, until it is there again.
+    ended_by_server: Cell<Option<Instant>>,
+    standing: Cell<Standing>,
+    /// Since when it can be used.
+    opened_at: Cell<Option<Instant>>,
+    /// Its room among all connections, until it has ended.
+    permit: Cell<Option<Permit>>,
+    /// That its user has a connection, while it is there.
+    presence: Cell<Option<Presence>>,
 }
 
 struct State {
@@ -83,6 +100,20 @@ struct State {
     beat_at: Option<Instant>,
     /// Tasks that wait for the phase to change, or for room to write.
     waiting: Vec<Waker>,
+}
+
+/// Whether the clients of a lane may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// Nothing speaks against it.
+    #[default]
+    Good,
+    /// The server ended all connections of its user and none of others': he may have been deleted and made anew.
+    InDoubt { since: Instant },
+    /// The same, and others are being asked whether they are really there.
+    Asked,
+    /// The server does not take them any more, or has ended them.
+    Revoked,
 }
 
 /// How far a link has come.
@@ -133,15 +164,20 @@ impl Link {
         self.state.borrow().facts.wants_password
     }
 
-    /// True when the connection can do MULTI and EXEC. Before its first handshake it is taken to.
+    /// True when the connection can do MULTI and EXEC. While there is none, it is taken to do what the last one did.
     pub fn can_transact(&self) -> bool {
         let state = self.state.borrow();
-        state.phase != Phase::Ready || state.facts.transactions
+        if state.phase == Phase::Ready { state.facts.transactions } else { self.may_transact.get() }
     }
 
     /// Whether it can carry guarded groups.
     pub fn ability(&self) -> Ability {
         self.ability.get()
+    }
+
+    /// True from the first connection on.
+    pub fn was_open(&self) -> bool {
+        self.opened_at.get().is_some()
     }
 
     /// What it has answered about guarded groups, or that it is to be asked again.

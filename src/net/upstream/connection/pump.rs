@@ -57,7 +57,7 @@ impl Link {
         }
     }
 
-    fn register(&self, cx: &TaskContext<'_>) {
+    pub(super) fn register(&self, cx: &TaskContext<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());

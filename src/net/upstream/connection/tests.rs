@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::net::address::Address;
+use crate::net::upstream::connections::Connections;
 use crate::net::upstream::{Admitted, PING};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::tally::Tally;
 use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
 use respguard_engine::pipeline::resolve::Part;
-use respguard_resp::Protocol;
 
 /// Panics at its first reply, if told to.
 #[derive(Default)]
@@ -99,6 +99,7 @@ fn settings(port: u16) -> Settings {
         heartbeat_timeout: long,
         login: None,
         tls: None,
+        connections: Connections::new(9),
         leases_max: 1,
     }
 }
@@ -117,8 +118,8 @@ async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
-            let opening = Opening { login: None, protocol: Protocol::Resp2, db: 0 };
-            let link = Link::spawn(&context, &settings, opening, true, Vec::new());
+            let permit = settings.connections.take().expect("room");
+            let link = Link::spawn(&context, &settings, Opening::default(), permit, true, Vec::new());
             link.opened().await.expect("it is there");
             let (bad, good) = (Rc::new(Waiting { panics: true, ..Waiting::default() }), Rc::<Waiting>::default());
             let now = clock::now();
@@ -148,8 +149,8 @@ async fn a_lost_connection_is_told_of_until_it_is_ended() {
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
-            let opening = Opening { login: None, protocol: Protocol::Resp2, db: 0 };
-            let link = Link::spawn(&context, &settings, opening, true, Vec::new());
+            let permit = settings.connections.take().expect("room");
+            let link = Link::spawn(&context, &settings, Opening::default(), permit, true, Vec::new());
             link.opened().await.expect("it is there");
             assert!(link.ghosts().is_empty());
             let who = Rc::<Waiting>::default();

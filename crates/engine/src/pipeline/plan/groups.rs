@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use super::{Note, Planner, Role, Step, Turn};
+use crate::command::PlainKeys;
 use crate::pipeline::finding::Unwrapped;
 use crate::pipeline::gather::Gathered;
 use crate::pipeline::refusal::Refusal;
 use crate::pipeline::settle::takes_marker;
 use crate::policy::{Atomic, OnUnsupported};
-use crate::preflight::{self, Ability, Preflight};
+use crate::preflight::{self, Ability, Fault, Preflight};
 
 impl Planner<'_> {
     /// A member of a gathered group: the last one takes the others with it, if the group is whole.
@@ -39,8 +40,9 @@ impl Planner<'_> {
         }
     }
 
-    pub(super) fn push_group(&mut self, group: usize, commands: Range<usize>) {
-        let unwrapped = self.obstacle_to_wrapping();
+    /// The commands are a group, which goes out `bare` where its members must be sent as they came.
+    pub(super) fn push_group(&mut self, group: usize, commands: Range<usize>, bare: bool) {
+        let unwrapped = if bare { Some(Unwrapped::Caching) } else { self.obstacle_to_wrapping() };
         if !self.is_observed(group) && unwrapped.is_none() {
             self.plan.roles.extend(commands.clone().map(|_| Role::Group));
             self.note_completed(commands.start, group);
@@ -77,6 +79,10 @@ impl Planner<'_> {
         if refused {
             return;
         }
+        if let Some(refusal) = self.malformed(members.clone(), group) {
+            self.plan.refusals.push(Refusal::Member(refusal));
+            return self.plan.steps.push(Step::RefuseGroup { members, group });
+        }
         let step = match self.rules.policy.groups()[group].atomic {
             Atomic::Guarded => self.guard(members.clone(), group),
             Atomic::Transaction | Atomic::Observe => Step::Wrap { members: members.clone(), group },
@@ -89,6 +95,21 @@ impl Planner<'_> {
         self.mend_group(&commands[members.clone()]);
         self.with_probes(commands[members].iter().copied(), step);
         self.plan.members = commands;
+    }
+
+    /// The member of a run whose keys cannot be read, and what it would answer: whatever it was meant to do to them would be
+    /// missing, at any level.
+    fn malformed(&self, members: Range<usize>, group: usize) -> Option<preflight::Refusal> {
+        if !self.rules.policy.groups()[group].is_run() {
+            return None;
+        }
+        let table = self.rules.table;
+        self.plan.members[members].iter().enumerate().find_map(|(member, &at)| {
+            let (id, args) = (self.batch.id(at), self.batch.args(self.bytes, at));
+            let malformed = table.spec(id).plain_keys(args, &mut |_| {}) == PlainKeys::Malformed;
+            let refusal = malformed.then(|| preflight::examine(table, std::iter::once((id, args))).err())??;
+            matches!(refusal.fault, Fault::Certain(_)).then_some(preflight::Refusal { member, ..refusal })
+        })
     }
 
     /// How a guarded group goes out, if it does.

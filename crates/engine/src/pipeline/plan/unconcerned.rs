@@ -11,7 +11,7 @@ impl Planner<'_> {
             self.concerned = false;
         }
         let transaction = &self.session.transaction;
-        let is_bound = transaction.is_open() || transaction.is_lost() || self.session.missed.any();
+        let is_bound = transaction.is_open() || transaction.is_lost() || self.session.missed.any() || self.session.caching;
         if awaits_login || self.rules.degraded || is_bound {
             return at;
         }

@@ -51,7 +51,7 @@ pub(super) fn compile_for<E: std::fmt::Display>(
     };
     let mut words: Vec<Box<str>> = (0..form.len()).filter_map(|place| Some(line.text_of(form.word(place)?)?.into())).collect();
     let rest = line.has_rest() && words.pop().is_some();
-    let measured = measured(&form, &words, Some(form.id) == table.by_name("expire"));
+    let measured = measured(&form, &words);
     let words = words.iter().map(|word| Pattern::parse(word, names).ok()).collect::<Option<_>>()?;
     let text = written.template.as_str().into();
     let expected = match &written.expected {
@@ -82,15 +82,15 @@ fn changes_reply(id: CommandId, table: &Table) -> bool {
     matches!(table.spec(id).name(), "hset" | "hmset")
 }
 
-/// The two words that are compared by what they mean: a number, or the time of EXPIRE, for which a wildcard takes any.
-fn measured(form: &Arrangement, words: &[Box<str>], is_expire: bool) -> Option<Measured> {
+/// The two words that are compared by what they mean: a number, or a time to live, for which a wildcard takes any.
+fn measured(form: &Arrangement, words: &[Box<str>]) -> Option<Measured> {
     let kind = |place: usize| match form.word(place) {
         Some(Word::Token(token)) => Some(token.as_bytes()),
         _ => None,
     };
     let pairs = (0..words.len()).filter_map(|place| Some((place, kind(place)?, words.get(place + 1)?)));
     let mut measured = pairs.filter_map(|(place, kind, number)| match Measure::read(kind, number.as_bytes()) {
-        None if is_expire && is_any(number) => Some(Measured { place, wanted: None }),
+        None if Measure::is_time(kind) && is_any(number) => Some(Measured { place, wanted: None }),
         wanted => wanted.map(|_| Measured { place, wanted }),
     });
     measured.next()

@@ -92,10 +92,10 @@ fn an_optional_member_may_be_left_out() {
 fn every_spelling_of_a_command_is_the_same_member() {
     let policy = policy(vec![login(), templates(&["INCR n:{x}", "SET a * NX GET EX *"])]);
     let rest = ["sadd sess:u1 t1", "Expire sess:u1 60", "GET x"];
-    for first in ["setex rt:u1:t1 60 v", "SET rt:u1:t1 v EX 60", "set rt:u1:t1 v ex 60"] {
+    for first in ["setex rt:u1:t1 60 v", "SET rt:u1:t1 v EX 60", "set rt:u1:t1 v ex 60", "SET rt:u1:t1 v PX 60"] {
         assert_eq!(recognise(&policy, &[first, rest[0], rest[1], rest[2]]), whole(0, 3), "{first}");
     }
-    for first in ["SET rt:u1:t1 v PX 60", "SET rt:u1:t1 v KEEPTTL", "SET rt:u1:t1 v", "SETEX rt:u1 60 v", "PSETEX rt:u1:t1 v"] {
+    for first in ["SET rt:u1:t1 v KEEPTTL", "SET rt:u1:t1 v", "SETEX rt:u1 60 v", "PSETEX rt:u1:t1 v"] {
         assert_eq!(recognise(&policy, &[first, rest[0], rest[1], rest[2]]), Recognition::None, "{first}");
     }
     for first in ["INCR n:1", "incrby n:1 1"] {
@@ -194,7 +194,6 @@ fn a_run_ends_at_what_is_no_plain_keyed_command() {
         "PUBLISH k v",
         "NOSUCH k",
         "SUBSCRIBE k",
-        "GET",
         "CLIENT SETNAME k",
         "WAIT 0 0",
     ];
@@ -209,6 +208,47 @@ fn a_run_ends_at_what_is_no_plain_keyed_command() {
 fn a_wrong_number_of_arguments_is_a_member_that_the_server_will_refuse() {
     let policy = policy(vec![keys(&["*"])]);
     assert_eq!(recognise(&policy, &["SET a 1", "HSET b f", "PING"]), whole(0, 2));
+}
+
+#[test]
+fn what_has_keys_and_does_not_say_them_belongs_to_the_run() {
+    let policy = policy(vec![keys(&["k:*"])]);
+    let malformed = [
+        "ZUNIONSTORE k:d 01 k:z",
+        "ZMPOP 01 k:z MIN",
+        "XREADGROUP GROUP g c",
+        "XREADGROUP GROUP g c STREAMS k:s",
+        "ZMPOP 9 k:z MIN",
+    ];
+    for other in malformed {
+        assert_eq!(recognise(&policy, &["SET k:a 1", other, "SET k:b 1", "PING"]), whole(0, 3), "{other}");
+        assert_eq!(recognise(&policy, &[other, "SET k:a 1", "PING"]), whole(0, 2), "{other}");
+    }
+    assert_eq!(recognise(&policy, &["SET k:a 1", "SADD", "SET k:b 1", "PING"]), whole(0, 3));
+    assert_eq!(recognise(&policy, &["ZMPOP 01 k:z MIN", "ZMPOP 01 k:z MIN", "PING"]), Recognition::None, "no key matches");
+    assert_eq!(recognise(&policy, &["SET k:a 1", "ZUNIONSTORE other 01 k:z", "SET k:b 1"]), Recognition::None, "it is elsewhere");
+}
+
+#[test]
+fn a_captured_time_is_compared_as_a_duration() {
+    let policy = policy(vec![templates(&["SETEX a:{x} {ttl} *", "EXPIRE b:{x} {ttl}", "SET c:{x} {ttl}"])]);
+    let set = "SET c:1 60";
+    for (first, second) in [
+        ("SETEX a:1 60 v", "EXPIRE b:1 60"),
+        ("SETEX a:1 60 v", "PEXPIRE b:1 60000"),
+        ("SET a:1 v EXAT 60", "PEXPIREAT b:1 60000"),
+    ] {
+        assert_eq!(recognise(&policy, &[first, second, set, "PING"]), whole(0, 3), "{first}, {second}");
+    }
+    for (first, second) in [
+        ("SETEX a:1 60 v", "EXPIRE b:1 120"),
+        ("SETEX a:1 60 v", "PEXPIRE b:1 60"),
+        ("SETEX a:1 60 v", "EXPIREAT b:1 60"),
+        ("SETEX a:1 x v", "PEXPIRE b:1 x"),
+    ] {
+        assert_eq!(recognise(&policy, &[first, second, set, "PING"]), Recognition::None, "{first}, {second}");
+    }
+    assert_eq!(recognise(&policy, &["PSETEX a:1 60000 v", "EXPIRE b:1 60", set, "PING"]), Recognition::None, "other text");
 }
 
 #[test]
@@ -246,7 +286,9 @@ fn fits(template: &str, command: &str) -> bool {
 #[test]
 fn every_spelling_of_a_command_fits() {
     for (template, spellings) in [
-        ("SETEX a {t} *", &["SETEX a 1 v", "SET a v EX 1", "set a v ex 7"][..]),
+        ("SETEX a {t} *", &["SETEX a 1 v", "SET a v EX 1", "set a v ex 7", "PSETEX a 1 v", "SET a v px 1", "SET a v EXAT 1"][..]),
+        ("SET a * PXAT *", &["SETEX a 1 v", "SET a v PXAT 1"]),
+        ("GETEX a EX {t}", &["GETEX a EX 1", "GETEX a PX 1", "GETEX a EXAT 1"]),
         ("SET a * GET", &["GETSET a v", "set a v get"]),
         ("INCR a", &["INCR a", "INCRBY a 1", "DECRBY a -1"]),
         ("DECRBY a 3", &["decrby a 3", "INCRBY a -3"]),
@@ -274,7 +316,8 @@ fn what_means_something_else_does_not_fit() {
         ("INCR a", &["INCRBY a 2", "DECR a", "INCRBY a -1", "INCRBYFLOAT a 1"]),
         ("INCRBY a *", &["DECR a", "DECRBY a 1"]),
         ("EXPIRE a 60", &["EXPIRE a 61", "EXPIREAT a 60", "PEXPIRE a 60", "EXPIRE a 60 NX"]),
-        ("SETEX a {t} *", &["PSETEX a 1 v", "SET a v EXAT 1"]),
+        ("SETEX a {t} *", &["SET a v", "SET a v KEEPTTL", "SET a v NX PX 1"]),
+        ("GETEX a EX {t}", &["GETEX a", "GETEX a PERSIST"]),
         ("EXPIRE a 6*", &["PEXPIRE a 60", "EXPIRE a 70"]),
         ("DEL a", &["UNLINK a"]),
     ] {

@@ -57,4 +57,5 @@ if not ok then n,e=0,'ERR '..tostring(n) end
 if not n then return 0 end
 local s=p('SET',g,1,'PX',1)
 if s.err then return s end
+p('DEL',g)
 return type(e)=='number' and n*4+e+1 or n..' '..e

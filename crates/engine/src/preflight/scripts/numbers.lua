@@ -13,7 +13,7 @@ if r:byte()==45 then x,m=l,'9223372036854775808' end
 if not d or #d>19 or #d==19 and d>m then e=1
 elseif #d>#x or #d==#x and d>x then e=2 end
 end
-if e then redis.call('SET',KEYS[1],1,'PX',1)
+if e then redis.call('SET',KEYS[1],1,'PX',1) p('DEL',KEYS[1])
 return e==e..'' and n..' '..e or n*4+e+1 end
 end
 return 0

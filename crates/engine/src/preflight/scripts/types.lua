@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
-for i=1,#ARGV,2 do local r=redis.pcall(ARGV[i],ARGV[i+1])
-if type(r)=='table' then redis.call('SET',KEYS[1],1,'PX',1)return (i-1)/2 ..' '..r.err end end
+local A,p,g=ARGV,redis.pcall,KEYS[1]
+for i=1,#A,2 do local r=p(A[i],A[i+1])
+if type(r)=='table' then redis.call('SET',g,1,'PX',1) p('DEL',g) return (i-1)/2 ..' '..r.err end end
 return 0

@@ -1,0 +1,132 @@
+//! Whether the clients of a lane may go on over a new connection, once the server has ended the one that they had.
+//!
+//! Redis ends a user's connections when the user is deleted, and no others. Who is made anew with the same password is
+//! another user: the sessions of the former one must not come back.
+
+use std::rc::Rc;
+use std::task::Poll;
+
+use tracing::info;
+
+use super::{Link, Loss, Phase, Standing};
+use crate::net::clock;
+use crate::net::upstream::opening::OpenError;
+use crate::net::upstream::{Admitted, PING, Recipient};
+use respguard_engine::command::DEFAULT_USER;
+use respguard_engine::link::handshake::{Refusal, Step};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
+
+impl Link {
+    /// Whether its clients may go on.
+    pub fn standing(&self) -> Standing {
+        self.standing.get()
+    }
+
+    /// The user whose login came from a client and who can be deleted, which the default user cannot be.
+    pub(super) fn named_user(&self) -> Option<&[u8]> {
+        let login = self.opening.login.as_ref().filter(|_| self.settings.login.is_none())?;
+        Some(login.user()).filter(|user| *user != DEFAULT_USER)
+    }
+
+    /// True when the server refuses what this lane is, and not the proxy's own credentials.
+    pub(super) fn is_refused(&self, error: &OpenError) -> bool {
+        match error {
+            OpenError::Refused { refusal, .. } => self.is_lanes_own(refusal),
+            _ => false,
+        }
+    }
+
+    fn is_lanes_own(&self, refusal: &Refusal) -> bool {
+        refusal.is_about_lane() && (refusal.step != Step::Auth || self.settings.login.is_none())
+    }
+
+    /// The server does not take its clients any more: those that share it are closed, and so is who waits for a lease.
+    pub(super) async fn revoke(&self) {
+        self.standing.set(Standing::Revoked);
+        if self.shared.get() {
+            info!(upstream = %self.settings.address, "the server refuses a login that it accepted before: its clients are closed");
+            self.closed().await;
+        }
+        // What is owed to who holds the lease is not answered: he is closed.
+        let owner = self.owner.borrow().clone();
+        if let Some(owner) = owner {
+            owner.lease_refused();
+        }
+    }
+
+    async fn closed(&self) {
+        std::future::poll_fn(|cx| {
+            self.register(cx);
+            if self.shared.get() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+
+    /// The connection was lost: if the server ended it, others may tell why.
+    pub(super) fn note_end(&self, loss: &Loss) {
+        let by_server = matches!(loss, Loss::Eof | Loss::Io(_)) && self.named_user().is_some();
+        self.ended_by_server.set(by_server.then(clock::now));
+        self.presence.take();
+    }
+
+    /// A user has a connection.
+    pub(super) fn note_presence(&self) {
+        self.presence.set(self.named_user().map(|user| self.settings.connections.enter(user, clock::now())));
+    }
+
+    /// A new connection is there: whether its clients may go on over it.
+    pub(super) async fn is_believed(&self) -> bool {
+        let (Some(since), Some(user)) = (self.ended_by_server.take(), self.named_user()) else { return true };
+        if !self.shared.get() || self.settings.connections.has_older(user, since) {
+            return true;
+        }
+        self.standing.set(Standing::InDoubt { since });
+        std::future::poll_fn(|cx| {
+            self.register(cx);
+            match self.standing.get() {
+                Standing::Good => Poll::Ready(true),
+                Standing::Revoked => Poll::Ready(false),
+                _ if self.phase() == Phase::Closed => Poll::Ready(true),
+                Standing::InDoubt { .. } | Standing::Asked => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Asks a connection of others whether it is still the one that was there when this one was ended.
+    pub fn resolve_doubt(self: &Rc<Self>, others: &Link) {
+        let Standing::InDoubt { since } = self.standing.get() else { return };
+        let was_there = others.phase() == Phase::Ready && others.opened_at.get().is_some_and(|opened| opened < since);
+        let now = clock::now();
+        self.standing.set(Standing::Asked);
+        let witness = Rc::new(Witness(Rc::clone(self)));
+        if !was_there || !others.send(witness, &[PING], 1, now, Some(now + self.settings.queue_timeout)) {
+            self.conclude(Standing::Good);
+        }
+    }
+
+    fn conclude(&self, standing: Standing) {
+        if self.standing.get() == Standing::Asked {
+            self.standing.set(standing);
+            self.wake();
+        }
+    }
+}
+
+/// Whoever is owed the answer.
+struct Witness(Rc<Link>);
+
+impl Recipient for Witness {
+    /// The others are there: only this user's connections were ended.
+    fn admit(&self, _piece: &[u8], part: Part) -> Admitted {
+        if part.first {
+            self.0.conclude(Standing::Revoked);
+        }
+        Admitted::default()
+    }
+
+    fn fault(&self, _frames: u32, _fault: Fault) {
+        self.0.conclude(Standing::Good);
+    }
+}

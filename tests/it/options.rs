@@ -1,0 +1,526 @@
+//! Each option of each command, said twice, left out, in another order, misspelled: what the preflight calls fine does
+//! not fail on the server.
+//!
+//! Every ordered pair of a command's options is tried, with each of its words left out once, and so many requests more
+//! that are changed at random. `RESPGUARD_SPELLINGS` says how many those are for each form (40 else), `RESPGUARD_SEED`
+//! from which seed.
+
+use std::collections::{BTreeMap, HashSet};
+
+use fastrand::Rng;
+use respguard_engine::command::{CommandId, Table};
+use respguard_engine::preflight::{Fault, Preflight, Verdict, examine, is_decidable};
+use respguard_resp::encode;
+use respguard_resp::request::{Args, Span};
+
+use crate::harness::wire::{request, words};
+use crate::harness::{RedisServer, Wire, text};
+
+/// Requests changed at random for each form.
+const RANDOM: u64 = 40;
+/// Requests that are sent in one write.
+const AT_ONCE: usize = 100;
+/// Refusals without need among all requests, in percent: repeated options that Redis takes are most of them.
+const NEEDLESS_MAX: f64 = 3.0;
+
+/// One way to say a command: what stands before its options, the options, what stands behind them.
+struct Form {
+    /// What `k` and `d` are where they are there: see `content`.
+    kind: char,
+    head: &'static str,
+    options: &'static [&'static str],
+    tail: &'static str,
+}
+
+const fn form(kind: char, head: &'static str, options: &'static [&'static str], tail: &'static str) -> Form {
+    Form { kind, head, options, tail }
+}
+
+const SCAN: &[&str] = &["MATCH a*", "COUNT 5", "NOVALUES", "COUNT 0"];
+const RANGE: &[&str] = &["BYSCORE", "BYLEX", "REV", "LIMIT 0 1", "WITHSCORES"];
+const COMBINE: &[&str] = &["WEIGHTS 1 2", "WEIGHTS 1", "AGGREGATE MAX", "AGGREGATE AVG", "WITHSCORES"];
+const TRIM: &[&str] = &["MAXLEN 5", "MAXLEN = 6", "MAXLEN ~ 5", "MAXLEN ~ 5 LIMIT 3", "MINID 3", "MINID ~ 3-1", "LIMIT 3"];
+const ADD: &[&str] =
+    &["NOMKSTREAM", "MAXLEN 5", "MAXLEN = 6", "MAXLEN ~ 5", "MAXLEN ~ 5 LIMIT 3", "MINID 3", "MINID ~ 3-1", "LIMIT 3"];
+const EXPIRE: &[&str] = &["NX", "XX", "GT", "LT"];
+
+/// Every command that can be foretold, in all its forms.
+#[rustfmt::skip]
+const FORMS: &[Form] = &[
+    form('s', "SET k v", &["NX", "XX", "GET", "EX 10", "PX 10000", "EXAT 9999999999", "PXAT 9999999999999", "KEEPTTL", "PERSIST"], ""),
+    form('s', "GETEX k", &["EX 10", "PX 10000", "EXAT 9999999999", "PXAT 9999999999999", "PERSIST", "KEEPTTL"], ""),
+    form('s', "BITCOUNT k", &["0 1", "0", "BYTE", "BIT"], ""),
+    form('s', "BITPOS k 1", &["0", "1", "BYTE", "BIT"], ""),
+    form('s', "BITFIELD k", &["GET u8 0", "SET u8 0 5", "INCRBY i5 #1 1", "OVERFLOW SAT", "OVERFLOW WRONG", "GET u64 0"], ""),
+    form('s', "BITFIELD_RO k", &["GET u4 0", "GET i64 #1", "SET u8 0 5"], ""),
+    form('s', "BITOP AND d k", &["k", "d"], ""),
+    form('s', "BITOP NOT d k", &["k"], ""),
+    form('s', "GETRANGE k 0 1", &["2"], ""),
+    form('s', "SUBSTR k 0 1", &["2"], ""),
+    form('s', "SETRANGE k 1 v", &["v"], ""),
+    form('s', "SETBIT k 5 1", &["1"], ""),
+    form('s', "GETBIT k 5", &["1"], ""),
+    form('s', "APPEND k v", &["v"], ""),
+    form('s', "GET k", &["k"], ""),
+    form('s', "GETDEL k", &["k"], ""),
+    form('s', "GETSET k v", &["v"], ""),
+    form('s', "SETNX k v", &["v"], ""),
+    form('s', "SETEX k 10 v", &["v"], ""),
+    form('s', "PSETEX k 10000 v", &["v"], ""),
+    form('s', "STRLEN k", &["k"], ""),
+    form('s', "MGET k", &["d", "k"], ""),
+    form('s', "MSET k v", &["d v", "d"], ""),
+    form('s', "MSETNX k v", &["d v", "d"], ""),
+    form('s', "INCR k", &["1"], ""),
+    form('s', "DECR k", &["1"], ""),
+    form('s', "INCRBY k 1", &["1"], ""),
+    form('s', "DECRBY k 1", &["1"], ""),
+    form('s', "INCRBYFLOAT k 1.5", &["1"], ""),
+    form('p', "PFADD k", &["a", "b"], ""),
+    form('p', "PFCOUNT k", &["d", "k"], ""),
+    form('p', "PFMERGE k", &["d", "k"], ""),
+    form('s', "EXPIRE k 100", EXPIRE, ""),
+    form('s', "PEXPIRE k 100000", EXPIRE, ""),
+    form('s', "EXPIREAT k 9999999999", EXPIRE, ""),
+    form('s', "PEXPIREAT k 9999999999999", EXPIRE, ""),
+    form('s', "PERSIST k", &["k"], ""),
+    form('s', "TTL k", &["k"], ""),
+    form('s', "PTTL k", &["k"], ""),
+    form('s', "EXPIRETIME k", &["k"], ""),
+    form('s', "PEXPIRETIME k", &["k"], ""),
+    form('s', "DEL k", &["d", "k"], ""),
+    form('s', "UNLINK k", &["d", "k"], ""),
+    form('s', "EXISTS k", &["d", "k"], ""),
+    form('s', "TOUCH k", &["d", "k"], ""),
+    form('s', "TYPE k", &["d"], ""),
+    form('s', "DUMP k", &["d"], ""),
+    form('s', "COPY k d", &["REPLACE", "DB 0", "DB"], ""),
+    form('s', "RENAME k d", &["k"], ""),
+    form('s', "RENAMENX k d", &["k"], ""),
+    form('s', "PUBLISH c m", &["m"], ""),
+    form('s', "SPUBLISH c m", &["m"], ""),
+    form('s', "MEMORY USAGE k", &["SAMPLES 5", "SAMPLES", "5"], ""),
+    form('s', "OBJECT ENCODING k", &["k"], ""),
+    form('s', "OBJECT REFCOUNT k", &["k"], ""),
+    form('l', "LPOP k", &["1", "2"], ""),
+    form('l', "RPOP k", &["1", "2"], ""),
+    form('l', "LPUSH k a", &["b"], ""),
+    form('l', "RPUSH k a", &["b"], ""),
+    form('l', "LPUSHX k a", &["b"], ""),
+    form('l', "RPUSHX k a", &["b"], ""),
+    form('l', "LLEN k", &["k"], ""),
+    form('l', "LINDEX k 0", &["1"], ""),
+    form('l', "LRANGE k 0 1", &["1"], ""),
+    form('l', "LTRIM k 0 1", &["1"], ""),
+    form('l', "LREM k 0 a", &["1"], ""),
+    form('l', "LSET k 0 a", &["1"], ""),
+    form('l', "LINSERT k", &["BEFORE", "AFTER"], "a v"),
+    form('l', "LPOS k a", &["RANK 1", "RANK -1", "RANK 0", "COUNT 0", "MAXLEN 0", "MAXLEN -1"], ""),
+    form('l', "LMOVE k d", &["LEFT", "RIGHT"], ""),
+    form('l', "RPOPLPUSH k d", &["d"], ""),
+    form('l', "LMPOP 2 k d", &["LEFT", "RIGHT", "COUNT 1", "COUNT 0"], ""),
+    form('l', "LMPOP 1 k", &["LEFT", "COUNT 1", "k"], ""),
+    form('e', "SADD k a", &["b"], ""),
+    form('e', "SREM k a", &["b"], ""),
+    form('e', "SCARD k", &["k"], ""),
+    form('e', "SMEMBERS k", &["k"], ""),
+    form('e', "SISMEMBER k a", &["b"], ""),
+    form('e', "SMISMEMBER k a", &["b"], ""),
+    form('e', "SMOVE k d a", &["b"], ""),
+    form('e', "SPOP k", &["1", "2"], ""),
+    form('e', "SRANDMEMBER k", &["1", "2"], ""),
+    form('e', "SDIFF k", &["d", "k"], ""),
+    form('e', "SINTER k", &["d", "k"], ""),
+    form('e', "SUNION k", &["d", "k"], ""),
+    form('e', "SDIFFSTORE x k", &["d", "k"], ""),
+    form('e', "SINTERSTORE x k", &["d", "k"], ""),
+    form('e', "SUNIONSTORE x k", &["d", "k"], ""),
+    form('e', "SINTERCARD 2 k d", &["LIMIT 1", "LIMIT 0", "LIMIT -1"], ""),
+    form('e', "SSCAN k 0", SCAN, ""),
+    form('h', "HSET k a 1", &["b 2", "b"], ""),
+    form('h', "HMSET k a 1", &["b 2", "b"], ""),
+    form('h', "HSETNX k a 1", &["b"], ""),
+    form('h', "HGET k a", &["b"], ""),
+    form('h', "HMGET k a", &["b"], ""),
+    form('h', "HGETALL k", &["b"], ""),
+    form('h', "HKEYS k", &["b"], ""),
+    form('h', "HVALS k", &["b"], ""),
+    form('h', "HLEN k", &["b"], ""),
+    form('h', "HEXISTS k a", &["b"], ""),
+    form('h', "HSTRLEN k a", &["b"], ""),
+    form('h', "HDEL k a", &["b"], ""),
+    form('h', "HINCRBY k a 1", &["1"], ""),
+    form('h', "HINCRBYFLOAT k a 1.5", &["1"], ""),
+    form('h', "HRANDFIELD k", &["1", "WITHVALUES"], ""),
+    form('h', "HSCAN k 0", SCAN, ""),
+    form('z', "ZADD k", &["NX", "XX", "GT", "LT", "CH", "INCR"], "1 a"),
+    form('z', "ZADD k", &["NX", "XX", "GT", "LT", "CH", "INCR"], "1 a 2 b"),
+    form('z', "ZINCRBY k 1 a", &["1"], ""),
+    form('z', "ZCARD k", &["1"], ""),
+    form('z', "ZSCORE k a", &["b"], ""),
+    form('z', "ZMSCORE k a", &["b"], ""),
+    form('z', "ZREM k a", &["b"], ""),
+    form('z', "ZRANK k a", &["WITHSCORE"], ""),
+    form('z', "ZREVRANK k a", &["WITHSCORE"], ""),
+    form('z', "ZCOUNT k 0 5", &["1"], ""),
+    form('z', "ZLEXCOUNT k - +", &["1"], ""),
+    form('z', "ZRANGE k 0 -1", RANGE, ""),
+    form('z', "ZRANGE k - +", RANGE, ""),
+    form('z', "ZRANGE k (1 +inf", RANGE, ""),
+    form('z', "ZRANGESTORE d k 0 -1", RANGE, ""),
+    form('z', "ZRANGESTORE d k [a (z", RANGE, ""),
+    form('z', "ZREVRANGE k 0 -1", &["WITHSCORES", "LIMIT 0 1"], ""),
+    form('z', "ZRANGEBYSCORE k 0 5", &["WITHSCORES", "LIMIT 0 1"], ""),
+    form('z', "ZREVRANGEBYSCORE k 5 (0", &["WITHSCORES", "LIMIT 0 1"], ""),
+    form('z', "ZRANGEBYLEX k - +", &["WITHSCORES", "LIMIT 0 1"], ""),
+    form('z', "ZREVRANGEBYLEX k + -", &["WITHSCORES", "LIMIT 0 1"], ""),
+    form('z', "ZREMRANGEBYLEX k - +", &["1"], ""),
+    form('z', "ZREMRANGEBYRANK k 0 1", &["1"], ""),
+    form('z', "ZREMRANGEBYSCORE k 0 1", &["1"], ""),
+    form('z', "ZPOPMIN k", &["1", "2"], ""),
+    form('z', "ZPOPMAX k", &["1", "2"], ""),
+    form('z', "ZMPOP 2 k d", &["MIN", "MAX", "COUNT 1", "COUNT 0"], ""),
+    form('z', "ZRANDMEMBER k", &["1", "WITHSCORES"], ""),
+    form('z', "ZUNION 2 k d", COMBINE, ""),
+    form('z', "ZINTER 2 k d", COMBINE, ""),
+    form('z', "ZDIFF 2 k d", COMBINE, ""),
+    form('z', "ZUNIONSTORE x 2 k d", COMBINE, ""),
+    form('z', "ZINTERSTORE x 2 k d", COMBINE, ""),
+    form('z', "ZDIFFSTORE x 2 k d", COMBINE, ""),
+    form('z', "ZINTERCARD 2 k d", &["LIMIT 1", "LIMIT 0", "LIMIT -1"], ""),
+    form('z', "ZSCAN k 0", SCAN, ""),
+    form('z', "GEOADD k", &["NX", "XX", "CH", "GT"], "13 38 a"),
+    form('z', "GEOADD k", &["NX", "XX", "CH"], "13 38 a 14 38 b"),
+    form('z', "GEODIST k a b", &["m", "km", "KM", "miles"], ""),
+    form('z', "GEOPOS k", &["a", "b"], ""),
+    form('z', "GEOHASH k", &["a", "b"], ""),
+    form('x', "XADD k", ADD, "* f v"),
+    form('x', "XADD k", ADD, "10-1 f v"),
+    form('x', "XADD k", ADD, "7-* f v"),
+    form('x', "XTRIM k", TRIM, ""),
+    form('x', "XDEL k 5-1", &["6"], ""),
+    form('x', "XLEN k", &["6"], ""),
+    form('x', "XRANGE k - +", &["COUNT 1", "COUNT 0"], ""),
+    form('x', "XREVRANGE k + -", &["COUNT 1", "COUNT 0"], ""),
+    form('x', "XREAD", &["COUNT 1", "NOACK", "GROUP g c"], "STREAMS k d 0 $"),
+    form('x', "XREADGROUP", &["GROUP g c", "COUNT 1", "NOACK"], "STREAMS k d > 0"),
+    form('x', "XREADGROUP GROUP g c", &["COUNT 1", "NOACK", "GROUP g c"], "STREAMS k >"),
+    form('x', "XACK k g 5-1", &["6"], ""),
+    form('x', "XPENDING k g", &["IDLE 0", "- + 5", "c"], ""),
+    form('x', "XCLAIM k g c 0 5-1", &["6-1", "IDLE 0", "TIME 0", "RETRYCOUNT 1", "FORCE", "JUSTID", "LASTID 5-1"], ""),
+    form('x', "XAUTOCLAIM k g c 0 0", &["COUNT 1", "COUNT 0", "JUSTID"], ""),
+    form('x', "XGROUP CREATE k h $", &["MKSTREAM", "ENTRIESREAD 1", "ENTRIESREAD -1", "ENTRIESREAD -2"], ""),
+    form('x', "XGROUP SETID k g 0", &["ENTRIESREAD 1", "MKSTREAM", "ENTRIESREAD -1"], ""),
+    form('x', "XGROUP CREATECONSUMER k g d", &["e"], ""),
+    form('x', "XGROUP DELCONSUMER k g c", &["e"], ""),
+    form('x', "XGROUP DESTROY k g", &["e"], ""),
+    form('x', "XINFO STREAM k", &["FULL", "COUNT 1"], ""),
+    form('x', "XINFO GROUPS k", &["g"], ""),
+    form('x', "XINFO CONSUMERS k g", &["g"], ""),
+];
+
+/// What a changed word may become. No number among them that asks for so many answers.
+const ODD: &[&str] = &[
+    "",
+    "0",
+    "1",
+    "-1",
+    "2",
+    "01",
+    "+1",
+    " 1",
+    "1.5",
+    "1e2",
+    "inf",
+    "-inf",
+    "nan",
+    "x",
+    "*",
+    "$",
+    ">",
+    "-",
+    "+",
+    "(",
+    "(1",
+    "[a",
+    "5-1",
+    "5-*",
+    "0-0",
+    "~",
+    "=",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551615-18446744073709551615",
+    "#1",
+    "u8",
+    "i64",
+    "k",
+    "d",
+    "nil",
+    "LEFT",
+    "COUNT",
+    "LIMIT",
+    "KM",
+];
+
+/// What the keys are made by.
+fn content(kind: char) -> &'static [&'static str] {
+    match kind {
+        's' => &["MSET k 5 d 7"],
+        'p' => &["PFADD k a b", "PFADD d c"],
+        'l' => &["RPUSH k a b c", "RPUSH d x"],
+        'e' => &["SADD k a b", "SADD d b c"],
+        'h' => &["HSET k a 1 b 2"],
+        'z' => &["GEOADD k 13 38 a 14 38 b", "ZADD d 1 a 2 c"],
+        'x' => &[
+            "XGROUP CREATE k g 0 MKSTREAM",
+            "XGROUP CREATE d g 0 MKSTREAM",
+            "XADD k 5-1 f v",
+            "XREADGROUP GROUP g c STREAMS k >",
+        ],
+        other => panic!("no content of kind {other}"),
+    }
+}
+
+type Request = Vec<String>;
+
+fn split(text: &str) -> Request {
+    text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// The requests of a form, each once.
+struct Requests {
+    all: Vec<Request>,
+    seen: HashSet<Request>,
+}
+
+impl Requests {
+    fn of(form: &Form, table: &Table, rng: &mut Rng, random: u64) -> Vec<Request> {
+        let mut requests = Requests { all: Vec::new(), seen: HashSet::new() };
+        let say =
+            |options: &[&str]| [&[form.head][..], options, &[form.tail]].concat().iter().flat_map(|text| split(text)).collect();
+        let name_words = usize::from(table.spec(lookup(table, &split(form.head))).name_words);
+        let mut plain: Vec<Request> = vec![say(&[])];
+        for one in form.options {
+            plain.push(say(&[one]));
+            plain.extend(form.options.iter().map(|other| say(&[one, other])));
+        }
+        for request in plain {
+            for place in name_words..request.len() {
+                let mut shorter = request.clone();
+                shorter.remove(place);
+                requests.add(shorter);
+            }
+            requests.add(request);
+        }
+        for _ in 0..random {
+            let count = rng.usize(0..=4.min(form.options.len() + 1));
+            let options: Vec<&str> = (0..count).map(|_| form.options[rng.usize(..form.options.len())]).collect();
+            let mut request = say(&options);
+            for _ in 0..rng.usize(0..=2) {
+                change(&mut request, name_words, rng);
+            }
+            requests.add(request);
+        }
+        requests.all
+    }
+
+    fn add(&mut self, request: Request) {
+        if self.seen.insert(request.clone()) {
+            self.all.push(request);
+        }
+    }
+}
+
+/// Changes one word, or the order of two.
+fn change(request: &mut Request, name_words: usize, rng: &mut Rng) {
+    if request.len() <= name_words {
+        return;
+    }
+    let (at, other) = (rng.usize(name_words..request.len()), rng.usize(name_words..request.len()));
+    match rng.u8(..8) {
+        0 => request[at].push('X'),
+        1 => drop(request[at].pop()),
+        2 => request[at] = request[at].to_lowercase(),
+        3 => drop(request.remove(at)),
+        4 => request.insert(at, request[at].clone()),
+        5 => request.swap(at, other),
+        6 => request.push(ODD[rng.usize(..ODD.len())].to_owned()),
+        _ => request[at] = ODD[rng.usize(..ODD.len())].to_owned(),
+    }
+}
+
+/// A request as the engine sees it.
+struct Parsed {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Parsed {
+    fn new(request: &Request) -> Parsed {
+        let (mut bytes, mut spans) = (Vec::new(), Vec::new());
+        for word in request {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(word.as_bytes());
+            spans.push(Span { start, end: bytes.len() as u32 });
+        }
+        Parsed { bytes, spans }
+    }
+
+    fn args(&self) -> Args<'_> {
+        Args::new(&self.bytes, &self.spans)
+    }
+}
+
+fn lookup(table: &Table, request: &Request) -> CommandId {
+    table.lookup(Parsed::new(request).args())
+}
+
+/// What the analysis says of a group.
+enum Opinion {
+    Fine,
+    Ask(Preflight),
+    Refused(Fault),
+}
+
+fn opinion(table: &Table, group: &[Request]) -> Opinion {
+    let parsed: Vec<Parsed> = group.iter().map(Parsed::new).collect();
+    match examine(table, parsed.iter().map(|parsed| (table.lookup(parsed.args()), parsed.args()))) {
+        Ok(checks) if checks.is_empty() => Opinion::Fine,
+        Ok(checks) => Opinion::Ask(Preflight::new(&checks)),
+        Err(refusal) => Opinion::Refused(refusal.fault),
+    }
+}
+
+/// What was found.
+#[derive(Default, Debug)]
+struct Tried {
+    groups: u64,
+    /// Called fine, and failed.
+    torn: Vec<String>,
+    /// Refused, and fine on the server: how often, by command.
+    needless: BTreeMap<String, u64>,
+    /// Refused with other words than Redis has.
+    other_words: BTreeMap<String, u64>,
+}
+
+impl Tried {
+    /// Tries groups, most of them of one request, on keys that are made by `before`.
+    fn run(&mut self, wire: &mut Wire, table: &Table, before: &[&str], groups: &[Vec<Request>]) {
+        let opinions: Vec<Opinion> = groups.iter().map(|group| opinion(table, group)).collect();
+        let mut out = Vec::new();
+        for (group, opinion) in groups.iter().zip(&opinions) {
+            out.extend(words(&[b"DEL", b"k", b"d", b"x", b"e"]));
+            before.iter().for_each(|line| out.extend(request(line)));
+            if let Opinion::Ask(preflight) = opinion {
+                preflight.write(b"guard", &mut out);
+                out.extend(words(&[b"UNWATCH"]));
+            }
+            for request in group {
+                encode::request(&mut out, &request.iter().map(String::as_bytes).collect::<Vec<_>>());
+            }
+        }
+        wire.send(&out);
+        for (group, opinion) in groups.iter().zip(&opinions) {
+            wire.replies(1 + before.len());
+            let verdict = match opinion {
+                Opinion::Ask(preflight) => {
+                    let answers = wire.replies(3);
+                    preflight.verdict(&answers[1])
+                }
+                _ => Verdict::Fine,
+            };
+            let replies: Vec<String> = wire.replies(group.len()).iter().map(|reply| text(reply)).collect();
+            let error = replies.iter().find_map(|reply| reply.strip_prefix('-'));
+            self.note(group, opinion, &verdict, error.map(|error| error.trim_end_matches("\r\n")), before);
+        }
+    }
+
+    fn note(&mut self, group: &[Request], opinion: &Opinion, verdict: &Verdict, failed: Option<&str>, before: &[&str]) {
+        self.groups += 1;
+        let refused = match (opinion, verdict) {
+            (Opinion::Refused(Fault::Certain(error)), _) => Some(Some(error.to_string())),
+            (Opinion::Refused(Fault::Undecided(_)), _) => Some(None),
+            (_, Verdict::Fine) => None,
+            (_, Verdict::Fails { error, .. }) => Some(Some(error.to_string())),
+            (_, Verdict::Missing) => panic!("{group:?}: the preflight did not run"),
+        };
+        let shown = || format!("{group:?}{}", if before.is_empty() { "" } else { " on what is there" });
+        let name = || group[0][0].to_uppercase();
+        match (refused, failed) {
+            (None, Some(error)) => self.torn.push(format!("{}: {error}", shown())),
+            (Some(_), None) => {
+                let verbose = std::env::var_os("RESPGUARD_SPELLINGS").is_some();
+                *self.needless.entry(if verbose { shown() } else { name() }).or_default() += 1;
+            }
+            (Some(Some(words)), Some(error)) if words != error => {
+                *self.other_words.entry(format!("{} {words:?}, Redis {error:?}", name())).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn what_the_preflight_calls_fine_does_not_fail_on_the_server() {
+    let (redis, table) = (RedisServer::start(&[]), Table::builtin());
+    let seed = number("RESPGUARD_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
+    let random = number("RESPGUARD_SPELLINGS").unwrap_or(RANDOM);
+    let (mut rng, mut tried, mut wire) = (Rng::with_seed(seed), Tried::default(), redis.wire());
+    for form in FORMS {
+        let requests = Requests::of(form, &table, &mut rng, random);
+        let groups: Vec<Vec<Request>> = requests.into_iter().map(|request| vec![request]).collect();
+        for some in groups.chunks(AT_ONCE) {
+            tried.run(&mut wire, &table, &[], some);
+            tried.run(&mut wire, &table, content(form.kind), some);
+        }
+    }
+    println!("seed {seed}: {tried:#?}");
+    assert!(tried.torn.is_empty(), "seed {seed}: {} of {}: {:#?}", tried.torn.len(), tried.groups, tried.torn);
+    let needless = 100.0 * tried.needless.values().sum::<u64>() as f64 / tried.groups as f64;
+    assert!(needless < NEEDLESS_MAX, "seed {seed}: {needless} % were refused without need: {:#?}", tried.needless);
+}
+
+/// Ids that a stream may be told to give, near the end of what it can among them.
+const IDS: &[&str] = &[
+    "*",
+    "5-1",
+    "5-*",
+    "6-18446744073709551615",
+    "6-*",
+    "18446744073709551615-*",
+    "18446744073709551615-18446744073709551614",
+    "18446744073709551615-18446744073709551615",
+];
+
+#[test]
+fn no_id_that_a_stream_cannot_give_any_more_is_called_fine() {
+    let (redis, table) = (RedisServer::start(&[]), Table::builtin());
+    let (mut tried, mut wire) = (Tried::default(), redis.wire());
+    let add = |id: &&str| split(&format!("XADD k {id} f v"));
+    let pairs: Vec<Vec<Request>> = IDS.iter().flat_map(|one| IDS.iter().map(move |other| vec![add(one), add(other)])).collect();
+    let behind = |pair: &Vec<Request>| IDS.iter().map(|id| [&pair[..], &[add(id)]].concat()).collect::<Vec<_>>();
+    let triples = pairs.iter().flat_map(behind);
+    let groups: Vec<Vec<Request>> = pairs.iter().cloned().chain(triples).collect();
+    for before in [&[][..], &["XADD k 5-1 f v"], &["XADD k 4-1 f v", "DEL k"]] {
+        groups.chunks(AT_ONCE).for_each(|some| tried.run(&mut wire, &table, before, some));
+    }
+    assert!(tried.torn.is_empty(), "{} of {}: {:#?}", tried.torn.len(), tried.groups, tried.torn);
+    println!("{tried:#?}");
+}
+
+#[test]
+fn every_command_that_can_be_foretold_has_a_form() {
+    let table = Table::builtin();
+    let tried: HashSet<CommandId> =
+        FORMS.iter().map(|form| lookup(&table, &split(&format!("{} {}", form.head, form.tail)))).collect();
+    for (id, spec) in table.iter().filter(|(_, spec)| is_decidable(spec)) {
+        assert!(tried.contains(&id), "{} is never tried", spec.name());
+    }
+}
