@@ -15,12 +15,12 @@ DASHBOARD := tests/dashboard
 BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo test test-servers soak lint bench bench-instructions clients docs setup redis older-redis
+.PHONY: help demo test test-servers servers soak lint bench bench-instructions clients docs setup redis older-redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
-	@echo 'make test-servers  the integration tests and the command table on each server of scripts/install-servers;'
+	@echo 'make test-servers  the integration tests on each server of scripts/install-servers, beside tests/servers/NAME.txt;'
 	@echo '             SERVER=valkey9 runs on one, TESTS="groups:: ttl::" only what those filters name'
 	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10, then make test-servers;'
 	@echo '             SEED=n replays one; SEEDS=10000 FROM=4000 plays so many simulations from that seed on, and nothing else'
@@ -29,6 +29,7 @@ help:
 	@echo '             PEERS=install installs the proxies that Debian has; ROUNDS=1 SECONDS=0.2 only tries it, in target/bench'
 	@echo 'make bench-instructions  instructions per command under valgrind, beside those written down'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
+	@echo 'make servers  runs test-servers and writes docs/servers.md from it (a quarter of an hour)'
 	@echo 'make docs    writes the references of the configuration and of the metrics from the program'
 	@echo 'make setup   only what the tests need: redis-server, Redis 6.2, .venv, packages of Node.js'
 
@@ -39,16 +40,15 @@ demo: redis
 test: setup
 	cargo test --locked --workspace --no-fail-fast
 
-# What a server is asked: a server that cannot be had is a failure.
+# A server that is asked for and cannot be had is a failure.
 SERVER ?=
 TESTS ?=
 
 test-servers:
-	scripts/install-servers $(SERVER)
-	status=0; for server in $(if $(SERVER),$(SERVER),$$(scripts/install-servers --list)); do \
-		echo "=== $$server: $$(target/servers/$$server/redis-server --version)"; \
-		SERVER=$$server cargo test --locked --no-fail-fast --workspace --test it --test command_table --test beside_redis -- $(TESTS) || status=1; \
-	done; exit $$status
+	scripts/test-servers $(SERVER) $(if $(TESTS),--only $(TESTS))
+
+servers:
+	scripts/test-servers --write
 
 FUZZ_ROUNDS ?= 1000000
 SEEDS ?=

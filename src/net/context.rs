@@ -14,7 +14,7 @@ use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::tally::Tally;
 use respguard_engine::command::Table;
-use respguard_engine::link::handshake::Kill;
+use respguard_engine::link::handshake::{ClientFields, Kill};
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::policy::Policy;
 use respguard_engine::preflight::Names;
@@ -50,6 +50,8 @@ pub struct Context {
     pub guards: Names,
     /// Second looks at TTLs that are pending.
     pub rechecks: Cell<usize>,
+    /// What the server tells about a client.
+    pub client_fields: Cell<ClientFields>,
     /// Where the clients' bytes are recorded, while somebody records.
     pub tap: Tap,
 }
@@ -81,6 +83,7 @@ impl Context {
             draining: Cell::new(false),
             guards: Names { instance: fastrand::u64(..), used: Cell::new(0) },
             rechecks: Cell::new(0),
+            client_fields: Cell::default(),
             tap: Tap::default(),
         }
     }

@@ -128,7 +128,7 @@ fn what_clients_do_wrong_never_opens_it() {
 
 #[test]
 fn a_long_script_is_a_state_of_the_server_and_can_be_killed_all_the_same() {
-    let redis = RedisServer::start(&["--busy-reply-threshold 100"]);
+    let redis = RedisServer::start(&["--lua-time-limit 100"]);
     let proxy = Setup::new(&redis).upstream("request_timeout_ms = 10000\nstall_timeout_ms = 30000").start();
     let (mut looping, mut wire) = (redis.wire(), proxy.wire());
     assert_eq!(wire.ask("SET k v"), "+OK\r\n");

@@ -20,8 +20,8 @@ fn confirmations_are_those_of_redis_in_resp2() {
     pair.same(&request("NOSUCH"), 1);
     pair.same(&request("SUBSCRIBE"), 1);
     pair.same(&request("UNSUBSCRIBE b nothing"), 2);
-    pair.same(&request("PUNSUBSCRIBE"), 2);
-    pair.same(&request("PUNSUBSCRIBE"), 1);
+    // Of several patterns, which goes first depends on the server's hash seed.
+    pair.same(&requests(&["PUNSUBSCRIBE n*", "PUNSUBSCRIBE", "PUNSUBSCRIBE"]), 3);
     pair.same(&request("SUNSUBSCRIBE"), 1);
     pair.same(&requests(&["SUBSCRIBE d", "UNSUBSCRIBE d", "PING", "SUBSCRIBE e f"]), 5);
     let mut names: Vec<String> = Vec::new();

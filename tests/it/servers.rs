@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Program, Proxy, RedisServer, Setup, Wire, eventually, request};
+use crate::harness::wire::words;
+use crate::harness::{Program, Proxy, RedisServer, Setup, Twin, Wire, eventually, request};
 
 /// Redis 6.2, which differs most: it lists no subcommands, lacks much, and has QUIT without saying so.
 fn redis6() -> &'static Program {
@@ -106,6 +107,23 @@ fn quit_closes_its_own_client_and_nobody_elses_where_the_server_does_not_list_it
 }
 
 #[test]
+fn a_browser_closes_only_its_own_connection_where_the_server_lists_what_it_says() {
+    let redis = RedisServer::start_program(redis6(), &[]);
+    let proxy = Setup::new(&redis).top("workers = 1").start();
+    let mut other = proxy.wire();
+    for n in 1..=10 {
+        for words in [&b"POST / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"*1\r\n$5\r\nhost:\r\n"]
+        {
+            let mut wire = proxy.wire();
+            wire.send(words);
+            assert!(!wire.until_closed().starts_with(b"-TIMEOUT"));
+        }
+        assert_eq!(other.ask("INCR n"), format!(":{n}\r\n"));
+    }
+    assert_eq!(proxy.metric("respguard_upstream_reconnects_total", &[]), 0.0);
+}
+
+#[test]
 fn commands_that_a_server_lacks_are_refused_in_its_own_words() {
     let redis = RedisServer::start_program(redis6(), &[]);
     let proxy = Setup::new(&redis).top("workers = 1").start();
@@ -141,4 +159,42 @@ fn commands_that_a_server_lacks_are_refused_in_its_own_words() {
         (0..5).map(|_| wire.reply()).collect::<Vec<_>>()
     };
     assert_eq!(said(&mut proxied), said(&mut direct));
+}
+
+/// Nothing that a script answers may cost the connection that others share.
+#[test]
+fn replies_as_deep_and_as_odd_as_scripts_can_make_them_disturb_nobody() {
+    let twin = Twin::with(&[], |setup| setup.top("workers = 1"));
+    let nested = |depth: usize| format!("local t = {{}} for i = 1, {depth} do t = {{t}} end return t");
+    let (mut pair, mut pair3) = (twin.pair(), twin.pair3());
+    let mut other = twin.proxy.wire();
+    for depth in [127, 128, 129, 130, 1000, 7000, 9000] {
+        let script = nested(depth);
+        let eval = words(&[b"EVAL", script.as_bytes(), b"0"]);
+        other.send(&request("INCR n"));
+        let behind = request(&format!("SET k {depth}"));
+        pair.same(&[&eval[..], &behind].concat(), 2);
+        pair3.same(&[&eval[..], &behind].concat(), 2);
+        let transaction = [&request("MULTI")[..], &eval, &behind, &request("EXEC")].concat();
+        pair.same(&transaction, 4);
+        assert!(other.reply().starts_with(b":"));
+    }
+    for odd in [
+        "{big_number=''}",
+        "{big_number='1\\r\\n+OK'}",
+        "{double=0/0}",
+        "{double=1/0}",
+        "{verbatim_string={format='', string=''}}",
+        "{ok=''}",
+        "{err=''}",
+        "{map={}}",
+        "{set={}}",
+        "{false, true}",
+    ] {
+        let script = format!("redis.setresp(3) return {odd}");
+        let eval = words(&[b"EVAL", script.as_bytes(), b"0"]);
+        pair.same(&[&eval[..], &request("PING")].concat(), 2);
+        pair3.same(&[&eval[..], &request("PING")].concat(), 2);
+    }
+    assert_eq!(twin.proxy.metric("respguard_upstream_reconnects_total", &[]), 0.0);
 }

@@ -5,14 +5,18 @@ use crate::harness::{Proxy, RedisServer, Setup, Twin, eventually, request, text}
 
 /// Upstream connections that are inside MULTI.
 fn in_multi(redis: &RedisServer) -> usize {
-    let list = redis.ask("CLIENT LIST TYPE normal");
-    list.split_whitespace().filter_map(|field| field.strip_prefix("multi=")).filter(|commands| *commands != "-1").count()
+    redis.ask("CLIENT LIST TYPE normal").lines().filter(|line| is_in_multi(line)).count()
+}
+
+/// Valkey says `multi=0` of those that have left it.
+fn is_in_multi(line: &str) -> bool {
+    line.split(' ').any(|field| field.strip_prefix("flags=").is_some_and(|flags| flags.contains('x')))
 }
 
 /// The id of the only upstream connection inside MULTI.
 fn id_in_multi(redis: &RedisServer) -> String {
     let list = redis.ask("CLIENT LIST TYPE normal");
-    let line = list.lines().find(|line| line.contains(" multi=") && !line.contains(" multi=-1")).expect("one is in MULTI");
+    let line = list.lines().find(|line| is_in_multi(line)).expect("one is in MULTI");
     line.split_whitespace().find_map(|field| field.strip_prefix("id=")).expect("an id").to_owned()
 }
 

@@ -196,7 +196,7 @@ fn what_one_user_may_do_another_may_not() {
     let twin = Twin::start("");
     let redis = &twin.behind;
     for (user, pattern) in [("ann", "a:*"), ("bob", "b:*")] {
-        redis.ask(&format!("ACL SETUSER {user} on >{user}-secret ~{pattern} &{pattern} +@all -acl"));
+        redis.ask(&format!("ACL SETUSER {user} on >{user}-secret ~{pattern} resetchannels &{pattern} +@all -acl"));
     }
     redis.ask("ACL SETUSER default -@all +auth +hello +ping");
     let mut clients: Vec<(usize, Wire)> = (0..12).map(|n| (n % 3, twin.proxy.wire())).collect();
@@ -226,10 +226,7 @@ fn what_one_user_may_do_another_may_not() {
     }
     assert!(eve.ask("SET a:k 1").starts_with("-NOPERM"));
     let mut ann = clients.remove(0).1;
-    assert_eq!(
-        ann.pipeline(&["WATCH a:k", "MULTI", "GET a:k", "GET b:k", "EXEC"])[3],
-        "-NOPERM this user has no permissions to access one of the keys used as arguments\r\n"
-    );
+    assert!(ann.pipeline(&["WATCH a:k", "MULTI", "GET a:k", "GET b:k", "EXEC"])[3].starts_with("-NOPERM "));
     assert!(ann.ask("RESET").starts_with("+RESET"));
     assert!(ann.ask("SET a:k 1").starts_with("-NOPERM"), "after RESET it is the default user");
 }

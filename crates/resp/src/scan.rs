@@ -26,8 +26,10 @@ impl ScanLimits {
 }
 
 impl Default for ScanLimits {
+    /// A script's reply nests 7,995 deep until the server's Lua gives up, and two more within EXEC; what is deeper only a
+    /// module makes.
     fn default() -> Self {
-        Self { depth_max: 128, elements_max: i32::MAX as u32, bulk_bytes_max: 512 * 1024 * 1024 }
+        Self { depth_max: 8192, elements_max: i32::MAX as u32, bulk_bytes_max: 512 * 1024 * 1024 }
     }
 }
 
@@ -264,7 +266,8 @@ impl ReplyScanner {
 
     #[inline]
     fn line_ended(&mut self) -> Result<(), ScanError> {
-        if self.line_bytes == 0 && matches!(self.kind, b'#' | b',' | b'(') {
+        // A big number may be empty: a script's is whatever text the script gives.
+        if self.line_bytes == 0 && matches!(self.kind, b'#' | b',') {
             return Err(ScanError::InvalidValue(self.kind));
         }
         self.complete();

@@ -182,7 +182,8 @@ impl Connection {
     /// The proxy's own answer, with its effects.
     async fn told(&self, local: Local, words: &[Box<[u8]>], activities: &HashMap<u64, Activity>) -> Answered {
         let protocol = self.exchange.state.borrow().session.protocol;
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol, activities };
+        let fields = self.around.context.client_fields.get();
+        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol, activities, fields };
         let (bytes, spans) = laid_out(words);
         let Told { reply, killed } = asker.answer(local, Args::new(&bytes, &spans));
         for client in killed.iter().filter(|client| client.id != self.client.id) {

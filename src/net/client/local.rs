@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::net::registry::{Activity, Client, Registry};
 use respguard_engine::command::Local;
 use respguard_engine::command::integer::integer;
+use respguard_engine::link::handshake::ClientFields;
 use respguard_engine::session::lane::is_name;
 use respguard_resp::Protocol;
 use respguard_resp::encode;
@@ -20,6 +21,8 @@ pub struct Asker<'a> {
     pub protocol: Protocol,
     /// What those clients are doing that are asked about, by their ids.
     pub activities: &'a HashMap<u64, Activity>,
+    /// What the server tells about its clients.
+    pub fields: ClientFields,
 }
 
 impl Asker<'_> {
@@ -110,8 +113,8 @@ impl Asker<'_> {
         if self.activities.get(&client.id).is_some_and(is_subscribed) { b"pubsub" } else { b"normal" }
     }
 
-    /// One line with the fields and in the order of Redis 7.0: client libraries insist on some of them, and wait for what
-    /// others say. Those that the proxy does not keep say that there is nothing.
+    /// One line with the server's fields in their order, and at least those of Redis 7.0: client libraries insist on some
+    /// of them, and wait for what others say. Those that the proxy does not keep say that there is nothing.
     fn describe(&self, client: &Client, text: &mut String) {
         let (details, unknown) = (client.details(), Activity::default());
         let doing = self.activities.get(&client.id).unwrap_or(&unknown);
@@ -119,12 +122,13 @@ impl Asker<'_> {
         let tracking = doing.tracking;
         let redirect = if tracking.on { tracking.redirect.map_or(0, |redirect| redirect.client.cast_signed()) } else { -1 };
         let (input, room) = doing.input;
+        let where_known = |known: bool, text: &'static str| if known { text } else { "" };
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
+            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={}{} db={} sub={} psub={} ssub={} multi={}{} qbuf={} \
              qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem=0 tot-mem={} events={} cmd={} user={} redir={} \
-             resp={} lib-name={} lib-ver={}",
+             resp={} lib-name={} lib-ver={}{}{}",
             client.id,
             client.peer,
             client.local,
@@ -132,11 +136,13 @@ impl Asker<'_> {
             client.connected_at.elapsed().as_secs(),
             doing.idle.as_secs(),
             flags(doing),
+            where_known(self.fields.capa, " capa="),
             details.db,
             doing.channels,
             doing.patterns,
             doing.shard_channels,
             doing.queued.map_or(-1, i64::from),
+            where_known(self.fields.watch, " watch=0"),
             input,
             room,
             doing.output,
@@ -148,6 +154,8 @@ impl Asker<'_> {
             details.protocol.number(),
             word(&details.library_name),
             word(&details.library_version),
+            where_known(self.fields.io_thread, " io-thread=0"),
+            where_known(self.fields.totals, " tot-net-in=0 tot-net-out=0 tot-cmds=0"),
         );
     }
 

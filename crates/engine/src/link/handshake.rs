@@ -35,6 +35,8 @@ pub struct Facts {
     pub client_id: Option<i64>,
     /// The connection's address as the server sees it (<https://redis.io/docs/latest/commands/client-info/>).
     pub address: Option<Box<[u8]>>,
+    /// What it tells about a client.
+    pub fields: ClientFields,
     /// The error by which the server says that it serves nobody now.
     pub state: Option<Box<[u8]>>,
     /// `MULTI` `EXEC` answered `+OK` and an empty array.
@@ -45,6 +47,26 @@ pub struct Facts {
     pub wants_password: bool,
     /// What came of ending lost connections, one for each.
     pub kills: Vec<Kill>,
+}
+
+/// Fields of CLIENT INFO that not every server has: client libraries read some of them, and refuse what they do not know.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct ClientFields {
+    /// Valkey.
+    pub capa: bool,
+    /// Redis from 7.4, Valkey.
+    pub watch: bool,
+    /// Redis from 8.0.
+    pub io_thread: bool,
+    /// `tot-net-in` and its like.
+    pub totals: bool,
+}
+
+impl ClientFields {
+    fn read(line: &[u8]) -> ClientFields {
+        let has = |name: &[u8]| line.split(|byte| *byte == b' ').any(|field| field.starts_with(name));
+        ClientFields { capa: has(b"capa="), watch: has(b"watch="), io_thread: has(b"io-thread="), totals: has(b"tot-net-in=") }
+    }
 }
 
 /// What came of ending a lost connection.
@@ -203,7 +225,10 @@ impl Handshake {
             }
             Step::Auth | Step::Hello | Step::Select => {}
             Step::Kill => self.facts.kills.push(Kill::read(reply)),
-            Step::ClientInfo => self.facts.address = value::bulk(reply).and_then(address),
+            Step::ClientInfo => {
+                let line = value::bulk(reply).unwrap_or_default();
+                (self.facts.address, self.facts.fields) = (address(line), ClientFields::read(line));
+            }
             Step::Ping => self.facts.state = is_state_error(reply).then(|| reply.into()),
             Step::ClientId => {
                 self.facts.client_id = value::integer(reply);
@@ -288,6 +313,14 @@ mod tests {
         );
         assert_eq!(handshake.admit(b":1\r\n"), Progress::Pending);
         assert_eq!(handshake.admit(b"-ERR No such client\r\n"), Progress::Pending, "it was gone already");
+    }
+
+    #[test]
+    fn what_a_server_tells_about_a_client_is_kept_field_by_field() {
+        let fields = |line: &str| ClientFields::read(line.as_bytes());
+        assert_eq!(fields("id=3 addr=a:1 name= flags=N db=0 lib-name= lib-ver="), ClientFields::default());
+        let valkey = fields("id=3 flags=N capa= db=0 multi=-1 watch=0 qbuf=0 lib-ver= tot-net-in=13 tot-net-out=0");
+        assert_eq!(valkey, ClientFields { capa: true, watch: true, io_thread: false, totals: true });
     }
 
     #[test]

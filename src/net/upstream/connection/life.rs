@@ -222,6 +222,7 @@ impl Link {
             info!(upstream = %self.settings.address, "upstream connection is back");
         }
         self.ability.set(Ability::Unknown);
+        self.context.client_fields.set(facts.fields);
         let told = self.note_transactions(&mut state, &facts);
         state.facts = facts;
         state.phase = Phase::Ready;
