@@ -15,7 +15,7 @@ DASHBOARD := tests/dashboard
 BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo test test-servers servers soak lint bench bench-instructions clients docs setup redis older-redis
+.PHONY: help demo check msrv test test-servers servers soak lint bench bench-instructions clients docs image setup redis older-redis
 
 help:
 	@echo 'make demo    four stories, straight to Redis and through respguard (STAY=1 leaves it running)'
@@ -24,12 +24,14 @@ help:
 	@echo '             SERVER=valkey9 runs on one, TESTS="groups:: ttl::" only what those filters name'
 	@echo 'make soak    random sessions beside Redis, simulations and fuzz targets, each kind for MINUTES=10, then make test-servers;'
 	@echo '             SEED=n replays one; SEEDS=10000 FROM=4000 plays so many simulations from that seed on, and nothing else'
+	@echo 'make check   the quick one: formatting, clippy, unit tests; make msrv: with the oldest compiler that is promised'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   what respguard costs beside Redis alone and beside other proxies; writes docs/performance/ (minutes);'
 	@echo '             PEERS=install installs the proxies that Debian has; ROUNDS=1 SECONDS=0.2 only tries it, in target/bench'
 	@echo 'make bench-instructions  instructions per command under valgrind, beside those written down'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
 	@echo 'make servers  runs test-servers and writes docs/servers.md from it (a quarter of an hour)'
+	@echo 'make image   builds the container image with buildah, without Docker and a registry, runs it and stops it (minutes; wants root)'
 	@echo 'make docs    writes the references of the configuration and of the metrics from the program'
 	@echo 'make setup   only what the tests need: redis-server, Redis 6.2, .venv, packages of Node.js'
 
@@ -66,6 +68,18 @@ soak: redis
 	$(MAKE) test-servers
 endif
 
+# The quick answer while working; `make lint` and `make test` are the whole.
+check:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --lib
+
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+msrv:
+	rustup toolchain install $(MSRV) --profile minimal --no-self-update
+	cargo +$(MSRV) check --locked --workspace --all-targets
+
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -84,6 +98,9 @@ bench-instructions:
 
 clients: redis
 	scripts/measure-clients --write
+
+image: redis
+	scripts/try-image --install
 
 docs:
 	UPDATE_DOCS=1 cargo test --locked --test configuration --test shipped reference

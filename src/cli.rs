@@ -207,10 +207,12 @@ fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
         Some(Loaded { config, .. }) => {
             let text = format!(
-                "{}: good: {} groups, {} ttl rules, {} degrade rules\n",
+                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules\n",
                 file.display(),
                 config.policy.groups().len(),
                 config.policy.ttl_rules().len(),
+                config.policy.expects().len(),
+                config.policy.guards().len(),
                 config.policy.degrade_rules().len()
             );
             print(&text, ExitCode::SUCCESS)

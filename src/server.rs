@@ -38,6 +38,7 @@ use crate::telemetry::fold::Folds;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::zero;
 use listener::Listener;
 use live::Live;
 use respguard_engine::command::{Login, Table};
@@ -56,7 +57,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum ServerError {
     #[error("cannot listen on {address}: {source}{}", advice(source))]
     Listen { address: Address, source: io::Error },
-    #[error("cannot write violations to {}: {source}; see [violations] file", file.display())]
+    #[error("cannot write violations to {}: {source}{}; see [violations] file", file.display(), advice_on_file(source))]
     Violations { file: PathBuf, source: io::Error },
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
@@ -81,6 +82,7 @@ pub fn run(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
 async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let config = &loaded.config;
     let exposition = Exposition::install()?;
+    zero::show_process();
     let certificates = security::certificates(config)?;
     let clients = Listener::bind(&config.listen.address, config.listen.unix_mode, takeover).await?;
     let operators = bind_admin(&config.admin.address, takeover).await?;
@@ -135,6 +137,9 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         workers = workers.mailboxes.len(),
         groups = config.policy.groups().len(),
         ttl_rules = config.policy.ttl_rules().len(),
+        expectations = config.policy.expects().len(),
+        guards = config.policy.guards().len(),
+        degrade_rules = config.policy.degrade_rules().len(),
         version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"
     );
@@ -330,6 +335,15 @@ fn advice(failure: &io::Error) -> &'static str {
         }
         io::ErrorKind::PermissionDenied => " (ports below 1024, and folders of others, want more rights: choose another address)",
         io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address: choose one that it has, or 0.0.0.0)",
+        _ => "",
+    }
+}
+
+fn advice_on_file(failure: &io::Error) -> &'static str {
+    match failure.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            " (name a file in a folder that this process may write to, such as /var/lib/respguard)"
+        }
         _ => "",
     }
 }

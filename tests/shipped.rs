@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
-use respguard::config;
+use respguard::config::{self, Config};
 use respguard::telemetry::label::{
     Admission, BreakerState, Direction, FailureScope, GroupOutcome, HoldOutcome, ReloadOutcome, RuleKind, Side, TtlOutcome,
     UpstreamState,
@@ -186,7 +186,13 @@ fn the_configurations_in_the_manifests_are_good_and_drain_within_the_grace_perio
     for manifest in MANIFESTS {
         let read = config::read(&configuration(manifest), Path::new("config.toml"), &Table::builtin(), &environment);
         let config = read.unwrap_or_else(|errors| panic!("{errors}"));
-        assert_eq!(config.policy.groups().len(), 1);
+        assert_no_rules(&config, "a manifest");
+        let file = config.violations.expect("a file of violations").file;
+        let folder = file.parent().and_then(Path::to_str).expect("a folder");
+        assert!(
+            manifest.contains(&format!("mountPath: {folder} }}\n")) && manifest.contains("emptyDir: "),
+            "{folder} is writable"
+        );
         let number = |key: &str| {
             let value = manifest.split(&format!("{key}: ")).nth(1)?.lines().next()?;
             value.parse::<u64>().ok()
@@ -197,6 +203,74 @@ fn the_configurations_in_the_manifests_are_good_and_drain_within_the_grace_perio
         assert!(number("terminationGracePeriodSeconds").expect("a period") > drain_s + 5);
         assert!(manifest.contains("livenessProbe") && manifest.contains("path: /healthz,"));
     }
+}
+
+#[track_caller]
+fn assert_no_rules(config: &Config, whose: &str) {
+    let policy = &config.policy;
+    let counts = [
+        policy.groups().len(),
+        policy.ttl_rules().len(),
+        policy.expects().len(),
+        policy.guards().len(),
+        policy.degrade_rules().len(),
+    ];
+    assert_eq!(counts, [0; 5], "rules are for the owner to write, not for {whose}");
+}
+
+#[test]
+fn the_image_and_the_service_begin_without_rules_and_name_a_file_that_they_may_write() {
+    for (text, listen) in [
+        (include_str!("../deploy/docker/config.toml"), "0.0.0.0:6380"),
+        (include_str!("../deploy/systemd/config.toml"), "127.0.0.1:6380"),
+    ] {
+        // The example that is commented out too.
+        let example = text.replace("# [violations]", "[violations]").replace("# file =", "file =");
+        let read = config::read(&example, Path::new("/etc/respguard/config.toml"), &Table::builtin(), &|_| None);
+        let config = read.unwrap_or_else(|errors| panic!("{errors}"));
+        assert_no_rules(&config, listen);
+        assert_eq!(config.listen.address.to_string(), listen);
+        assert_eq!(config.violations.expect("an example").file, Path::new("/var/lib/respguard/violations.jsonl"));
+    }
+    let unit = include_str!("../deploy/systemd/respguard.service");
+    assert!(unit.contains("\nStateDirectory=respguard\n") && unit.contains("deploy/systemd/config.toml /etc/respguard/"));
+    let image = include_str!("../Dockerfile");
+    assert!(image.contains("COPY deploy/docker/config.toml /etc/respguard/config.toml\n"));
+    assert!(image.contains("/var/lib/respguard\n") && image.contains("VOLUME /var/lib/respguard\n"));
+}
+
+/// What the Dockerfile copies from the tree.
+fn copied() -> Vec<&'static str> {
+    let lines = include_str!("../Dockerfile").lines().filter_map(|line| line.strip_prefix("COPY "));
+    let of_tree = lines.filter(|line| !line.starts_with("--from"));
+    of_tree.flat_map(|line| line.rsplit_once(' ').map_or("", |(sources, _)| sources).split(' ')).collect()
+}
+
+#[test]
+fn dockerignore_lets_through_what_the_dockerfile_copies_and_nothing_else() {
+    let let_through: Vec<_> = include_str!("../.dockerignore").lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let (wanted, given): (BTreeSet<_>, BTreeSet<_>) = (copied().into_iter().collect(), let_through.into_iter().collect());
+    assert_eq!(wanted, given);
+    for source in wanted {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(source).exists(), "{source}");
+    }
+}
+
+#[test]
+fn the_dockerfile_copies_what_a_build_reads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let context = tempfile::tempdir().expect("a folder");
+    for source in copied() {
+        let target = context.path().join(source);
+        fs::create_dir_all(target.parent().expect("a folder")).expect("a folder");
+        let copy = Command::new("cp").arg("-r").arg(root.join(source)).arg(&target).status();
+        assert!(copy.expect("cp is there").success(), "{source}");
+    }
+    // It reads every manifest, and wants the files of what is built and of what is not.
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]).current_dir(context.path());
+    let output = cargo.output().expect("cargo is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The table of all metrics.

@@ -134,6 +134,8 @@ impl<'p> Planning<'p> {
             ability: Ability::Able,
             hold: Holding { willing: true, across: true, ..Holding::default() },
             degraded: false,
+            skips: false,
+            unix_ms: 0,
         };
         plan(&mut self.session, &mut self.undecided, rules, black_box(batch), requests, false, &mut self.plan);
         self.plan.commands

@@ -7,12 +7,14 @@ use super::steps::Planned;
 use super::words;
 use crate::config::{Config, Sharing};
 use crate::net::client::large::{MEMBER_BYTES_MAX, STREAM_BYTES};
+use crate::net::clock;
 use respguard_engine::command::{ConnectionEffect, Lane, Table};
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
 use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Turn, plan};
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::pipeline::violation::Kind;
+use respguard_engine::policy::Member;
 use respguard_engine::policy::rule::Word;
 use respguard_engine::preflight::Ability;
 use respguard_engine::session::Session;
@@ -167,9 +169,10 @@ impl<'a> Client<'a> {
     /// Which of the commands are too long to be held whole.
     fn tell_large(&self, planned: &Planned<'_>, page: &mut Page) {
         for at in 0..planned.plan.commands {
-            let spec = planned.spec(at);
-            let may_be_member = !self.config.policy.groups().is_empty() && spec.groupable().is_ok();
-            let is_held_whole = may_be_member || spec.connection != ConnectionEffect::None;
+            let (policy, spec) = (&self.config.policy, planned.spec(at));
+            let command = Member { id: planned.batch.id(at), args: planned.batch.args(planned.bytes, at) };
+            let is_concerned = !policy.groups().is_empty() && spec.groupable().is_ok() || policy.may_concern(command);
+            let is_held_whole = is_concerned || spec.connection != ConnectionEffect::None;
             let bytes_max = if is_held_whole { MEMBER_BYTES_MAX } else { STREAM_BYTES };
             let bytes = planned.batch.wire(at..at + 1).len();
             if bytes > bytes_max {
@@ -203,8 +206,18 @@ impl<'a> Client<'a> {
         let willing = !policy.hold.gap.is_zero();
         let hold = Holding { willing, across: true, over, overdue: now.checked_sub(policy.hold.max) };
         let ability = Ability::Able;
-        let rules =
-            Rules { table: self.table, policy, transactions: true, probes: true, mends: true, ability, hold, degraded: false };
+        let rules = Rules {
+            table: self.table,
+            policy,
+            transactions: true,
+            probes: true,
+            mends: true,
+            ability,
+            hold,
+            degraded: false,
+            skips: false,
+            unix_ms: clock::unix_ms(),
+        };
         let mut planned = Plan::default();
         plan(&mut self.session, &mut self.undecided, rules, batch, bytes, more, &mut planned);
         planned

@@ -326,7 +326,7 @@ impl Planned<'_> {
     /// The rule that each written key meets, and what the command does to the key's time to live.
     fn write_ttls(&self, at: usize, page: &mut Page) {
         let (spec, args) = (self.spec(at), self.args(at));
-        if !spec.is_write() {
+        if !spec.may_write_keys() {
             return;
         }
         ttl_effects(spec, args, &mut |place, effect| {

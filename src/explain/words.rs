@@ -71,6 +71,7 @@ pub(super) fn local_answer(local: Local) -> &'static str {
     match local {
         Local::ClientSetName | Local::ClientSetInfo => "the proxy's own reply; the proxy notes it about this client",
         Local::ClientGetName | Local::ClientId | Local::ClientInfo => "the proxy's own reply: what it knows about this client",
+        Local::ClientReply => "+OK for ON, else none; the proxy leaves replies out, the server never does",
         Local::ClientList => "the proxy's own reply: its own clients",
         Local::ClientKill => "the proxy's own reply: it closes clients of its own",
         Local::ClientTracking => {
@@ -115,6 +116,11 @@ pub(super) fn ttl_effect(effect: TtlEffect) -> String {
             };
             if conditional { format!("{time}, under a condition") } else { time }
         }
+        TtlEffect::SetAt { conditional, .. } => {
+            let time = "set to a moment".to_owned();
+            if conditional { format!("{time}, under a condition") } else { time }
+        }
+        TtlEffect::Create => "a new key has none; a key that is there stays as it is".to_owned(),
         TtlEffect::Drop => "dropped; a new key has none".to_owned(),
         TtlEffect::KeepOrCreate => "kept; a new key has none".to_owned(),
         TtlEffect::Keep => "kept; no key is created".to_owned(),

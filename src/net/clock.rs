@@ -1,7 +1,7 @@
 //! A coarse clock: read once for each turn of a worker's loop, not for each command.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 thread_local! {
     static NOW: Cell<Instant> = Cell::new(Instant::now());
@@ -15,4 +15,10 @@ pub fn now() -> Instant {
 /// Looks at the clock: at the runtime's, which a simulation moves on by itself.
 pub fn tick() {
     NOW.set(tokio::time::Instant::now().into_std());
+}
+
+/// Milliseconds since the epoch, by this machine's clock.
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -31,7 +31,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             Finding::RetryRefused => context.tally.retry_refused(RetryKind::Group, 1),
             Finding::CloseUpstream => close = true,
             // The exchange has seen to it, which knows the connection.
-            Finding::GuardLost => {}
+            Finding::GuardLost | Finding::TakeBack { .. } => {}
         }
     }
     close

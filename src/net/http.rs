@@ -1,31 +1,26 @@
 //! An HTTP listener with limits: connections, time per request, no bodies, errors as JSON.
 
-mod places;
-
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
 use axum::{Json, Router};
-use http_body::{Frame, SizeHint};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
-use places::{Busy, Place, Places};
-pub use places::{CONNECTIONS_MAX, SPARE_MAX};
-
+/// Connections at a time; more wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 64;
 /// How long a new connection has for its first request's head, and any request for its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may live without a byte of an answer, from its first answer on.
@@ -33,18 +28,11 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long open requests have once the listener is told to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is answered whoever else asks for what.
-pub type Probes = &'static [&'static str];
-
 /// Serves `routes` on `listener` until `shutdown`, then closes within [`STOP_TIMEOUT`].
-///
-/// Of more than [`CONNECTIONS_MAX`] connections those that are idle give way, and where none is, [`SPARE_MAX`] more
-/// are answered what they ask of `probes`.
-pub async fn serve(listener: TcpListener, routes: Router, probes: Probes, shutdown: CancellationToken) -> io::Result<()> {
-    let routes = routes.layer(middleware::from_fn_with_state(probes, limit_request));
+pub async fn serve(listener: TcpListener, routes: Router, shutdown: CancellationToken) -> io::Result<()> {
+    let routes = routes.layer(middleware::from_fn(limit_request));
     let stop = shutdown.clone().cancelled_owned();
-    let routes = routes.into_make_service_with_connect_info::<Place>();
-    let serving = axum::serve(Limited { listener, places: Places::default() }, routes).with_graceful_shutdown(stop);
+    let serving = axum::serve(Limited::new(listener), routes).with_graceful_shutdown(stop);
     let overdue = async {
         shutdown.cancelled().await;
         sleep(STOP_TIMEOUT).await;
@@ -70,46 +58,7 @@ pub fn problem(status: StatusCode, error: &'static str, exists: &'static [&'stat
     (status, Json(Problem { error, exists })).into_response()
 }
 
-async fn limit_request(
-    State(probes): State<Probes>,
-    ConnectInfo(place): ConnectInfo<Place>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let busy = place.begin_request();
-    let response = if place.is_spare() && !probes.contains(&request.uri().path()) {
-        let refused = problem(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way: ask again later", &[]);
-        ([(header::CONNECTION, "close")], refused).into_response()
-    } else {
-        answer(request, next).await
-    };
-    response.map(|body| Body::new(Held { body, _busy: busy }))
-}
-
-/// A body whose connection is busy until it has been sent.
-struct Held {
-    body: Body,
-    _busy: Busy,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-async fn answer(request: Request, next: Next) -> Response {
+async fn limit_request(request: Request, next: Next) -> Response {
     if has_body(&request) {
         let refused = problem(StatusCode::PAYLOAD_TOO_LARGE, "requests with a body are not taken here", &[]);
         // The body was not read, so the connection cannot carry another request.
@@ -126,10 +75,16 @@ fn has_body(request: &Request) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
-/// A listener that hands out connections with their places.
+/// A listener that hands out at most [`CONNECTIONS_MAX`] connections at a time.
 struct Limited {
     listener: TcpListener,
-    places: Places,
+    slots: Arc<Semaphore>,
+}
+
+impl Limited {
+    fn new(listener: TcpListener) -> Limited {
+        Limited { listener, slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    }
 }
 
 impl axum::serve::Listener for Limited {
@@ -138,13 +93,10 @@ impl axum::serve::Listener for Limited {
 
     async fn accept(&mut self) -> (Deadlined, SocketAddr) {
         loop {
+            let slot = Arc::clone(&self.slots).acquire_owned().await;
+            let slot = slot.expect("nobody closes the semaphore");
             match self.listener.accept().await {
-                // Without a place it is closed: not even a probe could be answered.
-                Ok((stream, address)) => {
-                    if let Some(place) = self.places.enter() {
-                        return (Deadlined::new(stream, place), address);
-                    }
-                }
+                Ok((stream, address)) => return (Deadlined::new(stream, slot), address),
                 Err(error) => wait_out(&error).await,
             }
         }
@@ -152,12 +104,6 @@ impl axum::serve::Listener for Limited {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
-    }
-}
-
-impl Connected<IncomingStream<'_, Limited>> for Place {
-    fn connect_info(stream: IncomingStream<'_, Limited>) -> Place {
-        stream.io().place.clone()
     }
 }
 
@@ -169,39 +115,27 @@ async fn wait_out(error: &io::Error) {
 
 /// A connection that fails once it has gone too long without writing a byte of an answer.
 ///
-/// What is read does not push the deadline back, so a request that trickles in ends with the deadline too. One that is
-/// to give way to another ends as if its client had closed it.
+/// What is read does not push the deadline back, so a request that trickles in ends with the deadline too.
 struct Deadlined {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
-    /// The deadline has been put off for a request that is being answered.
-    is_extended: bool,
-    leave: Pin<Box<WaitForCancellationFutureOwned>>,
-    place: Place,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Deadlined {
-    fn new(stream: TcpStream, place: Place) -> Deadlined {
-        let leave = Box::pin(place.leave().cancelled_owned());
-        Deadlined { stream, deadline: Box::pin(sleep(REQUEST_TIMEOUT)), is_extended: false, leave, place }
+    fn new(stream: TcpStream, slot: OwnedSemaphorePermit) -> Deadlined {
+        Deadlined { stream, deadline: Box::pin(sleep(REQUEST_TIMEOUT)), _slot: slot }
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        if self.deadline.as_mut().poll(context).is_pending() {
-            return Ok(());
+        match self.deadline.as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+            Poll::Pending => Ok(()),
         }
-        if self.is_extended || !self.place.is_busy() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        // The head has come in time; what it asks for has a timeout of its own.
-        self.is_extended = true;
-        self.deadline.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
-        self.check(context)
     }
 
     fn noted(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(_))) {
-            self.is_extended = false;
             self.deadline.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
         }
         written
@@ -211,9 +145,6 @@ impl Deadlined {
 impl AsyncRead for Deadlined {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(context)?;
-        if self.leave.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }

@@ -15,8 +15,8 @@ use crate::config::{self, ConfigError, ConfigErrors, Loaded};
 use crate::net::admin::live::{Answer, Question};
 use crate::net::registry::{Mailbox, Message};
 use crate::net::tls::Certificates;
-use crate::telemetry::gauge;
 use crate::telemetry::label::{ReloadOutcome, RuleKind};
+use crate::telemetry::{gauge, zero};
 use respguard_engine::command::Table;
 use respguard_engine::policy::Policy;
 
@@ -148,10 +148,13 @@ impl Live {
         let mut answer = match reload {
             Reload::Applied { restart } => {
                 let policy = &self.in_force.config.policy;
-                let (groups, ttl_rules) = (policy.groups().len(), policy.ttl_rules().len());
+                let (groups, ttl_rules, degrade_rules) =
+                    (policy.groups().len(), policy.ttl_rules().len(), policy.degrade_rules().len());
+                let (expectations, guards) = (policy.expects().len(), policy.guards().len());
                 let outcome = ReloadOutcome::Applied.as_str();
                 let body = json!({
-                    "outcome": outcome, "file": file, "groups": groups, "ttl_rules": ttl_rules, "needs_restart": restart
+                    "outcome": outcome, "file": file, "groups": groups, "ttl_rules": ttl_rules, "degrade_rules": degrade_rules,
+                    "expectations": expectations, "guards": guards, "needs_restart": restart
                 });
                 Answer { status: StatusCode::OK, body }
             }
@@ -191,6 +194,7 @@ fn error(error: &ConfigError) -> Value {
 }
 
 fn show_rules(policy: &Policy) {
+    zero::show_violations(policy);
     gauge::set_config_rules(RuleKind::Group, policy.groups().len());
     gauge::set_config_rules(RuleKind::Ttl, policy.ttl_rules().len());
     gauge::set_config_rules(RuleKind::Degrade, policy.degrade_rules().len());

@@ -18,3 +18,4 @@ pub mod record;
 pub mod report;
 pub mod tally;
 pub mod totals;
+pub mod zero;

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Counter, counter, gauge, histogram};
 
 use super::gap::Gaps;
 use super::label::{
@@ -202,6 +202,9 @@ impl Tally {
         self.holds.borrow_mut().rows_of(groups);
         self.gaps.borrow_mut().name(groups);
         self.ttl_checks.borrow_mut().rows_of(ttl_rules);
+        self.groups.borrow().show(group_counter);
+        self.holds.borrow().show(hold_counter);
+        self.ttl_checks.borrow().show(ttl_counter);
     }
 
     /// The row of the group at this place among those in force.
@@ -268,18 +271,22 @@ impl Tally {
         self.groups.borrow().each(|group, outcome, count| self.totals.add_group(group, GroupOutcome::ALL[outcome], count));
         self.gaps.borrow().take(|group, counts| self.totals.add_gaps(group, counts));
         self.holds.borrow().each(|group, outcome, count| self.totals.add_hold(group, HoldOutcome::ALL[outcome], count));
-        self.groups.borrow().fold(|group, outcome| {
-            counter!(names::GROUPS_TOTAL, key::GROUP => group,
-                key::OUTCOME => GroupOutcome::ALL[outcome].as_str())
-        });
-        self.holds.borrow().fold(|group, outcome| {
-            counter!(names::HOLDS_TOTAL, key::GROUP => group, key::OUTCOME => HoldOutcome::ALL[outcome].as_str())
-        });
-        self.ttl_checks.borrow().fold(|rule, outcome| {
-            counter!(names::TTL_CHECKS_TOTAL, key::RULE => rule,
-                key::OUTCOME => TtlOutcome::ALL[outcome].as_str())
-        });
+        self.groups.borrow().fold(group_counter);
+        self.holds.borrow().fold(hold_counter);
+        self.ttl_checks.borrow().fold(ttl_counter);
     }
+}
+
+fn group_counter(group: Arc<str>, outcome: usize) -> Counter {
+    counter!(names::GROUPS_TOTAL, key::GROUP => group, key::OUTCOME => GroupOutcome::ALL[outcome].as_str())
+}
+
+fn hold_counter(group: Arc<str>, outcome: usize) -> Counter {
+    counter!(names::HOLDS_TOTAL, key::GROUP => group, key::OUTCOME => HoldOutcome::ALL[outcome].as_str())
+}
+
+fn ttl_counter(rule: Arc<str>, outcome: usize) -> Counter {
+    counter!(names::TTL_CHECKS_TOTAL, key::RULE => rule, key::OUTCOME => TtlOutcome::ALL[outcome].as_str())
 }
 
 impl Drop for Tally {

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use respguard::net::address::Address;
 use respguard::net::admin::access::Access;
-use respguard::net::admin::live::Questions;
 use respguard::net::admin::record::Recorder;
 use respguard::net::admin::status::Standing;
 use respguard::net::admin::violations::STREAMS_MAX;
@@ -36,13 +35,12 @@ pub struct Endpoints {
 /// Endpoints that do not serve yet.
 pub struct Unstarted {
     pub folds: Folds,
-    pub live: Questions,
     exposition: Exposition,
 }
 
 impl Endpoints {
     pub fn unstarted() -> Unstarted {
-        Unstarted { folds: Folds::default(), live: tokio::sync::mpsc::channel(1).0, exposition: installed() }
+        Unstarted { folds: Folds::default(), exposition: installed() }
     }
 
     pub async fn start_plain() -> Endpoints {
@@ -79,7 +77,7 @@ impl Unstarted {
             folds: self.folds,
             readiness: readiness.clone(),
             access: Access::new(None, address),
-            live: self.live,
+            live: tokio::sync::mpsc::channel(1).0,
             reporter: reporter.clone(),
             standing: Standing {
                 started: std::time::Instant::now(),

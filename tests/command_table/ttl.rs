@@ -104,7 +104,7 @@ fn needed(column: TtlColumn) -> &'static [&'static str] {
         TtlColumn::Set => &["dropped", "kept", "made", "set"],
         TtlColumn::TimeThenValue(_) => &["set"],
         TtlColumn::GetEx => &["kept", "set", "dropped"],
-        TtlColumn::Expire(_) | TtlColumn::ExpireAt => &["set", "deleted"],
+        TtlColumn::Expire(_) | TtlColumn::ExpireAt(_) => &["set", "deleted"],
         TtlColumn::MSetEx => &["set", "dropped", "kept"],
         TtlColumn::Restore => &["dropped", "set"],
         TtlColumn::ElementMoves => &["kept", "made"],
@@ -119,11 +119,11 @@ fn witness(table: &Table, request: &Request, seen: &Seen, success: bool, witness
     let existed = seen.before != ABSENT;
     let what = match seen.effect {
         _ if !success => return,
-        Some(TtlEffect::Drop | TtlEffect::KeepOrCreate) if !existed && seen.after == ENDLESS => "made",
+        Some(TtlEffect::Drop | TtlEffect::KeepOrCreate | TtlEffect::Create) if !existed && seen.after == ENDLESS => "made",
         Some(TtlEffect::Drop | TtlEffect::Persist) if seen.before > 0 && seen.after == ENDLESS => "dropped",
-        Some(TtlEffect::Keep | TtlEffect::KeepOrCreate) if seen.before > 0 && seen.after > 0 => "kept",
+        Some(TtlEffect::Keep | TtlEffect::KeepOrCreate | TtlEffect::Create) if seen.before > 0 && seen.after > 0 => "kept",
         Some(TtlEffect::Delete) if existed => "deleted",
-        Some(TtlEffect::Set { .. }) if seen.before == ENDLESS && seen.after > 0 => "set",
+        Some(TtlEffect::Set { .. } | TtlEffect::SetAt { .. }) if seen.before == ENDLESS && seen.after > 0 => "set",
         Some(TtlEffect::Inherit) if seen.before <= 0 && seen.after > 0 => "inherited",
         _ => return,
     };
@@ -147,13 +147,13 @@ fn agrees(seen: &Seen, success: bool, source: i64) -> bool {
             let deleted = time <= 0 && gone;
             near(time, seen.after) || deleted || (kept && (conditional || !existed))
         }
-        TtlEffect::Set { milliseconds: None, conditional } => {
+        TtlEffect::Set { milliseconds: None, conditional } | TtlEffect::SetAt { conditional, .. } => {
             let past = gone;
             seen.after > GIVEN_MS || past || (kept && conditional)
         }
         TtlEffect::Drop => seen.after == ENDLESS || gone,
-        TtlEffect::KeepOrCreate if existed => kept,
-        TtlEffect::KeepOrCreate => seen.after == ENDLESS || gone,
+        TtlEffect::KeepOrCreate | TtlEffect::Create if existed => kept,
+        TtlEffect::KeepOrCreate | TtlEffect::Create => seen.after == ENDLESS || gone,
         TtlEffect::Keep => kept || gone,
         TtlEffect::Persist if existed => seen.after == ENDLESS,
         TtlEffect::Persist => gone,
@@ -277,11 +277,23 @@ fn what_writes_without_keys_has_no_keys() {
 fn options_of_newer_commands_are_read() {
     let table = Table::builtin();
     let set = |milliseconds, conditional| TtlEffect::Set { milliseconds, conditional };
+    let at = |milliseconds| TtlEffect::SetAt { milliseconds: Some(milliseconds), conditional: false };
     for (text, expected) in [
         ("MSETEX 2 a 1 b 2", vec![(2, TtlEffect::Drop), (4, TtlEffect::Drop)]),
         ("MSETEX 1 a 1 EX 10", vec![(2, set(Some(10_000), false))]),
         ("MSETEX 1 a 1 nx px 10", vec![(2, set(Some(10), true))]),
         ("MSETEX 1 a 1 KEEPTTL", vec![(2, TtlEffect::KeepOrCreate)]),
+        ("MSETEX 1 a 1 NX KEEPTTL", vec![(2, TtlEffect::Create)]),
+        ("SET k v NX", vec![(1, TtlEffect::Create)]),
+        ("SET k v EXAT 5", vec![(1, at(5_000))]),
+        ("SET k v PXAT 5", vec![(1, at(5))]),
+        ("GETEX k EXAT 5", vec![(1, at(5_000))]),
+        ("GETEX k PXAT 5", vec![(1, at(5))]),
+        ("EXPIREAT k 5", vec![(1, at(5_000))]),
+        ("PEXPIREAT k 5", vec![(1, at(5))]),
+        ("RESTORE k 0 x", vec![(1, TtlEffect::Create)]),
+        ("RESTORE k 0 x REPLACE", vec![(1, TtlEffect::Drop)]),
+        ("RESTORE k 5 x absttl", vec![(1, at(5))]),
         ("MSETEX 1 a EX EX 5", vec![(2, set(Some(5_000), false))]),
         ("MSETEX 2 a 1", vec![]),
         ("SET k v IFEQ o", vec![(1, TtlEffect::Drop)]),

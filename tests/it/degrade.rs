@@ -140,9 +140,8 @@ fn a_degraded_reply_is_what_redis_says_about_missing_keys_and_each_is_counted() 
     for reply in two.pipeline(&["SET cache:pair:a 1", "SET cache:pair:b 1"]) {
         assert!(reply.starts_with("-EXECABORT "), "a group is all or nothing: {reply}");
     }
-    for reply in &two.pipeline(&["MULTI", "SET cache:a 1", "EXEC"])[1..] {
-        assert!(reply.starts_with('-'), "so is a transaction: {reply}");
-    }
+    let replies = two.pipeline(&["MULTI", "SET cache:a 1", "EXEC"]);
+    assert!(replies[1] != "+OK\r\n" && replies[2].starts_with('-'), "so is a transaction: {replies:?}");
     assert_eq!(degraded(&proxy), before);
     assert!(
         proxy.violations().iter().any(|line| line.contains("\"cache:*\"") && !line.contains("cache:a")),
@@ -155,6 +154,50 @@ fn a_degraded_reply_is_what_redis_says_about_missing_keys_and_each_is_counted() 
         two.ask("SET cache:a back") == "+OK\r\n" && two.ask("GET cache:a") == "$4\r\nback\r\n"
     });
     assert_eq!(redis.ask("EXISTS cache:h"), ":0\r\n", "what was answered without a server was forgotten");
+}
+
+/// A stand-in for a lock would be everybody's, and wrong arguments are wrong without a server too.
+#[test]
+fn conditions_stay_errors_and_wrong_arguments_get_redis_own() {
+    let mut redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream(QUICK).rules(RULES).start();
+    let mut wire = proxy.wire();
+    let wrong = [
+        "SETEX cache:a 0 v",
+        "SETEX cache:a x v",
+        "PSETEX cache:a -1 v",
+        "SET cache:a v FOO",
+        "SET cache:a v EX 0",
+        "SET cache:a v NX XX",
+        "SET cache:a v EX",
+        "MSET cache:a 1 cache:b",
+        "HMSET cache:h f",
+        "LTRIM cache:l a b",
+        "LRANGE cache:l a b",
+        "GETRANGE cache:a x 1",
+        "GETBIT cache:a -1",
+        "ZCOUNT cache:z a b",
+        "ZRANGE cache:z 0 1 FOO",
+        "SRANDMEMBER cache:s x",
+        "LPOS cache:l x RANK 0",
+    ];
+    let expected = wire.pipeline(&wrong);
+    assert!(expected.iter().all(|reply| reply.starts_with('-')), "{expected:?}");
+    redis.kill();
+    eventually("there is no server", || wire.ask("GET cache:a") == "$-1\r\n");
+    assert_eq!(wire.pipeline(&wrong), expected);
+    let before = degraded(&proxy);
+    for condition in
+        ["NX", "XX", "NX PX 3000", "GET", "XX GET", "IFEQ old", "IFNE old", "IFDEQ 0123456789abcdef", "nx ex 5", "KEEPTTL NX"]
+    {
+        let reply = wire.ask(&format!("SET cache:lock t {condition}"));
+        assert!(reply.starts_with('-'), "{condition}: {reply}");
+    }
+    for line in ["SETNX cache:lock t", "MSETNX cache:a 1", "HSETNX cache:h f v"] {
+        assert!(wire.ask(line).starts_with("-ERR respguard: "), "{line}");
+    }
+    assert_eq!(wire.ask("SET cache:lock t KEEPTTL"), "+OK\r\n");
+    assert_eq!(degraded(&proxy), before + 1.0);
 }
 
 #[test]

@@ -144,6 +144,75 @@ fn conditional_writes_are_not_followed_by_a_ttl() {
     }
 }
 
+/// Writes that fail by what their keys hold, and by their arguments.
+const FAILING: [&str; 12] = [
+    "INCR s:hash",
+    "INCR s:max",
+    "INCR s:text",
+    "INCRBYFLOAT s:text 1",
+    "APPEND s:hash x",
+    "HSET s:text f v",
+    "HINCRBY s:hash f 1",
+    "LPUSH s:text x",
+    "XADD s:stream 1-1 f v",
+    "ZADD s:zset nan m",
+    "SETBIT s:text x 1",
+    "GETSET s:hash x",
+];
+
+fn keys_without_ttl(redis: &RedisServer) -> Vec<&'static str> {
+    redis.ask("DEL s:hash s:max s:text s:stream s:zset s:new");
+    redis.ask("HSET s:hash f text");
+    redis.ask("SET s:max 9223372036854775807");
+    redis.ask("SET s:text text");
+    redis.ask("XADD s:stream 5-5 f v");
+    redis.ask("ZADD s:zset 1 m");
+    vec!["s:hash", "s:max", "s:text", "s:stream", "s:zset"]
+}
+
+/// A write that fails changes nothing, and so does what was added to it.
+#[test]
+fn a_failed_write_gives_no_ttl() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(FIX, &redis);
+    let mut wire = proxy.wire();
+    let keys = keys_without_ttl(&redis);
+    let none_has_one = || keys.iter().all(|key| pttl(&redis, key) == -1);
+    for line in FAILING {
+        assert!(wire.ask(line).starts_with('-'), "{line}");
+        assert!(none_has_one(), "{line}: before its reply");
+    }
+    // Others stand behind it: the replies do not wait.
+    let replies = wire.pipeline(&["INCR s:hash", "INCR s:new", "LPUSH s:text x", "PING", "XADD s:stream 1-1 f v"]);
+    assert!(replies[0].starts_with('-') && replies[1] == ":1\r\n" && replies[3] == "+PONG\r\n", "{replies:?}");
+    eventually("none has one", none_has_one);
+    assert!(is_fixed(&redis, "s:new"));
+    // One that has a TTL keeps it.
+    redis.ask("PEXPIRE s:hash 9000");
+    assert!(wire.ask("INCR s:hash").starts_with("-WRONGTYPE"));
+    assert!((1..=9000).contains(&pttl(&redis, "s:hash")));
+    assert_eq!(wire.ask("GET s:new"), "$1\r\n1\r\n");
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}
+
+#[test]
+fn a_failed_member_gives_no_ttl_and_one_that_did_write_does() {
+    let redis = RedisServer::start(&[]);
+    let group =
+        "[[group]]\nname = \"pair\"\ncommands = [\"INCR s:{a} \", \"HSET s:{b} f v\", \"INCR s:{a}\"]\n".replace("{a} ", "{a}");
+    let proxy = Proxy::start(&format!("{FIX}{group}"), &redis);
+    let mut wire = proxy.wire();
+    keys_without_ttl(&redis);
+    let replies = wire.pipeline(&["INCR s:hash", "HSET s:n f v", "INCR s:hash"]);
+    assert!(replies[0].starts_with('-') && replies[1] == ":1\r\n" && replies[2].starts_with('-'), "{replies:?}");
+    assert_eq!(pttl(&redis, "s:hash"), -1, "both members that write it have failed");
+    assert!(is_fixed(&redis, "s:n"));
+    redis.ask("SET s:near 9223372036854775806");
+    let replies = wire.pipeline(&["INCR s:near", "HSET s:m f v", "INCR s:near"]);
+    assert!(replies[0].starts_with(':') && replies[2].starts_with('-'), "{replies:?}");
+    assert!(is_fixed(&redis, "s:near"), "one of them has written it");
+}
+
 #[test]
 fn within_the_clients_own_transaction_a_missing_ttl_is_only_told() {
     let redis = RedisServer::start(&[]);
@@ -213,8 +282,8 @@ fn reject_and_max_hold_in_groups_and_in_transactions() {
         assert_eq!(wire.pipeline(&["MULTI", "INCR n:a", "SET s:a x", "EXEC"])[2..], [missing, aborted], "{level}");
         assert_eq!(proxy.groups("g", "aborted"), 2.0, "{level}");
         assert_eq!(
-            (proxy.violated("ttl_missing", "sessions"), proxy.violated("ttl_too_long", "sessions")),
-            (2.0, 1.0),
+            (proxy.violated("ttl_rejected", "sessions"), proxy.metric("respguard_violations_total", &[("kind", "ttl_missing")])),
+            (3.0, 0.0),
             "{level}"
         );
     }

@@ -147,11 +147,38 @@ fn what_the_server_itself_refuses_changes_nothing() {
     }
 }
 
+/// Without a server nobody can say whether the user may leave replies out.
 #[test]
-fn nothing_runs_behind_a_reply_mode_that_could_not_be_had() {
+fn nothing_runs_behind_a_reply_mode_that_could_not_be_asked_for() {
+    let mut redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top("workers = 1").upstream(QUICK).rules(NO_BREAKER).start();
+    let mut wire = proxy.wire();
+    redis.kill();
+    assert!(wire.ask("CLIENT REPLY OFF").starts_with('-'));
+    redis.restart();
+    eventually("the server is there", || proxy.wire().ask("PING") == "+PONG\r\n");
+    assert!(wire.ask("SET k v").starts_with("-ERR respguard: "));
+    assert_eq!(redis.ask("EXISTS k"), ":0\r\n");
+    wire.send(&requests(&["CLIENT REPLY OFF", "SET k v", "CLIENT REPLY ON"]));
+    assert_eq!(text(&wire.reply()), "+OK\r\n");
+    assert_eq!(redis.ask("EXISTS k"), ":1\r\n");
+}
+
+fn takes_reply_mode(proxy: &Proxy, redis: &RedisServer) -> bool {
+    let _holder = takes_the_lease(proxy);
+    let mut wire = proxy.wire();
+    wire.send(&requests(&["CLIENT REPLY OFF", "SET k v", "CLIENT REPLY ON"]));
+    let replied = text(&wire.reply()) == "+OK\r\n";
+    replied && redis.ask("DEL k") == ":1\r\n"
+}
+
+#[test]
+fn nothing_runs_behind_a_mode_that_could_not_be_had() {
     let redis = RedisServer::start(&[]);
     let proxy = Setup::new(&redis).top("workers = 1").upstream(ONE_LEASE).start();
-    for change in ["CLIENT REPLY OFF", "CLIENT TRACKING ON"] {
+    // A reply mode needs no lease.
+    assert!(takes_reply_mode(&proxy, &redis));
+    for change in ["CLIENT TRACKING ON"] {
         let holder = takes_the_lease(&proxy);
         let mut wire = proxy.wire();
         for reply in wire.pipeline(&[change, "SET k v", "GET k"]) {

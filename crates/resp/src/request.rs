@@ -202,6 +202,11 @@ impl RequestParser {
         self.position
     }
 
+    /// How many bytes the argument measures that has begun.
+    pub fn declared_bytes(&self) -> Option<u64> {
+        matches!(self.state, State::Payload).then(|| self.payload_left.saturating_sub(PAYLOAD_END_BYTES))
+    }
+
     /// Whether the next byte begins a request.
     pub fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Start)

@@ -54,8 +54,6 @@ const PATHS: [&str; 16] = [
     "/log",
     "/openapi.json",
 ];
-/// What keeps the process alive and in service, so that it is answered whoever else asks for what.
-const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -86,7 +84,7 @@ pub struct AdminState {
 pub async fn serve(listener: TcpListener, state: AdminState, shutdown: CancellationToken) -> io::Result<()> {
     let exposition = state.exposition.clone();
     tokio::select! {
-        ended = http::serve(listener, routes(state), &PROBES, shutdown) => ended,
+        ended = http::serve(listener, routes(state), shutdown) => ended,
         () = keep_tidy(exposition) => Ok(()),
     }
 }

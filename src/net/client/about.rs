@@ -7,12 +7,14 @@ use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::local::{Asker, Told, id_argument};
+use crate::net::exchange::State;
 use crate::net::registry::{Activity, Message};
 use respguard_engine::command::integer::integer;
 use respguard_engine::command::{CommandId, Local};
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
+use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_engine::session::tracking::Tracking;
 use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
@@ -74,13 +76,40 @@ impl Connection {
             return;
         }
         self.drained().await;
-        if self.exchange.state.borrow().session.agreed {
-            let activities = self.activities(local).await;
-            let told = self.told(local, &words, &activities).await;
-            self.exchange.answer(told.reply);
-            if told.kills_me {
-                self.give_up();
+        if local == Local::ClientReply {
+            return self.change_reply_mode(id, &words);
+        }
+        let agreed = self.exchange.state.borrow().session.agreed;
+        if !agreed {
+            return self.exchange.state.borrow_mut().slots.skipped();
+        }
+        let activities = self.activities(local).await;
+        let told = self.told(local, &words, &activities).await;
+        self.exchange.answer(told.reply);
+        if told.kills_me {
+            self.give_up();
+        }
+    }
+
+    /// CLIENT REPLY, if the server allows it to this user. Only ON is answered. Where the server was not heard nothing
+    /// behind it runs: its author does not look for errors there.
+    fn change_reply_mode(&self, id: CommandId, words: &[Box<[u8]>]) {
+        {
+            let mut state = self.exchange.state.borrow_mut();
+            let State { session, slots, .. } = &mut *state;
+            match session.heard {
+                false => session.missed.miss_mode(id),
+                true => session.missed.make_up_mode(id),
             }
+            if !session.agreed {
+                return slots.skipped();
+            }
+        }
+        let (bytes, spans) = laid_out(words);
+        let Some(wanted) = ReplyMode::read(Args::new(&bytes, &spans)) else { return };
+        self.exchange.state.borrow_mut().slots.set_reply_mode(wanted);
+        if wanted == ReplyMode::On {
+            self.exchange.answer(b"+OK\r\n".to_vec());
         }
     }
 
@@ -123,7 +152,7 @@ impl Connection {
         let kept = self.exchange.state.borrow_mut().slots.take_exec();
         let queued = std::mem::take(&mut self.queued);
         if kept.is_empty() {
-            return;
+            return self.exchange.state.borrow_mut().slots.skipped();
         }
         let mut kills_me = false;
         let mut reply = Vec::with_capacity(kept.len());
@@ -229,6 +258,7 @@ fn harmless(local: Local, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
     match local {
         Local::ClientSetName => asked[2] = Box::default(),
         Local::ClientSetInfo => asked[3] = Box::default(),
+        Local::ClientReply => asked[2] = b"ON".as_slice().into(),
         Local::ClientKill if asked.len() == 3 => {
             asked.truncate(2);
             asked.extend([b"ID".as_slice().into(), NO_ID.into()]);

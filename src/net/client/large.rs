@@ -1,5 +1,7 @@
 //! Requests that are not held whole: cut through as they come, or tunnelled.
 
+use std::sync::Arc;
+
 use bytes::Buf;
 
 use super::connection::{Connection, Next};
@@ -11,7 +13,9 @@ use respguard_engine::pipeline::large::{self, Large, Through};
 use respguard_engine::pipeline::plan::Turn;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Member;
+use respguard_engine::policy::guard::Head;
 use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
 
@@ -47,6 +51,9 @@ impl Cutting {
 impl Connection {
     /// A request that is too large to be held whole needs a connection of its own; what must happen before it has one.
     pub(super) fn cut_through(&mut self) -> Option<Next> {
+        if self.refuse_by_head() {
+            return None;
+        }
         let table = self.around.context.table();
         let id = table.lookup(self.batch.partial_args(&self.input));
         // What has not come of it does not matter: how many arguments there are is known.
@@ -92,7 +99,7 @@ impl Connection {
 
     /// What the request whose end has not come yet does to its connection, or to others, is known from all of it.
     fn is_held_whole(&self) -> bool {
-        self.may_be_member() || self.has_effect()
+        self.is_concerned() || self.has_effect()
     }
 
     fn has_effect(&self) -> bool {
@@ -104,19 +111,52 @@ impl Connection {
         !args.is_empty() && table.spec(table.lookup(args)).connection != ConnectionEffect::None
     }
 
-    /// The request whose end has not come yet may belong to a group or be guarded, and so must be held whole.
-    pub(super) fn may_be_member(&self) -> bool {
+    /// A rule may be about the request whose end has not come yet, which so must be held whole.
+    pub(super) fn is_concerned(&self) -> bool {
         let context = &self.around.context;
         let policy = context.policy();
-        let none = policy.groups().is_empty() && policy.guards().is_empty();
-        if none || self.batch.whole_bytes() >= self.input.len() {
+        if policy.is_empty() || self.batch.whole_bytes() >= self.input.len() {
             return false;
         }
         let args = self.batch.partial_args(&self.input);
+        if args.is_empty() {
+            return false;
+        }
         let table = context.table();
-        let id = table.lookup(args);
-        let grouped = !policy.groups().is_empty() && table.spec(id).groupable().is_ok();
-        !args.is_empty() && (grouped || policy.may_guard(id))
+        let command = Member { id: table.lookup(args), args };
+        let grouped = !policy.groups().is_empty() && table.spec(command.id).groupable().is_ok();
+        let degraded = || context.health.refuses() || self.exchange.link().is_down();
+        grouped || policy.may_concern(command) || policy.may_degrade(args) && degraded()
+    }
+
+    /// A guard rejects the request whose head has come, by what the head declares; true when that is so. The rest is dropped.
+    fn refuse_by_head(&mut self) -> bool {
+        let is_free = !self.exchange.state.borrow().session.in_subscribe_mode() && self.batch.all_held().is_empty();
+        if self.around.context.policy().guards().is_empty() || !is_free {
+            return false;
+        }
+        let refused = self.with_head(|command, head| {
+            let context = &self.around.context;
+            let (table, policy) = (context.table(), context.policy());
+            let mut guards = policy.guards_of(&table, command).filter(|rule| policy.rejects(rule));
+            let (rule, trip) = guards.find_map(|rule| Some((Arc::clone(&rule.name), rule.trip_by_head(head)?)))?;
+            let name = table.spec(command.id).name();
+            let violation = Violation::new(Kind::Guard).rule(&rule).commands([name]);
+            context.reporter.violation(violation, &self.exchange.peer);
+            let name = name.replace('|', " ").to_uppercase();
+            Some((command.id, format!("ERR respguard: {name} is refused by guard {rule}: {trip}")))
+        });
+        let Some((id, text)) = refused.flatten() else { return false };
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &text);
+        if self.exchange.state.borrow().session.transaction.is_open() {
+            self.exchange.spoil(id, reply, self.timing());
+            self.cutting = Cutting::Discarding(None);
+            self.release_head();
+        } else {
+            self.discard(reply);
+        }
+        true
     }
 
     /// Passes on what has come of a request that is not held whole; `None` when its end has, else what is to be done.
@@ -205,35 +245,68 @@ impl Connection {
         self.parser.begin_stream();
     }
 
-    /// A request goes by unseen that was held because of a rule, until it was too large for that.
+    /// A request goes by unseen that was held because of rules, until it was too large for that.
     fn tell_too_large(&self) {
-        if !self.may_be_member() {
+        if !self.is_concerned() {
             return;
         }
-        let context = &self.around.context;
-        let (table, policy) = (context.table(), context.policy());
-        // What has not come is in place of what it will be: how many arguments there are tells one command from another.
-        let declared = declared_arguments(&self.input[self.batch.whole_bytes()..]).min(ARGUMENTS_MAX);
+        self.with_head(|command, head| {
+            let context = &self.around.context;
+            let (table, policy) = (context.table(), context.policy());
+            let tell = |kind, rule| {
+                let violation = Violation::new(kind).rule(rule).commands([table.spec(command.id).name()]);
+                context.reporter.violation(violation, &self.exchange.peer);
+            };
+            for concern in policy.concerns_of(&table, command) {
+                // Some guards need no more than the head.
+                let trips = concern.guard.is_some_and(|rule| rule.trip_by_head(head).is_some());
+                tell(if trips { Kind::Guard } else { Kind::TooLarge }, concern.rule);
+            }
+        });
+    }
+
+    /// Looks at the request of which only the head has come. What has not come is in place of what it will be: how many
+    /// arguments there are tells one command from another.
+    fn with_head<R>(&self, look: impl FnOnce(Member<'_>, Head) -> R) -> Option<R> {
+        let declared = declared_arguments(&self.input[self.batch.whole_bytes()..]);
         let mut words: Vec<&[u8]> = self.batch.partial_args(&self.input).iter().collect();
-        words.resize(words.len().max(declared), b"");
+        let come = words.iter().skip(1).map(|word| word.len() as u64).max().unwrap_or(0);
+        words.resize(words.len().max(declared.min(ARGUMENTS_MAX)), b"");
         let mut request = Vec::new();
         encode::request(&mut request, &words);
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
+        let table = self.around.context.table();
         batch.parse(&mut parser, &table, &request, usize::MAX);
         if batch.is_empty() {
-            return;
+            return None;
         }
-        let command = Member { id: batch.id(0), args: batch.args(&request, 0) };
-        if let Some(rule) = policy.concern(&table, command) {
-            let violation = Violation::new(Kind::TooLarge).rule(rule).commands([table.spec(command.id).name()]);
-            context.reporter.violation(violation, &self.exchange.peer);
-        }
+        let name_words = usize::from(table.spec(batch.id(0)).name_words);
+        let head = Head {
+            arguments: declared.saturating_sub(name_words) as u64,
+            longest: come.max(self.parser.declared_bytes().unwrap_or(0)),
+        };
+        Some(look(Member { id: batch.id(0), args: batch.args(&request, 0) }, head))
+    }
+
+    /// In a tunnel nobody but the server can leave replies out.
+    fn leave_replies_to_server(&self) {
+        let mode = self.exchange.state.borrow().slots.reply_mode();
+        let word: &[u8] = match mode {
+            ReplyMode::On => return,
+            ReplyMode::Off => b"OFF",
+            ReplyMode::SkipNext => b"SKIP",
+        };
+        let mut request = Vec::new();
+        encode::request(&mut request, &[b"CLIENT", b"REPLY", word]);
+        self.exchange.tunnel(&request);
+        self.exchange.state.borrow_mut().slots.set_reply_mode(ReplyMode::On);
     }
 
     pub(super) fn tunnel(&mut self) -> Next {
         if !self.exchange.link().has_room() {
             return Next::Room;
         }
+        self.leave_replies_to_server();
         if !self.input.is_empty() {
             self.exchange.tunnel(&self.input);
             self.input.clear();

@@ -96,8 +96,9 @@ impl Connection {
             }
             // The transaction behind it must not do without it.
             ConnectionEffect::Transaction(command::Transaction::Watch) => session.transaction = Transaction::Lost { open: false },
-            ConnectionEffect::Local(Local::ClientTracking)
-            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Tracking) => session.missed.miss_mode(id),
+            ConnectionEffect::Local(Local::ClientTracking) | ConnectionEffect::Pin(PinReason::Tracking) => {
+                session.missed.miss_mode(id)
+            }
             _ => {}
         }
         false

@@ -43,7 +43,11 @@ impl Asker<'_> {
             Local::ClientList => self.list(args, out),
             Local::ClientKill => told = self.kill(args),
             // The server's own reply counts.
-            Local::ClientUnblock | Local::ClientTracking | Local::ClientGetRedir | Local::ClientTrackingInfo => {}
+            Local::ClientUnblock
+            | Local::ClientReply
+            | Local::ClientTracking
+            | Local::ClientGetRedir
+            | Local::ClientTrackingInfo => {}
         }
         told
     }

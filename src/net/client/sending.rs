@@ -12,6 +12,7 @@ use crate::net::upstream::lane::Mending;
 use respguard_engine::pipeline::batch::Tail;
 use respguard_engine::pipeline::plan::{Plan, Rules, Turn, plan};
 use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::request::{Limits, RequestParser};
 
 impl Connection {
@@ -138,6 +139,8 @@ impl Connection {
             ability: link.ability(),
             hold: self.holding(tail),
             degraded: context.health.refuses() || link.is_down(),
+            skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
+            unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
         };
         let mut state = self.exchange.state.borrow_mut();
         let state = &mut *state;

@@ -18,6 +18,7 @@ use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
+use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::{Protocol, encode, value};
 
 impl Connection {
@@ -322,6 +323,7 @@ impl Connection {
         {
             let mut state = self.exchange.state.borrow_mut();
             state.session = Session::default();
+            state.slots.set_reply_mode(ReplyMode::On);
             state.undecided.clear();
         }
         self.join(&first, &old, Some(Box::default()));

@@ -98,9 +98,9 @@ impl Exchange {
                     }
                 }
                 Step::Probe => {
-                    if let Some(probe) = probes.next() {
-                        self.send_probe(&link, probe, timing);
-                    }
+                    let first = probes.next();
+                    let others = questions(&mut steps, &mut probes);
+                    self.send_probes(&link, first.into_iter().chain(others), timing);
                 }
                 Step::CatchUp => {
                     let mut state = self.state.borrow_mut();

@@ -9,12 +9,14 @@ use super::settle::{RESENT_BYTES_MAX, Settled};
 use crate::net::clock;
 use crate::net::findings::group_outcome;
 use crate::net::upstream::Recipient;
+use respguard_engine::command::CommandId;
 use respguard_engine::pipeline::finding::{Fault, Finding, Outcome};
 use respguard_engine::pipeline::group::{Injected, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::plan::Added;
 use respguard_engine::pipeline::refusal::Refusal;
 use respguard_engine::pipeline::settle::mark;
+use respguard_engine::pipeline::slot::Role;
 use respguard_engine::preflight::request::seal;
 use respguard_engine::preflight::{Ability, Preflight};
 
@@ -34,8 +36,8 @@ impl Exchange {
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         let mark = settled.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
-        let last = mark.map(|request| Injected { behind: count, request });
-        let first = Injected { behind: 0, request: seal(&guard) };
+        let last = mark.map(|request| Injected { behind: count, request, mends: None });
+        let first = Injected { behind: 0, request: seal(&guard), mends: None };
         let injected: Vec<_> = std::iter::once(first).chain(injected).chain(last).collect();
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);
@@ -81,6 +83,29 @@ impl Exchange {
         let now = clock::now();
         if !self.link().send(who, &[request], frames, now, Some(now + self.request_timeout.get())) {
             self.fault_in(&mut state, frames, Fault::Unavailable);
+        }
+    }
+
+    /// What takes something back goes out when the connection is done with what it reads.
+    pub(super) fn keep_take_backs(&self, found: &mut [Finding]) {
+        for finding in found {
+            if let Finding::TakeBack { request, frames } = finding {
+                self.take_backs.borrow_mut().push((std::mem::take(request), *frames));
+            }
+        }
+    }
+
+    /// Sends it behind all that the client has sent; nobody hears the answers.
+    pub(super) fn send_take_backs(&self) {
+        if self.take_backs.borrow().is_empty() {
+            return;
+        }
+        let Some(me) = self.me.upgrade() else { return };
+        let mut state = self.state.borrow_mut();
+        let now = clock::now();
+        for (request, frames) in self.take_backs.take() {
+            (0..frames).for_each(|_| state.slots.push(Role::Unheard, CommandId::UNKNOWN, false));
+            me.send(&self.link(), &mut state, &[&request], frames, now, Some(now + self.request_timeout.get()));
         }
     }
 

@@ -85,8 +85,10 @@ pub struct Exchange {
     pub lost_lease: Cell<bool>,
     /// What is known of how large the client's replies are.
     pub bulk: Bulk,
-    /// How long is waited for a group that goes out once more.
+    /// How long is waited for what goes out behind the answer to a group.
     request_timeout: Cell<Duration>,
+    /// Commands of our own that are to go out, and how many.
+    take_backs: RefCell<Vec<(Vec<u8>, u32)>>,
     ended: Cell<Option<End>>,
 }
 
@@ -153,6 +155,7 @@ impl Exchange {
             lost_lease: Cell::new(false),
             bulk: Bulk::default(),
             request_timeout: Cell::default(),
+            take_backs: RefCell::default(),
             ended: Cell::new(None),
         })
     }

@@ -50,6 +50,7 @@ impl Exchange {
             return false;
         }
         self.forget_lost_guards(&state.found);
+        self.keep_take_backs(&mut state.found);
         conclude(&self.context, &self.peer, &self.lane.borrow(), &mut state.found)
     }
 }
@@ -151,6 +152,7 @@ impl Recipient for Exchange {
             return;
         }
         self.send_again();
+        self.send_take_backs();
         self.go_on();
         let waker = self.waker.borrow();
         let Some(waker) = waker.as_ref() else { return };

@@ -163,8 +163,9 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         if let Some((marker, _)) = &settled {
             let behind = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            injected.push(Injected { behind, request: mark(marker, timing.request_timeout) });
+            injected.push(Injected { behind, request: mark(marker, timing.request_timeout), mends: None });
         }
+        self.request_timeout.set(timing.request_timeout);
         let demands = sending.demands(commands.iter().copied(), rule);
         let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)
             .with_injected(&injected)
@@ -180,11 +181,16 @@ impl Exchange {
         self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
     }
 
-    pub(super) fn send_probe(self: &Rc<Self>, link: &Rc<Link>, probe: Probe, timing: Timing) {
-        let mut request = Vec::with_capacity(32 + probe.key.len());
+    /// Sends questions of our own, in one piece.
+    pub(super) fn send_probes(self: &Rc<Self>, link: &Rc<Link>, probes: impl Iterator<Item = Probe>, timing: Timing) {
+        let mut request = Vec::with_capacity(64);
         let mut state = self.state.borrow_mut();
-        self.push_probe(&mut state, probe, &mut request);
-        self.send(link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
+        let mut frames = 0;
+        for probe in probes {
+            self.push_probe(&mut state, probe, &mut request);
+            frames += 1;
+        }
+        self.send(link, &mut state, &[&request], frames, timing.read_at, timing.deadline());
     }
 
     /// Makes a place for the answer to a question, which is written behind `request`.

@@ -7,7 +7,7 @@ use metrics::Counter;
 
 use super::meter::fold_into;
 
-/// Counts per rule and outcome; a pair appears in the output once it occurred.
+/// Counts per rule and outcome; each pair is in the output from when its rule was named, at zero.
 #[derive(Debug, Default)]
 pub(super) struct Rows<const N: usize> {
     rows: Vec<Row<N>>,
@@ -34,6 +34,16 @@ impl<const N: usize> Rows<N> {
             })
         };
         names.iter().map(&mut row).collect()
+    }
+
+    /// Every pair appears in the output, whether it has occurred or not: what is not there before it counts is invisible to
+    /// Prometheus' `increase` (<https://prometheus.io/docs/practices/instrumentation/>).
+    pub(super) fn show(&self, register: impl Fn(Arc<str>, usize) -> Counter) {
+        for row in &self.rows {
+            for (outcome, shown) in row.shown.iter().enumerate() {
+                shown.get_or_init(|| register(Arc::clone(&row.name), outcome));
+            }
+        }
     }
 
     pub(super) fn row_of(&self, name: &str) -> Option<usize> {

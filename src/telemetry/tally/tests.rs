@@ -127,7 +127,8 @@ fn groups_keep_their_names_when_rules_are_renamed() {
         tally.ttl_check(tally.ttl_row("nobody"), TtlOutcome::Present);
     });
     let groups: Vec<_> = text.lines().filter(|line| line.starts_with("respguard_groups_total{")).collect();
-    assert_eq!(groups.len(), 2, "{groups:?}");
+    assert_eq!(groups.len(), 3 * GroupOutcome::ALL.len(), "all from when they are named: {groups:?}");
+    assert_eq!(groups.iter().filter(|line| !line.ends_with(" 0")).count(), 2, "{groups:?}");
     assert_lines(
         &text,
         &[
@@ -136,5 +137,6 @@ fn groups_keep_their_names_when_rules_are_renamed() {
             "respguard_ttl_checks_total{rule=\"sessions\",outcome=\"too_long\"} 1",
         ],
     );
-    assert!(!text.contains("outcome=\"present\""));
+    assert!(text.contains("respguard_ttl_checks_total{rule=\"sessions\",outcome=\"present\"} 0\n"));
+    assert!(!text.contains("nobody"));
 }

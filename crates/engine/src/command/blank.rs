@@ -1,5 +1,6 @@
 //! What Redis answers to a command about keys that are not there, or to a write that it has done.
 
+use super::canonical::SetOptions;
 use super::spec::Spec;
 use respguard_resp::request::Args;
 use respguard_resp::{Protocol, encode};
@@ -53,11 +54,11 @@ impl Blank {
         })
     }
 
-    /// The reply to a write that has succeeded, where that is always the same: `+OK`.
+    /// The reply to a write that has succeeded, where that is always the same: `+OK`. Where a condition decides whether it
+    /// writes at all, as with `SET k v NX`, nobody can say without a server.
     pub fn of_write(spec: &Spec, args: Args<'_>) -> Option<Blank> {
-        let returns_value = |from| args.from(from).iter().any(|word| word.eq_ignore_ascii_case(b"GET"));
         match spec.name() {
-            "set" if returns_value(3) => None,
+            "set" if !overwrites(args) => None,
             "set" | "setex" | "psetex" | "mset" | "hmset" | "ltrim" | "pfmerge" => Some(Blank::Word("OK")),
             _ => None,
         }
@@ -85,4 +86,9 @@ impl Blank {
             Blank::Word(word) => encode::simple(out, word),
         }
     }
+}
+
+/// Whether a SET writes whatever is there, and answers no value. One whose options are wrong is for whoever reads them.
+fn overwrites(args: Args<'_>) -> bool {
+    SetOptions::parse(&args, 3).is_none_or(|options| options.overwrites())
 }

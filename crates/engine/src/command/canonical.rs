@@ -1,5 +1,6 @@
 //! The one spelling under which all ways to write a command are compared.
 
+use super::effect::Unit;
 use super::options::{self, Options};
 use super::spec::Rewrite;
 use super::{CommandId, Table};
@@ -102,6 +103,7 @@ const SET_WORDS_MAX: usize = 9;
 const GET: u8 = 6;
 const EX: u8 = 7;
 const PX: u8 = 8;
+const EXAT: u8 = 9;
 const ONE: u8 = 12;
 const PLUS: u8 = 13;
 const MINUS: u8 = 14;
@@ -362,8 +364,8 @@ pub(super) enum Lifetime {
     Seconds(usize),
     /// PX: milliseconds, at this place.
     Milliseconds(usize),
-    /// EXAT and PXAT.
-    Until,
+    /// EXAT and PXAT: a moment, at this place.
+    Until(usize, Unit),
 }
 
 /// Under which condition SET writes.
@@ -420,12 +422,18 @@ impl SetOptions {
         }
     }
 
+    /// Whether it writes whatever is there, and answers no value.
+    pub(super) fn overwrites(&self) -> bool {
+        self.condition() == Condition::Always && !self.get
+    }
+
     pub(super) fn lifetime(&self) -> Lifetime {
         match self.lifetime {
             None => Lifetime::Endless,
             Some((EX, Some(place))) => Lifetime::Seconds(place),
             Some((PX, Some(place))) => Lifetime::Milliseconds(place),
-            Some((_, Some(_))) => Lifetime::Until,
+            Some((EXAT, Some(place))) => Lifetime::Until(place, Unit::Seconds),
+            Some((_, Some(place))) => Lifetime::Until(place, Unit::Milliseconds),
             Some((_, None)) => Lifetime::Kept,
         }
     }

@@ -43,6 +43,7 @@ pub enum Local {
     ClientTracking,
     ClientGetRedir,
     ClientTrackingInfo,
+    ClientReply,
 }
 
 /// A command that changes user, database or protocol version.
@@ -76,8 +77,6 @@ pub enum SubscriptionKind {
 pub enum PinReason {
     /// Invalidation pushes go to this connection.
     Tracking,
-    /// CLIENT REPLY OFF and SKIP: replies are left out.
-    ReplyMode,
     NoEvict,
     NoTouch,
     /// WAIT and WAITAOF speak about this connection's last write, and wait.
@@ -102,7 +101,6 @@ impl PinReason {
     pub fn as_str(self) -> &'static str {
         match self {
             PinReason::Tracking => "tracking",
-            PinReason::ReplyMode => "reply_mode",
             PinReason::NoEvict => "no_evict",
             PinReason::NoTouch => "no_touch",
             PinReason::Wait => "wait",

@@ -3,8 +3,8 @@
 use super::blocking::Timeout;
 use super::connection::ConnectionEffect::{self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe};
 use super::connection::Local::{
-    ClientGetName, ClientGetRedir, ClientId, ClientInfo, ClientKill, ClientList, ClientSetInfo, ClientSetName, ClientTracking,
-    ClientTrackingInfo, ClientUnblock,
+    ClientGetName, ClientGetRedir, ClientId, ClientInfo, ClientKill, ClientList, ClientReply, ClientSetInfo, ClientSetName,
+    ClientTracking, ClientTrackingInfo, ClientUnblock,
 };
 use super::connection::SubscriptionKind::{Channel, Pattern, Shard};
 use super::connection::Transaction::{Discard, Exec, Multi, Unwatch, Watch};
@@ -88,8 +88,8 @@ pub(super) static ROWS: &[Row] = &[
     local("client|tracking",         ClientTracking),
     local("client|getredir",         ClientGetRedir),
     local("client|trackinginfo",     ClientTrackingInfo),
+    local("client|reply",            ClientReply),
     pin("client|caching",            PinReason::Tracking),
-    pin("client|reply",              PinReason::ReplyMode),
     pin("client|no-evict",           PinReason::NoEvict),
     pin("client|no-touch",           PinReason::NoTouch),
     pin("client|capa",               PinReason::Capability),

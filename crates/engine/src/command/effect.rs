@@ -11,16 +11,24 @@ use respguard_resp::request::Args;
 pub enum TtlEffect {
     /// The key expires.
     Set {
-        /// From now; `None` when the time is absolute or cannot be read. Not positive only together with
+        /// From now; `None` when the time cannot be read. Not positive only together with
         /// `conditional`: then the key is deleted if the condition holds.
         milliseconds: Option<i64>,
         /// Whether an option can make the command succeed without doing this.
+        conditional: bool,
+    },
+    /// The key expires at a moment.
+    SetAt {
+        /// Milliseconds since the epoch; `None` when the moment cannot be read.
+        milliseconds: Option<i64>,
         conditional: bool,
     },
     /// An existing time to live is dropped, a new key has none.
     Drop,
     /// An existing time to live is kept, a new key has none.
     KeepOrCreate,
+    /// A key that is not there is made, and has none; one that is there stays as it is.
+    Create,
     /// An existing time to live is kept, no key is created. The key may become empty, and so be gone.
     Keep,
     /// An existing time to live is dropped, no key is created.
@@ -58,7 +66,7 @@ pub enum TtlColumn {
     /// From now, with conditions: EXPIRE, PEXPIRE.
     Expire(Unit),
     /// At a time, with conditions: EXPIREAT, PEXPIREAT.
-    ExpireAt,
+    ExpireAt(Unit),
     /// By the options of MSETEX, alike for all keys.
     MSetEx,
     /// By the time and the options of RESTORE.
@@ -122,7 +130,7 @@ fn effect(column: TtlColumn, args: Args<'_>) -> TtlEffect {
         TtlColumn::TimeThenValue(unit) => from_now(args.get(2), unit, false),
         TtlColumn::GetEx => get_ex(args),
         TtlColumn::Expire(unit) => expire(args, unit),
-        TtlColumn::ExpireAt => expire_at(args),
+        TtlColumn::ExpireAt(unit) => expire_at(args, unit),
         TtlColumn::MSetEx => m_set_ex(args),
         TtlColumn::Restore => restore(args),
         TtlColumn::Copy => TtlEffect::Inherit,
@@ -145,6 +153,16 @@ fn from_now(text: Option<&[u8]>, unit: Unit, conditional: bool) -> TtlEffect {
     TtlEffect::Set { milliseconds: text.and_then(|text| milliseconds(text, unit)).filter(|time| *time > 0), conditional }
 }
 
+fn at_moment(text: Option<&[u8]>, unit: Unit, conditional: bool) -> TtlEffect {
+    TtlEffect::SetAt { milliseconds: text.and_then(|text| milliseconds(text, unit)), conditional }
+}
+
+/// Whether the request changes nothing but a time to live that is there: EXPIRE and kin with XX, and with GT, for which a key
+/// without one lives for ever (<https://redis.io/docs/latest/commands/expire/>).
+pub fn only_changes_ttl(spec: &Spec, args: Args<'_>) -> bool {
+    matches!(spec.ttl, TtlColumn::Expire(_) | TtlColumn::ExpireAt(_)) && (said("XX", args, 3) || said("GT", args, 3))
+}
+
 fn milliseconds(text: &[u8], unit: Unit) -> Option<i64> {
     let time = integer(text)?;
     match unit {
@@ -160,12 +178,12 @@ fn by_set_options(args: Args<'_>, from: usize) -> TtlEffect {
     let condition = options.condition();
     let conditional = condition != Condition::Always;
     match options.lifetime() {
-        Lifetime::Endless if condition == Condition::Absent => TtlEffect::KeepOrCreate,
+        Lifetime::Endless | Lifetime::Kept if condition == Condition::Absent => TtlEffect::Create,
         Lifetime::Endless => TtlEffect::Drop,
         Lifetime::Kept => creates(condition != Condition::Present),
         Lifetime::Seconds(place) => from_now(args.get(place), Unit::Seconds, conditional),
         Lifetime::Milliseconds(place) => from_now(args.get(place), Unit::Milliseconds, conditional),
-        Lifetime::Until => TtlEffect::Set { milliseconds: None, conditional },
+        Lifetime::Until(place, unit) => at_moment(args.get(place), unit, conditional),
     }
 }
 
@@ -189,7 +207,8 @@ fn get_ex(args: Args<'_>) -> TtlEffect {
         () if is("PERSIST") => TtlEffect::Persist,
         () if is("EX") => from_now(args.get(3), Unit::Seconds, false),
         () if is("PX") => from_now(args.get(3), Unit::Milliseconds, false),
-        () => TtlEffect::Set { milliseconds: None, conditional: false },
+        () if is("PXAT") => at_moment(args.get(3), Unit::Milliseconds, false),
+        () => at_moment(args.get(3), Unit::Seconds, false),
     }
 }
 
@@ -204,11 +223,11 @@ fn expire(args: Args<'_>, unit: Unit) -> TtlEffect {
 }
 
 /// EXPIREAT key time [NX | XX | GT | LT]: only a time that is past for any clock is known to delete.
-fn expire_at(args: Args<'_>) -> TtlEffect {
+fn expire_at(args: Args<'_>, unit: Unit) -> TtlEffect {
     let conditional = args.len() > 3;
     match args.get(2).and_then(integer) {
         Some(..=0) if !conditional => TtlEffect::Delete,
-        _ => TtlEffect::Set { milliseconds: None, conditional },
+        _ => at_moment(args.get(2), unit, conditional),
     }
 }
 
@@ -216,11 +235,11 @@ fn expire_at(args: Args<'_>) -> TtlEffect {
 fn restore(args: Args<'_>) -> TtlEffect {
     match args.get(2).and_then(integer) {
         Some(0) if said("REPLACE", args, 4) => TtlEffect::Drop,
-        Some(0) => TtlEffect::KeepOrCreate,
+        Some(0) => TtlEffect::Create,
         Some(time) if !said("ABSTTL", args, 4) => {
             TtlEffect::Set { milliseconds: Some(time).filter(|time| *time > 0), conditional: false }
         }
-        _ => TtlEffect::Set { milliseconds: None, conditional: false },
+        _ => at_moment(args.get(2), Unit::Milliseconds, false),
     }
 }
 

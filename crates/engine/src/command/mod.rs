@@ -40,7 +40,7 @@ pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, Word, Words, arrange, canonical};
 pub use connection::{ConnectionEffect, Lane, Local, PinReason, SubscriptionKind, Transaction};
 pub use credential::is_credential;
-pub use effect::{TtlColumn, TtlEffect, Unit, ttl_effects};
+pub use effect::{TtlColumn, TtlEffect, Unit, only_changes_ttl, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
 pub use login::{DEFAULT_USER, Login};

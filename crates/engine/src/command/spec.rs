@@ -2,7 +2,7 @@
 
 use super::blocking::{BlockFor, Timeout};
 use super::connection::ConnectionEffect;
-use super::effect::TtlColumn;
+use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
 use super::keys::{Access, KeyList, Keys};
 use super::options::Options;
@@ -124,6 +124,17 @@ impl Spec {
     /// Whether Redis flags it as a write. Scripts are not flagged, whatever they write.
     pub fn is_write(&self) -> bool {
         self.flags.has(Flags::WRITE)
+    }
+
+    /// Whether it may write its keys: Redis flags it so, or it is a script or a command of which nothing better is known.
+    pub fn may_write_keys(&self) -> bool {
+        self.is_write() || self.ttl == TtlColumn::Written(TtlEffect::Unknown)
+    }
+
+    /// Whether it changes all keys of a database without naming them
+    /// (<https://redis.io/docs/latest/commands/flushall/>, <https://redis.io/docs/latest/commands/swapdb/>).
+    pub fn is_about_all_keys(&self) -> bool {
+        matches!(self.name(), "flushall" | "flushdb" | "swapdb")
     }
 
     /// Whether Redis flags it as read-only.

@@ -292,7 +292,7 @@ mod tests {
                 TtlColumn::Keyless
                     | TtlColumn::GetEx
                     | TtlColumn::Expire(_)
-                    | TtlColumn::ExpireAt
+                    | TtlColumn::ExpireAt(_)
                     | TtlColumn::Migrate
                     | TtlColumn::DeleteIf
                     | TtlColumn::Written(TtlEffect::Keep | TtlEffect::Delete | TtlEffect::Persist)

@@ -4,7 +4,7 @@ use super::effect::TtlColumn::{
     self, Copy, DeleteIf, ElementMoves, Expire, ExpireAt, GetEx, GroupCreate, Keyless, MSetEx, Migrate, Rename, Restore, Set,
     SortedSetAdd, StreamAdd, TimeThenValue, Written,
 };
-use super::effect::TtlEffect::{Delete, Drop, Keep, KeepOrCreate, Persist, Unknown};
+use super::effect::TtlEffect::{Create, Delete, Drop, Keep, KeepOrCreate, Persist, Unknown};
 use super::effect::Unit::{Milliseconds, Seconds};
 use super::spec::RetryClass::{self, NotIdempotent, SameReply, SameState};
 
@@ -24,12 +24,12 @@ pub(super) static ROWS: &[Row] = &[
     ("delex",                DeleteIf,                    FINDS, SameState),
     ("delifeq",              DeleteIf,                    FINDS, SameState),
     ("expire",               Expire(Seconds),             FINDS, NotIdempotent),
-    ("expireat",             ExpireAt,                    FINDS, SameReply),
+    ("expireat",             ExpireAt(Seconds),           FINDS, SameReply),
     ("migrate",              Migrate,                     FINDS, NotIdempotent),
     ("move",                 Written(Delete),             FINDS, SameState),
     ("persist",              Written(Persist),            FINDS, SameState),
     ("pexpire",              Expire(Milliseconds),        FINDS, NotIdempotent),
-    ("pexpireat",            ExpireAt,                    FINDS, SameReply),
+    ("pexpireat",            ExpireAt(Milliseconds),      FINDS, SameReply),
     ("rename",               Rename,                      MAKES, SameState),
     ("renamenx",             Rename,                      MAKES, SameState),
     ("restore",              Restore,                     MAKES, NotIdempotent),
@@ -51,12 +51,12 @@ pub(super) static ROWS: &[Row] = &[
     ("incrbyfloat",          Written(KeepOrCreate),       MAKES, NotIdempotent),
     ("mset",                 Written(Drop),               MAKES, SameReply),
     ("msetex",               MSetEx,                      MAKES, SameState),
-    ("msetnx",               Written(KeepOrCreate),       MAKES, SameState),
+    ("msetnx",               Written(Create),             MAKES, SameState),
     ("psetex",               TimeThenValue(Milliseconds), MAKES, SameReply),
     ("set",                  Set,                         MAKES, SameState),
     ("setbit",               Written(KeepOrCreate),       MAKES, SameState),
     ("setex",                TimeThenValue(Seconds),      MAKES, SameReply),
-    ("setnx",                Written(KeepOrCreate),       MAKES, SameState),
+    ("setnx",                Written(Create),             MAKES, SameState),
     ("setrange",             Written(KeepOrCreate),       MAKES, SameReply),
 
     // HyperLogLogs

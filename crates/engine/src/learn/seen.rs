@@ -192,9 +192,10 @@ impl Life {
     fn after(self, effect: TtlEffect) -> Life {
         match effect {
             TtlEffect::Set { milliseconds, .. } => Life::Ends(milliseconds),
+            TtlEffect::SetAt { .. } => Life::Ends(None),
             TtlEffect::Drop | TtlEffect::Persist if matches!(self, Life::Ends(_)) => Life::Dropped,
             TtlEffect::Drop if self == Life::Untold => Life::Endless,
-            TtlEffect::KeepOrCreate if self == Life::Untold => Life::Endless,
+            TtlEffect::KeepOrCreate | TtlEffect::Create if self == Life::Untold => Life::Endless,
             _ => self,
         }
     }

@@ -3,11 +3,13 @@
 use super::plan::{Answer, Planner, Step, Turn};
 use super::slot::Role;
 use crate::command::{ConnectionEffect, Lane, Local, PinReason, Spec, Transaction};
-use crate::policy::{Atomic, Member, Mode, Recognition};
+use crate::policy::{Atomic, Member, Mode, Recognition, StandIn};
 use crate::session::Queue;
 use crate::session::affinity::Reason;
 use crate::session::lane::LaneChange;
+use crate::session::reply_mode::ReplyMode;
 use crate::session::transaction::Transaction as SessionTransaction;
+use respguard_resp::encode;
 use respguard_resp::request::Args;
 
 /// What becomes of the next commands.
@@ -24,6 +26,8 @@ pub(super) enum Decision {
     /// The group that begins here has claimed its members.
     Gathered,
     Answer(Answer),
+    /// This error, in Redis' own words.
+    Fault(Vec<u8>),
     Turn(Turn),
 }
 
@@ -62,7 +66,7 @@ impl Planner<'_> {
         }
         if effect == ConnectionEffect::None {
             return match self.decide_plain(at) {
-                Decision::Send(role) => self.degrade(spec, args).unwrap_or(Decision::Send(role)),
+                Decision::Send(role) => self.degrade(at).unwrap_or(Decision::Send(role)),
                 decision => decision,
             };
         }
@@ -120,16 +124,24 @@ impl Planner<'_> {
 
     /// What a rule has the command answered with, while there is no server. A lease has one, and a transaction must
     /// not be answered in part.
-    fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<Decision> {
+    fn degrade(&self, at: usize) -> Option<Decision> {
         if !self.rules.degraded || self.session.affinity.is_pinned() || !self.session.transaction.is_idle() {
             return None;
         }
-        let (rule, blank) = self.rules.policy.degrade(spec, args)?;
-        Some(Decision::Answer(Answer::Degraded { rule, blank }))
+        match self.rules.policy.degrade(self.rules.table, self.member(at))? {
+            StandIn::Blank { rule, blank } => Some(Decision::Answer(Answer::Degraded { rule, blank })),
+            StandIn::Error(error) => {
+                let mut reply = Vec::new();
+                encode::error(&mut reply, &error);
+                Some(Decision::Fault(reply))
+            }
+        }
     }
 
     fn decide_plain(&mut self, at: usize) -> Decision {
-        if self.rules.policy.groups().is_empty() || self.session.transaction.is_lost() {
+        // The reply to the first member alone could not be left out.
+        let is_apart = self.rules.skips && at == 0;
+        if is_apart || self.rules.policy.groups().is_empty() || self.session.transaction.is_lost() {
             return Decision::Send(Role::Plain);
         }
         let recognised = self.recognise(at);
@@ -190,6 +202,8 @@ impl Planner<'_> {
             ConnectionEffect::Local(Local::ClientTracking) if self.session.affinity.is_passing() => {
                 Decision::Turn(Turn::Pin(Reason::Exclusive))
             }
+            // The server says what is wrong with it.
+            ConnectionEffect::Local(Local::ClientReply) if ReplyMode::read(args).is_none() => Decision::Send(Role::Plain),
             ConnectionEffect::Local(local) => Decision::Turn(Turn::Elsewhere(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
@@ -208,8 +222,7 @@ impl Planner<'_> {
             ConnectionEffect::Pin(PinReason::Replication) if self.spec(at).name().ends_with("sync") => {
                 Decision::Answer(Answer::NoReplica)
             }
-            ConnectionEffect::Monitor
-            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
+            ConnectionEffect::Monitor | ConnectionEffect::Pin(PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
             ConnectionEffect::Pin(PinReason::Tracking) if self.spec(at).name() == "client|caching" => {
                 self.session.caching |= pinned;
                 self.on_lease(Reason::Exclusive)
@@ -334,6 +347,9 @@ impl Planner<'_> {
             return Decision::Send(Role::Queued);
         }
         let effect = spec.connection_effect(args);
+        if effect == ConnectionEffect::Local(Local::ClientReply) && ReplyMode::read(args).is_some() {
+            return Decision::Answer(Answer::Refuse(REPLY_IN_MULTI));
+        }
         // The server refuses these two without giving the transaction up, and queues all else.
         if !matches!(effect, ConnectionEffect::Transaction(Transaction::Multi | Transaction::Watch)) {
             self.session.queue.commands = self.session.queue.commands.saturating_add(1);
@@ -358,9 +374,9 @@ impl Planner<'_> {
             ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
             ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
             // Their replies would not be one for each request (redis-semantics: confirmations inside EXEC).
-            ConnectionEffect::Subscribe(_)
-            | ConnectionEffect::Unsubscribe(_)
-            | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication) => self.on_tunnel(),
+            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) | ConnectionEffect::Pin(PinReason::Replication) => {
+                self.on_tunnel()
+            }
             ConnectionEffect::None
             | ConnectionEffect::Transaction(_)
             | ConnectionEffect::Blocking
@@ -402,6 +418,8 @@ impl Planner<'_> {
     }
 }
 
+/// Redis itself would break off in the middle of the array that EXEC answers.
+const REPLY_IN_MULTI: &str = "ERR respguard: CLIENT REPLY inside MULTI is not possible; the command was not queued";
 const LOGIN_IN_MULTI: &str = "ERR respguard: logging in to the proxy inside MULTI is not possible; the command was not queued";
 
 /// One command needs no transaction.

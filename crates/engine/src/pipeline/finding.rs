@@ -167,6 +167,11 @@ pub enum Finding {
     MendRefused {
         rule: Arc<str>,
     },
+    /// Commands of our own that must go out: they take back what a rule has added to a write that failed.
+    TakeBack {
+        request: Vec<u8>,
+        frames: u32,
+    },
     /// A preflight did not run: whether the connection can carry guarded groups is to be asked again.
     GuardLost,
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use passage::Passage;
+use take_back::{Mending, TakeBack};
 
 use super::demand::Demands;
 use super::finding::Finding;
@@ -29,6 +30,17 @@ pub struct Injected {
     pub behind: u32,
     /// As it goes on the wire.
     pub request: Vec<u8>,
+    /// Where it gives a key a TTL: which.
+    pub mends: Option<Mends>,
+}
+
+/// A TTL that a rule gives, and to whose writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mends {
+    /// The key, kept past its buffer because the answer comes after the request's bytes are gone.
+    pub key: Box<[u8]>,
+    /// The members that write it, by their places: where all of them fail, the key gets nothing.
+    pub members: Vec<u32>,
 }
 
 /// The whole transaction as it goes on the wire: `push_wire` adds the bytes of consecutive members, in as many pieces as
@@ -86,6 +98,10 @@ pub struct WrappedGroup {
     mended: Option<Arc<TtlRule>>,
     /// One of those was refused while it was queued.
     mend_refused: bool,
+    /// The TTLs that those give.
+    mendings: Vec<Mending>,
+    /// What takes back TTLs that were given, while that is under way.
+    take_back: Option<Box<TakeBack>>,
 }
 
 /// A member's reply, or a part of it.
@@ -119,6 +135,8 @@ impl WrappedGroup {
             panel: None,
             mended: None,
             mend_refused: false,
+            mendings: Vec::new(),
+            take_back: None,
         }
     }
 
@@ -140,6 +158,8 @@ impl WrappedGroup {
     /// The group with commands of our own between its members, in the order of the wire.
     pub fn with_injected(mut self, injected: &[Injected]) -> WrappedGroup {
         self.own = (0..).zip(injected).map(|(before, own)| own.behind + before).collect();
+        let mendings = self.own.iter().zip(injected).filter_map(|(&place, own)| Mending::new(place, own.mends.clone()?));
+        self.mendings = mendings.collect();
         self
     }
 
@@ -166,8 +186,12 @@ impl WrappedGroup {
     }
 
     /// What is to be sent once more for it.
-    pub(super) fn take_again(&mut self) -> Option<&[u8]> {
-        self.guard.as_mut()?.take_again()
+    pub(super) fn take_again(&mut self) -> Option<(&[u8], u32)> {
+        if self.take_back.is_some() {
+            return self.take_back.as_mut()?.take();
+        }
+        let frames = self.frames();
+        self.guard.as_mut()?.take_again().map(|request| (request, frames))
     }
 
     /// Commands between MULTI and EXEC.
@@ -194,6 +218,9 @@ impl WrappedGroup {
 
     /// Frames that are still to come.
     pub(super) fn remaining(&self) -> u32 {
+        if let Some(take_back) = &self.take_back {
+            return take_back.owed();
+        }
         self.owed_in_doubt().unwrap_or_else(|| self.frames() - self.answered)
     }
 
@@ -221,8 +248,11 @@ impl WrappedGroup {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> bool {
+        if let Some(take_back) = &mut self.take_back {
+            return part.last && take_back.admit(out);
+        }
         if self.pass_on(piece, part, out, context.table, found) {
-            return part.last;
+            return part.last && !self.takes_back(alone, out.len(), out, found);
         }
         if !(part.first && part.last) {
             self.gathered.extend_from_slice(piece);
@@ -250,8 +280,10 @@ impl WrappedGroup {
         } else if part.top.null && self.tries_again(alone) {
             return false;
         } else {
+            let before = out.len();
+            self.note_mendings(frame, part.top);
             self.admit_exec(frame, part.top, out, context, found);
-            return true;
+            return !self.takes_back(alone, before, out, found);
         }
         false
     }
@@ -343,6 +375,7 @@ pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
 mod doubt;
 mod outcome;
 mod passage;
+mod take_back;
 
 #[cfg(test)]
 mod tests;

@@ -119,7 +119,7 @@ mod tests {
             let ids: Vec<CommandId> = [sadd, incr].iter().map(|args| table.lookup(*args)).collect();
             let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be foretold");
             let guard = Guard::new(Preflight::new(&checks), b"again".to_vec());
-            let seal = Injected { behind: 0, request: Vec::new() };
+            let seal = Injected { behind: 0, request: Vec::new(), mends: None };
             let wrapped = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_injected(&[seal]).with_guard(guard);
             let mut slots = Slots::default();
             slots.push_group(Box::new(wrapped));

@@ -104,7 +104,7 @@ fn decide_effect(session: &Session, effect: ConnectionEffect, arguments: usize) 
         ConnectionEffect::Monitor
         | ConnectionEffect::Quit
         | ConnectionEffect::Reset
-        | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication | PinReason::Shutdown) => Large::Tunnel,
+        | ConnectionEffect::Pin(PinReason::Replication | PinReason::Shutdown) => Large::Tunnel,
         ConnectionEffect::Pin(_) => Through::plain(Reason::Exclusive),
     }
 }
@@ -124,7 +124,7 @@ fn decide_queued(effect: ConnectionEffect, present: bool) -> Large {
         | ConnectionEffect::Unsubscribe(_)
         | ConnectionEffect::Quit
         | ConnectionEffect::Reset
-        | ConnectionEffect::Pin(PinReason::ReplyMode | PinReason::Replication) => Large::Tunnel,
+        | ConnectionEffect::Pin(PinReason::Replication) => Large::Tunnel,
         ConnectionEffect::Pin(_) => Through::queued(Reason::Exclusive, Change::Queued),
     }
 }

@@ -1,26 +1,27 @@
 //! Mends writes that would leave a key without the TTL that a rule wants: KEEPTTL, and an EXPIRE of our own.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::group::Injected;
+use super::group::{Injected, Mends};
 use super::panel::Panel;
 use super::plan::{Added, Planner, Step};
 use super::slot::Role;
 use crate::command::{Spec, Table, TtlEffect, ttl_effects};
-use crate::policy::{Mode, Policy, TtlAction, TtlRule};
+use crate::policy::{Member, Mode, Policy, TtlAction, TtlRule};
+use crate::preflight;
 use respguard_resp::request::Args;
 use respguard_resp::{encode, value};
 
 /// Keys that one command or group gets a TTL for; what writes more is only verified.
-const KEYS_MAX: usize = 64;
+const KEYS_MAX: usize = 4096;
 
 impl<'a> Planner<'a> {
     /// What the command does to the TTLs of its keys, as it goes out.
     pub(super) fn ttl_effects(&self, at: usize, visit: &mut dyn FnMut(&'a [u8], TtlEffect)) {
         let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
-        if !spec.is_write() {
+        if !spec.may_write_keys() {
             return;
         }
         ttl_effects(spec, args, &mut |place, effect| {
@@ -66,6 +67,9 @@ impl<'a> Planner<'a> {
             return false;
         }
         let Some((rule, injected)) = self.mendings(&[at], self.behind(at)) else { return false };
+        if self.is_malformed(at) {
+            return false;
+        }
         if self.refusal(at, self.behind(at)).is_some() {
             return false;
         }
@@ -79,9 +83,20 @@ impl<'a> Planner<'a> {
         true
     }
 
+    /// Whether the command fails whatever its keys hold: then there is nothing to mend.
+    fn is_malformed(&self, at: usize) -> bool {
+        let Member { id, args } = self.member(at);
+        let examined = preflight::examine(self.rules.table, std::iter::once((id, args)));
+        matches!(examined, Err(preflight::Refusal { fault: preflight::Fault::Certain(_), .. }))
+    }
+
     /// The commands of our own that go into the transaction of a group, behind its members.
     pub(super) fn mend_group(&mut self, members: &[usize]) {
-        let mended = if self.rules.policy.has_acting_ttl_rules() { self.mendings(members, 0..0) } else { None };
+        let mended = if self.rules.policy.has_acting_ttl_rules() {
+            self.mendings(members, members.last().map_or(0..0, |&last| self.behind(last)))
+        } else {
+            None
+        };
         self.add(members, mended);
     }
 
@@ -99,7 +114,8 @@ impl<'a> Planner<'a> {
         if !self.rules.mends || !expire.is_some_and(|spec| spec.present && spec.arity < 0) {
             return None;
         }
-        let mut keys: VecDeque<(&[u8], Arc<TtlRule>)> = VecDeque::new();
+        let mut keys: Vec<(&[u8], Arc<TtlRule>, Vec<u32>)> = Vec::new();
+        let mut known: HashMap<&[u8], usize> = HashMap::new();
         for (place, &at) in commands.iter().enumerate() {
             let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
             if !writes_for_certain(spec, args) {
@@ -109,22 +125,27 @@ impl<'a> Planner<'a> {
             self.ttl_effects(at, &mut |key, effect| {
                 let Some((_, rule)) = self.rules.policy.ttl_rule_for(key).filter(|_| keys.len() <= KEYS_MAX) else { return };
                 let needs = matches!(effect, TtlEffect::Drop | TtlEffect::KeepOrCreate);
-                if needs
-                    && self.enforces(rule, TtlAction::Fix)
-                    && !keys.iter().any(|(known, _)| *known == key)
-                    && !ahead.may_expire(key)
-                {
-                    keys.push_back((key, Arc::clone(rule)));
+                if !needs || !self.enforces(rule, TtlAction::Fix) {
+                    return;
+                }
+                let member = u32::try_from(place).unwrap_or(u32::MAX);
+                if let Some(&at) = known.get(key) {
+                    keys[at].2.push(member);
+                } else if !ahead.may_expire(key) {
+                    known.insert(key, keys.len());
+                    keys.push((key, Arc::clone(rule), vec![member]));
                 }
             });
         }
-        let rule = Arc::clone(&keys.front()?.1);
+        let rule = Arc::clone(&keys.first()?.1);
         if keys.len() > KEYS_MAX {
             return None;
         }
         let after = u32::try_from(commands.len()).unwrap_or(u32::MAX);
-        let injected =
-            keys.iter().filter_map(|(key, rule)| Some(Injected { behind: after, request: expire_request(key, rule)? }));
+        let injected = keys.into_iter().filter_map(|(key, rule, members)| {
+            let request = expire_request(key, &rule)?;
+            Some(Injected { behind: after, request, mends: Some(Mends { key: key.into(), members }) })
+        });
         Some((rule, injected.collect()))
     }
 }

@@ -15,6 +15,7 @@ use super::panel::Panel;
 use super::refusal::Refusal;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
+use super::violation::{Kind, Violation};
 use crate::command::{Blank, Local, Table};
 use crate::policy::{Policy, TtlRule};
 use crate::preflight::{Ability, Lack, Preflight};
@@ -206,6 +207,10 @@ pub struct Rules<'a> {
     pub hold: Holding,
     /// There is no server: rules say what is answered without one.
     pub degraded: bool,
+    /// The client gets no reply to the first command.
+    pub skips: bool,
+    /// Milliseconds since the epoch, where some rule compares moments; else anything.
+    pub unix_ms: i64,
 }
 
 /// How far the beginning of a group may be held back for the rest.
@@ -315,6 +320,13 @@ impl Planner<'_> {
                     at += 1;
                     self.run = at;
                 }
+                Decision::Fault(reply) => {
+                    self.end_run(at);
+                    self.plan.roles.push(Role::Answer);
+                    self.refuse_with(at, reply);
+                    at += 1;
+                    self.run = at;
+                }
                 Decision::Turn(turn) => {
                     self.note_turn(at, turn);
                     self.plan.turn = Some(turn);
@@ -365,6 +377,11 @@ impl Planner<'_> {
         let mut undecided = std::mem::take(self.undecided);
         for at in commands {
             self.ttl_effects(at, &mut |key, effect| undecided.note(self.rules.policy, self.batch.id(at), key, effect));
+        }
+        for (rule, command) in undecided.take_beyond() {
+            let violation = Violation::new(Kind::TooLarge).rule(&rule.name).commands([self.rules.table.spec(command).name()]);
+            let violation = Violation { reason: Some("more keys than are looked at"), ..violation };
+            self.plan.found.push(Finding::Violation(violation));
         }
         *self.undecided = undecided;
         // Behind an open MULTI a question would be queued: it waits for the EXEC. Behind CLIENT CACHING it would be the

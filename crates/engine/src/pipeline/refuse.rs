@@ -8,7 +8,7 @@ use super::judge::Judge;
 use super::plan::{Planner, Step, Turn};
 use super::slot::Role;
 use super::violation::{Kind, Violation};
-use crate::command::{ConnectionEffect, TtlEffect};
+use crate::command::{ConnectionEffect, TtlEffect, only_changes_ttl};
 use crate::policy::rule::GuardAction;
 use crate::policy::{GuardRule, Member, Mode, TtlAction, TtlRule};
 use respguard_resp::encode;
@@ -28,8 +28,13 @@ pub(super) struct Refusal {
     /// The sort of rule, and what the command did.
     sort: &'static str,
     why: String,
+    /// The same for a report, where the kind alone does not say it.
+    reason: Option<&'static str>,
     key_pattern: Option<Arc<str>>,
 }
+
+const NO_TTL: &str = "it would leave a key without a TTL";
+const LONG_TTL: &str = "its TTL is longer than max";
 
 /// The commands behind a write, which may still give its keys a TTL.
 pub(super) struct Ahead<'p, 'a, I> {
@@ -71,7 +76,14 @@ impl<'a> Planner<'a> {
         let tripped = guards.find_map(|rule| Some((rule, rule.trip(command, self.rules.table)?)));
         if let Some((rule, trip)) = tripped {
             let (kind, sort) = (Kind::Guard, "guard");
-            return Some(Refusal { kind, rule: Arc::clone(&rule.name), sort, why: trip.to_string(), key_pattern: None });
+            return Some(Refusal {
+                kind,
+                rule: Arc::clone(&rule.name),
+                sort,
+                why: trip.to_string(),
+                reason: None,
+                key_pattern: None,
+            });
         }
         if policy.has_acting_ttl_rules() { self.ttl_refusal(at, behind) } else { None }
     }
@@ -80,20 +92,29 @@ impl<'a> Planner<'a> {
         let (mut refusal, mut ahead) = (None, self.ahead(behind));
         self.ttl_effects(at, &mut |key, effect| {
             let Some((_, rule)) = self.rules.policy.ttl_rule_for(key) else { return };
-            let (kind, why) = match effect {
-                _ if refusal.is_some() || !self.enforces(rule, TtlAction::Reject) => return,
-                TtlEffect::Drop | TtlEffect::Persist if !ahead.may_expire(key) => {
-                    (Kind::TtlMissing, "it would leave a key without a TTL")
-                }
-                TtlEffect::Set { milliseconds: Some(ttl), conditional: false } if is_longer(ttl, rule) => {
-                    (Kind::TtlTooLong, "its TTL is longer than max")
-                }
+            if refusal.is_some() || !self.enforces(rule, TtlAction::Reject) {
+                return;
+            }
+            let why = match effect {
+                TtlEffect::Drop | TtlEffect::Persist | TtlEffect::Create if !ahead.may_expire(key) => NO_TTL,
+                // A condition decides whether it is set, not how long it is.
+                effect if self.lifetime(effect).is_some_and(|ttl| is_longer(ttl, rule)) => LONG_TTL,
                 _ => return,
             };
-            let key_pattern = rule.pattern_of(key).map(Arc::from);
-            refusal = Some(Refusal { kind, rule: Arc::clone(&rule.name), sort: "ttl rule", why: why.to_owned(), key_pattern });
+            let (kind, rule_name, key_pattern) = (Kind::TtlRejected, Arc::clone(&rule.name), rule.pattern_of(key).map(Arc::from));
+            let (sort, reason) = ("ttl rule", Some(why));
+            refusal = Some(Refusal { kind, rule: rule_name, sort, why: why.to_owned(), reason, key_pattern });
         });
         refusal
+    }
+
+    /// How long a key lives that the command gives a time to live, from now.
+    fn lifetime(&self, effect: TtlEffect) -> Option<i64> {
+        match effect {
+            TtlEffect::Set { milliseconds, .. } => milliseconds,
+            TtlEffect::SetAt { milliseconds, .. } => milliseconds?.checked_sub(self.rules.unix_ms),
+            _ => None,
+        }
     }
 
     /// Whether the rule acts, and so.
@@ -108,9 +129,12 @@ impl<'a> Planner<'a> {
 
     /// The keys that the command may give a TTL, or take away.
     fn may_expire(&self, at: usize, visit: &mut dyn FnMut(&'a [u8])) {
+        if only_changes_ttl(self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at)) {
+            return;
+        }
         self.ttl_effects(at, &mut |key, effect| {
-            use TtlEffect::{Delete, Inherit, Set, Unknown};
-            if matches!(effect, Set { .. } | Delete | Inherit | Unknown) {
+            use TtlEffect::{Delete, Inherit, Set, SetAt, Unknown};
+            if matches!(effect, Set { .. } | SetAt { .. } | Delete | Inherit | Unknown) {
                 visit(key);
             }
         });
@@ -244,7 +268,7 @@ impl<'a> Planner<'a> {
         true
     }
 
-    fn refuse_with(&mut self, command: usize, reply: Vec<u8>) {
+    pub(super) fn refuse_with(&mut self, command: usize, reply: Vec<u8>) {
         self.plan.refused.push_back(reply);
         self.plan.steps.push(Step::Refuse { command });
     }
@@ -252,7 +276,7 @@ impl<'a> Planner<'a> {
     fn note_refusal(&mut self, at: usize, refusal: &Refusal) {
         let violation =
             Violation::new(refusal.kind).rule(&refusal.rule).commands([self.rules.table.spec(self.batch.id(at)).name()]);
-        let violation = Violation { key_pattern: refusal.key_pattern.clone(), ..violation };
+        let violation = Violation { key_pattern: refusal.key_pattern.clone(), reason: refusal.reason, ..violation };
         self.plan.found.push(Finding::Violation(violation));
     }
 

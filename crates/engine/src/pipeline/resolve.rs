@@ -182,13 +182,13 @@ impl Slots {
     /// What is to be sent once more for the group at the head, and the replies that it is owed.
     pub fn take_again(&mut self) -> Option<(&[u8], u32)> {
         let group = self.groups.front_mut()?;
-        let frames = group.frames();
-        group.take_again().map(|request| (request, frames))
+        group.take_again()
     }
 
     /// True when nothing of the reply that has begun has gone to the client.
     pub fn head_is_unseen(&self) -> bool {
         match self.head() {
+            _ if self.queue.front().is_some_and(|slot| slot.silent) => true,
             Some(Role::Group) => self.groups.front().is_some_and(|group| !group.has_replied_in_part()),
             Some(Role::Probe | Role::Unheard) => true,
             _ => false,
@@ -209,7 +209,9 @@ impl Slots {
     ) -> (R, usize) {
         let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
         let mut reorder = self.reorder.take();
+        let mut dropped = Vec::new();
         let sink = match &mut reorder {
+            _ if self.queue.front().is_some_and(|slot| slot.silent) => &mut dropped,
             None => out,
             Some(reorder) => reorder.sink(replies, out),
         };

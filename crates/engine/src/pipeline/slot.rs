@@ -12,6 +12,7 @@ use super::seldom::Seldom;
 use crate::command::CommandId;
 use crate::command::SubscriptionKind;
 use crate::policy::ttl::TtlRule;
+use crate::session::reply_mode::ReplyMode;
 
 /// What the frame that fills a place means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct Slot {
     pub command: CommandId,
     /// The reply counts for the score at the head of the scores.
     pub scored: bool,
+    /// The client does not want to see it.
+    pub silent: bool,
 }
 
 /// A PTTL of our own, before or after a client's write (<https://redis.io/docs/latest/commands/pttl/>).
@@ -76,7 +79,7 @@ pub struct Probe {
     pub index: usize,
     pub rule: Arc<TtlRule>,
     /// The key, kept past its buffer because the answer comes after the request's bytes are gone.
-    pub key: Box<[u8]>,
+    pub key: Arc<[u8]>,
     /// The write that is looked at.
     pub command: CommandId,
     /// Asked before the write, to know what it dropped.
@@ -112,7 +115,7 @@ pub struct Slots {
     pub(super) jury: Jury,
     pub(super) scores: VecDeque<Score>,
     /// TTLs in milliseconds that probes before a write have found.
-    pub(super) ttls_before: Vec<(Box<[u8]>, i64)>,
+    pub(super) ttls_before: VecDeque<(Arc<[u8]>, i64)>,
     /// Frames owed by the upstream.
     pub(super) owed: usize,
     /// Frames whose requests were answered with a timeout, and that the upstream still owes.
@@ -124,6 +127,7 @@ pub struct Slots {
     last: CommandId,
     /// The order of the requests, while some of them have overtaken others.
     pub(super) reorder: Option<Box<Reorder>>,
+    reply_mode: ReplyMode,
     /// The answer to EXEC, kept back for the proxy's own answers that go into it.
     pub(super) kept: Option<Vec<u8>>,
 }
@@ -190,11 +194,12 @@ impl Slots {
 
     /// How many replies from the head on, at most `most`, go to the client as they are and are scored alike.
     pub fn plain_at_head(&self, most: u32) -> u32 {
-        let Some(first) = self.queue.front().filter(|first| first.role == Role::Plain && self.reorder.is_none()) else {
+        let passes = |first: &&Slot| first.role == Role::Plain && !first.silent && self.reorder.is_none();
+        let Some(first) = self.queue.front().filter(passes) else {
             return 0;
         };
         let most = if first.scored { self.scores.front().map_or(0, |score| score.takes_unread(most)) } else { most };
-        let alike = |slot: &&Slot| slot.role == Role::Plain && slot.scored == first.scored;
+        let alike = |slot: &&Slot| slot.role == Role::Plain && slot.scored == first.scored && !slot.silent;
         self.queue.iter().take(most as usize).take_while(alike).count() as u32
     }
 
@@ -209,16 +214,16 @@ impl Slots {
     /// `scored` says that the reply counts for the score pushed before it.
     pub fn push(&mut self, role: Role, command: CommandId, scored: bool) {
         self.owed += 1;
-        self.enqueue(Slot { role, command, scored });
+        self.enqueue(role, command, scored);
     }
 
     /// Places for commands whose replies are the client's as they are.
     pub fn push_plain(&mut self, commands: impl ExactSizeIterator<Item = CommandId>, scored: bool) {
-        if self.reorder.is_some() {
+        if self.reorder.is_some() || self.reply_mode != ReplyMode::On {
             return commands.for_each(|command| self.push(Role::Plain, command, scored));
         }
         self.owed += commands.len();
-        self.queue.extend(commands.map(|command| Slot { role: Role::Plain, command, scored }));
+        self.queue.extend(commands.map(|command| Slot { role: Role::Plain, command, scored, silent: false }));
         self.last = self.queue.back().map_or(self.last, |slot| slot.command);
     }
 
@@ -238,7 +243,7 @@ impl Slots {
     pub fn push_group(&mut self, group: Box<WrappedGroup>) {
         self.owed += group.frames() as usize;
         self.groups.push_back(group);
-        self.enqueue(Slot { role: Role::Group, command: CommandId::UNKNOWN, scored: false });
+        self.enqueue(Role::Group, CommandId::UNKNOWN, false);
     }
 
     /// A place for an answer that the client never sees.
@@ -259,10 +264,12 @@ impl Slots {
     /// An answer of our own, in its place; goes to `out` at once when nothing is owed before it.
     pub fn answer(&mut self, reply: Vec<u8>, out: &mut Vec<u8>) {
         if self.is_empty() {
-            out.extend_from_slice(&reply);
+            if !self.takes_silent(Role::Answer) {
+                out.extend_from_slice(&reply);
+            }
         } else {
             self.answers.push_back(Answer::Ready(reply));
-            self.enqueue(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
+            self.enqueue(Role::Answer, CommandId::UNKNOWN, false);
             self.release(out);
         }
     }
@@ -271,7 +278,7 @@ impl Slots {
     pub fn promise(&mut self) -> u64 {
         self.promises += 1;
         self.answers.push_back(Answer::Promised(self.promises));
-        self.enqueue(Slot { role: Role::Answer, command: CommandId::UNKNOWN, scored: false });
+        self.enqueue(Role::Answer, CommandId::UNKNOWN, false);
         self.promises
     }
 
@@ -301,19 +308,49 @@ impl Slots {
         self.reorder.as_ref().map_or(0, |reorder| reorder.kept_bytes())
     }
 
-    fn enqueue(&mut self, slot: Slot) {
-        if slot.command != CommandId::UNKNOWN {
-            self.last = slot.command;
+    fn enqueue(&mut self, role: Role, command: CommandId, scored: bool) {
+        if command != CommandId::UNKNOWN {
+            self.last = command;
         }
-        self.queue.push_back(slot);
+        let silent = self.takes_silent(role);
+        self.queue.push_back(Slot { role, command, scored, silent });
         if let Some(reorder) = &mut self.reorder {
-            reorder.sent(replies(slot.role, || self.groups.back().map_or(0, |group| group.reply_count())));
+            reorder.sent(replies(role, || self.groups.back().map_or(0, |group| group.reply_count())));
         }
+    }
+
+    /// What the client has said with CLIENT REPLY.
+    pub fn reply_mode(&self) -> ReplyMode {
+        self.reply_mode
+    }
+
+    /// The client says so about the replies to the commands behind this one.
+    pub fn set_reply_mode(&mut self, wanted: ReplyMode) {
+        self.reply_mode = self.reply_mode.after(wanted);
+    }
+
+    /// The reply that was to be skipped is over.
+    pub fn skipped(&mut self) {
+        if self.reply_mode == ReplyMode::SkipNext {
+            self.reply_mode = ReplyMode::On;
+        }
+    }
+
+    /// Whether the client does not want the reply in the next place. Confirmations are pushes, which CLIENT REPLY is not
+    /// about; of a question of the proxy's own, and of an answer that is only kept, the client gets nothing anyway.
+    fn takes_silent(&mut self, role: Role) -> bool {
+        let is_own = matches!(role, Role::Probe | Role::Unheard | Role::Verdict) || role == Role::Exec && self.kept.is_some();
+        let is_push = matches!(role, Role::Subscription { .. } | Role::UnsubscribeAll(_));
+        let silent = self.reply_mode != ReplyMode::On;
+        if silent && !is_own {
+            self.skipped();
+        }
+        silent && !is_push
     }
 
     /// True when the reply at the head is the client's as it is: behind its first piece nobody needs to look at it.
     pub fn head_passes(&self) -> bool {
-        self.reorder.is_none() && matches!(self.queue.front(), Some(Slot { role: Role::Plain, .. }))
+        self.reorder.is_none() && matches!(self.queue.front(), Some(Slot { role: Role::Plain, silent: false, .. }))
     }
 
     /// How many replies of the client's the slot at the head stands for.
@@ -357,8 +394,9 @@ impl Slots {
 
     /// Lets the answers at the head go.
     pub(super) fn release(&mut self, out: &mut Vec<u8>) {
-        while matches!(self.queue.front(), Some(Slot { role: Role::Answer, .. })) {
+        while let Some(&Slot { role: Role::Answer, silent, .. }) = self.queue.front() {
             let Some(Answer::Ready(reply)) = self.answers.front() else { return };
+            let reply = if silent { &[][..] } else { reply };
             match &mut self.reorder {
                 None => out.extend_from_slice(reply),
                 Some(reorder) => {

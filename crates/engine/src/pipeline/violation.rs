@@ -37,19 +37,21 @@ pub enum Kind {
     TtlDropped,
     /// A key's TTL is longer than its rule allows.
     TtlTooLong,
+    /// A write was not sent, because it would have left its key without a TTL, or with too long a one.
+    TtlRejected,
     /// A reply was not what its rule expects.
     Expectation,
     /// A command that its rule does not let pass.
     Guard,
     /// A command was answered by a rule, because there was no server.
     Degraded,
-    /// A command that a group or a guard is about was too large to be looked at.
+    /// A command that a rule is about was too large to be looked at.
     TooLarge,
 }
 
 impl Kind {
     /// Every kind once, in the order of declaration: `ALL[kind.index()] == kind`.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::PartialFailure,
         Kind::Split,
         Kind::Sequential,
@@ -61,6 +63,7 @@ impl Kind {
         Kind::TtlLate,
         Kind::TtlDropped,
         Kind::TtlTooLong,
+        Kind::TtlRejected,
         Kind::Expectation,
         Kind::Guard,
         Kind::Degraded,
@@ -81,6 +84,7 @@ impl Kind {
             Kind::TtlLate => "ttl_late",
             Kind::TtlDropped => "ttl_dropped",
             Kind::TtlTooLong => "ttl_too_long",
+            Kind::TtlRejected => "ttl_rejected",
             Kind::Expectation => "expectation",
             Kind::Guard => "guard",
             Kind::Degraded => "degraded",

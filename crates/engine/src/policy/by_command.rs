@@ -97,9 +97,10 @@ impl ByCommand {
         entry.rules > 0 && opening(entry.first.into()).is_none_or(|opening| self.sieve.passes(entry.rules, entry.mask, opening))
     }
 
-    /// Whether some rule can be about some request of the command.
-    pub(super) fn may_concern(&self, id: CommandId) -> bool {
-        self.of(id).is_some()
+    /// Whether some rule can be about a request that has begun, as far as its arguments have come.
+    pub(super) fn may_concern(&self, request: Member<'_>) -> bool {
+        self.of(request.id)
+            .is_some_and(|(rules, first)| request.args.get(first).is_none_or(|argument| rules.beginnings.any(argument)))
     }
 
     /// Whether there are no rules.

@@ -1,11 +1,23 @@
 //! Finds the rule that says what a command is answered while there is no server.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::group::Member;
 use super::index::KeyIndex;
 use super::pattern::Pattern;
-use crate::command::{Blank, KeyList, Spec};
+use crate::command::{Blank, KeyList, Spec, Table};
+use crate::preflight::{self, Fault};
 use respguard_resp::request::Args;
+
+/// What a command is answered without a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    /// By the rule at this place.
+    Blank { rule: usize, blank: Blank },
+    /// What Redis answers whatever its keys hold: the arguments are wrong.
+    Error(Cow<'static, str>),
+}
 
 /// One `[[degrade]]` rule: keys whose commands have an answer even without a server.
 #[derive(Clone, Debug)]
@@ -19,6 +31,11 @@ pub struct DegradeRule {
 }
 
 impl DegradeRule {
+    /// Whether some request of the command has an answer.
+    fn answers(&self, spec: &Spec) -> bool {
+        self.reads_nil && spec.is_readonly() || self.writes_ok && spec.is_write()
+    }
+
     /// The text of the pattern that the key matches: what a report names in place of the key.
     pub fn pattern_of(&self, key: &[u8]) -> Option<&str> {
         self.keys.iter().find(|pattern| pattern.matches_key(key)).map(Pattern::text)
@@ -42,10 +59,21 @@ impl DegradeRules {
         &self.rules
     }
 
-    /// What the command is answered without a server, and by which rule. All its keys must be the same rule's.
-    pub fn answer(&self, spec: &Spec, args: Args<'_>) -> Option<(usize, Blank)> {
-        if self.rules.is_empty() || !spec.arity_fits(args) {
+    /// Whether a rule's key is among the words.
+    pub(super) fn is_about_any(&self, args: Args<'_>) -> bool {
+        !self.rules.is_empty() && args.iter().any(|word| self.index.first_match(word).is_some())
+    }
+
+    /// What the command is answered without a server. All its keys must be the same rule's.
+    pub fn answer(&self, table: &Table, Member { id, args }: Member<'_>) -> Option<StandIn> {
+        let spec = table.spec(id);
+        if self.rules.is_empty() {
             return None;
+        }
+        if !spec.arity_fits(args) {
+            let key = args.get(spec.name_words.into()).filter(|_| spec.first_argument_is_key())?;
+            let rule = self.index.first_match(key).and_then(|place| self.rules.get(place))?;
+            return rule.answers(spec).then(|| preflight::wrong_arity(spec)).map(StandIn::Error);
         }
         let (mut place, mut agree) = (None, true);
         let keys = spec.for_each_key(args, &mut |key, _| {
@@ -59,7 +87,11 @@ impl DegradeRules {
             () if rule.reads_nil && spec.is_readonly() => Blank::of_read(spec, args),
             () if rule.writes_ok && spec.is_write() => Blank::of_write(spec, args),
             () => None,
-        };
-        blank.map(|blank| (place, blank))
+        }?;
+        match preflight::examine(table, std::iter::once((id, args))) {
+            Ok(_) => Some(StandIn::Blank { rule: place, blank }),
+            Err(preflight::Refusal { fault: Fault::Certain(error), .. }) => Some(StandIn::Error(error)),
+            Err(_) => None,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::command::{CommandId, KeyList, Table};
+use crate::command::{KeyList, Table};
 
 use super::by_command::{About, ByCommand, Subject, everything};
 use super::group::{Member, Template};
@@ -29,6 +29,15 @@ pub struct GuardRule {
     pub mode: Option<Mode>,
 }
 
+/// What is known of a command of which only the head has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The arguments behind its name.
+    pub arguments: u64,
+    /// The bytes of the longest argument of those that have come or begun.
+    pub longest: u64,
+}
+
 /// What about a command its guard does not let pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trip {
@@ -38,7 +47,7 @@ pub enum Trip {
     Value(u64),
     /// There are more arguments than this.
     Arguments(u64),
-    /// A key that no pattern allows.
+    /// A key that no pattern allows, or all keys.
     Key,
 }
 
@@ -77,13 +86,23 @@ impl GuardRule {
             let known = spec.for_each_key(command.args, &mut |place, _| {
                 outside |= command.args.get(place).is_some_and(|key| allowed.first_match(key).is_none());
             });
-            outside || known != KeyList::Complete
+            outside || known != KeyList::Complete || spec.is_about_all_keys()
         };
         match () {
             () if self.is_about_commands() => Some(Trip::Command),
             () if self.arguments_max.is_some_and(|max| arguments.len() as u64 > max) => self.arguments_max.map(Trip::Arguments),
             () if self.value_bytes_max.as_ref().is_some_and(value) => self.value_bytes_max.map(Trip::Value),
             () if self.keys_allowed.as_ref().is_some_and(key) => Some(Trip::Key),
+            () => None,
+        }
+    }
+
+    /// What about a command that the rule concerns must not pass, as far as the head tells it.
+    pub fn trip_by_head(&self, head: Head) -> Option<Trip> {
+        match () {
+            () if self.is_about_commands() => Some(Trip::Command),
+            () if self.arguments_max.is_some_and(|max| head.arguments > max) => self.arguments_max.map(Trip::Arguments),
+            () if self.value_bytes_max.is_some_and(|max| head.longest > max) => self.value_bytes_max.map(Trip::Value),
             () => None,
         }
     }
@@ -110,10 +129,6 @@ impl Guards {
 
     pub(super) fn as_slice(&self) -> &[Arc<GuardRule>] {
         &self.rules
-    }
-
-    pub(super) fn may_concern(&self, id: CommandId) -> bool {
-        self.index.may_concern(id)
     }
 
     /// The guards that are about the command.

@@ -5,7 +5,7 @@
 mod beginnings;
 mod by_command;
 pub mod compile;
-mod concern;
+pub mod concern;
 pub mod degrade;
 pub mod duration;
 pub mod expect;
@@ -25,11 +25,10 @@ pub mod unordered;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Blank, CommandId, Spec, Table};
-use respguard_resp::request::Args;
+use crate::command::{CommandId, Table};
 
 pub use compile::{RuleError, compile};
-pub use degrade::DegradeRule;
+pub use degrade::{DegradeRule, StandIn};
 pub use expect::ExpectRule;
 pub use group::{Atomic, Group, Member, Order};
 pub use guard::{GuardRule, Trip};
@@ -151,11 +150,6 @@ impl Policy {
         self.ttls.act()
     }
 
-    /// Whether a guard may be about some request of the command.
-    pub fn may_guard(&self, id: CommandId) -> bool {
-        self.guards.may_concern(id)
-    }
-
     /// All guards, in the order in which they were written.
     pub fn guards(&self) -> &[Arc<GuardRule>] {
         self.guards.as_slice()
@@ -211,10 +205,9 @@ impl Policy {
         self.degrades.as_slice()
     }
 
-    /// What a command is answered while there is no server, and by which of the degrade rules. They have no effect
-    /// where rules only observe.
-    pub fn degrade(&self, spec: &Spec, args: Args<'_>) -> Option<(usize, Blank)> {
-        (self.mode == Mode::Enforce).then(|| self.degrades.answer(spec, args))?
+    /// What a command is answered while there is no server. Degrade rules have no effect where rules only observe.
+    pub fn degrade(&self, table: &Table, command: Member<'_>) -> Option<StandIn> {
+        (self.mode == Mode::Enforce).then(|| self.degrades.answer(table, command))?
     }
 
     /// The first TTL rule with a pattern that matches the key, with its place among the rules.

@@ -84,7 +84,7 @@ pub fn examine<'a>(table: &Table, members: impl Iterator<Item = (CommandId, Args
         let spec = table.spec(id);
         trial.begin(member, args);
         let fault = match table::rule(id) {
-            _ if !spec.arity_fits(args) => Err(wrong_arity(spec)),
+            _ if !spec.arity_fits(args) => Err(Fault::Certain(wrong_arity(spec))),
             Some(rule) if spec.present => rule(&mut trial),
             _ => Err(Fault::Undecided("nothing can be told of this command before it runs")),
         };
@@ -93,12 +93,17 @@ pub fn examine<'a>(table: &Table, members: impl Iterator<Item = (CommandId, Args
     Ok(trial.into_checks())
 }
 
-fn wrong_arity(spec: &Spec) -> Fault {
-    wrong_number(spec.name())
+/// What Redis answers to a command with too few or too many arguments.
+pub fn wrong_arity(spec: &Spec) -> Cow<'static, str> {
+    wrong_arity_of(spec.name())
+}
+
+fn wrong_arity_of(name: &str) -> Cow<'static, str> {
+    format!("ERR wrong number of arguments for '{name}' command").into()
 }
 
 fn wrong_number(name: &str) -> Fault {
-    Fault::Certain(format!("ERR wrong number of arguments for '{name}' command").into())
+    Fault::Certain(wrong_arity_of(name))
 }
 
 #[cfg(test)]

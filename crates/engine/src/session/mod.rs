@@ -4,6 +4,7 @@ pub mod affinity;
 pub mod lane;
 pub mod missed;
 pub mod patience;
+pub mod reply_mode;
 pub mod subscription;
 pub mod tracking;
 pub mod transaction;

@@ -39,7 +39,10 @@ impl WrappedGroup {
     /// The connection is lost; true when it is to be asked whether the group was applied.
     pub(in super::super) fn lose(&mut self) -> bool {
         // A MULTI that was refused has let the members run one by one.
-        let is_whole = self.replied == 0 && !self.has_replied_in_part() && (self.in_transaction || self.answered <= self.lead());
+        let is_whole = self.take_back.is_none()
+            && self.replied == 0
+            && !self.has_replied_in_part()
+            && (self.in_transaction || self.answered <= self.lead());
         let Some(settlement) = self.settlement.as_mut().filter(|_| is_whole) else { return false };
         settlement.stage = Stage::Lost;
         self.start_over();

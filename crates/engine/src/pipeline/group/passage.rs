@@ -59,6 +59,9 @@ impl WrappedGroup {
             Piece::Header(_) => {}
             Piece::Push(bytes) => out.extend_from_slice(bytes),
             Piece::Element { at, bytes, first, last } => {
+                if first {
+                    self.note_mending(at, bytes);
+                }
                 let Some(place) = self.member_at(at) else { return };
                 if first && value::is_error(bytes) {
                     *failed += 1;

@@ -39,7 +39,18 @@ impl Client {
         let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
         let (ability, degraded) = (self.ability, self.degraded);
         let mends = probes;
-        let rules = Rules { table: &self.table, policy: &self.policy, transactions, probes, mends, ability, hold, degraded };
+        let rules = Rules {
+            table: &self.table,
+            policy: &self.policy,
+            transactions,
+            probes,
+            mends,
+            ability,
+            hold,
+            degraded,
+            skips: false,
+            unix_ms: 0,
+        };
         plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
         planned
     }
@@ -84,7 +95,6 @@ fn what_pins_stops_the_plan_before_it() {
         ("CLIENT TRACKING ON", Reason::Exclusive),
         ("NOSUCHCOMMAND", Reason::Exclusive),
         ("MONITOR", Reason::Tunnel),
-        ("CLIENT REPLY OFF", Reason::Tunnel),
     ] {
         let plan = without_rules().plan(&["SET a 1", line, "GET a"], false);
         assert_eq!(plan.steps, [Step::Send { commands: 0..1 }], "{line}");
@@ -234,8 +244,18 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
     for (overdue, steps) in [(None, vec![SEND(1..2)]), (Some(now), vec![SEND(1..2), WRAP(0..2)])] {
         let hold = Holding { willing: true, across: true, over: false, overdue };
         let (table, policy) = (&client.table, &client.policy);
-        let rules =
-            Rules { table, policy, transactions: true, probes: true, mends: true, ability: Ability::Able, hold, degraded: false };
+        let rules = Rules {
+            table,
+            policy,
+            transactions: true,
+            probes: true,
+            mends: true,
+            ability: Ability::Able,
+            hold,
+            degraded: false,
+            skips: false,
+            unix_ms: 0,
+        };
         let mut planned = Plan::default();
         let (mut session, mut undecided) = (Session::default(), Undecided::default());
         plan(&mut session, &mut undecided, rules, &batch, bytes.as_bytes(), true, &mut planned);

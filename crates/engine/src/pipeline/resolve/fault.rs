@@ -115,7 +115,10 @@ impl Slots {
     }
 
     fn fault_group(&mut self, fault: Fault, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
-        let Some(group) = self.groups.front() else { return };
+        let Some(group) = self.groups.front_mut() else { return };
+        if group.forgo_take_back(out) {
+            return;
+        }
         if group.is_in_doubt() {
             return group.give_up(out, context.table, found);
         }

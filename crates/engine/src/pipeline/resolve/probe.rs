@@ -12,11 +12,13 @@ impl Slots {
         let ttl = value::integer(reply);
         if probe.before {
             if let Some(ttl) = ttl {
-                self.ttls_before.push((probe.key.clone(), ttl));
+                self.ttls_before.push_back((probe.key.clone(), ttl));
             }
             return;
         }
-        let before = self.ttls_before.iter().position(|(key, _)| *key == probe.key).map(|at| self.ttls_before.swap_remove(at).1);
+        let before = self.ttls_before.iter().position(|(key, _)| *key == probe.key);
+        // Answers come in the order of the questions: most stand at the front.
+        let before = before.and_then(|at| self.ttls_before.remove(at)).map(|(_, ttl)| ttl);
         let state = match ttl {
             Some(-1) => TtlState::None { dropped: before.is_some_and(|ttl| ttl >= 0) },
             Some(ttl) if is_longer(ttl, probe.rule.max) => TtlState::TooLong,
@@ -31,7 +33,9 @@ impl Slots {
     pub(in super::super) fn forgo_probe(&mut self, found: &mut Vec<Finding>) {
         if let Some(probe) = self.probes.front() {
             // What was found before the write is of no use without what is found behind it.
-            self.ttls_before.retain(|(key, _)| *key != probe.key);
+            if let Some(at) = self.ttls_before.iter().position(|(key, _)| *key == probe.key) {
+                self.ttls_before.remove(at);
+            }
             found.push(Finding::Ttl { probe: probe.clone(), state: TtlState::Unknown });
         }
     }

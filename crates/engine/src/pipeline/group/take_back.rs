@@ -1,0 +1,116 @@
+//! Takes back TTLs that a rule has given to keys whose writes then turned out to have failed.
+//!
+//! The TTL goes out in the transaction of the write, before anybody knows what becomes of that. A write that fails changes
+//! nothing, and so must what was added to it: `PEXPIRE key default NX` has answered 1 only where the key had no TTL, so that
+//! PERSIST restores what was (<https://redis.io/docs/latest/commands/persist/>).
+
+use super::{Mends, WrappedGroup};
+use crate::pipeline::finding::Finding;
+use respguard_resp::encode;
+use respguard_resp::scan::{Top, elements};
+use respguard_resp::value;
+
+/// A TTL that is given within the transaction, and what has become of it.
+#[derive(Debug)]
+pub(super) struct Mending {
+    /// The place among the queued commands of the one that gives it.
+    place: u32,
+    mends: Mends,
+    failed: usize,
+    given: bool,
+}
+
+impl Mending {
+    pub(super) fn new(place: u32, mends: Mends) -> Option<Mending> {
+        (!mends.members.is_empty()).then_some(Mending { place, mends, failed: 0, given: false })
+    }
+
+    fn is_undeserved(&self) -> bool {
+        self.given && self.failed == self.mends.members.len()
+    }
+}
+
+/// Commands of our own that are under way behind the transaction, while the members' replies wait.
+#[derive(Debug)]
+pub(super) struct TakeBack {
+    request: Vec<u8>,
+    sent: bool,
+    owed: u32,
+    replies: Vec<u8>,
+}
+
+impl TakeBack {
+    pub(super) fn take(&mut self) -> Option<(&[u8], u32)> {
+        let was_sent = std::mem::replace(&mut self.sent, true);
+        (!was_sent).then_some((&self.request[..], self.owed))
+    }
+
+    pub(super) fn owed(&self) -> u32 {
+        self.owed
+    }
+
+    /// One has been answered, whatever it says; true when it was the last.
+    pub(super) fn admit(&mut self, out: &mut Vec<u8>) -> bool {
+        self.owed = self.owed.saturating_sub(1);
+        if self.owed == 0 {
+            out.append(&mut self.replies);
+        }
+        self.owed == 0
+    }
+}
+
+impl WrappedGroup {
+    /// Looks at the elements of EXEC's whole array.
+    pub(super) fn note_mendings(&mut self, frame: &[u8], top: Top) {
+        if self.mendings.is_empty() || top.elements != self.queued() || top.null || value::is_error(frame) {
+            return;
+        }
+        (0..).zip(elements(frame)).for_each(|(place, reply)| self.note_mending(place, reply));
+    }
+
+    /// Looks at one element of EXEC's array, or at the beginning of one.
+    pub(super) fn note_mending(&mut self, place: u32, reply: &[u8]) {
+        if self.mendings.is_empty() {
+            return;
+        }
+        match self.member_at(place) {
+            None => {
+                let mending = self.mendings.iter_mut().find(|mending| mending.place == place);
+                mending.into_iter().for_each(|mending| mending.given = reply == b":1\r\n");
+            }
+            Some(member) if value::is_error(reply) => {
+                let of_member = self.mendings.iter_mut().filter(|mending| mending.mends.members.contains(&member));
+                of_member.for_each(|mending| mending.failed += 1);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Takes back what was given for nothing; true when the replies, in `out` from `before` on, wait for that.
+    ///
+    /// They do if nothing stands behind the group, of which they could be overtaken.
+    pub(super) fn takes_back(&mut self, alone: bool, before: usize, out: &mut Vec<u8>, found: &mut Vec<Finding>) -> bool {
+        let (mut request, mut owed) = (Vec::new(), 0);
+        for mending in self.mendings.iter().filter(|mending| mending.is_undeserved()) {
+            encode::request(&mut request, &[b"PERSIST", &mending.mends.key]);
+            owed += 1;
+        }
+        self.mendings.clear();
+        if owed == 0 {
+            return false;
+        }
+        if !alone {
+            found.push(Finding::TakeBack { request, frames: owed });
+            return false;
+        }
+        self.take_back = Some(Box::new(TakeBack { request, sent: false, owed, replies: out.split_off(before) }));
+        true
+    }
+
+    /// What takes TTLs back will not be answered: the replies that waited for that go out.
+    pub(in super::super) fn forgo_take_back(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(mut take_back) = self.take_back.take() else { return false };
+        out.append(&mut take_back.replies);
+        true
+    }
+}
