@@ -134,6 +134,7 @@ impl<'p> Planning<'p> {
             ability: Ability::Able,
             hold: Holding { willing: true, across: true, ..Holding::default() },
             degraded: false,
+            troubled: false,
             skips: false,
             unix_ms: 0,
         };

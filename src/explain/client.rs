@@ -215,6 +215,7 @@ impl<'a> Client<'a> {
             ability,
             hold,
             degraded: false,
+            troubled: false,
             skips: false,
             unix_ms: clock::unix_ms(),
         };

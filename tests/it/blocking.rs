@@ -195,3 +195,68 @@ fn a_client_that_leaves_behind_a_heap_of_requests_takes_nothing_with_it() {
         assert_eq!(redis.ask("LPOP l"), "$7\r\nelement\r\n");
     }
 }
+
+#[test]
+fn a_client_that_says_that_it_sends_no_more_takes_no_element_with_it() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top("workers = 1").start();
+    redis.ask("XGROUP CREATE x g $ MKSTREAM");
+    let lines = [
+        "BLPOP l 0",
+        "BLPOP l 30",
+        "BRPOP l 0",
+        "BLMOVE l m LEFT LEFT 0",
+        "BRPOPLPUSH l m 30",
+        "BLMPOP 0 1 l LEFT",
+        "BZPOPMIN z 0",
+        "BZPOPMAX z 3",
+        "BZMPOP 0 1 z MIN",
+        "XREADGROUP GROUP g me BLOCK 0 STREAMS x >",
+        "XREADGROUP GROUP g me BLOCK 30000 STREAMS x >",
+    ];
+    for line in lines {
+        for before in [&[][..], &["CLIENT NO-EVICT ON"], &["HELLO 3"], &["SELECT 0", "WATCH k"]] {
+            for at_once in [true, false] {
+                let mut wire = proxy.wire();
+                before.iter().for_each(|line| drop(wire.ask(line)));
+                wire.send_line(line);
+                if !at_once {
+                    eventually("it is blocked", || blocked(&redis) == 1);
+                }
+                wire.finish_sending();
+                assert_eq!(wire.until_closed(), b"", "{line} {before:?} {at_once}");
+                eventually("nobody is blocked", || blocked(&redis) == 0);
+                assert_eq!(redis.ask("RPUSH l e"), ":1\r\n");
+                assert_eq!(redis.ask("ZADD z 1 e"), ":1\r\n");
+                redis.ask("XADD x * f v");
+                std::thread::sleep(Duration::from_millis(20));
+                assert_eq!(redis.ask("EXISTS l z"), ":2\r\n", "{line} {before:?} {at_once}");
+                assert!(redis.ask("XPENDING x g").starts_with("*4\r\n:0\r\n"), "{line} {before:?} {at_once}");
+                redis.ask("DEL l z m");
+                redis.ask("XGROUP SETID x g $");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_says_that_it_sends_no_more_waits_for_nobody() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).start();
+    for line in ["WAIT 1 0", "WAIT 1 20000", "BLPOP l 20"] {
+        let mut wire = proxy.wire();
+        wire.send_line(line);
+        eventually("it is blocked", || blocked(&redis) == 1);
+        wire.finish_sending();
+        assert_eq!(wire.until_closed(), b"", "{line}");
+        eventually("nobody is blocked", || blocked(&redis) == 0);
+    }
+    // What is there is given to who has only said that he sends no more.
+    redis.ask("RPUSH l e");
+    for _ in 0..20 {
+        let mut wire = redis.wire();
+        wire.send_line("RPOPLPUSH l l");
+        wire.finish_sending();
+        assert_eq!(wire.until_closed(), b"$1\r\ne\r\n");
+    }
+}

@@ -7,6 +7,7 @@ mod causes;
 mod chaos;
 mod clients_listed;
 mod crowds_at_random;
+mod cure;
 mod degrade;
 mod demands;
 mod drain;

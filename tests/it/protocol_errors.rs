@@ -108,3 +108,15 @@ fn the_last_words_arrive_although_the_client_goes_on_to_send() {
         assert_eq!(text(&wire.until_closed()), format!("+OK\r\n$1\r\nv\r\n{end}"));
     }
 }
+
+#[test]
+fn a_request_of_http_is_answered_as_redis_does() {
+    let twin = Twin::start("");
+    for lines in [
+        &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
+        b"GET /x?y HTTP/1.0\r\nHOST: localhost\r\nAccept: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nQUIT\r\n",
+    ] {
+        twin.pair().same_end(lines);
+    }
+}

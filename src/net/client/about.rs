@@ -18,7 +18,7 @@ use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_engine::session::tracking::Tracking;
 use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
-use respguard_resp::value;
+use respguard_resp::{encode, value};
 
 /// An id that no connection ever has.
 const NO_ID: &[u8] = b"9223372036854775807";
@@ -65,6 +65,11 @@ impl Connection {
             let what = (local != Local::ClientUnblock).then_some(Awaited::Answer(local, words, upstream));
             return self.queue(id, what, &asked);
         }
+        let is_the_servers =
+            matches!(local, Local::ClientUnblock | Local::ClientReply | Local::ClientGetRedir | Local::ClientTrackingInfo);
+        if !is_the_servers && self.is_troubled() {
+            return self.tell_past_trouble(id, local, &words, &asked).await;
+        }
         self.exchange.state.borrow_mut().session.listen();
         let role = match local {
             Local::ClientUnblock => Role::Plain,
@@ -83,8 +88,26 @@ impl Connection {
         if !agreed {
             return self.exchange.state.borrow_mut().slots.skipped();
         }
+        self.tell_of_clients(local, &words).await;
+    }
+
+    /// The same where what the server says to it has to come over the spare connection.
+    async fn tell_past_trouble(&mut self, id: CommandId, local: Local, words: &[Box<[u8]>], asked: &[Box<[u8]>]) {
+        self.around.context.tally.command(id.index());
+        let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
+        let mut request = Vec::new();
+        encode::request(&mut request, &asked);
+        let verdict = self.past_trouble(request, "CLIENT").await;
+        if value::is_error(&verdict) {
+            self.exchange.answer(verdict);
+        } else {
+            self.tell_of_clients(local, words).await;
+        }
+    }
+
+    async fn tell_of_clients(&mut self, local: Local, words: &[Box<[u8]>]) {
         let activities = self.activities(local).await;
-        let told = self.told(local, &words, &activities).await;
+        let told = self.told(local, words, &activities).await;
         self.exchange.answer(told.reply);
         if told.kills_me {
             self.give_up();

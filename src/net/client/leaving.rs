@@ -33,6 +33,10 @@ impl Connection {
         // Who is not told the end by then is told now.
         let _ = tokio::time::timeout(longest, self.all_answered(tunnel)).await;
         if self.exchange.ended().is_none() {
+            if self.input_ended && self.waits_for_nobody() {
+                // Nothing may be taken out for it while it is being told the end.
+                self.drop_lease();
+            }
             self.exchange.shutdown().await;
             if !self.around.context.draining.get() {
                 self.exchange.linger(&mut self.input).await;

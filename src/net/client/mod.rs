@@ -3,6 +3,7 @@
 mod ability;
 mod about;
 pub mod connection;
+mod cure;
 mod hold;
 pub mod large;
 mod leases;
@@ -11,7 +12,6 @@ mod lent;
 mod local;
 mod login;
 mod mending;
-mod promise;
 mod reading;
 mod redirect;
 mod sending;

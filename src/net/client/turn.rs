@@ -6,8 +6,6 @@ use bytes::Buf;
 
 use super::ability::ask;
 use super::connection::Connection;
-use super::promise::Promise;
-use crate::net::clock;
 use crate::net::exchange::End;
 use crate::net::upstream::lane::{Lane, LaneKey};
 use crate::net::upstream::pool::NoLane;
@@ -28,8 +26,7 @@ impl Connection {
             Turn::Pin(reason) => self.pin(reason).await,
             Turn::Lane => self.change_lane().await,
             Turn::Spare => {
-                self.ask_spare();
-                self.exchange.promises_kept().await;
+                self.ask_spare().await;
             }
             Turn::Elsewhere(local) => self.tell_about_clients(local).await,
             Turn::Exec => self.exec_with_answers().await,
@@ -115,7 +112,11 @@ impl Connection {
             db: change.db.unwrap_or(old.key.db),
             protocol: change.protocol.unwrap_or(old.key.protocol),
         };
-        match self.enter(key, &change, &old).await {
+        let entered = match self.enter(key.clone(), &change, &old).await {
+            Err(NoLane::Unavailable) if change.db.is_none() => self.vouched(key).await,
+            entered => entered,
+        };
+        match entered {
             Ok(lane) if is_hello => self.ask_hello(&change, &old, &lane).await,
             Ok(lane) => {
                 self.join(&lane, &old, change.name.clone());
@@ -293,25 +294,6 @@ impl Connection {
     pub(super) fn consume_one(&mut self) {
         let consumed = self.batch.consume(1);
         self.input.advance(consumed);
-    }
-
-    /// SCRIPT KILL and kin go past everything that may be stuck.
-    fn ask_spare(&mut self) {
-        let lane = self.exchange.lane();
-        match lane.lease() {
-            Ok(lease) => {
-                let number = self.exchange.state.borrow_mut().slots.promise();
-                let promise = Promise::new(&self.exchange, number, &lane, &lease);
-                let request = &self.input[self.batch.wire(0..1)];
-                let now = clock::now();
-                let deadline = now + self.around.pool.settings.request_timeout;
-                // A link that was just leased takes what it is given.
-                let _ = lease.send(promise, &[request], 1, now, Some(deadline));
-                self.around.context.tally.command(self.id().index());
-                self.consume_one();
-            }
-            Err(error) => self.refuse_lease(Reason::Blocking, &error.to_string()),
-        }
     }
 
     /// RESET: the client is as if it had just connected (<https://redis.io/docs/latest/commands/reset/>).

@@ -10,6 +10,7 @@ pub mod opening;
 pub mod pool;
 pub mod probe;
 mod relief;
+pub mod spare;
 pub mod survey;
 pub mod unheard;
 

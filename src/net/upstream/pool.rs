@@ -10,6 +10,7 @@ use super::connection::Link;
 use super::connections::{Full, Permit};
 use super::lane::{Lane, LaneKey, Leases, Mending, NoLease};
 use super::probe::Probe;
+use super::spare::Spares;
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::link::handshake::{Refusal, Selects};
@@ -28,6 +29,8 @@ pub struct Pool {
     lanes: RefCell<HashMap<LaneKey, Rc<Lane>>>,
     leases: Rc<Leases>,
     first: Rc<Lane>,
+    /// For what a server in trouble is to be told.
+    pub spares: Rc<Spares>,
 }
 
 impl Pool {
@@ -38,7 +41,8 @@ impl Pool {
         let key = LaneKey { login: settings.login.clone(), selects: Selects::Itself, db: 0, protocol: Protocol::Resp2 };
         let first = Lane::first(context, &settings, &leases, key.clone());
         let lanes = RefCell::new(HashMap::from([(key, Rc::clone(&first))]));
-        Pool { context: Rc::clone(context), settings, lanes, leases, first }
+        let spares = Spares::new(&settings);
+        Pool { context: Rc::clone(context), settings, lanes, leases, first, spares }
     }
 
     /// The lane of clients that have said nothing yet.
@@ -84,6 +88,22 @@ impl Pool {
         Ok(lane)
     }
 
+    /// A lane that the server has accepted on a spare connection, for there is none of its own to be had now.
+    ///
+    /// # Errors
+    /// There are as many connections as there may be.
+    pub fn vouch(&self, key: LaneKey) -> Result<Rc<Lane>, Full> {
+        if let Some(lane) = self.known(&key) {
+            return Ok(lane);
+        }
+        let permit = self.settings.connections.take()?;
+        let link = Link::spawn(&self.context, &self.settings, key.opening(), permit, true, Vec::new());
+        link.set_struggling();
+        let lane = Lane::over(&self.context, &self.settings, &self.leases, key.clone(), link);
+        self.lanes.borrow_mut().insert(key, Rc::clone(&lane));
+        Ok(lane)
+    }
+
     /// Room for one more connection: those that nobody needs are closed for it, on every worker.
     ///
     /// # Errors
@@ -114,6 +134,7 @@ impl Pool {
             Probe::send(&self.context, &self.first);
         }
         self.leases.tend();
+        self.spares.tend();
         let mut revoked = Vec::new();
         self.lanes.borrow_mut().retain(|_, lane| {
             lane.tend();
@@ -166,6 +187,7 @@ impl Pool {
 
     /// Closes everything.
     pub fn close(&self) {
+        self.spares.close();
         for (_, lane) in self.lanes.borrow_mut().drain() {
             lane.close();
         }

@@ -91,6 +91,13 @@ impl RedisServer {
         assert!(within(PATIENCE, || self.launch()), "redis-server does not come back on {}", self.port);
     }
 
+    /// The same server, with what it has written to its files, which it may take a while to load, and with more arguments.
+    pub fn restart_without_waiting(&mut self, more: &[&str]) {
+        self.kill();
+        self.arguments.extend(more.iter().map(|&word| word.to_owned()));
+        self.process = Some(self.spawn());
+    }
+
     /// What one command answers, straight from the server, as text.
     pub fn ask(&self, line: &str) -> String {
         self.wire().ask(line)
@@ -108,8 +115,8 @@ impl RedisServer {
     }
 
     /// True when it answers; false when the port was taken meanwhile.
-    fn launch(&mut self) -> bool {
-        let process = Command::new(&self.program.path)
+    fn spawn(&self) -> Child {
+        Command::new(&self.program.path)
             .args(["--port", &self.port.to_string()])
             .args(self.program.arguments())
             .arg("--dir")
@@ -117,8 +124,11 @@ impl RedisServer {
             .args(&self.arguments)
             .stdout(Stdio::null())
             .spawn()
-            .expect("it has told its version");
-        self.process = Some(process);
+            .expect("it has told its version")
+    }
+
+    fn launch(&mut self) -> bool {
+        self.process = Some(self.spawn());
         let mut exited = false;
         let answers = within(PATIENCE, || {
             exited = self.process.as_mut().is_some_and(|process| process.try_wait().is_ok_and(|status| status.is_some()));

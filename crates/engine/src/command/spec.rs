@@ -121,6 +121,15 @@ impl Spec {
         if self.arity < 0 { arguments >= least } else { arguments == least }
     }
 
+    /// Whether an operator may want it of a server in trouble. None of these has keys, or leaves anything on its connection.
+    pub fn is_cure(&self) -> bool {
+        let container = self.name.split('|').next().unwrap_or_default();
+        matches!(
+            container,
+            "acl" | "config" | "failover" | "info" | "latency" | "ping" | "replicaof" | "role" | "slaveof" | "slowlog"
+        ) || matches!(&*self.name, "client|no-evict" | "client|pause" | "function|stats")
+    }
+
     /// Whether Redis flags it as a write. Scripts are not flagged, whatever they write.
     pub fn is_write(&self) -> bool {
         self.flags.has(Flags::WRITE)

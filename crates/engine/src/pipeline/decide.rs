@@ -51,6 +51,10 @@ impl Planner<'_> {
             return self.decide_queued(spec, args);
         }
         let effect = spec.connection_effect(args);
+        // Behind commands that were sent it would overtake them.
+        if self.rules.troubled && (at == 0 || self.session.missed.any()) && self.may_cure(spec, args) {
+            return Decision::Turn(Turn::Spare);
+        }
         if self.session.missed.any() && !self.makes_up(at, effect) {
             return Decision::Answer(Answer::Refuse(self.session.missed.text()));
         }
@@ -77,6 +81,20 @@ impl Planner<'_> {
             return self.decide_subscriber(effect, args);
         }
         self.decide_effect(at, effect, args, spec.present)
+    }
+
+    /// Where the commands end that come before a `Host` header: at the request line, which Redis closes on without a word.
+    pub(super) fn before_http(&self, at: usize) -> usize {
+        let Some(before) = at.checked_sub(1).filter(|before| *before >= self.run) else { return at };
+        let args = self.args(before);
+        if is_request_line(args) && !self.spec(before).arity_fits(args) { before } else { at }
+    }
+
+    /// Whether the command may tell what a server in trouble lacks, or give it.
+    fn may_cure(&self, spec: &Spec, args: Args<'_>) -> bool {
+        let session = &self.session;
+        let is_free = session.transaction.is_idle() && !session.subscriptions.any() && !session.affinity.is_pinned();
+        is_free && !session.missed.login() && spec.is_cure() && spec.arity_fits(args)
     }
 
     /// The command that CLIENT CACHING is about (<https://redis.io/docs/latest/commands/client-caching/>). In a transaction
@@ -117,7 +135,7 @@ impl Planner<'_> {
         match effect {
             ConnectionEffect::Lane(_) | ConnectionEffect::Quit | ConnectionEffect::Reset => true,
             // Whose rights it would use is not known.
-            ConnectionEffect::Spare => !self.session.missed.login(),
+            ConnectionEffect::Spare | ConnectionEffect::Pin(PinReason::Shutdown) => !self.session.missed.login(),
             _ => self.session.missed.is_mode(self.batch.id(at)),
         }
     }
@@ -222,7 +240,11 @@ impl Planner<'_> {
             ConnectionEffect::Pin(PinReason::Replication) if self.spec(at).name().ends_with("sync") => {
                 Decision::Answer(Answer::NoReplica)
             }
-            ConnectionEffect::Monitor | ConnectionEffect::Pin(PinReason::Replication | PinReason::Shutdown) => self.on_tunnel(),
+            ConnectionEffect::Monitor | ConnectionEffect::Pin(PinReason::Replication) => self.on_tunnel(),
+            // Who keeps a connection of his own has it already, and may be somebody else on it.
+            ConnectionEffect::Spare if !self.session.affinity.is_passing() => Decision::Send(Role::Plain),
+            ConnectionEffect::Pin(PinReason::Shutdown) if !self.session.affinity.is_passing() => self.on_tunnel(),
+            ConnectionEffect::Pin(PinReason::Shutdown) => Decision::Turn(Turn::Spare),
             ConnectionEffect::Pin(PinReason::Tracking) if self.spec(at).name() == "client|caching" => {
                 self.session.caching |= pinned;
                 self.on_lease(Reason::Exclusive)
@@ -437,6 +459,11 @@ enum OwnTransaction {
 /// Redis closes the connection (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/>).
 pub(super) fn is_cross_protocol(args: Args<'_>) -> bool {
     args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:"))
+}
+
+/// `GET / HTTP/1.1` and its like.
+fn is_request_line(args: Args<'_>) -> bool {
+    args.len() == 3 && args.get(2).is_some_and(|version| version.starts_with(b"HTTP/"))
 }
 
 fn frames(args: Args<'_>) -> u32 {

@@ -30,7 +30,7 @@ impl Fault {
         }
     }
 
-    pub(super) fn reason(self) -> &'static str {
+    pub fn reason(self) -> &'static str {
         match self {
             Fault::Timeout => "no reply within the deadline",
             Fault::Lost => "the connection to the server was lost before the reply",

@@ -207,6 +207,8 @@ pub struct Rules<'a> {
     pub hold: Holding,
     /// There is no server: rules say what is answered without one.
     pub degraded: bool,
+    /// The server is in trouble, and a spare connection is there for what may be its cure.
+    pub troubled: bool,
     /// The client gets no reply to the first command.
     pub skips: bool,
     /// Milliseconds since the epoch, where some rule compares moments; else anything.
@@ -258,7 +260,7 @@ pub(super) struct Planner<'a> {
     pub(super) more: bool,
     pub(super) plan: &'a mut Plan,
     /// First command that is to be sent and is not yet in a step.
-    run: usize,
+    pub(super) run: usize,
     /// The run begins inside the client's own MULTI, or right behind its CLIENT CACHING: a question of ours in front of it
     /// would be taken for a command of the client's.
     within: bool,
@@ -328,6 +330,10 @@ impl Planner<'_> {
                     self.run = at;
                 }
                 Decision::Turn(turn) => {
+                    if turn == Turn::Close {
+                        at = self.before_http(at);
+                        self.plan.roles.truncate(at);
+                    }
                     self.note_turn(at, turn);
                     self.plan.turn = Some(turn);
                     break;

@@ -65,6 +65,7 @@ impl Link {
             retired: Cell::new(false),
             burials: RefCell::default(),
             ability: Cell::default(),
+            struggling: Cell::new(false),
             finishing: Cell::new(false),
             may_transact: Cell::new(true),
             uncounted_loss: Cell::new(false),

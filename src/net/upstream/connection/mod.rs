@@ -68,6 +68,8 @@ pub struct Link {
     burials: RefCell<Vec<Ghost>>,
     /// Whether it can carry guarded groups, as far as it has been asked since it was opened.
     ability: Cell<Ability>,
+    /// No connection can be had, or the server takes long.
+    struggling: Cell<bool>,
     /// With what waits to be written the sending side ends.
     finishing: Cell<bool>,
     /// Whether it is expected to do MULTI and EXEC, before its handshake has shown it.
@@ -188,6 +190,16 @@ impl Link {
     /// True when attempts to connect have failed for longer than requests wait.
     pub fn is_down(&self) -> bool {
         self.down.get().is_some_and(|since| clock::now().saturating_duration_since(since) >= self.settings.queue_timeout)
+    }
+
+    /// True while there is no connection to be had, or the server takes long: what may be the cure goes elsewhere.
+    pub fn is_struggling(&self) -> bool {
+        self.struggling.get()
+    }
+
+    /// There is none to be had now.
+    pub fn set_struggling(&self) {
+        self.struggling.set(true);
     }
 
     /// True when the request at the head may wait longer than requests do: it blocks.

@@ -1,6 +1,7 @@
 //! The deadlines of a connection: requests that wait too long, replies that stall, silence.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::{Link, Phase, Told, tell_all};
 use crate::net::clock;
@@ -8,6 +9,9 @@ use crate::net::upstream::PING;
 use crate::net::upstream::unheard::Unheard;
 use respguard_engine::link::inflight::Cut;
 use respguard_engine::pipeline::finding::Fault;
+
+/// A server that has not answered anything for so long may need a cure.
+const STRUGGLE: Duration = Duration::from_millis(100);
 
 impl Link {
     /// Answers what has waited too long, asks a silent connection for a sign of life, and looks
@@ -21,6 +25,20 @@ impl Link {
         self.check_deadlines();
         self.check_heartbeat();
         self.bury_again();
+        self.check_struggle();
+    }
+
+    fn check_struggle(&self) {
+        let state = self.state.borrow();
+        let since = |at: Instant| clock::now().saturating_duration_since(at);
+        let struggles = match state.phase {
+            Phase::Ready => {
+                since(state.last_read) >= STRUGGLE && state.inflight.head_read_at().is_some_and(|at| since(at) >= STRUGGLE)
+            }
+            Phase::Connecting => self.down.get().is_some() || self.struggling.get(),
+            Phase::Closed => false,
+        };
+        self.struggling.set(struggles);
     }
 
     fn check_heartbeat(&self) {

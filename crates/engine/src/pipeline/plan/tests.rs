@@ -48,6 +48,7 @@ impl Client {
             ability,
             hold,
             degraded,
+            troubled: false,
             skips: false,
             unix_ms: 0,
         };
@@ -253,6 +254,7 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
             ability: Ability::Able,
             hold,
             degraded: false,
+            troubled: false,
             skips: false,
             unix_ms: 0,
         };

@@ -1,0 +1,246 @@
+//! The connection that is kept open for commands that may be the cure of a server in trouble.
+//!
+//! A server that runs a long script, loads its data or has no room for more clients refuses what a new connection begins
+//! with, or the connection itself. This one is there before the trouble, stays in db 0, and whoever asks is logged in on it
+//! first: AUTH, HELLO and RESET are what no server refuses.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Settings;
+use super::opening::open;
+use crate::net::clock;
+use crate::net::stream::Stream;
+use respguard_engine::command::Login;
+use respguard_engine::link::handshake::{Opening, Selects};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_resp::scan::{ReplyScanner, ScanLimits};
+use respguard_resp::{Protocol, encode, value};
+
+/// Where none is kept any more, after so long another one is opened; one that is in use may come back before.
+const MISSING_MAX: Duration = Duration::from_millis(200);
+/// Between two attempts.
+const OPEN_PAUSE: Duration = Duration::from_secs(1);
+/// Connections in use at a time, should one not do.
+const USED_MAX: usize = 8;
+/// A longer answer is not waited for.
+const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Who asks, and in which protocol the answer is wanted.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub login: Option<Login>,
+    pub protocol: Protocol,
+}
+
+/// What the server has said.
+#[derive(Debug)]
+pub struct Answered {
+    pub reply: Vec<u8>,
+    /// It is about the login, which the server does not take, and nothing was asked.
+    pub is_refused: bool,
+}
+
+/// The spare connections of one worker: one is kept.
+pub struct Spares {
+    settings: Rc<Settings>,
+    kept: RefCell<Option<Spare>>,
+    used: Cell<usize>,
+    missing_since: Cell<Option<Instant>>,
+    tried_at: Cell<Option<Instant>>,
+    closed: Cell<bool>,
+}
+
+impl Spares {
+    pub fn new(settings: &Rc<Settings>) -> Rc<Spares> {
+        Rc::new(Spares {
+            settings: Rc::clone(settings),
+            kept: RefCell::default(),
+            used: Cell::new(0),
+            missing_since: Cell::new(None),
+            tried_at: Cell::new(None),
+            closed: Cell::new(false),
+        })
+    }
+
+    /// True when one is there that nobody uses.
+    pub fn is_at_hand(&self) -> bool {
+        self.kept.borrow().as_ref().is_some_and(Spare::is_open)
+    }
+
+    /// Asks the server as `identity`. Who is `urgent` is not content with the connection that is kept.
+    ///
+    /// # Errors
+    /// There is no connection, it was lost, or the server did not answer within `longest`.
+    pub async fn ask(&self, identity: &Identity, request: &[u8], urgent: bool, longest: Duration) -> Result<Answered, Fault> {
+        let kept = self.kept.borrow_mut().take().filter(Spare::is_open);
+        let _used = Used::begin(&self.used);
+        let mut spare = match kept {
+            Some(spare) => spare,
+            None if urgent && self.used.get() <= USED_MAX => Spare::open(&self.settings).await.ok_or(Fault::Unavailable)?,
+            None => return Err(Fault::Unavailable),
+        };
+        let mut is_sent = false;
+        let answered = tokio::time::timeout(longest, spare.ask(identity, request, &mut is_sent)).await;
+        match answered {
+            Ok(Ok(reply)) => {
+                self.keep(spare);
+                Ok(reply)
+            }
+            // What was lost before it was sent has not run.
+            Ok(Err(_)) if !is_sent => Err(Fault::Unavailable),
+            Ok(Err(_)) => Err(Fault::Lost),
+            Err(_) => Err(Fault::Timeout),
+        }
+    }
+
+    fn keep(&self, spare: Spare) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.is_none() && !self.closed.get() {
+            *kept = Some(spare);
+        }
+    }
+
+    /// Sees to it that one is there; called every few milliseconds.
+    pub fn tend(self: &Rc<Self>) {
+        if self.is_at_hand() {
+            return self.missing_since.set(None);
+        }
+        self.kept.take();
+        let now = clock::now();
+        let since = self.missing_since.get().unwrap_or(now);
+        self.missing_since.set(Some(since));
+        let is_due = self.tried_at.get().is_none_or(|at| now.saturating_duration_since(at) >= OPEN_PAUSE);
+        if !is_due || now.saturating_duration_since(since) < MISSING_MAX {
+            return;
+        }
+        self.tried_at.set(Some(now));
+        let spares = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if let Some(spare) = Spare::open(&spares.settings).await {
+                spares.keep(spare);
+            }
+        });
+    }
+
+    /// None is kept any more.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.kept.take();
+    }
+}
+
+/// One more in use, as long as this is kept.
+struct Used<'a>(&'a Cell<usize>);
+
+impl<'a> Used<'a> {
+    fn begin(used: &'a Cell<usize>) -> Used<'a> {
+        used.set(used.get() + 1);
+        Used(used)
+    }
+}
+
+impl Drop for Used<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// One connection, and whom the server takes it for.
+struct Spare {
+    stream: Stream,
+    identity: Identity,
+}
+
+impl Spare {
+    async fn open(settings: &Settings) -> Option<Spare> {
+        let opening = Opening { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
+        let (stream, _) = open(settings, &opening, &[]).await.ok()?;
+        Some(Spare { stream, identity: Identity { login: settings.login.clone(), protocol: Protocol::Resp2 } })
+    }
+
+    fn is_open(&self) -> bool {
+        !self.stream.is_read_closed()
+    }
+
+    /// The answer; to the login, if that is refused: nothing is asked as somebody else.
+    async fn ask(&mut self, identity: &Identity, request: &[u8], is_sent: &mut bool) -> io::Result<Answered> {
+        if let Some(reply) = self.become_one(identity).await? {
+            return Ok(Answered { reply, is_refused: true });
+        }
+        let mut reply = Vec::new();
+        if !request.is_empty() {
+            *is_sent = true;
+            reply = self.round(request).await?;
+        }
+        Ok(Answered { reply, is_refused: false })
+    }
+
+    /// What the server says to who may not be `identity`.
+    async fn become_one(&mut self, identity: &Identity) -> io::Result<Option<Vec<u8>>> {
+        if self.identity.login != identity.login {
+            match &identity.login {
+                Some(login) => {
+                    let words: Vec<&[u8]> = std::iter::once(&b"AUTH"[..]).chain(login.arguments()).collect();
+                    let reply = self.say(&words).await?;
+                    if value::is_error(&reply) {
+                        return Ok(Some(reply));
+                    }
+                }
+                None if self.say(&[b"RESET"]).await? == b"+RESET\r\n" => self.identity.protocol = Protocol::Resp2,
+                // It cannot be made nobody's again.
+                None => return Err(io::ErrorKind::Unsupported.into()),
+            }
+            self.identity.login.clone_from(&identity.login);
+        }
+        if self.identity.protocol != identity.protocol {
+            let version: &[u8] = if identity.protocol == Protocol::Resp3 { b"3" } else { b"2" };
+            let reply = self.say(&[b"HELLO", version]).await?;
+            if value::is_error(&reply) {
+                return Ok(Some(reply));
+            }
+            self.identity.protocol = identity.protocol;
+        }
+        Ok(None)
+    }
+
+    async fn say(&mut self, words: &[&[u8]]) -> io::Result<Vec<u8>> {
+        let mut request = Vec::new();
+        encode::request(&mut request, words);
+        self.round(&request).await
+    }
+
+    async fn round(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
+        self.stream.write_all(request).await?;
+        self.stream.flush().await?;
+        let mut scanner = ReplyScanner::new(ScanLimits::default());
+        let mut buffer = BytesMut::with_capacity(1024);
+        let mut scanned = 0;
+        loop {
+            if Pin::new(&mut self.stream).read_buf(&mut buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            while scanned < buffer.len() {
+                let piece = scanner.scan(&buffer[scanned..]).map_err(io::Error::other)?;
+                scanned += piece.bytes;
+                if !piece.end {
+                    break;
+                }
+                let frame = buffer.split_to(std::mem::take(&mut scanned));
+                // What is pushed answers nothing.
+                if !frame.starts_with(b">") {
+                    return if buffer.is_empty() { Ok(frame.to_vec()) } else { Err(io::ErrorKind::InvalidData.into()) };
+                }
+            }
+            if buffer.len() > REPLY_BYTES_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+        }
+    }
+}
