@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::page::{request, word};
-use respguard_engine::command::{CommandId, ConnectionEffect, Local, Table, Transaction, TtlEffect};
+use respguard_engine::command::{CommandId, ConnectionEffect, Local, PinReason, Table, Transaction, TtlEffect};
 use respguard_engine::pipeline::plan::Answer;
 use respguard_engine::pipeline::slot::{Probe, Role};
 use respguard_engine::pipeline::violation::Kind;
@@ -39,6 +39,7 @@ pub(super) fn reply(role: Role) -> String {
         Role::UnsubscribeAll(_) => "the server's confirmations, one for each subscription".to_owned(),
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),
         Role::Lane => "the server's reply".to_owned(),
+        Role::Redirect => "the server's reply, with the proxy's id of the client it names".to_owned(),
         Role::Verdict => "the server's reply if it is an error, else the proxy's own".to_owned(),
         Role::Answer => "the proxy's own reply".to_owned(),
         Role::Group => "its own element of the array that EXEC answers".to_owned(),
@@ -73,6 +74,10 @@ pub(super) fn local_answer(local: Local) -> &'static str {
         Local::ClientReply => "+OK for ON, else none; the proxy leaves replies out, the server never does",
         Local::ClientList => "the proxy's own reply: its own clients",
         Local::ClientKill => "the proxy's own reply: it closes clients of its own",
+        Local::ClientTracking => {
+            "the server's reply; the client keeps a connection of its own, and REDIRECT names that of another client"
+        }
+        Local::ClientGetRedir | Local::ClientTrackingInfo => "the server's reply, with the proxy's id of the client it names",
         Local::ClientUnblock => "the server's reply, asked about the connection of that client of the proxy; 0 if there is none",
     }
 }
@@ -81,6 +86,7 @@ pub(super) fn local_answer(local: Local) -> &'static str {
 pub(super) fn cause(effect: ConnectionEffect) -> Option<&'static str> {
     match effect {
         ConnectionEffect::Pin(reason) => Some(reason.as_str()),
+        ConnectionEffect::Local(Local::ClientTracking) => Some(PinReason::Tracking.as_str()),
         ConnectionEffect::Transaction(Transaction::Multi) => {
             Some("its EXEC is not there, or something before it does more than read and write keys")
         }

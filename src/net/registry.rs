@@ -1,16 +1,20 @@
 //! All clients of the process, over all workers: what CLIENT LIST shows and CLIENT KILL reaches.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::net::recording::Feed;
 use respguard_engine::command::Table;
 use respguard_engine::policy::Policy;
+use respguard_engine::session::tracking::Tracking;
 use respguard_resp::Protocol;
+
+/// How long a worker may take to say what its clients are doing.
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a worker is told from outside. Cold: nothing on the way of a command is sent this way.
 pub enum Message {
@@ -20,6 +24,10 @@ pub enum Message {
     Kill(u64),
     /// Which upstream connection a client is blocked on (CLIENT ID there); `None` if it is not.
     BlockedOn(u64, oneshot::Sender<Option<i64>>),
+    /// The id at the server of the connection that the client has alone, and is given if it has none.
+    OwnConnection(u64, oneshot::Sender<Option<i64>>),
+    /// What each of the worker's clients is doing.
+    Describe(oneshot::Sender<Vec<(u64, Activity)>>),
     /// Take no new requests, answer what is owed.
     Drain,
     /// The server's own commands are known now.
@@ -46,6 +54,28 @@ pub struct Client {
     /// The mailbox of the client's worker.
     pub worker: mpsc::Sender<Message>,
     details: Mutex<Details>,
+    /// CLIENT KILL has ended it: it is gone for everybody, whenever its worker gets to it.
+    killed: AtomicBool,
+}
+
+/// What a client is doing, as its worker sees it (<https://redis.io/docs/latest/commands/client-list/>).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Since it sent or took anything.
+    pub idle: Duration,
+    pub is_monitor: bool,
+    pub is_blocked: bool,
+    pub tracking: Tracking,
+    pub channels: usize,
+    pub patterns: usize,
+    pub shard_channels: usize,
+    /// What its open MULTI has queued.
+    pub queued: Option<u32>,
+    /// Bytes of requests that wait, and that there is room for.
+    pub input: (usize, usize),
+    /// Bytes of replies that wait.
+    pub output: usize,
+    pub command: Box<str>,
 }
 
 /// What a client told about itself.
@@ -80,7 +110,15 @@ impl Registry {
         }
         let details = Mutex::new(Details { user: b"default".as_slice().into(), ..Details::default() });
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let client = Arc::new(Client { id, peer, local, connected_at: Instant::now(), worker: worker.sender.clone(), details });
+        let client = Arc::new(Client {
+            id,
+            peer,
+            local,
+            connected_at: Instant::now(),
+            worker: worker.sender.clone(),
+            details,
+            killed: AtomicBool::new(false),
+        });
         clients.insert(id, Arc::clone(&client));
         worker.clients.fetch_add(1, Ordering::Relaxed);
         Some(client)
@@ -95,7 +133,31 @@ impl Registry {
 
     /// All clients, oldest first.
     pub fn clients(&self) -> Vec<Arc<Client>> {
-        self.lock().values().cloned().collect()
+        self.lock().values().filter(|client| !client.is_killed()).cloned().collect()
+    }
+
+    /// What all clients are doing; those of a worker that does not answer in time are left out.
+    pub async fn activities(&self) -> HashMap<u64, Activity> {
+        let mut workers: Vec<mpsc::Sender<Message>> = Vec::new();
+        for client in self.clients() {
+            if !workers.iter().any(|worker| worker.same_channel(&client.worker)) {
+                workers.push(client.worker.clone());
+            }
+        }
+        let mut answers = Vec::new();
+        for worker in workers {
+            let (answer, answered) = oneshot::channel();
+            if worker.send(Message::Describe(answer)).await.is_ok() {
+                answers.push(answered);
+            }
+        }
+        let mut activities = HashMap::new();
+        for answered in answers {
+            if let Ok(Ok(told)) = tokio::time::timeout(DESCRIBED_WITHIN, answered).await {
+                activities.extend(told);
+            }
+        }
+        activities
     }
 
     /// How many clients there are.
@@ -110,7 +172,7 @@ impl Registry {
 
     /// The client with this id.
     pub fn client(&self, id: u64) -> Option<Arc<Client>> {
-        self.lock().get(&id).cloned()
+        self.lock().get(&id).filter(|client| !client.is_killed()).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Client>>> {
@@ -122,6 +184,15 @@ impl Client {
     /// What it told about itself.
     pub fn details(&self) -> Details {
         self.details.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It has been ended by another client; true the first time.
+    pub fn kill(&self) -> bool {
+        !self.killed.swap(true, Ordering::Relaxed)
+    }
+
+    fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
     }
 
     /// It told something new about itself.

@@ -142,6 +142,16 @@ fn take(around: &Rc<Surroundings>, acceptor: Option<&Arc<Acceptor>>, message: Me
             // Nobody waits for the answer any more if the asking client has gone.
             let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.to_be_unblocked()));
         }
+        Message::OwnConnection(id, answer) => {
+            if let Some(exchange) = around.clients.borrow().get(&id).and_then(Weak::upgrade) {
+                exchange.ask_own_connection(answer);
+            }
+        }
+        Message::Describe(answer) => {
+            let clients = around.clients.borrow();
+            let living = clients.values().filter_map(Weak::upgrade);
+            let _ = answer.send(living.map(|exchange| (exchange.id, exchange.activity())).collect());
+        }
         Message::Drain => {
             around.context.draining.set(true);
             for exchange in around.clients.borrow().values().filter_map(Weak::upgrade) {

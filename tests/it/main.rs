@@ -5,6 +5,7 @@ mod blocking;
 mod breaker;
 mod causes;
 mod chaos;
+mod clients_listed;
 mod crowds_at_random;
 mod cure;
 mod degrade;

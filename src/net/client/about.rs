@@ -1,5 +1,6 @@
 //! Commands about clients: the server says whether this client may use them, the proxy answers or takes note.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
@@ -7,12 +8,14 @@ use tokio::sync::oneshot;
 use super::connection::Connection;
 use super::local::{Asker, Told, id_argument};
 use crate::net::exchange::State;
-use crate::net::registry::Message;
+use crate::net::registry::{Activity, Message};
 use respguard_engine::command::integer::integer;
 use respguard_engine::command::{CommandId, Local};
 use respguard_engine::pipeline::slot::Role;
+use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
 use respguard_engine::session::reply_mode::ReplyMode;
+use respguard_engine::session::tracking::Tracking;
 use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
@@ -33,8 +36,8 @@ pub struct Queued {
 
 /// What happens when the server says that it has been executed.
 pub(super) enum Awaited {
-    /// The proxy answers in its place.
-    Answer(Local, Vec<Box<[u8]>>),
+    /// The proxy answers in its place, or takes note; with the server's id for the client that CLIENT TRACKING names.
+    Answer(Local, Vec<Box<[u8]>>, Option<i64>),
     /// The client's connection is another one for the server.
     Change(LaneChange),
 }
@@ -44,20 +47,37 @@ impl Connection {
     pub(super) async fn tell_about_clients(&mut self, local: Local) {
         let args = self.batch.args(&self.input, 0);
         let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
-        let asked = if local == Local::ClientUnblock { self.unblocking(&words).await } else { harmless(local, &words) };
         let id = self.id();
+        let is_queued = self.exchange.state.borrow().session.transaction.is_open();
+        if local == Local::ClientTracking && !is_queued {
+            return self.track(id, &words).await;
+        }
+        let (asked, upstream) = match local {
+            Local::ClientUnblock => (self.unblocking(&words).await, None),
+            Local::ClientTracking => self.redirected(&words).await,
+            _ => (harmless(local, &words), None),
+        };
         self.consume_one();
-        if self.exchange.state.borrow().session.transaction.is_open() {
-            let what = (local != Local::ClientUnblock).then_some(Awaited::Answer(local, words));
+        if is_queued {
+            if local == Local::ClientTracking {
+                self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
+            }
+            let what = (local != Local::ClientUnblock).then_some(Awaited::Answer(local, words, upstream));
             return self.queue(id, what, &asked);
         }
-        if !matches!(local, Local::ClientUnblock | Local::ClientReply) && self.is_troubled() {
+        let is_the_servers =
+            matches!(local, Local::ClientUnblock | Local::ClientReply | Local::ClientGetRedir | Local::ClientTrackingInfo);
+        if !is_the_servers && self.is_troubled() {
             return self.tell_past_trouble(id, local, &words, &asked).await;
         }
         self.exchange.state.borrow_mut().session.listen();
-        let role = if local == Local::ClientUnblock { Role::Plain } else { Role::Verdict };
+        let role = match local {
+            Local::ClientUnblock => Role::Plain,
+            Local::ClientGetRedir | Local::ClientTrackingInfo => Role::Redirect,
+            _ => Role::Verdict,
+        };
         self.ask(id, role, &asked);
-        if role == Role::Plain {
+        if role != Role::Verdict {
             return;
         }
         self.drained().await;
@@ -68,7 +88,7 @@ impl Connection {
         if !agreed {
             return self.exchange.state.borrow_mut().slots.skipped();
         }
-        self.tell_of_clients(local, &words);
+        self.tell_of_clients(local, &words).await;
     }
 
     /// The same where what the server says to it has to come over the spare connection.
@@ -81,12 +101,13 @@ impl Connection {
         if value::is_error(&verdict) {
             self.exchange.answer(verdict);
         } else {
-            self.tell_of_clients(local, words);
+            self.tell_of_clients(local, words).await;
         }
     }
 
-    fn tell_of_clients(&mut self, local: Local, words: &[Box<[u8]>]) {
-        let told = self.told(local, words);
+    async fn tell_of_clients(&mut self, local: Local, words: &[Box<[u8]>]) {
+        let activities = self.activities(local).await;
+        let told = self.told(local, words, &activities).await;
         self.exchange.answer(told.reply);
         if told.kills_me {
             self.give_up();
@@ -163,10 +184,8 @@ impl Connection {
         reply.extend_from_slice(&kept[..kept.len() - body]);
         for (place, element) in (0..).zip(elements(&kept)) {
             match waiting.next_if(|queued| queued.place == place) {
-                Some(Queued { what: Awaited::Answer(local, words), .. }) if !value::is_error(element) => {
-                    let told = self.told(local, &words);
-                    kills_me |= told.kills_me;
-                    reply.extend_from_slice(&told.reply);
+                Some(Queued { what: Awaited::Answer(local, words, upstream), .. }) if !value::is_error(element) => {
+                    kills_me |= self.told_in_place((local, &words, upstream), element, &mut reply).await;
                 }
                 Some(Queued { what: Awaited::Change(change), .. }) if !value::is_error(element) => {
                     self.note_change(change);
@@ -181,16 +200,47 @@ impl Connection {
         }
     }
 
+    /// What stands in EXEC's answer for a command about clients; true when it ends this one.
+    async fn told_in_place(&self, queued: (Local, &[Box<[u8]>], Option<i64>), element: &[u8], reply: &mut Vec<u8>) -> bool {
+        let (local, words, upstream) = queued;
+        match local {
+            Local::ClientTracking => {
+                self.exchange.state.borrow_mut().session.tracking = Tracking::of(words, upstream);
+                reply.extend_from_slice(element);
+                false
+            }
+            Local::ClientGetRedir | Local::ClientTrackingInfo => {
+                self.exchange.state.borrow().session.tracking.translate(element, reply);
+                false
+            }
+            _ => {
+                let activities = self.activities(local).await;
+                let told = self.told(local, words, &activities).await;
+                reply.extend_from_slice(&told.reply);
+                told.kills_me
+            }
+        }
+    }
+
+    /// What all clients are doing, for those commands that want to know.
+    async fn activities(&self, local: Local) -> HashMap<u64, Activity> {
+        match local {
+            Local::ClientInfo => HashMap::from([(self.client.id, self.exchange.activity())]),
+            Local::ClientList | Local::ClientKill => self.around.registry.activities().await,
+            _ => HashMap::new(),
+        }
+    }
+
     /// The proxy's own answer, with its effects.
-    fn told(&self, local: Local, words: &[Box<[u8]>]) -> Answered {
+    async fn told(&self, local: Local, words: &[Box<[u8]>], activities: &HashMap<u64, Activity>) -> Answered {
         let protocol = self.exchange.state.borrow().session.protocol;
         let fields = self.around.context.client_fields.get();
-        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol, fields };
+        let asker = Asker { client: &self.client, registry: &self.around.registry, protocol, activities, fields };
         let (bytes, spans) = laid_out(words);
         let Told { reply, killed } = asker.answer(local, Args::new(&bytes, &spans));
         for client in killed.iter().filter(|client| client.id != self.client.id) {
-            // A full mailbox means a busy worker; the kill is then refused rather than waited for.
-            let _ = client.worker.try_send(Message::Kill(client.id));
+            // Without its worker it is gone already.
+            let _ = client.worker.send(Message::Kill(client.id)).await;
         }
         Answered { reply, kills_me: killed.iter().any(|client| client.id == self.client.id) }
     }
@@ -214,7 +264,7 @@ impl Connection {
         asked
     }
 
-    fn ask(&self, id: CommandId, role: Role, words: &[Box<[u8]>]) {
+    pub(super) fn ask(&self, id: CommandId, role: Role, words: &[Box<[u8]>]) {
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
         Rc::clone(&self.exchange).ask(id, role, &words, self.around.pool.settings.request_timeout);
     }

@@ -68,6 +68,8 @@ pub struct Connection {
     pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
     /// What becomes of the request that is not held whole, if one is coming in.
     pub(super) cutting: Cutting,
+    /// It waits for what comes, and may be asked for something itself.
+    is_between_turns: bool,
     /// The client will send nothing more, or nothing more is taken from it.
     pub(super) input_ended: bool,
     /// The last read filled its buffer: more is there.
@@ -132,6 +134,7 @@ impl Connection {
             parser: RequestParser::new(Limits::default()),
             lease: None,
             cutting: Cutting::No,
+            is_between_turns: false,
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
@@ -163,7 +166,12 @@ impl Connection {
             return;
         }
         while self.exchange.ended().is_none() {
-            match self.advance() {
+            if self.exchange.is_asked_for_own_connection() {
+                Box::pin(self.give_own_connection()).await;
+            }
+            let next = self.advance();
+            self.is_between_turns = true;
+            match next {
                 Next::Read => self.wait(None).await,
                 Next::Room => {
                     self.exchange.wants_room.set(!self.exchange.has_room());
@@ -171,6 +179,7 @@ impl Connection {
                 }
                 Next::ReadWithin(longest) => self.wait(Some(longest)).await,
                 Next::Turn(turn) => {
+                    self.is_between_turns = false;
                     if !Box::pin(self.take_turn(turn)).await {
                         break;
                     }
@@ -190,7 +199,7 @@ impl Connection {
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
         let unheard = longest.is_none() && self.is_unheard_while_blocked();
         let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
-        self.exchange.keep_input(self.input.capacity());
+        self.exchange.keep_input(self.input.capacity(), self.input.len());
         let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
         let timer = &mut timer;
         let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().map(Pin::as_mut), longest.is_some(), cx)).await;
@@ -228,7 +237,8 @@ impl Connection {
             self.end_blocking();
             return true;
         }
-        if self.exchange.lost_lease.get() || self.is_cut_in_vain() {
+        let is_asked = self.is_between_turns && self.exchange.is_asked_for_own_connection();
+        if self.exchange.lost_lease.get() || is_asked || self.is_cut_in_vain() {
             return true;
         }
         if self.exchange.wants_settled.get() && !self.exchange.is_fenced() {

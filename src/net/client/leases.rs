@@ -6,7 +6,7 @@ use super::connection::Connection;
 use crate::net::exchange::{End, Exchange};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::{Lane, NoLease};
-use respguard_engine::command::{self, CommandId, ConnectionEffect, PinReason};
+use respguard_engine::command::{self, CommandId, ConnectionEffect, Local, PinReason};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::transaction::Transaction;
 use respguard_resp::encode;
@@ -14,33 +14,41 @@ use respguard_resp::encode;
 impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
     pub(super) async fn pin(&mut self, reason: Reason) {
+        match self.take_lease(reason).await {
+            Ok(()) if self.batch.is_empty() => {}
+            Ok(()) => {
+                let (id, state) = (self.id(), &mut *self.exchange.state.borrow_mut());
+                state.session.missed.make_up_mode(id);
+                if reason == Reason::Tunnel {
+                    state.slots.note(id);
+                }
+            }
+            // It may go with the others, if they have to wait for it.
+            Err(_) if reason == Reason::Bulky => self.exchange.bulk.forget(),
+            Err(why) => self.refuse_lease(reason, &why),
+        }
+    }
+
+    /// Gives the client a connection of its own, once nothing is owed on the one that it leaves.
+    pub(super) async fn take_lease(&mut self, reason: Reason) -> Result<(), String> {
         self.drained().await;
         if self.exchange.ended().is_some() {
-            return;
+            return Ok(());
         }
         if self.lease.is_none() {
             let lane = self.exchange.lane();
-            match self.new_lease(&lane).await {
-                // What it could do without must not cost it its session.
-                Ok(link) if reason == Reason::Bulky && link.opened().await.is_err() => {
-                    lane.give_back(&link, false);
-                    return self.exchange.bulk.forget();
-                }
-                Ok(link) => {
-                    link.set_owner(Some(Rc::<Exchange>::clone(&self.exchange)));
-                    self.exchange.set_link(&link);
-                    self.lease = Some((lane, link));
-                }
-                // It may go with the others, if they have to wait for it.
-                Err(_) if reason == Reason::Bulky => return self.exchange.bulk.forget(),
-                Err(why) => return self.refuse_lease(reason, &why),
+            let link = self.new_lease(&lane).await?;
+            // What it could do without must not cost it its session.
+            if reason == Reason::Bulky && link.opened().await.is_err() {
+                lane.give_back(&link, false);
+                return Err("it can do without".to_owned());
             }
+            link.set_owner(Some(Rc::<Exchange>::clone(&self.exchange)));
+            self.exchange.set_link(&link);
+            self.lease = Some((lane, link));
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
-        if !self.batch.is_empty() {
-            let id = self.id();
-            self.exchange.state.borrow_mut().session.missed.make_up_mode(id);
-        }
+        Ok(())
     }
 
     async fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
@@ -88,7 +96,9 @@ impl Connection {
             }
             // The transaction behind it must not do without it.
             ConnectionEffect::Transaction(command::Transaction::Watch) => session.transaction = Transaction::Lost { open: false },
-            ConnectionEffect::Pin(PinReason::Tracking) => session.missed.miss_mode(id),
+            ConnectionEffect::Local(Local::ClientTracking) | ConnectionEffect::Pin(PinReason::Tracking) => {
+                session.missed.miss_mode(id)
+            }
             _ => {}
         }
         false

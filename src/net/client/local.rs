@@ -1,9 +1,10 @@
 //! What the proxy answers to CLIENT commands over its own clients: the server knows only our connections.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::net::registry::{Client, Registry};
+use crate::net::registry::{Activity, Client, Registry};
 use respguard_engine::command::Local;
 use respguard_engine::command::integer::integer;
 use respguard_engine::link::handshake::ClientFields;
@@ -18,6 +19,8 @@ pub struct Asker<'a> {
     pub registry: &'a Registry,
     /// In which the answer is written.
     pub protocol: Protocol,
+    /// What those clients are doing that are asked about, by their ids.
+    pub activities: &'a HashMap<u64, Activity>,
     /// What the server tells about its clients.
     pub fields: ClientFields,
 }
@@ -34,13 +37,17 @@ impl Asker<'_> {
             Local::ClientSetInfo => set_info(self.client, args, out),
             Local::ClientInfo => {
                 let mut text = String::new();
-                describe(self.client, self.fields, &mut text);
+                self.describe(self.client, &mut text);
                 self.text_reply(&text, out);
             }
             Local::ClientList => self.list(args, out),
-            Local::ClientKill => told = kill(self.registry, self.client, args),
+            Local::ClientKill => told = self.kill(args),
             // The server's own reply counts.
-            Local::ClientUnblock | Local::ClientReply => {}
+            Local::ClientUnblock
+            | Local::ClientReply
+            | Local::ClientTracking
+            | Local::ClientGetRedir
+            | Local::ClientTrackingInfo => {}
         }
         told
     }
@@ -59,7 +66,9 @@ impl Asker<'_> {
                 if !kind.eq_ignore_ascii_case(b"normal") && !is_client_type(kind) {
                     return encode::error(out, &format!("ERR Unknown client type '{}'", String::from_utf8_lossy(kind)));
                 }
-                if kind.eq_ignore_ascii_case(b"normal") { self.registry.clients() } else { Vec::new() }
+                let mut clients = self.registry.clients();
+                clients.retain(|client| kind.eq_ignore_ascii_case(self.kind(client)));
+                clients
             }
             (Some(word), Some(_)) if word.eq_ignore_ascii_case(b"id") => {
                 // What is no id was refused by the server; no client has an id that is not positive.
@@ -69,9 +78,89 @@ impl Asker<'_> {
         };
         let mut text = String::new();
         for client in &clients {
-            describe(client, self.fields, &mut text);
+            self.describe(client, &mut text);
         }
         self.text_reply(&text, out);
+    }
+
+    /// <https://redis.io/docs/latest/commands/client-kill/>
+    fn kill(&self, args: Args<'_>) -> Told {
+        let mut reply = Vec::new();
+        if args.len() == 3 {
+            let clients = self.registry.clients().into_iter();
+            let killed: Vec<_> = clients.filter(|other| Some(other.peer.as_bytes()) == args.get(2) && other.kill()).collect();
+            if killed.is_empty() {
+                encode::error(&mut reply, "ERR No such client");
+            } else {
+                encode::simple(&mut reply, "OK");
+            }
+            return Told { killed, reply };
+        }
+        match Filter::read(args) {
+            Ok(filter) => {
+                let clients = self.registry.clients().into_iter();
+                let taken = |other: &Arc<Client>| filter.takes(other, self.kind(other), self.client.id) && other.kill();
+                let killed: Vec<_> = clients.filter(taken).collect();
+                encode::integer(&mut reply, i64::try_from(killed.len()).unwrap_or(i64::MAX));
+                Told { killed, reply }
+            }
+            Err(error) => {
+                encode::error(&mut reply, &error);
+                Told { killed: Vec::new(), reply }
+            }
+        }
+    }
+
+    /// What TYPE means: subscribers are no normal clients.
+    fn kind(&self, client: &Client) -> &'static [u8] {
+        let is_subscribed = |activity: &Activity| activity.channels + activity.patterns + activity.shard_channels > 0;
+        if self.activities.get(&client.id).is_some_and(is_subscribed) { b"pubsub" } else { b"normal" }
+    }
+
+    /// One line with the server's fields in their order, and at least those of Redis 7.0: client libraries insist on some
+    /// of them, and wait for what others say. Those that the proxy does not keep say that there is nothing.
+    fn describe(&self, client: &Client, text: &mut String) {
+        let (details, unknown) = (client.details(), Activity::default());
+        let doing = self.activities.get(&client.id).unwrap_or(&unknown);
+        let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let tracking = doing.tracking;
+        let redirect = if tracking.on { tracking.redirect.map_or(0, |redirect| redirect.client.cast_signed()) } else { -1 };
+        let (input, room) = doing.input;
+        let where_known = |known: bool, text: &'static str| if known { text } else { "" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={}{} db={} sub={} psub={} ssub={} multi={}{} qbuf={} \
+             qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem=0 tot-mem={} events={} cmd={} user={} redir={} \
+             resp={} lib-name={} lib-ver={}{}{}",
+            client.id,
+            client.peer,
+            client.local,
+            word(&details.name),
+            client.connected_at.elapsed().as_secs(),
+            doing.idle.as_secs(),
+            flags(doing),
+            where_known(self.fields.capa, " capa="),
+            details.db,
+            doing.channels,
+            doing.patterns,
+            doing.shard_channels,
+            doing.queued.map_or(-1, i64::from),
+            where_known(self.fields.watch, " watch=0"),
+            input,
+            room,
+            doing.output,
+            input + room + doing.output,
+            if doing.output > 0 { "rw" } else { "r" },
+            if doing.command.is_empty() { "NULL" } else { &doing.command },
+            word(&details.user),
+            redirect,
+            details.protocol.number(),
+            word(&details.library_name),
+            word(&details.library_version),
+            where_known(self.fields.io_thread, " io-thread=0"),
+            where_known(self.fields.totals, " tot-net-in=0 tot-net-out=0 tot-cmds=0"),
+        );
     }
 
     /// Text is a bulk string in RESP2 and a verbatim string in RESP3.
@@ -120,33 +209,18 @@ fn is_client_type(word: &[u8]) -> bool {
     [&b"pubsub"[..], b"replica", b"slave", b"master"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
 }
 
-/// One line with the server's fields in their order, and at least those of Redis 7.0: client libraries insist on some of
-/// them. Those that the proxy does not keep say that there is nothing.
-fn describe(client: &Client, fields: ClientFields, text: &mut String) {
-    let details = client.details();
-    let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let where_known = |known: bool, text: &'static str| if known { text } else { "" };
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        text,
-        "id={} addr={} laddr={} fd=0 name={} age={} idle=0 flags=N{} db={} sub=0 psub=0 ssub=0 multi=-1{} qbuf=0 qbuf-free=0 \
-         argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=NULL user={} redir=-1 resp={} \
-         lib-name={} lib-ver={}{}{}",
-        client.id,
-        client.peer,
-        client.local,
-        word(&details.name),
-        client.connected_at.elapsed().as_secs(),
-        where_known(fields.capa, " capa="),
-        details.db,
-        where_known(fields.watch, " watch=0"),
-        word(&details.user),
-        details.protocol.number(),
-        word(&details.library_name),
-        word(&details.library_version),
-        where_known(fields.io_thread, " io-thread=0"),
-        where_known(fields.totals, " tot-net-in=0 tot-net-out=0 tot-cmds=0"),
-    );
+/// In the order of Redis, `N` where there is nothing to say.
+fn flags(doing: &Activity) -> String {
+    let flags = [
+        ('O', doing.is_monitor),
+        ('P', doing.channels + doing.patterns + doing.shard_channels > 0),
+        ('x', doing.queued.is_some()),
+        ('b', doing.is_blocked),
+        ('t', doing.tracking.on),
+        ('B', doing.tracking.broadcast),
+    ];
+    let told: String = flags.iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag).collect();
+    if told.is_empty() { "N".to_owned() } else { told }
 }
 
 /// The number at this place, if it is one that a client can have.
@@ -162,38 +236,13 @@ pub struct Told {
     pub killed: Vec<Arc<Client>>,
 }
 
-/// <https://redis.io/docs/latest/commands/client-kill/>
-fn kill(registry: &Registry, client: &Client, args: Args<'_>) -> Told {
-    let mut reply = Vec::new();
-    if args.len() == 3 {
-        let killed: Vec<_> = registry.clients().into_iter().filter(|other| Some(other.peer.as_bytes()) == args.get(2)).collect();
-        if killed.is_empty() {
-            encode::error(&mut reply, "ERR No such client")
-        } else {
-            encode::simple(&mut reply, "OK")
-        }
-        return Told { killed, reply };
-    }
-    match Filter::read(args) {
-        Ok(filter) => {
-            let killed: Vec<_> = registry.clients().into_iter().filter(|other| filter.takes(other, client.id)).collect();
-            encode::integer(&mut reply, i64::try_from(killed.len()).unwrap_or(i64::MAX));
-            Told { killed, reply }
-        }
-        Err(error) => {
-            encode::error(&mut reply, &error);
-            Told { killed: Vec::new(), reply }
-        }
-    }
-}
-
 #[derive(Default)]
 struct Filter {
     id: Option<u64>,
     peer: Option<Box<[u8]>>,
     local: Option<Box<[u8]>>,
     user: Option<Box<[u8]>>,
-    normal: Option<bool>,
+    kind: Option<Box<[u8]>>,
     /// In seconds, at least.
     age: Option<u64>,
     spares_me: bool,
@@ -210,8 +259,7 @@ impl Filter {
                 "laddr" => filter.local = Some(value.into()),
                 "maxage" => filter.age = Some(id_argument(args, at + 1).unwrap_or_default()),
                 "user" => filter.user = Some(value.into()),
-                "type" if value.eq_ignore_ascii_case(b"normal") => filter.normal = Some(true),
-                "type" if is_client_type(value) => filter.normal = Some(false),
+                "type" if value.eq_ignore_ascii_case(b"normal") || is_client_type(value) => filter.kind = Some(value.into()),
                 "type" => return Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(value))),
                 "skipme" if value.eq_ignore_ascii_case(b"yes") => filter.spares_me = true,
                 "skipme" if value.eq_ignore_ascii_case(b"no") => filter.spares_me = false,
@@ -222,12 +270,12 @@ impl Filter {
         if at == args.len() { Ok(filter) } else { Err("ERR syntax error".to_owned()) }
     }
 
-    fn takes(&self, other: &Client, me: u64) -> bool {
+    fn takes(&self, other: &Client, kind: &[u8], me: u64) -> bool {
         self.id.is_none_or(|id| id == other.id)
             && self.peer.as_deref().is_none_or(|peer| peer == other.peer.as_bytes())
             && self.local.as_deref().is_none_or(|local| local == other.local.as_bytes())
             && self.user.as_deref().is_none_or(|user| *user == *other.details().user)
-            && self.normal != Some(false)
+            && self.kind.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(kind))
             && self.age.is_none_or(|age| other.connected_at.elapsed().as_secs() >= age)
             && !(self.spares_me && other.id == me)
     }

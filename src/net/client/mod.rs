@@ -14,5 +14,6 @@ mod login;
 mod mending;
 mod near_misses;
 mod reading;
+mod redirect;
 mod sending;
 mod turn;

@@ -281,6 +281,7 @@ impl Connection {
     pub(super) fn answer_first(&mut self, reply: &[u8]) {
         self.around.context.tally.command(self.id().index());
         self.exchange.answer(reply.to_vec());
+        self.exchange.state.borrow_mut().slots.note(self.id());
         self.consume_one();
     }
 

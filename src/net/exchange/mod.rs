@@ -4,6 +4,7 @@
 //! `settle` groups with a marker, each through `send`, which makes the places that `receive` fills. What is ready for the
 //! client goes out in `write`, and `close` ends its connection.
 
+mod activity;
 mod bulk;
 mod close;
 mod dispatch;
@@ -33,6 +34,7 @@ use respguard_engine::pipeline::finding::Finding;
 use respguard_engine::pipeline::slot::Slots;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::session::Session;
+use tokio::sync::oneshot;
 
 pub use bulk::Bulk;
 pub use dispatch::own_reply;
@@ -66,6 +68,8 @@ pub struct Exchange {
     pub wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
     progress_at: Cell<Instant>,
+    /// When it last sent something.
+    heard_at: Cell<Instant>,
     /// Everything was written.
     caught_up: Cell<bool>,
     /// The upstream is not read from because the client is behind.
@@ -73,6 +77,10 @@ pub struct Exchange {
     /// What the worker's sum knows of this client's replies and of its requests.
     out_kept: Cell<usize>,
     input_kept: Cell<usize>,
+    /// Bytes of requests that cannot go on now.
+    input_bytes: Cell<usize>,
+    /// Who wants to know the connection that the client has alone.
+    own_asked: RefCell<Vec<oneshot::Sender<Option<i64>>>>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
     /// What is known of how large the client's replies are.
@@ -137,10 +145,13 @@ impl Exchange {
             wants_settled: Cell::new(false),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
+            heard_at: Cell::new(clock::now()),
             caught_up: Cell::new(true),
             holds_up: Cell::new(false),
             out_kept: Cell::new(0),
             input_kept: Cell::new(0),
+            input_bytes: Cell::new(0),
+            own_asked: RefCell::default(),
             lost_lease: Cell::new(false),
             bulk: Bulk::default(),
             request_timeout: Cell::default(),
@@ -243,9 +254,10 @@ impl Exchange {
         state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at + state.slots.answer_bytes() < self.out_bytes_soft()
     }
 
-    /// The client's task keeps so many bytes of requests that cannot go on now.
-    pub fn keep_input(&self, bytes: usize) {
-        self.context.kept.change(&self.input_kept, bytes);
+    /// The client's task keeps room for so many bytes of requests, of which so many are there that cannot go on now.
+    pub fn keep_input(&self, room: usize, bytes: usize) {
+        self.context.kept.change(&self.input_kept, room);
+        self.input_bytes.set(bytes);
     }
 
     /// Answers the next request without the upstream.
@@ -316,6 +328,7 @@ impl Exchange {
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
         let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, buffer))?;
+        self.heard_at.set(clock::now());
         self.context.tally.add_bytes(Side::Client, Direction::In, read);
         Poll::Ready(Ok(read))
     }
@@ -323,7 +336,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.keep_input(0);
+        self.keep_input(0, 0);
         self.context.kept.change(&self.out_kept, 0);
     }
 }

@@ -122,7 +122,11 @@ impl Recipient for Exchange {
     }
 
     fn push(&self, piece: &[u8]) {
-        self.state.borrow_mut().out.extend_from_slice(piece);
+        let State { session, out, .. } = &mut *self.state.borrow_mut();
+        match session.tracking.redirect {
+            None => out.extend_from_slice(piece),
+            Some(_) => session.tracking.translate(piece, out),
+        }
     }
 
     fn lease_lost(&self) {

@@ -40,6 +40,9 @@ pub enum Local {
     ClientList,
     ClientKill,
     ClientUnblock,
+    ClientTracking,
+    ClientGetRedir,
+    ClientTrackingInfo,
     ClientReply,
 }
 

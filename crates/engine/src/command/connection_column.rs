@@ -3,7 +3,8 @@
 use super::blocking::Timeout;
 use super::connection::ConnectionEffect::{self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe};
 use super::connection::Local::{
-    ClientGetName, ClientId, ClientInfo, ClientKill, ClientList, ClientReply, ClientSetInfo, ClientSetName, ClientUnblock,
+    ClientGetName, ClientGetRedir, ClientId, ClientInfo, ClientKill, ClientList, ClientReply, ClientSetInfo, ClientSetName,
+    ClientTracking, ClientTrackingInfo, ClientUnblock,
 };
 use super::connection::SubscriptionKind::{Channel, Pattern, Shard};
 use super::connection::Transaction::{Discard, Exec, Multi, Unwatch, Watch};
@@ -84,8 +85,10 @@ pub(super) static ROWS: &[Row] = &[
     local("client|list",             ClientList),
     local("client|kill",             ClientKill),
     local("client|unblock",          ClientUnblock),
+    local("client|tracking",         ClientTracking),
+    local("client|getredir",         ClientGetRedir),
+    local("client|trackinginfo",     ClientTrackingInfo),
     local("client|reply",            ClientReply),
-    pin("client|tracking",           PinReason::Tracking),
     pin("client|caching",            PinReason::Tracking),
     pin("client|no-evict",           PinReason::NoEvict),
     pin("client|no-touch",           PinReason::NoTouch),

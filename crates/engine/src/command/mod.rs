@@ -51,7 +51,7 @@ pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
 pub use table::Table;
 
 /// One command (or subcommand) of one [`Table`]; ids are dense, so arrays can be indexed by them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct CommandId(u16);
 
 impl CommandId {

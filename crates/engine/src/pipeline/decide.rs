@@ -225,6 +225,10 @@ impl Planner<'_> {
             // answer by itself is left to the server.
             ConnectionEffect::Local(_) if !present => Decision::Send(Role::Plain),
             ConnectionEffect::Reset if !present => self.on_lease(Reason::Exclusive),
+            // Invalidations come to a connection of the client's own.
+            ConnectionEffect::Local(Local::ClientTracking) if self.session.affinity.is_passing() => {
+                Decision::Turn(Turn::Pin(Reason::Exclusive))
+            }
             // The server says what is wrong with it.
             ConnectionEffect::Local(Local::ClientReply) if ReplyMode::read(args).is_none() => Decision::Send(Role::Plain),
             ConnectionEffect::Local(local) => Decision::Turn(Turn::Elsewhere(local)),

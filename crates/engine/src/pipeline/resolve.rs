@@ -93,6 +93,10 @@ impl Slots {
                 session.hear(!value::is_error(piece));
                 part.last
             }
+            Role::Redirect => {
+                session.tracking.translate(piece, sink);
+                part.last
+            }
             Role::Verdict => {
                 if part.first {
                     session.hear(!value::is_error(piece));

@@ -36,6 +36,8 @@ pub enum Role {
     /// The server's verdict on a command about clients: an error is the client's, any other reply only means that
     /// the proxy may answer.
     Verdict,
+    /// The reply may name a client, by the id that it has at the server.
+    Redirect,
     /// Answered by the proxy; the bytes wait in `answers`.
     Answer,
     /// A group on the wire as `MULTI` .. `EXEC`.
@@ -121,6 +123,8 @@ pub struct Slots {
     /// Confirmations that the subscription at the head has already got.
     pub(super) confirmed: u32,
     pub(super) promises: u64,
+    /// What was sent or answered last.
+    last: CommandId,
     /// The order of the requests, while some of them have overtaken others.
     pub(super) reorder: Option<Box<Reorder>>,
     reply_mode: ReplyMode,
@@ -132,6 +136,17 @@ impl Slots {
     /// True when no reply of any kind is owed to the client.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.reorder.is_none()
+    }
+
+    /// The command that is answered next, or the last one when all are answered.
+    pub fn current(&self) -> CommandId {
+        let next = self.queue.iter().map(|slot| slot.command).find(|command| *command != CommandId::UNKNOWN);
+        next.unwrap_or(self.last)
+    }
+
+    /// The command has been dealt with without a place.
+    pub fn note(&mut self, command: CommandId) {
+        self.last = command;
     }
 
     /// Once no reply is owed, the room that a burst has taken goes.
@@ -209,6 +224,7 @@ impl Slots {
         }
         self.owed += commands.len();
         self.queue.extend(commands.map(|command| Slot { role: Role::Plain, command, scored, silent: false }));
+        self.last = self.queue.back().map_or(self.last, |slot| slot.command);
     }
 
     /// A place for a command whose reply rules judge.
@@ -293,6 +309,9 @@ impl Slots {
     }
 
     fn enqueue(&mut self, role: Role, command: CommandId, scored: bool) {
+        if command != CommandId::UNKNOWN {
+            self.last = command;
+        }
         let silent = self.takes_silent(role);
         self.queue.push_back(Slot { role, command, scored, silent });
         if let Some(reorder) = &mut self.reorder {

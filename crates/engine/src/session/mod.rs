@@ -6,12 +6,14 @@ pub mod missed;
 pub mod patience;
 pub mod reply_mode;
 pub mod subscription;
+pub mod tracking;
 pub mod transaction;
 
 use affinity::Affinity;
 use missed::Missed;
 use respguard_resp::Protocol;
 use subscription::Subscriptions;
+use tracking::Tracking;
 use transaction::Transaction;
 
 /// The state that Redis would keep for this client's connection.
@@ -29,6 +31,8 @@ pub struct Session {
     pub admission: Admission,
     /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it, or to the last command about clients.
     pub agreed: bool,
+    /// Client-side caching.
+    pub tracking: Tracking,
     /// The server has answered it, whatever it said.
     pub heard: bool,
     /// What the client believes its connection to have, and it has not.

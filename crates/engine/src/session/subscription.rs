@@ -31,6 +31,11 @@ impl Subscriptions {
         !self.names.is_empty() || self.pending > 0
     }
 
+    /// How many names of the kind the client is subscribed to.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.names.iter().filter(|(of, _)| *of == kind).count()
+    }
+
     /// True while a confirmation is under way: nobody can say which commands the server takes by then.
     pub fn is_changing(&self) -> bool {
         self.pending > 0
@@ -48,8 +53,7 @@ impl Subscriptions {
 
     /// How many confirmations an unsubscribe without arguments gets: one for each name, at least one.
     pub fn confirmations(&self, kind: Kind) -> u32 {
-        let names = self.names.iter().filter(|(of, _)| *of == kind).count();
-        u32::try_from(names.max(1)).unwrap_or(u32::MAX)
+        u32::try_from(self.count(kind).max(1)).unwrap_or(u32::MAX)
     }
 
     /// Notes one confirmation frame.

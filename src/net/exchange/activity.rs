@@ -1,0 +1,63 @@
+//! What a client is doing, for those who ask about it: cold, and read from what is there anyway.
+
+use tokio::sync::oneshot;
+
+use super::Exchange;
+use crate::net::clock;
+use crate::net::registry::Activity;
+use respguard_engine::command::{ConnectionEffect, PinReason, SubscriptionKind};
+use respguard_engine::session::transaction::Transaction;
+
+impl Exchange {
+    /// What CLIENT LIST tells of it.
+    pub fn activity(&self) -> Activity {
+        let state = self.state.borrow();
+        let session = &state.session;
+        let table = self.context.table();
+        let current = table.spec(state.slots.current());
+        let waits = matches!(current.connection, ConnectionEffect::Blocking | ConnectionEffect::Pin(PinReason::Wait));
+        let is_monitor = session.affinity.is_tunnel() && current.connection == ConnectionEffect::Monitor;
+        let is_open = matches!(session.transaction, Transaction::Open | Transaction::Lost { open: true });
+        let heard_at = self.heard_at.get().max(self.progress_at.get());
+        let input = self.input_bytes.get();
+        Activity {
+            idle: clock::now().saturating_duration_since(heard_at),
+            is_monitor,
+            is_blocked: waits && session.affinity.is_pinned() && self.link.borrow().is_blocked(),
+            tracking: session.tracking,
+            channels: session.subscriptions.count(SubscriptionKind::Channel),
+            patterns: session.subscriptions.count(SubscriptionKind::Pattern),
+            shard_channels: session.subscriptions.count(SubscriptionKind::Shard),
+            queued: is_open.then_some(session.queue.commands),
+            input: (input, self.input_kept.get().saturating_sub(input)),
+            output: state.out.len() - state.out_at + state.slots.answer_bytes(),
+            command: current.name().into(),
+        }
+    }
+
+    /// Answers with the id at the server of the connection that the client has alone, once it has one.
+    pub fn ask_own_connection(&self, answer: oneshot::Sender<Option<i64>>) {
+        let affinity = self.state.borrow().session.affinity;
+        let id = if affinity.is_passing() { None } else { self.link().facts().client_id };
+        match id {
+            // Whoever asked may have gone.
+            Some(_) => drop(answer.send(id)),
+            None => {
+                self.own_asked.borrow_mut().push(answer);
+                self.wake();
+            }
+        }
+    }
+
+    /// True while somebody waits for that.
+    pub fn is_asked_for_own_connection(&self) -> bool {
+        !self.own_asked.borrow().is_empty()
+    }
+
+    /// Tells all who wait for it.
+    pub fn tell_own_connection(&self, id: Option<i64>) {
+        for answer in self.own_asked.take() {
+            let _ = answer.send(id);
+        }
+    }
+}
