@@ -180,7 +180,7 @@ pub fn slots(bytes: &[u8]) {
                 order.push_back(Err(()));
             }
             4 => {
-                slots.push(Role::Unheard, CommandId::UNKNOWN, false);
+                slots.push(Role::Discard, CommandId::UNKNOWN, false);
                 owed.push_back(Owed { frames: [reply(0)].into(), reads: Vec::new(), replies: 0 });
                 order.push_back(Err(()));
             }

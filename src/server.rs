@@ -34,7 +34,7 @@ use crate::net::upstream::connections::Connections;
 use crate::net::worker::{self, Setup};
 use crate::telemetry::durable::{self, Writing};
 use crate::telemetry::exposition::{Exposition, InstallError};
-use crate::telemetry::fold::Folds;
+use crate::telemetry::flush::Flushes;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
@@ -88,7 +88,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let (reporter, writing) = reporter(config)?;
-    let mut folds = Folds::default();
+    let mut flushes = Flushes::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
     let asking = upstream_settings(config, &certificates, 1);
@@ -97,7 +97,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         security::warn_of_open_server(config);
     }
     let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, reconnected: &asking.reconnected };
-    let workers = start_workers(config, &certificates, &surveyed.table, &mut folds, &registry, told)?;
+    let workers = start_workers(config, &certificates, &surveyed.table, &mut flushes, &registry, told)?;
     let surveying = tokio::spawn(surveyed.keep(asking, workers.mailboxes.clone()));
     let renewing = security::renew(&certificates);
     let admin_over = CancellationToken::new();
@@ -118,7 +118,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
     let state = AdminState {
         exposition,
-        folds,
+        flushes,
         readiness: readiness.clone(),
         access,
         recorder,
@@ -197,7 +197,7 @@ fn start_workers(
     config: &Config,
     certificates: &Certificates,
     table: &Arc<Table>,
-    folds: &mut Folds,
+    flushes: &mut Flushes,
     registry: &Arc<Registry>,
     told: Told<'_>,
 ) -> io::Result<Workers> {
@@ -226,7 +226,7 @@ fn start_workers(
             breaker: workers.breaker.clone(),
             totals: told.exposition.totals(),
             kept_bytes_max: config.listen.buffered_bytes_max / count,
-            folds: folds.add_worker(),
+            flushes: flushes.add_worker(),
             mailbox,
             load,
         })?);

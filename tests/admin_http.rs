@@ -16,7 +16,7 @@ use respguard::net::admin::violations::STREAMS_MAX;
 use respguard::net::http::{CONNECTIONS_MAX, REQUEST_TIMEOUT, STOP_TIMEOUT};
 use respguard::telemetry::label::{Direction, FailureScope, GroupOutcome, Side, TtlOutcome, UpstreamState};
 use respguard::telemetry::latency::BOUNDS_NS;
-use respguard::telemetry::tally::Tally;
+use respguard::telemetry::worker_metrics::WorkerMetrics;
 use respguard::telemetry::{names, readiness::Readiness};
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use serde_json::Value;
@@ -89,7 +89,7 @@ async fn every_exposed_metric_is_one_of_the_names_with_its_shape_and_help() {
 #[tokio::test]
 async fn a_scrape_is_answered_while_a_worker_is_stuck() {
     let mut endpoints = Endpoints::unstarted();
-    let _never_asked = endpoints.folds.add_worker();
+    let _never_asked = endpoints.flushes.add_worker();
     let endpoints = endpoints.start().await;
     assert_eq!(get(endpoints.address, "/metrics").await.status, 200);
 }
@@ -336,19 +336,19 @@ async fn a_stream_beyond_the_last_place_is_refused_and_a_shutdown_ends_the_other
 }
 
 /// What the worker counts that the tests of numbers share.
-fn count_one_of_each(tally: &Tally) {
-    tally.rename_rules(&["login \"x\"".into()], &["sessions".into()]);
-    tally.command(2);
-    tally.command(2);
-    tally.command(99);
-    tally.add_bytes(Side::Upstream, Direction::Out, 42);
-    tally.observe_request(Duration::from_micros(80), 4);
-    tally.observe_request(Duration::from_secs(20), 1);
-    tally.client_accepted();
-    tally.upstream_moved(None, Some(UpstreamState::Leased));
-    tally.group(0, GroupOutcome::Torn);
-    tally.ttl_check(0, TtlOutcome::Missing);
-    tally.partial_failure(FailureScope::Group);
-    tally.add_timeouts(3);
-    tally.out_of_sync();
+fn count_one_of_each(metrics: &WorkerMetrics) {
+    metrics.rename_rules(&["login \"x\"".into()], &["sessions".into()]);
+    metrics.command(2);
+    metrics.command(2);
+    metrics.command(99);
+    metrics.add_bytes(Side::Upstream, Direction::Out, 42);
+    metrics.observe_request(Duration::from_micros(80), 4);
+    metrics.observe_request(Duration::from_secs(20), 1);
+    metrics.client_accepted();
+    metrics.upstream_moved(None, Some(UpstreamState::Leased));
+    metrics.group(0, GroupOutcome::Torn);
+    metrics.ttl_check(0, TtlOutcome::Missing);
+    metrics.partial_failure(FailureScope::Group);
+    metrics.add_timeouts(3);
+    metrics.out_of_sync();
 }

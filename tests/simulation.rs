@@ -8,14 +8,14 @@
 
 #[path = "simulation/client.rs"]
 mod client;
-#[path = "simulation/judge.rs"]
-mod judge;
 #[path = "simulation/ledger.rs"]
 mod ledger;
 #[path = "simulation/pipeline.rs"]
 mod pipeline;
 #[path = "simulation/redis.rs"]
 mod redis;
+#[path = "simulation/judge.rs"]
+mod reply_check;
 #[path = "simulation/server.rs"]
 mod server;
 #[path = "simulation/stage.rs"]

@@ -44,7 +44,7 @@ fn main() {
     others(&redis, &extent);
     println!("{LONE:<18}{:<26}{:>10}{:>10}{:>10}{:>12}{:>16}", "", "p50 ms", "p99 ms", "max ms", "asleep p50", "asleep max ms");
     for (gap_ms, max_ms) in [(2, 20), (5, 20), (10, 10)] {
-        beginnings(&redis, &extent, gap_ms, max_ms);
+        prefixes(&redis, &extent, gap_ms, max_ms);
     }
 }
 
@@ -109,7 +109,7 @@ fn held(port: u16, n: usize) -> TcpStream {
 }
 
 /// The first member of a group and nothing behind it; then with other commands behind it that keep the gap from ending.
-fn beginnings(redis: &Redis, extent: &Extent, gap_ms: u64, max_ms: u64) {
+fn prefixes(redis: &Redis, extent: &Extent, gap_ms: u64, max_ms: u64) {
     let rules = format!("[pipeline]\nhold_ms = {gap_ms}\nhold_max_ms = {max_ms}\n{GROUP}");
     let proxy = Proxy::start(redis.port, &rules);
     let (mut alone, mut followed, mut asleep) = (Vec::new(), Vec::new(), Vec::new());

@@ -130,7 +130,7 @@ impl<'p> Planning<'p> {
             policy: self.policy,
             transactions: true,
             probes: true,
-            mends: true,
+            ttl_fixes: true,
             ability: Ability::Able,
             hold: Holding { willing: true, across: true, ..Holding::default() },
             degraded: false,

@@ -128,7 +128,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         // A client whose own connection is lost is closed: there is nobody left to answer.
         findings.add("degrade[0]", "a rule for clients that share connections", "sharing = \"auto\"");
     }
-    refuse_unsettled(&upstream, &written, findings);
+    refuse_unresolved(&upstream, &written, findings);
     let policy = match compile(&written, table) {
         Ok(policy) => policy,
         Err(errors) => {
@@ -217,7 +217,7 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
 }
 
 /// A group with a marker needs a lost connection that can be ended by its id, and one that others are not lost with.
-fn refuse_unsettled(upstream: &Upstream, written: &Written, findings: &mut Findings) {
+fn refuse_unresolved(upstream: &Upstream, written: &Written, findings: &mut Findings) {
     let expected = match upstream {
         Upstream { sharing: Sharing::Never, .. } => "sharing = \"auto\", or false",
         // All connections over one have the same address there.

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::page::Page;
 use super::steps::Planned;
-use super::words;
+use super::text;
 use crate::config::{Config, Sharing};
 use crate::net::client::large::{MEMBER_BYTES_MAX, STREAM_BYTES};
 use crate::net::clock;
 use respguard_engine::command::{ConnectionEffect, Lane, Table};
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
-use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Turn, plan};
+use respguard_engine::pipeline::plan::{Barrier, Holding, Plan, Rules, plan};
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::pipeline::violation::Kind;
@@ -112,7 +112,7 @@ impl<'a> Client<'a> {
             let planned = Planned { table, policy, batch, bytes, plan: &plan, pinned };
             self.tell_large(&planned, page);
             planned.write(page);
-            let rest = plan.turn.map_or(Rest::Again, |turn| self.take_turn(turn, &planned, page));
+            let rest = plan.turn.map_or(Rest::Again, |turn| self.pass_barrier(turn, &planned, page));
             let covered = plan.commands + usize::from(matches!(rest, Rest::Behind));
             let gone = match plan.kept.is_empty() {
                 true => batch.consume(covered),
@@ -171,7 +171,7 @@ impl<'a> Client<'a> {
         for at in 0..planned.plan.commands {
             let (policy, spec) = (&self.config.policy, planned.spec(at));
             let command = Member { id: planned.batch.id(at), args: planned.batch.args(planned.bytes, at) };
-            let is_concerned = !policy.groups().is_empty() && spec.groupable().is_ok() || policy.may_concern(command);
+            let is_concerned = !policy.groups().is_empty() && spec.groupable().is_ok() || policy.may_match_command(command);
             let is_held_whole = is_concerned || spec.connection != ConnectionEffect::None;
             let bytes_max = if is_held_whole { MEMBER_BYTES_MAX } else { STREAM_BYTES };
             let bytes = planned.batch.wire(at..at + 1).len();
@@ -211,7 +211,7 @@ impl<'a> Client<'a> {
             policy,
             transactions: true,
             probes: true,
-            mends: true,
+            ttl_fixes: true,
             ability,
             hold,
             degraded: false,
@@ -225,58 +225,58 @@ impl<'a> Client<'a> {
     }
 
     /// Writes down what must happen about the command behind the steps, as if it went well.
-    fn take_turn(&mut self, turn: Turn, planned: &Planned<'_>, page: &mut Page) -> Rest {
+    fn pass_barrier(&mut self, turn: Barrier, planned: &Planned<'_>, page: &mut Page) -> Rest {
         let at = planned.plan.commands;
         match turn {
-            Turn::Pin(reason) => {
+            Barrier::Pin(reason) => {
                 self.pin(reason, planned, page);
                 return Rest::Again;
             }
-            Turn::Wait => {
+            Barrier::Wait => {
                 page.line(1, format_args!("from {} on: waits for more, which is known to come", planned.number(at)));
                 return Rest::Wait(self.config.policy.hold.max);
             }
-            Turn::Hold => {
+            Barrier::Hold => {
                 self.hold(planned, page);
                 return Rest::Wait(self.config.policy.hold.gap);
             }
-            Turn::Settle => {
+            Barrier::Resolve => {
                 if at < planned.batch.len() {
                     page.line(1, format_args!("from {} on: waits until the group is answered", planned.number(at)));
                 }
                 return Rest::Again;
             }
-            Turn::Share => {
+            Barrier::Share => {
                 let number = planned.number(at);
                 page.line(1, format_args!("from {number} on: waits for what goes before, then back on a shared connection"));
                 self.session.affinity.unpin();
                 return Rest::Again;
             }
-            Turn::Lane => self.change_lane(planned, page),
-            Turn::Spare => {
+            Barrier::Lane => self.change_lane(planned, page),
+            Barrier::Spare => {
                 page.line(1, "as it is, on a spare connection, past everything that is under way:");
-                planned.write_answered(at, words::reply(Role::Plain), page);
+                planned.write_answered(at, text::reply(Role::Plain), page);
             }
-            Turn::Elsewhere(local) => {
+            Barrier::ClientCommand(local) => {
                 page.line(1, "answered over the clients of the proxy, if the server allows it to this client:");
-                planned.write_answered(at, words::local_answer(local), page);
+                planned.write_answered(at, text::local_answer(local), page);
             }
-            Turn::Exec => {
+            Barrier::Exec => {
                 page.line(1, "as it is; the proxy's answers about its clients are put into the array:");
-                planned.write_answered(at, words::reply(Role::Exec), page);
+                planned.write_answered(at, text::reply(Role::Exec), page);
                 self.session.transaction.end();
             }
-            Turn::Close => {
+            Barrier::Close => {
                 page.line(1, "not sent:");
                 planned.write_answered(at, "no reply: the connection is closed, as Redis does for HTTP", page);
                 self.gone = true;
             }
-            Turn::Quit => {
+            Barrier::Quit => {
                 page.line(1, "not sent:");
                 planned.write_answered(at, "the proxy's own reply: OK, and the connection is closed", page);
                 self.gone = true;
             }
-            Turn::Reset => {
+            Barrier::Reset => {
                 page.line(1, "not sent, the client is as if it had just connected:");
                 planned.write_answered(at, "the proxy's own reply: RESET", page);
                 self.session = Session::default();
@@ -290,11 +290,11 @@ impl<'a> Client<'a> {
 
     fn pin(&mut self, reason: Reason, planned: &Planned<'_>, page: &mut Page) {
         let at = planned.plan.commands;
-        let cause = words::cause(planned.spec(at).connection_effect(planned.args(at)));
+        let cause = text::cause(planned.spec(at).connection_effect(planned.args(at)));
         let cause = cause.map(|cause| format!(", {cause}")).unwrap_or_default();
-        let (number, name) = (planned.number(at), words::name(self.table, planned.batch.id(at)));
+        let (number, name) = (planned.number(at), text::name(self.table, planned.batch.id(at)));
         page.line(1, format_args!("{number} ({name}) pins the client: {}{cause}", reason.as_str()));
-        let until = words::duration(reason);
+        let until = text::duration(reason);
         page.line(2, format_args!("once all before it is answered, the client has a connection of its own, {until}"));
         self.subscribing.settle(&mut self.session);
         self.session.affinity.pin(reason);
@@ -319,7 +319,7 @@ impl<'a> Client<'a> {
         let change = LaneChange::read(lane, args).unwrap_or_default();
         if self.session.transaction.is_open() {
             page.line(1, "as it is; what it changes is known when the transaction is executed:");
-            return planned.write_answered(at, words::reply(Role::Queued), page);
+            return planned.write_answered(at, text::reply(Role::Queued), page);
         }
         if change.login.is_some() && !self.config.listen.users.is_empty() {
             page.line(1, "not sent, because the proxy has users of its own:");
@@ -329,13 +329,13 @@ impl<'a> Client<'a> {
             page.line(1, "not sent, because the proxy has credentials of its own for the server:");
             return planned.write_answered(at, "the proxy's own reply: an error", page);
         }
-        let wanted = words::lane(&change);
+        let wanted = text::lane(&change);
         let stays = !self.session.affinity.is_passing();
         let what = if stays { "changes the client's own connection to" } else { "moves the client to connections with" };
         page.line(1, format_args!("when all before it is answered, {what} {wanted}:"));
         let reply = match lane {
-            Lane::Hello => words::reply(Role::Hello),
-            Lane::Auth | Lane::Select if stays => words::reply(Role::Lane),
+            Lane::Hello => text::reply(Role::Hello),
+            Lane::Auth | Lane::Select if stays => text::reply(Role::Lane),
             Lane::Auth | Lane::Select => "the proxy's own reply: OK, or the error with which the server refuses it".to_owned(),
         };
         planned.write_answered(at, reply, page);

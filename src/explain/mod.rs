@@ -9,7 +9,7 @@ mod input;
 mod page;
 mod recorded;
 mod steps;
-mod words;
+mod text;
 
 use std::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::page::{Page, request, word};
-use super::words;
+use super::text;
 use respguard_engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::finding::Unwrapped;
@@ -70,18 +70,18 @@ impl Planned<'_> {
                 Step::CatchUp => {
                     page.line(1, "by the proxy itself:");
                     page.line(2, "PING");
-                    page.line(4, format_args!("reply: {}", words::reply(Role::Unheard)));
+                    page.line(4, format_args!("reply: {}", text::reply(Role::Discard)));
                     page.line(4, "why: what follows speaks about the connection's last write");
                 }
                 Step::Answer { command, by } => {
                     page.line(1, "not sent:");
-                    self.write_answered(*command, words::answer(*by), page);
+                    self.write_answered(*command, text::answer(*by), page);
                 }
                 Step::Refuse { command } => {
                     page.line(1, "not sent:");
                     self.write_answered(*command, refused.next().unwrap_or_default(), page);
                 }
-                Step::Mend { command } => self.write_mended(*command, injected.next(), page),
+                Step::TtlFix { command } => self.write_ttl_fixed(*command, injected.next(), page),
             }
         }
         self.plan.notes.iter().for_each(|note| self.write_note(note, page));
@@ -91,7 +91,7 @@ impl Planned<'_> {
     fn write_marker(&self, group: &Group, page: &mut Page) {
         if group.resolve && !self.pinned {
             page.line(2, "before EXEC, by the proxy itself: SET marker 1 PX ..");
-            page.line(2, format_args!("if the connection is lost: {}", words::SETTLED));
+            page.line(2, format_args!("if the connection is lost: {}", text::SETTLED));
         } else if group.resolve {
             page.line(2, "no marker, because the connection is the client's own: if it is lost, the outcome is unknown");
         }
@@ -158,7 +158,7 @@ impl Planned<'_> {
     pub(super) fn numbers(&self, commands: &[usize]) -> String {
         let numbers: Vec<_> = commands.iter().map(|&at| self.number(at)).collect();
         let runs = numbers.chunk_by(|a, b| a + 1 == *b);
-        runs.map(|run| words::numbers(run[0]..run[0] + run.len())).collect::<Vec<_>>().join(", ")
+        runs.map(|run| text::numbers(run[0]..run[0] + run.len())).collect::<Vec<_>>().join(", ")
     }
 
     fn write_command(&self, at: usize, page: &mut Page) {
@@ -167,14 +167,14 @@ impl Planned<'_> {
 
     fn write_sent(&self, at: usize, page: &mut Page) {
         match self.plan.roles.get(at) {
-            None | Some(Role::Plain | Role::Judged) => {
+            None | Some(Role::Plain | Role::Checked) => {
                 self.write_command(at, page);
                 self.write_rules(at, page);
                 self.write_ttls(at, page);
                 self.write_why_no_group(at, page);
             }
             Some(&role) => {
-                self.write_answered(at, words::reply(role), page);
+                self.write_answered(at, text::reply(role), page);
                 self.write_rules(at, page);
                 self.write_ttls(at, page);
             }
@@ -188,10 +188,10 @@ impl Planned<'_> {
         let members = self.numbers(commands);
         page.line(2, format_args!("on the wire, in one write: MULTI, {members}, EXEC"));
         self.write_members(commands, group, page);
-        page.line(2, format_args!("replies: each member, {}", words::reply(Role::Group)));
-        self.write_demands(commands, group, page);
+        page.line(2, format_args!("replies: each member, {}", text::reply(Role::Group)));
+        self.write_expectations(commands, group, page);
         page.line(2, format_args!("if nothing is applied: every member answers an error; told as {}", Kind::Aborted));
-        page.line(2, format_args!("if some members fail: {}", words::on_partial(group.on_partial)));
+        page.line(2, format_args!("if some members fail: {}", text::on_partial(group.on_partial)));
         self.write_marker(group, page);
     }
 
@@ -210,13 +210,13 @@ impl Planned<'_> {
             page.line(2, format_args!("checked, for {number}: {}: {}", word(check.key), check.question.in_words()));
         }
         self.write_members(commands, group, page);
-        page.line(2, format_args!("replies: each member, {}", words::reply(Role::Group)));
+        page.line(2, format_args!("replies: each member, {}", text::reply(Role::Group)));
         page.line(
             2,
             format_args!("if a check fails: nothing is applied, every member answers an error; told as {}", Kind::Aborted),
         );
         page.line(2, "if other clients change what is checked: nothing is applied, and it is sent again, 3 times in all");
-        page.line(2, format_args!("if some members fail all the same: {}", words::on_partial(group.on_partial)));
+        page.line(2, format_args!("if some members fail all the same: {}", text::on_partial(group.on_partial)));
         self.write_marker(group, page);
     }
 
@@ -246,13 +246,13 @@ impl Planned<'_> {
         };
         page.line(2, format_args!("on the wire: as it is, because {because}"));
         self.write_members(&commands, group, page);
-        page.line(2, format_args!("replies: each member, {}", words::reply(Role::Plain)));
-        self.write_demands(&commands, group, page);
+        page.line(2, format_args!("replies: each member, {}", text::reply(Role::Plain)));
+        self.write_expectations(&commands, group, page);
         page.line(2, format_args!("if some members fail: told as {}", Kind::PartialFailure));
     }
 
     /// What the members' replies must be.
-    fn write_demands(&self, commands: &[usize], group: &Group, page: &mut Page) {
+    fn write_expectations(&self, commands: &[usize], group: &Group, page: &mut Page) {
         let member = |i: usize| commands.get(i).map(|&at| Member { id: self.batch.id(at), args: self.args(at) });
         let wanted = group.wanted(self.table, &mut { member });
         for (at, wanted) in commands.iter().zip(wanted) {
@@ -266,7 +266,7 @@ impl Planned<'_> {
     }
 
     /// A single write in a transaction of the proxy's own.
-    fn write_mended(&self, at: usize, injected: Option<&Vec<Injected>>, page: &mut Page) {
+    fn write_ttl_fixed(&self, at: usize, injected: Option<&Vec<Injected>>, page: &mut Page) {
         page.line(1, format_args!("in a transaction of the proxy's own, on {}:", self.connection()));
         self.write_command(at, page);
         self.write_rules(at, page);
@@ -277,7 +277,7 @@ impl Planned<'_> {
     /// Commands of the proxy's own in the transaction.
     fn write_injected(&self, injected: Option<&Vec<Injected>>, page: &mut Page) {
         for own in injected.into_iter().flatten() {
-            page.line(2, format_args!("before EXEC, by the proxy itself: {}", words::wire(&own.request)));
+            page.line(2, format_args!("before EXEC, by the proxy itself: {}", text::wire(&own.request)));
         }
     }
 
@@ -294,7 +294,7 @@ impl Planned<'_> {
             page.line(4, format_args!("expect {}: {} (action = {action}, mode = {mode})", rule.name, rule.reply));
         }
         if let Some((_, request)) = self.plan.rewrites.iter().find(|(rewritten, _)| *rewritten == at) {
-            page.line(4, format_args!("on the wire: {}", words::wire(request)));
+            page.line(4, format_args!("on the wire: {}", text::wire(request)));
         }
     }
 
@@ -337,7 +337,7 @@ impl Planned<'_> {
         ttl_effects(spec, args, &mut |place, effect| {
             let Some(key) = args.get(place) else { return };
             if let Some((_, rule)) = self.policy.ttl_rule_for(key) {
-                let (key, pattern, effect) = (word(key), rule.pattern_of(key).unwrap_or_default(), words::ttl_effect(effect));
+                let (key, pattern, effect) = (word(key), rule.pattern_of(key).unwrap_or_default(), text::ttl_effect(effect));
                 page.line(4, format_args!("ttl of {key}: {effect} (rule {}, {pattern})", rule.name));
             }
         });
@@ -348,13 +348,13 @@ impl Planned<'_> {
         let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
         page.line(1, format_args!("{place}, by the proxy itself:"));
         page.line(2, format_args!("PTTL {}", word(&probe.key)));
-        page.line(4, format_args!("reply: {}", words::reply(Role::Probe)));
+        page.line(4, format_args!("reply: {}", text::reply(Role::Probe)));
         page.line(
             4,
-            format_args!("why: {} (rule {}, action = {action}, mode = {mode})", words::probe(probe, self.table), rule.name),
+            format_args!("why: {} (rule {}, action = {action}, mode = {mode})", text::probe(probe, self.table), rule.name),
         );
         if !probe.before {
-            page.line(4, format_args!("if it has none: {}", words::without_ttl(rule)));
+            page.line(4, format_args!("if it has none: {}", text::without_ttl(rule)));
         }
         if let Some(max) = rule.max.filter(|_| !probe.before) {
             page.line(4, format_args!("if it is above {max:?}: told as {}", Kind::TtlTooLong));
@@ -373,7 +373,7 @@ impl Planned<'_> {
         let Some(miss) = self.policy.nearest_miss(self.table, &mut self.from(at)) else { return };
         let name = &groups[miss.group].name;
         let fitting = self.numbers(&(at..at + miss.members).collect::<Vec<_>>());
-        let why = words::why(miss.why, self.number(at + miss.members));
+        let why = text::why(miss.why, self.number(at + miss.members));
         page.line(4, format_args!("not group {name}: {fitting} would fit, then `{}` is missing: {why}", miss.wanted));
     }
 

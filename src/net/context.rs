@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::net::health::{Health, SharedBreaker};
-use crate::net::kept::Kept;
+use crate::net::memory_budget::MemoryBudget;
 use crate::net::recording::Tap;
 use crate::net::retries::Retries;
 use crate::telemetry::label::KillOutcome;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
-use crate::telemetry::tally::Tally;
+use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
 use respguard_engine::link::handshake::{ClientFields, Kill};
 use respguard_engine::pipeline::batch::Batch;
@@ -31,11 +31,11 @@ const KEPT_MAX: usize = 64;
 pub struct Context {
     /// The worker's number, from 0.
     pub worker: usize,
-    pub tally: Tally,
+    pub metrics: WorkerMetrics,
     pub reporter: Reporter,
     pub readiness: Readiness,
     pub health: Health,
-    pub kept: Kept,
+    pub kept: MemoryBudget,
     /// What may still be sent once more.
     pub retries: Retries,
     table: RefCell<Arc<Table>>,
@@ -59,7 +59,7 @@ pub struct Context {
 impl Context {
     pub fn new(
         worker: usize,
-        tally: Tally,
+        metrics: WorkerMetrics,
         reporter: Reporter,
         readiness: Readiness,
         breaker: SharedBreaker,
@@ -68,10 +68,10 @@ impl Context {
     ) -> Context {
         Context {
             worker,
-            tally,
+            metrics,
             reporter,
             health: Health::new(breaker, readiness.clone()),
-            kept: Kept::default(),
+            kept: MemoryBudget::default(),
             retries: Retries::default(),
             readiness,
             table: RefCell::new(table),
@@ -90,7 +90,7 @@ impl Context {
 
     /// Counts what came of ending a lost connection.
     pub fn killed(&self, kill: Kill) {
-        self.tally.killed(match kill {
+        self.metrics.killed(match kill {
             Kill::Ended => KillOutcome::Ended,
             Kill::Gone => KillOutcome::Gone,
             Kill::Denied => KillOutcome::Denied,
@@ -116,7 +116,7 @@ impl Context {
     pub fn set_policy(&self, policy: Arc<Policy>) {
         let names: Vec<_> = policy.groups().iter().map(|group| Arc::clone(&group.name)).collect();
         let ttl_names: Vec<_> = policy.ttl_rules().iter().map(|rule| Arc::clone(&rule.name)).collect();
-        self.tally.rename_rules(&names, &ttl_names);
+        self.metrics.rename_rules(&names, &ttl_names);
         self.policy.replace(policy);
         self.policy_number.set(self.policy_number.get() + 1);
     }

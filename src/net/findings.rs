@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::net::context::Context;
 use crate::net::recheck::{Recheck, violation};
-use crate::net::upstream::lane::{Lane, Mending};
+use crate::net::upstream::lane::{Lane, TtlFixRight};
 use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome};
 use respguard_engine::pipeline::finding::{Finding, Outcome, Place, Resolution, TtlState};
 use respguard_engine::pipeline::slot::Probe;
@@ -17,18 +17,18 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
     for finding in found.drain(..) {
         match finding {
             Finding::Violation(violation) => context.reporter.violation(violation, &peer),
-            Finding::Group { index, outcome } => context.tally.group(index, group_outcome(outcome)),
-            Finding::PartialFailure(place) => context.tally.partial_failure(failure_scope(place)),
+            Finding::Group { index, outcome } => context.metrics.group(index, group_outcome(outcome)),
+            Finding::PartialFailure(place) => context.metrics.partial_failure(failure_scope(place)),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
-            Finding::MendRefused { rule } => stop_mending(context, lane, &rule),
+            Finding::TtlFixRefused { rule } => stop_ttl_fix(context, lane, &rule),
             Finding::Resolution(resolution) => {
                 if resolution == Resolution::Resent {
-                    context.tally.retried(RetryKind::Group, 1);
+                    context.metrics.retried(RetryKind::Group, 1);
                 }
-                context.tally.resolution(resolution_outcome(resolution));
+                context.metrics.resolution(resolution_outcome(resolution));
             }
             Finding::Killed(kill) => context.killed(kill),
-            Finding::RetryRefused => context.tally.retry_refused(RetryKind::Group, 1),
+            Finding::RetryRefused => context.metrics.retry_refused(RetryKind::Group, 1),
             Finding::CloseUpstream => close = true,
             // The exchange has seen to it, which knows the connection.
             Finding::GuardLost | Finding::TakeBack { .. } => {}
@@ -57,18 +57,18 @@ fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe
         TtlState::None { dropped } => {
             let index = probe.index;
             Recheck { probe, dropped, peer: peer.into() }.schedule(context, lane);
-            context.tally.ttl_check(index, TtlOutcome::Rechecked);
+            context.metrics.ttl_check(index, TtlOutcome::Rechecked);
             return;
         }
     };
-    context.tally.ttl_check(probe.index, outcome);
+    context.metrics.ttl_check(probe.index, outcome);
 }
 
-/// Writes of this lane's user are no longer mended: what would be added to them is refused, and they with it.
-pub fn stop_mending(context: &Context, lane: &Lane, rule: &str) {
-    if lane.mending.replace(Mending::Refused) != Mending::Refused {
+/// Writes of this lane's user are no longer fixed: what would be added to them is refused, and they with it.
+pub fn stop_ttl_fix(context: &Context, lane: &Lane, rule: &str) {
+    if lane.ttl_fix.replace(TtlFixRight::Refused) != TtlFixRight::Refused {
         tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run PEXPIRE: its writes are no longer fixed, only checked");
-        context.tally.ttl_check(context.tally.ttl_row(rule), TtlOutcome::Unfixed);
+        context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
     }
 }
 

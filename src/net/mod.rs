@@ -9,7 +9,7 @@ pub mod exchange;
 pub mod findings;
 pub mod health;
 pub mod http;
-pub mod kept;
+pub mod memory_budget;
 pub mod recheck;
 pub mod recording;
 pub mod registry;

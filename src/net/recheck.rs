@@ -62,7 +62,7 @@ impl Recheck {
         if let Some(kind) = kind {
             context.reporter.violation(violation(kind, &self.probe, context), &self.peer);
         }
-        context.tally.ttl_check(self.probe.index, outcome);
+        context.metrics.ttl_check(self.probe.index, outcome);
     }
 }
 
@@ -92,7 +92,7 @@ impl Asker {
     /// Nothing is known: the key is neither accused nor acquitted.
     fn forgo(&self) {
         if let Some(recheck) = self.recheck.take() {
-            self.context.tally.ttl_check(recheck.probe.index, TtlOutcome::Unanswered);
+            self.context.metrics.ttl_check(recheck.probe.index, TtlOutcome::Unanswered);
         }
     }
 }

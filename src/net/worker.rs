@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
 
-use crate::net::client::connection::{Connection, Surroundings};
+use crate::net::client::connection::{Connection, WorkerShared};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
@@ -25,18 +25,18 @@ use crate::net::upstream::Settings;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
-use crate::telemetry::fold::FoldQuestions;
+use crate::telemetry::flush::FlushRequests;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
-use crate::telemetry::tally::Tally;
 use crate::telemetry::totals::Totals;
+use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
 use respguard_engine::policy::Policy;
 
 /// How often deadlines are looked at: a timeout is told at most this much late.
 const TEND_INTERVAL: Duration = Duration::from_millis(10);
-/// How often counters are folded into the shared recorder, beside every scrape.
+/// How often counters are flushed into the shared recorder, beside every scrape.
 const FOLD_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks that run between two looks at the sockets.
 const EVENT_INTERVAL: u32 = 256;
@@ -61,7 +61,7 @@ pub struct Setup {
     /// Bytes that may be kept for its clients.
     pub kept_bytes_max: usize,
     pub totals: Arc<Totals>,
-    pub folds: FoldQuestions,
+    pub flushes: FlushRequests,
     pub mailbox: mpsc::Receiver<Message>,
     /// Clients that the worker serves.
     pub load: Arc<AtomicUsize>,
@@ -85,19 +85,19 @@ pub fn start(setup: Setup) -> io::Result<JoinHandle<()>> {
 /// Serves on the runtime of this thread, which is a local one, until it has drained.
 pub async fn run(setup: Setup) {
     clock::tick();
-    let Setup { mut mailbox, folds, .. } = setup;
-    // The label of the table's first row, commands that it does not know, is the tally's own.
+    let Setup { mut mailbox, flushes, .. } = setup;
+    // The label of the table's first row, commands that it does not know, is the metrics' own.
     let names: Vec<Arc<str>> =
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
-    let tally = Tally::new(&names, setup.totals);
+    let metrics = WorkerMetrics::new(&names, setup.totals);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
-    let context = Rc::new(Context::new(number, tally, reporter, readiness, breaker, table, Arc::default()));
+    let context = Rc::new(Context::new(number, metrics, reporter, readiness, breaker, table, Arc::default()));
     context.set_policy(policy);
     context.kept.set_max(setup.kept_bytes_max);
     context.retries.allow(setup.upstream.retries);
     let pool = Pool::new(&context, setup.upstream);
     let Setup { registry, users, exclusive, load, .. } = setup;
-    let around = Rc::new(Surroundings {
+    let shared = Rc::new(WorkerShared {
         context,
         pool,
         registry,
@@ -108,84 +108,84 @@ pub async fn run(setup: Setup) {
         clients: RefCell::default(),
         left: Notify::new(),
     });
-    let tend = tokio::task::spawn_local(tend(Rc::clone(&around)));
-    let fold = tokio::task::spawn_local(fold(Rc::clone(&around), folds));
+    let on_tick = tokio::task::spawn_local(on_tick(Rc::clone(&shared)));
+    let fold = tokio::task::spawn_local(fold(Rc::clone(&shared), flushes));
     let acceptor = setup.acceptor;
-    while !(around.context.draining.get() && around.clients.borrow().is_empty()) {
+    while !(shared.context.draining.get() && shared.clients.borrow().is_empty()) {
         tokio::select! {
             message = mailbox.recv() => match message {
-                Some(message) => take(&around, acceptor.as_ref(), message),
+                Some(message) => take(&shared, acceptor.as_ref(), message),
                 None => break,
             },
-            () = around.left.notified() => {}
+            () = shared.left.notified() => {}
         }
     }
-    tend.abort();
+    on_tick.abort();
     fold.abort();
-    around.pool.close();
-    around.context.tally.kept_bytes(0);
-    around.context.tally.fold();
+    shared.pool.close();
+    shared.context.metrics.kept_bytes(0);
+    shared.context.metrics.flush();
 }
 
-fn take(around: &Rc<Surroundings>, acceptor: Option<&Arc<Acceptor>>, message: Message) {
+fn take(shared: &Rc<WorkerShared>, acceptor: Option<&Arc<Acceptor>>, message: Message) {
     match message {
-        Message::Accept(socket, client) => accept(around, acceptor, socket, client),
+        Message::Accept(socket, client) => accept(shared, acceptor, socket, client),
         Message::Kill(id) => {
-            if let Some(exchange) = around.clients.borrow().get(&id).and_then(Weak::upgrade) {
+            if let Some(exchange) = shared.clients.borrow().get(&id).and_then(Weak::upgrade) {
                 exchange.end(End::Killed);
             }
         }
         Message::BlockedOn(id, answer) => {
-            let exchange = around.clients.borrow().get(&id).and_then(Weak::upgrade);
+            let exchange = shared.clients.borrow().get(&id).and_then(Weak::upgrade);
             let link =
                 exchange.filter(|exchange| exchange.state.borrow().session.affinity.is_pinned()).map(|exchange| exchange.link());
             // Nobody waits for the answer any more if the asking client has gone.
             let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.to_be_unblocked()));
         }
         Message::OwnConnection(id, answer) => {
-            if let Some(exchange) = around.clients.borrow().get(&id).and_then(Weak::upgrade) {
+            if let Some(exchange) = shared.clients.borrow().get(&id).and_then(Weak::upgrade) {
                 exchange.ask_own_connection(answer);
             }
         }
         Message::Describe(answer) => {
-            let clients = around.clients.borrow();
+            let clients = shared.clients.borrow();
             let living = clients.values().filter_map(Weak::upgrade);
             let _ = answer.send(living.map(|exchange| (exchange.id, exchange.activity())).collect());
         }
         Message::Drain => {
-            around.context.draining.set(true);
-            for exchange in around.clients.borrow().values().filter_map(Weak::upgrade) {
+            shared.context.draining.set(true);
+            for exchange in shared.clients.borrow().values().filter_map(Weak::upgrade) {
                 exchange.wake();
             }
         }
         Message::Table(table) => {
-            around.context.set_table(table);
-            around.pool.forget_refusals();
+            shared.context.set_table(table);
+            shared.pool.forget_refusals();
         }
         Message::Policy(policy, done) => {
-            around.context.set_policy(policy);
+            shared.context.set_policy(policy);
             // Whoever changed the rules may not wait any more.
             let _ = done.send(());
         }
-        Message::Record(feed) => around.context.tap.open(feed),
+        Message::Record(feed) => shared.context.tap.open(feed),
     }
 }
 
-fn accept(around: &Rc<Surroundings>, acceptor: Option<&Arc<Acceptor>>, socket: Socket, client: Arc<Client>) {
+fn accept(shared: &Rc<WorkerShared>, acceptor: Option<&Arc<Acceptor>>, socket: Socket, client: Arc<Client>) {
     let stream = match take_socket(socket) {
         Ok(stream) => stream,
-        Err(error) => return turn_away(around, &client, &error),
+        Err(error) => return turn_away(shared, &client, &error),
     };
     match acceptor {
-        None => serve(around, stream, client),
+        None => serve(shared, stream, client),
         Some(acceptor) => {
-            let (around, acceptor) = (Rc::clone(around), Arc::clone(acceptor));
+            let (shared, acceptor) = (Rc::clone(shared), Arc::clone(acceptor));
             tokio::task::spawn_local(async move {
                 match stream.accept_tls(&acceptor).await {
-                    Ok(stream) => serve(&around, stream, client),
+                    Ok(stream) => serve(&shared, stream, client),
                     Err(error) => {
                         gauge::count_failed_handshake();
-                        turn_away(&around, &client, &error);
+                        turn_away(&shared, &client, &error);
                     }
                 }
             });
@@ -193,16 +193,16 @@ fn accept(around: &Rc<Surroundings>, acceptor: Option<&Arc<Acceptor>>, socket: S
     }
 }
 
-fn turn_away(around: &Surroundings, client: &Client, error: &io::Error) {
+fn turn_away(shared: &WorkerShared, client: &Client, error: &io::Error) {
     debug!(client = %client.peer, %error, "a client's connection cannot be used");
-    around.registry.leave(client.id, &around.load);
+    shared.registry.leave(client.id, &shared.load);
 }
 
-fn serve(around: &Rc<Surroundings>, stream: Stream, client: Arc<Client>) {
-    around.context.tally.client_accepted();
-    let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &around.context, stream, around.pool.first());
-    around.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
-    tokio::task::spawn_local(Connection::serve(Rc::clone(around), exchange, client));
+fn serve(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>) {
+    shared.context.metrics.client_accepted();
+    let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &shared.context, stream, shared.pool.first());
+    shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
+    tokio::task::spawn_local(Connection::serve(Rc::clone(shared), exchange, client));
 }
 
 fn take_socket(socket: Socket) -> io::Result<Stream> {
@@ -214,8 +214,8 @@ fn take_socket(socket: Socket) -> io::Result<Stream> {
 
 /// The server does not take the clients of this lane any more. Those that hold a connection of their own go on as far as
 /// that carries them.
-fn revoke(around: &Surroundings, lane: &Rc<Lane>) {
-    for exchange in around.clients.borrow().values().filter_map(Weak::upgrade) {
+fn revoke(shared: &WorkerShared, lane: &Rc<Lane>) {
+    for exchange in shared.clients.borrow().values().filter_map(Weak::upgrade) {
         if Rc::ptr_eq(&exchange.lane(), lane) && !exchange.state.borrow().session.affinity.is_pinned() {
             exchange.end(End::Revoked);
         }
@@ -223,38 +223,38 @@ fn revoke(around: &Surroundings, lane: &Rc<Lane>) {
     lane.close();
 }
 
-async fn tend(around: Rc<Surroundings>) {
-    let mut was_too_much = false;
+async fn on_tick(shared: Rc<WorkerShared>) {
+    let mut was_over_limit = false;
     let mut ticks = interval(TEND_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         clock::tick();
-        for lane in around.pool.tend() {
-            revoke(&around, &lane);
+        for lane in shared.pool.on_tick() {
+            revoke(&shared, &lane);
         }
-        around.context.retries.tell(clock::now());
-        around.context.tally.kept_bytes(around.context.kept.bytes());
-        let is_too_much = around.context.kept.is_too_much();
-        if was_too_much && !is_too_much {
+        shared.context.retries.tell(clock::now());
+        shared.context.metrics.kept_bytes(shared.context.kept.bytes());
+        let is_over_limit = shared.context.kept.is_over_limit();
+        if was_over_limit && !is_over_limit {
             // Those that were not read from any more may go on.
-            around.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
+            shared.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
         }
-        was_too_much = is_too_much;
+        was_over_limit = is_over_limit;
     }
 }
 
-async fn fold(around: Rc<Surroundings>, mut questions: FoldQuestions) {
+async fn fold(shared: Rc<WorkerShared>, mut questions: FlushRequests) {
     let mut ticks = interval(FOLD_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                around.context.tally.fold();
-                around.context.trim();
+                shared.context.metrics.flush();
+                shared.context.trim();
             }
             Some(answer) = questions.recv() => {
-                around.context.tally.fold();
+                shared.context.metrics.flush();
                 // The scrape may have given up waiting.
                 let _ = answer.send(());
             }

@@ -13,7 +13,7 @@ pub const BUCKETS: usize = BOUNDS_US.len() + 1;
 /// Gaps per bucket, each counted in one bucket only.
 pub type Counts = [u64; BUCKETS];
 
-/// What one worker has seen since it last folded, per group.
+/// What one worker has seen since it last flushed, per group.
 #[derive(Debug, Default)]
 pub struct Gaps {
     rows: Vec<(Arc<str>, [Cell<u64>; BUCKETS])>,

@@ -36,7 +36,7 @@ pub const BUCKETS: usize = BOUNDS_NS.len() + 1;
 
 const NS_PER_SECOND: f64 = 1e9;
 
-/// What one worker has seen since it last folded.
+/// What one worker has seen since it last flushed.
 #[derive(Debug, Default)]
 pub struct Latencies {
     buckets: [Cell<u64>; BUCKETS],
@@ -53,7 +53,7 @@ impl Latencies {
     }
 
     /// Moves what was seen into `totals`.
-    pub fn fold(&self, totals: &LatencyTotals) {
+    pub fn flush(&self, totals: &LatencyTotals) {
         let mut kept = totals.lock();
         for (total, bucket) in kept.buckets.iter_mut().zip(&self.buckets) {
             *total += bucket.take();
@@ -133,8 +133,8 @@ mod tests {
         let (latencies, totals) = (Latencies::default(), LatencyTotals::default());
         latencies.observe(Duration::from_micros(25), 3);
         latencies.observe(Duration::from_secs(11), 1);
-        latencies.fold(&totals);
-        latencies.fold(&totals);
+        latencies.flush(&totals);
+        latencies.flush(&totals);
 
         let snapshot = totals.snapshot();
         assert_eq!(snapshot.buckets[0], 3);
@@ -149,7 +149,7 @@ mod tests {
         for _ in 0..2 {
             let latencies = Latencies::default();
             latencies.observe(Duration::from_micros(80), 5);
-            latencies.fold(&totals);
+            latencies.flush(&totals);
         }
         assert_eq!(totals.snapshot().buckets[2], 10);
         assert_eq!(totals.snapshot().sum_ns, 800_000);
@@ -160,7 +160,7 @@ mod tests {
         let (latencies, totals) = (Latencies::default(), LatencyTotals::default());
         latencies.observe(Duration::MAX, u32::MAX);
         latencies.observe(Duration::MAX, u32::MAX);
-        latencies.fold(&totals);
+        latencies.flush(&totals);
         assert_eq!(totals.snapshot().sum_ns, u128::from(u64::MAX));
     }
 
@@ -170,7 +170,7 @@ mod tests {
         latencies.observe(Duration::from_micros(10), 1);
         latencies.observe(Duration::from_micros(30), 2);
         latencies.observe(Duration::from_secs(60), 4);
-        latencies.fold(&totals);
+        latencies.flush(&totals);
         let mut text = String::new();
         totals.render("x", "about x", &mut text);
 

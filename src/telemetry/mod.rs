@@ -1,12 +1,12 @@
 //! What respguard tells its operators: metrics, violations, readiness and the log.
 //!
-//! Each worker counts in a [`tally::Tally`] of its own, without atomics, and folds it into the shared
+//! Each worker counts in a [`worker_metrics::WorkerMetrics`] of its own, without atomics, and flushes it into the shared
 //! recorder once a second and when somebody reads `/metrics`. Rare events go to the recorder at once.
 //! Labels are bounded: words of closed sets, names of the command table and names of rules, never a key.
 
 pub mod durable;
 pub mod exposition;
-pub mod fold;
+pub mod flush;
 pub mod gap;
 pub mod gauge;
 pub mod label;
@@ -16,6 +16,6 @@ pub mod names;
 pub mod readiness;
 pub mod record;
 pub mod report;
-pub mod tally;
 pub mod totals;
+pub mod worker_metrics;
 pub mod zero;

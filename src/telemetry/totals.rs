@@ -9,7 +9,7 @@ use super::gap;
 use super::label::{GroupOutcome, HoldOutcome, UpstreamState};
 use super::latency::LatencyTotals;
 
-/// Workers add to it when they fold.
+/// Workers add to it when they flush.
 #[derive(Debug, Default)]
 pub struct Totals {
     pub latencies: LatencyTotals,

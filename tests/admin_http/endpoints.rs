@@ -1,4 +1,4 @@
-//! The real admin listener on a port of the system's choice, with a worker thread that folds when asked.
+//! The real admin listener on a port of the system's choice, with a worker thread that flushes when asked.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use respguard::net::admin::{self, AdminState};
 use respguard::net::health::SharedBreaker;
 use respguard::net::registry::Registry;
 use respguard::telemetry::exposition::Exposition;
-use respguard::telemetry::fold::{FoldQuestions, Folds};
+use respguard::telemetry::flush::{FlushRequests, Flushes};
 use respguard::telemetry::readiness::Readiness;
 use respguard::telemetry::report::Reporter;
-use respguard::telemetry::tally::Tally;
 use respguard::telemetry::totals::Totals;
+use respguard::telemetry::worker_metrics::WorkerMetrics;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -34,33 +34,33 @@ pub struct Endpoints {
 
 /// Endpoints that do not serve yet.
 pub struct Unstarted {
-    pub folds: Folds,
+    pub flushes: Flushes,
     exposition: Exposition,
 }
 
 impl Endpoints {
     pub fn unstarted() -> Unstarted {
-        Unstarted { folds: Folds::default(), exposition: installed() }
+        Unstarted { flushes: Flushes::default(), exposition: installed() }
     }
 
     pub async fn start_plain() -> Endpoints {
         Endpoints::unstarted().start().await
     }
 
-    /// Endpoints whose one worker runs `count` before it folds for the first time.
+    /// Endpoints whose one worker runs `count` before it flushes for the first time.
     ///
     /// A process has one recorder, so only one such worker counts: the tests that look at numbers share it.
-    pub async fn with_worker(count: fn(&Tally)) -> Endpoints {
-        static SHARED: OnceLock<Folds> = OnceLock::new();
+    pub async fn with_worker(count: fn(&WorkerMetrics)) -> Endpoints {
+        static SHARED: OnceLock<Flushes> = OnceLock::new();
         let mut endpoints = Endpoints::unstarted();
         let shared = SHARED.get_or_init(|| {
-            let mut folds = Folds::default();
-            let questions = folds.add_worker();
+            let mut flushes = Flushes::default();
+            let questions = flushes.add_worker();
             let totals = endpoints.exposition.totals();
             std::thread::spawn(move || work(count, totals, questions));
-            folds
+            flushes
         });
-        endpoints.folds = shared.clone();
+        endpoints.flushes = shared.clone();
         endpoints.start().await
     }
 }
@@ -74,7 +74,7 @@ impl Unstarted {
         let reporter = Reporter::default();
         let state = AdminState {
             exposition: self.exposition,
-            folds: self.folds,
+            flushes: self.flushes,
             readiness: readiness.clone(),
             access: Access::new(None, address),
             live: tokio::sync::mpsc::channel(1).0,
@@ -102,11 +102,11 @@ fn installed() -> Exposition {
     INSTALLED.get_or_init(|| Exposition::install().expect("the only recorder")).clone()
 }
 
-fn work(count: fn(&Tally), totals: Arc<Totals>, mut questions: FoldQuestions) {
-    let tally = Tally::new(&["".into(), "set".into(), "get".into()], totals);
-    count(&tally);
+fn work(count: fn(&WorkerMetrics), totals: Arc<Totals>, mut questions: FlushRequests) {
+    let metrics = WorkerMetrics::new(&["".into(), "set".into(), "get".into()], totals);
+    count(&metrics);
     while let Some(question) = questions.blocking_recv() {
-        tally.fold();
+        metrics.flush();
         // A reader that stopped waiting needs no answer.
         let _ = question.send(());
     }

@@ -23,7 +23,7 @@ use server::Server;
 const CLIENTS: usize = 8;
 const DEPTH: usize = 16;
 const VALUE: [u8; 64] = [b'v'; 64];
-/// Longer than the next fold of the counters, which enters new commands into the recorder, is away.
+/// Longer than the next flush of the counters, which enters new commands into the recorder, is away.
 const STRETCH: Duration = Duration::from_millis(1500);
 /// What is counted is no handful.
 const COMMANDS_MIN: u64 = 100_000;

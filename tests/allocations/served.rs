@@ -11,7 +11,7 @@ use respguard::net::upstream::Settings;
 use respguard::net::upstream::connections::Connections;
 use respguard::net::worker::{self, Setup};
 use respguard::telemetry::exposition::Exposition;
-use respguard::telemetry::fold::Folds;
+use respguard::telemetry::flush::Flushes;
 use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
 use respguard_engine::policy::Policy;
@@ -25,7 +25,7 @@ pub struct Worker {
     mailbox: Mailbox,
     registry: Arc<Registry>,
     listener: TcpListener,
-    _folds: Folds,
+    _folds: Flushes,
 }
 
 impl Worker {
@@ -34,7 +34,7 @@ impl Worker {
         // The recorder counts as in the real process; the second worker of one process finds it installed.
         let exposition = Exposition::install().unwrap_or_else(|_| Exposition::build().1);
         let (sender, mailbox) = mpsc::channel(64);
-        let (load, registry, mut folds) = (Arc::default(), Arc::new(Registry::new(1000)), Folds::default());
+        let (load, registry, mut flushes) = (Arc::default(), Arc::new(Registry::new(1000)), Flushes::default());
         let thread = worker::start(Setup {
             number: 0,
             upstream: settings(upstream_port),
@@ -49,13 +49,13 @@ impl Worker {
             breaker: Default::default(),
             kept_bytes_max: usize::MAX,
             totals: exposition.totals(),
-            folds: folds.add_worker(),
+            flushes: flushes.add_worker(),
             mailbox,
             load: Arc::clone(&load),
         })
         .expect("a worker starts");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        Worker { thread, mailbox: Mailbox { sender, clients: load }, registry, listener, _folds: folds }
+        Worker { thread, mailbox: Mailbox { sender, clients: load }, registry, listener, _folds: flushes }
     }
 
     /// A client of the worker.

@@ -159,8 +159,8 @@ fn session(rng: &mut Rng) -> Vec<String> {
     let mut commands = Vec::new();
     for _ in 0..rng.usize(2..25) {
         if rng.u8(..) < 90 {
-            let passage = PASSAGES[rng.usize(..PASSAGES.len())];
-            for part in passage.split(';') {
+            let exec_stream = PASSAGES[rng.usize(..PASSAGES.len())];
+            for part in exec_stream.split(';') {
                 let any = part.parse::<u8>().is_ok();
                 commands.push(filled(if any { COMMANDS[rng.usize(..COMMANDS.len())] } else { part }, rng));
             }

@@ -64,7 +64,7 @@ fn redis_is_reached_over_tls_with_a_client_certificate() {
 
 #[test]
 fn a_server_that_is_not_the_wanted_one_is_refused_and_the_reason_told() {
-    let (authority, stranger, namesake) = (Authority::new(), Authority::named("strangers"), Authority::new());
+    let (authority, unauthenticated, namesake) = (Authority::new(), Authority::named("strangers"), Authority::new());
     let good = authority.issue("redis", &["redis.test"]);
     let expired = authority.issue_expired("old", &["redis.test"]);
     let ca = |authority: &Authority| format!("ca = \"{}\"", authority.ca().display());
@@ -72,7 +72,7 @@ fn a_server_that_is_not_the_wanted_one_is_refused_and_the_reason_told() {
     let cases = [
         ("wrong name", &good, false, format!("{}, server_name = \"other.test\"", ca(&authority)), "is for another name"),
         ("wrong host", &good, false, ca(&authority), "is for another name"),
-        ("unknown CA", &good, false, format!("{}{name}", ca(&stranger)), "no CA that is trusted has issued"),
+        ("unknown CA", &good, false, format!("{}{name}", ca(&unauthenticated)), "no CA that is trusted has issued"),
         ("renewed CA", &good, false, format!("{}{name}", ca(&namesake)), "no CA that is trusted has issued"),
         ("expired", &expired, false, format!("{}{name}", ca(&authority)), "the server's certificate has expired"),
         ("no client certificate", &good, true, format!("{}{name}", ca(&authority)), "wants a client certificate"),
@@ -164,13 +164,13 @@ fn a_pipeline_that_spans_tls_records_is_one_batch() {
 
 #[test]
 fn with_a_client_ca_only_its_clients_get_in() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (authority, unauthenticated) = (Authority::new(), Authority::new());
     let redis = RedisServer::start(&[]);
     let more = format!(", client_ca = \"{}\"", authority.ca().display());
     let proxy = tls_proxy(&redis, &authority.issue("proxy", &["localhost"]), &more);
     let client = authority.client_as(&authority.issue("ann", &["ann"]));
     ping(&mut Wire::tls(proxy.port(), &client));
-    let foreign = authority.client_as(&stranger.issue("eve", &["eve"]));
+    let foreign = authority.client_as(&unauthenticated.issue("eve", &["eve"]));
     for (who, client) in [("without a certificate", authority.client()), ("with a foreign one", foreign)] {
         let mut wire = Wire::tls(proxy.port(), &client);
         // In TLS 1.3 the client learns only from the first answer that it is refused.

@@ -13,7 +13,7 @@ fn looks(proxy: &Proxy, outcome: &str) -> f64 {
 }
 
 /// Waits until no look is pending: as many second looks have ended as were begun.
-fn settled(proxy: &Proxy) {
+fn resolved(proxy: &Proxy) {
     eventually("every second look has ended", || {
         let ended = ["late", "missing", "dropped", "gone", "unanswered"].iter().map(|outcome| looks(proxy, outcome)).sum::<f64>();
         looks(proxy, "rechecked") == ended
@@ -32,7 +32,7 @@ fn a_key_without_a_ttl_is_missing_one_after_the_grace() {
         eventually(line, || proxy.violated("ttl_missing", "sessions") == place as f64 + 1.0);
     }
     wire.pipeline(&["SET other v", "SET x:sess:a v", "GET sess:a", "HGETALL sess:c"]);
-    settled(&proxy);
+    resolved(&proxy);
     assert_eq!(proxy.metric("respguard_violations_total", &[]), writes.len() as f64);
 }
 
@@ -44,10 +44,10 @@ fn a_ttl_that_a_sequential_client_sets_in_time_is_late_and_not_missing() {
     assert_eq!(wire.ask("INCR sess:n"), ":1\r\n");
     assert_eq!(wire.ask("EXPIRE sess:n 60"), ":1\r\n");
     eventually("it is late", || proxy.violated("ttl_late", "sessions") == 1.0);
-    settled(&proxy);
+    resolved(&proxy);
     assert_eq!(proxy.violated("ttl_missing", "sessions"), 0.0);
     wire.ask("INCR sess:n");
-    settled(&proxy);
+    resolved(&proxy);
     assert_eq!(proxy.metric("respguard_violations_total", &[]), 1.0, "the second INCR keeps the TTL");
 }
 
@@ -62,7 +62,7 @@ fn a_ttl_that_a_write_takes_away_is_dropped() {
     assert_eq!(wire.ask("SETEX sess:b 100 v"), "+OK\r\n");
     assert_eq!(wire.ask("PERSIST sess:b"), ":1\r\n");
     eventually("it is dropped", || proxy.violated("ttl_dropped", "sessions") == 2.0);
-    settled(&proxy);
+    resolved(&proxy);
     assert_eq!(proxy.violated("ttl_missing", "sessions"), 0.0);
 }
 
@@ -72,7 +72,7 @@ fn a_ttl_beyond_the_longest_is_too_long_and_one_that_just_fits_is_not() {
     let proxy = Proxy::start(RULE, &redis);
     let mut wire = proxy.wire();
     wire.pipeline(&["SETEX sess:a 3600 v", "SET sess:b v PX 3600000", "SADD sess:c x", "EXPIRE sess:c 3600"]);
-    settled(&proxy);
+    resolved(&proxy);
     assert_eq!(proxy.metric("respguard_violations_total", &[]), 0.0);
     wire.ask("SETEX sess:a 3601 v");
     eventually("it is too long", || proxy.violated("ttl_too_long", "sessions") == 1.0);
@@ -103,7 +103,7 @@ fn keys_that_get_their_ttl_in_the_same_batch_are_fine() {
     wire.pipeline(&["MULTI", "INCR sess:never", "DISCARD"]);
     wire.ask("SET sess:never v XX");
     wire.ask("EXPIRE sess:never 99");
-    settled(&proxy);
+    resolved(&proxy);
     assert_eq!(proxy.metric("respguard_violations_total", &[]), 0.0, "{:?}", proxy.violations());
 }
 

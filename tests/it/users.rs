@@ -118,7 +118,7 @@ fn a_login_may_come_with_hello_and_with_commands_behind_it() {
     let replies: Vec<String> = wire.replies(5).iter().map(|reply| text(reply)).collect();
     assert!(replies[0].starts_with("-NOAUTH") && replies[1].starts_with("%7\r\n"), "{replies:?}");
     assert_eq!(replies[2..], [":1\r\n", "%1\r\n$1\r\nf\r\n$1\r\nv\r\n", "$4\r\nauth\r\n"]);
-    // Whom the proxy knows is one thing, whom the server's ACL judges is another.
+    // Whom the proxy knows is one thing, whom the server's ACL checks is another.
     assert!(wire.ask("CLIENT INFO").contains(" user=app "));
     assert_eq!(wire.ask("ACL WHOAMI"), "$7\r\ndefault\r\n");
     assert_eq!(wire.ask("SELECT 2"), "+OK\r\n");

@@ -86,7 +86,7 @@ impl Ledger {
     ///
     /// Writes of one session are applied in their order. What a lost connection has left on its way may come late,
     /// if there was any (`outlived`): then only those count that were acknowledged.
-    pub fn judge(&mut self, history: &[Applied], outlived: bool) {
+    pub fn check(&mut self, history: &[Applied], outlived: bool) {
         let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         // The proxy's own keys may hold a client's, as their hash tag.
         let is_own = |applied: &Applied| applied.words[1].starts_with("respguard:");

@@ -22,7 +22,7 @@ use respguard::net::upstream::Settings;
 use respguard::net::worker::{self, Setup};
 use respguard::server::upstream_settings;
 use respguard::telemetry::exposition::Exposition;
-use respguard::telemetry::fold::Folds;
+use respguard::telemetry::flush::Flushes;
 use respguard::telemetry::readiness::Readiness;
 use respguard::telemetry::report::Reporter;
 use respguard_engine::command::Table;
@@ -153,7 +153,7 @@ async fn stage<F: Future<Output = ()>>(
     server.model.borrow_mut().poison();
     let (sender, receiver) = mpsc::channel(1024);
     let mailbox = Mailbox { sender, clients: Arc::default() };
-    let (reporter, mut folds) = (Reporter::default(), Folds::default());
+    let (reporter, mut flushes) = (Reporter::default(), Flushes::default());
     let registry = Arc::new(Registry::new(1000));
     let worker = tokio::task::spawn_local(worker::run(Setup {
         number: 0,
@@ -169,7 +169,7 @@ async fn stage<F: Future<Output = ()>>(
         acceptor: None,
         users: None,
         totals: exposition.totals(),
-        folds: folds.add_worker(),
+        flushes: flushes.add_worker(),
         mailbox: receiver,
         load: Arc::clone(&mailbox.clients),
     }));
@@ -182,8 +182,8 @@ async fn stage<F: Future<Output = ()>>(
     tokio::time::timeout(Duration::from_secs(60), worker).await.expect("a drained worker ends").expect("it does not panic");
     let mut ledger = stage.ledger.borrow_mut();
     let model = stage.server.model.borrow();
-    ledger.judge(&model.history, stage.server.outlived.get());
-    crate::judge::count_violations(&mut ledger, &stage.reporter);
+    ledger.check(&model.history, stage.server.outlived.get());
+    crate::reply_check::count_violations(&mut ledger, &stage.reporter);
     let applied = model.history.iter().map(|applied| format!("{} {}", applied.together, applied.words.join(" "))).collect();
     End {
         breaches: std::mem::take(&mut ledger.breaches),

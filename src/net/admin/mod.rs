@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::http::{self, problem};
 use crate::telemetry::exposition::Exposition;
-use crate::telemetry::fold::Folds;
+use crate::telemetry::flush::Flushes;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use access::Access;
@@ -63,7 +63,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub struct AdminState {
     pub exposition: Exposition,
     /// Asked before each scrape, so that it shows what the workers have counted up to then.
-    pub folds: Folds,
+    pub flushes: Flushes,
     pub readiness: Readiness,
     pub access: Access,
     pub recorder: Recorder,
@@ -125,7 +125,7 @@ async fn keep_tidy(exposition: Exposition) {
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {
-    state.folds.fold_all().await;
+    state.flushes.flush_all().await;
     ([(header::CONTENT_TYPE, METRICS_TYPE)], state.exposition.render()).into_response()
 }
 

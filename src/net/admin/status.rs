@@ -29,7 +29,7 @@ pub struct Standing {
 }
 
 pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
-    state.folds.fold_all().await;
+    state.flushes.flush_all().await;
     let Standing { started, workers, upstream, registry, breaker, totals } = &state.standing;
     let reasons: Vec<_> = state.readiness.reasons().into_iter().map(|reason| reason.as_str()).collect();
     let connections: serde_json::Map<_, _> =
@@ -48,7 +48,7 @@ pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
 }
 
 pub(super) async fn groups(State(state): State<AdminState>) -> Json<Value> {
-    state.folds.fold_all().await;
+    state.flushes.flush_all().await;
     let counted = state.standing.totals.groups();
     let in_force: BTreeSet<_> = state.policy.load().groups().iter().map(|group| Arc::clone(&group.name)).collect();
     let names: BTreeSet<_> = counted.keys().chain(&in_force).collect();

@@ -17,7 +17,7 @@ use respguard_engine::preflight::Ability;
 impl Connection {
     /// True when groups may come that need a preflight, and nobody knows whether it can run on this connection.
     pub(super) fn must_ask_ability(&self) -> bool {
-        if !self.around.context.policy().has_guarded_groups() {
+        if !self.shared.context.policy().has_guarded_groups() {
             return false;
         }
         let link = self.exchange.link();
@@ -44,7 +44,7 @@ impl Connection {
         if link.was_open() || link.phase() != Phase::Connecting || link.is_down() {
             return false;
         }
-        let policy = self.around.context.policy();
+        let policy = self.shared.context.policy();
         // What guarded groups ask waits for the connection itself, and a lease is taken to do what others do.
         let may_come = !policy.groups().is_empty() && !policy.has_guarded_groups();
         may_come && !self.exchange.state.borrow().session.affinity.is_pinned() && !self.asked.replace(true)
@@ -52,7 +52,7 @@ impl Connection {
 
     /// Waits for it, but not so long that what waits behind it would be late.
     pub(super) async fn await_opening(&self) {
-        let longest = self.around.pool.settings.queue_timeout / 2;
+        let longest = self.shared.pool.settings.queue_timeout / 2;
         // Without a connection nothing is sent, and what is planned is told so.
         let _ = tokio::time::timeout(longest, self.exchange.link().opened()).await;
     }
@@ -61,8 +61,8 @@ impl Connection {
     pub(super) async fn ask_ability(&mut self) {
         let link = self.exchange.link();
         let mut request = Vec::new();
-        Ability::question(&self.around.context.policy().guard_prefix, &mut request);
-        let reply = ask(&link, &request, self.around.pool.settings.request_timeout).await;
+        Ability::question(&self.shared.context.policy().guard_prefix, &mut request);
+        let reply = ask(&link, &request, self.shared.pool.settings.request_timeout).await;
         let ability = reply.map_or(Ability::Silent, |reply| Ability::read(&reply));
         if let Ability::Lacking(lack) = ability {
             let user = String::from_utf8_lossy(self.exchange.lane().key.user()).into_owned();

@@ -1,6 +1,6 @@
 //! The task of one client, which does one thing after the other until the client leaves.
 //!
-//! `reading` takes in what the client sends, `sending` plans it and sends it on, `turn` does what must happen between two
+//! `reading` takes in what the client sends, `sending` plans it and sends it on, `barrier` does what must happen between two
 //! commands, `leases` keeps the connection that the client holds alone, `leaving` ends it. Replies are written by the exchange.
 
 use std::cell::{Cell, RefCell};
@@ -16,12 +16,12 @@ use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::about::Queued;
+use super::client_commands::Queued;
 use super::hold::Waits;
 use super::large::Cutting;
-use super::lent::Lent;
-use super::mending::Asking;
 use super::near_misses::NearMisses;
+use super::pooled_batch::PooledBatch;
+use super::ttl_fix::Asking;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
 use crate::net::recording::Track;
@@ -30,16 +30,16 @@ use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
-use respguard_engine::pipeline::plan::{Plan, Turn};
+use respguard_engine::pipeline::plan::{Barrier, Plan};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::patience::Patience;
 use respguard_resp::request::{Limits, RequestParser};
 
 /// How often is looked whether a client has left that is not read from.
-const UNHEARD_PAUSE: Duration = Duration::from_millis(50);
+const ABSENCE_CHECK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that clients of one worker have in common.
-pub struct Surroundings {
+pub struct WorkerShared {
     pub context: Rc<Context>,
     pub pool: Pool,
     pub registry: Arc<Registry>,
@@ -58,11 +58,11 @@ pub struct Surroundings {
 
 /// One client.
 pub struct Connection {
-    pub(super) around: Rc<Surroundings>,
+    pub(super) shared: Rc<WorkerShared>,
     pub(super) exchange: Rc<Exchange>,
     pub(super) client: Arc<Client>,
     pub(super) input: BytesMut,
-    pub(super) batch: Lent,
+    pub(super) batch: PooledBatch,
     pub(super) parser: RequestParser,
     /// The connection that the client holds alone, and the lane that it belongs to.
     pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
@@ -76,8 +76,8 @@ pub struct Connection {
     pub(super) read_filled: bool,
     /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
     pub(super) asked: Cell<bool>,
-    /// Likewise, its server whether the user may mend writes.
-    pub(super) asked_mending: Cell<bool>,
+    /// Likewise, its server whether the user may fix writes.
+    pub(super) asked_ttl_fix: Cell<bool>,
     /// What waits for more has waited long enough.
     pub(super) wait_over: bool,
     /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
@@ -105,13 +105,13 @@ pub(super) enum Next {
     ReadWithin(Duration),
     /// Wait until what is under way has become less.
     Room,
-    Turn(Turn),
+    Barrier(Barrier),
     /// Wait for a connection that is being opened: nobody knows yet what it can carry.
-    Opening,
+    ConnectParams,
     /// Ask whether the connection can carry guarded groups.
     Ask,
     /// Ask whether the user may do what this rule's fix adds to writes.
-    AskMending(Box<Asking>),
+    AskTtlFix(Box<Asking>),
     /// Answer what is owed, then close.
     Close,
 }
@@ -123,14 +123,14 @@ pub(super) enum Event {
 }
 
 impl Connection {
-    fn new(around: Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) -> Connection {
-        let rules = around.context.policy_number();
+    fn new(shared: Rc<WorkerShared>, exchange: Rc<Exchange>, client: Arc<Client>) -> Connection {
+        let rules = shared.context.policy_number();
         Connection {
-            around,
+            shared,
             exchange,
             client,
             input: BytesMut::new(),
-            batch: Lent::default(),
+            batch: PooledBatch::default(),
             parser: RequestParser::new(Limits::default()),
             lease: None,
             cutting: Cutting::No,
@@ -138,7 +138,7 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
-            asked_mending: Cell::new(false),
+            asked_ttl_fix: Cell::new(false),
             wait_over: false,
             wait_is_for_all: true,
             waits: None,
@@ -154,15 +154,18 @@ impl Connection {
 
     /// Serves a client that has just connected until it leaves. Dropping the future leaves its lease closed, never
     /// reused. A panic costs this client alone.
-    pub async fn serve(around: Rc<Surroundings>, exchange: Rc<Exchange>, client: Arc<Client>) {
+    pub async fn serve(shared: Rc<WorkerShared>, exchange: Rc<Exchange>, client: Arc<Client>) {
         // Made here, not handed over: a task has room for what it is given beside what it makes of it.
-        Connection::new(around, exchange, client).run().await;
+        Connection::new(shared, exchange, client).run().await;
     }
 
     /// What a client seldom does is boxed, so that those that are idle need no room for it.
     async fn run(&mut self) {
         self.await_login();
-        if self.around.exclusive && !self.is_stranger() && !Box::pin(self.take_turn(Turn::Pin(Reason::Exclusive))).await {
+        if self.shared.exclusive
+            && !self.is_unauthenticated()
+            && !Box::pin(self.pass_barrier(Barrier::Pin(Reason::Exclusive))).await
+        {
             return;
         }
         while self.exchange.ended().is_none() {
@@ -178,15 +181,15 @@ impl Connection {
                     self.wait(None).await;
                 }
                 Next::ReadWithin(longest) => self.wait(Some(longest)).await,
-                Next::Turn(turn) => {
+                Next::Barrier(turn) => {
                     self.is_between_turns = false;
-                    if !Box::pin(self.take_turn(turn)).await {
+                    if !Box::pin(self.pass_barrier(turn)).await {
                         break;
                     }
                 }
-                Next::Opening => Box::pin(self.await_opening()).await,
+                Next::ConnectParams => Box::pin(self.await_opening()).await,
                 Next::Ask => Box::pin(self.ask_ability()).await,
-                Next::AskMending(asking) => Box::pin(self.ask_mending(asking)).await,
+                Next::AskTtlFix(asking) => Box::pin(self.ask_ttl_fix(asking)).await,
                 Next::Close => break,
             }
         }
@@ -197,8 +200,8 @@ impl Connection {
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
         let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
-        let unheard = longest.is_none() && self.is_unheard_while_blocked();
-        let pause = if unheard { Some(UNHEARD_PAUSE) } else { longest };
+        let discard = longest.is_none() && self.is_unread_while_blocked();
+        let pause = if discard { Some(ABSENCE_CHECK_PAUSE) } else { longest };
         self.exchange.keep_input(self.input.capacity(), self.input.len());
         let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
         let timer = &mut timer;
@@ -207,14 +210,14 @@ impl Connection {
             Event::Read => self.note_gap(),
             Event::Wake => {}
             // What it waits for must not be taken out for nobody.
-            Event::WaitOver if unheard => {
+            Event::WaitOver if discard => {
                 if self.exchange.has_left() {
                     self.exchange.end(End::Gone);
                 }
             }
             Event::WaitOver => self.wait_over = self.wait_is_for_all,
         }
-        self.settle_lease();
+        self.tidy_lease();
     }
 
     fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
@@ -232,7 +235,7 @@ impl Connection {
 
     /// Something other than bytes has changed what can be done.
     fn has_news(&mut self) -> bool {
-        if self.around.context.draining.get() && !self.input_ended {
+        if self.shared.context.draining.get() && !self.input_ended {
             self.input_ended = true;
             self.end_blocking();
             return true;
@@ -241,7 +244,7 @@ impl Connection {
         if self.exchange.lost_lease.get() || is_asked || self.is_cut_in_vain() {
             return true;
         }
-        if self.exchange.wants_settled.get() && !self.exchange.is_fenced() {
+        if self.exchange.wants_resolved.get() && !self.exchange.is_fenced() {
             return true;
         }
         if self.exchange.wants_room.get() && self.exchange.has_room() {
@@ -263,13 +266,13 @@ impl Drop for Connection {
         if let Some(track) = self.track.take() {
             track.end(self.client.id);
         }
-        self.around.registry.leave(self.client.id, &self.around.load);
-        self.around.context.tally.client_closed();
+        self.shared.registry.leave(self.client.id, &self.shared.load);
+        self.shared.context.metrics.client_closed();
         if std::thread::panicking() {
             tracing::error!(client = %self.client.peer, "a client's task panicked");
-            self.around.context.tally.panicked();
+            self.shared.context.metrics.panicked();
         }
-        self.around.clients.borrow_mut().remove(&self.client.id);
-        self.around.left.notify_one();
+        self.shared.clients.borrow_mut().remove(&self.client.id);
+        self.shared.left.notify_one();
     }
 }

@@ -20,25 +20,25 @@ impl Connection {
     /// True when the server is in trouble, a spare connection is there, and the client is owed nothing that a command on
     /// it would overtake.
     pub(super) fn is_troubled(&self) -> bool {
-        (self.exchange.link().is_struggling() || self.around.context.health.refuses()) && self.can_be_helped()
+        (self.exchange.link().is_struggling() || self.shared.context.health.refuses()) && self.can_be_helped()
     }
 
     #[cold]
     fn can_be_helped(&self) -> bool {
-        self.lease.is_none() && self.around.pool.spares.is_at_hand() && !self.exchange.state.borrow().slots.is_under_way()
+        self.lease.is_none() && self.shared.pool.spares.is_at_hand() && !self.exchange.state.borrow().slots.is_under_way()
     }
 
     /// The first command of the batch goes over a spare connection, in its place; what stands behind it waits.
     pub(super) async fn ask_spare(&mut self) {
-        let spec = self.around.context.table().spec(self.id()).clone();
+        let spec = self.shared.context.table().spec(self.id()).clone();
         let is_shutdown = spec.connection == ConnectionEffect::Pin(PinReason::Shutdown);
         let is_urgent = is_shutdown || spec.connection == ConnectionEffect::Spare;
-        let longest = if is_shutdown { SHUTDOWN_MAX } else { self.around.pool.settings.request_timeout };
+        let longest = if is_shutdown { SHUTDOWN_MAX } else { self.shared.pool.settings.request_timeout };
         let request = self.input[self.batch.wire(0..1)].to_vec();
-        let number = self.exchange.state.borrow_mut().slots.promise();
+        let number = self.exchange.state.borrow_mut().slots.deferred();
         let (exchange, identity) = (Rc::downgrade(&self.exchange), self.identity());
-        let spares = Rc::clone(&self.around.pool.spares);
-        self.around.context.tally.command(self.id().index());
+        let spares = Rc::clone(&self.shared.pool.spares);
+        self.shared.context.metrics.command(self.id().index());
         self.consume_one();
         tokio::task::spawn_local(async move {
             let answered = spares.ask(&identity, &request, is_urgent, longest).await;
@@ -50,17 +50,17 @@ impl Connection {
             match answered {
                 // The session goes no further than the connections that it has.
                 Ok(answered) if answered.is_refused => exchange.end(End::Revoked),
-                Ok(answered) => exchange.keep_promise(number, answered.reply),
-                Err(fault) => exchange.keep_promise(number, unanswered(fault, &spec.name)),
+                Ok(answered) => exchange.fill_deferred(number, answered.reply),
+                Err(fault) => exchange.fill_deferred(number, unanswered(fault, &spec.name)),
             }
         });
-        self.exchange.promises_kept().await;
+        self.exchange.deferred_replies_came().await;
     }
 
     /// What the server says to a request of ours about this client.
     pub(super) async fn past_trouble(&self, request: Vec<u8>, name: &str) -> Vec<u8> {
-        let longest = self.around.pool.settings.request_timeout;
-        let answered = self.around.pool.spares.ask(&self.identity(), &request, true, longest).await;
+        let longest = self.shared.pool.settings.request_timeout;
+        let answered = self.shared.pool.spares.ask(&self.identity(), &request, true, longest).await;
         match answered {
             Ok(answered) => {
                 if answered.is_refused {
@@ -74,16 +74,16 @@ impl Connection {
 
     /// The lane of a key to which the server agrees although no connection can be had for it now.
     pub(super) async fn vouched(&self, key: LaneKey) -> Result<Rc<Lane>, NoLane> {
-        let spares = &self.around.pool.spares;
+        let spares = &self.shared.pool.spares;
         if !spares.is_at_hand() {
             return Err(NoLane::Unavailable);
         }
         let identity = Identity { login: key.login.clone(), protocol: key.protocol };
-        match spares.ask(&identity, &[], false, self.around.pool.settings.queue_timeout).await {
+        match spares.ask(&identity, &[], false, self.shared.pool.settings.queue_timeout).await {
             Ok(answered) if answered.is_refused => {
                 Err(NoLane::Refused(Refusal { step: Step::Auth, reply: answered.reply.into() }))
             }
-            Ok(_) => self.around.pool.vouch(key).map_err(|full| NoLane::Taken(full.into())),
+            Ok(_) => self.shared.pool.vouch(key).map_err(|full| NoLane::Taken(full.into())),
             Err(_) => Err(NoLane::Unavailable),
         }
     }

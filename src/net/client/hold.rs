@@ -30,11 +30,11 @@ pub(super) struct Waits {
 impl Connection {
     /// How far the beginnings of groups may be held now, with `tail` behind what was read.
     pub(super) fn holding(&self, tail: &Tail) -> Holding {
-        let policy = self.around.context.policy();
+        let policy = self.shared.context.policy();
         if policy.groups().is_empty() {
             return Holding::default();
         }
-        let ends = self.input_ended || matches!(tail, Tail::Error(_) | Tail::Large) || self.keeps_too_much();
+        let ends = self.input_ended || matches!(tail, Tail::Error(_) | Tail::Large) || self.is_over_limit();
         Holding {
             willing: !policy.hold.gap.is_zero() && self.patience.is_willing() && !ends,
             across: self.patience.is_willing_across(),
@@ -44,7 +44,7 @@ impl Connection {
     }
 
     /// So many replies wait behind what is held that it must go.
-    fn keeps_too_much(&self) -> bool {
+    fn is_over_limit(&self) -> bool {
         self.exchange.state.borrow().slots.kept_bytes() > WAITING_BYTES_MAX
     }
 
@@ -65,13 +65,13 @@ impl Connection {
 
     /// Beginnings of groups are held: wait for more, but not longer than the oldest may be held.
     pub(super) fn hold(&mut self, plan: &Plan) -> Next {
-        let hold = self.around.context.policy().hold;
+        let hold = self.shared.context.policy().hold;
         self.wait_within(plan, hold.gap)
     }
 
     /// Wait for more, for `longest` without a byte.
     pub(super) fn wait_within(&mut self, plan: &Plan, longest: Duration) -> Next {
-        let max = self.around.context.policy().hold.max;
+        let max = self.shared.context.policy().hold.max;
         let oldest = self.batch.all_held().iter().map(|held| held.since).min();
         let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(clock::now()));
         self.wait_is_for_all = longest <= left;
@@ -84,11 +84,11 @@ impl Connection {
     /// More has come for what is held.
     pub(super) fn note_gap(&mut self) {
         let Some(waits) = self.waits.take() else { return };
-        let (tally, gap) = (&self.around.context.tally, Instant::now().saturating_duration_since(waits.since));
-        tally.hold_gap(gap);
+        let (metrics, gap) = (&self.shared.context.metrics, Instant::now().saturating_duration_since(waits.since));
+        metrics.hold_gap(gap);
         // Under other rules the places of groups would mean other groups.
-        if self.rules == self.around.context.policy_number() {
-            waits.groups.iter().for_each(|&group| tally.group_gap(tally.group_row(group), gap));
+        if self.rules == self.shared.context.policy_number() {
+            waits.groups.iter().for_each(|&group| metrics.group_gap(metrics.group_row(group), gap));
         }
     }
 
@@ -100,15 +100,15 @@ impl Connection {
         // One wait ends for all that is held.
         self.patience.note_plan(plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
         for note in std::mem::take(&mut plan.notes) {
-            let tally = &self.around.context.tally;
+            let metrics = &self.shared.context.metrics;
             match note {
-                Note::Held { members, .. } => tally.hold_prefix(members),
+                Note::Held { members, .. } => metrics.hold_prefix(members),
                 Note::Completed { group } => {
-                    tally.hold(tally.group_row(group), HoldOutcome::Completed);
+                    metrics.hold(metrics.group_row(group), HoldOutcome::Completed);
                     self.forget_near_miss(group);
                 }
                 Note::Broken { group } => {
-                    tally.hold(tally.group_row(group), HoldOutcome::Broken);
+                    metrics.hold(metrics.group_row(group), HoldOutcome::Broken);
                     self.tell_waiting_near_miss(group);
                 }
                 Note::NearMiss { group, members, place, waiting, why } => {
@@ -119,8 +119,8 @@ impl Connection {
                     }
                 }
                 Note::Expired { group, members } => {
-                    tally.hold(tally.group_row(group), HoldOutcome::Expired);
-                    tally.split(members.len());
+                    metrics.hold(metrics.group_row(group), HoldOutcome::Expired);
+                    metrics.split(members.len());
                     let members = plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, None);
                     self.expire(group, &members);
@@ -135,7 +135,7 @@ impl Connection {
                     self.tell(Kind::Split, group, &members, Some(why.as_str()));
                 }
                 Note::Obstructed { group, members, why } => {
-                    tally.split(members.len());
+                    metrics.split(members.len());
                     let members = plan.members[members].to_vec();
                     self.tell(Kind::Split, group, &members, Some(why.as_str()));
                 }
@@ -160,14 +160,14 @@ impl Connection {
     /// command after the other, and will not be waited for again.
     pub(super) fn look_for_sequence(&mut self) {
         let Some(expired) = self.patience.last_expired() else { return };
-        if self.exchange.is_settled() && self.continues(&expired) && self.patience.strike() {
+        if self.exchange.is_resolved() && self.continues(&expired) && self.patience.strike() {
             self.tell(Kind::Sequential, expired.group, &[0], None);
         }
     }
 
     /// The rules have changed: the place of the group that is remembered means nothing any more.
     pub(super) fn follow_rules(&mut self) {
-        let rules = self.around.context.policy_number();
+        let rules = self.shared.context.policy_number();
         if std::mem::replace(&mut self.rules, rules) != rules {
             self.patience.last_expired();
             self.near_misses = None;
@@ -178,7 +178,7 @@ impl Connection {
     fn continues(&self, before: &Expired) -> bool {
         let next = &self.input[self.batch.wire(0..1)];
         let all = [&before.bytes, next].concat();
-        let context = &self.around.context;
+        let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
         batch.parse(&mut parser, &table, &all, usize::MAX);
@@ -194,12 +194,12 @@ impl Connection {
 
     fn tell(&self, kind: Kind, group: usize, members: &[usize], reason: Option<&'static str>) {
         if let Some(violation) = self.violation(kind, group, members) {
-            self.around.context.reporter.violation(violation.reason(reason), &self.exchange.peer);
+            self.shared.context.reporter.violation(violation.reason(reason), &self.exchange.peer);
         }
     }
 
     fn violation(&self, kind: Kind, group: usize, members: &[usize]) -> Option<Violation> {
-        let (table, policy) = (self.around.context.table(), self.around.context.policy());
+        let (table, policy) = (self.shared.context.table(), self.shared.context.policy());
         let rule = &policy.groups().get(group)?.name;
         let names = members.iter().filter(|at| **at < self.batch.len()).map(|&at| table.spec(self.batch.id(at)).name());
         Some(Violation::new(kind).rule(rule).commands(names))

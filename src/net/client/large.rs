@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Buf;
 
 use super::connection::{Connection, Next};
-use super::lent::Lent;
+use super::pooled_batch::PooledBatch;
 use crate::net::exchange::own_reply;
 use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::large::{self, Large, Through};
-use respguard_engine::pipeline::plan::Turn;
+use respguard_engine::pipeline::plan::Barrier;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Member;
 use respguard_engine::policy::guard::Head;
@@ -54,7 +54,7 @@ impl Connection {
         if self.refuse_by_head() {
             return None;
         }
-        let table = self.around.context.table();
+        let table = self.shared.context.table();
         let id = table.lookup(self.batch.partial_args(&self.input));
         // What has not come of it does not matter: how many arguments there are is known.
         let arguments = declared_arguments(&self.input[self.batch.whole_bytes()..]);
@@ -62,8 +62,8 @@ impl Connection {
         drop(table);
         match decided {
             Large::Through(through) if self.lease.is_some() && self.exchange.is_drained() => self.begin_stream(id, &through),
-            Large::Through(through) => return Some(Next::Turn(Turn::Pin(through.reason))),
-            Large::Tunnel => return Some(Next::Turn(Turn::Pin(Reason::Tunnel))),
+            Large::Through(through) => return Some(Next::Barrier(Barrier::Pin(through.reason))),
+            Large::Tunnel => return Some(Next::Barrier(Barrier::Pin(Reason::Tunnel))),
             Large::Discard(answer) => {
                 let protocol = self.exchange.state.borrow().session.protocol;
                 self.discard(own_reply(answer, protocol));
@@ -89,7 +89,7 @@ impl Connection {
     }
 
     pub(super) fn whole_bytes_max(&self) -> usize {
-        if self.is_nameless() || self.is_held_whole() || self.is_stranger() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+        if self.is_nameless() || self.is_held_whole() || self.is_unauthenticated() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
     }
 
     /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
@@ -106,14 +106,14 @@ impl Connection {
         if self.batch.whole_bytes() >= self.input.len() {
             return false;
         }
-        let table = self.around.context.table();
+        let table = self.shared.context.table();
         let args = self.batch.partial_args(&self.input);
         !args.is_empty() && table.spec(table.lookup(args)).connection != ConnectionEffect::None
     }
 
     /// A rule may be about the request whose end has not come yet, which so must be held whole.
     pub(super) fn is_concerned(&self) -> bool {
-        let context = &self.around.context;
+        let context = &self.shared.context;
         let policy = context.policy();
         if policy.is_empty() || self.batch.whole_bytes() >= self.input.len() {
             return false;
@@ -126,17 +126,17 @@ impl Connection {
         let command = Member { id: table.lookup(args), args };
         let grouped = !policy.groups().is_empty() && table.spec(command.id).groupable().is_ok();
         let degraded = || context.health.refuses() || self.exchange.link().is_down();
-        grouped || policy.may_concern(command) || policy.may_degrade(args) && degraded()
+        grouped || policy.may_match_command(command) || policy.may_degrade(args) && degraded()
     }
 
     /// A guard rejects the request whose head has come, by what the head declares; true when that is so. The rest is dropped.
     fn refuse_by_head(&mut self) -> bool {
         let is_free = !self.exchange.state.borrow().session.in_subscribe_mode() && self.batch.all_held().is_empty();
-        if self.around.context.policy().guards().is_empty() || !is_free {
+        if self.shared.context.policy().guards().is_empty() || !is_free {
             return false;
         }
         let refused = self.with_head(|command, head| {
-            let context = &self.around.context;
+            let context = &self.shared.context;
             let (table, policy) = (context.table(), context.policy());
             let mut guards = policy.guards_of(&table, command).filter(|rule| policy.rejects(rule));
             let (rule, trip) = guards.find_map(|rule| Some((Arc::clone(&rule.name), rule.trip_by_head(head)?)))?;
@@ -228,12 +228,12 @@ impl Connection {
 
     /// The command of the large request whose head is in the input.
     pub(super) fn large_id(&self) -> CommandId {
-        self.around.context.table().lookup(self.batch.partial_args(&self.input))
+        self.shared.context.table().lookup(self.batch.partial_args(&self.input))
     }
 
     /// Nothing of the large request whose head is in the input goes out.
     pub(super) fn discard(&mut self, reply: Vec<u8>) {
-        self.around.context.tally.command(self.large_id().index());
+        self.shared.context.metrics.command(self.large_id().index());
         self.cutting = Cutting::Discarding(Some(reply));
         self.release_head();
     }
@@ -251,16 +251,16 @@ impl Connection {
             return;
         }
         self.with_head(|command, head| {
-            let context = &self.around.context;
+            let context = &self.shared.context;
             let (table, policy) = (context.table(), context.policy());
             let tell = |kind, rule| {
                 let violation = Violation::new(kind).rule(rule).commands([table.spec(command.id).name()]);
                 context.reporter.violation(violation, &self.exchange.peer);
             };
-            for concern in policy.concerns_of(&table, command) {
+            for rule_of_large in policy.concerns_of(&table, command) {
                 // Some guards need no more than the head.
-                let trips = concern.guard.is_some_and(|rule| rule.trip_by_head(head).is_some());
-                tell(if trips { Kind::Guard } else { Kind::TooLarge }, concern.rule);
+                let trips = rule_of_large.guard.is_some_and(|rule| rule.trip_by_head(head).is_some());
+                tell(if trips { Kind::Guard } else { Kind::TooLarge }, rule_of_large.rule);
             }
         });
     }
@@ -275,7 +275,7 @@ impl Connection {
         let mut request = Vec::new();
         encode::request(&mut request, &words);
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
-        let table = self.around.context.table();
+        let table = self.shared.context.table();
         batch.parse(&mut parser, &table, &request, usize::MAX);
         if batch.is_empty() {
             return None;
@@ -311,7 +311,7 @@ impl Connection {
             self.exchange.tunnel(&self.input);
             self.input.clear();
             // What had been found in these bytes has gone with them.
-            self.batch = Lent::default();
+            self.batch = PooledBatch::default();
             self.parser = RequestParser::new(Limits::default());
         }
         if self.input_ended { Next::Close } else { Next::Read }

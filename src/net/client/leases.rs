@@ -6,7 +6,7 @@ use super::connection::Connection;
 use crate::net::exchange::{End, Exchange};
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::{Lane, NoLease};
-use respguard_engine::command::{self, CommandId, ConnectionEffect, Local, PinReason};
+use respguard_engine::command::{self, ClientCommand, CommandId, ConnectionEffect, PinReason};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::transaction::Transaction;
 use respguard_resp::encode;
@@ -52,13 +52,13 @@ impl Connection {
     }
 
     async fn new_lease(&self, lane: &Lane) -> Result<Rc<Link>, String> {
-        if self.around.context.health.refuses() {
-            self.around.context.tally.add_refused(1);
+        if self.shared.context.health.refuses() {
+            self.shared.context.metrics.add_refused(1);
             return Err("the server is unavailable and the breaker is open".to_owned());
         }
         let lease = match lane.lease() {
             // Room that was made is taken at once: nothing is waited for in between.
-            Err(NoLease::Full(_)) if self.around.pool.make_room().await.is_ok() => lane.lease(),
+            Err(NoLease::Full(_)) if self.shared.pool.make_room().await.is_ok() => lane.lease(),
             lease => lease,
         };
         lease.map_err(|error| error.to_string())
@@ -87,7 +87,7 @@ impl Connection {
     /// What follows a command that was refused must not run in another state than its author thinks; true when the command
     /// is to be planned again, and answered with what follows from that.
     fn note_refused(&mut self, id: CommandId, reason: Reason) -> bool {
-        let effect = self.around.context.table().spec(id).connection;
+        let effect = self.shared.context.table().spec(id).connection;
         let session = &mut self.exchange.state.borrow_mut().session;
         match effect {
             ConnectionEffect::Transaction(command::Transaction::Multi) if reason == Reason::Transaction => {
@@ -96,7 +96,7 @@ impl Connection {
             }
             // The transaction behind it must not do without it.
             ConnectionEffect::Transaction(command::Transaction::Watch) => session.transaction = Transaction::Lost { open: false },
-            ConnectionEffect::Local(Local::ClientTracking) | ConnectionEffect::Pin(PinReason::Tracking) => {
+            ConnectionEffect::ClientCommand(ClientCommand::ClientTracking) | ConnectionEffect::Pin(PinReason::Tracking) => {
                 session.missed.miss_mode(id)
             }
             _ => {}
@@ -110,7 +110,7 @@ impl Connection {
     }
 
     /// Gives the lease back as soon as nothing needs it any more.
-    pub(super) fn settle_lease(&mut self) {
+    pub(super) fn tidy_lease(&mut self) {
         if self.exchange.lost_lease.take() {
             self.lose_lease();
         }
@@ -130,9 +130,9 @@ impl Connection {
         };
         // What it was sent last may still lie unread at the server, and the client goes on.
         if let Some((lane, link)) = &self.lease
-            && let Some(ghost) = link.ghost()
+            && let Some(orphan) = link.orphan()
         {
-            lane.shared().bury(ghost);
+            lane.shared().kill_orphan(orphan);
         }
         self.drop_lease();
         if lasting || subscribed {

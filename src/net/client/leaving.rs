@@ -5,10 +5,10 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::lent::Lent;
+use super::pooled_batch::PooledBatch;
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::End;
-use crate::net::upstream::unheard::Unheard;
+use crate::net::upstream::discard::Discard;
 use respguard_resp::encode;
 
 impl Connection {
@@ -16,12 +16,12 @@ impl Connection {
     pub(super) fn give_up(&mut self) {
         self.input_ended = true;
         self.input.clear();
-        self.batch = Lent::default();
+        self.batch = PooledBatch::default();
     }
 
     /// Everything that is owed is answered, then the connection ends.
     pub(super) async fn finish(&mut self) {
-        if self.around.context.draining.get() {
+        if self.shared.context.draining.get() {
             self.end_blocking();
         }
         let tunnel = self.exchange.state.borrow().session.affinity.is_tunnel() && self.input_ended;
@@ -29,7 +29,7 @@ impl Connection {
             // Nobody but the server knows what is still owed in a tunnel: it is told the end too, and ends.
             link.finish_sending();
         }
-        let longest = if tunnel { self.around.pool.settings.request_timeout } else { Duration::MAX };
+        let longest = if tunnel { self.shared.pool.settings.request_timeout } else { Duration::MAX };
         // Who is not told the end by then is told now.
         let _ = tokio::time::timeout(longest, self.all_answered(tunnel)).await;
         if self.exchange.ended().is_none() {
@@ -38,7 +38,7 @@ impl Connection {
                 self.drop_lease();
             }
             self.exchange.shutdown().await;
-            if !self.around.context.draining.get() {
+            if !self.shared.context.draining.get() {
                 self.exchange.linger(&mut self.input).await;
             }
         }
@@ -52,8 +52,8 @@ impl Connection {
             exchange.attach(cx);
             self.discard_input(cx);
             let left = self.input_ended && self.waits_for_nobody();
-            let settled = exchange.is_settled() && (!tunnel || exchange.lost_lease.get());
-            if exchange.ended().is_some() || settled || left { Poll::Ready(()) } else { Poll::Pending }
+            let resolved = exchange.is_resolved() && (!tunnel || exchange.lost_lease.get());
+            if exchange.ended().is_some() || resolved || left { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -75,15 +75,15 @@ impl Connection {
     /// passed, and what the client sent behind it is answered too.
     pub(super) fn end_blocking(&self) {
         let Some((lane, link)) = self.lease.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
-        let Some(id) = link.facts().client_id else { return };
+        let Some(id) = link.info().client_id else { return };
         let mut request = Vec::new();
         encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
         // Without a connection to say it on, the drain timeout ends the wait.
-        let _ = lane.ask(Rc::new(Unheard), &request);
+        let _ = lane.ask(Rc::new(Discard), &request);
     }
 
     /// The client has left while blocked: as with Redis, nothing comes any more.
     pub(super) fn waits_for_nobody(&self) -> bool {
-        self.is_blocked() && !self.around.context.draining.get()
+        self.is_blocked() && !self.shared.context.draining.get()
     }
 }

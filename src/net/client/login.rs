@@ -19,13 +19,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 impl Connection {
     /// True for a client that must log in and has not.
-    pub(super) fn is_stranger(&self) -> bool {
+    pub(super) fn is_unauthenticated(&self) -> bool {
         self.exchange.state.borrow().session.admission == Admission::Awaited
     }
 
     /// The client is new, or has started over.
     pub(super) fn await_login(&mut self) {
-        if self.around.users.is_some() {
+        if self.shared.users.is_some() {
             self.exchange.state.borrow_mut().session.admission = Admission::Awaited;
             self.note(Some(DEFAULT_USER), None, None, None);
         }
@@ -34,7 +34,7 @@ impl Connection {
     /// True when the client may go on as the user that he says he is; else the command is answered. A refused login
     /// leaves him as who he was.
     pub(super) async fn log_in(&mut self, login: &Login) -> bool {
-        if self.around.users.as_ref().is_some_and(|users| users.accept(login)) {
+        if self.shared.users.as_ref().is_some_and(|users| users.accept(login)) {
             self.admit(login);
             return true;
         }

@@ -70,7 +70,7 @@ impl Connection {
     fn tell_near_miss(&mut self, violation: Violation) {
         let Some(rule) = &violation.rule else { return };
         if self.near_misses.get_or_insert_default().admits(rule, clock::now()) {
-            self.around.context.reporter.violation(violation, &self.exchange.peer);
+            self.shared.context.reporter.violation(violation, &self.exchange.peer);
         }
     }
 }

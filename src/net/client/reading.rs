@@ -29,7 +29,7 @@ impl Connection {
             if !self.exchange.may_read(cx) {
                 return Poll::Pending;
             }
-            self.input = self.around.context.read_buffers.take();
+            self.input = self.shared.context.read_buffers.take();
         }
         self.input.reserve(if self.is_streaming() { 4 * READ_BYTES } else { READ_BYTES / 4 });
         let room = self.input.capacity() - self.input.len();
@@ -40,7 +40,7 @@ impl Connection {
             }
             Poll::Ready(Ok(read)) => {
                 self.read_filled = read == room;
-                if self.around.context.tap.is_on() {
+                if self.shared.context.tap.is_on() {
                     self.record(read);
                 }
                 Poll::Ready(Event::Read)
@@ -70,7 +70,7 @@ impl Connection {
             bytes: &self.input[before..],
             begins_request: is_between_requests && !self.is_streaming() && !is_tunnel,
         };
-        Track::note(&mut self.track, &self.around.context.tap, read);
+        Track::note(&mut self.track, &self.shared.context.tap, read);
     }
 
     /// So much has come that cannot go on now that nothing more is read; `held` as above.
@@ -80,20 +80,20 @@ impl Connection {
 
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
     /// not be noticed.
-    pub(super) fn is_unheard_while_blocked(&self) -> bool {
+    pub(super) fn is_unread_while_blocked(&self) -> bool {
         let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
         self.is_blocked() && !self.input_ended && (full || !self.exchange.link().has_room())
     }
 
     fn input_bytes_max(&self) -> usize {
-        if self.around.context.kept.is_too_much() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
+        if self.shared.context.kept.is_over_limit() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
         match self.is_streaming() {
             true => 0,
             // The members of a group that are there already may be large themselves.
-            false if held && !self.around.context.policy().groups().is_empty() => 2 * MEMBER_BYTES_MAX,
+            false if held && !self.shared.context.policy().groups().is_empty() => 2 * MEMBER_BYTES_MAX,
             false => 2 * self.whole_bytes_max(),
         }
     }
@@ -101,12 +101,12 @@ impl Connection {
     /// Nothing of what was read is left: others need the room more.
     pub(super) fn give_buffers(&mut self) {
         if self.input.is_empty() && self.input.capacity() > 0 {
-            self.around.context.read_buffers.give(std::mem::take(&mut self.input));
+            self.shared.context.read_buffers.give(std::mem::take(&mut self.input));
         }
         if self.input.is_empty()
             && let Some(batch) = self.batch.take_blank()
         {
-            self.around.context.batches.give(batch);
+            self.shared.context.batches.give(batch);
         }
     }
 }

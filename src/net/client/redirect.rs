@@ -31,7 +31,7 @@ impl Connection {
         self.ask(id, Role::Lane, &asked);
         self.drained().await;
         let mut state = self.exchange.state.borrow_mut();
-        if state.session.agreed {
+        if state.session.accepted {
             state.session.tracking = Tracking::of(words, upstream);
         }
     }
@@ -40,7 +40,7 @@ impl Connection {
     async fn objection(&self, words: &[Box<[u8]>]) -> Option<Vec<u8>> {
         let mut request = Vec::new();
         encode::request(&mut request, &named(words, NO_ID).iter().map(|word| &word[..]).collect::<Vec<_>>());
-        let (link, longest) = (self.exchange.link(), self.around.pool.settings.request_timeout);
+        let (link, longest) = (self.exchange.link(), self.shared.pool.settings.request_timeout);
         let reply = ability::ask(&link, &request, longest).await?;
         (!reply.starts_with(NOBODY)).then_some(reply)
     }
@@ -58,16 +58,16 @@ impl Connection {
     }
 
     async fn own_connection_of(&self, id: u64) -> Option<i64> {
-        let client = self.around.registry.client(id)?;
+        let client = self.shared.registry.client(id)?;
         let (answer, answered) = oneshot::channel();
         client.worker.send(Message::OwnConnection(id, answer)).await.ok()?;
-        let longest = self.around.pool.settings.request_timeout;
+        let longest = self.shared.pool.settings.request_timeout;
         tokio::time::timeout(longest, answered).await.ok()?.ok().flatten()
     }
 
     /// Another client names this one: its connection is known at the server from now on.
     pub(super) async fn give_own_connection(&mut self) {
-        let id = if self.is_stranger() { None } else { self.own_connection().await };
+        let id = if self.is_unauthenticated() { None } else { self.own_connection().await };
         self.exchange.tell_own_connection(id);
     }
 

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use bytes::Buf;
 
 use super::connection::{Connection, Next};
-use super::lent::Lent;
+use super::pooled_batch::PooledBatch;
 use crate::net::clock;
 use crate::net::exchange::Timing;
-use crate::net::upstream::lane::Mending;
+use crate::net::upstream::lane::TtlFixRight;
 use respguard_engine::pipeline::batch::Tail;
-use respguard_engine::pipeline::plan::{Plan, Rules, Turn, plan};
+use respguard_engine::pipeline::plan::{Barrier, Plan, Rules, plan};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::request::{Limits, RequestParser};
@@ -35,12 +35,12 @@ impl Connection {
                 return Next::Room;
             }
             if self.batch.is_none() {
-                self.batch.set(self.around.context.batches.take());
+                self.batch.set(self.shared.context.batches.take());
             }
             self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
-                let table = self.around.context.table();
+                let table = self.shared.context.table();
                 self.batch.parse(&mut self.parser, &table, &self.input, whole_bytes_max)
             };
             if tail == Tail::Large && whole_bytes_max < self.whole_bytes_max() {
@@ -71,11 +71,11 @@ impl Connection {
     fn limit_unauthenticated(&mut self) {
         let owes_server =
             !self.authenticated && self.exchange.link().wants_password() && self.exchange.lane().key.login.is_none();
-        let owes = owes_server || self.is_stranger();
+        let owes = owes_server || self.is_unauthenticated();
         // What is held has a place that its reply must come to: it goes first.
         if owes != self.batch.singly && self.batch.all_held().is_empty() {
             // What was read under the other limits is read again.
-            self.batch = Lent::default();
+            self.batch = PooledBatch::default();
             self.batch.singly = owes;
             self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
         }
@@ -95,8 +95,8 @@ impl Connection {
         if !self.wait_over && self.batch.all_held().is_empty() {
             self.look_for_sequence();
         }
-        let around = Rc::clone(&self.around);
-        let planned = &mut *around.plan.borrow_mut();
+        let shared = Rc::clone(&self.shared);
+        let planned = &mut *shared.plan.borrow_mut();
         self.plan_batch(tail, planned);
         let timing = self.timing();
         let places = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
@@ -109,25 +109,25 @@ impl Connection {
     fn before_planning(&mut self) -> Option<Next> {
         if self.exchange.bulk.is_expected() && self.wants_own_link() {
             self.exchange.bulk.count();
-            return Some(Next::Turn(Turn::Pin(Reason::Bulky)));
+            return Some(Next::Barrier(Barrier::Pin(Reason::Bulky)));
         }
         if self.must_await_opening() {
-            return Some(Next::Opening);
+            return Some(Next::ConnectParams);
         }
         if self.must_ask_ability() {
             return Some(Next::Ask);
         }
         self.asked.set(false);
-        if let Some(asking) = self.mending_to_ask() {
-            return Some(Next::AskMending(asking));
+        if let Some(asking) = self.ttl_fix_to_ask() {
+            return Some(Next::AskTtlFix(asking));
         }
-        self.asked_mending.set(false);
+        self.asked_ttl_fix.set(false);
         None
     }
 
     fn plan_batch(&self, tail: &Tail, planned: &mut Plan) {
         let more = self.more_comes(tail) && !self.wait_over && !self.input_ended;
-        let context = &self.around.context;
+        let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
         let (link, lane) = (self.exchange.link(), self.exchange.lane());
         let rules = Rules {
@@ -135,7 +135,7 @@ impl Connection {
             policy: &policy,
             transactions: link.can_transact(),
             probes: lane.probes.get(),
-            mends: lane.mending.get() != Mending::Refused,
+            ttl_fixes: lane.ttl_fix.get() != TtlFixRight::Refused,
             ability: link.ability(),
             hold: self.holding(tail),
             degraded: context.health.refuses() || link.is_down(),
@@ -166,14 +166,14 @@ impl Connection {
                 None
             }
             // What is waited for has been read already.
-            Some(Turn::Wait) if has_more => None,
+            Some(Barrier::Wait) if has_more => None,
             // A frame that has begun takes as long as its bytes keep coming.
-            Some(Turn::Wait) => {
-                let longest = self.around.context.policy().hold.max;
+            Some(Barrier::Wait) => {
+                let longest = self.shared.context.policy().hold.max;
                 Some(self.wait_within(planned, longest))
             }
-            Some(Turn::Hold) => Some(self.hold(planned)),
-            Some(turn) => Some(Next::Turn(turn)),
+            Some(Barrier::Hold) => Some(self.hold(planned)),
+            Some(turn) => Some(Next::Barrier(turn)),
         }
     }
 
@@ -181,14 +181,14 @@ impl Connection {
     #[cold]
     fn wants_own_link(&self) -> bool {
         let is_pinned = self.exchange.state.borrow().session.affinity.is_pinned();
-        let may = !is_pinned && !self.is_stranger() && self.batch.all_held().is_empty();
+        let may = !is_pinned && !self.is_unauthenticated() && self.batch.all_held().is_empty();
         // Without a server nobody waits, and rules may answer in its place.
         let is_down = self.exchange.link().is_down();
         may && !is_down && self.exchange.lane().has_leases_to_spare()
     }
 
     pub(super) fn timing(&self) -> Timing {
-        Timing { read_at: clock::now(), request_timeout: self.around.pool.settings.request_timeout }
+        Timing { read_at: clock::now(), request_timeout: self.shared.pool.settings.request_timeout }
     }
 
     /// Everything that was read has been sent.

@@ -38,7 +38,7 @@ impl Exchange {
     /// Answers with the id at the server of the connection that the client has alone, once it has one.
     pub fn ask_own_connection(&self, answer: oneshot::Sender<Option<i64>>) {
         let affinity = self.state.borrow().session.affinity;
-        let id = if affinity.is_passing() { None } else { self.link().facts().client_id };
+        let id = if affinity.is_passing() { None } else { self.link().info().client_id };
         match id {
             // Whoever asked may have gone.
             Some(_) => drop(answer.send(id)),

@@ -12,8 +12,8 @@ use crate::net::upstream::PING;
 use respguard_engine::command::CommandId;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::group::WrappedGroup;
-use respguard_engine::pipeline::judge::Judge;
 use respguard_engine::pipeline::plan::{Answer, Plan, Step};
+use respguard_engine::pipeline::reply_check::ReplyCheck;
 use respguard_engine::pipeline::score::{Scope, Score};
 use respguard_engine::pipeline::slot::{Probe, Role};
 use respguard_engine::pipeline::violation::{Kind, Violation};
@@ -22,7 +22,7 @@ use respguard_resp::{Protocol, encode};
 
 /// What belongs to single commands of one plan, in order.
 pub(super) struct PerCommand<'a> {
-    pub(super) judges: &'a mut VecDeque<Box<Judge>>,
+    pub(super) checks: &'a mut VecDeque<Box<ReplyCheck>>,
     pub(super) refused: &'a mut VecDeque<Vec<u8>>,
 }
 
@@ -39,7 +39,7 @@ impl Exchange {
         let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let mut probes = plan.probes.drain(..);
         let (mut preflights, mut refusals) = (plan.preflights.drain(..), plan.refusals.drain(..));
-        let mut per_command = PerCommand { judges: &mut plan.judges, refused: &mut plan.refused };
+        let mut per_command = PerCommand { checks: &mut plan.checks, refused: &mut plan.refused };
         let mut steps = plan.steps.iter().peekable();
         while let Some(step) = steps.next() {
             match step {
@@ -50,11 +50,11 @@ impl Exchange {
                     self.send_run(&sending, commands.clone(), roles, score, &mut per_command);
                 }
                 Step::Watch { commands, group, unwrapped } => {
-                    let index = self.context.tally.group_row(*group);
+                    let index = self.context.metrics.group_row(*group);
                     let rule = Arc::clone(&policy.groups()[*group]);
-                    let demands = sending.demands(commands.clone(), &rule);
+                    let expectations = sending.expectations(commands.clone(), &rule);
                     let scope = Scope::Group { index, rule, unwrapped: *unwrapped };
-                    let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).demanding(demands);
+                    let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).expecting(expectations);
                     self.aim(&places, commands.clone());
                     self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score), &mut per_command);
                 }
@@ -63,10 +63,11 @@ impl Exchange {
                     self.aim(&places, members.iter().copied());
                     let added = plan.added.pop_front().unwrap_or_default();
                     let rule = &policy.groups()[*group];
-                    let settled = self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps, &mut probes)));
-                    self.send_group(&sending, members, (*group, rule), added, settled);
+                    let resolved =
+                        self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps, &mut probes)));
+                    self.send_group(&sending, members, (*group, rule), added, resolved);
                 }
-                Step::Mend { command } => {
+                Step::TtlFix { command } => {
                     self.aim(&places, std::iter::once(*command));
                     let added = plan.added.pop_front().unwrap_or_default();
                     if let Some(rule) = &added.rule {
@@ -75,7 +76,7 @@ impl Exchange {
                     }
                 }
                 Step::Refuse { command } => {
-                    self.context.tally.command(batch.id(*command).index());
+                    self.context.metrics.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
                     self.answer(per_command.refused.pop_front().unwrap_or_default());
                 }
@@ -85,9 +86,9 @@ impl Exchange {
                     if let Some(preflight) = preflights.next() {
                         let added = plan.added.pop_front().unwrap_or_default();
                         let rule = &policy.groups()[*group];
-                        let settled =
+                        let resolved =
                             self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps, &mut probes)));
-                        self.send_guarded(&sending, members, *group, preflight, added, settled);
+                        self.send_guarded(&sending, members, *group, preflight, added, resolved);
                     }
                 }
                 Step::RefuseGroup { members, group } => {
@@ -104,14 +105,14 @@ impl Exchange {
                 }
                 Step::CatchUp => {
                     let mut state = self.state.borrow_mut();
-                    state.slots.push(Role::Unheard, CommandId::UNKNOWN, false);
+                    state.slots.push(Role::Discard, CommandId::UNKNOWN, false);
                     self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
                     if let Answer::Degraded { rule, .. } = by {
                         self.tell_degraded(&sending, *command, *rule);
                     }
-                    self.context.tally.command(batch.id(*command).index());
+                    self.context.metrics.command(batch.id(*command).index());
                     self.aim(&places, std::iter::once(*command));
                     let protocol = self.state.borrow().session.protocol;
                     self.answer(own_reply(*by, protocol));

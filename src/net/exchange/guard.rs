@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Exchange;
+use super::marked::{Marked, RESENT_BYTES_MAX};
 use super::send::Sending;
-use super::settle::{RESENT_BYTES_MAX, Settled};
 use crate::net::clock;
 use crate::net::findings::group_outcome;
 use crate::net::upstream::Recipient;
@@ -13,11 +13,11 @@ use respguard_engine::command::CommandId;
 use respguard_engine::pipeline::finding::{Fault, Finding, Outcome};
 use respguard_engine::pipeline::group::{Injected, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
+use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::Added;
 use respguard_engine::pipeline::refusal::Refusal;
-use respguard_engine::pipeline::settle::mark;
 use respguard_engine::pipeline::slot::Role;
-use respguard_engine::preflight::request::seal;
+use respguard_engine::preflight::request::assert_guard;
 use respguard_engine::preflight::{Ability, Preflight};
 
 impl Exchange {
@@ -27,34 +27,34 @@ impl Exchange {
         commands: &[usize],
         index: usize,
         preflight: Preflight,
-        Added { injected, rule: mended, panel }: Added,
-        settled: Option<Settled>,
+        Added { injected, rule: ttl_fixed, checks }: Added,
+        resolved: Option<Marked>,
     ) {
         let Sending { link, policy, batch, timing, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
-        members.iter().for_each(|id| self.context.tally.command(id.index()));
+        members.iter().for_each(|id| self.context.metrics.command(id.index()));
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
-        let mark = settled.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
-        let last = mark.map(|request| Injected { behind: count, request, mends: None });
-        let first = Injected { behind: 0, request: seal(&guard), mends: None };
+        let mark = resolved.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
+        let last = mark.map(|request| Injected { behind: count, request, ttl_fixes: None });
+        let first = Injected { behind: 0, request: assert_guard(&guard), ttl_fixes: None };
         let injected: Vec<_> = std::iter::once(first).chain(injected).chain(last).collect();
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);
         sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
         self.request_timeout.set(timing.request_timeout);
         let mut state = self.state.borrow_mut();
-        let (row, rule) = (self.context.tally.group_row(index), &policy.groups()[index]);
-        let demands = sending.demands(commands.iter().copied(), rule);
+        let (row, rule) = (self.context.metrics.group_row(index), &policy.groups()[index]);
+        let expectations = sending.expectations(commands.iter().copied(), rule);
         let wrapped = WrappedGroup::new(row, Arc::clone(rule), members)
-            .demanding(demands)
-            .judged(panel)
-            .mended(mended)
+            .expecting(expectations)
+            .checked(checks)
+            .ttl_fixed(ttl_fixed)
             .with_injected(&injected);
         let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
         let wrapped = wrapped.with_guard(Guard::new(preflight, kept));
-        if let Some(settled) = settled {
-            return self.send_settled(sending, &mut state, wrapped, settled, request);
+        if let Some(resolved) = resolved {
+            return self.send_marked(sending, &mut state, wrapped, resolved, request);
         }
         let frames = wrapped.frames();
         state.slots.push_group(Box::new(wrapped));
@@ -67,10 +67,10 @@ impl Exchange {
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         let name = &policy.groups()[index].name;
         for (id, reply) in members.iter().zip(refusal.replies(name, &members, table)) {
-            self.context.tally.command(id.index());
+            self.context.metrics.command(id.index());
             self.answer(reply);
         }
-        self.context.tally.group(self.context.tally.group_row(index), group_outcome(Outcome::Refused));
+        self.context.metrics.group(self.context.metrics.group_row(index), group_outcome(Outcome::Refused));
         self.context.reporter.violation(refusal.violation(name, &members, table), &self.peer);
     }
 
@@ -104,7 +104,7 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let now = clock::now();
         for (request, frames) in self.take_backs.take() {
-            (0..frames).for_each(|_| state.slots.push(Role::Unheard, CommandId::UNKNOWN, false));
+            (0..frames).for_each(|_| state.slots.push(Role::Discard, CommandId::UNKNOWN, false));
             me.send(&self.link(), &mut state, &[&request], frames, now, Some(now + self.request_timeout.get()));
         }
     }

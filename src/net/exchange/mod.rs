@@ -9,10 +9,10 @@ mod bulk;
 mod close;
 mod dispatch;
 mod guard;
+mod marked;
 mod receive;
 mod run;
 mod send;
-mod settle;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -63,7 +63,7 @@ pub struct Exchange {
     /// The client has sent its last: its task wants to know of each reply.
     pub wants_replies: Cell<bool>,
     /// The client's task waits for a group that may be sent again.
-    pub wants_settled: Cell<bool>,
+    pub wants_resolved: Cell<bool>,
     /// The client's task wants to know when it may send more.
     pub wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
@@ -142,7 +142,7 @@ impl Exchange {
             marked: Cell::new(false),
             wants_drained: Cell::new(false),
             wants_replies: Cell::new(false),
-            wants_settled: Cell::new(false),
+            wants_resolved: Cell::new(false),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
             heard_at: Cell::new(clock::now()),
@@ -243,7 +243,7 @@ impl Exchange {
     }
 
     /// True when the client is owed nothing and has been sent everything.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_resolved(&self) -> bool {
         let state = self.state.borrow();
         state.slots.is_empty() && state.out_at == state.out.len() && self.caught_up.get()
     }
@@ -268,17 +268,17 @@ impl Exchange {
     }
 
     /// Waits for the promised answers; later commands are sent only then.
-    pub async fn promises_kept(&self) {
+    pub async fn deferred_replies_came(&self) {
         std::future::poll_fn(|cx| {
             self.attach(cx);
-            let over = self.ended().is_some() || !self.state.borrow().slots.is_promised();
+            let over = self.ended().is_some() || !self.state.borrow().slots.is_deferred();
             if over { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
     /// Fills a promised place.
-    pub fn keep_promise(&self, number: u64, reply: Vec<u8>) {
+    pub fn fill_deferred(&self, number: u64, reply: Vec<u8>) {
         let mut state = self.state.borrow_mut();
         let State { slots, out, .. } = &mut *state;
         slots.keep(number, reply, out);
@@ -329,7 +329,7 @@ impl Exchange {
         let mut stream = self.stream.borrow_mut();
         let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, buffer))?;
         self.heard_at.set(clock::now());
-        self.context.tally.add_bytes(Side::Client, Direction::In, read);
+        self.context.metrics.add_bytes(Side::Client, Direction::In, read);
         Poll::Ready(Ok(read))
     }
 }

@@ -36,7 +36,7 @@ impl Exchange {
     pub(super) fn conclude_plan(&self, found: &mut Vec<Finding>) {
         for finding in &mut *found {
             if let Finding::Group { index, .. } = finding {
-                *index = self.context.tally.group_row(*index);
+                *index = self.context.metrics.group_row(*index);
             }
         }
         if !found.is_empty() {
@@ -146,7 +146,7 @@ impl Recipient for Exchange {
         self.marked.set(false);
         if self.ended.get().is_some() {
             let mut state = self.state.borrow_mut();
-            self.forgo_errand(&mut state);
+            self.forgo_recovery(&mut state);
             state.forget_out();
             self.context.kept.change(&self.out_kept, state.out.capacity());
             return;
@@ -162,7 +162,7 @@ impl Recipient for Exchange {
                 waker.wake_by_ref();
             }
             _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
-            _ if self.wants_settled.get() && !self.is_fenced() => waker.wake_by_ref(),
+            _ if self.wants_resolved.get() && !self.is_fenced() => waker.wake_by_ref(),
             _ if self.wants_replies.get() => waker.wake_by_ref(),
             _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}
@@ -176,15 +176,15 @@ impl Recipient for Exchange {
             return false;
         }
         // When all clients together keep too much, none that reads nothing keeps more.
-        let is_pressed = self.context.kept.is_too_much();
+        let is_pressed = self.context.kept.is_over_limit();
         let (hard, grace) = match is_pressed {
             true => (PRESSED_BYTES, PRESSED_GRACE),
             false if kept < OUT_BYTES_HARD => (OUT_BYTES_HARD, STANDSTILL_GRACE),
             false => (OUT_BYTES_HARD, STANDSTILL_MAX),
         };
-        let standstill = clock::now().saturating_duration_since(self.progress_at.get());
+        let head_of_line = clock::now().saturating_duration_since(self.progress_at.get());
         // Nobody else waits for a lease.
-        let is_waited_for = state.session.affinity.is_pinned() || standstill < grace;
+        let is_waited_for = state.session.affinity.is_pinned() || head_of_line < grace;
         if !is_waited_for && kept >= hard {
             tracing::info!(client = %self.peer, kept, "closed: the client does not read its replies");
             self.end(End::Slow);

@@ -28,7 +28,7 @@ impl Exchange {
         if let Some(score) = score {
             state.slots.push_score(score);
         }
-        commands.clone().for_each(|at| self.context.tally.command(batch.id(at).index()));
+        commands.clone().for_each(|at| self.context.metrics.command(batch.id(at).index()));
         if roles.iter().all(|role| *role == Role::Plain) {
             state.slots.push_plain(commands.clone().map(|at| batch.id(at)), scored);
         } else {
@@ -38,7 +38,7 @@ impl Exchange {
         // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
         if state.session.affinity.is_pinned() {
             for (at, &role) in commands.zip(roles) {
-                if !matches!(role, Role::Queued | Role::QueuedJudged)
+                if !matches!(role, Role::Queued | Role::QueuedChecked)
                     && let Some(deadline) = blocking_deadline(sending, at)
                 {
                     self.send_part(sending, state, rest.start..at, timing.deadline());
@@ -101,8 +101,8 @@ fn push_by_role<'r>(
     for (at, &role) in commands {
         let id = batch.id(at);
         match role {
-            Role::Judged | Role::QueuedJudged if let Some(judge) = per_command.judges.pop_front() => {
-                slots.push_judged(role, judge, id, scored && role == Role::Judged);
+            Role::Checked | Role::QueuedChecked if let Some(check) = per_command.checks.pop_front() => {
+                slots.push_checked(role, check, id, scored && role == Role::Checked);
             }
             Role::Refused => slots.push_refused(per_command.refused.pop_front().unwrap_or_default(), id),
             role => slots.push(role, id, scored && role == Role::Plain),

@@ -5,19 +5,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::settle::Settled;
+use super::marked::Marked;
 use super::{End, Exchange, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use respguard_engine::command::{CommandId, Table};
 use respguard_engine::pipeline::batch::Batch;
-use respguard_engine::pipeline::demand::Demands;
+use respguard_engine::pipeline::expectations::Expectations;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::{self, Injected, WrappedGroup};
+use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::Added;
 use respguard_engine::pipeline::refuse::SPOILER;
-use respguard_engine::pipeline::settle::mark;
 use respguard_engine::pipeline::slot::{Probe, Role};
 use respguard_engine::policy::{Group, Member, Policy};
 use respguard_resp::encode;
@@ -74,9 +74,9 @@ impl Sending<'_> {
     }
 
     /// What the rule of the group that these commands are demands of their replies.
-    pub(super) fn demands(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Demands>> {
+    pub(super) fn expectations(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Expectations>> {
         let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
-        Demands::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
+        Expectations::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
     }
 }
 
@@ -87,7 +87,7 @@ impl Exchange {
         let link = self.link();
         let mut request = Vec::new();
         encode::request(&mut request, words);
-        self.context.tally.command(id.index());
+        self.context.metrics.command(id.index());
         let timing = Timing { read_at: clock::now(), request_timeout };
         let mut state = self.state.borrow_mut();
         state.slots.push(role, id, false);
@@ -97,7 +97,7 @@ impl Exchange {
     /// Begins to cut a request through that is too large to be held whole: `head` is its first part.
     pub fn begin_stream(self: &Rc<Self>, id: CommandId, role: Role, head: &[u8], timing: Timing) {
         let link = self.link();
-        self.context.tally.command(id.index());
+        self.context.metrics.command(id.index());
         let mut state = self.state.borrow_mut();
         state.slots.push(role, id, false);
         self.send(&link, &mut state, &[head], 1, timing.read_at, None);
@@ -106,7 +106,7 @@ impl Exchange {
     /// In the place of a command within the client's own MULTI goes out what aborts it, and the client is told `error`.
     pub fn spoil(self: &Rc<Self>, id: CommandId, error: Vec<u8>, timing: Timing) {
         let link = self.link();
-        self.context.tally.command(id.index());
+        self.context.metrics.command(id.index());
         let mut state = self.state.borrow_mut();
         state.slots.push_refused(error, id);
         self.send(&link, &mut state, &[SPOILER], 1, timing.read_at, timing.deadline());
@@ -135,7 +135,7 @@ impl Exchange {
         // would take the place of a reply that may come: what is sent there shares its fate.
         let is_first = state.slots.owes_no_more_than(frames);
         if is_first && self.context.health.refuses() && !state.session.affinity.is_pinned() {
-            self.context.tally.add_refused(frames);
+            self.context.metrics.add_refused(frames);
             self.fault_in(state, frames, Fault::Refused);
             return false;
         }
@@ -152,29 +152,29 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: &[usize],
         (index, rule): (usize, &Arc<Group>),
-        Added { mut injected, rule: mended, panel }: Added,
-        settled: Option<Settled>,
+        Added { mut injected, rule: ttl_fixed, checks }: Added,
+        resolved: Option<Marked>,
     ) {
         let Sending { link, batch, timing, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         for id in &members {
-            self.context.tally.command(id.index());
+            self.context.metrics.command(id.index());
         }
         let mut state = self.state.borrow_mut();
-        if let Some((marker, _)) = &settled {
+        if let Some((marker, _)) = &resolved {
             let behind = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            injected.push(Injected { behind, request: mark(marker, timing.request_timeout), mends: None });
+            injected.push(Injected { behind, request: mark(marker, timing.request_timeout), ttl_fixes: None });
         }
         self.request_timeout.set(timing.request_timeout);
-        let demands = sending.demands(commands.iter().copied(), rule);
-        let wrapped = WrappedGroup::new(self.context.tally.group_row(index), Arc::clone(rule), members)
+        let expectations = sending.expectations(commands.iter().copied(), rule);
+        let wrapped = WrappedGroup::new(self.context.metrics.group_row(index), Arc::clone(rule), members)
             .with_injected(&injected)
-            .judged(panel)
-            .mended(mended)
-            .demanding(demands);
+            .checked(checks)
+            .ttl_fixed(ttl_fixed)
+            .expecting(expectations);
         let parts = sending.transaction(commands, &injected);
-        if let Some(settled) = settled {
-            return self.send_settled(sending, &mut state, wrapped, settled, parts.concat());
+        if let Some(resolved) = resolved {
+            return self.send_marked(sending, &mut state, wrapped, resolved, parts.concat());
         }
         let frames = wrapped.frames();
         state.slots.push_group(Box::new(wrapped));
@@ -196,7 +196,7 @@ impl Exchange {
     /// Makes a place for the answer to a question, which is written behind `request`.
     pub(super) fn push_probe(&self, state: &mut State, mut probe: Probe, request: &mut Vec<u8>) {
         // The rules may change before it is answered.
-        probe.index = self.context.tally.ttl_row(&probe.rule.name);
+        probe.index = self.context.metrics.ttl_row(&probe.rule.name);
         encode::request(request, &[b"PTTL", &probe.key]);
         state.slots.push_probe(probe);
     }

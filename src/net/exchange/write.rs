@@ -37,7 +37,7 @@ impl Exchange {
                 Poll::Ready(Ok(written)) => {
                     state.out_at += written;
                     self.progress_at.set(clock::now());
-                    self.context.tally.add_bytes(Side::Client, Direction::Out, written);
+                    self.context.metrics.add_bytes(Side::Client, Direction::Out, written);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
@@ -66,7 +66,7 @@ impl Exchange {
         // An error comes again when the rest is written.
         let Poll::Ready(Ok(written)) = written else { return 0 };
         self.progress_at.set(clock::now());
-        self.context.tally.add_bytes(Side::Client, Direction::Out, written);
+        self.context.metrics.add_bytes(Side::Client, Direction::Out, written);
         written
     }
 
@@ -84,7 +84,7 @@ impl Exchange {
     }
 
     pub(super) fn out_bytes_soft(&self) -> usize {
-        if self.context.kept.is_too_much() { PRESSED_BYTES } else { OUT_BYTES_SOFT }
+        if self.context.kept.is_over_limit() { PRESSED_BYTES } else { OUT_BYTES_SOFT }
     }
 }
 

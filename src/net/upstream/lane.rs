@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Link, Phase};
 use super::connections::Full;
-use super::relief::Relief;
+use super::shared_connection::SharedConnection;
 use super::{Recipient, Settings};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::command::{DEFAULT_USER, Login};
-use respguard_engine::link::handshake::{Ghost, Opening, Selects};
+use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Selects};
 use respguard_resp::Protocol;
 
 /// A lease that nobody took for so long is closed, well before servers close idle connections.
@@ -39,8 +39,8 @@ impl LaneKey {
         self.login.as_ref().map_or(DEFAULT_USER, Login::user)
     }
 
-    pub(super) fn opening(&self) -> Opening {
-        Opening { login: self.login.clone(), selects: self.selects.clone(), protocol: self.protocol, db: self.db }
+    pub(super) fn params(&self) -> ConnectParams {
+        ConnectParams { login: self.login.clone(), selects: self.selects.clone(), protocol: self.protocol, db: self.db }
     }
 }
 
@@ -69,10 +69,10 @@ pub struct Leases {
 
 impl Leases {
     /// Looks after the deadlines of what is leased.
-    pub fn tend(&self) {
+    pub fn on_tick(&self) {
         let links: Vec<_> = self.links.borrow().iter().filter_map(Weak::upgrade).collect();
         for link in links {
-            link.tend();
+            link.on_tick();
         }
     }
 
@@ -105,7 +105,7 @@ impl Drop for Reserved {
 
 /// Whether a lane's user may run what TTL rules add to writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mending {
+pub enum TtlFixRight {
     /// Nobody has asked.
     Unknown,
     Able,
@@ -118,21 +118,21 @@ pub struct Lane {
     pub key: LaneKey,
     context: Rc<Context>,
     settings: Rc<Settings>,
-    relief: Relief,
+    shared_connection: SharedConnection,
     idle: RefCell<Vec<(Rc<Link>, Instant)>>,
     leases: Rc<Leases>,
     unused_since: Cell<Option<Instant>>,
     /// This user may ask for TTLs; false from the first refusal on.
     pub probes: Cell<bool>,
     /// Whether this user may set TTLs behind writes.
-    pub mending: Cell<Mending>,
+    pub ttl_fix: Cell<TtlFixRight>,
 }
 
 impl Lane {
     /// The lane of clients that have said nothing yet, whose shared connection is being opened: whether there is a server
     /// is to be seen from it.
     pub fn first(context: &Rc<Context>, settings: &Rc<Settings>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {
-        let shared = Link::spawn(context, settings, key.opening(), settings.connections.insist(), true, Vec::new());
+        let shared = Link::spawn(context, settings, key.params(), settings.connections.insist(), true, Vec::new());
         shared.represent_server();
         Lane::over(context, settings, leases, key, shared)
     }
@@ -143,29 +143,29 @@ impl Lane {
             key,
             context: Rc::clone(context),
             settings: Rc::clone(settings),
-            relief: Relief::new(shared),
+            shared_connection: SharedConnection::new(shared),
             idle: RefCell::new(Vec::new()),
             leases: Rc::clone(leases),
             unused_since: Cell::new(None),
             probes: Cell::new(true),
-            mending: Cell::new(Mending::Unknown),
+            ttl_fix: Cell::new(TtlFixRight::Unknown),
         })
     }
 
     /// The connection that all clients of the lane share.
     pub fn shared(&self) -> Rc<Link> {
-        self.relief.shared()
+        self.shared_connection.shared()
     }
 
     /// Puts another connection in the place of the shared one, if that is stuck and another one is there.
     pub fn replace_stuck(&self) {
         let open = || self.open(Vec::new()).ok();
-        self.relief.replace_stuck(|| self.idle_lease(), open);
+        self.shared_connection.replace_stuck(|| self.idle_lease(), open);
     }
 
     /// Connections that were lost and have not been ended yet, on any that a client of the lane may come from.
-    pub fn ghosts(&self) -> Vec<Ghost> {
-        self.relief.ghosts()
+    pub fn orphans(&self) -> Vec<OrphanedConnection> {
+        self.shared_connection.orphans()
     }
 
     /// A question of our own over the shared connection; false when it was not sent. Like any request it has a
@@ -185,20 +185,20 @@ impl Lane {
             return Err(NoLease::Taken(self.settings.leases_max));
         }
         // What its client has sent on a connection that was lost must not come behind what it sends on this one.
-        let ghosts = self.ghosts();
-        let idle = if ghosts.is_empty() { self.idle_lease() } else { None };
+        let orphans = self.orphans();
+        let idle = if orphans.is_empty() { self.idle_lease() } else { None };
         let link = match idle {
             Some(link) => link,
-            None => self.open(ghosts)?,
+            None => self.open(orphans)?,
         };
         self.leases.taken.set(self.leases.taken.get() + 1);
         self.leases.links.borrow_mut().push(Rc::downgrade(&link));
         Ok(link)
     }
 
-    fn open(&self, ghosts: Vec<Ghost>) -> Result<Rc<Link>, Full> {
+    fn open(&self, orphans: Vec<OrphanedConnection>) -> Result<Rc<Link>, Full> {
         let permit = self.settings.connections.take()?;
-        let link = Link::spawn(&self.context, &self.settings, self.key.opening(), permit, false, ghosts);
+        let link = Link::spawn(&self.context, &self.settings, self.key.params(), permit, false, orphans);
         link.expect_transactions(self.shared().can_transact());
         Ok(link)
     }
@@ -216,7 +216,7 @@ impl Lane {
     /// Takes a lease back: `clean` says that the connection is as its handshake left it.
     pub fn give_back(&self, link: &Rc<Link>, clean: bool) {
         self.leases.end(link);
-        link.ghosts().into_iter().for_each(|ghost| self.shared().bury(ghost));
+        link.orphans().into_iter().for_each(|orphan| self.shared().kill_orphan(orphan));
         self.keep_or_close(link, clean);
     }
 
@@ -251,12 +251,12 @@ impl Lane {
 
     /// True when the server does not take its clients any more.
     pub fn is_revoked(&self) -> bool {
-        self.relief.is_revoked()
+        self.shared_connection.is_revoked()
     }
 
     /// Asks the clients of another lane whether they are there, where it is doubtful whether those of this one may go on.
     pub fn resolve_doubt(&self, others: &Lane) {
-        self.relief.resolve_doubt(&others.shared());
+        self.shared_connection.resolve_doubt(&others.shared());
     }
 
     /// Closes the connections that nobody has.
@@ -265,8 +265,8 @@ impl Lane {
     }
 
     /// Looks after deadlines of the shared connection and lets old leases go.
-    pub fn tend(&self) {
-        if let Some(unneeded) = self.relief.tend() {
+    pub fn on_tick(&self) {
+        if let Some(unneeded) = self.shared_connection.on_tick() {
             self.adopt(&unneeded);
         }
         self.replace_stuck();
@@ -282,7 +282,7 @@ impl Lane {
 
     /// Closes everything.
     pub fn close(&self) {
-        self.relief.close();
+        self.shared_connection.close();
         self.close_idle();
     }
 }

@@ -3,16 +3,16 @@
 //! A [`connection::Link`] carries requests one way and hands each reply, in the order of the
 //! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].
 
+pub mod connect;
 pub mod connection;
 pub mod connections;
+pub mod discard;
 pub mod lane;
-pub mod opening;
 pub mod pool;
 pub mod probe;
-mod relief;
+mod shared_connection;
 pub mod spare;
 pub mod survey;
-pub mod unheard;
 
 use std::sync::Arc;
 use std::time::Duration;

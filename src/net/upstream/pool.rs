@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Settings;
 use super::connection::Link;
 use super::connections::{Full, Permit};
-use super::lane::{Lane, LaneKey, Leases, Mending, NoLease};
+use super::lane::{Lane, LaneKey, Leases, NoLease, TtlFixRight};
 use super::probe::Probe;
 use super::spare::Spares;
 use crate::net::clock;
@@ -69,7 +69,7 @@ impl Pool {
         let _reserved = self.leases.reserve(&self.settings).map_err(NoLane::Taken)?;
         self.close_unused(UNUSED_LANES_MAX);
         let permit = self.make_room().await.map_err(|full| NoLane::Taken(full.into()))?;
-        let link = Link::spawn(&self.context, &self.settings, key.opening(), permit, false, old.ghosts());
+        let link = Link::spawn(&self.context, &self.settings, key.params(), permit, false, old.orphans());
         let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
             Ok(opened) => opened,
             Err(_) => Err(None),
@@ -97,7 +97,7 @@ impl Pool {
             return Ok(lane);
         }
         let permit = self.settings.connections.take()?;
-        let link = Link::spawn(&self.context, &self.settings, key.opening(), permit, true, Vec::new());
+        let link = Link::spawn(&self.context, &self.settings, key.params(), permit, true, Vec::new());
         link.set_struggling();
         let lane = Lane::over(&self.context, &self.settings, &self.leases, key.clone(), link);
         self.lanes.borrow_mut().insert(key, Rc::clone(&lane));
@@ -129,15 +129,15 @@ impl Pool {
     /// Looks after all lanes; called every few milliseconds. Returns those that the server does not take any more: their
     /// clients are to be closed, then they.
     #[must_use]
-    pub fn tend(&self) -> Vec<Rc<Lane>> {
+    pub fn on_tick(&self) -> Vec<Rc<Lane>> {
         if self.context.health.tell(clock::now()) {
             Probe::send(&self.context, &self.first);
         }
-        self.leases.tend();
-        self.spares.tend();
+        self.leases.on_tick();
+        self.spares.on_tick();
         let mut revoked = Vec::new();
         self.lanes.borrow_mut().retain(|_, lane| {
-            lane.tend();
+            lane.on_tick();
             lane.resolve_doubt(&self.first);
             if lane.is_revoked() {
                 revoked.push(Rc::clone(lane));
@@ -181,7 +181,7 @@ impl Pool {
     pub fn forget_refusals(&self) {
         for lane in self.lanes.borrow().values() {
             lane.probes.set(true);
-            lane.mending.set(Mending::Unknown);
+            lane.ttl_fix.set(TtlFixRight::Unknown);
         }
     }
 

@@ -14,11 +14,11 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Settings;
-use super::opening::open;
+use super::connect::open;
 use crate::net::clock;
 use crate::net::stream::Stream;
 use respguard_engine::command::Login;
-use respguard_engine::link::handshake::{Opening, Selects};
+use respguard_engine::link::handshake::{ConnectParams, Selects};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 use respguard_resp::{Protocol, encode, value};
@@ -108,7 +108,7 @@ impl Spares {
     }
 
     /// Sees to it that one is there; called every few milliseconds.
-    pub fn tend(self: &Rc<Self>) {
+    pub fn on_tick(self: &Rc<Self>) {
         if self.is_at_hand() {
             return self.missing_since.set(None);
         }
@@ -160,8 +160,8 @@ struct Spare {
 
 impl Spare {
     async fn open(settings: &Settings) -> Option<Spare> {
-        let opening = Opening { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
-        let (stream, _) = open(settings, &opening, &[]).await.ok()?;
+        let params = ConnectParams { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
+        let (stream, _) = open(settings, &params, &[]).await.ok()?;
         Some(Spare { stream, identity: Identity { login: settings.login.clone(), protocol: Protocol::Resp2 } })
     }
 

@@ -6,10 +6,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Settings;
-use super::opening::{OpenError, open};
+use super::connect::{OpenError, open};
 use crate::net::stream::Stream;
 use respguard_engine::command::{Merge, MergeError, Table};
-use respguard_engine::link::handshake::Opening;
+use respguard_engine::link::handshake::ConnectParams;
 use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
 use respguard_resp::{encode, value};
 
@@ -72,8 +72,8 @@ pub async fn survey(settings: &Settings, known: Option<&ServerId>, table: &mut T
 }
 
 async fn ask_all(settings: &Settings, known: Option<&ServerId>, table: &mut Table) -> Result<Survey, SurveyError> {
-    let opening = Opening { login: settings.login.clone(), ..Opening::default() };
-    let (mut stream, _) = open(settings, &opening, &[]).await?;
+    let params = ConnectParams { login: settings.login.clone(), ..ConnectParams::default() };
+    let (mut stream, _) = open(settings, &params, &[]).await?;
     let server = ServerId::read(&ask(&mut stream, &[b"INFO", b"server"]).await?);
     if server.is_some() && server.as_ref() == known {
         return Ok(Survey { server, merge: None });

@@ -70,15 +70,15 @@ async fn ask(wire: &mut UnixStream) -> Vec<u8> {
 #[expect(clippy::await_holding_refcell_ref, reason = "what the task needs is held so that it must panic")]
 async fn panic_in_one_of_two(exposition: &Exposition) {
     let table = Arc::new(Table::builtin());
-    let tally = Tally::new(&[], exposition.totals());
-    let context = Context::new(0, tally, Default::default(), Default::default(), Default::default(), table, Arc::default());
+    let metrics = WorkerMetrics::new(&[], exposition.totals());
+    let context = Context::new(0, metrics, Default::default(), Default::default(), Default::default(), table, Arc::default());
     let context = Rc::new(context);
     let pool = Pool::new(&context, settings(server()));
     let (sender, _messages) = mpsc::channel(8);
     let mailbox = Mailbox { sender, clients: Arc::default() };
     let registry = Arc::new(Registry::new(10));
     let load = Arc::clone(&mailbox.clients);
-    let around = Rc::new(Surroundings {
+    let shared = Rc::new(WorkerShared {
         context,
         pool,
         registry: Arc::clone(&registry),
@@ -93,14 +93,14 @@ async fn panic_in_one_of_two(exposition: &Exposition) {
     for _ in 0..2 {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         let client = registry.enter("a test".into(), "a test".into(), &mailbox).expect("there is room");
-        serve(&around, Stream::Unix(theirs), client);
+        serve(&shared, Stream::Unix(theirs), client);
         wires.push(ours);
     }
     for wire in &mut wires {
         assert_eq!(ask(wire).await, b"+PONG\r\n");
     }
     let victim = registry.clients()[0].id;
-    let exchange = around.clients.borrow().get(&victim).and_then(Weak::upgrade).expect("it is served");
+    let exchange = shared.clients.borrow().get(&victim).and_then(Weak::upgrade).expect("it is served");
     let held = exchange.state.borrow_mut();
     wires[0].write_all(PING).await.expect("it is open");
     while registry.len() == 2 {
@@ -114,7 +114,7 @@ async fn panic_in_one_of_two(exposition: &Exposition) {
     assert!(matches!(end, Ok(0) | Err(io::ErrorKind::ConnectionReset)) && rest.is_empty(), "{end:?}");
     assert_eq!(ask(&mut wires[1]).await, b"+PONG\r\n");
     assert_eq!(registry.len(), 1);
-    around.pool.close();
+    shared.pool.close();
 }
 
 #[test]

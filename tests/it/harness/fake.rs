@@ -44,7 +44,7 @@ impl FakeServer {
 fn serve(mut stream: TcpStream, answer: &dyn Fn(&[String]) -> Act) {
     let mut parser = RequestParser::new(Limits::default());
     let (mut spans, mut arena) = (Vec::new(), Vec::new());
-    let (mut input, mut opening) = (Vec::new(), true);
+    let (mut input, mut params) = (Vec::new(), true);
     let mut chunk = [0; 4096];
     loop {
         while let Parsed::Request { bytes, inline } = parser.parse(&input, &mut spans, &mut arena, usize::MAX) {
@@ -55,12 +55,12 @@ fn serve(mut stream: TcpStream, answer: &dyn Fn(&[String]) -> Act) {
             spans.clear();
             arena.clear();
             let act = match words.join(" ").as_str() {
-                "CLIENT ID" if opening => Act::Say(b":1\r\n".to_vec()),
-                "CLIENT INFO" if opening => Act::Say(b"$6\r\nid=1\r\n\r\n".to_vec()),
-                "PING" if opening => Act::Say(b"+PONG\r\n".to_vec()),
-                "MULTI" if opening => Act::Say(b"+OK\r\n".to_vec()),
-                "EXEC" if opening => {
-                    opening = false;
+                "CLIENT ID" if params => Act::Say(b":1\r\n".to_vec()),
+                "CLIENT INFO" if params => Act::Say(b"$6\r\nid=1\r\n\r\n".to_vec()),
+                "PING" if params => Act::Say(b"+PONG\r\n".to_vec()),
+                "MULTI" if params => Act::Say(b"+OK\r\n".to_vec()),
+                "EXEC" if params => {
+                    params = false;
                     Act::Say(b"*0\r\n".to_vec())
                 }
                 "COMMAND" => Act::Say(b"-ERR no\r\n".to_vec()),

@@ -359,7 +359,7 @@ pub(super) enum Lifetime {
     /// No option: without end.
     Endless,
     /// KEEPTTL: as long as the value before.
-    Kept,
+    MemoryBudget,
     /// EX: seconds, at this place.
     Seconds(usize),
     /// PX: milliseconds, at this place.
@@ -434,7 +434,7 @@ impl SetOptions {
             Some((PX, Some(place))) => Lifetime::Milliseconds(place),
             Some((EXAT, Some(place))) => Lifetime::Until(place, Unit::Seconds),
             Some((_, Some(place))) => Lifetime::Until(place, Unit::Milliseconds),
-            Some((_, None)) => Lifetime::Kept,
+            Some((_, None)) => Lifetime::MemoryBudget,
         }
     }
 }

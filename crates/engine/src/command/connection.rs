@@ -6,7 +6,7 @@ pub enum ConnectionEffect {
     /// Nothing: any connection of the lane will do.
     None,
     /// Answered without the upstream, which would speak about its own connection.
-    Local(Local),
+    ClientCommand(ClientCommand),
     /// Changes which lane the client is in.
     Lane(Lane),
     /// Begins, ends or prepares a transaction.
@@ -31,7 +31,7 @@ pub enum ConnectionEffect {
 
 /// A command about clients, answered over the clients of the proxy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Local {
+pub enum ClientCommand {
     ClientSetName,
     ClientGetName,
     ClientSetInfo,

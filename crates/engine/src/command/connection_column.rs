@@ -1,11 +1,11 @@
 //! The hand-kept column of what commands do to their connection; a command without a row does nothing to it.
 
 use super::blocking::Timeout;
-use super::connection::ConnectionEffect::{self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe};
-use super::connection::Local::{
+use super::connection::ClientCommand::{
     ClientGetName, ClientGetRedir, ClientId, ClientInfo, ClientKill, ClientList, ClientReply, ClientSetInfo, ClientSetName,
     ClientTracking, ClientTrackingInfo, ClientUnblock,
 };
+use super::connection::ConnectionEffect::{self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe};
 use super::connection::SubscriptionKind::{Channel, Pattern, Shard};
 use super::connection::Transaction::{Discard, Exec, Multi, Unwatch, Watch};
 use super::connection::{Lane, PinReason};
@@ -13,8 +13,8 @@ use super::connection::{Lane, PinReason};
 /// Command, what it does to the connection, where it says how long it waits.
 pub(super) type Row = (&'static str, ConnectionEffect, Timeout);
 
-const fn local(name: &'static str, local: super::connection::Local) -> Row {
-    (name, ConnectionEffect::Local(local), Timeout::Never)
+const fn local(name: &'static str, local: super::connection::ClientCommand) -> Row {
+    (name, ConnectionEffect::ClientCommand(local), Timeout::Never)
 }
 
 const fn lane(name: &'static str, lane: Lane) -> Row {

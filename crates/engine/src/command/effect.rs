@@ -178,9 +178,9 @@ fn by_set_options(args: Args<'_>, from: usize) -> TtlEffect {
     let condition = options.condition();
     let conditional = condition != Condition::Always;
     match options.lifetime() {
-        Lifetime::Endless | Lifetime::Kept if condition == Condition::Absent => TtlEffect::Create,
+        Lifetime::Endless | Lifetime::MemoryBudget if condition == Condition::Absent => TtlEffect::Create,
         Lifetime::Endless => TtlEffect::Drop,
-        Lifetime::Kept => creates(condition != Condition::Present),
+        Lifetime::MemoryBudget => creates(condition != Condition::Present),
         Lifetime::Seconds(place) => from_now(args.get(place), Unit::Seconds, conditional),
         Lifetime::Milliseconds(place) => from_now(args.get(place), Unit::Milliseconds, conditional),
         Lifetime::Until(place, unit) => at_moment(args.get(place), unit, conditional),

@@ -38,7 +38,7 @@ pub(crate) mod written;
 pub use blank::Blank;
 pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, Word, Words, arrange, canonical};
-pub use connection::{ConnectionEffect, Lane, Local, PinReason, SubscriptionKind, Transaction};
+pub use connection::{ClientCommand, ConnectionEffect, Lane, PinReason, SubscriptionKind, Transaction};
 pub use credential::is_credential;
 pub use effect::{TtlColumn, TtlEffect, Unit, only_changes_ttl, ttl_effects};
 pub use flags::Flags;

@@ -199,7 +199,7 @@ impl Spec {
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => Err(Ungroupable::PubSub),
             ConnectionEffect::Transaction(_) => Err(Ungroupable::Transaction),
             ConnectionEffect::Pin(PinReason::Unknown) => Err(Ungroupable::Unknown),
-            ConnectionEffect::Local(_)
+            ConnectionEffect::ClientCommand(_)
             | ConnectionEffect::Lane(_)
             | ConnectionEffect::Monitor
             | ConnectionEffect::Pin(_)

@@ -57,15 +57,15 @@ impl Families {
     pub(super) fn of(keys: &BTreeMap<Box<[u8]>, KeyFacts>, bursts: &[Burst], table: &Table) -> Families {
         let linked = linked(bursts, table);
         let mut by_shape: BTreeMap<(Vec<u8>, &'static str), Vec<Known<'_>>> = BTreeMap::new();
-        for (key, facts) in keys {
+        for (key, info) in keys {
             let cut = cut(key);
-            by_shape.entry((cut.marks.clone(), facts.kind)).or_default().push(Known { cut, uses: facts.uses });
+            by_shape.entry((cut.marks.clone(), info.kind)).or_default().push(Known { cut, uses: info.uses });
         }
         let grow = |(shape, keys): ((Vec<u8>, &'static str), Vec<Known<'_>>)| {
             (shape, Node::of(&keys.iter().collect::<Vec<_>>(), 0, &linked))
         };
         let trees = by_shape.into_iter().map(grow).collect();
-        let kinds = keys.iter().map(|(key, facts)| (key.clone(), facts.kind)).collect();
+        let kinds = keys.iter().map(|(key, info)| (key.clone(), info.kind)).collect();
         Families { trees, kinds }
     }
 

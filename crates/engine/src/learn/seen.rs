@@ -138,21 +138,21 @@ impl Seen {
         self.arguments.note(behind_name.len(), id);
         let kind = kind(spec.name());
         spec.for_each_key(args, &mut |place, _| {
-            if let Some(facts) = args.get(place).and_then(|key| self.facts(key)) {
-                facts.uses += 1;
-                if facts.kind.is_empty() {
-                    facts.kind = kind;
+            if let Some(info) = args.get(place).and_then(|key| self.info(key)) {
+                info.uses += 1;
+                if info.kind.is_empty() {
+                    info.kind = kind;
                 }
             }
         });
         ttl_effects(spec, args, &mut |place, effect| {
-            if let Some(facts) = args.get(place).and_then(|key| self.facts(key)) {
-                facts.life = facts.life.after(effect);
+            if let Some(info) = args.get(place).and_then(|key| self.info(key)) {
+                info.life = info.life.after(effect);
             }
         });
     }
 
-    fn facts(&mut self, key: &[u8]) -> Option<&mut KeyFacts> {
+    fn info(&mut self, key: &[u8]) -> Option<&mut KeyFacts> {
         if !self.keys.contains_key(key) {
             if self.keys.len() == KEYS_MAX || is_value(key) {
                 self.keys_beyond += 1;

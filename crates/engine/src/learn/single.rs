@@ -9,7 +9,7 @@ use crate::command::Table;
 use crate::policy::compile;
 use crate::policy::rule::{Written, WrittenGuard, WrittenTtl};
 
-/// A family is judged by so many keys, or by so many uses of fewer.
+/// A family is checked by so many keys, or by so many uses of fewer.
 const KEYS_MIN: usize = 2;
 const USES_MIN: u64 = 3;
 /// Families that rules name one by one.
@@ -53,9 +53,9 @@ pub(super) struct Guarding {
 }
 
 impl Fate {
-    fn note(&mut self, facts: &KeyFacts) {
-        self.uses += facts.uses;
-        match facts.life {
+    fn note(&mut self, info: &KeyFacts) {
+        self.uses += info.uses;
+        match info.life {
             Life::Untold => {}
             Life::Ends(milliseconds) => {
                 self.ends += 1;
@@ -126,11 +126,11 @@ pub(super) fn lifetimes(seen: &Seen, families: &Families, table: &Table) -> Life
 /// The fate of each pattern's keys; families that begin alike and fare alike share one.
 fn fates(seen: &Seen, families: &Families) -> BTreeMap<String, Fate> {
     let mut by_family: BTreeMap<Vec<Piece>, Fate> = BTreeMap::new();
-    for (key, facts) in &seen.keys {
+    for (key, info) in &seen.keys {
         if let Some(placed) = families.place(key) {
             let fate = by_family.entry(placed.pieces.clone()).or_default();
             fate.name = placed.name();
-            fate.note(facts);
+            fate.note(info);
         }
     }
     let mut by_beginning: BTreeMap<String, Vec<(Vec<Piece>, Fate)>> = BTreeMap::new();

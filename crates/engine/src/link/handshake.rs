@@ -6,7 +6,7 @@ use respguard_resp::{Protocol, encode, value};
 
 /// What a lane's connections must be before they carry a client's commands.
 #[derive(Debug, Clone, Default)]
-pub struct Opening {
+pub struct ConnectParams {
     /// For AUTH (<https://redis.io/docs/latest/commands/auth/>).
     pub login: Option<Login>,
     /// As whom the db is selected.
@@ -30,7 +30,7 @@ pub enum Selects {
 
 /// What the server told about itself and the connection.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct ServerInfo {
     /// CLIENT ID of the connection, by which it can be killed or unblocked.
     pub client_id: Option<i64>,
     /// The connection's address as the server sees it (<https://redis.io/docs/latest/commands/client-info/>).
@@ -94,22 +94,22 @@ impl Kill {
 /// A connection that was lost while it owed replies: what was sent on it may still lie unread at the server, and
 /// run after what its clients send elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ghost {
+pub struct OrphanedConnection {
     id: i64,
     /// A server that was started anew has given the id to somebody else, but not with this address.
     address: Box<[u8]>,
 }
 
-impl Facts {
+impl ServerInfo {
     /// How the server ends the connection; `None` where it did not tell enough. Over a unix socket all have one
     /// address.
-    pub fn ghost(&self) -> Option<Ghost> {
+    pub fn orphan(&self) -> Option<OrphanedConnection> {
         let address = self.address.clone().filter(|address| !address.contains(&b'/'))?;
-        Some(Ghost { id: self.client_id?, address })
+        Some(OrphanedConnection { id: self.client_id?, address })
     }
 }
 
-impl Ghost {
+impl OrphanedConnection {
     /// Appends the request that ends it (<https://redis.io/docs/latest/commands/client-kill/>).
     pub fn kill(&self, out: &mut Vec<u8>) {
         encode::request(out, &[b"CLIENT", b"KILL", b"ID", self.id.to_string().as_bytes(), b"ADDR", &self.address]);
@@ -153,7 +153,7 @@ pub enum Step {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
     Pending,
-    Done(Facts),
+    Done(ServerInfo),
     Refused(Refusal),
 }
 
@@ -162,40 +162,40 @@ pub enum Progress {
 pub struct Handshake {
     steps: Vec<Step>,
     answered: usize,
-    facts: Facts,
+    info: ServerInfo,
     in_transaction: bool,
 }
 
 impl Handshake {
-    /// Appends the handshake's requests to `out`. The ghosts are gone once it is over.
-    pub fn begin(opening: &Opening, ghosts: &[Ghost], out: &mut Vec<u8>) -> Handshake {
-        Handshake::begin_knowing(None, opening, ghosts, out)
+    /// Appends the handshake's requests to `out`. The orphaned connections are gone once it is over.
+    pub fn begin(params: &ConnectParams, orphans: &[OrphanedConnection], out: &mut Vec<u8>) -> Handshake {
+        Handshake::begin_knowing(None, params, orphans, out)
     }
 
     /// Likewise, before a server that is known not to end a transaction by EXEC, and is not asked again:
     /// `no_transactions` is what it said.
     pub fn begin_knowing(
         no_transactions: Option<Box<[u8]>>,
-        opening: &Opening,
-        ghosts: &[Ghost],
+        params: &ConnectParams,
+        orphans: &[OrphanedConnection],
         out: &mut Vec<u8>,
     ) -> Handshake {
-        let mut steps = Vec::with_capacity(10 + ghosts.len());
-        if let Selects::Before(login) = &opening.selects {
+        let mut steps = Vec::with_capacity(10 + orphans.len());
+        if let Selects::Before(login) = &params.selects {
             log_in(login.as_ref(), &mut steps, out);
-            select(opening.db, &mut steps, out);
+            select(params.db, &mut steps, out);
         }
-        log_in(opening.login.as_ref(), &mut steps, out);
-        if opening.protocol == Protocol::Resp3 {
+        log_in(params.login.as_ref(), &mut steps, out);
+        if params.protocol == Protocol::Resp3 {
             steps.push(Step::Hello);
             encode::request(out, &[b"HELLO", b"3"]);
         }
-        if opening.selects == Selects::Itself {
-            select(opening.db, &mut steps, out);
+        if params.selects == Selects::Itself {
+            select(params.db, &mut steps, out);
         }
-        for ghost in ghosts {
+        for orphan in orphans {
             steps.push(Step::Kill);
-            ghost.kill(out);
+            orphan.kill(out);
         }
         steps.extend([Step::ClientId, Step::ClientInfo, Step::Ping]);
         encode::request(out, &[b"CLIENT", b"ID"]);
@@ -206,7 +206,7 @@ impl Handshake {
             encode::request(out, &[b"MULTI"]);
             encode::request(out, &[b"EXEC"]);
         }
-        Handshake { steps, answered: 0, facts: Facts { no_transactions, ..Facts::default() }, in_transaction: false }
+        Handshake { steps, answered: 0, info: ServerInfo { no_transactions, ..ServerInfo::default() }, in_transaction: false }
     }
 
     /// Takes the answer to the next request, one whole frame.
@@ -216,7 +216,7 @@ impl Handshake {
             return Progress::Pending;
         }
         let Some(&step) = self.steps.get(self.answered) else {
-            return Progress::Done(self.facts.clone());
+            return Progress::Done(self.info.clone());
         };
         self.answered += 1;
         match step {
@@ -224,28 +224,28 @@ impl Handshake {
                 return Progress::Refused(Refusal { step, reply: reply.into() });
             }
             Step::Auth | Step::Hello | Step::Select => {}
-            Step::Kill => self.facts.kills.push(Kill::read(reply)),
+            Step::Kill => self.info.kills.push(Kill::read(reply)),
             Step::ClientInfo => {
                 let line = value::bulk(reply).unwrap_or_default();
-                (self.facts.address, self.facts.fields) = (address(line), ClientFields::read(line));
+                (self.info.address, self.info.fields) = (address(line), ClientFields::read(line));
             }
-            Step::Ping => self.facts.state = is_state_error(reply).then(|| reply.into()),
+            Step::Ping => self.info.state = is_state_error(reply).then(|| reply.into()),
             Step::ClientId => {
-                self.facts.client_id = value::integer(reply);
-                self.facts.wants_password = reply.starts_with(b"-NOAUTH ");
+                self.info.client_id = value::integer(reply);
+                self.info.wants_password = reply.starts_with(b"-NOAUTH ");
             }
             Step::Multi => self.in_transaction = reply == b"+OK\r\n",
-            Step::Exec => self.facts.transactions = self.in_transaction && reply == b"*0\r\n",
+            Step::Exec => self.info.transactions = self.in_transaction && reply == b"*0\r\n",
         }
-        if matches!(step, Step::Multi | Step::Exec) && value::is_error(reply) && self.facts.no_transactions.is_none() {
-            self.facts.no_transactions = Some(reply.into());
+        if matches!(step, Step::Multi | Step::Exec) && value::is_error(reply) && self.info.no_transactions.is_none() {
+            self.info.no_transactions = Some(reply.into());
         }
         // An opened transaction that does not end would swallow every later command. EXECABORT ends it: so answers
         // the server a user who may not EXEC.
-        if step == Step::Exec && self.in_transaction && !self.facts.transactions && !reply.starts_with(b"-EXECABORT") {
+        if step == Step::Exec && self.in_transaction && !self.info.transactions && !reply.starts_with(b"-EXECABORT") {
             return Progress::Refused(Refusal { step, reply: reply.into() });
         }
-        if self.answered == self.steps.len() { Progress::Done(self.facts.clone()) } else { Progress::Pending }
+        if self.answered == self.steps.len() { Progress::Done(self.info.clone()) } else { Progress::Pending }
     }
 }
 
@@ -277,9 +277,9 @@ fn address(line: &[u8]) -> Option<Box<[u8]>> {
 mod tests {
     use super::*;
 
-    fn run(opening: &Opening, replies: &[&[u8]]) -> (Vec<u8>, Progress) {
+    fn run(params: &ConnectParams, replies: &[&[u8]]) -> (Vec<u8>, Progress) {
         let mut out = Vec::new();
-        let mut handshake = Handshake::begin(opening, &[], &mut out);
+        let mut handshake = Handshake::begin(params, &[], &mut out);
         let mut progress = Progress::Pending;
         for reply in replies {
             assert_eq!(progress, Progress::Pending);
@@ -290,24 +290,24 @@ mod tests {
 
     const INFO: &[u8] = b"$29\r\nid=7 addr=1.2.3.4:5 laddr=x:1\r\n";
 
-    fn facts(transactions: bool) -> Facts {
-        Facts { client_id: Some(7), transactions, ..Facts::default() }
+    fn info(transactions: bool) -> ServerInfo {
+        ServerInfo { client_id: Some(7), transactions, ..ServerInfo::default() }
     }
 
     #[test]
     fn a_server_that_loads_says_so_and_is_taken_with_that() {
         let loading = b"-LOADING Redis is loading the dataset in memory\r\n".as_slice();
         let (_, progress) = run(&plain(), &[b":7\r\n", INFO, loading, b"+OK\r\n", b"*0\r\n"]);
-        let Progress::Done(facts) = progress else { panic!("{progress:?}") };
-        assert_eq!(facts.state.as_deref(), Some(loading));
+        let Progress::Done(info) = progress else { panic!("{progress:?}") };
+        assert_eq!(info.state.as_deref(), Some(loading));
     }
 
     #[test]
     fn lost_connections_are_ended_before_anything_else_is_asked() {
-        let lost = Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) };
-        let ghost = lost.ghost().expect("it has id and address");
+        let lost = ServerInfo { address: Some(b"1.2.3.4:5".as_slice().into()), ..info(true) };
+        let orphan = lost.orphan().expect("it has id and address");
         let mut out = Vec::new();
-        let mut handshake = Handshake::begin(&plain(), &[ghost.clone(), ghost], &mut out);
+        let mut handshake = Handshake::begin(&plain(), &[orphan.clone(), orphan], &mut out);
         assert!(
             out.starts_with(b"*6\r\n$6\r\nCLIENT\r\n$4\r\nKILL\r\n$2\r\nID\r\n$1\r\n7\r\n$4\r\nADDR\r\n$9\r\n1.2.3.4:5\r\n*6")
         );
@@ -325,8 +325,8 @@ mod tests {
 
     #[test]
     fn a_connection_that_cannot_be_told_from_others_is_not_ended() {
-        let on_socket = Facts { address: Some(b"/run/redis:0".as_slice().into()), ..facts(true) };
-        assert_eq!((on_socket.ghost(), facts(true).ghost()), (None, None));
+        let on_socket = ServerInfo { address: Some(b"/run/redis:0".as_slice().into()), ..info(true) };
+        assert_eq!((on_socket.orphan(), info(true).orphan()), (None, None));
     }
 
     #[test]
@@ -344,29 +344,29 @@ mod tests {
         }
     }
 
-    fn plain() -> Opening {
-        Opening::default()
+    fn plain() -> ConnectParams {
+        ConnectParams::default()
     }
 
     #[test]
     fn what_is_pushed_meanwhile_answers_nothing() {
-        let opening = Opening { protocol: Protocol::Resp3, ..plain() };
+        let params = ConnectParams { protocol: Protocol::Resp3, ..plain() };
         let push = &b">1\r\n$1\r\nx\r\n"[..];
-        let (_, progress) = run(&opening, &[b"%0\r\n", push, b":7\r\n", INFO, b"+PONG\r\n", push, b"+OK\r\n", push, b"*0\r\n"]);
-        assert_eq!(progress, Progress::Done(Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) }));
+        let (_, progress) = run(&params, &[b"%0\r\n", push, b":7\r\n", INFO, b"+PONG\r\n", push, b"+OK\r\n", push, b"*0\r\n"]);
+        assert_eq!(progress, Progress::Done(ServerInfo { address: Some(b"1.2.3.4:5".as_slice().into()), ..info(true) }));
     }
 
     #[test]
     fn a_plain_lane_asks_only_for_facts() {
         let (out, progress) = run(&plain(), &[b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n", b"*0\r\n"]);
         assert!(out.starts_with(b"*2\r\n$6\r\nCLIENT\r\n"));
-        assert_eq!(progress, Progress::Done(Facts { address: Some(b"1.2.3.4:5".as_slice().into()), ..facts(true) }));
+        assert_eq!(progress, Progress::Done(ServerInfo { address: Some(b"1.2.3.4:5".as_slice().into()), ..info(true) }));
     }
 
     #[test]
     fn login_comes_before_protocol_and_db() {
-        let opening = Opening { login: Some(Login::new(Some(b"u"), b"p")), protocol: Protocol::Resp3, db: 3, ..plain() };
-        let (out, progress) = run(&opening, &[b"+OK\r\n", b"%0\r\n", b"+OK\r\n", b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n"]);
+        let params = ConnectParams { login: Some(Login::new(Some(b"u"), b"p")), protocol: Protocol::Resp3, db: 3, ..plain() };
+        let (out, progress) = run(&params, &[b"+OK\r\n", b"%0\r\n", b"+OK\r\n", b":7\r\n", INFO, b"+PONG\r\n", b"+OK\r\n"]);
         let text = String::from_utf8_lossy(&out);
         let places: Vec<_> = ["AUTH", "HELLO", "SELECT", "CLIENT"].map(|word| text.find(word)).into();
         assert!(places.is_sorted() && places[0].is_some(), "{text}");
@@ -376,13 +376,13 @@ mod tests {
     #[test]
     fn who_may_not_select_is_there_before_he_logs_in() {
         let before = Selects::Before(Some(Login::new(Some(b"v"), b"q")));
-        let opening = Opening { login: Some(Login::new(Some(b"u"), b"p")), selects: before, db: 3, ..plain() };
-        let (out, progress) = run(&opening, &[b"+OK\r\n", b"+OK\r\n"]);
+        let params = ConnectParams { login: Some(Login::new(Some(b"u"), b"p")), selects: before, db: 3, ..plain() };
+        let (out, progress) = run(&params, &[b"+OK\r\n", b"+OK\r\n"]);
         let text = String::from_utf8_lossy(&out);
         let places: Vec<_> = ["$1\r\nv\r\n", "SELECT", "$1\r\nu\r\n", "CLIENT"].map(|word| text.find(word)).into();
         assert!(places.is_sorted() && places[0].is_some(), "{text}");
         assert_eq!(progress, Progress::Pending);
-        let (out, _) = run(&Opening { selects: Selects::Before(None), ..opening }, &[b"+OK\r\n"]);
+        let (out, _) = run(&ConnectParams { selects: Selects::Before(None), ..params }, &[b"+OK\r\n"]);
         assert!(out.starts_with(b"*2\r\n$6\r\nSELECT\r\n"));
     }
 
@@ -393,14 +393,14 @@ mod tests {
         let mut handshake = Handshake::begin_knowing(Some(said.into()), &plain(), &[], &mut out);
         assert!(!String::from_utf8_lossy(&out).contains("MULTI"));
         assert_eq!((handshake.admit(b":7\r\n"), handshake.admit(INFO)), (Progress::Pending, Progress::Pending));
-        let Progress::Done(facts) = handshake.admit(b"+PONG\r\n") else { panic!("it is over") };
-        assert_eq!((facts.transactions, facts.no_transactions.as_deref()), (false, Some(said)));
+        let Progress::Done(info) = handshake.admit(b"+PONG\r\n") else { panic!("it is over") };
+        assert_eq!((info.transactions, info.no_transactions.as_deref()), (false, Some(said)));
     }
 
     #[test]
     fn a_refused_login_ends_it_with_the_servers_own_words() {
-        let opening = Opening { login: Some(Login::new(None, b"p")), ..plain() };
-        let (_, progress) = run(&opening, &[b"-WRONGPASS no\r\n"]);
+        let params = ConnectParams { login: Some(Login::new(None, b"p")), ..plain() };
+        let (_, progress) = run(&params, &[b"-WRONGPASS no\r\n"]);
         assert_eq!(progress, Progress::Refused(Refusal { step: Step::Auth, reply: b"-WRONGPASS no\r\n".as_slice().into() }));
     }
 
@@ -408,7 +408,7 @@ mod tests {
     fn a_server_that_wants_a_password_first_is_taken_without_facts() {
         let noauth = b"-NOAUTH Authentication required.\r\n".as_slice();
         let (_, progress) = run(&plain(), &[noauth, noauth, noauth, noauth, noauth]);
-        let wanted = Facts { wants_password: true, no_transactions: Some(noauth.into()), ..Facts::default() };
+        let wanted = ServerInfo { wants_password: true, no_transactions: Some(noauth.into()), ..ServerInfo::default() };
         assert_eq!(progress, Progress::Done(wanted));
     }
 
@@ -416,7 +416,7 @@ mod tests {
     fn a_user_who_may_not_exec_is_taken_without_transactions() {
         let refused = b"-EXECABORT Transaction discarded because of: NOPERM this user has no permissions\r\n".as_slice();
         let (_, progress) = run(&plain(), &[b":7\r\n", b"-NOPERM no\r\n", b"+PONG\r\n", b"+OK\r\n", refused]);
-        assert_eq!(progress, Progress::Done(Facts { no_transactions: Some(refused.into()), ..facts(false) }));
+        assert_eq!(progress, Progress::Done(ServerInfo { no_transactions: Some(refused.into()), ..info(false) }));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The FIFO of one upstream connection: who is owed the next reply, and who has waited too long for it.
 
-pub mod repeat;
+pub mod replay;
 
 use std::collections::VecDeque;
 use std::ops::Range;

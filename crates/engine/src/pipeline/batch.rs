@@ -42,13 +42,13 @@ pub struct Held {
 
 /// What the arguments of one command begin with.
 #[derive(Clone, Copy)]
-pub struct Openings<'b> {
+pub struct Prefixes<'b> {
     bytes: &'b [u8],
     spans: &'b [Span],
     command: &'b Command,
 }
 
-impl Openings<'_> {
+impl Prefixes<'_> {
     /// The first eight bytes of the argument at a place, with what stands behind it in the buffer; any number where the
     /// command has none there, `None` where it does not lie in the buffer or the buffer ends.
     #[inline]
@@ -206,10 +206,10 @@ impl Batch {
 
     /// The place of the first command from `at` on that does not pass, by what it is and what its arguments begin with.
     #[inline]
-    pub fn skim(&self, bytes: &[u8], at: usize, passes: impl Fn(CommandId, Openings<'_>) -> bool) -> usize {
+    pub fn skim(&self, bytes: &[u8], at: usize, passes: impl Fn(CommandId, Prefixes<'_>) -> bool) -> usize {
         let commands = self.commands.get(at..).unwrap_or_default().iter();
-        let mut openings = commands.map(|command| (command.id, Openings { bytes, spans: &self.spans, command }));
-        openings.position(|(id, openings)| !passes(id, openings)).map_or(self.len(), |passed| at + passed)
+        let mut prefixes = commands.map(|command| (command.id, Prefixes { bytes, spans: &self.spans, command }));
+        prefixes.position(|(id, prefixes)| !passes(id, prefixes)).map_or(self.len(), |passed| at + passed)
     }
 
     /// The arguments read so far of a request whose end has not been read.

@@ -1,8 +1,8 @@
 //! What becomes of one command, by what it is, what the client has said before, and which rules there are.
 
-use super::plan::{Answer, Planner, Step, Turn};
+use super::plan::{Answer, Barrier, Planner, Step};
 use super::slot::Role;
-use crate::command::{ConnectionEffect, Lane, Local, PinReason, Spec, Transaction};
+use crate::command::{ClientCommand, ConnectionEffect, Lane, PinReason, Spec, Transaction};
 use crate::policy::{Atomic, Member, Mode, Recognition, StandIn};
 use crate::session::Queue;
 use crate::session::affinity::Reason;
@@ -28,7 +28,7 @@ pub(super) enum Decision {
     Answer(Answer),
     /// This error, in Redis' own words.
     Fault(Vec<u8>),
-    Turn(Turn),
+    Barrier(Barrier),
 }
 
 impl Planner<'_> {
@@ -45,7 +45,7 @@ impl Planner<'_> {
         let spec = table.spec(self.batch.id(at));
         let args = self.batch.args(self.bytes, at);
         if spec.connection == ConnectionEffect::Pin(PinReason::Unknown) && is_cross_protocol(args) {
-            return Decision::Turn(Turn::Close);
+            return Decision::Barrier(Barrier::Close);
         }
         if self.session.transaction.is_open() {
             return self.decide_queued(spec, args);
@@ -53,7 +53,7 @@ impl Planner<'_> {
         let effect = spec.connection_effect(args);
         // Behind commands that were sent it would overtake them.
         if self.rules.troubled && (at == 0 || self.session.missed.any()) && self.may_cure(spec, args) {
-            return Decision::Turn(Turn::Spare);
+            return Decision::Barrier(Barrier::Spare);
         }
         if self.session.missed.any() && !self.makes_up(at, effect) {
             return Decision::Answer(Answer::Refuse(self.session.missed.text()));
@@ -110,7 +110,7 @@ impl Planner<'_> {
         let recognised = if groups { self.recognise(at) } else { Recognition::None };
         match recognised {
             Recognition::Whole { open: true, .. } | Recognition::Prefix { .. } if self.more => {
-                return Some(Decision::Turn(Turn::Wait));
+                return Some(Decision::Barrier(Barrier::Wait));
             }
             _ => self.session.caching = false,
         }
@@ -167,7 +167,7 @@ impl Planner<'_> {
             // What may run behind the last UNSUBSCRIBE is planned when that is answered; all else is refused one by one.
             return match recognised {
                 Recognition::None => Decision::Send(Role::Plain),
-                _ if self.session.subscriptions.is_changing() => Decision::Turn(Turn::Pin(Reason::Subscription)),
+                _ if self.session.subscriptions.is_changing() => Decision::Barrier(Barrier::Pin(Reason::Subscription)),
                 _ => Decision::Send(Role::Plain),
             };
         }
@@ -188,16 +188,16 @@ impl Planner<'_> {
     fn decide_member(&mut self, at: usize, recognised: Recognition) -> Decision {
         match recognised {
             Recognition::Whole { group, .. } | Recognition::Prefix { group, .. } if self.must_share(group) => {
-                Decision::Turn(Turn::Share)
+                Decision::Barrier(Barrier::Share)
             }
             Recognition::Whole { group, members, open: false } if self.gather_trailing(at, group, members) => Decision::Gathered,
             Recognition::Whole { group, members, open } if !(open && self.more) => whole(group, members),
             Recognition::Prefix { group, .. } | Recognition::Whole { group, .. } if self.more && !self.may_be_apart(group) => {
-                Decision::Turn(Turn::Wait)
+                Decision::Barrier(Barrier::Wait)
             }
             Recognition::None | Recognition::Prefix { hold: false, .. } => Decision::Send(Role::Plain),
             _ if self.gather(at) => match self.claim(at) {
-                Some(gathered) if gathered.whole && self.must_share(gathered.group) => Decision::Turn(Turn::Share),
+                Some(gathered) if gathered.whole && self.must_share(gathered.group) => Decision::Barrier(Barrier::Share),
                 _ => Decision::Gathered,
             },
             Recognition::Whole { group, members, .. } => whole(group, members),
@@ -223,19 +223,21 @@ impl Planner<'_> {
             // What the server does not list goes where it would go all the same: Redis before 7.0 does not list QUIT,
             // and a server that was upgraded meanwhile has what the one before it lacked. Only what the proxy would
             // answer by itself is left to the server.
-            ConnectionEffect::Local(_) if !present => Decision::Send(Role::Plain),
+            ConnectionEffect::ClientCommand(_) if !present => Decision::Send(Role::Plain),
             ConnectionEffect::Reset if !present => self.on_lease(Reason::Exclusive),
             // Invalidations come to a connection of the client's own.
-            ConnectionEffect::Local(Local::ClientTracking) if self.session.affinity.is_passing() => {
-                Decision::Turn(Turn::Pin(Reason::Exclusive))
+            ConnectionEffect::ClientCommand(ClientCommand::ClientTracking) if self.session.affinity.is_passing() => {
+                Decision::Barrier(Barrier::Pin(Reason::Exclusive))
             }
             // The server says what is wrong with it.
-            ConnectionEffect::Local(Local::ClientReply) if ReplyMode::read(args).is_none() => Decision::Send(Role::Plain),
-            ConnectionEffect::Local(local) => Decision::Turn(Turn::Elsewhere(local)),
+            ConnectionEffect::ClientCommand(ClientCommand::ClientReply) if ReplyMode::read(args).is_none() => {
+                Decision::Send(Role::Plain)
+            }
+            ConnectionEffect::ClientCommand(local) => Decision::Barrier(Barrier::ClientCommand(local)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) if !pinned => {
-                Decision::Turn(Turn::Pin(Reason::Subscription))
+                Decision::Barrier(Barrier::Pin(Reason::Subscription))
             }
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => self.decide_subscriber(effect, args),
             ConnectionEffect::Blocking => self.on_lease(Reason::Blocking),
@@ -253,15 +255,15 @@ impl Planner<'_> {
             // Who keeps a connection of his own has it already, and may be somebody else on it.
             ConnectionEffect::Spare if !self.session.affinity.is_passing() => Decision::Send(Role::Plain),
             ConnectionEffect::Pin(PinReason::Shutdown) if !self.session.affinity.is_passing() => self.on_tunnel(),
-            ConnectionEffect::Pin(PinReason::Shutdown) => Decision::Turn(Turn::Spare),
+            ConnectionEffect::Pin(PinReason::Shutdown) => Decision::Barrier(Barrier::Spare),
             ConnectionEffect::Pin(PinReason::Tracking) if self.spec(at).name() == "client|caching" => {
                 self.session.caching |= pinned;
                 self.on_lease(Reason::Exclusive)
             }
             ConnectionEffect::Pin(_) => self.on_lease(Reason::Exclusive),
-            ConnectionEffect::Spare => Decision::Turn(Turn::Spare),
-            ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
-            ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
+            ConnectionEffect::Spare => Decision::Barrier(Barrier::Spare),
+            ConnectionEffect::Quit => Decision::Barrier(Barrier::Quit),
+            ConnectionEffect::Reset => Decision::Barrier(Barrier::Reset),
         }
     }
 
@@ -277,19 +279,19 @@ impl Planner<'_> {
         if self.session.affinity.is_pinned() && !self.session.is_free() {
             self.session.affinity.pin(Reason::Exclusive);
         }
-        Decision::Turn(Turn::Lane)
+        Decision::Barrier(Barrier::Lane)
     }
 
     fn on_lease(&mut self, reason: Reason) -> Decision {
         if !self.session.affinity.is_pinned() {
-            return Decision::Turn(Turn::Pin(reason));
+            return Decision::Barrier(Barrier::Pin(reason));
         }
         self.session.affinity.pin(reason);
         Decision::Send(Role::Plain)
     }
 
     fn on_tunnel(&self) -> Decision {
-        Decision::Turn(Turn::Pin(Reason::Tunnel))
+        Decision::Barrier(Barrier::Pin(Reason::Tunnel))
     }
 
     fn decide_transaction(&mut self, at: usize, what: Transaction) -> Decision {
@@ -301,17 +303,17 @@ impl Planner<'_> {
                 Decision::Send(Role::Multi)
             }
             // Each attempt would cost everybody on the shared connection what is in flight.
-            Transaction::Multi if !self.rules.transactions => Decision::Turn(Turn::Pin(Reason::Transaction)),
+            Transaction::Multi if !self.rules.transactions => Decision::Barrier(Barrier::Pin(Reason::Transaction)),
             Transaction::Multi => match self.own_transaction(at) {
                 OwnTransaction::Whole(commands) => Decision::Transaction(commands),
-                OwnTransaction::Unfinished if self.more => Decision::Turn(Turn::Wait),
-                OwnTransaction::Unfinished | OwnTransaction::Mixed => Decision::Turn(Turn::Pin(Reason::Transaction)),
+                OwnTransaction::Unfinished if self.more => Decision::Barrier(Barrier::Wait),
+                OwnTransaction::Unfinished | OwnTransaction::Mixed => Decision::Barrier(Barrier::Pin(Reason::Transaction)),
             },
             Transaction::Watch if pinned => {
                 self.session.transaction.watch();
                 Decision::Send(Role::Plain)
             }
-            Transaction::Watch => Decision::Turn(Turn::Pin(Reason::Transaction)),
+            Transaction::Watch => Decision::Barrier(Barrier::Pin(Reason::Transaction)),
             Transaction::Unwatch => {
                 self.session.transaction.unwatch();
                 Decision::Send(Role::Plain)
@@ -348,8 +350,8 @@ impl Planner<'_> {
     /// at EXEC that nothing was applied.
     fn decide_lost(&mut self, open: bool, effect: ConnectionEffect, well_formed: bool) -> Option<Decision> {
         match effect {
-            ConnectionEffect::Quit => Some(Decision::Turn(Turn::Quit)),
-            ConnectionEffect::Reset => Some(Decision::Turn(Turn::Reset)),
+            ConnectionEffect::Quit => Some(Decision::Barrier(Barrier::Quit)),
+            ConnectionEffect::Reset => Some(Decision::Barrier(Barrier::Reset)),
             ConnectionEffect::Transaction(Transaction::Multi) => {
                 self.session.transaction = SessionTransaction::Lost { open: true };
                 Some(Decision::Answer(Answer::Ok))
@@ -378,7 +380,7 @@ impl Planner<'_> {
             return Decision::Send(Role::Queued);
         }
         let effect = spec.connection_effect(args);
-        if effect == ConnectionEffect::Local(Local::ClientReply) && ReplyMode::read(args).is_some() {
+        if effect == ConnectionEffect::ClientCommand(ClientCommand::ClientReply) && ReplyMode::read(args).is_some() {
             return Decision::Answer(Answer::Refuse(REPLY_IN_MULTI));
         }
         // The server refuses these two without giving the transaction up, and queues all else.
@@ -388,22 +390,22 @@ impl Planner<'_> {
         match effect {
             ConnectionEffect::Transaction(Transaction::Exec) => {
                 if self.session.queue.answers > 0 {
-                    return Decision::Turn(Turn::Exec);
+                    return Decision::Barrier(Barrier::Exec);
                 }
                 self.session.transaction.end();
                 Decision::Send(Role::Exec)
             }
-            ConnectionEffect::Local(local) if spec.present => {
+            ConnectionEffect::ClientCommand(local) if spec.present => {
                 self.session.queue.answers = self.session.queue.answers.saturating_add(1);
-                Decision::Turn(Turn::Elsewhere(local))
+                Decision::Barrier(Barrier::ClientCommand(local))
             }
             ConnectionEffect::Transaction(Transaction::Discard) => {
                 self.session.transaction.end();
                 self.undecided.clear();
                 Decision::Send(Role::Exec)
             }
-            ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
-            ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
+            ConnectionEffect::Quit => Decision::Barrier(Barrier::Quit),
+            ConnectionEffect::Reset => Decision::Barrier(Barrier::Reset),
             // Their replies would not be one for each request (redis-semantics: confirmations inside EXEC).
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) | ConnectionEffect::Pin(PinReason::Replication) => {
                 self.on_tunnel()
@@ -419,9 +421,9 @@ impl Planner<'_> {
             ConnectionEffect::Lane(lane) if spec.present && LaneChange::read(lane, args).is_some() => {
                 self.session.affinity.pin(Reason::Exclusive);
                 self.session.queue.answers = self.session.queue.answers.saturating_add(1);
-                Decision::Turn(Turn::Lane)
+                Decision::Barrier(Barrier::Lane)
             }
-            ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
+            ConnectionEffect::ClientCommand(_) | ConnectionEffect::Lane(_) | ConnectionEffect::Pin(_) => {
                 self.session.affinity.pin(Reason::Exclusive);
                 Decision::Send(Role::Queued)
             }
@@ -440,10 +442,10 @@ impl Planner<'_> {
                 let role = if args.len() > 1 { Role::Subscription { frames: frames(args) } } else { Role::UnsubscribeAll(kind) };
                 Decision::Send(role)
             }
-            ConnectionEffect::Quit => Decision::Turn(Turn::Quit),
-            ConnectionEffect::Reset => Decision::Turn(Turn::Reset),
+            ConnectionEffect::Quit => Decision::Barrier(Barrier::Quit),
+            ConnectionEffect::Reset => Decision::Barrier(Barrier::Reset),
             // Refused in subscribe mode, but not behind the last UNSUBSCRIBE: planned again when that is answered.
-            _ if self.session.subscriptions.is_changing() => Decision::Turn(Turn::Pin(Reason::Subscription)),
+            _ if self.session.subscriptions.is_changing() => Decision::Barrier(Barrier::Pin(Reason::Subscription)),
             _ => Decision::Send(Role::Plain),
         }
     }

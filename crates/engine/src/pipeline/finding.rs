@@ -164,7 +164,7 @@ pub enum Finding {
     /// The connection may be in a state that the next client must not meet.
     CloseUpstream,
     /// A command that a TTL rule adds was refused to this user, and with it what it was added to.
-    MendRefused {
+    TtlFixRefused {
         rule: Arc<str>,
     },
     /// Commands of our own that must go out: they take back what a rule has added to a write that failed.

@@ -3,15 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use passage::Passage;
-use take_back::{Mending, TakeBack};
+use exec_stream::ExecStream;
+use take_back::{TakeBack, TtlFixRight};
 
-use super::demand::Demands;
+use super::expectations::Expectations;
 use super::finding::Finding;
 use super::guard::{Guard, LEAD};
-use super::panel::Panel;
+use super::in_doubt::InDoubt;
+use super::reply_checks::ReplyChecks;
 use super::resolve::{Context, Part};
-use super::settle::Settlement;
 use super::violation::{Kind, Violation, error_word};
 use crate::command::{CommandId, Table};
 use crate::policy::{Group, TtlRule};
@@ -31,7 +31,7 @@ pub struct Injected {
     /// As it goes on the wire.
     pub request: Vec<u8>,
     /// Where it gives a key a TTL: which.
-    pub mends: Option<Mends>,
+    pub ttl_fixes: Option<Mends>,
 }
 
 /// A TTL that a rule gives, and to whose writes.
@@ -89,17 +89,17 @@ pub struct WrappedGroup {
     /// Parts of a frame that did not come in one piece.
     gathered: Vec<u8>,
     /// EXEC's array is passed on as it comes, one element at a time.
-    passage: Option<Box<Passage>>,
-    demands: Option<Box<Demands>>,
+    exec_stream: Option<Box<ExecStream>>,
+    expectations: Option<Box<Expectations>>,
     /// What its marker is good for, where it carries one.
-    settlement: Option<Box<Settlement>>,
-    panel: Option<Box<Panel>>,
+    in_doubt: Option<Box<InDoubt>>,
+    checks: Option<Box<ReplyChecks>>,
     /// The TTL rule that commands of our own behind the members are for.
-    mended: Option<Arc<TtlRule>>,
+    ttl_fixed: Option<Arc<TtlRule>>,
     /// One of those was refused while it was queued.
-    mend_refused: bool,
+    ttl_fix_refused: bool,
     /// The TTLs that those give.
-    mendings: Vec<Mending>,
+    ttl_fixes: Vec<TtlFixRight>,
     /// What takes back TTLs that were given, while that is under way.
     take_back: Option<Box<TakeBack>>,
 }
@@ -129,37 +129,37 @@ impl WrappedGroup {
             own_refused: None,
             replied: 0,
             gathered: Vec::new(),
-            passage: None,
-            demands: None,
-            settlement: None,
-            panel: None,
-            mended: None,
-            mend_refused: false,
-            mendings: Vec::new(),
+            exec_stream: None,
+            expectations: None,
+            in_doubt: None,
+            checks: None,
+            ttl_fixed: None,
+            ttl_fix_refused: false,
+            ttl_fixes: Vec::new(),
             take_back: None,
         }
     }
 
     /// What the rule demands of the members' replies.
-    pub fn demanding(self, demands: Option<Box<Demands>>) -> WrappedGroup {
-        WrappedGroup { demands, ..self }
+    pub fn expecting(self, expectations: Option<Box<Expectations>>) -> WrappedGroup {
+        WrappedGroup { expectations, ..self }
     }
 
     /// What rules about single commands say of the members' replies.
-    pub fn judged(self, panel: Option<Box<Panel>>) -> WrappedGroup {
-        WrappedGroup { panel, ..self }
+    pub fn checked(self, checks: Option<Box<ReplyChecks>>) -> WrappedGroup {
+        WrappedGroup { checks, ..self }
     }
 
     /// The TTL rule that commands of our own behind the members are for.
-    pub fn mended(self, mended: Option<Arc<TtlRule>>) -> WrappedGroup {
-        WrappedGroup { mended, ..self }
+    pub fn ttl_fixed(self, ttl_fixed: Option<Arc<TtlRule>>) -> WrappedGroup {
+        WrappedGroup { ttl_fixed, ..self }
     }
 
     /// The group with commands of our own between its members, in the order of the wire.
     pub fn with_injected(mut self, injected: &[Injected]) -> WrappedGroup {
         self.own = (0..).zip(injected).map(|(before, own)| own.behind + before).collect();
-        let mendings = self.own.iter().zip(injected).filter_map(|(&place, own)| Mending::new(place, own.mends.clone()?));
-        self.mendings = mendings.collect();
+        let ttl_fixes = self.own.iter().zip(injected).filter_map(|(&place, own)| TtlFixRight::new(place, own.ttl_fixes.clone()?));
+        self.ttl_fixes = ttl_fixes.collect();
         self
     }
 
@@ -170,8 +170,8 @@ impl WrappedGroup {
     }
 
     /// The group with its marker, which is among the commands of our own.
-    pub fn with_settlement(mut self, settlement: Settlement) -> WrappedGroup {
-        self.settlement = Some(Box::new(settlement));
+    pub fn with_doubt(mut self, in_doubt: InDoubt) -> WrappedGroup {
+        self.in_doubt = Some(Box::new(in_doubt));
         self
     }
 
@@ -231,7 +231,7 @@ impl WrappedGroup {
 
     /// Part of EXEC's array has gone to the client.
     pub(super) fn has_replied_in_part(&self) -> bool {
-        self.passage.is_some()
+        self.exec_stream.is_some()
     }
 
     fn members(&self) -> u32 {
@@ -297,8 +297,8 @@ impl WrappedGroup {
                 self.own_refused.get_or_insert_with(|| frame.into());
                 // What a TTL rule adds stands behind all members, and before the marker.
                 let is_behind = place >= self.queued() - self.own_behind();
-                let is_marker = self.settlement.is_some() && place + 1 == self.queued();
-                self.mend_refused |= is_behind && !is_marker && frame.starts_with(b"-NOPERM ");
+                let is_marker = self.in_doubt.is_some() && place + 1 == self.queued();
+                self.ttl_fix_refused |= is_behind && !is_marker && frame.starts_with(b"-NOPERM ");
             }
             return;
         };
@@ -325,7 +325,7 @@ impl WrappedGroup {
         (self.answered, self.in_transaction, self.own_refused) = (0, false, None);
         self.refused.clear();
         self.gathered.clear();
-        self.mend_refused = false;
+        self.ttl_fix_refused = false;
         if let Some(guard) = &mut self.guard {
             guard.start_over();
         }
@@ -373,8 +373,8 @@ pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
 }
 
 mod doubt;
+mod exec_stream;
 mod outcome;
-mod passage;
 mod take_back;
 
 #[cfg(test)]

@@ -119,8 +119,9 @@ mod tests {
             let ids: Vec<CommandId> = [sadd, incr].iter().map(|args| table.lookup(*args)).collect();
             let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be foretold");
             let guard = Guard::new(Preflight::new(&checks), b"again".to_vec());
-            let seal = Injected { behind: 0, request: Vec::new(), mends: None };
-            let wrapped = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_injected(&[seal]).with_guard(guard);
+            let assert_guard = Injected { behind: 0, request: Vec::new(), ttl_fixes: None };
+            let wrapped =
+                WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_injected(&[assert_guard]).with_guard(guard);
             let mut slots = Slots::default();
             slots.push_group(Box::new(wrapped));
             Sent { table, slots, session: Session::default(), out: Vec::new(), found: Vec::new() }

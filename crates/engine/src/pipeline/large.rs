@@ -100,7 +100,7 @@ fn decide_effect(session: &Session, effect: ConnectionEffect, arguments: usize) 
         // A number so long is none.
         ConnectionEffect::Pin(PinReason::Wait) => Through::plain(Reason::Large),
         ConnectionEffect::Blocking => Through::plain(Reason::Blocking),
-        ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) => Large::Discard(Answer::Refuse(TOO_LONG)),
+        ConnectionEffect::ClientCommand(_) | ConnectionEffect::Lane(_) => Large::Discard(Answer::Refuse(TOO_LONG)),
         ConnectionEffect::Monitor
         | ConnectionEffect::Quit
         | ConnectionEffect::Reset
@@ -119,7 +119,7 @@ fn decide_queued(effect: ConnectionEffect, present: bool) -> Large {
         | ConnectionEffect::Blocking
         | ConnectionEffect::Spare
         | ConnectionEffect::Monitor => Through::queued(Reason::Large, Change::Queued),
-        ConnectionEffect::Local(_) | ConnectionEffect::Lane(_) => Large::Spoil(TOO_LONG),
+        ConnectionEffect::ClientCommand(_) | ConnectionEffect::Lane(_) => Large::Spoil(TOO_LONG),
         ConnectionEffect::Subscribe(_)
         | ConnectionEffect::Unsubscribe(_)
         | ConnectionEffect::Quit

@@ -10,13 +10,13 @@ use super::decide::Decision;
 use super::finding::{Finding, Unwrapped};
 use super::gather::{self, Gathered, Obstacle};
 use super::group::Injected;
-use super::judge::Judge;
-use super::panel::Panel;
 use super::refusal::Refusal;
+use super::reply_check::ReplyCheck;
+use super::reply_checks::ReplyChecks;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use super::violation::{Kind, Violation};
-use crate::command::{Blank, Local, Table};
+use crate::command::{Blank, ClientCommand, Table};
 use crate::policy::{Policy, TtlRule};
 use crate::preflight::{Ability, Lack, Preflight};
 use crate::session::affinity::Reason;
@@ -45,7 +45,7 @@ pub enum Step {
     /// A rule does not let this command pass; the error lies in `Plan::refused` in the order in which they are needed.
     Refuse { command: usize },
     /// `MULTI`, this command, commands of our own that give its keys a TTL, `EXEC`, in one piece.
-    Mend { command: usize },
+    TtlFix { command: usize },
 }
 
 /// How the proxy answers a command itself.
@@ -67,7 +67,7 @@ pub enum Answer {
 
 /// Something that must be done before the next command can be planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum Barrier {
     /// Take a leased connection, once nothing is owed on the shared one. The command is planned again.
     Pin(Reason),
     /// The client changes its user, protocol or db with this command.
@@ -76,7 +76,7 @@ pub enum Turn {
     Spare,
     /// A command about clients: the server says whether it is allowed, then it is answered over the clients of
     /// the proxy. Within the client's own MULTI it is queued, and answered with its EXEC.
-    Elsewhere(Local),
+    ClientCommand(ClientCommand),
     /// The client's own EXEC, behind commands about clients: the proxy's answers go into the server's array.
     Exec,
     /// No client of Redis sends this: the connection is closed without a word.
@@ -86,7 +86,7 @@ pub enum Turn {
     /// The client starts over.
     Reset,
     /// A group may be sent again until it is answered: what stands behind it waits for that.
-    Settle,
+    Resolve,
     /// Go back to the shared connection, once nothing is owed on the client's own. The command is planned again.
     Share,
     /// What is there may become a group, or a transaction, and more is known to be coming.
@@ -134,15 +134,15 @@ pub struct Plan {
     /// Those of them that wait for the rest of their group, by their index; true for the first of a group.
     pub kept: Vec<(usize, bool)>,
     /// What must be done about the command behind them.
-    pub turn: Option<Turn>,
+    pub turn: Option<Barrier>,
     /// What the proxy answers to commands that rules refuse: those of `Step::Refuse` and of `Role::Refused`, in order.
     pub refused: VecDeque<Vec<u8>>,
     /// Commands that do not go out as they came, by their index, with what goes out in their place.
     pub rewrites: Vec<(usize, Vec<u8>)>,
-    /// What rules add to transactions of our own, one for each `Step::Wrap`, `Step::Guard` and `Step::Mend`, in order.
+    /// What rules add to transactions of our own, one for each `Step::Wrap`, `Step::Guard` and `Step::TtlFix`, in order.
     pub added: VecDeque<Added>,
-    /// What judges the replies of `Role::Judged` and `Role::QueuedJudged`, in order.
-    pub judges: VecDeque<Box<Judge>>,
+    /// What checks the replies of `Role::Checked` and `Role::QueuedChecked`, in order.
+    pub checks: VecDeque<Box<ReplyCheck>>,
     /// What rules have to tell about commands.
     pub found: Vec<Finding>,
     pub(super) gathered: Vec<Gathered>,
@@ -159,8 +159,8 @@ pub struct Added {
     pub injected: Vec<Injected>,
     /// The rule that the first of them is for.
     pub rule: Option<Arc<TtlRule>>,
-    /// What judges the replies to its own.
-    pub panel: Option<Box<Panel>>,
+    /// What checks the replies to its own.
+    pub checks: Option<Box<ReplyChecks>>,
 }
 
 impl Plan {
@@ -178,7 +178,7 @@ impl Plan {
         self.refused.clear();
         self.rewrites.clear();
         self.added.clear();
-        self.judges.clear();
+        self.checks.clear();
         self.found.clear();
         self.gathered.clear();
         self.claims.clear();
@@ -207,7 +207,7 @@ pub struct Rules<'a> {
     /// PTTL may be injected: the user is allowed to.
     pub probes: bool,
     /// PEXPIRE may be injected: the user is allowed to, as far as is known.
-    pub mends: bool,
+    pub ttl_fixes: bool,
     /// The connection can carry guarded groups.
     pub ability: Ability,
     pub hold: Holding,
@@ -283,7 +283,7 @@ impl Planner<'_> {
         let mut at = 0;
         let awaits_login = self.session.admission == Admission::Awaited;
         while at < self.batch.len() && !self.fenced {
-            at = self.pass_unconcerned(at, awaits_login);
+            at = self.pass_fast(at, awaits_login);
             if at == self.batch.len() {
                 break;
             }
@@ -298,10 +298,10 @@ impl Planner<'_> {
                 at += 1;
                 continue;
             }
-            let decision = if awaits_login { self.decide_stranger(at) } else { self.decide(at) };
+            let decision = if awaits_login { self.decide_unauthenticated(at) } else { self.decide(at) };
             match decision {
                 Decision::Gathered => {}
-                Decision::Send(Role::Plain) if self.mend(at) => at += 1,
+                Decision::Send(Role::Plain) if self.ttl_fix(at) => at += 1,
                 Decision::Send(role) => {
                     self.pass(at, role);
                     at += 1;
@@ -335,12 +335,12 @@ impl Planner<'_> {
                     at += 1;
                     self.run = at;
                 }
-                Decision::Turn(turn) => {
-                    if turn == Turn::Close {
+                Decision::Barrier(turn) => {
+                    if turn == Barrier::Close {
                         at = self.before_http(at);
                         self.plan.roles.truncate(at);
                     }
-                    self.note_turn(at, turn);
+                    self.note_barrier(at, turn);
                     self.plan.turn = Some(turn);
                     break;
                 }
@@ -349,7 +349,7 @@ impl Planner<'_> {
         self.end_run(at);
         self.plan.commands = at;
         if self.fenced {
-            self.plan.turn = Some(Turn::Settle);
+            self.plan.turn = Some(Barrier::Resolve);
         }
         self.keep();
         self.find_near_misses();
@@ -372,7 +372,7 @@ impl Planner<'_> {
     }
 
     /// The step of one command, with its questions.
-    pub(super) fn mend_step(&mut self, at: usize, step: Step) {
+    pub(super) fn ttl_fix_step(&mut self, at: usize, step: Step) {
         self.with_probes(std::iter::once(at), step);
     }
 
@@ -417,8 +417,8 @@ impl Planner<'_> {
     }
 }
 
+mod fast_path;
 mod groups;
-mod unconcerned;
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::finding::{Finding, Outcome};
-use super::judge::Judge;
-use super::plan::{Planner, Step, Turn};
+use super::plan::{Barrier, Planner, Step};
+use super::reply_check::ReplyCheck;
 use super::slot::Role;
 use super::violation::{Kind, Violation};
 use crate::command::{ConnectionEffect, TtlEffect, only_changes_ttl};
@@ -145,7 +145,7 @@ impl<'a> Planner<'a> {
         at + 1..self.batch.len().min(at + 1 + LOOK_AHEAD)
     }
 
-    /// A command that nothing surrounds goes out as it is, unless a rule refuses it or judges its reply.
+    /// A command that nothing surrounds goes out as it is, unless a rule refuses it or checks its reply.
     pub(super) fn pass(&mut self, at: usize, role: Role) {
         if self.rules.policy.has_rules_of_commands() {
             return self.pass_by_rules(at, role);
@@ -169,8 +169,10 @@ impl<'a> Planner<'a> {
     }
 
     /// The plan ends before this command, which something else is done about: with it, or before it is planned again.
-    pub(super) fn note_turn(&mut self, at: usize, turn: Turn) {
-        if self.rules.policy.has_rules_of_commands() && !matches!(turn, Turn::Pin(_) | Turn::Share | Turn::Wait | Turn::Hold) {
+    pub(super) fn note_barrier(&mut self, at: usize, turn: Barrier) {
+        if self.rules.policy.has_rules_of_commands()
+            && !matches!(turn, Barrier::Pin(_) | Barrier::Share | Barrier::Wait | Barrier::Hold)
+        {
             self.note_flags(at);
         }
     }
@@ -183,7 +185,7 @@ impl<'a> Planner<'a> {
         }
         let (policy, table, command) = (self.rules.policy, self.rules.table, self.member(at));
         let guarded = policy.guards_of(table, command).next().is_some();
-        let judged = guarded || policy.expects_of(table, command).next().is_some();
+        let checked = guarded || policy.expects_of(table, command).next().is_some();
         if (guarded || policy.has_acting_ttl_rules())
             && let Some(refusal) = self.refusal(at, self.behind(at))
         {
@@ -193,22 +195,22 @@ impl<'a> Planner<'a> {
             self.note_flags(at);
         }
         self.keep_ttl(at);
-        let role = match (judged, in_transaction) {
+        let role = match (checked, in_transaction) {
             (false, _) => role,
-            (true, false) => self.judged(at),
-            (true, true) if self.judged(at) == Role::Judged => Role::QueuedJudged,
+            (true, false) => self.checked(at),
+            (true, true) if self.checked(at) == Role::Checked => Role::QueuedChecked,
             (true, true) => role,
         };
         self.plan.roles.push(role);
     }
 
-    /// The role of a command that goes out as it is: rules may judge its reply.
-    pub(super) fn judged(&mut self, at: usize) -> Role {
-        match Judge::of(self.rules.policy, self.rules.table, self.member(at)) {
+    /// The role of a command that goes out as it is: rules may check its reply.
+    pub(super) fn checked(&mut self, at: usize) -> Role {
+        match ReplyCheck::of(self.rules.policy, self.rules.table, self.member(at)) {
             None => Role::Plain,
-            Some(judge) => {
-                self.plan.judges.push_back(judge);
-                Role::Judged
+            Some(check) => {
+                self.plan.checks.push_back(check);
+                Role::Checked
             }
         }
     }

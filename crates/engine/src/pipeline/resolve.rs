@@ -61,9 +61,9 @@ impl Slots {
                 }
                 part.last
             }
-            Role::Judged => {
-                if let Some(judge) = slots.judges.front_mut() {
-                    judge.admit(slot.command, piece, part, sink, context.table, found);
+            Role::Checked => {
+                if let Some(check) = slots.checks.front_mut() {
+                    check.admit(slot.command, piece, part, sink, context.table, found);
                 }
                 if part.first && slot.scored {
                     slots.score(slot.command, piece, part.last, context, found);
@@ -80,7 +80,7 @@ impl Slots {
                 slots.pass_exec(piece, sink, context, found);
                 slots.admit_transaction(slot, piece, part, session, context, found)
             }
-            Role::Multi | Role::Queued | Role::QueuedJudged => {
+            Role::Multi | Role::Queued | Role::QueuedChecked => {
                 sink.extend_from_slice(piece);
                 slots.admit_transaction(slot, piece, part, session, context, found)
             }
@@ -101,7 +101,7 @@ impl Slots {
                 if part.first {
                     session.hear(!value::is_error(piece));
                 }
-                if !session.agreed {
+                if !session.accepted {
                     sink.extend_from_slice(piece);
                 }
                 part.last
@@ -117,7 +117,7 @@ impl Slots {
                 }
                 part.last
             }
-            Role::Unheard => part.last,
+            Role::Discard => part.last,
             // An answer of our own is never at the head while the upstream owes a reply.
             Role::Answer => true,
         });
@@ -190,7 +190,7 @@ impl Slots {
         match self.head() {
             _ if self.queue.front().is_some_and(|slot| slot.silent) => true,
             Some(Role::Group) => self.groups.front().is_some_and(|group| !group.has_replied_in_part()),
-            Some(Role::Probe | Role::Unheard) => true,
+            Some(Role::Probe | Role::Discard) => true,
             _ => false,
         }
     }
@@ -225,7 +225,7 @@ impl Slots {
         match role {
             Role::Group => drop(self.groups.pop_front()),
             Role::Probe => drop(self.probes.pop_front()),
-            Role::Judged => drop(self.judges.pop_front()),
+            Role::Checked => drop(self.checks.pop_front()),
             Role::Refused => drop(self.refused.pop_front()),
             _ => {}
         }

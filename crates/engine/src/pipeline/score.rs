@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::demand::Demands;
+use super::expectations::Expectations;
 use super::finding::{Finding, Outcome, Place, Unwrapped};
 use super::violation::{COMMANDS_MAX, Kind, Violation, error_word};
 use crate::command::{CommandId, Table};
@@ -39,7 +39,7 @@ pub struct Score {
     failed: u32,
     companions: Companions,
     first_failure: Option<Failure>,
-    demands: Option<Box<Demands>>,
+    expectations: Option<Box<Expectations>>,
 }
 
 /// A command that answered an error.
@@ -96,18 +96,26 @@ impl Companions {
 impl Score {
     /// Nothing answered yet of `commands` commands.
     pub fn new(scope: Scope, commands: u32) -> Score {
-        Score { scope, commands, answered: 0, failed: 0, companions: Companions::default(), first_failure: None, demands: None }
+        Score {
+            scope,
+            commands,
+            answered: 0,
+            failed: 0,
+            companions: Companions::default(),
+            first_failure: None,
+            expectations: None,
+        }
     }
 
     /// What the group's rule demands of the replies.
-    pub fn demanding(self, demands: Option<Box<Demands>>) -> Score {
-        Score { demands, ..self }
+    pub fn expecting(self, expectations: Option<Box<Expectations>>) -> Score {
+        Score { expectations, ..self }
     }
 
     /// Takes one reply, or the beginning of one that is not `whole`; true when it was the last.
     pub(super) fn admit(&mut self, command: CommandId, reply: &[u8], whole: bool) -> bool {
-        if let Some(demands) = &mut self.demands {
-            demands.admit(reply, whole);
+        if let Some(expectations) = &mut self.expectations {
+            expectations.admit(reply, whole);
         }
         self.answered += 1;
         self.companions.push(command);
@@ -121,7 +129,7 @@ impl Score {
 
     /// How many of the next replies, at most `most`, nobody needs to look at as long as they are no errors.
     pub(super) fn takes_unread(&self, most: u32) -> u32 {
-        if self.demands.is_some() { 0 } else { most.min(self.commands - self.answered) }
+        if self.expectations.is_some() { 0 } else { most.min(self.commands - self.answered) }
     }
 
     /// Takes replies that are no errors; true when the last was among them.
@@ -160,7 +168,7 @@ impl Score {
                     let commands = self.companions.iter();
                     found.push(Finding::Violation(partial_failure(Some(&rule.name), failure, commands, table)));
                 }
-                if let Some(breach) = self.demands.as_ref().and_then(|demands| demands.breach()) {
+                if let Some(breach) = self.expectations.as_ref().and_then(|expectations| expectations.breach()) {
                     found.push(Finding::Violation(breach.violation(&rule.name, self.companions.iter(), table)));
                 }
                 if let Some(why) = unwrapped {

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::group::WrappedGroup;
-use super::judge::Judge;
-use super::panel::Jury;
+use super::lazy_queue::LazyQueue;
 use super::reorder::Reorder;
+use super::reply_check::ReplyCheck;
+use super::reply_checks::ExecChecks;
 use super::score::{Companions, Score};
-use super::seldom::Seldom;
 use crate::command::CommandId;
 use crate::command::SubscriptionKind;
 use crate::policy::ttl::TtlRule;
@@ -45,11 +45,11 @@ pub enum Role {
     /// A question of our own: the client never sees its answer.
     Probe,
     /// A command of our own whose answer nobody needs.
-    Unheard,
+    Discard,
     /// The reply is the client's, unless a rule says otherwise.
-    Judged,
-    /// A command within the client's own MULTI whose reply, in EXEC's answer, rules judge.
-    QueuedJudged,
+    Checked,
+    /// A command within the client's own MULTI whose reply, in EXEC's answer, rules check.
+    QueuedChecked,
     /// A command within the client's own MULTI that a rule refuses: the client gets the proxy's error instead.
     Refused,
 }
@@ -57,7 +57,7 @@ pub enum Role {
 impl Role {
     /// Whether the reply counts among those of a pipeline.
     pub fn is_scored(self) -> bool {
-        matches!(self, Role::Plain | Role::Judged)
+        matches!(self, Role::Plain | Role::Checked)
     }
 }
 
@@ -92,7 +92,7 @@ pub(super) enum Answer {
     /// It is there.
     Ready(Vec<u8>),
     /// It has been promised under this number.
-    Promised(u64),
+    Deferred(u64),
 }
 
 /// A client that is owed nothing keeps room for no more places than this.
@@ -102,17 +102,17 @@ const IDLE_SLOTS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct Slots {
     pub(super) queue: VecDeque<Slot>,
-    pub(super) answers: Seldom<Answer>,
-    pub(super) groups: Seldom<Box<WrappedGroup>>,
-    pub(super) probes: Seldom<Probe>,
-    /// One for each slot that is judged, now or in EXEC's answer, in order.
-    pub(super) judges: Seldom<Box<Judge>>,
+    pub(super) answers: LazyQueue<Answer>,
+    pub(super) groups: LazyQueue<Box<WrappedGroup>>,
+    pub(super) probes: LazyQueue<Probe>,
+    /// One for each slot that is checked, now or in EXEC's answer, in order.
+    pub(super) checks: LazyQueue<Box<ReplyCheck>>,
     /// The error for each slot that is refused, in order.
-    pub(super) refused: Seldom<Vec<u8>>,
+    pub(super) refused: LazyQueue<Vec<u8>>,
     /// What the client's own open transaction has queued.
     pub(super) transaction: Option<Box<Companions>>,
-    /// What judges the replies within it.
-    pub(super) jury: Jury,
+    /// What checks the replies within it.
+    pub(super) exec_checks: ExecChecks,
     pub(super) scores: VecDeque<Score>,
     /// TTLs in milliseconds that probes before a write have found.
     pub(super) ttls_before: VecDeque<(Arc<[u8]>, i64)>,
@@ -122,7 +122,7 @@ pub struct Slots {
     pub(super) late: usize,
     /// Confirmations that the subscription at the head has already got.
     pub(super) confirmed: u32,
-    pub(super) promises: u64,
+    pub(super) deferrals: u64,
     /// What was sent or answered last.
     last: CommandId,
     /// The order of the requests, while some of them have overtaken others.
@@ -153,8 +153,8 @@ impl Slots {
     pub fn shrink(&mut self) {
         if self.queue.is_empty() && self.queue.capacity() > IDLE_SLOTS_MAX {
             self.queue = VecDeque::new();
-            self.answers = Seldom::default();
-            self.groups = Seldom::default();
+            self.answers = LazyQueue::default();
+            self.groups = LazyQueue::default();
             self.scores = VecDeque::new();
         }
     }
@@ -178,7 +178,7 @@ impl Slots {
     /// The client does not hear what the request pushed last is answered.
     pub fn unheard_last(&mut self) {
         if let Some(slot) = self.queue.back_mut().filter(|slot| !matches!(slot.role, Role::Answer | Role::Group)) {
-            slot.role = Role::Unheard;
+            slot.role = Role::Discard;
         }
     }
 
@@ -227,9 +227,9 @@ impl Slots {
         self.last = self.queue.back().map_or(self.last, |slot| slot.command);
     }
 
-    /// A place for a command whose reply rules judge.
-    pub fn push_judged(&mut self, role: Role, judge: Box<Judge>, command: CommandId, scored: bool) {
-        self.judges.push_back(judge);
+    /// A place for a command whose reply rules check.
+    pub fn push_checked(&mut self, role: Role, check: Box<ReplyCheck>, command: CommandId, scored: bool) {
+        self.checks.push_back(check);
         self.push(role, command, scored);
     }
 
@@ -275,11 +275,11 @@ impl Slots {
     }
 
     /// A place for an answer that will come from elsewhere; `keep` fills it.
-    pub fn promise(&mut self) -> u64 {
-        self.promises += 1;
-        self.answers.push_back(Answer::Promised(self.promises));
+    pub fn deferred(&mut self) -> u64 {
+        self.deferrals += 1;
+        self.answers.push_back(Answer::Deferred(self.deferrals));
         self.enqueue(Role::Answer, CommandId::UNKNOWN, false);
-        self.promises
+        self.deferrals
     }
 
     /// Keeps a place for a request: from here on requests may be sent in another order than they were read in, each
@@ -339,7 +339,7 @@ impl Slots {
     /// Whether the client does not want the reply in the next place. Confirmations are pushes, which CLIENT REPLY is not
     /// about; of a question of the proxy's own, and of an answer that is only kept, the client gets nothing anyway.
     fn takes_silent(&mut self, role: Role) -> bool {
-        let is_own = matches!(role, Role::Probe | Role::Unheard | Role::Verdict) || role == Role::Exec && self.kept.is_some();
+        let is_own = matches!(role, Role::Probe | Role::Discard | Role::Verdict) || role == Role::Exec && self.kept.is_some();
         let is_push = matches!(role, Role::Subscription { .. } | Role::UnsubscribeAll(_));
         let silent = self.reply_mode != ReplyMode::On;
         if silent && !is_own {
@@ -363,20 +363,20 @@ impl Slots {
     pub fn answer_bytes(&self) -> usize {
         let bytes = self.answers.iter().map(|answer| match answer {
             Answer::Ready(reply) => reply.len(),
-            Answer::Promised(_) => 0,
+            Answer::Deferred(_) => 0,
         });
         bytes.sum()
     }
 
     /// True while a promised answer has not come. Nothing more may be sent upstream until it has:
     /// a reply from there would find the promise in its place.
-    pub fn is_promised(&self) -> bool {
-        self.answers.iter().any(|answer| matches!(answer, Answer::Promised(_)))
+    pub fn is_deferred(&self) -> bool {
+        self.answers.iter().any(|answer| matches!(answer, Answer::Deferred(_)))
     }
 
     /// Fills the place that was promised under `number`.
     pub fn keep(&mut self, number: u64, reply: Vec<u8>, out: &mut Vec<u8>) {
-        if let Some(place) = self.answers.iter_mut().find(|answer| matches!(answer, Answer::Promised(n) if *n == number)) {
+        if let Some(place) = self.answers.iter_mut().find(|answer| matches!(answer, Answer::Deferred(n) if *n == number)) {
             *place = Answer::Ready(reply);
         }
         self.release(out);
@@ -427,7 +427,7 @@ impl Slots {
 fn replies(role: Role, group: impl FnOnce() -> usize) -> usize {
     match role {
         Role::Group => group(),
-        Role::Probe | Role::Unheard => 0,
+        Role::Probe | Role::Discard => 0,
         _ => 1,
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::beginnings::Beginnings;
+use super::bloom_filter::{BloomFilter, mask};
 use super::group::{Member, Template, canonical_id};
-use super::sieve::{Sieve, mask};
+use super::prefix_trie::PrefixTrie;
 use crate::command::{CommandId, Spec, Table};
 
 /// For each command the rules that can be about it, so that a request that none is about costs one look-up, however many
@@ -16,7 +16,7 @@ pub(super) struct ByCommand {
     unlisted: Entry,
     /// Many commands have the same.
     rules: Vec<Rules>,
-    sieve: Sieve,
+    bloom_filter: BloomFilter,
 }
 
 /// What is known of one command.
@@ -26,14 +26,14 @@ struct Entry {
     rules: u16,
     /// The place of the first argument behind its name.
     first: u8,
-    /// What the sieve looks at.
+    /// What the Bloom filter looks at.
     mask: u64,
 }
 
 /// The rules of a command, by the beginning of the first argument behind its name.
 #[derive(Clone, Debug)]
 struct Rules {
-    beginnings: Beginnings,
+    prefixes: PrefixTrie,
     /// For each beginning the places of its rules, in the order in which they were written.
     places: Box<[Box<[u32]>]>,
 }
@@ -74,7 +74,7 @@ impl ByCommand {
         let subject = |id| Subject { spec: table.spec(id), canonical: canonical_id(table, id) };
         let of = ids.map(|id| of_command(Some(subject(id)))).collect();
         let unlisted = of_command(None);
-        Self { of, unlisted, rules: sets.rules, sieve: Sieve::new(&sets.beginnings) }
+        Self { of, unlisted, rules: sets.rules, bloom_filter: BloomFilter::new(&sets.prefixes) }
     }
 
     /// The places of the rules that can be about the request.
@@ -85,22 +85,23 @@ impl ByCommand {
     }
 
     /// Whether some rule can be about the request, whose argument at a place is asked for only if need be.
-    pub(super) fn concerns<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
-        self.of(id).is_some_and(|(rules, first)| rules.beginnings.any(argument(first)))
+    pub(super) fn may_match<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
+        self.of(id).is_some_and(|(rules, first)| rules.prefixes.any(argument(first)))
     }
 
-    /// False only where [`Self::concerns`] is, and at once; `opening` gives the first eight bytes of the argument at a place
+    /// False only where [`Self::may_match`] is, and at once; `opening` gives the first eight bytes of the argument at a place
     /// with whatever stands behind it, any number where there is none, `None` where that takes more than a look.
     #[inline]
-    pub(super) fn might_concern(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
+    pub(super) fn might_match(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
         let Some(entry) = self.of.get(id.index()) else { return true };
-        entry.rules > 0 && opening(entry.first.into()).is_none_or(|opening| self.sieve.passes(entry.rules, entry.mask, opening))
+        entry.rules > 0
+            && opening(entry.first.into()).is_none_or(|opening| self.bloom_filter.passes(entry.rules, entry.mask, opening))
     }
 
     /// Whether some rule can be about a request that has begun, as far as its arguments have come.
-    pub(super) fn may_concern(&self, request: Member<'_>) -> bool {
+    pub(super) fn may_match_command(&self, request: Member<'_>) -> bool {
         self.of(request.id)
-            .is_some_and(|(rules, first)| request.args.get(first).is_none_or(|argument| rules.beginnings.any(argument)))
+            .is_some_and(|(rules, first)| request.args.get(first).is_none_or(|argument| rules.prefixes.any(argument)))
     }
 
     /// Whether there are no rules.
@@ -118,7 +119,7 @@ impl ByCommand {
 
 impl Rules {
     fn places(&self, argument: &[u8]) -> &[u32] {
-        self.beginnings.longest(argument).and_then(|place| self.places.get(place)).map_or(&[], |places| places)
+        self.prefixes.longest(argument).and_then(|place| self.places.get(place)).map_or(&[], |places| places)
     }
 }
 
@@ -132,13 +133,13 @@ fn argument(request: Member<'_>, place: usize) -> &[u8] {
 struct Sets<'r> {
     rules: Vec<Rules>,
     /// What those begin with, with their numbers.
-    beginnings: Vec<(u16, Vec<&'r [u8]>)>,
+    prefixes: Vec<(u16, Vec<&'r [u8]>)>,
     known: HashMap<Vec<(u32, &'r [u8])>, u16>,
 }
 
 impl<'r> Sets<'r> {
     fn number(&mut self, about: impl Iterator<Item = About<'r>>) -> u16 {
-        let rules = (0u32..).zip(about).flat_map(|(place, beginnings)| beginnings.into_iter().map(move |text| (place, text)));
+        let rules = (0u32..).zip(about).flat_map(|(place, prefixes)| prefixes.into_iter().map(move |text| (place, text)));
         let rules: Vec<_> = rules.collect();
         if rules.is_empty() {
             return 0;
@@ -146,17 +147,17 @@ impl<'r> Sets<'r> {
         if let Some(number) = self.known.get(&rules) {
             return *number;
         }
-        let (beginnings, places) = Beginnings::with_places(rules.iter().copied());
-        self.rules.push(Rules { beginnings, places });
+        let (prefixes, places) = PrefixTrie::with_places(rules.iter().copied());
+        self.rules.push(Rules { prefixes, places });
         let number = u16::try_from(self.rules.len()).expect("there are no more sets of rules than commands");
         let texts: BTreeSet<&[u8]> = rules.iter().map(|(_, text)| *text).collect();
-        self.beginnings.push((number, texts.into_iter().collect()));
+        self.prefixes.push((number, texts.into_iter().collect()));
         self.known.insert(rules, number);
         number
     }
 
     fn mask(&self, number: u16) -> u64 {
-        self.beginnings.get(usize::from(number).wrapping_sub(1)).map_or(0, |(_, beginnings)| mask(beginnings))
+        self.prefixes.get(usize::from(number).wrapping_sub(1)).map_or(0, |(_, prefixes)| mask(prefixes))
     }
 }
 

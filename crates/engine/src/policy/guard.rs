@@ -64,7 +64,7 @@ impl fmt::Display for Trip {
 
 impl GuardRule {
     /// Whether the rule is about this command.
-    pub fn concerns(&self, command: Member<'_>, table: &Table) -> bool {
+    pub fn may_match(&self, command: Member<'_>, table: &Table) -> bool {
         self.commands.is_empty() || self.commands.iter().any(|template| template.matches(command, table))
     }
 
@@ -134,7 +134,7 @@ impl Guards {
     /// The guards that are about the command.
     pub(super) fn of<'s>(&'s self, table: &'s Table, command: Member<'s>) -> impl Iterator<Item = &'s Arc<GuardRule>> {
         let rules = self.index.rules(command).map(|place| &self.rules[place]);
-        rules.filter(move |rule| rule.concerns(command, table))
+        rules.filter(move |rule| rule.may_match(command, table))
     }
 }
 

@@ -1,14 +1,14 @@
 //! Finds the first of many key patterns that a key matches, without trying each of them.
 
-use super::beginnings::Beginnings;
 use super::pattern::Pattern;
+use super::prefix_trie::PrefixTrie;
 
 /// Key patterns by the literal text they begin with.
 ///
 /// A look-up tries only the patterns whose literal beginning the key shares.
 #[derive(Clone, Debug)]
 pub struct KeyIndex {
-    beginnings: Beginnings,
+    prefixes: PrefixTrie,
     /// For each beginning the places in `patterns` of its patterns, those of shorter beginnings included, in order.
     places: Box<[Box<[u32]>]>,
     /// Each with its owner's place, in the owners' order.
@@ -21,14 +21,14 @@ impl KeyIndex {
         let owned =
             owners.into_iter().enumerate().flat_map(|(owner, patterns)| patterns.iter().map(move |pattern| (owner, pattern)));
         let patterns: Box<[(usize, Pattern)]> = owned.map(|(owner, pattern)| (owner, pattern.clone())).collect();
-        let (beginnings, places) =
-            Beginnings::with_places((0u32..).zip(&patterns).map(|(place, (_, pattern))| (place, pattern.prefix())));
-        Self { beginnings, places, patterns }
+        let (prefixes, places) =
+            PrefixTrie::with_places((0u32..).zip(&patterns).map(|(place, (_, pattern))| (place, pattern.prefix())));
+        Self { prefixes, places, patterns }
     }
 
     /// The first owner with a pattern that matches the key.
     pub fn first_match(&self, key: &[u8]) -> Option<usize> {
-        let places = self.places.get(self.beginnings.longest(key)?)?;
+        let places = self.places.get(self.prefixes.longest(key)?)?;
         let mut patterns = places.iter().filter_map(|place| self.patterns.get(*place as usize));
         patterns.find(|(_, pattern)| pattern.matches_key(key)).map(|(owner, _)| *owner)
     }

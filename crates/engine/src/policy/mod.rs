@@ -2,23 +2,23 @@
 //!
 //! [`compile::compile`] makes it from what a user wrote ([`rule::Written`]); past that step no rule is wrong.
 
-mod beginnings;
+mod bloom_filter;
 mod by_command;
 pub mod compile;
-pub mod concern;
 pub mod degrade;
 pub mod duration;
 pub mod expect;
 pub mod group;
 pub mod guard;
 pub mod index;
+pub mod large;
 pub mod near;
 pub mod near_miss;
 pub mod pattern;
+mod prefix_trie;
 pub mod recognise;
 pub mod reply;
 pub mod rule;
-mod sieve;
 pub mod trace;
 pub mod ttl;
 pub mod unordered;
@@ -120,22 +120,22 @@ impl Policy {
     /// False where no rule has anything to say about the request, of which `argument` gives the one at a place, unless a
     /// group that began before it goes on with it, or there is no server.
     #[inline]
-    pub fn concerns<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
-        self.all.concerns(id, argument)
+    pub fn may_match<'a>(&self, id: CommandId, argument: impl FnOnce(usize) -> &'a [u8]) -> bool {
+        self.all.may_match(id, argument)
     }
 
-    /// The same, said at once and not of all requests: false only where [`Self::concerns`] is.
+    /// The same, said at once and not of all requests: false only where [`Self::may_match`] is.
     ///
     /// `opening` gives the first eight bytes of the argument at a place as a little-endian number, with whatever stands
     /// behind it; any number where there is none, `None` where that takes more than a look.
     #[inline]
-    pub fn might_concern(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
-        self.all.might_concern(id, opening)
+    pub fn might_match(&self, id: CommandId, opening: impl FnOnce(usize) -> Option<u64>) -> bool {
+        self.all.might_match(id, opening)
     }
 
     /// Whether no rule has anything to say about any request.
     #[inline]
-    pub fn concerns_nothing(&self) -> bool {
+    pub fn matches_nothing(&self) -> bool {
         self.all.is_empty()
     }
 

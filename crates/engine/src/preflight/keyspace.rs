@@ -1,8 +1,8 @@
 //! Commands that take a key of any type, or none.
 
 use super::Fault;
+use super::analysis::{GroupAnalysis, NO_SUCH_KEY};
 use super::syntax::{self, SYNTAX};
-use super::trial::{NO_SUCH_KEY, Trial};
 use super::types::Types;
 
 type Rule = Result<(), Fault>;
@@ -13,36 +13,36 @@ const SAME_OBJECTS: &str = "ERR source and destination objects are the same";
 
 /// Commands that never fail while they run.
 #[expect(clippy::unnecessary_wraps, reason = "every row has this shape")]
-pub(super) fn harmless(_: &mut Trial<'_>) -> Rule {
+pub(super) fn harmless(_: &mut GroupAnalysis<'_>) -> Rule {
     Ok(())
 }
 
 /// DEL key [key ..]
-pub(super) fn del(trial: &mut Trial<'_>) -> Rule {
-    (1..trial.len()).try_for_each(|at| trial.replaced(at, Types::NONE))
+pub(super) fn del(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    (1..analysis.len()).try_for_each(|at| analysis.replaced(at, Types::NONE))
 }
 
-pub(super) fn expire(trial: &mut Trial<'_>) -> Rule {
-    expires(trial, true, false, "expire")
+pub(super) fn expire(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    expires(analysis, true, false, "expire")
 }
 
-pub(super) fn pexpire(trial: &mut Trial<'_>) -> Rule {
-    expires(trial, false, false, "pexpire")
+pub(super) fn pexpire(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    expires(analysis, false, false, "pexpire")
 }
 
-pub(super) fn expireat(trial: &mut Trial<'_>) -> Rule {
-    expires(trial, true, true, "expireat")
+pub(super) fn expireat(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    expires(analysis, true, true, "expireat")
 }
 
-pub(super) fn pexpireat(trial: &mut Trial<'_>) -> Rule {
-    expires(trial, false, true, "pexpireat")
+pub(super) fn pexpireat(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    expires(analysis, false, true, "pexpireat")
 }
 
 /// EXPIRE key time [NX | XX | GT | LT]
-fn expires(trial: &mut Trial<'_>, seconds: bool, absolute: bool, command: &str) -> Rule {
+fn expires(analysis: &mut GroupAnalysis<'_>, seconds: bool, absolute: bool, command: &str) -> Rule {
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
-    for at in 3..trial.len() {
-        match trial.arg(at)? {
+    for at in 3..analysis.len() {
+        match analysis.arg(at)? {
             word if syntax::is(word, "NX") => nx = true,
             word if syntax::is(word, "XX") => xx = true,
             word if syntax::is(word, "GT") => gt = true,
@@ -56,57 +56,57 @@ fn expires(trial: &mut Trial<'_>, seconds: bool, absolute: bool, command: &str) 
     if gt && lt {
         return Err(Fault::new(GT_WITH_LT));
     }
-    let time = syntax::deadline(trial.arg(2)?, seconds, command)?;
+    let time = syntax::deadline(analysis.arg(2)?, seconds, command)?;
     // Whether a moment has passed is for the server's clock to say.
-    if absolute || time <= 0 { trial.perhaps_gone(1) } else { Ok(()) }
+    if absolute || time <= 0 { analysis.perhaps_gone(1) } else { Ok(()) }
 }
 
 /// RENAME key newkey
-pub(super) fn rename(trial: &mut Trial<'_>) -> Rule {
-    let (from, to) = (trial.arg(1)?, trial.arg(2)?);
-    trial.require(from, Types::ALL.without(Types::NONE), NO_SUCH_KEY)?;
-    trial.renamed(from, to);
+pub(super) fn rename(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let (from, to) = (analysis.arg(1)?, analysis.arg(2)?);
+    analysis.require(from, Types::ALL.without(Types::NONE), NO_SUCH_KEY)?;
+    analysis.renamed(from, to);
     Ok(())
 }
 
 /// RENAMENX key newkey
-pub(super) fn renamenx(trial: &mut Trial<'_>) -> Rule {
-    let (from, to) = (trial.arg(1)?, trial.arg(2)?);
-    trial.require(from, Types::ALL.without(Types::NONE), NO_SUCH_KEY)?;
+pub(super) fn renamenx(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let (from, to) = (analysis.arg(1)?, analysis.arg(2)?);
+    analysis.require(from, Types::ALL.without(Types::NONE), NO_SUCH_KEY)?;
     if from != to {
-        let types = trial.types(from);
-        trial.perhaps_replaced(to, types, true);
-        trial.perhaps_gone(1)?;
+        let types = analysis.types(from);
+        analysis.perhaps_replaced(to, types, true);
+        analysis.perhaps_gone(1)?;
     }
     Ok(())
 }
 
 /// COPY source destination [REPLACE]
-pub(super) fn copy(trial: &mut Trial<'_>) -> Rule {
+pub(super) fn copy(analysis: &mut GroupAnalysis<'_>) -> Rule {
     let mut replaces = false;
-    for at in 3..trial.len() {
-        match trial.arg(at)? {
+    for at in 3..analysis.len() {
+        match analysis.arg(at)? {
             word if syntax::is(word, "REPLACE") => replaces = true,
             word if syntax::is(word, "DB") => return Err(Fault::Undecided("it copies to another db")),
             _ => return Err(Fault::new(SYNTAX)),
         }
     }
-    let (from, to) = (trial.arg(1)?, trial.arg(2)?);
+    let (from, to) = (analysis.arg(1)?, analysis.arg(2)?);
     if from == to {
         return Err(Fault::new(SAME_OBJECTS));
     }
     // Nobody can tell beforehand whether a module lets its type be copied.
-    trial.require(from, Types::ALL.without(Types::OTHER), "ERR respguard: a module's type may not be copied")?;
-    let types = trial.types(from).without(Types::NONE);
-    trial.perhaps_replaced(to, types, !replaces);
+    analysis.require(from, Types::ALL.without(Types::OTHER), "ERR respguard: a module's type may not be copied")?;
+    let types = analysis.types(from).without(Types::NONE);
+    analysis.perhaps_replaced(to, types, !replaces);
     Ok(())
 }
 
 /// MEMORY USAGE key [SAMPLES n]
-pub(super) fn memory_usage(trial: &mut Trial<'_>) -> Rule {
-    for at in (3..trial.len()).step_by(2) {
-        syntax::one_of(trial.arg(at)?, &["SAMPLES"])?;
-        if trial.integer(at + 1)? < 0 {
+pub(super) fn memory_usage(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    for at in (3..analysis.len()).step_by(2) {
+        syntax::one_of(analysis.arg(at)?, &["SAMPLES"])?;
+        if analysis.integer(at + 1)? < 0 {
             return Err(Fault::new(SYNTAX));
         }
     }

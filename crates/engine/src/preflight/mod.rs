@@ -11,18 +11,19 @@
 //! | `syntax` | what can be said of arguments alone |
 //! | `types` | what each key can be, by what it was before the group |
 //! | `values` | numbers in strings and hash fields, as far as counting commands need them |
-//! | `cell` | what one key holds in the course of a group |
-//! | `leads` | which cell each key's name leads to |
+//! | `key_state` | what one key holds in the course of a group |
+//! | `aliases` | which cell each key's name leads to |
 //! | `question` | what can be asked about a key |
-//! | `trial` | one group being examined: its keys, its checks |
+//! | `analysis` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
 //! | `request` | what goes on the wire before the members |
 
-mod cell;
+mod analysis;
 mod hashes;
+mod key_aliases;
+mod key_state;
 mod keyspace;
-mod leads;
 mod lists;
 mod question;
 pub mod request;
@@ -32,7 +33,6 @@ mod streams;
 mod strings;
 mod syntax;
 mod table;
-mod trial;
 mod types;
 mod values;
 
@@ -44,7 +44,7 @@ use respguard_resp::request::Args;
 pub use question::{Asker, Check, Question};
 pub use request::{Ability, Lack, Names, Preflight, Verdict};
 
-use trial::Trial;
+use analysis::GroupAnalysis;
 
 /// Why a group must not be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,18 +79,18 @@ pub fn is_decidable(spec: &Spec) -> bool {
 /// # Errors
 /// The first member that fails whatever the keys hold, or of which nothing can be told.
 pub fn examine<'a>(table: &Table, members: impl Iterator<Item = (CommandId, Args<'a>)>) -> Result<Vec<Check<'a>>, Refusal> {
-    let mut trial = Trial::default();
+    let mut analysis = GroupAnalysis::default();
     for (member, (id, args)) in members.enumerate() {
         let spec = table.spec(id);
-        trial.begin(member, args);
+        analysis.begin(member, args);
         let fault = match table::rule(id) {
             _ if !spec.arity_fits(args) => Err(Fault::Certain(wrong_arity(spec))),
-            Some(rule) if spec.present => rule(&mut trial),
+            Some(rule) if spec.present => rule(&mut analysis),
             _ => Err(Fault::Undecided("nothing can be told of this command before it runs")),
         };
         fault.map_err(|fault| Refusal { member, fault })?;
     }
-    Ok(trial.into_checks())
+    Ok(analysis.into_checks())
 }
 
 /// What Redis answers to a command with too few or too many arguments.
@@ -162,7 +162,7 @@ mod tests {
     fn what_a_member_retypes_is_known_to_those_behind_it() {
         assert_eq!(checks(&["SET k v", "GET k", "APPEND k x"]), Ok(vec![]));
         assert_eq!(checks(&["DEL k", "LPUSH k a", "LLEN k"]), Ok(vec![]));
-        assert_eq!(refused(&["SET k v", "LPUSH k a"]), (1, trial::WRONG_TYPE.to_owned()));
+        assert_eq!(refused(&["SET k v", "LPUSH k a"]), (1, analysis::WRONG_TYPE.to_owned()));
         assert_eq!(refused(&["LPUSH k a", "INCR k"]).0, 1);
         assert_eq!(checks(&["SET c 5", "INCR c"]), Ok(vec![]));
         assert_eq!(refused(&["SET c five", "INCR c"]).1, syntax::NOT_AN_INTEGER);
@@ -170,7 +170,7 @@ mod tests {
             checks(&["RENAME a b", "LPUSH b x"]),
             Ok(vec!["0:a:string|list|set|zset|hash|stream|other".to_owned(), "1:a:none|list".to_owned()])
         );
-        assert_eq!(refused(&["RENAME a b", "RENAME a c"]), (1, trial::NO_SUCH_KEY.to_owned()));
+        assert_eq!(refused(&["RENAME a b", "RENAME a c"]), (1, analysis::NO_SUCH_KEY.to_owned()));
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
         let last = "XADD s 18446744073709551615-18446744073709551615 f v";
         let before = "XADD s 18446744073709551615-18446744073709551614 f v";
         for next in ["XADD s * f v", last, "XADD s 7-* f v"] {
-            assert_eq!(refused(&[last, next]), (1, trial::NO_MORE_IDS.to_owned()), "{next}");
+            assert_eq!(refused(&[last, next]), (1, analysis::NO_MORE_IDS.to_owned()), "{next}");
         }
         assert!(checks(&[before, "XADD s * f v"]).is_ok(), "it gives the last one");
         assert_eq!(refused(&[before, "XADD s * f v", "XADD s * f v"]).0, 2);
@@ -227,8 +227,8 @@ mod tests {
     #[test]
     fn no_more_keys_are_asked_about_than_a_server_compares_quickly() {
         let many = |command: &str, count: usize| (0..count).fold(command.to_owned(), |line, key| format!("{line} k:{key}"));
-        assert_eq!(checks(&[&many("SUNIONSTORE d", trial::KEYS_MAX)]).map(|checks| checks.len()), Ok(trial::KEYS_MAX));
-        let refusal = refused(&["DEL x", &many("SUNIONSTORE d", trial::KEYS_MAX + 1)]);
+        assert_eq!(checks(&[&many("SUNIONSTORE d", analysis::KEYS_MAX)]).map(|checks| checks.len()), Ok(analysis::KEYS_MAX));
+        let refusal = refused(&["DEL x", &many("SUNIONSTORE d", analysis::KEYS_MAX + 1)]);
         assert_eq!(refusal, (1, "undecided: the group would have to ask about more than 256 keys".to_owned()));
         assert_eq!(checks(&[&many("DEL", 40_000)]), Ok(vec![]), "nothing is asked");
         assert!(checks(&[&many("SADD s", 40_000), &many("HDEL h", 40_000), &many("SREM s", 40_000)]).is_ok(), "two keys");

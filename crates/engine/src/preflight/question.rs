@@ -1,6 +1,6 @@
 //! What can be asked about a key as it is before a group.
 
-use super::trial::WRONG_TYPE;
+use super::analysis::WRONG_TYPE;
 use super::types::Types;
 
 /// One question to the server about a key as it is before the group.

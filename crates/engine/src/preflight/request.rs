@@ -1,6 +1,6 @@
 //! What goes on the wire before the members of a guarded group, and what its answers mean.
 //!
-//! `WATCH guard key ..`, `EVAL preflight`, `MULTI`, `EVAL seal`, the members, `EXEC`: one write. The preflight asks what
+//! `WATCH guard key ..`, `EVAL preflight`, `MULTI`, `EVAL assert_guard`, the members, `EXEC`: one write. The preflight asks what
 //! [`Check`]s say; where an answer is wrong it writes the guard, so that the connection's own WATCH is dirty and EXEC
 //! answers null: nothing runs. It deletes the guard at once, for it is the change that counts; a user who may not DEL leaves
 //! it to end by itself, a millisecond later.
@@ -8,16 +8,16 @@
 //! The WATCH goes first, and names every key that the verdict depends on: between two commands of one pipeline the server
 //! may serve other clients, and what they change behind the preflight's back then ends the transaction too.
 //!
-//! The seal is a second EVAL, within the transaction, that does nothing. What refuses the preflight as a command (NOPERM,
-//! a server without scripting, READONLY, a slot that moves) refuses the seal too while it is queued, and that aborts the
+//! The assertion is a second EVAL, within the transaction, that does nothing. What refuses the preflight as a command (NOPERM,
+//! a server without scripting, READONLY, a slot that moves) refuses the assertion too while it is queued, and that aborts the
 //! transaction: an error of the preflight alone would leave the WATCH clean.
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::leads::Leads;
-use super::trial::{OVERFLOW, WRONG_TYPE};
+use super::analysis::{OVERFLOW, WRONG_TYPE};
+use super::key_aliases::KeyAliases;
 use super::types::Types;
 use super::{Check, Question, syntax};
 use respguard_resp::{encode, value};
@@ -28,7 +28,7 @@ const TYPES: &[u8] = include_bytes!("scripts/types.lua");
 const NUMBERS: &[u8] = include_bytes!("scripts/numbers.lua");
 /// Knows every question.
 const ALL: &[u8] = include_bytes!("scripts/all.lua");
-/// All of the seal but the guard.
+/// All of the assertion but the guard.
 const SEAL: &[u8] = b"*4\r\n$4\r\nEVAL\r\n$30\r\n#!lua flags=allow-oom\nreturn 1\r\n$1\r\n1\r\n";
 /// Whether this user, on this server, can have guarded groups.
 const PROBE: &[u8] =
@@ -123,7 +123,7 @@ impl Preflight {
     pub fn new(checks: &[Check<'_>]) -> Preflight {
         let room = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
         let (mut keys, mut arguments, mut first, body) = (Bulks::with_room(room), Bulks::with_room(room), 0..0, body(checks));
-        let mut known = Leads::default();
+        let mut known = KeyAliases::default();
         for (place, check) in checks.iter().enumerate() {
             if known.get(check.key).is_none() {
                 known.set(check.key, place);
@@ -179,7 +179,7 @@ impl Preflight {
 }
 
 /// What goes right behind MULTI.
-pub fn seal(guard: &[u8]) -> Vec<u8> {
+pub fn assert_guard(guard: &[u8]) -> Vec<u8> {
     let mut request = Vec::with_capacity(SEAL.len() + guard.len() + 16);
     request.extend_from_slice(SEAL);
     encode::bulk(&mut request, guard);

@@ -1,7 +1,7 @@
 //! Commands about streams and their consumer groups.
 
+use super::analysis::{GroupAnalysis, NO_SUCH_KEY};
 use super::syntax::{self, BAD_ID, SYNTAX, StreamId};
-use super::trial::{NO_SUCH_KEY, Trial};
 use super::types::Types;
 use super::{Asker, Fault};
 
@@ -21,15 +21,15 @@ const UNBALANCED_GROUP: &str = "ERR Unbalanced 'xreadgroup' list of streams: for
 const UNBALANCED: &str = "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.";
 
 /// XLEN key
-pub(super) fn read(trial: &mut Trial<'_>) -> Rule {
-    trial.typed(1, STREAM)
+pub(super) fn read(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.typed(1, STREAM)
 }
 
 /// XADD key [NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold [LIMIT n]] * | id field value [field value ..]
-pub(super) fn xadd(trial: &mut Trial<'_>) -> Rule {
-    let trimmed = trimming(trial, 2, true)?;
-    let fields = trial.len().saturating_sub(trimmed.end + 1);
-    let id = match trial.arg(trimmed.end)? {
+pub(super) fn xadd(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let trimmed = trimming(analysis, 2, true)?;
+    let fields = analysis.len().saturating_sub(trimmed.end + 1);
+    let id = match analysis.arg(trimmed.end)? {
         b"*" => None,
         text => Some(new_id(text)?),
     };
@@ -37,11 +37,11 @@ pub(super) fn xadd(trial: &mut Trial<'_>) -> Rule {
         return Err(Fault::new("ERR wrong number of arguments for 'xadd' command"));
     }
     if trimmed.makes {
-        trial.makes(1, STREAM)?
+        analysis.makes(1, STREAM)?
     } else {
-        trial.typed(1, STREAM)?
+        analysis.typed(1, STREAM)?
     }
-    trial.gives(1, id)
+    analysis.gives(1, id)
 }
 
 /// The id, and whether the stream's next one is just that: `5-*` leaves the sequence to the server.
@@ -65,10 +65,10 @@ struct Trimming {
 }
 
 /// `[NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold] [LIMIT n]`, in any order. Of MAXLEN and MINID there may be one.
-fn trimming(trial: &Trial<'_>, from: usize, adds: bool) -> Result<Trimming, Fault> {
+fn trimming(analysis: &GroupAnalysis<'_>, from: usize, adds: bool) -> Result<Trimming, Fault> {
     let (mut at, mut makes) = (from, true);
     let (mut named, mut about, mut limited) = (false, false, false);
-    while let Ok(word) = trial.arg(at) {
+    while let Ok(word) = analysis.arg(at) {
         let by_id = syntax::is(word, "MINID");
         if adds && word == b"*" {
             break;
@@ -76,10 +76,10 @@ fn trimming(trial: &Trial<'_>, from: usize, adds: bool) -> Result<Trimming, Faul
             if std::mem::replace(&mut named, true) {
                 return Err(Fault::new(BOTH_STRATEGIES));
             }
-            let sign = trial.arg(at + 1)?;
+            let sign = analysis.arg(at + 1)?;
             about = sign == b"~";
             at += if about || sign == b"=" { 2 } else { 1 };
-            let threshold = trial.arg(at)?;
+            let threshold = analysis.arg(at)?;
             if by_id {
                 syntax::stream_id(threshold, 0)?;
             } else if syntax::integer(threshold)? < 0 {
@@ -88,7 +88,7 @@ fn trimming(trial: &Trial<'_>, from: usize, adds: bool) -> Result<Trimming, Faul
         } else if syntax::is(word, "LIMIT") {
             at += 1;
             limited = true;
-            if trial.integer(at)? < 0 {
+            if analysis.integer(at)? < 0 {
                 return Err(Fault::new("ERR The LIMIT argument must be >= 0."));
             }
         } else if adds && syntax::is(word, "NOMKSTREAM") {
@@ -106,61 +106,61 @@ fn trimming(trial: &Trial<'_>, from: usize, adds: bool) -> Result<Trimming, Faul
 }
 
 /// XTRIM key MAXLEN | MINID [= | ~] threshold [LIMIT n]
-pub(super) fn xtrim(trial: &mut Trial<'_>) -> Rule {
-    let trimmed = trimming(trial, 2, false)?;
-    if trimmed.end != trial.len() || !trimmed.named {
+pub(super) fn xtrim(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let trimmed = trimming(analysis, 2, false)?;
+    if trimmed.end != analysis.len() || !trimmed.named {
         return Err(Fault::new(SYNTAX));
     }
-    read(trial)
+    read(analysis)
 }
 
 /// XDEL key id [id ..]
-pub(super) fn xdel(trial: &mut Trial<'_>) -> Rule {
-    ids(trial, 2)?;
-    read(trial)
+pub(super) fn xdel(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    ids(analysis, 2)?;
+    read(analysis)
 }
 
-fn ids(trial: &Trial<'_>, from: usize) -> Rule {
-    (from..trial.len()).try_for_each(|at| syntax::stream_id(trial.arg(at)?, 0).map(|_| ()))
+fn ids(analysis: &GroupAnalysis<'_>, from: usize) -> Rule {
+    (from..analysis.len()).try_for_each(|at| syntax::stream_id(analysis.arg(at)?, 0).map(|_| ()))
 }
 
 /// XRANGE key start end [COUNT n]
-pub(super) fn xrange(trial: &mut Trial<'_>) -> Rule {
-    syntax::stream_bound(trial.arg(2)?)?;
-    syntax::stream_bound(trial.arg(3)?)?;
-    match trial.len() {
+pub(super) fn xrange(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    syntax::stream_bound(analysis.arg(2)?)?;
+    syntax::stream_bound(analysis.arg(3)?)?;
+    match analysis.len() {
         4 => {}
-        6 if trial.is(4, "COUNT") => {
-            trial.integer(5)?;
+        6 if analysis.is(4, "COUNT") => {
+            analysis.integer(5)?;
         }
         _ => return Err(Fault::new(SYNTAX)),
     }
-    read(trial)
+    read(analysis)
 }
 
 /// XREAD [COUNT n] STREAMS key [key ..] id [id ..]
-pub(super) fn xread(trial: &mut Trial<'_>) -> Rule {
-    let streams = streams(trial, false)?;
+pub(super) fn xread(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let streams = streams(analysis, false)?;
     for at in streams.keys.clone() {
-        match trial.arg(at + streams.keys.len())? {
+        match analysis.arg(at + streams.keys.len())? {
             b"$" => {}
             id => syntax::stream_id(id, 0).map(|_| ())?,
         }
-        trial.typed(at, STREAM)?;
+        analysis.typed(at, STREAM)?;
     }
     Ok(())
 }
 
 /// XREADGROUP GROUP group consumer [COUNT n] [NOACK] STREAMS key [key ..] id [id ..], the options in any order.
-pub(super) fn xreadgroup(trial: &mut Trial<'_>) -> Rule {
-    let streams = streams(trial, true)?;
+pub(super) fn xreadgroup(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let streams = streams(analysis, true)?;
     let Some(group) = streams.group else { return Err(Fault::new(GROUP_MISSING)) };
     for at in streams.keys.clone() {
-        match trial.arg(at + streams.keys.len())? {
+        match analysis.arg(at + streams.keys.len())? {
             b">" => {}
             id => syntax::stream_id(id, 0).map(|_| ())?,
         }
-        grouped(trial, at, group, Asker::Read)?;
+        grouped(analysis, at, group, Asker::Read)?;
     }
     Ok(())
 }
@@ -172,17 +172,17 @@ struct Streams<'a> {
     keys: std::ops::Range<usize>,
 }
 
-fn streams<'a>(trial: &Trial<'a>, grouped: bool) -> Result<Streams<'a>, Fault> {
+fn streams<'a>(analysis: &GroupAnalysis<'a>, grouped: bool) -> Result<Streams<'a>, Fault> {
     let (mut at, mut group) = (1, None);
     loop {
-        match trial.arg(at)? {
+        match analysis.arg(at)? {
             word if syntax::is(word, "COUNT") => {
-                trial.integer(at + 1)?;
+                analysis.integer(at + 1)?;
                 at += 2;
             }
             word if grouped && syntax::is(word, "GROUP") => {
-                group = Some(trial.arg(at + 1)?);
-                trial.arg(at + 2)?;
+                group = Some(analysis.arg(at + 1)?);
+                analysis.arg(at + 2)?;
                 at += 3;
             }
             word if grouped && syntax::is(word, "NOACK") => at += 1,
@@ -191,7 +191,7 @@ fn streams<'a>(trial: &Trial<'a>, grouped: bool) -> Result<Streams<'a>, Fault> {
             _ => return Err(Fault::new(SYNTAX)),
         }
     }
-    let rest = trial.len() - at - 1;
+    let rest = analysis.len() - at - 1;
     if rest == 0 || !rest.is_multiple_of(2) {
         return Err(Fault::new(if grouped { UNBALANCED_GROUP } else { UNBALANCED }));
     }
@@ -199,58 +199,58 @@ fn streams<'a>(trial: &Trial<'a>, grouped: bool) -> Result<Streams<'a>, Fault> {
 }
 
 /// The key is a stream with this consumer group.
-fn grouped<'a>(trial: &mut Trial<'a>, at: usize, group: &'a [u8], asker: Asker) -> Rule {
-    trial.typed(at, STREAM)?;
-    trial.consumed(at, group, Some(asker))
+fn grouped<'a>(analysis: &mut GroupAnalysis<'a>, at: usize, group: &'a [u8], asker: Asker) -> Rule {
+    analysis.typed(at, STREAM)?;
+    analysis.consumed(at, group, Some(asker))
 }
 
 /// XACK key group id [id ..]: without the group it answers 0.
-pub(super) fn xack(trial: &mut Trial<'_>) -> Rule {
-    ids(trial, 3)?;
-    read(trial)
+pub(super) fn xack(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    ids(analysis, 3)?;
+    read(analysis)
 }
 
 /// XPENDING key group [[IDLE ms] start end count [consumer]]
-pub(super) fn xpending(trial: &mut Trial<'_>) -> Rule {
-    if trial.len() > 3 {
-        let from = if trial.is(3, "IDLE") {
-            trial.integer(4)?;
+pub(super) fn xpending(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    if analysis.len() > 3 {
+        let from = if analysis.is(3, "IDLE") {
+            analysis.integer(4)?;
             5
         } else {
             3
         };
-        if !(3..=4).contains(&(trial.len().saturating_sub(from))) {
+        if !(3..=4).contains(&(analysis.len().saturating_sub(from))) {
             return Err(Fault::new(SYNTAX));
         }
-        trial.integer(from + 2)?;
-        syntax::stream_bound(trial.arg(from)?)?;
-        syntax::stream_bound(trial.arg(from + 1)?)?;
+        analysis.integer(from + 2)?;
+        syntax::stream_bound(analysis.arg(from)?)?;
+        syntax::stream_bound(analysis.arg(from + 1)?)?;
     }
-    let group = trial.arg(2)?;
-    grouped(trial, 1, group, Asker::Pending)
+    let group = analysis.arg(2)?;
+    grouped(analysis, 1, group, Asker::Pending)
 }
 
 /// XCLAIM key group consumer min-idle id [id ..] [IDLE ms] [TIME ms] [RETRYCOUNT n] [FORCE] [JUSTID] [LASTID id]
-pub(super) fn xclaim(trial: &mut Trial<'_>) -> Rule {
-    trial.integer(4).map_err(|_| Fault::new("ERR Invalid min-idle-time argument for XCLAIM"))?;
+pub(super) fn xclaim(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.integer(4).map_err(|_| Fault::new("ERR Invalid min-idle-time argument for XCLAIM"))?;
     let mut at = 5;
-    while trial.arg(at).is_ok_and(|text| syntax::stream_id(text, 0).is_ok()) {
+    while analysis.arg(at).is_ok_and(|text| syntax::stream_id(text, 0).is_ok()) {
         at += 1;
     }
     if at == 5 {
         return Err(Fault::new(BAD_ID));
     }
-    while at < trial.len() {
-        match trial.arg(at)? {
+    while at < analysis.len() {
+        match analysis.arg(at)? {
             word if syntax::is(word, "FORCE") || syntax::is(word, "JUSTID") => at += 1,
-            word if at + 1 < trial.len() && syntax::is(word, "LASTID") => {
-                syntax::stream_id(trial.arg(at + 1)?, 0)?;
+            word if at + 1 < analysis.len() && syntax::is(word, "LASTID") => {
+                syntax::stream_id(analysis.arg(at + 1)?, 0)?;
                 at += 2;
             }
             word => match ["IDLE", "TIME", "RETRYCOUNT"].into_iter().find(|option| syntax::is(word, option)) {
-                Some(option) if at + 1 < trial.len() => {
+                Some(option) if at + 1 < analysis.len() => {
                     let fault = |_| Fault::Certain(format!("ERR Invalid {option} option argument for XCLAIM").into());
-                    trial.integer(at + 1).map_err(fault)?;
+                    analysis.integer(at + 1).map_err(fault)?;
                     at += 2;
                 }
                 _ => {
@@ -260,21 +260,21 @@ pub(super) fn xclaim(trial: &mut Trial<'_>) -> Rule {
             },
         }
     }
-    let group = trial.arg(2)?;
-    grouped(trial, 1, group, Asker::Pending)
+    let group = analysis.arg(2)?;
+    grouped(analysis, 1, group, Asker::Pending)
 }
 
 /// XAUTOCLAIM key group consumer min-idle start [COUNT n] [JUSTID]
-pub(super) fn xautoclaim(trial: &mut Trial<'_>) -> Rule {
-    trial.integer(4).map_err(|_| Fault::new("ERR Invalid min-idle-time argument for XAUTOCLAIM"))?;
-    syntax::stream_bound(trial.arg(5)?)?;
+pub(super) fn xautoclaim(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.integer(4).map_err(|_| Fault::new("ERR Invalid min-idle-time argument for XAUTOCLAIM"))?;
+    syntax::stream_bound(analysis.arg(5)?)?;
     let mut at = 6;
-    while at < trial.len() {
-        match trial.arg(at)? {
+    while at < analysis.len() {
+        match analysis.arg(at)? {
             word if syntax::is(word, "JUSTID") => at += 1,
-            word if at + 1 < trial.len() && syntax::is(word, "COUNT") => {
+            word if at + 1 < analysis.len() && syntax::is(word, "COUNT") => {
                 // So many attempts are made for each that is wanted: Redis has an end far above this one.
-                let fits = trial.integer(at + 1).is_ok_and(|count| (1..=i64::from(u32::MAX)).contains(&count));
+                let fits = analysis.integer(at + 1).is_ok_and(|count| (1..=i64::from(u32::MAX)).contains(&count));
                 if !fits {
                     return Err(Fault::new("ERR COUNT must be > 0"));
                 }
@@ -283,83 +283,83 @@ pub(super) fn xautoclaim(trial: &mut Trial<'_>) -> Rule {
             _ => return Err(Fault::new(SYNTAX)),
         }
     }
-    let group = trial.arg(2)?;
-    grouped(trial, 1, group, Asker::Pending)
+    let group = analysis.arg(2)?;
+    grouped(analysis, 1, group, Asker::Pending)
 }
 
 /// XGROUP CREATE key group id | $ [MKSTREAM] [ENTRIESREAD n]
-pub(super) fn create(trial: &mut Trial<'_>) -> Rule {
-    starting_id(trial, 4)?;
+pub(super) fn create(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    starting_id(analysis, 4)?;
     // So many words are what the longest form has: Redis counts them and not the options.
-    if trial.len() > CREATE_WORDS_MAX {
+    if analysis.len() > CREATE_WORDS_MAX {
         return Err(Fault::new(CREATE_TOO_LONG));
     }
     let (mut at, mut makes) = (5, false);
-    while at < trial.len() {
-        match trial.arg(at)? {
+    while at < analysis.len() {
+        match analysis.arg(at)? {
             word if syntax::is(word, "MKSTREAM") => {
                 makes = true;
                 at += 1;
             }
-            word if syntax::is(word, "ENTRIESREAD") => at = entries_read(trial, at)?,
+            word if syntax::is(word, "ENTRIESREAD") => at = entries_read(analysis, at)?,
             _ => return Err(Fault::new(SYNTAX)),
         }
     }
-    let group = trial.arg(3)?;
+    let group = analysis.arg(3)?;
     if makes {
-        trial.makes(2, STREAM)?
+        analysis.makes(2, STREAM)?
     } else {
-        existing(trial)?
+        existing(analysis)?
     }
-    trial.consumed(2, group, None)?;
-    trial.note_group(2, group, true)
+    analysis.consumed(2, group, None)?;
+    analysis.note_group(2, group, true)
 }
 
 /// XGROUP SETID key group id | $ [ENTRIESREAD n]
-pub(super) fn setid(trial: &mut Trial<'_>) -> Rule {
-    starting_id(trial, 4)?;
-    match trial.len() {
+pub(super) fn setid(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    starting_id(analysis, 4)?;
+    match analysis.len() {
         5 => {}
-        7 if trial.is(5, "ENTRIESREAD") => {
-            entries_read(trial, 5)?;
+        7 if analysis.is(5, "ENTRIESREAD") => {
+            entries_read(analysis, 5)?;
         }
         _ => return Err(Fault::new(SYNTAX)),
     }
-    with_group(trial)
+    with_group(analysis)
 }
 
 /// XGROUP DESTROY key group
-pub(super) fn destroy(trial: &mut Trial<'_>) -> Rule {
-    existing(trial)?;
-    let group = trial.arg(3)?;
-    trial.note_group(2, group, false)
+pub(super) fn destroy(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    existing(analysis)?;
+    let group = analysis.arg(3)?;
+    analysis.note_group(2, group, false)
 }
 
 /// XGROUP CREATECONSUMER key group consumer
-pub(super) fn with_group(trial: &mut Trial<'_>) -> Rule {
-    existing(trial)?;
-    let group = trial.arg(3)?;
-    trial.consumed(2, group, Some(Asker::Group))
+pub(super) fn with_group(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    existing(analysis)?;
+    let group = analysis.arg(3)?;
+    analysis.consumed(2, group, Some(Asker::Group))
 }
 
-fn existing(trial: &mut Trial<'_>) -> Rule {
-    trial.typed(2, STREAM)?;
-    let key = trial.arg(2)?;
-    if trial.types(key).has(Types::NONE) {
-        trial.require(key, STREAM, KEY_FOR_GROUP)?;
+fn existing(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.typed(2, STREAM)?;
+    let key = analysis.arg(2)?;
+    if analysis.types(key).has(Types::NONE) {
+        analysis.require(key, STREAM, KEY_FOR_GROUP)?;
     }
     Ok(())
 }
 
-fn starting_id(trial: &Trial<'_>, at: usize) -> Rule {
-    match trial.arg(at)? {
+fn starting_id(analysis: &GroupAnalysis<'_>, at: usize) -> Rule {
+    match analysis.arg(at)? {
         b"$" => Ok(()),
         id => syntax::stream_id(id, 0).map(|_| ()),
     }
 }
 
-fn entries_read(trial: &Trial<'_>, at: usize) -> Result<usize, Fault> {
-    match trial.integer(at + 1)? {
+fn entries_read(analysis: &GroupAnalysis<'_>, at: usize) -> Result<usize, Fault> {
+    match analysis.integer(at + 1)? {
         // -1 says that it is not known.
         -1.. => Ok(at + 2),
         _ => Err(Fault::new("ERR value for ENTRIESREAD must be positive or -1")),
@@ -367,23 +367,23 @@ fn entries_read(trial: &Trial<'_>, at: usize) -> Result<usize, Fault> {
 }
 
 /// XINFO STREAM key
-pub(super) fn info_stream(trial: &mut Trial<'_>) -> Rule {
-    if trial.len() != 3 {
+pub(super) fn info_stream(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    if analysis.len() != 3 {
         return Err(Fault::Undecided("FULL has forms of its own"));
     }
-    info_groups(trial)
+    info_groups(analysis)
 }
 
 /// XINFO GROUPS key
-pub(super) fn info_groups(trial: &mut Trial<'_>) -> Rule {
-    trial.typed(2, STREAM)?;
-    let key = trial.arg(2)?;
-    trial.require(key, STREAM, NO_SUCH_KEY)
+pub(super) fn info_groups(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.typed(2, STREAM)?;
+    let key = analysis.arg(2)?;
+    analysis.require(key, STREAM, NO_SUCH_KEY)
 }
 
 /// XINFO CONSUMERS key group
-pub(super) fn info_consumers(trial: &mut Trial<'_>) -> Rule {
-    info_groups(trial)?;
-    let group = trial.arg(3)?;
-    trial.consumed(2, group, Some(Asker::Group))
+pub(super) fn info_consumers(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    info_groups(analysis)?;
+    let group = analysis.arg(3)?;
+    analysis.consumed(2, group, Some(Asker::Group))
 }

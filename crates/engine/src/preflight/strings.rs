@@ -1,8 +1,8 @@
 //! Commands about strings, bits and HyperLogLogs.
 
 use super::Fault;
+use super::analysis::{GroupAnalysis, STRING_BYTES_MAX};
 use super::syntax::{self, Float, SYNTAX};
-use super::trial::{STRING_BYTES_MAX, Trial};
 use super::types::Types;
 
 type Rule = Result<(), Fault>;
@@ -18,57 +18,57 @@ const INFINITE: &str = "ERR increment would produce NaN or Infinity";
 const DECR_OVERFLOW: &str = "ERR decrement would overflow";
 
 /// GET, STRLEN
-pub(super) fn read(trial: &mut Trial<'_>) -> Rule {
-    trial.typed(1, Types::STRING)
+pub(super) fn read(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.typed(1, Types::STRING)
 }
 
 /// GETRANGE key start end
-pub(super) fn getrange(trial: &mut Trial<'_>) -> Rule {
-    trial.integer(2)?;
-    trial.integer(3)?;
-    read(trial)
+pub(super) fn getrange(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.integer(2)?;
+    analysis.integer(3)?;
+    read(analysis)
 }
 
-pub(super) fn getdel(trial: &mut Trial<'_>) -> Rule {
-    read(trial)?;
-    trial.replaced(1, Types::NONE)
+pub(super) fn getdel(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    read(analysis)?;
+    analysis.replaced(1, Types::NONE)
 }
 
 /// GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]
-pub(super) fn getex(trial: &mut Trial<'_>) -> Rule {
+pub(super) fn getex(analysis: &mut GroupAnalysis<'_>) -> Rule {
     let mut gone = false;
-    match trial.len() {
+    match analysis.len() {
         2 => {}
-        3 if trial.is(2, "PERSIST") => {}
+        3 if analysis.is(2, "PERSIST") => {}
         4 => {
-            let seconds = trial.is(2, "EX") || trial.is(2, "EXAT");
-            syntax::one_of(trial.arg(2)?, &["EX", "PX", "EXAT", "PXAT"])?;
-            syntax::expiry(trial.arg(3)?, seconds, "getex")?;
-            gone = trial.is(2, "EXAT") || trial.is(2, "PXAT");
+            let seconds = analysis.is(2, "EX") || analysis.is(2, "EXAT");
+            syntax::one_of(analysis.arg(2)?, &["EX", "PX", "EXAT", "PXAT"])?;
+            syntax::expiry(analysis.arg(3)?, seconds, "getex")?;
+            gone = analysis.is(2, "EXAT") || analysis.is(2, "PXAT");
         }
         _ => return Err(Fault::new(SYNTAX)),
     }
-    read(trial)?;
-    if gone { trial.perhaps_gone(1) } else { Ok(()) }
+    read(analysis)?;
+    if gone { analysis.perhaps_gone(1) } else { Ok(()) }
 }
 
-pub(super) fn getset(trial: &mut Trial<'_>) -> Rule {
-    read(trial)?;
-    let text = trial.arg(2)?;
-    trial.written(1, text)
+pub(super) fn getset(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    read(analysis)?;
+    let text = analysis.arg(2)?;
+    analysis.written(1, text)
 }
 
 /// SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
-pub(super) fn set(trial: &mut Trial<'_>) -> Rule {
+pub(super) fn set(analysis: &mut GroupAnalysis<'_>) -> Rule {
     let (mut nx, mut xx, mut get, mut keeps, mut time) = (false, false, false, false, None);
     let mut at = 3;
-    while at < trial.len() {
-        match trial.arg(at)? {
+    while at < analysis.len() {
+        match analysis.arg(at)? {
             word if syntax::is(word, "NX") && !xx => nx = true,
             word if syntax::is(word, "XX") && !nx => xx = true,
             word if syntax::is(word, "GET") => get = true,
             word if syntax::is(word, "KEEPTTL") && time.is_none() => keeps = true,
-            word if !keeps && time.is_none() && at + 1 < trial.len() => {
+            word if !keeps && time.is_none() && at + 1 < analysis.len() => {
                 syntax::one_of(word, &["EX", "PX", "EXAT", "PXAT"])?;
                 time = Some(at);
                 at += 1;
@@ -79,85 +79,85 @@ pub(super) fn set(trial: &mut Trial<'_>) -> Rule {
     }
     let mut absolute = false;
     if let Some(at) = time {
-        let seconds = trial.is(at, "EX") || trial.is(at, "EXAT");
-        absolute = trial.is(at, "EXAT") || trial.is(at, "PXAT");
-        syntax::expiry(trial.arg(at + 1)?, seconds, "set")?;
+        let seconds = analysis.is(at, "EX") || analysis.is(at, "EXAT");
+        absolute = analysis.is(at, "EXAT") || analysis.is(at, "PXAT");
+        syntax::expiry(analysis.arg(at + 1)?, seconds, "set")?;
     }
     if get {
-        read(trial)?;
+        read(analysis)?;
     }
-    let text = trial.arg(2)?;
+    let text = analysis.arg(2)?;
     match (nx, xx) {
-        (false, false) => trial.written(1, text)?,
-        _ => trial.perhaps_written(1, text, nx)?,
+        (false, false) => analysis.written(1, text)?,
+        _ => analysis.perhaps_written(1, text, nx)?,
     }
-    if absolute { trial.perhaps_gone(1) } else { Ok(()) }
+    if absolute { analysis.perhaps_gone(1) } else { Ok(()) }
 }
 
-pub(super) fn setnx(trial: &mut Trial<'_>) -> Rule {
-    let text = trial.arg(2)?;
-    trial.perhaps_written(1, text, true)
+pub(super) fn setnx(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let text = analysis.arg(2)?;
+    analysis.perhaps_written(1, text, true)
 }
 
-pub(super) fn setex(trial: &mut Trial<'_>) -> Rule {
-    timed(trial, true, "setex")
+pub(super) fn setex(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    timed(analysis, true, "setex")
 }
 
-pub(super) fn psetex(trial: &mut Trial<'_>) -> Rule {
-    timed(trial, false, "psetex")
+pub(super) fn psetex(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    timed(analysis, false, "psetex")
 }
 
-fn timed(trial: &mut Trial<'_>, seconds: bool, command: &str) -> Rule {
-    syntax::expiry(trial.arg(2)?, seconds, command)?;
-    let text = trial.arg(3)?;
-    trial.written(1, text)
+fn timed(analysis: &mut GroupAnalysis<'_>, seconds: bool, command: &str) -> Rule {
+    syntax::expiry(analysis.arg(2)?, seconds, command)?;
+    let text = analysis.arg(3)?;
+    analysis.written(1, text)
 }
 
 /// MSET key value [key value ..]
-pub(super) fn mset(trial: &mut Trial<'_>) -> Rule {
-    pairs(trial, "mset")?;
-    for at in (1..trial.len()).step_by(2) {
-        let text = trial.arg(at + 1)?;
-        trial.written(at, text)?;
+pub(super) fn mset(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    pairs(analysis, "mset")?;
+    for at in (1..analysis.len()).step_by(2) {
+        let text = analysis.arg(at + 1)?;
+        analysis.written(at, text)?;
     }
     Ok(())
 }
 
 /// MSETNX writes all or nothing.
-pub(super) fn msetnx(trial: &mut Trial<'_>) -> Rule {
-    pairs(trial, "msetnx")?;
-    for at in (1..trial.len()).step_by(2) {
-        let key = trial.arg(at)?;
-        trial.perhaps_replaced(key, Types::STRING, true);
+pub(super) fn msetnx(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    pairs(analysis, "msetnx")?;
+    for at in (1..analysis.len()).step_by(2) {
+        let key = analysis.arg(at)?;
+        analysis.perhaps_replaced(key, Types::STRING, true);
     }
     Ok(())
 }
 
-fn pairs(trial: &Trial<'_>, command: &str) -> Rule {
-    if trial.len() % 2 == 1 {
+fn pairs(analysis: &GroupAnalysis<'_>, command: &str) -> Rule {
+    if analysis.len() % 2 == 1 {
         return Ok(());
     }
     Err(Fault::Certain(format!("ERR wrong number of arguments for '{command}' command").into()))
 }
 
-pub(super) fn append(trial: &mut Trial<'_>) -> Rule {
-    let bytes = trial.arg(2)?.len() as u64;
-    trial.makes(1, Types::STRING)?;
-    trial.grows(1, bytes)?;
-    trial.scrambled(1)
+pub(super) fn append(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let bytes = analysis.arg(2)?.len() as u64;
+    analysis.makes(1, Types::STRING)?;
+    analysis.grows(1, bytes)?;
+    analysis.scrambled(1)
 }
 
 /// SETRANGE key offset value
-pub(super) fn setrange(trial: &mut Trial<'_>) -> Rule {
-    let offset = syntax::integer(trial.arg(2)?)?;
-    let bytes = trial.arg(3)?.len() as u64;
+pub(super) fn setrange(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let offset = syntax::integer(analysis.arg(2)?)?;
+    let bytes = analysis.arg(3)?.len() as u64;
     let offset = u64::try_from(offset).map_err(|_| Fault::new(OFFSET))?;
     let end = offset.checked_add(bytes).filter(|end| *end <= STRING_BYTES_MAX).ok_or(Fault::new(TOO_LONG))?;
-    trial.typed(1, Types::STRING)?;
+    analysis.typed(1, Types::STRING)?;
     if bytes > 0 {
-        trial.turn(1, Types::NONE, Types::STRING)?;
-        trial.reaches(1, end)?;
-        trial.scrambled(1)?;
+        analysis.turn(1, Types::NONE, Types::STRING)?;
+        analysis.reaches(1, end)?;
+        analysis.scrambled(1)?;
     }
     Ok(())
 }
@@ -168,107 +168,107 @@ fn bit_offset(text: &[u8]) -> Result<u64, Fault> {
 }
 
 /// SETBIT key offset bit
-pub(super) fn setbit(trial: &mut Trial<'_>) -> Rule {
-    let offset = bit_offset(trial.arg(2)?)?;
-    if !matches!(trial.arg(3)?, b"0" | b"1") {
+pub(super) fn setbit(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let offset = bit_offset(analysis.arg(2)?)?;
+    if !matches!(analysis.arg(3)?, b"0" | b"1") {
         return Err(Fault::new(BIT_VALUE));
     }
-    trial.makes(1, Types::STRING)?;
-    trial.reaches(1, offset / 8 + 1)?;
-    trial.scrambled(1)
+    analysis.makes(1, Types::STRING)?;
+    analysis.reaches(1, offset / 8 + 1)?;
+    analysis.scrambled(1)
 }
 
-pub(super) fn getbit(trial: &mut Trial<'_>) -> Rule {
-    bit_offset(trial.arg(2)?)?;
-    read(trial)
+pub(super) fn getbit(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    bit_offset(analysis.arg(2)?)?;
+    read(analysis)
 }
 
 /// BITCOUNT key [start end [BYTE | BIT]]
-pub(super) fn bitcount(trial: &mut Trial<'_>) -> Rule {
-    match trial.len() {
+pub(super) fn bitcount(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    match analysis.len() {
         2 => {}
         4 | 5 => {
-            trial.integer(2)?;
-            trial.integer(3)?;
-            if trial.len() == 5 {
-                syntax::one_of(trial.arg(4)?, &["BYTE", "BIT"])?;
+            analysis.integer(2)?;
+            analysis.integer(3)?;
+            if analysis.len() == 5 {
+                syntax::one_of(analysis.arg(4)?, &["BYTE", "BIT"])?;
             }
         }
         _ => return Err(Fault::new(SYNTAX)),
     }
-    read(trial)
+    read(analysis)
 }
 
 /// BITPOS key bit [start [end [BYTE | BIT]]]
-pub(super) fn bitpos(trial: &mut Trial<'_>) -> Rule {
-    if !matches!(syntax::integer(trial.arg(2)?)?, 0 | 1) {
+pub(super) fn bitpos(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    if !matches!(syntax::integer(analysis.arg(2)?)?, 0 | 1) {
         return Err(Fault::new(BIT_ARGUMENT));
     }
-    match trial.len() {
+    match analysis.len() {
         3 => {}
         4..=6 => {
-            (3..trial.len().min(5)).try_for_each(|at| trial.integer(at).map(|_| ()))?;
-            if trial.len() == 6 {
-                syntax::one_of(trial.arg(5)?, &["BYTE", "BIT"])?;
+            (3..analysis.len().min(5)).try_for_each(|at| analysis.integer(at).map(|_| ()))?;
+            if analysis.len() == 6 {
+                syntax::one_of(analysis.arg(5)?, &["BYTE", "BIT"])?;
             }
         }
         _ => return Err(Fault::new(SYNTAX)),
     }
-    read(trial)
+    read(analysis)
 }
 
 /// BITOP operation destkey key [key ..]
-pub(super) fn bitop(trial: &mut Trial<'_>) -> Rule {
-    syntax::one_of(trial.arg(1)?, &["AND", "OR", "XOR", "NOT"])?;
-    if trial.is(1, "NOT") && trial.len() != 4 {
+pub(super) fn bitop(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    syntax::one_of(analysis.arg(1)?, &["AND", "OR", "XOR", "NOT"])?;
+    if analysis.is(1, "NOT") && analysis.len() != 4 {
         return Err(Fault::new(BITOP_NOT));
     }
-    trial.all_typed(3..trial.len(), Types::STRING)?;
-    trial.replaced(2, Types::STRING.or(Types::NONE))
+    analysis.all_typed(3..analysis.len(), Types::STRING)?;
+    analysis.replaced(2, Types::STRING.or(Types::NONE))
 }
 
 /// BITFIELD key [GET type offset | OVERFLOW word | SET type offset value | INCRBY type offset number] ..
-pub(super) fn bitfield(trial: &mut Trial<'_>) -> Rule {
+pub(super) fn bitfield(analysis: &mut GroupAnalysis<'_>) -> Rule {
     let (mut at, mut reach) = (2, None);
-    while at < trial.len() {
-        let word = trial.arg(at)?;
+    while at < analysis.len() {
+        let word = analysis.arg(at)?;
         let words = if syntax::is(word, "OVERFLOW") {
-            syntax::one_of(trial.arg(at + 1)?, &["WRAP", "SAT", "FAIL"])
+            syntax::one_of(analysis.arg(at + 1)?, &["WRAP", "SAT", "FAIL"])
                 .map_err(|_| Fault::new("ERR Invalid OVERFLOW type specified"))?;
             2
         } else {
             syntax::one_of(word, &["GET", "SET", "INCRBY"])?;
-            let bits = bitfield_type(trial.arg(at + 1)?)?;
-            let end = bitfield_end(trial.arg(at + 2)?, bits)?;
+            let bits = bitfield_type(analysis.arg(at + 1)?)?;
+            let end = bitfield_end(analysis.arg(at + 2)?, bits)?;
             if syntax::is(word, "GET") {
                 3
             } else {
-                trial.integer(at + 3)?;
+                analysis.integer(at + 3)?;
                 reach = reach.max(Some(end));
                 4
             }
         };
         at += words;
     }
-    trial.typed(1, Types::STRING)?;
+    analysis.typed(1, Types::STRING)?;
     if let Some(end) = reach {
-        trial.turn(1, Types::NONE, Types::STRING)?;
-        trial.reaches(1, end / 8 + 1)?;
-        trial.scrambled(1)?;
+        analysis.turn(1, Types::NONE, Types::STRING)?;
+        analysis.reaches(1, end / 8 + 1)?;
+        analysis.scrambled(1)?;
     }
     Ok(())
 }
 
 /// BITFIELD_RO key [GET type offset] ..
-pub(super) fn bitfield_ro(trial: &mut Trial<'_>) -> Rule {
-    for at in (2..trial.len()).step_by(3) {
-        if !trial.is(at, "GET") {
+pub(super) fn bitfield_ro(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    for at in (2..analysis.len()).step_by(3) {
+        if !analysis.is(at, "GET") {
             return Err(Fault::new("ERR BITFIELD_RO only supports the GET subcommand"));
         }
-        let bits = bitfield_type(trial.arg(at + 1)?)?;
-        bitfield_end(trial.arg(at + 2)?, bits)?;
+        let bits = bitfield_type(analysis.arg(at + 1)?)?;
+        bitfield_end(analysis.arg(at + 2)?, bits)?;
     }
-    read(trial)
+    read(analysis)
 }
 
 fn bitfield_type(text: &[u8]) -> Result<u64, Fault> {
@@ -288,43 +288,43 @@ fn bitfield_end(text: &[u8], bits: u64) -> Result<u64, Fault> {
     end.filter(|end| end / 8 < STRING_BYTES_MAX).ok_or(Fault::new(BIT_OFFSET))
 }
 
-pub(super) fn incr(trial: &mut Trial<'_>) -> Rule {
-    trial.counts(1, Some(1))
+pub(super) fn incr(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.counts(1, Some(1))
 }
 
-pub(super) fn decr(trial: &mut Trial<'_>) -> Rule {
-    trial.counts(1, Some(-1))
+pub(super) fn decr(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.counts(1, Some(-1))
 }
 
-pub(super) fn incrby(trial: &mut Trial<'_>) -> Rule {
-    let number = trial.integer(2)?;
-    trial.counts(1, Some(number))
+pub(super) fn incrby(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let number = analysis.integer(2)?;
+    analysis.counts(1, Some(number))
 }
 
-pub(super) fn decrby(trial: &mut Trial<'_>) -> Rule {
-    let number = trial.integer(2)?;
+pub(super) fn decrby(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    let number = analysis.integer(2)?;
     if number == i64::MIN {
         return Err(Fault::new(DECR_OVERFLOW));
     }
-    trial.counts(1, Some(-number))
+    analysis.counts(1, Some(-number))
 }
 
-pub(super) fn incrbyfloat(trial: &mut Trial<'_>) -> Rule {
-    if syntax::number(trial.arg(2)?, syntax::NOT_A_FLOAT)? == Float::Infinite {
+pub(super) fn incrbyfloat(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    if syntax::number(analysis.arg(2)?, syntax::NOT_A_FLOAT)? == Float::Infinite {
         return Err(Fault::new(INFINITE));
     }
-    trial.counts(1, None)
+    analysis.counts(1, None)
 }
 
-pub(super) fn pfadd(trial: &mut Trial<'_>) -> Rule {
-    trial.distinct(1, true)
+pub(super) fn pfadd(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    analysis.distinct(1, true)
 }
 
-pub(super) fn pfcount(trial: &mut Trial<'_>) -> Rule {
-    (1..trial.len()).try_for_each(|at| trial.distinct(at, false))
+pub(super) fn pfcount(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    (1..analysis.len()).try_for_each(|at| analysis.distinct(at, false))
 }
 
-pub(super) fn pfmerge(trial: &mut Trial<'_>) -> Rule {
-    (2..trial.len()).try_for_each(|at| trial.distinct(at, false))?;
-    trial.distinct(1, true)
+pub(super) fn pfmerge(analysis: &mut GroupAnalysis<'_>) -> Rule {
+    (2..analysis.len()).try_for_each(|at| analysis.distinct(at, false))?;
+    analysis.distinct(1, true)
 }

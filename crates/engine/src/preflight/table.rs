@@ -5,11 +5,11 @@
 
 use std::sync::LazyLock;
 
-use super::trial::Trial;
+use super::analysis::GroupAnalysis;
 use super::{Fault, hashes, keyspace, lists, sets, sorted_sets, streams, strings};
 use crate::command::{CommandId, Table};
 
-pub(super) type Rule = fn(&mut Trial<'_>) -> Result<(), Fault>;
+pub(super) type Rule = fn(&mut GroupAnalysis<'_>) -> Result<(), Fault>;
 
 /// The rule of a command: one that only an upstream knows has none.
 pub(super) fn rule(id: CommandId) -> Option<Rule> {

@@ -74,14 +74,14 @@ pub(super) struct Course {
 
 /// The types at the start with which a member fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Deadly {
+pub(super) struct TypeErrors {
     pub(super) certain: Types,
     /// Whether it fails depends on more than the type.
     pub(super) perhaps: Types,
 }
 
-impl Deadly {
-    pub(super) const NONE: Deadly = Deadly { certain: Types(0), perhaps: Types(0) };
+impl TypeErrors {
+    pub(super) const NONE: TypeErrors = TypeErrors { certain: Types(0), perhaps: Types(0) };
 }
 
 impl Course {
@@ -105,18 +105,18 @@ impl Course {
     }
 
     /// A member fails where the key is none of `allowed`: those starts are dead from here on.
-    pub(super) fn require(&mut self, allowed: Types) -> Deadly {
-        let mut deadly = Deadly { certain: Types(0), perhaps: Types(0) };
+    pub(super) fn require(&mut self, allowed: Types) -> TypeErrors {
+        let mut type_errors = TypeErrors { certain: Types(0), perhaps: Types(0) };
         for start in self.alive.each() {
             let now = self.now[start.place()];
             if !now.has(allowed) {
-                deadly.certain = deadly.certain.or(start);
+                type_errors.certain = type_errors.certain.or(start);
             } else if !now.without(allowed).is_empty() {
-                deadly.perhaps = deadly.perhaps.or(start);
+                type_errors.perhaps = type_errors.perhaps.or(start);
             }
         }
-        self.alive = self.alive.without(deadly.certain).without(deadly.perhaps);
-        deadly
+        self.alive = self.alive.without(type_errors.certain).without(type_errors.perhaps);
+        type_errors
     }
 
     /// Nothing is left with which the group could go well.
@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn a_push_fails_on_every_other_type_and_makes_a_list() {
         let mut course = Course::new();
-        let deadly = course.require(LIST_OR_NONE);
-        assert_eq!(deadly.certain, Types::ALL.without(LIST_OR_NONE));
+        let type_errors = course.require(LIST_OR_NONE);
+        assert_eq!(type_errors.certain, Types::ALL.without(LIST_OR_NONE));
         course.turn(Types::NONE, Types::LIST);
         assert_eq!(course.types(), Types::LIST);
         assert!(course.require(Types::LIST).certain.is_empty());
@@ -159,7 +159,7 @@ mod tests {
     fn what_overwrites_makes_the_past_forgotten() {
         let mut course = Course::new();
         course.becomes(Types::STRING);
-        assert_eq!(course.require(Types::STRING.or(Types::NONE)), Deadly { certain: Types(0), perhaps: Types(0) });
+        assert_eq!(course.require(Types::STRING.or(Types::NONE)), TypeErrors { certain: Types(0), perhaps: Types(0) });
         course.require(LIST_OR_NONE);
         assert!(course.is_dead());
     }
@@ -169,16 +169,16 @@ mod tests {
         let mut course = Course::new();
         course.require(LIST_OR_NONE);
         course.turn(Types::LIST, LIST_OR_NONE);
-        let deadly = course.require(Types::LIST);
-        assert_eq!((deadly.certain, deadly.perhaps), (Types::NONE, Types::LIST));
+        let type_errors = course.require(Types::LIST);
+        assert_eq!((type_errors.certain, type_errors.perhaps), (Types::NONE, Types::LIST));
     }
 
     #[test]
     fn a_condition_leaves_each_start_its_own_course() {
         let mut course = Course::new();
         course.turn(Types::NONE, Types::STRING);
-        let deadly = course.require(Types::STRING);
-        assert_eq!(deadly.certain, Types::ALL.without(Types::STRING.or(Types::NONE)));
-        assert!(deadly.perhaps.is_empty());
+        let type_errors = course.require(Types::STRING);
+        assert_eq!(type_errors.certain, Types::ALL.without(Types::STRING.or(Types::NONE)));
+        assert!(type_errors.perhaps.is_empty());
     }
 }

@@ -30,7 +30,7 @@ pub struct Session {
     /// Whether the client has to log in to the proxy.
     pub admission: Admission,
     /// The server agreed to the last HELLO, AUTH or SELECT that was sent to it, or to the last command about clients.
-    pub agreed: bool,
+    pub accepted: bool,
     /// Client-side caching.
     pub tracking: Tracking,
     /// The server has answered it, whatever it said.
@@ -55,12 +55,12 @@ pub struct Queue {
 impl Session {
     /// A question is put to the server, about which nobody knows anything yet.
     pub fn listen(&mut self) {
-        (self.agreed, self.heard) = (false, false);
+        (self.accepted, self.heard) = (false, false);
     }
 
     /// The server has answered it.
-    pub fn hear(&mut self, agreed: bool) {
-        (self.agreed, self.heard) = (agreed, true);
+    pub fn hear(&mut self, accepted: bool) {
+        (self.accepted, self.heard) = (accepted, true);
     }
 
     /// RESP2 clients with a subscription may only use the pub/sub commands

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::standstill::Standstill;
+use super::head_of_line::HeadOfLine;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::upstream::connect::{OpenError, open};
 use crate::net::upstream::connections::Permit;
-use crate::net::upstream::opening::{OpenError, open};
 use crate::net::upstream::{Recipient, Settings};
 use crate::telemetry::label::UpstreamState;
 use respguard_engine::command::{DEFAULT_USER, Login};
 use respguard_engine::link::backoff::Backoff;
-use respguard_engine::link::handshake::{Facts, Ghost, Opening, Refusal};
+use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
 use respguard_engine::link::inflight::Inflight;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::preflight::Ability;
@@ -26,19 +26,19 @@ use respguard_engine::preflight::Ability;
 const PANIC_PAUSE: Duration = Duration::from_millis(100);
 
 impl Link {
-    /// Starts to connect; requests can be queued at once. The ghosts are ended first.
+    /// Starts to connect; requests can be queued at once. The orphaned connections are ended first.
     pub fn spawn(
         context: &Rc<Context>,
         settings: &Rc<Settings>,
-        opening: Opening,
+        params: ConnectParams,
         permit: Permit,
         shared: bool,
-        ghosts: Vec<Ghost>,
+        orphans: Vec<OrphanedConnection>,
     ) -> Rc<Link> {
         let link = Rc::new(Link {
             context: Rc::clone(context),
             settings: Rc::clone(settings),
-            opening,
+            params,
             shared: Cell::new(shared),
             represents_server: Cell::new(false),
             state: RefCell::new(State {
@@ -47,7 +47,7 @@ impl Link {
                 out_at: 0,
                 out_start: 0,
                 inflight: Inflight::default(),
-                facts: Facts::default(),
+                info: ServerInfo::default(),
                 refusal: None,
                 last_read: clock::now(),
                 beat_at: None,
@@ -59,11 +59,11 @@ impl Link {
             unclean: Cell::new(false),
             down: Cell::new(None),
             over: Cell::new(false),
-            ghosts: RefCell::new(ghosts),
+            orphans: RefCell::new(orphans),
             paused: Cell::new(false),
-            standstill: Standstill::default(),
+            head_of_line: HeadOfLine::default(),
             retired: Cell::new(false),
-            burials: RefCell::default(),
+            orphan_kills: RefCell::default(),
             ability: Cell::default(),
             struggling: Cell::new(false),
             finishing: Cell::new(false),
@@ -84,11 +84,11 @@ impl Link {
     ///
     /// # Errors
     /// The server's refusal, or `None` when there is no server.
-    pub async fn opened(&self) -> Result<Facts, Option<Refusal>> {
+    pub async fn opened(&self) -> Result<ServerInfo, Option<Refusal>> {
         std::future::poll_fn(|cx| {
             let mut state = self.state.borrow_mut();
             match state.phase {
-                Phase::Ready => Poll::Ready(Ok(state.facts.clone())),
+                Phase::Ready => Poll::Ready(Ok(state.info.clone())),
                 Phase::Closed => Poll::Ready(Err(state.refusal.clone())),
                 Phase::Connecting => {
                     state.wait(cx);
@@ -154,7 +154,7 @@ impl Link {
             && error.is_panic()
         {
             error!(upstream = %self.settings.address, "the task of an upstream connection panicked");
-            self.context.tally.panicked();
+            self.context.metrics.panicked();
             // Nobody knows how far the reply at the head had come: its client cannot go on.
             self.state.borrow_mut().inflight.start_head();
             self.end(&Loss::Panicked);
@@ -169,10 +169,10 @@ impl Link {
         let mut backoff = Backoff::default();
         let mut was_lost = false;
         while self.phase() != Phase::Closed || self.shared.get() {
-            let ghosts = self.begin_burials();
-            let opened = open(&self.settings, &self.opening, &ghosts).await;
-            self.end_burials(ghosts, opened.is_err());
-            opened.iter().flat_map(|(_, facts)| &facts.kills).for_each(|kill| self.context.killed(*kill));
+            let orphans = self.begin_orphan_kills();
+            let opened = open(&self.settings, &self.params, &orphans).await;
+            self.end_orphan_kills(orphans, opened.is_err());
+            opened.iter().flat_map(|(_, info)| &info.kills).for_each(|kill| self.context.killed(*kill));
             if let Err(error) = &opened
                 && self.is_refused(error)
             {
@@ -182,19 +182,19 @@ impl Link {
             }
             match opened {
                 // A lease is for one client, who is to hear it from the server itself.
-                Ok((_, Facts { state: Some(reply), .. })) if self.shared.get() => {
+                Ok((_, ServerInfo { state: Some(reply), .. })) if self.shared.get() => {
                     self.not_opened(&OpenError::NotServing { address: self.settings.address.to_string(), reply });
                 }
                 // What was lost while this one was opened is ended before anything that waits is sent, too.
-                Ok(_) if !self.ghosts.borrow().is_empty() => continue,
+                Ok(_) if !self.orphans.borrow().is_empty() => continue,
                 Ok(_) if !self.is_believed().await => {
                     self.revoke().await;
                     break;
                 }
-                Ok((stream, facts)) => {
+                Ok((stream, info)) => {
                     self.count_loss();
                     backoff.succeeded();
-                    self.begin(facts);
+                    self.begin(info);
                     if was_lost {
                         self.settings.reconnected.notify_one();
                     }
@@ -207,25 +207,25 @@ impl Link {
                 break;
             }
             was_lost = true;
-            self.context.tally.upstream_reconnect();
+            self.context.metrics.upstream_reconnect();
             tokio::time::sleep(backoff.failed(fastrand::f64())).await;
         }
         self.finish();
     }
 
-    fn begin(&self, facts: Facts) {
+    fn begin(&self, info: ServerInfo) {
         let mut state = self.state.borrow_mut();
         if state.phase == Phase::Closed {
             return;
         }
-        debug!(upstream = %self.settings.address, id = ?facts.client_id, shared = self.shared.get(), "upstream connection ready");
+        debug!(upstream = %self.settings.address, id = ?info.client_id, shared = self.shared.get(), "upstream connection ready");
         if self.down.take().is_some() {
             info!(upstream = %self.settings.address, "upstream connection is back");
         }
         self.ability.set(Ability::Unknown);
-        self.context.client_fields.set(facts.fields);
-        let told = self.note_transactions(&mut state, &facts);
-        state.facts = facts;
+        self.context.client_fields.set(info.fields);
+        let told = self.note_transactions(&mut state, &info);
+        state.info = info;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
         state.beat_at = None;
@@ -245,14 +245,14 @@ impl Link {
 
     /// What waits on a shared connection was written for one that does MULTI and EXEC, or for one that does not. Groups
     /// that were wrapped for the former must not come to the latter: their members would run apart.
-    fn note_transactions(&self, state: &mut State, facts: &Facts) -> Vec<Told> {
+    fn note_transactions(&self, state: &mut State, info: &ServerInfo) -> Vec<Told> {
         let mut told = Vec::new();
-        let was_expected = self.may_transact.replace(facts.transactions);
-        if !self.shared.get() || facts.transactions || !was_expected {
+        let was_expected = self.may_transact.replace(info.transactions);
+        if !self.shared.get() || info.transactions || !was_expected {
             return told;
         }
-        let reason = facts.no_transactions.as_deref().map(|reply| String::from_utf8_lossy(reply.trim_ascii()));
-        let user = String::from_utf8_lossy(self.opening.login.as_ref().map_or(DEFAULT_USER, Login::user));
+        let reason = info.no_transactions.as_deref().map(|reply| String::from_utf8_lossy(reply.trim_ascii()));
+        let user = String::from_utf8_lossy(self.params.login.as_ref().map_or(DEFAULT_USER, Login::user));
         warn!(upstream = %self.settings.address, %user, ?reason, "without MULTI and EXEC there are no groups: they pass unwrapped");
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         let end = state.inflight.queued();
@@ -265,8 +265,8 @@ impl Link {
         let mut told = Vec::new();
         let mut state = self.state.borrow_mut();
         let written = state.out_start + state.out_at as u64;
-        let ghost = state.facts.ghost();
-        if self.repeats_reads() {
+        let orphan = state.info.orphan();
+        if self.replays_reads() {
             self.keep_reads(&mut state, written, &mut told);
         } else {
             let rest = state.inflight.lose(written, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
@@ -275,11 +275,11 @@ impl Link {
         state.phase = if self.shared.get() { Phase::Connecting } else { Phase::Closed };
         drop(state);
         self.note_end(loss);
-        if let Some(ghost) = ghost.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed)) {
-            self.keep_ghost(ghost);
+        if let Some(orphan) = orphan.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed)) {
+            self.keep_orphan(orphan);
         }
         if matches!(loss, Loss::OutOfSync | Loss::Protocol(_)) {
-            self.context.tally.out_of_sync();
+            self.context.metrics.out_of_sync();
         }
         if self.shared.get() {
             warn!(upstream = %self.settings.address, reason = %loss, unknown = told.len(), "upstream connection lost");
@@ -380,7 +380,7 @@ impl Link {
     fn show(&self, state: Option<UpstreamState>) {
         let before = self.shown.replace(state);
         if before != state {
-            self.context.tally.upstream_moved(before, state);
+            self.context.metrics.upstream_moved(before, state);
         }
     }
 }

@@ -1,19 +1,19 @@
 //! One upstream connection, as the rest of the program sees it.
 //!
 //! `life` opens it, brings it back after a loss and ends it. While it is there `outgoing` takes what is to be sent, `pump`
-//! moves its bytes, `reading` cuts what comes in into frames, `tending` looks after its deadlines, `standstill` after a head
-//! that keeps others waiting, `standing` after who may go on over a new one. Behind a loss `keeping` saves the reads for the next connection, and `burial` has the server
+//! moves its bytes, `reading` cuts what comes in into frames, `on_tick` looks after its deadlines, `head_of_line` after a head
+//! that keeps others waiting, `standing` after who may go on over a new one. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
 //! end the one that was lost.
 
-mod burial;
-mod keeping;
+mod head_of_line;
 mod life;
+mod on_tick;
+mod orphan_kill;
 mod outgoing;
 mod pump;
 mod reading;
+mod replay_buffer;
 mod standing;
-mod standstill;
-mod tending;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -26,12 +26,12 @@ use super::{Recipient, Settings};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::telemetry::label::UpstreamState;
-use respguard_engine::link::handshake::{Facts, Ghost, Opening, Refusal};
+use head_of_line::HeadOfLine;
+use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
 use respguard_engine::link::inflight::{Cut, Inflight};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::preflight::Ability;
 use respguard_resp::scan::ScanError;
-use standstill::Standstill;
 
 /// A connection to the server, or the attempt to have one.
 ///
@@ -40,7 +40,7 @@ use standstill::Standstill;
 pub struct Link {
     context: Rc<Context>,
     settings: Rc<Settings>,
-    opening: Opening,
+    params: ConnectParams,
     shared: Cell<bool>,
     /// Whether there is a server at all is to be seen from this one: it is that of clients that have said nothing yet.
     represents_server: Cell<bool>,
@@ -57,15 +57,15 @@ pub struct Link {
     /// The task has ended: all that was queued has been answered, and nothing more is taken.
     over: Cell<bool>,
     /// Connections that were lost while they owed replies, to be ended before anything more is sent on this one.
-    ghosts: RefCell<Vec<Ghost>>,
+    orphans: RefCell<Vec<OrphanedConnection>>,
     /// Nothing is read, because the next recipient does not take its replies.
     paused: Cell<bool>,
     /// For how long those behind the head have waited because of that, or of a large reply.
-    standstill: Standstill,
+    head_of_line: HeadOfLine,
     /// Its lane has another one for what is still to come.
     retired: Cell<bool>,
     /// Lost connections that the server is being told to end.
-    burials: RefCell<Vec<Ghost>>,
+    orphan_kills: RefCell<Vec<OrphanedConnection>>,
     /// Whether it can carry guarded groups, as far as it has been asked since it was opened.
     ability: Cell<Ability>,
     /// No connection can be had, or the server takes long.
@@ -95,7 +95,7 @@ struct State {
     /// Position of `out[0]` in the stream that `inflight` counts.
     out_start: u64,
     inflight: Inflight<Rc<dyn Recipient>>,
-    facts: Facts,
+    info: ServerInfo,
     refusal: Option<Refusal>,
     last_read: Instant,
     /// When a sign of life was asked for that has not come yet.
@@ -157,19 +157,19 @@ impl Link {
     }
 
     /// What the server told at the handshake.
-    pub fn facts(&self) -> Facts {
-        self.state.borrow().facts.clone()
+    pub fn info(&self) -> ServerInfo {
+        self.state.borrow().info.clone()
     }
 
     /// True when the server wants a password before anything else.
     pub fn wants_password(&self) -> bool {
-        self.state.borrow().facts.wants_password
+        self.state.borrow().info.wants_password
     }
 
     /// True when the connection can do MULTI and EXEC. While there is none, it is taken to do what the last one did.
     pub fn can_transact(&self) -> bool {
         let state = self.state.borrow();
-        if state.phase == Phase::Ready { state.facts.transactions } else { self.may_transact.get() }
+        if state.phase == Phase::Ready { state.info.transactions } else { self.may_transact.get() }
     }
 
     /// Whether it can carry guarded groups.
@@ -211,7 +211,7 @@ impl Link {
     /// must find no other client there.
     pub fn to_be_unblocked(&self) -> Option<i64> {
         self.unclean.set(true);
-        self.state.borrow().facts.client_id
+        self.state.borrow().info.client_id
     }
 
     /// True when nothing is owed, nothing waits to be written, and the connection is as its handshake left it.
@@ -222,7 +222,7 @@ impl Link {
 
     /// True while what is sent now would wait for a client that is behind, or for a large reply.
     pub fn is_stuck(&self) -> bool {
-        self.standstill.is_long()
+        self.head_of_line.is_long()
     }
 
     /// True when its lane has another one for what is still to come.
@@ -234,7 +234,7 @@ impl Link {
     /// nothing: no connection that was lost waits for its end.
     pub fn may_be_left(&self) -> bool {
         self.over.get()
-            || self.phase() != Phase::Connecting && self.burials.borrow().is_empty() && self.ghosts.borrow().is_empty()
+            || self.phase() != Phase::Connecting && self.orphan_kills.borrow().is_empty() && self.orphans.borrow().is_empty()
     }
 
     /// True when nobody waits for anything on it, not even for the end of a connection that was lost.

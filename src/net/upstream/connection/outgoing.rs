@@ -63,7 +63,7 @@ impl Link {
 
     /// What was queued last holds nothing but reads, one frame for each: lost with the connection, they go out once more.
     pub fn mark_reads(&self) {
-        if self.repeats_reads() {
+        if self.replays_reads() {
             self.state.borrow_mut().inflight.mark_reads();
         }
     }

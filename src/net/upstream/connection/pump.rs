@@ -37,15 +37,15 @@ impl Link {
         loop {
             if self.is_congested() {
                 self.paused.set(true);
-                self.standstill.hold();
+                self.head_of_line.hold();
                 return Poll::Pending;
             }
-            self.standstill.go_on(reading.is_inside_large());
+            self.head_of_line.go_on(reading.is_inside_large());
             match ready!(reading.poll_read(stream, &self.context, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Eof),
                 Ok(bytes) => {
                     clock::tick();
-                    self.context.tally.add_bytes(Side::Upstream, Direction::In, bytes);
+                    self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
                     self.context.health.alive();
                     self.state.borrow_mut().last_read = clock::now();
                     if let Err(loss) = reading.hand_out(self) {
@@ -67,7 +67,7 @@ impl Link {
     fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let again = self.repeats_reads();
+        let again = self.replays_reads();
         while state.out_at < state.out.len() {
             let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) else {
                 state.forget_written_front(again);
@@ -75,7 +75,7 @@ impl Link {
             };
             let written = written?;
             state.out_at += written;
-            self.context.tally.add_bytes(Side::Upstream, Direction::Out, written);
+            self.context.metrics.add_bytes(Side::Upstream, Direction::Out, written);
             if state.out.len() - state.out_at < self.out_bytes_max() {
                 state.wake_waiting();
             }
@@ -196,7 +196,7 @@ impl Link {
 
     /// Counts replies by how long they took.
     pub(super) fn observe(&self, elapsed: Duration, replies: u32) {
-        self.context.tally.observe_request(elapsed, replies);
+        self.context.metrics.observe_request(elapsed, replies);
         self.context.health.answered(replies);
         self.context.retries.answered(replies);
     }

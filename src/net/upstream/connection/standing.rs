@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::{Link, Loss, Phase, Standing};
 use crate::net::clock;
-use crate::net::upstream::opening::OpenError;
+use crate::net::upstream::connect::OpenError;
 use crate::net::upstream::{Admitted, PING, Recipient};
 use respguard_engine::command::DEFAULT_USER;
 use respguard_engine::link::handshake::{Refusal, Step};
@@ -25,7 +25,7 @@ impl Link {
 
     /// The user whose login came from a client and who can be deleted, which the default user cannot be.
     pub(super) fn named_user(&self) -> Option<&[u8]> {
-        let login = self.opening.login.as_ref().filter(|_| self.settings.login.is_none())?;
+        let login = self.params.login.as_ref().filter(|_| self.settings.login.is_none())?;
         Some(login.user()).filter(|user| *user != DEFAULT_USER)
     }
 

@@ -12,7 +12,7 @@ use crate::net::address::Address;
 use crate::net::upstream::connections::Connections;
 use crate::net::upstream::{Admitted, PING};
 use crate::telemetry::exposition::Exposition;
-use crate::telemetry::tally::Tally;
+use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
 use respguard_engine::pipeline::resolve::Part;
@@ -107,8 +107,8 @@ fn settings(port: u16) -> Settings {
 fn context() -> Rc<Context> {
     let (_, exposition) = Exposition::build();
     let table = Arc::new(Table::builtin());
-    let tally = Tally::new(&[], exposition.totals());
-    Rc::new(Context::new(0, tally, Default::default(), Default::default(), Default::default(), table, Arc::default()))
+    let metrics = WorkerMetrics::new(&[], exposition.totals());
+    Rc::new(Context::new(0, metrics, Default::default(), Default::default(), Default::default(), table, Arc::default()))
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
     local
         .run_until(async {
             let permit = settings.connections.take().expect("room");
-            let link = Link::spawn(&context, &settings, Opening::default(), permit, true, Vec::new());
+            let link = Link::spawn(&context, &settings, ConnectParams::default(), permit, true, Vec::new());
             link.opened().await.expect("it is there");
             let (bad, good) = (Rc::new(Waiting { panics: true, ..Waiting::default() }), Rc::<Waiting>::default());
             let now = clock::now();
@@ -150,16 +150,16 @@ async fn a_lost_connection_is_told_of_until_it_is_ended() {
     local
         .run_until(async {
             let permit = settings.connections.take().expect("room");
-            let link = Link::spawn(&context, &settings, Opening::default(), permit, true, Vec::new());
+            let link = Link::spawn(&context, &settings, ConnectParams::default(), permit, true, Vec::new());
             link.opened().await.expect("it is there");
-            assert!(link.ghosts().is_empty());
+            assert!(link.orphans().is_empty());
             let who = Rc::<Waiting>::default();
             assert!(link.send(Rc::<Waiting>::clone(&who), &[b"QUIT\r\n"], 1, clock::now(), None));
             while accepted.load(Ordering::SeqCst) < 2 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert_eq!(who.faults.get() + u32::from(who.was_cut.get()), 1, "its outcome is unknown");
-            assert_eq!(link.ghosts().len(), 1, "the server has not answered that it has ended it");
+            assert_eq!(link.orphans().len(), 1, "the server has not answered that it has ended it");
             link.close();
         })
         .await;

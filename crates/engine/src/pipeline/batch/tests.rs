@@ -120,13 +120,13 @@ fn what_arguments_begin_with_is_told_where_it_lies_in_the_buffer() {
     assert_eq!(batch.parse(&mut parser, &table, bytes, usize::MAX), Tail::Clean);
     let expected = [None, Some(u64::from_le_bytes(*b"user:100")), None];
     let said = std::cell::RefCell::new(Vec::new());
-    let note = |_, openings: Openings<'_>| {
-        said.borrow_mut().push(openings.at(1));
+    let note = |_, prefixes: Prefixes<'_>| {
+        said.borrow_mut().push(prefixes.at(1));
         true
     };
     assert_eq!(batch.skim(bytes, 0, note), 3);
     assert_eq!(*said.borrow(), expected);
-    assert_eq!(batch.skim(bytes, 1, |_, openings| openings.at(1).is_some()), 2, "the first that does not pass");
+    assert_eq!(batch.skim(bytes, 1, |_, prefixes| prefixes.at(1).is_some()), 2, "the first that does not pass");
     assert_eq!(batch.skim(bytes, 3, |_, _| false), 3);
 }
 

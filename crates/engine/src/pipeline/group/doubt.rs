@@ -3,37 +3,37 @@
 use std::time::Instant;
 
 use super::super::finding::{Finding, Outcome, Resolution};
+use super::super::in_doubt::{INQUIRY_FRAMES, Inquiry, Next, Stage};
 use super::super::resolve::Context;
-use super::super::settle::{INQUIRY_FRAMES, Inquiry, Next, Stage};
 use super::super::violation::Kind;
 use super::WrappedGroup;
 use crate::command::Table;
 use crate::link::budget::Budget;
-use crate::link::handshake::{Ghost, Kill};
+use crate::link::handshake::{Kill, OrphanedConnection};
 use respguard_resp::value;
 
 impl WrappedGroup {
     /// It may be sent again while it is unanswered.
-    pub(in super::super) fn is_settled_later(&self) -> bool {
-        self.settlement.is_some()
+    pub(in super::super) fn is_resolved_later(&self) -> bool {
+        self.in_doubt.is_some()
     }
 
     /// Its connection was lost, and whether it was applied is not known yet.
     pub(in super::super) fn is_in_doubt(&self) -> bool {
-        self.settlement.as_ref().is_some_and(|settlement| matches!(settlement.stage, Stage::Lost | Stage::Asked(_)))
+        self.in_doubt.as_ref().is_some_and(|in_doubt| matches!(in_doubt.stage, Stage::Lost | Stage::Asked(_)))
     }
 
     /// Frames that are owed while it is in doubt.
     pub(super) fn owed_in_doubt(&self) -> Option<u32> {
-        match &self.settlement.as_ref()?.stage {
+        match &self.in_doubt.as_ref()?.stage {
             Stage::Lost => Some(INQUIRY_FRAMES),
             Stage::Asked(inquiry) => Some(INQUIRY_FRAMES - inquiry.answers),
             Stage::Sent | Stage::Absent => None,
         }
     }
 
-    pub(in super::super) fn has_errand(&self) -> bool {
-        self.settlement.as_ref().is_some_and(|settlement| matches!(settlement.stage, Stage::Lost | Stage::Absent))
+    pub(in super::super) fn has_recovery(&self) -> bool {
+        self.in_doubt.as_ref().is_some_and(|in_doubt| matches!(in_doubt.stage, Stage::Lost | Stage::Absent))
     }
 
     /// The connection is lost; true when it is to be asked whether the group was applied.
@@ -43,25 +43,25 @@ impl WrappedGroup {
             && self.replied == 0
             && !self.has_replied_in_part()
             && (self.in_transaction || self.answered <= self.lead());
-        let Some(settlement) = self.settlement.as_mut().filter(|_| is_whole) else { return false };
-        settlement.stage = Stage::Lost;
+        let Some(in_doubt) = self.in_doubt.as_mut().filter(|_| is_whole) else { return false };
+        in_doubt.stage = Stage::Lost;
         self.start_over();
         true
     }
 
-    pub(in super::super) fn next_errand(
+    pub(in super::super) fn next_recovery(
         &mut self,
-        lost: Option<&Ghost>,
+        lost: Option<&OrphanedConnection>,
         now: Instant,
         budget: &mut Budget,
         found: &mut Vec<Finding>,
     ) -> Option<(Next, (Instant, Instant))> {
-        let settlement = self.settlement.as_mut()?;
-        let next = settlement.next(lost, now, budget, found);
+        let in_doubt = self.in_doubt.as_mut()?;
+        let next = in_doubt.next(lost, now, budget, found);
         if matches!(next, Next::Again(_)) {
             found.push(Finding::Resolution(Resolution::Resent));
         }
-        Some((next, settlement.times()))
+        Some((next, in_doubt.times()))
     }
 
     /// Takes an answer to what was asked; true when the group is done.
@@ -72,8 +72,8 @@ impl WrappedGroup {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> bool {
-        let Some(settlement) = &mut self.settlement else { return true };
-        let Stage::Asked(inquiry) = &mut settlement.stage else { return true };
+        let Some(in_doubt) = &mut self.in_doubt else { return true };
+        let Stage::Asked(inquiry) = &mut in_doubt.stage else { return true };
         inquiry.answers += 1;
         let number = value::integer(frame);
         if number.is_none() {
@@ -81,14 +81,14 @@ impl WrappedGroup {
         }
         if inquiry.answers < INQUIRY_FRAMES {
             // Ended now, or gone before.
-            inquiry.buried = number.is_some();
+            inquiry.orphan_ended = number.is_some();
             found.push(Finding::Killed(Kill::read(frame)));
             return false;
         }
         match number {
             Some(1..) => self.reply_committed(out, found),
-            Some(_) if inquiry.buried => {
-                settlement.stage = Stage::Absent;
+            Some(_) if inquiry.orphan_ended => {
+                in_doubt.stage = Stage::Absent;
                 return false;
             }
             _ => {
@@ -140,7 +140,7 @@ impl WrappedGroup {
     /// What it was allowed when it was sent first is refused now that it is sent again: then its first marker may
     /// have been refused too, while it ran.
     pub(super) fn is_refused_again(&self) -> bool {
-        self.own_refused.is_some() && self.settlement.as_ref().is_some_and(|settlement| settlement.is_again)
+        self.own_refused.is_some() && self.in_doubt.as_ref().is_some_and(|in_doubt| in_doubt.is_again)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::demand::Breach;
+use super::super::expectations::Breach;
 use super::super::finding::{Finding, Outcome, Place, Unwrapped};
-use super::super::panel::part;
 use super::super::refusal;
+use super::super::reply_checks::part;
 use super::super::resolve::Context;
 use super::super::score::{self, Failure};
 use super::super::violation::{Kind, Violation};
@@ -42,8 +42,8 @@ impl WrappedGroup {
             Outcome::Unknown
         } else if value::is_error(frame) || top.null {
             self.note_guard(found);
-            if let Some(rule) = self.mended.as_ref().filter(|_| self.mend_refused) {
-                found.push(Finding::MendRefused { rule: Arc::clone(&rule.name) });
+            if let Some(rule) = self.ttl_fixed.as_ref().filter(|_| self.ttl_fix_refused) {
+                found.push(Finding::TtlFixRefused { rule: Arc::clone(&rule.name) });
             }
             self.reply_aborted(frame, top.null, out, context.table);
             found.push(Finding::Violation(self.aborted(frame, context.table)));
@@ -108,9 +108,9 @@ impl WrappedGroup {
     }
 
     fn first_breach(&mut self, frame: &[u8]) -> Option<Breach> {
-        let mut demands = self.demands.take()?;
-        self.replies(frame).for_each(|reply| demands.admit(reply, true));
-        demands.breach().cloned()
+        let mut expectations = self.expectations.take()?;
+        self.replies(frame).for_each(|reply| expectations.admit(reply, true));
+        expectations.breach().cloned()
     }
 
     fn breach_text(&self, breach: &Breach, table: &Table) -> String {
@@ -125,23 +125,23 @@ impl WrappedGroup {
 
     /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
     fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        if self.panel.is_none() && self.own.is_empty() {
+        if self.checks.is_none() && self.own.is_empty() {
             let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
             return out.extend_from_slice(&frame[header..]);
         }
-        if self.panel.is_none() && self.own.len() == self.own_in_front() {
+        if self.checks.is_none() && self.own.len() == self.own_in_front() {
             let mut elements = elements(frame);
             elements.by_ref().take(self.own.len()).for_each(drop);
             return out.extend_from_slice(elements.rest());
         }
-        let mut panel = self.panel.take();
+        let mut checks = self.checks.take();
         for (at, element) in (0..).zip(elements(frame)) {
             // What the server sends amid the replies is the client's, whosever command it precedes.
             let (pushes, reply) = split_pushes(element);
             out.extend_from_slice(pushes);
-            match (self.member_at(at), &mut panel) {
+            match (self.member_at(at), &mut checks) {
                 (None, _) => {}
-                (Some(place), Some(panel)) => panel.admit(place, reply, part(true, true), out, table, found),
+                (Some(place), Some(checks)) => checks.admit(place, reply, part(true, true), out, table, found),
                 (Some(_), None) => out.extend_from_slice(reply),
             }
         }
@@ -154,10 +154,10 @@ impl WrappedGroup {
         self.reply_all(out, text);
     }
 
-    pub(super) fn judge(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        match &mut self.panel {
+    pub(super) fn check(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        match &mut self.checks {
             None => out.extend_from_slice(reply.bytes),
-            Some(panel) => panel.admit(reply.place, reply.bytes, reply.part, out, table, found),
+            Some(checks) => checks.admit(reply.place, reply.bytes, reply.part, out, table, found),
         }
     }
 

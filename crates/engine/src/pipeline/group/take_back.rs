@@ -12,21 +12,21 @@ use respguard_resp::value;
 
 /// A TTL that is given within the transaction, and what has become of it.
 #[derive(Debug)]
-pub(super) struct Mending {
+pub(super) struct TtlFixRight {
     /// The place among the queued commands of the one that gives it.
     place: u32,
-    mends: Mends,
+    ttl_fixes: Mends,
     failed: usize,
     given: bool,
 }
 
-impl Mending {
-    pub(super) fn new(place: u32, mends: Mends) -> Option<Mending> {
-        (!mends.members.is_empty()).then_some(Mending { place, mends, failed: 0, given: false })
+impl TtlFixRight {
+    pub(super) fn new(place: u32, ttl_fixes: Mends) -> Option<TtlFixRight> {
+        (!ttl_fixes.members.is_empty()).then_some(TtlFixRight { place, ttl_fixes, failed: 0, given: false })
     }
 
     fn is_undeserved(&self) -> bool {
-        self.given && self.failed == self.mends.members.len()
+        self.given && self.failed == self.ttl_fixes.members.len()
     }
 }
 
@@ -62,7 +62,7 @@ impl TakeBack {
 impl WrappedGroup {
     /// Looks at the elements of EXEC's whole array.
     pub(super) fn note_mendings(&mut self, frame: &[u8], top: Top) {
-        if self.mendings.is_empty() || top.elements != self.queued() || top.null || value::is_error(frame) {
+        if self.ttl_fixes.is_empty() || top.elements != self.queued() || top.null || value::is_error(frame) {
             return;
         }
         (0..).zip(elements(frame)).for_each(|(place, reply)| self.note_mending(place, reply));
@@ -70,17 +70,17 @@ impl WrappedGroup {
 
     /// Looks at one element of EXEC's array, or at the beginning of one.
     pub(super) fn note_mending(&mut self, place: u32, reply: &[u8]) {
-        if self.mendings.is_empty() {
+        if self.ttl_fixes.is_empty() {
             return;
         }
         match self.member_at(place) {
             None => {
-                let mending = self.mendings.iter_mut().find(|mending| mending.place == place);
-                mending.into_iter().for_each(|mending| mending.given = reply == b":1\r\n");
+                let ttl_fix = self.ttl_fixes.iter_mut().find(|ttl_fix| ttl_fix.place == place);
+                ttl_fix.into_iter().for_each(|ttl_fix| ttl_fix.given = reply == b":1\r\n");
             }
             Some(member) if value::is_error(reply) => {
-                let of_member = self.mendings.iter_mut().filter(|mending| mending.mends.members.contains(&member));
-                of_member.for_each(|mending| mending.failed += 1);
+                let of_member = self.ttl_fixes.iter_mut().filter(|ttl_fix| ttl_fix.ttl_fixes.members.contains(&member));
+                of_member.for_each(|ttl_fix| ttl_fix.failed += 1);
             }
             Some(_) => {}
         }
@@ -91,11 +91,11 @@ impl WrappedGroup {
     /// They do if nothing stands behind the group, of which they could be overtaken.
     pub(super) fn takes_back(&mut self, alone: bool, before: usize, out: &mut Vec<u8>, found: &mut Vec<Finding>) -> bool {
         let (mut request, mut owed) = (Vec::new(), 0);
-        for mending in self.mendings.iter().filter(|mending| mending.is_undeserved()) {
-            encode::request(&mut request, &[b"PERSIST", &mending.mends.key]);
+        for ttl_fix in self.ttl_fixes.iter().filter(|ttl_fix| ttl_fix.is_undeserved()) {
+            encode::request(&mut request, &[b"PERSIST", &ttl_fix.ttl_fixes.key]);
             owed += 1;
         }
-        self.mendings.clear();
+        self.ttl_fixes.clear();
         if owed == 0 {
             return false;
         }

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::{Note, Planner, Role, Step, Turn};
+use super::{Barrier, Note, Planner, Role, Step};
 use crate::command::PlainKeys;
 use crate::pipeline::finding::Unwrapped;
 use crate::pipeline::gather::Gathered;
+use crate::pipeline::in_doubt::takes_marker;
 use crate::pipeline::refusal::Refusal;
-use crate::pipeline::settle::takes_marker;
 use crate::policy::{Atomic, OnUnsupported};
 use crate::preflight::{self, Ability, Fault, Preflight};
 
@@ -36,7 +36,7 @@ impl Planner<'_> {
             }
         }
         if !self.plan.kept.is_empty() && self.plan.turn.is_none() {
-            self.plan.turn = Some(if self.more { Turn::Wait } else { Turn::Hold });
+            self.plan.turn = Some(if self.more { Barrier::Wait } else { Barrier::Hold });
         }
     }
 
@@ -55,7 +55,7 @@ impl Planner<'_> {
                 self.plan.roles.extend(commands.map(|_| Role::Answer));
             } else {
                 for at in commands.clone() {
-                    let role = self.judged(at);
+                    let role = self.checked(at);
                     self.plan.roles.push(role);
                 }
                 let unwrapped = unwrapped.filter(|_| !self.is_observed(group));
@@ -92,7 +92,7 @@ impl Planner<'_> {
         }
         self.fenced |= takes_marker(&self.rules.policy.groups()[group], self.session);
         let commands = std::mem::take(&mut self.plan.members);
-        self.mend_group(&commands[members.clone()]);
+        self.ttl_fix_group(&commands[members.clone()]);
         self.with_probes(commands[members].iter().copied(), step);
         self.plan.members = commands;
     }

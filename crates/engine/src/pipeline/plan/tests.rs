@@ -38,13 +38,13 @@ impl Client {
         let mut planned = Plan::default();
         let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
         let (ability, degraded) = (self.ability, self.degraded);
-        let mends = probes;
+        let ttl_fixes = probes;
         let rules = Rules {
             table: &self.table,
             policy: &self.policy,
             transactions,
             probes,
-            mends,
+            ttl_fixes,
             ability,
             hold,
             degraded,
@@ -99,7 +99,7 @@ fn what_pins_stops_the_plan_before_it() {
     ] {
         let plan = without_rules().plan(&["SET a 1", line, "GET a"], false);
         assert_eq!(plan.steps, [Step::Send { commands: 0..1 }], "{line}");
-        assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Pin(reason))), "{line}");
+        assert_eq!((plan.commands, plan.turn), (1, Some(Barrier::Pin(reason))), "{line}");
     }
 }
 
@@ -114,16 +114,16 @@ fn a_whole_transaction_of_keyed_commands_rides_on_the_shared_connection() {
 fn a_transaction_that_is_split_or_does_more_than_keys_is_pinned() {
     for lines in [&["MULTI", "SET a 1"][..], &["MULTI", "SELECT 1", "EXEC"], &["MULTI", "EVAL x 0", "EXEC"]] {
         let plan = without_rules().plan(lines, false);
-        assert_eq!((plan.commands, plan.turn), (0, Some(Turn::Pin(Reason::Transaction))), "{lines:?}");
+        assert_eq!((plan.commands, plan.turn), (0, Some(Barrier::Pin(Reason::Transaction))), "{lines:?}");
     }
     let plan = without_rules().plan(&["MULTI", "SET a 1"], true);
-    assert_eq!(plan.turn, Some(Turn::Wait), "its EXEC may be on the way");
+    assert_eq!(plan.turn, Some(Barrier::Wait), "its EXEC may be on the way");
 }
 
 #[test]
 fn a_wait_is_preceded_by_what_brings_its_connection_up_to_the_last_write() {
     let mut client = without_rules();
-    assert_eq!(client.plan(&["SET a 1", "WAIT 1 0"], false).turn, Some(Turn::Pin(Reason::Blocking)));
+    assert_eq!(client.plan(&["SET a 1", "WAIT 1 0"], false).turn, Some(Barrier::Pin(Reason::Blocking)));
     client.session.affinity.pin(Reason::Blocking);
     let plan = client.plan(&["SET a 1", "WAIT 1 0"], false);
     assert_eq!(plan.steps, [Step::Send { commands: 0..1 }, Step::CatchUp, Step::Send { commands: 1..2 }]);
@@ -205,7 +205,7 @@ fn members_whose_captures_differ_are_no_group() {
 #[test]
 fn a_prefix_waits_only_while_more_is_known_to_come() {
     let plan = login().plan(&["GET a", SETEX], true);
-    assert_eq!((&plan.kept[..], plan.turn), (&[(1, true)][..], Some(Turn::Wait)));
+    assert_eq!((&plan.kept[..], plan.turn), (&[(1, true)][..], Some(Barrier::Wait)));
     let plan = login().plan(&["GET a", SETEX], false);
     assert_eq!((plan.commands, plan.turn), (2, None));
 }
@@ -215,7 +215,7 @@ fn a_prefix_at_the_end_is_held_where_that_is_wanted_and_of_use() {
     let mut client = login();
     client.hold.willing = true;
     let plan = client.plan(&["GET a", SETEX], false);
-    assert_eq!((plan.commands, &plan.kept[..], plan.turn), (2, &[(1, true)][..], Some(Turn::Hold)));
+    assert_eq!((plan.commands, &plan.kept[..], plan.turn), (2, &[(1, true)][..], Some(Barrier::Hold)));
     assert_eq!(plan.notes, [Note::Held { group: 0, members: 1 }]);
     let plan = client.plan(&[SETEX, "GET a"], false);
     assert_eq!((plan.commands, plan.turn), (2, None), "something else stands behind it");
@@ -250,7 +250,7 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
             policy,
             transactions: true,
             probes: true,
-            mends: true,
+            ttl_fixes: true,
             ability: Ability::Able,
             hold,
             degraded: false,
@@ -279,8 +279,8 @@ fn what_judges_the_members_of_a_refused_group_judges_nobody_else() {
     let plan = Client::new(&written).plan(&["DEL a:1", "SET b:1 x", "DEL c", "GET d"], false);
     let refuse = |command| Step::Refuse { command };
     assert_eq!(plan.steps, [refuse(0), refuse(1), SEND(2..4)]);
-    assert_eq!(plan.roles[2..], [Role::Judged, Role::Plain]);
-    assert_eq!(plan.judges.len(), 1);
+    assert_eq!(plan.roles[2..], [Role::Checked, Role::Plain]);
+    assert_eq!(plan.checks.len(), 1);
 }
 
 #[test]
@@ -290,12 +290,12 @@ fn a_write_is_not_mended_where_its_exec_would_end_a_watch() {
     let ttl = WrittenTtl { name: "s".to_owned(), keys: vec!["s:*".to_owned()], action, default, ..WrittenTtl::default() };
     client.policy = compile(&Written { ttls: vec![ttl], ..Written::default() }, &client.table).expect("good rules");
     client.session.affinity.pin(Reason::Transaction);
-    let mends = |plan: &Plan| plan.steps.contains(&Step::Mend { command: 0 });
-    assert!(mends(&client.plan(&["SET s:1 x"], false)));
+    let ttl_fixes = |plan: &Plan| plan.steps.contains(&Step::TtlFix { command: 0 });
+    assert!(ttl_fixes(&client.plan(&["SET s:1 x"], false)));
     client.plan(&["WATCH k"], false);
-    assert!(!mends(&client.plan(&["SET s:1 x"], false)));
+    assert!(!ttl_fixes(&client.plan(&["SET s:1 x"], false)));
     client.plan(&["UNWATCH"], false);
-    assert!(mends(&client.plan(&["SET s:1 x"], false)));
+    assert!(ttl_fixes(&client.plan(&["SET s:1 x"], false)));
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn members_do_not_go_past_what_has_their_keys_or_does_more_than_touch_its_own() 
         assert_eq!(plan.commands, 3, "{between}");
     }
     let plan = login().plan(&[SETEX, "BLPOP l 0", SADD], false);
-    assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Pin(Reason::Blocking))));
+    assert_eq!((plan.commands, plan.turn), (1, Some(Barrier::Pin(Reason::Blocking))));
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn a_beginning_is_held_across_other_commands_where_that_is_wanted() {
     client.hold = Holding { willing: true, across: true, ..Holding::default() };
     let plan = client.plan(&["GET a", SETEX, "GET b"], false);
     assert_eq!(plan.steps, [SEND(0..1), SEND(2..3)]);
-    assert_eq!((&plan.kept[..], plan.turn), (&[(1, true)][..], Some(Turn::Hold)));
+    assert_eq!((&plan.kept[..], plan.turn), (&[(1, true)][..], Some(Barrier::Hold)));
     let plan = client.plan(&[SETEX, "PUBLISH c m"], false);
     assert_eq!((plan.kept.len(), plan.turn), (0, None), "it cannot go past");
     client.hold.across = false;
@@ -437,7 +437,7 @@ fn a_change_of_lane_never_goes_to_a_shared_connection() {
     client.session.transaction.watch();
     client.session.transaction.lose();
     let plan = client.plan(&["SELECT 1"], false);
-    assert_eq!((plan.commands, plan.turn), (0, Some(Turn::Lane)));
+    assert_eq!((plan.commands, plan.turn), (0, Some(Barrier::Lane)));
     assert!(!client.session.affinity.is_pinned(), "its lease is lost");
 }
 
@@ -446,7 +446,7 @@ fn a_change_of_lane_on_a_lease_that_cannot_be_left_makes_it_the_clients_own() {
     let mut client = without_rules();
     client.session.affinity.pin(Reason::Transaction);
     let plan = client.plan(&["WATCH k", "SELECT 1"], false);
-    assert_eq!((plan.commands, plan.turn), (1, Some(Turn::Lane)));
+    assert_eq!((plan.commands, plan.turn), (1, Some(Barrier::Lane)));
     assert!(!client.session.affinity.is_passing());
 }
 
@@ -458,7 +458,7 @@ fn a_resp2_subscriber_sends_everything_to_its_own_connection() {
     let all = crate::command::SubscriptionKind::Channel;
     assert_eq!(plan.roles, [Role::Subscription { frames: 2 }, Role::Plain, Role::UnsubscribeAll(all)]);
     let plan = client.plan(&["SELECT 1"], false);
-    assert_eq!(plan.turn, Some(Turn::Pin(Reason::Subscription)), "which state it meets is not known yet");
+    assert_eq!(plan.turn, Some(Barrier::Pin(Reason::Subscription)), "which state it meets is not known yet");
     client.session.subscriptions.confirm(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
     client.session.subscriptions.answered();
     client.session.subscriptions.answered();
@@ -471,7 +471,7 @@ fn each_key_of_a_write_needs_its_own_expiry_behind_it() {
     for (action, default) in [(TtlAction::Reject, None), (TtlAction::Fix, Some("50s".to_owned()))] {
         let ttl = WrittenTtl { name: "s".to_owned(), keys: vec!["s:*".to_owned()], action, default, ..WrittenTtl::default() };
         let written = Written { ttls: vec![ttl], ..Written::default() };
-        let acts = |step: &Step| matches!(step, Step::Refuse { command: 0 } | Step::Mend { command: 0 });
+        let acts = |step: &Step| matches!(step, Step::Refuse { command: 0 } | Step::TtlFix { command: 0 });
         let passes = |lines: &[&str]| !Client::new(&written).plan(lines, false).steps.iter().any(acts);
         let mset = "MSET s:1 v s:2 v s:3 v";
         assert!(passes(&[mset, "EXPIRE s:1 9", "DEL s:3 s:2"]), "{action:?}");

@@ -44,7 +44,7 @@ impl Slots {
             let ((), replies) = self.write_at_head(out, |slots, sink| match slot.role {
                 Role::Probe => slots.forgo_probe(found),
                 Role::Group => slots.fault_group(fault, sink, context, found),
-                Role::Unheard => {}
+                Role::Discard => {}
                 Role::Refused => sink.extend_from_slice(slots.refused.front().map(Vec::as_slice).unwrap_or_default()),
                 _ => slots.fault_command(slot, fault, session, sink, context, found),
             });
@@ -84,10 +84,10 @@ impl Slots {
                 self.confirmed = 0;
                 session.subscriptions.answered();
             }
-            Role::Queued | Role::QueuedJudged => {
-                self.jury.lose();
-                if slot.role == Role::QueuedJudged {
-                    self.judges.pop_front();
+            Role::Queued | Role::QueuedChecked => {
+                self.exec_checks.lose();
+                if slot.role == Role::QueuedChecked {
+                    self.checks.pop_front();
                 }
             }
             _ => {}
@@ -105,7 +105,7 @@ impl Slots {
         match slot.role {
             // Without its answer the connection is given up.
             Role::Multi if is_unsent || is_open => Some(b"+OK\r\n"),
-            Role::Queued | Role::QueuedJudged if is_unsent || is_open && fault == Fault::Lost => Some(b"+QUEUED\r\n"),
+            Role::Queued | Role::QueuedChecked if is_unsent || is_open && fault == Fault::Lost => Some(b"+QUEUED\r\n"),
             Role::Exec if is_unsent => match context.table.spec(slot.command).connection {
                 ConnectionEffect::Transaction(Transaction::Discard) => Some(b"+OK\r\n"),
                 _ => Some(EXEC_UNSENT),

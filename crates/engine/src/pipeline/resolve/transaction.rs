@@ -25,14 +25,14 @@ impl Slots {
         match slot.role {
             Role::Multi if part.first && piece == b"+OK\r\n" => {
                 self.transaction.iter_mut().for_each(|queued| queued.clear());
-                self.jury.clear();
+                self.exec_checks.clear();
             }
-            Role::Queued | Role::QueuedJudged if part.last => {
-                let judge = if slot.role == Role::QueuedJudged { self.judges.pop_front() } else { None };
+            Role::Queued | Role::QueuedChecked if part.last => {
+                let check = if slot.role == Role::QueuedChecked { self.checks.pop_front() } else { None };
                 if part.first && piece == b"+QUEUED\r\n" {
                     let may_write = context.table.spec(slot.command).may_write();
                     self.transaction.get_or_insert_default().queue(slot.command, may_write);
-                    self.jury.queued(slot.command, judge);
+                    self.exec_checks.queued(slot.command, check);
                 }
             }
             Role::Multi if part.first && piece != b"+OK\r\n" => {
@@ -46,7 +46,7 @@ impl Slots {
                 if part.top.errors > 0 {
                     tell_transaction(self.transaction.get_or_insert_default(), piece, part, context.table, found);
                 }
-                self.jury.clear();
+                self.exec_checks.clear();
             }
             _ => {}
         }

@@ -15,14 +15,14 @@ fn request<T>(words: &[&str], ask: impl FnOnce(Args<'_>) -> T) -> T {
 }
 
 /// Whether the policy concerns the command; a look at what its argument begins with denies that only where it is so.
-fn concerns(policy: &Policy, command: Member<'_>) -> bool {
+fn may_match(policy: &Policy, command: Member<'_>) -> bool {
     let argument = |place| command.args.get(place).unwrap_or_default();
-    let concerns = policy.concerns(command.id, argument);
+    let may_match = policy.may_match(command.id, argument);
     for behind in [*b"\r\n$3\r\nab", *b"ab:1234z", [0; 8]] {
         let opening = |place| [argument(place), &behind].concat().first_chunk().map(|first| u64::from_le_bytes(*first));
-        assert!(policy.might_concern(command.id, opening) || !concerns, "{behind:?}");
+        assert!(policy.might_match(command.id, opening) || !may_match, "{behind:?}");
     }
-    concerns
+    may_match
 }
 
 fn policy(table: &Table) -> Policy {
@@ -112,7 +112,7 @@ fn what_is_found_by_index_is_what_trying_each_rule_finds() {
         request(&words, |args| {
             let command = Member { id: table.lookup(args), args };
             let names = |found: Vec<&str>| found.join(" ");
-            let guards = policy.guards().iter().filter(|rule| rule.concerns(command, &table)).map(|rule| &*rule.name);
+            let guards = policy.guards().iter().filter(|rule| rule.may_match(command, &table)).map(|rule| &*rule.name);
             let expects = policy.expects().iter().filter(|rule| rule.command.agrees(command, &table, &mut Bindings::default()));
             let expects: Vec<_> = expects.map(|rule| &*rule.name).collect();
             let guards: Vec<_> = guards.collect();
@@ -134,7 +134,7 @@ fn what_is_found_by_index_is_what_trying_each_rule_finds() {
             });
             if begun || expires || !guards.is_empty() || !expects.is_empty() {
                 concerned += 1;
-                assert!(concerns(&policy, command), "{words:?}");
+                assert!(may_match(&policy, command), "{words:?}");
             }
         });
     }
@@ -149,16 +149,16 @@ fn requests_that_share_no_beginning_concern_no_rule() {
     for words in [&["GET", "ba"][..], &["SET", "ab:", "v"], &["APPEND", "aa", "v"], &["INCR", "aa:1"], &["GET"], &["PING"]] {
         request(words, |args| {
             let command = Member { id: table.lookup(args), args };
-            assert!(!concerns(&policy, command), "{words:?}");
+            assert!(!may_match(&policy, command), "{words:?}");
         });
     }
     for words in [&["GET", "ba:1"][..], &["SET", "aa:1", "v"], &["APPEND", "ab", "v"], &["INCR", "ab:1"], &["KEYS", "x"]] {
         request(words, |args| {
             let command = Member { id: table.lookup(args), args };
-            assert!(concerns(&policy, command), "{words:?}");
+            assert!(may_match(&policy, command), "{words:?}");
         });
     }
-    assert!(Policy::passive().concerns_nothing() && !policy.concerns_nothing());
+    assert!(Policy::passive().matches_nothing() && !policy.matches_nothing());
 }
 
 #[test]

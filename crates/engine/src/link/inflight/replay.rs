@@ -1,0 +1,241 @@
+//! What of a lost connection's requests goes out once more: reads, where nothing of their client's stands behind them that
+//! may have run.
+
+use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
+use std::time::Instant;
+
+use super::{Cut, Entry, Inflight};
+use respguard_resp::scan::{ReplyScanner, ScanLimits};
+
+/// How often reads go out at most, the first time not counted.
+const REPEATS_MAX: u8 = 2;
+
+/// The bytes of a connection that is lost.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent<'a> {
+    /// What is left of them, the requests that were not written at the end.
+    pub bytes: &'a [u8],
+    /// Position of the first of them.
+    pub start: u64,
+    /// Position behind the last that was written.
+    pub written: u64,
+}
+
+/// Whether requests may go out once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    Allowed,
+    Refused,
+}
+
+impl<R> Inflight<R> {
+    /// The entry pushed last holds nothing but reads, one frame for each.
+    pub fn mark_reads(&mut self) {
+        if let Some(last) = self.entries.back_mut() {
+            last.reads = last.frames;
+        }
+    }
+
+    /// Position of the first byte that may be needed again.
+    pub fn first_start(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.start)
+    }
+
+    /// The connection is lost, as for `lose`, but reads are kept and go out once more, before what was not sent yet.
+    ///
+    /// A read is not moved behind what its client sent later and what may have run: then it is told as the rest.
+    /// `identity` tells recipients apart, `may_replay` is asked for each entry that could be kept. Returns what is to be
+    /// sent from now on.
+    pub fn lose_all_but_reads(
+        &mut self,
+        sent: Sent<'_>,
+        now: Instant,
+        identity: impl Fn(&R) -> usize,
+        mut may_replay: impl FnMut(u32) -> Replay,
+        mut tell: impl FnMut(&R, u32, Cut),
+    ) -> Vec<u8> {
+        let mut cut = if std::mem::take(&mut self.head_started) { Cut::InsideReply } else { Cut::BeforeReply };
+        let lost = self.entries.partition_point(|entry| entry.start < sent.written);
+        let mut kept: VecDeque<(usize, Range<usize>)> = VecDeque::new();
+        let mut passed = HashSet::new();
+        for at in (0..lost).rev() {
+            let entry = &self.entries[at];
+            let is_whole = at > 0 || cut == Cut::BeforeReply;
+            let may = is_whole && entry.may_replay(now) && !passed.contains(&identity(&entry.recipient));
+            let unanswered = if may { self.unanswered(at, sent) } else { None };
+            match unanswered.filter(|_| may_replay(self.entries[at].frames) == Replay::Allowed) {
+                Some(bytes) => kept.push_front((at, bytes)),
+                None => drop(passed.insert(identity(&self.entries[at].recipient))),
+            }
+        }
+        let rest = self.entries.get(lost).map_or(self.queued, |entry| entry.start);
+        let unsent = self.entries.split_off(lost);
+        let mut out = Vec::new();
+        for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if let Some((_, bytes)) = kept.pop_front_if(|(kept, _)| *kept == at) {
+                entry.repeated += 1;
+                (entry.reads, entry.start) = (entry.frames, self.queued + out.len() as u64);
+                out.extend_from_slice(&sent.bytes[bytes]);
+                self.entries.push_back(entry);
+            } else {
+                tell(&entry.recipient, entry.frames, if entry.expired { Cut::Late } else { cut });
+            }
+            cut = Cut::BeforeReply;
+        }
+        let base = self.queued + out.len() as u64;
+        self.entries.extend(unsent.into_iter().map(|entry| Entry { start: base + (entry.start - rest), ..entry }));
+        out.extend_from_slice(sent.bytes.get(place(rest, sent)..).unwrap_or_default());
+        self.queued += out.len() as u64;
+        self.check();
+        out
+    }
+
+    /// Where the bytes of an entry lie that have no reply yet; `None` where they are no longer there, or not what they
+    /// should be: one request for each frame.
+    fn unanswered(&self, at: usize, sent: Sent<'_>) -> Option<Range<usize>> {
+        let entry = &self.entries[at];
+        if entry.start < sent.start {
+            return None;
+        }
+        let end = self.entries.get(at + 1).map_or(self.queued, |next| next.start);
+        let (start, end) = (place(entry.start, sent), place(end, sent));
+        let bytes = sent.bytes.get(start..end)?;
+        let answered = entry.reads.checked_sub(entry.frames)?;
+        let (mut scanner, mut passed, mut requests, mut first) = (ReplyScanner::new(ScanLimits::default()), 0, 0, None);
+        while passed < bytes.len() {
+            if requests == answered {
+                first = Some(start + passed);
+            }
+            let rest = &bytes[passed..];
+            let is_request = rest[0] == b'*' && matches!(rest.get(1), Some(b'1'..=b'9'));
+            let scanned = scanner.scan(rest).ok().filter(|scanned| is_request && scanned.end)?;
+            passed += scanned.bytes;
+            requests += 1;
+        }
+        first.filter(|_| requests == entry.reads).map(|first| first..end)
+    }
+}
+
+impl<R> Entry<R> {
+    fn may_replay(&self, now: Instant) -> bool {
+        let in_time = self.deadline.is_some_and(|deadline| deadline > now);
+        self.reads > 0 && !self.expired && self.repeated < REPEATS_MAX && in_time
+    }
+}
+
+fn place(position: u64, sent: Sent<'_>) -> usize {
+    usize::try_from(position.saturating_sub(sent.start)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+
+    struct Line {
+        inflight: Inflight<char>,
+        bytes: Vec<u8>,
+        now: Instant,
+        told: Vec<(char, u32, Cut)>,
+    }
+
+    impl Line {
+        fn new() -> Line {
+            Line { inflight: Inflight::default(), bytes: Vec::new(), now: Instant::now(), told: Vec::new() }
+        }
+
+        fn send(&mut self, who: char, request: &[u8], count: u32) -> &mut Line {
+            let bytes = request.repeat(count as usize);
+            let deadline = Some(self.now + Duration::from_secs(1));
+            self.inflight.push(who, count, bytes.len(), self.now, deadline);
+            if request == GET {
+                self.inflight.mark_reads();
+            }
+            self.bytes.extend(bytes);
+            self
+        }
+
+        /// Loses the connection after so many bytes; what is sent on the next.
+        fn lose(&mut self, written: usize, may: Replay) -> Vec<u8> {
+            let start = self.inflight.queued() - self.bytes.len() as u64;
+            let sent = Sent { bytes: &self.bytes, start, written: start + written as u64 };
+            let (told, now) = (&mut self.told, self.now);
+            self.bytes = self.inflight.lose_all_but_reads(
+                sent,
+                now,
+                |who| *who as usize,
+                |_| may,
+                |who, frames, cut| told.push((*who, frames, cut)),
+            );
+            self.bytes.clone()
+        }
+    }
+
+    #[test]
+    fn reads_go_out_once_more_before_what_was_not_sent() {
+        let mut line = Line::new();
+        line.send('a', GET, 2).send('b', SET, 1).send('c', GET, 1).send('a', SET, 1);
+        let written = 3 * GET.len() + SET.len();
+        assert_eq!(line.lose(written, Replay::Allowed), [GET, GET, GET, SET].concat());
+        assert_eq!(line.told, [('b', 1, Cut::BeforeReply)]);
+        for who in ['a', 'a', 'c', 'a'] {
+            assert_eq!(line.inflight.owner(), super::super::Owner::Recipient(&who));
+            line.inflight.finish_head(0);
+        }
+        assert!(line.inflight.is_empty());
+    }
+
+    #[test]
+    fn a_read_is_not_moved_behind_a_later_write_of_its_client() {
+        let mut line = Line::new();
+        line.send('a', GET, 1).send('a', SET, 1).send('a', GET, 1);
+        assert_eq!(line.lose(2 * GET.len() + SET.len(), Replay::Allowed), GET, "the one behind it");
+        assert_eq!(line.told, [('a', 1, Cut::BeforeReply), ('a', 1, Cut::BeforeReply)]);
+    }
+
+    #[test]
+    fn only_what_has_no_reply_goes_out_once_more() {
+        let mut line = Line::new();
+        line.send('a', GET, 3);
+        line.inflight.finish_head(0);
+        assert_eq!(line.lose(3 * GET.len(), Replay::Allowed), GET.repeat(2));
+        line.inflight.finish_head(0);
+        assert_eq!(line.lose(2 * GET.len(), Replay::Allowed), GET);
+        assert_eq!(line.lose(GET.len(), Replay::Allowed), b"", "twice is enough");
+        assert_eq!(line.told, [('a', 1, Cut::BeforeReply)]);
+    }
+
+    #[test]
+    fn a_reply_that_has_begun_cannot_be_asked_for_again() {
+        let mut line = Line::new();
+        line.send('a', GET, 1).send('b', GET, 1);
+        line.inflight.start_head();
+        assert_eq!(line.lose(2 * GET.len(), Replay::Allowed), GET);
+        assert_eq!(line.told, [('a', 1, Cut::InsideReply)]);
+    }
+
+    #[test]
+    fn what_may_not_or_cannot_be_repeated_is_told() {
+        let mut line = Line::new();
+        line.send('a', GET, 1);
+        assert_eq!(line.lose(GET.len(), Replay::Refused), b"");
+        line.send('b', GET, 1);
+        line.now += Duration::from_secs(1);
+        assert_eq!(line.lose(GET.len(), Replay::Allowed), b"", "its deadline has passed");
+        let told: Vec<char> = line.told.iter().map(|told| told.0).collect();
+        assert_eq!(told, ['a', 'b']);
+    }
+
+    #[test]
+    fn half_a_read_that_was_written_goes_out_whole() {
+        let mut line = Line::new();
+        line.send('a', GET, 1).send('b', GET, 1);
+        assert_eq!(line.lose(GET.len() + 1, Replay::Allowed), GET.repeat(2));
+        assert_eq!(line.told, []);
+    }
+}

@@ -1,0 +1,238 @@
+//! Settles what became of a group that carries a marker, when the connection is lost on which it was sent.
+//!
+//! ```text
+//!   Sent --- the connection is lost ---> Lost --- CLIENT KILL, EXISTS marker are sent ---> Asked
+//!   Lost <-- so is the next one ------------------------------------------------------- Asked
+//!   Asked -- the marker is there -------------------------------------> every member answers -COMMITTED
+//!   Asked -- the old connection has ended, the marker is not there ---> Absent: sent again, or answered -EXECABORT
+//!   Asked -- no such answer by the deadline --------------------------> every member answers -TIMEOUT
+//! ```
+//!
+//! The marker is set by the transaction itself, so that it is there if the members are. That it is not there proves
+//! nothing as long as the old connection may still be read from: it is ended first, by its id, on the connection that
+//! the question is asked on (<https://redis.io/docs/latest/commands/client-kill/>).
+
+use std::time::{Duration, Instant};
+
+use super::finding::{Fault, Finding};
+use super::resolve::Context;
+use super::slot::{Role, Slots};
+use crate::link::budget::Budget;
+use crate::link::handshake::OrphanedConnection;
+use crate::policy::Group;
+use crate::session::Session;
+use respguard_resp::encode;
+
+/// How much longer a marker lives than anybody may ask for it: it must outlive what a clock may be set forward.
+const MARKER_GRACE: Duration = Duration::from_secs(30);
+/// Frames that answer what is asked about a group.
+pub(super) const INQUIRY_FRAMES: u32 = 2;
+
+/// Whether a group of this rule carries a marker when it is sent now. On a connection of the client's own there is
+/// none: what else the connection holds for the client would be lost with it, whatever became of the group.
+pub fn takes_marker(rule: &Group, session: &Session) -> bool {
+    rule.resolve && !session.affinity.is_pinned()
+}
+
+/// The command that sets a marker, for a group that is waited for as long as `request_timeout`
+/// (<https://redis.io/docs/latest/commands/set/>).
+pub fn mark(marker: &[u8], request_timeout: Duration) -> Vec<u8> {
+    let life = (request_timeout + MARKER_GRACE).as_millis().to_string();
+    let mut request = Vec::with_capacity(marker.len() + 64);
+    encode::request(&mut request, &[b"SET", marker, b"1", b"PX", life.as_bytes()]);
+    request
+}
+
+/// What is known of a group that carries a marker, beside its answers.
+#[derive(Debug)]
+pub struct InDoubt {
+    marker: Vec<u8>,
+    /// Everything that was sent for the group; empty where it is too long to be kept.
+    request: Vec<u8>,
+    read_at: Instant,
+    deadline: Instant,
+    /// It has been sent again.
+    pub(super) is_again: bool,
+    /// The connection that it was sent on last, once that is lost.
+    orphan: Option<OrphanedConnection>,
+    pub(super) stage: Stage,
+}
+
+/// How far the group has come.
+#[derive(Debug)]
+pub(super) enum Stage {
+    Sent,
+    Lost,
+    Asked(Inquiry),
+    Absent,
+}
+
+/// What was answered about a group.
+#[derive(Debug, Default)]
+pub(super) struct Inquiry {
+    pub(super) answers: u32,
+    /// The old connection has ended for certain.
+    pub(super) orphan_ended: bool,
+    /// What the server answered instead.
+    pub(super) refusal: Option<Box<[u8]>>,
+}
+
+/// What is to be sent for the group at the head.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Recovery {
+    pub request: Vec<u8>,
+    /// The frames that answer it.
+    pub frames: u32,
+    /// When the group was read, and until when it is waited for.
+    pub read_at: Instant,
+    pub deadline: Instant,
+}
+
+/// What follows for a group that is in doubt.
+pub(super) enum Next {
+    /// An answer is awaited.
+    Wait,
+    /// The old connection and the marker are asked about.
+    Ask(Vec<u8>),
+    /// The group goes out again.
+    Again(Vec<u8>),
+    /// It was not applied and does not go out again, for this reason.
+    Abort(&'static str),
+    /// Nobody will know, for this reason.
+    GiveUp(&'static str),
+}
+
+impl InDoubt {
+    /// For a group that is sent now as `request`, which holds the command that sets the marker.
+    pub fn new(marker: Vec<u8>, request: Vec<u8>, read_at: Instant, deadline: Instant) -> InDoubt {
+        InDoubt { marker, request, read_at, deadline, is_again: false, orphan: None, stage: Stage::Sent }
+    }
+
+    pub(super) fn times(&self) -> (Instant, Instant) {
+        (self.read_at, self.deadline)
+    }
+
+    /// What follows now; `lost` is the connection that was lost last.
+    pub(super) fn next(
+        &mut self,
+        lost: Option<&OrphanedConnection>,
+        now: Instant,
+        budget: &mut Budget,
+        found: &mut Vec<Finding>,
+    ) -> Next {
+        match self.stage {
+            Stage::Sent | Stage::Asked(_) => Next::Wait,
+            // Past the deadline the marker itself might be gone.
+            Stage::Lost if now >= self.deadline => Next::GiveUp("and its deadline has passed"),
+            Stage::Lost => {
+                if self.orphan.is_none() {
+                    self.orphan = lost.cloned();
+                }
+                let Some(orphan) = &self.orphan else {
+                    return Next::GiveUp("and the server has not told how that connection can be ended");
+                };
+                let mut request = Vec::with_capacity(self.marker.len() + 128);
+                orphan.kill(&mut request);
+                encode::request(&mut request, &[b"EXISTS", &self.marker]);
+                self.stage = Stage::Asked(Inquiry::default());
+                Next::Ask(request)
+            }
+            Stage::Absent if now >= self.deadline => Next::Abort("its deadline has passed"),
+            Stage::Absent if self.request.is_empty() => Next::Abort("it is too long to be kept for that"),
+            Stage::Absent if !budget.withdraw(1, now) => {
+                found.push(Finding::RetryRefused);
+                Next::Abort("too many requests are being sent again")
+            }
+            Stage::Absent => {
+                (self.orphan, self.is_again, self.stage) = (None, true, Stage::Sent);
+                Next::Again(self.request.clone())
+            }
+        }
+    }
+}
+
+impl Slots {
+    /// True while a group is unanswered that may be sent again: what its client sends behind it has to wait, or the two
+    /// would change places.
+    pub fn is_fenced(&self) -> bool {
+        self.groups.iter().any(|group| group.is_resolved_later())
+    }
+
+    /// True when something is to be done for the group at the head, because its connection was lost.
+    pub fn has_recovery(&self) -> bool {
+        self.groups.front().is_some_and(|group| group.has_recovery())
+    }
+
+    /// What is to be sent for the group at the head, or answered in its place.
+    pub fn recovery(
+        &mut self,
+        lost: Option<&OrphanedConnection>,
+        now: Instant,
+        budget: &mut Budget,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) -> Option<Recovery> {
+        let group = self.groups.front_mut()?;
+        let owed = group.remaining() as usize;
+        let (next, (read_at, deadline)) = group.next_recovery(lost, now, budget, found)?;
+        let frames = group.remaining();
+        match next {
+            Next::Wait => None,
+            Next::Ask(request) | Next::Again(request) => {
+                debug_assert_eq!(owed, frames as usize);
+                Some(Recovery { request, frames, read_at, deadline })
+            }
+            Next::Abort(why) => {
+                self.conclude_doubt(owed, out, |group, out| group.reply_not_applied(why, out, context.table, found));
+                None
+            }
+            Next::GiveUp(why) => {
+                self.conclude_doubt(owed, out, |group, out| group.reply_unknown_lost(why, out, context.table, found));
+                None
+            }
+        }
+    }
+
+    /// Nobody waits any more for the group at the head whose connection was lost: nothing more is asked about it.
+    pub fn forgo_recovery(&mut self, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+        const WHY: &str = "and its client has left";
+        let Some(group) = self.groups.front().filter(|group| group.has_recovery()) else { return };
+        let (owed, is_in_doubt) = (group.remaining() as usize, group.is_in_doubt());
+        self.conclude_doubt(owed, out, |group, out| match is_in_doubt {
+            true => group.reply_unknown_lost(WHY, out, context.table, found),
+            false => group.reply_not_applied(WHY, out, context.table, found),
+        });
+    }
+
+    fn conclude_doubt(&mut self, owed: usize, out: &mut Vec<u8>, reply: impl FnOnce(&super::group::WrappedGroup, &mut Vec<u8>)) {
+        self.owed = self.owed.saturating_sub(owed);
+        let ((), replies) = self.write_at_head(out, |slots, sink| {
+            if let Some(group) = slots.groups.front() {
+                reply(group, sink);
+            }
+        });
+        self.leave(Role::Group, replies, out);
+        self.check();
+    }
+
+    /// Whether the group at the head, which `fault` befalls, is to be asked about.
+    pub(super) fn stays_in_doubt(&mut self, fault: Fault) -> bool {
+        let Some(group) = self.groups.front_mut() else { return false };
+        let stays = fault == Fault::Lost && group.lose();
+        if stays {
+            self.owed += group.remaining() as usize;
+        }
+        stays
+    }
+
+    /// What was asked behind a group in doubt will not be answered.
+    pub(super) fn fault_behind(&mut self, at: usize, role: Role, found: &mut Vec<Finding>) {
+        debug_assert!(matches!(role, Role::Probe | Role::Discard), "the fence lets nothing else pass");
+        if role == Role::Probe {
+            self.forgo_probe(found);
+            self.probes.pop_front();
+        }
+        self.queue.remove(at);
+    }
+}

@@ -1,0 +1,84 @@
+//! Judges the reply to one command by what rules say about it, while it passes.
+
+use std::sync::Arc;
+
+use super::finding::Finding;
+use super::resolve::Part;
+use super::violation::{Kind, Violation};
+use crate::command::{CommandId, Table};
+use crate::policy::rule::ExpectAction;
+use crate::policy::{ExpectRule, GuardRule, Member, Mode, Policy};
+use respguard_resp::encode;
+use respguard_resp::head::Head;
+
+/// The rules about one reply, and how much of it has come.
+#[derive(Debug)]
+pub struct ReplyCheck {
+    /// Each with whether the client gets an error where it is not met.
+    expects: Vec<(Arc<ExpectRule>, bool)>,
+    /// Those that limit the reply's length.
+    guards: Vec<Arc<GuardRule>>,
+    bytes: u64,
+    /// The client has got an error in the reply's place.
+    replaced: bool,
+}
+
+impl ReplyCheck {
+    /// The rules about the reply to a command; nothing, for most commands.
+    pub(super) fn of(policy: &Policy, table: &Table, command: Member<'_>) -> Option<Box<ReplyCheck>> {
+        let fails = |rule: &ExpectRule| rule.action == ExpectAction::Fail && policy.mode_of(rule.mode) == Mode::Enforce;
+        let expects: Vec<_> = policy.expects_of(table, command).map(|rule| (Arc::clone(rule), fails(rule))).collect();
+        let guards = policy.guards_of(table, command).filter(|rule| rule.reply_bytes_max.is_some());
+        let guards: Vec<_> = guards.map(Arc::clone).collect();
+        if expects.is_empty() && guards.is_empty() {
+            return None;
+        }
+        Some(Box::new(ReplyCheck { expects, guards, bytes: 0, replaced: false }))
+    }
+
+    /// Takes a piece of the reply to `command`, and gives the client what it gets in its place.
+    pub(super) fn admit(
+        &mut self,
+        command: CommandId,
+        piece: &[u8],
+        part: Part,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        if part.first {
+            self.begin(command, Head::read(piece), out, table, found);
+        }
+        if !self.replaced {
+            out.extend_from_slice(piece);
+        }
+        self.bytes += piece.len() as u64;
+        if part.last {
+            let long = self.guards.iter().filter(|rule| rule.reply_bytes_max.is_some_and(|max| self.bytes > max));
+            found.extend(long.map(|rule| violation(Kind::Guard, &rule.name, command, table)));
+        }
+    }
+
+    fn begin(&mut self, command: CommandId, head: Head<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        for (rule, fails) in &self.expects {
+            if rule.reply.is_met_by(head) {
+                continue;
+            }
+            found.push(violation(Kind::Expectation, &rule.name, command, table));
+            // An error says more than that it was not expected.
+            if *fails && !self.replaced && head != Head::Error {
+                self.replaced = true;
+                let name = table.spec(command).name().replace('|', " ").to_uppercase();
+                let text = format!(
+                    "PARTIAL respguard: {name} was applied, but answered {head}, expected {} (rule {})",
+                    rule.reply, rule.name
+                );
+                encode::error(out, &text);
+            }
+        }
+    }
+}
+
+fn violation(kind: Kind, rule: &Arc<str>, command: CommandId, table: &Table) -> Finding {
+    Finding::Violation(Violation::new(kind).rule(rule).commands([table.spec(command).name()]))
+}

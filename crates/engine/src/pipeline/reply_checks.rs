@@ -1,0 +1,119 @@
+//! Judges the replies to the commands of one transaction, which come as elements of EXEC's array.
+
+use super::finding::Finding;
+use super::reply_check::ReplyCheck;
+use super::resolve::{Context, Part};
+use super::slot::Slots;
+use crate::command::{CommandId, Table};
+use crate::policy::{Member, Policy};
+use respguard_resp::pieces::{Piece, Pieces};
+use respguard_resp::scan::Top;
+
+/// Commands of a client's own transaction whose replies are checked; those behind them are not.
+const CHECKS_MAX: usize = 4096;
+
+/// The checks of one transaction, in the order of the commands whose replies they check.
+#[derive(Debug, Default)]
+pub struct ReplyChecks {
+    /// Each with the command's place in the transaction, from 0.
+    checks: Vec<(u32, CommandId, Box<ReplyCheck>)>,
+    /// All before it have given their judgment.
+    next: usize,
+}
+
+impl ReplyChecks {
+    /// Those that the commands of a transaction need; none, for most.
+    pub(super) fn of<'a>(policy: &Policy, table: &Table, commands: impl Iterator<Item = Member<'a>>) -> Option<Box<ReplyChecks>> {
+        if !policy.has_rules_of_commands() {
+            return None;
+        }
+        let checks =
+            (0..).zip(commands).filter_map(|(place, command)| Some((place, command.id, ReplyCheck::of(policy, table, command)?)));
+        let checks = ReplyChecks { checks: checks.collect(), next: 0 };
+        (!checks.checks.is_empty()).then(|| Box::new(checks))
+    }
+
+    /// Takes a reply, or a part of one, and gives the client what it gets in its place. Replies come in order.
+    pub(super) fn admit(
+        &mut self,
+        place: u32,
+        piece: &[u8],
+        part: Part,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        while self.checks.get(self.next).is_some_and(|(at, ..)| *at < place) {
+            self.next += 1;
+        }
+        match self.checks.get_mut(self.next) {
+            Some((at, command, check)) if *at == place => check.admit(*command, piece, part, out, table, found),
+            _ => out.extend_from_slice(piece),
+        }
+    }
+}
+
+/// A part of an element; what is around it does not matter.
+pub(super) fn part(first: bool, last: bool) -> Part {
+    Part { first, last, top: Top::default() }
+}
+
+/// What checks the replies within the client's own transaction.
+#[derive(Debug, Default)]
+pub(super) struct ExecChecks {
+    /// Commands that the server has queued.
+    queued: u32,
+    /// Which reply belongs to which command is no longer known.
+    lost: bool,
+    array_checks: Option<Box<ArrayChecks>>,
+}
+
+/// Judges, and how much of EXEC's array they have seen.
+#[derive(Debug, Default)]
+struct ArrayChecks {
+    checks: ReplyChecks,
+    pieces: Pieces,
+}
+
+impl ExecChecks {
+    /// The client's transaction begins, or has ended.
+    pub(super) fn clear(&mut self) {
+        *self = ExecChecks::default();
+    }
+
+    /// The server has queued the next command.
+    pub(super) fn queued(&mut self, command: CommandId, check: Option<Box<ReplyCheck>>) {
+        if let Some(check) = check.filter(|_| !self.lost) {
+            let checks = &mut self.array_checks.get_or_insert_default().checks.checks;
+            if checks.len() < CHECKS_MAX {
+                checks.push((self.queued, command, check));
+            }
+        }
+        self.queued = self.queued.saturating_add(1);
+    }
+
+    /// A command has not been answered in time, and may have been queued or not.
+    pub(super) fn lose(&mut self) {
+        (self.lost, self.array_checks) = (true, None);
+    }
+}
+
+impl ArrayChecks {
+    fn admit(&mut self, piece: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        let ArrayChecks { checks, pieces } = self;
+        pieces.admit(piece, &mut |piece| match piece {
+            Piece::Header(bytes) | Piece::Push(bytes) => out.extend_from_slice(bytes),
+            Piece::Element { at, bytes, first, last } => checks.admit(at, bytes, part(first, last), out, table, found),
+        });
+    }
+}
+
+impl Slots {
+    /// Passes on a piece of the answer to the client's own EXEC.
+    pub(super) fn pass_exec(&mut self, piece: &[u8], out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+        let Some(array_checks) = &mut self.exec_checks.array_checks else { return self.keep_piece(piece, out) };
+        let mut checked = Vec::with_capacity(piece.len());
+        array_checks.admit(piece, &mut checked, context.table, found);
+        self.keep_piece(&checked, out);
+    }
+}

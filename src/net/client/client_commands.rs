@@ -1,0 +1,324 @@
+//! Commands about clients: the server says whether this client may use them, the proxy answers or takes note.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+
+use super::client_answers::{Asker, Told, id_argument};
+use super::connection::Connection;
+use crate::net::exchange::State;
+use crate::net::registry::{Activity, Message};
+use respguard_engine::command::integer::integer;
+use respguard_engine::command::{ClientCommand, CommandId};
+use respguard_engine::pipeline::slot::Role;
+use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::lane::LaneChange;
+use respguard_engine::session::reply_mode::ReplyMode;
+use respguard_engine::session::tracking::Tracking;
+use respguard_resp::request::{Args, Span};
+use respguard_resp::scan::elements;
+use respguard_resp::{encode, value};
+
+/// An id that no connection ever has.
+const NO_ID: &[u8] = b"9223372036854775807";
+/// An address that no connection ever has.
+const NO_ADDRESS: &[u8] = b"0.0.0.0:0";
+/// Commands about clients that may wait for one EXEC; the server's own answers stand for more.
+const QUEUED_MAX: usize = 1024;
+
+/// A command that waits for the client's EXEC.
+pub struct Queued {
+    /// Its place in the transaction, from 0.
+    place: u32,
+    what: Awaited,
+}
+
+/// What happens when the server says that it has been executed.
+pub(super) enum Awaited {
+    /// The proxy answers in its place, or takes note; with the server's id for the client that CLIENT TRACKING names.
+    Answer(ClientCommand, Vec<Box<[u8]>>, Option<i64>),
+    /// The client's connection is another one for the server.
+    Change(LaneChange),
+}
+
+impl Connection {
+    /// Asks the server in a form that changes nothing there, and answers over the proxy's clients.
+    pub(super) async fn tell_about_clients(&mut self, local: ClientCommand) {
+        let args = self.batch.args(&self.input, 0);
+        let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
+        let id = self.id();
+        let is_queued = self.exchange.state.borrow().session.transaction.is_open();
+        if local == ClientCommand::ClientTracking && !is_queued {
+            return self.track(id, &words).await;
+        }
+        let (asked, upstream) = match local {
+            ClientCommand::ClientUnblock => (self.unblocking(&words).await, None),
+            ClientCommand::ClientTracking => self.redirected(&words).await,
+            _ => (harmless(local, &words), None),
+        };
+        self.consume_one();
+        if is_queued {
+            if local == ClientCommand::ClientTracking {
+                self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
+            }
+            let what = (local != ClientCommand::ClientUnblock).then_some(Awaited::Answer(local, words, upstream));
+            return self.queue(id, what, &asked);
+        }
+        let is_the_servers = matches!(
+            local,
+            ClientCommand::ClientUnblock
+                | ClientCommand::ClientReply
+                | ClientCommand::ClientGetRedir
+                | ClientCommand::ClientTrackingInfo
+        );
+        if !is_the_servers && self.is_troubled() {
+            return self.tell_past_trouble(id, local, &words, &asked).await;
+        }
+        self.exchange.state.borrow_mut().session.listen();
+        let role = match local {
+            ClientCommand::ClientUnblock => Role::Plain,
+            ClientCommand::ClientGetRedir | ClientCommand::ClientTrackingInfo => Role::Redirect,
+            _ => Role::Verdict,
+        };
+        self.ask(id, role, &asked);
+        if role != Role::Verdict {
+            return;
+        }
+        self.drained().await;
+        if local == ClientCommand::ClientReply {
+            return self.change_reply_mode(id, &words);
+        }
+        let accepted = self.exchange.state.borrow().session.accepted;
+        if !accepted {
+            return self.exchange.state.borrow_mut().slots.skipped();
+        }
+        self.tell_of_clients(local, &words).await;
+    }
+
+    /// The same where what the server says to it has to come over the spare connection.
+    async fn tell_past_trouble(&mut self, id: CommandId, local: ClientCommand, words: &[Box<[u8]>], asked: &[Box<[u8]>]) {
+        self.shared.context.metrics.command(id.index());
+        let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
+        let mut request = Vec::new();
+        encode::request(&mut request, &asked);
+        let verdict = self.past_trouble(request, "CLIENT").await;
+        if value::is_error(&verdict) {
+            self.exchange.answer(verdict);
+        } else {
+            self.tell_of_clients(local, words).await;
+        }
+    }
+
+    async fn tell_of_clients(&mut self, local: ClientCommand, words: &[Box<[u8]>]) {
+        let activities = self.activities(local).await;
+        let told = self.told(local, words, &activities).await;
+        self.exchange.answer(told.reply);
+        if told.kills_me {
+            self.give_up();
+        }
+    }
+
+    /// CLIENT REPLY, if the server allows it to this user. Only ON is answered. Where the server was not heard nothing
+    /// behind it runs: its author does not look for errors there.
+    fn change_reply_mode(&self, id: CommandId, words: &[Box<[u8]>]) {
+        {
+            let mut state = self.exchange.state.borrow_mut();
+            let State { session, slots, .. } = &mut *state;
+            match session.heard {
+                false => session.missed.miss_mode(id),
+                true => session.missed.make_up_mode(id),
+            }
+            if !session.accepted {
+                return slots.skipped();
+            }
+        }
+        let (bytes, spans) = laid_out(words);
+        let Some(wanted) = ReplyMode::read(Args::new(&bytes, &spans)) else { return };
+        self.exchange.state.borrow_mut().slots.set_reply_mode(wanted);
+        if wanted == ReplyMode::On {
+            self.exchange.answer(b"+OK\r\n".to_vec());
+        }
+    }
+
+    /// HELLO, AUTH or SELECT behind MULTI: what it has changed is known with EXEC's answer.
+    pub(super) fn queue_change(&mut self, change: LaneChange) {
+        let words: Vec<Box<[u8]>> = self.batch.args(&self.input, 0).iter().map(Into::into).collect();
+        let id = self.id();
+        self.consume_one();
+        self.queue(id, Some(Awaited::Change(change)), &words);
+    }
+
+    fn queue(&mut self, id: CommandId, what: Option<Awaited>, asked: &[Box<[u8]>]) {
+        let queue = self.exchange.state.borrow().session.queue;
+        if queue.answers == 1 {
+            self.queued.clear();
+        }
+        if let Some(what) = what.filter(|_| self.queued.len() < QUEUED_MAX) {
+            self.queued.push(Queued { place: queue.commands.saturating_sub(1), what });
+        }
+        self.ask(id, Role::Queued, asked);
+    }
+
+    /// EXEC behind commands about clients: they take effect now, if the server says that the transaction has.
+    pub(super) async fn exec_with_answers(&mut self) {
+        self.drained().await;
+        self.tidy_lease();
+        // A transaction that was lost meanwhile is planned again.
+        if self.exchange.ended().is_some() || !self.exchange.state.borrow().session.transaction.is_open() {
+            return;
+        }
+        let id = self.id();
+        self.consume_one();
+        {
+            let mut state = self.exchange.state.borrow_mut();
+            state.session.transaction.end();
+            state.slots.keep_exec();
+        }
+        self.ask(id, Role::Exec, &[b"EXEC".as_slice().into()]);
+        self.drained().await;
+        let kept = self.exchange.state.borrow_mut().slots.take_exec();
+        let queued = std::mem::take(&mut self.queued);
+        if kept.is_empty() {
+            return self.exchange.state.borrow_mut().slots.skipped();
+        }
+        let mut kills_me = false;
+        let mut reply = Vec::with_capacity(kept.len());
+        let mut waiting = queued.into_iter().peekable();
+        let body: usize = elements(&kept).map(<[u8]>::len).sum();
+        reply.extend_from_slice(&kept[..kept.len() - body]);
+        for (place, element) in (0..).zip(elements(&kept)) {
+            match waiting.next_if(|queued| queued.place == place) {
+                Some(Queued { what: Awaited::Answer(local, words, upstream), .. }) if !value::is_error(element) => {
+                    kills_me |= self.told_in_place((local, &words, upstream), element, &mut reply).await;
+                }
+                Some(Queued { what: Awaited::Change(change), .. }) if !value::is_error(element) => {
+                    self.note_change(change);
+                    reply.extend_from_slice(element);
+                }
+                _ => reply.extend_from_slice(element),
+            }
+        }
+        self.exchange.answer(reply);
+        if kills_me {
+            self.give_up();
+        }
+    }
+
+    /// What stands in EXEC's answer for a command about clients; true when it ends this one.
+    async fn told_in_place(
+        &self,
+        queued: (ClientCommand, &[Box<[u8]>], Option<i64>),
+        element: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> bool {
+        let (local, words, upstream) = queued;
+        match local {
+            ClientCommand::ClientTracking => {
+                self.exchange.state.borrow_mut().session.tracking = Tracking::of(words, upstream);
+                reply.extend_from_slice(element);
+                false
+            }
+            ClientCommand::ClientGetRedir | ClientCommand::ClientTrackingInfo => {
+                self.exchange.state.borrow().session.tracking.translate(element, reply);
+                false
+            }
+            _ => {
+                let activities = self.activities(local).await;
+                let told = self.told(local, words, &activities).await;
+                reply.extend_from_slice(&told.reply);
+                told.kills_me
+            }
+        }
+    }
+
+    /// What all clients are doing, for those commands that want to know.
+    async fn activities(&self, local: ClientCommand) -> HashMap<u64, Activity> {
+        match local {
+            ClientCommand::ClientInfo => HashMap::from([(self.client.id, self.exchange.activity())]),
+            ClientCommand::ClientList | ClientCommand::ClientKill => self.shared.registry.activities().await,
+            _ => HashMap::new(),
+        }
+    }
+
+    /// The proxy's own answer, with its effects.
+    async fn told(&self, local: ClientCommand, words: &[Box<[u8]>], activities: &HashMap<u64, Activity>) -> Answered {
+        let protocol = self.exchange.state.borrow().session.protocol;
+        let fields = self.shared.context.client_fields.get();
+        let asker = Asker { client: &self.client, registry: &self.shared.registry, protocol, activities, fields };
+        let (bytes, spans) = laid_out(words);
+        let Told { reply, killed } = asker.answer(local, Args::new(&bytes, &spans));
+        for client in killed.iter().filter(|client| client.id != self.client.id) {
+            // Without its worker it is gone already.
+            let _ = client.worker.send(Message::Kill(client.id)).await;
+        }
+        Answered { reply, kills_me: killed.iter().any(|client| client.id == self.client.id) }
+    }
+
+    /// CLIENT UNBLOCK names a client of the proxy: its upstream connection is unblocked
+    /// (<https://redis.io/docs/latest/commands/client-unblock/>). What is wrong with it is for the server to find.
+    async fn unblocking(&self, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
+        let (bytes, spans) = laid_out(words);
+        let mut asked = words.to_vec();
+        let Some(target) = id_argument(Args::new(&bytes, &spans), 2) else { return asked };
+        let mut upstream = None;
+        if let Some(client) = self.shared.registry.client(target) {
+            let (answer, answered) = oneshot::channel();
+            if client.worker.send(Message::BlockedOn(client.id, answer)).await.is_ok() {
+                upstream = answered.await.ok().flatten();
+            }
+        }
+        if let Some(id) = asked.get_mut(2) {
+            *id = upstream.map_or_else(|| NO_ID.into(), |upstream| upstream.to_string().into_bytes().into());
+        }
+        asked
+    }
+
+    pub(super) fn ask(&self, id: CommandId, role: Role, words: &[Box<[u8]>]) {
+        let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
+        Rc::clone(&self.exchange).ask(id, role, &words, self.shared.pool.settings.request_timeout);
+    }
+}
+
+struct Answered {
+    reply: Vec<u8>,
+    kills_me: bool,
+}
+
+/// The command as the server is asked: it checks the form and the user's permission, and finds nobody to act on.
+fn harmless(local: ClientCommand, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
+    let mut asked = words.to_vec();
+    match local {
+        ClientCommand::ClientSetName => asked[2] = Box::default(),
+        ClientCommand::ClientSetInfo => asked[3] = Box::default(),
+        ClientCommand::ClientReply => asked[2] = b"ON".as_slice().into(),
+        ClientCommand::ClientKill if asked.len() == 3 => {
+            asked.truncate(2);
+            asked.extend([b"ID".as_slice().into(), NO_ID.into()]);
+        }
+        ClientCommand::ClientKill => {
+            for at in 3..asked.len() {
+                let option = |name: &[u8]| asked[at - 1].eq_ignore_ascii_case(name);
+                if option(b"ADDR") || option(b"LADDR") {
+                    asked[at] = NO_ADDRESS.into();
+                } else if !option(b"MAXAGE") && integer(&asked[at]).is_some_and(|id| id > 0) {
+                    asked[at] = NO_ID.into();
+                }
+            }
+            asked.extend([b"ID".as_slice().into(), NO_ID.into()]);
+        }
+        _ => {}
+    }
+    asked
+}
+
+fn laid_out(words: &[Box<[u8]>]) -> (Vec<u8>, Vec<Span>) {
+    let mut bytes = Vec::new();
+    let mut spans = Vec::new();
+    for word in words {
+        let start = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(word);
+        spans.push(Span { start, end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) });
+    }
+    (bytes, spans)
+}

@@ -1,0 +1,91 @@
+//! Sends groups with a marker, and what is asked about them when their connection is lost.
+
+use std::rc::Rc;
+
+use super::send::Sending;
+use super::{Exchange, State};
+use crate::net::clock;
+use crate::net::upstream::Recipient;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::group::WrappedGroup;
+use respguard_engine::pipeline::in_doubt::{InDoubt, takes_marker};
+use respguard_engine::pipeline::resolve;
+use respguard_engine::pipeline::slot::Probe;
+use respguard_engine::policy::Group;
+
+/// A longer group is not kept to be sent once more.
+pub(super) const RESENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// A group's marker, and the questions that are asked right behind the group.
+pub(super) type Marked = (Vec<u8>, Vec<Probe>);
+
+impl Exchange {
+    /// A new marker for a group that is sent now, if it takes one: a key of the group's own slot, which no other has.
+    pub(super) fn marker(&self, sending: &Sending<'_>, commands: &[usize], rule: &Group) -> Option<Vec<u8>> {
+        if !takes_marker(rule, &self.state.borrow().session) {
+            return None;
+        }
+        let Sending { table, policy, batch, bytes, .. } = *sending;
+        let mut key = None;
+        for &at in commands {
+            let args = batch.args(bytes, at);
+            table.spec(batch.id(at)).for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
+        }
+        Some(self.context.guards.next(&policy.guard_prefix, key.unwrap_or_default()))
+    }
+
+    /// Sends the group in one piece with the questions behind it, so that they share its fate.
+    pub(super) fn send_marked(
+        self: &Rc<Self>,
+        sending: &Sending<'_>,
+        state: &mut State,
+        wrapped: WrappedGroup,
+        (marker, behind): Marked,
+        mut request: Vec<u8>,
+    ) {
+        let timing = sending.timing;
+        let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
+        let deadline = timing.read_at + timing.request_timeout;
+        let wrapped = wrapped.with_doubt(InDoubt::new(marker, kept, timing.read_at, deadline));
+        let mut frames = wrapped.frames();
+        state.slots.push_group(Box::new(wrapped));
+        for probe in behind {
+            frames += 1;
+            self.push_probe(state, probe, &mut request);
+        }
+        self.send(sending.link, state, &[&request], frames, timing.read_at, Some(deadline));
+    }
+
+    /// The client has gone: nothing more is done about a group of its whose connection was lost.
+    pub(super) fn forgo_recovery(&self, state: &mut State) {
+        let table = self.context.table();
+        let State { slots, out, found, .. } = state;
+        slots.forgo_recovery(out, &resolve::Context { table: &table, client_id: self.id }, found);
+        self.conclude(state);
+    }
+
+    /// Does what is to be done about a group whose connection was lost, if there is one.
+    pub(super) fn go_on(&self) {
+        if !self.state.borrow().slots.has_recovery() {
+            return;
+        }
+        let Some(who) = self.me.upgrade() else { return };
+        let link = self.link();
+        // What a head-of-line wait of the process has cost must count: beyond its deadline a group's marker proves nothing.
+        clock::tick();
+        let now = clock::now();
+        let mut state = self.state.borrow_mut();
+        let table = self.context.table();
+        let context = resolve::Context { table: &table, client_id: self.id };
+        let State { slots, out, found, .. } = &mut *state;
+        let lost = link.lost_connection();
+        let recovery = slots.recovery(lost.as_ref(), now, &mut self.context.retries.budget(now), out, &context, found);
+        drop(table);
+        self.conclude(&mut state);
+        let Some(recovery) = recovery else { return };
+        let who: Rc<dyn Recipient> = who;
+        if !link.send_first(who, &recovery.request, recovery.frames, (recovery.read_at, recovery.deadline)) {
+            self.fault_in(&mut state, recovery.frames, Fault::Unavailable);
+        }
+    }
+}

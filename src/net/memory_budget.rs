@@ -1,0 +1,69 @@
+//! Bytes that a worker keeps for all its clients, and whether they are too many.
+
+use std::cell::Cell;
+
+/// The sum over all clients of what waits to be sent on and what waits to be read by them.
+#[derive(Debug)]
+pub struct MemoryBudget {
+    bytes: Cell<usize>,
+    max: Cell<usize>,
+    is_over_limit: Cell<bool>,
+}
+
+impl Default for MemoryBudget {
+    fn default() -> MemoryBudget {
+        MemoryBudget { bytes: Cell::new(0), max: Cell::new(usize::MAX), is_over_limit: Cell::new(false) }
+    }
+}
+
+impl MemoryBudget {
+    /// From now on so many are enough.
+    pub fn set_max(&self, max: usize) {
+        self.max.set(max);
+    }
+
+    /// What one client keeps has become `now`; `before` remembers what it was.
+    pub fn change(&self, before: &Cell<usize>, now: usize) {
+        let bytes = self.bytes.get().saturating_sub(before.replace(now));
+        let bytes = bytes.saturating_add(now);
+        self.bytes.set(bytes);
+        let max = self.max.get();
+        // One that is closed makes room: the next one that reads nothing is not to have the patience that this one had.
+        let enough = if self.is_over_limit.get() { max - max / 8 } else { max };
+        self.is_over_limit.set(bytes >= enough);
+    }
+
+    /// True while nothing more should be taken for clients that are behind: from the most that may be kept on, until
+    /// it has become less by an eighth.
+    pub fn is_over_limit(&self) -> bool {
+        self.is_over_limit.get()
+    }
+
+    /// All of them.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_keep_adds_up_and_goes_again() {
+        let (kept, one, two) = (MemoryBudget::default(), Cell::new(0), Cell::new(0));
+        kept.set_max(30);
+        kept.change(&one, 10);
+        kept.change(&two, 19);
+        assert!(!kept.is_over_limit());
+        kept.change(&one, 11);
+        assert!(kept.is_over_limit());
+        kept.change(&two, 17);
+        assert!(kept.is_over_limit(), "it has hardly become less");
+        kept.change(&two, 15);
+        assert!(!kept.is_over_limit());
+        kept.change(&two, 0);
+        kept.change(&one, 0);
+        assert_eq!(kept.bytes(), 0);
+    }
+}

@@ -1,0 +1,155 @@
+//! Makes a new upstream connection fit for a lane: connects and shakes hands.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Settings;
+use crate::net::stream::Stream;
+use crate::net::tls;
+use crate::telemetry::readiness::NotReady;
+use respguard_engine::link::handshake::{
+    ConnectParams, Handshake, OrphanedConnection, Progress, Refusal, ServerInfo, Step, is_full,
+};
+use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nobody answers there.
+    #[error("cannot connect to {address}")]
+    Connect { address: String, source: io::Error },
+    /// Somebody answers there, but not as TLS wants it.
+    #[error("no TLS with {address}: {advice}")]
+    Tls { address: String, advice: &'static str, source: io::Error },
+    /// The connection and its handshake took longer than `connect_timeout_ms`.
+    #[error("{address} did not answer {stage} within {milliseconds} ms")]
+    Timeout { address: String, stage: Stage, milliseconds: u128 },
+    /// The server's answers are no Redis protocol.
+    #[error("{address} does not speak the Redis protocol")]
+    Protocol { address: String, source: ScanError },
+    /// The server is there and says that it serves nobody now.
+    #[error("{address} does not serve: {text}", text = String::from_utf8_lossy(.reply.trim_ascii()))]
+    NotServing { address: String, reply: Box<[u8]> },
+    /// The server refuses the user, protocol or db.
+    #[error("{address} refused {step:?}: {text}", step = .refusal.step, text = String::from_utf8_lossy(.refusal.reply.trim_ascii()))]
+    Refused { address: String, refusal: Refusal },
+}
+
+/// What a connection waits for that is being opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Connection,
+    Tls,
+    Requests,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Connection => "the connection",
+            Stage::Tls => "the TLS handshake",
+            Stage::Requests => "the first requests",
+        })
+    }
+}
+
+impl OpenError {
+    /// What it is to those who ask why the process is not ready.
+    pub fn obstacle(&self) -> NotReady {
+        match self {
+            OpenError::Tls { .. } | OpenError::Timeout { stage: Stage::Tls, .. } => NotReady::UpstreamTls,
+            OpenError::Refused { refusal, .. } if refusal.step == Step::Auth => NotReady::UpstreamCredentials,
+            _ => NotReady::UpstreamUnavailable,
+        }
+    }
+}
+
+/// Connects, ends the orphaned connections and shakes hands, within `connect_timeout`.
+pub async fn open(
+    settings: &Settings,
+    params: &ConnectParams,
+    orphans: &[OrphanedConnection],
+) -> Result<(Stream, ServerInfo), OpenError> {
+    let address = settings.address.to_string();
+    let mut stage = Stage::Connection;
+    let opened = tokio::time::timeout(settings.connect_timeout, connect(settings, params, orphans, &mut stage)).await;
+    match opened {
+        Ok(result) => result,
+        Err(_) => Err(OpenError::Timeout { address, stage, milliseconds: settings.connect_timeout.as_millis() }),
+    }
+}
+
+async fn connect(
+    settings: &Settings,
+    params: &ConnectParams,
+    orphans: &[OrphanedConnection],
+    stage: &mut Stage,
+) -> Result<(Stream, ServerInfo), OpenError> {
+    match connect_knowing(None, settings, params, orphans, stage).await {
+        // That connection is left in a transaction which nothing ends.
+        Err(OpenError::Refused { refusal, .. }) if refusal.step == Step::Exec => {
+            connect_knowing(Some(refusal.reply), settings, params, orphans, stage).await
+        }
+        opened => opened,
+    }
+}
+
+/// `no_transactions` is what the server has said to EXEC.
+async fn connect_knowing(
+    no_transactions: Option<Box<[u8]>>,
+    settings: &Settings,
+    params: &ConnectParams,
+    orphans: &[OrphanedConnection],
+    stage: &mut Stage,
+) -> Result<(Stream, ServerInfo), OpenError> {
+    let failed = |source| failed(settings, source);
+    let mut stream = Stream::connect(&settings.address).await.map_err(failed)?;
+    if let Some(connector) = &settings.tls {
+        *stage = Stage::Tls;
+        stream = stream.connect_tls(connector).await.map_err(failed)?;
+    }
+    *stage = Stage::Requests;
+    let mut requests = Vec::new();
+    let mut handshake = Handshake::begin_knowing(no_transactions, params, orphans, &mut requests);
+    stream.write_all(&requests).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
+    let mut scanner = ReplyScanner::new(ScanLimits::default());
+    let mut buffer = BytesMut::with_capacity(1024);
+    let mut scanned = 0;
+    loop {
+        if Pin::new(&mut stream).read_buf(&mut buffer).await.map_err(failed)? == 0 {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        while scanned < buffer.len() {
+            let piece = scanner
+                .scan(&buffer[scanned..])
+                .map_err(|source| OpenError::Protocol { address: settings.address.to_string(), source })?;
+            scanned += piece.bytes;
+            if !piece.end {
+                break;
+            }
+            let frame = buffer.split_to(std::mem::take(&mut scanned));
+            match handshake.admit(&frame) {
+                Progress::Pending => {}
+                Progress::Done(info) => return Ok((stream, info)),
+                Progress::Refused(refusal) if is_full(&refusal.reply) => {
+                    return Err(OpenError::NotServing { address: settings.address.to_string(), reply: refusal.reply });
+                }
+                Progress::Refused(refusal) => return Err(OpenError::Refused { address: settings.address.to_string(), refusal }),
+            }
+        }
+    }
+}
+
+fn failed(settings: &Settings, source: io::Error) -> OpenError {
+    let address = settings.address.to_string();
+    if tls::is_about_tls(&source) {
+        OpenError::Tls { address, advice: tls::advice(&source), source }
+    } else {
+        OpenError::Connect { address, source }
+    }
+}

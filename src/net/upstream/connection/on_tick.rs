@@ -1,0 +1,112 @@
+//! The deadlines of a connection: requests that wait too long, replies that stall, silence.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::{Link, Phase, Told, tell_all};
+use crate::net::clock;
+use crate::net::upstream::PING;
+use crate::net::upstream::discard::Discard;
+use respguard_engine::link::inflight::Cut;
+use respguard_engine::pipeline::finding::Fault;
+
+/// A server that has not answered anything for so long may need a cure.
+const STRUGGLE: Duration = Duration::from_millis(100);
+
+impl Link {
+    /// Answers what has waited too long, asks a silent connection for a sign of life, and looks
+    /// again at a recipient that was behind; called every few milliseconds.
+    pub fn on_tick(self: &Rc<Self>) {
+        if self.paused.take() {
+            // It is the client that does not go on, not the server.
+            self.state.borrow_mut().last_read = clock::now();
+            self.wake();
+        }
+        self.check_deadlines();
+        self.check_heartbeat();
+        self.kill_orphan_again();
+        self.check_struggle();
+    }
+
+    fn check_struggle(&self) {
+        let state = self.state.borrow();
+        let since = |at: Instant| clock::now().saturating_duration_since(at);
+        let struggles = match state.phase {
+            Phase::Ready => {
+                since(state.last_read) >= STRUGGLE && state.inflight.head_read_at().is_some_and(|at| since(at) >= STRUGGLE)
+            }
+            Phase::Connecting => self.down.get().is_some() || self.struggling.get(),
+            Phase::Closed => false,
+        };
+        self.struggling.set(struggles);
+    }
+
+    fn check_heartbeat(&self) {
+        let now = clock::now();
+        let mut state = self.state.borrow_mut();
+        // On a lease the question could land in its client's transaction.
+        if state.phase != Phase::Ready || !self.shared.get() {
+            return;
+        }
+        let silent = now.saturating_duration_since(state.last_read);
+        match state.beat_at {
+            // The answer, like any other bytes, ends the silence.
+            Some(beat_at) if state.last_read >= beat_at => state.beat_at = None,
+            Some(beat_at) if now.saturating_duration_since(beat_at) >= self.settings.heartbeat_timeout => {
+                state.beat_at = None;
+                state.phase = Phase::Closed;
+                drop(state);
+                self.wake();
+            }
+            None if silent >= self.settings.heartbeat && state.inflight.is_empty() => {
+                state.beat_at = Some(now);
+                drop(state);
+                // A link that is ready takes what it is given.
+                let _ = self.send(Rc::new(Discard), &[PING], 1, now, Some(now + self.settings.request_timeout));
+            }
+            _ => {}
+        }
+    }
+
+    fn check_deadlines(&self) {
+        let now = clock::now();
+        let mut told: Vec<Told> = Vec::new();
+        let mut state = self.state.borrow_mut();
+        let fault = match state.phase {
+            Phase::Ready => {
+                state.inflight.expire(now, Rc::ptr_eq, |who, frames| told.push((Rc::clone(who), frames, Cut::BeforeReply)));
+                let stalled = state.inflight.stalls_at(state.last_read, self.settings.stall_timeout).is_some_and(|at| at <= now);
+                if stalled {
+                    state.phase = Phase::Closed;
+                    self.wake();
+                }
+                Fault::Timeout
+            }
+            Phase::Connecting => {
+                if let Some(read_before) = now.checked_sub(self.settings.queue_timeout) {
+                    let cuts = state.inflight.abandon_read_before(read_before, Rc::ptr_eq, |who, frames, cut| {
+                        told.push((Rc::clone(who), frames, cut));
+                    });
+                    if !cuts.is_empty() {
+                        state.cut_out(&cuts);
+                        state.wake_waiting();
+                    }
+                }
+                // What is still to come of a request whose beginning was given up must go nowhere.
+                if !told.is_empty() && !self.shared.get() {
+                    state.phase = Phase::Closed;
+                    self.wake();
+                }
+                Fault::Unavailable
+            }
+            Phase::Closed => return,
+        };
+        drop(state);
+        let frames = told.iter().map(|(_, frames, _)| frames).sum();
+        self.context.health.failed(frames);
+        if fault == Fault::Timeout {
+            self.context.metrics.add_timeouts(frames);
+        }
+        tell_all(told, fault);
+    }
+}

@@ -1,0 +1,115 @@
+//! The end of connections that were lost while they owed replies, which the server is told on another one.
+
+use std::rc::{Rc, Weak};
+
+use super::{Link, Phase};
+use crate::net::clock;
+use crate::net::upstream::{Admitted, Recipient};
+use crate::telemetry::label::KillOutcome;
+use respguard_engine::link::handshake::{Kill, OrphanedConnection};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
+
+/// Lost connections that one link ends; one that is lost meanwhile is left to the server.
+const GHOSTS_MAX: usize = 64;
+
+impl Link {
+    /// The connection that was lost last, while there is no other.
+    pub fn lost_connection(&self) -> Option<OrphanedConnection> {
+        let state = self.state.borrow();
+        if state.phase == Phase::Ready { None } else { state.info.orphan() }
+    }
+
+    /// Connections that were lost and have not been ended yet.
+    pub fn orphans(&self) -> Vec<OrphanedConnection> {
+        self.orphans.borrow().iter().chain(&*self.orphan_kills.borrow()).cloned().collect()
+    }
+
+    /// How the server ends this connection, which is given up although it still owes replies.
+    pub fn orphan(&self) -> Option<OrphanedConnection> {
+        let state = self.state.borrow();
+        let owes = state.phase == Phase::Ready && !state.inflight.is_empty();
+        owes.then(|| state.info.orphan()).flatten()
+    }
+
+    /// Ends a connection that was lost, before anything more is sent on this one.
+    pub fn kill_orphan(self: &Rc<Self>, orphan: OrphanedConnection) {
+        if self.phase() != Phase::Ready {
+            return self.keep_orphan(orphan);
+        }
+        if self.orphan_kills.borrow().contains(&orphan) {
+            return;
+        }
+        let mut request = Vec::new();
+        orphan.kill(&mut request);
+        let now = clock::now();
+        self.orphan_kills.borrow_mut().push(orphan.clone());
+        let orphan_kill = OrphanKill { link: Rc::downgrade(self), orphan };
+        // A link that is ready takes what it is given.
+        let _ = self.send(Rc::new(orphan_kill), &[&request], 1, now, Some(now + self.settings.request_timeout));
+    }
+
+    /// What the server was told in vain to end, it is told again.
+    pub(super) fn kill_orphan_again(self: &Rc<Self>) {
+        if self.orphans.borrow().is_empty() || self.phase() != Phase::Ready || !self.shared.get() {
+            return;
+        }
+        self.orphans.take().into_iter().for_each(|orphan| self.kill_orphan(orphan));
+    }
+
+    /// What a new connection is to end first.
+    pub(super) fn begin_orphan_kills(&self) -> Vec<OrphanedConnection> {
+        // What was being ended when the link's task panicked is begun again.
+        self.orphan_kills.take().into_iter().for_each(|orphan| self.keep_orphan(orphan));
+        self.orphan_kills.replace(self.orphans.take());
+        self.orphan_kills.borrow().clone()
+    }
+
+    /// A new connection has ended these, or `failed` to.
+    pub(super) fn end_orphan_kills(&self, orphans: Vec<OrphanedConnection>, failed: bool) {
+        for orphan in orphans {
+            self.end_orphan_kill(&orphan);
+            if failed {
+                self.keep_orphan(orphan);
+            }
+        }
+    }
+
+    fn end_orphan_kill(&self, orphan: &OrphanedConnection) {
+        self.orphan_kills.borrow_mut().retain(|orphan_ended| orphan_ended != orphan);
+    }
+
+    pub(super) fn keep_orphan(&self, orphan: OrphanedConnection) {
+        let mut orphans = self.orphans.borrow_mut();
+        // A lease brings back what it was given.
+        if orphans.len() < GHOSTS_MAX && !orphans.contains(&orphan) {
+            orphans.push(orphan);
+        }
+    }
+}
+
+/// Whoever is owed the answer to the request that ends one: it is made again where it may not have come through.
+struct OrphanKill {
+    link: Weak<Link>,
+    orphan: OrphanedConnection,
+}
+
+impl Recipient for OrphanKill {
+    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+        if part.first
+            && let Some(link) = self.link.upgrade()
+        {
+            link.context.killed(Kill::read(piece));
+            link.end_orphan_kill(&self.orphan);
+        }
+        Admitted::default()
+    }
+
+    fn fault(&self, _frames: u32, _fault: Fault) {
+        if let Some(link) = self.link.upgrade() {
+            link.context.metrics.killed(KillOutcome::Unanswered);
+            link.end_orphan_kill(&self.orphan);
+            link.keep_orphan(self.orphan.clone());
+        }
+    }
+}

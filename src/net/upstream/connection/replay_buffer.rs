@@ -1,0 +1,63 @@
+//! Keeps what was written until it is answered, so that reads can go out once more on the next connection.
+//!
+//! The bytes stay where they were written from: keeping them costs no copy, and room for what is under way.
+
+use std::rc::Rc;
+
+use super::{Link, State, Told};
+use crate::net::clock;
+use crate::telemetry::label::RetryKind;
+use respguard_engine::link::inflight::replay::{Replay, Sent};
+
+/// Answered bytes at the front of the buffer that are not worth moving the others for.
+const ANSWERED_BYTES_MAX: usize = 64 * 1024;
+/// Beyond so many bytes nothing that was written is kept.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+impl State {
+    /// True when what was written is kept, because some of it has not been answered.
+    pub(super) fn keeps_sent(&mut self) -> bool {
+        let Some(first) = self.inflight.first_start().filter(|first| *first >= self.out_start) else { return false };
+        let answered = usize::try_from(first - self.out_start).unwrap_or(usize::MAX).min(self.out_at);
+        if self.out.len() - answered > KEPT_BYTES_MAX {
+            return false;
+        }
+        if answered > ANSWERED_BYTES_MAX {
+            self.out.drain(..answered);
+            self.out_at -= answered;
+            self.out_start += answered as u64;
+        }
+        true
+    }
+}
+
+impl Link {
+    /// Reads that are lost with the connection go out once more on the next one.
+    pub(super) fn replays_reads(&self) -> bool {
+        self.settings.retry_reads && self.shared.get()
+    }
+
+    /// The connection is lost: reads wait for the next one, with what was not written; the others are told.
+    pub(super) fn keep_reads(&self, state: &mut State, written: u64, told: &mut Vec<Told>) {
+        let now = clock::now();
+        let (metrics, mut budget) = (&self.context.metrics, self.context.retries.budget(now));
+        let may_replay = |reads: u32| {
+            if budget.withdraw(reads, now) {
+                metrics.retried(RetryKind::Read, reads);
+                return Replay::Allowed;
+            }
+            metrics.retry_refused(RetryKind::Read, reads);
+            Replay::Refused
+        };
+        let sent = Sent { bytes: &state.out, start: state.out_start, written };
+        let out = state.inflight.lose_all_but_reads(
+            sent,
+            now,
+            |who| Rc::as_ptr(who).cast::<()>() as usize,
+            may_replay,
+            |who, frames, cut| told.push((Rc::clone(who), frames, cut)),
+        );
+        state.out_start = state.inflight.queued() - out.len() as u64;
+        (state.out, state.out_at) = (out, 0);
+    }
+}
