@@ -6,12 +6,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::address::{Address, Owed, Seq};
+
 /// What one recipient is owed for bytes that were queued in one piece.
 #[derive(Debug)]
 pub struct Entry<R> {
     recipient: R,
-    /// Frames still to come.
-    frames: u32,
+    /// Frames still to come, and whom they belong to.
+    owed: Owed,
     /// When the requests were read from their client.
     read_at: Instant,
     /// When the recipient stops waiting; `None` for ever.
@@ -44,8 +46,8 @@ pub struct Inflight<R> {
 /// Whom the frame that just came in belongs to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Owner<'a, R> {
-    /// The recipient at the head of the queue.
-    Recipient(&'a R),
+    /// The recipient at the head of the queue, for one of its requests or questions.
+    Recipient(&'a R, Address),
     /// The recipient was told that the outcome is unknown: it only learns that the reply came.
     Late(&'a R),
     /// Nobody awaits anything: the connection is out of sync.
@@ -92,26 +94,26 @@ impl<R> Inflight<R> {
         self.entries.len()
     }
 
-    /// Notes that `bytes` more bytes were queued, for which `recipient` is owed `frames` replies.
-    pub fn push(&mut self, recipient: R, frames: u32, bytes: usize, read_at: Instant, deadline: Option<Instant>) {
+    /// Notes that `bytes` more bytes were queued, for which `recipient` is `owed` replies.
+    pub fn push(&mut self, recipient: R, owed: Owed, bytes: usize, read_at: Instant, deadline: Option<Instant>) {
         let start = self.queued;
         self.queued += bytes as u64;
-        if frames > 0 {
+        if owed.frames() > 0 {
             // What is asked about an earlier request has the times of that.
             let last = self.entries.back();
             self.unordered = last.is_some_and(|last| self.unordered || deadline < last.deadline || read_at < last.read_at);
-            self.entries.push_back(Entry { recipient, frames, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
+            self.entries.push_back(Entry { recipient, owed, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
         }
     }
 
     /// The same before everything that is queued, of which nothing has been written: its first byte comes to stand at
     /// `start`.
-    pub fn push_first(&mut self, recipient: R, frames: u32, bytes: usize, times: (Instant, Option<Instant>), start: u64) {
+    pub fn push_first(&mut self, recipient: R, owed: Owed, bytes: usize, times: (Instant, Option<Instant>), start: u64) {
         let (read_at, deadline) = times;
         self.entries.iter_mut().for_each(|entry| entry.start += bytes as u64);
         self.queued += bytes as u64;
         self.unordered |= self.entries.front().is_some_and(|next| next.deadline < deadline || next.read_at < read_at);
-        self.entries.push_front(Entry { recipient, frames, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
+        self.entries.push_front(Entry { recipient, owed, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
         self.check();
     }
 
@@ -130,7 +132,7 @@ impl<R> Inflight<R> {
         match self.entries.front() {
             None => Owner::Nobody,
             Some(entry) if entry.expired => Owner::Late(&entry.recipient),
-            Some(entry) => Owner::Recipient(&entry.recipient),
+            Some(entry) => Owner::Recipient(&entry.recipient, entry.owed.next()),
         }
     }
 
@@ -148,25 +150,29 @@ impl<R> Inflight<R> {
     pub fn finish_head(&mut self, more: u32) {
         self.head_started = false;
         if let Some(entry) = self.entries.front_mut() {
-            entry.frames = (entry.frames + more).saturating_sub(1);
-            if entry.frames == 0 {
+            entry.owed.came(more);
+            if entry.owed.frames() == 0 {
                 self.entries.pop_front();
             }
         }
         self.check();
     }
 
-    /// Frames that the recipient at the head still waits for; 0 where the head frame was begun, or nobody waits any more.
-    pub fn head_frames(&self) -> u32 {
-        let waits = |entry: &&Entry<R>| !entry.expired && !self.head_started;
-        self.entries.front().filter(waits).map_or(0, |entry| entry.frames)
+    /// The requests of the recipient at the head that wait for one reply each: the first, and how many; none where the head
+    /// frame was begun, or nobody waits any more.
+    pub fn head_requests(&self) -> Option<(Seq, u32)> {
+        let entry = self.entries.front().filter(|entry| !entry.expired && !self.head_started)?;
+        match entry.owed {
+            Owed::Each { first: Address::Request(first), requests, more: 0 } => Some((first, requests)),
+            _ => None,
+        }
     }
 
-    /// So many whole frames went to the recipient at the head, no more than [`Self::head_frames`].
+    /// So many whole frames went to the recipient at the head, no more than [`Self::head_requests`].
     pub fn finish_frames(&mut self, frames: u32) {
         if let Some(entry) = self.entries.front_mut() {
-            entry.frames = entry.frames.saturating_sub(frames);
-            if entry.frames == 0 {
+            entry.owed.came_plain(frames);
+            if entry.owed.frames() == 0 {
                 self.entries.pop_front();
             }
         }
@@ -182,12 +188,12 @@ impl<R> Inflight<R> {
         }
     }
 
-    /// Marks every entry whose deadline has passed and hands each to `tell` with the frames it lacks.
+    /// Marks every entry whose deadline has passed and hands each to `tell` with what it is still owed.
     ///
     /// The entries keep their place: their late replies are swallowed. A frame of which a part was
     /// handed over is past its deadline (which runs to the first byte of the reply), and until it ends the
     /// `same` recipient cannot be told anything else: its other entries wait.
-    pub fn expire(&mut self, now: Instant, same: impl Fn(&R, &R) -> bool, mut tell: impl FnMut(&R, u32)) {
+    pub fn expire(&mut self, now: Instant, same: impl Fn(&R, &R) -> bool, mut tell: impl FnMut(&R, Owed)) {
         let (head, rest) = self.entries.make_contiguous().split_at_mut(usize::from(self.head_started));
         // Who is still waited for, and cannot be told of anything behind that.
         let mut waiting: Vec<&R> = Vec::new();
@@ -198,7 +204,7 @@ impl<R> Inflight<R> {
                 Some(deadline) if deadline <= now => {
                     if !entry.expired {
                         entry.expired = true;
-                        tell(&entry.recipient, entry.frames);
+                        tell(&entry.recipient, entry.owed);
                     }
                 }
                 _ if self.unordered => waiting.push(&entry.recipient),
@@ -209,13 +215,13 @@ impl<R> Inflight<R> {
     }
 
     /// The connection is lost after `written` bytes of the stream: hands every entry of which a
-    /// byte was written to `tell` with the frames it lacks, and keeps the rest.
+    /// byte was written to `tell` with what it is still owed, and keeps the rest.
     ///
     /// Returns the position from which on bytes are still to be sent.
-    pub fn lose(&mut self, written: u64, mut tell: impl FnMut(&R, u32, Cut)) -> u64 {
+    pub fn lose(&mut self, written: u64, mut tell: impl FnMut(&R, Owed, Cut)) -> u64 {
         let mut cut = if std::mem::take(&mut self.head_started) { Cut::InsideReply } else { Cut::BeforeReply };
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.start < written) {
-            tell(&entry.recipient, entry.frames, if entry.expired { Cut::Late } else { cut });
+            tell(&entry.recipient, entry.owed, if entry.expired { Cut::Late } else { cut });
             cut = Cut::BeforeReply;
         }
         self.entries.front().map_or(self.queued, |entry| entry.start)
@@ -232,7 +238,7 @@ impl<R> Inflight<R> {
         &mut self,
         read_before: Instant,
         same: impl Fn(&R, &R) -> bool,
-        mut tell: impl FnMut(&R, u32, Cut),
+        mut tell: impl FnMut(&R, Owed, Cut),
     ) -> Vec<Range<u64>> {
         let mut cuts: Vec<Range<u64>> = Vec::new();
         let is_old = |entry: &Entry<R>| entry.read_at <= read_before;
@@ -246,7 +252,7 @@ impl<R> Inflight<R> {
                 kept.push_back(entry);
                 continue;
             }
-            tell(&entry.recipient, entry.frames, entry.cut());
+            tell(&entry.recipient, entry.owed, entry.cut());
             let end = self.entries.front().map_or(self.queued, |next| next.start);
             match cuts.last_mut().filter(|cut| cut.end == entry.start) {
                 Some(cut) => cut.end = end,
@@ -269,9 +275,9 @@ impl<R> Inflight<R> {
     }
 
     /// Gives up on everything that waits: hands each entry to `tell`.
-    pub fn abandon_all(&mut self, mut tell: impl FnMut(&R, u32, Cut)) {
+    pub fn abandon_all(&mut self, mut tell: impl FnMut(&R, Owed, Cut)) {
         for entry in self.entries.drain(..) {
-            tell(&entry.recipient, entry.frames, entry.cut());
+            tell(&entry.recipient, entry.owed, entry.cut());
         }
         self.head_started = false;
     }
@@ -291,7 +297,7 @@ impl<R> Inflight<R> {
     }
 
     fn check(&self) {
-        debug_assert!(self.entries.iter().all(|entry| entry.frames > 0));
+        debug_assert!(self.entries.iter().all(|entry| entry.owed.frames() > 0));
         debug_assert!(self.entries.back().is_none_or(|entry| entry.start <= self.queued));
     }
 }

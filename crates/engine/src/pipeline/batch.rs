@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::command::{CommandId, Table};
+use crate::link::address::Seq;
 use respguard_resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
 
 /// Decoded arguments of commands that are gone are kept up to this size while others are there.
@@ -34,7 +35,7 @@ pub struct Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     /// The place that is kept for its reply.
-    pub place: u64,
+    pub seq: Seq,
     pub since: Instant,
     /// It begins the group that is waited for.
     pub begins: bool,

@@ -435,11 +435,11 @@ impl Planner<'_> {
         match effect {
             ConnectionEffect::Subscribe(_) => {
                 self.session.subscriptions.sent();
-                Decision::Send(Role::Subscription { frames: frames(args) })
+                Decision::Send(Role::Subscription { frames: frames(args), confirmed: 0 })
             }
             ConnectionEffect::Unsubscribe(kind) => {
                 self.session.subscriptions.sent();
-                let role = if args.len() > 1 { Role::Subscription { frames: frames(args) } } else { Role::UnsubscribeAll(kind) };
+                let role = if args.len() > 1 { Role::Subscription { frames: frames(args), confirmed: 0 } } else { Role::UnsubscribeAll(kind) };
                 Decision::Send(role)
             }
             ConnectionEffect::Quit => Decision::Barrier(Barrier::Quit),

@@ -185,6 +185,12 @@ impl WrappedGroup {
         if self.guard.is_some() { LEAD } else { 0 }
     }
 
+    /// Whether it is to be sent once more.
+    pub(super) fn goes_again(&self) -> bool {
+        let takes_back = self.take_back.as_ref().is_some_and(|take_back| take_back.is_unsent());
+        takes_back || self.guard.as_ref().is_some_and(|guard| guard.goes_again())
+    }
+
     /// What is to be sent once more for it.
     pub(super) fn take_again(&mut self) -> Option<(&[u8], u32)> {
         if self.take_back.is_some() {

@@ -70,6 +70,10 @@ impl Guard {
     }
 
     /// What is to be sent once more.
+    pub(super) fn goes_again(&self) -> bool {
+        self.again
+    }
+
     pub(super) fn take_again(&mut self) -> Option<&[u8]> {
         std::mem::take(&mut self.again).then_some(&self.request)
     }
@@ -87,10 +91,11 @@ mod tests {
     use super::super::finding::{Finding, Outcome};
     use super::super::group::{Injected, WrappedGroup};
     use super::super::resolve::{Context, Part};
-    use super::super::slot::Slots;
+    use super::super::sequencer::Sequencer;
     use super::super::violation::Kind;
     use super::*;
     use crate::command::written::WrittenRequest;
+    use crate::link::address::{Address, Owed, Seq};
     use crate::command::{CommandId, Table};
     use crate::policy::compile;
     use crate::policy::rule::{Written, WrittenAtomic, WrittenGroup, WrittenMember};
@@ -101,7 +106,8 @@ mod tests {
     /// `SADD s a`, `INCR c`, sent behind their preflight.
     struct Sent {
         table: Table,
-        slots: Slots,
+        slots: Sequencer,
+        group: Seq,
         session: Session,
         out: Vec<u8>,
         found: Vec<Finding>,
@@ -122,9 +128,9 @@ mod tests {
             let assert_guard = Injected { behind: 0, request: Vec::new(), ttl_fixes: None };
             let wrapped =
                 WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_injected(&[assert_guard]).with_guard(guard);
-            let mut slots = Slots::default();
-            slots.push_group(Box::new(wrapped));
-            Sent { table, slots, session: Session::default(), out: Vec::new(), found: Vec::new() }
+            let mut slots = Sequencer::default();
+            let group = slots.push_group(None, wrapped);
+            Sent { table, slots, group, session: Session::default(), out: Vec::new(), found: Vec::new() }
         }
 
         fn admit(&mut self, answers: &str) -> &mut Sent {
@@ -134,7 +140,8 @@ mod tests {
                 let part = Part { first: true, last: true, top: scanner.top() };
                 let context = Context { table: &self.table, client_id: 1 };
                 let (frame, behind) = rest.split_at(scanned.bytes);
-                self.slots.admit(frame, part, &mut self.session, &mut self.out, &context, &mut self.found);
+                let group = Address::Request(self.group);
+                self.slots.admit(group, frame, part, &mut self.session, &mut self.out, &context, &mut self.found);
                 rest = behind;
             }
             self
@@ -190,7 +197,7 @@ mod tests {
             sent.admit(FINE).admit(NULL);
             assert_eq!(sent.text(), "", "attempt {attempt}");
             assert!(!sent.slots.is_drained(), "its replies are owed again");
-            assert_eq!(sent.slots.take_again(), Some((&b"again"[..], 7)));
+            assert_eq!(sent.slots.take_again(), Some((&b"again"[..], Owed::request(Seq::default(), 7))));
             assert_eq!(sent.slots.take_again(), None, "once");
         }
         sent.admit(FINE).admit(NULL);
@@ -206,7 +213,7 @@ mod tests {
     fn what_would_be_overtaken_is_not_sent_again() {
         let mut sent = Sent::new();
         let get = sent.table.by_name("get").expect("known");
-        sent.slots.push(super::super::slot::Role::Plain, get, false);
+        sent.slots.push(None, super::super::slot::Role::Plain, get, None);
         sent.admit(FINE).admit(NULL);
         assert_eq!(sent.slots.take_again(), None);
         assert_eq!(sent.outcome(), Some(Outcome::Aborted));

@@ -14,9 +14,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::finding::{Fault, Finding};
+use super::finding::Finding;
 use super::resolve::Context;
-use super::slot::{Role, Slots};
+use super::group::WrappedGroup;
+use super::sequencer::Sequencer;
+use crate::link::address::{Owed, Seq};
 use crate::link::budget::Budget;
 use crate::link::handshake::OrphanedConnection;
 use crate::policy::Group;
@@ -82,7 +84,7 @@ pub(super) struct Inquiry {
 pub struct Recovery {
     pub request: Vec<u8>,
     /// The frames that answer it.
-    pub frames: u32,
+    pub owed: Owed,
     /// When the group was read, and until when it is waited for.
     pub read_at: Instant,
     pub deadline: Instant,
@@ -151,19 +153,26 @@ impl InDoubt {
     }
 }
 
-impl Slots {
+impl Sequencer {
     /// True while a group is unanswered that may be sent again: what its client sends behind it has to wait, or the two
     /// would change places.
     pub fn is_fenced(&self) -> bool {
-        self.groups.iter().any(|group| group.is_resolved_later())
+        !self.marked.is_empty()
     }
 
-    /// True when something is to be done for the group at the head, because its connection was lost.
-    pub fn has_recovery(&self) -> bool {
-        self.groups.front().is_some_and(|group| group.has_recovery())
+    /// True when something is to be done for a group, because its connection was lost.
+    pub fn has_recovery(&mut self) -> bool {
+        self.next_in_doubt().is_some()
     }
 
-    /// What is to be sent for the group at the head, or answered in its place.
+    fn next_in_doubt(&mut self) -> Option<Seq> {
+        (0..self.marked.len()).find_map(|at| {
+            let seq = *self.marked.get(at)?;
+            self.group(seq).filter(|slot| slot.group.has_recovery()).map(|_| seq)
+        })
+    }
+
+    /// What is to be sent for the first group whose connection was lost, or answered in its place.
     pub fn recovery(
         &mut self,
         lost: Option<&OrphanedConnection>,
@@ -173,66 +182,44 @@ impl Slots {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> Option<Recovery> {
-        let group = self.groups.front_mut()?;
-        let owed = group.remaining() as usize;
+        let seq = self.next_in_doubt()?;
+        let group = &mut self.group(seq)?.group;
+        let before = group.remaining();
         let (next, (read_at, deadline)) = group.next_recovery(lost, now, budget, found)?;
-        let frames = group.remaining();
+        let owed = Owed::request(seq, group.remaining());
         match next {
             Next::Wait => None,
             Next::Ask(request) | Next::Again(request) => {
-                debug_assert_eq!(owed, frames as usize);
-                Some(Recovery { request, frames, read_at, deadline })
+                debug_assert_eq!(before, owed.frames());
+                Some(Recovery { request, owed, read_at, deadline })
             }
             Next::Abort(why) => {
-                self.conclude_doubt(owed, out, |group, out| group.reply_not_applied(why, out, context.table, found));
+                self.conclude_doubt(seq, before, out, |group, out| group.reply_not_applied(why, out, context.table, found));
                 None
             }
             Next::GiveUp(why) => {
-                self.conclude_doubt(owed, out, |group, out| group.reply_unknown_lost(why, out, context.table, found));
+                self.conclude_doubt(seq, before, out, |group, out| group.reply_unknown_lost(why, out, context.table, found));
                 None
             }
         }
     }
 
-    /// Nobody waits any more for the group at the head whose connection was lost: nothing more is asked about it.
+    /// Nobody waits any more for groups whose connection was lost: nothing more is asked about them.
     pub fn forgo_recovery(&mut self, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
         const WHY: &str = "and its client has left";
-        let Some(group) = self.groups.front().filter(|group| group.has_recovery()) else { return };
-        let (owed, is_in_doubt) = (group.remaining() as usize, group.is_in_doubt());
-        self.conclude_doubt(owed, out, |group, out| match is_in_doubt {
-            true => group.reply_unknown_lost(WHY, out, context.table, found),
-            false => group.reply_not_applied(WHY, out, context.table, found),
-        });
+        while let Some(seq) = self.next_in_doubt() {
+            let Some(slot) = self.group(seq) else { return };
+            let (frames, is_in_doubt) = (slot.group.remaining(), slot.group.is_in_doubt());
+            self.conclude_doubt(seq, frames, out, |group, out| match is_in_doubt {
+                true => group.reply_unknown_lost(WHY, out, context.table, found),
+                false => group.reply_not_applied(WHY, out, context.table, found),
+            });
+        }
     }
 
-    fn conclude_doubt(&mut self, owed: usize, out: &mut Vec<u8>, reply: impl FnOnce(&super::group::WrappedGroup, &mut Vec<u8>)) {
-        self.owed = self.owed.saturating_sub(owed);
-        let ((), replies) = self.write_at_head(out, |slots, sink| {
-            if let Some(group) = slots.groups.front() {
-                reply(group, sink);
-            }
-        });
-        self.leave(Role::Group, replies, out);
+    fn conclude_doubt(&mut self, seq: Seq, frames: u32, out: &mut Vec<u8>, reply: impl FnOnce(&WrappedGroup, &mut Vec<u8>)) {
+        self.owed = self.owed.saturating_sub(frames as usize);
+        self.write_group(seq, out, |group, sink| (true, reply(group, sink)));
         self.check();
-    }
-
-    /// Whether the group at the head, which `fault` befalls, is to be asked about.
-    pub(super) fn stays_in_doubt(&mut self, fault: Fault) -> bool {
-        let Some(group) = self.groups.front_mut() else { return false };
-        let stays = fault == Fault::Lost && group.lose();
-        if stays {
-            self.owed += group.remaining() as usize;
-        }
-        stays
-    }
-
-    /// What was asked behind a group in doubt will not be answered.
-    pub(super) fn fault_behind(&mut self, at: usize, role: Role, found: &mut Vec<Finding>) {
-        debug_assert!(matches!(role, Role::Probe | Role::Discard), "the fence lets nothing else pass");
-        if role == Role::Probe {
-            self.forgo_probe(found);
-            self.probes.pop_front();
-        }
-        self.queue.remove(at);
     }
 }

@@ -88,13 +88,13 @@ impl Planner<'_> {
 
     /// For each command whether it is in a group, or goes out as something else than a command of its own.
     fn busy(&self) -> Vec<bool> {
-        let plain = |at| matches!(self.plan.roles.get(at), Some(Role::Plain | Role::Checked));
+        let plain = |at| matches!(self.plan.roles.get(at), Some(Role::Plain | Role::Checked(_)));
         let mut busy: Vec<bool> = (0..self.plan.commands).map(|at| !plain(at)).collect();
         self.plan.kept.iter().for_each(|(at, _)| busy[*at] = false);
         for step in &self.plan.steps {
             match step {
                 Step::Watch { commands, .. } => busy[commands.clone()].fill(true),
-                Step::TtlFix { command } => busy[*command] = false,
+                Step::TtlFix { command, .. } => busy[*command] = false,
                 _ => {}
             }
         }

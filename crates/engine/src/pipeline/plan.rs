@@ -1,6 +1,5 @@
 //! Decides what becomes of the commands that one client has sent: the only place where that is decided.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +10,6 @@ use super::finding::{Finding, Unwrapped};
 use super::gather::{self, Gathered, Obstacle};
 use super::group::Injected;
 use super::refusal::Refusal;
-use super::reply_check::ReplyCheck;
 use super::reply_checks::ReplyChecks;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
@@ -23,29 +21,29 @@ use crate::session::affinity::Reason;
 use crate::session::{Admission, Session};
 
 /// What is to be done, in this order.
-#[derive(Debug, PartialEq, Eq, Clone)]
+#[derive(Debug)]
 pub enum Step {
     /// The bytes of these commands go out as they are, in one piece.
     Send { commands: Range<usize> },
     /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
-    Wrap { members: Range<usize>, group: usize },
-    /// The same behind a preflight, which lies in `Plan::preflights` in the order of these steps.
-    Guard { members: Range<usize>, group: usize },
-    /// A group of which nothing is sent; why lies in `Plan::refusals` in the order of these steps.
-    RefuseGroup { members: Range<usize>, group: usize },
+    Wrap { members: Range<usize>, group: usize, added: Box<Added> },
+    /// The same behind a preflight.
+    Guard { members: Range<usize>, group: usize, preflight: Box<Preflight>, added: Box<Added> },
+    /// A group of which nothing is sent, and why.
+    RefuseGroup { members: Range<usize>, group: usize, refusal: Refusal },
     /// These commands are a group that goes out as it is: its rule says so, or what is told in `unwrapped` is against it.
     Watch { commands: Range<usize>, group: usize, unwrapped: Option<Unwrapped> },
-    /// A PTTL of our own; the probe lies in `Plan::probes` in the order of these steps.
-    Probe,
+    /// A PTTL of our own.
+    Probe(Box<Probe>),
     /// A PING of our own whose answer nobody sees: it brings the connection up to the server's last
     /// write, which WAIT speaks about (<https://redis.io/docs/latest/commands/wait/>).
     CatchUp,
     /// The proxy itself answers this command.
     Answer { command: usize, by: Answer },
-    /// A rule does not let this command pass; the error lies in `Plan::refused` in the order in which they are needed.
-    Refuse { command: usize },
+    /// A rule does not let this command pass: it is answered with this error.
+    Refuse { command: usize, reply: Vec<u8> },
     /// `MULTI`, this command, commands of our own that give its keys a TTL, `EXEC`, in one piece.
-    TtlFix { command: usize },
+    TtlFix { command: usize, added: Box<Added> },
 }
 
 /// How the proxy answers a command itself.
@@ -123,9 +121,6 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// One for each command that is planned, by its index.
     pub roles: Vec<Role>,
-    pub probes: Vec<Probe>,
-    pub preflights: Vec<Preflight>,
-    pub refusals: Vec<Refusal>,
     /// The members of groups, by their index in the batch.
     pub members: Vec<usize>,
     pub notes: Vec<Note>,
@@ -135,14 +130,8 @@ pub struct Plan {
     pub kept: Vec<(usize, bool)>,
     /// What must be done about the command behind them.
     pub turn: Option<Barrier>,
-    /// What the proxy answers to commands that rules refuse: those of `Step::Refuse` and of `Role::Refused`, in order.
-    pub refused: VecDeque<Vec<u8>>,
     /// Commands that do not go out as they came, by their index, with what goes out in their place.
     pub rewrites: Vec<(usize, Vec<u8>)>,
-    /// What rules add to transactions of our own, one for each `Step::Wrap`, `Step::Guard` and `Step::TtlFix`, in order.
-    pub added: VecDeque<Added>,
-    /// What checks the replies of `Role::Checked` and `Role::QueuedChecked`, in order.
-    pub checks: VecDeque<Box<ReplyCheck>>,
     /// What rules have to tell about commands.
     pub found: Vec<Finding>,
     pub(super) gathered: Vec<Gathered>,
@@ -167,18 +156,12 @@ impl Plan {
     fn clear(&mut self) {
         self.steps.clear();
         self.roles.clear();
-        self.probes.clear();
-        self.preflights.clear();
-        self.refusals.clear();
         self.members.clear();
         self.notes.clear();
         self.commands = 0;
         self.kept.clear();
         self.turn = None;
-        self.refused.clear();
         self.rewrites.clear();
-        self.added.clear();
-        self.checks.clear();
         self.found.clear();
         self.gathered.clear();
         self.claims.clear();
@@ -303,9 +286,10 @@ impl Planner<'_> {
                 Decision::Gathered => {}
                 Decision::Send(Role::Plain) if self.ttl_fix(at) => at += 1,
                 Decision::Send(role) => {
+                    let ends = matches!(role, Role::Exec);
                     self.pass(at, role);
                     at += 1;
-                    if role == Role::Exec {
+                    if ends {
                         self.end_run(at);
                     }
                 }
@@ -323,15 +307,15 @@ impl Planner<'_> {
                 }
                 Decision::Answer(by) => {
                     self.end_run(at);
-                    self.plan.roles.push(Role::Answer);
+                    self.plan.roles.push(Role::Own);
                     self.plan.steps.push(Step::Answer { command: at, by });
                     at += 1;
                     self.run = at;
                 }
                 Decision::Fault(reply) => {
                     self.end_run(at);
-                    self.plan.roles.push(Role::Answer);
-                    self.refuse_with(at, reply);
+                    self.plan.roles.push(Role::Own);
+                    self.plan.steps.push(Step::Refuse { command: at, reply });
                     at += 1;
                     self.run = at;
                 }
@@ -403,16 +387,13 @@ impl Planner<'_> {
             self.plan.steps.push(step);
             return;
         }
-        let before = self.plan.probes.len();
+        let probe = |probe| Step::Probe(Box::new(probe));
         // Before the EXEC of a MULTI sent earlier it would be queued too.
         if !self.within {
-            self.plan.probes.extend(self.undecided.before());
+            self.plan.steps.extend(self.undecided.before().map(probe));
         }
-        let first_after = self.plan.probes.len();
-        self.plan.probes.extend(self.undecided.after());
-        self.plan.steps.extend((before..first_after).map(|_| Step::Probe));
         self.plan.steps.push(step);
-        self.plan.steps.extend((first_after..self.plan.probes.len()).map(|_| Step::Probe));
+        self.plan.steps.extend(self.undecided.after().map(probe));
         self.undecided.clear();
     }
 }

@@ -178,8 +178,8 @@ impl<'a> Planner<'a> {
     }
 
     fn pass_by_rules(&mut self, at: usize, role: Role) {
-        let in_transaction = role == Role::Queued;
-        if !in_transaction && role != Role::Plain {
+        let in_transaction = role.is_queued();
+        if !in_transaction && !role.is_plain() {
             self.note_flags(at);
             return self.plan.roles.push(role);
         }
@@ -198,21 +198,17 @@ impl<'a> Planner<'a> {
         let role = match (checked, in_transaction) {
             (false, _) => role,
             (true, false) => self.checked(at),
-            (true, true) if self.checked(at) == Role::Checked => Role::QueuedChecked,
-            (true, true) => role,
+            (true, true) => match self.checked(at) {
+                Role::Checked(check) => Role::QueuedChecked(check),
+                _ => role,
+            },
         };
         self.plan.roles.push(role);
     }
 
     /// The role of a command that goes out as it is: rules may check its reply.
-    pub(super) fn checked(&mut self, at: usize) -> Role {
-        match ReplyCheck::of(self.rules.policy, self.rules.table, self.member(at)) {
-            None => Role::Plain,
-            Some(check) => {
-                self.plan.checks.push_back(check);
-                Role::Checked
-            }
-        }
+    pub(super) fn checked(&self, at: usize) -> Role {
+        ReplyCheck::of(self.rules.policy, self.rules.table, self.member(at)).map_or(Role::Plain, Role::Checked)
     }
 
     /// The command is answered with an error. Within the client's own MULTI what goes out in its place spoils that.
@@ -222,12 +218,11 @@ impl<'a> Planner<'a> {
         self.note_refusal(at, refusal);
         if in_transaction {
             self.plan.rewrites.push((at, SPOILER.to_vec()));
-            self.plan.refused.push_back(reply);
-            self.plan.roles.push(Role::Refused);
+            self.plan.roles.push(Role::Refused(reply));
         } else {
             self.end_run(at);
-            self.refuse_with(at, reply);
-            self.plan.roles.push(Role::Answer);
+            self.plan.steps.push(Step::Refuse { command: at, reply });
+            self.plan.roles.push(Role::Own);
             self.skip(at + 1);
         }
     }
@@ -264,15 +259,10 @@ impl<'a> Planner<'a> {
                 );
                 encode::error(&mut reply, &text);
             }
-            self.refuse_with(at, reply);
+            self.plan.steps.push(Step::Refuse { command: at, reply });
         }
         self.plan.found.push(Finding::Group { index: group, outcome: Outcome::Aborted });
         true
-    }
-
-    pub(super) fn refuse_with(&mut self, command: usize, reply: Vec<u8>) {
-        self.plan.refused.push_back(reply);
-        self.plan.steps.push(Step::Refuse { command });
     }
 
     fn note_refusal(&mut self, at: usize, refusal: &Refusal) {

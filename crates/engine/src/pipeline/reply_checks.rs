@@ -3,7 +3,7 @@
 use super::finding::Finding;
 use super::reply_check::ReplyCheck;
 use super::resolve::{Context, Part};
-use super::slot::Slots;
+use super::sequencer::Sequencer;
 use crate::command::{CommandId, Table};
 use crate::policy::{Member, Policy};
 use respguard_resp::pieces::{Piece, Pieces};
@@ -108,7 +108,7 @@ impl ArrayChecks {
     }
 }
 
-impl Slots {
+impl Sequencer {
     /// Passes on a piece of the answer to the client's own EXEC.
     pub(super) fn pass_exec(&mut self, piece: &[u8], out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
         let Some(array_checks) = &mut self.exec_checks.array_checks else { return self.keep_piece(piece, out) };

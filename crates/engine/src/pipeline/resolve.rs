@@ -10,11 +10,14 @@ mod probe;
 mod transaction;
 
 use super::finding::Finding;
-use super::slot::{Role, Slots};
+use super::group::WrappedGroup;
+use super::sequencer::Sequencer;
+use super::slot::{Early, GroupSlot, Role, ScoreId, Slot};
 use crate::command::{CommandId, Table};
+use crate::link::address::{Address, Owed, Seq};
 use crate::session::Session;
-use respguard_resp::scan::Top;
-use respguard_resp::value;
+use respguard_resp::scan::{Top, elements};
+use respguard_resp::{encode, value};
 
 /// Which part of a reply frame a piece is.
 #[derive(Debug, Clone, Copy)]
@@ -35,11 +38,13 @@ pub struct Context<'a> {
     pub client_id: u64,
 }
 
-impl Slots {
-    /// Takes one piece of the reply at the head. Returns how many further frames turned out to
+impl Sequencer {
+    /// Takes one piece of a frame for a request, or for a question of our own. Returns how many further frames turned out to
     /// belong to the same request (unsubscribing from all).
+    #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
     pub fn admit(
         &mut self,
+        to: Address,
         piece: &[u8],
         part: Part,
         session: &mut Session,
@@ -47,91 +52,143 @@ impl Slots {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> u32 {
-        let Some(&slot) = self.queue.front() else {
-            found.push(Finding::CloseUpstream);
-            return 0;
-        };
-        let mut more = 0;
         let alone = self.owed == 1;
-        let (done, replies) = self.write_at_head(out, |slots, sink| match slot.role {
-            Role::Plain => {
-                sink.extend_from_slice(piece);
-                if part.first && slot.scored {
-                    slots.score(slot.command, piece, part.last, context, found);
+        if part.last {
+            self.owed = self.owed.saturating_sub(1);
+        }
+        let mut more = 0;
+        match to {
+            Address::Question(number) => self.admit_answer(number, piece, part, found),
+            Address::Request(seq) => match self.slot(seq).map(|slot| &slot.role) {
+                Some(Role::Group(_)) => self.admit_group(seq, piece, part, alone, out, context, found),
+                Some(_) => {
+                    let mut reading = Reading { piece, part, session, context, found, more: &mut more };
+                    self.admit_reply(seq, &mut reading, out);
                 }
-                part.last
+                None => found.push(Finding::CloseUpstream),
+            },
+        }
+        self.owed += more as usize;
+        self.check();
+        more
+    }
+
+    /// A piece of a reply that leaves at once, or waits in its place.
+    fn admit_reply(&mut self, seq: Seq, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) {
+        let is_next = seq == self.first;
+        let Some(slot) = self.slot(seq) else { return };
+        let (command, score, silent) = (slot.command, slot.score, slot.silent);
+        let role = std::mem::replace(&mut slot.role, Role::Own);
+        let (mut early, role) = match role {
+            Role::Early(mut early) => match early.rest.take() {
+                Some(rest) => (Some(early), rest),
+                None => return self.close_for(seq, Role::Early(early), reading.found),
+            },
+            Role::Held | Role::Own | Role::Member => return self.close_for(seq, role, reading.found),
+            role => (None, role),
+        };
+        let mut slot = Slot { role, command, score, silent };
+        if is_next {
+            let done = self.read_visibly(&mut slot, reading, out);
+            if done {
+                return self.leave(1, out);
             }
-            Role::Checked => {
-                if let Some(check) = slots.checks.front_mut() {
-                    check.admit(slot.command, piece, part, sink, context.table, found);
-                }
-                if part.first && slot.scored {
-                    slots.score(slot.command, piece, part.last, context, found);
-                }
-                part.last
-            }
-            Role::Refused => {
+        } else {
+            let mut waiting = early.take().unwrap_or_else(|| Box::new(Early { reply: Vec::new(), rest: None }));
+            let done = self.read_visibly(&mut slot, reading, &mut waiting.reply);
+            waiting.rest = (!done).then(|| std::mem::replace(&mut slot.role, Role::Own));
+            slot.role = Role::Early(waiting);
+        }
+        let is_whole = matches!(&slot.role, Role::Early(early) if early.rest.is_none());
+        if let Some(place) = self.slot(seq) {
+            *place = slot;
+        }
+        if is_whole {
+            self.note_waiting(seq);
+        }
+    }
+
+    /// Reads a piece; what the client does not want to see goes nowhere.
+    fn read_visibly(&mut self, slot: &mut Slot, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) -> bool {
+        match slot.silent {
+            true => self.read(slot, reading, &mut Vec::new()),
+            false => self.read(slot, reading, out),
+        }
+    }
+
+    /// A frame came for a request that awaits none.
+    fn close_for(&mut self, seq: Seq, role: Role, found: &mut Vec<Finding>) {
+        found.push(Finding::CloseUpstream);
+        if let Some(slot) = self.slot(seq) {
+            slot.role = role;
+        }
+    }
+
+    /// Reads a piece of the reply that `slot` awaits, and writes what the client gets of it; true when that is all.
+    fn read(&mut self, slot: &mut Slot, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) -> bool {
+        let Reading { piece, part, context, .. } = *reading;
+        let (session, found) = (&mut *reading.session, &mut *reading.found);
+        match &mut slot.role {
+            Role::Plain => out.extend_from_slice(piece),
+            Role::Checked(check) => check.admit(slot.command, piece, part, out, context.table, found),
+            Role::Refused(error) => {
                 if part.last {
-                    sink.extend_from_slice(slots.refused.front().map(Vec::as_slice).unwrap_or_default());
+                    out.append(error);
                 }
-                part.last
             }
             Role::Exec => {
-                slots.pass_exec(piece, sink, context, found);
-                slots.admit_transaction(slot, piece, part, session, context, found)
+                self.pass_exec(piece, out, context, found);
+                self.admit_transaction(slot, piece, part, session, context, found);
             }
-            Role::Multi | Role::Queued | Role::QueuedChecked => {
-                sink.extend_from_slice(piece);
-                slots.admit_transaction(slot, piece, part, session, context, found)
+            Role::Multi | Role::Queued | Role::QueuedChecked(_) => {
+                out.extend_from_slice(piece);
+                self.admit_transaction(slot, piece, part, session, context, found);
             }
             Role::Subscription { .. } | Role::UnsubscribeAll(_) => {
-                sink.extend_from_slice(piece);
-                part.last && slots.admit_confirmation(slot.role, piece, &mut session.subscriptions, &mut more)
+                out.extend_from_slice(piece);
+                return part.last && confirmation::admit(&mut slot.role, piece, &mut session.subscriptions, reading.more);
             }
             Role::Lane => {
-                sink.extend_from_slice(piece);
+                out.extend_from_slice(piece);
                 session.hear(!value::is_error(piece));
-                part.last
             }
-            Role::Redirect => {
-                session.tracking.translate(piece, sink);
-                part.last
-            }
+            Role::Redirect => session.tracking.translate(piece, out),
             Role::Verdict => {
                 if part.first {
                     session.hear(!value::is_error(piece));
                 }
                 if !session.accepted {
-                    sink.extend_from_slice(piece);
+                    out.extend_from_slice(piece);
                 }
-                part.last
             }
-            Role::Hello => {
-                hello::admit(piece, part.first, session, context.client_id, sink);
-                part.last
-            }
-            Role::Group => slots.admit_group(piece, part, alone, sink, context, found),
-            Role::Probe => {
-                if part.first {
-                    slots.admit_probe(piece, found);
-                }
-                part.last
-            }
-            Role::Discard => part.last,
-            // An answer of our own is never at the head while the upstream owes a reply.
-            Role::Answer => true,
-        });
-        if part.last {
-            self.owed = (self.owed + more as usize).saturating_sub(1);
+            Role::Hello => hello::admit(piece, part.first, session, context.client_id, out),
+            Role::Discard => {}
+            Role::Group(_) | Role::Member | Role::Own | Role::Held | Role::Early(_) => found.push(Finding::CloseUpstream),
         }
-        if done {
-            self.leave(slot.role, replies, out);
+        if part.first
+            && let Some(score) = slot.score
+        {
+            self.count(score, slot.command, piece, part.last, context, found);
         }
-        self.check();
-        more
+        part.last
     }
 
-    /// Takes `frames` whole replies at the head, no more than [`Self::plain_at_head`] says, of which none is an error.
+    /// How many replies from this request's on, at most `most`, go to the client as they are, and count for one pipeline:
+    /// none unless they are the next to leave.
+    pub fn takes_plain(&mut self, first: Seq, most: u32) -> u32 {
+        let Some(score) = self.queue.front().filter(|slot| first == self.first && slot.role.is_plain() && !slot.silent).map(|slot| slot.score)
+        else {
+            return 0;
+        };
+        let most = match score {
+            Some(id) => self.score(id).map_or(0, |score| score.takes_unread(most)),
+            None => most,
+        };
+        let alike = |slot: &&Slot| slot.role.is_plain() && slot.score == score && !slot.silent;
+        self.queue.iter().take(most as usize).take_while(alike).count() as u32
+    }
+
+    /// Takes `frames` whole replies, no more than [`Self::takes_plain`] says, of which none is an error.
     pub fn admit_plain(
         &mut self,
         replies: &[u8],
@@ -142,110 +199,130 @@ impl Slots {
     ) {
         out.extend_from_slice(replies);
         self.owed -= frames as usize;
-        let scored = self.queue.front().is_some_and(|slot| slot.scored);
-        let answered = self.queue.drain(..frames as usize).map(|slot| slot.command);
-        let is_last = match self.scores.front_mut().filter(|_| scored) {
-            Some(score) => score.admit_unread(answered),
-            None => {
-                drop(answered);
-                false
+        if let Some(id) = self.queue.front().and_then(|slot| slot.score) {
+            let place = self.place_of(id);
+            let answered = self.queue.iter().take(frames as usize).map(|slot| slot.command);
+            if let Some(score) = self.scores.get_mut(place)
+                && score.admit_unread(answered)
+            {
+                score.tell(context.table, found);
+                self.forget_scores();
             }
-        };
-        if let Some(score) = self.scores.pop_front_if(|_| is_last) {
-            score.tell(context.table, found);
         }
-        if !self.answers.is_empty() {
-            self.release(out);
-        }
+        self.leave(frames as usize, out);
         self.check();
     }
 
     /// A group that goes out once more is owed everything again, one that is asked about the answers to that.
+    #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
     fn admit_group(
         &mut self,
+        seq: Seq,
         piece: &[u8],
         part: Part,
         alone: bool,
         out: &mut Vec<u8>,
         context: &Context<'_>,
         found: &mut Vec<Finding>,
-    ) -> bool {
-        let Some(group) = self.groups.front_mut() else { return true };
-        let before = group.remaining();
-        let done = group.admit(piece, part, alone, out, context, found);
-        if part.last && !done {
-            self.owed += (group.remaining() + 1 - before) as usize;
-        }
-        done
-    }
-
-    /// What is to be sent once more for the group at the head, and the replies that it is owed.
-    pub fn take_again(&mut self) -> Option<(&[u8], u32)> {
-        let group = self.groups.front_mut()?;
-        group.take_again()
-    }
-
-    /// True when nothing of the reply that has begun has gone to the client.
-    pub fn head_is_unseen(&self) -> bool {
-        match self.head() {
-            _ if self.queue.front().is_some_and(|slot| slot.silent) => true,
-            Some(Role::Group) => self.groups.front().is_some_and(|group| !group.has_replied_in_part()),
-            Some(Role::Probe | Role::Discard) => true,
-            _ => false,
+    ) {
+        let further = self.write_group(seq, out, |group, sink| {
+            let before = group.remaining();
+            let done = group.admit(piece, part, alone, sink, context, found);
+            let further = if part.last && !done { group.remaining() + 1 - before } else { 0 };
+            (done, (further, !done && group.goes_again()))
+        });
+        let (further, again) = further.unwrap_or_default();
+        self.owed += further as usize;
+        if again {
+            self.again.push_back(seq);
         }
     }
 
-    /// What the slot at the head is.
-    pub fn head(&self) -> Option<Role> {
-        self.queue.front().map(|slot| slot.role)
+    /// What is to be sent once more for a group, and the replies that it is owed.
+    pub fn take_again(&mut self) -> Option<(&[u8], Owed)> {
+        if self.again.is_empty() {
+            return None;
+        }
+        let seq = self.again.pop_front()?;
+        let group = &mut self.group(seq)?.group;
+        group.take_again().map(|(request, frames)| (request, Owed::request(seq, frames)))
     }
 
-    /// Lets the slot at the head write to where its replies go, and says how many of the client's these are.
-    #[inline]
-    pub(super) fn write_at_head<R>(
+    /// True when nothing of a reply that has begun has gone to the client.
+    pub fn is_unseen(&mut self, to: Address) -> bool {
+        let Address::Request(seq) = to else { return true };
+        let is_next = seq == self.first;
+        match self.slot(seq).filter(|slot| !slot.silent).map(|slot| &slot.role) {
+            Some(Role::Group(slot)) => !slot.group.has_replied_in_part(),
+            Some(Role::Discard) | None => true,
+            Some(_) => !is_next,
+        }
+    }
+
+    /// Lets a group write where its replies go now; `write` also says whether it is done.
+    pub(super) fn write_group<R>(
         &mut self,
+        seq: Seq,
         out: &mut Vec<u8>,
-        write: impl FnOnce(&mut Slots, &mut Vec<u8>) -> R,
-    ) -> (R, usize) {
-        let replies = if self.reorder.is_some() { self.replies_at_head() } else { 0 };
-        let mut reorder = self.reorder.take();
-        let mut dropped = Vec::new();
-        let sink = match &mut reorder {
-            _ if self.queue.front().is_some_and(|slot| slot.silent) => &mut dropped,
-            None => out,
-            Some(reorder) => reorder.sink(replies, out),
-        };
-        let written = write(self, sink);
-        self.reorder = reorder;
-        (written, replies)
+        write: impl FnOnce(&mut WrappedGroup, &mut Vec<u8>) -> (bool, R),
+    ) -> Option<R> {
+        let (is_next, is_silent) = (seq == self.first, self.slot(seq)?.silent);
+        let GroupSlot { group, apart, replies } = self.group(seq)?;
+        let leaves = is_next && apart.is_none();
+        if leaves {
+            out.append(replies);
+        }
+        let mut unseen = Vec::new();
+        let sink = if is_silent { &mut unseen } else if leaves { &mut *out } else { replies };
+        let (done, written) = write(group, sink);
+        if done {
+            self.end_group(seq, leaves, out);
+        }
+        Some(written)
     }
 
-    /// The slot at the head, which stands for so many `replies` of the client's, is done.
-    pub(super) fn leave(&mut self, role: Role, replies: usize, out: &mut Vec<u8>) {
-        match role {
-            Role::Group => drop(self.groups.pop_front()),
-            Role::Probe => drop(self.probes.pop_front()),
-            Role::Checked => drop(self.checks.pop_front()),
-            Role::Refused => drop(self.refused.pop_front()),
-            _ => {}
+    /// The group is done: its replies have left, or part into the places of its members.
+    fn end_group(&mut self, seq: Seq, have_left: bool, out: &mut Vec<u8>) {
+        if !self.marked.is_empty() {
+            self.marked.retain(|marked| *marked != seq);
         }
-        self.queue.pop_front();
-        if let Some(reorder) = &mut self.reorder {
-            reorder.came(replies, out);
+        let Some(slot) = self.slot(seq) else { return };
+        let Role::Group(group) = std::mem::replace(&mut slot.role, Role::Own) else { return };
+        let GroupSlot { group, apart, mut replies } = *group;
+        let members = group.reply_count();
+        if have_left {
+            return self.leave(members, out);
         }
-        if self.reorder.is_some() || !self.answers.is_empty() {
-            self.release(out);
+        let mut array = Vec::with_capacity(replies.len() + 16);
+        encode::array_header(&mut array, members);
+        array.append(&mut replies);
+        let mut frames = elements(&array);
+        for member in 0..members {
+            let place = apart.as_ref().map_or(seq.plus(member), |apart| apart[member]);
+            let reply = frames.next().unwrap_or_default();
+            self.fill(place, reply.to_vec(), out);
         }
     }
 
-    fn score(&mut self, command: CommandId, reply: &[u8], whole: bool, context: &Context<'_>, found: &mut Vec<Finding>) {
-        if let Some(score) = self.scores.front_mut()
+    fn count(&mut self, id: ScoreId, command: CommandId, reply: &[u8], whole: bool, context: &Context<'_>, found: &mut Vec<Finding>) {
+        if let Some(score) = self.score(id)
             && score.admit(command, reply, whole)
-            && let Some(score) = self.scores.pop_front()
         {
             score.tell(context.table, found);
+            self.forget_scores();
         }
     }
+}
+
+/// A piece of a reply, with what it is read against.
+struct Reading<'a, 'c> {
+    piece: &'a [u8],
+    part: Part,
+    session: &'a mut Session,
+    context: &'a Context<'c>,
+    found: &'a mut Vec<Finding>,
+    /// Further frames that belong to the same request.
+    more: &'a mut u32,
 }
 
 #[cfg(test)]

@@ -127,6 +127,11 @@ impl Score {
         self.answered == self.commands
     }
 
+    /// The last of its replies has come, or will never come.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered == self.commands
+    }
+
     /// How many of the next replies, at most `most`, nobody needs to look at as long as they are no errors.
     pub(super) fn takes_unread(&self, most: u32) -> u32 {
         if self.expectations.is_some() { 0 } else { most.min(self.commands - self.answered) }

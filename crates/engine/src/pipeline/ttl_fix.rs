@@ -76,9 +76,9 @@ impl<'a> Planner<'a> {
         self.end_run(at);
         self.note_flags(at);
         self.keep_ttl(at);
-        self.add(&[at], Some((rule, injected)));
-        self.plan.roles.push(Role::Group);
-        self.ttl_fix_step(at, Step::TtlFix { command: at });
+        let added = Box::new(self.added(&[at], Some((rule, injected))));
+        self.plan.roles.push(Role::Member);
+        self.ttl_fix_step(at, Step::TtlFix { command: at, added });
         self.skip(at + 1);
         true
     }
@@ -91,20 +91,20 @@ impl<'a> Planner<'a> {
     }
 
     /// The commands of our own that go into the transaction of a group, behind its members.
-    pub(super) fn ttl_fix_group(&mut self, members: &[usize]) {
+    pub(super) fn ttl_fix_group(&self, members: &[usize]) -> Added {
         let ttl_fixed = if self.rules.policy.has_acting_ttl_rules() {
             self.ttl_fixes(members, members.last().map_or(0..0, |&last| self.behind(last)))
         } else {
             None
         };
-        self.add(members, ttl_fixed);
+        self.added(members, ttl_fixed)
     }
 
-    fn add(&mut self, members: &[usize], ttl_fixes: Option<(Arc<TtlRule>, Vec<Injected>)>) {
+    fn added(&self, members: &[usize], ttl_fixes: Option<(Arc<TtlRule>, Vec<Injected>)>) -> Added {
         let commands = members.iter().map(|&at| self.member(at));
         let checks = ReplyChecks::of(self.rules.policy, self.rules.table, commands);
         let (rule, injected) = ttl_fixes.map_or_else(Default::default, |(rule, injected)| (Some(rule), injected));
-        self.plan.added.push_back(Added { injected, rule, checks });
+        Added { injected, rule, checks }
     }
 
     /// An EXPIRE for each key that the commands certainly write and leave without a TTL of their own.

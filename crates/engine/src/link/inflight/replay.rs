@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::{Cut, Entry, Inflight};
+use crate::link::address::Owed;
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 /// How often reads go out at most, the first time not counted.
@@ -33,7 +34,7 @@ impl<R> Inflight<R> {
     /// The entry pushed last holds nothing but reads, one frame for each.
     pub fn mark_reads(&mut self) {
         if let Some(last) = self.entries.back_mut() {
-            last.reads = last.frames;
+            last.reads = last.owed.frames();
         }
     }
 
@@ -53,7 +54,7 @@ impl<R> Inflight<R> {
         now: Instant,
         identity: impl Fn(&R) -> usize,
         mut may_replay: impl FnMut(u32) -> Replay,
-        mut tell: impl FnMut(&R, u32, Cut),
+        mut tell: impl FnMut(&R, Owed, Cut),
     ) -> Vec<u8> {
         let mut cut = if std::mem::take(&mut self.head_started) { Cut::InsideReply } else { Cut::BeforeReply };
         let lost = self.entries.partition_point(|entry| entry.start < sent.written);
@@ -64,7 +65,7 @@ impl<R> Inflight<R> {
             let is_whole = at > 0 || cut == Cut::BeforeReply;
             let may = is_whole && entry.may_replay(now) && !passed.contains(&identity(&entry.recipient));
             let unanswered = if may { self.unanswered(at, sent) } else { None };
-            match unanswered.filter(|_| may_replay(self.entries[at].frames) == Replay::Allowed) {
+            match unanswered.filter(|_| may_replay(self.entries[at].owed.frames()) == Replay::Allowed) {
                 Some(bytes) => kept.push_front((at, bytes)),
                 None => drop(passed.insert(identity(&self.entries[at].recipient))),
             }
@@ -75,11 +76,11 @@ impl<R> Inflight<R> {
         for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
             if let Some((_, bytes)) = kept.pop_front_if(|(kept, _)| *kept == at) {
                 entry.repeated += 1;
-                (entry.reads, entry.start) = (entry.frames, self.queued + out.len() as u64);
+                (entry.reads, entry.start) = (entry.owed.frames(), self.queued + out.len() as u64);
                 out.extend_from_slice(&sent.bytes[bytes]);
                 self.entries.push_back(entry);
             } else {
-                tell(&entry.recipient, entry.frames, if entry.expired { Cut::Late } else { cut });
+                tell(&entry.recipient, entry.owed, if entry.expired { Cut::Late } else { cut });
             }
             cut = Cut::BeforeReply;
         }
@@ -101,7 +102,7 @@ impl<R> Inflight<R> {
         let end = self.entries.get(at + 1).map_or(self.queued, |next| next.start);
         let (start, end) = (place(entry.start, sent), place(end, sent));
         let bytes = sent.bytes.get(start..end)?;
-        let answered = entry.reads.checked_sub(entry.frames)?;
+        let answered = entry.reads.checked_sub(entry.owed.frames())?;
         let (mut scanner, mut passed, mut requests, mut first) = (ReplyScanner::new(ScanLimits::default()), 0, 0, None);
         while passed < bytes.len() {
             if requests == answered {
@@ -132,7 +133,9 @@ fn place(position: u64, sent: Sent<'_>) -> usize {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Owner;
     use super::*;
+    use crate::link::address::Seq;
 
     const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
     const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
@@ -152,7 +155,7 @@ mod tests {
         fn send(&mut self, who: char, request: &[u8], count: u32) -> &mut Line {
             let bytes = request.repeat(count as usize);
             let deadline = Some(self.now + Duration::from_secs(1));
-            self.inflight.push(who, count, bytes.len(), self.now, deadline);
+            self.inflight.push(who, Owed::each(Seq::default(), count), bytes.len(), self.now, deadline);
             if request == GET {
                 self.inflight.mark_reads();
             }
@@ -170,7 +173,7 @@ mod tests {
                 now,
                 |who| *who as usize,
                 |_| may,
-                |who, frames, cut| told.push((*who, frames, cut)),
+                |who, owed, cut| told.push((*who, owed.frames(), cut)),
             );
             self.bytes.clone()
         }
@@ -184,7 +187,7 @@ mod tests {
         assert_eq!(line.lose(written, Replay::Allowed), [GET, GET, GET, SET].concat());
         assert_eq!(line.told, [('b', 1, Cut::BeforeReply)]);
         for who in ['a', 'a', 'c', 'a'] {
-            assert_eq!(line.inflight.owner(), super::super::Owner::Recipient(&who));
+            assert!(matches!(line.inflight.owner(), Owner::Recipient(&owner, _) if owner == who));
             line.inflight.finish_head(0);
         }
         assert!(line.inflight.is_empty());

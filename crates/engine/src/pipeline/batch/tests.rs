@@ -52,7 +52,7 @@ fn decoded_arguments_are_forgotten_with_their_command_whatever_follows_it() {
 #[test]
 fn kept_commands_stand_before_the_rest_with_their_own_arguments() {
     let table = Table::builtin();
-    let held = |place| Held { place, since: Instant::now(), begins: place == 7 };
+    let held = |place| Held { seq: Seq::default().plus(place), since: Instant::now(), begins: place == 7 };
     let mut bytes =
         b"ECHO one\r\nSET a 1\r\n\r\n*2\r\n$4\r\nECHO\r\n$5\r\nthree\r\nGET b\r\nECHO five\r\n*2\r\n$4\r\nECHO\r\n$1".to_vec();
     let (mut batch, mut parser) = (Batch::default(), parser());
@@ -64,7 +64,7 @@ fn kept_commands_stand_before_the_rest_with_their_own_arguments() {
     assert_eq!([batch.number(0), batch.number(1), batch.number(2)], [0, 2, 4]);
     let said: Vec<_> = (0..3).filter_map(|at| words(&batch, &bytes, at)).collect();
     assert_eq!(said, [&b"one"[..], b"three", b"five"]);
-    assert_eq!([batch.held(0).map(|held| held.place), batch.held(1).map(|held| held.place)], [Some(7), Some(9)]);
+    assert_eq!([0, 1].map(|at| batch.held(at).map(|held| held.seq)), [7, 9].map(|place| Some(Seq::default().plus(place))));
     assert!(batch.held(2).is_none());
 
     bytes.extend_from_slice(b"\r\n6\r\n");
@@ -81,7 +81,7 @@ fn kept_commands_stand_before_the_rest_with_their_own_arguments() {
 #[test]
 fn decoded_arguments_do_not_pile_up_while_a_command_always_waits() {
     let table = Table::builtin();
-    let held = Held { place: 0, since: Instant::now(), begins: true };
+    let held = Held { seq: Seq::default(), since: Instant::now(), begins: true };
     let (mut batch, mut parser) = (Batch::default(), parser());
     let mut bytes = b"SET kept \"a b\"\r\n".to_vec();
     for round in 0..1000 {
@@ -99,16 +99,16 @@ fn decoded_arguments_do_not_pile_up_while_a_command_always_waits() {
 #[test]
 fn what_waits_and_is_not_planned_yet_keeps_its_place() {
     let table = Table::builtin();
-    let held = |place| Held { place, since: Instant::now(), begins: true };
+    let held = |place| Held { seq: Seq::default().plus(place), since: Instant::now(), begins: true };
     let mut bytes = b"GET a\r\nGET b\r\nGET c\r\n".to_vec();
     let (mut batch, mut parser) = (Batch::default(), parser());
     assert_eq!(batch.parse(&mut parser, &table, &bytes, usize::MAX), Tail::Clean);
     assert_eq!(batch.consume_around(3, &[(0, held(0)), (1, held(1)), (2, held(2))], &mut bytes), 0);
     assert_eq!(batch.consume_around(1, &[(0, held(0))], &mut bytes), 0);
-    assert_eq!(batch.all_held().iter().map(|held| held.place).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(batch.all_held().iter().map(|held| held.seq.since(Seq::default()).unwrap_or(99)).collect::<Vec<_>>(), [0, 1, 2]);
     let gone = batch.consume_around(2, &[(1, held(1))], &mut bytes);
     bytes.drain(..gone);
-    assert_eq!(batch.all_held().iter().map(|held| held.place).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(batch.all_held().iter().map(|held| held.seq.since(Seq::default()).unwrap_or(99)).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(batch.args(&bytes, 0).get(1), Some(&b"b"[..]));
 }
 

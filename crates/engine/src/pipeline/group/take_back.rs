@@ -40,6 +40,10 @@ pub(super) struct TakeBack {
 }
 
 impl TakeBack {
+    pub(super) fn is_unsent(&self) -> bool {
+        !self.sent
+    }
+
     pub(super) fn take(&mut self) -> Option<(&[u8], u32)> {
         let was_sent = std::mem::replace(&mut self.sent, true);
         (!was_sent).then_some((&self.request[..], self.owed))

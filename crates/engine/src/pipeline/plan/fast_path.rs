@@ -20,7 +20,7 @@ impl Planner<'_> {
         while at < self.batch.len() && self.passes(at) {
             at = self.skim(at + 1);
         }
-        self.plan.roles.resize(self.plan.roles.len() + at - first, Role::Plain);
+        self.plan.roles.extend((first..at).map(|_| Role::Plain));
         at
     }
 

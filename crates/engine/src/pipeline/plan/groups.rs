@@ -16,7 +16,7 @@ impl Planner<'_> {
     pub(super) fn pass_claimed(&mut self, at: usize, gathered: &Gathered) {
         self.end_run(at);
         self.run = at + 1;
-        self.plan.roles.push(Role::Group);
+        self.plan.roles.push(Role::Member);
         let members = gathered.first..gathered.first + gathered.members;
         if gathered.whole && self.plan.members[members.end - 1] == at {
             self.note_completed(self.plan.members[members.start], gathered.group);
@@ -44,7 +44,7 @@ impl Planner<'_> {
     pub(super) fn push_group(&mut self, group: usize, commands: Range<usize>, bare: bool) {
         let unwrapped = if bare { Some(Unwrapped::Caching) } else { self.obstacle_to_wrapping() };
         if !self.is_observed(group) && unwrapped.is_none() {
-            self.plan.roles.extend(commands.clone().map(|_| Role::Group));
+            self.plan.roles.extend(commands.clone().map(|_| Role::Member));
             self.note_completed(commands.start, group);
             let first = self.plan.members.len();
             self.plan.members.extend(commands);
@@ -52,7 +52,7 @@ impl Planner<'_> {
         } else {
             let members: Vec<usize> = commands.clone().collect();
             if self.refuse_group(&members, group) {
-                self.plan.roles.extend(commands.map(|_| Role::Answer));
+                self.plan.roles.extend(commands.map(|_| Role::Own));
             } else {
                 for at in commands.clone() {
                     let role = self.checked(at);
@@ -80,19 +80,24 @@ impl Planner<'_> {
             return;
         }
         if let Some(refusal) = self.malformed(members.clone(), group) {
-            self.plan.refusals.push(Refusal::Member(refusal));
-            return self.plan.steps.push(Step::RefuseGroup { members, group });
+            let refusal = Refusal::Member(refusal);
+            return self.plan.steps.push(Step::RefuseGroup { members, group, refusal });
         }
-        let step = match self.rules.policy.groups()[group].atomic {
+        let preflight = match self.rules.policy.groups()[group].atomic {
             Atomic::Guarded => self.guard(members.clone(), group),
-            Atomic::Transaction | Atomic::Observe => Step::Wrap { members: members.clone(), group },
+            Atomic::Transaction | Atomic::Observe => Ok(None),
         };
-        if matches!(step, Step::RefuseGroup { .. }) {
-            return self.plan.steps.push(step);
-        }
+        let preflight = match preflight {
+            Ok(preflight) => preflight,
+            Err(refusal) => return self.plan.steps.push(Step::RefuseGroup { members, group, refusal }),
+        };
         self.fenced |= takes_marker(&self.rules.policy.groups()[group], self.session);
         let commands = std::mem::take(&mut self.plan.members);
-        self.ttl_fix_group(&commands[members.clone()]);
+        let added = Box::new(self.ttl_fix_group(&commands[members.clone()]));
+        let step = match preflight.map(Box::new) {
+            Some(preflight) => Step::Guard { members: members.clone(), group, preflight, added },
+            None => Step::Wrap { members: members.clone(), group, added },
+        };
         self.with_probes(commands[members].iter().copied(), step);
         self.plan.members = commands;
     }
@@ -112,28 +117,19 @@ impl Planner<'_> {
         })
     }
 
-    /// How a guarded group goes out, if it does.
-    fn guard(&mut self, members: Range<usize>, group: usize) -> Step {
-        let refusal = match self.rules.ability {
-            Ability::Able => match self.examine(members.clone()) {
-                Ok(None) => return Step::Wrap { members, group },
-                Ok(Some(preflight)) => {
-                    self.plan.preflights.push(preflight);
-                    return Step::Guard { members, group };
-                }
-                Err(refusal) => Refusal::Member(refusal),
-            },
+    /// The preflight of a guarded group, if it needs one and may go out.
+    fn guard(&mut self, members: Range<usize>, group: usize) -> Result<Option<Preflight>, Refusal> {
+        match self.rules.ability {
+            Ability::Able => self.examine(members).map_err(Refusal::Member),
             Ability::Lacking(lack) => {
                 if self.rules.policy.groups()[group].on_unsupported == OnUnsupported::Transaction {
-                    self.plan.notes.push(Note::Degraded { group, members: members.clone(), lack });
-                    return Step::Wrap { members, group };
+                    self.plan.notes.push(Note::Degraded { group, members, lack });
+                    return Ok(None);
                 }
-                Refusal::Lacking(lack)
+                Err(Refusal::Lacking(lack))
             }
-            Ability::Unknown | Ability::Silent => Refusal::Silent,
-        };
-        self.plan.refusals.push(refusal);
-        Step::RefuseGroup { members, group }
+            Ability::Unknown | Ability::Silent => Err(Refusal::Silent),
+        }
     }
 
     /// The preflight that the members need; none where nothing that their keys hold can make one fail.

@@ -2,17 +2,45 @@
 
 use std::time::Duration;
 
+use super::Part;
 use crate::pipeline::finding::{Finding, TtlState};
-use crate::pipeline::slot::Slots;
+use crate::pipeline::sequencer::Sequencer;
+use crate::pipeline::slot::{Probe, Question};
 use respguard_resp::value;
 
-impl Slots {
-    pub(super) fn admit_probe(&mut self, reply: &[u8], found: &mut Vec<Finding>) {
-        let Some(probe) = self.probes.front() else { return };
+impl Sequencer {
+    /// Takes a piece of the answer to a question.
+    pub(super) fn admit_answer(&mut self, number: u64, piece: &[u8], part: Part, found: &mut Vec<Finding>) {
+        let Some(at) = self.questions.iter().position(|question| question.number == number) else {
+            return found.push(Finding::CloseUpstream);
+        };
+        if part.first
+            && let Some(probe) = self.questions[at].probe.take()
+        {
+            self.read_ttl(probe, piece, found);
+        }
+        if part.last {
+            self.questions.remove(at);
+        }
+    }
+
+    /// A question will not be answered.
+    pub(super) fn forgo_answer(&mut self, number: u64, found: &mut Vec<Finding>) {
+        let Some(at) = self.questions.iter().position(|question| question.number == number) else { return };
+        if let Some(Question { probe: Some(probe), .. }) = self.questions.remove(at) {
+            // What was found before the write is of no use without what is found behind it.
+            if let Some(at) = self.ttls_before.iter().position(|(key, _)| *key == probe.key) {
+                self.ttls_before.remove(at);
+            }
+            found.push(Finding::Ttl { probe, state: TtlState::Unknown });
+        }
+    }
+
+    fn read_ttl(&mut self, probe: Probe, reply: &[u8], found: &mut Vec<Finding>) {
         let ttl = value::integer(reply);
         if probe.before {
             if let Some(ttl) = ttl {
-                self.ttls_before.push_back((probe.key.clone(), ttl));
+                self.ttls_before.push_back((probe.key, ttl));
             }
             return;
         }
@@ -27,21 +55,10 @@ impl Slots {
             // A server that loads its dataset will answer again.
             None => TtlState::Unknown,
         };
-        found.push(Finding::Ttl { probe: probe.clone(), state });
-    }
-
-    pub(in super::super) fn forgo_probe(&mut self, found: &mut Vec<Finding>) {
-        if let Some(probe) = self.probes.front() {
-            // What was found before the write is of no use without what is found behind it.
-            if let Some(at) = self.ttls_before.iter().position(|(key, _)| *key == probe.key) {
-                self.ttls_before.remove(at);
-            }
-            found.push(Finding::Ttl { probe: probe.clone(), state: TtlState::Unknown });
-        }
+        found.push(Finding::Ttl { probe, state });
     }
 }
 
-/// `ttl` in milliseconds, negative for none.
 fn is_longer(ttl: i64, max: Option<Duration>) -> bool {
     max.is_some_and(|max| u128::try_from(ttl).is_ok_and(|ttl| ttl > max.as_millis()))
 }

@@ -1,5 +1,6 @@
 //! Tests of `resolve`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::*;
@@ -13,7 +14,9 @@ use respguard_resp::Protocol;
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 struct Client {
-    slots: Slots,
+    slots: Sequencer,
+    /// What one connection owes, in order.
+    owed: VecDeque<Owed>,
     session: Session,
     table: Table,
     out: Vec<u8>,
@@ -22,13 +25,19 @@ struct Client {
 
 impl Client {
     fn new() -> Client {
-        let (slots, session) = (Slots::default(), Session::default());
-        Client { slots, session, table: Table::builtin(), out: Vec::new(), found: Vec::new() }
+        let (slots, session) = (Sequencer::default(), Session::default());
+        Client { slots, owed: VecDeque::new(), session, table: Table::builtin(), out: Vec::new(), found: Vec::new() }
     }
 
     fn push(&mut self, role: Role, command: &str) {
         let id = self.table.by_name(command).expect("known");
-        self.slots.push(role, id, false);
+        let seq = self.slots.push(None, role, id, None);
+        self.owed.push_back(Owed::each(seq, 1));
+    }
+
+    fn push_probe(&mut self, probe: Probe) {
+        let owed = self.slots.push_probe(probe);
+        self.owed.push_back(owed);
     }
 
     fn push_group(&mut self, on_partial: OnPartial) {
@@ -37,7 +46,10 @@ impl Client {
         let written = WrittenGroup { name: "pair".to_owned(), commands, on_partial, ..WrittenGroup::default() };
         let policy = compile(&Written { groups: vec![written], ..Written::default() }, &self.table).expect("good rules");
         let members = ["set", "sadd"].map(|name| self.table.by_name(name).expect("known")).to_vec();
-        self.slots.push_group(Box::new(WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members)));
+        let group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members);
+        let frames = group.frames();
+        let seq = self.slots.push_group(None, group);
+        self.owed.push_back(Owed::request(seq, frames));
     }
 
     /// Gives the frames in `bytes` to the places, each in pieces of at most `piece` bytes.
@@ -49,7 +61,12 @@ impl Client {
             let part = Part { first, last: scanned.end, top: scanner.top() };
             let context = Context { table: &self.table, client_id: 42 };
             let piece = &bytes[at..at + scanned.bytes];
-            self.slots.admit(piece, part, &mut self.session, &mut self.out, &context, &mut self.found);
+            let owed = self.owed.front_mut().expect("something is owed");
+            let more = self.slots.admit(owed.next(), piece, part, &mut self.session, &mut self.out, &context, &mut self.found);
+            if part.last {
+                owed.came(more);
+                self.owed.pop_front_if(|owed| owed.frames() == 0);
+            }
             at += scanned.bytes;
             first = scanned.end;
         }
@@ -58,11 +75,21 @@ impl Client {
     fn feed_plain(&mut self, replies: &[u8], frames: u32) {
         let context = Context { table: &self.table, client_id: 42 };
         self.slots.admit_plain(replies, frames, &mut self.out, &context, &mut self.found);
+        self.owed.drain(..frames as usize);
     }
 
-    fn fault(&mut self, frames: u32, fault: Fault) {
+    /// What is owed next will not come.
+    fn fault(&mut self, fault: Fault) {
         let context = Context { table: &self.table, client_id: 42 };
-        self.slots.fault(frames, fault, &mut self.session, &mut self.out, &context, &mut self.found);
+        let owed = self.owed.pop_front().expect("something is owed");
+        self.slots.fault(owed, fault, &mut self.session, &mut self.out, &context, &mut self.found);
+    }
+
+    fn takes_plain(&mut self, most: u32) -> u32 {
+        match self.owed.front().map(|owed| owed.next()) {
+            Some(Address::Request(seq)) => self.slots.takes_plain(seq, most),
+            _ => 0,
+        }
     }
 
     fn text(&self) -> String {
@@ -88,7 +115,7 @@ const QUEUED: &str = "+OK\r\n+QUEUED\r\n+QUEUED\r\n";
 fn replies_leave_in_order_and_answers_of_our_own_wait_for_their_turn() {
     let mut client = Client::new();
     client.push(Role::Plain, "get");
-    client.slots.answer(b":42\r\n".to_vec(), &mut client.out);
+    client.slots.answer(None, b":42\r\n".to_vec(), &mut client.out);
     client.push(Role::Plain, "get");
     assert_eq!(client.text(), "");
     client.feed(b"$1\r\na\r\n", 99);
@@ -102,21 +129,24 @@ fn replies_leave_in_order_and_answers_of_our_own_wait_for_their_turn() {
 fn plain_replies_taken_together_are_scored_and_let_answers_of_our_own_go_as_one_by_one() {
     let mut client = Client::new();
     let get = client.table.by_name("get").expect("known");
-    client.slots.push_score(Score::new(Scope::Pipeline { report: true }, 3));
-    (0..3).for_each(|_| client.slots.push(Role::Plain, get, true));
+    let score = client.slots.push_score(Score::new(Scope::Pipeline { report: true }, 3));
+    for _ in 0..3 {
+        let seq = client.slots.push(None, Role::Plain, get, score);
+        client.owed.push_back(Owed::each(seq, 1));
+    }
     client.push(Role::Plain, "set");
-    client.slots.answer(b":42\r\n".to_vec(), &mut client.out);
+    client.slots.answer(None, b":42\r\n".to_vec(), &mut client.out);
     client.push(Role::Multi, "multi");
-    assert_eq!(client.slots.plain_at_head(9), 3, "the fourth is not scored");
-    assert_eq!(client.slots.plain_at_head(2), 2);
+    assert_eq!(client.takes_plain(9), 3, "the fourth is not scored");
+    assert_eq!(client.takes_plain(2), 2);
     client.feed(b"-WRONGTYPE no\r\n", 99);
     client.feed_plain(b"$1\r\na\r\n:1\r\n", 2);
     let [Finding::PartialFailure(_), Finding::Violation(violation)] = &client.found[..] else { panic!("{:?}", client.found) };
     assert_eq!((violation.place, violation.error.as_deref()), (Some(1), Some("WRONGTYPE")));
-    assert_eq!(client.slots.plain_at_head(9), 1);
+    assert_eq!(client.takes_plain(9), 1);
     client.feed_plain(b"+OK\r\n", 1);
     assert_eq!(client.text(), "-WRONGTYPE no\r\n$1\r\na\r\n:1\r\n+OK\r\n:42\r\n");
-    assert_eq!((client.slots.plain_at_head(9), client.slots.len()), (0, 1), "MULTI is looked at");
+    assert_eq!((client.takes_plain(9), client.slots.len()), (0, 1), "MULTI is looked at");
 }
 
 #[test]
@@ -155,12 +185,12 @@ fn what_a_lost_question_had_found_before_the_write_is_forgotten() {
     let (rule, key) = (&policy.ttl_rules()[0], b"k".as_slice());
     let probe = |before| Probe { index: 0, rule: Arc::clone(rule), key: key.into(), command: CommandId::UNKNOWN, before };
     let mut client = Client::new();
-    client.slots.push_probe(probe(true));
-    client.slots.push_probe(probe(false));
+    client.push_probe(probe(true));
+    client.push_probe(probe(false));
     client.feed(b":5000\r\n", 99);
-    client.fault(1, Fault::Lost);
+    client.fault(Fault::Lost);
     client.found.clear();
-    client.slots.push_probe(probe(false));
+    client.push_probe(probe(false));
     client.feed(b":-1\r\n", 99);
     let missing = TtlState::None { dropped: false };
     assert!(matches!(&client.found[..], [Finding::Ttl { state, .. }] if *state == missing));
@@ -230,8 +260,8 @@ fn a_lost_connection_answers_every_member_once_wherever_it_was_lost() {
         client.push_group(OnPartial::Report);
         client.push(Role::Plain, "incr");
         client.feed(&frames[..seen].concat(), 99);
-        client.fault(4 - u32::try_from(seen).expect("small"), Fault::Lost);
-        client.fault(1, Fault::Unavailable);
+        client.fault(Fault::Lost);
+        client.fault(Fault::Unavailable);
         let text = client.text();
         let words: Vec<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
         assert_eq!(words, ["-TIMEOUT", "-TIMEOUT", "-ERR"], "{seen}: {text}");
@@ -306,16 +336,16 @@ fn a_probes_answer_is_never_the_clients() {
         before,
     };
     let mut client = Client::new();
-    client.slots.push_probe(probe(true));
+    client.push_probe(probe(true));
     client.push(Role::Plain, "set");
-    client.slots.push_probe(probe(false));
+    client.push_probe(probe(false));
     client.feed(b":5000\r\n+OK\r\n:-1\r\n", 99);
     assert_eq!(client.text(), "+OK\r\n");
     let dropped = TtlState::None { dropped: true };
     assert!(matches!(&client.found[..], [Finding::Ttl { state, .. }] if *state == dropped));
     for (reply, expected) in [("-NOPERM no\r\n", TtlState::Refused), ("-LOADING wait\r\n", TtlState::Unknown)] {
         client.found.clear();
-        client.slots.push_probe(probe(false));
+        client.push_probe(probe(false));
         client.feed(reply.as_bytes(), 99);
         assert!(matches!(&client.found[..], [Finding::Ttl { state, .. }] if *state == expected), "{reply}");
     }
@@ -325,7 +355,7 @@ fn a_probes_answer_is_never_the_clients() {
 fn a_refused_subscription_is_owed_its_one_error_however_many_names_it_has() {
     let mut client = Client::new();
     client.session.subscriptions.sent();
-    client.push(Role::Subscription { frames: 3 }, "subscribe");
+    client.push(Role::Subscription { frames: 3, confirmed: 0 }, "subscribe");
     client.feed(b"-NOAUTH Authentication required.\r\n", 99);
     assert!(client.slots.is_empty() && client.slots.is_drained() && !client.session.subscriptions.any());
 }
@@ -334,7 +364,7 @@ fn a_refused_subscription_is_owed_its_one_error_however_many_names_it_has() {
 fn unsubscribing_from_all_is_owed_a_confirmation_for_each_name() {
     let mut client = Client::new();
     client.session.subscriptions.sent();
-    client.push(Role::Subscription { frames: 2 }, "subscribe");
+    client.push(Role::Subscription { frames: 2, confirmed: 0 }, "subscribe");
     client.feed(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n", 99);
     assert!(client.slots.is_empty());
     client.session.subscriptions.sent();

@@ -5,30 +5,34 @@ use crate::command::Table;
 use crate::pipeline::finding::{Finding, Place};
 use crate::pipeline::group::proves_end;
 use crate::pipeline::score::{self, Companions, Failure};
-use crate::pipeline::slot::{Role, Slot, Slots};
+use crate::pipeline::sequencer::Sequencer;
+use crate::pipeline::slot::{Role, Slot};
 use crate::session::Session;
 use respguard_resp::scan::elements;
 
 /// A longer answer to EXEC goes to the client as the server gives it: bounds what is kept.
 const EXEC_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-impl Slots {
+impl Sequencer {
     pub(super) fn admit_transaction(
         &mut self,
-        slot: Slot,
+        slot: &mut Slot,
         piece: &[u8],
         part: Part,
         session: &mut Session,
         context: &Context<'_>,
         found: &mut Vec<Finding>,
-    ) -> bool {
+    ) {
         match slot.role {
             Role::Multi if part.first && piece == b"+OK\r\n" => {
                 self.transaction.iter_mut().for_each(|queued| queued.clear());
                 self.exec_checks.clear();
             }
-            Role::Queued | Role::QueuedChecked if part.last => {
-                let check = if slot.role == Role::QueuedChecked { self.checks.pop_front() } else { None };
+            Role::Queued | Role::QueuedChecked(_) if part.last => {
+                let check = match std::mem::replace(&mut slot.role, Role::Queued) {
+                    Role::QueuedChecked(check) => Some(check),
+                    _ => None,
+                };
                 if part.first && piece == b"+QUEUED\r\n" {
                     let may_write = context.table.spec(slot.command).may_write();
                     self.transaction.get_or_insert_default().queue(slot.command, may_write);
@@ -50,7 +54,6 @@ impl Slots {
             }
             _ => {}
         }
-        part.last
     }
 
     pub(in super::super) fn keep_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {

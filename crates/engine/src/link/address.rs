@@ -1,0 +1,137 @@
+//! Whom the frames of a server belong to: a client's requests, each by its place among them, or questions of our own.
+
+/// A request's place among all requests of one client, in the order in which they were read. Replies leave in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// The place so many requests further on.
+    #[must_use]
+    pub fn plus(self, requests: usize) -> Seq {
+        Seq(self.0 + requests as u64)
+    }
+
+    /// How many requests lie between `first` and this one; `None` where it comes before.
+    pub fn since(self, first: Seq) -> Option<usize> {
+        self.0.checked_sub(first.0).and_then(|requests| usize::try_from(requests).ok())
+    }
+}
+
+/// Whom one frame belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address {
+    /// A request of the client's.
+    Request(Seq),
+    /// A question of our own, by the number that its asker gave it: the client never sees the answer.
+    Question(u64),
+}
+
+impl Address {
+    /// The request or question so many further on.
+    #[must_use]
+    pub fn plus(self, requests: u32) -> Address {
+        match self {
+            Address::Request(seq) => Address::Request(seq.plus(requests as usize)),
+            Address::Question(number) => Address::Question(number + u64::from(requests)),
+        }
+    }
+}
+
+/// What the server owes for bytes that were queued in one piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owed {
+    /// One frame for each of consecutive requests, or questions, and `more` for the first of them.
+    Each { first: Address, requests: u32, more: u32 },
+    /// All frames belong to one.
+    All { to: Address, frames: u32 },
+}
+
+impl Owed {
+    /// One frame for each of so many requests, from this one on.
+    pub fn each(first: Seq, requests: u32) -> Owed {
+        Owed::Each { first: Address::Request(first), requests, more: 0 }
+    }
+
+    /// The answers to so many questions, from the one with this number on.
+    pub fn questions(first: u64, questions: u32) -> Owed {
+        Owed::Each { first: Address::Question(first), requests: questions, more: 0 }
+    }
+
+    /// So many frames for one request.
+    pub fn request(seq: Seq, frames: u32) -> Owed {
+        Owed::All { to: Address::Request(seq), frames }
+    }
+
+    /// An answer to whoever asks nothing else on this connection.
+    pub fn answer() -> Owed {
+        Owed::questions(0, 1)
+    }
+
+    /// No frame at all.
+    pub fn nothing() -> Owed {
+        Owed::All { to: Address::Question(0), frames: 0 }
+    }
+
+    /// Frames still to come.
+    pub fn frames(self) -> u32 {
+        match self {
+            Owed::Each { requests, more, .. } => requests + more,
+            Owed::All { frames, .. } => frames,
+        }
+    }
+
+    /// Whom the next frame belongs to.
+    pub fn next(self) -> Address {
+        match self {
+            Owed::Each { first, .. } => first,
+            Owed::All { to, .. } => to,
+        }
+    }
+
+    /// The next frame has come; its request turned out to be owed `further` ones.
+    pub fn came(&mut self, further: u32) {
+        match self {
+            Owed::All { frames, .. } => *frames = (*frames + further).saturating_sub(1),
+            Owed::Each { first, requests, more } => match *more + further {
+                0 => (*first, *requests) = (first.plus(1), requests.saturating_sub(1)),
+                left => *more = left - 1,
+            },
+        }
+    }
+
+    /// So many whole replies have come, one for each request.
+    pub fn came_plain(&mut self, replies: u32) {
+        match self {
+            Owed::Each { first, requests, .. } => {
+                (*first, *requests) = (first.plus(replies), requests.saturating_sub(replies));
+            }
+            Owed::All { frames, .. } => *frames = frames.saturating_sub(replies),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_frame_belongs_to_the_next_request_and_further_ones_to_the_same() {
+        let first = Seq::default();
+        let mut owed = Owed::each(first, 3);
+        let mut belongs = Vec::new();
+        for further in [0, 2, 0, 0, 0] {
+            let Address::Request(seq) = owed.next() else { panic!("a request's") };
+            belongs.push(seq.since(first));
+            owed.came(further);
+        }
+        assert_eq!(belongs, [0, 1, 1, 1, 2].map(Some));
+        assert_eq!(owed.frames(), 0);
+    }
+
+    #[test]
+    fn all_frames_of_a_transaction_belong_to_one_request() {
+        let mut owed = Owed::request(Seq::default().plus(7), 3);
+        owed.came(0);
+        assert_eq!((owed.frames(), owed.next()), (2, Address::Request(Seq(7))));
+    }
+}

@@ -1,0 +1,396 @@
+//! The replies of one client, each in the place of its request: they leave in the order of the requests, whatever order
+//! they come in.
+//!
+//! Every request has a [`Seq`]. A connection hands over each frame with the address of the request that it answers, so
+//! that any number of connections may owe one client. A reply that comes before its turn waits in its place.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::group::WrappedGroup;
+use super::lazy_queue::LazyQueue;
+use super::reply_checks::ExecChecks;
+use super::score::{Companions, Score};
+use super::slot::{Early, GroupSlot, Probe, Question, Role, ScoreId, Slot};
+use crate::command::CommandId;
+use crate::session::reply_mode::ReplyMode;
+use crate::link::address::{Address, Owed, Seq};
+
+/// A client that is owed nothing keeps room for no more places than this.
+const IDLE_SLOTS_MAX: usize = 64;
+
+/// The places of one client.
+#[derive(Debug, Default)]
+pub struct Sequencer {
+    /// Places that are not yet filled, and those behind them.
+    pub(super) queue: VecDeque<Slot>,
+    /// The first of them.
+    pub(super) first: Seq,
+    pub(super) questions: LazyQueue<Question>,
+    asked: u64,
+    /// The pipelines that are not yet answered, and the number of the first.
+    pub(super) scores: VecDeque<Score>,
+    pub(super) first_score: u32,
+    /// What the client's own open transaction has queued.
+    pub(super) transaction: Option<Box<Companions>>,
+    /// What checks the replies within it.
+    pub(super) exec_checks: ExecChecks,
+    /// TTLs in milliseconds that probes before a write have found.
+    pub(super) ttls_before: VecDeque<(Arc<[u8]>, i64)>,
+    /// Frames owed by servers.
+    pub(super) owed: usize,
+    /// Frames whose requests were answered with a timeout, and that are still owed.
+    pub(super) late: usize,
+    /// Bytes of replies that wait for those before them.
+    pub(super) waiting_bytes: usize,
+    /// Answers of the proxy's own that have yet to come.
+    deferred: u32,
+    /// Groups that are to be sent once more.
+    pub(super) again: LazyQueue<Seq>,
+    /// Groups that carry a marker.
+    pub(super) marked: LazyQueue<Seq>,
+    /// What was sent or answered last.
+    last: CommandId,
+    /// What the client has said with CLIENT REPLY.
+    reply_mode: ReplyMode,
+    /// The answer to EXEC, kept back for the proxy's own answers that go into it.
+    pub(super) kept: Option<Vec<u8>>,
+}
+
+impl Sequencer {
+    /// True when no reply of any kind is owed to the client.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.questions.is_empty()
+    }
+
+    /// The command that is answered next, or the last one when all are answered.
+    pub fn current(&self) -> CommandId {
+        let next = self.queue.iter().map(|slot| slot.command).find(|command| *command != CommandId::UNKNOWN);
+        next.unwrap_or(self.last)
+    }
+
+    /// The command has been dealt with without a place.
+    pub fn note(&mut self, command: CommandId) {
+        self.last = command;
+    }
+
+    /// Once no reply is owed, the room that a burst has taken goes.
+    pub fn shrink(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_SLOTS_MAX {
+            self.queue = VecDeque::new();
+            self.scores = VecDeque::new();
+        }
+        if self.questions.is_empty() && self.again.is_empty() && self.marked.is_empty() {
+            self.questions = LazyQueue::default();
+            self.again = LazyQueue::default();
+            self.marked = LazyQueue::default();
+        }
+    }
+
+    /// Places that are not yet filled.
+    pub fn len(&self) -> usize {
+        self.queue.len() + self.questions.len()
+    }
+
+    /// True when the upstream owes nothing, also not to requests that were answered with a timeout:
+    /// they may still run, and nothing of this client may overtake them.
+    pub fn is_drained(&self) -> bool {
+        self.owed == 0 && self.late == 0
+    }
+
+    /// True while the upstream owes answers to requests that were answered with a timeout.
+    pub fn has_late(&self) -> bool {
+        self.late > 0
+    }
+
+    /// True while something that was sent, or promised, has not been answered; what is only held has not been sent.
+    pub fn is_under_way(&self) -> bool {
+        !self.is_drained() || self.deferred > 0
+    }
+
+    /// True when the upstream owes nothing but the `frames` pushed last: those can be given up at once.
+    pub fn owes_no_more_than(&self, frames: u32) -> bool {
+        self.owed <= frames as usize
+    }
+
+    /// The upstream has answered, or will never answer, requests that had been given up.
+    pub fn settle_late(&mut self, frames: u32) {
+        self.late = self.late.saturating_sub(frames as usize);
+    }
+
+    /// Keeps a place for a request that has been read and is sent later, or behind others that were read after it.
+    pub fn reserve(&mut self) -> Seq {
+        self.put(None, Role::Held, CommandId::UNKNOWN, None)
+    }
+
+    /// A place for a command that is sent now: `reserved` for it, or the next. Its reply is one frame; (un)subscribing may
+    /// turn out to be owed more: its first confirmation tells, for an error would be the only one.
+    pub fn push(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {
+        self.owed += 1;
+        self.put(reserved, role, command, score)
+    }
+
+    /// The next places, for commands whose replies are the client's as they are.
+    pub fn push_plain(&mut self, commands: impl ExactSizeIterator<Item = CommandId>, score: Option<ScoreId>) -> Seq {
+        let first = self.first.plus(self.queue.len());
+        if self.reply_mode != ReplyMode::On {
+            for command in commands {
+                self.push(None, Role::Plain, command, score);
+            }
+            return first;
+        }
+        self.owed += commands.len();
+        self.queue.extend(commands.map(|command| Slot { role: Role::Plain, command, score, silent: false }));
+        self.last = self.queue.back().map_or(self.last, |slot| slot.command);
+        first
+    }
+
+    /// A group is sent, whose members stand in these places, or in the next ones. Returns its address.
+    pub fn push_group(&mut self, reserved: Option<&[Seq]>, group: WrappedGroup) -> Seq {
+        self.owed += group.frames() as usize;
+        let (members, is_marked) = (group.reply_count(), group.is_resolved_later());
+        let is_apart = |seqs: &&[Seq]| seqs.windows(2).any(|pair| pair[1] != pair[0].plus(1));
+        let apart = reserved.filter(is_apart).map(Into::into);
+        let group = Role::Group(Box::new(GroupSlot { group, apart, replies: Vec::new() }));
+        let seq = self.put(reserved.and_then(|seqs| seqs.first()).copied(), group, CommandId::UNKNOWN, None);
+        for member in 1..members {
+            let place = reserved.and_then(|seqs| seqs.get(member)).copied();
+            self.put(place, Role::Member, CommandId::UNKNOWN, None);
+        }
+        if is_marked {
+            self.marked.push_back(seq);
+        }
+        seq
+    }
+
+    /// Questions of our own are sent, before or after a client's writes, one frame each.
+    pub fn push_probes(&mut self, probes: impl Iterator<Item = Probe>) -> Owed {
+        self.ask(probes.map(Some))
+    }
+
+    /// So many commands of our own are sent whose answers nobody needs.
+    pub fn push_discards(&mut self, commands: u32) -> Owed {
+        self.ask((0..commands).map(|_| None))
+    }
+
+    fn ask(&mut self, questions: impl Iterator<Item = Option<Probe>>) -> Owed {
+        let (first, mut count) = (self.asked, 0);
+        for probe in questions {
+            self.questions.push_back(Question { number: self.asked, probe });
+            self.asked += 1;
+            count += 1;
+        }
+        self.owed += count as usize;
+        Owed::questions(first, count)
+    }
+
+    /// The commands that are pushed with this score are a pipeline.
+    pub fn push_score(&mut self, score: Score) -> Option<ScoreId> {
+        if self.scores.capacity() == 0 {
+            // Most clients have one pipeline under way.
+            self.scores.reserve_exact(1);
+        }
+        let place = u32::try_from(self.scores.len()).ok()?;
+        self.scores.push_back(score);
+        NonZeroU32::new(self.first_score.wrapping_add(place).wrapping_add(1)).map(ScoreId)
+    }
+
+    pub(super) fn score(&mut self, id: ScoreId) -> Option<&mut Score> {
+        let place = self.place_of(id);
+        self.scores.get_mut(place)
+    }
+
+    pub(super) fn place_of(&self, id: ScoreId) -> usize {
+        id.0.get().wrapping_sub(1).wrapping_sub(self.first_score) as usize
+    }
+
+    /// The pipelines in front that are answered are done with.
+    pub(super) fn forget_scores(&mut self) {
+        while self.scores.pop_front_if(|score| score.is_answered()).is_some() {
+            self.first_score = self.first_score.wrapping_add(1);
+        }
+    }
+
+    /// An answer of our own, in the place `reserved` for it or the next; goes to `out` at once when nothing is owed before it.
+    pub fn answer(&mut self, reserved: Option<Seq>, reply: Vec<u8>, out: &mut Vec<u8>) {
+        if reserved.is_none() && self.queue.is_empty() {
+            self.first = self.first.plus(1);
+            if !self.takes_silent(&Role::Own) {
+                out.extend_from_slice(&reply);
+            }
+            return;
+        }
+        let seq = self.put(reserved, Role::Own, CommandId::UNKNOWN, None);
+        self.fill(seq, reply, out);
+    }
+
+    /// A place for an answer that will come from elsewhere; `answer_deferred` fills it.
+    pub fn defer(&mut self) -> Seq {
+        self.deferred += 1;
+        self.put(None, Role::Own, CommandId::UNKNOWN, None)
+    }
+
+    /// True while a deferred answer has not come.
+    pub fn is_deferred(&self) -> bool {
+        self.deferred > 0
+    }
+
+    /// Fills the place of an answer that was deferred.
+    pub fn answer_deferred(&mut self, seq: Seq, reply: Vec<u8>, out: &mut Vec<u8>) {
+        self.deferred = self.deferred.saturating_sub(1);
+        self.fill(seq, reply, out);
+    }
+
+    /// The client does not hear what the request pushed last is answered.
+    pub fn discard_last(&mut self) {
+        let waits = |slot: &&mut Slot| !matches!(slot.role, Role::Own | Role::Member | Role::Group(_) | Role::Early(_));
+        if let Some(slot) = self.queue.back_mut().filter(waits) {
+            slot.role = Role::Discard;
+        }
+    }
+
+    /// True when the reply to this request is the client's as it is and next to leave: behind its first piece nobody needs
+    /// to look at it.
+    pub fn passes(&self, to: Address) -> bool {
+        to == Address::Request(self.first) && self.queue.front().is_some_and(|slot| slot.role.is_plain() && !slot.silent)
+    }
+
+    /// True when the next reply to leave is a confirmation of (un)subscribing.
+    pub fn awaits_confirmation(&self) -> bool {
+        let slot = self.queue.front();
+        slot.is_some_and(|slot| matches!(slot.role, Role::Subscription { .. } | Role::UnsubscribeAll(_)))
+    }
+
+    /// Bytes of replies, and of answers of our own, that wait for those before them.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// The next answer to EXEC is kept back, unless it is very long.
+    pub fn keep_exec(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    /// The answer that was kept back; nothing if it has gone to the client.
+    pub fn take_exec(&mut self) -> Vec<u8> {
+        self.kept.take().unwrap_or_default()
+    }
+
+    /// What the client has said with CLIENT REPLY.
+    pub fn reply_mode(&self) -> ReplyMode {
+        self.reply_mode
+    }
+
+    /// The client says so about the replies to the commands behind this one.
+    pub fn set_reply_mode(&mut self, wanted: ReplyMode) {
+        self.reply_mode = self.reply_mode.after(wanted);
+    }
+
+    /// The reply that was to be skipped is over.
+    pub fn skipped(&mut self) {
+        if self.reply_mode == ReplyMode::SkipNext {
+            self.reply_mode = ReplyMode::On;
+        }
+    }
+
+    /// Whether the client does not want the reply in the next place. Confirmations are pushes, which CLIENT REPLY is not
+    /// about; of an answer that is only kept the client gets nothing anyway. What is only held is decided when it is sent.
+    fn takes_silent(&mut self, role: &Role) -> bool {
+        if self.reply_mode == ReplyMode::On {
+            return false;
+        }
+        let is_own = matches!(role, Role::Discard | Role::Verdict | Role::Held | Role::Member)
+            || matches!(role, Role::Exec) && self.kept.is_some();
+        if !is_own {
+            self.skipped();
+        }
+        !matches!(role, Role::Subscription { .. } | Role::UnsubscribeAll(_) | Role::Held)
+    }
+
+    fn put(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {
+        if command != CommandId::UNKNOWN {
+            self.last = command;
+        }
+        let silent = self.takes_silent(&role);
+        let slot = Slot { role, command, score, silent };
+        if let Some(seq) = reserved
+            && let Some(place) = self.slot(seq)
+        {
+            debug_assert!(matches!(place.role, Role::Held), "a place is filled once");
+            *place = slot;
+            return seq;
+        }
+        debug_assert!(reserved.is_none(), "a reserved place stays until it is filled");
+        self.queue.push_back(slot);
+        self.first.plus(self.queue.len() - 1)
+    }
+
+    pub(super) fn slot(&mut self, seq: Seq) -> Option<&mut Slot> {
+        self.queue.get_mut(seq.since(self.first)?)
+    }
+
+    pub(super) fn group(&mut self, seq: Seq) -> Option<&mut GroupSlot> {
+        match &mut self.slot(seq)?.role {
+            Role::Group(group) => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The whole reply to a request, from us.
+    pub(super) fn fill(&mut self, seq: Seq, mut reply: Vec<u8>, out: &mut Vec<u8>) {
+        if self.slot(seq).is_some_and(|slot| slot.silent) {
+            reply.clear();
+        }
+        if seq == self.first {
+            out.extend_from_slice(&reply);
+            self.leave(1, out);
+        } else if let Some(slot) = self.slot(seq) {
+            slot.role = Role::Early(Box::new(Early { reply, rest: None }));
+            self.note_waiting(seq);
+        }
+    }
+
+    /// What waits whole in this place is counted.
+    pub(super) fn note_waiting(&mut self, seq: Seq) {
+        let bytes = self.slot(seq).map_or(0, |slot| match &slot.role {
+            Role::Early(early) => early.reply.len(),
+            _ => 0,
+        });
+        self.waiting_bytes += bytes;
+    }
+
+    /// The first replies have left; those behind them that wait whole leave too.
+    pub(super) fn leave(&mut self, replies: usize, out: &mut Vec<u8>) {
+        let replies = replies.min(self.queue.len());
+        self.first = self.first.plus(replies);
+        match replies {
+            1 => drop(self.queue.pop_front()),
+            _ => drop(self.queue.drain(..replies)),
+        }
+        while let Some(slot) = self.queue.pop_front_if(|slot| matches!(&slot.role, Role::Early(early) if early.rest.is_none())) {
+            self.first = self.first.plus(1);
+            if let Role::Early(early) = slot.role {
+                self.waiting_bytes = self.waiting_bytes.saturating_sub(early.reply.len());
+                out.extend_from_slice(&early.reply);
+            }
+        }
+        self.begin_to_leave(out);
+    }
+
+    /// What has come of the reply that is next to leave goes out, and the rest as it comes.
+    fn begin_to_leave(&mut self, out: &mut Vec<u8>) {
+        let Some(slot) = self.queue.front_mut() else { return };
+        if let Role::Early(early) = &mut slot.role
+            && let Some(rest) = early.rest.take()
+        {
+            out.append(&mut early.reply);
+            slot.role = rest;
+        }
+    }
+
+    pub(super) fn check(&self) {
+        debug_assert!(!self.is_empty() || self.owed == 0, "{} frames are owed to nobody", self.owed);
+        debug_assert!(!self.queue.is_empty() || self.waiting_bytes == 0);
+    }
+}
