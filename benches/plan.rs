@@ -8,9 +8,11 @@ use cost::{Cost, cost};
 use criterion::{Criterion, Throughput};
 use passes::{Parsing, Planning, Resolving, plain, plain_replies, policy, rules_beside, rules_elsewhere};
 use respguard_engine::command::{CommandId, Table};
+use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::group::WrappedGroup;
-use respguard_engine::pipeline::slot::{Role, Slots};
+use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::policy::Policy;
+use std::collections::VecDeque;
 
 const DEPTHS: [usize; 3] = [1, 16, 64];
 /// Members of the group that is matched.
@@ -43,15 +45,19 @@ fn policies() -> Vec<(&'static str, Policy)> {
     ]
 }
 
-fn places(slots: &mut Slots, table: &Table, depth: usize) {
+fn places(slots: &mut Sequencer, owed: &mut VecDeque<Owed>, table: &Table, depth: usize) {
     let get = table.by_name("get").expect("a command");
-    (0..depth).for_each(|_| slots.push(Role::Plain, get, false));
+    let first = slots.push_plain((0..depth).map(|_| get), None);
+    owed.push_back(Owed::each(first, depth as u32));
 }
 
-fn places_of_groups(slots: &mut Slots, table: &Table, policy: &Policy, groups: usize) {
+fn places_of_groups(slots: &mut Sequencer, owed: &mut VecDeque<Owed>, table: &Table, policy: &Policy, groups: usize) {
     let members: Vec<CommandId> = ["set", "hset", "sadd", "expire"].iter().filter_map(|name| table.by_name(name)).collect();
-    let wrapped = || Box::new(WrappedGroup::new(0, policy.groups()[0].clone(), members.clone()));
-    (0..groups).for_each(|_| slots.push_group(wrapped()));
+    for _ in 0..groups {
+        let wrapped = WrappedGroup::new(0, policy.groups()[0].clone(), members.clone());
+        let frames = wrapped.frames();
+        owed.push_back(Owed::request(slots.push_group(None, wrapped), frames));
+    }
 }
 
 fn print_row(name: &str, cost: Cost, base: f64) {
@@ -73,7 +79,9 @@ fn print_ratios(policies: &[(&str, Policy)]) {
         let mut parsing = Parsing::of(plain(depth));
         print_row(&format!("parse and look up, {depth}"), cost(depth, || (), |()| parsing.pass()), base);
         let replies = plain_replies(depth);
-        let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Slots| places(slots, table, depth));
+        let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut VecDeque<Owed>| {
+            places(slots, owed, table, depth)
+        });
         let resolved = cost(
             depth,
             || (),
@@ -91,8 +99,9 @@ fn print_ratios(policies: &[(&str, Policy)]) {
     assert_eq!(planning.wrapped(), (groups, true), "every group matches");
     print_row("plan, groups of 4 match", planned, planned.time_ns);
     let replies = scenario::replies(groups);
-    let mut resolving =
-        Resolving::of(&replies, |table: &Table, slots: &mut Slots| places_of_groups(slots, table, &rules, groups));
+    let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut VecDeque<Owed>| {
+        places_of_groups(slots, owed, table, &rules, groups)
+    });
     let resolved = cost(
         commands,
         || (),
@@ -122,7 +131,9 @@ fn main() {
         let mut group = criterion.benchmark_group(format!("resolve {depth}"));
         group.throughput(Throughput::Elements(depth as u64));
         let replies = plain_replies(depth);
-        let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Slots| places(slots, table, depth));
+        let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut VecDeque<Owed>| {
+            places(slots, owed, table, depth)
+        });
         group.bench_function("plain replies of 64 B", |bencher| bencher.iter(|| resolving.pass()));
         group.finish();
     }

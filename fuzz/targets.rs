@@ -6,11 +6,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use respguard_engine::command::{CommandId, Table};
+use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::resolve::{Context, Part};
-use respguard_engine::pipeline::slot::{Role, Slots};
+use respguard_engine::pipeline::sequencer::Sequencer;
+use respguard_engine::pipeline::slot::Role;
 use respguard_engine::policy::pattern::{Names, Pattern};
 use respguard_engine::policy::rule::{Written, WrittenGroup, WrittenMember};
 use respguard_engine::policy::{Member, Policy, compile};
@@ -148,7 +150,8 @@ fn matches(glob: &[Option<u8>], key: &[u8]) -> bool {
 }
 
 /// What one request is owed: its frames, and what its client reads if they all come.
-struct Owed {
+struct Due {
+    to: Owed,
     frames: VecDeque<Vec<u8>>,
     reads: Vec<Vec<u8>>,
     /// Its client reads this many errors or replies if not.
@@ -158,10 +161,10 @@ struct Owed {
 /// One reply for each request, in order, whatever comes: the bytes are a script of requests, replies and faults.
 pub fn slots(bytes: &[u8]) {
     let mut script = bytes.iter().copied();
-    let (mut slots, mut session, mut out, mut found) = (Slots::default(), Session::default(), Vec::new(), Vec::new());
+    let (mut slots, mut session, mut out, mut found) = (Sequencer::default(), Session::default(), Vec::new(), Vec::new());
     let context = Context { table: table(), client_id: 1 };
     let get = table().by_name("get").expect("known");
-    let (mut owed, mut expected): (VecDeque<Owed>, Vec<Option<Vec<u8>>>) = (VecDeque::new(), Vec::new());
+    let (mut owed, mut expected): (VecDeque<Due>, Vec<Option<Vec<u8>>>) = (VecDeque::new(), Vec::new());
     // Answers of the proxy's own stand between what is owed.
     let mut order: VecDeque<Result<Vec<u8>, ()>> = VecDeque::new();
     let mut number = 0;
@@ -170,27 +173,29 @@ pub fn slots(bytes: &[u8]) {
         let reply = |part: u32| format!("$9\r\n{number:06}-{part:02}\r\n").into_bytes();
         match step % 8 {
             0 | 1 => {
-                slots.push(Role::Plain, get, false);
-                owed.push_back(Owed { frames: [reply(0)].into(), reads: vec![reply(0)], replies: 1 });
+                let to = Owed::each(slots.push(None, Role::Plain, get, None), 1);
+                owed.push_back(Due { to, frames: [reply(0)].into(), reads: vec![reply(0)], replies: 1 });
                 order.push_back(Err(()));
             }
             2 | 3 => {
-                slots.push_group(Box::new(WrappedGroup::new(0, Arc::clone(&policy().groups()[0]), vec![get, get])));
-                owed.push_back(group(step / 8, reply(1), reply(2)));
+                let wrapped = WrappedGroup::new(0, Arc::clone(&policy().groups()[0]), vec![get, get]);
+                let frames = wrapped.frames();
+                let to = Owed::request(slots.push_group(None, wrapped), frames);
+                owed.push_back(group(to, step / 8, reply(1), reply(2)));
                 order.push_back(Err(()));
             }
             4 => {
-                slots.push(Role::Discard, CommandId::UNKNOWN, false);
-                owed.push_back(Owed { frames: [reply(0)].into(), reads: Vec::new(), replies: 0 });
+                let to = Owed::each(slots.push(None, Role::Discard, CommandId::UNKNOWN, None), 1);
+                owed.push_back(Due { to, frames: [reply(0)].into(), reads: Vec::new(), replies: 0 });
                 order.push_back(Err(()));
             }
             5 => {
-                slots.answer(reply(3), &mut out);
+                slots.answer(None, reply(3), &mut out);
                 order.push_back(Ok(reply(3)));
             }
-            6 if slots.plain_at_head(u32::from(step / 8)) > 0 => {
+            6 if takes_plain(&mut slots, &owed, step / 8) > 0 => {
                 // Several come in together.
-                let plain = slots.plain_at_head(u32::from(step / 8));
+                let plain = takes_plain(&mut slots, &owed, step / 8);
                 let mut replies = Vec::new();
                 for _ in 0..plain {
                     let head = owed.pop_front().expect("each place is owed a reply");
@@ -208,9 +213,11 @@ pub fn slots(bytes: &[u8]) {
                     let piece = &frame[at..frame.len().min(at + size)];
                     let scanned = scanner.scan(piece).expect("a frame");
                     let part = Part { first: at == 0, last: scanned.end, top: scanner.top() };
-                    slots.admit(&piece[..scanned.bytes], part, &mut session, &mut out, &context, &mut found);
+                    let to = owed.front().expect("there is one").to.next();
+                    slots.admit(to, &piece[..scanned.bytes], part, &mut session, &mut out, &context, &mut found);
                     at += scanned.bytes;
                 }
+                owed.front_mut().expect("there is one").to.came(0);
                 if owed.front().is_some_and(|head| head.frames.is_empty()) {
                     let head = owed.pop_front().expect("there is one");
                     settle(&mut order, head.reads.into_iter().map(Some), &mut expected);
@@ -221,7 +228,7 @@ pub fn slots(bytes: &[u8]) {
                 let Some(head) = owed.pop_front() else { continue };
                 let fault = [Fault::Timeout, Fault::Lost, Fault::Unavailable][usize::from(step / 8) % 3];
                 let frames = u32::try_from(head.frames.len()).expect("few");
-                slots.fault(frames, fault, &mut session, &mut out, &context, &mut found);
+                slots.fault(head.to, fault, &mut session, &mut out, &context, &mut found);
                 settle(&mut order, std::iter::repeat_n(None, head.replies), &mut expected);
                 if fault == Fault::Timeout {
                     slots.settle_late(frames);
@@ -233,6 +240,14 @@ pub fn slots(bytes: &[u8]) {
     check(&out, &expected);
     assert_eq!(slots.is_drained(), owed.is_empty());
     assert_eq!(slots.is_empty(), order.is_empty());
+}
+
+fn takes_plain(slots: &mut Sequencer, owed: &VecDeque<Due>, most: u8) -> u32 {
+    let plain = owed.iter().take_while(|due| due.frames.len() == 1 && matches!(due.to, Owed::Each { .. })).count();
+    match owed.front().map(|due| due.to) {
+        Some(Owed::Each { first: ReplyTo::Request(first), .. }) => slots.takes_plain(first, u32::from(most).min(plain as u32)),
+        _ => 0,
+    }
 }
 
 /// The head of what is owed has got its replies, and with it what stands behind it.
@@ -256,25 +271,25 @@ fn release(order: &mut VecDeque<Result<Vec<u8>, ()>>, expected: &mut Vec<Option<
 }
 
 /// The answers to `MULTI`, two members and `EXEC`, in one of the ways that a server has.
-fn group(way: u8, first: Vec<u8>, second: Vec<u8>) -> Owed {
+fn group(to: Owed, way: u8, first: Vec<u8>, second: Vec<u8>) -> Due {
     let queued = || b"+QUEUED\r\n".to_vec();
     let ok = b"+OK\r\n".to_vec();
     match way % 4 {
         0 | 1 => {
             let exec = [b"*2\r\n".to_vec(), first.clone(), second.clone()].concat();
-            Owed { frames: [ok, queued(), queued(), exec].into(), reads: vec![first, second], replies: 2 }
+            Due { to, frames: [ok, queued(), queued(), exec].into(), reads: vec![first, second], replies: 2 }
         }
         2 => {
             let refused = b"-ERR refused\r\n".to_vec();
             let exec = b"-EXECABORT Transaction discarded\r\n".to_vec();
             let abort = b"-EXECABORT Transaction discarded because of previous errors. respguard: group g was not applied: \
                 member 1 of 2 (GET) was refused\r\n";
-            Owed { frames: [ok, refused.clone(), queued(), exec].into(), reads: vec![refused, abort.to_vec()], replies: 2 }
+            Due { to, frames: [ok, refused.clone(), queued(), exec].into(), reads: vec![refused, abort.to_vec()], replies: 2 }
         }
         _ => {
             let denied = || b"-NOPERM no\r\n".to_vec();
             let frames = [denied(), first.clone(), second.clone(), denied()].into();
-            Owed { frames, reads: vec![first, second], replies: 2 }
+            Due { to, frames, reads: vec![first, second], replies: 2 }
         }
     }
 }

@@ -10,12 +10,14 @@
 mod passes;
 
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::process::Command;
 
 use passes::{Parsing, Planning, Resolving, plain, plain_replies, policy, rules_beside, rules_elsewhere};
 use respguard_engine::command::Table;
-use respguard_engine::pipeline::slot::{Role, Slots};
+use respguard_engine::link::owed::Owed;
+use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::policy::Policy;
 
 const CASES: [(&str, usize); 15] = [
@@ -63,9 +65,10 @@ fn pass(case: &str, depth: usize, passes: usize) {
     let replies = plain_replies(depth);
     let mut parsing = Parsing::of(plain(depth));
     let mut planning = Planning::of(plain(depth), &rules);
-    let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Slots| {
+    let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut VecDeque<Owed>| {
         let get = table.by_name("get").expect("a command");
-        (0..depth).for_each(|_| slots.push(Role::Plain, get, false));
+        let first = slots.push_plain((0..depth).map(|_| get), None);
+        owed.push_back(Owed::each(first, depth as u32));
     });
     let mut units = 0;
     for _ in 0..passes {

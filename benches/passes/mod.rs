@@ -1,13 +1,15 @@
 //! What a worker does with one batch of a client's, one pass at a time: bounding, planning, filling places.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::ops::Range;
 
 use respguard_engine::command::Table;
+use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Step, plan};
 use respguard_engine::pipeline::resolve::{Context, Part};
-use respguard_engine::pipeline::slot::Slots;
+use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::policy::Policy;
 use respguard_engine::preflight::Ability;
@@ -157,35 +159,52 @@ pub struct Resolving<'r, F> {
     replies: &'r [u8],
     frames: Vec<(Range<usize>, Part)>,
     place: F,
-    slots: Slots,
+    slots: Sequencer,
+    owed: VecDeque<Owed>,
     session: Session,
     out: Vec<u8>,
 }
 
-impl<'r, F: FnMut(&Table, &mut Slots)> Resolving<'r, F> {
+impl<'r, F: FnMut(&Table, &mut Sequencer, &mut VecDeque<Owed>)> Resolving<'r, F> {
     /// `place` makes the places that the replies fill.
     pub fn of(replies: &'r [u8], place: F) -> Self {
         let (table, frames) = (Table::builtin(), frames(replies));
-        Resolving { table, replies, frames, place, slots: Slots::default(), session: Session::default(), out: Vec::new() }
+        Resolving {
+            table,
+            replies,
+            frames,
+            place,
+            slots: Sequencer::default(),
+            owed: VecDeque::new(),
+            session: Session::default(),
+            out: Vec::new(),
+        }
     }
 
     /// Gives the number of bytes for the client.
     pub fn pass(&mut self) -> usize {
         let (context, mut found) = (Context { table: &self.table, client_id: 1 }, Vec::new());
         self.out.clear();
-        (self.place)(&self.table, &mut self.slots);
+        (self.place)(&self.table, &mut self.slots, &mut self.owed);
         let mut at = 0;
         while let Some((frame, part)) = self.frames.get(at) {
-            let plain = self.slots.plain_at_head(u32::MAX);
+            let owed = self.owed.front_mut().expect("something is owed");
+            let plain = match *owed {
+                Owed::Each { first: ReplyTo::Request(first), requests, .. } => self.slots.takes_plain(first, requests),
+                _ => 0,
+            };
             if plain > 0 {
+                owed.came_plain(plain);
                 at += plain as usize;
                 let replies = black_box(&self.replies[frame.start..self.frames[at - 1].0.end]);
                 self.slots.admit_plain(replies, plain, &mut self.out, &context, &mut found);
             } else {
                 at += 1;
                 let frame = black_box(&self.replies[frame.clone()]);
-                self.slots.admit(frame, *part, &mut self.session, &mut self.out, &context, &mut found);
+                let more = self.slots.admit(owed.next(), frame, *part, &mut self.session, &mut self.out, &context, &mut found);
+                owed.came(more);
             }
+            self.owed.pop_front_if(|owed| owed.frames() == 0);
         }
         assert!(self.slots.is_empty(), "every place is filled");
         self.out.len()

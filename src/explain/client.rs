@@ -9,6 +9,7 @@ use crate::config::{Config, Sharing};
 use crate::net::client::large::{MEMBER_BYTES_MAX, STREAM_BYTES};
 use crate::net::clock;
 use respguard_engine::command::{ConnectionEffect, Lane, Table};
+use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
 use respguard_engine::pipeline::plan::{Barrier, Holding, Plan, Rules, plan};
 use respguard_engine::pipeline::slot::Role;
@@ -255,7 +256,7 @@ impl<'a> Client<'a> {
             Barrier::Lane => self.change_lane(planned, page),
             Barrier::Spare => {
                 page.line(1, "as it is, on a spare connection, past everything that is under way:");
-                planned.write_answered(at, text::reply(Role::Plain), page);
+                planned.write_answered(at, text::reply(&Role::Plain), page);
             }
             Barrier::ClientCommand(local) => {
                 page.line(1, "answered over the clients of the proxy, if the server allows it to this client:");
@@ -263,7 +264,7 @@ impl<'a> Client<'a> {
             }
             Barrier::Exec => {
                 page.line(1, "as it is; the proxy's answers about its clients are put into the array:");
-                planned.write_answered(at, text::reply(Role::Exec), page);
+                planned.write_answered(at, text::reply(&Role::Exec), page);
                 self.session.transaction.end();
             }
             Barrier::Close => {
@@ -319,7 +320,7 @@ impl<'a> Client<'a> {
         let change = LaneChange::read(lane, args).unwrap_or_default();
         if self.session.transaction.is_open() {
             page.line(1, "as it is; what it changes is known when the transaction is executed:");
-            return planned.write_answered(at, text::reply(Role::Queued), page);
+            return planned.write_answered(at, text::reply(&Role::Queued), page);
         }
         if change.login.is_some() && !self.config.listen.users.is_empty() {
             page.line(1, "not sent, because the proxy has users of its own:");
@@ -334,8 +335,8 @@ impl<'a> Client<'a> {
         let what = if stays { "changes the client's own connection to" } else { "moves the client to connections with" };
         page.line(1, format_args!("when all before it is answered, {what} {wanted}:"));
         let reply = match lane {
-            Lane::Hello => text::reply(Role::Hello),
-            Lane::Auth | Lane::Select if stays => text::reply(Role::Lane),
+            Lane::Hello => text::reply(&Role::Hello),
+            Lane::Auth | Lane::Select if stays => text::reply(&Role::Lane),
             Lane::Auth | Lane::Select => "the proxy's own reply: OK, or the error with which the server refuses it".to_owned(),
         };
         planned.write_answered(at, reply, page);
@@ -373,7 +374,7 @@ impl Subscribing {
 /// What a plan leaves in the batch; nobody waits for a reply here.
 fn kept(plan: &Plan, batch: &Batch, now: Instant) -> Vec<(usize, Held)> {
     let since = |at| batch.held(at).map_or(now, |held| held.since);
-    plan.kept.iter().map(|&(at, begins)| (at, Held { place: 0, since: since(at), begins })).collect()
+    plan.kept.iter().map(|&(at, begins)| (at, Held { seq: Seq::default(), since: since(at), begins })).collect()
 }
 
 impl Default for Input {

@@ -30,58 +30,46 @@ pub(super) struct Planned<'a> {
 
 impl Planned<'_> {
     pub(super) fn write(&self, page: &mut Page) {
-        let mut probes = self.plan.probes.iter();
-        let mut refused = self.plan.refused.iter().map(|reply| String::from_utf8_lossy(reply).trim_end().to_owned());
-        let mut injected = self.plan.added.iter().map(|added| &added.injected);
-        let mut refusals = self.plan.refusals.iter();
+        let error = |reply: &[u8]| String::from_utf8_lossy(reply).trim_end().to_owned();
         for step in &self.plan.steps {
             match step {
                 Step::Send { commands } => {
                     page.line(1, format_args!("as it is, on {}; replies as the server gives them:", self.connection()));
                     for at in commands.clone() {
                         self.write_sent(at, page);
-                        if self.plan.roles.get(at) == Some(&Role::Refused) {
-                            page.line(
-                                4,
-                                format_args!("in its place: GET without a key, and {}", refused.next().unwrap_or_default()),
-                            );
+                        if let Some(Role::Refused(reply)) = self.plan.roles.get(at) {
+                            page.line(4, format_args!("in its place: GET without a key, and {}", error(reply)));
                         }
                     }
                 }
-                Step::Wrap { members, group } => {
+                Step::Wrap { members, group, added } => {
                     self.write_wrapped(&self.plan.members[members.clone()], *group, page);
-                    self.write_injected(injected.next(), page);
+                    self.write_injected(&added.injected, page);
                 }
-                Step::Guard { members, group } => {
+                Step::Guard { members, group, added, .. } => {
                     self.write_guarded(&self.plan.members[members.clone()], *group, page);
-                    self.write_injected(injected.next(), page);
+                    self.write_injected(&added.injected, page);
                 }
-                Step::RefuseGroup { members, group } => {
-                    if let Some(refusal) = refusals.next() {
-                        self.write_refused(&self.plan.members[members.clone()], *group, refusal, page);
-                    }
+                Step::RefuseGroup { members, group, refusal } => {
+                    self.write_refused(&self.plan.members[members.clone()], *group, refusal, page);
                 }
                 Step::Watch { commands, group, unwrapped } => self.write_watched(commands.clone(), *group, *unwrapped, page),
-                Step::Probe => {
-                    if let Some(probe) = probes.next() {
-                        self.write_probe(probe, page);
-                    }
-                }
+                Step::Probe(probe) => self.write_probe(probe, page),
                 Step::CatchUp => {
                     page.line(1, "by the proxy itself:");
                     page.line(2, "PING");
-                    page.line(4, format_args!("reply: {}", text::reply(Role::Discard)));
+                    page.line(4, format_args!("reply: {}", text::reply(&Role::Discard)));
                     page.line(4, "why: what follows speaks about the connection's last write");
                 }
                 Step::Answer { command, by } => {
                     page.line(1, "not sent:");
                     self.write_answered(*command, text::answer(*by), page);
                 }
-                Step::Refuse { command } => {
+                Step::Refuse { command, reply } => {
                     page.line(1, "not sent:");
-                    self.write_answered(*command, refused.next().unwrap_or_default(), page);
+                    self.write_answered(*command, error(reply), page);
                 }
-                Step::TtlFix { command } => self.write_ttl_fixed(*command, injected.next(), page),
+                Step::TtlFix { command, added } => self.write_ttl_fixed(*command, &added.injected, page),
             }
         }
         self.plan.notes.iter().for_each(|note| self.write_note(note, page));
@@ -167,13 +155,13 @@ impl Planned<'_> {
 
     fn write_sent(&self, at: usize, page: &mut Page) {
         match self.plan.roles.get(at) {
-            None | Some(Role::Plain | Role::Checked) => {
+            None | Some(Role::Plain | Role::Checked(_)) => {
                 self.write_command(at, page);
                 self.write_rules(at, page);
                 self.write_ttls(at, page);
                 self.write_why_no_group(at, page);
             }
-            Some(&role) => {
+            Some(role) => {
                 self.write_answered(at, text::reply(role), page);
                 self.write_rules(at, page);
                 self.write_ttls(at, page);
@@ -188,7 +176,7 @@ impl Planned<'_> {
         let members = self.numbers(commands);
         page.line(2, format_args!("on the wire, in one write: MULTI, {members}, EXEC"));
         self.write_members(commands, group, page);
-        page.line(2, format_args!("replies: each member, {}", text::reply(Role::Group)));
+        page.line(2, format_args!("replies: each member, {}", text::reply(&Role::Member)));
         self.write_expectations(commands, group, page);
         page.line(2, format_args!("if nothing is applied: every member answers an error; told as {}", Kind::Aborted));
         page.line(2, format_args!("if some members fail: {}", text::on_partial(group.on_partial)));
@@ -210,7 +198,7 @@ impl Planned<'_> {
             page.line(2, format_args!("checked, for {number}: {}: {}", word(check.key), check.question.in_words()));
         }
         self.write_members(commands, group, page);
-        page.line(2, format_args!("replies: each member, {}", text::reply(Role::Group)));
+        page.line(2, format_args!("replies: each member, {}", text::reply(&Role::Member)));
         page.line(
             2,
             format_args!("if a check fails: nothing is applied, every member answers an error; told as {}", Kind::Aborted),
@@ -246,7 +234,7 @@ impl Planned<'_> {
         };
         page.line(2, format_args!("on the wire: as it is, because {because}"));
         self.write_members(&commands, group, page);
-        page.line(2, format_args!("replies: each member, {}", text::reply(Role::Plain)));
+        page.line(2, format_args!("replies: each member, {}", text::reply(&Role::Plain)));
         self.write_expectations(&commands, group, page);
         page.line(2, format_args!("if some members fail: told as {}", Kind::PartialFailure));
     }
@@ -266,7 +254,7 @@ impl Planned<'_> {
     }
 
     /// A single write in a transaction of the proxy's own.
-    fn write_ttl_fixed(&self, at: usize, injected: Option<&Vec<Injected>>, page: &mut Page) {
+    fn write_ttl_fixed(&self, at: usize, injected: &[Injected], page: &mut Page) {
         page.line(1, format_args!("in a transaction of the proxy's own, on {}:", self.connection()));
         self.write_command(at, page);
         self.write_rules(at, page);
@@ -275,8 +263,8 @@ impl Planned<'_> {
     }
 
     /// Commands of the proxy's own in the transaction.
-    fn write_injected(&self, injected: Option<&Vec<Injected>>, page: &mut Page) {
-        for own in injected.into_iter().flatten() {
+    fn write_injected(&self, injected: &[Injected], page: &mut Page) {
+        for own in injected {
             page.line(2, format_args!("before EXEC, by the proxy itself: {}", text::wire(&own.request)));
         }
     }
@@ -348,7 +336,7 @@ impl Planned<'_> {
         let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
         page.line(1, format_args!("{place}, by the proxy itself:"));
         page.line(2, format_args!("PTTL {}", word(&probe.key)));
-        page.line(4, format_args!("reply: {}", text::reply(Role::Probe)));
+        page.line(4, format_args!("reply: {}", "not for the client: the proxy keeps the reply"));
         page.line(
             4,
             format_args!("why: {} (rule {}, action = {action}, mode = {mode})", text::probe(probe, self.table), rule.name),

@@ -29,25 +29,24 @@ pub(super) fn numbers(range: Range<usize>) -> String {
 }
 
 /// What the client reads in a place of this role.
-pub(super) fn reply(role: Role) -> String {
+pub(super) fn reply(role: &Role) -> String {
     match role {
         Role::Plain => "the server's reply".to_owned(),
         Role::Multi => "the server's reply; the client's own transaction begins".to_owned(),
         Role::Queued => "the server's reply, in the client's own transaction".to_owned(),
         Role::Exec => "the server's reply; the client's own transaction ends".to_owned(),
-        Role::Subscription { frames } => format!("the server's confirmations, {frames} in all"),
+        Role::Subscription { frames, .. } => format!("the server's confirmations, {frames} in all"),
         Role::UnsubscribeAll(_) => "the server's confirmations, one for each subscription".to_owned(),
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),
         Role::Lane => "the server's reply".to_owned(),
         Role::Redirect => "the server's reply, with the proxy's id of the client it names".to_owned(),
         Role::Verdict => "the server's reply if it is an error, else the proxy's own".to_owned(),
-        Role::Answer => "the proxy's own reply".to_owned(),
-        Role::Group => "its own element of the array that EXEC answers".to_owned(),
-        Role::Probe => "not for the client: the proxy keeps the reply".to_owned(),
+        Role::Own | Role::Early(_) => "the proxy's own reply".to_owned(),
+        Role::Member | Role::Group(_) | Role::Held => "its own element of the array that EXEC answers".to_owned(),
         Role::Discard => "not for the client: nobody needs it".to_owned(),
-        Role::QueuedChecked => "the server's reply, in the client's own transaction, unless a rule says otherwise".to_owned(),
-        Role::Checked => "the server's reply, unless a rule says otherwise".to_owned(),
-        Role::Refused => "the proxy's own reply: an error; EXEC will abort".to_owned(),
+        Role::QueuedChecked(_) => "the server's reply, in the client's own transaction, unless a rule says otherwise".to_owned(),
+        Role::Checked(_) => "the server's reply, unless a rule says otherwise".to_owned(),
+        Role::Refused(_) => "the proxy's own reply: an error; EXEC will abort".to_owned(),
     }
 }
 

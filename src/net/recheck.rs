@@ -7,6 +7,7 @@ use crate::net::context::Context;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::TtlOutcome;
+use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 use respguard_engine::pipeline::slot::Probe;
@@ -98,7 +99,7 @@ impl Asker {
 }
 
 impl Recipient for Asker {
-    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+    fn admit(&self, _to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
         if part.first {
             match value::integer(piece) {
                 Some(ttl) => self.conclude(Some(ttl)),
@@ -108,7 +109,7 @@ impl Recipient for Asker {
         Admitted::default()
     }
 
-    fn fault(&self, _frames: u32, _fault: Fault) {
+    fn fault(&self, _owed: Owed, _fault: Fault) {
         self.forgo();
     }
 }

@@ -10,6 +10,7 @@ use super::connection::Connection;
 use crate::net::clock;
 use crate::net::upstream::connection::{Link, Phase};
 use crate::net::upstream::{Admitted, Recipient};
+use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 use respguard_engine::preflight::Ability;
@@ -77,7 +78,7 @@ pub(super) async fn ask(link: &Rc<Link>, question: &[u8], longest: Duration) -> 
     let (answer, answered) = oneshot::channel();
     let asker = Rc::new(Asker { gathered: RefCell::default(), answer: Cell::new(Some(answer)) });
     let now = clock::now();
-    let sent = link.send(asker, &[question], 1, now, Some(now + longest));
+    let sent = link.send(asker, &[question], Owed::answer(), now, Some(now + longest));
     answered.await.ok().filter(|_| sent)
 }
 
@@ -88,7 +89,7 @@ struct Asker {
 }
 
 impl Recipient for Asker {
-    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+    fn admit(&self, _to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
         self.gathered.borrow_mut().extend_from_slice(piece);
         if part.last
             && let Some(answer) = self.answer.take()
@@ -99,7 +100,7 @@ impl Recipient for Asker {
         Admitted::default()
     }
 
-    fn fault(&self, _frames: u32, _fault: Fault) {
+    fn fault(&self, _owed: Owed, _fault: Fault) {
         self.answer.take();
     }
 }

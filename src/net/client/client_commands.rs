@@ -76,15 +76,12 @@ impl Connection {
             return self.tell_past_trouble(id, local, &words, &asked).await;
         }
         self.exchange.state.borrow_mut().session.listen();
-        let role = match local {
-            ClientCommand::ClientUnblock => Role::Plain,
-            ClientCommand::ClientGetRedir | ClientCommand::ClientTrackingInfo => Role::Redirect,
-            _ => Role::Verdict,
-        };
-        self.ask(id, role, &asked);
-        if role != Role::Verdict {
-            return;
+        match local {
+            ClientCommand::ClientUnblock => return self.ask(id, Role::Plain, &asked),
+            ClientCommand::ClientGetRedir | ClientCommand::ClientTrackingInfo => return self.ask(id, Role::Redirect, &asked),
+            _ => {}
         }
+        self.ask(id, Role::Verdict, &asked);
         self.drained().await;
         if local == ClientCommand::ClientReply {
             return self.change_reply_mode(id, &words);

@@ -35,7 +35,7 @@ impl Connection {
         let is_urgent = is_shutdown || spec.connection == ConnectionEffect::Spare;
         let longest = if is_shutdown { SHUTDOWN_MAX } else { self.shared.pool.settings.request_timeout };
         let request = self.input[self.batch.wire(0..1)].to_vec();
-        let number = self.exchange.state.borrow_mut().slots.deferred();
+        let seq = self.exchange.state.borrow_mut().slots.defer();
         let (exchange, identity) = (Rc::downgrade(&self.exchange), self.identity());
         let spares = Rc::clone(&self.shared.pool.spares);
         self.shared.context.metrics.command(self.id().index());
@@ -50,8 +50,8 @@ impl Connection {
             match answered {
                 // The session goes no further than the connections that it has.
                 Ok(answered) if answered.is_refused => exchange.end(End::Revoked),
-                Ok(answered) => exchange.fill_deferred(number, answered.reply),
-                Err(fault) => exchange.fill_deferred(number, unanswered(fault, &spec.name)),
+                Ok(answered) => exchange.fill_deferred(seq, answered.reply),
+                Err(fault) => exchange.fill_deferred(seq, unanswered(fault, &spec.name)),
             }
         });
         self.exchange.deferred_replies_came().await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Next};
 use crate::net::clock;
 use crate::telemetry::label::HoldOutcome;
+use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
 use respguard_engine::pipeline::plan::{Holding, Note, Plan, Step};
 use respguard_engine::pipeline::violation::{Kind, Violation};
@@ -45,18 +46,18 @@ impl Connection {
 
     /// So many replies wait behind what is held that it must go.
     fn is_over_limit(&self) -> bool {
-        self.exchange.state.borrow().slots.kept_bytes() > WAITING_BYTES_MAX
+        self.exchange.state.borrow().slots.waiting_bytes() > WAITING_BYTES_MAX
     }
 
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.
-    pub(super) fn consume_planned(&mut self, plan: &Plan, places: &[u64]) {
+    pub(super) fn consume_planned(&mut self, plan: &Plan, seqs: &[Seq]) {
         let (batch, now) = (&self.batch, clock::now());
         let kept: Vec<(usize, Held)> = plan
             .kept
             .iter()
             .map(|&(at, begins)| {
                 let since = batch.held(at).map_or(now, |held| held.since);
-                (at, Held { place: places.get(at).copied().unwrap_or_default(), since, begins })
+                (at, Held { seq: seqs.get(at).copied().unwrap_or_default(), since, begins })
             })
             .collect();
         let consumed = self.batch.consume_around(plan.commands, &kept, &mut self.input);
@@ -86,7 +87,7 @@ impl Connection {
         let Some(waits) = self.waits.take() else { return };
         let (metrics, gap) = (&self.shared.context.metrics, Instant::now().saturating_duration_since(waits.since));
         metrics.hold_gap(gap);
-        // Under other rules the places of groups would mean other groups.
+        // Under other rules the seqs of groups would mean other groups.
         if self.rules == self.shared.context.policy_number() {
             waits.groups.iter().for_each(|&group| metrics.group_gap(metrics.group_row(group), gap));
         }

@@ -61,7 +61,7 @@ impl Connection {
         let decided = large::decide(&self.exchange.state.borrow().session, table.spec(id), arguments);
         drop(table);
         match decided {
-            Large::Through(through) if self.lease.is_some() && self.exchange.is_drained() => self.begin_stream(id, &through),
+            Large::Through(through) if self.lease.is_some() && self.exchange.is_drained() => self.begin_stream(id, through),
             Large::Through(through) => return Some(Next::Barrier(Barrier::Pin(through.reason))),
             Large::Tunnel => return Some(Next::Barrier(Barrier::Pin(Reason::Tunnel))),
             Large::Discard(answer) => {
@@ -189,7 +189,7 @@ impl Connection {
                 let mut reply = Vec::new();
                 error.reply(&mut reply);
                 if let Cutting::Through { .. } = self.cutting {
-                    self.exchange.unheard_last();
+                    self.exchange.discard_last();
                     self.drop_lease();
                 }
                 self.exchange.answer(reply);
@@ -218,11 +218,12 @@ impl Connection {
     }
 
     /// The client has a lease for the large request whose head is in the input.
-    fn begin_stream(&mut self, id: CommandId, through: &Through) {
+    fn begin_stream(&mut self, id: CommandId, through: Through) {
         self.tell_too_large();
         through.begin(&mut self.exchange.state.borrow_mut().session);
+        let waits = through.waits;
         self.exchange.begin_stream(id, through.role, &self.input[..self.parser.parsed_bytes()], self.timing());
-        self.cutting = Cutting::Through { waits: through.waits };
+        self.cutting = Cutting::Through { waits };
         self.release_head();
     }
 

@@ -99,9 +99,9 @@ impl Connection {
         let planned = &mut *shared.plan.borrow_mut();
         self.plan_batch(tail, planned);
         let timing = self.timing();
-        let places = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
+        let seqs = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
         self.tell_notes(planned);
-        self.consume_planned(planned, &places);
+        self.consume_planned(planned, &seqs);
         self.what_follows(tail, planned)
     }
 

@@ -30,7 +30,7 @@ impl Exchange {
             shard_channels: session.subscriptions.count(SubscriptionKind::Shard),
             queued: is_open.then_some(session.queue.commands),
             input: (input, self.input_kept.get().saturating_sub(input)),
-            output: state.out.len() - state.out_at + state.slots.answer_bytes(),
+            output: state.out.len() - state.out_at + state.slots.waiting_bytes(),
             command: current.name().into(),
         }
     }

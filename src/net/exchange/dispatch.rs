@@ -1,6 +1,5 @@
 //! Goes through the steps of a plan, each of which is sent or answered.
 
-use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::ops::Range;
 use std::rc::Rc;
@@ -9,134 +8,95 @@ use std::sync::Arc;
 use super::Exchange;
 use super::send::{Sending, Timing};
 use crate::net::upstream::PING;
-use respguard_engine::command::CommandId;
+use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::plan::{Answer, Plan, Step};
-use respguard_engine::pipeline::reply_check::ReplyCheck;
 use respguard_engine::pipeline::score::{Scope, Score};
 use respguard_engine::pipeline::slot::{Probe, Role};
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Group;
 use respguard_resp::{Protocol, encode};
 
-/// What belongs to single commands of one plan, in order.
-pub(super) struct PerCommand<'a> {
-    pub(super) checks: &'a mut VecDeque<Box<ReplyCheck>>,
-    pub(super) refused: &'a mut VecDeque<Vec<u8>>,
-}
-
 impl Exchange {
     /// Sends what was planned.
     ///
     /// Where requests go out in another order than the one in which they were read, the places of all that are planned
     /// come back, by their index.
-    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<u64> {
+    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<Seq> {
         let link = self.link();
         let (table, policy) = (self.context.table(), self.context.policy());
         let rewrites = std::mem::take(&mut plan.rewrites);
-        let sending = Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites: &rewrites };
-        let places = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
-        let mut probes = plan.probes.drain(..);
-        let (mut preflights, mut refusals) = (plan.preflights.drain(..), plan.refusals.drain(..));
-        let mut per_command = PerCommand { checks: &mut plan.checks, refused: &mut plan.refused };
-        let mut steps = plan.steps.iter().peekable();
+        let seqs = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
+        let sending =
+            Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites: &rewrites, seqs: &seqs };
+        let Plan { steps, roles, members: all_members, .. } = plan;
+        let mut steps = steps.drain(..).peekable();
         while let Some(step) = steps.next() {
             match step {
                 Step::Send { commands } => {
-                    let roles = &plan.roles[commands.clone()];
+                    let roles = &mut roles[commands.clone()];
                     let score = pipeline_score(&sending, commands.clone(), roles);
-                    self.aim(&places, commands.clone());
-                    self.send_run(&sending, commands.clone(), roles, score, &mut per_command);
+                    self.send_run(&sending, commands, roles, score);
                 }
                 Step::Watch { commands, group, unwrapped } => {
-                    let index = self.context.metrics.group_row(*group);
-                    let rule = Arc::clone(&policy.groups()[*group]);
+                    let index = self.context.metrics.group_row(group);
+                    let rule = Arc::clone(&policy.groups()[group]);
                     let expectations = sending.expectations(commands.clone(), &rule);
-                    let scope = Scope::Group { index, rule, unwrapped: *unwrapped };
+                    let scope = Scope::Group { index, rule, unwrapped };
                     let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).expecting(expectations);
-                    self.aim(&places, commands.clone());
-                    self.send_run(&sending, commands.clone(), &plan.roles[commands.clone()], Some(score), &mut per_command);
+                    self.send_run(&sending, commands.clone(), &mut roles[commands], Some(score));
                 }
-                Step::Wrap { members, group } => {
-                    let members = &plan.members[members.clone()];
-                    self.aim(&places, members.iter().copied());
-                    let added = plan.added.pop_front().unwrap_or_default();
-                    let rule = &policy.groups()[*group];
-                    let resolved =
-                        self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps, &mut probes)));
-                    self.send_group(&sending, members, (*group, rule), added, resolved);
+                Step::Wrap { members, group, added } => {
+                    let (members, rule) = (&all_members[members], &policy.groups()[group]);
+                    let marked = self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps)));
+                    self.send_group(&sending, members, (group, rule), *added, marked);
                 }
-                Step::TtlFix { command } => {
-                    self.aim(&places, std::iter::once(*command));
-                    let added = plan.added.pop_front().unwrap_or_default();
-                    if let Some(rule) = &added.rule {
-                        let alone = Arc::new(Group::alone(&rule.name));
-                        self.send_group(&sending, &[*command], (WrappedGroup::ALONE, &alone), added, None);
-                    }
+                Step::TtlFix { command, added } => {
+                    let name = added.rule.as_ref().map(|rule| Arc::clone(&rule.name)).unwrap_or_default();
+                    let alone = Arc::new(Group::alone(&name));
+                    self.send_group(&sending, &[command], (WrappedGroup::ALONE, &alone), *added, None);
                 }
-                Step::Refuse { command } => {
-                    self.context.metrics.command(batch.id(*command).index());
-                    self.aim(&places, std::iter::once(*command));
-                    self.answer(per_command.refused.pop_front().unwrap_or_default());
+                Step::Refuse { command, reply } => {
+                    self.context.metrics.command(batch.id(command).index());
+                    self.answer_in(sending.seq(command), reply);
                 }
-                Step::Guard { members, group } => {
-                    let members = &plan.members[members.clone()];
-                    self.aim(&places, members.iter().copied());
-                    if let Some(preflight) = preflights.next() {
-                        let added = plan.added.pop_front().unwrap_or_default();
-                        let rule = &policy.groups()[*group];
-                        let resolved =
-                            self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps, &mut probes)));
-                        self.send_guarded(&sending, members, *group, preflight, added, resolved);
-                    }
+                Step::Guard { members, group, preflight, added } => {
+                    let (members, rule) = (&all_members[members], &policy.groups()[group]);
+                    let marked = self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps)));
+                    self.send_guarded(&sending, members, group, *preflight, *added, marked);
                 }
-                Step::RefuseGroup { members, group } => {
-                    let members = &plan.members[members.clone()];
-                    self.aim(&places, members.iter().copied());
-                    if let Some(refusal) = refusals.next() {
-                        self.refuse(&sending, members, *group, &refusal);
-                    }
+                Step::RefuseGroup { members, group, refusal } => {
+                    self.refuse(&sending, &all_members[members], group, &refusal);
                 }
-                Step::Probe => {
-                    let first = probes.next();
-                    let others = questions(&mut steps, &mut probes);
-                    self.send_probes(&link, first.into_iter().chain(others), timing);
+                Step::Probe(probe) => {
+                    let others = questions(&mut steps);
+                    self.send_probes(&link, std::iter::once(*probe).chain(others), timing);
                 }
                 Step::CatchUp => {
                     let mut state = self.state.borrow_mut();
-                    state.slots.push(Role::Discard, CommandId::UNKNOWN, false);
-                    self.send(&link, &mut state, &[PING], 1, timing.read_at, timing.deadline());
+                    let owed = state.slots.push_discards(1);
+                    self.send(&link, &mut state, &[PING], owed, timing.read_at, timing.deadline());
                 }
                 Step::Answer { command, by } => {
                     if let Answer::Degraded { rule, .. } = by {
-                        self.tell_degraded(&sending, *command, *rule);
+                        self.tell_degraded(&sending, command, rule);
                     }
-                    self.context.metrics.command(batch.id(*command).index());
-                    self.aim(&places, std::iter::once(*command));
+                    self.context.metrics.command(batch.id(command).index());
                     let protocol = self.state.borrow().session.protocol;
-                    self.answer(own_reply(*by, protocol));
+                    self.answer_in(sending.seq(command), own_reply(by, protocol));
                 }
             }
         }
-        drop(probes);
+        drop(steps);
         self.conclude_plan(&mut plan.found);
-        places
+        seqs
     }
 
     /// The place of each planned command, in the order in which they were read.
-    fn reserve(&self, plan: &Plan, batch: &Batch) -> Vec<u64> {
+    fn reserve(&self, plan: &Plan, batch: &Batch) -> Vec<Seq> {
         let slots = &mut self.state.borrow_mut().slots;
-        (0..plan.commands).map(|at| batch.held(at).map_or_else(|| slots.reserve(), |held| held.place)).collect()
-    }
-
-    /// The commands that are sent next have these places, if they have any.
-    fn aim(&self, places: &[u64], commands: impl Iterator<Item = usize>) {
-        if places.is_empty() {
-            return;
-        }
-        let slots = &mut self.state.borrow_mut().slots;
-        commands.for_each(|at| slots.aim(places[at]));
+        (0..plan.commands).map(|at| batch.held(at).map_or_else(|| slots.reserve(), |held| held.seq)).collect()
     }
 
     fn tell_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
@@ -164,9 +124,12 @@ fn pipeline_score(sending: &Sending<'_>, commands: Range<usize>, roles: &[Role])
 }
 
 /// The questions that stand right behind a step.
-fn questions<'s>(steps: &mut Peekable<impl Iterator<Item = &'s Step>>, probes: &mut impl Iterator<Item = Probe>) -> Vec<Probe> {
-    let count = std::iter::from_fn(|| steps.next_if(|step| matches!(step, Step::Probe))).count();
-    probes.by_ref().take(count).collect()
+fn questions(steps: &mut Peekable<impl Iterator<Item = Step>>) -> Vec<Probe> {
+    let question = |step: Step| match step {
+        Step::Probe(probe) => Some(*probe),
+        _ => None,
+    };
+    std::iter::from_fn(|| steps.next_if(|step| matches!(step, Step::Probe(_))).and_then(question)).collect()
 }
 
 /// The reply that the proxy gives itself.

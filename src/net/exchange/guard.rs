@@ -9,14 +9,13 @@ use super::send::Sending;
 use crate::net::clock;
 use crate::net::findings::group_outcome;
 use crate::net::upstream::Recipient;
-use respguard_engine::command::CommandId;
+use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::{Fault, Finding, Outcome};
 use respguard_engine::pipeline::group::{Injected, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::Added;
 use respguard_engine::pipeline::refusal::Refusal;
-use respguard_engine::pipeline::slot::Role;
 use respguard_engine::preflight::request::assert_guard;
 use respguard_engine::preflight::{Ability, Preflight};
 
@@ -54,11 +53,11 @@ impl Exchange {
         let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
         let wrapped = wrapped.with_guard(Guard::new(preflight, kept));
         if let Some(resolved) = resolved {
-            return self.send_marked(sending, &mut state, wrapped, resolved, request);
+            return self.send_marked(sending, &mut state, (commands, wrapped), resolved, request);
         }
         let frames = wrapped.frames();
-        state.slots.push_group(Box::new(wrapped));
-        self.send(link, &mut state, &[&request], frames, timing.read_at, timing.deadline());
+        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.read_at, timing.deadline());
     }
 
     /// Nothing of the group is sent: each member answers why.
@@ -66,9 +65,9 @@ impl Exchange {
         let Sending { table, policy, batch, .. } = *sending;
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         let name = &policy.groups()[index].name;
-        for (id, reply) in members.iter().zip(refusal.replies(name, &members, table)) {
+        for ((&at, id), reply) in commands.iter().zip(&members).zip(refusal.replies(name, &members, table)) {
             self.context.metrics.command(id.index());
-            self.answer(reply);
+            self.answer_in(sending.seq(at), reply);
         }
         self.context.metrics.group(self.context.metrics.group_row(index), group_outcome(Outcome::Refused));
         self.context.reporter.violation(refusal.violation(name, &members, table), &self.peer);
@@ -77,12 +76,12 @@ impl Exchange {
     /// Sends the group at the head once more, if it is to be: nothing of its client's stands behind it.
     pub(super) fn send_again(&self) {
         let mut state = self.state.borrow_mut();
-        let Some((request, frames)) = state.slots.take_again() else { return };
+        let Some((request, owed)) = state.slots.take_again() else { return };
         let Some(who) = self.me.upgrade() else { return };
         let who: Rc<dyn Recipient> = who;
         let now = clock::now();
-        if !self.link().send(who, &[request], frames, now, Some(now + self.request_timeout.get())) {
-            self.fault_in(&mut state, frames, Fault::Unavailable);
+        if !self.link().send(who, &[request], owed, now, Some(now + self.request_timeout.get())) {
+            self.fault_in(&mut state, owed, Fault::Unavailable);
         }
     }
 
@@ -104,8 +103,8 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let now = clock::now();
         for (request, frames) in self.take_backs.take() {
-            (0..frames).for_each(|_| state.slots.push(Role::Discard, CommandId::UNKNOWN, false));
-            me.send(&self.link(), &mut state, &[&request], frames, now, Some(now + self.request_timeout.get()));
+            let owed = state.slots.push_discards(frames);
+            me.send(&self.link(), &mut state, &[&request], owed, now, Some(now + self.request_timeout.get()));
         }
     }
 

@@ -6,6 +6,7 @@ use super::send::Sending;
 use super::{Exchange, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
+use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::in_doubt::{InDoubt, takes_marker};
@@ -39,7 +40,7 @@ impl Exchange {
         self: &Rc<Self>,
         sending: &Sending<'_>,
         state: &mut State,
-        wrapped: WrappedGroup,
+        (commands, wrapped): (&[usize], WrappedGroup),
         (marker, behind): Marked,
         mut request: Vec<u8>,
     ) {
@@ -47,13 +48,26 @@ impl Exchange {
         let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
         let deadline = timing.read_at + timing.request_timeout;
         let wrapped = wrapped.with_doubt(InDoubt::new(marker, kept, timing.read_at, deadline));
-        let mut frames = wrapped.frames();
-        state.slots.push_group(Box::new(wrapped));
-        for probe in behind {
-            frames += 1;
-            self.push_probe(state, probe, &mut request);
+        let frames = wrapped.frames();
+        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        let behind = self.push_probes(state, behind.into_iter(), &mut request);
+        let all = frames + behind.frames();
+        let group = Owed::request(seq, frames);
+        let who: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
+        let fault = if self.is_refused(state, all) {
+            self.context.metrics.add_refused(all);
+            Some(Fault::Refused)
+        } else {
+            let is_sent = sending.link.send(Rc::clone(&who), &[&request], group, timing.read_at, Some(deadline));
+            (!is_sent).then_some(Fault::Unavailable)
+        };
+        match fault {
+            None => sending.link.owes_too(who, behind, timing.read_at, Some(deadline)),
+            Some(fault) => {
+                self.fault_in(state, group, fault);
+                self.fault_in(state, behind, fault);
+            }
         }
-        self.send(sending.link, state, &[&request], frames, timing.read_at, Some(deadline));
     }
 
     /// The client has gone: nothing more is done about a group of its whose connection was lost.
@@ -66,7 +80,7 @@ impl Exchange {
 
     /// Does what is to be done about a group whose connection was lost, if there is one.
     pub(super) fn go_on(&self) {
-        if !self.state.borrow().slots.has_recovery() {
+        if !self.state.borrow_mut().slots.has_recovery() {
             return;
         }
         let Some(who) = self.me.upgrade() else { return };
@@ -84,8 +98,8 @@ impl Exchange {
         self.conclude(&mut state);
         let Some(recovery) = recovery else { return };
         let who: Rc<dyn Recipient> = who;
-        if !link.send_first(who, &recovery.request, recovery.frames, (recovery.read_at, recovery.deadline)) {
-            self.fault_in(&mut state, recovery.frames, Fault::Unavailable);
+        if !link.send_first(who, &recovery.request, recovery.owed, (recovery.read_at, recovery.deadline)) {
+            self.fault_in(&mut state, recovery.owed, Fault::Unavailable);
         }
     }
 }

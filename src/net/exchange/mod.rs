@@ -30,8 +30,9 @@ use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::telemetry::label::{Direction, Side};
+use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::finding::Finding;
-use respguard_engine::pipeline::slot::Slots;
+use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::session::Session;
 use tokio::sync::oneshot;
@@ -95,7 +96,7 @@ pub struct Exchange {
 /// What belongs to a client's session and its places.
 pub struct State {
     pub session: Session,
-    pub slots: Slots,
+    pub slots: Sequencer,
     pub undecided: Undecided,
     out: Vec<u8>,
     out_at: usize,
@@ -129,7 +130,7 @@ impl Exchange {
             context: Rc::clone(context),
             state: RefCell::new(State {
                 session: Session::default(),
-                slots: Slots::default(),
+                slots: Sequencer::default(),
                 undecided: Undecided::default(),
                 out: Vec::new(),
                 out_at: 0,
@@ -233,8 +234,8 @@ impl Exchange {
     }
 
     /// The client does not hear what the request that was sent last is answered.
-    pub fn unheard_last(&self) {
-        self.state.borrow_mut().slots.unheard_last();
+    pub fn discard_last(&self) {
+        self.state.borrow_mut().slots.discard_last();
     }
 
     /// True while what the client sends next has to wait for a group that may be sent again.
@@ -251,7 +252,7 @@ impl Exchange {
     /// False while so much is under way or unread that nothing more is taken from the client.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at + state.slots.answer_bytes() < self.out_bytes_soft()
+        state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at + state.slots.waiting_bytes() < self.out_bytes_soft()
     }
 
     /// The client's task keeps room for so many bytes of requests, of which so many are there that cannot go on now.
@@ -262,9 +263,14 @@ impl Exchange {
 
     /// Answers the next request without the upstream.
     pub fn answer(&self, reply: Vec<u8>) {
+        self.answer_in(None, reply);
+    }
+
+    /// Answers a request without the upstream, in the place that is kept for it or the next.
+    pub(super) fn answer_in(&self, seq: Option<Seq>, reply: Vec<u8>) {
         let mut state = self.state.borrow_mut();
         let State { slots, out, .. } = &mut *state;
-        slots.answer(reply, out);
+        slots.answer(seq, reply, out);
     }
 
     /// Waits for the promised answers; later commands are sent only then.
@@ -278,10 +284,10 @@ impl Exchange {
     }
 
     /// Fills a promised place.
-    pub fn fill_deferred(&self, number: u64, reply: Vec<u8>) {
+    pub fn fill_deferred(&self, seq: Seq, reply: Vec<u8>) {
         let mut state = self.state.borrow_mut();
         let State { slots, out, .. } = &mut *state;
-        slots.keep(number, reply, out);
+        slots.answer_deferred(seq, reply, out);
         drop(state);
         self.flush();
         self.wake();

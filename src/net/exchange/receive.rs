@@ -8,9 +8,9 @@ use super::{End, Exchange, State};
 use crate::net::clock;
 use crate::net::findings::conclude;
 use crate::net::upstream::{Admitted, Recipient};
+use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::{Fault, Finding};
 use respguard_engine::pipeline::resolve::{self, Part};
-use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::subscription::Arrival;
 
 /// Bytes kept for a client that shares its upstream connection with others, before it is closed.
@@ -25,10 +25,10 @@ const STANDSTILL_MAX: Duration = Duration::from_millis(500);
 
 impl Exchange {
     /// Answers what will not be answered; true when the lease must be closed.
-    pub(super) fn fault_in(&self, state: &mut State, frames: u32, fault: Fault) -> bool {
+    pub(super) fn fault_in(&self, state: &mut State, owed: Owed, fault: Fault) -> bool {
         let table = self.context.table();
         let State { slots, session, out, found, .. } = state;
-        slots.fault(frames, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
+        slots.fault(owed, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
         self.conclude(state)
     }
 
@@ -56,7 +56,7 @@ impl Exchange {
 }
 
 impl Recipient for Exchange {
-    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+    fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
         self.bulk.note(piece, part);
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
@@ -67,14 +67,14 @@ impl Recipient for Exchange {
         let table = self.context.table();
         let context = resolve::Context { table: &table, client_id: self.id };
         // What goes to the client as it is need not be copied first.
-        let written = if part.first || !slots.head_passes() || state.out_at < out.len() { 0 } else { self.write_through(piece) };
-        let more = slots.admit(&piece[written..], part, session, out, &context, found);
+        let written = if part.first || !slots.passes(to) || state.out_at < out.len() { 0 } else { self.write_through(piece) };
+        let more = slots.admit(to, &piece[written..], part, session, out, &context, found);
         drop(table);
         Admitted { more, close: self.conclude(state) }
     }
 
-    fn takes_plain(&self, most: u32) -> u32 {
-        self.state.borrow().slots.plain_at_head(most)
+    fn takes_plain(&self, first: Seq, most: u32) -> u32 {
+        self.state.borrow_mut().slots.takes_plain(first, most)
     }
 
     fn admit_plain(&self, replies: &[u8], frames: u32) -> bool {
@@ -90,8 +90,8 @@ impl Recipient for Exchange {
         self.conclude(state)
     }
 
-    fn fault(&self, frames: u32, fault: Fault) {
-        let close = self.fault_in(&mut self.state.borrow_mut(), frames, fault);
+    fn fault(&self, owed: Owed, fault: Fault) {
+        let close = self.fault_in(&mut self.state.borrow_mut(), owed, fault);
         if close {
             self.lease_lost();
         }
@@ -105,10 +105,11 @@ impl Recipient for Exchange {
         self.state.borrow_mut().slots.settle_late(frames);
     }
 
-    fn cut(&self, frames: u32) {
+    fn cut(&self, owed: Owed) {
         self.bulk.cut();
         // The client must not be left with half a reply; what it has seen nothing of it can still be told.
-        if self.state.borrow().slots.head_is_unseen() { self.fault(frames, Fault::Lost) } else { self.end(End::Cut) }
+        let is_unseen = self.state.borrow_mut().slots.is_unseen(owed.next());
+        if is_unseen { self.fault(owed, Fault::Lost) } else { self.end(End::Cut) }
     }
 
     fn takes_bytes(&self) -> bool {
@@ -117,7 +118,7 @@ impl Recipient for Exchange {
 
     fn classify(&self, head: &[u8]) -> Arrival {
         let state = self.state.borrow();
-        let awaited = matches!(state.slots.head(), Some(Role::Subscription { .. } | Role::UnsubscribeAll(_)));
+        let awaited = state.slots.awaits_confirmation();
         state.session.subscriptions.classify(head, state.session.protocol, awaited)
     }
 

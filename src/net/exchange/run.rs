@@ -4,52 +4,40 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::dispatch::PerCommand;
 use super::send::Sending;
 use super::{Exchange, State};
 use respguard_engine::command::{BlockFor, RetryClass};
-use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::link::owed::{Owed, Seq};
 use respguard_engine::pipeline::score::Score;
-use respguard_engine::pipeline::slot::{Role, Slots};
+use respguard_engine::pipeline::sequencer::Sequencer;
+use respguard_engine::pipeline::slot::{Role, ScoreId};
 
 impl Exchange {
     pub(super) fn send_run(
         self: &Rc<Self>,
         sending: &Sending<'_>,
         commands: Range<usize>,
-        roles: &[Role],
+        roles: &mut [Role],
         score: Option<Score>,
-        per_command: &mut PerCommand<'_>,
     ) {
         let Sending { batch, timing, .. } = *sending;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let scored = score.is_some();
-        if let Some(score) = score {
-            state.slots.push_score(score);
-        }
+        let score = score.and_then(|score| state.slots.push_score(score));
         commands.clone().for_each(|at| self.context.metrics.command(batch.id(at).index()));
-        if roles.iter().all(|role| *role == Role::Plain) {
-            state.slots.push_plain(commands.clone().map(|at| batch.id(at)), scored);
-        } else {
-            push_by_role(&mut state.slots, batch, commands.clone().zip(roles), scored, per_command);
-        }
-        let mut rest = commands.clone();
         // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
-        if state.session.affinity.is_pinned() {
-            for (at, &role) in commands.zip(roles) {
-                if !matches!(role, Role::Queued | Role::QueuedChecked)
-                    && let Some(deadline) = blocking_deadline(sending, at)
-                {
-                    self.send_part(sending, state, rest.start..at, timing.deadline());
-                    self.send_part(sending, state, at..at + 1, deadline);
-                    rest.start = at + 1;
-                }
-            }
+        let blocking = blocking(sending, state, commands.clone(), roles);
+        let behind = blocking.last().map_or(commands.start, |(at, _)| at + 1);
+        let reads = self.reads_behind(sending, state, behind..commands.end, &roles[behind - commands.start..]);
+        let run = Run { first: push(&mut state.slots, sending, commands.clone(), roles, score), at: commands.start };
+        let mut start = commands.start;
+        for (at, deadline) in blocking {
+            self.send_part(sending, state, run, start..at, timing.deadline());
+            self.send_part(sending, state, run, at..at + 1, deadline);
+            start = at + 1;
         }
-        let reads = self.reads_behind(sending, state, rest.clone(), &roles[roles.len() - rest.len()..]);
-        self.send_part(sending, state, rest.start..reads.start, timing.deadline());
-        if !reads.is_empty() && self.send_part(sending, state, reads, timing.deadline()) {
+        self.send_part(sending, state, run, start..reads.start, timing.deadline());
+        if self.send_part(sending, state, run, reads, timing.deadline()) {
             sending.link.mark_reads();
         }
     }
@@ -67,47 +55,90 @@ impl Exchange {
         commands.end - reads..commands.end
     }
 
-    /// True when it is on its way.
+    /// True when it is on its way in one piece.
     fn send_part(
         self: &Rc<Self>,
         sending: &Sending<'_>,
         state: &mut State,
+        run: Run,
+        commands: Range<usize>,
+        deadline: Option<Instant>,
+    ) -> bool {
+        if commands.is_empty() {
+            return false;
+        }
+        if sending.seqs.is_empty() {
+            let first = run.first.plus(commands.start - run.at);
+            return self.send_piece(sending, state, first, commands, deadline);
+        }
+        // Some have overtaken others: only those whose places are side by side go together.
+        let mut is_sent = true;
+        let mut pieces = 0;
+        let mut start = commands.start;
+        for at in commands.clone() {
+            let next = sending.seq(at + 1).filter(|_| at + 1 < commands.end);
+            if next.is_none() || next != sending.seq(at).map(|seq| seq.plus(1)) {
+                let first = sending.seq(start).unwrap_or_default();
+                is_sent &= self.send_piece(sending, state, first, start..at + 1, deadline);
+                pieces += 1;
+                start = at + 1;
+            }
+        }
+        is_sent && pieces == 1
+    }
+
+    fn send_piece(
+        self: &Rc<Self>,
+        sending: &Sending<'_>,
+        state: &mut State,
+        first: Seq,
         commands: Range<usize>,
         deadline: Option<Instant>,
     ) -> bool {
         let Sending { link, batch, bytes, timing, .. } = *sending;
-        if commands.is_empty() {
-            return false;
-        }
-        let frames = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        let owed = Owed::each(first, u32::try_from(commands.len()).unwrap_or(u32::MAX));
         if sending.rewrites.is_empty() {
-            self.send(link, state, &[&bytes[batch.wire(commands)]], frames, timing.read_at, deadline)
+            self.send(link, state, &[&bytes[batch.wire(commands)]], owed, timing.read_at, deadline)
         } else {
             let mut pieces = Vec::new();
             sending.push_pieces(commands, &mut pieces);
-            self.send(link, state, &pieces, frames, timing.read_at, deadline)
+            self.send(link, state, &pieces, owed, timing.read_at, deadline)
         }
     }
 }
 
-/// A place for each command, by what its reply means.
-fn push_by_role<'r>(
-    slots: &mut Slots,
-    batch: &Batch,
-    commands: impl Iterator<Item = (usize, &'r Role)>,
-    scored: bool,
-    per_command: &mut PerCommand<'_>,
-) {
-    for (at, &role) in commands {
-        let id = batch.id(at);
-        match role {
-            Role::Checked | Role::QueuedChecked if let Some(check) = per_command.checks.pop_front() => {
-                slots.push_checked(role, check, id, scored && role == Role::Checked);
-            }
-            Role::Refused => slots.push_refused(per_command.refused.pop_front().unwrap_or_default(), id),
-            role => slots.push(role, id, scored && role == Role::Plain),
-        }
+/// Consecutive commands that have places in their order.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The place of the first, where they are the next ones.
+    first: Seq,
+    /// Its index.
+    at: usize,
+}
+
+/// Gives each command its place, with what its reply means; the first of the places.
+fn push(slots: &mut Sequencer, sending: &Sending<'_>, commands: Range<usize>, roles: &mut [Role], score: Option<ScoreId>) -> Seq {
+    let batch = sending.batch;
+    if sending.seqs.is_empty() && roles.iter().all(Role::is_plain) {
+        return slots.push_plain(commands.map(|at| batch.id(at)), score);
     }
+    let mut first = None;
+    for (at, role) in commands.zip(roles) {
+        let role = std::mem::replace(role, Role::Own);
+        let score = score.filter(|_| role.is_scored());
+        let seq = slots.push(sending.seq(at), role, batch.id(at), score);
+        first.get_or_insert(seq);
+    }
+    first.unwrap_or_default()
+}
+
+/// The commands that may block, on a lease, with their deadlines; `None` for ever.
+fn blocking(sending: &Sending<'_>, state: &State, commands: Range<usize>, roles: &[Role]) -> Vec<(usize, Option<Instant>)> {
+    if !state.session.affinity.is_pinned() {
+        return Vec::new();
+    }
+    let waits = commands.zip(roles).filter(|(_, role)| !role.is_queued());
+    waits.filter_map(|(at, _)| Some((at, blocking_deadline(sending, at)?))).collect()
 }
 
 /// Until when a command on a lease is waited for that may block: its own timeout is added, `None` within for ever. `None`

@@ -11,6 +11,7 @@ use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use respguard_engine::command::{CommandId, Table};
+use respguard_engine::link::owed::{Owed, Seq};
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::expectations::Expectations;
 use respguard_engine::pipeline::finding::Fault;
@@ -46,9 +47,21 @@ pub(super) struct Sending<'a> {
     pub(super) timing: Timing,
     /// Commands that do not go out as they came.
     pub(super) rewrites: &'a [(usize, Vec<u8>)],
+    /// The place of each command, where they are not the next ones in order.
+    pub(super) seqs: &'a [Seq],
 }
 
 impl Sending<'_> {
+    /// The place that is kept for the command; `None` for the next.
+    pub(super) fn seq(&self, at: usize) -> Option<Seq> {
+        self.seqs.get(at).copied()
+    }
+
+    /// The places that are kept for these commands.
+    pub(super) fn seqs_of(&self, commands: &[usize]) -> Option<Vec<Seq>> {
+        (!self.seqs.is_empty()).then(|| commands.iter().map(|&at| self.seqs[at]).collect())
+    }
+
     /// What goes on the wire for the members of a group, with commands of our own between them.
     pub(super) fn transaction<'p>(&'p self, commands: &[usize], injected: &'p [Injected]) -> Vec<&'p [u8]> {
         let members = u32::try_from(commands.len()).unwrap_or(u32::MAX);
@@ -90,8 +103,8 @@ impl Exchange {
         self.context.metrics.command(id.index());
         let timing = Timing { read_at: clock::now(), request_timeout };
         let mut state = self.state.borrow_mut();
-        state.slots.push(role, id, false);
-        self.send(&link, &mut state, &[&request], 1, timing.read_at, timing.deadline());
+        let seq = state.slots.push(None, role, id, None);
+        self.send(&link, &mut state, &[&request], Owed::each(seq, 1), timing.read_at, timing.deadline());
     }
 
     /// Begins to cut a request through that is too large to be held whole: `head` is its first part.
@@ -99,8 +112,8 @@ impl Exchange {
         let link = self.link();
         self.context.metrics.command(id.index());
         let mut state = self.state.borrow_mut();
-        state.slots.push(role, id, false);
-        self.send(&link, &mut state, &[head], 1, timing.read_at, None);
+        let seq = state.slots.push(None, role, id, None);
+        self.send(&link, &mut state, &[head], Owed::each(seq, 1), timing.read_at, None);
     }
 
     /// In the place of a command within the client's own MULTI goes out what aborts it, and the client is told `error`.
@@ -108,15 +121,15 @@ impl Exchange {
         let link = self.link();
         self.context.metrics.command(id.index());
         let mut state = self.state.borrow_mut();
-        state.slots.push_refused(error, id);
-        self.send(&link, &mut state, &[SPOILER], 1, timing.read_at, timing.deadline());
+        let seq = state.slots.push(None, Role::Refused(error), id, None);
+        self.send(&link, &mut state, &[SPOILER], Owed::each(seq, 1), timing.read_at, timing.deadline());
     }
 
     /// Passes bytes on for which no reply is awaited in a place of its own.
     pub fn tunnel(self: &Rc<Self>, bytes: &[u8]) {
         let link = self.link();
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
-        if !link.send(recipient, &[bytes], 0, clock::now(), None) {
+        if !link.send(recipient, &[bytes], Owed::nothing(), clock::now(), None) {
             self.end(End::LeaseLost);
         }
     }
@@ -127,24 +140,29 @@ impl Exchange {
         link: &Rc<Link>,
         state: &mut State,
         parts: &[&[u8]],
-        frames: u32,
+        owed: Owed,
         read_at: Instant,
         deadline: Option<Instant>,
     ) -> bool {
         // On a lease there is state that a refusal in the middle would tear. Behind what is still under way a refusal
         // would take the place of a reply that may come: what is sent there shares its fate.
-        let is_first = state.slots.owes_no_more_than(frames);
-        if is_first && self.context.health.refuses() && !state.session.affinity.is_pinned() {
-            self.context.metrics.add_refused(frames);
-            self.fault_in(state, frames, Fault::Refused);
+        if self.is_refused(state, owed.frames()) {
+            self.context.metrics.add_refused(owed.frames());
+            self.fault_in(state, owed, Fault::Refused);
             return false;
         }
         let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
-        let is_sent = link.send(recipient, parts, frames, read_at, deadline);
+        let is_sent = link.send(recipient, parts, owed, read_at, deadline);
         if !is_sent {
-            self.fault_in(state, frames, Fault::Unavailable);
+            self.fault_in(state, owed, Fault::Unavailable);
         }
         is_sent
+    }
+
+    /// True when the server is not worth asking for the requests pushed last, which are owed so many frames.
+    pub(super) fn is_refused(&self, state: &State, frames: u32) -> bool {
+        let is_first = state.slots.owes_no_more_than(frames);
+        is_first && self.context.health.refuses() && !state.session.affinity.is_pinned()
     }
 
     pub(super) fn send_group(
@@ -174,30 +192,28 @@ impl Exchange {
             .expecting(expectations);
         let parts = sending.transaction(commands, &injected);
         if let Some(resolved) = resolved {
-            return self.send_marked(sending, &mut state, wrapped, resolved, parts.concat());
+            return self.send_marked(sending, &mut state, (commands, wrapped), resolved, parts.concat());
         }
         let frames = wrapped.frames();
-        state.slots.push_group(Box::new(wrapped));
-        self.send(link, &mut state, &parts, frames, timing.read_at, timing.deadline());
+        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        self.send(link, &mut state, &parts, Owed::request(seq, frames), timing.read_at, timing.deadline());
     }
 
     /// Sends questions of our own, in one piece.
     pub(super) fn send_probes(self: &Rc<Self>, link: &Rc<Link>, probes: impl Iterator<Item = Probe>, timing: Timing) {
         let mut request = Vec::with_capacity(64);
         let mut state = self.state.borrow_mut();
-        let mut frames = 0;
-        for probe in probes {
-            self.push_probe(&mut state, probe, &mut request);
-            frames += 1;
-        }
-        self.send(link, &mut state, &[&request], frames, timing.read_at, timing.deadline());
+        let owed = self.push_probes(&mut state, probes, &mut request);
+        self.send(link, &mut state, &[&request], owed, timing.read_at, timing.deadline());
     }
 
-    /// Makes a place for the answer to a question, which is written behind `request`.
-    pub(super) fn push_probe(&self, state: &mut State, mut probe: Probe, request: &mut Vec<u8>) {
-        // The rules may change before it is answered.
-        probe.index = self.context.metrics.ttl_row(&probe.rule.name);
-        encode::request(request, &[b"PTTL", &probe.key]);
-        state.slots.push_probe(probe);
+    /// Makes places for the answers to questions, which are written behind `request`.
+    pub(super) fn push_probes(&self, state: &mut State, probes: impl Iterator<Item = Probe>, request: &mut Vec<u8>) -> Owed {
+        state.slots.push_probes(probes.map(|mut probe| {
+            // The rules may change before it is answered.
+            probe.index = self.context.metrics.ttl_row(&probe.rule.name);
+            encode::request(request, &[b"PTTL", &probe.key]);
+            probe
+        }))
     }
 }

@@ -1,5 +1,6 @@
 //! Requests of our own whose answers nobody needs to hear.
 
+use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 
@@ -10,9 +11,9 @@ use super::{Admitted, Recipient};
 pub struct Discard;
 
 impl Recipient for Discard {
-    fn admit(&self, _piece: &[u8], _part: Part) -> Admitted {
+    fn admit(&self, _to: ReplyTo, _piece: &[u8], _part: Part) -> Admitted {
         Admitted::default()
     }
 
-    fn fault(&self, _frames: u32, _fault: Fault) {}
+    fn fault(&self, _owed: Owed, _fault: Fault) {}
 }

@@ -13,6 +13,7 @@ use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::command::{DEFAULT_USER, Login};
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Selects};
+use respguard_engine::link::owed::Owed;
 use respguard_resp::Protocol;
 
 /// A lease that nobody took for so long is closed, well before servers close idle connections.
@@ -173,7 +174,7 @@ impl Lane {
     #[must_use]
     pub fn ask(&self, who: Rc<dyn Recipient>, request: &[u8]) -> bool {
         let now = clock::now();
-        self.shared().send(who, &[request], 1, now, Some(now + self.settings.request_timeout))
+        self.shared().send(who, &[request], Owed::answer(), now, Some(now + self.settings.request_timeout))
     }
 
     /// A connection for one client alone: an idle one, or a new one that is being opened.

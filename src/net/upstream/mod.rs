@@ -24,6 +24,7 @@ use crate::net::tls::Connector;
 use connections::Connections;
 use respguard_engine::command::Login;
 use respguard_engine::link::budget::Allowance;
+use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 use respguard_engine::session::subscription::Arrival;
@@ -35,11 +36,11 @@ pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 ///
 /// None of the methods may call back into the connection.
 pub trait Recipient {
-    /// Takes one piece of the next reply that is owed.
-    fn admit(&self, piece: &[u8], part: Part) -> Admitted;
+    /// Takes one piece of a reply that is owed to this request or question of its.
+    fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted;
 
-    /// How many of the next replies, at most `most`, can be taken together as long as none is an error.
-    fn takes_plain(&self, _most: u32) -> u32 {
+    /// How many of the replies from this request's on, at most `most`, can be taken together as long as none is an error.
+    fn takes_plain(&self, _first: Seq, _most: u32) -> u32 {
         0
     }
 
@@ -48,15 +49,15 @@ pub trait Recipient {
         false
     }
 
-    /// The next `frames` frames that are owed will not come.
-    fn fault(&self, frames: u32, fault: Fault);
+    /// What is owed will not come.
+    fn fault(&self, owed: Owed, fault: Fault);
 
     /// Replies came, or never will, to `frames` requests that had been answered with a timeout.
     fn settle_late(&self, _frames: u32) {}
 
-    /// A reply of which a part was handed over has no end, and what is owed behind it will not come: `frames` in all.
-    fn cut(&self, frames: u32) {
-        self.fault(frames, Fault::Lost);
+    /// A reply of which a part was handed over has no end, and what is owed behind it will not come: all of `owed`.
+    fn cut(&self, owed: Owed) {
+        self.fault(owed, Fault::Lost);
     }
 
     /// On a lease: what the frame that begins with `head` is.

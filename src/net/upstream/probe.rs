@@ -7,6 +7,7 @@ use super::{Admitted, PING, Recipient};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::link::breaker::is_state_error;
+use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 
@@ -31,14 +32,14 @@ impl Probe {
 
 impl Recipient for Probe {
     /// Any answer will do that is not about the server's state: who may not PING is told so by a server that serves.
-    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+    fn admit(&self, _to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
         if part.first {
             self.conclude(!is_state_error(piece));
         }
         Admitted::default()
     }
 
-    fn fault(&self, _frames: u32, _fault: Fault) {
+    fn fault(&self, _owed: Owed, _fault: Fault) {
         self.conclude(false);
     }
 }

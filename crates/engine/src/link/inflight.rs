@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::address::{Address, Owed, Seq};
+use super::owed::{Owed, ReplyTo, Seq};
 
 /// What one recipient is owed for bytes that were queued in one piece.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Inflight<R> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Owner<'a, R> {
     /// The recipient at the head of the queue, for one of its requests or questions.
-    Recipient(&'a R, Address),
+    Recipient(&'a R, ReplyTo),
     /// The recipient was told that the outcome is unknown: it only learns that the reply came.
     Late(&'a R),
     /// Nobody awaits anything: the connection is out of sync.
@@ -104,6 +104,15 @@ impl<R> Inflight<R> {
             self.unordered = last.is_some_and(|last| self.unordered || deadline < last.deadline || read_at < last.read_at);
             self.entries.push_back(Entry { recipient, owed, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
         }
+    }
+
+    /// The bytes queued last are owed this too, by whoever shares their fate.
+    pub fn push_too(&mut self, recipient: R, owed: Owed, read_at: Instant, deadline: Option<Instant>) {
+        if owed.frames() == 0 {
+            return;
+        }
+        let start = self.entries.back().map_or(self.queued, |last| last.start);
+        self.entries.push_back(Entry { recipient, owed, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
     }
 
     /// The same before everything that is queued, of which nothing has been written: its first byte comes to stand at
@@ -163,7 +172,7 @@ impl<R> Inflight<R> {
     pub fn head_requests(&self) -> Option<(Seq, u32)> {
         let entry = self.entries.front().filter(|entry| !entry.expired && !self.head_started)?;
         match entry.owed {
-            Owed::Each { first: Address::Request(first), requests, more: 0 } => Some((first, requests)),
+            Owed::Each { first: ReplyTo::Request(first), requests, more: 0 } => Some((first, requests)),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::command::{CommandId, Table};
-use crate::link::address::Seq;
+use crate::link::owed::Seq;
 use respguard_resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
 
 /// Decoded arguments of commands that are gone are kept up to this size while others are there.

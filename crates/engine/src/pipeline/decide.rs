@@ -439,7 +439,11 @@ impl Planner<'_> {
             }
             ConnectionEffect::Unsubscribe(kind) => {
                 self.session.subscriptions.sent();
-                let role = if args.len() > 1 { Role::Subscription { frames: frames(args), confirmed: 0 } } else { Role::UnsubscribeAll(kind) };
+                let role = if args.len() > 1 {
+                    Role::Subscription { frames: frames(args), confirmed: 0 }
+                } else {
+                    Role::UnsubscribeAll(kind)
+                };
                 Decision::Send(role)
             }
             ConnectionEffect::Quit => Decision::Barrier(Barrier::Quit),

@@ -95,8 +95,8 @@ mod tests {
     use super::super::violation::Kind;
     use super::*;
     use crate::command::written::WrittenRequest;
-    use crate::link::address::{Address, Owed, Seq};
     use crate::command::{CommandId, Table};
+    use crate::link::owed::{Owed, ReplyTo, Seq};
     use crate::policy::compile;
     use crate::policy::rule::{Written, WrittenAtomic, WrittenGroup, WrittenMember};
     use crate::preflight::examine;
@@ -140,7 +140,7 @@ mod tests {
                 let part = Part { first: true, last: true, top: scanner.top() };
                 let context = Context { table: &self.table, client_id: 1 };
                 let (frame, behind) = rest.split_at(scanned.bytes);
-                let group = Address::Request(self.group);
+                let group = ReplyTo::Request(self.group);
                 self.slots.admit(group, frame, part, &mut self.session, &mut self.out, &context, &mut self.found);
                 rest = behind;
             }

@@ -15,12 +15,12 @@
 use std::time::{Duration, Instant};
 
 use super::finding::Finding;
-use super::resolve::Context;
 use super::group::WrappedGroup;
+use super::resolve::Context;
 use super::sequencer::Sequencer;
-use crate::link::address::{Owed, Seq};
 use crate::link::budget::Budget;
 use crate::link::handshake::OrphanedConnection;
+use crate::link::owed::{Owed, Seq};
 use crate::policy::Group;
 use crate::session::Session;
 use respguard_resp::encode;

@@ -14,7 +14,7 @@ use super::group::WrappedGroup;
 use super::sequencer::Sequencer;
 use super::slot::{Early, GroupSlot, Role, ScoreId, Slot};
 use crate::command::{CommandId, Table};
-use crate::link::address::{Address, Owed, Seq};
+use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::session::Session;
 use respguard_resp::scan::{Top, elements};
 use respguard_resp::{encode, value};
@@ -44,7 +44,7 @@ impl Sequencer {
     #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
     pub fn admit(
         &mut self,
-        to: Address,
+        to: ReplyTo,
         piece: &[u8],
         part: Part,
         session: &mut Session,
@@ -58,8 +58,8 @@ impl Sequencer {
         }
         let mut more = 0;
         match to {
-            Address::Question(number) => self.admit_answer(number, piece, part, found),
-            Address::Request(seq) => match self.slot(seq).map(|slot| &slot.role) {
+            ReplyTo::Question(number) => self.admit_answer(number, piece, part, found),
+            ReplyTo::Request(seq) => match self.slot(seq).map(|slot| &slot.role) {
                 Some(Role::Group(_)) => self.admit_group(seq, piece, part, alone, out, context, found),
                 Some(_) => {
                     let mut reading = Reading { piece, part, session, context, found, more: &mut more };
@@ -176,7 +176,8 @@ impl Sequencer {
     /// How many replies from this request's on, at most `most`, go to the client as they are, and count for one pipeline:
     /// none unless they are the next to leave.
     pub fn takes_plain(&mut self, first: Seq, most: u32) -> u32 {
-        let Some(score) = self.queue.front().filter(|slot| first == self.first && slot.role.is_plain() && !slot.silent).map(|slot| slot.score)
+        let Some(score) =
+            self.queue.front().filter(|slot| first == self.first && slot.role.is_plain() && !slot.silent).map(|slot| slot.score)
         else {
             return 0;
         };
@@ -249,8 +250,8 @@ impl Sequencer {
     }
 
     /// True when nothing of a reply that has begun has gone to the client.
-    pub fn is_unseen(&mut self, to: Address) -> bool {
-        let Address::Request(seq) = to else { return true };
+    pub fn is_unseen(&mut self, to: ReplyTo) -> bool {
+        let ReplyTo::Request(seq) = to else { return true };
         let is_next = seq == self.first;
         match self.slot(seq).filter(|slot| !slot.silent).map(|slot| &slot.role) {
             Some(Role::Group(slot)) => !slot.group.has_replied_in_part(),
@@ -273,7 +274,13 @@ impl Sequencer {
             out.append(replies);
         }
         let mut unseen = Vec::new();
-        let sink = if is_silent { &mut unseen } else if leaves { &mut *out } else { replies };
+        let sink = if is_silent {
+            &mut unseen
+        } else if leaves {
+            &mut *out
+        } else {
+            replies
+        };
         let (done, written) = write(group, sink);
         if done {
             self.end_group(seq, leaves, out);
@@ -304,7 +311,15 @@ impl Sequencer {
         }
     }
 
-    fn count(&mut self, id: ScoreId, command: CommandId, reply: &[u8], whole: bool, context: &Context<'_>, found: &mut Vec<Finding>) {
+    fn count(
+        &mut self,
+        id: ScoreId,
+        command: CommandId,
+        reply: &[u8],
+        whole: bool,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) {
         if let Some(score) = self.score(id)
             && score.admit(command, reply, whole)
         {

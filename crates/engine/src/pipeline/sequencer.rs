@@ -14,8 +14,8 @@ use super::reply_checks::ExecChecks;
 use super::score::{Companions, Score};
 use super::slot::{Early, GroupSlot, Probe, Question, Role, ScoreId, Slot};
 use crate::command::CommandId;
+use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::session::reply_mode::ReplyMode;
-use crate::link::address::{Address, Owed, Seq};
 
 /// A client that is owed nothing keeps room for no more places than this.
 const IDLE_SLOTS_MAX: usize = 64;
@@ -252,8 +252,8 @@ impl Sequencer {
 
     /// True when the reply to this request is the client's as it is and next to leave: behind its first piece nobody needs
     /// to look at it.
-    pub fn passes(&self, to: Address) -> bool {
-        to == Address::Request(self.first) && self.queue.front().is_some_and(|slot| slot.role.is_plain() && !slot.silent)
+    pub fn passes(&self, to: ReplyTo) -> bool {
+        to == ReplyTo::Request(self.first) && self.queue.front().is_some_and(|slot| slot.role.is_plain() && !slot.silent)
     }
 
     /// True when the next reply to leave is a confirmation of (un)subscribing.
@@ -394,3 +394,6 @@ impl Sequencer {
         debug_assert!(!self.queue.is_empty() || self.waiting_bytes == 0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::group::WrappedGroup;
 use super::reply_check::ReplyCheck;
 use crate::command::{CommandId, SubscriptionKind};
-use crate::link::address::Seq;
+use crate::link::owed::Seq;
 use crate::policy::ttl::TtlRule;
 
 /// What the frame that fills a place means.

@@ -269,7 +269,7 @@ impl Link {
         if self.replays_reads() {
             self.keep_reads(&mut state, written, &mut told);
         } else {
-            let rest = state.inflight.lose(written, |who, frames, cut| told.push((Rc::clone(who), frames, cut)));
+            let rest = state.inflight.lose(written, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
             state.forget_before(rest);
         }
         state.phase = if self.shared.get() { Phase::Connecting } else { Phase::Closed };
@@ -349,7 +349,7 @@ impl Link {
         self.over.set(true);
         self.permit.take();
         self.presence.take();
-        state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
+        state.inflight.abandon_all(|who, owed, cut| told.push((Rc::clone(who), owed, cut)));
         state.forget_written(false);
         state.wake_waiting();
         drop(state);

@@ -29,6 +29,7 @@ use crate::telemetry::label::UpstreamState;
 use head_of_line::HeadOfLine;
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
 use respguard_engine::link::inflight::{Cut, Inflight};
+use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::preflight::Ability;
 use respguard_resp::scan::ScanError;
@@ -265,16 +266,16 @@ impl State {
     }
 }
 
-/// Who lacks how many frames, and how far the first of them had come.
-type Told = (Rc<dyn Recipient>, u32, Cut);
+/// Who is still owed what, and how far the first frame of it had come.
+type Told = (Rc<dyn Recipient>, Owed, Cut);
 
 fn tell_all(told: Vec<Told>, fault: Fault) {
-    for (who, frames, cut) in told {
+    for (who, owed, cut) in told {
         match cut {
-            Cut::BeforeReply => who.fault(frames, fault),
-            Cut::SentBefore => who.fault(frames, Fault::Lost),
-            Cut::InsideReply => who.cut(frames),
-            Cut::Late => who.settle_late(frames),
+            Cut::BeforeReply => who.fault(owed, fault),
+            Cut::SentBefore => who.fault(owed, Fault::Lost),
+            Cut::InsideReply => who.cut(owed),
+            Cut::Late => who.settle_late(owed.frames()),
         }
         who.flush();
     }

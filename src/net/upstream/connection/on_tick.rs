@@ -8,6 +8,7 @@ use crate::net::clock;
 use crate::net::upstream::PING;
 use crate::net::upstream::discard::Discard;
 use respguard_engine::link::inflight::Cut;
+use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 
 /// A server that has not answered anything for so long may need a cure.
@@ -62,7 +63,7 @@ impl Link {
                 state.beat_at = Some(now);
                 drop(state);
                 // A link that is ready takes what it is given.
-                let _ = self.send(Rc::new(Discard), &[PING], 1, now, Some(now + self.settings.request_timeout));
+                let _ = self.send(Rc::new(Discard), &[PING], Owed::answer(), now, Some(now + self.settings.request_timeout));
             }
             _ => {}
         }
@@ -74,7 +75,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let fault = match state.phase {
             Phase::Ready => {
-                state.inflight.expire(now, Rc::ptr_eq, |who, frames| told.push((Rc::clone(who), frames, Cut::BeforeReply)));
+                state.inflight.expire(now, Rc::ptr_eq, |who, owed| told.push((Rc::clone(who), owed, Cut::BeforeReply)));
                 let stalled = state.inflight.stalls_at(state.last_read, self.settings.stall_timeout).is_some_and(|at| at <= now);
                 if stalled {
                     state.phase = Phase::Closed;
@@ -84,8 +85,8 @@ impl Link {
             }
             Phase::Connecting => {
                 if let Some(read_before) = now.checked_sub(self.settings.queue_timeout) {
-                    let cuts = state.inflight.abandon_read_before(read_before, Rc::ptr_eq, |who, frames, cut| {
-                        told.push((Rc::clone(who), frames, cut));
+                    let cuts = state.inflight.abandon_read_before(read_before, Rc::ptr_eq, |who, owed, cut| {
+                        told.push((Rc::clone(who), owed, cut));
                     });
                     if !cuts.is_empty() {
                         state.cut_out(&cuts);
@@ -102,7 +103,7 @@ impl Link {
             Phase::Closed => return,
         };
         drop(state);
-        let frames = told.iter().map(|(_, frames, _)| frames).sum();
+        let frames = told.iter().map(|(_, owed, _)| owed.frames()).sum();
         self.context.health.failed(frames);
         if fault == Fault::Timeout {
             self.context.metrics.add_timeouts(frames);

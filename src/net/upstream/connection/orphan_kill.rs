@@ -7,6 +7,7 @@ use crate::net::clock;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::KillOutcome;
 use respguard_engine::link::handshake::{Kill, OrphanedConnection};
+use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 
@@ -46,7 +47,7 @@ impl Link {
         self.orphan_kills.borrow_mut().push(orphan.clone());
         let orphan_kill = OrphanKill { link: Rc::downgrade(self), orphan };
         // A link that is ready takes what it is given.
-        let _ = self.send(Rc::new(orphan_kill), &[&request], 1, now, Some(now + self.settings.request_timeout));
+        let _ = self.send(Rc::new(orphan_kill), &[&request], Owed::answer(), now, Some(now + self.settings.request_timeout));
     }
 
     /// What the server was told in vain to end, it is told again.
@@ -95,7 +96,7 @@ struct OrphanKill {
 }
 
 impl Recipient for OrphanKill {
-    fn admit(&self, piece: &[u8], part: Part) -> Admitted {
+    fn admit(&self, _to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
         if part.first
             && let Some(link) = self.link.upgrade()
         {
@@ -105,7 +106,7 @@ impl Recipient for OrphanKill {
         Admitted::default()
     }
 
-    fn fault(&self, _frames: u32, _fault: Fault) {
+    fn fault(&self, _owed: Owed, _fault: Fault) {
         if let Some(link) = self.link.upgrade() {
             link.context.metrics.killed(KillOutcome::Unanswered);
             link.end_orphan_kill(&self.orphan);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Link, Phase, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
+use respguard_engine::link::owed::Owed;
 
 /// Bytes that may wait to be written before clients are no longer read from.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -18,14 +19,14 @@ const LEASE_OUT_BYTES_MAX: usize = 1024 * 1024;
 const WRITTEN_BYTES_MAX: usize = 1024 * 1024;
 
 impl Link {
-    /// Queues bytes for which `recipient` is owed `frames` replies; false when the link has ended
+    /// Queues bytes for which `recipient` is `owed` replies; false when the link has ended
     /// and nothing was queued.
     #[must_use]
     pub fn send(
         &self,
         recipient: Rc<dyn Recipient>,
         parts: &[&[u8]],
-        frames: u32,
+        owed: Owed,
         read_at: Instant,
         deadline: Option<Instant>,
     ) -> bool {
@@ -39,25 +40,30 @@ impl Link {
             state.out.extend_from_slice(part);
             bytes += part.len();
         }
-        state.inflight.push(recipient, frames, bytes, read_at, deadline);
+        state.inflight.push(recipient, owed, bytes, read_at, deadline);
         drop(state);
         self.wake();
         true
     }
 
+    /// The bytes queued last are owed this too.
+    pub fn owes_too(&self, recipient: Rc<dyn Recipient>, owed: Owed, read_at: Instant, deadline: Option<Instant>) {
+        self.state.borrow_mut().inflight.push_too(recipient, owed, read_at, deadline);
+    }
+
     /// Queues what is asked about an earlier request: while there is no connection before all that waits for one, so that
     /// it is not waited for longer than its own time.
     #[must_use]
-    pub fn send_first(&self, recipient: Rc<dyn Recipient>, request: &[u8], frames: u32, times: (Instant, Instant)) -> bool {
+    pub fn send_first(&self, recipient: Rc<dyn Recipient>, request: &[u8], owed: Owed, times: (Instant, Instant)) -> bool {
         let (read_at, deadline) = (times.0, Some(times.1));
         if self.phase() != Phase::Connecting || self.over.get() {
-            return self.send(recipient, &[request], frames, read_at, deadline);
+            return self.send(recipient, &[request], owed, read_at, deadline);
         }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         debug_assert_eq!(state.out_at, 0, "nothing is written without a connection");
         state.out.splice(0..0, request.iter().copied());
-        state.inflight.push_first(recipient, frames, request.len(), (read_at, deadline), state.out_start);
+        state.inflight.push_first(recipient, owed, request.len(), (read_at, deadline), state.out_start);
         true
     }
 

@@ -91,7 +91,7 @@ impl Link {
 
     fn is_congested(&self) -> bool {
         match self.state.borrow().inflight.owner() {
-            Owner::Recipient(who) => who.is_congested(),
+            Owner::Recipient(who, _) => who.is_congested(),
             Owner::Late(_) => false,
             Owner::Nobody => self.owner.borrow().as_ref().is_some_and(|owner| owner.is_congested()),
         }
@@ -104,8 +104,8 @@ impl Link {
             return 0;
         }
         let state = self.state.borrow();
-        match (state.inflight.head_frames().min(most), state.inflight.owner()) {
-            (frames @ 1.., Owner::Recipient(who)) => who.takes_plain(frames),
+        match (state.inflight.head_requests(), state.inflight.owner()) {
+            (Some((first, requests)), Owner::Recipient(who, _)) => who.takes_plain(first, requests.min(most)),
             _ => 0,
         }
     }
@@ -113,7 +113,7 @@ impl Link {
     /// Hands whole replies, no more than [`Self::takes_plain`] says, to whom they belong.
     pub(super) fn hand_over_plain(&self, replies: &[u8], frames: u32, touched: &mut Vec<Rc<dyn Recipient>>) -> Result<(), Loss> {
         let mut state = self.state.borrow_mut();
-        let Owner::Recipient(who) = state.inflight.owner() else { return Err(Loss::OutOfSync) };
+        let Owner::Recipient(who, _) = state.inflight.owner() else { return Err(Loss::OutOfSync) };
         let close = who.admit_plain(replies, frames);
         touch(who, touched);
         state.inflight.finish_frames(frames);
@@ -162,12 +162,12 @@ impl Link {
                 }
                 Admitted::default()
             }
-            Owner::Recipient(who) => {
+            Owner::Recipient(who, to) => {
                 if part.top.kind == b'-' && part.first && is_state_error(piece) {
                     self.context.health.not_answered();
                     self.context.health.failed(1);
                 }
-                let admitted = who.admit(piece, part);
+                let admitted = who.admit(to, piece, part);
                 touch(who, touched);
                 admitted
             }

@@ -55,7 +55,7 @@ impl Link {
             now,
             |who| Rc::as_ptr(who).cast::<()>() as usize,
             may_replay,
-            |who, frames, cut| told.push((Rc::clone(who), frames, cut)),
+            |who, owed, cut| told.push((Rc::clone(who), owed, cut)),
         );
         state.out_start = state.inflight.queued() - out.len() as u64;
         (state.out, state.out_at) = (out, 0);

@@ -14,6 +14,7 @@ use crate::net::upstream::connect::OpenError;
 use crate::net::upstream::{Admitted, PING, Recipient};
 use respguard_engine::command::DEFAULT_USER;
 use respguard_engine::link::handshake::{Refusal, Step};
+use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 
@@ -101,7 +102,7 @@ impl Link {
         let now = clock::now();
         self.standing.set(Standing::Asked);
         let witness = Rc::new(Witness(Rc::clone(self)));
-        if !was_there || !others.send(witness, &[PING], 1, now, Some(now + self.settings.queue_timeout)) {
+        if !was_there || !others.send(witness, &[PING], Owed::answer(), now, Some(now + self.settings.queue_timeout)) {
             self.conclude(Standing::Good);
         }
     }
@@ -119,14 +120,14 @@ struct Witness(Rc<Link>);
 
 impl Recipient for Witness {
     /// The others are there: only this user's connections were ended.
-    fn admit(&self, _piece: &[u8], part: Part) -> Admitted {
+    fn admit(&self, _to: ReplyTo, _piece: &[u8], part: Part) -> Admitted {
         if part.first {
             self.0.conclude(Standing::Revoked);
         }
         Admitted::default()
     }
 
-    fn fault(&self, _frames: u32, _fault: Fault) {
+    fn fault(&self, _owed: Owed, _fault: Fault) {
         self.0.conclude(Standing::Good);
     }
 }

@@ -15,6 +15,7 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
+use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::resolve::Part;
 
 /// Panics at its first reply, if told to.
@@ -27,17 +28,17 @@ struct Waiting {
 }
 
 impl Recipient for Waiting {
-    fn admit(&self, piece: &[u8], _part: Part) -> Admitted {
+    fn admit(&self, _to: ReplyTo, piece: &[u8], _part: Part) -> Admitted {
         assert!(!self.panics, "as the test wants it");
         self.replies.borrow_mut().extend_from_slice(piece);
         Admitted::default()
     }
 
-    fn fault(&self, frames: u32, _fault: Fault) {
-        self.faults.set(self.faults.get() + frames);
+    fn fault(&self, owed: Owed, _fault: Fault) {
+        self.faults.set(self.faults.get() + owed.frames());
     }
 
-    fn cut(&self, _frames: u32) {
+    fn cut(&self, _owed: Owed) {
         self.was_cut.set(true);
     }
 }
@@ -125,14 +126,14 @@ async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
             let now = clock::now();
             for who in [&bad, &good] {
                 let who: Rc<dyn Recipient> = Rc::<Waiting>::clone(who);
-                assert!(link.send(who, &[PING], 1, now, None));
+                assert!(link.send(who, &[PING], Owed::answer(), now, None));
             }
             while good.faults.get() == 0 && good.replies.borrow().is_empty() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert!(bad.was_cut.get(), "nobody knows what it has got");
             let who: Rc<dyn Recipient> = Rc::<Waiting>::clone(&good);
-            assert!(link.send(who, &[PING], 1, now, None), "the link takes requests again");
+            assert!(link.send(who, &[PING], Owed::answer(), now, None), "the link takes requests again");
             while !good.replies.borrow().ends_with(b"+PONG\r\n") {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -154,7 +155,7 @@ async fn a_lost_connection_is_told_of_until_it_is_ended() {
             link.opened().await.expect("it is there");
             assert!(link.orphans().is_empty());
             let who = Rc::<Waiting>::default();
-            assert!(link.send(Rc::<Waiting>::clone(&who), &[b"QUIT\r\n"], 1, clock::now(), None));
+            assert!(link.send(Rc::<Waiting>::clone(&who), &[b"QUIT\r\n"], Owed::answer(), clock::now(), None));
             while accepted.load(Ordering::SeqCst) < 2 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

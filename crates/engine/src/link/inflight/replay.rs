@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::{Cut, Entry, Inflight};
-use crate::link::address::Owed;
+use crate::link::owed::Owed;
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 /// How often reads go out at most, the first time not counted.
@@ -135,7 +135,7 @@ mod tests {
 
     use super::super::Owner;
     use super::*;
-    use crate::link::address::Seq;
+    use crate::link::owed::Seq;
 
     const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
     const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";

@@ -1,9 +1,9 @@
 //! Tests of `plan`.
 
 use super::*;
-use crate::pipeline::batch::{Held, Tail};
 use crate::command::SubscriptionKind;
-use crate::link::address::Seq;
+use crate::link::owed::Seq;
+use crate::pipeline::batch::{Held, Tail};
 use crate::pipeline::finding::Unwrapped;
 use crate::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
@@ -489,7 +489,10 @@ fn a_resp2_subscriber_sends_everything_to_its_own_connection() {
     client.session.affinity.pin(Reason::Subscription);
     let plan = client.plan(&["SUBSCRIBE a b", "PING", "UNSUBSCRIBE"], false);
     let roles = &plan.roles[..];
-    assert!(matches!(roles, [Role::Subscription { frames: 2, .. }, Role::Plain, Role::UnsubscribeAll(SubscriptionKind::Channel)]));
+    assert!(matches!(
+        roles,
+        [Role::Subscription { frames: 2, .. }, Role::Plain, Role::UnsubscribeAll(SubscriptionKind::Channel)]
+    ));
     let plan = client.plan(&["SELECT 1"], false);
     assert_eq!(plan.turn, Some(Barrier::Pin(Reason::Subscription)), "which state it meets is not known yet");
     client.session.subscriptions.confirm(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Context;
 use crate::command::{ConnectionEffect, Transaction};
-use crate::link::address::{Address, Owed, Seq};
+use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::pipeline::finding::{Fault, Finding, Outcome};
 use crate::pipeline::group::WrappedGroup;
 use crate::pipeline::sequencer::Sequencer;
@@ -44,7 +44,7 @@ impl Sequencer {
 
     fn fault_one(
         &mut self,
-        to: Address,
+        to: ReplyTo,
         fault: Fault,
         session: &mut Session,
         out: &mut Vec<u8>,
@@ -52,8 +52,8 @@ impl Sequencer {
         found: &mut Vec<Finding>,
     ) {
         match to {
-            Address::Request(seq) => self.fault_request(seq, fault, session, out, context, found),
-            Address::Question(number) => self.forgo_answer(number, found),
+            ReplyTo::Request(seq) => self.fault_request(seq, fault, session, out, context, found),
+            ReplyTo::Question(number) => self.forgo_answer(number, found),
         }
     }
 

@@ -36,7 +36,7 @@ impl Client {
     }
 
     fn push_probe(&mut self, probe: Probe) {
-        let owed = self.slots.push_probe(probe);
+        let owed = self.slots.push_probes(std::iter::once(probe));
         self.owed.push_back(owed);
     }
 
@@ -87,7 +87,7 @@ impl Client {
 
     fn takes_plain(&mut self, most: u32) -> u32 {
         match self.owed.front().map(|owed| owed.next()) {
-            Some(Address::Request(seq)) => self.slots.takes_plain(seq, most),
+            Some(ReplyTo::Request(seq)) => self.slots.takes_plain(seq, most),
             _ => 0,
         }
     }

@@ -19,20 +19,20 @@ impl Seq {
 
 /// Whom one frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Address {
+pub enum ReplyTo {
     /// A request of the client's.
     Request(Seq),
     /// A question of our own, by the number that its asker gave it: the client never sees the answer.
     Question(u64),
 }
 
-impl Address {
+impl ReplyTo {
     /// The request or question so many further on.
     #[must_use]
-    pub fn plus(self, requests: u32) -> Address {
+    pub fn plus(self, requests: u32) -> ReplyTo {
         match self {
-            Address::Request(seq) => Address::Request(seq.plus(requests as usize)),
-            Address::Question(number) => Address::Question(number + u64::from(requests)),
+            ReplyTo::Request(seq) => ReplyTo::Request(seq.plus(requests as usize)),
+            ReplyTo::Question(number) => ReplyTo::Question(number + u64::from(requests)),
         }
     }
 }
@@ -41,25 +41,25 @@ impl Address {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owed {
     /// One frame for each of consecutive requests, or questions, and `more` for the first of them.
-    Each { first: Address, requests: u32, more: u32 },
+    Each { first: ReplyTo, requests: u32, more: u32 },
     /// All frames belong to one.
-    All { to: Address, frames: u32 },
+    All { to: ReplyTo, frames: u32 },
 }
 
 impl Owed {
     /// One frame for each of so many requests, from this one on.
     pub fn each(first: Seq, requests: u32) -> Owed {
-        Owed::Each { first: Address::Request(first), requests, more: 0 }
+        Owed::Each { first: ReplyTo::Request(first), requests, more: 0 }
     }
 
     /// The answers to so many questions, from the one with this number on.
     pub fn questions(first: u64, questions: u32) -> Owed {
-        Owed::Each { first: Address::Question(first), requests: questions, more: 0 }
+        Owed::Each { first: ReplyTo::Question(first), requests: questions, more: 0 }
     }
 
     /// So many frames for one request.
     pub fn request(seq: Seq, frames: u32) -> Owed {
-        Owed::All { to: Address::Request(seq), frames }
+        Owed::All { to: ReplyTo::Request(seq), frames }
     }
 
     /// An answer to whoever asks nothing else on this connection.
@@ -69,7 +69,7 @@ impl Owed {
 
     /// No frame at all.
     pub fn nothing() -> Owed {
-        Owed::All { to: Address::Question(0), frames: 0 }
+        Owed::All { to: ReplyTo::Question(0), frames: 0 }
     }
 
     /// Frames still to come.
@@ -81,7 +81,7 @@ impl Owed {
     }
 
     /// Whom the next frame belongs to.
-    pub fn next(self) -> Address {
+    pub fn next(self) -> ReplyTo {
         match self {
             Owed::Each { first, .. } => first,
             Owed::All { to, .. } => to,
@@ -120,7 +120,7 @@ mod tests {
         let mut owed = Owed::each(first, 3);
         let mut belongs = Vec::new();
         for further in [0, 2, 0, 0, 0] {
-            let Address::Request(seq) = owed.next() else { panic!("a request's") };
+            let ReplyTo::Request(seq) = owed.next() else { panic!("a request's") };
             belongs.push(seq.since(first));
             owed.came(further);
         }
@@ -132,6 +132,6 @@ mod tests {
     fn all_frames_of_a_transaction_belong_to_one_request() {
         let mut owed = Owed::request(Seq::default().plus(7), 3);
         owed.came(0);
-        assert_eq!((owed.frames(), owed.next()), (2, Address::Request(Seq(7))));
+        assert_eq!((owed.frames(), owed.next()), (2, ReplyTo::Request(Seq(7))));
     }
 }

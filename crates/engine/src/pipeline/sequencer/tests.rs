@@ -1,0 +1,166 @@
+//! One client that several connections owe: whatever order their replies come in, each request has one, in its place.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::command::Table;
+use crate::pipeline::finding::Fault;
+use crate::pipeline::resolve::{Context, Part};
+use crate::policy::compile;
+use crate::policy::rule::{Written, WrittenGroup};
+use crate::session::Session;
+use respguard_resp::scan::{ReplyScanner, ScanLimits, elements};
+
+/// What one node has yet to answer: to whom, and with which frames.
+#[derive(Default)]
+struct Node(VecDeque<(Owed, VecDeque<String>)>);
+
+struct Client {
+    table: Table,
+    slots: Sequencer,
+    session: Session,
+    out: Vec<u8>,
+    nodes: [Node; 2],
+    /// What the client is to read for each request, in order; `None` for an error.
+    expected: Vec<Option<String>>,
+}
+
+impl Client {
+    fn new() -> Client {
+        let (table, nodes) = (Table::builtin(), [Node::default(), Node::default()]);
+        let (slots, session) = (Sequencer::default(), Session::default());
+        Client { table, slots, session, out: Vec::new(), nodes, expected: Vec::new() }
+    }
+
+    fn next(&mut self) -> String {
+        let reply = format!("+{}\r\n", self.expected.len());
+        self.expected.push(Some(reply.clone()));
+        reply
+    }
+
+    /// A command for one node, in a place that may have been kept before others were sent.
+    fn command(&mut self, node: usize, reserved: Option<(Seq, String)>) {
+        let get = self.table.by_name("get").expect("known");
+        let (place, reply) = match reserved {
+            Some((place, reply)) => (Some(place), reply),
+            None => (None, self.next()),
+        };
+        let seq = self.slots.push(place, Role::Plain, get, None);
+        self.nodes[node].0.push_back((Owed::each(seq, 1), [reply].into()));
+    }
+
+    /// A group of two, whose members stand side by side or have these places.
+    fn group(&mut self, node: usize, reserved: Option<[(Seq, String); 2]>) {
+        let written = WrittenGroup { name: "g".into(), keys: Some(vec!["k*".into()]), ..WrittenGroup::default() };
+        let policy = compile(&Written { groups: vec![written], ..Written::default() }, &self.table).expect("good rules");
+        let members = ["get", "incr"].map(|name| self.table.by_name(name).expect("known")).to_vec();
+        let group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members);
+        let frames = group.frames();
+        let (places, replies) = match reserved {
+            Some([(a, first), (b, second)]) => (Some([a, b]), [first, second]),
+            None => (None, [self.next(), self.next()]),
+        };
+        let seq = self.slots.push_group(places.as_ref().map(|places| &places[..]), group);
+        let exec = format!("*2\r\n{}{}", replies[0], replies[1]);
+        let answers = ["+OK\r\n".to_owned(), "+QUEUED\r\n".to_owned(), "+QUEUED\r\n".to_owned(), exec];
+        self.nodes[node].0.push_back((Owed::request(seq, frames), answers.into()));
+    }
+
+    fn reserve(&mut self) -> (Seq, String) {
+        let reply = self.next();
+        (self.slots.reserve(), reply)
+    }
+
+    /// The node's next frame comes, in pieces of so many bytes.
+    fn answer(&mut self, node: usize, size: usize) {
+        let Some((owed, frames)) = self.nodes[node].0.front_mut() else { return };
+        let frame = frames.pop_front().expect("one for each that is owed");
+        let (mut scanner, mut rest, mut first) = (ReplyScanner::new(ScanLimits::default()), frame.as_bytes(), true);
+        while !rest.is_empty() {
+            let scanned = scanner.scan(&rest[..rest.len().min(size)]).expect("a reply");
+            let (now, later) = rest.split_at(scanned.bytes);
+            let part = Part { first, last: scanned.end, top: scanner.top() };
+            let context = Context { table: &self.table, client_id: 1 };
+            let mut found = Vec::new();
+            let more = self.slots.admit(owed.next(), now, part, &mut self.session, &mut self.out, &context, &mut found);
+            assert_eq!(more, 0);
+            (rest, first) = (later, scanned.end);
+        }
+        owed.came(0);
+        self.nodes[node].0.pop_front_if(|(owed, _)| owed.frames() == 0);
+    }
+
+    /// The node's connection is lost with all that it owes.
+    fn lose(&mut self, node: usize) {
+        for (owed, frames) in std::mem::take(&mut self.nodes[node].0) {
+            let context = Context { table: &self.table, client_id: 1 };
+            self.slots.fault(owed, Fault::Lost, &mut self.session, &mut self.out, &context, &mut Vec::new());
+            for reply in elements(frames.back().map(String::as_bytes).unwrap_or_default()).map(<[u8]>::to_vec) {
+                self.expect_error(&reply);
+            }
+            if let Some(reply) = frames.back() {
+                self.expect_error(reply.as_bytes());
+            }
+        }
+    }
+
+    fn expect_error(&mut self, reply: &[u8]) {
+        let is_it = |expected: &&mut Option<String>| expected.as_ref().is_some_and(|text| text.as_bytes() == reply);
+        if let Some(expected) = self.expected.iter_mut().find(is_it) {
+            *expected = None;
+        }
+    }
+
+    fn check(&self) {
+        let text = String::from_utf8_lossy(&self.out);
+        let lines: Vec<&str> = text.split_inclusive("\r\n").collect();
+        assert_eq!(lines.len(), self.expected.len(), "one reply for each request: {text}");
+        for (line, expected) in lines.iter().zip(&self.expected) {
+            match expected {
+                Some(reply) => assert_eq!(line, reply),
+                None => assert!(line.starts_with("-TIMEOUT "), "{line}"),
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn each_request_has_one_reply_in_its_place_whoever_owes_it(script in proptest::collection::vec((0u8..8, 0usize..2, 1usize..9), 0..80)) {
+        let mut client = Client::new();
+        let mut held: VecDeque<(Seq, String)> = VecDeque::new();
+        for (step, node, size) in script {
+            match step {
+                0 => client.command(node, None),
+                1 => client.group(node, None),
+                2 => {
+                    let place = client.reserve();
+                    held.push_back(place);
+                }
+                3 if let Some(place) = held.pop_front() => client.command(node, Some(place)),
+                4 if held.len() > 1 => {
+                    let members = [held.pop_front(), held.pop_front()].map(|place| place.expect("there are two"));
+                    client.group(node, Some(members));
+                }
+                5 => {
+                    let reply = client.next();
+                    client.slots.answer(None, reply.into_bytes(), &mut client.out);
+                }
+                6 if size == 1 => client.lose(node),
+                _ => client.answer(node, size),
+            }
+        }
+        for place in held {
+            client.command(0, Some(place));
+        }
+        while client.nodes.iter().any(|node| !node.0.is_empty()) {
+            client.answer(1, 3);
+            client.answer(0, 99);
+        }
+        client.check();
+        prop_assert!(client.slots.is_empty() && client.slots.is_drained() && client.slots.waiting_bytes() == 0);
+    }
+}
