@@ -267,7 +267,7 @@ impl Exchange {
     }
 
     /// Answers a request without the upstream, in the place that is kept for it or the next.
-    pub(super) fn answer_in(&self, seq: Option<Seq>, reply: Vec<u8>) {
+    fn answer_in(&self, seq: Option<Seq>, reply: Vec<u8>) {
         let mut state = self.state.borrow_mut();
         let State { slots, out, .. } = &mut *state;
         slots.answer(seq, reply, out);
