@@ -128,6 +128,7 @@ impl Client {
             left: false,
             shared: !alone,
             missed: None,
+            opened: false,
         }
     }
 
