@@ -131,7 +131,7 @@ fn leave_out_what_aborts_a_run(commands: &mut Vec<String>) {
     let is_near =
         |line: Option<&String>| line.is_some_and(|line| line == "GET" || line.contains("blobs:") || line.contains("info:"));
     let all = commands.clone();
-    let mut at = 0..;
+    let mut at = 0_usize..;
     commands.retain(|line| {
         let at = at.next().unwrap_or_default();
         let before = at.checked_sub(1).and_then(|before| all.get(before));
