@@ -11,6 +11,7 @@ use crate::net::upstream::PING;
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::group::WrappedGroup;
+use respguard_engine::pipeline::plan::roles::Roles;
 use respguard_engine::pipeline::plan::{Answer, Plan, Step};
 use respguard_engine::pipeline::score::{Scope, Score};
 use respguard_engine::pipeline::slot::{Probe, Role};
@@ -35,7 +36,6 @@ impl Exchange {
         while let Some(step) = steps.next() {
             match step {
                 Step::Send { commands } => {
-                    let roles = &mut roles[commands.clone()];
                     let score = pipeline_score(&sending, commands.clone(), roles);
                     self.send_run(&sending, commands, roles, score);
                 }
@@ -45,7 +45,7 @@ impl Exchange {
                     let expectations = sending.expectations(commands.clone(), &rule);
                     let scope = Scope::Group { index, rule, unwrapped };
                     let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).expecting(expectations);
-                    self.send_run(&sending, commands.clone(), &mut roles[commands], Some(score));
+                    self.send_run(&sending, commands, roles, Some(score));
                 }
                 Step::Wrap { members, group, added } => {
                     let (members, rule) = (&all_members[members], &policy.groups()[group]);
@@ -112,14 +112,16 @@ impl Exchange {
 
 /// Counts together what is sent in one go, if that is more than one command. Where none of them may write nothing can be
 /// half written: a failure in part is counted and not told, as in a burst of questions with which a library begins.
-fn pipeline_score(sending: &Sending<'_>, commands: Range<usize>, roles: &[Role]) -> Option<Score> {
+fn pipeline_score(sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) -> Option<Score> {
     let Sending { table, policy, batch, .. } = *sending;
-    let scored = roles.iter().filter(|role| role.is_scored()).count();
+    let is_scored = |at: &usize| roles.get(*at).is_some_and(Role::is_scored);
+    let all = roles.are_plain(commands.clone());
+    let scored = if all { commands.len() } else { commands.clone().filter(is_scored).count() };
     if scored <= 1 {
         return None;
     }
-    let mut scored_commands = commands.zip(roles).filter(|(_, role)| role.is_scored());
-    let report = policy.report_pipelines && scored_commands.any(|(at, _)| table.spec(batch.id(at)).may_write());
+    let mut scored_commands = commands.filter(|at| all || is_scored(at));
+    let report = policy.report_pipelines && scored_commands.any(|at| table.spec(batch.id(at)).may_write());
     Some(Score::new(Scope::Pipeline { report }, u32::try_from(scored).unwrap_or(u32::MAX)))
 }
 

@@ -8,6 +8,7 @@ use super::send::Sending;
 use super::{Exchange, State};
 use respguard_engine::command::{BlockFor, RetryClass};
 use respguard_engine::link::owed::{Owed, Seq};
+use respguard_engine::pipeline::plan::roles::Roles;
 use respguard_engine::pipeline::score::Score;
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::slot::{Role, ScoreId};
@@ -17,7 +18,7 @@ impl Exchange {
         self: &Rc<Self>,
         sending: &Sending<'_>,
         commands: Range<usize>,
-        roles: &mut [Role],
+        roles: &mut Roles,
         score: Option<Score>,
     ) {
         let Sending { batch, timing, .. } = *sending;
@@ -28,7 +29,7 @@ impl Exchange {
         // What goes before a command that blocks is not blocked itself, and has a deadline of its own.
         let blocking = blocking(sending, state, commands.clone(), roles);
         let behind = blocking.last().map_or(commands.start, |(at, _)| at + 1);
-        let reads = self.reads_behind(sending, state, behind..commands.end, &roles[behind - commands.start..]);
+        let reads = self.reads_behind(sending, state, behind..commands.end, roles);
         let run = Run { first: push(&mut state.slots, sending, commands.clone(), roles, score), at: commands.start };
         let mut start = commands.start;
         for (at, deadline) in blocking {
@@ -44,14 +45,17 @@ impl Exchange {
 
     /// The reads at the end of these commands, which may be sent once more should the connection be lost. A lease is lost
     /// with its client's state.
-    fn reads_behind(&self, sending: &Sending<'_>, state: &State, commands: Range<usize>, roles: &[Role]) -> Range<usize> {
+    fn reads_behind(&self, sending: &Sending<'_>, state: &State, commands: Range<usize>, roles: &Roles) -> Range<usize> {
         // What is refused, because it is the first, is refused as a whole.
         if state.session.affinity.is_pinned() || self.context.health.refuses() {
             return commands.end..commands.end;
         }
-        let is_read =
-            |(at, role): &(usize, &Role)| role.is_scored() && sending.table.spec(sending.batch.id(*at)).retry == RetryClass::Read;
-        let reads = commands.clone().zip(roles).rev().take_while(is_read).count();
+        let all = roles.are_plain(commands.clone());
+        let is_read = |at: &usize| {
+            let retry = sending.table.spec(sending.batch.id(*at)).retry;
+            retry == RetryClass::Read && (all || roles.get(*at).is_some_and(Role::is_scored))
+        };
+        let reads = commands.clone().rev().take_while(is_read).count();
         commands.end - reads..commands.end
     }
 
@@ -117,14 +121,14 @@ struct Run {
 }
 
 /// Gives each command its place, with what its reply means; the first of the places.
-fn push(slots: &mut Sequencer, sending: &Sending<'_>, commands: Range<usize>, roles: &mut [Role], score: Option<ScoreId>) -> Seq {
+fn push(slots: &mut Sequencer, sending: &Sending<'_>, commands: Range<usize>, roles: &mut Roles, score: Option<ScoreId>) -> Seq {
     let batch = sending.batch;
-    if sending.seqs.is_empty() && roles.iter().all(Role::is_plain) {
+    if sending.seqs.is_empty() && roles.are_plain(commands.clone()) {
         return slots.push_plain(commands.map(|at| batch.id(at)), score);
     }
     let mut first = None;
-    for (at, role) in commands.zip(roles) {
-        let role = std::mem::replace(role, Role::Own);
+    for at in commands {
+        let role = roles.take(at);
         let score = score.filter(|_| role.is_scored());
         let seq = slots.push(sending.seq(at), role, batch.id(at), score);
         first.get_or_insert(seq);
@@ -133,12 +137,12 @@ fn push(slots: &mut Sequencer, sending: &Sending<'_>, commands: Range<usize>, ro
 }
 
 /// The commands that may block, on a lease, with their deadlines; `None` for ever.
-fn blocking(sending: &Sending<'_>, state: &State, commands: Range<usize>, roles: &[Role]) -> Vec<(usize, Option<Instant>)> {
+fn blocking(sending: &Sending<'_>, state: &State, commands: Range<usize>, roles: &Roles) -> Vec<(usize, Option<Instant>)> {
     if !state.session.affinity.is_pinned() {
         return Vec::new();
     }
-    let waits = commands.zip(roles).filter(|(_, role)| !role.is_queued());
-    waits.filter_map(|(at, _)| Some((at, blocking_deadline(sending, at)?))).collect()
+    let waits = commands.filter(|&at| !roles.get(at).is_some_and(Role::is_queued));
+    waits.filter_map(|at| Some((at, blocking_deadline(sending, at)?))).collect()
 }
 
 /// Until when a command on a lease is waited for that may block: its own timeout is added, `None` within for ever. `None`

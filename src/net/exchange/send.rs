@@ -121,7 +121,7 @@ impl Exchange {
         let link = self.link();
         self.context.metrics.command(id.index());
         let mut state = self.state.borrow_mut();
-        let seq = state.slots.push(None, Role::Refused(error), id, None);
+        let seq = state.slots.push(None, Role::Refused(Box::new(error)), id, None);
         self.send(&link, &mut state, &[SPOILER], Owed::each(seq, 1), timing.read_at, timing.deadline());
     }
 

@@ -14,6 +14,8 @@ use super::reply_checks::ReplyChecks;
 use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use super::violation::{Kind, Violation};
+use roles::Roles;
+
 use crate::command::{Blank, ClientCommand, Table};
 use crate::policy::{Policy, TtlRule};
 use crate::preflight::{Ability, Lack, Preflight};
@@ -120,7 +122,7 @@ pub enum Note {
 pub struct Plan {
     pub steps: Vec<Step>,
     /// One for each command that is planned, by its index.
-    pub roles: Vec<Role>,
+    pub roles: Roles,
     /// The members of groups, by their index in the batch.
     pub members: Vec<usize>,
     pub notes: Vec<Note>,
@@ -400,6 +402,7 @@ impl Planner<'_> {
 
 mod fast_path;
 mod groups;
+pub mod roles;
 
 #[cfg(test)]
 mod tests;

@@ -218,7 +218,7 @@ impl<'a> Planner<'a> {
         self.note_refusal(at, refusal);
         if in_transaction {
             self.plan.rewrites.push((at, SPOILER.to_vec()));
-            self.plan.roles.push(Role::Refused(reply));
+            self.plan.roles.push(Role::Refused(Box::new(reply)));
         } else {
             self.end_run(at);
             self.plan.steps.push(Step::Refuse { command: at, reply });

@@ -1,6 +1,6 @@
 //! Lets commands go by that do nothing to their connection and that no rule is about: most are such.
 
-use super::{Planner, Role, Rules};
+use super::{Planner, Rules};
 use crate::command::ConnectionEffect;
 
 impl Planner<'_> {
@@ -20,7 +20,7 @@ impl Planner<'_> {
         while at < self.batch.len() && self.passes(at) {
             at = self.skim(at + 1);
         }
-        self.plan.roles.extend((first..at).map(|_| Role::Plain));
+        self.plan.roles.push_plain(at - first);
         at
     }
 

@@ -81,7 +81,7 @@ impl Sequencer {
         };
         let reply = match role {
             Role::Discard => Vec::new(),
-            Role::Refused(error) => error,
+            Role::Refused(error) => *error,
             role => self.fault_command(Slot { role, command, score, silent }, fault, session, context, found),
         };
         self.fill(seq, reply, out);
