@@ -20,7 +20,8 @@ keys_allowed = ["own:*"]
 action = "reject"
 "#;
 
-const BEHIND: &str = "-ERR respguard: while there are rules nothing but PING and QUIT may follow here: they could not look at it\r\n";
+const BEHIND: &str =
+    "-ERR respguard: while there are rules nothing but PING and QUIT may follow here: they could not look at it\r\n";
 const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.\r\n";
 
 #[test]

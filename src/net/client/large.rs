@@ -17,8 +17,8 @@ use respguard_engine::policy::Member;
 use respguard_engine::policy::guard::Head;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::reply_mode::ReplyMode;
-use respguard_resp::{Protocol, encode};
 use respguard_resp::request::{Limits, RequestParser};
+use respguard_resp::{Protocol, encode};
 
 /// A longer request is cut through on a connection of its own instead of being held whole.
 pub const STREAM_BYTES: usize = 64 * 1024;
@@ -29,7 +29,8 @@ pub const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ARGUMENTS_MAX: usize = 1024;
 
 /// The client is closed behind it: what it has sent since cannot be told from what it has yet to send.
-const BEHIND_TUNNEL: &str = "ERR respguard: while there are rules nothing but PING and QUIT may follow here: they could not look at it";
+const BEHIND_TUNNEL: &str =
+    "ERR respguard: while there are rules nothing but PING and QUIT may follow here: they could not look at it";
 
 /// What becomes of the bytes of a request that is not held whole.
 #[derive(Debug, Default)]

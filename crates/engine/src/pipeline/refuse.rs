@@ -22,7 +22,8 @@ use respguard_resp::request::Args;
 pub const SPOILER: &[u8] = b"*1\r\n$3\r\nGET\r\n";
 
 /// Behind it replies are no longer one for each request: rules could not be held to what follows.
-pub const UNREADABLE: &str = "ERR respguard: the command is refused while there are rules: they could not look at what follows it";
+pub const UNREADABLE: &str =
+    "ERR respguard: the command is refused while there are rules: they could not look at what follows it";
 
 /// <https://redis.io/docs/latest/commands/unwatch/>
 const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
