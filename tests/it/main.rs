@@ -53,6 +53,7 @@ mod tls;
 mod tracking;
 mod transactions;
 mod ttl;
+mod unreadable;
 mod users;
 mod violations;
 mod zero_counters;

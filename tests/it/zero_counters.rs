@@ -119,7 +119,7 @@ fn increase_sees_the_first_violation() {
     };
     let directory = tempfile::tempdir().expect("a temporary directory");
     let test = format!(
-        "evaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n      - series: '{series_name}'\n        values: '{0} {0} {1} {1}'\n    promql_expr_test:\n      - expr: 'increase(respguard_violations_total[5m]) > 0'\n        eval_time: 3m\n        exp_samples:\n          - labels: '{{kind=\"guard\", rule=\"no-flush\"}}'\n            value: 1.6666666666666667\n",
+        "evaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n      - series: '{series_name}'\n        values: '{0} {0} {1} {1}'\n    promql_expr_test:\n      - expr: 'increase(respguard_violations_total[5m]) > 0'\n        eval_time: 3m\n        exp_samples:\n          - labels: '{{kind=\"guard\", rule=\"no-flush\"}}'\n            value: 1\n",
         value(&before),
         value(&after)
     );
@@ -127,5 +127,6 @@ fn increase_sees_the_first_violation() {
     std::fs::File::create(&path).expect("a file").write_all(test.as_bytes()).expect("written");
     let output = Command::new("promtool").args(["test", "rules"]).arg(&path).output().expect("promtool runs");
     let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() || !told.contains("got: []"), "{told}");
+    // A counter that begins at zero is not extrapolated beyond its first sample: it is the one violation, and no more.
+    assert!(output.status.success(), "{told}");
 }

@@ -19,6 +19,9 @@ use respguard_engine::session::lane::LaneChange;
 use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::{Protocol, encode, value};
 
+/// Redis' own text: with credentials of its own the proxy is to its clients a server without passwords.
+const NO_LOGIN: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n";
+
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
     pub(super) async fn pass_barrier(&mut self, turn: Barrier) -> bool {
@@ -82,6 +85,10 @@ impl Connection {
     async fn move_lane(&mut self) {
         let is_open = self.exchange.state.borrow().session.transaction.is_open();
         if let Some((change, _)) = self.read_change().filter(|_| is_open) {
+            if change.login.is_some() && self.shared.pool.settings.login.is_some() {
+                self.exchange.state.borrow_mut().session.queue.withdraw();
+                return self.answer_first(NO_LOGIN);
+            }
             return self.queue_change(change);
         }
         self.drained().await;
@@ -100,7 +107,7 @@ impl Connection {
         }
         let old = self.exchange.lane();
         if change.login.is_some() && self.shared.pool.settings.login.is_some() {
-            return self.answer_first(b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n");
+            return self.answer_first(NO_LOGIN);
         }
         if self.lease.is_some() {
             return self.change_lease(change, is_hello).await;

@@ -8,16 +8,17 @@ use super::connection::{Connection, Next};
 use super::pooled_batch::PooledBatch;
 use crate::net::exchange::own_reply;
 use respguard_engine::command::{CommandId, ConnectionEffect};
-use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::large::{self, Large, Through};
-use respguard_engine::pipeline::plan::Barrier;
+use respguard_engine::pipeline::plan::{Answer, Barrier};
+use respguard_engine::pipeline::refuse::UNREADABLE;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Member;
 use respguard_engine::policy::guard::Head;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::reply_mode::ReplyMode;
-use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
+use respguard_resp::{Protocol, encode};
 
 /// A longer request is cut through on a connection of its own instead of being held whole.
 pub const STREAM_BYTES: usize = 64 * 1024;
@@ -26,6 +27,10 @@ pub const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Arguments of a request that is too large, that are looked at to tell which rule it comes under.
 const ARGUMENTS_MAX: usize = 1024;
+
+/// The client is closed behind it: what it has sent since cannot be told from what it has yet to send.
+const BEHIND_TUNNEL: &str =
+    "ERR respguard: while there are rules nothing but PING and QUIT may follow here: they could not look at it";
 
 /// What becomes of the bytes of a request that is not held whole.
 #[derive(Debug, Default)]
@@ -63,6 +68,9 @@ impl Connection {
         match decided {
             Large::Through(through) if self.lease.is_some() && self.exchange.is_drained() => self.begin_stream(id, through),
             Large::Through(through) => return Some(Next::Barrier(Barrier::Pin(through.reason))),
+            Large::Tunnel if !self.shared.context.policy().is_empty() => {
+                self.discard(own_reply(Answer::Refuse(UNREADABLE), Protocol::Resp2));
+            }
             Large::Tunnel => return Some(Next::Barrier(Barrier::Pin(Reason::Tunnel))),
             Large::Discard(answer) => {
                 let protocol = self.exchange.state.borrow().session.protocol;
@@ -308,14 +316,39 @@ impl Connection {
             return Next::Room;
         }
         self.leave_replies_to_server();
-        if !self.input.is_empty() {
-            self.exchange.tunnel(&self.input);
-            self.input.clear();
+        let (passes, is_refused) = self.readable();
+        if passes > 0 {
+            self.exchange.tunnel(&self.input[..passes]);
+            self.input.advance(passes);
             // What had been found in these bytes has gone with them.
             self.batch = PooledBatch::default();
             self.parser = RequestParser::new(Limits::default());
         }
+        if is_refused {
+            let mut reply = Vec::new();
+            encode::error(&mut reply, BEHIND_TUNNEL);
+            self.exchange.answer(reply);
+            return Next::Close;
+        }
         if self.input_ended { Next::Close } else { Next::Read }
+    }
+
+    /// How much of the input may pass unread, and whether what stands behind it must not: while there are rules nothing may
+    /// that they could be about.
+    fn readable(&self) -> (usize, bool) {
+        if self.input.is_empty() || self.shared.context.policy().is_empty() {
+            return (self.input.len(), false);
+        }
+        let table = self.shared.context.table();
+        let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
+        let tail = batch.parse(&mut parser, &table, &self.input, STREAM_BYTES);
+        // The command that the tunnel is for goes through it first.
+        let own = usize::from(!self.batch.is_empty());
+        let passes = |at: &usize| *at < own || matches!(table.spec(batch.id(*at)).name(), "ping" | "quit");
+        let passing = (0..batch.len()).take_while(passes).count();
+        let is_refused = passing < batch.len() || matches!(tail, Tail::Large | Tail::Error(_));
+        let bytes = if passing == 0 { 0 } else { batch.wire(0..passing).end };
+        (bytes, is_refused)
     }
 }
 

@@ -127,7 +127,7 @@ impl Spec {
         matches!(
             container,
             "acl" | "config" | "failover" | "info" | "latency" | "ping" | "replicaof" | "role" | "slaveof" | "slowlog"
-        ) || matches!(&*self.name, "client|no-evict" | "client|pause" | "function|stats")
+        ) || matches!(&*self.name, "client|pause" | "function|stats")
     }
 
     /// Whether Redis flags it as a write. Scripts are not flagged, whatever they write.

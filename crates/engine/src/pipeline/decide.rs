@@ -1,6 +1,7 @@
 //! What becomes of one command, by what it is, what the client has said before, and which rules there are.
 
 use super::plan::{Answer, Barrier, Planner, Step};
+use super::refuse::{SPOILER, UNREADABLE};
 use super::slot::Role;
 use crate::command::{ClientCommand, ConnectionEffect, Lane, PinReason, Spec, Transaction};
 use crate::policy::{Atomic, Member, Mode, Recognition, StandIn};
@@ -48,7 +49,7 @@ impl Planner<'_> {
             return Decision::Barrier(Barrier::Close);
         }
         if self.session.transaction.is_open() {
-            return self.decide_queued(spec, args);
+            return self.decide_queued(at, spec, args);
         }
         let effect = spec.connection_effect(args);
         // Behind commands that were sent it would overtake them.
@@ -251,6 +252,9 @@ impl Planner<'_> {
             ConnectionEffect::Pin(PinReason::Replication) if self.spec(at).name().ends_with("sync") => {
                 Decision::Answer(Answer::NoReplica)
             }
+            ConnectionEffect::Pin(PinReason::Replication) if !self.rules.policy.is_empty() => {
+                Decision::Answer(Answer::Refuse(UNREADABLE))
+            }
             ConnectionEffect::Monitor | ConnectionEffect::Pin(PinReason::Replication) => self.on_tunnel(),
             // Who keeps a connection of his own has it already, and may be somebody else on it.
             ConnectionEffect::Spare if !self.session.affinity.is_passing() => Decision::Send(Role::Plain),
@@ -375,7 +379,7 @@ impl Planner<'_> {
     }
 
     /// Within the client's own MULTI, on a lease: everything is passed on.
-    fn decide_queued(&mut self, spec: &Spec, args: Args<'_>) -> Decision {
+    fn decide_queued(&mut self, at: usize, spec: &Spec, args: Args<'_>) -> Decision {
         if !spec.arity_fits(args) {
             return Decision::Send(Role::Queued);
         }
@@ -406,6 +410,11 @@ impl Planner<'_> {
             }
             ConnectionEffect::Quit => Decision::Barrier(Barrier::Quit),
             ConnectionEffect::Reset => Decision::Barrier(Barrier::Reset),
+            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) | ConnectionEffect::Pin(PinReason::Replication)
+                if !self.rules.policy.is_empty() =>
+            {
+                self.spoil(at, UNREADABLE_IN_MULTI)
+            }
             // Their replies would not be one for each request (redis-semantics: confirmations inside EXEC).
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) | ConnectionEffect::Pin(PinReason::Replication) => {
                 self.on_tunnel()
@@ -428,6 +437,14 @@ impl Planner<'_> {
                 Decision::Send(Role::Queued)
             }
         }
+    }
+
+    /// What aborts the transaction goes out in the command's place.
+    fn spoil(&mut self, at: usize, text: &str) -> Decision {
+        let mut reply = Vec::new();
+        encode::error(&mut reply, text);
+        self.plan.rewrites.push((at, SPOILER.to_vec()));
+        Decision::Send(Role::Refused(reply))
     }
 
     /// What a RESP2 client in subscribe mode sends, and every (un)subscribe command.
@@ -458,6 +475,9 @@ impl Planner<'_> {
 /// Redis itself would break off in the middle of the array that EXEC answers.
 const REPLY_IN_MULTI: &str = "ERR respguard: CLIENT REPLY inside MULTI is not possible; the command was not queued";
 const LOGIN_IN_MULTI: &str = "ERR respguard: logging in to the proxy inside MULTI is not possible; the command was not queued";
+
+const UNREADABLE_IN_MULTI: &str =
+    "ERR respguard: the command is refused inside MULTI while there are rules: they could not look at what follows it";
 
 /// One command needs no transaction.
 fn whole(group: usize, members: usize) -> Decision {

@@ -8,15 +8,25 @@ use super::plan::{Barrier, Planner, Step};
 use super::reply_check::ReplyCheck;
 use super::slot::Role;
 use super::violation::{Kind, Violation};
-use crate::command::{ConnectionEffect, TtlEffect, only_changes_ttl};
+use crate::command::{ConnectionEffect, Lane, Transaction, TtlEffect, only_changes_ttl};
 use crate::policy::rule::GuardAction;
 use crate::policy::{GuardRule, Member, Mode, TtlAction, TtlRule};
+use crate::session::lane::LaneChange;
+use crate::session::transaction::Transaction as SessionTransaction;
 use respguard_resp::encode;
+use respguard_resp::request::Args;
 
 /// Goes out in the place of a command that is refused within the client's own MULTI: GET without a key, which every
 /// server refuses while it queues, so that EXEC aborts as it does after any command that was refused
 /// (<https://redis.io/docs/latest/develop/using-commands/transactions/>).
 pub const SPOILER: &[u8] = b"*1\r\n$3\r\nGET\r\n";
+
+/// Behind it replies are no longer one for each request: rules could not be held to what follows.
+pub const UNREADABLE: &str =
+    "ERR respguard: the command is refused while there are rules: they could not look at what follows it";
+
+/// <https://redis.io/docs/latest/commands/unwatch/>
+const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
 
 /// Commands behind a write that may still give its key a TTL are looked for among so many.
 const LOOK_AHEAD: usize = 128;
@@ -159,13 +169,46 @@ impl<'a> Planner<'a> {
             return false;
         }
         let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
-        let asks = !self.session.transaction.is_open()
-            && !self.session.transaction.is_lost()
-            && !self.session.in_subscribe_mode()
-            && spec.connection_effect(args) != ConnectionEffect::None;
+        let (effect, queued) = (spec.connection_effect(args), self.session.transaction.is_open());
+        let asks = match effect {
+            ConnectionEffect::None | ConnectionEffect::Quit | ConnectionEffect::Reset => false,
+            ConnectionEffect::Transaction(_) if queued => false,
+            // The server refuses all else there.
+            ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) => true,
+            _ => !self.session.in_subscribe_mode(),
+        };
+        let asks = asks && !self.session.transaction.is_lost();
         let Some(refusal) = asks.then(|| self.refusal(at, self.behind(at))).flatten() else { return false };
-        self.refuse(at, &refusal, false);
+        match effect {
+            ConnectionEffect::Transaction(Transaction::Watch) if spec.arity_fits(args) => self.refuse_watch(at, &refusal),
+            ConnectionEffect::Lane(lane) if !queued => {
+                self.miss(lane, args);
+                self.refuse(at, &refusal, false);
+            }
+            _ => self.refuse(at, &refusal, queued),
+        }
         true
+    }
+
+    /// The transaction behind a WATCH must not do without it: it will abort.
+    fn refuse_watch(&mut self, at: usize, refusal: &Refusal) {
+        let watches = !self.session.transaction.is_idle();
+        self.session.transaction = SessionTransaction::Lost { open: false };
+        if !watches {
+            return self.refuse(at, refusal, false);
+        }
+        // What is watched already would outlast the transaction.
+        self.note_refusal(at, refusal);
+        self.plan.rewrites.push((at, UNWATCH.to_vec()));
+        self.plan.roles.push(Role::Refused(self.error(at, refusal)));
+    }
+
+    /// What follows must not run in another database, or as another user, than its author thinks.
+    fn miss(&mut self, lane: Lane, args: Args<'_>) {
+        let change = LaneChange::read(lane, args).filter(|change| change.db.is_some() || change.login.is_some());
+        if let Some(change) = change {
+            self.session.missed.miss(&change);
+        }
     }
 
     /// The plan ends before this command, which something else is done about: with it, or before it is planned again.
@@ -213,8 +256,7 @@ impl<'a> Planner<'a> {
 
     /// The command is answered with an error. Within the client's own MULTI what goes out in its place spoils that.
     pub(super) fn refuse(&mut self, at: usize, refusal: &Refusal, in_transaction: bool) {
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("ERR respguard: {} is refused by {}", self.name(at), refusal.text()));
+        let reply = self.error(at, refusal);
         self.note_refusal(at, refusal);
         if in_transaction {
             self.plan.rewrites.push((at, SPOILER.to_vec()));
@@ -225,6 +267,12 @@ impl<'a> Planner<'a> {
             self.plan.roles.push(Role::Own);
             self.skip(at + 1);
         }
+    }
+
+    fn error(&self, at: usize, refusal: &Refusal) -> Vec<u8> {
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("ERR respguard: {} is refused by {}", self.name(at), refusal.text()));
+        reply
     }
 
     /// A group of which a command is refused is not sent; true when that is so.

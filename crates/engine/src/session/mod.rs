@@ -52,6 +52,14 @@ pub struct Queue {
     pub answers: u32,
 }
 
+impl Queue {
+    /// What was counted last, and would have been answered by the proxy, was not queued.
+    pub fn withdraw(&mut self) {
+        self.commands = self.commands.saturating_sub(1);
+        self.answers = self.answers.saturating_sub(1);
+    }
+}
+
 impl Session {
     /// A question is put to the server, about which nobody knows anything yet.
     pub fn listen(&mut self) {
