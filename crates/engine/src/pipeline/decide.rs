@@ -444,7 +444,7 @@ impl Planner<'_> {
         let mut reply = Vec::new();
         encode::error(&mut reply, text);
         self.plan.rewrites.push((at, SPOILER.to_vec()));
-        Decision::Send(Role::Refused(reply))
+        Decision::Send(Role::Refused(Box::new(reply)))
     }
 
     /// What a RESP2 client in subscribe mode sends, and every (un)subscribe command.

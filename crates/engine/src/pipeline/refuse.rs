@@ -200,7 +200,7 @@ impl<'a> Planner<'a> {
         // What is watched already would outlast the transaction.
         self.note_refusal(at, refusal);
         self.plan.rewrites.push((at, UNWATCH.to_vec()));
-        self.plan.roles.push(Role::Refused(self.error(at, refusal)));
+        self.plan.roles.push(Role::Refused(Box::new(self.error(at, refusal))));
     }
 
     /// What follows must not run in another database, or as another user, than its author thinks.

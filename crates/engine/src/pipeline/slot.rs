@@ -11,7 +11,6 @@ use crate::policy::ttl::TtlRule;
 
 /// What the frame that fills a place means.
 #[derive(Debug)]
-#[expect(clippy::box_collection, reason = "a role is small: there is one for each request under way")]
 pub enum Role {
     /// The reply is the client's as it is.
     Plain,
