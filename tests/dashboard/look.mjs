@@ -103,7 +103,7 @@ const STATES = {
     await says("#hour-note", /^None\.$/);
     await says("#groups-note", /No groups are declared/);
     await says("#live-note", /None yet\./);
-    await says("#upstream", /^there$/);
+    await says("#upstream", /^up$/);
     await says("#breaker", /^closed$/);
     await says("#rate", /^[\d.,]+$/);
     assert.equal(await page.locator("#groups").isVisible(), false);
@@ -173,7 +173,7 @@ const STATES = {
 
   async down() {
     await says("#state", /^not ready: /);
-    await says("#upstream", /^not there$/);
+    await says("#upstream", /^down$/);
     await says("#server-note", /respguard cannot reach 127\.0\.0\.1:\d+/);
     await says("#breaker", /closed|open/);
     await pictures("down");

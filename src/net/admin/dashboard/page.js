@@ -61,7 +61,7 @@ function readMetrics(text) {
 function quantile(part, before, after) {
   const counts = after.buckets.map(([bound, n], i) => [bound, n - (before.buckets[i]?.[1] ?? 0)]);
   const all = counts.at(-1)?.[1] ?? 0;
-  if (all <= 0) return "–";
+  if (all <= 0) return "no requests";
   let [low, below] = [0, 0];
   for (const [bound, n] of counts) {
     if (n >= all * part) return bound === Infinity ? `over ${seconds(low)}` : seconds(low + (bound - low) * (all * part - below) / (n - below));
@@ -104,7 +104,7 @@ function showStatus(status) {
   say("about", `version ${status.version}, up ${span(status.uptime_seconds)}, ${status.workers} ${status.workers === 1 ? "worker" : "workers"}`);
   say("clients", count(status.clients));
   say("address", `Upstream ${upstream.address}`);
-  say("upstream", upstream.available ? "there" : "not there", upstream.available ? "good" : "bad");
+  say("upstream", upstream.available ? "up" : "down", upstream.available ? "good" : "bad");
   const [word, kind, note] = BREAKER[status.breaker] ?? ["off", "", ""];
   say("breaker", word, kind);
   const connections = Object.entries(upstream.connections).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state}`);
@@ -118,7 +118,7 @@ function showStatus(status) {
 const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "committed", "observed", "held", "split"];
 const BAD = new Set(["torn", "failed", "unguarded", "unwrapped", "unknown", "split"]);
 
-// Shown even while no group has come to them.
+// Shown even while they are all zero.
 const ALWAYS = new Set(["matched", "applied", "torn", "aborted", "held", "split"]);
 
 function showGroups(groups) {
@@ -126,7 +126,7 @@ function showGroups(groups) {
   at("groups").hidden = at("groups-wide").hidden = groups.length === 0;
   const leftOut = new Set(COLUMNS.filter(column => !ALWAYS.has(column) && groups.every(group => group[column] === 0)));
   [...at("groups").tHead.rows[0].cells].slice(1, 1 + COLUMNS.length).forEach((head, i) => { head.hidden = leftOut.has(COLUMNS[i]); });
-  const since = leftOut.size ? "Since the start; what no group has come to is left out." : "Since the start.";
+  const since = leftOut.size ? "Since the start. Outcomes that have not occurred are hidden." : "Since the start.";
   say("groups-note", groups.length ? since : "No groups are declared: no pipeline is protected. docs/rules.md says how to write one.");
   at("groups").tBodies[0].replaceChildren(...groups.map(group => {
     const row = element("tr");
