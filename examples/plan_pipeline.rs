@@ -89,7 +89,8 @@ fn encoded(lines: &[String]) -> Vec<u8> {
 
 fn told(step: &Step, plan: &Plan, policy: &Policy, text: &dyn Fn(usize) -> String) -> String {
     let all = |commands: &Range<usize>| commands.clone().map(text).collect::<Vec<_>>().join("; ");
-    let members = |members: &Range<usize>| plan.members[members.clone()].iter().map(|&at| text(at)).collect::<Vec<_>>().join("; ");
+    let members =
+        |members: &Range<usize>| plan.members[members.clone()].iter().map(|&at| text(at)).collect::<Vec<_>>().join("; ");
     match step {
         Step::Send { commands } => format!("as sent: {}", all(commands)),
         Step::Watch { commands, group, .. } => format!("group {}, as sent: {}", policy.groups()[*group].name, all(commands)),
