@@ -175,7 +175,9 @@ fn user(bench: &Bench, rights: &str) -> Wire {
 fn who_may_not_find_out_is_told_so() {
     for (rights, command) in [("-client|kill", "client|kill"), ("-exists", "exists")] {
         let bench = bench("transaction", TIMES);
-        let mut wire = user(&bench, rights);
+        // The user of all: a named user whose only connection is lost, while those of others live, is closed instead.
+        assert_eq!(bench.redis.ask(&format!("ACL SETUSER default {rights}")), "+OK\r\n");
+        let mut wire = bench.proxy.wire();
         assert_eq!(wire.ask("PING"), "+PONG\r\n");
         // So much that the group has gone before it comes into force.
         bench.chaos.up(Way::Reset(60));

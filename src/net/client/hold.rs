@@ -7,7 +7,7 @@ use crate::net::clock;
 use crate::telemetry::label::HoldOutcome;
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
-use respguard_engine::pipeline::plan::{Holding, Note, Plan, Step};
+use respguard_engine::pipeline::plan::{Holding, Note, Plan};
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::{Member, Recognition};
 use respguard_engine::session::patience::Expired;
@@ -82,15 +82,17 @@ impl Connection {
         let Some(waits) = self.waits.take() else { return };
         let (metrics, gap) = (&self.shared.context.metrics, Instant::now().saturating_duration_since(waits.since));
         metrics.hold_gap(gap);
-        // Under other rules the seqs of groups would mean other groups.
+        // Under other rules the places of groups would mean other groups.
         if self.rules == self.shared.context.policy_number() {
             waits.groups.iter().for_each(|&group| metrics.group_gap(metrics.group_row(group), gap));
         }
     }
 
     /// Tells what a plan has found out about groups that were held, or whose members stand apart.
-    pub(super) fn tell_notes(&mut self, plan: &mut Plan) {
-        if plan.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. })) {
+    ///
+    /// `has_group` says that a group was there as a whole.
+    pub(super) fn tell_notes(&mut self, plan: &mut Plan, has_group: bool) {
+        if has_group {
             self.patience.forgive();
         }
         // One wait ends for all that is held.

@@ -99,8 +99,9 @@ impl Connection {
         let planned = &mut *shared.plan.borrow_mut();
         self.plan_batch(tail, planned);
         let timing = self.timing();
+        let has_group = planned.has_group();
         let seqs = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
-        self.tell_notes(planned);
+        self.tell_notes(planned, has_group);
         self.consume_planned(planned, &seqs);
         self.what_follows(tail, planned)
     }

@@ -225,6 +225,8 @@ impl Planner<'_> {
             // and a server that was upgraded meanwhile has what the one before it lacked. Only what the proxy would
             // answer by itself is left to the server.
             ConnectionEffect::ClientCommand(_) if !present => Decision::Send(Role::Plain),
+            // Libraries ask for it as they connect; a server that does not know it refuses it, and nothing has changed.
+            ConnectionEffect::Pin(PinReason::Capability) if !present => Decision::Send(Role::Plain),
             ConnectionEffect::Reset if !present => self.on_lease(Reason::Exclusive),
             // Invalidations come to a connection of the client's own.
             ConnectionEffect::ClientCommand(ClientCommand::ClientTracking) if self.session.affinity.is_passing() => {

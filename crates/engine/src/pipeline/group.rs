@@ -104,6 +104,17 @@ pub struct WrappedGroup {
     take_back: Option<Box<TakeBack>>,
 }
 
+/// What is owed to a group's client behind the group: all of it would be overtaken by what is sent for the group once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// Nothing at all.
+    Nothing,
+    /// Answers to questions of our own alone.
+    Questions,
+    /// Replies of the client's.
+    Requests,
+}
+
 /// A member's reply, or a part of it.
 struct MemberReply<'a> {
     place: u32,
@@ -244,12 +255,12 @@ impl WrappedGroup {
         u32::try_from(self.members.len()).unwrap_or(u32::MAX)
     }
 
-    /// Takes a part of an answer; true when the group is done. `alone` says that its client has sent nothing behind it.
+    /// Takes a part of an answer; true when the group is done. `behind` is what else is owed to its client.
     pub(super) fn admit(
         &mut self,
         piece: &[u8],
         part: Part,
-        alone: bool,
+        behind: Behind,
         out: &mut Vec<u8>,
         context: &Context<'_>,
         found: &mut Vec<Finding>,
@@ -258,7 +269,7 @@ impl WrappedGroup {
             return part.last && take_back.admit(out);
         }
         if self.pass_on(piece, part, out, context.table, found) {
-            return part.last && !self.takes_back(alone, out.len(), out, found);
+            return part.last && !self.takes_back(behind, out.len(), out, found);
         }
         if !(part.first && part.last) {
             self.gathered.extend_from_slice(piece);
@@ -283,13 +294,13 @@ impl WrappedGroup {
             self.in_transaction = frame == b"+OK\r\n";
         } else if place <= self.queued() {
             self.admit_queued(place - 1, frame, out);
-        } else if part.top.null && self.tries_again(alone) {
+        } else if part.top.null && self.tries_again(behind == Behind::Nothing) {
             return false;
         } else {
             let before = out.len();
             self.note_ttl_fixes(frame, part.top);
             self.admit_exec(frame, part.top, out, context, found);
-            return !self.takes_back(alone, before, out, found);
+            return !self.takes_back(behind, before, out, found);
         }
         false
     }

@@ -176,6 +176,11 @@ impl Plan {
         waiting.map(|gathered| (gathered.group, &self.members[gathered.first..gathered.first + gathered.members]))
     }
 
+    /// True when a group is there as a whole, before the steps are gone through.
+    pub fn has_group(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. }))
+    }
+
     /// True when requests go out in another order than the one in which they were read.
     pub fn reorders(&self) -> bool {
         !self.claims.is_empty()

@@ -10,7 +10,7 @@ mod probe;
 mod transaction;
 
 use super::finding::Finding;
-use super::group::WrappedGroup;
+use super::group::{Behind, WrappedGroup};
 use super::sequencer::Sequencer;
 use super::slot::{Early, GroupSlot, Role, ScoreId, Slot};
 use crate::command::{CommandId, Table};
@@ -52,7 +52,7 @@ impl Sequencer {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> u32 {
-        let alone = self.owed == 1;
+        let behind = self.behind();
         if part.last {
             self.owed = self.owed.saturating_sub(1);
         }
@@ -60,7 +60,7 @@ impl Sequencer {
         match to {
             ReplyTo::Question(number) => self.admit_answer(number, piece, part, found),
             ReplyTo::Request(seq) => match self.slot(seq).map(|slot| &slot.role) {
-                Some(Role::Group(_)) => self.admit_group(seq, piece, part, alone, out, context, found),
+                Some(Role::Group(_)) => self.admit_group(seq, piece, part, behind, out, context, found),
                 Some(_) => {
                     let mut reading = Reading { piece, part, session, context, found, more: &mut more };
                     self.admit_reply(seq, &mut reading, out);
@@ -212,6 +212,15 @@ impl Sequencer {
         self.check();
     }
 
+    /// What is owed beside the frame that has come.
+    fn behind(&self) -> Behind {
+        match self.owed.saturating_sub(1) {
+            0 => Behind::Nothing,
+            frames if frames == self.questions.len() => Behind::Questions,
+            _ => Behind::Requests,
+        }
+    }
+
     /// A group that goes out once more is owed everything again, one that is asked about the answers to that.
     #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
     fn admit_group(
@@ -219,14 +228,14 @@ impl Sequencer {
         seq: Seq,
         piece: &[u8],
         part: Part,
-        alone: bool,
+        behind: Behind,
         out: &mut Vec<u8>,
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) {
         let further = self.write_group(seq, out, |group, sink| {
             let before = group.remaining();
-            let done = group.admit(piece, part, alone, sink, context, found);
+            let done = group.admit(piece, part, behind, sink, context, found);
             let further = if part.last && !done { group.remaining() + 1 - before } else { 0 };
             (done, (further, !done && group.goes_again()))
         });

@@ -66,6 +66,11 @@ const KINDS = {
     todo: () => "Shorten it in the client. If it is meant to be so long, say so:",
     config: v => named("ttl", v.rule, 'max = "90d"'),
   },
+  ttl_rejected: {
+    what: () => "A write was not sent: it would have left its key without a lifetime, or with a longer one than its rule allows.",
+    todo: () => "Give the key a lifetime in the same command. To report such writes instead of refusing them:",
+    config: v => named("ttl", v.rule, 'action = "flag"'),
+  },
   expectation: {
     what: () => "A reply was not what its rule expects: the commands ran, but not with the effect that was meant.",
     todo: () => "Look at the rule and at what the command found. To tell the client too, where the rule is an [[expect]] (for a group it is on_partial = \"fail\"):",

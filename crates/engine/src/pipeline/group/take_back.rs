@@ -4,7 +4,7 @@
 //! nothing, and so must what was added to it: `PEXPIRE key default NX` has answered 1 only where the key had no TTL, so that
 //! PERSIST restores what was (<https://redis.io/docs/latest/commands/persist/>).
 
-use super::{TtlFix, WrappedGroup};
+use super::{Behind, TtlFix, WrappedGroup};
 use crate::pipeline::finding::Finding;
 use respguard_resp::encode;
 use respguard_resp::scan::{Top, elements};
@@ -93,7 +93,7 @@ impl WrappedGroup {
     /// Takes back what was given for nothing; true when the replies, in `out` from `before` on, wait for that.
     ///
     /// They do if nothing stands behind the group, of which they could be overtaken.
-    pub(super) fn takes_back(&mut self, alone: bool, before: usize, out: &mut Vec<u8>, found: &mut Vec<Finding>) -> bool {
+    pub(super) fn takes_back(&mut self, behind: Behind, before: usize, out: &mut Vec<u8>, found: &mut Vec<Finding>) -> bool {
         let (mut request, mut owed) = (Vec::new(), 0);
         for ttl in self.given_ttls.iter().filter(|ttl| ttl.is_undeserved()) {
             encode::request(&mut request, &[b"PERSIST", &ttl.fix.key]);
@@ -103,7 +103,7 @@ impl WrappedGroup {
         if owed == 0 {
             return false;
         }
-        if !alone {
+        if behind == Behind::Requests {
             found.push(Finding::TakeBack { request, frames: owed });
             return false;
         }
