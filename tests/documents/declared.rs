@@ -1,7 +1,7 @@
 //! What is declared about the documents: which command lines are not run and why, what stands for what in the others.
 
 /// Command lines that are not run: where, which, and why.
-pub const NOT_RUN: [(&str, &str, &str); 23] = [
+pub const NOT_RUN: [(&str, &str, &str); 22] = [
     ("README.md", "make demo     # four stories, straight to Redis and through respguard, side by side", DEMO),
     ("README.md", "make test     # everything that is tested", "this test is a part of it"),
     ("README.md", "make demo", DEMO),
@@ -30,7 +30,6 @@ pub const NOT_RUN: [(&str, &str, &str); 23] = [
     ("docs/performance.md", "cargo bench --bench instructions", BENCH),
     ("docs/performance.md", "cargo bench --bench holds", BENCH),
     ("docs/servers.md", "make servers", SERVERS),
-    ("docs/servers.md", "SERVER=valkey9 make test-servers", SERVERS),
     ("docs/transparency.md", "make test", "this test is a part of it"),
     ("docs/transparency.md", "make soak", "takes as long as one likes; each of its parts runs shortly as a test"),
 ];
