@@ -277,7 +277,8 @@ impl Planner<'_> {
         let Some(change) = LaneChange::read(lane, args) else {
             return Decision::Send(Role::Plain);
         };
-        if lane == Lane::Hello && change.is_idle(self.session.protocol) {
+        // What makes up for a change that was missed is noted once the server has agreed to it.
+        if lane == Lane::Hello && change.is_idle(self.session.protocol) && !self.session.missed.any() {
             return Decision::Send(Role::Hello);
         }
         // A lease that cannot be left changes lanes itself, and can serve nobody else afterwards. Without a

@@ -8,6 +8,8 @@ use crate::pipeline::finding::Unwrapped;
 use crate::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
 use crate::policy::{Mode, OnUnsupported, compile};
+use crate::session::lane::LaneChange;
+use respguard_resp::Protocol;
 use respguard_resp::request::{Limits, RequestParser};
 
 /// Plans the lines, from a session that is as the lines before it left it.
@@ -124,6 +126,16 @@ fn plain_commands_go_out_in_one_piece() {
     let plan = without_rules().plan(&["SET a 1", "GET a", "NOPE"][..2], false);
     assert_eq!(shapes(&plan), [Shape::Send { commands: 0..2 }]);
     assert_eq!((plan.commands, plan.turn), (2, None));
+}
+
+#[test]
+fn a_hello_for_the_protocol_that_the_client_has_makes_up_for_one_that_was_missed() {
+    let mut client = without_rules();
+    assert_eq!(client.plan(&["HELLO 2"], false).turn, None, "it changes nothing");
+    client.session.missed.miss(&LaneChange { protocol: Some(Protocol::Resp3), ..LaneChange::default() });
+    let plan = client.plan(&["GET a", "HELLO 2"], false);
+    assert!(matches!(shapes(&plan)[..], [Shape::Answer { command: 0, .. }]));
+    assert_eq!((plan.commands, plan.turn), (1, Some(Barrier::Lane)), "its answer tells");
 }
 
 #[test]
