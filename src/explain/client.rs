@@ -6,7 +6,7 @@ use super::page::Page;
 use super::steps::Planned;
 use super::text;
 use crate::config::{Config, Sharing};
-use crate::net::client::large::{MEMBER_BYTES_MAX, STREAM_BYTES};
+use crate::net::client::whole_limits::{MEMBER_BYTES_MAX, STREAM_BYTES};
 use crate::net::clock;
 use respguard_engine::command::{ConnectionEffect, Lane, Table};
 use respguard_engine::link::owed::Seq;
