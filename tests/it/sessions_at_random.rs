@@ -76,6 +76,9 @@ const LONG: &[&str] = &[
     "NOSUCH V", "DEL V", "DISCARD V", "EXEC V",
 ];
 
+/// Commands with keys, that the server refuses to queue.
+const MALFORMED: &[&str] = &["GET", "GET V V"];
+
 /// Sizes of values, and of those that may be too long to be held whole.
 const SIZES: &[usize] = &[1, 10, 1000, 20_000];
 const LARGE_SIZES: &[usize] = &[1, 1000, 70_000, 140_000, 300_000];
@@ -147,9 +150,11 @@ struct Mix {
     sizes: &'static [usize],
     /// Some bytes come one by one.
     dribbles: bool,
+    /// Commands that a group of keys is refused for with the server's error, which is not what Redis alone would do.
+    refused: &'static [&'static str],
 }
 
-const USUAL: Mix = Mix { passages: &[PASSAGES], commands: &[COMMANDS], sizes: SIZES, dribbles: false };
+const USUAL: Mix = Mix { passages: &[PASSAGES], commands: &[COMMANDS], sizes: SIZES, dribbles: false, refused: &[] };
 const LARGE: Mix = Mix { commands: &[COMMANDS, LONG], sizes: LARGE_SIZES, dribbles: true, ..USUAL };
 
 #[test]
@@ -159,7 +164,7 @@ fn without_rules() {
 
 #[test]
 fn with_groups_and_ttls() {
-    compare(RULES, USUAL, 1_000_000);
+    compare(RULES, Mix { refused: MALFORMED, ..USUAL }, 1_000_000);
 }
 
 #[test]
@@ -169,7 +174,7 @@ fn with_values_too_long_to_be_held_whole() {
 
 #[test]
 fn with_groups_and_values_too_long_to_be_held_whole() {
-    compare(RULES, LARGE, 3_000_000);
+    compare(RULES, Mix { refused: MALFORMED, ..LARGE }, 3_000_000);
 }
 
 #[test]
@@ -183,7 +188,8 @@ fn as_users_who_may_not_do_everything() {
 }
 
 fn compare(rules: &str, mix: Mix, first_seed: u64) {
-    let twin = Twin::start(rules);
+    // A machine that does other things too is not a difference.
+    let twin = Twin::with(&[], |setup| setup.rules(rules).upstream("request_timeout_ms = 15000"));
     let sessions_max = if mix.sizes == LARGE_SIZES { SESSIONS / 3 } else { SESSIONS };
     for user in USERS {
         assert_eq!([twin.direct.ask(user), twin.behind.ask(user)], ["+OK\r\n", "+OK\r\n"], "{user}");
@@ -240,14 +246,19 @@ fn session(mix: Mix, rng: &mut Rng) -> Vec<String> {
         if rng.u8(..) < 90 {
             for part in one_of(mix.passages, rng).split(';') {
                 let any = part.parse::<u8>().is_ok();
-                let part = if any { one_of(mix.commands, rng) } else { part };
+                let part = if any { any_command(mix, rng) } else { part };
                 commands.push(filled_with(part, mix.sizes, rng));
             }
         } else {
-            commands.push(filled_with(one_of(mix.commands, rng), mix.sizes, rng));
+            commands.push(filled_with(any_command(mix, rng), mix.sizes, rng));
         }
     }
     commands
+}
+
+fn any_command(mix: Mix, rng: &mut Rng) -> &'static str {
+    let command = one_of(mix.commands, rng);
+    if mix.refused.contains(&command) { "PING" } else { command }
 }
 
 fn one_of(lists: &[&'static [&'static str]], rng: &mut Rng) -> &'static str {
