@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::net::client::whole_limits::WholeLimits;
 use crate::net::health::{Health, SharedBreaker};
 use crate::net::memory_budget::MemoryBudget;
 use crate::net::recording::Tap;
 use crate::net::retries::Retries;
+use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;

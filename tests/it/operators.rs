@@ -21,7 +21,9 @@ fn monitor_shows_what_the_proxy_asks_for_itself() {
     let mut seen = String::new();
     eventually("handshakes and heartbeats are seen", || {
         seen += &shown(&mut monitor);
-        ["\"command\"", "\"client\" \"id\"", "\"client\" \"info\"", "\"multi\"", "\"exec\"", "\"ping\""].iter().all(|word| seen.contains(word))
+        ["\"command\"", "\"client\" \"id\"", "\"client\" \"info\"", "\"multi\"", "\"exec\"", "\"ping\""]
+            .iter()
+            .all(|word| seen.contains(word))
     });
     shown(&mut monitor);
     // A connection of the client's own begins with a handshake too, and a question stands for what the proxy answers.

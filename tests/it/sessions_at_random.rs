@@ -72,8 +72,20 @@ pub const COMMANDS: &[&str] = &[
 
 /// Commands with a value that may be a large request.
 const LONG: &[&str] = &[
-    "SET K V", "SETEX K 100 V", "APPEND K V", "LPUSH K V V", "HSET K f V", "SADD K V", "MGET K V", "ECHO V", "PING V", "GET V V",
-    "NOSUCH V", "DEL V", "DISCARD V", "EXEC V",
+    "SET K V",
+    "SETEX K 100 V",
+    "APPEND K V",
+    "LPUSH K V V",
+    "HSET K f V",
+    "SADD K V",
+    "MGET K V",
+    "ECHO V",
+    "PING V",
+    "GET V V",
+    "NOSUCH V",
+    "DEL V",
+    "DISCARD V",
+    "EXEC V",
 ];
 
 /// Commands with keys, that the server refuses to queue.

@@ -49,11 +49,51 @@ action = "fail"
 
 /// Single commands; `K` stands for any key, `V` for a value of the size under test.
 const COMMANDS: &[&str] = &[
-    "SET K V", "SET K V", "SETEX K 100 V", "APPEND K V", "GETSET K V", "GET K", "STRLEN K", "DEL K", "INCR K", "LPUSH K V V",
-    "LPOP K", "LINDEX K 0", "SADD K V 7", "SCARD K", "HSET K f V", "HGET K f", "ZADD K 1 V", "ZSCORE K V", "TTL K", "TYPE K",
-    "EXISTS K V", "ECHO V", "PING", "PING V", "MGET K V", "DEL V", "NOSUCH V", "GET V V", "SET K V NX", "SET K V EX 0", "RENAME K K", "SET m:1 V NX",
-    "SETRANGE K 5 V", "EVAL return(#ARGV[1]) 1 K V", "PUBLISH ch V", "PERSIST K", "EXPIRE K V", "DISCARD", "EXEC", "EXEC V",
-    "DISCARD V", "UNWATCH V", "SETEX rt:u1:h1 60 V;SADD sess:u1 h1", "SETEX rt:u1:7 60 V;SADD sess:u1 7", "SET blobs:1 V;STRLEN blobs:1",
+    "SET K V",
+    "SET K V",
+    "SETEX K 100 V",
+    "APPEND K V",
+    "GETSET K V",
+    "GET K",
+    "STRLEN K",
+    "DEL K",
+    "INCR K",
+    "LPUSH K V V",
+    "LPOP K",
+    "LINDEX K 0",
+    "SADD K V 7",
+    "SCARD K",
+    "HSET K f V",
+    "HGET K f",
+    "ZADD K 1 V",
+    "ZSCORE K V",
+    "TTL K",
+    "TYPE K",
+    "EXISTS K V",
+    "ECHO V",
+    "PING",
+    "PING V",
+    "MGET K V",
+    "DEL V",
+    "NOSUCH V",
+    "GET V V",
+    "SET K V NX",
+    "SET K V EX 0",
+    "RENAME K K",
+    "SET m:1 V NX",
+    "SETRANGE K 5 V",
+    "EVAL return(#ARGV[1]) 1 K V",
+    "PUBLISH ch V",
+    "PERSIST K",
+    "EXPIRE K V",
+    "DISCARD",
+    "EXEC",
+    "EXEC V",
+    "DISCARD V",
+    "UNWATCH V",
+    "SETEX rt:u1:h1 60 V;SADD sess:u1 h1",
+    "SETEX rt:u1:7 60 V;SADD sess:u1 7",
+    "SET blobs:1 V;STRLEN blobs:1",
 ];
 
 /// Commands that belong together; `|` separates pipelines, a number any single command, `~` comes from another client.
@@ -110,7 +150,8 @@ fn compare(rules: &str, sizes: &[usize], first_seed: u64) {
     for seed in Seeds::new("sizes", first_seed, SESSIONS) {
         for hello in [None, Some("HELLO 3")] {
             let steps = session(&mut Rng::with_seed(seed), hello);
-            let [small, large @ ..] = &sizes.iter().map(|&size| played(&redis, &proxy, &steps, size)).collect::<Vec<_>>()[..] else {
+            let [small, large @ ..] = &sizes.iter().map(|&size| played(&redis, &proxy, &steps, size)).collect::<Vec<_>>()[..]
+            else {
                 panic!("there are sizes");
             };
             for (size, large) in sizes[1..].iter().zip(large) {

@@ -17,4 +17,3 @@ mod reading;
 mod redirect;
 mod sending;
 mod ttl_fix;
-pub mod whole_limits;

@@ -92,7 +92,9 @@ impl Connection {
         match self.is_streaming() {
             true => 0,
             // The members of a group that are there already may be large themselves.
-            false if held && !self.shared.context.policy().groups().is_empty() => 2 * self.shared.context.whole_limits.member_bytes_max,
+            false if held && !self.shared.context.policy().groups().is_empty() => {
+                2 * self.shared.context.whole_limits.member_bytes_max
+            }
             false => 2 * self.whole_bytes_max(),
         }
     }
