@@ -315,6 +315,6 @@ STORIES = [BLOB, SNAPSHOT, LOGIN, RATE]
 
 
 def begins(reply_shown, word):
-    """Whether a shown reply is what was foretold: the first word of an error, or the whole of anything else."""
+    """Whether a shown reply is what was predicted: the first word of an error, or the whole of anything else."""
     return reply_shown.split(" ")[0] == word if word.startswith("-") else reply_shown == word
 

@@ -6,6 +6,8 @@ mod layers;
 mod purity;
 #[path = "architecture/source.rs"]
 mod source;
+#[path = "architecture/vocabulary.rs"]
+mod vocabulary;
 #[path = "architecture/wording.rs"]
 mod wording;
 
@@ -49,6 +51,11 @@ fn every_file_says_in_its_first_line_what_it_is_for() {
 fn metric_names_are_written_once_in_the_telemetry_layer() {
     let elsewhere = |source: &&Source| source.path != "src/telemetry/names.rs";
     none(source::below("src").iter().filter(elsewhere).flat_map(wording::metric_names));
+}
+
+#[test]
+fn names_comments_and_strings_use_the_words_of_the_field() {
+    none(["crates", "src"].into_iter().flat_map(source::below).flat_map(|source| vocabulary::breaches(&source)));
 }
 
 fn none(breaches: impl Iterator<Item = String>) {

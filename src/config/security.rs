@@ -98,7 +98,7 @@ pub(super) fn check(listen: &Listen, upstream: &Upstream, findings: &mut Finding
     }
 }
 
-/// Whoever is lent the proxy's own credentials must have shown credentials himself, or be on this machine.
+/// Whoever the proxy serves with its own credentials must have shown credentials, or be on this machine.
 fn refuse_open_relay(listen: &Listen, upstream: &Upstream, findings: &mut Findings) {
     if upstream.credentials.is_some() && listen.users.is_empty() && !listen.address.is_loopback() {
         findings.add(
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn static_credentials_with_users_may_be_lent_to_other_machines() {
+    fn static_credentials_with_users_may_serve_other_machines() {
         let folder = folder();
         let upstream = "[upstream]\npassword_file = \"password\"\n[listen]\naddress = \"0.0.0.0:1\"\n";
         assert!(read(upstream, folder.path()).expect_err("an open relay").contains("would be an open relay"));

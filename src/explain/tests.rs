@@ -376,7 +376,7 @@ fn what_rules_refuse_is_not_sent_and_what_they_expect_is_told() {
 }
 
 #[test]
-fn a_write_that_is_mended_is_told_with_what_goes_out() {
+fn a_write_with_a_ttl_fix_is_told_with_what_goes_out() {
     let lines = lines(SINGLE, "INCR n:1\nSET n:2 x");
     assert!(has(&lines, "in a transaction of the proxy's own, on a shared connection:"), "{lines:#?}");
     assert!(has(&lines, "before EXEC, by the proxy itself: PEXPIRE n:1 3600000 NX"), "{lines:#?}");

@@ -37,7 +37,7 @@ use respguard_engine::policy::Policy;
 /// How often deadlines are looked at: a timeout is told at most this much late.
 const TEND_INTERVAL: Duration = Duration::from_millis(10);
 /// How often counters are flushed into the shared recorder, beside every scrape.
-const FOLD_INTERVAL: Duration = Duration::from_secs(1);
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks that run between two looks at the sockets.
 const EVENT_INTERVAL: u32 = 256;
 
@@ -109,7 +109,7 @@ pub async fn run(setup: Setup) {
         left: Notify::new(),
     });
     let on_tick = tokio::task::spawn_local(on_tick(Rc::clone(&shared)));
-    let fold = tokio::task::spawn_local(fold(Rc::clone(&shared), flushes));
+    let flush = tokio::task::spawn_local(flush(Rc::clone(&shared), flushes));
     let acceptor = setup.acceptor;
     while !(shared.context.draining.get() && shared.clients.borrow().is_empty()) {
         tokio::select! {
@@ -121,7 +121,7 @@ pub async fn run(setup: Setup) {
         }
     }
     on_tick.abort();
-    fold.abort();
+    flush.abort();
     shared.pool.close();
     shared.context.metrics.kept_bytes(0);
     shared.context.metrics.flush();
@@ -244,8 +244,8 @@ async fn on_tick(shared: Rc<WorkerShared>) {
     }
 }
 
-async fn fold(shared: Rc<WorkerShared>, mut questions: FlushRequests) {
-    let mut ticks = interval(FOLD_INTERVAL);
+async fn flush(shared: Rc<WorkerShared>, mut questions: FlushRequests) {
+    let mut ticks = interval(FLUSH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -42,7 +42,7 @@ impl Exposition {
         (recorder, Exposition { recorded, totals: Arc::default() })
     }
 
-    /// What each worker's metrics flushes into; the request latencies that this text shows are among it.
+    /// What each worker flushes its metrics into, the request latencies in this text among them.
     pub fn totals(&self) -> Arc<Totals> {
         Arc::clone(&self.totals)
     }

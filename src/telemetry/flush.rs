@@ -1,4 +1,4 @@
-//! Asks the workers to flush their metrics before somebody reads the metrics.
+//! Asks the workers to flush their metrics before somebody reads them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// How long a reader waits for the workers; what a busier worker counted is shown by the next scrape.
-pub const FOLD_TIMEOUT: Duration = Duration::from_millis(250);
+pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A worker that is asked again before it answered gets the later question only up to this number.
 const QUESTIONS_MAX: usize = 4;
@@ -28,19 +28,19 @@ impl Flushes {
         questions
     }
 
-    /// Asks every worker and waits until each has flushed, at most [`FOLD_TIMEOUT`].
+    /// Asks every worker and waits until each has flushed, at most [`FLUSH_TIMEOUT`].
     ///
     /// A worker that is gone, or has too many questions open, is not waited for. Dropping the future leaves the workers to flush in vain.
     pub async fn flush_all(&self) {
         let asked: Vec<_> = self.workers.iter().filter_map(ask).collect();
         let answered = async {
             for answer in asked {
-                // A dropped question means that its worker has ended, and metrics flushes when it is dropped.
+                // A dropped question means that its worker has ended, and its metrics were flushed when they were dropped.
                 let _ = answer.await;
             }
         };
-        if timeout(FOLD_TIMEOUT, answered).await.is_err() {
-            tracing::debug!("a worker was too busy to fold its metrics");
+        if timeout(FLUSH_TIMEOUT, answered).await.is_err() {
+            tracing::debug!("a worker was too busy to flush its metrics");
         }
     }
 }
@@ -73,7 +73,7 @@ mod tests {
         drop(flushes.add_worker());
         let started = tokio::time::Instant::now();
         flushes.flush_all().await;
-        assert!(started.elapsed() < FOLD_TIMEOUT);
+        assert!(started.elapsed() < FLUSH_TIMEOUT);
     }
 
     #[tokio::test]
@@ -84,6 +84,6 @@ mod tests {
             assert!(ask(&flushes.workers[0]).is_some());
         }
         assert!(ask(&flushes.workers[0]).is_none());
-        timeout(FOLD_TIMEOUT * 4, flushes.flush_all()).await.expect("bounded");
+        timeout(FLUSH_TIMEOUT * 4, flushes.flush_all()).await.expect("bounded");
     }
 }

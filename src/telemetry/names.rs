@@ -79,7 +79,7 @@ pub const ALL: &[Metric] = &[
         "Time without a byte from a client while the beginning of a group was held, until more came",
     ),
     histogram(HOLD_PREFIX_MEMBERS, Unit::Count, "Members of a group that had come when it began to be held"),
-    counter(HOLDS_TOTAL, "Beginnings of groups that were held back for the rest, by what came of it"),
+    counter(HOLDS_TOTAL, "Incomplete groups that were held back for their rest, by what came of it"),
     Metric {
         name: KEPT_BYTES,
         shape: Shape::Gauge,

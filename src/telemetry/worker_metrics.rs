@@ -25,9 +25,9 @@ use rows::Rows;
 /// The command label of everything that the command table does not know.
 pub const OTHER: usize = 0;
 
-/// What one worker has counted since it last flushed. Counting costs an addition: no atomics, no lock, no clock, no allocation.
+/// What one worker has counted since the last flush. Counting costs an addition: no atomics, no lock, no clock, no allocation.
 ///
-/// Dropping metrics flushes it.
+/// Dropping it flushes it.
 #[derive(Debug)]
 pub struct WorkerMetrics {
     commands: Commands,

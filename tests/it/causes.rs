@@ -37,7 +37,7 @@ fn a_refused_member_is_named_to_the_others_with_its_error() {
 }
 
 #[test]
-fn what_a_preflight_foretells_is_told_to_the_others() {
+fn what_a_preflight_predicts_is_told_to_the_others() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start(&login("guarded"), &redis);
     let mut wire = proxy.wire();

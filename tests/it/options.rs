@@ -46,7 +46,7 @@ const ADD: &[&str] =
     &["NOMKSTREAM", "MAXLEN 5", "MAXLEN = 6", "MAXLEN ~ 5", "MAXLEN ~ 5 LIMIT 3", "MINID 3", "MINID ~ 3-1", "LIMIT 3"];
 const EXPIRE: &[&str] = &["NX", "XX", "GT", "LT"];
 
-/// Every command that can be foretold, in all its forms.
+/// Every command that can be predicted, in all its forms.
 #[rustfmt::skip]
 const FORMS: &[Form] = &[
     form('s', "SET k v", &["NX", "XX", "GET", "EX 10", "PX 10000", "EXAT 9999999999", "PXAT 9999999999999", "KEEPTTL", "PERSIST"], ""),
@@ -544,7 +544,7 @@ fn no_id_that_a_stream_cannot_give_any_more_is_called_fine() {
 }
 
 #[test]
-fn every_command_that_can_be_foretold_has_a_form() {
+fn every_command_that_can_be_predicted_has_a_form() {
     let table = Table::builtin();
     let tried: HashSet<CommandId> =
         FORMS.iter().map(|form| lookup(&table, &split(&format!("{} {}", form.head, form.tail)))).collect();

@@ -21,7 +21,7 @@ const KEYS: u64 = 7;
 /// Needless refusals among all groups, in percent.
 const NEEDLESS_MAX: f64 = 1.0;
 
-/// Every write command that can be foretold, at least once. Placeholders: K key, V value, N integer, D float, T time,
+/// Every write command that can be predicted, at least once. Placeholders: K key, V value, N integer, D float, T time,
 /// M member, G consumer group, X a new stream id, Y one
 /// that may be there.
 const WRITES: &[&str] = &[
@@ -425,7 +425,7 @@ fn without_a_preflight_the_same_groups_tear() {
 }
 
 #[test]
-fn every_write_that_can_be_foretold_is_tried() {
+fn every_write_that_can_be_predicted_is_tried() {
     let table = Table::builtin();
     let tried: Vec<String> = WRITES.iter().map(|line| line.to_lowercase()).collect();
     for (_, spec) in table.iter().filter(|(_, spec)| spec.is_write() && is_decidable(spec)) {

@@ -25,7 +25,7 @@ fn start() -> (RedisServer, Proxy) {
 }
 
 #[test]
-fn a_stranger_hears_what_redis_would_say() {
+fn before_a_login_a_client_hears_what_redis_would_say() {
     let direct = RedisServer::start(&[&format!("--requirepass {APP}")]);
     let (_redis, proxy) = start();
     let mut pair = [direct.wire(), proxy.wire()];
@@ -67,14 +67,14 @@ fn a_stranger_hears_what_redis_would_say() {
     assert!(same("AUTH wrong").starts_with("-WRONGPASS"));
     assert_eq!(same("GET k"), "$1\r\nv\r\n", "who was let in stays in");
     assert_eq!(same("RESET"), "+RESET\r\n");
-    assert!(same("GET k").starts_with("-NOAUTH"), "after RESET everybody is a stranger");
+    assert!(same("GET k").starts_with("-NOAUTH"), "after RESET nobody is logged in");
     assert_eq!(same(&format!("AUTH default {APP}")), "+OK\r\n");
     assert_eq!(same("GET k"), "$1\r\nv\r\n");
     assert_eq!(same("QUIT"), "+OK\r\n");
 }
 
 #[test]
-fn a_stranger_may_not_say_much() {
+fn before_a_login_a_client_may_not_say_much() {
     let direct = RedisServer::start(&[&format!("--requirepass {APP}")]);
     let (_redis, proxy) = start();
     let many: Vec<&[u8]> = vec![b"DEL"; 11];
@@ -151,7 +151,7 @@ fn guesses_are_slow_and_few() {
 }
 
 #[test]
-fn with_connections_of_ones_own_a_stranger_has_none() {
+fn with_connections_of_ones_own_there_is_none_before_a_login() {
     let redis = guarded_redis();
     let proxy = guarded(Setup::new(&redis)).upstream("sharing = \"never\"\npassword_env = \"UPSTREAM\"").start();
     let clients = || {
@@ -163,12 +163,12 @@ fn with_connections_of_ones_own_a_stranger_has_none() {
             .expect("a number")
     };
     eventually("the workers are connected", || clients() == 3);
-    let mut strangers: Vec<Wire> = (0..10).map(|_| proxy.wire()).collect();
-    for wire in &mut strangers {
+    let mut unauthenticated: Vec<Wire> = (0..10).map(|_| proxy.wire()).collect();
+    for wire in &mut unauthenticated {
         assert!(wire.ask("GET k").starts_with("-NOAUTH"));
     }
     assert_eq!(clients(), 3);
-    for wire in &mut strangers {
+    for wire in &mut unauthenticated {
         assert_eq!(wire.pipeline(&[&format!("AUTH app {APP}"), "SET k v", "GET k"])[2], "$1\r\nv\r\n");
     }
     assert_eq!(clients(), 13, "each has one of its own now");

@@ -196,7 +196,7 @@ fn a_password_file_lies_beside_the_configuration() {
 }
 
 #[test]
-fn static_credentials_are_lent_only_to_this_machine() {
+fn static_credentials_are_used_only_for_clients_on_this_machine() {
     let text = |address: &str| format!("[upstream]\npassword_env = \"PASSWORD\"\n[listen]\naddress = \"{address}\"\n");
     for address in ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/s"] {
         config(&text(address));

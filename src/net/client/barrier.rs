@@ -28,7 +28,7 @@ impl Connection {
             Barrier::Spare => {
                 self.ask_spare().await;
             }
-            Barrier::ClientCommand(local) => self.tell_about_clients(local).await,
+            Barrier::ClientCommand(command) => self.tell_about_clients(command).await,
             Barrier::Exec => self.exec_with_answers().await,
             Barrier::Close => return false,
             Barrier::Quit => {

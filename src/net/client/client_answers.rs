@@ -27,10 +27,10 @@ pub struct Asker<'a> {
 
 impl Asker<'_> {
     /// The reply to a command that the server allows to this client.
-    pub fn answer(&self, local: ClientCommand, args: Args<'_>) -> Told {
+    pub fn answer(&self, command: ClientCommand, args: Args<'_>) -> Told {
         let mut told = Told::default();
         let out = &mut told.reply;
-        match local {
+        match command {
             ClientCommand::ClientId => encode::integer(out, i64::try_from(self.client.id).unwrap_or(i64::MAX)),
             ClientCommand::ClientGetName => self.get_name(out),
             ClientCommand::ClientSetName => set_name(self.client, args.get(2).unwrap_or_default(), out),

@@ -44,57 +44,57 @@ pub(super) enum Awaited {
 
 impl Connection {
     /// Asks the server in a form that changes nothing there, and answers over the proxy's clients.
-    pub(super) async fn tell_about_clients(&mut self, local: ClientCommand) {
+    pub(super) async fn tell_about_clients(&mut self, command: ClientCommand) {
         let args = self.batch.args(&self.input, 0);
         let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
         let id = self.id();
         let is_queued = self.exchange.state.borrow().session.transaction.is_open();
-        if local == ClientCommand::ClientTracking && !is_queued {
+        if command == ClientCommand::ClientTracking && !is_queued {
             return self.track(id, &words).await;
         }
-        let (asked, upstream) = match local {
+        let (asked, upstream) = match command {
             ClientCommand::ClientUnblock => (self.unblocking(&words).await, None),
             ClientCommand::ClientTracking => self.redirected(&words).await,
-            _ => (harmless(local, &words), None),
+            _ => (harmless(command, &words), None),
         };
         self.consume_one();
         if is_queued {
-            if local == ClientCommand::ClientTracking {
+            if command == ClientCommand::ClientTracking {
                 self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
             }
-            let what = (local != ClientCommand::ClientUnblock).then_some(Awaited::Answer(local, words, upstream));
+            let what = (command != ClientCommand::ClientUnblock).then_some(Awaited::Answer(command, words, upstream));
             return self.queue(id, what, &asked);
         }
         let is_the_servers = matches!(
-            local,
+            command,
             ClientCommand::ClientUnblock
                 | ClientCommand::ClientReply
                 | ClientCommand::ClientGetRedir
                 | ClientCommand::ClientTrackingInfo
         );
         if !is_the_servers && self.is_troubled() {
-            return self.tell_past_trouble(id, local, &words, &asked).await;
+            return self.tell_past_trouble(id, command, &words, &asked).await;
         }
         self.exchange.state.borrow_mut().session.listen();
-        match local {
+        match command {
             ClientCommand::ClientUnblock => return self.ask(id, Role::Plain, &asked),
             ClientCommand::ClientGetRedir | ClientCommand::ClientTrackingInfo => return self.ask(id, Role::Redirect, &asked),
             _ => {}
         }
         self.ask(id, Role::Verdict, &asked);
         self.drained().await;
-        if local == ClientCommand::ClientReply {
+        if command == ClientCommand::ClientReply {
             return self.change_reply_mode(id, &words);
         }
         let accepted = self.exchange.state.borrow().session.accepted;
         if !accepted {
             return self.exchange.state.borrow_mut().slots.skipped();
         }
-        self.tell_of_clients(local, &words).await;
+        self.tell_of_clients(command, &words).await;
     }
 
     /// The same where what the server says to it has to come over the spare connection.
-    async fn tell_past_trouble(&mut self, id: CommandId, local: ClientCommand, words: &[Box<[u8]>], asked: &[Box<[u8]>]) {
+    async fn tell_past_trouble(&mut self, id: CommandId, command: ClientCommand, words: &[Box<[u8]>], asked: &[Box<[u8]>]) {
         self.shared.context.metrics.command(id.index());
         let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
         let mut request = Vec::new();
@@ -103,13 +103,13 @@ impl Connection {
         if value::is_error(&verdict) {
             self.exchange.answer(verdict);
         } else {
-            self.tell_of_clients(local, words).await;
+            self.tell_of_clients(command, words).await;
         }
     }
 
-    async fn tell_of_clients(&mut self, local: ClientCommand, words: &[Box<[u8]>]) {
-        let activities = self.activities(local).await;
-        let told = self.told(local, words, &activities).await;
+    async fn tell_of_clients(&mut self, command: ClientCommand, words: &[Box<[u8]>]) {
+        let activities = self.activities(command).await;
+        let told = self.told(command, words, &activities).await;
         self.exchange.answer(told.reply);
         if told.kills_me {
             self.give_up();
@@ -186,8 +186,8 @@ impl Connection {
         reply.extend_from_slice(&kept[..kept.len() - body]);
         for (place, element) in (0..).zip(elements(&kept)) {
             match waiting.next_if(|queued| queued.place == place) {
-                Some(Queued { what: Awaited::Answer(local, words, upstream), .. }) if !value::is_error(element) => {
-                    kills_me |= self.told_in_place((local, &words, upstream), element, &mut reply).await;
+                Some(Queued { what: Awaited::Answer(command, words, upstream), .. }) if !value::is_error(element) => {
+                    kills_me |= self.told_in_place((command, &words, upstream), element, &mut reply).await;
                 }
                 Some(Queued { what: Awaited::Change(change), .. }) if !value::is_error(element) => {
                     self.note_change(change);
@@ -209,8 +209,8 @@ impl Connection {
         element: &[u8],
         reply: &mut Vec<u8>,
     ) -> bool {
-        let (local, words, upstream) = queued;
-        match local {
+        let (command, words, upstream) = queued;
+        match command {
             ClientCommand::ClientTracking => {
                 self.exchange.state.borrow_mut().session.tracking = Tracking::of(words, upstream);
                 reply.extend_from_slice(element);
@@ -221,8 +221,8 @@ impl Connection {
                 false
             }
             _ => {
-                let activities = self.activities(local).await;
-                let told = self.told(local, words, &activities).await;
+                let activities = self.activities(command).await;
+                let told = self.told(command, words, &activities).await;
                 reply.extend_from_slice(&told.reply);
                 told.kills_me
             }
@@ -230,8 +230,8 @@ impl Connection {
     }
 
     /// What all clients are doing, for those commands that want to know.
-    async fn activities(&self, local: ClientCommand) -> HashMap<u64, Activity> {
-        match local {
+    async fn activities(&self, command: ClientCommand) -> HashMap<u64, Activity> {
+        match command {
             ClientCommand::ClientInfo => HashMap::from([(self.client.id, self.exchange.activity())]),
             ClientCommand::ClientList | ClientCommand::ClientKill => self.shared.registry.activities().await,
             _ => HashMap::new(),
@@ -239,12 +239,12 @@ impl Connection {
     }
 
     /// The proxy's own answer, with its effects.
-    async fn told(&self, local: ClientCommand, words: &[Box<[u8]>], activities: &HashMap<u64, Activity>) -> Answered {
+    async fn told(&self, command: ClientCommand, words: &[Box<[u8]>], activities: &HashMap<u64, Activity>) -> Answered {
         let protocol = self.exchange.state.borrow().session.protocol;
         let fields = self.shared.context.client_fields.get();
         let asker = Asker { client: &self.client, registry: &self.shared.registry, protocol, activities, fields };
         let (bytes, spans) = laid_out(words);
-        let Told { reply, killed } = asker.answer(local, Args::new(&bytes, &spans));
+        let Told { reply, killed } = asker.answer(command, Args::new(&bytes, &spans));
         for client in killed.iter().filter(|client| client.id != self.client.id) {
             // Without its worker it is gone already.
             let _ = client.worker.send(Message::Kill(client.id)).await;
@@ -283,9 +283,9 @@ struct Answered {
 }
 
 /// The command as the server is asked: it checks the form and the user's permission, and finds nobody to act on.
-fn harmless(local: ClientCommand, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
+fn harmless(command: ClientCommand, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
     let mut asked = words.to_vec();
-    match local {
+    match command {
         ClientCommand::ClientSetName => asked[2] = Box::default(),
         ClientCommand::ClientSetInfo => asked[3] = Box::default(),
         ClientCommand::ClientReply => asked[2] = b"ON".as_slice().into(),

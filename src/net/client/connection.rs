@@ -36,7 +36,7 @@ use respguard_engine::session::patience::Patience;
 use respguard_resp::request::{Limits, RequestParser};
 
 /// How often is looked whether a client has left that is not read from.
-const ABSENCE_CHECK_PAUSE: Duration = Duration::from_millis(50);
+const DISCONNECT_CHECK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that clients of one worker have in common.
 pub struct WorkerShared {
@@ -159,7 +159,7 @@ impl Connection {
         Connection::new(shared, exchange, client).run().await;
     }
 
-    /// What a client seldom does is boxed, so that those that are idle need no room for it.
+    /// Rare work is boxed, so that idle clients need no room for it.
     async fn run(&mut self) {
         self.await_login();
         if self.shared.exclusive
@@ -201,7 +201,7 @@ impl Connection {
         let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
         self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
         let discard = longest.is_none() && self.is_unread_while_blocked();
-        let pause = if discard { Some(ABSENCE_CHECK_PAUSE) } else { longest };
+        let pause = if discard { Some(DISCONNECT_CHECK_PAUSE) } else { longest };
         self.exchange.keep_input(self.input.capacity(), self.input.len());
         let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
         let timer = &mut timer;

@@ -1,4 +1,4 @@
-//! Holds the beginnings of groups for their rest, and tells when the rest comes late or never.
+//! Holds incomplete groups until their rest comes, and reports a rest that comes late or never.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub(super) struct Waits {
 }
 
 impl Connection {
-    /// How far the beginnings of groups may be held now, with `tail` behind what was read.
+    /// How far incomplete groups may be held now, with `tail` behind what was read.
     pub(super) fn holding(&self, tail: &Tail) -> Holding {
         let policy = self.shared.context.policy();
         if policy.groups().is_empty() {
@@ -64,7 +64,7 @@ impl Connection {
         bytes::Buf::advance(&mut self.input, consumed);
     }
 
-    /// Beginnings of groups are held: wait for more, but not longer than the oldest may be held.
+    /// Incomplete groups are held: waits for more, but not longer than the oldest may be held.
     pub(super) fn hold(&mut self, plan: &Plan) -> Next {
         let hold = self.shared.context.policy().hold;
         self.wait_within(plan, hold.gap)

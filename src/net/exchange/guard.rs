@@ -35,8 +35,8 @@ impl Exchange {
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         let mark = resolved.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
-        let last = mark.map(|request| Injected { behind: count, request, ttl_fixes: None });
-        let first = Injected { behind: 0, request: assert_guard(&guard), ttl_fixes: None };
+        let last = mark.map(|request| Injected { behind: count, request, ttl_fix: None });
+        let first = Injected { behind: 0, request: assert_guard(&guard), ttl_fix: None };
         let injected: Vec<_> = std::iter::once(first).chain(injected).chain(last).collect();
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);

@@ -17,11 +17,11 @@ use respguard_engine::session::subscription::Arrival;
 const OUT_BYTES_HARD: usize = 64 * 1024 * 1024;
 /// How long a shared connection waits for a client that is behind and reads nothing, before its
 /// replies are kept for it.
-const STANDSTILL_GRACE: Duration = Duration::from_millis(100);
+const HEAD_OF_LINE_GRACE: Duration = Duration::from_millis(100);
 /// The same while too much is kept for all clients together, before the client is closed.
 const PRESSED_GRACE: Duration = Duration::from_millis(25);
 /// How long a client may read nothing once all that is kept for it is used up.
-const STANDSTILL_MAX: Duration = Duration::from_millis(500);
+const HEAD_OF_LINE_MAX: Duration = Duration::from_millis(500);
 
 impl Exchange {
     /// Answers what will not be answered; true when the lease must be closed.
@@ -180,8 +180,8 @@ impl Recipient for Exchange {
         let is_pressed = self.context.kept.is_over_limit();
         let (hard, grace) = match is_pressed {
             true => (PRESSED_BYTES, PRESSED_GRACE),
-            false if kept < OUT_BYTES_HARD => (OUT_BYTES_HARD, STANDSTILL_GRACE),
-            false => (OUT_BYTES_HARD, STANDSTILL_MAX),
+            false if kept < OUT_BYTES_HARD => (OUT_BYTES_HARD, HEAD_OF_LINE_GRACE),
+            false => (OUT_BYTES_HARD, HEAD_OF_LINE_MAX),
         };
         let head_of_line = clock::now().saturating_duration_since(self.progress_at.get());
         // Nobody else waits for a lease.

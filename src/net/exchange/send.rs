@@ -86,7 +86,7 @@ impl Sending<'_> {
         pieces.push(&self.bytes[self.batch.wire(first..commands.end)]);
     }
 
-    /// What the rule of the group that these commands are demands of their replies.
+    /// What the rule of the group formed by these commands expects of their replies.
     pub(super) fn expectations(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Expectations>> {
         let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
         Expectations::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
@@ -181,7 +181,7 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         if let Some((marker, _)) = &resolved {
             let behind = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            injected.push(Injected { behind, request: mark(marker, timing.request_timeout), ttl_fixes: None });
+            injected.push(Injected { behind, request: mark(marker, timing.request_timeout), ttl_fix: None });
         }
         self.request_timeout.set(timing.request_timeout);
         let expectations = sending.expectations(commands.iter().copied(), rule);

@@ -23,18 +23,18 @@ const BYTES_QUEUED_MAX: usize = 8 * 1024 * 1024;
 pub struct Feed {
     started: Instant,
     entries: mpsc::Sender<Entry>,
-    tallies: Arc<Tallies>,
+    counters: Arc<Counters>,
 }
 
 /// The writer's end of one recording.
 #[derive(Debug)]
 pub struct Intake {
     entries: mpsc::Receiver<Entry>,
-    tallies: Arc<Tallies>,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
-struct Tallies {
+struct Counters {
     bytes_queued: AtomicUsize,
     bytes_lost: AtomicU64,
 }
@@ -42,8 +42,8 @@ struct Tallies {
 /// A recording that begins now.
 pub fn begin() -> (Feed, Intake) {
     let (sender, receiver) = mpsc::channel(ENTRIES_QUEUED_MAX);
-    let tallies = Arc::<Tallies>::default();
-    (Feed { started: Instant::now(), entries: sender, tallies: Arc::clone(&tallies) }, Intake { entries: receiver, tallies })
+    let counters = Arc::<Counters>::default();
+    (Feed { started: Instant::now(), entries: sender, counters: Arc::clone(&counters) }, Intake { entries: receiver, counters })
 }
 
 impl Feed {
@@ -60,11 +60,11 @@ impl Feed {
     /// False when there is no room: the event is lost.
     fn tell(&self, client: u64, event: Event) -> bool {
         let bytes = event.bytes();
-        let queued = self.tallies.bytes_queued.fetch_add(bytes, Ordering::Relaxed);
+        let queued = self.counters.bytes_queued.fetch_add(bytes, Ordering::Relaxed);
         let sent = queued + bytes <= BYTES_QUEUED_MAX
             && self.entries.try_send(Entry { at: self.started.elapsed(), client, event }).is_ok();
         if !sent {
-            self.tallies.bytes_queued.fetch_sub(bytes, Ordering::Relaxed);
+            self.counters.bytes_queued.fetch_sub(bytes, Ordering::Relaxed);
         }
         sent
     }
@@ -74,7 +74,7 @@ impl Intake {
     /// The next entry; `None` when no worker feeds the recording any more.
     pub async fn next(&mut self) -> Option<Entry> {
         let entry = self.entries.recv().await?;
-        self.tallies.bytes_queued.fetch_sub(entry.event.bytes(), Ordering::Relaxed);
+        self.counters.bytes_queued.fetch_sub(entry.event.bytes(), Ordering::Relaxed);
         Some(entry)
     }
 
@@ -85,7 +85,7 @@ impl Intake {
 
     /// Bytes that were read from clients and are not in the recording.
     pub fn bytes_lost(&self) -> u64 {
-        self.tallies.bytes_lost.load(Ordering::Relaxed)
+        self.counters.bytes_lost.load(Ordering::Relaxed)
     }
 }
 
@@ -179,7 +179,7 @@ impl Track {
     fn lose(&mut self, bytes: usize) {
         self.redactor = None;
         self.lost += bytes as u64;
-        self.feed.tallies.bytes_lost.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.feed.counters.bytes_lost.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn tell_lost(&mut self, client: u64) -> bool {
@@ -202,7 +202,7 @@ mod tests {
     fn recorded(intake: &mut Intake) -> Vec<Event> {
         let mut events = Vec::new();
         while let Ok(entry) = intake.entries.try_recv() {
-            intake.tallies.bytes_queued.fetch_sub(entry.event.bytes(), Ordering::Relaxed);
+            intake.counters.bytes_queued.fetch_sub(entry.event.bytes(), Ordering::Relaxed);
             events.push(entry.event);
         }
         events

@@ -7,7 +7,7 @@ fn arcs(names: &[&str]) -> Vec<Arc<str>> {
     names.iter().map(|name| Arc::from(*name)).collect()
 }
 
-/// What `/metrics` shows after `count` counted on a fresh metrics that was then flushed.
+/// What `/metrics` shows after `count` counted on fresh metrics that were then flushed.
 fn shown(count: impl FnOnce(&WorkerMetrics)) -> String {
     let (recorder, exposition) = Exposition::build();
     metrics::with_local_recorder(&recorder, || {

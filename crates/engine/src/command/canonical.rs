@@ -34,7 +34,7 @@ pub enum Word {
 }
 
 /// Something written as a command: a request, or a pattern for requests.
-pub trait Words {
+pub trait ParsedArgs {
     /// How many words, with the command's name.
     fn words(&self) -> usize;
     /// The word at `i`.
@@ -116,7 +116,7 @@ pub fn canonical<'a>(table: &Table, id: CommandId, args: Args<'a>) -> Canonical<
 
 /// The canonical order of something written as command `id`; `None` when a `...` hides words that would have to move,
 /// which never happens to a request.
-pub fn arrange<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Option<Arrangement> {
+pub fn arrange<W: ParsedArgs + ?Sized>(table: &Table, id: CommandId, words: &W) -> Option<Arrangement> {
     let arranged = match table.spec(id).rewrite {
         Rewrite::None => None,
         Rewrite::SetOptions => set_options(words).map(|form| (id, form)),
@@ -197,7 +197,7 @@ impl<'a> Canonical<'a> {
     }
 }
 
-impl Words for Args<'_> {
+impl ParsedArgs for Args<'_> {
     fn words(&self) -> usize {
         self.len()
     }
@@ -208,7 +208,7 @@ impl Words for Args<'_> {
 }
 
 /// A pattern, word by word: `...` is the rest.
-impl Words for [String] {
+impl ParsedArgs for [String] {
     fn words(&self) -> usize {
         self.len()
     }
@@ -222,13 +222,13 @@ impl Words for [String] {
     }
 }
 
-fn as_written<W: Words + ?Sized>(table: &Table, id: CommandId, words: &W) -> Arrangement {
+fn as_written<W: ParsedArgs + ?Sized>(table: &Table, id: CommandId, words: &W) -> Arrangement {
     let form = Form::AsWritten { first: table.spec(id).name_words, words: words.words() };
     Arrangement { id, form }
 }
 
 /// Whether there are `count` words; `None` when `...` leaves it open.
-fn exactly<W: Words + ?Sized>(words: &W, count: usize) -> Option<bool> {
+fn exactly<W: ParsedArgs + ?Sized>(words: &W, count: usize) -> Option<bool> {
     let last = words.words().checked_sub(1);
     if last.is_some_and(|last| words.is_rest(last)) {
         return None;
@@ -243,18 +243,18 @@ fn listed(order: &[u8]) -> Form {
 }
 
 /// HMSET key field value [field value ...]
-fn is_hmset<W: Words + ?Sized>(words: &W) -> bool {
+fn is_hmset<W: ParsedArgs + ?Sized>(words: &W) -> bool {
     let count = words.words();
     words.is_rest(count - 1) || (count >= 4 && count.is_multiple_of(2))
 }
 
 /// Whether `...` stands in the place of the time or before it: any lifetime will do, in whatever unit.
-fn leaves_time_open<W: Words + ?Sized>(words: &W) -> bool {
+fn leaves_time_open<W: ParsedArgs + ?Sized>(words: &W) -> bool {
     words.is_rest(1) || words.is_rest(2)
 }
 
 /// EXPIRE key time [options]: the unit stands in front of the time.
-fn expire<W: Words + ?Sized>(unit: &'static str, words: &W) -> Option<Form> {
+fn expire<W: ParsedArgs + ?Sized>(unit: &'static str, words: &W) -> Option<Form> {
     if words.words() < 3 {
         return None;
     }
@@ -271,7 +271,7 @@ fn expire<W: Words + ?Sized>(unit: &'static str, words: &W) -> Option<Form> {
 }
 
 /// What stands in front of the options, the options in their order, and what follows them.
-fn with_options<W: Words + ?Sized>(options: &Options, words: &W) -> Option<Form> {
+fn with_options<W: ParsedArgs + ?Sized>(options: &Options, words: &W) -> Option<Form> {
     if words.words() <= options.from || (1..options.from).any(|place| words.is_rest(place)) {
         return None;
     }
@@ -302,7 +302,7 @@ impl Order {
         }
     }
 
-    fn with_options<W: Words + ?Sized>(mut self, options: &Options, words: &W) -> Form {
+    fn with_options<W: ParsedArgs + ?Sized>(mut self, options: &Options, words: &W) -> Form {
         let said = options.read(words);
         for (option, place) in options.known.iter().zip(said.places) {
             if let Some(place) = place {
@@ -314,7 +314,7 @@ impl Order {
     }
 }
 
-fn set_options<W: Words + ?Sized>(words: &W) -> Option<Form> {
+fn set_options<W: ParsedArgs + ?Sized>(words: &W) -> Option<Form> {
     // Most are SET key value, which is canonical as it is.
     if words.words() <= 3 || words.words() > SET_WORDS_MAX {
         return None;
@@ -382,7 +382,7 @@ pub(super) enum Condition {
 
 impl SetOptions {
     /// The options from word `from` on; `None` when they are not recognised, said twice or contradict each other.
-    pub(super) fn parse<W: Words + ?Sized>(words: &W, from: usize) -> Option<SetOptions> {
+    pub(super) fn parse<W: ParsedArgs + ?Sized>(words: &W, from: usize) -> Option<SetOptions> {
         let mut options = SetOptions::default();
         let mut i = from;
         while i < words.words() {
@@ -399,7 +399,7 @@ impl SetOptions {
     }
 
     /// Takes in one option whose operand, if it has one, is at `operand`. Returns how many words it is.
-    fn take<W: Words + ?Sized>(&mut self, token: u8, operand: usize, words: &W) -> Option<usize> {
+    fn take<W: ParsedArgs + ?Sized>(&mut self, token: u8, operand: usize, words: &W) -> Option<usize> {
         let alone = matches!(TOKENS[usize::from(token)], "NX" | "XX" | "GET" | "KEEPTTL");
         if !alone && (operand >= words.words() || words.is_rest(operand)) {
             return None;

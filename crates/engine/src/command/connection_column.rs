@@ -13,8 +13,8 @@ use super::connection::{Lane, PinReason};
 /// Command, what it does to the connection, where it says how long it waits.
 pub(super) type Row = (&'static str, ConnectionEffect, Timeout);
 
-const fn local(name: &'static str, local: super::connection::ClientCommand) -> Row {
-    (name, ConnectionEffect::ClientCommand(local), Timeout::Never)
+const fn client(name: &'static str, command: super::connection::ClientCommand) -> Row {
+    (name, ConnectionEffect::ClientCommand(command), Timeout::Never)
 }
 
 const fn lane(name: &'static str, lane: Lane) -> Row {
@@ -77,18 +77,18 @@ pub(super) static ROWS: &[Row] = &[
     ("waitaof", Pin(PinReason::Wait), Timeout::MillisecondsAt(3)),
 
     // Commands about clients
-    local("client|setname",          ClientSetName),
-    local("client|getname",          ClientGetName),
-    local("client|setinfo",          ClientSetInfo),
-    local("client|id",               ClientId),
-    local("client|info",             ClientInfo),
-    local("client|list",             ClientList),
-    local("client|kill",             ClientKill),
-    local("client|unblock",          ClientUnblock),
-    local("client|tracking",         ClientTracking),
-    local("client|getredir",         ClientGetRedir),
-    local("client|trackinginfo",     ClientTrackingInfo),
-    local("client|reply",            ClientReply),
+    client("client|setname",          ClientSetName),
+    client("client|getname",          ClientGetName),
+    client("client|setinfo",          ClientSetInfo),
+    client("client|id",               ClientId),
+    client("client|info",             ClientInfo),
+    client("client|list",             ClientList),
+    client("client|kill",             ClientKill),
+    client("client|unblock",          ClientUnblock),
+    client("client|tracking",         ClientTracking),
+    client("client|getredir",         ClientGetRedir),
+    client("client|trackinginfo",     ClientTrackingInfo),
+    client("client|reply",            ClientReply),
     pin("client|caching",            PinReason::Tracking),
     pin("client|no-evict",           PinReason::NoEvict),
     pin("client|no-touch",           PinReason::NoTouch),

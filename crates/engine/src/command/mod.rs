@@ -37,7 +37,7 @@ pub(crate) mod written;
 
 pub use blank::Blank;
 pub use blocking::{BlockFor, Timeout};
-pub use canonical::{Arrangement, Canonical, Word, Words, arrange, canonical};
+pub use canonical::{Arrangement, Canonical, ParsedArgs, Word, arrange, canonical};
 pub use connection::{ClientCommand, ConnectionEffect, Lane, PinReason, SubscriptionKind, Transaction};
 pub use credential::is_credential;
 pub use effect::{TtlColumn, TtlEffect, Unit, only_changes_ttl, ttl_effects};

@@ -1,6 +1,6 @@
 //! Reads the options of a command that may stand in any order and case.
 
-use super::canonical::Words;
+use super::canonical::ParsedArgs;
 
 /// Options that one command has at most.
 pub(super) const OPTIONS_MAX: usize = 6;
@@ -30,7 +30,7 @@ pub(super) struct Said {
 
 impl Options {
     /// Reads options up to the first word that is none, is said twice or lacks an operand.
-    pub(super) fn read<W: Words + ?Sized>(&self, words: &W) -> Said {
+    pub(super) fn read<W: ParsedArgs + ?Sized>(&self, words: &W) -> Said {
         let mut said = Said { places: [None; OPTIONS_MAX], end: self.from };
         while let Some((at, choice)) = self.known_at(said.end, words) {
             let behind = said.end + 1 + choice.operands;
@@ -45,7 +45,7 @@ impl Options {
         said
     }
 
-    fn known_at<W: Words + ?Sized>(&self, place: usize, words: &W) -> Option<(usize, &Choice)> {
+    fn known_at<W: ParsedArgs + ?Sized>(&self, place: usize, words: &W) -> Option<(usize, &Choice)> {
         let word = words.word(place).filter(|_| !words.is_rest(place))?;
         self.known.iter().enumerate().find(|(_, choice)| word.eq_ignore_ascii_case(choice.name.as_bytes()))
     }

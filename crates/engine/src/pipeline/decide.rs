@@ -233,7 +233,7 @@ impl Planner<'_> {
             ConnectionEffect::ClientCommand(ClientCommand::ClientReply) if ReplyMode::read(args).is_none() => {
                 Decision::Send(Role::Plain)
             }
-            ConnectionEffect::ClientCommand(local) => Decision::Barrier(Barrier::ClientCommand(local)),
+            ConnectionEffect::ClientCommand(command) => Decision::Barrier(Barrier::ClientCommand(command)),
             ConnectionEffect::Lane(lane) => self.decide_lane(lane, args),
             ConnectionEffect::Transaction(what) => self.decide_transaction(at, what),
             ConnectionEffect::Subscribe(_) | ConnectionEffect::Unsubscribe(_) if !pinned => {
@@ -395,9 +395,9 @@ impl Planner<'_> {
                 self.session.transaction.end();
                 Decision::Send(Role::Exec)
             }
-            ConnectionEffect::ClientCommand(local) if spec.present => {
+            ConnectionEffect::ClientCommand(command) if spec.present => {
                 self.session.queue.answers = self.session.queue.answers.saturating_add(1);
-                Decision::Barrier(Barrier::ClientCommand(local))
+                Decision::Barrier(Barrier::ClientCommand(command))
             }
             ConnectionEffect::Transaction(Transaction::Discard) => {
                 self.session.transaction.end();

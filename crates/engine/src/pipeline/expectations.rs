@@ -1,4 +1,4 @@
-//! What a group's rule demands of the replies of its members: that each is as expected, that all agree.
+//! What a group's rule expects of its members' replies: that each is as declared, that all agree.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::policy::reply::Wanted;
 use crate::policy::{Agree, Group, Member};
 use respguard_resp::head::Head;
 
-/// The demands on the replies of one group, in the order of its commands, and the first that was not met.
+/// The expectations of one group's replies, in the order of its commands, and the first that was not met.
 #[derive(Debug)]
 pub struct Expectations {
     agree: bool,
@@ -30,7 +30,7 @@ pub struct Breach {
 }
 
 impl Expectations {
-    /// What the rule demands of the group that begins at the command `at(0)`; nothing, for most rules.
+    /// What the rule expects of the group that begins at the command `at(0)`; nothing, for most rules.
     pub fn of<'a>(group: &Group, table: &Table, at: &mut dyn FnMut(usize) -> Option<Member<'a>>) -> Option<Box<Expectations>> {
         let agree = group.agree == Some(Agree::All);
         let wanted = group.wanted(table, at);

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use exec_stream::ExecStream;
-use take_back::{TakeBack, TtlFixRight};
+use take_back::{GivenTtl, TakeBack};
 
 use super::expectations::Expectations;
 use super::finding::Finding;
@@ -31,12 +31,12 @@ pub struct Injected {
     /// As it goes on the wire.
     pub request: Vec<u8>,
     /// Where it gives a key a TTL: which.
-    pub ttl_fixes: Option<Mends>,
+    pub ttl_fix: Option<TtlFix>,
 }
 
 /// A TTL that a rule gives, and to whose writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mends {
+pub struct TtlFix {
     /// The key, kept past its buffer because the answer comes after the request's bytes are gone.
     pub key: Box<[u8]>,
     /// The members that write it, by their places: where all of them fail, the key gets nothing.
@@ -99,7 +99,7 @@ pub struct WrappedGroup {
     /// One of those was refused while it was queued.
     ttl_fix_refused: bool,
     /// The TTLs that those give.
-    ttl_fixes: Vec<TtlFixRight>,
+    given_ttls: Vec<GivenTtl>,
     /// What takes back TTLs that were given, while that is under way.
     take_back: Option<Box<TakeBack>>,
 }
@@ -135,12 +135,12 @@ impl WrappedGroup {
             checks: None,
             ttl_fixed: None,
             ttl_fix_refused: false,
-            ttl_fixes: Vec::new(),
+            given_ttls: Vec::new(),
             take_back: None,
         }
     }
 
-    /// What the rule demands of the members' replies.
+    /// What the rule expects of the members' replies.
     pub fn expecting(self, expectations: Option<Box<Expectations>>) -> WrappedGroup {
         WrappedGroup { expectations, ..self }
     }
@@ -158,8 +158,8 @@ impl WrappedGroup {
     /// The group with commands of our own between its members, in the order of the wire.
     pub fn with_injected(mut self, injected: &[Injected]) -> WrappedGroup {
         self.own = (0..).zip(injected).map(|(before, own)| own.behind + before).collect();
-        let ttl_fixes = self.own.iter().zip(injected).filter_map(|(&place, own)| TtlFixRight::new(place, own.ttl_fixes.clone()?));
-        self.ttl_fixes = ttl_fixes.collect();
+        let given_ttls = self.own.iter().zip(injected).filter_map(|(&place, own)| GivenTtl::new(place, own.ttl_fix.clone()?));
+        self.given_ttls = given_ttls.collect();
         self
     }
 
@@ -287,7 +287,7 @@ impl WrappedGroup {
             return false;
         } else {
             let before = out.len();
-            self.note_mendings(frame, part.top);
+            self.note_ttl_fixes(frame, part.top);
             self.admit_exec(frame, part.top, out, context, found);
             return !self.takes_back(alone, before, out, found);
         }

@@ -123,9 +123,9 @@ mod tests {
             let requests = ["SADD s a", "INCR c"].map(WrittenRequest::new);
             let [sadd, incr] = requests.each_ref().map(WrittenRequest::args);
             let ids: Vec<CommandId> = [sadd, incr].iter().map(|args| table.lookup(*args)).collect();
-            let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be foretold");
+            let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be predicted");
             let guard = Guard::new(Preflight::new(&checks), b"again".to_vec());
-            let assert_guard = Injected { behind: 0, request: Vec::new(), ttl_fixes: None };
+            let assert_guard = Injected { behind: 0, request: Vec::new(), ttl_fix: None };
             let wrapped =
                 WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_injected(&[assert_guard]).with_guard(guard);
             let mut slots = Sequencer::default();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_foretold_is_answered_by_its_member() {
+    fn what_was_predicted_is_answered_by_its_member() {
         let mut sent = Sent::new();
         // The second question (three codes and an empty place for each): no integer.
         sent.admit(&FINE.replace(":0", ":6")).admit(NULL);

@@ -79,7 +79,7 @@ pub(super) fn answered(member: usize, error: &[u8], members: &[CommandId], table
 }
 
 /// The text of an error, as far as it is repeated in the replies of others. Clients show the first error of a pipeline,
-/// which seldom is the culprit's: each of them says what the culprit answered.
+/// which is rarely the culprit's: each of them says what the culprit answered.
 pub(super) fn quoted(error: &[u8]) -> String {
     let cut = if error.len() > ERROR_BYTES_MAX { "..." } else { "" };
     format!("{}{cut}", String::from_utf8_lossy(&error[..error.len().min(ERROR_BYTES_MAX)]))

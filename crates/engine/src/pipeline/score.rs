@@ -107,7 +107,7 @@ impl Score {
         }
     }
 
-    /// What the group's rule demands of the replies.
+    /// What the group's rule expects of the replies.
     pub fn expecting(self, expectations: Option<Box<Expectations>>) -> Score {
         Score { expectations, ..self }
     }

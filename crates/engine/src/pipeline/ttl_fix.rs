@@ -1,10 +1,10 @@
-//! Mends writes that would leave a key without the TTL that a rule wants: KEEPTTL, and an EXPIRE of our own.
+//! Fixes writes that would leave a key without the TTL that a rule wants: KEEPTTL, and an EXPIRE of our own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::group::{Injected, Mends};
+use super::group::{Injected, TtlFix};
 use super::plan::{Added, Planner, Step};
 use super::reply_checks::ReplyChecks;
 use super::slot::Role;
@@ -144,7 +144,7 @@ impl<'a> Planner<'a> {
         let after = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         let injected = keys.into_iter().filter_map(|(key, rule, members)| {
             let request = expire_request(key, &rule)?;
-            Some(Injected { behind: after, request, ttl_fixes: Some(Mends { key: key.into(), members }) })
+            Some(Injected { behind: after, request, ttl_fix: Some(TtlFix { key: key.into(), members }) })
         });
         Some((rule, injected.collect()))
     }

@@ -1,9 +1,9 @@
 //! Turns most requests away that no rule can be about, by the first bytes of one argument.
 
-/// For many lists of literal beginnings one table of bits, so that a look-up takes the same way for all of them.
+/// For many lists of literal prefixes one table of bits, so that a look-up takes the same way for all of them.
 #[derive(Clone, Debug)]
 pub(super) struct BloomFilter {
-    /// One for each hash; set where a beginning of some list has it. So many are few enough to lie in a cache, and rarely
+    /// One for each hash; set where a prefix of some list has it. So many are few enough to lie in a cache, and rarely
     /// set by chance: a thousand rules of all sorts set one in ten.
     bits: Box<[u64; WORDS]>,
 }
@@ -15,19 +15,19 @@ const HASH_BITS: u32 = (WORDS * 64).trailing_zeros();
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl BloomFilter {
-    /// A Bloom filter for lists of beginnings, each under a number of its own.
+    /// A Bloom filter for lists of prefixes, each under a number of its own.
     pub(super) fn new(lists: &[(u16, Vec<&[u8]>)]) -> BloomFilter {
         let mut bloom_filter = BloomFilter::default();
         for (number, list) in lists {
-            for beginning in list {
-                let hash = hash(*number, mask(list), opening(beginning));
+            for prefix in list {
+                let hash = hash(*number, mask(list), opening(prefix));
                 bloom_filter.bits[hash / 64] |= 1 << (hash % 64);
             }
         }
         bloom_filter
     }
 
-    /// False only where what begins with these eight bytes has none of the beginnings of the list, which has this [`mask`];
+    /// False only where what begins with these eight bytes has none of the prefixes of the list, which has this [`mask`];
     /// what stands behind the end of something shorter may be any bytes.
     #[inline]
     pub(super) fn passes(&self, list: u16, mask: u64, opening: u64) -> bool {
@@ -47,9 +47,9 @@ fn hash(list: u16, mask: u64, opening: u64) -> usize {
     (((opening & mask) ^ u64::from(list)).wrapping_mul(SPREAD) >> (u64::BITS - HASH_BITS)) as usize
 }
 
-/// Which of the first eight bytes are looked at: as many as the shortest beginning has.
+/// Which of the first eight bytes are looked at: as many as the shortest prefix has.
 pub(super) fn mask(prefixes: &[&[u8]]) -> u64 {
-    let length = prefixes.iter().map(|beginning| beginning.len()).min().unwrap_or(0);
+    let length = prefixes.iter().map(|prefix| prefix.len()).min().unwrap_or(0);
     if length >= size_of::<u64>() { u64::MAX } else { (1 << (8 * length)) - 1 }
 }
 
@@ -75,8 +75,8 @@ mod tests {
             let lists: Vec<(u16, Vec<&[u8]>)> = (0..).zip(lists).collect();
             let bloom_filter = BloomFilter::new(&lists);
             for (number, list) in &lists {
-                for beginning in list {
-                    let found = opening(&[beginning, behind.as_bytes()].concat());
+                for prefix in list {
+                    let found = opening(&[prefix, behind.as_bytes()].concat());
                     proptest::prop_assert!(bloom_filter.passes(*number, mask(list), found));
                 }
             }

@@ -48,10 +48,10 @@ pub(super) struct Subject<'t> {
 
 /// What the first argument of the requests that a rule is about begins with: one of these. The empty beginning is also that
 /// of a request without arguments.
-pub(super) type About<'r> = Vec<&'r [u8]>;
+pub(super) type Prefixes<'r> = Vec<&'r [u8]>;
 
 /// Every request of a command.
-pub(super) fn everything<'r>() -> About<'r> {
+pub(super) fn everything<'r>() -> Prefixes<'r> {
     vec![b""]
 }
 
@@ -59,7 +59,7 @@ impl ByCommand {
     /// `about` tells for each rule which requests of a command it can be about; `None` stands for commands learnt later.
     pub(super) fn new<'r, 't, A>(table: &'t Table, rules: usize, about: impl Fn(Option<Subject<'t>>) -> A) -> Self
     where
-        A: Iterator<Item = About<'r>>,
+        A: Iterator<Item = Prefixes<'r>>,
     {
         if rules == 0 {
             return Self::default();
@@ -138,7 +138,7 @@ struct Sets<'r> {
 }
 
 impl<'r> Sets<'r> {
-    fn number(&mut self, about: impl Iterator<Item = About<'r>>) -> u16 {
+    fn number(&mut self, about: impl Iterator<Item = Prefixes<'r>>) -> u16 {
         let rules = (0u32..).zip(about).flat_map(|(place, prefixes)| prefixes.into_iter().map(move |text| (place, text)));
         let rules: Vec<_> = rules.collect();
         if rules.is_empty() {

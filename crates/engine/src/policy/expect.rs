@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::command::Table;
 
-use super::by_command::{About, ByCommand, Subject};
+use super::by_command::{ByCommand, Prefixes, Subject};
 use super::group::{Member, Template};
 use super::reply::Wanted;
 use super::rule::{ExpectAction, Mode};
@@ -21,7 +21,7 @@ pub struct ExpectRule {
 
 impl ExpectRule {
     /// Which requests of a command it can be about.
-    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> About<'_> {
+    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> Prefixes<'_> {
         subject.and_then(|subject| self.command.about(subject)).into_iter().collect()
     }
 }

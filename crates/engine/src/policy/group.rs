@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::command::{self, Canonical, CommandId, Measure, PlainKeys, Spec, Table, TimeKind, canonical};
 use respguard_resp::request::{Args, Span};
 
-use super::by_command::{About, Subject, everything};
+use super::by_command::{Prefixes, Subject, everything};
 use super::index::KeyIndex;
 use super::pattern::{Bindings, Names, Pattern};
 use super::reply::Wanted;
@@ -241,23 +241,23 @@ impl Group {
     }
 
     /// Which requests of a command it can begin with.
-    pub(super) fn begins_with(&self, subject: Option<Subject<'_>>) -> About<'_> {
+    pub(super) fn begins_with(&self, subject: Option<Subject<'_>>) -> Prefixes<'_> {
         match (&self.shape, subject) {
             (Shape::Templates(templates), Some(subject)) => {
                 templates.firsts().filter_map(|template| template.about(subject)).collect()
             }
-            (Shape::Templates(_), None) => About::new(),
+            (Shape::Templates(_), None) => Prefixes::new(),
             (Shape::Keys(keys), Some(Subject { spec, .. })) => match Keys::admits(spec) {
                 true if spec.first_argument_is_key() => keys.patterns.iter().map(Pattern::prefix).collect(),
                 true => everything(),
-                false => About::new(),
+                false => Prefixes::new(),
             },
             (Shape::Keys(_), None) => everything(),
         }
     }
 
     /// Which requests of a command it can begin with, or else is nearly there with.
-    pub(super) fn is_noticed_by(&self, subject: Option<Subject<'_>>) -> About<'_> {
+    pub(super) fn is_noticed_by(&self, subject: Option<Subject<'_>>) -> Prefixes<'_> {
         let mut about = self.begins_with(subject);
         for beginning in self.anchored_by(subject) {
             if !about.contains(&beginning) {
@@ -268,12 +268,12 @@ impl Group {
     }
 
     /// By which requests of a command it is noticed that it is nearly there.
-    pub(super) fn anchored_by(&self, subject: Option<Subject<'_>>) -> About<'_> {
+    pub(super) fn anchored_by(&self, subject: Option<Subject<'_>>) -> Prefixes<'_> {
         match (&self.shape, subject) {
             (Shape::Templates(templates), Some(subject)) if templates.required_members().nth(1).is_some() => {
                 templates.anchors().filter_map(|template| template.about(subject)).collect()
             }
-            _ => About::new(),
+            _ => Prefixes::new(),
         }
     }
 

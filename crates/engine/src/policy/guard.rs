@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::command::{KeyList, Table};
 
-use super::by_command::{About, ByCommand, Subject, everything};
+use super::by_command::{ByCommand, Prefixes, Subject, everything};
 use super::group::{Member, Template};
 use super::index::KeyIndex;
 use super::pattern::Bindings;
@@ -69,7 +69,7 @@ impl GuardRule {
     }
 
     /// Which requests of a command it can be about.
-    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> About<'_> {
+    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> Prefixes<'_> {
         if self.commands.is_empty() {
             return everything();
         }

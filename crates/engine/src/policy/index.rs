@@ -5,11 +5,11 @@ use super::prefix_trie::PrefixTrie;
 
 /// Key patterns by the literal text they begin with.
 ///
-/// A look-up tries only the patterns whose literal beginning the key shares.
+/// A look-up tries only the patterns whose literal prefix the key shares.
 #[derive(Clone, Debug)]
 pub struct KeyIndex {
     prefixes: PrefixTrie,
-    /// For each beginning the places in `patterns` of its patterns, those of shorter beginnings included, in order.
+    /// For each prefix the places in `patterns` of its patterns, those of shorter prefixes included, in order.
     places: Box<[Box<[u32]>]>,
     /// Each with its owner's place, in the owners' order.
     patterns: Box<[(usize, Pattern)]>,

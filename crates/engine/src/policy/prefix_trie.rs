@@ -1,11 +1,11 @@
-//! Finds the longest of many literal beginnings that some bytes have, without trying one after the other.
+//! Finds the longest of many literal prefixes that some bytes start with, without trying one after the other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-/// Literal beginnings in a tree in which a node is where they part.
+/// Literal prefixes in a tree that branches where they differ.
 ///
-/// A look-up compares what the beginnings have in common once, however many they are.
+/// A look-up compares what the prefixes have in common once, however many they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PrefixTrie {
     /// The root is the first, the children of each node stand side by side.
@@ -20,12 +20,12 @@ struct Node {
     branches: u32,
     behind: u32,
     first_child: u32,
-    /// One more than the place of the beginning that ends behind the label, or 0.
+    /// One more than the place of the prefix that ends behind the label, or 0.
     place: u32,
 }
 
 impl PrefixTrie {
-    /// The beginnings are sorted, none of them comes twice; a look-up answers with a place among them.
+    /// The prefixes are sorted, none of them comes twice; a look-up answers with a place among them.
     pub(super) fn new(sorted: &[&[u8]]) -> PrefixTrie {
         let (mut nodes, mut text) = (vec![Node::default()], Vec::new());
         let mut open = VecDeque::from([(0, 0..sorted.len(), 0)]);
@@ -50,18 +50,18 @@ impl PrefixTrie {
         PrefixTrie { nodes: nodes.into(), text: text.into() }
     }
 
-    /// The beginnings of numbered things, with the numbers of each, those of shorter beginnings included, in order.
+    /// The prefixes of numbered things, with the numbers of each, those of shorter prefixes included, in order.
     pub(super) fn with_places<'b>(things: impl IntoIterator<Item = (u32, &'b [u8])>) -> (PrefixTrie, Box<[Box<[u32]>]>) {
-        let mut by_beginning: BTreeMap<&[u8], Vec<u32>> = BTreeMap::new();
-        for (thing, beginning) in things {
-            by_beginning.entry(beginning).or_default().push(thing);
+        let mut by_prefix: BTreeMap<&[u8], Vec<u32>> = BTreeMap::new();
+        for (thing, prefix) in things {
+            by_prefix.entry(prefix).or_default().push(thing);
         }
-        let sorted: Vec<&[u8]> = by_beginning.keys().copied().collect();
+        let sorted: Vec<&[u8]> = by_prefix.keys().copied().collect();
         let mut places: Vec<Box<[u32]>> = Vec::new();
         // Those that the one at hand begins with; the last is the longest, and has the things of all before it.
         let mut shorter: Vec<usize> = Vec::new();
-        for (place, (beginning, mut own)) in by_beginning.into_iter().enumerate() {
-            while shorter.pop_if(|shorter| !beginning.starts_with(sorted[*shorter])).is_some() {}
+        for (place, (prefix, mut own)) in by_prefix.into_iter().enumerate() {
+            while shorter.pop_if(|shorter| !prefix.starts_with(sorted[*shorter])).is_some() {}
             own.extend(shorter.last().into_iter().flat_map(|shorter| &places[*shorter]));
             own.sort_unstable();
             own.dedup();
@@ -92,7 +92,7 @@ impl PrefixTrie {
         any
     }
 
-    /// Visits the nodes that the bytes lead to at which a beginning ends, until told to stop.
+    /// Visits the nodes that the bytes lead to at which a prefix ends, until told to stop.
     #[inline]
     fn descend(&self, bytes: &[u8], mut visit: impl FnMut(u32) -> bool) {
         let (mut rest, mut node) = (bytes, self.nodes.first());
@@ -114,7 +114,7 @@ impl PrefixTrie {
 /// Takes those off the front of the range that have the same byte at `at`.
 fn next_child(sorted: &[&[u8]], range: &mut Range<usize>, at: usize) -> Option<Range<usize>> {
     let byte = sorted[range.clone()].first()?[at];
-    let count = sorted[range.clone()].iter().take_while(|beginning| beginning[at] == byte).count();
+    let count = sorted[range.clone()].iter().take_while(|prefix| prefix[at] == byte).count();
     let child = range.start..range.start + count;
     range.start = child.end;
     Some(child)
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_one_is_the_beginning_of_everything() {
+    fn the_empty_one_is_a_prefix_of_everything() {
         let found = prefixes(&["", "a"]);
         assert_eq!([found.longest(b""), found.longest(b"b"), found.longest(b"a")], [Some(0), Some(0), Some(1)]);
         assert!(found.any(b""));
@@ -157,9 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_longer_than_a_word_differ_behind_it() {
-        let found = prefixes(&["a:long:beginning:1", "a:long:beginning:2"]);
-        for (text, place) in [("a:long:beginning:1", Some(0)), ("a:long:beginning:22", Some(1)), ("a:long:beginning:3", None)] {
+    fn prefixes_longer_than_a_word_differ_behind_it() {
+        let found = prefixes(&["a:long:prefix:1", "a:long:prefix:2"]);
+        for (text, place) in [("a:long:prefix:1", Some(0)), ("a:long:prefix:22", Some(1)), ("a:long:prefix:3", None)] {
             assert_eq!(found.longest(text.as_bytes()), place, "{text}");
         }
         assert!(!found.any(b"a:long:b") && !found.any(b"a:long:") && !found.any(b""));
@@ -173,7 +173,7 @@ mod tests {
         ) {
             let sorted: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
             let found = PrefixTrie::new(&sorted);
-            let expected = sorted.iter().rposition(|beginning| key.as_bytes().starts_with(beginning));
+            let expected = sorted.iter().rposition(|prefix| key.as_bytes().starts_with(prefix));
             proptest::prop_assert_eq!(found.longest(key.as_bytes()), expected);
             proptest::prop_assert_eq!(found.any(key.as_bytes()), expected.is_some());
         }

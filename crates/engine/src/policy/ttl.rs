@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::by_command::{About, Subject, everything};
+use super::by_command::{Prefixes, Subject, everything};
 use super::index::KeyIndex;
 use super::pattern::Pattern;
 use super::rule::{Mode, TtlAction};
@@ -58,9 +58,9 @@ impl Sample {
 
 impl TtlRule {
     /// Which requests of a command may do something to the TTL of one of its keys.
-    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> About<'_> {
+    pub(super) fn about(&self, subject: Option<Subject<'_>>) -> Prefixes<'_> {
         match subject.map(|subject| subject.spec) {
-            Some(spec) if matches!(spec.ttl, TtlColumn::None | TtlColumn::Keyless) => About::new(),
+            Some(spec) if matches!(spec.ttl, TtlColumn::None | TtlColumn::Keyless) => Prefixes::new(),
             Some(spec) if spec.first_argument_is_only_key() => self.keys.iter().map(Pattern::prefix).collect(),
             _ => everything(),
         }

@@ -1,4 +1,4 @@
-//! Foretells whether a member of a group can fail while it runs, and which question about its keys decides that.
+//! Predicts whether a member of a group can fail while it runs, and which question about its keys decides that.
 //!
 //! Redis catches unknown commands, wrong numbers of arguments and missing permissions while a transaction is queued;
 //! what is left are errors that depend on arguments and on what the keys hold
@@ -69,7 +69,7 @@ impl Fault {
     }
 }
 
-/// Whether some requests of this command can be foretold.
+/// Whether some requests of this command can be predicted.
 pub fn is_decidable(spec: &Spec) -> bool {
     table::rule_of(spec.name()).is_some()
 }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_foretell_is_refused_as_such() {
+    fn what_nobody_can_predict_is_refused_as_such() {
         for lines in
             [&["SORT l"][..], &["EVAL x 0"], &["APPEND k x", "INCR k"], &["COPY a b", "INCR b"], &["LTRIM l 0 1", "LSET l 0 x"]]
         {

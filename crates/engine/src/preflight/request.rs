@@ -97,12 +97,12 @@ pub struct Preflight {
     /// Where the first of them lies within.
     first: Range<usize>,
     arguments: Bulks,
-    foretold: Vec<Foretold>,
+    predicted: Vec<Predicted>,
 }
 
 /// What a wrong answer to one question means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Foretold {
+struct Predicted {
     member: usize,
     errors: [Cow<'static, str>; CODES],
 }
@@ -135,8 +135,8 @@ impl Preflight {
             }
             check.question.write(check.key, body != TYPES, &mut arguments);
         }
-        let foretold = checks.iter().map(|check| Foretold { member: check.member, errors: check.errors() }).collect();
-        Preflight { body, keys, first, arguments, foretold }
+        let predicted = checks.iter().map(|check| Predicted { member: check.member, errors: check.errors() }).collect();
+        Preflight { body, keys, first, arguments, predicted }
     }
 
     /// The key in whose slot the guard must lie.
@@ -161,17 +161,17 @@ impl Preflight {
         }
         let Some(text) = value::bulk(reply).map(String::from_utf8_lossy) else { return Verdict::Missing };
         let (place, error) = text.split_once(' ').unwrap_or_default();
-        let place = place.parse().ok().and_then(|place: usize| self.foretold.get(place));
+        let place = place.parse().ok().and_then(|place: usize| self.predicted.get(place));
         let error = error.replace(['\r', '\n'], " ");
-        Verdict::Fails { member: place.map_or(0, |foretold| foretold.member), error: error.into() }
+        Verdict::Fails { member: place.map_or(0, |predicted| predicted.member), error: error.into() }
     }
 
     fn fails(&self, place: u64, code: u64) -> Verdict {
-        let foretold = usize::try_from(place).ok().and_then(|place| self.foretold.get(place));
-        let error = foretold.and_then(|foretold| foretold.errors.get(usize::try_from(code).ok()?));
-        match (foretold, error) {
-            (Some(foretold), Some(error)) => {
-                Verdict::Fails { member: foretold.member, error: error.replace(['\r', '\n'], " ").into() }
+        let predicted = usize::try_from(place).ok().and_then(|place| self.predicted.get(place));
+        let error = predicted.and_then(|predicted| predicted.errors.get(usize::try_from(code).ok()?));
+        match (predicted, error) {
+            (Some(predicted), Some(error)) => {
+                Verdict::Fails { member: predicted.member, error: error.replace(['\r', '\n'], " ").into() }
             }
             _ => Verdict::Missing,
         }

@@ -1,4 +1,4 @@
-//! Which function foretells which command. What is not here is not foretold.
+//! Which function predicts which command. What is not here is not predicted.
 //!
 //! Missing on purpose: scripts, SORT, RESTORE, MIGRATE, MOVE, XSETID, OBJECT FREQ and IDLETIME, the searches on the
 //! globe, LCS (its memory), modules, the whole keyspace, and commands that came after Redis 7.0.
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_foretold_has_no_row() {
+    fn what_cannot_be_predicted_has_no_row() {
         for name in ["eval", "sort", "restore", "object|freq", "move", "flushdb", "xsetid", "georadius", "hexpire", "unknown"] {
             assert!(rule_of(name).is_none(), "{name}");
         }

@@ -12,7 +12,7 @@ use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 
 /// Lost connections that one link ends; one that is lost meanwhile is left to the server.
-const GHOSTS_MAX: usize = 64;
+const ORPHANS_MAX: usize = 64;
 
 impl Link {
     /// The connection that was lost last, while there is no other.
@@ -83,7 +83,7 @@ impl Link {
     pub(super) fn keep_orphan(&self, orphan: OrphanedConnection) {
         let mut orphans = self.orphans.borrow_mut();
         // A lease brings back what it was given.
-        if orphans.len() < GHOSTS_MAX && !orphans.contains(&orphan) {
+        if orphans.len() < ORPHANS_MAX && !orphans.contains(&orphan) {
             orphans.push(orphan);
         }
     }

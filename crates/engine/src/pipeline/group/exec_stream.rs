@@ -67,7 +67,7 @@ impl WrappedGroup {
             Piece::Push(bytes) => out.extend_from_slice(bytes),
             Piece::Element { at, bytes, first, last } => {
                 if first {
-                    self.note_mending(at, bytes);
+                    self.note_ttl_fix(at, bytes);
                 }
                 let Some(place) = self.member_at(at) else { return };
                 if first && value::is_error(bytes) {

@@ -32,8 +32,8 @@ impl WrappedGroup {
             let violation = self.violation(Kind::Unwrapped, context.table);
             found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
             Outcome::Unwrapped
-        } else if let Some((member, error)) = self.foretold(top) {
-            self.reply_foretold(member, &error, out, context.table);
+        } else if let Some((member, error)) = self.predicted(top) {
+            self.reply_predicted(member, &error, out, context.table);
             let place = u32::try_from(member + 1).unwrap_or(u32::MAX);
             found.push(Finding::Violation(self.violation(Kind::Aborted, context.table).place(place).error(error.as_bytes())));
             Outcome::Refused
@@ -177,14 +177,14 @@ impl WrappedGroup {
     }
 
     /// The member that kept the group from running, if the preflight did.
-    fn foretold(&self, top: Top) -> Option<(usize, Box<str>)> {
+    fn predicted(&self, top: Top) -> Option<(usize, Box<str>)> {
         match self.guard.as_ref()?.verdict() {
             Verdict::Fails { member, error } if top.null => Some((*member, error.clone())),
             _ => None,
         }
     }
 
-    fn reply_foretold(&self, member: usize, error: &str, out: &mut Vec<u8>, table: &Table) {
+    fn reply_predicted(&self, member: usize, error: &str, out: &mut Vec<u8>, table: &Table) {
         let text = refusal::aborted(&self.rule.name, &refusal::would_answer(member, error, &self.members, table));
         for place in 0..self.members.len() {
             encode::error(out, if place == member { error } else { &text });

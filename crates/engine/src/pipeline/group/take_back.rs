@@ -4,7 +4,7 @@
 //! nothing, and so must what was added to it: `PEXPIRE key default NX` has answered 1 only where the key had no TTL, so that
 //! PERSIST restores what was (<https://redis.io/docs/latest/commands/persist/>).
 
-use super::{Mends, WrappedGroup};
+use super::{TtlFix, WrappedGroup};
 use crate::pipeline::finding::Finding;
 use respguard_resp::encode;
 use respguard_resp::scan::{Top, elements};
@@ -12,21 +12,21 @@ use respguard_resp::value;
 
 /// A TTL that is given within the transaction, and what has become of it.
 #[derive(Debug)]
-pub(super) struct TtlFixRight {
+pub(super) struct GivenTtl {
     /// The place among the queued commands of the one that gives it.
     place: u32,
-    ttl_fixes: Mends,
+    fix: TtlFix,
     failed: usize,
     given: bool,
 }
 
-impl TtlFixRight {
-    pub(super) fn new(place: u32, ttl_fixes: Mends) -> Option<TtlFixRight> {
-        (!ttl_fixes.members.is_empty()).then_some(TtlFixRight { place, ttl_fixes, failed: 0, given: false })
+impl GivenTtl {
+    pub(super) fn new(place: u32, fix: TtlFix) -> Option<GivenTtl> {
+        (!fix.members.is_empty()).then_some(GivenTtl { place, fix, failed: 0, given: false })
     }
 
     fn is_undeserved(&self) -> bool {
-        self.given && self.failed == self.ttl_fixes.members.len()
+        self.given && self.failed == self.fix.members.len()
     }
 }
 
@@ -65,26 +65,26 @@ impl TakeBack {
 
 impl WrappedGroup {
     /// Looks at the elements of EXEC's whole array.
-    pub(super) fn note_mendings(&mut self, frame: &[u8], top: Top) {
-        if self.ttl_fixes.is_empty() || top.elements != self.queued() || top.null || value::is_error(frame) {
+    pub(super) fn note_ttl_fixes(&mut self, frame: &[u8], top: Top) {
+        if self.given_ttls.is_empty() || top.elements != self.queued() || top.null || value::is_error(frame) {
             return;
         }
-        (0..).zip(elements(frame)).for_each(|(place, reply)| self.note_mending(place, reply));
+        (0..).zip(elements(frame)).for_each(|(place, reply)| self.note_ttl_fix(place, reply));
     }
 
     /// Looks at one element of EXEC's array, or at the beginning of one.
-    pub(super) fn note_mending(&mut self, place: u32, reply: &[u8]) {
-        if self.ttl_fixes.is_empty() {
+    pub(super) fn note_ttl_fix(&mut self, place: u32, reply: &[u8]) {
+        if self.given_ttls.is_empty() {
             return;
         }
         match self.member_at(place) {
             None => {
-                let ttl_fix = self.ttl_fixes.iter_mut().find(|ttl_fix| ttl_fix.place == place);
-                ttl_fix.into_iter().for_each(|ttl_fix| ttl_fix.given = reply == b":1\r\n");
+                let given = self.given_ttls.iter_mut().find(|ttl| ttl.place == place);
+                given.into_iter().for_each(|ttl| ttl.given = reply == b":1\r\n");
             }
             Some(member) if value::is_error(reply) => {
-                let of_member = self.ttl_fixes.iter_mut().filter(|ttl_fix| ttl_fix.ttl_fixes.members.contains(&member));
-                of_member.for_each(|ttl_fix| ttl_fix.failed += 1);
+                let of_member = self.given_ttls.iter_mut().filter(|ttl| ttl.fix.members.contains(&member));
+                of_member.for_each(|ttl| ttl.failed += 1);
             }
             Some(_) => {}
         }
@@ -95,11 +95,11 @@ impl WrappedGroup {
     /// They do if nothing stands behind the group, of which they could be overtaken.
     pub(super) fn takes_back(&mut self, alone: bool, before: usize, out: &mut Vec<u8>, found: &mut Vec<Finding>) -> bool {
         let (mut request, mut owed) = (Vec::new(), 0);
-        for ttl_fix in self.ttl_fixes.iter().filter(|ttl_fix| ttl_fix.is_undeserved()) {
-            encode::request(&mut request, &[b"PERSIST", &ttl_fix.ttl_fixes.key]);
+        for ttl in self.given_ttls.iter().filter(|ttl| ttl.is_undeserved()) {
+            encode::request(&mut request, &[b"PERSIST", &ttl.fix.key]);
             owed += 1;
         }
-        self.ttl_fixes.clear();
+        self.given_ttls.clear();
         if owed == 0 {
             return false;
         }

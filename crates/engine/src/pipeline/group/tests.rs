@@ -10,7 +10,7 @@ use respguard_resp::scan::{ReplyScanner, ScanLimits};
 const OWN: [(u32, &str); 3] = [(0, "own0 "), (1, "own1 "), (2, "own2 ")];
 
 fn injected() -> Vec<Injected> {
-    OWN.map(|(behind, text)| Injected { behind, request: text.as_bytes().to_vec(), ttl_fixes: None }).to_vec()
+    OWN.map(|(behind, text)| Injected { behind, request: text.as_bytes().to_vec(), ttl_fix: None }).to_vec()
 }
 
 /// What a client reads for the answers to a group of two with commands of our own before, between and behind them.

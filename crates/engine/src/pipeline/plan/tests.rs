@@ -317,7 +317,7 @@ fn what_judges_the_members_of_a_refused_group_judges_nobody_else() {
 }
 
 #[test]
-fn a_write_is_not_mended_where_its_exec_would_end_a_watch() {
+fn a_write_gets_no_ttl_fix_where_its_exec_would_end_a_watch() {
     let mut client = expiring();
     let (action, default) = (TtlAction::Fix, Some("50s".to_owned()));
     let ttl = WrittenTtl { name: "s".to_owned(), keys: vec!["s:*".to_owned()], action, default, ..WrittenTtl::default() };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::command::{Arrangement, CommandId, Measure, Spec, Table, Word, Words, arrange};
+use crate::command::{Arrangement, CommandId, Measure, ParsedArgs, Spec, Table, Word, arrange};
 use crate::policy::group::{Measured, Template};
 use crate::policy::near::nearest;
 use crate::policy::pattern::{Names, Pattern};
@@ -149,7 +149,7 @@ impl Line {
     }
 }
 
-impl Words for Line {
+impl ParsedArgs for Line {
     fn words(&self) -> usize {
         self.spans.len()
     }

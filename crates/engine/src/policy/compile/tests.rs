@@ -80,7 +80,7 @@ fn sixteen_captures_fit_in_a_group_and_a_seventeenth_does_not() {
 }
 
 #[test]
-fn a_guarded_group_has_only_members_that_can_be_foretold() {
+fn a_guarded_group_has_only_members_that_can_be_predicted() {
     let guarded = |members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(members) };
     assert_eq!(with_groups(vec![guarded(&["SETEX a 5 *", "INCR b", "XADD s ..."])]), []);
     let (path, text) = only(with_groups(vec![guarded(&["SET a *", "SORT b ..."])]));
