@@ -283,7 +283,7 @@ fn group(to: Owed, way: u8, first: Vec<u8>, second: Vec<u8>) -> Due {
             let refused = b"-ERR refused\r\n".to_vec();
             let exec = b"-EXECABORT Transaction discarded\r\n".to_vec();
             let abort = b"-EXECABORT Transaction discarded because of previous errors. respguard: group g was not applied: \
-                member 1 of 2 (GET) was refused\r\n";
+                member 1 of 2 (GET) answered ERR refused\r\n";
             Due { to, frames: [ok, refused.clone(), queued(), exec].into(), reads: vec![refused, abort.to_vec()], replies: 2 }
         }
         _ => {

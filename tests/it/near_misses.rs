@@ -13,7 +13,10 @@ commands = ["SETEX rt:{user}:{token} {ttl} *", "SADD sess:{user} {token}", "EXPI
 /// The only violation that the proxy has told, once there is one.
 fn told(proxy: &Proxy) -> String {
     eventually("it is told", || proxy.violated("near_miss", "login") == 1.0);
-    proxy.violations().into_iter().find(|line| line.contains("near_miss")).expect("it is logged")
+    let logged = || proxy.violations().into_iter().find(|line| line.contains("near_miss"));
+    // The log is written beside the counters.
+    eventually("it is logged", || logged().is_some());
+    logged().expect("it is logged")
 }
 
 #[test]

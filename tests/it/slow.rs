@@ -68,6 +68,53 @@ fn a_client_whose_replies_are_large_moves_to_a_connection_of_its_own_and_may_tak
     eventually("the lease is idle", || proxy.metric("respguard_upstream_connections", &[("state", "leased")]) == 0.0);
 }
 
+const HELD: &str = r#"
+[[group]]
+name = "blob"
+commands = ["HSET blob:{id} ...", "HSET info:{id} ..."]
+"#;
+
+/// A proxy before a server with a value of 1 MiB, and as many requests for it behind the beginning of a group.
+fn behind_a_beginning(listen: &str, requests: usize) -> (RedisServer, Proxy, Vec<u8>) {
+    let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
+    let upstream = "request_timeout_ms = 60000\nstall_timeout_ms = 60000";
+    let proxy = Setup::new(&redis).top("workers = 1").listen(listen).upstream(upstream);
+    let proxy = proxy.pipeline("hold_ms = 50\nhold_max_ms = 200\n").rules(HELD).start();
+    let mut direct = redis.wire();
+    direct.send(&words(&[b"SET", b"big", &vec![b'v'; MIB as usize]]));
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    let mut sent = words(&[b"HSET", b"blob:1", b"a", b"1"]);
+    (0..requests).for_each(|_| sent.extend_from_slice(&words(&[b"GET", b"big"])));
+    (redis, proxy, sent)
+}
+
+#[test]
+fn large_replies_that_wait_for_what_is_held_come_in_its_place() {
+    let (_redis, proxy, sent) = behind_a_beginning("", 40);
+    let mut wire = proxy.wire().patience(LONG);
+    wire.send(&sent);
+    assert_eq!(wire.reply(), b":1\r\n");
+    assert!(wire.replies(40).iter().all(|reply| reply.len() as u64 == MIB + 12));
+    eventually("nothing is kept", || proxy.metric("respguard_kept_bytes", &[]) < MIB as f64);
+}
+
+#[test]
+fn large_replies_that_wait_for_what_is_held_are_bounded_in_memory() {
+    for listen in ["", "buffered_bytes_max = 16777216"] {
+        let (_redis, proxy, sent) = behind_a_beginning(listen, 250);
+        let mut quick = proxy.wire().patience(LONG);
+        assert_eq!(quick.ask("PING"), "+PONG\r\n");
+        let before = proxy.memory_peak();
+        let mut wire = proxy.wire().patience(LONG);
+        wire.send(&sent);
+        assert!(wire.until_closed().is_empty(), "it is closed, and has seen nothing out of its order");
+        assert_eq!(quick.ask("PING"), "+PONG\r\n", "what is still owed to it goes by");
+        let grown = proxy.memory_peak().saturating_sub(before);
+        assert!(grown < 160 * MIB, "250 MiB were asked for: {} MiB", grown / MIB);
+        eventually("nothing is kept", || proxy.metric("respguard_kept_bytes", &[]) < MIB as f64);
+    }
+}
+
 #[test]
 fn clients_that_send_much_and_are_answered_nothing_are_bounded_too() {
     let redis = RedisServer::start(&[]);

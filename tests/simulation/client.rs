@@ -20,6 +20,9 @@ const HANGS: Duration = Duration::from_secs(40);
 /// How much later than its deadline an answer may come: two looks at the deadlines, and a hold.
 const SLACK: Duration = Duration::from_millis(60);
 
+/// What everything is answered behind a change of db or protocol that was not carried out.
+const NOT_RUN: &str = "ERR respguard: not run: ";
+
 /// The proxy has closed the connection.
 #[derive(Debug)]
 pub struct Closed;
@@ -58,6 +61,17 @@ pub struct Session {
     left: bool,
     /// It has never had an upstream connection of its own.
     shared: bool,
+    /// A SELECT or HELLO that the proxy could not carry out: until one is, nothing of the session runs.
+    missed: Option<Change>,
+    /// It has had a connection to the server: before that, what it sends may wait for one before it is read.
+    opened: bool,
+}
+
+/// What changes the connection's lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Db(u32),
+    Protocol(u32),
 }
 
 impl Client {
@@ -104,10 +118,27 @@ impl Client {
         let number = self.number * 1000 + self.sessions;
         let socket = self.stage.connect(number);
         let alone = self.stage.is_exclusive;
-        Session { number, socket, input: Vec::new(), db: 0, resp3: false, may_close: alone, left: false, shared: !alone }
+        Session {
+            number,
+            socket,
+            input: Vec::new(),
+            db: 0,
+            resp3: false,
+            may_close: alone,
+            left: false,
+            shared: !alone,
+            missed: None,
+            opened: false,
+        }
     }
 
     async fn round(&mut self, session: &mut Session) -> Result<(), Closed> {
+        // Some go on as if nothing had been said, and must hear it again.
+        if let Some(change) = session.missed
+            && self.rng.bool()
+        {
+            return self.ask_for(session, change).await;
+        }
         match self.rng.u32(0..100) {
             0..6 => self.change_lane(session).await,
             6..12 => self.subscribe(session).await,
@@ -147,7 +178,8 @@ impl Client {
             answers.push(answer);
             let took = sent_at.elapsed();
             let settings = &self.stage.settings;
-            let longest = settings.request_timeout.max(settings.queue_timeout) + SLACK;
+            let unread = if session.opened { Duration::ZERO } else { settings.queue_timeout / 2 };
+            let longest = settings.request_timeout.max(settings.queue_timeout) + unread + SLACK;
             if session.shared && took > longest * (1 + fences as u32) {
                 self.breach(format!("session {}: an answer took {took:?}: {:?}", session.number, answers.last()));
             }
@@ -156,6 +188,7 @@ impl Client {
                 self.breach(format!("session {}: an answer behind {turns} turns took {took:?}", session.number));
             }
         }
+        session.opened |= answers.iter().any(|answer| !answer.is_error());
         self.check(session, &wants, &answers);
         Ok(())
     }
@@ -198,6 +231,7 @@ impl Client {
     fn check(&mut self, session: &mut Session, wants: &[Want], answers: &[Reply]) {
         for (at, (want, answer)) in wants.iter().zip(answers).enumerate() {
             self.count(answer);
+            self.check_missed(session, answer);
             match want {
                 Want::Group { place: 0, tag, .. } => {
                     let is_member = |other: &Want| matches!(other, Want::Group { tag: theirs, .. } if theirs == tag);
@@ -315,6 +349,10 @@ impl Client {
             group.open -= 1;
             count(group);
         };
+        if session.missed.is_some() && words.len() == answers.len() {
+            // It is no group that was not even planned.
+            return self.ledger.borrow_mut().settle(tag, Fate::Refused);
+        }
         if !atomic && !answers.iter().any(names_group) {
             // Each reply stands for itself.
             let fate = match (words.is_empty(), aborted) {
@@ -347,29 +385,53 @@ impl Client {
 
     /// HELLO and SELECT, each alone: what follows depends on their answer.
     async fn change_lane(&mut self, session: &mut Session) -> Result<(), Closed> {
-        session.shared = false;
         let is_select = self.rng.bool();
         let wanted = self.rng.u32(0..2);
-        let request = if is_select {
-            wire::request(&["SELECT", &wanted.to_string()])
-        } else {
-            wire::request(&["HELLO", if wanted == 1 { "3" } else { "2" }])
+        let change = if is_select { Change::Db(wanted) } else { Change::Protocol(wanted) };
+        match session.missed {
+            // The other kind does not make up for it.
+            Some(missed) if missed.is_select() != is_select => self.ask_for(session, missed).await,
+            _ => self.ask_for(session, change).await,
+        }
+    }
+
+    async fn ask_for(&mut self, session: &mut Session, change: Change) -> Result<(), Closed> {
+        session.shared = false;
+        let request = match change {
+            Change::Db(db) => wire::request(&["SELECT", &db.to_string()]),
+            Change::Protocol(wanted) => wire::request(&["HELLO", if wanted == 1 { "3" } else { "2" }]),
         };
         session.write(&request).await?;
         let reply = session.reply().await?;
         self.count(&reply);
-        match (&reply, is_select) {
+        match (&reply, change) {
             (Reply::Error(text), _) if text.starts_with("TIMEOUT") => return Err(self.leave(session)),
-            (Reply::Error(_), _) => {
-                if !self.is_fault(&reply) {
+            (Reply::Error(text), _) => {
+                if !self.is_fault(&reply) || text.starts_with(NOT_RUN) {
                     self.misfit(session, &Want::Integer, &reply);
                 }
+                // Who asks for the protocol that it has misses nothing.
+                if change != Change::Protocol(u32::from(session.resp3)) {
+                    session.missed = Some(change);
+                }
+                return Ok(());
             }
-            (Reply::Simple(_), true) => session.db = wanted,
-            (Reply::Array(_), false) => session.resp3 = wanted == 1,
+            (Reply::Simple(_), Change::Db(db)) => session.db = db,
+            (Reply::Array(_), Change::Protocol(wanted)) => session.resp3 = wanted == 1,
             (reply, _) => self.misfit(session, &Want::Integer, reply),
         }
+        session.missed = None;
         Ok(())
+    }
+
+    /// Behind a change that was not carried out everything says so; elsewhere nothing does.
+    fn check_missed(&mut self, session: &Session, answer: &Reply) {
+        let says_so = matches!(answer, Reply::Error(text) if text.starts_with(NOT_RUN));
+        if says_so != session.missed.is_some() {
+            let text =
+                format!("session {}: {:?} was missed, and it was answered {}", session.number, session.missed, brief(answer));
+            self.breach(text);
+        }
     }
 
     /// Listens to a channel for a while.
@@ -379,6 +441,7 @@ impl Client {
         let channel = format!("ch{}", self.rng.u32(0..2));
         session.write(&wire::request(&["SUBSCRIBE", &channel])).await?;
         let reply = session.message().await?;
+        self.check_missed(session, &reply);
         if reply.is_error() {
             return Ok(());
         }
@@ -433,7 +496,10 @@ impl Client {
         sleep(pause).await;
         session.write(&wire::request(&["EXEC"])).await?;
         let exec = session.reply().await?;
-        queued.iter().chain([&exec]).for_each(|reply| self.count(reply));
+        for reply in queued.iter().chain([&exec]) {
+            self.count(reply);
+            self.check_missed(session, reply);
+        }
         self.check_exec(session.db, &pipeline.wants, &queued, &exec);
         Ok(())
     }
@@ -463,6 +529,12 @@ impl Client {
 
     fn breach(&self, text: String) {
         self.ledger.borrow_mut().breach(text);
+    }
+}
+
+impl Change {
+    fn is_select(self) -> bool {
+        matches!(self, Change::Db(_))
     }
 }
 

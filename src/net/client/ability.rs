@@ -42,17 +42,22 @@ impl Connection {
     /// True when groups may come, and nobody knows yet whether the connection does transactions: it is being opened.
     pub(super) fn must_await_opening(&self) -> bool {
         let link = self.exchange.link();
-        if link.was_open() || link.phase() != Phase::Connecting || link.is_down() {
+        if link.was_open() {
+            self.awaited_opening.set(false);
+            return false;
+        }
+        if link.phase() != Phase::Connecting || link.is_down() {
             return false;
         }
         let policy = self.shared.context.policy();
         // What guarded groups ask waits for the connection itself, and a lease is taken to do what others do.
         let may_come = !policy.groups().is_empty() && !policy.has_guarded_groups();
-        may_come && !self.exchange.state.borrow().session.affinity.is_pinned() && !self.asked.replace(true)
+        may_come && !self.exchange.state.borrow().session.affinity.is_pinned() && !self.awaited_opening.replace(true)
     }
 
-    /// Waits for it, but not so long that what waits behind it would be late.
+    /// Waits for it, once; the time counts for what waits.
     pub(super) async fn await_opening(&self) {
+        self.waits_since.set(Some(clock::now()));
         let longest = self.shared.pool.settings.queue_timeout / 2;
         // Without a connection nothing is sent, and what is planned is told so.
         let _ = tokio::time::timeout(longest, self.exchange.link().opened()).await;

@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::sync::Notify;
@@ -76,6 +76,10 @@ pub struct Connection {
     pub(super) read_filled: bool,
     /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
     pub(super) asked: Cell<bool>,
+    /// It has been waited for that the upstream connection is opened for the first time.
+    pub(super) awaited_opening: Cell<bool>,
+    /// When what is in the batch now began to wait for that.
+    pub(super) waits_since: Cell<Option<Instant>>,
     /// Likewise, its server whether the user may fix writes.
     pub(super) asked_ttl_fix: Cell<bool>,
     /// What waits for more has waited long enough.
@@ -138,6 +142,8 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
+            awaited_opening: Cell::new(false),
+            waits_since: Cell::new(None),
             asked_ttl_fix: Cell::new(false),
             wait_over: false,
             wait_is_for_all: true,

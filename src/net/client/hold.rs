@@ -18,8 +18,6 @@ use respguard_resp::request::{Limits, RequestParser};
 const EXPIRED_BYTES_MAX: usize = 4096;
 /// Of each argument: a large value says nothing about what comes next.
 const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
-/// Bytes of replies that may wait behind what is held.
-const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// More is waited for, for what is held.
 pub(super) struct Waits {
@@ -35,18 +33,15 @@ impl Connection {
         if policy.groups().is_empty() {
             return Holding::default();
         }
-        let ends = self.input_ended || matches!(tail, Tail::Error(_) | Tail::Large) || self.is_over_limit();
+        let is_held_up = self.exchange.is_held_up();
+        let ends = self.input_ended || matches!(tail, Tail::Error(_) | Tail::Large) || is_held_up;
         Holding {
             willing: !policy.hold.gap.is_zero() && self.patience.is_willing() && !ends,
             across: self.patience.is_willing_across(),
             over: self.wait_over,
-            overdue: clock::now().checked_sub(policy.hold.max),
+            // Also while more keeps coming.
+            overdue: if is_held_up { Some(clock::now()) } else { clock::now().checked_sub(policy.hold.max) },
         }
-    }
-
-    /// So many replies wait behind what is held that it must go.
-    fn is_over_limit(&self) -> bool {
-        self.exchange.state.borrow().slots.waiting_bytes() > WAITING_BYTES_MAX
     }
 
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.

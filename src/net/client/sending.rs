@@ -188,7 +188,8 @@ impl Connection {
     }
 
     pub(super) fn timing(&self) -> Timing {
-        Timing { read_at: clock::now(), request_timeout: self.shared.pool.settings.request_timeout }
+        let read_at = self.waits_since.take().unwrap_or_else(clock::now);
+        Timing { read_at, request_timeout: self.shared.pool.settings.request_timeout }
     }
 
     /// Everything that was read has been sent.

@@ -43,6 +43,9 @@ pub use send::Timing;
 pub use write::PRESSED_BYTES;
 /// Places that a client may have open before it is no longer read from.
 const SLOTS_MAX: usize = 32 * 1024;
+/// Bytes of replies that may wait behind what is held.
+const HELD_UP_BYTES: usize = 256 * 1024;
+
 /// One client, as its upstream connection and its own task see it.
 pub struct Exchange {
     me: Weak<Exchange>,
@@ -118,6 +121,8 @@ pub enum End {
     Revoked,
     /// The client reads so slowly that others would have to wait for it.
     Slow,
+    /// Replies that wait for one before them take more room than is kept for it.
+    Crowded,
 }
 
 impl Exchange {
@@ -253,6 +258,12 @@ impl Exchange {
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
         state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at + state.slots.waiting_bytes() < self.out_bytes_soft()
+    }
+
+    /// True while so much waits for what is held that it must go.
+    pub fn is_held_up(&self) -> bool {
+        let state = self.state.borrow();
+        state.slots.waiting_bytes() > HELD_UP_BYTES || state.slots.len() >= SLOTS_MAX
     }
 
     /// The client's task keeps room for so many bytes of requests, of which so many are there that cannot go on now.

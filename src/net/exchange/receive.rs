@@ -15,6 +15,10 @@ use respguard_engine::session::subscription::Arrival;
 
 /// Bytes kept for a client that shares its upstream connection with others, before it is closed.
 const OUT_BYTES_HARD: usize = 64 * 1024 * 1024;
+/// Bytes of replies that wait for one before them, before their client is closed.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The same while too much is kept for all clients together.
+const WAITING_BYTES_PRESSED: usize = 1024 * 1024;
 /// How long a shared connection waits for a client that is behind and reads nothing, before its
 /// replies are kept for it.
 const HEAD_OF_LINE_GRACE: Duration = Duration::from_millis(100);
@@ -52,6 +56,23 @@ impl Exchange {
         self.forget_lost_guards(&state.found);
         self.keep_take_backs(&mut state.found);
         conclude(&self.context, &self.peer, &self.lane.borrow(), &mut state.found)
+    }
+}
+
+impl Exchange {
+    /// What comes before its turn cannot wait at the server: what it waits for may stand behind it there. Beyond what is
+    /// kept its client is closed.
+    fn is_crowded(&self, state: &State) -> bool {
+        let waiting = state.slots.waiting_bytes();
+        if waiting < WAITING_BYTES_PRESSED {
+            return false;
+        }
+        let is_crowded = waiting >= WAITING_BYTES_MAX || self.context.kept.is_over_limit();
+        if is_crowded {
+            tracing::info!(client = %self.peer, waiting, "closed: replies that wait for one before them are too large");
+            self.end(End::Crowded);
+        }
+        is_crowded
     }
 }
 
@@ -149,7 +170,7 @@ impl Recipient for Exchange {
             let mut state = self.state.borrow_mut();
             self.forgo_recovery(&mut state);
             state.forget_out();
-            self.context.kept.change(&self.out_kept, state.out.capacity());
+            self.note_kept(&state);
             return;
         }
         self.send_again();
@@ -173,7 +194,7 @@ impl Recipient for Exchange {
     fn is_congested(&self) -> bool {
         let state = self.state.borrow();
         let kept = state.out.len() - state.out_at;
-        if self.ended.get().is_some() || self.may_keep(kept) {
+        if self.ended.get().is_some() || self.is_crowded(&state) || self.may_keep(kept) {
             return false;
         }
         // When all clients together keep too much, none that reads nothing keeps more.

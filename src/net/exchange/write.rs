@@ -19,12 +19,17 @@ impl Exchange {
     /// Writes what is ready for the client.
     pub(super) fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
-        if state.out.capacity() == 0 && self.caught_up.get() {
+        if state.out.capacity() == 0 && self.caught_up.get() && state.slots.waiting_bytes() == 0 {
             return Poll::Ready(Ok(()));
         }
         let flushed = self.poll_write_out(&mut state, cx);
-        self.context.kept.change(&self.out_kept, state.out.capacity());
+        self.note_kept(&state);
         flushed
+    }
+
+    /// What is kept of the client's replies counts among that of all clients.
+    pub(super) fn note_kept(&self, state: &State) {
+        self.context.kept.change(&self.out_kept, state.out.capacity() + state.slots.waiting_bytes());
     }
 
     fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
@@ -90,6 +95,7 @@ impl Exchange {
 
 impl State {
     pub(super) fn forget_out(&mut self) {
+        self.slots.mute();
         self.out.clear();
         self.out_at = 0;
     }

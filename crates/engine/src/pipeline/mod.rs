@@ -27,3 +27,4 @@ pub mod ttl;
 pub mod ttl_fix;
 mod unauthenticated;
 pub mod violation;
+mod waiting;

@@ -95,16 +95,14 @@ impl Sequencer {
             }
         } else {
             let mut waiting = early.take().unwrap_or_else(|| Box::new(Early { reply: Vec::new(), rest: None }));
+            let before = waiting.reply.len();
             let done = self.read_visibly(&mut slot, reading, &mut waiting.reply);
+            self.waits_longer(before, waiting.reply.len());
             waiting.rest = (!done).then(|| std::mem::replace(&mut slot.role, Role::Own));
             slot.role = Role::Early(waiting);
         }
-        let is_whole = matches!(&slot.role, Role::Early(early) if early.rest.is_none());
         if let Some(place) = self.slot(seq) {
             *place = slot;
-        }
-        if is_whole {
-            self.note_waiting(seq);
         }
     }
 
@@ -270,6 +268,7 @@ impl Sequencer {
         let (is_next, is_silent) = (seq == self.first, self.slot(seq)?.silent);
         let GroupSlot { group, apart, replies } = self.group(seq)?;
         let leaves = is_next && apart.is_none();
+        let before = replies.len();
         if leaves {
             out.append(replies);
         }
@@ -282,6 +281,8 @@ impl Sequencer {
             replies
         };
         let (done, written) = write(group, sink);
+        let after = self.group(seq).map_or(0, |slot| slot.replies.len());
+        self.waits_longer(before, after);
         if done {
             self.end_group(seq, leaves, out);
         }
@@ -297,6 +298,7 @@ impl Sequencer {
         let Role::Group(group) = std::mem::replace(&mut slot.role, Role::Own) else { return };
         let GroupSlot { group, apart, mut replies } = *group;
         let members = group.reply_count();
+        self.waits_longer(replies.len(), 0);
         if have_left {
             return self.leave(members, out);
         }

@@ -262,11 +262,6 @@ impl Sequencer {
         slot.is_some_and(|slot| matches!(slot.role, Role::Subscription { .. } | Role::UnsubscribeAll(_)))
     }
 
-    /// Bytes of replies, and of answers of our own, that wait for those before them.
-    pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
-    }
-
     /// The next answer to EXEC is kept back, unless it is very long.
     pub fn keep_exec(&mut self) {
         self.kept = Some(Vec::new());
@@ -346,18 +341,10 @@ impl Sequencer {
             out.extend_from_slice(&reply);
             self.leave(1, out);
         } else if let Some(slot) = self.slot(seq) {
+            let bytes = reply.len();
             slot.role = Role::Early(Box::new(Early { reply, rest: None }));
-            self.note_waiting(seq);
+            self.waits_longer(0, bytes);
         }
-    }
-
-    /// What waits whole in this place is counted.
-    pub(super) fn note_waiting(&mut self, seq: Seq) {
-        let bytes = self.slot(seq).map_or(0, |slot| match &slot.role {
-            Role::Early(early) => early.reply.len(),
-            _ => 0,
-        });
-        self.waiting_bytes += bytes;
     }
 
     /// The first replies have left; those behind them that wait whole leave too.
@@ -371,7 +358,7 @@ impl Sequencer {
         while let Some(slot) = self.queue.pop_front_if(|slot| matches!(&slot.role, Role::Early(early) if early.rest.is_none())) {
             self.first = self.first.plus(1);
             if let Role::Early(early) = slot.role {
-                self.waiting_bytes = self.waiting_bytes.saturating_sub(early.reply.len());
+                self.waits_longer(early.reply.len(), 0);
                 out.extend_from_slice(&early.reply);
             }
         }
@@ -384,8 +371,10 @@ impl Sequencer {
         if let Role::Early(early) = &mut slot.role
             && let Some(rest) = early.rest.take()
         {
-            out.append(&mut early.reply);
+            let mut begun = std::mem::take(&mut early.reply);
             slot.role = rest;
+            self.waits_longer(begun.len(), 0);
+            out.append(&mut begun);
         }
     }
 

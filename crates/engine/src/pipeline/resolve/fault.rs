@@ -71,14 +71,19 @@ impl Sequencer {
             return self.fault_group(seq, fault, out, context, found);
         }
         let (command, score, silent) = (slot.command, slot.score, slot.silent);
+        let mut given_up = 0;
         let role = match std::mem::replace(&mut slot.role, Role::Own) {
             // Nobody has seen what has come of it.
             Role::Early(early) => match early.rest {
-                Some(rest) => rest,
+                Some(rest) => {
+                    given_up = early.reply.len();
+                    rest
+                }
                 None => return slot.role = Role::Early(early),
             },
             role => role,
         };
+        self.waits_longer(given_up, 0);
         let reply = match role {
             Role::Discard => Vec::new(),
             Role::Refused(error) => error,

@@ -114,6 +114,16 @@ impl Client {
         }
     }
 
+    /// What waits in the places, counted anew.
+    fn waiting(&self) -> usize {
+        let waits = |slot: &Slot| match &slot.role {
+            Role::Early(early) => early.reply.len(),
+            Role::Group(group) => group.replies.len(),
+            _ => 0,
+        };
+        self.slots.queue.iter().map(waits).sum()
+    }
+
     fn check(&self) {
         let text = String::from_utf8_lossy(&self.out);
         let lines: Vec<&str> = text.split_inclusive("\r\n").collect();
@@ -152,6 +162,7 @@ proptest! {
                 6 if size == 1 => client.lose(node),
                 _ => client.answer(node, size),
             }
+            prop_assert_eq!(client.slots.waiting_bytes(), client.waiting());
         }
         for place in held {
             client.command(0, Some(place));
@@ -163,4 +174,28 @@ proptest! {
         client.check();
         prop_assert!(client.slots.is_empty() && client.slots.is_drained() && client.slots.waiting_bytes() == 0);
     }
+}
+
+#[test]
+fn what_has_begun_to_come_before_its_turn_is_counted_and_not_kept_for_a_client_that_has_left() {
+    let mut client = Client::new();
+    let (first, context) = (client.reserve(), Table::builtin());
+    client.command(0, None);
+    let context = Context { table: &context, client_id: 1 };
+    let (mut session, mut out, mut found) = (Session::default(), Vec::new(), Vec::new());
+    let (owed, _) = client.nodes[0].0.pop_front().expect("it was sent");
+    let part = |first, last| Part { first, last, top: respguard_resp::scan::Top::default() };
+    let mut admit = |slots: &mut Sequencer, piece: &[u8], part| {
+        slots.admit(owed.next(), piece, part, &mut session, &mut out, &context, &mut found);
+    };
+    admit(&mut client.slots, b"$100\r\nvvvv", part(true, false));
+    assert_eq!(client.slots.waiting_bytes(), 10);
+    client.slots.mute();
+    assert_eq!(client.slots.waiting_bytes(), 0);
+    admit(&mut client.slots, &[b'v'; 96], part(false, false));
+    admit(&mut client.slots, b"\r\n", part(false, true));
+    assert_eq!((client.slots.waiting_bytes(), client.waiting()), (0, 0));
+    client.command(1, Some(first));
+    client.lose(1);
+    assert!(client.slots.is_empty() && client.slots.is_drained());
 }
