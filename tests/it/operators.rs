@@ -23,7 +23,10 @@ fn monitor_shows_what_the_proxy_asks_for_itself() {
     let proxy = Setup::new(&redis).upstream("heartbeat_ms = 100").start();
     let mut wire = proxy.wire();
     wire.ask("PING");
-    shown(&mut monitor, &["\"command\"", "\"client\" \"id\"", "\"client\" \"info\"", "\"multi\"", "\"exec\"", "\"ping\""]);
+    shown(
+        &mut monitor,
+        &["\"info\" \"server\"", "\"command\"", "\"client\" \"id\"", "\"client\" \"info\"", "\"multi\"", "\"exec\"", "\"ping\""],
+    );
     // A question stands for what the proxy answers itself.
     wire.ask("CLIENT SETNAME secret-name");
     wire.ask("WATCH k");
