@@ -338,7 +338,7 @@ impl Connection {
         }
         let table = self.shared.context.table();
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
-        let tail = batch.parse(&mut parser, &table, &self.input, STREAM_BYTES);
+        let tail = batch.parse(&mut parser, &table, &self.input, self.shared.context.whole_limits.stream_bytes);
         // The command that the tunnel is for goes through it first.
         let own = usize::from(!self.batch.is_empty());
         let passes = |at: &usize| *at < own || matches!(table.spec(batch.id(*at)).name(), "ping" | "quit");
