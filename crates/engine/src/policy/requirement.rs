@@ -42,9 +42,7 @@ impl Required {
                 one.map(What::Type)
             }
             ["ttl", ">", "0"] => Some(What::TtlAbove(0)),
-            ["ttl", ">", time] => {
-                duration::parse(time).and_then(|time| u64::try_from(time.as_millis()).ok()).map(What::TtlAbove)
-            }
+            ["ttl", ">", time] => duration::parse(time).and_then(|time| u64::try_from(time.as_millis()).ok()).map(What::TtlAbove),
             _ => None,
         };
         Ok(what.map(|what| Required { what, text: words.join(" ").into() }))
@@ -93,7 +91,8 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_none() {
-        for text in ["", "exist", "type", "type none", "type sets", "ttl", "ttl > ", "ttl >= 0", "ttl > 5", "!= v", "exists now"] {
+        for text in ["", "exist", "type", "type none", "type sets", "ttl", "ttl > ", "ttl >= 0", "ttl > 5", "!= v", "exists now"]
+        {
             assert_eq!(condition(text), None, "{text:?}");
         }
     }

@@ -189,7 +189,8 @@ mod tests {
         let exists = || Requirement { condition: Condition::Type(Types::ALL.without(Types::NONE)), text: "exists".into() };
         let checks = examine_required(&table, members(&[1, 0]), vec![None, Some(exists())]).expect("it can be asked");
         assert_eq!(checks.iter().map(|check| (check.member, check.key)).collect::<Vec<_>>(), [(1, &b"a"[..]), (0, b"c")]);
-        let refused = |places: &[usize]| examine_required(&table, members(places), vec![Some(exists())]).expect_err("no key").fault;
+        let refused =
+            |places: &[usize]| examine_required(&table, members(places), vec![Some(exists())]).expect_err("no key").fault;
         assert!(matches!(refused(&[2]), Fault::Undecided(_)));
         assert!(matches!(refused(&[3]), Fault::Certain(_)));
     }
