@@ -232,7 +232,11 @@ impl Spare {
     async fn open(settings: &Settings) -> Option<Spare> {
         let params = ConnectParams { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
         let (stream, _) = open(settings, &params, &[]).await.ok()?;
-        Some(Spare { stream, identity: Identity { login: settings.login.clone(), protocol: Protocol::Resp2 }, sign: Sign::default() })
+        Some(Spare {
+            stream,
+            identity: Identity { login: settings.login.clone(), protocol: Protocol::Resp2 },
+            sign: Sign::default(),
+        })
     }
 
     fn is_open(&self) -> bool {

@@ -104,7 +104,17 @@ impl<R> Inflight<R> {
             // What is asked about an earlier request has the times of that.
             let last = self.entries.back();
             self.unordered = last.is_some_and(|last| self.unordered || deadline < last.deadline || read_at < last.read_at);
-            self.entries.push_back(Entry { recipient, owed, read_at, deadline, start, expired: false, slow: false, reads: 0, repeated: 0 });
+            self.entries.push_back(Entry {
+                recipient,
+                owed,
+                read_at,
+                deadline,
+                start,
+                expired: false,
+                slow: false,
+                reads: 0,
+                repeated: 0,
+            });
         }
     }
 
@@ -114,7 +124,17 @@ impl<R> Inflight<R> {
             return;
         }
         let start = self.entries.back().map_or(self.queued, |last| last.start);
-        self.entries.push_back(Entry { recipient, owed, read_at, deadline, start, expired: false, slow: false, reads: 0, repeated: 0 });
+        self.entries.push_back(Entry {
+            recipient,
+            owed,
+            read_at,
+            deadline,
+            start,
+            expired: false,
+            slow: false,
+            reads: 0,
+            repeated: 0,
+        });
     }
 
     /// The same before everything that is queued, of which nothing has been written: its first byte comes to stand at
@@ -124,7 +144,17 @@ impl<R> Inflight<R> {
         self.entries.iter_mut().for_each(|entry| entry.start += bytes as u64);
         self.queued += bytes as u64;
         self.unordered |= self.entries.front().is_some_and(|next| next.deadline < deadline || next.read_at < read_at);
-        self.entries.push_front(Entry { recipient, owed, read_at, deadline, start, expired: false, slow: false, reads: 0, repeated: 0 });
+        self.entries.push_front(Entry {
+            recipient,
+            owed,
+            read_at,
+            deadline,
+            start,
+            expired: false,
+            slow: false,
+            reads: 0,
+            repeated: 0,
+        });
         self.check();
     }
 

@@ -28,13 +28,13 @@ use crate::net::clock;
 use crate::net::context::Context;
 use crate::telemetry::label::UpstreamState;
 use head_of_line::HeadOfLine;
-use silence::Silence;
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
 use respguard_engine::link::inflight::{Cut, Inflight};
 use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::preflight::Ability;
 use respguard_resp::scan::ScanError;
+use silence::Silence;
 
 /// A connection to the server, or the attempt to have one.
 ///
