@@ -18,4 +18,5 @@ pub mod stream;
 pub mod tls;
 pub mod upstream;
 pub mod users;
+pub mod whole_limits;
 pub mod worker;

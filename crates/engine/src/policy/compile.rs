@@ -4,6 +4,7 @@ mod group;
 mod guard;
 mod member;
 mod relation;
+mod requirement;
 
 use std::collections::HashSet;
 use std::sync::Arc;
