@@ -13,14 +13,6 @@ impl Pattern {
         Some(built.into())
     }
 
-    /// The numbers of its captures, in their places.
-    pub fn captures(&self) -> impl Iterator<Item = usize> + '_ {
-        self.steps.iter().filter_map(|step| match step.wild {
-            Wild::Run => None,
-            Wild::Capture(number) => Some(usize::from(number)),
-        })
-    }
-
     /// Whether some part of it stands for any bytes.
     pub fn has_runs(&self) -> bool {
         self.steps.iter().any(|step| step.wild == Wild::Run)
