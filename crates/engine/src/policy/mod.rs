@@ -18,6 +18,7 @@ pub mod pattern;
 pub mod phrase;
 mod prefix_trie;
 pub mod recognise;
+pub mod relation;
 pub mod reply;
 pub mod requirement;
 pub mod rule;
@@ -36,6 +37,7 @@ pub use expect::ExpectRule;
 pub use group::{Atomic, Group, Member, Order};
 pub use guard::{GuardRule, Trip};
 pub use recognise::Recognition;
+pub use relation::Relation;
 pub use rule::{Agree, Mode, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
@@ -61,6 +63,7 @@ pub struct Policy {
     expects: Expects,
     guards: Guards,
     degrades: DegradeRules,
+    relations: Vec<Arc<Relation>>,
     /// The rules of all sorts but those of degrading, by what they can be about.
     all: ByCommand,
 }
@@ -88,11 +91,12 @@ impl Policy {
             expects: Expects::default(),
             guards: Guards::default(),
             degrades: DegradeRules::new(Vec::new()),
+            relations: Vec::new(),
             all: ByCommand::default(),
         }
     }
 
-    /// Whether there are no rules.
+    /// Whether no rule is about what clients send.
     pub fn is_empty(&self) -> bool {
         self.groups().is_empty()
             && self.ttl_rules().is_empty()
@@ -216,6 +220,11 @@ impl Policy {
     /// All degrade rules, in the order in which they were written.
     pub fn degrade_rules(&self) -> &[Arc<DegradeRule>] {
         self.degrades.as_slice()
+    }
+
+    /// All relations, in the order in which they were written. They say nothing about what clients send.
+    pub fn relations(&self) -> &[Arc<Relation>] {
+        &self.relations
     }
 
     /// What a command is answered while there is no server. Degrade rules have no effect where rules only observe.
