@@ -19,5 +19,6 @@ pub mod stream;
 pub mod tls;
 pub mod upstream;
 pub mod users;
+pub mod watch;
 pub mod whole_limits;
 pub mod worker;

@@ -8,6 +8,7 @@ use super::connection::{Connection, Next};
 use super::pooled_batch::PooledBatch;
 use crate::net::clock;
 use crate::net::exchange::Timing;
+use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::TtlFixRight;
 use respguard_engine::pipeline::batch::Tail;
 use respguard_engine::pipeline::plan::{Barrier, Plan, Rules, plan};
@@ -106,8 +107,23 @@ impl Connection {
         self.what_follows(tail, planned)
     }
 
+    /// While the server lets no write pass, what may be one goes where others wait already.
+    #[cold]
+    fn go_where_writes_wait(&self, still: &Rc<Link>) {
+        let table = self.shared.context.table();
+        let writes = (0..self.batch.len()).any(|at| table.spec(self.batch.id(at)).may_write());
+        if writes && !self.exchange.state.borrow().session.affinity.is_pinned() {
+            self.exchange.go_to(still);
+        }
+    }
+
     /// What must be known, or done, before the batch can be planned.
     fn before_planning(&mut self) -> Option<Next> {
+        if self.shared.context.watch.finds_still()
+            && let Some(still) = self.exchange.lane().still()
+        {
+            self.go_where_writes_wait(&still);
+        }
         if self.exchange.bulk.is_expected() && self.wants_own_link() {
             self.exchange.bulk.count();
             return Some(Next::Barrier(Barrier::Pin(Reason::Bulky)));
@@ -182,7 +198,7 @@ impl Connection {
     #[cold]
     fn wants_own_link(&self) -> bool {
         let is_pinned = self.exchange.state.borrow().session.affinity.is_pinned();
-        let may = !is_pinned && !self.is_unauthenticated() && self.batch.all_held().is_empty();
+        let may = !is_pinned && !self.is_unauthenticated() && self.batch.all_held().is_empty() && self.exchange.is_drained();
         // Without a server nobody waits, and rules may answer in its place.
         let is_down = self.exchange.link().is_down();
         may && !is_down && self.exchange.lane().has_leases_to_spare()
