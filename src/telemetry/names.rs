@@ -99,7 +99,10 @@ pub const ALL: &[Metric] = &[
     histogram(REQUEST_SECONDS, Unit::Seconds, "Time from the reading of a request to its reply"),
     counter(RESOLUTIONS_TOTAL, "Groups with a marker whose connection was lost, by what was found out about them"),
     counter(RETRIES_REFUSED_TOTAL, "Requests that were not sent once more because the budget for that was used up, by kind"),
-    counter(RETRIES_TOTAL, "Requests that were sent once more, after their connection was lost or because others held them up there, by kind"),
+    counter(
+        RETRIES_TOTAL,
+        "Requests that were sent once more, after their connection was lost or because others held them up there, by kind",
+    ),
     histogram(SPLIT_MEMBERS, Unit::Count, "Members of a group that had come when it passed split"),
     counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
     counter(TLS_HANDSHAKES_FAILED_TOTAL, "TLS handshakes with clients that came to nothing"),

@@ -12,8 +12,8 @@ use metrics::{Counter, counter, gauge, histogram};
 
 use super::gap::Gaps;
 use super::label::{
-    Admission, Direction, EarlyClose, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RetryKind, Side, TtlOutcome,
-    UpstreamState, key,
+    Admission, Direction, EarlyClose, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RetryKind, Side,
+    TtlOutcome, UpstreamState, key,
 };
 use super::latency::Latencies;
 use super::names;
@@ -274,7 +274,13 @@ impl WorkerMetrics {
         for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused, &self.panics] {
             meter.flush();
         }
-        self.resolutions.iter().chain(&self.retries).chain(&self.early_closes).chain(&self.retries_refused).chain(&self.kills).for_each(Meter::flush);
+        self.resolutions
+            .iter()
+            .chain(&self.retries)
+            .chain(&self.early_closes)
+            .chain(&self.retries_refused)
+            .chain(&self.kills)
+            .for_each(Meter::flush);
         self.kept.flush();
         self.groups.borrow().each(|group, outcome, count| self.totals.add_group(group, GroupOutcome::ALL[outcome], count));
         self.gaps.borrow().take(|group, counts| self.totals.add_gaps(group, counts));

@@ -65,7 +65,9 @@ fn many_small_requests_whose_replies_nobody_reads_yet_are_passed_on() {
     assert!(wire.replies(REQUESTS).iter().all(|reply| reply.len() == 1009));
     eprintln!("all sent after {sent:?}, all read after {:?}, memory grew by {grown} MiB", start.elapsed());
     assert!(grown < 100, "the server keeps what nobody reads: {grown} MiB");
-    eventually("what it had alone is given back", || proxy.metric("respguard_upstream_connections", &[("state", "retired")]) == 0.0);
+    eventually("what it had alone is given back", || {
+        proxy.metric("respguard_upstream_connections", &[("state", "retired")]) == 0.0
+    });
 }
 
 #[test]

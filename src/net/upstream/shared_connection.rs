@@ -49,13 +49,18 @@ impl SharedConnection {
     /// Connections that were lost and have not been ended yet, on any that a client may come from.
     pub(super) fn orphans(&self) -> Vec<OrphanedConnection> {
         let retired = self.retired.borrow();
-        std::iter::once(&*self.shared.borrow()).chain(retired.iter().map(|retired| &retired.link)).flat_map(|link| link.orphans()).collect()
+        std::iter::once(&*self.shared.borrow())
+            .chain(retired.iter().map(|retired| &retired.link))
+            .flat_map(|link| link.orphans())
+            .collect()
     }
 
     /// Whether the clients of the lane may go on.
     pub(super) fn is_revoked(&self) -> bool {
         let retired = self.retired.borrow();
-        std::iter::once(&*self.shared.borrow()).chain(retired.iter().map(|retired| &retired.link)).any(|link| link.standing() == Standing::Revoked)
+        std::iter::once(&*self.shared.borrow())
+            .chain(retired.iter().map(|retired| &retired.link))
+            .any(|link| link.standing() == Standing::Revoked)
     }
 
     /// Looks whether the head of the shared one keeps others waiting; true while something is owed.
@@ -155,6 +160,11 @@ impl SharedConnection {
 
     pub(super) fn close(&self) {
         self.shared().close();
-        self.retired.borrow_mut().drain(..).map(|retired| retired.link).chain(self.successor.take()).for_each(|link| link.close());
+        self.retired
+            .borrow_mut()
+            .drain(..)
+            .map(|retired| retired.link)
+            .chain(self.successor.take())
+            .for_each(|link| link.close());
     }
 }

@@ -62,7 +62,7 @@ impl Link {
             self.context.metrics.retried(RetryKind::Moved, owed.frames());
             let deadline = deadline.map(|deadline| self.held_up.real_time(deadline));
             if next.send(Rc::clone(&recipient), &[&request], owed, read_at, deadline) {
-                next.mark_reads();
+                next.state.borrow_mut().inflight.mark_moved();
             } else {
                 recipient.fault(owed, Fault::Lost);
                 recipient.flush();

@@ -42,6 +42,14 @@ pub enum Replay {
 }
 
 impl<R> Inflight<R> {
+    /// The entry pushed last holds reads that were asked for elsewhere before.
+    pub fn mark_moved(&mut self) {
+        self.mark_reads();
+        if let Some(last) = self.entries.back_mut() {
+            last.repeated += 1;
+        }
+    }
+
     /// The entry pushed last holds nothing but reads, one frame for each.
     pub fn mark_reads(&mut self) {
         if let Some(last) = self.entries.back_mut() {
@@ -117,7 +125,8 @@ impl<R> Inflight<R> {
         let mut moving = Vec::new();
         for (at, entry) in self.entries.iter().enumerate() {
             let is_whole = at > 0 || !self.head_started;
-            let may = is_whole && entry.may_replay(now) && may_move(&entry.recipient);
+            // Once is enough: the server does the work again.
+            let may = is_whole && entry.repeated == 0 && entry.may_replay(now) && may_move(&entry.recipient);
             match if may { self.unanswered(at, sent) } else { None } {
                 Some(bytes) => moving.push((at, bytes)),
                 None => drop(staying.insert(identity(&entry.recipient))),

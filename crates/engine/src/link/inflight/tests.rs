@@ -1,7 +1,7 @@
 //! The queue of one connection: whose reply comes next, who is told and when.
 
-use std::time::Duration;
 use super::*;
+use std::time::Duration;
 
 fn at(ms: u64) -> Instant {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
