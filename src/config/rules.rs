@@ -26,6 +26,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
         expects: expects.into_iter().map(|section| expect(section, findings)).collect(),
         guards: guards.into_iter().map(|section| guard(section, findings)).collect(),
         degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
+        relations: Vec::new(),
     }
 }
 
@@ -80,7 +81,7 @@ fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
         let template = value.text(findings).unwrap_or_default();
         return WrittenMember { template, ..WrittenMember::default() };
     }
-    let expected = "a string, or { match = \"..\", optional = true, expect = \"..\" }";
+    let expected = "a string, or { match = \"..\", optional = true, expect = \"..\", require = \"..\" }";
     let Some(mut section) = value.section(expected, findings) else {
         return WrittenMember::default();
     };
@@ -88,6 +89,7 @@ fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
         template: section.needed_text("match", findings),
         optional: section.truth("optional", false, findings),
         expected: section.text("expect", findings),
+        require: section.text("require", findings),
     };
     section.end(findings);
     member

@@ -40,6 +40,7 @@ pub(super) fn reply(role: &Role) -> String {
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),
         Role::Lane => "the server's reply".to_owned(),
         Role::Redirect => "the server's reply, with the proxy's id of the client it names".to_owned(),
+        Role::Unblock => "the server's reply".to_owned(),
         Role::Verdict => "the server's reply if it is an error, else the proxy's own".to_owned(),
         Role::Own | Role::Early(_) => "the proxy's own reply".to_owned(),
         Role::Member | Role::Group(_) | Role::Held => "its own element of the array that EXEC answers".to_owned(),

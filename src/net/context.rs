@@ -9,6 +9,7 @@ use crate::net::health::{Health, SharedBreaker};
 use crate::net::memory_budget::MemoryBudget;
 use crate::net::recording::Tap;
 use crate::net::retries::Retries;
+use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
@@ -54,6 +55,8 @@ pub struct Context {
     pub client_fields: Cell<ClientFields>,
     /// Where the clients' bytes are recorded, while somebody records.
     pub tap: Tap,
+    /// Up to which length requests are held whole.
+    pub whole_limits: WholeLimits,
 }
 
 impl Context {
@@ -85,6 +88,7 @@ impl Context {
             rechecks: Cell::new(0),
             client_fields: Cell::default(),
             tap: Tap::default(),
+            whole_limits: WholeLimits::in_force(),
         }
     }
 

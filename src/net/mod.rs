@@ -21,4 +21,5 @@ pub mod stream;
 pub mod tls;
 pub mod upstream;
 pub mod users;
+pub mod whole_limits;
 pub mod worker;

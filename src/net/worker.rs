@@ -18,7 +18,7 @@ use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::End;
 use crate::net::health::SharedBreaker;
-use crate::net::registry::{Client, Message, Registry, Socket};
+use crate::net::registry::{Blocked, Client, Message, Registry, Socket};
 use crate::net::rest::{Front, Rest, connection};
 use crate::net::stream::Stream;
 use crate::net::tls::Acceptor;
@@ -149,10 +149,8 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
         }
         Message::BlockedOn(id, answer) => {
             let exchange = shared.clients.borrow().get(&id).and_then(Weak::upgrade);
-            let link =
-                exchange.filter(|exchange| exchange.state.borrow().session.affinity.is_pinned()).map(|exchange| exchange.link());
             // Nobody waits for the answer any more if the asking client has gone.
-            let _ = answer.send(link.filter(|link| link.is_blocked()).and_then(|link| link.to_be_unblocked()));
+            let _ = answer.send(exchange.map_or(Blocked::No, |exchange| exchange.blocked()));
         }
         Message::OwnConnection(id, answer) => {
             if let Some(exchange) = shared.clients.borrow().get(&id).and_then(Weak::upgrade) {

@@ -20,11 +20,6 @@ use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::request::{Limits, RequestParser};
 use respguard_resp::{Protocol, encode};
 
-/// A longer request is cut through on a connection of its own instead of being held whole.
-pub const STREAM_BYTES: usize = 64 * 1024;
-/// A request that may belong to a group is held whole up to this size.
-pub const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
-
 /// Arguments of a request that is too large, that are looked at to tell which rule it comes under.
 const ARGUMENTS_MAX: usize = 1024;
 
@@ -97,7 +92,9 @@ impl Connection {
     }
 
     pub(super) fn whole_bytes_max(&self) -> usize {
-        if self.is_nameless() || self.is_held_whole() || self.is_unauthenticated() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+        let limits = self.shared.context.whole_limits;
+        let is_held = self.is_nameless() || self.is_held_whole() || self.is_unauthenticated();
+        if is_held { limits.member_bytes_max } else { limits.stream_bytes }
     }
 
     /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
@@ -341,7 +338,7 @@ impl Connection {
         }
         let table = self.shared.context.table();
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
-        let tail = batch.parse(&mut parser, &table, &self.input, STREAM_BYTES);
+        let tail = batch.parse(&mut parser, &table, &self.input, self.shared.context.whole_limits.stream_bytes);
         // The command that the tunnel is for goes through it first.
         let own = usize::from(!self.batch.is_empty());
         let passes = |at: &usize| *at < own || matches!(table.spec(batch.id(*at)).name(), "ping" | "quit");

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::Exchange;
 use crate::net::clock;
-use crate::net::registry::Activity;
+use crate::net::registry::{Activity, Blocked};
 use respguard_engine::command::{ConnectionEffect, PinReason, SubscriptionKind};
 use respguard_engine::session::transaction::Transaction;
 
@@ -33,6 +33,17 @@ impl Exchange {
             output: state.out.len() - state.out_at + state.slots.waiting_bytes(),
             command: current.name().into(),
         }
+    }
+
+    /// Where it is blocked. Its connection is unblocked by whoever asks, and serves nobody else from now on.
+    pub fn blocked(&self) -> Blocked {
+        let state = self.state.borrow();
+        let link = self.link();
+        if state.session.affinity.is_pinned() && link.is_blocked() {
+            return link.to_be_unblocked().map_or(Blocked::No, Blocked::On);
+        }
+        let is_blocking = self.context.table().spec(state.slots.current()).connection == ConnectionEffect::Blocking;
+        if is_blocking && !state.slots.is_empty() { Blocked::Soon } else { Blocked::No }
     }
 
     /// Answers with the id at the server of the connection that the client has alone, once it has one.

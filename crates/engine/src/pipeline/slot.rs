@@ -31,6 +31,8 @@ pub enum Role {
     /// The server's verdict on a command about clients: an error is the client's, any other reply only means that
     /// the proxy may answer.
     Verdict,
+    /// The reply to CLIENT UNBLOCK, unless it says that the client is not blocked: it may be asked again.
+    Unblock,
     /// The reply may name a client, by the id that it has at the server.
     Redirect,
     /// The client does not hear the answer.

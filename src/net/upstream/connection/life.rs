@@ -244,16 +244,17 @@ impl Link {
     }
 
     /// What waits on a shared connection was written for one that does MULTI and EXEC, or for one that does not. Groups
-    /// that were wrapped for the former must not come to the latter: their members would run apart.
+    /// that were wrapped for the former must not come to the latter: their members would run apart. Before a server that
+    /// wants a password first nothing runs at all.
     fn note_transactions(&self, state: &mut State, info: &ServerInfo) -> Vec<Told> {
         let mut told = Vec::new();
         let was_expected = self.may_transact.replace(info.transactions);
-        if !self.shared.get() || info.transactions || !was_expected {
+        if !self.shared.get() || info.transactions || info.wants_password || !was_expected {
             return told;
         }
-        let reason = info.no_transactions.as_deref().map(|reply| String::from_utf8_lossy(reply.trim_ascii()));
+        let reason = String::from_utf8_lossy(info.no_transactions.as_deref().unwrap_or_default().trim_ascii());
         let user = String::from_utf8_lossy(self.params.login.as_ref().map_or(DEFAULT_USER, Login::user));
-        warn!(upstream = %self.settings.address, %user, ?reason, "without MULTI and EXEC there are no groups: they pass unwrapped");
+        warn!(upstream = %self.settings.address, %user, %reason, "without MULTI and EXEC there are no groups: they pass unwrapped");
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         let end = state.inflight.queued();
         state.forget_before(end);
