@@ -17,6 +17,7 @@ pub mod recording;
 pub mod registry;
 pub mod rest;
 pub mod retries;
+pub mod signs;
 pub mod stream;
 pub mod tls;
 pub mod upstream;
