@@ -14,6 +14,7 @@ pub mod index;
 pub mod large;
 pub mod near;
 pub mod near_miss;
+pub mod once;
 pub mod pattern;
 pub mod phrase;
 mod prefix_trie;
@@ -35,8 +36,9 @@ pub use degrade::{DegradeRule, StandIn};
 pub use expect::ExpectRule;
 pub use group::{Atomic, Group, Member, Order};
 pub use guard::{GuardRule, Trip};
+pub use once::OnceRule;
 pub use recognise::Recognition;
-pub use rule::{Agree, Mode, OnPartial, OnUnsupported, TtlAction};
+pub use rule::{Agree, Mode, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
 
