@@ -26,6 +26,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
         expects: expects.into_iter().map(|section| expect(section, findings)).collect(),
         guards: guards.into_iter().map(|section| guard(section, findings)).collect(),
         degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
+        relations: Vec::new(),
     }
 }
 

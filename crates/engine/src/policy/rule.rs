@@ -15,7 +15,7 @@ pub trait Word: Copy + Sized + 'static {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
         impl Word for $name {
             const ALL: &'static [Self] = &[$(Self::$variant,)+];
@@ -160,6 +160,43 @@ words! {
     }
 }
 
+words! {
+    /// Where a relation's things are.
+    PlaceKind {
+        #[default]
+        Key = "key",
+        /// Of a set or a sorted set.
+        Member = "member",
+        /// Of a hash.
+        Field = "field",
+        /// Of a list.
+        Item = "item",
+        /// Of a string.
+        Value = "value",
+    }
+}
+
+words! {
+    /// What a repair does with what is broken.
+    Repair {
+        #[default]
+        Report = "report",
+        /// It takes the reference out of its key.
+        Remove = "remove",
+        /// It deletes the key.
+        Delete = "delete",
+    }
+}
+
+words! {
+    /// How long what refers lives beside what it needs.
+    TtlBound {
+        #[default]
+        AtLeast = "at-least",
+        AtMost = "at-most",
+    }
+}
+
 /// Everything in a configuration that a policy is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
@@ -170,6 +207,19 @@ pub struct Written {
     pub expects: Vec<WrittenExpect>,
     pub guards: Vec<WrittenGuard>,
     pub degrades: Vec<WrittenDegrade>,
+    pub relations: Vec<WrittenRelation>,
+}
+
+/// One `[[relation]]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrittenRelation {
+    pub name: String,
+    pub keys: Option<Vec<String>>,
+    pub from: Option<String>,
+    pub needs: Option<Vec<String>>,
+    pub ttl: Option<TtlBound>,
+    pub repair: Repair,
+    pub mode: Option<Mode>,
 }
 
 /// One `[[expect]]`.
