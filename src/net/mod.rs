@@ -14,6 +14,7 @@ pub mod recheck;
 pub mod recording;
 pub mod registry;
 pub mod retries;
+pub mod signs;
 pub mod stream;
 pub mod tls;
 pub mod upstream;

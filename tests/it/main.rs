@@ -8,6 +8,7 @@ mod chaos;
 mod clients_listed;
 mod crowds_at_random;
 mod cure;
+mod deadlines;
 mod degrade;
 mod disconnect;
 mod drain;

@@ -30,7 +30,8 @@ impl Exchange {
         Added { injected, rule: ttl_fixed, checks }: Added,
         resolved: Option<Marked>,
     ) {
-        let Sending { link, policy, batch, timing, .. } = *sending;
+        let Sending { link, policy, batch, .. } = *sending;
+        let timing = sending.timing_of(commands);
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         members.iter().for_each(|id| self.context.metrics.command(id.index()));
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());

@@ -394,6 +394,7 @@ impl Planner<'_> {
         // The server refuses these two without giving the transaction up, and queues all else.
         if !matches!(effect, ConnectionEffect::Transaction(Transaction::Multi | Transaction::Watch)) {
             self.session.queue.commands = self.session.queue.commands.saturating_add(1);
+            self.session.queue.slow |= spec.slow;
         }
         match effect {
             ConnectionEffect::Transaction(Transaction::Exec) => {
