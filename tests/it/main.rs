@@ -31,6 +31,7 @@ mod learn;
 mod log;
 mod masses;
 mod near_misses;
+mod once;
 mod operators;
 mod options;
 mod out_of_step;
