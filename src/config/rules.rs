@@ -80,7 +80,7 @@ fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
         let template = value.text(findings).unwrap_or_default();
         return WrittenMember { template, ..WrittenMember::default() };
     }
-    let expected = "a string, or { match = \"..\", optional = true, expect = \"..\" }";
+    let expected = "a string, or { match = \"..\", optional = true, expect = \"..\", require = \"..\" }";
     let Some(mut section) = value.section(expected, findings) else {
         return WrittenMember::default();
     };
@@ -88,6 +88,7 @@ fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
         template: section.needed_text("match", findings),
         optional: section.truth("optional", false, findings),
         expected: section.text("expect", findings),
+        require: section.text("require", findings),
     };
     section.end(findings);
     member

@@ -43,6 +43,7 @@ mod recording;
 mod refused_state;
 mod reload;
 mod reply_modes;
+mod required;
 mod resolved;
 mod rules;
 mod servers;

@@ -3,6 +3,7 @@
 mod group;
 mod guard;
 mod member;
+mod requirement;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::command::{self, Canonical, CommandId, Measure, PlainKeys, Spec, Table, TimeKind, canonical};
+use crate::preflight::Requirement;
 use respguard_resp::request::{Args, Span};
 
 use super::by_command::{Prefixes, Subject, everything};
 use super::index::KeyIndex;
 use super::pattern::{Bindings, Names, Pattern};
 use super::reply::Wanted;
+use super::requirement::Required;
 use super::rule::{Agree, Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
 use super::unordered::{self, Search};
 
@@ -98,6 +100,8 @@ pub(super) struct Template {
     /// What its reply must be, and the one command that replies so where spellings differ in that.
     pub(super) expected: Option<Arc<Wanted>>,
     pub(super) only: Option<CommandId>,
+    /// What must be true of its first key before anything of the group runs.
+    pub(super) require: Option<Required>,
     /// As it was written.
     pub(super) text: Box<str>,
 }
@@ -226,6 +230,19 @@ impl Group {
             Shape::Templates(templates) if templates.members.iter().any(|member| member.expected.is_some()) => {
                 let members = templates.trace(table, at).whole.unwrap_or_default().members(self.order).into_iter();
                 members.map(|place| templates.members.get(place)?.expected.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is required of the first key of each command of the whole group that begins at the command `at(0)`; empty where
+    /// nothing is required of any.
+    pub fn requirements<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Vec<Option<Requirement<'a>>> {
+        match &self.shape {
+            Shape::Templates(templates) if templates.members.iter().any(|member| member.require.is_some()) => {
+                let whole = templates.trace(table, at).whole.unwrap_or_default();
+                let members = whole.members(self.order).into_iter();
+                members.map(|place| Some(templates.members.get(place)?.require.as_ref()?.bind(&whole.bound))).collect()
             }
             _ => Vec::new(),
         }

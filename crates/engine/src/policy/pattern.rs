@@ -140,6 +140,14 @@ impl Pattern {
         self.steps.iter().any(|step| step.wild != Wild::Run)
     }
 
+    /// The numbers of its names.
+    pub fn captures(&self) -> impl Iterator<Item = usize> {
+        self.steps.iter().filter_map(|step| match step.wild {
+            Wild::Run => None,
+            Wild::Capture(number) => Some(usize::from(number)),
+        })
+    }
+
     /// The word as it was written.
     pub fn text(&self) -> &str {
         &self.text
@@ -336,13 +344,14 @@ impl PatternError {
     }
 }
 
-enum Part<'w> {
+pub(super) enum Part<'w> {
     Literal(&'w str),
     Run,
     Capture(&'w str),
 }
 
-fn next_part(word: &str) -> Result<(Part<'_>, &str), PatternError> {
+/// The first part of a word, and what is behind it.
+pub(super) fn next_part(word: &str) -> Result<(Part<'_>, &str), PatternError> {
     if let Some(rest) = word.strip_prefix("{{") {
         return Ok((Part::Literal("{"), rest));
     }

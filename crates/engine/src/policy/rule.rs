@@ -218,13 +218,15 @@ pub struct WrittenGroup {
     pub keys: Option<Vec<String>>,
 }
 
-/// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true, expect = "OK" }`.
+/// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true, expect = "OK", require = "exists" }`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenMember {
     pub template: String,
     pub optional: bool,
     /// What its reply must be.
     pub expected: Option<String>,
+    /// What must be true of its first key before anything of the group runs.
+    pub require: Option<String>,
 }
 
 /// One `[[degrade]]`.

@@ -15,11 +15,12 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::analysis::{OVERFLOW, WRONG_TYPE};
 use super::key_aliases::KeyAliases;
 use super::types::Types;
-use super::{Check, Question, syntax};
+use super::{Check, Condition, Question, syntax};
 use respguard_resp::{encode, value};
 
 /// Knows whether a key is of its type. The server hashes a script each time, in blocks of 64 bytes.
@@ -105,6 +106,8 @@ pub struct Preflight {
 struct Predicted {
     member: usize,
     errors: [Cow<'static, str>; CODES],
+    /// What a rule requires, where it is that which was asked.
+    required: Option<Arc<str>>,
 }
 
 /// What the preflight has said.
@@ -114,6 +117,8 @@ pub enum Verdict {
     Fine,
     /// This member would answer this error.
     Fails { member: usize, error: Box<str> },
+    /// Of the first key of this member something is not true that the rule requires.
+    Unmet { member: usize, required: Arc<str> },
     /// It did not run.
     Missing,
 }
@@ -135,7 +140,7 @@ impl Preflight {
             }
             check.question.write(check.key, body != TYPES, &mut arguments);
         }
-        let predicted = checks.iter().map(|check| Predicted { member: check.member, errors: check.errors() }).collect();
+        let predicted = checks.iter().map(Check::predicted).collect();
         Preflight { body, keys, first, arguments, predicted }
     }
 
@@ -163,11 +168,17 @@ impl Preflight {
         let (place, error) = text.split_once(' ').unwrap_or_default();
         let place = place.parse().ok().and_then(|place: usize| self.predicted.get(place));
         let error = error.replace(['\r', '\n'], " ");
+        if let Some(Predicted { member, required: Some(required), .. }) = place {
+            return Verdict::Unmet { member: *member, required: format!("{required}, which may not be asked: {error}").into() };
+        }
         Verdict::Fails { member: place.map_or(0, |predicted| predicted.member), error: error.into() }
     }
 
     fn fails(&self, place: u64, code: u64) -> Verdict {
         let predicted = usize::try_from(place).ok().and_then(|place| self.predicted.get(place));
+        if let Some(Predicted { member, required: Some(required), .. }) = predicted {
+            return Verdict::Unmet { member: *member, required: Arc::clone(required) };
+        }
         let error = predicted.and_then(|predicted| predicted.errors.get(usize::try_from(code).ok()?));
         match (predicted, error) {
             (Some(predicted), Some(error)) => {
@@ -277,6 +288,11 @@ impl Question<'_> {
                 texts.number(*sequence);
             }
             Question::Group { name, .. } | Question::NoGroup { name } => texts.push(name),
+            Question::Required(requirement) => match &requirement.condition {
+                Condition::Type(types) => texts.push(words(Types::ALL.without(*types)).as_bytes()),
+                Condition::TtlAbove(milliseconds) => texts.number(*milliseconds),
+                Condition::Value(value) => texts.push(value),
+            },
         }
     }
 
@@ -293,11 +309,24 @@ impl Question<'_> {
             Question::IdBelow { .. } => b"S",
             Question::Group { .. } => b"G",
             Question::NoGroup { .. } => b"N",
+            Question::Required(requirement) => match requirement.condition {
+                Condition::Type(_) => b"T",
+                Condition::TtlAbove(_) => b"P",
+                Condition::Value(_) => b"V",
+            },
         }
     }
 }
 
 impl Check<'_> {
+    fn predicted(&self) -> Predicted {
+        let required = match &self.question {
+            Question::Required(requirement) => Some(Arc::clone(&requirement.text)),
+            _ => None,
+        };
+        Predicted { member: self.member, errors: self.errors(), required }
+    }
+
     /// Wrong type; wrong content; the second way in which the content can be wrong.
     fn errors(&self) -> [Cow<'static, str>; CODES] {
         let (content, second) = match &self.question {
@@ -317,6 +346,7 @@ impl Check<'_> {
                 return [WRONG_TYPE.into(), error.into(), OVERFLOW.into()];
             }
             Question::NoGroup { .. } => ("BUSYGROUP Consumer Group name already exists", OVERFLOW),
+            Question::Required(_) => (WRONG_TYPE, WRONG_TYPE),
         };
         [WRONG_TYPE.into(), content.into(), second.into()]
     }
@@ -439,6 +469,17 @@ mod tests {
         for reply in [&b":4\r\n"[..], b":99\r\n", b":-1\r\n", b"-NOPERM no\r\n", b"$-1\r\n"] {
             assert_eq!(preflight.verdict(reply), Verdict::Missing);
         }
+    }
+
+    #[test]
+    fn what_is_required_is_told_in_the_words_of_the_rule() {
+        let condition = Condition::Value(b"v"[..].into());
+        let requirement = super::super::Requirement { condition, text: "= {old}".into() };
+        let preflight = Preflight::new(&[Check { member: 1, key: b"k", question: Question::Required(requirement) }]);
+        let unmet = Verdict::Unmet { member: 1, required: "= {old}".into() };
+        assert_eq!([preflight.verdict(b":1\r\n"), preflight.verdict(b":2\r\n")], [unmet.clone(), unmet]);
+        let denied = Verdict::Unmet { member: 1, required: "= {old}, which may not be asked: NOPERM no".into() };
+        assert_eq!(preflight.verdict(b"$11\r\n0 NOPERM no\r\n"), denied);
     }
 
     #[test]

@@ -32,11 +32,8 @@ impl WrappedGroup {
             let violation = self.violation(Kind::Unwrapped, context.table);
             found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
             Outcome::Unwrapped
-        } else if let Some((member, error)) = self.predicted(top) {
-            self.reply_predicted(member, &error, out, context.table);
-            let place = u32::try_from(member + 1).unwrap_or(u32::MAX);
-            found.push(Finding::Violation(self.violation(Kind::Aborted, context.table).place(place).error(error.as_bytes())));
-            Outcome::Refused
+        } else if let Some(verdict) = self.prevented(top) {
+            self.reply_prevented(&verdict, out, context.table, found)
         } else if self.is_refused_again() {
             self.reply_unknown("it was sent again, and what it needs for that is refused now", out, context.table, found);
             Outcome::Unknown
@@ -176,12 +173,29 @@ impl WrappedGroup {
         (failed, first)
     }
 
-    /// The member that kept the group from running, if the preflight did.
-    fn predicted(&self, top: Top) -> Option<(usize, Box<str>)> {
-        match self.guard.as_ref()?.verdict() {
-            Verdict::Fails { member, error } if top.null => Some((*member, error.clone())),
-            _ => None,
+    /// Why the preflight kept the group from running, if it did.
+    fn prevented(&self, top: Top) -> Option<Verdict> {
+        let verdict = self.guard.as_ref()?.verdict();
+        let is_prevented = top.null && !matches!(verdict, Verdict::Fine | Verdict::Missing);
+        is_prevented.then(|| verdict.clone())
+    }
+
+    fn reply_prevented(&self, verdict: &Verdict, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+        let violation = self.violation(Kind::Aborted, table);
+        let place = |member: usize| u32::try_from(member + 1).unwrap_or(u32::MAX);
+        match verdict {
+            Verdict::Fails { member, error } => {
+                self.reply_predicted(*member, error, out, table);
+                found.push(Finding::Violation(violation.place(place(*member)).error(error.as_bytes())));
+            }
+            Verdict::Unmet { member, required } => {
+                let why = format!("{} requires {required}", refusal::named(*member, &self.members, table));
+                self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
+                found.push(Finding::Violation(violation.place(place(*member)).reason(Some(why))));
+            }
+            Verdict::Fine | Verdict::Missing => {}
         }
+        Outcome::Refused
     }
 
     fn reply_predicted(&self, member: usize, error: &str, out: &mut Vec<u8>, table: &Table) {

@@ -120,7 +120,7 @@ impl Planner<'_> {
     /// The preflight of a guarded group, if it needs one and may go out.
     fn guard(&mut self, members: Range<usize>, group: usize) -> Result<Option<Preflight>, Refusal> {
         match self.rules.ability {
-            Ability::Able => self.examine(members).map_err(Refusal::Member),
+            Ability::Able => self.examine(members, group).map_err(Refusal::Member),
             Ability::Lacking(lack) => {
                 if self.rules.policy.groups()[group].on_unsupported == OnUnsupported::Transaction {
                     self.plan.notes.push(Note::Degraded { group, members, lack });
@@ -133,10 +133,11 @@ impl Planner<'_> {
     }
 
     /// The preflight that the members need; none where nothing that their keys hold can make one fail.
-    fn examine(&self, members: Range<usize>) -> Result<Option<Preflight>, preflight::Refusal> {
-        let commands = self.plan.members[members].iter();
-        let commands = commands.map(|&at| (self.batch.id(at), self.batch.args(self.bytes, at)));
-        let checks = preflight::examine(self.rules.table, commands)?;
+    fn examine(&self, members: Range<usize>, group: usize) -> Result<Option<Preflight>, preflight::Refusal> {
+        let (table, commands) = (self.rules.table, &self.plan.members[members]);
+        let required = self.rules.policy.groups()[group].requirements(table, &mut |i| commands.get(i).map(|&at| self.member(at)));
+        let commands = commands.iter().map(|&at| (self.batch.id(at), self.batch.args(self.bytes, at)));
+        let checks = preflight::examine_required(table, commands, required)?;
         Ok((!checks.is_empty()).then(|| Preflight::new(&checks)))
     }
 

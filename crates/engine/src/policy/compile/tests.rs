@@ -88,6 +88,47 @@ fn a_guarded_group_has_only_members_that_can_be_predicted() {
     assert!(text.contains("SORT cannot be in a guarded group"), "{text}");
 }
 
+/// The error of a guarded group whose second member requires this.
+fn require_error(template: &str, require: &str, of: WrittenGroup) -> (String, String) {
+    let mut written = WrittenGroup { atomic: WrittenAtomic::Guarded, ..of };
+    let member = WrittenMember { template: template.into(), require: Some(require.into()), ..WrittenMember::default() };
+    written.commands.as_mut().expect("members").push(member);
+    only(with_groups(vec![written]))
+}
+
+#[test]
+fn what_a_member_requires_must_be_something_that_can_be_asked() {
+    let one = || group(&["SET a:{x} *"]);
+    let good = |require: &str| {
+        let mut written = WrittenGroup { atomic: WrittenAtomic::Guarded, ..one() };
+        let member = WrittenMember { template: "DEL b:{y}".into(), require: Some(require.into()), ..WrittenMember::default() };
+        written.commands.as_mut().expect("members").push(member);
+        with_groups(vec![written])
+    };
+    for require in ["exists", "absent", "ttl > 0", "ttl > 30s", "= {x}{y}", "type set"] {
+        assert_eq!(good(require), [], "{require}");
+    }
+    let (path, text) = require_error("DEL b", "exits", one());
+    assert!(path == "group[0].commands[1].require" && text.contains("says nothing about a key"), "{path} {text}");
+    assert!(require_error("DEL b", "= {z}", one()).1.contains("no member captures `z`"));
+    assert!(require_error("PUBLISH b *", "exists", one()).1.contains("the command has no key"));
+    let unsupported = WrittenGroup { on_unsupported: OnUnsupported::Transaction, ..one() };
+    assert!(require_error("DEL b", "exists", unsupported).1.contains("without its preflight"));
+    let mut optional = group(&["SET c *", "GET a:{x}"]);
+    optional.commands.as_mut().expect("members")[1].optional = true;
+    assert!(require_error("DEL b", "= {x}", optional).1.contains("captured by an optional member alone"));
+}
+
+#[test]
+fn only_a_guarded_group_asks_what_is_required() {
+    let member = WrittenMember { template: "DEL b".into(), require: Some("exists".into()), ..WrittenMember::default() };
+    for atomic in [WrittenAtomic::Transaction, WrittenAtomic::Observe] {
+        let commands = Some(vec![member.clone(), member.clone()]);
+        let errors = with_groups(vec![WrittenGroup { name: "g".into(), atomic, commands, ..WrittenGroup::default() }]);
+        assert!(errors.len() == 2 && errors[0].message.contains("does not ask"), "{errors:?}");
+    }
+}
+
 #[test]
 fn what_to_do_without_a_preflight_is_a_question_for_guarded_groups_only() {
     let on_unsupported = OnUnsupported::Transaction;
