@@ -29,7 +29,11 @@ pub struct ServerLimits {
 
 impl Default for ServerLimits {
     fn default() -> ServerLimits {
-        ServerLimits { request: AtomicUsize::new(REQUEST_BYTES_MIN), output: AtomicUsize::new(usize::MAX), evicts: AtomicBool::new(false) }
+        ServerLimits {
+            request: AtomicUsize::new(REQUEST_BYTES_MIN),
+            output: AtomicUsize::new(usize::MAX),
+            evicts: AtomicBool::new(false),
+        }
     }
 }
 
@@ -64,7 +68,8 @@ impl ServerLimits {
         self.request.store(request.unwrap_or(REQUEST_BYTES_MIN).max(REQUEST_BYTES_MIN), Ordering::Relaxed);
         let output = values.get(2).and_then(|value| output_limit(value.as_deref()?));
         self.output.store(output.unwrap_or(usize::MAX), Ordering::Relaxed);
-        self.evicts.store(values.get(3).is_some_and(|value| value.as_deref().is_some_and(|value| value != "0")), Ordering::Relaxed);
+        self.evicts
+            .store(values.get(3).is_some_and(|value| value.as_deref().is_some_and(|value| value != "0")), Ordering::Relaxed);
     }
 }
 

@@ -148,7 +148,8 @@ impl<R> Inflight<R> {
     /// Who alone is owed something for what is in the first `written` bytes, which was queued in one piece.
     pub fn owed_alone(&self, written: u64) -> Option<&R> {
         let head = self.entries.front().filter(|head| head.start < written)?;
-        let is_alone = self.entries.iter().skip(1).find(|entry| entry.start > head.start).is_none_or(|next| next.start >= written);
+        let is_alone =
+            self.entries.iter().skip(1).find(|entry| entry.start > head.start).is_none_or(|next| next.start >= written);
         is_alone.then_some(&head.recipient)
     }
 
