@@ -26,6 +26,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
         expects: expects.into_iter().map(|section| expect(section, findings)).collect(),
         guards: guards.into_iter().map(|section| guard(section, findings)).collect(),
         degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
+        relations: Vec::new(),
     }
 }
 
@@ -65,6 +66,9 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         on_partial: section.word("on_partial", findings).unwrap_or_default(),
         order: section.word("order", findings).unwrap_or_default(),
         resolve: section.truth("resolve", false, findings),
+        once: section.text("once", findings),
+        once_key: section.text("once_key", findings),
+        on_duplicate: section.word("on_duplicate", findings).unwrap_or_default(),
         unlink: section.word("unlink", findings).unwrap_or_default(),
         agree: section.word("agree", findings),
         mode: section.word("mode", findings),

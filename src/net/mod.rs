@@ -16,6 +16,7 @@ pub mod recording;
 pub mod registry;
 pub mod retries;
 pub mod server_limits;
+pub mod signs;
 pub mod stream;
 pub mod tls;
 pub mod upstream;

@@ -84,6 +84,7 @@ fn settings(port: u16) -> Settings {
         tls: None,
         connect_timeout: TIMEOUT,
         request_timeout: TIMEOUT,
+        slow_timeout: TIMEOUT,
         stall_timeout: TIMEOUT,
         queue_timeout: TIMEOUT,
         heartbeat: TIMEOUT,

@@ -47,6 +47,7 @@ fn settings(port: u16) -> Settings {
         tls: None,
         connect_timeout: long,
         request_timeout: long,
+        slow_timeout: long,
         stall_timeout: long,
         queue_timeout: long,
         heartbeat: long,

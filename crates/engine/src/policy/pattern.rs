@@ -1,10 +1,14 @@
 //! Matches one word of a rule against one argument of a command, in time linear in the argument.
 
+mod template;
+
 use std::fmt;
 
 use memchr::memmem::Finder;
 
 use crate::command::TimeKind;
+
+pub use template::SlotPart;
 
 /// How many names the members of one group may capture.
 pub const CAPTURES_MAX: usize = 16;

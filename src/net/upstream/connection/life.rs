@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::blame::Blame;
 use super::head_of_line::HeadOfLine;
+use super::silence::Silence;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
 use crate::net::context::Context;
@@ -63,6 +64,7 @@ impl Link {
             orphans: RefCell::new(orphans),
             paused: Cell::new(false),
             head_of_line: HeadOfLine::default(),
+            silence: Silence::default(),
             retired: Cell::new(false),
             orphan_kills: RefCell::default(),
             ability: Cell::default(),
