@@ -59,6 +59,7 @@ mod tls;
 mod tracking;
 mod transactions;
 mod ttl;
+mod ttl_rewrites;
 mod unreadable;
 mod users;
 mod violations;

@@ -83,7 +83,7 @@ pub struct Connection {
     /// When what is in the batch now began to wait for that.
     pub(super) waits_since: Cell<Option<Instant>>,
     /// Likewise, its server whether the user may fix writes.
-    pub(super) asked_ttl_fix: Cell<bool>,
+    pub(super) asked_ttl_fix: Cell<u8>,
     /// What waits for more has waited long enough.
     pub(super) wait_over: bool,
     /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
@@ -147,7 +147,7 @@ impl Connection {
             alone_in_vain: Cell::new(false),
             awaited_opening: Cell::new(false),
             waits_since: Cell::new(None),
-            asked_ttl_fix: Cell::new(false),
+            asked_ttl_fix: Cell::new(0),
             wait_over: false,
             wait_is_for_all: true,
             waits: None,

@@ -122,7 +122,7 @@ impl Connection {
         if let Some(asking) = self.ttl_fix_to_ask() {
             return Some(Next::AskTtlFix(asking));
         }
-        self.asked_ttl_fix.set(false);
+        self.asked_ttl_fix.set(0);
         None
     }
 
@@ -137,6 +137,7 @@ impl Connection {
             transactions: link.can_transact(),
             probes: lane.probes.get(),
             ttl_fixes: lane.ttl_fix.get() != TtlFixRight::Refused,
+            setnx_fixes: lane.setnx_fix.get() == TtlFixRight::Able,
             ability: link.ability(),
             hold: self.holding(tail),
             degraded: context.health.refuses() || link.is_down(),

@@ -132,6 +132,8 @@ pub struct Lane {
     pub probes: Cell<bool>,
     /// Whether this user may set TTLs behind writes.
     pub ttl_fix: Cell<TtlFixRight>,
+    /// Whether this user may SET in the place of SETNX.
+    pub setnx_fix: Cell<TtlFixRight>,
 }
 
 impl Lane {
@@ -155,6 +157,7 @@ impl Lane {
             unused_since: Cell::new(None),
             probes: Cell::new(true),
             ttl_fix: Cell::new(TtlFixRight::Unknown),
+            setnx_fix: Cell::new(TtlFixRight::Unknown),
         })
     }
 

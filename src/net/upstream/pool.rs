@@ -191,6 +191,7 @@ impl Pool {
         for lane in self.lanes.borrow().values() {
             lane.probes.set(true);
             lane.ttl_fix.set(TtlFixRight::Unknown);
+            lane.setnx_fix.set(TtlFixRight::Unknown);
         }
     }
 
