@@ -27,7 +27,8 @@
 //! this list:
 //!
 //! ```text
-//! telemetry < {address, clock, health, memory_budget, pipe, retries, signs, tls, whole_limits}
+//! telemetry < {address, clock, health, memory_budget, offenders, pipe, retries, server_limits, signs, tls,
+//!   whole_limits}
 //!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http, origin} < {exchange, admin}
 //!   < client < rest < worker < config < {server, explain, remote} < cli < main
 //! ```

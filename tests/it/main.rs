@@ -28,6 +28,7 @@ mod large;
 mod large_rules;
 mod leaks;
 mod learn;
+mod limits;
 mod log;
 mod masses;
 mod near_misses;

@@ -77,6 +77,8 @@ pub struct Connection {
     pub(super) read_filled: bool,
     /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
     pub(super) asked: Cell<bool>,
+    /// For what is in the batch now there is no connection for this client alone.
+    pub(super) alone_in_vain: Cell<bool>,
     /// It has been waited for that the upstream connection is opened for the first time.
     pub(super) awaited_opening: Cell<bool>,
     /// When what is in the batch now began to wait for that.
@@ -143,6 +145,7 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
+            alone_in_vain: Cell::new(false),
             awaited_opening: Cell::new(false),
             waits_since: Cell::new(None),
             asked_ttl_fix: Cell::new(0),
