@@ -6,8 +6,8 @@ use super::page::Page;
 use super::steps::Planned;
 use super::text;
 use crate::config::{Config, Sharing};
-use crate::net::client::large::{MEMBER_BYTES_MAX, STREAM_BYTES};
 use crate::net::clock;
+use crate::net::whole_limits::{MEMBER_BYTES_MAX, STREAM_BYTES};
 use respguard_engine::command::{ConnectionEffect, Lane, Table};
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
@@ -213,6 +213,7 @@ impl<'a> Client<'a> {
             transactions: true,
             probes: true,
             ttl_fixes: true,
+            setnx_fixes: true,
             ability,
             hold,
             degraded: false,

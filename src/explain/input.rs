@@ -1,6 +1,6 @@
 //! Cuts what is to be explained into what the client sent in one go.
 
-use crate::net::client::large::STREAM_BYTES;
+use crate::net::whole_limits::STREAM_BYTES;
 use respguard_engine::session::affinity::Reason;
 use respguard_resp::request::{Limits, Parsed, ProtocolError, RequestParser};
 

@@ -5,25 +5,48 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::net::recording::Feed;
 use respguard_engine::command::Table;
 use respguard_engine::policy::Policy;
+use respguard_engine::session::ClientModes;
 use respguard_engine::session::tracking::Tracking;
 use respguard_resp::Protocol;
 
 /// How long a worker may take to say what its clients are doing.
 const DESCRIBED_WITHIN: Duration = Duration::from_secs(1);
 
+/// Whether a client waits for a blocking command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocked {
+    No,
+    /// The command has not been sent yet.
+    Soon,
+    /// The server has been sent it over the connection with this id.
+    On(i64),
+}
+
+impl Blocked {
+    /// The id of that connection at the server.
+    pub fn upstream(self) -> Option<i64> {
+        match self {
+            Blocked::On(id) => Some(id),
+            Blocked::No | Blocked::Soon => None,
+        }
+    }
+}
+
 /// What a worker is told from outside. Cold: nothing on the way of a command is sent this way.
 pub enum Message {
     /// A new client for the worker.
     Accept(Socket, Arc<Client>),
+    /// A new connection of the REST front, its address, and its place among those that there may be.
+    Http(Socket, Arc<str>, OwnedSemaphorePermit),
     /// CLIENT KILL.
     Kill(u64),
-    /// Which upstream connection a client is blocked on (CLIENT ID there); `None` if it is not.
-    BlockedOn(u64, oneshot::Sender<Option<i64>>),
+    /// Whether a client is blocked, and where.
+    BlockedOn(u64, oneshot::Sender<Blocked>),
     /// The id at the server of the connection that the client has alone, and is given if it has none.
     OwnConnection(u64, oneshot::Sender<Option<i64>>),
     /// What each of the worker's clients is doing.
@@ -66,6 +89,7 @@ pub struct Activity {
     pub is_monitor: bool,
     pub is_blocked: bool,
     pub tracking: Tracking,
+    pub modes: ClientModes,
     pub channels: usize,
     pub patterns: usize,
     pub shard_channels: usize,

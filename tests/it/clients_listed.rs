@@ -33,6 +33,9 @@ fn what_a_client_is_doing_is_listed_as_redis_does() {
         &["XADD s 1-1 f v", "XREAD COUNT 1 STREAMS s 0"],
         &["CLIENT TRACKING ON"],
         &["CLIENT TRACKING ON BCAST"],
+        &["CLIENT NO-EVICT ON"],
+        &["CLIENT NO-EVICT ON", "CLIENT NO-EVICT maybe"],
+        &["CLIENT NO-EVICT ON", "CLIENT TRACKING ON", "CLIENT NO-EVICT OFF"],
         &["ECHO x", "BLPOP nothing 0"],
         &["BLPOP nothing 0", "PING"],
         &["WAIT 7 0"],
@@ -62,12 +65,18 @@ fn whoever_polls_the_list_for_a_blocked_client_finds_it() {
     let twin = Twin::start("");
     let (mut blocked, mut asker) = (twin.proxy.wire(), twin.proxy.wire());
     let number = id(&mut blocked);
-    blocked.send_line("BLPOP nothing 0");
-    eventually("it is listed so", || {
-        asker.ask("CLIENT LIST").lines().any(|line| line.starts_with(&format!("id={number} ")) && line.contains(" cmd=blpop "))
-    });
-    assert_eq!(asker.ask(&format!("CLIENT UNBLOCK {number}")), ":1\r\n");
-    assert_eq!(blocked.reply(), b"*-1\r\n");
+    for _ in 0..100 {
+        blocked.send_line("BLPOP nothing 0");
+        eventually("it is listed so", || {
+            asker
+                .ask("CLIENT LIST")
+                .lines()
+                .any(|line| line.starts_with(&format!("id={number} ")) && line.contains(" cmd=blpop "))
+        });
+        assert_eq!(asker.ask(&format!("CLIENT UNBLOCK {number}")), ":1\r\n");
+        assert_eq!(blocked.reply(), b"*-1\r\n");
+        assert_eq!(blocked.ask("PING"), "+PONG\r\n");
+    }
 }
 
 #[test]
@@ -120,4 +129,34 @@ fn client_kill_counts_as_redis_does() {
         }
         assert_eq!(counts[0], counts[1], "{kill}");
     }
+}
+
+#[test]
+fn the_own_command_stands_in_the_own_buffer() {
+    let twin = Twin::start("");
+    for lines in [&["CLIENT LIST"][..], &["CLIENT INFO"], &["CLIENT INFO", "PING"]] {
+        let [direct, proxied] = [twin.direct.wire(), twin.proxy.wire()].map(|mut wire| {
+            let told = wire.pipeline(lines).remove(0);
+            told.split(' ').find(|field| field.starts_with("qbuf=")).map(str::to_owned)
+        });
+        assert_eq!(direct, proxied, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_client_whose_invalidations_go_to_nobody_any_more_is_listed_so() {
+    let twin = Twin::start("");
+    let told = [(twin.direct.wire(), twin.direct.wire()), (twin.proxy.wire(), twin.proxy.wire())].map(|(mut wire, target)| {
+        let mut target = target;
+        let to = id(&mut target);
+        assert_eq!(wire.ask(&format!("CLIENT TRACKING ON REDIRECT {to}")), "+OK\r\n");
+        drop(target);
+        assert!(wire.ask("GET k").starts_with('$'));
+        eventually("it has left", || {
+            wire.ask("SET k v");
+            wire.ask("GET k");
+            wire.ask("CLIENT INFO").contains(" flags=tR ")
+        });
+    });
+    assert_eq!(told, [(), ()]);
 }

@@ -70,6 +70,60 @@ pub const COMMANDS: &[&str] = &[
     "UNWATCH",
 ];
 
+/// Commands with a value that may be a large request.
+const LONG: &[&str] = &[
+    "SET K V",
+    "SETEX K 100 V",
+    "APPEND K V",
+    "LPUSH K V V",
+    "HSET K f V",
+    "SADD K V",
+    "MGET K V",
+    "ECHO V",
+    "PING V",
+    "GET V V",
+    "NOSUCH V",
+    "DEL V",
+    "DISCARD V",
+    "EXEC V",
+];
+
+/// Sizes of values, and of those that may be too long to be held whole.
+const SIZES: &[usize] = &[1, 10, 1000, 20_000];
+const LARGE_SIZES: &[usize] = &[1, 1000, 70_000, 140_000, 300_000];
+
+/// Passages of sessions that leave replies out.
+const SILENT: &[&str] = &[
+    "CLIENT REPLY SKIP;1;2",
+    "CLIENT REPLY SKIP;CLIENT REPLY SKIP;1;2",
+    "CLIENT REPLY SKIP;MULTI;1;EXEC;2",
+    "CLIENT REPLY OFF;1;2;CLIENT REPLY ON;1",
+    "CLIENT REPLY OFF;MULTI;1;2;EXEC;CLIENT REPLY ON;1",
+    "CLIENT REPLY OFF;WATCH K;1;CLIENT REPLY SKIP;2;CLIENT REPLY ON;MULTI;1;EXEC",
+    "CLIENT REPLY OFF;SELECT 1;1;SELECT 0;CLIENT REPLY ON",
+    "CLIENT REPLY OFF;CLIENT SETNAME me;NOSUCH x;CLIENT REPLY ON;CLIENT GETNAME",
+    "CLIENT REPLY MAYBE;1",
+];
+
+/// Users of whom each lacks something, and passages in which a client becomes one of them, or the first one again.
+const USERS: &[&str] = &[
+    "ACL SETUSER reader on >pw ~* &* +@read +@connection +@transaction +@pubsub -select",
+    "ACL SETUSER writer on >pw ~a ~b ~L &* +@all -@dangerous -incr",
+    "ACL SETUSER plain on >pw ~* +@all -multi -exec -client|reply -watch",
+    "ACL SETUSER bare on >pw ~* -@all +get +set +echo +ping",
+];
+const LOGINS: &[&str] = &[
+    "AUTH reader pw;1;2",
+    "AUTH writer pw;1;2",
+    "AUTH plain pw;1;2",
+    "AUTH bare pw;1;2",
+    "AUTH bare wrong;1",
+    "AUTH default any;1",
+    "HELLO 3 AUTH writer pw;1",
+    "HELLO 2 AUTH reader wrong;1",
+    "RESET;1",
+];
+
 /// Commands that belong together, separated by `;`.
 const PASSAGES: &[&str] = &[
     "MULTI;1;2;EXEC",
@@ -97,28 +151,66 @@ const PASSAGES: &[&str] = &[
     "SETEX rt:u1:7 60 v;SADD sess:u1 7;EXPIRE sess:u1 60",
 ];
 
+/// What sessions are made of.
+#[derive(Clone, Copy)]
+struct Mix {
+    passages: &'static [&'static [&'static str]],
+    commands: &'static [&'static [&'static str]],
+    sizes: &'static [usize],
+    /// Some bytes come one by one.
+    dribbles: bool,
+}
+
+const USUAL: Mix = Mix { passages: &[PASSAGES], commands: &[COMMANDS], sizes: SIZES, dribbles: false };
+const LARGE: Mix = Mix { commands: &[COMMANDS, LONG], sizes: LARGE_SIZES, dribbles: true, ..USUAL };
+
 #[test]
 fn without_rules() {
-    compare("", 0);
+    compare("", USUAL, 0);
 }
 
 #[test]
 fn with_groups_and_ttls() {
-    compare(RULES, 1_000_000);
+    compare(RULES, USUAL, 1_000_000);
 }
 
-fn compare(rules: &str, first_seed: u64) {
-    let twin = Twin::start(rules);
+#[test]
+fn with_values_too_long_to_be_held_whole() {
+    compare("", LARGE, 2_000_000);
+}
+
+#[test]
+fn with_groups_and_values_too_long_to_be_held_whole() {
+    compare(RULES, LARGE, 3_000_000);
+}
+
+#[test]
+fn with_replies_left_out() {
+    compare("", Mix { passages: &[SILENT, PASSAGES], ..LARGE }, 4_000_000);
+}
+
+#[test]
+fn as_users_who_may_not_do_everything() {
+    compare("", Mix { passages: &[LOGINS, LOGINS, SILENT, PASSAGES], dribbles: true, ..USUAL }, 5_000_000);
+}
+
+fn compare(rules: &str, mix: Mix, first_seed: u64) {
+    // A machine that does other things too is not a difference.
+    let twin = Twin::with(&[], |setup| setup.rules(rules).upstream("request_timeout_ms = 15000"));
+    let sessions_max = if mix.sizes == LARGE_SIZES { SESSIONS / 3 } else { SESSIONS };
+    for user in USERS {
+        assert_eq!([twin.direct.ask(user), twin.behind.ask(user)], ["+OK\r\n", "+OK\r\n"], "{user}");
+    }
     let mut sessions = 0;
-    for seed in Seeds::new("sessions", first_seed, SESSIONS) {
-        let mut commands = session(&mut Rng::with_seed(seed));
+    for seed in Seeds::new("sessions", first_seed, sessions_max) {
+        let mut commands = session(mix, &mut Rng::with_seed(seed));
         if !rules.is_empty() {
             leave_out_what_aborts_a_run(&mut commands);
         }
         twin.direct.ask("FLUSHALL");
         twin.behind.ask("FLUSHALL");
-        let direct = played(twin.direct.wire(), &commands, &mut Rng::with_seed(seed));
-        let proxied = played(twin.proxy.wire(), &commands, &mut Rng::with_seed(seed));
+        let direct = played(twin.direct.wire(), &commands, mix.dribbles, &mut Rng::with_seed(seed));
+        let proxied = played(twin.proxy.wire(), &commands, mix.dribbles, &mut Rng::with_seed(seed));
         assert!(direct == proxied, "sessions, seed {seed}\n{}", difference(&commands, &direct, &proxied));
         sessions += 1;
     }
@@ -128,14 +220,15 @@ fn compare(rules: &str, first_seed: u64) {
 
 /// A command that lacks its key aborts the run that it stands in, as docs/atomicity.md says, and Redis runs the rest.
 fn leave_out_what_aborts_a_run(commands: &mut Vec<String>) {
+    let is_malformed = |line: &str| line == "GET" || line.starts_with("GET ") && line.split(' ').count() > 2;
     let is_near =
-        |line: Option<&String>| line.is_some_and(|line| line == "GET" || line.contains("blobs:") || line.contains("info:"));
+        |line: Option<&String>| line.is_some_and(|line| is_malformed(line) || line.contains("blobs:") || line.contains("info:"));
     let all = commands.clone();
     let mut at = 0_usize..;
     commands.retain(|line| {
         let at = at.next().unwrap_or_default();
         let before = at.checked_sub(1).and_then(|before| all.get(before));
-        line != "GET" || !(is_near(before) || is_near(all.get(at + 1)))
+        !is_malformed(line) || !(is_near(before) || is_near(all.get(at + 1)))
     });
 }
 
@@ -171,34 +264,43 @@ impl Iterator for Seeds {
     }
 }
 
-fn session(rng: &mut Rng) -> Vec<String> {
+fn session(mix: Mix, rng: &mut Rng) -> Vec<String> {
     let mut commands = Vec::new();
     for _ in 0..rng.usize(2..25) {
         if rng.u8(..) < 90 {
-            let exec_stream = PASSAGES[rng.usize(..PASSAGES.len())];
-            for part in exec_stream.split(';') {
+            for part in one_of(mix.passages, rng).split(';') {
                 let any = part.parse::<u8>().is_ok();
-                commands.push(filled(if any { COMMANDS[rng.usize(..COMMANDS.len())] } else { part }, rng));
+                let part = if any { one_of(mix.commands, rng) } else { part };
+                commands.push(filled_with(part, mix.sizes, rng));
             }
         } else {
-            commands.push(filled(COMMANDS[rng.usize(..COMMANDS.len())], rng));
+            commands.push(filled_with(one_of(mix.commands, rng), mix.sizes, rng));
         }
     }
     commands
 }
 
+fn one_of(lists: &[&'static [&'static str]], rng: &mut Rng) -> &'static str {
+    let list = if lists.len() == 1 { lists[0] } else { lists[rng.usize(..lists.len())] };
+    list[rng.usize(..list.len())]
+}
+
 /// The command with keys and values in the places for them.
 pub fn filled(command: &str, rng: &mut Rng) -> String {
+    filled_with(command, SIZES, rng)
+}
+
+fn filled_with(command: &str, sizes: &[usize], rng: &mut Rng) -> String {
     let word = |word: &str, rng: &mut Rng| match word {
         "K" => KEYS[rng.usize(..KEYS.len())].to_owned(),
-        "V" => "y".repeat([1, 10, 1000, 20_000][rng.usize(..4)]),
+        "V" => "y".repeat(sizes[rng.usize(..sizes.len())]),
         other => other.to_owned(),
     };
     command.split(' ').map(|part| word(part, rng)).collect::<Vec<_>>().join(" ")
 }
 
 /// Sends the commands in random pieces and returns one text per reply.
-fn played(mut wire: Wire, commands: &[String], rng: &mut Rng) -> Vec<String> {
+fn played(mut wire: Wire, commands: &[String], dribbles: bool, rng: &mut Rng) -> Vec<String> {
     let mut bytes: Vec<u8> = commands.iter().flat_map(|line| crate::harness::request(line)).collect();
     bytes.extend(words(&[b"ECHO", END.as_bytes()]));
     let longest = [bytes.len(), 30, 200, 3000][rng.usize(..4)].max(bytes.len() / 500);
@@ -207,6 +309,7 @@ fn played(mut wire: Wire, commands: &[String], rng: &mut Rng) -> Vec<String> {
     let sender = std::thread::spawn(move || {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
+            let longest = if dribbles && rng.bool() { 4 } else { longest };
             let (piece, behind) = rest.split_at(rng.usize(1..=longest).min(rest.len()));
             stream.write_all(piece).expect("the session is read");
             rest = behind;

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::client_answers::{Asker, Told, id_argument};
 use super::connection::Connection;
 use crate::net::exchange::State;
-use crate::net::registry::{Activity, Message};
+use crate::net::registry::{Activity, Blocked, Message};
 use respguard_engine::command::integer::integer;
 use respguard_engine::command::{ClientCommand, CommandId};
 use respguard_engine::pipeline::slot::Role;
@@ -24,6 +25,9 @@ use respguard_resp::{encode, value};
 const NO_ID: &[u8] = b"9223372036854775807";
 /// An address that no connection ever has.
 const NO_ADDRESS: &[u8] = b"0.0.0.0:0";
+/// So often is the server asked to unblock a client whose blocking command it has not read yet, at such intervals.
+const UNBLOCK_ATTEMPTS: u32 = 50;
+const UNBLOCK_PAUSE: Duration = Duration::from_millis(2);
 /// Commands about clients that may wait for one EXEC; the server's own answers stand for more.
 const QUEUED_MAX: usize = 1024;
 
@@ -42,18 +46,27 @@ pub(super) enum Awaited {
     Change(LaneChange),
 }
 
+/// A command about clients, its words, and how much of the client's input there was with it.
+type Telling<'a> = (ClientCommand, &'a [Box<[u8]>], usize);
+
 impl Connection {
     /// Asks the server in a form that changes nothing there, and answers over the proxy's clients.
     pub(super) async fn tell_about_clients(&mut self, command: ClientCommand) {
         let args = self.batch.args(&self.input, 0);
         let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
+        // As the server counts what stands in its buffer while it runs the command.
+        let input = self.input.len();
         let id = self.id();
         let is_queued = self.exchange.state.borrow().session.transaction.is_open();
         if command == ClientCommand::ClientTracking && !is_queued {
             return self.track(id, &words).await;
         }
         let (asked, upstream) = match command {
-            ClientCommand::ClientUnblock => (self.unblocking(&words).await, None),
+            ClientCommand::ClientUnblock if is_queued => {
+                let upstream = self.blocked(&words).await.upstream();
+                (unblocking(&words, upstream), None)
+            }
+            ClientCommand::ClientUnblock => (Vec::new(), None),
             ClientCommand::ClientTracking => self.redirected(&words).await,
             _ => (harmless(command, &words), None),
         };
@@ -73,11 +86,11 @@ impl Connection {
                 | ClientCommand::ClientTrackingInfo
         );
         if !is_the_servers && self.is_troubled() {
-            return self.tell_past_trouble(id, command, &words, &asked).await;
+            return self.tell_past_trouble(id, (command, &words, input), &asked).await;
         }
         self.exchange.state.borrow_mut().session.listen();
         match command {
-            ClientCommand::ClientUnblock => return self.ask(id, Role::Plain, &asked),
+            ClientCommand::ClientUnblock => return self.unblock(id, &words).await,
             ClientCommand::ClientGetRedir | ClientCommand::ClientTrackingInfo => return self.ask(id, Role::Redirect, &asked),
             _ => {}
         }
@@ -90,11 +103,11 @@ impl Connection {
         if !accepted {
             return self.exchange.state.borrow_mut().slots.skipped();
         }
-        self.tell_of_clients(command, &words).await;
+        self.tell_of_clients((command, &words, input)).await;
     }
 
     /// The same where what the server says to it has to come over the spare connection.
-    async fn tell_past_trouble(&mut self, id: CommandId, command: ClientCommand, words: &[Box<[u8]>], asked: &[Box<[u8]>]) {
+    async fn tell_past_trouble(&mut self, id: CommandId, told: Telling<'_>, asked: &[Box<[u8]>]) {
         self.shared.context.metrics.command(id.index());
         let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
         let mut request = Vec::new();
@@ -103,12 +116,15 @@ impl Connection {
         if value::is_error(&verdict) {
             self.exchange.answer(verdict);
         } else {
-            self.tell_of_clients(command, words).await;
+            self.tell_of_clients(told).await;
         }
     }
 
-    async fn tell_of_clients(&mut self, command: ClientCommand, words: &[Box<[u8]>]) {
-        let activities = self.activities(command).await;
+    async fn tell_of_clients(&mut self, (command, words, input): Telling<'_>) {
+        let mut activities = self.activities(command).await;
+        if let Some(own) = activities.get_mut(&self.client.id) {
+            own.input.0 = input;
+        }
         let told = self.told(command, words, &activities).await;
         self.exchange.answer(told.reply);
         if told.kills_me {
@@ -253,22 +269,38 @@ impl Connection {
     }
 
     /// CLIENT UNBLOCK names a client of the proxy: its upstream connection is unblocked
-    /// (<https://redis.io/docs/latest/commands/client-unblock/>). What is wrong with it is for the server to find.
-    async fn unblocking(&self, words: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
-        let (bytes, spans) = laid_out(words);
-        let mut asked = words.to_vec();
-        let Some(target) = id_argument(Args::new(&bytes, &spans), 2) else { return asked };
-        let mut upstream = None;
-        if let Some(client) = self.shared.registry.client(target) {
-            let (answer, answered) = oneshot::channel();
-            if client.worker.send(Message::BlockedOn(client.id, answer)).await.is_ok() {
-                upstream = answered.await.ok().flatten();
+    /// (<https://redis.io/docs/latest/commands/client-unblock/>). What is wrong with it is for the server to find. It and
+    /// the blocking command travel over different connections, so that the server may read the later one first: where it
+    /// says that a client is not blocked whose command is on its way, it is asked again.
+    async fn unblock(&mut self, id: CommandId, words: &[Box<[u8]>]) {
+        for _ in 0..UNBLOCK_ATTEMPTS {
+            match self.blocked(words).await {
+                Blocked::No => break,
+                Blocked::Soon => {}
+                Blocked::On(upstream) => {
+                    self.exchange.state.borrow_mut().session.listen();
+                    self.ask(id, Role::Unblock, &unblocking(words, Some(upstream)));
+                    self.drained().await;
+                    let mut state = self.exchange.state.borrow_mut();
+                    if state.session.accepted || !state.session.heard {
+                        return state.slots.skipped();
+                    }
+                }
             }
+            tokio::time::sleep(UNBLOCK_PAUSE).await;
         }
-        if let Some(id) = asked.get_mut(2) {
-            *id = upstream.map_or_else(|| NO_ID.into(), |upstream| upstream.to_string().into_bytes().into());
+        self.ask(id, Role::Plain, &unblocking(words, None));
+    }
+
+    async fn blocked(&self, words: &[Box<[u8]>]) -> Blocked {
+        let (bytes, spans) = laid_out(words);
+        let target = id_argument(Args::new(&bytes, &spans), 2).and_then(|target| self.shared.registry.client(target));
+        let Some(client) = target else { return Blocked::No };
+        let (answer, answered) = oneshot::channel();
+        match client.worker.send(Message::BlockedOn(client.id, answer)).await {
+            Ok(()) => answered.await.unwrap_or(Blocked::No),
+            Err(_) => Blocked::No,
         }
-        asked
     }
 
     pub(super) fn ask(&self, id: CommandId, role: Role, words: &[Box<[u8]>]) {
@@ -280,6 +312,18 @@ impl Connection {
 struct Answered {
     reply: Vec<u8>,
     kills_me: bool,
+}
+
+/// CLIENT UNBLOCK as the server is asked: of the connection of the client that it names, or of one that nobody has.
+fn unblocking(words: &[Box<[u8]>], upstream: Option<i64>) -> Vec<Box<[u8]>> {
+    let (bytes, spans) = laid_out(words);
+    let mut asked = words.to_vec();
+    if id_argument(Args::new(&bytes, &spans), 2).is_some()
+        && let Some(id) = asked.get_mut(2)
+    {
+        *id = upstream.map_or_else(|| NO_ID.into(), |upstream| upstream.to_string().into_bytes().into());
+    }
+    asked
 }
 
 /// The command as the server is asked: it checks the form and the user's permission, and finds nobody to act on.

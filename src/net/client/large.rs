@@ -1,6 +1,7 @@
 //! Requests that are not held whole: cut through as they come, or tunnelled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 
@@ -20,11 +21,6 @@ use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::request::{Limits, RequestParser};
 use respguard_resp::{Protocol, encode};
 
-/// A longer request is cut through on a connection of its own instead of being held whole.
-pub const STREAM_BYTES: usize = 64 * 1024;
-/// A request that may belong to a group is held whole up to this size.
-pub const MEMBER_BYTES_MAX: usize = 8 * 1024 * 1024;
-
 /// Arguments of a request that is too large, that are looked at to tell which rule it comes under.
 const ARGUMENTS_MAX: usize = 1024;
 
@@ -38,8 +34,8 @@ pub(super) enum Cutting {
     /// There is none.
     #[default]
     No,
-    /// They go out as they come; `waits` says that the server answers when it likes.
-    Through { waits: bool },
+    /// They go out as they come; the server has so long to answer from the end on, or as long as it likes.
+    Through { longest: Option<Duration> },
     /// They go nowhere; at their end the client is answered so, unless it has been.
     Discarding(Option<Vec<u8>>),
 }
@@ -97,7 +93,9 @@ impl Connection {
     }
 
     pub(super) fn whole_bytes_max(&self) -> usize {
-        if self.is_nameless() || self.is_held_whole() || self.is_unauthenticated() { MEMBER_BYTES_MAX } else { STREAM_BYTES }
+        let limits = self.shared.context.whole_limits;
+        let is_held = self.is_nameless() || self.is_held_whole() || self.is_unauthenticated();
+        if is_held { limits.member_bytes_max } else { limits.stream_bytes }
     }
 
     /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
@@ -215,8 +213,8 @@ impl Connection {
     }
 
     fn pass_on(&self, bytes: usize, end: bool) {
-        if let (Cutting::Through { waits }, Some((_, lease))) = (&self.cutting, &self.lease) {
-            lease.extend(&self.input[..bytes], end, *waits);
+        if let (Cutting::Through { longest }, Some((_, lease))) = (&self.cutting, &self.lease) {
+            lease.extend(&self.input[..bytes], end, *longest);
         }
     }
 
@@ -229,9 +227,14 @@ impl Connection {
     fn begin_stream(&mut self, id: CommandId, through: Through) {
         self.tell_too_large();
         through.begin(&mut self.exchange.state.borrow_mut().session);
-        let waits = through.waits;
+        let (is_slow, settings) = (self.shared.context.table().spec(id).slow, &self.shared.pool.settings);
+        let longest = if is_slow { settings.request_timeout.max(settings.slow_timeout) } else { settings.request_timeout };
+        let longest = (!through.waits).then_some(longest);
         self.exchange.begin_stream(id, through.role, &self.input[..self.parser.parsed_bytes()], self.timing());
-        self.cutting = Cutting::Through { waits };
+        if is_slow && let Some((_, lease)) = &self.lease {
+            lease.mark_slow();
+        }
+        self.cutting = Cutting::Through { longest };
         self.release_head();
     }
 
@@ -341,7 +344,7 @@ impl Connection {
         }
         let table = self.shared.context.table();
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
-        let tail = batch.parse(&mut parser, &table, &self.input, STREAM_BYTES);
+        let tail = batch.parse(&mut parser, &table, &self.input, self.shared.context.whole_limits.stream_bytes);
         // The command that the tunnel is for goes through it first.
         let own = usize::from(!self.batch.is_empty());
         let passes = |at: &usize| *at < own || matches!(table.spec(batch.id(*at)).name(), "ping" | "quit");

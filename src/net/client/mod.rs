@@ -7,7 +7,7 @@ mod client_commands;
 pub mod connection;
 mod cure;
 mod hold;
-pub mod large;
+mod large;
 mod leases;
 mod leaving;
 mod login;

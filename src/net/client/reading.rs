@@ -3,7 +3,6 @@
 use std::task::{Context as TaskContext, Poll};
 
 use super::connection::{Connection, Event};
-use super::large::MEMBER_BYTES_MAX;
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::{End, PRESSED_BYTES};
 use crate::net::recording::{Read, Track};
@@ -93,7 +92,9 @@ impl Connection {
         match self.is_streaming() {
             true => 0,
             // The members of a group that are there already may be large themselves.
-            false if held && !self.shared.context.policy().groups().is_empty() => 2 * MEMBER_BYTES_MAX,
+            false if held && !self.shared.context.policy().groups().is_empty() => {
+                2 * self.shared.context.whole_limits.member_bytes_max
+            }
             false => 2 * self.whole_bytes_max(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::plan::Answer;
 use super::slot::Role;
-use crate::command::{ConnectionEffect, PinReason, Spec, Transaction};
+use crate::command::{ConnectionEffect, Lane, PinReason, Spec, Transaction};
 use crate::session::Session;
 use crate::session::affinity::Reason;
 use crate::session::transaction::Transaction as SessionTransaction;
@@ -98,7 +98,7 @@ fn decide_effect(session: &Session, effect: ConnectionEffect, arguments: usize) 
         }
         ConnectionEffect::None | ConnectionEffect::Transaction(_) | ConnectionEffect::Spare => Through::plain(Reason::Large),
         // A number so long is none.
-        ConnectionEffect::Pin(PinReason::Wait) => Through::plain(Reason::Large),
+        ConnectionEffect::Pin(PinReason::Wait) | ConnectionEffect::Lane(Lane::Select) => Through::plain(Reason::Large),
         ConnectionEffect::Blocking => Through::plain(Reason::Blocking),
         ConnectionEffect::ClientCommand(_) | ConnectionEffect::Lane(_) => Large::Discard(Answer::Refuse(TOO_LONG)),
         ConnectionEffect::Monitor
@@ -118,6 +118,7 @@ fn decide_queued(effect: ConnectionEffect, present: bool) -> Large {
         | ConnectionEffect::Transaction(_)
         | ConnectionEffect::Blocking
         | ConnectionEffect::Spare
+        | ConnectionEffect::Lane(Lane::Select)
         | ConnectionEffect::Monitor => Through::queued(Reason::Large, Change::Queued),
         ConnectionEffect::ClientCommand(_) | ConnectionEffect::Lane(_) => Large::Spoil(TOO_LONG),
         ConnectionEffect::Subscribe(_)
@@ -153,6 +154,14 @@ mod tests {
             assert!(through.role.is_queued() && session.queue.commands == commands, "{name}");
         }
         assert!(matches!(decided(&in_multi(), "client|setname", 3), Large::Spoil(_)));
+    }
+
+    #[test]
+    fn a_database_of_so_many_digits_is_none_and_the_server_says_so() {
+        let mut session = Session::default();
+        let Large::Through(through) = decided(&session, "select", 2) else { panic!("it is cut through") };
+        through.begin(&mut session);
+        assert!(matches!(through.role, Role::Plain) && session.transaction.is_idle());
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::session::Session;
 use respguard_resp::scan::{Top, elements};
 use respguard_resp::{encode, value};
 
+/// What CLIENT UNBLOCK answers about a client that is not blocked.
+const NOT_BLOCKED: &[u8] = b":0\r\n";
+
 /// Which part of a reply frame a piece is.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
@@ -150,12 +153,24 @@ impl Sequencer {
                 out.extend_from_slice(piece);
                 session.hear(!value::is_error(piece));
             }
+            Role::Mode(mode, on) => {
+                if part.first && !value::is_error(piece) {
+                    session.modes.set(*mode, *on);
+                }
+                out.extend_from_slice(piece);
+            }
             Role::Redirect => session.tracking.translate(piece, out),
             Role::Verdict => {
                 if part.first {
                     session.hear(!value::is_error(piece));
                 }
                 if !session.accepted {
+                    out.extend_from_slice(piece);
+                }
+            }
+            Role::Unblock => {
+                session.hear(piece != NOT_BLOCKED);
+                if session.accepted {
                     out.extend_from_slice(piece);
                 }
             }

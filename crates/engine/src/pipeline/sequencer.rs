@@ -300,7 +300,7 @@ impl Sequencer {
         if self.reply_mode == ReplyMode::On {
             return false;
         }
-        let is_own = matches!(role, Role::Discard | Role::Verdict | Role::Held | Role::Member)
+        let is_own = matches!(role, Role::Discard | Role::Verdict | Role::Unblock | Role::Held | Role::Member)
             || matches!(role, Role::Exec) && self.kept.is_some();
         if !is_own {
             self.skipped();
