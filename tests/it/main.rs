@@ -30,6 +30,7 @@ mod learn;
 mod log;
 mod masses;
 mod near_misses;
+mod operating;
 mod operators;
 mod options;
 mod out_of_step;

@@ -40,7 +40,8 @@ impl Exchange {
         let state = self.state.borrow();
         let link = self.link();
         if state.session.affinity.is_pinned() && link.is_blocked() {
-            return link.to_be_unblocked().map_or(Blocked::No, Blocked::On);
+            // As long as its connection is being opened, the command waits there.
+            return link.to_be_unblocked().map_or(Blocked::Soon, Blocked::On);
         }
         let is_blocking = self.context.table().spec(state.slots.current()).connection == ConnectionEffect::Blocking;
         if is_blocking && !state.slots.is_empty() { Blocked::Soon } else { Blocked::No }
