@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -96,7 +96,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     if surveyed.described {
         security::warn_of_open_server(config);
     }
-    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, reconnected: &asking.reconnected };
+    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, asking: &asking };
     let workers = start_workers(config, &certificates, &surveyed.table, &mut flushes, &registry, told)?;
     let surveying = tokio::spawn(surveyed.keep(asking, workers.mailboxes.clone()));
     let renewing = security::renew(&certificates);
@@ -196,7 +196,8 @@ struct Told<'a> {
     exposition: &'a Exposition,
     readiness: &'a Readiness,
     reporter: &'a Reporter,
-    reconnected: &'a Arc<Notify>,
+    /// What the questions about the server are asked with.
+    asking: &'a Settings,
 }
 
 fn start_workers(
@@ -212,7 +213,11 @@ fn start_workers(
     let policy = Arc::new(config.policy.clone());
     let users = security::users(config);
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
-    let upstream = Settings { reconnected: Arc::clone(told.reconnected), ..upstream_settings(config, certificates, count) };
+    let upstream = Settings {
+        reconnected: Arc::clone(&told.asking.reconnected),
+        limits: Arc::clone(&told.asking.limits),
+        ..upstream_settings(config, certificates, count)
+    };
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new(), breaker };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
@@ -251,6 +256,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         tls: certificates.connector.clone(),
         connect_timeout: upstream.connect_timeout,
         request_timeout: upstream.request_timeout,
+        slow_timeout: upstream.slow_timeout,
         stall_timeout: upstream.stall_timeout,
         queue_timeout: upstream.queue_timeout,
         heartbeat: upstream.heartbeat,
@@ -261,6 +267,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         retry_reads: upstream.retry_reads,
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
         reconnected: Arc::default(),
+        limits: Arc::default(),
     }
 }
 

@@ -67,6 +67,8 @@ words! {
         Leased = "leased",
         /// Clean and waiting for the next lease.
         Idle = "idle",
+        /// Kept for what may be the cure of a server in trouble, or carries it.
+        Spare = "spare",
     }
 }
 
@@ -100,6 +102,8 @@ words! {
         Unknown = "unknown",
         /// Applied, and its replies were lost with their connection.
         Committed = "committed",
+        /// Applied before, and not again.
+        Duplicate = "duplicate",
         /// Only looked at, as its rule says, and nothing failed.
         Observed = "observed",
     }

@@ -84,6 +84,7 @@ fn settings(port: u16) -> Settings {
         tls: None,
         connect_timeout: TIMEOUT,
         request_timeout: TIMEOUT,
+        slow_timeout: TIMEOUT,
         stall_timeout: TIMEOUT,
         queue_timeout: TIMEOUT,
         heartbeat: TIMEOUT,
@@ -94,5 +95,6 @@ fn settings(port: u16) -> Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: Arc::default(),
+        limits: Arc::default(),
     }
 }
