@@ -8,6 +8,7 @@ use super::reply_check::ReplyCheck;
 use crate::command::{CommandId, SubscriptionKind};
 use crate::link::owed::Seq;
 use crate::policy::ttl::TtlRule;
+use crate::session::ClientMode;
 
 /// What the frame that fills a place means.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub enum Role {
     Hello,
     /// The reply to AUTH or SELECT on a lease.
     Lane,
+    /// The reply to CLIENT NO-EVICT or NO-TOUCH on a lease.
+    Mode(ClientMode, bool),
     /// The server's verdict on a command about clients: an error is the client's, any other reply only means that
     /// the proxy may answer.
     Verdict,
@@ -99,6 +102,17 @@ pub struct Slot {
     pub(super) score: Option<ScoreId>,
     /// The client does not want to see it.
     pub(super) silent: bool,
+}
+
+impl Slot {
+    /// How many of the first of these, at most `most`, await replies that the client sees as they are and that count for
+    /// this pipeline.
+    #[inline]
+    pub(super) fn plain_run(slots: &[Slot], score: Option<ScoreId>, most: usize) -> usize {
+        let slots = &slots[..slots.len().min(most)];
+        let alike = |slot: &Slot| slot.role.is_plain() && slot.score == score && !slot.silent;
+        slots.iter().position(|slot| !alike(slot)).unwrap_or(slots.len())
+    }
 }
 
 /// One of the pipelines of a client.
