@@ -215,7 +215,8 @@ fn what_a_client_kept_at_the_server_is_gone_when_it_is_told_so() {
             let (mut target, mut reader) = (connect(), connect());
             let id = target.ask("CLIENT ID");
             target.send_line("SUBSCRIBE __redis__:invalidate news");
-            (target.reply(), target.reply());
+            target.reply();
+            target.reply();
             reader.ask("HELLO 3");
             assert_eq!(reader.ask(&format!("CLIENT TRACKING ON REDIRECT {}", id.trim_start_matches(':').trim())), "+OK\r\n");
             reader.ask("GET k");
