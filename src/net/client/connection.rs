@@ -260,7 +260,7 @@ impl Connection {
             return true;
         }
         let is_asked = self.is_between_turns && self.exchange.is_asked_for_own_connection();
-        if self.exchange.lost_lease.get() || is_asked || self.is_cut_in_vain() {
+        if self.exchange.lost_lease.get() || is_asked || self.is_cut_in_vain() || self.exchange.is_refused_room() {
             return true;
         }
         if self.exchange.wants_resolved.get() && !self.exchange.is_fenced() {

@@ -4,8 +4,10 @@ use std::task::{Context as TaskContext, Poll};
 
 use super::connection::{Connection, Event};
 use crate::net::context::READ_BYTES;
-use crate::net::exchange::{End, PRESSED_BYTES};
+use crate::net::exchange::End;
+use crate::net::memory_budget::LITTLE;
 use crate::net::recording::{Read, Track};
+use crate::telemetry::label::EarlyClose;
 
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
@@ -74,7 +76,33 @@ impl Connection {
 
     /// So much has come that cannot go on now that nothing more is read; `held` as above.
     fn is_full(&self, held: bool) -> bool {
-        !self.input.is_empty() && self.input.len() >= self.input_bytes_max().max(self.whole_bytes_wanted(held))
+        let bytes = self.input.len();
+        if bytes < LITTLE {
+            return false;
+        }
+        let wanted = INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held));
+        let allowed = self.shared.context.kept.allowance(if self.is_known() { 2 } else { 8 });
+        // Who keeps the most is the first who is not read from any more.
+        let is_short_of_room = bytes < wanted && bytes >= allowed.max(LITTLE);
+        self.exchange.note_short_of_room(is_short_of_room);
+        bytes >= wanted || is_short_of_room
+    }
+
+    /// It has logged in, or needs no login.
+    fn is_known(&self) -> bool {
+        let key_has_login = self.exchange.lane().key.login.is_some();
+        key_has_login || self.authenticated || !(self.is_unauthenticated() || self.exchange.link().wants_password())
+    }
+
+    /// What the client has begun is too large for the room that is left: it is told so, and closed.
+    pub(super) fn refuse_unfinished(&mut self) {
+        tracing::info!(client = %self.exchange.peer, bytes = self.input.len(), "closed: no more can be kept of what it sends");
+        self.shared.context.metrics.closed_early(EarlyClose::Unfinished);
+        if !self.batch.all_held().is_empty() {
+            return self.exchange.end(End::Crowded);
+        }
+        self.give_up();
+        self.exchange.answer(b"-ERR respguard: no room is left for a request of this size (buffered_bytes_max)\r\n".to_vec());
     }
 
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
@@ -82,10 +110,6 @@ impl Connection {
     pub(super) fn is_unread_while_blocked(&self) -> bool {
         let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
         self.is_blocked() && !self.input_ended && (full || !self.exchange.link().has_room())
-    }
-
-    fn input_bytes_max(&self) -> usize {
-        if self.shared.context.kept.is_over_limit() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {

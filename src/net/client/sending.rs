@@ -20,6 +20,10 @@ use respguard_resp::request::{Limits, RequestParser};
 impl Connection {
     /// Plans and sends everything that can go now.
     pub(super) fn advance(&mut self) -> Next {
+        if self.exchange.is_refused_room() {
+            self.refuse_unfinished();
+            return Next::Close;
+        }
         loop {
             if self.exchange.state.borrow().session.affinity.is_tunnel() {
                 return self.tunnel();
