@@ -28,7 +28,7 @@
 //!
 //! ```text
 //! telemetry < {address, clock, health, memory_budget, retries, tls, whole_limits}
-//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http} < {exchange, admin}
+//!   < {stream, recording, topology} < context < upstream < {recheck, sentinel} < {findings, registry, users, http} < {exchange, admin}
 //!   < client < worker < config < {server, explain, remote} < cli < main
 //! ```
 

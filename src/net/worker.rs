@@ -109,6 +109,7 @@ pub async fn run(setup: Setup) {
         left: Notify::new(),
     });
     let on_tick = tokio::task::spawn_local(on_tick(Rc::clone(&shared)));
+    let primary = tokio::task::spawn_local(follow_primary(Rc::clone(&shared)));
     let flush = tokio::task::spawn_local(flush(Rc::clone(&shared), flushes));
     let acceptor = setup.acceptor;
     while !(shared.context.draining.get() && shared.clients.borrow().is_empty()) {
@@ -122,6 +123,7 @@ pub async fn run(setup: Setup) {
     }
     on_tick.abort();
     flush.abort();
+    primary.abort();
     shared.pool.close();
     shared.context.metrics.kept_bytes(0);
     shared.context.metrics.flush();
@@ -239,6 +241,21 @@ async fn on_tick(shared: Rc<WorkerShared>) {
             shared.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
         }
         was_over_limit = is_over_limit;
+    }
+}
+
+/// Lets everybody know at once when another server has become the primary.
+async fn follow_primary(shared: Rc<WorkerShared>) {
+    let mut primary = shared.pool.settings.primary.clone();
+    let mut term = primary.observe().term;
+    loop {
+        primary.changed().await;
+        clock::tick();
+        let view = primary.observe();
+        if std::mem::replace(&mut term, view.term) != view.term && view.node.is_some() {
+            shared.context.health.forget(clock::now());
+        }
+        shared.pool.follow_primary();
     }
 }
 

@@ -13,8 +13,9 @@ use crate::net::users::Users;
 /// The certificates that the configuration names, which can be read again while the process runs.
 pub(super) fn certificates(config: &Config) -> Result<Certificates, TlsError> {
     let acceptor = config.listen.tls.as_ref().map(Acceptor::load).transpose()?;
-    let connector = match (&config.upstream.tls, &config.upstream.address) {
-        (Some(files), Address::Tcp { host, .. }) => Some(Connector::load(files, host)?),
+    // Servers that sentinels name are known by the names that those give.
+    let connector = match (&config.upstream.tls, config.upstream.topology.addresses().first()) {
+        (Some(files), Some(Address::Tcp { host, .. })) => Some(Connector::load(files, host)?),
         _ => None,
     };
     Ok(Certificates { acceptor: acceptor.map(Arc::new), connector: connector.map(Arc::new) })

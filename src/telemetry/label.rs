@@ -121,8 +121,25 @@ words! {
 }
 
 words! {
+    /// What has changed about the servers behind the proxy.
+    TopologyChange {
+        /// A server has become the primary.
+        Primary = "primary",
+        /// The primary has ceased to be it, and no other is known.
+        Lost = "lost",
+    }
+}
+
+words! {
     /// What is sent once more.
-    RetryKind { Group = "group", Read = "read" }
+    RetryKind {
+        /// A group, which by its marker was not applied.
+        Group = "group",
+        /// A read whose connection was lost.
+        Read = "read",
+        /// What a server has refused that is no primary any more.
+        Refused = "refused",
+    }
 }
 
 words! {

@@ -44,6 +44,7 @@ mod reload;
 mod reply_modes;
 mod resolved;
 mod rules;
+mod sentinel;
 mod servers;
 mod session;
 mod sessions_at_random;

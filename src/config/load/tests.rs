@@ -35,7 +35,7 @@ fn every_key_reaches_the_configuration() {
     assert_eq!((config.workers, config.listen.clients_max), (256, 1));
     assert_eq!(config.listen.address.to_string(), "unix:/run/s");
     let upstream = &config.upstream;
-    assert_eq!((upstream.address.to_string(), upstream.sharing), ("[::1]:1".to_owned(), Sharing::Never));
+    assert_eq!((upstream.topology.to_string(), upstream.sharing), ("[::1]:1".to_owned(), Sharing::Never));
     let timeouts = [upstream.connect_timeout, upstream.request_timeout, upstream.stall_timeout, upstream.queue_timeout];
     assert_eq!(timeouts.map(|timeout| timeout.as_millis()), [1, 2, 3, 4]);
     assert_eq!([upstream.heartbeat, upstream.heartbeat_timeout].map(|timeout| timeout.as_millis()), [5, 6]);

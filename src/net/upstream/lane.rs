@@ -77,6 +77,11 @@ impl Leases {
         }
     }
 
+    /// All that is leased looks whether it may go on.
+    pub(super) fn wake(&self) {
+        self.links.borrow().iter().filter_map(Weak::upgrade).for_each(|link| link.wake());
+    }
+
     /// Makes room for a connection that is opened to see whether the server takes it.
     ///
     /// # Errors
@@ -279,6 +284,12 @@ impl Lane {
             }
             keep
         });
+    }
+
+    /// All its connections look whether they may go on.
+    pub(super) fn wake(&self) {
+        self.shared_connection.wake();
+        self.idle.borrow().iter().for_each(|(link, _)| link.wake());
     }
 
     /// Closes everything.

@@ -70,7 +70,7 @@ impl Pool {
         self.close_unused(UNUSED_LANES_MAX);
         let permit = self.make_room().await.map_err(|full| NoLane::Taken(full.into()))?;
         let link = Link::spawn(&self.context, &self.settings, key.params(), permit, false, old.orphans());
-        let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
+        let opened = match tokio::time::timeout(self.settings.patience(), link.opened()).await {
             Ok(opened) => opened,
             Err(_) => Err(None),
         };
@@ -154,6 +154,12 @@ impl Pool {
         }
         self.close_unused(UNUSED_LANES_MAX);
         revoked
+    }
+
+    /// Another server has become the primary, or none: all look whether they may go on.
+    pub fn follow_primary(&self) {
+        self.lanes.borrow().values().for_each(|lane| lane.wake());
+        self.leases.wake();
     }
 
     /// Closes what no client has.

@@ -116,6 +116,11 @@ impl SharedConnection {
         successor.take_if(|link| link.phase() == Phase::Closed || in_vain && link.phase() == Phase::Ready)
     }
 
+    pub(super) fn wake(&self) {
+        let (retired, successor) = (self.retired.borrow(), self.successor.borrow());
+        std::iter::once(&*self.shared.borrow()).chain(&*retired).chain(&*successor).for_each(|link| link.wake());
+    }
+
     pub(super) fn close(&self) {
         self.shared().close();
         self.retired.borrow_mut().drain(..).chain(self.successor.take()).for_each(|link| link.close());

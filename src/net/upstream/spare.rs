@@ -17,6 +17,7 @@ use super::Settings;
 use super::connect::open;
 use crate::net::clock;
 use crate::net::stream::Stream;
+use crate::net::topology::Primary;
 use respguard_engine::command::Login;
 use respguard_engine::link::handshake::{ConnectParams, Selects};
 use respguard_engine::pipeline::finding::Fault;
@@ -156,21 +157,29 @@ impl Drop for Used<'_> {
 struct Spare {
     stream: Stream,
     identity: Identity,
+    /// The server is the primary while this is its term.
+    primary: Primary,
+    term: u64,
 }
 
 impl Spare {
     async fn open(settings: &Settings) -> Option<Spare> {
         let params = ConnectParams { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
-        let (stream, _) = open(settings, &params, &[]).await.ok()?;
-        Some(Spare { stream, identity: Identity { login: settings.login.clone(), protocol: Protocol::Resp2 } })
+        let view = settings.primary.view();
+        let (stream, _) = open(settings, &view, &params, &[]).await.ok()?;
+        let identity = Identity { login: settings.login.clone(), protocol: Protocol::Resp2 };
+        Some(Spare { stream, identity, primary: settings.primary.clone(), term: view.term })
     }
 
     fn is_open(&self) -> bool {
-        !self.stream.is_read_closed()
+        self.primary.is_in_term(self.term) && !self.stream.is_read_closed()
     }
 
     /// The answer; to the login, if that is refused: nothing is asked as somebody else.
     async fn ask(&mut self, identity: &Identity, request: &[u8], is_sent: &mut bool) -> io::Result<Answered> {
+        if !self.primary.is_in_term(self.term) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         if let Some(reply) = self.become_one(identity).await? {
             return Ok(Answered { reply, is_refused: true });
         }

@@ -43,7 +43,7 @@ fn server() -> u16 {
 fn settings(port: u16) -> Settings {
     let long = Duration::from_secs(20);
     Settings {
-        address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
+        primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         tls: None,
         connect_timeout: long,
         request_timeout: long,
@@ -52,6 +52,7 @@ fn settings(port: u16) -> Settings {
         heartbeat: long,
         heartbeat_timeout: long,
         login: None,
+        probe: None,
         connections: Connections::new(99),
         leases_max: 1,
         retry_reads: true,

@@ -6,6 +6,7 @@ pub mod fake;
 pub mod program;
 pub mod proxy;
 pub mod redis;
+pub mod sentinels;
 mod socket;
 pub mod twin;
 pub mod wire;
@@ -19,6 +20,7 @@ pub use fake::{Act, FakeServer};
 pub use program::Program;
 pub use proxy::{Proxy, Setup};
 pub use redis::{RedisServer, free_port};
+pub use sentinels::Watched;
 pub use twin::{Pair, Twin};
 pub use wire::{Wire, request, text};
 

@@ -74,6 +74,19 @@ impl Link {
         }
     }
 
+    /// What was queued last are commands that mean nothing to each other, one frame for each: refused by a server that is
+    /// no primary any more, they go out once more.
+    pub fn mark_single(&self) {
+        if self.goes_again() {
+            self.state.borrow_mut().inflight.mark_single();
+        }
+    }
+
+    /// True when what a server refuses that is no primary any more goes out once more.
+    pub fn goes_again(&self) -> bool {
+        self.settings.primary.is_watched() && self.shared.get()
+    }
+
     /// Queues more bytes of the request queued last. Its time begins with its end, unless the server `waits` with its
     /// answer; before that it is the server that is waited for only while there is no room for more.
     pub fn extend(&self, piece: &[u8], end: bool, waits: bool) {

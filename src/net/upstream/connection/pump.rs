@@ -31,10 +31,23 @@ impl Link {
         if self.phase() == Phase::Closed {
             return Poll::Ready(if self.shared.get() { Loss::Stalled } else { Loss::Closed });
         }
+        if !self.is_in_term() {
+            return Poll::Ready(Loss::Moved);
+        }
+        let was_in_doubt = self.doubt.get().is_some();
+        if self.is_in_doubt() {
+            return Poll::Pending;
+        }
+        if was_in_doubt && let Err(loss) = reading.hand_out(self) {
+            return Poll::Ready(loss);
+        }
         if let Poll::Ready(Err(loss)) = self.poll_write(stream, cx) {
             return Poll::Ready(loss);
         }
         loop {
+            if self.doubt.get().is_some() {
+                return Poll::Pending;
+            }
             if self.is_congested() {
                 self.paused.set(true);
                 self.head_of_line.hold();
@@ -67,7 +80,7 @@ impl Link {
     fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let again = self.replays_reads();
+        let again = self.keeps_written();
         while state.out_at < state.out.len() {
             let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) else {
                 state.forget_written_front(again);

@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use super::{Link, State, Told};
 use crate::net::clock;
+use crate::net::upstream::Recipient;
 use crate::telemetry::label::RetryKind;
-use respguard_engine::link::inflight::replay::{Replay, Sent};
+use respguard_engine::link::inflight::replay::{Ask, Loss, Replay, Sent};
 
 /// Answered bytes at the front of the buffer that are not worth moving the others for.
 const ANSWERED_BYTES_MAX: usize = 64 * 1024;
@@ -37,11 +38,22 @@ impl Link {
         self.settings.retry_reads && self.shared.get()
     }
 
-    /// The connection is lost: reads wait for the next one, with what was not written; the others are told.
-    pub(super) fn keep_reads(&self, state: &mut State, written: u64, told: &mut Vec<Told>) {
+    /// What was written is kept until it is answered: some of it may go out once more.
+    pub(super) fn keeps_written(&self) -> bool {
+        self.shared.get() && (self.settings.retry_reads || self.settings.primary.is_watched())
+    }
+
+    /// The connection is lost: reads wait for the next one, with what was not written; the others are told. Of a server that
+    /// has refused what it was sent because `is_refused`, everything waits for the next one.
+    pub(super) fn keep_what_may_go_again(&self, state: &mut State, written: u64, is_refused: bool, told: &mut Vec<Told>) {
         let now = clock::now();
         let (metrics, mut budget) = (&self.context.metrics, self.context.retries.budget(now));
         let may_replay = |reads: u32| {
+            // Nothing of it has run.
+            if is_refused {
+                metrics.retried(RetryKind::Refused, reads);
+                return Replay::Allowed;
+            }
             if budget.withdraw(reads, now) {
                 metrics.retried(RetryKind::Read, reads);
                 return Replay::Allowed;
@@ -50,13 +62,14 @@ impl Link {
             Replay::Refused
         };
         let sent = Sent { bytes: &state.out, start: state.out_start, written };
-        let out = state.inflight.lose_all_but_reads(
-            sent,
-            now,
-            |who| Rc::as_ptr(who).cast::<()>() as usize,
+        let ask = Ask {
+            identity: |who: &Rc<dyn Recipient>| Rc::as_ptr(who).cast::<()>() as usize,
             may_replay,
-            |who, owed, cut| told.push((Rc::clone(who), owed, cut)),
-        );
+            start_over: |who: &Rc<dyn Recipient>, to| who.start_over(to),
+        };
+        let loss = if is_refused { Loss::NoPrimary } else { Loss::Unknown };
+        let tell = |who: &Rc<dyn Recipient>, owed, cut| told.push((Rc::clone(who), owed, cut));
+        let out = state.inflight.lose_all_but_reads(sent, (now, loss), ask, tell);
         state.out_start = state.inflight.queued() - out.len() as u64;
         (state.out, state.out_at) = (out, 0);
     }
