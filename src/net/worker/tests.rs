@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::net::address::Address;
+use crate::net::topology::Primary;
 use crate::net::registry::Mailbox;
 use crate::net::upstream::PING;
 use crate::net::upstream::connections::Connections;

@@ -48,6 +48,11 @@ impl Watched {
         ask(self.sentinels[0].port, "", line)
     }
 
+    /// All sentinels end at once.
+    pub fn kill_sentinels(&mut self) {
+        self.sentinels.iter_mut().for_each(Sentinel::end);
+    }
+
     /// A sentinel ends at once.
     pub fn kill_sentinel(&mut self, at: usize) {
         self.sentinels[at].end();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::net::address::Address;
+use crate::net::topology::Primary;
 use crate::net::upstream::connections::Connections;
 use crate::net::upstream::{Admitted, PING};
 use crate::telemetry::exposition::Exposition;
