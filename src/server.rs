@@ -254,6 +254,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: 
         tls: certificates.connector.clone(),
         connect_timeout: upstream.connect_timeout,
         request_timeout: upstream.request_timeout,
+        slow_timeout: upstream.slow_timeout,
         stall_timeout: upstream.stall_timeout,
         queue_timeout: upstream.queue_timeout,
         heartbeat: upstream.heartbeat,

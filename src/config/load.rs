@@ -202,6 +202,7 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         sharing: section.word("sharing", findings).unwrap_or_default(),
         connect_timeout: timeout(&mut section, "connect_timeout_ms", defaults.connect_timeout, findings),
         request_timeout: timeout(&mut section, "request_timeout_ms", defaults.request_timeout, findings),
+        slow_timeout: timeout(&mut section, "slow_timeout_ms", defaults.slow_timeout, findings),
         stall_timeout: timeout(&mut section, "stall_timeout_ms", defaults.stall_timeout, findings),
         queue_timeout: timeout(&mut section, "queue_timeout_ms", defaults.queue_timeout, findings),
         heartbeat: timeout(&mut section, "heartbeat_ms", defaults.heartbeat, findings),

@@ -120,6 +120,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// From the moment a request is read to the first byte of its reply.
     pub request_timeout: Duration,
+    /// The same for what is long by nature.
+    pub slow_timeout: Duration,
     /// After which a connection whose owed reply makes no progress is replaced.
     pub stall_timeout: Duration,
     /// How long a request waits for an upstream that is not there.
@@ -220,7 +222,8 @@ impl Default for Upstream {
             tls: None,
             sharing: Sharing::Auto,
             connect_timeout: Duration::from_millis(1000),
-            request_timeout: Duration::from_millis(1500),
+            request_timeout: Duration::from_millis(5000),
+            slow_timeout: Duration::from_millis(60_000),
             stall_timeout: Duration::from_millis(5000),
             queue_timeout: Duration::from_millis(1000),
             heartbeat: Duration::from_millis(5000),

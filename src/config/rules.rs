@@ -26,6 +26,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
         expects: expects.into_iter().map(|section| expect(section, findings)).collect(),
         guards: guards.into_iter().map(|section| guard(section, findings)).collect(),
         degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
+        relations: Vec::new(),
     }
 }
 
@@ -65,6 +66,9 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         on_partial: section.word("on_partial", findings).unwrap_or_default(),
         order: section.word("order", findings).unwrap_or_default(),
         resolve: section.truth("resolve", false, findings),
+        once: section.text("once", findings),
+        once_key: section.text("once_key", findings),
+        on_duplicate: section.word("on_duplicate", findings).unwrap_or_default(),
         unlink: section.word("unlink", findings).unwrap_or_default(),
         agree: section.word("agree", findings),
         mode: section.word("mode", findings),
@@ -80,7 +84,7 @@ fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
         let template = value.text(findings).unwrap_or_default();
         return WrittenMember { template, ..WrittenMember::default() };
     }
-    let expected = "a string, or { match = \"..\", optional = true, expect = \"..\" }";
+    let expected = "a string, or { match = \"..\", optional = true, expect = \"..\", require = \"..\" }";
     let Some(mut section) = value.section(expected, findings) else {
         return WrittenMember::default();
     };
@@ -88,6 +92,7 @@ fn member(value: &Value<'_>, findings: &mut Findings) -> WrittenMember {
         template: section.needed_text("match", findings),
         optional: section.truth("optional", false, findings),
         expected: section.text("expect", findings),
+        require: section.text("require", findings),
     };
     section.end(findings);
     member

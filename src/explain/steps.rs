@@ -192,7 +192,21 @@ impl Planned<'_> {
             2,
             format_args!("on the wire, in one write: WATCH guard keys.., EVAL preflight, MULTI, EVAL seal, {members}, EXEC"),
         );
-        let examined = preflight::examine(self.table, commands.iter().map(|&at| (self.batch.id(at), self.args(at))));
+        if let Some(once) = &group.once {
+            page.line(
+                2,
+                format_args!(
+                    "asked first: whether the same group was applied within {:?}; then {}",
+                    once.lifetime,
+                    text::on_duplicate(once.on_duplicate)
+                ),
+            );
+            page.line(2, "behind the seal, by the proxy itself: SET marker .. PX ..");
+        }
+        let member = |i: usize| commands.get(i).map(|&at| Member { id: self.batch.id(at), args: self.args(at) });
+        let required = group.requirements(self.table, &mut { member });
+        let members = commands.iter().map(|&at| (self.batch.id(at), self.args(at)));
+        let examined = preflight::examine_required(self.table, members, required);
         for check in examined.iter().flatten() {
             let number = self.number(commands[check.member]);
             page.line(2, format_args!("checked, for {number}: {}: {}", word(check.key), check.question.in_words()));

@@ -9,6 +9,7 @@ use crate::net::health::{Health, SharedBreaker};
 use crate::net::memory_budget::MemoryBudget;
 use crate::net::recording::Tap;
 use crate::net::retries::Retries;
+use crate::net::signs::Signs;
 use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
 use crate::telemetry::readiness::Readiness;
@@ -37,6 +38,8 @@ pub struct Context {
     pub readiness: Readiness,
     pub health: Health,
     pub kept: MemoryBudget,
+    /// When the server was last seen to answer.
+    pub signs: Signs,
     /// What may still be sent once more.
     pub retries: Retries,
     table: RefCell<Arc<Table>>,
@@ -76,6 +79,7 @@ impl Context {
             health: Health::new(breaker, readiness.clone()),
             kept: MemoryBudget::default(),
             retries: Retries::default(),
+            signs: Signs::default(),
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),

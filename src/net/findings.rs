@@ -31,7 +31,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             Finding::RetryRefused => context.metrics.retry_refused(RetryKind::Group, 1),
             Finding::CloseUpstream => close = true,
             // The exchange has seen to it, which knows the connection.
-            Finding::GuardLost | Finding::TakeBack { .. } => {}
+            Finding::GuardLost | Finding::FollowUp { .. } => {}
         }
     }
     close
@@ -85,6 +85,7 @@ pub fn group_outcome(outcome: Outcome) -> GroupOutcome {
         Outcome::Unknown => GroupOutcome::Unknown,
         Outcome::Observed => GroupOutcome::Observed,
         Outcome::Committed => GroupOutcome::Committed,
+        Outcome::Duplicate => GroupOutcome::Duplicate,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod recording;
 pub mod registry;
 pub mod retries;
 pub mod sentinel;
+pub mod signs;
 pub mod stream;
 pub mod tls;
 pub mod topology;

@@ -67,9 +67,7 @@ impl Stream {
     /// The server is not the one that is wanted, or does not want the proxy; a unix socket has no TLS.
     pub async fn connect_tls(self, connector: &Connector, address: &Address) -> io::Result<Stream> {
         match (self, address) {
-            (Stream::Tcp(socket), Address::Tcp { host, .. }) => {
-                Ok(Stream::Tls(Box::new(connector.connect(socket, host).await?)))
-            }
+            (Stream::Tcp(socket), Address::Tcp { host, .. }) => Ok(Stream::Tls(Box::new(connector.connect(socket, host).await?))),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }

@@ -41,7 +41,9 @@ pub fn reach(config: &Config) -> Result<Reached, super::ServerError> {
         let mut reached = Reached::default();
         match &config.upstream.topology {
             Topology::Fixed(address) => reached.is_good = ask_server(&settings, address, &mut reached).await,
-            Topology::Sentinel(sentinel) => ask_sentinels(&sentinels(sentinel, config, &certificates), &settings, &mut reached).await,
+            Topology::Sentinel(sentinel) => {
+                ask_sentinels(&sentinels(sentinel, config, &certificates), &settings, &mut reached).await
+            }
         }
         reached
     }))
@@ -58,7 +60,8 @@ async fn ask_server(settings: &Settings, address: &Address, reached: &mut Reache
             false
         }
         Ok(Role::Untold(why)) => {
-            reached.say(format_args!("{address} answers, but does not say whether it is the primary ({why}): see [upstream] probe"));
+            reached
+                .say(format_args!("{address} answers, but does not say whether it is the primary ({why}): see [upstream] probe"));
             true
         }
         Err(error) => {
@@ -76,7 +79,8 @@ async fn ask_sentinels(sentinels: &Sentinels, settings: &Settings, reached: &mut
         match asked.await {
             Ok(Word::Named { host, port, epoch }) => {
                 reached.say(format_args!("sentinel {address} names {host}:{port} as the primary of {:?}", sentinels.service));
-                newest = newest.filter(|(newest, _)| *newest >= epoch).or(Some((epoch, Address::Tcp { host: host.into(), port })));
+                newest =
+                    newest.filter(|(newest, _)| *newest >= epoch).or(Some((epoch, Address::Tcp { host: host.into(), port })));
             }
             Ok(Word::Unknown) => {
                 reached.say(format_args!("sentinel {address} watches no service {:?}", sentinels.service));

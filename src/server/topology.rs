@@ -27,9 +27,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn new(config: &Config, certificates: &Certificates) -> Place {
         match &config.upstream.topology {
-            Topology::Fixed(address) => {
-                Place { primary: Primary::fixed(address.clone()), search: None, standing: None }
-            }
+            Topology::Fixed(address) => Place { primary: Primary::fixed(address.clone()), search: None, standing: None },
             Topology::Sentinel(sentinel) => {
                 let sentinels = Arc::new(sentinels(sentinel, config, certificates));
                 let standing = Standing::new(&sentinels);

@@ -99,6 +99,7 @@ const FORMS: &[Form] = &[
     form('s', "COPY k d", &["REPLACE", "DB 0", "DB"], ""),
     form('s', "RENAME k d", &["k"], ""),
     form('s', "RENAMENX k d", &["k"], ""),
+    form('s', "ECHO m", &["m"], ""),
     form('s', "PUBLISH c m", &["m"], ""),
     form('s', "SPUBLISH c m", &["m"], ""),
     form('s', "MEMORY USAGE k", &["SAMPLES 5", "SAMPLES", "5"], ""),
@@ -455,7 +456,7 @@ impl Tried {
             (Opinion::Refused(Fault::Undecided(_)), _) => Some(None),
             (_, Verdict::Fine) => None,
             (_, Verdict::Fails { error, .. }) => Some(Some(error.to_string())),
-            (_, Verdict::Missing) => panic!("{group:?}: the preflight did not run"),
+            (_, verdict) => panic!("{group:?}: the preflight answers {verdict:?}"),
         };
         let shown = || format!("{group:?}{}", if before.is_empty() { "" } else { " on what is there" });
         let name = || group[0][0].to_uppercase();

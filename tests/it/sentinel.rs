@@ -217,7 +217,8 @@ fn sentinels_want_credentials_of_their_own_and_what_is_wrong_is_said_by_name() {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let file = folder.path().join("c.toml");
         std::fs::write(&file, text).expect("a temporary file");
-        let output = proxy::command().args(["check", "--connect", "--config"]).arg(&file).env("HUSH", "hush").env("WRONG", "x").output();
+        let output =
+            proxy::command().args(["check", "--connect", "--config"]).arg(&file).env("HUSH", "hush").env("WRONG", "x").output();
         let output = output.expect("the proxy is built");
         (output.status.code(), text_of(&output.stdout) + &text_of(&output.stderr))
     };

@@ -190,7 +190,8 @@ impl Connection {
 
     pub(super) fn timing(&self) -> Timing {
         let read_at = self.waits_since.take().unwrap_or_else(clock::now);
-        Timing { read_at, request_timeout: self.shared.pool.settings.request_timeout }
+        let settings = &self.shared.pool.settings;
+        Timing { read_at, request_timeout: settings.request_timeout, slow_timeout: settings.slow_timeout }
     }
 
     /// Everything that was read has been sent.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Exchange;
-use super::send::{Sending, Timing};
+use super::send::{Sending, SlowExec, Timing};
 use crate::net::upstream::PING;
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::Batch;
@@ -29,8 +29,9 @@ impl Exchange {
         let (table, policy) = (self.context.table(), self.context.policy());
         let rewrites = std::mem::take(&mut plan.rewrites);
         let seqs = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
+        let slow = plan.slow.then_some(SlowExec(plan.slow_exec));
         let sending =
-            Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites: &rewrites, seqs: &seqs };
+            Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites: &rewrites, seqs: &seqs, slow };
         let Plan { steps, roles, members: all_members, .. } = plan;
         let mut steps = steps.drain(..).peekable();
         while let Some(step) = steps.next() {

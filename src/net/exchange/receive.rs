@@ -54,7 +54,7 @@ impl Exchange {
             return false;
         }
         self.forget_lost_guards(&state.found);
-        self.keep_take_backs(&mut state.found);
+        self.keep_follow_ups(&mut state.found);
         conclude(&self.context, &self.peer, &self.lane.borrow(), &mut state.found)
     }
 }
@@ -171,6 +171,10 @@ impl Recipient for Exchange {
     fn flush(&self) {
         self.marked.set(false);
         if self.ended.get().is_some() {
+            // What a rule has to do behind a group does not depend on whether its client still listens.
+            if !self.state.borrow().session.affinity.is_pinned() {
+                self.send_follow_ups();
+            }
             let mut state = self.state.borrow_mut();
             self.forgo_recovery(&mut state);
             state.forget_out();
@@ -178,7 +182,7 @@ impl Recipient for Exchange {
             return;
         }
         self.send_again();
-        self.send_take_backs();
+        self.send_follow_ups();
         self.go_on();
         let waker = self.waker.borrow();
         let Some(waker) = waker.as_ref() else { return };

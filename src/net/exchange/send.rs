@@ -29,9 +29,16 @@ pub struct Timing {
     /// When the requests were read.
     pub read_at: Instant,
     pub request_timeout: Duration,
+    /// For what is long by nature.
+    pub slow_timeout: Duration,
 }
 
 impl Timing {
+    /// The times of what is long by nature.
+    pub(super) fn slow(self) -> Timing {
+        Timing { request_timeout: self.request_timeout.max(self.slow_timeout), ..self }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         Some(self.read_at + self.request_timeout)
     }
@@ -49,12 +56,24 @@ pub(super) struct Sending<'a> {
     pub(super) rewrites: &'a [(usize, Vec<u8>)],
     /// The place of each command, where they are not the next ones in order.
     pub(super) seqs: &'a [Seq],
+    /// Some of the commands are long by nature, and so may an EXEC be.
+    pub(super) slow: Option<SlowExec>,
 }
+
+/// Whether an EXEC may end a transaction with something that is long by nature.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlowExec(pub(super) bool);
 
 impl Sending<'_> {
     /// The place that is kept for the command; `None` for the next.
     pub(super) fn seq(&self, at: usize) -> Option<Seq> {
         self.seqs.get(at).copied()
+    }
+
+    /// The times of these commands together.
+    pub(super) fn timing_of(&self, commands: &[usize]) -> Timing {
+        let is_slow = commands.iter().any(|&at| self.table.spec(self.batch.id(at)).slow);
+        if is_slow { self.timing.slow() } else { self.timing }
     }
 
     /// The places that are kept for these commands.
@@ -101,7 +120,7 @@ impl Exchange {
         let mut request = Vec::new();
         encode::request(&mut request, words);
         self.context.metrics.command(id.index());
-        let timing = Timing { read_at: clock::now(), request_timeout };
+        let timing = Timing { read_at: clock::now(), request_timeout, slow_timeout: request_timeout };
         let mut state = self.state.borrow_mut();
         let seq = state.slots.push(None, role, id, None);
         self.send(&link, &mut state, &[&request], Owed::each(seq, 1), timing.read_at, timing.deadline());
@@ -173,7 +192,8 @@ impl Exchange {
         Added { mut injected, rule: ttl_fixed, checks }: Added,
         resolved: Option<Marked>,
     ) {
-        let Sending { link, batch, timing, .. } = *sending;
+        let Sending { link, batch, .. } = *sending;
+        let timing = sending.timing_of(commands);
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         for id in &members {
             self.context.metrics.command(id.index());

@@ -82,6 +82,11 @@ impl Leases {
         self.links.borrow().iter().filter_map(Weak::upgrade).for_each(|link| link.wake());
     }
 
+    /// For how long one of them has kept its client waiting beyond the deadline.
+    pub fn waits_for(&self) -> Option<Duration> {
+        self.links.borrow().iter().filter_map(Weak::upgrade).filter_map(|link| link.waits_for()).max()
+    }
+
     /// Makes room for a connection that is opened to see whether the server takes it.
     ///
     /// # Errors
@@ -263,6 +268,11 @@ impl Lane {
     /// Asks the clients of another lane whether they are there, where it is doubtful whether those of this one may go on.
     pub fn resolve_doubt(&self, others: &Lane) {
         self.shared_connection.resolve_doubt(&others.shared());
+    }
+
+    /// For how long a connection that clients share has been silent although it owes something.
+    pub fn waits_for(&self) -> Option<Duration> {
+        self.shared_connection.waits_for()
     }
 
     /// Closes the connections that nobody has.

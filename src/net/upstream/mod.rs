@@ -117,7 +117,9 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// From reading a request to the first byte of its reply.
     pub request_timeout: Duration,
-    /// A connection that owes a reply and has been silent for so long is replaced.
+    /// The same for what is long by nature.
+    pub slow_timeout: Duration,
+    /// A connection that owes a reply and has been silent for so long, while the server answered on another one, is replaced.
     pub stall_timeout: Duration,
     /// How long a request waits for a server that is not there.
     pub queue_timeout: Duration,

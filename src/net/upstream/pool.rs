@@ -135,6 +135,7 @@ impl Pool {
         }
         self.leases.on_tick();
         self.spares.on_tick();
+        self.seek_sign();
         let mut revoked = Vec::new();
         self.lanes.borrow_mut().retain(|_, lane| {
             lane.on_tick();
@@ -160,6 +161,14 @@ impl Pool {
     pub fn follow_primary(&self) {
         self.lanes.borrow().values().for_each(|lane| lane.wake());
         self.leases.wake();
+    }
+
+    /// Where a connection keeps its head waiting, looks whether the server answers on another one.
+    fn seek_sign(&self) {
+        let shared = self.lanes.borrow().values().filter_map(|lane| lane.waits_for()).max();
+        if let Some(silent) = shared.max(self.leases.waits_for()) {
+            self.spares.seek_sign(&self.context, silent);
+        }
     }
 
     /// Closes what no client has.

@@ -8,14 +8,17 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::io::poll_read_buf;
 
-use super::Settings;
 use super::connect::open;
+use super::{PING, Settings};
 use crate::net::clock;
+use crate::net::context::Context;
 use crate::net::stream::Stream;
 use crate::net::topology::Primary;
 use respguard_engine::command::Login;
@@ -28,6 +31,14 @@ use respguard_resp::{Protocol, encode, value};
 const MISSING_MAX: Duration = Duration::from_millis(200);
 /// Between two attempts.
 const OPEN_PAUSE: Duration = Duration::from_secs(1);
+/// A connection that has been silent for so long may be stuck: the server is asked for a sign on another one.
+const SILENCE_MIN: Duration = Duration::from_millis(100);
+/// Between two questions.
+const SIGN_PAUSE_MIN: Duration = Duration::from_millis(2);
+const SIGN_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// After so long without an answer a new connection is tried.
+const SIGN_PATIENCE: Duration = Duration::from_millis(250);
+const SIGN_OPEN_PAUSE_MAX: Duration = Duration::from_secs(8);
 /// Connections in use at a time, should one not do.
 const USED_MAX: usize = 8;
 /// A longer answer is not waited for.
@@ -56,6 +67,10 @@ pub struct Spares {
     missing_since: Cell<Option<Instant>>,
     tried_at: Cell<Option<Instant>>,
     closed: Cell<bool>,
+    /// When it was last asked for a sign, how long the last one took, and the pause before another connection is tried for it.
+    sign_asked_at: Cell<Option<Instant>>,
+    sign_took: Cell<Duration>,
+    sign_pause: Cell<Duration>,
 }
 
 impl Spares {
@@ -67,6 +82,9 @@ impl Spares {
             missing_since: Cell::new(None),
             tried_at: Cell::new(None),
             closed: Cell::new(false),
+            sign_asked_at: Cell::new(None),
+            sign_took: Cell::default(),
+            sign_pause: Cell::new(OPEN_PAUSE),
         })
     }
 
@@ -130,6 +148,50 @@ impl Spares {
         });
     }
 
+    /// A connection has been silent for so long: asks the server for a sign, or takes note of it. Where the one that is kept
+    /// brings none, a new connection may.
+    pub fn seek_sign(self: &Rc<Self>, context: &Rc<Context>, silent: Duration) {
+        let now = clock::now();
+        let mut kept = self.kept.borrow_mut();
+        let Some(spare) = kept.as_mut() else { return };
+        if let Some(asked_at) = spare.sign.asked_at {
+            if spare.poll_sign() {
+                context.signs.answered(asked_at);
+                self.sign_took.set(now.saturating_duration_since(asked_at));
+                self.sign_pause.set(OPEN_PAUSE);
+            } else if now.saturating_duration_since(asked_at) >= SIGN_PATIENCE {
+                drop(kept);
+                self.seek_elsewhere(context, now);
+            }
+            return;
+        }
+        let since = self.sign_asked_at.get().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let pause = (silent / 4).clamp(SIGN_PAUSE_MIN, SIGN_PAUSE_MAX);
+        if silent >= SILENCE_MIN.max(2 * self.sign_took.get()) && since >= pause {
+            self.sign_asked_at.set(Some(now));
+            if !spare.ask_sign(now) {
+                kept.take();
+            }
+        }
+    }
+
+    /// That it can be opened and used is a sign, too. The pauses grow: a busy server is not to be asked often.
+    fn seek_elsewhere(self: &Rc<Self>, context: &Rc<Context>, now: Instant) {
+        let pause = self.sign_pause.get();
+        if self.tried_at.get().is_some_and(|at| now.saturating_duration_since(at) < pause) {
+            return;
+        }
+        self.tried_at.set(Some(now));
+        self.sign_pause.set((2 * pause).min(SIGN_OPEN_PAUSE_MAX));
+        let (spares, context) = (Rc::clone(self), Rc::clone(context));
+        tokio::task::spawn_local(async move {
+            let Some(spare) = Spare::open(&spares.settings).await else { return };
+            context.signs.answered(now);
+            spares.kept.take();
+            spares.keep(spare);
+        });
+    }
+
     /// None is kept any more.
     pub fn close(&self) {
         self.closed.set(true);
@@ -160,6 +222,14 @@ struct Spare {
     /// The server is the primary while this is its term.
     primary: Primary,
     term: u64,
+    sign: Sign,
+}
+
+/// A PING of our own that has not been answered, and what has come of the answer.
+#[derive(Debug, Default)]
+struct Sign {
+    asked_at: Option<Instant>,
+    come: BytesMut,
 }
 
 impl Spare {
@@ -167,12 +237,40 @@ impl Spare {
         let params = ConnectParams { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
         let view = settings.primary.view();
         let (stream, _) = open(settings, &view, &params, &[]).await.ok()?;
-        let identity = Identity { login: settings.login.clone(), protocol: Protocol::Resp2 };
-        Some(Spare { stream, identity, primary: settings.primary.clone(), term: view.term })
+        Some(Spare {
+            stream,
+            identity: Identity { login: settings.login.clone(), protocol: Protocol::Resp2 },
+            primary: settings.primary.clone(),
+            term: view.term,
+            sign: Sign::default(),
+        })
     }
 
     fn is_open(&self) -> bool {
         self.primary.is_in_term(self.term) && !self.stream.is_read_closed()
+    }
+
+    /// Asks for a sign without waiting; false when the connection is of no use.
+    fn ask_sign(&mut self, now: Instant) -> bool {
+        if !self.primary.is_in_term(self.term) {
+            return false;
+        }
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let written = Pin::new(&mut self.stream).poll_write(&mut cx, PING);
+        let flushed = Pin::new(&mut self.stream).poll_flush(&mut cx);
+        self.sign.asked_at = Some(now);
+        matches!(written, Poll::Ready(Ok(written)) if written == PING.len()) && !matches!(flushed, Poll::Ready(Err(_)))
+    }
+
+    /// True when it has come, whatever it says: who may not PING is told so by a server that answers.
+    fn poll_sign(&mut self) -> bool {
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let read = poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.sign.come);
+        let has_come = matches!(read, Poll::Ready(Ok(1..))) && self.sign.come.ends_with(b"\r\n");
+        if has_come {
+            self.sign = Sign::default();
+        }
+        has_come
     }
 
     /// The answer; to the login, if that is refused: nothing is asked as somebody else.
@@ -229,7 +327,9 @@ impl Spare {
         self.stream.write_all(request).await?;
         self.stream.flush().await?;
         let mut scanner = ReplyScanner::new(ScanLimits::default());
-        let mut buffer = BytesMut::with_capacity(1024);
+        let Sign { asked_at, come: mut buffer } = std::mem::take(&mut self.sign);
+        // The answer to what was asked before comes first.
+        let mut is_sign = asked_at.is_some();
         let mut scanned = 0;
         loop {
             if Pin::new(&mut self.stream).read_buf(&mut buffer).await? == 0 {
@@ -243,7 +343,7 @@ impl Spare {
                 }
                 let frame = buffer.split_to(std::mem::take(&mut scanned));
                 // What is pushed answers nothing.
-                if !frame.starts_with(b">") {
+                if !frame.starts_with(b">") && !std::mem::take(&mut is_sign) {
                     return if buffer.is_empty() { Ok(frame.to_vec()) } else { Err(io::ErrorKind::InvalidData.into()) };
                 }
             }

@@ -8,8 +8,8 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::net::address::Address;
-use crate::net::topology::Primary;
 use crate::net::registry::Mailbox;
+use crate::net::topology::Primary;
 use crate::net::upstream::PING;
 use crate::net::upstream::connections::Connections;
 use crate::telemetry::exposition::Exposition;
@@ -48,6 +48,7 @@ fn settings(port: u16) -> Settings {
         tls: None,
         connect_timeout: long,
         request_timeout: long,
+        slow_timeout: long,
         stall_timeout: long,
         queue_timeout: long,
         heartbeat: long,

@@ -94,11 +94,12 @@ impl Sentinel {
         let own = format!("process_id:{}\r\n", sentinel.process.id());
         let answers = within(PATIENCE, || {
             ended = sentinel.process.try_wait().is_ok_and(|status| status.is_some());
-            ended || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok_and(|stream| {
-                let mut wire = Wire::over(stream).patience(Duration::from_secs(2));
-                wire.send(b"INFO server\r\n");
-                wire.try_reply().is_some_and(|reply| text(&reply).contains(&own) || reply.starts_with(b"-NOAUTH"))
-            })
+            ended
+                || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok_and(|stream| {
+                    let mut wire = Wire::over(stream).patience(Duration::from_secs(2));
+                    wire.send(b"INFO server\r\n");
+                    wire.try_reply().is_some_and(|reply| text(&reply).contains(&own) || reply.starts_with(b"-NOAUTH"))
+                })
         });
         assert!(answers, "a sentinel does not answer");
         (!ended).then_some(sentinel)

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `generated` | name, arity, flags and key specs, as a server's COMMAND answers |
 //! | `newer` | the same for commands that the server of `generated` does not have |
-//! | `connection_column`, `write_column` | the columns kept by hand, one row per command |
+//! | `connection_column`, `write_column`, `slow_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
 //! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank` | questions about one request, answered from its row |
@@ -29,6 +29,7 @@ mod names;
 mod newer;
 mod options;
 pub mod redact;
+mod slow_column;
 mod spec;
 mod table;
 mod write_column;

@@ -174,7 +174,7 @@ impl<'a> Family<'_, 'a> {
             let of_member = captures.iter().filter(|((member, _), _)| *member == at);
             let mut named = vec![None; templates[*template].slots.len()];
             of_member.for_each(|((_, slot), name)| named[*slot] = Some(name.as_str()));
-            WrittenMember { template: templates[*template].written(&named), optional: optional(at), expected: None }
+            WrittenMember { template: templates[*template].written(&named), optional: optional(at), ..WrittenMember::default() }
         });
         let rule = WrittenGroup {
             name: name(self.longest.iter().flat_map(|template| &templates[*template].names), names),

@@ -22,6 +22,8 @@ pub struct Entry<R> {
     start: u64,
     /// The recipient was told that the outcome is unknown: late frames are swallowed.
     expired: bool,
+    /// It is long by nature: its deadline is far off though it does not block.
+    slow: bool,
     /// Frames that it was owed when it was sent.
     sent_frames: u32,
     /// What of it may go out once more.
@@ -70,8 +72,8 @@ pub enum Owner<'a, R> {
 
 impl<R> Entry<R> {
     fn new(recipient: R, owed: Owed, (read_at, deadline): (Instant, Option<Instant>), start: u64) -> Entry<R> {
-        let (expired, repeat, repeated) = Default::default();
-        Entry { recipient, owed, read_at, deadline, start, expired, sent_frames: owed.frames(), repeat, repeated }
+        let (expired, slow, repeat, repeated) = Default::default();
+        Entry { recipient, owed, read_at, deadline, start, expired, slow, sent_frames: owed.frames(), repeat, repeated }
     }
 
     fn cut(&self) -> Cut {
@@ -143,6 +145,13 @@ impl<R> Inflight<R> {
         self.unordered |= self.entries.front().is_some_and(|next| next.deadline < deadline || next.read_at < read_at);
         self.entries.push_front(Entry::new(recipient, owed, (read_at, deadline), start));
         self.check();
+    }
+
+    /// The entry queued last is long by nature.
+    pub fn mark_slow(&mut self) {
+        if let Some(last) = self.entries.back_mut() {
+            last.slow = true;
+        }
     }
 
     /// Adds bytes, read at `read_at`, to the entry queued last: a request that is cut through arrives
@@ -299,7 +308,8 @@ impl<R> Inflight<R> {
 
     /// True when the request at the head waits longer than `request_timeout`: it blocks.
     pub fn head_blocks(&self, request_timeout: Duration) -> bool {
-        self.entries.front().is_some_and(|head| head.deadline.is_none_or(|deadline| deadline > head.read_at + request_timeout))
+        let blocks = |deadline: Instant, head: &Entry<R>| !head.slow && deadline > head.read_at + request_timeout;
+        self.entries.front().is_some_and(|head| head.deadline.is_none_or(|deadline| blocks(deadline, head)))
     }
 
     /// Gives up on everything that waits: hands each entry to `tell`.
@@ -310,13 +320,11 @@ impl<R> Inflight<R> {
         self.head_started = false;
     }
 
-    /// When a connection that was last heard of at `last_read` counts as stalled; `None` while
-    /// nothing is owed, or the head may wait for ever.
-    pub fn stalls_at(&self, last_read: Instant, stall_timeout: Duration) -> Option<Instant> {
+    /// Since when a connection that was last heard of at `last_read` keeps its head waiting, and until when the head waits;
+    /// `None` while nothing is owed, or the head may wait for ever.
+    pub fn waits_since(&self, last_read: Instant) -> Option<(Instant, Instant)> {
         let head = self.entries.front()?;
-        let deadline = head.deadline?;
-        // A blocking command's own timeout is no stall.
-        Some(deadline.max(last_read.max(head.read_at) + stall_timeout))
+        Some((last_read.max(head.read_at), head.deadline?))
     }
 
     /// Position behind the last byte ever queued.

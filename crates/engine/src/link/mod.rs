@@ -6,3 +6,4 @@ pub mod budget;
 pub mod handshake;
 pub mod inflight;
 pub mod owed;
+pub mod pace;

@@ -383,16 +383,18 @@ impl Planner<'_> {
 
     /// Within the client's own MULTI, on a lease: everything is passed on.
     fn decide_queued(&mut self, at: usize, spec: &Spec, args: Args<'_>) -> Decision {
-        if !spec.arity_fits(args) {
+        let effect = spec.connection_effect(args);
+        // An EXEC with conditions ends the transaction where the server knows them, and where it does not.
+        if !spec.arity_fits(args) && effect != ConnectionEffect::Transaction(Transaction::Exec) {
             return Decision::Send(Role::Queued);
         }
-        let effect = spec.connection_effect(args);
         if effect == ConnectionEffect::ClientCommand(ClientCommand::ClientReply) && ReplyMode::read(args).is_some() {
             return Decision::Answer(Answer::Refuse(REPLY_IN_MULTI));
         }
         // The server refuses these two without giving the transaction up, and queues all else.
         if !matches!(effect, ConnectionEffect::Transaction(Transaction::Multi | Transaction::Watch)) {
             self.session.queue.commands = self.session.queue.commands.saturating_add(1);
+            self.session.queue.slow |= spec.slow;
         }
         match effect {
             ConnectionEffect::Transaction(Transaction::Exec) => {

@@ -136,6 +136,10 @@ pub struct Plan {
     pub rewrites: Vec<(usize, Vec<u8>)>,
     /// What rules have to tell about commands.
     pub found: Vec<Finding>,
+    /// One of the commands is long by nature, or ends a transaction that has queued such a one.
+    pub slow: bool,
+    /// An EXEC among them may end such a transaction.
+    pub slow_exec: bool,
     pub(super) gathered: Vec<Gathered>,
     /// Commands that are in no group and may have been meant to be in one.
     pub(super) strays: Vec<usize>,
@@ -165,6 +169,7 @@ impl Plan {
         self.turn = None;
         self.rewrites.clear();
         self.found.clear();
+        (self.slow, self.slow_exec) = (false, false);
         self.gathered.clear();
         self.claims.clear();
         self.strays.clear();
@@ -278,6 +283,7 @@ impl Planner<'_> {
                 break;
             }
             self.concerned = true;
+            self.note_slow(at..at + 1);
             if let Some(gathered) = self.claim(at) {
                 let gathered = gathered.clone();
                 self.pass_claimed(at, &gathered);
@@ -301,6 +307,7 @@ impl Planner<'_> {
                     }
                 }
                 Decision::Transaction(commands) => {
+                    self.note_slow(at..at + commands);
                     self.plan.roles.push(Role::Multi);
                     (at + 1..at + commands - 1).for_each(|queued| self.pass(queued, Role::Queued));
                     self.plan.roles.push(self.role_of_end(at + commands - 1));
@@ -344,6 +351,14 @@ impl Planner<'_> {
         }
         self.keep();
         self.find_near_misses();
+    }
+
+    /// What is long by nature has a deadline of its own, and so has the EXEC of a transaction with such a command.
+    fn note_slow(&mut self, commands: Range<usize>) {
+        let table = self.rules.table;
+        let is_slow = commands.into_iter().any(|at| table.spec(self.batch.id(at)).slow);
+        self.plan.slow_exec |= self.session.queue.slow;
+        self.plan.slow |= is_slow || self.plan.slow_exec;
     }
 
     /// Puts the commands that are to be sent as they are, up to `end`, into a step.

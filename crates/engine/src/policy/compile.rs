@@ -3,6 +3,9 @@
 mod group;
 mod guard;
 mod member;
+mod once;
+mod relation;
+mod requirement;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -40,6 +43,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     unique_names("degrade", written.degrades.iter().map(|degrade| &*degrade.name), &mut errors);
     unique_names("ttl", written.ttls.iter().map(|ttl| &*ttl.name), &mut errors);
     unique_names("expect", written.expects.iter().map(|expect| &*expect.name), &mut errors);
+    unique_names("relation", written.relations.iter().map(|relation| &*relation.name), &mut errors);
     unique_names("guard", written.guards.iter().map(|guard| &*guard.name), &mut errors);
     let groups = written.groups.iter().enumerate();
     let groups = groups.filter_map(|(place, group)| group::compile(&format!("group[{place}]"), group, table, &mut errors));
@@ -55,6 +59,9 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let degrades = written.degrades.iter().enumerate();
     let degrades = degrades.filter_map(|(place, rule)| compile_degrade(&format!("degrade[{place}]"), rule, &mut errors));
     let degrades = degrades.map(Arc::new).collect();
+    let relations = written.relations.iter().enumerate();
+    let relations = relations.filter_map(|(place, rule)| relation::relation(&format!("relation[{place}]"), rule, &mut errors));
+    let relations = relations.map(Arc::new).collect();
     let policy = Policy {
         mode: written.mode,
         report_pipelines: written.pipeline.report,
@@ -65,6 +72,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
         expects: Expects::new(expects, table),
         guards: Guards::new(guards, table),
         degrades: DegradeRules::new(degrades),
+        relations,
         all: ByCommand::default(),
     };
     errors.none_or(()).map(|()| policy.indexed(table))

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use crate::command::{self, Canonical, CommandId, Measure, PlainKeys, Spec, Table, TimeKind, canonical};
+use crate::preflight::Requirement;
 use respguard_resp::request::{Args, Span};
 
 use super::by_command::{Prefixes, Subject, everything};
 use super::index::KeyIndex;
+use super::once::{Identity, OnceRule};
 use super::pattern::{Bindings, Names, Pattern};
 use super::reply::Wanted;
+use super::requirement::Required;
 use super::rule::{Agree, Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
 use super::unordered::{self, Search};
 
@@ -51,6 +54,8 @@ pub struct Group {
     pub order: Order,
     /// Whether a marker in the transaction settles unknown outcomes.
     pub resolve: bool,
+    /// Whether it is applied once.
+    pub once: Option<OnceRule>,
     /// What the members' replies must have in common.
     pub agree: Option<Agree>,
     pub mode: Option<Mode>,
@@ -98,6 +103,8 @@ pub(super) struct Template {
     /// What its reply must be, and the one command that replies so where spellings differ in that.
     pub(super) expected: Option<Arc<Wanted>>,
     pub(super) only: Option<CommandId>,
+    /// What must be true of its first key before anything of the group runs.
+    pub(super) require: Option<Required>,
     /// As it was written.
     pub(super) text: Box<str>,
 }
@@ -188,6 +195,7 @@ impl Group {
             on_partial: OnPartial::Report,
             order: Order::Written,
             resolve: false,
+            once: None,
             agree: None,
             mode: None,
             shape: Shape::Keys(keys),
@@ -229,6 +237,29 @@ impl Group {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// What is required of the first key of each command of the whole group that begins at the command `at(0)`; empty where
+    /// nothing is required of any.
+    pub fn requirements<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Vec<Option<Requirement<'a>>> {
+        match &self.shape {
+            Shape::Templates(templates) if templates.members.iter().any(|member| member.require.is_some()) => {
+                let whole = templates.trace(table, at).whole.unwrap_or_default();
+                let members = whole.members(self.order).into_iter();
+                members.map(|place| Some(templates.members.get(place)?.require.as_ref()?.bind(&whole.bound))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Which group it is that the first `commands` make up, where it is applied once.
+    pub fn identity<'a>(&self, table: &Table, at: Reader<'_, 'a>, commands: usize) -> Option<Identity> {
+        let once = self.once.as_ref()?;
+        let bound = match &self.shape {
+            Shape::Templates(templates) => templates.trace(table, at).whole.unwrap_or_default().bound,
+            Shape::Keys(_) => Bindings::default(),
+        };
+        Some(once.identity(&bound, &mut (0..commands).map_while(at)))
     }
 
     /// The text of the key pattern that the key matches: what a report names in place of the key. Groups of templates

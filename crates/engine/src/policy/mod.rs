@@ -14,10 +14,14 @@ pub mod index;
 pub mod large;
 pub mod near;
 pub mod near_miss;
+pub mod once;
 pub mod pattern;
+pub mod phrase;
 mod prefix_trie;
 pub mod recognise;
+pub mod relation;
 pub mod reply;
+pub mod requirement;
 pub mod rule;
 pub mod trace;
 pub mod ttl;
@@ -33,8 +37,10 @@ pub use degrade::{DegradeRule, StandIn};
 pub use expect::ExpectRule;
 pub use group::{Atomic, Group, Member, Order};
 pub use guard::{GuardRule, Trip};
+pub use once::OnceRule;
 pub use recognise::Recognition;
-pub use rule::{Agree, Mode, OnPartial, OnUnsupported, TtlAction};
+pub use relation::Relation;
+pub use rule::{Agree, Mode, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
 
@@ -59,6 +65,7 @@ pub struct Policy {
     expects: Expects,
     guards: Guards,
     degrades: DegradeRules,
+    relations: Vec<Arc<Relation>>,
     /// The rules of all sorts but those of degrading, by what they can be about.
     all: ByCommand,
 }
@@ -86,11 +93,12 @@ impl Policy {
             expects: Expects::default(),
             guards: Guards::default(),
             degrades: DegradeRules::new(Vec::new()),
+            relations: Vec::new(),
             all: ByCommand::default(),
         }
     }
 
-    /// Whether there are no rules.
+    /// Whether no rule is about what clients send.
     pub fn is_empty(&self) -> bool {
         self.groups().is_empty()
             && self.ttl_rules().is_empty()
@@ -214,6 +222,11 @@ impl Policy {
     /// All degrade rules, in the order in which they were written.
     pub fn degrade_rules(&self) -> &[Arc<DegradeRule>] {
         self.degrades.as_slice()
+    }
+
+    /// All relations, in the order in which they were written. They say nothing about what clients send.
+    pub fn relations(&self) -> &[Arc<Relation>] {
+        &self.relations
     }
 
     /// What a command is answered while there is no server. Degrade rules have no effect where rules only observe.

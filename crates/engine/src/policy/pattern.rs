@@ -1,10 +1,14 @@
 //! Matches one word of a rule against one argument of a command, in time linear in the argument.
 
+mod template;
+
 use std::fmt;
 
 use memchr::memmem::Finder;
 
 use crate::command::TimeKind;
+
+pub use template::SlotPart;
 
 /// How many names the members of one group may capture.
 pub const CAPTURES_MAX: usize = 16;
@@ -138,6 +142,14 @@ impl Pattern {
     /// Whether the word has `{name}` in it.
     pub fn has_captures(&self) -> bool {
         self.steps.iter().any(|step| step.wild != Wild::Run)
+    }
+
+    /// The numbers of its names.
+    pub fn captures(&self) -> impl Iterator<Item = usize> {
+        self.steps.iter().filter_map(|step| match step.wild {
+            Wild::Run => None,
+            Wild::Capture(number) => Some(usize::from(number)),
+        })
     }
 
     /// The word as it was written.
@@ -336,13 +348,14 @@ impl PatternError {
     }
 }
 
-enum Part<'w> {
+pub(super) enum Part<'w> {
     Literal(&'w str),
     Run,
     Capture(&'w str),
 }
 
-fn next_part(word: &str) -> Result<(Part<'_>, &str), PatternError> {
+/// The first part of a word, and what is behind it.
+pub(super) fn next_part(word: &str) -> Result<(Part<'_>, &str), PatternError> {
     if let Some(rest) = word.strip_prefix("{{") {
         return Ok((Part::Literal("{"), rest));
     }

@@ -15,7 +15,7 @@ pub trait Word: Copy + Sized + 'static {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
         impl Word for $name {
             const ALL: &'static [Self] = &[$(Self::$variant,)+];
@@ -130,6 +130,17 @@ words! {
 }
 
 words! {
+    /// What the members of a group are answered that was applied before.
+    OnDuplicate {
+        /// `-DUPLICATE`.
+        #[default]
+        Error = "error",
+        /// What they were answered the first time.
+        Replay = "replay",
+    }
+}
+
+words! {
     /// What a read is answered while there is no server.
     DegradedReads {
         #[default]
@@ -149,6 +160,43 @@ words! {
     }
 }
 
+words! {
+    /// Where a relation's things are.
+    PlaceKind {
+        #[default]
+        Key = "key",
+        /// Of a set or a sorted set.
+        Member = "member",
+        /// Of a hash.
+        Field = "field",
+        /// Of a list.
+        Item = "item",
+        /// Of a string.
+        Value = "value",
+    }
+}
+
+words! {
+    /// What a repair does with what is broken.
+    Repair {
+        #[default]
+        Report = "report",
+        /// It takes the reference out of its key.
+        Remove = "remove",
+        /// It deletes the key.
+        Delete = "delete",
+    }
+}
+
+words! {
+    /// How long what refers lives beside what it needs.
+    TtlBound {
+        #[default]
+        AtLeast = "at-least",
+        AtMost = "at-most",
+    }
+}
+
 /// Everything in a configuration that a policy is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
@@ -159,6 +207,19 @@ pub struct Written {
     pub expects: Vec<WrittenExpect>,
     pub guards: Vec<WrittenGuard>,
     pub degrades: Vec<WrittenDegrade>,
+    pub relations: Vec<WrittenRelation>,
+}
+
+/// One `[[relation]]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WrittenRelation {
+    pub name: String,
+    pub keys: Option<Vec<String>>,
+    pub from: Option<String>,
+    pub needs: Option<Vec<String>>,
+    pub ttl: Option<TtlBound>,
+    pub repair: Repair,
+    pub mode: Option<Mode>,
 }
 
 /// One `[[expect]]`.
@@ -211,6 +272,11 @@ pub struct WrittenGroup {
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
     pub resolve: bool,
+    /// How long the same group is not applied again.
+    pub once: Option<String>,
+    /// What makes two groups the same.
+    pub once_key: Option<String>,
+    pub on_duplicate: OnDuplicate,
     pub unlink: Unlink,
     pub agree: Option<Agree>,
     pub mode: Option<Mode>,
@@ -218,13 +284,15 @@ pub struct WrittenGroup {
     pub keys: Option<Vec<String>>,
 }
 
-/// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true, expect = "OK" }`.
+/// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true, expect = "OK", require = "exists" }`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenMember {
     pub template: String,
     pub optional: bool,
     /// What its reply must be.
     pub expected: Option<String>,
+    /// What must be true of its first key before anything of the group runs.
+    pub require: Option<String>,
 }
 
 /// One `[[degrade]]`.

@@ -6,7 +6,7 @@ use super::question::Topic;
 use super::syntax::{self, StreamId};
 use super::types::{TypeErrors, Types};
 use super::values::{Need, Value};
-use super::{Asker, Check, Fault, Question};
+use super::{Asker, Check, Fault, Question, Requirement};
 use respguard_resp::request::Args;
 
 pub(super) const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
@@ -52,6 +52,11 @@ impl<'a> GroupAnalysis<'a> {
 
     pub(super) fn into_checks(self) -> Vec<Check<'a>> {
         self.checks
+    }
+
+    /// A rule requires something of the key, as it is before all members.
+    pub(super) fn requires(&mut self, member: usize, key: &'a [u8], requirement: Requirement<'a>) -> Result<(), Fault> {
+        self.push(Check { member, key, question: Question::Required(requirement) })
     }
 
     /// Number of the member's words.

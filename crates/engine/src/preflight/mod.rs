@@ -17,6 +17,7 @@
 //! | `analysis` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
+//! | `once` | the marker of a group that is applied once |
 //! | `request` | what goes on the wire before the members |
 
 mod analysis;
@@ -25,6 +26,7 @@ mod key_aliases;
 mod key_state;
 mod keyspace;
 mod lists;
+pub mod once;
 mod question;
 pub mod request;
 mod sets;
@@ -41,8 +43,10 @@ use std::borrow::Cow;
 use crate::command::{CommandId, Spec, Table};
 use respguard_resp::request::Args;
 
-pub use question::{Asker, Check, Question};
+pub use once::{Duplicate, Once};
+pub use question::{Asker, Check, Condition, Question, Requirement};
 pub use request::{Ability, Lack, Names, Preflight, Verdict};
+pub use types::Types;
 
 use analysis::GroupAnalysis;
 
@@ -79,7 +83,44 @@ pub fn is_decidable(spec: &Spec) -> bool {
 /// # Errors
 /// The first member that fails whatever the keys hold, or of which nothing can be told.
 pub fn examine<'a>(table: &Table, members: impl Iterator<Item = (CommandId, Args<'a>)>) -> Result<Vec<Check<'a>>, Refusal> {
+    examine_in(GroupAnalysis::default(), table, members)
+}
+
+/// The same where a rule requires something of the first keys of members: that is asked first, in the order of the members.
+///
+/// # Errors
+/// As [`examine`], and where a member of which something is required names no key.
+pub fn examine_required<'a>(
+    table: &Table,
+    members: impl Iterator<Item = (CommandId, Args<'a>)> + Clone,
+    required: Vec<Option<Requirement<'a>>>,
+) -> Result<Vec<Check<'a>>, Refusal> {
     let mut analysis = GroupAnalysis::default();
+    for (member, ((id, args), requirement)) in members.clone().zip(required).enumerate() {
+        let Some(requirement) = requirement else { continue };
+        let asked = match first_key(table.spec(id), args) {
+            Some(key) => analysis.requires(member, key, requirement),
+            // Where its arguments are wrong, that is said of it.
+            None if !table.spec(id).arity_fits(args) => Ok(()),
+            None => Err(Fault::Undecided("something is required of its key, and it names none")),
+        };
+        asked.map_err(|fault| Refusal { member, fault })?;
+    }
+    examine_in(analysis, table, members)
+}
+
+/// The first key that the request names.
+pub fn first_key<'a>(spec: &Spec, args: Args<'a>) -> Option<&'a [u8]> {
+    let mut first = None;
+    spec.for_each_key(args, &mut |place, _| first = first.or(args.get(place)));
+    first
+}
+
+fn examine_in<'a>(
+    mut analysis: GroupAnalysis<'a>,
+    table: &Table,
+    members: impl Iterator<Item = (CommandId, Args<'a>)>,
+) -> Result<Vec<Check<'a>>, Refusal> {
     for (member, (id, args)) in members.enumerate() {
         let spec = table.spec(id);
         analysis.begin(member, args);
@@ -120,6 +161,7 @@ mod tests {
         let checks = examine(&table, members)?;
         let show = |check: &Check<'_>| {
             let question = match &check.question {
+                Question::Required(requirement) => requirement.text.to_string(),
                 Question::Not { types, .. } => {
                     let fine = Types::ALL.without(*types);
                     fine.each().map(|one| one.word().unwrap_or("other")).collect::<Vec<_>>().join("|")
@@ -137,6 +179,23 @@ mod tests {
             Fault::Certain(error) => (refusal.member, error.into_owned()),
             Fault::Undecided(why) => (refusal.member, format!("undecided: {why}")),
         }
+    }
+
+    #[test]
+    fn what_is_required_is_asked_before_all_else_about_the_first_key() {
+        let table = Table::builtin();
+        let requests = ["DEL a b", "INCR c", "PING", "DEL"].map(WrittenRequest::new);
+        let members = |places: &[usize]| {
+            let args: Vec<_> = places.iter().map(|&place| requests[place].args()).collect();
+            args.into_iter().map(|args| (table.lookup(args), args))
+        };
+        let exists = || Requirement { condition: Condition::Type(Types::ALL.without(Types::NONE)), text: "exists".into() };
+        let checks = examine_required(&table, members(&[1, 0]), vec![None, Some(exists())]).expect("it can be asked");
+        assert_eq!(checks.iter().map(|check| (check.member, check.key)).collect::<Vec<_>>(), [(1, &b"a"[..]), (0, b"c")]);
+        let refused =
+            |places: &[usize]| examine_required(&table, members(places), vec![Some(exists())]).expect_err("no key").fault;
+        assert!(matches!(refused(&[2]), Fault::Undecided(_)));
+        assert!(matches!(refused(&[3]), Fault::Certain(_)));
     }
 
     #[test]

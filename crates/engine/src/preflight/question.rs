@@ -1,5 +1,8 @@
 //! What can be asked about a key as it is before a group.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::analysis::WRONG_TYPE;
 use super::types::Types;
 
@@ -37,6 +40,27 @@ pub enum Question<'a> {
     Group { name: &'a [u8], asker: Asker },
     /// A stream, if it is there, without this consumer group.
     NoGroup { name: &'a [u8] },
+    /// What a rule requires: no command fails without it.
+    Required(Requirement<'a>),
+}
+
+/// What a rule requires of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement<'a> {
+    pub condition: Condition<'a>,
+    /// As the rule says it.
+    pub text: Arc<str>,
+}
+
+/// What must be true of a key that a rule requires something of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition<'a> {
+    /// It is of one of these types.
+    Type(Types),
+    /// It has a TTL, of more than so many milliseconds.
+    TtlAbove(u64),
+    /// It is a string of these bytes.
+    Value(Cow<'a, [u8]>),
 }
 
 /// What a question is about, apart from its key: of those with the same topic one is enough, as tight as all of them.
@@ -52,6 +76,7 @@ pub(super) enum Topic<'a> {
     Elements,
     Id,
     Group(&'a [u8]),
+    Required,
 }
 
 /// Who wants a consumer group to be there: each says otherwise in words of its own.
@@ -101,6 +126,7 @@ impl Question<'_> {
             Question::NoGroup { name } => {
                 format!("it is absent or a stream without the consumer group {}", name.escape_ascii())
             }
+            Question::Required(requirement) => format!("what the rule requires: {}", requirement.text),
         }
     }
 }
@@ -118,6 +144,7 @@ impl<'a> Question<'a> {
             Question::Elements { .. } => Topic::Elements,
             Question::IdBelow { .. } => Topic::Id,
             Question::Group { name, .. } | Question::NoGroup { name } => Topic::Group(name),
+            Question::Required(_) => Topic::Required,
         }
     }
 
@@ -125,7 +152,7 @@ impl<'a> Question<'a> {
     pub(super) fn includes(&self, other: &Question<'_>) -> bool {
         let Question::Not { types, error } = other else { return false };
         let own = match self {
-            Question::Not { .. } => return false,
+            Question::Not { .. } | Question::Required(_) => return false,
             Question::Length { .. } | Question::Integer { .. } | Question::Decimal | Question::HyperLogLog => Types::STRING,
             Question::FieldInteger { .. } | Question::FieldDecimal { .. } => Types::HASH,
             Question::Elements { .. } => Types::LIST,

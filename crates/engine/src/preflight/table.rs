@@ -43,6 +43,7 @@ static ROWS: &[(&str, Rule)] = &[
     ("decrby", strings::decrby),
     ("del", keyspace::del),
     ("dump", keyspace::harmless),
+    ("echo", keyspace::harmless),
     ("exists", keyspace::harmless),
     ("expire", keyspace::expire),
     ("expireat", keyspace::expireat),

@@ -50,6 +50,8 @@ pub struct Queue {
     pub commands: u32,
     /// Those among them that the proxy answers itself.
     pub answers: u32,
+    /// One of them is long by nature.
+    pub slow: bool,
 }
 
 impl Queue {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::head_of_line::HeadOfLine;
+use super::silence::Silence;
 use super::term::PAUSE_MAX;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
@@ -63,6 +64,7 @@ impl Link {
             orphans: RefCell::new(orphans),
             paused: Cell::new(false),
             head_of_line: HeadOfLine::default(),
+            silence: Silence::default(),
             retired: Cell::new(false),
             orphan_kills: RefCell::default(),
             ability: Cell::default(),

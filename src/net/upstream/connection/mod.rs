@@ -2,8 +2,8 @@
 //!
 //! `life` opens it, brings it back after a loss and ends it. While it is there `outgoing` takes what is to be sent, `pump`
 //! moves its bytes, `reading` cuts what comes in into frames, `on_tick` looks after its deadlines, `head_of_line` after a head
-//! that keeps others waiting, `standing` after who may go on over a new one, `term` after whether its server is
-//! still the primary. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
+//! that keeps others waiting, `silence` after a head that the server keeps waiting, `standing` after who may go on over a new
+//! one, `term` after whether its server is still the primary. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
 //! end the one that was lost.
 
 mod head_of_line;
@@ -14,6 +14,7 @@ mod outgoing;
 mod pump;
 mod reading;
 mod replay_buffer;
+mod silence;
 mod standing;
 mod term;
 
@@ -36,6 +37,7 @@ use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::preflight::Ability;
 use respguard_resp::scan::ScanError;
+use silence::Silence;
 
 /// A connection to the server, or the attempt to have one.
 ///
@@ -66,6 +68,8 @@ pub struct Link {
     paused: Cell<bool>,
     /// For how long those behind the head have waited because of that, or of a large reply.
     head_of_line: HeadOfLine,
+    /// For how long it has been silent while the server was not.
+    silence: Silence,
     /// Its lane has another one for what is still to come.
     retired: Cell<bool>,
     /// Lost connections that the server is being told to end.

@@ -207,6 +207,11 @@ impl Link {
         self.state.borrow().inflight.head_read_at()
     }
 
+    /// The server has answered what was asked then.
+    pub(super) fn answered(&self, asked_at: Instant) {
+        self.context.signs.answered(asked_at);
+    }
+
     /// Counts replies by how long they took.
     pub(super) fn observe(&self, elapsed: Duration, replies: u32) {
         self.context.metrics.observe_request(elapsed, replies);

@@ -95,6 +95,7 @@ fn settings(port: u16) -> Settings {
         primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         connect_timeout: long,
         request_timeout: long,
+        slow_timeout: long,
         stall_timeout: long,
         queue_timeout: long,
         heartbeat: long,

@@ -226,7 +226,8 @@ mod tests {
             let start = self.inflight.queued() - self.bytes.len() as u64;
             let sent = Sent { bytes: &self.bytes, start, written: start + written as u64 };
             let (told, now) = (&mut self.told, self.now);
-            let ask = Ask { identity: |who: &char| *who as usize, may_replay: |_| may, start_over: |_: &char, _| self.starts_over };
+            let ask =
+                Ask { identity: |who: &char| *who as usize, may_replay: |_| may, start_over: |_: &char, _| self.starts_over };
             let tell = |who: &char, owed: Owed, cut| told.push((*who, owed.frames(), cut));
             self.bytes = self.inflight.lose_all_but_reads(sent, (now, self.loss), ask, tell);
             self.bytes.clone()

@@ -12,7 +12,7 @@ use super::super::violation::{Kind, Violation};
 use super::{MemberReply, WrappedGroup, proves_end};
 use crate::command::Table;
 use crate::policy::OnPartial;
-use crate::preflight::Verdict;
+use crate::preflight::{Duplicate, Verdict};
 use respguard_resp::scan::{Top, elements, split_pushes};
 use respguard_resp::{encode, value};
 
@@ -32,11 +32,8 @@ impl WrappedGroup {
             let violation = self.violation(Kind::Unwrapped, context.table);
             found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
             Outcome::Unwrapped
-        } else if let Some((member, error)) = self.predicted(top) {
-            self.reply_predicted(member, &error, out, context.table);
-            let place = u32::try_from(member + 1).unwrap_or(u32::MAX);
-            found.push(Finding::Violation(self.violation(Kind::Aborted, context.table).place(place).error(error.as_bytes())));
-            Outcome::Refused
+        } else if let Some(verdict) = self.prevented(top) {
+            self.reply_prevented(&verdict, out, context.table, found)
         } else if self.is_refused_again() {
             self.reply_unknown("it was sent again, and what it needs for that is refused now", out, context.table, found);
             Outcome::Unknown
@@ -176,11 +173,61 @@ impl WrappedGroup {
         (failed, first)
     }
 
-    /// The member that kept the group from running, if the preflight did.
-    fn predicted(&self, top: Top) -> Option<(usize, Box<str>)> {
-        match self.guard.as_ref()?.verdict() {
-            Verdict::Fails { member, error } if top.null => Some((*member, error.clone())),
-            _ => None,
+    /// Why the preflight kept the group from running, if it did.
+    fn prevented(&self, top: Top) -> Option<Verdict> {
+        let verdict = self.guard.as_ref()?.verdict();
+        let is_prevented = top.null && !matches!(verdict, Verdict::Fine | Verdict::Missing);
+        is_prevented.then(|| verdict.clone())
+    }
+
+    fn reply_prevented(&self, verdict: &Verdict, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+        let violation = self.violation(Kind::Aborted, table);
+        let place = |member: usize| u32::try_from(member + 1).unwrap_or(u32::MAX);
+        match verdict {
+            Verdict::Fails { member, error } => {
+                self.reply_predicted(*member, error, out, table);
+                found.push(Finding::Violation(violation.place(place(*member)).error(error.as_bytes())));
+            }
+            Verdict::Unmet { member, required } => {
+                let why = format!("{} requires {required}", refusal::named(*member, &self.members, table));
+                self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
+                found.push(Finding::Violation(violation.place(place(*member)).reason(Some(why))));
+            }
+            Verdict::Unasked { error } => {
+                let why = format!("whether it was applied before may not be asked: {error}");
+                self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
+                found.push(Finding::Violation(violation.error(error.as_bytes()).reason(Some(why))));
+            }
+            Verdict::Applied(duplicate) => {
+                self.reply_duplicate(duplicate, out, table, found);
+                return Outcome::Duplicate;
+            }
+            Verdict::Fine | Verdict::Missing => {}
+        }
+        Outcome::Refused
+    }
+
+    /// The group was applied before: it is answered as it was then, or that it was.
+    fn reply_duplicate(&self, duplicate: &Duplicate, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        let kept = self.guard.as_ref().and_then(|guard| guard.kept(duplicate, self.members.len()));
+        if let Some(replies) = kept {
+            return out.extend_from_slice(replies);
+        }
+        let when = match duplicate.age {
+            Some(age) => format!("{}.{} s ago", age.as_secs(), age.subsec_millis() / 100),
+            None => "before".to_owned(),
+        };
+        self.reply_all(out, &format!("DUPLICATE group {} was applied {when}; nothing was applied again", self.rule.name));
+        found.push(Finding::Violation(self.violation(Kind::Duplicate, table)));
+    }
+
+    /// What the group is answered is kept for those that come again.
+    pub(super) fn keep_replies(&self, replies: &[u8], found: &mut Vec<Finding>) {
+        let is_applied = matches!(found.last(), Some(Finding::Group { outcome: Outcome::Applied, .. }));
+        if let Some(guard) = self.guard.as_ref().filter(|_| is_applied)
+            && let Some(request) = guard.keep(replies, self.members.len())
+        {
+            found.push(Finding::FollowUp { request, frames: 1 });
         }
     }
 

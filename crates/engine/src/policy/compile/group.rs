@@ -9,7 +9,7 @@ use crate::policy::unordered;
 
 use crate::preflight;
 
-use super::{Errors, key_patterns, member, not_available};
+use super::{Errors, key_patterns, member, not_available, once, requirement};
 
 const MEMBERS_MAX: usize = 64;
 /// Each optional member may double the ways in which a group is followed.
@@ -26,6 +26,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
     };
     let shape = shape(path, written, table, errors)?;
     check_guarded(path, written, &shape, table, errors);
+    let once = once::compile(path, written, &shape, errors);
     (errors.found.len() == before).then(|| Group {
         name: written.name.as_str().into(),
         atomic,
@@ -33,6 +34,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
         on_partial: written.on_partial,
         order: order(written.order),
         resolve: written.resolve,
+        once,
         agree: written.agree,
         mode: written.mode,
         shape,
@@ -108,6 +110,10 @@ fn templates(
         members.extend(compiled.map(|template| Template { also: also(&template, group.unlink, table), ..template }));
     }
     let required = written.iter().rposition(|member| !member.optional)? + 1;
+    // What was not compiled has been told; the places of the others are not those of what is written.
+    if members.len() == written.len() {
+        requirement::compile(path, written, group, &mut members, &names, table, errors);
+    }
     Some(Templates { members: members.into(), order: order(group.order), required, names })
 }
 

@@ -59,7 +59,18 @@ pub(super) fn compile_for<E: std::fmt::Display>(
         None => None,
     };
     let only = expected.as_ref().filter(|_| changes_reply(id, table)).map(|_| id);
-    Some(Template { id: form.id, also: None, words, measured, rest, optional: written.optional, expected, only, text })
+    Some(Template {
+        id: form.id,
+        also: None,
+        words,
+        measured,
+        rest,
+        optional: written.optional,
+        expected,
+        only,
+        require: None,
+        text,
+    })
 }
 
 /// Reads what a reply must be.

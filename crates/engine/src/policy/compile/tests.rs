@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::policy::rule::{
-    GuardAction, Mode, OnUnsupported, WrittenAtomic, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenOrder,
-    WrittenPipeline,
+    GuardAction, Mode, OnDuplicate, OnUnsupported, WrittenAtomic, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember,
+    WrittenOrder, WrittenPipeline,
 };
 
 fn group(commands: &[&str]) -> WrittenGroup {
@@ -86,6 +86,78 @@ fn a_guarded_group_has_only_members_that_can_be_predicted() {
     let (path, text) = only(with_groups(vec![guarded(&["SET a *", "SORT b ..."])]));
     assert_eq!(path, "group[0].commands[1]");
     assert!(text.contains("SORT cannot be in a guarded group"), "{text}");
+}
+
+/// The error of a guarded group whose second member requires this.
+fn require_error(template: &str, require: &str, of: WrittenGroup) -> (String, String) {
+    let mut written = WrittenGroup { atomic: WrittenAtomic::Guarded, ..of };
+    let member = WrittenMember { template: template.into(), require: Some(require.into()), ..WrittenMember::default() };
+    written.commands.as_mut().expect("members").push(member);
+    only(with_groups(vec![written]))
+}
+
+#[test]
+fn what_a_member_requires_must_be_something_that_can_be_asked() {
+    let one = || group(&["SET a:{x} *"]);
+    let good = |require: &str| {
+        let mut written = WrittenGroup { atomic: WrittenAtomic::Guarded, ..one() };
+        let member = WrittenMember { template: "DEL b:{y}".into(), require: Some(require.into()), ..WrittenMember::default() };
+        written.commands.as_mut().expect("members").push(member);
+        with_groups(vec![written])
+    };
+    for require in ["exists", "absent", "ttl > 0", "ttl > 30s", "= {x}{y}", "type set"] {
+        assert_eq!(good(require), [], "{require}");
+    }
+    let (path, text) = require_error("DEL b", "exits", one());
+    assert!(path == "group[0].commands[1].require" && text.contains("says nothing about a key"), "{path} {text}");
+    assert!(require_error("DEL b", "= {z}", one()).1.contains("no member captures `z`"));
+    assert!(require_error("PUBLISH b *", "exists", one()).1.contains("the command has no key"));
+    let unsupported = WrittenGroup { on_unsupported: OnUnsupported::Transaction, ..one() };
+    assert!(require_error("DEL b", "exists", unsupported).1.contains("without its preflight"));
+    let mut optional = group(&["SET c *", "GET a:{x}"]);
+    optional.commands.as_mut().expect("members")[1].optional = true;
+    assert!(require_error("DEL b", "= {x}", optional).1.contains("captured by an optional member alone"));
+}
+
+#[test]
+fn only_a_guarded_group_asks_what_is_required() {
+    let member = WrittenMember { template: "DEL b".into(), require: Some("exists".into()), ..WrittenMember::default() };
+    for atomic in [WrittenAtomic::Transaction, WrittenAtomic::Observe] {
+        let commands = Some(vec![member.clone(), member.clone()]);
+        let errors = with_groups(vec![WrittenGroup { name: "g".into(), atomic, commands, ..WrittenGroup::default() }]);
+        assert!(errors.len() == 2 && errors[0].message.contains("does not ask"), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_group_that_is_applied_once_says_which_are_the_same() {
+    let base = || WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(&["SET a:{x} *", "SET b {y}", "GET c:{z}"]) };
+    let once = |key: &str| WrittenGroup { once: Some("10m".into()), once_key: Some(key.into()), ..base() };
+    let optional = |key| {
+        let mut written = once(key);
+        written.commands.as_mut().expect("members")[2].optional = true;
+        written
+    };
+    for key in ["{x}", "{x}:{y}", "{z}", "digest"] {
+        assert_eq!(with_groups(vec![once(key)]), [], "{key}");
+    }
+    for (written, at, said) in [
+        (WrittenGroup { once_key: None, ..once("") }, "once_key", "which groups are the same"),
+        (WrittenGroup { once: None, ..once("{x}") }, "once_key", "says something of groups with once"),
+        (WrittenGroup { on_duplicate: OnDuplicate::Replay, ..base() }, "on_duplicate", "says something of groups with once"),
+        (WrittenGroup { once: Some("soon".into()), ..once("{x}") }, "once", "is no duration"),
+        (WrittenGroup { atomic: WrittenAtomic::Transaction, ..once("{x}") }, "once", "does not ask"),
+        (WrittenGroup { on_unsupported: OnUnsupported::Transaction, ..once("{x}") }, "on_unsupported", "applied again"),
+        (once("{w}"), "once_key", "no member captures `w`"),
+        (once("x"), "once_key", "has no capture"),
+        (optional("{z}"), "once_key", "captured by an optional member alone"),
+    ] {
+        let (path, text) = only(with_groups(vec![written]));
+        assert!(path == format!("group[0].{at}") && text.contains(said), "{path}: {text}");
+    }
+    let keys = |key: &str| WrittenGroup { commands: None, keys: Some(vec!["a:*".into()]), ..once(key) };
+    assert_eq!(with_groups(vec![keys("digest")]), []);
+    assert!(only(with_groups(vec![keys("{x}")])).1.contains("no member captures"));
 }
 
 #[test]

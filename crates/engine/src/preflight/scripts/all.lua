@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 local A,p,g=ARGV,redis.pcall,KEYS[1]
 local function int(s,x,l)
 if not s or type(s)=='table' or s=='0' then return end
@@ -28,6 +27,8 @@ local t=r.ok
 if not (' none string list set zset hash stream '):find(' '..t..' ',1,true) then t='other' end
 if x:find(' '..t..' ',1,true) then e=1 end
 end
+elseif o=='P' then r=p('PTTL',k) if type(r)=='number' and r<=tonumber(x) then e=1 end
+elseif o=='V' then r=p('GET',k) if type(r)~='table' and r~=x then e=1 end
 elseif o=='E' then r=p('LLEN',k) if r==0 then e=1 elseif type(r)=='number' and r<tonumber(x) then e=2 end
 elseif o=='H' then r=p('GETRANGE',k,0,15)
 if r=='' then if p('EXISTS',k)~=0 then e=1 end
