@@ -27,7 +27,8 @@
 //! this list:
 //!
 //! ```text
-//! telemetry < {address, clock, health, memory_budget, retries, signs, tls, whole_limits}
+//! telemetry < {address, clock, health, memory_budget, offenders, retries, server_limits, signs, tls,
+//!   whole_limits}
 //!   < {stream, recording, topology} < context < upstream < {recheck, sentinel} < {findings, registry, users, http} < {exchange, admin}
 //!   < client < worker < config < {server, explain, remote} < cli < main
 //! ```

@@ -105,6 +105,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter };
     let upstream = |workers| Settings {
         reconnected: Arc::clone(&asking.reconnected),
+        limits: Arc::clone(&asking.limits),
         ..upstream_settings(config, &certificates, &place.primary, workers)
     };
     let workers = start_workers(config, upstream, &certificates, &surveyed.table, &mut flushes, &registry, told)?;
@@ -266,6 +267,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: 
         retry_reads: upstream.retry_reads,
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
         reconnected: Arc::default(),
+        limits: Arc::default(),
     }
 }
 

@@ -20,6 +20,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             Finding::Group { index, outcome } => context.metrics.group(index, group_outcome(outcome)),
             Finding::PartialFailure(place) => context.metrics.partial_failure(failure_scope(place)),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
+            Finding::SetnxFixRefused { rule } => stop_setnx_fix(context, lane, &rule),
             Finding::TtlFixRefused { rule } => stop_ttl_fix(context, lane, &rule),
             Finding::Resolution(resolution) => {
                 if resolution == Resolution::Resent {
@@ -68,6 +69,14 @@ fn conclude_ttl(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, probe: Probe
 pub fn stop_ttl_fix(context: &Context, lane: &Lane, rule: &str) {
     if lane.ttl_fix.replace(TtlFixRight::Refused) != TtlFixRight::Refused {
         tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run PEXPIRE: its writes are no longer fixed, only checked");
+        context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
+    }
+}
+
+/// SETNX of this lane's user is no longer sent as SET, which is refused.
+pub fn stop_setnx_fix(context: &Context, lane: &Lane, rule: &str) {
+    if lane.setnx_fix.replace(TtlFixRight::Refused) != TtlFixRight::Refused {
+        tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run SET: its SETNX are not fixed, only checked");
         context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::net::recording::Feed;
 use respguard_engine::command::Table;
 use respguard_engine::policy::Policy;
+use respguard_engine::session::ClientModes;
 use respguard_engine::session::tracking::Tracking;
 use respguard_resp::Protocol;
 
@@ -86,6 +87,7 @@ pub struct Activity {
     pub is_monitor: bool,
     pub is_blocked: bool,
     pub tracking: Tracking,
+    pub modes: ClientModes,
     pub channels: usize,
     pub patterns: usize,
     pub shard_channels: usize,

@@ -91,7 +91,9 @@ pub async fn run(setup: Setup) {
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
     let metrics = WorkerMetrics::new(&names, setup.totals);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
-    let context = Rc::new(Context::new(number, metrics, reporter, readiness, breaker, table, Arc::default()));
+    let mut context = Context::new(number, metrics, reporter, readiness, breaker, table, Arc::default());
+    context.limits = Arc::clone(&setup.upstream.limits);
+    let context = Rc::new(context);
     context.set_policy(policy);
     context.kept.set_max(setup.kept_bytes_max);
     context.retries.allow(setup.upstream.retries);
@@ -161,6 +163,7 @@ fn take(shared: &Rc<WorkerShared>, acceptor: Option<&Arc<Acceptor>>, message: Me
         Message::Table(table) => {
             shared.context.set_table(table);
             shared.pool.forget_refusals();
+            shared.context.offenders.forget();
         }
         Message::Policy(policy, done) => {
             shared.context.set_policy(policy);

@@ -66,6 +66,8 @@ words! {
         Leased = "leased",
         /// Clean and waiting for the next lease.
         Idle = "idle",
+        /// Kept for what may be the cure of a server in trouble, or carries it.
+        Spare = "spare",
     }
 }
 

@@ -296,7 +296,8 @@ fn unix_sockets_serve_on_either_side() {
     let proxy = setup().start();
     let mut wire = Wire::unix(&near);
     assert_eq!(wire.pipeline(&["SET k v", "GET k"]), ["+OK\r\n", "$1\r\nv\r\n"]);
-    assert!(wire.ask("CLIENT INFO").contains(&format!("addr={}:0", near.display())));
+    let info = wire.ask("CLIENT INFO");
+    assert!(info.contains(&format!("addr={}:0", near.display())) && info.contains(" flags=U "), "{info}");
     assert!(proxy.stop().status.success());
     assert!(!near.exists(), "the socket is cleaned up");
     // What a process that was killed has left is in nobody's way.

@@ -76,12 +76,14 @@ pub struct Connection {
     pub(super) read_filled: bool,
     /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
     pub(super) asked: Cell<bool>,
+    /// For what is in the batch now there is no connection for this client alone.
+    pub(super) alone_in_vain: Cell<bool>,
     /// It has been waited for that the upstream connection is opened for the first time.
     pub(super) awaited_opening: Cell<bool>,
     /// When what is in the batch now began to wait for that.
     pub(super) waits_since: Cell<Option<Instant>>,
     /// Likewise, its server whether the user may fix writes.
-    pub(super) asked_ttl_fix: Cell<bool>,
+    pub(super) asked_ttl_fix: Cell<u8>,
     /// What waits for more has waited long enough.
     pub(super) wait_over: bool,
     /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
@@ -142,9 +144,10 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
+            alone_in_vain: Cell::new(false),
             awaited_opening: Cell::new(false),
             waits_since: Cell::new(None),
-            asked_ttl_fix: Cell::new(false),
+            asked_ttl_fix: Cell::new(0),
             wait_over: false,
             wait_is_for_all: true,
             waits: None,

@@ -54,6 +54,8 @@ pub(super) struct Sending<'a> {
     pub(super) timing: Timing,
     /// Commands that do not go out as they came.
     pub(super) rewrites: &'a [(usize, Vec<u8>)],
+    /// Those of them that are a SETNX and go out as SET.
+    pub(super) turned: &'a [(usize, Arc<str>)],
     /// The place of each command, where they are not the next ones in order.
     pub(super) seqs: &'a [Seq],
     /// Some of the commands are long by nature, and so may an EXEC be.
@@ -108,7 +110,14 @@ impl Sending<'_> {
     /// What the rule of the group formed by these commands expects of their replies.
     pub(super) fn expectations(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Expectations>> {
         let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
-        Expectations::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
+        let expectations = Expectations::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))?;
+        let is_turned = |(_, at): &(usize, usize)| self.turned.iter().any(|(turned, _)| turned == at);
+        let turned = if self.turned.is_empty() {
+            Vec::new()
+        } else {
+            commands.enumerate().filter(is_turned).map(|(place, _)| place).collect()
+        };
+        Some(Box::new(expectations.turning(turned)))
     }
 }
 

@@ -137,6 +137,8 @@ pub struct Lane {
     pub probes: Cell<bool>,
     /// Whether this user may set TTLs behind writes.
     pub ttl_fix: Cell<TtlFixRight>,
+    /// Whether this user may SET in the place of SETNX.
+    pub setnx_fix: Cell<TtlFixRight>,
 }
 
 impl Lane {
@@ -160,6 +162,7 @@ impl Lane {
             unused_since: Cell::new(None),
             probes: Cell::new(true),
             ttl_fix: Cell::new(TtlFixRight::Unknown),
+            setnx_fix: Cell::new(TtlFixRight::Unknown),
         })
     }
 
@@ -238,6 +241,8 @@ impl Lane {
 
     fn keep_or_close(&self, link: &Rc<Link>, clean: bool) {
         link.set_owner(None);
+        // Who is given it next would be the first that the server evicts.
+        let clean = clean && !(link.has_carried_large() && self.context.limits.evicts());
         let mut idle = self.idle.borrow_mut();
         if clean && link.is_clean() && link.phase() == Phase::Ready && idle.len() < IDLE_LEASES_MAX {
             idle.push((Rc::clone(link), clock::now()));

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
 use crate::net::topology::Primary;
 use connections::Connections;
@@ -65,6 +66,12 @@ pub trait Recipient {
     fn cut(&self, owed: Owed) {
         self.fault(owed, Fault::Lost);
     }
+
+    /// The server has ended a connection that others share over what this one had sent.
+    fn offend(&self) {}
+
+    /// On a lease: the other side has ended the connection while something was owed.
+    fn lease_ended(&self) {}
 
     /// On a lease: what the frame that begins with `head` is.
     fn classify(&self, _head: &[u8]) -> Arrival {
@@ -141,6 +148,8 @@ pub struct Settings {
     pub retries: Allowance,
     /// Told when a lost connection is back: the server may be another one now.
     pub reconnected: Arc<Notify>,
+    /// What the server takes on one connection.
+    pub limits: Arc<ServerLimits>,
 }
 
 impl Settings {

@@ -170,6 +170,10 @@ pub enum Finding {
     TtlFixRefused {
         rule: Arc<str>,
     },
+    /// SET was refused to this user, which went out for SETNX.
+    SetnxFixRefused {
+        rule: Arc<str>,
+    },
     /// Commands of our own that must go out behind a group: they take back what a rule has added to a write that failed, or keep
     /// what the group was answered.
     FollowUp {

@@ -134,6 +134,8 @@ pub struct Plan {
     pub turn: Option<Barrier>,
     /// Commands that do not go out as they came, by their index, with what goes out in their place.
     pub rewrites: Vec<(usize, Vec<u8>)>,
+    /// Those of them that are a SETNX, with the rule: SET goes out, and what it answers is turned back.
+    pub turned: Vec<(usize, Arc<str>)>,
     /// What rules have to tell about commands.
     pub found: Vec<Finding>,
     /// One of the commands is long by nature, or ends a transaction that has queued such a one.
@@ -168,11 +170,17 @@ impl Plan {
         self.kept.clear();
         self.turn = None;
         self.rewrites.clear();
+        self.turned.clear();
         self.found.clear();
         (self.slow, self.slow_exec) = (false, false);
         self.gathered.clear();
         self.claims.clear();
         self.strays.clear();
+    }
+
+    /// The rule for which the command, a SETNX, goes out as SET.
+    pub(super) fn turned_by(&self, at: usize) -> Option<&Arc<str>> {
+        self.turned.iter().find(|(turned, _)| *turned == at).map(|(_, rule)| rule)
     }
 
     /// The groups of which a part waits for the rest, with their members by their index.
@@ -203,6 +211,8 @@ pub struct Rules<'a> {
     pub probes: bool,
     /// PEXPIRE may be injected: the user is allowed to, as far as is known.
     pub ttl_fixes: bool,
+    /// SET may go out in the place of SETNX: the user is allowed to, as has been asked.
+    pub setnx_fixes: bool,
     /// The connection can carry guarded groups.
     pub ability: Ability,
     pub hold: Holding,

@@ -53,7 +53,9 @@ const KINDS = {
   },
   ttl_missing: {
     what: () => "A key that must expire has no lifetime: it stays for ever.",
-    todo: () => "Set the lifetime in the same command or pipeline. Or let respguard set one:",
+    todo: v => (v.commands.some(name => name.startsWith("incr"))
+      ? "Set the lifetime in the same pipeline, or, where the server has it (Redis 8.8, Valkey 9.2), with INCREX .. EX .. ENX. "
+      : "Set the lifetime in the same command or pipeline. ") + "Or let respguard set one:",
     config: v => named("ttl", v.rule, 'action = "fix"\ndefault = "7d"'),
   },
   ttl_late: {

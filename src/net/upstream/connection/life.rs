@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::blame::Blame;
 use super::head_of_line::HeadOfLine;
 use super::silence::Silence;
 use super::term::PAUSE_MAX;
@@ -70,9 +71,11 @@ impl Link {
             ability: Cell::default(),
             struggling: Cell::new(false),
             finishing: Cell::new(false),
+            has_carried_large: Cell::new(false),
             may_transact: Cell::new(true),
             uncounted_loss: Cell::new(false),
             ended_by_server: Cell::new(None),
+            blame: Blame::default(),
             standing: Cell::default(),
             opened_at: Cell::new(None),
             permit: Cell::new(Some(permit)),
@@ -180,7 +183,9 @@ impl Link {
         while self.phase() != Phase::Closed || self.shared.get() {
             let view = primary.observe();
             self.view.replace(view.clone());
-            self.term.set(view.term);
+            if self.term.replace(view.term) != view.term {
+                self.blame.forget();
+            }
             let orphans = self.begin_orphan_kills();
             let opened = open(&self.settings, &view, &self.params, &orphans).await;
             self.end_orphan_kills(orphans, opened.is_err());
@@ -247,6 +252,7 @@ impl Link {
         self.ability.set(Ability::Unknown);
         self.context.client_fields.set(info.fields);
         let told = self.note_transactions(&mut state, &info);
+        self.lay_blame(&state, &info);
         state.info = info;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
@@ -291,7 +297,8 @@ impl Link {
         let orphan = state.info.orphan();
         let is_refused = self.doubt.take().is_some() && matches!(loss, Loss::Moved);
         self.is_believed.set(false);
-        if self.keeps_written() {
+        let is_certain = !matches!(loss, Loss::Moved) && self.note_cause(&state, written, loss);
+        if (self.replays_reads() || is_refused) && !is_certain {
             self.keep_what_may_go_again(&mut state, written, is_refused, &mut told);
         } else {
             let rest = state.inflight.lose(written, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
@@ -299,6 +306,7 @@ impl Link {
         }
         state.phase = if self.shared.get() { Phase::Connecting } else { Phase::Closed };
         drop(state);
+        self.note_lease_end(&told, loss);
         self.note_end(loss);
         if let Some(orphan) = orphan.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed | Loss::Moved)) {
             self.keep_orphan(orphan);
@@ -313,6 +321,8 @@ impl Link {
             }
             if matches!(loss, Loss::Moved) {
                 // It says nothing about the server that is the primary now.
+            } else if is_certain {
+                // It is a single request's fault, not the server's.
             } else if self.represents_server.get() {
                 self.context.health.failed(1);
             } else {
@@ -341,6 +351,7 @@ impl Link {
         if !self.is_refused(error) {
             // The server is away, and not only for one user.
             self.ended_by_server.set(None);
+            self.blame.forget();
             self.count_loss();
             self.note_down(error);
         }

@@ -38,11 +38,6 @@ impl Link {
         self.settings.retry_reads && self.shared.get()
     }
 
-    /// What was written is kept until it is answered: some of it may go out once more.
-    pub(super) fn keeps_written(&self) -> bool {
-        self.shared.get() && (self.settings.retry_reads || self.settings.primary.is_watched())
-    }
-
     /// The connection is lost: reads wait for the next one, with what was not written; the others are told. Of a server that
     /// has refused what it was sent because `is_refused`, everything waits for the next one.
     pub(super) fn keep_what_may_go_again(&self, state: &mut State, written: u64, is_refused: bool, told: &mut Vec<Told>) {
