@@ -3,6 +3,7 @@
 mod listener;
 mod live;
 pub mod reach;
+mod rest;
 mod security;
 mod surveying;
 mod topology;
@@ -89,6 +90,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     zero::show_process();
     let certificates = security::certificates(config)?;
     let clients = Listener::bind(&config.listen.address, config.listen.unix_mode, takeover).await?;
+    let requests = rest::bind(config.rest.as_ref(), takeover).await?;
     let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let (reporter, writing) = reporter(config)?;
@@ -145,6 +147,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     readiness.started();
     info!(
         listen = %clients.address(),
+        rest = requests.as_ref().map(|listener| tracing::field::display(listener.address())),
         upstream = %config.upstream.topology,
         workers = workers.mailboxes.len(),
         groups = config.policy.groups().len(),
@@ -157,10 +160,11 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     );
     tokio::select! {
         () = accept_all(&clients, &workers.mailboxes, &registry, config.listen.tls.is_some()) => {}
+        () = rest::accept_all(requests.as_ref(), config.rest.as_ref(), &workers.mailboxes) => {}
         name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
     }
     readiness.draining();
-    drop(clients);
+    drop((clients, requests));
     drop(renewing);
     surveying.abort();
     tokio::select! {
@@ -218,12 +222,13 @@ fn start_workers(
     let count = config.worker_count(cores);
     let policy = Arc::new(config.policy.clone());
     let users = security::users(config);
+    let front = config.rest.as_ref().map(|rest| Arc::new(rest::front(rest, certificates)));
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
     let upstream = upstream(count);
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new(), breaker };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
-        let load = Arc::default();
+        let (load, own_mailbox) = (Arc::default(), sender.downgrade());
         workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
         workers.threads.push(worker::start(Setup {
             number,
@@ -241,6 +246,7 @@ fn start_workers(
             kept_bytes_max: config.listen.buffered_bytes_max / count,
             flushes: flushes.add_worker(),
             mailbox,
+            rest: front.clone().map(|front| (front, own_mailbox)),
             load,
         })?);
     }

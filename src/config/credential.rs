@@ -50,31 +50,33 @@ impl Sources<'_> {
 
     /// The password that a table names by one of its two keys.
     pub(super) fn password(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Secret> {
-        self.secret(section, ("password_env", "password_file"), findings)
+        self.secret(section, ["password_env", "password_file"], findings)
     }
 
-    fn secret(
+    /// The secret that a table names by one of two keys: of an environment variable, and of a file.
+    pub(super) fn secret(
         &self,
         section: &mut Section<'_>,
-        (env, file): (&'static str, &'static str),
+        [env, file]: [&'static str; 2],
         findings: &mut Findings,
     ) -> Option<Secret> {
         let in_environment = self.environment_secret(section, env, findings);
         let in_file = self.file_secret(section, file, findings);
         if in_environment.is_some() && in_file.is_some() {
-            findings.add(&section.path_of(file), format!("there are both {env} and {file}"), "one of the two");
+            let path = section.path_of(file);
+            findings.add(&path, format!("there are both {env} and {file}"), "one of the two");
         }
         in_environment.or(in_file)
     }
 
     /// The static credentials of `[upstream]`, if it has any.
     pub(super) fn upstream(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
-        self.credentials(section, "username", ("password_env", "password_file"), findings)
+        self.credentials(section, "username", ["password_env", "password_file"], findings)
     }
 
     /// Those of its sentinels.
     pub(super) fn sentinel(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
-        let keys = ("sentinel_password_env", "sentinel_password_file");
+        let keys = ["sentinel_password_env", "sentinel_password_file"];
         self.credentials(section, "sentinel_username", keys, findings)
     }
 
@@ -93,7 +95,7 @@ impl Sources<'_> {
         &self,
         section: &mut Section<'_>,
         name: &'static str,
-        keys: (&'static str, &'static str),
+        keys: [&'static str; 2],
         findings: &mut Findings,
     ) -> Option<Credentials> {
         let username = section.text(name, findings);
@@ -102,7 +104,7 @@ impl Sources<'_> {
         match (&username, &password) {
             (Some(name), _) if name.is_empty() => findings.add(&path, "the name is empty", "a user's name, or no such key"),
             (Some(_), None) if !findings.covers(section.path()) => {
-                let expected = format!("{} or {} beside it", keys.0, keys.1);
+                let expected = format!("{} or {} beside it", keys[0], keys[1]);
                 findings.add(&path, "there is a user without a password", expected);
             }
             _ => {}

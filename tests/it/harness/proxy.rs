@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::redis::free_port;
-use super::{PATIENCE, RedisServer, Wire, eventually, signal, within};
+use super::{Http, PATIENCE, RedisServer, Wire, eventually, signal, within};
 
 const EXIT_CANNOT_LISTEN: i32 = 3;
 
@@ -22,6 +22,7 @@ pub struct Setup {
     pub upstream: String,
     pub admin: String,
     pub pipeline: String,
+    rest: Option<String>,
     pub rules: String,
     pub environment: Vec<(String, String)>,
 }
@@ -43,6 +44,7 @@ impl Setup {
             upstream: String::new(),
             admin: String::new(),
             pipeline: String::new(),
+            rest: None,
             rules: String::new(),
             environment: Vec::new(),
         }
@@ -108,6 +110,12 @@ impl Setup {
         self
     }
 
+    /// A REST front on a port of the loopback address, with these keys of `[rest]`.
+    pub fn rest(mut self, toml: &str) -> Setup {
+        self.rest = Some(toml.to_owned());
+        self
+    }
+
     /// Groups and other rules, whole tables.
     pub fn rules(mut self, toml: &str) -> Setup {
         self.rules = toml.to_owned();
@@ -136,9 +144,10 @@ impl Setup {
             "" => String::new(),
             address => format!("address = \"{address}\""),
         };
+        let rest = self.rest.as_ref().map(|keys| format!("[rest]\naddress = \"127.0.0.1:0\"\n{keys}\n")).unwrap_or_default();
         format!(
             "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\n{reached}\n{}\n\
-             [admin]\naddress = \"127.0.0.1:{admin_port}\"\n{}\n[pipeline]\n{}\n{}\n",
+             [admin]\naddress = \"127.0.0.1:{admin_port}\"\n{}\n{rest}[pipeline]\n{}\n{}\n",
             self.top, self.listen, self.upstream, self.admin, self.pipeline, self.rules
         )
     }
@@ -202,6 +211,19 @@ impl Proxy {
     /// The port that clients connect to.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of the REST front.
+    pub fn rest_port(&self) -> u16 {
+        let log = self.log();
+        let ready = log.lines().find(|line| line.contains("respguard is ready for clients")).expect("it is ready");
+        let address = ready.split("\"rest\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it has a REST front");
+        address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    }
+
+    /// A new HTTP client of the REST front.
+    pub fn rest(&self) -> Http {
+        Http::connect(self.rest_port())
     }
 
     /// The port of the admin endpoint.
