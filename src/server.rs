@@ -123,11 +123,15 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         registry: Arc::clone(&registry),
         breaker: workers.breaker.clone(),
         totals: exposition.totals(),
+        mode_is_switched: Arc::default(),
     };
     let streams = Arc::new(Semaphore::new(STREAMS_MAX));
     let (live, questions) = mpsc::channel(QUESTIONS_MAX);
     let policy = Arc::new(ArcSwap::from_pointee(config.policy.clone()));
-    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), certificates.clone());
+    let mode_is_switched = Arc::clone(&standing.mode_is_switched);
+    let keeper =
+        Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), mode_is_switched, certificates.clone());
+    let drain = CancellationToken::new();
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
     let state = AdminState {
@@ -141,6 +145,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         standing,
         policy,
         streams,
+        drain: drain.clone(),
         shutdown: admin_over.clone(),
     };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
@@ -162,6 +167,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         () = accept_all(&clients, &workers.mailboxes, &registry, config.listen.tls.is_some()) => {}
         () = rest::accept_all(requests.as_ref(), config.rest.as_ref(), &workers.mailboxes) => {}
         name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
+        () = drain.cancelled() => info!("draining, as an operator asked: no new clients, what is owed is answered"),
     }
     readiness.draining();
     drop((clients, requests));

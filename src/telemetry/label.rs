@@ -8,6 +8,7 @@ pub mod key {
     pub const ENDPOINT: &str = "endpoint";
     pub const GROUP: &str = "group";
     pub const KIND: &str = "kind";
+    pub const MODE: &str = "mode";
     pub const OUTCOME: &str = "outcome";
     pub const RULE: &str = "rule";
     pub const SIDE: &str = "side";

@@ -19,6 +19,7 @@ pub const HOLDS_TOTAL: &str = "respguard_holds_total";
 pub const KEPT_BYTES: &str = "respguard_kept_bytes";
 pub const LOG_LOST_TOTAL: &str = "respguard_log_lost_total";
 pub const LOGINS_REFUSED_TOTAL: &str = "respguard_logins_refused_total";
+pub const MODE: &str = "respguard_mode";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PANICS_TOTAL: &str = "respguard_panics_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
@@ -92,6 +93,7 @@ pub const ALL: &[Metric] = &[
     },
     counter(LOG_LOST_TOTAL, "Lines of the log that found no room on their way to standard error, or could not be written there"),
     counter(LOGINS_REFUSED_TOTAL, "AUTH and HELLO AUTH that the proxy itself refused"),
+    gauge(MODE, "1 for the mode that the rules are in, 0 for the other: enforce or observe"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(PANICS_TOTAL, "Tasks of clients and of upstream connections that panicked: faults of the proxy itself"),
     counter(

@@ -33,6 +33,7 @@ mod log;
 mod masses;
 mod near_misses;
 mod once;
+mod operating;
 mod operators;
 mod options;
 mod out_of_step;

@@ -246,9 +246,27 @@ impl Proxy {
         std::fs::read_to_string(self.directory.path().join("log")).expect("the log is there")
     }
 
+    /// Waits for `text` in the log, which a thread of its own writes, and returns everything written so far.
+    pub fn logs(&self, text: &str) -> String {
+        assert!(within(PATIENCE, || self.log().contains(text)), "not logged: {text}\n{}", self.log());
+        self.log()
+    }
+
     /// The log's events about violations.
     pub fn violations(&self) -> Vec<String> {
         self.log().lines().filter(|line| line.contains("\"message\":\"violation\"")).map(str::to_owned).collect()
+    }
+
+    /// The first violation of this kind, once it is logged.
+    pub fn logged(&self, kind: &str) -> String {
+        let kind = format!("\"kind\":\"{kind}\"");
+        let mut told = None;
+        let is_told = within(PATIENCE, || {
+            told = self.violations().into_iter().find(|line| line.contains(&kind));
+            told.is_some()
+        });
+        assert!(is_told, "no violation of {kind} is logged:\n{}", self.log());
+        told.unwrap_or_default()
     }
 
     /// The configuration file.
