@@ -46,6 +46,7 @@ mod reload;
 mod reply_modes;
 mod required;
 mod resolved;
+mod rollback;
 mod rules;
 mod servers;
 mod session;
