@@ -39,6 +39,7 @@ pub(super) fn reply(role: &Role) -> String {
         Role::UnsubscribeAll(_) => "the server's confirmations, one for each subscription".to_owned(),
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),
         Role::Lane => "the server's reply".to_owned(),
+        Role::Mode(..) => "the server's reply".to_owned(),
         Role::Redirect => "the server's reply, with the proxy's id of the client it names".to_owned(),
         Role::Unblock => "the server's reply".to_owned(),
         Role::Verdict => "the server's reply if it is an error, else the proxy's own".to_owned(),

@@ -7,8 +7,10 @@ use bytes::BytesMut;
 
 use crate::net::health::{Health, SharedBreaker};
 use crate::net::memory_budget::MemoryBudget;
+use crate::net::offenders::Offenders;
 use crate::net::recording::Tap;
 use crate::net::retries::Retries;
+use crate::net::server_limits::ServerLimits;
 use crate::net::signs::Signs;
 use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
@@ -58,6 +60,10 @@ pub struct Context {
     pub client_fields: Cell<ClientFields>,
     /// Where the clients' bytes are recorded, while somebody records.
     pub tap: Tap,
+    /// Commands over which the server has ended connections.
+    pub offenders: Offenders,
+    /// What the server takes on one connection.
+    pub limits: Arc<ServerLimits>,
     /// Up to which length requests are held whole.
     pub whole_limits: WholeLimits,
 }
@@ -92,6 +98,8 @@ impl Context {
             rechecks: Cell::new(0),
             client_fields: Cell::default(),
             tap: Tap::default(),
+            offenders: Offenders::default(),
+            limits: Arc::default(),
             whole_limits: WholeLimits::in_force(),
         }
     }

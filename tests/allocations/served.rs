@@ -51,6 +51,7 @@ impl Worker {
             totals: exposition.totals(),
             flushes: flushes.add_worker(),
             mailbox,
+            rest: None,
             load: Arc::clone(&load),
         })
         .expect("a worker starts");
@@ -95,5 +96,6 @@ fn settings(port: u16) -> Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: Arc::default(),
+        limits: Arc::default(),
     }
 }

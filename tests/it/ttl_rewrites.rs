@@ -103,7 +103,7 @@ fn a_user_who_may_not_set_keeps_setnx_and_is_told() {
     assert_eq!(wire.pipeline(&["SETNX s:1 x", "SETNX s:1 x", "SETNX s:2 x"]).concat(), ":1\r\n:0\r\n:1\r\n");
     assert_eq!(pttl(&redis, "s:1"), -1);
     eventually("both are told", || proxy.violated("ttl_missing", "locks") == 2.0);
-    eventually("the log says so", || proxy.log().contains("this user may not run SET"));
+    proxy.logs("this user may not run SET");
     let asked = redis.ask("INFO commandstats");
     assert!(asked.contains("cmdstat_set:calls=0,") && asked.contains("rejected_calls=1"), "asked once: {asked}");
     // Who loses the right later loses what is under way, and no more.

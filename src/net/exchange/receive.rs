@@ -78,7 +78,7 @@ impl Exchange {
 
 impl Recipient for Exchange {
     fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
-        self.bulk.note(piece, part);
+        self.bulk.note(piece, part, self.context.limits.large_reply_bytes());
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let State { session, slots, out, found, .. } = state;
@@ -131,6 +131,17 @@ impl Recipient for Exchange {
         // The client must not be left with half a reply; what it has seen nothing of it can still be told.
         let is_unseen = self.state.borrow_mut().slots.is_unseen(owed.next());
         if is_unseen { self.fault(owed, Fault::Lost) } else { self.end(End::Cut) }
+    }
+
+    fn offend(&self) {
+        self.bulk.offend();
+    }
+
+    fn lease_ended(&self) {
+        if let Some(command) = self.bulk.take_suspect() {
+            self.bulk.offend();
+            self.context.offenders.convict(command);
+        }
     }
 
     fn takes_bytes(&self) -> bool {

@@ -236,6 +236,8 @@ impl Lane {
 
     fn keep_or_close(&self, link: &Rc<Link>, clean: bool) {
         link.set_owner(None);
+        // Who is given it next would be the first that the server evicts.
+        let clean = clean && !(link.has_carried_large() && self.context.limits.evicts());
         let mut idle = self.idle.borrow_mut();
         if clean && link.is_clean() && link.phase() == Phase::Ready && idle.len() < IDLE_LEASES_MAX {
             idle.push((Rc::clone(link), clock::now()));

@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::net::address::Address;
+use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
 use connections::Connections;
 use respguard_engine::command::Login;
@@ -59,6 +60,12 @@ pub trait Recipient {
     fn cut(&self, owed: Owed) {
         self.fault(owed, Fault::Lost);
     }
+
+    /// The server has ended a connection that others share over what this one had sent.
+    fn offend(&self) {}
+
+    /// On a lease: the other side has ended the connection while something was owed.
+    fn lease_ended(&self) {}
 
     /// On a lease: what the frame that begins with `head` is.
     fn classify(&self, _head: &[u8]) -> Arrival {
@@ -133,4 +140,6 @@ pub struct Settings {
     pub retries: Allowance,
     /// Told when a lost connection is back: the server may be another one now.
     pub reconnected: Arc<Notify>,
+    /// What the server takes on one connection.
+    pub limits: Arc<ServerLimits>,
 }

@@ -41,7 +41,7 @@ impl Pool {
         let key = LaneKey { login: settings.login.clone(), selects: Selects::Itself, db: 0, protocol: Protocol::Resp2 };
         let first = Lane::first(context, &settings, &leases, key.clone());
         let lanes = RefCell::new(HashMap::from([(key, Rc::clone(&first))]));
-        let spares = Spares::new(&settings);
+        let spares = Spares::new(context, &settings);
         Pool { context: Rc::clone(context), settings, lanes, leases, first, spares }
     }
 

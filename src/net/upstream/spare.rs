@@ -16,10 +16,12 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::io::poll_read_buf;
 
 use super::connect::open;
+use super::connections::Permit;
 use super::{PING, Settings};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::stream::Stream;
+use crate::telemetry::label::UpstreamState;
 use respguard_engine::command::Login;
 use respguard_engine::link::handshake::{ConnectParams, Selects};
 use respguard_engine::pipeline::finding::Fault;
@@ -58,8 +60,10 @@ pub struct Answered {
     pub is_refused: bool,
 }
 
-/// The spare connections of one worker: one is kept.
+/// The spare connections of one worker: one is kept. Each counts among all connections, and none is refused for their
+/// number: whoever needs one has no other.
 pub struct Spares {
+    context: Rc<Context>,
     settings: Rc<Settings>,
     kept: RefCell<Option<Spare>>,
     used: Cell<usize>,
@@ -73,8 +77,9 @@ pub struct Spares {
 }
 
 impl Spares {
-    pub fn new(settings: &Rc<Settings>) -> Rc<Spares> {
+    pub fn new(context: &Rc<Context>, settings: &Rc<Settings>) -> Rc<Spares> {
         Rc::new(Spares {
+            context: Rc::clone(context),
             settings: Rc::clone(settings),
             kept: RefCell::default(),
             used: Cell::new(0),
@@ -101,7 +106,9 @@ impl Spares {
         let _used = Used::begin(&self.used);
         let mut spare = match kept {
             Some(spare) => spare,
-            None if urgent && self.used.get() <= USED_MAX => Spare::open(&self.settings).await.ok_or(Fault::Unavailable)?,
+            None if urgent && self.used.get() <= USED_MAX => {
+                Spare::open(&self.context, &self.settings).await.ok_or(Fault::Unavailable)?
+            }
             None => return Err(Fault::Unavailable),
         };
         let mut is_sent = false;
@@ -141,7 +148,7 @@ impl Spares {
         self.tried_at.set(Some(now));
         let spares = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            if let Some(spare) = Spare::open(&spares.settings).await {
+            if let Some(spare) = Spare::open(&spares.context, &spares.settings).await {
                 spares.keep(spare);
             }
         });
@@ -184,7 +191,7 @@ impl Spares {
         self.sign_pause.set((2 * pause).min(SIGN_OPEN_PAUSE_MAX));
         let (spares, context) = (Rc::clone(self), Rc::clone(context));
         tokio::task::spawn_local(async move {
-            let Some(spare) = Spare::open(&spares.settings).await else { return };
+            let Some(spare) = Spare::open(&spares.context, &spares.settings).await else { return };
             context.signs.answered(now);
             spares.kept.take();
             spares.keep(spare);
@@ -219,6 +226,7 @@ struct Spare {
     stream: Stream,
     identity: Identity,
     sign: Sign,
+    _counted: Counted,
 }
 
 /// A PING of our own that has not been answered, and what has come of the answer.
@@ -228,15 +236,32 @@ struct Sign {
     come: BytesMut,
 }
 
+/// One more among all connections, as long as this is kept.
+struct Counted {
+    context: Rc<Context>,
+    _permit: Permit,
+}
+
+impl Counted {
+    fn begin(context: &Rc<Context>, settings: &Settings) -> Counted {
+        context.metrics.upstream_moved(None, Some(UpstreamState::Spare));
+        Counted { context: Rc::clone(context), _permit: settings.connections.insist() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.context.metrics.upstream_moved(Some(UpstreamState::Spare), None);
+    }
+}
+
 impl Spare {
-    async fn open(settings: &Settings) -> Option<Spare> {
+    async fn open(context: &Rc<Context>, settings: &Settings) -> Option<Spare> {
+        let counted = Counted::begin(context, settings);
         let params = ConnectParams { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
         let (stream, _) = open(settings, &params, &[]).await.ok()?;
-        Some(Spare {
-            stream,
-            identity: Identity { login: settings.login.clone(), protocol: Protocol::Resp2 },
-            sign: Sign::default(),
-        })
+        let identity = Identity { login: settings.login.clone(), protocol: Protocol::Resp2 };
+        Some(Spare { stream, identity, sign: Sign::default(), _counted: counted })
     }
 
     fn is_open(&self) -> bool {

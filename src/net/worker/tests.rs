@@ -58,6 +58,7 @@ fn settings(port: u16) -> Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: Arc::default(),
+        limits: Arc::default(),
     }
 }
 

@@ -184,6 +184,21 @@ impl<R> Inflight<R> {
         }
     }
 
+    /// Who alone is owed something for what is in the first `written` bytes, which was queued in one piece.
+    pub fn owed_alone(&self, written: u64) -> Option<&R> {
+        let head = self.entries.front().filter(|head| head.start < written)?;
+        let is_alone =
+            self.entries.iter().skip(1).find(|entry| entry.start > head.start).is_none_or(|next| next.start >= written);
+        is_alone.then_some(&head.recipient)
+    }
+
+    /// Position behind so many of the pieces at the front, at least one.
+    pub fn end_of_first(&self, pieces: usize) -> u64 {
+        let Some(head) = self.entries.front() else { return self.queued };
+        let mut behind = self.entries.iter().skip(pieces.max(1)).map(|entry| entry.start);
+        behind.find(|start| *start > head.start).unwrap_or(self.queued)
+    }
+
     /// When the request at the head was read from its client.
     pub fn head_read_at(&self) -> Option<Instant> {
         self.entries.front().map(|entry| entry.read_at)

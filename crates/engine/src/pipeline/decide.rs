@@ -5,11 +5,11 @@ use super::refuse::{SPOILER, UNREADABLE};
 use super::slot::Role;
 use crate::command::{ClientCommand, ConnectionEffect, Lane, PinReason, Spec, Transaction};
 use crate::policy::{Atomic, Member, Mode, Recognition, StandIn};
-use crate::session::Queue;
 use crate::session::affinity::Reason;
 use crate::session::lane::LaneChange;
 use crate::session::reply_mode::ReplyMode;
 use crate::session::transaction::Transaction as SessionTransaction;
+use crate::session::{ClientMode, Queue};
 use respguard_resp::encode;
 use respguard_resp::request::Args;
 
@@ -265,6 +265,11 @@ impl Planner<'_> {
             ConnectionEffect::Pin(PinReason::Tracking) if self.spec(at).name() == "client|caching" => {
                 self.session.caching |= pinned;
                 self.on_lease(Reason::Exclusive)
+            }
+            ConnectionEffect::Pin(what @ (PinReason::NoEvict | PinReason::NoTouch)) if pinned => {
+                self.session.affinity.pin(Reason::Exclusive);
+                let mode = if what == PinReason::NoEvict { ClientMode::NoEvict } else { ClientMode::NoTouch };
+                Decision::Send(Role::Mode(mode, args.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"on"))))
             }
             ConnectionEffect::Pin(_) => self.on_lease(Reason::Exclusive),
             ConnectionEffect::Spare => Decision::Barrier(Barrier::Spare),

@@ -86,6 +86,7 @@ impl Link {
         if state.phase == Phase::Closed {
             return;
         }
+        self.has_carried_large.set(true);
         state.out.extend_from_slice(piece);
         let is_full = state.out.len() - state.out_at >= self.out_bytes_max();
         let longest = if end { longest } else { is_full.then_some(self.settings.request_timeout) };
@@ -122,7 +123,7 @@ impl Link {
 }
 
 impl State {
-    /// Everything is written: the buffer starts over, unless reads in it may be needed `again`.
+    /// Everything is written: the buffer starts over, unless what is in it may be looked at `again`.
     pub(super) fn forget_written(&mut self, again: bool) {
         if again && self.keeps_sent() {
             return;
@@ -135,7 +136,7 @@ impl State {
         }
     }
 
-    /// What comes may never be written to its end: what is written makes room, unless reads in it may be needed `again`.
+    /// What comes may never be written to its end: what is written makes room, unless what is in it may be looked at `again`.
     pub(super) fn forget_written_front(&mut self, again: bool) {
         let waiting = self.out.len() - self.out_at;
         if self.out_at < WRITTEN_BYTES_MAX.max(waiting / 2) || again && self.keeps_sent() {

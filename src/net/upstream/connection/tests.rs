@@ -91,6 +91,7 @@ fn settings(port: u16) -> Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: Arc::default(),
+        limits: Arc::default(),
         address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
         connect_timeout: long,
         request_timeout: long,
