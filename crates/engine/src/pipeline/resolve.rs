@@ -109,9 +109,11 @@ impl Sequencer {
         }
     }
 
-    /// Reads a piece; what the client does not want to see goes nowhere.
+    /// Reads a piece; what the client does not want to see goes nowhere. Confirmations are pushes, which CLIENT REPLY is not
+    /// about; that (un)subscribing is refused is a reply.
     fn read_visibly(&mut self, slot: &mut Slot, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) -> bool {
-        match slot.silent {
+        let is_push = matches!(slot.role, Role::Subscription { .. } | Role::UnsubscribeAll(_)) && !value::is_error(reading.piece);
+        match slot.silent && !is_push {
             true => self.read(slot, reading, &mut Vec::new()),
             false => self.read(slot, reading, out),
         }
@@ -188,18 +190,20 @@ impl Sequencer {
 
     /// How many replies from this request's on, at most `most`, go to the client as they are, and count for one pipeline:
     /// none unless they are the next to leave.
-    pub fn takes_plain(&mut self, first: Seq, most: u32) -> u32 {
-        let Some(score) =
-            self.queue.front().filter(|slot| first == self.first && slot.role.is_plain() && !slot.silent).map(|slot| slot.score)
-        else {
-            return 0;
+    pub fn takes_plain(&self, first: Seq, most: u32) -> u32 {
+        let (head, tail) = self.queue.as_slices();
+        let score = match head.first() {
+            Some(slot) if first == self.first => slot.score,
+            _ => return 0,
         };
         let most = match score {
-            Some(id) => self.score(id).map_or(0, |score| score.takes_unread(most)),
+            Some(id) => self.scores.get(self.place_of(id)).map_or(0, |score| score.takes_unread(most)),
             None => most,
         };
-        let alike = |slot: &&Slot| slot.role.is_plain() && slot.score == score && !slot.silent;
-        self.queue.iter().take(most as usize).take_while(alike).count() as u32
+        let plain = Slot::plain_run(head, score, most as usize);
+        // The ring goes on at its other end.
+        let wrapped = if plain == head.len() { Slot::plain_run(tail, score, most as usize - plain) } else { 0 };
+        (plain + wrapped) as u32
     }
 
     /// Takes `frames` whole replies, no more than [`Self::takes_plain`] says, of which none is an error.
@@ -223,7 +227,7 @@ impl Sequencer {
                 self.forget_scores();
             }
         }
-        self.leave(frames as usize, out);
+        self.leave_plain(frames as usize, out);
         self.check();
     }
 

@@ -141,7 +141,12 @@ impl Sequencer {
             return first;
         }
         self.owed += commands.len();
-        self.queue.extend(commands.map(|command| Slot { role: Role::Plain, command, score, silent: false }));
+        let slot = |command| Slot { role: Role::Plain, command, score, silent: false };
+        match commands.len() {
+            // Most clients wait for one reply at a time, and making room for many has its price.
+            1 => commands.for_each(|command| self.queue.push_back(slot(command))),
+            _ => self.queue.extend(commands.map(slot)),
+        }
         self.last = self.queue.back().map_or(self.last, |slot| slot.command);
         first
     }
@@ -289,8 +294,7 @@ impl Sequencer {
         }
     }
 
-    /// Whether the client does not want the reply in the next place. Confirmations are pushes, which CLIENT REPLY is not
-    /// about; of an answer that is only kept the client gets nothing anyway. What is only held is decided when it is sent.
+    /// Whether the client does not want the reply in the next place. Of an answer that is only kept the client gets nothing anyway. What is only held is decided when it is sent.
     fn takes_silent(&mut self, role: &Role) -> bool {
         if self.reply_mode == ReplyMode::On {
             return false;
@@ -300,7 +304,7 @@ impl Sequencer {
         if !is_own {
             self.skipped();
         }
-        !matches!(role, Role::Subscription { .. } | Role::UnsubscribeAll(_) | Role::Held)
+        !matches!(role, Role::Held)
     }
 
     fn put(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {
@@ -355,6 +359,31 @@ impl Sequencer {
             1 => drop(self.queue.pop_front()),
             _ => drop(self.queue.drain(..replies)),
         }
+        self.release(out);
+    }
+
+    /// The same for replies that are the client's as they are.
+    #[inline]
+    pub(super) fn leave_plain(&mut self, replies: usize, out: &mut Vec<u8>) {
+        self.first = self.first.plus(replies);
+        // Nothing in a plain place needs to be dropped: looking for it in each is what a long pipeline would pay most for.
+        match replies {
+            1 => std::mem::forget(self.queue.pop_front()),
+            _ => self.queue.drain(..replies).for_each(std::mem::forget),
+        }
+        self.release(out);
+    }
+
+    /// Lets go what has come of the replies that are next to leave.
+    #[inline]
+    fn release(&mut self, out: &mut Vec<u8>) {
+        if let Some(Slot { role: Role::Early(_), .. }) = self.queue.front() {
+            self.release_early(out);
+        }
+    }
+
+    #[cold]
+    fn release_early(&mut self, out: &mut Vec<u8>) {
         while let Some(slot) = self.queue.pop_front_if(|slot| matches!(&slot.role, Role::Early(early) if early.rest.is_none())) {
             self.first = self.first.plus(1);
             if let Role::Early(early) = slot.role {
