@@ -268,7 +268,7 @@ fn a_member_that_fails_is_reported_and_replies_stay_redis_own() {
     assert_eq!(proxy.groups("refresh-token", "torn"), 1.0);
     assert_eq!(proxy.violated("partial_failure", "refresh-token"), 1.0);
     assert_eq!(proxy.metric("respguard_partial_failures_total", &[("where", "group")]), 1.0);
-    let event = proxy.violations().remove(0);
+    let event = proxy.first_violation();
     for part in ["\"kind\":\"partial_failure\"", "\"rule\":\"refresh-token\"", "sadd", "\"place\":2", "WRONGTYPE", "127.0.0.1"] {
         assert!(event.contains(part), "{part} in {event}");
     }
@@ -445,9 +445,10 @@ fn groups_of_a_resp3_subscriber_are_groups() {
         }
         let mut pair = twin.pair3();
         pair.same(&request("SUBSCRIBE __keyevent@0__:sadd __keyevent@0__:expire"), 2);
-        // Four events go before the replies to the commands that they are about.
-        pair.same(&requests(&MEMBERS), 7);
-        pair.same(
+        // Servers do not agree on whether an event goes before the reply to the command that it is about, or behind all of
+        // a transaction's.
+        pair.same_apart_from_pushes(&requests(&MEMBERS), 7);
+        pair.same_apart_from_pushes(
             &requests(&["SUBSCRIBE more", "SETEX rt:bob:t1 100 token", "SADD sess:bob t1", "EXPIRE sess:bob 100", "GET k"]),
             8,
         );

@@ -218,6 +218,12 @@ impl Proxy {
         self.log().lines().filter(|line| line.contains("\"message\":\"violation\"")).map(str::to_owned).collect()
     }
 
+    /// The first violation that is logged: counters may tell of it a moment earlier.
+    pub fn first_violation(&self) -> String {
+        eventually("a violation is logged", || !self.violations().is_empty());
+        self.violations().remove(0)
+    }
+
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.directory.path().join("config.toml")
