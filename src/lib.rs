@@ -27,10 +27,10 @@
 //! this list:
 //!
 //! ```text
-//! telemetry < {address, clock, health, memory_budget, offenders, retries, server_limits, signs, tls,
+//! telemetry < {address, clock, health, memory_budget, offenders, pipe, retries, server_limits, signs, tls,
 //!   whole_limits}
-//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http} < {exchange, admin}
-//!   < client < worker < config < {server, explain, remote} < cli < main
+//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http, origin} < {exchange, admin}
+//!   < client < rest < worker < config < {server, explain, remote} < cli < main
 //! ```
 
 pub mod telemetry;

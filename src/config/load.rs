@@ -17,7 +17,7 @@ use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
 use super::form::Form;
 use super::section::{Finding, Findings, Section};
-use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, rules, security};
+use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, rest, rules, security};
 
 /// The longest that any timeout can be.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -70,7 +70,8 @@ pub fn read(
 pub fn known_keys() -> BTreeMap<String, Form> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each = "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n";
+    let one_of_each =
+        "[listen.users.one]\n[rest.tokens.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -117,6 +118,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     let listen = listen(root.section("listen", findings), sources, findings);
     let upstream = upstream(root.section("upstream", findings), sources, findings);
     let admin = admin(root.section("admin", findings), sources, findings);
+    let rest = rest::read(root.optional_section("rest", findings), sources, findings);
     let breaker = breaker(root.section("breaker", findings), findings);
     let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
     let violations = violations(root.section("violations", findings), sources, findings);
@@ -124,6 +126,9 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     root.end(findings);
     security::check(&listen, &upstream, findings);
     refuse_loops(&upstream, &listen, &admin, findings);
+    if let Some(rest) = &rest {
+        rest::check(rest, &listen, &admin, &upstream, findings);
+    }
     if upstream.sharing == Sharing::Never && !written.degrades.is_empty() {
         // A client whose own connection is lost is closed: there is nobody left to answer.
         findings.add("degrade[0]", "a rule for clients that share connections", "sharing = \"auto\"");
@@ -137,7 +142,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         }
     };
     let workers = usize::try_from(workers).ok()?;
-    Some(Config { workers, listen, upstream, admin, breaker, drain_timeout, violations, policy })
+    Some(Config { workers, listen, upstream, admin, rest, breaker, drain_timeout, violations, policy })
 }
 
 /// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
@@ -278,7 +283,7 @@ fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Fi
     Some(durable::Settings { file: sources.folder.join(file?), bytes_max, kept_max })
 }
 
-fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address> {
+pub(super) fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address> {
     let text = section.text("address", findings)?;
     match text.parse() {
         Ok(address) => Some(address),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::net::recording::Feed;
 use respguard_engine::command::Table;
@@ -41,6 +41,8 @@ impl Blocked {
 pub enum Message {
     /// A new client for the worker.
     Accept(Socket, Arc<Client>),
+    /// A new connection of the REST front, its address, and its place among those that there may be.
+    Http(Socket, Arc<str>, OwnedSemaphorePermit),
     /// CLIENT KILL.
     Kill(u64),
     /// Whether a client is blocked, and where.

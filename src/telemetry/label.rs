@@ -2,10 +2,13 @@
 
 /// Label keys.
 pub mod key {
+    pub const CODE: &str = "code";
     pub const COMMAND: &str = "command";
     pub const DIRECTION: &str = "direction";
+    pub const ENDPOINT: &str = "endpoint";
     pub const GROUP: &str = "group";
     pub const KIND: &str = "kind";
+    pub const MODE: &str = "mode";
     pub const OUTCOME: &str = "outcome";
     pub const RULE: &str = "rule";
     pub const SIDE: &str = "side";
@@ -200,6 +203,38 @@ words! {
         Refused = "refused",
         /// There is no file to read, or it cannot be read; the rules before are in force.
         Unreadable = "unreadable",
+    }
+}
+
+words! {
+    /// What a REST request asks for.
+    RestEndpoint {
+        /// One command, in the path or in the body.
+        Command = "command",
+        Pipeline = "pipeline",
+        MultiExec = "multi_exec",
+        Subscribe = "subscribe",
+        Psubscribe = "psubscribe",
+        Monitor = "monitor",
+    }
+}
+
+words! {
+    /// The HTTP status that a REST request is answered.
+    RestCode {
+        Ok = "200",
+        NoContent = "204",
+        BadRequest = "400",
+        Unauthorized = "401",
+        Forbidden = "403",
+        MethodNotAllowed = "405",
+        RequestTimeout = "408",
+        PayloadTooLarge = "413",
+        TooManyRequests = "429",
+        ServiceUnavailable = "503",
+        GatewayTimeout = "504",
+        /// Any other.
+        Other = "other",
     }
 }
 

@@ -51,6 +51,7 @@ impl Worker {
             totals: exposition.totals(),
             flushes: flushes.add_worker(),
             mailbox,
+            rest: None,
             load: Arc::clone(&load),
         })
         .expect("a worker starts");

@@ -80,8 +80,7 @@ fn a_server_that_is_not_the_wanted_one_is_refused_and_the_reason_told() {
     for (case, shown, wants, keys, told) in cases {
         let (redis, port) = tls_redis(&authority, shown, wants);
         let proxy = upstream_tls(&redis, port, &keys).start();
-        eventually(case, || proxy.log().contains("no upstream connection"));
-        let log = proxy.log();
+        let log = proxy.logs("no upstream connection");
         assert!(log.contains(&format!("no TLS with 127.0.0.1:{port}: ")) && log.contains(told), "{case}: {log}");
         eventually("the reason is told", || {
             let (status, body) = proxy.get("/readyz");

@@ -238,7 +238,7 @@ fn a_transaction_of_which_a_member_failed_is_counted_by_place_and_never_by_value
     assert!(replies[3].starts_with("*2\r\n+OK\r\n-WRONGTYPE "), "{replies:?}");
     assert_eq!(proxy.violated("partial_failure", ""), 1.0);
     assert_eq!(proxy.metric("respguard_partial_failures_total", &[("where", "transaction")]), 1.0);
-    let event = proxy.first_violation();
+    let event = proxy.logged("partial_failure");
     assert!(event.contains("\"place\":2") && event.contains("lpush") && event.contains("WRONGTYPE"), "{event}");
     assert!(!proxy.log().contains("secret"), "{}", proxy.log());
 

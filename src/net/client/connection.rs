@@ -26,6 +26,7 @@ use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
 use crate::net::recording::Track;
 use crate::net::registry::{Client, Registry};
+use crate::net::stream::Stream;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
@@ -161,9 +162,18 @@ impl Connection {
         }
     }
 
+    /// Takes in a client that has just connected, and begins to serve it.
+    pub fn begin(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
+        shared.context.metrics.client_accepted();
+        let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &shared.context, stream, lane);
+        shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
+        tokio::task::spawn_local(Connection::serve(Rc::clone(shared), Rc::clone(&exchange), client));
+        exchange
+    }
+
     /// Serves a client that has just connected until it leaves. Dropping the future leaves its lease closed, never
     /// reused. A panic costs this client alone.
-    pub async fn serve(shared: Rc<WorkerShared>, exchange: Rc<Exchange>, client: Arc<Client>) {
+    async fn serve(shared: Rc<WorkerShared>, exchange: Rc<Exchange>, client: Arc<Client>) {
         // Made here, not handed over: a task has room for what it is given beside what it makes of it.
         Connection::new(shared, exchange, client).run().await;
     }

@@ -127,7 +127,7 @@ impl Connection {
     }
 
     fn plan_batch(&self, tail: &Tail, planned: &mut Plan) {
-        let more = self.more_comes(tail) && !self.wait_over && !self.input_ended;
+        let more = self.more_comes(tail) && !self.wait_over && !self.input_ended && !self.exchange.is_whole();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
         let (link, lane) = (self.exchange.link(), self.exchange.lane());

@@ -336,6 +336,11 @@ impl Exchange {
         self.stream.borrow().is_read_closed()
     }
 
+    /// True when the client waits for answers before it sends anything more.
+    pub fn is_whole(&self) -> bool {
+        self.stream.borrow().is_whole()
+    }
+
     /// False when nothing can be read now; the client's task is woken when that has changed.
     pub fn may_read(&self, cx: &mut TaskContext<'_>) -> bool {
         self.stream.borrow().may_read(cx)
