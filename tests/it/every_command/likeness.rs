@@ -69,7 +69,10 @@ pub const EXCEPTIONS: &[(&str, Likeness, &str)] = &[
 
 /// The same on servers of one make alone, by the beginning of their name in scripts/install-servers.
 const ON_SOME: &[(&str, &str, Likeness, &str)] = &[
+    ("redis8", "lolwut", Likeness::Kind, "random"),
+    ("redis8", "memory stats", Likeness::Shape, "memory: what is lost by fragments may be less than nothing"),
     ("valkey", "lolwut", Likeness::Kind, "random"),
+    ("valkey", "memory stats", Likeness::Shape, "memory: what is lost by fragments may be less than nothing"),
     ("valkey", "memory usage", Likeness::Digits, "memory: it differs from twin to twin"),
 ];
 
