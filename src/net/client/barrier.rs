@@ -35,7 +35,7 @@ impl Connection {
             Barrier::Exec => self.exec_with_answers().await,
             Barrier::Close => return false,
             Barrier::Quit => {
-                self.exchange.answer(b"+OK\r\n".to_vec());
+                self.quit().await;
                 return false;
             }
             Barrier::Reset => self.reset().await,
@@ -51,6 +51,14 @@ impl Connection {
             Barrier::Wait | Barrier::Hold => {}
         }
         self.exchange.ended().is_none()
+    }
+
+    async fn quit(&mut self) {
+        if self.lease.is_some() {
+            self.drained().await;
+            self.end_lease().await;
+        }
+        self.exchange.answer(b"+OK\r\n".to_vec());
     }
 
     /// The fence: nothing is owed on the connection that the client leaves.

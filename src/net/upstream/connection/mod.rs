@@ -21,7 +21,7 @@ mod standing;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Waker};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
 use super::connections::{Permit, Presence};
@@ -257,6 +257,18 @@ impl Link {
     /// True when nobody waits for anything on it, not even for the end of a connection that was lost.
     pub fn is_done(&self) -> bool {
         self.over.get() || self.phase() == Phase::Ready && self.is_clean() && self.may_be_left()
+    }
+
+    /// Waits for its end.
+    pub async fn over(&self) {
+        std::future::poll_fn(|cx| {
+            if self.over.get() {
+                return Poll::Ready(());
+            }
+            self.state.borrow_mut().wait(cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// The recipient at the head takes replies again.
