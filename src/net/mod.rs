@@ -26,5 +26,6 @@ pub mod tls;
 pub mod topology;
 pub mod upstream;
 pub mod users;
+pub mod watch;
 pub mod whole_limits;
 pub mod worker;

@@ -10,6 +10,7 @@ pub mod key {
     pub const KIND: &str = "kind";
     pub const MODE: &str = "mode";
     pub const OUTCOME: &str = "outcome";
+    pub const REASON: &str = "reason";
     pub const RULE: &str = "rule";
     pub const SIDE: &str = "side";
     pub const STATE: &str = "state";
@@ -104,6 +105,8 @@ words! {
         Unknown = "unknown",
         /// Applied, and its replies were lost with their connection.
         Committed = "committed",
+        /// A member failed, and all is as it was before.
+        RolledBack = "rolled_back",
         /// Applied before, and not again.
         Duplicate = "duplicate",
         /// Only looked at, as its rule says, and nothing failed.
@@ -138,12 +141,26 @@ words! {
 }
 
 words! {
+    /// Why a client was closed for what it made the proxy keep.
+    EarlyClose {
+        /// Others waited for what it did not read.
+        Slow = "slow",
+        /// Its replies had to wait for one before them.
+        Crowded = "crowded",
+        /// What it sent was unfinished and too large.
+        Unfinished = "unfinished",
+    }
+}
+
+words! {
     /// What is sent once more.
     RetryKind {
-        /// A group, which by its marker was not applied.
+        /// A group whose connection was lost.
         Group = "group",
-        /// A read whose connection was lost.
+        /// Reads whose connection was lost.
         Read = "read",
+        /// Reads that were stuck behind somebody else's reply.
+        Moved = "moved",
         /// What a server has refused that is no primary any more.
         Refused = "refused",
     }

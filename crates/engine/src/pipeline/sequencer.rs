@@ -88,6 +88,11 @@ impl Sequencer {
         }
     }
 
+    /// Bytes that the places take up.
+    pub fn place_bytes(&self) -> usize {
+        self.queue.capacity() * size_of::<Slot>()
+    }
+
     /// Places that are not yet filled.
     pub fn len(&self) -> usize {
         self.queue.len() + self.questions.len()
