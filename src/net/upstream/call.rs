@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::connection::Link;
+use super::discard::Discard;
 use super::{Admitted, Recipient};
 use crate::net::clock;
 use respguard_engine::link::owed::{Owed, ReplyTo};
@@ -63,7 +64,9 @@ pub async fn ask(link: &Link, question: &[u8], longest: Duration) -> Option<Vec<
 
 /// A request whose answer nobody needs.
 pub fn tell(link: &Link, request: &[u8], longest: Duration) {
-    call(link, request, longest, |_| {});
+    let now = clock::now();
+    // A connection that has ended tells nobody anything.
+    let _ = link.send(Rc::new(Discard), &[request], Owed::answer(), now, Some(now + longest));
 }
 
 /// Whoever is owed the reply.
