@@ -53,6 +53,7 @@ mod rest;
 mod rest_attacks;
 mod rest_events;
 mod rest_rights;
+mod rollback;
 mod rules;
 mod servers;
 mod session;
