@@ -105,6 +105,8 @@ words! {
         Unknown = "unknown",
         /// Applied, and its replies were lost with their connection.
         Committed = "committed",
+        /// A member failed, and all is as it was before.
+        RolledBack = "rolled_back",
         /// Applied before, and not again.
         Duplicate = "duplicate",
         /// Only looked at, as its rule says, and nothing failed.
@@ -129,6 +131,16 @@ words! {
 }
 
 words! {
+    /// What has changed about the servers behind the proxy.
+    TopologyChange {
+        /// A server has become the primary.
+        Primary = "primary",
+        /// The primary has ceased to be it, and no other is known.
+        Lost = "lost",
+    }
+}
+
+words! {
     /// Why a client was closed for what it made the proxy keep.
     EarlyClose {
         /// Others waited for what it did not read.
@@ -149,6 +161,8 @@ words! {
         Read = "read",
         /// Reads that were stuck behind somebody else's reply.
         Moved = "moved",
+        /// What a server has refused that is no primary any more.
+        Refused = "refused",
     }
 }
 

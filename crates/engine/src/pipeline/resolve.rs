@@ -275,6 +275,18 @@ impl Sequencer {
         group.take_again().map(|(request, frames)| (request, Owed::request(seq, frames)))
     }
 
+    /// What a group was answered so far does not count, and it is owed everything again; false where its client has seen
+    /// some of that, or it is asked about by its marker.
+    pub fn start_over(&mut self, to: ReplyTo) -> bool {
+        let ReplyTo::Request(seq) = to else { return false };
+        let Some(GroupSlot { group, .. }) = self.group(seq) else { return false };
+        let before = group.remaining();
+        let may = group.forget_answers();
+        let further = if may { group.remaining() - before } else { 0 };
+        self.owed += further as usize;
+        may
+    }
+
     /// True when nothing of a reply that has begun has gone to the client.
     pub fn is_unseen(&mut self, to: ReplyTo) -> bool {
         let ReplyTo::Request(seq) = to else { return true };
@@ -323,6 +335,7 @@ impl Sequencer {
             self.marked.retain(|marked| *marked != seq);
         }
         let Some(slot) = self.slot(seq) else { return };
+        let is_silent = slot.silent;
         let Role::Group(group) = std::mem::replace(&mut slot.role, Role::Own) else { return };
         let GroupSlot { group, apart, mut replies } = *group;
         let members = group.reply_count();
@@ -336,8 +349,9 @@ impl Sequencer {
         let mut frames = elements(&array);
         for member in 0..members {
             let place = apart.as_ref().map_or(seq.plus(member), |apart| apart[member]);
-            let reply = frames.next().unwrap_or_default();
-            self.fill(place, reply.to_vec(), out);
+            let reply = frames.next();
+            debug_assert!(is_silent || reply.is_some(), "a group that is done has a reply for each member");
+            self.fill(place, reply.unwrap_or_default().to_vec(), out);
         }
     }
 
