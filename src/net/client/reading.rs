@@ -18,12 +18,16 @@ impl Connection {
         let has_room = self.exchange.has_room();
         let link = self.exchange.link();
         if !link.has_room() {
+            self.exchange.note_short_of_room(None);
             return link.poll_room(cx).map(|()| Event::Wake);
         }
         if !has_room {
             self.exchange.wants_room.set(true);
         }
-        if !has_room || self.input_ended || self.is_full(held) {
+        let takes_more = has_room && !self.input_ended && self.input.len() < self.input_bytes_max(held);
+        let is_short = takes_more && self.is_short_of_room();
+        self.exchange.note_short_of_room(is_short.then(|| self.waits_for_itself()));
+        if !takes_more || is_short {
             return Poll::Pending;
         }
         if self.input.capacity() == 0 {
@@ -74,18 +78,20 @@ impl Connection {
         Track::note(&mut self.track, &self.shared.context.tap, read);
     }
 
-    /// So much has come that cannot go on now that nothing more is read; `held` as above.
-    fn is_full(&self, held: bool) -> bool {
+    /// So much may come that cannot go on now; `held` as above.
+    fn input_bytes_max(&self, held: bool) -> usize {
+        if self.input.len() < LITTLE { LITTLE } else { INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held)) }
+    }
+
+    /// Others need what room is left. Who keeps the most is the first who is not read from any more.
+    fn is_short_of_room(&self) -> bool {
         let bytes = self.input.len();
-        if bytes < LITTLE {
-            return false;
-        }
-        let wanted = INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held));
-        let allowed = self.shared.context.kept.allowance(if self.is_known() { 2 } else { 8 });
-        // Who keeps the most is the first who is not read from any more.
-        let is_short_of_room = bytes < wanted && bytes >= allowed.max(LITTLE);
-        self.exchange.note_short_of_room(is_short_of_room);
-        bytes >= wanted || is_short_of_room
+        bytes >= LITTLE && bytes >= self.shared.context.kept.allowance(if self.is_known() { 2 } else { 8 })
+    }
+
+    /// What has come is the beginning of something whose end is to come from the client: it waits for nobody else.
+    fn waits_for_itself(&self) -> bool {
+        self.is_between_turns && !self.is_blocked()
     }
 
     /// It has logged in, or needs no login.
@@ -94,15 +100,15 @@ impl Connection {
         key_has_login || self.authenticated || !(self.is_unauthenticated() || self.exchange.link().wants_password())
     }
 
-    /// What the client has begun is too large for the room that is left: it is told so, and closed.
+    /// What the client has begun is too large for the room that is left: it is told so behind what it is owed, and closed.
     pub(super) fn refuse_unfinished(&mut self) {
         tracing::info!(client = %self.exchange.peer, bytes = self.input.len(), "closed: no more can be kept of what it sends");
         self.shared.context.metrics.closed_early(EarlyClose::Unfinished);
-        if !self.batch.all_held().is_empty() {
-            return self.exchange.end(End::Crowded);
+        if self.batch.all_held().is_empty() {
+            self.give_up();
         }
-        self.give_up();
-        self.exchange.answer(b"-ERR respguard: no room is left for a request of this size (buffered_bytes_max)\r\n".to_vec());
+        // What is held is all that it will have sent of its group.
+        (self.input_ended, self.wait_over, self.is_refused_room) = (true, true, true);
     }
 
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would

@@ -306,12 +306,23 @@ impl Exchange {
         self.input_bytes.set(bytes);
     }
 
-    /// Whether there is no room for more of what the client has begun to send.
-    pub fn note_short_of_room(&self, is_short: bool) {
-        let since = if is_short { Some(self.short_since.get().unwrap_or_else(clock::now)) } else { None };
+    /// Whether there is no room for more of what the client has begun to send, and if so, whether it waits for nobody but
+    /// itself.
+    #[inline]
+    pub fn note_short_of_room(&self, short: Option<bool>) {
+        if short.is_some() || self.short_since.get().is_some() {
+            self.begin_or_end_short(short);
+        }
+    }
+
+    #[cold]
+    fn begin_or_end_short(&self, short: Option<bool>) {
+        let since = short.map(|for_itself| self.short_since.get().filter(|_| for_itself).unwrap_or_else(clock::now));
         self.short_since.set(since);
-        if is_short {
+        if since.is_some() {
             self.context.kept.note_short();
+        } else {
+            self.refused_room.set(false);
         }
     }
 
@@ -328,7 +339,12 @@ impl Exchange {
 
     /// True when it is to be told so.
     pub fn is_refused_room(&self) -> bool {
-        self.refused_room.get() && self.short_since.get().is_some()
+        self.refused_room.get()
+    }
+
+    /// The same, once.
+    pub fn take_refused_room(&self) -> bool {
+        self.refused_room.take()
     }
 
     /// Answers the next request without the upstream.
