@@ -28,13 +28,15 @@
 //!
 //! ```text
 //! telemetry < {address, clock, health, memory_budget, retries, tls, whole_limits}
-//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http} < {exchange, admin}
+//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http, jobs} < {exchange, admin}
 //!   < client < worker < config < {server, explain, remote} < cli < main
 //! ```
 
 pub mod telemetry;
 
 pub mod net;
+
+pub mod jobs;
 
 pub mod config;
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Secret, Sharing};
+use crate::jobs::{Jobs, schedule};
 use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::live::QUESTIONS_MAX;
@@ -115,11 +116,21 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let policy = Arc::new(ArcSwap::from_pointee(config.policy.clone()));
     let keeper = Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), certificates.clone());
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
+    let jobs = Jobs::new(
+        config.audit.clone(),
+        jobs_settings(config, &certificates),
+        Arc::clone(&policy),
+        workers.breaker.clone(),
+        reporter.clone(),
+        admin_over.child_token(),
+    );
+    let scheduling = tokio::spawn(schedule::keep(jobs.clone()));
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
     let state = AdminState {
         exposition,
         flushes,
         readiness: readiness.clone(),
+        jobs,
         access,
         recorder,
         live,
@@ -139,6 +150,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         ttl_rules = config.policy.ttl_rules().len(),
         expectations = config.policy.expects().len(),
         guards = config.policy.guards().len(),
+        relations = config.policy.relations().len(),
         degrade_rules = config.policy.degrade_rules().len(),
         version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"
@@ -151,6 +163,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     drop(clients);
     drop(renewing);
     surveying.abort();
+    scheduling.abort();
     tokio::select! {
         () = workers.drain(config.drain_timeout) => {}
         name = signals.first() => {
@@ -256,6 +269,15 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
         reconnected: Arc::default(),
     }
+}
+
+/// How audits reach it: as the proxy's own user, where there is one.
+fn jobs_settings(config: &Config, certificates: &Certificates) -> Settings {
+    let settings = upstream_settings(config, certificates, 1);
+    let probe = config.upstream.probe.as_ref().map(|credentials| {
+        Login::new(credentials.username.as_deref().map(str::as_bytes), credentials.password.expose().as_bytes())
+    });
+    Settings { login: probe.or(settings.login), ..settings }
 }
 
 impl Workers {

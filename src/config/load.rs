@@ -17,7 +17,7 @@ use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
 use super::form::Form;
 use super::section::{Finding, Findings, Section};
-use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, rules, security};
+use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, audit, rules, security};
 
 /// The longest that any timeout can be.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -70,7 +70,8 @@ pub fn read(
 pub fn known_keys() -> BTreeMap<String, Form> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each = "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n";
+    let one_of_each =
+        "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n[[relation]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -120,6 +121,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     let breaker = breaker(root.section("breaker", findings), findings);
     let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
     let violations = violations(root.section("violations", findings), sources, findings);
+    let audit = audit::read(&mut root, sources, findings);
     let written = rules::read(&mut root, pipeline, findings);
     root.end(findings);
     security::check(&listen, &upstream, findings);
@@ -129,6 +131,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         findings.add("degrade[0]", "a rule for clients that share connections", "sharing = \"auto\"");
     }
     refuse_unresolved(&upstream, &written, findings);
+    audit::refuse_unlogged(audit.as_ref(), &written, findings);
     let policy = match compile(&written, table) {
         Ok(policy) => policy,
         Err(errors) => {
@@ -137,7 +140,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         }
     };
     let workers = usize::try_from(workers).ok()?;
-    Some(Config { workers, listen, upstream, admin, breaker, drain_timeout, violations, policy })
+    Some(Config { workers, listen, upstream, admin, breaker, drain_timeout, violations, audit, policy })
 }
 
 /// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
@@ -190,11 +193,13 @@ fn unix_mode(section: &mut Section<'_>, findings: &mut Findings) -> Option<u32> 
 fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Upstream {
     let defaults = Upstream::default();
     let credentials = sources.upstream(&mut section, findings);
+    let probe = sources.probe(&mut section, findings);
     let connections_max = section.number("connections_max", 1..=CONNECTIONS_MAX, defaults.connections_max as u64, findings);
     let leases_max = section.number("leases_max", 1..=LEASES_MAX, defaults.leases_max as u64, findings);
     let upstream = Upstream {
         address: address(&mut section, findings).unwrap_or(defaults.address),
         credentials,
+        probe,
         tls: security::upstream_tls(&mut section, sources, findings),
         sharing: section.word("sharing", findings).unwrap_or_default(),
         connect_timeout: timeout(&mut section, "connect_timeout_ms", defaults.connect_timeout, findings),

@@ -2,6 +2,7 @@
 //!
 //! [`load`] makes it from a file; every mistake in the file is a [`ConfigError`] with its line and what was expected.
 
+mod audit;
 mod credential;
 pub mod effective;
 mod error;
@@ -15,6 +16,7 @@ mod security;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::jobs;
 use crate::net::address::Address;
 use crate::net::tls::{ClientFiles, ServerFiles};
 use crate::telemetry::durable;
@@ -40,6 +42,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The file in which violations are kept for good, if there is one.
     pub violations: Option<durable::Settings>,
+    /// How relations are audited; `None`: they are not.
+    pub audit: Option<jobs::Settings>,
     pub policy: Policy,
 }
 
@@ -63,6 +67,8 @@ pub struct Upstream {
     pub address: Address,
     /// Without static credentials the clients' own AUTH and HELLO go through.
     pub credentials: Option<Credentials>,
+    /// For questions of the proxy's own, where they are others.
+    pub probe: Option<Credentials>,
     pub tls: Option<ClientFiles>,
     pub sharing: Sharing,
     pub connect_timeout: Duration,
@@ -141,6 +147,7 @@ impl Default for Config {
             breaker: Some(THRESHOLDS),
             drain_timeout: Duration::from_secs(10),
             violations: None,
+            audit: None,
             policy: Policy::passive(),
         }
     }
@@ -164,6 +171,7 @@ impl Default for Upstream {
         Self {
             address: local(6379),
             credentials: None,
+            probe: None,
             tls: None,
             sharing: Sharing::Auto,
             connect_timeout: Duration::from_millis(1000),

@@ -40,6 +40,7 @@ mod pubsub;
 mod reads;
 mod recording;
 mod refused_state;
+mod relations;
 mod reload;
 mod reply_modes;
 mod required;
