@@ -49,6 +49,7 @@ fn explain(lines: &[String]) -> Result<Vec<String>, String> {
         transactions: true,
         probes: true,
         ttl_fixes: true,
+        setnx_fixes: true,
         ability: Ability::Able,
         hold: Holding::default(),
         degraded: false,

@@ -4,6 +4,8 @@ mod audit;
 mod console;
 mod generate;
 mod learn;
+mod running;
+mod table;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -144,6 +146,38 @@ enum Action {
         #[command(flatten)]
         running: Running,
     },
+    /// Say how a running respguard stands: ready or why not, mode, clients, server, breaker.
+    Status {
+        #[command(flatten)]
+        asked: running::Asked,
+    },
+    /// Say what became of each group since the start.
+    Groups {
+        #[command(flatten)]
+        asked: running::Asked,
+    },
+    /// Show what went wrong, the newest last.
+    Violations {
+        #[command(flatten)]
+        wanted: running::Wanted,
+    },
+    /// Make a running respguard read its configuration and its certificates again.
+    Reload {
+        #[command(flatten)]
+        asked: running::Asked,
+    },
+    /// Make a running respguard take no new clients, answer what is owed, and end.
+    Drain {
+        #[command(flatten)]
+        asked: running::Asked,
+    },
+    /// Switch all rules to observing, or back, until the configuration is read again.
+    Mode {
+        /// Whether rules only report, or act.
+        mode: running::Mode,
+        #[command(flatten)]
+        asked: running::Asked,
+    },
     /// Write what a shell needs to complete respguard's command lines.
     ///
     /// For bash: respguard completions bash > /etc/bash_completion.d/respguard
@@ -198,6 +232,12 @@ pub fn main() -> ExitCode {
         Action::Completions { shell } => generate::completions(shell, &mut CommandLine::command()),
         Action::Man => generate::manual(CommandLine::command()),
         Action::Learn { time, recording, out, running } => learn::learn(time, recording.as_deref(), out.as_deref(), &running),
+        Action::Status { asked } => running::status(&asked),
+        Action::Groups { asked } => running::groups(&asked),
+        Action::Violations { wanted } => running::violations(&wanted),
+        Action::Reload { asked } => running::reload(&asked),
+        Action::Drain { asked } => running::drain(&asked),
+        Action::Mode { mode, asked } => running::mode(mode, &asked),
         Action::Record { seconds, out, running } => record(seconds, out.as_deref(), &running),
         Action::Healthcheck { config } => healthcheck(config.as_deref()),
     }

@@ -27,9 +27,10 @@
 //! this list:
 //!
 //! ```text
-//! telemetry < {address, clock, health, memory_budget, retries, tls, whole_limits}
-//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http, jobs} < {exchange, admin}
-//!   < client < worker < config < {server, explain, remote} < cli < main
+//! telemetry < {address, clock, health, memory_budget, offenders, pipe, retries, server_limits, signs, tls,
+//!   whole_limits}
+//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http, jobs, origin} < {exchange, admin}
+//!   < client < rest < worker < config < {server, explain, remote} < cli < main
 //! ```
 
 pub mod telemetry;

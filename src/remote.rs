@@ -58,13 +58,21 @@ impl Remote {
 
     /// The configuration that it runs with.
     pub fn config(&self) -> Result<Map<String, Value>, RemoteError> {
-        let mut text = String::new();
-        let read = self.stream("GET", "/config")?.take(BODY_BYTES_MAX).read_to_string(&mut text);
-        read.map_err(|source| self.unreachable(source))?;
-        match serde_json::from_str::<Value>(&text).map(|mut answer| answer["config"].take()) {
-            Ok(Value::Object(config)) => Ok(config),
+        match self.json("GET", "/config")?["config"].take() {
+            Value::Object(config) => Ok(config),
             _ => Err(RemoteError::Foreign { address: self.address.clone() }),
         }
+    }
+
+    /// The body of a good answer.
+    ///
+    /// # Errors
+    /// Nobody answers, the answer is a refusal, or it is no JSON.
+    pub fn json(&self, method: &str, path: &str) -> Result<Value, RemoteError> {
+        let mut text = String::new();
+        let read = self.stream(method, path)?.take(BODY_BYTES_MAX).read_to_string(&mut text);
+        read.map_err(|source| self.unreachable(source))?;
+        serde_json::from_str(&text).map_err(|_| RemoteError::Foreign { address: self.address.clone() })
     }
 
     fn ask(&self, method: &str, path: &str) -> Result<Answer, RemoteError> {

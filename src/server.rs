@@ -2,6 +2,7 @@
 
 mod listener;
 mod live;
+mod rest;
 mod security;
 mod surveying;
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -86,6 +87,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     zero::show_process();
     let certificates = security::certificates(config)?;
     let clients = Listener::bind(&config.listen.address, config.listen.unix_mode, takeover).await?;
+    let requests = rest::bind(config.rest.as_ref(), takeover).await?;
     let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let (reporter, writing) = reporter(config)?;
@@ -97,7 +99,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     if surveyed.described {
         security::warn_of_open_server(config);
     }
-    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, reconnected: &asking.reconnected };
+    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, asking: &asking };
     let workers = start_workers(config, &certificates, &surveyed.table, &mut flushes, &registry, told)?;
     let surveying = tokio::spawn(surveyed.keep(asking, workers.mailboxes.clone()));
     let renewing = security::renew(&certificates);
@@ -110,11 +112,15 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         registry: Arc::clone(&registry),
         breaker: workers.breaker.clone(),
         totals: exposition.totals(),
+        mode_is_switched: Arc::default(),
     };
     let streams = Arc::new(Semaphore::new(STREAMS_MAX));
     let (live, questions) = mpsc::channel(QUESTIONS_MAX);
     let policy = Arc::new(ArcSwap::from_pointee(config.policy.clone()));
-    let keeper = Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), certificates.clone());
+    let mode_is_switched = Arc::clone(&standing.mode_is_switched);
+    let keeper =
+        Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), mode_is_switched, certificates.clone());
+    let drain = CancellationToken::new();
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
     let jobs = Jobs::new(
         config.audit.clone(),
@@ -138,12 +144,14 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         standing,
         policy,
         streams,
+        drain: drain.clone(),
         shutdown: admin_over.clone(),
     };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
     readiness.started();
     info!(
         listen = %clients.address(),
+        rest = requests.as_ref().map(|listener| tracing::field::display(listener.address())),
         upstream = %config.upstream.address,
         workers = workers.mailboxes.len(),
         groups = config.policy.groups().len(),
@@ -157,10 +165,12 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     );
     tokio::select! {
         () = accept_all(&clients, &workers.mailboxes, &registry, config.listen.tls.is_some()) => {}
+        () = rest::accept_all(requests.as_ref(), config.rest.as_ref(), &workers.mailboxes) => {}
         name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
+        () = drain.cancelled() => info!("draining, as an operator asked: no new clients, what is owed is answered"),
     }
     readiness.draining();
-    drop(clients);
+    drop((clients, requests));
     drop(renewing);
     surveying.abort();
     scheduling.abort();
@@ -203,7 +213,8 @@ struct Told<'a> {
     exposition: &'a Exposition,
     readiness: &'a Readiness,
     reporter: &'a Reporter,
-    reconnected: &'a Arc<Notify>,
+    /// What the questions about the server are asked with.
+    asking: &'a Settings,
 }
 
 fn start_workers(
@@ -218,12 +229,17 @@ fn start_workers(
     let count = config.worker_count(cores);
     let policy = Arc::new(config.policy.clone());
     let users = security::users(config);
+    let front = config.rest.as_ref().map(|rest| Arc::new(rest::front(rest, certificates)));
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
-    let upstream = Settings { reconnected: Arc::clone(told.reconnected), ..upstream_settings(config, certificates, count) };
+    let upstream = Settings {
+        reconnected: Arc::clone(&told.asking.reconnected),
+        limits: Arc::clone(&told.asking.limits),
+        ..upstream_settings(config, certificates, count)
+    };
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new(), breaker };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
-        let load = Arc::default();
+        let (load, own_mailbox) = (Arc::default(), sender.downgrade());
         workers.mailboxes.push(Mailbox { sender, clients: Arc::clone(&load) });
         workers.threads.push(worker::start(Setup {
             number,
@@ -241,6 +257,7 @@ fn start_workers(
             kept_bytes_max: config.listen.buffered_bytes_max / count,
             flushes: flushes.add_worker(),
             mailbox,
+            rest: front.clone().map(|front| (front, own_mailbox)),
             load,
         })?);
     }
@@ -258,6 +275,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         tls: certificates.connector.clone(),
         connect_timeout: upstream.connect_timeout,
         request_timeout: upstream.request_timeout,
+        slow_timeout: upstream.slow_timeout,
         stall_timeout: upstream.stall_timeout,
         queue_timeout: upstream.queue_timeout,
         heartbeat: upstream.heartbeat,
@@ -268,6 +286,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         retry_reads: upstream.retry_reads,
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
         reconnected: Arc::default(),
+        limits: Arc::default(),
     }
 }
 

@@ -15,7 +15,7 @@ mod tools;
 use std::process::{Command, Stdio};
 
 use fred::types::RespVersion;
-use harness::{Authority, Proxy, RedisServer, Setup};
+use harness::{Authority, Chaos, Proxy, RedisServer, Setup, Way, eventually};
 
 const RULES: &str = r#"
 [[group]]
@@ -105,6 +105,48 @@ fn redis_py_works_over_tls_with_a_certificate_and_a_password() {
 fn redis_py_asyncio_works_and_its_pipelines_are_groups() {
     let stage = Stage::new();
     stage.passed(&script::python("redis_py_asyncio.py", stage.proxy.port()));
+}
+
+/// Cuts off the reply to the second group of the script, in both protocols: it is sent again, and was applied once.
+fn sends_again(run: impl FnOnce(u16, &str) -> script::Done) {
+    const ONCE: &str = r#"
+[[group]]
+name = "pay"
+atomic = "guarded"
+once = "10m"
+once_key = "{id}"
+on_duplicate = "replay"
+commands = ["INCRBY balance:{{a}} *", "RPUSH log:{{a}} {id}"]
+"#;
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).rules(ONCE).start();
+    let chaos = Chaos::before(proxy.port());
+    std::thread::scope(|scope| {
+        let cuts = scope.spawn(|| {
+            for _ in 0..2 {
+                eventually("the script is ready", || redis.ask("EXISTS ready") == ":1\r\n");
+                chaos.down(Way::Reset(0));
+                redis.ask("DEL ready");
+                redis.ask("SET armed 1");
+            }
+        });
+        let done = run(chaos.port(), &redis.port().to_string());
+        cuts.join().expect("it cuts");
+        assert_eq!((done.checks, done.groups), (2, 4));
+    });
+    assert_eq!(proxy.groups("pay", "applied"), 4.0);
+    assert!(proxy.groups("pay", "duplicate") >= 2.0, "what was cut off came again");
+    assert_eq!(proxy.violated("duplicate", "pay"), 0.0, "it was answered as the first time");
+}
+
+#[test]
+fn what_redis_py_sends_again_by_itself_is_applied_once() {
+    sends_again(|port, server| script::python_with("once.py", port, &[server]));
+}
+
+#[test]
+fn what_ioredis_sends_again_by_itself_is_applied_once() {
+    sends_again(|port, server| script::node("once.mjs", port, &[server]));
 }
 
 #[test]

@@ -94,14 +94,14 @@ fn what_is_shown_for_a_key_that_has_a_default_is_its_default() {
 fn inline_keys(line: &str) -> BTreeSet<String> {
     let Some((key, value)) = line.trim_start_matches("# ").split_once(" = {") else { return BTreeSet::new() };
     let words = value.split(|c: char| !c.is_ascii_lowercase() && c != '_' && c != '=').collect::<Vec<_>>();
-    let is_key = |pair: &[&str]| pair[1] == "=" && pair[0] != "app" && pair[0] != "batch";
+    let is_key = |pair: &[&str]| pair[1] == "=" && !["app", "batch", "reader"].contains(&pair[0]);
     words.windows(2).filter(|pair| is_key(pair)).map(|pair| format!("{key}.{}", pair[0])).collect()
 }
 
 #[test]
 fn the_file_names_every_key_and_no_other() {
     let mut shown = shown_keys();
-    for (section, text) in [("listen", "[listen]"), ("upstream", "[upstream]")] {
+    for (section, text) in [("listen", "[listen]"), ("upstream", "[upstream]"), ("rest", "# [rest]")] {
         let lines = TEXT.split(text).nth(1).unwrap_or_default().split("\n[").next().unwrap_or_default().lines();
         shown.extend(lines.flat_map(inline_keys).map(|key| format!("{section}.{key}")));
     }
@@ -110,13 +110,22 @@ fn the_file_names_every_key_and_no_other() {
 
 #[test]
 fn each_key_behind_a_comment_sign_can_be_set_as_shown() {
-    let with_files = ["password_file", "users", "tls"];
-    for line in TEXT.lines().filter(|line| line.starts_with("# ") && key_of(line).is_some()) {
+    // Origins want tokens.
+    let with_files = ["password_file", "users", "tls", "tokens", "cors"];
+    let mut table = "";
+    for line in TEXT.lines() {
+        if line.trim_start_matches("# ").starts_with('[') {
+            table = line;
+        }
+        if !line.starts_with("# ") || key_of(line).is_none() {
+            continue;
+        }
         if key_of(line).is_some_and(|key| with_files.contains(&key)) {
             continue;
         }
         let shown = if line.starts_with("# username") { "# password_env = \"X\"\n# username = \"app\"" } else { line };
-        let set = TEXT.replace(line, &shown.replace("# ", ""));
+        // A table that is off as a whole is set with its key.
+        let set = TEXT.replace(line, &shown.replace("# ", "")).replace(table, table.trim_start_matches("# "));
         assert_ne!(set, TEXT);
         let is_of_a_unix_socket = line.starts_with("# unix_mode");
         let set = if is_of_a_unix_socket { set.replace("\"127.0.0.1:6380\"", "\"unix:/run/proxy\"") } else { set };

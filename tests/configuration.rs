@@ -43,8 +43,9 @@ struct Section {
     keys: Vec<(String, Shown)>,
 }
 
-/// The name in a line such as `[listen]` or `[[group]]`, and whether there may be many.
+/// The name in a line such as `[listen]`, `# [rest]` or `[[group]]`, and whether there may be many.
 fn header(line: &str) -> Option<(&str, bool)> {
+    let line = line.strip_prefix("# ").unwrap_or(line);
     let double = line.strip_prefix("[[").and_then(|line| line.strip_suffix("]]"));
     let single = || line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
     double.map(|name| (name, true)).or_else(|| single().map(|name| (name, false)))

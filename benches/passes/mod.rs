@@ -133,6 +133,7 @@ impl<'p> Planning<'p> {
             transactions: true,
             probes: true,
             ttl_fixes: true,
+            setnx_fixes: true,
             ability: Ability::Able,
             hold: Holding { willing: true, across: true, ..Holding::default() },
             degraded: false,

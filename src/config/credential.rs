@@ -50,11 +50,21 @@ impl Sources<'_> {
 
     /// The password that a table names by one of its two keys.
     pub(super) fn password(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Secret> {
-        let in_environment = self.environment_secret(section, "password_env", findings);
-        let in_file = self.file_secret(section, "password_file", findings);
+        self.secret(section, ["password_env", "password_file"], findings)
+    }
+
+    /// The secret that a table names by one of two keys: of an environment variable, and of a file.
+    pub(super) fn secret(
+        &self,
+        section: &mut Section<'_>,
+        [env, file]: [&'static str; 2],
+        findings: &mut Findings,
+    ) -> Option<Secret> {
+        let in_environment = self.environment_secret(section, env, findings);
+        let in_file = self.file_secret(section, file, findings);
         if in_environment.is_some() && in_file.is_some() {
-            let path = section.path_of("password_file");
-            findings.add(&path, "there are both password_env and password_file", "one of the two");
+            let path = section.path_of(file);
+            findings.add(&path, format!("there are both {env} and {file}"), "one of the two");
         }
         in_environment.or(in_file)
     }

@@ -17,7 +17,7 @@ use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
 use super::form::Form;
 use super::section::{Finding, Findings, Section};
-use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, audit, rules, security};
+use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, audit, rest, rules, security};
 
 /// The longest that any timeout can be.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -70,8 +70,7 @@ pub fn read(
 pub fn known_keys() -> BTreeMap<String, Form> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each =
-        "[listen.users.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n[[relation]]\n";
+    let one_of_each = "[listen.users.one]\n[rest.tokens.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n[[relation]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -118,6 +117,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     let listen = listen(root.section("listen", findings), sources, findings);
     let upstream = upstream(root.section("upstream", findings), sources, findings);
     let admin = admin(root.section("admin", findings), sources, findings);
+    let rest = rest::read(root.optional_section("rest", findings), sources, findings);
     let breaker = breaker(root.section("breaker", findings), findings);
     let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
     let violations = violations(root.section("violations", findings), sources, findings);
@@ -126,6 +126,9 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     root.end(findings);
     security::check(&listen, &upstream, findings);
     refuse_loops(&upstream, &listen, &admin, findings);
+    if let Some(rest) = &rest {
+        rest::check(rest, &listen, &admin, &upstream, findings);
+    }
     if upstream.sharing == Sharing::Never && !written.degrades.is_empty() {
         // A client whose own connection is lost is closed: there is nobody left to answer.
         findings.add("degrade[0]", "a rule for clients that share connections", "sharing = \"auto\"");
@@ -140,7 +143,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         }
     };
     let workers = usize::try_from(workers).ok()?;
-    Some(Config { workers, listen, upstream, admin, breaker, drain_timeout, violations, audit, policy })
+    Some(Config { workers, listen, upstream, admin, rest, breaker, drain_timeout, violations, audit, policy })
 }
 
 /// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
@@ -204,6 +207,7 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         sharing: section.word("sharing", findings).unwrap_or_default(),
         connect_timeout: timeout(&mut section, "connect_timeout_ms", defaults.connect_timeout, findings),
         request_timeout: timeout(&mut section, "request_timeout_ms", defaults.request_timeout, findings),
+        slow_timeout: timeout(&mut section, "slow_timeout_ms", defaults.slow_timeout, findings),
         stall_timeout: timeout(&mut section, "stall_timeout_ms", defaults.stall_timeout, findings),
         queue_timeout: timeout(&mut section, "queue_timeout_ms", defaults.queue_timeout, findings),
         heartbeat: timeout(&mut section, "heartbeat_ms", defaults.heartbeat, findings),
@@ -282,7 +286,7 @@ fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Fi
     Some(durable::Settings { file: sources.folder.join(file?), bytes_max, kept_max })
 }
 
-fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address> {
+pub(super) fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address> {
     let text = section.text("address", findings)?;
     match text.parse() {
         Ok(address) => Some(address),

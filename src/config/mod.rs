@@ -8,6 +8,7 @@ pub mod effective;
 mod error;
 mod form;
 mod load;
+mod rest;
 mod rules;
 mod secret;
 mod section;
@@ -36,6 +37,8 @@ pub struct Config {
     pub listen: Listen,
     pub upstream: Upstream,
     pub admin: Admin,
+    /// The REST front, if there is one.
+    pub rest: Option<Rest>,
     /// When requests are no longer sent to a server that fails; `None`: they always are.
     pub breaker: Option<Thresholds>,
     /// How long a shutdown waits for what is owed to clients.
@@ -74,6 +77,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// From the moment a request is read to the first byte of its reply.
     pub request_timeout: Duration,
+    /// The same for what is long by nature.
+    pub slow_timeout: Duration,
     /// After which a connection whose owed reply makes no progress is replaced.
     pub stall_timeout: Duration,
     /// How long a request waits for an upstream that is not there.
@@ -119,6 +124,30 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
+/// The endpoint that speaks Upstash's protocol.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rest {
+    pub address: Address,
+    /// Who may send requests, by name; empty where only this machine reaches the address.
+    pub tokens: BTreeMap<String, RestToken>,
+    pub body_bytes_max: usize,
+    pub connections_max: usize,
+    pub tls: Option<ServerFiles>,
+    /// Origins whose pages may send requests.
+    pub cors: Vec<String>,
+    /// Every request is logged.
+    pub access_log: bool,
+}
+
+/// One token of [`Rest`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestToken {
+    pub secret: Secret,
+    pub read_only: bool,
+    /// The server's user that it acts for.
+    pub credentials: Option<Credentials>,
+}
+
 /// Workers at most where their number is not written.
 const WORKERS_AUTO_MAX: usize = 4;
 
@@ -144,6 +173,7 @@ impl Default for Config {
             listen: Listen::default(),
             upstream: Upstream::default(),
             admin: Admin::default(),
+            rest: None,
             breaker: Some(THRESHOLDS),
             drain_timeout: Duration::from_secs(10),
             violations: None,
@@ -175,7 +205,8 @@ impl Default for Upstream {
             tls: None,
             sharing: Sharing::Auto,
             connect_timeout: Duration::from_millis(1000),
-            request_timeout: Duration::from_millis(1500),
+            request_timeout: Duration::from_millis(5000),
+            slow_timeout: Duration::from_millis(60_000),
             stall_timeout: Duration::from_millis(5000),
             queue_timeout: Duration::from_millis(1000),
             heartbeat: Duration::from_millis(5000),
@@ -186,6 +217,20 @@ impl Default for Upstream {
             retry_reads: true,
             retry_share: 0.2,
             retries_per_second: 10,
+        }
+    }
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self {
+            address: local(8079),
+            tokens: BTreeMap::new(),
+            body_bytes_max: 10 * 1024 * 1024,
+            connections_max: 10_000,
+            tls: None,
+            cors: Vec::new(),
+            access_log: false,
         }
     }
 }

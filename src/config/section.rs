@@ -45,6 +45,11 @@ impl Findings {
         self.errors.iter().any(|error| is_within(path, &error.path) || is_within(&error.path, path))
     }
 
+    /// Whether something is written at the path.
+    pub(super) fn has_place(&self, path: &str) -> bool {
+        self.places.contains_key(path)
+    }
+
     fn place_of(&self, path: &str) -> Range<usize> {
         let mut path = path;
         loop {

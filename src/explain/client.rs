@@ -213,6 +213,7 @@ impl<'a> Client<'a> {
             transactions: true,
             probes: true,
             ttl_fixes: true,
+            setnx_fixes: true,
             ability,
             hold,
             degraded: false,

@@ -192,6 +192,17 @@ impl Planned<'_> {
             2,
             format_args!("on the wire, in one write: WATCH guard keys.., EVAL preflight, MULTI, EVAL seal, {members}, EXEC"),
         );
+        if let Some(once) = &group.once {
+            page.line(
+                2,
+                format_args!(
+                    "asked first: whether the same group was applied within {:?}; then {}",
+                    once.lifetime,
+                    text::on_duplicate(once.on_duplicate)
+                ),
+            );
+            page.line(2, "behind the seal, by the proxy itself: SET marker .. PX ..");
+        }
         let member = |i: usize| commands.get(i).map(|&at| Member { id: self.batch.id(at), args: self.args(at) });
         let required = group.requirements(self.table, &mut { member });
         let members = commands.iter().map(|&at| (self.batch.id(at), self.args(at)));

@@ -9,7 +9,7 @@ use respguard_engine::pipeline::plan::Answer;
 use respguard_engine::pipeline::slot::{Probe, Role};
 use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::rule::Word;
-use respguard_engine::policy::{OnPartial, TtlRule, Why};
+use respguard_engine::policy::{OnDuplicate, OnPartial, TtlRule, Why};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
 use respguard_resp::scan::elements;
@@ -39,6 +39,7 @@ pub(super) fn reply(role: &Role) -> String {
         Role::UnsubscribeAll(_) => "the server's confirmations, one for each subscription".to_owned(),
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),
         Role::Lane => "the server's reply".to_owned(),
+        Role::Mode(..) => "the server's reply".to_owned(),
         Role::Redirect => "the server's reply, with the proxy's id of the client it names".to_owned(),
         Role::Unblock => "the server's reply".to_owned(),
         Role::Verdict => "the server's reply if it is an error, else the proxy's own".to_owned(),
@@ -158,6 +159,14 @@ pub(super) fn without_ttl(rule: &TtlRule) -> String {
         Kind::TtlDropped,
         Kind::TtlLate
     )
+}
+
+/// What becomes of a group that was applied before.
+pub(super) fn on_duplicate(on_duplicate: OnDuplicate) -> String {
+    match on_duplicate {
+        OnDuplicate::Error => format!("nothing is applied and every member answers -DUPLICATE; told as {}", Kind::Duplicate),
+        OnDuplicate::Replay => "nothing is applied and every member answers what it did then, or -DUPLICATE".to_owned(),
+    }
 }
 
 /// What clients see of a group of which some members fail when they run.

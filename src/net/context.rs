@@ -7,8 +7,11 @@ use bytes::BytesMut;
 
 use crate::net::health::{Health, SharedBreaker};
 use crate::net::memory_budget::MemoryBudget;
+use crate::net::offenders::Offenders;
 use crate::net::recording::Tap;
 use crate::net::retries::Retries;
+use crate::net::server_limits::ServerLimits;
+use crate::net::signs::Signs;
 use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
 use crate::telemetry::readiness::Readiness;
@@ -37,6 +40,8 @@ pub struct Context {
     pub readiness: Readiness,
     pub health: Health,
     pub kept: MemoryBudget,
+    /// When the server was last seen to answer.
+    pub signs: Signs,
     /// What may still be sent once more.
     pub retries: Retries,
     table: RefCell<Arc<Table>>,
@@ -55,6 +60,10 @@ pub struct Context {
     pub client_fields: Cell<ClientFields>,
     /// Where the clients' bytes are recorded, while somebody records.
     pub tap: Tap,
+    /// Commands over which the server has ended connections.
+    pub offenders: Offenders,
+    /// What the server takes on one connection.
+    pub limits: Arc<ServerLimits>,
     /// Up to which length requests are held whole.
     pub whole_limits: WholeLimits,
 }
@@ -76,6 +85,7 @@ impl Context {
             health: Health::new(breaker, readiness.clone()),
             kept: MemoryBudget::default(),
             retries: Retries::default(),
+            signs: Signs::default(),
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),
@@ -88,6 +98,8 @@ impl Context {
             rechecks: Cell::new(0),
             client_fields: Cell::default(),
             tap: Tap::default(),
+            offenders: Offenders::default(),
+            limits: Arc::default(),
             whole_limits: WholeLimits::in_force(),
         }
     }

@@ -20,6 +20,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             Finding::Group { index, outcome } => context.metrics.group(index, group_outcome(outcome)),
             Finding::PartialFailure(place) => context.metrics.partial_failure(failure_scope(place)),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
+            Finding::SetnxFixRefused { rule } => stop_setnx_fix(context, lane, &rule),
             Finding::TtlFixRefused { rule } => stop_ttl_fix(context, lane, &rule),
             Finding::Resolution(resolution) => {
                 if resolution == Resolution::Resent {
@@ -31,7 +32,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             Finding::RetryRefused => context.metrics.retry_refused(RetryKind::Group, 1),
             Finding::CloseUpstream => close = true,
             // The exchange has seen to it, which knows the connection.
-            Finding::GuardLost | Finding::TakeBack { .. } => {}
+            Finding::GuardLost | Finding::FollowUp { .. } => {}
         }
     }
     close
@@ -72,6 +73,14 @@ pub fn stop_ttl_fix(context: &Context, lane: &Lane, rule: &str) {
     }
 }
 
+/// SETNX of this lane's user is no longer sent as SET, which is refused.
+pub fn stop_setnx_fix(context: &Context, lane: &Lane, rule: &str) {
+    if lane.setnx_fix.replace(TtlFixRight::Refused) != TtlFixRight::Refused {
+        tracing::warn!(user = %String::from_utf8_lossy(lane.key.user()), rule, "this user may not run SET: its SETNX are not fixed, only checked");
+        context.metrics.ttl_check(context.metrics.ttl_row(rule), TtlOutcome::Unfixed);
+    }
+}
+
 /// The label of what became of a group.
 pub fn group_outcome(outcome: Outcome) -> GroupOutcome {
     match outcome {
@@ -85,6 +94,7 @@ pub fn group_outcome(outcome: Outcome) -> GroupOutcome {
         Outcome::Unknown => GroupOutcome::Unknown,
         Outcome::Observed => GroupOutcome::Observed,
         Outcome::Committed => GroupOutcome::Committed,
+        Outcome::Duplicate => GroupOutcome::Duplicate,
     }
 }
 

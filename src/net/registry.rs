@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::net::recording::Feed;
 use respguard_engine::command::Table;
 use respguard_engine::policy::Policy;
+use respguard_engine::session::ClientModes;
 use respguard_engine::session::tracking::Tracking;
 use respguard_resp::Protocol;
 
@@ -40,6 +41,8 @@ impl Blocked {
 pub enum Message {
     /// A new client for the worker.
     Accept(Socket, Arc<Client>),
+    /// A new connection of the REST front, its address, and its place among those that there may be.
+    Http(Socket, Arc<str>, OwnedSemaphorePermit),
     /// CLIENT KILL.
     Kill(u64),
     /// Whether a client is blocked, and where.
@@ -86,6 +89,7 @@ pub struct Activity {
     pub is_monitor: bool,
     pub is_blocked: bool,
     pub tracking: Tracking,
+    pub modes: ClientModes,
     pub channels: usize,
     pub patterns: usize,
     pub shard_channels: usize,

@@ -16,9 +16,10 @@ use tracing::{debug, error};
 use crate::net::client::connection::{Connection, WorkerShared};
 use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::exchange::{End, Exchange};
+use crate::net::exchange::End;
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Blocked, Client, Message, Registry, Socket};
+use crate::net::rest::{Front, Rest, connection};
 use crate::net::stream::Stream;
 use crate::net::tls::Acceptor;
 use crate::net::upstream::Settings;
@@ -63,6 +64,8 @@ pub struct Setup {
     pub totals: Arc<Totals>,
     pub flushes: FlushRequests,
     pub mailbox: mpsc::Receiver<Message>,
+    /// The REST front, if there is one, and the way to the worker for the clients that it makes.
+    pub rest: Option<(Arc<Front>, mpsc::WeakSender<Message>)>,
     /// Clients that the worker serves.
     pub load: Arc<AtomicUsize>,
 }
@@ -91,12 +94,14 @@ pub async fn run(setup: Setup) {
         std::iter::once(Arc::from("")).chain(setup.table.iter().map(|(_, spec)| Arc::from(spec.name()))).collect();
     let metrics = WorkerMetrics::new(&names, setup.totals);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
-    let context = Rc::new(Context::new(number, metrics, reporter, readiness, breaker, table, Arc::default()));
+    let mut context = Context::new(number, metrics, reporter, readiness, breaker, table, Arc::default());
+    context.limits = Arc::clone(&setup.upstream.limits);
+    let context = Rc::new(context);
     context.set_policy(policy);
     context.kept.set_max(setup.kept_bytes_max);
     context.retries.allow(setup.upstream.retries);
     let pool = Pool::new(&context, setup.upstream);
-    let Setup { registry, users, exclusive, load, .. } = setup;
+    let Setup { registry, users, exclusive, load, rest, .. } = setup;
     let shared = Rc::new(WorkerShared {
         context,
         pool,
@@ -108,13 +113,15 @@ pub async fn run(setup: Setup) {
         clients: RefCell::default(),
         left: Notify::new(),
     });
+    let rest = rest.map(|(front, mailbox)| Rest::new(front, &shared, mailbox));
     let on_tick = tokio::task::spawn_local(on_tick(Rc::clone(&shared)));
-    let flush = tokio::task::spawn_local(flush(Rc::clone(&shared), flushes));
+    let flush = tokio::task::spawn_local(flush(Rc::clone(&shared), rest.clone(), flushes));
     let acceptor = setup.acceptor;
-    while !(shared.context.draining.get() && shared.clients.borrow().is_empty()) {
+    let is_empty = || shared.clients.borrow().is_empty() && rest.as_ref().is_none_or(|rest| rest.is_empty());
+    while !(shared.context.draining.get() && is_empty()) {
         tokio::select! {
             message = mailbox.recv() => match message {
-                Some(message) => take(&shared, acceptor.as_ref(), message),
+                Some(message) => take(&shared, rest.as_ref(), acceptor.as_ref(), message),
                 None => break,
             },
             () = shared.left.notified() => {}
@@ -127,9 +134,16 @@ pub async fn run(setup: Setup) {
     shared.context.metrics.flush();
 }
 
-fn take(shared: &Rc<WorkerShared>, acceptor: Option<&Arc<Acceptor>>, message: Message) {
+fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Arc<Acceptor>>, message: Message) {
     match message {
         Message::Accept(socket, client) => accept(shared, acceptor, socket, client),
+        Message::Http(socket, peer, permit) => match (rest, take_socket(socket)) {
+            (Some(rest), Ok(stream)) => {
+                tokio::task::spawn_local(connection::serve(Rc::clone(rest), stream, peer, permit));
+            }
+            (_, Err(error)) => debug!(client = %peer, %error, "an HTTP connection cannot be used"),
+            (None, Ok(_)) => {}
+        },
         Message::Kill(id) => {
             if let Some(exchange) = shared.clients.borrow().get(&id).and_then(Weak::upgrade) {
                 exchange.end(End::Killed);
@@ -152,6 +166,9 @@ fn take(shared: &Rc<WorkerShared>, acceptor: Option<&Arc<Acceptor>>, message: Me
         }
         Message::Drain => {
             shared.context.draining.set(true);
+            if let Some(rest) = rest {
+                rest.stop();
+            }
             for exchange in shared.clients.borrow().values().filter_map(Weak::upgrade) {
                 exchange.wake();
             }
@@ -159,6 +176,7 @@ fn take(shared: &Rc<WorkerShared>, acceptor: Option<&Arc<Acceptor>>, message: Me
         Message::Table(table) => {
             shared.context.set_table(table);
             shared.pool.forget_refusals();
+            shared.context.offenders.forget();
         }
         Message::Policy(policy, done) => {
             shared.context.set_policy(policy);
@@ -197,10 +215,7 @@ fn turn_away(shared: &WorkerShared, client: &Client, error: &io::Error) {
 }
 
 fn serve(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>) {
-    shared.context.metrics.client_accepted();
-    let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &shared.context, stream, shared.pool.first());
-    shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
-    tokio::task::spawn_local(Connection::serve(Rc::clone(shared), exchange, client));
+    Connection::begin(shared, stream, client, shared.pool.first());
 }
 
 fn take_socket(socket: Socket) -> io::Result<Stream> {
@@ -242,7 +257,7 @@ async fn on_tick(shared: Rc<WorkerShared>) {
     }
 }
 
-async fn flush(shared: Rc<WorkerShared>, mut questions: FlushRequests) {
+async fn flush(shared: Rc<WorkerShared>, rest: Option<Rc<Rest>>, mut questions: FlushRequests) {
     let mut ticks = interval(FLUSH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -250,6 +265,9 @@ async fn flush(shared: Rc<WorkerShared>, mut questions: FlushRequests) {
             _ = ticks.tick() => {
                 shared.context.metrics.flush();
                 shared.context.trim();
+                if let Some(rest) = &rest {
+                    rest.trim();
+                }
             }
             Some(answer) = questions.recv() => {
                 shared.context.metrics.flush();

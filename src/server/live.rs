@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::http::StatusCode;
@@ -18,7 +19,8 @@ use crate::net::tls::Certificates;
 use crate::telemetry::label::{ReloadOutcome, RuleKind};
 use crate::telemetry::{gauge, zero};
 use respguard_engine::command::Table;
-use respguard_engine::policy::Policy;
+use respguard_engine::policy::rule::Word;
+use respguard_engine::policy::{Mode, Policy};
 
 /// The configuration, and whom its rules concern.
 pub(super) struct Live {
@@ -29,6 +31,8 @@ pub(super) struct Live {
     workers: Vec<Mailbox>,
     /// Where the endpoints see the rules in force.
     shown: Arc<ArcSwap<Policy>>,
+    /// Where they see that the rules' mode is not the file's.
+    mode_is_switched: Arc<AtomicBool>,
     certificates: Certificates,
     /// Why the certificates' files were no good when they were last read.
     certificates_error: Option<String>,
@@ -42,9 +46,16 @@ enum Reload {
 }
 
 impl Live {
-    pub(super) fn new(loaded: Loaded, workers: Vec<Mailbox>, shown: Arc<ArcSwap<Policy>>, certificates: Certificates) -> Live {
+    pub(super) fn new(
+        loaded: Loaded,
+        workers: Vec<Mailbox>,
+        shown: Arc<ArcSwap<Policy>>,
+        mode_is_switched: Arc<AtomicBool>,
+        certificates: Certificates,
+    ) -> Live {
         show_rules(&loaded.config.policy);
-        Live { started_with: loaded.clone(), in_force: loaded, workers, shown, certificates, certificates_error: None }
+        let started_with = loaded.clone();
+        Live { started_with, in_force: loaded, workers, shown, mode_is_switched, certificates, certificates_error: None }
     }
 
     /// Reads the file again at each SIGHUP and wherever that is asked for, one after the other.
@@ -65,6 +76,7 @@ impl Live {
                 let reload = self.reload().await;
                 answer.send(self.tell(&reload))
             }
+            Question::Mode(mode, answer) => answer.send(self.switch(mode).await),
             Question::Config(answer) => answer.send(Answer { status: StatusCode::OK, body: self.describe() }),
         };
     }
@@ -114,9 +126,34 @@ impl Live {
         }
     }
 
-    /// Every worker plans with the new rules when this has returned.
     async fn put_in_force(&mut self, loaded: Loaded) {
-        let policy = Arc::new(loaded.config.policy.clone());
+        self.in_force = loaded;
+        self.spread(self.in_force.config.policy.clone()).await;
+    }
+
+    /// The rules of the file, in a mode that holds until the file is read again.
+    async fn switch(&mut self, mode: Mode) -> Answer {
+        let configured = self.in_force.config.policy.mode;
+        let mut policy = self.in_force.config.policy.clone();
+        policy.mode = mode;
+        self.spread(policy).await;
+        let is_switched = mode != configured;
+        if is_switched {
+            warn!(
+                mode = mode.as_str(),
+                configured = configured.as_str(),
+                "an operator has switched the rules' mode until the next reload"
+            );
+        } else {
+            info!(mode = mode.as_str(), "the rules' mode is the configuration's");
+        }
+        let body = json!({ "mode": mode.as_str(), "configured": configured.as_str(), "until_reload": is_switched });
+        Answer { status: StatusCode::OK, body }
+    }
+
+    /// Every worker plans with the new rules when this has returned.
+    async fn spread(&mut self, policy: Policy) {
+        let policy = Arc::new(policy);
         for worker in &self.workers {
             let (done, followed) = oneshot::channel();
             // A worker that has ended has nothing to plan.
@@ -124,8 +161,8 @@ impl Live {
             let _ = followed.await;
         }
         show_rules(&policy);
+        self.mode_is_switched.store(policy.mode != self.in_force.config.policy.mode, Ordering::Relaxed);
         self.shown.store(policy);
-        self.in_force = loaded;
     }
 
     /// Settings that the file has otherwise than the running process, and that it does not follow.
@@ -196,6 +233,7 @@ fn error(error: &ConfigError) -> Value {
 
 fn show_rules(policy: &Policy) {
     zero::show_violations(policy);
+    gauge::set_mode(policy.mode);
     gauge::set_config_rules(RuleKind::Group, policy.groups().len());
     gauge::set_config_rules(RuleKind::Ttl, policy.ttl_rules().len());
     gauge::set_config_rules(RuleKind::Degrade, policy.degrade_rules().len());

@@ -13,17 +13,19 @@ use crate::net::users::Users;
 /// The certificates that the configuration names, which can be read again while the process runs.
 pub(super) fn certificates(config: &Config) -> Result<Certificates, TlsError> {
     let acceptor = config.listen.tls.as_ref().map(Acceptor::load).transpose()?;
+    let rest = config.rest.as_ref().and_then(|rest| rest.tls.as_ref());
+    let rest = rest.map(|files| Acceptor::speaking(files, &["h2", "http/1.1"])).transpose()?;
     let connector = match (&config.upstream.tls, &config.upstream.address) {
         (Some(files), Address::Tcp { host, .. }) => Some(Connector::load(files, host)?),
         _ => None,
     };
-    Ok(Certificates { acceptor: acceptor.map(Arc::new), connector: connector.map(Arc::new) })
+    Ok(Certificates { acceptor: acceptor.map(Arc::new), rest: rest.map(Arc::new), connector: connector.map(Arc::new) })
 }
 
 /// Reads certificates again when their files change, until the tasks are dropped.
 pub(super) fn renew(certificates: &Certificates) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    if certificates.acceptor.is_some() || certificates.connector.is_some() {
+    if !certificates.is_empty() {
         tasks.spawn(certificates.clone().watch());
     }
     tasks

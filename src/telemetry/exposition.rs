@@ -13,6 +13,9 @@ use super::{log, names};
 /// Upper bounds of the histograms of members.
 const MEMBERS_BOUNDS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0];
 
+/// Upper bounds of the histogram of REST requests.
+const REST_BOUNDS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0];
+
 /// A second recorder was to be installed in one process.
 #[derive(Debug, thiserror::Error)]
 #[error("this process has a metrics recorder already")]
@@ -69,6 +72,7 @@ fn buckets(builder: PrometheusBuilder) -> PrometheusBuilder {
         (names::HOLD_GAP_SECONDS, &gap_bounds[..]),
         (names::HOLD_PREFIX_MEMBERS, &MEMBERS_BOUNDS[..]),
         (names::SPLIT_MEMBERS, &MEMBERS_BOUNDS[..]),
+        (names::REST_REQUEST_SECONDS, &REST_BOUNDS[..]),
     ]
     .into_iter()
     .fold(builder, |builder, (name, bounds)| {

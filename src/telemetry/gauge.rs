@@ -4,10 +4,19 @@ use metrics::{counter, gauge};
 
 use super::label::{Admission, BreakerState, ReloadOutcome, RuleKind, key};
 use super::names;
+use respguard_engine::policy::Mode;
+use respguard_engine::policy::rule::Word;
 
 /// Shows how many rules of one kind are in force.
 pub fn set_config_rules(kind: RuleKind, rules: usize) {
     gauge!(names::CONFIG_RULES, key::KIND => kind.as_str()).set(rules as f64);
+}
+
+/// Shows whether the rules act or only report: 1 for that mode, 0 for the other.
+pub fn set_mode(now: Mode) {
+    for mode in Mode::ALL {
+        gauge!(names::MODE, key::MODE => mode.as_str()).set(if *mode == now { 1.0 } else { 0.0 });
+    }
 }
 
 /// Counts that the configuration was to be read again.

@@ -3,10 +3,13 @@
 /// Label keys.
 pub mod key {
     pub const ACTION: &str = "action";
+    pub const CODE: &str = "code";
     pub const COMMAND: &str = "command";
     pub const DIRECTION: &str = "direction";
+    pub const ENDPOINT: &str = "endpoint";
     pub const GROUP: &str = "group";
     pub const KIND: &str = "kind";
+    pub const MODE: &str = "mode";
     pub const OUTCOME: &str = "outcome";
     pub const RELATION: &str = "relation";
     pub const RULE: &str = "rule";
@@ -68,6 +71,8 @@ words! {
         Leased = "leased",
         /// Clean and waiting for the next lease.
         Idle = "idle",
+        /// Kept for what may be the cure of a server in trouble, or carries it.
+        Spare = "spare",
     }
 }
 
@@ -101,6 +106,8 @@ words! {
         Unknown = "unknown",
         /// Applied, and its replies were lost with their connection.
         Committed = "committed",
+        /// Applied before, and not again.
+        Duplicate = "duplicate",
         /// Only looked at, as its rule says, and nothing failed.
         Observed = "observed",
     }
@@ -222,6 +229,19 @@ words! {
 }
 
 words! {
+    /// What a REST request asks for.
+    RestEndpoint {
+        /// One command, in the path or in the body.
+        Command = "command",
+        Pipeline = "pipeline",
+        MultiExec = "multi_exec",
+        Subscribe = "subscribe",
+        Psubscribe = "psubscribe",
+        Monitor = "monitor",
+    }
+}
+
+words! {
     /// What a repair did with something.
     RepairAction {
         /// A key was deleted.
@@ -230,6 +250,25 @@ words! {
         Remove = "remove",
         /// It was put back.
         Undo = "undo",
+    }
+}
+
+words! {
+    /// The HTTP status that a REST request is answered.
+    RestCode {
+        Ok = "200",
+        NoContent = "204",
+        BadRequest = "400",
+        Unauthorized = "401",
+        Forbidden = "403",
+        MethodNotAllowed = "405",
+        RequestTimeout = "408",
+        PayloadTooLarge = "413",
+        TooManyRequests = "429",
+        ServiceUnavailable = "503",
+        GatewayTimeout = "504",
+        /// Any other.
+        Other = "other",
     }
 }
 

@@ -21,6 +21,7 @@ pub const HOLDS_TOTAL: &str = "respguard_holds_total";
 pub const KEPT_BYTES: &str = "respguard_kept_bytes";
 pub const LOG_LOST_TOTAL: &str = "respguard_log_lost_total";
 pub const LOGINS_REFUSED_TOTAL: &str = "respguard_logins_refused_total";
+pub const MODE: &str = "respguard_mode";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PANICS_TOTAL: &str = "respguard_panics_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
@@ -28,6 +29,9 @@ pub const RELATION_ORPHANS: &str = "respguard_relation_orphans";
 pub const REPAIRED_TOTAL: &str = "respguard_repaired_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
 pub const RESOLUTIONS_TOTAL: &str = "respguard_resolutions_total";
+pub const REST_REQUEST_SECONDS: &str = "respguard_rest_request_seconds";
+pub const REST_REQUESTS_TOTAL: &str = "respguard_rest_requests_total";
+pub const REST_RESENT_TOTAL: &str = "respguard_rest_resent_total";
 pub const RETRIES_REFUSED_TOTAL: &str = "respguard_retries_refused_total";
 pub const RETRIES_TOTAL: &str = "respguard_retries_total";
 pub const SPLIT_MEMBERS: &str = "respguard_split_members";
@@ -94,6 +98,7 @@ pub const ALL: &[Metric] = &[
     },
     counter(LOG_LOST_TOTAL, "Lines of the log that found no room on their way to standard error, or could not be written there"),
     counter(LOGINS_REFUSED_TOTAL, "AUTH and HELLO AUTH that the proxy itself refused"),
+    gauge(MODE, "1 for the mode that the rules are in, 0 for the other: enforce or observe"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(PANICS_TOTAL, "Tasks of clients and of upstream connections that panicked: faults of the proxy itself"),
     counter(
@@ -104,6 +109,9 @@ pub const ALL: &[Metric] = &[
     counter(REPAIRED_TOTAL, "Keys and references that repairs removed or put back"),
     histogram(REQUEST_SECONDS, Unit::Seconds, "Time from the reading of a request to its reply"),
     counter(RESOLUTIONS_TOTAL, "Groups with a marker whose connection was lost, by what was found out about them"),
+    histogram(REST_REQUEST_SECONDS, Unit::Seconds, "Time from a REST request's head to its answer's, by endpoint"),
+    counter(REST_REQUESTS_TOTAL, "REST requests, by endpoint and by the HTTP status that they were answered"),
+    counter(REST_RESENT_TOTAL, "REST requests that their client said to have sent before"),
     counter(RETRIES_REFUSED_TOTAL, "Requests that were not sent once more because the budget for that was used up, by kind"),
     counter(RETRIES_TOTAL, "Requests that were sent once more after their connection was lost, by kind"),
     histogram(SPLIT_MEMBERS, Unit::Count, "Members of a group that had come when it passed split"),

@@ -2,9 +2,10 @@
 
 mod commands;
 mod meter;
+mod rest;
 mod rows;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,15 @@ use metrics::{Counter, counter, gauge, histogram};
 
 use super::gap::Gaps;
 use super::label::{
-    Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RetryKind, Side, TtlOutcome,
-    UpstreamState, key,
+    Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RestEndpoint, RetryKind, Side,
+    TtlOutcome, UpstreamState, key,
 };
 use super::latency::Latencies;
 use super::names;
 use super::totals::Totals;
 use commands::Commands;
 use meter::{Level, Meter};
+use rest::RestRequests;
 use rows::Rows;
 
 /// The command label of everything that the command table does not know.
@@ -56,6 +58,8 @@ pub struct WorkerMetrics {
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
     /// The row of each group in force.
     group_rows: RefCell<Vec<usize>>,
+    /// Where there is a REST front.
+    rest: OnceCell<RestRequests>,
 }
 
 impl WorkerMetrics {
@@ -100,6 +104,7 @@ impl WorkerMetrics {
             gaps: RefCell::default(),
             ttl_checks: RefCell::default(),
             group_rows: RefCell::default(),
+            rest: OnceCell::new(),
         }
     }
 
@@ -252,6 +257,21 @@ impl WorkerMetrics {
         self.ttl_checks.borrow().add(row, outcome.index());
     }
 
+    /// There is a REST front: what is counted of it is in the output from now on.
+    pub fn show_rest(&self) {
+        self.rest.get_or_init(RestRequests::at_zero);
+    }
+
+    /// Counts a REST request by the HTTP status that it is answered.
+    pub fn rest_request(&self, endpoint: RestEndpoint, status: u16, elapsed: Duration) {
+        self.rest.get_or_init(RestRequests::at_zero).add(endpoint, status, elapsed);
+    }
+
+    /// Counts a REST request that its client says to have sent before.
+    pub fn rest_resent(&self) {
+        self.rest.get_or_init(RestRequests::at_zero).add_resent();
+    }
+
     /// Moves everything counted since the last call into the recorder.
     pub fn flush(&self) {
         self.commands.flush();
@@ -274,6 +294,9 @@ impl WorkerMetrics {
         self.groups.borrow().flush(group_counter);
         self.holds.borrow().flush(hold_counter);
         self.ttl_checks.borrow().flush(ttl_counter);
+        if let Some(rest) = self.rest.get() {
+            rest.flush();
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub fn show_process() {
 /// Violations of these rules, by each kind that they can have. A counter that is there stays as it is.
 pub fn show_violations(policy: &Policy) {
     policy.groups().iter().for_each(|rule| violations(&rule.name, OF_GROUPS));
+    let once = policy.groups().iter().filter(|rule| rule.once.is_some());
+    once.for_each(|rule| violations(&rule.name, [Kind::Duplicate]));
     policy.ttl_rules().iter().for_each(|rule| violations(&rule.name, of_ttl(rule)));
     policy.expects().iter().for_each(|rule| violations(&rule.name, [Kind::Expectation, Kind::TooLarge]));
     policy.guards().iter().for_each(|rule| violations(&rule.name, [Kind::Guard, Kind::TooLarge]));

@@ -88,9 +88,11 @@ impl Unstarted {
                 registry: Arc::new(Registry::new(1)),
                 breaker: SharedBreaker::default(),
                 totals: Arc::default(),
+                mode_is_switched: Arc::default(),
             },
             policy: Arc::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            drain: CancellationToken::new(),
             shutdown: shutdown.clone(),
             recorder: Recorder::new(&[], shutdown.clone()),
         };

@@ -51,6 +51,7 @@ impl Worker {
             totals: exposition.totals(),
             flushes: flushes.add_worker(),
             mailbox,
+            rest: None,
             load: Arc::clone(&load),
         })
         .expect("a worker starts");
@@ -84,6 +85,7 @@ fn settings(port: u16) -> Settings {
         tls: None,
         connect_timeout: TIMEOUT,
         request_timeout: TIMEOUT,
+        slow_timeout: TIMEOUT,
         stall_timeout: TIMEOUT,
         queue_timeout: TIMEOUT,
         heartbeat: TIMEOUT,
@@ -94,5 +96,6 @@ fn settings(port: u16) -> Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: Arc::default(),
+        limits: Arc::default(),
     }
 }

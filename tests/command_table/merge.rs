@@ -100,6 +100,23 @@ fn the_committed_table_is_what_the_script_writes() {
 }
 
 #[test]
+fn what_is_long_by_nature_is_nothing_that_the_server_flags_as_fast_and_all_that_runs_programs() {
+    let server = Server::start();
+    let mut table = Table::builtin();
+    table.merge(&server.raw("HELLO 3", "COMMAND")).expect("COMMAND is answered");
+    let present = || table.iter().map(|(_, spec)| spec).filter(|spec| spec.present);
+    for spec in present().filter(|spec| spec.slow) {
+        assert!(!spec.flags.has(Flags::FAST) && !spec.flags.has(Flags::BLOCKING), "{}", spec.name());
+    }
+    for spec in present().filter(|spec| spec.flags.has(Flags::SCRIPTING) && spec.flags.has(Flags::MOVABLEKEYS)) {
+        assert!(spec.slow, "{}", spec.name());
+    }
+    for name in ["flushall", "keys", "save", "sort", "debug", "migrate", "restore", "bgrewriteaof", "cluster|slots"] {
+        assert!(present().any(|spec| spec.slow && spec.name() == name), "{name}");
+    }
+}
+
+#[test]
 fn module_commands_are_learned_with_caution() {
     let entry = |name: &str, flags: &[&str]| {
         let flags: String = flags.iter().map(|flag| format!("+{flag}\r\n")).collect();

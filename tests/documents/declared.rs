@@ -55,3 +55,4 @@ pub const PLACEHOLDERS: [(&str, &str); 8] = [
 pub const REDIS_PORT: &str = "6379";
 pub const PROXY_PORT: &str = "6380";
 pub const ADMIN_PORT: &str = "9121";
+pub const REST_PORT: &str = "8079";

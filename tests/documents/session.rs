@@ -8,10 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use crate::declared::{ADMIN_PORT, PLACEHOLDERS, PROXY_PORT, REDIS_PORT};
+use crate::declared::{ADMIN_PORT, PLACEHOLDERS, PROXY_PORT, REDIS_PORT, REST_PORT};
 use crate::harness::{Authority, PATIENCE, RedisServer, signal, within};
 
 const TOKEN: &str = "a-token-for-the-documents";
+const REST_TOKEN: &str = "a-token-for-requests";
 /// A command that takes longer hangs.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 const READY: &str = "respguard is ready for clients";
@@ -22,6 +23,7 @@ pub struct Session {
     folder: tempfile::TempDir,
     port: u16,
     admin_port: u16,
+    rest_port: u16,
     running: Option<Running>,
     /// Proxies that were started, to tell their logs apart.
     started: usize,
@@ -41,6 +43,7 @@ impl Session {
             redis: RedisServer::start(&[]),
             port: own_port(),
             admin_port: own_port(),
+            rest_port: own_port(),
             folder,
             running: None,
             started: 0,
@@ -62,6 +65,7 @@ impl Session {
         self.write("defaults.toml", &self.with_ports(addresses));
         self.write("commands.txt", "GET profile:7\n");
         self.write("batch-password", "secret");
+        self.write("reader.token", "a-token-that-reads");
         let cli = format!("exec {} --no-raw -p {} \"$@\"", found("redis-cli"), self.redis.port());
         self.program("redis-cli", &cli);
         // What means the defaults where no configuration is named means them with this session's ports.
@@ -102,7 +106,12 @@ impl Session {
 
     /// A text of a document with this session's ports in the place of the usual ones.
     pub fn with_ports(&self, text: &str) -> String {
-        let ports = [(REDIS_PORT, self.redis.port()), (PROXY_PORT, self.port), (ADMIN_PORT, self.admin_port)];
+        let ports = [
+            (REDIS_PORT, self.redis.port()),
+            (PROXY_PORT, self.port),
+            (ADMIN_PORT, self.admin_port),
+            (REST_PORT, self.rest_port),
+        ];
         ports.iter().fold(text.to_owned(), |text, (usual, own)| text.replace(usual, &own.to_string()))
     }
 
@@ -129,7 +138,12 @@ impl Session {
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap_or_default());
         command.args(["-euo", "pipefail", "-c", &script]).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("PATH", path).env("ADMIN", format!("http://127.0.0.1:{}", self.admin_port)).env_remove("RESPGUARD_LOG");
-        for (name, value) in [("RESPGUARD_ADMIN_TOKEN", TOKEN), ("APP_PASSWORD", "secret"), ("REDIS_PASSWORD", "secret")] {
+        for (name, value) in [
+            ("RESPGUARD_ADMIN_TOKEN", TOKEN),
+            ("APP_PASSWORD", "secret"),
+            ("REDIS_PASSWORD", "secret"),
+            ("REST_TOKEN", REST_TOKEN),
+        ] {
             command.env(name, value);
         }
         command.env("PID", self.running.as_ref().map_or(String::new(), |running| running.process.id().to_string()));

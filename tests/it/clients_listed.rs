@@ -33,6 +33,9 @@ fn what_a_client_is_doing_is_listed_as_redis_does() {
         &["XADD s 1-1 f v", "XREAD COUNT 1 STREAMS s 0"],
         &["CLIENT TRACKING ON"],
         &["CLIENT TRACKING ON BCAST"],
+        &["CLIENT NO-EVICT ON"],
+        &["CLIENT NO-EVICT ON", "CLIENT NO-EVICT maybe"],
+        &["CLIENT NO-EVICT ON", "CLIENT TRACKING ON", "CLIENT NO-EVICT OFF"],
         &["ECHO x", "BLPOP nothing 0"],
         &["BLPOP nothing 0", "PING"],
         &["WAIT 7 0"],
@@ -126,4 +129,34 @@ fn client_kill_counts_as_redis_does() {
         }
         assert_eq!(counts[0], counts[1], "{kill}");
     }
+}
+
+#[test]
+fn the_own_command_stands_in_the_own_buffer() {
+    let twin = Twin::start("");
+    for lines in [&["CLIENT LIST"][..], &["CLIENT INFO"], &["CLIENT INFO", "PING"]] {
+        let [direct, proxied] = [twin.direct.wire(), twin.proxy.wire()].map(|mut wire| {
+            let told = wire.pipeline(lines).remove(0);
+            told.split(' ').find(|field| field.starts_with("qbuf=")).map(str::to_owned)
+        });
+        assert_eq!(direct, proxied, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_client_whose_invalidations_go_to_nobody_any_more_is_listed_so() {
+    let twin = Twin::start("");
+    let told = [(twin.direct.wire(), twin.direct.wire()), (twin.proxy.wire(), twin.proxy.wire())].map(|(mut wire, target)| {
+        let mut target = target;
+        let to = id(&mut target);
+        assert_eq!(wire.ask(&format!("CLIENT TRACKING ON REDIRECT {to}")), "+OK\r\n");
+        drop(target);
+        assert!(wire.ask("GET k").starts_with('$'));
+        eventually("it has left", || {
+            wire.ask("SET k v");
+            wire.ask("GET k");
+            wire.ask("CLIENT INFO").contains(" flags=tR ")
+        });
+    });
+    assert_eq!(told, [(), ()]);
 }

@@ -85,5 +85,5 @@ fn a_lack_of_file_descriptors_costs_new_clients_their_connection_and_nobody_else
     for wire in &mut waiting {
         assert_eq!(wire.ask("GET k"), "$1\r\nv\r\n", "who waited is taken in");
     }
-    assert_eq!(proxy.log().matches("accepting a client failed").count(), 1, "told once");
+    assert_eq!(proxy.logs("accepting a client failed").matches("accepting a client failed").count(), 1, "told once");
 }

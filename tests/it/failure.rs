@@ -125,7 +125,7 @@ fn a_write_that_timed_out_is_not_overtaken_by_what_its_client_does_next() {
 #[test]
 fn a_slow_command_times_out_for_its_client_and_the_next_one_gets_its_own_reply() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).upstream(QUICK).start();
+    let proxy = Setup::new(&redis).upstream(&format!("{QUICK}\nslow_timeout_ms = 400")).start();
     let mut wire = proxy.wire();
     assert!(wire.ask("DEBUG SLEEP 0.8").starts_with("-TIMEOUT "));
     let mut next = wire.ask("ECHO mine");

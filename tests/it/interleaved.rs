@@ -118,7 +118,7 @@ fn what_cannot_be_brought_together_passes_in_its_place_and_is_told_with_the_reas
     let replies = wire.pipeline(&["HSET blob:1 a 1", "HGET blob:1 a", "HSET info:1 a 1"]);
     assert_eq!(replies.concat(), ":1\r\n$1\r\n1\r\n:1\r\n");
     eventually("it is told", || proxy.violated("split", "blob") == 1.0);
-    let told = proxy.violations().join("\n");
+    let told = proxy.logged("split");
     assert!(told.contains("a command between its members has a key of one of them"), "{told}");
     assert_eq!(proxy.groups("blob", "applied"), 0.0);
 }

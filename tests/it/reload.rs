@@ -92,7 +92,7 @@ fn a_bad_file_changes_nothing_and_says_what_is_wrong() {
     let error = &answer["errors"][0];
     assert_eq!(error["key"], "group[0].commands[0]");
     assert!(error["line"].is_u64() && error["message"].as_str().is_some_and(|message| message.contains("SETXE")), "{answer}");
-    assert!(proxy.log().contains("the rules before stay in force") && proxy.log().contains("SETXE"));
+    assert!(proxy.logs("the rules before stay in force").contains("SETXE"));
     assert_eq!(wire.pipeline(&MEMBERS), ["+OK\r\n"; 2]);
     eventually("the old rules apply", || proxy.groups("pair", "applied") == 1.0);
 
@@ -112,7 +112,7 @@ fn a_hangup_reads_the_rules_again_and_what_needs_a_restart_is_named() {
     eventually("it is read", || reloads(&proxy, "applied") == 1.0);
     assert_eq!(wire.pipeline(&MEMBERS), ["+OK\r\n"; 2]);
     eventually("the rules apply", || proxy.groups("pair", "applied") == 1.0);
-    let log = proxy.log();
+    let log = proxy.logs("the rules were read again");
     let told = log.lines().find(|line| line.contains("the rules were read again")).expect("it is logged");
     assert!(told.contains("\"restart\":\"listen.clients_max workers\""), "{told}");
 

@@ -238,7 +238,7 @@ fn a_transaction_of_which_a_member_failed_is_counted_by_place_and_never_by_value
     assert!(replies[3].starts_with("*2\r\n+OK\r\n-WRONGTYPE "), "{replies:?}");
     assert_eq!(proxy.violated("partial_failure", ""), 1.0);
     assert_eq!(proxy.metric("respguard_partial_failures_total", &[("where", "transaction")]), 1.0);
-    let event = proxy.violations().remove(0);
+    let event = proxy.logged("partial_failure");
     assert!(event.contains("\"place\":2") && event.contains("lpush") && event.contains("WRONGTYPE"), "{event}");
     assert!(!proxy.log().contains("secret"), "{}", proxy.log());
 
@@ -268,4 +268,24 @@ fn a_plain_pipeline_that_failed_in_part_is_a_violation_and_one_that_failed_whole
     let script = "EVALSHA 0000000000000000000000000000000000000000 0";
     assert!(wire.pipeline(&["SET k x", script])[1].starts_with("-NOSCRIPT"));
     assert_eq!(proxy.violated("partial_failure", ""), 1.0);
+}
+
+#[test]
+fn an_exec_with_conditions_ends_the_transaction_as_the_server_says() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let (mut wire, mut straight) = (proxy.wire(), redis.wire());
+    for lines in [
+        &["MULTI", "SET a 1", "EXEC IFEQ a 1", "EXEC", "PING"][..],
+        &["MULTI", "SET a 1", "EXEC NX marker", "MULTI", "SET a 2", "EXEC", "GET a"],
+        &["WATCH a", "MULTI", "GET a", "EXEC IFNE a 1", "GET a"],
+        &["EXEC NX marker", "PING"],
+    ] {
+        for line in lines {
+            assert_eq!(wire.ask(line), straight.ask(line), "{line} of {lines:?}");
+        }
+        assert_eq!(wire.pipeline(lines), straight.pipeline(lines), "{lines:?}");
+    }
+    eventually("the lease went back", || proxy.metric("respguard_upstream_connections", &[("state", "leased")]) == 0.0);
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
 }

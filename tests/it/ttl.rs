@@ -192,7 +192,7 @@ fn the_event_names_rule_and_pattern_and_never_key_or_value() {
     let mut wire = proxy.wire();
     wire.ask("SET sess:alice-7261 hunter2");
     eventually("it is missing", || proxy.violated("ttl_missing", "sessions") == 1.0);
-    let event = proxy.violations().remove(0);
+    let event = proxy.logged("ttl_missing");
     for part in [
         "\"kind\":\"ttl_missing\"",
         "\"rule\":\"sessions\"",

@@ -155,7 +155,7 @@ fn a_file_that_cannot_be_written_is_refused_at_the_start_and_later_costs_no_traf
         fail_in_part(&mut wire);
     }
     eventually("losses are counted", || proxy.metric("respguard_violations_file_lost_total", &[]) > 0.0);
-    assert!(proxy.log().contains("violations cannot be written to their file"), "{}", proxy.log());
+    proxy.logs("violations cannot be written to their file");
     assert_eq!(ask(&proxy, "")["total"], 50, "in memory they are");
 }
 

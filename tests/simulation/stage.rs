@@ -147,7 +147,7 @@ async fn stage<F: Future<Output = ()>>(
         address: Address::Unix(path.to_owned()),
         heartbeat: Duration::from_millis(700),
         heartbeat_timeout: Duration::from_millis(300),
-        ..upstream_settings(&config, &Certificates { acceptor: None, connector: None }, 1)
+        ..upstream_settings(&config, &Certificates::default(), 1)
     };
     let server = Server::start(path, play.faults.clone(), play.seed);
     server.model.borrow_mut().poison();
@@ -171,6 +171,7 @@ async fn stage<F: Future<Output = ()>>(
         totals: exposition.totals(),
         flushes: flushes.add_worker(),
         mailbox: receiver,
+        rest: None,
         load: Arc::clone(&mailbox.clients),
     }));
     let ledger = Rc::new(RefCell::new(Ledger::default()));

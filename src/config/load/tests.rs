@@ -24,7 +24,7 @@ fn every_key_reaches_the_configuration() {
     let config = config(concat!(
         "mode = \"observe\"\nworkers = 256\n",
         "[listen]\naddress = \"unix:/run/s\"\nclients_max = 1\nbuffered_bytes_max = 1048576\n",
-        "[upstream]\naddress = \"[::1]:1\"\nsharing = \"never\"\nconnect_timeout_ms = 1\nrequest_timeout_ms = 2\n",
+        "[upstream]\naddress = \"[::1]:1\"\nsharing = \"never\"\nconnect_timeout_ms = 1\nrequest_timeout_ms = 2\nslow_timeout_ms = 5\n",
         "stall_timeout_ms = 3\nqueue_timeout_ms = 4\nusername = \"u\"\npassword_env = \"PASSWORD\"\n",
         "heartbeat_ms = 5\nheartbeat_timeout_ms = 6\nleases_max = 7\nconnections_max = 9\n",
         "[breaker]\nfailure_ratio = 1.0\nthroughput_min = 8\nsampling_ms = 9\nbreak_ms = 10\n",
@@ -38,6 +38,7 @@ fn every_key_reaches_the_configuration() {
     assert_eq!((upstream.address.to_string(), upstream.sharing), ("[::1]:1".to_owned(), Sharing::Never));
     let timeouts = [upstream.connect_timeout, upstream.request_timeout, upstream.stall_timeout, upstream.queue_timeout];
     assert_eq!(timeouts.map(|timeout| timeout.as_millis()), [1, 2, 3, 4]);
+    assert_eq!(upstream.slow_timeout.as_millis(), 5);
     assert_eq!([upstream.heartbeat, upstream.heartbeat_timeout].map(|timeout| timeout.as_millis()), [5, 6]);
     assert_eq!((upstream.leases_max, upstream.connections_max, config.listen.buffered_bytes_max), (7, 9, 1_048_576));
     let breaker = config.breaker.unwrap();
@@ -129,7 +130,7 @@ fn broken_toml_is_refused_with_its_line() {
 
 #[test]
 fn numbers_at_the_edges_of_their_ranges_fit() {
-    for key in ["connect_timeout_ms", "request_timeout_ms", "stall_timeout_ms", "queue_timeout_ms"] {
+    for key in ["connect_timeout_ms", "request_timeout_ms", "slow_timeout_ms", "stall_timeout_ms", "queue_timeout_ms"] {
         let with = |value: &str| format!("[upstream]\n{key} = {value}\n");
         config(&with("1"));
         config(&with("3_600_000"));

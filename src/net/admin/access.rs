@@ -1,14 +1,15 @@
 //! Who may use the endpoints that change something or show keys.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::net::http::problem;
+use crate::net::origin::{bearer, is_equal, is_from_this_machine};
 
 /// What a request needs to be let in.
 #[derive(Clone)]
@@ -42,13 +43,13 @@ impl Access {
     }
 
     /// The answer to a request that is not let in.
-    fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
+    fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
         let message = match self {
             Access::Token(token) => {
-                let is_right = bearer(headers).is_some_and(|given| is_equal(given.as_bytes(), token.as_bytes()));
+                let is_right = bearer(headers).is_some_and(|given| is_equal(given, token.as_bytes()));
                 return (!is_right).then(unauthorized);
             }
-            Access::Loopback if is_from_this_machine(headers) => return None,
+            Access::Loopback if is_from_this_machine(uri, headers) => return None,
             Access::Loopback => {
                 "without [admin] token_env this is only for requests to a loopback address, and not for other sites' pages"
             }
@@ -60,7 +61,7 @@ impl Access {
 
 /// Lets a request through to a route that changes something or shows keys, or answers it.
 pub async fn admit(State(access): State<Access>, request: Request, next: Next) -> Response {
-    match access.refusal(request.headers()) {
+    match access.refusal(request.uri(), request.headers()) {
         Some(refusal) => refusal,
         None => next.run(request).await,
     }
@@ -69,39 +70,6 @@ pub async fn admit(State(access): State<Access>, request: Request, next: Next) -
 fn unauthorized() -> Response {
     let refused = problem(StatusCode::UNAUTHORIZED, "the bearer token of [admin] token_env is wanted", &[]);
     ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response()
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// Takes as long for each wrong token of the right length, so that its bytes cannot be guessed one by one.
-fn is_equal(given: &[u8], wanted: &[u8]) -> bool {
-    let differing = given.iter().zip(wanted).fold(0, |differing, (a, b)| std::hint::black_box(differing | (a ^ b)));
-    given.len() == wanted.len() && differing == 0
-}
-
-/// A web page that a browser on this machine shows can send requests here too, be it under a name of its own that
-/// it lets point to 127.0.0.1: the host must be this machine's, and the page, where there is one, from the same host.
-fn is_from_this_machine(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
-    let is_own_page = match headers.get(header::ORIGIN).map(|origin| origin.to_str()) {
-        None => true,
-        Some(origin) => origin.ok().and_then(|origin| origin.strip_prefix("http://")) == Some(host),
-    };
-    is_own_page && is_this_machine(host)
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    match name.parse::<IpAddr>() {
-        Ok(address) => address.to_canonical().is_loopback(),
-        Err(_) => name.eq_ignore_ascii_case("localhost"),
-    }
 }
 
 #[cfg(test)]
@@ -113,7 +81,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().expect("a value"));
         }
-        access.refusal(&map).map_or(Ok(()), |response| Err(response.status().as_u16()))
+        access.refusal(&Uri::from_static("/"), &map).map_or(Ok(()), |response| Err(response.status().as_u16()))
     }
 
     fn access(token: Option<&str>, address: &str) -> Access {
@@ -152,6 +120,7 @@ mod tests {
             assert_eq!(admits(&access, &[("host", host), ("origin", &format!("http://{host}"))]), Ok(()), "{host}");
             assert_eq!(admits(&access, &[("host", host), ("origin", "http://evil.example")]), Err(403), "{host}");
             assert_eq!(admits(&access, &[("host", host), ("origin", "null")]), Err(403), "{host}");
+            assert_eq!(admits(&access, &[("host", host), ("sec-fetch-site", "cross-site")]), Err(403), "{host}");
         }
         for host in ["evil.example:9121", "localhost.evil.example", "10.0.0.1", ""] {
             assert_eq!(admits(&access, &[("host", host)]), Err(403), "{host}");

@@ -1,14 +1,18 @@
-//! POST /reload and GET /config: questions to whoever keeps the configuration.
+//! POST /reload, POST /mode and GET /config: questions to whoever keeps the configuration.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::AdminState;
 use crate::net::http::problem;
+use respguard_engine::policy::Mode;
+use respguard_engine::policy::rule::Word;
 
 /// Questions that may wait.
 pub const QUESTIONS_MAX: usize = 16;
@@ -17,6 +21,8 @@ pub const QUESTIONS_MAX: usize = 16;
 pub enum Question {
     /// Read the file again and follow its rules.
     Reload(oneshot::Sender<Answer>),
+    /// Follow the rules in this mode until the file is read again.
+    Mode(Mode, oneshot::Sender<Answer>),
     /// What applies now.
     Config(oneshot::Sender<Answer>),
 }
@@ -33,6 +39,25 @@ pub(super) async fn reload(State(state): State<AdminState>) -> Response {
 
 pub(super) async fn config(State(state): State<AdminState>) -> Response {
     ask(&state, Question::Config).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    mode: String,
+}
+
+pub(super) async fn mode(State(state): State<AdminState>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+    match wanted.ok().and_then(|Query(Wanted { mode })| Mode::from_word(&mode)) {
+        Some(mode) => ask(&state, |answer| Question::Mode(mode, answer)).await,
+        None => problem(StatusCode::BAD_REQUEST, "expected mode=observe or mode=enforce", &[]),
+    }
+}
+
+/// No new clients from now on; what is owed is answered, then the process ends.
+pub(super) async fn drain(State(state): State<AdminState>) -> Json<Value> {
+    state.drain.cancel();
+    Json(json!({ "draining": true }))
 }
 
 async fn ask(state: &AdminState, question: impl FnOnce(oneshot::Sender<Answer>) -> Question) -> Response {

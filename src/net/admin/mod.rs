@@ -38,7 +38,7 @@ use record::Recorder;
 use respguard_engine::policy::Policy;
 use status::Standing;
 
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 22] = [
     "/",
     "/dashboard.js",
     "/dashboard.css",
@@ -51,6 +51,8 @@ const PATHS: [&str; 20] = [
     "/violations/stream",
     "/config",
     "/reload",
+    "/mode",
+    "/drain",
     "/record",
     "/learn",
     "/log",
@@ -82,6 +84,8 @@ pub struct AdminState {
     pub policy: Arc<ArcSwap<Policy>>,
     /// Places for streams of violations.
     pub streams: Arc<Semaphore>,
+    /// Ends the serving of clients, as SIGTERM does.
+    pub drain: CancellationToken,
     /// Ends what is sent without an end of its own.
     pub shutdown: CancellationToken,
 }
@@ -108,6 +112,8 @@ fn routes(state: AdminState) -> Router {
         .route("/learn", post(learn::learn).fallback(only_post))
         .route("/log", get(log::show).post(log::change).fallback(read_or_post))
         .route("/record", post(record::record).fallback(only_post))
+        .route("/mode", post(live::mode).fallback(only_post))
+        .route("/drain", post(live::drain).fallback(only_post))
         .route("/reload", post(live::reload).fallback(only_post))
         .route("/violations", get(violations::list).fallback(only_read))
         .route("/violations/stream", get(violations::stream).fallback(only_read))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::Json;
@@ -16,6 +17,7 @@ use crate::telemetry::gap;
 use crate::telemetry::label::{GroupOutcome, HoldOutcome, UpstreamState};
 use crate::telemetry::record::unix_ms;
 use crate::telemetry::totals::{GroupTotals, Totals};
+use respguard_engine::policy::rule::Word;
 
 /// What is shown beside the metrics. Cheap to clone.
 #[derive(Clone)]
@@ -26,11 +28,13 @@ pub struct Standing {
     pub registry: Arc<Registry>,
     pub breaker: SharedBreaker,
     pub totals: Arc<Totals>,
+    /// Whether an operator has put the rules in another mode than the configuration's.
+    pub mode_is_switched: Arc<AtomicBool>,
 }
 
 pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
     state.flushes.flush_all().await;
-    let Standing { started, workers, upstream, registry, breaker, totals } = &state.standing;
+    let Standing { started, workers, upstream, registry, breaker, totals, mode_is_switched } = &state.standing;
     let reasons: Vec<_> = state.readiness.reasons().into_iter().map(|reason| reason.as_str()).collect();
     let connections: serde_json::Map<_, _> =
         UpstreamState::ALL.into_iter().map(|kind| (kind.as_str().to_owned(), totals.upstream(kind).into())).collect();
@@ -38,6 +42,8 @@ pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
         "version": env!("RESPGUARD_VERSION"),
         "process": std::process::id(),
         "uptime_seconds": started.elapsed().as_secs(),
+        "mode": state.policy.load().mode.as_str(),
+        "mode_is_switched": mode_is_switched.load(Ordering::Relaxed),
         "ready": reasons.is_empty(),
         "reasons": reasons,
         "workers": workers,

@@ -45,6 +45,7 @@ impl Connection {
                 self.tidy_lease();
                 // It would be given one of its own again.
                 self.exchange.bulk.forget();
+                self.alone_in_vain.set(true);
             }
             // Waiting is no turn of its own: the task waits for bytes instead.
             Barrier::Wait | Barrier::Hold => {}

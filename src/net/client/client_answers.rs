@@ -9,6 +9,7 @@ use respguard_engine::command::ClientCommand;
 use respguard_engine::command::integer::integer;
 use respguard_engine::link::handshake::ClientFields;
 use respguard_engine::session::lane::is_name;
+use respguard_engine::session::tracking::Redirect;
 use respguard_resp::Protocol;
 use respguard_resp::encode;
 use respguard_resp::request::Args;
@@ -139,7 +140,7 @@ impl Asker<'_> {
             word(&details.name),
             client.connected_at.elapsed().as_secs(),
             doing.idle.as_secs(),
-            flags(doing),
+            self.flags(client, doing),
             where_known(self.fields.capa, " capa="),
             details.db,
             doing.channels,
@@ -161,6 +162,25 @@ impl Asker<'_> {
             where_known(self.fields.io_thread, " io-thread=0"),
             where_known(self.fields.totals, " tot-net-in=0 tot-net-out=0 tot-cmds=0"),
         );
+    }
+
+    /// In the order of Redis, `N` where there is nothing to say.
+    fn flags(&self, client: &Client, doing: &Activity) -> String {
+        let is_gone = |redirect: Redirect| self.registry.client(redirect.client).is_none();
+        let flags = [
+            ('O', doing.is_monitor),
+            ('P', doing.channels + doing.patterns + doing.shard_channels > 0),
+            ('x', doing.queued.is_some()),
+            ('b', doing.is_blocked),
+            ('t', doing.tracking.on),
+            ('R', doing.tracking.redirect.is_some_and(is_gone)),
+            ('B', doing.tracking.broadcast),
+            ('U', client.peer.starts_with('/')),
+            ('e', doing.modes.no_evict),
+            ('T', doing.modes.no_touch),
+        ];
+        let told: String = flags.iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag).collect();
+        if told.is_empty() { "N".to_owned() } else { told }
     }
 
     /// Text is a bulk string in RESP2 and a verbatim string in RESP3.
@@ -207,20 +227,6 @@ fn set_info(client: &Client, args: Args<'_>, out: &mut Vec<u8>) {
 
 fn is_client_type(word: &[u8]) -> bool {
     [&b"pubsub"[..], b"replica", b"slave", b"master"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
-}
-
-/// In the order of Redis, `N` where there is nothing to say.
-fn flags(doing: &Activity) -> String {
-    let flags = [
-        ('O', doing.is_monitor),
-        ('P', doing.channels + doing.patterns + doing.shard_channels > 0),
-        ('x', doing.queued.is_some()),
-        ('b', doing.is_blocked),
-        ('t', doing.tracking.on),
-        ('B', doing.tracking.broadcast),
-    ];
-    let told: String = flags.iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag).collect();
-    if told.is_empty() { "N".to_owned() } else { told }
 }
 
 /// The number at this place, if it is one that a client can have.

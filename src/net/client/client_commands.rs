@@ -46,11 +46,16 @@ pub(super) enum Awaited {
     Change(LaneChange),
 }
 
+/// A command about clients, its words, and how much of the client's input there was with it.
+type Telling<'a> = (ClientCommand, &'a [Box<[u8]>], usize);
+
 impl Connection {
     /// Asks the server in a form that changes nothing there, and answers over the proxy's clients.
     pub(super) async fn tell_about_clients(&mut self, command: ClientCommand) {
         let args = self.batch.args(&self.input, 0);
         let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
+        // As the server counts what stands in its buffer while it runs the command.
+        let input = self.input.len();
         let id = self.id();
         let is_queued = self.exchange.state.borrow().session.transaction.is_open();
         if command == ClientCommand::ClientTracking && !is_queued {
@@ -81,7 +86,7 @@ impl Connection {
                 | ClientCommand::ClientTrackingInfo
         );
         if !is_the_servers && self.is_troubled() {
-            return self.tell_past_trouble(id, command, &words, &asked).await;
+            return self.tell_past_trouble(id, (command, &words, input), &asked).await;
         }
         self.exchange.state.borrow_mut().session.listen();
         match command {
@@ -98,11 +103,11 @@ impl Connection {
         if !accepted {
             return self.exchange.state.borrow_mut().slots.skipped();
         }
-        self.tell_of_clients(command, &words).await;
+        self.tell_of_clients((command, &words, input)).await;
     }
 
     /// The same where what the server says to it has to come over the spare connection.
-    async fn tell_past_trouble(&mut self, id: CommandId, command: ClientCommand, words: &[Box<[u8]>], asked: &[Box<[u8]>]) {
+    async fn tell_past_trouble(&mut self, id: CommandId, told: Telling<'_>, asked: &[Box<[u8]>]) {
         self.shared.context.metrics.command(id.index());
         let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
         let mut request = Vec::new();
@@ -111,12 +116,15 @@ impl Connection {
         if value::is_error(&verdict) {
             self.exchange.answer(verdict);
         } else {
-            self.tell_of_clients(command, words).await;
+            self.tell_of_clients(told).await;
         }
     }
 
-    async fn tell_of_clients(&mut self, command: ClientCommand, words: &[Box<[u8]>]) {
-        let activities = self.activities(command).await;
+    async fn tell_of_clients(&mut self, (command, words, input): Telling<'_>) {
+        let mut activities = self.activities(command).await;
+        if let Some(own) = activities.get_mut(&self.client.id) {
+            own.input.0 = input;
+        }
         let told = self.told(command, words, &activities).await;
         self.exchange.answer(told.reply);
         if told.kills_me {

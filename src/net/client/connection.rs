@@ -26,6 +26,7 @@ use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
 use crate::net::recording::Track;
 use crate::net::registry::{Client, Registry};
+use crate::net::stream::Stream;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
@@ -76,12 +77,14 @@ pub struct Connection {
     pub(super) read_filled: bool,
     /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
     pub(super) asked: Cell<bool>,
+    /// For what is in the batch now there is no connection for this client alone.
+    pub(super) alone_in_vain: Cell<bool>,
     /// It has been waited for that the upstream connection is opened for the first time.
     pub(super) awaited_opening: Cell<bool>,
     /// When what is in the batch now began to wait for that.
     pub(super) waits_since: Cell<Option<Instant>>,
     /// Likewise, its server whether the user may fix writes.
-    pub(super) asked_ttl_fix: Cell<bool>,
+    pub(super) asked_ttl_fix: Cell<u8>,
     /// What waits for more has waited long enough.
     pub(super) wait_over: bool,
     /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
@@ -142,9 +145,10 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
+            alone_in_vain: Cell::new(false),
             awaited_opening: Cell::new(false),
             waits_since: Cell::new(None),
-            asked_ttl_fix: Cell::new(false),
+            asked_ttl_fix: Cell::new(0),
             wait_over: false,
             wait_is_for_all: true,
             waits: None,
@@ -158,9 +162,18 @@ impl Connection {
         }
     }
 
+    /// Takes in a client that has just connected, and begins to serve it.
+    pub fn begin(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
+        shared.context.metrics.client_accepted();
+        let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &shared.context, stream, lane);
+        shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
+        tokio::task::spawn_local(Connection::serve(Rc::clone(shared), Rc::clone(&exchange), client));
+        exchange
+    }
+
     /// Serves a client that has just connected until it leaves. Dropping the future leaves its lease closed, never
     /// reused. A panic costs this client alone.
-    pub async fn serve(shared: Rc<WorkerShared>, exchange: Rc<Exchange>, client: Arc<Client>) {
+    async fn serve(shared: Rc<WorkerShared>, exchange: Rc<Exchange>, client: Arc<Client>) {
         // Made here, not handed over: a task has room for what it is given beside what it makes of it.
         Connection::new(shared, exchange, client).run().await;
     }

@@ -34,7 +34,8 @@ impl Connection {
             return Holding::default();
         }
         let is_held_up = self.exchange.is_held_up();
-        let ends = self.input_ended || matches!(tail, Tail::Error(_) | Tail::Large) || is_held_up;
+        let more_can_come = !self.input_ended && !self.exchange.is_whole();
+        let ends = !more_can_come || matches!(tail, Tail::Error(_) | Tail::Large) || is_held_up;
         Holding {
             willing: !policy.hold.gap.is_zero() && self.patience.is_willing() && !ends,
             across: self.patience.is_willing_across(),

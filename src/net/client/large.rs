@@ -1,6 +1,7 @@
 //! Requests that are not held whole: cut through as they come, or tunnelled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 
@@ -33,8 +34,8 @@ pub(super) enum Cutting {
     /// There is none.
     #[default]
     No,
-    /// They go out as they come; `waits` says that the server answers when it likes.
-    Through { waits: bool },
+    /// They go out as they come; the server has so long to answer from the end on, or as long as it likes.
+    Through { longest: Option<Duration> },
     /// They go nowhere; at their end the client is answered so, unless it has been.
     Discarding(Option<Vec<u8>>),
 }
@@ -212,8 +213,8 @@ impl Connection {
     }
 
     fn pass_on(&self, bytes: usize, end: bool) {
-        if let (Cutting::Through { waits }, Some((_, lease))) = (&self.cutting, &self.lease) {
-            lease.extend(&self.input[..bytes], end, *waits);
+        if let (Cutting::Through { longest }, Some((_, lease))) = (&self.cutting, &self.lease) {
+            lease.extend(&self.input[..bytes], end, *longest);
         }
     }
 
@@ -226,9 +227,14 @@ impl Connection {
     fn begin_stream(&mut self, id: CommandId, through: Through) {
         self.tell_too_large();
         through.begin(&mut self.exchange.state.borrow_mut().session);
-        let waits = through.waits;
+        let (is_slow, settings) = (self.shared.context.table().spec(id).slow, &self.shared.pool.settings);
+        let longest = if is_slow { settings.request_timeout.max(settings.slow_timeout) } else { settings.request_timeout };
+        let longest = (!through.waits).then_some(longest);
         self.exchange.begin_stream(id, through.role, &self.input[..self.parser.parsed_bytes()], self.timing());
-        self.cutting = Cutting::Through { waits };
+        if is_slow && let Some((_, lease)) = &self.lease {
+            lease.mark_slow();
+        }
+        self.cutting = Cutting::Through { longest };
         self.release_head();
     }
 

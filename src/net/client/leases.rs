@@ -24,7 +24,7 @@ impl Connection {
                 }
             }
             // It may go with the others, if they have to wait for it.
-            Err(_) if reason == Reason::Bulky => self.exchange.bulk.forget(),
+            Err(_) if reason == Reason::Bulky => self.alone_in_vain.set(true),
             Err(why) => self.refuse_lease(reason, &why),
         }
     }
@@ -150,6 +150,7 @@ impl Connection {
     fn return_lease(&mut self, clean: bool) {
         if let Some((lane, link)) = self.lease.take() {
             lane.give_back(&link, clean);
+            self.exchange.bulk.set_suspect(None);
             self.exchange.wants_drained.set(false);
             let own = self.exchange.lane();
             if own.is_revoked() {

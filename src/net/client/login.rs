@@ -23,9 +23,10 @@ impl Connection {
         self.exchange.state.borrow().session.admission == Admission::Awaited
     }
 
-    /// The client is new, or has started over.
+    /// The client is new, or has started over. Whoever let it in before it was served has asked for its credentials.
     pub(super) fn await_login(&mut self) {
-        if self.shared.users.is_some() {
+        let is_admitted = self.exchange.state.borrow().session.admission == Admission::Granted;
+        if self.shared.users.is_some() && !is_admitted {
             self.exchange.state.borrow_mut().session.admission = Admission::Awaited;
             self.note(Some(DEFAULT_USER), None, None, None);
         }

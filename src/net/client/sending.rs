@@ -8,6 +8,7 @@ use super::connection::{Connection, Next};
 use super::pooled_batch::PooledBatch;
 use crate::net::clock;
 use crate::net::exchange::Timing;
+use crate::net::offenders::fingerprint;
 use crate::net::upstream::lane::TtlFixRight;
 use respguard_engine::pipeline::batch::Tail;
 use respguard_engine::pipeline::plan::{Barrier, Plan, Rules, plan};
@@ -108,8 +109,7 @@ impl Connection {
 
     /// What must be known, or done, before the batch can be planned.
     fn before_planning(&mut self) -> Option<Next> {
-        if self.exchange.bulk.is_expected() && self.wants_own_link() {
-            self.exchange.bulk.count();
+        if !self.alone_in_vain.take() && self.goes_alone() {
             return Some(Next::Barrier(Barrier::Pin(Reason::Bulky)));
         }
         if self.must_await_opening() {
@@ -122,12 +122,12 @@ impl Connection {
         if let Some(asking) = self.ttl_fix_to_ask() {
             return Some(Next::AskTtlFix(asking));
         }
-        self.asked_ttl_fix.set(false);
+        self.asked_ttl_fix.set(0);
         None
     }
 
     fn plan_batch(&self, tail: &Tail, planned: &mut Plan) {
-        let more = self.more_comes(tail) && !self.wait_over && !self.input_ended;
+        let more = self.more_comes(tail) && !self.wait_over && !self.input_ended && !self.exchange.is_whole();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
         let (link, lane) = (self.exchange.link(), self.exchange.lane());
@@ -137,6 +137,7 @@ impl Connection {
             transactions: link.can_transact(),
             probes: lane.probes.get(),
             ttl_fixes: lane.ttl_fix.get() != TtlFixRight::Refused,
+            setnx_fixes: lane.setnx_fix.get() == TtlFixRight::Able,
             ability: link.ability(),
             hold: self.holding(tail),
             degraded: context.health.refuses() || link.is_down(),
@@ -178,19 +179,54 @@ impl Connection {
         }
     }
 
-    /// Its replies have been large, and it can have a connection of its own now: those that share one need not wait.
+    /// What is there goes over a connection that nobody shares: its replies may be large, or the server may close the
+    /// connection over it.
+    fn goes_alone(&self) -> bool {
+        let offenders = &self.shared.context.offenders;
+        if self.exchange.bulk.is_expected() && self.wants_own_link() {
+            self.exchange.bulk.count();
+            return true;
+        }
+        !offenders.is_empty() && self.offends() || self.is_long() && self.may_have_own_link()
+    }
+
+    /// The server may have ended a connection over what is among the commands.
+    #[cold]
+    fn offends(&self) -> bool {
+        if !self.wants_own_link() {
+            return false;
+        }
+        let offenders = &self.shared.context.offenders;
+        let commands = (0..self.batch.len()).filter_map(|at| fingerprint(self.batch.args(&self.input, at)));
+        let found = commands.filter(|command| offenders.use_one(*command)).last();
+        self.exchange.bulk.set_suspect(found.filter(|_| self.batch.len() == 1));
+        found.is_some()
+    }
+
+    /// A command is longer than the server may take. What is shorter than that in all is not looked at one by one.
+    fn is_long(&self) -> bool {
+        let longest = self.shared.context.limits.shared_request_bytes();
+        self.batch.whole_bytes() > longest && (0..self.batch.len()).any(|at| self.batch.wire(at..at + 1).len() > longest)
+    }
+
+    /// It can have a connection of its own now: those that share one need not wait.
     #[cold]
     fn wants_own_link(&self) -> bool {
+        self.batch.all_held().is_empty() && self.may_have_own_link() && self.exchange.lane().has_leases_to_spare()
+    }
+
+    /// Without a server nobody waits, and rules may answer in its place.
+    #[cold]
+    fn may_have_own_link(&self) -> bool {
         let is_pinned = self.exchange.state.borrow().session.affinity.is_pinned();
-        let may = !is_pinned && !self.is_unauthenticated() && self.batch.all_held().is_empty();
-        // Without a server nobody waits, and rules may answer in its place.
-        let is_down = self.exchange.link().is_down();
-        may && !is_down && self.exchange.lane().has_leases_to_spare()
+        let is_there = !self.exchange.link().is_down() && !self.shared.context.health.refuses();
+        !is_pinned && !self.is_unauthenticated() && is_there
     }
 
     pub(super) fn timing(&self) -> Timing {
         let read_at = self.waits_since.take().unwrap_or_else(clock::now);
-        Timing { read_at, request_timeout: self.shared.pool.settings.request_timeout }
+        let settings = &self.shared.pool.settings;
+        Timing { read_at, request_timeout: settings.request_timeout, slow_timeout: settings.slow_timeout }
     }
 
     /// Everything that was read has been sent.

@@ -1,18 +1,39 @@
-//! Asks the server, once for each lane, whether its user may give keys the TTLs that rules fix.
+//! Asks the server, once for each lane, what its user may do of that which TTL rules make of writes.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::ability::ask;
 use super::connection::Connection;
-use crate::net::findings::stop_ttl_fix;
-use crate::net::upstream::lane::TtlFixRight;
-use respguard_engine::pipeline::ttl_fix::{key_to_fix, may_fix_ttl, question};
+use crate::net::findings::{stop_setnx_fix, stop_ttl_fix};
+use crate::net::upstream::lane::{Lane, TtlFixRight};
+use respguard_engine::pipeline::ttl_fix::{key_to_fix, may_fix_ttl, question, setnx_to_fix};
+use respguard_engine::pipeline::ttl_rewrite;
 use respguard_engine::policy::TtlRule;
+
+/// What a user may do or not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// PEXPIRE behind a write.
+    Expire,
+    /// SET in the place of SETNX.
+    Set,
+}
 
 /// A question about a user's rights, and the rule that raises it.
 pub(super) struct Asking {
     question: Vec<u8>,
+    right: Right,
     rule: Arc<TtlRule>,
+}
+
+impl Right {
+    fn of(self, lane: &Lane) -> &Cell<TtlFixRight> {
+        match self {
+            Right::Expire => &lane.ttl_fix,
+            Right::Set => &lane.setnx_fix,
+        }
+    }
 }
 
 impl Connection {
@@ -20,7 +41,13 @@ impl Connection {
     ///
     /// A command that is refused within a transaction would cost the write that it goes with.
     pub(super) fn ttl_fix_to_ask(&self) -> Option<Box<Asking>> {
-        if self.exchange.lane().ttl_fix.get() != TtlFixRight::Unknown || self.asked_ttl_fix.get() {
+        [Right::Expire, Right::Set].into_iter().find_map(|right| self.right_to_ask(right))
+    }
+
+    fn right_to_ask(&self, right: Right) -> Option<Box<Asking>> {
+        let bit = 1 << right as u8;
+        let (lane, asked) = (self.exchange.lane(), self.asked_ttl_fix.get());
+        if right.of(&lane).get() != TtlFixRight::Unknown || asked & bit != 0 {
             return None;
         }
         let state = self.exchange.state.borrow();
@@ -29,20 +56,34 @@ impl Connection {
             return None;
         }
         let (policy, table) = (self.shared.context.policy(), self.shared.context.table());
-        let (key, rule) = key_to_fix(&policy, &table, &self.batch, &self.input)?;
-        self.asked_ttl_fix.set(true);
-        Some(Box::new(Asking { question: question(key), rule: Arc::clone(rule) }))
+        let (question, rule) = match right {
+            Right::Expire => {
+                let (key, rule) = key_to_fix(&policy, &table, &self.batch, &self.input)?;
+                (question(key), rule)
+            }
+            Right::Set => {
+                let (key, rule) = setnx_to_fix(&policy, &table, &self.batch, &self.input)?;
+                (ttl_rewrite::question(key), rule)
+            }
+        };
+        self.asked_ttl_fix.set(asked | bit);
+        Some(Box::new(Asking { question, right, rule: Arc::clone(rule) }))
     }
 
     /// Waits for the answer; the client's next commands are planned with it.
     pub(super) async fn ask_ttl_fix(&mut self, asking: Box<Asking>) {
         let (link, lane) = (self.exchange.link(), self.exchange.lane());
         let Some(reply) = ask(&link, &asking.question, self.shared.pool.settings.request_timeout).await else { return };
-        match may_fix_ttl(&reply) {
-            Some(true) => lane.ttl_fix.set(TtlFixRight::Able),
-            Some(false) => stop_ttl_fix(&self.shared.context, &lane, &asking.rule.name),
+        let may = match asking.right {
+            Right::Expire => may_fix_ttl(&reply),
+            Right::Set => ttl_rewrite::may_set(&reply),
+        };
+        match (may, asking.right) {
+            (Some(true), right) => right.of(&lane).set(TtlFixRight::Able),
+            (Some(false), Right::Expire) => stop_ttl_fix(&self.shared.context, &lane, &asking.rule.name),
+            (Some(false), Right::Set) => stop_setnx_fix(&self.shared.context, &lane, &asking.rule.name),
             // A server that loads its dataset will answer again.
-            None => {}
+            (None, _) => {}
         }
     }
 }

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use super::Exchange;
 use crate::net::clock;
 use crate::net::registry::{Activity, Blocked};
+use crate::net::upstream::connection::Phase;
 use respguard_engine::command::{ConnectionEffect, PinReason, SubscriptionKind};
 use respguard_engine::session::transaction::Transaction;
 
@@ -25,6 +26,7 @@ impl Exchange {
             is_monitor,
             is_blocked: waits && session.affinity.is_pinned() && self.link.borrow().is_blocked(),
             tracking: session.tracking,
+            modes: session.modes,
             channels: session.subscriptions.count(SubscriptionKind::Channel),
             patterns: session.subscriptions.count(SubscriptionKind::Pattern),
             shard_channels: session.subscriptions.count(SubscriptionKind::Shard),
@@ -40,6 +42,10 @@ impl Exchange {
         let state = self.state.borrow();
         let link = self.link();
         if state.session.affinity.is_pinned() && link.is_blocked() {
+            // A connection that is being opened has no number yet.
+            if link.phase() == Phase::Connecting {
+                return Blocked::Soon;
+            }
             return link.to_be_unblocked().map_or(Blocked::No, Blocked::On);
         }
         let is_blocking = self.context.table().spec(state.slots.current()).connection == ConnectionEffect::Blocking;

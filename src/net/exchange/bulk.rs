@@ -1,13 +1,17 @@
-//! Whether a client's replies have been so large of late that it should have a connection of its own.
+//! Whether a client should have a connection of its own for a while: its replies have been large of late, or the server has
+//! ended a connection that it shared, and what it has sent may be why.
 
 use std::cell::Cell;
 
 use respguard_engine::pipeline::resolve::Part;
 
-/// A reply from this size on is large: while it passes, others on the same connection wait.
-const LARGE_BYTES: usize = 1024 * 1024;
+/// While so large a reply passes others on the same connection wait, and its client has a connection of its own for what
+/// follows; sooner where the server has a limit.
+pub const LARGE_BYTES: usize = 1024 * 1024;
 /// For so many batches behind a large reply the client has a connection of its own.
-const BATCHES: u8 = 8;
+const BATCHES: u16 = 8;
+/// The same behind the loss of a connection over what nobody else can have sent.
+const OFFENDER_BATCHES: u16 = 4096;
 
 /// What is remembered of one client.
 #[derive(Debug, Default)]
@@ -15,21 +19,44 @@ pub struct Bulk {
     /// Bytes so far of the reply that comes in pieces.
     bytes: Cell<usize>,
     /// Batches that are still to go over a connection of their own.
-    batches: Cell<u8>,
+    batches: Cell<u16>,
+    /// The command that is under way there because the server may have ended a connection over it.
+    suspect: Cell<Option<u64>>,
 }
 
 impl Bulk {
-    /// A piece of a reply has come.
-    pub fn note(&self, piece: &[u8], part: Part) {
+    /// A piece of a reply has come; one of `large` bytes is large.
+    pub fn note(&self, piece: &[u8], part: Part, large: usize) {
         // Small replies come whole.
         if part.first && part.last {
             return;
         }
         let bytes = self.bytes.get().saturating_add(piece.len());
-        if bytes >= LARGE_BYTES {
-            self.batches.set(BATCHES);
+        if bytes >= large {
+            self.expect(BATCHES);
         }
         self.bytes.set(if part.last { 0 } else { bytes });
+    }
+
+    /// The server has ended a connection over what the client has sent.
+    pub fn offend(&self) {
+        self.expect(OFFENDER_BATCHES);
+    }
+
+    /// This command goes over a connection of its own, because the server may have ended another one over it; or nothing
+    /// does.
+    pub fn set_suspect(&self, command: Option<u64>) {
+        self.suspect.set(command);
+    }
+
+    /// The server has ended that connection too: the command was the reason. So end those of others when the server is
+    /// gone, but over nothing that was suspected.
+    pub fn take_suspect(&self) -> Option<u64> {
+        self.suspect.take()
+    }
+
+    fn expect(&self, batches: u16) {
+        self.batches.set(self.batches.get().max(batches));
     }
 
     /// What came in has no end.
@@ -66,17 +93,17 @@ mod tests {
     fn reply(bulk: &Bulk, pieces: &[usize]) {
         for (at, &bytes) in pieces.iter().enumerate() {
             let part = Part { first: at == 0, last: at + 1 == pieces.len(), top: Top::default() };
-            bulk.note(&vec![0; bytes], part);
+            bulk.note(&vec![0; bytes], part, LARGE_BYTES);
         }
     }
 
     #[test]
     fn a_reply_comes_in_until_its_end_or_until_it_is_cut() {
         let (bulk, piece) = (Bulk::default(), vec![0; LARGE_BYTES]);
-        let begin = || bulk.note(&piece, Part { first: true, last: false, top: Top::default() });
+        let begin = || bulk.note(&piece, Part { first: true, last: false, top: Top::default() }, LARGE_BYTES);
         begin();
         assert!(bulk.is_coming_in());
-        bulk.note(b"\r\n", Part { first: false, last: true, top: Top::default() });
+        bulk.note(b"\r\n", Part { first: false, last: true, top: Top::default() }, LARGE_BYTES);
         assert!(!bulk.is_coming_in());
         begin();
         bulk.cut();
@@ -91,6 +118,18 @@ mod tests {
         assert!(!bulk.is_expected(), "each is one byte short of large");
         reply(&bulk, &[LARGE_BYTES / 2, LARGE_BYTES / 2]);
         for _ in 0..BATCHES {
+            assert!(bulk.is_expected());
+            bulk.count();
+        }
+        assert!(!bulk.is_expected());
+    }
+
+    #[test]
+    fn a_large_reply_does_not_clear_who_has_cost_others_their_connection() {
+        let bulk = Bulk::default();
+        bulk.offend();
+        reply(&bulk, &[LARGE_BYTES, LARGE_BYTES]);
+        for _ in 0..OFFENDER_BATCHES {
             assert!(bulk.is_expected());
             bulk.count();
         }

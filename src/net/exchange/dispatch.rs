@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Exchange;
-use super::send::{Sending, Timing};
+use super::send::{Sending, SlowExec, Timing};
 use crate::net::upstream::PING;
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::Batch;
@@ -27,10 +27,21 @@ impl Exchange {
     pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<Seq> {
         let link = self.link();
         let (table, policy) = (self.context.table(), self.context.policy());
-        let rewrites = std::mem::take(&mut plan.rewrites);
+        let (rewrites, turned) = (std::mem::take(&mut plan.rewrites), std::mem::take(&mut plan.turned));
         let seqs = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
-        let sending =
-            Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites: &rewrites, seqs: &seqs };
+        let slow = plan.slow.then_some(SlowExec(plan.slow_exec));
+        let sending = Sending {
+            link: &link,
+            table: &table,
+            policy: &policy,
+            batch,
+            bytes,
+            timing,
+            rewrites: &rewrites,
+            turned: &turned,
+            seqs: &seqs,
+            slow,
+        };
         let Plan { steps, roles, members: all_members, .. } = plan;
         let mut steps = steps.drain(..).peekable();
         while let Some(step) = steps.next() {

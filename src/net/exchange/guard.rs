@@ -16,6 +16,7 @@ use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::Added;
 use respguard_engine::pipeline::refusal::Refusal;
+use respguard_engine::policy::OnDuplicate;
 use respguard_engine::preflight::request::assert_guard;
 use respguard_engine::preflight::{Ability, Preflight};
 
@@ -29,7 +30,8 @@ impl Exchange {
         Added { injected, rule: ttl_fixed, checks }: Added,
         resolved: Option<Marked>,
     ) {
-        let Sending { link, policy, batch, timing, .. } = *sending;
+        let Sending { link, policy, batch, .. } = *sending;
+        let timing = sending.timing_of(commands);
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         members.iter().for_each(|id| self.context.metrics.command(id.index()));
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
@@ -37,7 +39,10 @@ impl Exchange {
         let mark = resolved.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
         let last = mark.map(|request| Injected { behind: count, request, ttl_fix: None });
         let first = Injected { behind: 0, request: assert_guard(&guard), ttl_fix: None };
-        let injected: Vec<_> = std::iter::once(first).chain(injected).chain(last).collect();
+        let once = preflight.is_once().map(|once| (once, self.context.guards.id()));
+        let once = once.map(|(once, id)| (Injected { behind: 0, request: once.mark(&id), ttl_fix: None }, id));
+        let (mark_once, id) = once.unzip();
+        let injected: Vec<_> = std::iter::once(first).chain(mark_once).chain(injected).chain(last).collect();
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);
         sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
@@ -51,7 +56,13 @@ impl Exchange {
             .ttl_fixed(ttl_fixed)
             .with_injected(&injected);
         let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
-        let wrapped = wrapped.with_guard(Guard::new(preflight, kept));
+        let replays = rule.once.as_ref().is_some_and(|once| once.on_duplicate == OnDuplicate::Replay);
+        let guard = Guard::new(preflight, kept);
+        let guard = match id.filter(|_| replays) {
+            Some(id) => guard.keeping(id, state.session.protocol),
+            None => guard,
+        };
+        let wrapped = wrapped.with_guard(guard);
         if let Some(resolved) = resolved {
             return self.send_marked(sending, &mut state, (commands, wrapped), resolved, request);
         }
@@ -85,24 +96,24 @@ impl Exchange {
         }
     }
 
-    /// What takes something back goes out when the connection is done with what it reads.
-    pub(super) fn keep_take_backs(&self, found: &mut [Finding]) {
+    /// What goes out behind a group does so when the connection is done with what it reads.
+    pub(super) fn keep_follow_ups(&self, found: &mut [Finding]) {
         for finding in found {
-            if let Finding::TakeBack { request, frames } = finding {
-                self.take_backs.borrow_mut().push((std::mem::take(request), *frames));
+            if let Finding::FollowUp { request, frames } = finding {
+                self.follow_ups.borrow_mut().push((std::mem::take(request), *frames));
             }
         }
     }
 
     /// Sends it behind all that the client has sent; nobody hears the answers.
-    pub(super) fn send_take_backs(&self) {
-        if self.take_backs.borrow().is_empty() {
+    pub(super) fn send_follow_ups(&self) {
+        if self.follow_ups.borrow().is_empty() {
             return;
         }
         let Some(me) = self.me.upgrade() else { return };
         let mut state = self.state.borrow_mut();
         let now = clock::now();
-        for (request, frames) in self.take_backs.take() {
+        for (request, frames) in self.follow_ups.take() {
             let owed = state.slots.push_discards(frames);
             me.send(&self.link(), &mut state, &[&request], owed, now, Some(now + self.request_timeout.get()));
         }

@@ -44,7 +44,7 @@ impl Exchange {
         (marker, behind): Marked,
         mut request: Vec<u8>,
     ) {
-        let timing = sending.timing;
+        let timing = sending.timing_of(commands);
         let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
         let deadline = timing.read_at + timing.request_timeout;
         let wrapped = wrapped.with_doubt(InDoubt::new(marker, kept, timing.read_at, deadline));

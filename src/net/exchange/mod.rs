@@ -92,7 +92,7 @@ pub struct Exchange {
     /// How long is waited for what goes out behind the answer to a group.
     request_timeout: Cell<Duration>,
     /// Commands of our own that are to go out, and how many.
-    take_backs: RefCell<Vec<(Vec<u8>, u32)>>,
+    follow_ups: RefCell<Vec<(Vec<u8>, u32)>>,
     ended: Cell<Option<End>>,
 }
 
@@ -161,7 +161,7 @@ impl Exchange {
             lost_lease: Cell::new(false),
             bulk: Bulk::default(),
             request_timeout: Cell::default(),
-            take_backs: RefCell::default(),
+            follow_ups: RefCell::default(),
             ended: Cell::new(None),
         })
     }
@@ -334,6 +334,11 @@ impl Exchange {
     /// True when the client has left, even if what it sent before has not all been read.
     pub fn has_left(&self) -> bool {
         self.stream.borrow().is_read_closed()
+    }
+
+    /// True when the client waits for answers before it sends anything more.
+    pub fn is_whole(&self) -> bool {
+        self.stream.borrow().is_whole()
     }
 
     /// False when nothing can be read now; the client's task is woken when that has changed.

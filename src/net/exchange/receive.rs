@@ -54,7 +54,7 @@ impl Exchange {
             return false;
         }
         self.forget_lost_guards(&state.found);
-        self.keep_take_backs(&mut state.found);
+        self.keep_follow_ups(&mut state.found);
         conclude(&self.context, &self.peer, &self.lane.borrow(), &mut state.found)
     }
 }
@@ -78,7 +78,7 @@ impl Exchange {
 
 impl Recipient for Exchange {
     fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
-        self.bulk.note(piece, part);
+        self.bulk.note(piece, part, self.context.limits.large_reply_bytes());
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let State { session, slots, out, found, .. } = state;
@@ -133,6 +133,17 @@ impl Recipient for Exchange {
         if is_unseen { self.fault(owed, Fault::Lost) } else { self.end(End::Cut) }
     }
 
+    fn offend(&self) {
+        self.bulk.offend();
+    }
+
+    fn lease_ended(&self) {
+        if let Some(command) = self.bulk.take_suspect() {
+            self.bulk.offend();
+            self.context.offenders.convict(command);
+        }
+    }
+
     fn takes_bytes(&self) -> bool {
         self.state.borrow().session.affinity.is_tunnel()
     }
@@ -167,6 +178,10 @@ impl Recipient for Exchange {
     fn flush(&self) {
         self.marked.set(false);
         if self.ended.get().is_some() {
+            // What a rule has to do behind a group does not depend on whether its client still listens.
+            if !self.state.borrow().session.affinity.is_pinned() {
+                self.send_follow_ups();
+            }
             let mut state = self.state.borrow_mut();
             self.forgo_recovery(&mut state);
             state.forget_out();
@@ -174,7 +189,7 @@ impl Recipient for Exchange {
             return;
         }
         self.send_again();
-        self.send_take_backs();
+        self.send_follow_ups();
         self.go_on();
         let waker = self.waker.borrow();
         let Some(waker) = waker.as_ref() else { return };

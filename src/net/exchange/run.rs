@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::send::Sending;
+use super::send::{Sending, SlowExec};
 use super::{Exchange, State};
 use respguard_engine::command::{BlockFor, RetryClass};
 use respguard_engine::link::owed::{Owed, Seq};
@@ -21,7 +21,9 @@ impl Exchange {
         roles: &mut Roles,
         score: Option<Score>,
     ) {
-        let Sending { batch, timing, .. } = *sending;
+        let Sending { batch, .. } = *sending;
+        let is_slow = is_slow(sending, commands.clone(), roles);
+        let timing = if is_slow { sending.timing.slow() } else { sending.timing };
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let score = score.and_then(|score| state.slots.push_score(score));
@@ -36,6 +38,10 @@ impl Exchange {
             self.send_part(sending, state, run, start..at, timing.deadline());
             self.send_part(sending, state, run, at..at + 1, deadline);
             start = at + 1;
+        }
+        if is_slow {
+            self.send_part(sending, state, run, start..commands.end, timing.deadline());
+            return sending.link.mark_slow();
         }
         self.send_part(sending, state, run, start..reads.start, timing.deadline());
         if self.send_part(sending, state, run, reads, timing.deadline()) {
@@ -118,6 +124,14 @@ struct Run {
     first: Seq,
     /// Its index.
     at: usize,
+}
+
+/// Whether one of these commands is long by nature, or the EXEC of a transaction with such a one. The server answers what it
+/// has read in one piece together: those before it wait, too.
+fn is_slow(sending: &Sending<'_>, mut commands: Range<usize>, roles: &Roles) -> bool {
+    let Some(SlowExec(exec)) = sending.slow else { return false };
+    let is_exec = |at| exec && matches!(roles.get(at), Some(Role::Exec));
+    commands.any(|at| sending.table.spec(sending.batch.id(at)).slow || is_exec(at))
 }
 
 /// Gives each command its place, with what its reply means; the first of the places.

@@ -29,9 +29,16 @@ pub struct Timing {
     /// When the requests were read.
     pub read_at: Instant,
     pub request_timeout: Duration,
+    /// For what is long by nature.
+    pub slow_timeout: Duration,
 }
 
 impl Timing {
+    /// The times of what is long by nature.
+    pub(super) fn slow(self) -> Timing {
+        Timing { request_timeout: self.request_timeout.max(self.slow_timeout), ..self }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         Some(self.read_at + self.request_timeout)
     }
@@ -47,14 +54,28 @@ pub(super) struct Sending<'a> {
     pub(super) timing: Timing,
     /// Commands that do not go out as they came.
     pub(super) rewrites: &'a [(usize, Vec<u8>)],
+    /// Those of them that are a SETNX and go out as SET.
+    pub(super) turned: &'a [(usize, Arc<str>)],
     /// The place of each command, where they are not the next ones in order.
     pub(super) seqs: &'a [Seq],
+    /// Some of the commands are long by nature, and so may an EXEC be.
+    pub(super) slow: Option<SlowExec>,
 }
+
+/// Whether an EXEC may end a transaction with something that is long by nature.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlowExec(pub(super) bool);
 
 impl Sending<'_> {
     /// The place that is kept for the command; `None` for the next.
     pub(super) fn seq(&self, at: usize) -> Option<Seq> {
         self.seqs.get(at).copied()
+    }
+
+    /// The times of these commands together.
+    pub(super) fn timing_of(&self, commands: &[usize]) -> Timing {
+        let is_slow = commands.iter().any(|&at| self.table.spec(self.batch.id(at)).slow);
+        if is_slow { self.timing.slow() } else { self.timing }
     }
 
     /// The places that are kept for these commands.
@@ -89,7 +110,14 @@ impl Sending<'_> {
     /// What the rule of the group formed by these commands expects of their replies.
     pub(super) fn expectations(&self, commands: impl Iterator<Item = usize> + Clone, rule: &Group) -> Option<Box<Expectations>> {
         let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
-        Expectations::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))
+        let expectations = Expectations::of(rule, self.table, &mut |i| commands.clone().nth(i).map(member))?;
+        let is_turned = |(_, at): &(usize, usize)| self.turned.iter().any(|(turned, _)| turned == at);
+        let turned = if self.turned.is_empty() {
+            Vec::new()
+        } else {
+            commands.enumerate().filter(is_turned).map(|(place, _)| place).collect()
+        };
+        Some(Box::new(expectations.turning(turned)))
     }
 }
 
@@ -101,7 +129,7 @@ impl Exchange {
         let mut request = Vec::new();
         encode::request(&mut request, words);
         self.context.metrics.command(id.index());
-        let timing = Timing { read_at: clock::now(), request_timeout };
+        let timing = Timing { read_at: clock::now(), request_timeout, slow_timeout: request_timeout };
         let mut state = self.state.borrow_mut();
         let seq = state.slots.push(None, role, id, None);
         self.send(&link, &mut state, &[&request], Owed::each(seq, 1), timing.read_at, timing.deadline());
@@ -173,7 +201,8 @@ impl Exchange {
         Added { mut injected, rule: ttl_fixed, checks }: Added,
         resolved: Option<Marked>,
     ) {
-        let Sending { link, batch, timing, .. } = *sending;
+        let Sending { link, batch, .. } = *sending;
+        let timing = sending.timing_of(commands);
         let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
         for id in &members {
             self.context.metrics.command(id.index());

@@ -22,6 +22,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Meets clients with the certificate in the files.
 pub struct Acceptor {
     files: ServerFiles,
+    /// What is spoken over TLS, the best first; empty where clients are not asked.
+    protocols: Vec<Vec<u8>>,
     /// The files as they were just before they were first read.
     seen: Looks,
     config: ArcSwap<ServerConfig>,
@@ -33,13 +35,23 @@ impl Acceptor {
     /// # Errors
     /// Which of them is no good.
     pub fn load(files: &ServerFiles) -> Result<Acceptor, TlsError> {
+        Acceptor::speaking(files, &[])
+    }
+
+    /// Likewise, for clients that choose one of these protocols (RFC 7301).
+    ///
+    /// # Errors
+    /// As above.
+    pub fn speaking(files: &ServerFiles, protocols: &[&str]) -> Result<Acceptor, TlsError> {
         let seen = look(&files.all());
-        Ok(Acceptor { files: files.clone(), seen, config: ArcSwap::new(read(files)?) })
+        let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let config = ArcSwap::new(read(files, &protocols)?);
+        Ok(Acceptor { files: files.clone(), protocols, seen, config })
     }
 
     /// The files, read again; `adopt` puts them in force.
     pub(super) fn read_again(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        read(&self.files)
+        read(&self.files, &self.protocols)
     }
 
     pub(super) fn adopt(&self, config: Arc<ServerConfig>) {
@@ -64,7 +76,7 @@ impl Acceptor {
     }
 }
 
-fn read(files: &ServerFiles) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(files: &ServerFiles, protocols: &[Vec<u8>]) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates("cert", &files.cert)?;
     let key = private_key("key", &files.key)?;
     let failed =
@@ -85,7 +97,9 @@ fn read(files: &ServerFiles) -> Result<Arc<ServerConfig>, TlsError> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    Ok(Arc::new(builder.with_single_cert(chain, key).map_err(failed)?))
+    let mut config = builder.with_single_cert(chain, key).map_err(failed)?;
+    config.alpn_protocols = protocols.to_vec();
+    Ok(Arc::new(config))
 }
 
 impl fmt::Debug for Acceptor {

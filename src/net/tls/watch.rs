@@ -17,6 +17,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct Certificates {
     pub acceptor: Option<Arc<Acceptor>>,
+    /// That of the REST front.
+    pub rest: Option<Arc<Acceptor>>,
     pub connector: Option<Arc<Connector>>,
 }
 
@@ -29,11 +31,9 @@ impl Certificates {
     /// # Errors
     /// Which file is no good; everything then stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let accepting = self.acceptor.as_ref().map(|acceptor| acceptor.read_again()).transpose()?;
+        let accepting = self.acceptors().map(|acceptor| acceptor.read_again()).collect::<Result<Vec<_>, _>>()?;
         let connecting = self.connector.as_ref().map(|connector| connector.read_again()).transpose()?;
-        if let (Some(acceptor), Some(config)) = (&self.acceptor, accepting) {
-            acceptor.adopt(config);
-        }
+        self.acceptors().zip(accepting).for_each(|(acceptor, config)| acceptor.adopt(config));
         if let (Some(connector), Some(config)) = (&self.connector, connecting) {
             connector.adopt(config);
         }
@@ -42,7 +42,11 @@ impl Certificates {
 
     /// Whether there are any.
     pub fn is_empty(&self) -> bool {
-        self.acceptor.is_none() && self.connector.is_none()
+        self.acceptors().next().is_none() && self.connector.is_none()
+    }
+
+    fn acceptors(&self) -> impl Iterator<Item = &Arc<Acceptor>> {
+        self.acceptor.iter().chain(&self.rest)
     }
 
     /// `reload`, told to the log.
@@ -78,7 +82,7 @@ impl Certificates {
     }
 
     fn seen(&self) -> (Vec<PathBuf>, Looks) {
-        let accepting = self.acceptor.as_ref().map(|acceptor| acceptor.seen());
+        let accepting = self.acceptors().map(|acceptor| acceptor.seen());
         let connecting = self.connector.as_ref().map(|connector| connector.seen());
         let (mut files, mut looks) = (Vec::new(), Looks::new());
         for (paths, seen) in accepting.into_iter().chain(connecting) {

@@ -39,7 +39,7 @@ impl Connections {
         }
     }
 
-    /// Room for one that there must be: that of clients that have said nothing yet.
+    /// Room for one that there must be: that of clients that have said nothing yet, and what a server in trouble is told over.
     pub fn insist(self: &Arc<Self>) -> Permit {
         self.open.fetch_add(1, Ordering::Relaxed);
         Permit(Arc::clone(self))

@@ -77,6 +77,11 @@ impl Leases {
         }
     }
 
+    /// For how long one of them has kept its client waiting beyond the deadline.
+    pub fn waits_for(&self) -> Option<Duration> {
+        self.links.borrow().iter().filter_map(Weak::upgrade).filter_map(|link| link.waits_for()).max()
+    }
+
     /// Makes room for a connection that is opened to see whether the server takes it.
     ///
     /// # Errors
@@ -127,6 +132,8 @@ pub struct Lane {
     pub probes: Cell<bool>,
     /// Whether this user may set TTLs behind writes.
     pub ttl_fix: Cell<TtlFixRight>,
+    /// Whether this user may SET in the place of SETNX.
+    pub setnx_fix: Cell<TtlFixRight>,
 }
 
 impl Lane {
@@ -150,6 +157,7 @@ impl Lane {
             unused_since: Cell::new(None),
             probes: Cell::new(true),
             ttl_fix: Cell::new(TtlFixRight::Unknown),
+            setnx_fix: Cell::new(TtlFixRight::Unknown),
         })
     }
 
@@ -228,6 +236,8 @@ impl Lane {
 
     fn keep_or_close(&self, link: &Rc<Link>, clean: bool) {
         link.set_owner(None);
+        // Who is given it next would be the first that the server evicts.
+        let clean = clean && !(link.has_carried_large() && self.context.limits.evicts());
         let mut idle = self.idle.borrow_mut();
         if clean && link.is_clean() && link.phase() == Phase::Ready && idle.len() < IDLE_LEASES_MAX {
             idle.push((Rc::clone(link), clock::now()));
@@ -258,6 +268,11 @@ impl Lane {
     /// Asks the clients of another lane whether they are there, where it is doubtful whether those of this one may go on.
     pub fn resolve_doubt(&self, others: &Lane) {
         self.shared_connection.resolve_doubt(&others.shared());
+    }
+
+    /// For how long a connection that clients share has been silent although it owes something.
+    pub fn waits_for(&self) -> Option<Duration> {
+        self.shared_connection.waits_for()
     }
 
     /// Closes the connections that nobody has.

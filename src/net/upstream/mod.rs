@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::net::address::Address;
+use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
 use connections::Connections;
 use respguard_engine::command::Login;
@@ -59,6 +60,12 @@ pub trait Recipient {
     fn cut(&self, owed: Owed) {
         self.fault(owed, Fault::Lost);
     }
+
+    /// The server has ended a connection that others share over what this one had sent.
+    fn offend(&self) {}
+
+    /// On a lease: the other side has ended the connection while something was owed.
+    fn lease_ended(&self) {}
 
     /// On a lease: what the frame that begins with `head` is.
     fn classify(&self, _head: &[u8]) -> Arrival {
@@ -111,7 +118,9 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// From reading a request to the first byte of its reply.
     pub request_timeout: Duration,
-    /// A connection that owes a reply and has been silent for so long is replaced.
+    /// The same for what is long by nature.
+    pub slow_timeout: Duration,
+    /// A connection that owes a reply and has been silent for so long, while the server answered on another one, is replaced.
     pub stall_timeout: Duration,
     /// How long a request waits for a server that is not there.
     pub queue_timeout: Duration,
@@ -131,4 +140,6 @@ pub struct Settings {
     pub retries: Allowance,
     /// Told when a lost connection is back: the server may be another one now.
     pub reconnected: Arc<Notify>,
+    /// What the server takes on one connection.
+    pub limits: Arc<ServerLimits>,
 }

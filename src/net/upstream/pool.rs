@@ -41,7 +41,7 @@ impl Pool {
         let key = LaneKey { login: settings.login.clone(), selects: Selects::Itself, db: 0, protocol: Protocol::Resp2 };
         let first = Lane::first(context, &settings, &leases, key.clone());
         let lanes = RefCell::new(HashMap::from([(key, Rc::clone(&first))]));
-        let spares = Spares::new(&settings);
+        let spares = Spares::new(context, &settings);
         Pool { context: Rc::clone(context), settings, lanes, leases, first, spares }
     }
 
@@ -135,6 +135,7 @@ impl Pool {
         }
         self.leases.on_tick();
         self.spares.on_tick();
+        self.seek_sign();
         let mut revoked = Vec::new();
         self.lanes.borrow_mut().retain(|_, lane| {
             lane.on_tick();
@@ -154,6 +155,14 @@ impl Pool {
         }
         self.close_unused(UNUSED_LANES_MAX);
         revoked
+    }
+
+    /// Where a connection keeps its head waiting, looks whether the server answers on another one.
+    fn seek_sign(&self) {
+        let shared = self.lanes.borrow().values().filter_map(|lane| lane.waits_for()).max();
+        if let Some(silent) = shared.max(self.leases.waits_for()) {
+            self.spares.seek_sign(&self.context, silent);
+        }
     }
 
     /// Closes what no client has.
@@ -182,6 +191,7 @@ impl Pool {
         for lane in self.lanes.borrow().values() {
             lane.probes.set(true);
             lane.ttl_fix.set(TtlFixRight::Unknown);
+            lane.setnx_fix.set(TtlFixRight::Unknown);
         }
     }
 

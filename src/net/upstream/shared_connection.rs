@@ -52,6 +52,12 @@ impl SharedConnection {
         std::iter::once(&*self.shared.borrow()).chain(&*retired).any(|link| link.standing() == Standing::Revoked)
     }
 
+    /// For how long one of them has been silent although it owes something.
+    pub(super) fn waits_for(&self) -> Option<Duration> {
+        let retired = self.retired.borrow();
+        std::iter::once(&*self.shared.borrow()).chain(&*retired).filter_map(|link| link.waits_for()).max()
+    }
+
     /// Asks the lane of others about those of which it is not sure that they may go on.
     pub(super) fn resolve_doubt(&self, others: &Link) {
         self.shared.borrow().resolve_doubt(others);

@@ -8,15 +8,20 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::io::poll_read_buf;
 
-use super::Settings;
 use super::connect::open;
+use super::connections::Permit;
+use super::{PING, Settings};
 use crate::net::clock;
+use crate::net::context::Context;
 use crate::net::stream::Stream;
+use crate::telemetry::label::UpstreamState;
 use respguard_engine::command::Login;
 use respguard_engine::link::handshake::{ConnectParams, Selects};
 use respguard_engine::pipeline::finding::Fault;
@@ -27,6 +32,14 @@ use respguard_resp::{Protocol, encode, value};
 const MISSING_MAX: Duration = Duration::from_millis(200);
 /// Between two attempts.
 const OPEN_PAUSE: Duration = Duration::from_secs(1);
+/// A connection that has been silent for so long may be stuck: the server is asked for a sign on another one.
+const SILENCE_MIN: Duration = Duration::from_millis(100);
+/// Between two questions.
+const SIGN_PAUSE_MIN: Duration = Duration::from_millis(2);
+const SIGN_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// After so long without an answer a new connection is tried.
+const SIGN_PATIENCE: Duration = Duration::from_millis(250);
+const SIGN_OPEN_PAUSE_MAX: Duration = Duration::from_secs(8);
 /// Connections in use at a time, should one not do.
 const USED_MAX: usize = 8;
 /// A longer answer is not waited for.
@@ -47,25 +60,35 @@ pub struct Answered {
     pub is_refused: bool,
 }
 
-/// The spare connections of one worker: one is kept.
+/// The spare connections of one worker: one is kept. Each counts among all connections, and none is refused for their
+/// number: whoever needs one has no other.
 pub struct Spares {
+    context: Rc<Context>,
     settings: Rc<Settings>,
     kept: RefCell<Option<Spare>>,
     used: Cell<usize>,
     missing_since: Cell<Option<Instant>>,
     tried_at: Cell<Option<Instant>>,
     closed: Cell<bool>,
+    /// When it was last asked for a sign, how long the last one took, and the pause before another connection is tried for it.
+    sign_asked_at: Cell<Option<Instant>>,
+    sign_took: Cell<Duration>,
+    sign_pause: Cell<Duration>,
 }
 
 impl Spares {
-    pub fn new(settings: &Rc<Settings>) -> Rc<Spares> {
+    pub fn new(context: &Rc<Context>, settings: &Rc<Settings>) -> Rc<Spares> {
         Rc::new(Spares {
+            context: Rc::clone(context),
             settings: Rc::clone(settings),
             kept: RefCell::default(),
             used: Cell::new(0),
             missing_since: Cell::new(None),
             tried_at: Cell::new(None),
             closed: Cell::new(false),
+            sign_asked_at: Cell::new(None),
+            sign_took: Cell::default(),
+            sign_pause: Cell::new(OPEN_PAUSE),
         })
     }
 
@@ -83,7 +106,9 @@ impl Spares {
         let _used = Used::begin(&self.used);
         let mut spare = match kept {
             Some(spare) => spare,
-            None if urgent && self.used.get() <= USED_MAX => Spare::open(&self.settings).await.ok_or(Fault::Unavailable)?,
+            None if urgent && self.used.get() <= USED_MAX => {
+                Spare::open(&self.context, &self.settings).await.ok_or(Fault::Unavailable)?
+            }
             None => return Err(Fault::Unavailable),
         };
         let mut is_sent = false;
@@ -123,9 +148,53 @@ impl Spares {
         self.tried_at.set(Some(now));
         let spares = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            if let Some(spare) = Spare::open(&spares.settings).await {
+            if let Some(spare) = Spare::open(&spares.context, &spares.settings).await {
                 spares.keep(spare);
             }
+        });
+    }
+
+    /// A connection has been silent for so long: asks the server for a sign, or takes note of it. Where the one that is kept
+    /// brings none, a new connection may.
+    pub fn seek_sign(self: &Rc<Self>, context: &Rc<Context>, silent: Duration) {
+        let now = clock::now();
+        let mut kept = self.kept.borrow_mut();
+        let Some(spare) = kept.as_mut() else { return };
+        if let Some(asked_at) = spare.sign.asked_at {
+            if spare.poll_sign() {
+                context.signs.answered(asked_at);
+                self.sign_took.set(now.saturating_duration_since(asked_at));
+                self.sign_pause.set(OPEN_PAUSE);
+            } else if now.saturating_duration_since(asked_at) >= SIGN_PATIENCE {
+                drop(kept);
+                self.seek_elsewhere(context, now);
+            }
+            return;
+        }
+        let since = self.sign_asked_at.get().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let pause = (silent / 4).clamp(SIGN_PAUSE_MIN, SIGN_PAUSE_MAX);
+        if silent >= SILENCE_MIN.max(2 * self.sign_took.get()) && since >= pause {
+            self.sign_asked_at.set(Some(now));
+            if !spare.ask_sign(now) {
+                kept.take();
+            }
+        }
+    }
+
+    /// That it can be opened and used is a sign, too. The pauses grow: a busy server is not to be asked often.
+    fn seek_elsewhere(self: &Rc<Self>, context: &Rc<Context>, now: Instant) {
+        let pause = self.sign_pause.get();
+        if self.tried_at.get().is_some_and(|at| now.saturating_duration_since(at) < pause) {
+            return;
+        }
+        self.tried_at.set(Some(now));
+        self.sign_pause.set((2 * pause).min(SIGN_OPEN_PAUSE_MAX));
+        let (spares, context) = (Rc::clone(self), Rc::clone(context));
+        tokio::task::spawn_local(async move {
+            let Some(spare) = Spare::open(&spares.context, &spares.settings).await else { return };
+            context.signs.answered(now);
+            spares.kept.take();
+            spares.keep(spare);
         });
     }
 
@@ -156,17 +225,67 @@ impl Drop for Used<'_> {
 struct Spare {
     stream: Stream,
     identity: Identity,
+    sign: Sign,
+    _counted: Counted,
+}
+
+/// A PING of our own that has not been answered, and what has come of the answer.
+#[derive(Debug, Default)]
+struct Sign {
+    asked_at: Option<Instant>,
+    come: BytesMut,
+}
+
+/// One more among all connections, as long as this is kept.
+struct Counted {
+    context: Rc<Context>,
+    _permit: Permit,
+}
+
+impl Counted {
+    fn begin(context: &Rc<Context>, settings: &Settings) -> Counted {
+        context.metrics.upstream_moved(None, Some(UpstreamState::Spare));
+        Counted { context: Rc::clone(context), _permit: settings.connections.insist() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.context.metrics.upstream_moved(Some(UpstreamState::Spare), None);
+    }
 }
 
 impl Spare {
-    async fn open(settings: &Settings) -> Option<Spare> {
+    async fn open(context: &Rc<Context>, settings: &Settings) -> Option<Spare> {
+        let counted = Counted::begin(context, settings);
         let params = ConnectParams { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
         let (stream, _) = open(settings, &params, &[]).await.ok()?;
-        Some(Spare { stream, identity: Identity { login: settings.login.clone(), protocol: Protocol::Resp2 } })
+        let identity = Identity { login: settings.login.clone(), protocol: Protocol::Resp2 };
+        Some(Spare { stream, identity, sign: Sign::default(), _counted: counted })
     }
 
     fn is_open(&self) -> bool {
         !self.stream.is_read_closed()
+    }
+
+    /// Asks for a sign without waiting; false when the connection is of no use.
+    fn ask_sign(&mut self, now: Instant) -> bool {
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let written = Pin::new(&mut self.stream).poll_write(&mut cx, PING);
+        let flushed = Pin::new(&mut self.stream).poll_flush(&mut cx);
+        self.sign.asked_at = Some(now);
+        matches!(written, Poll::Ready(Ok(written)) if written == PING.len()) && !matches!(flushed, Poll::Ready(Err(_)))
+    }
+
+    /// True when it has come, whatever it says: who may not PING is told so by a server that answers.
+    fn poll_sign(&mut self) -> bool {
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let read = poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.sign.come);
+        let has_come = matches!(read, Poll::Ready(Ok(1..))) && self.sign.come.ends_with(b"\r\n");
+        if has_come {
+            self.sign = Sign::default();
+        }
+        has_come
     }
 
     /// The answer; to the login, if that is refused: nothing is asked as somebody else.
@@ -220,7 +339,9 @@ impl Spare {
         self.stream.write_all(request).await?;
         self.stream.flush().await?;
         let mut scanner = ReplyScanner::new(ScanLimits::default());
-        let mut buffer = BytesMut::with_capacity(1024);
+        let Sign { asked_at, come: mut buffer } = std::mem::take(&mut self.sign);
+        // The answer to what was asked before comes first.
+        let mut is_sign = asked_at.is_some();
         let mut scanned = 0;
         loop {
             if Pin::new(&mut self.stream).read_buf(&mut buffer).await? == 0 {
@@ -234,7 +355,7 @@ impl Spare {
                 }
                 let frame = buffer.split_to(std::mem::take(&mut scanned));
                 // What is pushed answers nothing.
-                if !frame.starts_with(b">") {
+                if !frame.starts_with(b">") && !std::mem::take(&mut is_sign) {
                     return if buffer.is_empty() { Ok(frame.to_vec()) } else { Err(io::ErrorKind::InvalidData.into()) };
                 }
             }

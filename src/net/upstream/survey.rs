@@ -4,9 +4,11 @@ use std::pin::Pin;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tracing::warn;
 
 use super::Settings;
 use super::connect::{OpenError, open};
+use crate::net::server_limits;
 use crate::net::stream::Stream;
 use respguard_engine::command::{Merge, MergeError, Table};
 use respguard_engine::link::handshake::ConnectParams;
@@ -75,6 +77,7 @@ async fn ask_all(settings: &Settings, known: Option<&ServerId>, table: &mut Tabl
     let params = ConnectParams { login: settings.login.clone(), ..ConnectParams::default() };
     let (mut stream, _) = open(settings, &params, &[]).await?;
     let server = ServerId::read(&ask(&mut stream, &[b"INFO", b"server"]).await?);
+    learn_limits(settings, &mut stream).await?;
     if server.is_some() && server.as_ref() == known {
         return Ok(Survey { server, merge: None });
     }
@@ -84,6 +87,23 @@ async fn ask_all(settings: &Settings, known: Option<&ServerId>, table: &mut Tabl
     }
     let merge = table.merge(&answer)?;
     Ok(Survey { server, merge: Some(merge) })
+}
+
+/// Asks for the limits each time: they can be changed while the server runs, and exceeding one ends a connection.
+async fn learn_limits(settings: &Settings, stream: &mut Stream) -> Result<(), SurveyError> {
+    let mut answers = Vec::new();
+    for parameter in server_limits::PARAMETERS {
+        answers.push(ask(stream, &[b"CONFIG", b"GET", parameter]).await?);
+    }
+    let before = settings.limits.output_bytes();
+    settings.limits.learn(&answers);
+    match settings.limits.output_bytes() {
+        Some(bytes) if before != Some(bytes) => {
+            warn!(bytes, "the server's client-output-buffer-limit for normal clients is that of all who share a connection");
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 async fn ask(stream: &mut Stream, words: &[&[u8]]) -> Result<BytesMut, SurveyError> {

@@ -47,6 +47,7 @@ fn settings(port: u16) -> Settings {
         tls: None,
         connect_timeout: long,
         request_timeout: long,
+        slow_timeout: long,
         stall_timeout: long,
         queue_timeout: long,
         heartbeat: long,
@@ -57,6 +58,7 @@ fn settings(port: u16) -> Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: Arc::default(),
+        limits: Arc::default(),
     }
 }
 

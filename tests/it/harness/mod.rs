@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod chaos;
 pub mod fake;
+pub mod http;
 pub mod program;
 pub mod proxy;
 pub mod redis;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 pub use certificates::{Authority, Issued};
 pub use chaos::{Chaos, Way};
 pub use fake::{Act, FakeServer};
+pub use http::{Answer, Http};
 pub use program::Program;
 pub use proxy::{Proxy, Setup};
 pub use redis::{RedisServer, free_port};

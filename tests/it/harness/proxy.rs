@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::redis::free_port;
-use super::{PATIENCE, RedisServer, Wire, eventually, signal, within};
+use super::{Http, PATIENCE, RedisServer, Wire, eventually, signal, within};
 
 const EXIT_CANNOT_LISTEN: i32 = 3;
 
@@ -22,6 +22,7 @@ pub struct Setup {
     pub upstream: String,
     pub admin: String,
     pub pipeline: String,
+    rest: Option<String>,
     pub rules: String,
     pub environment: Vec<(String, String)>,
 }
@@ -43,6 +44,7 @@ impl Setup {
             upstream: String::new(),
             admin: String::new(),
             pipeline: String::new(),
+            rest: None,
             rules: String::new(),
             environment: Vec::new(),
         }
@@ -101,6 +103,12 @@ impl Setup {
         self
     }
 
+    /// A REST front on a port of the loopback address, with these keys of `[rest]`.
+    pub fn rest(mut self, toml: &str) -> Setup {
+        self.rest = Some(toml.to_owned());
+        self
+    }
+
     /// Groups and other rules, whole tables.
     pub fn rules(mut self, toml: &str) -> Setup {
         self.rules = toml.to_owned();
@@ -125,9 +133,10 @@ impl Setup {
 
     /// The configuration file's text.
     pub fn toml(&self, listen: &str, admin_port: u16) -> String {
+        let rest = self.rest.as_ref().map(|keys| format!("[rest]\naddress = \"127.0.0.1:0\"\n{keys}\n")).unwrap_or_default();
         format!(
             "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\naddress = \"{}\"\n{}\n\
-             [admin]\naddress = \"127.0.0.1:{admin_port}\"\n{}\n[pipeline]\n{}\n{}\n",
+             [admin]\naddress = \"127.0.0.1:{admin_port}\"\n{}\n{rest}[pipeline]\n{}\n{}\n",
             self.top, self.listen, self.upstream_address, self.upstream, self.admin, self.pipeline, self.rules
         )
     }
@@ -193,6 +202,19 @@ impl Proxy {
         self.port
     }
 
+    /// The port of the REST front.
+    pub fn rest_port(&self) -> u16 {
+        let log = self.log();
+        let ready = log.lines().find(|line| line.contains("respguard is ready for clients")).expect("it is ready");
+        let address = ready.split("\"rest\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it has a REST front");
+        address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    }
+
+    /// A new HTTP client of the REST front.
+    pub fn rest(&self) -> Http {
+        Http::connect(self.rest_port())
+    }
+
     /// The port of the admin endpoint.
     pub fn admin_port(&self) -> u16 {
         self.admin_port
@@ -213,9 +235,27 @@ impl Proxy {
         std::fs::read_to_string(self.directory.path().join("log")).expect("the log is there")
     }
 
+    /// Waits for `text` in the log, which a thread of its own writes, and returns everything written so far.
+    pub fn logs(&self, text: &str) -> String {
+        assert!(within(PATIENCE, || self.log().contains(text)), "not logged: {text}\n{}", self.log());
+        self.log()
+    }
+
     /// The log's events about violations.
     pub fn violations(&self) -> Vec<String> {
         self.log().lines().filter(|line| line.contains("\"message\":\"violation\"")).map(str::to_owned).collect()
+    }
+
+    /// The first violation of this kind, once it is logged.
+    pub fn logged(&self, kind: &str) -> String {
+        let kind = format!("\"kind\":\"{kind}\"");
+        let mut told = None;
+        let is_told = within(PATIENCE, || {
+            told = self.violations().into_iter().find(|line| line.contains(&kind));
+            told.is_some()
+        });
+        assert!(is_told, "no violation of {kind} is logged:\n{}", self.log());
+        told.unwrap_or_default()
     }
 
     /// The configuration file.

@@ -69,6 +69,8 @@ pub enum TtlColumn {
     ExpireAt(Unit),
     /// By the options of MSETEX, alike for all keys.
     MSetEx,
+    /// By the options of INCREX.
+    IncrEx,
     /// By the time and the options of RESTORE.
     Restore,
     /// An element goes from the first key to the second.
@@ -132,6 +134,7 @@ fn effect(column: TtlColumn, args: Args<'_>) -> TtlEffect {
         TtlColumn::Expire(unit) => expire(args, unit),
         TtlColumn::ExpireAt(unit) => expire_at(args, unit),
         TtlColumn::MSetEx => m_set_ex(args),
+        TtlColumn::IncrEx => incr_ex(args),
         TtlColumn::Restore => restore(args),
         TtlColumn::Copy => TtlEffect::Inherit,
         TtlColumn::Migrate if migrate_copies(args) => TtlEffect::Keep,
@@ -189,11 +192,63 @@ fn by_set_options(args: Args<'_>, from: usize) -> TtlEffect {
 
 /// MSETEX numkeys key value [key value ...] [options]
 fn m_set_ex(args: Args<'_>) -> TtlEffect {
-    let pairs = args.get(1).and_then(integer);
-    let pairs = pairs.and_then(|pairs| usize::try_from(pairs).ok());
-    match pairs.and_then(|pairs| pairs.checked_mul(2)?.checked_add(2)) {
+    match m_set_ex_options(args) {
         Some(options) => by_set_options(args, options),
         None => TtlEffect::Unknown,
+    }
+}
+
+/// Where the options of MSETEX begin.
+fn m_set_ex_options(args: Args<'_>) -> Option<usize> {
+    let pairs = usize::try_from(args.get(1).and_then(integer)?).ok()?;
+    pairs.checked_mul(2)?.checked_add(2)
+}
+
+/// INCREX key [BYINT n | BYFLOAT n] [LBOUND n] [UBOUND n] [SATURATE] [EX s | PX ms | EXAT s | PXAT ms | PERSIST] [ENX]: out of
+/// bounds it changes nothing. Servers differ in the options beside the lifetime.
+fn incr_ex(args: Args<'_>) -> TtlEffect {
+    let conditional = ["ENX", "NX", "XX", "LBOUND", "UBOUND"].iter().any(|option| said(option, args, 2));
+    match lifetime_option(args, 2) {
+        Some((place, unit, false)) => from_now(args.get(place), unit, conditional),
+        Some((place, unit, true)) => at_moment(args.get(place), unit, conditional),
+        None if said("PERSIST", args, 2) => TtlEffect::Drop,
+        None => TtlEffect::KeepOrCreate,
+    }
+}
+
+/// The first of EX, PX, EXAT and PXAT from a word on: the place of its time, its unit, and whether it is a moment.
+fn lifetime_option(args: Args<'_>, from: usize) -> Option<(usize, Unit, bool)> {
+    let option = |at: usize| match args.get(at)?.to_ascii_uppercase().as_slice() {
+        b"EX" => Some((at + 1, Unit::Seconds, false)),
+        b"PX" => Some((at + 1, Unit::Milliseconds, false)),
+        b"EXAT" => Some((at + 1, Unit::Seconds, true)),
+        b"PXAT" => Some((at + 1, Unit::Milliseconds, true)),
+        _ => None,
+    };
+    (from..args.len()).find_map(option)
+}
+
+/// The place of the word in which the request itself says how long its keys live, its unit, and whether it is a moment; none
+/// where it says nothing of that, or not in a word that could be another. RESTORE carries the lifetime of a value that lived
+/// elsewhere.
+pub fn lifetime_of(spec: &Spec, args: Args<'_>) -> Option<(usize, Unit, bool)> {
+    match spec.ttl {
+        TtlColumn::Set => options_lifetime(args, 3),
+        TtlColumn::MSetEx => options_lifetime(args, m_set_ex_options(args)?),
+        TtlColumn::TimeThenValue(unit) | TtlColumn::Expire(unit) => Some((2, unit, false)),
+        TtlColumn::ExpireAt(unit) => Some((2, unit, true)),
+        TtlColumn::GetEx => lifetime_option(args, 2).filter(|(place, ..)| *place == 3),
+        TtlColumn::IncrEx => lifetime_option(args, 2),
+        _ => None,
+    }
+}
+
+fn options_lifetime(args: Args<'_>, from: usize) -> Option<(usize, Unit, bool)> {
+    match SetOptions::parse(&args, from)?.lifetime() {
+        Lifetime::Seconds(place) => Some((place, Unit::Seconds, false)),
+        Lifetime::Milliseconds(place) => Some((place, Unit::Milliseconds, false)),
+        Lifetime::Until(place, unit) => Some((place, unit, true)),
+        Lifetime::Endless | Lifetime::MemoryBudget => None,
     }
 }
 

@@ -127,6 +127,7 @@ fn learned(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
         keys,
         retry: if reads { RetryClass::Read } else { RetryClass::NotIdempotent },
         rewrite: Rewrite::None,
+        slow: false,
         present: true,
     }
 }

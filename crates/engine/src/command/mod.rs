@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `generated` | name, arity, flags and key specs, as a server's COMMAND answers |
 //! | `newer` | the same for commands that the server of `generated` does not have |
-//! | `connection_column`, `write_column` | the columns kept by hand, one row per command |
+//! | `connection_column`, `write_column`, `slow_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
 //! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank` | questions about one request, answered from its row |
@@ -29,6 +29,7 @@ mod names;
 mod newer;
 mod options;
 pub mod redact;
+mod slow_column;
 mod spec;
 mod table;
 mod write_column;
@@ -40,7 +41,7 @@ pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, ParsedArgs, Word, arrange, canonical};
 pub use connection::{ClientCommand, ConnectionEffect, Lane, PinReason, SubscriptionKind, Transaction};
 pub use credential::is_credential;
-pub use effect::{TtlColumn, TtlEffect, Unit, only_changes_ttl, ttl_effects};
+pub use effect::{TtlColumn, TtlEffect, Unit, lifetime_of, only_changes_ttl, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
 pub use login::{DEFAULT_USER, Login};

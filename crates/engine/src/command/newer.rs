@@ -46,6 +46,10 @@ pub(super) static ROWS: &[Row] = &[
     ("delifeq",              3, WRITE, &[key(Remove, index(1), range(0, 1, 0))]),
     ("digest",               2, READ, READ_FIRST),
 
+    // Counters: Redis 8.8, Valkey 9.2; sets whose members expire: Redis 8.12
+    ("increx",              -2, GROW, WRITE_FIRST),
+    ("saddex",              -5, GROW, WRITE_FIRST),
+
     // Streams: Redis 8.2
     ("xackdel",             -6, WRITE, WRITE_FIRST),
     ("xdelex",              -5, WRITE, WRITE_FIRST),

@@ -27,6 +27,8 @@ pub struct Spec {
     pub creates_key: bool,
     pub retry: RetryClass,
     pub rewrite: Rewrite,
+    /// Whether it is long by nature: a healthy server may need many seconds for it.
+    pub slow: bool,
     /// Whether the upstream has it, as far as one was asked.
     pub present: bool,
 }
@@ -108,6 +110,12 @@ impl Spec {
     /// The name for reports: `set`, `client|setname`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it goes by where no rule is about it: it does nothing to its connection, and has the deadline of most.
+    #[inline]
+    pub fn is_ordinary(&self) -> bool {
+        self.connection == ConnectionEffect::None && !self.slow
     }
 
     /// Whether Redis accepts so many arguments.

@@ -7,7 +7,7 @@ use super::flags::Flags;
 use super::keys::Keys;
 use super::names::Names;
 use super::spec::{RetryClass, Rewrite, Spec};
-use super::{CommandId, connection_column, generated, newer, options, write_column};
+use super::{CommandId, connection_column, generated, newer, options, slow_column, write_column};
 use respguard_resp::request::Args;
 
 /// What is known about every command. Ids stay valid when an upstream's answer is merged in.
@@ -134,6 +134,7 @@ fn unknown() -> Spec {
         creates_key: true,
         retry: RetryClass::NotIdempotent,
         rewrite: Rewrite::None,
+        slow: false,
         present: true,
     }
 }
@@ -157,6 +158,7 @@ fn builtin_spec(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
         creates_key,
         retry,
         rewrite: rewrite(name),
+        slow: slow_column::is_slow(name),
         present: true,
     }
 }

@@ -1,8 +1,8 @@
 //! The hand-kept columns of what commands write: time to live, keys made, what a second run does.
 
 use super::effect::TtlColumn::{
-    self, Copy, DeleteIf, ElementMoves, Expire, ExpireAt, GetEx, GroupCreate, Keyless, MSetEx, Migrate, Rename, Restore, Set,
-    SortedSetAdd, StreamAdd, TimeThenValue, Written,
+    self, Copy, DeleteIf, ElementMoves, Expire, ExpireAt, GetEx, GroupCreate, IncrEx, Keyless, MSetEx, Migrate, Rename, Restore,
+    Set, SortedSetAdd, StreamAdd, TimeThenValue, Written,
 };
 use super::effect::TtlEffect::{Create, Delete, Drop, Keep, KeepOrCreate, Persist, Unknown};
 use super::effect::Unit::{Milliseconds, Seconds};
@@ -48,6 +48,7 @@ pub(super) static ROWS: &[Row] = &[
     ("getset",               Written(Drop),               MAKES, SameState),
     ("incr",                 Written(KeepOrCreate),       MAKES, NotIdempotent),
     ("incrby",               Written(KeepOrCreate),       MAKES, NotIdempotent),
+    ("increx",               IncrEx,                      MAKES, NotIdempotent),
     ("incrbyfloat",          Written(KeepOrCreate),       MAKES, NotIdempotent),
     ("mset",                 Written(Drop),               MAKES, SameReply),
     ("msetex",               MSetEx,                      MAKES, SameState),
@@ -102,6 +103,7 @@ pub(super) static ROWS: &[Row] = &[
 
     // Sets
     ("sadd",                 Written(KeepOrCreate),       MAKES, SameState),
+    ("saddex",               Written(KeepOrCreate),       MAKES, SameState),
     ("sdiffstore",           Written(Drop),               MAKES, NotIdempotent),
     ("sinterstore",          Written(Drop),               MAKES, NotIdempotent),
     ("smove",                ElementMoves,                MAKES, SameState),

@@ -22,6 +22,8 @@ pub struct Entry<R> {
     start: u64,
     /// The recipient was told that the outcome is unknown: late frames are swallowed.
     expired: bool,
+    /// It is long by nature: its deadline is far off though it does not block.
+    slow: bool,
     /// How many reads it was when it was sent; 0: it is more than reads.
     reads: u32,
     /// How often it has been sent again.
@@ -102,7 +104,17 @@ impl<R> Inflight<R> {
             // What is asked about an earlier request has the times of that.
             let last = self.entries.back();
             self.unordered = last.is_some_and(|last| self.unordered || deadline < last.deadline || read_at < last.read_at);
-            self.entries.push_back(Entry { recipient, owed, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
+            self.entries.push_back(Entry {
+                recipient,
+                owed,
+                read_at,
+                deadline,
+                start,
+                expired: false,
+                slow: false,
+                reads: 0,
+                repeated: 0,
+            });
         }
     }
 
@@ -112,7 +124,17 @@ impl<R> Inflight<R> {
             return;
         }
         let start = self.entries.back().map_or(self.queued, |last| last.start);
-        self.entries.push_back(Entry { recipient, owed, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
+        self.entries.push_back(Entry {
+            recipient,
+            owed,
+            read_at,
+            deadline,
+            start,
+            expired: false,
+            slow: false,
+            reads: 0,
+            repeated: 0,
+        });
     }
 
     /// The same before everything that is queued, of which nothing has been written: its first byte comes to stand at
@@ -122,8 +144,25 @@ impl<R> Inflight<R> {
         self.entries.iter_mut().for_each(|entry| entry.start += bytes as u64);
         self.queued += bytes as u64;
         self.unordered |= self.entries.front().is_some_and(|next| next.deadline < deadline || next.read_at < read_at);
-        self.entries.push_front(Entry { recipient, owed, read_at, deadline, start, expired: false, reads: 0, repeated: 0 });
+        self.entries.push_front(Entry {
+            recipient,
+            owed,
+            read_at,
+            deadline,
+            start,
+            expired: false,
+            slow: false,
+            reads: 0,
+            repeated: 0,
+        });
         self.check();
+    }
+
+    /// The entry queued last is long by nature.
+    pub fn mark_slow(&mut self) {
+        if let Some(last) = self.entries.back_mut() {
+            last.slow = true;
+        }
     }
 
     /// Adds bytes, read at `read_at`, to the entry queued last: a request that is cut through arrives
@@ -143,6 +182,21 @@ impl<R> Inflight<R> {
             Some(entry) if entry.expired => Owner::Late(&entry.recipient),
             Some(entry) => Owner::Recipient(&entry.recipient, entry.owed.next()),
         }
+    }
+
+    /// Who alone is owed something for what is in the first `written` bytes, which was queued in one piece.
+    pub fn owed_alone(&self, written: u64) -> Option<&R> {
+        let head = self.entries.front().filter(|head| head.start < written)?;
+        let is_alone =
+            self.entries.iter().skip(1).find(|entry| entry.start > head.start).is_none_or(|next| next.start >= written);
+        is_alone.then_some(&head.recipient)
+    }
+
+    /// Position behind so many of the pieces at the front, at least one.
+    pub fn end_of_first(&self, pieces: usize) -> u64 {
+        let Some(head) = self.entries.front() else { return self.queued };
+        let mut behind = self.entries.iter().skip(pieces.max(1)).map(|entry| entry.start);
+        behind.find(|start| *start > head.start).unwrap_or(self.queued)
     }
 
     /// When the request at the head was read from its client.
@@ -280,7 +334,8 @@ impl<R> Inflight<R> {
 
     /// True when the request at the head waits longer than `request_timeout`: it blocks.
     pub fn head_blocks(&self, request_timeout: Duration) -> bool {
-        self.entries.front().is_some_and(|head| head.deadline.is_none_or(|deadline| deadline > head.read_at + request_timeout))
+        let blocks = |deadline: Instant, head: &Entry<R>| !head.slow && deadline > head.read_at + request_timeout;
+        self.entries.front().is_some_and(|head| head.deadline.is_none_or(|deadline| blocks(deadline, head)))
     }
 
     /// Gives up on everything that waits: hands each entry to `tell`.
@@ -291,13 +346,11 @@ impl<R> Inflight<R> {
         self.head_started = false;
     }
 
-    /// When a connection that was last heard of at `last_read` counts as stalled; `None` while
-    /// nothing is owed, or the head may wait for ever.
-    pub fn stalls_at(&self, last_read: Instant, stall_timeout: Duration) -> Option<Instant> {
+    /// Since when a connection that was last heard of at `last_read` keeps its head waiting, and until when the head waits;
+    /// `None` while nothing is owed, or the head may wait for ever.
+    pub fn waits_since(&self, last_read: Instant) -> Option<(Instant, Instant)> {
         let head = self.entries.front()?;
-        let deadline = head.deadline?;
-        // A blocking command's own timeout is no stall.
-        Some(deadline.max(last_read.max(head.read_at) + stall_timeout))
+        Some((last_read.max(head.read_at), head.deadline?))
     }
 
     /// Position behind the last byte ever queued.

@@ -5,11 +5,11 @@ use super::refuse::{SPOILER, UNREADABLE};
 use super::slot::Role;
 use crate::command::{ClientCommand, ConnectionEffect, Lane, PinReason, Spec, Transaction};
 use crate::policy::{Atomic, Member, Mode, Recognition, StandIn};
-use crate::session::Queue;
 use crate::session::affinity::Reason;
 use crate::session::lane::LaneChange;
 use crate::session::reply_mode::ReplyMode;
 use crate::session::transaction::Transaction as SessionTransaction;
+use crate::session::{ClientMode, Queue};
 use respguard_resp::encode;
 use respguard_resp::request::Args;
 
@@ -266,6 +266,11 @@ impl Planner<'_> {
                 self.session.caching |= pinned;
                 self.on_lease(Reason::Exclusive)
             }
+            ConnectionEffect::Pin(what @ (PinReason::NoEvict | PinReason::NoTouch)) if pinned => {
+                self.session.affinity.pin(Reason::Exclusive);
+                let mode = if what == PinReason::NoEvict { ClientMode::NoEvict } else { ClientMode::NoTouch };
+                Decision::Send(Role::Mode(mode, args.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"on"))))
+            }
             ConnectionEffect::Pin(_) => self.on_lease(Reason::Exclusive),
             ConnectionEffect::Spare => Decision::Barrier(Barrier::Spare),
             ConnectionEffect::Quit => Decision::Barrier(Barrier::Quit),
@@ -383,16 +388,18 @@ impl Planner<'_> {
 
     /// Within the client's own MULTI, on a lease: everything is passed on.
     fn decide_queued(&mut self, at: usize, spec: &Spec, args: Args<'_>) -> Decision {
-        if !spec.arity_fits(args) {
+        let effect = spec.connection_effect(args);
+        // An EXEC with conditions ends the transaction where the server knows them, and where it does not.
+        if !spec.arity_fits(args) && effect != ConnectionEffect::Transaction(Transaction::Exec) {
             return Decision::Send(Role::Queued);
         }
-        let effect = spec.connection_effect(args);
         if effect == ConnectionEffect::ClientCommand(ClientCommand::ClientReply) && ReplyMode::read(args).is_some() {
             return Decision::Answer(Answer::Refuse(REPLY_IN_MULTI));
         }
         // The server refuses these two without giving the transaction up, and queues all else.
         if !matches!(effect, ConnectionEffect::Transaction(Transaction::Multi | Transaction::Watch)) {
             self.session.queue.commands = self.session.queue.commands.saturating_add(1);
+            self.session.queue.slow |= spec.slow;
         }
         match effect {
             ConnectionEffect::Transaction(Transaction::Exec) => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ttl_rewrite;
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
 use crate::policy::reply::Wanted;
@@ -14,6 +15,8 @@ pub struct Expectations {
     agree: bool,
     /// For each command what its reply must be; empty where no member has an expectation.
     wanted: Vec<Option<Arc<Wanted>>>,
+    /// The places of those that are a SETNX and go out as SET.
+    turned: Vec<usize>,
     /// The first reply, kept because all others must be the same.
     first: Option<Box<[u8]>>,
     seen: u32,
@@ -37,13 +40,19 @@ impl Expectations {
         if !agree && wanted.is_empty() {
             return None;
         }
-        Some(Box::new(Expectations { agree, wanted, first: None, seen: 0, breach: None }))
+        Some(Box::new(Expectations { agree, wanted, turned: Vec::new(), first: None, seen: 0, breach: None }))
+    }
+
+    /// The commands at these places are a SETNX and go out as SET.
+    pub fn turning(self, turned: Vec<usize>) -> Expectations {
+        Expectations { turned, ..self }
     }
 
     /// Takes the next command's reply. One that is not `whole` can only be checked by its beginning.
     pub(super) fn admit(&mut self, reply: &[u8], whole: bool) {
         let at = self.seen as usize;
         self.seen += 1;
+        let reply = if self.turned.contains(&at) { ttl_rewrite::turned(reply) } else { reply };
         if self.breach.is_some() {
             return;
         }
@@ -83,7 +92,7 @@ mod tests {
 
     fn breach(agree: bool, wanted: &[&str], replies: &[&str]) -> Option<(u32, String, String)> {
         let wanted = wanted.iter().map(|text| Wanted::parse(text).map(Arc::new)).collect();
-        let mut expectations = Expectations { agree, wanted, first: None, seen: 0, breach: None };
+        let mut expectations = Expectations { agree, wanted, turned: Vec::new(), first: None, seen: 0, breach: None };
         replies.iter().for_each(|reply| expectations.admit(reply.as_bytes(), true));
         expectations.breach().map(|breach| (breach.place, breach.found.clone(), breach.wanted.clone()))
     }

@@ -61,6 +61,8 @@ pub enum Outcome {
     Unknown,
     /// Applied; its replies were lost with their connection.
     Committed,
+    /// Applied before, and not again.
+    Duplicate,
     /// Left as it was by its rule.
     Observed,
 }
@@ -78,6 +80,7 @@ impl Outcome {
             Outcome::Unwrapped => "unwrapped",
             Outcome::Unknown => "unknown",
             Outcome::Committed => "committed",
+            Outcome::Duplicate => "duplicate",
             Outcome::Observed => "observed",
         }
     }
@@ -167,8 +170,13 @@ pub enum Finding {
     TtlFixRefused {
         rule: Arc<str>,
     },
-    /// Commands of our own that must go out: they take back what a rule has added to a write that failed.
-    TakeBack {
+    /// SET was refused to this user, which went out for SETNX.
+    SetnxFixRefused {
+        rule: Arc<str>,
+    },
+    /// Commands of our own that must go out behind a group: they take back what a rule has added to a write that failed, or keep
+    /// what the group was answered.
+    FollowUp {
         request: Vec<u8>,
         frames: u32,
     },

@@ -300,6 +300,7 @@ impl WrappedGroup {
             let before = out.len();
             self.note_ttl_fixes(frame, part.top);
             self.admit_exec(frame, part.top, out, context, found);
+            self.keep_replies(&out[before..], found);
             return !self.takes_back(behind, before, out, found);
         }
         false

@@ -1,7 +1,9 @@
 //! The preflight of one group on the wire: its answers, and whether the group may be sent once more.
 
-use crate::preflight::{Preflight, Verdict};
-use respguard_resp::value;
+use crate::preflight::once::REPLIES_BYTES_MAX;
+use crate::preflight::{Duplicate, Preflight, Verdict};
+use respguard_resp::scan::{elements, split_pushes};
+use respguard_resp::{Protocol, encode, value};
 
 /// How often a group is sent at most while other clients change its keys.
 const ATTEMPTS_MAX: u32 = 3;
@@ -13,6 +15,8 @@ pub(super) const LEAD: u32 = 2;
 #[derive(Debug)]
 pub struct Guard {
     preflight: Preflight,
+    /// Under which name what the group is answered is kept, and its protocol's digit, where that is to be.
+    keeping: Option<(Vec<u8>, u8)>,
     /// Everything that was sent for the group; empty where it is too long to be kept.
     request: Vec<u8>,
     attempts: u32,
@@ -26,7 +30,39 @@ pub struct Guard {
 impl Guard {
     /// A preflight that is sent now, as a part of `request`.
     pub fn new(preflight: Preflight, request: Vec<u8>) -> Guard {
-        Guard { preflight, request, attempts: 1, watched: false, verdict: Verdict::Missing, error: None, again: false }
+        Guard {
+            preflight,
+            keeping: None,
+            request,
+            attempts: 1,
+            watched: false,
+            verdict: Verdict::Missing,
+            error: None,
+            again: false,
+        }
+    }
+
+    /// What the group is answered is kept, in this protocol and under the name that its marker has.
+    pub fn keeping(self, id: Vec<u8>, protocol: Protocol) -> Guard {
+        Guard { keeping: Some((id, digit(protocol))), ..self }
+    }
+
+    /// Whether what the group is answered is kept, if it is short enough.
+    pub(super) fn keeps(&self) -> bool {
+        self.keeping.is_some()
+    }
+
+    /// The command that keeps it; none for what cannot be told as it was.
+    pub(super) fn keep(&self, replies: &[u8], members: usize) -> Option<Vec<u8>> {
+        let ((id, protocol), once) = self.keeping.as_ref().zip(self.preflight.is_once())?;
+        (replies.len() <= REPLIES_BYTES_MAX && are_replies(replies, members)).then(|| once.keep(id, *protocol, replies))
+    }
+
+    /// What the group was answered the first time, where that is kept and in the client's protocol.
+    pub(super) fn kept<'d>(&self, duplicate: &'d Duplicate, members: usize) -> Option<&'d [u8]> {
+        let (_, protocol) = self.keeping.as_ref()?;
+        let replies = duplicate.replies.strip_prefix(&[*protocol])?;
+        are_replies(replies, members).then_some(replies)
     }
 
     /// Takes the answer of WATCH or of EVAL.
@@ -82,6 +118,27 @@ impl Guard {
     pub(super) fn attempts(&self) -> u32 {
         self.attempts
     }
+}
+
+fn digit(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Resp2 => b'2',
+        Protocol::Resp3 => b'3',
+    }
+}
+
+/// Whether these are whole replies, one for each member, and nothing that the server has sent amid them.
+fn are_replies(replies: &[u8], members: usize) -> bool {
+    let mut array = Vec::with_capacity(replies.len() + 16);
+    encode::array_header(&mut array, members);
+    let header = array.len();
+    array.extend_from_slice(replies);
+    let (mut count, mut end) = (0, header);
+    for reply in elements(&array) {
+        count += usize::from(split_pushes(reply).0.is_empty());
+        end += reply.len();
+    }
+    count == members && end == array.len()
 }
 
 #[cfg(test)]
@@ -207,6 +264,16 @@ mod tests {
         let mut sent = Sent::new();
         sent.admit(FINE).admit(NULL).admit(FINE).admit(APPLIED);
         assert_eq!(sent.outcome(), Some(Outcome::Applied));
+    }
+
+    #[test]
+    fn only_whole_replies_one_for_each_member_are_kept() {
+        assert!(are_replies(b":1\r\n*2\r\n:1\r\n:2\r\n", 2) && are_replies(b"", 0));
+        for (replies, members) in
+            [(":1\r\n", 2), (":1\r\n:2\r\n:3\r\n", 2), (":1\r\n>1\r\n:5\r\n:2\r\n", 2), (":1\r\n$5\r\nab", 2)]
+        {
+            assert!(!are_replies(replies.as_bytes(), members), "{replies:?}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod sequencer;
 pub mod slot;
 pub mod ttl;
 pub mod ttl_fix;
+pub mod ttl_rewrite;
 mod unauthenticated;
 pub mod violation;
 mod waiting;

@@ -134,8 +134,14 @@ pub struct Plan {
     pub turn: Option<Barrier>,
     /// Commands that do not go out as they came, by their index, with what goes out in their place.
     pub rewrites: Vec<(usize, Vec<u8>)>,
+    /// Those of them that are a SETNX, with the rule: SET goes out, and what it answers is turned back.
+    pub turned: Vec<(usize, Arc<str>)>,
     /// What rules have to tell about commands.
     pub found: Vec<Finding>,
+    /// One of the commands is long by nature, or ends a transaction that has queued such a one.
+    pub slow: bool,
+    /// An EXEC among them may end such a transaction.
+    pub slow_exec: bool,
     pub(super) gathered: Vec<Gathered>,
     /// Commands that are in no group and may have been meant to be in one.
     pub(super) strays: Vec<usize>,
@@ -164,10 +170,17 @@ impl Plan {
         self.kept.clear();
         self.turn = None;
         self.rewrites.clear();
+        self.turned.clear();
         self.found.clear();
+        (self.slow, self.slow_exec) = (false, false);
         self.gathered.clear();
         self.claims.clear();
         self.strays.clear();
+    }
+
+    /// The rule for which the command, a SETNX, goes out as SET.
+    pub(super) fn turned_by(&self, at: usize) -> Option<&Arc<str>> {
+        self.turned.iter().find(|(turned, _)| *turned == at).map(|(_, rule)| rule)
     }
 
     /// The groups of which a part waits for the rest, with their members by their index.
@@ -198,6 +211,8 @@ pub struct Rules<'a> {
     pub probes: bool,
     /// PEXPIRE may be injected: the user is allowed to, as far as is known.
     pub ttl_fixes: bool,
+    /// SET may go out in the place of SETNX: the user is allowed to, as has been asked.
+    pub setnx_fixes: bool,
     /// The connection can carry guarded groups.
     pub ability: Ability,
     pub hold: Holding,
@@ -278,6 +293,7 @@ impl Planner<'_> {
                 break;
             }
             self.concerned = true;
+            self.note_slow(at..at + 1);
             if let Some(gathered) = self.claim(at) {
                 let gathered = gathered.clone();
                 self.pass_claimed(at, &gathered);
@@ -301,6 +317,7 @@ impl Planner<'_> {
                     }
                 }
                 Decision::Transaction(commands) => {
+                    self.note_slow(at..at + commands);
                     self.plan.roles.push(Role::Multi);
                     (at + 1..at + commands - 1).for_each(|queued| self.pass(queued, Role::Queued));
                     self.plan.roles.push(self.role_of_end(at + commands - 1));
@@ -344,6 +361,14 @@ impl Planner<'_> {
         }
         self.keep();
         self.find_near_misses();
+    }
+
+    /// What is long by nature has a deadline of its own, and so has the EXEC of a transaction with such a command.
+    fn note_slow(&mut self, commands: Range<usize>) {
+        let table = self.rules.table;
+        let is_slow = commands.into_iter().any(|at| table.spec(self.batch.id(at)).slow);
+        self.plan.slow_exec |= self.session.queue.slow;
+        self.plan.slow |= is_slow || self.plan.slow_exec;
     }
 
     /// Puts the commands that are to be sent as they are, up to `end`, into a step.

@@ -119,7 +119,7 @@ impl<'a> Planner<'a> {
     }
 
     /// How long a key lives that the command gives a time to live, from now.
-    fn lifetime(&self, effect: TtlEffect) -> Option<i64> {
+    pub(super) fn lifetime(&self, effect: TtlEffect) -> Option<i64> {
         match effect {
             TtlEffect::Set { milliseconds, .. } => milliseconds,
             TtlEffect::SetAt { milliseconds, .. } => milliseconds?.checked_sub(self.rules.unix_ms),
@@ -237,7 +237,8 @@ impl<'a> Planner<'a> {
         if guarded {
             self.note_flags(at);
         }
-        self.keep_ttl(at);
+        self.rewrite_ttl(at, self.behind(at));
+        let checked = checked || self.plan.turned_by(at).is_some();
         let role = match (checked, in_transaction) {
             (false, _) => role,
             (true, false) => self.checked(at),
@@ -251,7 +252,8 @@ impl<'a> Planner<'a> {
 
     /// The role of a command that goes out as it is: rules may check its reply.
     pub(super) fn checked(&self, at: usize) -> Role {
-        ReplyCheck::of(self.rules.policy, self.rules.table, self.member(at)).map_or(Role::Plain, Role::Checked)
+        let turned = self.plan.turned_by(at);
+        ReplyCheck::of(self.rules.policy, self.rules.table, self.member(at), turned).map_or(Role::Plain, Role::Checked)
     }
 
     /// The command is answered with an error. Within the client's own MULTI what goes out in its place spoils that.
@@ -285,10 +287,11 @@ impl<'a> Planner<'a> {
             .enumerate()
             .find_map(|(place, &at)| Some((place, self.refusal(at, members[place + 1..].iter().copied())?)));
         let Some((place, refusal)) = refused else {
-            members.iter().for_each(|&at| {
+            let last = members.last().map_or(0..0, |&last| self.behind(last));
+            for (place, &at) in members.iter().enumerate() {
                 self.note_flags(at);
-                self.keep_ttl(at);
-            });
+                self.rewrite_ttl(at, members[place + 1..].iter().copied().chain(last.clone()));
+            }
             return false;
         };
         self.note_refusal(members[place], &refusal);

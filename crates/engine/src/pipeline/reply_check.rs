@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::finding::Finding;
 use super::resolve::Part;
+use super::ttl_rewrite;
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
 use crate::policy::rule::ExpectAction;
@@ -21,23 +22,57 @@ pub struct ReplyCheck {
     bytes: u64,
     /// The client has got an error in the reply's place.
     replaced: bool,
+    /// SET was sent for SETNX.
+    turned: Option<Turned>,
+}
+
+/// A reply that is turned back into that of SETNX, and what has come of it.
+#[derive(Debug)]
+struct Turned {
+    rule: Arc<str>,
+    reply: Vec<u8>,
 }
 
 impl ReplyCheck {
     /// The rules about the reply to a command; nothing, for most commands.
-    pub(super) fn of(policy: &Policy, table: &Table, command: Member<'_>) -> Option<Box<ReplyCheck>> {
+    ///
+    /// `turned` is the rule for which a SETNX goes out as SET.
+    pub(super) fn of(policy: &Policy, table: &Table, command: Member<'_>, turned: Option<&Arc<str>>) -> Option<Box<ReplyCheck>> {
         let fails = |rule: &ExpectRule| rule.action == ExpectAction::Fail && policy.mode_of(rule.mode) == Mode::Enforce;
         let expects: Vec<_> = policy.expects_of(table, command).map(|rule| (Arc::clone(rule), fails(rule))).collect();
         let guards = policy.guards_of(table, command).filter(|rule| rule.reply_bytes_max.is_some());
         let guards: Vec<_> = guards.map(Arc::clone).collect();
-        if expects.is_empty() && guards.is_empty() {
+        if expects.is_empty() && guards.is_empty() && turned.is_none() {
             return None;
         }
-        Some(Box::new(ReplyCheck { expects, guards, bytes: 0, replaced: false }))
+        let turned = turned.map(|rule| Turned { rule: Arc::clone(rule), reply: Vec::new() });
+        Some(Box::new(ReplyCheck { expects, guards, bytes: 0, replaced: false, turned }))
     }
 
     /// Takes a piece of the reply to `command`, and gives the client what it gets in its place.
     pub(super) fn admit(
+        &mut self,
+        command: CommandId,
+        piece: &[u8],
+        part: Part,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        let Some(turned) = &mut self.turned else { return self.judge(command, piece, part, out, table, found) };
+        turned.reply.extend_from_slice(piece);
+        if !part.last {
+            return;
+        }
+        let Turned { rule, reply } = std::mem::replace(turned, Turned { rule: Arc::clone(&turned.rule), reply: Vec::new() });
+        if reply.starts_with(b"-NOPERM ") {
+            found.push(Finding::SetnxFixRefused { rule });
+        }
+        let part = Part { first: true, ..part };
+        self.judge(command, ttl_rewrite::turned(&reply), part, out, table, found);
+    }
+
+    fn judge(
         &mut self,
         command: CommandId,
         piece: &[u8],

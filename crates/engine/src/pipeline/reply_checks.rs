@@ -1,5 +1,7 @@
 //! Judges the replies to the commands of one transaction, which come as elements of EXEC's array.
 
+use std::sync::Arc;
+
 use super::finding::Finding;
 use super::reply_check::ReplyCheck;
 use super::resolve::{Context, Part};
@@ -23,12 +25,19 @@ pub struct ReplyChecks {
 
 impl ReplyChecks {
     /// Those that the commands of a transaction need; none, for most.
-    pub(super) fn of<'a>(policy: &Policy, table: &Table, commands: impl Iterator<Item = Member<'a>>) -> Option<Box<ReplyChecks>> {
+    ///
+    /// Each command is given with the rule for which it, a SETNX, goes out as SET.
+    pub(super) fn of<'a>(
+        policy: &Policy,
+        table: &Table,
+        commands: impl Iterator<Item = (Member<'a>, Option<&'a Arc<str>>)>,
+    ) -> Option<Box<ReplyChecks>> {
         if !policy.has_rules_of_commands() {
             return None;
         }
-        let checks =
-            (0..).zip(commands).filter_map(|(place, command)| Some((place, command.id, ReplyCheck::of(policy, table, command)?)));
+        let checks = (0..)
+            .zip(commands)
+            .filter_map(|(place, (command, turned))| Some((place, command.id, ReplyCheck::of(policy, table, command, turned)?)));
         let checks = ReplyChecks { checks: checks.collect(), next: 0 };
         (!checks.checks.is_empty()).then(|| Box::new(checks))
     }

@@ -153,6 +153,12 @@ impl Sequencer {
                 out.extend_from_slice(piece);
                 session.hear(!value::is_error(piece));
             }
+            Role::Mode(mode, on) => {
+                if part.first && !value::is_error(piece) {
+                    session.modes.set(*mode, *on);
+                }
+                out.extend_from_slice(piece);
+            }
             Role::Redirect => session.tracking.translate(piece, out),
             Role::Verdict => {
                 if part.first {

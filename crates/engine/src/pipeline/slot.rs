@@ -8,6 +8,7 @@ use super::reply_check::ReplyCheck;
 use crate::command::{CommandId, SubscriptionKind};
 use crate::link::owed::Seq;
 use crate::policy::ttl::TtlRule;
+use crate::session::ClientMode;
 
 /// What the frame that fills a place means.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub enum Role {
     Hello,
     /// The reply to AUTH or SELECT on a lease.
     Lane,
+    /// The reply to CLIENT NO-EVICT or NO-TOUCH on a lease.
+    Mode(ClientMode, bool),
     /// The server's verdict on a command about clients: an error is the client's, any other reply only means that
     /// the proxy may answer.
     Verdict,

@@ -32,27 +32,9 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether a SET of this key gets KEEPTTL.
-    fn keeps(&self, key: &[u8]) -> bool {
+    pub(super) fn keeps(&self, key: &[u8]) -> bool {
         let rule = self.rules.policy.ttl_rule_for(key).map(|(_, rule)| rule);
         rule.is_some_and(|rule| rule.keep && self.rules.policy.mode_of(rule.mode) == Mode::Enforce)
-    }
-
-    /// SET without a lifetime of its own goes out with KEEPTTL, where a rule says so
-    /// (<https://redis.io/docs/latest/commands/set/>).
-    pub(super) fn keep_ttl(&mut self, at: usize) {
-        let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.batch.args(self.bytes, at));
-        if !self.rules.policy.has_acting_ttl_rules() || !is_set(spec, args) {
-            return;
-        }
-        let mut drops = false;
-        ttl_effects(spec, args, &mut |_, effect| drops |= effect == TtlEffect::Drop);
-        if drops && args.get(1).is_some_and(|key| self.keeps(key)) {
-            let mut words: Vec<&[u8]> = args.iter().collect();
-            words.push(b"KEEPTTL");
-            let mut request = Vec::new();
-            encode::request(&mut request, &words);
-            self.plan.rewrites.push((at, request));
-        }
     }
 
     /// A single write goes out in a transaction with the EXPIRE that it needs; true when that is so.
@@ -75,7 +57,7 @@ impl<'a> Planner<'a> {
         }
         self.end_run(at);
         self.note_flags(at);
-        self.keep_ttl(at);
+        self.rewrite_ttl(at, self.behind(at));
         let added = Box::new(self.added(&[at], Some((rule, injected))));
         self.plan.roles.push(Role::Member);
         self.ttl_fix_step(at, Step::TtlFix { command: at, added });
@@ -101,7 +83,7 @@ impl<'a> Planner<'a> {
     }
 
     fn added(&self, members: &[usize], ttl_fixes: Option<(Arc<TtlRule>, Vec<Injected>)>) -> Added {
-        let commands = members.iter().map(|&at| self.member(at));
+        let commands = members.iter().map(|&at| (self.member(at), self.plan.turned_by(at)));
         let checks = ReplyChecks::of(self.rules.policy, self.rules.table, commands);
         let (rule, injected) = ttl_fixes.map_or_else(Default::default, |(rule, injected)| (Some(rule), injected));
         Added { injected, rule, checks }
@@ -199,13 +181,13 @@ fn expire_request(key: &[u8], rule: &TtlRule) -> Option<Vec<u8>> {
     Some(request)
 }
 
-fn is_set(spec: &Spec, args: Args<'_>) -> bool {
+pub(super) fn is_set(spec: &Spec, args: Args<'_>) -> bool {
     spec.name() == "set" && spec.arity_fits(args)
 }
 
 /// Whether the command, unless it fails, writes whatever is there. Behind one that may not have written, an EXPIRE would
 /// give a TTL to what somebody else has written.
-fn writes_for_certain(spec: &Spec, args: Args<'_>) -> bool {
+pub(super) fn writes_for_certain(spec: &Spec, args: Args<'_>) -> bool {
     let said = |from: usize, options: &[&str]| {
         args.from(from).iter().any(|word| options.iter().any(|option| word.eq_ignore_ascii_case(option.as_bytes())))
     };
@@ -217,4 +199,19 @@ fn writes_for_certain(spec: &Spec, args: Args<'_>) -> bool {
         | "hincrby" | "hincrbyfloat" | "lpush" | "rpush" | "sadd" | "zincrby" | "pfadd" => true,
         _ => false,
     }
+}
+
+/// The key of a SETNX of the batch that a rule may fix, with the rule.
+pub fn setnx_to_fix<'a>(
+    policy: &'a Policy,
+    table: &Table,
+    batch: &'a Batch,
+    bytes: &'a [u8],
+) -> Option<(&'a [u8], &'a Arc<TtlRule>)> {
+    let setnx = table.by_name("setnx").filter(|_| policy.has_acting_ttl_rules())?;
+    (0..batch.len()).filter(|at| batch.id(*at) == setnx).find_map(|at| {
+        let key = batch.args(bytes, at).get(1)?;
+        let rule = policy.ttl_rule_for(key)?.1;
+        (rule.action == TtlAction::Fix && policy.mode_of(rule.mode) == Mode::Enforce).then_some((key, rule))
+    })
 }

@@ -30,6 +30,8 @@ pub enum Kind {
     Unwrapped,
     /// Nobody can say whether the commands were applied.
     UnknownOutcome,
+    /// A group came again that was applied before; nothing was applied again.
+    Duplicate,
     /// A key that must expire was left without a TTL.
     TtlMissing,
     /// A key that must expire got its TTL only after the write.
@@ -58,7 +60,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind once, in the order of declaration: `ALL[kind.index()] == kind`.
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 20] = [
         Kind::PartialFailure,
         Kind::Split,
         Kind::Sequential,
@@ -66,6 +68,7 @@ impl Kind {
         Kind::Unguarded,
         Kind::Unwrapped,
         Kind::UnknownOutcome,
+        Kind::Duplicate,
         Kind::TtlMissing,
         Kind::TtlLate,
         Kind::TtlDropped,
@@ -90,6 +93,7 @@ impl Kind {
             Kind::Unguarded => "unguarded",
             Kind::Unwrapped => "unwrapped",
             Kind::UnknownOutcome => "unknown_outcome",
+            Kind::Duplicate => "duplicate",
             Kind::TtlMissing => "ttl_missing",
             Kind::TtlLate => "ttl_late",
             Kind::TtlDropped => "ttl_dropped",

@@ -3,6 +3,7 @@
 mod group;
 mod guard;
 mod member;
+mod once;
 mod relation;
 mod requirement;
 

@@ -8,6 +8,7 @@ use respguard_resp::request::{Args, Span};
 
 use super::by_command::{Prefixes, Subject, everything};
 use super::index::KeyIndex;
+use super::once::{Identity, OnceRule};
 use super::pattern::{Bindings, Names, Pattern};
 use super::reply::Wanted;
 use super::requirement::Required;
@@ -53,6 +54,8 @@ pub struct Group {
     pub order: Order,
     /// Whether a marker in the transaction settles unknown outcomes.
     pub resolve: bool,
+    /// Whether it is applied once.
+    pub once: Option<OnceRule>,
     /// What the members' replies must have in common.
     pub agree: Option<Agree>,
     pub mode: Option<Mode>,
@@ -192,6 +195,7 @@ impl Group {
             on_partial: OnPartial::Report,
             order: Order::Written,
             resolve: false,
+            once: None,
             agree: None,
             mode: None,
             shape: Shape::Keys(keys),
@@ -246,6 +250,16 @@ impl Group {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Which group it is that the first `commands` make up, where it is applied once.
+    pub fn identity<'a>(&self, table: &Table, at: Reader<'_, 'a>, commands: usize) -> Option<Identity> {
+        let once = self.once.as_ref()?;
+        let bound = match &self.shape {
+            Shape::Templates(templates) => templates.trace(table, at).whole.unwrap_or_default().bound,
+            Shape::Keys(_) => Bindings::default(),
+        };
+        Some(once.identity(&bound, &mut (0..commands).map_while(at)))
     }
 
     /// The text of the key pattern that the key matches: what a report names in place of the key. Groups of templates

@@ -130,6 +130,17 @@ words! {
 }
 
 words! {
+    /// What the members of a group are answered that was applied before.
+    OnDuplicate {
+        /// `-DUPLICATE`.
+        #[default]
+        Error = "error",
+        /// What they were answered the first time.
+        Replay = "replay",
+    }
+}
+
+words! {
     /// What a read is answered while there is no server.
     DegradedReads {
         #[default]
@@ -261,6 +272,11 @@ pub struct WrittenGroup {
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
     pub resolve: bool,
+    /// How long the same group is not applied again.
+    pub once: Option<String>,
+    /// What makes two groups the same.
+    pub once_key: Option<String>,
+    pub on_duplicate: OnDuplicate,
     pub unlink: Unlink,
     pub agree: Option<Agree>,
     pub mode: Option<Mode>,

@@ -17,6 +17,7 @@
 //! | `analysis` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
+//! | `once` | the marker of a group that is applied once |
 //! | `request` | what goes on the wire before the members |
 
 mod analysis;
@@ -25,6 +26,7 @@ mod key_aliases;
 mod key_state;
 mod keyspace;
 mod lists;
+pub mod once;
 mod question;
 pub mod request;
 mod sets;
@@ -41,6 +43,7 @@ use std::borrow::Cow;
 use crate::command::{CommandId, Spec, Table};
 use respguard_resp::request::Args;
 
+pub use once::{Duplicate, Once};
 pub use question::{Asker, Check, Condition, Question, Requirement};
 pub use request::{Ability, Lack, Names, Preflight, Verdict};
 pub use types::Types;

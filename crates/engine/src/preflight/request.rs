@@ -20,15 +20,32 @@ use std::sync::Arc;
 use super::analysis::{OVERFLOW, WRONG_TYPE};
 use super::key_aliases::KeyAliases;
 use super::types::Types;
-use super::{Check, Condition, Question, syntax};
+use super::{Check, Condition, Duplicate, Once, Question, syntax};
 use respguard_resp::{encode, value};
 
-/// Knows whether a key is of its type. The server hashes a script each time, in blocks of 64 bytes.
-const TYPES: &[u8] = include_bytes!("scripts/types.lua");
+/// A script that asks questions, and the same behind a look at the marker of a group that is applied once. The server hashes
+/// a script each time, in blocks of 64 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Body {
+    plain: &'static str,
+    once: &'static str,
+}
+
+macro_rules! body {
+    ($file:literal) => {
+        Body {
+            plain: concat!("#!lua flags=allow-oom\n", include_str!($file)),
+            once: concat!("#!lua flags=allow-oom\n", include_str!("scripts/once.lua"), include_str!($file)),
+        }
+    };
+}
+
+/// Knows whether a key is of its type.
+const TYPES: Body = body!("scripts/types.lua");
 /// Knows integers too.
-const NUMBERS: &[u8] = include_bytes!("scripts/numbers.lua");
+const NUMBERS: Body = body!("scripts/numbers.lua");
 /// Knows every question.
-const ALL: &[u8] = include_bytes!("scripts/all.lua");
+const ALL: Body = body!("scripts/all.lua");
 /// All of the assertion but the guard.
 const SEAL: &[u8] = b"*4\r\n$4\r\nEVAL\r\n$30\r\n#!lua flags=allow-oom\nreturn 1\r\n$1\r\n1\r\n";
 /// Whether this user, on this server, can have guarded groups.
@@ -57,25 +74,43 @@ pub struct Names {
 impl Names {
     /// A key of the same slot as `key`, as long as that can be had.
     pub fn next(&self, prefix: &str, key: &[u8]) -> Vec<u8> {
-        let number = self.used.get();
-        self.used.set(number.wrapping_add(1));
-        let tag = hash_tag(key);
-        let mut name = Vec::with_capacity(prefix.len() + tag.len() + 40);
-        name.extend_from_slice(prefix.as_bytes());
-        if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX && !tag.contains(&b'}') {
-            name.push(b'{');
-            name.extend_from_slice(tag);
-            name.extend_from_slice(b"}:");
-        }
+        let mut name = slot_prefix(prefix, key);
         push_hex(&mut name, self.instance, 16);
         name.push(b':');
-        push_hex(&mut name, number, 1);
+        push_hex(&mut name, self.take(), 1);
         name
+    }
+
+    /// Hexadecimal digits that come only once.
+    pub fn id(&self) -> Vec<u8> {
+        let mut id = Vec::with_capacity(32);
+        push_hex(&mut id, self.instance, 16);
+        push_hex(&mut id, self.take(), 16);
+        id
+    }
+
+    fn take(&self) -> u64 {
+        let number = self.used.get();
+        self.used.set(number.wrapping_add(1));
+        number
     }
 }
 
+/// What keys of ours begin with that lie in the slot of `key`, as long as that can be had.
+pub(super) fn slot_prefix(prefix: &str, key: &[u8]) -> Vec<u8> {
+    let tag = hash_tag(key);
+    let mut name = Vec::with_capacity(prefix.len() + tag.len() + 80);
+    name.extend_from_slice(prefix.as_bytes());
+    if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX && !tag.contains(&b'}') {
+        name.push(b'{');
+        name.extend_from_slice(tag);
+        name.extend_from_slice(b"}:");
+    }
+    name
+}
+
 /// At least so many digits.
-fn push_hex(out: &mut Vec<u8>, number: u64, digits_min: usize) {
+pub(super) fn push_hex(out: &mut Vec<u8>, number: u64, digits_min: usize) {
     let digits = (16 - number.leading_zeros() as usize / 4).max(digits_min);
     out.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place)) as usize % 16]));
 }
@@ -92,7 +127,8 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 /// The questions about one group, and what their answers mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    body: &'static [u8],
+    body: Body,
+    once: Option<Once>,
     /// The keys that are asked about, each once.
     keys: Bulks,
     /// Where the first of them lies within.
@@ -119,12 +155,26 @@ pub enum Verdict {
     Fails { member: usize, error: Box<str> },
     /// Of the first key of this member something is not true that the rule requires.
     Unmet { member: usize, required: Arc<str> },
+    /// The group was applied before.
+    Applied(Duplicate),
+    /// Whether it was may not be asked.
+    Unasked { error: Box<str> },
     /// It did not run.
     Missing,
 }
 
 impl Preflight {
-    /// For at least one check.
+    /// Behind a look at the marker of a group that is applied once.
+    pub fn once(self, once: Option<Once>) -> Preflight {
+        Preflight { once, ..self }
+    }
+
+    /// That the group is applied once.
+    pub fn is_once(&self) -> Option<&Once> {
+        self.once.as_ref()
+    }
+
+    /// For at least one check, unless the group is applied once.
     pub fn new(checks: &[Check<'_>]) -> Preflight {
         let room = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
         let (mut keys, mut arguments, mut first, body) = (Bulks::with_room(room), Bulks::with_room(room), 0..0, body(checks));
@@ -141,18 +191,29 @@ impl Preflight {
             check.question.write(check.key, body != TYPES, &mut arguments);
         }
         let predicted = checks.iter().map(Check::predicted).collect();
-        Preflight { body, keys, first, arguments, predicted }
+        Preflight { body, once: None, keys, first, arguments, predicted }
     }
 
     /// The key in whose slot the guard must lie.
     pub fn key(&self) -> &[u8] {
+        if let Some(once) = &self.once {
+            return once.marker();
+        }
         &self.keys.bytes[self.first.clone()]
     }
 
     /// What is sent before MULTI.
     pub fn write(&self, guard: &[u8], out: &mut Vec<u8>) {
-        self.keys.write_behind(&[b"WATCH", guard], out);
-        self.arguments.write_behind(&[b"EVAL", self.body, b"1", guard], out);
+        match &self.once {
+            None => {
+                self.keys.write_behind(&[b"WATCH", guard], out);
+                self.arguments.write_behind(&[b"EVAL", self.body.plain.as_bytes(), b"1", guard], out);
+            }
+            Some(once) => {
+                self.keys.write_behind(&[b"WATCH", guard, once.marker()], out);
+                self.arguments.write_behind(&[b"EVAL", self.body.once.as_bytes(), b"2", guard, once.marker()], out);
+            }
+        }
     }
 
     /// Reads what the script has answered.
@@ -164,8 +225,14 @@ impl Preflight {
                 Err(_) => Verdict::Missing,
             };
         }
-        let Some(text) = value::bulk(reply).map(String::from_utf8_lossy) else { return Verdict::Missing };
+        let Some(text) = value::bulk(reply).map(String::from_utf8_lossy) else {
+            let duplicate = self.once.as_ref().and_then(|_| Duplicate::read(reply));
+            return duplicate.map_or(Verdict::Missing, Verdict::Applied);
+        };
         let (place, error) = text.split_once(' ').unwrap_or_default();
+        if place == "once" {
+            return Verdict::Unasked { error: error.replace(['\r', '\n'], " ").into() };
+        }
         let place = place.parse().ok().and_then(|place: usize| self.predicted.get(place));
         let error = error.replace(['\r', '\n'], " ");
         if let Some(Predicted { member, required: Some(required), .. }) = place {
@@ -198,7 +265,7 @@ pub fn assert_guard(guard: &[u8]) -> Vec<u8> {
 }
 
 /// The shortest script that knows all the questions: the server hashes it each time.
-fn body(checks: &[Check<'_>]) -> &'static [u8] {
+fn body(checks: &[Check<'_>]) -> Body {
     let is_type = |check: &Check<'_>| check.question.length_command().is_some();
     let is_number = |check: &Check<'_>| matches!(check.question, Question::Integer { .. } | Question::FieldInteger { .. });
     if checks.iter().all(is_type) {

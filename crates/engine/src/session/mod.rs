@@ -33,6 +33,8 @@ pub struct Session {
     pub accepted: bool,
     /// Client-side caching.
     pub tracking: Tracking,
+    /// CLIENT NO-EVICT and NO-TOUCH, as the server has agreed to them.
+    pub modes: ClientModes,
     /// The server has answered it, whatever it said.
     pub heard: bool,
     /// What the client believes its connection to have, and it has not.
@@ -43,6 +45,32 @@ pub struct Session {
     pub queue: Queue,
 }
 
+/// What a client can turn on and off, and CLIENT LIST shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientMode {
+    /// <https://redis.io/docs/latest/commands/client-no-evict/>
+    NoEvict,
+    /// <https://redis.io/docs/latest/commands/client-no-touch/>
+    NoTouch,
+}
+
+/// What of it is on.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct ClientModes {
+    pub no_evict: bool,
+    pub no_touch: bool,
+}
+
+impl ClientModes {
+    /// The server has agreed.
+    pub fn set(&mut self, mode: ClientMode, on: bool) {
+        match mode {
+            ClientMode::NoEvict => self.no_evict = on,
+            ClientMode::NoTouch => self.no_touch = on,
+        }
+    }
+}
+
 /// The queue of the client's own open MULTI, counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
@@ -50,6 +78,8 @@ pub struct Queue {
     pub commands: u32,
     /// Those among them that the proxy answers itself.
     pub answers: u32,
+    /// One of them is long by nature.
+    pub slow: bool,
 }
 
 impl Queue {

@@ -46,9 +46,16 @@ const KINDS = {
     todo: () => "Read the data before trying again. If the server is only slow, wait longer for replies:",
     config: () => "[upstream]\nrequest_timeout_ms = 3000",
   },
+  duplicate: {
+    what: () => "A group came again that had been applied before. Nothing was applied again, and the client has been told so.",
+    todo: () => "The rule did what it is for: a client or a library sends again what it got no reply to. To answer such a group as the first time:",
+    config: v => named("group", v.rule, 'on_duplicate = "replay"'),
+  },
   ttl_missing: {
     what: () => "A key that must expire has no lifetime: it stays for ever.",
-    todo: () => "Set the lifetime in the same command or pipeline. Or let respguard set one:",
+    todo: v => (v.commands.some(name => name.startsWith("incr"))
+      ? "Set the lifetime in the same pipeline, or, where the server has it (Redis 8.8, Valkey 9.2), with INCREX .. EX .. ENX. "
+      : "Set the lifetime in the same command or pipeline. ") + "Or let respguard set one:",
     config: v => named("ttl", v.rule, 'action = "fix"\ndefault = "7d"'),
   },
   ttl_late: {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::blame::Blame;
 use super::head_of_line::HeadOfLine;
+use super::silence::Silence;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
 use crate::net::context::Context;
@@ -62,14 +64,17 @@ impl Link {
             orphans: RefCell::new(orphans),
             paused: Cell::new(false),
             head_of_line: HeadOfLine::default(),
+            silence: Silence::default(),
             retired: Cell::new(false),
             orphan_kills: RefCell::default(),
             ability: Cell::default(),
             struggling: Cell::new(false),
             finishing: Cell::new(false),
+            has_carried_large: Cell::new(false),
             may_transact: Cell::new(true),
             uncounted_loss: Cell::new(false),
             ended_by_server: Cell::new(None),
+            blame: Blame::default(),
             standing: Cell::default(),
             opened_at: Cell::new(None),
             permit: Cell::new(Some(permit)),
@@ -225,6 +230,7 @@ impl Link {
         self.ability.set(Ability::Unknown);
         self.context.client_fields.set(info.fields);
         let told = self.note_transactions(&mut state, &info);
+        self.lay_blame(&state, &info);
         state.info = info;
         state.phase = Phase::Ready;
         state.last_read = clock::now();
@@ -267,7 +273,8 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let written = state.out_start + state.out_at as u64;
         let orphan = state.info.orphan();
-        if self.replays_reads() {
+        let is_certain = self.note_cause(&state, written, loss);
+        if self.replays_reads() && !is_certain {
             self.keep_reads(&mut state, written, &mut told);
         } else {
             let rest = state.inflight.lose(written, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
@@ -275,6 +282,7 @@ impl Link {
         }
         state.phase = if self.shared.get() { Phase::Connecting } else { Phase::Closed };
         drop(state);
+        self.note_lease_end(&told, loss);
         self.note_end(loss);
         if let Some(orphan) = orphan.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed)) {
             self.keep_orphan(orphan);
@@ -287,7 +295,9 @@ impl Link {
             if self.stands_for_server() {
                 self.context.readiness.upstream(self.context.worker, false);
             }
-            if self.represents_server.get() {
+            if is_certain {
+                // It is a single request's fault, not the server's.
+            } else if self.represents_server.get() {
                 self.context.health.failed(1);
             } else {
                 // The server may have ended it because of its user alone: the next attempt tells.
@@ -315,6 +325,7 @@ impl Link {
         if !self.is_refused(error) {
             // The server is away, and not only for one user.
             self.ended_by_server.set(None);
+            self.blame.forget();
             self.count_loss();
             self.note_down(error);
         }

@@ -2,9 +2,11 @@
 //!
 //! `life` opens it, brings it back after a loss and ends it. While it is there `outgoing` takes what is to be sent, `pump`
 //! moves its bytes, `reading` cuts what comes in into frames, `on_tick` looks after its deadlines, `head_of_line` after a head
-//! that keeps others waiting, `standing` after who may go on over a new one. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
+//! that keeps others waiting, `silence` after a head that the server keeps waiting, `standing` after who may go on over a
+//! new one, `blame` after over whom it was lost. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
 //! end the one that was lost.
 
+mod blame;
 mod head_of_line;
 mod life;
 mod on_tick;
@@ -13,6 +15,7 @@ mod outgoing;
 mod pump;
 mod reading;
 mod replay_buffer;
+mod silence;
 mod standing;
 
 use std::cell::{Cell, RefCell};
@@ -26,6 +29,7 @@ use super::{Recipient, Settings};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::telemetry::label::UpstreamState;
+use blame::Blame;
 use head_of_line::HeadOfLine;
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
 use respguard_engine::link::inflight::{Cut, Inflight};
@@ -33,6 +37,7 @@ use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::preflight::Ability;
 use respguard_resp::scan::ScanError;
+use silence::Silence;
 
 /// A connection to the server, or the attempt to have one.
 ///
@@ -63,6 +68,8 @@ pub struct Link {
     paused: Cell<bool>,
     /// For how long those behind the head have waited because of that, or of a large reply.
     head_of_line: HeadOfLine,
+    /// For how long it has been silent while the server was not.
+    silence: Silence,
     /// Its lane has another one for what is still to come.
     retired: Cell<bool>,
     /// Lost connections that the server is being told to end.
@@ -73,12 +80,16 @@ pub struct Link {
     struggling: Cell<bool>,
     /// With what waits to be written the sending side ends.
     finishing: Cell<bool>,
+    /// On a lease: a request was too long to be held whole, and the server keeps room for another one.
+    has_carried_large: Cell<bool>,
     /// Whether it is expected to do MULTI and EXEC, before its handshake has shown it.
     may_transact: Cell<bool>,
     /// A loss has not been counted yet: its cause may be the lane's alone.
     uncounted_loss: Cell<bool>,
     /// When the server ended it, until it is there again.
     ended_by_server: Cell<Option<Instant>>,
+    /// Over whose request the server has ended the one before.
+    blame: Blame,
     standing: Cell<Standing>,
     /// Since when it can be used.
     opened_at: Cell<Option<Instant>>,
@@ -224,6 +235,11 @@ impl Link {
     /// True while what is sent now would wait for a client that is behind, or for a large reply.
     pub fn is_stuck(&self) -> bool {
         self.head_of_line.is_long()
+    }
+
+    /// True when the server may still take it for a large client.
+    pub fn has_carried_large(&self) -> bool {
+        self.has_carried_large.get()
     }
 
     /// True when its lane has another one for what is still to come.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Link, Phase, Told, tell_all};
+use super::{Link, Phase, State, Told, tell_all};
 use crate::net::clock;
 use crate::net::upstream::PING;
 use crate::net::upstream::discard::Discard;
@@ -69,6 +69,23 @@ impl Link {
         }
     }
 
+    /// A connection whose head is past its deadline, and on which nothing has come while the server answered on another
+    /// one. A blocking command's own timeout is no stall.
+    fn is_stalled(&self, state: &State, now: Instant) -> bool {
+        let Some((since, deadline)) = state.inflight.waits_since(state.last_read) else { return false };
+        let silent = self.silence.note(since, self.context.signs.asked_at());
+        deadline <= now && silent >= self.settings.stall_timeout
+    }
+
+    /// For how long its head has been waited for beyond its deadline, or on a connection that many share at all.
+    pub fn waits_for(&self) -> Option<Duration> {
+        let state = self.state.borrow();
+        let now = clock::now();
+        let (since, deadline) = state.inflight.waits_since(state.last_read).filter(|_| state.phase == Phase::Ready)?;
+        let is_due = (self.shared.get() || deadline <= now) && !self.paused.get();
+        is_due.then(|| now.saturating_duration_since(since))
+    }
+
     fn check_deadlines(&self) {
         let now = clock::now();
         let mut told: Vec<Told> = Vec::new();
@@ -76,8 +93,7 @@ impl Link {
         let fault = match state.phase {
             Phase::Ready => {
                 state.inflight.expire(now, Rc::ptr_eq, |who, owed| told.push((Rc::clone(who), owed, Cut::BeforeReply)));
-                let stalled = state.inflight.stalls_at(state.last_read, self.settings.stall_timeout).is_some_and(|at| at <= now);
-                if stalled {
+                if self.is_stalled(&state, now) {
                     state.phase = Phase::Closed;
                     self.wake();
                 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Link, Phase, State};
 use crate::net::clock;
@@ -74,18 +74,24 @@ impl Link {
         }
     }
 
-    /// Queues more bytes of the request queued last. Its time begins with its end, unless the server `waits` with its
+    /// What was queued last is long by nature.
+    pub fn mark_slow(&self) {
+        self.state.borrow_mut().inflight.mark_slow();
+    }
+
+    /// Queues more bytes of the request queued last. Its time, `longest`, begins with its end, unless the server waits with its
     /// answer; before that it is the server that is waited for only while there is no room for more.
-    pub fn extend(&self, piece: &[u8], end: bool, waits: bool) {
+    pub fn extend(&self, piece: &[u8], end: bool, longest: Option<Duration>) {
         let mut state = self.state.borrow_mut();
         if state.phase == Phase::Closed {
             return;
         }
+        self.has_carried_large.set(true);
         state.out.extend_from_slice(piece);
         let is_full = state.out.len() - state.out_at >= self.out_bytes_max();
-        let is_timed = if end { !waits } else { is_full };
+        let longest = if end { longest } else { is_full.then_some(self.settings.request_timeout) };
         let now = clock::now();
-        state.inflight.extend_last(piece.len(), now, is_timed.then(|| now + self.settings.request_timeout));
+        state.inflight.extend_last(piece.len(), now, longest.map(|longest| now + longest));
         drop(state);
         self.wake();
     }
@@ -117,7 +123,7 @@ impl Link {
 }
 
 impl State {
-    /// Everything is written: the buffer starts over, unless reads in it may be needed `again`.
+    /// Everything is written: the buffer starts over, unless what is in it may be looked at `again`.
     pub(super) fn forget_written(&mut self, again: bool) {
         if again && self.keeps_sent() {
             return;
@@ -130,7 +136,7 @@ impl State {
         }
     }
 
-    /// What comes may never be written to its end: what is written makes room, unless reads in it may be needed `again`.
+    /// What comes may never be written to its end: what is written makes room, unless what is in it may be looked at `again`.
     pub(super) fn forget_written_front(&mut self, again: bool) {
         let waiting = self.out.len() - self.out_at;
         if self.out_at < WRITTEN_BYTES_MAX.max(waiting / 2) || again && self.keeps_sent() {

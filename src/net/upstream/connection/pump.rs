@@ -51,6 +51,12 @@ impl Link {
                     if let Err(loss) = reading.hand_out(self) {
                         return Poll::Ready(loss);
                     }
+                    // What was answered may be what the next piece has waited for.
+                    if self.blame.is_apart()
+                        && let Poll::Ready(Err(loss)) = self.poll_write(stream, cx)
+                    {
+                        return Poll::Ready(loss);
+                    }
                 }
                 Err(error) => return Poll::Ready(error.into()),
             }
@@ -67,9 +73,10 @@ impl Link {
     fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let again = self.replays_reads();
-        while state.out_at < state.out.len() {
-            let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) else {
+        let again = self.shared.get();
+        let end = self.may_write(state);
+        while state.out_at < end {
+            let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..end]) else {
                 state.forget_written_front(again);
                 return Poll::Pending;
             };
@@ -80,7 +87,9 @@ impl Link {
                 state.wake_waiting();
             }
         }
-        state.forget_written(again);
+        if state.out_at == state.out.len() {
+            state.forget_written(again);
+        }
         ready!(Pin::new(&mut *stream).poll_flush(cx))?;
         if self.finishing.get() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
@@ -192,6 +201,11 @@ impl Link {
     /// When the request at the head was read.
     pub(super) fn head_read_at(&self) -> Option<Instant> {
         self.state.borrow().inflight.head_read_at()
+    }
+
+    /// The server has answered what was asked then.
+    pub(super) fn answered(&self, asked_at: Instant) {
+        self.context.signs.answered(asked_at);
     }
 
     /// Counts replies by how long they took.

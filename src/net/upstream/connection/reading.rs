@@ -171,6 +171,7 @@ impl Latency {
         if let Some(read_at) = self.read_at
             && self.replies > 0
         {
+            link.answered(read_at);
             link.observe(clock::now().saturating_duration_since(read_at), std::mem::take(&mut self.replies));
         }
     }

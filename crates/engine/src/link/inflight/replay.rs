@@ -43,6 +43,13 @@ impl<R> Inflight<R> {
         self.entries.front().map(|entry| entry.start)
     }
 
+    /// Of what is in the first `written` bytes of the stream, where the pieces lie that are more than reads.
+    pub fn more_than_reads(&self, written: u64) -> impl Iterator<Item = Range<u64>> {
+        let lost = self.entries.iter().enumerate().take_while(move |(_, entry)| entry.start < written);
+        let pieces = lost.filter(|(_, entry)| entry.reads == 0);
+        pieces.map(|(at, entry)| entry.start..self.entries.get(at + 1).map_or(self.queued, |next| next.start))
+    }
+
     /// The connection is lost, as for `lose`, but reads are kept and go out once more, before what was not sent yet.
     ///
     /// A read is not moved behind what its client sent later and what may have run: then it is told as the rest.

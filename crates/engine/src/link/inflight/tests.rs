@@ -226,3 +226,24 @@ fn a_request_may_turn_out_to_be_owed_more_frames() {
     inflight.finish_head(0);
     assert!(inflight.is_empty());
 }
+
+#[test]
+fn one_piece_under_way_is_told_from_several() {
+    let mut inflight = Inflight::default();
+    push(&mut inflight, 'a', 1, 10, 0);
+    inflight.push_too('a', Owed::each(Seq::default(), 1), at(0), None);
+    push(&mut inflight, 'b', 1, 10, 0);
+    assert_eq!((inflight.owed_alone(0), inflight.owed_alone(10), inflight.owed_alone(11)), (None, Some(&'a'), None));
+}
+
+#[test]
+fn pieces_at_the_front_end_where_the_next_one_begins() {
+    let mut inflight = Inflight::default();
+    assert_eq!(inflight.end_of_first(1), 0);
+    push(&mut inflight, 'a', 1, 10, 0);
+    inflight.push_too('a', Owed::each(Seq::default(), 1), at(0), None);
+    push(&mut inflight, 'b', 1, 10, 0);
+    push(&mut inflight, 'c', 1, 10, 0);
+    // What shares the fate of the first is no piece of its own.
+    assert_eq!([1, 2, 3, 4, 9].map(|pieces| inflight.end_of_first(pieces)), [10, 10, 20, 30, 30]);
+}

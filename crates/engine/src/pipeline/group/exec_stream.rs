@@ -7,6 +7,7 @@ use crate::pipeline::reply_checks::part;
 use crate::pipeline::resolve::Part;
 use crate::pipeline::score::{self, Failure};
 use crate::policy::OnPartial;
+use crate::preflight::once::REPLIES_BYTES_MAX;
 use respguard_resp::pieces::{Piece, Pieces};
 use respguard_resp::value;
 
@@ -49,8 +50,10 @@ impl WrappedGroup {
         }
         let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
         let is_whole_array = at.top.kind == b'*' && !at.top.null && at.top.elements == self.queued();
-        let fits = self.gathered.len() + piece.len() <= EXEC_BYTES_MAX;
-        is_exec && is_whole_array && !(self.rule.on_partial == OnPartial::Fail && fits)
+        let bytes = self.gathered.len() + piece.len();
+        let is_needed_whole = self.rule.on_partial == OnPartial::Fail && bytes <= EXEC_BYTES_MAX;
+        let is_kept = self.guard.as_ref().is_some_and(|guard| guard.keeps()) && bytes <= REPLIES_BYTES_MAX;
+        is_exec && is_whole_array && !is_needed_whole && !is_kept
     }
 
     fn pass_part(

@@ -12,7 +12,7 @@ use super::super::violation::{Kind, Violation};
 use super::{MemberReply, WrappedGroup, proves_end};
 use crate::command::Table;
 use crate::policy::OnPartial;
-use crate::preflight::Verdict;
+use crate::preflight::{Duplicate, Verdict};
 use respguard_resp::scan::{Top, elements, split_pushes};
 use respguard_resp::{encode, value};
 
@@ -193,9 +193,42 @@ impl WrappedGroup {
                 self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
                 found.push(Finding::Violation(violation.place(place(*member)).reason(Some(why))));
             }
+            Verdict::Unasked { error } => {
+                let why = format!("whether it was applied before may not be asked: {error}");
+                self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
+                found.push(Finding::Violation(violation.error(error.as_bytes()).reason(Some(why))));
+            }
+            Verdict::Applied(duplicate) => {
+                self.reply_duplicate(duplicate, out, table, found);
+                return Outcome::Duplicate;
+            }
             Verdict::Fine | Verdict::Missing => {}
         }
         Outcome::Refused
+    }
+
+    /// The group was applied before: it is answered as it was then, or that it was.
+    fn reply_duplicate(&self, duplicate: &Duplicate, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        let kept = self.guard.as_ref().and_then(|guard| guard.kept(duplicate, self.members.len()));
+        if let Some(replies) = kept {
+            return out.extend_from_slice(replies);
+        }
+        let when = match duplicate.age {
+            Some(age) => format!("{}.{} s ago", age.as_secs(), age.subsec_millis() / 100),
+            None => "before".to_owned(),
+        };
+        self.reply_all(out, &format!("DUPLICATE group {} was applied {when}; nothing was applied again", self.rule.name));
+        found.push(Finding::Violation(self.violation(Kind::Duplicate, table)));
+    }
+
+    /// What the group is answered is kept for those that come again.
+    pub(super) fn keep_replies(&self, replies: &[u8], found: &mut Vec<Finding>) {
+        let is_applied = matches!(found.last(), Some(Finding::Group { outcome: Outcome::Applied, .. }));
+        if let Some(guard) = self.guard.as_ref().filter(|_| is_applied)
+            && let Some(request) = guard.keep(replies, self.members.len())
+        {
+            found.push(Finding::FollowUp { request, frames: 1 });
+        }
     }
 
     fn reply_predicted(&self, member: usize, error: &str, out: &mut Vec<u8>, table: &Table) {

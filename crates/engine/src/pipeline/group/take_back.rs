@@ -104,7 +104,7 @@ impl WrappedGroup {
             return false;
         }
         if behind == Behind::Requests {
-            found.push(Finding::TakeBack { request, frames: owed });
+            found.push(Finding::FollowUp { request, frames: owed });
             return false;
         }
         self.take_back = Some(Box::new(TakeBack { request, sent: false, owed, replies: out.split_off(before) }));

@@ -1,7 +1,6 @@
-//! Lets commands go by that do nothing to their connection and that no rule is about: most are such.
+//! Lets commands go by that do nothing to their connection, are not long by nature, and that no rule is about: most are such.
 
 use super::{Planner, Rules};
-use crate::command::ConnectionEffect;
 
 impl Planner<'_> {
     /// Lets the commands from `at` on go out as they are that do nothing to their connection and that no rule is about; gives
@@ -27,7 +26,7 @@ impl Planner<'_> {
     /// The first command from `at` on of which more than a look has to tell whether it is without rules.
     fn skim(&self, at: usize) -> usize {
         let Rules { table, policy, .. } = self.rules;
-        let passes = |id| table.spec(id).connection == ConnectionEffect::None;
+        let passes = |id| table.spec(id).is_ordinary();
         if policy.matches_nothing() {
             self.batch.skim(self.bytes, at, |id, _| passes(id))
         } else if self.plan.claims.is_empty() {
@@ -40,7 +39,7 @@ impl Planner<'_> {
     /// Whether the command is without rules.
     fn passes(&self, at: usize) -> bool {
         let (batch, bytes) = (self.batch, self.bytes);
-        self.rules.table.spec(batch.id(at)).connection == ConnectionEffect::None
+        self.rules.table.spec(batch.id(at)).is_ordinary()
             && !self.is_claimed(at)
             && !self.rules.policy.may_match(batch.id(at), |place| batch.argument(bytes, at, place))
     }

@@ -9,7 +9,7 @@ use crate::pipeline::gather::Gathered;
 use crate::pipeline::in_doubt::takes_marker;
 use crate::pipeline::refusal::Refusal;
 use crate::policy::{Atomic, OnUnsupported};
-use crate::preflight::{self, Ability, Fault, Preflight};
+use crate::preflight::{self, Ability, Fault, Once, Preflight};
 
 impl Planner<'_> {
     /// A member of a gathered group: the last one takes the others with it, if the group is whole.
@@ -136,9 +136,20 @@ impl Planner<'_> {
     fn examine(&self, members: Range<usize>, group: usize) -> Result<Option<Preflight>, preflight::Refusal> {
         let (table, commands) = (self.rules.table, &self.plan.members[members]);
         let required = self.rules.policy.groups()[group].requirements(table, &mut |i| commands.get(i).map(|&at| self.member(at)));
+        let once = self.once(commands, group);
         let commands = commands.iter().map(|&at| (self.batch.id(at), self.batch.args(self.bytes, at)));
         let checks = preflight::examine_required(table, commands, required)?;
-        Ok((!checks.is_empty()).then(|| Preflight::new(&checks)))
+        Ok((!checks.is_empty() || once.is_some()).then(|| Preflight::new(&checks).once(once)))
+    }
+
+    /// The marker of a group that is applied once.
+    fn once(&self, commands: &[usize], group: usize) -> Option<Once> {
+        let (table, policy) = (self.rules.table, self.rules.policy);
+        let rule = &policy.groups()[group];
+        let identity = rule.identity(table, &mut |i| commands.get(i).map(|&at| self.member(at)), commands.len())?;
+        let key = commands.iter().find_map(|&at| preflight::first_key(table.spec(self.batch.id(at)), self.args(at)));
+        let lifetime = rule.once.as_ref()?.lifetime;
+        Some(Once::new(&policy.guard_prefix, key.unwrap_or_default(), &rule.name, &identity, lifetime))
     }
 
     fn note_completed(&mut self, first: usize, group: usize) {

@@ -9,7 +9,7 @@ use crate::policy::unordered;
 
 use crate::preflight;
 
-use super::{Errors, key_patterns, member, not_available, requirement};
+use super::{Errors, key_patterns, member, not_available, once, requirement};
 
 const MEMBERS_MAX: usize = 64;
 /// Each optional member may double the ways in which a group is followed.
@@ -26,6 +26,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
     };
     let shape = shape(path, written, table, errors)?;
     check_guarded(path, written, &shape, table, errors);
+    let once = once::compile(path, written, &shape, errors);
     (errors.found.len() == before).then(|| Group {
         name: written.name.as_str().into(),
         atomic,
@@ -33,6 +34,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
         on_partial: written.on_partial,
         order: order(written.order),
         resolve: written.resolve,
+        once,
         agree: written.agree,
         mode: written.mode,
         shape,

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::policy::rule::{
-    GuardAction, Mode, OnUnsupported, WrittenAtomic, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenOrder,
-    WrittenPipeline,
+    GuardAction, Mode, OnDuplicate, OnUnsupported, WrittenAtomic, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember,
+    WrittenOrder, WrittenPipeline,
 };
 
 fn group(commands: &[&str]) -> WrittenGroup {
@@ -127,6 +127,37 @@ fn only_a_guarded_group_asks_what_is_required() {
         let errors = with_groups(vec![WrittenGroup { name: "g".into(), atomic, commands, ..WrittenGroup::default() }]);
         assert!(errors.len() == 2 && errors[0].message.contains("does not ask"), "{errors:?}");
     }
+}
+
+#[test]
+fn a_group_that_is_applied_once_says_which_are_the_same() {
+    let base = || WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(&["SET a:{x} *", "SET b {y}", "GET c:{z}"]) };
+    let once = |key: &str| WrittenGroup { once: Some("10m".into()), once_key: Some(key.into()), ..base() };
+    let optional = |key| {
+        let mut written = once(key);
+        written.commands.as_mut().expect("members")[2].optional = true;
+        written
+    };
+    for key in ["{x}", "{x}:{y}", "{z}", "digest"] {
+        assert_eq!(with_groups(vec![once(key)]), [], "{key}");
+    }
+    for (written, at, said) in [
+        (WrittenGroup { once_key: None, ..once("") }, "once_key", "which groups are the same"),
+        (WrittenGroup { once: None, ..once("{x}") }, "once_key", "says something of groups with once"),
+        (WrittenGroup { on_duplicate: OnDuplicate::Replay, ..base() }, "on_duplicate", "says something of groups with once"),
+        (WrittenGroup { once: Some("soon".into()), ..once("{x}") }, "once", "is no duration"),
+        (WrittenGroup { atomic: WrittenAtomic::Transaction, ..once("{x}") }, "once", "does not ask"),
+        (WrittenGroup { on_unsupported: OnUnsupported::Transaction, ..once("{x}") }, "on_unsupported", "applied again"),
+        (once("{w}"), "once_key", "no member captures `w`"),
+        (once("x"), "once_key", "has no capture"),
+        (optional("{z}"), "once_key", "captured by an optional member alone"),
+    ] {
+        let (path, text) = only(with_groups(vec![written]));
+        assert!(path == format!("group[0].{at}") && text.contains(said), "{path}: {text}");
+    }
+    let keys = |key: &str| WrittenGroup { commands: None, keys: Some(vec!["a:*".into()]), ..once(key) };
+    assert_eq!(with_groups(vec![keys("digest")]), []);
+    assert!(only(with_groups(vec![keys("{x}")])).1.contains("no member captures"));
 }
 
 #[test]

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 local A,p,g=ARGV,redis.pcall,KEYS[1]
 local function int(s,x,l)
 if not s or type(s)=='table' or s=='0' then return end

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 local A,p,i,n=ARGV,redis.pcall,1,-1
 while A[i] do
 local o,k,x,l,r,e=A[i],A[i+1],A[i+2],A[i+3]

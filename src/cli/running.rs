@@ -1,0 +1,306 @@
+//! What an operator asks of a running respguard: how it stands, what went wrong, and to change its course.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::console::{print, refuse};
+use super::table::Table;
+use super::{REFUSED, Running, remote};
+use crate::remote::{Remote, RemoteError};
+
+/// How often the outcomes of groups can be counted, in the order in which they are shown.
+const OUTCOMES: [&str; 10] =
+    ["applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "committed", "observed"];
+
+/// Which respguard, and how its answer is shown.
+#[derive(Args, Debug)]
+pub(super) struct Asked {
+    /// Show the answer as JSON, as the endpoint gives it.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    running: Running,
+}
+
+/// Which violations.
+#[derive(Args, Debug)]
+pub(super) struct Wanted {
+    /// Show those to come too, until interrupted.
+    #[arg(long)]
+    follow: bool,
+    /// Only those of this kind, such as split.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// Only those of this rule.
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// At most so many of those that are kept, the newest.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// Whether rules act.
+#[derive(ValueEnum, Debug, Clone, Copy)]
+pub(super) enum Mode {
+    /// No rule changes traffic; each only reports.
+    Observe,
+    /// Rules act, but for those that are told to observe themselves.
+    Enforce,
+}
+
+/// GET /status.
+pub(super) fn status(asked: &Asked) -> ExitCode {
+    tell(asked, "GET", "/status", |remote, status| {
+        let code = if status["ready"] == true { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) };
+        (standing(remote, status), code)
+    })
+}
+
+/// GET /groups.
+pub(super) fn groups(asked: &Asked) -> ExitCode {
+    tell(asked, "GET", "/groups", |_, groups| (outcomes(&groups["groups"]), ExitCode::SUCCESS))
+}
+
+/// POST /reload.
+pub(super) fn reload(asked: &Asked) -> ExitCode {
+    tell(asked, "POST", "/reload", |remote, reload| {
+        let restart: Vec<_> = reload["needs_restart"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut text = format!("{}: {} is in force\n", remote.address, word(&reload["file"]));
+        if !restart.is_empty() {
+            let _ = writeln!(text, "wants a restart: {}", restart.join(", "));
+        }
+        (text, ExitCode::SUCCESS)
+    })
+}
+
+/// POST /drain.
+pub(super) fn drain(asked: &Asked) -> ExitCode {
+    let told = |remote: &Remote, _: &Value| {
+        (format!("{}: takes no new clients, answers what is owed, and ends\n", remote.address), ExitCode::SUCCESS)
+    };
+    tell(asked, "POST", "/drain", told)
+}
+
+/// POST /mode.
+pub(super) fn mode(mode: Mode, asked: &Asked) -> ExitCode {
+    let wanted = match mode {
+        Mode::Observe => "observe",
+        Mode::Enforce => "enforce",
+    };
+    tell(asked, "POST", &format!("/mode?mode={wanted}"), |remote, mode| {
+        let until = if mode["until_reload"] == true { ", until the next reload" } else { ", as configured" };
+        (format!("{}: {}{until}\n", remote.address, word(&mode["mode"])), ExitCode::SUCCESS)
+    })
+}
+
+/// GET /violations, and /violations/stream behind it: the newest come last.
+pub(super) fn violations(wanted: &Wanted) -> ExitCode {
+    let Some(remote) = remote(&wanted.asked.running) else { return ExitCode::from(REFUSED) };
+    let filter: String = [("kind", &wanted.kind), ("rule", &wanted.rule)]
+        .into_iter()
+        .filter_map(|(name, value)| value.as_ref().map(|value| format!("&{name}={}", query(value))))
+        .collect();
+    let kept = match remote.json("GET", &format!("/violations?limit={}{filter}", wanted.limit)) {
+        Ok(kept) => kept,
+        Err(failure) => return refuse(failure),
+    };
+    let mut text = String::new();
+    for violation in kept["violations"].as_array().into_iter().flatten().rev() {
+        text += &line(violation, wanted.asked.json);
+    }
+    let code = print(&text, ExitCode::SUCCESS);
+    if !wanted.follow || code != ExitCode::SUCCESS {
+        return code;
+    }
+    match follow(&remote, &format!("/violations/stream?after={}{filter}", kept["total"]), wanted.asked.json) {
+        Ok(()) => refuse(format_args!("{} has ended the stream", remote.address)),
+        Err(failure) => refuse(failure),
+    }
+}
+
+fn follow(remote: &Remote, path: &str, json: bool) -> Result<(), String> {
+    let stream = remote.stream("GET", path).map_err(|failure| failure.to_string())?;
+    let mut out = io::stdout().lock();
+    for read in stream.lines() {
+        let read = read.map_err(|error| format!("the stream broke off: {error}"))?;
+        let Some(data) = read.strip_prefix("data: ") else { continue };
+        let shown = serde_json::from_str(data).map_err(|error| format!("the stream is not respguard's: {error}"))?;
+        let written = out.write_all(line(&shown, json).as_bytes()).and_then(|()| out.flush());
+        written.map_err(|error| format!("standard output cannot be written: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Asks, and shows the answer: as it is, or as `told` puts it.
+fn tell(asked: &Asked, method: &str, path: &str, told: impl Fn(&Remote, &Value) -> (String, ExitCode)) -> ExitCode {
+    let Some(remote) = remote(&asked.running) else { return ExitCode::from(REFUSED) };
+    let answer = match remote.json(method, path) {
+        Ok(answer) => answer,
+        Err(failure) => return refuse(reasoned(&failure)),
+    };
+    let (text, code) = told(&remote, &answer);
+    print(&if asked.json { format!("{answer}\n") } else { text }, code)
+}
+
+/// What is wrong with a configuration is told in the answer's own words, line by line.
+fn reasoned(failure: &RemoteError) -> String {
+    if let RemoteError::Refused { address, message, .. } = failure
+        && let Ok(answer) = serde_json::from_str::<Value>(message)
+        && let Some(error) = answer["error"].as_str()
+    {
+        return format!("{address} refuses: {error}");
+    }
+    failure.to_string()
+}
+
+fn standing(remote: &Remote, status: &Value) -> String {
+    let reasons: Vec<_> = status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let ready = if reasons.is_empty() { "ready".to_owned() } else { format!("not ready: {}", reasons.join(", ")) };
+    let mode = match status["mode_is_switched"] == true {
+        true => format!("{} (an operator has switched it; the next reload takes it back)", word(&status["mode"])),
+        false => word(&status["mode"]).to_owned(),
+    };
+    let connections: Vec<_> = status["upstream"]["connections"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, count)| **count != 0)
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    let available = if status["upstream"]["available"] == true { "available" } else { "not available" };
+    format!(
+        "respguard {} at {}: {ready}\n\
+         mode         {mode}\n\
+         uptime       {}\n\
+         clients      {} on {} workers\n\
+         server       {}, {available}\n\
+         connections  {}\n\
+         breaker      {}\n",
+        word(&status["version"]),
+        remote.address,
+        time(status["uptime_seconds"].as_u64().unwrap_or_default()),
+        status["clients"],
+        status["workers"],
+        word(&status["upstream"]["address"]),
+        if connections.is_empty() { "none".to_owned() } else { connections.join(", ") },
+        status["breaker"].as_str().unwrap_or("off"),
+    )
+}
+
+fn outcomes(groups: &Value) -> String {
+    let groups: Vec<&Value> = groups.as_array().into_iter().flatten().collect();
+    if groups.is_empty() {
+        return "no groups\n".to_owned();
+    }
+    let shown = OUTCOMES.into_iter().filter(|outcome| groups.iter().any(|group| group[outcome].as_u64().unwrap_or(0) > 0));
+    let columns: Vec<_> = ["matched", "wrapped"].into_iter().chain(shown).chain(["held", "split"]).collect();
+    let mut table = Table::new(["group"].into_iter().chain(columns.iter().copied()));
+    for group in groups {
+        let name = match group["in_force"] == true {
+            true => word(&group["name"]).to_owned(),
+            false => format!("{} (no rule any more)", word(&group["name"])),
+        };
+        table.row([name].into_iter().chain(columns.iter().map(|column| group[column].to_string())));
+    }
+    table.to_string()
+}
+
+/// One violation: when, what kind, which rule, which commands, whose, and what the server said.
+fn line(violation: &Value, json: bool) -> String {
+    if json {
+        return format!("{violation}\n");
+    }
+    if let Some(lost) = violation["lost"].as_u64() {
+        return format!("{lost} violations were not kept long enough to be shown\n");
+    }
+    let commands: Vec<_> = violation["commands"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut text = format!("{}  {}", word(&violation["at"]), word(&violation["kind"]));
+    for (name, value) in [
+        ("rule", violation["rule"].as_str()),
+        ("commands", Some(commands.join(" ").as_str()).filter(|commands| !commands.is_empty())),
+        ("keys", violation["key_pattern"].as_str()),
+        ("reason", violation["reason"].as_str()),
+        ("error", violation["error"].as_str()),
+        ("client", violation["client"]["address"].as_str()),
+    ] {
+        if let Some(value) = value {
+            let _ = write!(text, "  {name}={value:?}");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+/// The two largest units of a time, such as `3 h 12 min`.
+fn time(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+/// The value as it stands in a URL's query (<https://url.spec.whatwg.org/#percent-encoded-bytes>).
+fn query(value: &str) -> String {
+    let mut text = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(byte.into()),
+            _ => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_its_two_largest_units() {
+        for (seconds, told) in [(0, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (3661, "1 h 1 min"), (90_061, "1 d 1 h")] {
+            assert_eq!(time(seconds), told);
+        }
+    }
+
+    #[test]
+    fn a_value_in_a_query_keeps_its_bytes() {
+        assert_eq!(query("a b&c=é"), "a%20b%26c%3D%C3%A9");
+    }
+
+    #[test]
+    fn outcomes_that_have_not_occurred_have_no_column() {
+        let groups = json!([{ "name": "a", "in_force": true, "matched": 3, "wrapped": 2, "applied": 2, "torn": 0, "held": 0, "split": 0 }]);
+        assert_eq!(
+            outcomes(&groups),
+            "group  matched  wrapped  applied  held  split\na            3        2        2     0      0\n"
+        );
+        assert_eq!(outcomes(&json!([])), "no groups\n");
+    }
+
+    #[test]
+    fn a_violation_is_one_line_with_what_is_known_of_it() {
+        let violation = json!({
+            "at": "2026-03-01T12:00:00.250Z", "kind": "split", "rule": "a", "commands": ["SET", "EXPIRE"], "error": null,
+            "client": { "address": "127.0.0.1:9" }
+        });
+        let told = "2026-03-01T12:00:00.250Z  split  rule=\"a\"  commands=\"SET EXPIRE\"  client=\"127.0.0.1:9\"\n";
+        assert_eq!(line(&violation, false), told);
+    }
+}

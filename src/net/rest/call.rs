@@ -1,0 +1,188 @@
+//! One request's commands: as RESP for the conversation, with what becomes of each.
+
+use respguard_engine::command::Table;
+use respguard_resp::encode;
+use respguard_resp::request::Args;
+
+use super::commands::{Rights, Verdict, admit};
+use super::json::Arguments;
+use super::scripts::Scripts;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One command, whose reply is the answer.
+    One,
+    /// Many, answered by an array.
+    Pipeline,
+    /// Many in MULTI and EXEC, answered likewise.
+    Transaction,
+}
+
+/// One command's place in the answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The server's reply.
+    Sent,
+    /// Likewise, but for a script's digest: its client knows it under another one.
+    Loaded(Box<[u8; 40]>),
+    /// It was not sent.
+    Own(Box<Own>),
+}
+
+/// What a command is answered that was not sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Own {
+    Done,
+    Error(String),
+}
+
+/// The commands of one request.
+#[derive(Debug)]
+pub struct Call {
+    pub shape: Shape,
+    /// What is sent.
+    pub request: Vec<u8>,
+    pub slots: Vec<Slot>,
+    /// Commands that are sent.
+    sent: usize,
+}
+
+/// What commands are looked at with.
+#[derive(Clone, Copy)]
+pub struct Rules<'r> {
+    pub table: &'r Table,
+    pub scripts: &'r Scripts,
+    pub rights: Rights,
+}
+
+impl Call {
+    /// No commands yet.
+    pub fn new(shape: Shape) -> Call {
+        let mut request = Vec::new();
+        if shape == Shape::Transaction {
+            encode::request(&mut request, &[b"MULTI"]);
+        }
+        Call { shape, request, slots: Vec::new(), sent: 0 }
+    }
+
+    /// Adds a command.
+    pub fn add(&mut self, arguments: &Arguments, rules: Rules<'_>) {
+        let args = arguments.args();
+        let slot = match admit(rules.table, args, rules.rights) {
+            Verdict::Send => self.send(args, rules),
+            Verdict::Done => Slot::Own(Box::new(Own::Done)),
+            Verdict::Refuse(error) => Slot::Own(Box::new(Own::Error(error))),
+        };
+        self.slots.push(slot);
+    }
+
+    fn send(&mut self, args: Args<'_>, rules: Rules<'_>) -> Slot {
+        self.sent += 1;
+        let spec = rules.table.spec(rules.table.lookup(args));
+        let Some(rewritten) = rules.scripts.rewrite(spec, args) else {
+            encode::array_header(&mut self.request, args.len());
+            args.iter().for_each(|arg| encode::bulk(&mut self.request, arg));
+            return Slot::Sent;
+        };
+        encode::array_header(&mut self.request, args.len());
+        for (place, arg) in args.iter().enumerate() {
+            let own = rewritten.arguments.iter().find(|(at, _)| *at == place);
+            encode::bulk(&mut self.request, own.map_or(arg, |(_, own)| own));
+        }
+        rewritten.loaded.map_or(Slot::Sent, Slot::Loaded)
+    }
+
+    /// All commands are there. A transaction of which one cannot be sent is not sent: all are answered that it is discarded.
+    pub fn finish(&mut self) {
+        if self.shape != Shape::Transaction {
+            return;
+        }
+        encode::request(&mut self.request, &[b"EXEC"]);
+        if self.sent < self.slots.len() {
+            self.discard();
+        } else if self.slots.is_empty() {
+            self.request.clear();
+        }
+    }
+
+    fn discard(&mut self) {
+        let refused = self.slots.iter().position(|slot| matches!(slot, Slot::Own(own) if matches!(**own, Own::Error(_))));
+        let reason = match refused {
+            Some(place) => format!("command {} of {} was refused", place + 1, self.slots.len()),
+            None => "it has a command that cannot be queued".to_owned(),
+        };
+        for slot in &mut self.slots {
+            if !matches!(slot, Slot::Own(own) if matches!(**own, Own::Error(_))) {
+                let text = format!("EXECABORT Transaction discarded because of previous errors. respguard: {reason}");
+                *slot = Slot::Own(Box::new(Own::Error(text)));
+            }
+        }
+        self.request.clear();
+        self.sent = 0;
+    }
+
+    /// Answers every command that was to be sent with this error.
+    pub fn refuse(&mut self, error: &str) {
+        for slot in &mut self.slots {
+            if !matches!(slot, Slot::Own(_)) {
+                *slot = Slot::Own(Box::new(Own::Error(error.to_owned())));
+            }
+        }
+        self.request.clear();
+        self.sent = 0;
+    }
+
+    /// Something is to be sent.
+    pub fn has_request(&self) -> bool {
+        self.sent > 0
+    }
+
+    /// Bytes that it keeps.
+    pub fn bytes(&self) -> usize {
+        self.request.capacity() + self.slots.capacity() * size_of::<Slot>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn call(shape: Shape, lines: &[&str]) -> Call {
+        let (table, scripts, mut call) = (Table::builtin(), Scripts::default(), Call::new(shape));
+        let rights = Rights { read_only: false, longest_wait: Duration::from_secs(1) };
+        for line in lines {
+            let mut arguments = Arguments::default();
+            line.split(' ').for_each(|word| arguments.push(word.as_bytes()));
+            call.add(&arguments, Rules { table: &table, scripts: &scripts, rights });
+        }
+        call.finish();
+        call
+    }
+
+    fn sent(call: &Call) -> String {
+        String::from_utf8_lossy(&call.request).into_owned()
+    }
+
+    #[test]
+    fn a_pipeline_is_sent_without_what_cannot_be_sent() {
+        let call = call(Shape::Pipeline, &["GET k", "SELECT 1", "PING"]);
+        assert_eq!(sent(&call), "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nPING\r\n");
+        assert!(matches!(&call.slots[..], [Slot::Sent, Slot::Own(_), Slot::Sent]) && call.has_request());
+    }
+
+    #[test]
+    fn a_transaction_goes_whole_or_not_at_all() {
+        let whole = call(Shape::Transaction, &["PING"]);
+        assert_eq!(sent(&whole), "*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n");
+        for lines in [&["PING", "SELECT 1"][..], &["PING", "CLIENT SETINFO a b"]] {
+            let discarded = call(Shape::Transaction, lines);
+            assert!(sent(&discarded).is_empty() && !discarded.has_request());
+            let Slot::Own(own) = &discarded.slots[0] else { panic!("it is sent") };
+            assert!(matches!(&**own, Own::Error(text) if text.starts_with("EXECABORT ")));
+        }
+        assert!(sent(&call(Shape::Transaction, &[])).is_empty());
+    }
+}

@@ -1,0 +1,181 @@
+//! Writes a reply's strings into JSON piece by piece: as text, or in base64.
+
+/// <https://www.rfc-editor.org/rfc/rfc4648#section-4>
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const HEX: &[u8; 16] = b"0123456789abcdef";
+const REPLACEMENT: &str = "\u{fffd}";
+
+/// How strings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encoding {
+    /// As they are; what is no UTF-8 becomes U+FFFD.
+    #[default]
+    Text,
+    Base64,
+}
+
+/// One string in progress: the bytes that cannot be written before those behind them have come.
+#[derive(Debug, Default)]
+pub struct Text {
+    carry: Vec<u8>,
+}
+
+impl Text {
+    /// Writes the next bytes of the string.
+    pub fn piece(&mut self, encoding: Encoding, bytes: &[u8], out: &mut Vec<u8>) {
+        match encoding {
+            Encoding::Text => self.plain(bytes, false, out),
+            Encoding::Base64 => self.base64(bytes, out),
+        }
+    }
+
+    /// The string has come to its end.
+    pub fn end(&mut self, encoding: Encoding, out: &mut Vec<u8>) {
+        match encoding {
+            Encoding::Text => self.plain(b"", true, out),
+            Encoding::Base64 => {
+                triple(&self.carry, out);
+                self.carry.clear();
+            }
+        }
+    }
+
+    fn plain(&mut self, bytes: &[u8], last: bool, out: &mut Vec<u8>) {
+        let joined;
+        let mut rest = bytes;
+        if !self.carry.is_empty() {
+            self.carry.extend_from_slice(bytes);
+            joined = std::mem::take(&mut self.carry);
+            rest = &joined;
+        }
+        loop {
+            let error = match std::str::from_utf8(rest) {
+                Ok(_) => return escape(rest, out),
+                Err(error) => error,
+            };
+            let (valid, behind) = rest.split_at(error.valid_up_to());
+            escape(valid, out);
+            match error.error_len() {
+                None if !last => return self.carry.extend_from_slice(behind),
+                None => return out.extend_from_slice(REPLACEMENT.as_bytes()),
+                Some(bytes) => {
+                    out.extend_from_slice(REPLACEMENT.as_bytes());
+                    rest = &behind[bytes..];
+                }
+            }
+        }
+    }
+
+    fn base64(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+        while !self.carry.is_empty() && !bytes.is_empty() {
+            self.carry.push(bytes[0]);
+            bytes = &bytes[1..];
+            if self.carry.len() == 3 {
+                triple(&self.carry, out);
+                self.carry.clear();
+            }
+        }
+        out.reserve(bytes.len() / 3 * 4 + 4);
+        let whole = bytes.chunks_exact(3);
+        self.carry.extend_from_slice(whole.remainder());
+        whole.for_each(|three| triple(three, out));
+    }
+}
+
+/// Up to three bytes as four letters; none as none.
+fn triple(bytes: &[u8], out: &mut Vec<u8>) {
+    let (first, second, third) = match *bytes {
+        [first] => (first, 0, 0),
+        [first, second] => (first, second, 0),
+        [first, second, third] => (first, second, third),
+        _ => return,
+    };
+    let places = [first >> 2, (first & 3) << 4 | second >> 4, (second & 15) << 2 | third >> 6, third & 63];
+    let mut letters = places.map(|place| ALPHABET[usize::from(place)]);
+    letters[bytes.len() + 1..].fill(b'=');
+    out.extend_from_slice(&letters);
+}
+
+/// The text as the inside of a JSON string.
+pub fn escape(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
+            byte => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// `{"error":"text"}`, whatever bytes the text has.
+pub fn error(text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"error\":\"");
+    let mut escaped = Text::default();
+    escaped.piece(Encoding::Text, text, out);
+    escaped.end(Encoding::Text, out);
+    out.extend_from_slice(b"\"}");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(encoding: Encoding, bytes: &[u8], size: usize) -> String {
+        let (mut text, mut out) = (Text::default(), Vec::new());
+        bytes.chunks(size).for_each(|piece| text.piece(encoding, piece, &mut out));
+        text.end(encoding, &mut out);
+        String::from_utf8(out).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        for (text, wanted) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("OK", "T0s=")] {
+            assert_eq!(written(Encoding::Base64, text.as_bytes(), 9), wanted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_read_back_by_others_however_it_came(bytes in prop::collection::vec(any::<u8>(), 0..64), size in 1..9_usize) {
+            let json = format!("\"{}\"", written(Encoding::Text, &bytes, size));
+            let read: String = serde_json::from_str(&json).expect("JSON");
+            prop_assert_eq!(read, String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn text_with_letters_of_all_lengths_is_itself(text in any::<String>(), size in 1..9_usize) {
+            let json = format!("\"{}\"", written(Encoding::Text, text.as_bytes(), size));
+            prop_assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), text);
+        }
+
+        #[test]
+        fn base64_is_the_same_however_it_came(bytes in prop::collection::vec(any::<u8>(), 0..64), size in 1..9_usize) {
+            let whole = written(Encoding::Base64, &bytes, 64);
+            prop_assert_eq!(&written(Encoding::Base64, &bytes, size), &whole);
+            prop_assert_eq!(whole.len(), bytes.len().div_ceil(3) * 4);
+            let letters: Vec<u8> = whole.bytes().filter(|letter| *letter != b'=').collect();
+            let bits = letters.iter().map(|letter| ALPHABET.iter().position(|known| known == letter).expect("a letter"));
+            let (mut back, mut held, mut count) = (Vec::new(), 0_u32, 0);
+            for bit in bits {
+                held = held << 6 | bit as u32;
+                count += 6;
+                if count >= 8 {
+                    count -= 8;
+                    back.push((held >> count) as u8);
+                }
+            }
+            prop_assert_eq!(back, bytes);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! How long is waited for the server: for most commands, for what is long by nature, and for a connection that is silent.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::wire::{request, words};
+use crate::harness::{Proxy, RedisServer, Setup, eventually};
+
+/// Ordinary commands have half a second, what is long by nature has long; a connection may be silent for less than that.
+const TIMES: &str = "request_timeout_ms = 500\nslow_timeout_ms = 30000\nstall_timeout_ms = 600";
+/// What a script that keeps the server busy takes.
+const BUSY: Duration = Duration::from_millis(2500);
+
+/// Keeps the server busy, and nothing else runs meanwhile.
+fn script() -> String {
+    format!(
+        "local function ms() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+         local begin = ms() while ms() - begin < {} do end return 1",
+        BUSY.as_millis()
+    )
+}
+
+fn eval() -> Vec<u8> {
+    words(&[b"EVAL", script().as_bytes(), b"0"])
+}
+
+fn one_worker(redis: &RedisServer) -> Proxy {
+    Setup::new(redis).top("workers = 1").upstream(TIMES).start()
+}
+
+#[test]
+fn what_is_long_by_nature_is_waited_for_and_others_keep_their_own_deadline() {
+    let redis = RedisServer::start(&[]);
+    let proxy = one_worker(&redis);
+    let (mut long, mut other) = (proxy.wire(), proxy.wire());
+    assert_eq!(other.ask("SET n 1"), "+OK\r\n");
+    let start = Instant::now();
+    long.send(&eval());
+    long.send_line("GET n");
+    eventually("it is on its way", || proxy.metric("respguard_commands_total", &[("command", "eval")]) == 1.0);
+    let reply = other.ask("INCR n");
+    assert!(reply.starts_with("-TIMEOUT respguard: outcome of INCR unknown"), "{reply}");
+    assert!(start.elapsed() < BUSY, "its own deadline, not that of the script");
+    assert_eq!(long.reply(), b":1\r\n");
+    assert!(long.reply().starts_with(b"$1\r\n"), "what stands behind it has waited for it");
+    assert_eq!(other.ask("GET n"), "$1\r\n2\r\n", "it has run once");
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]), 1.0);
+}
+
+#[test]
+fn a_server_that_is_busy_with_one_command_is_no_stalled_connection() {
+    let redis = RedisServer::start(&[]);
+    let proxy = one_worker(&redis);
+    let (mut long, mut watching, mut other) = (proxy.wire(), proxy.wire(), proxy.wire());
+    assert_eq!(watching.ask("WATCH k"), "+OK\r\n");
+    for wire in [&mut long, &mut watching] {
+        wire.send(&eval());
+        assert!(other.ask("GET k").starts_with("-TIMEOUT "), "on the shared connection and elsewhere");
+        assert_eq!(wire.reply(), b":1\r\n");
+    }
+    assert_eq!(watching.pipeline(&["MULTI", "SET k v", "EXEC"])[2], "*1\r\n+OK\r\n", "it has still been watching");
+    assert_eq!(proxy.metric("respguard_upstream_reconnects_total", &[]), 0.0);
+}
+
+#[test]
+fn transactions_groups_and_large_requests_are_long_by_what_is_in_them() {
+    let rule = "[[group]]\nname = \"pair\"\ncommands = [\"EVAL * *\", \"SET pair:* *\"]\n";
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top("workers = 1").upstream(TIMES).rules(rule).start();
+    let mut wire = proxy.wire();
+    for at_once in [true, false] {
+        let parts = [request("MULTI"), eval(), request("EXEC")];
+        if at_once {
+            wire.send(&parts.concat());
+            assert_eq!(wire.replies(2), [&b"+OK\r\n"[..], b"+QUEUED\r\n"]);
+        } else {
+            for (part, reply) in parts.iter().zip([&b"+OK\r\n"[..], b"+QUEUED\r\n"]) {
+                wire.send(part);
+                assert_eq!(wire.reply(), reply);
+            }
+            wire.send(&parts[2]);
+        }
+        assert_eq!(wire.reply(), b"*1\r\n:1\r\n");
+    }
+    wire.send(&[eval(), request("SET pair:1 x")].concat());
+    assert_eq!(wire.replies(2), [&b":1\r\n"[..], b"+OK\r\n"]);
+    let large = format!("{} -- {}", script(), "x".repeat(100_000));
+    wire.send(&words(&[b"EVAL", large.as_bytes(), b"0"]));
+    assert_eq!(wire.reply(), b":1\r\n");
+    assert_eq!(proxy.groups("pair", "applied"), 1.0);
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]), 0.0);
+}
+
+#[test]
+fn who_has_finished_sending_is_answered_what_takes_long() {
+    let redis = RedisServer::start(&[]);
+    let proxy = one_worker(&redis);
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
+    wire.send(&eval());
+    wire.finish_sending();
+    assert_eq!(wire.until_closed(), b":1\r\n", "it does not block, it works");
+}
+
+#[test]
+fn the_deadlines_that_hold_without_configuration_let_a_stall_of_the_server_pass() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let (mut wire, mut direct) = (proxy.wire(), redis.wire());
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    direct.send_line("DEBUG SLEEP 2.5");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(wire.ask("SET k v"), "+OK\r\n");
+    assert_eq!(wire.ask("DEBUG SLEEP 6"), "+OK\r\n", "long by nature");
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]), 0.0);
+}
