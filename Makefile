@@ -28,7 +28,7 @@ help:
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
 	@echo 'make bench   what respguard costs beside Redis alone and beside other proxies; writes docs/performance/ (minutes);'
 	@echo '             PEERS=install installs the proxies that Debian has; ROUNDS=1 SECONDS=0.2 only tries it, in target/bench'
-	@echo 'make bench-instructions  instructions per command under valgrind, beside those written down'
+	@echo 'make bench-instructions  instructions per command under valgrind; fails beyond 3 % above those written down'
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
 	@echo 'make servers  runs test-servers and writes docs/servers.md from it (a quarter of an hour)'
 	@echo 'make image   builds the container image with buildah, without Docker and a registry, runs it and stops it (minutes; wants root)'

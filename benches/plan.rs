@@ -12,7 +12,6 @@ use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::policy::Policy;
-use std::collections::VecDeque;
 
 const DEPTHS: [usize; 3] = [1, 16, 64];
 /// Members of the group that is matched.
@@ -45,18 +44,18 @@ fn policies() -> Vec<(&'static str, Policy)> {
     ]
 }
 
-fn places(slots: &mut Sequencer, owed: &mut VecDeque<Owed>, table: &Table, depth: usize) {
+fn places(slots: &mut Sequencer, owed: &mut Vec<Owed>, table: &Table, depth: usize) {
     let get = table.by_name("get").expect("a command");
     let first = slots.push_plain((0..depth).map(|_| get), None);
-    owed.push_back(Owed::each(first, depth as u32));
+    owed.push(Owed::each(first, depth as u32));
 }
 
-fn places_of_groups(slots: &mut Sequencer, owed: &mut VecDeque<Owed>, table: &Table, policy: &Policy, groups: usize) {
+fn places_of_groups(slots: &mut Sequencer, owed: &mut Vec<Owed>, table: &Table, policy: &Policy, groups: usize) {
     let members: Vec<CommandId> = ["set", "hset", "sadd", "expire"].iter().filter_map(|name| table.by_name(name)).collect();
     for _ in 0..groups {
         let wrapped = WrappedGroup::new(0, policy.groups()[0].clone(), members.clone());
         let frames = wrapped.frames();
-        owed.push_back(Owed::request(slots.push_group(None, wrapped), frames));
+        owed.push(Owed::request(slots.push_group(None, wrapped), frames));
     }
 }
 
@@ -79,7 +78,7 @@ fn print_ratios(policies: &[(&str, Policy)]) {
         let mut parsing = Parsing::of(plain(depth));
         print_row(&format!("parse and look up, {depth}"), cost(depth, || (), |()| parsing.pass()), base);
         let replies = plain_replies(depth);
-        let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut VecDeque<Owed>| {
+        let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut Vec<Owed>| {
             places(slots, owed, table, depth)
         });
         let resolved = cost(
@@ -99,7 +98,7 @@ fn print_ratios(policies: &[(&str, Policy)]) {
     assert_eq!(planning.wrapped(), (groups, true), "every group matches");
     print_row("plan, groups of 4 match", planned, planned.time_ns);
     let replies = scenario::replies(groups);
-    let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut VecDeque<Owed>| {
+    let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut Vec<Owed>| {
         places_of_groups(slots, owed, table, &rules, groups)
     });
     let resolved = cost(
@@ -131,7 +130,7 @@ fn main() {
         let mut group = criterion.benchmark_group(format!("resolve {depth}"));
         group.throughput(Throughput::Elements(depth as u64));
         let replies = plain_replies(depth);
-        let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut VecDeque<Owed>| {
+        let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut Vec<Owed>| {
             places(slots, owed, table, depth)
         });
         group.bench_function("plain replies of 64 B", |bencher| bencher.iter(|| resolving.pass()));

@@ -10,7 +10,6 @@
 mod passes;
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
 use std::path::Path;
 use std::process::Command;
 
@@ -39,8 +38,8 @@ const CASES: [(&str, usize); 15] = [
 ];
 const FEW_PASSES: usize = 100;
 const MANY_PASSES: usize = 1100;
-/// Above what is written down; another compiler makes other code.
-const TOLERANCE: f64 = 1.10;
+/// Above what is written down. Another compiler makes other code: what it costs is then written down anew.
+const TOLERANCE: f64 = 1.03;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -65,10 +64,10 @@ fn pass(case: &str, depth: usize, passes: usize) {
     let replies = plain_replies(depth);
     let mut parsing = Parsing::of(plain(depth));
     let mut planning = Planning::of(plain(depth), &rules);
-    let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut VecDeque<Owed>| {
+    let mut resolving = Resolving::of(&replies, |table: &Table, slots: &mut Sequencer, owed: &mut Vec<Owed>| {
         let get = table.by_name("get").expect("a command");
         let first = slots.push_plain((0..depth).map(|_| get), None);
-        owed.push_back(Owed::each(first, depth as u32));
+        owed.push(Owed::each(first, depth as u32));
     });
     let mut units = 0;
     for _ in 0..passes {

@@ -1,6 +1,5 @@
 //! What a worker does with one batch of a client's, one pass at a time: bounding, planning, filling places.
 
-use std::collections::VecDeque;
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -161,12 +160,13 @@ pub struct Resolving<'r, F> {
     frames: Vec<(Range<usize>, Part)>,
     place: F,
     slots: Sequencer,
-    owed: VecDeque<Owed>,
+    /// What the server owes for what was placed.
+    owed: Vec<Owed>,
     session: Session,
     out: Vec<u8>,
 }
 
-impl<'r, F: FnMut(&Table, &mut Sequencer, &mut VecDeque<Owed>)> Resolving<'r, F> {
+impl<'r, F: FnMut(&Table, &mut Sequencer, &mut Vec<Owed>)> Resolving<'r, F> {
     /// `place` makes the places that the replies fill.
     pub fn of(replies: &'r [u8], place: F) -> Self {
         let (table, frames) = (Table::builtin(), frames(replies));
@@ -176,7 +176,7 @@ impl<'r, F: FnMut(&Table, &mut Sequencer, &mut VecDeque<Owed>)> Resolving<'r, F>
             frames,
             place,
             slots: Sequencer::default(),
-            owed: VecDeque::new(),
+            owed: Vec::new(),
             session: Session::default(),
             out: Vec::new(),
         }
@@ -186,10 +186,11 @@ impl<'r, F: FnMut(&Table, &mut Sequencer, &mut VecDeque<Owed>)> Resolving<'r, F>
     pub fn pass(&mut self) -> usize {
         let (context, mut found) = (Context { table: &self.table, client_id: 1 }, Vec::new());
         self.out.clear();
+        self.owed.clear();
         (self.place)(&self.table, &mut self.slots, &mut self.owed);
-        let mut at = 0;
+        let (mut at, mut piece) = (0, 0);
         while let Some((frame, part)) = self.frames.get(at) {
-            let owed = self.owed.front_mut().expect("something is owed");
+            let owed = &mut self.owed[piece];
             let plain = match *owed {
                 Owed::Each { first: ReplyTo::Request(first), requests, .. } => self.slots.takes_plain(first, requests),
                 _ => 0,
@@ -205,7 +206,7 @@ impl<'r, F: FnMut(&Table, &mut Sequencer, &mut VecDeque<Owed>)> Resolving<'r, F>
                 let more = self.slots.admit(owed.next(), frame, *part, &mut self.session, &mut self.out, &context, &mut found);
                 owed.came(more);
             }
-            self.owed.pop_front_if(|owed| owed.frames() == 0);
+            piece += usize::from(owed.frames() == 0);
         }
         assert!(self.slots.is_empty(), "every place is filled");
         self.out.len()

@@ -56,7 +56,7 @@ impl Names {
     }
 
     /// The command of this name, or the subcommand of `container`, and whether it has subcommands itself.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, container: CommandId, name: &[u8]) -> Option<(CommandId, bool)> {
         if let 1..=8 = name.len() {
             // Nearly every name fits into one word, and need not be packed to be compared.
@@ -64,6 +64,12 @@ impl Names {
             let is = |known: &Name| known.words[0] == word && known.len == len && known.container == container;
             return self.search(mix([word, 0, 0, 0], len, container), is);
         }
+        self.find_long(container, name)
+    }
+
+    /// Apart, so that a lookup of a short name needs no call.
+    #[inline(never)]
+    fn find_long(&self, container: CommandId, name: &[u8]) -> Option<(CommandId, bool)> {
         let name = Name::pack(container, name)?;
         self.search(name.mixed(), |known| known.is(&name))
     }
@@ -146,9 +152,12 @@ fn load(bytes: &[u8]) -> u64 {
         let tail = u64::from(u32::from_le_bytes(*tail));
         return head | tail << ((len - 4) * 8);
     }
-    let Some(first) = bytes.first() else { return 0 };
-    let at = |place: usize| u64::from(bytes[place]) << (place * 8);
-    u64::from(*first) | at(len / 2) | at(len - 1)
+    match *bytes {
+        [a, b, c] => u64::from(u32::from_le_bytes([a, b, c, 0])),
+        [a, b] => u64::from(u16::from_le_bytes([a, b])),
+        [a] => u64::from(a),
+        _ => 0,
+    }
 }
 
 /// ASCII upper case to lower case in eight bytes at once; every other byte stays.

@@ -57,15 +57,12 @@ impl Table {
 
     /// The command called `set`, or `client|setname`, in any case; `None` if the table does not know it.
     pub fn by_name(&self, name: &str) -> Option<CommandId> {
-        let (name, sub) = match name.split_once('|') {
-            Some((name, sub)) => (name, Some(sub)),
-            None => (name, None),
+        let name = name.as_bytes();
+        let Some(end) = name.iter().position(|byte| *byte == b'|') else {
+            return self.names.find(CommandId::UNKNOWN, name).map(|(id, _)| id);
         };
-        let (id, _) = self.names.find(CommandId::UNKNOWN, name.as_bytes())?;
-        let Some(sub) = sub else {
-            return Some(id);
-        };
-        self.names.find(id, sub.as_bytes()).map(|(id, _)| id)
+        let (container, _) = self.names.find(CommandId::UNKNOWN, &name[..end])?;
+        self.names.find(container, &name[end + 1..]).map(|(id, _)| id)
     }
 
     /// The row of a command of this table, or of UNKNOWN.

@@ -188,18 +188,20 @@ impl Sequencer {
 
     /// How many replies from this request's on, at most `most`, go to the client as they are, and count for one pipeline:
     /// none unless they are the next to leave.
-    pub fn takes_plain(&mut self, first: Seq, most: u32) -> u32 {
-        let Some(score) =
-            self.queue.front().filter(|slot| first == self.first && slot.role.is_plain() && !slot.silent).map(|slot| slot.score)
-        else {
-            return 0;
+    pub fn takes_plain(&self, first: Seq, most: u32) -> u32 {
+        let (head, tail) = self.queue.as_slices();
+        let score = match head.first() {
+            Some(slot) if first == self.first => slot.score,
+            _ => return 0,
         };
         let most = match score {
-            Some(id) => self.score(id).map_or(0, |score| score.takes_unread(most)),
+            Some(id) => self.scores.get(self.place_of(id)).map_or(0, |score| score.takes_unread(most)),
             None => most,
         };
-        let alike = |slot: &&Slot| slot.role.is_plain() && slot.score == score && !slot.silent;
-        self.queue.iter().take(most as usize).take_while(alike).count() as u32
+        let plain = Slot::plain_run(head, score, most as usize);
+        // The ring goes on at its other end.
+        let wrapped = if plain == head.len() { Slot::plain_run(tail, score, most as usize - plain) } else { 0 };
+        (plain + wrapped) as u32
     }
 
     /// Takes `frames` whole replies, no more than [`Self::takes_plain`] says, of which none is an error.
@@ -223,7 +225,7 @@ impl Sequencer {
                 self.forget_scores();
             }
         }
-        self.leave(frames as usize, out);
+        self.leave_plain(frames as usize, out);
         self.check();
     }
 

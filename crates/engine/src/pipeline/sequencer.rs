@@ -141,7 +141,12 @@ impl Sequencer {
             return first;
         }
         self.owed += commands.len();
-        self.queue.extend(commands.map(|command| Slot { role: Role::Plain, command, score, silent: false }));
+        let slot = |command| Slot { role: Role::Plain, command, score, silent: false };
+        match commands.len() {
+            // Most clients wait for one reply at a time, and making room for many has its price.
+            1 => commands.for_each(|command| self.queue.push_back(slot(command))),
+            _ => self.queue.extend(commands.map(slot)),
+        }
         self.last = self.queue.back().map_or(self.last, |slot| slot.command);
         first
     }
@@ -355,6 +360,31 @@ impl Sequencer {
             1 => drop(self.queue.pop_front()),
             _ => drop(self.queue.drain(..replies)),
         }
+        self.release(out);
+    }
+
+    /// The same for replies that are the client's as they are.
+    #[inline]
+    pub(super) fn leave_plain(&mut self, replies: usize, out: &mut Vec<u8>) {
+        self.first = self.first.plus(replies);
+        // Nothing in a plain place needs to be dropped: looking for it in each is what a long pipeline would pay most for.
+        match replies {
+            1 => std::mem::forget(self.queue.pop_front()),
+            _ => self.queue.drain(..replies).for_each(std::mem::forget),
+        }
+        self.release(out);
+    }
+
+    /// Lets go what has come of the replies that are next to leave.
+    #[inline]
+    fn release(&mut self, out: &mut Vec<u8>) {
+        if let Some(Slot { role: Role::Early(_), .. }) = self.queue.front() {
+            self.release_early(out);
+        }
+    }
+
+    #[cold]
+    fn release_early(&mut self, out: &mut Vec<u8>) {
         while let Some(slot) = self.queue.pop_front_if(|slot| matches!(&slot.role, Role::Early(early) if early.rest.is_none())) {
             self.first = self.first.plus(1);
             if let Role::Early(early) = slot.role {

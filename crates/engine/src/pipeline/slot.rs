@@ -104,6 +104,17 @@ pub struct Slot {
     pub(super) silent: bool,
 }
 
+impl Slot {
+    /// How many of the first of these, at most `most`, await replies that the client sees as they are and that count for
+    /// this pipeline.
+    #[inline]
+    pub(super) fn plain_run(slots: &[Slot], score: Option<ScoreId>, most: usize) -> usize {
+        let slots = &slots[..slots.len().min(most)];
+        let alike = |slot: &Slot| slot.role.is_plain() && slot.score == score && !slot.silent;
+        slots.iter().position(|slot| !alike(slot)).unwrap_or(slots.len())
+    }
+}
+
 /// One of the pipelines of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScoreId(pub(super) NonZeroU32);
