@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Plays four stories straight to Redis and through respguard, and prints side by side what came of them.
+"""Plays five stories straight to Redis and through respguard, and prints side by side what came of them.
 
 Ends with 1 where a story does not come out as the README says. With STAY=1 in the environment, Redis and respguard
 are left running.
@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 
+import rest
 from resp import Client, ReplyError, show
 from stage import Missing, Stage
 from stories import PASSWORD, STORIES, begins
@@ -37,6 +38,7 @@ def main():
         introduce(stage)
         for place, story in enumerate(STORIES, 1):
             play(place, story, stage, facts)
+        play_rest(len(STORIES) + 1, stage, facts)
         conclude(stage, facts)
     except BaseException:
         stage.end()
@@ -73,19 +75,48 @@ class Facts:
 
 
 def introduce(stage):
-    print(f"Redis on port {stage.redis_port}, respguard on port {stage.proxy_port} in front of it, /metrics on port {stage.admin_port}.")
+    print(f"Redis on port {stage.redis_port}, respguard on port {stage.proxy_port} in front of it, /metrics on port {stage.admin_port}, its REST front on port {stage.rest_port}.")
     print("The client's code is the same on both sides. The reader always looks straight at Redis, at one moment")
     print("(MULTI, its reads, EXEC), again and again, while the writer sends one whole group after the other.")
 
 
 def play(place, story, stage, facts):
     redis = Client(stage.redis_port)
-    print("\n" + "=" * WIDTH + f"\n{place}. {story.name}\n" + textwrap.fill(story.about, WIDTH, initial_indent="   ", subsequent_indent="   "))
-    print("=" * WIDTH)
-    row("", "STRAIGHT TO REDIS", "THROUGH RESPGUARD")
+    title(place, story.name, story.about, "STRAIGHT TO REDIS")
     play_healthy(story, stage, redis, facts)
     for failure in story.failures:
         play_failure(failure, stage, redis, facts)
+    redis.close()
+
+
+def title(place, name, about, left):
+    print("\n" + "=" * WIDTH + f"\n{place}. {name}\n" + textwrap.fill(about, WIDTH, initial_indent="   ", subsequent_indent="   "))
+    print("=" * WIDTH)
+    row("", left, "THROUGH RESPGUARD")
+
+
+def play_rest(place, stage, facts):
+    title(place, rest.NAME, rest.ABOUT, "THROUGH A GATEWAY")
+    redis, gateway = Client(stage.redis_port), rest.Gateway(stage.redis_port)
+    print("\n-- the index is of another type (the fourth command fails while it runs)")
+    sides = []
+    for port in (gateway.port, stage.rest_port):
+        rest.prepare(redis)
+        before = stage.metrics()
+        sides.append((rest.shown(rest.ask(port)), *rest.left(redis), differences(before, stage.metrics())))
+    (unguarded, unguarded_left, unguarded_torn, _), (proxied, proxied_left, proxied_torn, moved) = sides
+    for command, *replies in zip(rest.COMMANDS, shortened(unguarded), shortened(proxied)):
+        row(command[0], *replies)
+    row("left in Redis", unguarded_left, proxied_left)
+    print_metrics(moved)
+    facts.check("through the gateway five of six run", all_begin(unguarded, [":2", ":1", ":1", "-WRONGTYPE", ":1", ":1"]))
+    refused = ["-EXECABORT"] * 3 + ["-WRONGTYPE"] + ["-EXECABORT"] * 2
+    facts.check(f"through respguard, the client reads {' '.join(refused)}", all_begin(proxied, refused))
+    facts.check("through the gateway the data drift apart, through respguard they do not", (unguarded_torn, proxied_torn) == (True, False))
+    facts.check("the metrics name it", moved.get(f'respguard_groups_total{{group="{rest.GROUP}",outcome="refused"}}') == 1)
+    rest.prepare(redis, index_is_good=True)
+    facts.check("with a good index all six run as one", rest.ask(stage.rest_port) == rest.ALL_WELL)
+    gateway.end()
     redis.close()
 
 

@@ -51,7 +51,7 @@ class Stage:
 
     def placed(self, config):
         """The demo's configuration with addresses of this run; respguard's own port is left to the system."""
-        ports = {"6380": 0, "6379": self.redis_port, "9121": self.admin_port}
+        ports = {"6380": 0, "6379": self.redis_port, "9121": self.admin_port, "8079": 0}
         for usual, port in ports.items():
             config = config.replace(f'"127.0.0.1:{usual}"', f'"127.0.0.1:{port}"')
         return config
@@ -59,7 +59,7 @@ class Stage:
     def learn_port(self):
         for event in self.log():
             if "listen" in event:
-                self.proxy_port = int(event["listen"].rsplit(":", 1)[1])
+                self.proxy_port, self.rest_port = (int(event[name].rsplit(":", 1)[1]) for name in ("listen", "rest"))
                 return answers_ping(self.proxy_port)
         return False
 

@@ -5,6 +5,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
+use respguard::net::rest::call::{Call, Rules, Shape};
+use respguard::net::rest::commands::Rights;
+use respguard::net::rest::json::{self, Arguments};
+use respguard::net::rest::replies::{Format, Replies};
+use respguard::net::rest::scripts::Scripts;
+use respguard::net::rest::text::Encoding;
 use respguard_engine::command::{CommandId, Table};
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::batch::{Batch, Tail};
@@ -25,7 +31,8 @@ use respguard_resp::value;
 pub type Target = fn(&[u8]);
 
 /// Every target under the name of its corpus.
-pub const TARGETS: [(&str, Target); 4] = [("replies", replies), ("requests", requests), ("patterns", patterns), ("slots", slots)];
+pub const TARGETS: [(&str, Target); 5] =
+    [("replies", replies), ("requests", requests), ("patterns", patterns), ("slots", slots), ("rest", rest)];
 
 /// Frames end where they end, however the bytes come in. The first byte says in which pieces.
 pub fn replies(bytes: &[u8]) {
@@ -71,6 +78,64 @@ pub fn requests(bytes: &[u8]) {
     let Some((&size, stream)) = bytes.split_first() else { return };
     let once = read(stream, stream.len().max(1));
     assert_eq!(once, read(stream, usize::from(size).max(1)), "the pieces make no difference");
+}
+
+/// A body of the REST front is malformed at one of its bytes, or becomes requests that are read back as they were; its answer is
+/// JSON, or RESP2, whatever the replies and wherever they end. The first byte says which, the last line are the replies.
+pub fn rest(bytes: &[u8]) {
+    let Some((&way, rest)) = bytes.split_first() else { return };
+    let split = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+    let (body, replies) = (&rest[..split], rest.get(split + 1..).unwrap_or_default());
+    let shape = [Shape::One, Shape::Pipeline, Shape::Transaction][usize::from(way % 3)];
+    let format = [Format::Json(Encoding::Text), Format::Json(Encoding::Base64), Format::Resp2][usize::from(way / 3 % 3)];
+    let Some(call) = called(shape, body) else { return };
+    let (commands, broken) = read(&call.request, call.request.len().max(1));
+    assert!(broken.is_none() && commands.len() <= call.slots.len() + 2);
+    answered(format, call, replies, usize::from(way / 9).max(1));
+}
+
+/// The commands of a body, unless it is malformed.
+fn called(shape: Shape, body: &[u8]) -> Option<Call> {
+    let (scripts, mut arguments, mut call) = (Scripts::default(), Arguments::default(), Call::new(shape));
+    let rights = Rights { read_only: false, longest_wait: std::time::Duration::from_secs(1) };
+    let rules = Rules { table: table(), scripts: &scripts, rights };
+    let read = match shape {
+        Shape::One => json::command(body, &mut arguments).map(|()| call.add(&arguments, rules)),
+        _ => json::commands(body, &mut arguments, &mut |arguments| call.add(arguments, rules)),
+    };
+    if let Err(error) = read {
+        assert!(error.at <= body.len() && error.text(body).starts_with("ERR "));
+        return None;
+    }
+    call.finish();
+    Some(call)
+}
+
+/// Takes the replies in pieces; what they lack is an error for each.
+fn answered(format: Format, call: Call, replies: &[u8], size: usize) {
+    let (shape, places) = (call.shape, call.slots.len());
+    let mut answer = Replies::new(format, shape, call.slots);
+    for piece in replies.chunks(size) {
+        if answer.is_done() || answer.feed(piece).is_err() {
+            break;
+        }
+    }
+    assert!(answer.fail("ERR lost"), "nothing was given out");
+    let written = answer.take();
+    match (format, shape) {
+        (Format::Resp2, _) => {}
+        (_, Shape::One) => assert!(str::from_utf8(&written).is_ok_and(|text| text.starts_with('{') && text.ends_with('}'))),
+        _ if is_shallow(&written) => {
+            let read: Vec<serde_json::Value> = serde_json::from_slice(&written).expect("JSON");
+            assert_eq!(read.len(), places);
+        }
+        _ => {}
+    }
+}
+
+/// Other readers take no arrays that are deeper.
+fn is_shallow(text: &[u8]) -> bool {
+    text.iter().filter(|byte| **byte == b'[').count() < 100
 }
 
 /// The arguments of all whole requests, and what is wrong behind them.

@@ -28,7 +28,7 @@
 //!
 //! ```text
 //! telemetry < {address, clock, health, memory_budget, offenders, pipe, retries, server_limits, signs, tls,
-//!   whole_limits}
+//!   watch, whole_limits}
 //!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http, jobs, origin} < {exchange, admin}
 //!   < client < rest < worker < config < {server, explain, remote} < cli < main
 //! ```

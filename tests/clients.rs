@@ -155,6 +155,30 @@ fn node_redis_works_and_its_pipelines_and_turns_are_groups() {
     stage.passed(&script::node("node_redis.mjs", stage.proxy.port(), &[]));
 }
 
+/// A front for the SDKs that speak Upstash's protocol, and its port.
+fn upstash() -> Stage {
+    let redis = RedisServer::start(&[]);
+    let rest = "tokens = { sdk = { token_env = \"REST_TOKEN\" } }";
+    let proxy = Setup::new(&redis).rest(rest).environment("REST_TOKEN", "token").rules(RULES).start();
+    Stage { redis, proxy }
+}
+
+#[test]
+fn upstashs_sdk_its_rate_limits_and_vercels_work_and_their_pipelines_are_groups() {
+    for more in [&["token"][..], &["token", "plain"]] {
+        let stage = upstash();
+        stage.passed(&script::node("upstash_rest.mjs", stage.proxy.rest_port(), more));
+    }
+}
+
+#[test]
+fn upstashs_sdk_for_python_and_its_rate_limits_work_and_its_pipelines_are_groups() {
+    for more in [&["token"][..], &["token", "plain"]] {
+        let stage = upstash();
+        stage.passed(&script::python_with("upstash_rest.py", stage.proxy.rest_port(), more));
+    }
+}
+
 #[test]
 fn ioredis_works_and_its_pipelines_are_groups() {
     let stage = Stage::new();

@@ -39,8 +39,9 @@ fn without_traffic_it_says_that_there_is_nothing() {
 #[test]
 fn with_traffic_it_shows_what_goes_wrong_and_what_would_help() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).rules(RULES).start();
+    let proxy = Setup::new(&redis).rest("").rules(RULES).start();
     traffic(&redis, &proxy);
+    assert_eq!(proxy.rest().get("/ping").status, 200);
     look("busy", &proxy);
 }
 

@@ -12,6 +12,7 @@ use crate::net::recording::Tap;
 use crate::net::retries::Retries;
 use crate::net::server_limits::ServerLimits;
 use crate::net::signs::Signs;
+use crate::net::watch::Watch;
 use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
 use crate::telemetry::readiness::Readiness;
@@ -42,6 +43,8 @@ pub struct Context {
     pub kept: MemoryBudget,
     /// When the server was last seen to answer.
     pub signs: Signs,
+    /// Whether somebody looks at the heads of connections.
+    pub watch: Watch,
     /// What may still be sent once more.
     pub retries: Retries,
     table: RefCell<Arc<Table>>,
@@ -86,6 +89,7 @@ impl Context {
             kept: MemoryBudget::default(),
             retries: Retries::default(),
             signs: Signs::default(),
+            watch: Watch::default(),
             readiness,
             table: RefCell::new(table),
             policy: RefCell::new(policy),

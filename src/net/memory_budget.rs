@@ -2,6 +2,9 @@
 
 use std::cell::Cell;
 
+/// So much each client may keep.
+pub const LITTLE: usize = 64 * 1024;
+
 /// The sum over all clients of what waits to be sent on and what waits to be read by them.
 #[derive(Debug)]
 pub struct MemoryBudget {
@@ -37,6 +40,19 @@ impl MemoryBudget {
     /// it has become less by an eighth.
     pub fn is_over_limit(&self) -> bool {
         self.is_over_limit.get()
+    }
+
+    /// What one client may keep beyond the little that each may: a part of what is left, so that those who keep the most are
+    /// the first to get no more.
+    #[inline]
+    pub fn allowance(&self, part: usize) -> usize {
+        self.max.get().saturating_sub(self.bytes.get()) / part
+    }
+
+    /// True when one client may keep more although it keeps so many.
+    #[inline]
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        bytes < LITTLE || bytes < self.allowance(2)
     }
 
     /// All of them.

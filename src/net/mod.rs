@@ -24,5 +24,6 @@ pub mod stream;
 pub mod tls;
 pub mod upstream;
 pub mod users;
+pub mod watch;
 pub mod whole_limits;
 pub mod worker;

@@ -37,6 +37,8 @@ use respguard_engine::policy::Policy;
 
 /// How often deadlines are looked at: a timeout is told at most this much late.
 const TEND_INTERVAL: Duration = Duration::from_millis(10);
+/// How often the heads of connections are looked at while something is owed.
+const WATCH_INTERVAL: Duration = Duration::from_millis(2);
 /// How often counters are flushed into the shared recorder, beside every scrape.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks that run between two looks at the sockets.
@@ -115,6 +117,7 @@ pub async fn run(setup: Setup) {
     });
     let rest = rest.map(|(front, mailbox)| Rest::new(front, &shared, mailbox));
     let on_tick = tokio::task::spawn_local(on_tick(Rc::clone(&shared)));
+    let watch = tokio::task::spawn_local(watch(Rc::clone(&shared)));
     let flush = tokio::task::spawn_local(flush(Rc::clone(&shared), rest.clone(), flushes));
     let acceptor = setup.acceptor;
     let is_empty = || shared.clients.borrow().is_empty() && rest.as_ref().is_none_or(|rest| rest.is_empty());
@@ -128,6 +131,7 @@ pub async fn run(setup: Setup) {
         }
     }
     on_tick.abort();
+    watch.abort();
     flush.abort();
     shared.pool.close();
     shared.context.metrics.kept_bytes(0);
@@ -254,6 +258,21 @@ async fn on_tick(shared: Rc<WorkerShared>) {
             shared.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
         }
         was_over_limit = is_over_limit;
+    }
+}
+
+/// Looks at the heads of connections while something is owed: who waits behind one that does not move had better go elsewhere.
+async fn watch(shared: Rc<WorkerShared>) {
+    loop {
+        shared.context.watch.wanted().await;
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            clock::tick();
+            if !shared.pool.watch() {
+                break;
+            }
+        }
+        shared.context.watch.end();
     }
 }
 

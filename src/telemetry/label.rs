@@ -11,6 +11,7 @@ pub mod key {
     pub const KIND: &str = "kind";
     pub const MODE: &str = "mode";
     pub const OUTCOME: &str = "outcome";
+    pub const REASON: &str = "reason";
     pub const RELATION: &str = "relation";
     pub const RULE: &str = "rule";
     pub const SIDE: &str = "side";
@@ -130,8 +131,27 @@ words! {
 }
 
 words! {
+    /// Why a client was closed for what it made the proxy keep.
+    EarlyClose {
+        /// Others waited for what it did not read.
+        Slow = "slow",
+        /// Its replies had to wait for one before them.
+        Crowded = "crowded",
+        /// What it sent was unfinished and too large.
+        Unfinished = "unfinished",
+    }
+}
+
+words! {
     /// What is sent once more.
-    RetryKind { Group = "group", Read = "read" }
+    RetryKind {
+        /// A group whose connection was lost.
+        Group = "group",
+        /// Reads whose connection was lost.
+        Read = "read",
+        /// Reads that were stuck behind somebody else's reply.
+        Moved = "moved",
+    }
 }
 
 words! {

@@ -29,6 +29,7 @@ pub const RELATION_ORPHANS: &str = "respguard_relation_orphans";
 pub const REPAIRED_TOTAL: &str = "respguard_repaired_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
 pub const RESOLUTIONS_TOTAL: &str = "respguard_resolutions_total";
+pub const CLIENTS_CLOSED_TOTAL: &str = "respguard_clients_closed_total";
 pub const REST_REQUEST_SECONDS: &str = "respguard_rest_request_seconds";
 pub const REST_REQUESTS_TOTAL: &str = "respguard_rest_requests_total";
 pub const REST_RESENT_TOTAL: &str = "respguard_rest_resent_total";
@@ -79,6 +80,7 @@ pub const ALL: &[Metric] = &[
     },
     counter(CLIENT_CONNECTIONS_TOTAL, "Connections of clients, accepted and refused"),
     gauge(CLIENTS, "Clients connected now"),
+    counter(CLIENTS_CLOSED_TOTAL, "Clients closed for what the proxy would have had to keep for them, by why"),
     counter(COMMANDS_TOTAL, "Commands read from clients; those that the command table does not know are \"other\""),
     counter(CONFIG_RELOAD_TOTAL, "Times that the configuration was to be read again, by what came of it"),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
@@ -113,7 +115,10 @@ pub const ALL: &[Metric] = &[
     counter(REST_REQUESTS_TOTAL, "REST requests, by endpoint and by the HTTP status that they were answered"),
     counter(REST_RESENT_TOTAL, "REST requests that their client said to have sent before"),
     counter(RETRIES_REFUSED_TOTAL, "Requests that were not sent once more because the budget for that was used up, by kind"),
-    counter(RETRIES_TOTAL, "Requests that were sent once more after their connection was lost, by kind"),
+    counter(
+        RETRIES_TOTAL,
+        "Requests that were sent once more, after their connection was lost or because others held them up there, by kind",
+    ),
     histogram(SPLIT_MEMBERS, Unit::Count, "Members of a group that had come when it passed split"),
     counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
     counter(TLS_HANDSHAKES_FAILED_TOTAL, "TLS handshakes with clients that came to nothing"),

@@ -13,8 +13,8 @@ use metrics::{Counter, counter, gauge, histogram};
 
 use super::gap::Gaps;
 use super::label::{
-    Admission, Direction, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RestEndpoint, RetryKind, Side,
-    TtlOutcome, UpstreamState, key,
+    Admission, Direction, EarlyClose, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RestEndpoint,
+    RetryKind, Side, TtlOutcome, UpstreamState, key,
 };
 use super::latency::Latencies;
 use super::names;
@@ -46,6 +46,7 @@ pub struct WorkerMetrics {
     refused: Meter,
     panics: Meter,
     resolutions: [Meter; ResolutionOutcome::ALL.len()],
+    early_closes: [Meter; EarlyClose::ALL.len()],
     retries: [Meter; RetryKind::ALL.len()],
     retries_refused: [Meter; RetryKind::ALL.len()],
     kills: [Meter; KillOutcome::ALL.len()],
@@ -92,6 +93,8 @@ impl WorkerMetrics {
             refused: Meter::at_zero(counter!(names::BREAKER_REFUSED_TOTAL)),
             resolutions: ResolutionOutcome::ALL
                 .map(|outcome| Meter::at_zero(counter!(names::RESOLUTIONS_TOTAL, key::OUTCOME => outcome.as_str()))),
+            early_closes: EarlyClose::ALL
+                .map(|why| Meter::at_zero(counter!(names::CLIENTS_CLOSED_TOTAL, key::REASON => why.as_str()))),
             retries: RetryKind::ALL.map(|kind| Meter::at_zero(counter!(names::RETRIES_TOTAL, key::KIND => kind.as_str()))),
             retries_refused: RetryKind::ALL
                 .map(|kind| Meter::at_zero(counter!(names::RETRIES_REFUSED_TOTAL, key::KIND => kind.as_str()))),
@@ -151,6 +154,11 @@ impl WorkerMetrics {
     /// Counts what was found out about a group whose connection was lost.
     pub fn resolution(&self, outcome: ResolutionOutcome) {
         self.resolutions[outcome.index()].add(1);
+    }
+
+    /// Counts a client that was closed for what would have had to be kept for it.
+    pub fn closed_early(&self, why: EarlyClose) {
+        self.early_closes[why.index()].add(1);
     }
 
     /// Counts `n` requests that were sent once more.
@@ -286,7 +294,13 @@ impl WorkerMetrics {
         for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused, &self.panics] {
             meter.flush();
         }
-        self.resolutions.iter().chain(&self.retries).chain(&self.retries_refused).chain(&self.kills).for_each(Meter::flush);
+        self.resolutions
+            .iter()
+            .chain(&self.retries)
+            .chain(&self.early_closes)
+            .chain(&self.retries_refused)
+            .chain(&self.kills)
+            .for_each(Meter::flush);
         self.kept.flush();
         self.groups.borrow().each(|group, outcome, count| self.totals.add_group(group, GroupOutcome::ALL[outcome], count));
         self.gaps.borrow().take(|group, counts| self.totals.add_gaps(group, counts));

@@ -113,6 +113,7 @@ const STATES = {
   },
 
   async busy() {
+    await says("#rest-errors", /^0$/);
     await page.locator("#list li").first().waitFor();
     const kinds = (await rows("#hour")).map(row => row.split(/\s/)[0]);
     for (const kind of ["aborted", "split", "partial_failure", "ttl_missing", "guard"]) assert.ok(kinds.includes(kind), `${kind} in ${kinds}`);

@@ -153,7 +153,8 @@ fn without_a_server_or_a_lease_large_commands_are_refused_and_their_client_stays
         assert!(refused.starts_with("-ERR ") || refused.starts_with("-TIMEOUT "), "{refused}");
     }
     redis.restart();
-    eventually("it is served again", || wire.ask("PING") == "+PONG\r\n");
+    // A PING may go over the spare connection, past a breaker that is still open.
+    eventually("it is served again", || wire.ask("SET small v") == "+OK\r\n");
     wire.send(&sized("SET k V", 70_000));
     assert_eq!(wire.reply(), b"+OK\r\n");
 }

@@ -17,6 +17,7 @@ mod every_command;
 mod expectations;
 mod failure;
 mod fixes;
+mod flow;
 mod group_expectations;
 mod groups;
 mod guarded;

@@ -120,3 +120,23 @@ fn a_request_of_http_is_answered_as_redis_does() {
         twin.pair().same_end(lines);
     }
 }
+
+#[test]
+fn a_protocol_error_while_replies_are_off_ends_the_connection() {
+    let twin = Twin::start("");
+    for mode in ["OFF", "SKIP"] {
+        let mut wire = twin.proxy.wire();
+        wire.send(&[request(&format!("CLIENT REPLY {mode}")), b"*2\r\n$9999999999999999\r\n".to_vec()].concat());
+        assert_eq!(text(&wire.until_closed()), "", "{mode}");
+    }
+}
+
+#[test]
+fn an_inline_request_of_more_than_64_kib_is_refused_however_it_is_read() {
+    let twin = Twin::start("");
+    let line = |bytes: usize| [b"ECHO ".as_slice(), &vec![b'x'; bytes], b"\r\n"].concat();
+    twin.pair().same(&line(60_000), 1);
+    let mut wire = twin.proxy.wire();
+    wire.send(&line(200_000));
+    assert_eq!(text(&wire.until_closed()), "-ERR Protocol error: too big inline request\r\n");
+}

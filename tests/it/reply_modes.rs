@@ -98,6 +98,18 @@ fn a_user_without_the_right_hears_so_and_goes_on_hearing() {
 }
 
 #[test]
+fn that_a_subscription_is_refused_is_a_reply_and_its_confirmation_is_none() {
+    let twin = Twin::with(&["--user app on >pw ~* resetchannels &good +@all"], |setup| setup);
+    for mut pair in [twin.pair(), twin.pair3()] {
+        pair.same_line("AUTH app pw");
+        let lines = ["CLIENT REPLY OFF", "SUBSCRIBE bad", "SUBSCRIBE", "SUBSCRIBE good", "UNSUBSCRIBE", "CLIENT REPLY ON"];
+        pair.same(&requests(&lines), 3);
+        pair.same(&requests(&["CLIENT REPLY SKIP", "SUBSCRIBE bad", "PING"]), 1);
+        pair.same(&requests(&["CLIENT REPLY SKIP", "SUBSCRIBE good", "UNSUBSCRIBE", "PING"]), 3);
+    }
+}
+
+#[test]
 fn rules_hold_in_every_reply_mode() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start(RULES, &redis);

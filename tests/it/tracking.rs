@@ -205,3 +205,28 @@ fn client_caching_is_about_the_next_command_also_where_that_begins_a_group() {
         assert!(told > 0.0, "a group that is not wrapped is told");
     }
 }
+
+#[test]
+fn what_a_client_kept_at_the_server_is_gone_when_it_is_told_so() {
+    let twin = Twin::start("");
+    for connect in [&|| twin.direct.wire(), &|| twin.proxy.wire()] as [&dyn Fn() -> Wire; 2] {
+        let mut asker = connect();
+        for _ in 0..30 {
+            let (mut target, mut reader) = (connect(), connect());
+            let id = target.ask("CLIENT ID");
+            target.send_line("SUBSCRIBE __redis__:invalidate news");
+            target.reply();
+            target.reply();
+            reader.ask("HELLO 3");
+            assert_eq!(reader.ask(&format!("CLIENT TRACKING ON REDIRECT {}", id.trim_start_matches(':').trim())), "+OK\r\n");
+            reader.ask("GET k");
+            assert_eq!(target.ask("QUIT"), "+OK\r\n");
+            assert_eq!(asker.ask("PUBSUB NUMSUB news"), "*2\r\n$4\r\nnews\r\n:0\r\n");
+            asker.ask("SET k v");
+            let mut told = Vec::new();
+            reader.send_line("ECHO marker");
+            read_to_marker(&mut reader, &mut told);
+            assert!(told.concat().contains("tracking-redir-broken"), "{told:?}");
+        }
+    }
+}

@@ -35,7 +35,7 @@ impl Connection {
             Barrier::Exec => self.exec_with_answers().await,
             Barrier::Close => return false,
             Barrier::Quit => {
-                self.exchange.answer(b"+OK\r\n".to_vec());
+                self.quit().await;
                 return false;
             }
             Barrier::Reset => self.reset().await,
@@ -53,8 +53,17 @@ impl Connection {
         self.exchange.ended().is_none()
     }
 
+    async fn quit(&mut self) {
+        if self.lease.is_some() {
+            self.drained().await;
+            self.end_lease().await;
+        }
+        self.exchange.answer(b"+OK\r\n".to_vec());
+    }
+
     /// The fence: nothing is owed on the connection that the client leaves.
     pub(super) async fn drained(&mut self) {
+        self.exchange.await_replies(true);
         while self.exchange.ended().is_none() && !self.exchange.is_drained() && !self.exchange.lost_lease.get() {
             self.exchange.wants_drained.set(true);
             self.exchange.wants_replies.set(self.input_ended);
@@ -63,14 +72,17 @@ impl Connection {
                 self.exchange.end(End::Gone);
             }
         }
+        self.exchange.await_replies(false);
     }
 
     /// The fence behind a group that may be sent again.
     async fn resolved(&mut self) {
+        self.exchange.await_replies(true);
         while self.exchange.ended().is_none() && self.exchange.is_fenced() {
             self.exchange.wants_resolved.set(true);
             self.wait(None).await;
         }
+        self.exchange.await_replies(false);
         self.exchange.wants_resolved.set(false);
     }
 

@@ -231,9 +231,6 @@ impl Connection {
         let longest = if is_slow { settings.request_timeout.max(settings.slow_timeout) } else { settings.request_timeout };
         let longest = (!through.waits).then_some(longest);
         self.exchange.begin_stream(id, through.role, &self.input[..self.parser.parsed_bytes()], self.timing());
-        if is_slow && let Some((_, lease)) = &self.lease {
-            lease.mark_slow();
-        }
         self.cutting = Cutting::Through { longest };
         self.release_head();
     }

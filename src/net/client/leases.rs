@@ -1,15 +1,24 @@
 //! The connection that a client holds alone: taken, given back, lost.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::connection::Connection;
+use crate::net::clock;
 use crate::net::exchange::{End, Exchange};
-use crate::net::upstream::connection::Link;
+use crate::net::upstream::connection::{Link, Phase};
+use crate::net::upstream::discard::Discard;
 use crate::net::upstream::lane::{Lane, NoLease};
 use respguard_engine::command::{self, ClientCommand, CommandId, ConnectionEffect, PinReason};
+use respguard_engine::link::owed::Owed;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::transaction::Transaction;
 use respguard_resp::encode;
+
+/// <https://redis.io/docs/latest/commands/quit/>
+const QUIT: &[u8] = b"*1\r\n$4\r\nQUIT\r\n";
+/// How long is waited for the server to end a lease whose client says good-bye.
+const QUIT_PATIENCE: Duration = Duration::from_millis(250);
 
 impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
@@ -141,6 +150,19 @@ impl Connection {
         }
         self.cutting.lose();
         self.exchange.state.borrow_mut().session.transaction.lose();
+    }
+
+    /// What the server keeps for the client on its lease ends before the client is told so, as it does directly: others may
+    /// look at it from then on.
+    pub(super) async fn end_lease(&mut self) {
+        let Some((_, link)) = self.lease.as_ref().filter(|(_, link)| link.phase() == Phase::Ready) else { return };
+        let (link, now) = (Rc::clone(link), clock::now());
+        link.set_owner(None);
+        if link.send(Rc::new(Discard), &[QUIT], Owed::answer(), now, Some(now + QUIT_PATIENCE)) {
+            // A server that takes longer ends it later.
+            let _ = tokio::time::timeout(QUIT_PATIENCE, link.over()).await;
+        }
+        self.drop_lease();
     }
 
     pub(super) fn drop_lease(&mut self) {

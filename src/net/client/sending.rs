@@ -9,6 +9,7 @@ use super::pooled_batch::PooledBatch;
 use crate::net::clock;
 use crate::net::exchange::Timing;
 use crate::net::offenders::fingerprint;
+use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::TtlFixRight;
 use respguard_engine::pipeline::batch::Tail;
 use respguard_engine::pipeline::plan::{Barrier, Plan, Rules, plan};
@@ -107,8 +108,23 @@ impl Connection {
         self.what_follows(tail, planned)
     }
 
+    /// While the server lets no write pass, what may be one goes where others wait already.
+    #[cold]
+    fn go_where_writes_wait(&self, still: &Rc<Link>) {
+        let table = self.shared.context.table();
+        let writes = (0..self.batch.len()).any(|at| table.spec(self.batch.id(at)).may_write());
+        if writes && !self.exchange.state.borrow().session.affinity.is_pinned() {
+            self.exchange.go_to(still);
+        }
+    }
+
     /// What must be known, or done, before the batch can be planned.
     fn before_planning(&mut self) -> Option<Next> {
+        if self.shared.context.watch.finds_still()
+            && let Some(still) = self.exchange.lane().still()
+        {
+            self.go_where_writes_wait(&still);
+        }
         if !self.alone_in_vain.take() && self.goes_alone() {
             return Some(Next::Barrier(Barrier::Pin(Reason::Bulky)));
         }
@@ -183,7 +199,7 @@ impl Connection {
     /// connection over it.
     fn goes_alone(&self) -> bool {
         let offenders = &self.shared.context.offenders;
-        if self.exchange.bulk.is_expected() && self.wants_own_link() {
+        if self.exchange.bulk.is_expected() && self.exchange.is_drained() && self.wants_own_link() {
             self.exchange.bulk.count();
             return true;
         }

@@ -156,7 +156,7 @@ pub fn own_reply(answer: Answer, protocol: Protocol) -> Vec<u8> {
         }
         Answer::ExecAbort => encode::error(
             &mut out,
-            "EXECABORT Transaction discarded because of: respguard: its connection was lost or a WATCH was refused, nothing was applied",
+            "EXECABORT Transaction discarded because of previous errors. respguard: its connection was lost or a WATCH was refused, nothing was applied",
         ),
         Answer::Refuse(text) => encode::error(&mut out, text),
         Answer::Degraded { blank, .. } => blank.encode(&mut out, protocol),

@@ -41,7 +41,7 @@ pub use bulk::Bulk;
 pub use dispatch::own_reply;
 pub use send::Timing;
 pub use write::PRESSED_BYTES;
-/// Places that a client may have open before it is no longer read from.
+/// Places that may be open behind what is held.
 const SLOTS_MAX: usize = 32 * 1024;
 /// Bytes of replies that may wait behind what is held.
 const HELD_UP_BYTES: usize = 256 * 1024;
@@ -72,6 +72,12 @@ pub struct Exchange {
     pub wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
     progress_at: Cell<Instant>,
+    /// Since when more waits for it than it is read on for.
+    behind_since: Cell<Option<Instant>>,
+    /// The client's task waits for replies before it goes on: they are kept, however much the client is behind.
+    awaits_replies: Cell<bool>,
+    /// It was brought to another connection.
+    moved: Cell<bool>,
     /// When it last sent something.
     heard_at: Cell<Instant>,
     /// Everything was written.
@@ -151,6 +157,9 @@ impl Exchange {
             wants_resolved: Cell::new(false),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
+            behind_since: Cell::new(None),
+            awaits_replies: Cell::new(false),
+            moved: Cell::new(false),
             heard_at: Cell::new(clock::now()),
             caught_up: Cell::new(true),
             holds_up: Cell::new(false),
@@ -193,7 +202,21 @@ impl Exchange {
             let link = self.link.borrow();
             link.is_retired() || link.is_stuck()
         };
-        is_stuck && self.leave()
+        self.moved.take() || is_stuck && self.leave()
+    }
+
+    /// A client that is owed nothing goes to this connection of its lane.
+    pub fn go_to(&self, link: &Rc<Link>) {
+        if !self.state.borrow().slots.is_under_way() {
+            self.set_link(link);
+        }
+    }
+
+    /// The client's task waits for replies from now on, or does no longer.
+    pub fn await_replies(&self, awaits: bool) {
+        if self.awaits_replies.replace(awaits) != awaits && awaits {
+            self.link.borrow().wake();
+        }
     }
 
     #[cold]
@@ -226,6 +249,9 @@ impl Exchange {
             self.ended.set(Some(end));
         }
         self.wake();
+        if self.holds_up.take() {
+            self.link.borrow().wake();
+        }
     }
 
     /// True when the upstream owes the client nothing.
@@ -254,10 +280,13 @@ impl Exchange {
         state.slots.is_empty() && state.out_at == state.out.len() && self.caught_up.get()
     }
 
-    /// False while so much is under way or unread that nothing more is taken from the client.
+    /// False while so much is under way that nothing more is taken from the client. That it does not read its replies is no
+    /// reason: it may have more to send first.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        state.slots.len() < SLOTS_MAX && state.out.len() - state.out_at + state.slots.waiting_bytes() < self.out_bytes_soft()
+        let waiting = state.slots.waiting_bytes();
+        // What has gone to the server waits there, however much that is.
+        waiting < self.out_bytes_soft() && self.context.kept.has_room_for(state.slots.place_bytes() + waiting)
     }
 
     /// True while so much waits for what is held that it must go.

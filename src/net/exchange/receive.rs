@@ -1,30 +1,27 @@
 //! Fills a client's places with what its upstream connection hands over, and says when the client cannot keep up.
 
+use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::write::PRESSED_BYTES;
 use super::{End, Exchange, State};
 use crate::net::clock;
 use crate::net::findings::conclude;
+use crate::net::upstream::connection::Link;
 use crate::net::upstream::{Admitted, Recipient};
+use crate::telemetry::label::EarlyClose;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::{Fault, Finding};
 use respguard_engine::pipeline::resolve::{self, Part};
 use respguard_engine::session::subscription::Arrival;
 
-/// Bytes kept for a client that shares its upstream connection with others, before it is closed.
-const OUT_BYTES_HARD: usize = 64 * 1024 * 1024;
 /// Bytes of replies that wait for one before them, before their client is closed.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The same while too much is kept for all clients together.
 const WAITING_BYTES_PRESSED: usize = 1024 * 1024;
-/// How long a shared connection waits for a client that is behind and reads nothing, before its
-/// replies are kept for it.
-const HEAD_OF_LINE_GRACE: Duration = Duration::from_millis(100);
-/// The same while too much is kept for all clients together, before the client is closed.
+/// How long a client may read nothing while others wait behind it and no more can be kept, before it is closed.
 const PRESSED_GRACE: Duration = Duration::from_millis(25);
-/// How long a client may read nothing once all that is kept for it is used up.
+/// How long it may keep them waiting by reading slowly.
 const HEAD_OF_LINE_MAX: Duration = Duration::from_millis(500);
 
 impl Exchange {
@@ -70,6 +67,7 @@ impl Exchange {
         let is_crowded = waiting >= WAITING_BYTES_MAX || self.context.kept.is_over_limit();
         if is_crowded {
             tracing::info!(client = %self.peer, waiting, "closed: replies that wait for one before them are too large");
+            self.context.metrics.closed_early(EarlyClose::Crowded);
             self.end(End::Crowded);
         }
         is_crowded
@@ -206,27 +204,52 @@ impl Recipient for Exchange {
         }
     }
 
-    fn is_congested(&self) -> bool {
-        let state = self.state.borrow();
-        let kept = state.out.len() - state.out_at;
-        if self.ended.get().is_some() || self.is_crowded(&state) || self.may_keep(kept) {
-            return false;
-        }
-        // When all clients together keep too much, none that reads nothing keeps more.
-        let is_pressed = self.context.kept.is_over_limit();
-        let (hard, grace) = match is_pressed {
-            true => (PRESSED_BYTES, PRESSED_GRACE),
-            false if kept < OUT_BYTES_HARD => (OUT_BYTES_HARD, HEAD_OF_LINE_GRACE),
-            false => (OUT_BYTES_HARD, HEAD_OF_LINE_MAX),
+    fn behind_for(&self) -> Option<Duration> {
+        let is_behind = {
+            let state = self.state.borrow();
+            let kept = state.out.len() - state.out_at;
+            self.ended.get().is_none() && !self.is_crowded(&state) && !self.may_keep(kept)
         };
-        let head_of_line = clock::now().saturating_duration_since(self.progress_at.get());
-        // Nobody else waits for a lease.
-        let is_waited_for = state.session.affinity.is_pinned() || head_of_line < grace;
-        if !is_waited_for && kept >= hard {
-            tracing::info!(client = %self.peer, kept, "closed: the client does not read its replies");
+        self.holds_up.set(is_behind);
+        if !is_behind {
+            self.behind_since.set(None);
+            return None;
+        }
+        let now = clock::now();
+        let since = self.behind_since.get().unwrap_or(now);
+        self.behind_since.set(Some(since));
+        Some(now.saturating_duration_since(since))
+    }
+
+    fn keeps_for_others(&self) -> bool {
+        if !self.context.kept.is_over_limit() {
+            return true;
+        }
+        let now = clock::now();
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let reads_nothing = since(self.progress_at.get()) >= PRESSED_GRACE;
+        let is_awaited_long = self.behind_since.get().is_some_and(|at| since(at) >= HEAD_OF_LINE_MAX);
+        let is_too_slow = reads_nothing || is_awaited_long;
+        if is_too_slow {
+            let kept = self.out_kept.get();
+            tracing::info!(client = %self.peer, kept, "closed: others wait for what it does not read, and no more can be kept");
+            self.context.metrics.closed_early(EarlyClose::Slow);
             self.end(End::Slow);
         }
-        self.holds_up.set(is_waited_for);
-        is_waited_for
+        is_too_slow
+    }
+
+    fn is_gone(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
+    fn may_move(&self) -> bool {
+        let is_pinned = self.state.borrow().session.affinity.is_pinned();
+        !is_pinned && self.behind_since.get().is_none() && self.ended.get().is_none()
+    }
+
+    fn move_to(&self, next: &Rc<Link>) {
+        self.set_link(next);
+        self.moved.set(true);
     }
 }

@@ -37,11 +37,12 @@ impl Exchange {
         for (at, deadline) in blocking {
             self.send_part(sending, state, run, start..at, timing.deadline());
             self.send_part(sending, state, run, at..at + 1, deadline);
+            sending.link.mark_blocking();
             start = at + 1;
         }
         if is_slow {
             self.send_part(sending, state, run, start..commands.end, timing.deadline());
-            return sending.link.mark_slow();
+            return;
         }
         self.send_part(sending, state, run, start..reads.start, timing.deadline());
         if self.send_part(sending, state, run, reads, timing.deadline()) {

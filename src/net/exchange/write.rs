@@ -10,9 +10,11 @@ use super::{Exchange, State};
 use crate::net::clock;
 use crate::telemetry::label::{Direction, Side};
 
-/// Bytes kept for a client before it is no longer read from, and the upstream not for it.
+/// Bytes that its places take up, from which on they count although it is owed nothing else.
+const PLACES_NOTED: usize = 4 * 1024;
+/// Bytes kept for a client before the upstream is no longer read from for it.
 const OUT_BYTES_SOFT: usize = 1024 * 1024;
-/// The same while too much is kept for all clients together.
+/// So much may be kept for each client, whatever is kept for all together.
 pub const PRESSED_BYTES: usize = 64 * 1024;
 
 impl Exchange {
@@ -20,6 +22,9 @@ impl Exchange {
     pub(super) fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         if state.out.capacity() == 0 && self.caught_up.get() && state.slots.waiting_bytes() == 0 {
+            if state.slots.place_bytes() >= PLACES_NOTED || self.out_kept.get() >= PLACES_NOTED {
+                self.note_kept(&state);
+            }
             return Poll::Ready(Ok(()));
         }
         let flushed = self.poll_write_out(&mut state, cx);
@@ -29,7 +34,8 @@ impl Exchange {
 
     /// What is kept of the client's replies counts among that of all clients.
     pub(super) fn note_kept(&self, state: &State) {
-        self.context.kept.change(&self.out_kept, state.out.capacity() + state.slots.waiting_bytes());
+        let places = state.slots.place_bytes();
+        self.context.kept.change(&self.out_kept, state.out.capacity() + state.slots.waiting_bytes() + places);
     }
 
     fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
@@ -78,7 +84,8 @@ impl Exchange {
     /// False when more is kept for the client than it may be behind: while a large reply passes, nothing is kept that it
     /// has not had the time to take.
     pub(super) fn may_keep(&self, bytes: usize) -> bool {
-        bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_coming_in()
+        let is_little = bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_coming_in();
+        is_little || self.awaits_replies.get() && !self.context.kept.is_over_limit()
     }
 
     /// The client has caught up: the upstream is read from again.
@@ -89,7 +96,7 @@ impl Exchange {
     }
 
     pub(super) fn out_bytes_soft(&self) -> usize {
-        if self.context.kept.is_over_limit() { PRESSED_BYTES } else { OUT_BYTES_SOFT }
+        self.context.kept.allowance(4).clamp(PRESSED_BYTES, OUT_BYTES_SOFT)
     }
 }
 

@@ -15,5 +15,9 @@ impl Recipient for Discard {
         Admitted::default()
     }
 
+    fn is_gone(&self) -> bool {
+        true
+    }
+
     fn fault(&self, _owed: Owed, _fault: Fault) {}
 }

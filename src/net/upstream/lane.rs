@@ -77,9 +77,9 @@ impl Leases {
         }
     }
 
-    /// For how long one of them has kept its client waiting beyond the deadline.
-    pub fn waits_for(&self) -> Option<Duration> {
-        self.links.borrow().iter().filter_map(Weak::upgrade).filter_map(|link| link.waits_for()).max()
+    /// The shortest time, but no less than `least`, that one of them has kept its client waiting beyond the deadline.
+    pub fn waits_for(&self, least: Duration) -> Option<Duration> {
+        self.links.borrow().iter().filter_map(Weak::upgrade).filter_map(|link| link.waits_for(least)).min()
     }
 
     /// Makes room for a connection that is opened to see whether the server takes it.
@@ -169,7 +169,8 @@ impl Lane {
     /// Puts another connection in the place of the shared one, if that is stuck and another one is there.
     pub fn replace_stuck(&self) {
         let open = || self.open(Vec::new()).ok();
-        self.shared_connection.replace_stuck(|| self.idle_lease(), open);
+        let reserve = || self.leases.reserve(&self.settings).ok();
+        self.shared_connection.replace_stuck(reserve, || self.idle_lease(), open);
     }
 
     /// Connections that were lost and have not been ended yet, on any that a client of the lane may come from.
@@ -270,9 +271,25 @@ impl Lane {
         self.shared_connection.resolve_doubt(&others.shared());
     }
 
-    /// For how long a connection that clients share has been silent although it owes something.
-    pub fn waits_for(&self) -> Option<Duration> {
-        self.shared_connection.waits_for()
+    /// Looks whether the head of the shared connection keeps others waiting, and puts another one in its place if so; true
+    /// while something is owed.
+    pub fn watch(&self) -> bool {
+        let is_owed = self.shared_connection.look_at_heads();
+        if is_owed {
+            self.replace_stuck();
+        }
+        is_owed
+    }
+
+    /// A connection of the lane whose head does not move although the server answers on another one.
+    pub fn still(&self) -> Option<Rc<Link>> {
+        self.shared_connection.still()
+    }
+
+    /// The shortest time, but no less than `least`, that a connection that clients share has been silent although it owes
+    /// something.
+    pub fn waits_for(&self, least: Duration) -> Option<Duration> {
+        self.shared_connection.waits_for(least)
     }
 
     /// Closes the connections that nobody has.

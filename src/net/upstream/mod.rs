@@ -14,6 +14,7 @@ mod shared_connection;
 pub mod spare;
 pub mod survey;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 use crate::net::address::Address;
 use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
+use connection::Link;
 use connections::Connections;
 use respguard_engine::command::Login;
 use respguard_engine::link::budget::Allowance;
@@ -94,10 +96,28 @@ pub trait Recipient {
     /// Everything that one read brought has been handed over.
     fn flush(&self) {}
 
-    /// The recipient does not take its replies fast enough.
-    fn is_congested(&self) -> bool {
+    /// For how long the recipient has been behind with its replies, if it is.
+    fn behind_for(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Others wait behind what the recipient does not take: true when it is kept for it, or it is not waited for any more.
+    fn keeps_for_others(&self) -> bool {
+        true
+    }
+
+    /// Nobody is there any more to take anything.
+    fn is_gone(&self) -> bool {
         false
     }
+
+    /// What it is owed may come over another connection of its lane.
+    fn may_move(&self) -> bool {
+        false
+    }
+
+    /// What it sends from now on goes over this one.
+    fn move_to(&self, _next: &Rc<Link>) {}
 }
 
 /// What taking a piece of a reply has led to.

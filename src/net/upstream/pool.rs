@@ -157,10 +157,20 @@ impl Pool {
         revoked
     }
 
+    /// Looks whether a connection keeps others waiting; true while there is something to look at.
+    pub fn watch(&self) -> bool {
+        self.seek_sign();
+        let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
+        let is_owed = lanes.iter().fold(false, |owed, lane| lane.watch() | owed);
+        self.context.watch.note_still(lanes.iter().any(|lane| lane.still().is_some()));
+        is_owed
+    }
+
     /// Where a connection keeps its head waiting, looks whether the server answers on another one.
     fn seek_sign(&self) {
-        let shared = self.lanes.borrow().values().filter_map(|lane| lane.waits_for()).max();
-        if let Some(silent) = shared.max(self.leases.waits_for()) {
+        let least = self.spares.least_silence();
+        let shared = self.lanes.borrow().values().filter_map(|lane| lane.waits_for(least)).min();
+        if let Some(silent) = shared.into_iter().chain(self.leases.waits_for(least)).min() {
             self.spares.seek_sign(&self.context, silent);
         }
     }

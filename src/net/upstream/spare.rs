@@ -33,7 +33,7 @@ const MISSING_MAX: Duration = Duration::from_millis(200);
 /// Between two attempts.
 const OPEN_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that has been silent for so long may be stuck: the server is asked for a sign on another one.
-const SILENCE_MIN: Duration = Duration::from_millis(100);
+const SILENCE_MIN: Duration = Duration::from_millis(3);
 /// Between two questions.
 const SIGN_PAUSE_MIN: Duration = Duration::from_millis(2);
 const SIGN_PAUSE_MAX: Duration = Duration::from_millis(100);
@@ -154,6 +154,11 @@ impl Spares {
         });
     }
 
+    /// A silence that is shorter is none: answers take a while.
+    pub fn least_silence(&self) -> Duration {
+        SILENCE_MIN.max(2 * self.sign_took.get())
+    }
+
     /// A connection has been silent for so long: asks the server for a sign, or takes note of it. Where the one that is kept
     /// brings none, a new connection may.
     pub fn seek_sign(self: &Rc<Self>, context: &Rc<Context>, silent: Duration) {
@@ -173,7 +178,7 @@ impl Spares {
         }
         let since = self.sign_asked_at.get().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
         let pause = (silent / 4).clamp(SIGN_PAUSE_MIN, SIGN_PAUSE_MAX);
-        if silent >= SILENCE_MIN.max(2 * self.sign_took.get()) && since >= pause {
+        if since >= pause {
             self.sign_asked_at.set(Some(now));
             if !spare.ask_sign(now) {
                 kept.take();

@@ -4,7 +4,7 @@ pub mod replay;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::owed::{Owed, ReplyTo, Seq};
 
@@ -22,8 +22,8 @@ pub struct Entry<R> {
     start: u64,
     /// The recipient was told that the outcome is unknown: late frames are swallowed.
     expired: bool,
-    /// It is long by nature: its deadline is far off though it does not block.
-    slow: bool,
+    /// It may wait for longer than requests do, at the server's will.
+    blocks: bool,
     /// How many reads it was when it was sent; 0: it is more than reads.
     reads: u32,
     /// How often it has been sent again.
@@ -111,7 +111,7 @@ impl<R> Inflight<R> {
                 deadline,
                 start,
                 expired: false,
-                slow: false,
+                blocks: false,
                 reads: 0,
                 repeated: 0,
             });
@@ -131,7 +131,7 @@ impl<R> Inflight<R> {
             deadline,
             start,
             expired: false,
-            slow: false,
+            blocks: false,
             reads: 0,
             repeated: 0,
         });
@@ -151,17 +151,17 @@ impl<R> Inflight<R> {
             deadline,
             start,
             expired: false,
-            slow: false,
+            blocks: false,
             reads: 0,
             repeated: 0,
         });
         self.check();
     }
 
-    /// The entry queued last is long by nature.
-    pub fn mark_slow(&mut self) {
+    /// The entry queued last blocks: the server answers when it likes, within the time that the request itself names.
+    pub fn mark_blocking(&mut self) {
         if let Some(last) = self.entries.back_mut() {
-            last.slow = true;
+            last.blocks = true;
         }
     }
 
@@ -332,10 +332,20 @@ impl<R> Inflight<R> {
         cuts
     }
 
-    /// True when the request at the head waits longer than `request_timeout`: it blocks.
-    pub fn head_blocks(&self, request_timeout: Duration) -> bool {
-        let blocks = |deadline: Instant, head: &Entry<R>| !head.slow && deadline > head.read_at + request_timeout;
-        self.entries.front().is_some_and(|head| head.deadline.is_none_or(|deadline| blocks(deadline, head)))
+    /// True when the request at the head blocks, or nobody says for how long it is waited for.
+    pub fn head_blocks(&self) -> bool {
+        self.entries.front().is_some_and(|head| head.blocks || head.deadline.is_none())
+    }
+
+    /// True when somebody waits behind the recipient at the head who is not, as `same` sees it, the same.
+    pub fn is_waited_for(&self, same: impl Fn(&R, &R) -> bool) -> bool {
+        let Some(head) = self.entries.front() else { return false };
+        self.entries.iter().skip(1).any(|entry| !same(&head.recipient, &entry.recipient))
+    }
+
+    /// Everybody who is owed something.
+    pub fn recipients(&self) -> impl Iterator<Item = &R> {
+        self.entries.iter().map(|entry| &entry.recipient)
     }
 
     /// Gives up on everything that waits: hands each entry to `tell`.

@@ -109,9 +109,11 @@ impl Sequencer {
         }
     }
 
-    /// Reads a piece; what the client does not want to see goes nowhere.
+    /// Reads a piece; what the client does not want to see goes nowhere. Confirmations are pushes, which CLIENT REPLY is not
+    /// about; that (un)subscribing is refused is a reply.
     fn read_visibly(&mut self, slot: &mut Slot, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) -> bool {
-        match slot.silent {
+        let is_push = matches!(slot.role, Role::Subscription { .. } | Role::UnsubscribeAll(_)) && !value::is_error(reading.piece);
+        match slot.silent && !is_push {
             true => self.read(slot, reading, &mut Vec::new()),
             false => self.read(slot, reading, out),
         }

@@ -88,6 +88,11 @@ impl Sequencer {
         }
     }
 
+    /// Bytes that the places take up.
+    pub fn place_bytes(&self) -> usize {
+        self.queue.capacity() * size_of::<Slot>()
+    }
+
     /// Places that are not yet filled.
     pub fn len(&self) -> usize {
         self.queue.len() + self.questions.len()
@@ -294,8 +299,7 @@ impl Sequencer {
         }
     }
 
-    /// Whether the client does not want the reply in the next place. Confirmations are pushes, which CLIENT REPLY is not
-    /// about; of an answer that is only kept the client gets nothing anyway. What is only held is decided when it is sent.
+    /// Whether the client does not want the reply in the next place. Of an answer that is only kept the client gets nothing anyway. What is only held is decided when it is sent.
     fn takes_silent(&mut self, role: &Role) -> bool {
         if self.reply_mode == ReplyMode::On {
             return false;
@@ -305,7 +309,7 @@ impl Sequencer {
         if !is_own {
             self.skipped();
         }
-        !matches!(role, Role::Subscription { .. } | Role::UnsubscribeAll(_) | Role::Held)
+        !matches!(role, Role::Held)
     }
 
     fn put(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {

@@ -47,13 +47,26 @@ function seconds(s) {
 // ---- throughput and latency
 
 function readMetrics(text) {
-  const sample = { at: performance.now(), commands: 0, buckets: [] };
+  const sample = { at: performance.now(), commands: 0, buckets: [], rest: null };
+  const rest = { requests: 0, errors: 0, bounds: new Map() };
   for (const line of text.split("\n")) {
     const value = Number(line.slice(line.lastIndexOf(" ") + 1));
     if (line.startsWith("respguard_commands_total")) sample.commands += value;
     const bound = /^respguard_request_seconds_bucket\{le="([^"]+)"\}/.exec(line);
     if (bound) sample.buckets.push([bound[1] === "+Inf" ? Infinity : Number(bound[1]), value]);
+    if (line.startsWith("respguard_rest_requests_total{")) {
+      rest.requests += value;
+      if (!/code="2/.test(line)) rest.errors += value;
+      sample.rest = rest;
+    }
+    const restBound = /^respguard_rest_request_seconds_bucket\{.*le="([^"]+)"/.exec(line);
+    if (restBound) {
+      const key = restBound[1] === "+Inf" ? Infinity : Number(restBound[1]);
+      rest.bounds.set(key, (rest.bounds.get(key) ?? 0) + value);
+    }
   }
+  // Those of all endpoints together.
+  rest.buckets = [...rest.bounds].sort(([one], [other]) => one - other);
   return sample;
 }
 
@@ -84,10 +97,20 @@ function showMetrics(text) {
   say("rate", rate < 10 ? rate.toFixed(1) : count(Math.round(rate)));
   say("median", quantile(0.5, before, sample));
   say("tail", quantile(0.99, before, sample));
+  showRest(before, sample);
   const rates = samples.slice(1).map((one, i) => (one.commands - samples[i].commands) / (one.at - samples[i].at));
   const top = Math.max(...rates, 1e-9);
   const points = rates.map((rate, i) => `${120 - (rates.length - 1 - i) * 2},${23 - 22 * rate / top}`);
   at("line").firstElementChild.setAttribute("points", points.join(" "));
+}
+
+function showRest(before, sample) {
+  at("rest").hidden = sample.rest === null;
+  if (sample.rest === null || before.rest === null) return;
+  const rate = (sample.rest.requests - before.rest.requests) / (sample.at - before.at) * 1000;
+  say("rest-rate", rate < 10 ? rate.toFixed(1) : count(Math.round(rate)));
+  say("rest-tail", quantile(0.99, before.rest, sample.rest));
+  say("rest-errors", count(sample.rest.errors), sample.rest.errors ? "warn" : "");
 }
 
 // ---- the server

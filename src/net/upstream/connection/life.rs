@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::blame::Blame;
 use super::head_of_line::HeadOfLine;
+use super::held_up::HeldUp;
 use super::silence::Silence;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
@@ -62,7 +63,7 @@ impl Link {
             down: Cell::new(None),
             over: Cell::new(false),
             orphans: RefCell::new(orphans),
-            paused: Cell::new(false),
+            held_up: HeldUp::default(),
             head_of_line: HeadOfLine::default(),
             silence: Silence::default(),
             retired: Cell::new(false),
@@ -141,6 +142,13 @@ impl Link {
         debug!(upstream = %self.settings.address, "a reply is stuck: what comes goes over another connection");
         self.retired.set(true);
         self.show_phase();
+    }
+
+    /// It was replaced; if its head never moved again, as a lost one is.
+    pub fn note_abandoned(&self) {
+        if self.head_of_line.is_still() {
+            self.context.metrics.upstream_reconnect();
+        }
     }
 
     /// Ends the connection; what is owed on it is answered as lost.

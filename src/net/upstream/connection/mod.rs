@@ -2,12 +2,13 @@
 //!
 //! `life` opens it, brings it back after a loss and ends it. While it is there `outgoing` takes what is to be sent, `pump`
 //! moves its bytes, `reading` cuts what comes in into frames, `on_tick` looks after its deadlines, `head_of_line` after a head
-//! that keeps others waiting, `silence` after a head that the server keeps waiting, `standing` after who may go on over a
+//! that keeps others waiting, `held_up` after the time that a client takes, `silence` after a head that the server keeps waiting, `standing` after who may go on over a
 //! new one, `blame` after over whom it was lost. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
 //! end the one that was lost.
 
 mod blame;
 mod head_of_line;
+mod held_up;
 mod life;
 mod on_tick;
 mod orphan_kill;
@@ -21,7 +22,7 @@ mod standing;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Waker};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
 use super::connections::{Permit, Presence};
@@ -31,6 +32,7 @@ use crate::net::context::Context;
 use crate::telemetry::label::UpstreamState;
 use blame::Blame;
 use head_of_line::HeadOfLine;
+use held_up::HeldUp;
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
 use respguard_engine::link::inflight::{Cut, Inflight};
 use respguard_engine::link::owed::Owed;
@@ -64,9 +66,9 @@ pub struct Link {
     over: Cell<bool>,
     /// Connections that were lost while they owed replies, to be ended before anything more is sent on this one.
     orphans: RefCell<Vec<OrphanedConnection>>,
-    /// Nothing is read, because the next recipient does not take its replies.
-    paused: Cell<bool>,
-    /// For how long those behind the head have waited because of that, or of a large reply.
+    /// Whether nothing is read, because the next recipient does not take its replies.
+    held_up: HeldUp,
+    /// Whether what is sent now would wait for the head.
     head_of_line: HeadOfLine,
     /// For how long it has been silent while the server was not.
     silence: Silence,
@@ -216,7 +218,7 @@ impl Link {
 
     /// True when the request at the head may wait longer than requests do: it blocks.
     pub fn is_blocked(&self) -> bool {
-        self.state.borrow().inflight.head_blocks(self.settings.request_timeout)
+        self.state.borrow().inflight.head_blocks()
     }
 
     /// The id by which the server unblocks the lease. From now on it serves nobody else: the word may come late, and
@@ -232,9 +234,20 @@ impl Link {
         !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
     }
 
-    /// True while what is sent now would wait for a client that is behind, or for a large reply.
+    /// True while what is sent now would wait for a client that is behind, for a large reply, or for a head that does not move.
     pub fn is_stuck(&self) -> bool {
         self.head_of_line.is_long()
+    }
+
+    /// True while its head does not move although the server answers on another connection.
+    pub fn is_still(&self) -> bool {
+        self.head_of_line.is_still()
+    }
+
+    /// True when all that it owes is owed to clients that have gone, and the server has been sent all that they said.
+    pub fn is_for_nobody(&self) -> bool {
+        let state = self.state.borrow();
+        state.out_at == state.out.len() && state.inflight.recipients().all(|who| who.is_gone())
     }
 
     /// True when the server may still take it for a large client.
@@ -257,6 +270,18 @@ impl Link {
     /// True when nobody waits for anything on it, not even for the end of a connection that was lost.
     pub fn is_done(&self) -> bool {
         self.over.get() || self.phase() == Phase::Ready && self.is_clean() && self.may_be_left()
+    }
+
+    /// Waits for its end.
+    pub async fn over(&self) {
+        std::future::poll_fn(|cx| {
+            if self.over.get() {
+                return Poll::Ready(());
+            }
+            self.state.borrow_mut().wait(cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// The recipient at the head takes replies again.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::held_up::Stop;
 use super::{Link, Phase, State, Told, tell_all};
 use crate::net::clock;
 use crate::net::upstream::PING;
@@ -18,10 +19,12 @@ impl Link {
     /// Answers what has waited too long, asks a silent connection for a sign of life, and looks
     /// again at a recipient that was behind; called every few milliseconds.
     pub fn on_tick(self: &Rc<Self>) {
-        if self.paused.take() {
+        if let Some(why) = self.held_up.why() {
             // It is the client that does not go on, not the server.
             self.state.borrow_mut().last_read = clock::now();
-            self.wake();
+            if why == Stop::Awaited {
+                self.wake();
+            }
         }
         self.check_deadlines();
         self.check_heartbeat();
@@ -74,16 +77,36 @@ impl Link {
     fn is_stalled(&self, state: &State, now: Instant) -> bool {
         let Some((since, deadline)) = state.inflight.waits_since(state.last_read) else { return false };
         let silent = self.silence.note(since, self.context.signs.asked_at());
-        deadline <= now && silent >= self.settings.stall_timeout
+        deadline <= self.held_up.own_time(now) && silent >= self.settings.stall_timeout
     }
 
-    /// For how long its head has been waited for beyond its deadline, or on a connection that many share at all.
-    pub fn waits_for(&self) -> Option<Duration> {
+    /// For how long its head has been waited for beyond its deadline, or on a connection that many share at all, if that is
+    /// no less than `least`.
+    pub fn waits_for(&self, least: Duration) -> Option<Duration> {
         let state = self.state.borrow();
         let now = clock::now();
         let (since, deadline) = state.inflight.waits_since(state.last_read).filter(|_| state.phase == Phase::Ready)?;
-        let is_due = (self.shared.get() || deadline <= now) && !self.paused.get();
-        is_due.then(|| now.saturating_duration_since(since))
+        let is_due = (self.shared.get() || deadline <= now) && self.held_up.why().is_none();
+        Some(now.saturating_duration_since(since)).filter(|silent| is_due && *silent >= least)
+    }
+
+    /// Looks whether what is sent now would wait for the head; true while something is owed.
+    pub fn look_at_head(&self) -> bool {
+        let since = {
+            let state = self.state.borrow();
+            let waits = state.inflight.waits_since(state.last_read);
+            waits.filter(|_| state.phase == Phase::Ready).map(|(since, _)| since)
+        };
+        match self.held_up.why() {
+            Some(Stop::Alone) => {}
+            Some(Stop::Awaited) => self.wake(),
+            None => {
+                if let Some(since) = since {
+                    self.head_of_line.look(since, self.context.signs.asked_at());
+                }
+            }
+        }
+        since.is_some()
     }
 
     fn check_deadlines(&self) {
@@ -92,7 +115,8 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let fault = match state.phase {
             Phase::Ready => {
-                state.inflight.expire(now, Rc::ptr_eq, |who, owed| told.push((Rc::clone(who), owed, Cut::BeforeReply)));
+                let own = self.held_up.own_time(now);
+                state.inflight.expire(own, Rc::ptr_eq, |who, owed| told.push((Rc::clone(who), owed, Cut::BeforeReply)));
                 if self.is_stalled(&state, now) {
                     state.phase = Phase::Closed;
                     self.wake();

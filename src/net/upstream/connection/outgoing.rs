@@ -40,7 +40,7 @@ impl Link {
             state.out.extend_from_slice(part);
             bytes += part.len();
         }
-        state.inflight.push(recipient, owed, bytes, read_at, deadline);
+        state.inflight.push(recipient, owed, bytes, read_at, self.own_time(deadline));
         drop(state);
         self.wake();
         true
@@ -48,7 +48,7 @@ impl Link {
 
     /// The bytes queued last are owed this too.
     pub fn owes_too(&self, recipient: Rc<dyn Recipient>, owed: Owed, read_at: Instant, deadline: Option<Instant>) {
-        self.state.borrow_mut().inflight.push_too(recipient, owed, read_at, deadline);
+        self.state.borrow_mut().inflight.push_too(recipient, owed, read_at, self.own_time(deadline));
     }
 
     /// Queues what is asked about an earlier request: while there is no connection before all that waits for one, so that
@@ -63,7 +63,7 @@ impl Link {
         let state = &mut *state;
         debug_assert_eq!(state.out_at, 0, "nothing is written without a connection");
         state.out.splice(0..0, request.iter().copied());
-        state.inflight.push_first(recipient, owed, request.len(), (read_at, deadline), state.out_start);
+        state.inflight.push_first(recipient, owed, request.len(), (read_at, self.own_time(deadline)), state.out_start);
         true
     }
 
@@ -74,9 +74,13 @@ impl Link {
         }
     }
 
-    /// What was queued last is long by nature.
-    pub fn mark_slow(&self) {
-        self.state.borrow_mut().inflight.mark_slow();
+    /// What was queued last blocks.
+    pub fn mark_blocking(&self) {
+        self.state.borrow_mut().inflight.mark_blocking();
+    }
+
+    fn own_time(&self, deadline: Option<Instant>) -> Option<Instant> {
+        deadline.map(|deadline| self.held_up.own_time(deadline))
     }
 
     /// Queues more bytes of the request queued last. Its time, `longest`, begins with its end, unless the server waits with its
@@ -91,7 +95,7 @@ impl Link {
         let is_full = state.out.len() - state.out_at >= self.out_bytes_max();
         let longest = if end { longest } else { is_full.then_some(self.settings.request_timeout) };
         let now = clock::now();
-        state.inflight.extend_last(piece.len(), now, longest.map(|longest| now + longest));
+        state.inflight.extend_last(piece.len(), now, self.own_time(longest.map(|longest| now + longest)));
         drop(state);
         self.wake();
     }

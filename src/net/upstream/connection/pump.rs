@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWrite;
 
+use super::head_of_line::LONG;
+use super::held_up::Stop;
 use super::reading::Reading;
 use super::{Link, Loss, Phase};
 use crate::net::clock;
@@ -17,6 +19,19 @@ use respguard_engine::link::breaker::is_state_error;
 use respguard_engine::link::inflight::Owner;
 use respguard_engine::pipeline::resolve::Part;
 use respguard_engine::session::subscription::Arrival;
+
+/// What is read in one turn, at least, before other tasks have theirs.
+const TURN_BYTES: usize = 1024 * 1024;
+
+/// Who takes what comes next.
+enum Taken {
+    /// Its recipient writes it on.
+    ByClient,
+    /// It is kept for its recipient, which is behind: others wait for what comes behind it.
+    Kept,
+    /// Nobody: it stays at the server.
+    Not(Stop),
+}
 
 impl Link {
     pub(super) async fn pump(&self, mut stream: Stream) -> Loss {
@@ -34,13 +49,27 @@ impl Link {
         if let Poll::Ready(Err(loss)) = self.poll_write(stream, cx) {
             return Poll::Ready(loss);
         }
+        if self.shared.get() {
+            self.context.watch.begin();
+        }
+        let mut turn_bytes = 0;
         loop {
-            if self.is_congested() {
-                self.paused.set(true);
-                self.head_of_line.hold();
+            match self.next_taken() {
+                Taken::Not(why) => {
+                    self.held_up.stop(why);
+                    self.head_of_line.hold();
+                    reading.rest(&self.context);
+                    return Poll::Pending;
+                }
+                Taken::Kept => self.head_of_line.hold(),
+                Taken::ByClient => self.head_of_line.go_on(reading.is_inside_large()),
+            }
+            self.held_up.go_on();
+            if turn_bytes >= TURN_BYTES {
+                // Others of the worker have their turn.
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            self.head_of_line.go_on(reading.is_inside_large());
             match ready!(reading.poll_read(stream, &self.context, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Eof),
                 Ok(bytes) => {
@@ -48,6 +77,8 @@ impl Link {
                     self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
                     self.context.health.alive();
                     self.state.borrow_mut().last_read = clock::now();
+                    self.head_of_line.moves();
+                    turn_bytes += bytes;
                     if let Err(loss) = reading.hand_out(self) {
                         return Poll::Ready(loss);
                     }
@@ -98,12 +129,24 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
-    fn is_congested(&self) -> bool {
-        match self.state.borrow().inflight.owner() {
-            Owner::Recipient(who, _) => who.is_congested(),
-            Owner::Late(_) => false,
-            Owner::Nobody => self.owner.borrow().as_ref().is_some_and(|owner| owner.is_congested()),
+    /// What becomes of what comes next.
+    fn next_taken(&self) -> Taken {
+        let state = self.state.borrow();
+        let who = match state.inflight.owner() {
+            Owner::Recipient(who, _) => who,
+            Owner::Late(_) => return Taken::ByClient,
+            Owner::Nobody => {
+                let is_behind = self.owner.borrow().as_ref().is_some_and(|owner| owner.behind_for().is_some());
+                return if is_behind { Taken::Not(Stop::Alone) } else { Taken::ByClient };
+            }
+        };
+        let Some(behind) = who.behind_for() else { return Taken::ByClient };
+        if !state.inflight.is_waited_for(|head, other| Rc::ptr_eq(head, other) || other.is_gone()) {
+            return Taken::Not(Stop::Alone);
         }
+        // It may catch up in a moment, or the others may find another connection.
+        let is_theirs = self.retired.get() || self.head_of_line.is_very_long();
+        if behind >= LONG && is_theirs && who.keeps_for_others() { Taken::Kept } else { Taken::Not(Stop::Awaited) }
     }
 
     /// How many of the next replies, at most `most`, may be handed over together.

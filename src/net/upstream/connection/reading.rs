@@ -76,6 +76,13 @@ impl Reading {
         read
     }
 
+    /// Nothing is read for a while.
+    pub(super) fn rest(&mut self, context: &Context) {
+        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
+            self.finish(context);
+        }
+    }
+
     /// True while a large frame is passing.
     pub(super) fn is_inside_large(&self) -> bool {
         self.handed >= LARGE_BYTES

@@ -6,8 +6,11 @@ use std::rc::Rc;
 
 use super::{Link, State, Told};
 use crate::net::clock;
+use crate::net::upstream::Recipient;
+use crate::net::upstream::discard::Discard;
 use crate::telemetry::label::RetryKind;
-use respguard_engine::link::inflight::replay::{Replay, Sent};
+use respguard_engine::link::inflight::replay::{Moved, Replay, Sent};
+use respguard_engine::pipeline::finding::Fault;
 
 /// Answered bytes at the front of the buffer that are not worth moving the others for.
 const ANSWERED_BYTES_MAX: usize = 64 * 1024;
@@ -37,9 +40,39 @@ impl Link {
         self.settings.retry_reads && self.shared.get()
     }
 
+    /// This connection is stuck: who is owed nothing but reads asks for them over another one.
+    pub fn hand_reads_to(&self, next: &Rc<Link>) {
+        if !self.replays_reads() {
+            return;
+        }
+        let mut state = self.state.borrow_mut();
+        let State { inflight, out, out_start, .. } = &mut *state;
+        let sent = Sent { bytes: out, start: *out_start, written: u64::MAX };
+        let nobody = || Rc::new(Discard) as Rc<dyn Recipient>;
+        let identity = |who: &Rc<dyn Recipient>| Rc::as_ptr(who).cast::<()>() as usize;
+        let now = self.held_up.own_time(clock::now());
+        let moved: Vec<_> = inflight
+            .move_reads(sent, now, identity, |who| who.may_move(), nobody)
+            .into_iter()
+            .map(|moved| (out[moved.bytes.clone()].to_vec(), moved))
+            .collect();
+        drop(state);
+        for (request, Moved { recipient, owed, read_at, deadline, .. }) in moved {
+            recipient.move_to(next);
+            self.context.metrics.retried(RetryKind::Moved, owed.frames());
+            let deadline = deadline.map(|deadline| self.held_up.real_time(deadline));
+            if next.send(Rc::clone(&recipient), &[&request], owed, read_at, deadline) {
+                next.state.borrow_mut().inflight.mark_moved();
+            } else {
+                recipient.fault(owed, Fault::Lost);
+                recipient.flush();
+            }
+        }
+    }
+
     /// The connection is lost: reads wait for the next one, with what was not written; the others are told.
     pub(super) fn keep_reads(&self, state: &mut State, written: u64, told: &mut Vec<Told>) {
-        let now = clock::now();
+        let now = self.held_up.own_time(clock::now());
         let (metrics, mut budget) = (&self.context.metrics, self.context.retries.budget(now));
         let may_replay = |reads: u32| {
             if budget.withdraw(reads, now) {

@@ -23,6 +23,17 @@ pub struct Sent<'a> {
     pub written: u64,
 }
 
+/// A read that is to be asked for over another connection.
+#[derive(Debug)]
+pub struct Moved<R> {
+    pub recipient: R,
+    pub owed: Owed,
+    /// Where its requests lie among the bytes of the connection.
+    pub bytes: Range<usize>,
+    pub read_at: Instant,
+    pub deadline: Option<Instant>,
+}
+
 /// Whether requests may go out once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replay {
@@ -31,6 +42,14 @@ pub enum Replay {
 }
 
 impl<R> Inflight<R> {
+    /// The entry pushed last holds reads that were asked for elsewhere before.
+    pub fn mark_moved(&mut self) {
+        self.mark_reads();
+        if let Some(last) = self.entries.back_mut() {
+            last.repeated += 1;
+        }
+    }
+
     /// The entry pushed last holds nothing but reads, one frame for each.
     pub fn mark_reads(&mut self) {
         if let Some(last) = self.entries.back_mut() {
@@ -97,6 +116,37 @@ impl<R> Inflight<R> {
         self.queued += out.len() as u64;
         self.check();
         out
+    }
+
+    /// Takes out the reads of those who are owed nothing but reads, none of whose replies has begun: they may be asked for
+    /// over another connection. What still comes for them here is `nobody`'s.
+    pub fn move_reads(
+        &mut self,
+        sent: Sent<'_>,
+        now: Instant,
+        identity: impl Fn(&R) -> usize,
+        may_move: impl Fn(&R) -> bool,
+        nobody: impl Fn() -> R,
+    ) -> Vec<Moved<R>> {
+        let mut staying = HashSet::new();
+        let mut moving = Vec::new();
+        for (at, entry) in self.entries.iter().enumerate() {
+            let is_whole = at > 0 || !self.head_started;
+            // Once is enough: the server does the work again.
+            let may = is_whole && entry.repeated == 0 && entry.may_replay(now) && may_move(&entry.recipient);
+            match if may { self.unanswered(at, sent) } else { None } {
+                Some(bytes) => moving.push((at, bytes)),
+                None => drop(staying.insert(identity(&entry.recipient))),
+            }
+        }
+        moving.retain(|(at, _)| !staying.contains(&identity(&self.entries[*at].recipient)));
+        let moved = moving.into_iter().map(|(at, bytes)| {
+            let entry = &mut self.entries[at];
+            let recipient = std::mem::replace(&mut entry.recipient, nobody());
+            (entry.expired, entry.reads) = (true, 0);
+            Moved { recipient, owed: entry.owed, bytes, read_at: entry.read_at, deadline: entry.deadline }
+        });
+        moved.collect()
     }
 
     /// Where the bytes of an entry lie that have no reply yet; `None` where they are no longer there, or not what they

@@ -15,7 +15,7 @@ use respguard_resp::encode;
 
 /// At the end of a transaction of which nothing was sent.
 const EXEC_UNSENT: &[u8] =
-    b"-EXECABORT Transaction discarded because of: respguard: it was not sent, the server is unavailable, nothing was applied\r\n";
+    b"-EXECABORT Transaction discarded because of previous errors. respguard: it was not sent, the server is unavailable, nothing was applied\r\n";
 
 impl Sequencer {
     /// The upstream will never give what is `owed`: the requests are answered with what is known.

@@ -1,0 +1,212 @@
+//! Reading requests, reading replies and other clients' progress do not hang on each other.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::harness::wire::{request, words};
+use crate::harness::{Proxy, RedisServer, Setup, Wire, eventually};
+
+const MIB: usize = 1024 * 1024;
+/// Much goes through a build without optimisation.
+const LONG: Duration = Duration::from_secs(90);
+
+fn server() -> RedisServer {
+    RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"])
+}
+
+fn set(redis: &RedisServer, key: &str, bytes: usize) {
+    let mut direct = redis.wire().patience(LONG);
+    direct.send(&words(&[b"SET", key.as_bytes(), &vec![b'v'; bytes]]));
+    assert_eq!(direct.reply(), b"+OK\r\n");
+}
+
+fn one_worker(redis: &RedisServer) -> Proxy {
+    Setup::new(redis).top("workers = 1").start()
+}
+
+fn closed(proxy: &Proxy) -> f64 {
+    proxy.metric("respguard_clients_closed_total", &[])
+}
+
+/// Sends everything before it reads anything, as bulk loaders do; fails where that never ends.
+fn send_all(wire: &mut Wire, bytes: &[u8]) {
+    wire.stream().set_write_timeout(Some(LONG)).expect("a timeout");
+    wire.stream().write_all(bytes).expect("all of it is taken while nothing is read");
+}
+
+#[test]
+fn who_writes_everything_before_reading_anything_is_served() {
+    let redis = server();
+    let proxy = one_worker(&redis);
+    set(&redis, "b", 8 * MIB);
+    let mut wire = proxy.wire().patience(LONG);
+    for _ in 0..3 {
+        send_all(&mut wire, &[request("GET b"), words(&[b"SET", b"c", &vec![b'w'; 12 * MIB]]), request("INCR n")].concat());
+        assert_eq!(wire.reply().len(), 8 * MIB + 12);
+        assert_eq!(wire.reply(), b"+OK\r\n");
+        assert!(wire.reply().starts_with(b":"));
+    }
+    assert_eq!(redis.ask("STRLEN c"), format!(":{}\r\n", 12 * MIB));
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]) + closed(&proxy), 0.0);
+}
+
+#[test]
+fn many_small_requests_whose_replies_nobody_reads_yet_are_passed_on() {
+    const REQUESTS: usize = 150_000;
+    let redis = server();
+    let proxy = one_worker(&redis);
+    set(&redis, "k", 1000);
+    let mut wire = proxy.wire().patience(LONG);
+    let before = proxy.memory_peak();
+    let start = Instant::now();
+    send_all(&mut wire, &request("GET k").repeat(REQUESTS));
+    let sent = start.elapsed();
+    let grown = (proxy.memory_peak() - before) as usize / MIB;
+    assert!(wire.replies(REQUESTS).iter().all(|reply| reply.len() == 1009));
+    eprintln!("all sent after {sent:?}, all read after {:?}, memory grew by {grown} MiB", start.elapsed());
+    assert!(grown < 100, "the server keeps what nobody reads: {grown} MiB");
+    eventually("what it had alone is given back", || {
+        proxy.metric("respguard_upstream_connections", &[("state", "retired")]) == 0.0
+    });
+}
+
+#[test]
+fn who_reads_late_gets_all_of_it() {
+    let redis = server();
+    let proxy = one_worker(&redis);
+    set(&redis, "b", MIB);
+    let (mut slow, mut other) = (proxy.wire().patience(LONG), proxy.wire());
+    assert_eq!(other.ask("PING"), "+PONG\r\n");
+    let before = proxy.memory_peak();
+    send_all(&mut slow, &request("GET b").repeat(150));
+    let start = Instant::now();
+    // Longer than any deadline of its own.
+    while start.elapsed() < Duration::from_secs(7) {
+        assert_eq!(other.ask("PING"), "+PONG\r\n");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for reply in slow.replies(150) {
+        assert_eq!(reply.len(), MIB + 12);
+    }
+    let grown = (proxy.memory_peak() - before) as usize / MIB;
+    assert!(grown < 32, "it waits at the server: {grown} MiB");
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]) + closed(&proxy), 0.0);
+}
+
+#[test]
+fn forty_clients_that_read_nothing_are_in_nobodys_way() {
+    let redis = server();
+    let proxy = one_worker(&redis);
+    set(&redis, "b", MIB / 4);
+    let mut others: Vec<Wire> = (0..5).map(|_| proxy.wire()).collect();
+    let mut slow: Vec<Wire> = (0..40).map(|_| proxy.wire().patience(LONG)).collect();
+    slow.iter_mut().for_each(|wire| wire.send(&request("GET b").repeat(8)));
+    let (start, mut longest) = (Instant::now(), Duration::ZERO);
+    while start.elapsed() < Duration::from_secs(6) {
+        for other in &mut others {
+            let asked = Instant::now();
+            assert_eq!(other.ask("PING"), "+PONG\r\n");
+            assert_eq!(other.ask("SET k v"), "+OK\r\n");
+            longest = longest.max(asked.elapsed());
+        }
+    }
+    eprintln!("longest wait of the others: {longest:?}");
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    for wire in &mut slow {
+        assert!(wire.replies(8).iter().all(|reply| reply.len() == MIB / 4 + 11));
+    }
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]) + closed(&proxy), 0.0);
+    eventually("elastic by nature", || proxy.metric("respguard_upstream_connections", &[("state", "retired")]) == 0.0);
+}
+
+#[test]
+fn reads_go_on_while_the_server_lets_no_write_pass() {
+    let redis = server();
+    let proxy = one_worker(&redis);
+    let (mut writers, mut readers): (Vec<Wire>, Vec<Wire>) = (0..6).map(|_| (proxy.wire(), proxy.wire())).unzip();
+    readers.iter_mut().chain(&mut writers).for_each(|wire| assert_eq!(wire.ask("GET n"), "$-1\r\n"));
+    assert_eq!(redis.ask("CLIENT PAUSE 3000 WRITE"), "+OK\r\n");
+    let start = Instant::now();
+    let (mut waits, mut rounds) = (Vec::new(), 0);
+    while start.elapsed() < Duration::from_millis(2000) {
+        // One more begins to write now and then.
+        if let Some(writer) = writers.get_mut(rounds / 20).filter(|_| rounds % 20 == 10) {
+            writer.send_line("INCR n");
+        }
+        for reader in &mut readers {
+            let asked = Instant::now();
+            assert_eq!(reader.ask("GET n"), "$-1\r\n");
+            waits.push(asked.elapsed());
+        }
+        rounds += 1;
+    }
+    waits.sort();
+    eprintln!("{} reads, the slowest {:?}, 99 of 100 {:?}", waits.len(), waits[waits.len() - 1], waits[waits.len() * 99 / 100]);
+    assert!(waits[waits.len() * 99 / 100] < Duration::from_millis(30), "{waits:?}");
+    let mut counted: Vec<_> = writers.iter_mut().map(|wire| wire.reply()).collect();
+    counted.sort();
+    assert_eq!(counted, [b":1\r\n", b":2\r\n", b":3\r\n", b":4\r\n", b":5\r\n", b":6\r\n"], "each has run once");
+    assert!(start.elapsed() >= Duration::from_millis(2900));
+    for wire in readers.iter_mut().chain(&mut writers) {
+        assert_eq!(wire.ask("GET n"), "$1\r\n6\r\n");
+    }
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]), 0.0);
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}
+
+#[test]
+fn who_is_owed_reads_behind_somebody_elses_large_reply_gets_them_over_another_connection() {
+    let redis = server();
+    let proxy = one_worker(&redis);
+    set(&redis, "big", 64 * MIB);
+    assert_eq!(redis.ask("SET k v"), "+OK\r\n");
+    let (mut slow, mut reader, mut writer) = (proxy.wire().patience(LONG), proxy.wire(), proxy.wire());
+    for wire in [&mut slow, &mut reader, &mut writer] {
+        assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    }
+    let commands = || proxy.metric("respguard_commands_total", &[]);
+    redis.pause();
+    for (wire, line) in [(&mut slow, "GET big"), (&mut reader, "GET k"), (&mut writer, "APPEND k w")] {
+        let before = commands();
+        wire.send_line(line);
+        eventually("it is on its way", || commands() > before);
+    }
+    redis.resume();
+    let start = Instant::now();
+    let read = reader.reply();
+    eprintln!("the read came after {:?}", start.elapsed());
+    assert!(read == b"$1\r\nv\r\n" || read == b"$2\r\nvw\r\n");
+    assert_eq!(writer.reply(), b":2\r\n", "who is owed a write gets it as it comes");
+    assert_eq!(reader.ask("APPEND k x"), ":3\r\n");
+    assert_eq!(slow.reply().len(), 64 * MIB + 13, "and nobody is closed");
+    assert_eq!(slow.ask("GET k"), "$3\r\nvwx\r\n");
+    assert_eq!(closed(&proxy), 0.0);
+}
+
+#[test]
+fn a_client_is_closed_only_where_others_wait_behind_it_and_no_more_can_be_kept() {
+    let redis = server();
+    let proxy = Setup::new(&redis).top("workers = 1").listen("buffered_bytes_max = 16777216").start();
+    set(&redis, "big", 40 * MIB);
+    let (mut slow, mut behind, mut other) = (proxy.wire(), proxy.wire().patience(LONG), proxy.wire());
+    for wire in [&mut slow, &mut behind, &mut other] {
+        assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    }
+    let commands = || proxy.metric("respguard_commands_total", &[]);
+    redis.pause();
+    for (wire, line) in [(&mut slow, "GET big"), (&mut behind, "INCR n")] {
+        let before = commands();
+        wire.send_line(line);
+        eventually("it is on its way", || commands() > before);
+    }
+    redis.resume();
+    assert_eq!(behind.reply(), b":1\r\n");
+    eventually("it is closed and counted", || proxy.metric("respguard_clients_closed_total", &[("reason", "slow")]) == 1.0);
+    assert!(proxy.log().contains("others wait for what it does not read"));
+    let mut patient = proxy.wire().patience(LONG);
+    patient.send_line("GET big");
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(other.ask("PING"), "+PONG\r\n");
+    assert_eq!(patient.reply().len(), 40 * MIB + 13, "alone it may take its time, whatever may be kept");
+    assert_eq!(closed(&proxy), 1.0);
+}
