@@ -12,7 +12,7 @@ use respguard::telemetry::label::{
     RestCode, RestEndpoint, RuleKind, Side, TtlOutcome, UpstreamState,
 };
 use respguard::telemetry::names::{self, Metric, Shape};
-use respguard_engine::command::Table;
+use respguard_engine::command::{SERVERS, Table};
 use respguard_engine::pipeline::violation::Kind;
 
 const ALERTS: &str = include_str!("../deploy/prometheus/respguard-rules.yaml");
@@ -298,4 +298,44 @@ fn the_reference_of_metrics_is_that_of_the_program() {
         return;
     }
     assert_eq!(format!("{table}\n"), reference(), "`make docs` writes it");
+}
+
+/// The servers that have a command, in words: all but a few, or a few.
+fn commands_by_server() -> String {
+    let mut rows: Vec<(Vec<&str>, Vec<String>)> = Vec::new();
+    for (name, servers) in respguard_engine::command::listed() {
+        // Servers before 7.0 list no subcommands, and all that came with 7.0 stayed.
+        let everywhere = SERVERS.iter().skip(1).all(|server| servers.contains(server));
+        if everywhere {
+            continue;
+        }
+        let name = format!("`{}`", name.replace('|', " ").to_uppercase());
+        match rows.iter_mut().find(|row| row.0 == servers) {
+            Some(row) => row.1.push(name),
+            None => rows.push((servers, vec![name])),
+        }
+    }
+    rows.sort_by_key(|row| (row.0.is_empty(), row.0.first().map(|first| SERVERS.iter().position(|server| server == first))));
+    let rows = rows.iter().map(|(servers, names)| {
+        let servers = match servers.as_slice() {
+            [] => "none: from documentation, not witnessed".to_owned(),
+            servers => servers.iter().map(|server| format!("`{server}`")).collect::<Vec<_>>().join(", "),
+        };
+        format!("| {servers} | {} |\n", names.join(", "))
+    });
+    format!("| listed by | commands |\n|---|---|\n{}", rows.collect::<String>())
+}
+
+#[test]
+fn the_reference_of_commands_that_only_some_servers_have_is_that_of_the_program() {
+    const START: &str = "<!-- make docs writes this table -->\n\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/servers.md");
+    let text = fs::read_to_string(&path).expect("docs/servers.md");
+    let (before, behind) = text.split_once(START).expect("the table's place");
+    let (table, behind) = behind.split_once("\n\n").expect("text behind the table");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, format!("{before}{START}{}\n{behind}", commands_by_server())).expect("writable");
+        return;
+    }
+    assert_eq!(format!("{table}\n"), commands_by_server(), "`make docs` writes it");
 }

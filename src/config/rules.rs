@@ -71,6 +71,7 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         once: section.text("once", findings),
         once_key: section.text("once_key", findings),
         on_duplicate: section.word("on_duplicate", findings).unwrap_or_default(),
+        rollback_bytes_max: section.number_if_any("rollback_bytes_max", 1..=BYTES_MAX, findings),
         unlink: section.word("unlink", findings).unwrap_or_default(),
         agree: section.word("agree", findings),
         mode: section.word("mode", findings),

@@ -188,10 +188,12 @@ impl Planned<'_> {
         page.line(1, format_args!("group {} ({}), on {}:", group.name, group.atomic.as_str(), self.connection()));
         self.write_captures(commands, group, page);
         let members = self.numbers(commands);
-        page.line(
-            2,
-            format_args!("on the wire, in one write: WATCH guard keys.., EVAL preflight, MULTI, EVAL seal, {members}, EXEC"),
-        );
+        let is_rolled_back = group.atomic == Atomic::Rollback;
+        let wire = match is_rolled_back {
+            false => format!("WATCH guard keys.., EVAL preflight, MULTI, EVAL seal, {members}, EXEC"),
+            true => format!("SET guard, WATCH guard keys.., EVAL begin, MULTI, EVAL counted, {members}, EVAL finish, EXEC"),
+        };
+        page.line(2, format_args!("on the wire, in one write: {wire}"));
         if let Some(once) = &group.once {
             page.line(
                 2,
@@ -206,7 +208,10 @@ impl Planned<'_> {
         let member = |i: usize| commands.get(i).map(|&at| Member { id: self.batch.id(at), args: self.args(at) });
         let required = group.requirements(self.table, &mut { member });
         let members = commands.iter().map(|&at| (self.batch.id(at), self.args(at)));
-        let examined = preflight::examine_required(self.table, members, required);
+        let examined = match is_rolled_back {
+            false => preflight::examine_required(self.table, members, required),
+            true => preflight::only_required(self.table, members, required),
+        };
         for check in examined.iter().flatten() {
             let number = self.number(commands[check.member]);
             page.line(2, format_args!("checked, for {number}: {}: {}", word(check.key), check.question.in_words()));
@@ -218,7 +223,24 @@ impl Planned<'_> {
             format_args!("if a check fails: nothing is applied, every member answers an error; told as {}", Kind::Aborted),
         );
         page.line(2, "if other clients change what is checked: nothing is applied, and it is sent again, 3 times in all");
-        page.line(2, format_args!("if some members fail all the same: {}", text::on_partial(group.on_partial)));
+        if is_rolled_back {
+            let most = group.rollback_bytes_max;
+            page.line(
+                2,
+                format_args!(
+                    "kept before it: what its keys hold, up to {most} bytes of the server's memory; beyond, nothing is applied"
+                ),
+            );
+            page.line(
+                2,
+                format_args!(
+                    "if a member fails: its keys are put back, every member answers an error; told as {}",
+                    Kind::Aborted
+                ),
+            );
+        } else {
+            page.line(2, format_args!("if some members fail all the same: {}", text::on_partial(group.on_partial)));
+        }
         self.write_marker(group, page);
     }
 

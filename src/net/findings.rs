@@ -94,6 +94,7 @@ pub fn group_outcome(outcome: Outcome) -> GroupOutcome {
         Outcome::Unknown => GroupOutcome::Unknown,
         Outcome::Observed => GroupOutcome::Observed,
         Outcome::Committed => GroupOutcome::Committed,
+        Outcome::RolledBack => GroupOutcome::RolledBack,
         Outcome::Duplicate => GroupOutcome::Duplicate,
     }
 }

@@ -107,6 +107,8 @@ words! {
         Unknown = "unknown",
         /// Applied, and its replies were lost with their connection.
         Committed = "committed",
+        /// A member failed, and all is as it was before.
+        RolledBack = "rolled_back",
         /// Applied before, and not again.
         Duplicate = "duplicate",
         /// Only looked at, as its rule says, and nothing failed.

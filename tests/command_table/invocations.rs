@@ -11,6 +11,8 @@ pub const INVOCATIONS: &[&str] = &[
     "MGET a", "MGET a b c", "MSET a 1", "MSET a 1 b 2 c 3", "MSETNX a 1 b 2", "PSETEX k 1000 v", "SET k v",
     "SET k v EX 10 NX GET", "SET k v KEEPTTL", "SETBIT k 0 1", "SETEX k 10 v", "SETNX k v", "SETRANGE k 0 v", "STRLEN k",
     "SUBSTR k 0 1", "set k v", "sEt k v xx",
+    "MSETEX 1 a 1", "MSETEX 2 a 1 b 2 EX 100", "MSETEX 2 a 1 b 2 NX PX 100000", "MSETEX 1 a 1 KEEPTTL", "DELIFEQ k v", "SET k v IFEQ w",
+    "STRALGO LCS KEYS a b", "STRALGO LCS STRINGS a b",
     // Keys
     "COPY a b", "COPY a b DB 1 REPLACE", "DEL a", "DEL a b c", "DUMP k", "EXISTS a", "EXISTS a b a", "EXPIRE k 1",
     "EXPIRE k 1 NX", "EXPIREAT k 1", "EXPIRETIME k", "MOVE k 1", "OBJECT ENCODING k", "OBJECT FREQ k", "OBJECT IDLETIME k",
@@ -28,6 +30,11 @@ pub const INVOCATIONS: &[&str] = &[
     "HDEL h f", "HDEL h f g", "HEXISTS h f", "HGET h f", "HGETALL h", "HINCRBY h f 1", "HINCRBYFLOAT h f 1.5", "HKEYS h",
     "HLEN h", "HMGET h f g", "HMSET h f v g w", "HRANDFIELD h", "HRANDFIELD h 2 WITHVALUES", "HSCAN h 0",
     "HSCAN h 0 MATCH x COUNT 10", "HSET h f v", "HSET h f v g w", "HSETNX h f v", "HSTRLEN h f", "HVALS h",
+    "HEXPIRE h 100 FIELDS 1 f", "HEXPIRE h 100 NX FIELDS 2 f g", "HEXPIREAT h 4102444800 FIELDS 1 f", "HEXPIRETIME h FIELDS 1 f",
+    "HPEXPIRE h 100000 FIELDS 1 f", "HPEXPIREAT h 4102444800000 FIELDS 1 f", "HPEXPIRETIME h FIELDS 1 f", "HTTL h FIELDS 2 f g",
+    "HPTTL h FIELDS 1 f", "HPERSIST h FIELDS 1 f", "HSETEX h FIELDS 1 f v", "HSETEX h EX 100 FIELDS 2 f v g w",
+    "HSETEX h FNX KEEPTTL FIELDS 1 f v", "HGETEX h FIELDS 1 f", "HGETEX h EX 100 FIELDS 1 f", "HGETEX h PERSIST FIELDS 1 f",
+    "HGETDEL h FIELDS 1 f", "HGETDEL h FIELDS 2 f g",
     // Lists
     "BLMOVE a b LEFT RIGHT 0", "BLMPOP 0 1 a LEFT", "BLMPOP 0 3 a b c RIGHT COUNT 2", "BLPOP a 0", "BLPOP a b c 0.5",
     "BRPOP a 0", "BRPOP a b 0", "BRPOPLPUSH a b 0", "LINDEX l 0", "LINSERT l BEFORE a b", "LLEN l", "LMOVE a b LEFT RIGHT",
@@ -67,6 +74,10 @@ pub const INVOCATIONS: &[&str] = &[
     "xread streams streams 0", "XREAD STREAMS a STREAMS 0 0", "XREADGROUP GROUP g c STREAMS s >", "XREADGROUP GROUP g c COUNT 1 NOACK STREAMS s t > >",
     "XREADGROUP GROUP STREAMS c BLOCK 1 STREAMS s >", "XREADGROUP GROUP g STREAMS COUNT 1 STREAMS s >", "XREVRANGE s + -", "XSETID s 1-1",
     "XSETID s 1-1 ENTRIESADDED 5 MAXDELETEDID 0-1", "XTRIM s MAXLEN 5", "XTRIM s MINID ~ 1 LIMIT 10",
+    "XACKDEL s g IDS 1 1-1", "XACKDEL s g KEEPREF IDS 2 1-1 2-2", "XDELEX s IDS 1 1-1", "XDELEX s ACKED IDS 2 1-1 2-2",
+    // Vector sets
+    "VADD v VALUES 2 1 0 e", "VADD v VALUES 2 1 1 g SETATTR {}", "VCARD v", "VDIM v", "VEMB v e", "VGETATTR v e", "VINFO v",
+    "VISMEMBER v e", "VLINKS v e", "VRANDMEMBER v", "VREM v e", "VSETATTR v e {}", "VSIM v ELE e", "VSIM v VALUES 2 1 0 COUNT 5",
     // Scripts
     "EVAL x 1 k", "EVAL x 2 a b c d", "EVALSHA x 1 k v", "EVAL_RO x 3 a b c", "EVALSHA_RO x 1 k", "FCALL f 1 k", "FCALL f 2 a b c",
     "FCALL_RO f 1 k x", "EVAL x 0", "EVAL x 0 a b", "EVALSHA x 0", "FCALL f 0", "FCALL_RO f 0 a",

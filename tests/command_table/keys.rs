@@ -3,24 +3,36 @@
 use std::collections::BTreeSet;
 
 use redis::Value;
-use respguard_engine::command::{Access, Keys, Table};
+use respguard_engine::command::{Access, KeyList, Keys, Table};
 
 use crate::invocations::INVOCATIONS;
+use crate::program::Program;
 use crate::server::{Request, Server};
 
 #[test]
 fn keys_are_those_that_getkeys_answers() {
     let server = Server::start();
     let mut connection = server.connect();
-    let table = Table::builtin();
+    let mut table = Table::builtin();
+    table.merge(&server.raw("HELLO 2", "COMMAND")).expect("COMMAND is answered");
     for text in INVOCATIONS {
         let request = Request::parse(text);
         let spec = table.spec(table.lookup(request.args()));
+        if !spec.present {
+            continue;
+        }
         let mut found = Vec::new();
-        spec.for_each_key(request.args(), &mut |place, _| {
+        let list = spec.for_each_key(request.args(), &mut |place, _| {
             let key = request.args().get(place).expect("a visited key is an argument");
             found.push(String::from_utf8_lossy(key).into_owned());
         });
+        // Redis before 7.0 answers no keys of a request that it does not take, and only it has STRALGO, of which the table
+        // says as the server does: there may be others.
+        let old = Program::under_test().version < (7, 0);
+        let unlike = !spec.takes_arguments(request.args().len()) || list == KeyList::Unknown;
+        if old && unlike {
+            continue;
+        }
         let question = ["COMMAND", "GETKEYS"].map(str::as_bytes);
         let question = Request::new(question.into_iter().chain(request.args().iter()));
         let answered = question.run(&mut connection).map_or(Vec::new(), |keys| texts(&keys));

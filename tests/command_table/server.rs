@@ -10,6 +10,11 @@ use respguard_resp::request::{Args, Span};
 
 use crate::program::Program;
 
+/// What scripts/install-servers calls the server that this run is about.
+pub fn server_name() -> String {
+    std::env::var("SERVER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "redis7".to_owned())
+}
+
 pub struct Server {
     process: Child,
     port: u16,

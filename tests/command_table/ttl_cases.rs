@@ -97,6 +97,18 @@ pub const CASES: &[Case] = &[
     ("SET a 1",                         "SETNX a 2"),
     ("SET a 1",                         "SETRANGE a 2 x"),
 
+    ("SET a 1",                          "SET a 2 IFEQ 1"),
+    ("SET a 1",                          "SET a 2 IFEQ 1 EX 200"),
+    ("SET a 1",                          "SET a 2 IFEQ 1 KEEPTTL"),
+    ("SET a 1",                          "SET a 2 IFEQ 7 EX 200"),
+    ("SET a 1",                          "DELIFEQ a 1"),
+    ("SET a 1",                          "DELIFEQ a 2"),
+    ("SET a 1; SET b 2",                 "MSETEX 2 a 3 b 4"),
+    ("SET a 1",                          "MSETEX 1 a 3 EX 200"),
+    ("SET a 1; SET b 2",                 "MSETEX 2 a 3 b 4 PX 200000 NX"),
+    ("SET a 1",                          "MSETEX 1 a 3 XX PXAT 4102444800000"),
+    ("SET a 1",                          "MSETEX 1 a 3 KEEPTTL"),
+
     // HyperLogLogs
     ("PFADD a x",                       "PFADD a y"),
     ("PFADD a x",                       "PFADD a"),
@@ -112,6 +124,20 @@ pub const CASES: &[Case] = &[
     ("HSET a f 1",                      "HSET a f 2"),
     ("HSET a f 1",                      "HSETNX a f 2"),
     ("HSET a f 1",                      "HSETNX a g 2"),
+    ("HSET a f 1",                       "HEXPIRE a 200 FIELDS 1 f"),
+    ("HSET a f 1 g 2",                   "HEXPIRE a 0 FIELDS 1 f"),
+    ("HSET a f 1",                       "HEXPIRE a 0 FIELDS 1 f"),
+    ("HSET a f 1",                       "HPEXPIRE a 200000 FIELDS 1 f"),
+    ("HSET a f 1",                       "HEXPIREAT a 4102444800 FIELDS 1 f"),
+    ("HSET a f 1",                       "HPEXPIREAT a 4102444800000 FIELDS 1 f"),
+    ("HSET a f 1",                       "HPERSIST a FIELDS 1 f"),
+    ("HSET a f 1",                       "HSETEX a EX 200 FIELDS 1 f 2"),
+    ("HSET a f 1",                       "HSETEX a FIELDS 2 f 2 g 3"),
+    ("HSET a f 1",                       "HSETEX a FXX PX 200000 FIELDS 1 f 2"),
+    ("HSET a f 1",                       "HGETEX a EX 200 FIELDS 1 f"),
+    ("HSET a f 1",                       "HGETEX a PERSIST FIELDS 1 f"),
+    ("HSET a f 1 g 2",                   "HGETDEL a FIELDS 1 f"),
+    ("HSET a f 1",                       "HGETDEL a FIELDS 1 f"),
 
     // Lists
     ("RPUSH a 1 2; RPUSH b 3",          "BLMOVE a b LEFT RIGHT 0.01"),
@@ -190,6 +216,15 @@ pub const CASES: &[Case] = &[
     ("XADD a 1-1 f v; XGROUP CREATE a g 0", "XREADGROUP GROUP g c STREAMS a >"),
     ("XADD a 1-1 f v",                  "XSETID a 5-5"),
     ("XADD a 1-1 f v; XADD a 1-2 f v",  "XTRIM a MAXLEN 1"),
+    ("XADD a 1-1 f v; XGROUP CREATE a g 0; XREADGROUP GROUP g c STREAMS a >", "XACKDEL a g IDS 1 1-1"),
+    ("XADD a 1-1 f v",                   "XDELEX a IDS 1 1-1"),
+
+    // Vector sets, which exist where they are called
+    ("SET x 1",                         "VADD a VALUES 2 1 0 e"),
+    ("VADD a VALUES 2 1 0 e",           "VADD a VALUES 2 1 1 g"),
+    ("VADD a VALUES 2 1 0 e; VADD a VALUES 2 1 1 g", "VREM a e"),
+    ("VADD a VALUES 2 1 0 e",           "VREM a e"),
+    ("VADD a VALUES 2 1 0 e",           "VSETATTR a e {}"),
 
     // Scripts
     ("SET a 1",                         "EVAL return(1) 1 a"),

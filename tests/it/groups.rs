@@ -445,9 +445,10 @@ fn groups_of_a_resp3_subscriber_are_groups() {
         }
         let mut pair = twin.pair3();
         pair.same(&request("SUBSCRIBE __keyevent@0__:sadd __keyevent@0__:expire"), 2);
-        // Four events go before the replies to the commands that they are about.
-        pair.same(&requests(&MEMBERS), 7);
-        pair.same(
+        // Servers do not agree on whether an event goes before the reply to the command that it is about, or behind all of
+        // a transaction's.
+        pair.same_apart_from_pushes(&requests(&MEMBERS), 7);
+        pair.same_apart_from_pushes(
             &requests(&["SUBSCRIBE more", "SETEX rt:bob:t1 100 token", "SADD sess:bob t1", "EXPIRE sess:bob 100", "GET k"]),
             8,
         );

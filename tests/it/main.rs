@@ -54,6 +54,7 @@ mod rest;
 mod rest_attacks;
 mod rest_events;
 mod rest_rights;
+mod rollback;
 mod rules;
 mod servers;
 mod session;

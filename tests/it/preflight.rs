@@ -17,7 +17,7 @@ const GROUPS: u64 = 3000;
 const GROUPS_UNGUARDED: u64 = 600;
 /// The test ends then even if fewer groups were tried.
 const TIME_MAX: Duration = Duration::from_secs(20);
-const KEYS: u64 = 7;
+pub(super) const KEYS: u64 = 7;
 /// Needless refusals among all groups, in percent.
 const NEEDLESS_MAX: f64 = 1.0;
 
@@ -197,7 +197,7 @@ const READS: &[&str] = &[
 ];
 
 /// What a key may be before a group.
-const BEFORE: &[&str] = &[
+pub(super) const BEFORE: &[&str] = &[
     "DEL K",
     "DEL K",
     "SET K abc",
@@ -251,12 +251,13 @@ const HOMES: &[(&str, u64)] = &[
     ("PSETEX", 0),
 ];
 
-struct Generator {
-    rng: Rng,
+/// Makes requests of templates, at random.
+pub(super) struct Generator {
+    pub(super) rng: Rng,
 }
 
 impl Generator {
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    pub(super) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
         from[self.rng.usize(..from.len())]
     }
 
@@ -274,7 +275,7 @@ impl Generator {
         }
     }
 
-    fn line(&mut self, template: &str) -> Vec<Vec<u8>> {
+    pub(super) fn line(&mut self, template: &str) -> Vec<Vec<u8>> {
         let filled = template.split(' ').map(|word| match word {
             "K" => self.key(template),
             "V" => self.value(&["5", "abc", "12", "x"], &["1.5", "", "9223372036854775807", "HYLL", "0x1"]).to_owned(),
@@ -296,18 +297,18 @@ impl Generator {
     }
 
     /// A group of two to five commands, about few keys.
-    fn group(&mut self) -> Vec<Vec<Vec<u8>>> {
+    pub(super) fn group(&mut self) -> Vec<Vec<Vec<u8>>> {
         let count = self.rng.usize(2..=5);
         let template = |own: &mut Self| if own.rng.u8(..) < 40 { own.pick(READS) } else { own.pick(WRITES) };
         (0..count).map(|_| template(self)).collect::<Vec<_>>().into_iter().map(|template| self.line(template)).collect()
     }
 }
 
-fn bytes(lines: &[Vec<Vec<u8>>]) -> Vec<u8> {
+pub(super) fn bytes(lines: &[Vec<Vec<u8>>]) -> Vec<u8> {
     lines.iter().flat_map(|line| words(&line.iter().map(Vec::as_slice).collect::<Vec<_>>())).collect()
 }
 
-fn shown(lines: &[Vec<Vec<u8>>]) -> String {
+pub(super) fn shown(lines: &[Vec<Vec<u8>>]) -> String {
     lines.iter().map(|line| line.iter().map(|word| text(word)).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("; ")
 }
 

@@ -1,6 +1,6 @@
 //! Commands that go out with another lifetime than they say, because a rule about their keys says so.
 
-use crate::harness::wire::words;
+use crate::harness::wire::{requests, words};
 use crate::harness::{Proxy, RedisServer, Wire, eventually, text};
 
 const FIX: &str =
@@ -47,7 +47,7 @@ fn replies_are_those_of_the_command_that_was_sent() {
         for some in lines {
             let silent = usize::from(some[0].starts_with("CLIENT REPLY")) * 2;
             let [own, its] = wires.each_mut().map(|wire| {
-                some.iter().for_each(|line| wire.send_line(line));
+                wire.send(&requests(some));
                 wire.replies(some.len() - silent).iter().map(|reply| text(reply)).collect::<Vec<_>>()
             });
             assert_eq!(own, its, "{some:?} in RESP{protocol}");
@@ -103,7 +103,7 @@ fn a_user_who_may_not_set_keeps_setnx_and_is_told() {
     assert_eq!(wire.pipeline(&["SETNX s:1 x", "SETNX s:1 x", "SETNX s:2 x"]).concat(), ":1\r\n:0\r\n:1\r\n");
     assert_eq!(pttl(&redis, "s:1"), -1);
     eventually("both are told", || proxy.violated("ttl_missing", "locks") == 2.0);
-    assert!(proxy.log().contains("this user may not run SET"), "{}", proxy.log());
+    proxy.logs("this user may not run SET");
     let asked = redis.ask("INFO commandstats");
     assert!(asked.contains("cmdstat_set:calls=0,") && asked.contains("rejected_calls=1"), "asked once: {asked}");
     // Who loses the right later loses what is under way, and no more.

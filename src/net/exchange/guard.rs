@@ -26,7 +26,7 @@ impl Exchange {
         sending: &Sending<'_>,
         commands: &[usize],
         index: usize,
-        preflight: Preflight,
+        mut preflight: Preflight,
         Added { injected, rule: ttl_fixed, checks }: Added,
         resolved: Option<Marked>,
     ) {
@@ -37,12 +37,20 @@ impl Exchange {
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         let mark = resolved.as_ref().map(|(marker, _)| mark(marker, timing.request_timeout));
-        let last = mark.map(|request| Injected { behind: count, request, ttl_fix: None });
-        let first = Injected { behind: 0, request: assert_guard(&guard), ttl_fix: None };
+        if let Some((marker, _)) = &resolved {
+            preflight.keep_too(marker);
+        }
+        if let Some(marker) = preflight.is_once().map(|once| once.marker().to_vec()) {
+            preflight.keep_too(&marker);
+        }
+        let own = |behind, request| Injected { behind, request, ttl_fix: None };
+        let last = mark.map(|request| own(count, request));
+        let finish = preflight.rolls_back().map(|rollback| own(count, rollback.finish(&guard)));
+        let first = own(0, preflight.rolls_back().map_or_else(|| assert_guard(&guard), |rollback| rollback.count(&guard)));
         let once = preflight.is_once().map(|once| (once, self.context.guards.id()));
         let once = once.map(|(once, id)| (Injected { behind: 0, request: once.mark(&id), ttl_fix: None }, id));
         let (mark_once, id) = once.unzip();
-        let injected: Vec<_> = std::iter::once(first).chain(mark_once).chain(injected).chain(last).collect();
+        let injected: Vec<_> = std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).collect();
         let mut request = Vec::with_capacity(1024);
         preflight.write(&guard, &mut request);
         sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
@@ -57,7 +65,7 @@ impl Exchange {
             .with_injected(&injected);
         let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
         let replays = rule.once.as_ref().is_some_and(|once| once.on_duplicate == OnDuplicate::Replay);
-        let guard = Guard::new(preflight, kept);
+        let guard = Guard::new(preflight, guard, kept);
         let guard = match id.filter(|_| replays) {
             Some(id) => guard.keeping(id, state.session.protocol),
             None => guard,

@@ -28,7 +28,8 @@ fn collect(list: &[u8], all: &mut Vec<Known>) {
         let number = |at: usize| parts.get(at).and_then(|part| value::integer(part)).unwrap_or_default();
         let name = parts.first().and_then(|part| value::bulk(part)).expect("a command has a name");
         all.push(Known {
-            name: String::from_utf8_lossy(name).into_owned(),
+            // Commands of modules are listed in the letters that their module gave them.
+            name: String::from_utf8_lossy(name).to_lowercase(),
             arity: number(1),
             first_key: number(3),
             last_key: number(4),

@@ -63,6 +63,17 @@ impl Pair {
         self.same_replies(bytes, replies)
     }
 
+    /// Sends the bytes to both and compares so many replies: the pushes among them, and what is none.
+    #[track_caller]
+    pub fn same_apart_from_pushes(&mut self, bytes: &[u8], replies: usize) {
+        let ask = |wire: &mut Wire| {
+            wire.send(bytes);
+            let texts = wire.replies(replies).into_iter().map(|reply| text(&reply));
+            texts.partition::<Vec<_>, _>(|reply| reply.starts_with('>'))
+        };
+        assert_eq!(ask(&mut self.direct), ask(&mut self.proxied), "after {:?}", excerpt(bytes));
+    }
+
     /// Sends one command line to both and compares the reply.
     #[track_caller]
     pub fn same_line(&mut self, line: &str) -> String {

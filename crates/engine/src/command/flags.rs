@@ -1,7 +1,9 @@
 //! The flags that COMMAND gives a command.
 
+use std::fmt;
+
 /// A set of command flags (<https://redis.io/docs/latest/commands/command/#flags>).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Flags(u32);
 
 /// Every flag under the name that COMMAND uses for it.
@@ -77,5 +79,13 @@ impl Flags {
             b"@connection" => Flags::CONNECTION,
             _ => Flags::NONE,
         }
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let categories = [("@scripting", Flags::SCRIPTING), ("@connection", Flags::CONNECTION)];
+        let set = NAMES.iter().chain(&categories).filter(|(_, flag)| self.has(*flag));
+        f.write_str(&set.map(|(name, _)| *name).collect::<Vec<_>>().join(" "))
     }
 }

@@ -158,7 +158,7 @@ fn flags(fields: &[Answer<'_>]) -> Flags {
 
 fn keys(fields: &[Answer<'_>], flags: Flags) -> Keys {
     let specs = match fields.get(8).and_then(Answer::list) {
-        Some(specs) => specs.iter().filter_map(key_spec).collect(),
+        Some(specs) => specs.iter().filter_map(|spec| key_spec(spec, flags)).collect(),
         None => positions(fields).into_iter().collect::<Box<[KeySpec]>>(),
     };
     if specs.is_empty() && flags.has(Flags::MOVABLEKEYS) {
@@ -184,7 +184,9 @@ fn positions(fields: &[Answer<'_>]) -> Option<KeySpec> {
 }
 
 /// One key spec; `None` when it finds channels. What is not understood is unknown.
-fn key_spec(frame: &Answer<'_>) -> Option<KeySpec> {
+fn key_spec(frame: &Answer<'_>, command: Flags) -> Option<KeySpec> {
+    // Of a module's command the server does not know which keys it writes: it says all, whatever the command's flags.
+    let reads = command.has(Flags::MODULE) && command.has(Flags::READONLY);
     let flags = frame.field("flags").and_then(Answer::list).unwrap_or_default();
     let said = |flag: &str| flags.iter().any(|said| said.text() == Some(flag.as_bytes()));
     if said("not_key") {
@@ -192,7 +194,7 @@ fn key_spec(frame: &Answer<'_>) -> Option<KeySpec> {
     }
     Some(KeySpec {
         access: match () {
-            () if said("RO") => Access::Read,
+            () if reads || said("RO") => Access::Read,
             () if said("OW") => Access::Overwrite,
             () if said("RM") => Access::Remove,
             () => Access::Write,

@@ -2,8 +2,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `generated` | name, arity, flags and key specs, as a server's COMMAND answers |
-//! | `newer` | the same for commands that the server of `generated` does not have |
+//! | `generated` | servers, arity, flags and key specs of each name, as the COMMAND of six servers answers |
+//! | `newer` | the same, from documentation, for commands that none of them has |
 //! | `connection_column`, `write_column`, `slow_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
@@ -50,6 +50,17 @@ pub use merge::{Merge, MergeError};
 pub use options::Options;
 pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
 pub use table::Table;
+
+/// The servers that the built-in table was written from, by their names in scripts/install-servers, oldest first.
+pub const SERVERS: &[&str] = generated::SERVERS;
+
+/// Every command of the built-in table, with those of [`SERVERS`] that list it: none, if the row is from documentation.
+pub fn listed() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    generated::ROWS.iter().chain(newer::ROWS).map(|row| {
+        let on = SERVERS.iter().enumerate().filter(|(bit, _)| row.1 & (1 << bit) != 0);
+        (row.0, on.map(|(_, server)| *server).collect())
+    })
+}
 
 /// One command (or subcommand) of one [`Table`]; ids are dense, so arrays can be indexed by them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

@@ -14,6 +14,8 @@ pub(super) static NAMES: &[&str] = &[
     // Disk, replication and the inside of the server
     "save", "bgsave", "bgrewriteaof", "debug", "module", "module|load", "module|loadex", "module|unload",
     "cluster", "cluster|addslots", "cluster|addslotsrange", "cluster|bumpepoch", "cluster|count-failure-reports",
+    "cluster|cancelslotmigrations", "cluster|flushslot", "cluster|getslotmigrations", "cluster|migrateslots", "cluster|myshardid",
+    "cluster|slot-stats", "cluster|syncslots", "clusterscan",
     "cluster|countkeysinslot", "cluster|delslots", "cluster|delslotsrange", "cluster|failover", "cluster|flushslots",
     "cluster|forget", "cluster|getkeysinslot", "cluster|info", "cluster|keyslot", "cluster|links", "cluster|meet",
     "cluster|myid", "cluster|nodes", "cluster|replicas", "cluster|replicate", "cluster|reset", "cluster|saveconfig",

@@ -61,6 +61,8 @@ pub enum Outcome {
     Unknown,
     /// Applied; its replies were lost with their connection.
     Committed,
+    /// A member failed, and all is as it was before.
+    RolledBack,
     /// Applied before, and not again.
     Duplicate,
     /// Left as it was by its rule.
@@ -80,6 +82,7 @@ impl Outcome {
             Outcome::Unwrapped => "unwrapped",
             Outcome::Unknown => "unknown",
             Outcome::Committed => "committed",
+            Outcome::RolledBack => "rolled_back",
             Outcome::Duplicate => "duplicate",
             Outcome::Observed => "observed",
         }

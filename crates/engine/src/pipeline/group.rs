@@ -8,7 +8,7 @@ use take_back::{GivenTtl, TakeBack};
 
 use super::expectations::Expectations;
 use super::finding::Finding;
-use super::guard::{Guard, LEAD};
+use super::guard::Guard;
 use super::in_doubt::InDoubt;
 use super::reply_checks::ReplyChecks;
 use super::resolve::{Context, Part};
@@ -193,7 +193,7 @@ impl WrappedGroup {
 
     /// Frames before the one of MULTI.
     fn lead(&self) -> u32 {
-        if self.guard.is_some() { LEAD } else { 0 }
+        self.guard.as_ref().map_or(0, |guard| guard.lead())
     }
 
     /// Whether it is to be sent once more.

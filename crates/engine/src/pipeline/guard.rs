@@ -1,15 +1,14 @@
 //! The preflight of one group on the wire: its answers, and whether the group may be sent once more.
 
 use crate::preflight::once::REPLIES_BYTES_MAX;
-use crate::preflight::{Duplicate, Preflight, Verdict};
+use crate::preflight::request::Answer;
+use crate::preflight::rollback::{Begun, FRAMES};
+use crate::preflight::{Duplicate, Preflight, Rollback, Verdict};
 use respguard_resp::scan::{elements, split_pushes};
 use respguard_resp::{Protocol, encode, value};
 
 /// How often a group is sent at most while other clients change its keys.
 const ATTEMPTS_MAX: u32 = 3;
-
-/// Frames before the one of MULTI: WATCH and EVAL.
-pub(super) const LEAD: u32 = 2;
 
 /// What precedes a group's transaction, and what it said.
 #[derive(Debug)]
@@ -20,6 +19,8 @@ pub struct Guard {
     /// Everything that was sent for the group; empty where it is too long to be kept.
     request: Vec<u8>,
     attempts: u32,
+    /// Under which name it went out.
+    name: Vec<u8>,
     watched: bool,
     verdict: Verdict,
     /// What WATCH or EVAL answered instead.
@@ -28,14 +29,15 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A preflight that is sent now, as a part of `request`.
-    pub fn new(preflight: Preflight, request: Vec<u8>) -> Guard {
+    /// A preflight that is sent now, as a part of `request`, with the guard of this name.
+    pub fn new(preflight: Preflight, name: Vec<u8>, request: Vec<u8>) -> Guard {
         Guard {
             preflight,
             keeping: None,
             request,
             attempts: 1,
-            watched: false,
+            name,
+            watched: true,
             verdict: Verdict::Missing,
             error: None,
             again: false,
@@ -67,14 +69,44 @@ impl Guard {
 
     /// Takes the answer of WATCH or of EVAL.
     pub(super) fn admit(&mut self, place: u32, frame: &[u8]) {
-        if place == 0 {
-            self.watched = frame == b"+OK\r\n";
-        } else {
-            self.verdict = self.preflight.verdict(frame);
+        match self.preflight.answer(place) {
+            // Without it the keys are not kept.
+            Answer::Guard => {}
+            Answer::Watch => self.watched &= frame == b"+OK\r\n",
+            Answer::Verdict => self.verdict = self.preflight.verdict(frame),
+            Answer::Begun => self.note_begun(Begun::read(frame)),
         }
         if value::is_error(frame) {
             self.error.get_or_insert_with(|| frame.into());
         }
+    }
+
+    /// What was asked before comes first.
+    fn note_begun(&mut self, begun: Begun) {
+        let asked = self.preflight.frames() > FRAMES;
+        if asked && self.verdict != Verdict::Fine {
+            return;
+        }
+        self.verdict = match begun {
+            Begun::Kept => Verdict::Fine,
+            Begun::Refused(why) => Verdict::Unkept { why },
+            Begun::Missing => Verdict::Missing,
+        };
+    }
+
+    /// Frames before the one of MULTI.
+    pub(super) fn lead(&self) -> u32 {
+        self.preflight.frames()
+    }
+
+    /// Whether the group is rolled back where a member fails.
+    pub(super) fn rolls_back(&self) -> bool {
+        self.preflight.rolls_back().is_some()
+    }
+
+    /// What takes away what is kept of a group that has not run.
+    pub(super) fn forget(&self) -> Option<Vec<u8>> {
+        self.preflight.rolls_back().map(|_| Rollback::forget(&self.name))
     }
 
     /// What the preflight said; missing also where nothing would have come of it.
@@ -100,7 +132,7 @@ impl Guard {
 
     /// None of its answers counts any more.
     pub(super) fn start_over(&mut self) {
-        self.watched = false;
+        self.watched = true;
         self.verdict = Verdict::Missing;
         self.error = None;
     }
@@ -181,7 +213,7 @@ mod tests {
             let [sadd, incr] = requests.each_ref().map(WrittenRequest::args);
             let ids: Vec<CommandId> = [sadd, incr].iter().map(|args| table.lookup(*args)).collect();
             let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be predicted");
-            let guard = Guard::new(Preflight::new(&checks), b"again".to_vec());
+            let guard = Guard::new(Preflight::new(&checks), b"guard".to_vec(), b"again".to_vec());
             let assert_guard = Injected { behind: 0, request: Vec::new(), ttl_fix: None };
             let wrapped =
                 WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_injected(&[assert_guard]).with_guard(guard);

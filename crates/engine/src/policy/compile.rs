@@ -149,11 +149,6 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| letter(byte) || byte == b'_' || byte == b'-')
 }
 
-/// Refuses a known word whose meaning does not exist yet; nothing is ever silently ignored.
-fn not_available(path: String, what: &str, instead: &str, errors: &mut Errors) {
-    errors.add(path, format!("{what} is not available yet"), instead);
-}
-
 /// The patterns of a `keys` list; they have no captures.
 fn key_patterns(path: &str, written: &[String], errors: &mut Errors) -> Box<[Pattern]> {
     if written.is_empty() {

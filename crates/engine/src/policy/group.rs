@@ -24,6 +24,8 @@ pub enum Atomic {
     Transaction,
     /// The same, behind a preflight that keeps the EXEC from running if a member would fail.
     Guarded,
+    /// The same, put back as it was where a member has failed.
+    Rollback,
 }
 
 impl Atomic {
@@ -33,6 +35,7 @@ impl Atomic {
             Atomic::Observe => WrittenAtomic::Observe.as_str(),
             Atomic::Transaction => WrittenAtomic::Transaction.as_str(),
             Atomic::Guarded => WrittenAtomic::Guarded.as_str(),
+            Atomic::Rollback => WrittenAtomic::Rollback.as_str(),
         }
     }
 }
@@ -54,6 +57,8 @@ pub struct Group {
     pub order: Order,
     /// Whether a marker in the transaction settles unknown outcomes.
     pub resolve: bool,
+    /// Memory that its keys may take, where it is rolled back.
+    pub rollback_bytes_max: u64,
     /// Whether it is applied once.
     pub once: Option<OnceRule>,
     /// What the members' replies must have in common.
@@ -195,6 +200,7 @@ impl Group {
             on_partial: OnPartial::Report,
             order: Order::Written,
             resolve: false,
+            rollback_bytes_max: 0,
             once: None,
             agree: None,
             mode: None,

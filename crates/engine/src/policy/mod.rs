@@ -216,7 +216,8 @@ impl Policy {
 
     /// Whether some group needs a preflight.
     pub fn has_guarded_groups(&self) -> bool {
-        self.groups().iter().any(|group| group.atomic == Atomic::Guarded && self.mode_of(group.mode) == Mode::Enforce)
+        let asks = |atomic| matches!(atomic, Atomic::Guarded | Atomic::Rollback);
+        self.groups().iter().any(|group| asks(group.atomic) && self.mode_of(group.mode) == Mode::Enforce)
     }
 
     /// All degrade rules, in the order in which they were written.

@@ -36,7 +36,7 @@ words! {
 }
 
 words! {
-    /// The level of atomicity that was asked for; not every level is available.
+    /// The level of atomicity that was asked for.
     WrittenAtomic {
         Observe = "observe",
         #[default]
@@ -277,6 +277,7 @@ pub struct WrittenGroup {
     /// What makes two groups the same.
     pub once_key: Option<String>,
     pub on_duplicate: OnDuplicate,
+    pub rollback_bytes_max: Option<u64>,
     pub unlink: Unlink,
     pub agree: Option<Agree>,
     pub mode: Option<Mode>,

@@ -19,6 +19,7 @@
 //! | `table` | the row of each command |
 //! | `once` | the marker of a group that is applied once |
 //! | `request` | what goes on the wire before the members |
+//! | `rollback` | what is kept of the keys of a group that is rolled back |
 
 mod analysis;
 mod hashes;
@@ -29,6 +30,7 @@ mod lists;
 pub mod once;
 mod question;
 pub mod request;
+pub mod rollback;
 mod sets;
 mod sorted_sets;
 mod streams;
@@ -46,6 +48,7 @@ use respguard_resp::request::Args;
 pub use once::{Duplicate, Once};
 pub use question::{Asker, Check, Condition, Question, Requirement};
 pub use request::{Ability, Lack, Names, Preflight, Verdict};
+pub use rollback::Rollback;
 pub use types::Types;
 
 use analysis::GroupAnalysis;
@@ -95,8 +98,29 @@ pub fn examine_required<'a>(
     members: impl Iterator<Item = (CommandId, Args<'a>)> + Clone,
     required: Vec<Option<Requirement<'a>>>,
 ) -> Result<Vec<Check<'a>>, Refusal> {
-    let mut analysis = GroupAnalysis::default();
-    for (member, ((id, args), requirement)) in members.clone().zip(required).enumerate() {
+    let analysis = require(GroupAnalysis::default(), table, members.clone(), required)?;
+    examine_in(analysis, table, members)
+}
+
+/// What a rule requires, and nothing else: for members of which nothing need be predicted.
+///
+/// # Errors
+/// Where a member of which something is required names no key.
+pub fn only_required<'a>(
+    table: &Table,
+    members: impl Iterator<Item = (CommandId, Args<'a>)>,
+    required: Vec<Option<Requirement<'a>>>,
+) -> Result<Vec<Check<'a>>, Refusal> {
+    require(GroupAnalysis::default(), table, members, required).map(GroupAnalysis::into_checks)
+}
+
+fn require<'a>(
+    mut analysis: GroupAnalysis<'a>,
+    table: &Table,
+    members: impl Iterator<Item = (CommandId, Args<'a>)>,
+    required: Vec<Option<Requirement<'a>>>,
+) -> Result<GroupAnalysis<'a>, Refusal> {
+    for (member, ((id, args), requirement)) in members.zip(required).enumerate() {
         let Some(requirement) = requirement else { continue };
         let asked = match first_key(table.spec(id), args) {
             Some(key) => analysis.requires(member, key, requirement),
@@ -106,7 +130,7 @@ pub fn examine_required<'a>(
         };
         asked.map_err(|fault| Refusal { member, fault })?;
     }
-    examine_in(analysis, table, members)
+    Ok(analysis)
 }
 
 /// The first key that the request names.

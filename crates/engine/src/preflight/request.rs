@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::analysis::{OVERFLOW, WRONG_TYPE};
 use super::key_aliases::KeyAliases;
+use super::rollback::{self, Rollback};
 use super::types::Types;
 use super::{Check, Condition, Duplicate, Once, Question, syntax};
 use respguard_resp::{encode, value};
@@ -128,7 +129,8 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
     body: Body,
-    once: Option<Once>,
+    once: Option<Box<Once>>,
+    rollback: Option<Box<Rollback>>,
     /// The keys that are asked about, each once.
     keys: Bulks,
     /// Where the first of them lies within.
@@ -159,22 +161,84 @@ pub enum Verdict {
     Applied(Duplicate),
     /// Whether it was may not be asked.
     Unasked { error: Box<str> },
+    /// What the group's keys hold cannot be kept, and so not be put back: why.
+    Unkept { why: Box<str> },
     /// It did not run.
     Missing,
 }
 
+/// One of the answers to what goes before MULTI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To the SET of the guard of a group that is rolled back.
+    Guard,
+    /// To a WATCH.
+    Watch,
+    /// To the questions.
+    Verdict,
+    /// To what keeps the keys.
+    Begun,
+}
+
+/// WATCH and EVAL.
+const FRAMES: u32 = 2;
+
 impl Preflight {
     /// Behind a look at the marker of a group that is applied once.
     pub fn once(self, once: Option<Once>) -> Preflight {
-        Preflight { once, ..self }
+        Preflight { once: once.map(Box::new), ..self }
     }
 
     /// That the group is applied once.
     pub fn is_once(&self) -> Option<&Once> {
-        self.once.as_ref()
+        self.once.as_deref()
     }
 
-    /// For at least one check, unless the group is applied once.
+    /// Before what keeps the group's keys, so that they can be put back.
+    pub fn rollback(self, rollback: Option<Rollback>) -> Preflight {
+        Preflight { rollback: rollback.map(Box::new), ..self }
+    }
+
+    /// What puts the group's keys back.
+    pub fn rolls_back(&self) -> Option<&Rollback> {
+        self.rollback.as_deref()
+    }
+
+    /// The marker of another group's kind is put back too.
+    pub fn keep_too(&mut self, key: &[u8]) {
+        if let Some(rollback) = &mut self.rollback {
+            rollback.also(key);
+        }
+    }
+
+    /// Whether the server is asked anything.
+    fn asks(&self) -> bool {
+        self.rollback.is_none() || self.once.is_some() || !self.predicted.is_empty()
+    }
+
+    /// Frames that answer what goes before MULTI.
+    pub fn frames(&self) -> u32 {
+        let asked = if self.asks() { FRAMES } else { 0 };
+        asked + self.rollback.as_ref().map_or(0, |_| rollback::FRAMES)
+    }
+
+    /// Which of them this one is.
+    pub fn answer(&self, place: u32) -> Answer {
+        let questions = if self.asks() { FRAMES } else { 0 };
+        let place = match (&self.rollback, place) {
+            (Some(_), 0) => return Answer::Guard,
+            (Some(_), place) => place - 1,
+            (None, place) => place,
+        };
+        match place.checked_sub(questions) {
+            None if place == 0 => Answer::Watch,
+            None => Answer::Verdict,
+            Some(0) => Answer::Watch,
+            Some(_) => Answer::Begun,
+        }
+    }
+
+    /// For at least one check, unless the group is applied once or rolled back.
     pub fn new(checks: &[Check<'_>]) -> Preflight {
         let room = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
         let (mut keys, mut arguments, mut first, body) = (Bulks::with_room(room), Bulks::with_room(room), 0..0, body(checks));
@@ -191,7 +255,7 @@ impl Preflight {
             check.question.write(check.key, body != TYPES, &mut arguments);
         }
         let predicted = checks.iter().map(Check::predicted).collect();
-        Preflight { body, once: None, keys, first, arguments, predicted }
+        Preflight { body, once: None, rollback: None, keys, first, arguments, predicted }
     }
 
     /// The key in whose slot the guard must lie.
@@ -199,11 +263,26 @@ impl Preflight {
         if let Some(once) = &self.once {
             return once.marker();
         }
+        if let Some(rollback) = &self.rollback {
+            return rollback.key();
+        }
         &self.keys.bytes[self.first.clone()]
     }
 
     /// What is sent before MULTI.
     pub fn write(&self, guard: &[u8], out: &mut Vec<u8>) {
+        if self.rollback.is_some() {
+            Rollback::write_guard(guard, out);
+        }
+        if self.asks() {
+            self.write_questions(guard, out);
+        }
+        if let Some(rollback) = &self.rollback {
+            rollback.write(guard, out);
+        }
+    }
+
+    fn write_questions(&self, guard: &[u8], out: &mut Vec<u8>) {
         match &self.once {
             None => {
                 self.keys.write_behind(&[b"WATCH", guard], out);
@@ -279,7 +358,7 @@ fn body(checks: &[Check<'_>]) -> Body {
 
 /// Arguments of a command as they go on the wire, one behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Bulks {
+pub(super) struct Bulks {
     bytes: Vec<u8>,
     count: usize,
 }
@@ -289,7 +368,15 @@ impl Bulks {
         Bulks { bytes: Vec::with_capacity(bytes), count: 0 }
     }
 
-    fn push(&mut self, text: &[u8]) {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn push(&mut self, text: &[u8]) {
         encode::bulk(&mut self.bytes, text);
         self.count += 1;
     }
@@ -300,10 +387,16 @@ impl Bulks {
     }
 
     /// The command that begins with these words.
-    fn write_behind(&self, words: &[&[u8]], out: &mut Vec<u8>) {
-        encode::array_header(out, words.len() + self.count);
+    pub(super) fn write_behind(&self, words: &[&[u8]], out: &mut Vec<u8>) {
+        self.write_between(words, &[], out);
+    }
+
+    /// The same, with more words behind them.
+    pub(super) fn write_between(&self, words: &[&[u8]], behind: &[&[u8]], out: &mut Vec<u8>) {
+        encode::array_header(out, words.len() + self.count + behind.len());
         words.iter().for_each(|word| encode::bulk(out, word));
         out.extend_from_slice(&self.bytes);
+        behind.iter().for_each(|word| encode::bulk(out, word));
     }
 }
 

@@ -138,7 +138,7 @@ function showStatus(status) {
   at("server-note").hidden = !(note + lost);
 }
 
-const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "committed", "duplicate", "observed", "held", "split"];
+const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "committed", "rolled_back", "duplicate", "observed", "held", "split"];
 const BAD = new Set(["torn", "failed", "unguarded", "unwrapped", "unknown", "split"]);
 
 // Shown even while they are all zero.

@@ -53,7 +53,9 @@ impl WrappedGroup {
         let bytes = self.gathered.len() + piece.len();
         let is_needed_whole = self.rule.on_partial == OnPartial::Fail && bytes <= EXEC_BYTES_MAX;
         let is_kept = self.guard.as_ref().is_some_and(|guard| guard.keeps()) && bytes <= REPLIES_BYTES_MAX;
-        is_exec && is_whole_array && !is_needed_whole && !is_kept
+        // Whether it was rolled back stands at its end.
+        let is_told_last = self.guard.as_ref().is_some_and(|guard| guard.rolls_back());
+        is_exec && is_whole_array && !is_needed_whole && !is_kept && !is_told_last
     }
 
     fn pass_part(

@@ -12,6 +12,7 @@ use super::super::violation::{Kind, Violation};
 use super::{MemberReply, WrappedGroup, proves_end};
 use crate::command::Table;
 use crate::policy::OnPartial;
+use crate::preflight::rollback::Finished;
 use crate::preflight::{Duplicate, Verdict};
 use respguard_resp::scan::{Top, elements, split_pushes};
 use respguard_resp::{encode, value};
@@ -33,11 +34,13 @@ impl WrappedGroup {
             found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
             Outcome::Unwrapped
         } else if let Some(verdict) = self.prevented(top) {
+            self.forget_kept(found);
             self.reply_prevented(&verdict, out, context.table, found)
         } else if self.is_refused_again() {
             self.reply_unknown("it was sent again, and what it needs for that is refused now", out, context.table, found);
             Outcome::Unknown
         } else if value::is_error(frame) || top.null {
+            self.forget_kept(found);
             self.note_guard(found);
             if let Some(rule) = self.ttl_fixed.as_ref().filter(|_| self.ttl_fix_refused) {
                 found.push(Finding::TtlFixRefused { rule: Arc::clone(&rule.name) });
@@ -68,6 +71,9 @@ impl WrappedGroup {
     }
 
     fn reply_applied(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+        if let Some(outcome) = self.reply_rolled_back(frame, out, table, found) {
+            return outcome;
+        }
         let (failed, first) = if top.errors == 0 { (0, None) } else { self.failures(frame) };
         let partial = first.filter(|_| failed < self.members());
         if let Some(failure) = &partial {
@@ -193,6 +199,11 @@ impl WrappedGroup {
                 self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
                 found.push(Finding::Violation(violation.place(place(*member)).reason(Some(why))));
             }
+            Verdict::Unkept { why } => {
+                let why = format!("what its keys hold cannot be kept: {why}");
+                self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
+                found.push(Finding::Violation(violation.reason(Some(why))));
+            }
             Verdict::Unasked { error } => {
                 let why = format!("whether it was applied before may not be asked: {error}");
                 self.reply_all(out, &refusal::aborted(&self.rule.name, &why));
@@ -205,6 +216,55 @@ impl WrappedGroup {
             Verdict::Fine | Verdict::Missing => {}
         }
         Outcome::Refused
+    }
+
+    /// What is kept of the keys of a group that has not run goes.
+    fn forget_kept(&self, found: &mut Vec<Finding>) {
+        if let Some(request) = self.guard.as_ref().and_then(|guard| guard.forget()) {
+            found.push(Finding::FollowUp { request, frames: 1 });
+        }
+    }
+
+    /// A member has failed, and all is as it was before: true where that is so. The last of the array says it.
+    fn reply_rolled_back(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Option<Outcome> {
+        // What was not kept before it cannot be put back; that it ran all the same is told elsewhere.
+        self.guard.as_ref().filter(|guard| guard.rolls_back() && *guard.verdict() == Verdict::Fine)?;
+        let last = elements(frame).last().map(|element| split_pushes(element).1).unwrap_or_default();
+        let finished = Finished::read(last);
+        if finished == Finished::Stands {
+            return None;
+        }
+        let (_, first) = self.failures(frame);
+        let place = first.as_ref().map(|failure| failure.place);
+        let error: Box<[u8]> = place.and_then(|place| self.replies(frame).nth(place as usize - 1)).unwrap_or_default().into();
+        let why = match place {
+            Some(place) => refusal::answered(place as usize - 1, &error, &self.members, table),
+            None => "an error was caught within a script".to_owned(),
+        };
+        let violation = self.violation(Kind::Aborted, table).error(value::error_text(&error));
+        let violation = Violation { place, ..violation };
+        elements(frame).for_each(|element| out.extend_from_slice(split_pushes(element).0));
+        self.given_ttls.clear();
+        if let Finished::Failed(bad) = finished {
+            let text = format!(
+                "PARTIAL respguard: group {} was applied in part: {why}; not all could be put back: {bad}",
+                self.rule.name
+            );
+            self.reply_all(out, &text);
+            found.push(Finding::PartialFailure(Place::Group));
+            found.push(Finding::Violation(Violation {
+                kind: Kind::PartialFailure,
+                reason: Some(bad.into_string().into()),
+                ..violation
+            }));
+            return Some(Outcome::Torn);
+        }
+        let text = refusal::aborted(&self.rule.name, &format!("{why}; all is as it was before"));
+        for member in 0..self.members() {
+            if place == Some(member + 1) { out.extend_from_slice(&error) } else { encode::error(out, &text) }
+        }
+        found.push(Finding::Violation(violation));
+        Some(Outcome::RolledBack)
     }
 
     /// The group was applied before: it is answered as it was then, or that it was.

@@ -9,7 +9,7 @@ use crate::pipeline::gather::Gathered;
 use crate::pipeline::in_doubt::takes_marker;
 use crate::pipeline::refusal::Refusal;
 use crate::policy::{Atomic, OnUnsupported};
-use crate::preflight::{self, Ability, Fault, Once, Preflight};
+use crate::preflight::{self, Ability, Fault, Once, Preflight, Rollback};
 
 impl Planner<'_> {
     /// A member of a gathered group: the last one takes the others with it, if the group is whole.
@@ -84,7 +84,7 @@ impl Planner<'_> {
             return self.plan.steps.push(Step::RefuseGroup { members, group, refusal });
         }
         let preflight = match self.rules.policy.groups()[group].atomic {
-            Atomic::Guarded => self.guard(members.clone(), group),
+            Atomic::Guarded | Atomic::Rollback => self.guard(members.clone(), group),
             Atomic::Transaction | Atomic::Observe => Ok(None),
         };
         let preflight = match preflight {
@@ -138,6 +138,12 @@ impl Planner<'_> {
         let required = self.rules.policy.groups()[group].requirements(table, &mut |i| commands.get(i).map(|&at| self.member(at)));
         let once = self.once(commands, group);
         let commands = commands.iter().map(|&at| (self.batch.id(at), self.batch.args(self.bytes, at)));
+        let rule = &self.rules.policy.groups()[group];
+        if rule.atomic == Atomic::Rollback {
+            let rollback = Rollback::of(table, commands.clone(), rule.rollback_bytes_max)?;
+            let checks = preflight::only_required(table, commands, required)?;
+            return Ok(Some(Preflight::new(&checks).once(once).rollback(Some(rollback))));
+        }
         let checks = preflight::examine_required(table, commands, required)?;
         Ok((!checks.is_empty() || once.is_some()).then(|| Preflight::new(&checks).once(once)))
     }

@@ -4,28 +4,33 @@ use crate::command::{CommandId, Table};
 use crate::policy::group::{Atomic, Group, Keys, Order, Shape, Template, Templates};
 use crate::policy::index::KeyIndex;
 use crate::policy::pattern::Names;
-use crate::policy::rule::{OnUnsupported, Unlink, Word, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::policy::rule::{OnUnsupported, Unlink, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
 use crate::policy::unordered;
 
-use crate::preflight;
+use crate::preflight::{self, rollback};
 
-use super::{Errors, key_patterns, member, not_available, once, requirement};
+use super::{Errors, key_patterns, member, once, requirement};
 
 const MEMBERS_MAX: usize = 64;
 /// Each optional member may double the ways in which a group is followed.
 const OPTIONAL_MAX: usize = 8;
 
+/// What a group's keys may take of the server's memory, where it is rolled back.
+const ROLLBACK_BYTES_MAX: u64 = 1024 * 1024;
+
 /// The group, unless something is wrong with it.
 pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors: &mut Errors) -> Option<Group> {
     let before = errors.found.len();
-    refuse_what_is_not_available(path, written, errors);
+    refuse_contradictions(path, written, errors);
     let atomic = match written.atomic {
         WrittenAtomic::Observe => Atomic::Observe,
-        WrittenAtomic::Transaction | WrittenAtomic::Rollback => Atomic::Transaction,
+        WrittenAtomic::Transaction => Atomic::Transaction,
+        WrittenAtomic::Rollback => Atomic::Rollback,
         WrittenAtomic::Guarded => Atomic::Guarded,
     };
     let shape = shape(path, written, table, errors)?;
     check_guarded(path, written, &shape, table, errors);
+    check_rollback(path, written, &shape, table, errors);
     let once = once::compile(path, written, &shape, errors);
     (errors.found.len() == before).then(|| Group {
         name: written.name.as_str().into(),
@@ -34,6 +39,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
         on_partial: written.on_partial,
         order: order(written.order),
         resolve: written.resolve,
+        rollback_bytes_max: written.rollback_bytes_max.unwrap_or(ROLLBACK_BYTES_MAX),
         once,
         agree: written.agree,
         mode: written.mode,
@@ -41,11 +47,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
     })
 }
 
-fn refuse_what_is_not_available(path: &str, written: &WrittenGroup, errors: &mut Errors) {
-    if written.atomic == WrittenAtomic::Rollback {
-        let what = format!("atomic = {:?}", written.atomic.as_str());
-        not_available(format!("{path}.atomic"), &what, "\"guarded\", \"transaction\" or \"observe\"", errors);
-    }
+fn refuse_contradictions(path: &str, written: &WrittenGroup, errors: &mut Errors) {
     if written.order == WrittenOrder::Any && written.keys.is_some() {
         let expected = "no such key: a run of commands on matching keys has no order";
         errors.add(format!("{path}.order"), "order = \"any\" needs commands", expected);
@@ -71,6 +73,26 @@ fn check_guarded(path: &str, written: &WrittenGroup, shape: &Shape, table: &Tabl
         if !preflight::is_decidable(spec) {
             let name = spec.name().to_ascii_uppercase().replace('|', " ");
             let message = format!("{name} cannot be in a guarded group: nobody can tell before it runs whether it fails");
+            errors.add(format!("{path}.commands[{place}]"), message, "another command, or atomic = \"transaction\"");
+        }
+    }
+}
+
+/// A member that nobody can undo would be refused each time.
+fn check_rollback(path: &str, written: &WrittenGroup, shape: &Shape, table: &Table, errors: &mut Errors) {
+    if written.atomic != WrittenAtomic::Rollback {
+        if written.rollback_bytes_max.is_some() {
+            let message = "rollback_bytes_max says how much is kept of a group that is rolled back, and this one is not";
+            errors.add(format!("{path}.rollback_bytes_max"), message, "atomic = \"rollback\", or no such key");
+        }
+        return;
+    }
+    let Shape::Templates(templates) = shape else { return };
+    for (place, member) in templates.members.iter().enumerate() {
+        let spec = table.spec(member.id);
+        if let Some(why) = rollback::obstacle(spec) {
+            let name = spec.name().to_ascii_uppercase().replace('|', " ");
+            let message = format!("{name} cannot be rolled back: {why}");
             errors.add(format!("{path}.commands[{place}]"), message, "another command, or atomic = \"transaction\"");
         }
     }

@@ -22,9 +22,9 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, shape: &Shape, errors:
         }
         return None;
     };
-    if written.atomic != WrittenAtomic::Guarded {
+    if !matches!(written.atomic, WrittenAtomic::Guarded | WrittenAtomic::Rollback) {
         let message = "once is asked before anything runs, and this group does not ask";
-        errors.add(format!("{path}.once"), message, "atomic = \"guarded\", or no such key");
+        errors.add(format!("{path}.once"), message, "atomic = \"guarded\" or \"rollback\", or no such key");
     } else if written.on_unsupported == OnUnsupported::Transaction {
         let message = "without its preflight the group would be applied again";
         errors.add(format!("{path}.on_unsupported"), message, "\"refuse\"");

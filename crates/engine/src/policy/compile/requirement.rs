@@ -22,9 +22,9 @@ pub(super) fn compile(
     for place in 0..members.len() {
         let Some(text) = &written[place].require else { continue };
         let at = format!("{path}[{place}].require");
-        if group.atomic != WrittenAtomic::Guarded {
+        if !matches!(group.atomic, WrittenAtomic::Guarded | WrittenAtomic::Rollback) {
             let message = "require is asked before anything runs, and this group does not ask";
-            errors.add(&at, message, "atomic = \"guarded\", or no such key");
+            errors.add(&at, message, "atomic = \"guarded\" or \"rollback\", or no such key");
         } else if group.on_unsupported == OnUnsupported::Transaction {
             let message = "without its preflight the group would run whatever is required";
             errors.add(&at, message, "on_unsupported = \"refuse\"");

@@ -181,14 +181,16 @@ fn a_guard_prefix_is_plain() {
 }
 
 #[test]
-fn what_is_not_available_yet_is_refused_by_name() {
-    let base = || group(&["SET a *", "SET b *"]);
-    let cases = [(WrittenGroup { atomic: WrittenAtomic::Rollback, ..base() }, "group[0].atomic", "rollback")];
-    for (written, at, named) in cases {
-        let (path, text) = only(with_groups(vec![written]));
-        assert_eq!(path, at);
-        assert!(text.contains(named) && text.contains("is not available yet"), "{text}");
+fn a_group_that_is_rolled_back_has_only_members_that_can_be_undone() {
+    let rolled = |members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Rollback, ..group(members) };
+    assert_eq!(with_groups(vec![rolled(&["EVAL * 1 a", "SORT l STORE m", "XADD s ..."])]), []);
+    for (member, why) in [("PUBLISH c *", "cannot be taken back"), ("FLUSHALL", "whole databases"), ("MOVE k 1", "elsewhere")] {
+        let (path, text) = only(with_groups(vec![rolled(&["SET a *", member])]));
+        assert!(path == "group[0].commands[1]" && text.contains("cannot be rolled back") && text.contains(why), "{path}: {text}");
     }
+    let limit = |atomic| WrittenGroup { atomic, rollback_bytes_max: Some(5), ..group(&["SET a *", "SET b *"]) };
+    assert_eq!(with_groups(vec![limit(WrittenAtomic::Rollback)]), []);
+    assert_eq!(only(with_groups(vec![limit(WrittenAtomic::Guarded)])).0, "group[0].rollback_bytes_max");
 }
 
 #[test]
