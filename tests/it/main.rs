@@ -46,6 +46,7 @@ mod reads;
 mod recording;
 mod refused_state;
 mod relations;
+mod relations_at_random;
 mod reload;
 mod reply_modes;
 mod required;
