@@ -15,7 +15,7 @@ DASHBOARD := tests/dashboard
 BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo check msrv test test-servers servers soak lint bench bench-instructions clients docs image setup redis older-redis
+.PHONY: help demo check msrv test test-servers servers soak lint deny bench bench-instructions clients docs image setup redis older-redis
 
 help:
 	@echo 'make demo    five stories, straight to Redis and through respguard (STAY=1 leaves it running)'
@@ -26,6 +26,7 @@ help:
 	@echo '             SEED=n replays one; SEEDS=10000 FROM=4000 plays so many simulations from that seed on, and nothing else'
 	@echo 'make check   the quick one: formatting, clippy, unit tests; make msrv: with the oldest compiler that is promised'
 	@echo 'make lint    formatting, clippy and the documentation, warnings are errors'
+	@echo 'make deny    licences, known faults and sources of the dependencies, as deny.toml says (cargo-deny)'
 	@echo 'make bench   what respguard costs beside Redis alone and beside other proxies; writes docs/performance/ (minutes);'
 	@echo '             PEERS=install installs the proxies that Debian has; ROUNDS=1 SECONDS=0.2 only tries it, in target/bench'
 	@echo 'make bench-instructions  instructions per command under valgrind; fails beyond 3 % above those written down'
@@ -84,6 +85,9 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+deny:
+	cargo deny --locked --workspace --all-features check
 
 ROUNDS ?= 7
 SECONDS ?= 1

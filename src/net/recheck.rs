@@ -1,15 +1,11 @@
 //! The second look at a key without a TTL, after the rule's grace: sequential clients set it late.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::net::context::Context;
+use crate::net::upstream::call::Answer;
 use crate::net::upstream::lane::Lane;
-use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::TtlOutcome;
-use respguard_engine::link::owed::{Owed, ReplyTo};
-use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
 use respguard_engine::pipeline::slot::Probe;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_resp::{encode, value};
@@ -46,10 +42,19 @@ impl Recheck {
     fn ask(self, context: Rc<Context>, lane: &Lane) {
         let mut request = Vec::with_capacity(32 + self.probe.key.len());
         encode::request(&mut request, &[b"PTTL", &self.probe.key]);
-        let asker = Rc::new(Asker { context, recheck: RefCell::new(Some(self)) });
-        if !lane.ask(Rc::<Asker>::clone(&asker), &request) {
-            asker.conclude(None);
-        }
+        lane.call(&request, move |answer| match answer {
+            Answer::Reply(reply) => match value::integer(reply) {
+                Some(ttl) => self.report(&context, Some(ttl)),
+                None => self.forgo(&context),
+            },
+            Answer::Lost => self.forgo(&context),
+            Answer::NotSent => self.report(&context, None),
+        });
+    }
+
+    /// Nothing is known: the key is neither accused nor acquitted.
+    fn forgo(self, context: &Context) {
+        context.metrics.ttl_check(self.probe.index, TtlOutcome::Unanswered);
     }
 
     /// `ttl` in milliseconds as PTTL answers (<https://redis.io/docs/latest/commands/pttl/>).
@@ -74,42 +79,5 @@ pub fn violation(kind: Kind, probe: &Probe, context: &Context) -> Violation {
         commands: vec![context.table().spec(probe.command).name().into()],
         key_pattern: probe.rule.pattern_of(&probe.key).map(Into::into),
         ..Violation::new(kind)
-    }
-}
-
-/// Whoever is owed the second answer.
-struct Asker {
-    context: Rc<Context>,
-    recheck: RefCell<Option<Recheck>>,
-}
-
-impl Asker {
-    fn conclude(&self, ttl: Option<i64>) {
-        if let Some(recheck) = self.recheck.take() {
-            recheck.report(&self.context, ttl);
-        }
-    }
-
-    /// Nothing is known: the key is neither accused nor acquitted.
-    fn forgo(&self) {
-        if let Some(recheck) = self.recheck.take() {
-            self.context.metrics.ttl_check(recheck.probe.index, TtlOutcome::Unanswered);
-        }
-    }
-}
-
-impl Recipient for Asker {
-    fn admit(&self, _to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
-        if part.first {
-            match value::integer(piece) {
-                Some(ttl) => self.conclude(Some(ttl)),
-                None => self.forgo(),
-            }
-        }
-        Admitted::default()
-    }
-
-    fn fault(&self, _owed: Owed, _fault: Fault) {
-        self.forgo();
     }
 }

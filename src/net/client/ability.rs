@@ -1,18 +1,9 @@
 //! Asks a connection, once, whether it can carry guarded groups.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use std::time::Duration;
-
-use tokio::sync::oneshot;
-
 use super::connection::Connection;
 use crate::net::clock;
-use crate::net::upstream::connection::{Link, Phase};
-use crate::net::upstream::{Admitted, Recipient};
-use respguard_engine::link::owed::{Owed, ReplyTo};
-use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
+use crate::net::upstream::call::ask;
+use crate::net::upstream::connection::Phase;
 use respguard_engine::preflight::Ability;
 
 impl Connection {
@@ -75,37 +66,5 @@ impl Connection {
             tracing::warn!(%user, lacking = lack.as_str(), "guarded groups cannot have their preflight on this connection");
         }
         link.set_ability(ability);
-    }
-}
-
-/// A question of our own, and its answer, if one comes in time.
-pub(super) async fn ask(link: &Rc<Link>, question: &[u8], longest: Duration) -> Option<Vec<u8>> {
-    let (answer, answered) = oneshot::channel();
-    let asker = Rc::new(Asker { gathered: RefCell::default(), answer: Cell::new(Some(answer)) });
-    let now = clock::now();
-    let sent = link.send(asker, &[question], Owed::answer(), now, Some(now + longest));
-    answered.await.ok().filter(|_| sent)
-}
-
-/// Whoever waits for the answer.
-struct Asker {
-    gathered: RefCell<Vec<u8>>,
-    answer: Cell<Option<oneshot::Sender<Vec<u8>>>>,
-}
-
-impl Recipient for Asker {
-    fn admit(&self, _to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
-        self.gathered.borrow_mut().extend_from_slice(piece);
-        if part.last
-            && let Some(answer) = self.answer.take()
-        {
-            // The client may have left.
-            let _ = answer.send(self.gathered.take());
-        }
-        Admitted::default()
-    }
-
-    fn fault(&self, _owed: Owed, _fault: Fault) {
-        self.answer.take();
     }
 }

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use bytes::Buf;
 
-use super::ability::ask;
 use super::connection::Connection;
 use crate::net::exchange::End;
+use crate::net::upstream::call::ask;
 use crate::net::upstream::lane::{Lane, LaneKey};
 use crate::net::upstream::pool::NoLane;
 use respguard_engine::command::{CommandId, ConnectionEffect, Login};

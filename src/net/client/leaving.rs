@@ -8,7 +8,6 @@ use super::connection::Connection;
 use super::pooled_batch::PooledBatch;
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::End;
-use crate::net::upstream::discard::Discard;
 use respguard_resp::encode;
 
 impl Connection {
@@ -79,7 +78,7 @@ impl Connection {
         let mut request = Vec::new();
         encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
         // Without a connection to say it on, the drain timeout ends the wait.
-        let _ = lane.ask(Rc::new(Discard), &request);
+        lane.call(&request, |_| {});
     }
 
     /// The client has left while blocked: as with Redis, nothing comes any more.

@@ -2,9 +2,9 @@
 
 use tokio::sync::oneshot;
 
-use super::ability;
 use super::connection::Connection;
 use crate::net::registry::Message;
+use crate::net::upstream::call::ask;
 use respguard_engine::command::CommandId;
 use respguard_engine::command::integer::integer;
 use respguard_engine::pipeline::slot::Role;
@@ -41,7 +41,7 @@ impl Connection {
         let mut request = Vec::new();
         encode::request(&mut request, &named(words, NO_ID).iter().map(|word| &word[..]).collect::<Vec<_>>());
         let (link, longest) = (self.exchange.link(), self.shared.pool.settings.request_timeout);
-        let reply = ability::ask(&link, &request, longest).await?;
+        let reply = ask(&link, &request, longest).await?;
         (!reply.starts_with(NOBODY)).then_some(reply)
     }
 

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::ability::ask;
 use super::connection::Connection;
 use crate::net::findings::{stop_setnx_fix, stop_ttl_fix};
+use crate::net::upstream::call::ask;
 use crate::net::upstream::lane::{Lane, TtlFixRight};
 use respguard_engine::pipeline::ttl_fix::{key_to_fix, may_fix_ttl, question, setnx_to_fix};
 use respguard_engine::pipeline::ttl_rewrite;

@@ -5,15 +5,15 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use super::call::Answer;
 use super::connection::{Link, Phase};
 use super::connections::Full;
 use super::shared_connection::SharedConnection;
-use super::{Recipient, Settings};
+use super::{Settings, call};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::command::{DEFAULT_USER, Login};
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Selects};
-use respguard_engine::link::owed::Owed;
 use respguard_resp::Protocol;
 
 /// A lease that nobody took for so long is closed, well before servers close idle connections.
@@ -178,12 +178,9 @@ impl Lane {
         self.shared_connection.orphans()
     }
 
-    /// A question of our own over the shared connection; false when it was not sent. Like any request it has a
-    /// deadline: without one, those behind it would not be told of theirs.
-    #[must_use]
-    pub fn ask(&self, who: Rc<dyn Recipient>, request: &[u8]) -> bool {
-        let now = clock::now();
-        self.shared().send(who, &[request], Owed::answer(), now, Some(now + self.settings.request_timeout))
+    /// A question of the proxy's own over the shared connection; `then` hears what came of it.
+    pub fn call(&self, question: &[u8], then: impl FnOnce(Answer<'_>) + 'static) {
+        call::call(&self.shared(), question, self.settings.request_timeout, then);
     }
 
     /// A connection for one client alone: an idle one, or a new one that is being opened.

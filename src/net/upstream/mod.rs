@@ -3,6 +3,7 @@
 //! A [`connection::Link`] carries requests one way and hands each reply, in the order of the
 //! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].
 
+pub mod call;
 pub mod connect;
 pub mod connection;
 pub mod connections;

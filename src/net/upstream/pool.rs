@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Settings;
 use super::connection::Link;
 use super::connections::{Full, Permit};
 use super::lane::{Lane, LaneKey, Leases, NoLease, TtlFixRight};
-use super::probe::Probe;
 use super::spare::Spares;
+use super::{Settings, probe};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::link::handshake::{Refusal, Selects};
@@ -131,7 +130,7 @@ impl Pool {
     #[must_use]
     pub fn on_tick(&self) -> Vec<Rc<Lane>> {
         if self.context.health.tell(clock::now()) {
-            Probe::send(&self.context, &self.first);
+            probe::send(&self.context, &self.first);
         }
         self.leases.on_tick();
         self.spares.on_tick();

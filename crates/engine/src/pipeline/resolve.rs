@@ -323,6 +323,7 @@ impl Sequencer {
             self.marked.retain(|marked| *marked != seq);
         }
         let Some(slot) = self.slot(seq) else { return };
+        let is_silent = slot.silent;
         let Role::Group(group) = std::mem::replace(&mut slot.role, Role::Own) else { return };
         let GroupSlot { group, apart, mut replies } = *group;
         let members = group.reply_count();
@@ -336,8 +337,9 @@ impl Sequencer {
         let mut frames = elements(&array);
         for member in 0..members {
             let place = apart.as_ref().map_or(seq.plus(member), |apart| apart[member]);
-            let reply = frames.next().unwrap_or_default();
-            self.fill(place, reply.to_vec(), out);
+            let reply = frames.next();
+            debug_assert!(is_silent || reply.is_some(), "a group that is done has a reply for each member");
+            self.fill(place, reply.unwrap_or_default().to_vec(), out);
         }
     }
 

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use super::held_up::Stop;
 use super::{Link, Phase, State, Told, tell_all};
 use crate::net::clock;
-use crate::net::upstream::PING;
-use crate::net::upstream::discard::Discard;
+use crate::net::upstream::{PING, call};
 use respguard_engine::link::inflight::Cut;
-use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 
 /// A server that has not answered anything for so long may need a cure.
@@ -65,8 +63,8 @@ impl Link {
             None if silent >= self.settings.heartbeat && state.inflight.is_empty() => {
                 state.beat_at = Some(now);
                 drop(state);
-                // A link that is ready takes what it is given.
-                let _ = self.send(Rc::new(Discard), &[PING], Owed::answer(), now, Some(now + self.settings.request_timeout));
+                // Any answer will do, also that a password is wanted or a dataset is being loaded: the connection is alive.
+                call::tell(self, PING, self.settings.request_timeout);
             }
             _ => {}
         }

@@ -1,15 +1,11 @@
 //! The end of connections that were lost while they owed replies, which the server is told on another one.
 
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use super::{Link, Phase};
-use crate::net::clock;
-use crate::net::upstream::{Admitted, Recipient};
+use crate::net::upstream::call::{Answer, call};
 use crate::telemetry::label::KillOutcome;
 use respguard_engine::link::handshake::{Kill, OrphanedConnection};
-use respguard_engine::link::owed::{Owed, ReplyTo};
-use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
 
 /// Lost connections that one link ends; one that is lost meanwhile is left to the server.
 const ORPHANS_MAX: usize = 64;
@@ -43,11 +39,25 @@ impl Link {
         }
         let mut request = Vec::new();
         orphan.kill(&mut request);
-        let now = clock::now();
         self.orphan_kills.borrow_mut().push(orphan.clone());
-        let orphan_kill = OrphanKill { link: Rc::downgrade(self), orphan };
-        // A link that is ready takes what it is given.
-        let _ = self.send(Rc::new(orphan_kill), &[&request], Owed::answer(), now, Some(now + self.settings.request_timeout));
+        let link = Rc::downgrade(self);
+        call(self, &request, self.settings.request_timeout, move |answer| {
+            if let Some(link) = link.upgrade() {
+                link.hear_of_orphan_kill(orphan, answer);
+            }
+        });
+    }
+
+    /// What came of the request that ends one: it is made again where it may not have come through.
+    fn hear_of_orphan_kill(&self, orphan: OrphanedConnection, answer: Answer<'_>) {
+        self.end_orphan_kill(&orphan);
+        match answer {
+            Answer::Reply(reply) => self.context.killed(Kill::read(reply)),
+            Answer::Lost | Answer::NotSent => {
+                self.context.metrics.killed(KillOutcome::Unanswered);
+                self.keep_orphan(orphan);
+            }
+        }
     }
 
     /// What the server was told in vain to end, it is told again.
@@ -85,32 +95,6 @@ impl Link {
         // A lease brings back what it was given.
         if orphans.len() < ORPHANS_MAX && !orphans.contains(&orphan) {
             orphans.push(orphan);
-        }
-    }
-}
-
-/// Whoever is owed the answer to the request that ends one: it is made again where it may not have come through.
-struct OrphanKill {
-    link: Weak<Link>,
-    orphan: OrphanedConnection,
-}
-
-impl Recipient for OrphanKill {
-    fn admit(&self, _to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
-        if part.first
-            && let Some(link) = self.link.upgrade()
-        {
-            link.context.killed(Kill::read(piece));
-            link.end_orphan_kill(&self.orphan);
-        }
-        Admitted::default()
-    }
-
-    fn fault(&self, _owed: Owed, _fault: Fault) {
-        if let Some(link) = self.link.upgrade() {
-            link.context.metrics.killed(KillOutcome::Unanswered);
-            link.end_orphan_kill(&self.orphan);
-            link.keep_orphan(self.orphan.clone());
         }
     }
 }

@@ -10,13 +10,11 @@ use tracing::info;
 
 use super::{Link, Loss, Phase, Standing};
 use crate::net::clock;
+use crate::net::upstream::PING;
+use crate::net::upstream::call::{Answer, call};
 use crate::net::upstream::connect::OpenError;
-use crate::net::upstream::{Admitted, PING, Recipient};
 use respguard_engine::command::DEFAULT_USER;
 use respguard_engine::link::handshake::{Refusal, Step};
-use respguard_engine::link::owed::{Owed, ReplyTo};
-use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
 
 impl Link {
     /// Whether its clients may go on.
@@ -99,12 +97,18 @@ impl Link {
     pub fn resolve_doubt(self: &Rc<Self>, others: &Link) {
         let Standing::InDoubt { since } = self.standing.get() else { return };
         let was_there = others.phase() == Phase::Ready && others.opened_at.get().is_some_and(|opened| opened < since);
-        let now = clock::now();
         self.standing.set(Standing::Asked);
-        let witness = Rc::new(Witness(Rc::clone(self)));
-        if !was_there || !others.send(witness, &[PING], Owed::answer(), now, Some(now + self.settings.queue_timeout)) {
-            self.conclude(Standing::Good);
+        if !was_there {
+            return self.conclude(Standing::Good);
         }
+        let link = Rc::clone(self);
+        call(others, PING, self.settings.queue_timeout, move |answer| {
+            link.conclude(match answer {
+                // The others are there: only this user's connections were ended.
+                Answer::Reply(_) => Standing::Revoked,
+                Answer::Lost | Answer::NotSent => Standing::Good,
+            });
+        });
     }
 
     fn conclude(&self, standing: Standing) {
@@ -112,22 +116,5 @@ impl Link {
             self.standing.set(standing);
             self.wake();
         }
-    }
-}
-
-/// Whoever is owed the answer.
-struct Witness(Rc<Link>);
-
-impl Recipient for Witness {
-    /// The others are there: only this user's connections were ended.
-    fn admit(&self, _to: ReplyTo, _piece: &[u8], part: Part) -> Admitted {
-        if part.first {
-            self.0.conclude(Standing::Revoked);
-        }
-        Admitted::default()
-    }
-
-    fn fault(&self, _owed: Owed, _fault: Fault) {
-        self.0.conclude(Standing::Good);
     }
 }
