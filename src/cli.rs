@@ -24,6 +24,7 @@ use crate::explain;
 use crate::net::address::Address;
 use crate::net::admin::record::SECONDS_MAX;
 use crate::remote::Remote;
+use crate::server::reach::reach;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
 use console::{complain, print, refuse};
@@ -81,6 +82,9 @@ enum Action {
         /// The configuration to look at.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Connect to the servers and sentinels that it names, and say what they answer.
+        #[arg(long)]
+        connect: bool,
         /// Say also in what the respguard that runs differs from it.
         #[arg(long)]
         running: bool,
@@ -217,8 +221,13 @@ pub fn main() -> ExitCode {
         Action::Run { config, log_format, log_level, takeover } => {
             run(config.as_deref(), log_format, log_level.as_deref(), takeover)
         }
-        Action::Check { config, running: false, .. } => check(&config),
-        Action::Check { config, running: true, admin, token_env } => check_running(&config, admin, token_env),
+        Action::Check { config, connect, running, admin, token_env } => {
+            let mut code = check(&config);
+            if connect && code == ExitCode::SUCCESS {
+                code = check_connect(&config);
+            }
+            if running && code == ExitCode::SUCCESS { check_running(&config, admin, token_env) } else { code }
+        }
         Action::Explain { config, what } => match what.as_slice() {
             [word, name] if word.as_os_str() == "relation" => explain_relation(&config, &name.to_string_lossy()),
             [_, _] => {
@@ -254,7 +263,7 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
     let Some(loaded) = load(file) else { return ExitCode::from(REFUSED) };
     if file.is_none() {
         let config = &loaded.config;
-        info!(listen = %config.listen.address, upstream = %config.upstream.address, "no --config: the defaults apply");
+        info!(listen = %config.listen.address, upstream = %config.upstream.topology, "no --config: the defaults apply");
     }
     match server::run(loaded, takeover) {
         Ok(()) => ExitCode::SUCCESS,
@@ -288,11 +297,15 @@ fn check(file: &Path) -> ExitCode {
     }
 }
 
-fn check_running(file: &Path, admin: Option<Address>, token_env: Option<String>) -> ExitCode {
-    let code = check(file);
-    if code != ExitCode::SUCCESS {
-        return code;
+fn check_connect(file: &Path) -> ExitCode {
+    let Some(loaded) = load(Some(file)) else { return ExitCode::from(REFUSED) };
+    match reach(&loaded.config) {
+        Ok(reached) => print(&reached.text, if reached.is_good { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) }),
+        Err(failure) => refuse(failure),
     }
+}
+
+fn check_running(file: &Path, admin: Option<Address>, token_env: Option<String>) -> ExitCode {
     let running = Running { config: Some(file.to_owned()), admin, token_env };
     let (Some(remote), Some(loaded)) = (remote(&running), load(Some(file))) else { return ExitCode::from(REFUSED) };
     let differences = match remote.config() {

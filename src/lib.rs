@@ -29,7 +29,8 @@
 //! ```text
 //! telemetry < {address, clock, health, memory_budget, offenders, pipe, retries, server_limits, signs, tls,
 //!   watch, whole_limits}
-//!   < {stream, recording} < context < upstream < recheck < {findings, registry, users, http, jobs, origin} < {exchange, admin}
+//!   < {stream, recording, topology} < context < upstream < {recheck, sentinel}
+//!   < {findings, registry, users, http, jobs, origin} < {exchange, admin}
 //!   < client < rest < worker < config < {server, explain, remote} < cli < main
 //! ```
 

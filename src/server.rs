@@ -2,9 +2,11 @@
 
 mod listener;
 mod live;
+pub mod reach;
 mod rest;
 mod security;
 mod surveying;
+mod topology;
 
 use std::io;
 use std::path::PathBuf;
@@ -31,6 +33,7 @@ use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Mailbox, Message, Registry, Socket};
 use crate::net::tls::{Certificates, TlsError};
+use crate::net::topology::Primary;
 use crate::net::upstream::Settings;
 use crate::net::upstream::connections::Connections;
 use crate::net::worker::{self, Setup};
@@ -43,9 +46,10 @@ use crate::telemetry::report::Reporter;
 use crate::telemetry::zero;
 use listener::Listener;
 use live::Live;
-use respguard_engine::command::{Login, Table};
+use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
 use surveying::Surveyed;
+use topology::Place;
 
 /// Messages that may wait for one worker.
 const MAILBOX_MESSAGES: usize = 1024;
@@ -94,13 +98,20 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let mut flushes = Flushes::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let asking = upstream_settings(config, &certificates, 1);
+    let mut place = Place::new(config, &certificates);
+    let asking = upstream_settings(config, &certificates, &place.primary, 1);
+    let searching = place.search(&asking).await;
     let surveyed = Surveyed::at_start(&asking).await;
     if surveyed.described {
         security::warn_of_open_server(config);
     }
-    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, asking: &asking };
-    let workers = start_workers(config, &certificates, &surveyed.table, &mut flushes, &registry, told)?;
+    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter };
+    let upstream = |workers| Settings {
+        reconnected: Arc::clone(&asking.reconnected),
+        limits: Arc::clone(&asking.limits),
+        ..upstream_settings(config, &certificates, &place.primary, workers)
+    };
+    let workers = start_workers(config, upstream, &certificates, &surveyed.table, &mut flushes, &registry, told)?;
     let surveying = tokio::spawn(surveyed.keep(asking, workers.mailboxes.clone()));
     let renewing = security::renew(&certificates);
     let admin_over = CancellationToken::new();
@@ -108,7 +119,8 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let standing = Standing {
         started: Instant::now(),
         workers: workers.mailboxes.len(),
-        upstream: config.upstream.address.clone(),
+        upstream: place.primary.clone(),
+        sentinels: place.standing.clone(),
         registry: Arc::clone(&registry),
         breaker: workers.breaker.clone(),
         totals: exposition.totals(),
@@ -124,7 +136,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
     let jobs = Jobs::new(
         config.audit.clone(),
-        jobs_settings(config, &certificates),
+        upstream_settings(config, &certificates, &place.primary, 1),
         Arc::clone(&policy),
         workers.breaker.clone(),
         reporter.clone(),
@@ -152,7 +164,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     info!(
         listen = %clients.address(),
         rest = requests.as_ref().map(|listener| tracing::field::display(listener.address())),
-        upstream = %config.upstream.address,
+        upstream = %config.upstream.topology,
         workers = workers.mailboxes.len(),
         groups = config.policy.groups().len(),
         ttl_rules = config.policy.ttl_rules().len(),
@@ -181,6 +193,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
             return Ok(());
         }
     }
+    drop(searching);
     admin_over.cancel();
     // The endpoints end with the process in any case.
     let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
@@ -213,12 +226,11 @@ struct Told<'a> {
     exposition: &'a Exposition,
     readiness: &'a Readiness,
     reporter: &'a Reporter,
-    /// What the questions about the server are asked with.
-    asking: &'a Settings,
 }
 
 fn start_workers(
     config: &Config,
+    upstream: impl FnOnce(usize) -> Settings,
     certificates: &Certificates,
     table: &Arc<Table>,
     flushes: &mut Flushes,
@@ -231,11 +243,7 @@ fn start_workers(
     let users = security::users(config);
     let front = config.rest.as_ref().map(|rest| Arc::new(rest::front(rest, certificates)));
     let breaker = config.breaker.map(|thresholds| SharedBreaker::new(thresholds, Instant::now())).unwrap_or_default();
-    let upstream = Settings {
-        reconnected: Arc::clone(&told.asking.reconnected),
-        limits: Arc::clone(&told.asking.limits),
-        ..upstream_settings(config, certificates, count)
-    };
+    let upstream = upstream(count);
     let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new(), breaker };
     for number in 0..count {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES);
@@ -264,14 +272,11 @@ fn start_workers(
     Ok(workers)
 }
 
-/// How each of so many workers reaches the server.
-pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: usize) -> Settings {
+/// How each of so many workers reaches the primary.
+pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: &Primary, workers: usize) -> Settings {
     let upstream = &config.upstream;
-    let login = upstream.credentials.as_ref().map(|credentials| {
-        Login::new(credentials.username.as_deref().map(str::as_bytes), credentials.password.expose().as_bytes())
-    });
     Settings {
-        address: upstream.address.clone(),
+        primary: primary.clone(),
         tls: certificates.connector.clone(),
         connect_timeout: upstream.connect_timeout,
         request_timeout: upstream.request_timeout,
@@ -280,7 +285,8 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         queue_timeout: upstream.queue_timeout,
         heartbeat: upstream.heartbeat,
         heartbeat_timeout: upstream.heartbeat_timeout,
-        login,
+        login: upstream.credentials.as_ref().map(topology::login),
+        probe: upstream.probe.as_ref().map(topology::login),
         connections: Connections::new(upstream.connections_max),
         leases_max: (upstream.leases_max / workers).max(1),
         retry_reads: upstream.retry_reads,
@@ -288,15 +294,6 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, workers: 
         reconnected: Arc::default(),
         limits: Arc::default(),
     }
-}
-
-/// How audits reach it: as the proxy's own user, where there is one.
-fn jobs_settings(config: &Config, certificates: &Certificates) -> Settings {
-    let settings = upstream_settings(config, certificates, 1);
-    let probe = config.upstream.probe.as_ref().map(|credentials| {
-        Login::new(credentials.username.as_deref().map(str::as_bytes), credentials.password.expose().as_bytes())
-    });
-    Settings { login: probe.or(settings.login), ..settings }
 }
 
 impl Workers {

@@ -71,13 +71,30 @@ impl Sources<'_> {
 
     /// The static credentials of `[upstream]`, if it has any.
     pub(super) fn upstream(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
-        let username = section.text("username", findings);
-        let password = self.password(section, findings);
-        let path = section.path_of("username");
+        self.credentials(section, "username", ["password_env", "password_file"], findings)
+    }
+
+    /// Those of its sentinels.
+    pub(super) fn sentinel(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
+        let keys = ["sentinel_password_env", "sentinel_password_file"];
+        self.credentials(section, "sentinel_username", keys, findings)
+    }
+
+    fn credentials(
+        &self,
+        section: &mut Section<'_>,
+        name: &'static str,
+        keys: [&'static str; 2],
+        findings: &mut Findings,
+    ) -> Option<Credentials> {
+        let username = section.text(name, findings);
+        let password = self.secret(section, keys, findings);
+        let path = section.path_of(name);
         match (&username, &password) {
             (Some(name), _) if name.is_empty() => findings.add(&path, "the name is empty", "a user's name, or no such key"),
             (Some(_), None) if !findings.covers(section.path()) => {
-                findings.add(&path, "there is a user without a password", "password_env or password_file beside it");
+                let expected = format!("{} or {} beside it", keys[0], keys[1]);
+                findings.add(&path, "there is a user without a password", expected);
             }
             _ => {}
         }

@@ -18,8 +18,13 @@ const PIPELINE_LIVE: [&str; 3] = ["report", "hold_ms", "hold_max_ms"];
 /// holds only where they are.
 pub fn effective(text: &str) -> Map<String, Value> {
     let settings = DOCUMENTED.split(RULES_BEGIN).next().unwrap_or_default();
-    let mut all = object(settings);
-    overlay(&mut all, object(text));
+    let (mut all, written) = (object(settings), object(text));
+    if written.get("upstream").is_some_and(|upstream| upstream.get("sentinels").is_some())
+        && let Some(Value::Object(upstream)) = all.get_mut("upstream")
+    {
+        upstream.remove("address");
+    }
+    overlay(&mut all, written);
     all
 }
 
@@ -125,6 +130,12 @@ mod tests {
         assert_eq!((&all["listen"]["clients_max"], &all["listen"]["address"]), (&Value::from(7), &"127.0.0.1:6380".into()));
         assert_eq!(all.get("group"), None, "the example's rules are nobody's");
         assert!(keys("", "mode = \"enforce\"\n[listen]\nclients_max = 10000\n").is_empty(), "written out, but no different");
+    }
+
+    #[test]
+    fn where_sentinels_are_named_no_address_applies() {
+        let all = effective("[upstream]\nsentinels = [\"127.0.0.1:1\"]\nservice = \"m\"\n");
+        assert_eq!((all["upstream"].get("address"), &all["upstream"]["service"]), (None, &Value::from("m")));
     }
 
     #[test]

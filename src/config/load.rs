@@ -17,7 +17,7 @@ use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
 use super::form::Form;
 use super::section::{Finding, Findings, Section};
-use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Upstream, audit, rest, rules, security};
+use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Topology, Upstream, audit, rest, rules, security, topology};
 
 /// The longest that any timeout can be.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -195,12 +195,13 @@ fn unix_mode(section: &mut Section<'_>, findings: &mut Findings) -> Option<u32> 
 
 fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Upstream {
     let defaults = Upstream::default();
+    let topology = topology::read(&mut section, sources, findings).unwrap_or(defaults.topology);
     let credentials = sources.upstream(&mut section, findings);
     let probe = sources.probe(&mut section, findings);
     let connections_max = section.number("connections_max", 1..=CONNECTIONS_MAX, defaults.connections_max as u64, findings);
     let leases_max = section.number("leases_max", 1..=LEASES_MAX, defaults.leases_max as u64, findings);
     let upstream = Upstream {
-        address: address(&mut section, findings).unwrap_or(defaults.address),
+        topology,
         credentials,
         probe,
         tls: security::upstream_tls(&mut section, sources, findings),
@@ -218,9 +219,6 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
         retry_share: section.ratio("retry_share", defaults.retry_share, findings),
         retries_per_second: section.number("retries_per_second", 0..=RETRIES_MAX, defaults.retries_per_second, findings),
     };
-    if matches!(upstream.address, Address::Tcp { port: 0, .. }) {
-        findings.add("upstream.address", "port 0 is no server's port", "a port from 1 to 65535");
-    }
     section.end(findings);
     upstream
 }
@@ -230,7 +228,7 @@ fn refuse_unresolved(upstream: &Upstream, written: &Written, findings: &mut Find
     let expected = match upstream {
         Upstream { sharing: Sharing::Never, .. } => "sharing = \"auto\", or false",
         // All connections over one have the same address there.
-        Upstream { address: Address::Unix(_), .. } => "an upstream that is not a unix socket, or false",
+        Upstream { topology: Topology::Fixed(Address::Unix(_)), .. } => "an upstream that is not a unix socket, or false",
         _ => return,
     };
     for (place, _) in written.groups.iter().enumerate().filter(|(_, group)| group.resolve) {
@@ -305,8 +303,9 @@ fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration, find
 
 /// Two sockets cannot have one address, and a proxy that is its own upstream would never answer.
 fn refuse_loops(upstream: &Upstream, listen: &Listen, admin: &Admin, findings: &mut Findings) {
-    if upstream.address == listen.address {
-        findings.add("upstream.address", "this is where the proxy itself listens", "the address of a Redis server");
+    if upstream.topology.addresses().contains(&listen.address) {
+        let key = if upstream.topology.address().is_some() { "upstream.address" } else { "upstream.sentinels" };
+        findings.add(key, "this is where the proxy itself listens", "the address of a Redis server");
     }
     let chosen_by_system = matches!(listen.address, Address::Tcp { port: 0, .. });
     if admin.address == listen.address && !chosen_by_system {

@@ -13,8 +13,10 @@ mod rules;
 mod secret;
 mod section;
 mod security;
+mod topology;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::jobs;
@@ -64,10 +66,58 @@ pub struct Listen {
     pub unix_mode: Option<u32>,
 }
 
+/// Where the Redis server is that the proxy stands before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Topology {
+    /// One server.
+    Fixed(Address),
+    /// The primary that sentinels name.
+    Sentinel(Sentinel),
+}
+
+/// The sentinels of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sentinel {
+    /// At least one.
+    pub addresses: Vec<Address>,
+    pub service: String,
+    pub credentials: Option<Credentials>,
+}
+
+impl Topology {
+    /// The address of the one server, where there is one.
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Topology::Fixed(address) => Some(address),
+            Topology::Sentinel(_) => None,
+        }
+    }
+
+    /// All addresses that the configuration names.
+    pub fn addresses(&self) -> &[Address] {
+        match self {
+            Topology::Fixed(address) => std::slice::from_ref(address),
+            Topology::Sentinel(sentinel) => &sentinel.addresses,
+        }
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Topology::Fixed(address) => address.fmt(f),
+            Topology::Sentinel(Sentinel { addresses, service, .. }) => {
+                write!(f, "the primary of {service:?} that these sentinels name:")?;
+                addresses.iter().try_for_each(|address| write!(f, " {address}"))
+            }
+        }
+    }
+}
+
 /// The Redis server behind the proxy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
-    pub address: Address,
+    pub topology: Topology,
     /// Without static credentials the clients' own AUTH and HELLO go through.
     pub credentials: Option<Credentials>,
     /// For questions of the proxy's own, where they are others.
@@ -199,7 +249,7 @@ impl Default for Listen {
 impl Default for Upstream {
     fn default() -> Self {
         Self {
-            address: local(6379),
+            topology: Topology::Fixed(local(6379)),
             credentials: None,
             probe: None,
             tls: None,

@@ -94,8 +94,8 @@ pub(super) fn check(rest: &Rest, listen: &Listen, admin: &Admin, upstream: &Upst
         findings.add("rest.tls", "a unix socket has no TLS: nobody but this machine can listen in", "host:port, or no `tls`");
     }
     let chosen_by_system = matches!(rest.address, Address::Tcp { port: 0, .. });
-    for (other, what) in
-        [(&listen.address, "clients connect"), (&admin.address, "operators connect"), (&upstream.address, "the server is")]
+    let servers = upstream.topology.addresses().iter().map(|address| (address, "the server is"));
+    for (other, what) in [(&listen.address, "clients connect"), (&admin.address, "operators connect")].into_iter().chain(servers)
     {
         if rest.address == *other && !chosen_by_system {
             findings.add(path, format!("this is where {what}"), "an address of its own");

@@ -111,6 +111,11 @@ impl<'t> Section<'t> {
         self.value(key, Form::Text, findings)?.text(findings)
     }
 
+    /// Whether anything is written for a key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
     /// A text that must be there.
     pub(super) fn needed_text(&mut self, key: &'static str, findings: &mut Findings) -> String {
         match self.value(key, Form::Text, findings) {

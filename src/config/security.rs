@@ -89,9 +89,10 @@ fn tell(path: &str, error: Option<TlsError>, findings: &mut Findings) {
 /// Refuses what the parts mean together.
 pub(super) fn check(listen: &Listen, upstream: &Upstream, findings: &mut Findings) {
     refuse_open_relay(listen, upstream, findings);
-    let sides = [("listen", listen.tls.is_some(), &listen.address), ("upstream", upstream.tls.is_some(), &upstream.address)];
+    let upstreams = upstream.topology.address();
+    let sides = [("listen", listen.tls.is_some(), Some(&listen.address)), ("upstream", upstream.tls.is_some(), upstreams)];
     for (side, tls, address) in sides {
-        if tls && matches!(address, Address::Unix(_)) {
+        if tls && matches!(address, Some(Address::Unix(_))) {
             let path = format!("{side}.tls");
             findings.add(&path, "a unix socket has no TLS: nobody but this machine can listen in", "host:port, or no `tls`");
         }

@@ -38,7 +38,8 @@ pub(super) enum AskError {
 /// Opened when it is needed, and again after a loss.
 pub(super) struct Asking {
     settings: Settings,
-    stream: Option<Stream>,
+    /// With the term of the primary that it leads to.
+    stream: Option<(Stream, u64)>,
     run_id: Option<Box<[u8]>>,
     /// Grows when another server may answer than before.
     pub(super) generation: u64,
@@ -51,8 +52,10 @@ impl Asking {
 
     /// The replies to the requests, of which there are so many. After an error the connection is a new one.
     pub(super) async fn ask(&mut self, requests: &[u8], replies: usize, bytes_max: usize) -> Result<Vec<Bytes>, AskError> {
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
+        // Nothing more is sent to a server that is no primary any more.
+        let kept = self.stream.take().filter(|(_, term)| self.settings.primary.is_in_term(*term));
+        let (mut stream, term) = match kept {
+            Some(kept) => kept,
             None => self.open().await?,
         };
         let answered = tokio::time::timeout(TIMEOUT, exchange(&mut stream, requests, replies, bytes_max)).await;
@@ -61,13 +64,14 @@ impl Asking {
             return Err(AskError::NotServing(String::from_utf8_lossy(value::error_text(reply)).into_owned()));
         }
         // Dropped half way, the connection would be out of step: it is kept only now.
-        self.stream = Some(stream);
+        self.stream = Some((stream, term));
         Ok(answered)
     }
 
-    async fn open(&mut self) -> Result<Stream, AskError> {
-        let params = ConnectParams { login: self.settings.login.clone(), ..ConnectParams::default() };
-        let (mut stream, _) = open(&self.settings, &params, &[]).await?;
+    async fn open(&mut self) -> Result<(Stream, u64), AskError> {
+        let params = ConnectParams { login: self.settings.own_login().cloned(), ..ConnectParams::default() };
+        let view = self.settings.primary.view();
+        let (mut stream, _) = open(&self.settings, &view, &params, &[]).await?;
         let mut request = Vec::new();
         encode::request(&mut request, &[b"INFO", b"server"]);
         let asked = exchange(&mut stream, &request, 1, 1024 * 1024);
@@ -78,7 +82,7 @@ impl Asking {
             self.generation += 1;
         }
         self.run_id = run_id;
-        Ok(stream)
+        Ok((stream, view.term))
     }
 }
 

@@ -94,6 +94,12 @@ impl Health {
         self.change(|breaker| breaker.conclude(served, now));
     }
 
+    /// Another server is asked from now on.
+    pub fn forget(&self, now: Instant) {
+        self.failed.set(0);
+        self.change(|breaker| breaker.forget(now));
+    }
+
     fn change(&self, change: impl FnOnce(&mut Breaker)) {
         let Some(breaker) = &self.breaker.0 else { return };
         let mut breaker = breaker.lock().unwrap_or_else(PoisonError::into_inner);

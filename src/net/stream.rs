@@ -27,7 +27,14 @@ impl Stream {
     /// Connects to a server.
     pub async fn connect(address: &Address) -> io::Result<Stream> {
         match address {
-            Address::Tcp { host, port } => Stream::over_tcp(TcpStream::connect((host.as_str(), *port)).await?),
+            Address::Tcp { host, port } => {
+                let socket = TcpStream::connect((host.as_str(), *port)).await?;
+                // Whoever connects again and again to a port that nobody listens on can come upon it as its own.
+                if socket.local_addr()? == socket.peer_addr()? {
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
+                Stream::over_tcp(socket)
+            }
             Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         }
     }
@@ -61,10 +68,10 @@ impl Stream {
     ///
     /// # Errors
     /// The server is not the one that is wanted, or does not want the proxy; a unix socket has no TLS.
-    pub async fn connect_tls(self, connector: &Connector) -> io::Result<Stream> {
-        match self {
-            Stream::Tcp(socket) => Ok(Stream::Tls(Box::new(connector.connect(socket).await?))),
-            Stream::Unix(_) | Stream::Tls(_) | Stream::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+    pub async fn connect_tls(self, connector: &Connector, address: &Address) -> io::Result<Stream> {
+        match (self, address) {
+            (Stream::Tcp(socket), Address::Tcp { host, .. }) => Ok(Stream::Tls(Box::new(connector.connect(socket, host).await?))),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -117,6 +117,7 @@ pub async fn run(setup: Setup) {
     });
     let rest = rest.map(|(front, mailbox)| Rest::new(front, &shared, mailbox));
     let on_tick = tokio::task::spawn_local(on_tick(Rc::clone(&shared)));
+    let primary = tokio::task::spawn_local(follow_primary(Rc::clone(&shared)));
     let watch = tokio::task::spawn_local(watch(Rc::clone(&shared)));
     let flush = tokio::task::spawn_local(flush(Rc::clone(&shared), rest.clone(), flushes));
     let acceptor = setup.acceptor;
@@ -133,6 +134,7 @@ pub async fn run(setup: Setup) {
     on_tick.abort();
     watch.abort();
     flush.abort();
+    primary.abort();
     shared.pool.close();
     shared.context.metrics.kept_bytes(0);
     shared.context.metrics.flush();
@@ -258,6 +260,21 @@ async fn on_tick(shared: Rc<WorkerShared>) {
             shared.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
         }
         was_over_limit = is_over_limit;
+    }
+}
+
+/// Lets everybody know at once when another server has become the primary.
+async fn follow_primary(shared: Rc<WorkerShared>) {
+    let mut primary = shared.pool.settings.primary.clone();
+    let mut term = primary.observe().term;
+    loop {
+        primary.changed().await;
+        clock::tick();
+        let view = primary.observe();
+        if std::mem::replace(&mut term, view.term) != view.term && view.node.is_some() {
+            shared.context.health.forget(clock::now());
+        }
+        shared.pool.follow_primary();
     }
 }
 

@@ -15,8 +15,9 @@ pub(super) fn certificates(config: &Config) -> Result<Certificates, TlsError> {
     let acceptor = config.listen.tls.as_ref().map(Acceptor::load).transpose()?;
     let rest = config.rest.as_ref().and_then(|rest| rest.tls.as_ref());
     let rest = rest.map(|files| Acceptor::speaking(files, &["h2", "http/1.1"])).transpose()?;
-    let connector = match (&config.upstream.tls, &config.upstream.address) {
-        (Some(files), Address::Tcp { host, .. }) => Some(Connector::load(files, host)?),
+    // Servers that sentinels name are known by the names that those give.
+    let connector = match (&config.upstream.tls, config.upstream.topology.addresses().first()) {
+        (Some(files), Some(Address::Tcp { host, .. })) => Some(Connector::load(files, host)?),
         _ => None,
     };
     Ok(Certificates { acceptor: acceptor.map(Arc::new), rest: rest.map(Arc::new), connector: connector.map(Arc::new) })

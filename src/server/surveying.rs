@@ -27,8 +27,7 @@ impl Surveyed {
     pub(super) async fn at_start(settings: &Settings) -> Surveyed {
         let mut surveyed = Surveyed { table: Arc::new(Table::builtin()), server: None, described: false };
         if let Err(error) = surveyed.ask(settings).await {
-            let upstream = &settings.address;
-            warn!(%error, %upstream, "the server has not described its commands: is it running, and is [upstream] address right? The built-in table is used until it does");
+            warn!(%error, "the server has not described its commands: is it running, and is [upstream] address right? The built-in table is used until it does");
         }
         surveyed
     }

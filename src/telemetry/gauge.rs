@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge};
 
-use super::label::{Admission, BreakerState, ReloadOutcome, RuleKind, key};
+use super::label::{Admission, BreakerState, ReloadOutcome, RuleKind, TopologyChange, key};
 use super::names;
 use respguard_engine::policy::Mode;
 use respguard_engine::policy::rule::Word;
@@ -54,4 +54,9 @@ pub fn count_breaker_transition(to: BreakerState) {
 /// Shows whether at least one worker reaches the upstream.
 pub fn set_upstream_up(is_up: bool) {
     gauge!(names::UPSTREAM_UP).set(if is_up { 1.0 } else { 0.0 });
+}
+
+/// Counts that the servers behind the proxy have changed.
+pub fn count_topology_change(kind: TopologyChange) {
+    counter!(names::TOPOLOGY_CHANGES_TOTAL, key::KIND => kind.as_str()).increment(1);
 }

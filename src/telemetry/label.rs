@@ -133,6 +133,16 @@ words! {
 }
 
 words! {
+    /// What has changed about the servers behind the proxy.
+    TopologyChange {
+        /// A server has become the primary.
+        Primary = "primary",
+        /// The primary has ceased to be it, and no other is known.
+        Lost = "lost",
+    }
+}
+
+words! {
     /// Why a client was closed for what it made the proxy keep.
     EarlyClose {
         /// Others waited for what it did not read.
@@ -153,6 +163,8 @@ words! {
         Read = "read",
         /// Reads that were stuck behind somebody else's reply.
         Moved = "moved",
+        /// What a server has refused that is no primary any more.
+        Refused = "refused",
     }
 }
 

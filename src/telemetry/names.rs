@@ -38,6 +38,7 @@ pub const RETRIES_TOTAL: &str = "respguard_retries_total";
 pub const SPLIT_MEMBERS: &str = "respguard_split_members";
 pub const TIMEOUTS_TOTAL: &str = "respguard_timeouts_total";
 pub const TLS_HANDSHAKES_FAILED_TOTAL: &str = "respguard_tls_handshakes_failed_total";
+pub const TOPOLOGY_CHANGES_TOTAL: &str = "respguard_topology_changes_total";
 pub const TTL_CHECKS_TOTAL: &str = "respguard_ttl_checks_total";
 pub const UPSTREAM_CONNECTIONS: &str = "respguard_upstream_connections";
 pub const UPSTREAM_KILLS_TOTAL: &str = "respguard_upstream_kills_total";
@@ -122,6 +123,7 @@ pub const ALL: &[Metric] = &[
     histogram(SPLIT_MEMBERS, Unit::Count, "Members of a group that had come when it passed split"),
     counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
     counter(TLS_HANDSHAKES_FAILED_TOTAL, "TLS handshakes with clients that came to nothing"),
+    counter(TOPOLOGY_CHANGES_TOTAL, "Changes of what is known of the servers behind the proxy, by kind"),
     counter(TTL_CHECKS_TOTAL, "Looks at the TTL of a key that must expire, by what they found"),
     gauge(UPSTREAM_CONNECTIONS, "Connections to the upstream now, by what they do"),
     counter(UPSTREAM_KILLS_TOTAL, "Lost upstream connections that were ended by their id, by what came of it"),

@@ -12,6 +12,8 @@ pub enum NotReady {
     Starting,
     /// No worker reaches the upstream.
     UpstreamUnavailable,
+    /// No sentinel names a primary that agrees.
+    NoPrimary,
     /// Somebody answers at the upstream's address, but not as TLS wants it.
     UpstreamTls,
     /// The upstream refuses the proxy's credentials.
@@ -28,6 +30,7 @@ impl NotReady {
         match self {
             NotReady::Starting => "starting",
             NotReady::UpstreamUnavailable => "upstream unavailable",
+            NotReady::NoPrimary => "no primary is known",
             NotReady::UpstreamTls => "upstream TLS handshake failed",
             NotReady::UpstreamCredentials => "upstream refuses the credentials",
             NotReady::BreakerOpen => "breaker open",

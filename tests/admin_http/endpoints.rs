@@ -13,6 +13,7 @@ use respguard::net::admin::violations::STREAMS_MAX;
 use respguard::net::admin::{self, AdminState};
 use respguard::net::health::SharedBreaker;
 use respguard::net::registry::Registry;
+use respguard::net::topology::Primary;
 use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::flush::{FlushRequests, Flushes};
 use respguard::telemetry::readiness::Readiness;
@@ -84,7 +85,8 @@ impl Unstarted {
             standing: Standing {
                 started: std::time::Instant::now(),
                 workers: 0,
-                upstream: Address::Unix("/run/redis.sock".into()),
+                upstream: Primary::fixed(Address::Unix("/run/redis.sock".into())),
+                sentinels: None,
                 registry: Arc::new(Registry::new(1)),
                 breaker: SharedBreaker::default(),
                 totals: Arc::default(),

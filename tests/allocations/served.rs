@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use respguard::net::address::Address;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
+use respguard::net::topology::Primary;
 use respguard::net::upstream::Settings;
 use respguard::net::upstream::connections::Connections;
 use respguard::net::worker::{self, Setup};
@@ -81,7 +82,7 @@ impl Worker {
 
 fn settings(port: u16) -> Settings {
     Settings {
-        address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
+        primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         tls: None,
         connect_timeout: TIMEOUT,
         request_timeout: TIMEOUT,
@@ -91,6 +92,7 @@ fn settings(port: u16) -> Settings {
         heartbeat: TIMEOUT,
         heartbeat_timeout: TIMEOUT,
         login: None,
+        probe: None,
         connections: Connections::new(99),
         leases_max: 16,
         retry_reads: true,

@@ -57,6 +57,7 @@ mod rest_events;
 mod rest_rights;
 mod rollback;
 mod rules;
+mod sentinel;
 mod servers;
 mod session;
 mod sessions_at_random;

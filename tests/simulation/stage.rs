@@ -18,6 +18,7 @@ use respguard::net::clock;
 use respguard::net::health::SharedBreaker;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
 use respguard::net::tls::Certificates;
+use respguard::net::topology::Primary;
 use respguard::net::upstream::Settings;
 use respguard::net::worker::{self, Setup};
 use respguard::server::upstream_settings;
@@ -142,12 +143,12 @@ async fn stage<F: Future<Output = ()>>(
     let table = TABLE.get_or_init(|| Arc::new(Table::builtin()));
     let text = format!("[upstream]\n{TIMES}{RULES}");
     let config = config::read(&text, Path::new("simulation.toml"), table, &|_| None).expect("a good configuration");
+    // The model's connections look to the proxy as if they came over TCP.
+    let primary = Primary::fixed(Address::Unix(path.to_owned()));
     let settings = Settings {
-        // The model's connections look to the proxy as if they came over TCP.
-        address: Address::Unix(path.to_owned()),
         heartbeat: Duration::from_millis(700),
         heartbeat_timeout: Duration::from_millis(300),
-        ..upstream_settings(&config, &Certificates::default(), 1)
+        ..upstream_settings(&config, &Certificates::default(), &primary, 1)
     };
     let server = Server::start(path, play.faults.clone(), play.seed);
     server.model.borrow_mut().poison();

@@ -6,7 +6,7 @@
 //! this list:
 //!
 //! ```text
-//! command < preflight < {session, policy, link} < {pipeline, learn}
+//! command < preflight < {session, policy, link, route} < {pipeline, learn}
 //! ```
 
 pub mod command;
@@ -15,6 +15,7 @@ pub mod preflight;
 
 pub mod link;
 pub mod policy;
+pub mod route;
 pub mod session;
 
 pub mod learn;

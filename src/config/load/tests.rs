@@ -35,7 +35,7 @@ fn every_key_reaches_the_configuration() {
     assert_eq!((config.workers, config.listen.clients_max), (256, 1));
     assert_eq!(config.listen.address.to_string(), "unix:/run/s");
     let upstream = &config.upstream;
-    assert_eq!((upstream.address.to_string(), upstream.sharing), ("[::1]:1".to_owned(), Sharing::Never));
+    assert_eq!((upstream.topology.to_string(), upstream.sharing), ("[::1]:1".to_owned(), Sharing::Never));
     let timeouts = [upstream.connect_timeout, upstream.request_timeout, upstream.stall_timeout, upstream.queue_timeout];
     assert_eq!(timeouts.map(|timeout| timeout.as_millis()), [1, 2, 3, 4]);
     assert_eq!(upstream.slow_timeout.as_millis(), 5);
@@ -232,5 +232,33 @@ proptest::proptest! {
     #[test]
     fn no_text_panics(text in "(\\[\\[?(group|ttl|listen|expect)\\]?\\]\n|(name|keys|commands|mode|match) = [\\[\\]{}\"a*1,\n]{0,9}\n|.{0,9}\n){0,6}") {
         let _ = read(&text, Path::new("f.toml"), &Table::builtin(), &environment);
+    }
+}
+
+#[test]
+fn sentinels_are_named_with_their_service_and_nothing_else() {
+    let good = "[upstream]\nsentinels = [\"127.0.0.1:1\", \"[::1]:2\"]\nservice = \"m\"\n";
+    let Topology::Sentinel(sentinel) = config(good).upstream.topology else { panic!("sentinels") };
+    assert_eq!((sentinel.addresses.len(), &*sentinel.service), (2, "m"));
+    for (text, wanted) in [
+        ("sentinels = [\"127.0.0.1:1\"]", "upstream.service: the key is missing"),
+        ("sentinels = []\nservice = \"m\"", "upstream.sentinels: there are 0 sentinels"),
+        ("sentinels = [\"127.0.0.1:0\"]\nservice = \"m\"", "upstream.sentinels[0]: \"127.0.0.1:0\" is no address of a sentinel"),
+        ("sentinels = [\"unix:/s\"]\nservice = \"m\"", "upstream.sentinels[0]"),
+        ("sentinels = [\"x\"]\nservice = \"m\"", "upstream.sentinels[0]: \"x\" is no address"),
+        ("sentinels = [\"127.0.0.1:1\"]\nservice = \"a b\"", "upstream.service: \"a b\" is no name"),
+        ("address = \"127.0.0.1:2\"\nsentinels = [\"127.0.0.1:1\"]\nservice = \"m\"", "upstream.sentinels: there are both"),
+        ("service = \"m\"", "upstream.service: there are no sentinels"),
+        ("sentinels = [\"127.0.0.1:6380\"]\nservice = \"m\"", "upstream.sentinels: this is where the proxy itself listens"),
+        (
+            "sentinels = [\"127.0.0.1:1\"]\nservice = \"m\"\nsentinel_username = \"u\"",
+            "upstream.sentinel_username: there is a user",
+        ),
+        ("probe = { username = \"u\" }", "upstream.probe.username: there is a user without a password"),
+        ("probe = {}", "upstream.probe: there is no password"),
+        ("cluster = [\"127.0.0.1:1\"]", "upstream.cluster: the key is unknown"),
+    ] {
+        let said = refusal(&format!("[upstream]\n{text}\n"));
+        assert!(said.contains(wanted), "{said}\n{wanted}");
     }
 }

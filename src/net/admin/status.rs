@@ -10,9 +10,10 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::AdminState;
-use crate::net::address::Address;
 use crate::net::health::SharedBreaker;
 use crate::net::registry::Registry;
+use crate::net::sentinel::standing::Standing as Sentinels;
+use crate::net::topology::Primary;
 use crate::telemetry::gap;
 use crate::telemetry::label::{GroupOutcome, HoldOutcome, UpstreamState};
 use crate::telemetry::record::unix_ms;
@@ -24,7 +25,9 @@ use respguard_engine::policy::rule::Word;
 pub struct Standing {
     pub started: Instant,
     pub workers: usize,
-    pub upstream: Address,
+    pub upstream: Primary,
+    /// Where sentinels say which server that is.
+    pub sentinels: Option<Sentinels>,
     pub registry: Arc<Registry>,
     pub breaker: SharedBreaker,
     pub totals: Arc<Totals>,
@@ -34,10 +37,22 @@ pub struct Standing {
 
 pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
     state.flushes.flush_all().await;
-    let Standing { started, workers, upstream, registry, breaker, totals, mode_is_switched } = &state.standing;
+    let Standing { started, workers, upstream, sentinels, registry, breaker, totals, mode_is_switched } = &state.standing;
     let reasons: Vec<_> = state.readiness.reasons().into_iter().map(|reason| reason.as_str()).collect();
     let connections: serde_json::Map<_, _> =
         UpstreamState::ALL.into_iter().map(|kind| (kind.as_str().to_owned(), totals.upstream(kind).into())).collect();
+    let node = upstream.view().node;
+    let mut shown = json!({
+        "address": node.as_ref().map(|node| node.address.to_string()),
+        "available": state.readiness.has_upstream(),
+        "connections": connections,
+    });
+    if let Some(sentinels) = sentinels {
+        shown["service"] = (&*sentinels.service).into();
+        shown["since_seconds"] = node.as_ref().map(|node| node.since.elapsed().as_secs()).into();
+        shown["named_by"] = node.and_then(|node| Some(node.named_by.as_ref()?.to_string())).into();
+        shown["sentinels"] = sentinels.describe();
+    }
     Json(json!({
         "version": env!("RESPGUARD_VERSION"),
         "process": std::process::id(),
@@ -48,7 +63,7 @@ pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
         "reasons": reasons,
         "workers": workers,
         "clients": registry.len(),
-        "upstream": { "address": upstream.to_string(), "available": state.readiness.has_upstream(), "connections": connections },
+        "upstream": shown,
         "breaker": breaker.state(),
     }))
 }

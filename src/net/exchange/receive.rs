@@ -109,6 +109,10 @@ impl Recipient for Exchange {
         self.conclude(state)
     }
 
+    fn start_over(&self, to: ReplyTo) -> bool {
+        self.state.borrow_mut().slots.start_over(to)
+    }
+
     fn fault(&self, owed: Owed, fault: Fault) {
         let close = self.fault_in(&mut self.state.borrow_mut(), owed, fault);
         if close {

@@ -32,7 +32,8 @@ impl Exchange {
         let blocking = blocking(sending, state, commands.clone(), roles);
         let behind = blocking.last().map_or(commands.start, |(at, _)| at + 1);
         let reads = self.reads_behind(sending, state, behind..commands.end, roles);
-        let run = Run { first: push(&mut state.slots, sending, commands.clone(), roles, score), at: commands.start };
+        let is_single = sending.link.goes_again() && is_single(commands.clone(), roles);
+        let run = Run { is_single, first: push(&mut state.slots, sending, commands.clone(), roles, score), at: commands.start };
         let mut start = commands.start;
         for (at, deadline) in blocking {
             self.send_part(sending, state, run, start..at, timing.deadline());
@@ -80,7 +81,7 @@ impl Exchange {
         }
         if sending.seqs.is_empty() {
             let first = run.first.plus(commands.start - run.at);
-            return self.send_piece(sending, state, first, commands, deadline);
+            return self.send_piece(sending, state, (first, run.is_single), commands, deadline);
         }
         // Some have overtaken others: only those whose places are side by side go together.
         let mut is_sent = true;
@@ -90,7 +91,7 @@ impl Exchange {
             let next = sending.seq(at + 1).filter(|_| at + 1 < commands.end);
             if next.is_none() || next != sending.seq(at).map(|seq| seq.plus(1)) {
                 let first = sending.seq(start).unwrap_or_default();
-                is_sent &= self.send_piece(sending, state, first, start..at + 1, deadline);
+                is_sent &= self.send_piece(sending, state, (first, run.is_single), start..at + 1, deadline);
                 pieces += 1;
                 start = at + 1;
             }
@@ -102,19 +103,23 @@ impl Exchange {
         self: &Rc<Self>,
         sending: &Sending<'_>,
         state: &mut State,
-        first: Seq,
+        (first, is_single): (Seq, bool),
         commands: Range<usize>,
         deadline: Option<Instant>,
     ) -> bool {
         let Sending { link, batch, bytes, timing, .. } = *sending;
         let owed = Owed::each(first, u32::try_from(commands.len()).unwrap_or(u32::MAX));
-        if sending.rewrites.is_empty() {
+        let is_sent = if sending.rewrites.is_empty() {
             self.send(link, state, &[&bytes[batch.wire(commands)]], owed, timing.read_at, deadline)
         } else {
             let mut pieces = Vec::new();
             sending.push_pieces(commands, &mut pieces);
             self.send(link, state, &pieces, owed, timing.read_at, deadline)
+        };
+        if is_sent && is_single {
+            link.mark_single();
         }
+        is_sent
     }
 }
 
@@ -125,6 +130,13 @@ struct Run {
     first: Seq,
     /// Its index.
     at: usize,
+    /// None of them means anything to another, and each is owed one frame.
+    is_single: bool,
+}
+
+/// Whether none of the commands means anything to another.
+fn is_single(commands: Range<usize>, roles: &Roles) -> bool {
+    roles.are_plain(commands.clone()) || commands.into_iter().all(|at| roles.get(at).is_some_and(Role::is_scored))
 }
 
 /// Whether one of these commands is long by nature, or the EXEC of a transaction with such a one. The server answers what it

@@ -15,12 +15,13 @@ use super::pem::{authorities, certificates, private_key, wrong};
 use super::watch::{Looks, look};
 use super::{ClientFiles, TlsError, provider};
 
-/// Connects to one server, whose certificate it verifies.
+/// Connects to servers, whose certificates it verifies.
 pub struct Connector {
     files: ClientFiles,
     /// The files as they were just before they were first read.
     seen: Looks,
-    name: ServerName<'static>,
+    /// The name that all certificates must be for, where one is given.
+    name: Option<ServerName<'static>>,
     config: ArcSwap<ClientConfig>,
 }
 
@@ -30,12 +31,13 @@ impl Connector {
     /// # Errors
     /// Which file or name is no good.
     pub fn load(files: &ClientFiles, host: &str) -> Result<Connector, TlsError> {
-        let name = files.server_name.as_deref().unwrap_or(host).to_owned();
-        let name = ServerName::try_from(name.clone()).map_err(|_| TlsError {
+        let wanted = files.server_name.as_deref().unwrap_or(host).to_owned();
+        let name = ServerName::try_from(wanted.clone()).map_err(|_| TlsError {
             key: "server_name",
-            message: format!("{name:?} is no name that a certificate can be for"),
+            message: format!("{wanted:?} is no name that a certificate can be for"),
             expected: "a host's name such as \"redis.example\", or an IP address",
         })?;
+        let name = files.server_name.is_some().then_some(name);
         let seen = look(&files.all());
         Ok(Connector { files: files.clone(), seen, name, config: ArcSwap::new(read(files)?) })
     }
@@ -54,12 +56,16 @@ impl Connector {
         (self.files.all(), &self.seen)
     }
 
-    /// Shakes hands over a socket that is connected.
+    /// Shakes hands over a socket that is connected to `host`.
     ///
     /// # Errors
     /// The server is not the one that is wanted, or does not want the proxy; see [`super::advice`].
-    pub async fn connect(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TlsConnector::from(self.config.load_full()).connect(self.name.clone(), socket).await?;
+    pub async fn connect(&self, socket: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
+        };
+        let stream = TlsConnector::from(self.config.load_full()).connect(name, socket).await?;
         Ok(stream.into())
     }
 }

@@ -8,8 +8,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Settings;
+use crate::net::address::Address;
 use crate::net::stream::Stream;
 use crate::net::tls;
+use crate::net::topology::View;
 use crate::telemetry::readiness::NotReady;
 use respguard_engine::link::handshake::{
     ConnectParams, Handshake, OrphanedConnection, Progress, Refusal, ServerInfo, Step, is_full,
@@ -19,6 +21,9 @@ use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// Nobody says which server is the primary.
+    #[error("no primary is known")]
+    NoPrimary,
     /// Nobody answers there.
     #[error("cannot connect to {address}")]
     Connect { address: String, source: io::Error },
@@ -63,93 +68,110 @@ impl OpenError {
         match self {
             OpenError::Tls { .. } | OpenError::Timeout { stage: Stage::Tls, .. } => NotReady::UpstreamTls,
             OpenError::Refused { refusal, .. } if refusal.step == Step::Auth => NotReady::UpstreamCredentials,
+            OpenError::NoPrimary => NotReady::NoPrimary,
             _ => NotReady::UpstreamUnavailable,
         }
     }
 }
 
-/// Connects, ends the orphaned connections and shakes hands, within `connect_timeout`.
+/// Connects to the server of a view, ends the orphaned connections and shakes hands, within `connect_timeout`.
+///
+/// # Errors
+/// There is no such server, or it does not take the connection.
 pub async fn open(
     settings: &Settings,
+    view: &View,
     params: &ConnectParams,
     orphans: &[OrphanedConnection],
 ) -> Result<(Stream, ServerInfo), OpenError> {
-    let address = settings.address.to_string();
+    let Some(node) = &view.node else { return Err(OpenError::NoPrimary) };
+    let server = Server { settings, address: &node.address };
     let mut stage = Stage::Connection;
-    let opened = tokio::time::timeout(settings.connect_timeout, connect(settings, params, orphans, &mut stage)).await;
+    let opened = tokio::time::timeout(settings.connect_timeout, server.connect(params, orphans, &mut stage)).await;
     match opened {
         Ok(result) => result,
-        Err(_) => Err(OpenError::Timeout { address, stage, milliseconds: settings.connect_timeout.as_millis() }),
+        Err(_) => {
+            let (address, milliseconds) = (node.address.to_string(), settings.connect_timeout.as_millis());
+            Err(OpenError::Timeout { address, stage, milliseconds })
+        }
     }
 }
 
-async fn connect(
-    settings: &Settings,
-    params: &ConnectParams,
-    orphans: &[OrphanedConnection],
-    stage: &mut Stage,
-) -> Result<(Stream, ServerInfo), OpenError> {
-    match connect_knowing(None, settings, params, orphans, stage).await {
-        // That connection is left in a transaction which nothing ends.
-        Err(OpenError::Refused { refusal, .. }) if refusal.step == Step::Exec => {
-            connect_knowing(Some(refusal.reply), settings, params, orphans, stage).await
-        }
-        opened => opened,
-    }
+/// A server that is being connected to.
+struct Server<'a> {
+    settings: &'a Settings,
+    address: &'a Address,
 }
 
-/// `no_transactions` is what the server has said to EXEC.
-async fn connect_knowing(
-    no_transactions: Option<Box<[u8]>>,
-    settings: &Settings,
-    params: &ConnectParams,
-    orphans: &[OrphanedConnection],
-    stage: &mut Stage,
-) -> Result<(Stream, ServerInfo), OpenError> {
-    let failed = |source| failed(settings, source);
-    let mut stream = Stream::connect(&settings.address).await.map_err(failed)?;
-    if let Some(connector) = &settings.tls {
-        *stage = Stage::Tls;
-        stream = stream.connect_tls(connector).await.map_err(failed)?;
-    }
-    *stage = Stage::Requests;
-    let mut requests = Vec::new();
-    let mut handshake = Handshake::begin_knowing(no_transactions, params, orphans, &mut requests);
-    stream.write_all(&requests).await.map_err(failed)?;
-    stream.flush().await.map_err(failed)?;
-    let mut scanner = ReplyScanner::new(ScanLimits::default());
-    let mut buffer = BytesMut::with_capacity(1024);
-    let mut scanned = 0;
-    loop {
-        if Pin::new(&mut stream).read_buf(&mut buffer).await.map_err(failed)? == 0 {
-            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-        }
-        while scanned < buffer.len() {
-            let piece = scanner
-                .scan(&buffer[scanned..])
-                .map_err(|source| OpenError::Protocol { address: settings.address.to_string(), source })?;
-            scanned += piece.bytes;
-            if !piece.end {
-                break;
+impl Server<'_> {
+    async fn connect(
+        &self,
+        params: &ConnectParams,
+        orphans: &[OrphanedConnection],
+        stage: &mut Stage,
+    ) -> Result<(Stream, ServerInfo), OpenError> {
+        match self.connect_knowing(None, params, orphans, stage).await {
+            // That connection is left in a transaction which nothing ends.
+            Err(OpenError::Refused { refusal, .. }) if refusal.step == Step::Exec => {
+                self.connect_knowing(Some(refusal.reply), params, orphans, stage).await
             }
-            let frame = buffer.split_to(std::mem::take(&mut scanned));
-            match handshake.admit(&frame) {
-                Progress::Pending => {}
-                Progress::Done(info) => return Ok((stream, info)),
-                Progress::Refused(refusal) if is_full(&refusal.reply) => {
-                    return Err(OpenError::NotServing { address: settings.address.to_string(), reply: refusal.reply });
+            opened => opened,
+        }
+    }
+
+    /// `no_transactions` is what the server has said to EXEC.
+    async fn connect_knowing(
+        &self,
+        no_transactions: Option<Box<[u8]>>,
+        params: &ConnectParams,
+        orphans: &[OrphanedConnection],
+        stage: &mut Stage,
+    ) -> Result<(Stream, ServerInfo), OpenError> {
+        let failed = |source| self.failed(source);
+        let mut stream = Stream::connect(self.address).await.map_err(failed)?;
+        if let Some(connector) = &self.settings.tls {
+            *stage = Stage::Tls;
+            stream = stream.connect_tls(connector, self.address).await.map_err(failed)?;
+        }
+        *stage = Stage::Requests;
+        let mut requests = Vec::new();
+        let mut handshake = Handshake::begin_knowing(no_transactions, params, orphans, &mut requests);
+        stream.write_all(&requests).await.map_err(failed)?;
+        stream.flush().await.map_err(failed)?;
+        let mut scanner = ReplyScanner::new(ScanLimits::default());
+        let mut buffer = BytesMut::with_capacity(1024);
+        let mut scanned = 0;
+        loop {
+            if Pin::new(&mut stream).read_buf(&mut buffer).await.map_err(failed)? == 0 {
+                return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+            }
+            while scanned < buffer.len() {
+                let piece = scanner
+                    .scan(&buffer[scanned..])
+                    .map_err(|source| OpenError::Protocol { address: self.address.to_string(), source })?;
+                scanned += piece.bytes;
+                if !piece.end {
+                    break;
                 }
-                Progress::Refused(refusal) => return Err(OpenError::Refused { address: settings.address.to_string(), refusal }),
+                let frame = buffer.split_to(std::mem::take(&mut scanned));
+                match handshake.admit(&frame) {
+                    Progress::Pending => {}
+                    Progress::Done(info) => return Ok((stream, info)),
+                    Progress::Refused(refusal) if is_full(&refusal.reply) => {
+                        return Err(OpenError::NotServing { address: self.address.to_string(), reply: refusal.reply });
+                    }
+                    Progress::Refused(refusal) => return Err(OpenError::Refused { address: self.address.to_string(), refusal }),
+                }
             }
         }
     }
-}
 
-fn failed(settings: &Settings, source: io::Error) -> OpenError {
-    let address = settings.address.to_string();
-    if tls::is_about_tls(&source) {
-        OpenError::Tls { address, advice: tls::advice(&source), source }
-    } else {
-        OpenError::Connect { address, source }
+    fn failed(&self, source: io::Error) -> OpenError {
+        let address = self.address.to_string();
+        if tls::is_about_tls(&source) {
+            OpenError::Tls { address, advice: tls::advice(&source), source }
+        } else {
+            OpenError::Connect { address, source }
+        }
     }
 }

@@ -77,6 +77,11 @@ impl Leases {
         }
     }
 
+    /// All that is leased looks whether it may go on.
+    pub(super) fn wake(&self) {
+        self.links.borrow().iter().filter_map(Weak::upgrade).for_each(|link| link.wake());
+    }
+
     /// The shortest time, but no less than `least`, that one of them has kept its client waiting beyond the deadline.
     pub fn waits_for(&self, least: Duration) -> Option<Duration> {
         self.links.borrow().iter().filter_map(Weak::upgrade).filter_map(|link| link.waits_for(least)).min()
@@ -308,6 +313,12 @@ impl Lane {
             }
             keep
         });
+    }
+
+    /// All its connections look whether they may go on.
+    pub(super) fn wake(&self) {
+        self.shared_connection.wake();
+        self.idle.borrow().iter().for_each(|(link, _)| link.wake());
     }
 
     /// Closes everything.

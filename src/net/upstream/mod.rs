@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::net::address::Address;
 use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
+use crate::net::topology::Primary;
 use connection::Link;
 use connections::Connections;
 use respguard_engine::command::Login;
@@ -50,6 +50,12 @@ pub trait Recipient {
 
     /// Takes so many replies together; true when the connection may be in a state that its next user must not meet.
     fn admit_plain(&self, _replies: &[u8], _frames: u32) -> bool {
+        false
+    }
+
+    /// What was answered so far of a request that is owed several frames does not count: it goes out once more. False
+    /// where that cannot be.
+    fn start_over(&self, _to: ReplyTo) -> bool {
         false
     }
 
@@ -133,7 +139,7 @@ pub struct Admitted {
 /// How the server is reached and how long is waited for it.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub address: Address,
+    pub primary: Primary,
     pub tls: Option<Arc<Connector>>,
     /// For the connection and its handshake.
     pub connect_timeout: Duration,
@@ -151,6 +157,8 @@ pub struct Settings {
     pub heartbeat_timeout: Duration,
     /// For every connection; without it the clients' own are used.
     pub login: Option<Login>,
+    /// For questions of the proxy's own, where it is another.
+    pub probe: Option<Login>,
     /// All connections, over all workers.
     pub connections: Arc<Connections>,
     /// Leases that one worker may hold.
@@ -163,4 +171,17 @@ pub struct Settings {
     pub reconnected: Arc<Notify>,
     /// What the server takes on one connection.
     pub limits: Arc<ServerLimits>,
+}
+
+impl Settings {
+    /// How long a request waits for a server that is not there: where another one may take its place, as long as for a
+    /// reply.
+    pub fn patience(&self) -> Duration {
+        if self.primary.is_watched() { self.request_timeout.max(self.queue_timeout) } else { self.queue_timeout }
+    }
+
+    /// As whom the proxy asks questions of its own.
+    pub fn own_login(&self) -> Option<&Login> {
+        self.probe.as_ref().or(self.login.as_ref())
+    }
 }

@@ -26,6 +26,8 @@ pub struct Pool {
     context: Rc<Context>,
     pub settings: Rc<Settings>,
     lanes: RefCell<HashMap<LaneKey, Rc<Lane>>>,
+    /// Room for the lanes that are looked at, so that none is allocated each time.
+    watched: RefCell<Vec<Rc<Lane>>>,
     leases: Rc<Leases>,
     first: Rc<Lane>,
     /// For what a server in trouble is to be told.
@@ -41,7 +43,7 @@ impl Pool {
         let first = Lane::first(context, &settings, &leases, key.clone());
         let lanes = RefCell::new(HashMap::from([(key, Rc::clone(&first))]));
         let spares = Spares::new(context, &settings);
-        Pool { context: Rc::clone(context), settings, lanes, leases, first, spares }
+        Pool { context: Rc::clone(context), settings, lanes, watched: RefCell::default(), leases, first, spares }
     }
 
     /// The lane of clients that have said nothing yet.
@@ -69,7 +71,7 @@ impl Pool {
         self.close_unused(UNUSED_LANES_MAX);
         let permit = self.make_room().await.map_err(|full| NoLane::Taken(full.into()))?;
         let link = Link::spawn(&self.context, &self.settings, key.params(), permit, false, old.orphans());
-        let opened = match tokio::time::timeout(self.settings.queue_timeout, link.opened()).await {
+        let opened = match tokio::time::timeout(self.settings.patience(), link.opened()).await {
             Ok(opened) => opened,
             Err(_) => Err(None),
         };
@@ -156,12 +158,22 @@ impl Pool {
         revoked
     }
 
+    /// Another server has become the primary, or none: all look whether they may go on.
+    pub fn follow_primary(&self) {
+        self.lanes.borrow().values().for_each(|lane| lane.wake());
+        self.leases.wake();
+    }
+
     /// Looks whether a connection keeps others waiting; true while there is something to look at.
     pub fn watch(&self) -> bool {
         self.seek_sign();
-        let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
+        // A lane that is looked at may come to the pool for a connection: the map is not borrowed meanwhile.
+        let mut lanes = self.watched.take();
+        lanes.extend(self.lanes.borrow().values().cloned());
         let is_owed = lanes.iter().fold(false, |owed, lane| lane.watch() | owed);
         self.context.watch.note_still(lanes.iter().any(|lane| lane.still().is_some()));
+        lanes.clear();
+        self.watched.replace(lanes);
         is_owed
     }
 

@@ -158,6 +158,12 @@ impl SharedConnection {
         successor.take_if(|link| link.phase() == Phase::Closed || in_vain && link.phase() == Phase::Ready)
     }
 
+    pub(super) fn wake(&self) {
+        let (retired, successor) = (self.retired.borrow(), self.successor.borrow());
+        let retired = retired.iter().map(|retired| &retired.link);
+        std::iter::once(&*self.shared.borrow()).chain(retired).chain(&*successor).for_each(|link| link.wake());
+    }
+
     pub(super) fn close(&self) {
         self.shared().close();
         self.retired

@@ -21,6 +21,7 @@ use super::{PING, Settings};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::stream::Stream;
+use crate::net::topology::Primary;
 use crate::telemetry::label::UpstreamState;
 use respguard_engine::command::Login;
 use respguard_engine::link::handshake::{ConnectParams, Selects};
@@ -230,6 +231,9 @@ impl Drop for Used<'_> {
 struct Spare {
     stream: Stream,
     identity: Identity,
+    /// The server is the primary while this is its term.
+    primary: Primary,
+    term: u64,
     sign: Sign,
     _counted: Counted,
 }
@@ -264,17 +268,22 @@ impl Spare {
     async fn open(context: &Rc<Context>, settings: &Settings) -> Option<Spare> {
         let counted = Counted::begin(context, settings);
         let params = ConnectParams { login: settings.login.clone(), selects: Selects::Itself, protocol: Protocol::Resp2, db: 0 };
-        let (stream, _) = open(settings, &params, &[]).await.ok()?;
+        let view = settings.primary.view();
+        let (stream, _) = open(settings, &view, &params, &[]).await.ok()?;
         let identity = Identity { login: settings.login.clone(), protocol: Protocol::Resp2 };
-        Some(Spare { stream, identity, sign: Sign::default(), _counted: counted })
+        let (primary, sign) = (settings.primary.clone(), Sign::default());
+        Some(Spare { stream, identity, primary, term: view.term, sign, _counted: counted })
     }
 
     fn is_open(&self) -> bool {
-        !self.stream.is_read_closed()
+        self.primary.is_in_term(self.term) && !self.stream.is_read_closed()
     }
 
     /// Asks for a sign without waiting; false when the connection is of no use.
     fn ask_sign(&mut self, now: Instant) -> bool {
+        if !self.primary.is_in_term(self.term) {
+            return false;
+        }
         let mut cx = TaskContext::from_waker(Waker::noop());
         let written = Pin::new(&mut self.stream).poll_write(&mut cx, PING);
         let flushed = Pin::new(&mut self.stream).poll_flush(&mut cx);
@@ -295,6 +304,9 @@ impl Spare {
 
     /// The answer; to the login, if that is refused: nothing is asked as somebody else.
     async fn ask(&mut self, identity: &Identity, request: &[u8], is_sent: &mut bool) -> io::Result<Answered> {
+        if !self.primary.is_in_term(self.term) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         if let Some(reply) = self.become_one(identity).await? {
             return Ok(Answered { reply, is_refused: true });
         }

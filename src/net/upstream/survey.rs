@@ -74,8 +74,8 @@ pub async fn survey(settings: &Settings, known: Option<&ServerId>, table: &mut T
 }
 
 async fn ask_all(settings: &Settings, known: Option<&ServerId>, table: &mut Table) -> Result<Survey, SurveyError> {
-    let params = ConnectParams { login: settings.login.clone(), ..ConnectParams::default() };
-    let (mut stream, _) = open(settings, &params, &[]).await?;
+    let params = ConnectParams { login: settings.own_login().cloned(), ..ConnectParams::default() };
+    let (mut stream, _) = open(settings, &settings.primary.view(), &params, &[]).await?;
     let server = ServerId::read(&ask(&mut stream, &[b"INFO", b"server"]).await?);
     learn_limits(settings, &mut stream).await?;
     if server.is_some() && server.as_ref() == known {

@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::net::address::Address;
 use crate::net::registry::Mailbox;
+use crate::net::topology::Primary;
 use crate::net::upstream::PING;
 use crate::net::upstream::connections::Connections;
 use crate::telemetry::exposition::Exposition;
@@ -43,7 +44,7 @@ fn server() -> u16 {
 fn settings(port: u16) -> Settings {
     let long = Duration::from_secs(20);
     Settings {
-        address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
+        primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         tls: None,
         connect_timeout: long,
         request_timeout: long,
@@ -53,6 +54,7 @@ fn settings(port: u16) -> Settings {
         heartbeat: long,
         heartbeat_timeout: long,
         login: None,
+        probe: None,
         connections: Connections::new(99),
         leases_max: 1,
         retry_reads: true,

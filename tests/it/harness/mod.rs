@@ -7,6 +7,7 @@ pub mod http;
 pub mod program;
 pub mod proxy;
 pub mod redis;
+pub mod sentinels;
 mod socket;
 pub mod twin;
 pub mod wire;
@@ -21,6 +22,7 @@ pub use http::{Answer, Http};
 pub use program::Program;
 pub use proxy::{Proxy, Setup};
 pub use redis::{RedisServer, free_port};
+pub use sentinels::Watched;
 pub use twin::{Pair, Twin};
 pub use wire::{Wire, request, text};
 

@@ -67,6 +67,13 @@ impl Setup {
         self
     }
 
+    /// It is found by these sentinels, which `upstream` goes on about.
+    pub fn found_by(self, sentinels: &[u16], upstream: &str) -> Setup {
+        let addresses: Vec<_> = sentinels.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let written = format!("sentinels = [{}]\nservice = \"m\"\n{upstream}", addresses.join(", "));
+        self.reach("").upstream(&written)
+    }
+
     /// How much it logs, if not `info`.
     pub fn log_level(mut self, level: &'static str) -> Setup {
         self.log_level = level;
@@ -133,11 +140,15 @@ impl Setup {
 
     /// The configuration file's text.
     pub fn toml(&self, listen: &str, admin_port: u16) -> String {
+        let reached = match self.upstream_address.as_str() {
+            "" => String::new(),
+            address => format!("address = \"{address}\""),
+        };
         let rest = self.rest.as_ref().map(|keys| format!("[rest]\naddress = \"127.0.0.1:0\"\n{keys}\n")).unwrap_or_default();
         format!(
-            "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\naddress = \"{}\"\n{}\n\
+            "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\n{reached}\n{}\n\
              [admin]\naddress = \"127.0.0.1:{admin_port}\"\n{}\n{rest}[pipeline]\n{}\n{}\n",
-            self.top, self.listen, self.upstream_address, self.upstream, self.admin, self.pipeline, self.rules
+            self.top, self.listen, self.upstream, self.admin, self.pipeline, self.rules
         )
     }
 }

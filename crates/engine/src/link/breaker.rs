@@ -123,6 +123,11 @@ impl Breaker {
         }
     }
 
+    /// Another server is asked from now on: what was seen of the one before says nothing about it.
+    pub fn forget(&mut self, now: Instant) {
+        *self = Breaker::new(self.thresholds, now);
+    }
+
     fn open(&mut self, now: Instant) {
         self.phase = Phase::Open { since: now, alive: false };
     }

@@ -24,10 +24,24 @@ pub struct Entry<R> {
     expired: bool,
     /// It may wait for longer than requests do, at the server's will.
     blocks: bool,
-    /// How many reads it was when it was sent; 0: it is more than reads.
-    reads: u32,
+    /// Frames that it was owed when it was sent.
+    sent_frames: u32,
+    /// What of it may go out once more.
+    repeat: Repeat,
     /// How often it has been sent again.
     repeated: u8,
+}
+
+/// What of an entry may go out once more, should its connection be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Repeat {
+    /// Only what has not been written.
+    #[default]
+    Unsent,
+    /// One command for each frame, none of which means anything to another: what the server has refused.
+    Refused,
+    /// Nothing but reads.
+    Reads,
 }
 
 /// Requests in the order in which they were queued, with the replies that each is owed.
@@ -57,6 +71,11 @@ pub enum Owner<'a, R> {
 }
 
 impl<R> Entry<R> {
+    fn new(recipient: R, owed: Owed, (read_at, deadline): (Instant, Option<Instant>), start: u64) -> Entry<R> {
+        let (expired, blocks, repeat, repeated) = Default::default();
+        Entry { recipient, owed, read_at, deadline, start, expired, blocks, sent_frames: owed.frames(), repeat, repeated }
+    }
+
     fn cut(&self) -> Cut {
         match self.expired {
             true => Cut::Late,
@@ -104,17 +123,7 @@ impl<R> Inflight<R> {
             // What is asked about an earlier request has the times of that.
             let last = self.entries.back();
             self.unordered = last.is_some_and(|last| self.unordered || deadline < last.deadline || read_at < last.read_at);
-            self.entries.push_back(Entry {
-                recipient,
-                owed,
-                read_at,
-                deadline,
-                start,
-                expired: false,
-                blocks: false,
-                reads: 0,
-                repeated: 0,
-            });
+            self.entries.push_back(Entry::new(recipient, owed, (read_at, deadline), start));
         }
     }
 
@@ -124,17 +133,7 @@ impl<R> Inflight<R> {
             return;
         }
         let start = self.entries.back().map_or(self.queued, |last| last.start);
-        self.entries.push_back(Entry {
-            recipient,
-            owed,
-            read_at,
-            deadline,
-            start,
-            expired: false,
-            blocks: false,
-            reads: 0,
-            repeated: 0,
-        });
+        self.entries.push_back(Entry::new(recipient, owed, (read_at, deadline), start));
     }
 
     /// The same before everything that is queued, of which nothing has been written: its first byte comes to stand at
@@ -144,17 +143,7 @@ impl<R> Inflight<R> {
         self.entries.iter_mut().for_each(|entry| entry.start += bytes as u64);
         self.queued += bytes as u64;
         self.unordered |= self.entries.front().is_some_and(|next| next.deadline < deadline || next.read_at < read_at);
-        self.entries.push_front(Entry {
-            recipient,
-            owed,
-            read_at,
-            deadline,
-            start,
-            expired: false,
-            blocks: false,
-            reads: 0,
-            repeated: 0,
-        });
+        self.entries.push_front(Entry::new(recipient, owed, (read_at, deadline), start));
         self.check();
     }
 

@@ -338,6 +338,16 @@ impl WrappedGroup {
         again
     }
 
+    /// None of its answers counts any more, where nothing of it has been applied or seen.
+    pub(super) fn forget_answers(&mut self) -> bool {
+        let is_unseen = self.replied == 0 && !self.has_replied_in_part() && self.take_back.is_none();
+        let may = is_unseen && self.in_doubt.is_none();
+        if may {
+            self.start_over();
+        }
+        may
+    }
+
     /// None of its answers counts any more.
     fn start_over(&mut self) {
         (self.answered, self.in_transaction, self.own_refused) = (0, false, None);

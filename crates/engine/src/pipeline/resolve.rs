@@ -275,6 +275,18 @@ impl Sequencer {
         group.take_again().map(|(request, frames)| (request, Owed::request(seq, frames)))
     }
 
+    /// What a group was answered so far does not count, and it is owed everything again; false where its client has seen
+    /// some of that, or it is asked about by its marker.
+    pub fn start_over(&mut self, to: ReplyTo) -> bool {
+        let ReplyTo::Request(seq) = to else { return false };
+        let Some(GroupSlot { group, .. }) = self.group(seq) else { return false };
+        let before = group.remaining();
+        let may = group.forget_answers();
+        let further = if may { group.remaining() - before } else { 0 };
+        self.owed += further as usize;
+        may
+    }
+
     /// True when nothing of a reply that has begun has gone to the client.
     pub fn is_unseen(&mut self, to: ReplyTo) -> bool {
         let ReplyTo::Request(seq) = to else { return true };

@@ -11,6 +11,7 @@ use super::blame::Blame;
 use super::head_of_line::HeadOfLine;
 use super::held_up::HeldUp;
 use super::silence::Silence;
+use super::term::PAUSE_MAX;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
 use crate::net::context::Context;
@@ -80,6 +81,10 @@ impl Link {
             opened_at: Cell::new(None),
             permit: Cell::new(Some(permit)),
             presence: Cell::new(None),
+            view: RefCell::default(),
+            term: Cell::new(0),
+            doubt: Cell::new(None),
+            is_believed: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).watch());
@@ -139,7 +144,7 @@ impl Link {
 
     /// Nothing more is sent on it but by clients to whom something is owed here.
     pub fn retire(&self) {
-        debug!(upstream = %self.settings.address, "a reply is stuck: what comes goes over another connection");
+        debug!(upstream = %self.server(), "a reply is stuck: what comes goes over another connection");
         self.retired.set(true);
         self.show_phase();
     }
@@ -166,7 +171,7 @@ impl Link {
         while let Err(error) = tokio::task::spawn_local(Rc::clone(&self).run()).await
             && error.is_panic()
         {
-            error!(upstream = %self.settings.address, "the task of an upstream connection panicked");
+            error!(upstream = %self.server(), "the task of an upstream connection panicked");
             self.context.metrics.panicked();
             // Nobody knows how far the reply at the head had come: its client cannot go on.
             self.state.borrow_mut().inflight.start_head();
@@ -181,9 +186,16 @@ impl Link {
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::default();
         let mut was_lost = false;
+        let mut primary = self.settings.primary.clone();
+        let begun = clock::now();
         while self.phase() != Phase::Closed || self.shared.get() {
+            let view = primary.observe();
+            self.view.replace(view.clone());
+            if self.term.replace(view.term) != view.term {
+                self.blame.forget();
+            }
             let orphans = self.begin_orphan_kills();
-            let opened = open(&self.settings, &self.params, &orphans).await;
+            let opened = open(&self.settings, &view, &self.params, &orphans).await;
             self.end_orphan_kills(orphans, opened.is_err());
             opened.iter().flat_map(|(_, info)| &info.kills).for_each(|kill| self.context.killed(*kill));
             if let Err(error) = &opened
@@ -196,8 +208,10 @@ impl Link {
             match opened {
                 // A lease is for one client, who is to hear it from the server itself.
                 Ok((_, ServerInfo { state: Some(reply), .. })) if self.shared.get() => {
-                    self.not_opened(&OpenError::NotServing { address: self.settings.address.to_string(), reply });
+                    self.not_opened(&OpenError::NotServing { address: self.server().to_string(), reply });
                 }
+                // Another server has become the primary meanwhile.
+                Ok(_) if !self.is_in_term() => continue,
                 // What was lost while this one was opened is ended before anything that waits is sent, too.
                 Ok(_) if !self.orphans.borrow().is_empty() => continue,
                 Ok(_) if !self.is_believed().await => {
@@ -216,12 +230,20 @@ impl Link {
                 }
                 Err(error) => self.not_opened(&error),
             }
-            if !self.shared.get() {
+            if !self.shared.get() && !self.waits_for_primary(begun) {
                 break;
             }
             was_lost = true;
             self.context.metrics.upstream_reconnect();
-            tokio::time::sleep(backoff.failed(fastrand::f64())).await;
+            if !self.is_in_term() {
+                backoff.succeeded();
+                continue;
+            }
+            let pause = backoff.failed(fastrand::f64());
+            tokio::select! {
+                () = tokio::time::sleep(if primary.is_watched() { pause.min(PAUSE_MAX) } else { pause }) => {}
+                () = primary.changed() => {}
+            }
         }
         self.finish();
     }
@@ -231,9 +253,9 @@ impl Link {
         if state.phase == Phase::Closed {
             return;
         }
-        debug!(upstream = %self.settings.address, id = ?info.client_id, shared = self.shared.get(), "upstream connection ready");
+        debug!(upstream = %self.server(), id = ?info.client_id, shared = self.shared.get(), "upstream connection ready");
         if self.down.take().is_some() {
-            info!(upstream = %self.settings.address, "upstream connection is back");
+            info!(upstream = %self.server(), "upstream connection is back");
         }
         self.ability.set(Ability::Unknown);
         self.context.client_fields.set(info.fields);
@@ -268,7 +290,7 @@ impl Link {
         }
         let reason = String::from_utf8_lossy(info.no_transactions.as_deref().unwrap_or_default().trim_ascii());
         let user = String::from_utf8_lossy(self.params.login.as_ref().map_or(DEFAULT_USER, Login::user));
-        warn!(upstream = %self.settings.address, %user, %reason, "without MULTI and EXEC there are no groups: they pass unwrapped");
+        warn!(upstream = %self.server(), %user, %reason, "without MULTI and EXEC there are no groups: they pass unwrapped");
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         let end = state.inflight.queued();
         state.forget_before(end);
@@ -281,9 +303,11 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let written = state.out_start + state.out_at as u64;
         let orphan = state.info.orphan();
-        let is_certain = self.note_cause(&state, written, loss);
-        if self.replays_reads() && !is_certain {
-            self.keep_reads(&mut state, written, &mut told);
+        let is_refused = self.doubt.take().is_some() && matches!(loss, Loss::Moved);
+        self.is_believed.set(false);
+        let is_certain = !matches!(loss, Loss::Moved) && self.note_cause(&state, written, loss);
+        if (self.replays_reads() || is_refused) && !is_certain {
+            self.keep_what_may_go_again(&mut state, written, is_refused, &mut told);
         } else {
             let rest = state.inflight.lose(written, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
             state.forget_before(rest);
@@ -292,18 +316,20 @@ impl Link {
         drop(state);
         self.note_lease_end(&told, loss);
         self.note_end(loss);
-        if let Some(orphan) = orphan.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed)) {
+        if let Some(orphan) = orphan.filter(|_| !told.is_empty() && !matches!(loss, Loss::Closed | Loss::Moved)) {
             self.keep_orphan(orphan);
         }
         if matches!(loss, Loss::OutOfSync | Loss::Protocol(_)) {
             self.context.metrics.out_of_sync();
         }
         if self.shared.get() {
-            warn!(upstream = %self.settings.address, reason = %loss, unknown = told.len(), "upstream connection lost");
+            warn!(upstream = %self.server(), reason = %loss, unknown = told.len(), "upstream connection lost");
             if self.stands_for_server() {
                 self.context.readiness.upstream(self.context.worker, false);
             }
-            if is_certain {
+            if matches!(loss, Loss::Moved) {
+                // It says nothing about the server that is the primary now.
+            } else if is_certain {
                 // It is a single request's fault, not the server's.
             } else if self.represents_server.get() {
                 self.context.health.failed(1);
@@ -313,7 +339,7 @@ impl Link {
             }
             self.show(Some(UpstreamState::Connecting));
         } else {
-            debug!(upstream = %self.settings.address, reason = %loss, "leased connection ended");
+            debug!(upstream = %self.server(), reason = %loss, "leased connection ended");
         }
         tell_all(told, Fault::Lost);
     }

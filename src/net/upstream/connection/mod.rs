@@ -2,8 +2,9 @@
 //!
 //! `life` opens it, brings it back after a loss and ends it. While it is there `outgoing` takes what is to be sent, `pump`
 //! moves its bytes, `reading` cuts what comes in into frames, `on_tick` looks after its deadlines, `head_of_line` after a head
-//! that keeps others waiting, `held_up` after the time that a client takes, `silence` after a head that the server keeps waiting, `standing` after who may go on over a
-//! new one, `blame` after over whom it was lost. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
+//! that keeps others waiting, `held_up` after the time that a client takes, `silence` after a head that the server keeps
+//! waiting, `standing` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after
+//! over whom it was lost. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
 //! end the one that was lost.
 
 mod blame;
@@ -18,6 +19,7 @@ mod reading;
 mod replay_buffer;
 mod silence;
 mod standing;
+mod term;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -29,6 +31,7 @@ use super::connections::{Permit, Presence};
 use super::{Recipient, Settings};
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::topology::View;
 use crate::telemetry::label::UpstreamState;
 use blame::Blame;
 use head_of_line::HeadOfLine;
@@ -99,6 +102,14 @@ pub struct Link {
     permit: Cell<Option<Permit>>,
     /// That its user has a connection, while it is there.
     presence: Cell<Option<Presence>>,
+    /// The server that it leads to, or that it is being opened to.
+    view: RefCell<View>,
+    /// In which term that is the primary.
+    term: Cell<u64>,
+    /// The server has said what only one says that is no primary, and is being asked.
+    doubt: Cell<Option<u64>>,
+    /// It was asked, and is the primary: what it has said goes to its client.
+    is_believed: Cell<bool>,
 }
 
 struct State {
@@ -156,6 +167,8 @@ pub(super) enum Loss {
     OutOfSync,
     #[error("the connection may be left in a transaction")]
     Unsafe,
+    #[error("the server is no longer the primary")]
+    Moved,
     #[error("an owed reply made no progress")]
     Stalled,
     #[error("its task panicked")]
@@ -203,7 +216,7 @@ impl Link {
 
     /// True when attempts to connect have failed for longer than requests wait.
     pub fn is_down(&self) -> bool {
-        self.down.get().is_some_and(|since| clock::now().saturating_duration_since(since) >= self.settings.queue_timeout)
+        self.down.get().is_some_and(|since| clock::now().saturating_duration_since(since) >= self.settings.patience())
     }
 
     /// True while there is no connection to be had, or the server takes long: what may be the cure goes elsewhere.

@@ -122,7 +122,7 @@ impl Link {
                 Fault::Timeout
             }
             Phase::Connecting => {
-                if let Some(read_before) = now.checked_sub(self.settings.queue_timeout) {
+                if let Some(read_before) = now.checked_sub(self.settings.patience()) {
                     let cuts = state.inflight.abandon_read_before(read_before, Rc::ptr_eq, |who, owed, cut| {
                         told.push((Rc::clone(who), owed, cut));
                     });

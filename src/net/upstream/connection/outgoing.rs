@@ -74,6 +74,19 @@ impl Link {
         }
     }
 
+    /// What was queued last are commands that mean nothing to each other, one frame for each: refused by a server that is
+    /// no primary any more, they go out once more.
+    pub fn mark_single(&self) {
+        if self.goes_again() {
+            self.state.borrow_mut().inflight.mark_single();
+        }
+    }
+
+    /// True when what a server refuses that is no primary any more goes out once more.
+    pub fn goes_again(&self) -> bool {
+        self.settings.primary.is_watched() && self.shared.get()
+    }
+
     /// What was queued last blocks.
     pub fn mark_blocking(&self) {
         self.state.borrow_mut().inflight.mark_blocking();

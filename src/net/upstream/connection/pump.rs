@@ -46,6 +46,17 @@ impl Link {
         if self.phase() == Phase::Closed {
             return Poll::Ready(if self.shared.get() { Loss::Stalled } else { Loss::Closed });
         }
+        // A reply that waits for the primary to be known is not its client's any more.
+        if !self.is_in_term() {
+            return Poll::Ready(Loss::Moved);
+        }
+        let was_in_doubt = self.doubt.get().is_some();
+        if self.is_in_doubt() {
+            return Poll::Pending;
+        }
+        if was_in_doubt && let Err(loss) = reading.hand_out(self) {
+            return Poll::Ready(loss);
+        }
         if let Poll::Ready(Err(loss)) = self.poll_write(stream, cx) {
             return Poll::Ready(loss);
         }
@@ -54,6 +65,9 @@ impl Link {
         }
         let mut turn_bytes = 0;
         loop {
+            if self.doubt.get().is_some() {
+                return Poll::Pending;
+            }
             match self.next_taken() {
                 Taken::Not(why) => {
                     self.held_up.stop(why);
@@ -102,6 +116,12 @@ impl Link {
     }
 
     fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
+        if !self.is_in_term() {
+            return Poll::Ready(Err(Loss::Moved));
+        }
+        if self.doubt.get().is_some() {
+            return Poll::Pending;
+        }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let again = self.shared.get();

@@ -135,6 +135,11 @@ impl Reading {
             if !piece.end && !self.begun && self.scanned < PIECE_BYTES_MIN {
                 break Ok(());
             }
+            if piece.end && !self.begun && link.doubts(&self.buffer[at..at + self.scanned]) {
+                // It is looked at again once it is known what it means.
+                (self.scanner, self.scanned) = (ReplyScanner::new(ScanLimits::default()), 0);
+                break Ok(());
+            }
             let part = Part { first: !self.begun, last: piece.end, top: self.scanner.top() };
             let handed = link.hand_over(&self.buffer[at..at + self.scanned], part, &mut self.stray, &mut self.touched);
             self.handed = if piece.end { 0 } else { self.handed + self.scanned };

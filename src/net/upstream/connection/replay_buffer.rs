@@ -9,7 +9,7 @@ use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::discard::Discard;
 use crate::telemetry::label::RetryKind;
-use respguard_engine::link::inflight::replay::{Moved, Replay, Sent};
+use respguard_engine::link::inflight::replay::{Ask, Loss, Moved, Replay, Sent};
 use respguard_engine::pipeline::finding::Fault;
 
 /// Answered bytes at the front of the buffer that are not worth moving the others for.
@@ -70,11 +70,17 @@ impl Link {
         }
     }
 
-    /// The connection is lost: reads wait for the next one, with what was not written; the others are told.
-    pub(super) fn keep_reads(&self, state: &mut State, written: u64, told: &mut Vec<Told>) {
+    /// The connection is lost: reads wait for the next one, with what was not written; the others are told. Of a server that
+    /// has refused what it was sent because `is_refused`, everything waits for the next one.
+    pub(super) fn keep_what_may_go_again(&self, state: &mut State, written: u64, is_refused: bool, told: &mut Vec<Told>) {
         let now = self.held_up.own_time(clock::now());
         let (metrics, mut budget) = (&self.context.metrics, self.context.retries.budget(now));
         let may_replay = |reads: u32| {
+            // Nothing of it has run.
+            if is_refused {
+                metrics.retried(RetryKind::Refused, reads);
+                return Replay::Allowed;
+            }
             if budget.withdraw(reads, now) {
                 metrics.retried(RetryKind::Read, reads);
                 return Replay::Allowed;
@@ -83,13 +89,14 @@ impl Link {
             Replay::Refused
         };
         let sent = Sent { bytes: &state.out, start: state.out_start, written };
-        let out = state.inflight.lose_all_but_reads(
-            sent,
-            now,
-            |who| Rc::as_ptr(who).cast::<()>() as usize,
+        let ask = Ask {
+            identity: |who: &Rc<dyn Recipient>| Rc::as_ptr(who).cast::<()>() as usize,
             may_replay,
-            |who, owed, cut| told.push((Rc::clone(who), owed, cut)),
-        );
+            start_over: |who: &Rc<dyn Recipient>, to| who.start_over(to),
+        };
+        let loss = if is_refused { Loss::NoPrimary } else { Loss::Unknown };
+        let tell = |who: &Rc<dyn Recipient>, owed, cut| told.push((Rc::clone(who), owed, cut));
+        let out = state.inflight.lose_all_but_reads(sent, (now, loss), ask, tell);
         state.out_start = state.inflight.queued() - out.len() as u64;
         (state.out, state.out_at) = (out, 0);
     }

@@ -44,7 +44,7 @@ impl Link {
     pub(super) async fn revoke(&self) {
         self.standing.set(Standing::Revoked);
         if self.shared.get() {
-            info!(upstream = %self.settings.address, "the server refuses a login that it accepted before: its clients are closed");
+            info!(upstream = %self.server(), "the server refuses a login that it accepted before: its clients are closed");
             self.closed().await;
         }
         // What is owed to who holds the lease is not answered: he is closed.

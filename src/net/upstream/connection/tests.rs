@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::net::address::Address;
+use crate::net::topology::Primary;
 use crate::net::upstream::connections::Connections;
 use crate::net::upstream::{Admitted, PING};
 use crate::telemetry::exposition::Exposition;
@@ -92,7 +93,7 @@ fn settings(port: u16) -> Settings {
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: Arc::default(),
         limits: Arc::default(),
-        address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
+        primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         connect_timeout: long,
         request_timeout: long,
         slow_timeout: long,
@@ -101,6 +102,7 @@ fn settings(port: u16) -> Settings {
         heartbeat: long,
         heartbeat_timeout: long,
         login: None,
+        probe: None,
         tls: None,
         connections: Connections::new(9),
         leases_max: 1,

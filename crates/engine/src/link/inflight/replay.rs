@@ -5,8 +5,8 @@ use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::time::Instant;
 
-use super::{Cut, Entry, Inflight};
-use crate::link::owed::Owed;
+use super::{Cut, Entry, Inflight, Repeat};
+use crate::link::owed::{Owed, ReplyTo};
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 /// How often reads go out at most, the first time not counted.
@@ -21,6 +21,25 @@ pub struct Sent<'a> {
     pub start: u64,
     /// Position behind the last that was written.
     pub written: u64,
+}
+
+/// Why a connection is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nobody knows what became of what was sent.
+    Unknown,
+    /// The server has refused the request at the head, for it is no primary any more: it has carried out no write behind it.
+    NoPrimary,
+}
+
+/// What is asked of the recipients of what may go out once more.
+pub struct Ask<I, M, S> {
+    /// Tells recipients apart.
+    pub identity: I,
+    /// Whether an entry that is owed so many frames may go out once more.
+    pub may_replay: M,
+    /// Makes a request whose answers have begun to come forget them; false where it cannot.
+    pub start_over: S,
 }
 
 /// A read that is to be asked for over another connection.
@@ -52,9 +71,24 @@ impl<R> Inflight<R> {
 
     /// The entry pushed last holds nothing but reads, one frame for each.
     pub fn mark_reads(&mut self) {
+        self.mark_last(Repeat::Reads);
+    }
+
+    /// The entry pushed last holds commands that mean nothing to each other, one frame for each.
+    pub fn mark_single(&mut self) {
+        self.mark_last(Repeat::Refused);
+    }
+
+    fn mark_last(&mut self, repeat: Repeat) {
         if let Some(last) = self.entries.back_mut() {
-            last.reads = last.owed.frames();
+            last.repeat = repeat;
         }
+    }
+
+    /// True when the request at the head can go out once more, should the server refuse it.
+    pub fn head_may_repeat(&self) -> bool {
+        let head = self.entries.front().filter(|head| !head.expired && !self.head_started);
+        head.is_some_and(|head| head.repeat != Repeat::Unsent || matches!(head.owed, Owed::All { .. }))
     }
 
     /// Position of the first byte that may be needed again.
@@ -65,23 +99,22 @@ impl<R> Inflight<R> {
     /// Of what is in the first `written` bytes of the stream, where the pieces lie that are more than reads.
     pub fn more_than_reads(&self, written: u64) -> impl Iterator<Item = Range<u64>> {
         let lost = self.entries.iter().enumerate().take_while(move |(_, entry)| entry.start < written);
-        let pieces = lost.filter(|(_, entry)| entry.reads == 0);
+        let pieces = lost.filter(|(_, entry)| entry.repeat != Repeat::Reads);
         pieces.map(|(at, entry)| entry.start..self.entries.get(at + 1).map_or(self.queued, |next| next.start))
     }
 
     /// The connection is lost, as for `lose`, but reads are kept and go out once more, before what was not sent yet.
     ///
     /// A read is not moved behind what its client sent later and what may have run: then it is told as the rest.
-    /// `identity` tells recipients apart, `may_replay` is asked for each entry that could be kept. Returns what is to be
-    /// sent from now on.
+    /// Where no write has been carried out, writes are kept too. Returns what is to be sent from now on.
     pub fn lose_all_but_reads(
         &mut self,
         sent: Sent<'_>,
-        now: Instant,
-        identity: impl Fn(&R) -> usize,
-        mut may_replay: impl FnMut(u32) -> Replay,
+        (now, loss): (Instant, Loss),
+        ask: Ask<impl Fn(&R) -> usize, impl FnMut(u32) -> Replay, impl FnMut(&R, ReplyTo) -> bool>,
         mut tell: impl FnMut(&R, Owed, Cut),
     ) -> Vec<u8> {
+        let Ask { identity, mut may_replay, mut start_over } = ask;
         let mut cut = if std::mem::take(&mut self.head_started) { Cut::InsideReply } else { Cut::BeforeReply };
         let lost = self.entries.partition_point(|entry| entry.start < sent.written);
         let mut kept: VecDeque<(usize, Range<usize>)> = VecDeque::new();
@@ -89,9 +122,11 @@ impl<R> Inflight<R> {
         for at in (0..lost).rev() {
             let entry = &self.entries[at];
             let is_whole = at > 0 || cut == Cut::BeforeReply;
-            let may = is_whole && entry.may_replay(now) && !passed.contains(&identity(&entry.recipient));
+            let may = is_whole && entry.may_replay(now, loss) && !passed.contains(&identity(&entry.recipient));
             let unanswered = if may { self.unanswered(at, sent) } else { None };
-            match unanswered.filter(|_| may_replay(self.entries[at].owed.frames()) == Replay::Allowed) {
+            let unanswered = unanswered.filter(|_| may_replay(self.entries[at].owed.frames()) == Replay::Allowed);
+            let entry = &mut self.entries[at];
+            match unanswered.filter(|_| entry.start_over(&mut start_over)) {
                 Some(bytes) => kept.push_front((at, bytes)),
                 None => drop(passed.insert(identity(&self.entries[at].recipient))),
             }
@@ -101,8 +136,8 @@ impl<R> Inflight<R> {
         let mut out = Vec::new();
         for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
             if let Some((_, bytes)) = kept.pop_front_if(|(kept, _)| *kept == at) {
-                entry.repeated += 1;
-                (entry.reads, entry.start) = (entry.owed.frames(), self.queued + out.len() as u64);
+                entry.repeated = entry.repeated.saturating_add(1);
+                (entry.sent_frames, entry.start) = (entry.owed.frames(), self.queued + out.len() as u64);
                 out.extend_from_slice(&sent.bytes[bytes]);
                 self.entries.push_back(entry);
             } else {
@@ -133,7 +168,7 @@ impl<R> Inflight<R> {
         for (at, entry) in self.entries.iter().enumerate() {
             let is_whole = at > 0 || !self.head_started;
             // Once is enough: the server does the work again.
-            let may = is_whole && entry.repeated == 0 && entry.may_replay(now) && may_move(&entry.recipient);
+            let may = is_whole && entry.repeated == 0 && entry.may_replay(now, Loss::Unknown) && may_move(&entry.recipient);
             match if may { self.unanswered(at, sent) } else { None } {
                 Some(bytes) => moving.push((at, bytes)),
                 None => drop(staying.insert(identity(&entry.recipient))),
@@ -143,7 +178,7 @@ impl<R> Inflight<R> {
         let moved = moving.into_iter().map(|(at, bytes)| {
             let entry = &mut self.entries[at];
             let recipient = std::mem::replace(&mut entry.recipient, nobody());
-            (entry.expired, entry.reads) = (true, 0);
+            (entry.expired, entry.repeat) = (true, Repeat::Unsent);
             Moved { recipient, owed: entry.owed, bytes, read_at: entry.read_at, deadline: entry.deadline }
         });
         moved.collect()
@@ -159,7 +194,11 @@ impl<R> Inflight<R> {
         let end = self.entries.get(at + 1).map_or(self.queued, |next| next.start);
         let (start, end) = (place(entry.start, sent), place(end, sent));
         let bytes = sent.bytes.get(start..end)?;
-        let answered = entry.reads.checked_sub(entry.owed.frames())?;
+        if let Owed::All { .. } = entry.owed {
+            // Its bytes may be another's.
+            return (!bytes.is_empty()).then_some(start..end);
+        }
+        let answered = entry.sent_frames.checked_sub(entry.owed.frames())?;
         let (mut scanner, mut passed, mut requests, mut first) = (ReplyScanner::new(ScanLimits::default()), 0, 0, None);
         while passed < bytes.len() {
             if requests == answered {
@@ -171,14 +210,30 @@ impl<R> Inflight<R> {
             passed += scanned.bytes;
             requests += 1;
         }
-        first.filter(|_| requests == entry.reads).map(|first| first..end)
+        first.filter(|_| requests == entry.sent_frames).map(|first| first..end)
     }
 }
 
 impl<R> Entry<R> {
-    fn may_replay(&self, now: Instant) -> bool {
+    fn may_replay(&self, now: Instant, loss: Loss) -> bool {
         let in_time = self.deadline.is_some_and(|deadline| deadline > now);
-        self.reads > 0 && !self.expired && self.repeated < REPEATS_MAX && in_time
+        let may = match (loss, self.repeat) {
+            (Loss::Unknown, Repeat::Reads) => self.repeated < REPEATS_MAX,
+            (Loss::Unknown, _) => false,
+            // As often as its deadline allows.
+            (Loss::NoPrimary, repeat) => repeat != Repeat::Unsent || matches!(self.owed, Owed::All { .. }),
+        };
+        may && !self.expired && in_time
+    }
+
+    /// All frames of what several belong to are owed again.
+    fn start_over(&mut self, start_over: &mut impl FnMut(&R, ReplyTo) -> bool) -> bool {
+        let Owed::All { to, .. } = self.owed else { return true };
+        let may = start_over(&self.recipient, to);
+        if may {
+            self.owed = Owed::All { to, frames: self.sent_frames };
+        }
+        may
     }
 }
 
@@ -202,11 +257,14 @@ mod tests {
         bytes: Vec<u8>,
         now: Instant,
         told: Vec<(char, u32, Cut)>,
+        loss: Loss,
+        starts_over: bool,
     }
 
     impl Line {
         fn new() -> Line {
-            Line { inflight: Inflight::default(), bytes: Vec::new(), now: Instant::now(), told: Vec::new() }
+            let (inflight, bytes, told) = Default::default();
+            Line { inflight, bytes, now: Instant::now(), told, loss: Loss::Unknown, starts_over: true }
         }
 
         fn send(&mut self, who: char, request: &[u8], count: u32) -> &mut Line {
@@ -225,13 +283,10 @@ mod tests {
             let start = self.inflight.queued() - self.bytes.len() as u64;
             let sent = Sent { bytes: &self.bytes, start, written: start + written as u64 };
             let (told, now) = (&mut self.told, self.now);
-            self.bytes = self.inflight.lose_all_but_reads(
-                sent,
-                now,
-                |who| *who as usize,
-                |_| may,
-                |who, owed, cut| told.push((*who, owed.frames(), cut)),
-            );
+            let ask =
+                Ask { identity: |who: &char| *who as usize, may_replay: |_| may, start_over: |_: &char, _| self.starts_over };
+            let tell = |who: &char, owed: Owed, cut| told.push((*who, owed.frames(), cut));
+            self.bytes = self.inflight.lose_all_but_reads(sent, (now, self.loss), ask, tell);
             self.bytes.clone()
         }
     }
@@ -289,6 +344,44 @@ mod tests {
         assert_eq!(line.lose(GET.len(), Replay::Allowed), b"", "its deadline has passed");
         let told: Vec<char> = line.told.iter().map(|told| told.0).collect();
         assert_eq!(told, ['a', 'b']);
+    }
+
+    #[test]
+    fn what_a_server_has_refused_that_is_no_primary_goes_out_once_more_with_all_behind_it() {
+        let mut line = Line::new();
+        line.loss = Loss::NoPrimary;
+        for (who, request) in [('a', SET), ('b', GET), ('a', SET)] {
+            line.send(who, request, 2);
+            line.inflight.mark_single();
+        }
+        line.inflight.finish_head(0);
+        assert!(line.inflight.head_may_repeat());
+        let all = [SET, GET, GET, SET, SET].concat();
+        for _ in 0..5 {
+            assert_eq!(line.lose(line.bytes.len(), Replay::Allowed), all, "as often as it takes");
+        }
+        line.loss = Loss::Unknown;
+        assert_eq!(line.lose(all.len(), Replay::Allowed), b"");
+        assert_eq!(line.told.len(), 3);
+    }
+
+    #[test]
+    fn a_group_that_was_refused_goes_out_whole_if_it_can_start_over() {
+        for starts_over in [true, false] {
+            let mut line = Line::new();
+            (line.loss, line.starts_over) = (Loss::NoPrimary, starts_over);
+            let deadline = Some(line.now + Duration::from_secs(1));
+            let group = [SET, SET, SET].concat();
+            line.inflight.push('a', Owed::request(Seq::default(), 3), group.len(), line.now, deadline);
+            line.bytes.extend(&group);
+            line.inflight.finish_head(0);
+            assert!(line.inflight.head_may_repeat());
+            let again = line.lose(group.len(), Replay::Allowed);
+            match starts_over {
+                true => assert_eq!((again, line.inflight.entries[0].owed.frames()), (group, 3)),
+                false => assert_eq!((again, &line.told[..]), (Vec::new(), &[('a', 2, Cut::BeforeReply)][..])),
+            }
+        }
     }
 
     #[test]

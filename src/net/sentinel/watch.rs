@@ -1,0 +1,243 @@
+//! Listens to all sentinels and decides which server is the primary.
+//!
+//! The newest word of a sentinel counts, once the server that it names says that it is the primary. A server that no
+//! sentinel names gets nothing, whatever it says of itself: one that comes back after a failover takes itself for the
+//! primary until it is told otherwise.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::Sentinels;
+use super::session::{SentinelError, Session};
+use super::standing::Standing;
+use crate::net::address::Address;
+use crate::net::topology::{Election, Node, View};
+use crate::net::upstream::Settings;
+use crate::net::upstream::connect::{OpenError, open};
+use crate::telemetry::gauge;
+use crate::telemetry::label::TopologyChange;
+use respguard_engine::link::handshake::ConnectParams;
+use respguard_engine::route::sentinel::{ROLE, Reports, Role, Verdict, Word};
+use respguard_resp::scan::{ReplyScanner, ScanLimits};
+
+/// Before a sentinel is tried again that does not answer.
+const SENTINEL_PAUSE: Duration = Duration::from_millis(500);
+/// Before a server is asked again that is named and does not agree yet.
+const ROLE_PAUSE: Duration = Duration::from_millis(20);
+/// How often a server is asked in vain that is in doubt, before it is believed.
+const VAIN_MAX: u32 = 5;
+/// Words that may wait.
+const WORDS: usize = 64;
+
+/// Whoever decides.
+pub struct Watch {
+    sentinels: Arc<Sentinels>,
+    settings: Settings,
+    election: Election,
+    standing: Standing,
+    reports: Reports,
+    /// What was said last of a server that does not agree: told once.
+    told: Option<String>,
+    asked_in_vain: u32,
+    /// The servers do not say what they are to the proxy's user.
+    is_untold: bool,
+}
+
+type Said = (usize, Result<Word, SentinelError>);
+
+impl Watch {
+    /// Decides by the words of these sentinels; servers are asked with the credentials of these settings.
+    pub fn new(sentinels: Arc<Sentinels>, settings: Settings, election: Election, standing: Standing) -> Watch {
+        let reports = Reports::new(sentinels.addresses.len());
+        Watch { sentinels, settings, election, standing, reports, told: None, asked_in_vain: 0, is_untold: false }
+    }
+
+    /// Never returns. Dropping the future ends all connections to sentinels.
+    pub async fn run(mut self) {
+        let (sender, mut words) = mpsc::channel(WORDS);
+        let mut listeners = JoinSet::new();
+        for sentinel in 0..self.sentinels.addresses.len() {
+            listeners.spawn(follow(Arc::clone(&self.sentinels), sentinel, sender.clone()));
+        }
+        let mut is_open = false;
+        loop {
+            tokio::select! {
+                Some(said) = words.recv() => self.take(said),
+                () = self.election.doubted() => {}
+                () = tokio::time::sleep(ROLE_PAUSE), if is_open => {}
+            }
+            while let Ok(said) = words.try_recv() {
+                self.take(said);
+            }
+            is_open = self.decide().await;
+        }
+    }
+
+    fn take(&mut self, (sentinel, word): Said) {
+        let address = &self.sentinels.addresses[sentinel];
+        let service = &self.sentinels.service;
+        let is_news = self.standing.note(sentinel, word.as_ref().map_err(ToString::to_string).cloned());
+        match word {
+            Ok(word) => {
+                if is_news {
+                    match &word {
+                        Word::Named { host, port, epoch } => {
+                            info!(sentinel = %address, service, primary = %format_args!("{host}:{port}"), epoch, "a sentinel names the primary");
+                        }
+                        Word::Unknown => error!(sentinel = %address, service, "the sentinel watches no such service"),
+                    }
+                }
+                self.reports.record(sentinel, word, Instant::now());
+            }
+            Err(error) if is_news => warn!(sentinel = %address, service, %error, "a sentinel does not answer"),
+            Err(_) => {}
+        }
+    }
+
+    /// Looks at what all have said; true when it is to be looked at again soon.
+    async fn decide(&mut self) -> bool {
+        let current = self.election.current();
+        let (by, address, epoch) = match self.reports.verdict(Instant::now()) {
+            Verdict::Named { by, host, port, epoch } => (by, Address::Tcp { host: host.to_owned(), port }, epoch),
+            Verdict::Unknown if current.is_some() => {
+                self.resign("no sentinel watches the service any more");
+                return false;
+            }
+            // Sentinels that do not answer say nothing against the server.
+            Verdict::Unknown | Verdict::Silent => return false,
+        };
+        let is_current = current.is_some_and(|current| current.address == address);
+        let doubt = self.election.open_doubt();
+        if is_current && doubt.is_none() {
+            return false;
+        }
+        let role = self.role(&address).await;
+        match role {
+            Ok(Role::Primary | Role::Untold(_)) if is_current => {
+                self.asked_in_vain = 0;
+                doubt.into_iter().for_each(|doubt| self.election.confirm(doubt));
+                false
+            }
+            Ok(role @ (Role::Primary | Role::Untold(_))) => {
+                self.note_untold(&role);
+                self.elect(address, by, epoch);
+                false
+            }
+            Ok(Role::Replica) => {
+                if is_current {
+                    self.resign("it says that it is a replica");
+                }
+                self.tell(format!("{address} is named by a sentinel, but is no primary"));
+                true
+            }
+            Err(error) => {
+                self.asked_in_vain += 1;
+                if is_current && self.asked_in_vain >= VAIN_MAX {
+                    // It will show what it is to those that are connected.
+                    self.asked_in_vain = 0;
+                    doubt.into_iter().for_each(|doubt| self.election.confirm(doubt));
+                    return false;
+                }
+                self.tell(format!("{address} is named by a sentinel, but cannot be asked: {error}"));
+                true
+            }
+        }
+    }
+
+    fn elect(&mut self, address: Address, by: usize, epoch: u64) {
+        let sentinel = self.sentinels.addresses[by].clone();
+        info!(primary = %address, %sentinel, service = self.sentinels.service, epoch, "the primary is known, and agrees");
+        gauge::count_topology_change(TopologyChange::Primary);
+        self.election.decide(Some(Node { address, since: Instant::now(), named_by: Some(sentinel) }));
+        (self.told, self.asked_in_vain) = (None, 0);
+    }
+
+    fn resign(&mut self, reason: &str) {
+        let Some(node) = self.election.current() else { return };
+        warn!(server = %node.address, service = self.sentinels.service, reason, "the server is no longer the primary");
+        gauge::count_topology_change(TopologyChange::Lost);
+        self.election.decide(None);
+    }
+
+    /// Told once, until something else is to be told.
+    fn tell(&mut self, what: String) {
+        if self.told.as_ref() != Some(&what) {
+            warn!(service = self.sentinels.service, "{what}");
+            self.told = Some(what);
+        }
+    }
+
+    fn note_untold(&mut self, role: &Role) {
+        let Role::Untold(why) = role else { return };
+        if !std::mem::replace(&mut self.is_untold, true) {
+            warn!(
+                reason = %why,
+                "the server does not say whether it is the primary: the sentinels' word alone counts (see [upstream] probe)"
+            );
+        }
+    }
+
+    /// What the server says that it is.
+    async fn role(&self, address: &Address) -> Result<Role, OpenError> {
+        ask_role(&self.settings, address).await
+    }
+}
+
+/// Asks a server what it is, with the credentials for the proxy's own questions.
+///
+/// # Errors
+/// It cannot be asked.
+pub async fn ask_role(settings: &Settings, address: &Address) -> Result<Role, OpenError> {
+    let params = ConnectParams { login: settings.own_login().cloned(), ..ConnectParams::default() };
+    let (mut stream, _) = open(settings, &View::of(address.clone()), &params, &[]).await?;
+    let asked = async {
+        stream.write_all(ROLE).await?;
+        stream.flush().await?;
+        let (mut scanner, mut reply, mut scanned) = (ReplyScanner::new(ScanLimits::default()), BytesMut::new(), 0);
+        loop {
+            if stream.read_buf(&mut reply).await? == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
+            }
+            let piece = scanner.scan(&reply[scanned..]).map_err(std::io::Error::other)?;
+            scanned += piece.bytes;
+            if piece.end {
+                return Ok(Role::read(&reply[..scanned]));
+            }
+        }
+    };
+    let asked = tokio::time::timeout(settings.connect_timeout, asked).await;
+    let timeout = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    asked.unwrap_or_else(|_| Err(timeout())).map_err(|source| OpenError::Connect { address: address.to_string(), source })
+}
+
+/// Listens to one sentinel for ever.
+async fn follow(sentinels: Arc<Sentinels>, sentinel: usize, words: mpsc::Sender<Said>) {
+    loop {
+        let error = match listen(&sentinels, sentinel, &words).await {
+            Err(error) => error,
+            // Nobody wants to know any more.
+            Ok(()) => return,
+        };
+        if words.send((sentinel, Err(error))).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(SENTINEL_PAUSE).await;
+    }
+}
+
+async fn listen(sentinels: &Sentinels, sentinel: usize, words: &mpsc::Sender<Said>) -> Result<(), SentinelError> {
+    let mut session = Session::open(sentinels, &sentinels.addresses[sentinel]).await?;
+    loop {
+        let word = session.ask().await?;
+        if words.send((sentinel, Ok(word))).await.is_err() {
+            return Ok(());
+        }
+        session.listen().await?;
+    }
+}

@@ -1,0 +1,99 @@
+//! Whether what the configuration names is there and takes the proxy: what `check --connect` says.
+
+use std::fmt::Write;
+
+use super::topology::sentinels;
+use super::{security, upstream_settings};
+use crate::config::{Config, Topology};
+use crate::net::address::Address;
+use crate::net::sentinel::Sentinels;
+use crate::net::sentinel::session::Session;
+use crate::net::sentinel::watch::ask_role;
+use crate::net::topology::Primary;
+use crate::net::upstream::Settings;
+use respguard_engine::route::sentinel::{Role, Word};
+
+/// What was found, a line for each thing, and whether the proxy could serve.
+#[derive(Debug, Default)]
+pub struct Reached {
+    pub text: String,
+    pub is_good: bool,
+}
+
+impl Reached {
+    fn say(&mut self, line: std::fmt::Arguments<'_>) {
+        // A text takes whatever is written.
+        let _ = writeln!(self.text, "{line}");
+    }
+}
+
+/// Connects to the servers that the configuration names, as the proxy would.
+///
+/// # Errors
+/// There is no runtime to be had, or a certificate is no good.
+pub fn reach(config: &Config) -> Result<Reached, super::ServerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let certificates = security::certificates(config)?;
+    // The servers are named where they are asked.
+    let (_, primary) = Primary::unknown();
+    let settings = upstream_settings(config, &certificates, &primary, 1);
+    Ok(runtime.block_on(async {
+        let mut reached = Reached::default();
+        match &config.upstream.topology {
+            Topology::Fixed(address) => reached.is_good = ask_server(&settings, address, &mut reached).await,
+            Topology::Sentinel(sentinel) => {
+                ask_sentinels(&sentinels(sentinel, config, &certificates), &settings, &mut reached).await
+            }
+        }
+        reached
+    }))
+}
+
+async fn ask_server(settings: &Settings, address: &Address, reached: &mut Reached) -> bool {
+    match ask_role(settings, address).await {
+        Ok(Role::Primary) => {
+            reached.say(format_args!("{address} is the primary"));
+            true
+        }
+        Ok(Role::Replica) => {
+            reached.say(format_args!("{address} is a replica: it takes no writes"));
+            false
+        }
+        Ok(Role::Untold(why)) => {
+            reached
+                .say(format_args!("{address} answers, but does not say whether it is the primary ({why}): see [upstream] probe"));
+            true
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            reached.say(format_args!("{error}{cause}"));
+            false
+        }
+    }
+}
+
+async fn ask_sentinels(sentinels: &Sentinels, settings: &Settings, reached: &mut Reached) {
+    let (mut newest, mut is_all_good) = (None, true);
+    for address in &sentinels.addresses {
+        let asked = async { Session::open(sentinels, address).await?.ask().await };
+        match asked.await {
+            Ok(Word::Named { host, port, epoch }) => {
+                reached.say(format_args!("sentinel {address} names {host}:{port} as the primary of {:?}", sentinels.service));
+                newest =
+                    newest.filter(|(newest, _)| *newest >= epoch).or(Some((epoch, Address::Tcp { host: host.into(), port })));
+            }
+            Ok(Word::Unknown) => {
+                reached.say(format_args!("sentinel {address} watches no service {:?}", sentinels.service));
+                is_all_good = false;
+            }
+            Err(error) => {
+                reached.say(format_args!("sentinel {address}: {error}"));
+                is_all_good = false;
+            }
+        }
+    }
+    match newest {
+        Some((_, address)) => reached.is_good = ask_server(settings, &address, reached).await && is_all_good,
+        None => reached.say(format_args!("no sentinel names a primary: the proxy would serve nobody")),
+    }
+}
