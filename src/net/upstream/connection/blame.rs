@@ -107,14 +107,19 @@ impl Link {
     /// How much of what is queued may be written now.
     pub(super) fn may_write(&self, state: &State) -> usize {
         let blame = &self.blame;
-        if !blame.is_apart() {
+        if !blame.is_apart() && self.paced.get().is_none() {
             return state.out.len();
         }
         if state.inflight.first_start().is_none_or(|first| first >= blame.apart_until.get()) {
             blame.apart_until.set(0);
-            return state.out.len();
         }
-        let end = state.inflight.end_of_first(blame.pieces.get());
+        let pieces = match (blame.is_apart(), self.paced.get()) {
+            (false, None) => return state.out.len(),
+            (true, None) => blame.pieces.get(),
+            (false, Some(pieces)) => pieces,
+            (true, Some(pieces)) => blame.pieces.get().min(pieces),
+        };
+        let end = state.inflight.end_of_first(pieces);
         usize::try_from(end.saturating_sub(state.out_start)).unwrap_or(usize::MAX).clamp(state.out_at, state.out.len())
     }
 }

@@ -68,6 +68,8 @@ impl Link {
             head_of_line: HeadOfLine::default(),
             silence: Silence::default(),
             retired: Cell::new(false),
+            paced: Cell::new(None),
+            hands_on: Cell::new(false),
             orphan_kills: RefCell::default(),
             ability: Cell::default(),
             struggling: Cell::new(false),

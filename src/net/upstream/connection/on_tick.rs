@@ -114,6 +114,10 @@ impl Link {
         let fault = match state.phase {
             Phase::Ready => {
                 let own = self.held_up.own_time(now);
+                if self.is_paced() {
+                    let written = state.out_start + state.out_at as u64;
+                    state.inflight.postpone_unsent(written, own + self.settings.request_timeout);
+                }
                 state.inflight.expire(own, Rc::ptr_eq, |who, owed| told.push((Rc::clone(who), owed, Cut::BeforeReply)));
                 if self.is_stalled(&state, now) {
                     state.phase = Phase::Closed;
