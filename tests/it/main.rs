@@ -18,6 +18,8 @@ mod expectations;
 mod failure;
 mod fixes;
 mod flow;
+mod flow_at_random;
+mod flow_attack;
 mod group_expectations;
 mod groups;
 mod guarded;
