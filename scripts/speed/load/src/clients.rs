@@ -39,7 +39,7 @@ pub struct Played {
 impl Clients {
     /// Connects to a port of the loopback. `hello` is one exchange before the clock runs: the connection is accepted and has
     /// its place.
-    pub fn connect(port: u16, clients: usize, hello: impl Fn(&mut std::net::TcpStream)) -> Clients {
+    pub fn connect(port: u16, clients: usize, hello: fn(&mut std::net::TcpStream)) -> Clients {
         let poll = Poll::new().expect("an epoll");
         let clients = (0..clients).map(|place| {
             let mut stream = std::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("a listener");
@@ -101,6 +101,12 @@ impl Clients {
         played.elapsed = start.elapsed();
         played
     }
+}
+
+/// Asks for a key that is not there, and reads the answer.
+pub fn hello(stream: &mut std::net::TcpStream) {
+    stream.write_all(b"*2\r\n$3\r\nGET\r\n$7\r\nnothing\r\n").expect("written");
+    stream.read_exact(&mut [0; b"$-1\r\n".len()]).expect("answered");
 }
 
 impl Client {

@@ -34,7 +34,7 @@ fn main() {
 fn obey(known: &mut HashMap<String, Clients>, words: &[&str]) -> String {
     match *words {
         ["connect", name, port, count] => {
-            known.insert(name.to_owned(), Clients::connect(number(port), number(count), hello));
+            known.insert(name.to_owned(), Clients::connect(number(port), number(count), clients::hello));
             "{}".to_owned()
         }
         ["connect-http", name, port, count] => {
@@ -54,11 +54,6 @@ fn obey(known: &mut HashMap<String, Clients>, words: &[&str]) -> String {
         }
         _ => panic!("not understood: {words:?}"),
     }
-}
-
-fn hello(stream: &mut TcpStream) {
-    stream.write_all(b"*2\r\n$3\r\nGET\r\n$7\r\nnothing\r\n").expect("written");
-    stream.read_exact(&mut [0; b"$-1\r\n".len()]).expect("answered");
 }
 
 fn number<N: FromStr>(word: &str) -> N {
