@@ -1,6 +1,7 @@
 //! The operators' endpoints: what they are, and who may use them.
 
 pub mod access;
+mod audit;
 mod dashboard;
 mod learn;
 pub mod live;
@@ -27,6 +28,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::http::{self, problem};
+use crate::jobs::Jobs;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::flush::Flushes;
 use crate::telemetry::readiness::Readiness;
@@ -36,7 +38,7 @@ use record::Recorder;
 use respguard_engine::policy::Policy;
 use status::Standing;
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 22] = [
     "/",
     "/dashboard.js",
     "/dashboard.css",
@@ -54,6 +56,10 @@ const PATHS: [&str; 18] = [
     "/record",
     "/learn",
     "/log",
+    "/audit",
+    "/audit/cancel",
+    "/repair",
+    "/repair/undo",
     "/openapi.json",
 ];
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
@@ -69,6 +75,8 @@ pub struct AdminState {
     pub readiness: Readiness,
     pub access: Access,
     pub recorder: Recorder,
+    /// Audits and repairs.
+    pub jobs: Jobs,
     pub live: live::Questions,
     pub reporter: Reporter,
     pub standing: Standing,
@@ -96,6 +104,10 @@ pub async fn serve(listener: TcpListener, state: AdminState, shutdown: Cancellat
 fn routes(state: AdminState) -> Router {
     let admit = middleware::from_fn_with_state(state.access.clone(), access::admit);
     let private = Router::new()
+        .route("/audit", get(audit::show).post(audit::audit).fallback(read_or_post))
+        .route("/audit/cancel", post(audit::cancel).fallback(only_post))
+        .route("/repair", post(audit::repair).fallback(only_post))
+        .route("/repair/undo", post(audit::undo).fallback(only_post))
         .route("/config", get(live::config).fallback(only_read))
         .route("/learn", post(learn::learn).fallback(only_post))
         .route("/log", get(log::show).post(log::change).fallback(read_or_post))
