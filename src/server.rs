@@ -42,6 +42,7 @@ use crate::telemetry::flush::Flushes;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
 use crate::telemetry::zero;
 use listener::Listener;
 use live::Live;
@@ -94,6 +95,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let (reporter, writing) = reporter(config)?;
+    let slow = SlowLog::new(config.admin.slow);
     let mut flushes = Flushes::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
@@ -104,7 +106,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     if surveyed.described {
         security::warn_of_open_server(config);
     }
-    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter };
+    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, slow: &slow };
     let upstream = |workers| Settings {
         reconnected: Arc::clone(&asking.reconnected),
         limits: Arc::clone(&asking.limits),
@@ -142,6 +144,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         recorder,
         live,
         reporter,
+        slow,
         standing,
         policy,
         streams,
@@ -213,6 +216,7 @@ struct Told<'a> {
     exposition: &'a Exposition,
     readiness: &'a Readiness,
     reporter: &'a Reporter,
+    slow: &'a SlowLog,
 }
 
 fn start_workers(
@@ -246,6 +250,7 @@ fn start_workers(
             policy: Arc::clone(&policy),
             registry: Arc::clone(registry),
             reporter: told.reporter.clone(),
+            slow: told.slow.clone(),
             readiness: told.readiness.clone(),
             breaker: workers.breaker.clone(),
             totals: told.exposition.totals(),

@@ -1,11 +1,13 @@
 //! The operators' endpoints: what they are, and who may use them.
 
 pub mod access;
+mod clients;
 mod dashboard;
 mod learn;
 pub mod live;
 mod log;
 pub mod record;
+mod slow;
 pub mod status;
 pub mod violations;
 
@@ -31,12 +33,13 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::flush::Flushes;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
 use access::Access;
 use record::Recorder;
 use respguard_engine::policy::Policy;
 use status::Standing;
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 21] = [
     "/",
     "/dashboard.js",
     "/dashboard.css",
@@ -47,6 +50,9 @@ const PATHS: [&str; 18] = [
     "/groups",
     "/violations",
     "/violations/stream",
+    "/clients",
+    "/clients/kill",
+    "/slow",
     "/config",
     "/reload",
     "/mode",
@@ -71,6 +77,7 @@ pub struct AdminState {
     pub recorder: Recorder,
     pub live: live::Questions,
     pub reporter: Reporter,
+    pub slow: SlowLog,
     pub standing: Standing,
     /// The rules in force.
     pub policy: Arc<ArcSwap<Policy>>,
@@ -96,6 +103,9 @@ pub async fn serve(listener: TcpListener, state: AdminState, shutdown: Cancellat
 fn routes(state: AdminState) -> Router {
     let admit = middleware::from_fn_with_state(state.access.clone(), access::admit);
     let private = Router::new()
+        .route("/clients", get(clients::list).fallback(only_read))
+        .route("/clients/kill", post(clients::kill).fallback(only_post))
+        .route("/slow", get(slow::list).fallback(only_read))
         .route("/config", get(live::config).fallback(only_read))
         .route("/learn", post(learn::learn).fallback(only_post))
         .route("/log", get(log::show).post(log::change).fallback(read_or_post))
