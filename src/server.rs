@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Secret, Sharing};
+use crate::jobs::{Jobs, schedule};
 use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::live::QUESTIONS_MAX;
@@ -135,11 +136,21 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), mode_is_switched, certificates.clone());
     let drain = CancellationToken::new();
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
+    let jobs = Jobs::new(
+        config.audit.clone(),
+        upstream_settings(config, &certificates, &place.primary, 1),
+        Arc::clone(&policy),
+        workers.breaker.clone(),
+        reporter.clone(),
+        admin_over.child_token(),
+    );
+    let scheduling = tokio::spawn(schedule::keep(jobs.clone()));
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
     let state = AdminState {
         exposition,
         flushes,
         readiness: readiness.clone(),
+        jobs,
         access,
         recorder,
         live,
@@ -162,6 +173,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         ttl_rules = config.policy.ttl_rules().len(),
         expectations = config.policy.expects().len(),
         guards = config.policy.guards().len(),
+        relations = config.policy.relations().len(),
         degrade_rules = config.policy.degrade_rules().len(),
         version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"
@@ -176,6 +188,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     drop((clients, requests));
     drop(renewing);
     surveying.abort();
+    scheduling.abort();
     tokio::select! {
         () = workers.drain(config.drain_timeout) => {}
         name = signals.first() => {

@@ -2,6 +2,7 @@
 //!
 //! [`load`] makes it from a file; every mistake in the file is a [`ConfigError`] with its line and what was expected.
 
+mod audit;
 mod credential;
 pub mod effective;
 mod error;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::jobs;
 use crate::net::address::Address;
 use crate::net::tls::{ClientFiles, ServerFiles};
 use crate::telemetry::durable;
@@ -45,6 +47,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The file in which violations are kept for good, if there is one.
     pub violations: Option<durable::Settings>,
+    /// How relations are audited; `None`: they are not.
+    pub audit: Option<jobs::Settings>,
     pub policy: Policy,
 }
 
@@ -225,6 +229,7 @@ impl Default for Config {
             breaker: Some(THRESHOLDS),
             drain_timeout: Duration::from_secs(10),
             violations: None,
+            audit: None,
             policy: Policy::passive(),
         }
     }

@@ -4,6 +4,7 @@
 //! recorder once a second and when somebody reads `/metrics`. Rare events go to the recorder at once.
 //! Labels are bounded: words of closed sets, names of the command table and names of rules, never a key.
 
+pub mod audits;
 pub mod durable;
 pub mod exposition;
 pub mod flush;

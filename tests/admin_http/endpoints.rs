@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use respguard::jobs::Jobs;
 use respguard::net::address::Address;
 use respguard::net::admin::access::Access;
 use respguard::net::admin::record::Recorder;
@@ -79,6 +80,7 @@ impl Unstarted {
             flushes: self.flushes,
             readiness: readiness.clone(),
             access: Access::new(None, address),
+            jobs: Jobs::off(),
             live: tokio::sync::mpsc::channel(1).0,
             reporter: reporter.clone(),
             slow: SlowLog::default(),

@@ -45,6 +45,8 @@ mod pubsub;
 mod reads;
 mod recording;
 mod refused_state;
+mod relations;
+mod relations_at_random;
 mod reload;
 mod reply_modes;
 mod required;

@@ -1,6 +1,7 @@
 //! The operators' endpoints: what they are, and who may use them.
 
 pub mod access;
+mod audit;
 mod clients;
 mod dashboard;
 mod learn;
@@ -29,6 +30,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::http::{self, problem};
+use crate::jobs::Jobs;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::flush::Flushes;
 use crate::telemetry::readiness::Readiness;
@@ -39,7 +41,7 @@ use record::Recorder;
 use respguard_engine::policy::Policy;
 use status::Standing;
 
-const PATHS: [&str; 21] = [
+const PATHS: [&str; 25] = [
     "/",
     "/dashboard.js",
     "/dashboard.css",
@@ -60,6 +62,10 @@ const PATHS: [&str; 21] = [
     "/record",
     "/learn",
     "/log",
+    "/audit",
+    "/audit/cancel",
+    "/repair",
+    "/repair/undo",
     "/openapi.json",
 ];
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
@@ -75,6 +81,8 @@ pub struct AdminState {
     pub readiness: Readiness,
     pub access: Access,
     pub recorder: Recorder,
+    /// Audits and repairs.
+    pub jobs: Jobs,
     pub live: live::Questions,
     pub reporter: Reporter,
     pub slow: SlowLog,
@@ -106,6 +114,10 @@ fn routes(state: AdminState) -> Router {
         .route("/clients", get(clients::list).fallback(only_read))
         .route("/clients/kill", post(clients::kill).fallback(only_post))
         .route("/slow", get(slow::list).fallback(only_read))
+        .route("/audit", get(audit::show).post(audit::audit).fallback(read_or_post))
+        .route("/audit/cancel", post(audit::cancel).fallback(only_post))
+        .route("/repair", post(audit::repair).fallback(only_post))
+        .route("/repair/undo", post(audit::undo).fallback(only_post))
         .route("/config", get(live::config).fallback(only_read))
         .route("/learn", post(learn::learn).fallback(only_post))
         .route("/log", get(log::show).post(log::change).fallback(read_or_post))

@@ -7,7 +7,7 @@ use crate::net::clock;
 use crate::net::registry::{Activity, Blocked};
 use crate::net::upstream::connection::Phase;
 use crate::telemetry::slow::Whose;
-use respguard_engine::command::{ConnectionEffect, PinReason, SubscriptionKind};
+use respguard_engine::command::{CommandId, ConnectionEffect, PinReason, SubscriptionKind};
 use respguard_engine::pipeline::finding::Finding;
 use respguard_engine::session::transaction::Transaction;
 
@@ -56,6 +56,12 @@ impl Exchange {
             user: word(&details.user),
             command: current.unwrap_or_default(),
         }
+    }
+
+    /// Counts a request that no plan has dealt with.
+    pub fn count_request(&self, id: CommandId) {
+        self.context.metrics.command(id.index());
+        self.counts.requests.set(self.counts.requests.get() + 1);
     }
 
     /// Counts what a rule has found wrong with its requests.
