@@ -16,7 +16,7 @@ use tracing::{debug, error};
 use crate::net::client::connection::{Connection, WorkerShared};
 use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::exchange::End;
+use crate::net::exchange::{End, Exchange};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::{Activity, Blocked, Client, Message, Registry, Socket};
 use crate::net::rest::{Front, Rest, connection};
@@ -38,6 +38,11 @@ use respguard_engine::policy::Policy;
 
 /// How often deadlines are looked at: a timeout is told at most this much late.
 const TEND_INTERVAL: Duration = Duration::from_millis(10);
+/// How often those are looked at that wait for room, and how long they wait before the largest of them are told that there is none.
+const ROOM_INTERVAL: Duration = Duration::from_millis(50);
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// How many of them at a time.
+const REFUSED_AT_ONCE: usize = 8;
 /// How often the heads of connections are looked at while something is owed.
 const WATCH_INTERVAL: Duration = Duration::from_millis(2);
 /// How often counters are flushed into the shared recorder, beside every scrape.
@@ -259,6 +264,7 @@ fn revoke(shared: &WorkerShared, lane: &Rc<Lane>) {
 
 async fn on_tick(shared: Rc<WorkerShared>) {
     let mut was_over_limit = false;
+    let mut last_look = std::time::Instant::now();
     let mut ticks = interval(TEND_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -275,7 +281,23 @@ async fn on_tick(shared: Rc<WorkerShared>) {
             shared.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
         }
         was_over_limit = is_over_limit;
+        if last_look.elapsed() >= ROOM_INTERVAL && shared.context.kept.take_short() {
+            last_look = std::time::Instant::now();
+            make_room(&shared);
+        }
     }
+}
+
+/// Lets those go on that wait for room, if there is some; of those that have waited for long the largest are refused more,
+/// those before others that have not logged in.
+fn make_room(shared: &WorkerShared) {
+    let long_ago = clock::now().checked_sub(ROOM_WAIT);
+    let living: Vec<_> = shared.clients.borrow().values().filter_map(Weak::upgrade).collect();
+    let size = |exchange: &Rc<Exchange>| Some((exchange.lane().key.login.is_none(), exchange.short_since(long_ago?)?));
+    let mut waiting: Vec<_> = living.iter().filter_map(|exchange| Some((size(exchange)?, exchange))).collect();
+    waiting.sort_unstable_by_key(|(size, _)| std::cmp::Reverse(*size));
+    waiting.iter().take(REFUSED_AT_ONCE).for_each(|(_, exchange)| exchange.refuse_room());
+    living.iter().filter(|exchange| exchange.short_since(clock::now()).is_some()).for_each(|exchange| exchange.wake());
 }
 
 /// Lets everybody know at once when another server has become the primary.

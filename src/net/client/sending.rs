@@ -17,9 +17,15 @@ use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::request::{Limits, RequestParser};
 
+/// Told to whom nothing more is read from.
+const NO_ROOM: &[u8] = b"-ERR respguard: no room is left for a request of this size (buffered_bytes_max)\r\n";
+
 impl Connection {
     /// Plans and sends everything that can go now.
     pub(super) fn advance(&mut self) -> Next {
+        if self.exchange.take_refused_room() {
+            self.refuse_unfinished();
+        }
         loop {
             if self.exchange.state.borrow().session.affinity.is_tunnel() {
                 return self.tunnel();
@@ -248,6 +254,9 @@ impl Connection {
     /// Everything that was read has been sent.
     pub(super) fn all_sent(&mut self) -> Next {
         self.give_buffers();
+        if std::mem::take(&mut self.is_refused_room) {
+            self.exchange.answer(NO_ROOM.to_vec());
+        }
         if self.input_ended { Next::Close } else { Next::Read }
     }
 }

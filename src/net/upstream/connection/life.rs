@@ -83,6 +83,7 @@ impl Link {
             standing: Cell::default(),
             opened_at: Cell::new(None),
             permit: Cell::new(Some(permit)),
+            out_kept: Cell::new(0),
             presence: Cell::new(None),
             view: RefCell::default(),
             term: Cell::new(0),
@@ -396,6 +397,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed;
         self.over.set(true);
+        self.context.kept.change(&self.out_kept, 0);
         self.permit.take();
         self.presence.take();
         state.inflight.abandon_all(|who, owed, cut| told.push((Rc::clone(who), owed, cut)));

@@ -104,6 +104,8 @@ pub struct Link {
     opened_at: Cell<Option<Instant>>,
     /// Its room among all connections, until it has ended.
     permit: Cell<Option<Permit>>,
+    /// What the worker's sum knows of what is kept here: requests that wait, and those that may be needed again.
+    out_kept: Cell<usize>,
     /// That its user has a connection, while it is there.
     presence: Cell<Option<Presence>>,
     /// The server that it leads to, or that it is being opened to.

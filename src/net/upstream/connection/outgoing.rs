@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Link, Phase, State};
 use crate::net::clock;
+use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
 
@@ -119,10 +120,20 @@ impl Link {
         self.wake();
     }
 
+    /// Requests that wait count among what is kept for all clients, but for the little that each connection may have.
+    pub(super) fn note_kept(&self) {
+        let state = self.state.borrow();
+        let bytes = if state.out.len() < LITTLE { 0 } else { state.out.capacity() };
+        if bytes != self.out_kept.get() {
+            self.context.kept.change(&self.out_kept, bytes);
+        }
+    }
+
     /// False while too much waits to be written; `poll_room` tells when that has changed.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        state.out.len() - state.out_at < self.out_bytes_max()
+        let waiting = state.out.len() - state.out_at;
+        waiting < LITTLE || waiting < self.out_bytes_max().min(self.context.kept.allowance(4).max(LITTLE))
     }
 
     pub(super) fn out_bytes_max(&self) -> usize {

@@ -60,6 +60,7 @@ impl Link {
         if let Poll::Ready(Err(loss)) = self.poll_write(stream, cx) {
             return Poll::Ready(loss);
         }
+        self.note_kept();
         if self.shared.get() {
             self.context.watch.begin();
         }
