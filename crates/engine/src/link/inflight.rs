@@ -205,6 +205,17 @@ impl<R> Inflight<R> {
         behind.find(|start| *start > head.start).unwrap_or(self.queued)
     }
 
+    /// Position behind the pieces at the front, at least one, for which no more than so many replies are owed.
+    pub fn end_of_replies(&self, most: usize) -> u64 {
+        let Some(head) = self.entries.front() else { return self.queued };
+        let mut replies = 0_usize;
+        let exceeds = |entry: &&Entry<R>| {
+            replies = replies.saturating_add(entry.owed.frames() as usize);
+            replies > most && entry.start > head.start
+        };
+        self.entries.iter().find(exceeds).map_or(self.queued, |entry| entry.start)
+    }
+
     /// When the request at the head was read from its client.
     pub fn head_read_at(&self) -> Option<Instant> {
         self.entries.front().map(|entry| entry.read_at)

@@ -98,7 +98,7 @@ impl Link {
                         return Poll::Ready(loss);
                     }
                     // What was answered may be what the next piece has waited for.
-                    if self.blame.is_apart()
+                    if self.writes_in_parts()
                         && let Poll::Ready(Err(loss)) = self.poll_write(stream, cx)
                     {
                         return Poll::Ready(loss);
@@ -143,6 +143,8 @@ impl Link {
         }
         if state.out_at == state.out.len() {
             state.forget_written(again);
+        } else {
+            state.forget_written_front(again);
         }
         ready!(Pin::new(&mut *stream).poll_flush(cx))?;
         if self.finishing.get() {
