@@ -104,23 +104,17 @@ impl Link {
         blame.forget();
     }
 
-    /// How much of what is queued may be written now.
-    pub(super) fn may_write(&self, state: &State) -> usize {
+    /// Up to which position of the stream may be written while what waits goes out piece by piece; `None` when it does not.
+    pub(super) fn end_apart(&self, state: &State) -> Option<u64> {
         let blame = &self.blame;
-        if !blame.is_apart() && self.paced.get().is_none() {
-            return state.out.len();
+        if !blame.is_apart() {
+            return None;
         }
         if state.inflight.first_start().is_none_or(|first| first >= blame.apart_until.get()) {
             blame.apart_until.set(0);
+            return None;
         }
-        let pieces = match (blame.is_apart(), self.paced.get()) {
-            (false, None) => return state.out.len(),
-            (true, None) => blame.pieces.get(),
-            (false, Some(pieces)) => pieces,
-            (true, Some(pieces)) => blame.pieces.get().min(pieces),
-        };
-        let end = state.inflight.end_of_first(pieces);
-        usize::try_from(end.saturating_sub(state.out_start)).unwrap_or(usize::MAX).clamp(state.out_at, state.out.len())
+        Some(state.inflight.end_of_first(blame.pieces.get()))
     }
 }
 

@@ -118,6 +118,9 @@ impl Link {
                     let written = state.out_start + state.out_at as u64;
                     state.inflight.postpone_unsent(written, own + self.settings.request_timeout);
                 }
+                if state.inflight.waits_since(state.last_read).is_some_and(|(_, deadline)| deadline <= own) {
+                    self.note_slow(&state, true);
+                }
                 state.inflight.expire(own, Rc::ptr_eq, |who, owed| told.push((Rc::clone(who), owed, Cut::BeforeReply)));
                 if self.is_stalled(&state, now) {
                     state.phase = Phase::Closed;
