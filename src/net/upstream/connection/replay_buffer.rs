@@ -25,7 +25,7 @@ fn identity(who: &Rc<dyn Recipient>) -> usize {
 }
 
 impl State {
-    fn sent(&self) -> Sent<'_> {
+    fn stream(&self) -> Sent<'_> {
         Sent { bytes: &self.out, start: self.out_start, written: self.out_start + self.out_at as u64 }
     }
 
@@ -58,7 +58,7 @@ impl Link {
         }
         let state = self.state.borrow();
         let now = self.held_up.own_time(clock::now());
-        state.inflight.readers(state.sent(), now, identity, |who| who.may_move())
+        state.inflight.readers(state.stream(), now, identity, |who| who.may_move())
     }
 
     /// Reads that wait here go elsewhere as soon as there is another connection, or there will be none.

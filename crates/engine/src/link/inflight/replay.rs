@@ -191,7 +191,8 @@ impl<R> Inflight<R> {
 
     /// How many recipients there are whose reads could be asked for over another connection.
     pub fn readers(&self, sent: Sent<'_>, now: Instant, identity: impl Fn(&R) -> usize, may_move: impl Fn(&R) -> bool) -> usize {
-        if self.entries.len() < 2 {
+        let Some(head) = self.entries.front().map(|head| identity(&head.recipient)) else { return 0 };
+        if !self.entries.iter().any(|entry| entry.repeat == Repeat::Reads && identity(&entry.recipient) != head) {
             return 0;
         }
         self.movable(sent, now, identity, may_move).iter().map(|(_, who, _)| who).collect::<HashSet<_>>().len()
