@@ -176,6 +176,7 @@ fn kept(guard: &[u8]) -> Vec<u8> {
 }
 
 impl Begun {
+    /// What the script that keeps the keys has answered.
     pub fn read(reply: &[u8]) -> Begun {
         if value::integer(reply) == Some(0) {
             return Begun::Kept;
