@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
+use super::bulks::Bulks;
 use super::key_aliases::KeyAliases;
-use super::request::Bulks;
 use super::{Fault, Refusal};
 use crate::command::{CommandId, Flags, KeyList, Keys, Spec, Table};
 use respguard_resp::request::Args;
