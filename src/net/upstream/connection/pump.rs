@@ -134,6 +134,8 @@ impl Link {
             };
             let written = written?;
             state.out_at += written;
+            let (position, answered) = (state.out_start + state.out_at as u64, state.inflight.first_start().unwrap_or(u64::MAX));
+            state.writes.note(position, answered, clock::now());
             self.context.metrics.add_bytes(Side::Upstream, Direction::Out, written);
             if state.out.len() - state.out_at < self.out_bytes_max() {
                 state.wake_waiting();
