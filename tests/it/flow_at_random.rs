@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::harness::wire::words;
-use crate::harness::{Authority, Proxy, RedisServer, Setup, Wire};
+use crate::harness::{Proxy, RedisServer, Setup, Wire};
 use crate::sessions_at_random::Seeds;
 
 const ROUNDS: u64 = 2;
@@ -120,14 +120,6 @@ fn over(name: &str, setup: impl FnOnce(Setup) -> Setup, connect: impl Fn(&Proxy)
 #[test]
 fn over_tcp_the_order_is_kept_whatever_the_sizes_are() {
     over("flow over tcp", |setup| setup, Proxy::wire);
-}
-
-#[test]
-fn over_tls_the_order_is_kept_whatever_the_sizes_are() {
-    let authority = Authority::new();
-    let (shown, client) = (authority.issue("server", &["localhost", "127.0.0.1"]), authority.client());
-    let tls = format!("tls = {{ cert = \"{}\", key = \"{}\" }}", shown.cert.display(), shown.key.display());
-    over("flow over tls", |setup| setup.listen(&tls), |proxy| Wire::tls(proxy.port(), &client));
 }
 
 #[test]

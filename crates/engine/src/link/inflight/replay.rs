@@ -400,7 +400,7 @@ mod tests {
         line.send('a', GET, 1).send('b', GET, 2).send('c', GET, 1).send('b', SET, 1).send('d', GET, 1).send('e', GET, 1);
         line.inflight.start_head();
         let written = 4 * GET.len() as u64;
-        let mut movable = |line: &mut Line, most| {
+        let movable = |line: &mut Line, most| {
             let sent = Sent { bytes: &line.bytes, start: 0, written };
             line.inflight.move_reads((sent, most), line.now, |who| *who as usize, |_| true, || '-')
         };
