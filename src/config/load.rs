@@ -229,7 +229,9 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
 fn refuse_unresolved(upstream: &Upstream, written: &Written, findings: &mut Findings) {
     let expected = match upstream {
         Upstream { sharing: Sharing::Never, .. } => "sharing = \"auto\", or false",
-        Upstream { topology: Topology::Cluster(_), .. } => "one server or sentinels, or false: there are no markers yet before a cluster",
+        Upstream { topology: Topology::Cluster(_), .. } => {
+            "one server or sentinels, or false: there are no markers yet before a cluster"
+        }
         // All connections over one have the same address there.
         Upstream { topology: Topology::Fixed(Address::Unix(_)), .. } => "an upstream that is not a unix socket, or false",
         _ => return,

@@ -77,7 +77,11 @@ fn cluster(section: &mut Section<'_>, findings: &mut Findings) -> Option<Cluster
     let announce = announce.and_then(|text| match text.parse() {
         Ok(Address::Tcp { host, port: port @ 1.. }) => Some((host, port)),
         _ => {
-            findings.add(&section.path_of("announce"), format!("{text:?} is no address"), "host:port that clients can connect to");
+            findings.add(
+                &section.path_of("announce"),
+                format!("{text:?} is no address"),
+                "host:port that clients can connect to",
+            );
             None
         }
     });

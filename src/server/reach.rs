@@ -6,12 +6,12 @@ use super::topology::sentinels;
 use super::{security, upstream_settings};
 use crate::config::{Config, Topology};
 use crate::net::address::Address;
+use crate::net::cluster;
 use crate::net::sentinel::Sentinels;
 use crate::net::sentinel::session::Session;
 use crate::net::sentinel::watch::ask_role;
 use crate::net::topology::Primary;
 use crate::net::upstream::Settings;
-use crate::net::cluster;
 use respguard_engine::route::assignment::Assignment;
 use respguard_engine::route::sentinel::{Role, Word};
 use respguard_engine::route::slots::SLOTS;
@@ -96,7 +96,8 @@ async fn ask_cluster(seeds: &[Address], settings: &Settings, reached: &mut Reach
         reached.say(format_args!("no node of the cluster says who serves what: the proxy would serve nobody"));
         return;
     };
-    let served: usize = chosen.shards.iter().flat_map(|shard| &shard.ranges).map(|(first, last)| usize::from(last - first) + 1).sum();
+    let served: usize =
+        chosen.shards.iter().flat_map(|shard| &shard.ranges).map(|(first, last)| usize::from(last - first) + 1).sum();
     if served < SLOTS {
         reached.say(format_args!("{} of {SLOTS} slots are served by no node", SLOTS - served));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Credentials, Sentinel, Topology};
+use crate::net::address::Address;
 use crate::net::cluster;
 use crate::net::sentinel::Sentinels;
 use crate::net::sentinel::standing::Standing;
@@ -13,9 +14,8 @@ use crate::net::sentinel::watch::Watch;
 use crate::net::tls::Certificates;
 use crate::net::topology::cluster::{Cluster, Mapping};
 use crate::net::topology::{Election, Primary};
-use crate::net::address::Address;
-use crate::net::upstream::cluster::nodes::{Announced, ClusterSettings};
 use crate::net::upstream::Settings;
+use crate::net::upstream::cluster::nodes::{Announced, ClusterSettings};
 use respguard_engine::command::Login;
 
 /// How long a sentinel is waited for at most: a failover is not to be missed because one of them is away.
@@ -40,12 +40,9 @@ enum Search {
 impl Place {
     pub(super) fn new(config: &Config, certificates: &Certificates) -> Place {
         match &config.upstream.topology {
-            Topology::Fixed(address) => Place {
-                primary: Primary::fixed(address.clone()),
-                search: Search::Nothing,
-                standing: None,
-                cluster: None,
-            },
+            Topology::Fixed(address) => {
+                Place { primary: Primary::fixed(address.clone()), search: Search::Nothing, standing: None, cluster: None }
+            }
             Topology::Sentinel(sentinel) => {
                 let sentinels = Arc::new(sentinels(sentinel, config, certificates));
                 let standing = Standing::new(&sentinels);

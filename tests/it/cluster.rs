@@ -88,7 +88,9 @@ fn what_names_keys_of_several_slots_is_cut_up_merged_or_refused() {
     assert_eq!(wire.ask(&format!("EXISTS {a} {b} {c} {a}")), ":3\r\n");
     assert_eq!(wire.ask(&format!("TOUCH {a} {b} {c}")), ":2\r\n");
     let crossed = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
-    for line in [format!("MSET {a} 1 {b} 2"), format!("SUNIONSTORE {a} {b}"), format!("EVAL x 2 {a} {b}"), format!("MSETNX {a} 1 {b} 2")] {
+    for line in
+        [format!("MSET {a} 1 {b} 2"), format!("SUNIONSTORE {a} {b}"), format!("EVAL x 2 {a} {b}"), format!("MSETNX {a} 1 {b} 2")]
+    {
         assert_eq!(wire.ask(&line), crossed, "{line}");
     }
     assert_eq!(wire.ask(&format!("UNLINK {a} {b} {c}")), ":2\r\n");
@@ -97,7 +99,8 @@ fn what_names_keys_of_several_slots_is_cut_up_merged_or_refused() {
     assert_eq!(wire.ask("MGET {t}2 {t}1"), "*2\r\n$1\r\nb\r\n$1\r\na\r\n");
     // An error of one of them is no value and no null.
     assert_eq!(wire.ask(&format!("LPUSH {b} x")), ":1\r\n");
-    let mut split = before_with(&nodes, "split_writes = true\n").wire();
+    let splitting = before_with(&nodes, "split_writes = true\n");
+    let mut split = splitting.wire();
     assert_eq!(split.ask(&format!("MSET {a} 1 {b} 2 {c} 3")), "+OK\r\n");
     assert_eq!(split.ask(&format!("MGET {a} {b} {c}")), "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n");
     assert_eq!(split.ask(&format!("MSETNX {a} 1 {b} 2")), crossed);
@@ -168,16 +171,16 @@ fn groups_run_on_their_slots_node_and_are_refused_over_several() {
         assert_eq!(asked(&mut wire, &[&format!("INCR n:{{{user}}}"), &format!("SADD s:{{{user}}} x")]), [":1\r\n", ":1\r\n"]);
         assert_eq!(asked(&mut wire, &[&format!("SET g:{{{user}}} v"), &format!("SADD h:{{{user}}} x")]), ["+OK\r\n", ":1\r\n"]);
     }
-    assert_eq!(proxy.groups("tagged", "committed"), 4.0);
-    assert_eq!(proxy.groups("guarded", "committed"), 4.0);
+    assert_eq!(proxy.groups("tagged", "applied"), 4.0);
+    assert_eq!(proxy.groups("guarded", "applied"), 4.0);
     // A member would fail: none is applied.
     assert_eq!(wire.ask("SET h:{eve} text"), "+OK\r\n");
     let replies = asked(&mut wire, &["SET g:{eve} v", "SADD h:{eve} x"]);
     assert!(replies[0].starts_with("-EXECABORT ") && replies[1].starts_with("-WRONGTYPE "), "{replies:?}");
     assert_eq!(wire.ask("GET g:{eve}"), "$-1\r\n");
-    let user = (0..).map(|n| format!("u{n}")).find(|user| {
-        key_slot(format!("a:{user}").as_bytes()) != key_slot(format!("b:{user}").as_bytes())
-    });
+    let user = (0..)
+        .map(|n| format!("u{n}"))
+        .find(|user| key_slot(format!("a:{user}").as_bytes()) != key_slot(format!("b:{user}").as_bytes()));
     let user = user.expect("there is one");
     let replies = asked(&mut wire, &[&format!("INCR a:{user}"), &format!("SADD b:{user} x")]);
     assert!(replies[0].starts_with("-EXECABORT ") && replies[1].starts_with("-CROSSSLOT "), "{replies:?}");
@@ -284,7 +287,7 @@ fn a_slot_that_moves_is_followed_and_no_client_sees_it() {
     assert_eq!(wire.ask(&format!("INCR n:{{{user}}}")), ":3\r\n");
     assert_eq!(asked(&mut wire, &["MULTI", &format!("INCR n:{{{user}}}"), "EXEC"])[2], "*1\r\n:4\r\n");
     assert!(proxy.metric("respguard_redirects_total", &[("kind", "moved")]) >= 1.0);
-    assert_eq!(proxy.groups("tagged", "committed"), 2.0);
+    assert_eq!(proxy.groups("tagged", "applied"), 2.0);
 }
 
 #[test]
@@ -363,9 +366,7 @@ fn a_slot_that_nobody_serves_is_said_by_name() {
     let mut wire = proxy.wire();
     assert_eq!(nodes.servers[0].ask("CONFIG SET cluster-require-full-coverage no"), "+OK\r\n");
     assert_eq!(nodes.servers[0].ask("CLUSTER DELSLOTS 12182"), "+OK\r\n");
-    eventually("the proxy knows", || {
-        wire.ask("GET foo") == "-ERR respguard: GET was not sent: no node serves slot 12182\r\n"
-    });
+    eventually("the proxy knows", || wire.ask("GET foo") == "-ERR respguard: GET was not sent: no node serves slot 12182\r\n");
     assert_eq!(wire.ask("SET bar 1"), "+OK\r\n");
     let reply = wire.ask("MGET foo bar");
     assert!(reply.starts_with("-ERR respguard: MGET is not answered: of 2 parts 1 failed: slot 12182"), "{reply}");

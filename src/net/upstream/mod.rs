@@ -204,7 +204,11 @@ impl Settings {
     /// How long a request waits for a server that is not there: where another one may take its place, as long as for a
     /// reply.
     pub fn patience(&self) -> Duration {
-        if self.primary.is_watched() || self.cluster.is_some() { self.request_timeout.max(self.queue_timeout) } else { self.queue_timeout }
+        if self.primary.is_watched() || self.cluster.is_some() {
+            self.request_timeout.max(self.queue_timeout)
+        } else {
+            self.queue_timeout
+        }
     }
 
     /// As whom the proxy asks questions of its own.

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::cluster::nodes::Nodes;
 use super::connection::Link;
 use super::connections::{Full, Permit};
 use super::lane::{Lane, LaneKey, Leases, NoLease, TtlFixRight};
 use super::spare::Spares;
-use super::cluster::nodes::Nodes;
 use super::{Reach, Settings, probe};
 use crate::net::clock;
 use crate::net::context::Context;

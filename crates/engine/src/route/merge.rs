@@ -45,7 +45,8 @@ impl Merge {
         match self {
             Merge::Sum => encode::integer(&mut out, replies.iter().filter_map(|reply| value::integer(reply)).sum()),
             Merge::And => {
-                let all: Vec<Vec<i64>> = replies.iter().map(|reply| elements(reply).filter_map(value::integer).collect()).collect();
+                let all: Vec<Vec<i64>> =
+                    replies.iter().map(|reply| elements(reply).filter_map(value::integer).collect()).collect();
                 let count = all.iter().map(Vec::len).min().unwrap_or(0);
                 encode::array_header(&mut out, count);
                 (0..count).for_each(|at| encode::integer(&mut out, i64::from(all.iter().all(|one| one[at] != 0))));

@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn what_is_about_one_node_is_refused() {
-        for request in ["SAVE", "DEBUG SLEEP 0", "CLUSTER FORGET x", "CLUSTER RESET", "MIGRATE h 1 k 0 1", "MONITOR", "WAIT 1 1"] {
+        for request in ["SAVE", "DEBUG SLEEP 0", "CLUSTER FORGET x", "CLUSTER RESET", "MIGRATE h 1 k 0 1", "MONITOR", "WAIT 1 1"]
+        {
             assert!(matches!(at(request).0, Route::Refused(_)), "{request}");
         }
     }

@@ -53,7 +53,9 @@ mod tests {
 
     #[test]
     fn another_slot_than_that_of_the_request_is_no_redirect() {
-        for frame in [&b"-MOVED 1 h:1\r\n"[..], b"-MOVED one h:1\r\n", b"-MOVED\r\n", b"-ERR MOVED 2 h:1\r\n", b"+MOVED 2 h:1\r\n"] {
+        for frame in
+            [&b"-MOVED 1 h:1\r\n"[..], b"-MOVED one h:1\r\n", b"-MOVED\r\n", b"-ERR MOVED 2 h:1\r\n", b"+MOVED 2 h:1\r\n"]
+        {
             assert_eq!(Redirect::read(frame, Some(2)), None, "{}", frame.escape_ascii());
         }
     }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::core::{Core, State, Watch};
 use super::entry::{Entry, Kind, Lease, Phase, Shows};
 use super::gather::{Gather, Part, Progress, Target};
+use super::nodes::NodeName;
 use super::replies::PartOf;
 use super::transaction::ABORTED;
-use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::{Link, Phase as LinkPhase};
@@ -171,7 +171,10 @@ impl Core {
         let is_end = atomic.shows == Shows::Last;
         if is_end {
             let is_aborted = atomic.own.as_ref().is_some_and(|own| own.is_aborted.get());
-            let is_broken = state.watch.as_ref().is_some_and(|watch| watch.is_broken || Some(watch.slot) != entry.slot && entry.slot.is_some());
+            let is_broken = state
+                .watch
+                .as_ref()
+                .is_some_and(|watch| watch.is_broken || Some(watch.slot) != entry.slot && entry.slot.is_some());
             if is_aborted || is_broken {
                 if is_aborted {
                     encode::error(&mut entry.reply, ABORTED);
@@ -183,7 +186,11 @@ impl Core {
                 return 1;
             }
         }
-        let watched = if is_end { state.watch.as_ref().map(|watch| (Rc::clone(&watch.lease.lane), Rc::clone(&watch.lease.link))) } else { None };
+        let watched = if is_end {
+            state.watch.as_ref().map(|watch| (Rc::clone(&watch.lease.lane), Rc::clone(&watch.lease.link)))
+        } else {
+            None
+        };
         let entry = &mut state.queue[place];
         let (address, link) = match watched {
             Some((_, link)) => (entry.sent_to.clone(), link),
@@ -342,14 +349,14 @@ impl Core {
     }
 
     /// Whether the request goes to this node.
-    fn goes_to(&self, entry: &Entry, address: &Address) -> bool {
+    fn goes_to(&self, entry: &Entry, address: &NodeName) -> bool {
         match entry.slot {
             Some(slot) => self.nodes.is_owner(slot, address),
             None => self.nodes.home(self.home).as_ref() == Some(address),
         }
     }
 
-    fn lane_for(&self, entry: &Entry) -> Option<(Address, Rc<Lane>)> {
+    fn lane_for(&self, entry: &Entry) -> Option<(NodeName, Rc<Lane>)> {
         if let Some(again) = &entry.again
             && let Some(address) = again.asks.as_ref().or(again.node.as_ref())
         {
@@ -361,16 +368,16 @@ impl Core {
         }
     }
 
-    fn lane_of_slot(&self, slot: u16) -> Option<(Address, Rc<Lane>)> {
+    fn lane_of_slot(&self, slot: u16) -> Option<(NodeName, Rc<Lane>)> {
         self.nodes.owner(slot).and_then(|address| self.lane_at(address))
     }
 
-    fn lane_at(&self, address: Address) -> Option<(Address, Rc<Lane>)> {
+    fn lane_at(&self, address: NodeName) -> Option<(NodeName, Rc<Lane>)> {
         let lane = self.nodes.lane(&address, &self.key)?;
         Some((address, lane))
     }
 
-    fn home_lane(&self) -> Option<(Address, Rc<Lane>)> {
+    fn home_lane(&self) -> Option<(NodeName, Rc<Lane>)> {
         self.nodes.home(self.home).and_then(|address| self.lane_at(address))
     }
 }
@@ -412,7 +419,6 @@ impl State {
     /// Nothing is watched any more.
     pub(super) fn end_watch(&mut self) {
         if let Some(watch) = self.watch.take() {
-            watch.lease.link.set_owner(None);
             self.returning.push((watch.lease, false));
         }
     }

@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::net::address::Address;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use respguard_engine::command::CommandId;
 use respguard_engine::pipeline::finding::Fault;
 
 use super::gather::Gather;
+use super::nodes::NodeName;
 
 /// A connection that one request, or a client that watches, has for itself.
 pub(super) struct Lease {
@@ -81,9 +81,9 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Again {
     /// To this node, behind ASKING.
-    pub(super) asks: Option<Address>,
+    pub(super) asks: Option<NodeName>,
     /// To this node, for nobody knows its slot.
-    pub(super) node: Option<Address>,
+    pub(super) node: Option<NodeName>,
     pub(super) not_before: Option<Instant>,
     pub(super) tries: u32,
 }
@@ -114,7 +114,7 @@ pub(super) struct Entry {
     /// It counts among those that keep others waiting.
     pub(super) hinders: bool,
     /// Where it was sent last.
-    pub(super) sent_to: Option<Address>,
+    pub(super) sent_to: Option<NodeName>,
     pub(super) again: Option<Box<Again>>,
 }
 

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::entry::{Entry, Kind};
 use super::intake::Request;
-use crate::net::address::Address;
+use super::nodes::NodeName;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::route::merge::Merge;
 use respguard_engine::route::place::Split;
@@ -28,7 +28,9 @@ enum How {
     Sum,
     AllOk,
     Merged(Merge),
-    Scan { node: usize },
+    Scan {
+        node: usize,
+    },
 }
 
 /// Where a part goes.
@@ -41,7 +43,7 @@ pub(super) enum Target {
     Home,
     /// The one with this number in the order of their ids.
     Nth(usize),
-    At(Address),
+    At(NodeName),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +60,11 @@ pub(super) struct Part {
     pub(super) progress: Progress,
     pub(super) reply: Vec<u8>,
     /// To this node, behind ASKING.
-    pub(super) asks: Option<Address>,
+    pub(super) asks: Option<NodeName>,
     pub(super) skip: u32,
     pub(super) not_before: Option<std::time::Instant>,
     pub(super) tries: u32,
-    pub(super) sent_to: Option<Address>,
+    pub(super) sent_to: Option<NodeName>,
 }
 
 impl Part {
@@ -157,9 +159,9 @@ pub(super) fn scan(request: &Request<'_>, entry: &mut Entry) {
 
 impl Gather {
     /// A part for each of these in the place of the one that stands for all.
-    pub(super) fn spread(&mut self, nodes: &[Address]) {
+    pub(super) fn spread(&mut self, nodes: &[NodeName]) {
         if matches!(self.parts.first(), Some(Part { target: Target::Every, .. })) && !nodes.is_empty() {
-            self.parts = nodes.iter().map(|node| self.parts[0].again(Target::At(node.clone()))).collect();
+            self.parts = nodes.iter().map(|node| self.parts[0].again(Target::At(NodeName::clone(node)))).collect();
         }
     }
 
@@ -217,7 +219,10 @@ impl Gather {
         let name = if self.name.is_empty() { "the request" } else { &self.name };
         let is_unknown = |part: &Part| matches!(part.progress, Progress::Failed(Fault::Lost | Fault::Timeout));
         if self.writes && self.parts.iter().any(is_unknown) {
-            return Some(format!("TIMEOUT respguard: outcome of {name} unknown on {count} of {all} parts: {whom}: {}", fault.reason()));
+            return Some(format!(
+                "TIMEOUT respguard: outcome of {name} unknown on {count} of {all} parts: {whom}: {}",
+                fault.reason()
+            ));
         }
         if self.writes && count < all {
             return Some(format!("PARTIAL respguard: {name} was done on {} of {all} parts: {whom} is not served", all - count));
@@ -234,7 +239,10 @@ impl Gather {
         let mut out = Vec::new();
         let done = all - errors;
         if self.writes && done > 0 {
-            encode::error(&mut out, &format!("PARTIAL respguard: {name} was done on {done} of {all} parts, the others answered {error}"));
+            encode::error(
+                &mut out,
+                &format!("PARTIAL respguard: {name} was done on {done} of {all} parts, the others answered {error}"),
+            );
         } else {
             encode::error(&mut out, &format!("ERR respguard: {name} is not answered: {errors} of {all} parts answered {error}"));
         }
@@ -261,7 +269,6 @@ fn scanned(reply: &[u8], node: usize, nodes: usize) -> Vec<u8> {
     out.extend_from_slice(keys);
     out
 }
-
 
 #[cfg(test)]
 mod tests {

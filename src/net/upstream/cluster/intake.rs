@@ -154,7 +154,8 @@ impl Core {
     pub(super) fn entry(&self, request: &Request<'_>, bytes: std::ops::Range<u64>) -> Entry {
         let settings = &self.nodes.settings;
         let now = State::now();
-        let longest = if request.spec.slow { settings.slow_timeout.max(settings.request_timeout) } else { settings.request_timeout };
+        let longest =
+            if request.spec.slow { settings.slow_timeout.max(settings.request_timeout) } else { settings.request_timeout };
         let deadline = match request.spec.is_blocking(request.args).then(|| request.spec.blocking_timeout(request.args)) {
             Some(Some(BlockFor::Forever)) => None,
             Some(Some(BlockFor::AtMost(timeout))) => (now + longest).checked_add(timeout),
@@ -203,4 +204,3 @@ impl State {
         }
     }
 }
-

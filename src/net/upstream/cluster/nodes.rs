@@ -48,6 +48,9 @@ pub struct ClusterSettings {
     pub split_writes: bool,
 }
 
+/// A node, by where it is reached.
+pub(super) type NodeName = Rc<Address>;
+
 /// All nodes, for one worker.
 pub struct Nodes {
     me: Weak<Nodes>,
@@ -55,13 +58,15 @@ pub struct Nodes {
     pub(super) settings: Settings,
     shared: Arc<ClusterSettings>,
     pub(super) map: RefCell<SlotMap>,
-    nodes: RefCell<HashMap<Address, Node>>,
+    /// The names of its shards.
+    names: RefCell<Vec<NodeName>>,
+    nodes: RefCell<HashMap<NodeName, Node>>,
     leases: Rc<Leases>,
     connections: RefCell<Vec<Weak<Core>>>,
     routes: RefCell<(usize, Rc<Routes>)>,
     doubted_at: Cell<Option<Instant>>,
     /// Primaries by their ids, as a walk goes over them.
-    primaries: RefCell<Rc<[Address]>>,
+    primaries: RefCell<Rc<[NodeName]>>,
 }
 
 struct Node {
@@ -77,6 +82,7 @@ impl Nodes {
             settings,
             shared,
             map: RefCell::default(),
+            names: RefCell::default(),
             nodes: RefCell::default(),
             leases: Rc::default(),
             connections: RefCell::default(),
@@ -118,45 +124,60 @@ impl Nodes {
     }
 
     /// A node has said whose the slot is.
-    pub(super) fn moved(&self, slot: u16, address: &Address) {
-        if self.map.borrow_mut().moved(slot, address) {
+    pub(super) fn moved(&self, slot: u16, address: &NodeName) {
+        let is_news = self.map.borrow_mut().moved(slot, address);
+        self.note_names();
+        if is_news {
             self.doubt(clock::now());
         }
     }
 
-    pub(super) fn owner(&self, slot: u16) -> Option<Address> {
-        let map = self.map.borrow();
-        map.owner(slot).and_then(|number| map.shards.get(number)).map(|shard| shard.address.clone())
+    pub(super) fn owner(&self, slot: u16) -> Option<NodeName> {
+        let number = self.map.borrow().owner(slot)?;
+        self.names.borrow().get(number).cloned()
     }
 
-    pub(super) fn is_owner(&self, slot: u16, address: &Address) -> bool {
-        let map = self.map.borrow();
-        map.owner(slot).and_then(|number| map.shards.get(number)).is_some_and(|shard| shard.address == *address)
+    pub(super) fn is_owner(&self, slot: u16, address: &NodeName) -> bool {
+        let number = self.map.borrow().owner(slot);
+        number.and_then(|number| self.names.borrow().get(number).map(|name| name == address)).unwrap_or(false)
+    }
+
+    /// Keeps one name for each shard of the map, so that a request's way needs no copy of it.
+    fn note_names(&self) {
+        let (map, mut names) = (self.map.borrow(), self.names.borrow_mut());
+        names.truncate(map.shards.len());
+        for (at, shard) in map.shards.iter().enumerate() {
+            match names.get_mut(at) {
+                Some(name) if **name == shard.address => {}
+                Some(name) => *name = NodeName::new(shard.address.clone()),
+                None => names.push(NodeName::new(shard.address.clone())),
+            }
+        }
     }
 
     /// All that serve slots, in the order of their ids.
-    pub(super) fn primaries(&self) -> Rc<[Address]> {
+    pub(super) fn primaries(&self) -> Rc<[NodeName]> {
         Rc::clone(&self.primaries.borrow())
     }
 
     /// The node for what is about no key: of those that are there the one with this number.
-    pub(super) fn home(&self, number: usize) -> Option<Address> {
+    pub(super) fn home(&self, number: usize) -> Option<NodeName> {
         let primaries = self.primaries();
         let nodes = self.nodes.borrow();
-        let is_there = |address: &&Address| {
+        let is_there = |address: &&NodeName| {
             let lanes = nodes.get(*address).map(|node| &node.lanes);
             lanes.is_some_and(|lanes| lanes.values().any(|lane| lane.shared().phase() == Phase::Ready))
         };
         let count = primaries.len().max(1);
-        let (before, from) = primaries.split_at(number % count % primaries.len().max(1));
+        let (before, from) = primaries.split_at(if primaries.is_empty() { 0 } else { number % count });
         let in_order = || from.iter().chain(before);
         in_order().find(is_there).or_else(|| in_order().next()).cloned()
     }
 
     /// The connections to a node for such clients; `None` where there may be no more of them.
-    pub(super) fn lane(&self, address: &Address, key: &LaneKey) -> Option<Rc<Lane>> {
+    pub(super) fn lane(&self, address: &NodeName, key: &LaneKey) -> Option<Rc<Lane>> {
         let mut nodes = self.nodes.borrow_mut();
-        let node = nodes.entry(address.clone()).or_insert_with(|| self.node(address));
+        let node = nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address));
         if let Some(lane) = node.lanes.get(key) {
             return Some(Rc::clone(lane));
         }
@@ -167,9 +188,9 @@ impl Nodes {
         Some(lane)
     }
 
-    fn node(&self, address: &Address) -> Node {
+    fn node(&self, address: &NodeName) -> Node {
         let settings = Settings {
-            primary: Primary::fixed(address.clone()),
+            primary: Primary::fixed(Address::clone(address)),
             queue_timeout: NODE_QUEUE_TIMEOUT,
             retry_reads: false,
             cluster: None,
@@ -213,13 +234,13 @@ impl Nodes {
         for address in self.primaries().iter() {
             let reach = {
                 let mut nodes = self.nodes.borrow_mut();
-                Rc::clone(&nodes.entry(address.clone()).or_insert_with(|| self.node(address)).reach)
+                Rc::clone(&nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address)).reach)
             };
             let link = Link::spawn(&self.context, &reach, params.clone(), reach.connections.insist(), false, Vec::new());
             match link.opened().await {
                 Ok(info) => {
                     let mut nodes = self.nodes.borrow_mut();
-                    let node = nodes.entry(address.clone()).or_insert_with(|| self.node(address));
+                    let node = nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address));
                     if let Some(lane) = node.lanes.get(key) {
                         lane.adopt(&link);
                     } else {
@@ -240,8 +261,9 @@ impl Nodes {
     pub fn apply(&self, map: &SlotMap) {
         let mut shards: Vec<_> = map.shards.iter().filter(|shard| shard.slots > 0).collect();
         shards.sort_by(|a, b| (&a.id, a.address.to_string()).cmp(&(&b.id, b.address.to_string())));
-        self.primaries.replace(shards.iter().map(|shard| shard.address.clone()).collect());
+        self.primaries.replace(shards.iter().map(|shard| NodeName::new(shard.address.clone())).collect());
         self.map.replace(map.clone());
+        self.note_names();
         let primaries = self.primaries();
         for (address, node) in self.nodes.borrow_mut().iter_mut() {
             if primaries.contains(address) {
@@ -274,7 +296,8 @@ impl Nodes {
     pub fn on_tick(&self) {
         self.leases.on_tick();
         let mut revoked = Vec::new();
-        let lanes: Vec<_> = self.nodes.borrow().values().flat_map(|node| node.lanes.values().cloned().collect::<Vec<_>>()).collect();
+        let lanes: Vec<_> =
+            self.nodes.borrow().values().flat_map(|node| node.lanes.values().cloned().collect::<Vec<_>>()).collect();
         for lane in lanes {
             lane.on_tick();
             lane.watch();

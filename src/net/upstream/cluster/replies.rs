@@ -8,6 +8,7 @@ use super::core::{Core, State};
 use super::dispatch::no_exec;
 use super::entry::{Kind, Phase, Shows};
 use super::gather::{Progress, Target};
+use super::nodes::NodeName;
 use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::upstream::{Admitted, Recipient};
@@ -29,17 +30,21 @@ enum Course {
     /// To the node that the slot is known to be at.
     Owner,
     /// To this one, for nobody knows the slot.
-    Node(Address),
-    Ask(Address),
+    Node(NodeName),
+    Ask(NodeName),
     Later,
 }
 
 impl Core {
     /// Takes note of a redirect, and says what is to be done.
-    fn follow(&self, redirect: &Redirect<'_>, slot: Option<u16>, from: Option<&Address>) -> Course {
-        let address = |host: &str, port| match (host, from) {
-            ("" | "?", Some(Address::Tcp { host, .. })) => Address::Tcp { host: host.clone(), port },
-            _ => Address::Tcp { host: host.to_owned(), port },
+    fn follow(&self, redirect: &Redirect<'_>, slot: Option<u16>, from: Option<&NodeName>) -> Course {
+        let address = |host: &str, port| {
+            let host = match (host, from.map(|from| &**from)) {
+                // It does not know by which name it is reached.
+                ("" | "?", Some(Address::Tcp { host, .. })) => host.as_str(),
+                _ => host,
+            };
+            NodeName::new(Address::Tcp { host: host.to_owned(), port })
         };
         match *redirect {
             Redirect::Moved { slot: moved, host, port } => {
@@ -138,7 +143,8 @@ impl Core {
         }
         // ASKING is our own.
         let starts = std::iter::once(0).chain(atomic.ends.iter().copied());
-        let frames: Vec<std::ops::Range<usize>> = starts.zip(atomic.ends.iter().copied()).map(|(start, end)| start..end).collect();
+        let frames: Vec<std::ops::Range<usize>> =
+            starts.zip(atomic.ends.iter().copied()).map(|(start, end)| start..end).collect();
         let own = |at: &usize| *at >= 2 * outer || at % 2 == 1;
         let frames: Vec<_> = (0..frames.len()).filter(own).map(|at| frames[at].clone()).collect();
         let shows = atomic.shows;

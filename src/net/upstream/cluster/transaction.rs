@@ -225,5 +225,13 @@ fn refuse(entry: &mut Entry, text: &str) {
 
 fn atomic(request: Vec<u8>, frames: u32, shows: Shows, own: Rc<super::entry::Own>) -> Kind {
     let outer = vec![MULTI.len()];
-    Kind::Atomic(Box::new(Atomic { request: Some(request), frames, outer, shows, own: Some(own), is_asked: false, ends: Vec::new() }))
+    Kind::Atomic(Box::new(Atomic {
+        request: Some(request),
+        frames,
+        outer,
+        shows,
+        own: Some(own),
+        is_asked: false,
+        ends: Vec::new(),
+    }))
 }
