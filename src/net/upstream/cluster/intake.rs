@@ -70,7 +70,7 @@ impl Core {
         state.input.extend_from_slice(bytes);
         let table = self.nodes.context.table();
         let Some(mut parser) = state.parsing.parser.take() else { return };
-        // Lent, so that the rest of the state can change while a request is looked at.
+        // Taken out, so that the rest of the state can change while a request is looked at.
         let input = std::mem::take(&mut state.input);
         let Parsing { mut spans, mut arena, .. } = std::mem::take(&mut state.parsing);
         loop {

@@ -11,7 +11,7 @@ use super::*;
 use crate::net::address::Address;
 use crate::net::topology::Primary;
 use crate::net::upstream::connections::Connections;
-use crate::net::upstream::{Admitted, PING};
+use crate::net::upstream::{Admitted, PING, Settings};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
