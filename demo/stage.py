@@ -59,7 +59,9 @@ class Stage:
     def learn_port(self):
         for event in self.log():
             if "listen" in event:
-                self.proxy_port, self.rest_port = (int(event[name].rsplit(":", 1)[1]) for name in ("listen", "rest"))
+                # Not everyone who uses this has a REST front.
+                ports = (event.get(name) for name in ("listen", "rest"))
+                self.proxy_port, self.rest_port = (port and int(port.rsplit(":", 1)[1]) for port in ports)
                 return answers_ping(self.proxy_port)
         return False
 

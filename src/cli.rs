@@ -1,5 +1,7 @@
 //! The command line: what is asked for, and with which exit code it ends.
 
+mod audit;
+mod clients;
 mod console;
 mod generate;
 mod learn;
@@ -28,6 +30,7 @@ use crate::server::{self, ServerError};
 use crate::telemetry::log;
 use console::{complain, print, refuse};
 use respguard_engine::command::Table;
+use respguard_engine::policy::relation::describe;
 
 /// The configuration is refused.
 const REFUSED: u8 = 1;
@@ -37,6 +40,9 @@ const USAGE: u8 = 2;
 const CANNOT_LISTEN: u8 = 3;
 /// Something else that the process needs is missing.
 const CANNOT_START: u8 = 4;
+
+/// What `check` says where relations are never looked at.
+const UNAUDITED: &str = "  the relations are not audited: there is no [audit]\n";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -94,14 +100,25 @@ enum Action {
     ///
     /// One command per line, as typed in redis-cli, or requests of the Redis protocol; a blank line ends what the
     /// client sends in one go. The server is taken to do what it is asked, and to answer before the next batch.
+    ///
+    /// `explain relation NAME` says what an audit of that relation would walk and ask.
     Explain {
         /// The configuration whose rules apply.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// The commands; without it they are read from standard input.
-        #[arg(value_name = "FILE")]
-        commands: Option<PathBuf>,
+        /// The commands, without which they are read from standard input; or `relation` and a relation's name.
+        #[arg(value_name = "FILE | relation NAME", num_args = 0..=2)]
+        what: Vec<PathBuf>,
     },
+    /// Look for what has drifted: keys and references without what the relations of the configuration say they need.
+    ///
+    /// The respguard that runs walks the server's keys, within `[audit] keys_per_second`. Exit code 1: drift was found; 4:
+    /// it could not be found out.
+    Audit(audit::Audit),
+    /// Remove what an audit finds, as each relation's `repair` says, or put back what was removed.
+    ///
+    /// Without --apply nothing is removed. What is removed is in `[audit] repair_log` first. Exit code 1: something is left.
+    Repair(audit::Repair),
     /// Record for a while what the clients of a running respguard send; `explain` reads the recording.
     ///
     /// It holds keys and values, but no passwords. Traffic never waits for it: what cannot be recorded in time is
@@ -148,6 +165,16 @@ enum Action {
     Violations {
         #[command(flatten)]
         wanted: running::Wanted,
+    },
+    /// Show who is connected and what each client is doing, or close the connection of one.
+    Clients {
+        #[command(flatten)]
+        wanted: clients::WantedClients,
+    },
+    /// Show requests that took long: whose they were, and where the time went.
+    Slow {
+        #[command(flatten)]
+        wanted: clients::WantedSlow,
     },
     /// Make a running respguard read its configuration and its certificates again.
     Reload {
@@ -212,13 +239,24 @@ pub fn main() -> ExitCode {
             }
             if running && code == ExitCode::SUCCESS { check_running(&config, admin, token_env) } else { code }
         }
-        Action::Explain { config, commands } => explain(&config, commands.as_deref()),
+        Action::Explain { config, what } => match what.as_slice() {
+            [word, name] if word.as_os_str() == "relation" => explain_relation(&config, &name.to_string_lossy()),
+            [_, _] => {
+                complain("respguard: two words behind explain are `relation` and a name");
+                ExitCode::from(USAGE)
+            }
+            what => explain(&config, what.first().map(PathBuf::as_path)),
+        },
+        Action::Audit(asked) => audit::audit(&asked),
+        Action::Repair(asked) => audit::repair(&asked),
         Action::Completions { shell } => generate::completions(shell, &mut CommandLine::command()),
         Action::Man => generate::manual(CommandLine::command()),
         Action::Learn { time, recording, out, running } => learn::learn(time, recording.as_deref(), out.as_deref(), &running),
         Action::Status { asked } => running::status(&asked),
         Action::Groups { asked } => running::groups(&asked),
         Action::Violations { wanted } => running::violations(&wanted),
+        Action::Clients { wanted } => clients::clients(&wanted),
+        Action::Slow { wanted } => clients::slow(&wanted),
         Action::Reload { asked } => running::reload(&asked),
         Action::Drain { asked } => running::drain(&asked),
         Action::Mode { mode, asked } => running::mode(mode, &asked),
@@ -256,13 +294,15 @@ fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
         Some(Loaded { config, .. }) => {
             let text = format!(
-                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules\n",
+                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations\n{}",
                 file.display(),
                 config.policy.groups().len(),
                 config.policy.ttl_rules().len(),
                 config.policy.expects().len(),
                 config.policy.guards().len(),
-                config.policy.degrade_rules().len()
+                config.policy.degrade_rules().len(),
+                config.policy.relations().len(),
+                if config.audit.is_none() && !config.policy.relations().is_empty() { UNAUDITED } else { "" }
             );
             print(&text, ExitCode::SUCCESS)
         }
@@ -309,6 +349,18 @@ fn explain(file: &Path, commands: Option<&Path>) -> ExitCode {
         Err(refusal) => {
             complain(refusal);
             ExitCode::from(REFUSED)
+        }
+    }
+}
+
+fn explain_relation(file: &Path, name: &str) -> ExitCode {
+    let Some(Loaded { config, .. }) = load(Some(file)) else { return ExitCode::from(REFUSED) };
+    let relations = config.policy.relations();
+    match relations.iter().find(|relation| *relation.name == *name) {
+        Some(relation) => print(&describe(relation), ExitCode::SUCCESS),
+        None => {
+            let names: Vec<_> = relations.iter().map(|relation| &*relation.name).collect();
+            refuse(format_args!("{}: no [[relation]] is named {name:?} (expected one of: {})", file.display(), names.join(", ")))
         }
     }
 }

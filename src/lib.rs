@@ -30,13 +30,15 @@
 //! telemetry < {address, clock, health, memory_budget, offenders, pipe, retries, server_limits, signs, tls,
 //!   watch, whole_limits}
 //!   < {stream, recording, topology} < context < upstream < {recheck, sentinel, cluster}
-//!   < {findings, registry, users, http, origin} < {exchange, admin}
+//!   < {findings, registry, users, http, jobs, origin} < {exchange, admin}
 //!   < client < rest < worker < config < {server, explain, remote} < cli < main
 //! ```
 
 pub mod telemetry;
 
 pub mod net;
+
+pub mod jobs;
 
 pub mod config;
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Secret, Sharing};
+use crate::jobs::{Jobs, schedule};
 use crate::net::address::Address;
 use crate::net::admin::access::Access;
 use crate::net::admin::live::QUESTIONS_MAX;
@@ -42,6 +43,7 @@ use crate::telemetry::flush::Flushes;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
 use crate::telemetry::zero;
 use listener::Listener;
 use live::Live;
@@ -94,6 +96,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let (reporter, writing) = reporter(config)?;
+    let slow = SlowLog::new(config.admin.slow);
     let mut flushes = Flushes::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
@@ -103,8 +106,9 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let surveyed = Surveyed::at_start(&asking).await;
     if surveyed.described {
         security::warn_of_open_server(config);
+        surveyed.warn_of_absent(&config.policy);
     }
-    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter };
+    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, slow: &slow };
     let upstream = |workers| Settings {
         reconnected: Arc::clone(&asking.reconnected),
         limits: Arc::clone(&asking.limits),
@@ -135,15 +139,26 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), mode_is_switched, certificates.clone());
     let drain = CancellationToken::new();
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
+    let jobs = Jobs::new(
+        config.audit.clone(),
+        upstream_settings(config, &certificates, &place.primary, 1),
+        Arc::clone(&policy),
+        workers.breaker.clone(),
+        reporter.clone(),
+        admin_over.child_token(),
+    );
+    let scheduling = tokio::spawn(schedule::keep(jobs.clone()));
     let recorder = Recorder::new(&workers.mailboxes, admin_over.clone());
     let state = AdminState {
         exposition,
         flushes,
         readiness: readiness.clone(),
+        jobs,
         access,
         recorder,
         live,
         reporter,
+        slow,
         standing,
         policy,
         streams,
@@ -161,6 +176,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         ttl_rules = config.policy.ttl_rules().len(),
         expectations = config.policy.expects().len(),
         guards = config.policy.guards().len(),
+        relations = config.policy.relations().len(),
         degrade_rules = config.policy.degrade_rules().len(),
         version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"
@@ -175,6 +191,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     drop((clients, requests));
     drop(renewing);
     surveying.abort();
+    scheduling.abort();
     tokio::select! {
         () = workers.drain(config.drain_timeout) => {}
         name = signals.first() => {
@@ -215,6 +232,7 @@ struct Told<'a> {
     exposition: &'a Exposition,
     readiness: &'a Readiness,
     reporter: &'a Reporter,
+    slow: &'a SlowLog,
 }
 
 fn start_workers(
@@ -248,6 +266,7 @@ fn start_workers(
             policy: Arc::clone(&policy),
             registry: Arc::clone(registry),
             reporter: told.reporter.clone(),
+            slow: told.slow.clone(),
             readiness: told.readiness.clone(),
             breaker: workers.breaker.clone(),
             totals: told.exposition.totals(),

@@ -16,6 +16,16 @@ fn config(text: &str) -> Config {
     }
 }
 
+/// A primary that sentinels watch.
+const SENTINELS: &str = "\
+# sentinels = [\"127.0.0.1:26379\"]
+# service = \"mymaster\"
+# sentinel_username = \"watcher\"
+# sentinel_password_env = \"SENTINEL_PASSWORD\"";
+
+/// A group that is applied once.
+const ONCE: &str = "# once = \"10m\"\n# once_key = \"{user}:{token}\"";
+
 fn meaning(text: &str) -> String {
     format!("{:?}", config(text))
 }
@@ -46,8 +56,8 @@ fn shown_keys() -> BTreeSet<String> {
             table = format!("{name}.");
         } else if let Some(key) = key_of(line) {
             keys.insert(format!("{table}{key}"));
-        } else if line.trim_start().starts_with("{ match = ") {
-            let shown = ["match", "optional", "expect"].into_iter().filter(|key| line.contains(&format!(" {key} = ")));
+        } else if line.contains("{ match = ") {
+            let shown = ["match", "optional", "expect", "require"].into_iter().filter(|key| line.contains(&format!(" {key} = ")));
             keys.extend(shown.map(|key| format!("{table}commands.{key}")));
         }
     }
@@ -120,15 +130,26 @@ fn each_key_behind_a_comment_sign_can_be_set_as_shown() {
         if !line.starts_with("# ") || key_of(line).is_none() {
             continue;
         }
-        if key_of(line).is_some_and(|key| with_files.contains(&key)) {
+        if key_of(line).is_some_and(|key| with_files.contains(&key)) || line.contains("password_file = ") {
             continue;
         }
         let shown = if line.starts_with("# username") { "# password_env = \"X\"\n# username = \"app\"" } else { line };
+        // What the sentinels are told is of no use without them, and they stand in the place of an address.
+        let is_of_sentinels = line.starts_with("# sentinel") || line.starts_with("# service");
+        let shown = if is_of_sentinels { SENTINELS } else { shown };
+        let is_of_once = line.starts_with("# once");
+        let shown = if is_of_once { ONCE } else { shown };
         // A table that is off as a whole is set with its key.
         let set = TEXT.replace(line, &shown.replace("# ", "")).replace(table, table.trim_start_matches("# "));
         assert_ne!(set, TEXT);
         let is_of_a_unix_socket = line.starts_with("# unix_mode");
         let set = if is_of_a_unix_socket { set.replace("\"127.0.0.1:6380\"", "\"unix:/run/proxy\"") } else { set };
-        config(&set);
+        let set = if is_of_sentinels { set.replace("\naddress = \"127.0.0.1:6379\"", "") } else { set };
+        let atomic = match line {
+            _ if is_of_once => "atomic = \"guarded\"",
+            _ if line.starts_with("# rollback_bytes_max") => "atomic = \"rollback\"",
+            _ => "atomic = \"transaction\"",
+        };
+        config(&set.replacen("\natomic = \"transaction\"", &format!("\n{atomic}"), 1));
     }
 }

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use respguard::config::{self, Config};
 use respguard::telemetry::label::{
-    Admission, BreakerState, Direction, FailureScope, GroupOutcome, HoldOutcome, ReloadOutcome, RestCode, RestEndpoint, RuleKind,
-    Side, TtlOutcome, UpstreamState,
+    Admission, AuditOutcome, BreakerState, Direction, FailureScope, GroupOutcome, HoldOutcome, ReloadOutcome, RepairAction,
+    RestCode, RestEndpoint, RuleKind, Side, TtlOutcome, UpstreamState,
 };
 use respguard::telemetry::names::{self, Metric, Shape};
 use respguard_engine::command::{SERVERS, Table};
@@ -169,6 +169,8 @@ fn the_reference_of_metrics_has_every_word_of_every_label() {
     says("state", names::UPSTREAM_CONNECTIONS, &UpstreamState::ALL.map(UpstreamState::as_str));
     says("state", names::BREAKER_STATE, &BreakerState::ALL.map(BreakerState::as_str));
     says("kind", names::CONFIG_RULES, &RuleKind::ALL.map(RuleKind::as_str));
+    says("outcome", names::AUDIT_RUNS_TOTAL, &AuditOutcome::ALL.map(AuditOutcome::as_str));
+    says("action", names::REPAIRED_TOTAL, &RepairAction::ALL.map(RepairAction::as_str));
     says("endpoint", names::REST_REQUESTS_TOTAL, &RestEndpoint::ALL.map(RestEndpoint::as_str));
     says("code", names::REST_REQUESTS_TOTAL, &RestCode::ALL.map(RestCode::as_str));
     let sides = [Side::ALL.map(Side::as_str), Direction::ALL.map(Direction::as_str)].concat();

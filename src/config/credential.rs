@@ -80,17 +80,6 @@ impl Sources<'_> {
         self.credentials(section, "sentinel_username", keys, findings)
     }
 
-    /// Those for the proxy's own questions.
-    pub(super) fn probe(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
-        let (mut probe, is_there) = section.optional_section("probe", findings);
-        let credentials = self.upstream(&mut probe, findings);
-        if is_there && credentials.is_none() && !findings.covers(probe.path()) {
-            findings.add(probe.path(), "there is no password", "password_env or password_file");
-        }
-        probe.end(findings);
-        credentials
-    }
-
     fn credentials(
         &self,
         section: &mut Section<'_>,
@@ -110,6 +99,17 @@ impl Sources<'_> {
             _ => {}
         }
         Some(Credentials { username, password: password? })
+    }
+
+    /// Those for the proxy's own questions.
+    pub(super) fn probe(&self, section: &mut Section<'_>, findings: &mut Findings) -> Option<Credentials> {
+        let (mut probe, is_there) = section.optional_section("probe", findings);
+        let credentials = self.upstream(&mut probe, findings);
+        if is_there && credentials.is_none() && !findings.covers(probe.path()) {
+            findings.add(probe.path(), "there is no password", "password_env or password_file");
+        }
+        probe.end(findings);
+        credentials
     }
 }
 

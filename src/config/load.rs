@@ -17,7 +17,7 @@ use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
 use super::form::Form;
 use super::section::{Finding, Findings, Section};
-use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Topology, Upstream, rest, rules, security, topology};
+use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Topology, Upstream, audit, rest, rules, security, topology};
 
 /// The longest that any timeout can be.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -70,8 +70,7 @@ pub fn read(
 pub fn known_keys() -> BTreeMap<String, Form> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each =
-        "[listen.users.one]\n[rest.tokens.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n";
+    let one_of_each = "[listen.users.one]\n[rest.tokens.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n[[relation]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -122,6 +121,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     let breaker = breaker(root.section("breaker", findings), findings);
     let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
     let violations = violations(root.section("violations", findings), sources, findings);
+    let audit = audit::read(&mut root, sources, findings);
     let written = rules::read(&mut root, pipeline, findings);
     root.end(findings);
     security::check(&listen, &upstream, findings);
@@ -136,7 +136,14 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     if upstream.topology.is_cluster() && !written.degrades.is_empty() {
         findings.add("degrade[0]", "there is none yet before a cluster", "one server, or sentinels");
     }
+    if upstream.topology.is_cluster() {
+        let rules = (!written.relations.is_empty()).then_some("relation[0]");
+        for path in rules.into_iter().chain(audit.is_some().then_some("audit")) {
+            findings.add(path, "there are no audits yet before a cluster", "one server, or sentinels");
+        }
+    }
     refuse_unresolved(&upstream, &written, findings);
+    audit::refuse_unlogged(audit.as_ref(), &written, findings);
     let policy = match compile(&written, table) {
         Ok(policy) => policy,
         Err(errors) => {
@@ -145,7 +152,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         }
     };
     let workers = usize::try_from(workers).ok()?;
-    Some(Config { workers, listen, upstream, admin, rest, breaker, drain_timeout, violations, policy })
+    Some(Config { workers, listen, upstream, admin, rest, breaker, drain_timeout, violations, audit, policy })
 }
 
 /// Rules are compiled even where keys of them could not be read; what only follows from that is left out.
@@ -245,6 +252,7 @@ fn admin(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Finding
     let admin = Admin {
         address: address(&mut section, findings).unwrap_or(Admin::default().address),
         token: sources.environment_secret(&mut section, "token_env", findings),
+        slow: Some(section.number("slow_ms", 0..=TIMEOUT_MS_MAX, 100, findings)).filter(|ms| *ms > 0).map(Duration::from_millis),
     };
     section.end(findings);
     admin

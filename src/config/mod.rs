@@ -2,6 +2,7 @@
 //!
 //! [`load`] makes it from a file; every mistake in the file is a [`ConfigError`] with its line and what was expected.
 
+mod audit;
 mod credential;
 pub mod effective;
 mod error;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::jobs;
 use crate::net::address::Address;
 use crate::net::tls::{ClientFiles, ServerFiles};
 use crate::telemetry::durable;
@@ -45,6 +47,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The file in which violations are kept for good, if there is one.
     pub violations: Option<durable::Settings>,
+    /// How relations are audited; `None`: they are not.
+    pub audit: Option<jobs::Settings>,
     pub policy: Policy,
 }
 
@@ -191,6 +195,8 @@ pub struct Admin {
     pub address: Address,
     /// Wanted by everything that changes something or shows keys.
     pub token: Option<Secret>,
+    /// Requests that take so long are shown; `None`: none is.
+    pub slow: Option<Duration>,
 }
 
 /// The endpoint that speaks Upstash's protocol.
@@ -246,6 +252,7 @@ impl Default for Config {
             breaker: Some(THRESHOLDS),
             drain_timeout: Duration::from_secs(10),
             violations: None,
+            audit: None,
             policy: Policy::passive(),
         }
     }
@@ -305,7 +312,7 @@ impl Default for Rest {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: local(9121), token: None }
+        Self { address: local(9121), token: None, slow: Some(Duration::from_millis(100)) }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reads the part of a configuration file that a policy is made of.
 
 use respguard_engine::policy::rule::{
-    Written, WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenPipeline, WrittenTtl,
+    Written, WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenPipeline, WrittenRelation,
+    WrittenTtl,
 };
 
 use super::section::{Findings, Section, Value};
@@ -18,6 +19,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
     let expects = root.sections("expect", findings);
     let guards = root.sections("guard", findings);
     let degrades = root.sections("degrade", findings);
+    let relations = root.sections("relation", findings);
     Written {
         mode,
         pipeline,
@@ -26,7 +28,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
         expects: expects.into_iter().map(|section| expect(section, findings)).collect(),
         guards: guards.into_iter().map(|section| guard(section, findings)).collect(),
         degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
-        relations: Vec::new(),
+        relations: relations.into_iter().map(|section| relation(section, findings)).collect(),
     }
 }
 
@@ -108,6 +110,20 @@ fn degrade(mut section: Section<'_>, findings: &mut Findings) -> WrittenDegrade 
     };
     section.end(findings);
     degrade
+}
+
+fn relation(mut section: Section<'_>, findings: &mut Findings) -> WrittenRelation {
+    let relation = WrittenRelation {
+        name: section.needed_text("name", findings),
+        keys: section.texts("keys", findings),
+        from: section.text("from", findings),
+        needs: section.texts("needs", findings),
+        ttl: section.word("ttl", findings),
+        repair: section.word("repair", findings).unwrap_or_default(),
+        mode: section.word("mode", findings),
+    };
+    section.end(findings);
+    relation
 }
 
 fn ttl(mut section: Section<'_>, findings: &mut Findings) -> WrittenTtl {

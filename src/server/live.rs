@@ -188,10 +188,11 @@ impl Live {
                 let (groups, ttl_rules, degrade_rules) =
                     (policy.groups().len(), policy.ttl_rules().len(), policy.degrade_rules().len());
                 let (expectations, guards) = (policy.expects().len(), policy.guards().len());
+                let relations = policy.relations().len();
                 let outcome = ReloadOutcome::Applied.as_str();
                 let body = json!({
                     "outcome": outcome, "file": file, "groups": groups, "ttl_rules": ttl_rules, "degrade_rules": degrade_rules,
-                    "expectations": expectations, "guards": guards, "needs_restart": restart
+                    "expectations": expectations, "guards": guards, "relations": relations, "needs_restart": restart
                 });
                 Answer { status: StatusCode::OK, body }
             }
@@ -238,4 +239,5 @@ fn show_rules(policy: &Policy) {
     gauge::set_config_rules(RuleKind::Degrade, policy.degrade_rules().len());
     gauge::set_config_rules(RuleKind::Expect, policy.expects().len());
     gauge::set_config_rules(RuleKind::Guard, policy.guards().len());
+    gauge::set_config_rules(RuleKind::Relation, policy.relations().len());
 }

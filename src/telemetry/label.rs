@@ -2,6 +2,7 @@
 
 /// Label keys.
 pub mod key {
+    pub const ACTION: &str = "action";
     pub const CODE: &str = "code";
     pub const COMMAND: &str = "command";
     pub const DIRECTION: &str = "direction";
@@ -12,6 +13,7 @@ pub mod key {
     pub const NODE: &str = "node";
     pub const OUTCOME: &str = "outcome";
     pub const REASON: &str = "reason";
+    pub const RELATION: &str = "relation";
     pub const RULE: &str = "rule";
     pub const SIDE: &str = "side";
     pub const STATE: &str = "state";
@@ -249,6 +251,26 @@ words! {
 }
 
 words! {
+    /// What an audit of a relation came to; the later, the worse.
+    AuditOutcome {
+        /// Nothing is broken.
+        Clean = "clean",
+        /// Everything that was broken is repaired.
+        Repaired = "repaired",
+        /// Something is broken.
+        Drift = "drift",
+        /// Somebody ended it.
+        Cancelled = "cancelled",
+        /// A repair came to one of its limits.
+        Stopped = "stopped",
+        /// The server does not let this user find out.
+        Unknown = "unknown",
+        /// It did not come to its end.
+        Failed = "failed",
+    }
+}
+
+words! {
     /// What a REST request asks for.
     RestEndpoint {
         /// One command, in the path or in the body.
@@ -258,6 +280,18 @@ words! {
         Subscribe = "subscribe",
         Psubscribe = "psubscribe",
         Monitor = "monitor",
+    }
+}
+
+words! {
+    /// What a repair did with something.
+    RepairAction {
+        /// A key was deleted.
+        Delete = "delete",
+        /// A reference was taken out of its key.
+        Remove = "remove",
+        /// It was put back.
+        Undo = "undo",
     }
 }
 
@@ -282,7 +316,7 @@ words! {
 
 words! {
     /// The kinds of rule a configuration holds.
-    RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard" }
+    RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard", Relation = "relation" }
 }
 
 #[cfg(test)]

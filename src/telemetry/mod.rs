@@ -4,6 +4,7 @@
 //! recorder once a second and when somebody reads `/metrics`. Rare events go to the recorder at once.
 //! Labels are bounded: words of closed sets, names of the command table and names of rules, never a key.
 
+pub mod audits;
 pub mod durable;
 pub mod exposition;
 pub mod flush;
@@ -16,6 +17,7 @@ pub mod names;
 pub mod readiness;
 pub mod record;
 pub mod report;
+pub mod slow;
 pub mod totals;
 pub mod worker_metrics;
 pub mod zero;

@@ -2,6 +2,8 @@
 
 use metrics::Unit;
 
+pub const AUDIT_KEYS_TOTAL: &str = "respguard_audit_keys_total";
+pub const AUDIT_RUNS_TOTAL: &str = "respguard_audit_runs_total";
 pub const BREAKER_REFUSED_TOTAL: &str = "respguard_breaker_refused_total";
 pub const BREAKER_STATE: &str = "respguard_breaker_state";
 pub const BREAKER_TRANSITIONS_TOTAL: &str = "respguard_breaker_transitions_total";
@@ -25,6 +27,8 @@ pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PANICS_TOTAL: &str = "respguard_panics_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
 pub const REDIRECTS_TOTAL: &str = "respguard_redirects_total";
+pub const RELATION_ORPHANS: &str = "respguard_relation_orphans";
+pub const REPAIRED_TOTAL: &str = "respguard_repaired_total";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
 pub const RESOLUTIONS_TOTAL: &str = "respguard_resolutions_total";
 pub const CLIENTS_CLOSED_TOTAL: &str = "respguard_clients_closed_total";
@@ -65,6 +69,8 @@ pub struct Metric {
 
 /// Every metric, by name.
 pub const ALL: &[Metric] = &[
+    counter(AUDIT_KEYS_TOTAL, "Keys, and members, fields and items in them, that audits of relations have looked at"),
+    counter(AUDIT_RUNS_TOTAL, "Audits of relations, by what they came to"),
     counter(BREAKER_REFUSED_TOTAL, "Requests answered at once because the breaker was not closed"),
     gauge(BREAKER_STATE, "1 for the state that the breaker is in, 0 for the others"),
     counter(BREAKER_TRANSITIONS_TOTAL, "Changes of the breaker's state, by the state that it came to"),
@@ -106,6 +112,8 @@ pub const ALL: &[Metric] = &[
         "Pipelines, groups and clients' own transactions of which some commands failed and others did not",
     ),
     counter(REDIRECTS_TOTAL, "Requests that a node of the cluster did not serve and that went out again, by why"),
+    gauge(RELATION_ORPHANS, "Orphans of a relation that the last finished audit found and no repair removed"),
+    counter(REPAIRED_TOTAL, "Keys and references that repairs removed or put back"),
     histogram(REQUEST_SECONDS, Unit::Seconds, "Time from the reading of a request to its reply"),
     counter(RESOLUTIONS_TOTAL, "Groups with a marker whose connection was lost, by what was found out about them"),
     histogram(REST_REQUEST_SECONDS, Unit::Seconds, "Time from a REST request's head to its answer's, by endpoint"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use metrics::counter;
 
 use super::label::{BreakerState, Redirected, ReloadOutcome, TopologyChange, key};
-use super::names;
+use super::{audits, names};
 use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::{Policy, TtlAction, TtlRule};
 
@@ -57,6 +57,10 @@ pub fn show_violations(policy: &Policy) {
     policy.ttl_rules().iter().for_each(|rule| violations(&rule.name, of_ttl(rule)));
     policy.expects().iter().for_each(|rule| violations(&rule.name, [Kind::Expectation, Kind::TooLarge]));
     policy.guards().iter().for_each(|rule| violations(&rule.name, [Kind::Guard, Kind::TooLarge]));
+    for relation in policy.relations() {
+        violations(&relation.name, [Kind::Orphan, Kind::RelationTtl]);
+        audits::show(&relation.name);
+    }
     policy.degrade_rules().iter().for_each(|rule| violations(&rule.name, [Kind::Degraded]));
 }
 

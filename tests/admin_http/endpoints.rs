@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use respguard::jobs::Jobs;
 use respguard::net::address::Address;
 use respguard::net::admin::access::Access;
 use respguard::net::admin::record::Recorder;
@@ -17,6 +18,7 @@ use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::flush::{FlushRequests, Flushes};
 use respguard::telemetry::readiness::Readiness;
 use respguard::telemetry::report::Reporter;
+use respguard::telemetry::slow::SlowLog;
 use respguard::telemetry::totals::Totals;
 use respguard::telemetry::worker_metrics::WorkerMetrics;
 use tokio::net::TcpListener;
@@ -78,8 +80,10 @@ impl Unstarted {
             flushes: self.flushes,
             readiness: readiness.clone(),
             access: Access::new(None, address),
+            jobs: Jobs::off(),
             live: tokio::sync::mpsc::channel(1).0,
             reporter: reporter.clone(),
+            slow: SlowLog::default(),
             standing: Standing {
                 started: std::time::Instant::now(),
                 workers: 0,

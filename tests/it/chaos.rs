@@ -140,23 +140,24 @@ fn a_reply_cut_in_the_middle_ends_its_client_alone_once_a_part_was_passed_on() {
 
 #[test]
 fn a_group_whose_answer_is_cut_off_is_unknown_on_every_member() {
-    let Bench { redis, chaos, proxy } = bench(QUICK);
-    let mut wire = proxy.wire();
     let group = ["SET pair:a 1", "INCR pair:n", "SET pair:b 1"];
-    // +OK for MULTI, +QUEUED for each member; then come *3, and the members' replies.
-    for (round, bytes) in [0, 5, 5 + 27, 5 + 27 + 4, 5 + 27 + 4 + 5, 5 + 27 + 4 + 5 + 4].into_iter().enumerate() {
-        eventually("it is connected", || wire.ask("PING") == "+PONG\r\n");
+    // +OK for MULTI, +QUEUED for each member; then come *3, and the members' replies. Each time it is another proxy: what has
+    // been lost with a connection goes over one of its own for a while.
+    for bytes in [0, 5, 5 + 27, 5 + 27 + 4, 5 + 27 + 4 + 5, 5 + 27 + 4 + 5 + 4] {
+        let Bench { redis, chaos, proxy } = bench(QUICK);
+        let mut wire = proxy.wire();
+        eventually("it is connected", || wire.ask("SET here 1") == "+OK\r\n");
         chaos.down(Way::Reset(bytes));
         for reply in wire.pipeline(&group) {
             let expected =
                 "-TIMEOUT respguard: outcome of group pair unknown: the connection to the server was lost before the reply\r\n";
             assert_eq!(reply, expected, "cut behind {bytes} bytes");
         }
-        assert_eq!(redis.ask("GET pair:n"), format!("$1\r\n{}\r\n", round + 1), "it was applied, once");
+        assert_eq!(redis.ask("GET pair:n"), "$1\r\n1\r\n", "it was applied, once");
+        assert_eq!(proxy.groups("pair", "unknown"), 1.0);
+        assert_eq!(proxy.violated("unknown_outcome", "pair"), 1.0);
+        assert_eq!(wire.pipeline(&group)[1], ":2\r\n");
     }
-    assert_eq!(proxy.groups("pair", "unknown"), 6.0);
-    assert_eq!(proxy.violated("unknown_outcome", "pair"), 6.0);
-    assert_eq!(wire.pipeline(&group)[1], ":7\r\n");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The operators' endpoints: what they are, and who may use them.
 
 pub mod access;
+mod audit;
+mod clients;
 mod dashboard;
 mod learn;
 pub mod live;
 mod log;
 pub mod record;
+mod slow;
 pub mod status;
 pub mod violations;
 
@@ -27,16 +30,18 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::http::{self, problem};
+use crate::jobs::Jobs;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::flush::Flushes;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
 use access::Access;
 use record::Recorder;
 use respguard_engine::policy::Policy;
 use status::Standing;
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 25] = [
     "/",
     "/dashboard.js",
     "/dashboard.css",
@@ -47,6 +52,9 @@ const PATHS: [&str; 18] = [
     "/groups",
     "/violations",
     "/violations/stream",
+    "/clients",
+    "/clients/kill",
+    "/slow",
     "/config",
     "/reload",
     "/mode",
@@ -54,6 +62,10 @@ const PATHS: [&str; 18] = [
     "/record",
     "/learn",
     "/log",
+    "/audit",
+    "/audit/cancel",
+    "/repair",
+    "/repair/undo",
     "/openapi.json",
 ];
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
@@ -69,8 +81,11 @@ pub struct AdminState {
     pub readiness: Readiness,
     pub access: Access,
     pub recorder: Recorder,
+    /// Audits and repairs.
+    pub jobs: Jobs,
     pub live: live::Questions,
     pub reporter: Reporter,
+    pub slow: SlowLog,
     pub standing: Standing,
     /// The rules in force.
     pub policy: Arc<ArcSwap<Policy>>,
@@ -96,6 +111,13 @@ pub async fn serve(listener: TcpListener, state: AdminState, shutdown: Cancellat
 fn routes(state: AdminState) -> Router {
     let admit = middleware::from_fn_with_state(state.access.clone(), access::admit);
     let private = Router::new()
+        .route("/clients", get(clients::list).fallback(only_read))
+        .route("/clients/kill", post(clients::kill).fallback(only_post))
+        .route("/slow", get(slow::list).fallback(only_read))
+        .route("/audit", get(audit::show).post(audit::audit).fallback(read_or_post))
+        .route("/audit/cancel", post(audit::cancel).fallback(only_post))
+        .route("/repair", post(audit::repair).fallback(only_post))
+        .route("/repair/undo", post(audit::undo).fallback(only_post))
         .route("/config", get(live::config).fallback(only_read))
         .route("/learn", post(learn::learn).fallback(only_post))
         .route("/log", get(log::show).post(log::change).fallback(read_or_post))

@@ -27,6 +27,8 @@ pub struct Pool {
     context: Rc<Context>,
     pub settings: Rc<Reach>,
     lanes: RefCell<HashMap<LaneKey, Rc<Lane>>>,
+    /// Room for the lanes that are looked at, so that none is allocated each time.
+    watched: RefCell<Vec<Rc<Lane>>>,
     leases: Rc<Leases>,
     first: Rc<Lane>,
     /// For what a server in trouble is to be told.
@@ -49,7 +51,7 @@ impl Pool {
         let first = Lane::first(context, &settings, &leases, key.clone());
         let lanes = RefCell::new(HashMap::from([(key, Rc::clone(&first))]));
         let spares = Spares::new(context, &settings);
-        Pool { context: Rc::clone(context), settings, lanes, leases, first, spares }
+        Pool { context: Rc::clone(context), settings, lanes, watched: RefCell::default(), leases, first, spares }
     }
 
     /// The lane of clients that have said nothing yet.
@@ -176,9 +178,13 @@ impl Pool {
     /// Looks whether a connection keeps others waiting; true while there is something to look at.
     pub fn watch(&self) -> bool {
         self.seek_sign();
-        let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
+        // A lane that is looked at may come to the pool for a connection: the map is not borrowed meanwhile.
+        let mut lanes = self.watched.take();
+        lanes.extend(self.lanes.borrow().values().cloned());
         let is_owed = lanes.iter().fold(false, |owed, lane| lane.watch() | owed);
         self.context.watch.note_still(lanes.iter().any(|lane| lane.still().is_some()));
+        lanes.clear();
+        self.watched.replace(lanes);
         is_owed
     }
 

@@ -52,11 +52,15 @@ pub enum Kind {
     TooLarge,
     /// The commands of one batch would have been a group but for one thing.
     NearMiss,
+    /// An audit found something without what its relation says it needs.
+    Orphan,
+    /// An audit found something whose lifetime is not as its relation says beside that of what it needs.
+    RelationTtl,
 }
 
 impl Kind {
     /// Every kind once, in the order of declaration: `ALL[kind.index()] == kind`.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 20] = [
         Kind::PartialFailure,
         Kind::Split,
         Kind::Sequential,
@@ -75,6 +79,8 @@ impl Kind {
         Kind::Degraded,
         Kind::TooLarge,
         Kind::NearMiss,
+        Kind::Orphan,
+        Kind::RelationTtl,
     ];
 
     /// The kind's one word.
@@ -98,6 +104,8 @@ impl Kind {
             Kind::Degraded => "degraded",
             Kind::TooLarge => "too_large",
             Kind::NearMiss => "near_miss",
+            Kind::Orphan => "orphan",
+            Kind::RelationTtl => "relation_ttl",
         }
     }
 

@@ -104,6 +104,15 @@ const KINDS = {
     todo: () => "Make the client or the rule say what the other does. A capture, as {name}, must be the same wherever it stands; `*` stands for anything. If members may come in any order, say so:",
     config: v => named("group", v.rule, 'order = "any"'),
   },
+  orphan: {
+    what: v => `An audit found something ${v.reason ?? "without what it needs"}, also at a second and a third look.`,
+    todo: () => "`respguard audit` shows the keys, `respguard repair` what it would remove. To let a repair remove what is left:",
+    config: v => named("relation", v.rule, 'repair = "delete"   # of members, fields, items: "remove"'),
+  },
+  relation_ttl: {
+    what: v => `An audit found something that does not live as long as it should: ${v.reason ?? "see the rule"}.`,
+    todo: () => "Set both lifetimes in the same group. Where the difference is meant, leave ttl out of the relation.",
+  },
   too_large: {
     what: () => "A request or group was beyond a size limit and was not checked as a whole.",
     todo: () => "Make it smaller. The limit is no setting.",

@@ -1,0 +1,277 @@
+//! Audits one relation: walks, looks, looks again after the grace, and once more at one moment before anything is told.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::owners::Owners;
+use super::report::{RelationReport, told};
+use super::run::{Run, Stop};
+use respguard_engine::pipeline::violation::{Kind, Violation};
+use respguard_engine::policy::Relation;
+use respguard_engine::policy::relation::{Subject, VALUE_BYTES_MAX, Verdict, Walk};
+use respguard_engine::policy::rule::PlaceKind;
+use respguard_resp::scan::elements;
+use respguard_resp::{encode, value};
+
+/// Longer keys, members, fields and items are not looked at.
+const NAME_BYTES_MAX: usize = 16 * 1024;
+/// What waits for its second look.
+const WAITING_MAX: usize = 4096;
+const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What was told is known again up to so many things; SCAN may show a key twice.
+const KNOWN_MAX: usize = 256 * 1024;
+/// Keys that SCAN passes over count for so much of one that is looked at.
+const PASSED_SHARE: f64 = 0.1;
+
+/// Walks all that the relation says, and puts what is broken into the report.
+pub(super) async fn audit(run: &mut Run, relation: &Relation, report: &mut RelationReport) -> Result<(), Stop> {
+    let mut audit = Audit { run, relation, report, waiting: VecDeque::new(), waiting_bytes: 0, known: HashSet::new() };
+    audit.estimate().await?;
+    for (number, walk) in relation.walks().iter().enumerate() {
+        let before = audit.report.walked;
+        while !audit.walk(number, walk).await? {
+            // Another server's cursors mean nothing: the walk begins again, and what was told is not told twice.
+            audit.report.walked = before;
+        }
+    }
+    audit.look_again(true).await
+}
+
+pub(super) struct Audit<'a> {
+    pub(super) run: &'a mut Run,
+    relation: &'a Relation,
+    pub(super) report: &'a mut RelationReport,
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    known: HashSet<u64>,
+}
+
+/// Something that looked broken.
+struct Waiting {
+    subject: Subject,
+    since: Instant,
+}
+
+impl Audit<'_> {
+    /// How much there is to be walked, for those who watch.
+    async fn estimate(&mut self) -> Result<(), Stop> {
+        let mut request = Vec::new();
+        encode::request(&mut request, &[b"DBSIZE"]);
+        let keys = self.run.read(&request, 1).await?.first().and_then(|reply| value::integer(reply)).unwrap_or_default();
+        let total = u64::try_from(keys).unwrap_or_default() * self.relation.walks().len() as u64;
+        self.run.progress.total.store(total, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// True when it came to its end; false when the server was another one half way.
+    async fn walk(&mut self, number: usize, walk: &Walk<'_>) -> Result<bool, Stop> {
+        let batch = self.run.pace.batch();
+        let (glob, passed) = (walk.key.glob(), batch * 10);
+        let count = passed.to_string();
+        let mut cursor = b"0".to_vec();
+        let mut generation = None;
+        loop {
+            self.run.breathe(passed as f64 * PASSED_SHARE).await?;
+            let mut words: Vec<&[u8]> = vec![b"SCAN", &cursor, b"MATCH", &glob, b"COUNT", count.as_bytes()];
+            if let Some(name) = walk.type_name() {
+                words.extend([&b"TYPE"[..], name.as_bytes()]);
+            }
+            let mut request = Vec::new();
+            encode::request(&mut request, &words);
+            let replies = self.run.read(&request, 1).await?;
+            if *generation.get_or_insert(self.run.asking.generation) != self.run.asking.generation {
+                return Ok(false);
+            }
+            let page = Page::read(&replies[0])?;
+            self.run.progress.visited.fetch_add(passed as u64, Ordering::Relaxed);
+            let own = self.run.shared.policy.load().guard_prefix.clone();
+            let keys: Vec<Bytes> = page.found.into_iter().filter(|key| !key.starts_with(own.as_bytes())).collect();
+            for keys in keys.chunks(batch) {
+                self.take_keys(number, walk, keys).await?;
+            }
+            self.look_again(false).await?;
+            if page.cursor == b"0" {
+                return Ok(true);
+            }
+            cursor = page.cursor;
+        }
+    }
+
+    async fn take_keys(&mut self, number: usize, walk: &Walk<'_>, keys: &[Bytes]) -> Result<(), Stop> {
+        let mut usable = Vec::with_capacity(keys.len());
+        for key in keys {
+            if key.len() <= NAME_BYTES_MAX { usable.push(key.clone()) } else { self.report.skipped += 1 }
+        }
+        match walk.kind {
+            PlaceKind::Key => {
+                let subjects = usable.iter().filter_map(|key| self.relation.subject(number, key, None)).collect();
+                self.look(subjects).await
+            }
+            PlaceKind::Value => self.take_values(number, &usable).await,
+            PlaceKind::Member | PlaceKind::Field | PlaceKind::Item => Owners::walk(self, number, walk, usable).await,
+        }
+    }
+
+    async fn take_values(&mut self, number: usize, keys: &[Bytes]) -> Result<(), Stop> {
+        let mut requests = Vec::new();
+        for key in keys {
+            encode::request(&mut requests, &[b"GETRANGE", key, b"0", VALUE_BYTES_MAX.to_string().as_bytes()]);
+        }
+        let replies = self.run.read(&requests, keys.len()).await?;
+        let mut subjects = Vec::new();
+        for (key, reply) in keys.iter().zip(&replies) {
+            refused(reply)?;
+            match value::bulk(reply) {
+                Some(value) if value.len() > VALUE_BYTES_MAX => self.report.skipped += 1,
+                Some(value) => subjects.extend(self.relation.subject(number, key, Some(value))),
+                None => {}
+            }
+        }
+        self.look(subjects).await
+    }
+
+    /// The members, fields or items of one key.
+    pub(super) async fn take_elements(&mut self, number: usize, key: &[u8], elements: &[Bytes]) -> Result<(), Stop> {
+        for elements in elements.chunks(self.run.pace.batch()) {
+            let mut subjects = Vec::with_capacity(elements.len());
+            for element in elements {
+                if element.len() > NAME_BYTES_MAX {
+                    self.report.skipped += 1;
+                } else {
+                    subjects.extend(self.relation.subject(number, key, Some(element)));
+                }
+            }
+            self.look(subjects).await?;
+            self.look_again(false).await?;
+        }
+        Ok(())
+    }
+
+    /// The first look: what is not as it should be waits for the second.
+    async fn look(&mut self, subjects: Vec<Subject>) -> Result<(), Stop> {
+        if subjects.is_empty() {
+            return Ok(());
+        }
+        self.run.breathe(subjects.len() as f64).await?;
+        self.report.walked += subjects.len() as u64;
+        self.run.progress.walked.fetch_add(subjects.len() as u64, Ordering::Relaxed);
+        let broken = self.broken(subjects, false).await?;
+        for (subject, _) in broken {
+            self.waiting_bytes += subject.bytes();
+            self.waiting.push_back(Waiting { subject, since: Instant::now() });
+        }
+        Ok(())
+    }
+
+    /// The second and third look at what has waited for the grace; at everything, if it is `all`.
+    async fn look_again(&mut self, all: bool) -> Result<(), Stop> {
+        loop {
+            let is_full = self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX;
+            let Some(first) = self.waiting.front() else { return Ok(()) };
+            let rest = self.run.settings.grace.saturating_sub(first.since.elapsed());
+            if !rest.is_zero() {
+                if !all && !is_full {
+                    return Ok(());
+                }
+                self.run.sleep(rest).await?;
+            }
+            let grace = self.run.settings.grace;
+            let due = self.waiting.iter().take_while(|waiting| waiting.since.elapsed() >= grace).count();
+            let due: Vec<Subject> = self.waiting.drain(..due.min(self.run.pace.batch())).map(|waiting| waiting.subject).collect();
+            self.waiting_bytes -= due.iter().map(Subject::bytes).sum::<usize>();
+            self.run.breathe(2.0 * due.len() as f64).await?;
+            let still = self.broken(due, false).await?;
+            let still = still.into_iter().map(|(subject, _)| subject).collect();
+            for (subject, verdict) in self.broken(still, true).await? {
+                self.found(subject, &verdict);
+            }
+        }
+    }
+
+    /// Those of the subjects that are not as they should be.
+    async fn broken(&mut self, subjects: Vec<Subject>, at_one_moment: bool) -> Result<Vec<(Subject, Verdict)>, Stop> {
+        if subjects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ttl = self.relation.ttl;
+        let mut requests = Vec::new();
+        let counts: Vec<usize> = subjects
+            .iter()
+            .map(|subject| match at_one_moment {
+                true => subject.atomic_questions(ttl, &mut requests),
+                false => subject.questions(ttl, &mut requests),
+            })
+            .collect();
+        let replies = self.run.read(&requests, counts.iter().sum()).await?;
+        let mut rest = &replies[..];
+        let mut broken = Vec::new();
+        for (subject, count) in subjects.into_iter().zip(counts) {
+            let (own, behind) = rest.split_at(count);
+            rest = behind;
+            let verdict = match at_one_moment {
+                true => subject.judge_atomic(ttl, own),
+                false => subject.judge(ttl, own.iter().map(|reply| &reply[..])),
+            };
+            match verdict {
+                Verdict::Holds | Verdict::Gone | Verdict::Elsewhere => {}
+                Verdict::Missing(_) | Verdict::Lifetime(_) => broken.push((subject, verdict)),
+                Verdict::Refused(error) => return Err(Stop::Unknown(told(&error))),
+            }
+        }
+        Ok(broken)
+    }
+
+    fn found(&mut self, subject: Subject, verdict: &Verdict) {
+        let mut hasher = DefaultHasher::new();
+        subject.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.known.contains(&hash) {
+            return;
+        }
+        if self.known.len() < KNOWN_MAX {
+            self.known.insert(hash);
+        }
+        let (kind, absent) = match verdict {
+            Verdict::Lifetime(number) => (Kind::RelationTtl, 1 << number),
+            Verdict::Missing(absent) => (Kind::Orphan, *absent),
+            _ => return,
+        };
+        self.run.progress.found.fetch_add(1, Ordering::Relaxed);
+        let violation = Violation::new(kind)
+            .rule(&self.relation.name)
+            .key_pattern(&self.relation.pattern_text(subject.walk))
+            .reason(Some(self.report.why(kind, absent)));
+        self.run.shared.reporter.violation(violation, &"audit");
+        self.report.take(subject, verdict);
+    }
+}
+
+/// One page of SCAN and its kin (<https://redis.io/docs/latest/commands/scan/>).
+pub(super) struct Page {
+    pub(super) cursor: Vec<u8>,
+    pub(super) found: Vec<Bytes>,
+}
+
+impl Page {
+    pub(super) fn read(reply: &Bytes) -> Result<Page, Stop> {
+        refused(reply)?;
+        let mut parts = elements(reply);
+        let cursor = parts.next().and_then(value::bulk).map(<[u8]>::to_vec);
+        let found = parts.next().map(|found| elements(found).filter_map(value::bulk).map(|bulk| reply.slice_ref(bulk)).collect());
+        match (cursor, found) {
+            (Some(cursor), Some(found)) => Ok(Page { cursor, found }),
+            _ => Err(Stop::Failed("the server's answer to a SCAN cannot be read".to_owned())),
+        }
+    }
+}
+
+/// What the server does not let this user find out stays unknown; a key of another type is none of the relation's.
+pub(super) fn refused(reply: &[u8]) -> Result<(), Stop> {
+    let error = value::error_text(reply);
+    if !value::is_error(reply) || error.starts_with(b"WRONGTYPE") { Ok(()) } else { Err(Stop::Unknown(told(error))) }
+}

@@ -1,0 +1,125 @@
+//! The lock that lets one proxy audit a server at a time: a key that expires.
+
+use std::time::{Duration, Instant};
+
+use super::asking::{AskError, Asking};
+use respguard_resp::{encode, value};
+
+/// How long the lock outlives a proxy that is gone.
+const LIFETIME: Duration = Duration::from_secs(30);
+/// How often it is renewed.
+const RENEWAL: Duration = Duration::from_secs(8);
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// What came of asking for it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Locking {
+    Locked,
+    /// Another proxy has it.
+    Held,
+    /// All has been audited of late, by whichever proxy.
+    Done,
+    /// The server's error.
+    Refused(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Lock {
+    key: String,
+    done_key: String,
+    token: String,
+    renewed: Option<Instant>,
+}
+
+impl Lock {
+    /// Not locked yet. The keys begin as those of guards do, to which the users of a server with ACLs have the right.
+    pub(super) fn new(prefix: &str, token: &str) -> Lock {
+        let (key, done_key) = (format!("{prefix}audit"), format!("{prefix}audited"));
+        Lock { key, done_key, token: token.to_owned(), renewed: None }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) async fn lock(&mut self, asking: &mut Asking, unless_done: bool) -> Result<Locking, AskError> {
+        let mut requests = Vec::new();
+        if unless_done {
+            encode::request(&mut requests, &[b"EXISTS", self.done_key.as_bytes()]);
+            let replies = asking.ask(&requests, 1, REPLY_BYTES_MAX).await?;
+            if value::integer(&replies[0]) == Some(1) {
+                return Ok(Locking::Done);
+            }
+            requests.clear();
+        }
+        let (key, lifetime) = (self.key.as_bytes(), milliseconds(LIFETIME));
+        encode::request(&mut requests, &[b"SET", key, self.token.as_bytes(), b"NX", b"PX", lifetime.as_bytes()]);
+        encode::request(&mut requests, &[b"GET", key]);
+        let replies = asking.ask(&requests, 2, REPLY_BYTES_MAX).await?;
+        if let Some(error) = replies.iter().find(|reply| value::is_error(reply)) {
+            return Ok(Locking::Refused(String::from_utf8_lossy(value::error_text(error)).into_owned()));
+        }
+        if value::bulk(&replies[1]) != Some(self.token.as_bytes()) {
+            return Ok(Locking::Held);
+        }
+        self.renewed = Some(Instant::now());
+        Ok(Locking::Locked)
+    }
+
+    /// Whether it is time to renew it.
+    pub(super) fn is_due(&self) -> bool {
+        self.renewed.is_some_and(|renewed| renewed.elapsed() >= RENEWAL)
+    }
+
+    /// False when another has it, or it was lost.
+    pub(super) async fn renew(&mut self, asking: &mut Asking) -> Result<bool, AskError> {
+        let key = self.key.as_bytes();
+        let mut requests = Vec::new();
+        encode::request(&mut requests, &[b"WATCH", key]);
+        encode::request(&mut requests, &[b"GET", key]);
+        let replies = asking.ask(&requests, 2, REPLY_BYTES_MAX).await?;
+        let holder = value::bulk(&replies[1]);
+        let mut requests = Vec::new();
+        let lifetime = milliseconds(LIFETIME);
+        encode::request(&mut requests, &[b"MULTI"]);
+        match holder {
+            Some(holder) if holder == self.token.as_bytes() => {
+                encode::request(&mut requests, &[b"PEXPIRE", key, lifetime.as_bytes()]);
+            }
+            // It ended while the server, or the way to it, was gone; nobody else has begun.
+            None => encode::request(&mut requests, &[b"SET", key, self.token.as_bytes(), b"PX", lifetime.as_bytes()]),
+            Some(_) => {
+                let mut unwatch = Vec::new();
+                encode::request(&mut unwatch, &[b"UNWATCH"]);
+                asking.ask(&unwatch, 1, REPLY_BYTES_MAX).await?;
+                return Ok(false);
+            }
+        }
+        encode::request(&mut requests, &[b"EXEC"]);
+        let replies = asking.ask(&requests, 3, REPLY_BYTES_MAX).await?;
+        self.renewed = Some(Instant::now());
+        Ok(!value::is_null(&replies[2]) && !value::is_error(&replies[2]))
+    }
+
+    /// Gives it back, and says for how long no scheduled run is needed.
+    pub(super) async fn unlock(&mut self, asking: &mut Asking, done_for: Option<Duration>) -> Result<(), AskError> {
+        if self.renewed.is_none() || !self.renew(asking).await? {
+            return Ok(());
+        }
+        let mut requests = Vec::new();
+        encode::request(&mut requests, &[b"DEL", self.key.as_bytes()]);
+        let mut replies = 1;
+        if let Some(lifetime) = done_for.filter(|lifetime| lifetime.as_millis() > 0) {
+            let lifetime = milliseconds(lifetime);
+            encode::request(&mut requests, &[b"SET", self.done_key.as_bytes(), b"1", b"PX", lifetime.as_bytes()]);
+            replies += 1;
+        }
+        asking.ask(&requests, replies, REPLY_BYTES_MAX).await?;
+        self.renewed = None;
+        Ok(())
+    }
+}
+
+fn milliseconds(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}

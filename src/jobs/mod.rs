@@ -1,0 +1,269 @@
+//! What the proxy does by itself beside its clients: audits of relations, their repair, and what takes a repair back.
+//!
+//! A run has a connection of its own, with `[upstream] probe` as its user where that is given. One run is under way at a
+//! time, over all proxies of a server: a lock key that expires says so.
+
+mod asking;
+mod audit;
+mod lock;
+mod owners;
+mod repair;
+pub mod repair_log;
+mod report;
+mod run;
+pub mod schedule;
+mod undo;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::net::health::SharedBreaker;
+use crate::net::upstream;
+use crate::telemetry::report::Reporter;
+use repair_log::RepairLog;
+use respguard_engine::policy::rule::Repair;
+use respguard_engine::policy::{Policy, Relation};
+use run::{Progress, Run};
+
+pub use repair_log::Which;
+
+/// Things that one repair removes where nothing else is asked for.
+pub const REMOVED_MAX: usize = 1000;
+/// And at most.
+pub const REMOVED_LIMIT: usize = 100_000;
+
+/// `[audit]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `None`: only when asked.
+    pub every: Option<Duration>,
+    pub keys_per_second: u32,
+    /// How long something may be broken before it is looked at again.
+    pub grace: Duration,
+    /// Whether scheduled runs remove what relations say.
+    pub repair: bool,
+    /// What repairs removed.
+    pub repair_log: Option<PathBuf>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// One relation; `None`: all.
+    pub relation: Option<Box<str>>,
+    /// What would be removed is told, or removed.
+    pub repair: Option<RepairWanted>,
+    pub is_scheduled: bool,
+}
+
+/// How a repair is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct RepairWanted {
+    pub apply: bool,
+    pub max: usize,
+    /// Also where much looks broken.
+    pub force: bool,
+}
+
+/// Why nothing was begun.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("audits are off: the configuration has no [audit]")]
+    Off,
+    #[error("no [[relation]] has that name")]
+    NoSuchRelation,
+    #[error("there is no [[relation]]")]
+    NoRelations,
+    #[error("an audit or a repair is under way already; GET /audit shows it")]
+    Busy,
+    #[error("another proxy audits this server now")]
+    Locked,
+    /// Only of scheduled runs.
+    #[error("this server was audited of late")]
+    Done,
+    #[error("a repair wants [audit] repair_log, the file that it can be taken back from")]
+    NoLog,
+    #[error("[audit] repair_log cannot be written: {0}")]
+    Log(String),
+    #[error("the server cannot be asked: {0}")]
+    Server(String),
+    #[error("[audit] repair_log has nothing of that id")]
+    NoSuchId,
+}
+
+/// The way to audits and repairs. Cheap to clone.
+#[derive(Clone)]
+pub struct Jobs {
+    shared: Arc<Shared>,
+}
+
+/// What all runs share.
+pub(crate) struct Shared {
+    /// `None`: audits are off.
+    on: Option<(Settings, upstream::Settings)>,
+    policy: Arc<ArcSwap<Policy>>,
+    breaker: SharedBreaker,
+    reporter: Reporter,
+    log: Option<RepairLog>,
+    /// One run at a time.
+    turn: Arc<Semaphore>,
+    state: Mutex<State>,
+    shutdown: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<(Arc<Progress>, CancellationToken)>,
+    /// The last report of each relation that an audit came to the end of.
+    reports: BTreeMap<Arc<str>, Value>,
+}
+
+/// A run that has begun.
+pub struct Begun {
+    pub report: oneshot::Receiver<Value>,
+    /// Ends it before its time.
+    pub cancel: CancellationToken,
+}
+
+impl Jobs {
+    /// Nothing runs yet.
+    pub fn new(
+        settings: Option<Settings>,
+        upstream: upstream::Settings,
+        policy: Arc<ArcSwap<Policy>>,
+        breaker: SharedBreaker,
+        reporter: Reporter,
+        shutdown: CancellationToken,
+    ) -> Jobs {
+        let log = settings.as_ref().and_then(|settings| settings.repair_log.clone()).map(RepairLog::new);
+        let (turn, state) = (Arc::new(Semaphore::new(1)), Mutex::default());
+        let on = settings.map(|settings| (settings, upstream));
+        Jobs { shared: Arc::new(Shared { on, policy, breaker, reporter, log, turn, state, shutdown }) }
+    }
+
+    /// Nothing is ever audited.
+    pub fn off() -> Jobs {
+        let (on, policy, breaker, reporter, log) = Default::default();
+        let (turn, state) = (Arc::new(Semaphore::new(1)), Mutex::default());
+        Jobs { shared: Arc::new(Shared { on, policy, breaker, reporter, log, turn, state, shutdown: CancellationToken::new() }) }
+    }
+
+    /// Begins an audit or a repair; whoever drops what it gives does not end it.
+    ///
+    /// # Errors
+    /// It cannot be, or not now.
+    pub async fn begin(&self, wanted: Wanted) -> Result<Begun, Refused> {
+        let on = self.shared.on.clone().ok_or(Refused::Off)?;
+        let relations = self.relations(wanted.relation.as_deref())?;
+        let removes = |relation: &Arc<Relation>| relation.repair != Repair::Report;
+        if wanted.repair.is_some_and(|repair| repair.apply) && relations.iter().any(removes) {
+            let log = self.shared.log.as_ref().ok_or(Refused::NoLog)?;
+            log.open().await.map_err(|error| Refused::Log(error.to_string()))?;
+        }
+        let turn = self.turn()?;
+        let cancel = self.shared.shutdown.child_token();
+        let kind = if wanted.repair.is_some() { "repair" } else { "audit" };
+        let mut run = Run::new(Arc::clone(&self.shared), on, cancel.clone(), kind);
+        run.lock(wanted.is_scheduled).await?;
+        self.lock().running = Some((Arc::clone(&run.progress), cancel.clone()));
+        let (sender, report) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let done = run.all(&relations, &wanted).await;
+            shared.end(done.by_relation, turn);
+            // Whoever asked may have gone.
+            let _ = sender.send(done.report);
+        });
+        Ok(Begun { report, cancel })
+    }
+
+    /// Puts back what a repair removed: one thing, or all of a run.
+    ///
+    /// # Errors
+    /// It cannot be, or not now.
+    pub async fn undo(&self, which: Which) -> Result<Begun, Refused> {
+        let on = self.shared.on.clone().ok_or(Refused::Off)?;
+        let log = self.shared.log.clone().ok_or(Refused::NoLog)?;
+        let found = log.find(&which).await.map_err(|error| Refused::Log(error.to_string()))?;
+        if found.is_empty() {
+            return Err(Refused::NoSuchId);
+        }
+        let turn = self.turn()?;
+        let cancel = self.shared.shutdown.child_token();
+        let mut run = Run::new(Arc::clone(&self.shared), on, cancel.clone(), "undo");
+        self.lock().running = Some((Arc::clone(&run.progress), cancel.clone()));
+        let (sender, report) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let done = undo::undo(&mut run, &log, found).await;
+            shared.end(Vec::new(), turn);
+            let _ = sender.send(done);
+        });
+        Ok(Begun { report, cancel })
+    }
+
+    /// How often all relations are audited by themselves, and whether that repairs; `None`: only when asked.
+    pub fn schedule(&self) -> Option<(Duration, bool)> {
+        let (settings, _) = self.shared.on.as_ref()?;
+        Some((settings.every?, settings.repair))
+    }
+
+    /// Ends what is under way; false when nothing is.
+    pub fn cancel(&self) -> bool {
+        let state = self.lock();
+        state.running.as_ref().inspect(|(_, cancel)| cancel.cancel()).is_some()
+    }
+
+    /// How far what is under way is; null when nothing is. Without keys.
+    pub fn progress(&self) -> Value {
+        self.lock().running.as_ref().map_or(Value::Null, |(progress, _)| progress.shown())
+    }
+
+    /// Whether audits are on, what is under way, and the last report of each relation.
+    pub fn shown(&self) -> Value {
+        let running = self.progress();
+        let reports: Vec<Value> = self.lock().reports.values().cloned().collect();
+        json!({ "on": self.shared.on.is_some(), "running": running, "relations": reports })
+    }
+
+    fn relations(&self, name: Option<&str>) -> Result<Vec<Arc<Relation>>, Refused> {
+        let policy = self.shared.policy.load();
+        let wanted = policy.relations().iter().filter(|relation| name.is_none_or(|name| *relation.name == *name));
+        let relations: Vec<_> = wanted.cloned().collect();
+        match (relations.is_empty(), name) {
+            (false, _) => Ok(relations),
+            (true, Some(_)) => Err(Refused::NoSuchRelation),
+            (true, None) => Err(Refused::NoRelations),
+        }
+    }
+
+    fn turn(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        Arc::clone(&self.shared.turn).try_acquire_owned().map_err(|_| Refused::Busy)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, by_relation: Vec<(Arc<str>, Value)>, turn: OwnedSemaphorePermit) {
+        let mut state = self.state();
+        state.running = None;
+        let policy = self.policy.load();
+        state.reports.extend(by_relation);
+        state.reports.retain(|name, _| policy.relations().iter().any(|relation| relation.name == *name));
+        drop(turn);
+    }
+}

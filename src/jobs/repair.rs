@@ -1,0 +1,322 @@
+//! Removes what is broken, one thing after the other: watched, looked at again, written down, and only then removed.
+//!
+//! WATCH and MULTI, rather than a script: between the look and the removal the entry in the log must reach the disk, and
+//! what is removed must be what was written down. Whoever fixes it meanwhile makes the EXEC fail, and wins.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tracing::warn;
+
+use super::RepairWanted;
+use super::asking::AskError;
+use super::repair_log::{Entry, NOT_REMOVED, RepairLog, SCHEMA, What, encoded};
+use super::report::{BROKEN_SHARE, RelationReport, RepairResult};
+use super::run::{Run, Stop};
+use crate::telemetry::audits;
+use crate::telemetry::label::{AuditOutcome, RepairAction};
+use crate::telemetry::record::{rfc3339, unix_ms};
+use respguard_engine::pipeline::violation::Kind;
+use respguard_engine::policy::Relation;
+use respguard_engine::policy::relation::{Subject, Target, Verdict};
+use respguard_engine::policy::rule::PlaceKind;
+use respguard_resp::scan::elements;
+use respguard_resp::{encode, value};
+
+/// How often one thing is tried that others write to meanwhile.
+const ATTEMPTS_MAX: usize = 5;
+/// What is kept of one thing: no more is read of a DUMP.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Removes what the report has found, or says why not.
+pub(super) async fn repair(run: &mut Run, relation: &Relation, report: &mut RelationReport, wanted: RepairWanted) {
+    if !report.may_remove || report.orphans == 0 {
+        return;
+    }
+    if report.looks_wrong() && !wanted.force {
+        let share = BROKEN_SHARE * 100.0;
+        let (orphans, walked) = (report.orphans, report.walked);
+        report.reason = Some(format!(
+            "{orphans} of {walked} look broken, more than {share} %: is the rule right? With --force (force=true) they are removed"
+        ));
+        if wanted.apply {
+            report.outcome = AuditOutcome::Stopped;
+        }
+        return;
+    }
+    let Some(log) = run.shared.log.clone().filter(|_| wanted.apply) else { return };
+    report.applied = true;
+    match remove_all(run, &log, relation, report, wanted.max).await {
+        Ok(()) => conclude(report, wanted.max),
+        Err(stop) => report.stop(stop),
+    }
+}
+
+fn conclude(report: &mut RelationReport, max: usize) {
+    let left = report.orphans.saturating_sub(report.orphans_repaired);
+    let tried = report.findings.iter().filter(|finding| finding.result.is_some()).count() as u64;
+    if left == 0 && report.lifetimes == 0 {
+        report.outcome = AuditOutcome::Repaired;
+    } else if tried < report.orphans {
+        report.outcome = AuditOutcome::Stopped;
+        report.reason = Some(format!(
+            "{} of {} were left: no more than {max} in one run (--max, max=)",
+            report.orphans - tried,
+            report.orphans
+        ));
+    }
+}
+
+async fn remove_all(
+    run: &mut Run,
+    log: &RepairLog,
+    relation: &Relation,
+    report: &mut RelationReport,
+    max: usize,
+) -> Result<(), Stop> {
+    let mut number = 0;
+    let mut tried = 0;
+    for place in 0..report.findings.len() {
+        if report.findings[place].kind != Kind::Orphan {
+            continue;
+        }
+        if tried == max {
+            break;
+        }
+        tried += 1;
+        run.breathe(2.0).await?;
+        let subject = report.findings[place].subject.clone();
+        let mut removal =
+            Removal { run, log, relation, subject: &subject, number: &mut number, reason: String::new(), ids: Vec::new() };
+        removal.reason = report.why(Kind::Orphan, report.findings[place].absent);
+        let (result, ids) = (removal.remove().await?, removal.ids);
+        if result == RepairResult::Removed {
+            report.removed += ids.len() as u64;
+            report.orphans_repaired += 1;
+            let is_part = matches!(subject.source.kind, PlaceKind::Member | PlaceKind::Field | PlaceKind::Item);
+            let action = if is_part { RepairAction::Remove } else { RepairAction::Delete };
+            audits::count_repaired(&relation.name, action, ids.len() as u64);
+            report.findings[place].ids = ids;
+        } else if result == RepairResult::Fixed {
+            report.orphans_repaired += 1;
+        }
+        report.findings[place].result = Some(result);
+    }
+    Ok(())
+}
+
+/// One finding that is being removed.
+struct Removal<'a> {
+    run: &'a mut Run,
+    log: &'a RepairLog,
+    relation: &'a Relation,
+    subject: &'a Subject,
+    /// Of the last thing that was written down in this run and relation.
+    number: &'a mut u64,
+    reason: String,
+    ids: Vec<String>,
+}
+
+impl Removal<'_> {
+    async fn remove(&mut self) -> Result<RepairResult, Stop> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.attempt().await {
+                Ok(Some(result)) => return Ok(result),
+                Ok(None) => self.run.sleep(std::time::Duration::from_millis(20)).await?,
+                Err(Failure::Ask(AskError::TooLong(_))) => return Ok(RepairResult::TooLarge),
+                Err(Failure::Ask(error)) => {
+                    warn!(relation = &*self.relation.name, %error, "a repair has lost the server");
+                    return Ok(RepairResult::Unknown);
+                }
+                Err(Failure::Stop(stop)) => return Err(stop),
+            }
+        }
+        Ok(RepairResult::Changing)
+    }
+
+    /// `None`: somebody wrote to it meanwhile.
+    async fn attempt(&mut self) -> Result<Option<RepairResult>, Failure> {
+        let mut requests = Vec::new();
+        let keys: Vec<&[u8]> = self.subject.keys().collect();
+        let words: Vec<&[u8]> = std::iter::once(&b"WATCH"[..]).chain(keys).collect();
+        encode::request(&mut requests, &words);
+        let questions = self.subject.questions(self.relation.ttl, &mut requests);
+        let replies = self.ask(&requests, 1 + questions).await?;
+        let absent = match self.subject.judge(self.relation.ttl, replies[1..].iter().map(|reply| &reply[..])) {
+            _ if value::is_error(&replies[0]) => return self.give_up(RepairResult::Denied).await,
+            Verdict::Missing(absent) => absent,
+            Verdict::Refused(_) => return self.give_up(RepairResult::Denied).await,
+            Verdict::Holds | Verdict::Gone | Verdict::Elsewhere | Verdict::Lifetime(_) => {
+                return self.give_up(RepairResult::Fixed).await;
+            }
+        };
+        let targets = self.targets(absent);
+        let mut entries = Vec::new();
+        for target in &targets {
+            match self.entry(target).await? {
+                Kept::Entry(entry) => entries.push(*entry),
+                Kept::Gone => return self.give_up(RepairResult::Fixed).await,
+                Kept::Denied => return self.give_up(RepairResult::Denied).await,
+            }
+        }
+        let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
+        let failed =
+            |error: std::io::Error| Failure::Stop(Stop::Failed(format!("[audit] repair_log cannot be written: {error}")));
+        self.log.append(&entries).await.map_err(failed)?;
+        let mut requests = Vec::new();
+        encode::request(&mut requests, &[b"MULTI"]);
+        targets.iter().zip(&entries).for_each(|(target, entry)| removal(target, &entry.what, &mut requests));
+        encode::request(&mut requests, &[b"EXEC"]);
+        let replies = match self.ask(&requests, targets.len() + 2).await {
+            Ok(replies) => replies,
+            // Nobody knows whether it is gone; the log has it, and putting it back looks first.
+            Err(failure) => {
+                self.ids = ids;
+                return Err(failure);
+            }
+        };
+        let is_denied = replies.iter().any(|reply| value::is_error(reply));
+        let exec = replies.last().map(|reply| &reply[..]).unwrap_or_default();
+        let is_removed = elements(exec).any(|count| value::integer(count).is_some_and(|count| count > 0));
+        let outcome = if is_removed { RepairResult::Removed.as_str() } else { NOT_REMOVED };
+        let conclusion = self.log.conclude(&ids, &self.run.id, unix_ms(SystemTime::now()), outcome).await;
+        if let Err(error) = conclusion {
+            // What was removed is in the log all the same.
+            warn!(%error, "the log of repairs cannot be written any more");
+        }
+        if is_removed {
+            self.ids = ids;
+            return Ok(Some(RepairResult::Removed));
+        }
+        Ok(is_denied.then_some(RepairResult::Denied))
+    }
+
+    async fn give_up(&mut self, result: RepairResult) -> Result<Option<RepairResult>, Failure> {
+        let mut request = Vec::new();
+        encode::request(&mut request, &[b"UNWATCH"]);
+        self.ask(&request, 1).await?;
+        Ok(Some(result))
+    }
+
+    /// What is removed: of a set what is left, else the key or the reference.
+    fn targets(&self, absent: u16) -> Vec<Target> {
+        if !self.subject.is_set() {
+            let source = self.subject.source.clone();
+            return vec![if source.kind == PlaceKind::Value { Target { kind: PlaceKind::Key, ..source } } else { source }];
+        }
+        let mut left: Vec<Target> = Vec::new();
+        for (number, need) in self.subject.needs.iter().enumerate() {
+            if absent & (1 << number) == 0 && !left.contains(need) {
+                left.push(need.clone());
+            }
+        }
+        left
+    }
+
+    /// The line for the log, from what the watched key holds.
+    async fn entry(&mut self, target: &Target) -> Result<Kept, Failure> {
+        let key = &*target.key;
+        let element = target.element.as_deref().unwrap_or_default();
+        let mut requests = Vec::new();
+        encode::request(&mut requests, &[b"PTTL", key]);
+        encode::request(&mut requests, &[b"TIME"]);
+        // From Redis 7.0 on; it is exact where the other two are read one after the other.
+        encode::request(&mut requests, &[b"PEXPIRETIME", key]);
+        match target.kind {
+            PlaceKind::Key | PlaceKind::Value => encode::request(&mut requests, &[b"DUMP", key]),
+            PlaceKind::Member => encode::request(&mut requests, &[b"ZSCORE", key, element]),
+            PlaceKind::Field => encode::request(&mut requests, &[b"HGET", key, element]),
+            PlaceKind::Item => encode::request(&mut requests, &[b"LPOS", key, element, b"COUNT", b"0"]),
+        }
+        if target.kind == PlaceKind::Field {
+            // From Redis 7.4 on.
+            encode::request(&mut requests, &[b"HPEXPIRETIME", key, b"FIELDS", b"1", element]);
+        }
+        let replies = self.ask(&requests, if target.kind == PlaceKind::Field { 5 } else { 4 }).await?;
+        let held = &replies[3];
+        let is_wrong_type = value::error_text(held).starts_with(b"WRONGTYPE");
+        if value::is_error(held) && !(is_wrong_type && target.kind == PlaceKind::Member) {
+            return Ok(Kept::Denied);
+        }
+        let element = encoded(element);
+        let what = match target.kind {
+            PlaceKind::Key | PlaceKind::Value => value::bulk(held).map(|dump| What::Key { dump: encoded(dump) }),
+            PlaceKind::Member => {
+                let score = value::bulk(held).map(|score| String::from_utf8_lossy(score).into_owned());
+                Some(What::Member { element, score })
+            }
+            PlaceKind::Field => value::bulk(held).map(|held| What::Field {
+                element,
+                value: encoded(held),
+                field_expires_at_ms: elements(&replies[4]).next().and_then(value::integer).filter(|at| *at > 0),
+            }),
+            PlaceKind::Item => {
+                let places: Vec<i64> = elements(held).filter_map(value::integer).collect();
+                (!places.is_empty()).then_some(What::Item { element, places })
+            }
+        };
+        let Some(what) = what else { return Ok(Kept::Gone) };
+        let ttl_ms = value::integer(&replies[0]).filter(|ttl| *ttl >= 0);
+        let exact = value::integer(&replies[2]).filter(|at| *at > 0);
+        let expires_at_ms = ttl_ms.and_then(|ttl| exact.or_else(|| Some(server_ms(&replies[1])? + ttl)));
+        *self.number += 1;
+        let now = SystemTime::now();
+        Ok(Kept::Entry(Box::new(Entry {
+            schema: SCHEMA,
+            id: format!("{}.{}.{}", self.run.id, self.relation.name, self.number),
+            run: self.run.id.clone(),
+            at: rfc3339(now),
+            at_ms: unix_ms(now),
+            relation: self.relation.name.to_string(),
+            reason: self.reason.clone(),
+            action: if matches!(what, What::Key { .. }) { RepairAction::Delete } else { RepairAction::Remove }
+                .as_str()
+                .to_owned(),
+            key: encoded(key),
+            expires_at_ms,
+            ttl_ms,
+            what,
+        })))
+    }
+
+    /// Not asked again after a loss: what was watched is then forgotten.
+    async fn ask(&mut self, requests: &[u8], replies: usize) -> Result<Vec<Bytes>, Failure> {
+        Ok(self.run.asking.ask(requests, replies, KEPT_BYTES_MAX).await?)
+    }
+}
+
+enum Kept {
+    Entry(Box<Entry>),
+    Gone,
+    Denied,
+}
+
+enum Failure {
+    Ask(AskError),
+    Stop(Stop),
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Failure {
+        Failure::Ask(error)
+    }
+}
+
+fn removal(target: &Target, what: &What, out: &mut Vec<u8>) {
+    let (key, element) = (&*target.key, target.element.as_deref().unwrap_or_default());
+    match target.kind {
+        PlaceKind::Key | PlaceKind::Value => encode::request(out, &[b"UNLINK", key]),
+        PlaceKind::Member => {
+            let is_sorted = matches!(what, What::Member { score: Some(_), .. });
+            encode::request(out, &[if is_sorted { b"ZREM" } else { b"SREM" }, key, element]);
+        }
+        PlaceKind::Field => encode::request(out, &[b"HDEL", key, element]),
+        PlaceKind::Item => encode::request(out, &[b"LREM", key, b"0", element]),
+    }
+}
+
+/// In milliseconds, as TIME answers (<https://redis.io/docs/latest/commands/time/>).
+pub(super) fn server_ms(time: &[u8]) -> Option<i64> {
+    let mut parts = elements(time).filter_map(value::bulk).map(|part| String::from_utf8_lossy(part).parse::<i64>());
+    Some(parts.next()?.ok()? * 1000 + parts.next()?.ok()? / 1000)
+}

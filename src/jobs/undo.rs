@@ -1,0 +1,246 @@
+//! Puts back what repairs removed, where nothing stands now: each thing as it was, with the lifetime that it had.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::asking::AskError;
+use super::repair::server_ms;
+use super::repair_log::{Entry, RepairLog, What, decoded};
+use super::report::{text, told};
+use super::run::Run;
+use crate::telemetry::audits;
+use crate::telemetry::label::RepairAction;
+use respguard_resp::scan::elements;
+use respguard_resp::{encode, value};
+
+const REPLY_BYTES_MAX: usize = 1024 * 1024;
+/// How often one thing is tried to whose key others write meanwhile.
+const ATTEMPTS_MAX: usize = 5;
+
+/// What came of one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Undone {
+    Restored,
+    /// Something stands there now.
+    Stands,
+    /// Its lifetime has ended meanwhile.
+    Expired,
+    Failed(String),
+}
+
+impl Undone {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Undone::Restored => "restored",
+            Undone::Stands => "stands",
+            Undone::Expired => "expired",
+            Undone::Failed(_) => "failed",
+        }
+    }
+}
+
+/// Puts back the entries that begin at these places of the log, in this order.
+pub(super) async fn undo(run: &mut Run, log: &RepairLog, places: Vec<u64>) -> Value {
+    let mut shown = Vec::new();
+    let mut restored = 0;
+    for place in places {
+        if run.breathe(1.0).await.is_err() {
+            break;
+        }
+        let entry = match log.read(place).await {
+            Ok(entry) => entry,
+            Err(error) => {
+                shown.push(json!({ "outcome": "failed", "reason": error.to_string() }));
+                continue;
+            }
+        };
+        let undone = put_back(run, &entry).await.unwrap_or_else(|error| Undone::Failed(error.to_string()));
+        if undone == Undone::Restored {
+            restored += 1;
+            audits::count_repaired(&entry.relation.as_str().into(), RepairAction::Undo, 1);
+        }
+        shown.push(shown_of(&entry, &undone));
+    }
+    let (all, id) = (shown.len(), run.id.clone());
+    info!(run = id, restored, all, "what repairs removed was put back");
+    json!({ "id": id, "kind": "undo", "restored": restored, "things": shown })
+}
+
+fn shown_of(entry: &Entry, undone: &Undone) -> Value {
+    let key = decoded(&entry.key).map(|key| text(&key)).ok();
+    let element = match &entry.what {
+        What::Key { .. } => None,
+        What::Member { element, .. } | What::Field { element, .. } | What::Item { element, .. } => decoded(element).ok(),
+    };
+    let reason = match undone {
+        Undone::Failed(reason) => Some(reason),
+        _ => None,
+    };
+    json!({
+        "id": entry.id, "run": entry.run, "relation": entry.relation, "key": key,
+        "element": element.map(|element| text(&element)), "outcome": undone.as_str(), "reason": reason
+    })
+}
+
+async fn put_back(run: &mut Run, entry: &Entry) -> Result<Undone, AskError> {
+    let Ok(key) = decoded(&entry.key) else { return Ok(Undone::Failed("the key cannot be read".to_owned())) };
+    for _ in 0..ATTEMPTS_MAX {
+        let attempt = match &entry.what {
+            What::Key { dump } => Some(restore(run, &key, dump, entry.expires_at_ms).await?),
+            What::Member { .. } | What::Field { .. } | What::Item { .. } => insert(run, &key, entry).await?,
+        };
+        if let Some(undone) = attempt {
+            return Ok(undone);
+        }
+    }
+    Ok(Undone::Failed("others write to the key all the time".to_owned()))
+}
+
+/// <https://redis.io/docs/latest/commands/restore/>
+async fn restore(run: &mut Run, key: &[u8], dump: &str, expires_at_ms: Option<i64>) -> Result<Undone, AskError> {
+    let Ok(dump) = decoded(dump) else { return Ok(Undone::Failed("the dump cannot be read".to_owned())) };
+    let mut requests = Vec::new();
+    encode::request(&mut requests, &[b"TIME"]);
+    let now = run.asking.ask(&requests, 1, REPLY_BYTES_MAX).await?;
+    if has_ended(&now[0], expires_at_ms) {
+        return Ok(Undone::Expired);
+    }
+    requests.clear();
+    let at = expires_at_ms.unwrap_or(0).to_string();
+    let mut words: Vec<&[u8]> = vec![b"RESTORE", key, at.as_bytes(), &dump];
+    if expires_at_ms.is_some() {
+        words.push(b"ABSTTL");
+    }
+    encode::request(&mut requests, &words);
+    let reply = run.asking.ask(&requests, 1, REPLY_BYTES_MAX).await?;
+    let error = value::error_text(&reply[0]);
+    Ok(match error {
+        b"" => Undone::Restored,
+        _ if error.starts_with(b"BUSYKEY") => Undone::Stands,
+        _ => Undone::Failed(told(error)),
+    })
+}
+
+/// A reference goes back into its key; `None` when somebody wrote to that meanwhile.
+async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<Undone>, AskError> {
+    let bytes = |text: &String| decoded(text).unwrap_or_default();
+    let mut requests = Vec::new();
+    encode::request(&mut requests, &[b"WATCH", key]);
+    encode::request(&mut requests, &[b"TIME"]);
+    encode::request(&mut requests, &[b"EXISTS", key]);
+    match &entry.what {
+        What::Member { element, score: None } => encode::request(&mut requests, &[b"SISMEMBER", key, &bytes(element)]),
+        What::Member { element, .. } => encode::request(&mut requests, &[b"ZSCORE", key, &bytes(element)]),
+        What::Field { element, .. } => encode::request(&mut requests, &[b"HEXISTS", key, &bytes(element)]),
+        What::Item { element, .. } => encode::request(&mut requests, &[b"LPOS", key, &bytes(element)]),
+        What::Key { .. } => return Ok(None),
+    }
+    encode::request(&mut requests, &[b"LLEN", key]);
+    let replies = run.asking.ask(&requests, 5, REPLY_BYTES_MAX).await?;
+    let stands = match &entry.what {
+        What::Item { .. } => value::integer(&replies[3]).is_some(),
+        _ => value::integer(&replies[3]) == Some(1) || value::bulk(&replies[3]).is_some(),
+    };
+    let owner_is_there = value::integer(&replies[2]) == Some(1);
+    let given_up = if value::is_error(&replies[3]) {
+        Some(match value::error_text(&replies[3]) {
+            error if error.starts_with(b"WRONGTYPE") => Undone::Stands,
+            error => Undone::Failed(told(error)),
+        })
+    } else if stands {
+        Some(Undone::Stands)
+    } else if !owner_is_there && has_ended(&replies[1], entry.expires_at_ms) {
+        Some(Undone::Expired)
+    } else {
+        None
+    };
+    requests.clear();
+    if let Some(given_up) = given_up {
+        encode::request(&mut requests, &[b"UNWATCH"]);
+        run.asking.ask(&requests, 1, REPLY_BYTES_MAX).await?;
+        return Ok(Some(given_up));
+    }
+    let length = value::integer(&replies[4]).unwrap_or_default();
+    let mut commands: Vec<Vec<Vec<u8>>> = Vec::new();
+    let mut command = |words: &[&[u8]]| commands.push(words.iter().map(|word| word.to_vec()).collect());
+    match &entry.what {
+        What::Member { element, score: None } => command(&[b"SADD", key, &bytes(element)]),
+        What::Member { element, score: Some(score) } => command(&[b"ZADD", key, score.as_bytes(), &bytes(element)]),
+        What::Field { element, value, field_expires_at_ms } => {
+            command(&[b"HSET", key, &bytes(element), &bytes(value)]);
+            if let Some(at) = field_expires_at_ms {
+                command(&[b"HPEXPIREAT", key, at.to_string().as_bytes(), b"FIELDS", b"1", &bytes(element)]);
+            }
+        }
+        What::Item { element, places } => {
+            let (run_id, element) = (run.id.clone(), bytes(element));
+            let moved = others(run, key, places, length).await?;
+            insert_items(key, &element, places, length, &moved, &run_id, &mut command);
+        }
+        What::Key { .. } => {}
+    }
+    if let Some(at) = entry.expires_at_ms.filter(|_| !owner_is_there) {
+        command(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+    }
+    encode::request(&mut requests, &[b"MULTI"]);
+    for words in &commands {
+        encode::request(&mut requests, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    }
+    encode::request(&mut requests, &[b"EXEC"]);
+    let replies = run.asking.ask(&requests, commands.len() + 2, REPLY_BYTES_MAX).await?;
+    Ok(concluded(&replies))
+}
+
+fn concluded(replies: &[Bytes]) -> Option<Undone> {
+    let exec = replies.last().map(|reply| &reply[..]).unwrap_or_default();
+    let errors = replies.iter().map(|reply| &reply[..]).chain(elements(exec)).find(|reply| value::is_error(reply));
+    match errors {
+        Some(error) => Some(Undone::Failed(told(value::error_text(error)))),
+        None if value::is_null(exec) => None,
+        None => Some(Undone::Restored),
+    }
+}
+
+/// What stands now where each item is to stand, once those before it stand again; `None` behind the end.
+async fn others(run: &mut Run, key: &[u8], places: &[i64], length: i64) -> Result<Vec<Option<Vec<u8>>>, AskError> {
+    let mut requests = Vec::new();
+    let wanted: Vec<i64> = places.iter().zip(0..).map(|(place, before)| place - before).collect();
+    wanted.iter().for_each(|place| encode::request(&mut requests, &[b"LINDEX", key, place.to_string().as_bytes()]));
+    let replies = run.asking.ask(&requests, wanted.len(), 64 * REPLY_BYTES_MAX).await?;
+    let is_within = |place: &i64| *place < length;
+    Ok(wanted
+        .iter()
+        .zip(&replies)
+        .map(|(place, reply)| value::bulk(reply).filter(|_| is_within(place)).map(<[u8]>::to_vec))
+        .collect())
+}
+
+/// Puts an item at each of the places. A list is written to by place or beside a value, which may stand there more than
+/// once: so what stands at the place is a mark of its own for a moment, in the same transaction.
+fn insert_items(
+    key: &[u8],
+    element: &[u8],
+    places: &[i64],
+    length: i64,
+    others: &[Option<Vec<u8>>],
+    mark: &str,
+    command: &mut impl FnMut(&[&[u8]]),
+) {
+    let mark = format!("respguard:undo:{mark}");
+    for ((place, other), before) in places.iter().zip(others).zip(0..) {
+        match other {
+            Some(other) if *place < length + before => {
+                let (own, next) = (place.to_string(), (place + 1).to_string());
+                command(&[b"LSET", key, own.as_bytes(), mark.as_bytes()]);
+                command(&[b"LINSERT", key, b"BEFORE", mark.as_bytes(), element]);
+                command(&[b"LSET", key, next.as_bytes(), other]);
+            }
+            _ => command(&[b"RPUSH", key, element]),
+        }
+    }
+}
+
+fn has_ended(time: &[u8], expires_at_ms: Option<i64>) -> bool {
+    expires_at_ms.zip(server_ms(time)).is_some_and(|(at, now)| at <= now)
+}

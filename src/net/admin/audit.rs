@@ -1,0 +1,132 @@
+//! GET and POST /audit, POST /repair and /repair/undo: what holds between keys, looked at and repaired on request.
+//!
+//! An answer takes as long as the walk: it begins at once, and blank lines show a sign of life until the JSON comes.
+
+use std::io;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::io::ReaderStream;
+
+use super::AdminState;
+use crate::jobs::{Begun, REMOVED_LIMIT, REMOVED_MAX, Refused, RepairWanted, Wanted, Which};
+use crate::net::http::problem;
+
+/// How often a blank line says that it goes on; it also finds out that nobody waits any more.
+const TICK: Duration = Duration::from_secs(1);
+const PIPE_BYTES: usize = 64 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskedAudit {
+    relation: Option<Box<str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskedRepair {
+    relation: Option<Box<str>>,
+    #[serde(default)]
+    apply: bool,
+    max: Option<usize>,
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskedUndo {
+    id: Option<String>,
+    run: Option<String>,
+}
+
+pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
+    Json(state.jobs.shown())
+}
+
+pub(super) async fn cancel(State(state): State<AdminState>) -> Json<Value> {
+    Json(json!({ "cancelled": state.jobs.cancel() }))
+}
+
+pub(super) async fn audit(State(state): State<AdminState>, asked: Result<Query<AskedAudit>, QueryRejection>) -> Response {
+    let Ok(Query(AskedAudit { relation })) = asked else {
+        return problem(StatusCode::BAD_REQUEST, "expected relation= or nothing", &[]);
+    };
+    answer(state.jobs.begin(Wanted { relation, repair: None, is_scheduled: false }).await)
+}
+
+pub(super) async fn repair(State(state): State<AdminState>, asked: Result<Query<AskedRepair>, QueryRejection>) -> Response {
+    const EXPECTED: &str = "expected relation=, apply=true or false, max= from 1 to 100000, force=true or false";
+    let Ok(Query(AskedRepair { relation, apply, max, force })) = asked else {
+        return problem(StatusCode::BAD_REQUEST, EXPECTED, &[]);
+    };
+    let max = max.unwrap_or(REMOVED_MAX);
+    if !(1..=REMOVED_LIMIT).contains(&max) {
+        return problem(StatusCode::BAD_REQUEST, EXPECTED, &[]);
+    }
+    let repair = Some(RepairWanted { apply, max, force });
+    answer(state.jobs.begin(Wanted { relation, repair, is_scheduled: false }).await)
+}
+
+pub(super) async fn undo(State(state): State<AdminState>, asked: Result<Query<AskedUndo>, QueryRejection>) -> Response {
+    let which = match asked {
+        Ok(Query(AskedUndo { id: Some(id), run: None })) => Which::Id(id),
+        Ok(Query(AskedUndo { id: None, run: Some(run) })) => Which::Run(run),
+        _ => return problem(StatusCode::BAD_REQUEST, "expected id= of one thing, or run= for all of a run", &[]),
+    };
+    answer(state.jobs.undo(which).await)
+}
+
+fn answer(begun: Result<Begun, Refused>) -> Response {
+    match begun {
+        Ok(begun) => {
+            let (pipe, reading) = duplex(PIPE_BYTES);
+            tokio::spawn(follow(begun, pipe));
+            ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(ReaderStream::new(reading))).into_response()
+        }
+        Err(refused) => {
+            let status = match refused {
+                Refused::NoSuchRelation | Refused::NoRelations | Refused::NoSuchId => StatusCode::NOT_FOUND,
+                Refused::Server(_) => StatusCode::BAD_GATEWAY,
+                Refused::Log(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                Refused::Off | Refused::Busy | Refused::Locked | Refused::Done | Refused::NoLog => StatusCode::CONFLICT,
+            };
+            (status, Json(json!({ "error": refused.to_string() }))).into_response()
+        }
+    }
+}
+
+/// Passes the report on when it comes; what nobody waits for is ended.
+async fn follow(begun: Begun, mut pipe: DuplexStream) {
+    let cancel = begun.cancel.clone();
+    if send(begun, &mut pipe).await.is_err() {
+        tracing::info!("an audit was given up by whoever asked for it");
+        cancel.cancel();
+    }
+}
+
+async fn send(begun: Begun, pipe: &mut DuplexStream) -> io::Result<()> {
+    let Begun { mut report, .. } = begun;
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            report = &mut report => {
+                let report = report.unwrap_or_else(|_| json!({ "error": "it ended without a report" }));
+                pipe.write_all(report.to_string().as_bytes()).await?;
+                pipe.write_all(b"\n").await?;
+                return pipe.shutdown().await;
+            }
+            _ = ticks.tick() => pipe.write_all(b"\n").await?,
+        }
+    }
+}
