@@ -49,7 +49,7 @@ impl Assignment {
     /// # Errors
     /// They are errors, or something else.
     pub fn read(slots: &[u8], info: &[u8]) -> Result<Assignment, NoAssignment> {
-        for frame in [slots, info].into_iter().filter(|frame| value::is_error(frame)) {
+        if let Some(frame) = [slots, info].into_iter().find(|frame| value::is_error(frame)) {
             let text: Box<str> = String::from_utf8_lossy(value::error_text(frame)).into();
             let is_about_rights = ["NOAUTH", "NOPERM", "WRONGPASS"].iter().any(|token| text.starts_with(token));
             return Err(if is_about_rights { NoAssignment::Refused(text) } else { NoAssignment::NoCluster(text) });
