@@ -28,6 +28,8 @@ const NODE_QUEUE_TIMEOUT: Duration = Duration::from_millis(50);
 const DOUBT_PAUSE: Duration = Duration::from_millis(25);
 /// A node that serves no slot any more and has been silent for so long is not waited for.
 const SILENCE: Duration = Duration::from_millis(100);
+/// Connections to a node that nobody has used for so long are closed.
+const UNUSED_MAX: Duration = Duration::from_secs(60);
 /// Redis' own text.
 const NO_DATABASES: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
 
@@ -71,7 +73,19 @@ pub struct Nodes {
 
 struct Node {
     reach: Rc<Reach>,
-    lanes: HashMap<LaneKey, Rc<Lane>>,
+    lanes: HashMap<LaneKey, Used>,
+}
+
+/// The connections for clients of one kind, and when they were used last.
+struct Used {
+    lane: Rc<Lane>,
+    at: Cell<Instant>,
+}
+
+impl Used {
+    fn now(lane: Rc<Lane>) -> Used {
+        Used { lane, at: Cell::new(clock::now()) }
+    }
 }
 
 impl Nodes {
@@ -166,7 +180,7 @@ impl Nodes {
         let nodes = self.nodes.borrow();
         let is_there = |address: &&NodeName| {
             let lanes = nodes.get(*address).map(|node| &node.lanes);
-            lanes.is_some_and(|lanes| lanes.values().any(|lane| lane.shared().phase() == Phase::Ready))
+            lanes.is_some_and(|lanes| lanes.values().any(|used| used.lane.shared().phase() == Phase::Ready))
         };
         let count = primaries.len().max(1);
         let (before, from) = primaries.split_at(if primaries.is_empty() { 0 } else { number % count });
@@ -178,13 +192,14 @@ impl Nodes {
     pub(super) fn lane(&self, address: &NodeName, key: &LaneKey) -> Option<Rc<Lane>> {
         let mut nodes = self.nodes.borrow_mut();
         let node = nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address));
-        if let Some(lane) = node.lanes.get(key) {
-            return Some(Rc::clone(lane));
+        if let Some(used) = node.lanes.get(key) {
+            used.at.set(clock::now());
+            return Some(Rc::clone(&used.lane));
         }
         let permit = node.reach.connections.take().ok()?;
         let link = Link::spawn(&self.context, &node.reach, key.params(), permit, true, Vec::new());
         let lane = Lane::over(&self.context, &node.reach, &self.leases, key.clone(), link);
-        node.lanes.insert(key.clone(), Rc::clone(&lane));
+        node.lanes.insert(key.clone(), Used::now(Rc::clone(&lane)));
         Some(lane)
     }
 
@@ -212,7 +227,9 @@ impl Nodes {
         let Some(nodes) = self.me.upgrade() else { return Err(OpenError::NoCluster) };
         let ConnectParams { login, selects, protocol, db } = params.clone();
         let key = LaneKey { login, selects, db, protocol };
-        let info = match self.known(&key) {
+        // Whoever logs in himself is asked about each time: his password may be another one by now.
+        let is_own = key.login == self.settings.login;
+        let info = match self.known(&key).filter(|_| is_own) {
             Some(info) => info,
             None => self.verify(&key, params).await?,
         };
@@ -225,7 +242,7 @@ impl Nodes {
     /// What a node has said that has taken such a connection.
     fn known(&self, key: &LaneKey) -> Option<ServerInfo> {
         let nodes = self.nodes.borrow();
-        let mut lanes = nodes.values().filter_map(|node| node.lanes.get(key)).map(|lane| lane.shared());
+        let mut lanes = nodes.values().filter_map(|node| node.lanes.get(key)).map(|used| used.lane.shared());
         lanes.find(|link| link.phase() == Phase::Ready).map(|link| link.info())
     }
 
@@ -241,12 +258,12 @@ impl Nodes {
                 Ok(info) => {
                     let mut nodes = self.nodes.borrow_mut();
                     let node = nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address));
-                    if let Some(lane) = node.lanes.get(key) {
-                        lane.adopt(&link);
+                    if let Some(used) = node.lanes.get(key) {
+                        used.lane.adopt(&link);
                     } else {
                         link.share();
                         let lane = Lane::over(&self.context, &reach, &self.leases, key.clone(), link);
-                        node.lanes.insert(key.clone(), lane);
+                        node.lanes.insert(key.clone(), Used::now(lane));
                     }
                     return Ok(info);
                 }
@@ -270,7 +287,7 @@ impl Nodes {
                 continue;
             }
             // What it was sent before it was replaced it may never answer.
-            node.lanes.retain(|_, lane| {
+            node.lanes.retain(|_, Used { lane, .. }| {
                 let is_silent = lane.shared().phase() != Phase::Ready || lane.waits_for(SILENCE).is_some();
                 if is_silent {
                     lane.close();
@@ -295,21 +312,27 @@ impl Nodes {
     /// Looks after all connections; called every few milliseconds.
     pub fn on_tick(&self) {
         self.leases.on_tick();
+        let now = clock::now();
         let mut revoked = Vec::new();
-        let lanes: Vec<_> =
-            self.nodes.borrow().values().flat_map(|node| node.lanes.values().cloned().collect::<Vec<_>>()).collect();
-        for lane in lanes {
-            lane.on_tick();
-            lane.watch();
-            if lane.is_revoked() {
-                revoked.push(lane.key.clone());
+        for node in self.nodes.borrow_mut().values_mut() {
+            let others =
+                node.lanes.iter().find(|(key, _)| key.login == self.settings.login).map(|(_, used)| Rc::clone(&used.lane));
+            for Used { lane, .. } in node.lanes.values() {
+                lane.on_tick();
+                lane.watch();
+                // Without others nobody can tell whether only this user's connections were ended.
+                lane.resolve_doubt(others.as_ref().unwrap_or(lane));
+                if lane.is_revoked() {
+                    revoked.push(lane.key.clone());
+                }
             }
         }
         for node in self.nodes.borrow_mut().values_mut() {
-            node.lanes.retain(|key, lane| {
-                let keep = !revoked.contains(key) && !lane.is_forsaken();
+            node.lanes.retain(|key, used| {
+                let is_unused = now.saturating_duration_since(used.at.get()) >= UNUSED_MAX && used.lane.shared().is_clean();
+                let keep = !revoked.contains(key) && !is_unused;
                 if !keep {
-                    lane.close();
+                    used.lane.close();
                 }
                 keep
             });
@@ -329,7 +352,7 @@ impl Nodes {
     /// Closes everything.
     pub fn close(&self) {
         for (_, node) in self.nodes.borrow_mut().drain() {
-            node.lanes.values().for_each(|lane| lane.close());
+            node.lanes.values().for_each(|used| used.lane.close());
         }
     }
 }
