@@ -314,7 +314,7 @@ impl Nodes {
         self.leases.on_tick();
         let now = clock::now();
         let mut revoked = Vec::new();
-        for node in self.nodes.borrow_mut().values_mut() {
+        for node in self.nodes.borrow().values() {
             let others =
                 node.lanes.iter().find(|(key, _)| key.login == self.settings.login).map(|(_, used)| Rc::clone(&used.lane));
             for Used { lane, .. } in node.lanes.values() {
