@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
 
@@ -18,7 +18,7 @@ use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange};
 use crate::net::health::SharedBreaker;
-use crate::net::registry::{Blocked, Client, Message, Registry, Socket};
+use crate::net::registry::{Activity, Blocked, Client, Message, Registry, Socket};
 use crate::net::rest::{Front, Rest, connection};
 use crate::net::stream::Stream;
 use crate::net::tls::Acceptor;
@@ -30,6 +30,7 @@ use crate::telemetry::flush::FlushRequests;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
 use crate::telemetry::totals::Totals;
 use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
@@ -48,6 +49,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(2);
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks that run between two looks at the sockets.
 const EVENT_INTERVAL: u32 = 256;
+/// Clients that are described between two looks at those that are served.
+const DESCRIBED_AT_ONCE: usize = 64;
 
 /// What a worker starts with.
 pub struct Setup {
@@ -64,6 +67,7 @@ pub struct Setup {
     pub policy: Arc<Policy>,
     pub registry: Arc<Registry>,
     pub reporter: Reporter,
+    pub slow: SlowLog,
     pub readiness: Readiness,
     pub breaker: SharedBreaker,
     /// Bytes that may be kept for its clients.
@@ -102,6 +106,7 @@ pub async fn run(setup: Setup) {
     let metrics = WorkerMetrics::new(&names, setup.totals);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
     let mut context = Context::new(number, metrics, reporter, readiness, breaker, table, Arc::default());
+    context.slow = setup.slow;
     context.limits = Arc::clone(&setup.upstream.limits);
     let context = Rc::new(context);
     context.set_policy(policy);
@@ -171,9 +176,7 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
             }
         }
         Message::Describe(answer) => {
-            let clients = shared.clients.borrow();
-            let living = clients.values().filter_map(Weak::upgrade);
-            let _ = answer.send(living.map(|exchange| (exchange.id, exchange.activity())).collect());
+            tokio::task::spawn_local(describe(Rc::clone(shared), answer));
         }
         Message::Drain => {
             shared.context.draining.set(true);
@@ -196,6 +199,18 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
         }
         Message::Record(feed) => shared.context.tap.open(feed),
     }
+}
+
+/// Says what each client is doing, a few at a time: those that are served do not wait for all of them.
+async fn describe(shared: Rc<WorkerShared>, answer: oneshot::Sender<Vec<(u64, Activity)>>) {
+    let clients: Vec<_> = shared.clients.borrow().values().cloned().collect();
+    let mut told = Vec::with_capacity(clients.len());
+    for some in clients.chunks(DESCRIBED_AT_ONCE) {
+        told.extend(some.iter().filter_map(Weak::upgrade).map(|exchange| (exchange.id, exchange.activity())));
+        tokio::task::yield_now().await;
+    }
+    // Whoever asked may not wait any more.
+    let _ = answer.send(told);
 }
 
 fn accept(shared: &Rc<WorkerShared>, acceptor: Option<&Arc<Acceptor>>, socket: Socket, client: Arc<Client>) {

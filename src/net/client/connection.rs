@@ -168,7 +168,7 @@ impl Connection {
     /// Takes in a client that has just connected, and begins to serve it.
     pub fn begin(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
         shared.context.metrics.client_accepted();
-        let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &shared.context, stream, lane);
+        let exchange = Exchange::new(&client, &shared.context, stream, lane);
         shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
         tokio::task::spawn_local(Connection::serve(Rc::clone(shared), Rc::clone(&exchange), client));
         exchange

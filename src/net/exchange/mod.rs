@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::registry::Client;
 use crate::net::stream::Stream;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
@@ -53,6 +54,8 @@ pub struct Exchange {
     pub id: u64,
     /// The client's address, for reports.
     pub peer: Arc<str>,
+    client: Arc<Client>,
+    counts: Counts,
     pub context: Rc<Context>,
     pub state: RefCell<State>,
     stream: RefCell<Stream>,
@@ -115,6 +118,14 @@ pub struct State {
     found: Vec<Finding>,
 }
 
+/// What became of a client's requests since it connected.
+#[derive(Debug, Default)]
+struct Counts {
+    requests: Cell<u64>,
+    violations: Cell<u64>,
+    timeouts: Cell<u64>,
+}
+
 /// Why a client's connection cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -136,11 +147,13 @@ pub enum End {
 
 impl Exchange {
     /// A client that has just connected.
-    pub fn new(id: u64, peer: Arc<str>, context: &Rc<Context>, stream: Stream, lane: &Rc<Lane>) -> Rc<Exchange> {
+    pub fn new(client: &Arc<Client>, context: &Rc<Context>, stream: Stream, lane: &Rc<Lane>) -> Rc<Exchange> {
         Rc::new_cyclic(|me| Exchange {
             me: Weak::clone(me),
-            id,
-            peer,
+            id: client.id,
+            peer: Arc::clone(&client.peer),
+            client: Arc::clone(client),
+            counts: Counts::default(),
             context: Rc::clone(context),
             state: RefCell::new(State {
                 session: Session::default(),

@@ -11,6 +11,7 @@ use super::blame::Blame;
 use super::head_of_line::HeadOfLine;
 use super::held_up::HeldUp;
 use super::silence::Silence;
+use super::slow::{SlowWatch, Writes};
 use super::term::PAUSE_MAX;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
@@ -51,6 +52,7 @@ impl Link {
                 out_at: 0,
                 out_start: 0,
                 inflight: Inflight::default(),
+                writes: Writes::default(),
                 info: ServerInfo::default(),
                 refusal: None,
                 last_read: clock::now(),
@@ -67,6 +69,7 @@ impl Link {
             held_up: HeldUp::default(),
             head_of_line: HeadOfLine::default(),
             silence: Silence::default(),
+            slow: SlowWatch::default(),
             retired: Cell::new(false),
             orphan_kills: RefCell::default(),
             ability: Cell::default(),

@@ -120,6 +120,31 @@ impl Link {
         self.wake();
     }
 
+    /// What waits is not written all at once: a server that closes the connection over what it has to answer must not find so
+    /// much there.
+    pub(super) fn writes_in_parts(&self) -> bool {
+        self.blame.is_apart() || self.replies_owed_max() < usize::MAX
+    }
+
+    /// How much of what is queued may be written now.
+    pub(super) fn may_write(&self, state: &State) -> usize {
+        let apart = self.end_apart(state);
+        let most = self.replies_owed_max();
+        let owed = (most < usize::MAX).then(|| state.inflight.end_of_replies(most));
+        match apart.into_iter().chain(owed).min() {
+            None => state.out.len(),
+            Some(end) => {
+                let end = usize::try_from(end.saturating_sub(state.out_start)).unwrap_or(usize::MAX);
+                end.clamp(state.out_at, state.out.len())
+            }
+        }
+    }
+
+    /// So many replies may be owed at a time, as far as the requests for them come apart.
+    pub fn replies_owed_max(&self) -> usize {
+        if self.shared.get() { self.context.limits.replies_owed() } else { usize::MAX }
+    }
+
     /// Requests that wait count among what is kept for all clients, but for the little that each connection may have.
     pub(super) fn note_kept(&self) {
         let state = self.state.borrow();
