@@ -361,7 +361,7 @@ fn of_a_planned_failover_clients_see_nothing_but_a_pause() {
 #[test]
 fn a_slot_that_nobody_serves_is_said_by_name() {
     let nodes = Nodes::start(1, false);
-    let setup = Setup::before(1).cluster(&nodes.ports(), "request_timeout_ms = 600\n").top("workers = 1");
+    let setup = Setup::before(1).cluster(&nodes.ports(), "request_timeout_ms = 2000\n").top("workers = 1");
     let proxy = setup.start();
     let mut wire = proxy.wire();
     assert_eq!(nodes.servers[0].ask("CONFIG SET cluster-require-full-coverage no"), "+OK\r\n");
