@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::harness::wire::words;
-use crate::harness::{Proxy, RedisServer, Setup, Wire};
+use crate::harness::{Authority, Proxy, RedisServer, Setup, Wire};
 use crate::sessions_at_random::Seeds;
 
 const ROUNDS: u64 = 2;
@@ -93,12 +93,12 @@ fn play(mut wire: Wire, script: &Script, rng: &mut Rng, protocol: &str) {
 }
 
 /// The same traffic over one way in.
-fn over(name: &str, setup: impl FnOnce(Setup) -> Setup, connect: impl Fn(&Proxy) -> Wire) {
+fn over(name: &str, listen: &str, setup: impl FnOnce(Setup) -> Setup, connect: impl Fn(&Proxy) -> Wire) {
     let redis = RedisServer::start(&["--client-output-buffer-limit normal 0 0 0"]);
     // A machine that is busy with other tests is no fault of the order.
     let patient = "request_timeout_ms = 60000\nstall_timeout_ms = 60000\nqueue_timeout_ms = 60000";
-    let listen = "buffered_bytes_max = 134217728";
-    let proxy = setup(Setup::new(&redis).top("workers = 1").upstream(patient)).listen(listen).start();
+    let listen = format!("buffered_bytes_max = 134217728\n{listen}");
+    let proxy = setup(Setup::new(&redis).top("workers = 1").upstream(patient)).listen(&listen).start();
     for seed in Seeds::new(name, 1, ROUNDS) {
         assert_eq!(redis.ask("FLUSHALL"), "+OK\r\n");
         std::thread::scope(|scope| {
@@ -119,7 +119,15 @@ fn over(name: &str, setup: impl FnOnce(Setup) -> Setup, connect: impl Fn(&Proxy)
 
 #[test]
 fn over_tcp_the_order_is_kept_whatever_the_sizes_are() {
-    over("flow over tcp", |setup| setup, Proxy::wire);
+    over("flow over tcp", "", |setup| setup, Proxy::wire);
+}
+
+#[test]
+fn over_tls_the_order_is_kept_whatever_the_sizes_are() {
+    let authority = Authority::new();
+    let (shown, client) = (authority.issue("server", &["localhost", "127.0.0.1"]), authority.client());
+    let tls = format!("tls = {{ cert = \"{}\", key = \"{}\" }}", shown.cert.display(), shown.key.display());
+    over("flow over tls", &tls, |setup| setup, |proxy| Wire::tls(proxy.port(), &client));
 }
 
 #[test]
@@ -127,5 +135,5 @@ fn over_a_unix_socket_the_order_is_kept_whatever_the_sizes_are() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let near = folder.path().join("near");
     let listen = format!("unix:{}", near.display());
-    over("flow over a unix socket", |setup| setup.listen_on(&listen), |_| Wire::unix(&near));
+    over("flow over a unix socket", "", |setup| setup.listen_on(&listen), |_| Wire::unix(&near));
 }
