@@ -54,6 +54,7 @@ fn explain(lines: &[String]) -> Result<Vec<String>, String> {
         hold: Holding::default(),
         degraded: false,
         troubled: false,
+        alone: false,
         skips: false,
         unix_ms: 0,
     };

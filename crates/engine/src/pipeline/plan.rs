@@ -220,6 +220,8 @@ pub struct Rules<'a> {
     pub degraded: bool,
     /// The server is in trouble, and a spare connection is there for what may be its cure.
     pub troubled: bool,
+    /// The server may close a connection over what is in the batch: it goes over one that nobody shares.
+    pub alone: bool,
     /// The client gets no reply to the first command.
     pub skips: bool,
     /// Milliseconds since the epoch, where some rule compares moments; else anything.

@@ -91,6 +91,7 @@ impl Client {
             hold,
             degraded,
             troubled: false,
+            alone: false,
             skips: false,
             unix_ms: 0,
         };
@@ -307,6 +308,7 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
             hold,
             degraded: false,
             troubled: false,
+            alone: false,
             skips: false,
             unix_ms: 0,
         };
