@@ -157,7 +157,7 @@ fn guard(guarding: &Guarding, out: &mut String) {
     line(out, "action = \"flag\"\n");
 }
 
-/// A relation, with what speaks for it if that is wanted; what holds too seldom is a comment.
+/// A relation, with what speaks for it if that is wanted; what holds too rarely is a comment.
 pub fn relation(rule: &WrittenRelation, counted: Option<Counted<'_>>) -> String {
     let mut out = String::new();
     let holds = |all: u64, broken: u64| {
