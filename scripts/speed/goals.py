@@ -2,14 +2,14 @@
 
 import statistics
 
-from ways import DIRECT, PLAIN, PREDIXY, RULES
+from ways import DIRECT, PLAIN, PREDIXY, REST, RULES
 
 DEPTHS = ("depth 1", "depth 16", "depth 64")
 
 
 def table(records):
     """Every goal that this run can tell of, and whether it was reached."""
-    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, audit, others) for row in find(records)]
+    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, rest, audit, others) for row in find(records)]
     if not rows:
         return ""
     lines = ["| goal | wanted | measured | |", "|---|---|---|---|"]
@@ -100,6 +100,14 @@ def audit(records):
         rows += at_most(f"p99 beside an audit, of that alone, {way}", statistics.median(factors) if factors else None, 1.2)
     for case in records.seen("audit of all", "case"):
         rows += at_most(f"memory grown by an audit of {case}", records.median("audit of all", case, PLAIN, "grown_mib"), 64, " MiB")
+    return rows
+
+
+def rest(records):
+    rows = []
+    for depth, wanted in (("depth 1", 3), ("depth 16", 1.5)):
+        rows += at_most(f"CPU for each command by REST, of that by RESP, {depth}", paired(records, "rest", depth, REST, PLAIN, "cpu_us"), wanted)
+        rows += at_most(f"p99 by REST, of that by RESP, {depth}", paired(records, "rest", depth, REST, PLAIN, "p99_us"), 2)
     return rows
 
 
