@@ -151,6 +151,27 @@ def stalled(records):
     return "\n\n".join(parts) if rows else ""
 
 
+def audit(records):
+    ways = records.seen("audit")
+    if not ways:
+        return ""
+    value = lambda way, metric, digits: spread(records.values("audit", "1 client", way, metric), digits)
+    factor = lambda way: [beside / quiet for beside, quiet in zip(*(records.values("audit", "1 client", way, metric)
+                                                                     for metric in ("beside_p99_us", "quiet_p99_us")))]
+    rows = [[way, *(value(way, metric, 0) for metric in ("quiet_p99_us", "beside_p99_us")), ratio(factor(way)),
+             value(way, "keys_per_second", 0), value(way, "cpu_percent", 1), value(way, "redis_percent", 1)] for way in ways]
+    parts = ["## Beside an audit", "p99 in microseconds of one client at depth 1, alone and while an audit of a relation walks at the default "
+             "budget; keys that it walked in a second, and what of a core respguard and Redis used meanwhile, in percent, the client's requests included.",
+             markdown(["the client's way", "alone", "beside it", "factor", "keys/s", "respguard", "Redis"], rows)]
+    if cases := records.seen("audit of all", "case"):
+        whole = [[case, *(f"{records.median('audit of all', case, 'respguard', metric):,.{digits}f}"
+                          for metric, digits in (("keys_per_second", 0), ("cpu_us", 2), ("redis_us", 2), ("grown_mib", 1)))] for case in cases]
+        parts += ["One audit of all keys without a budget: keys in a second, CPU in microseconds for each key, and by how many MiB the "
+                  "resident memory of respguard grew at the peak.",
+                  markdown(["", "keys/s", "CPU of respguard", "CPU of Redis", "MiB grown"], whole)]
+    return "\n\n".join(parts)
+
+
 def rest(records):
     ways, cases = records.seen("rest"), records.seen("rest", "case")
     rows = [[case, way, ratio(records.paired("rest", case, way, PLAIN, "per_second")),
@@ -201,4 +222,4 @@ def spread(values, digits):
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
-SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, rest, scaling)
+SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, rest, audit, scaling)

@@ -51,6 +51,8 @@ mod recording;
 mod refused_state;
 mod relations;
 mod relations_at_random;
+mod relations_proposed;
+mod relations_repair;
 mod reload;
 mod reply_modes;
 mod required;
