@@ -273,3 +273,24 @@ fn random_groups_that_fail_leave_all_as_it_was_before() {
     assert_eq!(proxy.groups("f", "torn") + proxy.groups("f", "unguarded"), 0.0);
     assert_nothing_is_left(&redis);
 }
+
+#[test]
+fn an_answer_that_is_too_long_to_be_kept_until_its_end_is_told_as_applied_or_taken_back() {
+    const LONG: &str = "redis.call('SET',KEYS[1],ARGV[1]) return string.rep('x',17*1024*1024)";
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(RULES, &redis);
+    let mut wire = proxy.wire();
+    let replies = ask(&mut wire, &[eval(LONG, &["2", "{u}:v", "{u}:n", "one"]), push("one")]);
+    let why = "-COMMITTED group script was applied, its replies are too long to be kept";
+    assert!(replies.iter().all(|reply| reply.starts_with(why)), "{}", replies.concat().chars().take(300).collect::<String>());
+    assert_eq!(redis.ask("GET {u}:v"), "$3\r\none\r\n");
+    redis.ask("SET {u}:log text");
+    let replies = ask(&mut wire, &[eval(LONG, &["2", "{u}:v", "{u}:n", "two"]), push("two")]);
+    assert!(replies[0].starts_with("-EXECABORT ") && replies[1].starts_with("-WRONGTYPE "), "{replies:?}");
+    assert_eq!(redis.ask("GET {u}:v"), "$3\r\none\r\n", "it was taken back");
+    eventually("both are counted", || {
+        (proxy.groups("script", "committed"), proxy.groups("script", "rolled_back")) == (1.0, 1.0)
+    });
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    assert_nothing_is_left(&redis);
+}

@@ -17,11 +17,13 @@
 //! | `analysis` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
+//! | `carried` | the same where other commands stand between the members |
 //! | `once` | the marker of a group that is applied once |
 //! | `request` | what goes on the wire before the members |
 //! | `rollback` | what is kept of the keys of a group that is rolled back |
 
 mod analysis;
+mod carried;
 mod hashes;
 mod key_aliases;
 mod key_state;
@@ -45,6 +47,7 @@ use std::borrow::Cow;
 use crate::command::{CommandId, Spec, Table};
 use respguard_resp::request::Args;
 
+pub use carried::{Carried, DISTURBED, examine_carried};
 pub use once::{Duplicate, Once};
 pub use question::{Asker, Check, Condition, Question, Requirement};
 pub use request::{Ability, Lack, Names, Preflight, Verdict};
