@@ -55,6 +55,7 @@ fn explain(lines: &[String]) -> Result<Vec<String>, String> {
         degraded: false,
         troubled: false,
         carries: true,
+        alone: false,
         skips: false,
         unix_ms: 0,
     };

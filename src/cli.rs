@@ -1,6 +1,7 @@
 //! The command line: what is asked for, and with which exit code it ends.
 
 mod audit;
+mod clients;
 mod console;
 mod generate;
 mod learn;
@@ -165,6 +166,16 @@ enum Action {
         #[command(flatten)]
         wanted: running::Wanted,
     },
+    /// Show who is connected and what each client is doing, or close the connection of one.
+    Clients {
+        #[command(flatten)]
+        wanted: clients::WantedClients,
+    },
+    /// Show requests that took long: whose they were, and where the time went.
+    Slow {
+        #[command(flatten)]
+        wanted: clients::WantedSlow,
+    },
     /// Make a running respguard read its configuration and its certificates again.
     Reload {
         #[command(flatten)]
@@ -244,6 +255,8 @@ pub fn main() -> ExitCode {
         Action::Status { asked } => running::status(&asked),
         Action::Groups { asked } => running::groups(&asked),
         Action::Violations { wanted } => running::violations(&wanted),
+        Action::Clients { wanted } => clients::clients(&wanted),
+        Action::Slow { wanted } => clients::slow(&wanted),
         Action::Reload { asked } => running::reload(&asked),
         Action::Drain { asked } => running::drain(&asked),
         Action::Mode { mode, asked } => running::mode(mode, &asked),

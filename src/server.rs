@@ -43,6 +43,7 @@ use crate::telemetry::flush::Flushes;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
 use crate::telemetry::zero;
 use listener::Listener;
 use live::Live;
@@ -95,6 +96,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let operators = bind_admin(&config.admin.address, takeover).await?;
     let mut signals = Signals::new()?;
     let (reporter, writing) = reporter(config)?;
+    let slow = SlowLog::new(config.admin.slow);
     let mut flushes = Flushes::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
@@ -105,7 +107,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     if surveyed.described {
         security::warn_of_open_server(config);
     }
-    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter };
+    let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, slow: &slow };
     let upstream = |workers| Settings {
         reconnected: Arc::clone(&asking.reconnected),
         limits: Arc::clone(&asking.limits),
@@ -153,6 +155,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         recorder,
         live,
         reporter,
+        slow,
         standing,
         policy,
         streams,
@@ -226,6 +229,7 @@ struct Told<'a> {
     exposition: &'a Exposition,
     readiness: &'a Readiness,
     reporter: &'a Reporter,
+    slow: &'a SlowLog,
 }
 
 fn start_workers(
@@ -259,6 +263,7 @@ fn start_workers(
             policy: Arc::clone(&policy),
             registry: Arc::clone(registry),
             reporter: told.reporter.clone(),
+            slow: told.slow.clone(),
             readiness: told.readiness.clone(),
             breaker: workers.breaker.clone(),
             totals: told.exposition.totals(),

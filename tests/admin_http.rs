@@ -134,7 +134,7 @@ async fn a_wrong_path_and_a_wrong_method_are_told_what_exists() {
     assert_eq!(answer.status, 404);
     assert_eq!(
         answer.body,
-        r#"{"error":"no such path","exists":["/","/dashboard.js","/dashboard.css","/metrics","/healthz","/readyz","/status","/groups","/violations","/violations/stream","/config","/reload","/mode","/drain","/record","/learn","/log","/audit","/audit/cancel","/repair","/repair/undo","/openapi.json"]}"#
+        r#"{"error":"no such path","exists":["/","/dashboard.js","/dashboard.css","/metrics","/healthz","/readyz","/status","/groups","/violations","/violations/stream","/clients","/clients/kill","/slow","/config","/reload","/mode","/drain","/record","/learn","/log","/audit","/audit/cancel","/repair","/repair/undo","/openapi.json"]}"#
     );
 
     let mut connection = Connection::open(endpoints.address).await;

@@ -138,6 +138,7 @@ impl<'p> Planning<'p> {
             degraded: false,
             troubled: false,
             carries: true,
+            alone: false,
             skips: false,
             unix_ms: 0,
         };

@@ -138,7 +138,7 @@ fn follow(remote: &Remote, path: &str, json: bool) -> Result<(), String> {
 }
 
 /// Asks, and shows the answer: as it is, or as `told` puts it.
-fn tell(asked: &Asked, method: &str, path: &str, told: impl Fn(&Remote, &Value) -> (String, ExitCode)) -> ExitCode {
+pub(super) fn tell(asked: &Asked, method: &str, path: &str, told: impl Fn(&Remote, &Value) -> (String, ExitCode)) -> ExitCode {
     let Some(remote) = remote(&asked.running) else { return ExitCode::from(REFUSED) };
     let answer = match remote.json(method, path) {
         Ok(answer) => answer,
@@ -237,7 +237,7 @@ fn line(violation: &Value, json: bool) -> String {
     text
 }
 
-fn word(value: &Value) -> &str {
+pub(super) fn word(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
 }
 
@@ -253,7 +253,7 @@ fn time(seconds: u64) -> String {
 }
 
 /// The value as it stands in a URL's query (<https://url.spec.whatwg.org/#percent-encoded-bytes>).
-fn query(value: &str) -> String {
+pub(super) fn query(value: &str) -> String {
     let mut text = String::new();
     for byte in value.bytes() {
         match byte {

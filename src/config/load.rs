@@ -240,6 +240,7 @@ fn admin(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Finding
     let admin = Admin {
         address: address(&mut section, findings).unwrap_or(Admin::default().address),
         token: sources.environment_secret(&mut section, "token_env", findings),
+        slow: Some(section.number("slow_ms", 0..=TIMEOUT_MS_MAX, 100, findings)).filter(|ms| *ms > 0).map(Duration::from_millis),
     };
     section.end(findings);
     admin

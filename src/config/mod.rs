@@ -172,6 +172,8 @@ pub struct Admin {
     pub address: Address,
     /// Wanted by everything that changes something or shows keys.
     pub token: Option<Secret>,
+    /// Requests that take so long are shown; `None`: none is.
+    pub slow: Option<Duration>,
 }
 
 /// The endpoint that speaks Upstash's protocol.
@@ -287,7 +289,7 @@ impl Default for Rest {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: local(9121), token: None }
+        Self { address: local(9121), token: None, slow: Some(Duration::from_millis(100)) }
     }
 }
 

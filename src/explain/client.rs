@@ -219,6 +219,7 @@ impl<'a> Client<'a> {
             degraded: false,
             troubled: false,
             carries: true,
+            alone: false,
             skips: false,
             unix_ms: clock::unix_ms(),
         };

@@ -17,6 +17,7 @@ use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
 use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
 use respguard_engine::link::handshake::{ClientFields, Kill};
@@ -65,6 +66,8 @@ pub struct Context {
     pub tap: Tap,
     /// Commands over which the server has ended connections.
     pub offenders: Offenders,
+    /// Where requests that take long are told of.
+    pub slow: SlowLog,
     /// What the server takes on one connection.
     pub limits: Arc<ServerLimits>,
     /// Up to which length requests are held whole.
@@ -103,6 +106,7 @@ impl Context {
             client_fields: Cell::default(),
             tap: Tap::default(),
             offenders: Offenders::default(),
+            slow: SlowLog::default(),
             limits: Arc::default(),
             whole_limits: WholeLimits::in_force(),
         }

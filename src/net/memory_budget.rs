@@ -11,11 +11,18 @@ pub struct MemoryBudget {
     bytes: Cell<usize>,
     max: Cell<usize>,
     is_over_limit: Cell<bool>,
+    /// Somebody waits for room.
+    is_short: Cell<bool>,
 }
 
 impl Default for MemoryBudget {
     fn default() -> MemoryBudget {
-        MemoryBudget { bytes: Cell::new(0), max: Cell::new(usize::MAX), is_over_limit: Cell::new(false) }
+        MemoryBudget {
+            bytes: Cell::new(0),
+            max: Cell::new(usize::MAX),
+            is_over_limit: Cell::new(false),
+            is_short: Cell::new(false),
+        }
     }
 }
 
@@ -53,6 +60,16 @@ impl MemoryBudget {
     #[inline]
     pub fn has_room_for(&self, bytes: usize) -> bool {
         bytes < LITTLE || bytes < self.allowance(2)
+    }
+
+    /// Somebody waits for room.
+    pub fn note_short(&self) {
+        self.is_short.set(true);
+    }
+
+    /// Whether somebody has waited for room since this was asked last.
+    pub fn take_short(&self) -> bool {
+        self.is_short.take()
     }
 
     /// All of them.

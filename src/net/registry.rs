@@ -100,6 +100,10 @@ pub struct Activity {
     /// Bytes of replies that wait.
     pub output: usize,
     pub command: Box<str>,
+    /// What it has sent since it connected, and what of it came to no good.
+    pub requests: u64,
+    pub violations: u64,
+    pub timeouts: u64,
 }
 
 /// What a client told about itself.
@@ -111,6 +115,14 @@ pub struct Details {
     pub user: Box<[u8]>,
     pub db: u32,
     pub protocol: Protocol,
+}
+
+impl Details {
+    /// Its library with the version, such as `redis-py 7.1.0`; empty where it has not said so.
+    pub fn library(&self) -> String {
+        let [name, version] = [&self.library_name, &self.library_version].map(|word| String::from_utf8_lossy(word));
+        format!("{name} {version}").trim().to_owned()
+    }
 }
 
 /// The clients of the process.

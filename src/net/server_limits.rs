@@ -49,6 +49,15 @@ impl ServerLimits {
         share.clamp(LARGE_REPLY_BYTES_MIN, LARGE_REPLY_BYTES)
     }
 
+    /// So many replies may be owed on a connection that clients share: none of them large, they do not exceed the limit on
+    /// output together. Beside what waits to be read there is room for one that nobody expected.
+    pub fn replies_owed(&self) -> usize {
+        match self.output.load(Ordering::Relaxed) {
+            usize::MAX => usize::MAX,
+            output => (output / 2 / self.large_reply_bytes()).max(1),
+        }
+    }
+
     /// What the limit on the output of one connection is; `None` when there is none, or it is not known.
     pub fn output_bytes(&self) -> Option<usize> {
         Some(self.output.load(Ordering::Relaxed)).filter(|bytes| *bytes < usize::MAX)
@@ -117,6 +126,21 @@ mod tests {
             limits.learn(&answers);
             assert_eq!(limits.evicts(), evicts, "{value}");
         }
+    }
+
+    #[test]
+    fn replies_that_are_not_large_fill_half_of_the_limit_on_output() {
+        let limits = ServerLimits::default();
+        assert_eq!(limits.replies_owed(), usize::MAX, "nothing is known");
+        let owed = |output: &str| {
+            limits.learn(&answers("536870912", "1073741824", output));
+            limits.replies_owed()
+        };
+        assert_eq!(owed("normal 0 0 0"), usize::MAX);
+        assert_eq!(owed("normal 1048576 0 0"), 8);
+        assert_eq!(owed("normal 8388608 0 0"), 8);
+        assert_eq!(owed("normal 268435456 0 0"), 128);
+        assert_eq!(owed("normal 1000 0 0"), 1);
     }
 
     #[test]

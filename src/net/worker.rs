@@ -9,16 +9,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
 
 use crate::net::client::connection::{Connection, WorkerShared};
 use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::exchange::End;
+use crate::net::exchange::{End, Exchange};
 use crate::net::health::SharedBreaker;
-use crate::net::registry::{Blocked, Client, Message, Registry, Socket};
+use crate::net::registry::{Activity, Blocked, Client, Message, Registry, Socket};
 use crate::net::rest::{Front, Rest, connection};
 use crate::net::stream::Stream;
 use crate::net::tls::Acceptor;
@@ -30,6 +30,7 @@ use crate::telemetry::flush::FlushRequests;
 use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
 use crate::telemetry::totals::Totals;
 use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
@@ -37,12 +38,19 @@ use respguard_engine::policy::Policy;
 
 /// How often deadlines are looked at: a timeout is told at most this much late.
 const TEND_INTERVAL: Duration = Duration::from_millis(10);
+/// How often those are looked at that wait for room, and how long they wait before the largest of them are told that there is none.
+const ROOM_INTERVAL: Duration = Duration::from_millis(50);
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// How many of them at a time.
+const REFUSED_AT_ONCE: usize = 8;
 /// How often the heads of connections are looked at while something is owed.
 const WATCH_INTERVAL: Duration = Duration::from_millis(2);
 /// How often counters are flushed into the shared recorder, beside every scrape.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks that run between two looks at the sockets.
 const EVENT_INTERVAL: u32 = 256;
+/// Clients that are described between two looks at those that are served.
+const DESCRIBED_AT_ONCE: usize = 64;
 
 /// What a worker starts with.
 pub struct Setup {
@@ -59,6 +67,7 @@ pub struct Setup {
     pub policy: Arc<Policy>,
     pub registry: Arc<Registry>,
     pub reporter: Reporter,
+    pub slow: SlowLog,
     pub readiness: Readiness,
     pub breaker: SharedBreaker,
     /// Bytes that may be kept for its clients.
@@ -97,6 +106,7 @@ pub async fn run(setup: Setup) {
     let metrics = WorkerMetrics::new(&names, setup.totals);
     let Setup { number, reporter, readiness, breaker, table, policy, .. } = setup;
     let mut context = Context::new(number, metrics, reporter, readiness, breaker, table, Arc::default());
+    context.slow = setup.slow;
     context.limits = Arc::clone(&setup.upstream.limits);
     let context = Rc::new(context);
     context.set_policy(policy);
@@ -166,9 +176,7 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
             }
         }
         Message::Describe(answer) => {
-            let clients = shared.clients.borrow();
-            let living = clients.values().filter_map(Weak::upgrade);
-            let _ = answer.send(living.map(|exchange| (exchange.id, exchange.activity())).collect());
+            tokio::task::spawn_local(describe(Rc::clone(shared), answer));
         }
         Message::Drain => {
             shared.context.draining.set(true);
@@ -191,6 +199,18 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
         }
         Message::Record(feed) => shared.context.tap.open(feed),
     }
+}
+
+/// Says what each client is doing, a few at a time: those that are served do not wait for all of them.
+async fn describe(shared: Rc<WorkerShared>, answer: oneshot::Sender<Vec<(u64, Activity)>>) {
+    let clients: Vec<_> = shared.clients.borrow().values().cloned().collect();
+    let mut told = Vec::with_capacity(clients.len());
+    for some in clients.chunks(DESCRIBED_AT_ONCE) {
+        told.extend(some.iter().filter_map(Weak::upgrade).map(|exchange| (exchange.id, exchange.activity())));
+        tokio::task::yield_now().await;
+    }
+    // Whoever asked may not wait any more.
+    let _ = answer.send(told);
 }
 
 fn accept(shared: &Rc<WorkerShared>, acceptor: Option<&Arc<Acceptor>>, socket: Socket, client: Arc<Client>) {
@@ -244,6 +264,7 @@ fn revoke(shared: &WorkerShared, lane: &Rc<Lane>) {
 
 async fn on_tick(shared: Rc<WorkerShared>) {
     let mut was_over_limit = false;
+    let mut last_look = std::time::Instant::now();
     let mut ticks = interval(TEND_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -260,7 +281,23 @@ async fn on_tick(shared: Rc<WorkerShared>) {
             shared.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
         }
         was_over_limit = is_over_limit;
+        if last_look.elapsed() >= ROOM_INTERVAL && shared.context.kept.take_short() {
+            last_look = std::time::Instant::now();
+            make_room(&shared);
+        }
     }
+}
+
+/// Lets those go on that wait for room, if there is some; of those that have waited for long the largest are refused more,
+/// those before others that have not logged in.
+fn make_room(shared: &WorkerShared) {
+    let long_ago = clock::now().checked_sub(ROOM_WAIT);
+    let living: Vec<_> = shared.clients.borrow().values().filter_map(Weak::upgrade).collect();
+    let size = |exchange: &Rc<Exchange>| Some((exchange.lane().key.login.is_none(), exchange.short_since(long_ago?)?));
+    let mut waiting: Vec<_> = living.iter().filter_map(|exchange| Some((size(exchange)?, exchange))).collect();
+    waiting.sort_unstable_by_key(|(size, _)| std::cmp::Reverse(*size));
+    waiting.iter().take(REFUSED_AT_ONCE).for_each(|(_, exchange)| exchange.refuse_room());
+    living.iter().filter(|exchange| exchange.short_since(clock::now()).is_some()).for_each(|exchange| exchange.wake());
 }
 
 /// Lets everybody know at once when another server has become the primary.

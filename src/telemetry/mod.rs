@@ -17,6 +17,7 @@ pub mod names;
 pub mod readiness;
 pub mod record;
 pub mod report;
+pub mod slow;
 pub mod totals;
 pub mod worker_metrics;
 pub mod zero;

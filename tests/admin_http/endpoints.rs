@@ -18,6 +18,7 @@ use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::flush::{FlushRequests, Flushes};
 use respguard::telemetry::readiness::Readiness;
 use respguard::telemetry::report::Reporter;
+use respguard::telemetry::slow::SlowLog;
 use respguard::telemetry::totals::Totals;
 use respguard::telemetry::worker_metrics::WorkerMetrics;
 use tokio::net::TcpListener;
@@ -82,6 +83,7 @@ impl Unstarted {
             jobs: Jobs::off(),
             live: tokio::sync::mpsc::channel(1).0,
             reporter: reporter.clone(),
+            slow: SlowLog::default(),
             standing: Standing {
                 started: std::time::Instant::now(),
                 workers: 0,

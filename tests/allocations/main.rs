@@ -27,6 +27,8 @@ const VALUE: [u8; 64] = [b'v'; 64];
 const STRETCH: Duration = Duration::from_millis(1500);
 /// What is counted is no handful.
 const COMMANDS_MIN: u64 = 100_000;
+/// An allocation per command, per turn or per tick is in each of them.
+const STRETCHES_MAX: usize = 5;
 
 /// GET and SET in turn, and how many bytes Redis answers to them.
 fn batch() -> (Vec<u8>, usize) {
@@ -57,8 +59,10 @@ fn play(clients: &mut [TcpStream], long: Duration) {
     assert!(replies.ends_with(b"v\r\n"), "the last reply is the value");
 }
 
-/// What the worker allocates at depth 16: while clients come, and over all commands once they have been served for a while.
-fn allocations_under(policy: Policy) -> (u64, u64) {
+/// What the worker allocates at depth 16: while clients come, and over all commands of one stretch once they have been
+/// served for a while. Whenever the machine keeps the server from answering for some milliseconds, the worker takes ways
+/// that it has not taken before, and their buffers are made once: then the next stretch counts.
+fn allocations_under(policy: Policy) -> (u64, Vec<u64>) {
     let server = Server::start();
     let worker = Worker::start(server.port(), policy);
     let mut clients = Vec::new();
@@ -66,7 +70,10 @@ fn allocations_under(policy: Policy) -> (u64, u64) {
         clients.extend((0..CLIENTS).map(|_| worker.connect()));
         play(&mut clients, STRETCH);
     });
-    let steady = counting::on_worker(|| play(&mut clients, STRETCH));
+    let mut steady = Vec::new();
+    while steady.last() != Some(&0) && steady.len() < STRETCHES_MAX {
+        steady.push(counting::on_worker(|| play(&mut clients, STRETCH)));
+    }
     drop(clients);
     worker.end();
     (first, steady)
@@ -97,6 +104,6 @@ fn a_worker_at_a_steady_pace_allocates_nothing() {
     for (policy, what) in [(Policy::passive(), "without rules"), (rules(), "with rules that match nothing")] {
         let (first, steady) = allocations_under(policy);
         assert!(first > CLIENTS as u64, "clients that come cost something, so the counter sees the worker: {first}");
-        assert_eq!(steady, 0, "{what}");
+        assert!(steady.contains(&0), "{what}: {steady:?} in stretches of {COMMANDS_MIN} commands or more");
     }
 }

@@ -13,6 +13,7 @@ use respguard::net::upstream::connections::Connections;
 use respguard::net::worker::{self, Setup};
 use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::flush::Flushes;
+use respguard::telemetry::slow::SlowLog;
 use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
 use respguard_engine::policy::Policy;
@@ -46,6 +47,7 @@ impl Worker {
             policy: Arc::new(policy),
             registry: Arc::clone(&registry),
             reporter: Default::default(),
+            slow: SlowLog::new(Some(Duration::from_millis(100))),
             readiness: Default::default(),
             breaker: Default::default(),
             kept_bytes_max: usize::MAX,

@@ -210,3 +210,45 @@ fn a_client_is_closed_only_where_others_wait_behind_it_and_no_more_can_be_kept()
     assert_eq!(patient.reply().len(), 40 * MIB + 13, "alone it may take its time, whatever may be kept");
     assert_eq!(closed(&proxy), 1.0);
 }
+
+/// Each sends what it can, until it is told that there is no more room, and closed.
+fn unfinished(proxy: &Proxy, clients: usize, head: &[u8]) -> usize {
+    let senders: Vec<_> = (0..clients)
+        .map(|_| {
+            let (mut wire, bytes) = (proxy.wire(), [head, &vec![b'x'; 4 * MIB]].concat());
+            std::thread::spawn(move || {
+                wire.stream().set_write_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+                let is_taken = wire.stream().write_all(&bytes).is_ok();
+                let told = wire.until_closed();
+                assert!(is_taken || told.is_empty() || told.starts_with(b"-ERR respguard: no room is left"));
+            })
+        })
+        .collect();
+    let (mut other, mut asked) = (proxy.wire(), 0);
+    while senders.iter().any(|sender| !sender.is_finished()) {
+        assert_eq!(other.ask("SET k v"), "+OK\r\n", "whose requests are small is served all the time");
+        asked += 1;
+    }
+    senders.into_iter().for_each(|sender| sender.join().expect("no panic"));
+    asked
+}
+
+#[test]
+fn what_clients_have_begun_to_send_counts_and_who_wants_more_than_there_is_is_told_so() {
+    const CLIENTS: usize = 100;
+    let rule = "[[group]]\nname = \"blob\"\ncommands = [\"HSET blobs:{id} ...\", \"HSET info:{id} ...\"]\n";
+    let redis = server();
+    for head in [&b"*4\r\n$4\r\nHSET\r\n$7\r\nblobs:1\r\n$1\r\nf\r\n$8000000\r\n"[..], b"*2\r\n$8000000\r\n"] {
+        let proxy = Setup::new(&redis).top("workers = 1").listen("buffered_bytes_max = 8388608").rules(rule).start();
+        assert_eq!(proxy.wire().ask("PING"), "+PONG\r\n");
+        let asked = unfinished(&proxy, CLIENTS, head);
+        let (peak, bound) = (proxy.memory_peak() as usize, 8 * MIB + CLIENTS * 64 * 1024 + 32 * MIB);
+        eprintln!("peak of memory {} KiB of {}, another client was served {asked} times", peak / 1024, bound / 1024);
+        assert!(peak < bound, "{} MiB", peak / MIB);
+        assert!(proxy.metric("respguard_clients_closed_total", &[("reason", "unfinished")]) >= 50.0);
+        let mut large = proxy.wire();
+        large.send(&words(&[b"HSET", b"blobs:1", b"f", &vec![b'x'; MIB]]));
+        large.send(&words(&[b"HSET", b"info:1", b"f", b"x"]));
+        assert!(large.replies(2).iter().all(|reply| reply.starts_with(b":")), "when they have gone there is room again");
+    }
+}

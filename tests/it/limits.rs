@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::harness::wire::words;
-use crate::harness::{Proxy, RedisServer, Setup, request};
+use crate::harness::{Chaos, Proxy, RedisServer, Setup, Way, request};
+
+const KNOWN: &str = "[[group]]\nname = \"known\"\nresolve = true\ncommands = [\"SET {k}:a *\", \"SET {k}:b *\"]\n";
 
 /// Counts on while `act` runs; how many counts got an error.
 fn lost_by_others(proxy: &Proxy, act: impl FnOnce()) -> u64 {
@@ -142,6 +144,103 @@ fn a_long_member_that_the_server_takes_is_applied_with_its_group() {
         assert_eq!([wire.reply(), wire.reply()].concat(), b"+OK\r\n+OK\r\n");
     }
     assert_eq!(proxy.metric("respguard_groups_total", &[("group", "pair"), ("outcome", "applied")]), 1.0);
+}
+
+#[test]
+fn a_group_in_doubt_that_is_longer_than_the_server_takes_costs_only_its_own_client() {
+    let redis = RedisServer::start(&["--proto-max-bulk-len 1mb"]);
+    let proxy = Setup::new(&redis).top("workers = 1").rules(KNOWN).pipeline("hold_ms = 2000\nhold_max_ms = 5000").start();
+    let value = vec![b'x'; 2_000_000];
+    let lost = lost_by_others(&proxy, || {
+        for _ in 0..5 {
+            let mut wire = proxy.wire();
+            wire.send(&[request("SET x:a 1"), words(&[b"SET", b"x:b", &value]), request("ECHO behind")].concat());
+            // Its marker proves that nothing was applied.
+            assert!([wire.reply(), wire.reply()].iter().all(|reply| reply.starts_with(b"-EXECABORT")));
+            assert_eq!(wire.reply(), b"$6\r\nbehind\r\n");
+        }
+    });
+    assert_eq!((reconnects(&proxy), lost), (0.0, 0));
+    assert_eq!(proxy.metric("respguard_resolutions_total", &[("outcome", "aborted")]), 5.0);
+    assert_eq!(redis.ask("EXISTS x:a x:b"), ":0\r\n");
+}
+
+#[test]
+fn what_became_of_a_long_group_is_found_out_when_its_own_connection_is_lost() {
+    let redis = RedisServer::start(&["--client-query-buffer-limit 1mb"]);
+    let chaos = Chaos::before(redis.port());
+    let proxy = Setup::new(&redis).through(chaos.port()).top("workers = 1").rules(KNOWN).start();
+    let value = vec![b'x'; 700_000];
+    let mut committed = 0;
+    for round in 0..24 {
+        let mut wire = proxy.wire();
+        assert_eq!(wire.ask("PING"), "+PONG\r\n");
+        // A kept lease is there to be cut.
+        chaos.down(Way::Close(round * 4));
+        let (a, b) = (format!("{round}:a"), format!("{round}:b"));
+        wire.send(
+            &[words(&[b"SET", a.as_bytes(), b"1"]), words(&[b"SET", b.as_bytes(), &value]), request("ECHO behind")].concat(),
+        );
+        let replies = [wire.reply(), wire.reply()].map(|reply| String::from_utf8_lossy(&reply).into_owned());
+        assert_eq!(wire.reply(), b"$6\r\nbehind\r\n");
+        let applied = redis.ask(&format!("EXISTS {a} {b}")) == ":2\r\n";
+        match &replies[0][..3] {
+            "-CO" => committed += 1,
+            "+OK" => {}
+            "-EX" => assert!(!applied, "{replies:?}"),
+            _ => panic!("{replies:?}"),
+        }
+        assert_eq!(applied, !replies[0].starts_with("-EX"), "{replies:?}");
+        chaos.down(Way::Pass);
+    }
+    assert!(committed > 0, "some are cut behind EXEC");
+}
+
+#[test]
+fn replies_that_are_just_not_large_do_not_exceed_the_limit_together() {
+    let (redis, proxy) = with_output_limit();
+    redis.ask("SETRANGE medium 59999 x");
+    let medium = |reply: &[u8]| reply.starts_with(b"$60000\r\n") && reply.len() == 60010;
+    let lost = lost_by_others(&proxy, || {
+        thread::scope(|scope| {
+            for of in 0..6 {
+                let mut wire = proxy.wire();
+                scope.spawn(move || {
+                    for _ in 0..4 {
+                        let commands = [
+                            "GET medium",
+                            "SET own v",
+                            "MGET medium",
+                            "MULTI",
+                            "INCR own:n",
+                            "GET medium",
+                            "EXEC",
+                            "STRLEN medium",
+                        ];
+                        let count = if of == 0 { 200 } else { 16 };
+                        let batch: Vec<_> = commands.iter().cycle().take(count).map(|command| request(command)).collect();
+                        wire.send(&batch.concat());
+                        let mut queued = 0;
+                        for command in commands.iter().cycle().take(count) {
+                            let reply = wire.reply();
+                            match *command {
+                                _ if reply == b"+QUEUED\r\n" => queued += 1,
+                                "GET medium" => {
+                                    assert!(medium(&reply), "{}", String::from_utf8_lossy(&reply[..reply.len().min(80)]))
+                                }
+                                "MGET medium" => assert_eq!(reply.len(), 60014),
+                                "STRLEN medium" => assert_eq!(reply, b":60000\r\n"),
+                                "EXEC" => assert!(reply.starts_with(b"*2\r\n:") && reply.len() > 60010),
+                                _ => assert_eq!(reply, b"+OK\r\n"),
+                            }
+                        }
+                        assert_eq!(queued, 2 * count / commands.len());
+                    }
+                });
+            }
+        });
+    });
+    assert_eq!((reconnects(&proxy), lost), (0.0, 0));
 }
 
 #[test]

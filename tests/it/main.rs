@@ -74,4 +74,5 @@ mod ttl_rewrites;
 mod unreadable;
 mod users;
 mod violations;
+mod who_did_it;
 mod zero_counters;

@@ -26,6 +26,7 @@ use respguard::telemetry::exposition::Exposition;
 use respguard::telemetry::flush::Flushes;
 use respguard::telemetry::readiness::Readiness;
 use respguard::telemetry::report::Reporter;
+use respguard::telemetry::slow::SlowLog;
 use respguard_engine::command::Table;
 
 use crate::client::Client;
@@ -164,6 +165,7 @@ async fn stage<F: Future<Output = ()>>(
         policy: Arc::new(config.policy),
         registry: Arc::clone(&registry),
         reporter: reporter.clone(),
+        slow: SlowLog::default(),
         readiness: Readiness::default(),
         breaker: SharedBreaker::default(),
         kept_bytes_max: 1 << 30,

@@ -2,11 +2,13 @@
 
 pub mod access;
 mod audit;
+mod clients;
 mod dashboard;
 mod learn;
 pub mod live;
 mod log;
 pub mod record;
+mod slow;
 pub mod status;
 pub mod violations;
 
@@ -33,12 +35,13 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::flush::Flushes;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
+use crate::telemetry::slow::SlowLog;
 use access::Access;
 use record::Recorder;
 use respguard_engine::policy::Policy;
 use status::Standing;
 
-const PATHS: [&str; 22] = [
+const PATHS: [&str; 25] = [
     "/",
     "/dashboard.js",
     "/dashboard.css",
@@ -49,6 +52,9 @@ const PATHS: [&str; 22] = [
     "/groups",
     "/violations",
     "/violations/stream",
+    "/clients",
+    "/clients/kill",
+    "/slow",
     "/config",
     "/reload",
     "/mode",
@@ -79,6 +85,7 @@ pub struct AdminState {
     pub jobs: Jobs,
     pub live: live::Questions,
     pub reporter: Reporter,
+    pub slow: SlowLog,
     pub standing: Standing,
     /// The rules in force.
     pub policy: Arc<ArcSwap<Policy>>,
@@ -104,6 +111,9 @@ pub async fn serve(listener: TcpListener, state: AdminState, shutdown: Cancellat
 fn routes(state: AdminState) -> Router {
     let admit = middleware::from_fn_with_state(state.access.clone(), access::admit);
     let private = Router::new()
+        .route("/clients", get(clients::list).fallback(only_read))
+        .route("/clients/kill", post(clients::kill).fallback(only_post))
+        .route("/slow", get(slow::list).fallback(only_read))
         .route("/audit", get(audit::show).post(audit::audit).fallback(read_or_post))
         .route("/audit/cancel", post(audit::cancel).fallback(only_post))
         .route("/repair", post(audit::repair).fallback(only_post))

@@ -323,7 +323,7 @@ impl Connection {
 
     /// The first command of the batch is answered with `reply`.
     pub(super) fn answer_first(&mut self, reply: &[u8]) {
-        self.shared.context.metrics.command(self.id().index());
+        self.exchange.count_request(self.id());
         self.exchange.answer(reply.to_vec());
         self.exchange.state.borrow_mut().slots.note(self.id());
         self.consume_one();

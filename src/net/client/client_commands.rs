@@ -108,7 +108,7 @@ impl Connection {
 
     /// The same where what the server says to it has to come over the spare connection.
     async fn tell_past_trouble(&mut self, id: CommandId, told: Telling<'_>, asked: &[Box<[u8]>]) {
-        self.shared.context.metrics.command(id.index());
+        self.exchange.count_request(id);
         let asked: Vec<&[u8]> = asked.iter().map(|word| &word[..]).collect();
         let mut request = Vec::new();
         encode::request(&mut request, &asked);

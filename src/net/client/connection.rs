@@ -72,7 +72,9 @@ pub struct Connection {
     /// What becomes of the request that is not held whole, if one is coming in.
     pub(super) cutting: Cutting,
     /// It waits for what comes, and may be asked for something itself.
-    is_between_turns: bool,
+    pub(super) is_between_turns: bool,
+    /// No room was left for what it had begun to send, and it has not been told so yet.
+    pub(super) is_refused_room: bool,
     /// The client will send nothing more, or nothing more is taken from it.
     pub(super) input_ended: bool,
     /// The last read filled its buffer: more is there.
@@ -145,6 +147,7 @@ impl Connection {
             lease: None,
             cutting: Cutting::No,
             is_between_turns: false,
+            is_refused_room: false,
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
@@ -168,7 +171,7 @@ impl Connection {
     /// Takes in a client that has just connected, and begins to serve it.
     pub fn begin(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
         shared.context.metrics.client_accepted();
-        let exchange = Exchange::new(client.id, Arc::clone(&client.peer), &shared.context, stream, lane);
+        let exchange = Exchange::new(&client, &shared.context, stream, lane);
         shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
         tokio::task::spawn_local(Connection::serve(Rc::clone(shared), Rc::clone(&exchange), client));
         exchange
@@ -262,7 +265,7 @@ impl Connection {
             self.end_blocking();
             return true;
         }
-        let is_asked = self.is_between_turns && self.exchange.is_asked_for_own_connection();
+        let is_asked = self.is_between_turns && (self.exchange.is_asked_for_own_connection() || self.exchange.is_refused_room());
         if self.exchange.lost_lease.get() || is_asked || self.is_cut_in_vain() {
             return true;
         }

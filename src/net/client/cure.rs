@@ -38,7 +38,7 @@ impl Connection {
         let seq = self.exchange.state.borrow_mut().slots.defer();
         let (exchange, identity) = (Rc::downgrade(&self.exchange), self.identity());
         let spares = Rc::clone(&self.shared.pool.spares);
-        self.shared.context.metrics.command(self.id().index());
+        self.exchange.count_request(self.id());
         self.consume_one();
         tokio::task::spawn_local(async move {
             let answered = spares.ask(&identity, &request, is_urgent, longest).await;

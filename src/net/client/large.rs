@@ -242,7 +242,7 @@ impl Connection {
 
     /// Nothing of the large request whose head is in the input goes out.
     pub(super) fn discard(&mut self, reply: Vec<u8>) {
-        self.shared.context.metrics.command(self.large_id().index());
+        self.exchange.count_request(self.large_id());
         self.cutting = Cutting::Discarding(Some(reply));
         self.release_head();
     }

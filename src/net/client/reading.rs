@@ -4,8 +4,10 @@ use std::task::{Context as TaskContext, Poll};
 
 use super::connection::{Connection, Event};
 use crate::net::context::READ_BYTES;
-use crate::net::exchange::{End, PRESSED_BYTES};
+use crate::net::exchange::End;
+use crate::net::memory_budget::LITTLE;
 use crate::net::recording::{Read, Track};
+use crate::telemetry::label::EarlyClose;
 
 /// Input kept while the client waits for its turn, before it is no longer read from.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
@@ -16,12 +18,16 @@ impl Connection {
         let has_room = self.exchange.has_room();
         let link = self.exchange.link();
         if !link.has_room() {
+            self.exchange.note_short_of_room(None);
             return link.poll_room(cx).map(|()| Event::Wake);
         }
         if !has_room {
             self.exchange.wants_room.set(true);
         }
-        if !has_room || self.input_ended || self.is_full(held) {
+        let takes_more = has_room && !self.input_ended && self.input.len() < self.input_bytes_max(held);
+        let is_short = takes_more && self.is_short_of_room();
+        self.exchange.note_short_of_room(is_short.then(|| self.waits_for_itself()));
+        if !takes_more || is_short {
             return Poll::Pending;
         }
         if self.input.capacity() == 0 {
@@ -72,9 +78,37 @@ impl Connection {
         Track::note(&mut self.track, &self.shared.context.tap, read);
     }
 
-    /// So much has come that cannot go on now that nothing more is read; `held` as above.
-    fn is_full(&self, held: bool) -> bool {
-        !self.input.is_empty() && self.input.len() >= self.input_bytes_max().max(self.whole_bytes_wanted(held))
+    /// So much may come that cannot go on now; `held` as above.
+    fn input_bytes_max(&self, held: bool) -> usize {
+        if self.input.len() < LITTLE { LITTLE } else { INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held)) }
+    }
+
+    /// Others need what room is left. Who keeps the most is the first who is not read from any more.
+    fn is_short_of_room(&self) -> bool {
+        let bytes = self.input.len();
+        bytes >= LITTLE && bytes >= self.shared.context.kept.allowance(if self.is_known() { 2 } else { 8 })
+    }
+
+    /// What has come is the beginning of something whose end is to come from the client: it waits for nobody else.
+    fn waits_for_itself(&self) -> bool {
+        self.is_between_turns && !self.is_blocked()
+    }
+
+    /// It has logged in, or needs no login.
+    fn is_known(&self) -> bool {
+        let key_has_login = self.exchange.lane().key.login.is_some();
+        key_has_login || self.authenticated || !(self.is_unauthenticated() || self.exchange.link().wants_password())
+    }
+
+    /// What the client has begun is too large for the room that is left: it is told so behind what it is owed, and closed.
+    pub(super) fn refuse_unfinished(&mut self) {
+        tracing::info!(client = %self.exchange.peer, bytes = self.input.len(), "closed: no more can be kept of what it sends");
+        self.shared.context.metrics.closed_early(EarlyClose::Unfinished);
+        if self.batch.all_held().is_empty() {
+            self.give_up();
+        }
+        // What is held is all that it will have sent of its group.
+        (self.input_ended, self.wait_over, self.is_refused_room) = (true, true, true);
     }
 
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
@@ -82,10 +116,6 @@ impl Connection {
     pub(super) fn is_unread_while_blocked(&self) -> bool {
         let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
         self.is_blocked() && !self.input_ended && (full || !self.exchange.link().has_room())
-    }
-
-    fn input_bytes_max(&self) -> usize {
-        if self.shared.context.kept.is_over_limit() { PRESSED_BYTES } else { INPUT_BYTES_MAX }
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {

@@ -18,9 +18,15 @@ use respguard_engine::session::patience::Carrying;
 use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::request::{Limits, RequestParser};
 
+/// Told to whom nothing more is read from.
+const NO_ROOM: &[u8] = b"-ERR respguard: no room is left for a request of this size (buffered_bytes_max)\r\n";
+
 impl Connection {
     /// Plans and sends everything that can go now.
     pub(super) fn advance(&mut self) -> Next {
+        if self.exchange.take_refused_room() {
+            self.refuse_unfinished();
+        }
         loop {
             if self.exchange.state.borrow().session.affinity.is_tunnel() {
                 return self.tunnel();
@@ -163,6 +169,7 @@ impl Connection {
             degraded: context.health.refuses() || link.is_down(),
             troubled: self.is_troubled(),
             carries: self.carrying.is_willing(),
+            alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
         };
@@ -224,10 +231,17 @@ impl Connection {
         found.is_some()
     }
 
-    /// A command is longer than the server may take. What is shorter than that in all is not looked at one by one.
+    /// A command, or a group of them, may be longer than the server takes. What is shorter than that in all is not looked at
+    /// one by one.
     fn is_long(&self) -> bool {
-        let longest = self.shared.context.limits.shared_request_bytes();
-        self.batch.whole_bytes() > longest && (0..self.batch.len()).any(|at| self.batch.wire(at..at + 1).len() > longest)
+        let context = &self.shared.context;
+        let longest = context.limits.shared_request_bytes();
+        self.batch.whole_bytes() > longest && (!context.policy().groups().is_empty() || self.has_longer(longest))
+    }
+
+    #[cold]
+    fn has_longer(&self, longest: usize) -> bool {
+        (0..self.batch.len()).any(|at| self.batch.wire(at..at + 1).len() > longest)
     }
 
     /// It can have a connection of its own now: those that share one need not wait.
@@ -253,6 +267,9 @@ impl Connection {
     /// Everything that was read has been sent.
     pub(super) fn all_sent(&mut self) -> Next {
         self.give_buffers();
+        if std::mem::take(&mut self.is_refused_room) {
+            self.exchange.answer(NO_ROOM.to_vec());
+        }
         if self.input_ended { Next::Close } else { Next::Read }
     }
 }

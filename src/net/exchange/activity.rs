@@ -6,7 +6,9 @@ use super::Exchange;
 use crate::net::clock;
 use crate::net::registry::{Activity, Blocked};
 use crate::net::upstream::connection::Phase;
-use respguard_engine::command::{ConnectionEffect, PinReason, SubscriptionKind};
+use crate::telemetry::slow::Whose;
+use respguard_engine::command::{CommandId, ConnectionEffect, PinReason, SubscriptionKind};
+use respguard_engine::pipeline::finding::Finding;
 use respguard_engine::session::transaction::Transaction;
 
 impl Exchange {
@@ -34,7 +36,38 @@ impl Exchange {
             input: (input, self.input_kept.get().saturating_sub(input)),
             output: state.out.len() - state.out_at + state.slots.waiting_bytes(),
             command: current.name().into(),
+            requests: self.counts.requests.get(),
+            violations: self.counts.violations.get(),
+            timeouts: self.counts.timeouts.get(),
         }
+    }
+
+    /// What it has told about itself, for those who look at its requests.
+    pub(super) fn told_of(&self) -> Whose {
+        let details = self.client.details();
+        let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into();
+        let state = self.state.try_borrow();
+        let current = state.map(|state| self.context.table().spec(state.slots.current()).name().into());
+        Whose {
+            id: self.id,
+            address: (&*self.peer).into(),
+            name: word(&details.name),
+            library: details.library().into(),
+            user: word(&details.user),
+            command: current.unwrap_or_default(),
+        }
+    }
+
+    /// Counts a request that no plan has dealt with.
+    pub fn count_request(&self, id: CommandId) {
+        self.context.metrics.command(id.index());
+        self.counts.requests.set(self.counts.requests.get() + 1);
+    }
+
+    /// Counts what a rule has found wrong with its requests.
+    pub(super) fn count_violations(&self, found: &[Finding]) {
+        let violations = found.iter().filter(|finding| matches!(finding, Finding::Violation(_))).count();
+        self.counts.violations.set(self.counts.violations.get() + violations as u64);
     }
 
     /// Where it is blocked. Its connection is unblocked by whoever asks, and serves nobody else from now on.

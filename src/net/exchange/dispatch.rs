@@ -26,6 +26,7 @@ impl Exchange {
     /// come back, by their index.
     pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<Seq> {
         let link = self.link();
+        self.counts.requests.set(self.counts.requests.get() + plan.commands as u64);
         let (table, policy) = (self.context.table(), self.context.policy());
         let (rewrites, turned) = (std::mem::take(&mut plan.rewrites), std::mem::take(&mut plan.turned));
         let seqs = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };

@@ -6,6 +6,7 @@ use super::send::Sending;
 use super::{Exchange, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
+use crate::net::upstream::connection::Phase;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::WrappedGroup;
@@ -45,7 +46,9 @@ impl Exchange {
         mut request: Vec<u8>,
     ) {
         let timing = sending.timing_of(commands);
-        let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
+        // Once more it goes over the shared connection.
+        let longest = RESENT_BYTES_MAX.min(self.context.limits.shared_request_bytes());
+        let kept = if request.len() <= longest { request.clone() } else { Vec::new() };
         let deadline = timing.read_at + timing.request_timeout;
         let wrapped = wrapped.with_doubt(InDoubt::new(marker, kept, timing.read_at, deadline));
         let frames = wrapped.frames();
@@ -84,7 +87,7 @@ impl Exchange {
             return;
         }
         let Some(who) = self.me.upgrade() else { return };
-        let link = self.link();
+        let lost_on = self.link();
         // What a head-of-line wait of the process has cost must count: beyond its deadline a group's marker proves nothing.
         clock::tick();
         let now = clock::now();
@@ -92,12 +95,14 @@ impl Exchange {
         let table = self.context.table();
         let context = resolve::Context { table: &table, client_id: self.id };
         let State { slots, out, found, .. } = &mut *state;
-        let lost = link.lost_connection();
+        let lost = lost_on.lost_connection();
         let recovery = slots.recovery(lost.as_ref(), now, &mut self.context.retries.budget(now), out, &context, found);
         drop(table);
         self.conclude(&mut state);
         let Some(recovery) = recovery else { return };
         let who: Rc<dyn Recipient> = who;
+        // A connection that the client had alone does not come back.
+        let link = if lost_on.phase() == Phase::Closed { self.lane().shared() } else { lost_on };
         if !link.send_first(who, &recovery.request, recovery.owed, (recovery.read_at, recovery.deadline)) {
             self.fault_in(&mut state, recovery.owed, Fault::Unavailable);
         }

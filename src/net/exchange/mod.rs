@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::registry::Client;
 use crate::net::stream::Stream;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
@@ -54,6 +55,8 @@ pub struct Exchange {
     pub id: u64,
     /// The client's address, for reports.
     pub peer: Arc<str>,
+    client: Arc<Client>,
+    counts: Counts,
     pub context: Rc<Context>,
     pub state: RefCell<State>,
     stream: RefCell<Stream>,
@@ -79,6 +82,9 @@ pub struct Exchange {
     awaits_replies: Cell<bool>,
     /// It was brought to another connection.
     moved: Cell<bool>,
+    /// Since when it is not read from because no room is left for what it has begun to send, and that it is to be told so.
+    short_since: Cell<Option<Instant>>,
+    refused_room: Cell<bool>,
     /// When it last sent something.
     heard_at: Cell<Instant>,
     /// Everything was written.
@@ -113,6 +119,14 @@ pub struct State {
     found: Vec<Finding>,
 }
 
+/// What became of a client's requests since it connected.
+#[derive(Debug, Default)]
+struct Counts {
+    requests: Cell<u64>,
+    violations: Cell<u64>,
+    timeouts: Cell<u64>,
+}
+
 /// Why a client's connection cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -134,11 +148,13 @@ pub enum End {
 
 impl Exchange {
     /// A client that has just connected.
-    pub fn new(id: u64, peer: Arc<str>, context: &Rc<Context>, stream: Stream, lane: &Rc<Lane>) -> Rc<Exchange> {
+    pub fn new(client: &Arc<Client>, context: &Rc<Context>, stream: Stream, lane: &Rc<Lane>) -> Rc<Exchange> {
         Rc::new_cyclic(|me| Exchange {
             me: Weak::clone(me),
-            id,
-            peer,
+            id: client.id,
+            peer: Arc::clone(&client.peer),
+            client: Arc::clone(client),
+            counts: Counts::default(),
             context: Rc::clone(context),
             state: RefCell::new(State {
                 session: Session::default(),
@@ -161,6 +177,8 @@ impl Exchange {
             behind_since: Cell::new(None),
             awaits_replies: Cell::new(false),
             moved: Cell::new(false),
+            short_since: Cell::new(None),
+            refused_room: Cell::new(false),
             heard_at: Cell::new(clock::now()),
             caught_up: Cell::new(true),
             holds_up: Cell::new(false),
@@ -300,6 +318,47 @@ impl Exchange {
     pub fn keep_input(&self, room: usize, bytes: usize) {
         self.context.kept.change(&self.input_kept, room);
         self.input_bytes.set(bytes);
+    }
+
+    /// Whether there is no room for more of what the client has begun to send, and if so, whether it waits for nobody but
+    /// itself.
+    #[inline]
+    pub fn note_short_of_room(&self, short: Option<bool>) {
+        if short.is_some() || self.short_since.get().is_some() {
+            self.begin_or_end_short(short);
+        }
+    }
+
+    #[cold]
+    fn begin_or_end_short(&self, short: Option<bool>) {
+        let since = short.map(|for_itself| self.short_since.get().filter(|_| for_itself).unwrap_or_else(clock::now));
+        self.short_since.set(since);
+        if since.is_some() {
+            self.context.kept.note_short();
+        } else {
+            self.refused_room.set(false);
+        }
+    }
+
+    /// How much it has sent, if it has waited for room since then or longer.
+    pub fn short_since(&self, at: Instant) -> Option<usize> {
+        self.short_since.get().filter(|since| *since <= at).map(|_| self.input_bytes.get())
+    }
+
+    /// No more of what it sends can be kept: it is told so.
+    pub fn refuse_room(&self) {
+        self.refused_room.set(true);
+        self.wake();
+    }
+
+    /// True when it is to be told so.
+    pub fn is_refused_room(&self) -> bool {
+        self.refused_room.get()
+    }
+
+    /// The same, once.
+    pub fn take_refused_room(&self) -> bool {
+        self.refused_room.take()
     }
 
     /// Answers the next request without the upstream.

@@ -10,6 +10,7 @@ use crate::net::findings::conclude;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::EarlyClose;
+use crate::telemetry::slow::Whose;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::{Fault, Finding};
 use respguard_engine::pipeline::resolve::{self, Part};
@@ -41,6 +42,7 @@ impl Exchange {
             }
         }
         if !found.is_empty() {
+            self.count_violations(found);
             conclude(&self.context, &self.peer, &self.lane.borrow(), found);
         }
     }
@@ -52,6 +54,7 @@ impl Exchange {
         }
         self.forget_lost_guards(&state.found);
         self.keep_follow_ups(&mut state.found);
+        self.count_violations(&state.found);
         conclude(&self.context, &self.peer, &self.lane.borrow(), &mut state.found)
     }
 }
@@ -119,6 +122,7 @@ impl Recipient for Exchange {
             self.lease_lost();
         }
         if fault == Fault::Timeout {
+            self.counts.timeouts.set(self.counts.timeouts.get() + u64::from(owed.frames()));
             // What is still to come of a request that is cut through has nobody to go to.
             self.wake();
         }
@@ -171,6 +175,10 @@ impl Recipient for Exchange {
 
     fn lease_refused(&self) {
         self.end(End::Revoked);
+    }
+
+    fn whose(&self) -> Option<Whose> {
+        Some(self.told_of())
     }
 
     fn mark(&self) -> bool {

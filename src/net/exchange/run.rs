@@ -33,6 +33,7 @@ impl Exchange {
         let behind = blocking.last().map_or(commands.start, |(at, _)| at + 1);
         let reads = self.reads_behind(sending, state, behind..commands.end, roles);
         let is_single = sending.link.goes_again() && is_single(commands.clone(), roles);
+        let parts = self.parts(sending, commands.clone(), roles);
         let run = Run { is_single, first: push(&mut state.slots, sending, commands.clone(), roles, score), at: commands.start };
         let mut start = commands.start;
         for (at, deadline) in blocking {
@@ -42,13 +43,32 @@ impl Exchange {
             start = at + 1;
         }
         if is_slow {
-            self.send_part(sending, state, run, start..commands.end, timing.deadline());
-            return;
+            return parts.cut(start..commands.end).for_each(|part| {
+                self.send_part(sending, state, run, part, timing.deadline());
+            });
         }
-        self.send_part(sending, state, run, start..reads.start, timing.deadline());
-        if self.send_part(sending, state, run, reads, timing.deadline()) {
-            sending.link.mark_reads();
+        parts.cut(start..reads.start).for_each(|part| {
+            self.send_part(sending, state, run, part, timing.deadline());
+        });
+        parts.cut(reads).for_each(|part| {
+            if self.send_part(sending, state, run, part, timing.deadline()) {
+                sending.link.mark_reads();
+            }
+        });
+    }
+
+    /// How these commands are cut into pieces that need not go out together.
+    fn parts(&self, sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) -> Parts {
+        let most = sending.link.replies_owed_max();
+        // What is refused, because it is the first, is refused as a whole.
+        if most == usize::MAX || self.context.health.refuses() {
+            return Parts { most: usize::MAX, tied: Vec::new() };
         }
+        // A transaction of the client's own goes out whole.
+        let begins = |role: &Role| role.is_scored() || matches!(role, Role::Multi);
+        let tied = commands.filter(|at| !roles.get(*at).is_some_and(begins)).collect();
+        // While one piece is answered the next ones are on their way.
+        Parts { most: most.div_ceil(4), tied }
     }
 
     /// The reads at the end of these commands, which may be sent once more should the connection be lost. A lease is lost
@@ -123,6 +143,28 @@ impl Exchange {
     }
 }
 
+/// How consecutive commands are cut into pieces.
+struct Parts {
+    /// Commands of one piece.
+    most: usize,
+    /// Those that stay with the one before them, in rising order.
+    tied: Vec<usize>,
+}
+
+impl Parts {
+    fn cut(&self, commands: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let mut at = commands.start;
+        std::iter::from_fn(move || {
+            let start = at;
+            at = at.saturating_add(self.most).min(commands.end);
+            while at < commands.end && self.tied.binary_search(&at).is_ok() {
+                at += 1;
+            }
+            (start < commands.end).then_some(start..at)
+        })
+    }
+}
+
 /// Consecutive commands that have places in their order.
 #[derive(Clone, Copy)]
 struct Run {
@@ -183,5 +225,28 @@ fn blocking_deadline(sending: &Sending<'_>, at: usize) -> Option<Option<Instant>
     match spec.blocking_timeout(args)? {
         BlockFor::Forever => Some(None),
         BlockFor::AtMost(timeout) => Some(timing.deadline().and_then(|deadline| deadline.checked_add(timeout))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(most: usize, tied: &[usize], commands: Range<usize>) -> Vec<(usize, usize)> {
+        Parts { most, tied: tied.to_vec() }.cut(commands).map(|part| (part.start, part.end)).collect()
+    }
+
+    #[test]
+    fn a_piece_ends_where_nothing_is_tied_to_it() {
+        assert_eq!(cut(2, &[], 1..6), [(1, 3), (3, 5), (5, 6)]);
+        assert_eq!(cut(2, &[2, 3, 4], 0..7), [(0, 5), (5, 7)]);
+        assert_eq!(cut(2, &[1], 0..4), [(0, 2), (2, 4)]);
+        assert_eq!(cut(1, &[1, 2], 0..3), [(0, 3)]);
+    }
+
+    #[test]
+    fn without_a_limit_there_is_one_piece_and_of_nothing_none() {
+        assert_eq!(cut(usize::MAX, &[], 3..9), [(3, 9)]);
+        assert!(cut(usize::MAX, &[], 3..3).is_empty());
     }
 }

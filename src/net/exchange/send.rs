@@ -128,7 +128,7 @@ impl Exchange {
         let link = self.link();
         let mut request = Vec::new();
         encode::request(&mut request, words);
-        self.context.metrics.command(id.index());
+        self.count_request(id);
         let timing = Timing { read_at: clock::now(), request_timeout, slow_timeout: request_timeout };
         let mut state = self.state.borrow_mut();
         let seq = state.slots.push(None, role, id, None);
@@ -138,7 +138,7 @@ impl Exchange {
     /// Begins to cut a request through that is too large to be held whole: `head` is its first part.
     pub fn begin_stream(self: &Rc<Self>, id: CommandId, role: Role, head: &[u8], timing: Timing) {
         let link = self.link();
-        self.context.metrics.command(id.index());
+        self.count_request(id);
         let mut state = self.state.borrow_mut();
         let seq = state.slots.push(None, role, id, None);
         self.send(&link, &mut state, &[head], Owed::each(seq, 1), timing.read_at, None);
@@ -147,7 +147,7 @@ impl Exchange {
     /// In the place of a command within the client's own MULTI goes out what aborts it, and the client is told `error`.
     pub fn spoil(self: &Rc<Self>, id: CommandId, error: Vec<u8>, timing: Timing) {
         let link = self.link();
-        self.context.metrics.command(id.index());
+        self.count_request(id);
         let mut state = self.state.borrow_mut();
         let seq = state.slots.push(None, Role::Refused(Box::new(error)), id, None);
         self.send(&link, &mut state, &[SPOILER], Owed::each(seq, 1), timing.read_at, timing.deadline());

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
 use crate::net::topology::Primary;
+use crate::telemetry::slow::Whose;
 use connection::Link;
 use connections::Connections;
 use respguard_engine::command::Login;
@@ -98,6 +99,11 @@ pub trait Recipient {
     /// Notes that something was handed over; true the first time since `flush`.
     fn mark(&self) -> bool {
         false
+    }
+
+    /// Whose requests they are; none for questions of our own.
+    fn whose(&self) -> Option<Whose> {
+        None
     }
 
     /// Everything that one read brought has been handed over.

@@ -38,6 +38,8 @@ const SILENCE_MIN: Duration = Duration::from_millis(3);
 /// Between two questions.
 const SIGN_PAUSE_MIN: Duration = Duration::from_millis(2);
 const SIGN_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// More than `+PONG` takes.
+const SIGN_BYTES: usize = 64;
 /// After so long without an answer a new connection is tried.
 const SIGN_PATIENCE: Duration = Duration::from_millis(250);
 const SIGN_OPEN_PAUSE_MAX: Duration = Duration::from_secs(8);
@@ -239,10 +241,25 @@ struct Spare {
 }
 
 /// A PING of our own that has not been answered, and what has come of the answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sign {
     asked_at: Option<Instant>,
+    /// Room for a `+PONG` is there from the start: a busy worker does not allocate for a sign.
     come: BytesMut,
+}
+
+impl Default for Sign {
+    fn default() -> Sign {
+        Sign { asked_at: None, come: BytesMut::with_capacity(SIGN_BYTES) }
+    }
+}
+
+impl Sign {
+    /// The next one can be asked for.
+    fn reset(&mut self) {
+        self.asked_at = None;
+        self.come.clear();
+    }
 }
 
 /// One more among all connections, as long as this is kept.
@@ -297,7 +314,7 @@ impl Spare {
         let read = poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.sign.come);
         let has_come = matches!(read, Poll::Ready(Ok(1..))) && self.sign.come.ends_with(b"\r\n");
         if has_come {
-            self.sign = Sign::default();
+            self.sign.reset();
         }
         has_come
     }

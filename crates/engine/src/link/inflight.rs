@@ -59,6 +59,23 @@ pub struct Inflight<R> {
     unordered: bool,
 }
 
+/// The request that is answered next.
+#[derive(Debug)]
+pub struct Head<'a, R> {
+    pub recipient: &'a R,
+    /// Where the piece that it was queued in lies.
+    pub bytes: Range<u64>,
+    pub read_at: Instant,
+    /// Frames of the piece that have come.
+    pub answered: u32,
+    /// Each command of the piece is owed one frame.
+    pub is_each: bool,
+    /// It may take as long as it likes.
+    pub blocks: bool,
+    /// Its recipient was told that the outcome is unknown.
+    pub expired: bool,
+}
+
 /// Whom the frame that just came in belongs to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Owner<'a, R> {
@@ -188,9 +205,35 @@ impl<R> Inflight<R> {
         behind.find(|start| *start > head.start).unwrap_or(self.queued)
     }
 
+    /// Position behind the pieces at the front, at least one, for which no more than so many replies are owed.
+    pub fn end_of_replies(&self, most: usize) -> u64 {
+        let Some(head) = self.entries.front() else { return self.queued };
+        let mut replies = 0_usize;
+        let exceeds = |entry: &&Entry<R>| {
+            replies = replies.saturating_add(entry.owed.frames() as usize);
+            replies > most && entry.start > head.start
+        };
+        self.entries.iter().find(exceeds).map_or(self.queued, |entry| entry.start)
+    }
+
     /// When the request at the head was read from its client.
     pub fn head_read_at(&self) -> Option<Instant> {
         self.entries.front().map(|entry| entry.read_at)
+    }
+
+    /// The request that is answered next.
+    pub fn head(&self) -> Option<Head<'_, R>> {
+        let entry = self.entries.front()?;
+        let end = self.entries.iter().map(|next| next.start).find(|start| *start > entry.start).unwrap_or(self.queued);
+        Some(Head {
+            recipient: &entry.recipient,
+            bytes: entry.start..end,
+            read_at: entry.read_at,
+            answered: entry.sent_frames.saturating_sub(entry.owed.frames()),
+            is_each: matches!(entry.owed, Owed::Each { .. }),
+            blocks: entry.blocks || entry.deadline.is_none(),
+            expired: entry.expired,
+        })
     }
 
     /// A part of the head frame was handed over, its end has yet to come.

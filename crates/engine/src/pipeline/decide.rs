@@ -219,9 +219,10 @@ impl Planner<'_> {
         }
     }
 
-    /// A group that is to be asked about should its connection be lost goes out on a shared one.
+    /// A group that is to be asked about should its connection be lost goes out on a shared one, unless that could be lost
+    /// over it.
     pub(super) fn must_share(&self, group: usize) -> bool {
-        let leaves = self.session.affinity.is_pinned() && self.session.is_free();
+        let leaves = self.session.affinity.is_pinned() && self.session.is_free() && !self.rules.alone;
         leaves && self.rules.policy.groups()[group].resolve && self.rules.transactions && !self.is_observed(group)
     }
 

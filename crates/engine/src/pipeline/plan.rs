@@ -247,6 +247,8 @@ pub struct Rules<'a> {
     pub troubled: bool,
     /// What stands between the members of a group may ride in its transaction: that has not been refused too often.
     pub carries: bool,
+    /// The server may close a connection over what is in the batch: it goes over one that nobody shares.
+    pub alone: bool,
     /// The client gets no reply to the first command.
     pub skips: bool,
     /// Milliseconds since the epoch, where some rule compares moments; else anything.

@@ -104,18 +104,17 @@ impl Link {
         blame.forget();
     }
 
-    /// How much of what is queued may be written now.
-    pub(super) fn may_write(&self, state: &State) -> usize {
+    /// Up to which position of the stream may be written while what waits goes out piece by piece; `None` when it does not.
+    pub(super) fn end_apart(&self, state: &State) -> Option<u64> {
         let blame = &self.blame;
         if !blame.is_apart() {
-            return state.out.len();
+            return None;
         }
         if state.inflight.first_start().is_none_or(|first| first >= blame.apart_until.get()) {
             blame.apart_until.set(0);
-            return state.out.len();
+            return None;
         }
-        let end = state.inflight.end_of_first(blame.pieces.get());
-        usize::try_from(end.saturating_sub(state.out_start)).unwrap_or(usize::MAX).clamp(state.out_at, state.out.len())
+        Some(state.inflight.end_of_first(blame.pieces.get()))
     }
 }
 

@@ -11,6 +11,7 @@ use super::blame::Blame;
 use super::head_of_line::HeadOfLine;
 use super::held_up::HeldUp;
 use super::silence::Silence;
+use super::slow::{SlowWatch, Writes};
 use super::term::PAUSE_MAX;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
@@ -51,6 +52,7 @@ impl Link {
                 out_at: 0,
                 out_start: 0,
                 inflight: Inflight::default(),
+                writes: Writes::default(),
                 info: ServerInfo::default(),
                 refusal: None,
                 last_read: clock::now(),
@@ -67,6 +69,7 @@ impl Link {
             held_up: HeldUp::default(),
             head_of_line: HeadOfLine::default(),
             silence: Silence::default(),
+            slow: SlowWatch::default(),
             retired: Cell::new(false),
             orphan_kills: RefCell::default(),
             ability: Cell::default(),
@@ -80,6 +83,7 @@ impl Link {
             standing: Cell::default(),
             opened_at: Cell::new(None),
             permit: Cell::new(Some(permit)),
+            out_kept: Cell::new(0),
             presence: Cell::new(None),
             view: RefCell::default(),
             term: Cell::new(0),
@@ -393,6 +397,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Closed;
         self.over.set(true);
+        self.context.kept.change(&self.out_kept, 0);
         self.permit.take();
         self.presence.take();
         state.inflight.abandon_all(|who, owed, cut| told.push((Rc::clone(who), owed, cut)));

@@ -3,7 +3,7 @@
 //! `life` opens it, brings it back after a loss and ends it. While it is there `outgoing` takes what is to be sent, `pump`
 //! moves its bytes, `reading` cuts what comes in into frames, `on_tick` looks after its deadlines, `head_of_line` after a head
 //! that keeps others waiting, `held_up` after the time that a client takes, `silence` after a head that the server keeps
-//! waiting, `standing` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after
+//! waiting, `slow` after requests that take long, `standing` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after
 //! over whom it was lost. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
 //! end the one that was lost.
 
@@ -18,6 +18,7 @@ mod pump;
 mod reading;
 mod replay_buffer;
 mod silence;
+mod slow;
 mod standing;
 mod term;
 
@@ -43,6 +44,7 @@ use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::preflight::Ability;
 use respguard_resp::scan::ScanError;
 use silence::Silence;
+use slow::{SlowWatch, Writes};
 
 /// A connection to the server, or the attempt to have one.
 ///
@@ -75,6 +77,8 @@ pub struct Link {
     head_of_line: HeadOfLine,
     /// For how long it has been silent while the server was not.
     silence: Silence,
+    /// What is known of requests that take long.
+    slow: SlowWatch,
     /// Its lane has another one for what is still to come.
     retired: Cell<bool>,
     /// Lost connections that the server is being told to end.
@@ -100,6 +104,8 @@ pub struct Link {
     opened_at: Cell<Option<Instant>>,
     /// Its room among all connections, until it has ended.
     permit: Cell<Option<Permit>>,
+    /// What the worker's sum knows of what is kept here: requests that wait, and those that may be needed again.
+    out_kept: Cell<usize>,
     /// That its user has a connection, while it is there.
     presence: Cell<Option<Presence>>,
     /// The server that it leads to, or that it is being opened to.
@@ -120,6 +126,8 @@ struct State {
     /// Position of `out[0]` in the stream that `inflight` counts.
     out_start: u64,
     inflight: Inflight<Rc<dyn Recipient>>,
+    /// When what was queued was written.
+    writes: Writes,
     info: ServerInfo,
     refusal: Option<Refusal>,
     last_read: Instant,

@@ -114,6 +114,9 @@ impl Link {
         let fault = match state.phase {
             Phase::Ready => {
                 let own = self.held_up.own_time(now);
+                if state.inflight.waits_since(state.last_read).is_some_and(|(_, deadline)| deadline <= own) {
+                    self.note_slow(&state, true);
+                }
                 state.inflight.expire(own, Rc::ptr_eq, |who, owed| told.push((Rc::clone(who), owed, Cut::BeforeReply)));
                 if self.is_stalled(&state, now) {
                     state.phase = Phase::Closed;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Link, Phase, State};
 use crate::net::clock;
+use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
 
@@ -119,10 +120,45 @@ impl Link {
         self.wake();
     }
 
+    /// What waits is not written all at once: a server that closes the connection over what it has to answer must not find so
+    /// much there.
+    pub(super) fn writes_in_parts(&self) -> bool {
+        self.blame.is_apart() || self.replies_owed_max() < usize::MAX
+    }
+
+    /// How much of what is queued may be written now.
+    pub(super) fn may_write(&self, state: &State) -> usize {
+        let apart = self.end_apart(state);
+        let most = self.replies_owed_max();
+        let owed = (most < usize::MAX).then(|| state.inflight.end_of_replies(most));
+        match apart.into_iter().chain(owed).min() {
+            None => state.out.len(),
+            Some(end) => {
+                let end = usize::try_from(end.saturating_sub(state.out_start)).unwrap_or(usize::MAX);
+                end.clamp(state.out_at, state.out.len())
+            }
+        }
+    }
+
+    /// So many replies may be owed at a time, as far as the requests for them come apart.
+    pub fn replies_owed_max(&self) -> usize {
+        if self.shared.get() { self.context.limits.replies_owed() } else { usize::MAX }
+    }
+
+    /// Requests that wait count among what is kept for all clients, but for the little that each connection may have.
+    pub(super) fn note_kept(&self) {
+        let state = self.state.borrow();
+        let bytes = if state.out.len() < LITTLE { 0 } else { state.out.capacity() };
+        if bytes != self.out_kept.get() {
+            self.context.kept.change(&self.out_kept, bytes);
+        }
+    }
+
     /// False while too much waits to be written; `poll_room` tells when that has changed.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        state.out.len() - state.out_at < self.out_bytes_max()
+        let waiting = state.out.len() - state.out_at;
+        waiting < LITTLE || waiting < self.out_bytes_max().min(self.context.kept.allowance(4).max(LITTLE))
     }
 
     pub(super) fn out_bytes_max(&self) -> usize {

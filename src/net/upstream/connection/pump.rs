@@ -60,6 +60,7 @@ impl Link {
         if let Poll::Ready(Err(loss)) = self.poll_write(stream, cx) {
             return Poll::Ready(loss);
         }
+        self.note_kept();
         if self.shared.get() {
             self.context.watch.begin();
         }
@@ -97,7 +98,7 @@ impl Link {
                         return Poll::Ready(loss);
                     }
                     // What was answered may be what the next piece has waited for.
-                    if self.blame.is_apart()
+                    if self.writes_in_parts()
                         && let Poll::Ready(Err(loss)) = self.poll_write(stream, cx)
                     {
                         return Poll::Ready(loss);
@@ -133,6 +134,8 @@ impl Link {
             };
             let written = written?;
             state.out_at += written;
+            let (position, answered) = (state.out_start + state.out_at as u64, state.inflight.first_start().unwrap_or(u64::MAX));
+            state.writes.note(position, answered, clock::now());
             self.context.metrics.add_bytes(Side::Upstream, Direction::Out, written);
             if state.out.len() - state.out_at < self.out_bytes_max() {
                 state.wake_waiting();
@@ -140,6 +143,8 @@ impl Link {
         }
         if state.out_at == state.out.len() {
             state.forget_written(again);
+        } else {
+            state.forget_written_front(again);
         }
         ready!(Pin::new(&mut *stream).poll_flush(cx))?;
         if self.finishing.get() {

@@ -166,7 +166,9 @@ struct Latency {
 
 impl Latency {
     fn begin(link: &Link) -> Latency {
-        Latency { read_at: link.head_read_at(), replies: 0 }
+        let read_at = link.head_read_at();
+        link.look_for_slow(read_at);
+        Latency { read_at, replies: 0 }
     }
 
     /// Replies to one batch have been handed over; the next one may answer another.
@@ -176,6 +178,7 @@ impl Latency {
         if next != self.read_at {
             self.end(link);
             self.read_at = next;
+            link.look_for_slow(next);
         }
     }
 
@@ -183,8 +186,10 @@ impl Latency {
         if let Some(read_at) = self.read_at
             && self.replies > 0
         {
+            let now = clock::now();
             link.answered(read_at);
-            link.observe(clock::now().saturating_duration_since(read_at), std::mem::take(&mut self.replies));
+            link.replied(now);
+            link.observe(now.saturating_duration_since(read_at), std::mem::take(&mut self.replies));
         }
     }
 }

@@ -248,3 +248,17 @@ fn pieces_at_the_front_end_where_the_next_one_begins() {
     // What shares the fate of the first is no piece of its own.
     assert_eq!([1, 2, 3, 4, 9].map(|pieces| inflight.end_of_first(pieces)), [10, 10, 20, 30, 30]);
 }
+
+#[test]
+fn so_many_replies_are_owed_for_the_pieces_at_the_front() {
+    let mut inflight = Inflight::default();
+    assert_eq!(inflight.end_of_replies(1), 0);
+    push(&mut inflight, 'a', 3, 10, 0);
+    inflight.push_too('a', Owed::each(Seq::default(), 1), at(0), None);
+    push(&mut inflight, 'b', 2, 10, 0);
+    push(&mut inflight, 'c', 1, 10, 0);
+    // The first piece goes out in any case, with what shares its fate.
+    assert_eq!([1, 5, 6, 7].map(|replies| inflight.end_of_replies(replies)), [10, 10, 20, 30]);
+    inflight.finish_head(0);
+    assert_eq!([4, 5, 6].map(|replies| inflight.end_of_replies(replies)), [10, 20, 30]);
+}

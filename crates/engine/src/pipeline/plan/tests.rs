@@ -100,6 +100,7 @@ impl Client {
             degraded,
             troubled: false,
             carries: true,
+            alone: false,
             skips: false,
             unix_ms: 0,
         };
@@ -318,6 +319,7 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
             degraded: false,
             troubled: false,
             carries: true,
+            alone: false,
             skips: false,
             unix_ms: 0,
         };

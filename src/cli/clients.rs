@@ -1,0 +1,192 @@
+//! `respguard clients` and `respguard slow`: who is connected, who waited long, and the end of one.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::running::{Asked, query, tell, word};
+use super::table::Table;
+
+/// Which clients.
+#[derive(Args, Debug)]
+pub(super) struct WantedClients {
+    /// Close the connection of the client with this number, as CLIENT KILL does.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["address", "name", "library", "user", "command", "sort", "limit"])]
+    kill: Option<u64>,
+    /// Only those with this in their address; likewise for the others.
+    #[arg(long)]
+    address: Option<String>,
+    #[arg(long)]
+    name: Option<String>,
+    #[arg(long)]
+    library: Option<String>,
+    #[arg(long)]
+    user: Option<String>,
+    #[arg(long)]
+    command: Option<String>,
+    /// The largest first.
+    #[arg(long, value_enum)]
+    sort: Option<Sort>,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// By what clients are sorted.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    Id,
+    Requests,
+    Violations,
+    Timeouts,
+    Age,
+    Idle,
+    Output,
+}
+
+impl Sort {
+    /// As the endpoint calls it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Sort::Id => "id",
+            Sort::Requests => "requests",
+            Sort::Violations => "violations",
+            Sort::Timeouts => "timeouts",
+            Sort::Age => "age",
+            Sort::Idle => "idle",
+            Sort::Output => "output",
+        }
+    }
+}
+
+/// Which slow requests.
+#[derive(Args, Debug)]
+pub(super) struct WantedSlow {
+    /// Only those of the client with this number.
+    #[arg(long, value_name = "ID")]
+    client: Option<u64>,
+    /// Only those of this command.
+    #[arg(long)]
+    command: Option<String>,
+    /// At most so many, the newest.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=256))]
+    limit: u16,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// GET /clients, or POST /clients/kill.
+pub(super) fn clients(wanted: &WantedClients) -> ExitCode {
+    if let Some(id) = wanted.kill {
+        return tell(&wanted.asked, "POST", &format!("/clients/kill?id={id}"), |_, killed| {
+            (format!("client {} at {} is closed\n", killed["killed"], word(&killed["address"])), ExitCode::SUCCESS)
+        });
+    }
+    let filters = [
+        ("address", &wanted.address),
+        ("name", &wanted.name),
+        ("library", &wanted.library),
+        ("user", &wanted.user),
+        ("command", &wanted.command),
+    ];
+    let filters = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", query(value.as_ref()?))));
+    let sort = wanted.sort.map(|sort| format!("&sort={}", sort.as_str()));
+    let path = format!("/clients?limit={}{}", wanted.limit, filters.chain(sort).collect::<String>());
+    tell(&wanted.asked, "GET", &path, |_, answer| (client_table(answer), ExitCode::SUCCESS))
+}
+
+/// GET /slow.
+pub(super) fn slow(wanted: &WantedSlow) -> ExitCode {
+    let client = wanted.client.map(|id| format!("&client={id}"));
+    let command = wanted.command.as_ref().map(|command| format!("&command={}", query(command)));
+    let path = format!("/slow?limit={}{}", wanted.limit, client.into_iter().chain(command).collect::<String>());
+    tell(&wanted.asked, "GET", &path, |_, answer| (slow_table(answer), ExitCode::SUCCESS))
+}
+
+fn client_table(answer: &Value) -> String {
+    let columns = ["address", "name", "library", "user", "requests", "violations", "timeouts", "age", "idle", "command"];
+    let mut table = Table::new(["id"].into_iter().chain(columns));
+    let clients = answer["clients"].as_array().into_iter().flatten();
+    let mut count = 0;
+    for client in clients {
+        count += 1;
+        table.row([
+            client["id"].to_string(),
+            plain(&client["address"]),
+            plain(&client["name"]),
+            plain(&client["library"]),
+            plain(&client["user"]),
+            client["requests"].to_string(),
+            client["violations"].to_string(),
+            client["timeouts"].to_string(),
+            format!("{} s", client["age_seconds"]),
+            format!("{} s", client["idle_seconds"]),
+            plain(&client["command"]),
+        ]);
+    }
+    format!("{table}{count} of {} clients\n", answer["total"])
+}
+
+fn slow_table(answer: &Value) -> String {
+    if answer["threshold_ms"].is_null() {
+        return "nothing is kept: [admin] slow_ms is 0\n".to_owned();
+    }
+    let columns = ["client", "name", "library", "command", "keys", "total", "proxy", "behind", "server", "delayed"];
+    let mut table = Table::new(["at"].into_iter().chain(columns));
+    for slow in answer["slow"].as_array().into_iter().flatten().rev() {
+        let timed_out = if slow["timed_out"] == true { " (timed out)" } else { "" };
+        table.row([
+            plain(&slow["at"]),
+            plain(&slow["client"]["address"]),
+            plain(&slow["client"]["name"]),
+            plain(&slow["client"]["library"]),
+            format!("{}{timed_out}", plain(&slow["command"])),
+            plain(&slow["key_pattern"]),
+            milliseconds(&slow["total_us"]),
+            milliseconds(&slow["proxy_us"]),
+            milliseconds(&slow["behind_us"]),
+            milliseconds(&slow["server_us"]),
+            slow["delayed"].to_string(),
+        ]);
+    }
+    format!("{table}{} took {} ms and longer since the start\n", answer["total"], answer["threshold_ms"])
+}
+
+/// A text without what would steer a terminal; `-` where there is none.
+pub(super) fn plain(value: &Value) -> String {
+    let text: String = value.as_str().unwrap_or_default().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+fn milliseconds(micros: &Value) -> String {
+    format!("{:.1} ms", micros.as_f64().unwrap_or_default() / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_slow_request_is_one_line_with_where_its_time_went() {
+        let slow = json!({ "threshold_ms": 100, "total": 1, "slow": [{
+            "at": "T", "client": { "address": "a:1", "name": "", "library": "redis-py 7" }, "command": "keys", "key_pattern": null,
+            "total_us": 250_000, "proxy_us": 100, "behind_us": 0, "server_us": 249_900, "timed_out": true, "delayed": 3
+        }] });
+        let told = slow_table(&slow);
+        for part in ["a:1", "redis-py 7", "keys (timed out)", "250.0 ms", "0.1 ms", "249.9 ms", "1 took 100 ms and longer"] {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+        assert!(slow_table(&json!({ "threshold_ms": null })).contains("slow_ms is 0"));
+    }
+
+    #[test]
+    fn what_a_client_calls_itself_cannot_steer_the_terminal() {
+        assert_eq!(plain(&json!("a\u{1b}[31mb")), "a?[31mb");
+        assert_eq!((plain(&json!("")), plain(&Value::Null)), ("-".to_owned(), "-".to_owned()));
+    }
+}

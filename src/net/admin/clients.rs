@@ -1,0 +1,159 @@
+//! GET /clients and POST /clients/kill: who is connected and what each is doing, and the end of one.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::AdminState;
+use crate::net::http::problem;
+use crate::net::registry::{Activity, Client, Message};
+
+/// Clients in one answer, unless more or fewer are asked for.
+const LIMIT: usize = 100;
+const LIMIT_MAX: usize = 1000;
+
+/// Which clients, and in which order. Texts are meant as parts: `redis-py` is all its versions.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Asked {
+    id: Option<u64>,
+    address: Option<String>,
+    name: Option<String>,
+    library: Option<String>,
+    user: Option<String>,
+    command: Option<String>,
+    sort: Option<Sort>,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Sort {
+    Id,
+    Requests,
+    Violations,
+    Timeouts,
+    Age,
+    Idle,
+    Output,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    id: u64,
+}
+
+pub(super) async fn list(State(state): State<AdminState>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
+    let Ok(Query(asked)) = asked else {
+        let expected = "expected id=, address=, name=, library=, user=, command= (parts of them), \
+                        sort=id|requests|violations|timeouts|age|idle|output, limit=";
+        return problem(StatusCode::BAD_REQUEST, expected, &[]);
+    };
+    let registry = &state.standing.registry;
+    let mut activities = registry.activities().await;
+    let clients = registry.clients();
+    let total = clients.len();
+    let mut matching: Vec<Told> = clients.into_iter().map(|client| Told::of(client, &mut activities)).collect();
+    matching.retain(|told| asked.is_met_by(told));
+    // The newest or largest first, but those by number in their order.
+    match asked.sort.unwrap_or(Sort::Id) {
+        Sort::Id => {}
+        Sort::Requests => matching.sort_by_key(|told| Reverse(told.doing.requests)),
+        Sort::Violations => matching.sort_by_key(|told| Reverse(told.doing.violations)),
+        Sort::Timeouts => matching.sort_by_key(|told| Reverse(told.doing.timeouts)),
+        Sort::Age => matching.sort_by_key(|told| told.client.connected_at),
+        Sort::Idle => matching.sort_by_key(|told| Reverse(told.doing.idle)),
+        Sort::Output => matching.sort_by_key(|told| Reverse(told.doing.output)),
+    }
+    let limit = asked.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let shown: Vec<_> = matching.iter().take(limit).map(Told::shown).collect();
+    Json(json!({ "total": total, "matching": matching.len(), "clients": shown })).into_response()
+}
+
+/// As CLIENT KILL ID does.
+pub(super) async fn kill(State(state): State<AdminState>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+    let Ok(Query(Wanted { id })) = wanted else {
+        return problem(StatusCode::BAD_REQUEST, "expected id=, the number that /clients shows", &[]);
+    };
+    let Some(client) = state.standing.registry.client(id).filter(|client| client.kill()) else {
+        return problem(StatusCode::NOT_FOUND, "no such client; it may have left", &[]);
+    };
+    // Without its worker it is gone already.
+    let _ = client.worker.send(Message::Kill(id)).await;
+    tracing::info!(id, client = %client.peer, "an operator has closed a client's connection");
+    Json(json!({ "killed": id, "address": &*client.peer })).into_response()
+}
+
+struct Told {
+    client: Arc<Client>,
+    doing: Activity,
+    name: String,
+    library: String,
+    user: String,
+    db: u32,
+    protocol: u8,
+}
+
+impl Told {
+    fn of(client: Arc<Client>, activities: &mut HashMap<u64, Activity>) -> Told {
+        let details = client.details();
+        let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Told {
+            doing: activities.remove(&client.id).unwrap_or_default(),
+            name: word(&details.name),
+            library: details.library(),
+            user: word(&details.user),
+            db: details.db,
+            protocol: details.protocol.number(),
+            client,
+        }
+    }
+
+    fn shown(&self) -> Value {
+        let Told { client, doing, name, library, user, db, protocol } = self;
+        json!({
+            "id": client.id,
+            "address": &*client.peer,
+            "local": &*client.local,
+            "name": name,
+            "library": library,
+            "user": user,
+            "db": db,
+            "protocol": protocol,
+            "age_seconds": client.connected_at.elapsed().as_secs(),
+            "idle_seconds": doing.idle.as_secs(),
+            "requests": doing.requests,
+            "violations": doing.violations,
+            "timeouts": doing.timeouts,
+            "command": &*doing.command,
+            "blocked": doing.is_blocked,
+            "queued": doing.queued,
+            "subscriptions": doing.channels + doing.patterns + doing.shard_channels,
+            "input_bytes": doing.input.0,
+            "output_bytes": doing.output,
+        })
+    }
+}
+
+impl Asked {
+    fn is_met_by(&self, told: &Told) -> bool {
+        let has = |wanted: &Option<String>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| text.to_lowercase().contains(&wanted.to_lowercase()))
+        };
+        self.id.is_none_or(|id| id == told.client.id)
+            && has(&self.address, &told.client.peer)
+            && has(&self.name, &told.name)
+            && has(&self.library, &told.library)
+            && has(&self.user, &told.user)
+            && has(&self.command, &told.doing.command)
+    }
+}
