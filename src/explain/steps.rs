@@ -215,10 +215,19 @@ impl Planned<'_> {
         }
         let riders: Vec<usize> = commands.iter().zip(rides).filter_map(|(&at, rides)| rides.then_some(at)).collect();
         if !riders.is_empty() {
-            page.line(2, format_args!("{} ride with them: if nothing is applied they are sent again, alone", self.numbers(&riders)));
+            page.line(
+                2,
+                format_args!("{} ride with them: if nothing is applied they are sent again, alone", self.numbers(&riders)),
+            );
         }
         page.line(2, "replies: each as the server gives it; what the client sends behind it waits until it is answered");
-        page.line(2, format_args!("if a group is the reason that nothing is applied: its members answer an error; told as {}", Kind::Aborted));
+        page.line(
+            2,
+            format_args!(
+                "if a group is the reason that nothing is applied: its members answer an error; told as {}",
+                Kind::Aborted
+            ),
+        );
         self.write_injected(&span.added.injected, page);
     }
 

@@ -229,7 +229,9 @@ fn the_commands_of_a_connection_reach_the_server_in_their_order() {
         let words: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
         match words.first().copied() {
             Some("ECHO") if words.get(1) == Some(&"end") => break,
-            Some("HSET" | "SADD" | "SET" | "GET" | "PUBLISH") if !words[1].starts_with("respguard:") && !line.contains(" lua]") => {
+            Some("HSET" | "SADD" | "SET" | "GET" | "PUBLISH")
+                if !words[1].starts_with("respguard:") && !line.contains(" lua]") =>
+            {
                 let line = words.join(" ");
                 let found = sent[at..].iter().position(|sent| *sent == line);
                 at += found.unwrap_or_else(|| panic!("{line:?} came behind what was sent after it, seed {seed}")) + 1;

@@ -288,9 +288,7 @@ fn an_answer_that_is_too_long_to_be_kept_until_its_end_is_told_as_applied_or_tak
     let replies = ask(&mut wire, &[eval(LONG, &["2", "{u}:v", "{u}:n", "two"]), push("two")]);
     assert!(replies[0].starts_with("-EXECABORT ") && replies[1].starts_with("-WRONGTYPE "), "{replies:?}");
     assert_eq!(redis.ask("GET {u}:v"), "$3\r\none\r\n", "it was taken back");
-    eventually("both are counted", || {
-        (proxy.groups("script", "committed"), proxy.groups("script", "rolled_back")) == (1.0, 1.0)
-    });
+    eventually("both are counted", || (proxy.groups("script", "committed"), proxy.groups("script", "rolled_back")) == (1.0, 1.0));
     assert_eq!(wire.ask("PING"), "+PONG\r\n");
     assert_nothing_is_left(&redis);
 }

@@ -158,14 +158,7 @@ impl Planner<'_> {
     }
 
     /// Gathers the groups that begin at `at` or stand between its members, and so on.
-    fn build_span(
-        &mut self,
-        at: usize,
-        limit: usize,
-        before: Before,
-        trailing: bool,
-        dropped: &[Dropped],
-    ) -> Option<Built> {
+    fn build_span(&mut self, at: usize, limit: usize, before: Before, trailing: bool, dropped: &[Dropped]) -> Option<Built> {
         let limit = limit.min(self.batch.len());
         let patient = !self.is_overdue(at);
         let mut built = Built { end: at + 1, waits: false };
@@ -370,9 +363,7 @@ impl Planner<'_> {
             }
             let mut behind = members.iter().enumerate();
             let has_rules = self.rules.policy.has_rules_of_commands();
-            if has_rules
-                && behind.any(|(member, &at)| self.refusal(at, members[member + 1..].iter().copied()).is_some())
-            {
+            if has_rules && behind.any(|(member, &at)| self.refusal(at, members[member + 1..].iter().copied()).is_some()) {
                 self.end_run(at);
                 self.refuse_group(&members, gathered.group);
                 self.undo(before);
@@ -418,12 +409,7 @@ impl Planner<'_> {
     }
 
     /// The preflight of the groups that have one, if one of them needs it.
-    fn guard_span(
-        &mut self,
-        commands: &[usize],
-        groups: &mut [SpanGroup],
-        before: Before,
-    ) -> Result<Option<Preflight>, Refused> {
+    fn guard_span(&mut self, commands: &[usize], groups: &mut [SpanGroup], before: Before) -> Result<Option<Preflight>, Refused> {
         if !groups.iter().any(|group| group.guarded) {
             return Ok(None);
         }
@@ -462,13 +448,7 @@ impl Planner<'_> {
     }
 
     /// A guarded group goes as a transaction, where its rule says so.
-    fn degrade_or_refuse(
-        &mut self,
-        place: usize,
-        groups: &mut [SpanGroup],
-        before: Before,
-        lack: Lack,
-    ) -> Result<(), Refused> {
+    fn degrade_or_refuse(&mut self, place: usize, groups: &mut [SpanGroup], before: Before, lack: Lack) -> Result<(), Refused> {
         let gathered = self.plan.gathered[before.gathered + place].clone();
         if !groups[place].guarded {
             return Ok(());

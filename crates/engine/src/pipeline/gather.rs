@@ -52,7 +52,9 @@ impl Obstacle {
             Obstacle::Command => "a command between its members cannot change places with them",
             Obstacle::Key => "a command between its members has a key of one of them",
             Obstacle::Ride => "a command between its members cannot ride in its transaction",
-            Obstacle::Pushed => "what is pushed to a key is read behind that, and a blocked client may have been served in between",
+            Obstacle::Pushed => {
+                "what is pushed to a key is read behind that, and a blocked client may have been served in between"
+            }
             Obstacle::RolledBack => "nothing rides in the transaction of a group that is rolled back",
             Obstacle::Once => "two groups that are applied once would share a transaction",
             Obstacle::TooMuch => "with all that stands between the members the transaction would be too large",

@@ -7,7 +7,6 @@ pub use carried::{CarriedGroup, Returned};
 use exec_stream::ExecStream;
 use take_back::{GivenTtl, TakeBack};
 
-use carried::Carried;
 use super::expectations::Expectations;
 use super::finding::Finding;
 use super::guard::Guard;
@@ -17,6 +16,7 @@ use super::resolve::{Context, Part};
 use super::violation::{Kind, Violation, error_word};
 use crate::command::{CommandId, Table};
 use crate::policy::{Group, TtlRule};
+use carried::Carried;
 use respguard_resp::scan::{Top, elements};
 use respguard_resp::{encode, value};
 

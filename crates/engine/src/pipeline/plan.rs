@@ -216,7 +216,9 @@ impl Plan {
 
     /// True when a group is there as a whole, before the steps are gone through.
     pub fn has_group(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::Span(_) | Step::RefuseGroup { .. }))
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::Span(_) | Step::RefuseGroup { .. }))
     }
 
     /// True when requests go out in another order than the one in which they were read.

@@ -168,14 +168,7 @@ impl WrappedGroup {
     }
 
     /// It ran: each command is answered by its own reply, unless its group's rule says otherwise.
-    fn pass_carried(
-        &mut self,
-        carried: &mut Carried,
-        frame: &[u8],
-        out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
+    fn pass_carried(&mut self, carried: &mut Carried, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
         let mut raw: Vec<(&[u8], &[u8])> = Vec::with_capacity(self.members.len());
         let mut pushes: Vec<u8> = Vec::new();
         let mut own_pushes: Vec<(usize, Vec<u8>)> = Vec::new();
@@ -336,9 +329,10 @@ impl WrappedGroup {
             give(&mut answers, &group.places, replies);
             let violation = match is_culprit {
                 true => group.group.aborted(frame, table),
-                false => group.group.violation(Kind::Aborted, table).error(value::error_text(
-                    self.own_refused.as_deref().unwrap_or(if top.null { b"" } else { frame }),
-                )),
+                false => group
+                    .group
+                    .violation(Kind::Aborted, table)
+                    .error(value::error_text(self.own_refused.as_deref().unwrap_or(if top.null { b"" } else { frame }))),
             };
             found.push(Finding::Violation(violation));
             found.push(Finding::Group { index: group.group.index, outcome: Outcome::Aborted });
@@ -457,7 +451,9 @@ impl WrappedGroup {
             };
             let of_rider = |name: &str| match why {
                 "COMMITTED" => format!("COMMITTED {name} was applied, its reply was lost"),
-                _ => format!("TIMEOUT respguard: outcome of {name} unknown: the connection to the server was lost before the reply"),
+                _ => format!(
+                    "TIMEOUT respguard: outcome of {name} unknown: the connection to the server was lost before the reply"
+                ),
             };
             self.answer_all(&mut carried, true, table, text, of_rider);
         }

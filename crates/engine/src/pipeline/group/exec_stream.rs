@@ -157,7 +157,10 @@ impl WrappedGroup {
             Some(outcome) => outcome,
             None => {
                 let name = &self.rule.name;
-                self.reply_all(out, &format!("COMMITTED group {name} was applied, its replies are too long to be kept until all is known"));
+                self.reply_all(
+                    out,
+                    &format!("COMMITTED group {name} was applied, its replies are too long to be kept until all is known"),
+                );
                 self.note_unguarded(Outcome::Committed, table, found)
             }
         };

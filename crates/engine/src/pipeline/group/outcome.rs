@@ -69,7 +69,14 @@ impl WrappedGroup {
         found.push(Finding::Group { index: self.index, outcome });
     }
 
-    pub(super) fn reply_applied(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+    pub(super) fn reply_applied(
+        &mut self,
+        frame: &[u8],
+        top: Top,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) -> Outcome {
         if let Some(outcome) = self.reply_rolled_back(frame, out, table, found) {
             return outcome;
         }
@@ -185,7 +192,13 @@ impl WrappedGroup {
         is_prevented.then(|| verdict.clone())
     }
 
-    pub(super) fn reply_prevented(&self, verdict: &Verdict, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+    pub(super) fn reply_prevented(
+        &self,
+        verdict: &Verdict,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) -> Outcome {
         let violation = self.violation(Kind::Aborted, table);
         let place = |member: usize| u32::try_from(member + 1).unwrap_or(u32::MAX);
         match verdict {

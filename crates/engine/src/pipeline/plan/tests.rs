@@ -18,18 +18,43 @@ mod carry;
 /// A step without what it carries.
 #[derive(Debug, PartialEq, Clone)]
 enum Shape {
-    Send { commands: Range<usize> },
-    Wrap { members: Range<usize>, group: usize },
-    Guard { members: Range<usize>, group: usize },
-    RefuseGroup { members: Range<usize>, group: usize },
-    Watch { commands: Range<usize>, group: usize, unwrapped: Option<Unwrapped> },
+    Send {
+        commands: Range<usize>,
+    },
+    Wrap {
+        members: Range<usize>,
+        group: usize,
+    },
+    Guard {
+        members: Range<usize>,
+        group: usize,
+    },
+    RefuseGroup {
+        members: Range<usize>,
+        group: usize,
+    },
+    Watch {
+        commands: Range<usize>,
+        group: usize,
+        unwrapped: Option<Unwrapped>,
+    },
     Probe,
     CatchUp,
-    Answer { command: usize, by: Answer },
-    Refuse { command: usize },
-    TtlFix { command: usize },
+    Answer {
+        command: usize,
+        by: Answer,
+    },
+    Refuse {
+        command: usize,
+    },
+    TtlFix {
+        command: usize,
+    },
     /// Each group with the places of its members.
-    Span { commands: Vec<usize>, groups: Vec<(usize, Vec<u32>)> },
+    Span {
+        commands: Vec<usize>,
+        groups: Vec<(usize, Vec<u32>)>,
+    },
 }
 
 fn roles(plan: &Plan) -> Vec<&Role> {

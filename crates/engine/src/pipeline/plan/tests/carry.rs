@@ -35,7 +35,9 @@ fn what_stands_between_the_members_rides_in_its_place() {
     let plan = planned(&["GET x", "SET a:1 v", "GET y", "PUBLISH c m", "SET b:1 v", "GET z"]);
     assert_eq!(shapes(&plan), [SEND(0..1), span(&[1, 2, 3, 4], &[(0, &[0, 3])])]);
     assert_eq!((plan.commands, plan.turn), (5, Some(Barrier::Resolve)), "what follows waits for it");
-    for between in ["GET a:1", "DEL a:1", "EVAL x 0", "EVALSHA x 1 a:1", "DBSIZE", "PING", "ECHO x", "SORT k BY w_*", "EXISTS b:1"] {
+    for between in
+        ["GET a:1", "DEL a:1", "EVAL x 0", "EVALSHA x 1 a:1", "DBSIZE", "PING", "ECHO x", "SORT k BY w_*", "EXISTS b:1"]
+    {
         let plan = planned(&["SET a:1 v", between, "SET b:1 v"]);
         assert_eq!(shapes(&plan), [span(&[0, 1, 2], &[(0, &[0, 2])])], "{between}");
     }
@@ -101,7 +103,11 @@ fn all_behind_a_beginning_waits_with_it() {
     assert_eq!((&plan.kept[..], plan.turn), (&[(1, true), (2, false), (3, false)][..], Some(Barrier::Hold)));
     assert_eq!((plan.commands, &plan.notes[..]), (4, &[Note::Held { group: 0, members: 1 }][..]));
     let plan = planned(&["SET a:1 v", "SET a:2 v", "SET b:1 v"]);
-    assert_eq!((shapes(&plan).len(), &plan.kept[..]), (0, &[(0, false), (1, true), (2, false)][..]), "the whole one shares its fate");
+    assert_eq!(
+        (shapes(&plan).len(), &plan.kept[..]),
+        (0, &[(0, false), (1, true), (2, false)][..]),
+        "the whole one shares its fate"
+    );
     let plan = planned(&["SET a:1 v", "TIME"]);
     assert_eq!((plan.kept.len(), plan.turn), (0, None), "it cannot ride");
     let mut impatient = client(pairs());
