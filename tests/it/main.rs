@@ -33,6 +33,7 @@ mod learn;
 mod limits;
 mod log;
 mod masses;
+mod modules;
 mod near_misses;
 mod once;
 mod operating;
