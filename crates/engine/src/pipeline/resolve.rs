@@ -335,7 +335,6 @@ impl Sequencer {
             self.marked.retain(|marked| *marked != seq);
         }
         let Some(slot) = self.slot(seq) else { return };
-        let is_silent = slot.silent;
         let Role::Group(group) = std::mem::replace(&mut slot.role, Role::Own) else { return };
         let GroupSlot { mut group, apart, replies } = *group;
         let members = group.reply_count();
