@@ -17,18 +17,28 @@
 //! | `analysis` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
+<<<<<<< HEAD
 //! | `carried` | the same where other commands stand between the members |
+=======
+//! | `names` | names of keys of our own |
+//! | `bulks` | arguments that are collected |
+>>>>>>> main
 //! | `once` | the marker of a group that is applied once |
 //! | `request` | what goes on the wire before the members |
 //! | `rollback` | what is kept of the keys of a group that is rolled back |
 
 mod analysis;
+<<<<<<< HEAD
 mod carried;
+=======
+mod bulks;
+>>>>>>> main
 mod hashes;
 mod key_aliases;
 mod key_state;
 mod keyspace;
 mod lists;
+mod names;
 pub mod once;
 mod question;
 pub mod request;
@@ -47,10 +57,14 @@ use std::borrow::Cow;
 use crate::command::{CommandId, Spec, Table};
 use respguard_resp::request::Args;
 
+<<<<<<< HEAD
 pub use carried::{Carried, DISTURBED, examine_carried};
+=======
+pub use names::Names;
+>>>>>>> main
 pub use once::{Duplicate, Once};
 pub use question::{Asker, Check, Condition, Question, Requirement};
-pub use request::{Ability, Lack, Names, Preflight, Verdict};
+pub use request::{Ability, Lack, Preflight, Verdict};
 pub use rollback::Rollback;
 pub use types::Types;
 
