@@ -17,22 +17,16 @@
 //! | `analysis` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
-<<<<<<< HEAD
 //! | `carried` | the same where other commands stand between the members |
-=======
 //! | `names` | names of keys of our own |
 //! | `bulks` | arguments that are collected |
->>>>>>> main
 //! | `once` | the marker of a group that is applied once |
 //! | `request` | what goes on the wire before the members |
 //! | `rollback` | what is kept of the keys of a group that is rolled back |
 
 mod analysis;
-<<<<<<< HEAD
-mod carried;
-=======
 mod bulks;
->>>>>>> main
+mod carried;
 mod hashes;
 mod key_aliases;
 mod key_state;
@@ -57,11 +51,8 @@ use std::borrow::Cow;
 use crate::command::{CommandId, Spec, Table};
 use respguard_resp::request::Args;
 
-<<<<<<< HEAD
 pub use carried::{Carried, DISTURBED, examine_carried};
-=======
 pub use names::Names;
->>>>>>> main
 pub use once::{Duplicate, Once};
 pub use question::{Asker, Check, Condition, Question, Requirement};
 pub use request::{Ability, Lack, Preflight, Verdict};
