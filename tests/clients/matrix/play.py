@@ -47,7 +47,7 @@ class Failed(Exception):
 class Matrix(Stage):
     """A private redis-server, and respguard before it with one group and defaults otherwise."""
 
-    def __init__(self, hold_ms=None, between="carry"):
+    def __init__(self, hold_ms=None, between="pass"):
         self.between = between
         self.hold = f"[pipeline]\nhold_ms = {hold_ms}\nhold_max_ms = {hold_ms}\n" if hold_ms else ""
         super().__init__()

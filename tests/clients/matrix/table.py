@@ -44,7 +44,8 @@ NOTES = """
   in two, fall on a machine with too much to do. A larger `hold_ms` costs only those who send a beginning without its rest.
 - Libraries that share a connection among many callers (StackExchange.Redis, Lettuce, redis-rs, node-redis) put commands of others between a
   group's members. With `between = "carry"`, the default, those ride in its transaction and wait with it; where callers do not rely on each
-  other's order `"pass"` spares them that ([atomicity.md](atomicity.md#members-that-are-apart)). Measured here is the default.
+  other's order `"pass"` spares them that ([atomicity.md](atomicity.md#members-that-are-apart)). The
+  figures here are those of `"pass"`.
 - predis, Redis.pm and fred leave Nagle's algorithm on: the rest of their pipeline leaves only when its first part is
   acknowledged. respguard acknowledges at once what it holds (on Linux).
 - redis-rs' calls at once of many tasks may overtake each other in the client's own queue; groups whose members change places
