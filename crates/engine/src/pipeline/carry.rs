@@ -106,7 +106,7 @@ impl Planner<'_> {
         let first = self.plan.gathered[before.gathered].clone();
         if built.waits {
             self.end_run(at);
-            self.plan.roles.extend((at..built.end).map(|_| Role::Member));
+            self.push_span_roles(at..built.end);
             self.skip(built.end);
             self.plan.waits_from = Some(at);
             return Some(Decision::Spanned(built.end));
@@ -338,10 +338,7 @@ impl Planner<'_> {
         }
         let first = self.plan.members.len();
         self.plan.members.extend(&commands);
-        for command in at..end {
-            let role = if self.is_answered(command) { Role::Own } else { Role::Member };
-            self.plan.roles.push(role);
-        }
+        self.push_span_roles(at..end);
         let added = self.ttl_fix_group(&commands);
         let all = first..self.plan.members.len();
         let step = Step::Span(Box::new(Span { commands: all, groups, preflight: preflight.map(Box::new), added }));
@@ -349,6 +346,13 @@ impl Planner<'_> {
         self.skip(end);
         self.fenced = true;
         end
+    }
+
+    fn push_span_roles(&mut self, commands: Range<usize>) {
+        for at in commands {
+            let role = if self.is_answered(at) { Role::Own } else { Role::Member };
+            self.plan.roles.push(role);
+        }
     }
 
     /// What rules do not let pass of the transaction is answered; true if there was something.

@@ -139,6 +139,18 @@ fn a_guarded_group_is_refused_alone_and_the_others_are_planned_again() {
 }
 
 #[test]
+fn what_is_refused_while_the_rest_waits_is_answered_once() {
+    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(name, members) };
+    let groups = vec![guarded("g", &["SADD a:{n} *", "EXPIRE a:{n} *"]), group("pair", &["SET c:{n} *", "SET d:{n} *"])];
+    let lines = ["SADD a:1 x", "SET c:1 v", "EXPIRE a:1 no", "GET x", "SET d:1 v", "SET c:2 v", "GET y"];
+    let plan = client(groups.clone()).plan(&lines[..4], false);
+    assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }]);
+    assert_eq!(&plan.kept[..], [(1, true), (3, false)], "what was answered does not wait");
+    let plan = client(groups).plan(&["SET c:2 v", "SADD a:1 x", "GET x", "EXPIRE a:1 no", "SET d:2 v", "SET c:3 v"], false);
+    assert!(plan.kept.iter().all(|(at, _)| ![1, 3].contains(at)), "{:?}", plan.kept);
+}
+
+#[test]
 fn a_rider_that_a_rule_refuses_is_answered_alone() {
     let commands = Some(vec!["DEL *".to_owned()]);
     let guard = WrittenGuard { name: "no".to_owned(), commands, action: GuardAction::Reject, ..WrittenGuard::default() };
