@@ -139,15 +139,12 @@ fn a_guarded_group_is_refused_alone_and_the_others_are_planned_again() {
 }
 
 #[test]
-fn what_is_refused_while_the_rest_waits_is_answered_once() {
+fn what_is_refused_within_a_transaction_neither_waits_nor_goes_again() {
     let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(name, members) };
     let groups = vec![guarded("g", &["SADD a:{n} *", "EXPIRE a:{n} *"]), group("pair", &["SET c:{n} *", "SET d:{n} *"])];
-    let lines = ["SADD a:1 x", "SET c:1 v", "EXPIRE a:1 no", "GET x", "SET d:1 v", "SET c:2 v", "GET y"];
-    let plan = client(groups.clone()).plan(&lines[..4], false);
-    assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }]);
-    assert_eq!(&plan.kept[..], [(1, true), (3, false)], "what was answered does not wait");
     let plan = client(groups).plan(&["SET c:2 v", "SADD a:1 x", "GET x", "EXPIRE a:1 no", "SET d:2 v", "SET c:3 v"], false);
-    assert!(plan.kept.iter().all(|(at, _)| ![1, 3].contains(at)), "{:?}", plan.kept);
+    assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }, span(&[0, 2, 4], &[(1, &[0, 2])])]);
+    assert_eq!((&plan.members[..2], plan.kept.len(), plan.turn), (&[1, 3][..], 0, Some(Barrier::Resolve)));
 }
 
 #[test]
