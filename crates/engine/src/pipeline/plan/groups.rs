@@ -36,7 +36,10 @@ impl Planner<'_> {
                 self.plan.kept.push((at, begins));
             }
         }
-        for at in (all_wait_from..self.plan.commands).filter(|at| !self.is_answered(*at)) {
+        for at in all_wait_from..self.plan.commands {
+            if self.is_answered(at) {
+                continue;
+            }
             let begins = self.claim(at).is_some_and(|gathered| !gathered.whole && self.plan.members[gathered.first] == at);
             self.plan.kept.push((at, begins));
         }
