@@ -348,6 +348,19 @@ impl Planner<'_> {
         end
     }
 
+    /// What stands before a command that has been answered, and is not planned, waits: the answered one is done with.
+    pub(super) fn keep_before_answered(&mut self) {
+        let planned = self.plan.commands;
+        let Some(last) = (planned..self.plan.claims.len()).rev().find(|at| self.is_answered(*at)) else { return };
+        self.push_span_roles(planned..last + 1);
+        for at in planned..last {
+            if !self.is_answered(at) {
+                self.plan.kept.push((at, false));
+            }
+        }
+        self.plan.commands = last + 1;
+    }
+
     fn push_span_roles(&mut self, commands: Range<usize>) {
         for at in commands {
             let role = if self.is_answered(at) { Role::Own } else { Role::Member };

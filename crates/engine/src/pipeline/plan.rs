@@ -399,6 +399,7 @@ impl Planner<'_> {
             self.plan.turn = Some(Barrier::Resolve);
         }
         self.keep();
+        self.keep_before_answered();
         self.find_near_misses();
     }
 

@@ -148,6 +148,16 @@ fn what_is_refused_within_a_transaction_neither_waits_nor_goes_again() {
 }
 
 #[test]
+fn a_refused_member_behind_what_is_planned_is_done_with() {
+    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(name, members) };
+    let groups = vec![guarded("g", &["SADD a:{n} *", "EXPIRE a:{n} *"]), group("pair", &["SET c:{n} *", "SET d:{n} *"])];
+    let lines = ["SADD a:1 x", "SET c:1 v", "GET x", "SET d:1 v", "GET z", "EXPIRE a:1 no", "GET y"];
+    let plan = client(groups).plan(&lines, false);
+    assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }, span(&[1, 2, 3], &[(1, &[0, 2])])]);
+    assert_eq!((plan.commands, &plan.kept[..], plan.turn), (6, &[(4, false)][..], Some(Barrier::Resolve)));
+}
+
+#[test]
 fn a_rider_that_a_rule_refuses_is_answered_alone() {
     let commands = Some(vec!["DEL *".to_owned()]);
     let guard = WrittenGuard { name: "no".to_owned(), commands, action: GuardAction::Reject, ..WrittenGuard::default() };
