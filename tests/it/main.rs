@@ -7,6 +7,7 @@ mod carried;
 mod causes;
 mod chaos;
 mod clients_listed;
+mod cluster;
 mod crowds_at_random;
 mod cure;
 mod deadlines;
