@@ -48,7 +48,7 @@ pub use login::{DEFAULT_USER, Login};
 pub use measure::{Measure, TimeKind};
 pub use merge::{Merge, MergeError};
 pub use options::Options;
-pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
+pub use spec::{PlainKeys, RetryClass, Rewrite, Serves, Spec, Ungroupable};
 pub use table::Table;
 
 /// The servers that the built-in table was written from, by their names in scripts/install-servers, oldest first.

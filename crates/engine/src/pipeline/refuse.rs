@@ -316,6 +316,13 @@ impl<'a> Planner<'a> {
         true
     }
 
+    /// A single command is answered with an error.
+    pub(super) fn refuse_alone(&mut self, at: usize, refusal: &Refusal) {
+        let reply = self.error(at, refusal);
+        self.note_refusal(at, refusal);
+        self.plan.steps.push(Step::Refuse { command: at, reply });
+    }
+
     fn note_refusal(&mut self, at: usize, refusal: &Refusal) {
         let violation =
             Violation::new(refusal.kind).rule(&refusal.rule).commands([self.rules.table.spec(self.batch.id(at)).name()]);
