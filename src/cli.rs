@@ -3,6 +3,7 @@
 mod audit;
 mod clients;
 mod console;
+mod decompress;
 mod generate;
 mod learn;
 mod running;
@@ -204,6 +205,10 @@ enum Action {
     ///
     /// To read it: respguard man | man -l -
     Man,
+    /// Write the value of what a [[compress]] rule has stored, from standard input to standard output.
+    ///
+    /// What has no header comes out as it is: redis-cli --raw GET key | head -c -1 | respguard decompress
+    Decompress,
     /// Ask a running respguard whether it is ready; for container health checks.
     Healthcheck {
         /// The configuration that it runs with; without it the defaults apply.
@@ -250,6 +255,7 @@ pub fn main() -> ExitCode {
         Action::Audit(asked) => audit::audit(&asked),
         Action::Repair(asked) => audit::repair(&asked),
         Action::Completions { shell } => generate::completions(shell, &mut CommandLine::command()),
+        Action::Decompress => decompress::decompress(),
         Action::Man => generate::manual(CommandLine::command()),
         Action::Learn { time, recording, out, running } => learn::learn(time, recording.as_deref(), out.as_deref(), &running),
         Action::Status { asked } => running::status(&asked),
@@ -294,7 +300,7 @@ fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
         Some(Loaded { config, .. }) => {
             let text = format!(
-                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations\n{}",
+                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations{}\n{}",
                 file.display(),
                 config.policy.groups().len(),
                 config.policy.ttl_rules().len(),
@@ -302,12 +308,17 @@ fn check(file: &Path) -> ExitCode {
                 config.policy.guards().len(),
                 config.policy.degrade_rules().len(),
                 config.policy.relations().len(),
+                compresses(config.policy.compress_rules().len()),
                 if config.audit.is_none() && !config.policy.relations().is_empty() { UNAUDITED } else { "" }
             );
             print(&text, ExitCode::SUCCESS)
         }
         None => ExitCode::from(REFUSED),
     }
+}
+
+fn compresses(rules: usize) -> String {
+    if rules == 0 { String::new() } else { format!(", {rules} compress rules") }
 }
 
 fn check_connect(file: &Path) -> ExitCode {

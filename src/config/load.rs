@@ -70,7 +70,7 @@ pub fn read(
 pub fn known_keys() -> BTreeMap<String, Form> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each = "[listen.users.one]\n[rest.tokens.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n[[relation]]\n";
+    let one_of_each = "[listen.users.one]\n[rest.tokens.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n[[relation]]\n[[compress]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }

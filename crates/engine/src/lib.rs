@@ -6,11 +6,12 @@
 //! this list:
 //!
 //! ```text
-//! command < preflight < {session, policy, link, route} < {pipeline, learn}
+//! command < {preflight, packed} < {session, policy, link, route} < {pipeline, learn}
 //! ```
 
 pub mod command;
 
+pub mod packed;
 pub mod preflight;
 
 pub mod link;
