@@ -1,3 +1,5 @@
+//! Checks that every value comes back, and that what is damaged never comes back as another.
+
 use super::*;
 use proptest::prelude::*;
 
