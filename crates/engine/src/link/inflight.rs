@@ -375,6 +375,11 @@ impl<R> Inflight<R> {
         self.entries.iter().skip(1).any(|entry| !same(&head.recipient, &entry.recipient))
     }
 
+    /// True when everybody behind the head has been told that the outcome is unknown, or nobody is there.
+    pub fn is_given_up_behind_head(&self) -> bool {
+        self.entries.iter().skip(1).all(|entry| entry.expired)
+    }
+
     /// Everybody who is owed something.
     pub fn recipients(&self) -> impl Iterator<Item = &R> {
         self.entries.iter().map(|entry| &entry.recipient)
