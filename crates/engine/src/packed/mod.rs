@@ -96,6 +96,10 @@ pub fn is_packed(stored: &[u8]) -> bool {
 }
 
 /// The value of what is stored, of at most `max` bytes; `None` where it has no header.
+///
+/// # Errors
+///
+/// Where the value behind a header cannot be read, or is longer.
 pub fn unpack(stored: &[u8], max: u64) -> Result<Option<Vec<u8>>, Corrupt> {
     if !is_packed(stored) {
         return Ok(None);

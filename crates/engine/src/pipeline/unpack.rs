@@ -14,6 +14,9 @@ use respguard_resp::scan::{elements, split_pushes};
 /// The length of a string of 512 MiB has nine digits.
 const HEAD_BYTES: usize = 12;
 
+/// Writes an element, which has this place, as the client gets it.
+type Push<'p> = dyn FnMut(usize, &[u8], &mut Vec<u8>) + 'p;
+
 /// What one reply has of values.
 #[derive(Debug)]
 pub(super) struct Unpack {
@@ -145,16 +148,14 @@ impl Unpack {
     }
 
     /// The elements of an aggregate, each as `push` writes it; what is none stays as it is.
-    fn push_elements(&self, frame: &[u8], out: &mut Vec<u8>, push: &mut dyn FnMut(usize, &[u8], &mut Vec<u8>)) {
+    fn push_elements(&self, frame: &[u8], out: &mut Vec<u8>, push: &mut Push<'_>) {
         let mut elements = elements(frame);
         let header = frame.len() - elements.rest().len();
         out.extend_from_slice(&frame[..header]);
-        let mut at = 0;
-        while let Some(element) = elements.next() {
+        for (at, element) in elements.by_ref().enumerate() {
             let (pushes, reply) = split_pushes(element);
             out.extend_from_slice(pushes);
             push(at, reply, out);
-            at += 1;
         }
         out.extend_from_slice(elements.rest());
     }
