@@ -5,6 +5,7 @@ mod live;
 pub mod reach;
 mod rest;
 mod security;
+mod service;
 mod surveying;
 mod topology;
 
@@ -49,6 +50,7 @@ use listener::Listener;
 use live::Live;
 use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
+use service::ServiceManager;
 use surveying::Surveyed;
 use topology::Place;
 
@@ -165,6 +167,9 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
     readiness.started();
+    let manager = ServiceManager::of_environment();
+    let alive = manager.watch(workers.mailboxes.clone());
+    manager.ready();
     info!(
         listen = %clients.address(),
         rest = requests.as_ref().map(|listener| tracing::field::display(listener.address())),
@@ -187,6 +192,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         () = drain.cancelled() => info!("draining, as an operator asked: no new clients, what is owed is answered"),
     }
     readiness.draining();
+    manager.stopping();
     drop((clients, requests));
     drop(renewing);
     surveying.abort();
@@ -207,6 +213,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     {
         warn!("the last violations may be missing in their file: it takes too long to write them");
     }
+    drop(alive);
     info!("respguard has ended");
     Ok(())
 }

@@ -198,6 +198,8 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
             let _ = done.send(());
         }
         Message::Record(feed) => shared.context.tap.open(feed),
+        // Who asked may have left.
+        Message::Alive(alive) => drop(alive.send(())),
     }
 }
 
