@@ -114,6 +114,8 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let upstream = |workers| Settings {
         reconnected: Arc::clone(&asking.reconnected),
         limits: Arc::clone(&asking.limits),
+        cluster: place.cluster.clone(),
+        primary: if place.cluster.is_some() { Primary::fixed(any_address(config)) } else { place.primary.clone() },
         ..upstream_settings(config, &certificates, &place.primary, workers)
     };
     let workers = start_workers(config, upstream, &certificates, &surveyed.table, &mut flushes, &registry, told)?;
@@ -267,7 +269,7 @@ fn start_workers(
             upstream: upstream.clone(),
             acceptor: certificates.acceptor.clone(),
             users: users.clone(),
-            exclusive: config.upstream.sharing == Sharing::Never,
+            exclusive: config.upstream.sharing == Sharing::Never || config.upstream.topology.is_cluster(),
             table: Arc::clone(table),
             policy: Arc::clone(&policy),
             registry: Arc::clone(registry),
@@ -307,7 +309,14 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: 
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
         reconnected: Arc::default(),
         limits: Arc::default(),
+        cluster: None,
+        is_node: false,
     }
+}
+
+/// Of a cluster there is no one server: its nodes are connected to by their own addresses.
+fn any_address(config: &Config) -> Address {
+    config.upstream.topology.addresses().first().cloned().unwrap_or_else(|| config.listen.address.clone())
 }
 
 impl Workers {

@@ -6,6 +6,7 @@ mod breaker;
 mod causes;
 mod chaos;
 mod clients_listed;
+mod cluster;
 mod compress;
 mod crowds_at_random;
 mod cure;

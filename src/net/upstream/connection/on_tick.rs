@@ -155,7 +155,7 @@ impl Link {
         };
         drop(state);
         let frames = told.iter().map(|(_, owed, _)| owed.frames()).sum();
-        self.context.health.failed(frames);
+        self.health().failed(frames);
         if fault == Fault::Timeout {
             self.context.metrics.add_timeouts(frames);
         }
