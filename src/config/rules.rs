@@ -71,6 +71,7 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         on_unsupported: section.word("on_unsupported", findings).unwrap_or_default(),
         on_partial: section.word("on_partial", findings).unwrap_or_default(),
         order: section.word("order", findings).unwrap_or_default(),
+        between: section.word("between", findings).unwrap_or_default(),
         resolve: section.truth("resolve", false, findings),
         once: section.text("once", findings),
         once_key: section.text("once_key", findings),

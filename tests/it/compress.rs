@@ -153,6 +153,9 @@ fn every_command_answers_as_without_the_rule() {
         // In one go, as groups too.
         let piece: Vec<u8> = [
             words(&[b"SET", b"page:9", v]),
+            // They ride in the group's transaction.
+            words(&[b"SET", b"page:rider", o]),
+            words(&[b"GET", b"page:rider"]),
             words(&[b"HSET", b"page:h:9", b"f", v, b"g", o]),
             words(&[b"GET", b"page:9"]),
             words(&[b"SETEX", b"page:t:9", b"100", o]),
@@ -164,10 +167,10 @@ fn every_command_answers_as_without_the_rule() {
         .concat();
         wire.send(&piece);
         beside.send(&piece);
-        assert!(wire.replies(8) == beside.replies(8), "{protocol}");
+        assert!(wire.replies(10) == beside.replies(10), "{protocol}");
     }
     assert_eq!((stage.proxy.groups("pair", "applied"), stage.proxy.groups("plain", "applied")), (2.0, 2.0));
-    assert!(stage.stored("page:9").len() < value.len());
+    assert!(stage.stored("page:9").len() < value.len() && stage.stored("page:rider").len() < other.len());
     // Over REST.
     let mut http = stage.proxy.rest();
     let answer = http.get("/get/page:9");

@@ -3,6 +3,7 @@
 mod alone;
 mod blocking;
 mod breaker;
+mod carried;
 mod causes;
 mod chaos;
 mod clients_listed;

@@ -34,7 +34,7 @@ use crate::net::users::Users;
 use respguard_engine::pipeline::packing::Unpacked;
 use respguard_engine::pipeline::plan::{Barrier, Plan};
 use respguard_engine::session::affinity::Reason;
-use respguard_engine::session::patience::Patience;
+use respguard_engine::session::patience::{Carrying, Patience};
 use respguard_resp::request::{Limits, RequestParser};
 
 /// How often is looked whether a client has left that is not read from.
@@ -64,6 +64,8 @@ pub struct Connection {
     pub(super) exchange: Rc<Exchange>,
     pub(super) client: Arc<Client>,
     pub(super) input: BytesMut,
+    /// Whether other commands may ride in transactions of groups.
+    pub(super) carrying: Carrying,
     pub(super) batch: PooledBatch,
     pub(super) parser: RequestParser,
     /// The connection that the client holds alone, and the lane that it belongs to.
@@ -144,6 +146,7 @@ impl Connection {
             exchange,
             client,
             input: BytesMut::new(),
+            carrying: Carrying::default(),
             batch: PooledBatch::default(),
             parser: RequestParser::new(Limits::default()),
             lease: None,

@@ -49,7 +49,7 @@ pub use login::{DEFAULT_USER, Login};
 pub use measure::{Measure, TimeKind};
 pub use merge::{Merge, MergeError};
 pub use options::Options;
-pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
+pub use spec::{PlainKeys, RetryClass, Rewrite, Serves, Spec, Ungroupable};
 pub use table::Table;
 pub use values::{ReplyShape, ValueUse, for_each_value, looks_into, reply_shape, sorted_by, value_use};
 

@@ -232,6 +232,14 @@ impl Batch {
         prefixes.position(|(id, prefixes)| !passes(id, prefixes)).map_or(self.len(), |passed| at + passed)
     }
 
+    /// Everything is read again, from bytes in which further commands that wait have come to stand before the one at `place`.
+    pub fn begin_again(&mut self, place: usize, others: impl Iterator<Item = Held>) {
+        let first = self.commands.first().map_or(self.read, |command| command.number);
+        let mut held = std::mem::take(&mut self.held);
+        held.splice(place..place, others);
+        *self = Batch { held, read: first, singly: self.singly, ..Batch::BLANK };
+    }
+
     /// The arguments read so far of a request whose end has not been read.
     pub fn partial_args<'a>(&'a self, bytes: &'a [u8]) -> Args<'a> {
         Args::new(&bytes[self.whole_bytes..], &self.spans[self.whole_spans..])

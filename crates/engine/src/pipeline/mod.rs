@@ -4,6 +4,7 @@
 //! place per request in the order of the requests, `resolve` fills the places with replies.
 
 pub mod batch;
+mod carry;
 mod decide;
 pub mod expectations;
 pub mod finding;

@@ -339,6 +339,13 @@ impl<'a> Planner<'a> {
         true
     }
 
+    /// A single command is answered with an error.
+    pub(super) fn refuse_alone(&mut self, at: usize, refusal: &Refusal) {
+        let reply = self.error(at, refusal);
+        self.note_refusal(at, refusal);
+        self.plan.steps.push(Step::Refuse { command: at, reply });
+    }
+
     fn note_refusal(&mut self, at: usize, refusal: &Refusal) {
         let Some(kind) = refusal.kind else {
             return self.plan.found.push(Finding::CompressRefused { rule: Arc::clone(&refusal.rule) });

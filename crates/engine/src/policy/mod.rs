@@ -42,7 +42,7 @@ pub use guard::{GuardRule, Trip};
 pub use once::OnceRule;
 pub use recognise::Recognition;
 pub use relation::Relation;
-pub use rule::{Agree, Mode, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
+pub use rule::{Agree, Between, Mode, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
 

@@ -67,6 +67,17 @@ words! {
 }
 
 words! {
+    /// What becomes of the commands that stand between a group's members.
+    Between {
+        /// They ride in its transaction, in their place.
+        #[default]
+        Carry = "carry",
+        /// Those on other keys pass the members that wait.
+        Pass = "pass",
+    }
+}
+
+words! {
     /// What happens to a reply that is not what a rule expects.
     ExpectAction {
         /// It is reported.
@@ -323,6 +334,7 @@ pub struct WrittenGroup {
     pub on_unsupported: OnUnsupported,
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
+    pub between: Between,
     pub resolve: bool,
     /// How long the same group is not applied again.
     pub once: Option<String>,
