@@ -365,6 +365,15 @@ impl Planned<'_> {
             let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
             page.line(4, format_args!("expect {}: {} (action = {action}, mode = {mode})", rule.name, rule.reply));
         }
+        if let Some(rule) = self.policy.compress_rule_of(self.table, command) {
+            let mode = self.policy.mode_of(rule.mode).as_str();
+            let what = if rule.write {
+                "values are stored compressed, and read"
+            } else {
+                "compressed values are read, none are written"
+            };
+            page.line(4, format_args!("compress {}: {what} (mode = {mode})", rule.name));
+        }
         if let Some((_, request)) = self.plan.rewrites.iter().find(|(rewritten, _)| *rewritten == at) {
             page.line(4, format_args!("on the wire: {}", text::wire(request)));
         }

@@ -31,6 +31,7 @@ use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
+use respguard_engine::pipeline::packing::Unpacked;
 use respguard_engine::pipeline::plan::{Barrier, Plan};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::patience::{Carrying, Patience};
@@ -125,6 +126,8 @@ pub(super) enum Next {
     Ask,
     /// Ask whether the user may do what this rule's fix adds to writes.
     AskTtlFix(Box<Asking>),
+    /// Compress long values, off this thread.
+    Pack(Vec<Unpacked>),
     /// Answer what is owed, then close.
     Close,
 }
@@ -218,6 +221,7 @@ impl Connection {
                 Next::ConnectParams => Box::pin(self.await_opening()).await,
                 Next::Ask => Box::pin(self.ask_ability()).await,
                 Next::AskTtlFix(asking) => Box::pin(self.ask_ttl_fix(asking)).await,
+                Next::Pack(values) => Box::pin(self.pack(values)).await,
                 Next::Close => break,
             }
         }

@@ -150,7 +150,7 @@ impl Connection {
             return Some(Next::AskTtlFix(asking));
         }
         self.asked_ttl_fix.set(0);
-        None
+        self.values_to_pack().map(Next::Pack)
     }
 
     fn plan_batch(&self, tail: &Tail, planned: &mut Plan) {

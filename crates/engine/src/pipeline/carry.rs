@@ -330,6 +330,7 @@ impl Planner<'_> {
             for (place, &command) in commands.iter().enumerate() {
                 self.note_flags(command);
                 self.rewrite_ttl(command, commands[place + 1..].iter().copied().chain(behind.clone()));
+                self.pack(command);
             }
         }
         for place in before.gathered..self.plan.gathered.len() {

@@ -305,7 +305,7 @@ impl WrappedGroup {
         if place == 0 {
             self.in_transaction = frame == b"+OK\r\n";
         } else if place <= self.queued() {
-            self.admit_queued(place - 1, frame, out);
+            self.admit_queued(place - 1, frame, out, context.table, found);
         } else if part.top.null && self.tries_again(behind == Behind::Nothing) {
             return false;
         } else {
@@ -322,7 +322,7 @@ impl WrappedGroup {
         false
     }
 
-    fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>) {
+    fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
         if self.in_transaction && frame == b"+QUEUED\r\n" {
             return;
         }
@@ -338,7 +338,8 @@ impl WrappedGroup {
         };
         if !self.in_transaction {
             // MULTI was refused, so the member ran at once: this is its own reply.
-            out.extend_from_slice(frame);
+            let part = Part { first: true, last: true, top: Top::default() };
+            self.check(MemberReply { place: member, bytes: frame, part }, out, table, found);
             self.replied += 1;
         } else {
             self.refused.push((member, frame.into()));

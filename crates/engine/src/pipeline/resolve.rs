@@ -140,7 +140,7 @@ impl Sequencer {
                 }
             }
             Role::Exec => {
-                self.pass_exec(piece, out, context, found);
+                self.pass_exec(piece, part, out, context, found);
                 self.admit_transaction(slot, piece, part, session, context, found);
             }
             Role::Multi | Role::Queued | Role::QueuedChecked(_) => {

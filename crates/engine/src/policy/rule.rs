@@ -208,6 +208,25 @@ words! {
     }
 }
 
+words! {
+    /// What compresses values.
+    Algorithm {
+        #[default]
+        Zstd = "zstd",
+        Lz4 = "lz4",
+    }
+}
+
+words! {
+    /// What becomes of scripts on keys whose values may be compressed.
+    Scripts {
+        #[default]
+        Refuse = "refuse",
+        /// They see what is stored.
+        Pass = "pass",
+    }
+}
+
 /// Everything in a configuration that a policy is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
@@ -219,6 +238,39 @@ pub struct Written {
     pub guards: Vec<WrittenGuard>,
     pub degrades: Vec<WrittenDegrade>,
     pub relations: Vec<WrittenRelation>,
+    pub compresses: Vec<WrittenCompress>,
+}
+
+/// One `[[compress]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenCompress {
+    pub name: String,
+    pub keys: Vec<String>,
+    pub min_bytes: u64,
+    pub algorithm: Algorithm,
+    /// Of zstd.
+    pub level: Option<u64>,
+    /// What is written is compressed; else values are only read.
+    pub write: bool,
+    pub scripts: Scripts,
+    pub value_bytes_max: u64,
+    pub mode: Option<Mode>,
+}
+
+impl Default for WrittenCompress {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            keys: Vec::new(),
+            min_bytes: 4096,
+            algorithm: Algorithm::default(),
+            level: None,
+            write: true,
+            scripts: Scripts::default(),
+            value_bytes_max: 64 * 1024 * 1024,
+            mode: None,
+        }
+    }
 }
 
 /// One `[[relation]]`.
