@@ -83,6 +83,7 @@ fn a_client_whose_replies_are_large_moves_to_a_connection_of_its_own_and_may_tak
 const HELD: &str = r#"
 [[group]]
 name = "blob"
+between = "pass"
 commands = ["HSET blob:{id} ...", "HSET info:{id} ..."]
 "#;
 
