@@ -7,6 +7,7 @@ mod generate;
 mod learn;
 mod running;
 mod table;
+mod top;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::effective::{differences, effective};
 use crate::config::{self, Loaded, Secret};
@@ -176,6 +177,13 @@ enum Action {
         #[command(flatten)]
         wanted: clients::WantedSlow,
     },
+    /// Show rates, latency, groups, clients, slow requests and violations of a running respguard, and go on showing.
+    ///
+    /// Keys: q ends, p pauses, s sorts clients by something else, / filters all rows, Esc shows all.
+    Top {
+        #[command(flatten)]
+        shown: top::Shown,
+    },
     /// Make a running respguard read its configuration and its certificates again.
     Reload {
         #[command(flatten)]
@@ -257,6 +265,7 @@ pub fn main() -> ExitCode {
         Action::Violations { wanted } => running::violations(&wanted),
         Action::Clients { wanted } => clients::clients(&wanted),
         Action::Slow { wanted } => clients::slow(&wanted),
+        Action::Top { shown } => top::top(&shown),
         Action::Reload { asked } => running::reload(&asked),
         Action::Drain { asked } => running::drain(&asked),
         Action::Mode { mode, asked } => running::mode(mode, &asked),
@@ -278,6 +287,7 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
         let config = &loaded.config;
         info!(listen = %config.listen.address, upstream = %config.upstream.topology, "no --config: the defaults apply");
     }
+    loaded.warnings.iter().for_each(|warning| warn!(%warning, "an odd rule"));
     match server::run(loaded, takeover) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -292,7 +302,8 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
 
 fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
-        Some(Loaded { config, .. }) => {
+        Some(Loaded { config, warnings, .. }) => {
+            warnings.iter().for_each(|warning| complain(format_args!("warning: {}", warning.pictured())));
             let text = format!(
                 "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations\n{}",
                 file.display(),

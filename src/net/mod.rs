@@ -10,6 +10,7 @@ pub mod findings;
 pub mod health;
 pub mod http;
 pub mod memory_budget;
+pub mod network;
 pub mod offenders;
 pub mod origin;
 pub mod pipe;

@@ -14,9 +14,9 @@ use super::{Link, Loss, Phase};
 use crate::net::clock;
 use crate::net::stream::Stream;
 use crate::net::upstream::{Admitted, Recipient};
-use crate::telemetry::label::{Direction, Side};
+use crate::telemetry::label::{Direction, RequestClass, Side};
 use respguard_engine::link::breaker::is_state_error;
-use respguard_engine::link::inflight::Owner;
+use respguard_engine::link::inflight::{Class, Owner};
 use respguard_engine::pipeline::resolve::Part;
 use respguard_engine::session::subscription::Arrival;
 
@@ -266,9 +266,9 @@ impl Link {
         }
     }
 
-    /// When the request at the head was read.
-    pub(super) fn head_read_at(&self) -> Option<Instant> {
-        self.state.borrow().inflight.head_read_at()
+    /// When the request at the head was read, and what it is one of.
+    pub(super) fn head_asked(&self) -> Option<(Instant, Class)> {
+        self.state.borrow().inflight.head_class()
     }
 
     /// The server has answered what was asked then.
@@ -277,8 +277,13 @@ impl Link {
     }
 
     /// Counts replies by how long they took.
-    pub(super) fn observe(&self, elapsed: Duration, replies: u32) {
-        self.context.metrics.observe_request(elapsed, replies);
+    pub(super) fn observe(&self, class: Class, elapsed: Duration, replies: u32) {
+        let class = match class {
+            Class::Reads => RequestClass::Reads,
+            Class::Group => RequestClass::Groups,
+            Class::Other => RequestClass::Others,
+        };
+        self.context.metrics.observe_request(class, elapsed, replies);
         self.context.health.answered(replies);
         self.context.retries.answered(replies);
     }
