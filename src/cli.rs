@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::config::effective::{differences, effective};
 use crate::config::{self, Loaded, Secret};
-use crate::explain;
+use crate::explain::{self, Form};
 use crate::net::address::Address;
 use crate::net::admin::record::SECONDS_MAX;
 use crate::remote::Remote;
@@ -110,6 +110,15 @@ enum Action {
         /// The commands, without which they are read from standard input; or `relation` and a relation's name.
         #[arg(value_name = "FILE | relation NAME", num_args = 0..=2)]
         what: Vec<PathBuf>,
+        /// Say only how often what is done, by rule.
+        #[arg(long, conflicts_with = "quiet")]
+        summary: bool,
+        /// The same as JSON.
+        #[arg(long, conflicts_with_all = ["quiet", "summary"])]
+        json: bool,
+        /// Leave out what is simply passed on.
+        #[arg(long)]
+        quiet: bool,
     },
     /// Look for what has drifted: keys and references without what the relations of the configuration say they need.
     ///
@@ -247,13 +256,21 @@ pub fn main() -> ExitCode {
             }
             if running && code == ExitCode::SUCCESS { check_running(&config, admin, token_env) } else { code }
         }
-        Action::Explain { config, what } => match what.as_slice() {
+        Action::Explain { config, what, summary, json, quiet } => match what.as_slice() {
             [word, name] if word.as_os_str() == "relation" => explain_relation(&config, &name.to_string_lossy()),
             [_, _] => {
                 complain("respguard: two words behind explain are `relation` and a name");
                 ExitCode::from(USAGE)
             }
-            what => explain(&config, what.first().map(PathBuf::as_path)),
+            what => {
+                let form = match (summary, json, quiet) {
+                    (true, ..) => Form::Summary,
+                    (_, true, _) => Form::Json,
+                    (.., true) => Form::Quiet,
+                    _ => Form::Whole,
+                };
+                explain(&config, what.first().map(PathBuf::as_path), form)
+            }
         },
         Action::Audit(asked) => audit::audit(&asked),
         Action::Repair(asked) => audit::repair(&asked),
@@ -349,12 +366,12 @@ fn check_running(file: &Path, admin: Option<Address>, token_env: Option<String>)
     print(&text, ExitCode::from(REFUSED))
 }
 
-fn explain(file: &Path, commands: Option<&Path>) -> ExitCode {
+fn explain(file: &Path, commands: Option<&Path>, form: Form) -> ExitCode {
     let Some(Loaded { config, .. }) = load(Some(file)) else { return ExitCode::from(REFUSED) };
     let source = commands.map_or("standard input".into(), Path::to_string_lossy);
     let explained = read_commands(commands)
         .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
-        .and_then(|input| explain::explain(&config, &Table::builtin(), input).map_err(|error| format!("{source}:{error}")));
+        .and_then(|input| explain::explain(&config, &Table::builtin(), input, form).map_err(|error| format!("{source}:{error}")));
     match explained {
         Ok(text) => print(&text, ExitCode::SUCCESS),
         Err(refusal) => {

@@ -42,7 +42,6 @@ use crate::net::worker::{self, Setup};
 use crate::telemetry::durable::{self, Writing};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::flush::Flushes;
-use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::slow::SlowLog;

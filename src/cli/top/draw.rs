@@ -116,9 +116,9 @@ fn draw_groups(frame: &mut Frame<'_>, view: &View, area: Rect) {
         let counts = numbers.iter().map(|column| group[*column].as_u64().unwrap_or_default().to_string());
         std::iter::once(plain(&group["name"])).chain(counts).collect()
     };
-    let widths: Vec<_> =
-        columns.iter().enumerate().map(|(at, _)| if at == 0 { Constraint::Min(16) } else { Constraint::Max(11) });
-    table(frame, view, area, "groups", &columns, &widths.collect::<Vec<_>>(), &view.now.groups, cells);
+    let width = |at: usize| if at == 0 { Constraint::Min(16) } else { Constraint::Max(11) };
+    let widths: Vec<_> = (0..columns.len()).map(width).collect();
+    table(frame, view, area, "groups", &columns, &widths, &view.now.groups, cells);
 }
 
 fn draw_clients(frame: &mut Frame<'_>, view: &View, area: Rect) {
