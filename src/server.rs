@@ -108,6 +108,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let surveyed = Surveyed::at_start(&asking).await;
     if surveyed.described {
         security::warn_of_open_server(config);
+        surveyed.warn_of_absent(&config.policy);
     }
     let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, slow: &slow };
     let upstream = |workers| Settings {

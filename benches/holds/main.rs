@@ -4,6 +4,9 @@
 
 #[path = "../../scripts/speed/load/src/clients.rs"]
 mod clients;
+#[path = "../../scripts/speed/load/src/http.rs"]
+#[expect(dead_code, reason = "the load generator speaks HTTP too")]
+mod http;
 #[path = "../../scripts/speed/load/src/job.rs"]
 #[expect(dead_code, reason = "only GET is played here")]
 mod job;
@@ -60,7 +63,7 @@ fn others(redis: &Redis, extent: &Extent) {
     let get = Job::named("get:1");
     set_key(redis);
     for clients in [1, 50] {
-        let mut loads = [0, 1, 2].map(|at| Clients::connect(proxies[at].port, clients));
+        let mut loads = [0, 1, 2].map(|at| Clients::connect(proxies[at].port, clients, clients::hello));
         loads.iter_mut().for_each(|load| load.check(&get));
         let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
         let mut holding = Vec::new();

@@ -2,14 +2,14 @@
 
 import statistics
 
-from ways import DIRECT, PLAIN, PREDIXY, RULES
+from ways import DIRECT, PLAIN, PREDIXY, REST, RULES
 
 DEPTHS = ("depth 1", "depth 16", "depth 64")
 
 
 def table(records):
     """Every goal that this run can tell of, and whether it was reached."""
-    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, others) for row in find(records)]
+    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, rest, others) for row in find(records)]
     if not rows:
         return ""
     lines = ["| goal | wanted | measured | |", "|---|---|---|---|"]
@@ -88,6 +88,14 @@ def large(records):
         grown = records.values("large values", command, PLAIN, "grown_mib")
         rows += at_most(f"memory grown by a {command} of {size} MiB", max(grown) if grown else None, 16, " MiB")
         rows += at_least(f"rate of a {command} of {size} MiB, of direct", paired(records, "large values", command, PLAIN, DIRECT, "mib_per_second"), 0.8)
+    return rows
+
+
+def rest(records):
+    rows = []
+    for depth, wanted in (("depth 1", 3), ("depth 16", 1.5)):
+        rows += at_most(f"CPU for each command by REST, of that by RESP, {depth}", paired(records, "rest", depth, REST, PLAIN, "cpu_us"), wanted)
+        rows += at_most(f"p99 by REST, of that by RESP, {depth}", paired(records, "rest", depth, REST, PLAIN, "p99_us"), 2)
     return rows
 
 

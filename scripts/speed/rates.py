@@ -1,7 +1,7 @@
 """Throughput, CPU and latency: the same batches over every way, in rounds that each begin with another one."""
 
 from stage import Failed, cpu_seconds
-from ways import PREDIXY, RULES, group_rule, idle_rules, many_rules
+from ways import PREDIXY, RULES, WEBDIS, group_rule, idle_rules, many_rules
 
 CLIENTS = 50
 DEPTHS = (1, 16, 64)
@@ -10,6 +10,7 @@ WORKERS = (1, 2, 4)
 CONNECTIONS = (10, 50, 200, 1000, 5000)
 RULE_COUNTS = (0, 10, 100, 1000)
 RULES_DEPTH = 16
+REST_DEPTHS = (1, 16)
 BULK_BYTES = 100_000
 #: Of each round, what is played before it is measured.
 WARM_UP = 0.2
@@ -78,6 +79,22 @@ def rules(run):
     ways.stop(*through)
 
 
+def rest(run):
+    """GET of 64 B over 50 kept connections: by RESP and by REST to one respguard, and by other gateways; alone and 16 in a pipeline."""
+    ways = run.ways
+    resp, front = ways.rest()
+    webdis = ways.webdis()
+    connect(run, [ways.direct(), resp], CLIENTS)
+    connect(run, [way for way in (front, webdis) if way], CLIENTS, "connect-http")
+    for depth in REST_DEPTHS:
+        # Webdis has no pipelines.
+        gateways = [front, webdis] if webdis and depth == 1 else [front]
+        jobs = {front.name: f"rest:{depth}", WEBDIS: "webdis:1"}
+        play(run, "rest", f"depth {depth}", [ways.direct(), resp, *gateways], f"get:{depth}", jobs)
+    close(run, [way for way in (ways.direct(), resp, front, webdis) if way])
+    ways.stop(*(way for way in (resp, webdis) if way))
+
+
 def neighbour(run):
     """The latency of one client at depth 1, alone and while another one sends pipelines of 100 KB without a pause."""
     ways, seconds = run.ways, run.wishes.seconds
@@ -97,9 +114,9 @@ def neighbour(run):
     ways.stop(*through)
 
 
-def connect(run, ways, clients):
+def connect(run, ways, clients, word="connect"):
     for way in ways:
-        run.load.ask("connect", way.name.replace(" ", "_"), way.port, clients)
+        run.load.ask(word, way.name.replace(" ", "_"), way.port, clients)
 
 
 def close(run, ways):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import goals
 from stage import ROOT
-from ways import DIRECT
+from ways import DIRECT, PLAIN
 
 NAME = "results.md"
 HEAD = """# Measured
@@ -140,6 +140,19 @@ def stalled(records):
                         markdown(["", "alone", "beside it", "later", "errors"], rows)]) if rows else ""
 
 
+def rest(records):
+    ways, cases = records.seen("rest"), records.seen("rest", "case")
+    rows = [[case, way, ratio(records.paired("rest", case, way, PLAIN, "per_second")),
+             spread(records.values("rest", case, way, "cpu_us"), 2) if way != DIRECT else "",
+             ratio(records.paired("rest", case, way, PLAIN, "cpu_us")) if way != DIRECT else "",
+             f"{records.median('rest', case, way, 'p50_us'):.0f} / {records.median('rest', case, way, 'p99_us'):.0f}"]
+            for case in cases for way in ways if records.values("rest", case, way, "per_second")]
+    return "\n\n".join(["## REST", "GET of 64 B over 50 kept connections, one command or 16 in a `/pipeline`, beside the same commands by RESP through the "
+                        "same process: the rate and the CPU as ratios to those by RESP in the same round, CPU of the proxy for each "
+                        "command in microseconds, p50 / p99 of a request in microseconds.",
+                        markdown(["", "", "rate", "CPU", "of RESP's", "p50 / p99"], rows)]) if rows else ""
+
+
 def scaling(records):
     parts = []
     if ways := records.seen("workers"):
@@ -177,4 +190,4 @@ def spread(values, digits):
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
-SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, scaling)
+SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, rest, scaling)

@@ -35,20 +35,20 @@ class Stage:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit("bench: told to end"))
 
-    def start(self, name, words, port=None, **options):
-        """Starts a process; with a port, waits until it answers a PING there."""
+    def start(self, name, words, port=None, is_up=None, **options):
+        """Starts a process; with a port, waits until it answers there."""
         with open(self.folder / f"{name}.log", "ab") as log:
             options = {"stdin": subprocess.DEVNULL, "stdout": log, **options}
             process = subprocess.Popen([str(word) for word in words], stderr=log, preexec_fn=die_with_parent, **options)
         process.title = name
         self.processes.append(process)
         if port:
-            self.await_answer(process, port)
+            self.await_answer(process, port, is_up or answers)
         return process
 
-    def await_answer(self, process, port):
+    def await_answer(self, process, port, is_up):
         end = time.monotonic() + START_SECONDS_MAX
-        while not answers(port):
+        while not is_up(port):
             if process.poll() is not None or time.monotonic() > end:
                 log = (self.folder / f"{process.title}.log").read_text(errors="replace")
                 raise Failed(f"{process.title} did not start:\n{log[-2000:]}")
@@ -108,6 +108,15 @@ def answers(port):
         with socket.create_connection(("127.0.0.1", port), timeout=2) as wire:
             wire.sendall(request("GET", "nothing"))
             return wire.recv(16).startswith(b"$")
+    except OSError:
+        return False
+
+
+def answers_http(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as wire:
+            wire.sendall(b"GET /PING HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            return wire.recv(16).startswith(b"HTTP/1.1 200")
     except OSError:
         return False
 

@@ -1,17 +1,19 @@
 """The ways to Redis that are compared: straight, through respguard, and through whatever other proxy the machine has."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 
-from stage import free_port, raise_file_limit
+from stage import answers_http, free_port, raise_file_limit
 
 #: Debian's packages of proxies, by the program in each.
-PACKAGES = {"haproxy": "haproxy", "nutcracker": "nutcracker"}
+PACKAGES = {"haproxy": "haproxy", "nutcracker": "nutcracker", "webdis": "webdis"}
 
 DIRECT, PLAIN, RULES = "direct", "respguard", "respguard, rules"
+REST, WEBDIS = "respguard, REST", "webdis"
 PREDIXY = "predixy"
 
 
@@ -50,6 +52,23 @@ class Ways:
         )
         words = [self.program, "run", "--config", config, "--log-level", "error"]
         return Way(name, port, self.stage.start(f"respguard-{port}", words, port=port))
+
+    def rest(self):
+        """The RESP front and the REST front of one process: two ways, of which the first stops it."""
+        front = free_port()
+        resp = self.respguard(rules=f'[rest]\naddress = "127.0.0.1:{front}"\n')
+        return resp, Way(REST, front, resp.process)
+
+    def webdis(self):
+        if not shutil.which("webdis"):
+            return None
+        port, config = free_port(), self.stage.folder / "webdis.json"
+        config.write_text(json.dumps({
+            "redis_host": "127.0.0.1", "redis_port": self.redis_port, "http_host": "127.0.0.1", "http_port": port, "threads": 1,
+            "pool_size": 8, "daemonize": False, "websockets": False, "database": 0, "verbosity": 0,
+            "logfile": str(self.stage.folder / "webdis.log"),
+        }))
+        return Way(WEBDIS, port, self.stage.start("webdis", ["webdis", config], port=port, is_up=answers_http))
 
     def peers(self, only=None):
         """Every other proxy that is here."""
@@ -130,6 +149,15 @@ def version(words, pattern):
     return found.group(1) if found else ""
 
 
+def package_version(name):
+    """The version of a program that tells none."""
+    if not (shutil.which(name) and shutil.which("dpkg-query")):
+        return ""
+    said = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", name], capture_output=True, text=True).stdout
+    found = re.match(r"\d+\.\d+[.\d]*", said)
+    return found.group(0) if found else ""
+
+
 def versions():
     number = r"(\d+\.\d+[.\d]*)"
     found = {
@@ -137,6 +165,7 @@ def versions():
         "haproxy": version(["haproxy", "-v"], f"version {number}"),
         "twemproxy": version(["nutcracker", "-V"], f"nutcracker-{number}"),
         PREDIXY: version([os.environ.get("PREDIXY") or "predixy", "-v"], number),
+        WEBDIS: package_version("webdis"),
         "envoy": version(["envoy", "--version"], number),
     }
     return {name: number for name, number in found.items() if number}

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::surveying::absent;
 use super::topology::sentinels;
 use super::{security, upstream_settings};
 use crate::config::{Config, Topology};
@@ -9,8 +10,11 @@ use crate::net::address::Address;
 use crate::net::sentinel::Sentinels;
 use crate::net::sentinel::session::Session;
 use crate::net::sentinel::watch::ask_role;
-use crate::net::topology::Primary;
+use crate::net::topology::{Primary, View};
 use crate::net::upstream::Settings;
+use crate::net::upstream::survey::survey;
+use respguard_engine::command::Table;
+use respguard_engine::policy::Policy;
 use respguard_engine::route::sentinel::{Role, Word};
 
 /// What was found, a line for each thing, and whether the proxy could serve.
@@ -40,20 +44,21 @@ pub fn reach(config: &Config) -> Result<Reached, super::ServerError> {
     Ok(runtime.block_on(async {
         let mut reached = Reached::default();
         match &config.upstream.topology {
-            Topology::Fixed(address) => reached.is_good = ask_server(&settings, address, &mut reached).await,
+            Topology::Fixed(address) => reached.is_good = ask_server(&settings, address, &config.policy, &mut reached).await,
             Topology::Sentinel(sentinel) => {
-                ask_sentinels(&sentinels(sentinel, config, &certificates), &settings, &mut reached).await
+                let sentinels = sentinels(sentinel, config, &certificates);
+                ask_sentinels(&sentinels, &settings, &config.policy, &mut reached).await;
             }
         }
         reached
     }))
 }
 
-async fn ask_server(settings: &Settings, address: &Address, reached: &mut Reached) -> bool {
+async fn ask_server(settings: &Settings, address: &Address, policy: &Policy, reached: &mut Reached) -> bool {
     match ask_role(settings, address).await {
         Ok(Role::Primary) => {
             reached.say(format_args!("{address} is the primary"));
-            true
+            ask_commands(settings, address, policy, reached).await
         }
         Ok(Role::Replica) => {
             reached.say(format_args!("{address} is a replica: it takes no writes"));
@@ -62,7 +67,7 @@ async fn ask_server(settings: &Settings, address: &Address, reached: &mut Reache
         Ok(Role::Untold(why)) => {
             reached
                 .say(format_args!("{address} answers, but does not say whether it is the primary ({why}): see [upstream] probe"));
-            true
+            ask_commands(settings, address, policy, reached).await
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -72,7 +77,22 @@ async fn ask_server(settings: &Settings, address: &Address, reached: &mut Reache
     }
 }
 
-async fn ask_sentinels(sentinels: &Sentinels, settings: &Settings, reached: &mut Reached) {
+/// Whether the server has the commands that rules are about: those of a module, or of a newer version, it may lack. One
+/// that does not tell is taken to have them, as while the proxy runs.
+async fn ask_commands(settings: &Settings, address: &Address, policy: &Policy, reached: &mut Reached) -> bool {
+    let mut table = Table::builtin();
+    if let Err(error) = survey(settings, &View::of(address.clone()), None, &mut table).await {
+        reached.say(format_args!("whether {address} has the commands of the rules is not known: {error}"));
+        return true;
+    }
+    let absent = absent(policy, &table);
+    for (rule, command) in &absent {
+        reached.say(format_args!("{address} does not have {command}, which rule {rule:?} is about"));
+    }
+    absent.is_empty()
+}
+
+async fn ask_sentinels(sentinels: &Sentinels, settings: &Settings, policy: &Policy, reached: &mut Reached) {
     let (mut newest, mut is_all_good) = (None, true);
     for address in &sentinels.addresses {
         let asked = async { Session::open(sentinels, address).await?.ask().await };
@@ -93,7 +113,7 @@ async fn ask_sentinels(sentinels: &Sentinels, settings: &Settings, reached: &mut
         }
     }
     match newest {
-        Some((_, address)) => reached.is_good = ask_server(settings, &address, reached).await && is_all_good,
+        Some((_, address)) => reached.is_good = ask_server(settings, &address, policy, reached).await && is_all_good,
         None => reached.say(format_args!("no sentinel names a primary: the proxy would serve nobody")),
     }
 }

@@ -8,7 +8,8 @@ use tracing::{info, warn};
 use crate::net::registry::{Mailbox, Message};
 use crate::net::upstream::Settings;
 use crate::net::upstream::survey::{ServerId, Survey, SurveyError, survey};
-use respguard_engine::command::Table;
+use respguard_engine::command::{self, Table};
+use respguard_engine::policy::Policy;
 
 /// Pause between questions for the server's commands: so often at the most is it asked.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -30,6 +31,13 @@ impl Surveyed {
             warn!(%error, "the server has not described its commands: is it running, and is [upstream] address right? The built-in table is used until it does");
         }
         surveyed
+    }
+
+    /// Rules about commands that the server lacks do nothing: the clients that send them get its error.
+    pub(super) fn warn_of_absent(&self, policy: &Policy) {
+        for (rule, command) in absent(policy, &self.table) {
+            warn!(rule, command, "the server does not have this command, which the rule is about");
+        }
     }
 
     /// Asks whenever a connection was made anew after a loss, and until the server answers. One that refuses will not
@@ -58,11 +66,25 @@ impl Surveyed {
     /// True when the table has changed. Ids stay: what a server adds comes behind what the table has.
     async fn ask(&mut self, settings: &Settings) -> Result<bool, SurveyError> {
         let mut table = (*self.table).clone();
-        let Survey { server, merge } = survey(settings, self.server.as_ref(), &mut table).await?;
+        let Survey { server, merge } = survey(settings, &settings.primary.view(), self.server.as_ref(), &mut table).await?;
         let Some(merge) = merge else { return Ok(false) };
         let version = server.as_ref().map(|server| &*server.version);
         info!(added = merge.added.len(), absent = merge.absent, version, "the server has described its commands");
         (self.table, self.server, self.described) = (Arc::new(table), server, true);
         Ok(true)
     }
+}
+
+/// The commands that rules are about and the server does not have, each once for each rule, with since when others have it.
+pub(super) fn absent<'p>(policy: &'p Policy, table: &Table) -> Vec<(&'p str, String)> {
+    let mut absent = Vec::new();
+    for (rule, id) in policy.commands() {
+        let spec = table.spec(id);
+        let since = command::since(spec.name()).map(|since| format!(" (since {since})")).unwrap_or_default();
+        let found = (rule, spec.name().to_ascii_uppercase().replace('|', " ") + &since);
+        if !spec.present && !absent.contains(&found) {
+            absent.push(found);
+        }
+    }
+    absent
 }

@@ -78,6 +78,12 @@ pub const INVOCATIONS: &[&str] = &[
     // Vector sets
     "VADD v VALUES 2 1 0 e", "VADD v VALUES 2 1 1 g SETATTR {}", "VCARD v", "VDIM v", "VEMB v e", "VGETATTR v e", "VINFO v",
     "VISMEMBER v e", "VLINKS v e", "VRANDMEMBER v", "VREM v e", "VSETATTR v e {}", "VSIM v ELE e", "VSIM v VALUES 2 1 0 COUNT 5",
+    // Documents
+    "JSON.SET k $ {\"f\":1}", "JSON.SET k $ 1 NX", "JSON.SET k $.f [1,2,3] XX", "JSON.SET k .f \"x\"", "JSON.SET k $ {", "JSON.MSET a $ 1 b $ {}",
+    "JSON.MERGE k $ {\"g\":null}", "JSON.GET k", "JSON.GET k $.f", "JSON.GET k INDENT x $.f", "JSON.MGET a b $", "JSON.MGET a b c $.f", "JSON.TYPE k $.f",
+    "JSON.DEL k", "JSON.DEL k $.f", "JSON.FORGET k $.f", "JSON.CLEAR k $", "JSON.TOGGLE k $.g", "JSON.NUMINCRBY k $.f 2", "JSON.NUMMULTBY k $.f 1.5",
+    "JSON.NUMPOWBY k $.f 2", "JSON.STRAPPEND k $.s \"x\"", "JSON.STRLEN k $.s", "JSON.ARRAPPEND k $.l 1 2", "JSON.ARRINDEX k $.l 2", "JSON.ARRINSERT k $.l 0 5",
+    "JSON.ARRLEN k $.l", "JSON.ARRPOP k $.l", "JSON.ARRTRIM k $.l 0 1", "JSON.OBJKEYS k $", "JSON.OBJLEN k $", "JSON.RESP k", "JSON.DEBUG MEMORY k", "JSON.DEBUG HELP",
     // Scripts
     "EVAL x 1 k", "EVAL x 2 a b c d", "EVALSHA x 1 k v", "EVAL_RO x 3 a b c", "EVALSHA_RO x 1 k", "FCALL f 1 k", "FCALL f 2 a b c",
     "FCALL_RO f 1 k x", "EVAL x 0", "EVAL x 0 a b", "EVALSHA x 0", "FCALL f 0", "FCALL_RO f 0 a",

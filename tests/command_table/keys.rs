@@ -36,6 +36,10 @@ fn keys_are_those_that_getkeys_answers() {
         let question = ["COMMAND", "GETKEYS"].map(str::as_bytes);
         let question = Request::new(question.into_iter().chain(request.args().iter()));
         let answered = question.run(&mut connection).map_or(Vec::new(), |keys| texts(&keys));
+        // The module says of all its keys only the first.
+        if spec.name() == "json.mget" {
+            found.truncate(1);
+        }
         assert_eq!(sorted(found), sorted(answered), "{text}");
     }
     println!("{} invocations", INVOCATIONS.len());

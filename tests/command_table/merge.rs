@@ -152,8 +152,8 @@ fn module_commands_are_learned_with_caution() {
         format!("*6\r\n${size}\r\n{name}\r\n:-2\r\n*{count}\r\n{flags}:1\r\n:-1\r\n:1\r\n")
     };
     let entries = [
-        entry("Json.Set", &["write", "denyoom", "module"]),
-        entry("json.get", &["readonly", "module"]),
+        entry("Mod.Set", &["write", "denyoom", "module"]),
+        entry("mod.get", &["readonly", "module"]),
         entry("mod.wait", &["write", "blocking", "module"]),
         entry("mod.listen", &["readonly", "pubsub", "module"]),
         entry("mod.steer", &["readonly", "admin", "noscript", "module"]),
@@ -169,12 +169,12 @@ fn module_commands_are_learned_with_caution() {
     assert_eq!(table.len(), before + 7);
     let spec = |name: &str| table.spec(table.by_name(name).expect("added"));
     let unknown = ConnectionEffect::Pin(PinReason::Unknown);
-    assert_eq!(spec("json.set").connection, ConnectionEffect::None);
-    assert_eq!(spec("json.set").ttl, TtlColumn::Written(TtlEffect::Unknown));
-    assert_eq!(spec("json.set").retry, RetryClass::NotIdempotent);
-    assert!(spec("json.set").creates_key && spec("json.set").flags.has(Flags::MODULE));
-    assert_eq!(spec("json.get").retry, RetryClass::Read);
-    assert_eq!(spec("json.get").ttl, TtlColumn::None);
+    assert_eq!(spec("mod.set").connection, ConnectionEffect::None);
+    assert_eq!(spec("mod.set").ttl, TtlColumn::Written(TtlEffect::Unknown));
+    assert_eq!(spec("mod.set").retry, RetryClass::NotIdempotent);
+    assert!(spec("mod.set").creates_key && spec("mod.set").flags.has(Flags::MODULE));
+    assert_eq!(spec("mod.get").retry, RetryClass::Read);
+    assert_eq!(spec("mod.get").ttl, TtlColumn::None);
     assert_eq!(spec("mod.wait").connection, ConnectionEffect::Blocking);
     for name in ["mod.listen", "mod.steer", "mod.odd"] {
         assert_eq!(spec(name).connection, unknown, "{name}");
@@ -184,9 +184,9 @@ fn module_commands_are_learned_with_caution() {
         let request = Request::parse(text);
         table.spec(table.lookup(request.args())).is_plain_keyed(request.args())
     };
-    assert!(plain("JSON.SET k x") && plain("json.get k"));
+    assert!(plain("MOD.SET k x") && plain("mod.get k"));
     assert!(!plain("mod.wait k") && !plain("mod.odd k"));
-    assert!(!spec("set").present && spec("json.set").present);
+    assert!(!spec("set").present && spec("mod.set").present);
 }
 
 #[test]

@@ -226,6 +226,28 @@ pub const CASES: &[Case] = &[
     ("VADD a VALUES 2 1 0 e",           "VREM a e"),
     ("VADD a VALUES 2 1 0 e",           "VSETATTR a e {}"),
 
+    // Documents, which exist where they are called
+    ("JSON.SET a $ {}",                 "JSON.SET a $ 1"),
+    ("JSON.SET a $ {}",                 "JSON.SET a $.b 1"),
+    ("SET x 1",                         "JSON.SET a $ 1"),
+    ("JSON.SET a $ {}",                 "JSON.SET a $ 1 NX"),
+    ("JSON.SET a $ {}; JSON.SET b $ {}", "JSON.MSET a $ 1 b $ 2"),
+    ("JSON.SET a $ {}",                 "JSON.MERGE a $ {\"b\":1}"),
+    ("SET x 1",                         "JSON.MERGE a $ {\"b\":1}"),
+    ("JSON.SET a $ [1,2,3]",            "JSON.ARRAPPEND a $ 4"),
+    ("JSON.SET a $ [1,2,3]",            "JSON.ARRINSERT a $ 0 4"),
+    ("JSON.SET a $ [1,2,3]",            "JSON.ARRPOP a $"),
+    ("JSON.SET a $ [1,2,3]",            "JSON.ARRTRIM a $ 0 1"),
+    ("JSON.SET a $ [1,2,3]",            "JSON.CLEAR a $"),
+    ("JSON.SET a $ [1,2,3]",            "JSON.DEL a $[0]"),
+    ("JSON.SET a $ [1,2,3]",            "JSON.DEL a"),
+    ("JSON.SET a $ [1,2,3]",            "JSON.FORGET a $[0]"),
+    ("JSON.SET a $ 1",                  "JSON.NUMINCRBY a $ 2"),
+    ("JSON.SET a $ 1",                  "JSON.NUMMULTBY a $ 2"),
+    ("JSON.SET a $ 2",                  "JSON.NUMPOWBY a $ 2"),
+    ("JSON.SET a $ \"x\"",              "JSON.STRAPPEND a $ \"y\""),
+    ("JSON.SET a $ true",               "JSON.TOGGLE a $"),
+
     // Scripts
     ("SET a 1",                         "EVAL return(1) 1 a"),
     ("SET a 1",                         "EVALSHA $sha 1 a"),

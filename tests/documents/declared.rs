@@ -14,7 +14,11 @@ pub const NOT_RUN: [(&str, &str, &str); 23] = [
     ("docs/getting-started.md", "make clients", "takes a quarter of an hour; parts of it are run by tests/clients.rs"),
     ("docs/performance.md", "make bench", BENCH),
     ("docs/performance.md", "make bench                             # about ten minutes; the whole of it", BENCH),
-    ("docs/performance.md", "make bench PEERS=install               # HAProxy and twemproxy from Debian's packages first", BENCH),
+    (
+        "docs/performance.md",
+        "make bench PEERS=install               # HAProxy, twemproxy and Webdis from Debian's packages first",
+        BENCH,
+    ),
     (
         "docs/performance.md",
         "PREDIXY=/path/to/predixy make bench    # or predixy in PATH; Envoy is measured if it is in PATH",

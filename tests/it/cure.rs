@@ -45,7 +45,9 @@ fn a_script_can_be_killed_from_any_db_and_protocol() {
         assert!(late.ask("INFO").starts_with("-BUSY "), "as directly");
         // A db that the server does not let it have now does not keep anybody from the cure.
         let refused = late.pipeline(&["SELECT 7", kill.replace("KILL", "NOSUCH").as_str()]);
-        assert!(refused.iter().all(|reply| reply.starts_with('-')), "{refused:?}");
+        // Valkey 9 selects while a script runs.
+        assert_eq!(refused[0].starts_with('-'), redis.ask("SELECT 7").starts_with('-'), "{refused:?}");
+        assert!(refused[1].starts_with('-'), "{refused:?}");
         assert_eq!(cure.ask(kill), "+OK\r\n", "{hello} {kill}");
         let killed = text(&looping.reply());
         assert!(killed.starts_with('-'), "{killed}");

@@ -196,9 +196,9 @@ fn a_right_to_select_that_was_taken_away_is_gone() {
     }
     assert_eq!(outside.pipeline(&["SELECT 5", "SET k v", "SELECT 0"])[1..], ["+OK\r\n", "+OK\r\n"]);
     redis.ask("ACL SETUSER w -select");
-    let no = "-NOPERM this user has no permissions to run the 'select' command\r\n";
-    let mut direct = redis.wire();
-    assert_eq!(direct.pipeline(&["AUTH w p", "SELECT 0"])[1], no);
+    let direct = redis.wire().pipeline(&["AUTH w p", "SELECT 0"]);
+    let no = direct[1].as_str();
+    assert!(no.starts_with("-NOPERM ") && no.contains("'select'"), "{no}");
     let mut new = login(&proxy, "AUTH w p");
     for line in ["SELECT 5", "SELECT 0", "SELECT 7"] {
         for wire in [&mut outside, &mut new] {

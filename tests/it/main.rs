@@ -32,6 +32,7 @@ mod learn;
 mod limits;
 mod log;
 mod masses;
+mod modules;
 mod near_misses;
 mod once;
 mod operating;

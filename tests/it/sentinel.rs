@@ -259,3 +259,38 @@ fn without_a_primary_clients_are_told_in_time_and_the_process_is_not_ready() {
     let (code, body) = proxy.get("/readyz");
     assert!(code == 503 && body.contains("no primary is known"), "{code} {body}");
 }
+
+#[test]
+fn rest_goes_on_at_the_next_primary_with_its_pipelines_groups_and_scripts() {
+    let mut watched = Watched::start("");
+    let setup = Setup::new(&watched.servers[0]).found_by(&watched.ports(), TIMES).top("workers = 1");
+    let proxy = setup.rest("").rules(GROUPS).start();
+    let mut http = proxy.rest();
+    let script = r#"["eval","return redis.call('incr',KEYS[1])","1","k"]"#;
+    let loaded = http.post("/", r#"["script","load","return redis.call('incr',KEYS[1])"]"#).json();
+    let cached = format!(r#"["evalsha",{},"1","k"]"#, loaded["result"]);
+    assert_eq!(http.post("/", &cached).text(), r#"{"result":1}"#);
+    eventually("the replica has it", || watched.servers[1].ask("GET k") == "$1\r\n1\r\n");
+
+    watched.servers[0].kill();
+    // It waits for the server that takes the place of the dead one.
+    let group = http.post("/pipeline", r#"[["incr","n:{ann}"],["sadd","s:{ann}","tag"],["get","k"]]"#);
+    assert_eq!((group.status, group.text().as_str()), (200, r#"[{"result":1},{"result":1},{"result":"1"}]"#));
+    assert_eq!(proxy.groups("marked", "applied"), 1.0);
+    let unknown = http.post("/", &cached);
+    assert!(unknown.text().contains("NOSCRIPT"), "the next server has not got it, and SDKs send the script: {}", unknown.text());
+    assert_eq!(http.post("/", script).text(), r#"{"result":2}"#);
+    assert_eq!(http.post("/", &cached).text(), r#"{"result":3}"#);
+    let all = http.post("/multi-exec", r#"[["incr","k"],["get","k"]]"#);
+    assert_eq!(all.text(), r#"[{"result":4},{"result":"4"}]"#);
+    assert_eq!(watched.servers[1].ask("GET k"), "$1\r\n4\r\n");
+
+    // None can take its place any more: one command is told by the status, a pipeline by an error for each.
+    watched.kill_sentinels();
+    watched.servers[1].kill();
+    let one = http.post("/", r#"["get","k"]"#);
+    assert!([503, 504].contains(&one.status) && one.json()["error"].is_string(), "{} {}", one.status, one.text());
+    let several = http.post("/pipeline", r#"[["get","k"],["get","n:{ann}"]]"#);
+    assert_eq!((several.status, several.json().as_array().map(Vec::len)), (200, Some(2)), "{}", several.text());
+    assert!(several.json()[1]["error"].is_string(), "{}", several.text());
+}

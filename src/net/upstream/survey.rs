@@ -10,6 +10,7 @@ use super::Settings;
 use super::connect::{OpenError, open};
 use crate::net::server_limits;
 use crate::net::stream::Stream;
+use crate::net::topology::View;
 use respguard_engine::command::{Merge, MergeError, Table};
 use respguard_engine::link::handshake::ConnectParams;
 use respguard_resp::scan::{ReplyScanner, ScanError, ScanLimits};
@@ -66,16 +67,21 @@ pub struct Survey {
 
 /// Merges the answer of COMMAND (<https://redis.io/docs/latest/commands/command/>) into `table`, unless the server is
 /// the `known` one.
-pub async fn survey(settings: &Settings, known: Option<&ServerId>, table: &mut Table) -> Result<Survey, SurveyError> {
-    match tokio::time::timeout(settings.connect_timeout, ask_all(settings, known, table)).await {
+pub async fn survey(
+    settings: &Settings,
+    server: &View,
+    known: Option<&ServerId>,
+    table: &mut Table,
+) -> Result<Survey, SurveyError> {
+    match tokio::time::timeout(settings.connect_timeout, ask_all(settings, server, known, table)).await {
         Ok(survey) => survey,
         Err(_) => Err(SurveyError::Timeout),
     }
 }
 
-async fn ask_all(settings: &Settings, known: Option<&ServerId>, table: &mut Table) -> Result<Survey, SurveyError> {
+async fn ask_all(settings: &Settings, server: &View, known: Option<&ServerId>, table: &mut Table) -> Result<Survey, SurveyError> {
     let params = ConnectParams { login: settings.own_login().cloned(), ..ConnectParams::default() };
-    let (mut stream, _) = open(settings, &settings.primary.view(), &params, &[]).await?;
+    let (mut stream, _) = open(settings, server, &params, &[]).await?;
     let server = ServerId::read(&ask(&mut stream, &[b"INFO", b"server"]).await?);
     learn_limits(settings, &mut stream).await?;
     if server.is_some() && server.as_ref() == known {

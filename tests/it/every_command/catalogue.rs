@@ -17,6 +17,9 @@ pub const FILLINGS: &[(&str, &[&str])] = &[
     ("logs", &["PFADD @ 1 2 3"]),
 ];
 
+/// The same, where the server has documents.
+pub const DOCUMENTS: (&str, &[&str]) = ("documents", &[r#"JSON.SET @ $ {"f":1,"g":true,"s":"x","l":[1,2,3],"o":{"f":[1]}}"#]);
+
 /// Calls without keys, or that only some server answers; words are separated by single blanks.
 #[rustfmt::skip]
 pub const CALLS: &[&str] = &[

@@ -15,7 +15,7 @@ use respguard_resp::request::{Args, Span};
 use crate::harness::twin::Pair;
 use crate::harness::wire::words;
 use crate::harness::{Twin, Wire, request, text};
-use catalogue::{CALLS, FILLINGS, KEYS};
+use catalogue::{CALLS, DOCUMENTS, FILLINGS, KEYS};
 use invocations::{Known, known};
 use likeness::Likeness;
 
@@ -62,6 +62,11 @@ impl Comparison {
             compared: BTreeSet::new(),
             differences: Vec::new(),
         }
+    }
+
+    /// Whether the servers have the module of documents.
+    fn has_documents(&mut self) -> bool {
+        !self.fillers[0].ask("JSON.GET nothing").starts_with("-ERR unknown command")
     }
 
     /// From now on all keys are filled so before each call.
@@ -198,7 +203,8 @@ fn excerpt(answers: &[Vec<u8>]) -> String {
 
 fn compare(resp3: bool, set_up: &str, what: &str) {
     let mut comparison = Comparison::new(resp3, set_up);
-    for (name, filling) in FILLINGS {
+    let documents = comparison.has_documents().then_some(&DOCUMENTS);
+    for (name, filling) in FILLINGS.iter().chain(documents) {
         comparison.fill_with(filling);
         // The payload of a stream with consumers holds times.
         for line in familiar::INVOCATIONS.iter().filter(|line| *name != "streams" || !line.starts_with("DUMP")) {

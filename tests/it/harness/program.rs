@@ -2,6 +2,7 @@
 //!
 //! What was asked for and cannot be had is a failure: no test is left out.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -39,12 +40,16 @@ impl Program {
         Program { path, version }
     }
 
-    /// Arguments of every test's server: nothing is saved, DEBUG is there.
-    pub fn arguments(&self) -> Vec<&'static str> {
-        let mut arguments = vec!["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    /// Arguments of every test's server: nothing is saved, DEBUG is there, and the module that was installed beside it.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"].map(OsString::from).into();
         // Before 7.0 DEBUG was there for all.
         if self.version >= (7, 0) {
-            arguments.extend(["--enable-debug-command", "yes"]);
+            arguments.extend(["--enable-debug-command", "yes"].map(OsString::from));
+        }
+        let module = self.path.with_file_name("rejson.so");
+        if module.exists() {
+            arguments.extend(["--loadmodule".into(), module.into()]);
         }
         arguments
     }

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `generated` | servers, arity, flags and key specs of each name, as the COMMAND of six servers answers |
+//! | `generated` | servers, since when, arity, flags and key specs of each name, as the COMMAND of six servers answers |
 //! | `newer` | the same, from documentation, for commands that none of them has |
 //! | `connection_column`, `write_column`, `slow_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
@@ -60,6 +60,12 @@ pub fn listed() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
         let on = SERVERS.iter().enumerate().filter(|(bit, _)| row.1 & (1 << bit) != 0);
         (row.0, on.map(|(_, server)| *server).collect())
     })
+}
+
+/// Since when a command of the built-in table is there, by what servers and documentation say, as `Redis 8.0.0, Valkey 9.0.0`.
+pub fn since(name: &str) -> Option<&'static str> {
+    let row = generated::ROWS.iter().chain(newer::ROWS).find(|row| row.0 == name)?;
+    Some(row.2).filter(|since| !since.is_empty())
 }
 
 /// One command (or subcommand) of one [`Table`]; ids are dense, so arrays can be indexed by them.

@@ -17,25 +17,25 @@ const SESSION: F = F::NOSCRIPT.or(F::LOADING).or(F::STALE).or(F::CONNECTION);
 #[rustfmt::skip]
 pub(super) static ROWS: &[Row] = &[
     // Redis Software and Cloud; client libraries ask every server for it, and live with an error
-    ("client|maint_notifications", 0, -3, SESSION, &[]),
+    ("client|maint_notifications", 0, "", -3, SESSION, &[]),
 
-    // Strings: Redis 8.4, Valkey 9.2
-    ("delex",       0, -2, WRITE, &[key(Remove, index(1), range(0, 1, 0))]),
-    ("digest",      0,  2, READ, READ_FIRST),
+    // Strings
+    ("delex",       0, "Redis 8.4, Valkey 9.2", -2, WRITE, &[key(Remove, index(1), range(0, 1, 0))]),
+    ("digest",      0, "Redis 8.4", 2, READ, READ_FIRST),
 
-    // Counters: Redis 8.8, Valkey 9.2
-    ("increx",      0, -2, GROW, WRITE_FIRST),
+    // Counters
+    ("increx",      0, "Redis 8.8, Valkey 9.2", -2, GROW, WRITE_FIRST),
 
-    // Sets whose members expire: Redis 8.12
-    ("saddex",      0, -5, GROW, WRITE_FIRST),
-    ("sexpire",     0, -6, WRITE, WRITE_FIRST),
-    ("sexpireat",   0, -6, WRITE, WRITE_FIRST),
-    ("spersist",    0, -5, WRITE, WRITE_FIRST),
-    ("spexpire",    0, -6, WRITE, WRITE_FIRST),
-    ("spexpireat",  0, -6, WRITE, WRITE_FIRST),
-    ("sttl",        0, -5, READ, READ_FIRST),
+    // Sets whose members expire
+    ("saddex",      0, "Redis 8.12", -5, GROW, WRITE_FIRST),
+    ("sexpire",     0, "Redis 8.12", -6, WRITE, WRITE_FIRST),
+    ("sexpireat",   0, "Redis 8.12", -6, WRITE, WRITE_FIRST),
+    ("spersist",    0, "Redis 8.12", -5, WRITE, WRITE_FIRST),
+    ("spexpire",    0, "Redis 8.12", -6, WRITE, WRITE_FIRST),
+    ("spexpireat",  0, "Redis 8.12", -6, WRITE, WRITE_FIRST),
+    ("sttl",        0, "Redis 8.12", -5, READ, READ_FIRST),
 
-    // Members that change their sorted set: Redis 8.12
-    ("zmove",       0, -4, F::WRITE, WRITE_TWO),
-    ("zmovemember", 0, -6, F::WRITE, WRITE_TWO),
+    // Members that change their sorted set
+    ("zmove",       0, "Redis 8.12", -4, F::WRITE, WRITE_TWO),
+    ("zmovemember", 0, "Redis 8.12", -6, F::WRITE, WRITE_TWO),
 ];

@@ -4,7 +4,7 @@ use super::blocking::Timeout;
 use super::connection::{ConnectionEffect, PinReason};
 use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
-use super::keys::Keys;
+use super::keys::{Access, Keys, index, key, range};
 use super::names::Names;
 use super::spec::{RetryClass, Rewrite, Spec};
 use super::{CommandId, connection_column, generated, newer, options, slow_column, write_column};
@@ -32,7 +32,7 @@ impl Table {
             hset: CommandId::UNKNOWN,
             expire: CommandId::UNKNOWN,
         };
-        for (name, _, arity, flags, keys) in generated::ROWS.iter().chain(newer::ROWS) {
+        for (name, _, _, arity, flags, keys) in generated::ROWS.iter().chain(newer::ROWS) {
             let keys = keys_of(name, Keys::Specs((*keys).into()));
             table.add(builtin_spec(name, *arity, *flags, keys));
         }
@@ -165,9 +165,11 @@ fn unwritten(name: &str, flags: Flags) -> RetryClass {
     if asks { RetryClass::Read } else { RetryClass::NotIdempotent }
 }
 
-/// Key specs cannot say what SORT and MIGRATE do.
+/// Key specs cannot say what SORT and MIGRATE do, and of JSON.MGET the module says only the first key
+/// (<https://redis.io/docs/latest/commands/json.mget/>).
 fn keys_of(name: &str, specs: Keys) -> Keys {
     match name {
+        "json.mget" => Keys::Specs([key(Access::Read, index(1), range(-2, 1, 0))].into()),
         "sort" | "sort_ro" => Keys::Sort,
         "migrate" => Keys::Migrate,
         _ => specs,
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn every_write_has_a_row_of_hand_kept_columns() {
-        for (name, _, _, flags, _) in generated::ROWS.iter().chain(newer::ROWS) {
+        for (name, _, _, _, flags, _) in generated::ROWS.iter().chain(newer::ROWS) {
             let kept = write_column::row(name).is_some();
             assert!(kept || !flags.has(Flags::WRITE), "{name} needs a row in write_column");
         }
@@ -251,7 +253,7 @@ mod tests {
 
     #[test]
     fn every_blocking_command_has_a_row_of_its_connection_effect() {
-        for (name, _, _, flags, _) in generated::ROWS.iter().chain(newer::ROWS) {
+        for (name, _, _, _, flags, _) in generated::ROWS.iter().chain(newer::ROWS) {
             let waits = connection_column::row(name).is_some_and(|row| row.2 != Timeout::Never);
             assert_eq!(waits, flags.has(Flags::BLOCKING) || *name == "wait", "{name}");
         }

@@ -162,6 +162,23 @@ pub(super) static ROWS: &[Row] = &[
     ("vrem",                 Written(Keep),               FINDS, SameState),
     ("vsetattr",             Written(Keep),               FINDS, SameState),
 
+    // Documents: a path may match more, or other things, the second time
+    ("json.arrappend",       Written(Keep),               FINDS, NotIdempotent),
+    ("json.arrinsert",       Written(Keep),               FINDS, NotIdempotent),
+    ("json.arrpop",          Written(Keep),               FINDS, NotIdempotent),
+    ("json.arrtrim",         Written(Keep),               FINDS, NotIdempotent),
+    ("json.clear",           Written(Keep),               FINDS, SameState),
+    ("json.del",             Written(Keep),               FINDS, NotIdempotent),
+    ("json.forget",          Written(Keep),               FINDS, NotIdempotent),
+    ("json.merge",           Written(KeepOrCreate),       MAKES, NotIdempotent),
+    ("json.mset",            Written(KeepOrCreate),       MAKES, NotIdempotent),
+    ("json.numincrby",       Written(Keep),               FINDS, NotIdempotent),
+    ("json.nummultby",       Written(Keep),               FINDS, NotIdempotent),
+    ("json.numpowby",        Written(Keep),               FINDS, NotIdempotent),
+    ("json.set",             Written(KeepOrCreate),       MAKES, NotIdempotent),
+    ("json.strappend",       Written(Keep),               FINDS, NotIdempotent),
+    ("json.toggle",          Written(Keep),               FINDS, NotIdempotent),
+
     // Scripts, which are not flagged as writes
     ("eval",                 Written(Unknown),            MAKES, NotIdempotent),
     ("evalsha",              Written(Unknown),            MAKES, NotIdempotent),

@@ -195,6 +195,8 @@ pub(super) fn writes_for_certain(spec: &Spec, args: Args<'_>) -> bool {
         "set" => !said(3, &["NX", "XX", "IFEQ", "IFNE", "IFDEQ", "IFDNE"]),
         "zadd" | "geoadd" => !said(2, &["NX", "XX", "GT", "LT"]),
         "xadd" => !said(2, &["NOMKSTREAM"]),
+        // Any other path may match nothing (<https://redis.io/docs/latest/commands/json.set/>).
+        "json.set" | "json.merge" => matches!(args.get(2), Some(b"$" | b".")) && !said(4, &["NX", "XX"]),
         "getset" | "mset" | "incr" | "decr" | "incrby" | "decrby" | "incrbyfloat" | "append" | "setbit" | "hset" | "hmset"
         | "hincrby" | "hincrbyfloat" | "lpush" | "rpush" | "sadd" | "zincrby" | "pfadd" => true,
         _ => false,

@@ -231,6 +231,18 @@ impl Policy {
         &self.relations
     }
 
+    /// The commands that groups and expectations are about, in canonical form, each with its rule's name.
+    pub fn commands(&self) -> impl Iterator<Item = (&str, CommandId)> {
+        let groups = self.groups().iter().flat_map(|group| {
+            let members = match &group.shape {
+                group::Shape::Templates(templates) => &*templates.members,
+                group::Shape::Keys(_) => &[],
+            };
+            members.iter().map(|member| (&*group.name, member.id))
+        });
+        groups.chain(self.expects().iter().map(|rule| (&*rule.name, rule.command.id)))
+    }
+
     /// What a command is answered while there is no server. Degrade rules have no effect where rules only observe.
     pub fn degrade(&self, table: &Table, command: Member<'_>) -> Option<StandIn> {
         (self.mode == Mode::Enforce).then(|| self.degrades.answer(table, command))?

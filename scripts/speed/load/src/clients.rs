@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::http;
 use crate::job::Job;
 
 /// Nothing here takes so long.
@@ -23,6 +24,8 @@ struct Client {
     stream: TcpStream,
     /// Bytes of the batch under way that have yet to come.
     owed: usize,
+    /// Over HTTP, what has come of an answer whose head is not whole: `owed` is known behind it.
+    head: Option<Vec<u8>>,
     sent_at: Instant,
 }
 
@@ -34,19 +37,18 @@ pub struct Played {
 }
 
 impl Clients {
-    /// Connects to a port of the loopback.
-    pub fn connect(port: u16, clients: usize) -> Clients {
+    /// Connects to a port of the loopback. `hello` is one exchange before the clock runs: the connection is accepted and has
+    /// its place.
+    pub fn connect(port: u16, clients: usize, hello: fn(&mut std::net::TcpStream)) -> Clients {
         let poll = Poll::new().expect("an epoll");
         let clients = (0..clients).map(|place| {
             let mut stream = std::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("a listener");
             stream.set_nodelay(true).expect("set");
-            // One exchange before the clock runs: the connection is accepted and has its place.
-            stream.write_all(b"*2\r\n$3\r\nGET\r\n$7\r\nnothing\r\n").expect("written");
-            stream.read_exact(&mut [0; b"$-1\r\n".len()]).expect("answered");
+            hello(&mut stream);
             stream.set_nonblocking(true).expect("set");
             let mut stream = TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(place), Interest::READABLE).expect("registered");
-            Client { stream, owed: 0, sent_at: Instant::now() }
+            Client { stream, owed: 0, head: None, sent_at: Instant::now() }
         });
         let clients = clients.collect();
         Clients { poll, events: Events::with_capacity(1024), clients, buffer: vec![0; 256 * 1024] }
@@ -58,16 +60,18 @@ impl Clients {
             self.clients[0].send(job);
             let mut came = Vec::new();
             let start = Instant::now();
-            while came.len() < job.replies.len() {
+            while http::body(&came, job.is_http).is_none_or(|body| body.len() < job.replies.len()) {
                 assert!(start.elapsed() < STUCK, "stuck after {:?}", String::from_utf8_lossy(&came));
                 match self.clients[0].stream.read(&mut self.buffer) {
                     Ok(read) => came.extend_from_slice(&self.buffer[..read]),
                     Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
                 }
             }
-            assert!(is_first || came == job.replies, "{:?}", String::from_utf8_lossy(&came));
+            let body = http::body(&came, job.is_http);
+            assert!(is_first || body == Some(&job.replies[..]), "{:?}", String::from_utf8_lossy(&came));
         }
         self.clients[0].owed = 0;
+        self.clients[0].head = None;
     }
 
     /// Every client sends the next batch as soon as it has the answer to the former; ends with nothing under way.
@@ -99,10 +103,17 @@ impl Clients {
     }
 }
 
+/// Asks for a key that is not there, and reads the answer.
+pub fn hello(stream: &mut std::net::TcpStream) {
+    stream.write_all(b"*2\r\n$3\r\nGET\r\n$7\r\nnothing\r\n").expect("written");
+    stream.read_exact(&mut [0; b"$-1\r\n".len()]).expect("answered");
+}
+
 impl Client {
     fn send(&mut self, job: &Job) {
         self.sent_at = Instant::now();
         self.owed = job.replies.len();
+        self.head = job.is_http.then(|| self.head.take().unwrap_or_default());
         let written = self.stream.write(&job.requests).expect("the socket has room for a batch");
         assert_eq!(written, job.requests.len(), "the socket has room for a batch");
     }
@@ -111,9 +122,26 @@ impl Client {
     fn receive(&mut self, buffer: &mut [u8]) -> bool {
         match self.stream.read(buffer) {
             Ok(0) => panic!("the connection was closed"),
-            Ok(read) => self.owed = self.owed.checked_sub(read).expect("no more comes than is owed"),
+            Ok(read) => self.count(&buffer[..read]),
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
         }
         self.owed == 0
+    }
+
+    fn count(&mut self, came: &[u8]) {
+        let mut body = came.len();
+        if let Some(head) = &mut self.head {
+            head.extend_from_slice(came);
+            let Some(begins) = http::body_begins(head) else { return };
+            // Each answer is as long as the one that was compared.
+            assert_eq!(http::content_length(&head[..begins]), self.owed, "{:?}", String::from_utf8_lossy(head));
+            body = head.len() - begins;
+            head.clear();
+            // What comes behind the head is only counted; the room stays the client's.
+            if body < self.owed {
+                self.head = None;
+            }
+        }
+        self.owed = self.owed.checked_sub(body).expect("no more comes than is owed");
     }
 }

@@ -1,5 +1,7 @@
 //! What a client sends again and again, with what Redis answers to it.
 
+use crate::http;
+
 const VALUE: [u8; 64] = [b'v'; 64];
 const BULK_VALUE: [u8; 1000] = [b'v'; 1000];
 /// What Redis answers to the members of a group from the second time on.
@@ -9,7 +11,9 @@ const MEMBER_REPLIES: &[u8] = b"+OK\r\n:0\r\n:0\r\n:1\r\n";
 #[derive(Default)]
 pub struct Job {
     pub requests: Vec<u8>,
+    /// Over HTTP, the body of the answer.
     pub replies: Vec<u8>,
+    pub is_http: bool,
     /// What is counted: requests, or groups.
     pub units: usize,
 }
@@ -20,6 +24,11 @@ impl Job {
         let (name, count) = word.split_once(':').expect("a name and a number");
         let units = count.parse().expect("how often");
         let mut job = Job { units, ..Job::default() };
+        match name {
+            "rest" => return job.of_rest(),
+            "webdis" => return job.of_webdis(),
+            _ => {}
+        }
         for _ in 0..units {
             match name {
                 "get" => job.push_get(),
@@ -47,6 +56,27 @@ impl Job {
         self.replies.extend_from_slice(b"$64\r\n");
         self.replies.extend_from_slice(&VALUE);
         self.replies.extend_from_slice(b"\r\n");
+    }
+
+    /// One command, or a pipeline of several, by Upstash's protocol.
+    fn of_rest(mut self) -> Job {
+        let value = str::from_utf8(&VALUE).expect("text");
+        let (path, one) = (if self.units == 1 { "/" } else { "/pipeline" }, format!("{{\"result\":\"{value}\"}}"));
+        let (body, answer) = match self.units {
+            1 => (r#"["GET","key"]"#.to_owned(), one),
+            units => (format!("[{}]", vec![r#"["GET","key"]"#; units].join(",")), format!("[{}]", vec![one; units].join(","))),
+        };
+        (self.requests, self.replies, self.is_http) = (http::post(path, &body), answer.into_bytes(), true);
+        self
+    }
+
+    /// One command by Webdis' protocol, which has no pipelines.
+    fn of_webdis(mut self) -> Job {
+        assert_eq!(self.units, 1, "Webdis has no pipelines");
+        let value = str::from_utf8(&VALUE).expect("text");
+        (self.requests, self.is_http) = (http::get("/GET/key"), true);
+        self.replies = format!("{{\"GET\":\"{value}\"}}").into_bytes();
+        self
     }
 
     fn push_group(&mut self) {

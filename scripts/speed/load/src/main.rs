@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! connect NAME PORT CLIENTS      connections of one thread to a port of the loopback
+//! connect-http NAME PORT CLIENTS the same, to be played with rest and webdis
 //! play NAME JOB SECONDS          each client sends the next batch when the former is answered: get:DEPTH,
-//!                                groups:COUNT or transactions:COUNT
+//!                                groups:COUNT, transactions:COUNT, rest:COUNT or webdis:1
 //! bulk PORT BYTES SECONDS        one client of its own sends pipelines of so many bytes
 //! close NAME
 //! ```
 
 mod clients;
+mod http;
 mod job;
 
 use std::collections::HashMap;
@@ -32,7 +34,11 @@ fn main() {
 fn obey(known: &mut HashMap<String, Clients>, words: &[&str]) -> String {
     match *words {
         ["connect", name, port, count] => {
-            known.insert(name.to_owned(), Clients::connect(number(port), number(count)));
+            known.insert(name.to_owned(), Clients::connect(number(port), number(count), clients::hello));
+            "{}".to_owned()
+        }
+        ["connect-http", name, port, count] => {
+            known.insert(name.to_owned(), Clients::connect(number(port), number(count), http::hello));
             "{}".to_owned()
         }
         ["play", name, job, seconds] => {
