@@ -72,7 +72,8 @@ enum Led {
 pub(super) fn top(shown: &Shown) -> ExitCode {
     let Some(remote) = remote(&shown.running) else { return ExitCode::from(REFUSED) };
     let pause = Duration::from_secs(shown.interval.into());
-    if !shown.once && !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
+    let has_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+    if !shown.once && !has_terminal {
         return refuse("top needs a terminal; --once prints one frame as text");
     }
     let view = match first(&remote, shown) {

@@ -104,6 +104,8 @@ impl Snapshot {
 
     /// Appends its lines, with this label.
     pub fn render(&self, name: &str, label: Option<(&str, &str)>, out: &mut String) {
+        let label = label.map(|(label, value)| (label, escaped(value)));
+        let label = label.as_ref();
         let first = label.map(|(label, value)| format!("{label}=\"{value}\",")).unwrap_or_default();
         let alone = label.map(|(label, value)| format!("{{{label}=\"{value}\"}}")).unwrap_or_default();
         let mut at_most = 0;
@@ -150,6 +152,11 @@ impl GroupLatencies {
             }
         }
     }
+}
+
+/// A label's value as the format wants it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// The lines that stand before a histogram's.
