@@ -68,7 +68,15 @@ fn play_of(seed: u64) -> Play {
             junk: some(5),
         },
     };
-    Play { seed, faults, clients: rng.u64(1..=5), sessions: 2, rounds: rng.u64(3..=12), exclusive: rng.u32(0..12) == 0 }
+    Play {
+        seed,
+        faults,
+        clients: rng.u64(1..=5),
+        sessions: 2,
+        rounds: rng.u64(3..=12),
+        exclusive: rng.u32(0..12) == 0,
+        guarded: rng.bool(),
+    }
 }
 
 /// Plays one seed; what is wrong with it.
@@ -151,17 +159,32 @@ async fn walk_through(stage: Rc<Stage>, cuts: impl Iterator<Item = (Option<usize
     }
 }
 
-#[test]
-fn an_upstream_connection_may_be_cut_behind_every_byte_on_either_side() {
+/// Cuts what the server receives and what it sends behind every byte up to these, in such steps.
+fn walk(guarded: bool, (received, sent): (usize, usize), step: usize) -> [End; 2] {
     // Never, unless the script says so.
     let faults = Faults { cut_in: 1000, cut_bytes_max: usize::MAX, ..Faults::default() };
-    let play = Play { seed: 1, faults, clients: 0, sessions: 0, rounds: 0, exclusive: false };
-    let received = perform(&play, |stage| walk_through(stage, (0..1300).map(|at| (Some(at), None))));
-    let sent = perform(&play, |stage| walk_through(stage, (0..600).map(|at| (None, Some(at)))));
-    for end in [received, sent] {
+    let play = Play { seed: 1, faults, clients: 0, sessions: 0, rounds: 0, exclusive: false, guarded };
+    let received = (0..received).step_by(step).map(|at| (Some(at), None));
+    let sent = (0..sent).step_by(step).map(|at| (None, Some(at)));
+    [perform(&play, |stage| walk_through(stage, received)), perform(&play, |stage| walk_through(stage, sent))]
+}
+
+#[test]
+fn an_upstream_connection_may_be_cut_behind_every_byte_on_either_side() {
+    for end in walk(false, (1300, 600), 1) {
         assert!(end.breaches.is_empty(), "{:#?}", end.breaches);
         let [whole, lost] = ["data", "TIMEOUT"].map(|sort| end.answered.get(sort).copied().unwrap_or(0));
         assert!(whole > 1000 && lost > 1000, "some were cut short, and not all: {:?}", end.answered);
+    }
+}
+
+#[test]
+fn so_may_one_that_carries_guarded_groups() {
+    for end in walk(true, (2800, 900), 7) {
+        assert!(end.breaches.is_empty(), "{:#?}", end.breaches);
+        for sort in ["data", "TIMEOUT", "COMMITTED", "WRONGTYPE"] {
+            assert!(end.answered.contains_key(sort), "nothing was answered {sort}: {:?}", end.answered);
+        }
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Session {
     left: bool,
     /// It has never had an upstream connection of its own.
     shared: bool,
+    /// There are guarded groups too.
+    pub has_guarded: bool,
     /// A SELECT or HELLO that the proxy could not carry out: until one is, nothing of the session runs.
     missed: Option<Change>,
     /// It has had a connection to the server: before that, what it sends may wait for one before it is read.
@@ -127,6 +129,7 @@ impl Client {
             may_close: alone,
             left: false,
             shared: !alone,
+            has_guarded: self.stage.has_guarded,
             missed: None,
             opened: false,
         }
@@ -179,8 +182,12 @@ impl Client {
             let took = sent_at.elapsed();
             let settings = &self.stage.settings;
             let unread = if session.opened { Duration::ZERO } else { settings.queue_timeout / 2 };
-            let longest = settings.request_timeout.max(settings.queue_timeout) + unread + SLACK;
-            if session.shared && took > longest * (1 + fences as u32) {
+            // A connection that is new is asked whether it can carry them.
+            let asked = if session.has_guarded { settings.request_timeout } else { Duration::ZERO };
+            let longest = settings.request_timeout.max(settings.queue_timeout) + unread + asked + SLACK;
+            // Each part of what comes bit by bit may ask.
+            let is_bounded = session.shared && (at_once || !session.has_guarded);
+            if is_bounded && took > longest * (1 + fences as u32) {
                 self.breach(format!("session {}: an answer took {took:?}: {:?}", session.number, answers.last()));
             }
             let turn = settings.stall_timeout + settings.request_timeout + settings.queue_timeout + settings.connect_timeout;
@@ -374,7 +381,13 @@ impl Client {
             counted(&mut |_| {});
             return self.ledger.borrow_mut().settle(tag, Fate::Applied);
         }
-        let partial = all("PARTIAL") || words.contains(&"WRONGTYPE") && words.len() < answers.len();
+        if is_guarded(rule) && *torn && words.len() == answers.len() && words.contains(&"WRONGTYPE") {
+            // It was foretold.
+            counted(&mut |group| group.refused += 1);
+            return self.ledger.borrow_mut().settle(tag, Fate::Refused);
+        }
+        let partial =
+            !(is_guarded(rule) && *atomic) && all("PARTIAL") || words.contains(&"WRONGTYPE") && words.len() < answers.len();
         if partial != *torn || !partial && !words.is_empty() {
             let text = answers.iter().map(brief).collect::<Vec<_>>().join(" | ");
             self.breach(format!("session {}: group {rule} {tag} was answered {text}", session.number));
@@ -595,6 +608,11 @@ impl Session {
             }
         }
     }
+}
+
+/// A group of such a rule is applied whole, or nothing of it.
+fn is_guarded(rule: &str) -> bool {
+    matches!(rule, "guarded" | "proven")
 }
 
 /// What an answer tells about a write.

@@ -41,12 +41,30 @@ pub enum Want {
     },
 }
 
-/// The rules that groups are made for.
-const RULES: [&str; 4] = ["login", "strict", "settled", "run"];
+/// The rules that groups are made for, the guarded ones last.
+const RULES: [&str; 6] = ["login", "strict", "settled", "run", "guarded", "proven"];
+const GUARDED: usize = 2;
+
+/// What the first key of a rule's groups begins with.
+fn prefix(rule: &str) -> &'static str {
+    match rule {
+        "login" => "rt",
+        "strict" => "st",
+        "settled" => "se",
+        "guarded" => "gu",
+        _ => "pr",
+    }
+}
+
+/// Whether what its client sends behind a group of the rule waits for it.
+fn is_fenced(rule: &str) -> bool {
+    matches!(rule, "settled" | "proven")
+}
 
 /// Requests that are sent before any reply is read.
 pub struct Pipeline {
     session: u64,
+    rules: &'static [&'static str],
     pub bytes: Vec<u8>,
     pub wants: Vec<Want>,
     /// It is sent in one go.
@@ -60,7 +78,17 @@ pub struct Pipeline {
 
 impl Pipeline {
     pub fn new(session: &Session, at_once: bool) -> Pipeline {
-        Pipeline { session: session.number, bytes: Vec::new(), wants: Vec::new(), at_once, turns: 0, fences: 0, is_large: false }
+        let rules = if session.has_guarded { &RULES[..] } else { &RULES[..RULES.len() - GUARDED] };
+        Pipeline {
+            session: session.number,
+            rules,
+            bytes: Vec::new(),
+            wants: Vec::new(),
+            at_once,
+            turns: 0,
+            fences: 0,
+            is_large: false,
+        }
     }
 
     pub fn push(&mut self, words: &[&str], want: Want) {
@@ -97,7 +125,7 @@ impl Pipeline {
     pub fn add_one_of_each(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
         let tag = ledger.tag(self.session, 1, false);
         self.push(&["SET", "own:0:0", &tag], Want::Write { key: Some("own:0:0".to_owned()), tag: tag.clone() });
-        RULES.iter().for_each(|rule| self.add_group_of(rule, rng, ledger));
+        self.rules.iter().for_each(|rule| self.add_group_of(rule, rng, ledger));
         self.push(&["MULTI"], Want::Any);
         let first = self.wants.len();
         self.add_queued(rng, ledger, 0);
@@ -133,7 +161,7 @@ impl Pipeline {
 
     /// A whole group of one of the rules.
     fn add_group(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
-        self.add_group_of(rng.choice(RULES.iter()).expect("a rule"), rng, ledger);
+        self.add_group_of(rng.choice(self.rules.iter()).expect("a rule"), rng, ledger);
     }
 
     fn add_group_of(&mut self, rule: &'static str, rng: &mut Rng, ledger: &mut Ledger) {
@@ -141,13 +169,11 @@ impl Pipeline {
         let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
         let atomic = self.at_once;
         let (sess, tag) = (format!("sess:{user}"), ledger.tag(self.session, 2, atomic));
-        self.fences += usize::from(rule == "settled");
+        self.fences += usize::from(is_fenced(rule));
         let mut words: Vec<Vec<&str>> = Vec::new();
         let (first, second) = match rule {
-            "login" => (format!("rt:{user}:{tag}"), sess),
-            "strict" => (format!("st:{user}:{tag}"), sess),
-            "settled" => (format!("se:{user}:{tag}"), sess),
-            _ => (format!("blob:{tag}"), if torn { "blob:bad".to_owned() } else { format!("blob:set{}", rng.u32(0..3)) }),
+            "run" => (format!("blob:{tag}"), if torn { "blob:bad".to_owned() } else { format!("blob:set{}", rng.u32(0..3)) }),
+            _ => (format!("{}:{user}:{tag}", prefix(rule)), sess),
         };
         words.push(if rule == "login" { vec!["SETEX", &first, "600", &tag] } else { vec!["SET", &first, &tag] });
         words.push(vec!["SADD", &second, &tag]);
@@ -165,16 +191,16 @@ impl Pipeline {
 
     /// Groups of several callers, each with its members in their order and with others' commands between them.
     fn add_apart(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
-        let rules = ["login", "strict", "settled"];
+        let rules: Vec<_> = self.rules.iter().copied().filter(|rule| *rule != "run").collect();
         let mut begun: Vec<(&'static str, String, String, bool)> = Vec::new();
         for _ in 0..rng.u32(2..=4) {
-            let rule = rng.choice(rules).expect("a rule");
+            let rule = rng.choice(rules.iter().copied()).expect("a rule");
             let torn = rng.u32(0..6) == 0;
-            self.fences += usize::from(rule == "settled");
+            self.fences += usize::from(is_fenced(rule));
             let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
             // Others may go past it: it has no order among what its session sends.
             let tag = ledger.tag(rng.u64(1 << 40..), 2, self.at_once);
-            let first = format!("{}:{user}:{tag}", ["rt", "st", "se"][rules.iter().position(|name| *name == rule).unwrap_or(0)]);
+            let first = format!("{}:{user}:{tag}", prefix(rule));
             let words = if rule == "login" { vec!["SETEX", &first, "600", &tag] } else { vec!["SET", &first, &tag] };
             let want = Want::Group { rule, tag: tag.clone(), place: 0, atomic: self.at_once, torn };
             self.push(&words, want);

@@ -57,6 +57,19 @@ name = "run"
 keys = ["blob:*"]
 "#;
 
+const GUARDED: &str = r#"
+[[group]]
+name = "guarded"
+atomic = "guarded"
+commands = ["SET gu:{user}:{token} *", "SADD sess:{user} {token}"]
+
+[[group]]
+name = "proven"
+atomic = "guarded"
+resolve = true
+commands = ["SET pr:{user}:{token} *", "SADD sess:{user} {token}"]
+"#;
+
 /// What a simulation is made of.
 #[derive(Debug, Clone)]
 pub struct Play {
@@ -67,6 +80,8 @@ pub struct Play {
     pub rounds: u64,
     /// Each client has an upstream connection of its own.
     pub exclusive: bool,
+    /// There are guarded groups too.
+    pub guarded: bool,
 }
 
 pub struct Stage {
@@ -77,6 +92,8 @@ pub struct Stage {
     pub is_calm: bool,
     /// Each client has an upstream connection of its own.
     pub is_exclusive: bool,
+    /// There are guarded groups too.
+    pub has_guarded: bool,
     pub reporter: Reporter,
     registry: Arc<Registry>,
     mailbox: Mailbox,
@@ -142,7 +159,7 @@ async fn stage<F: Future<Output = ()>>(
     clock::tick();
     static TABLE: OnceLock<Arc<Table>> = OnceLock::new();
     let table = TABLE.get_or_init(|| Arc::new(Table::builtin()));
-    let text = format!("[upstream]\n{TIMES}{RULES}");
+    let text = format!("[upstream]\n{TIMES}{RULES}{}", if play.guarded { GUARDED } else { "" });
     let config = config::read(&text, Path::new("simulation.toml"), table, &|_| None).expect("a good configuration");
     // The model's connections look to the proxy as if they came over TCP.
     let primary = Primary::fixed(Address::Unix(path.to_owned()));
@@ -179,7 +196,8 @@ async fn stage<F: Future<Output = ()>>(
     }));
     let ledger = Rc::new(RefCell::new(Ledger::default()));
     let is_calm = play.faults.is_none();
-    let stage = Rc::new(Stage { server, ledger, settings, is_calm, is_exclusive: play.exclusive, reporter, registry, mailbox });
+    let (is_exclusive, has_guarded) = (play.exclusive, play.guarded);
+    let stage = Rc::new(Stage { server, ledger, settings, is_calm, is_exclusive, has_guarded, reporter, registry, mailbox });
     script(Rc::clone(&stage)).await;
     settle(&stage).await;
     assert!(stage.mailbox.sender.try_send(Message::Drain).is_ok(), "the worker is there");

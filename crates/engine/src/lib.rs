@@ -9,6 +9,8 @@
 //! command < preflight < {session, policy, link, route} < {pipeline, learn}
 //! ```
 
+#![warn(unreachable_pub, clippy::missing_errors_doc)]
+
 pub mod command;
 
 pub mod preflight;

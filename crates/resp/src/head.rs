@@ -9,15 +9,20 @@ use super::value;
 /// What the beginning of a reply tells about all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head<'a> {
+    /// A number, whole.
     Integer(i64),
     /// A status: the whole text.
     Status(&'a [u8]),
     /// A string: its length, and what of it is there.
     Bulk {
+        /// How long it is.
         bytes: u64,
+        /// Its beginning.
         text: &'a [u8],
     },
+    /// Null, in whatever form.
     Null,
+    /// An error, of whatever length.
     Error,
     /// An aggregate; a map's keys and values count one each, as they do in RESP2.
     Elements(u64),

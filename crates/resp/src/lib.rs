@@ -4,6 +4,8 @@
 //! bytes ran out. [`value`] reads one whole frame, [`encode`] writes frames of our own.
 //! The protocol: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
+#![warn(missing_docs, unreachable_pub, clippy::missing_errors_doc)]
+
 mod args;
 mod elements;
 pub mod encode;

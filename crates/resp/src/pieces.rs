@@ -17,7 +17,16 @@ pub enum Piece<'a> {
     /// A push amid the elements (Redis 7.0 sends a client its own messages within the reply of EXEC), or a part of one.
     Push(&'a [u8]),
     /// An element, or a part of one. The first part is the whole element, or has 512 bytes at least.
-    Element { at: u32, bytes: &'a [u8], first: bool, last: bool },
+    Element {
+        /// Its place in the array.
+        at: u32,
+        /// The part.
+        bytes: &'a [u8],
+        /// It begins with this part.
+        first: bool,
+        /// It ends with this part.
+        last: bool,
+    },
 }
 
 /// A frame in progress, which was found to be whole and sound by whoever hands it over.

@@ -159,6 +159,9 @@ impl RequestParser {
 
     /// Passes bytes of a request reported as `Large`: those that follow the [`Self::parsed_bytes`] first
     /// ones, then all that comes, until the end. Nothing is stored; limits hold as before.
+    ///
+    /// # Errors
+    /// The bytes are no request of Redis' protocol, or exceed a limit.
     pub fn stream(&mut self, bytes: &[u8]) -> Result<Streamed, ProtocolError> {
         debug_assert!(
             matches!(self.state, State::Length | State::Payload | State::Failed(_)),

@@ -125,6 +125,9 @@ impl ReplyScanner {
     /// Takes bytes of the current frame, or of a new one after the last has ended.
     ///
     /// Says how many belong to it: all of them as long as it has not ended.
+    ///
+    /// # Errors
+    /// The bytes are no reply of Redis' protocol, or nested too deeply.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Scanned, ScanError> {
         if !self.within && !bytes.is_empty() {
             self.within = true;

@@ -30,6 +30,11 @@ impl Connection {
             && !self.asked.replace(true)
     }
 
+    /// Another connection is asked too, while what waits for the answer may wait.
+    pub(super) fn may_ask_again(&self) -> bool {
+        self.asked_since.get().is_none_or(|since| clock::now() < since + self.shared.pool.settings.request_timeout)
+    }
+
     /// True when groups may come, and nobody knows yet whether the connection does transactions: it is being opened.
     pub(super) fn must_await_opening(&self) -> bool {
         let link = self.exchange.link();
@@ -59,7 +64,11 @@ impl Connection {
         let link = self.exchange.link();
         let mut request = Vec::new();
         Ability::question(&self.shared.context.policy().guard_prefix, &mut request);
-        let reply = ask(&link, &request, self.shared.pool.settings.request_timeout).await;
+        let now = clock::now();
+        let since = self.asked_since.get().unwrap_or(now);
+        self.asked_since.set(Some(since));
+        let longest = self.shared.pool.settings.request_timeout.saturating_sub(now.saturating_duration_since(since));
+        let reply = ask(&link, &request, longest).await;
         let ability = reply.map_or(Ability::Silent, |reply| Ability::read(&reply));
         if let Ability::Lacking(lack) = ability {
             let user = String::from_utf8_lossy(self.exchange.lane().key.user()).into_owned();

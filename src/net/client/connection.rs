@@ -79,6 +79,8 @@ pub struct Connection {
     pub(super) read_filled: bool,
     /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
     pub(super) asked: Cell<bool>,
+    /// Since when, on whatever connection.
+    pub(super) asked_since: Cell<Option<Instant>>,
     /// For what is in the batch now there is no connection for this client alone.
     pub(super) alone_in_vain: Cell<bool>,
     /// It has been waited for that the upstream connection is opened for the first time.
@@ -148,6 +150,7 @@ impl Connection {
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
+            asked_since: Cell::new(None),
             alone_in_vain: Cell::new(false),
             awaited_opening: Cell::new(false),
             waits_since: Cell::new(None),

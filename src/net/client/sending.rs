@@ -37,7 +37,7 @@ impl Connection {
                 }
             }
             if self.exchange.leave_stuck() {
-                self.asked.set(false);
+                self.asked.set(!self.may_ask_again());
             }
             if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link().has_room() {
                 return Next::Room;
@@ -141,6 +141,7 @@ impl Connection {
             return Some(Next::Ask);
         }
         self.asked.set(false);
+        self.asked_since.set(None);
         if let Some(asking) = self.ttl_fix_to_ask() {
             return Some(Next::AskTtlFix(asking));
         }

@@ -7,7 +7,7 @@ const SUSPECTS: [&str; 5] = ["AUTH", "HELLO", "ACL", "CONFIG", "MIGRATE"];
 
 /// True when a request that begins with this word may carry credentials; which of its words they are is known when it
 /// is whole.
-pub fn may_carry_credentials(name: &[u8]) -> bool {
+pub(crate) fn may_carry_credentials(name: &[u8]) -> bool {
     SUSPECTS.iter().any(|suspect| is(name, suspect))
 }
 

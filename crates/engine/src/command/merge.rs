@@ -35,6 +35,9 @@ impl Table {
     /// Takes in the whole frame that an upstream answered to COMMAND, RESP2 or RESP3
     /// (<https://redis.io/docs/latest/commands/command/>). What is kept by hand stays; arity and flags follow the
     /// upstream. May be repeated with another upstream's answer: the last one decides what is present.
+    ///
+    /// # Errors
+    /// The upstream has answered an error, or something else than a description of commands.
     pub fn merge(&mut self, command_reply: &[u8]) -> Result<Merge, MergeError> {
         let answer = Answer::read(command_reply).ok_or(MergeError::Malformed)?;
         if let Answer::Error(text) = answer {

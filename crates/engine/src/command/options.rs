@@ -15,7 +15,7 @@ pub struct Options {
 
 /// One option, and how many words belong to it.
 #[derive(PartialEq, Eq, Debug)]
-pub struct Choice {
+pub(crate) struct Choice {
     pub(super) name: &'static str,
     pub(super) operands: usize,
 }

@@ -195,6 +195,9 @@ impl Spec {
 
     /// Whether some request of this command can be a member of a group. XREAD and XREADGROUP can, without BLOCK:
     /// `is_blocking` tells for each request.
+    ///
+    /// # Errors
+    /// Why none can.
     pub fn groupable(&self) -> Result<(), Ungroupable> {
         use super::connection::PinReason;
         if self.flags.has(Flags::NO_MULTI) {

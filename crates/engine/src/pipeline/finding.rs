@@ -30,6 +30,7 @@ impl Fault {
         }
     }
 
+    /// What the client is told of it.
     pub fn reason(self) -> &'static str {
         match self {
             Fault::Timeout => "no reply within the deadline",

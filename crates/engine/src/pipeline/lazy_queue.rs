@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 /// Reads as an empty queue until it is first changed.
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "an empty queue takes four words, and a client has five of them")]
-pub struct LazyQueue<T: 'static>(Option<Box<VecDeque<T>>>);
+pub(crate) struct LazyQueue<T: 'static>(Option<Box<VecDeque<T>>>);
 
 impl<T> Default for LazyQueue<T> {
     fn default() -> LazyQueue<T> {

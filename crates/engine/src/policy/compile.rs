@@ -34,7 +34,10 @@ pub struct RuleError {
     pub expected: String,
 }
 
-/// The policy, or every error in what was written.
+/// The policy that was written.
+///
+/// # Errors
+/// Every error in what was written.
 pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError>> {
     let mut errors = Errors::default();
     let hold = hold(written, &mut errors);

@@ -50,11 +50,13 @@ pub struct DegradeRules {
 }
 
 impl DegradeRules {
+    /// In the order in which they were written: the first that matches counts.
     pub fn new(rules: Vec<Arc<DegradeRule>>) -> Self {
         let index = KeyIndex::new(rules.iter().map(|rule| &*rule.keys));
         Self { rules, index }
     }
 
+    /// All of them, in their order.
     pub fn as_slice(&self) -> &[Arc<DegradeRule>] {
         &self.rules
     }

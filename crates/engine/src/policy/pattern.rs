@@ -44,6 +44,9 @@ enum Wild {
 
 impl Pattern {
     /// Reads a word; its captures are numbered by `names`.
+    ///
+    /// # Errors
+    /// What is wrong with its braces, names or stars.
     pub fn parse(word: &str, names: &mut Names) -> Result<Self, PatternError> {
         let mut literals = vec![Vec::new()];
         let mut wilds = Vec::new();

@@ -36,6 +36,9 @@ impl PhraseError {
 
 impl Phrase {
     /// Reads a text whose names are among those that the members of a group capture.
+    ///
+    /// # Errors
+    /// A brace is not closed, or a name is not among them.
     pub fn parse(text: &str, names: &Names) -> Result<Phrase, PhraseError> {
         let mut parts: Vec<Piece> = Vec::new();
         let mut rest = text;

@@ -37,6 +37,7 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// So large a share of all occasions, from 0 to 1.
     pub fn of(share: f64) -> Sample {
         Sample { share, occasions: AtomicU32::new(0) }
     }
@@ -82,12 +83,14 @@ pub struct TtlRules {
 }
 
 impl TtlRules {
+    /// In the order in which they were written.
     pub fn new(rules: Vec<Arc<TtlRule>>) -> Self {
         let index = KeyIndex::new(rules.iter().map(|rule| &*rule.keys));
         let acts = rules.iter().any(|rule| rule.action != TtlAction::Flag || rule.keep);
         Self { rules, index, acts }
     }
 
+    /// All of them, in their order.
     pub fn as_slice(&self) -> &[Arc<TtlRule>] {
         &self.rules
     }

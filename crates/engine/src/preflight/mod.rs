@@ -17,16 +17,20 @@
 //! | `analysis` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
+//! | `names` | names of keys of our own |
+//! | `bulks` | arguments that are collected |
 //! | `once` | the marker of a group that is applied once |
 //! | `request` | what goes on the wire before the members |
 //! | `rollback` | what is kept of the keys of a group that is rolled back |
 
 mod analysis;
+mod bulks;
 mod hashes;
 mod key_aliases;
 mod key_state;
 mod keyspace;
 mod lists;
+mod names;
 pub mod once;
 mod question;
 pub mod request;
@@ -45,9 +49,10 @@ use std::borrow::Cow;
 use crate::command::{CommandId, Spec, Table};
 use respguard_resp::request::Args;
 
+pub use names::Names;
 pub use once::{Duplicate, Once};
 pub use question::{Asker, Check, Condition, Question, Requirement};
-pub use request::{Ability, Lack, Names, Preflight, Verdict};
+pub use request::{Ability, Lack, Preflight, Verdict};
 pub use rollback::Rollback;
 pub use types::Types;
 

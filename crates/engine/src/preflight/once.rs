@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::request::{push_hex, slot_prefix};
+use super::names::{push_hex, slot_prefix};
 use respguard_resp::{encode, scan, value};
 
 const VERSION: &str = "1";

@@ -12,16 +12,16 @@
 //! a server without scripting, READONLY, a slot that moves) refuses the assertion too while it is queued, and that aborts the
 //! transaction: an error of the preflight alone would leave the WATCH clean.
 
+mod questions;
+
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::analysis::{OVERFLOW, WRONG_TYPE};
+use super::bulks::Bulks;
 use super::key_aliases::KeyAliases;
 use super::rollback::{self, Rollback};
-use super::types::Types;
-use super::{Check, Condition, Duplicate, Once, Question, syntax};
+use super::{Check, Duplicate, Once, Question};
 use respguard_resp::{encode, value};
 
 /// A script that asks questions, and the same behind a look at the marker of a group that is applied once. The server hashes
@@ -60,70 +60,6 @@ const CODES_APART: u64 = 4;
 
 /// Most questions take no more room on the wire, their key apart.
 const CHECK_BYTES: usize = 64;
-
-/// A longer key is no hash tag: the guard is then a key of its own slot.
-const TAG_BYTES_MAX: usize = 256;
-
-/// Makes names for guards that no other guard has.
-#[derive(Debug, Default)]
-pub struct Names {
-    /// Tells processes and threads apart: random.
-    pub instance: u64,
-    pub used: Cell<u64>,
-}
-
-impl Names {
-    /// A key of the same slot as `key`, as long as that can be had.
-    pub fn next(&self, prefix: &str, key: &[u8]) -> Vec<u8> {
-        let mut name = slot_prefix(prefix, key);
-        push_hex(&mut name, self.instance, 16);
-        name.push(b':');
-        push_hex(&mut name, self.take(), 1);
-        name
-    }
-
-    /// Hexadecimal digits that come only once.
-    pub fn id(&self) -> Vec<u8> {
-        let mut id = Vec::with_capacity(32);
-        push_hex(&mut id, self.instance, 16);
-        push_hex(&mut id, self.take(), 16);
-        id
-    }
-
-    fn take(&self) -> u64 {
-        let number = self.used.get();
-        self.used.set(number.wrapping_add(1));
-        number
-    }
-}
-
-/// What keys of ours begin with that lie in the slot of `key`, as long as that can be had.
-pub(super) fn slot_prefix(prefix: &str, key: &[u8]) -> Vec<u8> {
-    let tag = hash_tag(key);
-    let mut name = Vec::with_capacity(prefix.len() + tag.len() + 80);
-    name.extend_from_slice(prefix.as_bytes());
-    if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX && !tag.contains(&b'}') {
-        name.push(b'{');
-        name.extend_from_slice(tag);
-        name.extend_from_slice(b"}:");
-    }
-    name
-}
-
-/// At least so many digits.
-pub(super) fn push_hex(out: &mut Vec<u8>, number: u64, digits_min: usize) {
-    let digits = (16 - number.leading_zeros() as usize / 4).max(digits_min);
-    out.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place)) as usize % 16]));
-}
-
-/// The part of a key that its slot is made of (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>).
-fn hash_tag(key: &[u8]) -> &[u8] {
-    let Some(open) = memchr::memchr(b'{', key) else { return key };
-    match memchr::memchr(b'}', &key[open + 1..]) {
-        Some(0) | None => key,
-        Some(length) => &key[open + 1..open + 1 + length],
-    }
-}
 
 /// The questions about one group, and what their answers mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -356,167 +292,6 @@ fn body(checks: &[Check<'_>]) -> Body {
     }
 }
 
-/// Arguments of a command as they go on the wire, one behind the other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bulks {
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl Bulks {
-    fn with_room(bytes: usize) -> Bulks {
-        Bulks { bytes: Vec::with_capacity(bytes), count: 0 }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.count
-    }
-
-    pub(super) fn push(&mut self, text: &[u8]) {
-        encode::bulk(&mut self.bytes, text);
-        self.count += 1;
-    }
-
-    fn number(&mut self, number: u64) {
-        encode::bulk_number(&mut self.bytes, number);
-        self.count += 1;
-    }
-
-    /// The command that begins with these words.
-    pub(super) fn write_behind(&self, words: &[&[u8]], out: &mut Vec<u8>) {
-        self.write_between(words, &[], out);
-    }
-
-    /// The same, with more words behind them.
-    pub(super) fn write_between(&self, words: &[&[u8]], behind: &[&[u8]], out: &mut Vec<u8>) {
-        encode::array_header(out, words.len() + self.count + behind.len());
-        words.iter().for_each(|word| encode::bulk(out, word));
-        out.extend_from_slice(&self.bytes);
-        behind.iter().for_each(|word| encode::bulk(out, word));
-    }
-}
-
-impl Question<'_> {
-    /// The command that answers an error where a key is there and of another type, and a number elsewhere.
-    fn length_command(&self) -> Option<&'static [u8]> {
-        let Question::Not { types, error } = self else { return None };
-        let one = [
-            (Types::STRING, &b"STRLEN"[..]),
-            (Types::LIST, b"LLEN"),
-            (Types::SET, b"SCARD"),
-            (Types::ZSET, b"ZCARD"),
-            (Types::HASH, b"HLEN"),
-            (Types::STREAM, b"XLEN"),
-        ];
-        let allowed = |(one, _): &&(Types, &[u8])| *types == Types::ALL.without(Types::NONE).without(*one);
-        one.iter().find(allowed).filter(|_| *error == WRONG_TYPE).map(|(_, command)| *command)
-    }
-
-    /// `op key argument [argument]`; without arguments only `op key`, where the script knows nothing else.
-    fn write(&self, key: &[u8], padded: bool, texts: &mut Bulks) {
-        if let Some(command) = self.length_command() {
-            texts.push(command);
-            texts.push(key);
-            if padded {
-                texts.push(b"");
-            }
-            return;
-        }
-        texts.push(self.op());
-        texts.push(key);
-        match self {
-            Question::Not { types, .. } => texts.push(words(*types).as_bytes()),
-            Question::Length { most } => texts.number(*most),
-            Question::Integer { above, below } => {
-                texts.number(*above);
-                texts.number(*below);
-            }
-            Question::Decimal | Question::HyperLogLog => texts.push(b""),
-            Question::FieldInteger { field, above, below } => {
-                texts.number(*above);
-                texts.number(*below);
-                texts.push(field);
-            }
-            Question::FieldDecimal { field } => texts.push(field),
-            Question::Elements { least } => texts.number(*least),
-            Question::IdBelow { milliseconds, sequence } => {
-                texts.number(*milliseconds);
-                texts.number(*sequence);
-            }
-            Question::Group { name, .. } | Question::NoGroup { name } => texts.push(name),
-            Question::Required(requirement) => match &requirement.condition {
-                Condition::Type(types) => texts.push(words(Types::ALL.without(*types)).as_bytes()),
-                Condition::TtlAbove(milliseconds) => texts.number(*milliseconds),
-                Condition::Value(value) => texts.push(value),
-            },
-        }
-    }
-
-    fn op(&self) -> &'static [u8] {
-        match self {
-            Question::Not { .. } => b"T",
-            Question::Length { .. } => b"L",
-            Question::Integer { .. } => b"I",
-            Question::Decimal => b"F",
-            Question::HyperLogLog => b"H",
-            Question::FieldInteger { .. } => b"i",
-            Question::FieldDecimal { .. } => b"f",
-            Question::Elements { .. } => b"E",
-            Question::IdBelow { .. } => b"S",
-            Question::Group { .. } => b"G",
-            Question::NoGroup { .. } => b"N",
-            Question::Required(requirement) => match requirement.condition {
-                Condition::Type(_) => b"T",
-                Condition::TtlAbove(_) => b"P",
-                Condition::Value(_) => b"V",
-            },
-        }
-    }
-}
-
-impl Check<'_> {
-    fn predicted(&self) -> Predicted {
-        let required = match &self.question {
-            Question::Required(requirement) => Some(Arc::clone(&requirement.text)),
-            _ => None,
-        };
-        Predicted { member: self.member, errors: self.errors(), required }
-    }
-
-    /// Wrong type; wrong content; the second way in which the content can be wrong.
-    fn errors(&self) -> [Cow<'static, str>; CODES] {
-        let (content, second) = match &self.question {
-            Question::Not { error, .. } => (*error, *error),
-            Question::Length { .. } => ("ERR string exceeds maximum allowed size (proto-max-bulk-len)", OVERFLOW),
-            Question::Integer { .. } => (syntax::NOT_AN_INTEGER, OVERFLOW),
-            Question::Decimal => (syntax::NOT_A_FLOAT, OVERFLOW),
-            Question::HyperLogLog => ("WRONGTYPE Key is not a valid HyperLogLog string value.", OVERFLOW),
-            Question::FieldInteger { .. } => ("ERR hash value is not an integer", OVERFLOW),
-            Question::FieldDecimal { .. } => ("ERR hash value is not a float", OVERFLOW),
-            Question::Elements { .. } => ("ERR no such key", "ERR index out of range"),
-            Question::IdBelow { .. } => {
-                ("ERR The ID specified in XADD is equal or smaller than the target stream top item", OVERFLOW)
-            }
-            Question::Group { name, asker } => {
-                let error = asker.error(self.key, name);
-                return [WRONG_TYPE.into(), error.into(), OVERFLOW.into()];
-            }
-            Question::NoGroup { .. } => ("BUSYGROUP Consumer Group name already exists", OVERFLOW),
-            Question::Required(_) => (WRONG_TYPE, WRONG_TYPE),
-        };
-        [WRONG_TYPE.into(), content.into(), second.into()]
-    }
-}
-
-/// ` none hash `, as the script looks for them.
-fn words(types: Types) -> String {
-    types.each().fold(" ".to_owned(), |all, one| all + one.word().unwrap_or("other") + " ")
-}
-
 /// Whether a connection can carry guarded groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ability {
@@ -577,77 +352,4 @@ impl Ability {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn is_hash(key: &[u8]) -> Check<'_> {
-        let types = Types::ALL.without(Types::NONE).without(Types::HASH);
-        Check { member: 1, key, question: Question::Not { types, error: WRONG_TYPE } }
-    }
-
-    #[test]
-    fn every_key_that_is_asked_about_is_watched_once_behind_the_guard() {
-        let names = Names { instance: 10, used: Cell::new(1) };
-        let preflight = Preflight::new(&[is_hash(b"h"), is_hash(b"h"), is_hash(b"k")]);
-        let mut request = Vec::new();
-        preflight.write(&names.next("g:", preflight.key()), &mut request);
-        let watch = "*4\r\n$5\r\nWATCH\r\n$24\r\ng:{h}:000000000000000a:1\r\n$1\r\nh\r\n$1\r\nk\r\n*10\r\n$4\r\nEVAL\r\n";
-        assert!(request.starts_with(watch.as_bytes()), "{}", String::from_utf8_lossy(&request));
-        assert_eq!(names.used.get(), 2, "the next guard has another name");
-    }
-
-    #[test]
-    fn a_guard_lies_in_the_slot_of_its_group() {
-        let names = Names::default();
-        let name = |key: &[u8]| String::from_utf8(names.next("p", key)).expect("text");
-        assert!(name(b"a{user}b").starts_with("p{user}:"));
-        assert!(name(b"plain").starts_with("p{plain}:"));
-        for odd in [&b"{}x"[..], b"odd}key"] {
-            assert!(!name(odd).contains('{'), "it has no tag that leads to its slot");
-        }
-    }
-
-    #[test]
-    fn the_shortest_script_is_sent() {
-        let integer = Check { member: 0, key: b"n", question: Question::Integer { above: 5, below: 5 } };
-        let list = Check { member: 0, key: b"l", question: Question::Elements { least: 5 } };
-        assert_eq!(body(&[is_hash(b"h")]), TYPES);
-        assert_eq!(body(&[is_hash(b"h"), integer.clone()]), NUMBERS);
-        assert_eq!(body(&[integer, list]), ALL);
-    }
-
-    #[test]
-    fn a_verdict_names_the_member_and_redis_own_error() {
-        let integer = Check { member: 3, key: b"n", question: Question::Integer { above: 5, below: 5 } };
-        let preflight = Preflight::new(&[is_hash(b"h"), integer]);
-        let fails = |member, error: &str| Verdict::Fails { member, error: error.into() };
-        assert_eq!(preflight.verdict(b":0\r\n"), Verdict::Fine);
-        assert_eq!(preflight.verdict(b":1\r\n"), fails(1, WRONG_TYPE));
-        assert_eq!(preflight.verdict(b":6\r\n"), fails(3, syntax::NOT_AN_INTEGER));
-        assert_eq!(preflight.verdict(b":7\r\n"), fails(3, "ERR increment or decrement would overflow"));
-        assert_eq!(preflight.verdict(b"$12\r\n1 NOPERM no\n\r\n"), fails(3, "NOPERM no "));
-        for reply in [&b":4\r\n"[..], b":99\r\n", b":-1\r\n", b"-NOPERM no\r\n", b"$-1\r\n"] {
-            assert_eq!(preflight.verdict(reply), Verdict::Missing);
-        }
-    }
-
-    #[test]
-    fn what_is_required_is_told_in_the_words_of_the_rule() {
-        let condition = Condition::Value(b"v"[..].into());
-        let requirement = super::super::Requirement { condition, text: "= {old}".into() };
-        let preflight = Preflight::new(&[Check { member: 1, key: b"k", question: Question::Required(requirement) }]);
-        let unmet = Verdict::Unmet { member: 1, required: "= {old}".into() };
-        assert_eq!([preflight.verdict(b":1\r\n"), preflight.verdict(b":2\r\n")], [unmet.clone(), unmet]);
-        let denied = Verdict::Unmet { member: 1, required: "= {old}, which may not be asked: NOPERM no".into() };
-        assert_eq!(preflight.verdict(b"$11\r\n0 NOPERM no\r\n"), denied);
-    }
-
-    #[test]
-    fn what_a_connection_lacks_is_told_apart_from_what_passes() {
-        assert_eq!(Ability::read(b":1\r\n"), Ability::Able);
-        assert_eq!(Ability::read(b":0\r\n"), Ability::Lacking(Lack::Guard));
-        assert_eq!(Ability::read(b"-NOPERM this user\r\n"), Ability::Lacking(Lack::Eval));
-        assert_eq!(Ability::read(b"-ERR unknown command\r\n"), Ability::Lacking(Lack::Scripting));
-        assert_eq!(Ability::read(b"-LOADING Redis\r\n"), Ability::Silent);
-    }
-}
+mod tests;

@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
+use super::bulks::Bulks;
 use super::key_aliases::KeyAliases;
-use super::request::Bulks;
 use super::{Fault, Refusal};
 use crate::command::{CommandId, Flags, KeyList, Keys, Spec, Table};
 use respguard_resp::request::Args;
@@ -176,6 +176,7 @@ fn kept(guard: &[u8]) -> Vec<u8> {
 }
 
 impl Begun {
+    /// What the script that keeps the keys has answered.
     pub fn read(reply: &[u8]) -> Begun {
         if value::integer(reply) == Some(0) {
             return Begun::Kept;

@@ -19,22 +19,27 @@ impl Types {
     pub const OTHER: Types = Types(128);
     pub const ALL: Types = Types(255);
 
+    /// Those of either.
     pub const fn or(self, other: Types) -> Types {
         Types(self.0 | other.0)
     }
 
+    /// Those of both.
     pub const fn and(self, other: Types) -> Types {
         Types(self.0 & other.0)
     }
 
+    /// Those that are not among the others.
     pub const fn without(self, other: Types) -> Types {
         Types(self.0 & !other.0)
     }
 
+    /// True when there is none.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
+    /// True when some are among the others.
     pub const fn has(self, other: Types) -> bool {
         self.0 & other.0 != 0
     }
