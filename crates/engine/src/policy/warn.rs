@@ -167,11 +167,16 @@ fn captures(place: usize, lines: &Lines, group: &WrittenGroup, found: &mut Found
         }
     }
     let in_once_key = |name: &str| group.once_key.as_ref().is_some_and(|key| key.contains(&format!("{{{name}}}")));
-    for (name, used) in &uses {
-        if used.count == 1 && used.within && !in_once_key(name) {
-            let message = format!("{{{name}}} stands in one place only: nothing is compared with it");
-            found.add(path(place, used), message, "the same name in the other members, or `*`");
-        }
+    // One that is used once may say what a part of a key is; where two members each have one, the same may be meant.
+    let lonely = uses.iter().filter(|(name, used)| used.count == 1 && used.within && !in_once_key(name));
+    let lonely: Vec<_> = lonely.collect();
+    if let [(first, one), .., (last, other)] = lonely[..]
+        && one.members != other.members
+    {
+        let message = format!("{{{first}}} and {{{last}}} stand in one place each: nothing is compared with them");
+        let at = if one.members > other.members { one } else { other };
+        found.add(path(place, at), message, "one name in all members, or `*`");
+        return;
     }
     let is_open = |line: &&Line| line.words.iter().skip(1).take(1).any(|word| parts(word).iter().any(|part| !is_text(part)));
     let open = lines.0.iter().filter(|line| !line.optional).filter(is_open).count();
@@ -319,8 +324,9 @@ mod tests {
     #[test]
     fn captures_that_bind_nothing_are_named() {
         about(&[group("g", &["SET a:{id} *", "SET b:{ID} *"])], &["group[0].commands[0]: {ID} and {id} are two captures"]);
-        let lonely = group("g", &["SET a:{id}:{part} *", "SET b:{id} *"]);
-        about(&[lonely], &["group[0].commands[0]: {part} stands in one place only"]);
+        let lonely = group("g", &["SET a:{id} *", "SET b:{ident} *"]);
+        about(&[lonely], &["group[0].commands[1]: {id} and {ident} stand in one place each"]);
+        about(&[group("g", &["SET a:{id}:{part} *", "SET b:{id} *"])], &[]);
         about(&[group("g", &["SET a:* *", "SET b:* *"])], &["group[0].commands: its members share no capture"]);
     }
 
