@@ -14,7 +14,9 @@ COPY crates crates
 COPY src src
 # Benchmarks are named in Cargo.toml, so their files must be there; they are not built.
 COPY benches benches
-RUN cargo build --locked --release --bin respguard
+# Which commit it is: there is no git here to ask.
+ARG RESPGUARD_COMMIT=
+RUN RESPGUARD_COMMIT="$RESPGUARD_COMMIT" cargo build --locked --release --bin respguard
 
 FROM debian:bookworm-slim
 RUN groupadd --system --gid 10001 respguard \

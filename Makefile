@@ -15,7 +15,7 @@ DASHBOARD := tests/dashboard
 BROWSER := $(DASHBOARD)/node_modules/.package-lock.json
 MATRIX := $(CLIENTS)/matrix
 
-.PHONY: help demo check msrv test test-servers servers soak lint deny bench bench-instructions clients docs image setup redis older-redis
+.PHONY: help demo check msrv test test-servers servers soak lint deny bench bench-instructions clients docs image setup redis older-redis package first-hour
 
 help:
 	@echo 'make demo    five stories, straight to Redis and through respguard (STAY=1 leaves it running)'
@@ -33,6 +33,8 @@ help:
 	@echo 'make clients  many versions of clients in all their styles; writes docs/clients.md (minutes)'
 	@echo 'make servers  runs test-servers and writes docs/servers.md from it (a quarter of an hour)'
 	@echo 'make image   builds the container image with buildah, without Docker and a registry, runs it and stops it (minutes; wants root)'
+	@echo 'make package  a static program in an archive, a Debian package, a bill of materials, digests; in target/package (minutes)'
+	@echo 'make first-hour  from that package to a first rule in force, in a Debian of its own (wants root and mmdebstrap)'
 	@echo 'make docs    writes the references of the configuration and of the metrics from the program'
 	@echo 'make setup   only what the tests need: redis-server, Redis 6.2, .venv, packages of Node.js'
 
@@ -105,6 +107,12 @@ clients: redis
 
 image: redis
 	scripts/try-image --install
+
+package:
+	scripts/package
+
+first-hour:
+	scripts/try-first-hour
 
 docs:
 	UPDATE_DOCS=1 cargo test --locked --test configuration --test shipped reference

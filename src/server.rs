@@ -7,6 +7,7 @@ mod proxy_header;
 pub mod reach;
 mod rest;
 mod security;
+mod service;
 mod surveying;
 mod topology;
 
@@ -51,6 +52,7 @@ use listener::Listener;
 use live::Live;
 use respguard_engine::command::Table;
 use respguard_engine::link::budget::Allowance;
+use service::ServiceManager;
 use surveying::Surveyed;
 use topology::Place;
 
@@ -114,6 +116,8 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let upstream = |workers| Settings {
         reconnected: Arc::clone(&asking.reconnected),
         limits: Arc::clone(&asking.limits),
+        cluster: place.cluster.clone(),
+        primary: if place.cluster.is_some() { Primary::fixed(any_address(config)) } else { place.primary.clone() },
         ..upstream_settings(config, &certificates, &place.primary, workers)
     };
     let workers = start_workers(config, upstream, &certificates, &surveyed.table, &mut flushes, &registry, told)?;
@@ -167,6 +171,9 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
     readiness.started();
+    let manager = ServiceManager::of_environment();
+    let alive = manager.watch(workers.mailboxes.clone());
+    manager.ready();
     info!(
         listen = %clients.address(),
         rest = requests.as_ref().map(|listener| tracing::field::display(listener.address())),
@@ -194,6 +201,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         () = drain.cancelled() => info!("draining, as an operator asked: no new clients, what is owed is answered"),
     }
     readiness.draining();
+    manager.stopping();
     drop((clients, requests));
     drop(renewing);
     surveying.abort();
@@ -214,6 +222,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     {
         warn!("the last violations may be missing in their file: it takes too long to write them");
     }
+    drop(alive);
     info!("respguard has ended");
     Ok(())
 }
@@ -267,7 +276,7 @@ fn start_workers(
             upstream: upstream.clone(),
             acceptor: certificates.acceptor.clone(),
             users: users.clone(),
-            exclusive: config.upstream.sharing == Sharing::Never,
+            exclusive: config.upstream.sharing == Sharing::Never || config.upstream.topology.is_cluster(),
             table: Arc::clone(table),
             policy: Arc::clone(&policy),
             registry: Arc::clone(registry),
@@ -307,7 +316,14 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: 
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
         reconnected: Arc::default(),
         limits: Arc::default(),
+        cluster: None,
+        is_node: false,
     }
+}
+
+/// Of a cluster there is no one server: its nodes are connected to by their own addresses.
+fn any_address(config: &Config) -> Address {
+    config.upstream.topology.addresses().first().cloned().unwrap_or_else(|| config.listen.address.clone())
 }
 
 impl Workers {

@@ -23,6 +23,16 @@ const SENTINELS: &str = "\
 # sentinel_username = \"watcher\"
 # sentinel_password_env = \"SENTINEL_PASSWORD\"";
 
+/// What is about a cluster.
+const CLUSTER: [&str; 4] = ["# cluster = ", "# announce = ", "# split_writes = ", "# databases = "];
+
+/// The settings before a cluster, in the place of an address, with this line. Some of the example rules are not for one.
+fn before_a_cluster(line: &str) -> String {
+    let shown = TEXT.lines().find(|line| line.starts_with(CLUSTER[0])).expect("it is shown");
+    let set = |text: &str, line: &str| text.replace(line, line.trim_start_matches("# "));
+    set(&set(settings(), shown), line).replace("\naddress = \"127.0.0.1:6379\"", "")
+}
+
 /// A group that is applied once.
 const ONCE: &str = "# once = \"10m\"\n# once_key = \"{user}:{token}\"";
 
@@ -131,6 +141,10 @@ fn each_key_behind_a_comment_sign_can_be_set_as_shown() {
             continue;
         }
         if key_of(line).is_some_and(|key| with_files.contains(&key)) || line.contains("password_file = ") {
+            continue;
+        }
+        if CLUSTER.iter().any(|key| line.starts_with(key)) {
+            config(&before_a_cluster(line));
             continue;
         }
         let shown = if line.starts_with("# username") { "# password_env = \"X\"\n# username = \"app\"" } else { line };

@@ -17,6 +17,7 @@ use respguard_engine::pipeline::violation::Kind;
 
 const ALERTS: &str = include_str!("../deploy/prometheus/respguard-rules.yaml");
 const GRAFANA: &str = include_str!("../deploy/grafana/respguard.json");
+const PROMETHEUS_RULE: &str = "deploy/kubernetes/prometheus-rule.yaml";
 const MANIFESTS: [&str; 2] =
     [include_str!("../deploy/kubernetes/service.yaml"), include_str!("../deploy/kubernetes/sidecar.yaml")];
 const RUNBOOK: &str = include_str!("../docs/runbook.md");
@@ -338,4 +339,72 @@ fn the_reference_of_commands_that_only_some_servers_have_is_that_of_the_program(
         return;
     }
     assert_eq!(format!("{table}\n"), commands_by_server(), "`make docs` writes it");
+}
+
+/// The alerts as the Prometheus operator takes them.
+fn prometheus_rule() -> String {
+    let head = "# The alerts of deploy/prometheus/respguard-rules.yaml as the Prometheus operator takes them. `make docs` writes this file.\n\
+                apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: respguard\n  \
+                labels: { app.kubernetes.io/name: respguard }\nspec:\n";
+    let groups = &ALERTS[ALERTS.find("\ngroups:\n").expect("groups") + 1..];
+    let groups = groups.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") });
+    format!("{head}{}", groups.collect::<String>())
+}
+
+#[test]
+fn the_operators_reference_of_alerts_is_that_of_prometheus() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PROMETHEUS_RULE);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, prometheus_rule()).expect("writable");
+        return;
+    }
+    assert_eq!(fs::read_to_string(&path).expect(PROMETHEUS_RULE), prometheus_rule(), "`make docs` writes it");
+    let monitor = include_str!("../deploy/kubernetes/service-monitor.yaml");
+    let service = MANIFESTS[0].split("kind: Service\n").nth(1).expect("a service");
+    assert!(monitor.contains("kind: ServiceMonitor\n") && monitor.contains("    - port: admin\n      path: /metrics\n"));
+    assert!(
+        service.contains("name: admin, port: 9121") && service.contains("  name: respguard\n"),
+        "the alerts' job is the service's name"
+    );
+    let together = include_str!("../deploy/kubernetes/kustomization.yaml");
+    for resource in together.lines().filter_map(|line| line.strip_prefix("  - ")).filter(|line| line.ends_with(".yaml")) {
+        assert!(path.with_file_name(resource).exists(), "{resource}");
+    }
+    assert!(MANIFESTS.iter().all(|manifest| manifest.contains(concat!("image: respguard:", env!("CARGO_PKG_VERSION"), "\n"))));
+    assert!(together.contains(concat!("newTag: ", env!("CARGO_PKG_VERSION"), "\n")));
+}
+
+#[test]
+fn what_compose_mounts_is_there_and_prometheus_takes_it() {
+    let compose = include_str!("../deploy/compose/compose.yaml");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/compose");
+    let mounted: Vec<_> = compose.lines().filter_map(|line| line.trim().strip_prefix("- .")?.split_once(':')).collect();
+    assert!(mounted.len() > 5);
+    for (file, _) in &mounted {
+        assert!(folder.join(format!(".{file}")).is_file(), "{file}");
+    }
+    assert!(compose.contains(concat!("image: respguard:", env!("CARGO_PKG_VERSION"), "\n")));
+    // As it is mounted: beside the alerts.
+    let there = tempfile::tempdir().expect("a folder");
+    for (file, at) in mounted.iter().filter(|(_, at)| at.starts_with("/etc/prometheus/")) {
+        let name = at.trim_start_matches("/etc/prometheus/").trim_end_matches(":ro");
+        fs::copy(folder.join(format!(".{file}")), there.path().join(name)).expect(name);
+    }
+    let config = there.path().join("prometheus.yml");
+    let said = tool("prometheus", &["promtool", "check", "config", config.to_str().expect("a path in UTF-8")]);
+    assert!(said.is_none_or(|said| said.contains("rules found")));
+    assert!(include_str!("../deploy/compose/prometheus.yml").contains("job_name: respguard\n"));
+    let (source, boards) =
+        (include_str!("../deploy/compose/grafana/datasource.yaml"), include_str!("../deploy/compose/grafana/dashboards.yaml"));
+    assert!(source.contains("url: http://prometheus:9090\n") && compose.contains("\n  prometheus:\n"));
+    let shown = boards.split("path: ").nth(1).and_then(|rest| rest.lines().next()).expect("a folder");
+    assert!(compose.contains(&format!("../grafana/respguard.json:{shown}/respguard.json:ro")));
+}
+
+#[test]
+fn the_service_says_when_it_serves_and_that_it_lives() {
+    let unit = include_str!("../deploy/systemd/respguard.service");
+    for line in ["Type=notify", "NotifyAccess=main", "WatchdogSec=30", "StateDirectory=respguard", "Restart=on-failure"] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
 }

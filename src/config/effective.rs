@@ -19,7 +19,7 @@ const PIPELINE_LIVE: [&str; 3] = ["report", "hold_ms", "hold_max_ms"];
 pub fn effective(text: &str) -> Map<String, Value> {
     let settings = DOCUMENTED.split(RULES_BEGIN).next().unwrap_or_default();
     let (mut all, written) = (object(settings), object(text));
-    if written.get("upstream").is_some_and(|upstream| upstream.get("sentinels").is_some())
+    if written.get("upstream").is_some_and(|upstream| upstream.get("sentinels").or(upstream.get("cluster")).is_some())
         && let Some(Value::Object(upstream)) = all.get_mut("upstream")
     {
         upstream.remove("address");

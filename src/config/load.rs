@@ -146,6 +146,15 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         // A client whose own connection is lost is closed: there is nobody left to answer.
         findings.add("degrade[0]", "a rule for clients that share connections", "sharing = \"auto\"");
     }
+    if upstream.topology.is_cluster() && !written.degrades.is_empty() {
+        findings.add("degrade[0]", "there is none yet before a cluster", "one server, or sentinels");
+    }
+    if upstream.topology.is_cluster() {
+        let rules = (!written.relations.is_empty()).then_some("relation[0]");
+        for path in rules.into_iter().chain(audit.is_some().then_some("audit")) {
+            findings.add(path, "there are no audits yet before a cluster", "one server, or sentinels");
+        }
+    }
     refuse_unresolved(&upstream, &written, findings);
     audit::refuse_unlogged(audit.as_ref(), &written, findings);
     let policy = match compile(&written, table) {
@@ -265,6 +274,9 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
 fn refuse_unresolved(upstream: &Upstream, written: &Written, findings: &mut Findings) {
     let expected = match upstream {
         Upstream { sharing: Sharing::Never, .. } => "sharing = \"auto\", or false",
+        Upstream { topology: Topology::Cluster(_), .. } => {
+            "one server or sentinels, or false: there are no markers yet before a cluster"
+        }
         // All connections over one have the same address there.
         Upstream { topology: Topology::Fixed(Address::Unix(_)), .. } => "an upstream that is not a unix socket, or false",
         _ => return,
@@ -343,7 +355,11 @@ fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration, find
 /// Two sockets cannot have one address, and a proxy that is its own upstream would never answer.
 fn refuse_loops(upstream: &Upstream, listen: &Listen, admin: &Admin, findings: &mut Findings) {
     if upstream.topology.addresses().contains(&listen.address) {
-        let key = if upstream.topology.address().is_some() { "upstream.address" } else { "upstream.sentinels" };
+        let key = match &upstream.topology {
+            Topology::Fixed(_) => "upstream.address",
+            Topology::Sentinel(_) => "upstream.sentinels",
+            Topology::Cluster(_) => "upstream.cluster",
+        };
         findings.add(key, "this is where the proxy itself listens", "the address of a Redis server");
     }
     let chosen_by_system = matches!(listen.address, Address::Tcp { port: 0, .. });

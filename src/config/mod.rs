@@ -76,6 +76,19 @@ pub enum Topology {
     Fixed(Address),
     /// The primary that sentinels name.
     Sentinel(Sentinel),
+    /// The primaries of a cluster, each for its slots.
+    Cluster(Cluster),
+}
+
+/// A cluster, and how it is shown to clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Nodes that know the others; at least one.
+    pub seeds: Vec<Address>,
+    /// What cluster-aware clients are told is the only node; else where the proxy listens.
+    pub announce: Option<(String, u16)>,
+    /// MSET over several slots is cut up.
+    pub split_writes: bool,
 }
 
 /// The sentinels of a service.
@@ -92,8 +105,13 @@ impl Topology {
     pub fn address(&self) -> Option<&Address> {
         match self {
             Topology::Fixed(address) => Some(address),
-            Topology::Sentinel(_) => None,
+            Topology::Sentinel(_) | Topology::Cluster(_) => None,
         }
+    }
+
+    /// Whether it is a cluster.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self, Topology::Cluster(_))
     }
 
     /// All addresses that the configuration names.
@@ -101,6 +119,7 @@ impl Topology {
         match self {
             Topology::Fixed(address) => std::slice::from_ref(address),
             Topology::Sentinel(sentinel) => &sentinel.addresses,
+            Topology::Cluster(cluster) => &cluster.seeds,
         }
     }
 }
@@ -112,6 +131,10 @@ impl fmt::Display for Topology {
             Topology::Sentinel(Sentinel { addresses, service, .. }) => {
                 write!(f, "the primary of {service:?} that these sentinels name:")?;
                 addresses.iter().try_for_each(|address| write!(f, " {address}"))
+            }
+            Topology::Cluster(cluster) => {
+                write!(f, "the cluster of")?;
+                cluster.seeds.iter().try_for_each(|address| write!(f, " {address}"))
             }
         }
     }

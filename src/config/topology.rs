@@ -1,18 +1,21 @@
-//! Reads where the server is: its address, or the sentinels that name it.
+//! Reads where the server is: its address, the sentinels that name it, or the nodes of a cluster.
 
 use crate::net::address::{Address, AddressError};
 
 use super::credential::Sources;
 use super::section::{Findings, Section, Value};
-use super::{Sentinel, Topology, load};
+use super::{Cluster, Sentinel, Topology, load};
 
 /// So many sentinels are listened to.
 const SENTINELS_MAX: usize = 32;
+/// So many nodes are asked for the others.
+const SEEDS_MAX: usize = 64;
 
 /// What the section says; `None` where it says nothing, or nothing that could be meant.
 pub(super) fn read(section: &mut Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Option<Topology> {
     let address = load::address(section, findings);
     let is_written = section.has("address");
+    let cluster = cluster(section, findings);
     let sentinels = section.list("sentinels", findings);
     let service = section.text("service", findings);
     let credentials = sources.sentinel(section, findings);
@@ -22,8 +25,14 @@ pub(super) fn read(section: &mut Section<'_>, sources: &Sources<'_>, findings: &
                 findings.add(&section.path_of(key), "there are no sentinels that it could be about", "`sentinels` beside it");
             }
         }
-        return fixed(address, section, findings);
+        if cluster.is_some() && is_written {
+            findings.add(&section.path_of("cluster"), "there are both an address and a cluster", "one of the two");
+        }
+        return cluster.map(Topology::Cluster).or_else(|| fixed(address, section, findings));
     };
+    if cluster.is_some() {
+        findings.add(&section.path_of("cluster"), "there are both sentinels and a cluster", "one of the two");
+    }
     let path = section.path_of("sentinels");
     if is_written {
         findings.add(&path, "there are both an address and sentinels", "one of the two");
@@ -32,7 +41,7 @@ pub(super) fn read(section: &mut Section<'_>, sources: &Sources<'_>, findings: &
     if is_empty || sentinels.len() > SENTINELS_MAX {
         findings.add(&path, format!("there are {} sentinels", sentinels.len()), format!("from 1 to {SENTINELS_MAX}"));
     }
-    let addresses: Vec<_> = sentinels.iter().filter_map(|value| sentinel(value, findings)).collect();
+    let addresses: Vec<_> = sentinels.iter().filter_map(|value| host_and_port(value, "a sentinel", findings)).collect();
     let is_name = |service: &String| !service.is_empty() && !service.bytes().any(|byte| byte.is_ascii_whitespace());
     let path = section.path_of("service");
     match &service {
@@ -44,6 +53,42 @@ pub(super) fn read(section: &mut Section<'_>, sources: &Sources<'_>, findings: &
     Some(Topology::Sentinel(Sentinel { addresses, service: service?, credentials }))
 }
 
+/// The cluster, if one is named.
+fn cluster(section: &mut Section<'_>, findings: &mut Findings) -> Option<Cluster> {
+    let seeds = section.list("cluster", findings);
+    let announce = section.text("announce", findings);
+    let split_writes = section.truth("split_writes", false, findings);
+    let databases = section.truth("databases", false, findings);
+    let Some(seeds) = seeds else {
+        for (key, is_there) in [("announce", announce.is_some()), ("split_writes", split_writes), ("databases", databases)] {
+            if is_there {
+                findings.add(&section.path_of(key), "there is no cluster that it could be about", "`cluster` beside it");
+            }
+        }
+        return None;
+    };
+    let path = section.path_of("cluster");
+    if seeds.is_empty() && !findings.covers(&path) || seeds.len() > SEEDS_MAX {
+        findings.add(&path, format!("there are {} nodes", seeds.len()), format!("from 1 to {SEEDS_MAX}"));
+    }
+    if databases {
+        findings.add(&section.path_of("databases"), "databases other than 0 are not carried yet", "false, or no such key");
+    }
+    let announce = announce.and_then(|text| match text.parse() {
+        Ok(Address::Tcp { host, port: port @ 1.. }) => Some((host, port)),
+        _ => {
+            findings.add(
+                &section.path_of("announce"),
+                format!("{text:?} is no address"),
+                "host:port that clients can connect to",
+            );
+            None
+        }
+    });
+    let seeds: Vec<_> = seeds.iter().filter_map(|value| host_and_port(value, "a node", findings)).collect();
+    Some(Cluster { seeds, announce, split_writes })
+}
+
 fn fixed(address: Option<Address>, section: &Section<'_>, findings: &mut Findings) -> Option<Topology> {
     if matches!(address, Some(Address::Tcp { port: 0, .. })) {
         findings.add(&section.path_of("address"), "port 0 is no server's port", "a port from 1 to 65535");
@@ -51,11 +96,11 @@ fn fixed(address: Option<Address>, section: &Section<'_>, findings: &mut Finding
     address.map(Topology::Fixed)
 }
 
-fn sentinel(value: &Value<'_>, findings: &mut Findings) -> Option<Address> {
+fn host_and_port(value: &Value<'_>, whose: &str, findings: &mut Findings) -> Option<Address> {
     let text = value.text(findings)?;
     match text.parse() {
         Ok(address @ Address::Tcp { port: 1.., .. }) => return Some(address),
-        Ok(_) => findings.add(&value.path, format!("{text:?} is no address of a sentinel"), "host:port"),
+        Ok(_) => findings.add(&value.path, format!("{text:?} is no address of {whose}"), "host:port"),
         Err(error) => {
             let error: AddressError = error;
             findings.add(&value.path, error.to_string(), "host:port such as \"127.0.0.1:26379\"");

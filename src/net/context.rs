@@ -42,6 +42,8 @@ pub struct Context {
     pub reporter: Reporter,
     pub readiness: Readiness,
     pub health: Health,
+    /// What is seen of the nodes of a cluster, for no breaker.
+    pub nodes_health: Health,
     pub kept: MemoryBudget,
     /// When the server was last seen to answer.
     pub signs: Signs,
@@ -92,6 +94,7 @@ impl Context {
             metrics,
             reporter,
             health: Health::new(breaker, readiness.clone()),
+            nodes_health: Health::new(SharedBreaker::default(), Readiness::default()),
             kept: MemoryBudget::default(),
             retries: Retries::default(),
             signs: Signs::default(),

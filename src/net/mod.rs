@@ -4,6 +4,7 @@ pub mod address;
 pub mod admin;
 pub mod client;
 pub mod clock;
+pub mod cluster;
 pub mod context;
 pub mod exchange;
 pub mod findings;

@@ -59,6 +59,8 @@ pub enum Message {
     Policy(Arc<Policy>, oneshot::Sender<()>),
     /// What clients send is recorded from now on.
     Record(Feed),
+    /// Answered by a worker that is not stuck.
+    Alive(oneshot::Sender<()>),
 }
 
 /// A client's socket on its way to a worker.

@@ -4,6 +4,8 @@
 //! Each time it changes a new term begins. A connection knows the term that it was opened in, and looks before it writes
 //! whether that is still the present one: nothing is sent to a server that has ceased to be the primary.
 
+pub mod cluster;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

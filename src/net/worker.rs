@@ -128,6 +128,7 @@ pub async fn run(setup: Setup) {
     let rest = rest.map(|(front, mailbox)| Rest::new(front, &shared, mailbox));
     let on_tick = tokio::task::spawn_local(on_tick(Rc::clone(&shared)));
     let primary = tokio::task::spawn_local(follow_primary(Rc::clone(&shared)));
+    let cluster = tokio::task::spawn_local(follow_cluster(Rc::clone(&shared)));
     let watch = tokio::task::spawn_local(watch(Rc::clone(&shared)));
     let flush = tokio::task::spawn_local(flush(Rc::clone(&shared), rest.clone(), flushes));
     let acceptor = setup.acceptor;
@@ -145,6 +146,7 @@ pub async fn run(setup: Setup) {
     watch.abort();
     flush.abort();
     primary.abort();
+    cluster.abort();
     shared.pool.close();
     shared.context.metrics.kept_bytes(0);
     shared.context.metrics.flush();
@@ -198,6 +200,8 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
             let _ = done.send(());
         }
         Message::Record(feed) => shared.context.tap.open(feed),
+        // Who asked may have left.
+        Message::Alive(alive) => drop(alive.send(())),
     }
 }
 
@@ -312,6 +316,18 @@ async fn follow_primary(shared: Rc<WorkerShared>) {
             shared.context.health.forget(clock::now());
         }
         shared.pool.follow_primary();
+    }
+}
+
+/// Lets everybody know at once when other nodes of the cluster serve other slots.
+async fn follow_cluster(shared: Rc<WorkerShared>) {
+    let Some(nodes) = &shared.pool.settings.nodes else { return };
+    let mut cluster = nodes.cluster();
+    nodes.apply(&cluster.observe());
+    loop {
+        cluster.changed().await;
+        clock::tick();
+        nodes.apply(&cluster.observe());
     }
 }
 

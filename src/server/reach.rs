@@ -7,6 +7,7 @@ use super::topology::sentinels;
 use super::{security, upstream_settings};
 use crate::config::{Config, Topology};
 use crate::net::address::Address;
+use crate::net::cluster;
 use crate::net::sentinel::Sentinels;
 use crate::net::sentinel::session::Session;
 use crate::net::sentinel::watch::ask_role;
@@ -15,7 +16,9 @@ use crate::net::upstream::Settings;
 use crate::net::upstream::survey::survey;
 use respguard_engine::command::Table;
 use respguard_engine::policy::Policy;
+use respguard_engine::route::assignment::Assignment;
 use respguard_engine::route::sentinel::{Role, Word};
+use respguard_engine::route::slots::SLOTS;
 
 /// What was found, a line for each thing, and whether the proxy could serve.
 #[derive(Debug, Default)]
@@ -49,6 +52,7 @@ pub fn reach(config: &Config) -> Result<Reached, super::ServerError> {
                 let sentinels = sentinels(sentinel, config, &certificates);
                 ask_sentinels(&sentinels, &settings, &config.policy, &mut reached).await;
             }
+            Topology::Cluster(cluster) => ask_cluster(&cluster.seeds, &settings, &mut reached).await,
         }
         reached
     }))
@@ -75,6 +79,34 @@ async fn ask_server(settings: &Settings, address: &Address, policy: &Policy, rea
             false
         }
     }
+}
+
+async fn ask_cluster(seeds: &[Address], settings: &Settings, reached: &mut Reached) {
+    let (mut told, mut is_all_good) = (Vec::new(), true);
+    for address in seeds {
+        let asked = async { cluster::Session::open(settings, address, settings.connect_timeout).await?.ask().await };
+        match asked.await {
+            Ok(assignment) => {
+                let (primaries, epoch) = (assignment.shards.len(), assignment.epoch);
+                reached.say(format_args!("node {address} knows {primaries} primaries, epoch {epoch}"));
+                told.push(assignment);
+            }
+            Err(error) => {
+                reached.say(format_args!("node {address}: {error}"));
+                is_all_good = false;
+            }
+        }
+    }
+    let Some(chosen) = Assignment::choose(told) else {
+        reached.say(format_args!("no node of the cluster says who serves what: the proxy would serve nobody"));
+        return;
+    };
+    let served: usize =
+        chosen.shards.iter().flat_map(|shard| &shard.ranges).map(|(first, last)| usize::from(last - first) + 1).sum();
+    if served < SLOTS {
+        reached.say(format_args!("{} of {SLOTS} slots are served by no node", SLOTS - served));
+    }
+    reached.is_good = is_all_good && served == SLOTS;
 }
 
 /// Whether the server has the commands that rules are about: those of a module, or of a newer version, it may lack. One

@@ -6,12 +6,16 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Credentials, Sentinel, Topology};
+use crate::net::address::Address;
+use crate::net::cluster;
 use crate::net::sentinel::Sentinels;
 use crate::net::sentinel::standing::Standing;
 use crate::net::sentinel::watch::Watch;
 use crate::net::tls::Certificates;
+use crate::net::topology::cluster::{Cluster, Mapping};
 use crate::net::topology::{Election, Primary};
 use crate::net::upstream::Settings;
+use crate::net::upstream::cluster::nodes::{Announced, ClusterSettings};
 use respguard_engine::command::Login;
 
 /// How long a sentinel is waited for at most: a failover is not to be missed because one of them is away.
@@ -20,19 +24,38 @@ const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
 /// The primary, and how it is found where the configuration does not say.
 pub(super) struct Place {
     pub(super) primary: Primary,
-    search: Option<(Arc<Sentinels>, Election)>,
+    search: Search,
     pub(super) standing: Option<Standing>,
+    /// The cluster, where it is one.
+    pub(super) cluster: Option<Arc<ClusterSettings>>,
+}
+
+/// What is looked for.
+enum Search {
+    Nothing,
+    Primary(Arc<Sentinels>, Election),
+    Slots(Vec<Address>, Mapping, Election),
 }
 
 impl Place {
     pub(super) fn new(config: &Config, certificates: &Certificates) -> Place {
         match &config.upstream.topology {
-            Topology::Fixed(address) => Place { primary: Primary::fixed(address.clone()), search: None, standing: None },
+            Topology::Fixed(address) => {
+                Place { primary: Primary::fixed(address.clone()), search: Search::Nothing, standing: None, cluster: None }
+            }
             Topology::Sentinel(sentinel) => {
                 let sentinels = Arc::new(sentinels(sentinel, config, certificates));
                 let standing = Standing::new(&sentinels);
                 let (election, primary) = Primary::unknown();
-                Place { primary, search: Some((sentinels, election)), standing: Some(standing) }
+                Place { primary, search: Search::Primary(sentinels, election), standing: Some(standing), cluster: None }
+            }
+            Topology::Cluster(configured) => {
+                let (mapping, cluster) = Cluster::unknown();
+                let (election, primary) = Primary::unknown();
+                let announced = announced(configured.announce.as_ref(), &config.listen.address);
+                let settings = ClusterSettings { cluster, announced, split_writes: configured.split_writes };
+                let search = Search::Slots(configured.seeds.clone(), mapping, election);
+                Place { primary, search, standing: None, cluster: Some(Arc::new(settings)) }
             }
         }
     }
@@ -40,10 +63,18 @@ impl Place {
     /// Looks for the primary until what is returned is dropped; waits a while for the first.
     pub(super) async fn search(&mut self, settings: &Settings) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        if let Some((sentinels, election)) = self.search.take()
-            && let Some(standing) = self.standing.clone()
-        {
-            tasks.spawn(Watch::new(sentinels, settings.clone(), election, standing).run());
+        let is_searched = match (std::mem::replace(&mut self.search, Search::Nothing), self.standing.clone()) {
+            (Search::Primary(sentinels, election), Some(standing)) => {
+                tasks.spawn(Watch::new(sentinels, settings.clone(), election, standing).run());
+                true
+            }
+            (Search::Slots(seeds, mapping, election), _) => {
+                tasks.spawn(cluster::watch::Watch::new(seeds, settings.clone(), mapping, election).run());
+                true
+            }
+            _ => false,
+        };
+        if is_searched {
             let mut primary = self.primary.clone();
             let found = async {
                 while primary.observe().node.is_none() {
@@ -55,6 +86,21 @@ impl Place {
         }
         tasks
     }
+}
+
+/// What cluster-aware clients are told is the only node. Where the proxy listens on all of its addresses they are to use
+/// the one that they have connected to.
+fn announced(announce: Option<&(String, u16)>, listen: &Address) -> Announced {
+    let (host, port) = match (announce, listen) {
+        (Some((host, port)), _) => (host.clone(), *port),
+        (None, Address::Tcp { host, port }) => {
+            let is_any = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+            (if is_any { String::new() } else { host.clone() }, *port)
+        }
+        (None, Address::Unix(_)) => (String::new(), 0),
+    };
+    let id = (0..40).map(|_| char::from_digit(fastrand::u32(0..16), 16).unwrap_or('0')).collect();
+    Announced { host, port, id }
 }
 
 /// How the sentinels are reached.

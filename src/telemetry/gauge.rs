@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge};
 
-use super::label::{Admission, BreakerState, ReloadOutcome, RuleKind, TopologyChange, key};
+use super::label::{Admission, BreakerState, Redirected, ReloadOutcome, RuleKind, TopologyChange, key};
 use super::names;
 use respguard_engine::policy::Mode;
 use respguard_engine::policy::rule::Word;
@@ -54,6 +54,16 @@ pub fn count_breaker_transition(to: BreakerState) {
 /// Shows whether at least one worker reaches the upstream.
 pub fn set_upstream_up(is_up: bool) {
     gauge!(names::UPSTREAM_UP).set(if is_up { 1.0 } else { 0.0 });
+}
+
+/// Counts that a node of a cluster did not serve a request.
+pub fn count_redirect(kind: Redirected) {
+    counter!(names::REDIRECTS_TOTAL, key::KIND => kind.as_str()).increment(1);
+}
+
+/// Shows whether a primary of the cluster answers.
+pub fn set_node_up(node: &str, is_up: bool) {
+    gauge!(names::NODE_UP, key::NODE => node.to_owned()).set(if is_up { 1.0 } else { 0.0 });
 }
 
 /// Counts that the servers behind the proxy have changed.

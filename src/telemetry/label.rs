@@ -11,6 +11,7 @@ pub mod key {
     pub const GROUP: &str = "group";
     pub const KIND: &str = "kind";
     pub const MODE: &str = "mode";
+    pub const NODE: &str = "node";
     pub const OUTCOME: &str = "outcome";
     pub const REASON: &str = "reason";
     pub const RELATION: &str = "relation";
@@ -53,6 +54,11 @@ words! {
 words! {
     /// The way bytes go, seen from the proxy: `In` was read, `Out` was written.
     Direction { In = "in", Out = "out" }
+}
+
+words! {
+    /// Why a node of a cluster did not serve a request.
+    Redirected { Moved = "moved", Ask = "ask", TryAgain = "try_again", ClusterDown = "cluster_down" }
 }
 
 words! {
@@ -152,6 +158,8 @@ words! {
         Primary = "primary",
         /// The primary has ceased to be it, and no other is known.
         Lost = "lost",
+        /// Other nodes of a cluster serve other slots.
+        Slots = "slots",
     }
 }
 

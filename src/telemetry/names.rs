@@ -24,9 +24,11 @@ pub const KEPT_BYTES: &str = "respguard_kept_bytes";
 pub const LOG_LOST_TOTAL: &str = "respguard_log_lost_total";
 pub const LOGINS_REFUSED_TOTAL: &str = "respguard_logins_refused_total";
 pub const MODE: &str = "respguard_mode";
+pub const NODE_UP: &str = "respguard_node_up";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
 pub const PANICS_TOTAL: &str = "respguard_panics_total";
 pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
+pub const REDIRECTS_TOTAL: &str = "respguard_redirects_total";
 pub const RELATION_ORPHANS: &str = "respguard_relation_orphans";
 pub const REPAIRED_TOTAL: &str = "respguard_repaired_total";
 pub const PROCESS_CPU_SECONDS_TOTAL: &str = "process_cpu_seconds_total";
@@ -124,12 +126,14 @@ pub const ALL: &[Metric] = &[
     counter(LOG_LOST_TOTAL, "Lines of the log that found no room on their way to standard error, or could not be written there"),
     counter(LOGINS_REFUSED_TOTAL, "AUTH and HELLO AUTH that the proxy itself refused"),
     gauge(MODE, "1 for the mode that the rules are in, 0 for the other: enforce or observe"),
+    gauge(NODE_UP, "1 while the node, a primary of the cluster, answers, else 0"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that nobody awaited; each closed its connection"),
     counter(PANICS_TOTAL, "Tasks of clients and of upstream connections that panicked: faults of the proxy itself"),
     counter(
         PARTIAL_FAILURES_TOTAL,
         "Pipelines, groups and clients' own transactions of which some commands failed and others did not",
     ),
+    counter(REDIRECTS_TOTAL, "Requests that a node of the cluster did not serve and that went out again, by why"),
     gauge(RELATION_ORPHANS, "Orphans of a relation that the last finished audit found and no repair removed"),
     counter(REPAIRED_TOTAL, "Keys and references that repairs removed or put back"),
     histogram(REQUEST_SECONDS, Unit::Seconds, "Time from the reading of a request to its reply"),

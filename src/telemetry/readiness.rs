@@ -14,6 +14,8 @@ pub enum NotReady {
     UpstreamUnavailable,
     /// No sentinel names a primary that agrees.
     NoPrimary,
+    /// No node of the cluster is there.
+    NoCluster,
     /// Somebody answers at the upstream's address, but not as TLS wants it.
     UpstreamTls,
     /// The upstream refuses the proxy's credentials.
@@ -31,6 +33,7 @@ impl NotReady {
             NotReady::Starting => "starting",
             NotReady::UpstreamUnavailable => "upstream unavailable",
             NotReady::NoPrimary => "no primary is known",
+            NotReady::NoCluster => "no node of the cluster is there",
             NotReady::UpstreamTls => "upstream TLS handshake failed",
             NotReady::UpstreamCredentials => "upstream refuses the credentials",
             NotReady::BreakerOpen => "breaker open",

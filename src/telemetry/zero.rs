@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use metrics::counter;
 
-use super::label::{BreakerState, ReloadOutcome, TopologyChange, key};
+use super::label::{BreakerState, Redirected, ReloadOutcome, TopologyChange, key};
 use super::{audits, names};
 use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::{Policy, TtlAction, TtlRule};
@@ -40,6 +40,9 @@ pub fn show_process() {
     }
     for kind in TopologyChange::ALL {
         counter!(names::TOPOLOGY_CHANGES_TOTAL, key::KIND => kind.as_str()).increment(0);
+    }
+    for kind in Redirected::ALL {
+        counter!(names::REDIRECTS_TOTAL, key::KIND => kind.as_str()).increment(0);
     }
     for name in [names::LOGINS_REFUSED_TOTAL, names::TLS_HANDSHAKES_FAILED_TOTAL, names::VIOLATIONS_FILE_LOST_TOTAL] {
         counter!(name).increment(0);

@@ -1,7 +1,7 @@
 //! What is declared about the documents: which command lines are not run and why, what stands for what in the others.
 
 /// Command lines that are not run: where, which, and why.
-pub const NOT_RUN: [(&str, &str, &str); 23] = [
+pub const NOT_RUN: [(&str, &str, &str); 27] = [
     ("README.md", "make demo     # five stories, straight to Redis and through respguard, side by side", DEMO),
     ("README.md", "make test     # everything that is tested", "this test is a part of it"),
     ("README.md", "make demo", DEMO),
@@ -12,6 +12,9 @@ pub const NOT_RUN: [(&str, &str, &str); 23] = [
     ("docs/clients.md", "make clients", "takes a quarter of an hour; parts of it are run by tests/clients.rs"),
     ("docs/getting-started.md", "cargo build --release", BUILT),
     ("docs/getting-started.md", "make clients", "takes a quarter of an hour; parts of it are run by tests/clients.rs"),
+    ("docs/install.md", "cargo install --locked --path .", BUILT),
+    ("docs/install.md", "kubectl apply -k", "there is no cluster; the manifests are held against their schemas"),
+    ("docs/install.md", "systemctl reload", "there is no systemd; what the unit runs is `kill -HUP`"),
     ("docs/performance.md", "make bench", BENCH),
     ("docs/performance.md", "make bench                             # about ten minutes; the whole of it", BENCH),
     (
@@ -37,6 +40,7 @@ pub const NOT_RUN: [(&str, &str, &str); 23] = [
     ("docs/servers.md", "make servers", SERVERS),
     ("docs/transparency.md", "make test", "this test is a part of it"),
     ("docs/transparency.md", "make soak", "takes as long as one likes; each of its parts runs shortly as a test"),
+    ("docs/upgrade.md", "respguard run --takeover --config FILE", "tests/it/upgrade.rs runs it, beside the one before"),
 ];
 
 const BUILT: &str = "what it builds is what is tested, with other optimisation";

@@ -62,6 +62,22 @@ fn a_server_that_is_busy_with_one_command_is_no_stalled_connection() {
 }
 
 #[test]
+fn a_heartbeat_that_waits_behind_a_long_command_costs_nobody_an_outcome() {
+    let redis = RedisServer::start(&[]);
+    let beats = "heartbeat_ms = 200\nheartbeat_timeout_ms = 300\nslow_timeout_ms = 30000\nstall_timeout_ms = 300";
+    let proxy = Setup::new(&redis).top("workers = 1").upstream(beats).start();
+    let (mut long, mut other) = (proxy.wire(), proxy.wire());
+    assert_eq!(long.ask("WATCH k"), "+OK\r\n");
+    assert_eq!(other.ask("SET n 1"), "+OK\r\n");
+    long.send(&eval());
+    // The shared connection falls silent, and its PING waits for the script.
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(other.ask("INCR n"), ":2\r\n");
+    assert_eq!(long.reply(), b":1\r\n");
+    assert_eq!(proxy.metric("respguard_upstream_reconnects_total", &[]), 0.0);
+}
+
+#[test]
 fn transactions_groups_and_large_requests_are_long_by_what_is_in_them() {
     let rule = "[[group]]\nname = \"pair\"\ncommands = [\"EVAL * *\", \"SET pair:* *\"]\n";
     let redis = RedisServer::start(&[]);

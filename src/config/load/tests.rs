@@ -256,7 +256,32 @@ fn sentinels_are_named_with_their_service_and_nothing_else() {
         ),
         ("probe = { username = \"u\" }", "upstream.probe.username: there is a user without a password"),
         ("probe = {}", "upstream.probe: there is no password"),
-        ("cluster = [\"127.0.0.1:1\"]", "upstream.cluster: the key is unknown"),
+    ] {
+        let said = refusal(&format!("[upstream]\n{text}\n"));
+        assert!(said.contains(wanted), "{said}\n{wanted}");
+    }
+}
+
+#[test]
+fn a_cluster_is_named_by_its_nodes_and_what_is_not_done_there_is_refused() {
+    let good = "[upstream]\ncluster = [\"127.0.0.1:1\", \"[::1]:2\"]\nannounce = \"proxy:7\"\nsplit_writes = true\n";
+    let Topology::Cluster(cluster) = config(good).upstream.topology else { panic!("a cluster") };
+    assert_eq!((cluster.seeds.len(), cluster.announce, cluster.split_writes), (2, Some(("proxy".to_owned(), 7)), true));
+    for (text, wanted) in [
+        ("cluster = []", "upstream.cluster: there are 0 nodes"),
+        ("cluster = [\"unix:/s\"]", "upstream.cluster[0]: \"unix:/s\" is no address of a node"),
+        ("cluster = [\"127.0.0.1:1\"]\naddress = \"127.0.0.1:2\"", "upstream.cluster: there are both"),
+        ("cluster = [\"127.0.0.1:1\"]\nsentinels = [\"127.0.0.1:2\"]\nservice = \"m\"", "upstream.cluster: there are both"),
+        ("cluster = [\"127.0.0.1:6380\"]", "upstream.cluster: this is where the proxy itself listens"),
+        ("cluster = [\"127.0.0.1:1\"]\ndatabases = true", "upstream.databases: databases other than 0"),
+        ("cluster = [\"127.0.0.1:1\"]\nannounce = \"proxy\"", "upstream.announce: \"proxy\" is no address"),
+        ("announce = \"proxy:7\"", "upstream.announce: there is no cluster"),
+        (
+            "cluster = [\"127.0.0.1:1\"]\n[[group]]\nname = \"g\"\nresolve = true\ncommands = [\"GET a\", \"GET b\"]",
+            "group[0].resolve",
+        ),
+        ("cluster = [\"127.0.0.1:1\"]\n[audit]", "audit: there are no audits yet before a cluster"),
+        ("cluster = [\"127.0.0.1:1\"]\n[[degrade]]\nname = \"d\"\ncommand = \"GET *\"\nreply = \"nil\"", "degrade[0]"),
     ] {
         let said = refusal(&format!("[upstream]\n{text}\n"));
         assert!(said.contains(wanted), "{said}\n{wanted}");

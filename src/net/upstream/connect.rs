@@ -24,6 +24,9 @@ pub enum OpenError {
     /// Nobody says which server is the primary.
     #[error("no primary is known")]
     NoPrimary,
+    /// Nobody says which nodes the cluster has, or none of them is there.
+    #[error("no node of the cluster is there")]
+    NoCluster,
     /// Nobody answers there.
     #[error("cannot connect to {address}")]
     Connect { address: String, source: io::Error },
@@ -69,6 +72,7 @@ impl OpenError {
             OpenError::Tls { .. } | OpenError::Timeout { stage: Stage::Tls, .. } => NotReady::UpstreamTls,
             OpenError::Refused { refusal, .. } if refusal.step == Step::Auth => NotReady::UpstreamCredentials,
             OpenError::NoPrimary => NotReady::NoPrimary,
+            OpenError::NoCluster => NotReady::NoCluster,
             _ => NotReady::UpstreamUnavailable,
         }
     }

@@ -9,7 +9,7 @@ use super::call::Answer;
 use super::connection::{Link, Phase};
 use super::connections::Full;
 use super::shared_connection::SharedConnection;
-use super::{Settings, call};
+use super::{Reach, Settings, call};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::command::{DEFAULT_USER, Login};
@@ -128,7 +128,7 @@ pub enum TtlFixRight {
 pub struct Lane {
     pub key: LaneKey,
     context: Rc<Context>,
-    settings: Rc<Settings>,
+    settings: Rc<Reach>,
     shared_connection: SharedConnection,
     idle: RefCell<Vec<(Rc<Link>, Instant)>>,
     leases: Rc<Leases>,
@@ -144,14 +144,14 @@ pub struct Lane {
 impl Lane {
     /// The lane of clients that have said nothing yet, whose shared connection is being opened: whether there is a server
     /// is to be seen from it.
-    pub fn first(context: &Rc<Context>, settings: &Rc<Settings>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {
+    pub fn first(context: &Rc<Context>, settings: &Rc<Reach>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {
         let shared = Link::spawn(context, settings, key.params(), settings.connections.insist(), true, Vec::new());
         shared.represent_server();
         Lane::over(context, settings, leases, key, shared)
     }
 
     /// A lane over a connection that the server has accepted.
-    pub fn over(context: &Rc<Context>, settings: &Rc<Settings>, leases: &Rc<Leases>, key: LaneKey, shared: Rc<Link>) -> Rc<Lane> {
+    pub fn over(context: &Rc<Context>, settings: &Rc<Reach>, leases: &Rc<Leases>, key: LaneKey, shared: Rc<Link>) -> Rc<Lane> {
         Rc::new(Lane {
             key,
             context: Rc::clone(context),

@@ -4,6 +4,7 @@
 //! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].
 
 pub mod call;
+pub mod cluster;
 pub mod connect;
 pub mod connection;
 pub mod connections;
@@ -25,6 +26,7 @@ use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
 use crate::net::topology::Primary;
 use crate::telemetry::slow::Whose;
+use cluster::nodes::{ClusterSettings, Nodes};
 use connection::Link;
 use connections::Connections;
 use respguard_engine::command::Login;
@@ -177,13 +179,42 @@ pub struct Settings {
     pub reconnected: Arc<Notify>,
     /// What the server takes on one connection.
     pub limits: Arc<ServerLimits>,
+    /// It is a cluster.
+    pub cluster: Option<Arc<ClusterSettings>>,
+    /// It is one node of a cluster: what becomes of it says nothing about the others.
+    pub is_node: bool,
+}
+
+/// The same, with a worker's own way to a cluster.
+pub struct Reach {
+    pub settings: Settings,
+    pub nodes: Option<Rc<Nodes>>,
+}
+
+impl Reach {
+    /// One server.
+    pub fn server(settings: Settings) -> Reach {
+        Reach { settings, nodes: None }
+    }
+}
+
+impl std::ops::Deref for Reach {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
 }
 
 impl Settings {
     /// How long a request waits for a server that is not there: where another one may take its place, as long as for a
     /// reply.
     pub fn patience(&self) -> Duration {
-        if self.primary.is_watched() { self.request_timeout.max(self.queue_timeout) } else { self.queue_timeout }
+        if self.primary.is_watched() || self.cluster.is_some() {
+            self.request_timeout.max(self.queue_timeout)
+        } else {
+            self.queue_timeout
+        }
     }
 
     /// As whom the proxy asks questions of its own.

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::cluster::nodes::Nodes;
 use super::connection::Link;
 use super::connections::{Full, Permit};
 use super::lane::{Lane, LaneKey, Leases, NoLease, TtlFixRight};
 use super::spare::Spares;
-use super::{Settings, probe};
+use super::{Reach, Settings, probe};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::link::handshake::{Refusal, Selects};
@@ -24,7 +25,7 @@ const ROOM_PAUSE: Duration = Duration::from_millis(2);
 /// Every lane that a client of this worker has used.
 pub struct Pool {
     context: Rc<Context>,
-    pub settings: Rc<Settings>,
+    pub settings: Rc<Reach>,
     lanes: RefCell<HashMap<LaneKey, Rc<Lane>>>,
     /// Room for the lanes that are looked at, so that none is allocated each time.
     watched: RefCell<Vec<Rc<Lane>>>,
@@ -37,7 +38,14 @@ pub struct Pool {
 impl Pool {
     /// A pool with the lane of clients that have said nothing yet; its connection is opened at once.
     pub fn new(context: &Rc<Context>, settings: Settings) -> Pool {
-        let settings = Rc::new(settings);
+        let reach = match settings.cluster.clone() {
+            Some(cluster) => {
+                let own = Nodes::virtual_settings(&settings);
+                Reach { settings: own, nodes: Some(Nodes::new(context, settings, cluster)) }
+            }
+            None => Reach::server(settings),
+        };
+        let settings = Rc::new(reach);
         let leases = Rc::<Leases>::default();
         let key = LaneKey { login: settings.login.clone(), selects: Selects::Itself, db: 0, protocol: Protocol::Resp2 };
         let first = Lane::first(context, &settings, &leases, key.clone());
@@ -134,6 +142,9 @@ impl Pool {
         if self.context.health.tell(clock::now()) {
             probe::send(&self.context, &self.first);
         }
+        if let Some(nodes) = &self.settings.nodes {
+            nodes.on_tick();
+        }
         self.leases.on_tick();
         self.spares.on_tick();
         self.seek_sign();
@@ -219,6 +230,9 @@ impl Pool {
     /// Closes everything.
     pub fn close(&self) {
         self.spares.close();
+        if let Some(nodes) = &self.settings.nodes {
+            nodes.close();
+        }
         for (_, lane) in self.lanes.borrow_mut().drain() {
             lane.close();
         }

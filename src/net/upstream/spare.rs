@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::connect::open;
 use super::connections::Permit;
-use super::{PING, Settings};
+use super::{PING, Reach, Settings};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::stream::Stream;
@@ -67,7 +67,7 @@ pub struct Answered {
 /// number: whoever needs one has no other.
 pub struct Spares {
     context: Rc<Context>,
-    settings: Rc<Settings>,
+    settings: Rc<Reach>,
     kept: RefCell<Option<Spare>>,
     used: Cell<usize>,
     missing_since: Cell<Option<Instant>>,
@@ -80,7 +80,7 @@ pub struct Spares {
 }
 
 impl Spares {
-    pub fn new(context: &Rc<Context>, settings: &Rc<Settings>) -> Rc<Spares> {
+    pub fn new(context: &Rc<Context>, settings: &Rc<Reach>) -> Rc<Spares> {
         Rc::new(Spares {
             context: Rc::clone(context),
             settings: Rc::clone(settings),
@@ -137,6 +137,10 @@ impl Spares {
 
     /// Sees to it that one is there; called every few milliseconds.
     pub fn on_tick(self: &Rc<Self>) {
+        // Which of a cluster's nodes is in trouble nobody can tell here.
+        if self.settings.nodes.is_some() {
+            return;
+        }
         if self.is_at_hand() {
             return self.missing_since.set(None);
         }

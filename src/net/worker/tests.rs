@@ -61,6 +61,8 @@ fn settings(port: u16) -> Settings {
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: Arc::default(),
         limits: Arc::default(),
+        cluster: None,
+        is_node: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::PATIENCE;
 
@@ -46,6 +47,12 @@ impl Http {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("set");
         Http { stream: BufReader::new(stream), headers: Vec::new() }
+    }
+
+    /// Waits so long for an answer.
+    pub fn patience(mut self, patience: Duration) -> Http {
+        self.stream.get_mut().set_read_timeout(Some(patience)).expect("a timeout");
+        self
     }
 
     /// With this header in each request.

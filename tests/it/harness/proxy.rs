@@ -74,6 +74,13 @@ impl Setup {
         self.reach("").upstream(&written)
     }
 
+    /// It stands before the cluster of these nodes, and `upstream` goes on about it.
+    pub fn cluster(self, seeds: &[u16], upstream: &str) -> Setup {
+        let addresses: Vec<_> = seeds.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let written = format!("cluster = [{}]\n{upstream}", addresses.join(", "));
+        self.reach("").upstream(&written)
+    }
+
     /// How much it logs, if not `info`.
     pub fn log_level(mut self, level: &'static str) -> Setup {
         self.log_level = level;

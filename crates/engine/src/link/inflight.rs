@@ -385,6 +385,26 @@ impl<R> Inflight<R> {
         cuts
     }
 
+    /// So many frames at the head will not come, those behind them may: hands what they belong to, to `tell`.
+    pub fn give_up_head(&mut self, mut frames: u32, mut tell: impl FnMut(&R, Owed, Cut)) {
+        self.head_started = false;
+        while frames > 0
+            && let Some(entry) = self.entries.front_mut()
+        {
+            let owed = match entry.owed {
+                Owed::Each { first, more, .. } => Owed::Each { first, requests: 1, more },
+                all @ Owed::All { .. } => all,
+            };
+            tell(&entry.recipient, owed, entry.cut());
+            (0..owed.frames()).for_each(|_| entry.owed.came(0));
+            frames = frames.saturating_sub(owed.frames());
+            if entry.owed.frames() == 0 {
+                self.entries.pop_front();
+            }
+        }
+        self.check();
+    }
+
     /// True when the request at the head blocks, or nobody says for how long it is waited for.
     pub fn head_blocks(&self) -> bool {
         self.entries.front().is_some_and(|head| head.blocks || head.deadline.is_none())
@@ -394,6 +414,11 @@ impl<R> Inflight<R> {
     pub fn is_waited_for(&self, same: impl Fn(&R, &R) -> bool) -> bool {
         let Some(head) = self.entries.front() else { return false };
         self.entries.iter().skip(1).any(|entry| !same(&head.recipient, &entry.recipient))
+    }
+
+    /// True when everybody behind the head has been told that the outcome is unknown, or nobody is there.
+    pub fn is_given_up_behind_head(&self) -> bool {
+        self.entries.iter().skip(1).all(|entry| entry.expired)
     }
 
     /// Everybody who is owed something.

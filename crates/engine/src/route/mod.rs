@@ -1,3 +1,8 @@
-//! Where commands go: what those say who know which server is the primary.
+//! Where commands go: which server is the primary, and which node of a cluster serves which slots.
 
+pub mod assignment;
+pub mod merge;
+pub mod place;
+pub mod redirect;
 pub mod sentinel;
+pub mod slots;

@@ -16,9 +16,12 @@ use super::term::PAUSE_MAX;
 use super::{Link, Loss, Phase, State, Told, tell_all};
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::stream::Stream;
+use crate::net::topology::View;
+use crate::net::upstream::cluster::ClusterConnection;
 use crate::net::upstream::connect::{OpenError, open};
 use crate::net::upstream::connections::Permit;
-use crate::net::upstream::{Recipient, Settings};
+use crate::net::upstream::{Reach, Recipient};
 use crate::telemetry::label::UpstreamState;
 use respguard_engine::command::{DEFAULT_USER, Login};
 use respguard_engine::link::backoff::Backoff;
@@ -30,11 +33,17 @@ use respguard_engine::preflight::Ability;
 /// Before a link whose task has panicked connects again.
 const PANIC_PAUSE: Duration = Duration::from_millis(100);
 
+/// What was opened.
+enum Opened {
+    Server(Stream),
+    Cluster(ClusterConnection),
+}
+
 impl Link {
     /// Starts to connect; requests can be queued at once. The orphaned connections are ended first.
     pub fn spawn(
         context: &Rc<Context>,
-        settings: &Rc<Settings>,
+        settings: &Rc<Reach>,
         params: ConnectParams,
         permit: Permit,
         shared: bool,
@@ -199,7 +208,7 @@ impl Link {
                 self.blame.forget();
             }
             let orphans = self.begin_orphan_kills();
-            let opened = open(&self.settings, &view, &self.params, &orphans).await;
+            let opened = self.open(&view, &orphans).await;
             self.end_orphan_kills(orphans, opened.is_err());
             opened.iter().flat_map(|(_, info)| &info.kills).for_each(|kill| self.context.killed(*kill));
             if let Err(error) = &opened
@@ -229,7 +238,10 @@ impl Link {
                     if was_lost {
                         self.settings.reconnected.notify_one();
                     }
-                    let loss = self.pump(stream).await;
+                    let loss = match stream {
+                        Opened::Server(stream) => self.pump(stream).await,
+                        Opened::Cluster(connection) => self.pump(connection).await,
+                    };
                     self.end(&loss);
                 }
                 Err(error) => self.not_opened(&error),
@@ -250,6 +262,14 @@ impl Link {
             }
         }
         self.finish();
+    }
+
+    async fn open(&self, view: &View, orphans: &[OrphanedConnection]) -> Result<(Opened, ServerInfo), OpenError> {
+        let Some(nodes) = &self.settings.nodes else {
+            return open(&self.settings, view, &self.params, orphans).await.map(|(stream, info)| (Opened::Server(stream), info));
+        };
+        let opened = tokio::time::timeout(self.settings.connect_timeout, nodes.connect(&self.params)).await;
+        opened.unwrap_or(Err(OpenError::NoCluster)).map(|(connection, info)| (Opened::Cluster(connection), info))
     }
 
     fn begin(&self, info: ServerInfo) {
@@ -279,7 +299,7 @@ impl Link {
             self.context.readiness.upstream(self.context.worker, true);
         }
         if self.shared.get() {
-            self.context.health.alive();
+            self.health().alive();
         }
     }
 
@@ -336,7 +356,7 @@ impl Link {
             } else if is_certain {
                 // It is a single request's fault, not the server's.
             } else if self.represents_server.get() {
-                self.context.health.failed(1);
+                self.health().failed(1);
             } else {
                 // The server may have ended it because of its user alone: the next attempt tells.
                 self.uncounted_loss.set(true);
@@ -351,7 +371,7 @@ impl Link {
     /// A loss was not the lane's own affair.
     fn count_loss(&self) {
         if self.uncounted_loss.take() {
-            self.context.health.failed(1);
+            self.health().failed(1);
         }
     }
 
@@ -386,7 +406,7 @@ impl Link {
                 }
             }
             // A server that is away for less than requests wait has failed nobody.
-            Some(_) if self.is_down() => self.context.health.failed(1),
+            Some(_) if self.is_down() => self.health().failed(1),
             Some(_) => {}
         }
     }
@@ -429,6 +449,10 @@ impl Link {
     }
 
     fn show(&self, state: Option<UpstreamState>) {
+        // It is no connection to a server.
+        if self.settings.nodes.is_some() {
+            return;
+        }
         let before = self.shown.replace(state);
         if before != state {
             self.context.metrics.upstream_moved(before, state);

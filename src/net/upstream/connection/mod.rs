@@ -29,9 +29,10 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
 use super::connections::{Permit, Presence};
-use super::{Recipient, Settings};
+use super::{Reach, Recipient};
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::health::Health;
 use crate::net::topology::View;
 use crate::telemetry::label::UpstreamState;
 use blame::Blame;
@@ -52,7 +53,7 @@ use slow::{SlowWatch, Writes};
 /// was written. A leased link ends with its first connection.
 pub struct Link {
     context: Rc<Context>,
-    settings: Rc<Settings>,
+    settings: Rc<Reach>,
     params: ConnectParams,
     shared: Cell<bool>,
     /// Whether there is a server at all is to be seen from this one: it is that of clients that have said nothing yet.
@@ -189,6 +190,12 @@ impl Link {
     /// How far the link has come.
     pub fn phase(&self) -> Phase {
         self.state.borrow().phase
+    }
+
+    /// What is told of the server: of a cluster's nodes each is only one of several.
+    #[inline]
+    pub(super) fn health(&self) -> &Health {
+        if self.settings.is_node || self.settings.nodes.is_some() { &self.context.nodes_health } else { &self.context.health }
     }
 
     /// What the server told at the handshake.

@@ -54,7 +54,10 @@ impl Link {
         match state.beat_at {
             // The answer, like any other bytes, ends the silence.
             Some(beat_at) if state.last_read >= beat_at => state.beat_at = None,
-            Some(beat_at) if now.saturating_duration_since(beat_at) >= self.settings.heartbeat_timeout => {
+            Some(beat_at)
+                if now.saturating_duration_since(beat_at) >= self.settings.heartbeat_timeout
+                    && (state.inflight.is_given_up_behind_head() || self.is_dead_since_beat(&state)) =>
+            {
                 state.beat_at = None;
                 state.phase = Phase::Closed;
                 drop(state);
@@ -68,6 +71,13 @@ impl Link {
             }
             _ => {}
         }
+    }
+
+    /// What stands behind the heartbeat loses its outcome with the connection: a server that answers nobody meanwhile works on
+    /// something long, and answers here in the end.
+    fn is_dead_since_beat(&self, state: &State) -> bool {
+        let Some((since, _)) = state.inflight.waits_since(state.last_read) else { return false };
+        self.silence.note(since, self.context.signs.asked_at()) >= self.settings.heartbeat_timeout
     }
 
     /// A connection whose head is past its deadline, and on which nothing has come while the server answered on another
@@ -145,7 +155,7 @@ impl Link {
         };
         drop(state);
         let frames = told.iter().map(|(_, owed, _)| owed.frames()).sum();
-        self.context.health.failed(frames);
+        self.health().failed(frames);
         if fault == Fault::Timeout {
             self.context.metrics.add_timeouts(frames);
         }

@@ -5,14 +5,14 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::head_of_line::LONG;
 use super::held_up::Stop;
 use super::reading::Reading;
-use super::{Link, Loss, Phase};
+use super::{Link, Loss, Phase, tell_all};
 use crate::net::clock;
-use crate::net::stream::Stream;
+use crate::net::upstream::cluster::HeadFault;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::{Direction, RequestClass, Side};
 use respguard_engine::link::breaker::is_state_error;
@@ -22,6 +22,11 @@ use respguard_engine::session::subscription::Arrival;
 
 /// What is read in one turn, at least, before other tasks have theirs.
 const TURN_BYTES: usize = 1024 * 1024;
+
+/// What carries a connection: a socket, or the process' own way to a cluster.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 /// Who takes what comes next.
 enum Taken {
@@ -34,14 +39,14 @@ enum Taken {
 }
 
 impl Link {
-    pub(super) async fn pump(&self, mut stream: Stream) -> Loss {
+    pub(super) async fn pump(&self, mut stream: impl Wire) -> Loss {
         let mut reading = Reading::default();
         let loss = std::future::poll_fn(|cx| self.poll_pump(&mut stream, &mut reading, cx)).await;
         reading.finish(&self.context);
         loss
     }
 
-    fn poll_pump(&self, stream: &mut Stream, reading: &mut Reading, cx: &mut TaskContext<'_>) -> Poll<Loss> {
+    fn poll_pump(&self, stream: &mut impl Wire, reading: &mut Reading, cx: &mut TaskContext<'_>) -> Poll<Loss> {
         self.register(cx);
         if self.phase() == Phase::Closed {
             return Poll::Ready(if self.shared.get() { Loss::Stalled } else { Loss::Closed });
@@ -90,7 +95,7 @@ impl Link {
                 Ok(bytes) => {
                     clock::tick();
                     self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
-                    self.context.health.alive();
+                    self.health().alive();
                     self.state.borrow_mut().last_read = clock::now();
                     self.head_of_line.moves();
                     turn_bytes += bytes;
@@ -104,9 +109,20 @@ impl Link {
                         return Poll::Ready(loss);
                     }
                 }
-                Err(error) => return Poll::Ready(error.into()),
+                Err(error) => match error.get_ref().and_then(|source| source.downcast_ref::<HeadFault>()) {
+                    Some(fault) => self.give_up_head(*fault),
+                    None => return Poll::Ready(error.into()),
+                },
             }
         }
+    }
+
+    /// The next replies will not come; the connection goes on.
+    #[cold]
+    fn give_up_head(&self, HeadFault { fault, frames }: HeadFault) {
+        let mut told = Vec::new();
+        self.state.borrow_mut().inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
+        tell_all(told, fault);
     }
 
     pub(super) fn register(&self, cx: &TaskContext<'_>) {
@@ -116,7 +132,7 @@ impl Link {
         }
     }
 
-    fn poll_write(&self, stream: &mut Stream, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
+    fn poll_write(&self, stream: &mut impl Wire, cx: &mut TaskContext<'_>) -> Poll<Result<(), Loss>> {
         if !self.is_in_term() {
             return Poll::Ready(Err(Loss::Moved));
         }
@@ -233,7 +249,7 @@ impl Link {
             Owner::Nobody => return Err(Loss::OutOfSync),
             Owner::Late(who) => {
                 if part.last {
-                    self.context.health.not_answered();
+                    self.health().not_answered();
                     who.settle_late(1);
                     touch(who, touched);
                 }
@@ -241,8 +257,8 @@ impl Link {
             }
             Owner::Recipient(who, to) => {
                 if part.top.kind == b'-' && part.first && is_state_error(piece) {
-                    self.context.health.not_answered();
-                    self.context.health.failed(1);
+                    self.health().not_answered();
+                    self.health().failed(1);
                 }
                 let admitted = who.admit(to, piece, part);
                 touch(who, touched);
@@ -278,13 +294,16 @@ impl Link {
 
     /// Counts replies by how long they took.
     pub(super) fn observe(&self, class: Class, elapsed: Duration, replies: u32) {
-        let class = match class {
-            Class::Reads => RequestClass::Reads,
-            Class::Group => RequestClass::Groups,
-            Class::Other => RequestClass::Others,
-        };
-        self.context.metrics.observe_request(class, elapsed, replies);
-        self.context.health.answered(replies);
+        // What a cluster's node has answered is counted where it is the client's.
+        if !self.settings.is_node {
+            let class = match class {
+                Class::Reads => RequestClass::Reads,
+                Class::Group => RequestClass::Groups,
+                Class::Other => RequestClass::Others,
+            };
+            self.context.metrics.observe_request(class, elapsed, replies);
+        }
+        self.health().answered(replies);
         self.context.retries.answered(replies);
     }
 }

@@ -9,10 +9,10 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 use tokio_util::io::poll_read_buf;
 
+use super::pump::Wire;
 use super::{Link, Loss};
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
-use crate::net::stream::Stream;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::inflight::Class;
 use respguard_engine::pipeline::resolve::Part;
@@ -62,7 +62,7 @@ impl Reading {
     /// Reads what has come in, at most one buffer.
     pub(super) fn poll_read(
         &mut self,
-        stream: &mut Stream,
+        stream: &mut impl Wire,
         context: &Context,
         cx: &mut TaskContext<'_>,
     ) -> Poll<io::Result<usize>> {

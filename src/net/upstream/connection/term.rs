@@ -62,7 +62,8 @@ impl Link {
     /// Until when a lease waits for a primary, where there may come another one.
     pub(super) fn waits_for_primary(&self, since: Instant) -> bool {
         let waited = clock::now().saturating_duration_since(since);
-        self.settings.primary.is_watched() && !self.was_open() && waited < self.settings.patience()
+        let may_come = self.settings.primary.is_watched() || self.settings.nodes.is_some();
+        may_come && !self.was_open() && waited < self.settings.patience()
     }
 }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::net::address::Address;
 use crate::net::topology::Primary;
 use crate::net::upstream::connections::Connections;
-use crate::net::upstream::{Admitted, PING};
+use crate::net::upstream::{Admitted, PING, Settings};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
@@ -93,6 +93,8 @@ fn settings(port: u16) -> Settings {
         retries: Allowance { share: 0.2, per_second: 10.0 },
         reconnected: Arc::default(),
         limits: Arc::default(),
+        cluster: None,
+        is_node: false,
         primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         connect_timeout: long,
         request_timeout: long,
@@ -119,7 +121,7 @@ fn context() -> Rc<Context> {
 #[tokio::test]
 async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
     let context = context();
-    let settings = Rc::new(settings(server(usize::MAX).0));
+    let settings = Rc::new(Reach::server(settings(server(usize::MAX).0)));
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
@@ -150,7 +152,7 @@ async fn a_panic_ends_the_client_at_the_head_and_nobody_elses_requests() {
 async fn a_lost_connection_is_told_of_until_it_is_ended() {
     let context = context();
     let (port, accepted) = server(1);
-    let settings = Rc::new(settings(port));
+    let settings = Rc::new(Reach::server(settings(port)));
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {

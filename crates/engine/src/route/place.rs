@@ -1,0 +1,215 @@
+//! Where on a cluster a request goes: by its keys, or by what its command is about.
+//!
+//! The column follows the `request_policy` and `response_policy` that COMMAND tells
+//! (<https://redis.io/docs/latest/develop/reference/command-tips/>); what has none, and is about one node, is refused.
+
+use super::merge::Merge;
+use super::slots::key_slot;
+use crate::command::{Spec, Table};
+use respguard_resp::request::Args;
+
+/// What a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// The node of its keys; without keys any node.
+    Keys,
+    /// The same, and where its keys are in several slots a part of it to each, merged so.
+    Split(Split),
+    /// Every primary, merged so.
+    Every(Merge),
+    /// One primary, and its answer is looked at so.
+    One(Merge),
+    /// A walk over all primaries, with the one at hand in the cursor.
+    Scan,
+    /// Answered without a node.
+    Cluster(ClusterCommand),
+    Accepted,
+    Transaction(Verb),
+    Subscribe,
+    /// Not done on a cluster, and why not.
+    Refused(&'static str),
+}
+
+/// How a request over several slots is cut up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Each argument is a key, and each has an element in the reply.
+    Elements,
+    /// Each argument is a key, and the reply is how many.
+    Count,
+    /// Keys with their values.
+    Pairs,
+}
+
+/// About a transaction of the client's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+}
+
+/// What the proxy answers as if it were the only node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterCommand {
+    Slots,
+    Shards,
+    Nodes,
+    Info,
+    MyId,
+    KeySlot,
+    /// Asked of the node of the slot that it names.
+    InSlot,
+}
+
+const NODE: &str = "is about one node of the cluster: ask the node itself";
+const WAITS: &str = "is not done on a cluster: writes of one client go to several nodes";
+const FOLLOWS: &str = "is not done on a cluster: what it follows happens on several nodes";
+const SHARD: &str = "is not done on a cluster: sharded channels are not carried";
+
+/// The routes of all commands of a table.
+#[derive(Debug, Default)]
+pub struct Routes(Vec<Route>);
+
+impl Routes {
+    pub fn of(table: &Table) -> Routes {
+        let mut routes = vec![Route::Keys; table.len()];
+        table.iter().for_each(|(id, spec)| routes[id.index()] = route(spec));
+        Routes(routes)
+    }
+
+    /// The route of the command with this index.
+    pub fn get(&self, index: usize) -> Route {
+        self.0.get(index).copied().unwrap_or(Route::Keys)
+    }
+}
+
+#[rustfmt::skip]
+fn route(spec: &Spec) -> Route {
+    match spec.name() {
+        "mget" => Route::Split(Split::Elements),
+        "del" | "unlink" | "exists" | "touch" => Route::Split(Split::Count),
+        "mset" => Route::Split(Split::Pairs),
+
+        "dbsize" | "slowlog|len" | "latency|reset" | "pubsub|numpat" => Route::Every(Merge::Sum),
+        "keys" | "slowlog|get" => Route::Every(Merge::Concat),
+        "pubsub|channels" => Route::Every(Merge::Union),
+        "pubsub|numsub" => Route::Every(Merge::SumPairs),
+        "flushall" | "flushdb" | "script|load" | "script|flush" | "function|load" | "function|delete" | "function|flush"
+        | "function|restore" | "config|set" | "config|resetstat" | "config|rewrite" | "acl|setuser" | "acl|deluser"
+        | "acl|load" | "acl|save" | "slowlog|reset" | "memory|purge" => Route::Every(Merge::AllSucceed),
+        "script|exists" => Route::Every(Merge::And),
+        "script|kill" | "function|kill" => Route::Every(Merge::OneSucceeds),
+        "randomkey" => Route::Every(Merge::AnyKey),
+        "scan" => Route::Scan,
+        "info" => Route::One(Merge::Info),
+        "hello" => Route::One(Merge::Hello),
+
+        "cluster|slots" => Route::Cluster(ClusterCommand::Slots),
+        "cluster|shards" => Route::Cluster(ClusterCommand::Shards),
+        "cluster|nodes" => Route::Cluster(ClusterCommand::Nodes),
+        "cluster|info" => Route::Cluster(ClusterCommand::Info),
+        "cluster|myid" => Route::Cluster(ClusterCommand::MyId),
+        "cluster|keyslot" => Route::Cluster(ClusterCommand::KeySlot),
+        "cluster|countkeysinslot" | "cluster|getkeysinslot" => Route::Cluster(ClusterCommand::InSlot),
+        "readonly" | "readwrite" | "asking" | "client|setname" | "client|setinfo" | "client|no-evict" | "client|no-touch"
+        | "client|capa" => Route::Accepted,
+
+        "multi" => Route::Transaction(Verb::Multi),
+        "exec" => Route::Transaction(Verb::Exec),
+        "discard" => Route::Transaction(Verb::Discard),
+        "watch" => Route::Transaction(Verb::Watch),
+        "unwatch" => Route::Transaction(Verb::Unwatch),
+
+        "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" => Route::Subscribe,
+        "ssubscribe" | "sunsubscribe" | "pubsub|shardchannels" | "pubsub|shardnumsub" => Route::Refused(SHARD),
+        "wait" | "waitaof" => Route::Refused(WAITS),
+        "monitor" | "client|tracking" | "client|caching" => Route::Refused(FOLLOWS),
+        "save" | "bgsave" | "bgrewriteaof" | "lastsave" | "shutdown" | "replicaof" | "slaveof" | "failover" | "sync"
+        | "psync" | "replconf" | "script|debug" | "module|load" | "module|loadex" | "module|unload" | "client|pause"
+        | "client|unpause" | "migrate" | "pfselftest" | "restore-asking" => Route::Refused(NODE),
+        name if name == "debug" || name.starts_with("debug|") => Route::Refused(NODE),
+        name if name == "cluster" || name.starts_with("cluster|") => Route::Refused(NODE),
+        _ => Route::Keys,
+    }
+}
+
+/// The slots of a request's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slots {
+    /// It names no key.
+    None,
+    /// All of its keys are in this one; so many keys.
+    One { slot: u16, keys: u32 },
+    /// They are in several.
+    Several,
+}
+
+/// Where the keys of a request are.
+pub fn slots(spec: &Spec, args: Args<'_>) -> Slots {
+    if spec.first_argument_is_only_key() {
+        let key = args.get(usize::from(spec.name_words));
+        return key.map_or(Slots::None, |key| Slots::One { slot: key_slot(key), keys: 1 });
+    }
+    let mut found = Slots::None;
+    spec.for_each_key(args, &mut |place, _| {
+        let Some(slot) = args.get(place).map(key_slot) else { return };
+        found = match found {
+            Slots::None => Slots::One { slot, keys: 1 },
+            Slots::One { slot: first, keys } if first == slot => Slots::One { slot, keys: keys + 1 },
+            _ => Slots::Several,
+        };
+    });
+    // A sharded channel is no key, and has a slot all the same.
+    if found == Slots::None && spec.name() == "spublish" {
+        return args.get(1).map_or(Slots::None, |channel| Slots::One { slot: key_slot(channel), keys: 1 });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Table;
+
+    fn at(request: &str) -> (Route, Slots) {
+        let table = Table::builtin();
+        let words: Vec<&str> = request.split(' ').collect();
+        let mut bytes = Vec::new();
+        let spans: Vec<_> = words
+            .iter()
+            .map(|word| {
+                let start = bytes.len() as u32;
+                bytes.extend_from_slice(word.as_bytes());
+                respguard_resp::request::Span { start, end: bytes.len() as u32 }
+            })
+            .collect();
+        let args = Args::new(&bytes, &spans);
+        let id = table.lookup(args);
+        (Routes::of(&table).get(id.index()), slots(table.spec(id), args))
+    }
+
+    #[test]
+    fn keys_say_where_a_request_goes() {
+        let one = |key: &str, keys| Slots::One { slot: key_slot(key.as_bytes()), keys };
+        assert_eq!(at("GET foo"), (Route::Keys, one("foo", 1)));
+        assert_eq!(at("EVAL x 2 {a}1 {a}2 b"), (Route::Keys, one("a", 2)));
+        assert_eq!(at("EVAL x 0 b"), (Route::Keys, Slots::None));
+        assert_eq!(at("SUNIONSTORE a b"), (Route::Keys, Slots::Several));
+        assert_eq!(at("XREAD COUNT 1 STREAMS s{a} t{a} 0 0"), (Route::Keys, one("a", 2)));
+        assert_eq!(at("MGET a b"), (Route::Split(Split::Elements), Slots::Several));
+        assert_eq!(at("SPUBLISH foo m").1, one("foo", 1));
+        assert_eq!(at("GET"), (Route::Keys, Slots::None));
+        assert_eq!(at("PING"), (Route::Keys, Slots::None));
+    }
+
+    #[test]
+    fn what_is_about_one_node_is_refused() {
+        for request in ["SAVE", "DEBUG SLEEP 0", "CLUSTER FORGET x", "CLUSTER RESET", "MIGRATE h 1 k 0 1", "MONITOR", "WAIT 1 1"]
+        {
+            assert!(matches!(at(request).0, Route::Refused(_)), "{request}");
+        }
+    }
+}

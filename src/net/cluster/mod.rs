@@ -1,0 +1,8 @@
+//! Finds out which node of a cluster serves which slots, and follows what becomes of it.
+//!
+//! `session` asks one node, `watch` asks all of them and decides.
+
+mod session;
+pub mod watch;
+
+pub use session::{Session, SessionError};

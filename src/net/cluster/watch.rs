@@ -1,0 +1,180 @@
+//! Asks all nodes of a cluster who serves what, and decides which of their words counts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::session::{Session, SessionError};
+use crate::net::address::Address;
+use crate::net::topology::cluster::{Mapping, Shard, SlotMap};
+use crate::net::topology::{Election, Node};
+use crate::net::upstream::Settings;
+use crate::telemetry::gauge;
+use crate::telemetry::label::TopologyChange;
+use respguard_engine::route::assignment::Assignment;
+use respguard_engine::route::slots::SLOTS;
+
+/// How often the nodes are asked that nobody doubts.
+const PERIOD: Duration = Duration::from_secs(2);
+/// The same while slots have no owner.
+const PERIOD_OF_NEED: Duration = Duration::from_millis(100);
+/// Between two questions at least.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long is waited for the others once a node has answered.
+const GRACE: Duration = Duration::from_millis(30);
+/// And for the first of them.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Nodes that are asked.
+const NODES_MAX: usize = 256;
+
+/// Whoever decides.
+pub struct Watch {
+    seeds: Vec<Address>,
+    settings: Settings,
+    mapping: Mapping,
+    /// One that answers stands for all where any will do.
+    election: Election,
+    sessions: HashMap<String, Session>,
+    replicas: Vec<Address>,
+    /// What was told last of each node that does not answer.
+    told: BTreeMap<String, String>,
+}
+
+type Answered = (Address, Result<(Session, Assignment), SessionError>);
+
+impl Watch {
+    pub fn new(seeds: Vec<Address>, settings: Settings, mapping: Mapping, election: Election) -> Watch {
+        let (sessions, replicas, told) = Default::default();
+        Watch { seeds, settings, mapping, election, sessions, replicas, told }
+    }
+
+    /// Never returns. Dropping the future ends all connections.
+    pub async fn run(mut self) {
+        loop {
+            self.look().await;
+            let is_whole = self.mapping.current().served() == SLOTS;
+            tokio::time::sleep(PAUSE).await;
+            tokio::select! {
+                () = tokio::time::sleep(if is_whole { PERIOD } else { PERIOD_OF_NEED }) => {}
+                () = self.mapping.doubted() => {}
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let asked = self.addresses();
+        let mut asking = JoinSet::new();
+        for address in &asked {
+            let session = self.sessions.remove(&address.to_string());
+            asking.spawn(ask(self.settings.clone(), address.clone(), session));
+        }
+        let mut answers = Vec::new();
+        let mut deadline = Instant::now() + ANSWER_TIMEOUT.min(self.settings.connect_timeout);
+        while let Ok(Some(Ok(answered))) = tokio::time::timeout_at(deadline.into(), asking.join_next()).await {
+            let (address, answer) = answered;
+            match answer {
+                Ok((session, assignment)) => {
+                    self.sessions.insert(address.to_string(), session);
+                    self.told.remove(&address.to_string());
+                    if answers.is_empty() {
+                        deadline = deadline.min(Instant::now() + GRACE);
+                    }
+                    answers.push((address, assignment));
+                }
+                Err(error) => self.tell(&address, error.to_string()),
+            }
+        }
+        self.take(answers);
+    }
+
+    /// Seeds, primaries and replicas, each once.
+    fn addresses(&self) -> Vec<Address> {
+        let current = self.mapping.current();
+        let mut all: Vec<Address> = current.shards.iter().map(|shard| shard.address.clone()).collect();
+        all.extend(self.replicas.iter().chain(&self.seeds).cloned());
+        let mut seen = Vec::new();
+        for address in all {
+            if !seen.contains(&address) && seen.len() < NODES_MAX {
+                seen.push(address);
+            }
+        }
+        seen
+    }
+
+    fn tell(&mut self, address: &Address, error: String) {
+        let told = self.told.insert(address.to_string(), error.clone());
+        if told.as_ref() != Some(&error) {
+            warn!(node = %address, error, "a node of the cluster does not say who serves what");
+        }
+        while self.told.len() > NODES_MAX {
+            self.told.pop_first();
+        }
+    }
+
+    fn take(&mut self, answers: Vec<(Address, Assignment)>) {
+        let before = self.mapping.current();
+        let answering: Vec<Address> = answers.iter().map(|(address, _)| address.clone()).collect();
+        // A node that does not know where it is reached means the address at which it was asked.
+        let resolved = answers.into_iter().map(|(address, assignment)| resolve(&address, assignment)).collect();
+        let Some(chosen) = Assignment::choose(resolved) else { return };
+        self.replicas = chosen.replicas.iter().map(|(host, port)| Address::Tcp { host: host.clone(), port: *port }).collect();
+        let shards = chosen.shards.iter().map(|shard| {
+            let address = Address::Tcp { host: shard.host.clone(), port: shard.port };
+            (Shard { address, id: shard.id.clone(), slots: 0 }, shard.ranges.clone())
+        });
+        let map = SlotMap::new(chosen.epoch, shards);
+        for shard in &map.shards {
+            gauge::set_node_up(&shard.id, answering.contains(&shard.address));
+        }
+        for gone in before.shards.iter().filter(|old| !old.id.is_empty() && !map.shards.iter().any(|new| new.id == old.id)) {
+            gauge::set_node_up(&gone.id, false);
+        }
+        self.represent(&map, &answering);
+        let (shards, served, epoch) = (map.shards.len(), map.served(), map.epoch);
+        if self.mapping.take(map) {
+            gauge::count_topology_change(TopologyChange::Slots);
+            info!(primaries = shards, served, epoch, "slots of the cluster are served by other nodes than before");
+            if served < SLOTS {
+                warn!(without = SLOTS - served, "slots of the cluster are not served by any node");
+            }
+        }
+    }
+
+    /// Any node that answers will do for questions about no key.
+    fn represent(&self, map: &SlotMap, answering: &[Address]) {
+        let current = self.election.current();
+        let is_good = |address: &Address| answering.contains(address) && map.shards.iter().any(|shard| shard.address == *address);
+        if current.is_some_and(|node| is_good(&node.address)) {
+            return;
+        }
+        let next = map.shards.iter().map(|shard| &shard.address).find(|address| is_good(address));
+        if let Some(address) = next {
+            self.election.decide(Some(Node { address: address.clone(), since: Instant::now(), named_by: None }));
+        }
+    }
+}
+
+fn resolve(asked: &Address, mut assignment: Assignment) -> Assignment {
+    let Address::Tcp { host: own, .. } = asked else { return assignment };
+    assignment.shards.iter_mut().filter(|shard| shard.host.is_empty()).for_each(|shard| shard.host.clone_from(own));
+    assignment.replicas.iter_mut().filter(|(host, _)| host.is_empty()).for_each(|(host, _)| host.clone_from(own));
+    assignment
+}
+
+async fn ask(settings: Settings, address: Address, session: Option<Session>) -> Answered {
+    let longest = ANSWER_TIMEOUT.min(settings.connect_timeout);
+    if let Some(mut session) = session
+        && let Ok(assignment) = session.ask().await
+    {
+        return (address, Ok((session, assignment)));
+    }
+    let asked = async {
+        let mut session = Session::open(&settings, &address, longest).await?;
+        let assignment = session.ask().await?;
+        Ok((session, assignment))
+    };
+    let answered = asked.await;
+    (address, answered)
+}

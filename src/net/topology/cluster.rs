@@ -1,0 +1,191 @@
+//! Which node of a cluster serves which slots, as all of the process see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+
+use crate::net::address::Address;
+use respguard_engine::route::slots::SLOTS;
+
+/// Stands for no node.
+const NOBODY: u16 = u16::MAX;
+
+/// A primary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shard {
+    pub address: Address,
+    pub id: String,
+    pub slots: usize,
+}
+
+/// Who serves what.
+#[derive(Debug, Clone)]
+pub struct SlotMap {
+    pub shards: Vec<Shard>,
+    owners: Box<[u16]>,
+    pub epoch: u64,
+    pub since: Instant,
+}
+
+impl Default for SlotMap {
+    fn default() -> Self {
+        SlotMap { shards: Vec::new(), owners: vec![NOBODY; SLOTS].into(), epoch: 0, since: Instant::now() }
+    }
+}
+
+impl SlotMap {
+    /// What these primaries serve.
+    pub fn new(epoch: u64, shards: impl Iterator<Item = (Shard, Vec<(u16, u16)>)>) -> SlotMap {
+        let mut map = SlotMap { epoch, ..SlotMap::default() };
+        for (shard, ranges) in shards {
+            let number = u16::try_from(map.shards.len()).unwrap_or(NOBODY);
+            for (first, last) in ranges {
+                map.owners[usize::from(first)..=usize::from(last)].fill(number);
+            }
+            map.shards.push(shard);
+        }
+        map.count();
+        map
+    }
+
+    fn count(&mut self) {
+        let mut counts = vec![0; self.shards.len()];
+        self.owners.iter().filter_map(|owner| counts.get_mut(usize::from(*owner)).map(|count| *count += 1)).count();
+        self.shards.iter_mut().zip(counts).for_each(|(shard, count)| shard.slots = count);
+    }
+
+    /// The number of the primary that serves the slot.
+    #[inline]
+    pub fn owner(&self, slot: u16) -> Option<usize> {
+        let owner = self.owners.get(usize::from(slot)).copied().filter(|owner| *owner != NOBODY)?;
+        Some(usize::from(owner))
+    }
+
+    /// A node has said that the slot is that one's; true when that is news.
+    pub fn moved(&mut self, slot: u16, address: &Address) -> bool {
+        let known = self.shards.iter().position(|shard| shard.address == *address);
+        let number = known.unwrap_or(self.shards.len());
+        if known.is_none() {
+            self.shards.push(Shard { address: address.clone(), id: String::new(), slots: 0 });
+        }
+        let number = u16::try_from(number).unwrap_or(NOBODY);
+        let owner = &mut self.owners[usize::from(slot) % SLOTS];
+        std::mem::replace(owner, number) != number
+    }
+
+    /// How many slots somebody serves.
+    pub fn served(&self) -> usize {
+        self.owners.iter().filter(|owner| **owner != NOBODY).count()
+    }
+
+    /// True when the same nodes serve the same slots.
+    pub fn is_like(&self, other: &SlotMap) -> bool {
+        self.shards == other.shards && self.owners == other.owners
+    }
+}
+
+/// The cluster, for those who send to it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    view: watch::Receiver<Arc<SlotMap>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    doubted: Notify,
+    /// How often it was asked.
+    looks: AtomicU64,
+}
+
+impl Cluster {
+    /// One of which nothing is known yet, and whoever will say more.
+    pub fn unknown() -> (Mapping, Cluster) {
+        let (sender, view) = watch::channel(Arc::default());
+        let shared = Arc::<Shared>::default();
+        (Mapping { view: sender, shared: Arc::clone(&shared) }, Cluster { view, shared })
+    }
+
+    /// What is known of it now.
+    pub fn view(&self) -> Arc<SlotMap> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// What is known of it now; `changed` returns when that is no longer so.
+    pub fn observe(&mut self) -> Arc<SlotMap> {
+        Arc::clone(&self.view.borrow_and_update())
+    }
+
+    /// Returns when something has changed since the last time.
+    pub async fn changed(&mut self) {
+        if self.view.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// A node does not serve what it should, or is gone: it is to be looked at again.
+    pub fn doubt(&self) {
+        self.shared.doubted.notify_one();
+    }
+
+    /// How often the nodes have been asked.
+    pub fn looks(&self) -> u64 {
+        self.shared.looks.load(Ordering::Relaxed)
+    }
+}
+
+/// Says which node serves what.
+#[derive(Debug)]
+pub struct Mapping {
+    view: watch::Sender<Arc<SlotMap>>,
+    shared: Arc<Shared>,
+}
+
+impl Mapping {
+    /// The nodes have been asked; true when something has changed.
+    pub fn take(&self, map: SlotMap) -> bool {
+        self.shared.looks.fetch_add(1, Ordering::Relaxed);
+        let is_news = !self.view.borrow().is_like(&map);
+        // Also where it says nothing new: what a node has said in between may have been wrong.
+        self.view.send_replace(Arc::new(map));
+        is_news
+    }
+
+    /// What is known now.
+    pub fn current(&self) -> Arc<SlotMap> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Returns when somebody doubts.
+    pub async fn doubted(&self) {
+        self.shared.doubted.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(port: u16) -> Shard {
+        Shard { address: Address::Tcp { host: "h".to_owned(), port }, id: port.to_string(), slots: 0 }
+    }
+
+    #[test]
+    fn each_slot_has_the_owner_that_was_told_last() {
+        let mut map = SlotMap::new(1, [(shard(1), vec![(0, 9)]), (shard(2), vec![(10, 10), (16383, 16383)])].into_iter());
+        assert_eq!([0, 9, 10, 11, 16383].map(|slot| map.owner(slot)), [Some(0), Some(0), Some(1), None, Some(1)]);
+        assert_eq!((map.served(), map.shards[0].slots, map.shards[1].slots), (12, 10, 2));
+        assert!(map.moved(11, &shard(3).address) && !map.moved(11, &shard(3).address));
+        assert_eq!((map.owner(11), map.shards.len()), (Some(2), 3));
+    }
+
+    #[test]
+    fn a_map_that_says_the_same_is_no_news() {
+        let (mapping, cluster) = Cluster::unknown();
+        let map = || SlotMap::new(1, [(shard(1), vec![(0, 9)])].into_iter());
+        assert!(mapping.take(map()) && !mapping.take(map()));
+        assert_eq!((cluster.looks(), cluster.view().served()), (2, 10));
+    }
+}

@@ -1,0 +1,292 @@
+//! What one connection to the cluster remembers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use super::connection::HeadFault;
+use super::entry::{Entry, Kind, Lease, Own, Phase};
+use super::nodes::Nodes;
+use crate::net::clock;
+use crate::net::upstream::lane::LaneKey;
+use respguard_engine::link::owed::Seq;
+use respguard_resp::request::{Limits, RequestParser, Span};
+
+/// Bytes of replies that wait to be read before the nodes are no longer read from.
+const OUT_BYTES: usize = 1024 * 1024;
+/// And beyond which the client is closed, if others wait behind it.
+const OUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A buffer that grew beyond this is not kept.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Answered bytes at the front of the input that are not worth moving the others for.
+const ANSWERED_BYTES_MAX: usize = 64 * 1024;
+
+/// One connection: its recipients, and what is under way.
+pub(super) struct Core {
+    pub(super) me: Weak<Core>,
+    pub(super) nodes: Rc<Nodes>,
+    pub(super) key: LaneKey,
+    /// What is about no key goes to this one of the nodes.
+    pub(super) home: usize,
+    pub(super) state: RefCell<State>,
+    waker: RefCell<Option<Waker>>,
+    /// Something has come since `flush`.
+    pub(super) is_touched: Cell<bool>,
+    /// Something may be sent that could not before.
+    pub(super) has_news: Cell<bool>,
+    pub(super) has_left: Cell<bool>,
+    pub(super) behind_since: Cell<Option<Instant>>,
+}
+
+#[derive(Default)]
+pub(super) struct Parsing {
+    pub(super) parser: Option<RequestParser>,
+    pub(super) spans: Vec<Span>,
+    pub(super) arena: Vec<u8>,
+}
+
+pub(super) struct State {
+    /// What was written and is not answered, and what is no whole request yet.
+    pub(super) input: Vec<u8>,
+    /// Position of the first byte of it.
+    pub(super) input_start: u64,
+    /// Bytes of it that have been cut into requests.
+    pub(super) parsed: usize,
+    pub(super) parsing: Parsing,
+    pub(super) queue: VecDeque<Entry>,
+    /// Number of the first request in the queue.
+    pub(super) first: u64,
+    /// Number of the first that has not been looked at for sending.
+    pub(super) next: u64,
+    /// Requests before that which could not be sent.
+    pub(super) unsent: usize,
+    /// Requests that keep others waiting.
+    pub(super) hindrances: usize,
+    /// Replies that have yet to be read.
+    pub(super) out: Vec<u8>,
+    pub(super) out_at: usize,
+    /// What is to be told behind them.
+    pub(super) fault: Option<HeadFault>,
+    pub(super) is_closed: bool,
+    /// The client's own MULTI that came without its EXEC.
+    pub(super) multi: Option<Multi>,
+    /// What the client watches.
+    pub(super) watch: Option<Watch>,
+    /// Leases that are over; true for those that are as they were.
+    pub(super) returning: Vec<(Lease, bool)>,
+}
+
+/// A client's MULTI whose EXEC has yet to come.
+pub(super) struct Multi {
+    pub(super) own: Rc<Own>,
+    /// `MULTI` and what was queued.
+    pub(super) request: Vec<u8>,
+    pub(super) frames: u32,
+    pub(super) slot: Option<u16>,
+}
+
+/// The connection on which a client watches.
+pub(super) struct Watch {
+    pub(super) lease: Lease,
+    pub(super) slot: u16,
+    /// The slot has moved, or the connection was lost: whether something has changed cannot be told any more.
+    pub(super) is_broken: bool,
+}
+
+impl Core {
+    pub(super) fn new(nodes: &Rc<Nodes>, key: LaneKey) -> Rc<Core> {
+        Rc::new_cyclic(|me| Core {
+            me: Weak::clone(me),
+            nodes: Rc::clone(nodes),
+            key,
+            home: fastrand::usize(..),
+            state: RefCell::new(State::new()),
+            waker: RefCell::default(),
+            is_touched: Cell::new(false),
+            has_news: Cell::new(false),
+            has_left: Cell::new(false),
+            behind_since: Cell::new(None),
+        })
+    }
+
+    /// The task is woken when there is something to read, or room.
+    pub(super) fn listen(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Something may be sent that could not before.
+    pub(super) fn has_unsent(&self) -> bool {
+        let state = self.state.borrow();
+        state.unsent > 0 || !state.returning.is_empty()
+    }
+
+    /// The server takes its user no more.
+    pub(super) fn close(&self) {
+        self.state.borrow_mut().is_closed = true;
+        self.wake();
+    }
+
+    /// The client has gone.
+    pub(super) fn leave(&self) {
+        self.has_left.set(true);
+        let mut state = self.state.borrow_mut();
+        let mut leases: Vec<(Lease, bool)> = state.returning.drain(..).collect();
+        leases.extend(state.watch.take().map(|watch| (watch.lease, false)));
+        for entry in &mut state.queue {
+            if let Kind::Blocking(lease) = &mut entry.kind {
+                leases.extend(lease.take().map(|lease| (lease, false)));
+            }
+        }
+        drop(state);
+        for (lease, is_clean) in leases {
+            lease.lane.give_back(&lease.link, is_clean);
+        }
+    }
+}
+
+impl State {
+    fn new() -> State {
+        State {
+            input: Vec::new(),
+            input_start: 0,
+            parsed: 0,
+            parsing: Parsing { parser: Some(RequestParser::new(Limits::default())), ..Parsing::default() },
+            queue: VecDeque::new(),
+            first: 0,
+            next: 0,
+            unsent: 0,
+            hindrances: 0,
+            out: Vec::new(),
+            out_at: 0,
+            fault: None,
+            is_closed: false,
+            multi: None,
+            watch: None,
+            returning: Vec::new(),
+        }
+    }
+
+    /// The place in the queue of the request that this frame answers.
+    pub(super) fn place(&self, seq: Seq) -> Option<usize> {
+        let number = seq.since(Seq::default())? as u64;
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        (place < self.queue.len()).then_some(place)
+    }
+
+    /// The address of what stands at this place.
+    pub(super) fn seq(&self, place: usize) -> Seq {
+        Seq::default().plus(usize::try_from(self.first).unwrap_or(usize::MAX).saturating_add(place))
+    }
+
+    /// Everything was read.
+    pub(super) fn forget_read(&mut self) {
+        self.out.clear();
+        self.out_at = 0;
+        if self.out.capacity() > BUFFER_BYTES_MAX {
+            self.out = Vec::new();
+        }
+    }
+
+    /// Bytes of replies that wait.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.out.len() - self.out_at
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.waiting_bytes() > OUT_BYTES
+    }
+
+    pub(super) fn is_far_behind(&self) -> bool {
+        self.waiting_bytes() > OUT_BYTES_MAX
+    }
+
+    /// Counts the request among those that keep others waiting, until it is over.
+    pub(super) fn hinder(&mut self, place: usize) {
+        let entry = &mut self.queue[place];
+        if !entry.hinders && !entry.is_over() {
+            entry.hinders = true;
+            self.hindrances += 1;
+        }
+    }
+
+    /// The request is over; lets go what may leave.
+    pub(super) fn finish(&mut self, place: usize, phase: Phase) {
+        let entry = &mut self.queue[place];
+        entry.phase = phase;
+        if std::mem::take(&mut entry.hinders) {
+            self.hindrances -= 1;
+        }
+        if let Kind::Blocking(lease) = &mut entry.kind
+            && let Some(lease) = lease.take()
+        {
+            self.returning.push((lease, phase == Phase::Done));
+        }
+        if place == 0 {
+            self.advance();
+        }
+    }
+
+    /// Replies at the head of the queue leave.
+    pub(super) fn advance(&mut self) {
+        while self.fault.is_none()
+            && let Some(entry) = self.queue.front_mut()
+        {
+            match entry.phase {
+                Phase::Failed(fault) => self.fault = Some(HeadFault { fault, frames: entry.frames }),
+                Phase::Done => self.out.append(&mut entry.reply),
+                Phase::Waiting | Phase::Sent => {
+                    // What has come of its reply can leave.
+                    if entry.begun && matches!(entry.kind, Kind::Single | Kind::Blocking(_)) {
+                        self.out.append(&mut entry.reply);
+                    }
+                    break;
+                }
+            }
+            self.queue.pop_front();
+            self.first += 1;
+        }
+        self.forget_answered();
+    }
+
+    fn forget_answered(&mut self) {
+        // It is being cut into requests.
+        if self.parsing.parser.is_none() {
+            return;
+        }
+        let kept = self.queue.front().map_or(self.input_start + self.parsed as u64, |entry| entry.bytes.start);
+        let answered = usize::try_from(kept.saturating_sub(self.input_start)).unwrap_or(usize::MAX).min(self.parsed);
+        if answered == self.input.len() {
+            self.input.clear();
+            if self.input.capacity() > BUFFER_BYTES_MAX {
+                self.input = Vec::new();
+            }
+        } else if answered > ANSWERED_BYTES_MAX.max(self.input.len() / 2) {
+            self.input.drain(..answered);
+        } else {
+            return;
+        }
+        self.input_start += answered as u64;
+        self.parsed -= answered;
+    }
+
+    /// What was written at these positions.
+    pub(super) fn written(&self, bytes: &std::ops::Range<u64>) -> &[u8] {
+        let at = |position: u64| usize::try_from(position.saturating_sub(self.input_start)).unwrap_or(usize::MAX);
+        self.input.get(at(bytes.start)..at(bytes.end)).unwrap_or_default()
+    }
+
+    pub(super) fn now() -> Instant {
+        clock::now()
+    }
+}

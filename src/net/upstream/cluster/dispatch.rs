@@ -1,0 +1,425 @@
+//! Sends requests to their nodes, as soon as nothing before them stands against it.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::core::{Core, State, Watch};
+use super::entry::{Entry, Kind, Lease, Phase, Shows};
+use super::gather::{Gather, Part, Progress, Target};
+use super::nodes::NodeName;
+use super::replies::PartOf;
+use super::transaction::ABORTED;
+use crate::net::clock;
+use crate::net::upstream::Recipient;
+use crate::net::upstream::connection::{Link, Phase as LinkPhase};
+use crate::net::upstream::lane::Lane;
+use respguard_engine::link::owed::Owed;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_resp::{Protocol, encode};
+
+pub(super) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+/// Redis' own text.
+const CROSSSLOT: &str = super::intake::CROSSSLOT;
+/// Requests that go out in one piece.
+const RUN_MAX: usize = 256;
+
+impl Core {
+    /// Sends all that can go now.
+    pub(super) fn dispatch(&self) {
+        let state = &mut *self.state.borrow_mut();
+        for (lease, is_clean) in state.returning.drain(..) {
+            lease.lane.give_back(&lease.link, is_clean);
+        }
+        let now = clock::now();
+        let looked_at = usize::try_from(state.next.saturating_sub(state.first)).unwrap_or(0).min(state.queue.len());
+        let mut place = if state.unsent > 0 { 0 } else { looked_at };
+        while place < state.queue.len() {
+            let before = state.first;
+            if state.queue[place].phase == Phase::Waiting {
+                place += self.look_at(state, place, now);
+            } else {
+                place += 1;
+            }
+            // What was answered at once has left.
+            place = place.saturating_sub(usize::try_from(state.first - before).unwrap_or(0));
+        }
+        state.next = state.first + state.queue.len() as u64;
+        state.unsent = state.queue.iter().filter(|entry| entry.phase == Phase::Waiting).count();
+    }
+
+    /// Sends the request at this place, if it may go; returns how many have been looked at.
+    fn look_at(&self, state: &mut State, place: usize, now: Instant) -> usize {
+        let may_go = state.may_go(place) && !state.queue[place].is_paused(now);
+        if may_go {
+            let sent = match &state.queue[place].kind {
+                Kind::Single => self.send_run(state, place),
+                Kind::Blocking(_) => self.send_blocking(state, place),
+                Kind::Atomic(_) => self.send_atomic(state, place),
+                Kind::Gather(_) => self.send_parts(state, place, now),
+                Kind::Watch => self.send_watch(state, place),
+                Kind::Unwatch => self.unwatch(state, place),
+                Kind::Own => 1,
+            };
+            if sent > 0 {
+                return sent;
+            }
+            self.nodes.doubt(now);
+        }
+        self.give_up(state, place, now);
+        state.hinder_if_waiting(place);
+        1
+    }
+
+    /// What has waited too long for a node is told so.
+    fn give_up(&self, state: &mut State, place: usize, now: Instant) {
+        let entry = &mut state.queue[place];
+        if now < entry.unsent_by {
+            return;
+        }
+        match &mut entry.kind {
+            Kind::Gather(gather) => {
+                let waiting = gather.parts.iter_mut().filter(|part| part.progress == Progress::Waiting);
+                waiting.for_each(|part| part.progress = Progress::Failed(Fault::Unavailable));
+                self.conclude_parts(state, place);
+            }
+            Kind::Atomic(atomic) if atomic.shows == Shows::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
+            _ => {
+                let name = self.nodes.context.table().spec(entry.command).name().replace('|', " ").to_uppercase();
+                let name = if name.is_empty() { "the request".to_owned() } else { name };
+                let why = match entry.slot {
+                    Some(slot) => format!("no node serves slot {slot}"),
+                    None => "no node of the cluster is there".to_owned(),
+                };
+                entry.reply.clear();
+                encode::error(&mut entry.reply, &format!("ERR respguard: {name} was not sent: {why}"));
+                state.finish(place, Phase::Done);
+            }
+        }
+    }
+
+    /// Sends the request, and those behind it that go the same way.
+    fn send_run(&self, state: &mut State, place: usize) -> usize {
+        let Some((address, lane)) = self.lane_for(&state.queue[place]) else { return 0 };
+        let link = lane.shared();
+        if link.phase() != LinkPhase::Ready {
+            return 0;
+        }
+        let asks = state.queue[place].again.as_mut().and_then(|again| again.asks.take()).is_some();
+        let mut run = 1;
+        if !asks {
+            while run < RUN_MAX && place + run < state.queue.len() {
+                let next = &state.queue[place + run];
+                let is_alike = next.phase == Phase::Waiting
+                    && matches!(next.kind, Kind::Single)
+                    && next.again.is_none()
+                    && next.bytes.start == state.queue[place + run - 1].bytes.end
+                    && next.deadline == state.queue[place].deadline;
+                if !is_alike || !state.may_go(place + run) || !self.goes_to(next, &address) {
+                    break;
+                }
+                run += 1;
+            }
+        }
+        let bytes = state.queue[place].bytes.start..state.queue[place + run - 1].bytes.end;
+        let seq = state.seq(place);
+        let count = u32::try_from(run).unwrap_or(u32::MAX);
+        let owed = if asks { Owed::request(seq, 2) } else { Owed::each(seq, count) };
+        let deadline = state.queue[place].deadline;
+        let is_sent = {
+            let written = state.written(&bytes);
+            let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
+            link.send(self.recipient(), parts, owed, clock::now(), deadline)
+        };
+        if !is_sent {
+            return 0;
+        }
+        for entry in state.queue.range_mut(place..place + run) {
+            entry.phase = Phase::Sent;
+            entry.skip = u32::from(asks);
+            if entry.sent_to.as_ref() != Some(&address) {
+                entry.sent_to = Some(address.clone());
+            }
+        }
+        run
+    }
+
+    fn send_blocking(&self, state: &mut State, place: usize) -> usize {
+        let Some((address, lane)) = self.lane_for(&state.queue[place]) else { return 0 };
+        let Some(link) = lease(&lane) else { return 0 };
+        let entry = &mut state.queue[place];
+        let asks = entry.again.as_mut().and_then(|again| again.asks.take()).is_some();
+        let (bytes, deadline) = (entry.bytes.clone(), entry.deadline);
+        let seq = state.seq(place);
+        let owed = Owed::request(seq, 1 + u32::from(asks));
+        let written = state.written(&bytes);
+        let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
+        let is_sent = link.send(self.recipient(), parts, owed, clock::now(), deadline);
+        if !is_sent {
+            lane.give_back(&link, false);
+            return 0;
+        }
+        link.mark_blocking();
+        let entry = &mut state.queue[place];
+        (entry.phase, entry.skip, entry.sent_to) = (Phase::Sent, u32::from(asks), Some(address));
+        entry.kind = Kind::Blocking(Some(Lease { lane, link }));
+        1
+    }
+
+    fn send_atomic(&self, state: &mut State, place: usize) -> usize {
+        let entry = &mut state.queue[place];
+        let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
+        let is_end = atomic.shows == Shows::Last;
+        if is_end {
+            let is_aborted = atomic.own.as_ref().is_some_and(|own| own.is_aborted.get());
+            let is_broken = state
+                .watch
+                .as_ref()
+                .is_some_and(|watch| watch.is_broken || Some(watch.slot) != entry.slot && entry.slot.is_some());
+            if is_aborted || is_broken {
+                if is_aborted {
+                    encode::error(&mut entry.reply, ABORTED);
+                } else {
+                    no_exec(self.key.protocol, &mut entry.reply);
+                }
+                state.end_watch();
+                state.finish(place, Phase::Done);
+                return 1;
+            }
+        }
+        let watched = if is_end {
+            state.watch.as_ref().map(|watch| (Rc::clone(&watch.lease.lane), Rc::clone(&watch.lease.link)))
+        } else {
+            None
+        };
+        let entry = &mut state.queue[place];
+        let (address, link) = match watched {
+            Some((_, link)) => (entry.sent_to.clone(), link),
+            None => {
+                let Some((address, lane)) = self.lane_for(entry) else { return 0 };
+                (Some(address), lane.shared())
+            }
+        };
+        if link.phase() != LinkPhase::Ready && !is_end {
+            return 0;
+        }
+        if link.phase() == LinkPhase::Connecting {
+            return 0;
+        }
+        let asks = entry.again.as_mut().and_then(|again| again.asks.take()).is_some();
+        let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
+        let outer = atomic.outer.clone();
+        let request = atomic.request.take();
+        let (bytes, deadline) = (entry.bytes.clone(), entry.deadline);
+        let frames = atomic.frames + if asks { outer.len() as u32 } else { 0 };
+        let seq = state.seq(place);
+        let is_sent = {
+            let all = request.as_deref().unwrap_or_else(|| state.written(&bytes));
+            let mut parts: Vec<&[u8]> = Vec::new();
+            let mut at = 0;
+            for end in outer.into_iter().filter(|_| asks) {
+                parts.extend([ASKING, &all[at..end]]);
+                at = end;
+            }
+            parts.push(&all[at..]);
+            link.send(self.recipient(), &parts, Owed::request(seq, frames), clock::now(), deadline)
+        };
+        let entry = &mut state.queue[place];
+        let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
+        atomic.request = request;
+        if !is_sent {
+            if is_end && state.watch.is_some() {
+                // The connection on which it watched has gone.
+                no_exec(self.key.protocol, &mut entry.reply);
+                state.end_watch();
+                state.finish(place, Phase::Done);
+                return 1;
+            }
+            return 0;
+        }
+        (atomic.is_asked, entry.phase, entry.sent_to) = (asks, Phase::Sent, address);
+        1
+    }
+
+    fn send_watch(&self, state: &mut State, place: usize) -> usize {
+        let entry = &state.queue[place];
+        let Some(slot) = entry.slot else {
+            // Without a key: a node says so.
+            state.queue[place].kind = Kind::Single;
+            return self.send_run(state, place);
+        };
+        if let Some(watch) = &state.watch {
+            if watch.slot != slot {
+                encode::error(&mut state.queue[place].reply, CROSSSLOT);
+                state.finish(place, Phase::Done);
+                return 1;
+            }
+            let link = Rc::clone(&watch.lease.link);
+            return self.send_on(state, place, &link, false);
+        }
+        let Some((address, lane)) = self.lane_for(entry) else { return 0 };
+        let Some(link) = lease(&lane) else { return 0 };
+        link.set_owner(Some(self.recipient()));
+        let asks = state.queue[place].again.as_mut().and_then(|again| again.asks.take()).is_some();
+        if self.send_on(state, place, &link, asks) == 0 {
+            lane.give_back(&link, false);
+            return 0;
+        }
+        state.queue[place].sent_to = Some(address);
+        state.watch = Some(Watch { lease: Lease { lane, link }, slot, is_broken: false });
+        1
+    }
+
+    fn send_on(&self, state: &mut State, place: usize, link: &Rc<Link>, asks: bool) -> usize {
+        let entry = &state.queue[place];
+        let owed = Owed::request(state.seq(place), 1 + u32::from(asks));
+        let written = state.written(&entry.bytes);
+        let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
+        if !link.send(self.recipient(), parts, owed, clock::now(), entry.deadline) {
+            return 0;
+        }
+        let entry = &mut state.queue[place];
+        (entry.phase, entry.skip) = (Phase::Sent, u32::from(asks));
+        1
+    }
+
+    fn unwatch(&self, state: &mut State, place: usize) -> usize {
+        state.end_watch();
+        encode::simple(&mut state.queue[place].reply, "OK");
+        state.finish(place, Phase::Done);
+        1
+    }
+
+    /// Sends the parts that wait; counts as sent once all are.
+    fn send_parts(&self, state: &mut State, place: usize, now: Instant) -> usize {
+        let number = state.first + place as u64;
+        let deadline = state.queue[place].deadline;
+        let Kind::Gather(gather) = &mut state.queue[place].kind else { return 0 };
+        gather.spread(&self.nodes.primaries());
+        let mut is_all_sent = true;
+        for (at, part) in gather.parts.iter_mut().enumerate() {
+            if part.progress != Progress::Waiting {
+                continue;
+            }
+            let is_sent = part.not_before.is_none_or(|at| at <= now) && self.send_part(part, (number, at), deadline);
+            is_all_sent &= is_sent;
+        }
+        usize::from(is_all_sent)
+    }
+
+    fn send_part(&self, part: &mut Part, (entry, at): (u64, usize), deadline: Option<Instant>) -> bool {
+        let (asks, found) = match (&part.asks, &part.target) {
+            (Some(address), _) => (true, self.lane_at(address.clone())),
+            (None, Target::Slot(slot)) => (false, self.lane_of_slot(*slot)),
+            (None, Target::At(address)) => (false, self.lane_at(address.clone())),
+            (None, Target::Home) => (false, self.home_lane()),
+            (None, Target::Nth(node)) => (false, self.nodes.primaries().get(*node).cloned().and_then(|node| self.lane_at(node))),
+            (None, Target::Every) => (false, None),
+        };
+        let Some((address, lane)) = found else { return false };
+        let link = lane.shared();
+        if link.phase() != LinkPhase::Ready {
+            return false;
+        }
+        let who: Rc<dyn Recipient> = Rc::new(PartOf::new(self, entry, at));
+        let parts: &[&[u8]] = if asks { &[ASKING, &part.request] } else { &[&part.request] };
+        let owed = Owed::questions(0, 1 + u32::from(asks));
+        if !link.send(who, parts, owed, clock::now(), deadline) {
+            return false;
+        }
+        (part.progress, part.skip, part.sent_to, part.asks) = (Progress::Sent, u32::from(asks), Some(address), None);
+        true
+    }
+
+    /// All parts may have been answered.
+    pub(super) fn conclude_parts(&self, state: &mut State, place: usize) {
+        let nodes = self.nodes.primaries().len();
+        let entry = &mut state.queue[place];
+        let Kind::Gather(gather) = &mut entry.kind else { return };
+        if gather.is_over() {
+            entry.reply = Gather::reply(gather, nodes, self.home);
+            state.finish(place, Phase::Done);
+        }
+    }
+
+    fn recipient(&self) -> Rc<dyn Recipient> {
+        match self.me.upgrade() {
+            Some(me) => me,
+            None => Rc::new(crate::net::upstream::discard::Discard),
+        }
+    }
+
+    /// Whether the request goes to this node.
+    fn goes_to(&self, entry: &Entry, address: &NodeName) -> bool {
+        match entry.slot {
+            Some(slot) => self.nodes.is_owner(slot, address),
+            None => self.nodes.home(self.home).as_ref() == Some(address),
+        }
+    }
+
+    fn lane_for(&self, entry: &Entry) -> Option<(NodeName, Rc<Lane>)> {
+        if let Some(again) = &entry.again
+            && let Some(address) = again.asks.as_ref().or(again.node.as_ref())
+        {
+            return self.lane_at(address.clone());
+        }
+        match entry.slot {
+            Some(slot) => self.lane_of_slot(slot),
+            None => self.home_lane(),
+        }
+    }
+
+    fn lane_of_slot(&self, slot: u16) -> Option<(NodeName, Rc<Lane>)> {
+        self.nodes.owner(slot).and_then(|address| self.lane_at(address))
+    }
+
+    fn lane_at(&self, address: NodeName) -> Option<(NodeName, Rc<Lane>)> {
+        let lane = self.nodes.lane(&address, &self.key)?;
+        Some((address, lane))
+    }
+
+    fn home_lane(&self) -> Option<(NodeName, Rc<Lane>)> {
+        self.nodes.home(self.home).and_then(|address| self.lane_at(address))
+    }
+}
+
+/// A connection that nobody shares.
+fn lease(lane: &Lane) -> Option<Rc<Link>> {
+    lane.lease().ok()
+}
+
+/// What EXEC answers when something that was watched has changed.
+pub(super) fn no_exec(protocol: Protocol, out: &mut Vec<u8>) {
+    out.extend_from_slice(match protocol {
+        Protocol::Resp2 => b"*-1\r\n",
+        Protocol::Resp3 => b"_\r\n",
+    });
+}
+
+impl State {
+    /// Whether nothing before it stands against the request at this place.
+    fn may_go(&self, place: usize) -> bool {
+        let entry = &self.queue[place];
+        if entry.is_fence {
+            return place == 0;
+        }
+        if self.hindrances == 0 || self.hindrances == usize::from(entry.hinders) {
+            return true;
+        }
+        let before = self.queue.range(..place).filter(|before| before.hinders && !before.is_over());
+        let mut against = before.filter(|before| before.is_fence || before.slot.is_none() || before.slot == entry.slot);
+        against.next().is_none()
+    }
+
+    fn hinder_if_waiting(&mut self, place: usize) {
+        if self.queue.get(place).is_some_and(|entry| entry.phase == Phase::Waiting) {
+            self.hinder(place);
+        }
+    }
+
+    /// Nothing is watched any more.
+    pub(super) fn end_watch(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            self.returning.push((watch.lease, false));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! One request of a client on its way through the cluster.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::lane::Lane;
+use respguard_engine::command::CommandId;
+use respguard_engine::pipeline::finding::Fault;
+
+use super::gather::Gather;
+use super::nodes::NodeName;
+
+/// A connection that one request, or a client that watches, has for itself.
+pub(super) struct Lease {
+    pub(super) lane: Rc<Lane>,
+    pub(super) link: Rc<Link>,
+}
+
+/// What a request is made of.
+pub(super) enum Kind {
+    /// It goes to one node as it came.
+    Single,
+    /// The same, and it may wait there.
+    Blocking(Option<Lease>),
+    /// Its reply is the proxy's own.
+    Own,
+    /// All of it or nothing.
+    Atomic(Box<Atomic>),
+    /// Answered by several nodes, or by one whose answer is looked at.
+    Gather(Box<Gather>),
+    Watch,
+    Unwatch,
+}
+
+/// A transaction, with what stands before its MULTI; or a command that is looked at whether it would be queued.
+pub(super) struct Atomic {
+    /// What goes out; `None` where that is what came.
+    pub(super) request: Option<Vec<u8>>,
+    pub(super) frames: u32,
+    /// Where each command before the first that is queued ends, from the beginning on: ASKING goes before each.
+    pub(super) outer: Vec<usize>,
+    pub(super) shows: Shows,
+    /// The transaction that it belongs to, where that came in pieces.
+    pub(super) own: Option<Rc<Own>>,
+    /// It was sent behind ASKING.
+    pub(super) is_asked: bool,
+    /// Where the frames that have come end.
+    pub(super) ends: Vec<usize>,
+}
+
+/// Which of the frames are the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
+    All,
+    /// EXEC's.
+    Last,
+    /// That of the one that would be queued.
+    Second,
+}
+
+/// A transaction of the client's own that came in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    pub(super) is_aborted: Cell<bool>,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It is to be sent.
+    Waiting,
+    Sent,
+    Done,
+    Failed(Fault),
+}
+
+/// What is to be done otherwise when it is sent once more.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    /// To this node, behind ASKING.
+    pub(super) asks: Option<NodeName>,
+    /// To this node, for nobody knows its slot.
+    pub(super) node: Option<NodeName>,
+    pub(super) not_before: Option<Instant>,
+    pub(super) tries: u32,
+}
+
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) command: CommandId,
+    /// Where it stands in what was written.
+    pub(super) bytes: Range<u64>,
+    pub(super) slot: Option<u16>,
+    /// Frames that its client is owed.
+    pub(super) frames: u32,
+    pub(super) phase: Phase,
+    pub(super) deadline: Option<Instant>,
+    /// Until when it is waited for a node that takes it.
+    pub(super) unsent_by: Instant,
+    /// Frames of our own that come before its reply.
+    pub(super) skip: u32,
+    /// What has come and not left.
+    pub(super) reply: Vec<u8>,
+    /// A part of its reply has come.
+    pub(super) begun: bool,
+    pub(super) is_read: bool,
+    /// Others of its slot must not go while it is under way: it may have to go again.
+    pub(super) holds_slot: bool,
+    /// Nothing goes while it is under way, and it goes when nothing is.
+    pub(super) is_fence: bool,
+    /// It counts among those that keep others waiting.
+    pub(super) hinders: bool,
+    /// Where it was sent last.
+    pub(super) sent_to: Option<NodeName>,
+    pub(super) again: Option<Box<Again>>,
+}
+
+impl Entry {
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Done | Phase::Failed(_))
+    }
+
+    pub(super) fn again(&mut self) -> &mut Again {
+        self.again.get_or_insert_default()
+    }
+
+    /// It waits for its time.
+    pub(super) fn is_paused(&self, now: Instant) -> bool {
+        self.again.as_ref().and_then(|again| again.not_before).is_some_and(|at| at > now)
+    }
+}

@@ -1,0 +1,206 @@
+//! Cuts what a client's link has written into requests, and says of each where it goes.
+
+use std::time::{Duration, Instant};
+
+use super::core::{Core, Parsing, State};
+use super::entry::{Entry, Kind, Phase};
+use super::{gather, own, transaction};
+use respguard_engine::command::{BlockFor, CommandId, RetryClass, Spec, Table};
+use respguard_engine::route::place::{Route, Slots, Verb, slots};
+use respguard_resp::encode;
+use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
+
+/// Redis' own text.
+pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+/// What waits for a node is told so before its link gives up on it.
+const TOLD_BEFORE: Duration = Duration::from_millis(100);
+
+/// One request as it was read.
+pub(super) struct Request<'a> {
+    pub(super) id: CommandId,
+    pub(super) spec: &'a Spec,
+    pub(super) args: Args<'a>,
+    pub(super) route: Route,
+    pub(super) slots: Slots,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn read(core: &Core, table: &'a Table, args: Args<'a>) -> Request<'a> {
+        let id = table.lookup(args);
+        let spec = table.spec(id);
+        Request { id, spec, args, route: core.nodes.route(table, id), slots: slots(spec, args) }
+    }
+
+    /// Its name, as errors say it.
+    pub(super) fn name(&self) -> String {
+        let known = self.spec.name();
+        if known.is_empty() {
+            return String::from_utf8_lossy(self.args.get(0).unwrap_or_default()).to_uppercase();
+        }
+        known.replace('|', " ").to_uppercase()
+    }
+
+    /// The error that it gets, if it cannot be done, also within a transaction.
+    pub(super) fn refusal(&self, in_multi: bool) -> Option<String> {
+        match self.route {
+            Route::Refused(why) => Some(format!("ERR respguard: {} {why}", self.name())),
+            Route::Every(_) | Route::Scan | Route::Subscribe | Route::One(_) | Route::Cluster(_) if in_multi => {
+                Some(format!("ERR respguard: {} is about all nodes of a cluster: not possible inside MULTI", self.name()))
+            }
+            Route::Keys | Route::Split(_) if self.slots == Slots::Several && (in_multi || self.route == Route::Keys) => {
+                Some(CROSSSLOT.to_owned())
+            }
+            Route::Transaction(Verb::Watch) if self.slots == Slots::Several => Some(CROSSSLOT.to_owned()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn slot(&self) -> Option<u16> {
+        match self.slots {
+            Slots::One { slot, .. } => Some(slot),
+            Slots::None | Slots::Several => None,
+        }
+    }
+}
+
+impl Core {
+    /// Takes what was written.
+    pub(super) fn take_in(&self, bytes: &[u8]) {
+        let state = &mut *self.state.borrow_mut();
+        state.input.extend_from_slice(bytes);
+        let table = self.nodes.context.table();
+        let Some(mut parser) = state.parsing.parser.take() else { return };
+        // Taken out, so that the rest of the state can change while a request is looked at.
+        let input = std::mem::take(&mut state.input);
+        let Parsing { mut spans, mut arena, .. } = std::mem::take(&mut state.parsing);
+        loop {
+            let rest = &input[state.parsed..];
+            match parser.parse(rest, &mut spans, &mut arena, usize::MAX) {
+                Parsed::Request { bytes, inline } => {
+                    let start = state.input_start + state.parsed as u64;
+                    let args = if inline { Args::new(&arena, &spans) } else { Args::new(&rest[..bytes], &spans) };
+                    let taken = self.take_request(state, &table, rest, args, start, bytes);
+                    state.parsed += taken;
+                    spans.clear();
+                    arena.clear();
+                }
+                Parsed::Nothing { bytes } => {
+                    state.parsed += bytes;
+                    spans.clear();
+                    arena.clear();
+                }
+                Parsed::Incomplete | Parsed::Large => break,
+                // The proxy has read them before: it does not write such.
+                Parsed::Error(_) => {
+                    state.is_closed = true;
+                    parser = RequestParser::new(Limits::default());
+                    break;
+                }
+            }
+        }
+        state.input = input;
+        state.parsing = Parsing { parser: Some(parser), spans, arena };
+        drop(table);
+        state.advance();
+    }
+
+    /// Takes the request that `rest` begins with; returns how many bytes it, and what belongs to it, have.
+    fn take_request(&self, state: &mut State, table: &Table, rest: &[u8], args: Args<'_>, start: u64, bytes: usize) -> usize {
+        let request = Request::read(self, table, args);
+        if state.multi.is_some() {
+            transaction::take_queued(self, state, &request, &rest[..bytes], start);
+            return bytes;
+        }
+        if matches!(request.route, Route::Transaction(Verb::Multi | Verb::Watch))
+            && state.watch.is_none()
+            && let Some(taken) = transaction::take_whole(self, state, table, rest, start)
+        {
+            return taken;
+        }
+        let range = start..start + bytes as u64;
+        let mut entry = self.entry(&request, range);
+        if let Some(text) = request.refusal(false) {
+            encode::error(&mut entry.reply, &text);
+            entry.kind = Kind::Own;
+        } else {
+            match request.route {
+                Route::Keys if request.spec.is_blocking(request.args) => entry.kind = Kind::Blocking(None),
+                Route::Keys | Route::Refused(_) => {}
+                Route::Split(split) if request.slots == Slots::Several => {
+                    gather::split(self, &request, split, &mut entry);
+                }
+                Route::Split(_) => {}
+                Route::Every(merge) => gather::every(&rest[..bytes], merge, &mut entry),
+                Route::One(merge) => gather::one(&rest[..bytes], merge, &mut entry),
+                Route::Scan => gather::scan(&request, &mut entry),
+                Route::Subscribe => {
+                    let text = format!("ERR respguard: {} is not done on a cluster: channels are not carried", request.name());
+                    encode::error(&mut entry.reply, &text);
+                    entry.kind = Kind::Own;
+                }
+                Route::Accepted => {
+                    encode::simple(&mut entry.reply, "OK");
+                    entry.kind = Kind::Own;
+                }
+                Route::Cluster(command) => own::answer(self, &request, command, &rest[..bytes], &mut entry),
+                Route::Transaction(verb) => transaction::take(state, verb, &mut entry),
+            }
+        }
+        state.put(entry);
+        bytes
+    }
+
+    /// A request that goes to one node as it is.
+    pub(super) fn entry(&self, request: &Request<'_>, bytes: std::ops::Range<u64>) -> Entry {
+        let settings = &self.nodes.settings;
+        let now = State::now();
+        let longest =
+            if request.spec.slow { settings.slow_timeout.max(settings.request_timeout) } else { settings.request_timeout };
+        let deadline = match request.spec.is_blocking(request.args).then(|| request.spec.blocking_timeout(request.args)) {
+            Some(Some(BlockFor::Forever)) => None,
+            Some(Some(BlockFor::AtMost(timeout))) => (now + longest).checked_add(timeout),
+            Some(None) | None => Some(now + longest),
+        };
+        Entry {
+            kind: Kind::Single,
+            command: request.id,
+            bytes,
+            slot: request.slot(),
+            frames: 1,
+            phase: Phase::Waiting,
+            deadline,
+            unsent_by: unsent_by(now, settings.request_timeout),
+            skip: 0,
+            reply: Vec::new(),
+            begun: false,
+            is_read: request.spec.retry == RetryClass::Read,
+            holds_slot: matches!(request.slots, Slots::One { keys: 2.., .. }),
+            is_fence: false,
+            hinders: false,
+            sent_to: None,
+            again: None,
+        }
+    }
+}
+
+fn unsent_by(now: Instant, request_timeout: Duration) -> Instant {
+    now + request_timeout.saturating_sub(TOLD_BEFORE.min(request_timeout / 4))
+}
+
+impl State {
+    /// The next request.
+    pub(super) fn put(&mut self, mut entry: Entry) {
+        if matches!(entry.kind, Kind::Own) {
+            entry.phase = Phase::Done;
+        }
+        self.queue.push_back(entry);
+        let place = self.queue.len() - 1;
+        let entry = &self.queue[place];
+        if entry.is_fence || entry.holds_slot {
+            self.hinder(place);
+        }
+        if place == 0 && self.queue[0].is_over() {
+            self.advance();
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! A cluster as one server: each client has a connection of its own to it, which lies within the process.
+//!
+//! `connection` is its end that a link reads and writes like a socket. `intake` cuts what is written into requests and says
+//! of each where it goes, `dispatch` sends it to that node over connections that all clients of the worker share (`nodes`),
+//! `replies` takes what comes back, follows redirects, and lets replies leave in the order of the requests. `transaction`
+//! looks after WATCH, MULTI and EXEC, `gather` after requests that several nodes answer, `own` answers in the cluster's name.
+//!
+//! What fails on the way is told to the link as what a server's connection would have met, so that all that is decided
+//! there, about groups above all, stays as it is.
+
+mod connection;
+mod core;
+mod dispatch;
+mod entry;
+mod gather;
+mod intake;
+pub mod nodes;
+mod own;
+mod replies;
+mod transaction;
+
+pub use connection::{ClusterConnection, HeadFault};

@@ -1,0 +1,358 @@
+//! The nodes of a cluster as one worker knows them, and its connections to each.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connection::ClusterConnection;
+use super::core::Core;
+use crate::net::address::Address;
+use crate::net::clock;
+use crate::net::context::Context;
+use crate::net::topology::Primary;
+use crate::net::topology::cluster::{Cluster, SlotMap};
+use crate::net::upstream::connect::OpenError;
+use crate::net::upstream::connection::{Link, Phase};
+use crate::net::upstream::connections::Connections;
+use crate::net::upstream::lane::{Lane, LaneKey, Leases};
+use crate::net::upstream::{Reach, Settings};
+use respguard_engine::command::{CommandId, Table};
+use respguard_engine::link::handshake::{ConnectParams, Refusal, ServerInfo, Step};
+use respguard_engine::route::place::{Route, Routes};
+
+/// How long a request waits for the connection to a node that is not there, before it is looked at again where it goes.
+const NODE_QUEUE_TIMEOUT: Duration = Duration::from_millis(50);
+/// How often the cluster is asked anew because something could not be sent.
+const DOUBT_PAUSE: Duration = Duration::from_millis(25);
+/// A node that serves no slot any more and has been silent for so long is not waited for.
+const SILENCE: Duration = Duration::from_millis(100);
+/// Connections to a node that nobody has used for so long are closed.
+const UNUSED_MAX: Duration = Duration::from_secs(60);
+/// Redis' own text.
+const NO_DATABASES: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
+
+/// What cluster-aware clients are told is the only node.
+#[derive(Debug, Clone)]
+pub struct Announced {
+    /// Empty for the address that they have connected to.
+    pub host: String,
+    pub port: u16,
+    pub id: String,
+}
+
+/// How a cluster is stood before.
+#[derive(Debug)]
+pub struct ClusterSettings {
+    pub cluster: Cluster,
+    pub announced: Announced,
+    pub split_writes: bool,
+}
+
+/// A node, by where it is reached.
+pub(super) type NodeName = Rc<Address>;
+
+/// All nodes, for one worker.
+pub struct Nodes {
+    me: Weak<Nodes>,
+    pub(super) context: Rc<Context>,
+    pub(super) settings: Settings,
+    shared: Arc<ClusterSettings>,
+    pub(super) map: RefCell<SlotMap>,
+    /// The names of its shards.
+    names: RefCell<Vec<NodeName>>,
+    nodes: RefCell<HashMap<NodeName, Node>>,
+    leases: Rc<Leases>,
+    connections: RefCell<Vec<Weak<Core>>>,
+    routes: RefCell<(usize, Rc<Routes>)>,
+    doubted_at: Cell<Option<Instant>>,
+    /// Primaries by their ids, as a walk goes over them.
+    primaries: RefCell<Rc<[NodeName]>>,
+}
+
+struct Node {
+    reach: Rc<Reach>,
+    lanes: HashMap<LaneKey, Used>,
+}
+
+/// The connections for clients of one kind, and when they were used last.
+struct Used {
+    lane: Rc<Lane>,
+    at: Cell<Instant>,
+}
+
+impl Used {
+    fn now(lane: Rc<Lane>) -> Used {
+        Used { lane, at: Cell::new(clock::now()) }
+    }
+}
+
+impl Nodes {
+    pub fn new(context: &Rc<Context>, settings: Settings, shared: Arc<ClusterSettings>) -> Rc<Nodes> {
+        let nodes = Rc::new_cyclic(|me| Nodes {
+            me: Weak::clone(me),
+            context: Rc::clone(context),
+            settings,
+            shared,
+            map: RefCell::default(),
+            names: RefCell::default(),
+            nodes: RefCell::default(),
+            leases: Rc::default(),
+            connections: RefCell::default(),
+            routes: RefCell::default(),
+            doubted_at: Cell::new(None),
+            primaries: RefCell::new(Rc::from([])),
+        });
+        nodes.apply(&nodes.shared.cluster.view());
+        nodes
+    }
+
+    /// What a client's connection to the whole cluster is bounded by: only those to nodes count.
+    pub fn virtual_settings(settings: &Settings) -> Settings {
+        Settings { connections: Connections::new(usize::MAX / 2), leases_max: usize::MAX / 4, ..settings.clone() }
+    }
+
+    pub(super) fn announced(&self) -> &Announced {
+        &self.shared.announced
+    }
+
+    pub(super) fn splits_writes(&self) -> bool {
+        self.shared.split_writes
+    }
+
+    pub(super) fn route(&self, table: &Table, id: CommandId) -> Route {
+        let mut routes = self.routes.borrow_mut();
+        if routes.0 != table.len() {
+            *routes = (table.len(), Rc::new(Routes::of(table)));
+        }
+        routes.1.get(id.index())
+    }
+
+    /// Something could not be sent: the cluster is to be asked.
+    pub(super) fn doubt(&self, now: Instant) {
+        if self.doubted_at.get().is_none_or(|at| now.saturating_duration_since(at) >= DOUBT_PAUSE) {
+            self.doubted_at.set(Some(now));
+            self.shared.cluster.doubt();
+        }
+    }
+
+    /// A node has said whose the slot is.
+    pub(super) fn moved(&self, slot: u16, address: &NodeName) {
+        let is_news = self.map.borrow_mut().moved(slot, address);
+        self.note_names();
+        if is_news {
+            self.doubt(clock::now());
+        }
+    }
+
+    pub(super) fn owner(&self, slot: u16) -> Option<NodeName> {
+        let number = self.map.borrow().owner(slot)?;
+        self.names.borrow().get(number).cloned()
+    }
+
+    pub(super) fn is_owner(&self, slot: u16, address: &NodeName) -> bool {
+        let number = self.map.borrow().owner(slot);
+        number.and_then(|number| self.names.borrow().get(number).map(|name| name == address)).unwrap_or(false)
+    }
+
+    /// Keeps one name for each shard of the map, so that a request's way needs no copy of it.
+    fn note_names(&self) {
+        let (map, mut names) = (self.map.borrow(), self.names.borrow_mut());
+        names.truncate(map.shards.len());
+        for (at, shard) in map.shards.iter().enumerate() {
+            match names.get_mut(at) {
+                Some(name) if **name == shard.address => {}
+                Some(name) => *name = NodeName::new(shard.address.clone()),
+                None => names.push(NodeName::new(shard.address.clone())),
+            }
+        }
+    }
+
+    /// All that serve slots, in the order of their ids.
+    pub(super) fn primaries(&self) -> Rc<[NodeName]> {
+        Rc::clone(&self.primaries.borrow())
+    }
+
+    /// The node for what is about no key: of those that are there the one with this number.
+    pub(super) fn home(&self, number: usize) -> Option<NodeName> {
+        let primaries = self.primaries();
+        let nodes = self.nodes.borrow();
+        let is_there = |address: &&NodeName| {
+            let lanes = nodes.get(*address).map(|node| &node.lanes);
+            lanes.is_some_and(|lanes| lanes.values().any(|used| used.lane.shared().phase() == Phase::Ready))
+        };
+        let count = primaries.len().max(1);
+        let (before, from) = primaries.split_at(if primaries.is_empty() { 0 } else { number % count });
+        let in_order = || from.iter().chain(before);
+        in_order().find(is_there).or_else(|| in_order().next()).cloned()
+    }
+
+    /// The connections to a node for such clients; `None` where there may be no more of them.
+    pub(super) fn lane(&self, address: &NodeName, key: &LaneKey) -> Option<Rc<Lane>> {
+        let mut nodes = self.nodes.borrow_mut();
+        let node = nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address));
+        if let Some(used) = node.lanes.get(key) {
+            used.at.set(clock::now());
+            return Some(Rc::clone(&used.lane));
+        }
+        let permit = node.reach.connections.take().ok()?;
+        let link = Link::spawn(&self.context, &node.reach, key.params(), permit, true, Vec::new());
+        let lane = Lane::over(&self.context, &node.reach, &self.leases, key.clone(), link);
+        node.lanes.insert(key.clone(), Used::now(Rc::clone(&lane)));
+        Some(lane)
+    }
+
+    fn node(&self, address: &NodeName) -> Node {
+        let settings = Settings {
+            primary: Primary::fixed(Address::clone(address)),
+            queue_timeout: NODE_QUEUE_TIMEOUT,
+            retry_reads: false,
+            cluster: None,
+            is_node: true,
+            ..self.settings.clone()
+        };
+        Node { reach: Rc::new(Reach { settings, nodes: None }), lanes: HashMap::new() }
+    }
+
+    /// A client's connection to the cluster, once a node takes its login and protocol.
+    ///
+    /// # Errors
+    /// No node does, or none is there.
+    pub async fn connect(&self, params: &ConnectParams) -> Result<(ClusterConnection, ServerInfo), OpenError> {
+        if params.db != 0 {
+            let refusal = Refusal { step: Step::Select, reply: NO_DATABASES.into() };
+            return Err(OpenError::Refused { address: "the cluster".to_owned(), refusal });
+        }
+        let Some(nodes) = self.me.upgrade() else { return Err(OpenError::NoCluster) };
+        let ConnectParams { login, selects, protocol, db } = params.clone();
+        let key = LaneKey { login, selects, db, protocol };
+        // Whoever logs in himself is asked about each time: his password may be another one by now.
+        let is_own = key.login == self.settings.login;
+        let info = match self.known(&key).filter(|_| is_own) {
+            Some(info) => info,
+            None => self.verify(&key, params).await?,
+        };
+        let core = Core::new(&nodes, key);
+        self.connections.borrow_mut().push(Rc::downgrade(&core));
+        let info = ServerInfo { client_id: None, address: None, state: None, kills: Vec::new(), ..info };
+        Ok((ClusterConnection(core), info))
+    }
+
+    /// What a node has said that has taken such a connection.
+    fn known(&self, key: &LaneKey) -> Option<ServerInfo> {
+        let nodes = self.nodes.borrow();
+        let mut lanes = nodes.values().filter_map(|node| node.lanes.get(key)).map(|used| used.lane.shared());
+        lanes.find(|link| link.phase() == Phase::Ready).map(|link| link.info())
+    }
+
+    /// Opens a connection to one node after the other, until one is there.
+    async fn verify(&self, key: &LaneKey, params: &ConnectParams) -> Result<ServerInfo, OpenError> {
+        for address in self.primaries().iter() {
+            let reach = {
+                let mut nodes = self.nodes.borrow_mut();
+                Rc::clone(&nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address)).reach)
+            };
+            let link = Link::spawn(&self.context, &reach, params.clone(), reach.connections.insist(), false, Vec::new());
+            match link.opened().await {
+                Ok(info) => {
+                    let mut nodes = self.nodes.borrow_mut();
+                    let node = nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address));
+                    if let Some(used) = node.lanes.get(key) {
+                        used.lane.adopt(&link);
+                    } else {
+                        link.share();
+                        let lane = Lane::over(&self.context, &reach, &self.leases, key.clone(), link);
+                        node.lanes.insert(key.clone(), Used::now(lane));
+                    }
+                    return Ok(info);
+                }
+                Err(Some(refusal)) => return Err(OpenError::Refused { address: address.to_string(), refusal }),
+                Err(None) => self.doubt(clock::now()),
+            }
+        }
+        Err(OpenError::NoCluster)
+    }
+
+    /// The nodes have been asked: this is who serves what.
+    pub fn apply(&self, map: &SlotMap) {
+        let mut shards: Vec<_> = map.shards.iter().filter(|shard| shard.slots > 0).collect();
+        shards.sort_by(|a, b| (&a.id, a.address.to_string()).cmp(&(&b.id, b.address.to_string())));
+        self.primaries.replace(shards.iter().map(|shard| NodeName::new(shard.address.clone())).collect());
+        self.map.replace(map.clone());
+        self.note_names();
+        let primaries = self.primaries();
+        for (address, node) in self.nodes.borrow_mut().iter_mut() {
+            if primaries.contains(address) {
+                continue;
+            }
+            // What it was sent before it was replaced it may never answer.
+            node.lanes.retain(|_, Used { lane, .. }| {
+                let is_silent = lane.shared().phase() != Phase::Ready || lane.waits_for(SILENCE).is_some();
+                if is_silent {
+                    lane.close();
+                }
+                !is_silent
+            });
+        }
+        self.wake_unsent();
+    }
+
+    fn wake_unsent(&self) {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|core| core.strong_count() > 0);
+        let waiting: Vec<_> = connections.iter().filter_map(Weak::upgrade).filter(|core| core.has_unsent()).collect();
+        drop(connections);
+        for core in waiting {
+            core.has_news.set(true);
+            core.wake();
+        }
+    }
+
+    /// Looks after all connections; called every few milliseconds.
+    pub fn on_tick(&self) {
+        self.leases.on_tick();
+        let now = clock::now();
+        let mut revoked = Vec::new();
+        for node in self.nodes.borrow().values() {
+            let others =
+                node.lanes.iter().find(|(key, _)| key.login == self.settings.login).map(|(_, used)| Rc::clone(&used.lane));
+            for Used { lane, .. } in node.lanes.values() {
+                lane.on_tick();
+                lane.watch();
+                // Without others nobody can tell whether only this user's connections were ended.
+                lane.resolve_doubt(others.as_ref().unwrap_or(lane));
+                if lane.is_revoked() {
+                    revoked.push(lane.key.clone());
+                }
+            }
+        }
+        for node in self.nodes.borrow_mut().values_mut() {
+            node.lanes.retain(|key, used| {
+                let is_unused = now.saturating_duration_since(used.at.get()) >= UNUSED_MAX && used.lane.shared().is_clean();
+                let keep = !revoked.contains(key) && !is_unused;
+                if !keep {
+                    used.lane.close();
+                }
+                keep
+            });
+        }
+        if !revoked.is_empty() {
+            let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
+            connections.iter().filter(|core| revoked.contains(&core.key)).for_each(|core| core.close());
+        }
+        self.wake_unsent();
+    }
+
+    /// Returns when the cluster has been asked anew, with what it says.
+    pub fn cluster(&self) -> Cluster {
+        self.shared.cluster.clone()
+    }
+
+    /// Closes everything.
+    pub fn close(&self) {
+        for (_, node) in self.nodes.borrow_mut().drain() {
+            node.lanes.values().for_each(|used| used.lane.close());
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Takes what the nodes answer, and follows where they point.
+
+use std::cell::Cell;
+use std::rc::Weak;
+use std::time::{Duration, Instant};
+
+use super::core::{Core, State};
+use super::dispatch::no_exec;
+use super::entry::{Kind, Phase, Shows};
+use super::gather::{Progress, Target};
+use super::nodes::NodeName;
+use crate::net::address::Address;
+use crate::net::clock;
+use crate::net::upstream::{Admitted, Recipient};
+use crate::telemetry::gauge;
+use crate::telemetry::label::Redirected;
+use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::route::redirect::Redirect;
+
+/// Before a request goes again to a node that could not serve it.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// Redirects that are followed at once.
+const AT_ONCE_MAX: u32 = 4;
+
+/// What is to be done about a redirect.
+enum Course {
+    /// To the node that the slot is known to be at.
+    Owner,
+    /// To this one, for nobody knows the slot.
+    Node(NodeName),
+    Ask(NodeName),
+    Later,
+}
+
+impl Core {
+    /// Takes note of a redirect, and says what is to be done.
+    fn follow(&self, redirect: &Redirect<'_>, slot: Option<u16>, from: Option<&NodeName>) -> Course {
+        let address = |host: &str, port| {
+            let host = match (host, from.map(|from| &**from)) {
+                // It does not know by which name it is reached.
+                ("" | "?", Some(Address::Tcp { host, .. })) => host.as_str(),
+                _ => host,
+            };
+            NodeName::new(Address::Tcp { host: host.to_owned(), port })
+        };
+        match *redirect {
+            Redirect::Moved { slot: moved, host, port } => {
+                gauge::count_redirect(Redirected::Moved);
+                let address = address(host, port);
+                self.nodes.moved(moved, &address);
+                if slot.is_some() { Course::Owner } else { Course::Node(address) }
+            }
+            Redirect::Ask { host, port, .. } => {
+                gauge::count_redirect(Redirected::Ask);
+                Course::Ask(address(host, port))
+            }
+            Redirect::TryAgain => {
+                gauge::count_redirect(Redirected::TryAgain);
+                Course::Later
+            }
+            Redirect::Down => {
+                gauge::count_redirect(Redirected::ClusterDown);
+                self.nodes.doubt(clock::now());
+                Course::Later
+            }
+        }
+    }
+
+    /// The request goes out once more, as it did not run.
+    fn again(&self, state: &mut State, place: usize, course: Course) {
+        let now = clock::now();
+        let entry = &mut state.queue[place];
+        entry.reply.clear();
+        (entry.begun, entry.skip, entry.phase) = (false, 0, Phase::Waiting);
+        if let Kind::Blocking(lease) = &mut entry.kind
+            && let Some(lease) = lease.take()
+        {
+            state.returning.push((lease, false));
+        }
+        let entry = &mut state.queue[place];
+        if let Kind::Atomic(atomic) = &mut entry.kind {
+            atomic.ends.clear();
+        }
+        let again = entry.again();
+        again.tries += 1;
+        let is_later = matches!(course, Course::Later) || again.tries > AT_ONCE_MAX;
+        again.not_before = is_later.then(|| now + pause(again.tries));
+        (again.asks, again.node) = match course {
+            Course::Ask(address) => (Some(address), None),
+            Course::Node(address) => (None, Some(address)),
+            Course::Owner | Course::Later => (None, None),
+        };
+        state.unsent += 1;
+        state.hinder(place);
+        self.has_news.set(true);
+    }
+
+    fn admit_single(&self, state: &mut State, place: usize, piece: &[u8], part: Part) {
+        let entry = &mut state.queue[place];
+        if part.first
+            && part.last
+            && piece.first() == Some(&b'-')
+            && let Some(redirect) = Redirect::read(piece, entry.slot)
+        {
+            let (slot, from) = (entry.slot, entry.sent_to.clone());
+            let course = self.follow(&redirect, slot, from.as_ref());
+            self.again(state, place, course);
+            return;
+        }
+        if place == 0 && state.fault.is_none() {
+            state.out.extend_from_slice(piece);
+        } else {
+            entry.reply.extend_from_slice(piece);
+        }
+        state.queue[place].begun = true;
+        if part.last {
+            self.over(state, place, Phase::Done);
+        }
+    }
+
+    fn over(&self, state: &mut State, place: usize, phase: Phase) {
+        state.finish(place, phase);
+        if state.unsent > 0 || !state.returning.is_empty() {
+            self.has_news.set(true);
+        }
+    }
+
+    fn admit_atomic(&self, state: &mut State, place: usize, piece: &[u8], part: Part) {
+        let entry = &mut state.queue[place];
+        entry.reply.extend_from_slice(piece);
+        let end = entry.reply.len();
+        let Kind::Atomic(atomic) = &mut entry.kind else { return };
+        if !part.last {
+            return;
+        }
+        atomic.ends.push(end);
+        let outer = if atomic.is_asked { atomic.outer.len() } else { 0 };
+        if atomic.ends.len() < atomic.frames as usize + outer {
+            return;
+        }
+        // ASKING is our own.
+        let starts = std::iter::once(0).chain(atomic.ends.iter().copied());
+        let frames: Vec<std::ops::Range<usize>> =
+            starts.zip(atomic.ends.iter().copied()).map(|(start, end)| start..end).collect();
+        let own = |at: &usize| *at >= 2 * outer || at % 2 == 1;
+        let frames: Vec<_> = (0..frames.len()).filter(own).map(|at| frames[at].clone()).collect();
+        let shows = atomic.shows;
+        let Some(last) = frames.last().cloned() else { return };
+        let reply = std::mem::take(&mut entry.reply);
+        let slot = entry.slot;
+        let redirect = frames.iter().find_map(|frame| Redirect::read(&reply[frame.clone()], slot));
+        let is_not_run = reply[last.clone()].first() == Some(&b'-') || shows == Shows::Second;
+        if let Some(redirect) = redirect.filter(|_| is_not_run) {
+            let from = entry.sent_to.clone();
+            let course = self.follow(&redirect, slot, from.as_ref());
+            if shows == Shows::Last && state.watch.is_some() {
+                // What was watched is elsewhere: nobody can tell whether it has changed.
+                no_exec(self.key.protocol, &mut state.queue[place].reply);
+                state.end_watch();
+                return self.over(state, place, Phase::Done);
+            }
+            return self.again(state, place, course);
+        }
+        let entry = &mut state.queue[place];
+        let Kind::Atomic(atomic) = &entry.kind else { return };
+        match shows {
+            Shows::All => frames.iter().for_each(|frame| entry.reply.extend_from_slice(&reply[frame.clone()])),
+            Shows::Last => {
+                entry.reply.extend_from_slice(&reply[last]);
+                state.end_watch();
+            }
+            Shows::Second => {
+                // What MULTI itself was refused with is what the command would have been.
+                let first = frames.iter().find(|frame| reply[frame.start] == b'-').or(frames.get(1));
+                let shown = first.map(|frame| &reply[frame.clone()]).unwrap_or_default();
+                if shown.first() == Some(&b'-')
+                    && let Some(own) = &atomic.own
+                {
+                    own.is_aborted.set(true);
+                }
+                entry.reply.extend_from_slice(shown);
+            }
+        }
+        self.over(state, place, Phase::Done);
+    }
+
+    fn admit_watch(&self, state: &mut State, place: usize, piece: &[u8], part: Part) {
+        let entry = &mut state.queue[place];
+        entry.reply.extend_from_slice(piece);
+        if !part.last {
+            return;
+        }
+        let reply = std::mem::take(&mut entry.reply);
+        let is_first = entry.sent_to.is_some();
+        if let Some(redirect) = Redirect::read(&reply, entry.slot) {
+            let from = entry.sent_to.take();
+            let slot = entry.slot;
+            let course = self.follow(&redirect, slot, from.as_ref());
+            if is_first {
+                state.end_watch();
+                return self.again(state, place, course);
+            }
+            // Something is watched already: EXEC will say that it may have changed.
+            if let Some(watch) = &mut state.watch {
+                watch.is_broken = true;
+            }
+            state.queue[place].reply.extend_from_slice(b"+OK\r\n");
+            return self.over(state, place, Phase::Done);
+        }
+        if reply.first() == Some(&b'-') && is_first {
+            state.end_watch();
+        }
+        state.queue[place].reply = reply;
+        self.over(state, place, Phase::Done);
+    }
+
+    /// What was sent to a node will not be answered.
+    fn fail(&self, state: &mut State, place: usize, fault: Fault) {
+        let entry = &mut state.queue[place];
+        if entry.begun && place == 0 && matches!(entry.kind, Kind::Single | Kind::Blocking(_)) {
+            // A part of its reply has left: there is no way on.
+            state.is_closed = true;
+            return;
+        }
+        let is_unsent = matches!(fault, Fault::Unavailable | Fault::Refused);
+        let is_end = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == Shows::Last);
+        if is_end && state.watch.is_some() {
+            state.end_watch();
+            if is_unsent {
+                no_exec(self.key.protocol, &mut state.queue[place].reply);
+                return self.over(state, place, Phase::Done);
+            }
+        }
+        if matches!(state.queue[place].kind, Kind::Watch) {
+            state.end_watch();
+            return self.again(state, place, Course::Later);
+        }
+        let entry = &mut state.queue[place];
+        let is_asked_only = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == Shows::Second);
+        let may_repeat = is_unsent || fault == Fault::Lost && (entry.is_read || is_asked_only);
+        if may_repeat {
+            self.nodes.doubt(clock::now());
+            return self.again(state, place, Course::Owner);
+        }
+        entry.reply.clear();
+        self.over(state, place, Phase::Failed(fault));
+    }
+}
+
+fn pause(tries: u32) -> Duration {
+    (PAUSE_MIN * 2u32.saturating_pow(tries.min(10))).min(PAUSE_MAX)
+}
+
+impl Recipient for Core {
+    fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
+        let ReplyTo::Request(seq) = to else { return Admitted::default() };
+        let state = &mut *self.state.borrow_mut();
+        let Some(place) = state.place(seq).filter(|_| !self.has_left.get()) else { return Admitted::default() };
+        let entry = &mut state.queue[place];
+        if entry.skip > 0 {
+            entry.skip -= u32::from(part.last);
+            return Admitted::default();
+        }
+        match &entry.kind {
+            Kind::Single | Kind::Blocking(_) => self.admit_single(state, place, piece, part),
+            Kind::Atomic(_) => self.admit_atomic(state, place, piece, part),
+            Kind::Watch => self.admit_watch(state, place, piece, part),
+            Kind::Own | Kind::Gather(_) | Kind::Unwatch => {}
+        }
+        Admitted::default()
+    }
+
+    fn takes_plain(&self, first: Seq, most: u32) -> u32 {
+        let state = self.state.borrow();
+        if state.fault.is_some() || self.has_left.get() || state.place(first) != Some(0) {
+            return 0;
+        }
+        let plain = |entry: &&super::entry::Entry| {
+            matches!(entry.kind, Kind::Single) && entry.phase == Phase::Sent && entry.skip == 0 && !entry.begun && !entry.hinders
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        u32::try_from(state.queue.iter().take(most).take_while(plain).count()).unwrap_or(0)
+    }
+
+    fn admit_plain(&self, replies: &[u8], frames: u32) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        state.out.extend_from_slice(replies);
+        for _ in 0..frames {
+            state.queue.pop_front();
+        }
+        state.first += u64::from(frames);
+        state.advance();
+        if state.unsent > 0 {
+            self.has_news.set(true);
+        }
+        false
+    }
+
+    fn fault(&self, owed: Owed, fault: Fault) {
+        let state = &mut *self.state.borrow_mut();
+        if self.has_left.get() {
+            return;
+        }
+        let (first, requests) = match owed {
+            Owed::Each { first: ReplyTo::Request(first), requests, .. } => (first, requests),
+            Owed::All { to: ReplyTo::Request(first), .. } => (first, 1),
+            _ => return,
+        };
+        // From the last on: what is over may leave, and the others move up.
+        for nth in (0..requests as usize).rev() {
+            if let Some(place) = state.place(first.plus(nth)).filter(|place| state.queue[*place].phase == Phase::Sent) {
+                self.fail(state, place, fault);
+            }
+        }
+        self.has_news.set(true);
+    }
+
+    fn lease_lost(&self) {
+        if let Ok(mut state) = self.state.try_borrow_mut()
+            && let Some(watch) = &mut state.watch
+        {
+            watch.is_broken = true;
+        }
+    }
+
+    fn mark(&self) -> bool {
+        !self.is_touched.replace(true)
+    }
+
+    fn flush(&self) {
+        self.is_touched.set(false);
+        self.wake();
+    }
+
+    fn behind_for(&self) -> Option<Duration> {
+        let is_behind = self.state.try_borrow().is_ok_and(|state| state.is_behind()) && !self.has_left.get();
+        let since: Option<Instant> = is_behind.then(|| self.behind_since.get().unwrap_or_else(clock::now));
+        self.behind_since.set(since);
+        since.map(|since| clock::now().saturating_duration_since(since))
+    }
+
+    fn keeps_for_others(&self) -> bool {
+        let Ok(mut state) = self.state.try_borrow_mut() else { return true };
+        if state.is_far_behind() {
+            state.is_closed = true;
+            state.out.clear();
+            state.out_at = 0;
+            self.has_left.set(true);
+        }
+        true
+    }
+
+    fn is_gone(&self) -> bool {
+        self.has_left.get()
+    }
+}
+
+/// Whoever takes the reply to one part of a request.
+pub(super) struct PartOf {
+    core: Weak<Core>,
+    entry: u64,
+    part: usize,
+    is_touched: Cell<bool>,
+}
+
+impl PartOf {
+    pub(super) fn new(core: &Core, entry: u64, part: usize) -> PartOf {
+        PartOf { core: Weak::clone(&core.me), entry, part, is_touched: Cell::new(false) }
+    }
+
+    fn with(&self, change: impl FnOnce(&Core, &mut State, usize, &mut super::gather::Part)) {
+        let Some(core) = self.core.upgrade().filter(|core| !core.has_left.get()) else { return };
+        let state = &mut *core.state.borrow_mut();
+        let Some(place) = self.entry.checked_sub(state.first).and_then(|place| usize::try_from(place).ok()) else { return };
+        // Taken out, so that both can change.
+        let Some(Kind::Gather(gather)) = state.queue.get_mut(place).map(|entry| &mut entry.kind) else { return };
+        let Some(part) = gather.parts.get_mut(self.part) else { return };
+        let mut taken = std::mem::replace(part, part.again(Target::Home));
+        change(&core, state, place, &mut taken);
+        if let Some(Kind::Gather(gather)) = state.queue.get_mut(place).map(|entry| &mut entry.kind) {
+            gather.parts[self.part] = taken;
+        }
+        let is_waiting = matches!(&state.queue[place].kind, Kind::Gather(gather) if gather.parts.iter().any(|part| part.progress == Progress::Waiting));
+        if is_waiting {
+            state.unsent += 1;
+        }
+        core.conclude_parts(state, place);
+        core.has_news.set(true);
+    }
+}
+
+impl Recipient for PartOf {
+    fn admit(&self, _to: ReplyTo, piece: &[u8], answer: Part) -> Admitted {
+        self.with(|core, _, _, part| {
+            if part.skip > 0 {
+                part.skip -= u32::from(answer.last);
+                return;
+            }
+            part.reply.extend_from_slice(piece);
+            if !answer.last {
+                return;
+            }
+            let slot = part.slot();
+            match Redirect::read(&part.reply, slot) {
+                Some(redirect) => {
+                    let course = core.follow(&redirect, slot, part.sent_to.as_ref());
+                    part.tries += 1;
+                    let is_later = matches!(course, Course::Later) || part.tries > AT_ONCE_MAX;
+                    part.not_before = is_later.then(|| clock::now() + pause(part.tries));
+                    if let Course::Ask(address) = course {
+                        part.asks = Some(address);
+                    }
+                    part.progress = Progress::Waiting;
+                    part.reply.clear();
+                }
+                None => part.progress = Progress::Replied,
+            }
+        });
+        Admitted::default()
+    }
+
+    fn fault(&self, _owed: Owed, fault: Fault) {
+        self.with(|core, state, place, part| {
+            let is_unsent = matches!(fault, Fault::Unavailable | Fault::Refused);
+            part.reply.clear();
+            if is_unsent || fault == Fault::Lost && state.queue[place].is_read {
+                core.nodes.doubt(clock::now());
+                part.progress = Progress::Waiting;
+            } else {
+                part.progress = Progress::Failed(fault);
+            }
+        });
+    }
+
+    fn mark(&self) -> bool {
+        !self.is_touched.replace(true)
+    }
+
+    fn flush(&self) {
+        self.is_touched.set(false);
+        if let Some(core) = self.core.upgrade() {
+            core.wake();
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.core.upgrade().is_none_or(|core| core.has_left.get())
+    }
+}

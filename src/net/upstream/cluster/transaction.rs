@@ -1,0 +1,237 @@
+//! WATCH, MULTI and EXEC: a transaction goes to the node of its slot in one piece, or not at all.
+//!
+//! One whose end is not there yet waits for it here. Of each of its commands the node is asked meanwhile whether it would
+//! queue it, for a client is to hear at once of what is wrong.
+
+use std::rc::Rc;
+
+use super::core::{Core, Multi, State};
+use super::entry::{Atomic, Entry, Kind, Shows};
+use super::intake::{CROSSSLOT, Request};
+use respguard_engine::command::{RetryClass, Table};
+use respguard_engine::route::place::{Route, Slots, Verb};
+use respguard_resp::encode;
+use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
+/// Redis' own texts.
+const NESTED: &str = "ERR MULTI calls can not be nested";
+const WATCH_INSIDE: &str = "ERR WATCH inside MULTI is not allowed";
+pub(super) const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
+/// Bytes of a transaction that comes in pieces: more is not kept.
+const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Takes a transaction that is there as a whole, from its WATCH or MULTI to its EXEC; how many bytes it has. `None` where
+/// its end has not come, or it is one that cannot go in one piece.
+pub(super) fn take_whole(core: &Core, state: &mut State, table: &Table, rest: &[u8], start: u64) -> Option<usize> {
+    let mut reading = Whole::default();
+    let mut parser = RequestParser::new(Limits::default());
+    let (mut spans, mut arena, mut at) = (Vec::new(), Vec::new(), 0);
+    let mut first = None;
+    let guard_prefix = core.nodes.context.policy().guard_prefix.clone();
+    while !reading.is_ended {
+        let request = match parser.parse(&rest[at..], &mut spans, &mut arena, usize::MAX) {
+            Parsed::Request { bytes, inline } => {
+                let args = if inline { Args::new(&arena, &spans) } else { Args::new(&rest[at..at + bytes], &spans) };
+                at += bytes;
+                Request::read(core, table, args)
+            }
+            _ => return None,
+        };
+        if !reading.take(&request, at, guard_prefix.as_bytes()) {
+            return None;
+        }
+        if first.is_none() {
+            first = Some(core.entry(&request, start..start));
+        }
+        spans.clear();
+        arena.clear();
+    }
+    let mut entry = first?;
+    entry.bytes = start..start + at as u64;
+    entry.frames = reading.frames;
+    entry.slot = reading.slot;
+    entry.is_read = false;
+    entry.holds_slot = true;
+    if reading.is_slow {
+        let settings = &core.nodes.settings;
+        entry.deadline = Some(State::now() + settings.slow_timeout.max(settings.request_timeout));
+    }
+    if reading.errors.is_empty() {
+        let (outer, frames) = (reading.outer, reading.frames);
+        let atomic = Atomic { request: None, frames, outer, shows: Shows::All, own: None, is_asked: false, ends: Vec::new() };
+        entry.kind = Kind::Atomic(Box::new(atomic));
+    } else {
+        reading.refuse(&mut entry.reply);
+        entry.kind = Kind::Own;
+    }
+    state.put(entry);
+    Some(at)
+}
+
+/// What has been read of a transaction.
+#[derive(Default)]
+struct Whole {
+    frames: u32,
+    slot: Option<u16>,
+    outer: Vec<usize>,
+    is_within: bool,
+    is_ended: bool,
+    is_slow: bool,
+    /// It begins with a WATCH of our own.
+    is_guarded: bool,
+    /// Whose place each error takes.
+    errors: Vec<(u32, String)>,
+}
+
+impl Whole {
+    /// False where it cannot go in one piece.
+    fn take(&mut self, request: &Request<'_>, end: usize, guard_prefix: &[u8]) -> bool {
+        let place = self.frames;
+        self.frames += 1;
+        self.is_slow |= request.spec.slow;
+        let verb = match request.route {
+            Route::Transaction(verb) => Some(verb),
+            _ => None,
+        };
+        if !self.is_within {
+            self.outer.push(end);
+            match verb {
+                Some(Verb::Multi) => self.is_within = true,
+                Some(Verb::Watch) => {
+                    self.is_guarded |= place == 0 && request.args.get(1).is_some_and(|key| key.starts_with(guard_prefix));
+                }
+                Some(_) => return false,
+                // It may be sent once more.
+                None if request.spec.retry != RetryClass::Read && !self.is_guarded => return false,
+                None if request.refusal(true).is_some() || request.spec.is_blocking(request.args) => return false,
+                None => {}
+            }
+            return self.agree(request);
+        }
+        match verb {
+            Some(Verb::Exec) => {
+                self.is_ended = true;
+                return true;
+            }
+            Some(Verb::Discard | Verb::Multi | Verb::Watch) => return false,
+            Some(Verb::Unwatch) | None => {}
+        }
+        if let Some(text) = request.refusal(true) {
+            self.errors.push((place, text));
+        } else if !self.agree(request) {
+            self.errors.push((place, CROSSSLOT.to_owned()));
+        }
+        true
+    }
+
+    /// False where it is about another slot.
+    fn agree(&mut self, request: &Request<'_>) -> bool {
+        match request.slots {
+            Slots::None => true,
+            Slots::Several => false,
+            Slots::One { slot, .. } => *self.slot.get_or_insert(slot) == slot,
+        }
+    }
+
+    /// Nothing is sent: what a server would answer that queues what it can.
+    fn refuse(&self, out: &mut Vec<u8>) {
+        for place in 0..self.frames {
+            let outer = self.outer.len() as u32;
+            match self.errors.iter().find(|(at, _)| *at == place) {
+                Some((_, text)) => encode::error(out, text),
+                None if place < outer => encode::simple(out, "OK"),
+                None if place + 1 == self.frames => encode::error(out, ABORTED),
+                None => encode::simple(out, "QUEUED"),
+            }
+        }
+    }
+}
+
+/// A command of a transaction that comes in pieces.
+pub(super) fn take(state: &mut State, verb: Verb, entry: &mut Entry) {
+    match verb {
+        Verb::Multi => {
+            state.multi = Some(Multi { own: Rc::default(), request: MULTI.to_vec(), frames: 1, slot: None });
+            encode::simple(&mut entry.reply, "OK");
+            entry.kind = Kind::Own;
+        }
+        Verb::Watch => {
+            entry.kind = Kind::Watch;
+            entry.is_fence = true;
+        }
+        Verb::Unwatch => {
+            entry.kind = Kind::Unwatch;
+            entry.is_fence = true;
+        }
+        // Without MULTI: a node says so.
+        Verb::Exec | Verb::Discard => {}
+    }
+}
+
+/// A command behind the client's MULTI.
+pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>, written: &[u8], start: u64) {
+    let mut entry = core.entry(request, start..start + written.len() as u64);
+    entry.is_read = false;
+    let Some(multi) = &mut state.multi else { return };
+    let verb = match request.route {
+        Route::Transaction(verb) => Some(verb),
+        _ => None,
+    };
+    let own = Rc::clone(&multi.own);
+    match verb {
+        Some(Verb::Exec) => {
+            let Some(multi) = state.multi.take() else { return };
+            let (request, frames) = ([&multi.request, EXEC].concat(), multi.frames + 1);
+            entry.slot = multi.slot;
+            entry.is_fence = true;
+            entry.kind = atomic(request, frames, Shows::Last, own);
+        }
+        Some(Verb::Discard) => {
+            state.multi = None;
+            entry.kind = Kind::Unwatch;
+            entry.is_fence = true;
+        }
+        Some(Verb::Multi) => refuse(&mut entry, NESTED),
+        Some(Verb::Watch) => refuse(&mut entry, WATCH_INSIDE),
+        Some(Verb::Unwatch) | None => {
+            let slot = request.slot();
+            let is_crossed = slot.is_some() && multi.slot.is_some() && slot != multi.slot;
+            let is_long = multi.request.len() + written.len() > REQUEST_BYTES_MAX;
+            let refusal = request.refusal(true).or_else(|| is_crossed.then(|| CROSSSLOT.to_owned()));
+            let refusal = refusal.or_else(|| is_long.then(|| "ERR respguard: the transaction is too long".to_owned()));
+            if let Some(text) = refusal {
+                own.is_aborted.set(true);
+                refuse(&mut entry, &text);
+            } else {
+                multi.slot = multi.slot.or(slot);
+                multi.request.extend_from_slice(written);
+                multi.frames += 1;
+                entry.slot = multi.slot;
+                entry.holds_slot = true;
+                entry.kind = atomic([MULTI, written, DISCARD].concat(), 3, Shows::Second, own);
+            }
+        }
+    }
+    state.put(entry);
+}
+
+fn refuse(entry: &mut Entry, text: &str) {
+    encode::error(&mut entry.reply, text);
+    entry.kind = Kind::Own;
+}
+
+fn atomic(request: Vec<u8>, frames: u32, shows: Shows, own: Rc<super::entry::Own>) -> Kind {
+    let outer = vec![MULTI.len()];
+    Kind::Atomic(Box::new(Atomic {
+        request: Some(request),
+        frames,
+        outer,
+        shows,
+        own: Some(own),
+        is_asked: false,
+        ends: Vec::new(),
+    }))
+}

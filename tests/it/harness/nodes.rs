@@ -1,0 +1,85 @@
+//! A cluster of real servers.
+
+use super::{RedisServer, eventually, free_port};
+use respguard_engine::route::slots::SLOTS;
+
+/// How soon nodes take another one for dead.
+const NODE_TIMEOUT_MS: u32 = 1000;
+
+/// Primaries that share all slots, then their replicas in the same order.
+pub struct Nodes {
+    pub servers: Vec<RedisServer>,
+    pub primaries: usize,
+}
+
+impl Nodes {
+    /// Waits until all of them know of each other and serve.
+    pub fn start(primaries: usize, with_replicas: bool) -> Nodes {
+        let count = if with_replicas { 2 * primaries } else { primaries };
+        let buses: Vec<u16> = (0..count).map(|_| free_port()).collect();
+        let start = |bus: &u16| {
+            let arguments = format!(
+                "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout {NODE_TIMEOUT_MS} \
+                 --cluster-port {bus} --repl-diskless-sync-delay 0 --repl-ping-replica-period 1"
+            );
+            RedisServer::start(&[&arguments.split_whitespace().collect::<Vec<_>>().join(" ")])
+        };
+        let nodes = Nodes { servers: buses.iter().map(start).collect(), primaries };
+        for (at, server) in nodes.servers.iter().enumerate() {
+            assert_eq!(server.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", at + 1)), "+OK\r\n");
+            if at < primaries {
+                let (first, last) = nodes.range(at);
+                assert_eq!(server.ask(&format!("CLUSTER ADDSLOTSRANGE {first} {last}")), "+OK\r\n");
+            }
+            if at > 0 {
+                let meet = format!("CLUSTER MEET 127.0.0.1 {} {}", nodes.servers[0].port(), buses[0]);
+                assert_eq!(server.ask(&meet), "+OK\r\n");
+            }
+        }
+        let all_know = |count: usize| {
+            nodes.servers.iter().all(|server| server.ask("CLUSTER INFO").contains(&format!("cluster_known_nodes:{count}\r\n")))
+        };
+        eventually("the nodes know each other", || all_know(count));
+        for at in primaries..count {
+            let follow = format!("CLUSTER REPLICATE {}", nodes.id(at - primaries));
+            eventually("the replica knows its primary", || nodes.servers[at].ask(&follow) == "+OK\r\n");
+        }
+        eventually("all serve", || nodes.servers.iter().all(|server| nodes.serves(server)));
+        eventually("replicas follow", || {
+            nodes.servers[primaries..].iter().all(|server| server.ask("INFO replication").contains("master_link_status:up"))
+        });
+        nodes
+    }
+
+    /// The slots that this primary begins with.
+    pub fn range(&self, at: usize) -> (usize, usize) {
+        (at * SLOTS / self.primaries, (at + 1) * SLOTS / self.primaries - 1)
+    }
+
+    fn serves(&self, server: &RedisServer) -> bool {
+        let info = server.ask("CLUSTER INFO");
+        info.contains("cluster_state:ok") && info.contains(&format!("cluster_size:{}\r\n", self.primaries))
+    }
+
+    /// A node's id.
+    pub fn id(&self, at: usize) -> String {
+        let reply = self.servers[at].ask("CLUSTER MYID");
+        reply.lines().nth(1).unwrap_or_default().to_owned()
+    }
+
+    /// Ports of all.
+    pub fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(RedisServer::port).collect()
+    }
+
+    /// The number of the primary that began with the key's slot.
+    pub fn owner(&self, key: &str) -> usize {
+        let slot = usize::from(respguard_engine::route::slots::key_slot(key.as_bytes()));
+        (0..self.primaries).find(|&at| (self.range(at).0..=self.range(at).1).contains(&slot)).expect("all slots have one")
+    }
+
+    /// A key that begins so and whose slot this primary began with.
+    pub fn key_of(&self, at: usize, begin: &str) -> String {
+        (0..).map(|number| format!("{begin}{number}")).find(|key| self.owner(key) == at).expect("there is one")
+    }
+}
