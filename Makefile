@@ -18,7 +18,7 @@ MATRIX := $(CLIENTS)/matrix
 .PHONY: help demo check msrv test test-servers servers soak lint deny bench bench-instructions clients docs image setup redis older-redis package first-hour
 
 help:
-	@echo 'make demo    five stories, straight to Redis and through respguard (STAY=1 leaves it running)'
+	@echo 'make demo    six stories, straight to Redis and through respguard (STAY=1 leaves it running)'
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
 	@echo 'make test-servers  the integration tests on each server of scripts/install-servers, beside tests/servers/NAME.txt;'
 	@echo '             SERVER=valkey9 runs on one, TESTS="groups:: ttl::" only what those filters name'

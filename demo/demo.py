@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Plays five stories straight to Redis and through respguard, and prints side by side what came of them.
+"""Plays six stories straight to Redis and through respguard, and prints what came of them.
 
 Ends with 1 where a story does not come out as the README says. With STAY=1 in the environment, Redis and respguard
 are left running.
@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 
+import drift
 import rest
 from resp import Client, ReplyError, show
 from stage import Missing, Stage
@@ -39,6 +40,7 @@ def main():
         for place, story in enumerate(STORIES, 1):
             play(place, story, stage, facts)
         play_rest(len(STORIES) + 1, stage, facts)
+        play_drift(len(STORIES) + 2, stage, facts)
         conclude(stage, facts)
     except BaseException:
         stage.end()
@@ -92,7 +94,8 @@ def play(place, story, stage, facts):
 def title(place, name, about, left):
     print("\n" + "=" * WIDTH + f"\n{place}. {name}\n" + textwrap.fill(about, WIDTH, initial_indent="   ", subsequent_indent="   "))
     print("=" * WIDTH)
-    row("", left, "THROUGH RESPGUARD")
+    if left:
+        row("", left, "THROUGH RESPGUARD")
 
 
 def play_rest(place, stage, facts):
@@ -118,6 +121,41 @@ def play_rest(place, stage, facts):
     facts.check("with a good index all six run as one", rest.ask(stage.rest_port) == rest.ALL_WELL)
     gateway.end()
     redis.close()
+
+
+def play_drift(place, stage, facts):
+    title(place, drift.NAME, drift.ABOUT, None)
+    redis = Client(stage.redis_port)
+    drift.prepare(redis, stage.proxy_port)
+    code, said = show_command(stage, "audit")
+    facts.check("what went through respguard is whole (exit code 0)", code == 0 and not any(broken in said for broken in drift.BROKEN))
+    print("\n-- straight to Redis")
+    for command, why in drift.STRAIGHT:
+        print(f"  {' '.join(command):<40}{why}")
+    drift.drift(redis)
+    before = drift.state(redis)
+    code, said = show_command(stage, "audit")
+    orphans = sum(value for name, value in stage.metrics().items() if name.startswith("respguard_relation_orphans"))
+    facts.check("exactly these three are found (exit code 1), and the metrics count them",
+                (code, said.count(": without "), orphans) == (1, 3, 3) and all(broken in said for broken in drift.BROKEN))
+    code, said = show_command(stage, "repair")
+    facts.check("without --apply a repair only says what it would do", (code, said.count("would ")) == (1, 3) and drift.state(redis) == before)
+    code, said = show_command(stage, "repair", "--apply")
+    run = drift.run_id(said) if code == 0 else ""
+    facts.check("with it, the three are removed and nothing else", redis.must("EXISTS", "blobs:7", "info:99") == 0
+                and redis.must("SCARD", drift.TOUCHED[2]) == drift.BLOBS - 1 and redis.must("DBSIZE") == 3 * drift.BLOBS - 2)
+    code, _ = drift.told(stage, "audit")
+    facts.check("the next audit finds nothing (exit code 0)", code == 0)
+    code, _ = show_command(stage, "repair", "--undo-run", run)
+    facts.check("and the repair can be taken back: all is as it was, with its lifetime", code == 0 and drift.state(redis) == before)
+    redis.close()
+
+
+def show_command(stage, *words):
+    print(f"\n$ respguard {' '.join(words)} --config demo/config.toml")
+    code, said = drift.told(stage, *words)
+    print(textwrap.indent(said.rstrip(), "  "))
+    return code, said
 
 
 def play_healthy(story, stage, redis, facts):

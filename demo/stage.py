@@ -46,6 +46,7 @@ class Stage:
         self.admin_port = free_port()
         self.config = self.folder / "config.toml"
         self.config.write_text(self.placed(Path(__file__).with_name("config.toml").read_text()))
+        self.program = program
         self.start("respguard", [program, "run", "--config", self.config, "--log-format", "json"])
         self.wait_for_last(self.learn_port)
 

@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use crate::config::effective::{differences, effective};
 use crate::config::{self, Loaded, Secret};
 use crate::explain::{self, Form};
+use crate::jobs::SAMPLE_KEYS_MAX;
 use crate::net::address::Address;
 use crate::net::admin::record::SECONDS_MAX;
 use crate::remote::Remote;
@@ -31,6 +32,7 @@ use crate::server::{self, ServerError};
 use crate::telemetry::log;
 use console::{complain, print, refuse};
 use respguard_engine::command::Table;
+use respguard_engine::learn as learning;
 use respguard_engine::policy::relation::describe;
 
 /// The configuration is refused.
@@ -143,7 +145,7 @@ enum Action {
         #[command(flatten)]
         running: Running,
     },
-    /// Propose rules from what clients send: groups, TTL rules and guards, as configuration text with counts.
+    /// Propose rules from what clients send: groups, TTL rules, guards and relations, as configuration text with counts.
     ///
     /// It watches the clients of a running respguard for a while, or reads a recording. What it proposes only looks on
     /// until you change it. Values are never in it.
@@ -152,6 +154,9 @@ enum Action {
         #[arg(long = "for", value_name = "DURATION", value_parser = learn::time)]
         #[arg(required_unless_present = "recording", conflicts_with = "recording")]
         time: Option<Duration>,
+        /// Look at so many keys of each kind, to say in how many cases a relation holds that follows from the traffic.
+        #[arg(long, value_name = "N", requires = "time", conflicts_with = "recording", value_parser = clap::value_parser!(u64).range(1..=SAMPLE_KEYS_MAX))]
+        sample_keys: Option<u64>,
         /// A recording to read instead, as `respguard record` writes it.
         #[arg(value_name = "RECORDING")]
         recording: Option<PathBuf>,
@@ -276,7 +281,9 @@ pub fn main() -> ExitCode {
         Action::Repair(asked) => audit::repair(&asked),
         Action::Completions { shell } => generate::completions(shell, &mut CommandLine::command()),
         Action::Man => generate::manual(CommandLine::command()),
-        Action::Learn { time, recording, out, running } => learn::learn(time, recording.as_deref(), out.as_deref(), &running),
+        Action::Learn { time, sample_keys, recording, out, running } => {
+            learn::learn(time.map(|time| (time, sample_keys)), recording.as_deref(), out.as_deref(), &running)
+        }
         Action::Status { asked } => running::status(&asked),
         Action::Groups { asked } => running::groups(&asked),
         Action::Violations { wanted } => running::violations(&wanted),
@@ -319,10 +326,10 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
 
 fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
-        Some(Loaded { config, warnings, .. }) => {
+        Some(Loaded { config, text, warnings, .. }) => {
             warnings.iter().for_each(|warning| complain(format_args!("warning: {}", warning.pictured())));
             let text = format!(
-                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations\n{}",
+                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations\n{}{}",
                 file.display(),
                 config.policy.groups().len(),
                 config.policy.ttl_rules().len(),
@@ -330,12 +337,26 @@ fn check(file: &Path) -> ExitCode {
                 config.policy.guards().len(),
                 config.policy.degrade_rules().len(),
                 config.policy.relations().len(),
-                if config.audit.is_none() && !config.policy.relations().is_empty() { UNAUDITED } else { "" }
+                if config.audit.is_none() && !config.policy.relations().is_empty() { UNAUDITED } else { "" },
+                proposed(&text)
             );
             print(&text, ExitCode::SUCCESS)
         }
         None => ExitCode::from(REFUSED),
     }
+}
+
+/// The relations that follow from the groups and are not declared.
+fn proposed(text: &str) -> String {
+    let written = config::written(text);
+    let relations = learning::relations(&written.groups, &written.relations, &Table::builtin());
+    if relations.is_empty() {
+        return String::new();
+    }
+    let texts: String = relations.iter().map(|relation| learning::relation_text(relation, None)).collect();
+    format!(
+        "\nWhat its groups write belongs together. Each of these relations that is meant can be declared, and audited:\n\n{texts}"
+    )
 }
 
 fn check_connect(file: &Path) -> ExitCode {

@@ -9,7 +9,7 @@ DEPTHS = ("depth 1", "depth 16", "depth 64")
 
 def table(records):
     """Every goal that this run can tell of, and whether it was reached."""
-    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, rest, others) for row in find(records)]
+    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, rest, audit, others) for row in find(records)]
     if not rows:
         return ""
     lines = ["| goal | wanted | measured | |", "|---|---|---|---|"]
@@ -88,6 +88,18 @@ def large(records):
         grown = records.values("large values", command, PLAIN, "grown_mib")
         rows += at_most(f"memory grown by a {command} of {size} MiB", max(grown) if grown else None, 16, " MiB")
         rows += at_least(f"rate of a {command} of {size} MiB, of direct", paired(records, "large values", command, PLAIN, DIRECT, "mib_per_second"), 0.8)
+    return rows
+
+
+def audit(records):
+    """What another client notices of an audit at the default budget, and the memory that a whole one takes."""
+    rows = []
+    for way in records.seen("audit"):
+        factors = [beside / quiet for beside, quiet in zip(records.values("audit", "1 client", way, "beside_p99_us"),
+                                                           records.values("audit", "1 client", way, "quiet_p99_us"))]
+        rows += at_most(f"p99 beside an audit, of that alone, {way}", statistics.median(factors) if factors else None, 1.2)
+    for case in records.seen("audit of all", "case"):
+        rows += at_most(f"memory grown by an audit of {case}", records.median("audit of all", case, PLAIN, "grown_mib"), 64, " MiB")
     return rows
 
 

@@ -21,6 +21,9 @@ CHUNK_BYTES = MIB
 #: After the beginning of the stall the first of those begin to ask that were silent until then; and so many are there.
 LATE_SECONDS = 0.2
 LATE_CLIENTS = 10
+#: Beside writes that wait for the end of `CLIENT PAUSE`.
+PAUSED_CLIENTS = 6
+PAUSED_SECONDS = 3
 
 
 def idle(run):
@@ -77,6 +80,27 @@ def slow_readers(run):
         for wire in wires:
             wire.close()
         run.ways.stop(way)
+    crowd(run, readers)
+
+
+def crowd(run, readers):
+    """How long another client waits beside as many slow readers, over each way."""
+    for start in (run.ways.direct, run.ways.respguard, *peer_starts(run, (PREDIXY, "haproxy"))):
+        way = start()
+        other, slow = loopback(way.port, timeout=60), [reader(way.port) for _ in range(readers)]
+        longest_wait(other, 0)
+        for wire in slow:
+            wire.sendall(request("GET", "big"))
+        try:
+            longest, _, failed = longest_wait(other, SLOW_SECONDS)
+            run.records.add("crowd", f"{readers} readers", way.name, 0, longest_ms=longest * 1e3, failed=failed)
+        except (Failed, OSError) as why:
+            print(f"slow readers: {way.name} does not serve others: {why}")
+        for wire in (other, *slow):
+            wire.close()
+        # The server forgets what it has kept for them.
+        time.sleep(SETTLE_SECONDS)
+        run.ways.stop(way)
 
 
 def large(run):
@@ -122,6 +146,37 @@ def stalled(run):
         run.records.add("stalled", "100 MiB", way.name, 0, alone_ms=alone * 1e3, longest_ms=longest * 1e3, late_ms=late * 1e3, failed=failed)
         other.close()
         run.ways.stop(way)
+    paused(run)
+
+
+def paused(run):
+    """How long reads wait while the server lets no write pass and more and more writers wait."""
+    control = loopback(run.ways.direct().port)
+    for start in (run.ways.direct, run.ways.respguard, *peer_starts(run, (PREDIXY, "haproxy"))):
+        way = start()
+        readers, writers = ([loopback(way.port, timeout=60) for _ in range(PAUSED_CLIENTS)] for _ in range(2))
+        for wire in (*readers, *writers):
+            longest_wait(wire, 0)
+        control.sendall(request("CLIENT", "PAUSE", str(int(PAUSED_SECONDS * 1500)), "WRITE"))
+        await_reply(control, b"+OK\r\n")
+        waits, begun = [], time.monotonic()
+        try:
+            for writer in writers:
+                writer.sendall(request("INCR", "counter"))
+                end = time.monotonic() + PAUSED_SECONDS / len(writers)
+                while time.monotonic() < end:
+                    waits += [longest_wait(wire, 0)[0] for wire in readers]
+            waits.sort()
+            run.records.add("paused", f"{PAUSED_CLIENTS} writers", way.name, 0, p99_ms=waits[len(waits) * 99 // 100] * 1e3,
+                            longest_ms=waits[-1] * 1e3)
+        except (Failed, OSError) as why:
+            print(f"paused writes: {way.name} serves no reads for {time.monotonic() - begun:.1f} s: {why}")
+        control.sendall(request("CLIENT", "UNPAUSE"))
+        await_reply(control, b"+OK\r\n")
+        for wire in (*readers, *writers):
+            wire.close()
+        run.ways.stop(way)
+    control.close()
 
 
 def late_wait(way, other):

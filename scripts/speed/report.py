@@ -115,9 +115,14 @@ def idle(records):
 def slow_readers(records):
     rows = [[case, *(f"{records.values('slow readers', case, 'respguard', metric)[0]:.0f}"
                      for metric in ("before_mib", "peak_mib", "after_mib", "other_longest_ms", "other_failed"))] for case in records.seen("slow readers", "case")]
-    return "\n\n".join(["## Slow readers", "Clients that ask for 10 MiB each and read nothing, at two values of `buffered_bytes_max`: resident "
-                        "MiB before, at the peak and after they have gone, and the longest wait in milliseconds and the errors of another client that asks one small thing after the other.",
-                        markdown(["", "before", "peak", "after", "longest wait", "errors"], rows)]) if rows else ""
+    parts = ["## Slow readers", "Clients that ask for 10 MiB each and read nothing, at two values of `buffered_bytes_max`: resident "
+             "MiB before, at the peak and after they have gone, and the longest wait in milliseconds and the errors of another client that asks one small thing after the other.",
+             markdown(["", "before", "peak", "after", "longest wait", "errors"], rows)]
+    for case in records.seen("crowd", "case"):
+        waits = [[way, f"{records.median('crowd', case, way, 'longest_ms'):,.0f}", f"{records.median('crowd', case, way, 'failed'):.0f}"]
+                 for way in records.seen("crowd")]
+        parts += [f"The same wait beside {case}, without the idle clients, over each way.", markdown(["", "longest wait", "errors"], waits)]
+    return "\n\n".join(parts) if rows else ""
 
 
 def large(records):
@@ -134,10 +139,37 @@ def stalled(records):
     wait = lambda way, metric: ", ".join(f"{value:,.1f}" for value in records.values("stalled", "100 MiB", way, metric))
     rows = [[way, *(wait(way, metric) for metric in ("alone_ms", "longest_ms", "late_ms")),
              f"{records.median('stalled', '100 MiB', way, 'failed'):.0f}"] for way in records.seen("stalled")]
-    return "\n\n".join(["## Beside a client that does not read", "The longest wait in milliseconds of a client that asks one small thing after "
-                        "the other, alone and while another has asked for 100 MiB and reads nothing; and of ten that begin to "
-                        "ask 200 ms after that.",
-                        markdown(["", "alone", "beside it", "later", "errors"], rows)]) if rows else ""
+    parts = ["## Beside a client that does not read", "The longest wait in milliseconds of a client that asks one small thing after "
+             "the other, alone and while another has asked for 100 MiB and reads nothing; and of ten that begin to "
+             "ask 200 ms after that.",
+             markdown(["", "alone", "beside it", "later", "errors"], rows)]
+    for case in records.seen("paused", "case"):
+        waits = [[way, *(f"{records.median('paused', case, way, metric):,.2f}" for metric in ("p99_ms", "longest_ms"))]
+                 for way in records.seen("paused")]
+        parts += [f"Reads beside {case} that wait for the end of `CLIENT PAUSE .. WRITE`, in milliseconds.",
+                  markdown(["", "99 of 100", "longest"], waits)]
+    return "\n\n".join(parts) if rows else ""
+
+
+def audit(records):
+    ways = records.seen("audit")
+    if not ways:
+        return ""
+    value = lambda way, metric, digits: spread(records.values("audit", "1 client", way, metric), digits)
+    factor = lambda way: [beside / quiet for beside, quiet in zip(*(records.values("audit", "1 client", way, metric)
+                                                                     for metric in ("beside_p99_us", "quiet_p99_us")))]
+    rows = [[way, *(value(way, metric, 0) for metric in ("quiet_p99_us", "beside_p99_us")), ratio(factor(way)),
+             value(way, "keys_per_second", 0), value(way, "cpu_percent", 1), value(way, "redis_percent", 1)] for way in ways]
+    parts = ["## Beside an audit", "p99 in microseconds of one client at depth 1, alone and while an audit of a relation walks at the default "
+             "budget; keys that it walked in a second, and what of a core respguard and Redis used meanwhile, in percent, the client's requests included.",
+             markdown(["the client's way", "alone", "beside it", "factor", "keys/s", "respguard", "Redis"], rows)]
+    if cases := records.seen("audit of all", "case"):
+        whole = [[case, *(f"{records.median('audit of all', case, 'respguard', metric):,.{digits}f}"
+                          for metric, digits in (("keys_per_second", 0), ("cpu_us", 2), ("redis_us", 2), ("grown_mib", 1)))] for case in cases]
+        parts += ["One audit of all keys without a budget: keys in a second, CPU in microseconds for each key, and by how many MiB the "
+                  "resident memory of respguard grew at the peak.",
+                  markdown(["", "keys/s", "CPU of respguard", "CPU of Redis", "MiB grown"], whole)]
+    return "\n\n".join(parts)
 
 
 def rest(records):
@@ -190,4 +222,4 @@ def spread(values, digits):
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
-SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, rest, scaling)
+SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, rest, audit, scaling)

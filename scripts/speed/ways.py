@@ -24,6 +24,8 @@ class Way:
     name: str
     port: int
     process: object = None
+    #: Where respguard is asked about itself.
+    admin: int | None = None
 
     @property
     def pid(self):
@@ -51,7 +53,7 @@ class Ways:
             f'upstream.address = "127.0.0.1:{self.redis_port}"\nadmin.address = "127.0.0.1:{admin}"\n{rules}'
         )
         words = [self.program, "run", "--config", config, "--log-level", "error"]
-        return Way(name, port, self.stage.start(f"respguard-{port}", words, port=port))
+        return Way(name, port, self.stage.start(f"respguard-{port}", words, port=port), admin)
 
     def rest(self):
         """The RESP front and the REST front of one process: two ways, of which the first stops it."""

@@ -20,14 +20,20 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     time.ok_or_else(|| format!("expected whole seconds from 1s to {SECONDS_MAX}s, such as \"60s\" or \"5m\""))
 }
 
-pub(super) fn learn(time: Option<Duration>, recording: Option<&Path>, out: Option<&Path>, running: &Running) -> ExitCode {
-    let learnt = match (time, recording) {
+/// `live`: how long to watch, and how many keys to look at.
+pub(super) fn learn(
+    live: Option<(Duration, Option<u64>)>,
+    recording: Option<&Path>,
+    out: Option<&Path>,
+    running: &Running,
+) -> ExitCode {
+    let learnt = match (live, recording) {
         (_, Some(recording)) => {
             from_recording(recording).and_then(|text| writer(out)?.write_all(text.as_bytes()).map_err(unwritten))
         }
-        (Some(time), None) => match remote(running) {
+        (Some((time, sample_keys)), None) => match remote(running) {
             Some(remote) => remote
-                .stream("POST", &format!("/learn?seconds={}", time.as_secs()))
+                .stream("POST", &format!("/learn?seconds={}{}", time.as_secs(), sample(sample_keys)))
                 .map_err(|refusal| refusal.to_string())
                 .and_then(|text| pass(text, writer(out)?)),
             None => return ExitCode::from(REFUSED),
@@ -38,6 +44,10 @@ pub(super) fn learn(time: Option<Duration>, recording: Option<&Path>, out: Optio
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => console::refuse(failure),
     }
+}
+
+fn sample(keys: Option<u64>) -> String {
+    keys.map(|keys| format!("&sample_keys={keys}")).unwrap_or_default()
 }
 
 fn from_recording(file: &Path) -> Result<String, String> {

@@ -79,6 +79,12 @@ fn read_all(
     }
 }
 
+/// The rules of a good configuration as they are written there.
+pub fn written(text: &str) -> Written {
+    let (document, _) = DeTable::parse_recoverable(text);
+    rules::read(&mut Section::root(document.get_ref()), WrittenPipeline::default(), &mut Findings::default())
+}
+
 /// Every key that can be written, as `listen.address` or `group.name`, and what it may be: what a documentation must name.
 pub fn known_keys() -> BTreeMap<String, Form> {
     let mut findings = Findings::default();

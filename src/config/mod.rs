@@ -29,7 +29,7 @@ use respguard_engine::policy::Policy;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use form::Form;
-pub use load::{Loaded, known_keys, load, read};
+pub use load::{Loaded, known_keys, load, read, written};
 pub use secret::Secret;
 
 /// The whole configuration. The default is what an empty file means.

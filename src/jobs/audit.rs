@@ -27,15 +27,32 @@ const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 const KNOWN_MAX: usize = 256 * 1024;
 /// Keys that SCAN passes over count for so much of one that is looked at.
 const PASSED_SHARE: f64 = 0.1;
+/// So many keys a sample passes over at most for one that it wants.
+const PASSED_FOR_ONE: u64 = 100;
 
 /// Walks all that the relation says, and puts what is broken into the report.
 pub(super) async fn audit(run: &mut Run, relation: &Relation, report: &mut RelationReport) -> Result<(), Stop> {
-    let mut audit = Audit { run, relation, report, waiting: VecDeque::new(), waiting_bytes: 0, known: HashSet::new() };
+    let mut audit = Audit::new(run, relation, report);
     audit.estimate().await?;
     for (number, walk) in relation.walks().iter().enumerate() {
         let before = audit.report.walked;
         while !audit.walk(number, walk).await? {
             // Another server's cursors mean nothing: the walk begins again, and what was told is not told twice.
+            audit.report.walked = before;
+        }
+    }
+    audit.look_again(true).await
+}
+
+/// Looks at up to so many things of each pattern, and only counts.
+pub(super) async fn sample(run: &mut Run, relation: &Relation, report: &mut RelationReport, things: u64) -> Result<(), Stop> {
+    let mut audit = Audit::new(run, relation, report);
+    audit.is_sample = true;
+    for (number, walk) in relation.walks().iter().enumerate() {
+        let before = audit.report.walked;
+        audit.walked_max = before + things;
+        audit.passed_max = things.saturating_mul(PASSED_FOR_ONE);
+        while !audit.walk(number, walk).await? {
             audit.report.walked = before;
         }
     }
@@ -49,6 +66,11 @@ pub(super) struct Audit<'a> {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     known: HashSet<u64>,
+    /// Whether what is found is only counted.
+    is_sample: bool,
+    /// Where a walk ends before its end.
+    walked_max: u64,
+    passed_max: u64,
 }
 
 /// Something that looked broken.
@@ -57,7 +79,18 @@ struct Waiting {
     since: Instant,
 }
 
-impl Audit<'_> {
+impl<'a> Audit<'a> {
+    fn new(run: &'a mut Run, relation: &'a Relation, report: &'a mut RelationReport) -> Audit<'a> {
+        let (waiting, known) = (VecDeque::new(), HashSet::new());
+        let (walked_max, passed_max) = (u64::MAX, u64::MAX);
+        Audit { run, relation, report, waiting, waiting_bytes: 0, known, is_sample: false, walked_max, passed_max }
+    }
+
+    /// Whether nothing more of this walk is wanted.
+    pub(super) fn is_enough(&self) -> bool {
+        self.report.walked >= self.walked_max
+    }
+
     /// How much there is to be walked, for those who watch.
     async fn estimate(&mut self) -> Result<(), Stop> {
         let mut request = Vec::new();
@@ -75,6 +108,7 @@ impl Audit<'_> {
         let count = passed.to_string();
         let mut cursor = b"0".to_vec();
         let mut generation = None;
+        let mut passed_over = 0;
         loop {
             self.run.breathe(passed as f64 * PASSED_SHARE).await?;
             let mut words: Vec<&[u8]> = vec![b"SCAN", &cursor, b"MATCH", &glob, b"COUNT", count.as_bytes()];
@@ -92,10 +126,14 @@ impl Audit<'_> {
             let own = self.run.shared.policy.load().guard_prefix.clone();
             let keys: Vec<Bytes> = page.found.into_iter().filter(|key| !key.starts_with(own.as_bytes())).collect();
             for keys in keys.chunks(batch) {
+                if self.is_enough() {
+                    break;
+                }
                 self.take_keys(number, walk, keys).await?;
             }
             self.look_again(false).await?;
-            if page.cursor == b"0" {
+            passed_over += passed as u64;
+            if page.cursor == b"0" || self.is_enough() || passed_over >= self.passed_max {
                 return Ok(true);
             }
             cursor = page.cursor;
@@ -242,6 +280,9 @@ impl Audit<'_> {
             _ => return,
         };
         self.run.progress.found.fetch_add(1, Ordering::Relaxed);
+        if self.is_sample {
+            return self.report.take(subject, verdict);
+        }
         let violation = Violation::new(kind)
             .rule(&self.relation.name)
             .key_pattern(&self.relation.pattern_text(subject.walk))

@@ -11,6 +11,7 @@ mod repair;
 pub mod repair_log;
 mod report;
 mod run;
+mod sample;
 pub mod schedule;
 mod undo;
 
@@ -26,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::net::health::SharedBreaker;
 use crate::net::upstream;
+use crate::telemetry::audits;
+use crate::telemetry::label::AuditOutcome;
 use crate::telemetry::report::Reporter;
 use repair_log::RepairLog;
 use respguard_engine::policy::rule::Repair;
@@ -33,6 +36,7 @@ use respguard_engine::policy::{Policy, Relation};
 use run::{Progress, Run};
 
 pub use repair_log::Which;
+pub use sample::{SAMPLE_KEYS_MAX, Sampled};
 
 /// Things that one repair removes where nothing else is asked for.
 pub const REMOVED_MAX: usize = 1000;
@@ -108,6 +112,8 @@ pub struct Jobs {
 pub(crate) struct Shared {
     /// `None`: audits are off.
     on: Option<(Settings, upstream::Settings)>,
+    /// The server, whether audits are on or not.
+    upstream: Option<upstream::Settings>,
     policy: Arc<ArcSwap<Policy>>,
     breaker: SharedBreaker,
     reporter: Reporter,
@@ -123,6 +129,8 @@ struct State {
     running: Option<(Arc<Progress>, CancellationToken)>,
     /// The last report of each relation that an audit came to the end of.
     reports: BTreeMap<Arc<str>, Value>,
+    /// Why the relations are unknown of which that was said.
+    unknown: BTreeMap<Arc<str>, String>,
 }
 
 /// A run that has begun.
@@ -144,15 +152,16 @@ impl Jobs {
     ) -> Jobs {
         let log = settings.as_ref().and_then(|settings| settings.repair_log.clone()).map(RepairLog::new);
         let (turn, state) = (Arc::new(Semaphore::new(1)), Mutex::default());
-        let on = settings.map(|settings| (settings, upstream));
-        Jobs { shared: Arc::new(Shared { on, policy, breaker, reporter, log, turn, state, shutdown }) }
+        let on = settings.map(|settings| (settings, upstream.clone()));
+        let upstream = Some(upstream);
+        Jobs { shared: Arc::new(Shared { on, upstream, policy, breaker, reporter, log, turn, state, shutdown }) }
     }
 
     /// Nothing is ever audited.
     pub fn off() -> Jobs {
-        let (on, policy, breaker, reporter, log) = Default::default();
-        let (turn, state) = (Arc::new(Semaphore::new(1)), Mutex::default());
-        Jobs { shared: Arc::new(Shared { on, policy, breaker, reporter, log, turn, state, shutdown: CancellationToken::new() }) }
+        let (on, upstream, policy, breaker, reporter, log) = Default::default();
+        let (turn, state, shutdown) = (Arc::new(Semaphore::new(1)), Mutex::default(), CancellationToken::new());
+        Jobs { shared: Arc::new(Shared { on, upstream, policy, breaker, reporter, log, turn, state, shutdown }) }
     }
 
     /// Begins an audit or a repair; whoever drops what it gives does not end it.
@@ -171,12 +180,12 @@ impl Jobs {
         let cancel = self.shared.shutdown.child_token();
         let kind = if wanted.repair.is_some() { "repair" } else { "audit" };
         let mut run = Run::new(Arc::clone(&self.shared), on, cancel.clone(), kind);
-        run.lock(wanted.is_scheduled).await?;
+        let refusal = run.lock(wanted.is_scheduled).await?;
         self.lock().running = Some((Arc::clone(&run.progress), cancel.clone()));
         let (sender, report) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
-            let done = run.all(&relations, &wanted).await;
+            let done = run.all(&relations, &wanted, refusal).await;
             shared.end(done.by_relation, turn);
             // Whoever asked may have gone.
             let _ = sender.send(done.report);
@@ -213,6 +222,12 @@ impl Jobs {
     pub fn schedule(&self) -> Option<(Duration, bool)> {
         let (settings, _) = self.shared.on.as_ref()?;
         Some((settings.every?, settings.repair))
+    }
+
+    /// Counts an audit of all relations that could not even begin.
+    fn count_failed(&self) {
+        let policy = self.shared.policy.load();
+        policy.relations().iter().for_each(|relation| audits::count_run(&relation.name, AuditOutcome::Failed));
     }
 
     /// Ends what is under way; false when nothing is.
@@ -263,7 +278,25 @@ impl Shared {
         state.running = None;
         let policy = self.policy.load();
         state.reports.extend(by_relation);
-        state.reports.retain(|name, _| policy.relations().iter().any(|relation| relation.name == *name));
+        let is_declared = |name: &Arc<str>| policy.relations().iter().any(|relation| relation.name == *name);
+        state.reports.retain(|name, _| is_declared(name));
+        state.unknown.retain(|name, _| is_declared(name));
         drop(turn);
+    }
+
+    /// Whether a relation is unknown for another reason than was said before; what is known is forgotten.
+    fn is_news(&self, relation: &Arc<str>, unknown: Option<&str>) -> bool {
+        let mut state = self.state();
+        match unknown {
+            Some(reason) if state.unknown.get(relation).is_some_and(|said| said == reason) => false,
+            Some(reason) => {
+                state.unknown.insert(Arc::clone(relation), reason.to_owned());
+                true
+            }
+            None => {
+                state.unknown.remove(relation);
+                false
+            }
+        }
     }
 }

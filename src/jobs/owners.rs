@@ -50,7 +50,7 @@ impl Owners<'_> {
         let owners = owners.filter_map(|(key, type_)| Some(Owner { key, type_: type_?, cursor: b"0".to_vec(), next: 0 }));
         let glob = walk.element.map(|element| element.glob()).unwrap_or_default();
         let mut owners = Owners { owners: owners.collect(), glob, number, walk, without_values: true };
-        while !owners.owners.is_empty() {
+        while !owners.owners.is_empty() && !audit.is_enough() {
             owners.page(audit).await?;
         }
         Ok(())

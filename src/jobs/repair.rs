@@ -96,10 +96,11 @@ async fn remove_all(
             let is_part = matches!(subject.source.kind, PlaceKind::Member | PlaceKind::Field | PlaceKind::Item);
             let action = if is_part { RepairAction::Remove } else { RepairAction::Delete };
             audits::count_repaired(&relation.name, action, ids.len() as u64);
-            report.findings[place].ids = ids;
         } else if result == RepairResult::Fixed {
             report.orphans_repaired += 1;
         }
+        // Also of what may be gone: it can be put back.
+        report.findings[place].ids = ids;
         report.findings[place].result = Some(result);
     }
     Ok(())

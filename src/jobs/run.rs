@@ -13,7 +13,7 @@ use super::asking::{AskError, Asking};
 use super::audit::audit;
 use super::lock::{Lock, Locking};
 use super::repair::repair;
-use super::report::{RelationReport, report};
+use super::report::{RelationReport, report, told};
 use super::{REMOVED_MAX, Refused, RepairWanted, Settings, Shared, Wanted};
 use crate::net::upstream;
 use crate::net::upstream::connect::OpenError;
@@ -31,6 +31,8 @@ const AWAY_MAX: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest answers to one pipeline of questions.
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often the log says how far a run is.
+const TOLD: Duration = Duration::from_secs(60);
 /// A part of `every` for which no scheduled run is needed behind one.
 const DONE_SHARE: f64 = 0.75;
 
@@ -85,6 +87,7 @@ pub(super) struct Run {
     lock: Lock,
     pub(super) pace: Pace,
     cancel: CancellationToken,
+    told_at: Instant,
 }
 
 /// What a run came to.
@@ -109,42 +112,61 @@ impl Run {
         let lock = Lock::new(&shared.policy.load().guard_prefix, &id);
         let asking = Asking::new(upstream);
         let pace = Pace::new(settings.keys_per_second);
-        Run { shared, settings, id, progress, asking, lock, pace, cancel }
+        Run { shared, settings, id, progress, asking, lock, pace, cancel, told_at: Instant::now() }
     }
 
-    /// Takes the lock, once.
-    pub(super) async fn lock(&mut self, is_scheduled: bool) -> Result<(), Refused> {
+    /// Takes the lock, once. `Some`: why the server does not let this user audit anything.
+    pub(super) async fn lock(&mut self, is_scheduled: bool) -> Result<Option<String>, Refused> {
         match self.lock.lock(&mut self.asking, is_scheduled).await {
-            Ok(Locking::Locked) => Ok(()),
+            Ok(Locking::Locked) => Ok(None),
             Ok(Locking::Held) => Err(Refused::Locked),
             Ok(Locking::Done) => Err(Refused::Done),
+            Ok(Locking::Refused(error)) if is_about_rights(&error) => {
+                Ok(Some(format!("{} at the lock key {}", told(error.as_bytes()), self.lock.key())))
+            }
             Ok(Locking::Refused(error)) => Err(Refused::Server(format!("the lock key {}: {error}", self.lock.key()))),
+            Err(AskError::Open(error @ OpenError::Refused { .. })) => Ok(Some(error.to_string())),
             Err(error) => Err(Refused::Server(error.to_string())),
         }
     }
 
-    /// Audits one relation after the other, and repairs what is wanted.
-    pub(super) async fn all(mut self, relations: &[Arc<Relation>], wanted: &Wanted) -> Done {
+    /// Audits one relation after the other, and repairs what is wanted. With a refusal all of them are unknown.
+    pub(super) async fn all(mut self, relations: &[Arc<Relation>], wanted: &Wanted, refusal: Option<String>) -> Done {
         let repairs = wanted.repair.is_some_and(|repair| repair.apply);
         info!(run = self.id, relations = relations.len(), repairs, scheduled = wanted.is_scheduled, "an audit has begun");
         let mut reports: Vec<RelationReport> = Vec::new();
-        let mut is_over = false;
+        let (mut is_over, mut is_said) = (false, false);
         for relation in relations {
             self.progress.begin(&relation.name);
-            let report = self.one(relation, wanted.repair).await;
+            let report = match &refusal {
+                Some(reason) => self.unknown(relation, reason),
+                None => self.one(relation, wanted.repair).await,
+            };
             is_over = matches!(report.outcome, AuditOutcome::Cancelled | AuditOutcome::Failed);
-            self.tell(&report, wanted);
+            let unknown = report.reason.as_deref().filter(|_| report.outcome == AuditOutcome::Unknown);
+            let is_news = self.shared.is_news(&report.relation, unknown);
+            // One refusal of everything is said once, not for each relation.
+            self.tell(&report, wanted, is_news && !is_said);
+            is_said = refusal.is_some() && (is_said || is_news);
             reports.push(report);
             if is_over {
                 break;
             }
         }
-        let done_for = self.settings.every.filter(|_| wanted.is_scheduled && !is_over).map(|every| every.mul_f64(DONE_SHARE));
+        let is_done = wanted.is_scheduled && !is_over && refusal.is_none();
+        let done_for = self.settings.every.filter(|_| is_done).map(|every| every.mul_f64(DONE_SHARE));
         if let Err(error) = self.lock.unlock(&mut self.asking, done_for).await {
             warn!(run = self.id, %error, "the lock of audits is left to expire");
         }
         let by_relation = reports.iter().map(|report| (Arc::clone(&report.relation), report.shown())).collect();
         Done { report: report(&self.progress.shown(), wanted, &reports), by_relation }
+    }
+
+    fn unknown(&self, relation: &Relation, reason: &str) -> RelationReport {
+        let mut report = RelationReport::new(relation, &self.id, 0, self.may_remove(relation));
+        report.stop(Stop::Unknown(reason.to_owned()));
+        report.finished = Some(SystemTime::now());
+        report
     }
 
     async fn one(&mut self, relation: &Arc<Relation>, wanted: Option<RepairWanted>) -> RelationReport {
@@ -170,7 +192,8 @@ impl Run {
         is_enforced && relation.repair_on(Topology::OneServer) != Repair::Report
     }
 
-    fn tell(&self, report: &RelationReport, wanted: &Wanted) {
+    /// `is_news`: that it is unknown, and why, has not been said before.
+    fn tell(&self, report: &RelationReport, wanted: &Wanted, is_news: bool) {
         let relation = &report.relation;
         audits::count_run(relation, report.outcome);
         audits::count_keys(relation, report.walked);
@@ -179,12 +202,18 @@ impl Run {
         }
         let (outcome, reason) = (report.outcome.as_str(), report.reason.as_deref());
         let RelationReport { walked, orphans, lifetimes, removed, .. } = report;
-        match report.outcome {
-            AuditOutcome::Clean | AuditOutcome::Cancelled | AuditOutcome::Repaired => {
+        let is_quiet = match report.outcome {
+            AuditOutcome::Clean | AuditOutcome::Cancelled | AuditOutcome::Repaired => true,
+            AuditOutcome::Unknown => !is_news,
+            AuditOutcome::Drift | AuditOutcome::Stopped | AuditOutcome::Failed => false,
+        };
+        match is_quiet {
+            true => {
                 info!(
                     run = self.id,
                     relation = &**relation,
                     outcome,
+                    reason,
                     walked,
                     orphans,
                     lifetimes,
@@ -192,7 +221,7 @@ impl Run {
                     "a relation was audited"
                 );
             }
-            _ => warn!(
+            false => warn!(
                 run = self.id,
                 relation = &**relation,
                 outcome,
@@ -245,6 +274,10 @@ impl Run {
         if self.lock.is_due() {
             self.renew().await?;
         }
+        if self.told_at.elapsed() >= TOLD {
+            self.told_at = Instant::now();
+            info!(run = self.id, progress = %self.progress.shown(), "an audit is under way");
+        }
         let wait = self.pace.take(things, Instant::now());
         self.sleep(wait).await
     }
@@ -274,4 +307,9 @@ impl Run {
             () = tokio::time::sleep(time) => Ok(()),
         }
     }
+}
+
+/// Whether the server refuses the user, and not what it is asked.
+fn is_about_rights(error: &str) -> bool {
+    ["NOPERM", "NOAUTH", "WRONGPASS"].iter().any(|word| error.starts_with(word))
 }

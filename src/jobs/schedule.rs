@@ -16,12 +16,14 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Runs until the process ends.
 pub async fn keep(jobs: Jobs) {
     let Some((every, repairs)) = jobs.schedule() else { return };
+    let mut told = None;
     tokio::time::sleep(every.mul_f64(FIRST_SHARE * fastrand::f64())).await;
     loop {
         let repair = repairs.then_some(RepairWanted { apply: true, max: REMOVED_MAX, force: false });
         let wanted = Wanted { relation: None, repair, is_scheduled: true };
         let pause = match jobs.begin(wanted).await {
             Ok(begun) => {
+                told = None;
                 // It is told of by its end, whatever that is.
                 let _ = begun.report.await;
                 between(every, fastrand::f64())
@@ -32,7 +34,14 @@ pub async fn keep(jobs: Jobs) {
                 RETRY.max(every.mul_f64(JITTER_SHARE)).min(every)
             }
             Err(refused) => {
-                warn!(%refused, "a scheduled audit cannot begin");
+                if told.as_ref() != Some(&refused) {
+                    warn!(%refused, "a scheduled audit cannot begin; it is tried again, and said again when it is for another reason");
+                    // A server that is away is told of by the breaker; nobody else tells of the file.
+                    if matches!(refused, Refused::Log(_) | Refused::NoLog) {
+                        jobs.count_failed();
+                    }
+                }
+                told = Some(refused);
                 RETRY.min(every)
             }
         };

@@ -2,7 +2,7 @@
 
 /// Command lines that are not run: where, which, and why.
 pub const NOT_RUN: [(&str, &str, &str); 27] = [
-    ("README.md", "make demo     # five stories, straight to Redis and through respguard, side by side", DEMO),
+    ("README.md", "make demo     # six stories, straight to Redis and through respguard, side by side", DEMO),
     ("README.md", "make test     # everything that is tested", "this test is a part of it"),
     ("README.md", "make demo", DEMO),
     ("README.md", "make demo STAY=1", "leaves servers running; its stories are run"),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use respguard_engine::route::slots::key_slot;
 
-use crate::harness::{Nodes, Proxy, Setup, Wire, eventually, request, text};
+use crate::harness::proxy::command;
+use crate::harness::{Nodes, Proxy, RedisServer, Setup, Wire, eventually, free_port, request, text};
 
 const TIMES: &str = "request_timeout_ms = 8000\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
 
@@ -234,9 +235,17 @@ fn what_is_not_done_on_a_cluster_is_refused_by_name() {
     for line in ["READONLY", "READWRITE", "ASKING"] {
         assert_eq!(wire.ask(line), "+OK\r\n");
     }
+    let mut other = proxy.wire();
+    assert_eq!(other.ask("HGETALL none"), "*0\r\n");
     let hello = wire.ask("HELLO 3");
     assert!(hello.contains("standalone") && !hello.contains("cluster"), "{hello}");
     assert_eq!(wire.ask("GET foo"), "$1\r\n1\r\n");
+    // Connections to the nodes are shared: nobody's protocol or farewell is the others'.
+    assert_eq!((wire.ask("HGETALL none"), other.ask("HGETALL none")), ("%0\r\n".to_owned(), "*0\r\n".to_owned()));
+    assert_eq!(wire.ask("QUIT"), "+OK\r\n");
+    wire.until_closed();
+    assert_eq!(other.ask("GET foo"), "$1\r\n1\r\n");
+    assert_eq!(proxy.metric("respguard_upstream_reconnects_total", &[]), 0.0);
 }
 
 /// Moves a slot half way: its new node takes it in, and some of its keys are there already.
@@ -282,7 +291,9 @@ fn a_slot_that_moves_is_followed_and_no_client_sees_it() {
     migrate(&nodes, &format!("x:{{{user}}}"), 0, 1);
     let replies: Vec<String> = wire.replies(2).iter().map(|reply| text(reply)).collect();
     assert_eq!(replies, [":2\r\n", ":1\r\n"]);
-    assert_eq!(text(&other.reply()), "*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
+    // Another client's may come before the group or behind it.
+    let both = text(&other.reply());
+    assert!(["*2\r\n$1\r\n1\r\n$1\r\n1\r\n", "*2\r\n$1\r\n2\r\n$1\r\n1\r\n"].contains(&&*both), "{both}");
     end_move(&nodes, slot, 0, 1);
     assert_eq!(wire.ask(&format!("INCR n:{{{user}}}")), ":3\r\n");
     assert_eq!(asked(&mut wire, &["MULTI", &format!("INCR n:{{{user}}}"), "EXEC"])[2], "*1\r\n:4\r\n");
@@ -372,4 +383,64 @@ fn a_slot_that_nobody_serves_is_said_by_name() {
     assert!(reply.starts_with("-ERR respguard: MGET is not answered: of 2 parts 1 failed: slot 12182"), "{reply}");
     let reply = wire.ask("DEL foo bar");
     assert!(reply.starts_with("-PARTIAL respguard: DEL was done on 1 of 2 parts: slot 12182"), "{reply}");
+}
+
+#[test]
+fn clients_log_in_at_the_nodes_and_lose_what_the_nodes_take_from_them() {
+    let nodes = Nodes::start(3, false);
+    let keys: Vec<String> = (0..3).map(|at| nodes.key_of(at, "k")).collect();
+    for server in &nodes.servers {
+        assert_eq!(server.ask("ACL SETUSER bob on >bobs ~* +@all"), "+OK\r\n");
+        assert_eq!(server.ask("CONFIG SET requirepass secret"), "+OK\r\n");
+    }
+    let upstream = format!("{TIMES}probe = {{ password_env = \"PROBE\" }}\n");
+    let setup = Setup::before(1).cluster(&nodes.ports(), &upstream).top("workers = 1").environment("PROBE", "secret");
+    let proxy = setup.start();
+    let mut wire = proxy.wire();
+    assert!(wire.ask("GET k").starts_with("-NOAUTH "));
+    assert!(wire.ask("AUTH wrong").starts_with("-WRONGPASS "));
+    assert_eq!(wire.ask("AUTH secret"), "+OK\r\n");
+    // Connections to the nodes are shared: who has not logged in is not logged in by others.
+    let mut stranger = proxy.wire();
+    assert!(stranger.ask(&format!("GET {}", keys[0])).starts_with("-NOAUTH "));
+    let mut bob = proxy.wire();
+    assert_eq!(bob.ask("AUTH bob bobs"), "+OK\r\n");
+    for key in &keys {
+        assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+        assert_eq!(bob.ask(&format!("INCR {key}")), ":2\r\n");
+    }
+    assert_eq!(bob.ask("ACL WHOAMI"), "$3\r\nbob\r\n");
+    assert_eq!(wire.ask("ACL DELUSER bob"), ":1\r\n");
+    bob.until_closed();
+    let mut again = proxy.wire();
+    assert!(again.ask("AUTH bob bobs").starts_with("-WRONGPASS "));
+    assert_eq!(wire.ask(&format!("GET {}", keys[0])), "$1\r\n2\r\n");
+    assert!(stranger.ask(&format!("GET {}", keys[0])).starts_with("-NOAUTH "));
+}
+
+#[test]
+fn what_is_wrong_with_a_cluster_is_said_by_name() {
+    let nodes = Nodes::start(1, false);
+    let alone = RedisServer::start(&[]);
+    let file = tempfile::tempdir().expect("a folder");
+    let path = file.path().join("respguard.toml");
+    let checked = |ports: &[u16]| {
+        let seeds: Vec<_> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let toml = format!("[upstream]\ncluster = [{}]\n[admin]\naddress = \"127.0.0.1:0\"\n", seeds.join(", "));
+        std::fs::write(&path, toml).expect("a file");
+        let output = command().args(["check", "--connect", "--config"]).arg(&path).output().expect("it runs");
+        (output.status.code(), [output.stdout, output.stderr].concat())
+    };
+    let own = nodes.ports()[0];
+    let dead = free_port();
+    for (ports, code, wanted) in [
+        (vec![own], 0, format!("node 127.0.0.1:{own} knows 1 primaries, epoch 1")),
+        (vec![own, dead], 1, format!("node 127.0.0.1:{dead}: cannot connect")),
+        (vec![alone.port()], 1, "it is no node of a cluster: ERR This instance has cluster support disabled".to_owned()),
+        (vec![dead], 1, "no node of the cluster says who serves what".to_owned()),
+    ] {
+        let (ended, said) = checked(&ports);
+        let said = text(&said);
+        assert!(ended == Some(code) && said.contains(&wanted), "{ended:?} {said}\n{wanted}");
+    }
 }

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{RedisServer, Setup};
 
-type Space = BTreeMap<String, (&'static str, BTreeSet<String>)>;
+/// By key: its type, what it holds, and its lifetime in seconds.
+type Space = BTreeMap<String, (&'static str, BTreeSet<String>, Option<u64>)>;
 type Found = BTreeMap<String, BTreeSet<(String, Option<String>)>>;
 
-const NAMES: [&str; 4] = ["a", "b", "a:b", "c"];
+const NAMES: [&str; 5] = ["a", "b", "a:b", "c", "é"];
 const PREFIXES: [&str; 4] = ["k", "m", "n", "o"];
 
 fn one<T: Copy>(random: &mut fastrand::Rng, of: &[T]) -> T {
@@ -32,7 +33,9 @@ fn space(random: &mut fastrand::Rng) -> Space {
             _ => one(random, &NAMES).to_owned(),
         };
         let elements = (0..count).map(|_| element(random)).collect();
-        space.insert(key, (type_, elements));
+        // Far enough apart for a busy machine.
+        let ttl = one(random, &[None, Some(10_000), Some(20_000), Some(30_000)]);
+        space.insert(key, (type_, elements, ttl));
     }
     space
 }
@@ -63,7 +66,10 @@ fn relation(random: &mut fastrand::Rng, number: usize) -> Value {
     }
     let kind = one(random, &["key", "member", "field", "item", "value"]);
     let element = one(random, &["{x}", "x-{x}"]);
-    let from_key = if kind == "key" { key_pattern(random, &["x", "y"]) } else { key_pattern(random, &["y"]) };
+    let mut from_key = if kind == "key" { key_pattern(random, &["x", "y"]) } else { key_pattern(random, &["y"]) };
+    if random.u8(..4) == 0 {
+        from_key = from_key.replacen(':', ":*:", 1);
+    }
     let from = if kind == "key" { format!("key {from_key}") } else { format!("{kind} {element} of {from_key}") };
     let needs: Vec<String> = (0..random.usize(1..=2))
         .filter_map(|_| {
@@ -79,12 +85,15 @@ fn relation(random: &mut fastrand::Rng, number: usize) -> Value {
     if needs.is_empty() {
         return relation(random, number);
     }
-    json!({ "name": name, "from": from, "needs": needs })
+    match one(random, &[None, None, Some("at-least"), Some("at-most")]) {
+        Some(ttl) => json!({ "name": name, "from": from, "needs": needs, "ttl": ttl }),
+        None => json!({ "name": name, "from": from, "needs": needs }),
+    }
 }
 
 fn fill(redis: &RedisServer, space: &Space) {
     let mut wire = redis.wire();
-    for (key, (type_, elements)) in space {
+    for (key, (type_, elements, ttl)) in space {
         for element in elements {
             let line = match *type_ {
                 "set" => format!("SADD {key} {element}"),
@@ -96,13 +105,17 @@ fn fill(redis: &RedisServer, space: &Space) {
             let reply = wire.ask(&line);
             assert!(!reply.starts_with('-'), "{line}: {reply}");
         }
+        if let Some(ttl) = ttl {
+            assert_eq!(wire.ask(&format!("EXPIRE {key} {ttl}")), ":1\r\n");
+        }
     }
 }
 
 /// What the checker in Python finds.
 fn naive(relations: &[Value], space: &Space) -> Found {
-    let space: BTreeMap<_, _> =
-        space.iter().map(|(key, (type_, elements))| (key, json!({ "type": type_, "elements": elements }))).collect();
+    let space =
+        space.iter().map(|(key, (type_, elements, ttl))| (key, json!({ "type": type_, "elements": elements, "ttl": ttl })));
+    let space: BTreeMap<_, _> = space.collect();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/relations_naive.py");
     let mut python =
         Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is there");

@@ -1,6 +1,6 @@
 """What is broken in a keyspace, found out the plain way: reads both as JSON from standard input, writes findings as JSON.
 
-Patterns are read by backtracking-free regular expressions: a capture takes as little as it can.
+Patterns are read by regular expressions: a capture takes as little as it can, and a run likewise, or nothing.
 """
 
 import json
@@ -16,7 +16,7 @@ def compiled(pattern, bound=None):
     for part in parts:
         name = part[1:-1]
         if not (part.startswith("{") and part.endswith("}")):
-            out += re.escape(part)
+            out += ".*?".join(re.escape(literal) for literal in part.split("*"))
         elif bound and name in bound:
             out += re.escape(bound[name])
         elif name in seen:
@@ -73,7 +73,13 @@ def sets(keys, space):
     return found
 
 
-def references(place, needs, space):
+def lives_rightly(bound_by, own, other):
+    """Whether two keys' lifetimes compare as they should; a key without one lives for ever."""
+    own, other = (float("inf") if held["ttl"] is None else held["ttl"] for held in (own, other))
+    return own >= other if bound_by == "at-least" else own <= other
+
+
+def references(place, needs, ttl, space):
     found = set()
     words = place.split()
     kind, element, key_pattern = (words[0], None, words[1]) if words[0] == "key" else (words[0], words[1], words[3])
@@ -83,7 +89,12 @@ def references(place, needs, space):
             continue
         for one in [None] if kind == "key" else elements(kind, held):
             whole = bound if one is None else read(element, one, bound)
-            if whole is not None and not all(is_there(need, whole, space) for need in needs):
+            if whole is None:
+                continue
+            keys = [build(need.split()[-1], whole) for need in needs]
+            if not all(is_there(need, whole, space) for need in needs):
+                found.add((key, one))
+            elif ttl and not all(lives_rightly(ttl, held, space[need]) for need in keys):
                 found.add((key, one))
     return found
 
@@ -96,7 +107,7 @@ def main():
         if "keys" in relation:
             found = sets(relation["keys"], space)
         else:
-            found = references(relation["from"], relation["needs"], space)
+            found = references(relation["from"], relation["needs"], relation.get("ttl"), space)
         answer[relation["name"]] = sorted([key, element] for key, element in found)
     json.dump(answer, sys.stdout)
 

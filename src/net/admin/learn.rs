@@ -6,8 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
@@ -15,10 +16,13 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
-use super::record::{self, Begun, Wanted};
+use super::record::{self, Begun, SECONDS_MAX};
+use crate::jobs::{Jobs, SAMPLE_KEYS_MAX};
+use crate::net::http::problem;
 use crate::net::recording::lesson::teach;
 use respguard_engine::command::Table;
-use respguard_engine::learn::Learner;
+use respguard_engine::learn::{Counted, Learner, Learnt, relation_text};
+use respguard_engine::policy::rule::WrittenRelation;
 
 /// The media type of configuration text.
 const TOML_TYPE: &str = "application/toml; charset=utf-8";
@@ -27,13 +31,30 @@ const PIPE_BYTES: usize = 64 * 1024;
 /// How often a comment says how far it is; connections without a sign of life are closed.
 const TICK: Duration = Duration::from_secs(5);
 
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    seconds: u64,
+    /// Keys, members and so on of each pattern of each relation that follows, to see whether it holds.
+    sample_keys: Option<u64>,
+}
+
+impl Wanted {
+    fn can_be(&self) -> bool {
+        (1..=SECONDS_MAX).contains(&self.seconds) && self.sample_keys.is_none_or(|keys| (1..=SAMPLE_KEYS_MAX).contains(&keys))
+    }
+}
+
 pub(super) async fn learn(State(state): State<AdminState>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
-    let Some(seconds) = record::seconds(wanted) else { return record::wrong_time() };
+    const EXPECTED: &str = "?seconds= must be a whole number from 1 to 600, sample_keys= one from 1 to 1000000 or nothing";
+    let Some(Query(Wanted { seconds, sample_keys })) = wanted.ok().filter(|Query(wanted)| wanted.can_be()) else {
+        return problem(StatusCode::BAD_REQUEST, EXPECTED, &[]);
+    };
     let Some(begun) = state.recorder.begin().await else { return record::busy() };
     tracing::info!(seconds, "rules are learnt from what clients send");
     let (pipe, reading) = duplex(PIPE_BYTES);
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    let lesson = Lesson { learner: Learner::new(Table::builtin()), begun, pipe, shutdown: state.shutdown.clone() };
+    let (learner, shutdown) = (Learner::new(Table::builtin()), state.shutdown.clone());
+    let lesson = Lesson { learner, begun, pipe, sample_keys, jobs: state.jobs.clone(), shutdown };
     let runtime = Handle::current();
     // Taking requests apart is work: it must not keep this thread from taking clients in.
     tokio::task::spawn_blocking(move || runtime.block_on(lesson.run(deadline)));
@@ -45,6 +66,8 @@ struct Lesson {
     learner: Learner,
     begun: Begun,
     pipe: DuplexStream,
+    sample_keys: Option<u64>,
+    jobs: Jobs,
     shutdown: CancellationToken,
 }
 
@@ -55,10 +78,18 @@ impl Lesson {
             Ok(()) => self.learner.commands(),
             Err(_) => return tracing::info!("what was learnt was given up by whoever asked for it"),
         };
-        let text = self.learner.propose();
+        let Learnt { text, relations } = self.learner.conclude();
+        // Others may record while keys are looked at.
+        drop(self.begun);
+        let mut pipe = self.pipe;
         let sent = async {
-            self.pipe.write_all(text.as_bytes()).await?;
-            self.pipe.shutdown().await
+            let relations = match self.sample_keys.filter(|_| !relations.is_empty()) {
+                Some(keys) => counted(&self.jobs, &relations, keys, &mut pipe).await?,
+                None => relations.iter().map(|relation| relation_text(relation, Some(Counted::Not))).collect(),
+            };
+            pipe.write_all(text.as_bytes()).await?;
+            pipe.write_all(relations.as_bytes()).await?;
+            pipe.shutdown().await
         };
         match sent.await {
             Ok(()) => tracing::info!(commands, "rules were learnt"),
@@ -90,4 +121,32 @@ impl Lesson {
         }
         Ok(())
     }
+}
+
+/// The relations with in how many cases they hold; comments say meanwhile that it goes on.
+async fn counted(jobs: &Jobs, relations: &[WrittenRelation], keys: u64, pipe: &mut DuplexStream) -> io::Result<String> {
+    let mut ticks = interval_at(Instant::now(), TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let sampling = jobs.sample(relations, keys);
+    tokio::pin!(sampling);
+    let sampled = loop {
+        tokio::select! {
+            sampled = &mut sampling => break sampled,
+            _ = ticks.tick() => pipe.write_all(b"# Looking at keys, for the relations that follow.\n").await?,
+        }
+    };
+    let text = |(relation, counted): (&WrittenRelation, Counted<'_>)| relation_text(relation, Some(counted));
+    Ok(match sampled {
+        Ok(sampled) => {
+            let counts = sampled.iter().map(|sampled| match &sampled.failure {
+                Some(why) => Counted::Unknown(why),
+                None => Counted::Cases { all: sampled.all, broken: sampled.broken },
+            });
+            relations.iter().zip(counts).map(text).collect()
+        }
+        Err(refused) => {
+            let why = refused.to_string();
+            relations.iter().map(|relation| text((relation, Counted::Unknown(&why)))).collect()
+        }
+    })
 }

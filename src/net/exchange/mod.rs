@@ -220,7 +220,8 @@ impl Exchange {
             let link = self.link.borrow();
             link.is_retired() || link.is_stuck()
         };
-        self.moved.take() || is_stuck && self.leave()
+        let leaves = is_stuck && self.leave();
+        self.moved.take() || leaves
     }
 
     /// A client that is owed nothing goes to this connection of its lane.

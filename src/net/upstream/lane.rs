@@ -178,6 +178,13 @@ impl Lane {
         self.shared_connection.replace_stuck(reserve, || self.idle_lease(), open);
     }
 
+    /// Lets those read elsewhere who wait behind a connection that is stuck.
+    fn relieve(&self) {
+        let open = || self.open(Vec::new()).ok();
+        let reserve = || self.leases.reserve(&self.settings).ok();
+        self.shared_connection.relieve(reserve, || self.idle_lease(), open);
+    }
+
     /// Connections that were lost and have not been ended yet, on any that a client of the lane may come from.
     pub fn orphans(&self) -> Vec<OrphanedConnection> {
         self.shared_connection.orphans()
@@ -279,6 +286,7 @@ impl Lane {
         let is_owed = self.shared_connection.look_at_heads();
         if is_owed {
             self.replace_stuck();
+            self.relieve();
         }
         is_owed
     }
@@ -305,6 +313,7 @@ impl Lane {
             self.adopt(&unneeded);
         }
         self.replace_stuck();
+        self.relieve();
         let now = clock::now();
         self.idle.borrow_mut().retain(|(link, since)| {
             let keep = now.saturating_duration_since(*since) < IDLE_MAX && link.phase() == Phase::Ready;

@@ -13,6 +13,10 @@ use super::lane::Reserved;
 use crate::net::clock;
 use respguard_engine::link::handshake::OrphanedConnection;
 
+/// So many are being opened together at most.
+const OPENING_MAX: usize = 16;
+/// So many readers share one that is opened for them, as long as there is but one reply known that is large.
+const READERS: usize = 8;
 /// Behind an attempt to open another one that has failed.
 const OPEN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -21,8 +25,8 @@ pub(super) struct SharedConnection {
     shared: RefCell<Rc<Link>>,
     /// Each takes the room of a lease: it is its clients' own until they have what they are owed.
     retired: RefCell<Vec<Retired>>,
-    /// One that is being opened to take the place of the shared one.
-    successor: RefCell<Option<Rc<Link>>>,
+    /// Those that are being opened, to take the place of the shared one or for reads that wait.
+    opening: RefCell<Vec<Rc<Link>>>,
     failed_at: Cell<Option<Instant>>,
 }
 
@@ -32,12 +36,18 @@ struct Retired {
     _room: Reserved,
 }
 
+/// How many of so many readers that wait go over one connection: where several replies are large, each may be.
+fn share(link: &Link, readers: usize) -> usize {
+    let connections = if link.is_paced() { OPENING_MAX } else { (readers / READERS).clamp(1, OPENING_MAX) };
+    readers.div_ceil(connections).max(1)
+}
+
 impl SharedConnection {
     pub(super) fn new(shared: Rc<Link>) -> SharedConnection {
         SharedConnection {
             shared: RefCell::new(shared),
             retired: RefCell::default(),
-            successor: RefCell::default(),
+            opening: RefCell::default(),
             failed_at: Cell::new(None),
         }
     }
@@ -96,7 +106,7 @@ impl SharedConnection {
         &self,
         reserve: impl FnOnce() -> Option<Reserved>,
         idle: impl FnOnce() -> Option<Rc<Link>>,
-        open: impl FnOnce() -> Option<Rc<Link>>,
+        open: impl Fn() -> Option<Rc<Link>>,
     ) {
         let stuck = self.shared();
         if !stuck.is_stuck() || !stuck.may_be_left() {
@@ -104,7 +114,7 @@ impl SharedConnection {
         }
         let next = match self.returning() {
             Some(retired) => Some((retired.link, retired._room)),
-            None => reserve().and_then(|room| Some((self.fresh(idle, open)?, room))),
+            None => reserve().and_then(|room| Some((self.fresh(idle, open, 1)?, room))),
         };
         let Some((next, room)) = next else { return };
         next.share();
@@ -113,26 +123,74 @@ impl SharedConnection {
         }
         stuck.retire();
         self.shared.replace(Rc::clone(&next));
-        stuck.hand_reads_to(&next);
+        // What is read behind what the server does not let pass is answered at once. Behind a reply that is large others
+        // may be large, too: they are in nobody's way elsewhere.
+        if stuck.is_still() {
+            stuck.hand_reads_to(&next, usize::MAX);
+        }
         self.retired.borrow_mut().push(Retired { link: stuck, _room: room });
+    }
+
+    /// Reads that wait behind a reply that is large or not taken go over connections that are opened for them alone, as
+    /// many as there is room for.
+    pub(super) fn relieve(
+        &self,
+        reserve: impl Fn() -> Option<Reserved>,
+        idle: impl Fn() -> Option<Rc<Link>>,
+        open: impl Fn() -> Option<Rc<Link>>,
+    ) {
+        let waiting: Vec<_> = {
+            let retired = self.retired.borrow();
+            retired.iter().map(|retired| (Rc::clone(&retired.link), retired.link.waiting_readers())).collect()
+        };
+        let wanted = waiting.iter().map(|(link, readers)| readers.div_ceil(share(link, *readers))).sum::<usize>();
+        for (link, readers) in waiting {
+            link.set_hands_on(readers > 0);
+            let mut left = readers;
+            while left > 0 {
+                let next = reserve().and_then(|room| Some((self.fresh(&idle, &open, wanted)?, room)));
+                let Some((next, room)) = next else {
+                    // If none is being opened there will be none soon.
+                    link.set_hands_on(!self.opening.borrow().is_empty());
+                    break;
+                };
+                next.share();
+                next.retire();
+                next.pace();
+                let most = share(&link, readers);
+                link.hand_reads_to(&next, most);
+                left = left.saturating_sub(most);
+                self.retired.borrow_mut().push(Retired { link: next, _room: room });
+            }
+        }
     }
 
     /// One that was replaced and goes on again.
     fn returning(&self) -> Option<Retired> {
         let mut retired = self.retired.borrow_mut();
-        let goes_on = |link: &Link| !link.is_stuck() && link.may_be_left() && link.phase() == Phase::Ready;
+        let goes_on = |link: &Link| !link.is_stuck() && !link.is_paced() && link.may_be_left() && link.phase() == Phase::Ready;
         let at = retired.iter().position(|retired| goes_on(&retired.link))?;
         Some(retired.swap_remove(at))
     }
 
-    fn fresh(&self, idle: impl FnOnce() -> Option<Rc<Link>>, open: impl FnOnce() -> Option<Rc<Link>>) -> Option<Rc<Link>> {
-        let mut successor = self.successor.borrow_mut();
-        if let Some(link) = successor.take_if(|link| link.phase() == Phase::Ready).or_else(idle) {
+    /// One that is there; if there is none, up to `most` are being opened.
+    fn fresh(
+        &self,
+        idle: impl FnOnce() -> Option<Rc<Link>>,
+        open: impl Fn() -> Option<Rc<Link>>,
+        most: usize,
+    ) -> Option<Rc<Link>> {
+        let mut opening = self.opening.borrow_mut();
+        if let Some(at) = opening.iter().position(|link| link.phase() == Phase::Ready) {
+            return Some(opening.swap_remove(at));
+        }
+        if let Some(link) = idle() {
             return Some(link);
         }
         let failed = self.failed_at.get().map(|at| clock::now().saturating_duration_since(at));
-        if successor.is_none() && failed.is_none_or(|since| since >= OPEN_PAUSE) {
-            *successor = open();
+        if failed.is_none_or(|since| since >= OPEN_PAUSE) {
+            let more = most.min(OPENING_MAX).saturating_sub(opening.len());
+            opening.extend(std::iter::from_fn(&open).take(more));
         }
         None
     }
@@ -151,26 +209,23 @@ impl SharedConnection {
             !is_done
         });
         let in_vain = !self.shared().is_stuck();
-        let mut successor = self.successor.borrow_mut();
-        if successor.as_ref().is_some_and(|link| link.phase() == Phase::Closed) {
+        let mut opening = self.opening.borrow_mut();
+        if opening.iter().any(|link| link.phase() == Phase::Closed) {
             self.failed_at.set(Some(clock::now()));
         }
-        successor.take_if(|link| link.phase() == Phase::Closed || in_vain && link.phase() == Phase::Ready)
+        opening.retain(|link| link.phase() != Phase::Closed);
+        let at = opening.iter().position(|link| in_vain && link.phase() == Phase::Ready)?;
+        Some(opening.swap_remove(at))
     }
 
     pub(super) fn wake(&self) {
-        let (retired, successor) = (self.retired.borrow(), self.successor.borrow());
+        let (retired, opening) = (self.retired.borrow(), self.opening.borrow());
         let retired = retired.iter().map(|retired| &retired.link);
-        std::iter::once(&*self.shared.borrow()).chain(retired).chain(&*successor).for_each(|link| link.wake());
+        std::iter::once(&*self.shared.borrow()).chain(retired).chain(&*opening).for_each(|link| link.wake());
     }
 
     pub(super) fn close(&self) {
         self.shared().close();
-        self.retired
-            .borrow_mut()
-            .drain(..)
-            .map(|retired| retired.link)
-            .chain(self.successor.take())
-            .for_each(|link| link.close());
+        self.retired.borrow_mut().drain(..).map(|retired| retired.link).chain(self.opening.take()).for_each(|link| link.close());
     }
 }

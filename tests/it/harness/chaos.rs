@@ -21,6 +21,8 @@ pub enum Way {
     Trickle,
     /// Nothing comes through until the way changes.
     Hold,
+    /// So many bytes pass, then nothing does.
+    Stop(usize),
     /// So many bytes pass, then both sides see a reset.
     Reset(usize),
     /// So many bytes pass, then both sides see an end.
@@ -199,17 +201,18 @@ fn pass(line: &Line, mut bytes: &[u8], to: usize, way: &Mutex<Way>) -> bool {
                 thread::sleep(Duration::from_micros(300));
                 1
             }
-            Way::Hold => {
+            Way::Hold | Way::Stop(0) => {
                 thread::sleep(POLL);
                 continue;
             }
-            Way::Reset(left) | Way::Close(left) => left.min(bytes.len()),
+            Way::Stop(left) | Way::Reset(left) | Way::Close(left) => left.min(bytes.len()),
         };
         if end.write_all(&bytes[..count]).is_err() {
             return false;
         }
         bytes = &bytes[count..];
         match now {
+            Way::Stop(left) => *locked(way) = Way::Stop(left - count),
             Way::Reset(left) if left > count => *locked(way) = Way::Reset(left - count),
             Way::Close(left) if left > count => *locked(way) = Way::Close(left - count),
             Way::Reset(_) => {

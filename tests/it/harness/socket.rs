@@ -22,6 +22,16 @@ impl Socket {
         }
     }
 
+    pub fn set_small_buffers(&self, bytes: usize, write_timeout: Duration) -> io::Result<()> {
+        let socket = match self {
+            Socket::Unix(socket) => socket2::SockRef::from(socket),
+            Socket::Tcp(_) | Socket::Tls(_) => socket2::SockRef::from(self.tcp()),
+        };
+        socket.set_write_timeout(Some(write_timeout))?;
+        socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)
+    }
+
     /// The TCP socket beneath.
     pub fn tcp(&self) -> &TcpStream {
         match self {

@@ -82,6 +82,11 @@ impl Wire {
         self
     }
 
+    /// There is little room in its socket, and it waits so long until the other side takes what it sends.
+    pub fn small_buffers(&self, bytes: usize, patience: Duration) {
+        self.stream.set_small_buffers(bytes, patience).expect("a socket");
+    }
+
     /// Sends bytes as they are.
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {

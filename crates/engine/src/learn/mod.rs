@@ -8,6 +8,7 @@
 //! | `template` | a command without what differs from one time to the next |
 //! | `unit`, `group` | what belongs together within bursts, and the groups that this makes |
 //! | `single` | rules about single keys and commands |
+//! | `relation`, `parts` | the relations that follow from groups, by what their members write |
 //! | `text` | the proposals as text |
 //!
 //! Values never leave it: of data only the length is told, and of keys the words that many keys have in common.
@@ -15,6 +16,8 @@
 mod client;
 mod family;
 mod group;
+mod parts;
+mod relation;
 mod seen;
 mod segment;
 mod single;
@@ -26,7 +29,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::command::Table;
-pub use text::BEGINNING;
+use crate::policy::rule::WrittenRelation;
+pub use relation::relations;
+pub use text::{BEGINNING, Counted, relation as relation_text};
 
 use client::Client;
 use family::Families;
@@ -40,6 +45,13 @@ const CLIENTS_MAX: usize = 10_000;
 const CLIENTS_BEYOND_MAX: usize = 100_000;
 /// Bytes of requests that are not whole, and of bursts under way, of all clients together.
 const BYTES_KEPT_MAX: usize = 32 * 1024 * 1024;
+
+/// What follows from what was seen.
+pub struct Learnt {
+    /// All rules but relations, as configuration text.
+    pub text: String,
+    pub relations: Vec<WrittenRelation>,
+}
 
 /// Watches clients, and proposes rules in the end.
 pub struct Learner {
@@ -131,7 +143,14 @@ impl Learner {
     }
 
     /// The configuration text that follows from what was seen. The same reads give the same text.
-    pub fn propose(mut self) -> String {
+    pub fn propose(self) -> String {
+        let Learnt { mut text, relations } = self.conclude();
+        relations.iter().for_each(|relation| text += &relation_text(relation, Some(Counted::Not)));
+        text
+    }
+
+    /// The same, with the relations that follow apart: whether they hold can be looked up.
+    pub fn conclude(mut self) -> Learnt {
         let mut clients: Vec<(u64, Client)> = self.clients.drain().collect();
         clients.sort_by_key(|(client, _)| *client);
         clients.iter_mut().for_each(|(_, of)| of.end_burst(&self.table, &mut self.seen));
@@ -158,7 +177,9 @@ impl Learner {
             long: seen.long,
             forgotten: self.clients_forgotten,
         };
-        text::write(&watched, &groups, &single::lifetimes(seen, &families, table), &single::guards(seen, &families, table))
+        let (lifetimes, guards) = (single::lifetimes(seen, &families, table), single::guards(seen, &families, table));
+        let rules: Vec<_> = groups.proposed.iter().map(|proposal| proposal.rule.clone()).collect();
+        Learnt { text: text::write(&watched, &groups, &lifetimes, &guards), relations: relations(&rules, &[], table) }
     }
 }
 

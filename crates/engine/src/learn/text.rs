@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::group::{Groups, Proposal};
 use super::single::{Expiring, Guarding, Lifetimes};
-use crate::policy::rule::{WrittenGroup, WrittenGuard};
+use crate::policy::rule::{WrittenGroup, WrittenGuard, WrittenRelation};
 
 /// What was watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,20 @@ pub(super) struct Watched {
     pub(super) keys_beyond: u64,
     pub(super) long: u64,
     pub(super) forgotten: u64,
+}
+
+/// A relation that holds in so many of a hundred cases is proposed.
+const HOLDS_PERCENT: u64 = 99;
+
+/// What is known of how often a relation holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted<'r> {
+    /// Nothing was looked at.
+    Not,
+    /// So many cases were looked at, of which so many are broken.
+    Cases { all: u64, broken: u64 },
+    /// It could not be found out.
+    Unknown(&'r str),
 }
 
 /// What the first line of all proposals begins with.
@@ -141,6 +155,48 @@ fn guard(guarding: &Guarding, out: &mut String) {
         line(out, &format!("keys_allowed = {keys:?}"));
     }
     line(out, "action = \"flag\"\n");
+}
+
+/// A relation, with what speaks for it if that is wanted; what holds too rarely is a comment.
+pub fn relation(rule: &WrittenRelation, counted: Option<Counted<'_>>) -> String {
+    let mut out = String::new();
+    let holds = |all: u64, broken: u64| {
+        let (held, percent) = (all - broken.min(all), 100.0 * (1.0 - broken as f64 / all as f64));
+        format!("{} of {} that were looked at ({percent:.1} %)", number(held), number(all))
+    };
+    let is_rule = match counted {
+        None => true,
+        Some(Counted::Not) => {
+            line(&mut out, "# Follows from what a group writes; --sample-keys 10000 counts in how many cases it holds.");
+            true
+        }
+        Some(Counted::Cases { all: 0, .. }) => {
+            line(&mut out, "# No relation: nothing of it was among the keys that were looked at.");
+            false
+        }
+        Some(Counted::Cases { all, broken }) if broken * 100 <= all * (100 - HOLDS_PERCENT) => {
+            line(&mut out, &format!("# Holds in {}.", holds(all, broken)));
+            true
+        }
+        Some(Counted::Cases { all, broken }) => {
+            line(&mut out, &format!("# No relation: holds in {} only.", holds(all, broken)));
+            false
+        }
+        Some(Counted::Unknown(why)) => {
+            line(&mut out, &format!("# Follows from what a group writes; how often it holds could not be found out: {why}."));
+            true
+        }
+    };
+    let WrittenRelation { name, keys, from, needs, .. } = rule;
+    let mut body = vec!["[[relation]]".to_owned(), format!("name = {name:?}")];
+    body.extend(keys.iter().map(|keys| format!("keys = {keys:?}")));
+    body.extend(from.iter().map(|from| format!("from = {from:?}")));
+    body.extend(needs.iter().map(|needs| format!("needs = {needs:?}")));
+    for text in body {
+        line(&mut out, &if is_rule { text } else { format!("#   {text}") });
+    }
+    line(&mut out, "");
+    out
 }
 
 fn keys(count: usize) -> String {

@@ -5,7 +5,7 @@
 
 use super::merge::Merge;
 use super::slots::key_slot;
-use crate::command::{Spec, Table};
+use crate::command::{Lane, Spec, Table};
 use respguard_resp::request::Args;
 
 /// What a command needs.
@@ -25,6 +25,9 @@ pub enum Route {
     Cluster(ClusterCommand),
     Accepted,
     Transaction(Verb),
+    /// It changes who its client is, or how both speak.
+    Login(Lane),
+    Quit,
     Subscribe,
     /// Not done on a cluster, and why not.
     Refused(&'static str),
@@ -105,7 +108,10 @@ fn route(spec: &Spec) -> Route {
         "randomkey" => Route::Every(Merge::AnyKey),
         "scan" => Route::Scan,
         "info" => Route::One(Merge::Info),
-        "hello" => Route::One(Merge::Hello),
+        "hello" => Route::Login(Lane::Hello),
+        "auth" => Route::Login(Lane::Auth),
+        "select" => Route::Login(Lane::Select),
+        "quit" => Route::Quit,
 
         "cluster|slots" => Route::Cluster(ClusterCommand::Slots),
         "cluster|shards" => Route::Cluster(ClusterCommand::Shards),
@@ -129,7 +135,8 @@ fn route(spec: &Spec) -> Route {
         "monitor" | "client|tracking" | "client|caching" => Route::Refused(FOLLOWS),
         "save" | "bgsave" | "bgrewriteaof" | "lastsave" | "shutdown" | "replicaof" | "slaveof" | "failover" | "sync"
         | "psync" | "replconf" | "script|debug" | "module|load" | "module|loadex" | "module|unload" | "client|pause"
-        | "client|unpause" | "migrate" | "pfselftest" | "restore-asking" => Route::Refused(NODE),
+        | "client|unpause" | "migrate" | "pfselftest" | "restore-asking" | "reset" | "client" | "client|import-source"
+        | "client|maint_notifications" => Route::Refused(NODE),
         name if name == "debug" || name.starts_with("debug|") => Route::Refused(NODE),
         name if name == "cluster" || name.starts_with("cluster|") => Route::Refused(NODE),
         _ => Route::Keys,

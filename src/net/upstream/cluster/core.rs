@@ -27,7 +27,8 @@ const ANSWERED_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Core {
     pub(super) me: Weak<Core>,
     pub(super) nodes: Rc<Nodes>,
-    pub(super) key: LaneKey,
+    /// As whom, and in which protocol, it sends.
+    pub(super) key: RefCell<LaneKey>,
     /// What is about no key goes to this one of the nodes.
     pub(super) home: usize,
     pub(super) state: RefCell<State>,
@@ -100,7 +101,7 @@ impl Core {
         Rc::new_cyclic(|me| Core {
             me: Weak::clone(me),
             nodes: Rc::clone(nodes),
-            key,
+            key: RefCell::new(key),
             home: fastrand::usize(..),
             state: RefCell::new(State::new()),
             waker: RefCell::default(),

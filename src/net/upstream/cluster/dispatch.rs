@@ -58,6 +58,7 @@ impl Core {
                 Kind::Gather(_) => self.send_parts(state, place, now),
                 Kind::Watch => self.send_watch(state, place),
                 Kind::Unwatch => self.unwatch(state, place),
+                Kind::Login(_) => self.begin_login(state, place),
                 Kind::Own => 1,
             };
             if sent > 0 {
@@ -179,7 +180,7 @@ impl Core {
                 if is_aborted {
                     encode::error(&mut entry.reply, ABORTED);
                 } else {
-                    no_exec(self.key.protocol, &mut entry.reply);
+                    no_exec(self.key.borrow().protocol, &mut entry.reply);
                 }
                 state.end_watch();
                 state.finish(place, Phase::Done);
@@ -229,7 +230,7 @@ impl Core {
         if !is_sent {
             if is_end && state.watch.is_some() {
                 // The connection on which it watched has gone.
-                no_exec(self.key.protocol, &mut entry.reply);
+                no_exec(self.key.borrow().protocol, &mut entry.reply);
                 state.end_watch();
                 state.finish(place, Phase::Done);
                 return 1;
@@ -373,7 +374,7 @@ impl Core {
     }
 
     fn lane_at(&self, address: NodeName) -> Option<(NodeName, Rc<Lane>)> {
-        let lane = self.nodes.lane(&address, &self.key)?;
+        let lane = self.nodes.lane(&address, &self.key.borrow())?;
         Some((address, lane))
     }
 

@@ -11,6 +11,7 @@ use respguard_engine::command::CommandId;
 use respguard_engine::pipeline::finding::Fault;
 
 use super::gather::Gather;
+use super::login::Login;
 use super::nodes::NodeName;
 
 /// A connection that one request, or a client that watches, has for itself.
@@ -33,6 +34,8 @@ pub(super) enum Kind {
     Gather(Box<Gather>),
     Watch,
     Unwatch,
+    /// The client wants to be somebody else, or to speak another protocol.
+    Login(Box<Login>),
 }
 
 /// A transaction, with what stands before its MULTI; or a command that is looked at whether it would be queued.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Parsing, State};
 use super::entry::{Entry, Kind, Phase};
-use super::{gather, own, transaction};
+use super::{gather, login, own, transaction};
 use respguard_engine::command::{BlockFor, CommandId, RetryClass, Spec, Table};
 use respguard_engine::route::place::{Route, Slots, Verb, slots};
 use respguard_resp::encode;
@@ -44,6 +44,9 @@ impl<'a> Request<'a> {
     pub(super) fn refusal(&self, in_multi: bool) -> Option<String> {
         match self.route {
             Route::Refused(why) => Some(format!("ERR respguard: {} {why}", self.name())),
+            Route::Login(_) | Route::Quit if in_multi => {
+                Some(format!("ERR respguard: {} inside MULTI is not possible on a cluster", self.name()))
+            }
             Route::Every(_) | Route::Scan | Route::Subscribe | Route::One(_) | Route::Cluster(_) if in_multi => {
                 Some(format!("ERR respguard: {} is about all nodes of a cluster: not possible inside MULTI", self.name()))
             }
@@ -107,6 +110,14 @@ impl Core {
     /// Takes the request that `rest` begins with; returns how many bytes it, and what belongs to it, have.
     fn take_request(&self, state: &mut State, table: &Table, rest: &[u8], args: Args<'_>, start: u64, bytes: usize) -> usize {
         let request = Request::read(self, table, args);
+        if request.route == Route::Quit {
+            let mut entry = self.entry(&request, start..start + bytes as u64);
+            encode::simple(&mut entry.reply, "OK");
+            entry.kind = Kind::Own;
+            state.put(entry);
+            state.is_closed = true;
+            return bytes;
+        }
         if state.multi.is_some() {
             transaction::take_queued(self, state, &request, &rest[..bytes], start);
             return bytes;
@@ -125,7 +136,8 @@ impl Core {
         } else {
             match request.route {
                 Route::Keys if request.spec.is_blocking(request.args) => entry.kind = Kind::Blocking(None),
-                Route::Keys | Route::Refused(_) => {}
+                Route::Keys | Route::Refused(_) | Route::Quit => {}
+                Route::Login(lane) => login::take(self, &request, lane, &mut entry),
                 Route::Split(split) if request.slots == Slots::Several => {
                     gather::split(self, &request, split, &mut entry);
                 }

@@ -3,7 +3,7 @@
 //! `connection` is its end that a link reads and writes like a socket. `intake` cuts what is written into requests and says
 //! of each where it goes, `dispatch` sends it to that node over connections that all clients of the worker share (`nodes`),
 //! `replies` takes what comes back, follows redirects, and lets replies leave in the order of the requests. `transaction`
-//! looks after WATCH, MULTI and EXEC, `gather` after requests that several nodes answer, `own` answers in the cluster's name.
+//! looks after WATCH, MULTI and EXEC, `gather` after requests that several nodes answer, `own` answers in the cluster's name, `login` changes who the client is.
 //!
 //! What fails on the way is told to the link as what a server's connection would have met, so that all that is decided
 //! there, about groups above all, stays as it is.
@@ -14,6 +14,7 @@ mod dispatch;
 mod entry;
 mod gather;
 mod intake;
+mod login;
 pub mod nodes;
 mod own;
 mod replies;

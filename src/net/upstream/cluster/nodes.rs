@@ -247,7 +247,7 @@ impl Nodes {
     }
 
     /// Opens a connection to one node after the other, until one is there.
-    async fn verify(&self, key: &LaneKey, params: &ConnectParams) -> Result<ServerInfo, OpenError> {
+    pub(super) async fn verify(&self, key: &LaneKey, params: &ConnectParams) -> Result<ServerInfo, OpenError> {
         for address in self.primaries().iter() {
             let reach = {
                 let mut nodes = self.nodes.borrow_mut();
@@ -339,7 +339,7 @@ impl Nodes {
         }
         if !revoked.is_empty() {
             let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
-            connections.iter().filter(|core| revoked.contains(&core.key)).for_each(|core| core.close());
+            connections.iter().filter(|core| revoked.contains(&*core.key.borrow())).for_each(|core| core.close());
         }
         self.wake_unsent();
     }

@@ -10,7 +10,7 @@ use respguard_engine::route::slots::{SLOTS, key_slot};
 use respguard_resp::{Protocol, encode};
 
 pub(super) fn answer(core: &Core, request: &Request<'_>, command: ClusterCommand, written: &[u8], entry: &mut Entry) {
-    let protocol = core.key.protocol;
+    let protocol = core.key.borrow().protocol;
     let Announced { host, port, id } = core.nodes.announced();
     let out = &mut entry.reply;
     if !request.spec.arity_fits(request.args) {

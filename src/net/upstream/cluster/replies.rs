@@ -158,7 +158,7 @@ impl Core {
             let course = self.follow(&redirect, slot, from.as_ref());
             if shows == Shows::Last && state.watch.is_some() {
                 // What was watched is elsewhere: nobody can tell whether it has changed.
-                no_exec(self.key.protocol, &mut state.queue[place].reply);
+                no_exec(self.key.borrow().protocol, &mut state.queue[place].reply);
                 state.end_watch();
                 return self.over(state, place, Phase::Done);
             }
@@ -230,7 +230,7 @@ impl Core {
         if is_end && state.watch.is_some() {
             state.end_watch();
             if is_unsent {
-                no_exec(self.key.protocol, &mut state.queue[place].reply);
+                no_exec(self.key.borrow().protocol, &mut state.queue[place].reply);
                 return self.over(state, place, Phase::Done);
             }
         }
@@ -268,7 +268,7 @@ impl Recipient for Core {
             Kind::Single | Kind::Blocking(_) => self.admit_single(state, place, piece, part),
             Kind::Atomic(_) => self.admit_atomic(state, place, piece, part),
             Kind::Watch => self.admit_watch(state, place, piece, part),
-            Kind::Own | Kind::Gather(_) | Kind::Unwatch => {}
+            Kind::Own | Kind::Gather(_) | Kind::Unwatch | Kind::Login(_) => {}
         }
         Admitted::default()
     }

@@ -80,6 +80,8 @@ impl Link {
             silence: Silence::default(),
             slow: SlowWatch::default(),
             retired: Cell::new(false),
+            paced: Cell::new(None),
+            hands_on: Cell::new(false),
             orphan_kills: RefCell::default(),
             ability: Cell::default(),
             struggling: Cell::new(false),

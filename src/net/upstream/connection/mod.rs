@@ -82,6 +82,10 @@ pub struct Link {
     slow: SlowWatch,
     /// Its lane has another one for what is still to come.
     retired: Cell<bool>,
+    /// No more pieces than so many are under way: what waits may have to go elsewhere.
+    paced: Cell<Option<usize>>,
+    /// Reads that wait here are about to go elsewhere: nothing is kept for their sake.
+    hands_on: Cell<bool>,
     /// Lost connections that the server is being told to end.
     orphan_kills: RefCell<Vec<OrphanedConnection>>,
     /// Whether it can carry guarded groups, as far as it has been asked since it was opened.

@@ -124,6 +124,10 @@ impl Link {
         let fault = match state.phase {
             Phase::Ready => {
                 let own = self.held_up.own_time(now);
+                if self.is_paced() {
+                    let written = state.out_start + state.out_at as u64;
+                    state.inflight.postpone_unsent(written, own + self.settings.request_timeout);
+                }
                 if state.inflight.waits_since(state.last_read).is_some_and(|(_, deadline)| deadline <= own) {
                     self.note_slow(&state, true);
                 }

@@ -121,9 +121,9 @@ impl Link {
     }
 
     /// What waits is not written all at once: a server that closes the connection over what it has to answer must not find so
-    /// much there.
+    /// much there, and what may be stuck itself can go elsewhere.
     pub(super) fn writes_in_parts(&self) -> bool {
-        self.blame.is_apart() || self.replies_owed_max() < usize::MAX
+        self.blame.is_apart() || self.is_paced() || self.replies_owed_max() < usize::MAX
     }
 
     /// How much of what is queued may be written now.
@@ -131,7 +131,8 @@ impl Link {
         let apart = self.end_apart(state);
         let most = self.replies_owed_max();
         let owed = (most < usize::MAX).then(|| state.inflight.end_of_replies(most));
-        match apart.into_iter().chain(owed).min() {
+        let paced = self.paced.get().map(|pieces| state.inflight.end_of_first(pieces));
+        match apart.into_iter().chain(owed).chain(paced).min() {
             None => state.out.len(),
             Some(end) => {
                 let end = usize::try_from(end.saturating_sub(state.out_start)).unwrap_or(usize::MAX);

@@ -99,9 +99,11 @@ impl Link {
                     self.state.borrow_mut().last_read = clock::now();
                     self.head_of_line.moves();
                     turn_bytes += bytes;
+                    let waiting = self.paced.get().map(|_| self.state.borrow().inflight.len());
                     if let Err(loss) = reading.hand_out(self) {
                         return Poll::Ready(loss);
                     }
+                    self.widen_pace(waiting);
                     // What was answered may be what the next piece has waited for.
                     if self.writes_in_parts()
                         && let Poll::Ready(Err(loss)) = self.poll_write(stream, cx)
@@ -186,7 +188,7 @@ impl Link {
             return Taken::Not(Stop::Alone);
         }
         // It may catch up in a moment, or the others may find another connection.
-        let is_theirs = self.retired.get() || self.head_of_line.is_very_long();
+        let is_theirs = !self.hands_on.get() && (self.retired.get() || self.head_of_line.is_very_long());
         if behind >= LONG && is_theirs && who.keeps_for_others() { Taken::Kept } else { Taken::Not(Stop::Awaited) }
     }
 

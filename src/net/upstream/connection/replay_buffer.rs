@@ -4,20 +4,31 @@
 
 use std::rc::Rc;
 
-use super::{Link, State, Told};
+use super::{Link, Phase, State, Told};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::discard::Discard;
 use crate::telemetry::label::RetryKind;
-use respguard_engine::link::inflight::replay::{Ask, Loss, Moved, Replay, Sent};
+use respguard_engine::link::inflight::replay::{Ask, Loss, Replay, Sent};
 use respguard_engine::pipeline::finding::Fault;
 
 /// Answered bytes at the front of the buffer that are not worth moving the others for.
 const ANSWERED_BYTES_MAX: usize = 64 * 1024;
 /// Beyond so many bytes nothing that was written is kept.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// Reads that were moved are asked for one after the other at first, and so many together at most.
+const PACE_MAX: usize = 8;
+
+/// Tells recipients apart.
+fn identity(who: &Rc<dyn Recipient>) -> usize {
+    Rc::as_ptr(who).cast::<()>() as usize
+}
 
 impl State {
+    fn stream(&self) -> Sent<'_> {
+        Sent { bytes: &self.out, start: self.out_start, written: self.out_start + self.out_at as u64 }
+    }
+
     /// True when what was written is kept, because some of it has not been answered.
     pub(super) fn keeps_sent(&mut self) -> bool {
         let Some(first) = self.inflight.first_start().filter(|first| *first >= self.out_start) else { return false };
@@ -40,32 +51,71 @@ impl Link {
         self.settings.retry_reads && self.shared.get()
     }
 
-    /// This connection is stuck: who is owed nothing but reads asks for them over another one.
-    pub fn hand_reads_to(&self, next: &Rc<Link>) {
+    /// How many wait behind a client that is behind, or behind a large reply, who are owed nothing but reads.
+    pub fn waiting_readers(&self) -> usize {
+        if !self.replays_reads() || !self.is_stuck() || !self.may_be_left() || self.phase() != Phase::Ready {
+            return 0;
+        }
+        let state = self.state.borrow();
+        let now = self.held_up.own_time(clock::now());
+        state.inflight.readers(state.stream(), now, identity, |who| who.may_move())
+    }
+
+    /// Reads that wait here go elsewhere as soon as there is another connection, or there will be none.
+    pub fn set_hands_on(&self, hands_on: bool) {
+        if self.hands_on.replace(hands_on) && !hands_on {
+            self.wake();
+        }
+    }
+
+    /// What it is given goes out one after the other, so that the rest may go elsewhere if the first one is stuck.
+    pub fn pace(&self) {
+        self.paced.set(Some(1));
+    }
+
+    /// True when it was opened for what was stuck elsewhere.
+    pub fn is_paced(&self) -> bool {
+        self.paced.get().is_some()
+    }
+
+    /// So many waited before something came: what goes out together may become more while that is answered.
+    pub(super) fn widen_pace(&self, waited: Option<usize>) {
+        if let (Some(pieces), Some(waited)) = (self.paced.get(), waited)
+            && self.state.borrow().inflight.len() < waited
+        {
+            self.paced.set(Some((2 * pieces).min(PACE_MAX)));
+        }
+    }
+
+    /// This connection is stuck: `most` of those who are owed nothing but reads ask for them over another one. Their time
+    /// begins anew: it is another client that was waited for.
+    pub fn hand_reads_to(&self, next: &Rc<Link>, most: usize) {
         if !self.replays_reads() {
             return;
         }
         let mut state = self.state.borrow_mut();
-        let State { inflight, out, out_start, .. } = &mut *state;
-        let sent = Sent { bytes: out, start: *out_start, written: u64::MAX };
+        let State { inflight, out, out_at, out_start, .. } = &mut *state;
+        let sent = Sent { bytes: out, start: *out_start, written: *out_start + *out_at as u64 };
         let nobody = || Rc::new(Discard) as Rc<dyn Recipient>;
-        let identity = |who: &Rc<dyn Recipient>| Rc::as_ptr(who).cast::<()>() as usize;
         let now = self.held_up.own_time(clock::now());
-        let moved: Vec<_> = inflight
-            .move_reads(sent, now, identity, |who| who.may_move(), nobody)
-            .into_iter()
-            .map(|moved| (out[moved.bytes.clone()].to_vec(), moved))
-            .collect();
+        let moved = inflight.move_reads((sent, most), now, identity, |who| who.may_move(), nobody);
+        let requests: Vec<_> = moved.iter().map(|moved| out[moved.bytes.clone()].to_vec()).collect();
+        for moved in moved.iter().rev().filter(|moved| moved.is_unsent) {
+            out.drain(moved.bytes.clone());
+        }
         drop(state);
-        for (request, Moved { recipient, owed, read_at, deadline, .. }) in moved {
-            recipient.move_to(next);
-            self.context.metrics.retried(RetryKind::Moved, owed.frames());
-            let deadline = deadline.map(|deadline| self.held_up.real_time(deadline));
-            if next.send(Rc::clone(&recipient), &[&request], owed, read_at, deadline) {
-                next.state.borrow_mut().inflight.mark_moved();
+        for (request, moved) in requests.into_iter().zip(moved) {
+            moved.recipient.move_to(next);
+            if !moved.is_unsent {
+                self.context.metrics.retried(RetryKind::Moved, moved.owed.frames());
+            }
+            let anew = clock::now() + self.settings.request_timeout;
+            let deadline = moved.deadline.map(|deadline| self.held_up.real_time(deadline).max(anew));
+            if next.send(Rc::clone(&moved.recipient), &[&request], moved.owed, moved.read_at, deadline) {
+                next.state.borrow_mut().inflight.mark_moved(&moved);
             } else {
-                recipient.fault(owed, Fault::Lost);
-                recipient.flush();
+                moved.recipient.fault(moved.owed, Fault::Lost);
+                moved.recipient.flush();
             }
         }
     }
@@ -89,11 +139,7 @@ impl Link {
             Replay::Refused
         };
         let sent = Sent { bytes: &state.out, start: state.out_start, written };
-        let ask = Ask {
-            identity: |who: &Rc<dyn Recipient>| Rc::as_ptr(who).cast::<()>() as usize,
-            may_replay,
-            start_over: |who: &Rc<dyn Recipient>, to| who.start_over(to),
-        };
+        let ask = Ask { identity, may_replay, start_over: |who: &Rc<dyn Recipient>, to| who.start_over(to) };
         let loss = if is_refused { Loss::NoPrimary } else { Loss::Unknown };
         let tell = |who: &Rc<dyn Recipient>, owed, cut| told.push((Rc::clone(who), owed, cut));
         let out = state.inflight.lose_all_but_reads(sent, (now, loss), ask, tell);

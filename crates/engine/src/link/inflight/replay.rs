@@ -11,6 +11,8 @@ use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
 /// How often reads go out at most, the first time not counted.
 const REPEATS_MAX: u8 = 2;
+/// How often they are asked for over another connection: each time the server does the work again.
+const MOVES_MAX: u8 = 3;
 
 /// The bytes of a connection that is lost.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +51,10 @@ pub struct Moved<R> {
     pub owed: Owed,
     /// Where its requests lie among the bytes of the connection.
     pub bytes: Range<usize>,
+    /// They were not written, and must not be any more.
+    pub is_unsent: bool,
+    /// How often it has been sent.
+    sent: u8,
     pub read_at: Instant,
     pub deadline: Option<Instant>,
 }
@@ -61,11 +67,11 @@ pub enum Replay {
 }
 
 impl<R> Inflight<R> {
-    /// The entry pushed last holds reads that were asked for elsewhere before.
-    pub fn mark_moved(&mut self) {
+    /// The entry pushed last holds reads that were asked for, or waited, elsewhere before.
+    pub fn mark_moved(&mut self, moved: &Moved<R>) {
         self.mark_reads();
         if let Some(last) = self.entries.back_mut() {
-            last.repeated += 1;
+            last.repeated = moved.sent;
         }
     }
 
@@ -153,35 +159,98 @@ impl<R> Inflight<R> {
         out
     }
 
+    /// The recipients, by `identity`, that are owed nothing but reads of which no reply has begun, each with its entries.
+    fn movable(
+        &self,
+        sent: Sent<'_>,
+        now: Instant,
+        identity: impl Fn(&R) -> usize,
+        may_move: impl Fn(&R) -> bool,
+    ) -> Vec<(usize, usize, Range<usize>)> {
+        let mut staying = HashSet::new();
+        let mut moving = Vec::new();
+        for (at, entry) in self.entries.iter().enumerate() {
+            let is_whole = at > 0 || !self.head_started;
+            let may_go = match entry.start >= sent.written {
+                // Its bytes must be nobody else's.
+                true => matches!(entry.owed, Owed::Each { .. }) && (at == 0 || self.entries[at - 1].start < entry.start),
+                false => entry.repeated < MOVES_MAX,
+            };
+            let is_read =
+                entry.repeat == Repeat::Reads && !entry.expired && entry.deadline.is_some_and(|deadline| deadline > now);
+            let may = is_whole && may_go && is_read && may_move(&entry.recipient);
+            let who = identity(&entry.recipient);
+            match if may && !staying.contains(&who) { self.unanswered(at, sent) } else { None } {
+                Some(bytes) => moving.push((at, who, bytes)),
+                None => drop(staying.insert(who)),
+            }
+        }
+        moving.retain(|(_, who, _)| !staying.contains(who));
+        moving
+    }
+
+    /// How many recipients there are whose reads could be asked for over another connection.
+    pub fn readers(&self, sent: Sent<'_>, now: Instant, identity: impl Fn(&R) -> usize, may_move: impl Fn(&R) -> bool) -> usize {
+        let Some(head) = self.entries.front().map(|head| identity(&head.recipient)) else { return 0 };
+        if !self.entries.iter().any(|entry| entry.repeat == Repeat::Reads && identity(&entry.recipient) != head) {
+            return 0;
+        }
+        self.movable(sent, now, identity, may_move).iter().map(|(_, who, _)| who).collect::<HashSet<_>>().len()
+    }
+
+    /// What has not been written within the first `written` bytes waits for its turn here: its time ends at `deadline` at
+    /// the earliest.
+    pub fn postpone_unsent(&mut self, written: u64, deadline: Instant) {
+        for entry in self.entries.iter_mut().rev().take_while(|entry| entry.start >= written) {
+            entry.deadline = entry.deadline.map(|before| before.max(deadline));
+        }
+        self.unordered = true;
+    }
+
     /// Takes out the reads of those who are owed nothing but reads, none of whose replies has begun: they may be asked for
-    /// over another connection. What still comes for them here is `nobody`'s.
+    /// over another connection: those of `most` of them, the last ones. What still comes for them here is `nobody`'s. What
+    /// was not written is gone from here: later bytes move up.
     pub fn move_reads(
         &mut self,
-        sent: Sent<'_>,
+        (sent, most): (Sent<'_>, usize),
         now: Instant,
         identity: impl Fn(&R) -> usize,
         may_move: impl Fn(&R) -> bool,
         nobody: impl Fn() -> R,
     ) -> Vec<Moved<R>> {
-        let mut staying = HashSet::new();
-        let mut moving = Vec::new();
-        for (at, entry) in self.entries.iter().enumerate() {
-            let is_whole = at > 0 || !self.head_started;
-            // Once is enough: the server does the work again.
-            let may = is_whole && entry.repeated == 0 && entry.may_replay(now, Loss::Unknown) && may_move(&entry.recipient);
-            match if may { self.unanswered(at, sent) } else { None } {
-                Some(bytes) => moving.push((at, bytes)),
-                None => drop(staying.insert(identity(&entry.recipient))),
+        let mut moving = self.movable(sent, now, identity, may_move);
+        let mut last = HashSet::new();
+        for (_, who, _) in moving.iter().rev() {
+            if last.len() < most {
+                last.insert(*who);
             }
         }
-        moving.retain(|(at, _)| !staying.contains(&identity(&self.entries[*at].recipient)));
-        let moved = moving.into_iter().map(|(at, bytes)| {
-            let entry = &mut self.entries[at];
-            let recipient = std::mem::replace(&mut entry.recipient, nobody());
-            (entry.expired, entry.repeat) = (true, Repeat::Unsent);
-            Moved { recipient, owed: entry.owed, bytes, read_at: entry.read_at, deadline: entry.deadline }
-        });
-        moved.collect()
+        moving.retain(|(_, who, _)| last.contains(who));
+        let mut moving = moving.into_iter().peekable();
+        let (mut moved, mut gone) = (Vec::new(), 0);
+        for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            let is_unsent = entry.start >= sent.written;
+            entry.start -= gone;
+            let Some((_, _, bytes)) = moving.next_if(|(moving, ..)| *moving == at) else {
+                self.entries.push_back(entry);
+                continue;
+            };
+            let (owed, read_at, deadline) = (entry.owed, entry.read_at, entry.deadline);
+            let sent = entry.repeated + u8::from(!is_unsent);
+            let recipient = if is_unsent {
+                gone += bytes.len() as u64;
+                entry.recipient
+            } else {
+                (entry.expired, entry.repeat) = (true, Repeat::Unsent);
+                let recipient = std::mem::replace(&mut entry.recipient, nobody());
+                self.entries.push_back(entry);
+                recipient
+            };
+            moved.push(Moved { recipient, owed, bytes, is_unsent, sent, read_at, deadline });
+        }
+        self.queued -= gone;
+        self.check();
+        moved
     }
 
     /// Where the bytes of an entry lie that have no reply yet; `None` where they are no longer there, or not what they
@@ -323,6 +392,37 @@ mod tests {
         assert_eq!(line.lose(2 * GET.len(), Replay::Allowed), GET);
         assert_eq!(line.lose(GET.len(), Replay::Allowed), b"", "twice is enough");
         assert_eq!(line.told, [('a', 1, Cut::BeforeReply)]);
+    }
+
+    #[test]
+    fn reads_of_those_who_are_owed_nothing_else_go_elsewhere_and_what_was_not_written_is_gone() {
+        let mut line = Line::new();
+        line.send('a', GET, 1).send('b', GET, 2).send('c', GET, 1).send('b', SET, 1).send('d', GET, 1).send('e', GET, 1);
+        line.inflight.start_head();
+        let written = 4 * GET.len() as u64;
+        let movable = |line: &mut Line, most| {
+            let sent = Sent { bytes: &line.bytes, start: 0, written };
+            line.inflight.move_reads((sent, most), line.now, |who| *who as usize, |_| true, || '-')
+        };
+        let moved = movable(&mut line, 2);
+        let places: Vec<_> = moved.iter().map(|moved| (moved.recipient, moved.is_unsent, moved.bytes.clone())).collect();
+        let (get, set) = (GET.len(), SET.len());
+        assert_eq!(places, [('d', true, 4 * get + set..5 * get + set), ('e', true, 5 * get + set..6 * get + set)]);
+        line.bytes.truncate(4 * get + set);
+        assert_eq!(line.inflight.queued(), (4 * get + set) as u64);
+        let moved = movable(&mut line, 9);
+        assert_eq!(moved.iter().map(|moved| (moved.recipient, moved.is_unsent)).collect::<Vec<_>>(), [('c', false)]);
+        line.send('f', SET, 1);
+        let owners: Vec<char> = std::iter::from_fn(|| {
+            let who = match line.inflight.owner() {
+                Owner::Recipient(who, _) | Owner::Late(who) => Some(*who),
+                Owner::Nobody => None,
+            };
+            line.inflight.finish_head(0);
+            who
+        })
+        .collect();
+        assert_eq!(owners, ['a', 'b', 'b', '-', 'b', 'f'], "the order of the rest stays");
     }
 
     #[test]

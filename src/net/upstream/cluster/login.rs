@@ -1,0 +1,99 @@
+//! AUTH, HELLO and SELECT: the client goes on over connections of another kind. Those that are there are shared, and nothing
+//! that changes them is ever sent on one.
+
+use std::rc::Rc;
+
+use super::core::{Core, State};
+use super::entry::{Entry, Kind, Phase};
+use super::gather;
+use super::intake::Request;
+use crate::net::upstream::connect::OpenError;
+use crate::net::upstream::lane::LaneKey;
+use respguard_engine::command::Lane;
+use respguard_engine::link::handshake::{Selects, ServerInfo};
+use respguard_engine::route::merge::Merge;
+use respguard_engine::session::lane::LaneChange;
+use respguard_resp::encode;
+
+/// It tells about the connection, and changes nothing.
+const HELLO: &[u8] = b"*1\r\n$5\r\nHELLO\r\n";
+
+/// What a client wants to be.
+pub(super) struct Login {
+    key: LaneKey,
+    is_hello: bool,
+}
+
+pub(super) fn take(core: &Core, request: &Request<'_>, lane: Lane, entry: &mut Entry) {
+    // A node says what is wrong with its form.
+    let Some(change) = LaneChange::read(lane, request.args) else { return };
+    if let Some(db) = change.db {
+        match db {
+            0 => encode::simple(&mut entry.reply, "OK"),
+            _ => encode::error(&mut entry.reply, "ERR SELECT is not allowed in cluster mode"),
+        }
+        entry.kind = Kind::Own;
+        return;
+    }
+    let key = core.key.borrow().clone();
+    let wanted = LaneKey {
+        login: change.login.clone().or_else(|| key.login.clone()),
+        selects: Selects::Itself,
+        protocol: change.protocol.unwrap_or(key.protocol),
+        db: 0,
+    };
+    let is_hello = lane == Lane::Hello;
+    if change.login.is_none() && wanted.protocol == key.protocol {
+        return gather::one(HELLO, Merge::Hello, entry);
+    }
+    entry.is_fence = true;
+    entry.kind = Kind::Login(Box::new(Login { key: wanted, is_hello }));
+}
+
+impl Core {
+    /// Asks a node whether it takes the login and the protocol.
+    pub(super) fn begin_login(&self, state: &mut State, place: usize) -> usize {
+        let number = state.first + place as u64;
+        let Kind::Login(login) = &state.queue[place].kind else { return 0 };
+        let (key, is_hello) = (login.key.clone(), login.is_hello);
+        let Some(core) = self.me.upgrade() else { return 0 };
+        state.queue[place].phase = Phase::Sent;
+        tokio::task::spawn_local(async move {
+            let nodes = Rc::clone(&core.nodes);
+            let longest = nodes.settings.connect_timeout;
+            let verified = tokio::time::timeout(longest, nodes.verify(&key, &key.params())).await;
+            core.end_login(number, key, is_hello, verified.unwrap_or(Err(OpenError::NoCluster)));
+        });
+        1
+    }
+
+    fn end_login(&self, number: u64, key: LaneKey, is_hello: bool, verified: Result<ServerInfo, OpenError>) {
+        let state = &mut *self.state.borrow_mut();
+        let place = number.checked_sub(state.first).and_then(|place| usize::try_from(place).ok());
+        let Some(place) = place.filter(|place| *place < state.queue.len() && !self.has_left.get()) else { return };
+        match verified {
+            Ok(_) => {
+                self.key.replace(key);
+                if is_hello {
+                    let entry = &mut state.queue[place];
+                    gather::one(HELLO, Merge::Hello, entry);
+                    entry.phase = Phase::Waiting;
+                    state.unsent += 1;
+                } else {
+                    encode::simple(&mut state.queue[place].reply, "OK");
+                    state.finish(place, Phase::Done);
+                }
+            }
+            Err(OpenError::Refused { refusal, .. }) => {
+                state.queue[place].reply.extend_from_slice(&refusal.reply);
+                state.finish(place, Phase::Done);
+            }
+            Err(error) => {
+                encode::error(&mut state.queue[place].reply, &format!("ERR respguard: the login was not sent: {error}"));
+                state.finish(place, Phase::Done);
+            }
+        }
+        self.has_news.set(true);
+        self.wake();
+    }
+}
