@@ -54,6 +54,7 @@ fn explain(lines: &[String]) -> Result<Vec<String>, String> {
         hold: Holding::default(),
         degraded: false,
         troubled: false,
+        carries: true,
         alone: false,
         skips: false,
         unix_ms: 0,
@@ -101,6 +102,10 @@ fn told(step: &Step, plan: &Plan, policy: &Policy, text: &dyn Fn(usize) -> Strin
         }
         Step::Guard { members: range, group, .. } => {
             format!("group {}, behind its preflight: MULTI; {}; EXEC", policy.groups()[*group].name, members(range))
+        }
+        Step::Span(span) => {
+            let names = span.groups.iter().map(|group| &*policy.groups()[group.group].name).collect::<Vec<_>>().join(", ");
+            format!("groups {names}, in one write: MULTI; {}; EXEC", members(&span.commands))
         }
         Step::RefuseGroup { members: range, group, .. } => {
             format!("group {}, refused: {}", policy.groups()[*group].name, members(range))

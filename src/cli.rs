@@ -3,6 +3,7 @@
 mod audit;
 mod clients;
 mod console;
+mod decompress;
 mod generate;
 mod learn;
 mod running;
@@ -226,6 +227,10 @@ enum Action {
     ///
     /// To read it: respguard man | man -l -
     Man,
+    /// Write the value of what a [[compress]] rule has stored, from standard input to standard output.
+    ///
+    /// What has no header comes out as it is: redis-cli --raw GET key | head -c -1 | respguard decompress
+    Decompress,
     /// Ask a running respguard whether it is ready; for container health checks.
     Healthcheck {
         /// The configuration that it runs with; without it the defaults apply.
@@ -280,6 +285,7 @@ pub fn main() -> ExitCode {
         Action::Audit(asked) => audit::audit(&asked),
         Action::Repair(asked) => audit::repair(&asked),
         Action::Completions { shell } => generate::completions(shell, &mut CommandLine::command()),
+        Action::Decompress => decompress::decompress(),
         Action::Man => generate::manual(CommandLine::command()),
         Action::Learn { time, sample_keys, recording, out, running } => {
             learn::learn(time.map(|time| (time, sample_keys)), recording.as_deref(), out.as_deref(), &running)
@@ -329,7 +335,7 @@ fn check(file: &Path) -> ExitCode {
         Some(Loaded { config, text, warnings, .. }) => {
             warnings.iter().for_each(|warning| complain(format_args!("warning: {}", warning.pictured())));
             let text = format!(
-                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations\n{}{}",
+                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations{}\n{}{}",
                 file.display(),
                 config.policy.groups().len(),
                 config.policy.ttl_rules().len(),
@@ -337,6 +343,7 @@ fn check(file: &Path) -> ExitCode {
                 config.policy.guards().len(),
                 config.policy.degrade_rules().len(),
                 config.policy.relations().len(),
+                compresses(config.policy.compress_rules().len()),
                 if config.audit.is_none() && !config.policy.relations().is_empty() { UNAUDITED } else { "" },
                 proposed(&text)
             );
@@ -344,6 +351,10 @@ fn check(file: &Path) -> ExitCode {
         }
         None => ExitCode::from(REFUSED),
     }
+}
+
+fn compresses(rules: usize) -> String {
+    if rules == 0 { String::new() } else { format!(", {rules} compress rules") }
 }
 
 /// The relations that follow from the groups and are not declared.

@@ -184,6 +184,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         expectations = config.policy.expects().len(),
         guards = config.policy.guards().len(),
         relations = config.policy.relations().len(),
+        compress_rules = config.policy.compress_rules().len(),
         degrade_rules = config.policy.degrade_rules().len(),
         version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"

@@ -137,6 +137,7 @@ impl<'p> Planning<'p> {
             hold: Holding { willing: true, across: true, ..Holding::default() },
             degraded: false,
             troubled: false,
+            carries: true,
             alone: false,
             skips: false,
             unix_ms: 0,

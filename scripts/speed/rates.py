@@ -31,7 +31,7 @@ def throughput(run):
 def groups(run):
     """Batches of groups that a rule wraps, beside a client that itself sends MULTI and EXEC straight to Redis."""
     ways = run.ways
-    through = [ways.respguard(f"respguard, {atomic}", group_rule(atomic)) for atomic in ("transaction", "guarded")]
+    through = [ways.respguard(f"respguard, {atomic}", group_rule(atomic)) for atomic in ("transaction", "guarded", "rollback")]
     direct = ways.direct()
     all_ways = [direct, *through]
     connect(run, all_ways, CLIENTS)

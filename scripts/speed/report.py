@@ -78,7 +78,7 @@ def groups(records):
              spread(records.values("groups", case, way, "cpu_us"), 2),
              spread(records.values("groups", case, way, "redis_us"), 2)] for case in cases for way in ways]
     return "\n\n".join([
-        "## Groups", "Each batch is one or several groups of four commands that a rule wraps, at both levels; direct, the client "
+        "## Groups", "Each batch is one or several groups of four commands that a rule wraps, at each level; direct, the client "
         "itself sends `MULTI` and `EXEC`. The rate as a ratio to that in the same round; CPU in microseconds for each group.",
         markdown(["groups in a batch", "", "rate", "CPU of respguard", "CPU of Redis"], rows)])
 

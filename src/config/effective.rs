@@ -7,7 +7,7 @@ const DOCUMENTED: &str = include_str!("../../config.toml");
 /// Where the example rules begin in it.
 const RULES_BEGIN: &str = "[[group]]";
 /// Lists of rules, told apart by their names.
-const RULES: [&str; 6] = ["group", "ttl", "degrade", "expect", "guard", "relation"];
+const RULES: [&str; 7] = ["group", "ttl", "degrade", "expect", "guard", "relation", "compress"];
 
 const MODE: &str = "mode";
 const PIPELINE: &str = "pipeline";

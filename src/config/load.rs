@@ -89,7 +89,7 @@ pub fn written(text: &str) -> Written {
 pub fn known_keys() -> BTreeMap<String, Form> {
     let mut findings = Findings::default();
     let sources = Sources { environment: &|_| None, folder: Path::new("") };
-    let one_of_each = "[listen.users.one]\n[rest.tokens.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n[[relation]]\n";
+    let one_of_each = "[listen.users.one]\n[rest.tokens.one]\n[[group]]\ncommands = [{}]\n[[ttl]]\n[[expect]]\n[[guard]]\n[[degrade]]\n[[relation]]\n[[compress]]\n";
     document(one_of_each, &Table::builtin(), &sources, &mut findings);
     findings.known
 }
@@ -154,6 +154,9 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     }
     if upstream.topology.is_cluster() && !written.degrades.is_empty() {
         findings.add("degrade[0]", "there is none yet before a cluster", "one server, or sentinels");
+    }
+    if upstream.topology.is_cluster() && !written.compresses.is_empty() {
+        findings.add("compress[0]", "there is none yet before a cluster", "one server, or sentinels");
     }
     if upstream.topology.is_cluster() {
         let rules = (!written.relations.is_empty()).then_some("relation[0]");

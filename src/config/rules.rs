@@ -1,8 +1,8 @@
 //! Reads the part of a configuration file that a policy is made of.
 
 use respguard_engine::policy::rule::{
-    Written, WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenPipeline, WrittenRelation,
-    WrittenTtl,
+    Written, WrittenCompress, WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenPipeline,
+    WrittenRelation, WrittenTtl,
 };
 
 use super::section::{Findings, Section, Value};
@@ -10,6 +10,8 @@ use super::section::{Findings, Section, Value};
 /// The longest string that Redis takes.
 const BYTES_MAX: u64 = 512 * 1024 * 1024;
 const ARGUMENTS_MAX: u64 = 1024 * 1024;
+/// Of zstd.
+const LEVEL_MAX: u64 = 19;
 
 /// The rules as they are written. `[pipeline]` is read by the caller, which knows its other keys.
 pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: &mut Findings) -> Written {
@@ -20,6 +22,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
     let guards = root.sections("guard", findings);
     let degrades = root.sections("degrade", findings);
     let relations = root.sections("relation", findings);
+    let compresses = root.sections("compress", findings);
     Written {
         mode,
         pipeline,
@@ -29,6 +32,7 @@ pub(super) fn read(root: &mut Section<'_>, pipeline: WrittenPipeline, findings: 
         guards: guards.into_iter().map(|section| guard(section, findings)).collect(),
         degrades: degrades.into_iter().map(|section| degrade(section, findings)).collect(),
         relations: relations.into_iter().map(|section| relation(section, findings)).collect(),
+        compresses: compresses.into_iter().map(|section| compress(section, findings)).collect(),
     }
 }
 
@@ -67,6 +71,7 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         on_unsupported: section.word("on_unsupported", findings).unwrap_or_default(),
         on_partial: section.word("on_partial", findings).unwrap_or_default(),
         order: section.word("order", findings).unwrap_or_default(),
+        between: section.word("between", findings).unwrap_or_default(),
         resolve: section.truth("resolve", false, findings),
         once: section.text("once", findings),
         once_key: section.text("once_key", findings),
@@ -124,6 +129,23 @@ fn relation(mut section: Section<'_>, findings: &mut Findings) -> WrittenRelatio
     };
     section.end(findings);
     relation
+}
+
+fn compress(mut section: Section<'_>, findings: &mut Findings) -> WrittenCompress {
+    let defaults = WrittenCompress::default();
+    let compress = WrittenCompress {
+        name: section.needed_text("name", findings),
+        keys: section.texts("keys", findings).unwrap_or_default(),
+        min_bytes: section.number("min_bytes", 1..=BYTES_MAX, defaults.min_bytes, findings),
+        algorithm: section.word("algorithm", findings).unwrap_or_default(),
+        level: section.number_if_any("level", 1..=LEVEL_MAX, findings),
+        write: section.truth("write", defaults.write, findings),
+        scripts: section.word("scripts", findings).unwrap_or_default(),
+        value_bytes_max: section.number("value_bytes_max", 1..=BYTES_MAX, defaults.value_bytes_max, findings),
+        mode: section.word("mode", findings),
+    };
+    section.end(findings);
+    compress
 }
 
 fn ttl(mut section: Section<'_>, findings: &mut Findings) -> WrittenTtl {

@@ -222,6 +222,7 @@ impl<'a> Client<'a> {
             hold,
             degraded: false,
             troubled: false,
+            carries: true,
             alone: false,
             skips: false,
             unix_ms: clock::unix_ms(),

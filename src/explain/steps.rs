@@ -8,7 +8,7 @@ use respguard_engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::finding::Unwrapped;
 use respguard_engine::pipeline::group::Injected;
-use respguard_engine::pipeline::plan::{Note, Plan, Step};
+use respguard_engine::pipeline::plan::{Note, Plan, Span, Step};
 use respguard_engine::pipeline::refusal::Refusal;
 use respguard_engine::pipeline::slot::{Probe, Role};
 use respguard_engine::pipeline::violation::Kind;
@@ -32,7 +32,7 @@ impl Planned<'_> {
     pub(super) fn write(&self, page: &mut Page) {
         let error = |reply: &[u8]| String::from_utf8_lossy(reply).trim_end().to_owned();
         for step in &self.plan.steps {
-            page.note(&self.noted(step));
+            self.noted(step).iter().for_each(|noted| page.note(noted));
             match step {
                 Step::Send { commands } => {
                     page.line(1, format_args!("as it is, on {}; replies as the server gives them:", self.connection()));
@@ -51,6 +51,7 @@ impl Planned<'_> {
                     self.write_guarded(&self.plan.members[members.clone()], *group, page);
                     self.write_injected(&added.injected, page);
                 }
+                Step::Span(span) => self.write_span(span, page),
                 Step::RefuseGroup { members, group, refusal } => {
                     self.write_refused(&self.plan.members[members.clone()], *group, refusal, page);
                 }
@@ -187,6 +188,53 @@ impl Planned<'_> {
         self.write_marker(group, page);
     }
 
+    /// Groups in one transaction, with what stands between their members.
+    fn write_span(&self, span: &Span, page: &mut Page) {
+        let commands = &self.plan.members[span.commands.clone()];
+        let (count, connection) = (span.groups.len(), self.connection());
+        let groups = if count == 1 { "one group".to_owned() } else { format!("{count} groups") };
+        page.line(1, format_args!("{groups} in one transaction, nothing changes places, on {connection}:"));
+        let numbers = self.numbers(commands);
+        let (lead, seal) = match &span.preflight {
+            Some(_) => ("WATCH guard keys.., EVAL preflight, ", "EVAL seal, "),
+            None => ("", ""),
+        };
+        page.line(2, format_args!("on the wire, in one write: {lead}MULTI, {seal}{numbers}, EXEC"));
+        let mut rides = vec![true; commands.len()];
+        for group in &span.groups {
+            let rule = &self.policy.groups()[group.group];
+            let members: Vec<usize> = group.places.iter().map(|&place| commands[place as usize]).collect();
+            group.places.iter().for_each(|&place| rides[place as usize] = false);
+            let atomic = if group.guarded || rule.atomic != Atomic::Guarded { rule.atomic } else { Atomic::Transaction };
+            page.line(2, format_args!("group {} ({}): {}", rule.name, atomic.as_str(), self.numbers(&members)));
+            self.write_captures(&members, rule, page);
+            self.write_expectations(&members, rule, page);
+            page.line(2, format_args!("if some of its members fail: {}", text::on_partial(rule.on_partial)));
+            self.write_marker(rule, page);
+        }
+        for &at in commands {
+            self.write_command(at, page);
+            self.write_rules(at, page);
+            self.write_ttls(at, page);
+        }
+        let riders: Vec<usize> = commands.iter().zip(rides).filter_map(|(&at, rides)| rides.then_some(at)).collect();
+        if !riders.is_empty() {
+            page.line(
+                2,
+                format_args!("{} ride with them: if nothing is applied they are sent again, alone", self.numbers(&riders)),
+            );
+        }
+        page.line(2, "replies: each as the server gives it; what the client sends behind it waits until it is answered");
+        page.line(
+            2,
+            format_args!(
+                "if a group is the reason that nothing is applied: its members answer an error; told as {}",
+                Kind::Aborted
+            ),
+        );
+        self.write_injected(&span.added.injected, page);
+    }
+
     fn write_guarded(&self, commands: &[usize], index: usize, page: &mut Page) {
         let group = &self.policy.groups()[index];
         page.line(1, format_args!("group {} ({}), on {}:", group.name, group.atomic.as_str(), self.connection()));
@@ -320,6 +368,15 @@ impl Planned<'_> {
         for rule in self.policy.expects_of(self.table, command) {
             let (action, mode) = (rule.action.as_str(), self.policy.mode_of(rule.mode).as_str());
             page.line(4, format_args!("expect {}: {} (action = {action}, mode = {mode})", rule.name, rule.reply));
+        }
+        if let Some(rule) = self.policy.compress_rule_of(self.table, command) {
+            let mode = self.policy.mode_of(rule.mode).as_str();
+            let what = if rule.write {
+                "values are stored compressed, and read"
+            } else {
+                "compressed values are read, none are written"
+            };
+            page.line(4, format_args!("compress {}: {what} (mode = {mode})", rule.name));
         }
         if let Some((_, request)) = self.plan.rewrites.iter().find(|(rewritten, _)| *rewritten == at) {
             page.line(4, format_args!("on the wire: {}", text::wire(request)));

@@ -16,6 +16,7 @@ pub(super) enum What {
     Wrapped,
     Guarded,
     RolledBack,
+    Carried,
     Refused,
     Observed,
     Answered,
@@ -34,6 +35,7 @@ impl What {
             What::Wrapped => "sent as a transaction",
             What::Guarded => "sent as a guarded transaction",
             What::RolledBack => "sent as a transaction that is rolled back",
+            What::Carried => "carried in a transaction",
             What::Refused => "refused",
             What::Observed => "a group, only observed",
             What::Answered => "answered by the proxy",
@@ -90,10 +92,28 @@ impl fmt::Display for Summary {
 
 impl Planned<'_> {
     /// What a step does.
-    pub(super) fn noted(&self, step: &Step) -> Noted<'_> {
+    pub(super) fn noted(&self, step: &Step) -> Vec<Noted<'_>> {
+        match step {
+            Step::Span(span) => {
+                let groups = span.groups.iter().map(|shared| Noted {
+                    what: if shared.guarded { What::Guarded } else { What::Wrapped },
+                    by: &self.policy.groups()[shared.group].name,
+                    commands: shared.places.len(),
+                });
+                let members: usize = span.groups.iter().map(|shared| shared.places.len()).sum();
+                let between = span.commands.len().saturating_sub(members);
+                let carried = (between > 0).then_some(Noted { what: What::Carried, by: "", commands: between });
+                groups.chain(carried).collect()
+            }
+            step => self.noted_alone(step).into_iter().collect(),
+        }
+    }
+
+    fn noted_alone(&self, step: &Step) -> Option<Noted<'_>> {
         let group = |index: usize| &*self.policy.groups()[index].name;
         let noted = |what, by, commands| Noted { what, by, commands };
-        match step {
+        let noted = match step {
+            Step::Span(_) => return None,
             Step::Send { commands } => noted(What::Sent, "", commands.len()),
             Step::Wrap { members, group: index, .. } => noted(What::Wrapped, group(*index), members.len()),
             Step::Guard { members, group: index, .. } => {
@@ -110,7 +130,8 @@ impl Planned<'_> {
             Step::Answer { .. } => noted(What::Answered, "", 1),
             Step::Refuse { .. } => noted(What::Refused, "", 1),
             Step::TtlFix { .. } => noted(What::Fixed, "", 1),
-        }
+        };
+        Some(noted)
     }
 
     /// What a note tells.

@@ -6,8 +6,9 @@ use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::recheck::{Recheck, violation};
 use crate::net::upstream::lane::{Lane, TtlFixRight};
-use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome};
-use respguard_engine::pipeline::finding::{Finding, Outcome, Place, Resolution, TtlState};
+use crate::telemetry::compressed;
+use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome, ValueDirection};
+use respguard_engine::pipeline::finding::{Direction, Finding, Outcome, Place, Resolution, TtlState};
 use respguard_engine::pipeline::slot::Probe;
 use respguard_engine::pipeline::violation::Kind;
 
@@ -37,6 +38,14 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
             Finding::Killed(kill) => context.killed(kill),
             Finding::RetryRefused => context.metrics.retry_refused(RetryKind::Group, 1),
             Finding::CloseUpstream => close = true,
+            Finding::Packed { rule, direction, original, stored } => {
+                compressed::count_value(&rule, value_direction(direction), original, stored);
+            }
+            Finding::Corrupt { rule } => {
+                tracing::warn!(rule = %rule, "a compressed value cannot be read");
+                compressed::count_failed(&rule, 1);
+            }
+            Finding::CompressRefused { rule } => compressed::count_refused(&rule, 1),
             // The exchange has seen to it, which knows the connection.
             Finding::GuardLost | Finding::FollowUp { .. } => {}
         }
@@ -112,6 +121,13 @@ fn resolution_outcome(resolution: Resolution) -> ResolutionOutcome {
         Resolution::Aborted => ResolutionOutcome::Aborted,
         Resolution::Denied => ResolutionOutcome::Denied,
         Resolution::Unknown => ResolutionOutcome::Unknown,
+    }
+}
+
+fn value_direction(direction: Direction) -> ValueDirection {
+    match direction {
+        Direction::Read => ValueDirection::Read,
+        Direction::Write => ValueDirection::Write,
     }
 }
 

@@ -238,6 +238,7 @@ fn show_rules(policy: &Policy) {
     gauge::set_config_rules(RuleKind::Ttl, policy.ttl_rules().len());
     gauge::set_config_rules(RuleKind::Degrade, policy.degrade_rules().len());
     gauge::set_config_rules(RuleKind::Expect, policy.expects().len());
+    gauge::set_config_rules(RuleKind::Compress, policy.compress_rules().len());
     gauge::set_config_rules(RuleKind::Guard, policy.guards().len());
     gauge::set_config_rules(RuleKind::Relation, policy.relations().len());
 }

@@ -8,6 +8,7 @@ pub mod key {
     pub const COMMAND: &str = "command";
     pub const DIRECTION: &str = "direction";
     pub const ENDPOINT: &str = "endpoint";
+    pub const FORM: &str = "form";
     pub const GROUP: &str = "group";
     pub const KIND: &str = "kind";
     pub const MODE: &str = "mode";
@@ -309,6 +310,24 @@ words! {
 }
 
 words! {
+    /// Which way a value went whose key has a compress rule.
+    ValueDirection {
+        Read = "read",
+        Write = "write",
+    }
+}
+
+words! {
+    /// Whose bytes are counted.
+    ValueForm {
+        /// The client's.
+        Original = "original",
+        /// The server's.
+        Stored = "stored",
+    }
+}
+
+words! {
     /// The HTTP status that a REST request is answered.
     RestCode {
         Ok = "200",
@@ -329,7 +348,8 @@ words! {
 
 words! {
     /// The kinds of rule a configuration holds.
-    RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard", Relation = "relation" }
+    RuleKind { Group = "group", Ttl = "ttl", Degrade = "degrade", Expect = "expect", Guard = "guard", Relation = "relation",
+        Compress = "compress" }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! Labels are bounded: words of closed sets, names of the command table and names of rules, never a key.
 
 pub mod audits;
+pub mod compressed;
 pub mod durable;
 pub mod exposition;
 pub mod flush;

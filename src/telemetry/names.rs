@@ -12,6 +12,10 @@ pub const BYTES_TOTAL: &str = "respguard_bytes_total";
 pub const CLIENT_CONNECTIONS_TOTAL: &str = "respguard_client_connections_total";
 pub const CLIENTS: &str = "respguard_clients";
 pub const COMMANDS_TOTAL: &str = "respguard_commands_total";
+pub const COMPRESS_BYTES_TOTAL: &str = "respguard_compress_bytes_total";
+pub const COMPRESS_FAILED_TOTAL: &str = "respguard_compress_failed_total";
+pub const COMPRESS_REFUSED_TOTAL: &str = "respguard_compress_refused_total";
+pub const COMPRESS_SECONDS: &str = "respguard_compress_seconds";
 pub const CONFIG_RELOAD_TOTAL: &str = "respguard_config_reload_total";
 pub const CONFIG_RULES: &str = "respguard_config_rules";
 pub const CLASS_SECONDS: &str = "respguard_class_seconds";
@@ -106,6 +110,15 @@ pub const ALL: &[Metric] = &[
     gauge(CLIENTS, "Clients connected now"),
     counter(CLIENTS_CLOSED_TOTAL, "Clients closed for what the proxy would have had to keep for them, by why"),
     counter(COMMANDS_TOTAL, "Commands read from clients; those that the command table does not know are \"other\""),
+    Metric {
+        name: COMPRESS_BYTES_TOTAL,
+        shape: Shape::Counter,
+        unit: Unit::Bytes,
+        help: "Bytes of values that a compress rule is about, as clients have them and as they are stored; read: only compressed ones",
+    },
+    counter(COMPRESS_FAILED_TOTAL, "Values behind a header that could not be read, by compress rule"),
+    counter(COMPRESS_REFUSED_TOTAL, "Commands that a compress rule did not let pass"),
+    histogram(COMPRESS_SECONDS, Unit::Seconds, "Time that long values took to be compressed, off the workers' threads"),
     counter(CONFIG_RELOAD_TOTAL, "Times that the configuration was to be read again, by what came of it"),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
     histogram(GROUP_SECONDS, Unit::Seconds, "Time from the reading of a group to its reply, by group"),

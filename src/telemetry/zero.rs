@@ -5,7 +5,7 @@ use std::sync::Arc;
 use metrics::counter;
 
 use super::label::{BreakerState, Redirected, ReloadOutcome, TopologyChange, key};
-use super::{audits, names};
+use super::{audits, compressed, names};
 use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::{Policy, TtlAction, TtlRule};
 
@@ -61,6 +61,7 @@ pub fn show_violations(policy: &Policy) {
         violations(&relation.name, [Kind::Orphan, Kind::RelationTtl]);
         audits::show(&relation.name);
     }
+    policy.compress_rules().iter().for_each(|rule| compressed::show(&rule.name));
     policy.degrade_rules().iter().for_each(|rule| violations(&rule.name, [Kind::Degraded]));
 }
 

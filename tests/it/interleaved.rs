@@ -1,4 +1,5 @@
-//! Members of groups that other commands stand between are brought together where nobody can tell, and only there.
+//! With `between = "pass"` members of groups that other commands stand between are brought together where commands on other keys
+//! can be passed, and only there.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -8,9 +9,10 @@ use fastrand::Rng;
 use crate::harness::wire::requests;
 use crate::harness::{Pair, Proxy, RedisServer, Setup, Twin, eventually, request, text};
 
-const RULES: &str = r#"
+pub const RULES: &str = r#"
 [[group]]
 name = "login"
+between = "pass"
 commands = [
   "SETEX rt:{user}:{token} {ttl} *",
   "SADD sess:{user} {token}",
@@ -20,10 +22,12 @@ commands = [
 
 [[group]]
 name = "blob"
+between = "pass"
 commands = ["HSET blob:{id} ...", "HSET info:{id} ..."]
 
 [[group]]
 name = "count"
+between = "pass"
 commands = ["INCR n:{id}", "EXPIRE n:{id} *"]
 "#;
 
@@ -226,9 +230,10 @@ fn state(pair: &mut Pair) {
 }
 
 /// Rules that look at everything and change nothing, and a group whose members come in any order.
-const ONLOOKERS: &str = r#"
+pub const ONLOOKERS: &str = r#"
 [[group]]
 name = "pair"
+between = "pass"
 order = "any"
 commands = ["INCR other:{id}", "RPUSH list:{id} *"]
 
@@ -247,7 +252,7 @@ value_bytes_max = 1
 "#;
 
 /// Compares what is left of so many interleavings, sent through a proxy with these rules and straight.
-fn compare(rules: &str, interleavings: u64) -> Twin {
+pub fn compare(rules: &str, interleavings: u64) -> Twin {
     let seed = std::env::var("RESPGUARD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("RESPGUARD_SEED={seed}");
     let mut rng = Rng::with_seed(seed);

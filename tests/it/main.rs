@@ -3,10 +3,12 @@
 mod alone;
 mod blocking;
 mod breaker;
+mod carried;
 mod causes;
 mod chaos;
 mod clients_listed;
 mod cluster;
+mod compress;
 mod crowds_at_random;
 mod cure;
 mod deadlines;

@@ -227,15 +227,49 @@ fn state(redis: &mut Wire) -> Vec<Vec<u8>> {
 
 #[test]
 fn random_groups_that_fail_leave_all_as_it_was_before() {
+    fuzz("keys = [\"f:*\"]", 2500, |generator| {
+        let mut group = generator.group();
+        if generator.rng.u8(..) < 100 {
+            let template = generator.pick(UNPREDICTED);
+            let at = generator.rng.usize(..=group.len());
+            let line = generator.line(template);
+            group.insert(at, line);
+        }
+        group
+    });
+}
+
+/// Runs the commands in its first argument, by the function that is named in its second.
+const RUNS: &str = "for _,c in ipairs(cjson.decode(ARGV[1])) do redis[ARGV[2]](unpack(c)) end return 1";
+
+#[test]
+fn random_scripts_that_fail_leave_all_as_it_was_before() {
+    fuzz("commands = [\"EVAL ...\", \"APPEND f:* *\"]", 1500, |generator| {
+        let quoted = |word: &[u8]| format!("\"{}\"", text(word));
+        let lines: Vec<String> = generator
+            .group()
+            .iter()
+            .map(|line| format!("[{}]", line.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(",")))
+            .collect();
+        let mut eval: Vec<Vec<u8>> = ["EVAL", RUNS, &KEYS.to_string()].map(|word| word.as_bytes().to_vec()).to_vec();
+        eval.extend((0..KEYS).map(|key| format!("f:{key}").into_bytes()));
+        eval.push(format!("[{}]", lines.join(",")).into_bytes());
+        eval.push(generator.pick(&["call", "pcall"]).as_bytes().to_vec());
+        vec![eval, generator.line("APPEND K V")]
+    });
+}
+
+/// Sends random groups of a rule that is rolled back, to keys of random types; after each that fails all is as it was.
+fn fuzz(rule: &str, usual: u64, mut group: impl FnMut(&mut Generator) -> Vec<Vec<Vec<u8>>>) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let (groups, seed) =
-        (number("RESPGUARD_GROUPS").unwrap_or(2500), number("RESPGUARD_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32)));
+        (number("RESPGUARD_GROUPS").unwrap_or(usual), number("RESPGUARD_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32)));
     let redis = RedisServer::start(&["--enable-debug-command", "yes"]);
-    let proxy = Proxy::start("[[group]]\nname = \"f\"\nkeys = [\"f:*\"]\natomic = \"rollback\"\n", &redis);
+    let proxy = Proxy::start(&format!("[[group]]\nname = \"f\"\natomic = \"rollback\"\n{rule}\n"), &redis);
     let (mut client, mut direct) = (proxy.wire(), redis.wire());
     let mut generator = Generator { rng: Rng::with_seed(seed) };
     let (mut applied, mut failed, mut tried, begun) = (0, 0, 0, Instant::now());
-    while tried < groups && (groups > 2500 || begun.elapsed() < Duration::from_secs(20)) {
+    while tried < groups && (groups > usual || begun.elapsed() < Duration::from_secs(20)) {
         tried += 1;
         for _ in 0..4 {
             let template = generator.pick(BEFORE);
@@ -244,13 +278,7 @@ fn random_groups_that_fail_leave_all_as_it_was_before() {
             direct.send(&bytes(&[own, line]));
             direct.replies(2);
         }
-        let mut group = generator.group();
-        if generator.rng.u8(..) < 100 {
-            let template = generator.pick(UNPREDICTED);
-            let at = generator.rng.usize(..=group.len());
-            let line = generator.line(template);
-            group.insert(at, line);
-        }
+        let group = group(&mut generator);
         let before = state(&mut direct);
         client.send(&bytes(&group));
         let replies: Vec<String> = client.replies(group.len()).iter().map(|reply| text(reply)).collect();
@@ -271,5 +299,87 @@ fn random_groups_that_fail_leave_all_as_it_was_before() {
     println!("seed {seed}: {tried} groups, {applied} applied, {failed} failed");
     assert!(failed * 10 >= tried * 3 && applied > 0, "both must be tried");
     assert_eq!(proxy.groups("f", "torn") + proxy.groups("f", "unguarded"), 0.0);
+    assert_nothing_is_left(&redis);
+}
+
+/// A script that uses up memory, and a member that fails behind it.
+const GROWS: &str = "redis.call('SET',KEYS[1],string.rep('x',1000000)) return redis.call('SET',KEYS[2],'1')";
+
+#[test]
+fn where_memory_is_used_up_nothing_runs_and_what_used_it_up_is_taken_back() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(RULES, &redis);
+    let mut wire = proxy.wire();
+    let group = |script: &str| [eval(script, &["2", "{u}:v", "{u}:n", "one"]), push("one")];
+    assert_eq!(ask(&mut wire, &group(SCRIPT)).concat(), ":1\r\n:1\r\n");
+    redis.ask("CONFIG SET maxmemory 1");
+    let replies = ask(&mut wire, &group(SCRIPT));
+    assert!(replies.iter().all(|reply| reply.starts_with('-')), "{replies:?}");
+    assert_eq!(redis.ask("GET {u}:n"), "$1\r\n1\r\n", "nothing has run");
+    // Enough for the group to begin, and not for what it does.
+    redis.ask(&format!("CONFIG SET maxmemory {}", redis.info("memory", "used_memory") + 400_000));
+    redis.ask("DEL {u}:log");
+    redis.ask("SET {u}:log text");
+    let replies = ask(&mut wire, &group(GROWS));
+    assert!(replies[1].starts_with("-WRONGTYPE "), "{replies:?}");
+    assert!(replies[0].starts_with("-EXECABORT ") && replies[0].contains("all is as it was before"), "{replies:?}");
+    assert_eq!(redis.ask("GET {u}:v"), "$3\r\none\r\n", "restored although memory was used up");
+    redis.ask("CONFIG SET maxmemory 0");
+    redis.ask("DEL {u}:log");
+    assert_eq!(ask(&mut wire, &group(SCRIPT)).concat(), ":2\r\n:1\r\n");
+    assert_eq!(proxy.groups("script", "torn") + proxy.groups("script", "unguarded"), 0.0);
+    assert_nothing_is_left(&redis);
+}
+
+/// Groups of which half fail.
+fn applied_and_taken_back(redis: &RedisServer, proxy: &Proxy) {
+    let mut wire = proxy.wire();
+    for round in 0..40 {
+        redis.ask(if round % 2 == 0 { "DEL {u}:log" } else { "SET {u}:log text" });
+        let value = format!("v{round}");
+        let replies = ask(&mut wire, &[eval(SCRIPT, &["2", "{u}:v", "{u}:n", &value]), push(&value)]);
+        assert_eq!(replies.iter().any(|reply| reply.starts_with('-')), round % 2 == 1, "{replies:?}");
+    }
+    assert_nothing_is_left(redis);
+}
+
+#[test]
+fn replicas_hold_what_their_primary_holds() {
+    let redis = RedisServer::start(&["--enable-debug-command yes --repl-diskless-sync-delay 0"]);
+    let replica = RedisServer::start(&["--enable-debug-command yes", &format!("--replicaof 127.0.0.1 {}", redis.port())]);
+    eventually("it follows", || replica.ask("INFO replication").contains("master_link_status:up"));
+    let proxy = Proxy::start(RULES, &redis);
+    applied_and_taken_back(&redis, &proxy);
+    eventually("both hold the same", || redis.ask("DEBUG DIGEST") == replica.ask("DEBUG DIGEST"));
+    assert_eq!(replica.ask("GET {u}:v"), "$3\r\nv38\r\n");
+}
+
+#[test]
+fn what_the_log_of_writes_restores_is_what_was_there() {
+    let mut redis = RedisServer::start(&["--enable-debug-command yes --appendonly yes --appendfsync always"]);
+    let proxy = Proxy::start(RULES, &redis);
+    applied_and_taken_back(&redis, &proxy);
+    let before = redis.ask("DEBUG DIGEST");
+    redis.restart();
+    eventually("it has read its log", || redis.ask("DEBUG DIGEST") == before);
+    assert_eq!(redis.ask("GET {u}:v"), "$3\r\nv38\r\n");
+}
+
+#[test]
+fn an_answer_that_is_too_long_to_be_kept_until_its_end_is_told_as_applied_or_taken_back() {
+    const LONG: &str = "redis.call('SET',KEYS[1],ARGV[1]) return string.rep('x',17*1024*1024)";
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(RULES, &redis);
+    let mut wire = proxy.wire();
+    let replies = ask(&mut wire, &[eval(LONG, &["2", "{u}:v", "{u}:n", "one"]), push("one")]);
+    let why = "-COMMITTED group script was applied, its replies are too long to be kept";
+    assert!(replies.iter().all(|reply| reply.starts_with(why)), "{}", replies.concat().chars().take(300).collect::<String>());
+    assert_eq!(redis.ask("GET {u}:v"), "$3\r\none\r\n");
+    redis.ask("SET {u}:log text");
+    let replies = ask(&mut wire, &[eval(LONG, &["2", "{u}:v", "{u}:n", "two"]), push("two")]);
+    assert!(replies[0].starts_with("-EXECABORT ") && replies[1].starts_with("-WRONGTYPE "), "{replies:?}");
+    assert_eq!(redis.ask("GET {u}:v"), "$3\r\none\r\n", "it was taken back");
+    eventually("both are counted", || (proxy.groups("script", "committed"), proxy.groups("script", "rolled_back")) == (1.0, 1.0));
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
     assert_nothing_is_left(&redis);
 }

@@ -263,7 +263,7 @@ impl Client {
             Want::Integer if !faulty && !matches!(answer, Reply::Integer(_)) => self.misfit(session, want, answer),
             Want::Write { key, tag } => {
                 let fate = fate_of(answer);
-                let fits = matches!(answer, Reply::Simple(_) | Reply::Integer(_));
+                let fits = faulty || matches!(answer, Reply::Simple(_) | Reply::Integer(_));
                 if fate == Fate::Applied && !fits || answer.is_error() && !faulty {
                     self.misfit(session, want, answer);
                 }
@@ -524,7 +524,9 @@ impl Client {
     /// An error that says that the server, or the way to it, has failed, and not the request.
     fn is_fault(&mut self, reply: &Reply) -> bool {
         let Reply::Error(text) = reply else { return false };
-        let fault = ["TIMEOUT respguard:", "ERR respguard:", "EXECABORT ", "OOM "].iter().any(|word| text.starts_with(word));
+        let fault = ["TIMEOUT respguard:", "ERR respguard:", "EXECABORT ", "OOM ", "COMMITTED "]
+            .iter()
+            .any(|word| text.starts_with(word));
         if fault && self.stage.is_calm {
             self.breach(format!("nothing goes wrong, and a client is told {text:?}"));
         }
@@ -618,7 +620,8 @@ fn is_guarded(rule: &str) -> bool {
 /// What an answer tells about a write.
 fn fate_of(answer: &Reply) -> Fate {
     match answer.error() {
-        None => Fate::Applied,
+        // It rode in the transaction of a group that was applied, and its reply was lost with that.
+        None | Some("COMMITTED") => Fate::Applied,
         Some("TIMEOUT") => Fate::Unknown,
         Some(_) => Fate::Refused,
     }

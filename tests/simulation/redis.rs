@@ -84,6 +84,8 @@ pub struct Model {
     lags: bool,
     /// How many applied writes failovers have undone.
     pub undone: usize,
+    /// What transactions have published, by channel, and nobody has heard yet.
+    pub published: Vec<(String, String)>,
 }
 
 fn error(text: &str) -> Reply {
@@ -298,6 +300,11 @@ impl Model {
         match (name, self.get(db, key)) {
             ("PING", _) => Reply::Simple("PONG".to_owned()),
             ("ECHO", _) => Reply::bulk(key),
+            // Within a transaction: it is heard once that is over.
+            ("PUBLISH", _) => {
+                self.published.push((key.clone(), words[2].clone()));
+                Reply::Integer(0)
+            }
             ("GET", None) | ("HGET", None) | ("LPOP", None) => Reply::Null,
             ("GET", Some(Value::Text(text))) => Reply::bulk(text),
             ("SET", _) if words.get(3).is_some_and(|option| option.eq_ignore_ascii_case("PX")) => {
@@ -415,6 +422,6 @@ fn is_write(name: &str) -> bool {
 }
 
 fn is_known(name: &str) -> bool {
-    let reads = ["GET", "HGET", "SMEMBERS", "EXISTS", "PTTL", "ECHO", "PING", "STRLEN", "LLEN", "SCARD", "HLEN"];
+    let reads = ["GET", "HGET", "SMEMBERS", "EXISTS", "PTTL", "ECHO", "PING", "PUBLISH", "STRLEN", "LLEN", "SCARD", "HLEN"];
     is_write(name) || name == "EVAL" || reads.contains(&name)
 }

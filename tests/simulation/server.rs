@@ -304,7 +304,18 @@ impl Server {
         self.trace(|| format!("{:?} to line {}", words, line.session.borrow().id));
         let answer = self.model.borrow_mut().take(&mut line.session.borrow_mut(), words, refuse);
         match answer {
-            Answer::Reply(reply) => self.send(line, &reply),
+            Answer::Reply(reply) => {
+                self.send(line, &reply);
+                let published = std::mem::take(&mut self.model.borrow_mut().published);
+                for (channel, message) in published {
+                    let frame = Reply::Push(vec![Reply::bulk("message"), Reply::bulk(&channel), Reply::bulk(&message)]);
+                    self.lines
+                        .borrow()
+                        .values()
+                        .filter(|other| other.listens_to(&channel))
+                        .for_each(|other| self.send(other, &frame));
+                }
+            }
             Answer::Replies(replies) => replies.iter().for_each(|reply| self.send(line, reply)),
             Answer::Publish(channel, message) => {
                 let frame = Reply::Push(vec![Reply::bulk("message"), Reply::bulk(&channel), Reply::bulk(&message)]);

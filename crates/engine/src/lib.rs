@@ -6,13 +6,14 @@
 //! this list:
 //!
 //! ```text
-//! command < preflight < {session, policy, link, route} < {pipeline, learn}
+//! command < {preflight, packed} < {session, policy, link, route} < {pipeline, learn}
 //! ```
 
 #![warn(unreachable_pub, clippy::missing_errors_doc)]
 
 pub mod command;
 
+pub mod packed;
 pub mod preflight;
 
 pub mod link;

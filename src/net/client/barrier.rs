@@ -2,21 +2,24 @@
 
 use std::rc::Rc;
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 
 use super::connection::Connection;
+use crate::net::clock;
 use crate::net::exchange::End;
 use crate::net::upstream::call::ask;
 use crate::net::upstream::lane::{Lane, LaneKey};
 use crate::net::upstream::pool::NoLane;
 use respguard_engine::command::{CommandId, ConnectionEffect, Login};
 use respguard_engine::link::handshake::{Refusal, Selects, Step};
+use respguard_engine::pipeline::batch::Held;
 use respguard_engine::pipeline::plan::Barrier;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
 use respguard_engine::session::reply_mode::ReplyMode;
+use respguard_resp::request::{Limits, RequestParser};
 use respguard_resp::{Protocol, encode, value};
 
 /// Redis' own text: with credentials of its own the proxy is to its clients a server without passwords.
@@ -84,6 +87,27 @@ impl Connection {
         }
         self.exchange.await_replies(false);
         self.exchange.wants_resolved.set(false);
+        self.take_returned();
+    }
+
+    /// What stood in a transaction that has not run is planned again, in its place.
+    fn take_returned(&mut self) {
+        let returned = self.exchange.take_returned();
+        self.carrying.note(returned.refused);
+        let Some(&(first, _)) = returned.commands.first() else { return };
+        // What waits may have been sent before it, or behind it.
+        let before = self.batch.all_held().iter().take_while(|held| first.since(held.seq).is_some()).count();
+        let place = self.batch.wire(0..before).end;
+        let bytes: usize = returned.commands.iter().map(|(_, request)| request.len()).sum();
+        let mut input = BytesMut::with_capacity(self.input.len() + bytes);
+        input.extend_from_slice(&self.input[..place]);
+        returned.commands.iter().for_each(|(_, request)| input.extend_from_slice(request));
+        input.extend_from_slice(&self.input[place..]);
+        self.input = input;
+        // It has waited as long as it may.
+        let since = clock::now().checked_sub(self.shared.context.policy().hold.max).unwrap_or_else(clock::now);
+        self.batch.begin_again(before, returned.commands.iter().map(|&(seq, _)| Held { seq, since, begins: false }));
+        self.parser = RequestParser::new(Limits { unauthenticated: self.batch.singly, ..Limits::default() });
     }
 
     async fn change_lane(&mut self) {

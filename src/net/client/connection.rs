@@ -31,9 +31,10 @@ use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
+use respguard_engine::pipeline::packing::Unpacked;
 use respguard_engine::pipeline::plan::{Barrier, Plan};
 use respguard_engine::session::affinity::Reason;
-use respguard_engine::session::patience::Patience;
+use respguard_engine::session::patience::{Carrying, Patience};
 use respguard_resp::request::{Limits, RequestParser};
 
 /// How often is looked whether a client has left that is not read from.
@@ -63,6 +64,8 @@ pub struct Connection {
     pub(super) exchange: Rc<Exchange>,
     pub(super) client: Arc<Client>,
     pub(super) input: BytesMut,
+    /// Whether other commands may ride in transactions of groups.
+    pub(super) carrying: Carrying,
     pub(super) batch: PooledBatch,
     pub(super) parser: RequestParser,
     /// The connection that the client holds alone, and the lane that it belongs to.
@@ -123,6 +126,8 @@ pub(super) enum Next {
     Ask,
     /// Ask whether the user may do what this rule's fix adds to writes.
     AskTtlFix(Box<Asking>),
+    /// Compress long values, off this thread.
+    Pack(Vec<Unpacked>),
     /// Answer what is owed, then close.
     Close,
 }
@@ -141,6 +146,7 @@ impl Connection {
             exchange,
             client,
             input: BytesMut::new(),
+            carrying: Carrying::default(),
             batch: PooledBatch::default(),
             parser: RequestParser::new(Limits::default()),
             lease: None,
@@ -215,6 +221,7 @@ impl Connection {
                 Next::ConnectParams => Box::pin(self.await_opening()).await,
                 Next::Ask => Box::pin(self.ask_ability()).await,
                 Next::AskTtlFix(asking) => Box::pin(self.ask_ttl_fix(asking)).await,
+                Next::Pack(values) => Box::pin(self.pack(values)).await,
                 Next::Close => break,
             }
         }

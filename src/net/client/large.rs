@@ -8,9 +8,11 @@ use bytes::Buf;
 use super::connection::{Connection, Next};
 use super::pooled_batch::PooledBatch;
 use crate::net::exchange::own_reply;
+use crate::telemetry::compressed;
 use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::large::{self, Large, Through};
+use respguard_engine::pipeline::packing::{unreadable, whole_bytes};
 use respguard_engine::pipeline::plan::{Answer, Barrier};
 use respguard_engine::pipeline::refuse::UNREADABLE;
 use respguard_engine::pipeline::violation::{Kind, Violation};
@@ -94,8 +96,25 @@ impl Connection {
 
     pub(super) fn whole_bytes_max(&self) -> usize {
         let limits = self.shared.context.whole_limits;
+        if let Some(bytes) = self.packable_bytes() {
+            return bytes.max(limits.member_bytes_max);
+        }
         let is_held = self.is_nameless() || self.is_held_whole() || self.is_unauthenticated();
         if is_held { limits.member_bytes_max } else { limits.stream_bytes }
+    }
+
+    /// A rule may compress what the request stores whose end has not come yet: so long may it be to be read whole.
+    fn packable_bytes(&self) -> Option<usize> {
+        let context = &self.shared.context;
+        let policy = context.policy();
+        if policy.compress_rules().is_empty() || self.batch.whole_bytes() >= self.input.len() {
+            return None;
+        }
+        let (table, args) = (context.table(), self.batch.partial_args(&self.input));
+        if args.is_empty() || self.is_unauthenticated() {
+            return None;
+        }
+        whole_bytes(&policy, table.spec(table.lookup(args)).name(), args)
     }
 
     /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
@@ -138,15 +157,23 @@ impl Connection {
     /// A guard rejects the request whose head has come, by what the head declares; true when that is so. The rest is dropped.
     fn refuse_by_head(&mut self) -> bool {
         let is_free = !self.exchange.state.borrow().session.in_subscribe_mode() && self.batch.all_held().is_empty();
-        if self.shared.context.policy().guards().is_empty() || !is_free {
+        let policy = self.shared.context.policy();
+        if policy.guards().is_empty() && policy.compress_rules().is_empty() || !is_free {
             return false;
         }
+        drop(policy);
         let refused = self.with_head(|command, head| {
             let context = &self.shared.context;
             let (table, policy) = (context.table(), context.policy());
             let mut guards = policy.guards_of(&table, command).filter(|rule| policy.rejects(rule));
-            let (rule, trip) = guards.find_map(|rule| Some((Arc::clone(&rule.name), rule.trip_by_head(head)?)))?;
             let name = table.spec(command.id).name();
+            let Some((rule, trip)) = guards.find_map(|rule| Some((Arc::clone(&rule.name), rule.trip_by_head(head)?))) else {
+                let rule = unreadable(&policy, &table, command)?;
+                compressed::count_refused(&rule.name, 1);
+                let (name, rule) = (name.replace('|', " ").to_uppercase(), &rule.name);
+                let text = format!("ERR respguard: {name} is refused by compress rule {rule}: it is too long to be read whole");
+                return Some((command.id, text));
+            };
             let violation = Violation::new(Kind::Guard).rule(&rule).commands([name]);
             context.reporter.violation(violation, &self.exchange.peer);
             let name = name.replace('|', " ").to_uppercase();

@@ -12,6 +12,7 @@ mod leases;
 mod leaving;
 mod login;
 mod near_misses;
+mod packing;
 mod pooled_batch;
 mod reading;
 mod redirect;

@@ -14,6 +14,7 @@ use crate::net::upstream::lane::TtlFixRight;
 use respguard_engine::pipeline::batch::Tail;
 use respguard_engine::pipeline::plan::{Barrier, Plan, Rules, plan};
 use respguard_engine::session::affinity::Reason;
+use respguard_engine::session::patience::Carrying;
 use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::request::{Limits, RequestParser};
 
@@ -100,8 +101,11 @@ impl Connection {
         if let Some(next) = self.before_planning() {
             return Some(next);
         }
-        if !self.wait_over && self.batch.all_held().is_empty() {
-            self.look_for_sequence();
+        if self.batch.all_held().is_empty() {
+            self.carrying = Carrying::default();
+            if !self.wait_over {
+                self.look_for_sequence();
+            }
         }
         let shared = Rc::clone(&self.shared);
         let planned = &mut *shared.plan.borrow_mut();
@@ -146,7 +150,7 @@ impl Connection {
             return Some(Next::AskTtlFix(asking));
         }
         self.asked_ttl_fix.set(0);
-        None
+        self.values_to_pack().map(Next::Pack)
     }
 
     fn plan_batch(&self, tail: &Tail, planned: &mut Plan) {
@@ -165,6 +169,7 @@ impl Connection {
             hold: self.holding(tail),
             degraded: context.health.refuses() || link.is_down(),
             troubled: self.is_troubled(),
+            carries: self.carrying.is_willing(),
             alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },

@@ -78,6 +78,11 @@ impl Exchange {
                     let marked = self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps)));
                     self.send_guarded(&sending, members, group, *preflight, *added, marked);
                 }
+                Step::Span(span) => {
+                    let commands = &all_members[span.commands.clone()];
+                    let marked = self.marker_of_span(&sending, commands, &span).map(|marker| (marker, questions(&mut steps)));
+                    self.send_span(&sending, commands, *span, marked);
+                }
                 Step::RefuseGroup { members, group, refusal } => {
                     self.refuse(&sending, &all_members[members], group, &refusal);
                 }

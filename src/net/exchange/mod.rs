@@ -6,6 +6,7 @@
 
 mod activity;
 mod bulk;
+mod carried;
 mod close;
 mod dispatch;
 mod guard;

@@ -35,6 +35,7 @@ address = "127.0.0.1:{admin}"
 {hold}
 [[group]]
 name = "refresh-token"
+between = "{between}"
 commands = ["SETEX rt:{{user}}:{{token}} {{ttl}} *", "SADD sess:{{user}} {{token}}", "EXPIRE sess:{{user}} *", "SMEMBERS sess:{{user}}"]
 """
 
@@ -46,14 +47,15 @@ class Failed(Exception):
 class Matrix(Stage):
     """A private redis-server, and respguard before it with one group and defaults otherwise."""
 
-    def __init__(self, hold_ms=None):
+    def __init__(self, hold_ms=None, between="pass"):
+        self.between = between
         self.hold = f"[pipeline]\nhold_ms = {hold_ms}\nhold_max_ms = {hold_ms}\n" if hold_ms else ""
         super().__init__()
 
     def start_respguard(self, program):
         self.admin_port = free_port()
         self.config = self.folder / "config.toml"
-        self.config.write_text(CONFIG.format(redis=self.redis_port, admin=self.admin_port, hold=self.hold))
+        self.config.write_text(CONFIG.format(redis=self.redis_port, admin=self.admin_port, hold=self.hold, between=self.between))
         self.start("respguard", [program, "run", "--config", self.config, "--log-format", "json"])
         self.wait_for_last(self.learn_port)
 

@@ -42,6 +42,10 @@ NOTES = """
 - A write of its own for each command arrives as fast as the client's process gets a core. Where a process waits for one longer
   than `hold_ms`, the beginning goes on alone: the shares of loose calls, and of node-redis and fred, which cut large pipelines
   in two, fall on a machine with too much to do. A larger `hold_ms` costs only those who send a beginning without its rest.
+- Libraries that share a connection among many callers (StackExchange.Redis, Lettuce, redis-rs, node-redis) put commands of others between a
+  group's members. With `between = "carry"`, the default, those ride in its transaction and wait with it; where callers do not rely on each
+  other's order `"pass"` spares them that ([atomicity.md](atomicity.md#members-that-are-apart)). The
+  figures here are those of `"pass"`.
 - predis, Redis.pm and fred leave Nagle's algorithm on: the rest of their pipeline leaves only when its first part is
   acknowledged. respguard acknowledges at once what it holds (on Linux).
 - redis-rs' calls at once of many tasks may overtake each other in the client's own queue; groups whose members change places

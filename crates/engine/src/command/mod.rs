@@ -7,7 +7,7 @@
 //! | `connection_column`, `write_column`, `slow_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
-//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank` | questions about one request, answered from its row |
+//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank`, `values` | questions about one request, answered from its row |
 //! | `credential`, `redact` | which words of a request nobody may see, and a stream of requests without them |
 
 mod answer;
@@ -32,6 +32,7 @@ pub mod redact;
 mod slow_column;
 mod spec;
 mod table;
+mod values;
 mod write_column;
 #[cfg(test)]
 pub(crate) mod written;
@@ -48,8 +49,9 @@ pub use login::{DEFAULT_USER, Login};
 pub use measure::{Measure, TimeKind};
 pub use merge::{Merge, MergeError};
 pub use options::Options;
-pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
+pub use spec::{PlainKeys, RetryClass, Rewrite, Serves, Spec, Ungroupable};
 pub use table::Table;
+pub use values::{ReplyShape, ValueUse, for_each_value, looks_into, reply_shape, sorted_by, value_use};
 
 /// The servers that the built-in table was written from, by their names in scripts/install-servers, oldest first.
 pub const SERVERS: &[&str] = generated::SERVERS;

@@ -36,6 +36,8 @@ pub(super) struct Proposal {
     pub(super) rule: WrittenGroup,
     pub(super) count: u64,
     pub(super) together: u64,
+    /// Those between whose members others' stood.
+    pub(super) interleaved: u64,
     pub(super) distinct: usize,
 }
 
@@ -107,6 +109,7 @@ fn fall_apart(units: &mut BTreeMap<Vec<usize>, Units<'_>>) {
             if let Some(of) = units.get_mut(&part) {
                 of.count += whole.count;
                 of.together += whole.together;
+                of.interleaved += whole.interleaved;
                 of.apart += whole.apart;
             }
         }
@@ -184,7 +187,8 @@ impl<'a> Family<'_, 'a> {
         };
         let distinct: HashSet<u64> = self.kinds.iter().flat_map(|(_, of)| &of.distinct).copied().collect();
         let together = self.kinds.iter().map(|(_, of)| of.together).sum();
-        Proposal { rule, count: self.count(), together, distinct: distinct.len() }
+        let interleaved = self.kinds.iter().map(|(_, of)| of.interleaved).sum();
+        Proposal { rule, count: self.count(), together, interleaved, distinct: distinct.len() }
     }
 
     /// The name of each slot, by member and place, that has the same in it as another.

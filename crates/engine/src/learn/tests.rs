@@ -189,6 +189,19 @@ fn a_cut_within_a_request_changes_nothing_and_one_between_two_is_a_seam() {
 }
 
 #[test]
+fn where_several_callers_share_a_connection_that_is_said() {
+    let apart = proposed(&(0..6).map(|n| login(&format!("u{n}x"), &format!("t{n}x"))).collect::<Vec<_>>());
+    assert!(!apart.contains("between"), "{apart}");
+    let shared = |n: usize| {
+        let (one, other) = (login(&format!("u{n}x"), &format!("t{n}x")), login(&format!("v{n}y"), &format!("s{n}y")));
+        one.into_iter().zip(other).flat_map(|(one, other)| [one, other]).collect::<Vec<_>>()
+    };
+    let text = proposed(&(0..6).map(shared).collect::<Vec<_>>());
+    assert!(text.contains("# Others' commands between the members: 12 times"), "{text}");
+    assert!(text.contains("# between = \"pass\""), "{text}");
+}
+
+#[test]
 fn families_that_expire_have_a_rule_and_those_that_never_do_are_named() {
     let burst = |n: usize| {
         lines(&format!(

@@ -6,6 +6,9 @@ use super::group::{Groups, Proposal};
 use super::single::{Expiring, Guarding, Lifetimes};
 use crate::policy::rule::{WrittenGroup, WrittenGuard, WrittenRelation};
 
+/// A group between whose members others' commands stand so often, in a hundred, is one of callers that share connections.
+const INTERLEAVED_PERCENT: u64 = 10;
+
 /// What was watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Watched {
@@ -77,14 +80,26 @@ fn head(watched: &Watched, out: &mut String) {
 }
 
 fn group(proposal: &Proposal, out: &mut String) {
-    let Proposal { rule, count, together, distinct } = proposal;
+    let Proposal { rule, count, together, interleaved, distinct } = proposal;
     let pieces = match count - together {
         0 => "each in one piece".to_owned(),
         more => format!("{} in more than one piece", number(more)),
     };
     line(out, &format!("# Seen {}, about {} different things, {pieces}.", times(*count), number(*distinct as u64)));
     let WrittenGroup { name, commands, .. } = rule;
-    line(out, &format!("[[group]]\nname = {name:?}\natomic = \"transaction\"\nmode = \"observe\"\ncommands = ["));
+    let shares = *interleaved * 100 >= *count * INTERLEAVED_PERCENT && *interleaved > 0;
+    if shares {
+        line(
+            out,
+            &format!(
+                "# Others' commands between the members: {}, as where several callers share a connection. If those do not",
+                times(*interleaved)
+            ),
+        );
+        line(out, "# rely on each other's order, \"pass\" spares them the wait; docs/atomicity.md says what can be seen then.");
+    }
+    line(out, &format!("[[group]]\nname = {name:?}\natomic = \"transaction\"\nmode = \"observe\""));
+    line(out, if shares { "# between = \"pass\"\ncommands = [" } else { "commands = [" });
     for member in commands.iter().flatten() {
         let text = &member.template;
         match member.optional {

@@ -25,6 +25,8 @@ pub(super) struct Units<'a> {
     pub(super) together: u64,
     /// Those whose members came in a read each.
     pub(super) apart: u64,
+    /// Those between whose members others' stood, as where several callers share a connection.
+    pub(super) interleaved: u64,
     /// What stood in the slots of each member.
     pub(super) examples: Vec<Vec<Vec<&'a [u8]>>>,
     /// What their keys were about.
@@ -41,6 +43,7 @@ pub(super) struct Order {
 /// A unit under way.
 struct Open<'a> {
     items: Vec<Item<'a>>,
+    first: usize,
     last: usize,
 }
 
@@ -100,7 +103,7 @@ pub(super) fn collect<'a>(
                 if open.len() == OPEN_MAX {
                     keep(open.remove(0), templates, units);
                 }
-                open.push(Open { items: vec![item], last: at });
+                open.push(Open { items: vec![item], first: at, last: at });
             }
         }
     }
@@ -123,6 +126,7 @@ fn keep<'a>(unit: Open<'a>, templates: &[Template], units: &mut BTreeMap<Vec<usi
     let kind: Vec<usize> = unit.items.iter().map(|item| item.template).collect();
     let known = units.entry(kind).or_default();
     known.count += 1;
+    known.interleaved += u64::from(unit.last - unit.first >= unit.items.len());
     let mut seams = unit.items[1..].iter().map(|item| item.begins_read);
     known.together += u64::from(!seams.clone().any(|seam| seam));
     known.apart += u64::from(seams.all(|seam| seam));

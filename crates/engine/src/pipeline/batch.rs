@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::command::{CommandId, Table};
 use crate::link::owed::Seq;
+use crate::pipeline::packing::PackedValue;
 use respguard_resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
 
 /// Decoded arguments of commands that are gone are kept up to this size while others are there.
@@ -95,6 +96,8 @@ pub struct Batch {
     whole_bytes: usize,
     /// Commands read so far.
     read: u32,
+    /// Values that were compressed before their commands are planned.
+    packed: Vec<PackedValue>,
     /// One command at a time: what is allowed behind it may depend on it.
     pub singly: bool,
 }
@@ -116,6 +119,7 @@ impl Batch {
         whole_spans: 0,
         whole_bytes: 0,
         read: 0,
+        packed: Vec::new(),
         singly: false,
     };
 
@@ -146,7 +150,12 @@ impl Batch {
 
     /// True when it holds nothing and knows nothing of its client: another may have it.
     pub fn is_blank(&self) -> bool {
-        self.commands.is_empty() && self.held.is_empty() && self.spans.is_empty() && self.whole_bytes == 0 && !self.singly
+        self.commands.is_empty()
+            && self.held.is_empty()
+            && self.spans.is_empty()
+            && self.whole_bytes == 0
+            && self.packed.is_empty()
+            && !self.singly
     }
 
     /// Bytes that it keeps for what is parsed next.
@@ -172,6 +181,16 @@ impl Batch {
     /// The number of the `index`-th command among all of the client, from 0.
     pub fn number(&self, index: usize) -> u32 {
         self.commands[index].number
+    }
+
+    /// The value at a place of the command with this number, as it was compressed before.
+    pub fn packed(&self, number: u32, place: usize) -> Option<&PackedValue> {
+        self.packed.iter().find(|packed| packed.number == number && packed.place == place)
+    }
+
+    /// Values that were compressed; they are kept as long as their commands.
+    pub fn keep_packed(&mut self, packed: Vec<PackedValue>) {
+        self.packed.extend(packed);
     }
 
     /// Since when the `index`-th command waits, if it does.
@@ -211,6 +230,14 @@ impl Batch {
         let commands = self.commands.get(at..).unwrap_or_default().iter();
         let mut prefixes = commands.map(|command| (command.id, Prefixes { bytes, spans: &self.spans, command }));
         prefixes.position(|(id, prefixes)| !passes(id, prefixes)).map_or(self.len(), |passed| at + passed)
+    }
+
+    /// Everything is read again, from bytes in which further commands that wait have come to stand before the one at `place`.
+    pub fn begin_again(&mut self, place: usize, others: impl Iterator<Item = Held>) {
+        let first = self.commands.first().map_or(self.read, |command| command.number);
+        let mut held = std::mem::take(&mut self.held);
+        held.splice(place..place, others);
+        *self = Batch { held, read: first, singly: self.singly, ..Batch::BLANK };
     }
 
     /// The arguments read so far of a request whose end has not been read.
@@ -253,6 +280,7 @@ impl Batch {
         self.whole_spans -= next.first_span as usize;
         self.whole_bytes -= next.start as usize;
         self.tidy_arena();
+        self.forget_packed();
         next.start as usize
     }
 
@@ -298,7 +326,15 @@ impl Batch {
         self.held.drain(..commands.min(self.held.len()));
         self.held.splice(..0, kept.iter().map(|&(_, held)| held));
         self.tidy_arena();
+        self.forget_packed();
         free
+    }
+
+    fn forget_packed(&mut self) {
+        if !self.packed.is_empty() {
+            let commands = &self.commands;
+            self.packed.retain(|packed| commands.iter().any(|command| command.number == packed.number));
+        }
     }
 
     /// Forgets the decoded arguments of commands that are gone, once they are most of what is there: while something
@@ -327,6 +363,7 @@ impl Batch {
         self.arena.clear();
         self.arena_needed = 0;
         self.whole_spans = 0;
+        self.packed.clear();
         std::mem::take(&mut self.whole_bytes)
     }
 

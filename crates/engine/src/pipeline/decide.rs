@@ -26,6 +26,8 @@ pub(super) enum Decision {
     },
     /// The group that begins here has claimed its members.
     Gathered,
+    /// All up to this command has been dealt with.
+    Spanned(usize),
     Answer(Answer),
     /// This error, in Redis' own words.
     Fault(Vec<u8>),
@@ -123,10 +125,10 @@ impl Planner<'_> {
     }
 
     /// The group that begins at the command.
-    fn recognise(&self, at: usize) -> Recognition {
+    pub(super) fn recognise(&self, at: usize) -> Recognition {
         let (batch, bytes) = (self.batch, self.bytes);
         self.rules.policy.recognise(self.rules.table, &mut |i| {
-            (at + i < batch.len() && self.claim(at + i).is_none())
+            (at + i < batch.len() && !self.is_claimed(at + i))
                 .then(|| Member { id: batch.id(at + i), args: batch.args(bytes, at + i) })
         })
     }
@@ -143,7 +145,7 @@ impl Planner<'_> {
 
     /// What a rule has the command answered with, while there is no server. A lease has one, and a transaction must
     /// not be answered in part.
-    fn degrade(&self, at: usize) -> Option<Decision> {
+    pub(super) fn degrade(&self, at: usize) -> Option<Decision> {
         if !self.rules.degraded || self.session.affinity.is_pinned() || !self.session.transaction.is_idle() {
             return None;
         }
@@ -191,12 +193,23 @@ impl Planner<'_> {
             Recognition::Whole { group, .. } | Recognition::Prefix { group, .. } if self.must_share(group) => {
                 Decision::Barrier(Barrier::Share)
             }
+            Recognition::Whole { group, members, open: false } if self.carries(group) => {
+                let looks_on = self.rules.policy.groups()[group].may_go_on_behind(members) && self.looks_left >= members;
+                let carried = if looks_on { self.carry(at, true) } else { None };
+                carried.unwrap_or_else(|| whole(group, members))
+            }
             Recognition::Whole { group, members, open: false } if self.gather_trailing(at, group, members) => Decision::Gathered,
             Recognition::Whole { group, members, open } if !(open && self.more) => whole(group, members),
             Recognition::Prefix { group, .. } | Recognition::Whole { group, .. } if self.more && !self.may_be_apart(group) => {
                 Decision::Barrier(Barrier::Wait)
             }
             Recognition::None | Recognition::Prefix { hold: false, .. } => Decision::Send(Role::Plain),
+            _ if self.begins_group(at).is_some_and(|(group, _)| self.carries(group)) => {
+                self.carry(at, false).unwrap_or_else(|| match recognised {
+                    Recognition::Whole { group, members, .. } => whole(group, members),
+                    _ => Decision::Send(Role::Plain),
+                })
+            }
             _ if self.gather(at) => match self.claim(at) {
                 Some(gathered) if gathered.whole && self.must_share(gathered.group) => Decision::Barrier(Barrier::Share),
                 _ => Decision::Gathered,
@@ -208,7 +221,7 @@ impl Planner<'_> {
 
     /// A group that is to be asked about should its connection be lost goes out on a shared one, unless that could be lost
     /// over it.
-    fn must_share(&self, group: usize) -> bool {
+    pub(super) fn must_share(&self, group: usize) -> bool {
         let leaves = self.session.affinity.is_pinned() && self.session.is_free() && !self.rules.alone;
         leaves && self.rules.policy.groups()[group].resolve && self.rules.transactions && !self.is_observed(group)
     }
@@ -491,7 +504,7 @@ const UNREADABLE_IN_MULTI: &str =
     "ERR respguard: the command is refused inside MULTI while there are rules: they could not look at what follows it";
 
 /// One command needs no transaction.
-fn whole(group: usize, members: usize) -> Decision {
+pub(super) fn whole(group: usize, members: usize) -> Decision {
     if members > 1 { Decision::Group { group, members, bare: false } } else { Decision::Send(Role::Plain) }
 }
 

@@ -146,6 +146,13 @@ impl Place {
     }
 }
 
+/// Which way a value goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Read,
+    Write,
+}
+
 /// What resolving a reply brought to light.
 #[derive(Debug)]
 pub enum Finding {
@@ -183,6 +190,21 @@ pub enum Finding {
     FollowUp {
         request: Vec<u8>,
         frames: u32,
+    },
+    /// A value of a key with a compress rule has passed: so many bytes, of which so many are stored.
+    Packed {
+        rule: Arc<str>,
+        direction: Direction,
+        original: u64,
+        stored: u64,
+    },
+    /// What is stored behind a header could not be read.
+    Corrupt {
+        rule: Arc<str>,
+    },
+    /// A command would have looked into what is compressed, or is too long for its rule.
+    CompressRefused {
+        rule: Arc<str>,
     },
     /// A preflight did not run: whether the connection can carry guarded groups is to be asked again.
     GuardLost,

@@ -19,6 +19,9 @@ const LOOKS_PER_COMMAND: usize = 32;
 /// Up to so many arguments each key is compared with each of the other command; two longer commands would take too long.
 const FEW_ARGUMENTS: usize = 16;
 
+/// The mark of a command that has been answered, and is in no group any more.
+pub(super) const ANSWERED: u32 = u32::MAX;
+
 /// Why the members of a group could not be brought together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
@@ -28,6 +31,18 @@ pub enum Obstacle {
     Key,
     /// One of them does more than read or write its own keys.
     Member,
+    /// A command between them cannot ride in their transaction.
+    Ride,
+    /// What one pushes another reads, and a blocked client may have been served in between.
+    Pushed,
+    /// It is rolled back, and something stands between its members.
+    RolledBack,
+    /// It is applied once, and so is a group that its members stand between.
+    Once,
+    /// All that would have to go into one transaction is too much.
+    TooMuch,
+    /// Its transaction has been refused too often over what stands between its members.
+    Refused,
 }
 
 impl Obstacle {
@@ -36,6 +51,14 @@ impl Obstacle {
         match self {
             Obstacle::Command => "a command between its members cannot change places with them",
             Obstacle::Key => "a command between its members has a key of one of them",
+            Obstacle::Ride => "a command between its members cannot ride in its transaction",
+            Obstacle::Pushed => {
+                "what is pushed to a key is read behind that, and a blocked client may have been served in between"
+            }
+            Obstacle::RolledBack => "nothing rides in the transaction of a group that is rolled back",
+            Obstacle::Once => "two groups that are applied once would share a transaction",
+            Obstacle::TooMuch => "with all that stands between the members the transaction would be too large",
+            Obstacle::Refused => "its transaction was refused three times over what stands between its members",
             Obstacle::Member => "one of its members cannot change places with the commands between them",
         }
     }
@@ -53,19 +76,34 @@ pub(super) struct Gathered {
 }
 
 /// What has been found of one group so far.
-struct Search {
-    group: usize,
+pub(super) struct Search {
+    pub(super) group: usize,
     /// Where its members begin in `Plan::members`.
-    first: usize,
+    pub(super) first: usize,
     /// Of how many members a whole group was seen; 0: of none.
-    whole: usize,
+    pub(super) whole: usize,
     /// More members may come.
-    open: bool,
+    pub(super) open: bool,
     /// Something stands between the members, or behind them.
     apart: bool,
-    obstacle: Option<Obstacle>,
+    pub(super) obstacle: Option<Obstacle>,
     /// What has ended the search for members that are optional.
     ended_by: Option<Obstacle>,
+    /// Up to which command it goes.
+    limit: usize,
+    /// Where nothing changes places: how many groups had been gathered before those of this transaction.
+    carried: Option<usize>,
+}
+
+impl Search {
+    pub(super) fn new(group: usize, first: usize, whole: usize, limit: usize) -> Search {
+        Search { group, first, whole, open: true, apart: false, obstacle: None, ended_by: None, limit, carried: None }
+    }
+
+    /// What stands between the members rides with them; so many groups were gathered before this transaction.
+    pub(super) fn carrying(self, gathered: usize) -> Search {
+        Search { carried: Some(gathered), ..self }
+    }
 }
 
 impl Planner<'_> {
@@ -80,7 +118,7 @@ impl Planner<'_> {
         let Some((group, whole)) = self.begins_group(at) else { return false };
         let first = self.plan.members.len();
         self.plan.members.push(at);
-        let mut search = Search { group, first, whole, open: true, apart: false, obstacle: None, ended_by: None };
+        let mut search = Search::new(group, first, whole, self.batch.len().min(at + WINDOW));
         let to_the_end = self.search(&mut search, at);
         if !self.may_be_apart(search.group) {
             self.plan.members.truncate(first);
@@ -114,7 +152,7 @@ impl Planner<'_> {
         }
         let first = self.plan.members.len();
         self.plan.members.push(at);
-        let mut search = Search { group, first, whole: 0, open: true, apart: false, obstacle: None, ended_by: None };
+        let mut search = Search::new(group, first, 0, self.batch.len().min(at + WINDOW));
         self.search(&mut search, at);
         let found = search.group == group && search.whole > members;
         if found {
@@ -130,7 +168,7 @@ impl Planner<'_> {
 
     /// Tells of a member that is optional and stays outside, because it cannot change places with what stands before it;
     /// true when there is one.
-    fn note_left_out(&mut self, search: &mut Search, at: usize) -> bool {
+    pub(super) fn note_left_out(&mut self, search: &mut Search, at: usize) -> bool {
         let Some(why) = search.ended_by else { return false };
         let behind = self.plan.members.last().map_or(at, |last| last + 1);
         let end = self.batch.len().min(at + WINDOW).min(behind + self.looks_left);
@@ -143,7 +181,7 @@ impl Planner<'_> {
     }
 
     /// The group that the command at `at` alone can begin, and whether it is whole with that one member.
-    fn begins_group(&self, at: usize) -> Option<(usize, usize)> {
+    pub(super) fn begins_group(&self, at: usize) -> Option<(usize, usize)> {
         match self.rules.policy.recognise(self.rules.table, &mut |i| (i == 0).then(|| self.member(at))) {
             Recognition::Prefix { group, hold: true, .. } => Some((group, 0)),
             Recognition::Whole { group, members, open: true } => Some((group, members)),
@@ -152,8 +190,8 @@ impl Planner<'_> {
     }
 
     /// Follows the group; true when everything that was read has been looked at.
-    fn search(&mut self, search: &mut Search, at: usize) -> bool {
-        let end = self.batch.len().min(at + WINDOW);
+    pub(super) fn search(&mut self, search: &mut Search, at: usize) -> bool {
+        let end = search.limit;
         for next in at + 1..end {
             if self.looks_left == 0 {
                 return false;
@@ -168,7 +206,10 @@ impl Planner<'_> {
             }
             search.apart = true;
             if search.obstacle.is_none() {
-                let obstacle = self.obstacle(search.first, next);
+                let obstacle = match search.carried {
+                    Some(gathered) => self.obstacle_to_carrying(gathered, next),
+                    None => self.obstacle(search.first, next),
+                };
                 // What is whole already goes without the members that are optional.
                 if obstacle.is_some() && search.whole > 1 {
                     (search.open, search.ended_by) = (false, obstacle);
@@ -224,18 +265,18 @@ impl Planner<'_> {
         })
     }
 
-    fn may_wait(&self, at: usize, search: &Search) -> bool {
+    pub(super) fn may_wait(&self, at: usize, search: &Search) -> bool {
         let hold = &self.rules.hold;
         let held = search.whole == 0 && hold.willing && !hold.over && (hold.across || !search.apart);
         !self.is_overdue(at) && (self.more || held)
     }
 
-    fn is_overdue(&self, at: usize) -> bool {
+    pub(super) fn is_overdue(&self, at: usize) -> bool {
         self.batch.held(at).is_some_and(|held| self.rules.hold.overdue.is_some_and(|overdue| held.since <= overdue))
     }
 
     /// The members pass one by one: tells it where somebody should know.
-    fn note_passing(&mut self, at: usize, search: &Search) {
+    pub(super) fn note_passing(&mut self, at: usize, search: &Search) {
         let (group, members) = (search.group, search.first..self.plan.members.len());
         let hold = &self.rules.hold;
         if self.batch.held(at).is_some_and(|held| held.begins) {
@@ -248,7 +289,7 @@ impl Planner<'_> {
         }
     }
 
-    fn claim_all(&mut self, search: &Search, whole: bool) {
+    pub(super) fn claim_all(&mut self, search: &Search, whole: bool) {
         let members = self.plan.members.len() - search.first;
         self.plan.gathered.push(Gathered { group: search.group, first: search.first, members, whole });
         let mark = u32::try_from(self.plan.gathered.len()).unwrap_or(u32::MAX);
@@ -261,7 +302,22 @@ impl Planner<'_> {
     /// The gathered group that the command belongs to.
     pub(super) fn claim(&self, at: usize) -> Option<&Gathered> {
         let mark = self.plan.claims.get(at).copied().unwrap_or(0);
-        (mark > 0).then(|| &self.plan.gathered[mark as usize - 1])
+        self.plan.gathered.get((mark as usize).checked_sub(1)?)
+    }
+
+    /// How many groups had been gathered when the one was that the command belongs to; 0 where it belongs to none.
+    pub(super) fn mark(&self, at: usize) -> u32 {
+        self.plan.claims.get(at).copied().unwrap_or(0)
+    }
+
+    /// The command has been answered.
+    pub(super) fn mark_answered(&mut self, at: usize) {
+        self.plan.claims.resize(self.batch.len(), 0);
+        self.plan.claims[at] = ANSWERED;
+    }
+
+    pub(super) fn is_answered(&self, at: usize) -> bool {
+        self.mark(at) == ANSWERED
     }
 
     pub(super) fn is_claimed(&self, at: usize) -> bool {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use carried::{CarriedGroup, Returned};
 use exec_stream::ExecStream;
 use take_back::{GivenTtl, TakeBack};
 
@@ -15,7 +16,8 @@ use super::resolve::{Context, Part};
 use super::violation::{Kind, Violation, error_word};
 use crate::command::{CommandId, Table};
 use crate::policy::{Group, TtlRule};
-use respguard_resp::scan::Top;
+use carried::Carried;
+use respguard_resp::scan::{Top, elements};
 use respguard_resp::{encode, value};
 
 /// What goes before the members.
@@ -102,6 +104,8 @@ pub struct WrappedGroup {
     given_ttls: Vec<GivenTtl>,
     /// What takes back TTLs that were given, while that is under way.
     take_back: Option<Box<TakeBack>>,
+    /// Whose commands these are, where they are those of several groups, or of none; then the rule is that of the first group.
+    carried: Option<Box<Carried>>,
 }
 
 /// What is owed to a group's client behind the group: all of it would be overtaken by what is sent for the group once more.
@@ -148,6 +152,7 @@ impl WrappedGroup {
             ttl_fix_refused: false,
             given_ttls: Vec::new(),
             take_back: None,
+            carried: None,
         }
     }
 
@@ -183,6 +188,13 @@ impl WrappedGroup {
     /// The group with its marker, which is among the commands of our own.
     pub fn with_doubt(mut self, in_doubt: InDoubt) -> WrappedGroup {
         self.in_doubt = Some(Box::new(in_doubt));
+        self
+    }
+
+    /// The commands are those of these groups and of others that ride with them; `requests` are they, as they are sent again
+    /// where the transaction does not run.
+    pub fn carrying(mut self, groups: Vec<CarriedGroup>, requests: Vec<Vec<u8>>) -> WrappedGroup {
+        self.carried = Some(Box::new(Carried::new(groups, requests, self.members.len())));
         self
     }
 
@@ -248,7 +260,7 @@ impl WrappedGroup {
 
     /// Part of EXEC's array has gone to the client.
     pub(super) fn has_replied_in_part(&self) -> bool {
-        self.exec_stream.is_some()
+        self.exec_stream.as_ref().is_some_and(|stream| !stream.is_unseen())
     }
 
     fn members(&self) -> u32 {
@@ -293,20 +305,24 @@ impl WrappedGroup {
         if place == 0 {
             self.in_transaction = frame == b"+OK\r\n";
         } else if place <= self.queued() {
-            self.admit_queued(place - 1, frame, out);
+            self.admit_queued(place - 1, frame, out, context.table, found);
         } else if part.top.null && self.tries_again(behind == Behind::Nothing) {
             return false;
         } else {
             let before = out.len();
             self.note_ttl_fixes(frame, part.top);
-            self.admit_exec(frame, part.top, out, context, found);
-            self.keep_replies(&out[before..], found);
+            if self.carried.is_some() {
+                self.admit_carried(frame, part.top, out, context, found);
+            } else {
+                self.admit_exec(frame, part.top, out, context, found);
+                self.keep_replies(&out[before..], found);
+            }
             return !self.takes_back(behind, before, out, found);
         }
         false
     }
 
-    fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>) {
+    fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
         if self.in_transaction && frame == b"+QUEUED\r\n" {
             return;
         }
@@ -322,7 +338,8 @@ impl WrappedGroup {
         };
         if !self.in_transaction {
             // MULTI was refused, so the member ran at once: this is its own reply.
-            out.extend_from_slice(frame);
+            let part = Part { first: true, last: true, top: Top::default() };
+            self.check(MemberReply { place: member, bytes: frame, part }, out, table, found);
             self.replied += 1;
         } else {
             self.refused.push((member, frame.into()));
@@ -351,6 +368,7 @@ impl WrappedGroup {
     /// None of its answers counts any more.
     fn start_over(&mut self) {
         (self.answered, self.in_transaction, self.own_refused) = (0, false, None);
+        self.exec_stream = None;
         self.refused.clear();
         self.gathered.clear();
         self.ttl_fix_refused = false;
@@ -400,6 +418,21 @@ pub(super) fn proves_end(frame: &[u8], top: Top) -> bool {
         || frame.starts_with(b"-ERR DISCARD without MULTI")
 }
 
+/// So many replies, one by one: exactly one for each member. One that is not there is an error that says so, and never
+/// shifts those behind it.
+pub(super) fn apart(replies: &[u8], members: usize) -> Vec<Vec<u8>> {
+    let mut array = Vec::with_capacity(replies.len() + 16);
+    encode::array_header(&mut array, members);
+    array.extend_from_slice(replies);
+    let mut frames = elements(&array);
+    let reply = |_| frames.next().map_or_else(|| MISSING.to_vec(), <[u8]>::to_vec);
+    (0..members).map(reply).collect()
+}
+
+/// In the place of a reply that cannot be told from the others.
+const MISSING: &[u8] = b"-TIMEOUT respguard: outcome unknown, its reply cannot be told from those of the other members\r\n";
+
+mod carried;
 mod doubt;
 mod exec_stream;
 mod outcome;

@@ -217,7 +217,7 @@ impl Sequencer {
         }
     }
 
-    fn conclude_doubt(&mut self, seq: Seq, frames: u32, out: &mut Vec<u8>, reply: impl FnOnce(&WrappedGroup, &mut Vec<u8>)) {
+    fn conclude_doubt(&mut self, seq: Seq, frames: u32, out: &mut Vec<u8>, reply: impl FnOnce(&mut WrappedGroup, &mut Vec<u8>)) {
         self.owed = self.owed.saturating_sub(frames as usize);
         self.write_group(seq, out, |group, sink| (true, reply(group, sink)));
         self.check();

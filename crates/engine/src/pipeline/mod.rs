@@ -4,6 +4,7 @@
 //! place per request in the order of the requests, `resolve` fills the places with replies.
 
 pub mod batch;
+mod carry;
 mod decide;
 pub mod expectations;
 pub mod finding;
@@ -14,6 +15,7 @@ pub mod in_doubt;
 pub mod large;
 mod lazy_queue;
 mod near_miss;
+pub mod packing;
 pub mod plan;
 pub mod refusal;
 pub mod refuse;
@@ -27,5 +29,6 @@ pub mod ttl;
 pub mod ttl_fix;
 pub mod ttl_rewrite;
 mod unauthenticated;
+mod unpack;
 pub mod violation;
 mod waiting;

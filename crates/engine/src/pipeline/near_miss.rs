@@ -90,11 +90,19 @@ impl Planner<'_> {
     fn busy(&self) -> Vec<bool> {
         let plain = |at| matches!(self.plan.roles.get(at), Some(Role::Plain | Role::Checked(_)));
         let mut busy: Vec<bool> = (0..self.plan.commands).map(|at| !plain(at)).collect();
-        self.plan.kept.iter().for_each(|(at, _)| busy[*at] = false);
+        for &(at, _) in &self.plan.kept {
+            busy[at] = self.claim(at).is_some_and(|gathered| gathered.whole);
+        }
         for step in &self.plan.steps {
             match step {
                 Step::Watch { commands, .. } => busy[commands.clone()].fill(true),
                 Step::TtlFix { command, .. } => busy[*command] = false,
+                Step::Span(span) => {
+                    let commands = &self.plan.members[span.commands.clone()];
+                    commands.iter().for_each(|&at| busy[at] = false);
+                    let members = span.groups.iter().flat_map(|group| &group.places);
+                    members.for_each(|&place| busy[commands[place as usize]] = true);
+                }
                 _ => {}
             }
         }

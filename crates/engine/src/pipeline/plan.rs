@@ -31,6 +31,8 @@ pub enum Step {
     Wrap { members: Range<usize>, group: usize, added: Box<Added> },
     /// The same behind a preflight.
     Guard { members: Range<usize>, group: usize, preflight: Box<Preflight>, added: Box<Added> },
+    /// Groups with all that stands between their members.
+    Span(Box<Span>),
     /// A group of which nothing is sent, and why.
     RefuseGroup { members: Range<usize>, group: usize, refusal: Refusal },
     /// These commands are a group that goes out as it is: its rule says so, or what is told in `unwrapped` is against it.
@@ -46,6 +48,26 @@ pub enum Step {
     Refuse { command: usize, reply: Vec<u8> },
     /// `MULTI`, this command, commands of our own that give its keys a TTL, `EXEC`, in one piece.
     TtlFix { command: usize, added: Box<Added> },
+}
+
+/// One transaction of groups whose members stand between each other, or between other commands: nothing changes places.
+#[derive(Debug)]
+pub struct Span {
+    /// All of its commands, at these places of `Plan::members`.
+    pub commands: Range<usize>,
+    pub groups: Vec<SpanGroup>,
+    pub preflight: Option<Box<Preflight>>,
+    pub added: Added,
+}
+
+/// One of the groups of a transaction that others share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpanGroup {
+    pub group: usize,
+    /// The places of its members among the transaction's commands.
+    pub places: Vec<u32>,
+    /// The preflight is about it.
+    pub guarded: bool,
 }
 
 /// How the proxy answers a command itself.
@@ -147,6 +169,8 @@ pub struct Plan {
     pub(super) strays: Vec<usize>,
     /// By the command's index: one more than the place of the gathered group that it belongs to, or 0.
     pub(super) claims: Vec<u32>,
+    /// From this command on all wait.
+    pub(super) waits_from: Option<usize>,
 }
 
 /// What rules add to a transaction of our own.
@@ -175,6 +199,7 @@ impl Plan {
         (self.slow, self.slow_exec) = (false, false);
         self.gathered.clear();
         self.claims.clear();
+        self.waits_from = None;
         self.strays.clear();
     }
 
@@ -191,7 +216,9 @@ impl Plan {
 
     /// True when a group is there as a whole, before the steps are gone through.
     pub fn has_group(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::RefuseGroup { .. }))
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Wrap { .. } | Step::Guard { .. } | Step::Span(_) | Step::RefuseGroup { .. }))
     }
 
     /// True when requests go out in another order than the one in which they were read.
@@ -220,6 +247,8 @@ pub struct Rules<'a> {
     pub degraded: bool,
     /// The server is in trouble, and a spare connection is there for what may be its cure.
     pub troubled: bool,
+    /// What stands between the members of a group may ride in its transaction: that has not been refused too often.
+    pub carries: bool,
     /// The server may close a connection over what is in the batch: it goes over one that nobody shares.
     pub alone: bool,
     /// The client gets no reply to the first command.
@@ -282,7 +311,7 @@ pub(super) struct Planner<'a> {
     /// Commands that may still be looked at for members that are apart.
     pub(super) looks_left: usize,
     /// A group has gone out that may be sent again.
-    fenced: bool,
+    pub(super) fenced: bool,
 }
 
 impl Planner<'_> {
@@ -296,6 +325,13 @@ impl Planner<'_> {
             }
             self.concerned = true;
             self.note_slow(at..at + 1);
+            if self.is_answered(at) {
+                self.end_run(at);
+                self.plan.roles.push(Role::Own);
+                at += 1;
+                self.run = at;
+                continue;
+            }
             if let Some(gathered) = self.claim(at) {
                 let gathered = gathered.clone();
                 self.pass_claimed(at, &gathered);
@@ -309,6 +345,7 @@ impl Planner<'_> {
             let decision = if awaits_login { self.decide_unauthenticated(at) } else { self.decide(at) };
             match decision {
                 Decision::Gathered => {}
+                Decision::Spanned(next) => at = next,
                 Decision::Send(Role::Plain) if self.ttl_fix(at) => at += 1,
                 Decision::Send(role) => {
                     let ends = matches!(role, Role::Exec);
@@ -362,11 +399,12 @@ impl Planner<'_> {
             self.plan.turn = Some(Barrier::Resolve);
         }
         self.keep();
+        self.keep_before_answered();
         self.find_near_misses();
     }
 
     /// What is long by nature has a deadline of its own, and so has the EXEC of a transaction with such a command.
-    fn note_slow(&mut self, commands: Range<usize>) {
+    pub(super) fn note_slow(&mut self, commands: Range<usize>) {
         let table = self.rules.table;
         let is_slow = commands.into_iter().any(|at| table.spec(self.batch.id(at)).slow);
         self.plan.slow_exec |= self.session.queue.slow;
@@ -400,7 +438,7 @@ impl Planner<'_> {
     }
 
     /// The step, between the questions about TTLs that its commands leave open.
-    fn with_probes(&mut self, commands: impl Iterator<Item = usize>, step: Step) {
+    pub(super) fn with_probes(&mut self, commands: impl Iterator<Item = usize>, step: Step) {
         if self.rules.policy.ttl_rules().is_empty() || !self.rules.probes {
             self.plan.steps.push(step);
             return;

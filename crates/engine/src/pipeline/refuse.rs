@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::finding::{Finding, Outcome};
+use super::packing::too_long;
 use super::plan::{Barrier, Planner, Step};
 use super::reply_check::ReplyCheck;
 use super::slot::Role;
@@ -33,7 +34,8 @@ const LOOK_AHEAD: usize = 128;
 
 /// Why a command must not pass.
 pub(super) struct Refusal {
-    kind: Kind,
+    /// Of the violation that it is; none is told of compress rules.
+    kind: Option<Kind>,
     rule: Arc<str>,
     /// The sort of rule, and what the command did.
     sort: &'static str,
@@ -43,6 +45,7 @@ pub(super) struct Refusal {
     key_pattern: Option<Arc<str>>,
 }
 
+const HIDDEN: &str = "it would look into a value that may be compressed";
 const NO_TTL: &str = "it would leave a key without a TTL";
 const LONG_TTL: &str = "its TTL is longer than max";
 
@@ -85,7 +88,7 @@ impl<'a> Planner<'a> {
         let mut guards = policy.guards_of(self.rules.table, command).filter(rejecting);
         let tripped = guards.find_map(|rule| Some((rule, rule.trip(command, self.rules.table)?)));
         if let Some((rule, trip)) = tripped {
-            let (kind, sort) = (Kind::Guard, "guard");
+            let (kind, sort) = (Some(Kind::Guard), "guard");
             return Some(Refusal {
                 kind,
                 rule: Arc::clone(&rule.name),
@@ -95,7 +98,23 @@ impl<'a> Planner<'a> {
                 key_pattern: None,
             });
         }
+        if let Some(refusal) = self.compress_refusal(command) {
+            return Some(refusal);
+        }
         if policy.has_acting_ttl_rules() { self.ttl_refusal(at, behind) } else { None }
+    }
+
+    fn compress_refusal(&self, command: Member<'_>) -> Option<Refusal> {
+        let (policy, table) = (self.rules.policy, self.rules.table);
+        if policy.compress_rules().is_empty() {
+            return None;
+        }
+        let hidden = policy.hidden_from(table, command).map(|rule| (rule, HIDDEN.to_owned()));
+        let (rule, why) = hidden.or_else(|| {
+            let rule = too_long(policy, table, command)?;
+            Some((rule, format!("a value is longer than value_bytes_max ({})", rule.value_bytes_max)))
+        })?;
+        Some(Refusal { kind: None, rule: Arc::clone(&rule.name), sort: "compress rule", why, reason: None, key_pattern: None })
     }
 
     fn ttl_refusal(&self, at: usize, behind: impl Iterator<Item = usize> + Clone) -> Option<Refusal> {
@@ -111,7 +130,8 @@ impl<'a> Planner<'a> {
                 effect if self.lifetime(effect).is_some_and(|ttl| is_longer(ttl, rule)) => LONG_TTL,
                 _ => return,
             };
-            let (kind, rule_name, key_pattern) = (Kind::TtlRejected, Arc::clone(&rule.name), rule.pattern_of(key).map(Arc::from));
+            let (kind, rule_name, key_pattern) =
+                (Some(Kind::TtlRejected), Arc::clone(&rule.name), rule.pattern_of(key).map(Arc::from));
             let (sort, reason) = ("ttl rule", Some(why));
             refusal = Some(Refusal { kind, rule: rule_name, sort, why: why.to_owned(), reason, key_pattern });
         });
@@ -228,8 +248,9 @@ impl<'a> Planner<'a> {
         }
         let (policy, table, command) = (self.rules.policy, self.rules.table, self.member(at));
         let guarded = policy.guards_of(table, command).next().is_some();
-        let checked = guarded || policy.expects_of(table, command).next().is_some();
-        if (guarded || policy.has_acting_ttl_rules())
+        let compresses = !policy.compress_rules().is_empty();
+        let checked = guarded || compresses || policy.expects_of(table, command).next().is_some();
+        if (guarded || compresses || policy.has_acting_ttl_rules())
             && let Some(refusal) = self.refusal(at, self.behind(at))
         {
             return self.refuse(at, &refusal, in_transaction);
@@ -238,6 +259,7 @@ impl<'a> Planner<'a> {
             self.note_flags(at);
         }
         self.rewrite_ttl(at, self.behind(at));
+        self.pack(at);
         let checked = checked || self.plan.turned_by(at).is_some();
         let role = match (checked, in_transaction) {
             (false, _) => role,
@@ -291,6 +313,7 @@ impl<'a> Planner<'a> {
             for (place, &at) in members.iter().enumerate() {
                 self.note_flags(at);
                 self.rewrite_ttl(at, members[place + 1..].iter().copied().chain(last.clone()));
+                self.pack(at);
             }
             return false;
         };
@@ -316,9 +339,18 @@ impl<'a> Planner<'a> {
         true
     }
 
+    /// A single command is answered with an error.
+    pub(super) fn refuse_alone(&mut self, at: usize, refusal: &Refusal) {
+        let reply = self.error(at, refusal);
+        self.note_refusal(at, refusal);
+        self.plan.steps.push(Step::Refuse { command: at, reply });
+    }
+
     fn note_refusal(&mut self, at: usize, refusal: &Refusal) {
-        let violation =
-            Violation::new(refusal.kind).rule(&refusal.rule).commands([self.rules.table.spec(self.batch.id(at)).name()]);
+        let Some(kind) = refusal.kind else {
+            return self.plan.found.push(Finding::CompressRefused { rule: Arc::clone(&refusal.rule) });
+        };
+        let violation = Violation::new(kind).rule(&refusal.rule).commands([self.rules.table.spec(self.batch.id(at)).name()]);
         let violation =
             Violation { key_pattern: refusal.key_pattern.clone(), reason: refusal.reason.map(Into::into), ..violation };
         self.plan.found.push(Finding::Violation(violation));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::finding::Finding;
 use super::resolve::Part;
 use super::ttl_rewrite;
+use super::unpack::Unpack;
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
 use crate::policy::rule::ExpectAction;
@@ -22,6 +23,8 @@ pub struct ReplyCheck {
     bytes: u64,
     /// The client has got an error in the reply's place.
     replaced: bool,
+    /// Values in it may be compressed.
+    unpack: Option<Box<Unpack>>,
     /// SET was sent for SETNX.
     turned: Option<Turned>,
 }
@@ -42,11 +45,12 @@ impl ReplyCheck {
         let expects: Vec<_> = policy.expects_of(table, command).map(|rule| (Arc::clone(rule), fails(rule))).collect();
         let guards = policy.guards_of(table, command).filter(|rule| rule.reply_bytes_max.is_some());
         let guards: Vec<_> = guards.map(Arc::clone).collect();
-        if expects.is_empty() && guards.is_empty() && turned.is_none() {
+        let unpack = Unpack::of(policy, table, command);
+        if expects.is_empty() && guards.is_empty() && turned.is_none() && unpack.is_none() {
             return None;
         }
         let turned = turned.map(|rule| Turned { rule: Arc::clone(rule), reply: Vec::new() });
-        Some(Box::new(ReplyCheck { expects, guards, bytes: 0, replaced: false, turned }))
+        Some(Box::new(ReplyCheck { expects, guards, bytes: 0, replaced: false, unpack, turned }))
     }
 
     /// Takes a piece of the reply to `command`, and gives the client what it gets in its place.
@@ -59,6 +63,12 @@ impl ReplyCheck {
         table: &Table,
         found: &mut Vec<Finding>,
     ) {
+        if let Some(unpack) = &mut self.unpack {
+            if let Some((read, part)) = unpack.admit(piece, part, found) {
+                self.judge(command, &read, part, out, table, found);
+            }
+            return;
+        }
         let Some(turned) = &mut self.turned else { return self.judge(command, piece, part, out, table, found) };
         turned.reply.extend_from_slice(piece);
         if !part.last {
@@ -70,6 +80,15 @@ impl ReplyCheck {
         }
         let part = Part { first: true, ..part };
         self.judge(command, ttl_rewrite::turned(&reply), part, out, table, found);
+    }
+
+    /// What reads the values in the reply, where some may be compressed.
+    pub(super) fn into_unpack(self) -> Option<Box<Unpack>> {
+        self.unpack
+    }
+
+    pub(super) fn unpacks(&self) -> bool {
+        self.unpack.is_some()
     }
 
     fn judge(

@@ -6,6 +6,7 @@ use super::finding::Finding;
 use super::reply_check::ReplyCheck;
 use super::resolve::{Context, Part};
 use super::sequencer::Sequencer;
+use super::unpack::Unpack;
 use crate::command::{CommandId, Table};
 use crate::policy::{Member, Policy};
 use respguard_resp::pieces::{Piece, Pieces};
@@ -74,6 +75,8 @@ pub(super) struct ExecChecks {
     queued: u32,
     /// Which reply belongs to which command is no longer known.
     lost: bool,
+    /// Values in the replies may be compressed, and it is no longer known in which.
+    unpack: Option<Box<Unpack>>,
     array_checks: Option<Box<ArrayChecks>>,
 }
 
@@ -92,9 +95,11 @@ impl ExecChecks {
 
     /// The server has queued the next command.
     pub(super) fn queued(&mut self, command: CommandId, check: Option<Box<ReplyCheck>>) {
-        if let Some(check) = check.filter(|_| !self.lost) {
+        if self.lost {
+            self.unpack = self.unpack.take().or_else(|| check.and_then(|check| check.into_unpack()?.any()));
+        } else if let Some(check) = check {
             let checks = &mut self.array_checks.get_or_insert_default().checks.checks;
-            if checks.len() < CHECKS_MAX {
+            if checks.len() < CHECKS_MAX || check.unpacks() {
                 checks.push((self.queued, command, check));
             }
         }
@@ -103,7 +108,10 @@ impl ExecChecks {
 
     /// A command has not been answered in time, and may have been queued or not.
     pub(super) fn lose(&mut self) {
-        (self.lost, self.array_checks) = (true, None);
+        let checks = self.array_checks.take().map(|checks| checks.checks.checks).unwrap_or_default();
+        let unpack = checks.into_iter().find_map(|(.., check)| check.into_unpack()?.any());
+        self.unpack = self.unpack.take().or(unpack);
+        self.lost = true;
     }
 }
 
@@ -119,7 +127,20 @@ impl ArrayChecks {
 
 impl Sequencer {
     /// Passes on a piece of the answer to the client's own EXEC.
-    pub(super) fn pass_exec(&mut self, piece: &[u8], out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+    pub(super) fn pass_exec(
+        &mut self,
+        piece: &[u8],
+        part: Part,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) {
+        if let Some(unpack) = &mut self.exec_checks.unpack {
+            if let Some((read, _)) = unpack.admit(piece, part, found) {
+                self.keep_piece(&read, out);
+            }
+            return;
+        }
         let Some(array_checks) = &mut self.exec_checks.array_checks else { return self.keep_piece(piece, out) };
         let mut checked = Vec::with_capacity(piece.len());
         array_checks.admit(piece, &mut checked, context.table, found);

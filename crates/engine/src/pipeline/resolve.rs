@@ -10,14 +10,14 @@ mod probe;
 mod transaction;
 
 use super::finding::Finding;
-use super::group::{Behind, WrappedGroup};
+use super::group::{self, Behind, Returned, WrappedGroup};
 use super::sequencer::Sequencer;
 use super::slot::{Early, GroupSlot, Role, ScoreId, Slot};
 use crate::command::{CommandId, Table};
 use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::session::Session;
-use respguard_resp::scan::{Top, elements};
-use respguard_resp::{encode, value};
+use respguard_resp::scan::Top;
+use respguard_resp::value;
 
 /// What CLIENT UNBLOCK answers about a client that is not blocked.
 const NOT_BLOCKED: &[u8] = b":0\r\n";
@@ -140,7 +140,7 @@ impl Sequencer {
                 }
             }
             Role::Exec => {
-                self.pass_exec(piece, out, context, found);
+                self.pass_exec(piece, part, out, context, found);
                 self.admit_transaction(slot, piece, part, session, context, found);
             }
             Role::Multi | Role::Queued | Role::QueuedChecked(_) => {
@@ -335,24 +335,40 @@ impl Sequencer {
             self.marked.retain(|marked| *marked != seq);
         }
         let Some(slot) = self.slot(seq) else { return };
-        let is_silent = slot.silent;
         let Role::Group(group) = std::mem::replace(&mut slot.role, Role::Own) else { return };
-        let GroupSlot { group, apart, mut replies } = *group;
+        let GroupSlot { mut group, apart, replies } = *group;
         let members = group.reply_count();
         self.waits_longer(replies.len(), 0);
+        self.carried_bytes = self.carried_bytes.saturating_sub(group.carried_bytes());
+        if let Some(returned) = group.take_returned() {
+            return self.give_back(seq, apart.as_deref(), returned, out);
+        }
         if have_left {
             return self.leave(members, out);
         }
-        let mut array = Vec::with_capacity(replies.len() + 16);
-        encode::array_header(&mut array, members);
-        array.append(&mut replies);
-        let mut frames = elements(&array);
-        for member in 0..members {
+        for (member, reply) in group::apart(&replies, members).into_iter().enumerate() {
             let place = apart.as_ref().map_or(seq.plus(member), |apart| apart[member]);
-            let reply = frames.next();
-            debug_assert!(is_silent || reply.is_some(), "a group that is done has a reply for each member");
-            self.fill(place, reply.unwrap_or_default().to_vec(), out);
+            self.fill(place, reply, out);
         }
+    }
+
+    /// A transaction of several groups has not run: some of its commands are answered, the others are sent again.
+    fn give_back(&mut self, seq: Seq, apart: Option<&[Seq]>, returned: Returned, out: &mut Vec<u8>) {
+        self.returned.refused |= returned.refused;
+        let mut answered = Vec::new();
+        for (place, command) in returned.commands.into_iter().enumerate() {
+            let at = apart.map_or(seq.plus(place), |apart| apart[place]);
+            match command {
+                Ok(reply) => answered.push((at, reply)),
+                Err(request) => {
+                    if let Some(slot) = self.slot(at) {
+                        *slot = Slot { role: Role::Held, command: CommandId::UNKNOWN, score: None, silent: false };
+                    }
+                    self.returned.commands.push((at, request));
+                }
+            }
+        }
+        answered.into_iter().for_each(|(at, reply)| self.fill(at, reply, out));
     }
 
     fn count(

@@ -50,12 +50,25 @@ pub struct Sequencer {
     pub(super) again: LazyQueue<Seq>,
     /// Groups that carry a marker.
     pub(super) marked: LazyQueue<Seq>,
+    /// Bytes of requests that are kept to be sent again.
+    pub(super) carried_bytes: usize,
+    /// Commands that are to be sent again, in their places.
+    pub(super) returned: ReturnedCommands,
     /// What was sent or answered last.
     last: CommandId,
     /// What the client has said with CLIENT REPLY.
     reply_mode: ReplyMode,
     /// The answer to EXEC, kept back for the proxy's own answers that go into it.
     pub(super) kept: Option<Vec<u8>>,
+}
+
+/// Commands whose transaction has not run, and that are sent again.
+#[derive(Debug, Default)]
+pub struct ReturnedCommands {
+    /// In their order, each with the place that is kept for it.
+    pub commands: Vec<(Seq, Vec<u8>)>,
+    /// Something that stood between the members of a group was refused.
+    pub refused: bool,
 }
 
 impl Sequencer {
@@ -90,7 +103,12 @@ impl Sequencer {
 
     /// Bytes that the places take up.
     pub fn place_bytes(&self) -> usize {
-        self.queue.capacity() * size_of::<Slot>()
+        self.queue.capacity() * size_of::<Slot>() + self.carried_bytes
+    }
+
+    /// The commands that are to be sent again.
+    pub fn take_returned(&mut self) -> ReturnedCommands {
+        std::mem::take(&mut self.returned)
     }
 
     /// Places that are not yet filled.
@@ -159,7 +177,8 @@ impl Sequencer {
     /// A group is sent, whose members stand in these places, or in the next ones. Returns its address.
     pub fn push_group(&mut self, reserved: Option<&[Seq]>, group: WrappedGroup) -> Seq {
         self.owed += group.frames() as usize;
-        let (members, is_marked) = (group.reply_count(), group.is_resolved_later());
+        let (members, is_marked) = (group.reply_count(), group.is_resolved_later() || group.is_carrying());
+        self.carried_bytes += group.carried_bytes();
         let is_apart = |seqs: &&[Seq]| seqs.windows(2).any(|pair| pair[1] != pair[0].plus(1));
         let apart = reserved.filter(is_apart).map(Into::into);
         let group = Role::Group(Box::new(GroupSlot { group, apart, replies: Vec::new() }));

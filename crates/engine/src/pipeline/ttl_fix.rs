@@ -58,6 +58,7 @@ impl<'a> Planner<'a> {
         self.end_run(at);
         self.note_flags(at);
         self.rewrite_ttl(at, self.behind(at));
+        self.pack(at);
         let added = Box::new(self.added(&[at], Some((rule, injected))));
         self.plan.roles.push(Role::Member);
         self.ttl_fix_step(at, Step::TtlFix { command: at, added });

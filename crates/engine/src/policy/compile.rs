@@ -1,5 +1,6 @@
 //! Turns what a user wrote into a policy, or says everything that is wrong with it.
 
+mod compress;
 mod group;
 mod guard;
 mod member;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use crate::command::Table;
 
 use super::by_command::ByCommand;
+use super::compress::CompressRules;
 use super::degrade::{DegradeRule, DegradeRules};
 use super::expect::Expects;
 use super::guard::Guards;
@@ -65,6 +67,10 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let relations = written.relations.iter().enumerate();
     let relations = relations.filter_map(|(place, rule)| relation::relation(&format!("relation[{place}]"), rule, &mut errors));
     let relations = relations.map(Arc::new).collect();
+    unique_names("compress", written.compresses.iter().map(|rule| &*rule.name), &mut errors);
+    let compresses = written.compresses.iter().enumerate();
+    let compresses = compresses.filter_map(|(place, rule)| compress::compress(&format!("compress[{place}]"), rule, &mut errors));
+    let compresses = compresses.map(Arc::new).collect();
     let policy = Policy {
         mode: written.mode,
         report_pipelines: written.pipeline.report,
@@ -76,6 +82,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
         guards: Guards::new(guards, table),
         degrades: DegradeRules::new(degrades),
         relations,
+        compresses: CompressRules::new(compresses),
         all: ByCommand::default(),
     };
     errors.none_or(()).map(|()| policy.indexed(table))

@@ -12,7 +12,7 @@ use super::once::{Identity, OnceRule};
 use super::pattern::{Bindings, Names, Pattern};
 use super::reply::Wanted;
 use super::requirement::Required;
-use super::rule::{Agree, Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
+use super::rule::{Agree, Between, Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
 use super::unordered::{self, Search};
 
 /// How atomic a group is made.
@@ -55,6 +55,8 @@ pub struct Group {
     pub on_unsupported: OnUnsupported,
     pub on_partial: OnPartial,
     pub order: Order,
+    /// What becomes of the commands between its members.
+    pub between: Between,
     /// Whether a marker in the transaction settles unknown outcomes.
     pub resolve: bool,
     /// Memory that its keys may take, where it is rolled back.
@@ -199,6 +201,7 @@ impl Group {
             on_unsupported: OnUnsupported::Refuse,
             on_partial: OnPartial::Report,
             order: Order::Written,
+            between: Between::Carry,
             resolve: false,
             rollback_bytes_max: 0,
             once: None,

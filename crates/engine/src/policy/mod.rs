@@ -5,6 +5,7 @@
 mod bloom_filter;
 mod by_command;
 pub mod compile;
+pub mod compress;
 pub mod degrade;
 pub mod duration;
 pub mod expect;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use crate::command::{CommandId, Table};
 
 pub use compile::{RuleError, compile};
+pub use compress::CompressRule;
 pub use degrade::{DegradeRule, StandIn};
 pub use expect::ExpectRule;
 pub use group::{Atomic, Group, Member, Order};
@@ -41,11 +43,12 @@ pub use guard::{GuardRule, Trip};
 pub use once::OnceRule;
 pub use recognise::Recognition;
 pub use relation::Relation;
-pub use rule::{Agree, Mode, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
+pub use rule::{Agree, Between, Mode, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
 
 use by_command::ByCommand;
+use compress::CompressRules;
 use degrade::DegradeRules;
 use expect::Expects;
 use guard::Guards;
@@ -67,6 +70,7 @@ pub struct Policy {
     guards: Guards,
     degrades: DegradeRules,
     relations: Vec<Arc<Relation>>,
+    compresses: CompressRules,
     /// The rules of all sorts but those of degrading, by what they can be about.
     all: ByCommand,
 }
@@ -95,6 +99,7 @@ impl Policy {
             guards: Guards::default(),
             degrades: DegradeRules::new(Vec::new()),
             relations: Vec::new(),
+            compresses: CompressRules::default(),
             all: ByCommand::default(),
         }
     }
@@ -106,6 +111,27 @@ impl Policy {
             && self.expects().is_empty()
             && self.guards().is_empty()
             && self.degrade_rules().is_empty()
+            && self.compress_rules().is_empty()
+    }
+
+    /// All compress rules, in the order in which they were written.
+    pub fn compress_rules(&self) -> &[Arc<CompressRule>] {
+        self.compresses.as_slice()
+    }
+
+    /// The compress rule of a key.
+    pub fn compress_rule_for(&self, key: &[u8]) -> Option<&Arc<CompressRule>> {
+        self.compresses.rule_for(key)
+    }
+
+    /// The compress rule of the first key of a request that has one.
+    pub fn compress_rule_of(&self, table: &Table, command: Member<'_>) -> Option<&Arc<CompressRule>> {
+        self.compresses.rule_of_keys(table, command)
+    }
+
+    /// The compress rule about values that the command would look into, which must not be: while it only observes they may.
+    pub fn hidden_from(&self, table: &Table, command: Member<'_>) -> Option<&Arc<CompressRule>> {
+        self.compresses.seen_by(table, command).filter(|rule| self.mode_of(rule.mode) == Mode::Enforce)
     }
 
     /// All expectations of single commands' replies, in the order in which they were written.
@@ -116,12 +142,14 @@ impl Policy {
     /// The same policy, with all its rules found by what they can be about.
     fn indexed(self, table: &Table) -> Self {
         let (groups, ttls, expects, guards) = (self.groups(), self.ttl_rules(), self.expects(), self.guards());
-        let count = groups.len() + ttls.len() + expects.len() + guards.len();
+        let compresses = self.compress_rules();
+        let count = groups.len() + ttls.len() + expects.len() + guards.len() + compresses.len();
         let about = |subject| {
             let groups = groups.iter().map(move |group| group.is_noticed_by(subject));
             let ttls = ttls.iter().map(move |rule| rule.about(subject));
             let expects = expects.iter().map(move |rule| rule.about(subject));
-            groups.chain(ttls).chain(expects).chain(guards.iter().map(move |rule| rule.about(subject)))
+            let compresses = compresses.iter().map(move |rule| rule.about(subject));
+            groups.chain(ttls).chain(expects).chain(guards.iter().map(move |rule| rule.about(subject))).chain(compresses)
         };
         Self { all: ByCommand::new(table, count, about), ..self }
     }
@@ -151,7 +179,8 @@ impl Policy {
     /// Whether there are rules that look at each command by itself.
     #[inline]
     pub fn has_rules_of_commands(&self) -> bool {
-        !(self.expects.as_slice().is_empty() && self.guards.as_slice().is_empty()) || self.ttls.act()
+        let has_any = !(self.expects.as_slice().is_empty() && self.guards.as_slice().is_empty());
+        has_any || self.ttls.act() || !self.compress_rules().is_empty()
     }
 
     /// Whether some TTL rule changes what goes out.

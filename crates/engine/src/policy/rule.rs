@@ -67,6 +67,17 @@ words! {
 }
 
 words! {
+    /// What becomes of the commands that stand between a group's members.
+    Between {
+        /// They ride in its transaction, in their place.
+        #[default]
+        Carry = "carry",
+        /// Those on other keys pass the members that wait.
+        Pass = "pass",
+    }
+}
+
+words! {
     /// What happens to a reply that is not what a rule expects.
     ExpectAction {
         /// It is reported.
@@ -197,6 +208,25 @@ words! {
     }
 }
 
+words! {
+    /// What compresses values.
+    Algorithm {
+        #[default]
+        Zstd = "zstd",
+        Lz4 = "lz4",
+    }
+}
+
+words! {
+    /// What becomes of scripts on keys whose values may be compressed.
+    Scripts {
+        #[default]
+        Refuse = "refuse",
+        /// They see what is stored.
+        Pass = "pass",
+    }
+}
+
 /// Everything in a configuration that a policy is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
@@ -208,6 +238,39 @@ pub struct Written {
     pub guards: Vec<WrittenGuard>,
     pub degrades: Vec<WrittenDegrade>,
     pub relations: Vec<WrittenRelation>,
+    pub compresses: Vec<WrittenCompress>,
+}
+
+/// One `[[compress]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenCompress {
+    pub name: String,
+    pub keys: Vec<String>,
+    pub min_bytes: u64,
+    pub algorithm: Algorithm,
+    /// Of zstd.
+    pub level: Option<u64>,
+    /// What is written is compressed; else values are only read.
+    pub write: bool,
+    pub scripts: Scripts,
+    pub value_bytes_max: u64,
+    pub mode: Option<Mode>,
+}
+
+impl Default for WrittenCompress {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            keys: Vec::new(),
+            min_bytes: 4096,
+            algorithm: Algorithm::default(),
+            level: None,
+            write: true,
+            scripts: Scripts::default(),
+            value_bytes_max: 64 * 1024 * 1024,
+            mode: None,
+        }
+    }
 }
 
 /// One `[[relation]]`.
@@ -271,6 +334,7 @@ pub struct WrittenGroup {
     pub on_unsupported: OnUnsupported,
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
+    pub between: Between,
     pub resolve: bool,
     /// How long the same group is not applied again.
     pub once: Option<String>,

@@ -17,6 +17,7 @@
 //! | `analysis` | one group being examined: its keys, its checks |
 //! | `strings`, `keyspace`, `hashes`, `lists`, `sets`, `sorted_sets`, `streams` | the rows, one function for each command |
 //! | `table` | the row of each command |
+//! | `carried` | the same where other commands stand between the members |
 //! | `names` | names of keys of our own |
 //! | `bulks` | arguments that are collected |
 //! | `once` | the marker of a group that is applied once |
@@ -25,6 +26,7 @@
 
 mod analysis;
 mod bulks;
+mod carried;
 mod hashes;
 mod key_aliases;
 mod key_state;
@@ -49,6 +51,7 @@ use std::borrow::Cow;
 use crate::command::{CommandId, Spec, Table};
 use respguard_resp::request::Args;
 
+pub use carried::{Carried, DISTURBED, examine_carried};
 pub use names::Names;
 pub use once::{Duplicate, Once};
 pub use question::{Asker, Check, Condition, Question, Requirement};

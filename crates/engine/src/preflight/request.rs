@@ -313,6 +313,8 @@ pub enum Lack {
     Eval,
     /// The user may not WATCH, SET or EVAL with keys of the guards' prefix.
     Guard,
+    /// What a member would do depends on a command that stands between the members.
+    Between,
 }
 
 impl Lack {
@@ -321,6 +323,7 @@ impl Lack {
         match self {
             Lack::Scripting => "the server runs no scripts with flags (Redis 7.0 does)",
             Lack::Eval => "this user may not run EVAL",
+            Lack::Between => super::carried::DISTURBED,
             Lack::Guard => "this user may not WATCH and SET keys with the guards' prefix, or EVAL with them",
         }
     }

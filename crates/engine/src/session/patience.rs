@@ -77,6 +77,27 @@ impl Patience {
     }
 }
 
+/// So many times in a row a transaction is sent again without what was refused of the commands that rode in it.
+const REFUSALS_MAX: u8 = 3;
+
+/// Whether commands may ride in transactions of groups that they stand in.
+#[derive(Debug, Default)]
+pub struct Carrying {
+    refusals: u8,
+}
+
+impl Carrying {
+    /// A transaction is answered; `refused` where something that rode in it was.
+    pub fn note(&mut self, refused: bool) {
+        self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
+    }
+
+    /// False where it has been refused too often in a row.
+    pub fn is_willing(&self) -> bool {
+        self.refusals < REFUSALS_MAX
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use super::WrappedGroup;
 use crate::command::Table;
 use crate::link::budget::Budget;
 use crate::link::handshake::{Kill, OrphanedConnection};
+use crate::policy::Group;
 use respguard_resp::value;
 
 impl WrappedGroup {
@@ -86,7 +87,7 @@ impl WrappedGroup {
             return false;
         }
         match number {
-            Some(1..) => self.reply_committed(out, found),
+            Some(1..) => self.reply_committed(out, context.table, found),
             Some(_) if inquiry.orphan_ended => {
                 in_doubt.stage = Stage::Absent;
                 return false;
@@ -97,44 +98,64 @@ impl WrappedGroup {
                 let why = format!("and whether it was applied may not be asked: {}", String::from_utf8_lossy(why));
                 found.push(Finding::Resolution(Resolution::Denied));
                 self.reply_unknown(&format!("{LOST}, {why}"), out, context.table, found);
-                found.push(Finding::Group { index: self.index, outcome: Outcome::Unknown });
             }
         }
         true
     }
 
-    fn reply_committed(&self, out: &mut Vec<u8>, found: &mut Vec<Finding>) {
-        self.reply_all(out, &format!("COMMITTED group {} was applied, its replies were lost", self.rule.name));
+    fn reply_committed(&mut self, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
         found.push(Finding::Resolution(Resolution::Committed));
-        found.push(Finding::Group { index: self.index, outcome: Outcome::Committed });
+        let text = |rule: &Group| format!("COMMITTED group {} was applied, its replies were lost", rule.name);
+        self.reply_outcome(Outcome::Committed, &text, out, table, found);
     }
 
     /// It was not applied, and does not go out again.
-    pub(in super::super) fn reply_not_applied(&self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        let text = format!(
-            "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {LOST}, and it is not sent again: {why}",
-            self.rule.name
-        );
-        self.reply_all(out, &text);
+    pub(in super::super) fn reply_not_applied(&mut self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        let text = |rule: &Group| {
+            format!(
+                "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not applied: {LOST}, and it is not sent again: {why}",
+                rule.name
+            )
+        };
         found.push(Finding::Resolution(Resolution::Aborted));
-        found.push(Finding::Violation(self.violation(Kind::Aborted, table)));
-        found.push(Finding::Group { index: self.index, outcome: Outcome::Aborted });
+        self.reply_outcome(Outcome::Aborted, &text, out, table, found);
     }
 
     /// Nobody can be asked, or nobody has answered in time.
-    pub(in super::super) fn give_up(&self, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+    pub(in super::super) fn give_up(&mut self, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
         self.reply_unknown_lost("and whether it was applied could not be found out in time", out, table, found);
     }
 
-    pub(in super::super) fn reply_unknown_lost(&self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        self.reply_unknown(&format!("{LOST}, {why}"), out, table, found);
+    pub(in super::super) fn reply_unknown_lost(&mut self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
         found.push(Finding::Resolution(Resolution::Unknown));
-        found.push(Finding::Group { index: self.index, outcome: Outcome::Unknown });
+        self.reply_unknown(&format!("{LOST}, {why}"), out, table, found);
     }
 
-    pub(super) fn reply_unknown(&self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        self.reply_all(out, &format!("TIMEOUT respguard: outcome of group {} unknown: {why}", self.rule.name));
-        found.push(Finding::Violation(self.violation(Kind::UnknownOutcome, table)));
+    /// Nobody knows what became of it.
+    pub(super) fn reply_unknown(&mut self, why: &str, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        let text = |rule: &Group| format!("TIMEOUT respguard: outcome of group {} unknown: {why}", rule.name);
+        self.reply_outcome(Outcome::Unknown, &text, out, table, found);
+    }
+
+    fn reply_outcome(
+        &mut self,
+        outcome: Outcome,
+        text: &dyn Fn(&Group) -> String,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        if self.conclude_carried(outcome, text, table, found) {
+            return;
+        }
+        self.reply_all(out, &text(&self.rule));
+        let kind = match outcome {
+            Outcome::Unknown => Some(Kind::UnknownOutcome),
+            Outcome::Aborted => Some(Kind::Aborted),
+            _ => None,
+        };
+        found.extend(kind.map(|kind| Finding::Violation(self.violation(kind, table))));
+        found.push(Finding::Group { index: self.index, outcome });
     }
 
     /// What it was allowed when it was sent first is refused now that it is sent again: then its first marker may

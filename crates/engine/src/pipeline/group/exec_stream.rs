@@ -7,7 +7,9 @@ use crate::pipeline::reply_checks::part;
 use crate::pipeline::resolve::Part;
 use crate::pipeline::score::{self, Failure};
 use crate::policy::OnPartial;
+use crate::preflight::Verdict;
 use crate::preflight::once::REPLIES_BYTES_MAX;
+use crate::preflight::rollback::Finished;
 use respguard_resp::pieces::{Piece, Pieces};
 use respguard_resp::value;
 
@@ -21,6 +23,33 @@ pub(super) struct ExecStream {
     pieces: Pieces,
     failed: u32,
     first_failure: Option<Failure>,
+    /// Nothing of it is passed on: what a member is answered is known only at its end, and it is too long to be kept.
+    unseen: bool,
+    /// Of those: the first error, and the last element.
+    first_error: Vec<u8>,
+    last: Vec<u8>,
+}
+
+/// Bytes of an element that are kept where the rest is not.
+const ELEMENT_BYTES_MAX: usize = 4096;
+
+impl ExecStream {
+    /// Nothing of it has gone to the client.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.unseen
+    }
+
+    /// An element of an array of which nothing is passed on.
+    fn keep_little(&mut self, bytes: &[u8], first: bool, is_failure: bool) {
+        if first {
+            self.last.clear();
+        }
+        let room = ELEMENT_BYTES_MAX.saturating_sub(self.last.len());
+        self.last.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if is_failure && self.first_error.is_empty() {
+            self.first_error = self.last.clone();
+        }
+    }
 }
 
 impl WrappedGroup {
@@ -30,12 +59,17 @@ impl WrappedGroup {
             return false;
         }
         let mut exec_stream = self.exec_stream.take().unwrap_or_default();
+        // Whether it was rolled back stands at its end.
+        exec_stream.unseen = self.guard.as_ref().is_some_and(|guard| guard.rolls_back());
         let gathered = std::mem::take(&mut self.gathered);
         self.pass_part(&mut exec_stream, &gathered, out, table, found);
         self.pass_part(&mut exec_stream, piece, out, table, found);
         if at.last {
             self.answered += 1;
-            self.conclude_stream(*exec_stream, table, found);
+            match exec_stream.unseen {
+                true => self.conclude_unseen(*exec_stream, out, table, found),
+                false => self.conclude_stream(*exec_stream, table, found),
+            }
         } else {
             self.exec_stream = Some(exec_stream);
         }
@@ -51,11 +85,12 @@ impl WrappedGroup {
         let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
         let is_whole_array = at.top.kind == b'*' && !at.top.null && at.top.elements == self.queued();
         let bytes = self.gathered.len() + piece.len();
-        let is_needed_whole = self.rule.on_partial == OnPartial::Fail && bytes <= EXEC_BYTES_MAX;
-        let is_kept = self.guard.as_ref().is_some_and(|guard| guard.keeps()) && bytes <= REPLIES_BYTES_MAX;
-        // Whether it was rolled back stands at its end.
+        let is_long = bytes > EXEC_BYTES_MAX;
+        // What is rolled back is known at its end.
         let is_told_last = self.guard.as_ref().is_some_and(|guard| guard.rolls_back());
-        is_exec && is_whole_array && !is_needed_whole && !is_kept && !is_told_last
+        let is_needed_whole = (self.rule.on_partial == OnPartial::Fail || self.carried.is_some() || is_told_last) && !is_long;
+        let is_kept = self.guard.as_ref().is_some_and(|guard| guard.keeps()) && bytes <= REPLIES_BYTES_MAX;
+        is_exec && is_whole_array && !is_needed_whole && !is_kept
     }
 
     fn pass_part(
@@ -66,7 +101,10 @@ impl WrappedGroup {
         table: &Table,
         found: &mut Vec<Finding>,
     ) {
-        let ExecStream { pieces, failed, first_failure } = exec_stream;
+        if exec_stream.unseen {
+            return self.pass_unseen(exec_stream, bytes, out);
+        }
+        let ExecStream { pieces, failed, first_failure, .. } = exec_stream;
         pieces.admit(bytes, &mut |piece| match piece {
             Piece::Header(_) => {}
             Piece::Push(bytes) => out.extend_from_slice(bytes),
@@ -75,6 +113,9 @@ impl WrappedGroup {
                     self.note_ttl_fix(at, bytes);
                 }
                 let Some(place) = self.member_at(at) else { return };
+                if let Some(carried) = &mut self.carried {
+                    carried.look(place, bytes, first, last);
+                }
                 if first && value::is_error(bytes) {
                     *failed += 1;
                     first_failure.get_or_insert_with(|| Failure::new(place + 1, bytes));
@@ -87,7 +128,49 @@ impl WrappedGroup {
         });
     }
 
+    /// The same of an array of which nothing is passed on but what the server sends amid it.
+    fn pass_unseen(&mut self, exec_stream: &mut ExecStream, bytes: &[u8], out: &mut Vec<u8>) {
+        let mut pieces = std::mem::take(&mut exec_stream.pieces);
+        pieces.admit(bytes, &mut |piece| match piece {
+            Piece::Header(_) => {}
+            Piece::Push(bytes) => out.extend_from_slice(bytes),
+            Piece::Element { at, bytes, first, .. } => {
+                let place = self.member_at(at).filter(|_| first && value::is_error(bytes));
+                if let Some(place) = place {
+                    exec_stream.failed += 1;
+                    exec_stream.first_failure.get_or_insert_with(|| Failure::new(place + 1, bytes));
+                }
+                exec_stream.keep_little(bytes, first, place.is_some());
+            }
+        });
+        exec_stream.pieces = pieces;
+    }
+
+    /// The end of a long answer says whether the group was rolled back; its members' replies are gone.
+    fn conclude_unseen(&mut self, exec_stream: ExecStream, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+        let failure = exec_stream.first_failure.map(|failure| (failure.place, exec_stream.first_error));
+        self.given_ttls.clear();
+        // What was not kept before it cannot be put back; that it ran all the same is told.
+        let is_kept = self.guard.as_ref().is_some_and(|guard| *guard.verdict() == Verdict::Fine);
+        let finished = if is_kept { Finished::read(&exec_stream.last) } else { Finished::Stands };
+        let outcome = match self.reply_finished(&finished, failure, out, table, found) {
+            Some(outcome) => outcome,
+            None => {
+                let name = &self.rule.name;
+                self.reply_all(
+                    out,
+                    &format!("COMMITTED group {name} was applied, its replies are too long to be kept until all is known"),
+                );
+                self.note_unguarded(Outcome::Committed, table, found)
+            }
+        };
+        found.push(Finding::Group { index: self.index, outcome });
+    }
+
     fn conclude_stream(&mut self, exec_stream: ExecStream, table: &Table, found: &mut Vec<Finding>) {
+        if self.carried.is_some() {
+            return self.conclude_carried_stream(table, found);
+        }
         let commands = || self.members.iter().copied();
         let outcome = match exec_stream.first_failure {
             None => Outcome::Applied,

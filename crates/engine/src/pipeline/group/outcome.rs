@@ -37,8 +37,7 @@ impl WrappedGroup {
             self.forget_kept(found);
             self.reply_prevented(&verdict, out, context.table, found)
         } else if self.is_refused_again() {
-            self.reply_unknown("it was sent again, and what it needs for that is refused now", out, context.table, found);
-            Outcome::Unknown
+            return self.reply_unknown("it was sent again, and what it needs for that is refused now", out, context.table, found);
         } else if value::is_error(frame) || top.null {
             self.forget_kept(found);
             self.note_guard(found);
@@ -70,7 +69,14 @@ impl WrappedGroup {
         found.push(Finding::Group { index: self.index, outcome });
     }
 
-    fn reply_applied(&mut self, frame: &[u8], top: Top, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+    pub(super) fn reply_applied(
+        &mut self,
+        frame: &[u8],
+        top: Top,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) -> Outcome {
         if let Some(outcome) = self.reply_rolled_back(frame, out, table, found) {
             return outcome;
         }
@@ -110,13 +116,13 @@ impl WrappedGroup {
         }
     }
 
-    fn first_breach(&mut self, frame: &[u8]) -> Option<Breach> {
+    pub(super) fn first_breach(&mut self, frame: &[u8]) -> Option<Breach> {
         let mut expectations = self.expectations.take()?;
         self.replies(frame).for_each(|reply| expectations.admit(reply, true));
         expectations.breach().cloned()
     }
 
-    fn breach_text(&self, breach: &Breach, table: &Table) -> String {
+    pub(super) fn breach_text(&self, breach: &Breach, table: &Table) -> String {
         format!(
             "PARTIAL respguard: group {} was applied, but {} answered {}, expected {}",
             self.rule.name,
@@ -127,7 +133,7 @@ impl WrappedGroup {
     }
 
     /// The elements are the members' replies, byte for byte: only the header goes, and what answers our own commands.
-    fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+    pub(super) fn pass_replies(&mut self, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
         if self.checks.is_none() && self.own.is_empty() {
             let header = memchr::memchr(b'\n', frame).map_or(0, |at| at + 1);
             return out.extend_from_slice(&frame[header..]);
@@ -165,12 +171,12 @@ impl WrappedGroup {
     }
 
     /// The members' replies within EXEC's array.
-    fn replies<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn replies<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let members = (0..).zip(elements(frame)).filter(|(place, _)| self.member_at(*place).is_some());
         members.map(|(_, element)| split_pushes(element).1)
     }
 
-    fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {
+    pub(super) fn failures(&self, frame: &[u8]) -> (u32, Option<Failure>) {
         let (mut failed, mut first) = (0, None);
         for (place, element) in (1..).zip(self.replies(frame)).filter(|(_, element)| value::is_error(element)) {
             failed += 1;
@@ -180,13 +186,19 @@ impl WrappedGroup {
     }
 
     /// Why the preflight kept the group from running, if it did.
-    fn prevented(&self, top: Top) -> Option<Verdict> {
+    pub(super) fn prevented(&self, top: Top) -> Option<Verdict> {
         let verdict = self.guard.as_ref()?.verdict();
         let is_prevented = top.null && !matches!(verdict, Verdict::Fine | Verdict::Missing);
         is_prevented.then(|| verdict.clone())
     }
 
-    fn reply_prevented(&self, verdict: &Verdict, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) -> Outcome {
+    pub(super) fn reply_prevented(
+        &self,
+        verdict: &Verdict,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) -> Outcome {
         let violation = self.violation(Kind::Aborted, table);
         let place = |member: usize| u32::try_from(member + 1).unwrap_or(u32::MAX);
         match verdict {
@@ -210,7 +222,8 @@ impl WrappedGroup {
                 found.push(Finding::Violation(violation.error(error.as_bytes()).reason(Some(why))));
             }
             Verdict::Applied(duplicate) => {
-                self.reply_duplicate(duplicate, out, table, found);
+                let kept = self.guard.as_ref().and_then(|guard| guard.kept(duplicate, self.members.len()));
+                self.reply_duplicate(duplicate, kept, out, table, found);
                 return Outcome::Duplicate;
             }
             Verdict::Fine | Verdict::Missing => {}
@@ -219,7 +232,7 @@ impl WrappedGroup {
     }
 
     /// What is kept of the keys of a group that has not run goes.
-    fn forget_kept(&self, found: &mut Vec<Finding>) {
+    pub(super) fn forget_kept(&self, found: &mut Vec<Finding>) {
         if let Some(request) = self.guard.as_ref().and_then(|guard| guard.forget()) {
             found.push(Finding::FollowUp { request, frames: 1 });
         }
@@ -236,14 +249,32 @@ impl WrappedGroup {
         }
         let (_, first) = self.failures(frame);
         let place = first.as_ref().map(|failure| failure.place);
-        let error: Box<[u8]> = place.and_then(|place| self.replies(frame).nth(place as usize - 1)).unwrap_or_default().into();
+        let error = place.and_then(|place| self.replies(frame).nth(place as usize - 1)).unwrap_or_default().to_vec();
+        elements(frame).for_each(|element| out.extend_from_slice(split_pushes(element).0));
+        self.reply_finished(&finished, place.map(|place| (place, error)), out, table, found)
+    }
+
+    /// What its members are answered where the last script says that one has failed: the first of them, with its error, where
+    /// that has answered one.
+    pub(super) fn reply_finished(
+        &mut self,
+        finished: &Finished,
+        failure: Option<(u32, Vec<u8>)>,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) -> Option<Outcome> {
+        if *finished == Finished::Stands {
+            return None;
+        }
+        let (place, error) = failure.unzip();
+        let error = error.unwrap_or_default();
         let why = match place {
             Some(place) => refusal::answered(place as usize - 1, &error, &self.members, table),
             None => "an error was caught within a script".to_owned(),
         };
         let violation = self.violation(Kind::Aborted, table).error(value::error_text(&error));
         let violation = Violation { place, ..violation };
-        elements(frame).for_each(|element| out.extend_from_slice(split_pushes(element).0));
         self.given_ttls.clear();
         if let Finished::Failed(bad) = finished {
             let text = format!(
@@ -254,7 +285,7 @@ impl WrappedGroup {
             found.push(Finding::PartialFailure(Place::Group));
             found.push(Finding::Violation(Violation {
                 kind: Kind::PartialFailure,
-                reason: Some(bad.into_string().into()),
+                reason: Some(bad.to_string().into()),
                 ..violation
             }));
             return Some(Outcome::Torn);
@@ -268,8 +299,14 @@ impl WrappedGroup {
     }
 
     /// The group was applied before: it is answered as it was then, or that it was.
-    fn reply_duplicate(&self, duplicate: &Duplicate, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        let kept = self.guard.as_ref().and_then(|guard| guard.kept(duplicate, self.members.len()));
+    pub(super) fn reply_duplicate(
+        &self,
+        duplicate: &Duplicate,
+        kept: Option<&[u8]>,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
         if let Some(replies) = kept {
             return out.extend_from_slice(replies);
         }
@@ -299,7 +336,7 @@ impl WrappedGroup {
     }
 
     /// What refused the preflight may refuse the next one too.
-    fn note_guard(&self, found: &mut Vec<Finding>) {
+    pub(super) fn note_guard(&self, found: &mut Vec<Finding>) {
         if self.guard.as_ref().is_some_and(|guard| guard.error().is_some())
             || (self.guard.is_some() && self.own_refused.is_some())
         {
@@ -317,7 +354,7 @@ impl WrappedGroup {
         if outcome == Outcome::Applied { Outcome::Unguarded } else { outcome }
     }
 
-    fn reply_aborted(&self, exec: &[u8], null: bool, out: &mut Vec<u8>, table: &Table) {
+    pub(super) fn reply_aborted(&self, exec: &[u8], null: bool, out: &mut Vec<u8>, table: &Table) {
         let why = match self.refused.first() {
             Some((place, error)) => refusal::answered(*place as usize, error, &self.members, table),
             None if null => match &self.guard {
@@ -340,7 +377,7 @@ impl WrappedGroup {
         }
     }
 
-    fn aborted(&self, exec: &[u8], table: &Table) -> Violation {
+    pub(super) fn aborted(&self, exec: &[u8], table: &Table) -> Violation {
         let violation = self.violation(Kind::Aborted, table);
         match self.refused.first() {
             Some((place, own)) => violation.place(place + 1).error(value::error_text(own)),

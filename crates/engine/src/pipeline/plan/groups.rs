@@ -26,7 +26,8 @@ impl Planner<'_> {
 
     /// What has been planned and not gone out waits.
     pub(super) fn keep(&mut self) {
-        for at in 0..self.plan.commands.min(self.plan.claims.len()) {
+        let all_wait_from = self.plan.waits_from.unwrap_or(usize::MAX);
+        for at in 0..self.plan.commands.min(self.plan.claims.len()).min(all_wait_from) {
             let Some(gathered) = self.claim(at) else { continue };
             let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
             let gone = gathered.whole && members.last().is_some_and(|last| *last < self.plan.commands);
@@ -34,6 +35,13 @@ impl Planner<'_> {
             if !gone {
                 self.plan.kept.push((at, begins));
             }
+        }
+        for at in all_wait_from..self.plan.commands {
+            if self.is_answered(at) {
+                continue;
+            }
+            let begins = self.claim(at).is_some_and(|gathered| !gathered.whole && self.plan.members[gathered.first] == at);
+            self.plan.kept.push((at, begins));
         }
         if !self.plan.kept.is_empty() && self.plan.turn.is_none() {
             self.plan.turn = Some(if self.more { Barrier::Wait } else { Barrier::Hold });
@@ -104,7 +112,7 @@ impl Planner<'_> {
 
     /// The member of a run whose keys cannot be read, and what it would answer: whatever it was meant to do to them would be
     /// missing, at any level.
-    fn malformed(&self, members: Range<usize>, group: usize) -> Option<preflight::Refusal> {
+    pub(in crate::pipeline) fn malformed(&self, members: Range<usize>, group: usize) -> Option<preflight::Refusal> {
         if !self.rules.policy.groups()[group].is_run() {
             return None;
         }
@@ -149,7 +157,7 @@ impl Planner<'_> {
     }
 
     /// The marker of a group that is applied once.
-    fn once(&self, commands: &[usize], group: usize) -> Option<Once> {
+    pub(in crate::pipeline) fn once(&self, commands: &[usize], group: usize) -> Option<Once> {
         let (table, policy) = (self.rules.table, self.rules.policy);
         let rule = &policy.groups()[group];
         let identity = rule.identity(table, &mut |i| commands.get(i).map(|&at| self.member(at)), commands.len())?;
@@ -158,7 +166,7 @@ impl Planner<'_> {
         Some(Once::new(&policy.guard_prefix, key.unwrap_or_default(), &rule.name, &identity, lifetime))
     }
 
-    fn note_completed(&mut self, first: usize, group: usize) {
+    pub(in crate::pipeline) fn note_completed(&mut self, first: usize, group: usize) {
         if self.batch.held(first).is_some_and(|held| held.begins) {
             self.plan.notes.push(Note::Completed { group });
         }

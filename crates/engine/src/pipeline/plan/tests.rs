@@ -7,25 +7,54 @@ use crate::pipeline::batch::{Held, Tail};
 use crate::pipeline::finding::Unwrapped;
 use crate::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
-use crate::policy::{Mode, OnUnsupported, compile};
+use crate::policy::{Between, Mode, OnUnsupported, compile};
 use crate::session::lane::LaneChange;
 use respguard_resp::Protocol;
 use respguard_resp::request::{Limits, RequestParser};
+
+mod carry;
 
 /// Plans the lines, from a session that is as the lines before it left it.
 /// A step without what it carries.
 #[derive(Debug, PartialEq, Clone)]
 enum Shape {
-    Send { commands: Range<usize> },
-    Wrap { members: Range<usize>, group: usize },
-    Guard { members: Range<usize>, group: usize },
-    RefuseGroup { members: Range<usize>, group: usize },
-    Watch { commands: Range<usize>, group: usize, unwrapped: Option<Unwrapped> },
+    Send {
+        commands: Range<usize>,
+    },
+    Wrap {
+        members: Range<usize>,
+        group: usize,
+    },
+    Guard {
+        members: Range<usize>,
+        group: usize,
+    },
+    RefuseGroup {
+        members: Range<usize>,
+        group: usize,
+    },
+    Watch {
+        commands: Range<usize>,
+        group: usize,
+        unwrapped: Option<Unwrapped>,
+    },
     Probe,
     CatchUp,
-    Answer { command: usize, by: Answer },
-    Refuse { command: usize },
-    TtlFix { command: usize },
+    Answer {
+        command: usize,
+        by: Answer,
+    },
+    Refuse {
+        command: usize,
+    },
+    TtlFix {
+        command: usize,
+    },
+    /// Each group with the places of its members.
+    Span {
+        commands: Vec<usize>,
+        groups: Vec<(usize, Vec<u32>)>,
+    },
 }
 
 fn roles(plan: &Plan) -> Vec<&Role> {
@@ -46,6 +75,10 @@ fn shapes(plan: &Plan) -> Vec<Shape> {
         Step::Answer { command, by } => Shape::Answer { command: *command, by: *by },
         Step::Refuse { command, .. } => Shape::Refuse { command: *command },
         Step::TtlFix { command, .. } => Shape::TtlFix { command: *command },
+        Step::Span(span) => Shape::Span {
+            commands: plan.members[span.commands.clone()].to_vec(),
+            groups: span.groups.iter().map(|group| (group.group, group.places.clone())).collect(),
+        },
     };
     plan.steps.iter().map(shape).collect()
 }
@@ -91,6 +124,7 @@ impl Client {
             hold,
             degraded,
             troubled: false,
+            carries: true,
             alone: false,
             skips: false,
             unix_ms: 0,
@@ -111,7 +145,8 @@ fn login() -> Client {
         member("SADD sess:{user} {token}", false),
         member("SMEMBERS sess:{user}", true),
     ];
-    let group = WrittenGroup { name: "login".to_owned(), commands: Some(commands), ..WrittenGroup::default() };
+    let between = Between::Pass;
+    let group = WrittenGroup { name: "login".to_owned(), commands: Some(commands), between, ..WrittenGroup::default() };
     Client::new(&Written { groups: vec![group], ..Written::default() })
 }
 
@@ -308,6 +343,7 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
             hold,
             degraded: false,
             troubled: false,
+            carries: true,
             alone: false,
             skips: false,
             unix_ms: 0,
@@ -541,7 +577,8 @@ fn each_key_of_a_write_needs_its_own_expiry_behind_it() {
 fn a_key_that_long_commands_share_keeps_members_apart() {
     let member = |text: &str| WrittenMember { template: text.to_owned(), ..WrittenMember::default() };
     let commands = Some(vec![member("MSET a:{x} ..."), member("SET b:{x} *")]);
-    let group = WrittenGroup { name: "g".to_owned(), commands, ..WrittenGroup::default() };
+    let between = Between::Pass;
+    let group = WrittenGroup { name: "g".to_owned(), commands, between, ..WrittenGroup::default() };
     let written = Written { groups: vec![group], ..Written::default() };
     let keys = |first: &str| (0..30).map(|n| format!(" {first}{n} v")).collect::<String>();
     let (first, last) = (format!("MSET a:1 v{}", keys("k")), "SET b:1 v");

@@ -129,7 +129,10 @@ impl Sequencer {
             if fault == Fault::Lost && group.lose() {
                 return (false, group.remaining());
             }
-            reply_group_fault(group, fault, sink, context, found);
+            let is_carried = !group.is_in_doubt() && group.fault_carried(fault, context.table, found);
+            if !is_carried {
+                reply_group_fault(group, fault, sink, context, found);
+            }
             (true, 0)
         });
         self.owed += further.unwrap_or_default() as usize;
@@ -153,7 +156,7 @@ fn fault_in_transaction(slot: &Slot, fault: Fault, session: &Session, context: &
     }
 }
 
-fn reply_group_fault(group: &WrappedGroup, fault: Fault, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+fn reply_group_fault(group: &mut WrappedGroup, fault: Fault, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
     if group.is_in_doubt() {
         return group.give_up(out, context.table, found);
     }

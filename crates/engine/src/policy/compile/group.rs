@@ -38,6 +38,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
         on_unsupported: written.on_unsupported,
         on_partial: written.on_partial,
         order: order(written.order),
+        between: written.between,
         resolve: written.resolve,
         rollback_bytes_max: written.rollback_bytes_max.unwrap_or(ROLLBACK_BYTES_MAX),
         once,

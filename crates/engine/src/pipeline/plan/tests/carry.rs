@@ -1,0 +1,196 @@
+//! Groups whose members stand between other commands, where nothing changes places.
+
+use super::*;
+use crate::policy::rule::GuardAction;
+
+fn member(template: &str) -> WrittenMember {
+    WrittenMember { template: template.to_owned(), ..WrittenMember::default() }
+}
+
+fn group(name: &str, members: &[&str]) -> WrittenGroup {
+    let commands = Some(members.iter().map(|template| member(template)).collect());
+    WrittenGroup { name: name.to_owned(), commands, ..WrittenGroup::default() }
+}
+
+fn pairs() -> Vec<WrittenGroup> {
+    vec![group("pair", &["SET a:{n} *", "SET b:{n} *"]), group("list", &["RPUSH l:{n} *", "INCR n:{n}"])]
+}
+
+fn client(groups: Vec<WrittenGroup>) -> Client {
+    let mut client = Client::new(&Written { groups, ..Written::default() });
+    client.hold = Holding { willing: true, across: true, ..Holding::default() };
+    client
+}
+
+fn planned(lines: &[&str]) -> Plan {
+    client(pairs()).plan(lines, false)
+}
+
+fn span(commands: &[usize], groups: &[(usize, &[u32])]) -> Shape {
+    Shape::Span { commands: commands.to_vec(), groups: groups.iter().map(|(group, places)| (*group, places.to_vec())).collect() }
+}
+
+#[test]
+fn what_stands_between_the_members_rides_in_its_place() {
+    let plan = planned(&["GET x", "SET a:1 v", "GET y", "PUBLISH c m", "SET b:1 v", "GET z"]);
+    assert_eq!(shapes(&plan), [SEND(0..1), span(&[1, 2, 3, 4], &[(0, &[0, 3])])]);
+    assert_eq!((plan.commands, plan.turn), (5, Some(Barrier::Resolve)), "what follows waits for it");
+    for between in
+        ["GET a:1", "DEL a:1", "EVAL x 0", "EVALSHA x 1 a:1", "DBSIZE", "PING", "ECHO x", "SORT k BY w_*", "EXISTS b:1"]
+    {
+        let plan = planned(&["SET a:1 v", between, "SET b:1 v"]);
+        assert_eq!(shapes(&plan), [span(&[0, 1, 2], &[(0, &[0, 2])])], "{between}");
+    }
+    let plan = planned(&["SET a:1 v", "SET b:1 v", "GET x"]);
+    assert_eq!(shapes(&plan), [WRAP(0..2), SEND(2..3)], "nothing stands between");
+}
+
+#[test]
+fn groups_between_each_others_members_share_a_transaction() {
+    let plan = planned(&["SET a:1 v", "SET a:2 v", "SET b:1 v", "GET x", "SET b:2 v"]);
+    assert_eq!(shapes(&plan), [span(&[0, 1, 2, 3, 4], &[(0, &[0, 2]), (0, &[1, 4])])]);
+    let plan = planned(&["SET a:1 v", "RPUSH l:1 x", "INCR n:1", "SET b:1 v"]);
+    assert_eq!(shapes(&plan), [span(&[0, 1, 2, 3], &[(0, &[0, 3]), (1, &[1, 2])])]);
+}
+
+#[test]
+fn what_cannot_ride_cuts_and_is_told() {
+    for between in ["CONFIG GET x", "TIME", "SCRIPT EXISTS x", "INFO", "CLIENT SETINFO LIB-NAME x"] {
+        let plan = planned(&["SET a:1 v", between, "SET b:1 v"]);
+        assert!(!shapes(&plan).iter().any(|step| matches!(step, Shape::Span { .. } | Shape::Wrap { .. })), "{between}");
+        if plan.commands == 3 {
+            assert_eq!(plan.notes, [Note::Obstructed { group: 0, members: 0..2, why: Obstacle::Ride }], "{between}");
+        }
+    }
+}
+
+#[test]
+fn what_is_pushed_is_not_read_in_the_same_transaction() {
+    for (lines, cut) in [
+        (&["SET a:1 v", "LPUSH q j", "LLEN q", "SET b:1 v"][..], true),
+        (&["SET a:1 v", "LPUSH q j", "LPOP q", "SET b:1 v"], true),
+        (&["SET a:1 v", "ZADD q 1 j", "EXISTS q", "SET b:1 v"], true),
+        (&["SET a:1 v", "XADD q * f v", "DBSIZE", "SET b:1 v"], true),
+        (&["SET a:1 v", "EVAL x 0", "LPOP q", "SET b:1 v"], true),
+        (&["SET a:1 v", "RENAME x q", "LPOP q", "SET b:1 v"], true),
+        (&["SET a:1 v", "LPUSH q j", "LPUSH q k", "SET b:1 v"], false),
+        (&["SET a:1 v", "LPUSH q j", "LLEN other", "SET b:1 v"], false),
+        (&["SET a:1 v", "LPUSH q j", "SET b:1 v", "LPOP q"], false),
+        (&["SET a:1 v", "LLEN q", "LPUSH q j", "SET b:1 v"], false),
+    ] {
+        let plan = planned(lines);
+        assert_eq!(!shapes(&plan).iter().any(|step| matches!(step, Shape::Span { .. })), cut, "{lines:?}");
+        let told = plan.notes.iter().any(|note| matches!(note, Note::Obstructed { why: Obstacle::Pushed, .. }));
+        assert_eq!(told, cut, "{lines:?}");
+    }
+    let both = group("queue", &["RPUSH q:{n} *", "LLEN q:{n}"]);
+    let plan = client(vec![both]).plan(&["RPUSH q:1 x", "GET y", "LLEN q:1"], false);
+    assert_eq!(shapes(&plan), [span(&[0, 1, 2], &[(0, &[0, 2])])], "members of one group are meant to be together");
+}
+
+#[test]
+fn a_cut_is_made_where_the_fewest_groups_are_open() {
+    // The first two are open between the push and the read only together with the third, which is open alone behind them.
+    let plan = planned(&["SET a:1 v", "SET a:2 v", "LPUSH q j", "SET b:1 v", "SET a:3 v", "SET b:2 v", "LLEN q", "SET b:3 v"]);
+    assert_eq!(shapes(&plan)[0], span(&[0, 1, 2, 3, 4, 5], &[(0, &[0, 3]), (0, &[1, 5])]));
+    assert!(matches!(plan.notes[..], [Note::Obstructed { why: Obstacle::Pushed, .. }]), "{:?}", plan.notes);
+}
+
+#[test]
+fn all_behind_a_beginning_waits_with_it() {
+    let plan = planned(&["GET x", "SET a:1 v", "GET y", "INCR z"]);
+    assert_eq!(shapes(&plan), [SEND(0..1)]);
+    assert_eq!((&plan.kept[..], plan.turn), (&[(1, true), (2, false), (3, false)][..], Some(Barrier::Hold)));
+    assert_eq!((plan.commands, &plan.notes[..]), (4, &[Note::Held { group: 0, members: 1 }][..]));
+    let plan = planned(&["SET a:1 v", "SET a:2 v", "SET b:1 v"]);
+    assert_eq!(
+        (shapes(&plan).len(), &plan.kept[..]),
+        (0, &[(0, false), (1, true), (2, false)][..]),
+        "the whole one shares its fate"
+    );
+    let plan = planned(&["SET a:1 v", "TIME"]);
+    assert_eq!((plan.kept.len(), plan.turn), (0, None), "it cannot ride");
+    let mut impatient = client(pairs());
+    impatient.hold.across = false;
+    assert_eq!(impatient.plan(&["SET a:1 v", "GET y"], false).kept.len(), 0);
+}
+
+#[test]
+fn nothing_rides_with_a_group_that_is_rolled_back() {
+    let rolled_back = |lines: &[&str]| {
+        let atomic = WrittenAtomic::Rollback;
+        client(vec![WrittenGroup { atomic, ..group("g", &["SET a:{n} *", "SET b:{n} *"]) }]).plan(lines, false)
+    };
+    let plan = rolled_back(&["SET a:1 v", "GET x", "SET b:1 v"]);
+    assert_eq!(shapes(&plan), [SEND(0..3)]);
+    assert!(matches!(plan.notes[..], [Note::Obstructed { why: Obstacle::RolledBack, .. }]), "{:?}", plan.notes);
+    assert!(matches!(shapes(&rolled_back(&["SET a:1 v", "SET b:1 v"]))[..], [Shape::Guard { .. }]));
+}
+
+#[test]
+fn a_guarded_group_is_refused_alone_and_the_others_are_planned_again() {
+    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(name, members) };
+    let groups = || vec![guarded("g", &["SADD a:{n} *", "EXPIRE a:{n} *"]), group("pair", &["SET c:{n} *", "SET d:{n} *"])];
+    let plan = client(groups()).plan(&["SADD a:1 x", "SET c:1 v", "EXPIRE a:1 no", "GET x", "SET d:1 v"], false);
+    assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }, span(&[1, 3, 4], &[(1, &[0, 2])])]);
+    assert_eq!(plan.members[..2], [0, 2]);
+    let plan = client(groups()).plan(&["SADD a:1 x", "EVAL x 0", "SADD a:1 y", "EXPIRE a:1 5", "GET x"], false);
+    assert!(!shapes(&plan).contains(&Shape::Guard { members: 0..2, group: 0 }), "{:?}", shapes(&plan));
+}
+
+#[test]
+fn what_is_refused_within_a_transaction_neither_waits_nor_goes_again() {
+    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(name, members) };
+    let groups = vec![guarded("g", &["SADD a:{n} *", "EXPIRE a:{n} *"]), group("pair", &["SET c:{n} *", "SET d:{n} *"])];
+    let plan = client(groups).plan(&["SET c:2 v", "SADD a:1 x", "GET x", "EXPIRE a:1 no", "SET d:2 v", "SET c:3 v"], false);
+    assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }, span(&[0, 2, 4], &[(1, &[0, 2])])]);
+    assert_eq!((&plan.members[..2], plan.kept.len(), plan.turn), (&[1, 3][..], 0, Some(Barrier::Resolve)));
+}
+
+#[test]
+fn a_refused_member_behind_what_is_planned_is_done_with() {
+    let guarded = |name: &str, members: &[&str]| WrittenGroup { atomic: WrittenAtomic::Guarded, ..group(name, members) };
+    let groups = vec![guarded("g", &["SADD a:{n} *", "EXPIRE a:{n} *"]), group("pair", &["SET c:{n} *", "SET d:{n} *"])];
+    let lines = ["SADD a:1 x", "SET c:1 v", "GET x", "SET d:1 v", "GET z", "EXPIRE a:1 no", "GET y"];
+    let plan = client(groups).plan(&lines, false);
+    assert_eq!(shapes(&plan), [Shape::RefuseGroup { members: 0..2, group: 0 }, span(&[1, 2, 3], &[(1, &[0, 2])])]);
+    assert_eq!((plan.commands, &plan.kept[..], plan.turn), (6, &[(4, false)][..], Some(Barrier::Resolve)));
+}
+
+#[test]
+fn a_rider_that_a_rule_refuses_is_answered_alone() {
+    let commands = Some(vec!["DEL *".to_owned()]);
+    let guard = WrittenGuard { name: "no".to_owned(), commands, action: GuardAction::Reject, ..WrittenGuard::default() };
+    let mut client = Client::new(&Written { groups: pairs(), guards: vec![guard], ..Written::default() });
+    let plan = client.plan(&["SET a:1 v", "DEL x", "GET y", "SET b:1 v"], false);
+    assert_eq!(shapes(&plan), [Shape::Refuse { command: 1 }, span(&[0, 2, 3], &[(0, &[0, 2])])]);
+}
+
+#[test]
+fn a_transaction_has_no_more_than_512_commands() {
+    let mut lines = vec!["SET a:1 v"];
+    lines.extend(std::iter::repeat_n("GET x", 510));
+    lines.push("SET b:1 v");
+    assert!(matches!(&shapes(&planned(&lines))[..], [Shape::Span { commands, .. }] if commands.len() == 512));
+    lines.insert(1, "GET x");
+    let plan = planned(&lines);
+    assert!(!shapes(&plan).iter().any(|step| matches!(step, Shape::Span { .. })));
+    assert!(matches!(plan.notes[..], [Note::Obstructed { why: Obstacle::TooMuch, .. }]), "{:?}", plan.notes);
+}
+
+#[test]
+fn a_chain_of_groups_is_cut_where_the_fewest_are_open() {
+    let mut lines = Vec::new();
+    for n in 0..400 {
+        lines.push(format!("SET a:{} v", n + 1));
+        if n > 0 {
+            lines.push(format!("SET b:{n} v"));
+        }
+    }
+    lines.push("SET b:400 v".to_owned());
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let plan = planned(&lines);
+    let Shape::Span { commands, groups } = &shapes(&plan)[0] else { panic!("{:?}", shapes(&plan)) };
+    assert!(commands.len() <= 512 && groups.len() >= 254, "{} {}", commands.len(), groups.len());
+    assert_eq!(plan.notes.len(), 1, "{:?}", plan.notes);
+}

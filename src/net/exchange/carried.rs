@@ -1,0 +1,120 @@
+//! Sends groups in one transaction with what stands between their members, and gives back what has to be sent again.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Exchange;
+use super::marked::{Marked, RESENT_BYTES_MAX};
+use super::send::Sending;
+use respguard_engine::link::owed::Owed;
+use respguard_engine::pipeline::group::{CarriedGroup, Injected, WrappedGroup};
+use respguard_engine::pipeline::guard::Guard;
+use respguard_engine::pipeline::in_doubt::mark;
+use respguard_engine::pipeline::plan::{Added, Span, SpanGroup};
+use respguard_engine::pipeline::sequencer::ReturnedCommands;
+use respguard_engine::policy::OnDuplicate;
+use respguard_engine::preflight::request::assert_guard;
+use respguard_resp::encode;
+
+impl Exchange {
+    /// A marker for the transaction, if one of its groups takes one.
+    pub(super) fn marker_of_span(&self, sending: &Sending<'_>, commands: &[usize], span: &Span) -> Option<Vec<u8>> {
+        span.groups.iter().find_map(|group| {
+            let members: Vec<usize> = members(group, commands).collect();
+            self.marker(sending, &members, &sending.policy.groups()[group.group])
+        })
+    }
+
+    pub(super) fn send_span(
+        self: &Rc<Self>,
+        sending: &Sending<'_>,
+        commands: &[usize],
+        Span { groups, preflight, added, .. }: Span,
+        resolved: Option<Marked>,
+    ) {
+        let Sending { link, policy, batch, .. } = *sending;
+        let timing = sending.timing_of(commands);
+        let ids: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
+        ids.iter().for_each(|id| self.context.metrics.command(id.index()));
+        let Added { injected, rule: ttl_fixed, checks } = added;
+        let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        let own = |behind, request| Injected { behind, request, ttl_fix: None };
+        let mark = resolved.as_ref().map(|(marker, _)| own(count, mark(marker, timing.request_timeout)));
+        let guard = preflight.map(|preflight| (self.context.guards.next(&policy.guard_prefix, preflight.key()), preflight));
+        let first = guard.as_ref().map(|(name, _)| own(0, assert_guard(name)));
+        let once = guard.as_ref().and_then(|(_, preflight)| preflight.is_once());
+        let once = once.map(|once| (once, self.context.guards.id()));
+        let once = once.map(|(once, id)| (own(0, once.mark(&id)), id));
+        let (mark_once, id) = once.unzip();
+        let injected: Vec<_> = first.into_iter().chain(mark_once).chain(injected).chain(mark).collect();
+        let mut request = Vec::with_capacity(1024);
+        if let Some((name, preflight)) = &guard {
+            preflight.write(name, &mut request);
+        }
+        sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
+        self.request_timeout.set(timing.request_timeout);
+        let wrapped = self.wrap_span(sending, commands, &groups, ids).checked(checks).ttl_fixed(ttl_fixed);
+        let wrapped = wrapped.with_injected(&injected);
+        let mut state = self.state.borrow_mut();
+        let wrapped = match guard {
+            Some((name, preflight)) => {
+                let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
+                let replays = |group: &SpanGroup| {
+                    let once = policy.groups()[group.group].once.as_ref();
+                    group.guarded && once.is_some_and(|once| once.on_duplicate == OnDuplicate::Replay)
+                };
+                let guard = Guard::new(*preflight, name, kept);
+                wrapped.with_guard(match id.filter(|_| groups.iter().any(replays)) {
+                    Some(id) => guard.keeping(id, state.session.protocol),
+                    None => guard,
+                })
+            }
+            None => wrapped,
+        };
+        if let Some(resolved) = resolved {
+            return self.send_marked(sending, &mut state, (commands, wrapped), resolved, request);
+        }
+        let frames = wrapped.frames();
+        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.read_at, timing.deadline());
+    }
+
+    fn wrap_span(
+        &self,
+        sending: &Sending<'_>,
+        commands: &[usize],
+        groups: &[SpanGroup],
+        ids: Vec<respguard_engine::command::CommandId>,
+    ) -> WrappedGroup {
+        let Sending { policy, batch, bytes, .. } = *sending;
+        let carried: Vec<CarriedGroup> = groups
+            .iter()
+            .map(|group| {
+                let (rule, row) = (&policy.groups()[group.group], self.context.metrics.group_row(group.group));
+                let members = members(group, commands);
+                let ids = members.clone().map(|at| batch.id(at)).collect();
+                let wrapped = WrappedGroup::new(row, Arc::clone(rule), ids).expecting(sending.expectations(members, rule));
+                CarriedGroup::new(wrapped, group.places.clone(), group.guarded)
+            })
+            .collect();
+        let requests = commands.iter().map(|&at| {
+            let args: Vec<&[u8]> = batch.args(bytes, at).iter().collect();
+            let mut request = Vec::with_capacity(batch.wire(at..at + 1).len());
+            encode::request(&mut request, &args);
+            request
+        });
+        let first = groups.first().map_or(0, |group| group.group);
+        WrappedGroup::new(self.context.metrics.group_row(first), Arc::clone(&policy.groups()[first]), ids)
+            .carrying(carried, requests.collect())
+    }
+
+    /// What is to be sent again of transactions that have not run.
+    pub fn take_returned(&self) -> ReturnedCommands {
+        self.state.borrow_mut().slots.take_returned()
+    }
+}
+
+/// The members of one of the groups, by their index.
+fn members<'a>(group: &'a SpanGroup, commands: &'a [usize]) -> impl Iterator<Item = usize> + Clone + 'a {
+    group.places.iter().map(|&place| commands[place as usize])
+}

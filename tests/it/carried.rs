@@ -1,0 +1,316 @@
+//! What stands between the members of groups rides in their transaction: nothing changes places, and nobody can tell.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::harness::wire::requests;
+use crate::harness::{Proxy, RedisServer, Setup, Twin, eventually, request, text};
+use crate::interleaved::{self, ONLOOKERS};
+
+const GUARDED: &str = r#"
+[[group]]
+name = "safe"
+atomic = "guarded"
+commands = ["SADD s:{id} *", "SET t:{id} *"]
+"#;
+
+/// The groups of `interleaved`, between whose members nothing changes places.
+fn rules() -> String {
+    interleaved::RULES.replace("between = \"pass\"\n", "")
+}
+
+fn proxy(redis: &RedisServer) -> Proxy {
+    Setup::new(redis).rules(&format!("{}{GUARDED}", rules())).start()
+}
+
+#[test]
+fn commands_ride_in_their_place_and_share_the_groups_moment() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis);
+    let mut wire = proxy.wire();
+    let lines = ["GET x", "HSET blob:1 a 1", "INCR x", "HGET blob:1 a", "PUBLISH c m", "HSET info:1 b 1", "GET x"];
+    assert_eq!(wire.pipeline(&lines).concat(), "$-1\r\n:1\r\n:1\r\n$1\r\n1\r\n:0\r\n:1\r\n$1\r\n1\r\n");
+    eventually("it is one group", || proxy.groups("blob", "applied") == 1.0);
+    assert_eq!(proxy.violated("split", "blob"), 0.0);
+}
+
+#[test]
+fn who_writes_before_it_publishes_is_never_seen_to_have_published_first() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut wire, mut looks) = (redis.wire(), 0);
+            while !over.load(Ordering::Relaxed) {
+                let ready = wire.ask("GET ready");
+                if let Some(n) = ready.lines().nth(1) {
+                    assert_eq!(wire.ask(&format!("EXISTS blob:{n}")), ":1\r\n", "blob:{n} was published before it was written");
+                    looks += 1;
+                }
+            }
+            looks
+        });
+        let mut wire = proxy.wire();
+        for n in 0..1500 {
+            wire.pipeline(&[&format!("HSET blob:{n} a 1"), &format!("SET ready {n}"), &format!("HSET info:{n} b 1")]);
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(reader.join().expect("nothing was out of order") > 0);
+    });
+    eventually("all are groups", || proxy.groups("blob", "applied") == 1500.0);
+}
+
+#[test]
+fn two_that_write_a_flag_and_read_the_others_never_miss_each_other() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis);
+    let (mut one, mut other) = (proxy.wire(), proxy.wire());
+    for round in 0..300 {
+        let lines = |mine: &str, theirs: &str| {
+            let lines = [format!("HSET blob:{mine} f {round}"), format!("HGET blob:{theirs} f"), format!("HSET info:{mine} f 1")];
+            requests(&lines.each_ref().map(String::as_str))
+        };
+        one.send(&lines("1", "2"));
+        other.send(&lines("2", "1"));
+        let seen = [one.replies(3).swap_remove(1), other.replies(3).swap_remove(1)];
+        let now = format!("\r\n{round}\r\n");
+        assert!(seen.iter().any(|flag| text(flag).ends_with(&now)), "round {round}: {seen:?}");
+    }
+    eventually("all are groups", || proxy.groups("blob", "applied") == 600.0);
+}
+
+#[test]
+fn a_rider_that_is_refused_answers_its_own_error_and_the_rest_goes_without_it() {
+    let redis = RedisServer::start(&[]);
+    redis.ask("ACL SETUSER app on >pw ~* &* +@all -incr -eval");
+    let proxy = proxy(&redis);
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("AUTH app pw"), "+OK\r\n");
+    let lines = ["HSET blob:1 a 1", "INCR x", "SET y 1", "GET z z", "HSET info:1 b 1", "GET y"];
+    let replies = wire.pipeline(&lines);
+    assert!(replies[1].starts_with("-NOPERM "), "{replies:?}");
+    assert_eq!(replies[3], "-ERR wrong number of arguments for 'get' command\r\n");
+    assert_eq!([&*replies[0], &*replies[2], &*replies[4], &*replies[5]].concat(), ":1\r\n+OK\r\n:1\r\n$1\r\n1\r\n");
+    eventually("the group is applied", || proxy.groups("blob", "applied") == 1.0);
+    assert_eq!(proxy.groups("blob", "aborted"), 0.0);
+}
+
+#[test]
+fn a_riders_run_time_error_is_its_own() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis);
+    let replies = proxy.wire().pipeline(&["SET x v", "HSET blob:1 a 1", "INCR x", "HSET info:1 b 1"]);
+    assert_eq!(replies.concat(), "+OK\r\n:1\r\n-ERR value is not an integer or out of range\r\n:1\r\n");
+    eventually("the group is applied", || proxy.groups("blob", "applied") == 1.0);
+    assert_eq!(proxy.violated("partial_failure", "blob"), 0.0);
+}
+
+#[test]
+fn where_a_group_is_refused_the_others_and_what_rides_go_without_it() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis);
+    let mut wire = proxy.wire();
+    wire.ask("SET s:1 text");
+    let lines = ["SADD s:1 a", "HSET blob:1 a 1", "INCR n", "SET t:1 v", "INCR n", "HSET info:1 b 1", "GET n"];
+    let replies = wire.pipeline(&lines);
+    assert!(replies[0].starts_with("-WRONGTYPE ") && replies[3].starts_with("-EXECABORT "), "{replies:?}");
+    let rest = [1, 2, 4, 5, 6].map(|at| replies[at].as_str()).concat();
+    assert_eq!(rest, ":1\r\n:1\r\n:2\r\n:1\r\n$1\r\n2\r\n");
+    assert_eq!(redis.ask("EXISTS t:1"), ":0\r\n");
+    eventually("each is counted", || proxy.groups("safe", "refused") == 1.0 && proxy.groups("blob", "applied") == 1.0);
+    // A group that is refused before anything is sent.
+    let replies = wire.pipeline(&["SADD s:2", "INCR n", "SADD s:2 a", "INCR n", "SET t:2 v"]);
+    assert_eq!(replies[1..].concat(), ":3\r\n:1\r\n:4\r\n+OK\r\n", "{replies:?}");
+}
+
+#[test]
+fn what_a_member_depends_on_is_followed_or_the_group_is_refused() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis);
+    let mut wire = proxy.wire();
+    let replies = wire.pipeline(&["SADD s:1 a", "DEL s:1", "SET t:1 v"]);
+    assert_eq!(replies.concat(), ":1\r\n:1\r\n+OK\r\n");
+    redis.ask("SET s:2 text");
+    let replies = wire.pipeline(&["GET x", "SADD s:3 a", "SET s:3 v", "SET t:3 v", "GET s:3"]);
+    assert_eq!(replies[1..].concat(), ":1\r\n+OK\r\n+OK\r\n$1\r\nv\r\n");
+    eventually("both are applied", || proxy.groups("safe", "applied") == 2.0);
+}
+
+#[test]
+fn a_client_that_blocks_is_served_between_what_pushes_and_what_reads() {
+    let twin = Twin::with(&[], |setup| setup.rules(&rules()));
+    let mut blocked = twin.pair();
+    blocked.direct.send_line("BLPOP l 10");
+    blocked.proxied.send_line("BLPOP l 10");
+    for redis in [&twin.direct, &twin.behind] {
+        eventually("it is blocked", || redis.info("clients", "blocked_clients") == 1);
+    }
+    let lines = ["HSET blob:1 a 1", "LPUSH l j", "LLEN l", "LPOP l", "HSET info:1 b 1"];
+    let replies = twin.pair().same(&requests(&lines), lines.len());
+    assert_eq!(text(&replies.concat()), ":1\r\n:1\r\n:0\r\n$-1\r\n:1\r\n");
+    blocked.same_replies(b"BLPOP", 1);
+    eventually("it is told", || twin.proxy.violated("split", "blob") == 1.0);
+}
+
+#[test]
+fn interleavings_leave_redis_as_the_same_commands_sent_straight() {
+    let twin = interleaved::compare(&rules(), 5000);
+    let wrapped = ["login", "blob", "count"].map(|group| twin.proxy.groups(group, "applied"));
+    assert!(wrapped.iter().all(|groups| *groups > 500.0), "{wrapped:?}");
+}
+
+#[test]
+fn interleavings_are_the_same_under_rules_that_only_look_on() {
+    let onlookers = ONLOOKERS.replace("between = \"pass\"\n", "");
+    let twin = interleaved::compare(&format!("{}{onlookers}", rules()), 1000);
+    assert!(["login", "pair"].iter().all(|group| twin.proxy.groups(group, "applied") > 10.0));
+}
+
+/// Lines that a client sends in one go: groups, and what else it does, each with a number of its own.
+fn tagged(rng: &mut Rng, number: &mut u32) -> Vec<String> {
+    let mut open: Vec<Vec<String>> = Vec::new();
+    let mut lines = Vec::new();
+    for _ in 0..rng.u32(2..14) {
+        *number += 1;
+        let tag = *number;
+        let caller = match rng.u8(..6) {
+            0 => vec![format!("HSET blob:{tag} f 1"), format!("HSET info:{tag} f 1")],
+            1 => vec![format!("SADD s:{tag} a"), format!("SET t:{tag} v")],
+            2 => vec![format!("SADD s:bad {tag}"), format!("SET t:bad {tag}")],
+            3 => vec![format!("SADD s:{tag} a"), format!("SET t:{tag}")],
+            _ => vec![rng.choice([format!("SET x {tag}"), format!("GET y:{tag}"), format!("PUBLISH c {tag}")]).expect("one")],
+        };
+        open.push(caller);
+        while !open.is_empty() && rng.bool() {
+            let place = rng.usize(..open.len());
+            lines.push(open[place].remove(0));
+            open.retain(|caller| !caller.is_empty());
+        }
+    }
+    while !open.is_empty() {
+        let place = rng.usize(..open.len());
+        lines.push(open[place].remove(0));
+        open.retain(|caller| !caller.is_empty());
+    }
+    lines
+}
+
+#[test]
+fn the_commands_of_a_connection_reach_the_server_in_their_order() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 1\nhold_max_ms = 4\n").rules(&format!("{}{GUARDED}", rules())).start();
+    redis.ask("SET s:bad text");
+    let mut monitor = redis.wire();
+    assert_eq!(monitor.ask("MONITOR"), "+OK\r\n");
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let (mut rng, mut wire, mut number) = (Rng::with_seed(seed), proxy.wire(), 0);
+    let mut sent = Vec::new();
+    for _ in 0..400 {
+        let lines = tagged(&mut rng, &mut number);
+        let cut = rng.usize(..=lines.len());
+        for part in [&lines[..cut], &lines[cut..]] {
+            wire.send(&requests(&part.iter().map(String::as_str).collect::<Vec<_>>()));
+            if rng.bool() {
+                thread::sleep(Duration::from_micros(rng.u64(..3000)));
+            }
+        }
+        wire.replies(lines.len());
+        sent.extend(lines);
+    }
+    wire.ask("ECHO end");
+    let mut at = 0;
+    loop {
+        let line = text(&monitor.reply());
+        let words: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+        match words.first().copied() {
+            Some("ECHO") if words.get(1) == Some(&"end") => break,
+            Some("HSET" | "SADD" | "SET" | "GET" | "PUBLISH")
+                if !words[1].starts_with("respguard:") && !line.contains(" lua]") =>
+            {
+                let line = words.join(" ");
+                let found = sent[at..].iter().position(|sent| *sent == line);
+                at += found.unwrap_or_else(|| panic!("{line:?} came behind what was sent after it, seed {seed}")) + 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(proxy.groups("blob", "applied") > 100.0 && proxy.groups("safe", "applied") > 100.0);
+    assert!(proxy.groups("safe", "refused") > 100.0);
+}
+
+#[test]
+fn what_is_held_is_held_no_longer_than_it_may_be() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 60\nhold_max_ms = 150\n").rules(&rules()).start();
+    let mut wire = proxy.wire();
+    let start = Instant::now();
+    wire.send(&request("HSET blob:1 a 1"));
+    while start.elapsed() < Duration::from_millis(300) {
+        thread::sleep(Duration::from_millis(15));
+        wire.send(&request("INCR other"));
+    }
+    wire.send(&requests(&["HSET blob:2 a 1", "HSET info:2 a 1"]));
+    assert_eq!(wire.reply(), b":1\r\n");
+    eventually("it is told", || proxy.violated("split", "blob") == 1.0 && proxy.groups("blob", "applied") == 1.0);
+}
+
+#[test]
+fn a_connection_whose_beginnings_are_never_completed_is_held_no_more() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 100\nhold_max_ms = 100\n").rules(&rules()).start();
+    let mut wire = proxy.wire();
+    for n in 0..8 {
+        wire.pipeline(&[&format!("INCR n:{n}"), "GET x"]);
+    }
+    let start = Instant::now();
+    for n in 0..20 {
+        wire.pipeline(&[&format!("INCR n:{n}"), "GET x"]);
+    }
+    assert!(start.elapsed() < Duration::from_millis(1500), "20 holds would take 2 s: {:?}", start.elapsed());
+}
+
+#[test]
+fn what_rode_in_a_transaction_of_which_nobody_knows_shares_that() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 300\n").rules(&rules()).start();
+    let mut wire = proxy.wire();
+    wire.ask("PING");
+    redis.pause();
+    wire.send(&requests(&["HSET blob:1 a 1", "INCR x", "GET y", "HSET info:1 b 1"]));
+    let replies: Vec<_> = wire.replies(4).iter().map(|reply| text(reply)).collect();
+    redis.resume();
+    assert!(replies.iter().all(|reply| reply.starts_with("-TIMEOUT respguard: outcome of ")), "{replies:?}");
+    assert!(replies[1].contains("outcome of INCR unknown") && replies[0].contains("group blob"), "{replies:?}");
+    eventually("it is told", || proxy.violated("unknown_outcome", "blob") == 1.0);
+}
+
+#[test]
+fn reads_that_rode_in_a_transaction_whose_connection_is_lost_are_read_again() {
+    let redis = RedisServer::start(&[]);
+    redis.ask("SET y 7");
+    let proxy = proxy(&redis);
+    let mut wire = proxy.wire();
+    wire.ask("PING");
+    redis.pause();
+    wire.send(&requests(&["HSET blob:1 a 1", "INCR x", "GET y", "HSET info:1 b 1"]));
+    // The server ends the connection once it goes on: what kills it stands in its way first.
+    thread::sleep(Duration::from_millis(200));
+    let killer = thread::scope(|scope| {
+        let killing = scope.spawn(|| {
+            let mut killer = redis.wire();
+            killer.send_line("CLIENT KILL TYPE normal SKIPME yes");
+            killer.reply()
+        });
+        redis.resume();
+        killing.join().expect("killed")
+    });
+    let replies: Vec<_> = wire.replies(4).iter().map(|reply| text(reply)).collect();
+    assert_eq!(replies[2], "$1\r\n7\r\n", "{replies:?} {}", text(&killer));
+    let all = replies[0].starts_with("-TIMEOUT") == replies[3].starts_with("-TIMEOUT");
+    assert!(all && replies[0].starts_with("-TIMEOUT") == replies[1].starts_with("-TIMEOUT"), "{replies:?}");
+}
