@@ -109,9 +109,11 @@ impl Link {
             if !moved.is_unsent {
                 self.context.metrics.retried(RetryKind::Moved, moved.owed.frames());
             }
-            let anew = clock::now() + self.settings.request_timeout;
+            let now = clock::now();
+            let anew = now + self.settings.request_timeout;
             let deadline = moved.deadline.map(|deadline| self.held_up.real_time(deadline).max(anew));
-            if next.send(Rc::clone(&moved.recipient), &[&request], moved.owed, moved.read_at, deadline) {
+            // Should the next one be lost, it is waited for from now on, too.
+            if next.send(Rc::clone(&moved.recipient), &[&request], moved.owed, now, deadline) {
                 next.state.borrow_mut().inflight.mark_moved(&moved);
             } else {
                 moved.recipient.fault(moved.owed, Fault::Lost);

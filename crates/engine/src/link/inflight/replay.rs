@@ -55,7 +55,6 @@ pub struct Moved<R> {
     pub is_unsent: bool,
     /// How often it has been sent.
     sent: u8,
-    pub read_at: Instant,
     pub deadline: Option<Instant>,
 }
 
@@ -235,7 +234,7 @@ impl<R> Inflight<R> {
                 self.entries.push_back(entry);
                 continue;
             };
-            let (owed, read_at, deadline) = (entry.owed, entry.read_at, entry.deadline);
+            let (owed, deadline) = (entry.owed, entry.deadline);
             let sent = entry.repeated + u8::from(!is_unsent);
             let recipient = if is_unsent {
                 gone += bytes.len() as u64;
@@ -246,7 +245,7 @@ impl<R> Inflight<R> {
                 self.entries.push_back(entry);
                 recipient
             };
-            moved.push(Moved { recipient, owed, bytes, is_unsent, sent, read_at, deadline });
+            moved.push(Moved { recipient, owed, bytes, is_unsent, sent, deadline });
         }
         self.queued -= gone;
         self.check();
