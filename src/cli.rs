@@ -8,6 +8,7 @@ mod generate;
 mod learn;
 mod running;
 mod table;
+mod top;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -18,11 +19,11 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::effective::{differences, effective};
 use crate::config::{self, Loaded, Secret};
-use crate::explain;
+use crate::explain::{self, Form};
 use crate::jobs::SAMPLE_KEYS_MAX;
 use crate::net::address::Address;
 use crate::net::admin::record::SECONDS_MAX;
@@ -112,6 +113,15 @@ enum Action {
         /// The commands, without which they are read from standard input; or `relation` and a relation's name.
         #[arg(value_name = "FILE | relation NAME", num_args = 0..=2)]
         what: Vec<PathBuf>,
+        /// Say only how often what is done, by rule.
+        #[arg(long, conflicts_with = "quiet")]
+        summary: bool,
+        /// The same as JSON.
+        #[arg(long, conflicts_with_all = ["quiet", "summary"])]
+        json: bool,
+        /// Leave out what is simply passed on.
+        #[arg(long)]
+        quiet: bool,
     },
     /// Look for what has drifted: keys and references without what the relations of the configuration say they need.
     ///
@@ -182,6 +192,13 @@ enum Action {
         #[command(flatten)]
         wanted: clients::WantedSlow,
     },
+    /// Show rates, latency, groups, clients, slow requests and violations of a running respguard, and go on showing.
+    ///
+    /// Keys: q ends, p pauses, s sorts clients by something else, / filters all rows, Esc shows all.
+    Top {
+        #[command(flatten)]
+        shown: top::Shown,
+    },
     /// Make a running respguard read its configuration and its certificates again.
     Reload {
         #[command(flatten)]
@@ -249,13 +266,21 @@ pub fn main() -> ExitCode {
             }
             if running && code == ExitCode::SUCCESS { check_running(&config, admin, token_env) } else { code }
         }
-        Action::Explain { config, what } => match what.as_slice() {
+        Action::Explain { config, what, summary, json, quiet } => match what.as_slice() {
             [word, name] if word.as_os_str() == "relation" => explain_relation(&config, &name.to_string_lossy()),
             [_, _] => {
                 complain("respguard: two words behind explain are `relation` and a name");
                 ExitCode::from(USAGE)
             }
-            what => explain(&config, what.first().map(PathBuf::as_path)),
+            what => {
+                let form = match (summary, json, quiet) {
+                    (true, ..) => Form::Summary,
+                    (_, true, _) => Form::Json,
+                    (.., true) => Form::Quiet,
+                    _ => Form::Whole,
+                };
+                explain(&config, what.first().map(PathBuf::as_path), form)
+            }
         },
         Action::Audit(asked) => audit::audit(&asked),
         Action::Repair(asked) => audit::repair(&asked),
@@ -270,6 +295,7 @@ pub fn main() -> ExitCode {
         Action::Violations { wanted } => running::violations(&wanted),
         Action::Clients { wanted } => clients::clients(&wanted),
         Action::Slow { wanted } => clients::slow(&wanted),
+        Action::Top { shown } => top::top(&shown),
         Action::Reload { asked } => running::reload(&asked),
         Action::Drain { asked } => running::drain(&asked),
         Action::Mode { mode, asked } => running::mode(mode, &asked),
@@ -291,6 +317,7 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
         let config = &loaded.config;
         info!(listen = %config.listen.address, upstream = %config.upstream.topology, "no --config: the defaults apply");
     }
+    loaded.warnings.iter().for_each(|warning| warn!(%warning, "an odd rule"));
     match server::run(loaded, takeover) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -305,7 +332,8 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
 
 fn check(file: &Path) -> ExitCode {
     match load(Some(file)) {
-        Some(Loaded { config, text, .. }) => {
+        Some(Loaded { config, text, warnings, .. }) => {
+            warnings.iter().for_each(|warning| complain(format_args!("warning: {}", warning.pictured())));
             let text = format!(
                 "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations{}\n{}{}",
                 file.display(),
@@ -370,12 +398,12 @@ fn check_running(file: &Path, admin: Option<Address>, token_env: Option<String>)
     print(&text, ExitCode::from(REFUSED))
 }
 
-fn explain(file: &Path, commands: Option<&Path>) -> ExitCode {
+fn explain(file: &Path, commands: Option<&Path>, form: Form) -> ExitCode {
     let Some(Loaded { config, .. }) = load(Some(file)) else { return ExitCode::from(REFUSED) };
     let source = commands.map_or("standard input".into(), Path::to_string_lossy);
     let explained = read_commands(commands)
         .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
-        .and_then(|input| explain::explain(&config, &Table::builtin(), input).map_err(|error| format!("{source}:{error}")));
+        .and_then(|input| explain::explain(&config, &Table::builtin(), input, form).map_err(|error| format!("{source}:{error}")));
     match explained {
         Ok(text) => print(&text, ExitCode::SUCCESS),
         Err(refusal) => {

@@ -1,7 +1,9 @@
 //! The process: opens the listeners, starts the workers, hands out clients, and ends in good order.
 
+mod door;
 mod listener;
 mod live;
+mod proxy_header;
 pub mod reach;
 mod rest;
 mod security;
@@ -32,7 +34,7 @@ use crate::net::admin::status::Standing;
 use crate::net::admin::violations::STREAMS_MAX;
 use crate::net::admin::{self, AdminState};
 use crate::net::health::SharedBreaker;
-use crate::net::registry::{Mailbox, Message, Registry, Socket};
+use crate::net::registry::{Mailbox, Message, Registry};
 use crate::net::tls::{Certificates, TlsError};
 use crate::net::topology::Primary;
 use crate::net::upstream::Settings;
@@ -41,11 +43,11 @@ use crate::net::worker::{self, Setup};
 use crate::telemetry::durable::{self, Writing};
 use crate::telemetry::exposition::{Exposition, InstallError};
 use crate::telemetry::flush::Flushes;
-use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::slow::SlowLog;
 use crate::telemetry::zero;
+use door::Door;
 use listener::Listener;
 use live::Live;
 use respguard_engine::command::Table;
@@ -187,8 +189,14 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         version = env!("RESPGUARD_VERSION"),
         "respguard is ready for clients"
     );
+    let door = Door {
+        workers: &workers.mailboxes,
+        registry: &registry,
+        announced: &config.listen.proxy_protocol,
+        tls: config.listen.tls.is_some(),
+    };
     tokio::select! {
-        () = accept_all(&clients, &workers.mailboxes, &registry, config.listen.tls.is_some()) => {}
+        () = door.accept_all(&clients) => {}
         () = rest::accept_all(requests.as_ref(), config.rest.as_ref(), &workers.mailboxes) => {}
         name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
         () = drain.cancelled() => info!("draining, as an operator asked: no new clients, what is owed is answered"),
@@ -337,56 +345,6 @@ impl Workers {
             warn!(after = ?longest, "some clients were still owed replies when the drain timeout passed");
         }
     }
-}
-
-/// Hands every new client to the worker that serves the fewest.
-async fn accept_all(listener: &Listener, workers: &[Mailbox], registry: &Registry, tls: bool) {
-    let mut fails = false;
-    loop {
-        let (socket, peer, local) = match listener.accept().await {
-            Ok(accepted) => {
-                fails = false;
-                accepted
-            }
-            Err(error) => {
-                // Out of file descriptors, or the client has gone already: others may still come. Told once for
-                // each row of failures.
-                if !std::mem::replace(&mut fails, true) {
-                    warn!(%error, "accepting a client failed");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        // A worker that has ended takes nobody; without any, the process has nothing left to do.
-        let alive = workers.iter().filter(|worker| !worker.sender.is_closed());
-        let Some(worker) = alive.min_by_key(|worker| worker.load()) else { return };
-        match registry.enter(peer.into(), local.into(), worker) {
-            Some(client) => {
-                if worker.sender.send(Message::Accept(socket, Arc::clone(&client))).await.is_err() {
-                    registry.leave(client.id, &worker.clients);
-                }
-            }
-            None => {
-                gauge::count_refused_client();
-                // Before its handshake a client of TLS can be told nothing: as with Redis, it is closed.
-                if !tls {
-                    refuse(socket);
-                }
-            }
-        }
-    }
-}
-
-/// Redis' own words for too many clients.
-fn refuse(socket: Socket) {
-    use std::io::Write;
-    let text = b"-ERR max number of clients reached\r\n";
-    // The client is turned away either way.
-    let _ = match socket {
-        Socket::Tcp(mut socket) => socket.write_all(text),
-        Socket::Unix(mut socket) => socket.write_all(text),
-    };
 }
 
 fn advice(failure: &io::Error) -> &'static str {

@@ -15,7 +15,7 @@ mod tools;
 use std::process::{Command, Stdio};
 
 use fred::types::RespVersion;
-use harness::{Authority, Chaos, Proxy, RedisServer, Setup, Way, eventually};
+use harness::{Act, Authority, Chaos, FakeServer, Proxy, RedisServer, Setup, Way, eventually};
 
 const RULES: &str = r#"
 [[group]]
@@ -259,6 +259,43 @@ fn asking_a_server_without_maintenance_notifications_for_them_keeps_a_client_on_
     assert_eq!(refused, stage.redis.ask("CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type internal-ip"));
     assert!(client.ask("PING").starts_with("+PONG"));
     assert_eq!(stage.proxy.metric("respguard_upstream_connections", &[("state", "leased")]), 0.0);
+}
+
+/// A server that answers SET of a word with the error that begins with it.
+fn server_of_errors() -> FakeServer {
+    const HELLO: &[u8] =
+        b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.2.11\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n\
+        $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n";
+    FakeServer::start(|words| {
+        let is = |place: usize, word: &str| words.get(place).is_some_and(|given| given.eq_ignore_ascii_case(word));
+        let word = words.get(1).filter(|word| is(0, "SET") && word.bytes().all(|byte| byte.is_ascii_uppercase()));
+        Act::Say(match word {
+            Some(word) => format!("-{word} respguard: text\r\n").into_bytes(),
+            None if is(0, "HELLO") && is(1, "3") => HELLO.to_vec(),
+            None => b"+OK\r\n".to_vec(),
+        })
+    })
+}
+
+#[test]
+fn redis_py_shows_our_errors_as_documented() {
+    script::python("errors.py", server_of_errors().port());
+}
+
+#[test]
+fn node_redis_and_ioredis_show_our_errors_as_documented() {
+    script::node("errors.mjs", server_of_errors().port(), &[]);
+}
+
+#[test]
+fn the_redis_crate_tells_our_errors_by_their_first_word() {
+    let server = server_of_errors();
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}/", server.port())).expect("an address");
+    let mut connection = client.get_connection().expect("connected");
+    for word in ["EXECABORT", "PARTIAL", "TIMEOUT", "COMMITTED", "DUPLICATE"] {
+        let done = redis::pipe().cmd("SET").arg(word).arg(1).cmd("SET").arg("k").arg(1).query::<()>(&mut connection);
+        assert_eq!(done.expect_err(word).code(), Some(word));
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {

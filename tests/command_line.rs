@@ -57,6 +57,13 @@ fn what_is_misspelt_is_shown_with_a_caret_and_what_was_probably_meant() {
             "perhaps SETEX",
             " 3 | commands = [\"GET a\", \"SETXE a 1 b\"]\n   |                      ^\n",
         ),
+        ("[[guard]]\nname = \"a\"\ncommands = [\"SETX * *\"]\n", "SETEX", " 3 | commands = [\"SETX * *\"]\n   |             ^\n"),
+        (
+            "[[guard]]\nname = \"a\"\ncommands = [\"KEYS\"]\n",
+            "as in \"KEYS *\"",
+            " 3 | commands = [\"KEYS\"]\n   |             ^\n",
+        ),
+        ("[group]\nname = \"a\"\n", "(expected [[group]])", " 1 | [group]\n   | ^\n"),
     ];
     for (text, meant, picture) in cases {
         let file = File::with(text);
@@ -66,6 +73,25 @@ fn what_is_misspelt_is_shown_with_a_caret_and_what_was_probably_meant() {
             assert!(err(&output).contains(meant) && err(&output).contains(picture), "{meant}\n{picture}in\n{}", err(&output));
         }
     }
+}
+
+#[test]
+fn what_is_odd_about_good_rules_is_a_warning_with_its_place() {
+    let rules = "[[group]]\nname = \"a\"\ncommands = [\"SET a:{id} *\", \"SET b:{ID} *\"]\n\n\
+                 [[ttl]]\nname = \"all\"\nkeys = [\"*\"]\n\n[[ttl]]\nname = \"never\"\nkeys = [\"s:*\"]\n";
+    let file = File::with(rules);
+    let output = respguard(&["check", "--config", file.path()]);
+    assert_eq!(code(&output), 0);
+    for part in [
+        "warning: ",
+        "{ID} and {id} are two captures",
+        " 3 | commands = [\"SET a:{id} *\", \"SET b:{ID} *\"]",
+        "\"s:*\" is never reached: \"all\"",
+    ] {
+        assert!(err(&output).contains(part), "{part} in {}", err(&output));
+    }
+    let fine = File::with("[[group]]\nname = \"a\"\ncommands = [\"SET a:{id} *\", \"SET b:{id} *\"]\n");
+    assert_eq!(err(&respguard(&["check", "--config", fine.path()])), "");
 }
 
 #[test]

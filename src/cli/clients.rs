@@ -48,6 +48,13 @@ pub(super) enum Sort {
 }
 
 impl Sort {
+    /// The next one, behind the last the first.
+    pub(super) fn next(self) -> Sort {
+        let all = Sort::value_variants();
+        let at = all.iter().position(|sort| *sort == self).unwrap_or_default();
+        all[(at + 1) % all.len()]
+    }
+
     /// As the endpoint calls it.
     pub(super) fn as_str(self) -> &'static str {
         match self {

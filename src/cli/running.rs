@@ -13,8 +13,20 @@ use super::{REFUSED, Running, remote};
 use crate::remote::{Remote, RemoteError};
 
 /// How often the outcomes of groups can be counted, in the order in which they are shown.
-const OUTCOMES: [&str; 10] =
-    ["applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "committed", "observed"];
+pub(super) const OUTCOMES: [&str; 12] = [
+    "applied",
+    "torn",
+    "failed",
+    "aborted",
+    "refused",
+    "rolled_back",
+    "unguarded",
+    "unwrapped",
+    "unknown",
+    "committed",
+    "duplicate",
+    "observed",
+];
 
 /// Which respguard, and how its answer is shown.
 #[derive(Args, Debug)]
@@ -227,7 +239,7 @@ fn line(violation: &Value, json: bool) -> String {
         ("keys", violation["key_pattern"].as_str()),
         ("reason", violation["reason"].as_str()),
         ("error", violation["error"].as_str()),
-        ("client", violation["client"]["address"].as_str()),
+        ("client", violation["client"].as_str()),
     ] {
         if let Some(value) = value {
             let _ = write!(text, "  {name}={value:?}");
@@ -242,7 +254,7 @@ pub(super) fn word(value: &Value) -> &str {
 }
 
 /// The two largest units of a time, such as `3 h 12 min`.
-fn time(seconds: u64) -> String {
+pub(super) fn time(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -271,6 +283,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::telemetry::label::GroupOutcome;
+
+    #[test]
+    fn every_outcome_of_a_group_has_a_column() {
+        let mut known: Vec<_> = GroupOutcome::ALL.into_iter().map(GroupOutcome::as_str).collect();
+        let mut shown = OUTCOMES.to_vec();
+        known.sort_unstable();
+        shown.sort_unstable();
+        assert_eq!(shown, known);
+    }
 
     #[test]
     fn a_time_is_told_in_its_two_largest_units() {
@@ -298,7 +320,7 @@ mod tests {
     fn a_violation_is_one_line_with_what_is_known_of_it() {
         let violation = json!({
             "at": "2026-03-01T12:00:00.250Z", "kind": "split", "rule": "a", "commands": ["SET", "EXPIRE"], "error": null,
-            "client": { "address": "127.0.0.1:9" }
+            "client": "127.0.0.1:9"
         });
         let told = "2026-03-01T12:00:00.250Z  split  rule=\"a\"  commands=\"SET EXPIRE\"  client=\"127.0.0.1:9\"\n";
         assert_eq!(line(&violation, false), told);

@@ -51,6 +51,11 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl ConfigError {
+    /// The error with its line and a caret, for people.
+    pub fn pictured(&self) -> String {
+        format!("{self}{}", self.picture().unwrap_or_default())
+    }
+
     /// The line with a caret below its column, if the error has a place.
     fn picture(&self) -> Option<String> {
         let Position { line, column } = self.position.filter(|_| !self.line.is_empty())?;
@@ -81,8 +86,7 @@ impl std::error::Error for ConfigErrors {}
 impl ConfigErrors {
     /// The errors, each with its line and a caret, for people.
     pub fn pictured(&self) -> String {
-        let pictured = self.0.iter().map(|error| format!("{error}{}", error.picture().unwrap_or_default()));
-        pictured.collect::<Vec<_>>().join("\n")
+        self.0.iter().map(ConfigError::pictured).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::net::address::{Address, AddressError};
+use crate::net::network::{Network, NetworkError};
 use crate::telemetry::durable;
 use respguard_engine::command::Table;
 use respguard_engine::link::breaker::Thresholds;
 use respguard_engine::policy::rule::{Word, Written, WrittenPipeline};
+use respguard_engine::policy::warn::warnings;
 use respguard_engine::policy::{Policy, compile};
 
 use super::credential::Sources;
@@ -41,13 +43,15 @@ pub struct Loaded {
     pub config: Config,
     pub file: Option<PathBuf>,
     pub text: String,
+    /// What is odd about it, although it is good.
+    pub warnings: Vec<ConfigError>,
 }
 
 /// The configuration in a file; environment variables that it names are read now.
 pub fn load(file: &Path, table: &Table) -> Result<Loaded, ConfigErrors> {
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
-    let config = read(&text, file, table, &|variable| std::env::var(variable).ok())?;
-    Ok(Loaded { config, file: Some(file.to_owned()), text })
+    let (config, warnings) = read_all(&text, file, table, &|variable| std::env::var(variable).ok())?;
+    Ok(Loaded { config, file: Some(file.to_owned()), text, warnings })
 }
 
 /// The configuration in a text that came from `file`.
@@ -57,11 +61,20 @@ pub fn read(
     table: &Table,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
+    read_all(text, file, table, environment).map(|(config, _)| config)
+}
+
+fn read_all(
+    text: &str,
+    file: &Path,
+    table: &Table,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
     let mut findings = Findings::default();
     let sources = Sources { environment, folder: file.parent().unwrap_or(Path::new("")) };
     let config = document(text, table, &sources, &mut findings);
     match config {
-        Some(config) if findings.errors.is_empty() => Ok(config),
+        Some(config) if findings.errors.is_empty() => Ok((config, errors(findings.warnings, file, text).0)),
         _ => Err(errors(findings.errors, file, text)),
     }
 }
@@ -154,7 +167,10 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     refuse_unresolved(&upstream, &written, findings);
     audit::refuse_unlogged(audit.as_ref(), &written, findings);
     let policy = match compile(&written, table) {
-        Ok(policy) => policy,
+        Ok(policy) => {
+            warnings(&written).into_iter().for_each(|warning| findings.warn(&warning.path, warning.message, warning.advice));
+            policy
+        }
         Err(errors) => {
             add_rule_errors(errors, findings);
             Policy::passive()
@@ -184,6 +200,7 @@ fn listen(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findin
         tls: security::listen_tls(&mut section, sources, findings),
         buffered_bytes_max: usize::try_from(buffered_bytes_max).unwrap_or(defaults.buffered_bytes_max),
         unix_mode: unix_mode(&mut section, findings),
+        proxy_protocol: proxy_protocol(&mut section, findings),
     };
     if listen.unix_mode.is_some() && !matches!(listen.address, Address::Unix(_)) {
         findings.add(
@@ -192,8 +209,29 @@ fn listen(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findin
             "address = \"unix:/path\", or no such key",
         );
     }
+    if !listen.proxy_protocol.is_empty() && matches!(listen.address, Address::Unix(_)) {
+        let path = section.path_of("proxy_protocol");
+        findings.add(&path, "a unix socket's clients have no address to be told from", "an address with a port, or no such key");
+    }
     section.end(findings);
     listen
+}
+
+/// Where load balancers are that say for whom they connect.
+fn proxy_protocol(section: &mut Section<'_>, findings: &mut Findings) -> Vec<Network> {
+    let path = section.path_of("proxy_protocol");
+    let written = section.texts("proxy_protocol", findings).unwrap_or_default();
+    let mut networks = Vec::new();
+    for (place, text) in written.iter().enumerate() {
+        match text.parse() {
+            Ok(network) => networks.push(network),
+            Err(error) => {
+                let _: NetworkError = error;
+                findings.add(&format!("{path}[{place}]"), error.to_string(), Network::EXPECTED);
+            }
+        }
+    }
+    networks
 }
 
 /// Permissions as `chmod` takes them: octal digits in a text, for TOML has no octal number that reads like them.

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::jobs;
 use crate::net::address::Address;
+use crate::net::network::Network;
 use crate::net::tls::{ClientFiles, ServerFiles};
 use crate::telemetry::durable;
 use respguard_engine::link::breaker::Thresholds;
@@ -64,6 +65,8 @@ pub struct Listen {
     pub tls: Option<ServerFiles>,
     /// The permissions of a unix socket; without them the umask decides.
     pub unix_mode: Option<u32>,
+    /// Connections from here begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<Network>,
 }
 
 /// Where the Redis server is that the proxy stands before.
@@ -267,6 +270,7 @@ impl Default for Listen {
             users: BTreeMap::new(),
             tls: None,
             unix_mode: None,
+            proxy_protocol: Vec::new(),
         }
     }
 }

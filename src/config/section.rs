@@ -14,6 +14,8 @@ use super::form::Form;
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) errors: Vec<Finding>,
+    /// What is good, and yet hardly meant.
+    pub(super) warnings: Vec<Finding>,
     /// Where the value at each path lies in the file.
     places: BTreeMap<String, Range<usize>>,
     /// Every key that was asked for, without the places in lists (`group.name`), and what it may be.
@@ -38,6 +40,12 @@ impl Findings {
 
     pub(super) fn add_at(&mut self, span: Range<usize>, path: &str, message: impl Into<String>, expected: impl Into<String>) {
         self.errors.push(Finding { span, path: path.into(), message: message.into(), expected: expected.into() });
+    }
+
+    /// Something odd about the value at a path that is good otherwise.
+    pub(super) fn warn(&mut self, path: &str, message: String, expected: String) {
+        let span = self.place_of(path);
+        self.warnings.push(Finding { span, path: path.into(), message, expected });
     }
 
     /// Whether something at, in or around the path has been reported already.
@@ -242,6 +250,12 @@ impl<'t> Section<'t> {
 
     /// Tables such as `[[group]]`.
     pub(super) fn sections(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Section<'t>> {
+        if self.table.and_then(|table| table.get(key)).is_some_and(|value| value.get_ref().is_table()) {
+            let value = self.value(key, Form::List, findings);
+            let path = value.map_or_else(|| self.path_of(key), |value| value.path);
+            findings.add(&path, format!("[{key}] is one table, and there may be many rules"), format!("[[{key}]]"));
+            return Vec::new();
+        }
         let list = self.list(key, findings).unwrap_or_default();
         list.into_iter().filter_map(|value| value.section("a table", findings)).collect()
     }

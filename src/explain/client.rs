@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::page::Page;
 use super::steps::Planned;
+use super::summary::{Noted, What};
 use super::text;
 use crate::config::{Config, Sharing};
 use crate::net::clock;
@@ -155,6 +156,9 @@ impl<'a> Client<'a> {
 
     /// What stands behind the last whole request.
     fn tell_tail(&mut self, tail: &Tail, input: &mut Input, page: &mut Page) {
+        if !matches!(tail, Tail::Clean | Tail::More) {
+            page.remark();
+        }
         match tail {
             Tail::Error(error) => {
                 page.line(1, format_args!("no request: answered `ERR {error}`, and the connection is closed"));
@@ -230,6 +234,7 @@ impl<'a> Client<'a> {
 
     /// Writes down what must happen about the command behind the steps, as if it went well.
     fn pass_barrier(&mut self, turn: Barrier, planned: &Planned<'_>, page: &mut Page) -> Rest {
+        page.remark();
         let at = planned.plan.commands;
         match turn {
             Barrier::Pin(reason) => {
@@ -297,6 +302,7 @@ impl<'a> Client<'a> {
         let cause = text::cause(planned.spec(at).connection_effect(planned.args(at)));
         let cause = cause.map(|cause| format!(", {cause}")).unwrap_or_default();
         let (number, name) = (planned.number(at), text::name(self.table, planned.batch.id(at)));
+        page.note(&Noted { what: What::Pinned, by: reason.as_str(), commands: 1 });
         page.line(1, format_args!("{number} ({name}) pins the client: {}{cause}", reason.as_str()));
         let until = text::duration(reason);
         page.line(2, format_args!("once all before it is answered, the client has a connection of its own, {until}"));
@@ -309,6 +315,7 @@ impl<'a> Client<'a> {
         let hold = policy.hold;
         for (group, members) in planned.plan.waiting() {
             let (numbers, name) = (planned.numbers(members), &policy.groups()[group].name);
+            page.note(&Noted { what: What::Held, by: name, commands: members.len() });
             page.line(1, format_args!("{numbers}: held, because this begins group {name}"));
             planned.write_why_no_group(members[0], page);
         }

@@ -9,11 +9,13 @@ mod input;
 mod page;
 mod recorded;
 mod steps;
+mod summary;
 mod text;
 
 use std::time::Instant;
 
 pub use input::InputError;
+pub use page::Form;
 
 use crate::config::Config;
 use crate::net::recording::format;
@@ -26,12 +28,12 @@ pub const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The text about `input`: a recording, or requests as a client may send them, inline or not, where a blank line ends
 /// what was sent in one go.
-pub fn explain(config: &Config, table: &Table, mut input: Vec<u8>) -> Result<String, InputError> {
+pub fn explain(config: &Config, table: &Table, mut input: Vec<u8>, form: Form) -> Result<String, InputError> {
     if format::is_recording(&input) {
-        return recorded::explain(config, table, &input);
+        return recorded::explain(config, table, &input, form);
     }
     input::end_last_line(&mut input);
-    let mut page = Page::default();
+    let mut page = Page::new(form);
     let mut client = Client::new(config, table, &mut page);
     let start = Instant::now();
     for (place, piece) in input::pieces(&input)?.iter().enumerate() {

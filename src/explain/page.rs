@@ -2,15 +2,37 @@
 
 use std::fmt;
 
+use super::summary::{Noted, Summary, What};
+
 /// Bytes of one argument that are shown.
 const ARGUMENT_BYTES_MAX: usize = 40;
 /// Arguments of one request that are shown.
 const ARGUMENTS_MAX: usize = 16;
 
-/// Lines of text, indented by level.
+/// How an explanation is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Every batch.
+    #[default]
+    Whole,
+    /// Only batches in which something is not simply passed on.
+    Quiet,
+    /// How often what is done.
+    Summary,
+    /// The same as JSON.
+    Json,
+}
+
+/// Lines of text, indented by level, and what they add up to.
 #[derive(Default)]
 pub(super) struct Page {
     text: String,
+    form: Form,
+    /// Where the part begins that is being written.
+    part: usize,
+    /// Something in it is not simply passed on.
+    is_remarkable: bool,
+    summary: Summary,
 }
 
 impl Page {
@@ -18,15 +40,43 @@ impl Page {
         self.text.push_str(&format!("{:width$}{line}\n", "", width = 2 * level));
     }
 
+    pub(super) fn new(form: Form) -> Page {
+        Page { form, ..Page::default() }
+    }
+
+    /// Counts what is done.
+    pub(super) fn note(&mut self, noted: &Noted<'_>) {
+        self.is_remarkable |= noted.what != What::Sent;
+        self.summary.count(noted);
+    }
+
+    /// Something is said that is more than what is passed on.
+    pub(super) fn remark(&mut self) {
+        self.is_remarkable = true;
+    }
+
+    fn end_part(&mut self) {
+        if self.form == Form::Quiet && !std::mem::take(&mut self.is_remarkable) {
+            self.text.truncate(self.part);
+        }
+        self.part = self.text.len();
+    }
+
     /// A blank line, unless nothing stands before it.
     pub(super) fn part(&mut self) {
+        self.end_part();
         if !self.text.is_empty() {
             self.text.push('\n');
         }
     }
 
-    pub(super) fn into_text(self) -> String {
-        self.text
+    pub(super) fn into_text(mut self) -> String {
+        self.end_part();
+        match self.form {
+            Form::Whole | Form::Quiet => self.text,
+            Form::Summary => self.summary.to_string(),
+            Form::Json => format!("{}\n", self.summary.to_json()),
+        }
     }
 }
 

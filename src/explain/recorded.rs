@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, Sent};
 use super::input::{InputError, line};
-use super::page::Page;
+use super::page::{Form, Page};
 use crate::config::Config;
 use crate::net::recording::format::{self, End, Event, Recording};
 use respguard_engine::command::Table;
 
 /// The text about a recording.
-pub(super) fn explain(config: &Config, table: &Table, input: &[u8]) -> Result<String, InputError> {
+pub(super) fn explain(config: &Config, table: &Table, input: &[u8], form: Form) -> Result<String, InputError> {
     let mut recording = format::read(input).map_err(|error| InputError {
         line: line(input, error.offset),
         message: error.message.to_owned(),
@@ -20,7 +20,7 @@ pub(super) fn explain(config: &Config, table: &Table, input: &[u8]) -> Result<St
     // Workers write beside each other; the entries of one client are in order, and stay so.
     recording.entries.sort_by_key(|entry| entry.at);
     let mut coming = reads_by_client(&recording);
-    let mut page = Page::default();
+    let mut page = Page::new(form);
     let mut clients = HashMap::new();
     let start = Instant::now();
     for entry in &recording.entries {
@@ -39,6 +39,7 @@ pub(super) fn explain(config: &Config, table: &Table, input: &[u8]) -> Result<St
                 client.tell(bytes, Sent { at: start + entry.at, next_in }, &mut page);
             }
             Event::Lost(bytes) => {
+                page.remark();
                 page.line(1, format_args!("{bytes} bytes are not in the recording; it goes on with a new request"));
                 client.begin_anew();
             }
@@ -49,6 +50,7 @@ pub(super) fn explain(config: &Config, table: &Table, input: &[u8]) -> Result<St
         }
     }
     page.part();
+    page.remark();
     page.line(0, ending(recording.end));
     Ok(page.into_text())
 }

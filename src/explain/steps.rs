@@ -32,6 +32,7 @@ impl Planned<'_> {
     pub(super) fn write(&self, page: &mut Page) {
         let error = |reply: &[u8]| String::from_utf8_lossy(reply).trim_end().to_owned();
         for step in &self.plan.steps {
+            self.noted(step).iter().for_each(|noted| page.note(noted));
             match step {
                 Step::Send { commands } => {
                     page.line(1, format_args!("as it is, on {}; replies as the server gives them:", self.connection()));
@@ -73,7 +74,10 @@ impl Planned<'_> {
                 Step::TtlFix { command, added } => self.write_ttl_fixed(*command, &added.injected, page),
             }
         }
-        self.plan.notes.iter().for_each(|note| self.write_note(note, page));
+        for note in &self.plan.notes {
+            self.noted_note(note).iter().for_each(|noted| page.note(noted));
+            self.write_note(note, page);
+        }
     }
 
     /// What the group's marker is good for, if it carries one.

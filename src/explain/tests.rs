@@ -21,7 +21,7 @@ max = "1h"
 fn explained(rules: &str, input: &str) -> String {
     let table = Table::builtin();
     let config = config::read(rules, Path::new("rules.toml"), &table, &|_| None).expect("the rules are good");
-    explain(&config, &table, input.into()).expect("the input is good")
+    explain(&config, &table, input.into(), Form::Whole).expect("the input is good")
 }
 
 /// The lines without their indentation.
@@ -286,7 +286,7 @@ fn without_sharing_the_client_is_on_its_own_from_the_start() {
 
 #[test]
 fn input_that_is_no_request_is_refused_with_its_line() {
-    let error = explain(&Config::default(), &Table::builtin(), b"GET a\n\nGET \"b\n".to_vec()).expect_err("refused");
+    let error = explain(&Config::default(), &Table::builtin(), b"GET a\n\nGET \"b\n".to_vec(), Form::Whole).expect_err("refused");
     assert_eq!(
         error.to_string(),
         "3: Protocol error: unbalanced quotes in request (expected a closing quote, and a blank or the line's end behind it)"
@@ -343,7 +343,7 @@ fn a_recording_that_is_wrong_is_refused_with_its_line() {
     let table = Table::builtin();
     let config = Config::default();
     let text = format!("{}jump 1 2 3\n", recorded(&[(0, 1, "GET a\n")]));
-    let error = explain(&config, &table, text.into_bytes()).expect_err("refused").to_string();
+    let error = explain(&config, &table, text.into_bytes(), Form::Whole).expect_err("refused").to_string();
     assert!(error.starts_with("5: ") && error.contains("expected"), "{error}");
 }
 
@@ -393,4 +393,29 @@ fn many_small_batches_take_no_longer_than_their_bytes() {
     };
     let (few, many) = (time(10_000), time(80_000));
     assert!(many < few * 40, "{few:?} for 10,000 batches, {many:?} for 80,000");
+}
+
+#[test]
+fn a_summary_counts_what_is_done_and_a_quiet_explanation_leaves_out_what_passes() {
+    let table = Table::builtin();
+    let config = config::read(LOGIN, Path::new("rules.toml"), &table, &|_| None).expect("the rules are good");
+    let shown = |form| {
+        let input = "GET a\n\nSETEX rt:u:t 60 v\nSADD sess:u t\n\nGET b\nGET c\n\nBLPOP q 1\n";
+        explain(&config, &table, input.into(), form).expect("the input is good")
+    };
+    let quiet = shown(Form::Quiet);
+    assert!(quiet.starts_with("batch 2, line 3:\n") && quiet.contains("\n\nbatch 4, line 9:\n"), "{quiet}");
+    assert!(!quiet.contains("GET a") && !quiet.contains("GET b"), "{quiet}");
+    let summary = shown(Form::Summary);
+    for line in [
+        "sent as it is: 3 times, 4 commands",
+        "sent as a transaction (login): 1 time, 2 commands",
+        "pins the client (blocking): 1 time, 1 command",
+    ] {
+        assert!(summary.lines().any(|shown| shown == line), "{line} in {summary}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&shown(Form::Json)).expect("JSON");
+    let rows = json["summary"].as_array().expect("rows");
+    assert_eq!(rows.len(), summary.lines().count());
+    assert!(rows.iter().any(|row| row["by"] == "login" && row["commands"] == 2), "{json}");
 }

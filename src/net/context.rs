@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 
@@ -68,6 +69,8 @@ pub struct Context {
     pub tap: Tap,
     /// Commands over which the server has ended connections.
     pub offenders: Offenders,
+    /// When the request was read that is being answered.
+    pub answering: Cell<Option<Instant>>,
     /// Where requests that take long are told of.
     pub slow: SlowLog,
     /// What the server takes on one connection.
@@ -109,6 +112,7 @@ impl Context {
             client_fields: Cell::default(),
             tap: Tap::default(),
             offenders: Offenders::default(),
+            answering: Cell::new(None),
             slow: SlowLog::default(),
             limits: Arc::default(),
             whole_limits: WholeLimits::in_force(),

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::recheck::{Recheck, violation};
 use crate::net::upstream::lane::{Lane, TtlFixRight};
@@ -18,7 +19,12 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
     for finding in found.drain(..) {
         match finding {
             Finding::Violation(violation) => context.reporter.violation(violation, &peer),
-            Finding::Group { index, outcome } => context.metrics.group(index, group_outcome(outcome)),
+            Finding::Group { index, outcome } => {
+                context.metrics.group(index, group_outcome(outcome));
+                if let Some(read_at) = context.answering.get() {
+                    context.metrics.observe_group(index, clock::now().saturating_duration_since(read_at));
+                }
+            }
             Finding::PartialFailure(place) => context.metrics.partial_failure(failure_scope(place)),
             Finding::Ttl { probe, state } => conclude_ttl(context, peer, lane, probe, state),
             Finding::SetnxFixRefused { rule } => stop_setnx_fix(context, lane, &rule),

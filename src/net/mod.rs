@@ -11,6 +11,7 @@ pub mod findings;
 pub mod health;
 pub mod http;
 pub mod memory_budget;
+pub mod network;
 pub mod offenders;
 pub mod origin;
 pub mod pipe;

@@ -23,6 +23,9 @@ pub(super) enum Listener {
     Unix(UnixListener, Address, Option<(u64, u64)>),
 }
 
+/// A connection with the addresses of both its ends, the client's first.
+pub(super) type Accepted = (Socket, String, String);
+
 impl Listener {
     /// `takeover` shares the address with a process that listens there already.
     pub(super) async fn bind(address: &Address, unix_mode: Option<u32>, takeover: bool) -> Result<Listener, ServerError> {
@@ -51,7 +54,7 @@ impl Listener {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(Socket, String, String)> {
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Listener::Tcp(listener, _) => {
                 let (socket, peer) = listener.accept().await?;

@@ -6,9 +6,10 @@ use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::gap;
-use super::label::key;
+use super::label::{RequestClass, key};
+use super::latency::render_head;
 use super::totals::Totals;
-use super::{log, names};
+use super::{log, names, process};
 
 /// Upper bounds of the histograms of members.
 const MEMBERS_BOUNDS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0];
@@ -54,10 +55,36 @@ impl Exposition {
     pub fn render(&self) -> String {
         counter!(names::LOG_LOST_TOTAL).absolute(log::lost());
         let mut text = self.recorded.render();
-        if let Some(metric) = names::ALL.iter().find(|metric| metric.name == names::REQUEST_SECONDS) {
-            self.totals.latencies.render(metric.name, metric.help, &mut text);
-        }
+        self.render_latencies(&mut text);
+        process::render(&mut text);
         text
+    }
+
+    fn render_latencies(&self, text: &mut String) {
+        for metric in names::ALL {
+            match metric.name {
+                names::REQUEST_SECONDS => {
+                    render_head(metric.name, metric.help, text);
+                    self.totals.all_latencies().render(metric.name, None, text);
+                }
+                names::CLASS_SECONDS => {
+                    render_head(metric.name, metric.help, text);
+                    for (class, totals) in RequestClass::ALL.into_iter().zip(&self.totals.latencies) {
+                        totals.snapshot().render(metric.name, Some((key::CLASS, class.as_str())), text);
+                    }
+                }
+                names::GROUP_SECONDS => {
+                    let groups = self.totals.groups();
+                    if !groups.is_empty() {
+                        render_head(metric.name, metric.help, text);
+                    }
+                    for (name, totals) in groups {
+                        totals.latency.render(metric.name, Some((key::GROUP, &name)), text);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Publishes what the recorder gathered aside; to be called every few seconds.

@@ -3,6 +3,7 @@
 /// Label keys.
 pub mod key {
     pub const ACTION: &str = "action";
+    pub const CLASS: &str = "class";
     pub const CODE: &str = "code";
     pub const COMMAND: &str = "command";
     pub const DIRECTION: &str = "direction";
@@ -64,6 +65,18 @@ words! {
 words! {
     /// What a client's connection came to when it asked for one.
     Admission { Accepted = "accepted", Refused = "refused" }
+}
+
+words! {
+    /// What was asked for in one piece.
+    RequestClass {
+        /// Reads alone, on a connection that clients share.
+        Reads = "reads",
+        /// The transaction of a group.
+        Groups = "groups",
+        /// Everything else.
+        Others = "others",
+    }
 }
 
 words! {

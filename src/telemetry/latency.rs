@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Upper bounds of the buckets in nanoseconds, inclusive, from 25 us to 10 s; what is slower is in a last bucket without a bound.
@@ -54,11 +54,11 @@ impl Latencies {
 
     /// Moves what was seen into `totals`.
     pub fn flush(&self, totals: &LatencyTotals) {
-        let mut kept = totals.lock();
-        for (total, bucket) in kept.buckets.iter_mut().zip(&self.buckets) {
-            *total += bucket.take();
-        }
-        kept.sum_ns += u128::from(self.sum_ns.take());
+        totals.lock().add(&self.take());
+    }
+
+    fn take(&self) -> Snapshot {
+        Snapshot { buckets: std::array::from_fn(|bucket| self.buckets[bucket].take()), sum_ns: self.sum_ns.take().into() }
     }
 }
 
@@ -86,23 +86,83 @@ impl LatencyTotals {
     /// Appends the histogram `name` in Prometheus' text format, in seconds.
     /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
     pub fn render(&self, name: &str, help: &str, out: &mut String) {
-        let snapshot = self.snapshot();
-        push_line(out, format_args!("# HELP {name} {help}"));
-        push_line(out, format_args!("# TYPE {name} histogram"));
-        let mut at_most = 0;
-        for (bound, count) in BOUNDS_NS.iter().zip(snapshot.buckets) {
-            at_most += count;
-            push_line(out, format_args!("{name}_bucket{{le=\"{}\"}} {at_most}", *bound as f64 / NS_PER_SECOND));
-        }
-        let count: u64 = snapshot.buckets.iter().sum();
-        push_line(out, format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
-        push_line(out, format_args!("{name}_sum {}", snapshot.sum_ns as f64 / NS_PER_SECOND));
-        push_line(out, format_args!("{name}_count {count}"));
+        render_head(name, help, out);
+        self.snapshot().render(name, None, out);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Snapshot {
+    /// Adds what another has.
+    pub fn add(&mut self, other: &Snapshot) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(total, count)| *total += count);
+        self.sum_ns += other.sum_ns;
+    }
+
+    /// Appends its lines, with this label.
+    pub fn render(&self, name: &str, label: Option<(&str, &str)>, out: &mut String) {
+        let label = label.map(|(label, value)| (label, escaped(value)));
+        let label = label.as_ref();
+        let first = label.map(|(label, value)| format!("{label}=\"{value}\",")).unwrap_or_default();
+        let alone = label.map(|(label, value)| format!("{{{label}=\"{value}\"}}")).unwrap_or_default();
+        let mut at_most = 0;
+        for (bound, count) in BOUNDS_NS.iter().zip(self.buckets) {
+            at_most += count;
+            push_line(out, format_args!("{name}_bucket{{{first}le=\"{}\"}} {at_most}", *bound as f64 / NS_PER_SECOND));
+        }
+        let count: u64 = self.buckets.iter().sum();
+        push_line(out, format_args!("{name}_bucket{{{first}le=\"+Inf\"}} {count}"));
+        push_line(out, format_args!("{name}_sum{alone} {}", self.sum_ns as f64 / NS_PER_SECOND));
+        push_line(out, format_args!("{name}_count{alone} {count}"));
+    }
+}
+
+/// What one worker has seen of each group since it last flushed.
+#[derive(Debug, Default)]
+pub struct GroupLatencies {
+    rows: Vec<(Arc<str>, Latencies)>,
+}
+
+impl GroupLatencies {
+    /// Gives each of these groups a row, unless it has one.
+    pub fn name(&mut self, groups: &[Arc<str>]) {
+        for group in groups {
+            if !self.rows.iter().any(|(name, _)| name == group) {
+                self.rows.push((Arc::clone(group), Latencies::default()));
+            }
+        }
+    }
+
+    /// Counts one, by the group's row. A group that was never named is not counted.
+    pub fn observe(&self, row: usize, elapsed: Duration) {
+        if let Some((_, latencies)) = self.rows.get(row) {
+            latencies.observe(elapsed, 1);
+        }
+    }
+
+    /// Takes what was seen since this was last called.
+    pub fn take(&self, mut tell: impl FnMut(&Arc<str>, &Snapshot)) {
+        for (name, latencies) in &self.rows {
+            let seen = latencies.take();
+            if seen.sum_ns > 0 || seen.buckets.iter().any(|count| *count > 0) {
+                tell(name, &seen);
+            }
+        }
+    }
+}
+
+/// A label's value as the format wants it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// The lines that stand before a histogram's.
+pub fn render_head(name: &str, help: &str, out: &mut String) {
+    push_line(out, format_args!("# HELP {name} {help}"));
+    push_line(out, format_args!("# TYPE {name} histogram"));
 }
 
 fn push_line(out: &mut String, line: std::fmt::Arguments<'_>) {

@@ -15,6 +15,7 @@ pub mod label;
 pub mod latency;
 pub mod log;
 pub mod names;
+mod process;
 pub mod readiness;
 pub mod record;
 pub mod report;

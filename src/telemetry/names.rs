@@ -18,6 +18,8 @@ pub const COMPRESS_REFUSED_TOTAL: &str = "respguard_compress_refused_total";
 pub const COMPRESS_SECONDS: &str = "respguard_compress_seconds";
 pub const CONFIG_RELOAD_TOTAL: &str = "respguard_config_reload_total";
 pub const CONFIG_RULES: &str = "respguard_config_rules";
+pub const CLASS_SECONDS: &str = "respguard_class_seconds";
+pub const GROUP_SECONDS: &str = "respguard_group_seconds";
 pub const GROUPS_TOTAL: &str = "respguard_groups_total";
 pub const HOLD_GAP_SECONDS: &str = "respguard_hold_gap_seconds";
 pub const HOLD_PREFIX_MEMBERS: &str = "respguard_hold_prefix_members";
@@ -33,6 +35,13 @@ pub const PARTIAL_FAILURES_TOTAL: &str = "respguard_partial_failures_total";
 pub const REDIRECTS_TOTAL: &str = "respguard_redirects_total";
 pub const RELATION_ORPHANS: &str = "respguard_relation_orphans";
 pub const REPAIRED_TOTAL: &str = "respguard_repaired_total";
+pub const PROCESS_CPU_SECONDS_TOTAL: &str = "process_cpu_seconds_total";
+pub const PROCESS_MAX_FDS: &str = "process_max_fds";
+pub const PROCESS_OPEN_FDS: &str = "process_open_fds";
+pub const PROCESS_RESIDENT_MEMORY_BYTES: &str = "process_resident_memory_bytes";
+pub const PROCESS_START_TIME_SECONDS: &str = "process_start_time_seconds";
+pub const PROCESS_THREADS: &str = "process_threads";
+pub const PROCESS_VIRTUAL_MEMORY_BYTES: &str = "process_virtual_memory_bytes";
 pub const REQUEST_SECONDS: &str = "respguard_request_seconds";
 pub const RESOLUTIONS_TOTAL: &str = "respguard_resolutions_total";
 pub const CLIENTS_CLOSED_TOTAL: &str = "respguard_clients_closed_total";
@@ -73,6 +82,13 @@ pub struct Metric {
 
 /// Every metric, by name.
 pub const ALL: &[Metric] = &[
+    measured(PROCESS_CPU_SECONDS_TOTAL, Shape::Counter, Unit::Seconds, "Processor time that the process has used"),
+    gauge(PROCESS_MAX_FDS, "File descriptors that the process may have open"),
+    gauge(PROCESS_OPEN_FDS, "File descriptors that it has open"),
+    measured(PROCESS_RESIDENT_MEMORY_BYTES, Shape::Gauge, Unit::Bytes, "Memory of the process that is in RAM"),
+    measured(PROCESS_START_TIME_SECONDS, Shape::Gauge, Unit::Seconds, "When the process began, in seconds since 1970"),
+    gauge(PROCESS_THREADS, "Threads of the process"),
+    measured(PROCESS_VIRTUAL_MEMORY_BYTES, Shape::Gauge, Unit::Bytes, "Address space of the process"),
     counter(AUDIT_KEYS_TOTAL, "Keys, and members, fields and items in them, that audits of relations have looked at"),
     counter(AUDIT_RUNS_TOTAL, "Audits of relations, by what they came to"),
     counter(BREAKER_REFUSED_TOTAL, "Requests answered at once because the breaker was not closed"),
@@ -85,6 +101,11 @@ pub const ALL: &[Metric] = &[
         unit: Unit::Bytes,
         help: "Bytes read (in) and written (out) by the proxy, on the clients' side and on the upstream's",
     },
+    histogram(
+        CLASS_SECONDS,
+        Unit::Seconds,
+        "Time from the reading of a request to its reply, of reads that may be sent again, of groups, and of others",
+    ),
     counter(CLIENT_CONNECTIONS_TOTAL, "Connections of clients, accepted and refused"),
     gauge(CLIENTS, "Clients connected now"),
     counter(CLIENTS_CLOSED_TOTAL, "Clients closed for what the proxy would have had to keep for them, by why"),
@@ -100,6 +121,7 @@ pub const ALL: &[Metric] = &[
     histogram(COMPRESS_SECONDS, Unit::Seconds, "Time that long values took to be compressed, off the workers' threads"),
     counter(CONFIG_RELOAD_TOTAL, "Times that the configuration was to be read again, by what came of it"),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
+    histogram(GROUP_SECONDS, Unit::Seconds, "Time from the reading of a group to its reply, by group"),
     counter(GROUPS_TOTAL, "Groups recognised, by what became of them"),
     histogram(
         HOLD_GAP_SECONDS,
@@ -177,6 +199,10 @@ const fn histogram(name: &'static str, unit: Unit, help: &'static str) -> Metric
     Metric { name, shape: Shape::Histogram, unit, help }
 }
 
+const fn measured(name: &'static str, shape: Shape, unit: Unit, help: &'static str) -> Metric {
+    Metric { name, shape, unit, help }
+}
+
 const fn gauge(name: &'static str, help: &'static str) -> Metric {
     Metric { name, shape: Shape::Gauge, unit: Unit::Count, help }
 }
@@ -191,7 +217,7 @@ mod tests {
             assert!(pair[0].name < pair[1].name, "{}", pair[1].name);
         }
         for metric in ALL {
-            assert!(metric.name.starts_with("respguard_"));
+            assert!(metric.name.starts_with("respguard_") || metric.name.starts_with("process_"));
             assert_eq!(metric.name.ends_with("_total"), metric.shape == Shape::Counter);
         }
     }

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::gap;
-use super::label::{GroupOutcome, HoldOutcome, UpstreamState};
-use super::latency::LatencyTotals;
+use super::label::{GroupOutcome, HoldOutcome, RequestClass, UpstreamState};
+use super::latency::{LatencyTotals, Snapshot};
 
 /// Workers add to it when they flush.
 #[derive(Debug, Default)]
 pub struct Totals {
-    pub latencies: LatencyTotals,
+    pub latencies: [LatencyTotals; RequestClass::ALL.len()],
     groups: Mutex<BTreeMap<Arc<str>, GroupTotals>>,
     upstream: [AtomicI64; UpstreamState::ALL.len()],
 }
@@ -24,6 +24,8 @@ pub struct GroupTotals {
     pub holds: [u64; HoldOutcome::ALL.len()],
     /// How long its rest was waited for, each time that more came.
     pub gaps: gap::Counts,
+    /// How long they took.
+    pub latency: Snapshot,
     /// When a worker last told something of it, which it does every second.
     pub last_seen: Option<SystemTime>,
 }
@@ -54,6 +56,26 @@ impl Totals {
     /// Adds how long its rest was waited for.
     pub fn add_gaps(&self, name: &Arc<str>, counts: gap::Counts) {
         self.change(name, |totals| totals.gaps.iter_mut().zip(counts).for_each(|(total, count)| *total += count));
+    }
+
+    /// Adds how long some took.
+    pub fn add_group_latency(&self, name: &Arc<str>, seen: &Snapshot) {
+        self.change(name, |totals| totals.latency.add(seen));
+    }
+
+    /// These groups are in force: there is something to show of them, be it nothing.
+    pub fn name_groups(&self, names: &[Arc<str>]) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            groups.entry(Arc::clone(name)).or_default();
+        }
+    }
+
+    /// How long all requests took.
+    pub fn all_latencies(&self) -> Snapshot {
+        let mut all = Snapshot::default();
+        self.latencies.iter().for_each(|totals| all.add(&totals.snapshot()));
+        all
     }
 
     /// Some connections to the upstream have changed their state.

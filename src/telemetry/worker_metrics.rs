@@ -13,10 +13,10 @@ use metrics::{Counter, counter, gauge, histogram};
 
 use super::gap::Gaps;
 use super::label::{
-    Admission, Direction, EarlyClose, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, ResolutionOutcome, RestEndpoint,
-    RetryKind, Side, TtlOutcome, UpstreamState, key,
+    Admission, Direction, EarlyClose, FailureScope, GroupOutcome, HoldOutcome, KillOutcome, RequestClass, ResolutionOutcome,
+    RestEndpoint, RetryKind, Side, TtlOutcome, UpstreamState, key,
 };
-use super::latency::Latencies;
+use super::latency::{GroupLatencies, Latencies};
 use super::names;
 use super::totals::Totals;
 use commands::Commands;
@@ -33,7 +33,7 @@ pub const OTHER: usize = 0;
 #[derive(Debug)]
 pub struct WorkerMetrics {
     commands: Commands,
-    latencies: Latencies,
+    latencies: [Latencies; RequestClass::ALL.len()],
     totals: Arc<Totals>,
     bytes: [[Meter; Direction::ALL.len()]; Side::ALL.len()],
     admissions: [Meter; Admission::ALL.len()],
@@ -56,6 +56,7 @@ pub struct WorkerMetrics {
     groups: RefCell<Rows<{ GroupOutcome::ALL.len() }>>,
     holds: RefCell<Rows<{ HoldOutcome::ALL.len() }>>,
     gaps: RefCell<Gaps>,
+    group_latencies: RefCell<GroupLatencies>,
     ttl_checks: RefCell<Rows<{ TtlOutcome::ALL.len() }>>,
     /// The row of each group in force.
     group_rows: RefCell<Vec<usize>>,
@@ -71,7 +72,7 @@ impl WorkerMetrics {
     pub fn new(command_names: &[Arc<str>], totals: Arc<Totals>) -> WorkerMetrics {
         WorkerMetrics {
             commands: Commands::new(command_names),
-            latencies: Latencies::default(),
+            latencies: Default::default(),
             totals,
             bytes: Side::ALL.map(|side| {
                 Direction::ALL.map(|direction| {
@@ -105,6 +106,7 @@ impl WorkerMetrics {
             groups: RefCell::default(),
             holds: RefCell::default(),
             gaps: RefCell::default(),
+            group_latencies: RefCell::default(),
             ttl_checks: RefCell::default(),
             group_rows: RefCell::default(),
             rest: OnceCell::new(),
@@ -116,9 +118,14 @@ impl WorkerMetrics {
         self.commands.add(index, 1);
     }
 
-    /// Counts `n` requests that took `elapsed` each.
-    pub fn observe_request(&self, elapsed: Duration, n: u32) {
-        self.latencies.observe(elapsed, n);
+    /// Counts `n` requests of one class that took `elapsed` each.
+    pub fn observe_request(&self, class: RequestClass, elapsed: Duration, n: u32) {
+        self.latencies[class.index()].observe(elapsed, n);
+    }
+
+    /// Counts how long a group took, by its row.
+    pub fn observe_group(&self, row: usize, elapsed: Duration) {
+        self.group_latencies.borrow().observe(row, elapsed);
     }
 
     /// Counts bytes read or written on one side.
@@ -214,6 +221,8 @@ impl WorkerMetrics {
         self.group_rows.replace(self.groups.borrow_mut().rows_of(groups));
         self.holds.borrow_mut().rows_of(groups);
         self.gaps.borrow_mut().name(groups);
+        self.group_latencies.borrow_mut().name(groups);
+        self.totals.name_groups(groups);
         self.ttl_checks.borrow_mut().rows_of(ttl_rules);
         self.groups.borrow().show(group_counter);
         self.holds.borrow().show(hold_counter);
@@ -283,7 +292,7 @@ impl WorkerMetrics {
     /// Moves everything counted since the last call into the recorder.
     pub fn flush(&self) {
         self.commands.flush();
-        self.latencies.flush(&self.totals.latencies);
+        self.latencies.iter().zip(&self.totals.latencies).for_each(|(seen, totals)| seen.flush(totals));
         self.bytes.iter().flatten().for_each(Meter::flush);
         self.admissions.iter().for_each(Meter::flush);
         self.clients.flush();
@@ -303,6 +312,7 @@ impl WorkerMetrics {
             .for_each(Meter::flush);
         self.kept.flush();
         self.groups.borrow().each(|group, outcome, count| self.totals.add_group(group, GroupOutcome::ALL[outcome], count));
+        self.group_latencies.borrow().take(|group, seen| self.totals.add_group_latency(group, seen));
         self.gaps.borrow().take(|group, counts| self.totals.add_gaps(group, counts));
         self.holds.borrow().each(|group, outcome, count| self.totals.add_hold(group, HoldOutcome::ALL[outcome], count));
         self.groups.borrow().flush(group_counter);

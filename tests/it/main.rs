@@ -47,6 +47,7 @@ mod out_of_step;
 mod passthrough;
 mod preflight;
 mod protocol_errors;
+mod proxy_protocol;
 mod pubsub;
 mod reads;
 mod recording;

@@ -91,6 +91,26 @@ fn violations_are_shown_and_followed_as_they_come() {
 }
 
 #[test]
+fn top_prints_one_frame_for_scripts_and_wants_a_terminal_else() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(&[PAIR, GUARD].concat(), &redis);
+    let mut wire = proxy.wire();
+    wire.ask("CLIENT SETNAME billing");
+    wire.pipeline(&["SET a:1 v", "SET b:1 v"]);
+    wire.ask("KEYS *");
+    eventually("it is kept", || told(&proxy, &["violations"]).lines().count() == 1);
+    let frame = told(&proxy, &["top", "--once", "--sort", "age"]);
+    for part in ["ready", "1 clients on 2 workers", "requests/s", "pair", "billing", "no-keys", "sort (age)"] {
+        assert!(frame.contains(part), "{part} in\n{frame}");
+    }
+    let filtered = told(&proxy, &["top", "--once", "--filter", "nobody"]);
+    assert!(!filtered.contains("billing"), "{filtered}");
+    let refused = ask(&proxy, &["top"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("--once prints one frame"), "{}", text(&refused.stderr));
+}
+
+#[test]
 fn an_operator_switches_the_rules_off_until_the_next_reload() {
     let redis = RedisServer::start(&[]);
     let proxy = Proxy::start(GUARD, &redis);

@@ -72,7 +72,8 @@ pub(super) async fn groups(State(state): State<AdminState>) -> Json<Value> {
     state.flushes.flush_all().await;
     let counted = state.standing.totals.groups();
     let in_force: BTreeSet<_> = state.policy.load().groups().iter().map(|group| Arc::clone(&group.name)).collect();
-    let names: BTreeSet<_> = counted.keys().chain(&in_force).collect();
+    let seen = counted.iter().filter(|(_, totals)| totals.last_seen.is_some()).map(|(name, _)| name);
+    let names: BTreeSet<_> = seen.chain(&in_force).collect();
     let none = GroupTotals::default();
     let groups = names.into_iter().map(|name| group(name, in_force.contains(name), counted.get(name).unwrap_or(&none)));
     Json(json!({ "groups": groups.collect::<Vec<_>>() }))

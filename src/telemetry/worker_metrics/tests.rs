@@ -46,7 +46,7 @@ fn only_used_commands_appear_and_unknown_ones_are_other() {
 fn folding_twice_counts_once() {
     let text = shown(|metrics| {
         metrics.add_bytes(Side::Client, Direction::In, 7);
-        metrics.observe_request(Duration::from_micros(30), 2);
+        metrics.observe_request(RequestClass::Others, Duration::from_micros(30), 2);
         metrics.add_timeouts(1);
         metrics.flush();
         metrics.add_timeouts(1);

@@ -59,6 +59,16 @@ pub struct Inflight<R> {
     unordered: bool,
 }
 
+/// What was queued in one piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Reads, which may go out once more.
+    Reads,
+    /// The transaction of a group.
+    Group,
+    Other,
+}
+
 /// The request that is answered next.
 #[derive(Debug)]
 pub struct Head<'a, R> {
@@ -219,6 +229,17 @@ impl<R> Inflight<R> {
     /// When the request at the head was read from its client.
     pub fn head_read_at(&self) -> Option<Instant> {
         self.entries.front().map(|entry| entry.read_at)
+    }
+
+    /// When the request that is answered next was read, and what it is one of.
+    pub fn head_class(&self) -> Option<(Instant, Class)> {
+        let entry = self.entries.front()?;
+        let class = match (entry.owed, entry.repeat) {
+            (Owed::All { to: ReplyTo::Request(_), .. }, _) => Class::Group,
+            (_, Repeat::Reads) => Class::Reads,
+            _ => Class::Other,
+        };
+        Some((entry.read_at, class))
     }
 
     /// The request that is answered next.

@@ -27,6 +27,7 @@ pub mod rule;
 pub mod trace;
 pub mod ttl;
 pub mod unordered;
+pub mod warn;
 
 use std::sync::Arc;
 use std::time::Duration;

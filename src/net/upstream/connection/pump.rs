@@ -14,9 +14,9 @@ use super::{Link, Loss, Phase, tell_all};
 use crate::net::clock;
 use crate::net::upstream::cluster::HeadFault;
 use crate::net::upstream::{Admitted, Recipient};
-use crate::telemetry::label::{Direction, Side};
+use crate::telemetry::label::{Direction, RequestClass, Side};
 use respguard_engine::link::breaker::is_state_error;
-use respguard_engine::link::inflight::Owner;
+use respguard_engine::link::inflight::{Class, Owner};
 use respguard_engine::pipeline::resolve::Part;
 use respguard_engine::session::subscription::Arrival;
 
@@ -284,9 +284,9 @@ impl Link {
         }
     }
 
-    /// When the request at the head was read.
-    pub(super) fn head_read_at(&self) -> Option<Instant> {
-        self.state.borrow().inflight.head_read_at()
+    /// When the request at the head was read, and what it is one of.
+    pub(super) fn head_asked(&self) -> Option<(Instant, Class)> {
+        self.state.borrow().inflight.head_class()
     }
 
     /// The server has answered what was asked then.
@@ -295,10 +295,15 @@ impl Link {
     }
 
     /// Counts replies by how long they took.
-    pub(super) fn observe(&self, elapsed: Duration, replies: u32) {
+    pub(super) fn observe(&self, class: Class, elapsed: Duration, replies: u32) {
         // What a cluster's node has answered is counted where it is the client's.
         if !self.settings.is_node {
-            self.context.metrics.observe_request(elapsed, replies);
+            let class = match class {
+                Class::Reads => RequestClass::Reads,
+                Class::Group => RequestClass::Groups,
+                Class::Other => RequestClass::Others,
+            };
+            self.context.metrics.observe_request(class, elapsed, replies);
         }
         self.health().answered(replies);
         self.context.retries.answered(replies);

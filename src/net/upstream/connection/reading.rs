@@ -14,6 +14,7 @@ use super::{Link, Loss};
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};
 use crate::net::upstream::Recipient;
+use respguard_engine::link::inflight::Class;
 use respguard_engine::pipeline::resolve::Part;
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
 
@@ -153,43 +154,44 @@ impl Reading {
             }
         };
         latency.end(link);
+        link.look_away();
         self.buffer.advance(at);
         result
     }
 }
 
-/// Counts replies by when their requests were read: one observation for all of one batch.
+/// Counts replies by when their requests were read, and what those are: one observation for all of one batch.
 struct Latency {
-    read_at: Option<Instant>,
+    asked: Option<(Instant, Class)>,
     replies: u32,
 }
 
 impl Latency {
     fn begin(link: &Link) -> Latency {
-        let read_at = link.head_read_at();
-        link.look_for_slow(read_at);
-        Latency { read_at, replies: 0 }
+        let asked = link.head_asked();
+        link.look_for_slow(asked);
+        Latency { asked, replies: 0 }
     }
 
     /// Replies to one batch have been handed over; the next one may answer another.
     fn count(&mut self, link: &Link, replies: u32) {
         self.replies += replies;
-        let next = link.head_read_at();
-        if next != self.read_at {
+        let next = link.head_asked();
+        if next != self.asked {
             self.end(link);
-            self.read_at = next;
+            self.asked = next;
             link.look_for_slow(next);
         }
     }
 
     fn end(&mut self, link: &Link) {
-        if let Some(read_at) = self.read_at
+        if let Some((read_at, class)) = self.asked
             && self.replies > 0
         {
             let now = clock::now();
             link.answered(read_at);
             link.replied(now);
-            link.observe(now.saturating_duration_since(read_at), std::mem::take(&mut self.replies));
+            link.observe(class, now.saturating_duration_since(read_at), std::mem::take(&mut self.replies));
         }
     }
 }

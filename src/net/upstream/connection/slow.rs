@@ -8,6 +8,7 @@ use super::{Link, State};
 use crate::net::clock;
 use crate::telemetry::slow::{Slow, Waited, key_pattern};
 use respguard_engine::command::Table;
+use respguard_engine::link::inflight::Class;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_resp::request::{Limits, RequestParser};
 
@@ -82,11 +83,17 @@ impl Link {
 
     /// Looks whether the request that is answered next has taken long.
     #[inline]
-    pub(super) fn look_for_slow(&self, read_at: Option<Instant>) {
-        let Some(read_at) = read_at else { return };
+    pub(super) fn look_for_slow(&self, asked: Option<(Instant, Class)>) {
+        self.context.answering.set(asked.map(|(read_at, _)| read_at));
+        let Some((read_at, _)) = asked else { return };
         if self.context.slow.is_slow(clock::now().saturating_duration_since(read_at)) {
             self.note_slow(&self.state.borrow(), false);
         }
+    }
+
+    /// No request is answered any more.
+    pub(super) fn look_away(&self) {
+        self.context.answering.set(None);
     }
 
     /// The request at the head has taken long, or is given up.

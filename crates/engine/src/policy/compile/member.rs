@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::command::{Arrangement, CommandId, Measure, ParsedArgs, Spec, Table, Word, arrange};
 use crate::policy::group::{Measured, Template};
-use crate::policy::near::nearest;
+use crate::policy::near::all_near;
 use crate::policy::pattern::{Names, Pattern};
 use crate::policy::reply::{self, Wanted};
 use crate::policy::rule::WrittenMember;
@@ -202,12 +202,14 @@ fn command<E: std::fmt::Display>(
     Some(id)
 }
 
+/// Commands that are suggested for one that is not known.
+const SUGGESTED_MAX: usize = 3;
+
 fn suggestion(word: &str, table: &Table) -> String {
     let known = table.iter().map(|(_, spec)| spec.name());
-    match nearest(word, known) {
-        Some(near) => format!("perhaps {}", near.to_ascii_uppercase().replace('|', " ")),
-        None => "a command that the server has".to_owned(),
-    }
+    let near: Vec<_> =
+        all_near(word, known, SUGGESTED_MAX).iter().map(|near| near.to_ascii_uppercase().replace('|', " ")).collect();
+    if near.is_empty() { "a command that the server has".to_owned() } else { format!("perhaps {}", near.join(" or ")) }
 }
 
 fn name(table: &Table, id: CommandId) -> String {
@@ -233,6 +235,9 @@ fn check_arity(path: &str, line: &Line, id: CommandId, table: &Table, errors: &m
     if few || many {
         let least = if arity < 0 { "at least " } else { "" };
         let message = format!("{} never has {} arguments", name(table, id), count - 1);
-        errors.add(path, message, format!("{least}{} arguments", needed - 1));
+        let stars = vec!["*"; needed - 1].join(" ");
+        let form = if arity < 0 { format!("{stars} ...") } else { stars };
+        let expected = format!("{least}{} arguments, as in \"{} {}\"", needed - 1, name(table, id), form.trim());
+        errors.add(path, message, expected);
     }
 }

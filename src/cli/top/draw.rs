@@ -1,0 +1,222 @@
+//! Puts what is known onto the screen.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Borders, Paragraph, Row, Table};
+use serde_json::Value;
+
+use super::View;
+use super::sample::{Rows, Sample};
+use crate::cli::clients::plain;
+use crate::cli::running::{OUTCOMES, time, word};
+use crate::telemetry::names;
+
+const GROUPS_ROWS_MAX: u16 = 8;
+
+/// The whole screen.
+pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
+    let groups = view.now.groups.as_ref().map_or(1, Vec::len);
+    let groups = u16::try_from(groups).unwrap_or(u16::MAX).clamp(1, GROUPS_ROWS_MAX) + 2;
+    let areas: [Rect; 6] = Layout::vertical([
+        Constraint::Length(3),
+        Constraint::Length(groups),
+        Constraint::Fill(3),
+        Constraint::Fill(2),
+        Constraint::Fill(2),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    frame.render_widget(head(view), areas[0]);
+    draw_groups(frame, view, areas[1]);
+    draw_clients(frame, view, areas[2]);
+    draw_slow(frame, view, areas[3]);
+    draw_violations(frame, view, areas[4]);
+    frame.render_widget(foot(view), areas[5]);
+}
+
+fn head(view: &View) -> Paragraph<'static> {
+    let status = &view.now.status;
+    let reasons: Vec<_> = status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let ready = if reasons.is_empty() { "ready".to_owned() } else { format!("NOT READY: {}", reasons.join(", ")) };
+    let switched = if status["mode_is_switched"] == true { " (switched by an operator)" } else { "" };
+    let connections = status["upstream"]["connections"].as_object().into_iter().flatten();
+    let connections: Vec<_> =
+        connections.filter(|(_, count)| **count != 0).map(|(kind, count)| format!("{count} {kind}")).collect();
+    let available = if status["upstream"]["available"] == true { "available" } else { "NOT AVAILABLE" };
+    let up = time(status["uptime_seconds"].as_u64().unwrap_or_default());
+    let lines = [
+        format!(
+            "respguard {} at {}  {ready}  {}{switched}  up {up}",
+            word(&status["version"]),
+            view.address,
+            word(&status["mode"])
+        ),
+        rates(view),
+        format!(
+            "{} clients on {} workers  server {} {available}  connections {}  breaker {}",
+            status["clients"],
+            status["workers"],
+            word(&status["upstream"]["address"]),
+            if connections.is_empty() { "none".to_owned() } else { connections.join(", ") },
+            status["breaker"].as_str().unwrap_or("off"),
+        ),
+    ];
+    let is_good = reasons.is_empty() && status["upstream"]["available"] == true;
+    let style = if is_good { Style::default() } else { Style::default().fg(Color::Red) };
+    Paragraph::new(lines.map(Line::from).to_vec()).style(style)
+}
+
+fn rates(view: &View) -> String {
+    let Some(before) = &view.before else { return "rates come with the next look".to_owned() };
+    let quantile = |part| match view.now.quantile(before, part) {
+        Some(seconds) if seconds.is_infinite() => "over 10 s".to_owned(),
+        Some(seconds) => format!("{} ms", seconds * 1000.0),
+        None => "-".to_owned(),
+    };
+    format!(
+        "{} requests/s  p50 {}  p99 {}  {} timeouts/s  {} violations/s",
+        rate(view.now.requests_per_second(before)),
+        quantile(0.5),
+        quantile(0.99),
+        rate(view.now.per_second(before, names::TIMEOUTS_TOTAL)),
+        rate(view.now.per_second(before, names::VIOLATIONS_TOTAL)),
+    )
+}
+
+fn rate(rate: f64) -> String {
+    if rate > 0.0 && rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
+}
+
+fn foot(view: &View) -> Paragraph<'static> {
+    let text = match &view.failure {
+        Some(failure) => failure.clone(),
+        None if view.is_typing => format!("filter: {}_", view.filter),
+        None => {
+            let paused = if view.is_paused { "paused  " } else { "" };
+            let filter = if view.filter.is_empty() { String::new() } else { format!("  filter {:?}", view.filter) };
+            format!("{paused}q quit  p pause  s sort ({})  / filter  Esc all{filter}", view.sort.as_str())
+        }
+    };
+    let style =
+        if view.failure.is_some() { Style::default().fg(Color::Red) } else { Style::default().add_modifier(Modifier::DIM) };
+    Paragraph::new(text).style(style)
+}
+
+fn draw_groups(frame: &mut Frame<'_>, view: &View, area: Rect) {
+    let is_seen = |outcome: &&str| {
+        let groups = view.now.groups.as_ref().ok().into_iter().flatten();
+        groups.into_iter().any(|group| group[*outcome].as_u64().unwrap_or_default() > 0)
+    };
+    let outcomes: Vec<_> = OUTCOMES.into_iter().filter(is_seen).collect();
+    let columns: Vec<_> = ["group", "matched"].into_iter().chain(outcomes.iter().copied()).chain(["held", "split"]).collect();
+    let numbers: Vec<&str> = columns[1..].to_vec();
+    let cells = |group: &Value| {
+        let counts = numbers.iter().map(|column| group[*column].as_u64().unwrap_or_default().to_string());
+        std::iter::once(plain(&group["name"])).chain(counts).collect()
+    };
+    let width = |at: usize| if at == 0 { Constraint::Min(16) } else { Constraint::Max(11) };
+    let widths: Vec<_> = (0..columns.len()).map(width).collect();
+    table(frame, view, area, "groups", &columns, &widths, &view.now.groups, cells);
+}
+
+fn draw_clients(frame: &mut Frame<'_>, view: &View, area: Rect) {
+    let columns = ["id", "address", "name", "library", "rate", "requests", "violations", "timeouts", "age", "idle", "command"];
+    let widths = [7, 22, 16, 20, 9, 10, 10, 8, 12, 12, 14].map(Constraint::Max);
+    let rate_of = |client: &Value, before: &Option<Sample>| {
+        let rate_of = before.as_ref().and_then(|before| view.now.client_rate(before, client));
+        rate_of.map_or("-".to_owned(), |found| format!("{}/s", rate(found)))
+    };
+    let cells = |client: &Value| {
+        let since = |field: &str| time(client[field].as_u64().unwrap_or_default());
+        vec![
+            client["id"].to_string(),
+            plain(&client["address"]),
+            plain(&client["name"]),
+            plain(&client["library"]),
+            rate_of(client, &view.before),
+            client["requests"].to_string(),
+            client["violations"].to_string(),
+            client["timeouts"].to_string(),
+            since("age_seconds"),
+            since("idle_seconds"),
+            plain(&client["command"]),
+        ]
+    };
+    table(frame, view, area, "clients", &columns, &widths, &view.now.clients, cells);
+}
+
+fn draw_slow(frame: &mut Frame<'_>, view: &View, area: Rect) {
+    let columns = ["at", "client", "name", "library", "command", "keys", "total", "proxy", "behind", "server", "delayed"];
+    let widths = [12, 22, 16, 20, 16, 14, 10, 10, 10, 10, 8].map(Constraint::Max);
+    let cells = |slow: &Value| {
+        let ms = |field: &str| format!("{:.1} ms", slow[field].as_f64().unwrap_or_default() / 1000.0);
+        vec![
+            clock(&slow["at"]),
+            plain(&slow["client"]["address"]),
+            plain(&slow["client"]["name"]),
+            plain(&slow["client"]["library"]),
+            plain(&slow["command"]),
+            plain(&slow["key_pattern"]),
+            ms("total_us"),
+            ms("proxy_us"),
+            ms("behind_us"),
+            ms("server_us"),
+            slow["delayed"].to_string(),
+        ]
+    };
+    table(frame, view, area, "slow requests", &columns, &widths, &view.now.slow, cells);
+}
+
+fn draw_violations(frame: &mut Frame<'_>, view: &View, area: Rect) {
+    let columns = ["at", "kind", "rule", "commands", "keys", "client", "error"];
+    let widths = [
+        Constraint::Max(12),
+        Constraint::Max(16),
+        Constraint::Max(20),
+        Constraint::Max(26),
+        Constraint::Max(16),
+        Constraint::Max(22),
+        Constraint::Fill(1),
+    ];
+    let cells = |violation: &Value| {
+        let commands: Vec<_> = violation["commands"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        vec![
+            clock(&violation["at"]),
+            plain(&violation["kind"]),
+            plain(&violation["rule"]),
+            commands.join(" "),
+            plain(&violation["key_pattern"]),
+            plain(&violation["client"]),
+            plain(&violation["error"]),
+        ]
+    };
+    table(frame, view, area, "violations", &columns, &widths, &view.now.violations, cells);
+}
+
+/// The time of day of `2026-03-01T12:00:00.250Z`.
+fn clock(at: &Value) -> String {
+    plain(at).split('T').nth(1).map_or("-".to_owned(), |time| time.trim_end_matches('Z').to_owned())
+}
+
+#[expect(clippy::too_many_arguments, reason = "one drawing of five lists, each with columns of its own")]
+fn table(
+    frame: &mut Frame<'_>,
+    view: &View,
+    area: Rect,
+    title: &str,
+    columns: &[&'static str],
+    widths: &[Constraint],
+    rows: &Rows,
+    cells: impl Fn(&Value) -> Vec<String>,
+) {
+    let block = Block::default().borders(Borders::TOP).title(format!(" {title} "));
+    let rows = match rows {
+        Ok(rows) => rows,
+        Err(reason) => return frame.render_widget(Paragraph::new(reason.clone()).block(block), area),
+    };
+    let shown = rows.iter().map(cells).filter(|cells| view.takes(cells)).map(Row::new);
+    let head = Row::new(columns.to_vec()).style(Style::default().add_modifier(Modifier::BOLD));
+    frame.render_widget(Table::new(shown, widths.to_vec()).header(head).column_spacing(2).block(block), area);
+}
