@@ -113,8 +113,11 @@ async function subscriptions() {
   const patterns = [];
   const subscriber = redis.subscribe('chat');
   const listener = redis.psubscribe('ch*');
-  await within(5000, new Promise((done) => subscriber.on('subscribe', done)), 'subscribing');
-  await within(5000, new Promise((done) => listener.on('psubscribe', done)), 'subscribing to a pattern');
+  // Both listen before either is waited for: the second may be answered first.
+  const subscribed = new Promise((done) => subscriber.on('subscribe', done));
+  const listens = new Promise((done) => listener.on('psubscribe', done));
+  await within(5000, subscribed, 'subscribing');
+  await within(5000, listens, 'subscribing to a pattern');
   const all = new Promise((done) => {
     const look = () => messages.length === 3 && patterns.length === 3 && done();
     subscriber.on('message', ({ message }) => { messages.push(message); look(); });
