@@ -183,6 +183,14 @@ fn forward(line: &Line, from: usize, to: usize, way: &Mutex<Way>) {
     }
 }
 
+/// The way goes on so, unless it has been changed meanwhile.
+fn change(way: &Mutex<Way>, from: Way, to: Way) {
+    let mut way = locked(way);
+    if *way == from {
+        *way = to;
+    }
+}
+
 /// False when the connection is over.
 fn pass(line: &Line, mut bytes: &[u8], to: usize, way: &Mutex<Way>) -> bool {
     let mut end = &line.ends[to];
@@ -212,9 +220,9 @@ fn pass(line: &Line, mut bytes: &[u8], to: usize, way: &Mutex<Way>) -> bool {
         }
         bytes = &bytes[count..];
         match now {
-            Way::Stop(left) => *locked(way) = Way::Stop(left - count),
-            Way::Reset(left) if left > count => *locked(way) = Way::Reset(left - count),
-            Way::Close(left) if left > count => *locked(way) = Way::Close(left - count),
+            Way::Stop(left) => change(way, now, Way::Stop(left - count)),
+            Way::Reset(left) if left > count => change(way, now, Way::Reset(left - count)),
+            Way::Close(left) if left > count => change(way, now, Way::Close(left - count)),
             Way::Reset(_) => {
                 line.reset();
                 return false;
