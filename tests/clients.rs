@@ -294,7 +294,8 @@ fn the_redis_crate_tells_our_errors_by_their_first_word() {
     let mut connection = client.get_connection().expect("connected");
     for word in ["EXECABORT", "PARTIAL", "TIMEOUT", "COMMITTED", "DUPLICATE"] {
         let done = redis::pipe().cmd("SET").arg(word).arg(1).cmd("SET").arg("k").arg(1).query::<()>(&mut connection);
-        assert_eq!(done.expect_err(word).code(), Some(word));
+        let errors = done.expect_err(word).into_server_errors().expect("they are the server's");
+        assert_eq!(errors.iter().map(|(at, error)| (*at, error.code())).collect::<Vec<_>>(), [(0, word)]);
     }
 }
 
