@@ -31,7 +31,7 @@ impl SharedBreaker {
 }
 
 /// One worker's view: cells on the way of replies, the shared breaker every few milliseconds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Health {
     breaker: SharedBreaker,
     readiness: Readiness,
@@ -68,6 +68,12 @@ impl Health {
     /// The server shows that it is there.
     pub fn alive(&self) {
         self.alive.set(true);
+    }
+
+    /// Of a server without a breaker: whether it has shown itself, and whether something has failed, since the last time.
+    pub fn take_seen(&self) -> (bool, bool) {
+        self.answered.set(0);
+        (self.alive.take(), self.failed.take() > 0)
     }
 
     /// True while requests are to be answered without asking the server.

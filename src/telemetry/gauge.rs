@@ -66,6 +66,11 @@ pub fn set_node_up(node: &str, is_up: bool) {
     gauge!(names::NODE_UP, key::NODE => node.to_owned()).set(if is_up { 1.0 } else { 0.0 });
 }
 
+/// Shows how many slots of the cluster no node serves that answers.
+pub fn set_slots_unserved(slots: usize) {
+    gauge!(names::SLOTS_UNSERVED).set(slots as f64);
+}
+
 /// Counts that the servers behind the proxy have changed.
 pub fn count_topology_change(kind: TopologyChange) {
     counter!(names::TOPOLOGY_CHANGES_TOTAL, key::KIND => kind.as_str()).increment(1);

@@ -118,7 +118,15 @@ impl Watch {
         let answering: Vec<Address> = answers.iter().map(|(address, _)| address.clone()).collect();
         // A node that does not know where it is reached means the address at which it was asked.
         let resolved = answers.into_iter().map(|(address, assignment)| resolve(&address, assignment)).collect();
-        let Some(chosen) = Assignment::choose(resolved) else { return };
+        let Some(chosen) = Assignment::choose(resolved) else {
+            // Nobody answers: what was known of the slots stands.
+            let mut map = SlotMap::clone(&before);
+            map.silent = map.shards.iter().map(|shard| shard.address.clone()).collect();
+            map.shards.iter().for_each(|shard| gauge::set_node_up(&shard.id, false));
+            gauge::set_slots_unserved(SLOTS);
+            self.mapping.take(map);
+            return;
+        };
         self.replicas = chosen.replicas.iter().map(|(host, port)| Address::Tcp { host: host.clone(), port: *port }).collect();
         let shards = chosen.shards.iter().map(|shard| {
             let address = Address::Tcp { host: shard.host.clone(), port: shard.port };
@@ -126,6 +134,9 @@ impl Watch {
         });
         let mut map = SlotMap::new(chosen.epoch, shards);
         map.replicas.clone_from(&self.replicas);
+        let silent = map.shards.iter().filter(|shard| !answering.contains(&shard.address));
+        map.silent = silent.map(|shard| shard.address.clone()).collect();
+        gauge::set_slots_unserved(SLOTS - map.reachable());
         for shard in &map.shards {
             gauge::set_node_up(&shard.id, answering.contains(&shard.address));
         }

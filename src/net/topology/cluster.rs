@@ -27,13 +27,15 @@ pub struct SlotMap {
     owners: Box<[u16]>,
     /// Those that may take a primary's place.
     pub replicas: Vec<Address>,
+    /// Primaries that did not answer when they were asked last.
+    pub silent: Vec<Address>,
     pub epoch: u64,
     pub since: Instant,
 }
 
 impl Default for SlotMap {
     fn default() -> Self {
-        SlotMap { shards: Vec::new(), replicas: Vec::new(), owners: vec![NOBODY; SLOTS].into(), epoch: 0, since: Instant::now() }
+        SlotMap { shards: Vec::new(), replicas: Vec::new(), silent: Vec::new(), owners: vec![NOBODY; SLOTS].into(), epoch: 0, since: Instant::now() }
     }
 }
 
@@ -80,6 +82,12 @@ impl SlotMap {
     /// How many slots somebody serves.
     pub fn served(&self) -> usize {
         self.owners.iter().filter(|owner| **owner != NOBODY).count()
+    }
+
+    /// How many slots are served by nodes that answer.
+    pub fn reachable(&self) -> usize {
+        let silent = self.shards.iter().filter(|shard| self.silent.contains(&shard.address));
+        self.served() - silent.map(|shard| shard.slots).sum::<usize>().min(self.served())
     }
 
     /// True when the same nodes serve the same slots.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::net::health::Health;
 use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
 use crate::net::topology::Primary;
@@ -189,12 +190,14 @@ pub struct Settings {
 pub struct Reach {
     pub settings: Settings,
     pub nodes: Option<Rc<Nodes>>,
+    /// What is seen of one node of a cluster.
+    pub health: Option<Health>,
 }
 
 impl Reach {
     /// One server.
     pub fn server(settings: Settings) -> Reach {
-        Reach { settings, nodes: None }
+        Reach { settings, nodes: None, health: None }
     }
 }
 

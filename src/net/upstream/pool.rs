@@ -41,7 +41,7 @@ impl Pool {
         let reach = match settings.cluster.clone() {
             Some(cluster) => {
                 let own = Nodes::virtual_settings(&settings);
-                Reach { settings: own, nodes: Some(Nodes::new(context, settings, cluster)) }
+                Reach { settings: own, nodes: Some(Nodes::new(context, settings, cluster)), health: None }
             }
             None => Reach::server(settings),
         };

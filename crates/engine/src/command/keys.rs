@@ -236,6 +236,12 @@ impl Keys {
         matches!(self, Keys::Specs(specs) if matches!(&**specs, [spec] if one(spec)))
     }
 
+    /// Whether each argument is a key.
+    pub fn are_all_arguments(&self) -> bool {
+        let all = |spec: &KeySpec| spec.is_at(1) && spec.find == Find::Range { last: -1, step: 1, limit: 0 };
+        matches!(self, Keys::Specs(specs) if matches!(&**specs, [spec] if all(spec)))
+    }
+
     /// Whether no request of the command names a key.
     pub(super) fn is_keyless(&self) -> bool {
         matches!(self, Keys::Specs(specs) if specs.is_empty())

@@ -7,6 +7,7 @@ use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
 use super::keys::{Access, Find, KeySpec, Keys, Keyword, Search};
 use super::spec::{RetryClass, Rewrite, Spec};
+use super::tips::Tips;
 use super::{CommandId, Table};
 
 /// What one upstream's answer changed.
@@ -96,7 +97,9 @@ impl Table {
             spec.flags = spec.flags.or(flags);
             return Some(());
         }
-        let spec = learned(name, arity, flags, keys(fields, flags));
+        let mut spec = learned(name, arity, flags, keys(fields, flags));
+        let tips = fields.get(7).and_then(Answer::list).unwrap_or_default();
+        tips.iter().filter_map(Answer::text).for_each(|tip| spec.tips.note(tip));
         merge.added.push(self.add(spec)?);
         Some(())
     }
@@ -132,6 +135,7 @@ fn learned(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
         rewrite: Rewrite::None,
         slow: false,
         present: true,
+        tips: Tips::default(),
     }
 }
 

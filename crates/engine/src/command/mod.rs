@@ -32,6 +32,7 @@ pub mod redact;
 mod slow_column;
 mod spec;
 mod table;
+mod tips;
 mod values;
 mod write_column;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use merge::{Merge, MergeError};
 pub use options::Options;
 pub use spec::{PlainKeys, RetryClass, Rewrite, Serves, Spec, Ungroupable};
 pub use table::Table;
+pub use tips::{RequestPolicy, ResponsePolicy, Tips};
 pub use values::{ReplyShape, ValueUse, for_each_value, looks_into, reply_shape, sorted_by, value_use};
 
 /// The servers that the built-in table was written from, by their names in scripts/install-servers, oldest first.

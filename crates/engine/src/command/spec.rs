@@ -6,6 +6,7 @@ use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
 use super::keys::{Access, KeyList, Keys};
 use super::options::Options;
+use super::tips::Tips;
 use respguard_resp::request::Args;
 
 /// What is known about one command or subcommand.
@@ -31,6 +32,8 @@ pub struct Spec {
     pub slow: bool,
     /// Whether the upstream has it, as far as one was asked.
     pub present: bool,
+    /// How nodes share it, where only the upstream knows.
+    pub tips: Tips,
 }
 
 /// What happens when a command runs twice. Where arguments decide, the worst case.

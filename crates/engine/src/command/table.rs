@@ -7,6 +7,7 @@ use super::flags::Flags;
 use super::keys::{Access, Keys, index, key, range};
 use super::names::Names;
 use super::spec::{RetryClass, Rewrite, Spec};
+use super::tips::Tips;
 use super::{CommandId, connection_column, generated, newer, options, slow_column, write_column};
 use respguard_resp::request::Args;
 
@@ -133,6 +134,7 @@ fn unknown() -> Spec {
         rewrite: Rewrite::None,
         slow: false,
         present: true,
+        tips: Tips::default(),
     }
 }
 
@@ -157,6 +159,7 @@ fn builtin_spec(name: &str, arity: i16, flags: Flags, keys: Keys) -> Spec {
         rewrite: rewrite(name),
         slow: slow_column::is_slow(name),
         present: true,
+        tips: Tips::default(),
     }
 }
 

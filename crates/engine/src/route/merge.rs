@@ -10,6 +10,14 @@ pub enum Merge {
     Sum,
     /// `agg_logical_and`, element by element
     And,
+    /// `agg_logical_or`, likewise
+    Or,
+    /// `agg_min`, element by element where they are arrays
+    Min,
+    /// `agg_max`, likewise
+    Max,
+    /// All elements where they are arrays, else what the first one says: what is done without a policy
+    Append,
     /// `all_succeeded`: what the first one says
     AllSucceed,
     /// `one_succeeded`
@@ -44,13 +52,14 @@ impl Merge {
         let mut out = Vec::new();
         match self {
             Merge::Sum => encode::integer(&mut out, replies.iter().filter_map(|reply| value::integer(reply)).sum()),
-            Merge::And => {
-                let all: Vec<Vec<i64>> =
-                    replies.iter().map(|reply| elements(reply).filter_map(value::integer).collect()).collect();
-                let count = all.iter().map(Vec::len).min().unwrap_or(0);
-                encode::array_header(&mut out, count);
-                (0..count).for_each(|at| encode::integer(&mut out, i64::from(all.iter().all(|one| one[at] != 0))));
+            Merge::And => by_element(replies, &mut out, |all| i64::from(all.iter().all(|number| *number != 0))),
+            Merge::Or => by_element(replies, &mut out, |all| i64::from(all.iter().any(|number| *number != 0))),
+            Merge::Min => by_element(replies, &mut out, |all| all.iter().copied().min().unwrap_or(0)),
+            Merge::Max => by_element(replies, &mut out, |all| all.iter().copied().max().unwrap_or(0)),
+            Merge::Append if replies.iter().all(|reply| reply.first() == Some(&b'*')) => {
+                concat(replies.iter().flat_map(|reply| elements(reply)), &mut out);
             }
+            Merge::Append => out.extend_from_slice(first),
             Merge::AllSucceed | Merge::OneSucceeds => out.extend_from_slice(first),
             Merge::Concat => concat(replies.iter().flat_map(|reply| elements(reply)), &mut out),
             Merge::Union => {
@@ -69,6 +78,18 @@ impl Merge {
         }
         out
     }
+}
+
+/// One number from those of all nodes, or an array of such.
+fn by_element(replies: &[&[u8]], out: &mut Vec<u8>, merge: impl Fn(&[i64]) -> i64) {
+    let numbers: Option<Vec<i64>> = replies.iter().map(|reply| value::integer(reply)).collect();
+    if let Some(numbers) = numbers {
+        return encode::integer(out, merge(&numbers));
+    }
+    let all: Vec<Vec<i64>> = replies.iter().map(|reply| elements(reply).filter_map(value::integer).collect()).collect();
+    let count = all.iter().map(Vec::len).min().unwrap_or(0);
+    encode::array_header(out, count);
+    (0..count).for_each(|at| encode::integer(out, merge(&all.iter().map(|one| one[at]).collect::<Vec<_>>())));
 }
 
 fn concat<'a>(all: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
@@ -137,6 +158,12 @@ mod tests {
     fn replies_of_several_nodes_become_one() {
         assert_eq!(merged(Merge::Sum, &[":1\r\n", ":2\r\n", ":0\r\n"]), ":3\r\n");
         assert_eq!(merged(Merge::And, &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"]), "*2\r\n:1\r\n:0\r\n");
+        assert_eq!(merged(Merge::Or, &[":0\r\n", ":1\r\n"]), ":1\r\n");
+        assert_eq!(merged(Merge::Min, &[":2\r\n", ":1\r\n"]), ":1\r\n");
+        assert_eq!(merged(Merge::Min, &["*2\r\n:1\r\n:2\r\n", "*2\r\n:0\r\n:3\r\n"]), "*2\r\n:0\r\n:2\r\n");
+        assert_eq!(merged(Merge::Max, &[":2\r\n", ":1\r\n"]), ":2\r\n");
+        assert_eq!(merged(Merge::Append, &["*1\r\n:1\r\n", "*1\r\n:2\r\n"]), "*2\r\n:1\r\n:2\r\n");
+        assert_eq!(merged(Merge::Append, &["+a\r\n", "+b\r\n"]), "+a\r\n");
         assert_eq!(merged(Merge::AllSucceed, &["+OK\r\n", "+OK\r\n"]), "+OK\r\n");
         assert_eq!(merged(Merge::Concat, &["*1\r\n:1\r\n", "*0\r\n", "*1\r\n:1\r\n"]), "*2\r\n:1\r\n:1\r\n");
         assert_eq!(merged(Merge::Union, &["*1\r\n:1\r\n", "*1\r\n:1\r\n"]), "*1\r\n:1\r\n");

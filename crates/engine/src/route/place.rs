@@ -5,7 +5,7 @@
 
 use super::merge::Merge;
 use super::slots::key_slot;
-use crate::command::{Lane, Spec, Table};
+use crate::command::{Lane, RequestPolicy, ResponsePolicy, RetryClass, Spec, Table};
 use respguard_resp::request::Args;
 
 /// What a command needs.
@@ -29,6 +29,8 @@ pub enum Route {
     Login(Lane),
     Quit,
     Subscribe,
+    /// Each primary that the client has written to.
+    Wait,
     /// Not done on a cluster, and why not.
     Refused(&'static str),
 }
@@ -68,7 +70,7 @@ pub enum ClusterCommand {
 }
 
 const NODE: &str = "is about one node of the cluster: ask the node itself";
-const WAITS: &str = "is not done on a cluster: writes of one client go to several nodes";
+const SPECIAL: &str = "is not done on a cluster: nobody says how the replies of its nodes become one";
 const FOLLOWS: &str = "is not done on a cluster: what it follows happens on several nodes";
 
 /// The routes of all commands of a table.
@@ -129,7 +131,7 @@ fn route(spec: &Spec) -> Route {
         "unwatch" => Route::Transaction(Verb::Unwatch),
 
         "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" => Route::Subscribe,
-        "wait" | "waitaof" => Route::Refused(WAITS),
+        "wait" | "waitaof" => Route::Wait,
         "monitor" | "client|tracking" | "client|caching" => Route::Refused(FOLLOWS),
         "save" | "bgsave" | "bgrewriteaof" | "lastsave" | "shutdown" | "replicaof" | "slaveof" | "failover" | "sync"
         | "psync" | "replconf" | "script|debug" | "module|load" | "module|loadex" | "module|unload" | "client|pause"
@@ -137,7 +139,32 @@ fn route(spec: &Spec) -> Route {
         | "client|maint_notifications" => Route::Refused(NODE),
         name if name == "debug" || name.starts_with("debug|") => Route::Refused(NODE),
         name if name == "cluster" || name.starts_with("cluster|") => Route::Refused(NODE),
-        _ => Route::Keys,
+        _ => by_tips(spec),
+    }
+}
+
+/// The route of a command of which only its server knows.
+fn by_tips(spec: &Spec) -> Route {
+    let merge = match spec.tips.response {
+        None => Some(Merge::Append),
+        Some(ResponsePolicy::OneSucceeded) => Some(Merge::OneSucceeds),
+        Some(ResponsePolicy::AllSucceeded) => Some(Merge::AllSucceed),
+        Some(ResponsePolicy::And) => Some(Merge::And),
+        Some(ResponsePolicy::Or) => Some(Merge::Or),
+        Some(ResponsePolicy::Min) => Some(Merge::Min),
+        Some(ResponsePolicy::Max) => Some(Merge::Max),
+        Some(ResponsePolicy::Sum) => Some(Merge::Sum),
+        Some(ResponsePolicy::Special) => None,
+    };
+    let is_split = spec.retry == RetryClass::Read && spec.keys.are_all_arguments();
+    match (spec.tips.request, merge) {
+        (None, _) => Route::Keys,
+        (Some(RequestPolicy::AllNodes | RequestPolicy::AllShards), Some(merge)) => Route::Every(merge),
+        (Some(RequestPolicy::MultiShard), Some(Merge::Append)) if is_split => Route::Split(Split::Elements),
+        (Some(RequestPolicy::MultiShard), Some(Merge::Sum)) if is_split => Route::Split(Split::Count),
+        // Over several slots it is refused.
+        (Some(RequestPolicy::MultiShard), _) => Route::Keys,
+        (Some(RequestPolicy::Special), _) | (Some(_), None) => Route::Refused(SPECIAL),
     }
 }
 
@@ -211,8 +238,43 @@ mod tests {
     }
 
     #[test]
+    fn of_a_command_that_only_its_server_knows_the_tips_count() {
+        let mut table = Table::builtin();
+        let entry = |name: &str, flag: &str, (first, last): (i8, i8), tips: &[&str]| {
+            let tips: String = tips.iter().map(|tip| format!("${}\r\n{tip}\r\n", tip.len())).collect();
+            let count = tips.matches('$').count();
+            let found = format!(
+                "*1\r\n*6\r\n$5\r\nflags\r\n*1\r\n+RO\r\n$12\r\nbegin_search\r\n*4\r\n$4\r\ntype\r\n$5\r\nindex\r\n$4\r\nspec\r\n\
+                 *2\r\n$5\r\nindex\r\n:1\r\n$9\r\nfind_keys\r\n*4\r\n$4\r\ntype\r\n$5\r\nrange\r\n$4\r\nspec\r\n\
+                 *6\r\n$7\r\nlastkey\r\n:{last}\r\n$7\r\nkeystep\r\n:1\r\n$5\r\nlimit\r\n:0\r\n"
+            );
+            let keys = if first == 0 { "*0\r\n" } else { &found };
+            format!(
+                "*10\r\n${}\r\n{name}\r\n:-1\r\n*1\r\n+{flag}\r\n:{first}\r\n:{last}\r\n:1\r\n*0\r\n*{count}\r\n{tips}{keys}*0\r\n",
+                name.len()
+            )
+        };
+        let all = [
+            entry("m.count", "readonly", (0, 0), &["request_policy:all_shards", "response_policy:agg_sum"]),
+            entry("m.list", "readonly", (0, 0), &["request_policy:all_nodes"]),
+            entry("m.walk", "readonly", (0, 0), &["request_policy:all_shards", "response_policy:special"]),
+            entry("m.mget", "readonly", (1, -1), &["request_policy:multi_shard"]),
+            entry("m.mdel", "write", (1, -1), &["request_policy:multi_shard", "response_policy:agg_sum"]),
+            entry("m.get", "readonly", (1, 0), &["nondeterministic_output"]),
+        ];
+        table.merge(format!("*{}\r\n{}", all.len(), all.concat()).as_bytes()).expect("readable");
+        let routes = Routes::of(&table);
+        let of = |name: &str| routes.get(table.by_name(name).expect("it is known now").index());
+        assert_eq!(of("m.count"), Route::Every(Merge::Sum));
+        assert_eq!(of("m.list"), Route::Every(Merge::Append));
+        assert_eq!(of("m.walk"), Route::Refused(SPECIAL));
+        assert_eq!(of("m.mget"), Route::Split(Split::Elements));
+        assert_eq!([of("m.mdel"), of("m.get")], [Route::Keys; 2]);
+    }
+
+    #[test]
     fn what_is_about_one_node_is_refused() {
-        for request in ["SAVE", "DEBUG SLEEP 0", "CLUSTER FORGET x", "CLUSTER RESET", "MIGRATE h 1 k 0 1", "MONITOR", "WAIT 1 1"]
+        for request in ["SAVE", "DEBUG SLEEP 0", "CLUSTER FORGET x", "CLUSTER RESET", "MIGRATE h 1 k 0 1", "MONITOR"]
         {
             assert!(matches!(at(request).0, Route::Refused(_)), "{request}");
         }

@@ -38,7 +38,8 @@ impl AsyncRead for ClusterConnection {
         if core.has_news.take() {
             core.dispatch();
         }
-        let state = &mut *core.state.borrow_mut();
+        let mut borrowed = core.state.borrow_mut();
+        let state = &mut *borrowed;
         if state.out_at < state.out.len() {
             let bytes = buf.remaining().min(state.out.len() - state.out_at);
             buf.put_slice(&state.out[state.out_at..state.out_at + bytes]);
@@ -47,6 +48,8 @@ impl AsyncRead for ClusterConnection {
                 state.forget_read();
             }
             state.release_messages(core.key.borrow().protocol);
+            drop(borrowed);
+            core.note_kept();
             return Poll::Ready(Ok(()));
         }
         if let Some(fault) = state.fault.take() {
@@ -74,6 +77,7 @@ impl AsyncWrite for ClusterConnection {
         }
         core.take_in(bytes);
         core.dispatch();
+        core.note_kept();
         Poll::Ready(Ok(bytes.len()))
     }
 

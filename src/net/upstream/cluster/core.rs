@@ -9,8 +9,10 @@ use std::time::Instant;
 use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, Own, Phase};
 use super::nodes::{NodeName, Nodes};
+use super::scripts::Needs;
 use super::subscriptions::{Name, Subscriptions};
 use crate::net::clock;
+use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::{Lane, LaneKey, NoLease};
 use respguard_engine::link::owed::Seq;
@@ -44,6 +46,8 @@ pub(super) struct Core {
     /// Something may be sent that could not before.
     pub(super) has_news: Cell<bool>,
     pub(super) has_left: Cell<bool>,
+    /// What the worker's sum knows of what is kept here.
+    kept: Cell<usize>,
     pub(super) behind_since: Cell<Option<Instant>>,
 }
 
@@ -52,6 +56,8 @@ pub(super) struct Parsing {
     pub(super) parser: Option<RequestParser>,
     pub(super) spans: Vec<Span>,
     pub(super) arena: Vec<u8>,
+    /// The request at hand is too long to be held: it was refused, and the rest of it is passed over.
+    pub(super) is_refused: bool,
 }
 
 pub(super) struct State {
@@ -81,11 +87,15 @@ pub(super) struct State {
     pub(super) multi: Option<Multi>,
     /// What the client watches.
     pub(super) watch: Option<Watch>,
+    /// Nodes that it has written to.
+    pub(super) wrote: Vec<NodeName>,
     /// What the client is subscribed to.
     pub(super) subscriptions: Option<Box<Subscriptions>>,
     /// Messages that have to wait for what is before them.
     pub(super) held: VecDeque<(Name, Box<[u8]>)>,
     pub(super) held_bytes: usize,
+    /// Bytes of replies that are kept with their requests.
+    pub(super) reply_bytes: usize,
     /// Leases that are over; true for those that are as they were.
     pub(super) returning: Vec<(Lease, bool)>,
 }
@@ -97,6 +107,7 @@ pub(super) struct Multi {
     pub(super) request: Vec<u8>,
     pub(super) frames: u32,
     pub(super) slot: Option<u16>,
+    pub(super) needs: Needs,
 }
 
 /// The connection on which a client watches.
@@ -121,6 +132,7 @@ impl Core {
             is_touched: Cell::new(false),
             has_news: Cell::new(false),
             has_left: Cell::new(false),
+            kept: Cell::new(0),
             behind_since: Cell::new(None),
         })
     }
@@ -136,6 +148,17 @@ impl Core {
     pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
+        }
+    }
+
+    /// What is kept here counts among what is kept for all clients, but for the little that each may have.
+    pub(super) fn note_kept(&self) {
+        let state = self.state.borrow();
+        let multi = state.multi.as_ref().map_or(0, |multi| multi.request.len());
+        let bytes = state.input.len() + state.waiting_bytes() + state.reply_bytes + multi;
+        let bytes = if bytes < LITTLE { 0 } else { bytes };
+        if bytes != self.kept.get() {
+            self.nodes.context.kept.change(&self.kept, bytes);
         }
     }
 
@@ -171,14 +194,20 @@ impl Core {
     /// The client has gone.
     pub(super) fn leave(&self) {
         self.has_left.set(true);
+        self.nodes.context.kept.change(&self.kept, 0);
         let mut state = self.state.borrow_mut();
         let mut leases: Vec<(Lease, bool)> = state.returning.drain(..).collect();
         leases.extend(state.watch.take().map(|watch| (watch.lease, false)));
         let subscriptions = state.subscriptions.take();
         leases.extend(subscriptions.into_iter().flat_map(|mut all| all.close().collect::<Vec<_>>()).map(|lease| (lease, false)));
         for entry in &mut state.queue {
-            if let Kind::Blocking(lease) = &mut entry.kind {
-                leases.extend(lease.take().map(|lease| (lease, false)));
+            match &mut entry.kind {
+                Kind::Blocking(lease) => leases.extend(lease.take().map(|lease| (lease, false))),
+                Kind::Gather(gather) => {
+                    let taken = gather.parts.iter_mut().filter_map(|part| part.lease.take());
+                    leases.extend(taken.map(|lease| (lease, false)));
+                }
+                _ => {}
             }
         }
         drop(state);
@@ -206,9 +235,11 @@ impl State {
             is_closed: false,
             multi: None,
             watch: None,
+            wrote: Vec::new(),
             subscriptions: None,
             held: VecDeque::new(),
             held_bytes: 0,
+            reply_bytes: 0,
             returning: Vec::new(),
         }
     }
@@ -234,6 +265,14 @@ impl State {
         }
     }
 
+    /// The client has written there.
+    pub(super) fn note_written(&mut self, node: &NodeName) {
+        if !self.wrote.iter().any(|known| Rc::ptr_eq(known, node)) {
+            self.wrote.retain(|known| known != node);
+            self.wrote.push(NodeName::clone(node));
+        }
+    }
+
     /// Bytes of replies that wait.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.out.len() - self.out_at + self.held_bytes
@@ -245,6 +284,16 @@ impl State {
 
     pub(super) fn is_far_behind(&self) -> bool {
         self.waiting_bytes() > OUT_BYTES_MAX
+    }
+
+    /// A piece of a reply goes to the client, or waits until what is before it has.
+    pub(super) fn keep_or_pass(&mut self, place: usize, piece: &[u8]) {
+        if place == 0 && self.fault.is_none() {
+            self.out.extend_from_slice(piece);
+        } else {
+            self.queue[place].reply.extend_from_slice(piece);
+            self.reply_bytes += piece.len();
+        }
     }
 
     /// Counts the request among those that keep others waiting, until it is over.
@@ -280,10 +329,14 @@ impl State {
         {
             match entry.phase {
                 Phase::Failed(fault) => self.fault = Some(HeadFault { fault, frames: entry.frames }),
-                Phase::Done => self.out.append(&mut entry.reply),
+                Phase::Done => {
+                    self.reply_bytes = self.reply_bytes.saturating_sub(entry.reply.len());
+                    self.out.append(&mut entry.reply);
+                }
                 Phase::Waiting | Phase::Sent => {
                     // What has come of its reply can leave.
-                    if entry.begun && matches!(entry.kind, Kind::Single | Kind::Blocking(_)) {
+                    if entry.begun {
+                        self.reply_bytes = self.reply_bytes.saturating_sub(entry.reply.len());
                         self.out.append(&mut entry.reply);
                     }
                     break;
@@ -291,6 +344,9 @@ impl State {
             }
             self.queue.pop_front();
             self.first += 1;
+        }
+        if self.queue.is_empty() {
+            self.reply_bytes = 0;
         }
         self.forget_answered();
     }

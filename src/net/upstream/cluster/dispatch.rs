@@ -5,16 +5,13 @@ use std::time::Instant;
 
 use super::core::{Core, State, Watch};
 use super::entry::{Entry, Kind, Lease, Phase, Shows};
-use super::gather::Progress;
 use super::nodes::NodeName;
 use super::transaction::ABORTED;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::{Link, Phase as LinkPhase};
 use crate::net::upstream::lane::Lane;
-use respguard_engine::command::CommandId;
 use respguard_engine::link::owed::Owed;
-use respguard_engine::pipeline::finding::Fault;
 use respguard_resp::{Protocol, encode};
 
 pub(super) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -79,37 +76,6 @@ impl Core {
         1
     }
 
-    /// What has waited too long for a node is told so.
-    fn give_up(&self, state: &mut State, place: usize, now: Instant) {
-        let entry = &mut state.queue[place];
-        if now < entry.unsent_by {
-            return;
-        }
-        match &mut entry.kind {
-            Kind::Gather(gather) => {
-                let waiting = gather.parts.iter_mut().filter(|part| part.progress == Progress::Waiting);
-                waiting.for_each(|part| part.progress = Progress::Failed(Fault::Unavailable));
-                self.conclude_parts(state, place);
-            }
-            Kind::Atomic(atomic) if atomic.shows == Shows::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
-            _ => {
-                let name = self.nodes.context.table().spec(entry.command).name().replace('|', " ").to_uppercase();
-                let name = if entry.command == CommandId::UNKNOWN { "the request".to_owned() } else { name };
-                let is_alone = matches!(entry.kind, Kind::Blocking(_) | Kind::Watch | Kind::Subscribe(_));
-                let why = match (entry.slot, self.no_lease.take()) {
-                    (_, Some(why)) if is_alone => why.to_string(),
-                    (Some(slot), _) => format!("no node serves slot {slot}"),
-                    (None, _) => "no node of the cluster is there".to_owned(),
-                };
-                self.revert_subscribe(state, place);
-                let entry = &mut state.queue[place];
-                entry.reply.clear();
-                encode::error(&mut entry.reply, &format!("ERR respguard: {name} was not sent: {why}"));
-                state.finish(place, Phase::Done);
-            }
-        }
-    }
-
     /// Sends the request, and those behind it that go the same way.
     fn send_run(&self, state: &mut State, place: usize) -> usize {
         let Some((address, lane)) = self.lane_for(&state.queue[place]) else { return 0 };
@@ -117,9 +83,10 @@ impl Core {
         if link.phase() != LinkPhase::Ready {
             return 0;
         }
-        let asks = state.queue[place].again.as_mut().and_then(|again| again.asks.take()).is_some();
+        let again = state.queue[place].again.as_mut();
+        let (asks, loads) = again.map_or((false, None), |again| (again.asks.take().is_some(), again.loads.take()));
         let mut run = 1;
-        if !asks && !state.is_subscribed() {
+        if !asks && loads.is_none() && !state.is_subscribed() {
             while run < RUN_MAX && place + run < state.queue.len() {
                 let next = &state.queue[place + run];
                 let is_alike = next.phase == Phase::Waiting
@@ -136,11 +103,18 @@ impl Core {
         let bytes = state.queue[place].bytes.start..state.queue[place + run - 1].bytes.end;
         let seq = state.seq(place);
         let count = u32::try_from(run).unwrap_or(u32::MAX);
-        let owed = if asks { Owed::request(seq, 2) } else { Owed::each(seq, count) };
+        let (loading, loads) = loads.unwrap_or_default();
+        let skip = loads + u32::from(asks);
+        let owed = if skip > 0 { Owed::request(seq, 1 + skip) } else { Owed::each(seq, count) };
         let deadline = state.queue[place].deadline;
         let is_sent = {
             let written = state.written(&bytes);
-            let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
+            let parts: &[&[u8]] = match (loads > 0, asks) {
+                (true, true) => &[&loading, ASKING, written],
+                (true, false) => &[&loading, written],
+                (false, true) => &[ASKING, written],
+                (false, false) => &[written],
+            };
             link.send(self.recipient(), parts, owed, clock::now(), deadline)
         };
         if !is_sent {
@@ -148,10 +122,13 @@ impl Core {
         }
         for entry in state.queue.range_mut(place..place + run) {
             entry.phase = Phase::Sent;
-            entry.skip = u32::from(asks);
+            entry.skip = skip;
             if entry.sent_to.as_ref() != Some(&address) {
                 entry.sent_to = Some(address.clone());
             }
+        }
+        if state.queue.range(place..place + run).any(|entry| !entry.is_read) {
+            state.note_written(&address);
         }
         run
     }
@@ -173,8 +150,9 @@ impl Core {
         }
         link.mark_blocking();
         let entry = &mut state.queue[place];
-        (entry.phase, entry.skip, entry.sent_to) = (Phase::Sent, u32::from(asks), Some(address));
+        (entry.phase, entry.skip, entry.sent_to) = (Phase::Sent, u32::from(asks), Some(address.clone()));
         entry.kind = Kind::Blocking(Some(Lease { lane, link }));
+        state.note_written(&address);
         1
     }
 
@@ -205,11 +183,12 @@ impl Core {
             None
         };
         let entry = &mut state.queue[place];
-        let (address, link) = match watched {
-            Some((_, link)) => (entry.sent_to.clone(), link),
+        let (address, lane, link) = match watched {
+            Some((lane, link)) => (self.owner_of(entry), lane, link),
             None => {
                 let Some((address, lane)) = self.lane_for(entry) else { return 0 };
-                (Some(address), lane.shared())
+                let link = lane.shared();
+                (Some(address), lane, link)
             }
         };
         if link.phase() != LinkPhase::Ready && !is_end {
@@ -220,6 +199,11 @@ impl Core {
         }
         let asks = entry.again.as_mut().and_then(|again| again.asks.take()).is_some();
         let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
+        let missing = match &address {
+            Some(address) if atomic.needs.any() => self.nodes.missing(address, lane.shared().opened_at(), &atomic.needs),
+            _ => None,
+        };
+        let (loading, loads) = missing.unwrap_or_default();
         let outer = atomic.outer.clone();
         let request = atomic.request.take();
         let (bytes, deadline) = (entry.bytes.clone(), entry.deadline);
@@ -227,14 +211,14 @@ impl Core {
         let seq = state.seq(place);
         let is_sent = {
             let all = request.as_deref().unwrap_or_else(|| state.written(&bytes));
-            let mut parts: Vec<&[u8]> = Vec::new();
+            let mut parts: Vec<&[u8]> = if loads > 0 { vec![&loading] } else { Vec::new() };
             let mut at = 0;
             for end in outer.into_iter().filter(|_| asks) {
                 parts.extend([ASKING, &all[at..end]]);
                 at = end;
             }
             parts.push(&all[at..]);
-            link.send(self.recipient(), &parts, Owed::request(seq, frames), clock::now(), deadline)
+            link.send(self.recipient(), &parts, Owed::request(seq, frames + loads), clock::now(), deadline)
         };
         let entry = &mut state.queue[place];
         let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
@@ -249,7 +233,8 @@ impl Core {
             }
             return 0;
         }
-        (atomic.is_asked, entry.phase, entry.sent_to) = (asks, Phase::Sent, address);
+        (atomic.is_asked, entry.phase, entry.skip, entry.sent_to) = (asks, Phase::Sent, loads, address.clone());
+        address.iter().for_each(|address| state.note_written(address));
         1
     }
 
@@ -317,6 +302,10 @@ impl Core {
         }
     }
 
+    fn owner_of(&self, entry: &Entry) -> Option<NodeName> {
+        entry.slot.and_then(|slot| self.nodes.owner(slot))
+    }
+
     fn lane_for(&self, entry: &Entry) -> Option<(NodeName, Rc<Lane>)> {
         if let Some(again) = &entry.again
             && let Some(address) = again.asks.as_ref().or(again.node.as_ref())
@@ -334,6 +323,9 @@ impl Core {
     }
 
     pub(super) fn lane_at(&self, address: NodeName) -> Option<(NodeName, Rc<Lane>)> {
+        if self.nodes.is_given_up(&address) {
+            return None;
+        }
         let lane = self.nodes.lane(&address, &self.key.borrow())?;
         Some((address, lane))
     }

@@ -13,6 +13,7 @@ use respguard_engine::pipeline::finding::Fault;
 use super::gather::Gather;
 use super::login::Login;
 use super::nodes::NodeName;
+use super::scripts::Needs;
 use super::subscriptions::Change;
 
 /// A connection that one request, or a client that watches, has for itself.
@@ -53,8 +54,38 @@ pub(super) struct Atomic {
     pub(super) own: Option<Rc<Own>>,
     /// It was sent behind ASKING.
     pub(super) is_asked: bool,
+    /// What it runs.
+    pub(super) needs: Needs,
     /// Where the frames that have come end.
     pub(super) ends: Vec<usize>,
+    /// It has run, and its replies go on as they come.
+    pub(super) passes: bool,
+}
+
+impl Atomic {
+    /// Frames that stand before EXEC's own, and those of ASKING.
+    fn frames_owed(&self) -> usize {
+        self.frames as usize + if self.is_asked { self.outer.len() } else { 0 }
+    }
+
+    /// The next frame is EXEC's, and begins like that of a transaction that has run.
+    pub(super) fn is_run_by(&self, piece: &[u8]) -> bool {
+        let is_exec = self.shows != Shows::Second && self.ends.len() + 1 == self.frames_owed();
+        is_exec && piece.first() == Some(&b'*') && !piece.starts_with(b"*-")
+    }
+
+    /// All frames have come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ends.len() >= self.frames_owed()
+    }
+
+    /// Where the frames that have come lie, without those of ASKING, which is our own.
+    pub(super) fn own_frames(&self) -> Vec<Range<usize>> {
+        let outer = if self.is_asked { self.outer.len() } else { 0 };
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let frames = starts.zip(self.ends.iter().copied()).map(|(start, end)| start..end);
+        frames.enumerate().filter(|(at, _)| *at >= 2 * outer || at % 2 == 1).map(|(_, frame)| frame).collect()
+    }
 }
 
 /// Which of the frames are the client's.
@@ -92,6 +123,10 @@ pub(super) struct Again {
     pub(super) node: Option<NodeName>,
     pub(super) not_before: Option<Instant>,
     pub(super) tries: u32,
+    /// Behind these requests, so many, which load what it runs;
+    pub(super) loads: Option<(Vec<u8>, u32)>,
+    /// that was done before.
+    pub(super) is_loaded: bool,
 }
 
 pub(super) struct Entry {

@@ -1,7 +1,7 @@
 //! Requests that several nodes answer: cut up or sent to all, and their replies made one.
 
-use super::core::Core;
-use super::entry::{Entry, Kind};
+use super::core::{Core, State};
+use super::entry::{Entry, Kind, Lease};
 use super::intake::Request;
 use super::nodes::NodeName;
 use respguard_engine::pipeline::finding::Fault;
@@ -11,6 +11,7 @@ use respguard_engine::route::slots::key_slot;
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
 
+const TOO_LONG: &str = "its replies are longer than what may be kept ([listen] buffered_bytes_max)";
 /// Bits of a cursor that say which node is at hand.
 const CURSOR_BITS: u32 = 12;
 
@@ -52,6 +53,8 @@ pub(super) enum Progress {
     Sent,
     Replied,
     Failed(Fault),
+    /// Its reply is longer than what may be kept.
+    TooLong,
 }
 
 pub(super) struct Part {
@@ -65,16 +68,20 @@ pub(super) struct Part {
     pub(super) not_before: Option<std::time::Instant>,
     pub(super) tries: u32,
     pub(super) sent_to: Option<NodeName>,
+    /// It waits at its node, on a connection of its own.
+    pub(super) waits: bool,
+    pub(super) lease: Option<Lease>,
 }
 
 impl Part {
     fn new(request: Vec<u8>, target: Target) -> Part {
         let (progress, reply) = (Progress::Waiting, Vec::new());
-        Part { request, target, progress, reply, asks: None, skip: 0, not_before: None, tries: 0, sent_to: None }
+        let (asks, not_before, sent_to, lease) = Default::default();
+        Part { request, target, progress, reply, asks, skip: 0, not_before, tries: 0, sent_to, waits: false, lease }
     }
 
     pub(super) fn again(&self, target: Target) -> Part {
-        Part::new(self.request.clone(), target)
+        Part { waits: self.waits, ..Part::new(self.request.clone(), target) }
     }
 
     pub(super) fn slot(&self) -> Option<u16> {
@@ -85,7 +92,7 @@ impl Part {
     }
 
     fn is_over(&self) -> bool {
-        matches!(self.progress, Progress::Replied | Progress::Failed(_))
+        matches!(self.progress, Progress::Replied | Progress::Failed(_) | Progress::TooLong)
     }
 }
 
@@ -136,6 +143,17 @@ pub(super) fn every(written: &[u8], merge: Merge, entry: &mut Entry) {
 
 pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
     gather(entry, vec![Part::new(written.to_vec(), Target::Home)], How::Merged(merge), String::new(), false);
+}
+
+/// Each primary that the client has written to waits for its replicas; without any, one has nothing to wait for.
+pub(super) fn wait(core: &Core, state: &State, name: String, written: &[u8], entry: &mut Entry) {
+    let primaries = core.nodes.primaries();
+    let is_known = state.wrote.iter().all(|node| primaries.contains(node));
+    let nodes: &[NodeName] = if is_known { &state.wrote } else { &primaries };
+    let targets: Vec<Target> = nodes.iter().map(|node| Target::At(NodeName::clone(node))).collect();
+    let targets = if targets.is_empty() { vec![Target::Home] } else { targets };
+    let part = |target| Part { waits: true, ..Part::new(written.to_vec(), target) };
+    gather(entry, targets.into_iter().map(part).collect(), How::Merged(Merge::Min), name, false);
 }
 
 /// Asked of the node of this slot, although it names no key.
@@ -206,6 +224,10 @@ impl Gather {
 
     /// What is said where some parts were not answered.
     fn failure(&self) -> Option<String> {
+        if self.parts.iter().any(|part| part.progress == Progress::TooLong) {
+            let name = if self.name.is_empty() { "the request" } else { &self.name };
+            return Some(format!("ERR respguard: {name} is not answered: {TOO_LONG}"));
+        }
         let failed = |part: &&Part| matches!(part.progress, Progress::Failed(_));
         let count = self.parts.iter().filter(failed).count();
         let first = self.parts.iter().find(failed)?;

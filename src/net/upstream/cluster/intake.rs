@@ -6,6 +6,7 @@ use super::core::{Core, Parsing, State};
 use super::entry::{Entry, Kind, Phase};
 use super::subscriptions::Change;
 use super::{gather, login, own, transaction};
+use crate::net::memory_budget::LITTLE;
 use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, RetryClass, Spec, Table};
 use respguard_engine::route::place::{Route, Slots, Verb, slots};
 use respguard_resp::encode;
@@ -13,6 +14,8 @@ use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 
 /// Redis' own text.
 pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+/// To a request before a cluster that is longer than what is left.
+const TOO_LONG: &str = "was not sent: it is longer than what may be held for a node ([listen] buffered_bytes_max)";
 /// What waits for a node is told so before its link gives up on it.
 const TOLD_BEFORE: Duration = Duration::from_millis(100);
 
@@ -48,7 +51,7 @@ impl<'a> Request<'a> {
             Route::Login(_) | Route::Quit if in_multi => {
                 Some(format!("ERR respguard: {} inside MULTI is not possible on a cluster", self.name()))
             }
-            Route::Every(_) | Route::Scan | Route::Subscribe | Route::One(_) | Route::Cluster(_) if in_multi => {
+            Route::Wait | Route::Every(_) | Route::Scan | Route::Subscribe | Route::One(_) | Route::Cluster(_) if in_multi => {
                 Some(format!("ERR respguard: {} is about all nodes of a cluster: not possible inside MULTI", self.name()))
             }
             Route::Keys | Route::Split(_) if self.slots == Slots::Several && (in_multi || self.route == Route::Keys) => {
@@ -76,10 +79,22 @@ impl Core {
         let Some(mut parser) = state.parsing.parser.take() else { return };
         // Taken out, so that the rest of the state can change while a request is looked at.
         let input = std::mem::take(&mut state.input);
-        let Parsing { mut spans, mut arena, .. } = std::mem::take(&mut state.parsing);
+        let Parsing { mut spans, mut arena, mut is_refused, .. } = std::mem::take(&mut state.parsing);
+        // What is sent on whole must have room here.
+        let most = self.nodes.context.kept.allowance(2).max(LITTLE);
         loop {
             let rest = &input[state.parsed..];
-            match parser.parse(rest, &mut spans, &mut arena, usize::MAX) {
+            if is_refused {
+                match parser.stream(rest) {
+                    Ok(passed) => (state.parsed, is_refused) = (state.parsed + passed.bytes, !passed.end),
+                    Err(_) => state.is_closed = true,
+                }
+                if is_refused || state.is_closed {
+                    break;
+                }
+                continue;
+            }
+            match parser.parse(rest, &mut spans, &mut arena, most) {
                 Parsed::Request { bytes, inline } => {
                     let start = state.input_start + state.parsed as u64;
                     let args = if inline { Args::new(&arena, &spans) } else { Args::new(&rest[..bytes], &spans) };
@@ -93,7 +108,17 @@ impl Core {
                     spans.clear();
                     arena.clear();
                 }
-                Parsed::Incomplete | Parsed::Large => break,
+                Parsed::Incomplete => break,
+                Parsed::Large => {
+                    let passed = parser.parsed_bytes();
+                    let start = state.input_start + state.parsed as u64;
+                    let request = Request::read(self, &table, Args::new(rest, &spans));
+                    self.refuse_large(state, &request, start..start + passed as u64);
+                    (state.parsed, is_refused) = (state.parsed + passed, true);
+                    parser.begin_stream();
+                    spans.clear();
+                    arena.clear();
+                }
                 // The proxy has read them before: it does not write such.
                 Parsed::Error(_) => {
                     state.is_closed = true;
@@ -103,9 +128,20 @@ impl Core {
             }
         }
         state.input = input;
-        state.parsing = Parsing { parser: Some(parser), spans, arena };
+        state.parsing = Parsing { parser: Some(parser), spans, arena, is_refused };
         drop(table);
         state.advance();
+    }
+
+    /// It is answered so instead of being held.
+    fn refuse_large(&self, state: &mut State, request: &Request<'_>, bytes: std::ops::Range<u64>) {
+        let mut entry = self.entry(request, bytes);
+        encode::error(&mut entry.reply, &format!("ERR respguard: {} {TOO_LONG}", request.name()));
+        entry.kind = Kind::Own;
+        if let Some(multi) = &state.multi {
+            multi.own.is_aborted.set(true);
+        }
+        state.put(entry);
     }
 
     /// Takes the request that `rest` begins with; returns how many bytes it, and what belongs to it, have.
@@ -143,7 +179,10 @@ impl Core {
                     gather::split(self, &request, split, &mut entry);
                 }
                 Route::Split(_) => {}
-                Route::Every(merge) => gather::every(&rest[..bytes], merge, &mut entry),
+                Route::Every(merge) => {
+                    self.nodes.scripts().note(&request);
+                    gather::every(&rest[..bytes], merge, &mut entry);
+                }
                 Route::One(merge) => gather::one(&rest[..bytes], merge, &mut entry),
                 Route::Scan => gather::scan(&request, &mut entry),
                 Route::Subscribe => subscribe(&request, &mut entry),
@@ -152,6 +191,7 @@ impl Core {
                     entry.kind = Kind::Own;
                 }
                 Route::Cluster(command) => own::answer(self, &request, command, &rest[..bytes], &mut entry),
+                Route::Wait => gather::wait(self, state, request.name(), &rest[..bytes], &mut entry),
                 Route::Transaction(verb) => transaction::take(state, verb, &mut entry),
             }
         }

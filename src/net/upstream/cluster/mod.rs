@@ -19,11 +19,15 @@ mod intake;
 mod listener;
 mod login;
 mod messages;
+mod node;
 pub mod nodes;
 mod own;
 mod parts;
 mod replies;
+mod scripts;
 mod subscriptions;
 mod transaction;
+mod unsent;
 
 pub use connection::{ClusterConnection, HeadFault};
+pub use scripts::Scripts;

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::connection::ClusterConnection;
 use super::core::Core;
+use super::node::{News, Node, Used};
+use super::scripts::{Needs, Scripts};
 use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::health::Health;
 use crate::net::topology::Primary;
 use crate::net::topology::cluster::{Cluster, SlotMap};
 use crate::net::upstream::connect::OpenError;
@@ -19,8 +22,10 @@ use crate::net::upstream::connections::Connections;
 use crate::net::upstream::lane::{Lane, LaneKey, Leases};
 use crate::net::upstream::{Reach, Settings};
 use respguard_engine::command::{CommandId, Table};
-use respguard_engine::link::handshake::{ConnectParams, Refusal, ServerInfo, Step};
+use respguard_engine::link::handshake::{ConnectParams, Refusal, Selects, ServerInfo, Step};
 use respguard_engine::route::place::{Route, Routes};
+use respguard_resp::{Protocol, encode};
+use tracing::{info, warn};
 
 /// How long a request waits for the connection to a node that is not there, before it is looked at again where it goes.
 const NODE_QUEUE_TIMEOUT: Duration = Duration::from_millis(50);
@@ -48,6 +53,8 @@ pub struct ClusterSettings {
     pub cluster: Cluster,
     pub announced: Announced,
     pub split_writes: bool,
+    /// What was loaded through the proxy.
+    pub scripts: Scripts,
 }
 
 /// A node, by where it is reached.
@@ -71,23 +78,6 @@ pub struct Nodes {
     version: Cell<u64>,
     /// Primaries by their ids, as a walk goes over them.
     primaries: RefCell<Rc<[NodeName]>>,
-}
-
-struct Node {
-    reach: Rc<Reach>,
-    lanes: HashMap<LaneKey, Used>,
-}
-
-/// The connections for clients of one kind, and when they were used last.
-struct Used {
-    lane: Rc<Lane>,
-    at: Cell<Instant>,
-}
-
-impl Used {
-    fn now(lane: Rc<Lane>) -> Used {
-        Used { lane, at: Cell::new(clock::now()) }
-    }
 }
 
 impl Nodes {
@@ -185,14 +175,43 @@ impl Nodes {
 
     /// True for a primary to which there is a connection.
     pub(super) fn is_there(&self, address: &NodeName) -> bool {
-        let is_ready = |used: &Used| used.lane.shared().phase() == Phase::Ready;
-        self.primaries.borrow().contains(address)
-            && self.nodes.borrow().get(address).is_some_and(|node| node.lanes.values().any(is_ready))
+        self.primaries.borrow().contains(address) && self.nodes.borrow().get(address).is_some_and(Node::is_there)
+    }
+
+    /// True for a node that has been silent for longer than a request waits.
+    pub(super) fn is_given_up(&self, address: &NodeName) -> bool {
+        self.nodes.borrow().get(address).is_some_and(Node::is_given_up)
+    }
+
+    /// What has to go before something that needs these scripts and functions, for the node has not got it yet: requests,
+    /// and how many. `None` where nothing has.
+    pub(super) fn missing(&self, address: &NodeName, opened_at: Option<Instant>, needs: &Needs) -> Option<(Vec<u8>, u32)> {
+        let nodes = self.nodes.borrow();
+        let node = nodes.get(address)?;
+        let (mut requests, mut count) = (Vec::new(), 0);
+        for digest in &needs.scripts {
+            if node.lacks_script(opened_at, digest)
+                && let Some(body) = self.shared.scripts.body(digest)
+            {
+                encode::request(&mut requests, &[b"SCRIPT", b"LOAD", &body]);
+                count += 1;
+            }
+        }
+        if needs.functions && node.lacks_libraries(opened_at, self.shared.scripts.version()) {
+            count += self.shared.scripts.write_libraries(&mut requests);
+        }
+        (count > 0).then_some((requests, count))
+    }
+
+    /// What was loaded through the proxy.
+    pub(super) fn scripts(&self) -> &Scripts {
+        &self.shared.scripts
     }
 
     /// True for a node of the cluster that is known to be well, primary or not.
     pub(super) fn is_member(&self, address: &NodeName) -> bool {
-        self.primaries.borrow().contains(address) || self.map.borrow().replicas.contains(address)
+        let is_known = self.primaries.borrow().contains(address) || self.map.borrow().replicas.contains(address);
+        is_known && !self.is_given_up(address)
     }
 
     /// The node for what is about no key: of those that are there the one with this number.
@@ -229,7 +248,7 @@ impl Nodes {
             is_node: true,
             ..self.settings.clone()
         };
-        Node { reach: Rc::new(Reach { settings, nodes: None }), lanes: HashMap::new() }
+        Node::new(Rc::new(Reach { settings, nodes: None, health: Some(Health::default()) }))
     }
 
     /// A client's connection to the cluster, once a node takes its login and protocol.
@@ -265,7 +284,9 @@ impl Nodes {
 
     /// Opens a connection to one node after the other, until one is there.
     pub(super) async fn verify(&self, key: &LaneKey, params: &ConnectParams) -> Result<ServerInfo, OpenError> {
-        for address in self.primaries().iter() {
+        let primaries = self.primaries();
+        let (there, others): (Vec<_>, Vec<_>) = primaries.iter().partition(|address| self.is_there(address));
+        for address in there.into_iter().chain(others) {
             let reach = {
                 let mut nodes = self.nodes.borrow_mut();
                 Rc::clone(&nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address)).reach)
@@ -347,9 +368,13 @@ impl Nodes {
                 }
             }
         }
+        self.look_for_silent(now);
         for node in self.nodes.borrow_mut().values_mut() {
+            // Its connection shows when it is back.
+            let is_given_up = node.is_given_up();
             node.lanes.retain(|key, used| {
                 let is_unused = now.saturating_duration_since(used.at.get()) >= UNUSED_MAX && used.lane.shared().is_clean();
+                let is_unused = is_unused && !is_given_up;
                 let keep = !revoked.contains(key) && !is_unused;
                 if !keep {
                     used.lane.close();
@@ -362,6 +387,27 @@ impl Nodes {
             connections.iter().filter(|core| revoked.contains(&*core.key.borrow())).for_each(|core| core.close());
         }
         self.wake_unsent();
+    }
+
+    /// Nodes that are silent for too long lose their connections, but for one that shows when they are back.
+    fn look_for_silent(&self, now: Instant) {
+        let mut given_up = Vec::new();
+        for (address, node) in self.nodes.borrow_mut().iter_mut() {
+            match node.look(now, self.settings.request_timeout) {
+                News::None => {}
+                News::Back => info!(node = %address, "a node of the cluster answers again"),
+                News::GivenUp => {
+                    warn!(node = %address, "a node of the cluster does not answer: what is for it is refused until it does");
+                    node.lanes.drain().for_each(|(_, used)| used.lane.close());
+                    given_up.push(NodeName::clone(address));
+                }
+            }
+        }
+        let (login, protocol) = (self.settings.login.clone(), Protocol::Resp2);
+        let key = LaneKey { login, selects: Selects::Itself, db: 0, protocol };
+        for address in given_up.iter().filter(|address| self.primaries.borrow().contains(address)) {
+            self.lane(address, &key);
+        }
     }
 
     /// Returns when the cluster has been asked anew, with what it says.

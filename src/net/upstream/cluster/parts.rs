@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use super::core::{Core, State};
 use super::dispatch::ASKING;
-use super::entry::{Kind, Phase};
+use super::entry::{Kind, Lease, Phase};
 use super::gather::{Gather, Part, Progress, Target};
 use super::replies::{AT_ONCE_MAX, Course, pause};
 use crate::net::clock;
+use crate::net::memory_budget::LITTLE;
 use crate::net::upstream::connection::Phase as LinkPhase;
-use crate::net::upstream::{Admitted, Recipient};
+use crate::net::upstream::{Admitted, PING, Recipient};
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part as Piece;
@@ -25,12 +26,17 @@ impl Core {
         let Kind::Gather(gather) = &mut state.queue[place].kind else { return 0 };
         gather.spread(&self.nodes.primaries());
         let mut is_all_sent = true;
+        let mut wrote = Vec::new();
         for (at, part) in gather.parts.iter_mut().enumerate() {
             if part.progress != Progress::Waiting {
                 continue;
             }
             let is_sent = part.not_before.is_none_or(|at| at <= now) && self.send_part(part, (number, at), deadline);
             is_all_sent &= is_sent;
+            wrote.extend(part.sent_to.clone().filter(|_| is_sent));
+        }
+        if !state.queue[place].is_read {
+            wrote.iter().for_each(|node| state.note_written(node));
         }
         usize::from(is_all_sent)
     }
@@ -45,18 +51,24 @@ impl Core {
             (None, Target::Every) => (false, None),
         };
         let Some((address, lane)) = found else { return false };
-        let link = lane.shared();
-        if link.phase() != LinkPhase::Ready {
-            return false;
-        }
+        let link = if part.waits { self.lease(&lane) } else { Some(lane.shared()) };
+        let Some(link) = link.filter(|link| part.waits || link.phase() == LinkPhase::Ready) else { return false };
         let who: Rc<dyn Recipient> = Rc::new(PartOf::new(self, entry, at));
-        let parts: &[&[u8]] = if asks { &[ASKING, &part.request] } else { &[&part.request] };
-        let owed = Owed::questions(0, 1 + u32::from(asks));
-        if !link.send(who, parts, owed, clock::now(), deadline) {
-            return false;
+        // A connection waits for what it has written itself: with this it has come as far as all others.
+        let own = if part.waits { Some(PING) } else { asks.then_some(ASKING) };
+        let parts: &[&[u8]] = if let Some(own) = own { &[own, &part.request] } else { &[&part.request] };
+        let skip = u32::from(own.is_some());
+        let is_sent = link.send(who, parts, Owed::questions(0, 1 + skip), clock::now(), deadline);
+        if part.waits && !is_sent {
+            lane.give_back(&link, false);
+        } else if part.waits {
+            link.mark_blocking();
+            part.lease = Some(Lease { lane, link });
         }
-        (part.progress, part.skip, part.sent_to, part.asks) = (Progress::Sent, u32::from(asks), Some(address), None);
-        true
+        if is_sent {
+            (part.progress, part.skip, part.sent_to, part.asks) = (Progress::Sent, skip, Some(address), None);
+        }
+        is_sent
     }
 
     /// All parts may have been answered.
@@ -65,7 +77,10 @@ impl Core {
         let entry = &mut state.queue[place];
         let Kind::Gather(gather) = &mut entry.kind else { return };
         if gather.is_over() {
+            let held: usize = gather.parts.iter().map(|part| part.reply.len()).sum();
+            state.reply_bytes = state.reply_bytes.saturating_sub(held);
             entry.reply = Gather::reply(gather, nodes, self.home);
+            state.reply_bytes += entry.reply.len();
             state.finish(place, Phase::Done);
         }
     }
@@ -93,6 +108,11 @@ impl PartOf {
         let Some(part) = gather.parts.get_mut(self.part) else { return };
         let mut taken = std::mem::replace(part, part.again(Target::Home));
         change(&core, state, place, &mut taken);
+        if taken.progress != Progress::Sent
+            && let Some(lease) = taken.lease.take()
+        {
+            state.returning.push((lease, taken.progress == Progress::Replied));
+        }
         if let Some(Kind::Gather(gather)) = state.queue.get_mut(place).map(|entry| &mut entry.kind) {
             gather.parts[self.part] = taken;
         }
@@ -107,12 +127,20 @@ impl PartOf {
 
 impl Recipient for PartOf {
     fn admit(&self, _to: ReplyTo, piece: &[u8], answer: Piece) -> Admitted {
-        self.with(|core, _, _, part| {
+        self.with(|core, state, _, part| {
             if part.skip > 0 {
                 part.skip -= u32::from(answer.last);
                 return;
             }
+            if part.progress != Progress::Sent {
+                return;
+            }
+            if part.reply.len() > LITTLE && core.nodes.context.kept.is_over_limit() {
+                (part.progress, part.reply) = (Progress::TooLong, Vec::new());
+                return;
+            }
             part.reply.extend_from_slice(piece);
+            state.reply_bytes += piece.len();
             if !answer.last {
                 return;
             }
@@ -155,6 +183,7 @@ impl Recipient for PartOf {
     fn flush(&self) {
         self.is_touched.set(false);
         if let Some(core) = self.core.upgrade() {
+            core.note_kept();
             core.wake();
         }
     }

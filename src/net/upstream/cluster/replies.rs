@@ -70,6 +70,7 @@ impl Core {
     fn again(&self, state: &mut State, place: usize, course: Course) {
         let now = clock::now();
         let entry = &mut state.queue[place];
+        state.reply_bytes = state.reply_bytes.saturating_sub(entry.reply.len());
         entry.reply.clear();
         (entry.begun, entry.skip, entry.phase) = (false, 0, Phase::Waiting);
         if let Kind::Blocking(lease) = &mut entry.kind
@@ -107,11 +108,11 @@ impl Core {
             self.again(state, place, course);
             return;
         }
-        if place == 0 && state.fault.is_none() {
-            state.out.extend_from_slice(piece);
-        } else {
-            entry.reply.extend_from_slice(piece);
+        if part.first && part.last && piece.first() == Some(&b'-') && self.loads_for(state, place, piece) {
+            let course = Course::Owner;
+            return self.again(state, place, course);
         }
+        state.keep_or_pass(place, piece);
         state.queue[place].begun = true;
         if part.last {
             self.over(state, place, Phase::Done);
@@ -127,23 +128,32 @@ impl Core {
 
     fn admit_atomic(&self, state: &mut State, place: usize, piece: &[u8], part: Part) {
         let entry = &mut state.queue[place];
-        entry.reply.extend_from_slice(piece);
-        let end = entry.reply.len();
         let Kind::Atomic(atomic) = &mut entry.kind else { return };
+        if !atomic.passes && part.first && !part.last && atomic.is_run_by(piece) {
+            self.begin_to_pass(state, place);
+        }
+        let entry = &mut state.queue[place];
+        let Kind::Atomic(atomic) = &mut entry.kind else { return };
+        if atomic.passes {
+            state.keep_or_pass(place, piece);
+            state.queue[place].begun = true;
+            if part.last {
+                state.end_watch();
+                self.over(state, place, Phase::Done);
+            }
+            return;
+        }
+        entry.reply.extend_from_slice(piece);
+        state.reply_bytes += piece.len();
+        let end = entry.reply.len();
         if !part.last {
             return;
         }
         atomic.ends.push(end);
-        let outer = if atomic.is_asked { atomic.outer.len() } else { 0 };
-        if atomic.ends.len() < atomic.frames as usize + outer {
+        if !atomic.is_whole() {
             return;
         }
-        // ASKING is our own.
-        let starts = std::iter::once(0).chain(atomic.ends.iter().copied());
-        let frames: Vec<std::ops::Range<usize>> =
-            starts.zip(atomic.ends.iter().copied()).map(|(start, end)| start..end).collect();
-        let own = |at: &usize| *at >= 2 * outer || at % 2 == 1;
-        let frames: Vec<_> = (0..frames.len()).filter(own).map(|at| frames[at].clone()).collect();
+        let frames = atomic.own_frames();
         let shows = atomic.shows;
         let Some(last) = frames.last().cloned() else { return };
         let reply = std::mem::take(&mut entry.reply);
@@ -184,6 +194,19 @@ impl Core {
         self.over(state, place, Phase::Done);
     }
 
+    /// A transaction has run: what has come of its replies, and what comes, goes on as it is.
+    fn begin_to_pass(&self, state: &mut State, place: usize) {
+        let entry = &mut state.queue[place];
+        let reply = std::mem::take(&mut entry.reply);
+        let Kind::Atomic(atomic) = &mut entry.kind else { return };
+        atomic.passes = true;
+        if atomic.shows == Shows::All {
+            let frames = atomic.own_frames();
+            frames.into_iter().for_each(|frame| state.keep_or_pass(place, &reply[frame]));
+        }
+        state.queue[place].begun = true;
+    }
+
     fn admit_watch(&self, state: &mut State, place: usize, piece: &[u8], part: Part) {
         let entry = &mut state.queue[place];
         entry.reply.extend_from_slice(piece);
@@ -217,7 +240,12 @@ impl Core {
     /// What was sent to a node will not be answered.
     fn fail(&self, state: &mut State, place: usize, fault: Fault) {
         let entry = &mut state.queue[place];
-        if entry.begun && place == 0 && matches!(entry.kind, Kind::Single | Kind::Blocking(_)) {
+        let passes = match &entry.kind {
+            Kind::Single | Kind::Blocking(_) => true,
+            Kind::Atomic(atomic) => atomic.passes,
+            _ => false,
+        };
+        if entry.begun && place == 0 && passes {
             // A part of its reply has left: there is no way on.
             state.is_closed = true;
             return;
@@ -330,6 +358,7 @@ impl Recipient for Core {
     fn flush(&self) {
         self.is_touched.set(false);
         self.state.borrow_mut().release_messages(self.key.borrow().protocol);
+        self.note_kept();
         self.wake();
     }
 

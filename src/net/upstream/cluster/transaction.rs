@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::core::{Core, Multi, State};
 use super::entry::{Atomic, Entry, Kind, Shows};
 use super::intake::{CROSSSLOT, Request};
+use super::scripts::Needs;
 use respguard_engine::command::{RetryClass, Table};
 use respguard_engine::route::place::{Route, Slots, Verb};
 use respguard_resp::encode;
@@ -60,8 +61,9 @@ pub(super) fn take_whole(core: &Core, state: &mut State, table: &Table, rest: &[
         entry.deadline = Some(State::now() + settings.slow_timeout.max(settings.request_timeout));
     }
     if reading.errors.is_empty() {
-        let (outer, frames) = (reading.outer, reading.frames);
-        let atomic = Atomic { request: None, frames, outer, shows: Shows::All, own: None, is_asked: false, ends: Vec::new() };
+        let (outer, frames, needs) = (reading.outer, reading.frames, reading.needs);
+        let (is_asked, passes, ends) = Default::default();
+        let atomic = Atomic { request: None, frames, outer, shows: Shows::All, own: None, is_asked, needs, ends, passes };
         entry.kind = Kind::Atomic(Box::new(atomic));
     } else {
         reading.refuse(&mut entry.reply);
@@ -82,6 +84,7 @@ struct Whole {
     is_slow: bool,
     /// It begins with a WATCH of our own.
     is_guarded: bool,
+    needs: Needs,
     /// Whose place each error takes.
     errors: Vec<(u32, String)>,
 }
@@ -92,6 +95,7 @@ impl Whole {
         let place = self.frames;
         self.frames += 1;
         self.is_slow |= request.spec.slow;
+        self.needs.note(request.spec, request.args);
         let verb = match request.route {
             Route::Transaction(verb) => Some(verb),
             _ => None,
@@ -154,7 +158,7 @@ impl Whole {
 pub(super) fn take(state: &mut State, verb: Verb, entry: &mut Entry) {
     match verb {
         Verb::Multi => {
-            state.multi = Some(Multi { own: Rc::default(), request: MULTI.to_vec(), frames: 1, slot: None });
+            state.multi = Some(Multi { own: Rc::default(), request: MULTI.to_vec(), frames: 1, slot: None, needs: Needs::default() });
             encode::simple(&mut entry.reply, "OK");
             entry.kind = Kind::Own;
         }
@@ -185,9 +189,10 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
         Some(Verb::Exec) => {
             let Some(multi) = state.multi.take() else { return };
             let (request, frames) = ([&multi.request, EXEC].concat(), multi.frames + 1);
+            let needs = multi.needs;
             entry.slot = multi.slot;
             entry.is_fence = true;
-            entry.kind = atomic(request, frames, Shows::Last, own);
+            entry.kind = atomic(request, frames, Shows::Last, own, needs);
         }
         Some(Verb::Discard) => {
             state.multi = None;
@@ -207,11 +212,12 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
                 refuse(&mut entry, &text);
             } else {
                 multi.slot = multi.slot.or(slot);
+                multi.needs.note(request.spec, request.args);
                 multi.request.extend_from_slice(written);
                 multi.frames += 1;
                 entry.slot = multi.slot;
                 entry.holds_slot = true;
-                entry.kind = atomic([MULTI, written, DISCARD].concat(), 3, Shows::Second, own);
+                entry.kind = atomic([MULTI, written, DISCARD].concat(), 3, Shows::Second, own, Needs::default());
             }
         }
     }
@@ -223,7 +229,7 @@ fn refuse(entry: &mut Entry, text: &str) {
     entry.kind = Kind::Own;
 }
 
-fn atomic(request: Vec<u8>, frames: u32, shows: Shows, own: Rc<super::entry::Own>) -> Kind {
+fn atomic(request: Vec<u8>, frames: u32, shows: Shows, own: Rc<super::entry::Own>, needs: Needs) -> Kind {
     let outer = vec![MULTI.len()];
     Kind::Atomic(Box::new(Atomic {
         request: Some(request),
@@ -232,6 +238,8 @@ fn atomic(request: Vec<u8>, frames: u32, shows: Shows, own: Rc<super::entry::Own
         shows,
         own: Some(own),
         is_asked: false,
+        needs,
         ends: Vec::new(),
+        passes: false,
     }))
 }

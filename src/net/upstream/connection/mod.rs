@@ -199,7 +199,16 @@ impl Link {
     /// What is told of the server: of a cluster's nodes each is only one of several.
     #[inline]
     pub(super) fn health(&self) -> &Health {
-        if self.settings.is_node || self.settings.nodes.is_some() { &self.context.nodes_health } else { &self.context.health }
+        match &self.settings.health {
+            Some(health) => health,
+            None if self.settings.nodes.is_some() => &self.context.nodes_health,
+            None => &self.context.health,
+        }
+    }
+
+    /// Since when it can be used.
+    pub fn opened_at(&self) -> Option<Instant> {
+        self.opened_at.get()
     }
 
     /// What the server told at the handshake.

@@ -1,0 +1,104 @@
+//! One node of a cluster as one worker knows it: its connections, whether it answers, and which scripts it was given.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::scripts::Digest;
+use crate::net::clock;
+use crate::net::upstream::connection::Phase;
+use crate::net::upstream::lane::{Lane, LaneKey};
+use crate::net::upstream::Reach;
+
+pub(super) struct Node {
+    pub(super) reach: Rc<Reach>,
+    pub(super) lanes: HashMap<LaneKey, Used>,
+    /// Since when nothing but failures has come of it.
+    silent_since: Cell<Option<Instant>>,
+    is_given_up: Cell<bool>,
+    given: RefCell<Given>,
+}
+
+/// The connections for clients of one kind, and when they were used last.
+pub(super) struct Used {
+    pub(super) lane: Rc<Lane>,
+    pub(super) at: Cell<Instant>,
+}
+
+/// What a node was given, over connections that were opened at this time: one that was started anew has lost it.
+#[derive(Default)]
+struct Given {
+    opened_at: Option<Instant>,
+    scripts: HashSet<Digest>,
+    /// The libraries of this number.
+    libraries: u64,
+}
+
+/// What a look at a node has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    None,
+    GivenUp,
+    Back,
+}
+
+impl Used {
+    pub(super) fn now(lane: Rc<Lane>) -> Used {
+        Used { lane, at: Cell::new(clock::now()) }
+    }
+}
+
+impl Node {
+    pub(super) fn new(reach: Rc<Reach>) -> Node {
+        let (lanes, silent_since, is_given_up, given) = Default::default();
+        Node { reach, lanes, silent_since, is_given_up, given }
+    }
+
+    /// True when it has a connection, and nothing speaks against it.
+    pub(super) fn is_there(&self) -> bool {
+        let is_ready = |used: &Used| used.lane.shared().phase() == Phase::Ready;
+        self.silent_since.get().is_none() && self.lanes.values().any(is_ready)
+    }
+
+    /// It has been silent for longer than a request waits: what is for it is not to wait for it, too.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_given_up.get()
+    }
+
+    /// Takes note of what its connections have seen.
+    pub(super) fn look(&self, now: Instant, longest: Duration) -> News {
+        let Some(health) = &self.reach.health else { return News::None };
+        let (is_alive, has_failed) = health.take_seen();
+        if is_alive || self.lanes.is_empty() {
+            self.silent_since.set(None);
+        } else if has_failed {
+            self.silent_since.set(Some(self.silent_since.get().unwrap_or(now)));
+        }
+        let is_given_up = self.silent_since.get().is_some_and(|since| now.saturating_duration_since(since) >= longest);
+        match (self.is_given_up.replace(is_given_up), is_given_up) {
+            (false, true) => News::GivenUp,
+            (true, false) => News::Back,
+            _ => News::None,
+        }
+    }
+
+    /// True when it was not given this script yet; it is now.
+    pub(super) fn lacks_script(&self, opened_at: Option<Instant>, digest: &Digest) -> bool {
+        self.given(opened_at).scripts.insert(*digest)
+    }
+
+    /// The same for libraries of functions.
+    pub(super) fn lacks_libraries(&self, opened_at: Option<Instant>, version: u64) -> bool {
+        let mut given = self.given(opened_at);
+        std::mem::replace(&mut given.libraries, version) != version
+    }
+
+    fn given(&self, opened_at: Option<Instant>) -> std::cell::RefMut<'_, Given> {
+        let mut given = self.given.borrow_mut();
+        if given.opened_at != opened_at {
+            *given = Given { opened_at, ..Given::default() };
+        }
+        given
+    }
+}

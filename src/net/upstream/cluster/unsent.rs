@@ -1,0 +1,61 @@
+//! What cannot be sent: it is told so once its time is over, and at once where its node has been given up.
+
+use std::time::Instant;
+
+use super::core::{Core, State};
+use super::entry::{Entry, Kind, Phase, Shows};
+use super::gather::{Part, Progress, Target};
+use super::nodes::NodeName;
+use respguard_engine::command::CommandId;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_resp::encode;
+
+impl Core {
+    pub(super) fn give_up(&self, state: &mut State, place: usize, now: Instant) {
+        let silent = self.given_up_node(&state.queue[place]);
+        let entry = &mut state.queue[place];
+        let is_over = now >= entry.unsent_by;
+        match &mut entry.kind {
+            Kind::Gather(gather) => {
+                let is_lost = |part: &Part| is_over || self.part_node(part).is_some_and(|node| self.nodes.is_given_up(&node));
+                let waiting = gather.parts.iter_mut().filter(|part| part.progress == Progress::Waiting && is_lost(part));
+                waiting.for_each(|part| part.progress = Progress::Failed(Fault::Unavailable));
+                self.conclude_parts(state, place);
+            }
+            _ if !is_over && silent.is_none() => {}
+            Kind::Atomic(atomic) if atomic.shows == Shows::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
+            _ => {
+                let name = self.nodes.context.table().spec(entry.command).name().replace('|', " ").to_uppercase();
+                let name = if entry.command == CommandId::UNKNOWN { "the request".to_owned() } else { name };
+                let is_alone = matches!(entry.kind, Kind::Blocking(_) | Kind::Watch | Kind::Subscribe(_));
+                let why = match (entry.slot, self.no_lease.take(), silent) {
+                    (_, _, Some(node)) => format!("node {node} does not answer"),
+                    (_, Some(why), None) if is_alone => why.to_string(),
+                    (Some(slot), _, None) => format!("no node serves slot {slot}"),
+                    (None, _, None) => "no node of the cluster is there".to_owned(),
+                };
+                self.revert_subscribe(state, place);
+                let entry = &mut state.queue[place];
+                entry.reply.clear();
+                encode::error(&mut entry.reply, &format!("ERR respguard: {name} was not sent: {why}"));
+                state.finish(place, Phase::Done);
+            }
+        }
+    }
+
+    /// The node that the request would go to, if that has been given up.
+    fn given_up_node(&self, entry: &Entry) -> Option<NodeName> {
+        let pointed = entry.again.as_ref().and_then(|again| again.asks.clone().or_else(|| again.node.clone()));
+        let node = pointed.or_else(|| self.nodes.owner(entry.slot?));
+        node.filter(|node| self.nodes.is_given_up(node))
+    }
+
+    fn part_node(&self, part: &Part) -> Option<NodeName> {
+        match (&part.asks, &part.target) {
+            (Some(node), _) | (None, Target::At(node)) => Some(NodeName::clone(node)),
+            (None, Target::Slot(slot)) => self.nodes.owner(*slot),
+            (None, Target::Nth(at)) => self.nodes.primaries().get(*at).cloned(),
+            (None, Target::Home | Target::Every) => None,
+        }
+    }
+}
