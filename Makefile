@@ -18,7 +18,8 @@ MATRIX := $(CLIENTS)/matrix
 .PHONY: help demo check msrv test test-servers servers soak lint deny bench bench-instructions clients docs image setup redis older-redis package first-hour
 
 help:
-	@echo 'make demo    six stories, straight to Redis and through respguard (STAY=1 leaves it running)'
+	@echo 'make demo    six stories, straight to Redis and through respguard (STAY=1 leaves it running);'
+	@echo '             CLUSTER=1 plays groups on a cluster during a failover'
 	@echo 'make test    unit, property, architecture, integration and real-client tests'
 	@echo 'make test-servers  the integration tests on each server of scripts/install-servers, beside tests/servers/NAME.txt;'
 	@echo '             SERVER=valkey9 runs on one, TESTS="groups:: ttl::" only what those filters name'
@@ -40,7 +41,7 @@ help:
 
 demo: redis
 	cargo build --locked --release
-	$(PYTHON) demo/demo.py
+	$(PYTHON) demo/$(if $(CLUSTER),cluster,demo).py
 
 test: setup
 	cargo test --locked --workspace --no-fail-fast
@@ -122,9 +123,9 @@ setup: redis older-redis $(PYTHON_CLIENTS) $(NODE_CLIENTS) $(OLDER_CLIENTS) $(BR
 redis:
 	@scripts/install-redis
 
-# Some tests are about a server that is upgraded in place, from Redis 6.2.
+# Some tests are about a server that is upgraded in place, from Redis 6.2, and about slots that Valkey 9 moves.
 older-redis:
-	@scripts/install-servers redis6
+	@scripts/install-servers redis6 valkey9
 
 $(PYTHON_CLIENTS): $(CLIENTS)/requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

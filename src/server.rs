@@ -104,7 +104,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     let mut flushes = Flushes::default();
     let readiness = Readiness::default();
     let registry = Arc::new(Registry::new(config.listen.clients_max));
-    let mut place = Place::new(config, &certificates);
+    let mut place = Place::new(config, &certificates, clients.address());
     let asking = upstream_settings(config, &certificates, &place.primary, 1);
     let searching = place.search(&asking).await;
     let surveyed = Surveyed::at_start(&asking).await;
@@ -130,6 +130,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         workers: workers.mailboxes.len(),
         upstream: place.primary.clone(),
         sentinels: place.standing.clone(),
+        cluster: place.cluster.as_ref().map(|settings| settings.cluster.clone()),
         registry: Arc::clone(&registry),
         breaker: workers.breaker.clone(),
         totals: exposition.totals(),
@@ -170,6 +171,9 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         shutdown: admin_over.clone(),
     };
     let admin = tokio::spawn(admin::serve(operators, state, admin_over.clone()));
+    if let Some(cluster) = &place.cluster {
+        tokio::spawn(topology::show_readiness(cluster.cluster.clone(), readiness.clone()));
+    }
     readiness.started();
     let manager = ServiceManager::of_environment();
     let alive = manager.watch(workers.mailboxes.clone());

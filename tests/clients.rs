@@ -15,7 +15,7 @@ mod tools;
 use std::process::{Command, Stdio};
 
 use fred::types::RespVersion;
-use harness::{Act, Authority, Chaos, FakeServer, Proxy, RedisServer, Setup, Way, eventually};
+use harness::{Act, Authority, Chaos, FakeServer, Nodes, Proxy, RedisServer, Setup, Way, eventually};
 
 const RULES: &str = r#"
 [[group]]
@@ -99,6 +99,28 @@ fn redis_py_works_over_tls_with_a_certificate_and_a_password() {
         "ssl_ca_certs": authority.ca(), "ssl_certfile": own.cert, "ssl_keyfile": own.key,
     });
     stage.passed(&script::python_with("redis_py_sync.py", stage.proxy.port(), &[&settings.to_string()]));
+}
+
+/// A proxy before a cluster of three, for clients that know of clusters: to them it is the only node.
+fn on_a_cluster(run: impl FnOnce(u16) -> script::Done) {
+    const TAGGED: &str = r#"
+[[group]]
+name = "refresh-token"
+atomic = "transaction"
+commands = ["SETEX rt:{{{user}}}:{token} {ttl} *", "SADD sess:{{{user}}} {token}", "EXPIRE sess:{{{user}}} *"]
+"#;
+    let nodes = Nodes::start(3, false);
+    let proxy = Setup::before(1).cluster(&nodes.ports(), "").rules(TAGGED).start();
+    let done = run(proxy.port());
+    assert_eq!(proxy.groups("refresh-token", "applied"), f64::from(done.groups), "groups applied");
+    assert_eq!(proxy.metric("respguard_redirects_total", &[("kind", "moved")]), 0.0);
+}
+
+#[test]
+fn cluster_aware_clients_work_unmodified() {
+    on_a_cluster(|port| script::python("redis_py_cluster.py", port));
+    on_a_cluster(|port| script::node("ioredis_cluster.mjs", port, &[]));
+    on_a_cluster(|port| script::node("node_redis_cluster.mjs", port, &[]));
 }
 
 #[test]

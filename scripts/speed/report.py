@@ -1,11 +1,13 @@
 """Writes docs/performance/results.md from what was measured."""
 
+import inspect
 import os
 import platform
 import statistics
 import subprocess
 from pathlib import Path
 
+import clusters
 import goals
 from stage import ROOT
 from ways import DIRECT, PLAIN
@@ -185,6 +187,19 @@ def rest(records):
                         markdown(["", "", "rate", "CPU", "of RESP's", "p50 / p99"], rows)]) if rows else ""
 
 
+def cluster(records):
+    cases = records.seen("cluster", "case")
+    if not cases:
+        return ""
+    ways = records.seen("cluster")
+    def row(case, way):
+        rate, cpu, p99 = (records.median("cluster", case, way, metric) for metric in ("per_second", "cpu_us", "p99_us"))
+        return "" if rate is None else f"{rate:,.0f}/s, {cpu:.2f} us, {p99:,.0f} us"
+    rows = [[case, *(row(case, way) for way in ways)] for case in cases]
+    return "\n\n".join(["## Before a cluster", f"{inspect.getdoc(clusters.cluster)} Rate, CPU of the proxy for each request, and the 99th percentile "
+                        "of its time; depth behind the command.", markdown(["", *ways], rows)])
+
+
 def scaling(records):
     parts = []
     if ways := records.seen("workers"):
@@ -222,4 +237,4 @@ def spread(values, digits):
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
-SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, rest, audit, scaling)
+SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, rest, audit, cluster, scaling)

@@ -15,7 +15,9 @@ use crate::net::tls::Certificates;
 use crate::net::topology::cluster::{Cluster, Mapping};
 use crate::net::topology::{Election, Primary};
 use crate::net::upstream::Settings;
+use crate::net::upstream::cluster::Scripts;
 use crate::net::upstream::cluster::nodes::{Announced, ClusterSettings};
+use crate::telemetry::readiness::Readiness;
 use respguard_engine::command::Login;
 
 /// How long a sentinel is waited for at most: a failover is not to be missed because one of them is away.
@@ -38,7 +40,8 @@ enum Search {
 }
 
 impl Place {
-    pub(super) fn new(config: &Config, certificates: &Certificates) -> Place {
+    /// `listening` is where clients reach the proxy.
+    pub(super) fn new(config: &Config, certificates: &Certificates, listening: &Address) -> Place {
         match &config.upstream.topology {
             Topology::Fixed(address) => {
                 Place { primary: Primary::fixed(address.clone()), search: Search::Nothing, standing: None, cluster: None }
@@ -52,8 +55,9 @@ impl Place {
             Topology::Cluster(configured) => {
                 let (mapping, cluster) = Cluster::unknown();
                 let (election, primary) = Primary::unknown();
-                let announced = announced(configured.announce.as_ref(), &config.listen.address);
-                let settings = ClusterSettings { cluster, announced, split_writes: configured.split_writes };
+                let announced = announced(configured.announce.as_ref(), listening);
+                let settings =
+                    ClusterSettings { cluster, announced, split_writes: configured.split_writes, scripts: Scripts::default() };
                 let search = Search::Slots(configured.seeds.clone(), mapping, election);
                 Place { primary, search, standing: None, cluster: Some(Arc::new(settings)) }
             }
@@ -85,6 +89,14 @@ impl Place {
             let _ = tokio::time::timeout(settings.connect_timeout, found).await;
         }
         tasks
+    }
+}
+
+/// Tells as long as the process runs whether nodes of the cluster that answer serve slots.
+pub(super) async fn show_readiness(mut cluster: Cluster, readiness: Readiness) {
+    loop {
+        readiness.slots(cluster.observe().reachable() > 0);
+        cluster.changed().await;
     }
 }
 

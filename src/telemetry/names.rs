@@ -50,6 +50,7 @@ pub const REST_REQUESTS_TOTAL: &str = "respguard_rest_requests_total";
 pub const REST_RESENT_TOTAL: &str = "respguard_rest_resent_total";
 pub const RETRIES_REFUSED_TOTAL: &str = "respguard_retries_refused_total";
 pub const RETRIES_TOTAL: &str = "respguard_retries_total";
+pub const SLOTS_UNSERVED: &str = "respguard_slots_unserved";
 pub const SPLIT_MEMBERS: &str = "respguard_split_members";
 pub const TIMEOUTS_TOTAL: &str = "respguard_timeouts_total";
 pub const TLS_HANDSHAKES_FAILED_TOTAL: &str = "respguard_tls_handshakes_failed_total";
@@ -159,6 +160,7 @@ pub const ALL: &[Metric] = &[
         RETRIES_TOTAL,
         "Requests that were sent once more, after their connection was lost or because others held them up there, by kind",
     ),
+    gauge(SLOTS_UNSERVED, "Slots of the cluster that no node serves which answers"),
     histogram(SPLIT_MEMBERS, Unit::Count, "Members of a group that had come when it passed split"),
     counter(TIMEOUTS_TOTAL, "Requests answered -TIMEOUT"),
     counter(TLS_HANDSHAKES_FAILED_TOTAL, "TLS handshakes with clients that came to nothing"),

@@ -55,6 +55,8 @@ struct State {
     is_started: bool,
     is_draining: bool,
     is_refusing: bool,
+    /// Of a cluster: no node that answers serves a slot.
+    is_without_slots: bool,
     workers_with_upstream: BTreeSet<usize>,
     /// What the last attempt to reach the upstream met, where that says more than that it is not there.
     obstacle: Option<NotReady>,
@@ -74,6 +76,11 @@ impl Readiness {
     /// Whether the breaker refuses requests.
     pub fn breaker(&self, refuses: bool) {
         self.lock().is_refusing = refuses;
+    }
+
+    /// Whether a cluster's nodes that answer serve any slots.
+    pub fn slots(&self, are_served: bool) {
+        self.lock().is_without_slots = !are_served;
     }
 
     /// What worker number `worker` last knew of the upstream. The upstream is available while one worker reaches it:
@@ -106,7 +113,8 @@ impl Readiness {
         let obstacle = state.obstacle.unwrap_or(NotReady::UpstreamUnavailable);
         [
             (NotReady::Starting, !state.is_started),
-            (obstacle, state.workers_with_upstream.is_empty()),
+            (NotReady::NoCluster, state.is_without_slots),
+            (obstacle, state.workers_with_upstream.is_empty() && !state.is_without_slots),
             (NotReady::BreakerOpen, state.is_refusing),
             (NotReady::Draining, state.is_draining),
         ]
@@ -157,6 +165,18 @@ mod tests {
         assert_eq!(readiness.reasons(), []);
         readiness.upstream(0, false);
         assert_eq!(readiness.reasons(), [NotReady::UpstreamUnavailable]);
+    }
+
+    #[test]
+    fn before_a_cluster_ready_while_slots_are_served() {
+        let readiness = Readiness::default();
+        readiness.started();
+        readiness.slots(false);
+        assert_eq!(readiness.reasons(), [NotReady::NoCluster]);
+        readiness.upstream(0, true);
+        assert_eq!(readiness.reasons(), [NotReady::NoCluster]);
+        readiness.slots(true);
+        assert_eq!(readiness.reasons(), []);
     }
 
     #[test]

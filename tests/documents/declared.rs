@@ -1,11 +1,12 @@
 //! What is declared about the documents: which command lines are not run and why, what stands for what in the others.
 
 /// Command lines that are not run: where, which, and why.
-pub const NOT_RUN: [(&str, &str, &str); 27] = [
+pub const NOT_RUN: [(&str, &str, &str); 28] = [
     ("README.md", "make demo     # six stories, straight to Redis and through respguard, side by side", DEMO),
     ("README.md", "make test     # everything that is tested", "this test is a part of it"),
     ("README.md", "make demo", DEMO),
     ("README.md", "make demo STAY=1", "leaves servers running; its stories are run"),
+    ("README.md", "make demo CLUSTER=1", "plays a failover of a cluster, as tests/it/clusters_at_random.rs does"),
     ("README.md", "cargo build --release", BUILT),
     ("README.md", "make bench", BENCH),
     ("docs/atomicity.md", "make demo", DEMO),

@@ -7,6 +7,7 @@ mod dashboard;
 mod learn;
 pub mod live;
 mod log;
+mod nodes;
 pub mod record;
 mod slow;
 pub mod status;

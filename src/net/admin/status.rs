@@ -9,11 +9,12 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::AdminState;
+use super::{AdminState, nodes};
 use crate::net::health::SharedBreaker;
 use crate::net::registry::Registry;
 use crate::net::sentinel::standing::Standing as Sentinels;
 use crate::net::topology::Primary;
+use crate::net::topology::cluster::Cluster;
 use crate::telemetry::gap;
 use crate::telemetry::label::{GroupOutcome, HoldOutcome, UpstreamState};
 use crate::telemetry::record::unix_ms;
@@ -28,6 +29,8 @@ pub struct Standing {
     pub upstream: Primary,
     /// Where sentinels say which server that is.
     pub sentinels: Option<Sentinels>,
+    /// Where it is a cluster.
+    pub cluster: Option<Cluster>,
     pub registry: Arc<Registry>,
     pub breaker: SharedBreaker,
     pub totals: Arc<Totals>,
@@ -37,7 +40,8 @@ pub struct Standing {
 
 pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
     state.flushes.flush_all().await;
-    let Standing { started, workers, upstream, sentinels, registry, breaker, totals, mode_is_switched } = &state.standing;
+    let Standing { started, workers, upstream, sentinels, cluster, registry, breaker, totals, mode_is_switched } =
+        &state.standing;
     let reasons: Vec<_> = state.readiness.reasons().into_iter().map(|reason| reason.as_str()).collect();
     let connections: serde_json::Map<_, _> =
         UpstreamState::ALL.into_iter().map(|kind| (kind.as_str().to_owned(), totals.upstream(kind).into())).collect();
@@ -52,6 +56,9 @@ pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
         shown["since_seconds"] = node.as_ref().map(|node| node.since.elapsed().as_secs()).into();
         shown["named_by"] = node.and_then(|node| Some(node.named_by.as_ref()?.to_string())).into();
         shown["sentinels"] = sentinels.describe();
+    }
+    if let Some(cluster) = cluster {
+        shown["cluster"] = nodes::describe(cluster);
     }
     Json(json!({
         "version": env!("RESPGUARD_VERSION"),

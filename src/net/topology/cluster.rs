@@ -35,7 +35,14 @@ pub struct SlotMap {
 
 impl Default for SlotMap {
     fn default() -> Self {
-        SlotMap { shards: Vec::new(), replicas: Vec::new(), silent: Vec::new(), owners: vec![NOBODY; SLOTS].into(), epoch: 0, since: Instant::now() }
+        SlotMap {
+            shards: Vec::new(),
+            replicas: Vec::new(),
+            silent: Vec::new(),
+            owners: vec![NOBODY; SLOTS].into(),
+            epoch: 0,
+            since: Instant::now(),
+        }
     }
 }
 

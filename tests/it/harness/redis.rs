@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{PATIENCE, Program, Wire, signal, text, within};
+use super::{PATIENCE, Program, Wire, request, signal, text, within};
 
 /// A real redis-server on a port that the OS gave.
 pub struct RedisServer {
@@ -101,6 +101,14 @@ impl RedisServer {
     /// What one command answers, straight from the server, as text.
     pub fn ask(&self, line: &str) -> String {
         self.wire().ask(line)
+    }
+
+    /// The same, unless it is not there or does not answer soon.
+    pub fn try_ask(&self, line: &str) -> Option<String> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        let mut wire = Wire::over(stream).patience(Duration::from_secs(2));
+        wire.try_send(&request(line)).ok()?;
+        wire.try_reply().map(|reply| text(&reply))
     }
 
     /// One field of `INFO section`.

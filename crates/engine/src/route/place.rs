@@ -274,8 +274,7 @@ mod tests {
 
     #[test]
     fn what_is_about_one_node_is_refused() {
-        for request in ["SAVE", "DEBUG SLEEP 0", "CLUSTER FORGET x", "CLUSTER RESET", "MIGRATE h 1 k 0 1", "MONITOR"]
-        {
+        for request in ["SAVE", "DEBUG SLEEP 0", "CLUSTER FORGET x", "CLUSTER RESET", "MIGRATE h 1 k 0 1", "MONITOR"] {
             assert!(matches!(at(request).0, Route::Refused(_)), "{request}");
         }
     }

@@ -48,8 +48,12 @@ impl AsyncRead for ClusterConnection {
                 state.forget_read();
             }
             state.release_messages(core.key.borrow().protocol);
+            let is_behind = state.is_behind();
             drop(borrowed);
             core.note_kept();
+            if !is_behind && core.behind_since.take().is_some() {
+                core.nodes.wake_links();
+            }
             return Poll::Ready(Ok(()));
         }
         if let Some(fault) = state.fault.take() {

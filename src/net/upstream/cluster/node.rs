@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::scripts::Digest;
 use crate::net::clock;
+use crate::net::upstream::Reach;
 use crate::net::upstream::connection::Phase;
 use crate::net::upstream::lane::{Lane, LaneKey};
-use crate::net::upstream::Reach;
 
 pub(super) struct Node {
     pub(super) reach: Rc<Reach>,

@@ -350,6 +350,12 @@ impl Nodes {
         }
     }
 
+    /// A client that was behind has room again: connections on which nothing was read for its sake go on.
+    pub(super) fn wake_links(&self) {
+        self.nodes.borrow().values().flat_map(|node| node.lanes.values()).for_each(|used| used.lane.wake());
+        self.leases.wake();
+    }
+
     /// Looks after all connections; called every few milliseconds.
     pub fn on_tick(&self) {
         self.leases.on_tick();

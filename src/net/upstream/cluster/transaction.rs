@@ -158,7 +158,8 @@ impl Whole {
 pub(super) fn take(state: &mut State, verb: Verb, entry: &mut Entry) {
     match verb {
         Verb::Multi => {
-            state.multi = Some(Multi { own: Rc::default(), request: MULTI.to_vec(), frames: 1, slot: None, needs: Needs::default() });
+            state.multi =
+                Some(Multi { own: Rc::default(), request: MULTI.to_vec(), frames: 1, slot: None, needs: Needs::default() });
             encode::simple(&mut entry.reply, "OK");
             entry.kind = Kind::Own;
         }

@@ -1,0 +1,160 @@
+//! What happens to single nodes of a cluster: replicas that are waited for, scripts that are lost, silence, and long requests.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::wire::requests;
+use crate::harness::{Nodes, Proxy, Setup, Wire, eventually, request, text};
+
+fn before(nodes: &Nodes, upstream: &str) -> Proxy {
+    let groups = r#"
+[[group]]
+name = "scripted"
+atomic = "transaction"
+commands = ["EVALSHA * 1 n:{{{user}}}", "SADD s:{{{user}}} *"]
+"#;
+    Setup::before(1).cluster(&nodes.ports(), upstream).top("workers = 1").rules(groups).start()
+}
+
+const LONG: &str = "request_timeout_ms = 8000\nstall_timeout_ms = 30000\n";
+
+#[test]
+fn wait_asks_the_primaries_that_the_client_has_written_to() {
+    let mut nodes = Nodes::start(3, true);
+    let proxy = before(&nodes, LONG);
+    let keys: Vec<String> = (0..3).map(|at| nodes.key_of(at, "k")).collect();
+    let mut wire = proxy.wire();
+    for key in &keys {
+        assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+    }
+    assert_eq!(wire.ask("WAIT 1 8000"), ":1\r\n");
+    nodes.servers[4].kill();
+    eventually("the primary knows", || nodes.servers[1].info("replication", "connected_slaves") == 0);
+    let mut other = proxy.wire();
+    assert_eq!(other.ask(&format!("SET {} 2", keys[0])), "+OK\r\n");
+    assert_eq!(other.ask("WAIT 1 8000"), ":1\r\n", "it has written to one node alone");
+    assert_eq!(wire.pipeline(&[&format!("SET {} 2", keys[1]), "WAIT 1 200"]), ["+OK\r\n", ":0\r\n"]);
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    assert!(wire.ask("WAIT x 1").starts_with("-ERR "));
+    assert!(proxy.wire().ask("WAIT 0 0").starts_with(':'));
+}
+
+#[test]
+fn a_node_that_does_not_know_a_script_is_given_it() {
+    let mut nodes = Nodes::start(2, false);
+    let proxy = before(&nodes, LONG);
+    let mut wire = proxy.wire();
+    let user = (0..).map(|n| format!("u{n}")).find(|user| nodes.owner(user) == 1).expect("there is one");
+    let key = format!("n:{{{user}}}");
+    let loaded = wire.ask("SCRIPT LOAD return(redis.call('incr',KEYS[1]))");
+    let sha = loaded.lines().nth(1).expect("a digest").to_owned();
+    let library = "#!lua name=mine\nredis.register_function('twice', function(keys) return redis.call('incrby', keys[1], 2) end)";
+    wire.send(&crate::harness::wire::words(&[b"FUNCTION", b"LOAD", library.as_bytes()]));
+    assert_eq!(text(&wire.reply()), "$4\r\nmine\r\n");
+    assert_eq!(nodes.servers[1].ask("SCRIPT FLUSH"), "+OK\r\n");
+    assert_eq!(nodes.servers[1].ask("FUNCTION FLUSH"), "+OK\r\n");
+    assert_eq!(wire.ask(&format!("EVALSHA {sha} 1 {key}")), ":1\r\n");
+    assert_eq!(wire.ask(&format!("FCALL twice 1 {key}")), ":3\r\n");
+    // One that was started anew has lost everything, and within a transaction nobody can ask again.
+    nodes.servers[1].restart();
+    eventually("it serves again", || wire.ask(&format!("SET {key} 0")) == "+OK\r\n");
+    let whole = ["MULTI", &format!("EVALSHA {sha} 1 {key}"), &format!("FCALL twice 1 {key}"), "EXEC"];
+    assert_eq!(wire.pipeline(&whole)[3], "*2\r\n:1\r\n:3\r\n");
+    nodes.servers[1].restart();
+    eventually("it serves again", || wire.ask(&format!("SET {key} 0")) == "+OK\r\n");
+    let one_by_one: Vec<String> = whole.iter().map(|line| wire.ask(line)).collect();
+    assert_eq!(one_by_one, ["+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "*2\r\n:1\r\n:3\r\n"]);
+    nodes.servers[1].restart();
+    eventually("it serves again", || wire.ask(&format!("SET {key} 0")) == "+OK\r\n");
+    let group = [&*format!("EVALSHA {sha} 1 {key}"), &format!("SADD s:{{{user}}} x")];
+    assert_eq!(wire.pipeline(&group), [":1\r\n", ":1\r\n"]);
+    assert_eq!(proxy.groups("scripted", "applied"), 1.0);
+    // What was flushed through the proxy stays so.
+    assert_eq!(wire.ask("SCRIPT FLUSH"), "+OK\r\n");
+    assert!(wire.ask(&format!("EVALSHA {sha} 1 {key}")).starts_with("-NOSCRIPT "));
+}
+
+#[test]
+fn a_node_that_hangs_costs_others_nothing_and_its_own_requests_soon_no_time() {
+    let nodes = Nodes::start(3, false);
+    for server in &nodes.servers {
+        assert_eq!(server.ask("CONFIG SET cluster-require-full-coverage no"), "+OK\r\n");
+    }
+    let proxy = before(&nodes, "request_timeout_ms = 1000\n");
+    let (mut wire, mut other) = (proxy.wire(), proxy.wire());
+    let (hung, well) = (nodes.key_of(0, "k"), nodes.key_of(1, "k"));
+    assert_eq!(wire.pipeline(&[&format!("SET {hung} 1"), &format!("SET {well} 1")]), ["+OK\r\n", "+OK\r\n"]);
+    nodes.servers[0].pause();
+    let refused = format!("-ERR respguard: GET was not sent: node 127.0.0.1:{} does not answer\r\n", nodes.servers[0].port());
+    eventually("it is given up", || {
+        assert_eq!(other.ask(&format!("GET {well}")), "$1\r\n1\r\n");
+        wire.ask(&format!("GET {hung}")) == refused
+    });
+    // From now on nobody waits: many in a row take less than the time of a few that would.
+    let since = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(wire.ask(&format!("GET {hung}")), refused);
+    }
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    let reply = wire.ask(&format!("MGET {hung} {well}"));
+    assert!(reply.starts_with("-ERR respguard: MGET is not answered: of 2 parts 1 failed"), "{reply}");
+    // Whatever is about no key goes elsewhere.
+    let mut fresh: Vec<Wire> = (0..6).map(|_| proxy.wire()).collect();
+    eventually("all can ask", || fresh.iter_mut().all(|wire| wire.ask("TIME").starts_with("*2\r\n")));
+    assert_eq!(proxy.get("/readyz").0, 200);
+    eventually("it is shown", || proxy.metric("respguard_slots_unserved", &[]) > 5000.0);
+    let status: serde_json::Value = serde_json::from_str(&proxy.get("/status").1).expect("JSON");
+    let shown = status["upstream"]["cluster"]["nodes"].as_array().expect("nodes").clone();
+    let silent: Vec<bool> = shown.iter().map(|node| node["available"] == true).collect();
+    assert_eq!((silent.len(), silent.iter().filter(|up| **up).count()), (3, 2), "{status}");
+    nodes.servers[0].resume();
+    eventually("it answers again", || wire.ask(&format!("GET {hung}")) == "$1\r\n1\r\n");
+    eventually("all slots are served", || proxy.metric("respguard_slots_unserved", &[]) == 0.0);
+}
+
+#[test]
+fn without_any_node_the_proxy_is_not_ready() {
+    let mut nodes = Nodes::start(1, false);
+    let proxy = before(&nodes, "request_timeout_ms = 1000\n");
+    assert_eq!(proxy.get("/readyz").0, 200);
+    nodes.servers[0].kill();
+    eventually("it says so", || {
+        let (status, said) = proxy.get("/readyz");
+        status == 503 && said.contains("no node of the cluster is there")
+    });
+    nodes.servers[0].restart();
+    eventually("it is ready", || proxy.get("/readyz").0 == 200);
+}
+
+#[test]
+fn what_is_too_long_to_be_held_is_refused_and_what_is_not_passes() {
+    let nodes = Nodes::start(2, false);
+    let setup = Setup::before(1).cluster(&nodes.ports(), LONG).top("workers = 1").listen("buffered_bytes_max = 4194304");
+    let proxy = setup.start();
+    let mut wire = proxy.wire();
+    let (a, b) = (nodes.key_of(0, "k"), nodes.key_of(1, "k"));
+    let long = "x".repeat(16 * 1024 * 1024);
+    wire.send(&request(&format!("SET {a} {long}")));
+    let reply = text(&wire.reply());
+    assert!(reply.starts_with("-ERR respguard: SET was not sent: it is longer than what may be held"), "{reply:.200}");
+    assert_eq!(wire.ask(&format!("SET {a} 1")), "+OK\r\n");
+    assert_eq!(wire.pipeline(&["MULTI", &format!("INCR {a}"), "EXEC"])[2], "*1\r\n:2\r\n");
+    // Replies of one node go on as they come, however long, also those of a transaction.
+    for (at, key) in [(0, &a), (1, &b)] {
+        let mut direct = nodes.servers[at].wire();
+        direct.send(&request(&format!("SET {key} {long}")));
+        assert_eq!(direct.reply(), b"+OK\r\n");
+    }
+    let whole = long.len() + "$16777216\r\n\r\n".len();
+    wire.send(&request(&format!("GET {a}")));
+    assert_eq!(wire.frame().map(|reply| reply.len()).expect("it comes whole"), whole);
+    wire.send(&requests(&["MULTI", &format!("GET {a}"), &format!("STRLEN {a}"), "EXEC", "PING"]));
+    let replies: Vec<Vec<u8>> = (0..5).map(|_| wire.frame().expect("it comes whole")).collect();
+    assert_eq!(replies[3].len(), long.len() + "*2\r\n$16777216\r\n\r\n:16777216\r\n".len());
+    assert_eq!(replies[4].len(), "+PONG\r\n".len());
+    // Those of several must be held.
+    let reply = wire.ask(&format!("MGET {a} {b}"));
+    assert!(reply.starts_with("-ERR respguard: MGET is not answered: its replies are longer"), "{reply:.200}");
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    wire.send(&request(&format!("GET {b}")));
+    assert_eq!(wire.frame().map(|reply| reply.len()).expect("it comes whole"), whole);
+}
