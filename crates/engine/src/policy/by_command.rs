@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::bloom_filter::{BloomFilter, mask};
-use super::group::{Member, Template, canonical_id};
+use super::group::{Template, canonical_id};
+use super::walk::Member;
 use super::prefix_trie::PrefixTrie;
 use crate::command::{CommandId, Spec, Table};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::by_command::{Prefixes, Subject, everything};
-use super::group::Member;
+use super::walk::Member;
 use super::index::KeyIndex;
 use super::pattern::Pattern;
 use super::rule::{Mode, Scripts};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::group::Member;
+use super::walk::Member;
 use super::index::KeyIndex;
 use super::pattern::Pattern;
 use crate::command::{Blank, KeyList, Spec, Table};

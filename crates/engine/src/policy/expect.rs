@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::command::Table;
 
 use super::by_command::{ByCommand, Prefixes, Subject};
-use super::group::{Member, Template};
+use super::group::Template;
+use super::walk::Member;
 use super::reply::Wanted;
 use super::rule::{ExpectAction, Mode};
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::command::{KeyList, Table};
 
 use super::by_command::{ByCommand, Prefixes, Subject, everything};
-use super::group::{Member, Template};
+use super::group::Template;
+use super::walk::Member;
 use super::index::KeyIndex;
 use super::pattern::Bindings;
 use super::rule::{GuardAction, Mode};

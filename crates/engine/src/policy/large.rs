@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::group::{Fit, Group, Member, Shape};
+use super::group::{Group, Shape};
+use super::run::Fit;
+use super::walk::Member;
 use super::guard::GuardRule;
 use super::{Mode, Policy};
 use crate::command::Table;

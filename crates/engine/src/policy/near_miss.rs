@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::group::{Group, Member, Order, Shape, Template, Templates};
+use super::group::{Group, Shape, Template, Templates};
+use super::walk::{Member, Order};
 use super::pattern::Bindings;
 use super::trace::Why;
 use crate::command::{CommandId, Table, canonical};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::group::Member;
+use super::walk::Member;
 use super::pattern::Bindings;
 use super::phrase::Phrase;
 use super::rule::OnDuplicate;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::command::{Table, canonical};
 
-use super::group::{Group, Listen, Member, Reader, Shape, Template, Templates, Walk};
+use super::group::{Group, Shape, Template, Templates};
+use super::walk::{Listen, Member, Reader, Walk};
 use super::pattern::Bindings;
 
 /// A group of which the first commands fit, but not all that it needs.

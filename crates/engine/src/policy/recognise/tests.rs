@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::command::written::WrittenRequest;
-use crate::policy::group::Member;
+use crate::policy::walk::Member;
 use crate::policy::rule::{Unlink, Written, WrittenGroup, WrittenMember, WrittenOrder};
 use crate::policy::{Policy, compile};
 
