@@ -6,9 +6,9 @@ use crate::command::Table;
 
 use super::by_command::{ByCommand, Prefixes, Subject};
 use super::group::Template;
-use super::walk::Member;
 use super::reply::Wanted;
 use super::rule::{ExpectAction, Mode};
+use super::walk::Member;
 
 /// One `[[expect]]` rule.
 #[derive(Clone, Debug)]

@@ -7,10 +7,10 @@ use crate::command::{KeyList, Table};
 
 use super::by_command::{ByCommand, Prefixes, Subject, everything};
 use super::group::Template;
-use super::walk::Member;
 use super::index::KeyIndex;
 use super::pattern::Bindings;
 use super::rule::{GuardAction, Mode};
+use super::walk::Member;
 
 /// One `[[guard]]` rule.
 #[derive(Clone, Debug)]

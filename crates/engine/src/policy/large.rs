@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::group::{Group, Shape};
+use super::guard::GuardRule;
 use super::run::Fit;
 use super::walk::Member;
-use super::guard::GuardRule;
 use super::{Mode, Policy};
 use crate::command::Table;
 use crate::policy::rule::GuardAction;

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::group::{Group, Shape, Template, Templates};
-use super::walk::{Member, Order};
 use super::pattern::Bindings;
 use super::trace::Why;
+use super::walk::{Member, Order};
 use crate::command::{CommandId, Table, canonical};
 
 /// Commands that are looked at for the members of one group.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::command::{Table, canonical};
 
 use super::group::{Group, Shape, Template, Templates};
-use super::walk::{Listen, Member, Reader, Walk};
 use super::pattern::Bindings;
+use super::walk::{Listen, Member, Reader, Walk};
 
 /// A group of which the first commands fit, but not all that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use crate::command::{CommandId, Table};
 use crate::policy::group::{Atomic, Group, Shape, Template, Templates};
-use crate::policy::run::Keys;
-use crate::policy::walk::Order;
 use crate::policy::index::KeyIndex;
 use crate::policy::pattern::Names;
 use crate::policy::rule::{OnUnsupported, Unlink, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::policy::run::Keys;
 use crate::policy::unordered;
+use crate::policy::walk::Order;
 
 use crate::preflight::{self, rollback};
 
