@@ -199,7 +199,7 @@ fn standing(remote: &Remote, status: &Value) -> String {
         time(status["uptime_seconds"].as_u64().unwrap_or_default()),
         status["clients"],
         status["workers"],
-        word(&status["upstream"]["address"]),
+        server(status),
         if connections.is_empty() { "none".to_owned() } else { connections.join(", ") },
         status["breaker"].as_str().unwrap_or("off"),
     )
@@ -247,6 +247,18 @@ fn line(violation: &Value, json: bool) -> String {
     }
     text.push('\n');
     text
+}
+
+/// The server's address, or how much of a cluster is there.
+pub(super) fn server(status: &Value) -> String {
+    let cluster = &status["upstream"]["cluster"];
+    let Some(nodes) = cluster["nodes"].as_array() else { return word(&status["upstream"]["address"]).to_owned() };
+    let answering = nodes.iter().filter(|node| node["available"] == true).count();
+    let unserved = match cluster["slots_unserved"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(slots) => format!(", {slots} SLOTS NOT SERVED"),
+    };
+    format!("cluster with {answering} of {} primaries{unserved}", nodes.len())
 }
 
 pub(super) fn word(value: &Value) -> &str {

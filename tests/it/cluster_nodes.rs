@@ -115,7 +115,7 @@ fn a_node_that_hangs_costs_others_nothing_and_its_own_requests_soon_no_time() {
 fn without_any_node_the_proxy_is_not_ready() {
     let mut nodes = Nodes::start(1, false);
     let proxy = before(&nodes, "request_timeout_ms = 1000\n");
-    assert_eq!(proxy.get("/readyz").0, 200);
+    eventually("it is ready", || proxy.get("/readyz").0 == 200);
     nodes.servers[0].kill();
     eventually("it says so", || {
         let (status, said) = proxy.get("/readyz");

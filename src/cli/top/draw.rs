@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::View;
 use super::sample::{Rows, Sample};
 use crate::cli::clients::plain;
-use crate::cli::running::{OUTCOMES, time, word};
+use crate::cli::running::{OUTCOMES, server, time, word};
 use crate::telemetry::names;
 
 const GROUPS_ROWS_MAX: u16 = 8;
@@ -58,7 +58,7 @@ fn head(view: &View) -> Paragraph<'static> {
             "{} clients on {} workers  server {} {available}  connections {}  breaker {}",
             status["clients"],
             status["workers"],
-            word(&status["upstream"]["address"]),
+            server(status),
             if connections.is_empty() { "none".to_owned() } else { connections.join(", ") },
             status["breaker"].as_str().unwrap_or("off"),
         ),

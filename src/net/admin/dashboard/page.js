@@ -121,6 +121,13 @@ const BREAKER = {
   half_open: ["half open", "warn", "The breaker asks the server for a sign of life. "],
 };
 
+// Of a cluster, which primaries do not answer.
+function ofNodes(cluster) {
+  const silent = (cluster?.nodes ?? []).filter((node) => !node.available).map((node) => `${node.address} (${node.slots} slots)`);
+  if (!cluster?.slots_unserved && !silent.length) return "";
+  return `${cluster.slots_unserved} slots of the cluster are served by no node that answers. ${silent.length ? `Silent: ${silent.join(", ")}. ` : ""}`;
+}
+
 function showStatus(status) {
   const { upstream } = status;
   say("state", status.ready ? "ready" : `not ready: ${status.reasons.join(", ")}`, status.ready ? "pill good" : "pill bad");
@@ -134,8 +141,9 @@ function showStatus(status) {
   say("connections", connections.join(", ") || "none");
   const lost = upstream.available ? "" : `respguard cannot reach ${upstream.address}. Clients keep their connections and are told that their commands were not sent. `
     + "See whether the server runs, and whether [upstream] address is right; respguard connects again by itself.";
-  say("server-note", note + lost);
-  at("server-note").hidden = !(note + lost);
+  const nodes = ofNodes(upstream.cluster);
+  say("server-note", note + lost + nodes);
+  at("server-note").hidden = !(note + lost + nodes);
 }
 
 const COLUMNS = ["matched", "applied", "torn", "failed", "aborted", "refused", "unguarded", "unwrapped", "unknown", "committed", "rolled_back", "duplicate", "observed", "held", "split"];
