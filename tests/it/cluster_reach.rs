@@ -77,7 +77,7 @@ fn valkey() -> &'static Program {
 
 #[test]
 fn slots_that_valkey_moves_as_a_whole_are_followed_under_load() {
-    let nodes = Nodes::start_as(valkey(), 2, false, || String::new());
+    let nodes = Nodes::start_as(valkey(), 2, false, String::new);
     let proxy = before(&nodes.ports(), "");
     let user = (0..).map(|n| format!("u{n}")).find(|user| nodes.owner(user) == 0).expect("there is one");
     let slot = key_slot(user.as_bytes());

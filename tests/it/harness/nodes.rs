@@ -15,7 +15,7 @@ pub struct Nodes {
 impl Nodes {
     /// Waits until all of them know of each other and serve.
     pub fn start(primaries: usize, with_replicas: bool) -> Nodes {
-        Nodes::start_as(Program::under_test(), primaries, with_replicas, || String::new())
+        Nodes::start_as(Program::under_test(), primaries, with_replicas, String::new)
     }
 
     /// Of this program, each with more arguments.
