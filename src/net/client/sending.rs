@@ -40,7 +40,7 @@ impl Connection {
             if self.exchange.leave_stuck() {
                 self.asked.set(!self.may_ask_again());
             }
-            if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link().has_room() {
+            if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link_has_room() {
                 return Next::Room;
             }
             if self.batch.is_none() {
@@ -78,8 +78,7 @@ impl Connection {
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
-        let owes_server =
-            !self.authenticated && self.exchange.link().wants_password() && self.exchange.lane().key.login.is_none();
+        let owes_server = !self.authenticated && self.exchange.wants_password();
         let owes = owes_server || self.is_unauthenticated();
         // What is held has a place that its reply must come to: it goes first.
         if owes != self.batch.singly && self.batch.all_held().is_empty() {

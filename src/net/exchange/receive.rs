@@ -36,15 +36,16 @@ impl Exchange {
 
     /// Reports what planning has found.
     pub(super) fn conclude_plan(&self, found: &mut Vec<Finding>) {
+        if found.is_empty() {
+            return;
+        }
         for finding in &mut *found {
             if let Finding::Group { index, .. } = finding {
                 *index = self.context.metrics.group_row(*index);
             }
         }
-        if !found.is_empty() {
-            self.count_violations(found);
-            conclude(&self.context, &self.peer, &self.lane.borrow(), found);
-        }
+        self.count_violations(found);
+        conclude(&self.context, &self.peer, &self.lane.borrow(), found);
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
@@ -103,12 +104,19 @@ impl Recipient for Exchange {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let State { slots, out, found, .. } = state;
-        if out.capacity() == 0 {
+        // Nothing is copied where nothing else is to go out with it.
+        let is_last = out.capacity() == 0 && slots.len() == frames as usize;
+        let written = if is_last { self.write_at_once(replies) } else { 0 };
+        if written < replies.len() && out.capacity() == 0 {
             *out = self.context.write_buffers.take();
         }
         let table = self.context.table();
-        slots.admit_plain(replies, frames, out, &resolve::Context { table: &table, client_id: self.id }, found);
+        let context = resolve::Context { table: &table, client_id: self.id };
+        slots.admit_plain(&replies[written..], frames, out, &context, found);
         drop(table);
+        if is_last {
+            slots.shrink();
+        }
         self.conclude(state)
     }
 

@@ -94,6 +94,9 @@ impl Sequencer {
             self.queue = VecDeque::new();
             self.scores = VecDeque::new();
         }
+        if self.questions.is_untouched() && self.again.is_untouched() && self.marked.is_untouched() {
+            return;
+        }
         if self.questions.is_empty() && self.again.is_empty() && self.marked.is_empty() {
             self.questions = LazyQueue::default();
             self.again = LazyQueue::default();

@@ -128,6 +128,7 @@ impl Link {
     }
 
     pub(super) fn register(&self, cx: &TaskContext<'_>) {
+        self.woken.set(false);
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());

@@ -155,7 +155,8 @@ impl Reading {
         };
         latency.end(link);
         link.look_away();
-        self.buffer.advance(at);
+        // Its room begins anew where nothing is left.
+        if at == self.buffer.len() { self.buffer.clear() } else { self.buffer.advance(at) }
         result
     }
 }
