@@ -127,7 +127,8 @@ impl Stream {
         match self {
             Stream::Tcp(socket) => socket.try_write(bytes),
             Stream::Unix(socket) => socket.try_write(bytes),
-            Stream::Tls(_) | Stream::Memory(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Stream::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Stream::Memory(pipe) => pipe.try_write(bytes),
         }
     }
 

@@ -120,6 +120,10 @@ impl Recipient for Exchange {
         self.conclude(state)
     }
 
+    fn take_queued(&self, group: Seq, bytes: &[u8]) -> (u32, usize) {
+        self.state.borrow_mut().slots.take_queued(group, bytes)
+    }
+
     fn start_over(&self, to: ReplyTo) -> bool {
         self.state.borrow_mut().slots.start_over(to)
     }

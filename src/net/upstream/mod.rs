@@ -56,6 +56,12 @@ pub trait Recipient {
         false
     }
 
+    /// Takes those answers to a group at the beginning of `bytes` that need not be looked at one by one: how many there are, and
+    /// their bytes.
+    fn take_queued(&self, _group: Seq, _bytes: &[u8]) -> (u32, usize) {
+        (0, 0)
+    }
+
     /// What was answered so far of a request that is owed several frames does not count: it goes out once more. False
     /// where that cannot be.
     fn start_over(&self, _to: ReplyTo) -> bool {

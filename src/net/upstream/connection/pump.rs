@@ -216,6 +216,22 @@ impl Link {
         if close { Err(Loss::Unsafe) } else { Ok(()) }
     }
 
+    /// Hands over those answers at the beginning of `bytes` that tell a group no more than that its commands are queued: how
+    /// many there are, and their bytes.
+    pub(super) fn hand_over_queued(&self, bytes: &[u8], touched: &mut Vec<Rc<dyn Recipient>>) -> (u32, usize) {
+        if !bytes.starts_with(b"+") || !self.shared.get() {
+            return (0, 0);
+        }
+        let mut state = self.state.borrow_mut();
+        let Some((who, group)) = state.inflight.head_group() else { return (0, 0) };
+        let (frames, length) = who.take_queued(group, bytes);
+        if frames > 0 {
+            touch(who, touched);
+            state.inflight.finish_frames(frames);
+        }
+        (frames, length)
+    }
+
     /// Hands over what has come as it is, if the lease's owner wants bytes and no frames: a frame may never end. True when
     /// it did.
     pub(super) fn pass_unread(&self, bytes: &[u8], touched: &mut Vec<Rc<dyn Recipient>>) -> bool {

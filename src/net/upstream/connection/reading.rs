@@ -128,6 +128,14 @@ impl Reading {
                 }
                 continue;
             }
+            if !self.begun && self.scanned == 0 {
+                let (frames, bytes) = link.hand_over_queued(rest, &mut self.touched);
+                if frames > 0 {
+                    at += bytes;
+                    latency.count(link, frames);
+                    continue;
+                }
+            }
             let piece = match self.scanner.scan(rest) {
                 Ok(piece) => piece,
                 Err(error) => break Err(error.into()),
