@@ -156,7 +156,7 @@ impl Connection {
         let more = self.more_comes(tail) && !self.wait_over && !self.input_ended && !self.exchange.is_whole();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
-        let (link, lane) = (self.exchange.link(), self.exchange.lane());
+        let (link, lane) = self.exchange.way();
         let rules = Rules {
             table: &table,
             policy: &policy,
@@ -173,6 +173,7 @@ impl Connection {
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
         };
+        drop((link, lane));
         let mut state = self.exchange.state.borrow_mut();
         let state = &mut *state;
         plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, planned);

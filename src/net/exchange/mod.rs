@@ -16,7 +16,7 @@ mod run;
 mod send;
 mod write;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -209,6 +209,11 @@ impl Exchange {
     /// The connection that the client's commands go to.
     pub fn link(&self) -> Rc<Link> {
         Rc::clone(&self.link.borrow())
+    }
+
+    /// The connection and the lane as they are now; neither can change as long as these are held.
+    pub fn way(&self) -> (Ref<'_, Rc<Link>>, Ref<'_, Rc<Lane>>) {
+        (self.link.borrow(), self.lane.borrow())
     }
 
     /// True when its server wants a password, and the lane gives it none.

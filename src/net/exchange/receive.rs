@@ -8,7 +8,7 @@ use super::{End, Exchange, State};
 use crate::net::clock;
 use crate::net::findings::conclude;
 use crate::net::upstream::connection::Link;
-use crate::net::upstream::{Admitted, Recipient};
+use crate::net::upstream::{Admitted, AdmittedPlain, Recipient};
 use crate::telemetry::label::EarlyClose;
 use crate::telemetry::slow::Whose;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
@@ -61,6 +61,13 @@ impl Exchange {
 }
 
 impl Exchange {
+    /// Nothing is left to be done for a client whose last reply has been handed over.
+    fn has_nothing_to_do(&self, state: &State) -> bool {
+        let is_awaited = self.wants_drained.get() || self.wants_resolved.get() || self.wants_replies.get() || self.wants_room.get();
+        let is_done = !is_awaited && state.found.is_empty() && !state.slots.has_groups() && self.follow_ups.borrow().is_empty();
+        is_done && self.ended.get().is_none() && self.has_nothing_to_write(state)
+    }
+
     /// What comes before its turn cannot wait at the server: what it waits for may stand behind it there. Beyond what is
     /// kept its client is closed.
     fn is_crowded(&self, state: &State) -> bool {
@@ -100,7 +107,7 @@ impl Recipient for Exchange {
         self.state.borrow_mut().slots.takes_plain(first, most)
     }
 
-    fn admit_plain(&self, replies: &[u8], frames: u32) -> bool {
+    fn admit_plain(&self, replies: &[u8], frames: u32) -> AdmittedPlain {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let State { slots, out, found, .. } = state;
@@ -117,7 +124,8 @@ impl Recipient for Exchange {
         if is_last {
             slots.shrink();
         }
-        self.conclude(state)
+        let is_done = is_last && self.has_nothing_to_do(state);
+        AdmittedPlain { close: self.conclude(state), is_done }
     }
 
     fn take_queued(&self, group: Seq, bytes: &[u8]) -> (u32, usize) {

@@ -19,12 +19,22 @@ pub const PRESSED_BYTES: usize = 64 * 1024;
 
 impl Exchange {
     /// Writes what is ready for the client.
+    #[inline]
     pub(super) fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        if self.has_nothing_to_write(&self.state.borrow()) { Poll::Ready(Ok(())) } else { self.poll_flush_out(cx) }
+    }
+
+    /// Nothing is ready for it or waits, and nothing of that counts.
+    #[inline]
+    pub(super) fn has_nothing_to_write(&self, state: &State) -> bool {
+        let has_nothing = state.out.capacity() == 0 && self.caught_up.get() && state.slots.waiting_bytes() == 0;
+        has_nothing && state.slots.place_bytes() < PLACES_NOTED && self.out_kept.get() < PLACES_NOTED
+    }
+
+    fn poll_flush_out(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         if state.out.capacity() == 0 && self.caught_up.get() && state.slots.waiting_bytes() == 0 {
-            if state.slots.place_bytes() >= PLACES_NOTED || self.out_kept.get() >= PLACES_NOTED {
-                self.note_kept(&state);
-            }
+            self.note_kept(&state);
             return Poll::Ready(Ok(()));
         }
         let flushed = self.poll_write_out(&mut state, cx);

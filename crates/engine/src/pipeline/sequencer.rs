@@ -104,6 +104,11 @@ impl Sequencer {
         }
     }
 
+    /// Groups are under way, or have been of late, that may be sent once more.
+    pub fn has_groups(&self) -> bool {
+        !self.again.is_untouched() || !self.marked.is_untouched()
+    }
+
     /// Bytes that the places take up.
     pub fn place_bytes(&self) -> usize {
         self.queue.capacity() * size_of::<Slot>() + self.carried_bytes

@@ -210,10 +210,12 @@ impl Link {
     pub(super) fn hand_over_plain(&self, replies: &[u8], frames: u32, touched: &mut Vec<Rc<dyn Recipient>>) -> Result<(), Loss> {
         let mut state = self.state.borrow_mut();
         let Owner::Recipient(who, _) = state.inflight.owner() else { return Err(Loss::OutOfSync) };
-        let close = who.admit_plain(replies, frames);
-        touch(who, touched);
+        let admitted = who.admit_plain(replies, frames);
+        if !admitted.is_done {
+            touch(who, touched);
+        }
         state.inflight.finish_frames(frames);
-        if close { Err(Loss::Unsafe) } else { Ok(()) }
+        if admitted.close { Err(Loss::Unsafe) } else { Ok(()) }
     }
 
     /// Hands over those answers at the beginning of `bytes` that tell a group no more than that its commands are queued: how
