@@ -31,18 +31,8 @@ impl Exchange {
         let seqs = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let slow = plan.slow.then_some(SlowExec(plan.slow_exec));
         let Plan { steps, roles, members: all_members, rewrites, turned, found, .. } = plan;
-        let sending = Sending {
-            link: &link,
-            table: &table,
-            policy: &policy,
-            batch,
-            bytes,
-            timing,
-            rewrites,
-            turned,
-            seqs: &seqs,
-            slow,
-        };
+        let sending =
+            Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites, turned, seqs: &seqs, slow };
         // Most plans are one step.
         if let [Step::Send { commands }] = &mut steps[..] {
             let commands = std::mem::take(commands);

@@ -63,7 +63,8 @@ impl Exchange {
 impl Exchange {
     /// Nothing is left to be done for a client whose last reply has been handed over.
     fn has_nothing_to_do(&self, state: &State) -> bool {
-        let is_awaited = self.wants_drained.get() || self.wants_resolved.get() || self.wants_replies.get() || self.wants_room.get();
+        let is_awaited =
+            self.wants_drained.get() || self.wants_resolved.get() || self.wants_replies.get() || self.wants_room.get();
         let is_done = !is_awaited && state.found.is_empty() && !state.slots.has_groups() && self.follow_ups.borrow().is_empty();
         is_done && self.ended.get().is_none() && self.has_nothing_to_write(state)
     }

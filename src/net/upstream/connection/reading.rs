@@ -164,7 +164,11 @@ impl Reading {
         latency.end(link);
         link.look_away();
         // Its room begins anew where nothing is left.
-        if at == self.buffer.len() { self.buffer.clear() } else { self.buffer.advance(at) }
+        if at == self.buffer.len() {
+            self.buffer.clear()
+        } else {
+            self.buffer.advance(at)
+        }
         result
     }
 }
