@@ -121,10 +121,17 @@ impl ReplyWriter {
             return None;
         }
         let (head, text) = short_bulk(bytes)?;
-        let text_in_utf8 = std::str::from_utf8(text).ok()?;
+        let is_plain = text::is_plain(text);
+        if !is_plain && std::str::from_utf8(text).is_err() {
+            return None;
+        }
         self.error = None;
         out.extend_from_slice(b"{\"result\":\"");
-        text::escape(text_in_utf8.as_bytes(), out);
+        if is_plain {
+            out.extend_from_slice(text);
+        } else {
+            text::escape(text, out);
+        }
         out.extend_from_slice(b"\"}");
         Some(Taken { bytes: head + text.len() + 2, end: true })
     }

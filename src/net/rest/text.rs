@@ -96,6 +96,12 @@ fn triple(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&letters);
 }
 
+/// True when all of it is ASCII that stands in a JSON string as it is.
+pub fn is_plain(text: &[u8]) -> bool {
+    // Without a branch for each byte it is done many at a time.
+    text.iter().fold(true, |plain, &byte| plain & (byte >= 0x20) & (byte < 0x80) & (byte != b'"') & (byte != b'\\'))
+}
+
 /// The place of the first byte that cannot stand in a JSON string as it is.
 pub fn special(text: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
@@ -173,6 +179,8 @@ mod tests {
             let mut plain = vec![b'\x7f'; 40];
             plain[at] = bytes.first().copied().unwrap_or(b'"');
             prop_assert_eq!(special(&plain), plain.iter().position(is_special));
+            let is_plain_ascii = |text: &[u8]| text.is_ascii() && !text.iter().any(is_special);
+            prop_assert_eq!((is_plain(&bytes), is_plain(&plain)), (is_plain_ascii(&bytes), is_plain_ascii(&plain)));
         }
 
         #[test]

@@ -188,6 +188,13 @@ impl WrappedGroup {
         self
     }
 
+    /// It has gone out as this, with what precedes it.
+    pub(super) fn keep_request(&mut self, request: Vec<u8>) {
+        if let Some(guard) = &mut self.guard {
+            guard.keep_request(request);
+        }
+    }
+
     /// The group with its marker, which is among the commands of our own.
     pub fn with_doubt(mut self, in_doubt: InDoubt) -> WrappedGroup {
         self.in_doubt = Some(Box::new(in_doubt));

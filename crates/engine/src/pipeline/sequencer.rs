@@ -361,6 +361,13 @@ impl Sequencer {
         self.queue.get_mut(seq.since(self.first)?)
     }
 
+    /// A group behind a preflight has gone out as this, and may go out so once more.
+    pub fn keep_request(&mut self, group: Seq, request: Vec<u8>) {
+        if let Some(slot) = self.group(group) {
+            slot.group.keep_request(request);
+        }
+    }
+
     pub(super) fn group(&mut self, seq: Seq) -> Option<&mut GroupSlot> {
         match &mut self.slot(seq)?.role {
             Role::Group(group) => Some(group),
