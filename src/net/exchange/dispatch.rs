@@ -135,8 +135,11 @@ fn pipeline_score(sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) 
     if scored <= 1 {
         return None;
     }
-    let mut scored_commands = commands.filter(|at| all || is_scored(at));
-    let report = policy.report_pipelines && scored_commands.any(|at| table.spec(batch.id(at)).may_write());
+    let report = policy.report_pipelines
+        && match all {
+            true => batch.ids(commands).any(|id| table.spec(id).may_write()),
+            false => commands.filter(is_scored).any(|at| table.spec(batch.id(at)).may_write()),
+        };
     Some(Score::new(Scope::Pipeline { report }, u32::try_from(scored).unwrap_or(u32::MAX)))
 }
 
