@@ -58,6 +58,15 @@ pub struct WorkerShared {
     pub left: Notify,
 }
 
+/// How a client waits for what it is to do next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    /// What is there waits for more to come.
+    pub(super) is_held: bool,
+    /// It has waited, and something has happened: most often there is something to read.
+    pub(super) is_woken: bool,
+}
+
 /// One client.
 pub struct Connection {
     pub(super) shared: Rc<WorkerShared>,
@@ -237,7 +246,12 @@ impl Connection {
         self.exchange.keep_input(self.input.capacity(), self.input.len());
         let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
         let timer = &mut timer;
-        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().map(Pin::as_mut), longest.is_some(), cx)).await;
+        let mut is_woken = false;
+        let event = std::future::poll_fn(|cx| {
+            let waiting = Waiting { is_held: longest.is_some(), is_woken: std::mem::replace(&mut is_woken, true) };
+            self.poll_event(timer.as_mut().map(Pin::as_mut), waiting, cx)
+        })
+        .await;
         match event {
             Event::Read => self.note_gap(),
             Event::Wake => {}
@@ -252,7 +266,7 @@ impl Connection {
         self.tidy_lease();
     }
 
-    fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, waiting: Waiting, cx: &mut TaskContext<'_>) -> Poll<Event> {
         self.exchange.attach(cx);
         if self.exchange.ended().is_some() || self.has_news() {
             return Poll::Ready(Event::Wake);
@@ -262,7 +276,7 @@ impl Connection {
         {
             return Poll::Ready(Event::WaitOver);
         }
-        self.poll_input(held, cx)
+        self.poll_input(waiting, cx)
     }
 
     /// Something other than bytes has changed what can be done.

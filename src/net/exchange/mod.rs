@@ -16,7 +16,7 @@ mod run;
 mod send;
 mod write;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::memory_budget::LITTLE;
 use crate::net::registry::Client;
 use crate::net::stream::Stream;
 use crate::net::upstream::Recipient;
@@ -210,6 +211,21 @@ impl Exchange {
         Rc::clone(&self.link.borrow())
     }
 
+    /// The connection and the lane as they are now; neither can change as long as these are held.
+    pub fn way(&self) -> (Ref<'_, Rc<Link>>, Ref<'_, Rc<Lane>>) {
+        (self.link.borrow(), self.lane.borrow())
+    }
+
+    /// True when its server wants a password, and the lane gives it none.
+    pub fn wants_password(&self) -> bool {
+        self.link.borrow().wants_password() && self.lane.borrow().key.login.is_none()
+    }
+
+    /// False while too much waits to be written to that.
+    pub fn link_has_room(&self) -> bool {
+        self.link.borrow().has_room()
+    }
+
     /// The client's commands go to this connection from now on; nothing may be owed on the old one.
     pub fn set_link(&self, link: &Rc<Link>) {
         self.link.replace(Rc::clone(link));
@@ -304,9 +320,9 @@ impl Exchange {
     /// reason: it may have more to send first.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        let waiting = state.slots.waiting_bytes();
+        let (waiting, places) = (state.slots.waiting_bytes(), state.slots.place_bytes());
         // What has gone to the server waits there, however much that is.
-        waiting < self.out_bytes_soft() && self.context.kept.has_room_for(state.slots.place_bytes() + waiting)
+        waiting == 0 && places < LITTLE || waiting < self.out_bytes_soft() && self.context.kept.has_room_for(places + waiting)
     }
 
     /// True while so much waits for what is held that it must go.
