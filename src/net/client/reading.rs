@@ -22,7 +22,7 @@ impl Connection {
             return link.poll_room(cx).map(|()| Event::Wake);
         }
         if !has_room {
-            self.exchange.wants_room.set(true);
+            self.exchange.want_room();
         }
         let takes_more = has_room && !self.input_ended && self.input.len() < self.input_bytes_max(held);
         let is_short = takes_more && self.is_short_of_room();

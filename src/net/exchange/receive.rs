@@ -208,9 +208,7 @@ impl Recipient for Exchange {
                 self.ended.set(Some(End::Gone));
                 waker.wake_by_ref();
             }
-            _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
-            _ if self.wants_resolved.get() && !self.is_fenced() => waker.wake_by_ref(),
-            _ if self.wants_replies.get() => waker.wake_by_ref(),
+            _ if self.waiting.get().is_for_each_reply() || self.is_wait_over() => waker.wake_by_ref(),
             _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}
         }
