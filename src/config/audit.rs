@@ -6,8 +6,8 @@ use super::credential::Sources;
 use super::section::{Findings, Section};
 use crate::jobs::Settings;
 use respguard_engine::policy::relation::Topology;
-use respguard_engine::policy::{Policy, duration};
 use respguard_engine::policy::rule::{Repair, Word, Written};
+use respguard_engine::policy::{Policy, duration};
 
 const KEYS_PER_SECOND_MAX: u64 = 1_000_000;
 const GRACE_MS_MAX: u64 = 3_600_000;

@@ -87,13 +87,7 @@ impl RepairResult {
 }
 
 impl RelationReport {
-    pub(super) fn new(
-        relation: &Relation,
-        topology: Topology,
-        run: &str,
-        keep_max: usize,
-        may_remove: bool,
-    ) -> RelationReport {
+    pub(super) fn new(relation: &Relation, topology: Topology, run: &str, keep_max: usize, may_remove: bool) -> RelationReport {
         RelationReport {
             relation: Arc::clone(&relation.name),
             run: run.to_owned(),

@@ -180,8 +180,7 @@ impl Nodes {
         replies: usize,
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, AskError> {
-        let node =
-            || Settings { primary: Primary::fixed(address.clone()), cluster: None, is_node: true, ..settings.clone() };
+        let node = || Settings { primary: Primary::fixed(address.clone()), cluster: None, is_node: true, ..settings.clone() };
         let asking = self.connections.entry(address.clone()).or_insert_with(|| Asking::new(node()));
         let before = asking.generation;
         let answered = asking.ask(requests, replies, bytes_max).await;

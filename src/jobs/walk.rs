@@ -135,9 +135,8 @@ async fn pages(audit: &mut Audit<'_>, number: usize, walk: &Walk<'_>, part: Opti
         let page = Page::read(&replies[0])?;
         audit.run.count_visited(passed);
         let own = audit.run.guard_prefix();
-        let is_wanted = |key: &Bytes| {
-            !key.starts_with(own.as_bytes()) && part.as_ref().is_none_or(|part| part.slots.contains(key_slot(key)))
-        };
+        let is_wanted =
+            |key: &Bytes| !key.starts_with(own.as_bytes()) && part.as_ref().is_none_or(|part| part.slots.contains(key_slot(key)));
         let keys: Vec<Bytes> = page.found.into_iter().filter(is_wanted).collect();
         for keys in keys.chunks(batch) {
             if audit.is_enough() {

@@ -177,11 +177,11 @@ fn one_proxy_audits_a_cluster_at_a_time() {
 fn slots_that_move_in_the_midst_of_an_audit_raise_no_false_alarm_and_hide_nothing() {
     let nodes = Nodes::start(3, false);
     let folder = tempfile::tempdir().expect("a folder");
-    let proxy = before(&nodes, &folder.path().join("log"), 1500);
+    let proxy = before(&nodes, &folder.path().join("log"), 700);
     let broken = seed(&proxy);
     let traffic = Traffic::start(&proxy);
     // To where the walk has been already, and to where it has yet to come.
-    let slots: Vec<(u16, usize)> = broken[0].iter().map(|key| (key_slot(key.as_bytes()), nodes.owner(key))).collect();
+    let slots: Vec<(u16, usize)> = broken[0].iter().take(8).map(|key| (key_slot(key.as_bytes()), nodes.owner(key))).collect();
     thread::scope(|scope| {
         let audit = scope.spawn(|| assert_found(&proxy, &broken));
         until_walked(&proxy, 100);

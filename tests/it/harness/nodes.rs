@@ -1,5 +1,7 @@
 //! A cluster of real servers.
 
+use std::collections::BTreeMap;
+
 use super::{RedisServer, eventually, free_port};
 use respguard_engine::route::slots::SLOTS;
 
@@ -122,5 +124,28 @@ impl Nodes {
             }
         }
         self.end_move(slot, from, to);
+        // A slot that moves before all have heard of the last move can end up without an owner.
+        eventually("all know who serves what", || {
+            let said: Vec<_> = self.servers[..self.primaries].iter().map(known_slots).collect();
+            said.windows(2).all(|pair| pair[0] == pair[1])
+        });
     }
+}
+
+/// Who serves what since which epoch, as this node knows it.
+fn known_slots(server: &RedisServer) -> BTreeMap<String, Vec<String>> {
+    let nodes = server.ask("CLUSTER NODES");
+    let lines = nodes.lines().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|node| node.len() > 7);
+    lines
+        .map(|node| {
+            (
+                node[0].to_owned(),
+                node[6..]
+                    .iter()
+                    .filter(|word| !word.starts_with('[') && **word != "connected")
+                    .map(ToString::to_string)
+                    .collect(),
+            )
+        })
+        .collect()
 }
