@@ -4,7 +4,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use bytes::Buf;
 
-use super::connection::{Connection, Event, Waiting};
+use super::connection::{Connection, Event, InputWait};
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::End;
 use crate::net::memory_budget::LITTLE;
@@ -15,14 +15,14 @@ use crate::telemetry::label::EarlyClose;
 const INPUT_BYTES_MAX: usize = 256 * 1024;
 
 impl Connection {
-    pub(super) fn poll_input(&mut self, Waiting { is_held, is_woken }: Waiting, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    pub(super) fn poll_input(&mut self, InputWait { is_held, is_woken }: InputWait, cx: &mut TaskContext<'_>) -> Poll<Event> {
         let has_room = self.exchange.has_room();
         if !self.exchange.link_has_room() {
             self.exchange.note_short_of_room(None);
             return self.exchange.link().poll_room(cx).map(|()| Event::Wake);
         }
         if !has_room {
-            self.exchange.wants_room.set(true);
+            self.exchange.want_room();
         }
         let takes_more = has_room && !self.input_ended && self.input.len() < self.input_bytes_max(is_held);
         let is_short = takes_more && self.is_short_of_room();

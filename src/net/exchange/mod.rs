@@ -14,6 +14,7 @@ mod marked;
 mod receive;
 mod run;
 mod send;
+mod waiting;
 mod write;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -39,10 +40,12 @@ use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::session::Session;
 use tokio::sync::oneshot;
+use waiting::Owing;
 
 pub use bulk::Bulk;
 pub use dispatch::own_reply;
 pub use send::Timing;
+pub use waiting::Waiting;
 pub use write::PRESSED_BYTES;
 /// Places that may be open behind what is held.
 const SLOTS_MAX: usize = 32 * 1024;
@@ -67,20 +70,14 @@ pub struct Exchange {
     link: RefCell<Rc<Link>>,
     lane: RefCell<Rc<Lane>>,
     marked: Cell<bool>,
-    /// The client's task wants to know when nothing is owed any more.
-    pub wants_drained: Cell<bool>,
-    /// The client has sent its last: its task wants to know of each reply.
-    pub wants_replies: Cell<bool>,
-    /// The client's task waits for a group that may be sent again.
-    pub wants_resolved: Cell<bool>,
-    /// The client's task wants to know when it may send more.
-    pub wants_room: Cell<bool>,
+    /// What the client's task waits for.
+    waiting: Cell<Waiting>,
+    /// It also wants to know when it may send more.
+    wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
     progress_at: Cell<Instant>,
     /// Since when more waits for it than it is read on for.
     behind_since: Cell<Option<Instant>>,
-    /// The client's task waits for replies before it goes on: they are kept, however much the client is behind.
-    awaits_replies: Cell<bool>,
     /// It was brought to another connection.
     moved: Cell<bool>,
     /// Since when it is not read from because no room is left for what it has begun to send, and that it is to be told so.
@@ -170,13 +167,10 @@ impl Exchange {
             link: RefCell::new(lane.shared()),
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
-            wants_drained: Cell::new(false),
-            wants_replies: Cell::new(false),
-            wants_resolved: Cell::new(false),
+            waiting: Cell::default(),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
             behind_since: Cell::new(None),
-            awaits_replies: Cell::new(false),
             moved: Cell::new(false),
             short_since: Cell::new(None),
             refused_room: Cell::new(false),
@@ -248,11 +242,44 @@ impl Exchange {
         }
     }
 
-    /// The client's task waits for replies from now on, or does no longer.
-    pub fn await_replies(&self, awaits: bool) {
-        if self.awaits_replies.replace(awaits) != awaits && awaits {
+    /// What the client's task waits for.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting.get()
+    }
+
+    /// The client's task waits for this from now on.
+    pub fn wait_for(&self, waiting: Waiting) {
+        let before = self.waiting.replace(waiting);
+        if waiting.is_for_replies() && !before.is_for_replies() {
             self.link.borrow().wake();
         }
+    }
+
+    /// True when the client's task need not wait any longer.
+    pub fn is_wait_over(&self) -> bool {
+        match self.waiting.get() {
+            Waiting::Input | Waiting::Leaving => false,
+            waiting => waiting.is_over(self.owing(), clock::now()),
+        }
+    }
+
+    fn owing(&self) -> Owing {
+        let slots = &self.state.borrow().slots;
+        Owing { replies: slots.owes_replies(), late: slots.has_late(), fenced: slots.is_fenced() }
+    }
+
+    /// The client's task wants to know when it may send more, unless it may now.
+    pub fn want_room(&self) {
+        self.wants_room.set(!self.has_room());
+    }
+
+    /// True once when the room is there that the client's task has wanted.
+    pub fn takes_room(&self) -> bool {
+        let is_there = self.wants_room.get() && self.has_room();
+        if is_there {
+            self.wants_room.set(false);
+        }
+        is_there
     }
 
     #[cold]
@@ -303,11 +330,6 @@ impl Exchange {
     /// The client does not hear what the request that was sent last is answered.
     pub fn discard_last(&self) {
         self.state.borrow_mut().slots.discard_last();
-    }
-
-    /// True while what the client sends next has to wait for a group that may be sent again.
-    pub fn is_fenced(&self) -> bool {
-        self.state.borrow().slots.is_fenced()
     }
 
     /// True when the client is owed nothing and has been sent everything.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use super::{End, Exchange, State};
+use super::{End, Exchange, State, Waiting};
 use crate::net::clock;
 use crate::net::findings::conclude;
 use crate::net::upstream::connection::Link;
@@ -63,8 +63,7 @@ impl Exchange {
 impl Exchange {
     /// Nothing is left to be done for a client whose last reply has been handed over.
     fn has_nothing_to_do(&self, state: &State) -> bool {
-        let is_awaited =
-            self.wants_drained.get() || self.wants_resolved.get() || self.wants_replies.get() || self.wants_room.get();
+        let is_awaited = self.waiting() != Waiting::Input || self.wants_room.get();
         let is_done = !is_awaited && state.found.is_empty() && !state.slots.has_groups() && self.follow_ups.borrow().is_empty();
         is_done && self.ended.get().is_none() && self.has_nothing_to_write(state)
     }
@@ -229,9 +228,7 @@ impl Recipient for Exchange {
                 self.ended.set(Some(End::Gone));
                 waker.wake_by_ref();
             }
-            _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
-            _ if self.wants_resolved.get() && !self.is_fenced() => waker.wake_by_ref(),
-            _ if self.wants_replies.get() => waker.wake_by_ref(),
+            _ if self.waiting.get().is_for_each_reply() || self.is_wait_over() => waker.wake_by_ref(),
             _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}
         }

@@ -113,7 +113,7 @@ impl Exchange {
     /// has not had the time to take.
     pub(super) fn may_keep(&self, bytes: usize) -> bool {
         let is_little = bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_coming_in();
-        is_little || self.awaits_replies.get() && !self.context.kept.is_over_limit()
+        is_little || self.waiting.get().is_for_replies() && !self.context.kept.is_over_limit()
     }
 
     /// The client has caught up: the upstream is read from again.

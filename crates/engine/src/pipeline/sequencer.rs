@@ -130,6 +130,11 @@ impl Sequencer {
         self.owed == 0 && self.late == 0
     }
 
+    /// True while the upstream owes replies that the client waits for.
+    pub fn owes_replies(&self) -> bool {
+        self.owed > 0
+    }
+
     /// True while the upstream owes answers to requests that were answered with a timeout.
     pub fn has_late(&self) -> bool {
         self.late > 0
