@@ -9,6 +9,7 @@ mod chaos;
 mod clients_listed;
 mod cluster;
 mod compress;
+mod compress_large;
 mod crowds_at_random;
 mod cure;
 mod deadlines;

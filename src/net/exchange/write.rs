@@ -89,10 +89,11 @@ impl Exchange {
     }
 
     /// The client has caught up: the upstream is read from again.
-    fn let_through(&self, state: &State) {
-        if self.may_keep(state.out.len() - state.out_at) && self.holds_up.take() {
+    pub(super) fn let_through(&self, state: &State) {
+        if self.may_keep(state.unread()) && self.holds_up.take() {
             self.link.borrow().wake();
         }
+        self.begin_to_unpack(state);
     }
 
     pub(super) fn out_bytes_soft(&self) -> usize {
@@ -101,6 +102,11 @@ impl Exchange {
 }
 
 impl State {
+    /// Bytes of replies that the client has yet to take, also those whose values are still to be read.
+    pub(super) fn unread(&self) -> usize {
+        self.out.len() - self.out_at + self.slots.packed_waiting()
+    }
+
     pub(super) fn forget_out(&mut self) {
         self.slots.mute();
         self.out.clear();
