@@ -37,12 +37,19 @@ impl Exchange {
     }
 
     /// Begins with the oldest reply, unless one is being read, or the client has not taken those before it.
+    #[inline]
     pub(super) fn begin_to_unpack(&self, state: &State) {
-        let is_behind = state.out.len() - state.out_at >= self.out_bytes_soft();
-        if is_behind || self.ended().is_some() || !state.slots.has_packed() || self.unpacks.replace(true) {
-            return;
+        if state.slots.has_packed() {
+            self.unpack_unless_behind(state);
         }
-        tokio::task::spawn_local(unpack_all(Weak::clone(&self.me)));
+    }
+
+    #[cold]
+    fn unpack_unless_behind(&self, state: &State) {
+        let is_behind = state.out.len() - state.out_at >= self.out_bytes_soft();
+        if !is_behind && self.ended().is_none() && !self.unpacks.replace(true) {
+            tokio::task::spawn_local(unpack_all(Weak::clone(&self.me)));
+        }
     }
 
     /// The oldest reply, if the client is to have it now.

@@ -14,6 +14,8 @@ use crate::telemetry::label::{Direction, Side};
 const PLACES_NOTED: usize = 4 * 1024;
 /// Bytes kept for a client before the upstream is no longer read from for it.
 const OUT_BYTES_SOFT: usize = 1024 * 1024;
+/// So much is written to one client before it is the turn of others.
+const TURN_BYTES: usize = 1024 * 1024;
 /// So much may be kept for each client, whatever is kept for all together.
 pub const PRESSED_BYTES: usize = 64 * 1024;
 
@@ -43,8 +45,16 @@ impl Exchange {
             self.progress_at.set(clock::now());
         }
         let mut stream = self.stream.borrow_mut();
+        let turn = state.out_at.saturating_add(TURN_BYTES);
         while state.out_at < state.out.len() {
-            match Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) {
+            if state.out_at >= turn {
+                cx.waker().wake_by_ref();
+                state.forget_written_part();
+                self.let_through(state);
+                return Poll::Pending;
+            }
+            let end = state.out.len().min(turn);
+            match Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..end]) {
                 Poll::Ready(Ok(written)) => {
                     state.out_at += written;
                     self.progress_at.set(clock::now());

@@ -142,6 +142,7 @@ impl Sequencer {
     }
 
     /// Takes a piece of such a reply.
+    #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
     pub(super) fn admit_packed(
         &mut self,
         seq: Seq,
@@ -227,16 +228,19 @@ impl Sequencer {
     }
 
     /// Whether there is one.
+    #[inline]
     pub fn has_packed(&self) -> bool {
         self.packed.as_ref().is_some_and(|packed| !packed.whole.is_empty())
     }
 
     /// Bytes of such replies that are whole and wait.
+    #[inline]
     pub fn packed_waiting(&self) -> usize {
         self.packed.as_ref().map_or(0, |packed| packed.waiting())
     }
 
     /// Bytes of all such replies, but for those that were taken.
+    #[inline]
     pub fn packed_bytes(&self) -> usize {
         self.packed.as_ref().map_or(0, |packed| packed.bytes())
     }

@@ -11,7 +11,7 @@ use crate::command::Table;
 use crate::policy::{Member, Policy};
 use respguard_resp::encode;
 
-pub use reader::Reader;
+pub(crate) use reader::Reader;
 
 /// What one reply has of values.
 #[derive(Debug)]

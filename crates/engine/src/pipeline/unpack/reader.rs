@@ -15,7 +15,7 @@ const HEAD_BYTES: usize = 12;
 
 /// Where the values stand in a reply, and whose they are.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     shape: Shape,
     rules: Rules,
 }
