@@ -12,7 +12,6 @@ use super::nodes::{NodeName, Nodes};
 use super::subscriptions::{Name, Subscriptions};
 use crate::net::clock;
 use crate::net::upstream::connection::Link;
-use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::{Lane, LaneKey, NoLease};
 use respguard_engine::link::owed::Seq;
 use respguard_resp::request::{Limits, RequestParser, Span};
