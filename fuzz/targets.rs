@@ -120,7 +120,7 @@ pub fn rest(bytes: &[u8]) {
 
 /// The commands of a body, unless it is malformed.
 fn called(shape: Shape, body: &[u8]) -> Option<Call> {
-    let (scripts, mut arguments, mut call) = (Scripts::default(), Arguments::default(), Call::new(shape));
+    let (scripts, mut arguments, mut call) = (Scripts::default(), Arguments::default(), Call::new(shape, body.len()));
     let rights = Rights { read_only: false, longest_wait: std::time::Duration::from_secs(1) };
     let rules = Rules { table: table(), scripts: &scripts, rights };
     let read = match shape {
