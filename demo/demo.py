@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 
+import compression
 import drift
 import rest
 from resp import Client, ReplyError, show
@@ -39,6 +40,7 @@ def main():
         introduce(stage)
         for place, story in enumerate(STORIES, 1):
             play(place, story, stage, facts)
+        compression.show(stage, facts)
         play_rest(len(STORIES) + 1, stage, facts)
         play_drift(len(STORIES) + 2, stage, facts)
         conclude(stage, facts)

@@ -155,9 +155,6 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     if upstream.topology.is_cluster() && !written.degrades.is_empty() {
         findings.add("degrade[0]", "there is none yet before a cluster", "one server, or sentinels");
     }
-    if upstream.topology.is_cluster() && !written.compresses.is_empty() {
-        findings.add("compress[0]", "there is none yet before a cluster", "one server, or sentinels");
-    }
     refuse_unresolved(&upstream, &written, findings);
     audit::refuse_unlogged(audit.as_ref(), &written, findings);
     let policy = match compile(&written, table) {

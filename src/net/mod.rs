@@ -12,6 +12,7 @@ pub mod health;
 pub mod http;
 pub mod memory_budget;
 pub mod network;
+pub mod off_thread;
 pub mod offenders;
 pub mod origin;
 pub mod pipe;

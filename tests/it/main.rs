@@ -12,6 +12,7 @@ mod cluster_audits;
 mod cluster_pubsub;
 mod cluster_rest;
 mod compress;
+mod compress_large;
 mod crowds_at_random;
 mod cure;
 mod deadlines;

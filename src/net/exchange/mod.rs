@@ -2,7 +2,7 @@
 //!
 //! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight,
 //! `settle` groups with a marker, each through `send`, which makes the places that `receive` fills. What is ready for the
-//! client goes out in `write`, and `close` ends its connection.
+//! client goes out in `write`, `unpacking` reads long values that are compressed, and `close` ends its connection.
 
 mod activity;
 mod bulk;
@@ -14,6 +14,7 @@ mod marked;
 mod receive;
 mod run;
 mod send;
+mod unpacking;
 mod waiting;
 mod write;
 
@@ -104,6 +105,8 @@ pub struct Exchange {
     request_timeout: Cell<Duration>,
     /// Commands of our own that are to go out, and how many.
     follow_ups: RefCell<Vec<(Vec<u8>, u32)>>,
+    /// Values of one of its replies are being read on another thread.
+    unpacks: Cell<bool>,
     ended: Cell<Option<End>>,
 }
 
@@ -185,6 +188,7 @@ impl Exchange {
             bulk: Bulk::default(),
             request_timeout: Cell::default(),
             follow_ups: RefCell::default(),
+            unpacks: Cell::new(false),
             ended: Cell::new(None),
         })
     }

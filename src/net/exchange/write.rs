@@ -14,6 +14,8 @@ use crate::telemetry::label::{Direction, Side};
 const PLACES_NOTED: usize = 4 * 1024;
 /// Bytes kept for a client before the upstream is no longer read from for it.
 const OUT_BYTES_SOFT: usize = 1024 * 1024;
+/// So much is written to one client before it is the turn of others.
+const TURN_BYTES: usize = 1024 * 1024;
 /// So much may be kept for each client, whatever is kept for all together.
 pub const PRESSED_BYTES: usize = 64 * 1024;
 
@@ -53,8 +55,15 @@ impl Exchange {
             self.progress_at.set(clock::now());
         }
         let mut stream = self.stream.borrow_mut();
+        let turn = state.out_at.saturating_add(TURN_BYTES);
         while state.out_at < state.out.len() {
-            let bytes = &state.out[state.out_at..];
+            if state.out_at >= turn {
+                cx.waker().wake_by_ref();
+                state.forget_written_part();
+                self.let_through(state);
+                return Poll::Pending;
+            }
+            let bytes = &state.out[state.out_at..state.out.len().min(turn)];
             let written = match stream.try_write(bytes) {
                 Err(_) => Pin::new(&mut *stream).poll_write(cx, bytes),
                 written => Poll::Ready(written),
@@ -117,10 +126,11 @@ impl Exchange {
     }
 
     /// The client has caught up: the upstream is read from again.
-    fn let_through(&self, state: &State) {
-        if self.may_keep(state.out.len() - state.out_at) && self.holds_up.take() {
+    pub(super) fn let_through(&self, state: &State) {
+        if self.may_keep(state.unread()) && self.holds_up.take() {
             self.link.borrow().wake();
         }
+        self.begin_to_unpack(state);
     }
 
     pub(super) fn out_bytes_soft(&self) -> usize {
@@ -129,6 +139,11 @@ impl Exchange {
 }
 
 impl State {
+    /// Bytes of replies that the client has yet to take, also those whose values are still to be read.
+    pub(super) fn unread(&self) -> usize {
+        self.out.len() - self.out_at + self.slots.packed_waiting()
+    }
+
     pub(super) fn forget_out(&mut self) {
         self.slots.mute();
         self.out.clear();

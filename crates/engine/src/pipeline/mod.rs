@@ -15,6 +15,7 @@ pub mod in_doubt;
 pub mod large;
 mod lazy_queue;
 mod near_miss;
+pub mod packed_reply;
 pub mod packing;
 pub mod plan;
 pub mod refusal;

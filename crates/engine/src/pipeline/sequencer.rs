@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::group::WrappedGroup;
 use super::lazy_queue::LazyQueue;
+use super::packed_reply::PackedReplies;
 use super::reply_checks::ExecChecks;
 use super::score::{Companions, Score};
 use super::slot::{Early, GroupSlot, Probe, Question, Role, ScoreId, Slot};
@@ -50,6 +51,10 @@ pub struct Sequencer {
     pub(super) again: LazyQueue<Seq>,
     /// Groups that carry a marker.
     pub(super) marked: LazyQueue<Seq>,
+    /// Replies with compressed values have been asked for.
+    pub(super) asks_packed: bool,
+    /// Those that cannot be passed on yet.
+    pub(super) packed: Option<Box<PackedReplies>>,
     /// Bytes of requests that are kept to be sent again.
     pub(super) carried_bytes: usize,
     /// Commands that are to be sent again, in their places.
@@ -111,7 +116,7 @@ impl Sequencer {
 
     /// Bytes that the places take up.
     pub fn place_bytes(&self) -> usize {
-        self.queue.capacity() * size_of::<Slot>() + self.carried_bytes
+        self.queue.capacity() * size_of::<Slot>() + self.carried_bytes + self.packed_bytes()
     }
 
     /// The commands that are to be sent again.
@@ -164,6 +169,9 @@ impl Sequencer {
     /// turn out to be owed more: its first confirmation tells, for an error would be the only one.
     pub fn push(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {
         self.owed += 1;
+        if let Role::Checked(check) | Role::QueuedChecked(check) = &role {
+            self.asks_packed |= check.unpacks();
+        }
         self.put(reserved, role, command, score)
     }
 
@@ -192,6 +200,7 @@ impl Sequencer {
         self.owed += group.frames() as usize;
         let (members, is_marked) = (group.reply_count(), group.is_resolved_later() || group.is_carrying());
         self.carried_bytes += group.carried_bytes();
+        self.asks_packed |= group.reads_values();
         let is_apart = |seqs: &&[Seq]| seqs.windows(2).any(|pair| pair[1] != pair[0].plus(1));
         let apart = reserved.filter(is_apart).map(Into::into);
         let group = Role::Group(Box::new(GroupSlot { group, apart, replies: Vec::new() }));

@@ -46,6 +46,7 @@ impl AsyncRead for ClusterConnection {
             if state.out_at == state.out.len() {
                 state.forget_read();
             }
+            core.let_through(state);
             state.release_messages(core.key.borrow().protocol);
             return Poll::Ready(Ok(()));
         }
