@@ -25,9 +25,9 @@ use super::ttl_fix::Asking;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange, Waiting};
+use crate::net::front::Front;
 use crate::net::recording::Track;
 use crate::net::registry::{Client, Registry};
-use crate::net::stream::Stream;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
@@ -176,9 +176,9 @@ impl Connection {
     }
 
     /// Takes in a client that has just connected, and begins to serve it.
-    pub fn begin(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
+    pub fn begin(shared: &Rc<WorkerShared>, front: Box<dyn Front>, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
         shared.context.metrics.client_accepted();
-        let exchange = Exchange::new(&client, &shared.context, stream, lane);
+        let exchange = Exchange::new(&client, &shared.context, front, lane);
         shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
         tokio::task::spawn_local(Connection::serve(Rc::clone(shared), Rc::clone(&exchange), client));
         exchange
