@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Next};
 use crate::net::clock;
+use crate::net::exchange::Places;
 use crate::telemetry::label::HoldOutcome;
-use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
 use respguard_engine::pipeline::plan::{Holding, Note, Plan};
 use respguard_engine::pipeline::violation::{Kind, Violation};
@@ -46,14 +46,14 @@ impl Connection {
     }
 
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.
-    pub(super) fn consume_planned(&mut self, plan: &Plan, seqs: &[Seq]) {
+    pub(super) fn consume_planned(&mut self, plan: &Plan, places: &Places) {
         let (batch, now) = (&self.batch, clock::now());
         let kept: Vec<(usize, Held)> = plan
             .kept
             .iter()
             .map(|&(at, begins)| {
                 let since = batch.held(at).map_or(now, |held| held.since);
-                (at, Held { seq: seqs.get(at).copied().unwrap_or_default(), since, begins })
+                (at, Held { seq: places.of_held(at), since, begins })
             })
             .collect();
         let consumed = self.batch.consume_around(plan.commands, &kept, &mut self.input);

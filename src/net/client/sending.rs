@@ -112,9 +112,9 @@ impl Connection {
         self.plan_batch(tail, planned);
         let timing = self.timing();
         let has_group = planned.has_group();
-        let seqs = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
+        let places = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
         self.tell_notes(planned, has_group);
-        self.consume_planned(planned, &seqs);
+        self.consume_planned(planned, &places);
         self.what_follows(tail, planned)
     }
 

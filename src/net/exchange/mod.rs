@@ -12,6 +12,7 @@ mod close;
 mod dispatch;
 mod guard;
 mod marked;
+mod places;
 mod receive;
 mod run;
 mod send;
@@ -43,6 +44,7 @@ use waiting::Owing;
 
 pub use bulk::Bulk;
 pub use dispatch::own_reply;
+pub use places::Places;
 pub use send::Timing;
 pub use waiting::Waiting;
 pub use write::PRESSED_BYTES;
