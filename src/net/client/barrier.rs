@@ -1,11 +1,11 @@
 //! What must happen between two commands of a client: a fence, another lane, a question elsewhere.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
 use super::connection::Connection;
+use super::fence::unsent;
 use crate::net::clock;
 use crate::net::exchange::{End, Waiting};
 use crate::net::upstream::call::ask;
@@ -25,9 +25,6 @@ use respguard_resp::{Protocol, encode, value};
 
 /// Redis' own text: with credentials of its own the proxy is to its clients a server without passwords.
 const NO_LOGIN: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n";
-
-/// Why a command is not sent that must not overtake what was sent before it.
-pub(super) const UNANSWERED: &str = "not sent: what was sent before it has not been answered in time";
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -56,7 +53,7 @@ impl Connection {
                 }
                 // It would be given one of its own again.
                 self.exchange.bulk.forget();
-                self.alone_in_vain.set(true);
+                self.preparation.go_with_others();
             }
             // Waiting is no turn of its own: the task waits for bytes instead.
             Barrier::Wait | Barrier::Hold => {}
@@ -65,38 +62,11 @@ impl Connection {
     }
 
     async fn quit(&mut self) {
-        if self.lease.is_some() {
+        if self.lease.is_held() {
             self.drained().await;
             self.end_lease().await;
         }
         self.exchange.answer(b"+OK\r\n".to_vec());
-    }
-
-    /// The fence: nothing is owed on the connection that the client leaves. False when what waits is not to be sent, because
-    /// its deadline has passed and nothing but late replies has been waited for.
-    pub(super) async fn drained(&mut self) -> bool {
-        self.drained_by(clock::now() + self.shared.pool.settings.request_timeout).await
-    }
-
-    /// What the proxy has asked for the client is answered: by the server, or because it took too long.
-    pub(super) async fn heard(&mut self) {
-        self.drained_by(clock::now()).await;
-    }
-
-    async fn drained_by(&mut self, until: Instant) -> bool {
-        loop {
-            let waiting = Waiting::Drained { until, input_ended: self.input_ended };
-            self.exchange.wait_for(waiting);
-            if self.exchange.ended().is_some() || self.exchange.is_wait_over() || self.exchange.lost_lease.get() {
-                break;
-            }
-            self.wait(None).await;
-            if self.input_ended && self.waits_for_nobody() {
-                self.exchange.end(End::Gone);
-            }
-        }
-        self.exchange.wait_for(Waiting::Input);
-        self.exchange.is_drained() || self.exchange.lost_lease.get()
     }
 
     /// The fence behind a group that may be sent again, which is answered at its deadline at the latest.
@@ -112,7 +82,7 @@ impl Connection {
     /// What stood in a transaction that has not run is planned again, in its place.
     fn take_returned(&mut self) {
         let returned = self.exchange.take_returned();
-        self.carrying.note(returned.refused);
+        self.hold.carrying.note(returned.refused);
         let Some(&(first, _)) = returned.commands.first() else { return };
         // What waits may have been sent before it, or behind it.
         let before = self.batch.all_held().iter().take_while(|held| first.since(held.seq).is_some()).count();
@@ -169,7 +139,7 @@ impl Connection {
         if change.login.is_some() && self.shared.pool.settings.login.is_some() {
             return self.answer_first(NO_LOGIN);
         }
-        if self.lease.is_some() {
+        if self.lease.is_held() {
             return self.change_lease(change, is_hello).await;
         }
         let key = LaneKey {
@@ -290,7 +260,9 @@ impl Connection {
 
     /// The client's own connection has changed lanes.
     pub(super) fn note_change(&mut self, change: LaneChange) {
-        self.authenticated |= change.login.is_some();
+        if change.login.is_some() {
+            self.login.accept_by_server();
+        }
         self.note(change.login.as_ref().map(Login::user), change.db, change.protocol, change.name);
     }
 
@@ -354,9 +326,7 @@ impl Connection {
 
     /// The first command of the batch is not sent: what was sent before it may still come to run.
     fn answer_unsent(&mut self) {
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("ERR respguard: {UNANSWERED}"));
-        self.answer_first(&reply);
+        self.answer_first(&unsent());
     }
 
     /// The command that the turn is about.
@@ -377,7 +347,7 @@ impl Connection {
         }
         self.drop_lease();
         let (first, old) = (Rc::clone(self.shared.pool.first()), self.exchange.lane());
-        self.authenticated = false;
+        self.login.start_over();
         {
             let mut state = self.exchange.state.borrow_mut();
             state.session = Session::default();

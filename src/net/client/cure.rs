@@ -25,7 +25,7 @@ impl Connection {
 
     #[cold]
     fn can_be_helped(&self) -> bool {
-        self.lease.is_none() && self.shared.pool.spares.is_at_hand() && !self.exchange.state.borrow().slots.is_under_way()
+        !self.lease.is_held() && self.shared.pool.spares.is_at_hand() && !self.exchange.state.borrow().slots.is_under_way()
     }
 
     /// The first command of the batch goes over a spare connection, in its place; what stands behind it waits.

@@ -64,7 +64,7 @@ impl Connection {
         let decided = large::decide(&self.exchange.state.borrow().session, table.spec(id), arguments);
         drop(table);
         match decided {
-            Large::Through(through) if self.lease.is_some() && self.exchange.is_drained() => self.begin_stream(id, through),
+            Large::Through(through) if self.lease.is_held() && self.exchange.is_drained() => self.begin_stream(id, through),
             Large::Through(through) => return Some(Next::Barrier(Barrier::Pin(through.reason))),
             Large::Tunnel if !self.shared.context.policy().is_empty() => {
                 self.discard(own_reply(Answer::Refuse(UNREADABLE), Protocol::Resp2));
@@ -235,12 +235,11 @@ impl Connection {
 
     /// While there is no room on the lease the server is waited for, and that has its time.
     fn after_piece(&mut self) -> Next {
-        let has_room = self.lease.as_ref().is_none_or(|(_, link)| link.has_room());
-        if has_room { self.all_sent() } else { Next::Room }
+        if self.lease.has_room() { self.all_sent() } else { Next::Room }
     }
 
     fn pass_on(&self, bytes: usize, end: bool) {
-        if let (Cutting::Through { longest }, Some((_, lease))) = (&self.cutting, &self.lease) {
+        if let (Cutting::Through { longest }, Some(lease)) = (&self.cutting, self.lease.link()) {
             lease.extend(&self.input[..bytes], end, *longest);
         }
     }

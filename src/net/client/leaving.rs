@@ -8,7 +8,6 @@ use super::connection::Connection;
 use super::pooled_batch::PooledBatch;
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::{End, Waiting};
-use respguard_resp::encode;
 
 impl Connection {
     /// Nothing more is taken from the client; what is owed to it is still answered.
@@ -24,7 +23,7 @@ impl Connection {
             self.end_blocking();
         }
         let tunnel = self.exchange.state.borrow().session.affinity.is_tunnel() && self.input_ended;
-        if let Some((_, link)) = self.lease.as_ref().filter(|_| tunnel) {
+        if let Some(link) = self.lease.link().filter(|_| tunnel) {
             // Nobody but the server knows what is still owed in a tunnel: it is told the end too, and ends.
             link.finish_sending();
         }
@@ -72,12 +71,7 @@ impl Connection {
     /// The process ends while the client's command blocks: it is answered as if its timeout had
     /// passed, and what the client sent behind it is answered too.
     pub(super) fn end_blocking(&self) {
-        let Some((lane, link)) = self.lease.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
-        let Some(id) = link.info().client_id else { return };
-        let mut request = Vec::new();
-        encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
-        // Without a connection to say it on, the drain timeout ends the wait.
-        lane.call(&request, |_| {});
+        self.lease.end_blocking();
     }
 
     /// The client has left while blocked: as with Redis, nothing comes any more.

@@ -97,7 +97,7 @@ impl Connection {
     /// It has logged in, or needs no login.
     fn is_known(&self) -> bool {
         let key_has_login = self.exchange.lane().key.login.is_some();
-        key_has_login || self.authenticated || !(self.is_unauthenticated() || self.exchange.link().wants_password())
+        key_has_login || self.login.is_accepted_by_server() || !(self.is_unauthenticated() || self.exchange.link().wants_password())
     }
 
     /// What the client has begun is too large for the room that is left: it is told so behind what it is owed, and closed.
@@ -108,7 +108,8 @@ impl Connection {
             self.give_up();
         }
         // What is held is all that it will have sent of its group.
-        (self.input_ended, self.wait_over, self.is_refused_room) = (true, true, true);
+        (self.input_ended, self.is_refused_room) = (true, true);
+        self.hold.end();
     }
 
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would

@@ -38,7 +38,7 @@ impl Connection {
                 }
             }
             if self.exchange.leave_stuck() {
-                self.asked.set(!self.may_ask_again());
+                self.preparation.change_connection(self.shared.pool.settings.request_timeout, clock::now());
             }
             if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link().has_room() {
                 return Next::Room;
@@ -79,7 +79,7 @@ impl Connection {
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
         let owes_server =
-            !self.authenticated && self.exchange.link().wants_password() && self.exchange.lane().key.login.is_none();
+            !self.login.is_accepted_by_server() && self.exchange.link().wants_password() && self.exchange.lane().key.login.is_none();
         let owes = owes_server || self.is_unauthenticated();
         // What is held has a place that its reply must come to: it goes first.
         if owes != self.batch.singly && self.batch.all_held().is_empty() {
@@ -102,8 +102,8 @@ impl Connection {
             return Some(next);
         }
         if self.batch.all_held().is_empty() {
-            self.carrying = Carrying::default();
-            if !self.wait_over {
+            self.hold.carrying = Carrying::default();
+            if !self.hold.is_over() {
                 self.look_for_sequence();
             }
         }
@@ -135,7 +135,7 @@ impl Connection {
         {
             self.go_where_writes_wait(&still);
         }
-        if !self.alone_in_vain.take() && self.goes_alone() {
+        if !self.preparation.takes_shared() && self.goes_alone() {
             return Some(Next::Barrier(Barrier::Pin(Reason::Bulky)));
         }
         if self.must_await_opening() {
@@ -144,17 +144,16 @@ impl Connection {
         if self.must_ask_ability() {
             return Some(Next::Ask);
         }
-        self.asked.set(false);
-        self.asked_since.set(None);
+        self.preparation.end_abilities();
         if let Some(asking) = self.ttl_fix_to_ask() {
             return Some(Next::AskTtlFix(asking));
         }
-        self.asked_ttl_fix.set(0);
+        self.preparation.end_rights();
         self.values_to_pack().map(Next::Pack)
     }
 
     fn plan_batch(&self, tail: &Tail, planned: &mut Plan) {
-        let more = self.more_comes(tail) && !self.wait_over && !self.input_ended && !self.exchange.is_whole();
+        let more = self.more_comes(tail) && !self.hold.is_over() && !self.input_ended && !self.exchange.is_whole();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
         let (link, lane) = (self.exchange.link(), self.exchange.lane());
@@ -169,7 +168,7 @@ impl Connection {
             hold: self.holding(tail),
             degraded: context.health.refuses() || link.is_down(),
             troubled: self.is_troubled(),
-            carries: self.carrying.is_willing(),
+            carries: self.hold.carrying.is_willing(),
             alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
@@ -193,7 +192,7 @@ impl Connection {
         let has_more = *tail == Tail::More && planned.commands > planned.kept.len();
         match planned.turn.take() {
             None => {
-                self.wait_over = false;
+                self.hold.begin_again();
                 None
             }
             // What is waited for has been read already.
@@ -260,7 +259,7 @@ impl Connection {
     }
 
     pub(super) fn timing(&self) -> Timing {
-        let read_at = self.waits_since.take().unwrap_or_else(clock::now);
+        let read_at = self.preparation.take_read_at(clock::now());
         let settings = &self.shared.pool.settings;
         Timing { read_at, request_timeout: settings.request_timeout, slow_timeout: settings.slow_timeout }
     }

@@ -46,8 +46,8 @@ impl Connection {
 
     fn right_to_ask(&self, right: Right) -> Option<Box<Asking>> {
         let bit = 1 << right as u8;
-        let (lane, asked) = (self.exchange.lane(), self.asked_ttl_fix.get());
-        if right.of(&lane).get() != TtlFixRight::Unknown || asked & bit != 0 {
+        let lane = self.exchange.lane();
+        if right.of(&lane).get() != TtlFixRight::Unknown || self.preparation.has_asked_right(bit) {
             return None;
         }
         let state = self.exchange.state.borrow();
@@ -66,7 +66,7 @@ impl Connection {
                 (ttl_rewrite::question(key), rule)
             }
         };
-        self.asked_ttl_fix.set(asked | bit);
+        self.preparation.ask_right(bit);
         Some(Box::new(Asking { question, right, rule: Arc::clone(rule) }))
     }
 
