@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use bytes::{Buf, BytesMut};
-
 use super::connection::Connection;
 use super::fence::unsent;
 use crate::net::clock;
@@ -13,14 +11,12 @@ use crate::net::upstream::lane::{Lane, LaneKey};
 use crate::net::upstream::pool::NoLane;
 use respguard_engine::command::{CommandId, ConnectionEffect, Login};
 use respguard_engine::link::handshake::{Refusal, Selects, Step};
-use respguard_engine::pipeline::batch::Held;
 use respguard_engine::pipeline::plan::Barrier;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
 use respguard_engine::session::reply_mode::ReplyMode;
-use respguard_resp::request::{Limits, RequestParser};
 use respguard_resp::{Protocol, encode, value};
 
 /// Redis' own text: with credentials of its own the proxy is to its clients a server without passwords.
@@ -83,20 +79,9 @@ impl Connection {
     fn take_returned(&mut self) {
         let returned = self.exchange.take_returned();
         self.hold.carrying.note(returned.refused);
-        let Some(&(first, _)) = returned.commands.first() else { return };
-        // What waits may have been sent before it, or behind it.
-        let before = self.batch.all_held().iter().take_while(|held| first.since(held.seq).is_some()).count();
-        let place = self.batch.wire(0..before).end;
-        let bytes: usize = returned.commands.iter().map(|(_, request)| request.len()).sum();
-        let mut input = BytesMut::with_capacity(self.input.len() + bytes);
-        input.extend_from_slice(&self.input[..place]);
-        returned.commands.iter().for_each(|(_, request)| input.extend_from_slice(request));
-        input.extend_from_slice(&self.input[place..]);
-        self.input = input;
         // It has waited as long as it may.
         let since = clock::now().checked_sub(self.shared.context.policy().hold.max).unwrap_or_else(clock::now);
-        self.batch.begin_again(before, returned.commands.iter().map(|&(seq, _)| Held { seq, since, begins: false }));
-        self.parser = RequestParser::new(Limits { unauthenticated: self.batch.singly, ..Limits::default() });
+        self.input.put_back(&returned.commands, since);
     }
 
     async fn change_lane(&mut self) {
@@ -218,7 +203,7 @@ impl Connection {
 
     fn read_change(&self) -> Option<(LaneChange, bool)> {
         let table = self.shared.context.table();
-        let args = self.batch.args(&self.input, 0);
+        let args = self.input.args(0);
         let ConnectionEffect::Lane(lane) = table.spec(self.id()).connection_effect(args) else { return None };
         Some((LaneChange::read(lane, args)?, lane == respguard_engine::command::Lane::Hello))
     }
@@ -245,7 +230,7 @@ impl Connection {
     async fn change_lease(&mut self, change: LaneChange, is_hello: bool) {
         let words: Vec<Box<[u8]>> = match is_hello {
             true => change.hello(),
-            false => self.batch.args(&self.input, 0).iter().map(Into::into).collect(),
+            false => self.input.args(0).iter().map(Into::into).collect(),
         };
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
         let (id, role) = (self.id(), if is_hello { Role::Hello } else { Role::Lane });
@@ -331,13 +316,12 @@ impl Connection {
 
     /// The command that the turn is about.
     pub(super) fn id(&self) -> CommandId {
-        self.batch.id(0)
+        self.input.batch.id(0)
     }
 
     /// The first command of the batch has been dealt with.
     pub(super) fn consume_one(&mut self) {
-        let consumed = self.batch.consume(1);
-        self.input.advance(consumed);
+        self.input.consume(1);
     }
 
     /// RESET: the client is as if it had just connected (<https://redis.io/docs/latest/commands/reset/>).

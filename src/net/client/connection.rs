@@ -12,17 +12,15 @@ use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::client_commands::Queued;
 use super::hold::Hold;
-use super::large::Cutting;
+use super::input::Input;
 use super::leases::Lease;
 use super::login::Login;
 use super::near_misses::NearMisses;
-use super::pooled_batch::PooledBatch;
 use super::preparation::Preparation;
 use super::ttl_fix::Asking;
 use crate::net::clock;
@@ -37,7 +35,6 @@ use crate::net::users::Users;
 use respguard_engine::pipeline::packing::Unpacked;
 use respguard_engine::pipeline::plan::{Barrier, Plan};
 use respguard_engine::session::affinity::Reason;
-use respguard_resp::request::{Limits, RequestParser};
 
 /// How often is looked whether a client has left that is not read from.
 const DISCONNECT_CHECK_PAUSE: Duration = Duration::from_millis(50);
@@ -65,20 +62,10 @@ pub struct Connection {
     pub(super) shared: Rc<WorkerShared>,
     pub(super) exchange: Rc<Exchange>,
     pub(super) client: Arc<Client>,
-    pub(super) input: BytesMut,
-    pub(super) batch: PooledBatch,
-    pub(super) parser: RequestParser,
+    pub(super) input: Input,
     pub(super) lease: Lease,
-    /// What becomes of the request that is not held whole, if one is coming in.
-    pub(super) cutting: Cutting,
     /// It waits for what comes, and may be asked for something itself.
     pub(super) is_between_turns: bool,
-    /// No room was left for what it had begun to send, and it has not been told so yet.
-    pub(super) is_refused_room: bool,
-    /// The client will send nothing more, or nothing more is taken from it.
-    pub(super) input_ended: bool,
-    /// The last read filled its buffer: more is there.
-    pub(super) read_filled: bool,
     /// For what is in the batch now.
     pub(super) preparation: Preparation,
     pub(super) hold: Hold,
@@ -126,15 +113,9 @@ impl Connection {
             shared,
             exchange,
             client,
-            input: BytesMut::new(),
-            batch: PooledBatch::default(),
-            parser: RequestParser::new(Limits::default()),
+            input: Input::default(),
             lease: Lease::default(),
-            cutting: Cutting::No,
             is_between_turns: false,
-            is_refused_room: false,
-            input_ended: false,
-            read_filled: false,
             preparation: Preparation::default(),
             hold: Hold::default(),
             near_misses: None,
@@ -207,7 +188,7 @@ impl Connection {
         }
         let discard = longest.is_none() && self.is_unread_while_blocked();
         let pause = if discard { Some(DISCONNECT_CHECK_PAUSE) } else { longest.or_else(|| self.left_to_wait()) };
-        self.exchange.keep_input(self.input.capacity(), self.input.len());
+        self.exchange.keep_input(self.input.bytes.capacity(), self.input.bytes.len());
         let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
         let timer = &mut timer;
         let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().map(Pin::as_mut), longest.is_some(), cx)).await;
@@ -247,8 +228,8 @@ impl Connection {
 
     /// Something other than bytes has changed what can be done.
     fn has_news(&mut self) -> bool {
-        if self.shared.context.draining.get() && !self.input_ended {
-            self.input_ended = true;
+        if self.shared.context.draining.get() && !self.input.ended {
+            self.input.ended = true;
             self.end_blocking();
             return true;
         }
@@ -262,7 +243,7 @@ impl Connection {
             self.exchange.wait_for(Waiting::Input);
         }
         // With the reply before it, a blocking command may have come to the head.
-        let waits_in_vain = waiting.is_for_each_reply() && self.input_ended && self.waits_for_nobody();
+        let waits_in_vain = waiting.is_for_each_reply() && self.input.ended && self.waits_for_nobody();
         is_over || waits_in_vain || self.exchange.takes_room()
     }
 }

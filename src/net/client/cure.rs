@@ -34,7 +34,7 @@ impl Connection {
         let is_shutdown = spec.connection == ConnectionEffect::Pin(PinReason::Shutdown);
         let is_urgent = is_shutdown || spec.connection == ConnectionEffect::Spare;
         let longest = if is_shutdown { SHUTDOWN_MAX } else { self.shared.pool.settings.request_timeout };
-        let request = self.input[self.batch.wire(0..1)].to_vec();
+        let request = self.input.wire(0..1).to_vec();
         let seq = self.exchange.state.borrow_mut().slots.defer();
         let (exchange, identity) = (Rc::downgrade(&self.exchange), self.identity());
         let spares = Rc::clone(&self.shared.pool.spares);

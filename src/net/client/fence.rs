@@ -31,13 +31,13 @@ impl Connection {
 
     async fn drained_by(&mut self, until: Instant) -> bool {
         loop {
-            let waiting = Waiting::Drained { until, input_ended: self.input_ended };
+            let waiting = Waiting::Drained { until, input_ended: self.input.ended };
             self.exchange.wait_for(waiting);
             if self.exchange.ended().is_some() || self.exchange.is_wait_over() || self.exchange.lost_lease.get() {
                 break;
             }
             self.wait(None).await;
-            if self.input_ended && self.waits_for_nobody() {
+            if self.input.ended && self.waits_for_nobody() {
                 self.exchange.end(End::Gone);
             }
         }

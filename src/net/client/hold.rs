@@ -83,7 +83,7 @@ impl Connection {
             return Holding::default();
         }
         let is_held_up = self.exchange.is_held_up();
-        let more_can_come = !self.input_ended && !self.exchange.is_whole();
+        let more_can_come = !self.input.ended && !self.exchange.is_whole();
         let ends = !more_can_come || matches!(tail, Tail::Error(_) | Tail::Large) || is_held_up;
         Holding {
             willing: !policy.hold.gap.is_zero() && self.hold.patience.is_willing() && !ends,
@@ -96,7 +96,7 @@ impl Connection {
 
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.
     pub(super) fn consume_planned(&mut self, plan: &Plan, places: &Places) {
-        let (batch, now) = (&self.batch, clock::now());
+        let (batch, now) = (&self.input.batch, clock::now());
         let kept: Vec<(usize, Held)> = plan
             .kept
             .iter()
@@ -105,8 +105,7 @@ impl Connection {
                 (at, Held { seq: places.of_held(at), since, begins })
             })
             .collect();
-        let consumed = self.batch.consume_around(plan.commands, &kept, &mut self.input);
-        bytes::Buf::advance(&mut self.input, consumed);
+        self.input.consume_around(plan.commands, &kept);
     }
 
     /// Incomplete groups are held: waits for more, but not longer than the oldest may be held.
@@ -118,7 +117,7 @@ impl Connection {
     /// Wait for more, for `longest` without a byte.
     pub(super) fn wait_within(&mut self, plan: &Plan, longest: Duration) -> Next {
         let max = self.shared.context.policy().hold.max;
-        let oldest = self.batch.all_held().iter().map(|held| held.since).min();
+        let oldest = self.input.batch.all_held().iter().map(|held| held.since).min();
         let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(clock::now()));
         let groups = oldest.map(|_| plan.waiting().map(|(group, _)| group).collect());
         let longest = self.hold.wait(longest, left, groups, clock::now());
@@ -193,7 +192,7 @@ impl Connection {
     fn expire(&mut self, group: usize, members: &[usize]) {
         let mut bytes = Vec::new();
         for &at in members {
-            let args = self.batch.args(&self.input, at);
+            let args = self.input.args(at);
             let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..arg.len().min(EXPIRED_ARGUMENT_BYTES_MAX)]).collect();
             encode::request(&mut bytes, &args);
             if bytes.len() > EXPIRED_BYTES_MAX {
@@ -223,7 +222,7 @@ impl Connection {
 
     /// Whether what has come now goes on where the prefix ended.
     fn continues(&self, before: &Expired) -> bool {
-        let next = &self.input[self.batch.wire(0..1)];
+        let next = self.input.wire(0..1);
         let all = [&before.bytes, next].concat();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
@@ -248,7 +247,8 @@ impl Connection {
     fn violation(&self, kind: Kind, group: usize, members: &[usize]) -> Option<Violation> {
         let (table, policy) = (self.shared.context.table(), self.shared.context.policy());
         let rule = &policy.groups().get(group)?.name;
-        let names = members.iter().filter(|at| **at < self.batch.len()).map(|&at| table.spec(self.batch.id(at)).name());
+        let names =
+            members.iter().filter(|at| **at < self.input.batch.len()).map(|&at| table.spec(self.input.batch.id(at)).name());
         Some(Violation::new(kind).rule(rule).commands(names))
     }
 }

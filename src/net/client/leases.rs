@@ -81,7 +81,7 @@ impl Connection {
     pub(super) async fn pin(&mut self, reason: Reason) {
         let begun = clock::now();
         match self.take_lease(reason).await {
-            Ok(()) if self.batch.is_empty() => {}
+            Ok(()) if self.input.batch.is_empty() => {}
             Ok(()) => {
                 let (id, state) = (self.id(), &mut *self.exchange.state.borrow_mut());
                 state.session.missed.make_up_mode(id);
@@ -142,11 +142,11 @@ impl Connection {
     pub(super) fn refuse_lease(&mut self, reason: Reason, why: &str) {
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR respguard: {why}"));
-        if self.batch.is_empty() {
-            if matches!(reason, Reason::Exclusive) && !self.has_begun_request() {
+        if self.input.batch.is_empty() {
+            if matches!(reason, Reason::Exclusive) && !self.input.has_begun_request() {
                 // It cannot be served at all.
                 self.exchange.answer(reply);
-                return self.give_up();
+                return self.input.give_up();
             }
             self.note_refused(self.large_id(), reason);
             return self.discard(reply);
@@ -190,7 +190,7 @@ impl Connection {
         if !self.lease.is_held() {
             return;
         }
-        if self.exchange.is_drained() && !self.is_streaming() && self.exchange.state.borrow().session.is_free() {
+        if self.exchange.is_drained() && !self.input.is_streaming() && self.exchange.state.borrow().session.is_free() {
             self.return_lease(true);
         }
     }
@@ -208,7 +208,7 @@ impl Connection {
             self.exchange.end(End::LeaseLost);
             return;
         }
-        self.cutting.lose();
+        self.input.cutting.lose();
         self.exchange.state.borrow_mut().session.transaction.lose();
     }
 

@@ -86,7 +86,7 @@ impl Connection {
         self.answer_first(WRONGPASS);
         if self.login.is_given_up() {
             info!(client = %self.client.peer, refused = self.login.refused, "closed: too many logins were refused");
-            self.give_up();
+            self.input.give_up();
         }
         false
     }

@@ -8,6 +8,7 @@ pub mod connection;
 mod cure;
 mod fence;
 mod hold;
+mod input;
 mod large;
 mod leases;
 mod leaving;

@@ -21,7 +21,7 @@ impl Connection {
         if policy.compress_rules().is_empty() {
             return None;
         }
-        let values = long_values(&policy, &context.table(), &self.batch, &self.input, LONG_BYTES);
+        let values = long_values(&policy, &context.table(), &self.input.batch, &self.input.bytes, LONG_BYTES);
         (!values.is_empty()).then_some(values)
     }
 
@@ -32,7 +32,7 @@ impl Connection {
         let _permit = AT_A_TIME.acquire().await;
         let work = move || values.into_iter().map(Unpacked::pack).collect::<Vec<PackedValue>>();
         match tokio::task::spawn_blocking(work).await {
-            Ok(packed) => self.batch.keep_packed(packed),
+            Ok(packed) => self.input.batch.keep_packed(packed),
             // The process ends, or the work has panicked: what the client has sent cannot go on.
             Err(_) => self.exchange.end(End::Gone),
         }

@@ -58,11 +58,11 @@ impl Connection {
         let (policy, table) = (self.shared.context.policy(), self.shared.context.table());
         let (question, rule) = match right {
             Right::Expire => {
-                let (key, rule) = key_to_fix(&policy, &table, &self.batch, &self.input)?;
+                let (key, rule) = key_to_fix(&policy, &table, &self.input.batch, &self.input.bytes)?;
                 (question(key), rule)
             }
             Right::Set => {
-                let (key, rule) = setnx_to_fix(&policy, &table, &self.batch, &self.input)?;
+                let (key, rule) = setnx_to_fix(&policy, &table, &self.input.batch, &self.input.bytes)?;
                 (ttl_rewrite::question(key), rule)
             }
         };

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Exchange, Places};
 use super::send::{Sending, SlowExec, Timing};
+use super::{Exchange, Places};
 use crate::net::upstream::PING;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::group::WrappedGroup;
