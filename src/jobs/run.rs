@@ -207,7 +207,7 @@ impl Run {
             AuditOutcome::Unknown => !is_news,
             AuditOutcome::Drift | AuditOutcome::Stopped | AuditOutcome::Failed => false,
         };
-        let (run, scheduled) = (self.id, wanted.is_scheduled);
+        let (run, scheduled) = (&self.id, wanted.is_scheduled);
         macro_rules! audited {
             ($level:ident) => {
                 $level!(
