@@ -112,10 +112,14 @@ mod tests {
     #[test]
     fn the_last_guess_ends_it_and_a_right_one_begins_anew() {
         let mut login = Login::default();
-        (1..REFUSED_MAX).for_each(|_| drop(login.refuse()));
+        for _ in 1..REFUSED_MAX {
+            login.refuse();
+        }
         assert!(!login.is_given_up());
         login.accept();
-        (1..REFUSED_MAX).for_each(|_| drop(login.refuse()));
+        for _ in 1..REFUSED_MAX {
+            login.refuse();
+        }
         assert!(!login.is_given_up());
         login.refuse();
         assert!(login.is_given_up());
@@ -125,7 +129,9 @@ mod tests {
     fn reset_forgets_the_servers_yes_and_no_wrong_guess() {
         let mut login = Login::default();
         login.accept_by_server();
-        (0..REFUSED_MAX).for_each(|_| drop(login.refuse()));
+        for _ in 0..REFUSED_MAX {
+            login.refuse();
+        }
         login.start_over();
         assert!(!login.is_accepted_by_server() && login.is_given_up());
     }
