@@ -75,7 +75,7 @@ impl Exchange {
             return self.send_marked(sending, &mut state, (commands, wrapped), resolved, request);
         }
         let frames = wrapped.frames();
-        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
         self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.read_at, timing.deadline());
     }
 

@@ -52,7 +52,7 @@ impl Exchange {
         let deadline = timing.read_at + timing.request_timeout;
         let wrapped = wrapped.with_doubt(InDoubt::new(marker, kept, timing.read_at, deadline));
         let frames = wrapped.frames();
-        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
         let behind = self.push_probes(state, behind.into_iter(), &mut request);
         let all = frames + behind.frames();
         let group = Owed::request(seq, frames);
