@@ -9,6 +9,8 @@ pub enum Reply {
     Bulk(Vec<u8>),
     Null,
     Array(Vec<Reply>),
+    /// Keys and values in turns; it is read as an array.
+    Map(Vec<Reply>),
     Push(Vec<Reply>),
 }
 
@@ -41,7 +43,11 @@ impl Reply {
                 out.extend_from_slice(b"\r\n");
             }
             Reply::Null => out.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" }),
-            Reply::Array(parts) | Reply::Push(parts) => {
+            Reply::Map(parts) if resp3 => {
+                line(out, '%', &(parts.len() / 2).to_string());
+                parts.iter().for_each(|part| part.write(resp3, out));
+            }
+            Reply::Array(parts) | Reply::Push(parts) | Reply::Map(parts) => {
                 let is_push = matches!(self, Reply::Push(_)) && resp3;
                 line(out, if is_push { '>' } else { '*' }, &parts.len().to_string());
                 parts.iter().for_each(|part| part.write(resp3, out));
