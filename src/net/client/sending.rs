@@ -172,6 +172,7 @@ impl Connection {
             carries: self.carrying.is_willing(),
             alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
+            slots: self.shared.pool.settings.cluster.is_some(),
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
         };
         let mut state = self.exchange.state.borrow_mut();
