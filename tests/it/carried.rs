@@ -354,7 +354,8 @@ fn where_a_rider_is_refused_for_want_of_memory_the_whole_transaction_is_and_noth
     let replies = frugal.wire().pipeline(&["DEL a:1", "INCR x", "DEL b:1"]);
     let is_refused = |reply: &String| reply.starts_with("-OOM ") || reply.starts_with("-EXECABORT ");
     assert!(replies.iter().all(is_refused) && replies[1].starts_with("-OOM "), "{replies:?}");
-    assert_eq!(refusals(&redis, "incr"), 2, "each transaction was sent once");
+    assert_eq!((refusals(&redis, "hset"), refusals(&redis, "del")), (2, 2), "each transaction was sent once");
+    assert_eq!(refusals(&redis, "incr"), 4, "what stood between has run alone");
     redis.ask("CONFIG SET maxmemory 0");
     assert_eq!(redis.ask("GET x"), "$1\r\n1\r\n");
     eventually("each is told", || frugal.violated("aborted", "gone") == 1.0 && proxy.violated("aborted", "blob") == 1.0);
@@ -406,7 +407,7 @@ fn refuser(riders: [&'static str; 3]) -> (FakeServer, Arc<AtomicUsize>) {
                 *queued += 1;
                 "+QUEUED\r\n".to_owned()
             }
-            ("HSET" | "INCR" | "APPEND" | "STRLEN", None) => ":1\r\n".to_owned(),
+            ("HSET" | "INCR" | "APPEND" | "STRLEN" | "GET", None) => ":1\r\n".to_owned(),
             _ => "-ERR no\r\n".to_owned(),
         };
         Act::Say(said.into_bytes())
@@ -419,8 +420,8 @@ fn a_transaction_that_is_refused_three_times_over_its_riders_goes_out_unwrapped_
     let (server, refusals) = refuser(["INCR", "APPEND", "STRLEN"]);
     let proxy = Setup::before(server.port()).top("workers = 1").rules(&rules()).start();
     let mut wire = proxy.wire();
-    let replies = wire.pipeline(&["HSET blob:1 a 1", "INCR x", "APPEND x 1", "STRLEN x", "HSET info:1 b 1"]);
-    assert_eq!(replies.concat(), ":1\r\n-NOPERM no\r\n-NOPERM no\r\n-NOPERM no\r\n:1\r\n");
+    let replies = wire.pipeline(&["HSET blob:1 a 1", "INCR x", "APPEND x 1", "STRLEN x", "GET x", "HSET info:1 b 1"]);
+    assert_eq!(replies.concat(), ":1\r\n-NOPERM no\r\n-NOPERM no\r\n-NOPERM no\r\n:1\r\n:1\r\n");
     assert_eq!(refusals.load(Ordering::Relaxed), 3);
     eventually("it is told", || proxy.violated("split", "blob") == 1.0);
     assert_eq!(proxy.groups("blob", "applied"), 0.0);
@@ -432,7 +433,8 @@ fn a_transaction_that_is_refused_three_times_over_its_riders_goes_out_unwrapped_
 #[test]
 fn what_stands_between_is_carried_up_to_eight_megabytes() {
     let redis = RedisServer::start(&[]);
-    let proxy = proxy(&redis);
+    // Longer than any pause while so much is on its way.
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 5000\nhold_max_ms = 10000\n").rules(&rules()).start();
     let mut wire = proxy.wire();
     let value = "x".repeat(50_000);
     let riders = |count: usize| {
