@@ -225,6 +225,7 @@ impl<'a> Client<'a> {
             carries: true,
             alone: false,
             skips: false,
+            slots: false,
             unix_ms: clock::unix_ms(),
         };
         let mut planned = Plan::default();

@@ -212,6 +212,11 @@ impl Planned<'_> {
             page.line(2, format_args!("if some of its members fail: {}", text::on_partial(rule.on_partial)));
             self.write_marker(rule, page);
         }
+        for group in &span.observed {
+            let members: Vec<usize> = group.places.iter().map(|&place| commands[place as usize]).collect();
+            let name = &self.policy.groups()[group.group].name;
+            page.line(2, format_args!("group {name} (only observed): {}", self.numbers(&members)));
+        }
         for &at in commands {
             self.write_command(at, page);
             self.write_rules(at, page);

@@ -163,6 +163,7 @@ impl Connection {
             carries: self.hold.carrying.is_willing(),
             alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
+            slots: self.shared.pool.settings.cluster.is_some(),
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
         };
         drop((link, lane));

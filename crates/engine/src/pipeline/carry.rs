@@ -5,6 +5,9 @@
 //! ```
 //!
 //! Groups whose members stand between each other share one transaction. Where one of them is incomplete, all of it waits.
+//!
+//! Before a cluster a transaction has keys of one slot. What stands between its members and is about others has no order with it, and
+//! is planned once it has been answered.
 
 use super::decide::{Decision, whole};
 use super::gather::{Obstacle, Search};
@@ -12,6 +15,7 @@ use super::plan::{Note, Planner};
 use super::refusal::Refusal;
 use super::slot::Role;
 use crate::policy::{Between, Recognition};
+use crate::route::place::{Slots, slots};
 
 /// Commands that one transaction may have.
 const COMMANDS_MAX: usize = 512;
@@ -151,7 +155,7 @@ impl Planner<'_> {
         let mut next = at;
         while next < built.end {
             let is_dropped = dropped.iter().any(|dropped| dropped.members.first() == Some(&next));
-            if !self.is_claimed(next) && !is_dropped {
+            if !self.is_claimed(next) && !is_dropped && !self.is_elsewhere(at, next) {
                 self.look_at(next, limit, before, patient && !(trailing && next == at), &mut built);
             }
             if self.plan.gathered.len() == before.gathered {
@@ -160,6 +164,22 @@ impl Planner<'_> {
             next += 1;
         }
         Some(built)
+    }
+
+    /// The slot of the command's keys, before a cluster, if it is one.
+    fn slot(&self, at: usize) -> Option<u16> {
+        if !self.rules.slots {
+            return None;
+        }
+        match slots(self.rules.table.spec(self.batch.id(at)), self.args(at)) {
+            Slots::One { slot, .. } => Some(slot),
+            Slots::None | Slots::Several => None,
+        }
+    }
+
+    /// Whether the command has no order with the transaction that begins with the command at `first`: its keys are of another slot.
+    pub(super) fn is_elsewhere(&self, first: usize, at: usize) -> bool {
+        self.rules.slots && !self.is_claimed(at) && self.slot(at).is_some_and(|slot| Some(slot) != self.slot(first))
     }
 
     /// Gathers the group that begins at the command, if one does.
@@ -211,8 +231,10 @@ impl Planner<'_> {
         if self.is_answered(at) || self.mark(at) as usize > gathered {
             return None;
         }
+        let spec = self.rules.table.spec(self.batch.id(at));
         let rides = !self.is_claimed(at)
-            && self.rules.table.spec(self.batch.id(at)).may_ride(self.args(at))
+            && spec.may_ride(self.args(at))
+            && (!self.rules.slots || spec.touches_nothing(self.args(at)) || self.slot(at).is_some())
             && self.degrade(at).is_none();
         (!rides).then_some(Obstacle::Ride)
     }

@@ -56,6 +56,8 @@ pub struct Span {
     /// All of its commands, at these places of `Plan::members`.
     pub commands: Range<usize>,
     pub groups: Vec<SpanGroup>,
+    /// Groups that are only observed: their members ride.
+    pub observed: Vec<SpanGroup>,
     pub preflight: Option<Box<Preflight>>,
     pub added: Added,
 }
@@ -253,6 +255,8 @@ pub struct Rules<'a> {
     pub alone: bool,
     /// The client gets no reply to the first command.
     pub skips: bool,
+    /// Keys lie on several nodes, by their slots: a transaction has keys of one.
+    pub slots: bool,
     /// Milliseconds since the epoch, where some rule compares moments; else anything.
     pub unix_ms: i64,
 }

@@ -7,7 +7,7 @@ use crate::pipeline::gather::Gathered;
 use crate::pipeline::plan::{Planner, Span, SpanGroup, Step};
 use crate::pipeline::refusal::Refusal;
 use crate::pipeline::slot::Role;
-use crate::policy::Atomic;
+use crate::policy::{Atomic, Recognition};
 
 impl Planner<'_> {
     /// Makes the step of the transaction; gives the command behind it, or the same one again where something of it was
@@ -16,7 +16,9 @@ impl Planner<'_> {
         if self.refuse_of_span(at, end, before) {
             return at;
         }
-        let commands: Vec<usize> = (at..end).filter(|at| !self.is_answered(*at)).collect();
+        let all = (at..end).filter(|at| !self.is_answered(*at));
+        let commands: Vec<usize> = all.clone().filter(|&command| !self.is_elsewhere(at, command)).collect();
+        let leaves_some = commands.len() < all.count();
         let mut groups = self.span_groups(&commands, before);
         let preflight = match self.guard_span(&commands, &mut groups, before) {
             Ok(preflight) => preflight,
@@ -40,15 +42,21 @@ impl Planner<'_> {
             let gathered = self.plan.gathered[place].clone();
             self.note_completed(self.plan.members[gathered.first], gathered.group);
         }
+        let observed = self.observed_in_span(&commands);
         let first = self.plan.members.len();
         self.plan.members.extend(&commands);
-        self.push_span_roles(at..end);
         let added = self.ttl_fix_group(&commands);
         let all = first..self.plan.members.len();
-        let step = Step::Span(Box::new(Span { commands: all, groups, preflight: preflight.map(Box::new), added }));
+        let step = Step::Span(Box::new(Span { commands: all, groups, observed, preflight: preflight.map(Box::new), added }));
         self.with_probes(commands.iter().copied(), step);
-        self.skip(end);
         self.fenced = true;
+        if leaves_some {
+            // What is elsewhere stands where it stood.
+            commands.iter().for_each(|&command| self.mark_answered(command));
+            return at;
+        }
+        self.push_span_roles(at..end);
+        self.skip(end);
         end
     }
 
@@ -61,6 +69,31 @@ impl Planner<'_> {
             SpanGroup { group: gathered.group, places: members.iter().filter_map(place).collect(), guarded }
         };
         gathered.iter().map(group).collect()
+    }
+
+    /// Groups that are only observed, among what rides: side by side, as everywhere else.
+    fn observed_in_span(&self, commands: &[usize]) -> Vec<SpanGroup> {
+        let mut observed = Vec::new();
+        if !(0..self.rules.policy.groups().len()).any(|group| self.is_observed(group)) {
+            return observed;
+        }
+        let mut place = 0;
+        while let Some(&at) = commands.get(place) {
+            let found = (!self.is_claimed(at)).then(|| self.recognise(at));
+            let Some(Recognition::Whole { group, members, .. }) = found else {
+                place += 1;
+                continue;
+            };
+            let is_within = commands.get(place + members - 1) == Some(&(at + members - 1));
+            if members > 1 && is_within && self.is_observed(group) {
+                let places = (place..place + members).filter_map(|place| u32::try_from(place).ok());
+                observed.push(SpanGroup { group, places: places.collect(), guarded: false });
+                place += members;
+            } else {
+                place += 1;
+            }
+        }
+        observed
     }
 
     /// What rules do not let pass of the transaction is answered; true if there was something.
@@ -86,7 +119,7 @@ impl Planner<'_> {
         if !self.rules.policy.has_rules_of_commands() {
             return false;
         }
-        let riders = (at..end).filter(|rider| !self.is_claimed(*rider));
+        let riders = (at..end).filter(|&rider| !self.is_claimed(rider) && !self.is_elsewhere(at, rider));
         let refused = riders.into_iter().find_map(|rider| Some((rider, self.refusal(rider, self.behind(rider))?)));
         let Some((rider, refusal)) = refused else { return false };
         self.end_run(at);

@@ -106,6 +106,7 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
             carries: true,
             alone: false,
             skips: false,
+            slots: false,
             unix_ms: 0,
         };
         let mut planned = Plan::default();
