@@ -28,7 +28,7 @@ use crate::jobs::SAMPLE_KEYS_MAX;
 use crate::net::address::Address;
 use crate::net::admin::record::SECONDS_MAX;
 use crate::remote::Remote;
-use crate::server::reach::reach;
+use crate::server::reach::{reach, who_serves};
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
 use console::{complain, print, refuse};
@@ -403,7 +403,10 @@ fn explain(file: &Path, commands: Option<&Path>, form: Form) -> ExitCode {
     let source = commands.map_or("standard input".into(), Path::to_string_lossy);
     let explained = read_commands(commands)
         .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
-        .and_then(|input| explain::explain(&config, &Table::builtin(), input, form).map_err(|error| format!("{source}:{error}")));
+        .and_then(|input| {
+            explain::explain_before(&config, &Table::builtin(), input, form, who_serves(&config))
+                .map_err(|error| format!("{source}:{error}"))
+        });
     match explained {
         Ok(text) => print(&text, ExitCode::SUCCESS),
         Err(refusal) => {

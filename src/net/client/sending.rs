@@ -158,6 +158,7 @@ impl Connection {
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
         let (link, lane) = (self.exchange.link(), self.exchange.lane());
+        let unserved = self.shared.pool.unserved();
         let rules = Rules {
             table: &table,
             policy: &policy,
@@ -170,6 +171,8 @@ impl Connection {
             degraded: context.health.refuses() || link.is_down(),
             troubled: self.is_troubled(),
             carries: self.carrying.is_willing(),
+            slots: self.shared.pool.is_cluster(),
+            unserved: unserved.as_deref(),
             alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },

@@ -6,17 +6,19 @@
 //!
 //! Groups whose members stand between each other share one transaction. Where one of them is incomplete, all of it waits.
 
+mod guarded;
+
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::crossing::Slot;
 use super::decide::{Decision, whole};
 use super::gather::{Obstacle, Search};
-use super::plan::{Note, Planner, Span, SpanGroup, Step};
+use super::plan::{Note, Planner, Span, Step};
 use super::refusal::Refusal;
 use super::slot::Role;
 use crate::command::Serves;
-use crate::policy::{Atomic, Between, OnUnsupported, Recognition};
-use crate::preflight::{self, Ability, Carried, Fault, Lack, Preflight};
+use crate::policy::{Atomic, Between, Recognition};
 
 /// Commands that one transaction may have.
 const COMMANDS_MAX: usize = 512;
@@ -225,7 +227,8 @@ impl Planner<'_> {
         if self.is_answered(at) || self.mark(at) as usize > gathered {
             return None;
         }
-        let rides = !self.is_claimed(at)
+        let is_of_several = self.rules.slots && self.slot(at) == Slot::Several;
+        let rides = !(self.is_claimed(at) || is_of_several)
             && self.rules.table.spec(self.batch.id(at)).may_ride(self.args(at))
             && self.degrade(at).is_none();
         (!rides).then_some(Obstacle::Ride)
@@ -245,6 +248,10 @@ impl Planner<'_> {
         for place in before.gathered..self.plan.gathered.len() {
             let gathered = &self.plan.gathered[place];
             let rule = &self.rules.policy.groups()[gathered.group];
+            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            if gathered.whole && self.passes_crossed(gathered.group, members) {
+                return Some(Flaw { groups: vec![place], why: Obstacle::CrossSlot, end: None });
+            }
             if rule.atomic == Atomic::Rollback && gathered.members != built.end - at {
                 return Some(Flaw { groups: vec![place], why: Obstacle::RolledBack, end: None });
             }
@@ -313,7 +320,10 @@ impl Planner<'_> {
         if self.refuse_of_span(at, end, before) {
             return at;
         }
-        let commands: Vec<usize> = (at..end).filter(|at| !self.is_answered(*at)).collect();
+        let all: Vec<usize> = (at..end).filter(|at| !self.is_answered(*at)).collect();
+        let count = all.len();
+        let commands = self.of_one_slot(all);
+        let is_part = commands.len() < count;
         let mut groups = self.span_groups(&commands, before);
         let preflight = match self.guard_span(&commands, &mut groups, before) {
             Ok(preflight) => preflight,
@@ -323,6 +333,8 @@ impl Planner<'_> {
                 return at;
             }
         };
+        // Those of other slots come later.
+        groups.retain(|group| !group.places.is_empty());
         self.end_run(at);
         self.note_slow(at..end);
         if self.rules.policy.has_rules_of_commands() {
@@ -335,17 +347,27 @@ impl Planner<'_> {
         }
         for place in before.gathered..self.plan.gathered.len() {
             let gathered = self.plan.gathered[place].clone();
-            self.note_completed(self.plan.members[gathered.first], gathered.group);
+            if commands.contains(&self.plan.members[gathered.first]) {
+                self.note_completed(self.plan.members[gathered.first], gathered.group);
+            }
         }
         let first = self.plan.members.len();
         self.plan.members.extend(&commands);
-        self.push_span_roles(at..end);
+        if !is_part {
+            self.push_span_roles(at..end);
+        }
         let added = self.ttl_fix_group(&commands);
         let all = first..self.plan.members.len();
         let step = Step::Span(Box::new(Span { commands: all, groups, preflight: preflight.map(Box::new), added }));
         self.with_probes(commands.iter().copied(), step);
-        self.skip(end);
         self.fenced = true;
+        if is_part {
+            // The others, which have no order with these, are planned when it is over.
+            self.release(before);
+            commands.iter().for_each(|&sent| self.mark_answered(sent));
+            return at;
+        }
+        self.skip(end);
         end
     }
 
@@ -380,6 +402,11 @@ impl Planner<'_> {
                 return true;
             }
             let mut behind = members.iter().enumerate();
+            if let Some(crossing) = self.crossing(&members) {
+                self.end_run(at);
+                self.refuse_gathered(&Refused { gathered: place, refusal: Refusal::Crossed(crossing) }, before);
+                return true;
+            }
             let has_rules = self.rules.policy.has_rules_of_commands();
             if has_rules && behind.any(|(member, &at)| self.refusal(at, members[member + 1..].iter().copied()).is_some()) {
                 self.end_run(at);
@@ -413,92 +440,5 @@ impl Planner<'_> {
         self.note_completed(members[0], group);
         self.plan.steps.push(Step::RefuseGroup { members: range, group, refusal: refused.refusal.clone() });
         members.iter().for_each(|&member| self.mark_answered(member));
-    }
-
-    fn span_groups(&self, commands: &[usize], before: Before) -> Vec<SpanGroup> {
-        let gathered = &self.plan.gathered[before.gathered..];
-        let group = |gathered: &super::gather::Gathered| {
-            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
-            let place = |member: &usize| commands.binary_search(member).ok().and_then(|place| u32::try_from(place).ok());
-            let guarded = self.rules.policy.groups()[gathered.group].atomic == Atomic::Guarded;
-            SpanGroup { group: gathered.group, places: members.iter().filter_map(place).collect(), guarded }
-        };
-        gathered.iter().map(group).collect()
-    }
-
-    /// The preflight of the groups that have one, if one of them needs it.
-    fn guard_span(&mut self, commands: &[usize], groups: &mut [SpanGroup], before: Before) -> Result<Option<Preflight>, Refused> {
-        if !groups.iter().any(|group| group.guarded) {
-            return Ok(None);
-        }
-        match self.rules.ability {
-            Ability::Able => {}
-            Ability::Lacking(lack) => {
-                for place in 0..groups.len() {
-                    self.degrade_or_refuse(place, groups, before, lack)?;
-                }
-                return Ok(None);
-            }
-            Ability::Unknown | Ability::Silent => {
-                let place = groups.iter().position(|group| group.guarded).unwrap_or(0);
-                return Err(Refused { gathered: before.gathered + place, refusal: Refusal::Silent });
-            }
-        }
-        loop {
-            match self.examine_span(commands, groups) {
-                Ok(preflight) => return Ok(preflight),
-                Err(refusal) => {
-                    let culprit = u32::try_from(refusal.member).unwrap_or(u32::MAX);
-                    let found = groups.iter().position(|group| group.guarded && group.places.contains(&culprit));
-                    let place = found.unwrap_or(0);
-                    if refusal.fault == Fault::Undecided(preflight::DISTURBED)
-                        && self.rules.policy.groups()[groups[place].group].on_unsupported == OnUnsupported::Transaction
-                    {
-                        self.degrade_or_refuse(place, groups, before, Lack::Between)?;
-                        continue;
-                    }
-                    let member = groups[place].places.iter().position(|at| *at == culprit).unwrap_or(0);
-                    let refusal = Refusal::Member(preflight::Refusal { member, ..refusal });
-                    return Err(Refused { gathered: before.gathered + place, refusal });
-                }
-            }
-        }
-    }
-
-    /// A guarded group goes as a transaction, where its rule says so.
-    fn degrade_or_refuse(&mut self, place: usize, groups: &mut [SpanGroup], before: Before, lack: Lack) -> Result<(), Refused> {
-        let gathered = self.plan.gathered[before.gathered + place].clone();
-        if !groups[place].guarded {
-            return Ok(());
-        }
-        if self.rules.policy.groups()[gathered.group].on_unsupported != OnUnsupported::Transaction {
-            return Err(Refused { gathered: before.gathered + place, refusal: Refusal::Lacking(lack) });
-        }
-        groups[place].guarded = false;
-        let members = gathered.first..gathered.first + gathered.members;
-        self.plan.notes.push(Note::Degraded { group: gathered.group, members, lack });
-        Ok(())
-    }
-
-    fn examine_span(&self, commands: &[usize], groups: &[SpanGroup]) -> Result<Option<Preflight>, preflight::Refusal> {
-        let (table, policy) = (self.rules.table, self.rules.policy);
-        let mut carried: Vec<_> = commands
-            .iter()
-            .map(|&at| Carried { id: self.batch.id(at), args: self.args(at), part: None, required: None })
-            .collect();
-        let mut once = None;
-        for (number, group) in groups.iter().enumerate().filter(|(_, group)| group.guarded) {
-            let members: Vec<usize> = group.places.iter().map(|&place| commands[place as usize]).collect();
-            let rule = &policy.groups()[group.group];
-            let required = rule.requirements(table, &mut |i| members.get(i).map(|&at| self.member(at)));
-            let mut required = required.into_iter();
-            for &place in &group.places {
-                carried[place as usize].part = Some(number);
-                carried[place as usize].required = required.next().flatten();
-            }
-            once = once.or_else(|| self.once(&members, group.group));
-        }
-        let checks = preflight::examine_carried(table, &carried)?;
-        Ok((!checks.is_empty() || once.is_some()).then(|| Preflight::new(&checks).once(once)))
     }
 }

@@ -11,7 +11,7 @@ impl Planner<'_> {
         }
         let transaction = &self.session.transaction;
         let is_bound = transaction.is_open() || transaction.is_lost() || self.session.missed.any() || self.session.caching;
-        if awaits_login || self.rules.degraded || self.rules.troubled || is_bound {
+        if awaits_login || self.rules.degraded || self.rules.unserved.is_some() || self.rules.troubled || is_bound {
             return at;
         }
         let first = at;
