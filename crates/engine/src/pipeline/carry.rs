@@ -6,19 +6,13 @@
 //!
 //! Groups whose members stand between each other share one transaction. Where one of them is incomplete, all of it waits.
 
-mod guarded;
-
-use std::collections::HashMap;
-use std::ops::Range;
-
 use super::crossing::Slot;
 use super::decide::{Decision, whole};
 use super::gather::{Obstacle, Search};
-use super::plan::{Note, Planner, Span, Step};
+use super::plan::{Note, Planner};
 use super::refusal::Refusal;
 use super::slot::Role;
-use crate::command::Serves;
-use crate::policy::{Atomic, Between, Recognition};
+use crate::policy::{Between, Recognition};
 
 /// Commands that one transaction may have.
 const COMMANDS_MAX: usize = 512;
@@ -51,15 +45,6 @@ struct Dropped {
     members: Vec<usize>,
     whole: bool,
     why: Obstacle,
-}
-
-/// What keeps a transaction from being sent so.
-struct Flaw {
-    /// The gathered groups that stay out.
-    groups: Vec<usize>,
-    why: Obstacle,
-    /// Where it must end.
-    end: Option<usize>,
 }
 
 /// The group of a transaction, by its place among the gathered ones, that is not sent.
@@ -233,212 +218,8 @@ impl Planner<'_> {
             && self.degrade(at).is_none();
         (!rides).then_some(Obstacle::Ride)
     }
-
-    /// Why the transaction cannot be sent so, if it cannot.
-    fn flaw(&self, at: usize, built: &Built, before: Before) -> Option<Flaw> {
-        let bytes = |end: usize| self.batch.wire(at..end).len();
-        if built.end - at > COMMANDS_MAX || bytes(built.end) > BYTES_MAX {
-            let most = built.end.min(at + COMMANDS_MAX);
-            let most = (at + 2..=most).rev().find(|end| bytes(*end) <= BYTES_MAX).unwrap_or(at + 1);
-            let end = self.least_open(at + 1..most + 1, before)?;
-            let groups = self.open_at(end, before).collect();
-            return Some(Flaw { groups, why: Obstacle::TooMuch, end: Some(end) });
-        }
-        let mut is_once = false;
-        for place in before.gathered..self.plan.gathered.len() {
-            let gathered = &self.plan.gathered[place];
-            let rule = &self.rules.policy.groups()[gathered.group];
-            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
-            if gathered.whole && self.passes_crossed(gathered.group, members) {
-                return Some(Flaw { groups: vec![place], why: Obstacle::CrossSlot, end: None });
-            }
-            if rule.atomic == Atomic::Rollback && gathered.members != built.end - at {
-                return Some(Flaw { groups: vec![place], why: Obstacle::RolledBack, end: None });
-            }
-            if rule.once.is_some() && std::mem::replace(&mut is_once, true) {
-                return Some(Flaw { groups: vec![place], why: Obstacle::Once, end: None });
-            }
-        }
-        let cut = self.read_behind_push(at..built.end)?;
-        let end = self.least_open(cut, before)?;
-        let groups: Vec<_> = self.open_at(end, before).collect();
-        (!groups.is_empty()).then_some(Flaw { groups, why: Obstacle::Pushed, end: None })
-    }
-
-    /// The groups of which members stand before and behind the cut.
-    fn open_at(&self, cut: usize, before: Before) -> impl Iterator<Item = usize> + '_ {
-        (before.gathered..self.plan.gathered.len()).filter(move |&place| {
-            let gathered = &self.plan.gathered[place];
-            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
-            let is_open = !gathered.whole || members.last().is_some_and(|&last| last >= cut);
-            is_open && members.first().is_some_and(|&first| first < cut)
-        })
-    }
-
-    /// The cut at which the fewest groups are open, the last of several.
-    fn least_open(&self, cuts: Range<usize>, before: Before) -> Option<usize> {
-        cuts.rev().min_by_key(|&cut| self.open_at(cut, before).count())
-    }
-
-    /// Between which commands the first must be cut of which one reads what another has pushed: a client that blocks on the
-    /// key would have been served in between. Members of one group are meant to be together.
-    fn read_behind_push(&self, commands: Range<usize>) -> Option<Range<usize>> {
-        let mut pushed: HashMap<&[u8], usize> = HashMap::new();
-        let mut anything: Option<usize> = None;
-        let is_apart = |one: usize, other: usize| self.mark(one) == 0 || self.mark(one) != self.mark(other);
-        for at in commands.filter(|at| !self.is_answered(*at)) {
-            let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.args(at));
-            let (serves, mut read) = (spec.serves(), None);
-            if serves != Serves::ByPush && !spec.touches_nothing(args) && !matches!(spec.name(), "publish" | "spublish") {
-                read = anything.filter(|&push| spec.sees_queues() && is_apart(push, at));
-                if spec.is_plain_keyed(args) {
-                    spec.for_each_key(args, &mut |place, _| {
-                        let push = args.get(place).and_then(|key| pushed.get(key)).copied();
-                        read = read.or(push.filter(|&push| is_apart(push, at)));
-                    });
-                } else {
-                    read = read.or_else(|| pushed.values().copied().filter(|&push| is_apart(push, at)).max());
-                }
-            }
-            if let Some(push) = read {
-                return Some(push + 1..at + 1);
-            }
-            match serves {
-                Serves::Nothing => {}
-                Serves::ByPush | Serves::Keys => {
-                    spec.for_each_key(args, &mut |place, _| pushed.extend(args.get(place).map(|key| (key, at))));
-                }
-                Serves::Anything => anything = Some(at),
-            }
-        }
-        None
-    }
-
-    /// Makes the step of the transaction; gives the command behind it, or the same one again where something of it was
-    /// refused.
-    fn push_span(&mut self, at: usize, end: usize, before: Before) -> usize {
-        if self.refuse_of_span(at, end, before) {
-            return at;
-        }
-        let all: Vec<usize> = (at..end).filter(|at| !self.is_answered(*at)).collect();
-        let count = all.len();
-        let commands = self.of_one_slot(all);
-        let is_part = commands.len() < count;
-        let mut groups = self.span_groups(&commands, before);
-        let preflight = match self.guard_span(&commands, &mut groups, before) {
-            Ok(preflight) => preflight,
-            Err(refused) => {
-                self.end_run(at);
-                self.refuse_gathered(&refused, before);
-                return at;
-            }
-        };
-        // Those of other slots come later.
-        groups.retain(|group| !group.places.is_empty());
-        self.end_run(at);
-        self.note_slow(at..end);
-        if self.rules.policy.has_rules_of_commands() {
-            let behind = self.behind(end - 1);
-            for (place, &command) in commands.iter().enumerate() {
-                self.note_flags(command);
-                self.rewrite_ttl(command, commands[place + 1..].iter().copied().chain(behind.clone()));
-                self.pack(command);
-            }
-        }
-        for place in before.gathered..self.plan.gathered.len() {
-            let gathered = self.plan.gathered[place].clone();
-            if commands.contains(&self.plan.members[gathered.first]) {
-                self.note_completed(self.plan.members[gathered.first], gathered.group);
-            }
-        }
-        let first = self.plan.members.len();
-        self.plan.members.extend(&commands);
-        if !is_part {
-            self.push_span_roles(at..end);
-        }
-        let added = self.ttl_fix_group(&commands);
-        let all = first..self.plan.members.len();
-        let step = Step::Span(Box::new(Span { commands: all, groups, preflight: preflight.map(Box::new), added }));
-        self.with_probes(commands.iter().copied(), step);
-        self.fenced = true;
-        if is_part {
-            // The others, which have no order with these, are planned when it is over.
-            self.release(before);
-            commands.iter().for_each(|&sent| self.mark_answered(sent));
-            return at;
-        }
-        self.skip(end);
-        end
-    }
-
-    /// What stands before a command that has been answered, and is not planned, waits: the answered one is done with.
-    pub(super) fn keep_before_answered(&mut self) {
-        let planned = self.plan.commands;
-        let Some(last) = (planned..self.plan.claims.len()).rev().find(|at| self.is_answered(*at)) else { return };
-        self.push_span_roles(planned..last + 1);
-        for at in planned..last {
-            if !self.is_answered(at) {
-                self.plan.kept.push((at, false));
-            }
-        }
-        self.plan.commands = last + 1;
-    }
-
-    fn push_span_roles(&mut self, commands: Range<usize>) {
-        for at in commands {
-            let role = if self.is_answered(at) { Role::Own } else { Role::Member };
-            self.plan.roles.push(role);
-        }
-    }
-
-    /// What rules do not let pass of the transaction is answered; true if there was something.
-    fn refuse_of_span(&mut self, at: usize, end: usize, before: Before) -> bool {
-        for place in before.gathered..self.plan.gathered.len() {
-            let gathered = self.plan.gathered[place].clone();
-            let members = self.plan.members[gathered.first..gathered.first + gathered.members].to_vec();
-            if let Some(refusal) = self.malformed(gathered.first..gathered.first + gathered.members, gathered.group) {
-                self.end_run(at);
-                self.refuse_gathered(&Refused { gathered: place, refusal: Refusal::Member(refusal) }, before);
-                return true;
-            }
-            let mut behind = members.iter().enumerate();
-            if let Some(crossing) = self.crossing(&members) {
-                self.end_run(at);
-                self.refuse_gathered(&Refused { gathered: place, refusal: Refusal::Crossed(crossing) }, before);
-                return true;
-            }
-            let has_rules = self.rules.policy.has_rules_of_commands();
-            if has_rules && behind.any(|(member, &at)| self.refusal(at, members[member + 1..].iter().copied()).is_some()) {
-                self.end_run(at);
-                self.refuse_group(&members, gathered.group);
-                self.undo(before);
-                members.iter().for_each(|&member| self.mark_answered(member));
-                return true;
-            }
-        }
-        if !self.rules.policy.has_rules_of_commands() {
-            return false;
-        }
-        let riders = (at..end).filter(|rider| !self.is_claimed(*rider));
-        let refused = riders.into_iter().find_map(|rider| Some((rider, self.refusal(rider, self.behind(rider))?)));
-        let Some((rider, refusal)) = refused else { return false };
-        self.end_run(at);
-        self.undo(before);
-        self.refuse_alone(rider, &refusal);
-        self.mark_answered(rider);
-        true
-    }
-
-    /// Nothing of the group is sent; what else was to go with it is planned again.
-    fn refuse_gathered(&mut self, refused: &Refused, before: Before) {
-        let gathered = self.plan.gathered[refused.gathered].clone();
-        let members = self.plan.members[gathered.first..gathered.first + gathered.members].to_vec();
-        self.undo(before);
-        let first = self.plan.members.len();
-        self.plan.members.extend(&members);
-        let (range, group) = (first..self.plan.members.len(), gathered.group);
-        self.note_completed(members[0], group);
-        self.plan.steps.push(Step::RefuseGroup { members: range, group, refusal: refused.refusal.clone() });
-        members.iter().for_each(|&member| self.mark_answered(member));
-    }
 }
+
+mod flaw;
+mod guarded;
+mod span;

@@ -1,24 +1,12 @@
-//! The groups of one transaction, and the preflight of those that are guarded.
+//! The preflight of a transaction that holds guarded groups.
 
 use super::{Before, Refused};
 use crate::pipeline::plan::{Note, Planner, SpanGroup};
 use crate::pipeline::refusal::Refusal;
-use crate::policy::{Atomic, OnUnsupported};
+use crate::policy::OnUnsupported;
 use crate::preflight::{self, Ability, Carried, Fault, Lack, Preflight};
 
 impl Planner<'_> {
-    pub(super) fn span_groups(&self, commands: &[usize], before: Before) -> Vec<SpanGroup> {
-        let gathered = &self.plan.gathered[before.gathered..];
-        let group = |gathered: &crate::pipeline::gather::Gathered| {
-            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
-            let place = |member: &usize| commands.binary_search(member).ok().and_then(|place| u32::try_from(place).ok());
-            let places: Vec<u32> = members.iter().filter_map(place).collect();
-            let guarded = !places.is_empty() && self.rules.policy.groups()[gathered.group].atomic == Atomic::Guarded;
-            SpanGroup { group: gathered.group, places, guarded }
-        };
-        gathered.iter().map(group).collect()
-    }
-
     /// The preflight of the groups that have one, if one of them needs it.
     pub(super) fn guard_span(
         &mut self,
