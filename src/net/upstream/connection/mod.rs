@@ -26,7 +26,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Duration;
 use std::time::{Duration, Instant};
 
 use super::connections::{Permit, Presence};
