@@ -9,6 +9,7 @@ use super::{security, upstream_settings};
 use crate::config::{Config, Topology};
 use crate::net::address::Address;
 use crate::net::cluster;
+use crate::net::cluster::watch::resolve;
 use crate::net::sentinel::Sentinels;
 use crate::net::sentinel::session::Session;
 use crate::net::sentinel::watch::ask_role;
@@ -73,7 +74,7 @@ pub fn who_serves(config: &Config) -> Option<Assignment> {
     runtime.block_on(async {
         for address in &named.seeds {
             let asked = async { cluster::Session::open(&settings, address, WAIT).await?.ask().await };
-            told.extend(asked.await);
+            told.extend(asked.await.map(|assignment| resolve(address, assignment)));
         }
     });
     Assignment::choose(told)

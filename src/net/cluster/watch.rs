@@ -157,7 +157,7 @@ impl Watch {
     }
 }
 
-fn resolve(asked: &Address, mut assignment: Assignment) -> Assignment {
+pub fn resolve(asked: &Address, mut assignment: Assignment) -> Assignment {
     let Address::Tcp { host: own, .. } = asked else { return assignment };
     assignment.shards.iter_mut().filter(|shard| shard.host.is_empty()).for_each(|shard| shard.host.clone_from(own));
     assignment.replicas.iter_mut().filter(|(host, _)| host.is_empty()).for_each(|(host, _)| host.clone_from(own));
