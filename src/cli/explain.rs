@@ -11,6 +11,7 @@ use super::console::{complain, print, refuse};
 use super::{REFUSED, USAGE, load};
 use crate::config::Loaded;
 use crate::explain::{self, Form};
+use crate::server::reach::who_serves;
 use respguard_engine::command::Table;
 use respguard_engine::policy::relation::describe;
 
@@ -59,7 +60,10 @@ fn explain_commands(file: &Path, commands: Option<&Path>, form: Form) -> ExitCod
     let source = commands.map_or("standard input".into(), Path::to_string_lossy);
     let explained = read_commands(commands)
         .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
-        .and_then(|input| explain::explain(&config, &Table::builtin(), input, form).map_err(|error| format!("{source}:{error}")));
+        .and_then(|input| {
+            explain::explain_before(&config, &Table::builtin(), input, form, who_serves(&config))
+                .map_err(|error| format!("{source}:{error}"))
+        });
     match explained {
         Ok(text) => print(&text, ExitCode::SUCCESS),
         Err(refusal) => {

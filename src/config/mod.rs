@@ -13,6 +13,7 @@ mod rules;
 mod secret;
 mod section;
 mod security;
+mod slots;
 mod topology;
 
 use std::collections::BTreeMap;

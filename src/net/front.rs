@@ -27,6 +27,12 @@ pub trait Front {
     /// The client is gone.
     fn poll_write(&mut self, cx: &mut Context<'_>, replies: &[u8]) -> Poll<io::Result<usize>>;
 
+    /// The same, but nobody is woken where there is no room.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is taken; any other error comes again with `poll_write`.
+    fn try_write(&self, replies: &[u8]) -> io::Result<usize>;
+
     /// Ready when nothing of what was taken waits here.
     ///
     /// # Errors
@@ -61,10 +67,14 @@ impl Front for Stream {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, replies: &[u8]) -> Poll<io::Result<usize>> {
         // Most often there is room, and nobody need be woken.
-        match self.try_write(replies) {
+        match Stream::try_write(self, replies) {
             Err(_) => AsyncWrite::poll_write(Pin::new(self), cx, replies),
             written => Poll::Ready(written),
         }
+    }
+
+    fn try_write(&self, replies: &[u8]) -> io::Result<usize> {
+        Stream::try_write(self, replies)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -95,6 +105,10 @@ impl Front for Pipe {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, replies: &[u8]) -> Poll<io::Result<usize>> {
         Pipe::poll_write(self, cx, replies)
+    }
+
+    fn try_write(&self, replies: &[u8]) -> io::Result<usize> {
+        Pipe::try_write(self, replies)
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -146,6 +146,17 @@ impl Pipe {
         self.outbound.write(bytes, |state| register(&mut state.writer, cx))
     }
 
+    /// The same; where there is no room nobody is woken when there is.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or the other end is closed.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.outbound.write(bytes, |_| ()) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
     /// Says that nothing follows what was written until it has been answered.
     pub fn mark_whole(&self) {
         self.outbound.lock().whole = true;

@@ -186,7 +186,7 @@ impl Connection {
                 Note::Obstructed { group, members, why } => {
                     metrics.split(members.len());
                     let members = plan.members[members].to_vec();
-                    self.tell(Kind::Split, group, &members, Some(why.as_str()));
+                    self.tell(why.kind(), group, &members, Some(why.as_str()));
                 }
             }
         }

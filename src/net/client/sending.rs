@@ -149,6 +149,7 @@ impl Connection {
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
         let (link, lane) = self.exchange.way();
+        let unserved = self.shared.pool.unserved();
         let rules = Rules {
             table: &table,
             policy: &policy,
@@ -161,9 +162,10 @@ impl Connection {
             degraded: context.health.refuses() || link.is_down(),
             troubled: self.is_troubled(),
             carries: self.hold.carrying.is_willing(),
+            unserved: unserved.as_deref(),
             alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
-            slots: self.shared.pool.settings.cluster.is_some(),
+            slots: self.shared.pool.is_cluster(),
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
         };
         drop((link, lane));

@@ -24,7 +24,7 @@ pub(super) type Marked = (Vec<u8>, Vec<Probe>);
 impl Exchange {
     /// A new marker for a group that is sent now, if it takes one: a key of the group's own slot, which no other has.
     pub(super) fn marker(&self, sending: &Sending<'_>, commands: &[usize], rule: &Group) -> Option<Vec<u8>> {
-        if !takes_marker(rule, &self.state.borrow().session) {
+        if !takes_marker(rule, &self.state.borrow().session, self.lane().is_cluster()) {
             return None;
         }
         let Sending { table, policy, batch, bytes, .. } = *sending;

@@ -14,6 +14,11 @@ pub enum Places {
 }
 
 impl Places {
+    /// None is kept.
+    pub fn are_next(&self) -> bool {
+        matches!(self, Places::Next)
+    }
+
     /// The place that is kept for the command; `None` for the next.
     ///
     /// # Panics

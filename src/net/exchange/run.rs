@@ -63,7 +63,7 @@ impl Exchange {
     /// Nothing is to be known of these commands but which of them are reads: they go out in one piece, or in two.
     fn goes_plainly(&self, sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) -> bool {
         let is_bound = self.state.borrow().session.affinity.is_pinned() || self.context.health.refuses();
-        let is_plain = sending.seqs.is_empty() && sending.slow.is_none() && roles.are_plain(commands);
+        let is_plain = sending.places.are_next() && sending.slow.is_none() && roles.are_plain(commands);
         is_plain && !is_bound && sending.link.replies_owed_max() == usize::MAX
     }
 

@@ -104,7 +104,7 @@ impl Exchange {
             return 0;
         }
         // An error comes again when the rest is written.
-        let Ok(written) = self.stream.borrow().try_write(replies) else { return 0 };
+        let Ok(written) = self.front.borrow().try_write(replies) else { return 0 };
         self.progress_at.set(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::Out, written);
         written

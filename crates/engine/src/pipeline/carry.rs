@@ -15,7 +15,6 @@ use super::plan::{Note, Planner};
 use super::refusal::Refusal;
 use super::slot::Role;
 use crate::policy::{Between, Recognition};
-use crate::route::place::{Slots, slots};
 
 /// Commands that one transaction may have.
 const COMMANDS_MAX: usize = 512;
@@ -155,7 +154,7 @@ impl Planner<'_> {
         let mut next = at;
         while next < built.end {
             let is_dropped = dropped.iter().any(|dropped| dropped.members.first() == Some(&next));
-            if !self.is_claimed(next) && !is_dropped && !self.is_elsewhere(at, next) {
+            if !self.is_claimed(next) && !is_dropped {
                 self.look_at(next, limit, before, patient && !(trailing && next == at), &mut built);
             }
             if self.plan.gathered.len() == before.gathered {
@@ -164,22 +163,6 @@ impl Planner<'_> {
             next += 1;
         }
         Some(built)
-    }
-
-    /// The slot of the command's keys, before a cluster, if it is one.
-    fn slot(&self, at: usize) -> Option<u16> {
-        if !self.rules.slots {
-            return None;
-        }
-        match slots(self.rules.table.spec(self.batch.id(at)), self.args(at)) {
-            Slots::One { slot, .. } => Some(slot),
-            Slots::None | Slots::Several => None,
-        }
-    }
-
-    /// Whether the command has no order with the transaction that begins with the command at `first`: its keys are of another slot.
-    pub(super) fn is_elsewhere(&self, first: usize, at: usize) -> bool {
-        self.rules.slots && !self.is_claimed(at) && self.slot(at).is_some_and(|slot| Some(slot) != self.slot(first))
     }
 
     /// Gathers the group that begins at the command, if one does.
@@ -232,10 +215,8 @@ impl Planner<'_> {
             return None;
         }
         let spec = self.rules.table.spec(self.batch.id(at));
-        let rides = !self.is_claimed(at)
-            && spec.may_ride(self.args(at))
-            && (!self.rules.slots || spec.touches_nothing(self.args(at)) || self.slot(at).is_some())
-            && self.degrade(at).is_none();
+        let rides =
+            !(self.is_claimed(at) || self.concerns_other_slots(at)) && spec.may_ride(self.args(at)) && self.degrade(at).is_none();
         (!rides).then_some(Obstacle::Ride)
     }
 }

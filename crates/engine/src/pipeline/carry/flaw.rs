@@ -33,6 +33,10 @@ impl Planner<'_> {
         for place in before.gathered..self.plan.gathered.len() {
             let gathered = &self.plan.gathered[place];
             let rule = &self.rules.policy.groups()[gathered.group];
+            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            if gathered.whole && self.passes_crossed(gathered.group, members) {
+                return Some(Flaw { groups: vec![place], why: Obstacle::CrossSlot, end: None });
+            }
             let riding = (at..built.end).filter(|&rider| !self.is_answered(rider) && !self.is_elsewhere(at, rider));
             if rule.atomic == Atomic::Rollback && gathered.members != riding.count() {
                 return Some(Flaw { groups: vec![place], why: Obstacle::RolledBack, end: None });

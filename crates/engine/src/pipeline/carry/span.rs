@@ -16,9 +16,10 @@ impl Planner<'_> {
         if self.refuse_of_span(at, end, before) {
             return at;
         }
-        let all = (at..end).filter(|at| !self.is_answered(*at));
-        let commands: Vec<usize> = all.clone().filter(|&command| !self.is_elsewhere(at, command)).collect();
-        let leaves_some = commands.len() < all.count();
+        let all: Vec<usize> = (at..end).filter(|at| !self.is_answered(*at)).collect();
+        let count = all.len();
+        let commands = self.of_one_slot(all);
+        let is_part = commands.len() < count;
         let mut groups = self.span_groups(&commands, before);
         let preflight = match self.guard_span(&commands, &mut groups, before) {
             Ok(preflight) => preflight,
@@ -28,6 +29,8 @@ impl Planner<'_> {
                 return at;
             }
         };
+        // Those of other slots come later.
+        groups.retain(|group| !group.places.is_empty());
         self.end_run(at);
         self.note_slow(at..end);
         if self.rules.policy.has_rules_of_commands() {
@@ -40,22 +43,27 @@ impl Planner<'_> {
         }
         for place in before.gathered..self.plan.gathered.len() {
             let gathered = self.plan.gathered[place].clone();
-            self.note_completed(self.plan.members[gathered.first], gathered.group);
+            if commands.contains(&self.plan.members[gathered.first]) {
+                self.note_completed(self.plan.members[gathered.first], gathered.group);
+            }
         }
         let observed = self.observed_in_span(&commands);
         let first = self.plan.members.len();
         self.plan.members.extend(&commands);
+        if !is_part {
+            self.push_span_roles(at..end);
+        }
         let added = self.ttl_fix_group(&commands);
         let all = first..self.plan.members.len();
         let step = Step::Span(Box::new(Span { commands: all, groups, observed, preflight: preflight.map(Box::new), added }));
         self.with_probes(commands.iter().copied(), step);
         self.fenced = true;
-        if leaves_some {
-            // What is elsewhere stands where it stood.
-            commands.iter().for_each(|&command| self.mark_answered(command));
+        if is_part {
+            // The others, which have no order with these, are planned when it is over.
+            self.release(before);
+            commands.iter().for_each(|&sent| self.mark_answered(sent));
             return at;
         }
-        self.push_span_roles(at..end);
         self.skip(end);
         end
     }
@@ -65,8 +73,9 @@ impl Planner<'_> {
         let group = |gathered: &Gathered| {
             let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
             let place = |member: &usize| commands.binary_search(member).ok().and_then(|place| u32::try_from(place).ok());
-            let guarded = self.rules.policy.groups()[gathered.group].atomic == Atomic::Guarded;
-            SpanGroup { group: gathered.group, places: members.iter().filter_map(place).collect(), guarded }
+            let places: Vec<u32> = members.iter().filter_map(place).collect();
+            let guarded = !places.is_empty() && self.rules.policy.groups()[gathered.group].atomic == Atomic::Guarded;
+            SpanGroup { group: gathered.group, places, guarded }
         };
         gathered.iter().map(group).collect()
     }
@@ -107,6 +116,11 @@ impl Planner<'_> {
                 return true;
             }
             let mut behind = members.iter().enumerate();
+            if let Some(crossing) = self.crossing(&members) {
+                self.end_run(at);
+                self.refuse_gathered(&Refused { gathered: place, refusal: Refusal::Crossed(crossing) }, before);
+                return true;
+            }
             let has_rules = self.rules.policy.has_rules_of_commands();
             if has_rules && behind.any(|(member, &at)| self.refusal(at, members[member + 1..].iter().copied()).is_some()) {
                 self.end_run(at);
@@ -119,7 +133,7 @@ impl Planner<'_> {
         if !self.rules.policy.has_rules_of_commands() {
             return false;
         }
-        let riders = (at..end).filter(|&rider| !self.is_claimed(rider) && !self.is_elsewhere(at, rider));
+        let riders = (at..end).filter(|&rider| !self.is_claimed(rider));
         let refused = riders.into_iter().find_map(|rider| Some((rider, self.refusal(rider, self.behind(rider))?)));
         let Some((rider, refusal)) = refused else { return false };
         self.end_run(at);

@@ -139,9 +139,10 @@ impl Client {
             degraded,
             troubled: false,
             carries: true,
+            slots: self.slots,
+            unserved: None,
             alone: false,
             skips: false,
-            slots: self.slots,
             unix_ms: 0,
         };
         plan(&mut self.session, &mut self.undecided, rules, &batch, bytes.as_bytes(), more, &mut planned);
