@@ -40,7 +40,6 @@ help:
 	@echo 'make setup   only what the tests need: redis-server, Redis 6.2, .venv, packages of Node.js'
 
 demo: redis
-	cargo build --locked --release
 	$(PYTHON) demo/$(if $(CLUSTER),cluster,demo).py
 
 test: setup
@@ -101,7 +100,7 @@ bench: redis
 	scripts/bench --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(filter install,$(PEERS)),--install) $(SECTIONS)
 
 bench-instructions:
-	cargo bench --locked --bench instructions
+	cargo bench --locked --package respguard-engine --bench instructions
 
 clients: redis
 	scripts/measure-clients --write

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::ReadBuf;
 
 /// A buffer that has grown beyond is not kept once it is empty.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -52,6 +51,26 @@ impl Way {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn write(&self, bytes: &[u8], without_room: impl FnOnce(&mut State)) -> Poll<io::Result<usize>> {
+        let (written, reader) = {
+            let mut state = self.lock();
+            if state.ended {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let room = self.bytes_max.saturating_sub(state.bytes.len());
+            if room == 0 && !bytes.is_empty() {
+                without_room(&mut state);
+                return Poll::Pending;
+            }
+            let written = bytes.len().min(room);
+            state.bytes.extend_from_slice(&bytes[..written]);
+            state.whole = false;
+            (written, state.reader.take())
+        };
+        reader.into_iter().for_each(Waker::wake);
+        Poll::Ready(Ok(written))
+    }
+
     fn close(&self, abandoned: bool) {
         let wakers = {
             let mut state = self.lock();
@@ -85,21 +104,21 @@ fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
 }
 
 impl Pipe {
-    /// Reads into `buffer`; nothing read is the end.
-    pub fn poll_read(&self, cx: &Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let writer = {
+    /// Reads as much as `buffer` has room for; nothing read is the end.
+    pub fn poll_read(&self, cx: &Context<'_>, buffer: &mut BytesMut) -> Poll<usize> {
+        let (read, writer) = {
             let mut state = self.inbound.lock();
             if !state.is_readable() {
                 register(&mut state.reader, cx);
                 return Poll::Pending;
             }
-            let bytes = state.bytes.len().min(buffer.remaining());
-            buffer.put_slice(&state.bytes[..bytes]);
+            let bytes = state.bytes.len().min(buffer.capacity() - buffer.len());
+            buffer.extend_from_slice(&state.bytes[..bytes]);
             state.bytes.advance(bytes);
-            state.emptied()
+            (bytes, state.emptied())
         };
         writer.into_iter().for_each(Waker::wake);
-        Poll::Ready(Ok(()))
+        Poll::Ready(read)
     }
 
     /// Takes everything that is there; `None` is the end.
@@ -113,7 +132,7 @@ impl Pipe {
             if state.bytes.is_empty() {
                 return Poll::Ready(None);
             }
-            (state.bytes.split(), state.writer.take())
+            (std::mem::take(&mut state.bytes), state.writer.take())
         };
         writer.into_iter().for_each(Waker::wake);
         Poll::Ready(Some(taken))
@@ -124,23 +143,18 @@ impl Pipe {
     /// # Errors
     /// The other end is closed.
     pub fn poll_write(&self, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let (written, reader) = {
-            let mut state = self.outbound.lock();
-            if state.ended {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            let room = self.outbound.bytes_max.saturating_sub(state.bytes.len());
-            if room == 0 && !bytes.is_empty() {
-                register(&mut state.writer, cx);
-                return Poll::Pending;
-            }
-            let written = bytes.len().min(room);
-            state.bytes.extend_from_slice(&bytes[..written]);
-            state.whole = false;
-            (written, state.reader.take())
-        };
-        reader.into_iter().for_each(Waker::wake);
-        Poll::Ready(Ok(written))
+        self.outbound.write(bytes, |state| register(&mut state.writer, cx))
+    }
+
+    /// The same; where there is no room nobody is woken when there is.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or the other end is closed.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.outbound.write(bytes, |_| ()) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     /// Says that nothing follows what was written until it has been answered.
@@ -202,9 +216,8 @@ mod tests {
     }
 
     fn read(pipe: &Pipe) -> Option<Vec<u8>> {
-        let (mut room, cx) = ([0; 4], cx());
-        let mut buffer = ReadBuf::new(&mut room);
-        pipe.poll_read(&cx, &mut buffer).is_ready().then(|| buffer.filled().to_vec())
+        let mut buffer = BytesMut::with_capacity(4);
+        pipe.poll_read(&cx(), &mut buffer).is_ready().then(|| buffer.to_vec())
     }
 
     fn write(pipe: &Pipe, bytes: &[u8]) -> Option<usize> {

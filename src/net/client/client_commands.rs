@@ -52,10 +52,10 @@ type Telling<'a> = (ClientCommand, &'a [Box<[u8]>], usize);
 impl Connection {
     /// Asks the server in a form that changes nothing there, and answers over the proxy's clients.
     pub(super) async fn tell_about_clients(&mut self, command: ClientCommand) {
-        let args = self.batch.args(&self.input, 0);
+        let args = self.input.args(0);
         let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
         // As the server counts what stands in its buffer while it runs the command.
-        let input = self.input.len();
+        let input = self.input.bytes.len();
         let id = self.id();
         let is_queued = self.exchange.state.borrow().session.transaction.is_open();
         if command == ClientCommand::ClientTracking && !is_queued {
@@ -95,7 +95,7 @@ impl Connection {
             _ => {}
         }
         self.ask(id, Role::Verdict, &asked);
-        self.drained().await;
+        self.heard().await;
         if command == ClientCommand::ClientReply {
             return self.change_reply_mode(id, &words);
         }
@@ -128,7 +128,7 @@ impl Connection {
         let told = self.told(command, words, &activities).await;
         self.exchange.answer(told.reply);
         if told.kills_me {
-            self.give_up();
+            self.input.give_up();
         }
     }
 
@@ -156,7 +156,7 @@ impl Connection {
 
     /// HELLO, AUTH or SELECT behind MULTI: what it has changed is known with EXEC's answer.
     pub(super) fn queue_change(&mut self, change: LaneChange) {
-        let words: Vec<Box<[u8]>> = self.batch.args(&self.input, 0).iter().map(Into::into).collect();
+        let words: Vec<Box<[u8]>> = self.input.args(0).iter().map(Into::into).collect();
         let id = self.id();
         self.consume_one();
         self.queue(id, Some(Awaited::Change(change)), &words);
@@ -175,7 +175,7 @@ impl Connection {
 
     /// EXEC behind commands about clients: they take effect now, if the server says that the transaction has.
     pub(super) async fn exec_with_answers(&mut self) {
-        self.drained().await;
+        let is_drained = self.drained().await;
         self.tidy_lease();
         // A transaction that was lost meanwhile is planned again.
         if self.exchange.ended().is_some() || !self.exchange.state.borrow().session.transaction.is_open() {
@@ -188,8 +188,10 @@ impl Connection {
             state.session.transaction.end();
             state.slots.keep_exec();
         }
-        self.ask(id, Role::Exec, &[b"EXEC".as_slice().into()]);
-        self.drained().await;
+        // Behind what has taken too long it has waited long enough: the server has it, and nobody knows more.
+        let longest = if is_drained { self.shared.pool.settings.request_timeout } else { Duration::ZERO };
+        self.exchange.ask(id, Role::Exec, &[b"EXEC"], longest);
+        self.heard().await;
         let kept = self.exchange.state.borrow_mut().slots.take_exec();
         let queued = std::mem::take(&mut self.queued);
         if kept.is_empty() {
@@ -214,7 +216,7 @@ impl Connection {
         }
         self.exchange.answer(reply);
         if kills_me {
-            self.give_up();
+            self.input.give_up();
         }
     }
 
@@ -280,7 +282,7 @@ impl Connection {
                 Blocked::On(upstream) => {
                     self.exchange.state.borrow_mut().session.listen();
                     self.ask(id, Role::Unblock, &unblocking(words, Some(upstream)));
-                    self.drained().await;
+                    self.heard().await;
                     let mut state = self.exchange.state.borrow_mut();
                     if state.session.accepted || !state.session.heard {
                         return state.slots.skipped();

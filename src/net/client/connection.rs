@@ -3,39 +3,38 @@
 //! `reading` takes in what the client sends, `sending` plans it and sends it on, `barrier` does what must happen between two
 //! commands, `leases` keeps the connection that the client holds alone, `leaving` ends it. Replies are written by the exchange.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::client_commands::Queued;
-use super::hold::Waits;
-use super::large::Cutting;
+use super::hold::Hold;
+use super::input::Input;
+use super::leases::Lease;
+use super::login::Login;
 use super::near_misses::NearMisses;
-use super::pooled_batch::PooledBatch;
+use super::preparation::Preparation;
 use super::ttl_fix::Asking;
+use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::exchange::{End, Exchange};
+use crate::net::exchange::{End, Exchange, Waiting};
+use crate::net::front::Front;
 use crate::net::recording::Track;
 use crate::net::registry::{Client, Registry};
-use crate::net::stream::Stream;
-use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
 use respguard_engine::pipeline::packing::Unpacked;
 use respguard_engine::pipeline::plan::{Barrier, Plan};
 use respguard_engine::session::affinity::Reason;
-use respguard_engine::session::patience::{Carrying, Patience};
-use respguard_resp::request::{Limits, RequestParser};
 
 /// How often is looked whether a client has left that is not read from.
 const DISCONNECT_CHECK_PAUSE: Duration = Duration::from_millis(50);
@@ -58,51 +57,29 @@ pub struct WorkerShared {
     pub left: Notify,
 }
 
+/// How a client waits for what it is to do next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InputWait {
+    /// What is there waits for more to come.
+    pub(super) is_held: bool,
+    /// It has waited, and something has happened: most often there is something to read.
+    pub(super) is_woken: bool,
+}
+
 /// One client.
 pub struct Connection {
     pub(super) shared: Rc<WorkerShared>,
     pub(super) exchange: Rc<Exchange>,
     pub(super) client: Arc<Client>,
-    pub(super) input: BytesMut,
-    /// Whether other commands may ride in transactions of groups.
-    pub(super) carrying: Carrying,
-    pub(super) batch: PooledBatch,
-    pub(super) parser: RequestParser,
-    /// The connection that the client holds alone, and the lane that it belongs to.
-    pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
-    /// What becomes of the request that is not held whole, if one is coming in.
-    pub(super) cutting: Cutting,
+    pub(super) input: Input,
+    pub(super) lease: Lease,
     /// It waits for what comes, and may be asked for something itself.
     pub(super) is_between_turns: bool,
-    /// No room was left for what it had begun to send, and it has not been told so yet.
-    pub(super) is_refused_room: bool,
-    /// The client will send nothing more, or nothing more is taken from it.
-    pub(super) input_ended: bool,
-    /// The last read filled its buffer: more is there.
-    pub(super) read_filled: bool,
-    /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
-    pub(super) asked: Cell<bool>,
-    /// Since when, on whatever connection.
-    pub(super) asked_since: Cell<Option<Instant>>,
-    /// For what is in the batch now there is no connection for this client alone.
-    pub(super) alone_in_vain: Cell<bool>,
-    /// It has been waited for that the upstream connection is opened for the first time.
-    pub(super) awaited_opening: Cell<bool>,
-    /// When what is in the batch now began to wait for that.
-    pub(super) waits_since: Cell<Option<Instant>>,
-    /// Likewise, its server whether the user may fix writes.
-    pub(super) asked_ttl_fix: Cell<u8>,
-    /// What waits for more has waited long enough.
-    pub(super) wait_over: bool,
-    /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
-    pub(super) wait_is_for_all: bool,
-    pub(super) waits: Option<Box<Waits>>,
-    pub(super) patience: Patience,
+    /// For what is in the batch now.
+    pub(super) preparation: Preparation,
+    pub(super) hold: Hold,
     pub(super) near_misses: Option<Box<NearMisses>>,
-    /// Logins that the proxy has refused.
-    pub(super) refused_logins: u32,
-    /// The server has accepted a password on the client's own connection.
-    pub(super) authenticated: bool,
+    pub(super) login: Login,
     /// Commands about clients that wait for the client's EXEC.
     pub(super) queued: Vec<Queued>,
     /// The number of the rules that the last batch was planned with.
@@ -145,29 +122,13 @@ impl Connection {
             shared,
             exchange,
             client,
-            input: BytesMut::new(),
-            carrying: Carrying::default(),
-            batch: PooledBatch::default(),
-            parser: RequestParser::new(Limits::default()),
-            lease: None,
-            cutting: Cutting::No,
+            input: Input::default(),
+            lease: Lease::default(),
             is_between_turns: false,
-            is_refused_room: false,
-            input_ended: false,
-            read_filled: false,
-            asked: Cell::new(false),
-            asked_since: Cell::new(None),
-            alone_in_vain: Cell::new(false),
-            awaited_opening: Cell::new(false),
-            waits_since: Cell::new(None),
-            asked_ttl_fix: Cell::new(0),
-            wait_over: false,
-            wait_is_for_all: true,
-            waits: None,
-            patience: Patience::default(),
+            preparation: Preparation::default(),
+            hold: Hold::default(),
             near_misses: None,
-            refused_logins: 0,
-            authenticated: false,
+            login: Login::default(),
             queued: Vec::new(),
             rules,
             track: None,
@@ -175,9 +136,9 @@ impl Connection {
     }
 
     /// Takes in a client that has just connected, and begins to serve it.
-    pub fn begin(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
+    pub fn begin(shared: &Rc<WorkerShared>, front: Box<dyn Front>, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
         shared.context.metrics.client_accepted();
-        let exchange = Exchange::new(&client, &shared.context, stream, lane);
+        let exchange = Exchange::new(&client, &shared.context, front, lane);
         shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
         tokio::task::spawn_local(Connection::serve(Rc::clone(shared), Rc::clone(&exchange), client));
         exchange
@@ -208,7 +169,7 @@ impl Connection {
             match next {
                 Next::Read => self.wait(None).await,
                 Next::Room => {
-                    self.exchange.wants_room.set(!self.exchange.has_room());
+                    self.exchange.want_room();
                     self.wait(None).await;
                 }
                 Next::ReadWithin(longest) => self.wait(Some(longest)).await,
@@ -230,14 +191,21 @@ impl Connection {
 
     /// Waits until there is something to do, at most for `longest`.
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
-        let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
-        self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
+        let releases = self.exchange.waiting() == Waiting::Input && self.lease.is_held();
+        if releases && !self.exchange.is_drained() {
+            self.exchange.wait_for(Waiting::Release);
+        }
         let discard = longest.is_none() && self.is_unread_while_blocked();
-        let pause = if discard { Some(DISCONNECT_CHECK_PAUSE) } else { longest };
-        self.exchange.keep_input(self.input.capacity(), self.input.len());
+        let pause = if discard { Some(DISCONNECT_CHECK_PAUSE) } else { longest.or_else(|| self.left_to_wait()) };
+        self.exchange.keep_input(self.input.bytes.capacity(), self.input.bytes.len());
         let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
         let timer = &mut timer;
-        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().map(Pin::as_mut), longest.is_some(), cx)).await;
+        let mut is_woken = false;
+        let event = std::future::poll_fn(|cx| {
+            let wait = InputWait { is_held: longest.is_some(), is_woken: std::mem::replace(&mut is_woken, true) };
+            self.poll_event(timer.as_mut().map(Pin::as_mut), wait, cx)
+        })
+        .await;
         match event {
             Event::Read => self.note_gap(),
             Event::Wake => {}
@@ -247,12 +215,19 @@ impl Connection {
                     self.exchange.end(End::Gone);
                 }
             }
-            Event::WaitOver => self.wait_over = self.wait_is_for_all,
+            Event::WaitOver if longest.is_none() => {}
+            Event::WaitOver => self.hold.end_wait(),
         }
         self.tidy_lease();
     }
 
-    fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    /// How long late replies are still waited for.
+    fn left_to_wait(&self) -> Option<Duration> {
+        let Waiting::Drained { until, .. } = self.exchange.waiting() else { return None };
+        Some(until.saturating_duration_since(clock::now())).filter(|left| !left.is_zero())
+    }
+
+    fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, wait: InputWait, cx: &mut TaskContext<'_>) -> Poll<Event> {
         self.exchange.attach(cx);
         if self.exchange.ended().is_some() || self.has_news() {
             return Poll::Ready(Event::Wake);
@@ -262,13 +237,13 @@ impl Connection {
         {
             return Poll::Ready(Event::WaitOver);
         }
-        self.poll_input(held, cx)
+        self.poll_input(wait, cx)
     }
 
     /// Something other than bytes has changed what can be done.
     fn has_news(&mut self) -> bool {
-        if self.shared.context.draining.get() && !self.input_ended {
-            self.input_ended = true;
+        if self.shared.context.draining.get() && !self.input.ended {
+            self.input.ended = true;
             self.end_blocking();
             return true;
         }
@@ -276,18 +251,14 @@ impl Connection {
         if self.exchange.lost_lease.get() || is_asked || self.is_cut_in_vain() {
             return true;
         }
-        if self.exchange.wants_resolved.get() && !self.exchange.is_fenced() {
-            return true;
+        let waiting = self.exchange.waiting();
+        let is_over = self.exchange.is_wait_over();
+        if is_over && waiting == Waiting::Release {
+            self.exchange.wait_for(Waiting::Input);
         }
-        if self.exchange.wants_room.get() && self.exchange.has_room() {
-            self.exchange.wants_room.set(false);
-            return true;
-        }
-        let wanted = self.exchange.wants_drained.get() && self.exchange.is_drained();
-        if wanted {
-            self.exchange.wants_drained.set(false);
-        }
-        wanted
+        // With the reply before it, a blocking command may have come to the head.
+        let waits_in_vain = waiting.is_for_each_reply() && self.input.ended && self.waits_for_nobody();
+        is_over || waits_in_vain || self.exchange.takes_room()
     }
 }
 

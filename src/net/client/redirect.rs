@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
+use super::fence::unsent;
 use crate::net::registry::Message;
 use crate::net::upstream::call::ask;
 use respguard_engine::command::CommandId;
@@ -21,7 +22,9 @@ impl Connection {
     /// CLIENT TRACKING, on a connection that the client keeps.
     pub(super) async fn track(&mut self, id: CommandId, words: &[Box<[u8]>]) {
         self.consume_one();
-        self.drained().await;
+        if !self.drained().await {
+            return self.exchange.answer(unsent());
+        }
         let redirects = redirect_place(words).is_some();
         if redirects && let Some(error) = self.objection(words).await {
             return self.exchange.answer(error);
@@ -29,7 +32,7 @@ impl Connection {
         let (asked, upstream) = self.redirected(words).await;
         self.exchange.state.borrow_mut().session.listen();
         self.ask(id, Role::Lane, &asked);
-        self.drained().await;
+        self.heard().await;
         let mut state = self.exchange.state.borrow_mut();
         if state.session.accepted {
             state.session.tracking = Tracking::of(words, upstream);
@@ -72,11 +75,11 @@ impl Connection {
     }
 
     async fn own_connection(&mut self) -> Option<i64> {
-        if self.lease.is_none() {
+        if !self.lease.is_held() {
             self.take_lease(Reason::Exclusive).await.ok()?;
         }
         self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
-        let link = self.lease.as_ref().map(|(_, link)| link)?;
+        let link = self.lease.link()?;
         link.opened().await.ok()?.client_id
     }
 }

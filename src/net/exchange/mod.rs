@@ -1,8 +1,9 @@
-//! The door between a client's plan and the sockets: one client, as its upstream connection and its own task see it.
+//! The door between a client's plan and the server: one client, as its upstream connection and its own task see it. What
+//! stands before it, a socket or a REST request, it knows as a [`Front`].
 //!
 //! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight,
 //! `settle` groups with a marker, each through `send`, which makes the places that `receive` fills. What is ready for the
-//! client goes out in `write`, and `close` ends its connection.
+//! client goes out in `write`, `unpacking` reads long values that are compressed, and `close` ends its connection.
 
 mod activity;
 mod bulk;
@@ -11,14 +12,16 @@ mod close;
 mod dispatch;
 mod guard;
 mod marked;
+mod places;
 mod receive;
 mod run;
 mod send;
+mod unpacking;
+mod waiting;
 mod write;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker, ready};
@@ -26,8 +29,9 @@ use std::time::{Duration, Instant};
 
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::front::Front;
+use crate::net::memory_budget::LITTLE;
 use crate::net::registry::Client;
-use crate::net::stream::Stream;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
@@ -38,10 +42,13 @@ use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::session::Session;
 use tokio::sync::oneshot;
+use waiting::Owing;
 
 pub use bulk::Bulk;
 pub use dispatch::own_reply;
+pub use places::Places;
 pub use send::Timing;
+pub use waiting::Waiting;
 pub use write::PRESSED_BYTES;
 /// Places that may be open behind what is held.
 const SLOTS_MAX: usize = 32 * 1024;
@@ -59,27 +66,21 @@ pub struct Exchange {
     counts: Counts,
     pub context: Rc<Context>,
     pub state: RefCell<State>,
-    stream: RefCell<Stream>,
+    front: RefCell<Box<dyn Front>>,
     /// The client's task.
     waker: RefCell<Option<Waker>>,
     /// The connection that the client's replies come from.
     link: RefCell<Rc<Link>>,
     lane: RefCell<Rc<Lane>>,
     marked: Cell<bool>,
-    /// The client's task wants to know when nothing is owed any more.
-    pub wants_drained: Cell<bool>,
-    /// The client has sent its last: its task wants to know of each reply.
-    pub wants_replies: Cell<bool>,
-    /// The client's task waits for a group that may be sent again.
-    pub wants_resolved: Cell<bool>,
-    /// The client's task wants to know when it may send more.
-    pub wants_room: Cell<bool>,
+    /// What the client's task waits for.
+    waiting: Cell<Waiting>,
+    /// It also wants to know when it may send more.
+    wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
     progress_at: Cell<Instant>,
     /// Since when more waits for it than it is read on for.
     behind_since: Cell<Option<Instant>>,
-    /// The client's task waits for replies before it goes on: they are kept, however much the client is behind.
-    awaits_replies: Cell<bool>,
     /// It was brought to another connection.
     moved: Cell<bool>,
     /// Since when it is not read from because no room is left for what it has begun to send, and that it is to be told so.
@@ -106,6 +107,8 @@ pub struct Exchange {
     request_timeout: Cell<Duration>,
     /// Commands of our own that are to go out, and how many.
     follow_ups: RefCell<Vec<(Vec<u8>, u32)>>,
+    /// Values of one of its replies are being read on another thread.
+    unpacks: Cell<bool>,
     ended: Cell<Option<End>>,
 }
 
@@ -148,7 +151,7 @@ pub enum End {
 
 impl Exchange {
     /// A client that has just connected.
-    pub fn new(client: &Arc<Client>, context: &Rc<Context>, stream: Stream, lane: &Rc<Lane>) -> Rc<Exchange> {
+    pub fn new(client: &Arc<Client>, context: &Rc<Context>, front: Box<dyn Front>, lane: &Rc<Lane>) -> Rc<Exchange> {
         Rc::new_cyclic(|me| Exchange {
             me: Weak::clone(me),
             id: client.id,
@@ -164,18 +167,15 @@ impl Exchange {
                 out_at: 0,
                 found: Vec::new(),
             }),
-            stream: RefCell::new(stream),
+            front: RefCell::new(front),
             waker: RefCell::new(None),
             link: RefCell::new(lane.shared()),
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
-            wants_drained: Cell::new(false),
-            wants_replies: Cell::new(false),
-            wants_resolved: Cell::new(false),
+            waiting: Cell::default(),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
             behind_since: Cell::new(None),
-            awaits_replies: Cell::new(false),
             moved: Cell::new(false),
             short_since: Cell::new(None),
             refused_room: Cell::new(false),
@@ -190,6 +190,7 @@ impl Exchange {
             bulk: Bulk::default(),
             request_timeout: Cell::default(),
             follow_ups: RefCell::default(),
+            unpacks: Cell::new(false),
             ended: Cell::new(None),
         })
     }
@@ -208,6 +209,21 @@ impl Exchange {
     /// The connection that the client's commands go to.
     pub fn link(&self) -> Rc<Link> {
         Rc::clone(&self.link.borrow())
+    }
+
+    /// The connection and the lane as they are now; neither can change as long as these are held.
+    pub fn way(&self) -> (Ref<'_, Rc<Link>>, Ref<'_, Rc<Lane>>) {
+        (self.link.borrow(), self.lane.borrow())
+    }
+
+    /// True when its server wants a password, and the lane gives it none.
+    pub fn wants_password(&self) -> bool {
+        self.link.borrow().wants_password() && self.lane.borrow().key.login.is_none()
+    }
+
+    /// False while too much waits to be written to that.
+    pub fn link_has_room(&self) -> bool {
+        self.link.borrow().has_room()
     }
 
     /// The client's commands go to this connection from now on; nothing may be owed on the old one.
@@ -232,11 +248,44 @@ impl Exchange {
         }
     }
 
-    /// The client's task waits for replies from now on, or does no longer.
-    pub fn await_replies(&self, awaits: bool) {
-        if self.awaits_replies.replace(awaits) != awaits && awaits {
+    /// What the client's task waits for.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting.get()
+    }
+
+    /// The client's task waits for this from now on.
+    pub fn wait_for(&self, waiting: Waiting) {
+        let before = self.waiting.replace(waiting);
+        if waiting.is_for_replies() && !before.is_for_replies() {
             self.link.borrow().wake();
         }
+    }
+
+    /// True when the client's task need not wait any longer.
+    pub fn is_wait_over(&self) -> bool {
+        match self.waiting.get() {
+            Waiting::Input | Waiting::Leaving => false,
+            waiting => waiting.is_over(self.owing(), clock::now()),
+        }
+    }
+
+    fn owing(&self) -> Owing {
+        let slots = &self.state.borrow().slots;
+        Owing { replies: slots.owes_replies(), late: slots.has_late(), fenced: slots.is_fenced() }
+    }
+
+    /// The client's task wants to know when it may send more, unless it may now.
+    pub fn want_room(&self) {
+        self.wants_room.set(!self.has_room());
+    }
+
+    /// True once when the room is there that the client's task has wanted.
+    pub fn takes_room(&self) -> bool {
+        let is_there = self.wants_room.get() && self.has_room();
+        if is_there {
+            self.wants_room.set(false);
+        }
+        is_there
     }
 
     #[cold]
@@ -289,11 +338,6 @@ impl Exchange {
         self.state.borrow_mut().slots.discard_last();
     }
 
-    /// True while what the client sends next has to wait for a group that may be sent again.
-    pub fn is_fenced(&self) -> bool {
-        self.state.borrow().slots.is_fenced()
-    }
-
     /// True when the client is owed nothing and has been sent everything.
     pub fn is_resolved(&self) -> bool {
         let state = self.state.borrow();
@@ -304,9 +348,9 @@ impl Exchange {
     /// reason: it may have more to send first.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        let waiting = state.slots.waiting_bytes();
+        let (waiting, places) = (state.slots.waiting_bytes(), state.slots.place_bytes());
         // What has gone to the server waits there, however much that is.
-        waiting < self.out_bytes_soft() && self.context.kept.has_room_for(state.slots.place_bytes() + waiting)
+        waiting == 0 && places < LITTLE || waiting < self.out_bytes_soft() && self.context.kept.has_room_for(places + waiting)
     }
 
     /// True while so much waits for what is held that it must go.
@@ -418,28 +462,27 @@ impl Exchange {
 
     /// Lets a client go on that waits for an acknowledgement.
     pub fn acknowledge(&self) {
-        self.stream.borrow().acknowledge();
+        self.front.borrow().acknowledge();
     }
 
     /// True when the client has left, even if what it sent before has not all been read.
     pub fn has_left(&self) -> bool {
-        self.stream.borrow().is_read_closed()
+        self.front.borrow().has_left()
     }
 
     /// True when the client waits for answers before it sends anything more.
     pub fn is_whole(&self) -> bool {
-        self.stream.borrow().is_whole()
+        self.front.borrow().is_whole()
     }
 
     /// False when nothing can be read now; the client's task is woken when that has changed.
     pub fn may_read(&self, cx: &mut TaskContext<'_>) -> bool {
-        self.stream.borrow().may_read(cx)
+        self.front.borrow().may_read(cx)
     }
 
     /// Reads what the client sent into `buffer`.
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
-        let mut stream = self.stream.borrow_mut();
-        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, buffer))?;
+        let read = ready!(self.front.borrow_mut().poll_read(cx, buffer))?;
         self.heard_at.set(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::In, read);
         Poll::Ready(Ok(read))

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::send::{Sending, SlowExec};
-use super::{Exchange, State};
+use super::{Exchange, Places, State};
 use respguard_engine::command::{BlockFor, RetryClass};
 use respguard_engine::link::owed::{Owed, Seq};
 use respguard_engine::pipeline::plan::roles::Roles;
@@ -22,6 +22,9 @@ impl Exchange {
         score: Option<Score>,
     ) {
         let Sending { batch, .. } = *sending;
+        if self.goes_plainly(sending, commands.clone(), roles) {
+            return self.send_plain(sending, commands, score);
+        }
         let is_slow = is_slow(sending, commands.clone(), roles);
         let timing = if is_slow { sending.timing.slow() } else { sending.timing };
         let mut state = self.state.borrow_mut();
@@ -55,6 +58,34 @@ impl Exchange {
                 sending.link.mark_reads();
             }
         });
+    }
+
+    /// Nothing is to be known of these commands but which of them are reads: they go out in one piece, or in two.
+    fn goes_plainly(&self, sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) -> bool {
+        let is_bound = self.state.borrow().session.affinity.is_pinned() || self.context.health.refuses();
+        let is_plain = sending.places.are_next() && sending.slow.is_none() && roles.are_plain(commands);
+        is_plain && !is_bound && sending.link.replies_owed_max() == usize::MAX
+    }
+
+    fn send_plain(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, score: Option<Score>) {
+        let Sending { link, batch, table, timing, .. } = *sending;
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let score = score.and_then(|score| state.slots.push_score(score));
+        let ids = batch.ids(commands.clone());
+        ids.clone().for_each(|id| self.context.metrics.command(id.index()));
+        let reads = ids.clone().rev().take_while(|id| table.spec(*id).retry == RetryClass::Read).count();
+        let (first, is_single) = (state.slots.push_plain(ids, score), link.goes_again());
+        let (others, deadline) = (commands.end - reads - commands.start, timing.deadline());
+        if others > 0 {
+            self.send_piece(sending, state, (first, is_single), commands.start..commands.end - reads, deadline);
+        }
+        if reads > 0 {
+            let first = (first.plus(others), is_single);
+            if self.send_piece(sending, state, first, commands.end - reads..commands.end, deadline) {
+                link.mark_reads();
+            }
+        }
     }
 
     /// How these commands are cut into pieces that need not go out together.
@@ -99,24 +130,21 @@ impl Exchange {
         if commands.is_empty() {
             return false;
         }
-        if sending.seqs.is_empty() {
+        if *sending.places == Places::Next {
             let first = run.first.plus(commands.start - run.at);
             return self.send_piece(sending, state, (first, run.is_single), commands, deadline);
         }
         // Some have overtaken others: only those whose places are side by side go together.
-        let mut is_sent = true;
-        let mut pieces = 0;
+        let mut is_whole = true;
         let mut start = commands.start;
-        for at in commands.clone() {
-            let next = sending.seq(at + 1).filter(|_| at + 1 < commands.end);
-            if next.is_none() || next != sending.seq(at).map(|seq| seq.plus(1)) {
-                let first = sending.seq(start).unwrap_or_default();
-                is_sent &= self.send_piece(sending, state, (first, run.is_single), start..at + 1, deadline);
-                pieces += 1;
-                start = at + 1;
-            }
+        while start < commands.end {
+            let end = sending.places.end_of_run(start..commands.end);
+            let first = sending.places.of_held(start);
+            is_whole &= self.send_piece(sending, state, (first, run.is_single), start..end, deadline);
+            is_whole &= end - start == commands.len();
+            start = end;
         }
-        is_sent && pieces == 1
+        is_whole
     }
 
     fn send_piece(
@@ -192,17 +220,16 @@ fn is_slow(sending: &Sending<'_>, mut commands: Range<usize>, roles: &Roles) -> 
 /// Gives each command its place, with what its reply means; the first of the places.
 fn push(slots: &mut Sequencer, sending: &Sending<'_>, commands: Range<usize>, roles: &mut Roles, score: Option<ScoreId>) -> Seq {
     let batch = sending.batch;
-    if sending.seqs.is_empty() && roles.are_plain(commands.clone()) {
+    if *sending.places == Places::Next && roles.are_plain(commands.clone()) {
         return slots.push_plain(commands.map(|at| batch.id(at)), score);
     }
-    let mut first = None;
+    let first = sending.places.of(commands.start).unwrap_or_else(|| slots.next_place());
     for at in commands {
         let role = roles.take(at);
         let score = score.filter(|_| role.is_scored());
-        let seq = slots.push(sending.seq(at), role, batch.id(at), score);
-        first.get_or_insert(seq);
+        slots.push(sending.places.of(at), role, batch.id(at), score);
     }
-    first.unwrap_or_default()
+    first
 }
 
 /// The commands that may block, on a lease, with their deadlines; `None` for ever.

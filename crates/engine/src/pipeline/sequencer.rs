@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::group::WrappedGroup;
 use super::lazy_queue::LazyQueue;
+use super::packed_reply::PackedReplies;
 use super::reply_checks::ExecChecks;
 use super::score::{Companions, Score};
 use super::slot::{Early, GroupSlot, Probe, Question, Role, ScoreId, Slot};
@@ -50,6 +51,10 @@ pub struct Sequencer {
     pub(super) again: LazyQueue<Seq>,
     /// Groups that carry a marker.
     pub(super) marked: LazyQueue<Seq>,
+    /// Replies with compressed values have been asked for.
+    pub(super) asks_packed: bool,
+    /// Those that cannot be passed on yet.
+    pub(super) packed: Option<Box<PackedReplies>>,
     /// Bytes of requests that are kept to be sent again.
     pub(super) carried_bytes: usize,
     /// Commands that are to be sent again, in their places.
@@ -94,6 +99,9 @@ impl Sequencer {
             self.queue = VecDeque::new();
             self.scores = VecDeque::new();
         }
+        if self.questions.is_untouched() && self.again.is_untouched() && self.marked.is_untouched() {
+            return;
+        }
         if self.questions.is_empty() && self.again.is_empty() && self.marked.is_empty() {
             self.questions = LazyQueue::default();
             self.again = LazyQueue::default();
@@ -101,9 +109,14 @@ impl Sequencer {
         }
     }
 
+    /// Groups are under way, or have been of late, that may be sent once more.
+    pub fn has_groups(&self) -> bool {
+        !self.again.is_untouched() || !self.marked.is_untouched()
+    }
+
     /// Bytes that the places take up.
     pub fn place_bytes(&self) -> usize {
-        self.queue.capacity() * size_of::<Slot>() + self.carried_bytes
+        self.queue.capacity() * size_of::<Slot>() + self.carried_bytes + self.packed_bytes()
     }
 
     /// The commands that are to be sent again.
@@ -120,6 +133,11 @@ impl Sequencer {
     /// they may still run, and nothing of this client may overtake them.
     pub fn is_drained(&self) -> bool {
         self.owed == 0 && self.late == 0
+    }
+
+    /// True while the upstream owes replies that the client waits for.
+    pub fn owes_replies(&self) -> bool {
+        self.owed > 0
     }
 
     /// True while the upstream owes answers to requests that were answered with a timeout.
@@ -142,6 +160,11 @@ impl Sequencer {
         self.late = self.late.saturating_sub(frames as usize);
     }
 
+    /// The place of the request that is pushed next, unless one is reserved for it.
+    pub fn next_place(&self) -> Seq {
+        self.first.plus(self.queue.len())
+    }
+
     /// Keeps a place for a request that has been read and is sent later, or behind others that were read after it.
     pub fn reserve(&mut self) -> Seq {
         self.put(None, Role::Held, CommandId::UNKNOWN, None)
@@ -151,12 +174,15 @@ impl Sequencer {
     /// turn out to be owed more: its first confirmation tells, for an error would be the only one.
     pub fn push(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {
         self.owed += 1;
+        if let Role::Checked(check) | Role::QueuedChecked(check) = &role {
+            self.asks_packed |= check.unpacks();
+        }
         self.put(reserved, role, command, score)
     }
 
     /// The next places, for commands whose replies are the client's as they are.
     pub fn push_plain(&mut self, commands: impl ExactSizeIterator<Item = CommandId>, score: Option<ScoreId>) -> Seq {
-        let first = self.first.plus(self.queue.len());
+        let first = self.next_place();
         if self.reply_mode != ReplyMode::On {
             for command in commands {
                 self.push(None, Role::Plain, command, score);
@@ -179,13 +205,14 @@ impl Sequencer {
         self.owed += group.frames() as usize;
         let (members, is_marked) = (group.reply_count(), group.is_resolved_later() || group.is_carrying());
         self.carried_bytes += group.carried_bytes();
+        self.asks_packed |= group.reads_values();
         let is_apart = |seqs: &&[Seq]| seqs.windows(2).any(|pair| pair[1] != pair[0].plus(1));
         let apart = reserved.filter(is_apart).map(Into::into);
         let group = Role::Group(Box::new(GroupSlot { group, apart, replies: Vec::new() }));
-        let seq = self.put(reserved.and_then(|seqs| seqs.first()).copied(), group, CommandId::UNKNOWN, None);
+        let place = |member: usize| reserved.map(|seqs| seqs[member]);
+        let seq = self.put(place(0), group, CommandId::UNKNOWN, None);
         for member in 1..members {
-            let place = reserved.and_then(|seqs| seqs.get(member)).copied();
-            self.put(place, Role::Member, CommandId::UNKNOWN, None);
+            self.put(place(member), Role::Member, CommandId::UNKNOWN, None);
         }
         if is_marked {
             self.marked.push_back(seq);
@@ -337,20 +364,25 @@ impl Sequencer {
         }
         let silent = self.takes_silent(&role);
         let slot = Slot { role, command, score, silent };
-        if let Some(seq) = reserved
-            && let Some(place) = self.slot(seq)
-        {
-            debug_assert!(matches!(place.role, Role::Held), "a place is filled once");
-            *place = slot;
-            return seq;
-        }
-        debug_assert!(reserved.is_none(), "a reserved place stays until it is filled");
-        self.queue.push_back(slot);
-        self.first.plus(self.queue.len() - 1)
+        let Some(seq) = reserved else {
+            self.queue.push_back(slot);
+            return self.first.plus(self.queue.len() - 1);
+        };
+        let place = self.slot(seq).expect("a reserved place stays until it is filled");
+        debug_assert!(matches!(place.role, Role::Held), "a place is filled once");
+        *place = slot;
+        seq
     }
 
     pub(super) fn slot(&mut self, seq: Seq) -> Option<&mut Slot> {
         self.queue.get_mut(seq.since(self.first)?)
+    }
+
+    /// A group behind a preflight has gone out as this, and may go out so once more.
+    pub fn keep_request(&mut self, group: Seq, request: Vec<u8>) {
+        if let Some(slot) = self.group(group) {
+            slot.group.keep_request(request);
+        }
     }
 
     pub(super) fn group(&mut self, seq: Seq) -> Option<&mut GroupSlot> {

@@ -49,6 +49,8 @@ pub(super) struct Core {
     /// What the worker's sum knows of what is kept here.
     kept: Cell<usize>,
     pub(super) behind_since: Cell<Option<Instant>>,
+    /// The nodes' connections that it has sent on.
+    links: RefCell<Vec<Weak<Link>>>,
 }
 
 #[derive(Default)]
@@ -134,6 +136,7 @@ impl Core {
             has_left: Cell::new(false),
             kept: Cell::new(0),
             behind_since: Cell::new(None),
+            links: RefCell::default(),
         })
     }
 
@@ -159,6 +162,23 @@ impl Core {
         let bytes = if bytes < LITTLE { 0 } else { bytes };
         if bytes != self.kept.get() {
             self.nodes.context.kept.change(&self.kept, bytes);
+        }
+    }
+
+    /// Something is sent on this connection.
+    pub(super) fn note_link(&self, link: &Rc<Link>) {
+        let mut links = self.links.borrow_mut();
+        if !links.iter().any(|known| known.as_ptr() == Rc::as_ptr(link)) {
+            links.retain(|known| known.strong_count() > 0);
+            links.push(Rc::downgrade(link));
+        }
+    }
+
+    /// So much was read that the nodes are read from again.
+    pub(super) fn let_through(&self, state: &State) {
+        if self.behind_since.get().is_some() && !state.is_behind() {
+            self.behind_since.set(None);
+            self.links.borrow().iter().filter_map(Weak::upgrade).for_each(|link| link.wake());
         }
     }
 
@@ -328,7 +348,13 @@ impl State {
             && let Some(entry) = self.queue.front_mut()
         {
             match entry.phase {
-                Phase::Failed(fault) => self.fault = Some(HeadFault { fault, frames: entry.frames }),
+                Phase::Failed(fault) => {
+                    let orphan = match &mut entry.kind {
+                        Kind::Atomic(atomic) => atomic.orphan.take(),
+                        _ => None,
+                    };
+                    self.fault = Some(HeadFault { fault, frames: entry.frames, orphan });
+                }
                 Phase::Done => {
                     self.reply_bytes = self.reply_bytes.saturating_sub(entry.reply.len());
                     self.out.append(&mut entry.reply);

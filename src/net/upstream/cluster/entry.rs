@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use respguard_engine::command::CommandId;
+use respguard_engine::link::handshake::OrphanedConnection;
 use respguard_engine::pipeline::finding::Fault;
 
 use super::gather::Gather;
@@ -60,6 +61,8 @@ pub(super) struct Atomic {
     pub(super) ends: Vec<usize>,
     /// It has run, and its replies go on as they come.
     pub(super) passes: bool,
+    /// The connection that it was sent on.
+    pub(super) orphan: Option<OrphanedConnection>,
 }
 
 impl Atomic {
@@ -70,7 +73,7 @@ impl Atomic {
 
     /// The next frame is EXEC's, and begins like that of a transaction that has run.
     pub(super) fn is_run_by(&self, piece: &[u8]) -> bool {
-        let is_exec = self.shows != Shows::Second && self.ends.len() + 1 == self.frames_owed();
+        let is_exec = matches!(self.shows, Shows::All | Shows::Last) && self.ends.len() + 1 == self.frames_owed();
         is_exec && piece.first() == Some(&b'*') && !piece.starts_with(b"*-")
     }
 
@@ -96,6 +99,8 @@ pub(super) enum Shows {
     Last,
     /// That of the one that would be queued.
     Second,
+    /// What EXEC says of each command.
+    Each,
 }
 
 /// A transaction of the client's own that came in pieces.

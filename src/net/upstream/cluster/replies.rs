@@ -8,13 +8,14 @@ use super::entry::{Kind, Phase, Shows};
 use super::nodes::NodeName;
 use crate::net::address::Address;
 use crate::net::clock;
-use crate::net::upstream::{Admitted, Recipient};
+use crate::net::upstream::{Admitted, AdmittedPlain, Recipient};
 use crate::telemetry::gauge;
 use crate::telemetry::label::Redirected;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 use respguard_engine::route::redirect::Redirect;
+use respguard_resp::scan::elements;
 
 /// Before a request goes again to a node that could not serve it.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -175,6 +176,13 @@ impl Core {
         let Kind::Atomic(atomic) = &entry.kind else { return };
         match shows {
             Shows::All => frames.iter().for_each(|frame| entry.reply.extend_from_slice(&reply[frame.clone()])),
+            Shows::Each => {
+                let mut answers = elements(&reply[last.clone()]).peekable();
+                match answers.peek() {
+                    Some(_) => answers.for_each(|answer| entry.reply.extend_from_slice(answer)),
+                    None => (0..entry.frames).for_each(|_| entry.reply.extend_from_slice(&reply[last.clone()])),
+                }
+            }
             Shows::Last => {
                 entry.reply.extend_from_slice(&reply[last]);
                 state.end_watch();
@@ -310,7 +318,7 @@ impl Recipient for Core {
         u32::try_from(state.queue.iter().take(most).take_while(plain).count()).unwrap_or(0)
     }
 
-    fn admit_plain(&self, replies: &[u8], frames: u32) -> bool {
+    fn admit_plain(&self, replies: &[u8], frames: u32) -> AdmittedPlain {
         let state = &mut *self.state.borrow_mut();
         state.out.extend_from_slice(replies);
         for _ in 0..frames {
@@ -321,7 +329,7 @@ impl Recipient for Core {
         if state.unsent > 0 {
             self.has_news.set(true);
         }
-        false
+        AdmittedPlain::default()
     }
 
     fn fault(&self, owed: Owed, fault: Fault) {

@@ -300,6 +300,7 @@ impl Core {
         let (address, lane) = self.lane_at(NodeName::clone(address))?;
         let link = self.lease(&lane)?;
         subscriptions.last_id += 1;
+        self.note_link(&link);
         let listener = Listener::new(self, subscriptions.last_id);
         let who: Rc<dyn Recipient> = Rc::<Listener>::clone(&listener);
         link.set_owner(Some(who));

@@ -14,8 +14,8 @@ use respguard_engine::route::place::{Route, Slots, Verb};
 use respguard_resp::encode;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
 /// Redis' own texts.
 const NESTED: &str = "ERR MULTI calls can not be nested";
@@ -62,8 +62,9 @@ pub(super) fn take_whole(core: &Core, state: &mut State, table: &Table, rest: &[
     }
     if reading.errors.is_empty() {
         let (outer, frames, needs) = (reading.outer, reading.frames, reading.needs);
+        let (request, own, orphan) = (None, None, None);
         let (is_asked, passes, ends) = Default::default();
-        let atomic = Atomic { request: None, frames, outer, shows: Shows::All, own: None, is_asked, needs, ends, passes };
+        let atomic = Atomic { request, frames, outer, shows: Shows::All, own, is_asked, needs, ends, passes, orphan };
         entry.kind = Kind::Atomic(Box::new(atomic));
     } else {
         reading.refuse(&mut entry.reply);
@@ -242,5 +243,6 @@ fn atomic(request: Vec<u8>, frames: u32, shows: Shows, own: Rc<super::entry::Own
         needs,
         ends: Vec::new(),
         passes: false,
+        orphan: None,
     }))
 }

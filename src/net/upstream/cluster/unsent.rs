@@ -23,7 +23,9 @@ impl Core {
                 self.conclude_parts(state, place);
             }
             _ if !is_over && silent.is_none() => {}
-            Kind::Atomic(atomic) if atomic.shows == Shows::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
+            Kind::Atomic(atomic) if matches!(atomic.shows, Shows::All | Shows::Each) => {
+                state.finish(place, Phase::Failed(Fault::Unavailable))
+            }
             _ => {
                 let name = self.nodes.context.table().spec(entry.command).name().replace('|', " ").to_uppercase();
                 let name = if entry.command == CommandId::UNKNOWN { "the request".to_owned() } else { name };

@@ -26,7 +26,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connections::{Permit, Presence};
 use super::{Reach, Recipient};
@@ -61,6 +61,8 @@ pub struct Link {
     state: RefCell<State>,
     /// The link's task.
     waker: RefCell<Option<Waker>>,
+    /// The task has been woken since it looked last.
+    woken: Cell<bool>,
     /// On a lease: who holds it.
     owner: RefCell<Option<Rc<dyn Recipient>>>,
     shown: Cell<Option<UpstreamState>>,
@@ -72,6 +74,8 @@ pub struct Link {
     over: Cell<bool>,
     /// Connections that were lost while they owed replies, to be ended before anything more is sent on this one.
     orphans: RefCell<Vec<OrphanedConnection>>,
+    /// Before a cluster: the connection to a node on which that was lost which was given up last.
+    head_orphan: RefCell<Option<OrphanedConnection>>,
     /// Whether nothing is read, because the next recipient does not take its replies.
     held_up: HeldUp,
     /// Whether what is sent now would wait for the head.
@@ -243,8 +247,19 @@ impl Link {
     }
 
     /// True when attempts to connect have failed for longer than requests wait.
+    #[inline]
     pub fn is_down(&self) -> bool {
-        self.down.get().is_some_and(|since| clock::now().saturating_duration_since(since) >= self.settings.patience())
+        self.down.get().is_some_and(|since| self.is_down_since(since))
+    }
+
+    #[cold]
+    fn is_down_since(&self, since: Instant) -> bool {
+        clock::now().saturating_duration_since(since) >= self.settings.patience()
+    }
+
+    /// For how long attempts to connect have failed.
+    pub fn down_for(&self) -> Option<Duration> {
+        self.down.get().map(|since| clock::now().saturating_duration_since(since))
     }
 
     /// True while there is no connection to be had, or the server takes long: what may be the cure goes elsewhere.
@@ -325,8 +340,15 @@ impl Link {
         .await;
     }
 
-    /// The recipient at the head takes replies again.
+    /// Something is to be done on it, or the recipient at the head takes replies again.
+    #[inline]
     pub fn wake(&self) {
+        if !self.woken.replace(true) {
+            self.wake_task();
+        }
+    }
+
+    fn wake_task(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
