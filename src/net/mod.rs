@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod context;
 pub mod exchange;
 pub mod findings;
+pub mod front;
 pub mod health;
 pub mod http;
 pub mod memory_budget;

@@ -9,6 +9,7 @@ mod chaos;
 mod clients_listed;
 mod cluster;
 mod cluster_audits;
+mod cluster_groups;
 mod cluster_pubsub;
 mod cluster_rest;
 mod compress;

@@ -15,7 +15,7 @@ impl Connection {
             return None;
         }
         let least = usize::try_from(LONG_BYTES).unwrap_or(usize::MAX);
-        let values = long_values(&policy, &context.table(), &self.batch, &self.input, least);
+        let values = long_values(&policy, &context.table(), &self.input.batch, &self.input.bytes, least);
         (!values.is_empty()).then_some(values)
     }
 
@@ -24,7 +24,7 @@ impl Connection {
         let bytes = values.iter().map(|value| value.value.len()).sum();
         let _reserved = Reserved::new(&self.shared.context, bytes);
         match off_thread(move || values.into_iter().map(Unpacked::pack).collect::<Vec<PackedValue>>()).await {
-            Some(packed) => self.batch.keep_packed(packed),
+            Some(packed) => self.input.batch.keep_packed(packed),
             // What the client has sent cannot go on.
             None => self.exchange.end(End::Gone),
         }

@@ -1,10 +1,7 @@
 //! What is written to a client, within the limit on what may wait for it.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
-
-use tokio::io::AsyncWrite;
 
 use super::{Exchange, State};
 use crate::net::clock;
@@ -54,7 +51,7 @@ impl Exchange {
         if self.caught_up.replace(false) {
             self.progress_at.set(clock::now());
         }
-        let mut stream = self.stream.borrow_mut();
+        let mut front = self.front.borrow_mut();
         let turn = state.out_at.saturating_add(TURN_BYTES);
         while state.out_at < state.out.len() {
             if state.out_at >= turn {
@@ -63,12 +60,7 @@ impl Exchange {
                 self.let_through(state);
                 return Poll::Pending;
             }
-            let bytes = &state.out[state.out_at..state.out.len().min(turn)];
-            let written = match stream.try_write(bytes) {
-                Err(_) => Pin::new(&mut *stream).poll_write(cx, bytes),
-                written => Poll::Ready(written),
-            };
-            match written {
+            match front.poll_write(cx, &state.out[state.out_at..state.out.len().min(turn)]) {
                 Poll::Ready(Ok(written)) => {
                     state.out_at += written;
                     self.progress_at.set(clock::now());
@@ -87,7 +79,7 @@ impl Exchange {
             self.context.write_buffers.give(std::mem::take(&mut state.out));
             state.slots.shrink();
         }
-        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+        ready!(front.poll_flush(cx))?;
         self.caught_up.set(true);
         self.let_through(state);
         Poll::Ready(Ok(()))
@@ -97,7 +89,7 @@ impl Exchange {
     pub(super) fn write_through(&self, piece: &[u8]) -> usize {
         let waker = self.waker.borrow();
         let (Some(waker), None) = (waker.as_ref(), self.ended.get()) else { return 0 };
-        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(&mut TaskContext::from_waker(waker), piece);
+        let written = self.front.borrow_mut().poll_write(&mut TaskContext::from_waker(waker), piece);
         // An error comes again when the rest is written.
         let Poll::Ready(Ok(written)) = written else { return 0 };
         self.progress_at.set(clock::now());
@@ -112,7 +104,7 @@ impl Exchange {
             return 0;
         }
         // An error comes again when the rest is written.
-        let Ok(written) = self.stream.borrow().try_write(replies) else { return 0 };
+        let Ok(written) = self.front.borrow().try_write(replies) else { return 0 };
         self.progress_at.set(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::Out, written);
         written

@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod carry;
+pub mod crossing;
 mod decide;
 pub mod expectations;
 pub mod finding;

@@ -101,7 +101,7 @@ impl Sequencer {
     /// A piece of a reply that leaves at once, or waits in its place.
     fn admit_reply(&mut self, seq: Seq, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) {
         let is_next = seq == self.first;
-        let Some(slot) = self.slot(seq) else { return };
+        let Some(slot) = self.slot(seq) else { return reading.found.push(Finding::CloseUpstream) };
         let (command, score, silent) = (slot.command, slot.score, slot.silent);
         let role = std::mem::replace(&mut slot.role, Role::Own);
         let (mut early, role) = match role {

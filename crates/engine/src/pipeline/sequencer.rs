@@ -160,6 +160,11 @@ impl Sequencer {
         self.late = self.late.saturating_sub(frames as usize);
     }
 
+    /// The place of the request that is pushed next, unless one is reserved for it.
+    pub fn next_place(&self) -> Seq {
+        self.first.plus(self.queue.len())
+    }
+
     /// Keeps a place for a request that has been read and is sent later, or behind others that were read after it.
     pub fn reserve(&mut self) -> Seq {
         self.put(None, Role::Held, CommandId::UNKNOWN, None)
@@ -177,7 +182,7 @@ impl Sequencer {
 
     /// The next places, for commands whose replies are the client's as they are.
     pub fn push_plain(&mut self, commands: impl ExactSizeIterator<Item = CommandId>, score: Option<ScoreId>) -> Seq {
-        let first = self.first.plus(self.queue.len());
+        let first = self.next_place();
         if self.reply_mode != ReplyMode::On {
             for command in commands {
                 self.push(None, Role::Plain, command, score);
@@ -204,10 +209,10 @@ impl Sequencer {
         let is_apart = |seqs: &&[Seq]| seqs.windows(2).any(|pair| pair[1] != pair[0].plus(1));
         let apart = reserved.filter(is_apart).map(Into::into);
         let group = Role::Group(Box::new(GroupSlot { group, apart, replies: Vec::new() }));
-        let seq = self.put(reserved.and_then(|seqs| seqs.first()).copied(), group, CommandId::UNKNOWN, None);
+        let place = |member: usize| reserved.map(|seqs| seqs[member]);
+        let seq = self.put(place(0), group, CommandId::UNKNOWN, None);
         for member in 1..members {
-            let place = reserved.and_then(|seqs| seqs.get(member)).copied();
-            self.put(place, Role::Member, CommandId::UNKNOWN, None);
+            self.put(place(member), Role::Member, CommandId::UNKNOWN, None);
         }
         if is_marked {
             self.marked.push_back(seq);
@@ -359,16 +364,14 @@ impl Sequencer {
         }
         let silent = self.takes_silent(&role);
         let slot = Slot { role, command, score, silent };
-        if let Some(seq) = reserved
-            && let Some(place) = self.slot(seq)
-        {
-            debug_assert!(matches!(place.role, Role::Held), "a place is filled once");
-            *place = slot;
-            return seq;
-        }
-        debug_assert!(reserved.is_none(), "a reserved place stays until it is filled");
-        self.queue.push_back(slot);
-        self.first.plus(self.queue.len() - 1)
+        let Some(seq) = reserved else {
+            self.queue.push_back(slot);
+            return self.first.plus(self.queue.len() - 1);
+        };
+        let place = self.slot(seq).expect("a reserved place stays until it is filled");
+        debug_assert!(matches!(place.role, Role::Held), "a place is filled once");
+        *place = slot;
+        seq
     }
 
     pub(super) fn slot(&mut self, seq: Seq) -> Option<&mut Slot> {

@@ -7,6 +7,7 @@ mod member;
 mod once;
 mod relation;
 mod requirement;
+pub mod slots;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -299,7 +299,13 @@ impl State {
             && let Some(entry) = self.queue.front_mut()
         {
             match entry.phase {
-                Phase::Failed(fault) => self.fault = Some(HeadFault { fault, frames: entry.frames }),
+                Phase::Failed(fault) => {
+                    let orphan = match &mut entry.kind {
+                        Kind::Atomic(atomic) => atomic.orphan.take(),
+                        _ => None,
+                    };
+                    self.fault = Some(HeadFault { fault, frames: entry.frames, orphan });
+                }
                 Phase::Done => self.out.append(&mut entry.reply),
                 Phase::Waiting | Phase::Sent => {
                     // What has come of its reply can leave.

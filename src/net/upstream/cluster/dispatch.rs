@@ -91,7 +91,9 @@ impl Core {
                 waiting.for_each(|part| part.progress = Progress::Failed(Fault::Unavailable));
                 self.conclude_parts(state, place);
             }
-            Kind::Atomic(atomic) if atomic.shows == Shows::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
+            Kind::Atomic(atomic) if matches!(atomic.shows, Shows::All | Shows::Each) => {
+                state.finish(place, Phase::Failed(Fault::Unavailable))
+            }
             _ => {
                 let name = self.nodes.context.table().spec(entry.command).name().replace('|', " ").to_uppercase();
                 let name = if entry.command == CommandId::UNKNOWN { "the request".to_owned() } else { name };
@@ -239,6 +241,7 @@ impl Core {
         let entry = &mut state.queue[place];
         let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
         atomic.request = request;
+        atomic.orphan = if atomic.shows == Shows::All { link.orphan() } else { None };
         if !is_sent {
             if is_end && state.watch.is_some() {
                 // The connection on which it watched has gone.
