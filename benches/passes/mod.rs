@@ -140,6 +140,7 @@ impl<'p> Planning<'p> {
             carries: true,
             alone: false,
             skips: false,
+            slots: false,
             unix_ms: 0,
         };
         plan(&mut self.session, &mut self.undecided, rules, black_box(batch), requests, false, &mut self.plan);
