@@ -90,7 +90,6 @@ impl Unstarted {
                 upstream: Primary::fixed(Address::Unix("/run/redis.sock".into())),
                 sentinels: None,
                 cluster: None,
-                cluster: None,
                 registry: Arc::new(Registry::new(1)),
                 breaker: SharedBreaker::default(),
                 totals: Arc::default(),
