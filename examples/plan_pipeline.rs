@@ -59,7 +59,6 @@ fn explain(lines: &[String]) -> Result<Vec<String>, String> {
         unserved: None,
         alone: false,
         skips: false,
-        slots: false,
         unix_ms: 0,
     };
     let (mut session, mut undecided, mut planned) = (Session::default(), Undecided::default(), Plan::default());

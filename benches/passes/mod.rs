@@ -141,6 +141,7 @@ impl<'p> Planning<'p> {
             alone: false,
             skips: false,
             slots: false,
+            unserved: None,
             unix_ms: 0,
         };
         plan(&mut self.session, &mut self.undecided, rules, black_box(batch), requests, false, &mut self.plan);
