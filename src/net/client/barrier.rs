@@ -67,7 +67,11 @@ impl Connection {
     /// The fence: nothing is owed on the connection that the client leaves.
     pub(super) async fn drained(&mut self) {
         self.exchange.await_replies(true);
-        while self.exchange.ended().is_none() && !self.exchange.is_drained() && !self.exchange.lost_lease.get() {
+        while self.exchange.ended().is_none()
+            && !self.exchange.is_drained()
+            && !self.exchange.lost_lease.get()
+            && !(self.may_take_over && self.exchange.is_stuck_alone())
+        {
             self.exchange.wants_drained.set(true);
             self.exchange.wants_replies.set(self.input_ended);
             self.wait(None).await;
@@ -127,6 +131,9 @@ impl Connection {
                 return self.answer_first(NO_LOGIN);
             }
             return self.queue_change(change);
+        }
+        if self.selects_behind_unread().await {
+            return;
         }
         self.drained().await;
         self.tidy_lease();
@@ -223,7 +230,7 @@ impl Connection {
         self.note_lane(&lane.key, name);
     }
 
-    fn read_change(&self) -> Option<(LaneChange, bool)> {
+    pub(super) fn read_change(&self) -> Option<(LaneChange, bool)> {
         let table = self.shared.context.table();
         let args = self.batch.args(&self.input, 0);
         let ConnectionEffect::Lane(lane) = table.spec(self.id()).connection_effect(args) else { return None };

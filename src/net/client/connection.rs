@@ -1,7 +1,7 @@
 //! The task of one client, which does one thing after the other until the client leaves.
 //!
 //! `reading` takes in what the client sends, `sending` plans it and sends it on, `barrier` does what must happen between two
-//! commands, `leases` keeps the connection that the client holds alone, `leaving` ends it. Replies are written by the exchange.
+//! commands, `leases` keeps the connection that the client holds alone, `takeover` makes one of that on which its replies are stuck, `leaving` ends it. Replies are written by the exchange.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ use crate::net::exchange::{End, Exchange};
 use crate::net::recording::Track;
 use crate::net::registry::{Client, Registry};
 use crate::net::stream::Stream;
-use crate::net::upstream::connection::Link;
+use crate::net::upstream::connection::{Link, RoomTicket};
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
@@ -74,6 +74,12 @@ pub struct Connection {
     pub(super) cutting: Cutting,
     /// It waits for what comes, and may be asked for something itself.
     pub(super) is_between_turns: bool,
+    /// It waits for what it is owed, or until the connection on which that is stuck can become its own.
+    pub(super) may_take_over: bool,
+    /// There was no room for what it has sent when it was looked last.
+    pub(super) awaits_room: bool,
+    /// Its place among those who wait for room.
+    pub(super) room_ticket: RoomTicket,
     /// No room was left for what it had begun to send, and it has not been told so yet.
     pub(super) is_refused_room: bool,
     /// The client will send nothing more, or nothing more is taken from it.
@@ -153,6 +159,9 @@ impl Connection {
             cutting: Cutting::No,
             is_between_turns: false,
             is_refused_room: false,
+            may_take_over: false,
+            awaits_room: false,
+            room_ticket: RoomTicket::default(),
             input_ended: false,
             read_filled: false,
             asked: Cell::new(false),
@@ -209,6 +218,7 @@ impl Connection {
                 Next::Read => self.wait(None).await,
                 Next::Room => {
                     self.exchange.wants_room.set(!self.exchange.has_room());
+                    self.awaits_room = true;
                     self.wait(None).await;
                 }
                 Next::ReadWithin(longest) => self.wait(Some(longest)).await,
@@ -281,6 +291,14 @@ impl Connection {
         }
         if self.exchange.wants_room.get() && self.exchange.has_room() {
             self.exchange.wants_room.set(false);
+            return true;
+        }
+        // There was none when it was looked last, and what was read by then has not gone on.
+        if self.awaits_room && !self.has_no_room() {
+            self.awaits_room = false;
+            return true;
+        }
+        if self.may_take_over && self.exchange.is_stuck_alone() {
             return true;
         }
         let wanted = self.exchange.wants_drained.get() && self.exchange.is_drained();

@@ -64,7 +64,9 @@ impl Connection {
         let decided = large::decide(&self.exchange.state.borrow().session, table.spec(id), arguments);
         drop(table);
         match decided {
-            Large::Through(through) if self.lease.is_some() && self.exchange.is_drained() => self.begin_stream(id, through),
+            Large::Through(through) if self.lease.is_some() && (self.exchange.is_drained() || self.is_behind_unread()) => {
+                self.begin_stream(id, through);
+            }
             Large::Through(through) => return Some(Next::Barrier(Barrier::Pin(through.reason))),
             Large::Tunnel if !self.shared.context.policy().is_empty() => {
                 self.discard(own_reply(Answer::Refuse(UNREADABLE), Protocol::Resp2));
@@ -235,7 +237,7 @@ impl Connection {
 
     /// While there is no room on the lease the server is waited for, and that has its time.
     fn after_piece(&mut self) -> Next {
-        let has_room = self.lease.as_ref().is_none_or(|(_, link)| link.has_room());
+        let has_room = self.lease.as_ref().is_none_or(|(_, link)| link.has_room(usize::MAX));
         if has_room { self.all_sent() } else { Next::Room }
     }
 
@@ -339,7 +341,7 @@ impl Connection {
     }
 
     pub(super) fn tunnel(&mut self) -> Next {
-        if !self.exchange.link().has_room() {
+        if !self.exchange.link().has_room(self.input.len()) {
             return Next::Room;
         }
         self.leave_replies_to_server();

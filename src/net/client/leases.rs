@@ -38,9 +38,10 @@ impl Connection {
         }
     }
 
-    /// Gives the client a connection of its own, once nothing is owed on the one that it leaves.
+    /// Gives the client a connection of its own, once nothing is owed on the one that it leaves; where that is stuck, it is
+    /// that one.
     pub(super) async fn take_lease(&mut self, reason: Reason) -> Result<(), String> {
-        self.drained().await;
+        self.drained_before(reason).await;
         if self.exchange.ended().is_some() {
             return Ok(());
         }

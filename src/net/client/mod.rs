@@ -17,4 +17,5 @@ mod pooled_batch;
 mod reading;
 mod redirect;
 mod sending;
+mod takeover;
 mod ttl_fix;

@@ -17,9 +17,11 @@ impl Connection {
     pub(super) fn poll_input(&mut self, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
         let has_room = self.exchange.has_room();
         let link = self.exchange.link();
-        if !link.has_room() {
+        if !link.has_room(self.bytes_to_send()) {
             self.exchange.note_short_of_room(None);
-            return link.poll_room(cx).map(|()| Event::Wake);
+            self.awaits_room = true;
+            link.wait_for_room(&self.room_ticket, cx);
+            return Poll::Pending;
         }
         if !has_room {
             self.exchange.wants_room.set(true);
@@ -36,7 +38,10 @@ impl Connection {
             }
             self.input = self.shared.context.read_buffers.take();
         }
-        self.input.reserve(if self.is_streaming() { 4 * READ_BYTES } else { READ_BYTES / 4 });
+        // A buffer grows by twice what it was: up to the little that each may have it grows no further than that.
+        let left_of_little = Some(LITTLE.saturating_sub(self.input.len())).filter(|left| *left > 0);
+        let more = if self.is_streaming() { 4 * READ_BYTES } else { left_of_little.unwrap_or(READ_BYTES).min(READ_BYTES / 4) };
+        self.input.reserve(more);
         let room = self.input.capacity() - self.input.len();
         match self.exchange.poll_read(&mut self.input, cx) {
             Poll::Ready(Ok(0)) => {
@@ -115,7 +120,7 @@ impl Connection {
     /// not be noticed.
     pub(super) fn is_unread_while_blocked(&self) -> bool {
         let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
-        self.is_blocked() && !self.input_ended && (full || !self.exchange.link().has_room())
+        self.is_blocked() && !self.input_ended && (full || !self.exchange.link().has_room(self.input.len()))
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {

@@ -251,6 +251,12 @@ impl Recipient for Exchange {
         is_too_slow
     }
 
+    fn stands_alone(&self) {
+        if self.awaits_replies.get() {
+            self.wake();
+        }
+    }
+
     fn is_gone(&self) -> bool {
         self.ended.get().is_some()
     }
