@@ -67,11 +67,11 @@ impl Connection {
     /// The fence: nothing is owed on the connection that the client leaves.
     pub(super) async fn drained(&mut self) {
         self.exchange.await_replies(true);
-        while self.exchange.ended().is_none()
-            && !self.exchange.is_drained()
-            && !self.exchange.lost_lease.get()
-            && !(self.may_take_over && self.exchange.is_stuck_alone())
-        {
+        loop {
+            let is_its_own = self.may_take_over && self.exchange.is_stuck_alone();
+            if self.exchange.ended().is_some() || self.exchange.is_drained() || self.exchange.lost_lease.get() || is_its_own {
+                break;
+            }
             self.exchange.wants_drained.set(true);
             self.exchange.wants_replies.set(self.input_ended);
             self.wait(None).await;
