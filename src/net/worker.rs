@@ -285,7 +285,7 @@ async fn on_tick(shared: Rc<WorkerShared>) {
         let is_over_limit = shared.context.kept.is_over_limit();
         if was_over_limit && !is_over_limit {
             // Those that were not read from any more may go on.
-            let waiting = |exchange: &Rc<Exchange>| exchange.wants_room.get();
+            let waiting = |exchange: &Rc<Exchange>| exchange.wants_room();
             shared.clients.borrow().values().filter_map(Weak::upgrade).filter(waiting).for_each(|exchange| exchange.wake());
         }
         was_over_limit = is_over_limit;

@@ -11,17 +11,17 @@ use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::affinity::Reason;
 
 impl Connection {
-    /// The fence before a lease: nothing is owed any more, or the connection on which it is owed is the client's own now.
-    pub(super) async fn drained_before(&mut self, reason: Reason) {
+    /// The fence before a lease: nothing is owed any more, or the connection on which it is owed is the client's own now. False
+    /// as behind any other fence.
+    pub(super) async fn drained_before(&mut self, reason: Reason) -> bool {
         if self.is_behind_unread() {
-            return;
+            return true;
         }
         // What ends the order of requests and replies, or what they mean, has to wait for the last of them.
         self.may_take_over = matches!(reason, Reason::Transaction | Reason::Large | Reason::Blocking | Reason::Bulky);
-        self.drained().await;
-        if std::mem::take(&mut self.may_take_over) && self.exchange.ended().is_none() && !self.exchange.is_drained() {
-            self.take_over();
-        }
+        let is_drained = self.drained().await;
+        let may_take_over = std::mem::take(&mut self.may_take_over) && self.exchange.ended().is_none();
+        is_drained || may_take_over && self.take_over()
     }
 
     /// SELECT behind replies that the client does not take: its own connection changes the db, and what follows goes out
@@ -32,8 +32,8 @@ impl Connection {
         let Some(db) = change.db.filter(|_| change.login.is_none() && change.protocol.is_none() && !has_missed) else {
             return false;
         };
-        self.drained_before(Reason::Transaction).await;
-        if !self.is_behind_unread() || self.exchange.ended().is_some() || self.exchange.is_drained() {
+        let goes_on = self.drained_before(Reason::Transaction).await;
+        if !goes_on || !self.is_behind_unread() || self.exchange.ended().is_some() || self.exchange.is_drained() {
             return false;
         }
         let words: Vec<Box<[u8]>> = self.batch.args(&self.input, 0).iter().map(Into::into).collect();
@@ -52,13 +52,13 @@ impl Connection {
         self.lease.as_ref().is_some_and(|(_, link)| link.is_retired())
     }
 
-    fn take_over(&mut self) {
+    fn take_over(&mut self) -> bool {
         if self.lease.is_some() {
-            return;
+            return false;
         }
         let (lane, link) = (self.exchange.lane(), self.exchange.link());
-        if lane.take_over(&link, Rc::<Exchange>::clone(&self.exchange)) {
-            self.lease = Some((lane, link));
-        }
+        let is_its_own = lane.take_over(&link, Rc::<Exchange>::clone(&self.exchange));
+        self.lease = is_its_own.then_some((lane, link));
+        is_its_own
     }
 }

@@ -71,6 +71,7 @@ impl Link {
                 waiting_for_room: WaitingForRoom::default(),
             }),
             waker: RefCell::new(None),
+            woken: Cell::new(false),
             owner: RefCell::new(None),
             shown: Cell::new(None),
             unclean: Cell::new(false),
