@@ -1,9 +1,11 @@
 //! The command line: what is asked for, and with which exit code it ends.
 
 mod audit;
+mod check;
 mod clients;
 mod console;
 mod decompress;
+mod explain;
 mod generate;
 mod learn;
 mod running;
@@ -11,7 +13,7 @@ mod table;
 mod top;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,20 +23,15 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing::{error, info, warn};
 
-use crate::config::effective::{differences, effective};
 use crate::config::{self, Loaded, Secret};
-use crate::explain::{self, Form};
 use crate::jobs::SAMPLE_KEYS_MAX;
 use crate::net::address::Address;
 use crate::net::admin::record::SECONDS_MAX;
 use crate::remote::Remote;
-use crate::server::reach::reach;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
-use console::{complain, print, refuse};
+use console::{complain, refuse};
 use respguard_engine::command::Table;
-use respguard_engine::learn as learning;
-use respguard_engine::policy::relation::describe;
 
 /// The configuration is refused.
 const REFUSED: u8 = 1;
@@ -44,9 +41,6 @@ const USAGE: u8 = 2;
 const CANNOT_LISTEN: u8 = 3;
 /// Something else that the process needs is missing.
 const CANNOT_START: u8 = 4;
-
-/// What `check` says where relations are never looked at.
-const UNAUDITED: &str = "  the relations are not audited: there is no [audit]\n";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -106,23 +100,7 @@ enum Action {
     /// client sends in one go. The server is taken to do what it is asked, and to answer before the next batch.
     ///
     /// `explain relation NAME` says what an audit of that relation would walk and ask.
-    Explain {
-        /// The configuration whose rules apply.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-        /// The commands, without which they are read from standard input; or `relation` and a relation's name.
-        #[arg(value_name = "FILE | relation NAME", num_args = 0..=2)]
-        what: Vec<PathBuf>,
-        /// Say only how often what is done, by rule.
-        #[arg(long, conflicts_with = "quiet")]
-        summary: bool,
-        /// The same as JSON.
-        #[arg(long, conflicts_with_all = ["quiet", "summary"])]
-        json: bool,
-        /// Leave out what is simply passed on.
-        #[arg(long)]
-        quiet: bool,
-    },
+    Explain(explain::Asked),
     /// Look for what has drifted: keys and references without what the relations of the configuration say they need.
     ///
     /// The respguard that runs walks the server's keys, within `[audit] keys_per_second`. Exit code 1: drift was found; 4:
@@ -260,28 +238,13 @@ pub fn main() -> ExitCode {
             run(config.as_deref(), log_format, log_level.as_deref(), takeover)
         }
         Action::Check { config, connect, running, admin, token_env } => {
-            let mut code = check(&config);
+            let mut code = check::check(&config);
             if connect && code == ExitCode::SUCCESS {
-                code = check_connect(&config);
+                code = check::connect(&config);
             }
-            if running && code == ExitCode::SUCCESS { check_running(&config, admin, token_env) } else { code }
+            if running && code == ExitCode::SUCCESS { check::running(&config, admin, token_env) } else { code }
         }
-        Action::Explain { config, what, summary, json, quiet } => match what.as_slice() {
-            [word, name] if word.as_os_str() == "relation" => explain_relation(&config, &name.to_string_lossy()),
-            [_, _] => {
-                complain("respguard: two words behind explain are `relation` and a name");
-                ExitCode::from(USAGE)
-            }
-            what => {
-                let form = match (summary, json, quiet) {
-                    (true, ..) => Form::Summary,
-                    (_, true, _) => Form::Json,
-                    (.., true) => Form::Quiet,
-                    _ => Form::Whole,
-                };
-                explain(&config, what.first().map(PathBuf::as_path), form)
-            }
-        },
+        Action::Explain(asked) => explain::explain(&asked),
         Action::Audit(asked) => audit::audit(&asked),
         Action::Repair(asked) => audit::repair(&asked),
         Action::Completions { shell } => generate::completions(shell, &mut CommandLine::command()),
@@ -328,114 +291,6 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
             ExitCode::from(if matches!(failure, ServerError::Listen { .. }) { CANNOT_LISTEN } else { CANNOT_START })
         }
     }
-}
-
-fn check(file: &Path) -> ExitCode {
-    match load(Some(file)) {
-        Some(Loaded { config, text, warnings, .. }) => {
-            warnings.iter().for_each(|warning| complain(format_args!("warning: {}", warning.pictured())));
-            let text = format!(
-                "{}: good: {} groups, {} ttl rules, {} expectations, {} guards, {} degrade rules, {} relations{}\n{}{}",
-                file.display(),
-                config.policy.groups().len(),
-                config.policy.ttl_rules().len(),
-                config.policy.expects().len(),
-                config.policy.guards().len(),
-                config.policy.degrade_rules().len(),
-                config.policy.relations().len(),
-                compresses(config.policy.compress_rules().len()),
-                if config.audit.is_none() && !config.policy.relations().is_empty() { UNAUDITED } else { "" },
-                proposed(&text)
-            );
-            print(&text, ExitCode::SUCCESS)
-        }
-        None => ExitCode::from(REFUSED),
-    }
-}
-
-fn compresses(rules: usize) -> String {
-    if rules == 0 { String::new() } else { format!(", {rules} compress rules") }
-}
-
-/// The relations that follow from the groups and are not declared.
-fn proposed(text: &str) -> String {
-    let written = config::written(text);
-    let relations = learning::relations(&written.groups, &written.relations, &Table::builtin());
-    if relations.is_empty() {
-        return String::new();
-    }
-    let texts: String = relations.iter().map(|relation| learning::relation_text(relation, None)).collect();
-    format!(
-        "\nWhat its groups write belongs together. Each of these relations that is meant can be declared, and audited:\n\n{texts}"
-    )
-}
-
-fn check_connect(file: &Path) -> ExitCode {
-    let Some(loaded) = load(Some(file)) else { return ExitCode::from(REFUSED) };
-    match reach(&loaded.config) {
-        Ok(reached) => print(&reached.text, if reached.is_good { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) }),
-        Err(failure) => refuse(failure),
-    }
-}
-
-fn check_running(file: &Path, admin: Option<Address>, token_env: Option<String>) -> ExitCode {
-    let running = Running { config: Some(file.to_owned()), admin, token_env };
-    let (Some(remote), Some(loaded)) = (remote(&running), load(Some(file))) else { return ExitCode::from(REFUSED) };
-    let differences = match remote.config() {
-        Ok(config) => differences(&config, &effective(&loaded.text)),
-        Err(failure) => return refuse(failure),
-    };
-    if differences.is_empty() {
-        return print(&format!("{}: no different from what runs\n", remote.address), ExitCode::SUCCESS);
-    }
-    let mut text = format!("{}: different from what runs:\n", remote.address);
-    for difference in differences {
-        let what_helps = if difference.is_live() { "a reload takes it over" } else { "wants a restart" };
-        let shown = |value: &Option<serde_json::Value>| value.as_ref().map_or("nothing".to_owned(), ToString::to_string);
-        let (before, after) = (shown(&difference.before), shown(&difference.after));
-        text += &format!("  {}: {what_helps}: {before} runs, {after} is written\n", difference.key);
-    }
-    print(&text, ExitCode::from(REFUSED))
-}
-
-fn explain(file: &Path, commands: Option<&Path>, form: Form) -> ExitCode {
-    let Some(Loaded { config, .. }) = load(Some(file)) else { return ExitCode::from(REFUSED) };
-    let source = commands.map_or("standard input".into(), Path::to_string_lossy);
-    let explained = read_commands(commands)
-        .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
-        .and_then(|input| explain::explain(&config, &Table::builtin(), input, form).map_err(|error| format!("{source}:{error}")));
-    match explained {
-        Ok(text) => print(&text, ExitCode::SUCCESS),
-        Err(refusal) => {
-            complain(refusal);
-            ExitCode::from(REFUSED)
-        }
-    }
-}
-
-fn explain_relation(file: &Path, name: &str) -> ExitCode {
-    let Some(Loaded { config, .. }) = load(Some(file)) else { return ExitCode::from(REFUSED) };
-    let relations = config.policy.relations();
-    match relations.iter().find(|relation| *relation.name == *name) {
-        Some(relation) => print(&describe(relation), ExitCode::SUCCESS),
-        None => {
-            let names: Vec<_> = relations.iter().map(|relation| &*relation.name).collect();
-            refuse(format_args!("{}: no [[relation]] is named {name:?} (expected one of: {})", file.display(), names.join(", ")))
-        }
-    }
-}
-
-fn read_commands(file: Option<&Path>) -> io::Result<Vec<u8>> {
-    let source: Box<dyn Read> = match file {
-        Some(file) => Box::new(File::open(file)?),
-        None => Box::new(io::stdin()),
-    };
-    let mut input = Vec::new();
-    source.take(explain::INPUT_BYTES_MAX + 1).read_to_end(&mut input)?;
-    if input.len() as u64 > explain::INPUT_BYTES_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(input)
 }
 
 fn healthcheck(file: Option<&Path>) -> ExitCode {

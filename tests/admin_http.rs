@@ -2,6 +2,8 @@
 
 #[path = "admin_http/client.rs"]
 mod client;
+#[path = "admin_http/dashboard.rs"]
+mod dashboard;
 #[path = "admin_http/endpoints.rs"]
 mod endpoints;
 #[path = "admin_http/exposition_text.rs"]
@@ -134,7 +136,7 @@ async fn a_wrong_path_and_a_wrong_method_are_told_what_exists() {
     assert_eq!(answer.status, 404);
     assert_eq!(
         answer.body,
-        r#"{"error":"no such path","exists":["/","/dashboard.js","/dashboard.css","/metrics","/healthz","/readyz","/status","/groups","/violations","/violations/stream","/clients","/clients/kill","/slow","/config","/reload","/mode","/drain","/record","/learn","/log","/audit","/audit/cancel","/repair","/repair/undo","/openapi.json"]}"#
+        r#"{"error":"no such path","exists":["/","/dashboard/{file}","/runbook","/metrics","/healthz","/readyz","/status","/groups","/rules","/history","/violations","/violations/stream","/clients","/clients/kill","/slow","/config","/reload","/mode","/drain","/record","/learn","/log","/audit","/audit/cancel","/repair","/repair/undo","/openapi.json"]}"#
     );
 
     let mut connection = Connection::open(endpoints.address).await;
@@ -225,7 +227,7 @@ async fn the_description_names_every_path_with_its_methods_and_fields() {
         allowed.sort_unstable();
         assert_eq!(methods.as_object().expect("methods").keys().map(String::as_str).collect::<Vec<_>>(), allowed, "{path}");
     }
-    for path in ["/status", "/groups", "/violations"] {
+    for path in ["/status", "/groups", "/rules", "/history", "/violations"] {
         let schema = &paths[path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
         let mut described: Vec<_> = schema["required"].as_array().expect(path).iter().filter_map(Value::as_str).collect();
         described.sort_unstable();
@@ -236,68 +238,6 @@ async fn the_description_names_every_path_with_its_methods_and_fields() {
         fields.sort_unstable();
         assert_eq!(described, fields, "{path}");
     }
-}
-
-/// Texts in quotes or backticks that begin like a path, without what stands behind `?`.
-fn quoted_paths(text: &str) -> Vec<&str> {
-    let pieces = text.split(['"', '`', '\'']).map(|piece| piece.split('?').next().unwrap_or(piece));
-    pieces.filter(|piece| piece.starts_with('/') && !piece.contains([' ', '\n', '>'])).collect()
-}
-
-#[tokio::test]
-async fn the_dashboard_loads_nothing_but_paths_of_its_own_listener() {
-    let endpoints = Endpoints::start_plain().await;
-    let exists: Value = serde_json::from_str(&get(endpoints.address, "/nowhere").await.body).expect("JSON");
-    let exists: Vec<_> = exists["exists"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
-    let mut asked = Vec::new();
-    for (path, kind) in [("/", "text/html"), ("/dashboard.js", "text/javascript"), ("/dashboard.css", "text/css")] {
-        let answer = get(endpoints.address, path).await;
-        assert_eq!(answer.status, 200, "{path}");
-        assert_eq!(answer.header("content-type"), Some(format!("{kind}; charset=utf-8").as_str()));
-        let policy = answer.header("content-security-policy").expect("a policy");
-        assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe") && !policy.contains("http"), "{policy}");
-        for foreign in ["http:", "https:", "@import", "url(", "innerHTML", "insertAdjacentHTML", "document.write", "Storage"] {
-            assert!(!answer.body.contains(foreign), "{foreign} in {path}");
-        }
-        for wanted in quoted_paths(&answer.body) {
-            assert!(exists.contains(&wanted), "{path} asks for {wanted}");
-            asked.push(wanted.to_owned());
-        }
-    }
-    for wanted in ["/dashboard.js", "/dashboard.css", "/status", "/groups", "/metrics", "/violations", "/violations/stream"] {
-        assert!(asked.iter().any(|asked| asked == wanted), "{wanted}");
-    }
-}
-
-#[test]
-fn the_dashboard_reads_metrics_that_exist_and_explains_every_kind_once() {
-    let page = include_str!("../src/net/admin/dashboard/page.js");
-    let read: Vec<_> = page.split("respguard_").skip(1).collect();
-    assert!(!read.is_empty());
-    for behind in read {
-        let name = behind.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default();
-        let name = format!("respguard_{}", name.strip_suffix("_bucket").unwrap_or(name));
-        assert!(names::ALL.iter().any(|metric| metric.name == name), "{name}");
-    }
-    let kinds = include_str!("../src/net/admin/dashboard/kinds.js");
-    for kind in Kind::ALL {
-        assert_eq!(kinds.matches(&format!("\n  {kind}: {{")).count(), 1, "{kind}");
-    }
-    assert_eq!(kinds.matches(": {\n    what:").count(), Kind::ALL.len());
-}
-
-#[test]
-fn the_dashboard_has_a_column_for_every_outcome_of_a_group() {
-    let script = include_str!("../src/net/admin/dashboard/page.js");
-    let columns = script.split("COLUMNS = [").nth(1).and_then(|rest| rest.split(']').next()).expect("the columns");
-    let columns: Vec<_> = columns.split(", ").map(|column| column.trim_matches('"')).collect();
-    for outcome in GroupOutcome::ALL {
-        assert!(columns.contains(&outcome.as_str()), "{}", outcome.as_str());
-    }
-    let page = include_str!("../src/net/admin/dashboard/page.html");
-    let table = page.split("<table id=\"groups\"").nth(1).and_then(|rest| rest.split("</thead>").next()).expect("the table");
-    let heads: Vec<_> = table.split("</th>").filter_map(|head| head.rsplit('>').next()).map(str::trim).collect();
-    assert_eq!(&heads[1..=columns.len()], &columns[..]);
 }
 
 #[test]

@@ -16,7 +16,12 @@ commands = ["HSET blobs:{id} ...", "HSET info:{id} ..."]
 
 [[group]]
 name = "login"
-commands = ["SETEX rt:{user}:{token} * *", "SADD sess:{user} {token}", "EXPIRE sess:{user} *"]
+commands = ["SETEX rt:{user}:{token} * *", { match = "SADD sess:{user} {token}", expect = "= 1" }, "EXPIRE sess:{user} *"]
+
+[[group]]
+name = "pair"
+atomic = "guarded"
+commands = ["SADD left:{id} *", "SADD right:{id} *"]
 
 [[ttl]]
 name = "counters"
@@ -26,6 +31,12 @@ grace_ms = 50
 [[guard]]
 name = "no-keys"
 commands = ["KEYS *"]
+
+[[expect]]
+name = "watched"
+command = "DEL watched:{id}"
+reply = "= 1"
+mode = "observe"
 "#;
 
 const TOKEN: &str = "open-sesame";
@@ -61,12 +72,64 @@ fn where_a_token_is_wanted_it_asks_for_it_and_forgets_it() {
     let setup = Setup::new(&redis).rules(RULES).admin("token_env = \"TOKEN\"").environment("TOKEN", TOKEN);
     let proxy = setup.start();
     traffic(&redis, &proxy);
-    look("token", &proxy);
+    look("asks", &proxy);
+}
+
+#[test]
+fn where_the_server_stands_still_it_shows_breaker_and_mode() {
+    let redis = RedisServer::start(&[]);
+    // What went well before counts no longer after two seconds.
+    let rules = format!("{RULES}[breaker]\nsampling_ms = 2000\n");
+    let setup = Setup::new(&redis).rules(&rules).upstream("request_timeout_ms = 200\nstall_timeout_ms = 60000");
+    let proxy = setup.start();
+    traffic(&redis, &proxy);
+    assert_eq!(proxy.http("POST", "/mode?mode=observe", &[]).0, 200);
+    redis.pause();
+    eventually("the breaker is open", || {
+        let mut client = proxy.wire();
+        client.send(b"GET a\r\n");
+        client.reply();
+        proxy.get("/status").1.contains("\"breaker\":\"open\"")
+    });
+    look("degraded", &proxy);
+    redis.resume();
+}
+
+#[test]
+fn an_hour_is_drawn_minute_by_minute() {
+    let redis = RedisServer::start(&[]);
+    look("hour", &Setup::new(&redis).rules(RULES).start());
+}
+
+#[test]
+fn one_group_opens_with_its_rule_and_advice() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).rules(RULES).start();
+    traffic(&redis, &proxy);
+    look("group", &proxy);
+}
+
+#[test]
+fn fifty_groups_are_found_by_trouble_and_by_name() {
+    let redis = RedisServer::start(&[]);
+    let group =
+        |n| format!("[[group]]\nname = \"group-{n}\"\ncommands = [\"SET one:{n}:{{id}} *\", \"SADD two:{n}:{{id}} *\"]\n");
+    let proxy = Setup::new(&redis).rules(&(1..=50).map(group).collect::<String>()).start();
+    redis.ask("SET two:17:a no-set");
+    let mut client = proxy.wire();
+    for n in [3, 9, 17] {
+        client.send(format!("SET one:{n}:a v\r\nSADD two:{n}:a m\r\n").as_bytes());
+        client.reply();
+        client.reply();
+    }
+    eventually("a violation", || proxy.violated("partial_failure", "group-17") > 0.0);
+    look("fifty", &proxy);
 }
 
 /// Groups that are applied, and violations of several kinds.
 fn traffic(redis: &RedisServer, proxy: &Proxy) {
     redis.ask("SET sess:torn no-set");
+    redis.ask("SET right:1 no-set");
     redis.ask("ACL SETUSER narrow on nopass ~blobs:* +@all");
     let mut client = proxy.wire();
     for user in 0..20 {
@@ -76,6 +139,9 @@ fn traffic(redis: &RedisServer, proxy: &Proxy) {
     }
     for (lines, replies) in [
         ("SETEX rt:torn:t 60 v\r\nSADD sess:torn t\r\nEXPIRE sess:torn 60\r\n", 3),
+        ("SADD sess:again t\r\n", 1),
+        ("SETEX rt:again:t 60 v\r\nSADD sess:again t\r\nEXPIRE sess:again 60\r\n", 3),
+        ("SADD left:1 a\r\nSADD right:1 a\r\n", 2),
         ("SETEX rt:split:t 60 v\r\n", 1),
         ("INCR rate:9\r\n", 1),
         ("KEYS none:*\r\n", 1),
@@ -87,9 +153,15 @@ fn traffic(redis: &RedisServer, proxy: &Proxy) {
             client.reply();
         }
     }
-    for (kind, rule) in
-        [("partial_failure", "login"), ("split", "login"), ("ttl_missing", "counters"), ("guard", "no-keys"), ("aborted", "blob")]
-    {
+    for (kind, rule) in [
+        ("partial_failure", "login"),
+        ("expectation", "login"),
+        ("split", "login"),
+        ("ttl_missing", "counters"),
+        ("guard", "no-keys"),
+        ("aborted", "blob"),
+        ("aborted", "pair"),
+    ] {
         eventually(kind, || proxy.violated(kind, rule) > 0.0);
     }
 }

@@ -137,7 +137,7 @@ fn every_alert_has_its_paragraph_in_the_runbook_and_the_other_way_round() {
     let paragraphs: Vec<_> = RUNBOOK.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     assert_eq!(alerts(), paragraphs);
     for alert in alerts() {
-        let link = format!("runbook: docs/runbook.md#{}\n", alert.to_lowercase());
+        let link = format!("http://{{{{ $labels.instance }}}}/runbook{{{{ end }}}}#{}\"\n", alert.to_lowercase());
         assert_eq!(ALERTS.matches(&link).count(), 1, "{alert}");
         let paragraph = RUNBOOK.split(&format!("## {alert}\n")).nth(1).expect(alert);
         assert!(paragraph.split("\n## ").next().is_some_and(|text| text.len() > 150), "{alert}");

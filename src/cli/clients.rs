@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::running::{Asked, query, tell, word};
 use super::table::Table;
+use crate::net::admin::clients::Sort;
 
 /// Which clients.
 #[derive(Args, Debug)]
@@ -35,37 +37,13 @@ pub(super) struct WantedClients {
     asked: Asked,
 }
 
-/// By what clients are sorted.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sort {
-    Id,
-    Requests,
-    Violations,
-    Timeouts,
-    Age,
-    Idle,
-    Output,
-}
-
-impl Sort {
-    /// The next one, behind the last the first.
-    pub(super) fn next(self) -> Sort {
-        let all = Sort::value_variants();
-        let at = all.iter().position(|sort| *sort == self).unwrap_or_default();
-        all[(at + 1) % all.len()]
+impl ValueEnum for Sort {
+    fn value_variants<'a>() -> &'a [Sort] {
+        &Sort::ALL
     }
 
-    /// As the endpoint calls it.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Sort::Id => "id",
-            Sort::Requests => "requests",
-            Sort::Violations => "violations",
-            Sort::Timeouts => "timeouts",
-            Sort::Age => "age",
-            Sort::Idle => "idle",
-            Sort::Output => "output",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()))
     }
 }
 

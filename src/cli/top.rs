@@ -13,9 +13,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::clients::Sort;
 use super::console::{print, refuse};
 use super::{REFUSED, Running, remote};
+use crate::net::admin::clients::Sort;
 use crate::remote::{Remote, RemoteError};
 use draw::draw;
 use sample::Sample;

@@ -102,6 +102,35 @@ impl Snapshot {
         self.sum_ns += other.sum_ns;
     }
 
+    /// What was counted since an earlier moment.
+    pub fn since(&self, before: &Snapshot) -> Snapshot {
+        Snapshot {
+            buckets: std::array::from_fn(|bucket| self.buckets[bucket].saturating_sub(before.buckets[bucket])),
+            sum_ns: self.sum_ns.saturating_sub(before.sum_ns),
+        }
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The nanoseconds that this part of them did not exceed, taken to be spread evenly between two bounds; the last bound
+    /// where more was needed. `None` without any.
+    pub fn quantile_ns(&self, part: f64) -> Option<u64> {
+        let all = self.count();
+        let wanted = all as f64 * part;
+        let (mut low, mut below) = (0, 0);
+        for (bound, count) in BOUNDS_NS.iter().zip(self.buckets) {
+            if count > 0 && (below + count) as f64 >= wanted {
+                let share = (wanted - below as f64) / count as f64;
+                return Some(low + ((bound - low) as f64 * share) as u64);
+            }
+            (low, below) = (*bound, below + count);
+        }
+        (all > 0).then_some(low)
+    }
+
     /// Appends its lines, with this label.
     pub fn render(&self, name: &str, label: Option<(&str, &str)>, out: &mut String) {
         let label = label.map(|(label, value)| (label, escaped(value)));
@@ -177,6 +206,17 @@ fn bucket_of(ns: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quantile_lies_within_its_bucket_and_at_the_last_bound_beyond_all() {
+        let mut seen = Snapshot::default();
+        assert_eq!(seen.quantile_ns(0.5), None);
+        seen.buckets[1] = 100;
+        assert_eq!([0.0, 0.5, 1.0].map(|part| seen.quantile_ns(part)), [25_000, 37_500, 50_000].map(Some));
+        seen.buckets[BUCKETS - 1] = 100;
+        assert_eq!([0.5, 0.99].map(|part| seen.quantile_ns(part)), [50_000, 10_000_000_000].map(Some));
+        assert_eq!((seen.count(), seen.since(&seen).count()), (200, 0));
+    }
 
     #[test]
     fn a_bound_belongs_to_its_bucket_and_the_next_nanosecond_to_the_next() {

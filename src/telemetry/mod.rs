@@ -11,6 +11,7 @@ pub mod exposition;
 pub mod flush;
 pub mod gap;
 pub mod gauge;
+pub mod history;
 pub mod label;
 pub mod latency;
 pub mod log;

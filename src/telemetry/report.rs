@@ -9,6 +9,7 @@ use metrics::counter;
 use tokio::sync::watch;
 
 use super::durable::Sink;
+use super::history::History;
 use super::label::key;
 use super::names;
 use super::record::Record;
@@ -27,6 +28,8 @@ pub struct Reporter {
     state: Arc<Mutex<State>>,
     /// The number of the newest violation.
     news: watch::Sender<u64>,
+    /// Counts them by the minute.
+    history: History,
     /// The file that keeps them for good.
     sink: Option<Sink>,
 }
@@ -77,12 +80,17 @@ impl Reporter {
     pub fn new(kept_max: usize) -> Reporter {
         let state =
             State { ring: Ring { kept: VecDeque::new(), kept_max, taken: 0 }, windows: Kind::ALL.map(|_| Window::default()) };
-        Reporter { state: Arc::new(Mutex::new(state)), news: watch::Sender::new(0), sink: None }
+        Reporter { state: Arc::new(Mutex::new(state)), news: watch::Sender::new(0), history: History::default(), sink: None }
     }
 
     /// Keeps them in a file too.
     pub fn with_file(self, sink: Sink) -> Reporter {
         Reporter { sink: Some(sink), ..self }
+    }
+
+    /// The last hour, which violations are added to.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Tells when there is a new violation.
@@ -115,6 +123,7 @@ impl Reporter {
         let mut state = self.lock();
         let admitted = state.windows[violation.kind.index()].admit(Instant::now());
         let record = state.ring.push(violation, client);
+        self.history.violation(&record.violation, record.at);
         // Under the lock, so that the file has them in order.
         if let Some(sink) = &self.sink {
             sink.take(&record);

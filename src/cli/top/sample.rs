@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::clients::Sort;
+use crate::net::admin::clients::Sort;
 use crate::remote::{Remote, RemoteError};
 use crate::telemetry::names;
 

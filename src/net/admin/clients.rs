@@ -34,9 +34,10 @@ pub(super) struct Asked {
     limit: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// By what clients are sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Sort {
+pub enum Sort {
     Id,
     Requests,
     Violations,
@@ -44,6 +45,30 @@ enum Sort {
     Age,
     Idle,
     Output,
+}
+
+impl Sort {
+    /// Every one, as a reader goes through them.
+    pub const ALL: [Sort; 7] = [Sort::Id, Sort::Requests, Sort::Violations, Sort::Timeouts, Sort::Age, Sort::Idle, Sort::Output];
+
+    /// Its word in `sort=`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Sort::Id => "id",
+            Sort::Requests => "requests",
+            Sort::Violations => "violations",
+            Sort::Timeouts => "timeouts",
+            Sort::Age => "age",
+            Sort::Idle => "idle",
+            Sort::Output => "output",
+        }
+    }
+
+    /// The next one, behind the last the first.
+    pub fn next(self) -> Sort {
+        let at = Sort::ALL.iter().position(|sort| *sort == self).unwrap_or_default();
+        Sort::ALL[(at + 1) % Sort::ALL.len()]
+    }
 }
 
 #[derive(Deserialize)]

@@ -2,12 +2,15 @@
 
 pub mod access;
 mod audit;
-mod clients;
+pub mod clients;
 mod dashboard;
+mod history;
 mod learn;
 pub mod live;
 mod log;
 pub mod record;
+mod rules;
+mod runbook;
 mod slow;
 pub mod status;
 pub mod violations;
@@ -41,15 +44,17 @@ use record::Recorder;
 use respguard_engine::policy::Policy;
 use status::Standing;
 
-const PATHS: [&str; 25] = [
+const PATHS: [&str; 27] = [
     "/",
-    "/dashboard.js",
-    "/dashboard.css",
+    "/dashboard/{file}",
+    "/runbook",
     "/metrics",
     "/healthz",
     "/readyz",
     "/status",
     "/groups",
+    "/rules",
+    "/history",
     "/violations",
     "/violations/stream",
     "/clients",
@@ -102,9 +107,11 @@ pub struct AdminState {
 /// It should outlive the clients' listener: while the process drains, `/readyz` says so.
 pub async fn serve(listener: TcpListener, state: AdminState, shutdown: CancellationToken) -> io::Result<()> {
     let exposition = state.exposition.clone();
+    let looking = history::keep(state.clone());
     tokio::select! {
         ended = http::serve(listener, routes(state), shutdown) => ended,
         () = keep_tidy(exposition) => Ok(()),
+        () = looking => Ok(()),
     }
 }
 
@@ -130,12 +137,14 @@ fn routes(state: AdminState) -> Router {
         .route_layer(admit);
     Router::new()
         .route("/", get(dashboard::page).fallback(only_read))
-        .route("/dashboard.js", get(dashboard::script).fallback(only_read))
-        .route("/dashboard.css", get(dashboard::style).fallback(only_read))
+        .route("/dashboard/{file}", get(dashboard::file).fallback(only_read))
+        .route("/runbook", get(runbook::runbook).fallback(only_read))
         .route("/metrics", get(metrics).fallback(only_read))
         .route("/healthz", get(healthz).fallback(only_read))
         .route("/readyz", get(readyz).fallback(only_read))
         .route("/groups", get(status::groups).fallback(only_read))
+        .route("/rules", get(rules::rules).fallback(only_read))
+        .route("/history", get(history::history).fallback(only_read))
         .route("/openapi.json", get(openapi).fallback(only_read))
         .route("/status", get(status::status).fallback(only_read))
         .merge(private)

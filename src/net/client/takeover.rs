@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use super::connection::Connection;
+use super::leases::Lease;
 use crate::net::exchange::Exchange;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::affinity::Reason;
@@ -36,7 +37,7 @@ impl Connection {
         if !goes_on || !self.is_behind_unread() || self.exchange.ended().is_some() || self.exchange.is_drained() {
             return false;
         }
-        let words: Vec<Box<[u8]>> = self.batch.args(&self.input, 0).iter().map(Into::into).collect();
+        let words: Vec<Box<[u8]>> = self.input.args(0).iter().map(Into::into).collect();
         // It can serve nobody else afterwards.
         self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
         let id = self.id();
@@ -49,16 +50,18 @@ impl Connection {
 
     /// The client's own connection is one on which its replies were stuck: what follows need not wait for them.
     pub(super) fn is_behind_unread(&self) -> bool {
-        self.lease.as_ref().is_some_and(|(_, link)| link.is_retired())
+        self.lease.link().is_some_and(|link| link.is_retired())
     }
 
     fn take_over(&mut self) -> bool {
-        if self.lease.is_some() {
+        if self.lease.is_held() {
             return false;
         }
         let (lane, link) = (self.exchange.lane(), self.exchange.link());
         let is_its_own = lane.take_over(&link, Rc::<Exchange>::clone(&self.exchange));
-        self.lease = is_its_own.then_some((lane, link));
+        if is_its_own {
+            self.lease = Lease::of(lane, link);
+        }
         is_its_own
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod carry;
+pub mod crossing;
 mod decide;
 pub mod expectations;
 pub mod finding;
@@ -15,6 +16,7 @@ pub mod in_doubt;
 pub mod large;
 mod lazy_queue;
 mod near_miss;
+pub mod packed_reply;
 pub mod packing;
 pub mod plan;
 pub mod refusal;

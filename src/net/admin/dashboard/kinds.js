@@ -1,9 +1,8 @@
 // What each kind of violation means in plain words, and the lines of configuration that would help.
-"use strict";
 
 const named = (table, rule, line) => `[[${table}]]\nname = "${rule ?? "..."}"\n${line}`;
 
-const KINDS = {
+export const KINDS = {
   partial_failure: {
     what: v => v.rule
       ? "Some members of the group failed and the others were applied: the data may be half written."
@@ -17,10 +16,7 @@ const KINDS = {
   },
   split: {
     what: () => "The beginning of a group went to the server alone: its members were not one transaction, and others could see it half done.",
-    todo: v => v.reason
-      ? "Send the members in one pipeline, with nothing between them that touches their keys. If the client is only slow to write, wait longer for the rest:"
-      : "Send the members in one pipeline. If the client is only slow to write, wait longer for the rest:",
-    config: () => "[pipeline]\nhold_ms = 10\nhold_max_ms = 100",
+    todo: () => "Send the members in one pipeline, with nothing between them that touches their keys.",
   },
   sequential: {
     what: () => "This client sends the members of a group one by one, each after the reply to the one before. No proxy can join them.",
@@ -28,9 +24,7 @@ const KINDS = {
   },
   aborted: {
     what: () => "The group was refused as a whole. Nothing of it was applied, and the client has been told so.",
-    todo: v => v.error === "NOPERM"
-      ? "The client's user may not run one of the commands, or not on that key: give it the right in the server's ACL. No setting of respguard helps."
-      : "Look at the error: rights (NOPERM), memory (OOM), syntax. The rule did what it is for; no setting needs to change.",
+    todo: () => "Look at the error: it is the server's own. The rule did what it is for; no setting needs to change.",
   },
   unguarded: {
     what: () => "The group was applied although its preflight did not run: it may be applied in part.",
@@ -50,6 +44,11 @@ const KINDS = {
     what: () => "A group came again that had been applied before. Nothing was applied again, and the client has been told so.",
     todo: () => "The rule did what it is for: a client or a library sends again what it got no reply to. To answer such a group as the first time:",
     config: v => named("group", v.rule, 'on_duplicate = "replay"'),
+  },
+  cross_slot: {
+    what: v => `The keys of a group lie in several slots of the cluster${v.reason ? `: ${v.reason}` : ""}. A transaction can only have keys of one.`,
+    todo: () => "Give all of its keys the same hash tag (respguard check says which). To let such groups pass without a transaction:",
+    config: v => named("group", v.rule, 'on_cross_slot = "observe"'),
   },
   ttl_missing: {
     what: () => "A key that must expire has no lifetime: it stays for ever.",
@@ -80,7 +79,7 @@ const KINDS = {
   },
   expectation: {
     what: () => "A reply was not what its rule expects: the commands ran, but not with the effect that was meant.",
-    todo: () => "Look at the rule and at what the command found. To tell the client too, where the rule is an [[expect]] (for a group it is on_partial = \"fail\"):",
+    todo: () => "Look at the rule and at what the command found. To tell the client too:",
     config: v => named("expect", v.rule, 'action = "fail"'),
   },
   guard: {
