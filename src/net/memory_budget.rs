@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 
-/// So much each client may keep.
+/// So much each client may keep, whatever is kept for all together: who keeps no more does not count.
 pub const LITTLE: usize = 64 * 1024;
 
-/// The sum over all clients of what waits to be sent on and what waits to be read by them.
+/// The sum over all clients of what waits to be sent on and what waits to be read by them. Who keeps no more than the little
+/// that each may does not count: thousands of them would leave nothing for anybody else.
 #[derive(Debug)]
 pub struct MemoryBudget {
     bytes: Cell<usize>,
@@ -27,8 +28,12 @@ impl Default for MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// From now on so many are enough.
-    pub fn set_max(&self, max: usize) {
+    /// From now on the process may grow by so many: less is kept, for what grows leaves room behind that nothing fits in.
+    pub fn bound(&self, bytes: usize) {
+        self.set_max(bytes - bytes / 4);
+    }
+
+    fn set_max(&self, max: usize) {
         self.max.set(max);
     }
 

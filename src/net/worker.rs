@@ -45,6 +45,9 @@ const ROOM_WAIT: Duration = Duration::from_secs(1);
 const REFUSED_AT_ONCE: usize = 8;
 /// How often the heads of connections are looked at while something is owed.
 const WATCH_INTERVAL: Duration = Duration::from_millis(2);
+/// To look at thousands takes its time: the pause is so many times as long, up to the longest.
+const PAUSE_PER_LOOK: u32 = 20;
+const WATCH_INTERVAL_MAX: Duration = Duration::from_millis(20);
 /// How often counters are flushed into the shared recorder, beside every scrape.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Tasks that run between two looks at the sockets.
@@ -110,7 +113,7 @@ pub async fn run(setup: Setup) {
     context.limits = Arc::clone(&setup.upstream.limits);
     let context = Rc::new(context);
     context.set_policy(policy);
-    context.kept.set_max(setup.kept_bytes_max);
+    context.kept.bound(setup.kept_bytes_max);
     context.retries.allow(setup.upstream.retries);
     let pool = Pool::new(&context, setup.upstream);
     let Setup { registry, users, exclusive, load, rest, .. } = setup;
@@ -282,7 +285,8 @@ async fn on_tick(shared: Rc<WorkerShared>) {
         let is_over_limit = shared.context.kept.is_over_limit();
         if was_over_limit && !is_over_limit {
             // Those that were not read from any more may go on.
-            shared.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.wake());
+            let waiting = |exchange: &Rc<Exchange>| exchange.wants_room();
+            shared.clients.borrow().values().filter_map(Weak::upgrade).filter(waiting).for_each(|exchange| exchange.wake());
         }
         was_over_limit = is_over_limit;
         if last_look.elapsed() >= ROOM_INTERVAL && shared.context.kept.take_short() {
@@ -301,7 +305,14 @@ fn make_room(shared: &WorkerShared) {
     let mut waiting: Vec<_> = living.iter().filter_map(|exchange| Some((size(exchange)?, exchange))).collect();
     waiting.sort_unstable_by_key(|(size, _)| std::cmp::Reverse(*size));
     waiting.iter().take(REFUSED_AT_ONCE).for_each(|(_, exchange)| exchange.refuse_room());
-    living.iter().filter(|exchange| exchange.short_since(clock::now()).is_some()).for_each(|exchange| exchange.wake());
+    let room = shared.context.kept.allowance(2);
+    for (exchange, bytes) in living.iter().filter_map(|exchange| Some((exchange, exchange.short_since(clock::now())?))) {
+        // The others are looked at again, but need not look themselves.
+        if bytes < room {
+            exchange.wake();
+        }
+        shared.context.kept.note_short();
+    }
 }
 
 /// Lets everybody know at once when another server has become the primary.
@@ -335,12 +346,15 @@ async fn follow_cluster(shared: Rc<WorkerShared>) {
 async fn watch(shared: Rc<WorkerShared>) {
     loop {
         shared.context.watch.wanted().await;
+        let mut took = Duration::ZERO;
         loop {
-            tokio::time::sleep(WATCH_INTERVAL).await;
+            tokio::time::sleep((took * PAUSE_PER_LOOK).clamp(WATCH_INTERVAL, WATCH_INTERVAL_MAX)).await;
             clock::tick();
+            let begun = tokio::time::Instant::now();
             if !shared.pool.watch() {
                 break;
             }
+            took = begun.elapsed();
         }
         shared.context.watch.end();
     }

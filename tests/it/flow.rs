@@ -1,6 +1,6 @@
 //! Reading requests, reading replies and other clients' progress do not hang on each other.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::{request, words};
@@ -48,6 +48,92 @@ fn who_writes_everything_before_reading_anything_is_served() {
     }
     assert_eq!(redis.ask("STRLEN c"), format!(":{}\r\n", 12 * MIB));
     assert_eq!(proxy.metric("respguard_timeouts_total", &[]) + closed(&proxy), 0.0);
+}
+
+#[test]
+fn behind_more_than_can_be_kept_who_reads_nothing_may_select_watch_and_send_what_is_large() {
+    let redis = server();
+    let proxy = Setup::new(&redis).top("workers = 1").listen("buffered_bytes_max = 2097152").start();
+    set(&redis, "b", 8 * MIB);
+    let (mut wire, mut other) = (proxy.wire().patience(LONG), proxy.wire());
+    assert_eq!(other.ask("SET k v"), "+OK\r\n");
+    let before = proxy.memory_peak();
+    let large = words(&[b"SET", b"large", &vec![b'w'; 12 * MIB]]);
+    let watched = [request("WATCH n"), request("MULTI"), request("INCR n"), request("EXEC")].concat();
+    let sent =
+        [request("GET b").repeat(4), request("SELECT 1"), watched, large, request("SELECT 0"), request("STRLEN b")].concat();
+    send_all(&mut wire, &sent);
+    assert_eq!(other.ask("GET k"), "$1\r\nv\r\n", "others have another connection");
+    assert!(wire.replies(4).iter().all(|reply| reply.len() == 8 * MIB + 12));
+    let rest = wire.replies(8).concat();
+    let expected = format!("+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n:1\r\n+OK\r\n+OK\r\n:{}\r\n", 8 * MIB);
+    assert_eq!(String::from_utf8_lossy(&rest), expected);
+    assert_eq!((redis.ask("EXISTS n"), wire.ask("SELECT 1")), (":0\r\n".to_owned(), "+OK\r\n".to_owned()));
+    assert_eq!(wire.ask("STRLEN large"), format!(":{}\r\n", 12 * MIB), "in the other db");
+    let grown = (proxy.memory_peak() - before) as usize / MIB;
+    assert!(grown < 34, "the server keeps what is not read: {grown} MiB");
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]) + closed(&proxy), 0.0);
+    drop(wire);
+    eventually("what it had alone goes with it", || {
+        proxy.metric("respguard_upstream_connections", &[("state", "retired")]) == 0.0
+    });
+}
+
+/// So many clients send so many requests each, all of which are answered in the end; the longest wait of another one, and how
+/// long all of it took.
+fn many_at_once(proxy: &Proxy, redis: &RedisServer, clients: usize, requests: usize) -> (Duration, Duration) {
+    let mut wires: Vec<Wire> = (0..clients).map(|_| proxy.wire().patience(LONG)).collect();
+    let (mut other, mut longest) = (proxy.wire().patience(LONG), Duration::ZERO);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for wire in &mut wires {
+            scope.spawn(|| {
+                send_all(wire, &request("INCR n").repeat(requests));
+                let (mut piece, mut left) = (vec![0; 64 * 1024], requests);
+                while left > 0 {
+                    let read = wire.stream().read(&mut piece).expect("a reply");
+                    assert!(read > 0, "{left} replies have not come");
+                    left -= piece[..read].iter().filter(|byte| **byte == b'\n').count();
+                }
+            });
+        }
+        let all = format!("${}\r\n{}\r\n", (clients * requests).to_string().len(), clients * requests);
+        while redis.ask("GET n") != all {
+            let asked = Instant::now();
+            assert_eq!(other.ask("SET k v"), "+OK\r\n");
+            longest = longest.max(asked.elapsed());
+            assert!(begun.elapsed() < LONG, "of {all:?} there is {:?}", redis.ask("GET n"));
+        }
+    });
+    (longest, begun.elapsed())
+}
+
+#[test]
+fn who_waits_for_room_on_a_connection_goes_on_when_there_is_some() {
+    let redis = server();
+    let proxy = Setup::new(&redis).top("workers = 1").listen("buffered_bytes_max = 2097152").start();
+    let mut direct = redis.wire();
+    direct.send(&request("DEBUG SLEEP 1"));
+    // Each comes in one read, and waits as a whole: nothing more comes that would have it looked at again.
+    many_at_once(&proxy, &redis, 60, 2_000);
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    assert_eq!(proxy.metric("respguard_timeouts_total", &[]), 0.0);
+}
+
+#[test]
+fn what_each_client_may_keep_anyway_leaves_the_rest_to_others() {
+    let redis = server();
+    let proxy = Setup::new(&redis).top("workers = 1").listen("buffered_bytes_max = 8388608").start();
+    let head = [&b"*2\r\n$3\r\nGET\r\n$100000\r\n"[..], &[b'k'; 60_000]].concat();
+    let mut wires: Vec<Wire> = (0..300).map(|_| proxy.wire().patience(LONG)).collect();
+    wires.iter_mut().for_each(|wire| wire.send(&head));
+    eventually("all of it has been read", || {
+        let read = proxy.metric("respguard_bytes_total", &[("side", "client"), ("direction", "in")]);
+        read >= (wires.len() * head.len()) as f64
+    });
+    let kept = proxy.metric("respguard_kept_bytes", &[]);
+    assert!(kept < MIB as f64, "{kept} bytes count");
+    assert_eq!(proxy.wire().ask("PING"), "+PONG\r\n");
 }
 
 #[test]

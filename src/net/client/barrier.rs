@@ -102,6 +102,9 @@ impl Connection {
             }
             return self.queue_change(change);
         }
+        if self.selects_behind_unread().await {
+            return;
+        }
         let is_drained = self.drained().await;
         self.tidy_lease();
         if self.exchange.ended().is_some() {
@@ -201,7 +204,7 @@ impl Connection {
         self.note_lane(&lane.key, name);
     }
 
-    fn read_change(&self) -> Option<(LaneChange, bool)> {
+    pub(super) fn read_change(&self) -> Option<(LaneChange, bool)> {
         let table = self.shared.context.table();
         let args = self.input.args(0);
         let ConnectionEffect::Lane(lane) = table.spec(self.id()).connection_effect(args) else { return None };

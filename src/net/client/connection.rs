@@ -1,7 +1,7 @@
 //! The task of one client, which does one thing after the other until the client leaves.
 //!
 //! `reading` takes in what the client sends, `sending` plans it and sends it on, `barrier` does what must happen between two
-//! commands, `leases` keeps the connection that the client holds alone, `leaving` ends it. Replies are written by the exchange.
+//! commands, `leases` keeps the connection that the client holds alone, `takeover` makes one of that on which its replies are stuck, `leaving` ends it. Replies are written by the exchange.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,6 +29,7 @@ use crate::net::exchange::{End, Exchange, Waiting};
 use crate::net::front::Front;
 use crate::net::recording::Track;
 use crate::net::registry::{Client, Registry};
+use crate::net::upstream::connection::RoomTicket;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
@@ -75,6 +76,12 @@ pub struct Connection {
     pub(super) lease: Lease,
     /// It waits for what comes, and may be asked for something itself.
     pub(super) is_between_turns: bool,
+    /// It waits for what it is owed, or until the connection on which that is stuck can become its own.
+    pub(super) may_take_over: bool,
+    /// There was no room for what it has sent when it was looked last.
+    pub(super) awaits_room: bool,
+    /// Its place among those who wait for room.
+    pub(super) room_ticket: RoomTicket,
     /// For what is in the batch now.
     pub(super) preparation: Preparation,
     pub(super) hold: Hold,
@@ -125,6 +132,9 @@ impl Connection {
             input: Input::default(),
             lease: Lease::default(),
             is_between_turns: false,
+            may_take_over: false,
+            awaits_room: false,
+            room_ticket: RoomTicket::default(),
             preparation: Preparation::default(),
             hold: Hold::default(),
             near_misses: None,
@@ -170,6 +180,7 @@ impl Connection {
                 Next::Read => self.wait(None).await,
                 Next::Room => {
                     self.exchange.want_room();
+                    self.awaits_room = true;
                     self.wait(None).await;
                 }
                 Next::ReadWithin(longest) => self.wait(Some(longest)).await,
@@ -255,6 +266,14 @@ impl Connection {
         let is_over = self.exchange.is_wait_over();
         if is_over && waiting == Waiting::Release {
             self.exchange.wait_for(Waiting::Input);
+        }
+        // There was none when it was looked last, and what was read by then has not gone on.
+        if self.awaits_room && !self.has_no_room() {
+            self.awaits_room = false;
+            return true;
+        }
+        if self.may_take_over && self.exchange.is_stuck_alone() {
+            return true;
         }
         // With the reply before it, a blocking command may have come to the head.
         let waits_in_vain = waiting.is_for_each_reply() && self.input.ended && self.waits_for_nobody();

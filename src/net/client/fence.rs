@@ -33,7 +33,8 @@ impl Connection {
         loop {
             let waiting = Waiting::Drained { until, input_ended: self.input.ended };
             self.exchange.wait_for(waiting);
-            if self.exchange.ended().is_some() || self.exchange.is_wait_over() || self.exchange.lost_lease.get() {
+            let is_over = self.exchange.is_wait_over() || self.may_take_over && self.exchange.is_stuck_alone();
+            if self.exchange.ended().is_some() || is_over || self.exchange.lost_lease.get() {
                 break;
             }
             self.wait(None).await;

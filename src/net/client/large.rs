@@ -63,7 +63,9 @@ impl Connection {
         let decided = large::decide(&self.exchange.state.borrow().session, table.spec(id), arguments);
         drop(table);
         match decided {
-            Large::Through(through) if self.lease.is_held() && self.exchange.is_drained() => self.begin_stream(id, through),
+            Large::Through(through) if self.lease.is_held() && (self.exchange.is_drained() || self.is_behind_unread()) => {
+                self.begin_stream(id, through);
+            }
             Large::Through(through) => return Some(Next::Barrier(Barrier::Pin(through.reason))),
             Large::Tunnel if !self.shared.context.policy().is_empty() => {
                 self.discard(own_reply(Answer::Refuse(UNREADABLE), Protocol::Resp2));
@@ -319,7 +321,7 @@ impl Connection {
     }
 
     pub(super) fn tunnel(&mut self) -> Next {
-        if !self.exchange.link().has_room() {
+        if !self.exchange.link().has_room(self.input.bytes.len()) {
             return Next::Room;
         }
         self.leave_replies_to_server();

@@ -28,6 +28,11 @@ const QUIT_PATIENCE: Duration = Duration::from_millis(250);
 pub(super) struct Lease(Option<(Rc<Lane>, Rc<Link>)>);
 
 impl Lease {
+    /// This connection of that lane.
+    pub(super) fn of(lane: Rc<Lane>, link: Rc<Link>) -> Lease {
+        Lease(Some((lane, link)))
+    }
+
     /// True while the client has one.
     pub(super) fn is_held(&self) -> bool {
         self.0.is_some()
@@ -45,7 +50,7 @@ impl Lease {
 
     /// True when nothing keeps more of a request from being sent on it, or the client has none.
     pub(super) fn has_room(&self) -> bool {
-        self.link().is_none_or(|link| link.has_room())
+        self.link().is_none_or(|link| link.has_room(usize::MAX))
     }
 
     /// The server is asked to end the wait of the command that blocks on it, if one does.
@@ -99,9 +104,10 @@ impl Connection {
         }
     }
 
-    /// Gives the client a connection of its own, once nothing is owed on the one that it leaves.
+    /// Gives the client a connection of its own, once nothing is owed on the one that it leaves; where that is stuck, it is
+    /// that one.
     pub(super) async fn take_lease(&mut self, reason: Reason) -> Result<(), String> {
-        let is_drained = self.drained().await;
+        let is_drained = self.drained_before(reason).await;
         if self.exchange.ended().is_some() {
             return Ok(());
         }

@@ -20,4 +20,5 @@ mod preparation;
 mod reading;
 mod redirect;
 mod sending;
+mod takeover;
 mod ttl_fix;

@@ -15,9 +15,11 @@ const INPUT_BYTES_MAX: usize = 256 * 1024;
 impl Connection {
     pub(super) fn poll_input(&mut self, InputWait { is_held, is_woken }: InputWait, cx: &mut TaskContext<'_>) -> Poll<Event> {
         let has_room = self.exchange.has_room();
-        if !self.exchange.link_has_room() {
+        if !self.exchange.link_has_room(self.bytes_to_send()) {
             self.exchange.note_short_of_room(None);
-            return self.exchange.link().poll_room(cx).map(|()| Event::Wake);
+            self.awaits_room = true;
+            self.exchange.link().wait_for_room(&self.room_ticket, cx);
+            return Poll::Pending;
         }
         if !has_room {
             self.exchange.want_room();
@@ -35,7 +37,10 @@ impl Connection {
             }
             self.input.bytes = self.shared.context.read_buffers.take();
         }
-        self.input.bytes.reserve(if self.input.is_streaming() { 4 * READ_BYTES } else { READ_BYTES / 4 });
+        // A buffer grows by twice what it was: up to the little that each may have it grows no further than that.
+        let left_of_little = Some(LITTLE.saturating_sub(self.input.bytes.len())).filter(|left| *left > 0);
+        let little = left_of_little.unwrap_or(READ_BYTES).min(READ_BYTES / 4);
+        self.input.bytes.reserve(if self.input.is_streaming() { 4 * READ_BYTES } else { little });
         let room = self.input.bytes.capacity() - self.input.bytes.len();
         match self.exchange.poll_read(&mut self.input.bytes, cx) {
             Poll::Ready(Ok(0)) => {
@@ -115,7 +120,8 @@ impl Connection {
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
     /// not be noticed.
     pub(super) fn is_unread_while_blocked(&self) -> bool {
-        let is_full = || self.input.bytes.len() >= INPUT_BYTES_MAX || !self.exchange.has_room() || !self.exchange.link_has_room();
+        let bytes = self.input.bytes.len();
+        let is_full = || bytes >= INPUT_BYTES_MAX || !self.exchange.has_room() || !self.exchange.link_has_room(bytes);
         self.is_blocked() && !self.input.ended && is_full()
     }
 

@@ -36,7 +36,7 @@ impl Connection {
             if self.exchange.leave_stuck() {
                 self.preparation.change_connection(self.shared.pool.settings.request_timeout, clock::now());
             }
-            if !self.exchange.has_room() && self.input.batch.all_held().is_empty() || !self.exchange.link_has_room() {
+            if self.has_no_room() {
                 return Next::Room;
             }
             if self.input.batch.is_none() {
@@ -70,6 +70,16 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Nothing more can go on now.
+    pub(super) fn has_no_room(&self) -> bool {
+        !self.exchange.has_room() && self.input.batch.all_held().is_empty() || !self.exchange.link_has_room(self.bytes_to_send())
+    }
+
+    /// What waits to be sent; of a request that is passed on as it comes nobody knows how much is to come.
+    pub(super) fn bytes_to_send(&self) -> usize {
+        if self.input.is_streaming() { usize::MAX } else { self.input.bytes.len() }
     }
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.

@@ -92,9 +92,10 @@ pub struct Exchange {
     caught_up: Cell<bool>,
     /// The upstream is not read from because the client is behind.
     holds_up: Cell<bool>,
-    /// What the worker's sum knows of this client's replies and of its requests.
+    /// What is kept of this client's replies and of its requests, and what the worker's sum knows of it.
     out_kept: Cell<usize>,
     input_kept: Cell<usize>,
+    counted: Cell<usize>,
     /// Bytes of requests that cannot go on now.
     input_bytes: Cell<usize>,
     /// Who wants to know the connection that the client has alone.
@@ -184,6 +185,7 @@ impl Exchange {
             holds_up: Cell::new(false),
             out_kept: Cell::new(0),
             input_kept: Cell::new(0),
+            counted: Cell::new(0),
             input_bytes: Cell::new(0),
             own_asked: RefCell::default(),
             lost_lease: Cell::new(false),
@@ -222,8 +224,8 @@ impl Exchange {
     }
 
     /// False while too much waits to be written to that.
-    pub fn link_has_room(&self) -> bool {
-        self.link.borrow().has_room()
+    pub fn link_has_room(&self, bytes: usize) -> bool {
+        self.link.borrow().has_room(bytes)
     }
 
     /// The client's commands go to this connection from now on; nothing may be owed on the old one.
@@ -279,6 +281,11 @@ impl Exchange {
         self.wants_room.set(!self.has_room());
     }
 
+    /// True while it wants to know.
+    pub fn wants_room(&self) -> bool {
+        self.wants_room.get()
+    }
+
     /// True once when the room is there that the client's task has wanted.
     pub fn takes_room(&self) -> bool {
         let is_there = self.wants_room.get() && self.has_room();
@@ -305,6 +312,11 @@ impl Exchange {
             self.set_link(&lane.shared());
         }
         leaves
+    }
+
+    /// True while the client's replies are stuck on a connection that others have left, and nobody else is owed anything there.
+    pub fn is_stuck_alone(&self) -> bool {
+        self.link.borrow().is_stuck_alone()
     }
 
     /// Why the client cannot go on, if so.
@@ -361,8 +373,19 @@ impl Exchange {
 
     /// The client's task keeps room for so many bytes of requests, of which so many are there that cannot go on now.
     pub fn keep_input(&self, room: usize, bytes: usize) {
-        self.context.kept.change(&self.input_kept, room);
+        self.input_kept.set(room);
         self.input_bytes.set(bytes);
+        self.count_kept();
+    }
+
+    /// What is kept for the client counts among that of all, unless it is no more than each may keep.
+    #[inline]
+    fn count_kept(&self) {
+        let kept = self.out_kept.get() + self.input_kept.get();
+        let counted = if kept <= LITTLE { 0 } else { kept };
+        if counted != self.counted.get() {
+            self.context.kept.change(&self.counted, counted);
+        }
     }
 
     /// Whether there is no room for more of what the client has begun to send, and if so, whether it waits for nobody but
@@ -491,7 +514,6 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.keep_input(0, 0);
-        self.context.kept.change(&self.out_kept, 0);
+        self.context.kept.change(&self.counted, 0);
     }
 }

@@ -270,6 +270,12 @@ impl Recipient for Exchange {
         is_too_slow
     }
 
+    fn stands_alone(&self) {
+        if self.waiting().is_for_replies() {
+            self.wake();
+        }
+    }
+
     fn is_gone(&self) -> bool {
         self.ended.get().is_some()
     }

@@ -44,7 +44,8 @@ impl Exchange {
     /// What is kept of the client's replies counts among that of all clients.
     pub(super) fn note_kept(&self, state: &State) {
         let places = state.slots.place_bytes();
-        self.context.kept.change(&self.out_kept, state.out.capacity() + state.slots.waiting_bytes() + places);
+        self.out_kept.set(state.out.capacity() + state.slots.waiting_bytes() + places);
+        self.count_kept();
     }
 
     fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {

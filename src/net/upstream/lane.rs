@@ -9,7 +9,7 @@ use super::call::Answer;
 use super::connection::{Link, Phase};
 use super::connections::Full;
 use super::shared_connection::SharedConnection;
-use super::{Reach, Settings, call};
+use super::{Reach, Recipient, Settings, call};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::command::{DEFAULT_USER, Login};
@@ -220,6 +220,17 @@ impl Lane {
         Ok(link)
     }
 
+    /// The connection on which this client's replies are stuck becomes its lease, where nobody else is owed anything there.
+    pub fn take_over(&self, link: &Rc<Link>, owner: Rc<dyn Recipient>) -> bool {
+        if !link.take_over(owner) {
+            return false;
+        }
+        self.shared_connection.forget(link);
+        self.leases.taken.set(self.leases.taken.get() + 1);
+        self.leases.links.borrow_mut().push(Rc::downgrade(link));
+        true
+    }
+
     fn open(&self, orphans: Vec<OrphanedConnection>) -> Result<Rc<Link>, Full> {
         let permit = self.settings.connections.take()?;
         let link = Link::spawn(&self.context, &self.settings, self.key.params(), permit, false, orphans);
@@ -252,7 +263,8 @@ impl Lane {
     fn keep_or_close(&self, link: &Rc<Link>, clean: bool) {
         link.set_owner(None);
         // Who is given it next would be the first that the server evicts.
-        let clean = clean && !(link.has_carried_large() && self.context.limits.evicts());
+        // Nor does anybody expect to meet it who has left it once.
+        let clean = clean && !link.is_retired() && !(link.has_carried_large() && self.context.limits.evicts());
         let mut idle = self.idle.borrow_mut();
         if clean && link.is_clean() && link.phase() == Phase::Ready && idle.len() < IDLE_LEASES_MAX {
             idle.push((Rc::clone(link), clock::now()));

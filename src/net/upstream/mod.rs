@@ -128,6 +128,9 @@ pub trait Recipient {
         true
     }
 
+    /// It is behind, and nobody else is owed anything on the connection, which others have left.
+    fn stands_alone(&self) {}
+
     /// Nobody is there any more to take anything.
     fn is_gone(&self) -> bool {
         false

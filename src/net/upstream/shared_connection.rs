@@ -165,6 +165,11 @@ impl SharedConnection {
         }
     }
 
+    /// One that was replaced has become a client's own.
+    pub(super) fn forget(&self, link: &Rc<Link>) {
+        self.retired.borrow_mut().retain(|retired| !Rc::ptr_eq(&retired.link, link));
+    }
+
     /// One that was replaced and goes on again.
     fn returning(&self) -> Option<Retired> {
         let mut retired = self.retired.borrow_mut();

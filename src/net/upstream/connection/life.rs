@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 use super::blame::Blame;
 use super::head_of_line::HeadOfLine;
 use super::held_up::HeldUp;
+use super::room::WaitingForRoom;
 use super::silence::Silence;
 use super::slow::{SlowWatch, Writes};
 use super::term::PAUSE_MAX;
@@ -67,6 +68,7 @@ impl Link {
                 last_read: clock::now(),
                 beat_at: None,
                 waiting: Vec::new(),
+                waiting_for_room: WaitingForRoom::default(),
             }),
             waker: RefCell::new(None),
             woken: Cell::new(false),
@@ -164,6 +166,8 @@ impl Link {
         debug!(upstream = %self.server(), "a reply is stuck: what comes goes over another connection");
         self.retired.set(true);
         self.show_phase();
+        // Who is owed nothing here goes on over the other one.
+        self.state.borrow_mut().waiting_for_room.wake_all();
     }
 
     /// It was replaced; if its head never moved again, as a lost one is.

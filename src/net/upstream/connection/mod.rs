@@ -4,7 +4,7 @@
 //! moves its bytes, `reading` cuts what comes in into frames, `on_tick` looks after its deadlines, `head_of_line` after a head
 //! that keeps others waiting, `held_up` after the time that a client takes, `silence` after a head that the server keeps
 //! waiting, `slow` after requests that take long, `standing` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after
-//! over whom it was lost. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
+//! over whom it was lost, `room` after who waits for room. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
 //! end the one that was lost.
 
 mod blame;
@@ -17,6 +17,7 @@ mod outgoing;
 mod pump;
 mod reading;
 mod replay_buffer;
+mod room;
 mod silence;
 mod slow;
 mod standing;
@@ -37,13 +38,15 @@ use crate::net::topology::View;
 use crate::telemetry::label::UpstreamState;
 use blame::Blame;
 use head_of_line::HeadOfLine;
-use held_up::HeldUp;
+use held_up::{HeldUp, Stop};
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
-use respguard_engine::link::inflight::{Cut, Inflight};
+use respguard_engine::link::inflight::{Cut, Inflight, Owner};
 use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::preflight::Ability;
 use respguard_resp::scan::ScanError;
+pub use room::RoomTicket;
+use room::WaitingForRoom;
 use silence::Silence;
 use slow::{SlowWatch, Writes};
 
@@ -142,8 +145,10 @@ struct State {
     last_read: Instant,
     /// When a sign of life was asked for that has not come yet.
     beat_at: Option<Instant>,
-    /// Tasks that wait for the phase to change, or for room to write.
+    /// Tasks that wait for the phase to change.
     waiting: Vec<Waker>,
+    /// Those that wait for room to write.
+    waiting_for_room: WaitingForRoom,
 }
 
 /// Whether the clients of a lane may go on.
@@ -300,6 +305,34 @@ impl Link {
         self.head_of_line.is_still()
     }
 
+    /// True while nothing is read because the client at the head is behind, and the others have left.
+    pub fn is_stuck_alone(&self) -> bool {
+        self.retired.get() && self.held_up.why() == Some(Stop::Alone)
+    }
+
+    /// The client at the head may want the connection for itself.
+    fn tell_alone(&self) {
+        if self.is_stuck_alone()
+            && let Owner::Recipient(who, _) = self.state.borrow().inflight.owner()
+        {
+            who.stands_alone();
+        }
+    }
+
+    /// What was shared becomes this client's own, if nobody else is owed anything here; true if so. It stays one that others
+    /// have left: it is never given to anybody else.
+    pub(super) fn take_over(&self, owner: Rc<dyn Recipient>) -> bool {
+        let is_alone = self.state.borrow().inflight.recipients().all(|who| Rc::ptr_eq(who, &owner) || who.is_gone());
+        if !is_alone || !self.is_stuck_alone() || !self.may_be_left() || self.phase() != Phase::Ready {
+            return false;
+        }
+        self.shared.set(false);
+        self.paced.set(None);
+        self.hands_on.set(false);
+        self.set_owner(Some(owner));
+        true
+    }
+
     /// True when all that it owes is owed to clients that have gone, and the server has been sent all that they said.
     pub fn is_for_nobody(&self) -> bool {
         let state = self.state.borrow();
@@ -356,7 +389,7 @@ impl Link {
 }
 
 impl State {
-    /// The task is woken with the others when the phase changes, or when there is room again.
+    /// The task is woken with the others when the phase changes.
     fn wait(&mut self, cx: &TaskContext<'_>) {
         if !self.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {
             self.waiting.push(cx.waker().clone());
@@ -367,6 +400,7 @@ impl State {
         for waker in self.waiting.drain(..) {
             waker.wake();
         }
+        self.waiting_for_room.wake_all();
     }
 }
 

@@ -28,6 +28,7 @@ impl Link {
         self.check_heartbeat();
         self.kill_orphan_again();
         self.check_struggle();
+        self.offer_room();
     }
 
     fn check_struggle(&self) {
@@ -106,7 +107,7 @@ impl Link {
             waits.filter(|_| state.phase == Phase::Ready).map(|(since, _)| since)
         };
         match self.held_up.why() {
-            Some(Stop::Alone) => {}
+            Some(Stop::Alone) => self.tell_alone(),
             Some(Stop::Awaited) => self.wake(),
             None => {
                 if let Some(since) = since {

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Context as TaskContext;
 use std::time::{Duration, Instant};
 
+use super::room::RoomTicket;
 use super::{Link, Phase, State};
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
@@ -16,6 +17,10 @@ const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The same on a lease, where a single client sends much.
 const LEASE_OUT_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of requests that the server has been sent and has not answered, on a connection that many share.
+const UNANSWERED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Who sends less does not wait until others have been sent what they sent.
+const FEW_BYTES: usize = 1024;
 /// Written bytes at the front of the buffer that are not worth moving the others for.
 const WRITTEN_BYTES_MAX: usize = 1024 * 1024;
 
@@ -120,25 +125,35 @@ impl Link {
         self.wake();
     }
 
-    /// What waits is not written all at once: a server that closes the connection over what it has to answer must not find so
-    /// much there, and what may be stuck itself can go elsewhere.
-    pub(super) fn writes_in_parts(&self) -> bool {
-        self.blame.is_apart() || self.is_paced() || self.replies_owed_max() < usize::MAX
-    }
-
-    /// How much of what is queued may be written now.
+    /// How much of what is queued may be written now: a server that closes the connection over what it has to answer must not
+    /// find much there, and what may be stuck itself can go elsewhere.
     pub(super) fn may_write(&self, state: &State) -> usize {
         let apart = self.end_apart(state);
         let most = self.replies_owed_max();
         let owed = (most < usize::MAX).then(|| state.inflight.end_of_replies(most));
         let paced = self.paced.get().map(|pieces| state.inflight.end_of_first(pieces));
-        match apart.into_iter().chain(owed).chain(paced).min() {
+        let unanswered = self.end_of_unanswered(state);
+        match apart.into_iter().chain(owed).chain(paced).chain(unanswered).min() {
             None => state.out.len(),
             Some(end) => {
                 let end = usize::try_from(end.saturating_sub(state.out_start)).unwrap_or(usize::MAX);
                 end.clamp(state.out_at, state.out.len())
             }
         }
+    }
+
+    /// What lies in the sockets before a server that is busy can be overtaken by nobody: no more than so much goes there before
+    /// it is answered. For a client that does not take its replies the server keeps them, however many they are.
+    fn end_of_unanswered(&self, state: &State) -> Option<u64> {
+        let end = state.inflight.first_start()? + UNANSWERED_BYTES_MAX as u64;
+        let is_much = state.out_start + state.out.len() as u64 > end;
+        let is_limited = is_much && self.shared.get() && self.held_up.why().is_none();
+        is_limited.then(|| end.max(state.inflight.end_of_first(1)))
+    }
+
+    pub(super) fn has_unwritten(&self) -> bool {
+        let state = self.state.borrow();
+        state.out_at < state.out.len()
     }
 
     /// So many replies may be owed at a time, as far as the requests for them come apart.
@@ -155,24 +170,32 @@ impl Link {
         }
     }
 
-    /// False while too much waits to be written; `poll_room` tells when that has changed.
-    pub fn has_room(&self) -> bool {
-        let state = self.state.borrow();
+    /// False while too much waits to be written for so many bytes more; `wait_for_room` tells when that has changed. Who has
+    /// next to nothing to send does not wait for those who have much.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.has_room_behind(&self.state.borrow(), bytes)
+    }
+
+    pub(super) fn has_room_behind(&self, state: &State, bytes: usize) -> bool {
         let waiting = state.out.len() - state.out_at;
-        waiting < LITTLE || waiting < self.out_bytes_max().min(self.context.kept.allowance(4).max(LITTLE))
+        waiting < LITTLE || waiting < self.out_bytes_max() && (bytes < FEW_BYTES || waiting < self.context.kept.allowance(4))
     }
 
     pub(super) fn out_bytes_max(&self) -> usize {
         if self.shared.get() { OUT_BYTES_MAX } else { LEASE_OUT_BYTES_MAX }
     }
 
-    /// Ready when there is room for more requests.
-    pub fn poll_room(&self, cx: &TaskContext<'_>) -> Poll<()> {
-        if self.has_room() {
-            return Poll::Ready(());
+    /// The client is woken when there is room for more requests, or none is to be had here any more.
+    pub fn wait_for_room(&self, ticket: &RoomTicket, cx: &TaskContext<'_>) {
+        self.state.borrow_mut().waiting_for_room.wait(std::ptr::from_ref(self).addr(), ticket, cx);
+    }
+
+    /// Those that wait for room, and have not been woken by what was written, are woken.
+    pub(super) fn offer_room(&self) {
+        let state = &mut *self.state.borrow_mut();
+        if !state.waiting_for_room.is_empty() && self.has_room_behind(state, usize::MAX) {
+            state.waiting_for_room.wake_some();
         }
-        self.state.borrow_mut().wait(cx);
-        Poll::Pending
     }
 }
 

@@ -76,6 +76,10 @@ impl Link {
             }
             match self.next_taken() {
                 Taken::Not(why) => {
+                    if self.held_up.why().is_none() && self.has_unwritten() {
+                        // Now the server is to have all of it.
+                        cx.waker().wake_by_ref();
+                    }
                     self.held_up.stop(why);
                     self.head_of_line.hold();
                     reading.rest(&self.context);
@@ -105,7 +109,7 @@ impl Link {
                     }
                     self.widen_pace(waiting);
                     // What was answered may be what the next piece has waited for.
-                    if self.writes_in_parts()
+                    if self.has_unwritten()
                         && let Poll::Ready(Err(loss)) = self.poll_write(stream, cx)
                     {
                         return Poll::Ready(loss);
@@ -157,8 +161,8 @@ impl Link {
             let (position, answered) = (state.out_start + state.out_at as u64, state.inflight.first_start().unwrap_or(u64::MAX));
             state.writes.note(position, answered, clock::now());
             self.context.metrics.add_bytes(Side::Upstream, Direction::Out, written);
-            if state.out.len() - state.out_at < self.out_bytes_max() {
-                state.wake_waiting();
+            if self.has_room_behind(state, usize::MAX) {
+                state.waiting_for_room.wake_some();
             }
         }
         if state.out_at == state.out.len() {

@@ -273,7 +273,14 @@ impl<R> Inflight<R> {
                 first = Some(start + passed);
             }
             let rest = &bytes[passed..];
-            let is_request = rest[0] == b'*' && matches!(rest.get(1), Some(b'1'..=b'9'));
+            if rest[0] != b'*' {
+                // An inline request is a line, and a blank line is none.
+                let line = rest.iter().position(|byte| *byte == b'\n')? + 1;
+                requests += u32::from(!rest[..line].trim_ascii().is_empty());
+                passed += line;
+                continue;
+            }
+            let is_request = matches!(rest.get(1), Some(b'1'..=b'9'));
             let scanned = scanner.scan(rest).ok().filter(|scanned| is_request && scanned.end)?;
             passed += scanned.bytes;
             requests += 1;
@@ -371,6 +378,19 @@ mod tests {
             line.inflight.finish_head(0);
         }
         assert!(line.inflight.is_empty());
+    }
+
+    #[test]
+    fn a_request_that_is_a_line_goes_out_once_more_too_and_a_blank_line_is_none() {
+        let mut line = Line::new();
+        let typed = b"GET k\r\n  \r\nGET k\n";
+        let deadline = Some(line.now + Duration::from_secs(1));
+        line.inflight.push('a', Owed::each(Seq::default(), 2), typed.len(), line.now, deadline);
+        line.inflight.mark_reads();
+        line.bytes.extend(typed);
+        line.inflight.finish_head(0);
+        assert_eq!(line.lose(typed.len(), Replay::Allowed), b"GET k\n");
+        assert!(line.told.is_empty());
     }
 
     #[test]
