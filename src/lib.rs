@@ -30,7 +30,7 @@
 //! telemetry < {address, clock, health, memory_budget, network, offenders, pipe, retries, server_limits, signs, tls,
 //!   watch, whole_limits}
 //!   < {stream, recording, topology} < {context, front} < upstream < {recheck, sentinel, cluster}
-//!   < {findings, registry, users, http, jobs, origin} < {exchange, admin}
+//!   < {findings, registry, users, http, jobs, off_thread, origin} < {exchange, admin}
 //!   < client < rest < worker < config < {server, explain, remote} < cli < main
 //! ```
 

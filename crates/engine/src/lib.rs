@@ -6,7 +6,7 @@
 //! this list:
 //!
 //! ```text
-//! command < {preflight, packed} < {session, policy, link, route} < {pipeline, learn}
+//! command < {preflight, packed, route} < {session, policy, link} < {pipeline, learn}
 //! ```
 
 #![warn(unreachable_pub, clippy::missing_errors_doc)]
