@@ -9,7 +9,7 @@ from pathlib import Path
 import redis
 from report import Report, expect
 
-ITEMS = [{"id": number, "user": f"u{number * 7919 % 100_003:06x}", "tags": ["new", "sale"]} for number in range(160_000)]
+ITEMS = [{"id": number, "user": f"u{number * 7919 % 100_003:06x}", "tags": ["new", "sale"]} for number in range(200_000)]
 
 
 def decoder(document):
