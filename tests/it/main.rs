@@ -83,6 +83,7 @@ mod ttl_rewrites;
 mod unreadable;
 mod upgrade;
 mod users;
+mod violation_keys;
 mod violations;
 mod who_did_it;
 mod zero_counters;

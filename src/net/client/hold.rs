@@ -7,6 +7,7 @@ use crate::net::clock;
 use crate::telemetry::label::HoldOutcome;
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
+use respguard_engine::pipeline::named_keys::NamedKeys;
 use respguard_engine::pipeline::plan::{Holding, Note, Plan};
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::{Member, Recognition};
@@ -201,6 +202,12 @@ impl Connection {
         let (table, policy) = (self.shared.context.table(), self.shared.context.policy());
         let rule = &policy.groups().get(group)?.name;
         let names = members.iter().filter(|at| **at < self.batch.len()).map(|&at| table.spec(self.batch.id(at)).name());
-        Some(Violation::new(kind).rule(rule).commands(names))
+        let mut violation = Violation::new(kind).rule(rule).commands(names);
+        let known = members.iter().filter(|at| **at < self.batch.len());
+        let members = known.map(|&at| Member { id: self.batch.id(at), args: self.batch.args(&self.input, at) });
+        if let Some(keys) = NamedKeys::of(&policy, &table, members) {
+            keys.name_in(&mut violation);
+        }
+        Some(violation)
     }
 }

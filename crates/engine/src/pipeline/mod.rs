@@ -14,6 +14,7 @@ pub mod guard;
 pub mod in_doubt;
 pub mod large;
 mod lazy_queue;
+pub mod named_keys;
 mod near_miss;
 pub mod packing;
 pub mod plan;
