@@ -180,14 +180,14 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
         Message::Describe(answer) => {
             tokio::task::spawn_local(describe(Rc::clone(shared), answer));
         }
-        Message::Drain => {
+        Message::Drain(notice) => {
             shared.context.draining.set(true);
+            shared.context.notice.set(notice);
             if let Some(rest) = rest {
                 rest.stop();
             }
-            for exchange in shared.clients.borrow().values().filter_map(Weak::upgrade) {
-                exchange.wake();
-            }
+            wake_all(shared);
+            tokio::task::spawn_local(end_notice(Rc::clone(shared), notice));
         }
         Message::Table(table) => {
             shared.context.set_table(table);
@@ -203,6 +203,19 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
         // Who asked may have left.
         Message::Alive(alive) => drop(alive.send(())),
     }
+}
+
+fn wake_all(shared: &WorkerShared) {
+    for exchange in shared.clients.borrow().values().filter_map(Weak::upgrade) {
+        exchange.wake();
+    }
+}
+
+/// Clients that were told to leave and are still there are treated as the others.
+async fn end_notice(shared: Rc<WorkerShared>, notice: Duration) {
+    tokio::time::sleep(notice).await;
+    shared.context.notice.set(Duration::ZERO);
+    wake_all(&shared);
 }
 
 /// Says what each client is doing, a few at a time: those that are served do not wait for all of them.

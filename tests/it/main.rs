@@ -39,6 +39,7 @@ mod log;
 mod masses;
 mod modules;
 mod near_misses;
+mod notices;
 mod once;
 mod operating;
 mod operators;

@@ -13,6 +13,7 @@ mod leaving;
 mod login;
 mod near_misses;
 mod packing;
+mod notices;
 mod pooled_batch;
 mod reading;
 mod redirect;
