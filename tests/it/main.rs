@@ -77,6 +77,7 @@ mod slow;
 mod spellings;
 mod status;
 mod tls;
+mod top_on_a_terminal;
 mod tracking;
 mod transactions;
 mod ttl;
