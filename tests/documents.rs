@@ -275,3 +275,16 @@ fn the_tests_that_documents_refer_to_exist() {
         assert!(tests.contains(&format!("fn {name}()")), "{name}");
     }
 }
+
+#[test]
+fn every_page_is_in_the_index_and_begins_with_whom_it_is_for() {
+    let all = documents();
+    let index = &all.iter().find(|(name, _)| name == "docs/README.md").expect("an index").1;
+    for (name, text) in all.iter().filter(|(name, _)| name.starts_with("docs/") && name != "docs/README.md") {
+        let page = name.trim_start_matches("docs/");
+        assert!(index.contains(&format!("[{page}]({page})")), "{name} is not in docs/README.md");
+        let first = text.lines().skip(1).find(|line| !line.is_empty()).unwrap_or_default();
+        let readers = ["For developers", "For operators", "For contributors", "For those who"];
+        assert!(readers.iter().any(|reader| first.starts_with(reader)), "{name} begins with {first:?}");
+    }
+}

@@ -119,6 +119,15 @@ fn the_manifests_are_what_kubernetes_takes() {
 }
 
 #[test]
+fn the_workflows_are_what_github_takes_and_run_what_is_there() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    assert!(python.exists(), "{} is missing: run `make setup`", python.display());
+    let said = tool("make setup", &[python.to_str().expect("a path in UTF-8"), "tests/shipped/workflows.py", "."]);
+    let said = said.unwrap_or_default();
+    assert!(said.contains("checks.yml: ") && said.contains("release.yml: "), "{said}");
+}
+
+#[test]
 fn alerts_compare_labels_with_words_that_exist() {
     let kinds = compared(ALERTS, "kind");
     assert!(kinds.len() > 5);
