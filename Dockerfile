@@ -10,6 +10,7 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs config.toml ./
+COPY docs/runbook.md docs/runbook.md
 COPY crates crates
 COPY src src
 # Benchmarks are named in Cargo.toml, so their files must be there; they are not built.
