@@ -8,6 +8,7 @@ mod causes;
 mod chaos;
 mod clients_listed;
 mod cluster;
+mod cluster_pubsub;
 mod compress;
 mod crowds_at_random;
 mod cure;

@@ -124,7 +124,8 @@ impl Watch {
             let address = Address::Tcp { host: shard.host.clone(), port: shard.port };
             (Shard { address, id: shard.id.clone(), slots: 0 }, shard.ranges.clone())
         });
-        let map = SlotMap::new(chosen.epoch, shards);
+        let mut map = SlotMap::new(chosen.epoch, shards);
+        map.replicas.clone_from(&self.replicas);
         for shard in &map.shards {
             gauge::set_node_up(&shard.id, answering.contains(&shard.address));
         }

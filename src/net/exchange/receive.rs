@@ -160,7 +160,7 @@ impl Recipient for Exchange {
         state.session.subscriptions.classify(head, state.session.protocol, awaited)
     }
 
-    fn push(&self, piece: &[u8]) {
+    fn push(&self, piece: &[u8], _last: bool) {
         let State { session, out, .. } = &mut *self.state.borrow_mut();
         match session.tracking.redirect {
             None => out.extend_from_slice(piece),

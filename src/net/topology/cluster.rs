@@ -25,13 +25,15 @@ pub struct Shard {
 pub struct SlotMap {
     pub shards: Vec<Shard>,
     owners: Box<[u16]>,
+    /// Those that may take a primary's place.
+    pub replicas: Vec<Address>,
     pub epoch: u64,
     pub since: Instant,
 }
 
 impl Default for SlotMap {
     fn default() -> Self {
-        SlotMap { shards: Vec::new(), owners: vec![NOBODY; SLOTS].into(), epoch: 0, since: Instant::now() }
+        SlotMap { shards: Vec::new(), replicas: Vec::new(), owners: vec![NOBODY; SLOTS].into(), epoch: 0, since: Instant::now() }
     }
 }
 

@@ -85,7 +85,7 @@ pub trait Recipient {
     }
 
     /// On a lease: takes a piece of a frame that nobody asked for.
-    fn push(&self, _piece: &[u8]) {}
+    fn push(&self, _piece: &[u8], _last: bool) {}
 
     /// On a lease: whatever comes is handed to `push` at once, whether it is a frame or not. Once it does it always does.
     fn takes_bytes(&self) -> bool {

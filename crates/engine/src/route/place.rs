@@ -70,7 +70,6 @@ pub enum ClusterCommand {
 const NODE: &str = "is about one node of the cluster: ask the node itself";
 const WAITS: &str = "is not done on a cluster: writes of one client go to several nodes";
 const FOLLOWS: &str = "is not done on a cluster: what it follows happens on several nodes";
-const SHARD: &str = "is not done on a cluster: sharded channels are not carried";
 
 /// The routes of all commands of a table.
 #[derive(Debug, Default)]
@@ -98,8 +97,8 @@ fn route(spec: &Spec) -> Route {
 
         "dbsize" | "slowlog|len" | "latency|reset" | "pubsub|numpat" => Route::Every(Merge::Sum),
         "keys" | "slowlog|get" => Route::Every(Merge::Concat),
-        "pubsub|channels" => Route::Every(Merge::Union),
-        "pubsub|numsub" => Route::Every(Merge::SumPairs),
+        "pubsub|channels" | "pubsub|shardchannels" => Route::Every(Merge::Union),
+        "pubsub|numsub" | "pubsub|shardnumsub" => Route::Every(Merge::SumPairs),
         "flushall" | "flushdb" | "script|load" | "script|flush" | "function|load" | "function|delete" | "function|flush"
         | "function|restore" | "config|set" | "config|resetstat" | "config|rewrite" | "acl|setuser" | "acl|deluser"
         | "acl|load" | "acl|save" | "slowlog|reset" | "memory|purge" => Route::Every(Merge::AllSucceed),
@@ -129,8 +128,7 @@ fn route(spec: &Spec) -> Route {
         "watch" => Route::Transaction(Verb::Watch),
         "unwatch" => Route::Transaction(Verb::Unwatch),
 
-        "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" => Route::Subscribe,
-        "ssubscribe" | "sunsubscribe" | "pubsub|shardchannels" | "pubsub|shardnumsub" => Route::Refused(SHARD),
+        "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" => Route::Subscribe,
         "wait" | "waitaof" => Route::Refused(WAITS),
         "monitor" | "client|tracking" | "client|caching" => Route::Refused(FOLLOWS),
         "save" | "bgsave" | "bgrewriteaof" | "lastsave" | "shutdown" | "replicaof" | "slaveof" | "failover" | "sync"

@@ -46,10 +46,12 @@ impl AsyncRead for ClusterConnection {
             if state.out_at == state.out.len() {
                 state.forget_read();
             }
+            state.release_messages(core.key.borrow().protocol);
             return Poll::Ready(Ok(()));
         }
         if let Some(fault) = state.fault.take() {
             state.advance();
+            state.release_messages(core.key.borrow().protocol);
             return Poll::Ready(Err(io::Error::other(fault)));
         }
         if state.is_closed {

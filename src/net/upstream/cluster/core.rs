@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, Own, Phase};
-use super::nodes::Nodes;
+use super::nodes::{NodeName, Nodes};
+use super::subscriptions::{Name, Subscriptions};
 use crate::net::clock;
-use crate::net::upstream::lane::LaneKey;
+use crate::net::upstream::connection::Link;
+use crate::net::upstream::lane::{Lane, LaneKey, NoLease};
 use respguard_engine::link::owed::Seq;
 use respguard_resp::request::{Limits, RequestParser, Span};
 
@@ -29,8 +31,12 @@ pub(super) struct Core {
     pub(super) nodes: Rc<Nodes>,
     /// As whom, and in which protocol, it sends.
     pub(super) key: RefCell<LaneKey>,
-    /// What is about no key goes to this one of the nodes.
+    /// What is about no key goes to this one of the nodes,
     pub(super) home: usize,
+    /// and that is this one, as long as it is there.
+    home_node: RefCell<Option<NodeName>>,
+    /// Why the last one that needed a connection of its own has none.
+    pub(super) no_lease: Cell<Option<NoLease>>,
     pub(super) state: RefCell<State>,
     waker: RefCell<Option<Waker>>,
     /// Something has come since `flush`.
@@ -75,6 +81,11 @@ pub(super) struct State {
     pub(super) multi: Option<Multi>,
     /// What the client watches.
     pub(super) watch: Option<Watch>,
+    /// What the client is subscribed to.
+    pub(super) subscriptions: Option<Box<Subscriptions>>,
+    /// Messages that have to wait for what is before them.
+    pub(super) held: VecDeque<(Name, Box<[u8]>)>,
+    pub(super) held_bytes: usize,
     /// Leases that are over; true for those that are as they were.
     pub(super) returning: Vec<(Lease, bool)>,
 }
@@ -103,6 +114,8 @@ impl Core {
             nodes: Rc::clone(nodes),
             key: RefCell::new(key),
             home: fastrand::usize(..),
+            home_node: RefCell::default(),
+            no_lease: Cell::new(None),
             state: RefCell::new(State::new()),
             waker: RefCell::default(),
             is_touched: Cell::new(false),
@@ -129,7 +142,24 @@ impl Core {
     /// Something may be sent that could not before.
     pub(super) fn has_unsent(&self) -> bool {
         let state = self.state.borrow();
-        state.unsent > 0 || !state.returning.is_empty()
+        let is_settled = |subscriptions: &Subscriptions| subscriptions.is_settled(self.nodes.version());
+        state.unsent > 0 || !state.returning.is_empty() || !state.subscriptions.as_deref().is_none_or(is_settled)
+    }
+
+    /// The node for what is about no key.
+    pub(super) fn home_node(&self) -> Option<NodeName> {
+        let mut home = self.home_node.borrow_mut();
+        if !home.as_ref().is_some_and(|node| self.nodes.is_there(node)) {
+            *home = self.nodes.home(self.home);
+        }
+        home.clone()
+    }
+
+    /// A connection that nobody shares.
+    pub(super) fn lease(&self, lane: &Lane) -> Option<Rc<Link>> {
+        let lease = lane.lease();
+        self.no_lease.set(lease.as_ref().err().copied());
+        lease.ok()
     }
 
     /// The server takes its user no more.
@@ -144,6 +174,8 @@ impl Core {
         let mut state = self.state.borrow_mut();
         let mut leases: Vec<(Lease, bool)> = state.returning.drain(..).collect();
         leases.extend(state.watch.take().map(|watch| (watch.lease, false)));
+        let subscriptions = state.subscriptions.take();
+        leases.extend(subscriptions.into_iter().flat_map(|mut all| all.close().collect::<Vec<_>>()).map(|lease| (lease, false)));
         for entry in &mut state.queue {
             if let Kind::Blocking(lease) = &mut entry.kind {
                 leases.extend(lease.take().map(|lease| (lease, false)));
@@ -174,6 +206,9 @@ impl State {
             is_closed: false,
             multi: None,
             watch: None,
+            subscriptions: None,
+            held: VecDeque::new(),
+            held_bytes: 0,
             returning: Vec::new(),
         }
     }
@@ -201,7 +236,7 @@ impl State {
 
     /// Bytes of replies that wait.
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.out.len() - self.out_at
+        self.out.len() - self.out_at + self.held_bytes
     }
 
     pub(super) fn is_behind(&self) -> bool {

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use super::core::{Core, State, Watch};
 use super::entry::{Entry, Kind, Lease, Phase, Shows};
-use super::gather::{Gather, Part, Progress, Target};
+use super::gather::Progress;
 use super::nodes::NodeName;
-use super::replies::PartOf;
 use super::transaction::ABORTED;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::{Link, Phase as LinkPhase};
 use crate::net::upstream::lane::Lane;
+use respguard_engine::command::CommandId;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_resp::{Protocol, encode};
@@ -31,6 +31,7 @@ impl Core {
             lease.lane.give_back(&lease.link, is_clean);
         }
         let now = clock::now();
+        self.settle_subscriptions(state, now);
         let looked_at = usize::try_from(state.next.saturating_sub(state.first)).unwrap_or(0).min(state.queue.len());
         let mut place = if state.unsent > 0 { 0 } else { looked_at };
         while place < state.queue.len() {
@@ -45,11 +46,15 @@ impl Core {
         }
         state.next = state.first + state.queue.len() as u64;
         state.unsent = state.queue.iter().filter(|entry| entry.phase == Phase::Waiting).count();
+        state.release_messages(self.key.borrow().protocol);
     }
 
     /// Sends the request at this place, if it may go; returns how many have been looked at.
     fn look_at(&self, state: &mut State, place: usize, now: Instant) -> usize {
         let may_go = state.may_go(place) && !state.queue[place].is_paused(now);
+        if may_go && self.refuse_while_subscribed(state, place) {
+            return 1;
+        }
         if may_go {
             let sent = match &state.queue[place].kind {
                 Kind::Single => self.send_run(state, place),
@@ -59,12 +64,15 @@ impl Core {
                 Kind::Watch => self.send_watch(state, place),
                 Kind::Unwatch => self.unwatch(state, place),
                 Kind::Login(_) => self.begin_login(state, place),
+                Kind::Subscribe(_) => self.change_subscriptions(state, place, now),
                 Kind::Own => 1,
             };
             if sent > 0 {
                 return sent;
             }
-            self.nodes.doubt(now);
+            if !matches!(state.queue[place].kind, Kind::Subscribe(_)) {
+                self.nodes.doubt(now);
+            }
         }
         self.give_up(state, place, now);
         state.hinder_if_waiting(place);
@@ -86,11 +94,15 @@ impl Core {
             Kind::Atomic(atomic) if atomic.shows == Shows::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
             _ => {
                 let name = self.nodes.context.table().spec(entry.command).name().replace('|', " ").to_uppercase();
-                let name = if name.is_empty() { "the request".to_owned() } else { name };
-                let why = match entry.slot {
-                    Some(slot) => format!("no node serves slot {slot}"),
-                    None => "no node of the cluster is there".to_owned(),
+                let name = if entry.command == CommandId::UNKNOWN { "the request".to_owned() } else { name };
+                let is_alone = matches!(entry.kind, Kind::Blocking(_) | Kind::Watch | Kind::Subscribe(_));
+                let why = match (entry.slot, self.no_lease.take()) {
+                    (_, Some(why)) if is_alone => why.to_string(),
+                    (Some(slot), _) => format!("no node serves slot {slot}"),
+                    (None, _) => "no node of the cluster is there".to_owned(),
                 };
+                self.revert_subscribe(state, place);
+                let entry = &mut state.queue[place];
                 entry.reply.clear();
                 encode::error(&mut entry.reply, &format!("ERR respguard: {name} was not sent: {why}"));
                 state.finish(place, Phase::Done);
@@ -107,7 +119,7 @@ impl Core {
         }
         let asks = state.queue[place].again.as_mut().and_then(|again| again.asks.take()).is_some();
         let mut run = 1;
-        if !asks {
+        if !asks && !state.is_subscribed() {
             while run < RUN_MAX && place + run < state.queue.len() {
                 let next = &state.queue[place + run];
                 let is_alike = next.phase == Phase::Waiting
@@ -146,7 +158,7 @@ impl Core {
 
     fn send_blocking(&self, state: &mut State, place: usize) -> usize {
         let Some((address, lane)) = self.lane_for(&state.queue[place]) else { return 0 };
-        let Some(link) = lease(&lane) else { return 0 };
+        let Some(link) = self.lease(&lane) else { return 0 };
         let entry = &mut state.queue[place];
         let asks = entry.again.as_mut().and_then(|again| again.asks.take()).is_some();
         let (bytes, deadline) = (entry.bytes.clone(), entry.deadline);
@@ -258,7 +270,7 @@ impl Core {
             return self.send_on(state, place, &link, false);
         }
         let Some((address, lane)) = self.lane_for(entry) else { return 0 };
-        let Some(link) = lease(&lane) else { return 0 };
+        let Some(link) = self.lease(&lane) else { return 0 };
         link.set_owner(Some(self.recipient()));
         let asks = state.queue[place].again.as_mut().and_then(|again| again.asks.take()).is_some();
         if self.send_on(state, place, &link, asks) == 0 {
@@ -290,58 +302,6 @@ impl Core {
         1
     }
 
-    /// Sends the parts that wait; counts as sent once all are.
-    fn send_parts(&self, state: &mut State, place: usize, now: Instant) -> usize {
-        let number = state.first + place as u64;
-        let deadline = state.queue[place].deadline;
-        let Kind::Gather(gather) = &mut state.queue[place].kind else { return 0 };
-        gather.spread(&self.nodes.primaries());
-        let mut is_all_sent = true;
-        for (at, part) in gather.parts.iter_mut().enumerate() {
-            if part.progress != Progress::Waiting {
-                continue;
-            }
-            let is_sent = part.not_before.is_none_or(|at| at <= now) && self.send_part(part, (number, at), deadline);
-            is_all_sent &= is_sent;
-        }
-        usize::from(is_all_sent)
-    }
-
-    fn send_part(&self, part: &mut Part, (entry, at): (u64, usize), deadline: Option<Instant>) -> bool {
-        let (asks, found) = match (&part.asks, &part.target) {
-            (Some(address), _) => (true, self.lane_at(address.clone())),
-            (None, Target::Slot(slot)) => (false, self.lane_of_slot(*slot)),
-            (None, Target::At(address)) => (false, self.lane_at(address.clone())),
-            (None, Target::Home) => (false, self.home_lane()),
-            (None, Target::Nth(node)) => (false, self.nodes.primaries().get(*node).cloned().and_then(|node| self.lane_at(node))),
-            (None, Target::Every) => (false, None),
-        };
-        let Some((address, lane)) = found else { return false };
-        let link = lane.shared();
-        if link.phase() != LinkPhase::Ready {
-            return false;
-        }
-        let who: Rc<dyn Recipient> = Rc::new(PartOf::new(self, entry, at));
-        let parts: &[&[u8]] = if asks { &[ASKING, &part.request] } else { &[&part.request] };
-        let owed = Owed::questions(0, 1 + u32::from(asks));
-        if !link.send(who, parts, owed, clock::now(), deadline) {
-            return false;
-        }
-        (part.progress, part.skip, part.sent_to, part.asks) = (Progress::Sent, u32::from(asks), Some(address), None);
-        true
-    }
-
-    /// All parts may have been answered.
-    pub(super) fn conclude_parts(&self, state: &mut State, place: usize) {
-        let nodes = self.nodes.primaries().len();
-        let entry = &mut state.queue[place];
-        let Kind::Gather(gather) = &mut entry.kind else { return };
-        if gather.is_over() {
-            entry.reply = Gather::reply(gather, nodes, self.home);
-            state.finish(place, Phase::Done);
-        }
-    }
-
     fn recipient(&self) -> Rc<dyn Recipient> {
         match self.me.upgrade() {
             Some(me) => me,
@@ -353,7 +313,7 @@ impl Core {
     fn goes_to(&self, entry: &Entry, address: &NodeName) -> bool {
         match entry.slot {
             Some(slot) => self.nodes.is_owner(slot, address),
-            None => self.nodes.home(self.home).as_ref() == Some(address),
+            None => self.home_node().as_ref() == Some(address),
         }
     }
 
@@ -369,23 +329,18 @@ impl Core {
         }
     }
 
-    fn lane_of_slot(&self, slot: u16) -> Option<(NodeName, Rc<Lane>)> {
+    pub(super) fn lane_of_slot(&self, slot: u16) -> Option<(NodeName, Rc<Lane>)> {
         self.nodes.owner(slot).and_then(|address| self.lane_at(address))
     }
 
-    fn lane_at(&self, address: NodeName) -> Option<(NodeName, Rc<Lane>)> {
+    pub(super) fn lane_at(&self, address: NodeName) -> Option<(NodeName, Rc<Lane>)> {
         let lane = self.nodes.lane(&address, &self.key.borrow())?;
         Some((address, lane))
     }
 
-    fn home_lane(&self) -> Option<(NodeName, Rc<Lane>)> {
-        self.nodes.home(self.home).and_then(|address| self.lane_at(address))
+    pub(super) fn home_lane(&self) -> Option<(NodeName, Rc<Lane>)> {
+        self.home_node().and_then(|address| self.lane_at(address))
     }
-}
-
-/// A connection that nobody shares.
-fn lease(lane: &Lane) -> Option<Rc<Link>> {
-    lane.lease().ok()
 }
 
 /// What EXEC answers when something that was watched has changed.

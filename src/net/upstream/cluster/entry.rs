@@ -13,6 +13,7 @@ use respguard_engine::pipeline::finding::Fault;
 use super::gather::Gather;
 use super::login::Login;
 use super::nodes::NodeName;
+use super::subscriptions::Change;
 
 /// A connection that one request, or a client that watches, has for itself.
 pub(super) struct Lease {
@@ -34,6 +35,8 @@ pub(super) enum Kind {
     Gather(Box<Gather>),
     Watch,
     Unwatch,
+    /// A subscription begins or ends.
+    Subscribe(Box<Change>),
     /// The client wants to be somebody else, or to speak another protocol.
     Login(Box<Login>),
 }

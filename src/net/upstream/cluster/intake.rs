@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Parsing, State};
 use super::entry::{Entry, Kind, Phase};
+use super::subscriptions::Change;
 use super::{gather, login, own, transaction};
-use respguard_engine::command::{BlockFor, CommandId, RetryClass, Spec, Table};
+use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, RetryClass, Spec, Table};
 use respguard_engine::route::place::{Route, Slots, Verb, slots};
 use respguard_resp::encode;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
@@ -34,7 +35,7 @@ impl<'a> Request<'a> {
     /// Its name, as errors say it.
     pub(super) fn name(&self) -> String {
         let known = self.spec.name();
-        if known.is_empty() {
+        if self.id == CommandId::UNKNOWN {
             return String::from_utf8_lossy(self.args.get(0).unwrap_or_default()).to_uppercase();
         }
         known.replace('|', " ").to_uppercase()
@@ -145,11 +146,7 @@ impl Core {
                 Route::Every(merge) => gather::every(&rest[..bytes], merge, &mut entry),
                 Route::One(merge) => gather::one(&rest[..bytes], merge, &mut entry),
                 Route::Scan => gather::scan(&request, &mut entry),
-                Route::Subscribe => {
-                    let text = format!("ERR respguard: {} is not done on a cluster: channels are not carried", request.name());
-                    encode::error(&mut entry.reply, &text);
-                    entry.kind = Kind::Own;
-                }
+                Route::Subscribe => subscribe(&request, &mut entry),
                 Route::Accepted => {
                     encode::simple(&mut entry.reply, "OK");
                     entry.kind = Kind::Own;
@@ -193,6 +190,22 @@ impl Core {
             again: None,
         }
     }
+}
+
+/// Its form is looked at here, for it is not sent on as it is.
+fn subscribe(request: &Request<'_>, entry: &mut Entry) {
+    let (kind, on) = match request.spec.connection {
+        ConnectionEffect::Subscribe(kind) => (kind, true),
+        ConnectionEffect::Unsubscribe(kind) => (kind, false),
+        _ => return,
+    };
+    // A node says what is wrong.
+    if !request.spec.arity_fits(request.args) {
+        return;
+    }
+    let names = request.args.iter().skip(1).map(Box::from).collect();
+    entry.is_fence = true;
+    entry.kind = Kind::Subscribe(Box::new(Change { kind, on, names, is_begun: false }));
 }
 
 fn unsent_by(now: Instant, request_timeout: Duration) -> Instant {

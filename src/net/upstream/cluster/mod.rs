@@ -3,7 +3,9 @@
 //! `connection` is its end that a link reads and writes like a socket. `intake` cuts what is written into requests and says
 //! of each where it goes, `dispatch` sends it to that node over connections that all clients of the worker share (`nodes`),
 //! `replies` takes what comes back, follows redirects, and lets replies leave in the order of the requests. `transaction`
-//! looks after WATCH, MULTI and EXEC, `gather` after requests that several nodes answer, `own` answers in the cluster's name, `login` changes who the client is.
+//! looks after WATCH, MULTI and EXEC, `gather` after requests that several nodes answer, of which `parts` sends each part,
+//! `own` answers in the cluster's name, `login` changes who the client is. `subscriptions` says on which nodes a client
+//! listens, `listener` takes what comes from each, `messages` hands it on.
 //!
 //! What fails on the way is told to the link as what a server's connection would have met, so that all that is decided
 //! there, about groups above all, stays as it is.
@@ -14,10 +16,14 @@ mod dispatch;
 mod entry;
 mod gather;
 mod intake;
+mod listener;
 mod login;
+mod messages;
 pub mod nodes;
 mod own;
+mod parts;
 mod replies;
+mod subscriptions;
 mod transaction;
 
 pub use connection::{ClusterConnection, HeadFault};

@@ -67,6 +67,8 @@ pub struct Nodes {
     connections: RefCell<Vec<Weak<Core>>>,
     routes: RefCell<(usize, Rc<Routes>)>,
     doubted_at: Cell<Option<Instant>>,
+    /// How often the map has changed.
+    version: Cell<u64>,
     /// Primaries by their ids, as a walk goes over them.
     primaries: RefCell<Rc<[NodeName]>>,
 }
@@ -102,6 +104,7 @@ impl Nodes {
             connections: RefCell::default(),
             routes: RefCell::default(),
             doubted_at: Cell::new(None),
+            version: Cell::new(0),
             primaries: RefCell::new(Rc::from([])),
         });
         nodes.apply(&nodes.shared.cluster.view());
@@ -142,6 +145,7 @@ impl Nodes {
         let is_news = self.map.borrow_mut().moved(slot, address);
         self.note_names();
         if is_news {
+            self.version.set(self.version.get() + 1);
             self.doubt(clock::now());
         }
     }
@@ -174,14 +178,27 @@ impl Nodes {
         Rc::clone(&self.primaries.borrow())
     }
 
+    /// The number of what is known of the cluster now.
+    pub(super) fn version(&self) -> u64 {
+        self.version.get()
+    }
+
+    /// True for a primary to which there is a connection.
+    pub(super) fn is_there(&self, address: &NodeName) -> bool {
+        let is_ready = |used: &Used| used.lane.shared().phase() == Phase::Ready;
+        self.primaries.borrow().contains(address)
+            && self.nodes.borrow().get(address).is_some_and(|node| node.lanes.values().any(is_ready))
+    }
+
+    /// True for a node of the cluster that is known to be well, primary or not.
+    pub(super) fn is_member(&self, address: &NodeName) -> bool {
+        self.primaries.borrow().contains(address) || self.map.borrow().replicas.contains(address)
+    }
+
     /// The node for what is about no key: of those that are there the one with this number.
     pub(super) fn home(&self, number: usize) -> Option<NodeName> {
         let primaries = self.primaries();
-        let nodes = self.nodes.borrow();
-        let is_there = |address: &&NodeName| {
-            let lanes = nodes.get(*address).map(|node| &node.lanes);
-            lanes.is_some_and(|lanes| lanes.values().any(|used| used.lane.shared().phase() == Phase::Ready))
-        };
+        let is_there = |address: &&NodeName| self.is_there(address);
         let count = primaries.len().max(1);
         let (before, from) = primaries.split_at(if primaries.is_empty() { 0 } else { number % count });
         let in_order = || from.iter().chain(before);
@@ -278,6 +295,9 @@ impl Nodes {
     pub fn apply(&self, map: &SlotMap) {
         let mut shards: Vec<_> = map.shards.iter().filter(|shard| shard.slots > 0).collect();
         shards.sort_by(|a, b| (&a.id, a.address.to_string()).cmp(&(&b.id, b.address.to_string())));
+        if !self.map.borrow().is_like(map) || self.map.borrow().replicas != map.replicas {
+            self.version.set(self.version.get() + 1);
+        }
         self.primaries.replace(shards.iter().map(|shard| NodeName::new(shard.address.clone())).collect());
         self.map.replace(map.clone());
         self.note_names();

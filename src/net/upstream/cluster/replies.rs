@@ -1,13 +1,10 @@
 //! Takes what the nodes answer, and follows where they point.
 
-use std::cell::Cell;
-use std::rc::Weak;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, State};
 use super::dispatch::no_exec;
 use super::entry::{Kind, Phase, Shows};
-use super::gather::{Progress, Target};
 use super::nodes::NodeName;
 use crate::net::address::Address;
 use crate::net::clock;
@@ -23,10 +20,10 @@ use respguard_engine::route::redirect::Redirect;
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// Redirects that are followed at once.
-const AT_ONCE_MAX: u32 = 4;
+pub(super) const AT_ONCE_MAX: u32 = 4;
 
 /// What is to be done about a redirect.
-enum Course {
+pub(super) enum Course {
     /// To the node that the slot is known to be at.
     Owner,
     /// To this one, for nobody knows the slot.
@@ -37,7 +34,7 @@ enum Course {
 
 impl Core {
     /// Takes note of a redirect, and says what is to be done.
-    fn follow(&self, redirect: &Redirect<'_>, slot: Option<u16>, from: Option<&NodeName>) -> Course {
+    pub(super) fn follow(&self, redirect: &Redirect<'_>, slot: Option<u16>, from: Option<&NodeName>) -> Course {
         let address = |host: &str, port| {
             let host = match (host, from.map(|from| &**from)) {
                 // It does not know by which name it is reached.
@@ -250,7 +247,7 @@ impl Core {
     }
 }
 
-fn pause(tries: u32) -> Duration {
+pub(super) fn pause(tries: u32) -> Duration {
     (PAUSE_MIN * 2u32.saturating_pow(tries.min(10))).min(PAUSE_MAX)
 }
 
@@ -268,7 +265,7 @@ impl Recipient for Core {
             Kind::Single | Kind::Blocking(_) => self.admit_single(state, place, piece, part),
             Kind::Atomic(_) => self.admit_atomic(state, place, piece, part),
             Kind::Watch => self.admit_watch(state, place, piece, part),
-            Kind::Own | Kind::Gather(_) | Kind::Unwatch | Kind::Login(_) => {}
+            Kind::Own | Kind::Gather(_) | Kind::Unwatch | Kind::Login(_) | Kind::Subscribe(_) => {}
         }
         Admitted::default()
     }
@@ -332,6 +329,7 @@ impl Recipient for Core {
 
     fn flush(&self) {
         self.is_touched.set(false);
+        self.state.borrow_mut().release_messages(self.key.borrow().protocol);
         self.wake();
     }
 
@@ -355,98 +353,5 @@ impl Recipient for Core {
 
     fn is_gone(&self) -> bool {
         self.has_left.get()
-    }
-}
-
-/// Whoever takes the reply to one part of a request.
-pub(super) struct PartOf {
-    core: Weak<Core>,
-    entry: u64,
-    part: usize,
-    is_touched: Cell<bool>,
-}
-
-impl PartOf {
-    pub(super) fn new(core: &Core, entry: u64, part: usize) -> PartOf {
-        PartOf { core: Weak::clone(&core.me), entry, part, is_touched: Cell::new(false) }
-    }
-
-    fn with(&self, change: impl FnOnce(&Core, &mut State, usize, &mut super::gather::Part)) {
-        let Some(core) = self.core.upgrade().filter(|core| !core.has_left.get()) else { return };
-        let state = &mut *core.state.borrow_mut();
-        let Some(place) = self.entry.checked_sub(state.first).and_then(|place| usize::try_from(place).ok()) else { return };
-        // Taken out, so that both can change.
-        let Some(Kind::Gather(gather)) = state.queue.get_mut(place).map(|entry| &mut entry.kind) else { return };
-        let Some(part) = gather.parts.get_mut(self.part) else { return };
-        let mut taken = std::mem::replace(part, part.again(Target::Home));
-        change(&core, state, place, &mut taken);
-        if let Some(Kind::Gather(gather)) = state.queue.get_mut(place).map(|entry| &mut entry.kind) {
-            gather.parts[self.part] = taken;
-        }
-        let is_waiting = matches!(&state.queue[place].kind, Kind::Gather(gather) if gather.parts.iter().any(|part| part.progress == Progress::Waiting));
-        if is_waiting {
-            state.unsent += 1;
-        }
-        core.conclude_parts(state, place);
-        core.has_news.set(true);
-    }
-}
-
-impl Recipient for PartOf {
-    fn admit(&self, _to: ReplyTo, piece: &[u8], answer: Part) -> Admitted {
-        self.with(|core, _, _, part| {
-            if part.skip > 0 {
-                part.skip -= u32::from(answer.last);
-                return;
-            }
-            part.reply.extend_from_slice(piece);
-            if !answer.last {
-                return;
-            }
-            let slot = part.slot();
-            match Redirect::read(&part.reply, slot) {
-                Some(redirect) => {
-                    let course = core.follow(&redirect, slot, part.sent_to.as_ref());
-                    part.tries += 1;
-                    let is_later = matches!(course, Course::Later) || part.tries > AT_ONCE_MAX;
-                    part.not_before = is_later.then(|| clock::now() + pause(part.tries));
-                    if let Course::Ask(address) = course {
-                        part.asks = Some(address);
-                    }
-                    part.progress = Progress::Waiting;
-                    part.reply.clear();
-                }
-                None => part.progress = Progress::Replied,
-            }
-        });
-        Admitted::default()
-    }
-
-    fn fault(&self, _owed: Owed, fault: Fault) {
-        self.with(|core, state, place, part| {
-            let is_unsent = matches!(fault, Fault::Unavailable | Fault::Refused);
-            part.reply.clear();
-            if is_unsent || fault == Fault::Lost && state.queue[place].is_read {
-                core.nodes.doubt(clock::now());
-                part.progress = Progress::Waiting;
-            } else {
-                part.progress = Progress::Failed(fault);
-            }
-        });
-    }
-
-    fn mark(&self) -> bool {
-        !self.is_touched.replace(true)
-    }
-
-    fn flush(&self) {
-        self.is_touched.set(false);
-        if let Some(core) = self.core.upgrade() {
-            core.wake();
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        self.core.upgrade().is_none_or(|core| core.has_left.get())
     }
 }

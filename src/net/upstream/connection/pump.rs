@@ -220,7 +220,7 @@ impl Link {
     pub(super) fn pass_unread(&self, bytes: &[u8], touched: &mut Vec<Rc<dyn Recipient>>) -> bool {
         let owner = self.owner.borrow();
         let Some(owner) = owner.as_ref().filter(|owner| owner.takes_bytes()) else { return false };
-        owner.push(bytes);
+        owner.push(bytes, false);
         touch(owner, touched);
         true
     }
@@ -238,7 +238,7 @@ impl Link {
         }
         if *stray {
             if let Some(owner) = self.owner.borrow().as_ref() {
-                owner.push(piece);
+                owner.push(piece, part.last);
                 touch(owner, touched);
             }
             return Ok(());
