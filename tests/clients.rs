@@ -274,9 +274,8 @@ fn redis_py_is_told_of_a_drain_and_goes_to_the_successor_without_an_error() {
     let done = std::thread::scope(|scope| {
         let port = first.port();
         let ready = &ready;
-        let asking = scope.spawn(move || {
-            script::python_with("maint_notifications.py", port, &[ready.to_str().expect("a path in UTF-8")])
-        });
+        let asking =
+            scope.spawn(move || script::python_with("maint_notifications.py", port, &[ready.to_str().expect("a path in UTF-8")]));
         eventually("redis-py is connected", || ready.exists() || asking.is_finished());
         let mut run = harness::proxy::command();
         run.args(["run", "--takeover", "--config"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());

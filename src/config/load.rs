@@ -332,11 +332,7 @@ fn pipeline(mut section: Section<'_>, findings: &mut Findings) -> (WrittenPipeli
     (pipeline, drain_timeout)
 }
 
-fn violations(
-    mut section: Section<'_>,
-    sources: &Sources<'_>,
-    findings: &mut Findings,
-) -> (Option<durable::Settings>, KeyForm) {
+fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> (Option<durable::Settings>, KeyForm) {
     let keys = section.word("keys", findings).unwrap_or_default();
     let file = section.text("file", findings);
     let bytes_max = section.number("file_bytes_max", 1024..=FILE_BYTES_MAX, FILE_BYTES_DEFAULT, findings);

@@ -4,14 +4,29 @@ use respguard_resp::request::Args;
 
 /// By the beginning of what libraries tell in CLIENT SETINFO LIB-NAME: how errors come, and what else its users should know.
 const LIBRARIES: &[(&str, &str)] = &[
-    ("redis-py", "an error of a group is a ResponseError (EXECABORT: ExecAbortError) in the place of each member with execute(raise_on_error=False), else the first is raised; commands of asyncio.gather go over several connections and are no group"),
-    ("node-redis", "an error of a group rejects the promise of each member with an ErrorReply whose message begins with the word; Promise.allSettled shows all"),
+    (
+        "redis-py",
+        "an error of a group is a ResponseError (EXECABORT: ExecAbortError) in the place of each member with execute(raise_on_error=False), else the first is raised; commands of asyncio.gather go over several connections and are no group",
+    ),
+    (
+        "node-redis",
+        "an error of a group rejects the promise of each member with an ErrorReply whose message begins with the word; Promise.allSettled shows all",
+    ),
     ("ioredis", "an error of a group is the first of each pair that exec() gives; single commands reject with a ReplyError"),
     ("go-redis", "an error of a group is the Err() of each command; Exec gives the first"),
-    ("jedis", "an error of a group is a JedisDataException from each Response.get(); pipelines above 8 KiB leave in several writes"),
-    ("lettuce", "an error of a group is a RedisCommandExecutionException of each future; commands leave one by one unless flushCommands() sends them together"),
+    (
+        "jedis",
+        "an error of a group is a JedisDataException from each Response.get(); pipelines above 8 KiB leave in several writes",
+    ),
+    (
+        "lettuce",
+        "an error of a group is a RedisCommandExecutionException of each future; commands leave one by one unless flushCommands() sends them together",
+    ),
     ("se.redis", "an error of a group is a RedisServerException of each task; only a batch or a transaction leaves in one piece"),
-    ("stackexchange.redis", "an error of a group is a RedisServerException of each task; only a batch or a transaction leaves in one piece"),
+    (
+        "stackexchange.redis",
+        "an error of a group is a RedisServerException of each task; only a batch or a transaction leaves in one piece",
+    ),
     ("redis-rs", "an error of a group is in into_server_errors() of the pipeline's error, each with its place"),
     ("fred", "an error of a group is the pipeline's error; a pipeline leaves in two writes or more, and is held for its rest"),
 ];
@@ -35,7 +50,9 @@ mod tests {
 
     #[test]
     fn libraries_are_known_by_the_beginning_of_their_name() {
-        for name in ["redis-py", "redis-py(something_v1)", "go-redis(,go1.27.3)", "Lettuce", "jedis(spring-data-redis_v4)", "SE.Redis"] {
+        for name in
+            ["redis-py", "redis-py(something_v1)", "go-redis(,go1.27.3)", "Lettuce", "jedis(spring-data-redis_v4)", "SE.Redis"]
+        {
             assert!(shows(name).starts_with("an error of a group"), "{name}");
         }
         assert!(shows("my-own").contains("not known"));

@@ -2,8 +2,8 @@
 
 use super::blocking::Timeout;
 use super::connection::ClientCommand::{
-    ClientGetName, ClientGetRedir, ClientId, ClientInfo, ClientKill, ClientList, ClientMaintNotifications, ClientReply, ClientSetInfo, ClientSetName,
-    ClientTracking, ClientTrackingInfo, ClientUnblock,
+    ClientGetName, ClientGetRedir, ClientId, ClientInfo, ClientKill, ClientList, ClientMaintNotifications, ClientReply,
+    ClientSetInfo, ClientSetName, ClientTracking, ClientTrackingInfo, ClientUnblock,
 };
 use super::connection::ConnectionEffect::{self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe};
 use super::connection::SubscriptionKind::{Channel, Pattern, Shard};
