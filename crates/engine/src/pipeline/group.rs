@@ -320,12 +320,7 @@ impl WrappedGroup {
         } else {
             let before = out.len();
             self.note_ttl_fixes(frame, part.top);
-            if self.carried.is_some() {
-                self.admit_carried(frame, part.top, out, context, found);
-            } else {
-                self.admit_exec(frame, part.top, out, context, found);
-                self.keep_replies(&out[before..], found);
-            }
+            self.admit_exec(frame, part.top, out, context, found);
             return !self.takes_back(behind, before, out, found);
         }
         false
@@ -453,6 +448,7 @@ const MISSING: &[u8] = b"-TIMEOUT respguard: outcome unknown, its reply cannot b
 
 mod carried;
 mod doubt;
+mod exec_answer;
 mod exec_stream;
 mod outcome;
 mod take_back;

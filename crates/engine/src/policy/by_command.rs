@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::bloom_filter::{BloomFilter, mask};
-use super::group::{Member, Template, canonical_id};
+use super::group::{Template, canonical_id};
 use super::prefix_trie::PrefixTrie;
+use super::walk::Member;
 use crate::command::{CommandId, Spec, Table};
 
 /// For each command the rules that can be about it, so that a request that none is about costs one look-up, however many

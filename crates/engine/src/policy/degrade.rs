@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::group::Member;
 use super::index::KeyIndex;
 use super::pattern::Pattern;
+use super::walk::Member;
 use crate::command::{Blank, KeyList, Spec, Table};
 use crate::preflight::{self, Fault};
 use respguard_resp::request::Args;

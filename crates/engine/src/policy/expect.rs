@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::command::Table;
 
 use super::by_command::{ByCommand, Prefixes, Subject};
-use super::group::{Member, Template};
+use super::group::Template;
 use super::reply::Wanted;
 use super::rule::{ExpectAction, Mode};
+use super::walk::Member;
 
 /// One `[[expect]]` rule.
 #[derive(Clone, Debug)]

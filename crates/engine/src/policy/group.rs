@@ -1,8 +1,8 @@
-//! Recognises one group in consecutive commands.
+//! One group, and how its members are recognised.
 
 use std::sync::Arc;
 
-use crate::command::{self, Canonical, CommandId, Measure, PlainKeys, Spec, Table, TimeKind, canonical};
+use crate::command::{Canonical, CommandId, Measure, Table, TimeKind, canonical};
 use crate::preflight::Requirement;
 use respguard_resp::request::{Args, Span};
 
@@ -13,7 +13,9 @@ use super::pattern::{Bindings, Names, Pattern};
 use super::reply::Wanted;
 use super::requirement::Required;
 use super::rule::{Agree, Between, Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
-use super::unordered::{self, Search};
+use super::run::Keys;
+use super::unordered::Search;
+use super::walk::{Extent, Listen, Member, Order, Reader, Walk};
 
 /// How atomic a group is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +40,6 @@ impl Atomic {
             Atomic::Rollback => WrittenAtomic::Rollback.as_str(),
         }
     }
-}
-
-/// The order in which a group's members must come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    Written,
-    Any,
 }
 
 /// Commands that belong together.
@@ -87,13 +82,6 @@ pub(super) struct Templates {
     pub(super) names: Names,
 }
 
-/// A run of at least two consecutive plain keyed commands whose keys all match.
-#[derive(Clone, Debug)]
-pub(super) struct Keys {
-    pub(super) patterns: Box<[Pattern]>,
-    pub(super) index: KeyIndex,
-}
-
 /// One member, in the canonical form of its command.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
@@ -123,72 +111,6 @@ pub(super) struct Measured {
     pub(super) place: usize,
     /// What they must mean; `None`: any time to live will do, and the number's capture is bound to what it means.
     pub(super) wanted: Option<Measure>,
-}
-
-/// One command that was read.
-#[derive(Clone, Copy)]
-pub struct Member<'a> {
-    pub id: CommandId,
-    pub args: Args<'a>,
-}
-
-/// The commands that were read, from one of them on; the look-up answers `None` behind the last.
-pub(super) type Reader<'r, 'a> = &'r mut dyn FnMut(usize) -> Option<Member<'a>>;
-
-/// How a command belongs to a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
-    /// By keys that match.
-    Keys,
-    /// Its command has keys, and none can be read in this request: it is taken for what it was meant to be.
-    Unreadable,
-}
-
-/// How far a group can be followed into the commands that were read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Extent {
-    /// The most commands that make up the whole group; 0: the group is not whole.
-    pub(super) whole: usize,
-    /// Commands that fit, up to the last one read, after which members are still to come; 0: none.
-    pub(super) awaiting: usize,
-    /// The first command fits, and a later one does not.
-    pub(super) begun: bool,
-}
-
-/// A place in the members and in the commands that were read.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Walk<'a> {
-    pub(super) member: usize,
-    pub(super) command: usize,
-    pub(super) bound: Bindings<'a>,
-    /// The members that have come, one bit for each.
-    pub(super) taken: u64,
-    /// In which order, where that is not the written one.
-    pub(super) sequence: [u8; unordered::MEMBERS_MAX],
-}
-
-/// Takes what a walk through the members of a group comes upon.
-pub(super) trait Listen<'a> {
-    /// All members that are needed have come.
-    fn whole(&mut self, here: &Walk<'a>);
-    /// The commands that were read end here.
-    fn awaiting(&mut self, here: &Walk<'a>);
-    /// The command is not the member that must come here; the failed attempt may have bound captures.
-    fn mismatch(&mut self, here: &Walk<'a>, command: Member<'a>);
-}
-
-impl Listen<'_> for Extent {
-    fn whole(&mut self, here: &Walk<'_>) {
-        self.whole = self.whole.max(here.command);
-    }
-
-    fn awaiting(&mut self, here: &Walk<'_>) {
-        self.awaiting = self.awaiting.max(here.command);
-    }
-
-    fn mismatch(&mut self, here: &Walk<'_>, _: Member<'_>) {
-        self.begun |= here.command > 0;
-    }
 }
 
 impl Group {
@@ -376,32 +298,6 @@ impl Templates {
     }
 }
 
-impl Walk<'_> {
-    /// The next command is the member at this place.
-    #[inline]
-    pub(super) fn take(&mut self, member: usize) {
-        self.taken |= 1 << member;
-        if let Some(place) = self.sequence.get_mut(self.command) {
-            *place = member as u8;
-        }
-        self.member = member + 1;
-        self.command += 1;
-    }
-
-    /// Whether the member at this place has come.
-    pub(super) fn has(&self, member: usize) -> bool {
-        self.taken >> member & 1 == 1
-    }
-
-    /// Which member each command is.
-    pub(super) fn members(&self, order: Order) -> Vec<usize> {
-        match order {
-            Order::Written => (0..64).filter(|place| self.has(*place)).collect(),
-            Order::Any => self.sequence.iter().take(self.command).map(|place| usize::from(*place)).collect(),
-        }
-    }
-}
-
 impl Template {
     pub(super) fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
         self.agrees(command, table, bound) && !table.spec(command.id).is_blocking(command.args)
@@ -452,63 +348,6 @@ impl Measured {
             None => Measure::is_time(kind),
         }
     }
-}
-
-impl Keys {
-    /// Whether some request of this command can be in a run.
-    pub(super) fn admits(spec: &Spec) -> bool {
-        spec.groupable().is_ok() && !matches!(&spec.keys, command::Keys::Specs(specs) if specs.is_empty())
-    }
-
-    fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
-        let (mut count, mut matching) = (0, false);
-        loop {
-            let next = at(count);
-            match next.and_then(|command| self.fit(command, table)) {
-                // No run begins with a bare name: what a request begins with is what runs are found by.
-                Some(Fit::Unreadable) if count == 0 && next.is_some_and(|command| is_bare(command, table)) => {
-                    return Extent::default();
-                }
-                Some(fit) => {
-                    count += 1;
-                    matching |= fit == Fit::Keys;
-                }
-                None => {
-                    // One command needs no transaction, and without a key that matches there is no run.
-                    let whole = if count >= 2 && matching { count } else { 0 };
-                    let awaiting = if next.is_none() { count } else { 0 };
-                    return Extent { whole, awaiting, ..Extent::default() };
-                }
-            }
-        }
-    }
-
-    /// How the command belongs to a run, if it does.
-    pub(super) fn fit(&self, command: Member<'_>, table: &Table) -> Option<Fit> {
-        let spec = table.spec(command.id);
-        // A wrong number of arguments is no obstacle: the server refuses it while it queues, and with it the whole group.
-        if spec.groupable().is_err() {
-            return None;
-        }
-        let (mut some, mut all_match) = (false, true);
-        let keys = spec.plain_keys(command.args, &mut |place| {
-            let key = command.args.get(place);
-            some = true;
-            all_match &= key.is_some_and(|key| self.index.first_match(key).is_some());
-        });
-        match keys {
-            PlainKeys::Complete | PlainKeys::Malformed if !all_match => None,
-            PlainKeys::Complete => Some(Fit::Keys),
-            // What it would have done to keys is not done, and so must what the others do not be either.
-            PlainKeys::Malformed => Some(if some { Fit::Keys } else { Fit::Unreadable }),
-            PlainKeys::None => None,
-        }
-    }
-}
-
-/// Whether the request is its command's name and nothing else.
-fn is_bare(command: Member<'_>, table: &Table) -> bool {
-    command.args.len() <= usize::from(table.spec(command.id).name_words)
 }
 
 /// What the command is in canonical form, with as many arguments as it needs.

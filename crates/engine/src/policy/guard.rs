@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::command::{KeyList, Table};
 
 use super::by_command::{ByCommand, Prefixes, Subject, everything};
-use super::group::{Member, Template};
+use super::group::Template;
 use super::index::KeyIndex;
 use super::pattern::Bindings;
 use super::rule::{GuardAction, Mode};
+use super::walk::Member;
 
 /// One `[[guard]]` rule.
 #[derive(Clone, Debug)]

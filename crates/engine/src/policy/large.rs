@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::group::{Fit, Group, Member, Shape};
+use super::group::{Group, Shape};
 use super::guard::GuardRule;
+use super::run::Fit;
+use super::walk::Member;
 use super::{Mode, Policy};
 use crate::command::Table;
 use crate::policy::rule::GuardAction;

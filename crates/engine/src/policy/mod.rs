@@ -24,9 +24,11 @@ pub mod relation;
 pub mod reply;
 pub mod requirement;
 pub mod rule;
+pub mod run;
 pub mod trace;
 pub mod ttl;
 pub mod unordered;
+pub mod walk;
 pub mod warn;
 
 use std::sync::Arc;
@@ -38,7 +40,7 @@ pub use compile::{RuleError, compile};
 pub use compress::CompressRule;
 pub use degrade::{DegradeRule, StandIn};
 pub use expect::ExpectRule;
-pub use group::{Atomic, Group, Member, Order};
+pub use group::{Atomic, Group};
 pub use guard::{GuardRule, Trip};
 pub use once::OnceRule;
 pub use recognise::Recognition;
@@ -46,6 +48,7 @@ pub use relation::Relation;
 pub use rule::{Agree, Between, Mode, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
+pub use walk::{Member, Order};
 
 use by_command::ByCommand;
 use compress::CompressRules;

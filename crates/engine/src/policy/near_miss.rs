@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::group::{Group, Member, Order, Shape, Template, Templates};
+use super::group::{Group, Shape, Template, Templates};
 use super::pattern::Bindings;
 use super::trace::Why;
+use super::walk::{Member, Order};
 use crate::command::{CommandId, Table, canonical};
 
 /// Commands that are looked at for the members of one group.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::group::Member;
 use super::pattern::Bindings;
 use super::phrase::Phrase;
 use super::rule::OnDuplicate;
+use super::walk::Member;
 
 /// Bytes of a digest that are used: two groups do not have the same by chance.
 const DIGEST_BYTES: usize = 20;

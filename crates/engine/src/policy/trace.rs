@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::command::{Table, canonical};
 
-use super::group::{Group, Listen, Member, Reader, Shape, Template, Templates, Walk};
+use super::group::{Group, Shape, Template, Templates};
 use super::pattern::Bindings;
+use super::walk::{Listen, Member, Reader, Walk};
 
 /// A group of which the first commands fit, but not all that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

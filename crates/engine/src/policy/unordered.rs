@@ -2,7 +2,8 @@
 
 use crate::command::{Table, canonical};
 
-use super::group::{Listen, Member, Reader, Template, Templates, Walk};
+use super::group::{Template, Templates};
+use super::walk::{Listen, Member, Reader, Walk};
 
 /// Members that a group in any order has at most.
 pub const MEMBERS_MAX: usize = 16;

@@ -2,10 +2,10 @@
 
 use super::{MemberReply, WrappedGroup};
 use crate::command::Table;
-use crate::pipeline::finding::{Finding, Outcome, Place};
+use crate::pipeline::finding::{Finding, Outcome};
 use crate::pipeline::reply_checks::part;
 use crate::pipeline::resolve::Part;
-use crate::pipeline::score::{self, Failure};
+use crate::pipeline::score::Failure;
 use crate::policy::OnPartial;
 use crate::preflight::Verdict;
 use crate::preflight::once::REPLIES_BYTES_MAX;
@@ -161,7 +161,7 @@ impl WrappedGroup {
                     out,
                     &format!("COMMITTED group {name} was applied, its replies are too long to be kept until all is known"),
                 );
-                self.note_unguarded(Outcome::Committed, table, found)
+                self.note_unguarded(self, Outcome::Committed, table, found)
             }
         };
         found.push(Finding::Group { index: self.index, outcome });
@@ -171,20 +171,8 @@ impl WrappedGroup {
         if self.carried.is_some() {
             return self.conclude_carried_stream(table, found);
         }
-        let commands = || self.members.iter().copied();
-        let outcome = match exec_stream.first_failure {
-            None => Outcome::Applied,
-            Some(_) if exec_stream.failed == self.members() => Outcome::Failed,
-            Some(failure) => {
-                found.push(Finding::PartialFailure(Place::Group));
-                found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), &failure, commands(), table)));
-                Outcome::Torn
-            }
-        };
-        if let Some(breach) = self.expectations.as_ref().and_then(|expectations| expectations.breach()) {
-            found.push(Finding::Violation(breach.violation(&self.rule.name, commands(), table)));
-        }
-        let outcome = self.note_unguarded(outcome, table, found);
+        let outcome = self.note_passed_on(exec_stream.failed, exec_stream.first_failure.as_ref(), table, found);
+        let outcome = self.note_unguarded(self, outcome, table, found);
         found.push(Finding::Group { index: self.index, outcome });
     }
 }

@@ -1,15 +1,12 @@
-//! Says by EXEC's answer what became of a group, and what its members are answered.
-
-use std::sync::Arc;
+//! What a group's members are answered.
 
 use super::super::expectations::Breach;
-use super::super::finding::{Finding, Outcome, Place, Unwrapped};
+use super::super::finding::{Finding, Outcome, Place};
 use super::super::refusal;
 use super::super::reply_checks::part;
-use super::super::resolve::Context;
 use super::super::score::{self, Failure};
 use super::super::violation::{Kind, Violation};
-use super::{MemberReply, WrappedGroup, proves_end};
+use super::{MemberReply, WrappedGroup};
 use crate::command::Table;
 use crate::policy::OnPartial;
 use crate::preflight::rollback::Finished;
@@ -18,57 +15,6 @@ use respguard_resp::scan::{Top, elements, split_pushes};
 use respguard_resp::{encode, value};
 
 impl WrappedGroup {
-    /// EXEC's answer decides (<https://redis.io/docs/latest/commands/exec/>): an array means
-    /// applied, anything else means that nothing was.
-    pub(super) fn admit_exec(
-        &mut self,
-        frame: &[u8],
-        top: Top,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
-        let outcome = if !self.in_transaction {
-            found.push(Finding::CloseUpstream);
-            let violation = self.violation(Kind::Unwrapped, context.table);
-            found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
-            Outcome::Unwrapped
-        } else if let Some(verdict) = self.prevented(top) {
-            self.forget_kept(found);
-            self.reply_prevented(&verdict, out, context.table, found)
-        } else if self.is_refused_again() {
-            return self.reply_unknown("it was sent again, and what it needs for that is refused now", out, context.table, found);
-        } else if value::is_error(frame) || top.null {
-            self.forget_kept(found);
-            self.note_guard(found);
-            if let Some(rule) = self.ttl_fixed.as_ref().filter(|_| self.ttl_fix_refused) {
-                found.push(Finding::TtlFixRefused { rule: Arc::clone(&rule.name) });
-            }
-            self.reply_aborted(frame, top.null, out, context.table);
-            found.push(Finding::Violation(self.aborted(frame, context.table)));
-            if !proves_end(frame, top) {
-                found.push(Finding::CloseUpstream);
-            }
-            Outcome::Aborted
-        } else if top.elements != self.queued() {
-            found.push(Finding::CloseUpstream);
-            self.reply_all(
-                out,
-                &format!(
-                    "TIMEOUT respguard: outcome of group {} unknown, the server's answer has {} replies for {} commands",
-                    self.rule.name,
-                    top.elements,
-                    self.queued()
-                ),
-            );
-            Outcome::Unknown
-        } else {
-            let outcome = self.reply_applied(frame, top, out, context.table, found);
-            self.note_unguarded(outcome, context.table, found)
-        };
-        found.push(Finding::Group { index: self.index, outcome });
-    }
-
     pub(super) fn reply_applied(
         &mut self,
         frame: &[u8],
@@ -185,13 +131,6 @@ impl WrappedGroup {
         (failed, first)
     }
 
-    /// Why the preflight kept the group from running, if it did.
-    pub(super) fn prevented(&self, top: Top) -> Option<Verdict> {
-        let verdict = self.guard.as_ref()?.verdict();
-        let is_prevented = top.null && !matches!(verdict, Verdict::Fine | Verdict::Missing);
-        is_prevented.then(|| verdict.clone())
-    }
-
     pub(super) fn reply_prevented(
         &self,
         verdict: &Verdict,
@@ -229,13 +168,6 @@ impl WrappedGroup {
             Verdict::Fine | Verdict::Missing => {}
         }
         Outcome::Refused
-    }
-
-    /// What is kept of the keys of a group that has not run goes.
-    pub(super) fn forget_kept(&self, found: &mut Vec<Finding>) {
-        if let Some(request) = self.guard.as_ref().and_then(|guard| guard.forget()) {
-            found.push(Finding::FollowUp { request, frames: 1 });
-        }
     }
 
     /// A member has failed, and all is as it was before: true where that is so. The last of the array says it.
@@ -335,39 +267,24 @@ impl WrappedGroup {
         }
     }
 
-    /// What refused the preflight may refuse the next one too.
-    pub(super) fn note_guard(&self, found: &mut Vec<Finding>) {
-        if self.guard.as_ref().is_some_and(|guard| guard.error().is_some())
-            || (self.guard.is_some() && self.own_refused.is_some())
-        {
-            found.push(Finding::GuardLost);
+    /// Why the server has applied nothing.
+    pub(super) fn why_aborted(&self, exec: &[u8], is_null: bool, table: &Table) -> String {
+        match (self.refused.first(), &self.own_refused, &self.guard) {
+            (Some((place, error)), ..) => refusal::answered(*place as usize, error, &self.members, table),
+            (None, Some(own), _) => {
+                format!("a command that respguard adds was refused: {}", refusal::quoted(value::error_text(own)))
+            }
+            (None, None, Some(guard)) if is_null => {
+                format!("other clients changed its keys at each of {} attempts", guard.attempts())
+            }
+            (None, None, None) if is_null => "a watched key changed".to_owned(),
+            (None, None, _) => refusal::quoted(value::error_text(exec)),
         }
     }
 
-    /// A group that was applied although its preflight had not said that it could be.
-    pub(super) fn note_unguarded(&self, outcome: Outcome, table: &Table, found: &mut Vec<Finding>) -> Outcome {
-        let Some(guard) = self.guard.as_ref().filter(|guard| *guard.verdict() != Verdict::Fine) else { return outcome };
-        found.push(Finding::GuardLost);
-        let violation = self.violation(Kind::Unguarded, table);
-        let error = guard.error().map(value::error_text).unwrap_or_default();
-        found.push(Finding::Violation(violation.error(error)));
-        if outcome == Outcome::Applied { Outcome::Unguarded } else { outcome }
-    }
-
-    pub(super) fn reply_aborted(&self, exec: &[u8], null: bool, out: &mut Vec<u8>, table: &Table) {
-        let why = match self.refused.first() {
-            Some((place, error)) => refusal::answered(*place as usize, error, &self.members, table),
-            None if null => match &self.guard {
-                Some(guard) => format!("other clients changed its keys at each of {} attempts", guard.attempts()),
-                None => "a watched key changed".to_owned(),
-            },
-            None if self.own_refused.is_some() => {
-                let error = self.own_refused.as_deref().map(value::error_text).unwrap_or_default();
-                format!("a command that respguard adds was refused: {}", refusal::quoted(error))
-            }
-            None => refusal::quoted(value::error_text(exec)),
-        };
-        let text = refusal::aborted(&self.rule.name, &why);
+    /// The members that were refused answer their own errors, all others why nothing was applied.
+    pub(super) fn reply_aborted(&self, why: &str, out: &mut Vec<u8>) {
+        let text = refusal::aborted(&self.rule.name, why);
         let mut refused = self.refused.iter().peekable();
         for place in 0..self.members() {
             match refused.next_if(|(at, _)| *at == place) {
@@ -377,11 +294,12 @@ impl WrappedGroup {
         }
     }
 
-    pub(super) fn aborted(&self, exec: &[u8], table: &Table) -> Violation {
+    /// `error`: what has kept it from being applied, where none of its members has.
+    pub(super) fn aborted(&self, error: &[u8], table: &Table) -> Violation {
         let violation = self.violation(Kind::Aborted, table);
         match self.refused.first() {
             Some((place, own)) => violation.place(place + 1).error(value::error_text(own)),
-            None => violation.error(value::error_text(self.own_refused.as_deref().unwrap_or(exec))),
+            None => violation.error(value::error_text(error)),
         }
     }
 }

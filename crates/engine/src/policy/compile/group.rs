@@ -1,11 +1,13 @@
 //! Compiles one `[[group]]`.
 
 use crate::command::{CommandId, Table};
-use crate::policy::group::{Atomic, Group, Keys, Order, Shape, Template, Templates};
+use crate::policy::group::{Atomic, Group, Shape, Template, Templates};
 use crate::policy::index::KeyIndex;
 use crate::policy::pattern::Names;
 use crate::policy::rule::{OnUnsupported, Unlink, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::policy::run::Keys;
 use crate::policy::unordered;
+use crate::policy::walk::Order;
 
 use crate::preflight::{self, rollback};
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::command::written::WrittenRequest;
-use crate::policy::group::Member;
 use crate::policy::rule::{Unlink, Written, WrittenGroup, WrittenMember, WrittenOrder};
+use crate::policy::walk::Member;
 use crate::policy::{Policy, compile};
 
 /// A group of templates; those that begin with `?` are optional.

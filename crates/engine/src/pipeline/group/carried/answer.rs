@@ -1,0 +1,325 @@
+//! What the commands of a transaction are answered that holds several groups, or what stands between their members.
+
+use super::super::{WrappedGroup, apart};
+use super::{Carried, CarriedGroup, error};
+use crate::command::{CommandId, Table};
+use crate::pipeline::finding::{Fault, Finding, Outcome};
+use crate::pipeline::refusal;
+use crate::pipeline::reply_checks::part;
+use crate::pipeline::violation::Kind;
+use crate::policy::Group;
+use crate::preflight::Verdict;
+use respguard_resp::scan::{Top, elements, split_pushes};
+use respguard_resp::{encode, value};
+
+impl WrappedGroup {
+    /// It ran: each command is answered by its own reply, unless its group's rule says otherwise.
+    pub(in super::super) fn pass_carried(
+        &mut self,
+        carried: &mut Carried,
+        frame: &[u8],
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        let mut raw: Vec<(&[u8], &[u8])> = Vec::with_capacity(self.members.len());
+        let mut pushes: Vec<u8> = Vec::new();
+        let mut own_pushes: Vec<(usize, Vec<u8>)> = Vec::new();
+        for (at, element) in (0..).zip(elements(frame)) {
+            let (before, reply) = split_pushes(element);
+            match self.member_at(at) {
+                Some(_) => raw.push((before, reply)),
+                // What the server sends amid the replies is the client's, whosever command it precedes.
+                None if raw.is_empty() => pushes.extend_from_slice(before),
+                None if !before.is_empty() => own_pushes.push((raw.len(), before.to_vec())),
+                None => {}
+            }
+        }
+        let mut replies: Vec<Vec<u8>> = Vec::with_capacity(raw.len());
+        let mut checks = self.checks.take();
+        for (place, (_, reply)) in (0..).zip(&raw) {
+            let mut checked = Vec::with_capacity(reply.len());
+            match &mut checks {
+                Some(checks) => checks.admit(place, reply, part(true, true), &mut checked, table, found),
+                None => checked.extend_from_slice(reply),
+            }
+            replies.push(checked);
+        }
+        for group in &mut carried.groups {
+            let members: Vec<&[u8]> = group.places.iter().filter_map(|&place| Some(raw.get(place as usize)?.1)).collect();
+            let outcome = answer_members(group, &members, &mut replies, table, found);
+            let outcome = if group.guarded { self.note_unguarded(&group.group, outcome, table, found) } else { outcome };
+            found.push(Finding::Group { index: group.group.index, outcome });
+            if group.is_once()
+                && outcome == Outcome::Applied
+                && let Some(guard) = &self.guard
+            {
+                let kept: Vec<u8> = group.places.iter().flat_map(|&place| replies[place as usize].clone()).collect();
+                if let Some(request) = guard.keep(&kept, group.places.len()) {
+                    found.push(Finding::FollowUp { request, frames: 1 });
+                }
+            }
+        }
+        out.extend_from_slice(&pushes);
+        let mut own_pushes = own_pushes.into_iter().peekable();
+        for (place, ((before, _), reply)) in raw.iter().zip(replies).enumerate() {
+            while let Some((_, pushes)) = own_pushes.next_if(|(at, _)| *at <= place) {
+                out.extend_from_slice(&pushes);
+            }
+            out.extend_from_slice(before);
+            out.extend_from_slice(&reply);
+        }
+        own_pushes.for_each(|(_, pushes)| out.extend_from_slice(&pushes));
+    }
+
+    /// A long answer has been passed on.
+    pub(in super::super) fn conclude_carried_stream(&mut self, table: &Table, found: &mut Vec<Finding>) {
+        let Some(carried) = self.carried.take() else { return };
+        for CarriedGroup { group, guarded, failed, first_failure, .. } in &carried.groups {
+            let outcome = group.note_passed_on(*failed, first_failure.as_ref(), table, found);
+            let outcome = if *guarded { self.note_unguarded(group, outcome, table, found) } else { outcome };
+            found.push(Finding::Group { index: group.index, outcome });
+        }
+        self.carried = Some(carried);
+    }
+
+    /// The preflight has kept it from running, over one of the groups.
+    pub(in super::super) fn answer_prevented(
+        &self,
+        carried: &mut Carried,
+        verdict: &Verdict,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        let mut answers = carried.answers();
+        let culprit = match verdict {
+            Verdict::Fails { member, .. } | Verdict::Unmet { member, .. } => carried.member(*member),
+            _ => carried.groups.iter().position(CarriedGroup::is_once).map(|group| (group, 0)),
+        };
+        let (group, member) = culprit.unwrap_or_default();
+        let of_group = match verdict.clone() {
+            Verdict::Fails { error, .. } => Verdict::Fails { member, error },
+            Verdict::Unmet { required, .. } => Verdict::Unmet { member, required },
+            other => other,
+        };
+        let refused = &carried.groups[group];
+        let mut replies = Vec::new();
+        let outcome = match &of_group {
+            Verdict::Applied(duplicate) => {
+                let kept = self.guard.as_ref().and_then(|guard| guard.kept(duplicate, refused.places.len()));
+                refused.group.reply_duplicate(duplicate, kept, &mut replies, table, found);
+                Outcome::Duplicate
+            }
+            other => refused.group.reply_prevented(other, &mut replies, table, found),
+        };
+        found.push(Finding::Group { index: refused.group.index, outcome });
+        give(&mut answers, &refused.places, apart(&replies, refused.places.len()));
+        carried.answers = Some(answers);
+    }
+
+    /// The server has refused it, and nothing of it has run.
+    pub(in super::super) fn answer_aborted(
+        &self,
+        carried: &mut Carried,
+        frame: &[u8],
+        top: Top,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        let mut answers = carried.answers();
+        let mut is_answered = false;
+        for (place, error) in &self.refused {
+            let place = *place as usize;
+            match carried.member(place) {
+                // It would be refused outside of the transaction too.
+                None if is_about_command(error) => {
+                    answers[place] = Some(error.to_vec());
+                    (is_answered, carried.refused) = (true, true);
+                }
+                None => {}
+                Some((group, member)) => {
+                    is_answered = true;
+                    let member = u32::try_from(member).unwrap_or(u32::MAX);
+                    carried.groups[group].group.refused.push((member, error.clone()));
+                }
+            }
+        }
+        let why = match self.refused.first() {
+            Some((place, error)) => {
+                let name = self.members.get(*place as usize).map(|&id| name(id, table)).unwrap_or_default();
+                format!("{name}, which stands between its members, answered {}", refusal::quoted(value::error_text(error)))
+            }
+            None => self.why_aborted(frame, top.null, table),
+        };
+        for CarriedGroup { group, places, .. } in &carried.groups {
+            let is_culprit = !group.refused.is_empty();
+            if is_answered && !is_culprit {
+                continue;
+            }
+            let mut replies = Vec::new();
+            match is_culprit {
+                true => group.reply_aborted(&group.why_aborted(frame, false, table), &mut replies),
+                false => group.reply_aborted(&why, &mut replies),
+            }
+            give(&mut answers, places, apart(&replies, places.len()));
+            found.push(Finding::Violation(group.aborted(self.own_refused.as_deref().unwrap_or(frame), table)));
+            found.push(Finding::Group { index: group.index, outcome: Outcome::Aborted });
+        }
+        carried.answers = Some(answers);
+    }
+
+    /// Nobody knows whether it ran: all share that, but what only reads is read again.
+    pub(in super::super) fn answer_unknown(
+        &self,
+        carried: &mut Carried,
+        why: &str,
+        fault: Fault,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        for group in &carried.groups {
+            found.push(Finding::Violation(group.group.violation(Kind::UnknownOutcome, table)));
+            found.push(Finding::Group { index: group.group.index, outcome: Outcome::Unknown });
+        }
+        let of_group = |rule: &Group| format!("TIMEOUT respguard: outcome of group {} unknown: {why}", rule.name);
+        let of_rider = |name: &str| format!("TIMEOUT respguard: outcome of {name} unknown: {why}");
+        self.answer_all(carried, fault == Fault::Lost, table, of_group, of_rider);
+    }
+
+    fn answer_all(
+        &self,
+        carried: &mut Carried,
+        reads_return: bool,
+        table: &Table,
+        of_group: impl Fn(&Group) -> String,
+        of_rider: impl Fn(&str) -> String,
+    ) {
+        let mut answers = carried.answers();
+        for group in &carried.groups {
+            give(&mut answers, &group.places, group.all(&of_group(&group.group.rule)));
+        }
+        for (place, answer) in answers.iter_mut().enumerate().filter(|(place, _)| carried.owners[*place].is_none()) {
+            let id = self.members[place];
+            if !reads_return || table.spec(id).may_write() {
+                *answer = Some(error(&of_rider(&name(id, table))));
+            }
+        }
+        carried.answers = Some(answers);
+    }
+
+    /// It will not be answered; true where it is one that holds commands of several groups, or of none, and none of them has
+    /// been answered yet.
+    pub(in crate::pipeline) fn fault_carried(&mut self, fault: Fault, table: &Table, found: &mut Vec<Finding>) -> bool {
+        if self.replied > 0 || self.has_replied_in_part() {
+            return false;
+        }
+        let Some(mut carried) = self.carried.take() else { return false };
+        match fault {
+            Fault::Timeout | Fault::Lost => self.answer_unknown(&mut carried, fault.reason(), fault, table, found),
+            Fault::Unavailable | Fault::Refused => {
+                let why = fault.reason();
+                for group in &carried.groups {
+                    found.push(Finding::Violation(group.group.violation(Kind::Aborted, table)));
+                    found.push(Finding::Group { index: group.group.index, outcome: Outcome::Aborted });
+                }
+                let of_group = |rule: &Group| {
+                    format!(
+                        "EXECABORT Transaction discarded because of previous errors. respguard: group {} was not sent: {why}",
+                        rule.name
+                    )
+                };
+                let of_rider = |name: &str| format!("ERR respguard: {name} was not sent: {why}");
+                self.answer_all(&mut carried, false, table, of_group, of_rider);
+            }
+        }
+        self.carried = Some(carried);
+        true
+    }
+
+    /// What became of it was found out; true where it is one of several groups.
+    pub(in super::super) fn conclude_carried(
+        &mut self,
+        outcome: Outcome,
+        text: &dyn Fn(&Group) -> String,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) -> bool {
+        let Some(mut carried) = self.carried.take() else { return false };
+        for group in &carried.groups {
+            let kind = match outcome {
+                Outcome::Unknown => Some(Kind::UnknownOutcome),
+                Outcome::Aborted => Some(Kind::Aborted),
+                _ => None,
+            };
+            found.extend(kind.map(|kind| Finding::Violation(group.group.violation(kind, table))));
+            found.push(Finding::Group { index: group.group.index, outcome });
+        }
+        if outcome == Outcome::Aborted {
+            // Nothing has run: what stood between the members runs alone.
+            let mut answers = carried.answers();
+            for group in &carried.groups {
+                give(&mut answers, &group.places, group.all(&text(&group.group.rule)));
+            }
+            carried.answers = Some(answers);
+        } else {
+            let why = match outcome {
+                Outcome::Committed => "COMMITTED",
+                _ => "TIMEOUT",
+            };
+            let of_rider = |name: &str| match why {
+                "COMMITTED" => format!("COMMITTED {name} was applied, its reply was lost"),
+                _ => format!(
+                    "TIMEOUT respguard: outcome of {name} unknown: the connection to the server was lost before the reply"
+                ),
+            };
+            self.answer_all(&mut carried, true, table, text, of_rider);
+        }
+        self.carried = Some(carried);
+        true
+    }
+}
+
+/// A group's members get their replies; gives what became of it.
+fn answer_members(
+    group: &mut CarriedGroup,
+    members: &[&[u8]],
+    replies: &mut [Vec<u8>],
+    table: &Table,
+    found: &mut Vec<Finding>,
+) -> Outcome {
+    let mut array = Vec::with_capacity(members.iter().map(|reply| reply.len()).sum::<usize>() + 16);
+    encode::array_header(&mut array, members.len());
+    members.iter().for_each(|reply| array.extend_from_slice(reply));
+    let errors = members.iter().filter(|reply| value::is_error(reply)).count();
+    let top = Top { errors: u32::try_from(errors).unwrap_or(u32::MAX), ..Top::default() };
+    let (mut out, mut of_group) = (Vec::new(), Vec::new());
+    let outcome = group.group.reply_applied(&array, top, &mut out, table, &mut of_group);
+    found.append(&mut of_group);
+    let answered = apart(&out, members.len());
+    for ((&place, reply), raw) in group.places.iter().zip(answered).zip(members) {
+        // What rules about single commands have made of it stays, unless the group is answered otherwise.
+        if reply != *raw
+            && let Some(given) = replies.get_mut(place as usize)
+        {
+            *given = reply;
+        }
+    }
+    outcome
+}
+
+/// Whether the error is about the command itself, and not about the state of the server.
+fn is_about_command(error: &[u8]) -> bool {
+    error.starts_with(b"-NOPERM ") || error.starts_with(b"-ERR unknown ") || error.starts_with(b"-ERR wrong number of arguments")
+}
+
+fn give(answers: &mut [Option<Vec<u8>>], places: &[u32], replies: Vec<Vec<u8>>) {
+    for (&place, reply) in places.iter().zip(replies) {
+        if let Some(answer) = answers.get_mut(place as usize) {
+            *answer = Some(reply);
+        }
+    }
+}
+
+fn name(id: CommandId, table: &Table) -> String {
+    table.spec(id).name().to_uppercase().replace('|', " ")
+}

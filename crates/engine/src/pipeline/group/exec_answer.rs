@@ -1,0 +1,185 @@
+//! What EXEC's answer means for the transaction that it ends.
+
+use std::sync::Arc;
+
+use super::super::finding::{Fault, Finding, Outcome, Place, Unwrapped};
+use super::super::resolve::Context;
+use super::super::score::{self, Failure};
+use super::super::violation::Kind;
+use super::{WrappedGroup, proves_end};
+use crate::command::Table;
+use crate::preflight::Verdict;
+use respguard_resp::scan::Top;
+use respguard_resp::value;
+
+/// What EXEC has answered.
+#[derive(Debug)]
+enum ExecAnswer {
+    /// MULTI was refused: each command has run by itself, and has been answered.
+    NoTransaction,
+    /// The preflight has kept it from running.
+    Prevented(Verdict),
+    /// The server has refused it.
+    Aborted,
+    /// Nobody knows whether it has run, and why not.
+    Unknown(String),
+    Applied,
+}
+
+impl WrappedGroup {
+    /// An array means applied, anything else that nothing was (<https://redis.io/docs/latest/commands/exec/>).
+    fn exec_answer(&self, frame: &[u8], top: Top) -> ExecAnswer {
+        if !self.in_transaction {
+            return ExecAnswer::NoTransaction;
+        }
+        if let Some(guard) = self.guard.as_ref().filter(|_| top.null)
+            && !matches!(guard.verdict(), Verdict::Fine | Verdict::Missing)
+        {
+            return ExecAnswer::Prevented(guard.verdict().clone());
+        }
+        if self.is_refused_again() {
+            return ExecAnswer::Unknown("it was sent again, and what it needs for that is refused now".to_owned());
+        }
+        if value::is_error(frame) || top.null {
+            return ExecAnswer::Aborted;
+        }
+        if top.elements != self.queued() {
+            let why = format!("the server's answer has {} replies for {} commands", top.elements, self.queued());
+            return ExecAnswer::Unknown(why);
+        }
+        ExecAnswer::Applied
+    }
+
+    /// Answers what the transaction held.
+    pub(super) fn admit_exec(
+        &mut self,
+        frame: &[u8],
+        top: Top,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) {
+        let answer = self.exec_answer(frame, top);
+        self.note_answer(&answer, frame, top, found);
+        match self.carried.take() {
+            Some(mut carried) => {
+                let table = context.table;
+                match answer {
+                    ExecAnswer::NoTransaction => carried.groups().for_each(|group| group.note_unwrapped(table, found)),
+                    ExecAnswer::Prevented(verdict) => self.answer_prevented(&mut carried, &verdict, table, found),
+                    ExecAnswer::Aborted => self.answer_aborted(&mut carried, frame, top, table, found),
+                    ExecAnswer::Unknown(why) => self.answer_unknown(&mut carried, &why, Fault::Timeout, table, found),
+                    ExecAnswer::Applied => self.pass_carried(&mut carried, frame, out, table, found),
+                }
+                self.carried = Some(carried);
+            }
+            None => self.answer_group(answer, frame, top, out, context.table, found),
+        }
+    }
+
+    /// The transaction holds one group, and nothing else.
+    fn answer_group(
+        &mut self,
+        answer: ExecAnswer,
+        frame: &[u8],
+        top: Top,
+        out: &mut Vec<u8>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        let before = out.len();
+        let outcome = match answer {
+            ExecAnswer::NoTransaction => return self.note_unwrapped(table, found),
+            ExecAnswer::Unknown(why) => return self.reply_unknown(&why, out, table, found),
+            ExecAnswer::Prevented(verdict) => self.reply_prevented(&verdict, out, table, found),
+            ExecAnswer::Aborted => {
+                self.reply_aborted(&self.why_aborted(frame, top.null, table), out);
+                found.push(Finding::Violation(self.aborted(self.own_refused.as_deref().unwrap_or(frame), table)));
+                Outcome::Aborted
+            }
+            ExecAnswer::Applied => {
+                let outcome = self.reply_applied(frame, top, out, table, found);
+                self.note_unguarded(self, outcome, table, found)
+            }
+        };
+        found.push(Finding::Group { index: self.index, outcome });
+        self.keep_replies(&out[before..], found);
+    }
+
+    /// What it says of the connection, and of what the proxy has added.
+    fn note_answer(&self, answer: &ExecAnswer, frame: &[u8], top: Top, found: &mut Vec<Finding>) {
+        if matches!(answer, ExecAnswer::Prevented(_) | ExecAnswer::Aborted) {
+            self.forget_kept(found);
+        }
+        match answer {
+            ExecAnswer::Applied | ExecAnswer::Prevented(_) => {}
+            ExecAnswer::Unknown(_) if self.is_refused_again() => {}
+            ExecAnswer::NoTransaction | ExecAnswer::Unknown(_) => found.push(Finding::CloseUpstream),
+            ExecAnswer::Aborted => {
+                // What refused the preflight may refuse the next one too.
+                if self.guard.as_ref().is_some_and(|guard| guard.error().is_some() || self.own_refused.is_some()) {
+                    found.push(Finding::GuardLost);
+                }
+                if let Some(rule) = self.ttl_fixed.as_ref().filter(|_| self.ttl_fix_refused) {
+                    found.push(Finding::TtlFixRefused { rule: Arc::clone(&rule.name) });
+                }
+                if !proves_end(frame, top) {
+                    found.push(Finding::CloseUpstream);
+                }
+            }
+        }
+    }
+
+    /// What is kept of the keys of a group that has not run goes.
+    fn forget_kept(&self, found: &mut Vec<Finding>) {
+        if let Some(request) = self.guard.as_ref().and_then(|guard| guard.forget()) {
+            found.push(Finding::FollowUp { request, frames: 1 });
+        }
+    }
+
+    /// The server knows no transactions: the members have run one by one.
+    fn note_unwrapped(&self, table: &Table, found: &mut Vec<Finding>) {
+        let violation = self.violation(Kind::Unwrapped, table);
+        found.push(Finding::Violation(violation.reason(Some(Unwrapped::NoTransactions.as_str()))));
+        found.push(Finding::Group { index: self.index, outcome: Outcome::Unwrapped });
+    }
+
+    /// `group`, which was applied in this transaction although the preflight had not said that it could be.
+    pub(super) fn note_unguarded(
+        &self,
+        group: &WrappedGroup,
+        outcome: Outcome,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) -> Outcome {
+        let Some(guard) = self.guard.as_ref().filter(|guard| *guard.verdict() != Verdict::Fine) else { return outcome };
+        found.push(Finding::GuardLost);
+        let error = guard.error().map(value::error_text).unwrap_or_default();
+        found.push(Finding::Violation(group.violation(Kind::Unguarded, table).error(error)));
+        if outcome == Outcome::Applied { Outcome::Unguarded } else { outcome }
+    }
+
+    /// What became of a group whose replies have been passed on as they came: so many members have failed, and which first.
+    pub(super) fn note_passed_on(
+        &self,
+        failed: u32,
+        first: Option<&Failure>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) -> Outcome {
+        let commands = || self.members.iter().copied();
+        let outcome = match first {
+            None => Outcome::Applied,
+            Some(_) if failed == self.members() => Outcome::Failed,
+            Some(failure) => {
+                found.push(Finding::PartialFailure(Place::Group));
+                found.push(Finding::Violation(score::partial_failure(Some(&self.rule.name), failure, commands(), table)));
+                Outcome::Torn
+            }
+        };
+        if let Some(breach) = self.expectations.as_ref().and_then(|expectations| expectations.breach()) {
+            found.push(Finding::Violation(breach.violation(&self.rule.name, commands(), table)));
+        }
+        outcome
+    }
+}
