@@ -100,7 +100,7 @@ bench: redis
 	scripts/bench --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(filter install,$(PEERS)),--install) $(SECTIONS)
 
 bench-instructions:
-	cargo bench --locked --bench instructions
+	cargo bench --locked --package respguard-engine --bench instructions
 
 clients: redis
 	scripts/measure-clients --write

@@ -143,9 +143,10 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         Live::new(loaded.clone(), workers.mailboxes.clone(), Arc::clone(&policy), mode_is_switched, certificates.clone());
     let drain = CancellationToken::new();
     tokio::spawn(keeper.run(signal(SignalKind::hangup())?, questions));
+    let own_settings = upstream_settings(config, &certificates, &place.primary, 1);
     let jobs = Jobs::new(
         config.audit.clone(),
-        upstream_settings(config, &certificates, &place.primary, 1),
+        Settings { cluster: place.cluster.clone(), ..own_settings },
         Arc::clone(&policy),
         workers.breaker.clone(),
         reporter.clone(),

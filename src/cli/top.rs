@@ -241,7 +241,10 @@ mod tests {
         Sample::of(
             Duration::from_millis(at_ms),
             json!({ "version": "1", "ready": true, "mode": "enforce", "clients": 1, "workers": 2, "uptime_seconds": 61,
-                "upstream": { "address": "s:1", "available": true, "connections": { "shared": 2 } }, "breaker": "closed" }),
+                "upstream": { "address": "s:1", "available": true, "connections": { "shared": 2 } }, "breaker": "closed",
+                "audit": { "running": null, "relations": [
+                    { "relation": "blob-pairs", "outcome": "drift", "orphans": 3, "relation_ttl": 1 },
+                    { "relation": "tokens", "outcome": "clean", "orphans": 0, "relation_ttl": 0 }] } }),
             &metrics,
             Ok(json!([{ "name": "pair", "in_force": true, "matched": 4, "applied": 3, "torn": 1 }])),
             Ok(json!([client])),
@@ -282,6 +285,19 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_frame_shows_how_far_an_audit_is_and_what_the_last_ones_found() {
+        let mut view = view();
+        let text = frame(&view, 140, 45);
+        assert!(text.contains("audits: blob-pairs drift (4 found)  tokens clean"), "{text}");
+        view.now.status["audit"]["running"] =
+            json!({ "kind": "audit", "relation": "tokens", "percent": 43, "walked": 1234, "found": 2 });
+        let text = frame(&view, 140, 45);
+        assert!(text.contains("audit tokens 43 %: 1234 walked, 2 found"), "{text}");
+        view.now.status["audit"] = serde_json::Value::Null;
+        assert!(!frame(&view, 140, 45).contains("audit"));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::credential::Sources;
 use super::section::{Findings, Section};
 use crate::jobs::Settings;
-use respguard_engine::policy::duration;
+use respguard_engine::policy::relation::Topology;
 use respguard_engine::policy::rule::{Repair, Word, Written};
+use respguard_engine::policy::{Policy, duration};
 
 const KEYS_PER_SECOND_MAX: u64 = 1_000_000;
 const GRACE_MS_MAX: u64 = 3_600_000;
@@ -62,6 +63,17 @@ pub(super) fn refuse_unlogged(audit: Option<&Settings>, written: &Written, findi
         if relation.repair != Repair::Report {
             let message = format!("{:?} wants a file that removed things can be put back from", relation.repair.as_str());
             findings.add(&format!("relation[{place}].repair"), message, "[audit] repair_log, or \"report\"");
+        }
+    }
+}
+
+/// Keys of different slots cannot be removed together.
+pub(super) fn warn_of_reported(policy: &Policy, findings: &mut Findings) {
+    for (place, relation) in policy.relations().iter().enumerate() {
+        if relation.repair_on(Topology::Cluster) != relation.repair {
+            let message = "its keys can lie in different slots of the cluster: what is broken is only reported".to_owned();
+            let advice = "the same hash tag in all of its keys, or \"report\"".to_owned();
+            findings.warn(&format!("relation[{place}].repair"), message, advice);
         }
     }
 }

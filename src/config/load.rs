@@ -158,17 +158,14 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     if upstream.topology.is_cluster() && !written.compresses.is_empty() {
         findings.add("compress[0]", "there is none yet before a cluster", "one server, or sentinels");
     }
-    if upstream.topology.is_cluster() {
-        let rules = (!written.relations.is_empty()).then_some("relation[0]");
-        for path in rules.into_iter().chain(audit.is_some().then_some("audit")) {
-            findings.add(path, "there are no audits yet before a cluster", "one server, or sentinels");
-        }
-    }
     refuse_unresolved(&upstream, &written, findings);
     audit::refuse_unlogged(audit.as_ref(), &written, findings);
     let policy = match compile(&written, table) {
         Ok(policy) => {
             warnings(&written).into_iter().for_each(|warning| findings.warn(&warning.path, warning.message, warning.advice));
+            if upstream.topology.is_cluster() {
+                audit::warn_of_reported(&policy, findings);
+            }
             Policy { violation_keys, ..policy }
         }
         Err(errors) => {

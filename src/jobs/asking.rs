@@ -33,6 +33,9 @@ pub(super) enum AskError {
     TooLong(usize),
     #[error("the server does not serve: {0}")]
     NotServing(String),
+    /// Nothing of what was asked has been applied.
+    #[error("slot {0} is on its way to another node")]
+    Moving(u16),
 }
 
 /// Opened when it is needed, and again after a loss.
@@ -66,6 +69,11 @@ impl Asking {
         // Dropped half way, the connection would be out of step: it is kept only now.
         self.stream = Some((stream, term));
         Ok(answered)
+    }
+
+    /// The next question goes over a new connection.
+    pub(super) fn close(&mut self) {
+        self.stream = None;
     }
 
     async fn open(&mut self) -> Result<(Stream, u64), AskError> {

@@ -11,11 +11,13 @@ use bytes::Bytes;
 use super::owners::Owners;
 use super::report::{RelationReport, told};
 use super::run::{Run, Stop};
+use super::walk::walk_all;
 use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Relation;
-use respguard_engine::policy::relation::{Subject, VALUE_BYTES_MAX, Verdict, Walk};
+use respguard_engine::policy::relation::{Subject, Topology, VALUE_BYTES_MAX, Verdict, Walk};
 use respguard_engine::policy::rule::PlaceKind;
+use respguard_engine::route::slots::key_slot;
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
 
@@ -26,8 +28,6 @@ const WAITING_MAX: usize = 4096;
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What was told is known again up to so many things; SCAN may show a key twice.
 const KNOWN_MAX: usize = 256 * 1024;
-/// Keys that SCAN passes over count for so much of one that is looked at.
-const PASSED_SHARE: f64 = 0.1;
 /// So many keys a sample passes over at most for one that it wants.
 const PASSED_FOR_ONE: u64 = 100;
 
@@ -36,11 +36,7 @@ pub(super) async fn audit(run: &mut Run, relation: &Relation, report: &mut Relat
     let mut audit = Audit::new(run, relation, report);
     audit.estimate().await?;
     for (number, walk) in relation.walks().iter().enumerate() {
-        let before = audit.report.walked;
-        while !audit.walk(number, walk).await? {
-            // Another server's cursors mean nothing: the walk begins again, and what was told is not told twice.
-            audit.report.walked = before;
-        }
+        walk_all(&mut audit, number, walk).await?;
     }
     audit.look_again(true).await
 }
@@ -50,12 +46,9 @@ pub(super) async fn sample(run: &mut Run, relation: &Relation, report: &mut Rela
     let mut audit = Audit::new(run, relation, report);
     audit.is_sample = true;
     for (number, walk) in relation.walks().iter().enumerate() {
-        let before = audit.report.walked;
-        audit.walked_max = before + things;
+        audit.walked_max = audit.report.walked + things;
         audit.passed_max = things.saturating_mul(PASSED_FOR_ONE);
-        while !audit.walk(number, walk).await? {
-            audit.report.walked = before;
-        }
+        walk_all(&mut audit, number, walk).await?;
     }
     audit.look_again(true).await
 }
@@ -71,7 +64,7 @@ pub(super) struct Audit<'a> {
     is_sample: bool,
     /// Where a walk ends before its end.
     walked_max: u64,
-    passed_max: u64,
+    pub(super) passed_max: u64,
 }
 
 /// Something that looked broken.
@@ -96,52 +89,22 @@ impl<'a> Audit<'a> {
     async fn estimate(&mut self) -> Result<(), Stop> {
         let mut request = Vec::new();
         encode::request(&mut request, &[b"DBSIZE"]);
-        let keys = self.run.read(&request, 1).await?.first().and_then(|reply| value::integer(reply)).unwrap_or_default();
+        let mut replies = Vec::new();
+        match self.run.servers.topology() {
+            Topology::OneServer => replies = self.run.read(&request, 1).await?,
+            Topology::Cluster => {
+                for node in self.run.servers.primaries() {
+                    replies.extend(self.run.read_at(&node, &request, 1).await?.unwrap_or_default());
+                }
+            }
+        }
+        let keys = replies.iter().filter_map(|reply| value::integer(reply)).sum::<i64>();
         let total = u64::try_from(keys).unwrap_or_default() * self.relation.walks().len() as u64;
         self.run.progress.total.store(total, Ordering::Relaxed);
         Ok(())
     }
 
-    /// True when it came to its end; false when the server was another one half way.
-    async fn walk(&mut self, number: usize, walk: &Walk<'_>) -> Result<bool, Stop> {
-        let batch = self.run.pace.batch();
-        let (glob, passed) = (walk.key.glob(), batch * 10);
-        let count = passed.to_string();
-        let mut cursor = b"0".to_vec();
-        let mut generation = None;
-        let mut passed_over = 0;
-        loop {
-            self.run.breathe(passed as f64 * PASSED_SHARE).await?;
-            let mut words: Vec<&[u8]> = vec![b"SCAN", &cursor, b"MATCH", &glob, b"COUNT", count.as_bytes()];
-            if let Some(name) = walk.type_name() {
-                words.extend([&b"TYPE"[..], name.as_bytes()]);
-            }
-            let mut request = Vec::new();
-            encode::request(&mut request, &words);
-            let replies = self.run.read(&request, 1).await?;
-            if *generation.get_or_insert(self.run.asking.generation) != self.run.asking.generation {
-                return Ok(false);
-            }
-            let page = Page::read(&replies[0])?;
-            self.run.progress.visited.fetch_add(passed as u64, Ordering::Relaxed);
-            let own = self.run.shared.policy.load().guard_prefix.clone();
-            let keys: Vec<Bytes> = page.found.into_iter().filter(|key| !key.starts_with(own.as_bytes())).collect();
-            for keys in keys.chunks(batch) {
-                if self.is_enough() {
-                    break;
-                }
-                self.take_keys(number, walk, keys).await?;
-            }
-            self.look_again(false).await?;
-            passed_over += passed as u64;
-            if page.cursor == b"0" || self.is_enough() || passed_over >= self.passed_max {
-                return Ok(true);
-            }
-            cursor = page.cursor;
-        }
-    }
-
-    async fn take_keys(&mut self, number: usize, walk: &Walk<'_>, keys: &[Bytes]) -> Result<(), Stop> {
+    pub(super) async fn take_keys(&mut self, number: usize, walk: &Walk<'_>, keys: &[Bytes]) -> Result<(), Stop> {
         let mut usable = Vec::with_capacity(keys.len());
         for key in keys {
             if key.len() <= NAME_BYTES_MAX { usable.push(key.clone()) } else { self.report.skipped += 1 }
@@ -208,7 +171,7 @@ impl<'a> Audit<'a> {
     }
 
     /// The second and third look at what has waited for the grace; at everything, if it is `all`.
-    async fn look_again(&mut self, all: bool) -> Result<(), Stop> {
+    pub(super) async fn look_again(&mut self, all: bool) -> Result<(), Stop> {
         loop {
             let is_full = self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX;
             let Some(first) = self.waiting.front() else { return Ok(()) };
@@ -241,9 +204,10 @@ impl<'a> Audit<'a> {
         let mut requests = Vec::new();
         let counts: Vec<usize> = subjects
             .iter()
-            .map(|subject| match at_one_moment {
-                true => subject.atomic_questions(ttl, &mut requests),
-                false => subject.questions(ttl, &mut requests),
+            .map(|subject| match self.look_at(subject, at_one_moment) {
+                Look::Atomic => subject.atomic_questions(ttl, &mut requests),
+                Look::Twice => (0..2).map(|_| subject.questions(ttl, &mut requests)).sum(),
+                Look::Once => subject.questions(ttl, &mut requests),
             })
             .collect();
         let replies = self.run.read(&requests, counts.iter().sum()).await?;
@@ -252,9 +216,16 @@ impl<'a> Audit<'a> {
         for (subject, count) in subjects.into_iter().zip(counts) {
             let (own, behind) = rest.split_at(count);
             rest = behind;
-            let verdict = match at_one_moment {
-                true => subject.judge_atomic(ttl, own),
-                false => subject.judge(ttl, own.iter().map(|reply| &reply[..])),
+            let judge = |replies: &[Bytes]| subject.judge(ttl, replies.iter().map(|reply| &reply[..]));
+            let verdict = match self.look_at(&subject, at_one_moment) {
+                Look::Atomic => subject.judge_atomic(ttl, own),
+                Look::Twice => {
+                    let (first, second) = own.split_at(own.len() / 2);
+                    let (first, second) = (judge(first), judge(second));
+                    // What somebody has written in between is no drift.
+                    if first == second || matches!(first, Verdict::Refused(_)) { first } else { Verdict::Holds }
+                }
+                Look::Once => judge(own),
             };
             match verdict {
                 Verdict::Holds | Verdict::Gone | Verdict::Elsewhere => {}
@@ -263,6 +234,17 @@ impl<'a> Audit<'a> {
             }
         }
         Ok(broken)
+    }
+
+    /// Nodes of a cluster have no moment in common.
+    fn look_at(&self, subject: &Subject, at_one_moment: bool) -> Look {
+        let mut slots = subject.keys().map(key_slot);
+        let first = slots.next();
+        match (at_one_moment, self.run.servers.topology()) {
+            (false, _) => Look::Once,
+            (true, Topology::Cluster) if !slots.all(|slot| Some(slot) == first) => Look::Twice,
+            (true, _) => Look::Atomic,
+        }
     }
 
     fn found(&mut self, subject: Subject, verdict: &Verdict) {
@@ -293,6 +275,16 @@ impl<'a> Audit<'a> {
         self.run.shared.reporter.violation(violation, &"audit");
         self.report.take(subject, verdict);
     }
+}
+
+/// How something is looked at.
+#[derive(Clone, Copy)]
+enum Look {
+    Once,
+    /// One look right after the other.
+    Twice,
+    /// All of it at one moment.
+    Atomic,
 }
 
 /// One page of SCAN and its kin (<https://redis.io/docs/latest/commands/scan/>).

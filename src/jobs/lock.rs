@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::asking::{AskError, Asking};
+use super::asking::AskError;
+use super::servers::{At, Servers};
 use respguard_resp::{encode, value};
 
 /// How long the lock outlives a proxy that is gone.
@@ -42,11 +43,11 @@ impl Lock {
         &self.key
     }
 
-    pub(super) async fn lock(&mut self, asking: &mut Asking, unless_done: bool) -> Result<Locking, AskError> {
+    pub(super) async fn lock(&mut self, servers: &mut Servers, unless_done: bool) -> Result<Locking, AskError> {
         let mut requests = Vec::new();
         if unless_done {
             encode::request(&mut requests, &[b"EXISTS", self.done_key.as_bytes()]);
-            let replies = asking.ask(&requests, 1, REPLY_BYTES_MAX).await?;
+            let replies = servers.ask(At::Key(self.done_key.as_bytes()), &requests, 1, REPLY_BYTES_MAX).await?;
             if value::integer(&replies[0]) == Some(1) {
                 return Ok(Locking::Done);
             }
@@ -55,7 +56,7 @@ impl Lock {
         let (key, lifetime) = (self.key.as_bytes(), milliseconds(LIFETIME));
         encode::request(&mut requests, &[b"SET", key, self.token.as_bytes(), b"NX", b"PX", lifetime.as_bytes()]);
         encode::request(&mut requests, &[b"GET", key]);
-        let replies = asking.ask(&requests, 2, REPLY_BYTES_MAX).await?;
+        let replies = servers.ask(At::Key(key), &requests, 2, REPLY_BYTES_MAX).await?;
         if let Some(error) = replies.iter().find(|reply| value::is_error(reply)) {
             return Ok(Locking::Refused(String::from_utf8_lossy(value::error_text(error)).into_owned()));
         }
@@ -72,12 +73,12 @@ impl Lock {
     }
 
     /// False when another has it, or it was lost.
-    pub(super) async fn renew(&mut self, asking: &mut Asking) -> Result<bool, AskError> {
+    pub(super) async fn renew(&mut self, servers: &mut Servers) -> Result<bool, AskError> {
         let key = self.key.as_bytes();
         let mut requests = Vec::new();
         encode::request(&mut requests, &[b"WATCH", key]);
         encode::request(&mut requests, &[b"GET", key]);
-        let replies = asking.ask(&requests, 2, REPLY_BYTES_MAX).await?;
+        let replies = servers.ask(At::Key(key), &requests, 2, REPLY_BYTES_MAX).await?;
         let holder = value::bulk(&replies[1]);
         let mut requests = Vec::new();
         let lifetime = milliseconds(LIFETIME);
@@ -91,30 +92,30 @@ impl Lock {
             Some(_) => {
                 let mut unwatch = Vec::new();
                 encode::request(&mut unwatch, &[b"UNWATCH"]);
-                asking.ask(&unwatch, 1, REPLY_BYTES_MAX).await?;
+                servers.ask(At::Key(key), &unwatch, 1, REPLY_BYTES_MAX).await?;
                 return Ok(false);
             }
         }
         encode::request(&mut requests, &[b"EXEC"]);
-        let replies = asking.ask(&requests, 3, REPLY_BYTES_MAX).await?;
+        let replies = servers.ask(At::Key(key), &requests, 3, REPLY_BYTES_MAX).await?;
         self.renewed = Some(Instant::now());
         Ok(!value::is_null(&replies[2]) && !value::is_error(&replies[2]))
     }
 
     /// Gives it back, and says for how long no scheduled run is needed.
-    pub(super) async fn unlock(&mut self, asking: &mut Asking, done_for: Option<Duration>) -> Result<(), AskError> {
-        if self.renewed.is_none() || !self.renew(asking).await? {
+    pub(super) async fn unlock(&mut self, servers: &mut Servers, done_for: Option<Duration>) -> Result<(), AskError> {
+        if self.renewed.is_none() || !self.renew(servers).await? {
             return Ok(());
         }
         let mut requests = Vec::new();
         encode::request(&mut requests, &[b"DEL", self.key.as_bytes()]);
-        let mut replies = 1;
+        servers.ask(At::Key(self.key.as_bytes()), &requests, 1, REPLY_BYTES_MAX).await?;
         if let Some(lifetime) = done_for.filter(|lifetime| lifetime.as_millis() > 0) {
-            let lifetime = milliseconds(lifetime);
-            encode::request(&mut requests, &[b"SET", self.done_key.as_bytes(), b"1", b"PX", lifetime.as_bytes()]);
-            replies += 1;
+            let (key, lifetime) = (self.done_key.as_bytes(), milliseconds(lifetime));
+            requests.clear();
+            encode::request(&mut requests, &[b"SET", key, b"1", b"PX", lifetime.as_bytes()]);
+            servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
         }
-        asking.ask(&requests, replies, REPLY_BYTES_MAX).await?;
         self.renewed = None;
         Ok(())
     }

@@ -13,7 +13,10 @@ mod report;
 mod run;
 mod sample;
 pub mod schedule;
+mod servers;
 mod undo;
+mod units;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -246,6 +249,17 @@ impl Jobs {
         let running = self.progress();
         let reports: Vec<Value> = self.lock().reports.values().cloned().collect();
         json!({ "on": self.shared.on.is_some(), "running": running, "relations": reports })
+    }
+
+    /// The same without keys; null where audits are off.
+    pub fn summary(&self) -> Value {
+        if self.shared.on.is_none() {
+            return Value::Null;
+        }
+        const TOLD: [&str; 6] = ["relation", "outcome", "finished_at_ms", "walked", "orphans", "relation_ttl"];
+        let of = |report: &Value| Value::Object(TOLD.map(|key| (key.to_owned(), report[key].clone())).into_iter().collect());
+        let relations: Vec<Value> = self.lock().reports.values().map(of).collect();
+        json!({ "running": self.progress(), "relations": relations })
     }
 
     fn relations(&self, name: Option<&str>) -> Result<Vec<Arc<Relation>>, Refused> {

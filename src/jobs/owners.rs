@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::audit::{Audit, Page, refused};
 use super::run::Stop;
-use respguard_engine::policy::relation::Walk;
+use respguard_engine::policy::relation::{Topology, Walk};
 use respguard_engine::policy::rule::PlaceKind;
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
@@ -19,6 +19,12 @@ struct Owner {
     cursor: Vec<u8>,
     /// Of a list.
     next: usize,
+}
+
+impl Owner {
+    fn begin(&mut self) {
+        (self.cursor, self.next) = (b"0".to_vec(), 0);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,13 +65,17 @@ impl Owners<'_> {
     /// Takes one page of each.
     async fn page(&mut self, audit: &mut Audit<'_>) -> Result<(), Stop> {
         debug_assert!(self.walk.kind != PlaceKind::Key);
-        let generation = audit.run.asking.generation;
+        let generation = audit.run.servers.generation();
         let mut requests = Vec::new();
         self.owners.iter().for_each(|owner| self.request(owner, &mut requests));
         let replies = audit.run.read(&requests, self.owners.len()).await?;
-        if generation != audit.run.asking.generation {
-            // The cursors are another server's, and so is the walk that these keys are a part of.
-            self.owners.clear();
+        if generation != audit.run.servers.generation() {
+            match audit.run.servers.topology() {
+                // The cursors are another server's, and so is the walk that these keys are a part of.
+                Topology::OneServer => self.owners.clear(),
+                // Perhaps those of other keys.
+                Topology::Cluster => self.owners.iter_mut().for_each(Owner::begin),
+            }
             return Ok(());
         }
         if self.without_values && self.owners.iter().zip(&replies).any(|(owner, reply)| cannot_leave_out(owner, reply)) {

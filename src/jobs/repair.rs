@@ -3,7 +3,7 @@
 //! WATCH and MULTI, rather than a script: between the look and the removal the entry in the log must reach the disk, and
 //! what is removed must be what was written down. Whoever fixes it meanwhile makes the EXEC fail, and wins.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tracing::warn;
@@ -12,7 +12,8 @@ use super::RepairWanted;
 use super::asking::AskError;
 use super::repair_log::{Entry, NOT_REMOVED, RepairLog, SCHEMA, What, encoded};
 use super::report::{BROKEN_SHARE, RelationReport, RepairResult};
-use super::run::{Run, Stop};
+use super::run::{MOVING_MAX, MOVING_PAUSE, Run, Stop};
+use super::servers::At;
 use crate::telemetry::audits;
 use crate::telemetry::label::{AuditOutcome, RepairAction};
 use crate::telemetry::record::{rfc3339, unix_ms};
@@ -120,11 +121,18 @@ struct Removal<'a> {
 
 impl Removal<'_> {
     async fn remove(&mut self) -> Result<RepairResult, Stop> {
-        for _ in 0..ATTEMPTS_MAX {
+        let begun = Instant::now();
+        let mut attempts = 0;
+        while attempts < ATTEMPTS_MAX {
             match self.attempt().await {
                 Ok(Some(result)) => return Ok(result),
-                Ok(None) => self.run.sleep(std::time::Duration::from_millis(20)).await?,
+                Ok(None) => {
+                    attempts += 1;
+                    self.run.sleep(Duration::from_millis(20)).await?;
+                }
                 Err(Failure::Ask(AskError::TooLong(_))) => return Ok(RepairResult::TooLarge),
+                Err(Failure::Ask(AskError::Moving(_))) if begun.elapsed() >= MOVING_MAX => return Ok(RepairResult::Changing),
+                Err(Failure::Ask(AskError::Moving(_))) => self.run.sleep(MOVING_PAUSE).await?,
                 Err(Failure::Ask(error)) => {
                     warn!(relation = &*self.relation.name, %error, "a repair has lost the server");
                     return Ok(RepairResult::Unknown);
@@ -170,6 +178,10 @@ impl Removal<'_> {
         encode::request(&mut requests, &[b"EXEC"]);
         let replies = match self.ask(&requests, targets.len() + 2).await {
             Ok(replies) => replies,
+            Err(failure @ Failure::Ask(AskError::Moving(_))) => {
+                self.conclude(&ids, NOT_REMOVED).await;
+                return Err(failure);
+            }
             // Nobody knows whether it is gone; the log has it, and putting it back looks first.
             Err(failure) => {
                 self.ids = ids;
@@ -180,16 +192,20 @@ impl Removal<'_> {
         let exec = replies.last().map(|reply| &reply[..]).unwrap_or_default();
         let is_removed = elements(exec).any(|count| value::integer(count).is_some_and(|count| count > 0));
         let outcome = if is_removed { RepairResult::Removed.as_str() } else { NOT_REMOVED };
-        let conclusion = self.log.conclude(&ids, &self.run.id, unix_ms(SystemTime::now()), outcome).await;
-        if let Err(error) = conclusion {
-            // What was removed is in the log all the same.
-            warn!(%error, "the log of repairs cannot be written any more");
-        }
+        self.conclude(&ids, outcome).await;
         if is_removed {
             self.ids = ids;
             return Ok(Some(RepairResult::Removed));
         }
         Ok(is_denied.then_some(RepairResult::Denied))
+    }
+
+    async fn conclude(&self, ids: &[String], outcome: &str) {
+        let conclusion = self.log.conclude(ids, &self.run.id, unix_ms(SystemTime::now()), outcome).await;
+        if let Err(error) = conclusion {
+            // What was removed is in the log all the same.
+            warn!(%error, "the log of repairs cannot be written any more");
+        }
     }
 
     async fn give_up(&mut self, result: RepairResult) -> Result<Option<RepairResult>, Failure> {
@@ -282,7 +298,8 @@ impl Removal<'_> {
 
     /// Not asked again after a loss: what was watched is then forgotten.
     async fn ask(&mut self, requests: &[u8], replies: usize) -> Result<Vec<Bytes>, Failure> {
-        Ok(self.run.asking.ask(requests, replies, KEPT_BYTES_MAX).await?)
+        let at = At::Key(&self.subject.source.key);
+        Ok(self.run.servers.ask(at, requests, replies, KEPT_BYTES_MAX).await?)
     }
 }
 

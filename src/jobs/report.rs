@@ -11,7 +11,7 @@ use crate::telemetry::label::AuditOutcome;
 use crate::telemetry::record::{rfc3339, unix_ms};
 use respguard_engine::pipeline::violation::{Kind, error_word};
 use respguard_engine::policy::Relation;
-use respguard_engine::policy::relation::{Subject, Target, Verdict};
+use respguard_engine::policy::relation::{Subject, Target, Topology, Verdict};
 use respguard_engine::policy::rule::Word;
 
 /// Bytes of all that is kept of what was found in one relation.
@@ -87,12 +87,12 @@ impl RepairResult {
 }
 
 impl RelationReport {
-    pub(super) fn new(relation: &Relation, run: &str, keep_max: usize, may_remove: bool) -> RelationReport {
+    pub(super) fn new(relation: &Relation, topology: Topology, run: &str, keep_max: usize, may_remove: bool) -> RelationReport {
         RelationReport {
             relation: Arc::clone(&relation.name),
             run: run.to_owned(),
             needs: relation.need_texts(),
-            repair: relation.repair.as_str(),
+            repair: relation.repair_on(topology).as_str(),
             may_remove,
             started: SystemTime::now(),
             finished: None,

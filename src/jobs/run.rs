@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::asking::{AskError, Asking};
+use super::asking::AskError;
 use super::audit::audit;
 use super::lock::{Lock, Locking};
 use super::repair::repair;
 use super::report::{RelationReport, report, told};
+use super::servers::{At, Servers};
 use super::{REMOVED_MAX, Refused, RepairWanted, Settings, Shared, Wanted};
+use crate::net::address::Address;
 use crate::net::upstream;
 use crate::net::upstream::connect::OpenError;
 use crate::telemetry::audits;
@@ -22,13 +24,15 @@ use crate::telemetry::label::{AuditOutcome, BreakerState};
 use crate::telemetry::record::{rfc3339, unix_ms};
 use respguard_engine::link::pace::Pace;
 use respguard_engine::policy::Relation;
-use respguard_engine::policy::relation::Topology;
 use respguard_engine::policy::rule::{Mode, Repair};
 
 /// How long a server may be away before a run gives up.
-const AWAY_MAX: Duration = Duration::from_secs(300);
+pub(super) const AWAY_MAX: Duration = Duration::from_secs(300);
+/// How long something is tried whose slot is on its way to another node, and the pause between two attempts.
+pub(super) const MOVING_MAX: Duration = Duration::from_secs(10);
+pub(super) const MOVING_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between two attempts to reach it, and between two looks at the breaker.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// The longest answers to one pipeline of questions.
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How often the log says how far a run is.
@@ -83,7 +87,7 @@ pub(super) struct Run {
     pub(super) settings: Settings,
     pub(super) id: String,
     pub(super) progress: Arc<Progress>,
-    pub(super) asking: Asking,
+    pub(super) servers: Servers,
     lock: Lock,
     pub(super) pace: Pace,
     cancel: CancellationToken,
@@ -110,14 +114,21 @@ impl Run {
         let relation = Mutex::default();
         let progress = Arc::new(Progress { id: id.clone(), kind, started, relation, walked, visited, total, found });
         let lock = Lock::new(&shared.policy.load().guard_prefix, &id);
-        let asking = Asking::new(upstream);
+        let servers = Servers::new(upstream);
         let pace = Pace::new(settings.keys_per_second);
-        Run { shared, settings, id, progress, asking, lock, pace, cancel, told_at: Instant::now() }
+        Run { shared, settings, id, progress, servers, lock, pace, cancel, told_at: Instant::now() }
     }
 
     /// Takes the lock, once. `Some`: why the server does not let this user audit anything.
     pub(super) async fn lock(&mut self, is_scheduled: bool) -> Result<Option<String>, Refused> {
-        match self.lock.lock(&mut self.asking, is_scheduled).await {
+        let begun = Instant::now();
+        let locking = loop {
+            match self.lock.lock(&mut self.servers, is_scheduled).await {
+                Err(AskError::Moving(_)) if begun.elapsed() < MOVING_MAX => tokio::time::sleep(MOVING_PAUSE).await,
+                locking => break locking,
+            }
+        };
+        match locking {
             Ok(Locking::Locked) => Ok(None),
             Ok(Locking::Held) => Err(Refused::Locked),
             Ok(Locking::Done) => Err(Refused::Done),
@@ -155,7 +166,7 @@ impl Run {
         }
         let is_done = wanted.is_scheduled && !is_over && refusal.is_none();
         let done_for = self.settings.every.filter(|_| is_done).map(|every| every.mul_f64(DONE_SHARE));
-        if let Err(error) = self.lock.unlock(&mut self.asking, done_for).await {
+        if let Err(error) = self.lock.unlock(&mut self.servers, done_for).await {
             warn!(run = self.id, %error, "the lock of audits is left to expire");
         }
         let by_relation = reports.iter().map(|report| (Arc::clone(&report.relation), report.shown())).collect();
@@ -163,7 +174,7 @@ impl Run {
     }
 
     fn unknown(&self, relation: &Relation, reason: &str) -> RelationReport {
-        let mut report = RelationReport::new(relation, &self.id, 0, self.may_remove(relation));
+        let mut report = RelationReport::new(relation, self.servers.topology(), &self.id, 0, self.may_remove(relation));
         report.stop(Stop::Unknown(reason.to_owned()));
         report.finished = Some(SystemTime::now());
         report
@@ -172,7 +183,7 @@ impl Run {
     async fn one(&mut self, relation: &Arc<Relation>, wanted: Option<RepairWanted>) -> RelationReport {
         let may_remove = self.may_remove(relation);
         let keep = wanted.map_or(0, |wanted| wanted.max).max(REMOVED_MAX);
-        let mut report = RelationReport::new(relation, &self.id, keep, may_remove);
+        let mut report = RelationReport::new(relation, self.servers.topology(), &self.id, keep, may_remove);
         match audit(self, relation, &mut report).await {
             Ok(()) => {
                 report.conclude();
@@ -189,7 +200,7 @@ impl Run {
     /// Observing wins, as with every rule.
     fn may_remove(&self, relation: &Relation) -> bool {
         let is_enforced = self.shared.policy.load().mode_of(relation.mode) == Mode::Enforce;
-        is_enforced && relation.repair_on(Topology::OneServer) != Repair::Report
+        is_enforced && relation.repair_on(self.servers.topology()) != Repair::Report
     }
 
     /// `is_news`: that it is unknown, and why, has not been said before.
@@ -245,7 +256,7 @@ impl Run {
             let cancel = self.cancel.clone();
             let answer = tokio::select! {
                 () = cancel.cancelled() => return Err(Stop::Cancelled),
-                answer = self.asking.ask(requests, replies, REPLY_BYTES_MAX) => answer,
+                answer = self.servers.read(requests, replies, REPLY_BYTES_MAX) => answer,
             };
             match answer {
                 Ok(answer) => {
@@ -256,6 +267,7 @@ impl Run {
                 Err(AskError::Open(error @ OpenError::Refused { .. })) => return Err(Stop::Unknown(error.to_string())),
                 Err(error @ AskError::TooLong(_)) => return Err(Stop::Failed(error.to_string())),
                 Err(error) if begun.elapsed() >= AWAY_MAX => return Err(Stop::Failed(error.to_string())),
+                Err(AskError::Moving(_)) => self.sleep(MOVING_PAUSE).await?,
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
                         warn!(run = self.id, %error, "an audit waits for the server");
@@ -263,6 +275,26 @@ impl Run {
                     self.sleep(PAUSE).await?;
                 }
             }
+        }
+    }
+
+    /// The replies of one node of a cluster, which may as well be about no key; `None` where it is not there.
+    pub(super) async fn read_at(&mut self, node: &Address, requests: &[u8], replies: usize) -> Result<Option<Vec<Bytes>>, Stop> {
+        let asked = Instant::now();
+        let cancel = self.cancel.clone();
+        let answer = tokio::select! {
+            () = cancel.cancelled() => return Err(Stop::Cancelled),
+            answer = self.servers.ask(At::Node(node), requests, replies, REPLY_BYTES_MAX) => answer,
+        };
+        match answer {
+            Ok(answer) => {
+                let pause = self.pace.answered(asked.elapsed());
+                self.sleep(pause).await?;
+                Ok(Some(answer))
+            }
+            Err(AskError::Open(error @ OpenError::Refused { .. })) => Err(Stop::Unknown(error.to_string())),
+            Err(error @ AskError::TooLong(_)) => Err(Stop::Failed(error.to_string())),
+            Err(_) => Ok(None),
         }
     }
 
@@ -282,10 +314,20 @@ impl Run {
         self.sleep(wait).await
     }
 
+    /// SCAN has passed over so many keys.
+    pub(super) fn count_visited(&self, keys: usize) {
+        self.progress.visited.fetch_add(keys as u64, Ordering::Relaxed);
+    }
+
+    /// How the proxy's own keys begin.
+    pub(super) fn guard_prefix(&self) -> std::sync::Arc<str> {
+        self.shared.policy.load().guard_prefix.clone()
+    }
+
     async fn renew(&mut self) -> Result<(), Stop> {
         let begun = Instant::now();
         loop {
-            match self.lock.renew(&mut self.asking).await {
+            match self.lock.renew(&mut self.servers).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(Stop::LockLost),
                 Err(error) if begun.elapsed() >= AWAY_MAX => return Err(Stop::Failed(error.to_string())),

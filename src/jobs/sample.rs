@@ -42,7 +42,7 @@ impl Jobs {
         let mut run = Run::new(Arc::clone(&self.shared), (settings, upstream), cancel, "sample");
         let mut counts = Vec::new();
         for relation in policy.relations() {
-            let mut report = RelationReport::new(relation, &run.id, 0, false);
+            let mut report = RelationReport::new(relation, run.servers.topology(), &run.id, 0, false);
             let failure = match sample(&mut run, relation, &mut report, keys).await {
                 Ok(()) => None,
                 Err(Stop::Unknown(reason) | Stop::Failed(reason)) => Some(reason),

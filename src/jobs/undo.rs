@@ -1,5 +1,7 @@
 //! Puts back what repairs removed, where nothing stands now: each thing as it was, with the lifetime that it had.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::info;
@@ -8,7 +10,8 @@ use super::asking::AskError;
 use super::repair::server_ms;
 use super::repair_log::{Entry, RepairLog, What, decoded};
 use super::report::{text, told};
-use super::run::Run;
+use super::run::{MOVING_MAX, MOVING_PAUSE, Run};
+use super::servers::At;
 use crate::telemetry::audits;
 use crate::telemetry::label::RepairAction;
 use respguard_resp::scan::elements;
@@ -85,13 +88,18 @@ fn shown_of(entry: &Entry, undone: &Undone) -> Value {
 
 async fn put_back(run: &mut Run, entry: &Entry) -> Result<Undone, AskError> {
     let Ok(key) = decoded(&entry.key) else { return Ok(Undone::Failed("the key cannot be read".to_owned())) };
-    for _ in 0..ATTEMPTS_MAX {
+    let begun = Instant::now();
+    let mut attempts = 0;
+    while attempts < ATTEMPTS_MAX {
         let attempt = match &entry.what {
-            What::Key { dump } => Some(restore(run, &key, dump, entry.expires_at_ms).await?),
-            What::Member { .. } | What::Field { .. } | What::Item { .. } => insert(run, &key, entry).await?,
+            What::Key { dump } => restore(run, &key, dump, entry.expires_at_ms).await.map(Some),
+            What::Member { .. } | What::Field { .. } | What::Item { .. } => insert(run, &key, entry).await,
         };
-        if let Some(undone) = attempt {
-            return Ok(undone);
+        match attempt {
+            Ok(Some(undone)) => return Ok(undone),
+            Ok(None) => attempts += 1,
+            Err(AskError::Moving(_)) if begun.elapsed() < MOVING_MAX => tokio::time::sleep(MOVING_PAUSE).await,
+            Err(error) => return Err(error),
         }
     }
     Ok(Undone::Failed("others write to the key all the time".to_owned()))
@@ -102,7 +110,7 @@ async fn restore(run: &mut Run, key: &[u8], dump: &str, expires_at_ms: Option<i6
     let Ok(dump) = decoded(dump) else { return Ok(Undone::Failed("the dump cannot be read".to_owned())) };
     let mut requests = Vec::new();
     encode::request(&mut requests, &[b"TIME"]);
-    let now = run.asking.ask(&requests, 1, REPLY_BYTES_MAX).await?;
+    let now = run.servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
     if has_ended(&now[0], expires_at_ms) {
         return Ok(Undone::Expired);
     }
@@ -113,7 +121,7 @@ async fn restore(run: &mut Run, key: &[u8], dump: &str, expires_at_ms: Option<i6
         words.push(b"ABSTTL");
     }
     encode::request(&mut requests, &words);
-    let reply = run.asking.ask(&requests, 1, REPLY_BYTES_MAX).await?;
+    let reply = run.servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
     let error = value::error_text(&reply[0]);
     Ok(match error {
         b"" => Undone::Restored,
@@ -137,7 +145,7 @@ async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<Undon
         What::Key { .. } => return Ok(None),
     }
     encode::request(&mut requests, &[b"LLEN", key]);
-    let replies = run.asking.ask(&requests, 5, REPLY_BYTES_MAX).await?;
+    let replies = run.servers.ask(At::Key(key), &requests, 5, REPLY_BYTES_MAX).await?;
     let stands = match &entry.what {
         What::Item { .. } => value::integer(&replies[3]).is_some(),
         _ => value::integer(&replies[3]) == Some(1) || value::bulk(&replies[3]).is_some(),
@@ -158,7 +166,7 @@ async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<Undon
     requests.clear();
     if let Some(given_up) = given_up {
         encode::request(&mut requests, &[b"UNWATCH"]);
-        run.asking.ask(&requests, 1, REPLY_BYTES_MAX).await?;
+        run.servers.ask(At::Key(key), &requests, 1, REPLY_BYTES_MAX).await?;
         return Ok(Some(given_up));
     }
     let length = value::integer(&replies[4]).unwrap_or_default();
@@ -188,7 +196,7 @@ async fn insert(run: &mut Run, key: &[u8], entry: &Entry) -> Result<Option<Undon
         encode::request(&mut requests, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
     }
     encode::request(&mut requests, &[b"EXEC"]);
-    let replies = run.asking.ask(&requests, commands.len() + 2, REPLY_BYTES_MAX).await?;
+    let replies = run.servers.ask(At::Key(key), &requests, commands.len() + 2, REPLY_BYTES_MAX).await?;
     Ok(concluded(&replies))
 }
 
@@ -207,7 +215,7 @@ async fn others(run: &mut Run, key: &[u8], places: &[i64], length: i64) -> Resul
     let mut requests = Vec::new();
     let wanted: Vec<i64> = places.iter().zip(0..).map(|(place, before)| place - before).collect();
     wanted.iter().for_each(|place| encode::request(&mut requests, &[b"LINDEX", key, place.to_string().as_bytes()]));
-    let replies = run.asking.ask(&requests, wanted.len(), 64 * REPLY_BYTES_MAX).await?;
+    let replies = run.servers.ask(At::Key(key), &requests, wanted.len(), 64 * REPLY_BYTES_MAX).await?;
     let is_within = |place: &i64| *place < length;
     Ok(wanted
         .iter()

@@ -52,6 +52,26 @@ impl Way {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn write(&self, bytes: &[u8], without_room: impl FnOnce(&mut State)) -> Poll<io::Result<usize>> {
+        let (written, reader) = {
+            let mut state = self.lock();
+            if state.ended {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let room = self.bytes_max.saturating_sub(state.bytes.len());
+            if room == 0 && !bytes.is_empty() {
+                without_room(&mut state);
+                return Poll::Pending;
+            }
+            let written = bytes.len().min(room);
+            state.bytes.extend_from_slice(&bytes[..written]);
+            state.whole = false;
+            (written, state.reader.take())
+        };
+        reader.into_iter().for_each(Waker::wake);
+        Poll::Ready(Ok(written))
+    }
+
     fn close(&self, abandoned: bool) {
         let wakers = {
             let mut state = self.lock();
@@ -113,7 +133,7 @@ impl Pipe {
             if state.bytes.is_empty() {
                 return Poll::Ready(None);
             }
-            (state.bytes.split(), state.writer.take())
+            (std::mem::take(&mut state.bytes), state.writer.take())
         };
         writer.into_iter().for_each(Waker::wake);
         Poll::Ready(Some(taken))
@@ -124,23 +144,15 @@ impl Pipe {
     /// # Errors
     /// The other end is closed.
     pub fn poll_write(&self, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let (written, reader) = {
-            let mut state = self.outbound.lock();
-            if state.ended {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            let room = self.outbound.bytes_max.saturating_sub(state.bytes.len());
-            if room == 0 && !bytes.is_empty() {
-                register(&mut state.writer, cx);
-                return Poll::Pending;
-            }
-            let written = bytes.len().min(room);
-            state.bytes.extend_from_slice(&bytes[..written]);
-            state.whole = false;
-            (written, state.reader.take())
-        };
-        reader.into_iter().for_each(Waker::wake);
-        Poll::Ready(Ok(written))
+        self.outbound.write(bytes, |state| register(&mut state.writer, cx))
+    }
+
+    /// The same; where there is no room nobody is woken when there is.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.outbound.write(bytes, |_| ()) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     /// Says that nothing follows what was written until it has been answered.

@@ -118,6 +118,20 @@ impl Stream {
         }
     }
 
+    /// Writes what the socket takes at once, without asking whether it is the task's turn: a task that writes for many
+    /// clients would have to leave most of them to their own. What is no plain socket takes nothing so.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is taken; any other error comes again when the bytes are written by `poll_write`.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(socket) => socket.try_write(bytes),
+            Stream::Unix(socket) => socket.try_write(bytes),
+            Stream::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Stream::Memory(pipe) => pipe.try_write(bytes),
+        }
+    }
+
     /// True when the other side sends nothing more, although not all that it has sent has been read.
     pub fn is_read_closed(&self) -> bool {
         match self {

@@ -34,7 +34,7 @@ pub const NOT_RUN: [(&str, &str, &str); 27] = [
     ),
     ("docs/performance.md", "make bench ROUNDS=1 SECONDS=0.2        # tries it; writes to target/bench", BENCH),
     ("docs/performance.md", "cargo bench --bench codec", BENCH),
-    ("docs/performance.md", "cargo bench --bench instructions", BENCH),
+    ("docs/performance.md", "cargo bench --package respguard-engine --bench instructions", BENCH),
     ("docs/performance.md", "cargo bench --bench holds", BENCH),
     ("docs/rest.md", "make demo", DEMO),
     ("docs/servers.md", "make servers", SERVERS),

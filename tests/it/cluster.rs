@@ -248,25 +248,6 @@ fn what_is_not_done_on_a_cluster_is_refused_by_name() {
     assert_eq!(proxy.metric("respguard_upstream_reconnects_total", &[]), 0.0);
 }
 
-/// Moves a slot half way: its new node takes it in, and some of its keys are there already.
-fn begin_move(nodes: &Nodes, slot: u16, from: usize, to: usize) {
-    let (source, target) = (nodes.id(from), nodes.id(to));
-    assert_eq!(nodes.servers[to].ask(&format!("CLUSTER SETSLOT {slot} IMPORTING {source}")), "+OK\r\n");
-    assert_eq!(nodes.servers[from].ask(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}")), "+OK\r\n");
-}
-
-fn end_move(nodes: &Nodes, slot: u16, from: usize, to: usize) {
-    let target = nodes.id(to);
-    for at in [to, from] {
-        assert_eq!(nodes.servers[at].ask(&format!("CLUSTER SETSLOT {slot} NODE {target}")), "+OK\r\n");
-    }
-}
-
-fn migrate(nodes: &Nodes, key: &str, from: usize, to: usize) {
-    let port = nodes.servers[to].port();
-    assert_eq!(nodes.servers[from].ask(&format!("MIGRATE 127.0.0.1 {port} {key} 0 5000")), "+OK\r\n", "{key}");
-}
-
 #[test]
 fn a_slot_that_moves_is_followed_and_no_client_sees_it() {
     let nodes = Nodes::start(2, false);
@@ -276,8 +257,8 @@ fn a_slot_that_moves_is_followed_and_no_client_sees_it() {
     let slot = key_slot(user.as_bytes());
     assert_eq!(asked(&mut wire, &[&format!("INCR n:{{{user}}}"), &format!("SADD s:{{{user}}} x")]), [":1\r\n", ":1\r\n"]);
     assert_eq!(wire.ask(&format!("SET x:{{{user}}} 1")), "+OK\r\n");
-    begin_move(&nodes, slot, 0, 1);
-    migrate(&nodes, &format!("n:{{{user}}}"), 0, 1);
+    nodes.begin_move(slot, 0, 1);
+    nodes.migrate(&format!("n:{{{user}}}"), 0, 1);
     // One key has left, the others have not, and new ones are made at the new node.
     assert_eq!(wire.ask(&format!("GET n:{{{user}}}")), "$1\r\n1\r\n");
     assert_eq!(wire.ask(&format!("GET x:{{{user}}}")), "$1\r\n1\r\n");
@@ -287,14 +268,14 @@ fn a_slot_that_moves_is_followed_and_no_client_sees_it() {
     wire.send(&[request(&format!("INCR n:{{{user}}}")), request(&format!("SADD s:{{{user}}} y"))].concat());
     other.send_line(&format!("MGET n:{{{user}}} x:{{{user}}}"));
     eventually("it is tried", || proxy.metric("respguard_redirects_total", &[("kind", "try_again")]) >= 2.0);
-    migrate(&nodes, &format!("s:{{{user}}}"), 0, 1);
-    migrate(&nodes, &format!("x:{{{user}}}"), 0, 1);
+    nodes.migrate(&format!("s:{{{user}}}"), 0, 1);
+    nodes.migrate(&format!("x:{{{user}}}"), 0, 1);
     let replies: Vec<String> = wire.replies(2).iter().map(|reply| text(reply)).collect();
     assert_eq!(replies, [":2\r\n", ":1\r\n"]);
     // Another client's may come before the group or behind it.
     let both = text(&other.reply());
     assert!(["*2\r\n$1\r\n1\r\n$1\r\n1\r\n", "*2\r\n$1\r\n2\r\n$1\r\n1\r\n"].contains(&&*both), "{both}");
-    end_move(&nodes, slot, 0, 1);
+    nodes.end_move(slot, 0, 1);
     assert_eq!(wire.ask(&format!("INCR n:{{{user}}}")), ":3\r\n");
     assert_eq!(asked(&mut wire, &["MULTI", &format!("INCR n:{{{user}}}"), "EXEC"])[2], "*1\r\n:4\r\n");
     assert!(proxy.metric("respguard_redirects_total", &[("kind", "moved")]) >= 1.0);
@@ -310,9 +291,9 @@ fn a_slot_that_moves_while_it_is_watched_makes_exec_answer_nil() {
     let slot = key_slot(key.as_bytes());
     assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
     assert_eq!(wire.ask(&format!("WATCH {key}")), "+OK\r\n");
-    begin_move(&nodes, slot, 0, 1);
-    migrate(&nodes, &key, 0, 1);
-    end_move(&nodes, slot, 0, 1);
+    nodes.begin_move(slot, 0, 1);
+    nodes.migrate(&key, 0, 1);
+    nodes.end_move(slot, 0, 1);
     assert_eq!(asked(&mut wire, &["MULTI", &format!("INCR {key}"), "EXEC"]), ["+OK\r\n", "+QUEUED\r\n", "*-1\r\n"]);
     assert_eq!(wire.ask(&format!("WATCH {key}")), "+OK\r\n");
     assert_eq!(asked(&mut wire, &["MULTI", &format!("INCR {key}"), "EXEC"]), ["+OK\r\n", "+QUEUED\r\n", "*1\r\n:2\r\n"]);

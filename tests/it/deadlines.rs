@@ -129,3 +129,43 @@ fn the_deadlines_that_hold_without_configuration_let_a_stall_of_the_server_pass(
     assert_eq!(wire.ask("DEBUG SLEEP 6"), "+OK\r\n", "long by nature");
     assert_eq!(proxy.metric("respguard_timeouts_total", &[]), 0.0);
 }
+
+#[test]
+fn what_must_not_overtake_a_late_reply_has_a_deadline_of_its_own_and_is_not_sent() {
+    const NOT_SENT: &str = "-ERR respguard: not sent: what was sent before it has not been answered in time\r\n";
+    let redis = RedisServer::start(&[]);
+    let patient = "[breaker]\nenabled = false\n";
+    let proxy = Setup::new(&redis).top("workers = 1").upstream(TIMES).rules(patient).start();
+    let lines = ["BLPOP queue 1", "SUBSCRIBE ch", "WATCH k", "SELECT 1", "RESET", "CLIENT TRACKING ON", "MULTI"];
+    let mut wires: Vec<_> = lines.iter().map(|_| proxy.wire()).collect();
+    assert_eq!(wires[0].ask("SET n 0"), "+OK\r\n");
+    let mut direct = redis.wire();
+    direct.send_line("DEBUG SLEEP 5");
+    eventually("the server is busy", || {
+        wires[0].send_line("PING");
+        wires[0].is_silent_for(Duration::from_millis(50)) || wires[0].reply().is_empty()
+    });
+    wires.iter_mut().for_each(|wire| wire.send_line("INCR n"));
+    assert!(wires[0].reply().starts_with(b"-TIMEOUT "), "the PING");
+    for wire in &mut wires {
+        assert!(wire.reply().starts_with(b"-TIMEOUT "));
+    }
+    lines.iter().zip(&mut wires).for_each(|(line, wire)| wire.send_line(line));
+    for (line, wire) in lines.iter().zip(&mut wires) {
+        let expected = if *line == "MULTI" { "+OK\r\n" } else { NOT_SENT };
+        assert_eq!(String::from_utf8_lossy(&wire.reply()), expected, "{line}");
+    }
+    assert!(direct.is_silent_for(Duration::from_millis(1)), "the server has been busy all the time");
+    let [.., queueing] = &mut wires[..] else { panic!("there are some") };
+    assert_eq!(queueing.ask("INCR n"), "+QUEUED\r\n");
+    assert!(queueing.ask("EXEC").starts_with("-EXECABORT "), "its MULTI was not sent");
+    assert_eq!(direct.reply(), b"+OK\r\n");
+    let expected = format!("$1\r\n{}\r\n", lines.len());
+    eventually("all that was sent has run, and once", || redis.ask("GET n") == expected);
+    let not_run = ["SELECT 1", "CLIENT TRACKING ON"];
+    for (line, wire) in lines.iter().zip(&mut wires) {
+        let reply = wire.ask("GET n");
+        assert!(if not_run.contains(line) { reply.contains("not run: ") } else { reply == expected }, "{line}: {reply}");
+    }
+    assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}

@@ -21,6 +21,19 @@ fn a_client_that_leaves_behind_a_blocked_pop_loses_nothing_whatever_it_sent_next
 }
 
 #[test]
+fn so_does_one_whose_pop_blocks_only_after_it_has_left() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start("", &redis);
+    let mut wire = proxy.wire();
+    wire.send(&requests(&["WATCH a", "DEBUG SLEEP 0.5", "BLPOP queue 0", "SELECT 1"]));
+    eventually("it has been read", || proxy.metric("respguard_commands_total", &[("command", "blpop")]) == 1.0);
+    drop(wire);
+    eventually("nobody waits for it", || proxy.metric("respguard_clients", &[]) == 0.0);
+    assert_eq!(redis.ask("RPUSH queue job"), ":1\r\n");
+    assert_eq!(redis.ask("LLEN queue"), ":1\r\n");
+}
+
+#[test]
 fn everything_before_a_quit_is_answered() {
     let twin = Twin::start("");
     for lines in [

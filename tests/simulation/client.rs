@@ -416,6 +416,7 @@ impl Client {
         };
         session.write(&request).await?;
         let reply = session.reply().await?;
+        self.stage.server.trace(|| format!("session {} asked for {change:?} and got {}", session.number, brief(&reply)));
         self.count(&reply);
         match (&reply, change) {
             (Reply::Error(text), _) if text.starts_with("TIMEOUT") => return Err(self.leave(session)),
@@ -430,7 +431,8 @@ impl Client {
                 return Ok(());
             }
             (Reply::Simple(_), Change::Db(db)) => session.db = db,
-            (Reply::Array(_), Change::Protocol(wanted)) => session.resp3 = wanted == 1,
+            (Reply::Map(_), Change::Protocol(1)) => session.resp3 = true,
+            (Reply::Array(_), Change::Protocol(0)) => session.resp3 = false,
             (reply, _) => self.misfit(session, &Want::Integer, reply),
         }
         session.missed = None;
@@ -638,7 +640,7 @@ fn fate_of_exec(exec: &Reply) -> Fate {
 
 fn parts(frame: &Reply) -> &[Reply] {
     match frame {
-        Reply::Array(parts) | Reply::Push(parts) => parts,
+        Reply::Array(parts) | Reply::Map(parts) | Reply::Push(parts) => parts,
         _ => &[],
     }
 }

@@ -171,7 +171,7 @@ impl Model {
             }
             "HELLO" => {
                 session.resp3 = words.get(1).map_or(session.resp3, |version| version == "3");
-                Reply::Array(vec![Reply::bulk("id"), Reply::Integer(session.id), Reply::bulk("role"), Reply::bulk("master")])
+                Reply::Map(vec![Reply::bulk("id"), Reply::Integer(session.id), Reply::bulk("role"), Reply::bulk("master")])
             }
             "CLIENT" => match &*word(1) {
                 "ID" => Reply::Integer(session.id),

@@ -9,6 +9,8 @@ pub enum Reply {
     Bulk(Vec<u8>),
     Null,
     Array(Vec<Reply>),
+    /// Keys and values in turn; a flat array in RESP2.
+    Map(Vec<Reply>),
     Push(Vec<Reply>),
 }
 
@@ -41,9 +43,13 @@ impl Reply {
                 out.extend_from_slice(b"\r\n");
             }
             Reply::Null => out.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" }),
-            Reply::Array(parts) | Reply::Push(parts) => {
-                let is_push = matches!(self, Reply::Push(_)) && resp3;
-                line(out, if is_push { '>' } else { '*' }, &parts.len().to_string());
+            Reply::Array(parts) | Reply::Map(parts) | Reply::Push(parts) => {
+                let (kind, length) = match self {
+                    Reply::Map(_) if resp3 => ('%', parts.len() / 2),
+                    Reply::Push(_) if resp3 => ('>', parts.len()),
+                    _ => ('*', parts.len()),
+                };
+                line(out, kind, &length.to_string());
                 parts.iter().for_each(|part| part.write(resp3, out));
             }
         }
@@ -87,7 +93,11 @@ pub fn reply(bytes: &[u8]) -> Option<(Reply, usize)> {
                 at += length;
                 parts.push(part);
             }
-            if kind == b'>' { Reply::Push(parts) } else { Reply::Array(parts) }
+            match kind {
+                b'>' => Reply::Push(parts),
+                b'%' => Reply::Map(parts),
+                _ => Reply::Array(parts),
+            }
         }
         kind => panic!("no reply begins with {:?} in {:?}", kind as char, String::from_utf8_lossy(&bytes[..bytes.len().min(80)])),
     };

@@ -79,6 +79,7 @@ pub(super) fn line(out: &mut Vec<u8>, kind: u8, text: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+#[inline]
 fn head(out: &mut Vec<u8>, kind: u8, count: usize) {
     // Nearly all counts are small.
     if count < 10 {

@@ -22,7 +22,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     let groups = u16::try_from(groups).unwrap_or(u16::MAX).clamp(1, GROUPS_ROWS_MAX) + 2;
     let workers = u16::try_from(view.now.workers.len()).unwrap_or(u16::MAX).clamp(1, WORKERS_ROWS_MAX) + 2;
     let areas: [Rect; 7] = Layout::vertical([
-        Constraint::Length(3),
+        Constraint::Length(if view.now.status["audit"].is_object() { 4 } else { 3 }),
         Constraint::Length(workers),
         Constraint::Length(groups),
         Constraint::Fill(3),
@@ -50,7 +50,7 @@ fn head(view: &View) -> Paragraph<'static> {
         connections.filter(|(_, count)| **count != 0).map(|(kind, count)| format!("{count} {kind}")).collect();
     let available = if status["upstream"]["available"] == true { "available" } else { "NOT AVAILABLE" };
     let up = time(status["uptime_seconds"].as_u64().unwrap_or_default());
-    let lines = [
+    let mut lines = vec![
         format!(
             "respguard {} at {}  {ready}  {}{switched}  up {up}",
             word(&status["version"]),
@@ -67,9 +67,33 @@ fn head(view: &View) -> Paragraph<'static> {
             status["breaker"].as_str().unwrap_or("off"),
         ),
     ];
+    lines.extend(audited(&status["audit"]));
     let is_good = reasons.is_empty() && status["upstream"]["available"] == true;
     let style = if is_good { Style::default() } else { Style::default().fg(Color::Red) };
-    Paragraph::new(lines.map(Line::from).to_vec()).style(style)
+    Paragraph::new(lines.into_iter().map(Line::from).collect::<Vec<_>>()).style(style)
+}
+
+/// How far the audit under way is, or what the last ones came to; `None` where audits are off.
+fn audited(audit: &Value) -> Option<String> {
+    audit.as_object()?;
+    let running = &audit["running"];
+    if running.is_object() {
+        return Some(format!(
+            "{} {} {} %: {} walked, {} found",
+            word(&running["kind"]),
+            word(&running["relation"]),
+            running["percent"].as_u64().unwrap_or_default(),
+            running["walked"],
+            running["found"],
+        ));
+    }
+    let last = audit["relations"].as_array().into_iter().flatten().map(|relation| {
+        let broken = ["orphans", "relation_ttl"].iter().filter_map(|count| relation[*count].as_u64()).sum::<u64>();
+        let found = if broken > 0 { format!(" ({broken} found)") } else { String::new() };
+        format!("{} {}{found}", word(&relation["relation"]), word(&relation["outcome"]))
+    });
+    let last: Vec<_> = last.collect();
+    Some(if last.is_empty() { "audits: none yet".to_owned() } else { format!("audits: {}", last.join("  ")) })
 }
 
 fn rates(view: &View) -> String {

@@ -280,7 +280,6 @@ fn a_cluster_is_named_by_its_nodes_and_what_is_not_done_there_is_refused() {
             "cluster = [\"127.0.0.1:1\"]\n[[group]]\nname = \"g\"\nresolve = true\ncommands = [\"GET a\", \"GET b\"]",
             "group[0].resolve",
         ),
-        ("cluster = [\"127.0.0.1:1\"]\n[audit]", "audit: there are no audits yet before a cluster"),
         ("cluster = [\"127.0.0.1:1\"]\n[[degrade]]\nname = \"d\"\ncommand = \"GET *\"\nreply = \"nil\"", "degrade[0]"),
     ] {
         let said = refusal(&format!("[upstream]\n{text}\n"));

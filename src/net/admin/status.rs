@@ -65,6 +65,7 @@ pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
         "clients": registry.len(),
         "upstream": shown,
         "breaker": breaker.state(),
+        "audit": state.jobs.summary(),
     }))
 }
 

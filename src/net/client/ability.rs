@@ -37,7 +37,7 @@ impl Connection {
 
     /// True when groups may come, and nobody knows yet whether the connection does transactions: it is being opened.
     pub(super) fn must_await_opening(&self) -> bool {
-        let link = self.exchange.link();
+        let link = self.exchange.way().0;
         if link.was_open() {
             self.awaited_opening.set(false);
             return false;

@@ -1,12 +1,13 @@
 //! What must happen between two commands of a client: a fence, another lane, a question elsewhere.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
 use super::connection::Connection;
 use crate::net::clock;
-use crate::net::exchange::End;
+use crate::net::exchange::{End, Waiting};
 use crate::net::upstream::call::ask;
 use crate::net::upstream::lane::{Lane, LaneKey};
 use crate::net::upstream::pool::NoLane;
@@ -24,6 +25,9 @@ use respguard_resp::{Protocol, encode, value};
 
 /// Redis' own text: with credentials of its own the proxy is to its clients a server without passwords.
 const NO_LOGIN: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n";
+
+/// Why a command is not sent that must not overtake what was sent before it.
+pub(super) const UNANSWERED: &str = "not sent: what was sent before it has not been answered in time";
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -44,8 +48,12 @@ impl Connection {
             Barrier::Reset => self.reset().await,
             Barrier::Resolve => self.resolved().await,
             Barrier::Share => {
-                self.drained().await;
-                self.tidy_lease();
+                if self.drained().await {
+                    self.tidy_lease();
+                } else {
+                    // What is stuck is its own connection.
+                    self.lose_lease();
+                }
                 // It would be given one of its own again.
                 self.exchange.bulk.forget();
                 self.alone_in_vain.set(true);
@@ -64,29 +72,40 @@ impl Connection {
         self.exchange.answer(b"+OK\r\n".to_vec());
     }
 
-    /// The fence: nothing is owed on the connection that the client leaves.
-    pub(super) async fn drained(&mut self) {
-        self.exchange.await_replies(true);
-        while self.exchange.ended().is_none() && !self.exchange.is_drained() && !self.exchange.lost_lease.get() {
-            self.exchange.wants_drained.set(true);
-            self.exchange.wants_replies.set(self.input_ended);
+    /// The fence: nothing is owed on the connection that the client leaves. False when what waits is not to be sent, because
+    /// its deadline has passed and nothing but late replies has been waited for.
+    pub(super) async fn drained(&mut self) -> bool {
+        self.drained_by(clock::now() + self.shared.pool.settings.request_timeout).await
+    }
+
+    /// What the proxy has asked for the client is answered: by the server, or because it took too long.
+    pub(super) async fn heard(&mut self) {
+        self.drained_by(clock::now()).await;
+    }
+
+    async fn drained_by(&mut self, until: Instant) -> bool {
+        loop {
+            let waiting = Waiting::Drained { until, input_ended: self.input_ended };
+            self.exchange.wait_for(waiting);
+            if self.exchange.ended().is_some() || self.exchange.is_wait_over() || self.exchange.lost_lease.get() {
+                break;
+            }
             self.wait(None).await;
             if self.input_ended && self.waits_for_nobody() {
                 self.exchange.end(End::Gone);
             }
         }
-        self.exchange.await_replies(false);
+        self.exchange.wait_for(Waiting::Input);
+        self.exchange.is_drained() || self.exchange.lost_lease.get()
     }
 
-    /// The fence behind a group that may be sent again.
+    /// The fence behind a group that may be sent again, which is answered at its deadline at the latest.
     async fn resolved(&mut self) {
-        self.exchange.await_replies(true);
-        while self.exchange.ended().is_none() && self.exchange.is_fenced() {
-            self.exchange.wants_resolved.set(true);
+        self.exchange.wait_for(Waiting::Resolved);
+        while self.exchange.ended().is_none() && !self.exchange.is_wait_over() {
             self.wait(None).await;
         }
-        self.exchange.await_replies(false);
-        self.exchange.wants_resolved.set(false);
+        self.exchange.wait_for(Waiting::Input);
         self.take_returned();
     }
 
@@ -128,12 +147,16 @@ impl Connection {
             }
             return self.queue_change(change);
         }
-        self.drained().await;
+        let is_drained = self.drained().await;
         self.tidy_lease();
         if self.exchange.ended().is_some() {
             return;
         }
         let Some((mut change, is_hello)) = self.read_change() else { return };
+        if !is_drained {
+            self.answer_unsent();
+            return self.exchange.state.borrow_mut().session.missed.miss(&change);
+        }
         if let Some(login) = change.login.take_if(|_| self.shared.users.is_some()) {
             if !self.log_in(&login).await {
                 return;
@@ -259,7 +282,7 @@ impl Connection {
         self.consume_one();
         self.exchange.state.borrow_mut().session.listen();
         self.exchange.ask(id, role, &words, self.shared.pool.settings.request_timeout);
-        self.drained().await;
+        self.heard().await;
         if self.is_agreed(&change) {
             self.note_change(change);
         }
@@ -289,7 +312,7 @@ impl Connection {
         self.join(lane, old, change.name.clone());
         self.exchange.state.borrow_mut().session.listen();
         self.send_hello();
-        self.drained().await;
+        self.heard().await;
         if self.exchange.ended().is_none() && !self.is_agreed(change) {
             self.join(old, lane, None);
             self.exchange.state.borrow_mut().session.protocol = old.key.protocol;
@@ -329,6 +352,13 @@ impl Connection {
         self.consume_one();
     }
 
+    /// The first command of the batch is not sent: what was sent before it may still come to run.
+    fn answer_unsent(&mut self) {
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("ERR respguard: {UNANSWERED}"));
+        self.answer_first(&reply);
+    }
+
     /// The command that the turn is about.
     pub(super) fn id(&self) -> CommandId {
         self.batch.id(0)
@@ -342,7 +372,9 @@ impl Connection {
 
     /// RESET: the client is as if it had just connected (<https://redis.io/docs/latest/commands/reset/>).
     async fn reset(&mut self) {
-        self.drained().await;
+        if !self.drained().await {
+            return self.answer_unsent();
+        }
         self.drop_lease();
         let (first, old) = (Rc::clone(self.shared.pool.first()), self.exchange.lane());
         self.authenticated = false;

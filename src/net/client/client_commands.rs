@@ -98,7 +98,7 @@ impl Connection {
             _ => {}
         }
         self.ask(id, Role::Verdict, &asked);
-        self.drained().await;
+        self.heard().await;
         if command == ClientCommand::ClientReply {
             return self.change_reply_mode(id, &words);
         }
@@ -182,7 +182,7 @@ impl Connection {
 
     /// EXEC behind commands about clients: they take effect now, if the server says that the transaction has.
     pub(super) async fn exec_with_answers(&mut self) {
-        self.drained().await;
+        let is_drained = self.drained().await;
         self.tidy_lease();
         // A transaction that was lost meanwhile is planned again.
         if self.exchange.ended().is_some() || !self.exchange.state.borrow().session.transaction.is_open() {
@@ -195,8 +195,10 @@ impl Connection {
             state.session.transaction.end();
             state.slots.keep_exec();
         }
-        self.ask(id, Role::Exec, &[b"EXEC".as_slice().into()]);
-        self.drained().await;
+        // Behind what has taken too long it has waited long enough: the server has it, and nobody knows more.
+        let longest = if is_drained { self.shared.pool.settings.request_timeout } else { Duration::ZERO };
+        self.exchange.ask(id, Role::Exec, &[b"EXEC"], longest);
+        self.heard().await;
         let kept = self.exchange.state.borrow_mut().slots.take_exec();
         let queued = std::mem::take(&mut self.queued);
         if kept.is_empty() {
@@ -287,7 +289,7 @@ impl Connection {
                 Blocked::On(upstream) => {
                     self.exchange.state.borrow_mut().session.listen();
                     self.ask(id, Role::Unblock, &unblocking(words, Some(upstream)));
-                    self.drained().await;
+                    self.heard().await;
                     let mut state = self.exchange.state.borrow_mut();
                     if state.session.accepted || !state.session.heard {
                         return state.slots.skipped();

@@ -22,8 +22,9 @@ use super::large::Cutting;
 use super::near_misses::NearMisses;
 use super::pooled_batch::PooledBatch;
 use super::ttl_fix::Asking;
+use crate::net::clock;
 use crate::net::context::Context;
-use crate::net::exchange::{End, Exchange};
+use crate::net::exchange::{End, Exchange, Waiting};
 use crate::net::recording::Track;
 use crate::net::registry::{Client, Registry};
 use crate::net::stream::Stream;
@@ -56,6 +57,15 @@ pub struct WorkerShared {
     pub clients: RefCell<HashMap<u64, Weak<Exchange>>>,
     /// One of them has left.
     pub left: Notify,
+}
+
+/// How a client waits for what it is to do next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InputWait {
+    /// What is there waits for more to come.
+    pub(super) is_held: bool,
+    /// It has waited, and something has happened: most often there is something to read.
+    pub(super) is_woken: bool,
 }
 
 /// One client.
@@ -211,7 +221,7 @@ impl Connection {
             match next {
                 Next::Read => self.wait(None).await,
                 Next::Room => {
-                    self.exchange.wants_room.set(!self.exchange.has_room());
+                    self.exchange.want_room();
                     self.wait(None).await;
                 }
                 Next::ReadWithin(longest) => self.wait(Some(longest)).await,
@@ -233,14 +243,21 @@ impl Connection {
 
     /// Waits until there is something to do, at most for `longest`.
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
-        let news_to_come = self.lease.is_some() && !self.exchange.is_drained();
-        self.exchange.wants_drained.set(news_to_come || self.exchange.wants_drained.get());
+        let releases = self.exchange.waiting() == Waiting::Input && self.lease.is_some();
+        if releases && !self.exchange.is_drained() {
+            self.exchange.wait_for(Waiting::Release);
+        }
         let discard = longest.is_none() && self.is_unread_while_blocked();
-        let pause = if discard { Some(DISCONNECT_CHECK_PAUSE) } else { longest };
+        let pause = if discard { Some(DISCONNECT_CHECK_PAUSE) } else { longest.or_else(|| self.left_to_wait()) };
         self.exchange.keep_input(self.input.capacity(), self.input.len());
         let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
         let timer = &mut timer;
-        let event = std::future::poll_fn(|cx| self.poll_event(timer.as_mut().map(Pin::as_mut), longest.is_some(), cx)).await;
+        let mut is_woken = false;
+        let event = std::future::poll_fn(|cx| {
+            let wait = InputWait { is_held: longest.is_some(), is_woken: std::mem::replace(&mut is_woken, true) };
+            self.poll_event(timer.as_mut().map(Pin::as_mut), wait, cx)
+        })
+        .await;
         match event {
             Event::Read => self.note_gap(),
             Event::Wake => {}
@@ -250,12 +267,19 @@ impl Connection {
                     self.exchange.end(End::Gone);
                 }
             }
+            Event::WaitOver if longest.is_none() => {}
             Event::WaitOver => self.wait_over = self.wait_is_for_all,
         }
         self.tidy_lease();
     }
 
-    fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    /// How long late replies are still waited for.
+    fn left_to_wait(&self) -> Option<Duration> {
+        let Waiting::Drained { until, .. } = self.exchange.waiting() else { return None };
+        Some(until.saturating_duration_since(clock::now())).filter(|left| !left.is_zero())
+    }
+
+    fn poll_event(&mut self, timer: Option<Pin<&mut Sleep>>, wait: InputWait, cx: &mut TaskContext<'_>) -> Poll<Event> {
         self.exchange.attach(cx);
         if self.exchange.ended().is_some() || self.has_news() {
             return Poll::Ready(Event::Wake);
@@ -265,7 +289,7 @@ impl Connection {
         {
             return Poll::Ready(Event::WaitOver);
         }
-        self.poll_input(held, cx)
+        self.poll_input(wait, cx)
     }
 
     /// Something other than bytes has changed what can be done.
@@ -286,18 +310,14 @@ impl Connection {
         if self.exchange.lost_lease.get() || is_asked || self.is_cut_in_vain() {
             return true;
         }
-        if self.exchange.wants_resolved.get() && !self.exchange.is_fenced() {
-            return true;
+        let waiting = self.exchange.waiting();
+        let is_over = self.exchange.is_wait_over();
+        if is_over && waiting == Waiting::Release {
+            self.exchange.wait_for(Waiting::Input);
         }
-        if self.exchange.wants_room.get() && self.exchange.has_room() {
-            self.exchange.wants_room.set(false);
-            return true;
-        }
-        let wanted = self.exchange.wants_drained.get() && self.exchange.is_drained();
-        if wanted {
-            self.exchange.wants_drained.set(false);
-        }
-        wanted
+        // With the reply before it, a blocking command may have come to the head.
+        let waits_in_vain = waiting.is_for_each_reply() && self.input_ended && self.waits_for_nobody();
+        is_over || waits_in_vain || self.exchange.takes_room()
     }
 }
 

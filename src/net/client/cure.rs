@@ -20,7 +20,7 @@ impl Connection {
     /// True when the server is in trouble, a spare connection is there, and the client is owed nothing that a command on
     /// it would overtake.
     pub(super) fn is_troubled(&self) -> bool {
-        (self.exchange.link().is_struggling() || self.shared.context.health.refuses()) && self.can_be_helped()
+        (self.exchange.way().0.is_struggling() || self.shared.context.health.refuses()) && self.can_be_helped()
     }
 
     #[cold]

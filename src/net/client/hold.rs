@@ -48,6 +48,10 @@ impl Connection {
 
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.
     pub(super) fn consume_planned(&mut self, plan: &Plan, seqs: &[Seq]) {
+        if plan.kept.is_empty() {
+            let consumed = self.batch.consume(plan.commands);
+            return self.drop_input(consumed);
+        }
         let (batch, now) = (&self.batch, clock::now());
         let kept: Vec<(usize, Held)> = plan
             .kept
@@ -58,7 +62,7 @@ impl Connection {
             })
             .collect();
         let consumed = self.batch.consume_around(plan.commands, &kept, &mut self.input);
-        bytes::Buf::advance(&mut self.input, consumed);
+        self.drop_input(consumed);
     }
 
     /// Incomplete groups are held: waits for more, but not longer than the oldest may be held.

@@ -97,6 +97,9 @@ impl Connection {
 
     pub(super) fn whole_bytes_max(&self) -> usize {
         let limits = self.shared.context.whole_limits;
+        if !self.has_begun_request() {
+            return if self.is_unauthenticated() { limits.member_bytes_max } else { limits.stream_bytes };
+        }
         if let Some(bytes) = self.packable_bytes() {
             return bytes.max(limits.member_bytes_max);
         }

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::barrier::UNANSWERED;
 use super::connection::Connection;
 use crate::net::clock;
-use crate::net::exchange::{End, Exchange};
+use crate::net::exchange::{End, Exchange, Waiting};
 use crate::net::upstream::connection::{Link, Phase};
 use crate::net::upstream::discard::Discard;
 use crate::net::upstream::lane::{Lane, NoLease};
@@ -23,6 +24,7 @@ const QUIT_PATIENCE: Duration = Duration::from_millis(250);
 impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
     pub(super) async fn pin(&mut self, reason: Reason) {
+        let begun = clock::now();
         match self.take_lease(reason).await {
             Ok(()) if self.batch.is_empty() => {}
             Ok(()) => {
@@ -33,16 +35,23 @@ impl Connection {
                 }
             }
             // It may go with the others, if they have to wait for it.
-            Err(_) if reason == Reason::Bulky => self.alone_in_vain.set(true),
+            Err(_) if reason == Reason::Bulky => {
+                self.alone_in_vain.set(true);
+                // It has waited already.
+                self.waits_since.set(Some(begun));
+            }
             Err(why) => self.refuse_lease(reason, &why),
         }
     }
 
     /// Gives the client a connection of its own, once nothing is owed on the one that it leaves.
     pub(super) async fn take_lease(&mut self, reason: Reason) -> Result<(), String> {
-        self.drained().await;
+        let is_drained = self.drained().await;
         if self.exchange.ended().is_some() {
             return Ok(());
+        }
+        if !is_drained {
+            return Err(UNANSWERED.to_owned());
         }
         if self.lease.is_none() {
             let lane = self.exchange.lane();
@@ -173,7 +182,9 @@ impl Connection {
         if let Some((lane, link)) = self.lease.take() {
             lane.give_back(&link, clean);
             self.exchange.bulk.set_suspect(None);
-            self.exchange.wants_drained.set(false);
+            if self.exchange.waiting() == Waiting::Release {
+                self.exchange.wait_for(Waiting::Input);
+            }
             let own = self.exchange.lane();
             if own.is_revoked() {
                 self.exchange.end(End::Revoked);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::pooled_batch::PooledBatch;
 use crate::net::context::READ_BYTES;
-use crate::net::exchange::End;
+use crate::net::exchange::{End, Waiting};
 use respguard_resp::encode;
 
 impl Connection {
@@ -46,8 +46,7 @@ impl Connection {
     async fn all_answered(&mut self, tunnel: bool) {
         std::future::poll_fn(|cx| {
             let exchange = Rc::clone(&self.exchange);
-            exchange.wants_drained.set(true);
-            exchange.wants_replies.set(true);
+            exchange.wait_for(Waiting::Leaving);
             exchange.attach(cx);
             self.discard_input(cx);
             let left = self.input_ended && self.waits_for_nobody();

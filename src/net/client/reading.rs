@@ -2,7 +2,9 @@
 
 use std::task::{Context as TaskContext, Poll};
 
-use super::connection::{Connection, Event};
+use bytes::Buf;
+
+use super::connection::{Connection, Event, InputWait};
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::End;
 use crate::net::memory_budget::LITTLE;
@@ -13,25 +15,24 @@ use crate::telemetry::label::EarlyClose;
 const INPUT_BYTES_MAX: usize = 256 * 1024;
 
 impl Connection {
-    /// `held` says that what is there waits for more to come.
-    pub(super) fn poll_input(&mut self, held: bool, cx: &mut TaskContext<'_>) -> Poll<Event> {
+    pub(super) fn poll_input(&mut self, InputWait { is_held, is_woken }: InputWait, cx: &mut TaskContext<'_>) -> Poll<Event> {
         let has_room = self.exchange.has_room();
-        let link = self.exchange.link();
-        if !link.has_room() {
+        if !self.exchange.link_has_room() {
             self.exchange.note_short_of_room(None);
-            return link.poll_room(cx).map(|()| Event::Wake);
+            return self.exchange.link().poll_room(cx).map(|()| Event::Wake);
         }
         if !has_room {
-            self.exchange.wants_room.set(true);
+            self.exchange.want_room();
         }
-        let takes_more = has_room && !self.input_ended && self.input.len() < self.input_bytes_max(held);
+        let takes_more = has_room && !self.input_ended && self.input.len() < self.input_bytes_max(is_held);
         let is_short = takes_more && self.is_short_of_room();
         self.exchange.note_short_of_room(is_short.then(|| self.waits_for_itself()));
         if !takes_more || is_short {
             return Poll::Pending;
         }
         if self.input.capacity() == 0 {
-            if !self.exchange.may_read(cx) {
+            // Before it has waited there is hardly ever something to read: no buffer is taken for that.
+            if !is_woken && !self.exchange.may_read(cx) {
                 return Poll::Pending;
             }
             self.input = self.shared.context.read_buffers.take();
@@ -78,7 +79,7 @@ impl Connection {
         Track::note(&mut self.track, &self.shared.context.tap, read);
     }
 
-    /// So much may come that cannot go on now; `held` as above.
+    /// So much may come that cannot go on now; `held` says that what is there waits for more to come.
     fn input_bytes_max(&self, held: bool) -> usize {
         if self.input.len() < LITTLE { LITTLE } else { INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held)) }
     }
@@ -97,7 +98,7 @@ impl Connection {
     /// It has logged in, or needs no login.
     fn is_known(&self) -> bool {
         let key_has_login = self.exchange.lane().key.login.is_some();
-        key_has_login || self.authenticated || !(self.is_unauthenticated() || self.exchange.link().wants_password())
+        key_has_login || self.authenticated || !(self.is_unauthenticated() || self.exchange.wants_password())
     }
 
     /// What the client has begun is too large for the room that is left: it is told so behind what it is owed, and closed.
@@ -114,8 +115,8 @@ impl Connection {
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
     /// not be noticed.
     pub(super) fn is_unread_while_blocked(&self) -> bool {
-        let full = self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room();
-        self.is_blocked() && !self.input_ended && (full || !self.exchange.link().has_room())
+        let is_full = || self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room() || !self.exchange.link_has_room();
+        self.is_blocked() && !self.input_ended && is_full()
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
@@ -127,6 +128,12 @@ impl Connection {
             }
             false => 2 * self.whole_bytes_max(),
         }
+    }
+
+    /// The first so many bytes of what was read are done with.
+    pub(super) fn drop_input(&mut self, bytes: usize) {
+        // Its room begins anew where nothing is left.
+        if bytes == self.input.len() { self.input.clear() } else { self.input.advance(bytes) }
     }
 
     /// Nothing of what was read is left: others need the room more.

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::barrier::UNANSWERED;
 use super::connection::Connection;
 use crate::net::registry::Message;
 use crate::net::upstream::call::ask;
@@ -21,7 +22,11 @@ impl Connection {
     /// CLIENT TRACKING, on a connection that the client keeps.
     pub(super) async fn track(&mut self, id: CommandId, words: &[Box<[u8]>]) {
         self.consume_one();
-        self.drained().await;
+        if !self.drained().await {
+            let mut reply = Vec::new();
+            encode::error(&mut reply, &format!("ERR respguard: {UNANSWERED}"));
+            return self.exchange.answer(reply);
+        }
         let redirects = redirect_place(words).is_some();
         if redirects && let Some(error) = self.objection(words).await {
             return self.exchange.answer(error);
@@ -29,7 +34,7 @@ impl Connection {
         let (asked, upstream) = self.redirected(words).await;
         self.exchange.state.borrow_mut().session.listen();
         self.ask(id, Role::Lane, &asked);
-        self.drained().await;
+        self.heard().await;
         let mut state = self.exchange.state.borrow_mut();
         if state.session.accepted {
             state.session.tracking = Tracking::of(words, upstream);

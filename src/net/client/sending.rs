@@ -40,7 +40,7 @@ impl Connection {
             if self.exchange.leave_stuck() {
                 self.asked.set(!self.may_ask_again());
             }
-            if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link().has_room() {
+            if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link_has_room() {
                 return Next::Room;
             }
             if self.batch.is_none() {
@@ -78,8 +78,7 @@ impl Connection {
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
-        let owes_server =
-            !self.authenticated && self.exchange.link().wants_password() && self.exchange.lane().key.login.is_none();
+        let owes_server = !self.authenticated && self.exchange.wants_password();
         let owes = owes_server || self.is_unauthenticated();
         // What is held has a place that its reply must come to: it goes first.
         if owes != self.batch.singly && self.batch.all_held().is_empty() {
@@ -157,7 +156,7 @@ impl Connection {
         let more = self.more_comes(tail) && !self.wait_over && !self.input_ended && !self.exchange.is_whole();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
-        let (link, lane) = (self.exchange.link(), self.exchange.lane());
+        let (link, lane) = self.exchange.way();
         let rules = Rules {
             table: &table,
             policy: &policy,
@@ -174,6 +173,7 @@ impl Connection {
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
         };
+        drop((link, lane));
         let mut state = self.exchange.state.borrow_mut();
         let state = &mut *state;
         plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, planned);

@@ -41,6 +41,9 @@ impl Connection {
     ///
     /// A command that is refused within a transaction would cost the write that it goes with.
     pub(super) fn ttl_fix_to_ask(&self) -> Option<Box<Asking>> {
+        if !self.shared.context.policy().has_acting_ttl_rules() {
+            return None;
+        }
         [Right::Expire, Right::Set].into_iter().find_map(|right| self.right_to_ask(right))
     }
 

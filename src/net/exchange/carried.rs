@@ -63,7 +63,7 @@ impl Exchange {
                     let once = policy.groups()[group.group].once.as_ref();
                     group.guarded && once.is_some_and(|once| once.on_duplicate == OnDuplicate::Replay)
                 };
-                let guard = Guard::new(*preflight, name, kept);
+                let guard = Guard::new(*preflight, name).sent_as(kept);
                 wrapped.with_guard(match id.filter(|_| groups.iter().any(replays)) {
                     Some(id) => guard.keeping(id, state.session.protocol),
                     None => guard,

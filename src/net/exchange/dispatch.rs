@@ -29,22 +29,20 @@ impl Exchange {
         let link = self.link();
         self.counts.requests.set(self.counts.requests.get() + plan.commands as u64);
         let (table, policy) = (self.context.table(), self.context.policy());
-        let (rewrites, turned) = (std::mem::take(&mut plan.rewrites), std::mem::take(&mut plan.turned));
         let seqs = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
         let slow = plan.slow.then_some(SlowExec(plan.slow_exec));
-        let sending = Sending {
-            link: &link,
-            table: &table,
-            policy: &policy,
-            batch,
-            bytes,
-            timing,
-            rewrites: &rewrites,
-            turned: &turned,
-            seqs: &seqs,
-            slow,
-        };
-        let Plan { steps, roles, members: all_members, .. } = plan;
+        let Plan { steps, roles, members: all_members, rewrites, turned, found, .. } = plan;
+        let sending =
+            Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites, turned, seqs: &seqs, slow };
+        // Most plans are one step.
+        if let [Step::Send { commands }] = &mut steps[..] {
+            let commands = std::mem::take(commands);
+            steps.clear();
+            let score = pipeline_score(&sending, commands.clone(), roles);
+            self.send_run(&sending, commands, roles, score);
+            self.conclude_plan(found);
+            return seqs;
+        }
         let mut steps = steps.drain(..).peekable();
         while let Some(step) = steps.next() {
             match step {
@@ -108,7 +106,7 @@ impl Exchange {
             }
         }
         drop(steps);
-        self.conclude_plan(&mut plan.found);
+        self.conclude_plan(found);
         seqs
     }
 

@@ -51,9 +51,11 @@ impl Exchange {
         let once = once.map(|(once, id)| (Injected { behind: 0, request: once.mark(&id), ttl_fix: None }, id));
         let (mark_once, id) = once.unzip();
         let injected: Vec<_> = std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).collect();
-        let mut request = Vec::with_capacity(1024);
+        let parts = sending.transaction(commands, &injected);
+        let room = preflight.bytes(&guard) + parts.iter().map(|part| part.len()).sum::<usize>();
+        let mut request = Vec::with_capacity(room);
         preflight.write(&guard, &mut request);
-        sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
+        parts.iter().for_each(|part| request.extend_from_slice(part));
         self.request_timeout.set(timing.request_timeout);
         let mut state = self.state.borrow_mut();
         let (row, rule) = (self.context.metrics.group_row(index), &policy.groups()[index]);
@@ -64,20 +66,24 @@ impl Exchange {
             .checked(checks)
             .ttl_fixed(ttl_fixed)
             .with_injected(&injected);
-        let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
         let replays = rule.once.as_ref().is_some_and(|once| once.on_duplicate == OnDuplicate::Replay);
-        let guard = Guard::new(preflight, guard, kept);
+        let guard = Guard::new(preflight, guard);
         let guard = match id.filter(|_| replays) {
             Some(id) => guard.keeping(id, state.session.protocol),
             None => guard,
         };
-        let wrapped = wrapped.with_guard(guard);
         if let Some(resolved) = resolved {
+            let kept = if request.len() <= RESENT_BYTES_MAX { request.clone() } else { Vec::new() };
+            let wrapped = wrapped.with_guard(guard.sent_as(kept));
             return self.send_marked(sending, &mut state, (commands, wrapped), resolved, request);
         }
+        let wrapped = wrapped.with_guard(guard);
         let frames = wrapped.frames();
         let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
         self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.read_at, timing.deadline());
+        if request.len() <= RESENT_BYTES_MAX {
+            state.slots.keep_request(seq, request);
+        }
     }
 
     /// Nothing of the group is sent: each member answers why.

@@ -14,9 +14,10 @@ mod marked;
 mod receive;
 mod run;
 mod send;
+mod waiting;
 mod write;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::memory_budget::LITTLE;
 use crate::net::registry::Client;
 use crate::net::stream::Stream;
 use crate::net::upstream::Recipient;
@@ -38,10 +40,12 @@ use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::session::Session;
 use tokio::sync::oneshot;
+use waiting::Owing;
 
 pub use bulk::Bulk;
 pub use dispatch::own_reply;
 pub use send::Timing;
+pub use waiting::Waiting;
 pub use write::PRESSED_BYTES;
 /// Places that may be open behind what is held.
 const SLOTS_MAX: usize = 32 * 1024;
@@ -66,20 +70,14 @@ pub struct Exchange {
     link: RefCell<Rc<Link>>,
     lane: RefCell<Rc<Lane>>,
     marked: Cell<bool>,
-    /// The client's task wants to know when nothing is owed any more.
-    pub wants_drained: Cell<bool>,
-    /// The client has sent its last: its task wants to know of each reply.
-    pub wants_replies: Cell<bool>,
-    /// The client's task waits for a group that may be sent again.
-    pub wants_resolved: Cell<bool>,
-    /// The client's task wants to know when it may send more.
-    pub wants_room: Cell<bool>,
+    /// What the client's task waits for.
+    waiting: Cell<Waiting>,
+    /// It also wants to know when it may send more.
+    wants_room: Cell<bool>,
     /// When the client last read something, or had nothing to read.
     progress_at: Cell<Instant>,
     /// Since when more waits for it than it is read on for.
     behind_since: Cell<Option<Instant>>,
-    /// The client's task waits for replies before it goes on: they are kept, however much the client is behind.
-    awaits_replies: Cell<bool>,
     /// It was brought to another connection.
     moved: Cell<bool>,
     /// Since when it is not read from because no room is left for what it has begun to send, and that it is to be told so.
@@ -169,13 +167,10 @@ impl Exchange {
             link: RefCell::new(lane.shared()),
             lane: RefCell::new(Rc::clone(lane)),
             marked: Cell::new(false),
-            wants_drained: Cell::new(false),
-            wants_replies: Cell::new(false),
-            wants_resolved: Cell::new(false),
+            waiting: Cell::default(),
             wants_room: Cell::new(false),
             progress_at: Cell::new(clock::now()),
             behind_since: Cell::new(None),
-            awaits_replies: Cell::new(false),
             moved: Cell::new(false),
             short_since: Cell::new(None),
             refused_room: Cell::new(false),
@@ -210,6 +205,21 @@ impl Exchange {
         Rc::clone(&self.link.borrow())
     }
 
+    /// The connection and the lane as they are now; neither can change as long as these are held.
+    pub fn way(&self) -> (Ref<'_, Rc<Link>>, Ref<'_, Rc<Lane>>) {
+        (self.link.borrow(), self.lane.borrow())
+    }
+
+    /// True when its server wants a password, and the lane gives it none.
+    pub fn wants_password(&self) -> bool {
+        self.link.borrow().wants_password() && self.lane.borrow().key.login.is_none()
+    }
+
+    /// False while too much waits to be written to that.
+    pub fn link_has_room(&self) -> bool {
+        self.link.borrow().has_room()
+    }
+
     /// The client's commands go to this connection from now on; nothing may be owed on the old one.
     pub fn set_link(&self, link: &Rc<Link>) {
         self.link.replace(Rc::clone(link));
@@ -232,11 +242,44 @@ impl Exchange {
         }
     }
 
-    /// The client's task waits for replies from now on, or does no longer.
-    pub fn await_replies(&self, awaits: bool) {
-        if self.awaits_replies.replace(awaits) != awaits && awaits {
+    /// What the client's task waits for.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting.get()
+    }
+
+    /// The client's task waits for this from now on.
+    pub fn wait_for(&self, waiting: Waiting) {
+        let before = self.waiting.replace(waiting);
+        if waiting.is_for_replies() && !before.is_for_replies() {
             self.link.borrow().wake();
         }
+    }
+
+    /// True when the client's task need not wait any longer.
+    pub fn is_wait_over(&self) -> bool {
+        match self.waiting.get() {
+            Waiting::Input | Waiting::Leaving => false,
+            waiting => waiting.is_over(self.owing(), clock::now()),
+        }
+    }
+
+    fn owing(&self) -> Owing {
+        let slots = &self.state.borrow().slots;
+        Owing { replies: slots.owes_replies(), late: slots.has_late(), fenced: slots.is_fenced() }
+    }
+
+    /// The client's task wants to know when it may send more, unless it may now.
+    pub fn want_room(&self) {
+        self.wants_room.set(!self.has_room());
+    }
+
+    /// True once when the room is there that the client's task has wanted.
+    pub fn takes_room(&self) -> bool {
+        let is_there = self.wants_room.get() && self.has_room();
+        if is_there {
+            self.wants_room.set(false);
+        }
+        is_there
     }
 
     #[cold]
@@ -289,11 +332,6 @@ impl Exchange {
         self.state.borrow_mut().slots.discard_last();
     }
 
-    /// True while what the client sends next has to wait for a group that may be sent again.
-    pub fn is_fenced(&self) -> bool {
-        self.state.borrow().slots.is_fenced()
-    }
-
     /// True when the client is owed nothing and has been sent everything.
     pub fn is_resolved(&self) -> bool {
         let state = self.state.borrow();
@@ -304,9 +342,9 @@ impl Exchange {
     /// reason: it may have more to send first.
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
-        let waiting = state.slots.waiting_bytes();
+        let (waiting, places) = (state.slots.waiting_bytes(), state.slots.place_bytes());
         // What has gone to the server waits there, however much that is.
-        waiting < self.out_bytes_soft() && self.context.kept.has_room_for(state.slots.place_bytes() + waiting)
+        waiting == 0 && places < LITTLE || waiting < self.out_bytes_soft() && self.context.kept.has_room_for(places + waiting)
     }
 
     /// True while so much waits for what is held that it must go.

@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use super::{End, Exchange, State};
+use super::{End, Exchange, State, Waiting};
 use crate::net::clock;
 use crate::net::findings::conclude;
 use crate::net::upstream::connection::Link;
-use crate::net::upstream::{Admitted, Recipient};
+use crate::net::upstream::{Admitted, AdmittedPlain, Recipient};
 use crate::telemetry::label::EarlyClose;
 use crate::telemetry::slow::Whose;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
@@ -36,15 +36,16 @@ impl Exchange {
 
     /// Reports what planning has found.
     pub(super) fn conclude_plan(&self, found: &mut Vec<Finding>) {
+        if found.is_empty() {
+            return;
+        }
         for finding in &mut *found {
             if let Finding::Group { index, .. } = finding {
                 *index = self.context.metrics.group_row(*index);
             }
         }
-        if !found.is_empty() {
-            self.count_violations(found);
-            conclude(&self.context, &self.peer, &self.lane.borrow(), found);
-        }
+        self.count_violations(found);
+        conclude(&self.context, &self.peer, &self.lane.borrow(), found);
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
@@ -60,6 +61,13 @@ impl Exchange {
 }
 
 impl Exchange {
+    /// Nothing is left to be done for a client whose last reply has been handed over.
+    fn has_nothing_to_do(&self, state: &State) -> bool {
+        let is_awaited = self.waiting() != Waiting::Input || self.wants_room.get();
+        let is_done = !is_awaited && state.found.is_empty() && !state.slots.has_groups() && self.follow_ups.borrow().is_empty();
+        is_done && self.ended.get().is_none() && self.has_nothing_to_write(state)
+    }
+
     /// What comes before its turn cannot wait at the server: what it waits for may stand behind it there. Beyond what is
     /// kept its client is closed.
     fn is_crowded(&self, state: &State) -> bool {
@@ -99,17 +107,29 @@ impl Recipient for Exchange {
         self.state.borrow_mut().slots.takes_plain(first, most)
     }
 
-    fn admit_plain(&self, replies: &[u8], frames: u32) -> bool {
+    fn admit_plain(&self, replies: &[u8], frames: u32) -> AdmittedPlain {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let State { slots, out, found, .. } = state;
-        if out.capacity() == 0 {
+        // Nothing is copied where nothing else is to go out with it.
+        let is_last = out.capacity() == 0 && slots.len() == frames as usize;
+        let written = if is_last { self.write_at_once(replies) } else { 0 };
+        if written < replies.len() && out.capacity() == 0 {
             *out = self.context.write_buffers.take();
         }
         let table = self.context.table();
-        slots.admit_plain(replies, frames, out, &resolve::Context { table: &table, client_id: self.id }, found);
+        let context = resolve::Context { table: &table, client_id: self.id };
+        slots.admit_plain(&replies[written..], frames, out, &context, found);
         drop(table);
-        self.conclude(state)
+        if is_last {
+            slots.shrink();
+        }
+        let is_done = is_last && self.has_nothing_to_do(state);
+        AdmittedPlain { close: self.conclude(state), is_done }
+    }
+
+    fn take_queued(&self, group: Seq, bytes: &[u8]) -> (u32, usize) {
+        self.state.borrow_mut().slots.take_queued(group, bytes)
     }
 
     fn start_over(&self, to: ReplyTo) -> bool {
@@ -208,9 +228,7 @@ impl Recipient for Exchange {
                 self.ended.set(Some(End::Gone));
                 waker.wake_by_ref();
             }
-            _ if self.wants_drained.get() && self.is_drained() => waker.wake_by_ref(),
-            _ if self.wants_resolved.get() && !self.is_fenced() => waker.wake_by_ref(),
-            _ if self.wants_replies.get() => waker.wake_by_ref(),
+            _ if self.waiting.get().is_for_each_reply() || self.is_wait_over() => waker.wake_by_ref(),
             _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
             _ => {}
         }

@@ -22,6 +22,9 @@ impl Exchange {
         score: Option<Score>,
     ) {
         let Sending { batch, .. } = *sending;
+        if self.goes_plainly(sending, commands.clone(), roles) {
+            return self.send_plain(sending, commands, score);
+        }
         let is_slow = is_slow(sending, commands.clone(), roles);
         let timing = if is_slow { sending.timing.slow() } else { sending.timing };
         let mut state = self.state.borrow_mut();
@@ -55,6 +58,34 @@ impl Exchange {
                 sending.link.mark_reads();
             }
         });
+    }
+
+    /// Nothing is to be known of these commands but which of them are reads: they go out in one piece, or in two.
+    fn goes_plainly(&self, sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) -> bool {
+        let is_bound = self.state.borrow().session.affinity.is_pinned() || self.context.health.refuses();
+        let is_plain = sending.seqs.is_empty() && sending.slow.is_none() && roles.are_plain(commands);
+        is_plain && !is_bound && sending.link.replies_owed_max() == usize::MAX
+    }
+
+    fn send_plain(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, score: Option<Score>) {
+        let Sending { link, batch, table, timing, .. } = *sending;
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let score = score.and_then(|score| state.slots.push_score(score));
+        let ids = batch.ids(commands.clone());
+        ids.clone().for_each(|id| self.context.metrics.command(id.index()));
+        let reads = ids.clone().rev().take_while(|id| table.spec(*id).retry == RetryClass::Read).count();
+        let (first, is_single) = (state.slots.push_plain(ids, score), link.goes_again());
+        let (others, deadline) = (commands.end - reads - commands.start, timing.deadline());
+        if others > 0 {
+            self.send_piece(sending, state, (first, is_single), commands.start..commands.end - reads, deadline);
+        }
+        if reads > 0 {
+            let first = (first.plus(others), is_single);
+            if self.send_piece(sending, state, first, commands.end - reads..commands.end, deadline) {
+                link.mark_reads();
+            }
+        }
     }
 
     /// How these commands are cut into pieces that need not go out together.

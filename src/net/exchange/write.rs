@@ -19,12 +19,22 @@ pub const PRESSED_BYTES: usize = 64 * 1024;
 
 impl Exchange {
     /// Writes what is ready for the client.
+    #[inline]
     pub(super) fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        if self.has_nothing_to_write(&self.state.borrow()) { Poll::Ready(Ok(())) } else { self.poll_flush_out(cx) }
+    }
+
+    /// Nothing is ready for it or waits, and nothing of that counts.
+    #[inline]
+    pub(super) fn has_nothing_to_write(&self, state: &State) -> bool {
+        let has_nothing = state.out.capacity() == 0 && self.caught_up.get() && state.slots.waiting_bytes() == 0;
+        has_nothing && state.slots.place_bytes() < PLACES_NOTED && self.out_kept.get() < PLACES_NOTED
+    }
+
+    fn poll_flush_out(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         if state.out.capacity() == 0 && self.caught_up.get() && state.slots.waiting_bytes() == 0 {
-            if state.slots.place_bytes() >= PLACES_NOTED || self.out_kept.get() >= PLACES_NOTED {
-                self.note_kept(&state);
-            }
+            self.note_kept(&state);
             return Poll::Ready(Ok(()));
         }
         let flushed = self.poll_write_out(&mut state, cx);
@@ -44,7 +54,12 @@ impl Exchange {
         }
         let mut stream = self.stream.borrow_mut();
         while state.out_at < state.out.len() {
-            match Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..]) {
+            let bytes = &state.out[state.out_at..];
+            let written = match stream.try_write(bytes) {
+                Err(_) => Pin::new(&mut *stream).poll_write(cx, bytes),
+                written => Poll::Ready(written),
+            };
+            match written {
                 Poll::Ready(Ok(written)) => {
                     state.out_at += written;
                     self.progress_at.set(clock::now());
@@ -81,11 +96,24 @@ impl Exchange {
         written
     }
 
+    /// Writes what it can of replies behind which nothing is owed to the client, while nothing waits for it; says how much
+    /// that was.
+    pub(super) fn write_at_once(&self, replies: &[u8]) -> usize {
+        if !self.caught_up.get() || self.ended.get().is_some() {
+            return 0;
+        }
+        // An error comes again when the rest is written.
+        let Ok(written) = self.stream.borrow().try_write(replies) else { return 0 };
+        self.progress_at.set(clock::now());
+        self.context.metrics.add_bytes(Side::Client, Direction::Out, written);
+        written
+    }
+
     /// False when more is kept for the client than it may be behind: while a large reply passes, nothing is kept that it
     /// has not had the time to take.
     pub(super) fn may_keep(&self, bytes: usize) -> bool {
         let is_little = bytes == 0 || bytes < self.out_bytes_soft() && !self.bulk.is_coming_in();
-        is_little || self.awaits_replies.get() && !self.context.kept.is_over_limit()
+        is_little || self.waiting.get().is_for_replies() && !self.context.kept.is_over_limit()
     }
 
     /// The client has caught up: the upstream is read from again.

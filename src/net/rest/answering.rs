@@ -72,9 +72,9 @@ fn call(rest: &Rest, parts: &Parts, endpoint: RestEndpoint, token: usize, body: 
     let malformed = |error: json::Malformed| error.text(body);
     let mut arguments = Arguments::default();
     let mut call = match endpoint {
-        RestEndpoint::MultiExec => Call::new(Shape::Transaction),
-        RestEndpoint::Pipeline => Call::new(Shape::Pipeline),
-        _ => Call::new(Shape::One),
+        RestEndpoint::MultiExec => Call::new(Shape::Transaction, body.len()),
+        RestEndpoint::Pipeline => Call::new(Shape::Pipeline, body.len()),
+        _ => Call::new(Shape::One, body.len()),
     };
     if call.shape != Shape::One {
         json::commands(body, &mut arguments, &mut |arguments| call.add(arguments, rules)).map_err(malformed)?;

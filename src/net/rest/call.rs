@@ -1,12 +1,19 @@
 //! One request's commands: as RESP for the conversation, with what becomes of each.
 
-use respguard_engine::command::Table;
+use respguard_engine::command::{Spec, Table};
 use respguard_resp::encode;
 use respguard_resp::request::Args;
 
 use super::commands::{Rights, Verdict, admit};
 use super::json::Arguments;
 use super::scripts::Scripts;
+
+/// Room that is made for what is sent before its commands are known.
+const REQUEST_BYTES_MIN: usize = 256;
+const REQUEST_BYTES_MAX: usize = 16 * 1024;
+/// Likewise for so many commands of so many bytes.
+const COMMANDS_MAX: usize = 256;
+const COMMAND_BYTES: usize = 12;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,30 +64,32 @@ pub struct Rules<'r> {
 }
 
 impl Call {
-    /// No commands yet.
-    pub fn new(shape: Shape) -> Call {
-        let mut request = Vec::new();
+    /// No commands yet, of a body of so many bytes.
+    pub fn new(shape: Shape, body_bytes: usize) -> Call {
+        // As RESP short commands take more.
+        let mut request = Vec::with_capacity(REQUEST_BYTES_MIN + body_bytes.min(REQUEST_BYTES_MAX) * 2);
         if shape == Shape::Transaction {
             encode::request(&mut request, &[b"MULTI"]);
         }
-        Call { shape, request, slots: Vec::new(), sent: 0 }
+        let slots = if shape == Shape::One { 1 } else { (body_bytes / COMMAND_BYTES).min(COMMANDS_MAX) };
+        Call { shape, request, slots: Vec::with_capacity(slots), sent: 0 }
     }
 
     /// Adds a command.
     pub fn add(&mut self, arguments: &Arguments, rules: Rules<'_>) {
         let args = arguments.args();
-        let slot = match admit(rules.table, args, rules.rights) {
-            Verdict::Send => self.send(args, rules),
+        let spec = rules.table.spec(rules.table.lookup(args));
+        let slot = match admit(spec, args, rules.rights) {
+            Verdict::Send => self.send(spec, args, rules.scripts),
             Verdict::Done => Slot::Own(Box::new(Own::Done)),
             Verdict::Refuse(error) => Slot::Own(Box::new(Own::Error(error))),
         };
         self.slots.push(slot);
     }
 
-    fn send(&mut self, args: Args<'_>, rules: Rules<'_>) -> Slot {
+    fn send(&mut self, spec: &Spec, args: Args<'_>, scripts: &Scripts) -> Slot {
         self.sent += 1;
-        let spec = rules.table.spec(rules.table.lookup(args));
-        let Some(rewritten) = rules.scripts.rewrite(spec, args) else {
+        let Some(rewritten) = scripts.rewrite(spec, args) else {
             encode::array_header(&mut self.request, args.len());
             args.iter().for_each(|arg| encode::bulk(&mut self.request, arg));
             return Slot::Sent;
@@ -151,7 +160,7 @@ mod tests {
     use super::*;
 
     fn call(shape: Shape, lines: &[&str]) -> Call {
-        let (table, scripts, mut call) = (Table::builtin(), Scripts::default(), Call::new(shape));
+        let (table, scripts, mut call) = (Table::builtin(), Scripts::default(), Call::new(shape, 0));
         let rights = Rights { read_only: false, longest_wait: Duration::from_secs(1) };
         for line in lines {
             let mut arguments = Arguments::default();

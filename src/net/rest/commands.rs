@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use respguard_engine::command::{BlockFor, ClientCommand, ConnectionEffect, PinReason, Spec, Table, Transaction};
+use respguard_engine::command::{BlockFor, ClientCommand, ConnectionEffect, PinReason, Spec, Transaction};
 use respguard_resp::request::Args;
 
 /// What becomes of a command.
@@ -22,8 +22,7 @@ pub struct Rights {
 }
 
 /// Whether a command can be run.
-pub fn admit(table: &Table, args: Args<'_>, rights: Rights) -> Verdict {
-    let spec = table.spec(table.lookup(args));
+pub fn admit(spec: &Spec, args: Args<'_>, rights: Rights) -> Verdict {
     if let Some(instead) = instead(spec, args, rights.longest_wait) {
         let name = spec.name().replace('|', " ");
         return Verdict::Refuse(format!("ERR respguard: '{name}' cannot be run over HTTP: {instead}"));
@@ -88,11 +87,13 @@ fn too_long(spec: &Spec, args: Args<'_>, longest: Duration) -> Option<String> {
 mod tests {
     use super::*;
     use crate::net::rest::json::Arguments;
+    use respguard_engine::command::Table;
 
     fn verdict(line: &str, read_only: bool) -> Verdict {
         let (table, mut arguments) = (Table::builtin(), Arguments::default());
         line.split(' ').for_each(|word| arguments.push(word.as_bytes()));
-        admit(&table, arguments.args(), Rights { read_only, longest_wait: Duration::from_millis(1500) })
+        let spec = table.spec(table.lookup(arguments.args()));
+        admit(spec, arguments.args(), Rights { read_only, longest_wait: Duration::from_millis(1500) })
     }
 
     #[test]

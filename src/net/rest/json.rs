@@ -2,6 +2,8 @@
 
 use respguard_resp::request::{Args, Span};
 
+use super::text::special;
+
 /// The arguments of one command, the command's name first.
 #[derive(Debug, Default)]
 pub struct Arguments {
@@ -201,7 +203,7 @@ impl<'b> Reader<'b> {
         self.at += 1;
         loop {
             let rest = &self.body[self.at..];
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
+            let plain = special(rest).unwrap_or(rest.len());
             out.extend_from_slice(&rest[..plain]);
             self.at += plain;
             match self.body.get(self.at) {

@@ -18,6 +18,10 @@ pub enum Format {
 /// Frames that are needed whole: QUEUED, an error, a digest.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
+/// Room that is made for what JSON adds to some replies.
+const SHORT_BYTES: usize = 128;
+const PIECE_BYTES: usize = 16 * 1024;
+
 /// ```text
 /// Multi -> Queued -> Exec -> Replies -> Done
 ///                               ^
@@ -117,6 +121,8 @@ impl Replies {
     /// # Errors
     /// They are no replies, or more than were asked for.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
+        // As JSON short replies take more.
+        self.out.reserve(bytes.len() + (bytes.len() / 2).max(SHORT_BYTES).min(PIECE_BYTES));
         while !bytes.is_empty() {
             let used = match self.phase {
                 Phase::Multi | Phase::Queued => self.queueing(bytes)?,

@@ -73,6 +73,9 @@ impl ReplyWriter {
     /// # Errors
     /// This is no RESP2.
     pub fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Taken, Broken> {
+        if let Some(taken) = self.take_whole(bytes, out) {
+            return Ok(taken);
+        }
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -110,6 +113,27 @@ impl ReplyWriter {
             }
         }
         Ok(Taken { bytes: at, end: false })
+    }
+
+    /// Most replies are a string that is there as a whole, and such are written as they are.
+    fn take_whole(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<Taken> {
+        if self.encoding != Encoding::Text || !self.is_between_replies() {
+            return None;
+        }
+        let (head, text) = short_bulk(bytes)?;
+        let is_plain = text::is_plain(text);
+        if !is_plain && std::str::from_utf8(text).is_err() {
+            return None;
+        }
+        self.error = None;
+        out.extend_from_slice(b"{\"result\":\"");
+        if is_plain {
+            out.extend_from_slice(text);
+        } else {
+            text::escape(text, out);
+        }
+        out.extend_from_slice(b"\"}");
+        Some(Taken { bytes: head + text.len() + 2, end: true })
     }
 
     /// A part of a line, or all of it; true when the reply has ended with it.
@@ -209,6 +233,18 @@ fn integer(text: &[u8]) -> Option<&[u8]> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let is_integer = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     is_integer.then_some(text)
+}
+
+/// The bytes that stand before a bulk string of less than 10,000 bytes, and the string, if all of it is there.
+fn short_bulk(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let digits = bytes.strip_prefix(b"$")?.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
+    if !(1..=4).contains(&digits) {
+        return None;
+    }
+    let length = bytes[1..=digits].iter().fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
+    let head = 1 + digits + 2;
+    let rest = bytes.get(head - 2..head + length + 2)?.strip_prefix(b"\r\n")?;
+    Some((head, rest.strip_suffix(b"\r\n")?))
 }
 
 fn length(text: &[u8]) -> Result<u64, Broken> {

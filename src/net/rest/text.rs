@@ -96,10 +96,35 @@ fn triple(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&letters);
 }
 
+/// True when all of it is ASCII that stands in a JSON string as it is.
+pub fn is_plain(text: &[u8]) -> bool {
+    // Without a branch for each byte it is done many at a time.
+    text.iter().fold(true, |plain, &byte| plain & (byte >= 0x20) & (byte < 0x80) & (byte != b'"') & (byte != b'\\'))
+}
+
+/// The place of the first byte that cannot stand in a JSON string as it is.
+pub fn special(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
+    // Below the first byte that is less than `bound` none is marked (https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord).
+    let less = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word & HIGHEST;
+    let equal = |word: u64, byte: u8| less(word ^ ONES * u64::from(byte), 1);
+    let (words, rest) = text.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let marked = less(word, 0x20) | equal(word, b'"') | equal(word, b'\\');
+        if marked != 0 {
+            return Some(place * 8 + marked.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))?;
+    Some(text.len() - rest.len() + at)
+}
+
 /// The text as the inside of a JSON string.
 pub fn escape(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+    while let Some(at) = special(rest) {
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -146,6 +171,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_first_byte_that_needs_an_escape_is_found(bytes in prop::collection::vec(any::<u8>(), 0..40), at in 0..40_usize) {
+            let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+            prop_assert_eq!(special(&bytes), bytes.iter().position(is_special));
+            // Few of many.
+            let mut plain = vec![b'\x7f'; 40];
+            plain[at] = bytes.first().copied().unwrap_or(b'"');
+            prop_assert_eq!(special(&plain), plain.iter().position(is_special));
+            let is_plain_ascii = |text: &[u8]| text.is_ascii() && !text.iter().any(is_special);
+            prop_assert_eq!((is_plain(&bytes), is_plain(&plain)), (is_plain_ascii(&bytes), is_plain_ascii(&plain)));
+        }
+
         #[test]
         fn text_is_read_back_by_others_however_it_came(bytes in prop::collection::vec(any::<u8>(), 0..64), size in 1..9_usize) {
             let json = format!("\"{}\"", written(Encoding::Text, &bytes, size));

@@ -51,9 +51,15 @@ pub trait Recipient {
         0
     }
 
-    /// Takes so many replies together; true when the connection may be in a state that its next user must not meet.
-    fn admit_plain(&self, _replies: &[u8], _frames: u32) -> bool {
-        false
+    /// Takes so many replies together.
+    fn admit_plain(&self, _replies: &[u8], _frames: u32) -> AdmittedPlain {
+        AdmittedPlain::default()
+    }
+
+    /// Takes those answers to a group at the beginning of `bytes` that need not be looked at one by one: how many there are, and
+    /// their bytes.
+    fn take_queued(&self, _group: Seq, _bytes: &[u8]) -> (u32, usize) {
+        (0, 0)
     }
 
     /// What was answered so far of a request that is owed several frames does not count: it goes out once more. False
@@ -142,6 +148,15 @@ pub struct Admitted {
     pub more: u32,
     /// The connection may be in a state that its next user must not meet.
     pub close: bool,
+}
+
+/// What taking whole replies has led to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AdmittedPlain {
+    /// The connection may be in a state that its next user must not meet.
+    pub close: bool,
+    /// They have been written, and nothing is left to be done: the recipient need not be told that all was handed over.
+    pub is_done: bool,
 }
 
 /// How the server is reached and how long is waited for it.

@@ -1,5 +1,7 @@
 //! A cluster of real servers.
 
+use std::collections::BTreeMap;
+
 use super::{RedisServer, eventually, free_port};
 use respguard_engine::route::slots::SLOTS;
 
@@ -82,4 +84,68 @@ impl Nodes {
     pub fn key_of(&self, at: usize, begin: &str) -> String {
         (0..).map(|number| format!("{begin}{number}")).find(|key| self.owner(key) == at).expect("there is one")
     }
+
+    /// Moves a slot half way: its new node takes it in.
+    pub fn begin_move(&self, slot: u16, from: usize, to: usize) {
+        let (source, target) = (self.id(from), self.id(to));
+        assert_eq!(self.servers[to].ask(&format!("CLUSTER SETSLOT {slot} IMPORTING {source}")), "+OK\r\n");
+        assert_eq!(self.servers[from].ask(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}")), "+OK\r\n");
+    }
+
+    /// The new node has all of it.
+    pub fn end_move(&self, slot: u16, from: usize, to: usize) {
+        let target = self.id(to);
+        let others = (0..self.primaries).filter(|at| ![to, from].contains(at));
+        for at in [to, from].into_iter().chain(others) {
+            assert_eq!(self.servers[at].ask(&format!("CLUSTER SETSLOT {slot} NODE {target}")), "+OK\r\n");
+        }
+    }
+
+    /// One key goes to the slot's new node.
+    pub fn migrate(&self, key: &str, from: usize, to: usize) {
+        let port = self.servers[to].port();
+        assert_eq!(self.servers[from].ask(&format!("MIGRATE 127.0.0.1 {port} {key} 0 5000")), "+OK\r\n", "{key}");
+    }
+
+    /// Moves a slot with all of its keys.
+    pub fn move_slot(&self, slot: u16, from: usize, to: usize) {
+        self.begin_move(slot, from, to);
+        loop {
+            let keys = self.servers[from].ask(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+            let keys: Vec<&str> = keys.lines().filter(|line| !line.starts_with(['*', '$'])).collect();
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys {
+                let port = self.servers[to].port();
+                let moved = self.servers[from].ask(&format!("MIGRATE 127.0.0.1 {port} {key} 0 5000"));
+                // Somebody may have deleted it meanwhile.
+                assert!(["+OK\r\n", "+NOKEY\r\n"].contains(&&*moved), "{key}: {moved}");
+            }
+        }
+        self.end_move(slot, from, to);
+        // A slot that moves before all have heard of the last move can end up without an owner.
+        eventually("all know who serves what", || {
+            let said: Vec<_> = self.servers[..self.primaries].iter().map(known_slots).collect();
+            said.windows(2).all(|pair| pair[0] == pair[1])
+        });
+    }
+}
+
+/// Who serves what since which epoch, as this node knows it.
+fn known_slots(server: &RedisServer) -> BTreeMap<String, Vec<String>> {
+    let nodes = server.ask("CLUSTER NODES");
+    let lines = nodes.lines().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|node| node.len() > 7);
+    lines
+        .map(|node| {
+            (
+                node[0].to_owned(),
+                node[6..]
+                    .iter()
+                    .filter(|word| !word.starts_with('[') && **word != "connected")
+                    .map(ToString::to_string)
+                    .collect(),
+            )
+        })
+        .collect()
 }

@@ -284,7 +284,17 @@ impl<R> Inflight<R> {
         }
     }
 
-    /// So many whole frames went to the recipient at the head, no more than [`Self::head_requests`].
+    /// Who is owed the next frame as one of several for one request, none of which was begun, and for which.
+    pub fn head_group(&self) -> Option<(&R, Seq)> {
+        let entry = self.entries.front().filter(|entry| !entry.expired && !self.head_started)?;
+        match entry.owed {
+            Owed::All { to: ReplyTo::Request(seq), .. } => Some((&entry.recipient, seq)),
+            _ => None,
+        }
+    }
+
+    /// So many whole frames went to the recipient at the head, no more than it is owed for [`Self::head_requests`] or
+    /// [`Self::head_group`].
     pub fn finish_frames(&mut self, frames: u32) {
         if let Some(entry) = self.entries.front_mut() {
             entry.owed.came_plain(frames);

@@ -178,6 +178,11 @@ impl Batch {
         self.commands[index].id
     }
 
+    /// What these commands are.
+    pub fn ids(&self, commands: Range<usize>) -> impl ExactSizeIterator<Item = CommandId> + DoubleEndedIterator + Clone {
+        self.commands[commands].iter().map(|command| command.id)
+    }
+
     /// The number of the `index`-th command among all of the client, from 0.
     pub fn number(&self, index: usize) -> u32 {
         self.commands[index].number

@@ -23,6 +23,9 @@ use respguard_resp::{encode, value};
 
 /// What goes before the members.
 pub const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+/// What is answered to that, and to each of them.
+const BEGUN: &[u8] = b"+OK\r\n";
+const QUEUED: &[u8] = b"+QUEUED\r\n";
 /// What goes behind them.
 pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -194,6 +197,13 @@ impl WrappedGroup {
         self
     }
 
+    /// It has gone out as this, with what precedes it.
+    pub(super) fn keep_request(&mut self, request: Vec<u8>) {
+        if let Some(guard) = &mut self.guard {
+            guard.keep_request(request);
+        }
+    }
+
     /// The group with its marker, which is among the commands of our own.
     pub fn with_doubt(mut self, in_doubt: InDoubt) -> WrappedGroup {
         self.in_doubt = Some(Box::new(in_doubt));
@@ -312,7 +322,7 @@ impl WrappedGroup {
             return false;
         };
         if place == 0 {
-            self.in_transaction = frame == b"+OK\r\n";
+            self.in_transaction = frame == BEGUN;
         } else if place <= self.queued() {
             self.admit_queued(place - 1, frame, out, context.table, found);
         } else if part.top.null && self.tries_again(behind == Behind::Nothing) {
@@ -326,8 +336,27 @@ impl WrappedGroup {
         false
     }
 
+    /// Takes those answers at the beginning of `bytes` that say no more than that the transaction has begun, and that a command
+    /// is queued: how many there are, and their bytes.
+    pub(super) fn take_queued(&mut self, bytes: &[u8]) -> (u32, usize) {
+        let waits_for_other = self.take_back.is_some() || self.is_in_doubt() || !self.gathered.is_empty();
+        let Some(mut place) = self.answered.checked_sub(self.lead()).filter(|_| !waits_for_other) else { return (0, 0) };
+        let (first, mut at) = (place, 0);
+        if place == 0 && bytes.starts_with(BEGUN) {
+            (self.in_transaction, place, at) = (true, 1, BEGUN.len());
+        }
+        if !self.in_transaction {
+            return (0, 0);
+        }
+        let most = (self.queued() + 1).saturating_sub(place) as usize;
+        let queued = bytes[at..].chunks_exact(QUEUED.len()).take(most).take_while(|frame| *frame == QUEUED).count();
+        let frames = place - first + u32::try_from(queued).unwrap_or(u32::MAX);
+        self.answered += frames;
+        (frames, at + queued * QUEUED.len())
+    }
+
     fn admit_queued(&mut self, place: u32, frame: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
-        if self.in_transaction && frame == b"+QUEUED\r\n" {
+        if self.in_transaction && frame == QUEUED {
             return;
         }
         let Some(member) = self.member_at(place) else {

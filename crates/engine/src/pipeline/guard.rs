@@ -29,12 +29,12 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A preflight that is sent now, as a part of `request`, with the guard of this name.
-    pub fn new(preflight: Preflight, name: Vec<u8>, request: Vec<u8>) -> Guard {
+    /// A preflight that is sent now, with the guard of this name.
+    pub fn new(preflight: Preflight, name: Vec<u8>) -> Guard {
         Guard {
             preflight,
             keeping: None,
-            request,
+            request: Vec::new(),
             attempts: 1,
             name,
             watched: true,
@@ -42,6 +42,16 @@ impl Guard {
             error: None,
             again: false,
         }
+    }
+
+    /// It is sent as a part of this request, which is sent again where another client was the reason that nothing ran.
+    pub fn sent_as(self, request: Vec<u8>) -> Guard {
+        Guard { request, ..self }
+    }
+
+    /// The same, once it is on its way.
+    pub(super) fn keep_request(&mut self, request: Vec<u8>) {
+        self.request = request;
     }
 
     /// What the group is answered is kept, in this protocol and under the name that its marker has.
@@ -213,7 +223,7 @@ mod tests {
             let [sadd, incr] = requests.each_ref().map(WrittenRequest::args);
             let ids: Vec<CommandId> = [sadd, incr].iter().map(|args| table.lookup(*args)).collect();
             let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be predicted");
-            let guard = Guard::new(Preflight::new(&checks), b"guard".to_vec(), b"again".to_vec());
+            let guard = Guard::new(Preflight::new(&checks), b"guard".to_vec()).sent_as(b"again".to_vec());
             let assert_guard = Injected { behind: 0, request: Vec::new(), ttl_fix: None };
             let wrapped =
                 WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_injected(&[assert_guard]).with_guard(guard);

@@ -8,6 +8,13 @@ use std::ops::{Deref, DerefMut};
 #[expect(clippy::box_collection, reason = "an empty queue takes four words, and a client has five of them")]
 pub(crate) struct LazyQueue<T: 'static>(Option<Box<VecDeque<T>>>);
 
+impl<T> LazyQueue<T> {
+    /// True as long as it takes no room.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 impl<T> Default for LazyQueue<T> {
     fn default() -> LazyQueue<T> {
         LazyQueue(None)

@@ -286,6 +286,12 @@ pub fn plan(
     plan: &mut Plan,
 ) {
     plan.clear();
+    if fast_path::passes_whole(session, undecided, &rules, batch, bytes) {
+        plan.roles.push_plain(batch.len());
+        plan.steps.push(Step::Send { commands: 0..batch.len() });
+        plan.commands = batch.len();
+        return;
+    }
     let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
     let (run, concerned, fenced) = (0, false, false);
     let within = within || session.caching;

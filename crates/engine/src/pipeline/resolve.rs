@@ -231,6 +231,15 @@ impl Sequencer {
         self.check();
     }
 
+    /// Takes those answers to a group at the beginning of `bytes` that say no more than that its transaction has begun, and
+    /// that a command is queued: how many there are, and their bytes.
+    pub fn take_queued(&mut self, group: Seq, bytes: &[u8]) -> (u32, usize) {
+        let (frames, length) = self.group(group).map_or((0, 0), |slot| slot.group.take_queued(bytes));
+        self.owed = self.owed.saturating_sub(frames as usize);
+        self.check();
+        (frames, length)
+    }
+
     /// What is owed beside the frame that has come.
     fn behind(&self) -> Behind {
         match self.owed.saturating_sub(1) {

@@ -94,11 +94,19 @@ impl Sequencer {
             self.queue = VecDeque::new();
             self.scores = VecDeque::new();
         }
+        if self.questions.is_untouched() && self.again.is_untouched() && self.marked.is_untouched() {
+            return;
+        }
         if self.questions.is_empty() && self.again.is_empty() && self.marked.is_empty() {
             self.questions = LazyQueue::default();
             self.again = LazyQueue::default();
             self.marked = LazyQueue::default();
         }
+    }
+
+    /// Groups are under way, or have been of late, that may be sent once more.
+    pub fn has_groups(&self) -> bool {
+        !self.again.is_untouched() || !self.marked.is_untouched()
     }
 
     /// Bytes that the places take up.
@@ -120,6 +128,11 @@ impl Sequencer {
     /// they may still run, and nothing of this client may overtake them.
     pub fn is_drained(&self) -> bool {
         self.owed == 0 && self.late == 0
+    }
+
+    /// True while the upstream owes replies that the client waits for.
+    pub fn owes_replies(&self) -> bool {
+        self.owed > 0
     }
 
     /// True while the upstream owes answers to requests that were answered with a timeout.
@@ -351,6 +364,13 @@ impl Sequencer {
 
     pub(super) fn slot(&mut self, seq: Seq) -> Option<&mut Slot> {
         self.queue.get_mut(seq.since(self.first)?)
+    }
+
+    /// A group behind a preflight has gone out as this, and may go out so once more.
+    pub fn keep_request(&mut self, group: Seq, request: Vec<u8>) {
+        if let Some(slot) = self.group(group) {
+            slot.group.keep_request(request);
+        }
     }
 
     pub(super) fn group(&mut self, seq: Seq) -> Option<&mut GroupSlot> {

@@ -58,6 +58,11 @@ const CODES: usize = 3;
 /// The script counts three codes and a place that stays empty.
 const CODES_APART: u64 = 4;
 
+/// The words of WATCH and EVAL, and what frames those and the names and numbers of keys.
+const FRAMING_BYTES: usize = 128;
+/// What keeps the keys of a group, most often.
+const ROLLBACK_BYTES: usize = 1024;
+
 /// Most questions take no more room on the wire, their key apart.
 const CHECK_BYTES: usize = 64;
 
@@ -203,6 +208,13 @@ impl Preflight {
             return rollback.key();
         }
         &self.keys.bytes[self.first.clone()]
+    }
+
+    /// About how many bytes are sent before MULTI, behind a guard of this name.
+    pub fn bytes(&self, guard: &[u8]) -> usize {
+        let script = if self.once.is_some() { self.body.once } else { self.body.plain };
+        let kept = if self.rollback.is_some() { ROLLBACK_BYTES } else { 0 };
+        script.len() + self.keys.bytes.len() + self.arguments.bytes.len() + 2 * guard.len() + FRAMING_BYTES + kept
     }
 
     /// What is sent before MULTI.

@@ -2,6 +2,7 @@
 
 pub mod assignment;
 pub mod merge;
+pub mod node_slots;
 pub mod place;
 pub mod redirect;
 pub mod sentinel;

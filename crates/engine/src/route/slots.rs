@@ -3,6 +3,80 @@
 /// How many slots a cluster has.
 pub const SLOTS: usize = 16384;
 
+/// Some of the slots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SlotSet([u64; SLOTS / 64]);
+
+impl Default for SlotSet {
+    fn default() -> Self {
+        SlotSet([0; SLOTS / 64])
+    }
+}
+
+impl std::fmt::Debug for SlotSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl SlotSet {
+    /// Every slot.
+    pub fn all() -> SlotSet {
+        SlotSet([u64::MAX; SLOTS / 64])
+    }
+
+    /// Numbers that are no slots are left out.
+    pub fn insert(&mut self, slot: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(slot) / 64) {
+            *word |= 1 << (slot % 64);
+        }
+    }
+
+    pub fn contains(&self, slot: u16) -> bool {
+        self.0.get(usize::from(slot) / 64).is_some_and(|word| word & 1 << (slot % 64) != 0)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..SLOTS as u16).filter(|slot| self.contains(*slot))
+    }
+
+    pub fn first(&self) -> Option<u16> {
+        self.iter().next()
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub fn within(&self, other: &SlotSet) -> SlotSet {
+        self.combined(other, |own, other| own & other)
+    }
+
+    /// Those that are in either.
+    #[must_use]
+    pub fn with(&self, other: &SlotSet) -> SlotSet {
+        self.combined(other, |own, other| own | other)
+    }
+
+    /// Those that are not in the other.
+    #[must_use]
+    pub fn without(&self, other: &SlotSet) -> SlotSet {
+        self.combined(other, |own, other| own & !other)
+    }
+
+    fn combined(&self, other: &SlotSet, combine: impl Fn(u64, u64) -> u64) -> SlotSet {
+        let mut combined = self.clone();
+        combined.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own = combine(*own, *other));
+        combined
+    }
+}
+
 /// CRC16 of the XMODEM kind, a byte at a time.
 static CRC16: [u16; 256] = table();
 
@@ -45,6 +119,21 @@ mod tests {
     fn slots_are_those_of_the_cluster_specification() {
         assert_eq!(key_slot(b"123456789"), 0x31C3);
         assert_eq!([&b"foo"[..], b"bar", b"", b"somekey"].map(key_slot), [12182, 5061, 0, 11058]);
+    }
+
+    #[test]
+    fn sets_of_slots_are_put_together_and_taken_apart() {
+        let of = |slots: &[u16]| {
+            let mut set = SlotSet::default();
+            slots.iter().for_each(|slot| set.insert(*slot));
+            set
+        };
+        let (a, b) = (of(&[0, 63, 64, 16383, 16384]), of(&[64, 100]));
+        assert_eq!(a.iter().collect::<Vec<_>>(), [0, 63, 64, 16383]);
+        assert_eq!(a.within(&b), of(&[64]));
+        assert_eq!(a.with(&b).count(), 5);
+        assert_eq!(a.without(&b), of(&[0, 63, 16383]));
+        assert!(!a.contains(16384) && SlotSet::default().is_empty() && SlotSet::all().count() == SLOTS);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::entry::{Kind, Phase, Shows};
 use super::nodes::NodeName;
 use crate::net::address::Address;
 use crate::net::clock;
-use crate::net::upstream::{Admitted, Recipient};
+use crate::net::upstream::{Admitted, AdmittedPlain, Recipient};
 use crate::telemetry::gauge;
 use crate::telemetry::label::Redirected;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
@@ -282,7 +282,7 @@ impl Recipient for Core {
         u32::try_from(state.queue.iter().take(most).take_while(plain).count()).unwrap_or(0)
     }
 
-    fn admit_plain(&self, replies: &[u8], frames: u32) -> bool {
+    fn admit_plain(&self, replies: &[u8], frames: u32) -> AdmittedPlain {
         let state = &mut *self.state.borrow_mut();
         state.out.extend_from_slice(replies);
         for _ in 0..frames {
@@ -293,7 +293,7 @@ impl Recipient for Core {
         if state.unsent > 0 {
             self.has_news.set(true);
         }
-        false
+        AdmittedPlain::default()
     }
 
     fn fault(&self, owed: Owed, fault: Fault) {

@@ -69,6 +69,7 @@ impl Link {
                 waiting: Vec::new(),
             }),
             waker: RefCell::new(None),
+            woken: Cell::new(false),
             owner: RefCell::new(None),
             shown: Cell::new(None),
             unclean: Cell::new(false),

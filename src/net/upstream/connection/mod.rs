@@ -61,6 +61,8 @@ pub struct Link {
     state: RefCell<State>,
     /// The link's task.
     waker: RefCell<Option<Waker>>,
+    /// The task has been woken since it looked last.
+    woken: Cell<bool>,
     /// On a lease: who holds it.
     owner: RefCell<Option<Rc<dyn Recipient>>>,
     shown: Cell<Option<UpstreamState>>,
@@ -234,8 +236,14 @@ impl Link {
     }
 
     /// True when attempts to connect have failed for longer than requests wait.
+    #[inline]
     pub fn is_down(&self) -> bool {
-        self.down.get().is_some_and(|since| clock::now().saturating_duration_since(since) >= self.settings.patience())
+        self.down.get().is_some_and(|since| self.is_down_since(since))
+    }
+
+    #[cold]
+    fn is_down_since(&self, since: Instant) -> bool {
+        clock::now().saturating_duration_since(since) >= self.settings.patience()
     }
 
     /// True while there is no connection to be had, or the server takes long: what may be the cure goes elsewhere.
@@ -316,8 +324,15 @@ impl Link {
         .await;
     }
 
-    /// The recipient at the head takes replies again.
+    /// Something is to be done on it, or the recipient at the head takes replies again.
+    #[inline]
     pub fn wake(&self) {
+        if !self.woken.replace(true) {
+            self.wake_task();
+        }
+    }
+
+    fn wake_task(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }

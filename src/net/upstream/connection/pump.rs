@@ -128,6 +128,7 @@ impl Link {
     }
 
     pub(super) fn register(&self, cx: &TaskContext<'_>) {
+        self.woken.set(false);
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -209,10 +210,28 @@ impl Link {
     pub(super) fn hand_over_plain(&self, replies: &[u8], frames: u32, touched: &mut Vec<Rc<dyn Recipient>>) -> Result<(), Loss> {
         let mut state = self.state.borrow_mut();
         let Owner::Recipient(who, _) = state.inflight.owner() else { return Err(Loss::OutOfSync) };
-        let close = who.admit_plain(replies, frames);
-        touch(who, touched);
+        let admitted = who.admit_plain(replies, frames);
+        if !admitted.is_done {
+            touch(who, touched);
+        }
         state.inflight.finish_frames(frames);
-        if close { Err(Loss::Unsafe) } else { Ok(()) }
+        if admitted.close { Err(Loss::Unsafe) } else { Ok(()) }
+    }
+
+    /// Hands over those answers at the beginning of `bytes` that tell a group no more than that its commands are queued: how
+    /// many there are, and their bytes.
+    pub(super) fn hand_over_queued(&self, bytes: &[u8], touched: &mut Vec<Rc<dyn Recipient>>) -> (u32, usize) {
+        if !bytes.starts_with(b"+") || !self.shared.get() {
+            return (0, 0);
+        }
+        let mut state = self.state.borrow_mut();
+        let Some((who, group)) = state.inflight.head_group() else { return (0, 0) };
+        let (frames, length) = who.take_queued(group, bytes);
+        if frames > 0 {
+            touch(who, touched);
+            state.inflight.finish_frames(frames);
+        }
+        (frames, length)
     }
 
     /// Hands over what has come as it is, if the lease's owner wants bytes and no frames: a frame may never end. True when

@@ -128,6 +128,14 @@ impl Reading {
                 }
                 continue;
             }
+            if !self.begun && self.scanned == 0 {
+                let (frames, bytes) = link.hand_over_queued(rest, &mut self.touched);
+                if frames > 0 {
+                    at += bytes;
+                    latency.count(link, frames);
+                    continue;
+                }
+            }
             let piece = match self.scanner.scan(rest) {
                 Ok(piece) => piece,
                 Err(error) => break Err(error.into()),
@@ -155,7 +163,12 @@ impl Reading {
         };
         latency.end(link);
         link.look_away();
-        self.buffer.advance(at);
+        // Its room begins anew where nothing is left.
+        if at == self.buffer.len() {
+            self.buffer.clear()
+        } else {
+            self.buffer.advance(at)
+        }
         result
     }
 }

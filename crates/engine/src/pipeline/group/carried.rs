@@ -4,6 +4,7 @@
 //! task, and are sent again in their order.
 
 use super::WrappedGroup;
+use crate::pipeline::finding::Finding;
 use crate::pipeline::score::Failure;
 use respguard_resp::{encode, value};
 

@@ -28,7 +28,14 @@ fn replies_beside(own: &[Injected], on_partial: OnPartial, answers: &str, piece:
     let (mut out, mut found, mut scanner) = (Vec::new(), Vec::new(), ReplyScanner::new(ScanLimits::default()));
     let (mut rest, mut first, mut frames) = (answers.as_bytes(), true, group.frames());
     while !rest.is_empty() {
-        let scanned = scanner.scan(&rest[..rest.len().min(piece)]).expect("a reply");
+        let come = &rest[..rest.len().min(piece)];
+        // As a connection does: where none has begun, those that say nothing are taken together.
+        let (queued, bytes) = if first { group.take_queued(come) } else { (0, 0) };
+        if queued > 0 {
+            (frames, rest) = (frames - queued, &rest[bytes..]);
+            continue;
+        }
+        let scanned = scanner.scan(come).expect("a reply");
         let (now, later) = rest.split_at(scanned.bytes);
         let part = Part { first, last: scanned.end, top: scanner.top() };
         frames -= u32::from(scanned.end);
@@ -62,6 +69,27 @@ fn the_replies_to_commands_of_our_own_are_nobodys_however_the_array_is_cut() {
             assert_eq!(replies(on_partial, &answers, piece).0, "$1\r\nv\r\n:1\r\n", "{piece}");
         }
     }
+}
+
+#[test]
+fn answers_that_say_nothing_are_taken_together_up_to_the_first_other_one() {
+    let table = Table::builtin();
+    let written = WrittenGroup { name: "g".into(), keys: Some(vec!["k*".into()]), ..WrittenGroup::default() };
+    let policy = compile(&Written { groups: vec![written], ..Written::default() }, &table).expect("good rules");
+    let taken = |answers: &str| {
+        let members = ["get", "incr"].map(|name| table.by_name(name).expect("known")).to_vec();
+        let mut group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members).with_injected(&injected());
+        let taken = group.take_queued(answers.as_bytes());
+        assert_eq!(group.remaining(), group.frames() - taken.0);
+        taken
+    };
+    assert_eq!(taken(QUEUED), (6, QUEUED.len()));
+    assert_eq!(taken(&format!("{QUEUED}+QUEUED\r\n")), (6, QUEUED.len()), "EXEC says something");
+    assert_eq!(taken("+OK\r\n"), (1, 5));
+    assert_eq!(taken("+OK\r\n+QUEUED\r\n-ERR no\r\n+QUEUED\r\n"), (2, 14));
+    assert_eq!(taken("+OK\r\n+QUEUED\r\n+QUEU"), (2, 14), "it has not come whole");
+    assert_eq!(taken("+QUEUED\r\n"), (0, 0), "MULTI is answered first");
+    assert_eq!(taken("-NOPERM no\r\n+QUEUED\r\n"), (0, 0));
 }
 
 #[test]

@@ -1,6 +1,31 @@
 //! Lets commands go by that do nothing to their connection, are not long by nature, and that no rule is about: most are such.
 
-use super::{Planner, Rules};
+use super::{Batch, Planner, Rules, Session, Undecided};
+use crate::session::Admission;
+
+/// Whether all of the batch goes out as it is: nothing in it needs more than a look.
+pub(super) fn passes_whole(session: &Session, undecided: &Undecided, rules: &Rules<'_>, batch: &Batch, bytes: &[u8]) -> bool {
+    let is_free = session.admission != Admission::Awaited && !is_bound(session, rules) && undecided.is_empty();
+    is_free && !batch.is_empty() && skim(rules, batch, bytes, 0) == batch.len()
+}
+
+/// Each command must be looked at, for what was sent before it or because of how its server is.
+fn is_bound(session: &Session, rules: &Rules<'_>) -> bool {
+    let transaction = &session.transaction;
+    let is_bound = transaction.is_open() || transaction.is_lost() || session.missed.any() || session.caching;
+    rules.degraded || rules.troubled || is_bound
+}
+
+/// The first command from `at` on of which more than a look has to tell whether it is without rules.
+fn skim(rules: &Rules<'_>, batch: &Batch, bytes: &[u8], at: usize) -> usize {
+    let Rules { table, policy, .. } = *rules;
+    let passes = |id| table.spec(id).is_ordinary();
+    if policy.matches_nothing() {
+        batch.skim(bytes, at, |id, _| passes(id))
+    } else {
+        batch.skim(bytes, at, |id, prefixes| passes(id) && !policy.might_match(id, |place| prefixes.at(place)))
+    }
+}
 
 impl Planner<'_> {
     /// Lets the commands from `at` on go out as they are that do nothing to their connection and that no rule is about; gives
@@ -9,9 +34,7 @@ impl Planner<'_> {
         if self.run == at {
             self.concerned = false;
         }
-        let transaction = &self.session.transaction;
-        let is_bound = transaction.is_open() || transaction.is_lost() || self.session.missed.any() || self.session.caching;
-        if awaits_login || self.rules.degraded || self.rules.troubled || is_bound {
+        if awaits_login || is_bound(self.session, &self.rules) {
             return at;
         }
         let first = at;
@@ -25,15 +48,8 @@ impl Planner<'_> {
 
     /// The first command from `at` on of which more than a look has to tell whether it is without rules.
     fn skim(&self, at: usize) -> usize {
-        let Rules { table, policy, .. } = self.rules;
-        let passes = |id| table.spec(id).is_ordinary();
-        if policy.matches_nothing() {
-            self.batch.skim(self.bytes, at, |id, _| passes(id))
-        } else if self.plan.claims.is_empty() {
-            self.batch.skim(self.bytes, at, |id, prefixes| passes(id) && !policy.might_match(id, |place| prefixes.at(place)))
-        } else {
-            at
-        }
+        let is_claimed = !self.plan.claims.is_empty() && !self.rules.policy.matches_nothing();
+        if is_claimed { at } else { skim(&self.rules, self.batch, self.bytes, at) }
     }
 
     /// Whether the command is without rules.

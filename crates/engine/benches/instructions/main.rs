@@ -3,10 +3,10 @@
 //! Each case runs twice in a process of its own, once with more passes than the other time: the difference is what the
 //! passes cost, whatever starting costs. Instructions are the same on a loaded machine, so a small tolerance does.
 //!
-//! `cargo bench --bench instructions` fails where a case costs more than is written down in `baseline.csv` beside this
+//! `cargo bench --package respguard-engine --bench instructions` fails where a case costs more than is written down in `baseline.csv` beside this
 //! file; `-- --write` writes down what it costs now.
 
-#[path = "../passes/mod.rs"]
+#[path = "../../../../benches/passes/mod.rs"]
 mod passes;
 
 use std::collections::BTreeMap;
