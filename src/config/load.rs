@@ -161,12 +161,13 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     refuse_unresolved(&upstream, &written, findings);
     audit::refuse_unlogged(audit.as_ref(), &written, findings);
     let policy = match compile(&written, table) {
-        Ok(policy) => {
+        Ok(mut policy) => {
             warnings(&written).into_iter().for_each(|warning| findings.warn(&warning.path, warning.message, warning.advice));
             if upstream.topology.is_cluster() {
                 audit::warn_of_reported(&policy, findings);
             }
-            Policy { violation_keys, ..policy }
+            policy.violation_keys = violation_keys;
+            policy
         }
         Err(errors) => {
             add_rule_errors(errors, findings);
