@@ -75,9 +75,10 @@ enum Rest {
 /// Which library the client says to be, and what its users see.
 fn tell_library(planned: &Planned<'_>, page: &mut Page) {
     for at in 0..planned.batch.len() {
-        if let Some(name) = library::named(planned.spec(at).name(), planned.args(at)) {
+        let name = library::named(planned.spec(at).name(), planned.args(at));
+        if let Some((name, shows)) = name.and_then(|name| Some((name, library::shows(name)?))) {
             page.note(&Noted { what: What::Library, by: name, commands: 1 });
-            page.line(1, format_args!("the client library is {name}: {}", library::shows(name)));
+            page.line(1, format_args!("the client library is {name}: {shows}"));
         }
     }
 }
