@@ -39,7 +39,6 @@ help:
 	@echo 'make setup   only what the tests need: redis-server, Redis 6.2, .venv, packages of Node.js'
 
 demo: redis
-	cargo build --locked --release
 	$(PYTHON) demo/demo.py
 
 test: setup

@@ -6,9 +6,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 from resp import Client
@@ -16,14 +18,26 @@ from resp import Client
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = ("redis-server", "valkey-server")
 START_SECONDS_MAX = 15
+#: The levels at which each story is played; the first is that of demo/config.toml.
+LEVELS = ("guarded", "transaction", "rollback")
 
 
 class Missing(Exception):
     """Something that the demo cannot do without; the text says what to do about it."""
 
 
+@dataclass
+class Proxy:
+    """A respguard: its ports and its configuration."""
+
+    port: int
+    rest_port: int
+    admin_port: int
+    config: Path
+
+
 class Stage:
-    """Both processes and the ports that the system gave them."""
+    """The processes and the ports that the system gave them."""
 
     def __init__(self):
         self.processes = []
@@ -43,22 +57,29 @@ class Stage:
         self.wait_for_last(lambda: answers_ping(self.redis_port))
 
     def start_respguard(self, program):
-        self.admin_port = free_port()
-        self.config = self.folder / "config.toml"
-        self.config.write_text(self.placed(Path(__file__).with_name("config.toml").read_text()))
-        self.program = program
-        self.start("respguard", [program, "run", "--config", self.config, "--log-format", "json"])
-        self.wait_for_last(self.learn_port)
+        """One respguard for each level. What is not said of which one is about the first."""
+        self.program, self.proxies = program, {}
+        for level in LEVELS:
+            self.admin_port = free_port()
+            self.config = self.folder / f"{level}.toml"
+            self.config.write_text(self.placed(Path(__file__).with_name("config.toml").read_text(), level))
+            name = "respguard" if level == LEVELS[0] else f"respguard-{level}"
+            self.start(name, [program, "run", "--config", self.config, "--log-format", "json"])
+            self.wait_for_last(lambda: self.learn_port(name))
+            self.proxies[level] = Proxy(self.proxy_port, self.rest_port, self.admin_port, self.config)
+        first = self.proxies[LEVELS[0]]
+        self.proxy_port, self.rest_port, self.admin_port, self.config = first.port, first.rest_port, first.admin_port, first.config
 
-    def placed(self, config):
-        """The demo's configuration with addresses of this run; respguard's own port is left to the system."""
+    def placed(self, config, level):
+        """The demo's configuration at this level, with addresses of this run; respguard's own ports are left to the system."""
         ports = {"6380": 0, "6379": self.redis_port, "9121": self.admin_port, "8079": 0}
         for usual, port in ports.items():
             config = config.replace(f'"127.0.0.1:{usual}"', f'"127.0.0.1:{port}"')
-        return config
+        config = config.replace('"repair.jsonl"', f'"repair-{level}.jsonl"')
+        return config.replace(f'atomic = "{LEVELS[0]}"', f'atomic = "{level}"')
 
-    def learn_port(self):
-        for event in self.log():
+    def learn_port(self, name="respguard"):
+        for event in self.log(name):
             if "listen" in event:
                 # Not everyone who uses this has a REST front.
                 ports = (event.get(name) for name in ("listen", "rest"))
@@ -83,20 +104,20 @@ class Stage:
                 raise Missing(f"{process.title} did not start:\n{log}")
             time.sleep(0.02)
 
-    def log(self):
+    def log(self, name="respguard"):
         """What respguard has logged so far, one event per line."""
-        lines = (self.folder / "respguard.log").read_text().splitlines()
+        lines = (self.folder / f"{name}.log").read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
-    def metrics(self):
+    def metrics(self, admin_port=None):
         """Every sample of /metrics by its name and labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin_port or self.admin_port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         samples = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in samples}
 
     def end(self):
-        """Ends what was started, the proxy first; returns its exit code."""
+        """Ends what was started, the proxies first; returns their exit code, or that of one that is not 0."""
         code = None
         for process in reversed(self.processes):
             process.send_signal(signal.SIGTERM)
@@ -105,8 +126,8 @@ class Stage:
             except subprocess.TimeoutExpired:
                 process.kill()
                 ended = process.wait()
-            if process.title == "respguard":
-                code = ended
+            if process.title.startswith("respguard"):
+                code = code or ended
         shutil.rmtree(self.folder, ignore_errors=True)
         return code
 
@@ -139,20 +160,42 @@ def install_redis():
 
 
 def find_respguard():
-    """The binary: RESPGUARD names one, otherwise it is the release build, made first where it is missing."""
+    """The binary: RESPGUARD names one, otherwise it is built here, with a profile that is quick to build, unless there is a
+    release build, which is brought up to date instead."""
     if named := os.environ.get("RESPGUARD"):
         if not shutil.which(named):
             raise Missing(f"RESPGUARD names {named}, which cannot be run.")
         return named
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
-    binary = target / "release" / "respguard"
-    if not binary.exists():
-        if not shutil.which("cargo"):
-            raise Missing(f"{binary} is missing and so is cargo. Install Rust (https://rustup.rs), then run it again.")
-        print("respguard is not built yet: cargo build --release", flush=True)
-        if subprocess.run(["cargo", "build", "--release"], cwd=ROOT).returncode != 0:
-            raise Missing("cargo build --release failed; its messages are above.")
+    profile = "release" if (target / "release" / "respguard").exists() else "demo"
+    binary = target / profile / "respguard"
+    if shutil.which("cargo"):
+        build(profile)
+    elif not binary.exists():
+        raise Missing(f"{binary} is missing and so is cargo. Install Rust (https://rustup.rs), then run it again.")
     return binary
+
+
+def build(profile):
+    """What cargo says is shown only where it fails; one line says how far it is."""
+    command = ["cargo", "build", "--locked", "--profile", profile]
+    began, crates, said, shown = time.monotonic(), 0, [], False
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as building:
+        for line in building.stderr:
+            said.append(line)
+            if not line.lstrip().startswith("Compiling"):
+                continue
+            crates += 1
+            seconds = int(time.monotonic() - began)
+            if sys.stdout.isatty():
+                print(f"\rbuilding respguard: crate {crates}, {seconds // 60}:{seconds % 60:02}", end="", flush=True)
+            elif not shown:
+                print("building respguard, which takes minutes the first time", flush=True)
+            shown = True
+    if sys.stdout.isatty() and shown:
+        print("\r\033[K", end="")
+    if building.returncode != 0:
+        raise Missing(f"{' '.join(command)} failed:\n{''.join(said)}")
 
 
 def free_port():

@@ -55,6 +55,8 @@ fn explain(lines: &[String]) -> Result<Vec<String>, String> {
         degraded: false,
         troubled: false,
         carries: true,
+        slots: false,
+        unserved: None,
         alone: false,
         skips: false,
         unix_ms: 0,

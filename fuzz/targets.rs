@@ -13,6 +13,7 @@ use respguard::net::rest::scripts::Scripts;
 use respguard::net::rest::text::Encoding;
 use respguard_engine::command::{CommandId, Table};
 use respguard_engine::link::owed::{Owed, ReplyTo};
+use respguard_engine::packed::{self, Method};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::WrappedGroup;
@@ -31,8 +32,8 @@ use respguard_resp::value;
 pub type Target = fn(&[u8]);
 
 /// Every target under the name of its corpus.
-pub const TARGETS: [(&str, Target); 5] =
-    [("replies", replies), ("requests", requests), ("patterns", patterns), ("slots", slots), ("rest", rest)];
+pub const TARGETS: [(&str, Target); 6] =
+    [("replies", replies), ("requests", requests), ("patterns", patterns), ("slots", slots), ("rest", rest), ("packed", packed)];
 
 /// Frames end where they end, however the bytes come in. The first byte says in which pieces.
 pub fn replies(bytes: &[u8]) {
@@ -80,6 +81,29 @@ pub fn requests(bytes: &[u8]) {
     assert_eq!(once, read(stream, usize::from(size).max(1)), "the pieces make no difference");
 }
 
+/// Whatever is stored is read as it is, or as what was written, or is an error; it never takes more room than may be. What is
+/// written comes back. The first byte says how it is compressed, the second how long values may be.
+pub fn packed(bytes: &[u8]) {
+    let [method, max, stored @ ..] = bytes else { return };
+    let max = u64::from(*max) * 64;
+    match packed::unpack(stored, max) {
+        Ok(None) => assert!(!packed::is_packed(stored)),
+        Ok(Some(value)) => {
+            assert!(packed::is_packed(stored) && packed::promised(stored, max) == value.len() as u64);
+            assert!(
+                value.len() as u64 <= max || value.len() + packed::HEADER_BYTES == stored.len(),
+                "only what is there is longer"
+            );
+        }
+        Err(_) => assert!(packed::is_packed(stored)),
+    }
+    let method = [None, Some(Method::Lz4), Some(Method::Zstd(1)), Some(Method::Zstd(9))][usize::from(method % 4)];
+    let written = packed::pack(stored, method);
+    let kept = written.as_deref().unwrap_or(stored);
+    let read = packed::unpack(kept, u64::MAX).expect("what was written can be read");
+    assert_eq!(read.as_deref().unwrap_or(kept), stored);
+}
+
 /// A body of the REST front is malformed at one of its bytes, or becomes requests that are read back as they were; its answer is
 /// JSON, or RESP2, whatever the replies and wherever they end. The first byte says which, the last line are the replies.
 pub fn rest(bytes: &[u8]) {
@@ -96,7 +120,7 @@ pub fn rest(bytes: &[u8]) {
 
 /// The commands of a body, unless it is malformed.
 fn called(shape: Shape, body: &[u8]) -> Option<Call> {
-    let (scripts, mut arguments, mut call) = (Scripts::default(), Arguments::default(), Call::new(shape));
+    let (scripts, mut arguments, mut call) = (Scripts::default(), Arguments::default(), Call::new(shape, body.len()));
     let rights = Rights { read_only: false, longest_wait: std::time::Duration::from_secs(1) };
     let rules = Rules { table: table(), scripts: &scripts, rights };
     let read = match shape {

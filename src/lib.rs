@@ -29,7 +29,7 @@
 //! ```text
 //! telemetry < {address, clock, health, memory_budget, network, offenders, pipe, retries, server_limits, signs, tls,
 //!   watch, whole_limits}
-//!   < {stream, recording, topology} < context < upstream < {recheck, sentinel, cluster}
+//!   < {stream, recording, topology} < {context, front} < upstream < {recheck, sentinel, cluster}
 //!   < {findings, registry, users, http, jobs, origin} < {exchange, admin}
 //!   < client < rest < worker < config < {server, explain, remote} < cli < main
 //! ```

@@ -149,6 +149,30 @@ fn what_ioredis_sends_again_by_itself_is_applied_once() {
     sends_again(|port, server| script::node("once.mjs", port, &[server]));
 }
 
+/// Compresses what the script stores; the document has decoders for what is stored.
+fn compressing(run: impl FnOnce(u16, &[&str]) -> script::Done) {
+    const RULES: &str = "[[compress]]\nname = \"pages\"\nkeys = [\"page:*\"]\n\
+                         [[compress]]\nname = \"lz4\"\nkeys = [\"lz4:*\"]\nalgorithm = \"lz4\"\n";
+    let redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).rules(RULES).start();
+    let document = script::root().join("docs/compression.md");
+    let done = run(proxy.port(), &[&redis.port().to_string(), document.to_str().expect("text")]);
+    assert_eq!(done.checks, 2);
+    assert_eq!(proxy.metric("respguard_compress_failed_total", &[("rule", "pages")]), 0.0);
+}
+
+#[test]
+fn redis_py_stores_ten_megabytes_of_json_compressed_and_reads_them_back() {
+    compressing(|port, more| script::python_with("compressed.py", port, more));
+}
+
+#[test]
+fn node_redis_and_ioredis_store_ten_megabytes_of_json_compressed_and_read_them_back() {
+    for client in ["redis", "ioredis"] {
+        compressing(|port, more| script::node("compressed.mjs", port, &[more, &[client]].concat()));
+    }
+}
+
 #[test]
 fn node_redis_works_and_its_pipelines_and_turns_are_groups() {
     let stage = Stage::new();

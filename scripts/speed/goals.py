@@ -83,7 +83,7 @@ def memory(records):
 
 def large(records):
     rows = []
-    size = records.text("machine", "large_mib")
+    size = records.conditions("large").get("large_mib", "")
     for command in ("GET", "SET"):
         grown = records.values("large values", command, PLAIN, "grown_mib")
         rows += at_most(f"memory grown by a {command} of {size} MiB", max(grown) if grown else None, 16, " MiB")

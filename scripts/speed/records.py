@@ -9,6 +9,8 @@ from stage import ROOT
 #: Where the results of a whole run go, and those of one that is too short to be worth anything.
 KEPT, TRIED = ROOT / "docs/performance", ROOT / "target/bench"
 NAME = "results.csv"
+#: The section of what is known of each section.
+CONDITIONS = "conditions"
 
 
 @dataclass
@@ -47,8 +49,18 @@ class Records:
         return [own / base for own, base in zip(self.values(section, case, way, metric),
                                                 self.values(section, case, other, metric)) if base]
 
-    def text(self, section, metric):
-        return next((row.value for row in self.rows if (row.section, row.metric) == (section, metric)), "")
+    def note(self, section, **values):
+        """Under which conditions a section of `make bench` is measured."""
+        self.add(CONDITIONS, section, "", 0, **values)
+
+    def conditions(self, section):
+        """The same, by name; nothing if it was not measured."""
+        return {row.metric: row.value for row in self.rows if (row.section, row.case) == (CONDITIONS, section)}
+
+    @staticmethod
+    def part(row):
+        """What is replaced together when something is measured again."""
+        return (row.section, row.case if row.section == CONDITIONS else "")
 
     def seen(self, section, field="way"):
         """The ways or cases of a section, in the order in which they were measured first."""

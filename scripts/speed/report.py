@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 import subprocess
+import time
 from pathlib import Path
 
 import goals
@@ -14,36 +15,53 @@ NAME = "results.md"
 HEAD = """# Measured
 
 Written by `make bench` from [results.csv](results.csv); not by hand. How it was measured and what it means is in
-[performance](../performance.md).
+[performance](../performance.md). Each section says when it was measured, on what and under which conditions.
 """
 
 
-def note_machine(records, wishes, versions):
-    """What a reader must know of the machine; nothing that tells one machine from another of its kind."""
+def note_conditions(records, section, wishes, versions):
+    """What a reader must know of the machine and of this run; nothing that tells one machine from another of its kind."""
     cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
     memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024 // 1024
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    records.add("machine", "", "", 0, cores=os.cpu_count(), cpu=cpu, memory_gib=memory, kernel=platform.release().split("-")[0],
-                load_before=os.getloadavg()[0], rounds=wishes.rounds, seconds=wishes.seconds, large_mib=wishes.large_mib, commit=commit)
-    for name, version in versions.items():
-        records.add("versions", "", "", 0, **{name: version})
+    records.note(section, date=time.strftime("%Y-%m-%d"), cores=os.cpu_count(), cpu=cpu, memory_gib=memory,
+                 kernel=platform.release().split("-")[0], load_before=os.getloadavg()[0], rounds=wishes.rounds, seconds=wishes.seconds,
+                 large_mib=wishes.large_mib, commit=commit, versions=", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def write(records, folder):
     """Writes the document; what it says comes back."""
-    parts = [HEAD, machine(records)]
-    parts += [part for part in (goals.table(records), *(make(records) for make in SECTIONS)) if part]
+    parts = [HEAD]
+    parts += [part for part in (goals.table(records), *(with_conditions(records, *part) for part in SECTIONS.items())) if part]
     text = "\n\n".join(part.strip() for part in parts) + "\n"
     (folder / NAME).write_text(text)
     return text
 
 
-def machine(records):
-    at = {row.metric: row.value for row in records.rows if row.section == "machine"}
-    versions = ", ".join(f"{row.metric} {row.value}" for row in records.rows if row.section == "versions")
-    return (f"{at.get('cores')} cores ({at.get('cpu')}), {at.get('memory_gib')} GiB, Linux {at.get('kernel')}; {versions}; respguard {at.get('commit')}. "
-            f"Load average {float(at.get('load_before', 0)):.1f} before, {float(at.get('load_after', 0)):.1f} after. "
-            f"{at.get('rounds')} rounds of {at.get('seconds')} s; {at.get('took_seconds')} s in all.")
+def with_conditions(records, make, sections):
+    """The part of the document, with the line about its conditions behind its heading."""
+    part = make(records).strip()
+    if not part:
+        return ""
+    heading, _, rest = part.partition("\n")
+    return "\n\n".join(text for text in (heading, measured(records, *sections), rest.strip()) if text)
+
+
+def measured(records, *sections):
+    """When each of these sections was measured, on what, and under which conditions: once where they are the same."""
+    lines = {}
+    for section in sections:
+        if at := records.conditions(section):
+            lines.setdefault(conditions(at), []).append(section)
+    names = len(lines) > 1
+    return "  \n".join(f"*{', '.join(parts) + ': ' if names else ''}{line}*" for line, parts in lines.items())
+
+
+def conditions(at):
+    when = f"{at['date']}, " if at.get("date") else ""
+    return (f"{when}respguard {at.get('commit')}; {at.get('versions')}; {at.get('cores')} cores ({at.get('cpu')}), {at.get('memory_gib')} GiB, "
+            f"Linux {at.get('kernel')}; load average {float(at.get('load_before', 0)):.1f} before, {float(at.get('load_after', 0)):.1f} after; "
+            f"{at.get('rounds')} rounds of {at.get('seconds')} s.")
 
 
 def throughput(records):
@@ -130,7 +148,7 @@ def large(records):
              spread(records.values("large values", command, way, "grown_mib"), 1)]
             for command in records.seen("large values", "case") for way in records.seen("large values")
             if way != DIRECT and records.values("large values", command, way, "mib_per_second")]
-    return "\n\n".join([f"## Values of {records.text('machine', 'large_mib')} MiB", "A client that keeps up: the rate as a ratio to direct in the same "
+    return "\n\n".join([f"## Values of {records.conditions('large').get('large_mib')} MiB", "A client that keeps up: the rate as a ratio to direct in the same "
                         "round, and by how many MiB the proxy's resident memory grew at the peak.",
                         markdown(["", "", "rate", "grown"], rows)]) if rows else ""
 
@@ -205,6 +223,26 @@ def scaling(records):
     return "\n\n".join(["## Scaling", *parts]) if parts else ""
 
 
+def compress(records):
+    ways, cases = records.seen("compress"), records.seen("compress", "case")
+    if not ways:
+        return ""
+    rows = [[case, way, ratio(records.paired("compress", case, way, DIRECT, "per_second")),
+             *(spread(records.values("compress", case, way, metric), digits) for metric, digits in (("cpu_us", 0), ("redis_us", 0))),
+             *(f"{records.median('compress', case, way, metric):,.1f}" for metric in ("to_server_kb", "from_server_kb", "memory_kb"))]
+            for case in cases for way in ways]
+    parts = ["## Compressed values", "A SET and a GET of one value of JSON, by 8 clients: the rate as a ratio to direct in the same round, "
+             "CPU in microseconds for both together, KB that they put on the wire to the server and from it, and KB of memory that the value takes there.",
+             markdown(["value", "", "rate", "CPU of respguard", "CPU of Redis", "to Redis", "from Redis", "memory"], rows)]
+    for case in records.seen("compress beside", "case"):
+        rows = [[way, *(spread(records.values("compress beside", case, way, metric), digits)
+                        for metric, digits in (("quiet_p99_us", 0), ("beside_p99_us", 0), ("values_per_second", 1)))]
+                for way in records.seen("compress beside")]
+        parts += [f"p99 in microseconds of another client at depth 1, alone and while one client writes and reads values of {case}, and how many "
+                  "of these that one moves in a second.", markdown(["", "alone", "beside it", "values/s"], rows)]
+    return "\n\n".join(parts)
+
+
 def markdown(head, rows):
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
@@ -222,4 +260,8 @@ def spread(values, digits):
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
-SECTIONS = (throughput, groups, neighbour, idle, slow_readers, large, stalled, rest, audit, scaling)
+SECTIONS = {
+    throughput: ("throughput",), groups: ("groups",), neighbour: ("neighbour",), idle: ("idle",), slow_readers: ("slow-readers",),
+    large: ("large",), stalled: ("stalled",), rest: ("rest",), audit: ("audit",), compress: ("compress",),
+    scaling: ("workers", "connections", "rules"),
+}  # fmt: skip

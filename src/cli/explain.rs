@@ -11,6 +11,7 @@ use super::console::{complain, print, refuse};
 use super::{REFUSED, USAGE, load};
 use crate::config::Loaded;
 use crate::explain::{self, Form};
+use crate::server::reach::who_serves;
 use respguard_engine::command::Table;
 use respguard_engine::policy::relation::describe;
 
@@ -65,7 +66,8 @@ fn explain_commands(file: &Path, commands: Option<&Path>, form: Option<Form>) ->
         .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
         .and_then(|input| {
             let form = form.unwrap_or_else(|| explain::usual_form(&input));
-            explain::explain(&config, &Table::builtin(), input, form).map_err(|error| format!("{source}:{error}"))
+            explain::explain_before(&config, &Table::builtin(), input, form, who_serves(&config))
+                .map_err(|error| format!("{source}:{error}"))
         });
     match explained {
         Ok(text) => print(&text, ExitCode::SUCCESS),

@@ -19,7 +19,7 @@ use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
 use super::form::Form;
 use super::section::{Finding, Findings, Section};
-use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Topology, Upstream, audit, rest, rules, security, topology};
+use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Topology, Upstream, audit, rest, rules, security, slots, topology};
 
 /// The longest that any timeout can be.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -152,12 +152,6 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
         // A client whose own connection is lost is closed: there is nobody left to answer.
         findings.add("degrade[0]", "a rule for clients that share connections", "sharing = \"auto\"");
     }
-    if upstream.topology.is_cluster() && !written.degrades.is_empty() {
-        findings.add("degrade[0]", "there is none yet before a cluster", "one server, or sentinels");
-    }
-    if upstream.topology.is_cluster() && !written.compresses.is_empty() {
-        findings.add("compress[0]", "there is none yet before a cluster", "one server, or sentinels");
-    }
     refuse_unresolved(&upstream, &written, findings);
     audit::refuse_unlogged(audit.as_ref(), &written, findings);
     let policy = match compile(&written, table) {
@@ -165,6 +159,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
             warnings(&written).into_iter().for_each(|warning| findings.warn(&warning.path, warning.message, warning.advice));
             if upstream.topology.is_cluster() {
                 audit::warn_of_reported(&policy, findings);
+                slots::check(&policy, table, findings);
             }
             policy.violation_keys = violation_keys;
             policy
@@ -281,9 +276,6 @@ fn upstream(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Find
 fn refuse_unresolved(upstream: &Upstream, written: &Written, findings: &mut Findings) {
     let expected = match upstream {
         Upstream { sharing: Sharing::Never, .. } => "sharing = \"auto\", or false",
-        Upstream { topology: Topology::Cluster(_), .. } => {
-            "one server or sentinels, or false: there are no markers yet before a cluster"
-        }
         // All connections over one have the same address there.
         Upstream { topology: Topology::Fixed(Address::Unix(_)), .. } => "an upstream that is not a unix socket, or false",
         _ => return,

@@ -13,6 +13,7 @@ mod rules;
 mod secret;
 mod section;
 mod security;
+mod slots;
 mod topology;
 
 use std::collections::BTreeMap;
@@ -240,7 +241,9 @@ const THRESHOLDS: Thresholds = Thresholds {
 impl Config {
     /// How many worker threads to start on a machine with so many cores.
     pub fn worker_count(&self, cores: usize) -> usize {
-        if self.workers == 0 { cores.clamp(1, WORKERS_AUTO_MAX) } else { self.workers }
+        // The other half is for the server and for those who ask: a worker serves what one server answers, and where workers
+        // share the clients of one each has smaller batches and wakes more often.
+        if self.workers == 0 { (cores / 2).clamp(1, WORKERS_AUTO_MAX) } else { self.workers }
     }
 }
 
@@ -329,9 +332,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_follow_the_cores_up_to_four_unless_they_are_written() {
+    fn there_is_a_worker_for_two_cores_up_to_four_unless_they_are_written() {
         let mut config = Config::default();
-        assert_eq!([0, 1, 3, 4, 64].map(|cores| config.worker_count(cores)), [1, 1, 3, 4, 4]);
+        assert_eq!([0, 1, 2, 3, 4, 7, 8, 64].map(|cores| config.worker_count(cores)), [1, 1, 1, 1, 2, 3, 4, 4]);
         config.workers = 7;
         assert_eq!(config.worker_count(2), 7);
     }

@@ -69,6 +69,7 @@ fn group(mut section: Section<'_>, findings: &mut Findings) -> WrittenGroup {
         name: section.needed_text("name", findings),
         atomic: section.word("atomic", findings).unwrap_or_default(),
         on_unsupported: section.word("on_unsupported", findings).unwrap_or_default(),
+        on_cross_slot: section.word("on_cross_slot", findings).unwrap_or_default(),
         on_partial: section.word("on_partial", findings).unwrap_or_default(),
         order: section.word("order", findings).unwrap_or_default(),
         between: section.word("between", findings).unwrap_or_default(),

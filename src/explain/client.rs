@@ -123,7 +123,8 @@ impl<'a> Client<'a> {
             self.subscribing.note(&plan, batch, bytes, self.table);
             let pinned = self.session.affinity.is_pinned();
             let (table, policy) = (self.table, &self.config.policy);
-            let planned = Planned { table, policy, batch, bytes, plan: &plan, pinned };
+            let slots = self.config.upstream.topology.is_cluster();
+            let planned = Planned { table, policy, batch, bytes, plan: &plan, pinned, slots };
             self.tell_large(&planned, page);
             tell_library(&planned, page);
             planned.write(page);
@@ -236,8 +237,11 @@ impl<'a> Client<'a> {
             degraded: false,
             troubled: false,
             carries: true,
+            slots: self.config.upstream.topology.is_cluster(),
+            unserved: None,
             alone: false,
             skips: false,
+            slots: false,
             unix_ms: clock::unix_ms(),
         };
         let mut planned = Plan::default();

@@ -24,6 +24,7 @@ use crate::net::recording::format;
 use client::{Client, Sent};
 use page::Page;
 use respguard_engine::command::Table;
+use respguard_engine::route::assignment::Assignment;
 
 /// Most bytes that are read to be explained.
 pub const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -35,12 +36,23 @@ pub fn usual_form(input: &[u8]) -> Form {
 
 /// The text about `input`: a recording, or requests as a client may send them, inline or not, where a blank line ends
 /// what was sent in one go.
-pub fn explain(config: &Config, table: &Table, mut input: Vec<u8>, form: Form) -> Result<String, InputError> {
+pub fn explain(config: &Config, table: &Table, input: Vec<u8>, form: Form) -> Result<String, InputError> {
+    explain_before(config, table, input, form, None)
+}
+
+/// The same, with what a cluster's nodes have said of who serves which slots.
+pub fn explain_before(
+    config: &Config,
+    table: &Table,
+    mut input: Vec<u8>,
+    form: Form,
+    nodes: Option<Assignment>,
+) -> Result<String, InputError> {
     if format::is_recording(&input) {
         return recorded::explain(config, table, &input, form);
     }
     input::end_last_line(&mut input);
-    let mut page = Page::new(form);
+    let mut page = Page::before(form, nodes);
     let mut client = Client::new(config, table, &mut page);
     let start = Instant::now();
     for (place, piece) in input::pieces(&input)?.iter().enumerate() {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::summary::{Noted, Summary, What};
+use respguard_engine::route::assignment::{Assignment, Shard};
 
 /// Bytes of one argument that are shown.
 const ARGUMENT_BYTES_MAX: usize = 40;
@@ -37,6 +38,8 @@ pub(super) struct Page {
     /// Something in it is not simply passed on.
     is_remarkable: bool,
     summary: Summary,
+    /// Which node of a cluster serves which slots, as far as one has said so.
+    nodes: Option<Assignment>,
 }
 
 impl Page {
@@ -70,6 +73,18 @@ impl Page {
         } else {
             self.line(0, format_args!("{heading}:"));
         }
+    }
+
+    /// The same, with what a cluster's nodes have said.
+    pub(super) fn before(form: Form, nodes: Option<Assignment>) -> Page {
+        Page { form, nodes, ..Page::default() }
+    }
+
+    /// The slot, and who serves it.
+    pub(super) fn slot(&self, slot: u16) -> String {
+        let serves = |shard: &&Shard| shard.ranges.iter().any(|(first, last)| (*first..=*last).contains(&slot));
+        let node = self.nodes.as_ref().and_then(|nodes| nodes.shards.iter().find(serves));
+        node.map_or(format!("slot {slot}"), |node| format!("slot {slot}, node {}:{}", node.host, node.port))
     }
 
     /// Counts what is done.

@@ -15,6 +15,7 @@ use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::rule::Word;
 use respguard_engine::policy::{Agree, Atomic, Group, Member, Policy, Recognition};
 use respguard_engine::preflight;
+use respguard_engine::route::place::{Slots, slots};
 use respguard_resp::request::Args;
 
 /// A plan, and what it was made from.
@@ -26,6 +27,8 @@ pub(super) struct Planned<'a> {
     pub(super) plan: &'a Plan,
     /// On a connection of the client's own.
     pub(super) pinned: bool,
+    /// Before a cluster.
+    pub(super) slots: bool,
 }
 
 impl Planned<'_> {
@@ -111,7 +114,7 @@ impl Planned<'_> {
             page.line(1, format_args!("{number} belongs to group {name}, but stays outside, told as {kind}: {}", why.as_str()));
         }
         if let Note::Obstructed { group, members, why } = note {
-            let (name, kind) = (&self.policy.groups()[*group].name, Kind::Split);
+            let (name, kind) = (&self.policy.groups()[*group].name, why.kind());
             let members = self.numbers(&self.plan.members[members.clone()]);
             page.line(1, format_args!("{members} make up group {name}, but pass one by one, told as {kind}: {}", why.as_str()));
         }
@@ -166,7 +169,20 @@ impl Planned<'_> {
     }
 
     fn write_command(&self, at: usize, page: &mut Page) {
-        page.line(2, format_args!("{:<3} {}", self.number(at), self.request(at)));
+        let place = self.place(at, page);
+        page.line(2, format_args!("{:<3} {}{place}", self.number(at), self.request(at)));
+    }
+
+    /// Where on a cluster its keys are.
+    fn place(&self, at: usize, page: &Page) -> String {
+        if !self.slots {
+            return String::new();
+        }
+        match slots(self.spec(at), self.args(at)) {
+            Slots::None => String::new(),
+            Slots::One { slot, .. } => format!("   ({})", page.slot(slot)),
+            Slots::Several => "   (keys of several slots)".to_owned(),
+        }
     }
 
     fn write_sent(&self, at: usize, page: &mut Page) {
@@ -222,6 +238,11 @@ impl Planned<'_> {
             self.write_expectations(&members, rule, page);
             page.line(2, format_args!("if some of its members fail: {}", text::on_partial(rule.on_partial)));
             self.write_marker(rule, page);
+        }
+        for group in &span.observed {
+            let members: Vec<usize> = group.places.iter().map(|&place| commands[place as usize]).collect();
+            let name = &self.policy.groups()[group.group].name;
+            page.line(2, format_args!("group {name} (only observed): {}", self.numbers(&members)));
         }
         for &at in commands {
             self.write_command(at, page);

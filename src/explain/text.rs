@@ -34,7 +34,7 @@ pub(super) fn reply(role: &Role) -> String {
         Role::Plain => "the server's reply".to_owned(),
         Role::Multi => "the server's reply; the client's own transaction begins".to_owned(),
         Role::Queued => "the server's reply, in the client's own transaction".to_owned(),
-        Role::Exec => "the server's reply; the client's own transaction ends".to_owned(),
+        Role::Exec | Role::ExecRead(_) => "the server's reply; the client's own transaction ends".to_owned(),
         Role::Subscription { frames, .. } => format!("the server's confirmations, {frames} in all"),
         Role::UnsubscribeAll(_) => "the server's confirmations, one for each subscription".to_owned(),
         Role::Hello => "the server's reply, with the id that the client has at the proxy".to_owned(),

@@ -218,10 +218,11 @@ impl Run {
             AuditOutcome::Unknown => !is_news,
             AuditOutcome::Drift | AuditOutcome::Stopped | AuditOutcome::Failed => false,
         };
-        match is_quiet {
-            true => {
-                info!(
-                    run = self.id,
+        let (run, scheduled) = (&self.id, wanted.is_scheduled);
+        macro_rules! audited {
+            ($level:ident) => {
+                $level!(
+                    run,
                     relation = &**relation,
                     outcome,
                     reason,
@@ -229,22 +230,12 @@ impl Run {
                     orphans,
                     lifetimes,
                     removed,
+                    scheduled,
                     "a relation was audited"
-                );
-            }
-            false => warn!(
-                run = self.id,
-                relation = &**relation,
-                outcome,
-                reason,
-                walked,
-                orphans,
-                lifetimes,
-                removed,
-                scheduled = wanted.is_scheduled,
-                "a relation was audited"
-            ),
+                )
+            };
         }
+        if is_quiet { audited!(info) } else { audited!(warn) }
     }
 
     /// The replies to questions that only read: after a loss they are asked again.

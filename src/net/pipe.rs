@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::ReadBuf;
 
 /// A buffer that has grown beyond is not kept once it is empty.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -105,21 +104,21 @@ fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
 }
 
 impl Pipe {
-    /// Reads into `buffer`; nothing read is the end.
-    pub fn poll_read(&self, cx: &Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let writer = {
+    /// Reads as much as `buffer` has room for; nothing read is the end.
+    pub fn poll_read(&self, cx: &Context<'_>, buffer: &mut BytesMut) -> Poll<usize> {
+        let (read, writer) = {
             let mut state = self.inbound.lock();
             if !state.is_readable() {
                 register(&mut state.reader, cx);
                 return Poll::Pending;
             }
-            let bytes = state.bytes.len().min(buffer.remaining());
-            buffer.put_slice(&state.bytes[..bytes]);
+            let bytes = state.bytes.len().min(buffer.capacity() - buffer.len());
+            buffer.extend_from_slice(&state.bytes[..bytes]);
             state.bytes.advance(bytes);
-            state.emptied()
+            (bytes, state.emptied())
         };
         writer.into_iter().for_each(Waker::wake);
-        Poll::Ready(Ok(()))
+        Poll::Ready(read)
     }
 
     /// Takes everything that is there; `None` is the end.
@@ -148,6 +147,9 @@ impl Pipe {
     }
 
     /// The same; where there is no room nobody is woken when there is.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or the other end is closed.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.outbound.write(bytes, |_| ()) {
             Poll::Ready(written) => written,
@@ -214,9 +216,8 @@ mod tests {
     }
 
     fn read(pipe: &Pipe) -> Option<Vec<u8>> {
-        let (mut room, cx) = ([0; 4], cx());
-        let mut buffer = ReadBuf::new(&mut room);
-        pipe.poll_read(&cx, &mut buffer).is_ready().then(|| buffer.filled().to_vec())
+        let mut buffer = BytesMut::with_capacity(4);
+        pipe.poll_read(&cx(), &mut buffer).is_ready().then(|| buffer.to_vec())
     }
 
     fn write(pipe: &Pipe, bytes: &[u8]) -> Option<usize> {

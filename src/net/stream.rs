@@ -1,4 +1,4 @@
-//! A byte stream to a client or a server, whatever carries it.
+//! A socket to a client or a server, whatever carries its bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -9,18 +9,15 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use super::address::Address;
-use super::pipe::Pipe;
 use super::tls::{Acceptor, Connector};
 
-/// TCP, with or without TLS, a unix socket, or the process' own memory.
+/// TCP, with or without TLS, or a unix socket.
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// A write is complete only when it is flushed: what TLS has made of it may not fit into the socket at once.
     Tls(Box<TlsStream<TcpStream>>),
-    /// A client within the process.
-    Memory(Pipe),
 }
 
 impl Stream {
@@ -57,7 +54,7 @@ impl Stream {
             let socket = match self {
                 Stream::Tcp(socket) => socket,
                 Stream::Tls(stream) => stream.get_ref().0,
-                Stream::Unix(_) | Stream::Memory(_) => return,
+                Stream::Unix(_) => return,
             };
             // Where it cannot be done, the kernel acknowledges in its own time.
             let _ = socket2::SockRef::from(socket).set_tcp_quickack(true);
@@ -82,7 +79,7 @@ impl Stream {
     pub async fn accept_tls(self, acceptor: &Acceptor) -> io::Result<Stream> {
         match self {
             Stream::Tcp(socket) => Ok(Stream::Tls(Box::new(acceptor.accept(socket).await?))),
-            Stream::Unix(_) | Stream::Tls(_) | Stream::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+            Stream::Unix(_) | Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -114,7 +111,6 @@ impl Stream {
             Stream::Unix(socket) => socket.poll_read_ready(cx).is_ready(),
             // What the socket has given may not have been read yet.
             Stream::Tls(_) => true,
-            Stream::Memory(pipe) => pipe.may_read(cx),
         }
     }
 
@@ -128,7 +124,6 @@ impl Stream {
             Stream::Tcp(socket) => socket.try_write(bytes),
             Stream::Unix(socket) => socket.try_write(bytes),
             Stream::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
-            Stream::Memory(pipe) => pipe.try_write(bytes),
         }
     }
 
@@ -138,13 +133,7 @@ impl Stream {
             Stream::Tcp(socket) => tells_end(socket.ready(Interest::READABLE)),
             Stream::Unix(socket) => tells_end(socket.ready(Interest::READABLE)),
             Stream::Tls(socket) => tells_end(socket.get_ref().0.ready(Interest::READABLE)),
-            Stream::Memory(pipe) => pipe.is_read_closed(),
         }
-    }
-
-    /// True when nothing can follow what was read until it has been answered. No socket can tell.
-    pub fn is_whole(&self) -> bool {
-        matches!(self, Stream::Memory(pipe) if pipe.is_whole())
     }
 }
 
@@ -160,7 +149,6 @@ impl AsyncRead for Stream {
             Stream::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
             Stream::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
             Stream::Tls(stream) => poll_read_all(stream, cx, buf),
-            Stream::Memory(pipe) => pipe.poll_read(cx, buf),
         }
     }
 }
@@ -171,7 +159,6 @@ impl AsyncWrite for Stream {
             Stream::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Stream::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
-            Stream::Memory(pipe) => pipe.poll_write(cx, bytes),
         }
     }
 
@@ -180,7 +167,6 @@ impl AsyncWrite for Stream {
             Stream::Tcp(socket) => Pin::new(socket).poll_flush(cx),
             Stream::Unix(socket) => Pin::new(socket).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
-            Stream::Memory(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -189,10 +175,6 @@ impl AsyncWrite for Stream {
             Stream::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Stream::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
-            Stream::Memory(pipe) => {
-                pipe.shutdown();
-                Poll::Ready(Ok(()))
-            }
         }
     }
 }

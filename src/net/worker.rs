@@ -258,7 +258,7 @@ fn turn_away(shared: &WorkerShared, client: &Client, error: &io::Error) {
 }
 
 fn serve(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>) {
-    Connection::begin(shared, stream, client, shared.pool.first());
+    Connection::begin(shared, Box::new(stream), client, shared.pool.first());
 }
 
 fn take_socket(socket: Socket) -> io::Result<Stream> {

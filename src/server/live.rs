@@ -53,7 +53,7 @@ impl Live {
         mode_is_switched: Arc<AtomicBool>,
         certificates: Certificates,
     ) -> Live {
-        show_rules(&loaded.config.policy);
+        show_rules(&loaded.config.policy, loaded.config.upstream.topology.is_cluster());
         let started_with = loaded.clone();
         Live { started_with, in_force: loaded, workers, shown, mode_is_switched, certificates, certificates_error: None }
     }
@@ -160,7 +160,7 @@ impl Live {
             let _ = worker.sender.send(Message::Policy(Arc::clone(&policy), done)).await;
             let _ = followed.await;
         }
-        show_rules(&policy);
+        show_rules(&policy, self.started_with.config.upstream.topology.is_cluster());
         self.mode_is_switched.store(policy.mode != self.in_force.config.policy.mode, Ordering::Relaxed);
         self.shown.store(policy);
     }
@@ -231,8 +231,8 @@ fn error(error: &ConfigError) -> Value {
     json!({ "line": line, "column": column, "key": key, "message": message, "expected": expected })
 }
 
-fn show_rules(policy: &Policy) {
-    zero::show_violations(policy);
+fn show_rules(policy: &Policy, is_cluster: bool) {
+    zero::show_violations(policy, is_cluster);
     gauge::set_mode(policy.mode);
     gauge::set_config_rules(RuleKind::Group, policy.groups().len());
     gauge::set_config_rules(RuleKind::Ttl, policy.ttl_rules().len());

@@ -1,6 +1,7 @@
 //! Whether what the configuration names is there and takes the proxy: what `check --connect` says.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::surveying::absent;
 use super::topology::sentinels;
@@ -8,6 +9,7 @@ use super::{security, upstream_settings};
 use crate::config::{Config, Topology};
 use crate::net::address::Address;
 use crate::net::cluster;
+use crate::net::cluster::watch::resolve;
 use crate::net::sentinel::Sentinels;
 use crate::net::sentinel::session::Session;
 use crate::net::sentinel::watch::ask_role;
@@ -19,6 +21,9 @@ use respguard_engine::policy::Policy;
 use respguard_engine::route::assignment::Assignment;
 use respguard_engine::route::sentinel::{Role, Word};
 use respguard_engine::route::slots::SLOTS;
+
+/// How long a node is waited for where only something is to be shown.
+const WAIT: Duration = Duration::from_millis(500);
 
 /// What was found, a line for each thing, and whether the proxy could serve.
 #[derive(Debug, Default)]
@@ -56,6 +61,23 @@ pub fn reach(config: &Config) -> Result<Reached, super::ServerError> {
         }
         reached
     }))
+}
+
+/// Who serves which slots of the cluster that the configuration names; `None` where nobody says so soon.
+pub fn who_serves(config: &Config) -> Option<Assignment> {
+    let Topology::Cluster(named) = &config.upstream.topology else { return None };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let certificates = security::certificates(config).ok()?;
+    let (_, primary) = Primary::unknown();
+    let settings = upstream_settings(config, &certificates, &primary, 1);
+    let mut told = Vec::new();
+    runtime.block_on(async {
+        for address in &named.seeds {
+            let asked = async { cluster::Session::open(&settings, address, WAIT).await?.ask().await };
+            told.extend(asked.await.map(|assignment| resolve(address, assignment)));
+        }
+    });
+    Assignment::choose(told)
 }
 
 async fn ask_server(settings: &Settings, address: &Address, policy: &Policy, reached: &mut Reached) -> bool {

@@ -120,7 +120,7 @@ pub const ALL: &[Metric] = &[
     },
     counter(COMPRESS_FAILED_TOTAL, "Values behind a header that could not be read, by compress rule"),
     counter(COMPRESS_REFUSED_TOTAL, "Commands that a compress rule did not let pass"),
-    histogram(COMPRESS_SECONDS, Unit::Seconds, "Time that long values took to be compressed, off the workers' threads"),
+    histogram(COMPRESS_SECONDS, Unit::Seconds, "Time that long values took to be compressed or read, off the workers' threads"),
     counter(CONFIG_RELOAD_TOTAL, "Times that the configuration was to be read again, by what came of it"),
     gauge(CONFIG_RULES, "Rules in force, by kind"),
     histogram(GROUP_SECONDS, Unit::Seconds, "Time from the reading of a group to its reply, by group"),

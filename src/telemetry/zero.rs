@@ -50,8 +50,11 @@ pub fn show_process() {
 }
 
 /// Violations of these rules, by each kind that they can have. A counter that is there stays as it is.
-pub fn show_violations(policy: &Policy) {
+pub fn show_violations(policy: &Policy, is_cluster: bool) {
     policy.groups().iter().for_each(|rule| violations(&rule.name, OF_GROUPS));
+    if is_cluster {
+        policy.groups().iter().for_each(|rule| violations(&rule.name, [Kind::CrossSlot]));
+    }
     let once = policy.groups().iter().filter(|rule| rule.once.is_some());
     once.for_each(|rule| violations(&rule.name, [Kind::Duplicate]));
     policy.ttl_rules().iter().for_each(|rule| violations(&rule.name, of_ttl(rule)));

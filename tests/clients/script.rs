@@ -54,7 +54,7 @@ pub fn node(script: &str, port: u16, more: &[&str]) -> Done {
 pub fn measured(clients: &[&str], styles: &[&str]) {
     wanted(&root().join(".clients/.installed"));
     // A hold longer than any pause of a busy machine.
-    let settings = ["--hold-ms", "1000", "--bytes", "1", "--rounds", "1", "--groups", "40", "--all-wrapped"];
+    let settings = ["--between", "pass", "--hold-ms", "1000", "--bytes", "1", "--rounds", "1", "--groups", "40", "--all-wrapped"];
     let mut command = Command::new(root().join("scripts/measure-clients"));
     command.env("RESPGUARD", env!("CARGO_BIN_EXE_respguard")).args(settings);
     tool(command.arg("--only").args(clients).arg("--style").args(styles), Stdio::null());

@@ -1,13 +1,14 @@
 //! What stands between the members of groups rides in their transaction: nothing changes places, and nobody can tell.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::harness::wire::requests;
-use crate::harness::{Proxy, RedisServer, Setup, Twin, eventually, request, text};
+use crate::harness::wire::{requests, words};
+use crate::harness::{Act, FakeServer, Proxy, RedisServer, Setup, Twin, Wire, eventually, request, text};
 use crate::interleaved::{self, ONLOOKERS};
 
 const GUARDED: &str = r#"
@@ -313,4 +314,184 @@ fn reads_that_rode_in_a_transaction_whose_connection_is_lost_are_read_again() {
     assert_eq!(replies[2], "$1\r\n7\r\n", "{replies:?} {}", text(&killer));
     let all = replies[0].starts_with("-TIMEOUT") == replies[3].starts_with("-TIMEOUT");
     assert!(all && replies[0].starts_with("-TIMEOUT") == replies[1].starts_with("-TIMEOUT"), "{replies:?}");
+}
+
+/// How often the server has refused to queue a command.
+fn refusals(redis: &RedisServer, name: &str) -> u64 {
+    let (all, begin) = (redis.ask("INFO commandstats"), format!("cmdstat_{name}:"));
+    let line = all.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or_default();
+    let count = line.split(',').find_map(|field| field.strip_prefix("rejected_calls="));
+    count.map_or(0, |count| count.parse().expect("a number"))
+}
+
+#[test]
+fn a_group_that_is_only_observed_is_counted_where_its_members_ride() {
+    let redis = RedisServer::start(&[]);
+    let seen = "[[group]]\nname = \"seen\"\natomic = \"observe\"\ncommands = [\"SADD o:{id} *\", \"SET p:{id} *\"]\n";
+    let proxy = Setup::new(&redis).rules(&format!("{}{seen}", rules())).start();
+    let mut wire = proxy.wire();
+    let lines = ["HSET blob:1 a 1", "SADD o:1 x", "SET p:1 v", "HSET info:1 b 1"];
+    assert_eq!(wire.pipeline(&lines).concat(), ":1\r\n:1\r\n+OK\r\n:1\r\n");
+    eventually("it is observed", || proxy.groups("seen", "observed") == 1.0 && proxy.groups("blob", "applied") == 1.0);
+    redis.ask("SET o:2 text");
+    wire.pipeline(&["HSET blob:2 a 1", "SADD o:2 x", "SET p:2 v", "HSET info:2 b 1"]);
+    eventually("it is torn", || proxy.groups("seen", "torn") == 1.0 && proxy.violated("partial_failure", "seen") == 1.0);
+    assert_eq!(proxy.groups("blob", "applied"), 2.0);
+}
+
+#[test]
+fn where_a_rider_is_refused_for_want_of_memory_the_whole_transaction_is_and_nothing_goes_again() {
+    let redis = RedisServer::start(&[]);
+    let proxy = proxy(&redis);
+    let mut wire = proxy.wire();
+    wire.ask("SET x 1");
+    redis.ask("CONFIG SET maxmemory 1");
+    let replies = wire.pipeline(&["HSET blob:1 a 1", "INCR x", "HSET info:1 b 1"]);
+    assert!(replies.iter().all(|reply| reply.starts_with("-OOM ")), "{replies:?}");
+    // Redis refuses even what wants no memory then.
+    let quiet = "[[group]]\nname = \"gone\"\ncommands = [\"DEL a:{id}\", \"DEL b:{id}\"]\n";
+    let frugal = Setup::new(&redis).rules(quiet).start();
+    let replies = frugal.wire().pipeline(&["DEL a:1", "INCR x", "DEL b:1"]);
+    let is_refused = |reply: &String| reply.starts_with("-OOM ") || reply.starts_with("-EXECABORT ");
+    assert!(replies.iter().all(is_refused) && replies[1].starts_with("-OOM "), "{replies:?}");
+    assert_eq!((refusals(&redis, "hset"), refusals(&redis, "del")), (2, 2), "each transaction was sent once");
+    assert_eq!(refusals(&redis, "incr"), 4, "what stood between has run alone");
+    redis.ask("CONFIG SET maxmemory 0");
+    assert_eq!(redis.ask("GET x"), "$1\r\n1\r\n");
+    eventually("each is told", || frugal.violated("aborted", "gone") == 1.0 && proxy.violated("aborted", "blob") == 1.0);
+    assert_eq!(wire.pipeline(&["HSET blob:1 a 1", "INCR x", "HSET info:1 b 1"]).concat(), ":1\r\n:2\r\n:1\r\n");
+}
+
+#[test]
+fn all_riders_that_the_server_refuses_are_left_out_at_once() {
+    let redis = RedisServer::start(&[]);
+    redis.ask("ACL SETUSER app on >pw ~* &* +@all -incr -append -getset -strlen");
+    let proxy = proxy(&redis);
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("AUTH app pw"), "+OK\r\n");
+    // All that the server refuses of one transaction is left out of the next.
+    let lines = ["HSET blob:1 a 1", "INCR x", "APPEND x 1", "HSET info:1 b 1"];
+    let replies = wire.pipeline(&lines);
+    assert!(replies[1].starts_with("-NOPERM ") && replies[2].starts_with("-NOPERM "), "{replies:?}");
+    assert_eq!([&*replies[0], &*replies[3]].concat(), ":1\r\n:1\r\n");
+    assert_eq!((refusals(&redis, "incr"), refusals(&redis, "append")), (1, 1), "the first was refused, and the second not");
+    eventually("it is a group", || proxy.groups("blob", "applied") == 1.0);
+}
+
+/// A server that refuses another command in each of three transactions, as one does whose rights are changed meanwhile.
+fn refuser(riders: [&'static str; 3]) -> (FakeServer, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let (refused_so_far, open) = (Arc::clone(&count), Mutex::new(None::<(usize, bool)>));
+    let server = FakeServer::start(move |words| {
+        let mut open = open.lock().expect("nobody panicked with it");
+        let said = match (&*words[0].to_uppercase(), &mut *open) {
+            ("MULTI", _) => {
+                *open = Some((0, false));
+                "+OK\r\n".to_owned()
+            }
+            ("EXEC", Some((_, true))) => {
+                refused_so_far.fetch_add(1, Ordering::Relaxed);
+                *open = None;
+                "-EXECABORT Transaction discarded because of previous errors.\r\n".to_owned()
+            }
+            ("EXEC", Some((queued, _))) => {
+                let replies = format!("*{queued}\r\n{}", ":1\r\n".repeat(*queued));
+                *open = None;
+                replies
+            }
+            (name, Some((_, refused))) if riders.get(refused_so_far.load(Ordering::Relaxed)) == Some(&name) => {
+                *refused = true;
+                "-NOPERM no\r\n".to_owned()
+            }
+            (_, Some((queued, _))) => {
+                *queued += 1;
+                "+QUEUED\r\n".to_owned()
+            }
+            ("HSET" | "INCR" | "APPEND" | "STRLEN" | "GET", None) => ":1\r\n".to_owned(),
+            _ => "-ERR no\r\n".to_owned(),
+        };
+        Act::Say(said.into_bytes())
+    });
+    (server, count)
+}
+
+#[test]
+fn a_transaction_that_is_refused_three_times_over_its_riders_goes_out_unwrapped_and_is_told() {
+    let (server, refusals) = refuser(["INCR", "APPEND", "STRLEN"]);
+    let proxy = Setup::before(server.port()).top("workers = 1").rules(&rules()).start();
+    let mut wire = proxy.wire();
+    let replies = wire.pipeline(&["HSET blob:1 a 1", "INCR x", "APPEND x 1", "STRLEN x", "GET x", "HSET info:1 b 1"]);
+    assert_eq!(replies.concat(), ":1\r\n-NOPERM no\r\n-NOPERM no\r\n-NOPERM no\r\n:1\r\n:1\r\n");
+    assert_eq!(refusals.load(Ordering::Relaxed), 3);
+    eventually("it is told", || proxy.violated("split", "blob") == 1.0);
+    assert_eq!(proxy.groups("blob", "applied"), 0.0);
+    let replies = wire.pipeline(&["HSET blob:2 a 1", "INCR x", "HSET info:2 b 1"]);
+    assert_eq!(replies.concat(), ":1\r\n:1\r\n:1\r\n");
+    eventually("the next one is wrapped again", || proxy.groups("blob", "applied") == 1.0);
+}
+
+#[test]
+fn what_stands_between_is_carried_up_to_eight_megabytes() {
+    let redis = RedisServer::start(&[]);
+    // Longer than any pause while so much is on its way.
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 5000\nhold_max_ms = 10000\n").rules(&rules()).start();
+    let mut wire = proxy.wire();
+    let value = "x".repeat(50_000);
+    let riders = |count: usize| {
+        let mut lines = vec!["HSET blob:1 a 1".to_owned()];
+        lines.extend((0..count).map(|n| format!("SET large:{n} {value}")));
+        lines.push("HSET info:1 b 1".to_owned());
+        lines
+    };
+    let mut play = |count: usize| {
+        redis.ask("DEL blob:1 info:1");
+        let lines = riders(count);
+        let bytes = requests(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        wire.send(&bytes);
+        let replies: Vec<_> = wire.replies(lines.len()).iter().map(|reply| text(reply)).collect();
+        assert!(replies[1..=count].iter().all(|reply| reply == "+OK\r\n"), "{replies:?}");
+        assert_eq!([&*replies[0], &*replies[count + 1]].concat(), ":1\r\n:1\r\n");
+    };
+    play(20);
+    eventually("it is a group", || proxy.groups("blob", "applied") == 1.0);
+    play(200);
+    eventually("it is told", || proxy.violated("split", "blob") == 1.0);
+    assert_eq!(proxy.groups("blob", "applied"), 1.0);
+}
+
+#[test]
+fn a_guarded_group_that_depends_on_what_rides_goes_as_a_transaction_where_its_rule_says_so() {
+    let redis = RedisServer::start(&[]);
+    let rule = |more: &str| {
+        format!("[[group]]\nname = \"later\"\natomic = \"guarded\"\n{more}commands = [\"SET u:{{id}} *\", \"SADD v:{{id}} *\"]\n")
+    };
+    let soft = Setup::new(&redis).rules(&rule("on_unsupported = \"transaction\"\n")).start();
+    let mut wire = soft.wire();
+    // What a script makes of the set's key nobody can tell before it has run.
+    let lines = |n: u32, call: &str| {
+        let script = format!("return redis.call('{call}',KEYS[1],'v')");
+        [
+            requests(&[&format!("SET u:{n} v")]),
+            words(&[b"EVAL", script.as_bytes(), b"1", format!("v:{n}").as_bytes()]),
+            requests(&[&format!("SADD v:{n} a")]),
+        ]
+        .concat()
+    };
+    let play = |wire: &mut Wire, bytes: Vec<u8>| {
+        wire.send(&bytes);
+        wire.replies(3).iter().map(|reply| text(reply)).collect::<Vec<_>>()
+    };
+    assert_eq!(play(&mut wire, lines(1, "SADD")).concat(), "+OK\r\n:1\r\n:1\r\n");
+    eventually("it is applied", || soft.groups("later", "applied") == 1.0);
+    // So it can tear, which a guarded group cannot.
+    let replies = play(&mut wire, lines(2, "SET"));
+    assert_eq!(replies[..2].concat(), "+OK\r\n+OK\r\n");
+    assert!(replies[2].starts_with("-WRONGTYPE "), "{replies:?}");
+    eventually("it is told", || soft.groups("later", "torn") == 1.0 && soft.groups("later", "refused") == 0.0);
+    let strict = Setup::new(&redis).rules(&rule("")).start();
+    let replies = play(&mut strict.wire(), lines(3, "SADD"));
+    assert!(replies[0].starts_with("-EXECABORT ") && replies[0].contains("a command between the members"), "{replies:?}");
+    assert_eq!(replies[1], ":1\r\n", "what stood between runs alone");
+    eventually("it is refused", || strict.groups("later", "refused") == 1.0);
+    assert_eq!(redis.ask("EXISTS u:3"), ":0\r\n");
 }

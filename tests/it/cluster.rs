@@ -189,6 +189,35 @@ fn groups_run_on_their_slots_node_and_are_refused_over_several() {
 }
 
 #[test]
+fn what_stands_between_a_groups_members_rides_where_it_is_of_the_groups_slot() {
+    let nodes = Nodes::start(3, false);
+    let proxy = before(&nodes);
+    let mut wire = proxy.wire();
+    let lines = ["INCR n:{ann}", "SET x{ann} 1", "INCR n:{bob}", "GET other", "SADD s:{ann} x", "GET x{ann}", "SADD s:{bob} x"];
+    assert_eq!(asked(&mut wire, &lines).concat(), ":1\r\n+OK\r\n:1\r\n$-1\r\n:1\r\n$1\r\n1\r\n:1\r\n");
+    eventually("both are groups", || proxy.groups("tagged", "applied") == 2.0);
+    assert_eq!(proxy.violated("split", "tagged"), 0.0);
+    // What concerns every node ends it.
+    assert_eq!(asked(&mut wire, &["INCR n:{cyd}", "DBSIZE", "SADD s:{cyd} x"])[2], ":1\r\n");
+    eventually("it is told", || proxy.violated("split", "tagged") == 1.0);
+    // Many callers of one connection, with keys of any slot between them.
+    let users: Vec<String> = (0..40).map(|n| format!("u{n}")).collect();
+    let lines: Vec<String> = users
+        .chunks(4)
+        .flat_map(|four| {
+            let begin = four.iter().flat_map(|user| [format!("INCR n:{{{user}}}"), format!("SET k:{user} v")]);
+            begin.chain(four.iter().map(|user| format!("SADD s:{{{user}}} x"))).collect::<Vec<_>>()
+        })
+        .collect();
+    let replies = asked(&mut wire, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(
+        replies.iter().zip(&lines).all(|(reply, line)| reply == if line.starts_with("SET") { "+OK\r\n" } else { ":1\r\n" }),
+        "{replies:?}"
+    );
+    eventually("all are groups", || proxy.groups("tagged", "applied") == 42.0);
+}
+
+#[test]
 fn blocking_commands_wait_at_their_node_and_scripts_are_everywhere() {
     let nodes = Nodes::start(3, false);
     let proxy = before(&nodes);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::words;
-use crate::harness::{Pair, Proxy, RedisServer, Setup, Twin, Wire, eventually, request, text};
+use crate::harness::{Nodes, Pair, Proxy, RedisServer, Setup, Twin, Wire, eventually, request, text};
 
 /// Below and above what is held whole, and what is held whole for the sake of a rule.
 const SIZES: [usize; 3] = [100, 70_000, 9_000_000];
@@ -222,4 +222,20 @@ fn a_client_that_is_slow_to_send_a_large_command_has_the_time() {
         std::thread::sleep(Duration::from_millis(500));
     }
     assert_eq!(wire.reply(), b"+OK\r\n");
+}
+
+#[test]
+fn before_a_cluster_large_replies_come_whole() {
+    let nodes = Nodes::start(1, false);
+    let proxy = Setup::before(1).cluster(&nodes.ports(), "request_timeout_ms = 20000\nstall_timeout_ms = 60000\n").start();
+    let mut wire = proxy.wire();
+    for key in ["{t}1", "{t}2", "{t}3"] {
+        wire.send(&sized(&format!("SET {key} V"), 1_500_000));
+        assert_eq!(text(&wire.reply()), "+OK\r\n");
+    }
+    for _ in 0..10 {
+        wire.send(&crate::harness::wire::requests(&["MGET {t}1 {t}2 {t}3", "GET {t}1", "PING"]));
+        let lengths: Vec<usize> = wire.replies(3).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [4 + 3 * 1_500_012, 1_500_012, 7]);
+    }
 }

@@ -114,7 +114,14 @@ fn heads_that_are_no_http_or_too_large_are_closed() {
         let mut http = proxy.rest();
         http.send(head.as_bytes());
         let line = http.line();
-        assert!(line.is_empty() || line.starts_with("HTTP/1.1 4"), "{line} to {}", &head[..head.len().min(60)]);
+        let begin = &head[..head.len().min(60)];
+        assert!(line.is_empty() || line.starts_with("HTTP/1.1 4"), "{line} to {begin}");
+        if !line.is_empty() {
+            let rest = http.until_closed();
+            let body = rest.split("\r\n\r\n").nth(1).unwrap_or_default();
+            assert!(rest.to_lowercase().contains("content-type: application/json"), "{rest} to {begin}");
+            assert!(body.starts_with("{\"error\":\"") && body.ends_with("\"}"), "{body:?} to {begin}");
+        }
     }
     let mut http = proxy.rest();
     http.send(both.as_bytes());

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::ledger::{Fate, Ledger, tag_in};
-use crate::pipeline::{Pipeline, Want};
+use crate::pipeline::{Pipeline, Want, is_once};
 use crate::stage::Stage;
 use crate::time::stir;
 use crate::wire::{self, Reply};
@@ -240,8 +240,9 @@ impl Client {
             self.count(answer);
             self.check_missed(session, answer);
             match want {
-                Want::Group { place: 0, tag, .. } => {
-                    let is_member = |other: &Want| matches!(other, Want::Group { tag: theirs, .. } if theirs == tag);
+                Want::Group { place: 0, tag, time, .. } => {
+                    let is_member =
+                        |other: &Want| matches!(other, Want::Group { tag: theirs, time: of, .. } if theirs == tag && of == time);
                     let members = wants.iter().zip(answers).filter(|(other, _)| is_member(other));
                     let members: Vec<Reply> = members.map(|(_, answer)| answer.clone()).collect();
                     self.check_group(session, want, &members);
@@ -340,7 +341,7 @@ impl Client {
     }
 
     fn check_group(&mut self, session: &Session, want: &Want, answers: &[Reply]) {
-        let Want::Group { rule, tag, atomic, torn, .. } = want else { return };
+        let Want::Group { rule, tag, atomic, torn, time, .. } = want else { return };
         let names_group = |answer: &Reply| matches!(answer, Reply::Error(text) if text.contains(" group "));
         // Members that did not come in one piece may have gone one by one, or the optional ones without the others.
         let answers: Vec<Reply> = match !atomic && answers.iter().any(names_group) {
@@ -358,7 +359,7 @@ impl Client {
         };
         if session.missed.is_some() && words.len() == answers.len() {
             // It is no group that was not even planned.
-            return self.ledger.borrow_mut().settle(tag, Fate::Refused);
+            return self.ledger.borrow_mut().settle_again(tag, Fate::Refused);
         }
         if !atomic && !answers.iter().any(names_group) {
             // Each reply stands for itself.
@@ -367,33 +368,41 @@ impl Client {
                 (_, true) => Fate::Refused,
                 _ => Fate::Unknown,
             };
-            return self.ledger.borrow_mut().settle(tag, fate);
+            return self.ledger.borrow_mut().settle_again(tag, fate);
         }
         if all("TIMEOUT") {
             counted(&mut |group| group.unknown += 1);
-            return self.ledger.borrow_mut().settle(tag, Fate::Unknown);
+            return self.ledger.borrow_mut().settle_again(tag, Fate::Unknown);
         }
         if aborted {
             counted(&mut |group| group.refused += 1);
-            return self.ledger.borrow_mut().settle(tag, Fate::Refused);
+            return self.ledger.borrow_mut().settle_again(tag, Fate::Refused);
         }
         if all("COMMITTED") {
             counted(&mut |_| {});
-            return self.ledger.borrow_mut().settle(tag, Fate::Applied);
+            return self.ledger.borrow_mut().settle_again(tag, Fate::Applied);
+        }
+        if is_once(rule) && all("DUPLICATE") {
+            // The proxy never takes a group that it has sent again itself for another one.
+            if *time == 0 {
+                self.breach(format!("session {}: group {rule} {tag} is a duplicate of nothing", session.number));
+            }
+            counted(&mut |group| group.duplicate += 1);
+            return self.ledger.borrow_mut().settle_again(tag, Fate::Applied);
         }
         if is_guarded(rule) && *torn && words.len() == answers.len() && words.contains(&"WRONGTYPE") {
-            // It was foretold.
+            // It was foretold, or has been undone.
             counted(&mut |group| group.refused += 1);
-            return self.ledger.borrow_mut().settle(tag, Fate::Refused);
+            return self.ledger.borrow_mut().settle_again(tag, Fate::Refused);
         }
-        let partial =
-            !(is_guarded(rule) && *atomic) && all("PARTIAL") || words.contains(&"WRONGTYPE") && words.len() < answers.len();
+        let is_in_part = all("PARTIAL") || words.contains(&"WRONGTYPE") && words.len() < answers.len();
+        let partial = is_in_part && !(is_guarded(rule) && *atomic);
         if partial != *torn || !partial && !words.is_empty() {
             let text = answers.iter().map(brief).collect::<Vec<_>>().join(" | ");
             self.breach(format!("session {}: group {rule} {tag} was answered {text}", session.number));
         }
         counted(&mut |group| group.torn += usize::from(partial));
-        self.ledger.borrow_mut().settle(tag, Fate::Applied);
+        self.ledger.borrow_mut().settle_again(tag, Fate::Applied);
     }
 
     /// HELLO and SELECT, each alone: what follows depends on their answer.
@@ -616,7 +625,7 @@ impl Session {
 
 /// A group of such a rule is applied whole, or nothing of it.
 fn is_guarded(rule: &str) -> bool {
-    matches!(rule, "guarded" | "proven")
+    matches!(rule, "guarded" | "proven" | "single" | "undone" | "sure")
 }
 
 /// What an answer tells about a write.

@@ -16,9 +16,12 @@ pub fn count_violations(ledger: &mut Ledger, reporter: &Reporter) {
             };
             recent.records.iter().map(|record| &record.violation).filter(of_rule).count()
         };
-        for (kind, seen_so) in
-            [(Kind::PartialFailure, seen.torn), (Kind::Aborted, seen.refused), (Kind::UnknownOutcome, seen.unknown)]
-        {
+        for (kind, seen_so) in [
+            (Kind::PartialFailure, seen.torn),
+            (Kind::Aborted, seen.refused),
+            (Kind::UnknownOutcome, seen.unknown),
+            (Kind::Duplicate, seen.duplicate),
+        ] {
             let counted = counted(kind);
             if recent.lost == 0 && (counted < seen_so || counted > seen_so + seen.open) {
                 breaches.push(format!("{counted} groups {rule} were counted as {kind}, and clients saw {seen_so}: {seen:?}"));

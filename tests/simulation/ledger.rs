@@ -28,6 +28,8 @@ struct Note {
     members: usize,
     /// They are applied together.
     together: bool,
+    /// It was sent in part too: a member of it may stand alone.
+    in_part: bool,
 }
 
 /// Every write of a simulation.
@@ -36,7 +38,7 @@ pub struct Ledger {
     notes: BTreeMap<String, Note>,
     /// What was found wrong.
     pub breaches: Vec<String>,
-    /// What groups were answered, by rule: torn, refused, unknown.
+    /// What groups were answered, by rule.
     pub groups: BTreeMap<&'static str, GroupCount>,
     /// Replies of each sort, for a glance at what a run has covered.
     pub answered: BTreeMap<String, usize>,
@@ -48,6 +50,7 @@ pub struct GroupCount {
     pub torn: usize,
     pub refused: usize,
     pub unknown: usize,
+    pub duplicate: usize,
     /// Sent, and never answered, because the client has left; or in an unusual way.
     pub open: usize,
 }
@@ -57,7 +60,7 @@ impl Ledger {
     pub fn tag(&mut self, session: u64, members: usize, together: bool) -> String {
         // Of one width, so that their order is the order in which they were made.
         let tag = format!("t-{:06}", self.notes.len());
-        self.notes.insert(tag.clone(), Note { session, fate: Fate::Open, members, together });
+        self.notes.insert(tag.clone(), Note { session, fate: Fate::Open, members, together, in_part: false });
         tag
     }
 
@@ -67,13 +70,24 @@ impl Ledger {
         }
     }
 
+    /// What a client was told of one of several times that it has sent the same.
+    pub fn settle_again(&mut self, tag: &str, fate: Fate) {
+        let known = self.notes.get(tag).map_or(Fate::Open, |note| note.fate);
+        let fate = match (known, fate) {
+            (Fate::Applied, _) | (_, Fate::Applied) => Fate::Applied,
+            (Fate::Unknown, _) | (_, Fate::Unknown) => Fate::Unknown,
+            (_, fate) => fate,
+        };
+        self.settle(tag, fate);
+    }
+
     /// The client has left in the middle of these: of a group, less may have been sent than makes it one.
     pub fn part(&mut self, wants: &[Want]) {
         for want in wants {
             if let Want::Group { tag, .. } = want
                 && let Some(note) = self.notes.get_mut(tag)
             {
-                note.together = false;
+                (note.together, note.in_part) = (false, true);
             }
         }
     }
@@ -110,7 +124,7 @@ impl Ledger {
                     breaches.push(format!("{tag} was acknowledged and applied {n} times: {note:?}"))
                 }
                 (Fate::Refused, n) if n != 0 => breaches.push(format!("{tag} was refused and applied {n} times: {note:?}")),
-                (_, n) if n > note.members => breaches.push(format!("{tag} was applied {n} times: {note:?}")),
+                (_, n) if n > note.members && !note.in_part => breaches.push(format!("{tag} was applied {n} times: {note:?}")),
                 _ => {}
             }
             if note.together && !at.is_empty() {

@@ -38,12 +38,14 @@ pub enum Want {
         place: usize,
         atomic: bool,
         torn: bool,
+        /// Which time it is that the same group is sent, from 0.
+        time: u32,
     },
 }
 
 /// The rules that groups are made for, the guarded ones last.
-const RULES: [&str; 6] = ["login", "strict", "settled", "run", "guarded", "proven"];
-const GUARDED: usize = 2;
+const RULES: [&str; 9] = ["login", "strict", "settled", "run", "guarded", "proven", "single", "undone", "sure"];
+const GUARDED: usize = 5;
 
 /// What the first key of a rule's groups begins with.
 fn prefix(rule: &str) -> &'static str {
@@ -52,13 +54,26 @@ fn prefix(rule: &str) -> &'static str {
         "strict" => "st",
         "settled" => "se",
         "guarded" => "gu",
-        _ => "pr",
+        "proven" => "pr",
+        "single" => "si",
+        "undone" => "un",
+        _ => "su",
     }
 }
 
 /// Whether what its client sends behind a group of the rule waits for it.
 fn is_fenced(rule: &str) -> bool {
-    matches!(rule, "settled" | "proven")
+    matches!(rule, "settled" | "proven" | "sure")
+}
+
+/// Whether a group of the rule is applied once, however often it is sent.
+pub fn is_once(rule: &str) -> bool {
+    matches!(rule, "single" | "sure")
+}
+
+/// Whether a group of the rule shares its transaction with nothing else: what it is between the members of goes as it came.
+fn is_alone(rule: &str) -> bool {
+    matches!(rule, "undone" | "sure")
 }
 
 /// Requests that are sent before any reply is read.
@@ -171,6 +186,9 @@ impl Pipeline {
         let (sess, tag) = (format!("sess:{user}"), ledger.tag(self.session, 2, atomic));
         // An optional member may come from behind other commands, which ride then.
         self.fences += usize::from(is_fenced(rule) || rule == "login");
+        // Some send it again before they know what has become of it.
+        let times = if is_once(rule) && atomic { rng.u32(1..=3) } else { 1 };
+        self.fences += (times as usize - 1) * usize::from(is_fenced(rule));
         let mut words: Vec<Vec<&str>> = Vec::new();
         let (first, second) = match rule {
             "run" => (format!("blob:{tag}"), if torn { "blob:bad".to_owned() } else { format!("blob:set{}", rng.u32(0..3)) }),
@@ -181,8 +199,10 @@ impl Pipeline {
         if rule == "login" && rng.bool() {
             words.push(vec!["EXPIRE", &second, "600"]);
         }
-        for (place, words) in words.iter().enumerate() {
-            self.push(words, Want::Group { rule, tag: tag.clone(), place, atomic, torn });
+        for time in 0..times {
+            for (place, words) in words.iter().enumerate() {
+                self.push(words, Want::Group { rule, tag: tag.clone(), place, atomic, torn, time });
+            }
         }
         if rule == "run" {
             // What stands between two runs, so that they are two.
@@ -193,20 +213,21 @@ impl Pipeline {
     /// Groups of several callers, each with its members in their order and with others' commands between them.
     fn add_apart(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
         let rules: Vec<_> = self.rules.iter().copied().filter(|rule| *rule != "run").collect();
-        let mut begun: Vec<(&'static str, String, String, bool)> = Vec::new();
+        let mut begun: Vec<(&'static str, String, String, bool, bool)> = Vec::new();
         for _ in 0..rng.u32(2..=4) {
             let rule = rng.choice(rules.iter().copied()).expect("a rule");
             let torn = rng.u32(0..6) == 0;
             // What stands behind a transaction in which others ride waits for it, and what rode in one that was refused goes again.
             self.fences += 2;
             let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
-            // Others may go past it: it has no order among what its session sends.
-            let tag = ledger.tag(rng.u64(1 << 40..), 2, self.at_once);
+            // Others may go past it: it has no order among what its session sends. Of two that are applied once, one goes as it came.
+            let atomic = self.at_once && !is_alone(rule) && !is_once(rule);
+            let tag = ledger.tag(rng.u64(1 << 40..), 2, atomic);
             let first = format!("{}:{user}:{tag}", prefix(rule));
             let words = if rule == "login" { vec!["SETEX", &first, "600", &tag] } else { vec!["SET", &first, &tag] };
-            let want = Want::Group { rule, tag: tag.clone(), place: 0, atomic: self.at_once, torn };
+            let want = Want::Group { rule, tag: tag.clone(), place: 0, atomic, torn, time: 0 };
             self.push(&words, want);
-            begun.push((rule, user, tag, torn));
+            begun.push((rule, user, tag, torn, atomic));
             if rng.bool() {
                 let (key, tag) = (format!("own:{client}:{}", rng.u32(0..3)), ledger.tag(self.session, 1, false));
                 self.push(&["ECHO", "between"], Want::Exactly(Reply::bulk("between")));
@@ -222,9 +243,9 @@ impl Pipeline {
         }
     }
 
-    fn end_apart(&mut self, begun: &mut Vec<(&'static str, String, String, bool)>, rng: &mut Rng) {
-        let (rule, user, tag, torn) = begun.swap_remove(rng.usize(..begun.len()));
-        let want = Want::Group { rule, tag: tag.clone(), place: 1, atomic: self.at_once, torn };
+    fn end_apart(&mut self, begun: &mut Vec<(&'static str, String, String, bool, bool)>, rng: &mut Rng) {
+        let (rule, user, tag, torn, atomic) = begun.swap_remove(rng.usize(..begun.len()));
+        let want = Want::Group { rule, tag: tag.clone(), place: 1, atomic, torn, time: 0 };
         self.push(&["SADD", &format!("sess:{user}"), &tag], want);
     }
 

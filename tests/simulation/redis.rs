@@ -16,9 +16,14 @@ enum Value {
     List(VecDeque<String>),
     Set(BTreeSet<String>),
     Hash(BTreeMap<String, String>),
+    /// What the keys of a group held that may be rolled back, and how many errors the server had answered.
+    Kept {
+        before: Vec<(String, Option<Entry>)>,
+        errors: u64,
+    },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Entry {
     value: Value,
     expires_at: Option<Instant>,
@@ -84,6 +89,10 @@ pub struct Model {
     lags: bool,
     /// How many applied writes failovers have undone.
     pub undone: usize,
+    /// Errors that were answered, also within transactions.
+    errors: u64,
+    /// Groups that were rolled back.
+    pub rolled_back: usize,
     /// What transactions have published, by channel, and nobody has heard yet.
     pub published: Vec<(String, String)>,
 }
@@ -107,6 +116,12 @@ impl Model {
 
     /// Takes one request. `refuse` says that writes are refused for want of memory.
     pub fn take(&mut self, session: &mut Session, words: Vec<String>, refuse: bool) -> Answer {
+        let answer = self.answer(session, words, refuse);
+        self.errors += u64::from(matches!(&answer, Answer::Reply(reply) if reply.is_error()));
+        answer
+    }
+
+    fn answer(&mut self, session: &mut Session, words: Vec<String>, refuse: bool) -> Answer {
         let name = words[0].to_uppercase();
         let refuse = refuse && is_write(&name);
         if let Some(queue) = &mut session.multi
@@ -231,8 +246,12 @@ impl Model {
         }
         self.begin();
         let db = session.db;
-        let run = |words: Vec<String>| self.run(db, &words[0].to_uppercase(), &words);
-        Reply::Array(queue.into_iter().map(run).collect())
+        let mut run = |words: Vec<String>| {
+            let reply = self.run(db, &words[0].to_uppercase(), &words);
+            self.errors += u64::from(reply.is_error());
+            reply
+        };
+        Reply::Array(queue.into_iter().map(&mut run).collect())
     }
 
     fn begin(&mut self) {
@@ -274,25 +293,103 @@ impl Model {
         reply
     }
 
-    /// The scripts of guarded groups: whether there can be any, the preflight about types, the assertion within MULTI.
+    /// The scripts that the proxy sends, told apart by what each alone holds.
     fn eval(&mut self, db: u32, words: &[String]) -> Reply {
-        let script = &words[1];
-        if script.contains("acl_check_cmd") || script.ends_with("return 1") {
+        // EVAL script count keys .. arguments ..
+        let (script, count) = (&words[1], words[2].parse().unwrap_or(0));
+        let (keys, arguments) = words[3..].split_at(count);
+        if script.contains("acl_check_cmd") && count == 0 || script.ends_with("return 1") && count == 1 {
             return Reply::Integer(1);
         }
-        if !script.contains("local r=p(A[i],A[i+1])") {
-            return error("ERR the model does not know this script");
+        if script.contains("local keep={") {
+            return self.keep(db, keys, arguments);
         }
-        // EVAL script 1 guard, then pairs of a command and a key.
-        let guard = words[3].clone();
-        for (at, asked) in words[4..].chunks(2).enumerate() {
+        if script.contains("'HSET',s,'errors'") {
+            let errors = self.errors;
+            return match self.get(db, &keys[1]) {
+                Some(Value::Kept { errors: noted, .. }) => {
+                    *noted = errors;
+                    Reply::Integer(1)
+                }
+                _ => Reply::Integer(0),
+            };
+        }
+        if script.contains("nothing was kept") {
+            return self.finish(db, keys);
+        }
+        if script.contains("local m=KEYS[2]")
+            && let Some(duplicate) = self.duplicate(db, &keys[0], &keys[1])
+        {
+            return duplicate;
+        }
+        if script.contains("local r=p(A[i],A[i+1])") { self.ask(db, &keys[0], arguments) } else { error("ERR no such script") }
+    }
+
+    /// The preflight about types: pairs of a command and a key.
+    fn ask(&mut self, db: u32, guard: &str, pairs: &[String]) -> Reply {
+        for (at, asked) in pairs.chunks(2).enumerate() {
             if let Reply::Error(text) = self.keyed(db, &asked[0], asked) {
-                // It is set, and deleted at once: who watches it is told.
-                *self.versions.entry((db, guard)).or_default() += 2;
+                self.errors += 1;
+                self.write_guard(db, guard);
                 return Reply::bulk(format!("{at} {text}"));
             }
         }
         Reply::Integer(0)
+    }
+
+    /// It is set, and deleted at once: who watches it is told.
+    fn write_guard(&mut self, db: u32, guard: &str) {
+        self.keys.remove(&(db, guard.to_owned()));
+        *self.versions.entry((db, guard.to_owned())).or_default() += 2;
+    }
+
+    /// What the marker of a group says that was applied before.
+    fn duplicate(&mut self, db: u32, guard: &str, marker: &str) -> Option<Reply> {
+        let Some(Value::Text(text)) = self.get(db, marker).cloned() else { return None };
+        self.write_guard(db, guard);
+        let left = self.keyed(db, "PTTL", &["PTTL".to_owned(), marker.to_owned()]);
+        Some(Reply::Array(vec![left, Reply::bulk(text), Reply::bulk("")]))
+    }
+
+    /// Keeps what the keys behind the guard and its own hold.
+    fn keep(&mut self, db: u32, keys: &[String], arguments: &[String]) -> Reply {
+        if self.get(db, &keys[0]).is_none() {
+            self.write_guard(db, &keys[0]);
+            return Reply::bulk("the guard could not be set");
+        }
+        let mut before = Vec::new();
+        for key in &keys[2..] {
+            self.get(db, key);
+            before.push((key.clone(), self.keys.get(&(db, key.clone())).cloned()));
+        }
+        let life = Duration::from_millis(arguments[1].parse().unwrap_or(0));
+        self.put(db, &keys[1], Value::Kept { before, errors: 0 }, Some(life));
+        Reply::Integer(0)
+    }
+
+    /// Puts back what was kept where a command has failed since the errors were counted.
+    fn finish(&mut self, db: u32, keys: &[String]) -> Reply {
+        let kept = self.get(db, &keys[1]).cloned();
+        keys[..2].iter().for_each(|key| drop(self.keys.remove(&(db, key.clone()))));
+        let Some(Value::Kept { before, errors }) = kept else { return Reply::bulk("nothing was kept") };
+        if errors == self.errors {
+            return Reply::Integer(0);
+        }
+        for (key, entry) in before {
+            let place = (db, key);
+            let now = self.keys.get(&place);
+            if now != entry.as_ref() {
+                *self.versions.entry(place.clone()).or_default() += 1;
+            }
+            match entry {
+                Some(entry) => drop(self.keys.insert(place.clone(), entry)),
+                None => drop(self.keys.remove(&place)),
+            }
+            let together = self.together;
+            self.history.retain(|applied| applied.together != together || applied.words[1] != place.1);
+        }
+        self.rolled_back += 1;
+        Reply::Integer(1)
     }
 
     fn keyed(&mut self, db: u32, name: &str, words: &[String]) -> Reply {
@@ -321,10 +418,9 @@ impl Model {
                 self.put(db, key, Value::Text(words[3].clone()), Some(ttl));
                 ok()
             }
-            ("DEL", value) => {
-                let was = value.is_some();
-                self.keys.remove(&(db, key.clone()));
-                Reply::Integer(i64::from(was))
+            ("DEL", _) => {
+                let gone = words[1..].iter().filter(|key| self.keys.remove(&(db, (*key).clone())).is_some());
+                Reply::Integer(gone.count() as i64)
             }
             ("EXISTS", value) => Reply::Integer(i64::from(value.is_some())),
             ("INCR", None) => {

@@ -68,6 +68,26 @@ name = "proven"
 atomic = "guarded"
 resolve = true
 commands = ["SET pr:{user}:{token} *", "SADD sess:{user} {token}"]
+
+[[group]]
+name = "single"
+atomic = "guarded"
+once = "10m"
+once_key = "{token}"
+commands = ["SET si:{user}:{token} *", "SADD sess:{user} {token}"]
+
+[[group]]
+name = "undone"
+atomic = "rollback"
+commands = ["SET un:{user}:{token} *", "SADD sess:{user} {token}"]
+
+[[group]]
+name = "sure"
+atomic = "rollback"
+resolve = true
+once = "10m"
+once_key = "{token}"
+commands = ["SET su:{user}:{token} *", "SADD sess:{user} {token}"]
 "#;
 
 /// What a simulation is made of.

@@ -277,10 +277,9 @@ fn a_cluster_is_named_by_its_nodes_and_what_is_not_done_there_is_refused() {
         ("cluster = [\"127.0.0.1:1\"]\nannounce = \"proxy\"", "upstream.announce: \"proxy\" is no address"),
         ("announce = \"proxy:7\"", "upstream.announce: there is no cluster"),
         (
-            "cluster = [\"127.0.0.1:1\"]\n[[group]]\nname = \"g\"\nresolve = true\ncommands = [\"GET a\", \"GET b\"]",
-            "group[0].resolve",
+            "cluster = [\"127.0.0.1:1\"]\n[[group]]\nname = \"g\"\ncommands = [\"SET a *\", \"SET b *\"]",
+            "group[0].commands[1]: b has slot 3300, a of member 1 slot 15495",
         ),
-        ("cluster = [\"127.0.0.1:1\"]\n[[degrade]]\nname = \"d\"\ncommand = \"GET *\"\nreply = \"nil\"", "degrade[0]"),
     ] {
         let said = refusal(&format!("[upstream]\n{text}\n"));
         assert!(said.contains(wanted), "{said}\n{wanted}");

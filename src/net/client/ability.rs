@@ -27,19 +27,14 @@ impl Connection {
             && session.transaction.is_idle()
             && !session.caching
             && !session.subscriptions.any()
-            && !self.asked.replace(true)
-    }
-
-    /// Another connection is asked too, while what waits for the answer may wait.
-    pub(super) fn may_ask_again(&self) -> bool {
-        self.asked_since.get().is_none_or(|since| clock::now() < since + self.shared.pool.settings.request_timeout)
+            && self.preparation.begins_to_ask_ability()
     }
 
     /// True when groups may come, and nobody knows yet whether the connection does transactions: it is being opened.
     pub(super) fn must_await_opening(&self) -> bool {
         let link = self.exchange.way().0;
         if link.was_open() {
-            self.awaited_opening.set(false);
+            self.preparation.forget_opening();
             return false;
         }
         if link.phase() != Phase::Connecting || link.is_down() {
@@ -48,12 +43,12 @@ impl Connection {
         let policy = self.shared.context.policy();
         // What guarded groups ask waits for the connection itself, and a lease is taken to do what others do.
         let may_come = !policy.groups().is_empty() && !policy.has_guarded_groups();
-        may_come && !self.exchange.state.borrow().session.affinity.is_pinned() && !self.awaited_opening.replace(true)
+        may_come && !self.exchange.state.borrow().session.affinity.is_pinned() && self.preparation.begins_to_await_opening()
     }
 
     /// Waits for it, once; the time counts for what waits.
     pub(super) async fn await_opening(&self) {
-        self.waits_since.set(Some(clock::now()));
+        self.preparation.count_wait_since(clock::now());
         let longest = self.shared.pool.settings.queue_timeout / 2;
         // Without a connection nothing is sent, and what is planned is told so.
         let _ = tokio::time::timeout(longest, self.exchange.link().opened()).await;
@@ -64,10 +59,7 @@ impl Connection {
         let link = self.exchange.link();
         let mut request = Vec::new();
         Ability::question(&self.shared.context.policy().guard_prefix, &mut request);
-        let now = clock::now();
-        let since = self.asked_since.get().unwrap_or(now);
-        self.asked_since.set(Some(since));
-        let longest = self.shared.pool.settings.request_timeout.saturating_sub(now.saturating_duration_since(since));
+        let longest = self.preparation.left_for_ability(self.shared.pool.settings.request_timeout, clock::now());
         let reply = ask(&link, &request, longest).await;
         let ability = reply.map_or(Ability::Silent, |reply| Ability::read(&reply));
         if let Ability::Lacking(lack) = ability {

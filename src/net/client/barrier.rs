@@ -1,11 +1,9 @@
 //! What must happen between two commands of a client: a fence, another lane, a question elsewhere.
 
 use std::rc::Rc;
-use std::time::Instant;
-
-use bytes::{Buf, BytesMut};
 
 use super::connection::Connection;
+use super::fence::unsent;
 use crate::net::clock;
 use crate::net::exchange::{End, Waiting};
 use crate::net::upstream::call::ask;
@@ -13,21 +11,16 @@ use crate::net::upstream::lane::{Lane, LaneKey};
 use crate::net::upstream::pool::NoLane;
 use respguard_engine::command::{CommandId, ConnectionEffect, Login};
 use respguard_engine::link::handshake::{Refusal, Selects, Step};
-use respguard_engine::pipeline::batch::Held;
 use respguard_engine::pipeline::plan::Barrier;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
 use respguard_engine::session::reply_mode::ReplyMode;
-use respguard_resp::request::{Limits, RequestParser};
 use respguard_resp::{Protocol, encode, value};
 
 /// Redis' own text: with credentials of its own the proxy is to its clients a server without passwords.
 const NO_LOGIN: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n";
-
-/// Why a command is not sent that must not overtake what was sent before it.
-pub(super) const UNANSWERED: &str = "not sent: what was sent before it has not been answered in time";
 
 impl Connection {
     /// Does what the plan asked for; false when the client's connection ends.
@@ -56,7 +49,7 @@ impl Connection {
                 }
                 // It would be given one of its own again.
                 self.exchange.bulk.forget();
-                self.alone_in_vain.set(true);
+                self.preparation.go_with_others();
             }
             // Waiting is no turn of its own: the task waits for bytes instead.
             Barrier::Wait | Barrier::Hold => {}
@@ -65,38 +58,11 @@ impl Connection {
     }
 
     async fn quit(&mut self) {
-        if self.lease.is_some() {
+        if self.lease.is_held() {
             self.drained().await;
             self.end_lease().await;
         }
         self.exchange.answer(b"+OK\r\n".to_vec());
-    }
-
-    /// The fence: nothing is owed on the connection that the client leaves. False when what waits is not to be sent, because
-    /// its deadline has passed and nothing but late replies has been waited for.
-    pub(super) async fn drained(&mut self) -> bool {
-        self.drained_by(clock::now() + self.shared.pool.settings.request_timeout).await
-    }
-
-    /// What the proxy has asked for the client is answered: by the server, or because it took too long.
-    pub(super) async fn heard(&mut self) {
-        self.drained_by(clock::now()).await;
-    }
-
-    async fn drained_by(&mut self, until: Instant) -> bool {
-        loop {
-            let waiting = Waiting::Drained { until, input_ended: self.input_ended };
-            self.exchange.wait_for(waiting);
-            if self.exchange.ended().is_some() || self.exchange.is_wait_over() || self.exchange.lost_lease.get() {
-                break;
-            }
-            self.wait(None).await;
-            if self.input_ended && self.waits_for_nobody() {
-                self.exchange.end(End::Gone);
-            }
-        }
-        self.exchange.wait_for(Waiting::Input);
-        self.exchange.is_drained() || self.exchange.lost_lease.get()
     }
 
     /// The fence behind a group that may be sent again, which is answered at its deadline at the latest.
@@ -112,21 +78,10 @@ impl Connection {
     /// What stood in a transaction that has not run is planned again, in its place.
     fn take_returned(&mut self) {
         let returned = self.exchange.take_returned();
-        self.carrying.note(returned.refused);
-        let Some(&(first, _)) = returned.commands.first() else { return };
-        // What waits may have been sent before it, or behind it.
-        let before = self.batch.all_held().iter().take_while(|held| first.since(held.seq).is_some()).count();
-        let place = self.batch.wire(0..before).end;
-        let bytes: usize = returned.commands.iter().map(|(_, request)| request.len()).sum();
-        let mut input = BytesMut::with_capacity(self.input.len() + bytes);
-        input.extend_from_slice(&self.input[..place]);
-        returned.commands.iter().for_each(|(_, request)| input.extend_from_slice(request));
-        input.extend_from_slice(&self.input[place..]);
-        self.input = input;
+        self.hold.carrying.note(returned.refused);
         // It has waited as long as it may.
         let since = clock::now().checked_sub(self.shared.context.policy().hold.max).unwrap_or_else(clock::now);
-        self.batch.begin_again(before, returned.commands.iter().map(|&(seq, _)| Held { seq, since, begins: false }));
-        self.parser = RequestParser::new(Limits { unauthenticated: self.batch.singly, ..Limits::default() });
+        self.input.put_back(&returned.commands, since);
     }
 
     async fn change_lane(&mut self) {
@@ -169,7 +124,7 @@ impl Connection {
         if change.login.is_some() && self.shared.pool.settings.login.is_some() {
             return self.answer_first(NO_LOGIN);
         }
-        if self.lease.is_some() {
+        if self.lease.is_held() {
             return self.change_lease(change, is_hello).await;
         }
         let key = LaneKey {
@@ -248,7 +203,7 @@ impl Connection {
 
     fn read_change(&self) -> Option<(LaneChange, bool)> {
         let table = self.shared.context.table();
-        let args = self.batch.args(&self.input, 0);
+        let args = self.input.args(0);
         let ConnectionEffect::Lane(lane) = table.spec(self.id()).connection_effect(args) else { return None };
         Some((LaneChange::read(lane, args)?, lane == respguard_engine::command::Lane::Hello))
     }
@@ -275,7 +230,7 @@ impl Connection {
     async fn change_lease(&mut self, change: LaneChange, is_hello: bool) {
         let words: Vec<Box<[u8]>> = match is_hello {
             true => change.hello(),
-            false => self.batch.args(&self.input, 0).iter().map(Into::into).collect(),
+            false => self.input.args(0).iter().map(Into::into).collect(),
         };
         let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
         let (id, role) = (self.id(), if is_hello { Role::Hello } else { Role::Lane });
@@ -290,7 +245,9 @@ impl Connection {
 
     /// The client's own connection has changed lanes.
     pub(super) fn note_change(&mut self, change: LaneChange) {
-        self.authenticated |= change.login.is_some();
+        if change.login.is_some() {
+            self.login.accept_by_server();
+        }
         self.note(change.login.as_ref().map(Login::user), change.db, change.protocol, change.name);
     }
 
@@ -354,20 +311,17 @@ impl Connection {
 
     /// The first command of the batch is not sent: what was sent before it may still come to run.
     fn answer_unsent(&mut self) {
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("ERR respguard: {UNANSWERED}"));
-        self.answer_first(&reply);
+        self.answer_first(&unsent());
     }
 
     /// The command that the turn is about.
     pub(super) fn id(&self) -> CommandId {
-        self.batch.id(0)
+        self.input.batch.id(0)
     }
 
     /// The first command of the batch has been dealt with.
     pub(super) fn consume_one(&mut self) {
-        let consumed = self.batch.consume(1);
-        self.input.advance(consumed);
+        self.input.consume(1);
     }
 
     /// RESET: the client is as if it had just connected (<https://redis.io/docs/latest/commands/reset/>).
@@ -377,7 +331,7 @@ impl Connection {
         }
         self.drop_lease();
         let (first, old) = (Rc::clone(self.shared.pool.first()), self.exchange.lane());
-        self.authenticated = false;
+        self.login.start_over();
         {
             let mut state = self.exchange.state.borrow_mut();
             state.session = Session::default();

@@ -54,10 +54,10 @@ type Telling<'a> = (ClientCommand, &'a [Box<[u8]>], usize);
 impl Connection {
     /// Asks the server in a form that changes nothing there, and answers over the proxy's clients.
     pub(super) async fn tell_about_clients(&mut self, command: ClientCommand) {
-        let args = self.batch.args(&self.input, 0);
+        let args = self.input.args(0);
         let words: Vec<Box<[u8]>> = args.iter().map(Into::into).collect();
         // As the server counts what stands in its buffer while it runs the command.
-        let input = self.input.len();
+        let input = self.input.bytes.len();
         let id = self.id();
         let is_queued = self.exchange.state.borrow().session.transaction.is_open();
         if command == ClientCommand::ClientTracking && !is_queued {
@@ -135,7 +135,7 @@ impl Connection {
         let told = self.told(command, words, &activities).await;
         self.exchange.answer(told.reply);
         if told.kills_me {
-            self.give_up();
+            self.input.give_up();
         }
     }
 
@@ -163,7 +163,7 @@ impl Connection {
 
     /// HELLO, AUTH or SELECT behind MULTI: what it has changed is known with EXEC's answer.
     pub(super) fn queue_change(&mut self, change: LaneChange) {
-        let words: Vec<Box<[u8]>> = self.batch.args(&self.input, 0).iter().map(Into::into).collect();
+        let words: Vec<Box<[u8]>> = self.input.args(0).iter().map(Into::into).collect();
         let id = self.id();
         self.consume_one();
         self.queue(id, Some(Awaited::Change(change)), &words);
@@ -223,7 +223,7 @@ impl Connection {
         }
         self.exchange.answer(reply);
         if kills_me {
-            self.give_up();
+            self.input.give_up();
         }
     }
 

@@ -3,40 +3,38 @@
 //! `reading` takes in what the client sends, `sending` plans it and sends it on, `barrier` does what must happen between two
 //! commands, `leases` keeps the connection that the client holds alone, `leaving` ends it. Replies are written by the exchange.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::client_commands::Queued;
-use super::hold::Waits;
-use super::large::Cutting;
+use super::hold::Hold;
+use super::input::Input;
+use super::leases::Lease;
+use super::login::Login;
 use super::near_misses::NearMisses;
-use super::pooled_batch::PooledBatch;
+use super::preparation::Preparation;
 use super::ttl_fix::Asking;
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::exchange::{End, Exchange, Waiting};
+use crate::net::front::Front;
 use crate::net::recording::Track;
 use crate::net::registry::{Client, Registry};
-use crate::net::stream::Stream;
-use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
 use respguard_engine::pipeline::packing::Unpacked;
 use respguard_engine::pipeline::plan::{Barrier, Plan};
 use respguard_engine::session::affinity::Reason;
-use respguard_engine::session::patience::{Carrying, Patience};
-use respguard_resp::request::{Limits, RequestParser};
 
 /// How often is looked whether a client has left that is not read from.
 const DISCONNECT_CHECK_PAUSE: Duration = Duration::from_millis(50);
@@ -73,46 +71,15 @@ pub struct Connection {
     pub(super) shared: Rc<WorkerShared>,
     pub(super) exchange: Rc<Exchange>,
     pub(super) client: Arc<Client>,
-    pub(super) input: BytesMut,
-    /// Whether other commands may ride in transactions of groups.
-    pub(super) carrying: Carrying,
-    pub(super) batch: PooledBatch,
-    pub(super) parser: RequestParser,
-    /// The connection that the client holds alone, and the lane that it belongs to.
-    pub(super) lease: Option<(Rc<Lane>, Rc<Link>)>,
-    /// What becomes of the request that is not held whole, if one is coming in.
-    pub(super) cutting: Cutting,
+    pub(super) input: Input,
+    pub(super) lease: Lease,
     /// It waits for what comes, and may be asked for something itself.
     pub(super) is_between_turns: bool,
-    /// No room was left for what it had begun to send, and it has not been told so yet.
-    pub(super) is_refused_room: bool,
-    /// The client will send nothing more, or nothing more is taken from it.
-    pub(super) input_ended: bool,
-    /// The last read filled its buffer: more is there.
-    pub(super) read_filled: bool,
-    /// For what is in the batch now, the connection has been asked whether it can carry guarded groups.
-    pub(super) asked: Cell<bool>,
-    /// Since when, on whatever connection.
-    pub(super) asked_since: Cell<Option<Instant>>,
-    /// For what is in the batch now there is no connection for this client alone.
-    pub(super) alone_in_vain: Cell<bool>,
-    /// It has been waited for that the upstream connection is opened for the first time.
-    pub(super) awaited_opening: Cell<bool>,
-    /// When what is in the batch now began to wait for that.
-    pub(super) waits_since: Cell<Option<Instant>>,
-    /// Likewise, its server whether the user may fix writes.
-    pub(super) asked_ttl_fix: Cell<u8>,
-    /// What waits for more has waited long enough.
-    pub(super) wait_over: bool,
-    /// When the wait is over nothing that is held is waited for any longer; else only for the oldest.
-    pub(super) wait_is_for_all: bool,
-    pub(super) waits: Option<Box<Waits>>,
-    pub(super) patience: Patience,
+    /// For what is in the batch now.
+    pub(super) preparation: Preparation,
+    pub(super) hold: Hold,
     pub(super) near_misses: Option<Box<NearMisses>>,
-    /// Logins that the proxy has refused.
-    pub(super) refused_logins: u32,
-    /// The server has accepted a password on the client's own connection.
-    pub(super) authenticated: bool,
+    pub(super) login: Login,
     /// Commands about clients that wait for the client's EXEC.
     pub(super) queued: Vec<Queued>,
     /// The number of the rules that the last batch was planned with.
@@ -157,29 +124,13 @@ impl Connection {
             shared,
             exchange,
             client,
-            input: BytesMut::new(),
-            carrying: Carrying::default(),
-            batch: PooledBatch::default(),
-            parser: RequestParser::new(Limits::default()),
-            lease: None,
-            cutting: Cutting::No,
+            input: Input::default(),
+            lease: Lease::default(),
             is_between_turns: false,
-            is_refused_room: false,
-            input_ended: false,
-            read_filled: false,
-            asked: Cell::new(false),
-            asked_since: Cell::new(None),
-            alone_in_vain: Cell::new(false),
-            awaited_opening: Cell::new(false),
-            waits_since: Cell::new(None),
-            asked_ttl_fix: Cell::new(0),
-            wait_over: false,
-            wait_is_for_all: true,
-            waits: None,
-            patience: Patience::default(),
+            preparation: Preparation::default(),
+            hold: Hold::default(),
             near_misses: None,
-            refused_logins: 0,
-            authenticated: false,
+            login: Login::default(),
             queued: Vec::new(),
             rules,
             track: None,
@@ -188,9 +139,9 @@ impl Connection {
     }
 
     /// Takes in a client that has just connected, and begins to serve it.
-    pub fn begin(shared: &Rc<WorkerShared>, stream: Stream, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
+    pub fn begin(shared: &Rc<WorkerShared>, front: Box<dyn Front>, client: Arc<Client>, lane: &Rc<Lane>) -> Rc<Exchange> {
         shared.context.metrics.client_accepted();
-        let exchange = Exchange::new(&client, &shared.context, stream, lane);
+        let exchange = Exchange::new(&client, &shared.context, front, lane);
         shared.clients.borrow_mut().insert(client.id, Rc::downgrade(&exchange));
         tokio::task::spawn_local(Connection::serve(Rc::clone(shared), Rc::clone(&exchange), client));
         exchange
@@ -243,13 +194,13 @@ impl Connection {
 
     /// Waits until there is something to do, at most for `longest`.
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
-        let releases = self.exchange.waiting() == Waiting::Input && self.lease.is_some();
+        let releases = self.exchange.waiting() == Waiting::Input && self.lease.is_held();
         if releases && !self.exchange.is_drained() {
             self.exchange.wait_for(Waiting::Release);
         }
         let discard = longest.is_none() && self.is_unread_while_blocked();
         let pause = if discard { Some(DISCONNECT_CHECK_PAUSE) } else { longest.or_else(|| self.left_to_wait()) };
-        self.exchange.keep_input(self.input.capacity(), self.input.len());
+        self.exchange.keep_input(self.input.bytes.capacity(), self.input.bytes.len());
         let mut timer = pause.map(|pause| Box::pin(tokio::time::sleep(pause)));
         let timer = &mut timer;
         let mut is_woken = false;
@@ -268,7 +219,7 @@ impl Connection {
                 }
             }
             Event::WaitOver if longest.is_none() => {}
-            Event::WaitOver => self.wait_over = self.wait_is_for_all,
+            Event::WaitOver => self.hold.end_wait(),
         }
         self.tidy_lease();
     }
@@ -294,11 +245,11 @@ impl Connection {
 
     /// Something other than bytes has changed what can be done.
     fn has_news(&mut self) -> bool {
-        if self.shared.context.draining.get() && !self.input_ended {
+        if self.shared.context.draining.get() && !self.input.ended {
             if self.has_notice() {
                 return self.give_notice() || self.has_other_news();
             }
-            self.input_ended = true;
+            self.input.ended = true;
             self.end_blocking();
             return true;
         }
@@ -316,7 +267,7 @@ impl Connection {
             self.exchange.wait_for(Waiting::Input);
         }
         // With the reply before it, a blocking command may have come to the head.
-        let waits_in_vain = waiting.is_for_each_reply() && self.input_ended && self.waits_for_nobody();
+        let waits_in_vain = waiting.is_for_each_reply() && self.input.ended && self.waits_for_nobody();
         is_over || waits_in_vain || self.exchange.takes_room()
     }
 }

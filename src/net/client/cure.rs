@@ -25,7 +25,7 @@ impl Connection {
 
     #[cold]
     fn can_be_helped(&self) -> bool {
-        self.lease.is_none() && self.shared.pool.spares.is_at_hand() && !self.exchange.state.borrow().slots.is_under_way()
+        !self.lease.is_held() && self.shared.pool.spares.is_at_hand() && !self.exchange.state.borrow().slots.is_under_way()
     }
 
     /// The first command of the batch goes over a spare connection, in its place; what stands behind it waits.
@@ -34,7 +34,7 @@ impl Connection {
         let is_shutdown = spec.connection == ConnectionEffect::Pin(PinReason::Shutdown);
         let is_urgent = is_shutdown || spec.connection == ConnectionEffect::Spare;
         let longest = if is_shutdown { SHUTDOWN_MAX } else { self.shared.pool.settings.request_timeout };
-        let request = self.input[self.batch.wire(0..1)].to_vec();
+        let request = self.input.wire(0..1).to_vec();
         let seq = self.exchange.state.borrow_mut().slots.defer();
         let (exchange, identity) = (Rc::downgrade(&self.exchange), self.identity());
         let spares = Rc::clone(&self.shared.pool.spares);

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Next};
 use crate::net::clock;
+use crate::net::exchange::Places;
 use crate::telemetry::label::HoldOutcome;
-use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
 use respguard_engine::pipeline::named_keys::NamedKeys;
 use respguard_engine::pipeline::plan::{Holding, Note, Plan};
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::{Member, Recognition};
-use respguard_engine::session::patience::Expired;
+use respguard_engine::session::patience::{Carrying, Expired, Patience};
 use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
 
@@ -20,11 +20,60 @@ const EXPIRED_BYTES_MAX: usize = 4096;
 /// Of each argument: a large value says nothing about what comes next.
 const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
 
+/// How long what is held waits for the rest of groups, and whether that is worth it.
+#[derive(Default)]
+pub(super) struct Hold {
+    /// What is held has waited long enough.
+    over: bool,
+    /// The wait that is under way ends for the oldest of what is held alone, not for all of it.
+    is_for_oldest: bool,
+    under_way: Option<Box<Wait>>,
+    pub(super) patience: Patience,
+    /// Whether other commands may ride in transactions of groups.
+    pub(super) carrying: Carrying,
+}
+
 /// More is waited for, for what is held.
-pub(super) struct Waits {
+#[derive(Debug, PartialEq, Eq)]
+struct Wait {
     since: Instant,
     /// The groups of which a part is held.
     groups: Vec<usize>,
+}
+
+impl Hold {
+    /// True when what is held goes out as it is.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Nothing more is waited for.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+    }
+
+    /// The time of the wait is over.
+    pub(super) fn end_wait(&mut self) {
+        self.over = !self.is_for_oldest;
+    }
+
+    /// What was held has gone: what is held next may wait again.
+    pub(super) fn begin_again(&mut self) {
+        self.over = false;
+    }
+
+    /// Begins to wait for `gap` without a byte, but only for as long as the oldest has `left`; how long that is. `groups` are
+    /// those of which a part is held.
+    fn wait(&mut self, gap: Duration, left: Duration, groups: Option<Vec<usize>>, now: Instant) -> Duration {
+        self.is_for_oldest = gap > left;
+        self.under_way = groups.map(|groups| Box::new(Wait { since: now, groups }));
+        gap.min(left)
+    }
+
+    /// More has come; what was waited for.
+    fn take_wait(&mut self) -> Option<Wait> {
+        self.under_way.take().map(|wait| *wait)
+    }
 }
 
 impl Connection {
@@ -35,34 +84,32 @@ impl Connection {
             return Holding::default();
         }
         let is_held_up = self.exchange.is_held_up();
-        let more_can_come = !self.input_ended && !self.exchange.is_whole();
+        let more_can_come = !self.input.ended && !self.exchange.is_whole();
         let ends = !more_can_come || matches!(tail, Tail::Error(_) | Tail::Large) || is_held_up;
         Holding {
-            willing: !policy.hold.gap.is_zero() && self.patience.is_willing() && !ends,
-            across: self.patience.is_willing_across(),
-            over: self.wait_over,
+            willing: !policy.hold.gap.is_zero() && self.hold.patience.is_willing() && !ends,
+            across: self.hold.patience.is_willing_across(),
+            over: self.hold.is_over(),
             // Also while more keeps coming.
             overdue: if is_held_up { Some(clock::now()) } else { clock::now().checked_sub(policy.hold.max) },
         }
     }
 
     /// Leaves what was planned to be held in the batch, and takes the rest out of it.
-    pub(super) fn consume_planned(&mut self, plan: &Plan, seqs: &[Seq]) {
+    pub(super) fn consume_planned(&mut self, plan: &Plan, places: &Places) {
         if plan.kept.is_empty() {
-            let consumed = self.batch.consume(plan.commands);
-            return self.drop_input(consumed);
+            return self.input.consume(plan.commands);
         }
-        let (batch, now) = (&self.batch, clock::now());
+        let (batch, now) = (&self.input.batch, clock::now());
         let kept: Vec<(usize, Held)> = plan
             .kept
             .iter()
             .map(|&(at, begins)| {
                 let since = batch.held(at).map_or(now, |held| held.since);
-                (at, Held { seq: seqs.get(at).copied().unwrap_or_default(), since, begins })
+                (at, Held { seq: places.of_held(at), since, begins })
             })
             .collect();
-        let consumed = self.batch.consume_around(plan.commands, &kept, &mut self.input);
-        self.drop_input(consumed);
+        self.input.consume_around(plan.commands, &kept);
     }
 
     /// Incomplete groups are held: waits for more, but not longer than the oldest may be held.
@@ -74,23 +121,22 @@ impl Connection {
     /// Wait for more, for `longest` without a byte.
     pub(super) fn wait_within(&mut self, plan: &Plan, longest: Duration) -> Next {
         let max = self.shared.context.policy().hold.max;
-        let oldest = self.batch.all_held().iter().map(|held| held.since).min();
+        let oldest = self.input.batch.all_held().iter().map(|held| held.since).min();
         let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(clock::now()));
-        self.wait_is_for_all = longest <= left;
-        let groups = || plan.waiting().map(|(group, _)| group).collect();
-        self.waits = oldest.map(|_| Box::new(Waits { since: clock::now(), groups: groups() }));
+        let groups = oldest.map(|_| plan.waiting().map(|(group, _)| group).collect());
+        let longest = self.hold.wait(longest, left, groups, clock::now());
         self.exchange.acknowledge();
-        Next::ReadWithin(longest.min(left))
+        Next::ReadWithin(longest)
     }
 
     /// More has come for what is held.
     pub(super) fn note_gap(&mut self) {
-        let Some(waits) = self.waits.take() else { return };
-        let (metrics, gap) = (&self.shared.context.metrics, Instant::now().saturating_duration_since(waits.since));
+        let Some(wait) = self.hold.take_wait() else { return };
+        let (metrics, gap) = (&self.shared.context.metrics, Instant::now().saturating_duration_since(wait.since));
         metrics.hold_gap(gap);
         // Under other rules the places of groups would mean other groups.
         if self.rules == self.shared.context.policy_number() {
-            waits.groups.iter().for_each(|&group| metrics.group_gap(metrics.group_row(group), gap));
+            wait.groups.iter().for_each(|&group| metrics.group_gap(metrics.group_row(group), gap));
         }
     }
 
@@ -99,10 +145,10 @@ impl Connection {
     /// `has_group` says that a group was there as a whole.
     pub(super) fn tell_notes(&mut self, plan: &mut Plan, has_group: bool) {
         if has_group {
-            self.patience.forgive();
+            self.hold.patience.forgive();
         }
         // One wait ends for all that is held.
-        self.patience.note_plan(plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
+        self.hold.patience.note_plan(plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
         for note in std::mem::take(&mut plan.notes) {
             let metrics = &self.shared.context.metrics;
             match note {
@@ -141,7 +187,7 @@ impl Connection {
                 Note::Obstructed { group, members, why } => {
                     metrics.split(members.len());
                     let members = plan.members[members].to_vec();
-                    self.tell(Kind::Split, group, &members, Some(why.as_str()));
+                    self.tell(why.kind(), group, &members, Some(why.as_str()));
                 }
             }
         }
@@ -150,21 +196,21 @@ impl Connection {
     fn expire(&mut self, group: usize, members: &[usize]) {
         let mut bytes = Vec::new();
         for &at in members {
-            let args = self.batch.args(&self.input, at);
+            let args = self.input.args(at);
             let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..arg.len().min(EXPIRED_ARGUMENT_BYTES_MAX)]).collect();
             encode::request(&mut bytes, &args);
             if bytes.len() > EXPIRED_BYTES_MAX {
                 break;
             }
         }
-        self.patience.expire(Expired { group, members: members.len(), bytes });
+        self.hold.patience.expire(Expired { group, members: members.len(), bytes });
     }
 
     /// Three times the next member came only after the reply to the prefix: the client sends one
     /// command after the other, and will not be waited for again.
     pub(super) fn look_for_sequence(&mut self) {
-        let Some(expired) = self.patience.last_expired() else { return };
-        if self.exchange.is_resolved() && self.continues(&expired) && self.patience.strike() {
+        let Some(expired) = self.hold.patience.last_expired() else { return };
+        if self.exchange.is_resolved() && self.continues(&expired) && self.hold.patience.strike() {
             self.tell(Kind::Sequential, expired.group, &[0], None);
         }
     }
@@ -173,14 +219,14 @@ impl Connection {
     pub(super) fn follow_rules(&mut self) {
         let rules = self.shared.context.policy_number();
         if std::mem::replace(&mut self.rules, rules) != rules {
-            self.patience.last_expired();
+            self.hold.patience.last_expired();
             self.near_misses = None;
         }
     }
 
     /// Whether what has come now goes on where the prefix ended.
     fn continues(&self, before: &Expired) -> bool {
-        let next = &self.input[self.batch.wire(0..1)];
+        let next = self.input.wire(0..1);
         let all = [&before.bytes, next].concat();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
@@ -205,13 +251,61 @@ impl Connection {
     fn violation(&self, kind: Kind, group: usize, members: &[usize]) -> Option<Violation> {
         let (table, policy) = (self.shared.context.table(), self.shared.context.policy());
         let rule = &policy.groups().get(group)?.name;
-        let names = members.iter().filter(|at| **at < self.batch.len()).map(|&at| table.spec(self.batch.id(at)).name());
-        let mut violation = Violation::new(kind).rule(rule).commands(names);
-        let known = members.iter().filter(|at| **at < self.batch.len());
-        let members = known.map(|&at| Member { id: self.batch.id(at), args: self.batch.args(&self.input, at) });
+        let known = || members.iter().copied().filter(|at| *at < self.input.batch.len());
+        let mut violation =
+            Violation::new(kind).rule(rule).commands(known().map(|at| table.spec(self.input.batch.id(at)).name()));
+        let members = known().map(|at| Member { id: self.input.batch.id(at), args: self.input.args(at) });
         if let Some(keys) = NamedKeys::of(&policy, &table, members) {
             keys.name_in(&mut violation);
         }
         Some(violation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GAP: Duration = Duration::from_millis(5);
+    const LONG: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn a_gap_ends_the_wait_for_all_that_is_held() {
+        let mut hold = Hold::default();
+        assert_eq!(hold.wait(GAP, LONG, None, Instant::now()), GAP);
+        assert!(!hold.is_over());
+        hold.end_wait();
+        assert!(hold.is_over());
+        hold.begin_again();
+        assert!(!hold.is_over());
+    }
+
+    #[test]
+    fn the_longest_wait_ends_for_the_oldest_alone() {
+        let mut hold = Hold::default();
+        assert_eq!(hold.wait(LONG, GAP, None, Instant::now()), GAP);
+        hold.end_wait();
+        assert!(!hold.is_over(), "what was held later has time left");
+        assert_eq!(hold.wait(GAP, GAP, None, Instant::now()), GAP);
+        hold.end_wait();
+        assert!(hold.is_over());
+    }
+
+    #[test]
+    fn what_was_waited_for_is_told_once() {
+        let (mut hold, now) = (Hold::default(), Instant::now());
+        hold.wait(GAP, LONG, Some(vec![3]), now);
+        assert_eq!(hold.take_wait(), Some(Wait { since: now, groups: vec![3] }));
+        assert_eq!(hold.take_wait(), None);
+        hold.wait(GAP, LONG, None, now);
+        assert_eq!(hold.take_wait(), None, "a request that is not whole yet belongs to no group");
+    }
+
+    #[test]
+    fn a_client_that_is_refused_room_waits_for_nothing_more() {
+        let mut hold = Hold::default();
+        hold.wait(LONG, GAP, None, Instant::now());
+        hold.end();
+        assert!(hold.is_over());
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Buf;
 
 use super::connection::{Connection, Next};
-use super::pooled_batch::PooledBatch;
 use crate::net::exchange::own_reply;
 use crate::telemetry::compressed;
 use respguard_engine::command::{CommandId, ConnectionEffect};
@@ -59,13 +58,13 @@ impl Connection {
             return None;
         }
         let table = self.shared.context.table();
-        let id = table.lookup(self.batch.partial_args(&self.input));
+        let id = table.lookup(self.input.begun_args());
         // What has not come of it does not matter: how many arguments there are is known.
-        let arguments = declared_arguments(&self.input[self.batch.whole_bytes()..]);
+        let arguments = declared_arguments(self.input.behind_whole());
         let decided = large::decide(&self.exchange.state.borrow().session, table.spec(id), arguments);
         drop(table);
         match decided {
-            Large::Through(through) if self.lease.is_some() && self.exchange.is_drained() => self.begin_stream(id, through),
+            Large::Through(through) if self.lease.is_held() && self.exchange.is_drained() => self.begin_stream(id, through),
             Large::Through(through) => return Some(Next::Barrier(Barrier::Pin(through.reason))),
             Large::Tunnel if !self.shared.context.policy().is_empty() => {
                 self.discard(own_reply(Answer::Refuse(UNREADABLE), Protocol::Resp2));
@@ -79,31 +78,22 @@ impl Connection {
                 let mut reply = Vec::new();
                 encode::error(&mut reply, error);
                 self.exchange.spoil(id, reply, self.timing());
-                self.cutting = Cutting::Discarding(None);
-                self.release_head();
+                self.input.cutting = Cutting::Discarding(None);
+                self.input.release_head();
             }
         }
         None
     }
 
-    pub(super) fn is_streaming(&self) -> bool {
-        !matches!(self.cutting, Cutting::No)
-    }
-
-    /// A request has begun whose end has not come.
-    pub(super) fn has_begun_request(&self) -> bool {
-        self.parser.parsed_bytes() > 0
-    }
-
     pub(super) fn whole_bytes_max(&self) -> usize {
         let limits = self.shared.context.whole_limits;
-        if !self.has_begun_request() {
+        if !self.input.has_begun_request() {
             return if self.is_unauthenticated() { limits.member_bytes_max } else { limits.stream_bytes };
         }
         if let Some(bytes) = self.packable_bytes() {
             return bytes.max(limits.member_bytes_max);
         }
-        let is_held = self.is_nameless() || self.is_held_whole() || self.is_unauthenticated();
+        let is_held = self.input.is_nameless() || self.is_held_whole() || self.is_unauthenticated();
         if is_held { limits.member_bytes_max } else { limits.stream_bytes }
     }
 
@@ -111,19 +101,14 @@ impl Connection {
     fn packable_bytes(&self) -> Option<usize> {
         let context = &self.shared.context;
         let policy = context.policy();
-        if policy.compress_rules().is_empty() || self.batch.whole_bytes() >= self.input.len() {
+        if policy.compress_rules().is_empty() || self.input.behind_whole().is_empty() {
             return None;
         }
-        let (table, args) = (context.table(), self.batch.partial_args(&self.input));
+        let (table, args) = (context.table(), self.input.begun_args());
         if args.is_empty() || self.is_unauthenticated() {
             return None;
         }
         whole_bytes(&policy, table.spec(table.lookup(args)).name(), args)
-    }
-
-    /// A request has begun whose name has not come yet: only the name tells how it can be cut through.
-    pub(super) fn is_nameless(&self) -> bool {
-        self.has_begun_request() && self.batch.partial_args(&self.input).is_empty()
     }
 
     /// What the request whose end has not come yet does to its connection, or to others, is known from all of it.
@@ -132,11 +117,11 @@ impl Connection {
     }
 
     fn has_effect(&self) -> bool {
-        if self.batch.whole_bytes() >= self.input.len() {
+        if self.input.behind_whole().is_empty() {
             return false;
         }
         let table = self.shared.context.table();
-        let args = self.batch.partial_args(&self.input);
+        let args = self.input.begun_args();
         !args.is_empty() && table.spec(table.lookup(args)).connection != ConnectionEffect::None
     }
 
@@ -144,10 +129,10 @@ impl Connection {
     pub(super) fn is_concerned(&self) -> bool {
         let context = &self.shared.context;
         let policy = context.policy();
-        if policy.is_empty() || self.batch.whole_bytes() >= self.input.len() {
+        if policy.is_empty() || self.input.behind_whole().is_empty() {
             return false;
         }
-        let args = self.batch.partial_args(&self.input);
+        let args = self.input.begun_args();
         if args.is_empty() {
             return false;
         }
@@ -160,7 +145,7 @@ impl Connection {
 
     /// A guard rejects the request whose head has come, by what the head declares; true when that is so. The rest is dropped.
     fn refuse_by_head(&mut self) -> bool {
-        let is_free = !self.exchange.state.borrow().session.in_subscribe_mode() && self.batch.all_held().is_empty();
+        let is_free = !self.exchange.state.borrow().session.in_subscribe_mode() && self.input.batch.all_held().is_empty();
         let policy = self.shared.context.policy();
         if policy.guards().is_empty() && policy.compress_rules().is_empty() || !is_free {
             return false;
@@ -189,8 +174,8 @@ impl Connection {
         encode::error(&mut reply, &text);
         if self.exchange.state.borrow().session.transaction.is_open() {
             self.exchange.spoil(id, reply, self.timing());
-            self.cutting = Cutting::Discarding(None);
-            self.release_head();
+            self.input.cutting = Cutting::Discarding(None);
+            self.input.release_head();
         } else {
             self.discard(reply);
         }
@@ -206,18 +191,18 @@ impl Connection {
                 return Some(Next::Close);
             }
         }
-        if self.input.is_empty() {
+        if self.input.bytes.is_empty() {
             self.pass_on(0, false);
             return Some(self.all_sent());
         }
-        match self.parser.stream(&self.input) {
+        match self.input.parser.stream(&self.input.bytes) {
             Ok(streamed) => {
                 self.pass_on(streamed.bytes, streamed.end);
-                self.input.advance(streamed.bytes);
+                self.input.bytes.advance(streamed.bytes);
                 if !streamed.end {
                     return Some(self.after_piece());
                 }
-                if let Cutting::Discarding(Some(reply)) = std::mem::take(&mut self.cutting) {
+                if let Cutting::Discarding(Some(reply)) = std::mem::take(&mut self.input.cutting) {
                     self.exchange.answer(reply);
                 }
                 None
@@ -226,13 +211,13 @@ impl Connection {
                 // The lease holds half a request: it can only be closed, and so ends the client.
                 let mut reply = Vec::new();
                 error.reply(&mut reply);
-                if let Cutting::Through { .. } = self.cutting {
+                if let Cutting::Through { .. } = self.input.cutting {
                     self.exchange.discard_last();
                     self.drop_lease();
                 }
                 self.exchange.answer(reply);
-                self.input_ended = true;
-                self.input.clear();
+                self.input.ended = true;
+                self.input.bytes.clear();
                 Some(self.all_sent())
             }
         }
@@ -240,19 +225,18 @@ impl Connection {
 
     /// While there is no room on the lease the server is waited for, and that has its time.
     fn after_piece(&mut self) -> Next {
-        let has_room = self.lease.as_ref().is_none_or(|(_, link)| link.has_room());
-        if has_room { self.all_sent() } else { Next::Room }
+        if self.lease.has_room() { self.all_sent() } else { Next::Room }
     }
 
     fn pass_on(&self, bytes: usize, end: bool) {
-        if let (Cutting::Through { longest }, Some((_, lease))) = (&self.cutting, &self.lease) {
-            lease.extend(&self.input[..bytes], end, *longest);
+        if let (Cutting::Through { longest }, Some(lease)) = (&self.input.cutting, self.lease.link()) {
+            lease.extend(&self.input.bytes[..bytes], end, *longest);
         }
     }
 
     /// The request that is cut through has been answered before its end has come: the server took too long.
     pub(super) fn is_cut_in_vain(&self) -> bool {
-        matches!(self.cutting, Cutting::Through { .. }) && self.exchange.has_late()
+        matches!(self.input.cutting, Cutting::Through { .. }) && self.exchange.has_late()
     }
 
     /// The client has a lease for the large request whose head is in the input.
@@ -262,28 +246,21 @@ impl Connection {
         let (is_slow, settings) = (self.shared.context.table().spec(id).slow, &self.shared.pool.settings);
         let longest = if is_slow { settings.request_timeout.max(settings.slow_timeout) } else { settings.request_timeout };
         let longest = (!through.waits).then_some(longest);
-        self.exchange.begin_stream(id, through.role, &self.input[..self.parser.parsed_bytes()], self.timing());
-        self.cutting = Cutting::Through { longest };
-        self.release_head();
+        self.exchange.begin_stream(id, through.role, &self.input.bytes[..self.input.parser.parsed_bytes()], self.timing());
+        self.input.cutting = Cutting::Through { longest };
+        self.input.release_head();
     }
 
     /// The command of the large request whose head is in the input.
     pub(super) fn large_id(&self) -> CommandId {
-        self.shared.context.table().lookup(self.batch.partial_args(&self.input))
+        self.shared.context.table().lookup(self.input.begun_args())
     }
 
     /// Nothing of the large request whose head is in the input goes out.
     pub(super) fn discard(&mut self, reply: Vec<u8>) {
         self.exchange.count_request(self.large_id());
-        self.cutting = Cutting::Discarding(Some(reply));
-        self.release_head();
-    }
-
-    /// What is there of the request whose end has not come is dealt with.
-    fn release_head(&mut self) {
-        self.batch.release_partial();
-        self.input.advance(self.parser.parsed_bytes());
-        self.parser.begin_stream();
+        self.input.cutting = Cutting::Discarding(Some(reply));
+        self.input.release_head();
     }
 
     /// A request goes by unseen that was held because of rules, until it was too large for that.
@@ -310,8 +287,8 @@ impl Connection {
     /// Looks at the request of which only the head has come. What has not come is in place of what it will be: how many
     /// arguments there are tells one command from another.
     fn with_head<R>(&self, look: impl FnOnce(Member<'_>, Head) -> R) -> Option<R> {
-        let declared = declared_arguments(&self.input[self.batch.whole_bytes()..]);
-        let mut words: Vec<&[u8]> = self.batch.partial_args(&self.input).iter().collect();
+        let declared = declared_arguments(self.input.behind_whole());
+        let mut words: Vec<&[u8]> = self.input.begun_args().iter().collect();
         let come = words.iter().skip(1).map(|word| word.len() as u64).max().unwrap_or(0);
         words.resize(words.len().max(declared.min(ARGUMENTS_MAX)), b"");
         let mut request = Vec::new();
@@ -325,7 +302,7 @@ impl Connection {
         let name_words = usize::from(table.spec(batch.id(0)).name_words);
         let head = Head {
             arguments: declared.saturating_sub(name_words) as u64,
-            longest: come.max(self.parser.declared_bytes().unwrap_or(0)),
+            longest: come.max(self.input.parser.declared_bytes().unwrap_or(0)),
         };
         Some(look(Member { id: batch.id(0), args: batch.args(&request, 0) }, head))
     }
@@ -351,11 +328,10 @@ impl Connection {
         self.leave_replies_to_server();
         let (passes, is_refused) = self.readable();
         if passes > 0 {
-            self.exchange.tunnel(&self.input[..passes]);
-            self.input.advance(passes);
+            self.exchange.tunnel(&self.input.bytes[..passes]);
+            self.input.bytes.advance(passes);
             // What had been found in these bytes has gone with them.
-            self.batch = PooledBatch::default();
-            self.parser = RequestParser::new(Limits::default());
+            self.input.begin_again(false);
         }
         if is_refused {
             let mut reply = Vec::new();
@@ -363,20 +339,20 @@ impl Connection {
             self.exchange.answer(reply);
             return Next::Close;
         }
-        if self.input_ended { Next::Close } else { Next::Read }
+        if self.input.ended { Next::Close } else { Next::Read }
     }
 
     /// How much of the input may pass unread, and whether what stands behind it must not: while there are rules nothing may
     /// that they could be about.
     fn readable(&self) -> (usize, bool) {
-        if self.input.is_empty() || self.shared.context.policy().is_empty() {
-            return (self.input.len(), false);
+        if self.input.bytes.is_empty() || self.shared.context.policy().is_empty() {
+            return (self.input.bytes.len(), false);
         }
         let table = self.shared.context.table();
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
-        let tail = batch.parse(&mut parser, &table, &self.input, self.shared.context.whole_limits.stream_bytes);
+        let tail = batch.parse(&mut parser, &table, &self.input.bytes, self.shared.context.whole_limits.stream_bytes);
         // The command that the tunnel is for goes through it first.
-        let own = usize::from(!self.batch.is_empty());
+        let own = usize::from(!self.input.batch.is_empty());
         let passes = |at: &usize| *at < own || matches!(table.spec(batch.id(*at)).name(), "ping" | "quit");
         let passing = (0..batch.len()).take_while(passes).count();
         let is_refused = passing < batch.len() || matches!(tail, Tail::Large | Tail::Error(_));

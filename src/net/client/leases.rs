@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::barrier::UNANSWERED;
 use super::connection::Connection;
+use super::fence::UNANSWERED;
 use crate::net::clock;
 use crate::net::exchange::{End, Exchange, Waiting};
 use crate::net::upstream::connection::{Link, Phase};
@@ -21,12 +21,67 @@ const QUIT: &[u8] = b"*1\r\n$4\r\nQUIT\r\n";
 /// How long is waited for the server to end a lease whose client says good-bye.
 const QUIT_PATIENCE: Duration = Duration::from_millis(250);
 
+/// The connection that a client holds alone.
+///
+/// It is given back to the lane that it was taken from, whatever lane its client is on by then.
+#[derive(Default)]
+pub(super) struct Lease(Option<(Rc<Lane>, Rc<Link>)>);
+
+impl Lease {
+    /// True while the client has one.
+    pub(super) fn is_held(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The connection, if the client has one.
+    pub(super) fn link(&self) -> Option<&Rc<Link>> {
+        self.0.as_ref().map(|(_, link)| link)
+    }
+
+    /// True when the command under way on it blocks.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.link().is_some_and(|link| link.is_blocked())
+    }
+
+    /// True when nothing keeps more of a request from being sent on it, or the client has none.
+    pub(super) fn has_room(&self) -> bool {
+        self.link().is_none_or(|link| link.has_room())
+    }
+
+    /// The server is asked to end the wait of the command that blocks on it, if one does.
+    pub(super) fn end_blocking(&self) {
+        let Some((lane, link)) = self.0.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
+        let Some(id) = link.info().client_id else { return };
+        let mut request = Vec::new();
+        encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
+        // Without a connection to say it on, the drain timeout ends the wait.
+        lane.call(&request, |_| {});
+    }
+
+    /// What its client has sent on it may lie unread at the server: that is told to end it before anything else of the
+    /// client's is sent.
+    fn orphan(&self) {
+        if let Some((lane, link)) = &self.0
+            && let Some(orphan) = link.orphan()
+        {
+            lane.shared().kill_orphan(orphan);
+        }
+    }
+
+    /// Gives it back; `clean` says that the connection is as its handshake left it. False where there was none.
+    fn give_back(&mut self, clean: bool) -> bool {
+        let Some((lane, link)) = self.0.take() else { return false };
+        lane.give_back(&link, clean);
+        true
+    }
+}
+
 impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
     pub(super) async fn pin(&mut self, reason: Reason) {
         let begun = clock::now();
         match self.take_lease(reason).await {
-            Ok(()) if self.batch.is_empty() => {}
+            Ok(()) if self.input.batch.is_empty() => {}
             Ok(()) => {
                 let (id, state) = (self.id(), &mut *self.exchange.state.borrow_mut());
                 state.session.missed.make_up_mode(id);
@@ -36,9 +91,9 @@ impl Connection {
             }
             // It may go with the others, if they have to wait for it.
             Err(_) if reason == Reason::Bulky => {
-                self.alone_in_vain.set(true);
+                self.preparation.go_with_others();
                 // It has waited already.
-                self.waits_since.set(Some(begun));
+                self.preparation.count_wait_since(begun);
             }
             Err(why) => self.refuse_lease(reason, &why),
         }
@@ -53,7 +108,7 @@ impl Connection {
         if !is_drained {
             return Err(UNANSWERED.to_owned());
         }
-        if self.lease.is_none() {
+        if !self.lease.is_held() {
             let lane = self.exchange.lane();
             let link = self.new_lease(&lane).await?;
             // What it could do without must not cost it its session.
@@ -63,7 +118,7 @@ impl Connection {
             }
             link.set_owner(Some(Rc::<Exchange>::clone(&self.exchange)));
             self.exchange.set_link(&link);
-            self.lease = Some((lane, link));
+            self.lease = Lease(Some((lane, link)));
         }
         self.exchange.state.borrow_mut().session.affinity.pin(reason);
         Ok(())
@@ -87,11 +142,11 @@ impl Connection {
     pub(super) fn refuse_lease(&mut self, reason: Reason, why: &str) {
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR respguard: {why}"));
-        if self.batch.is_empty() {
-            if matches!(reason, Reason::Exclusive) && !self.has_begun_request() {
+        if self.input.batch.is_empty() {
+            if matches!(reason, Reason::Exclusive) && !self.input.has_begun_request() {
                 // It cannot be served at all.
                 self.exchange.answer(reply);
-                return self.give_up();
+                return self.input.give_up();
             }
             self.note_refused(self.large_id(), reason);
             return self.discard(reply);
@@ -124,7 +179,7 @@ impl Connection {
 
     /// The command under way on the lease blocks.
     pub(super) fn is_blocked(&self) -> bool {
-        self.lease.as_ref().is_some_and(|(_, link)| link.is_blocked())
+        self.lease.is_blocked()
     }
 
     /// Gives the lease back as soon as nothing needs it any more.
@@ -132,10 +187,10 @@ impl Connection {
         if self.exchange.lost_lease.take() {
             self.lose_lease();
         }
-        if self.lease.is_none() {
+        if !self.lease.is_held() {
             return;
         }
-        if self.exchange.is_drained() && !self.is_streaming() && self.exchange.state.borrow().session.is_free() {
+        if self.exchange.is_drained() && !self.input.is_streaming() && self.exchange.state.borrow().session.is_free() {
             self.return_lease(true);
         }
     }
@@ -147,24 +202,20 @@ impl Connection {
             (!state.session.affinity.is_passing(), state.session.subscriptions.any())
         };
         // What it was sent last may still lie unread at the server, and the client goes on.
-        if let Some((lane, link)) = &self.lease
-            && let Some(orphan) = link.orphan()
-        {
-            lane.shared().kill_orphan(orphan);
-        }
+        self.lease.orphan();
         self.drop_lease();
         if lasting || subscribed {
             self.exchange.end(End::LeaseLost);
             return;
         }
-        self.cutting.lose();
+        self.input.cutting.lose();
         self.exchange.state.borrow_mut().session.transaction.lose();
     }
 
     /// What the server keeps for the client on its lease ends before the client is told so, as it does directly: others may
     /// look at it from then on.
     pub(super) async fn end_lease(&mut self) {
-        let Some((_, link)) = self.lease.as_ref().filter(|(_, link)| link.phase() == Phase::Ready) else { return };
+        let Some(link) = self.lease.link().filter(|link| link.phase() == Phase::Ready) else { return };
         let (link, now) = (Rc::clone(link), clock::now());
         link.set_owner(None);
         if link.send(Rc::new(Discard), &[QUIT], Owed::answer(), now, Some(now + QUIT_PATIENCE)) {
@@ -179,8 +230,7 @@ impl Connection {
     }
 
     fn return_lease(&mut self, clean: bool) {
-        if let Some((lane, link)) = self.lease.take() {
-            lane.give_back(&link, clean);
+        if self.lease.give_back(clean) {
             self.exchange.bulk.set_suspect(None);
             if self.exchange.waiting() == Waiting::Release {
                 self.exchange.wait_for(Waiting::Input);

@@ -5,26 +5,17 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::pooled_batch::PooledBatch;
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::{End, Waiting};
-use respguard_resp::encode;
 
 impl Connection {
-    /// Nothing more is taken from the client; what is owed to it is still answered.
-    pub(super) fn give_up(&mut self) {
-        self.input_ended = true;
-        self.input.clear();
-        self.batch = PooledBatch::default();
-    }
-
     /// Everything that is owed is answered, then the connection ends.
     pub(super) async fn finish(&mut self) {
         if self.shared.context.draining.get() {
             self.end_blocking();
         }
-        let tunnel = self.exchange.state.borrow().session.affinity.is_tunnel() && self.input_ended;
-        if let Some((_, link)) = self.lease.as_ref().filter(|_| tunnel) {
+        let tunnel = self.exchange.state.borrow().session.affinity.is_tunnel() && self.input.ended;
+        if let Some(link) = self.lease.link().filter(|_| tunnel) {
             // Nobody but the server knows what is still owed in a tunnel: it is told the end too, and ends.
             link.finish_sending();
         }
@@ -32,13 +23,13 @@ impl Connection {
         // Who is not told the end by then is told now.
         let _ = tokio::time::timeout(longest, self.all_answered(tunnel)).await;
         if self.exchange.ended().is_none() {
-            if self.input_ended && self.waits_for_nobody() {
+            if self.input.ended && self.waits_for_nobody() {
                 // Nothing may be taken out for it while it is being told the end.
                 self.drop_lease();
             }
             self.exchange.shutdown().await;
             if !self.shared.context.draining.get() {
-                self.exchange.linger(&mut self.input).await;
+                self.exchange.linger(&mut self.input.bytes).await;
             }
         }
     }
@@ -49,7 +40,7 @@ impl Connection {
             exchange.wait_for(Waiting::Leaving);
             exchange.attach(cx);
             self.discard_input(cx);
-            let left = self.input_ended && self.waits_for_nobody();
+            let left = self.input.ended && self.waits_for_nobody();
             let resolved = exchange.is_resolved() && (!tunnel || exchange.lost_lease.get());
             if exchange.ended().is_some() || resolved || left { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -58,11 +49,11 @@ impl Connection {
 
     /// Behind its last request the client can only say that it leaves.
     fn discard_input(&mut self, cx: &mut TaskContext<'_>) {
-        while !self.input_ended && self.exchange.ended().is_none() {
-            self.input.clear();
-            self.input.reserve(READ_BYTES / 4);
-            match self.exchange.poll_read(&mut self.input, cx) {
-                Poll::Ready(Ok(read)) => self.input_ended = read == 0,
+        while !self.input.ended && self.exchange.ended().is_none() {
+            self.input.bytes.clear();
+            self.input.bytes.reserve(READ_BYTES / 4);
+            match self.exchange.poll_read(&mut self.input.bytes, cx) {
+                Poll::Ready(Ok(read)) => self.input.ended = read == 0,
                 Poll::Ready(Err(_)) => self.exchange.end(End::Gone),
                 Poll::Pending => return,
             }
@@ -72,12 +63,7 @@ impl Connection {
     /// The process ends while the client's command blocks: it is answered as if its timeout had
     /// passed, and what the client sent behind it is answered too.
     pub(super) fn end_blocking(&self) {
-        let Some((lane, link)) = self.lease.as_ref().filter(|(_, link)| link.is_blocked()) else { return };
-        let Some(id) = link.info().client_id else { return };
-        let mut request = Vec::new();
-        encode::request(&mut request, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes()]);
-        // Without a connection to say it on, the drain timeout ends the wait.
-        lane.call(&request, |_| {});
+        self.lease.end_blocking();
     }
 
     /// The client has left while blocked: as with Redis, nothing comes any more.

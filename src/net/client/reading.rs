@@ -24,28 +24,28 @@ impl Connection {
         if !has_room {
             self.exchange.want_room();
         }
-        let takes_more = has_room && !self.input_ended && self.input.len() < self.input_bytes_max(is_held);
+        let takes_more = has_room && !self.input.ended && self.input.bytes.len() < self.input_bytes_max(is_held);
         let is_short = takes_more && self.is_short_of_room();
         self.exchange.note_short_of_room(is_short.then(|| self.waits_for_itself()));
         if !takes_more || is_short {
             return Poll::Pending;
         }
-        if self.input.capacity() == 0 {
+        if self.input.bytes.capacity() == 0 {
             // Before it has waited there is hardly ever something to read: no buffer is taken for that.
             if !is_woken && !self.exchange.may_read(cx) {
                 return Poll::Pending;
             }
-            self.input = self.shared.context.read_buffers.take();
+            self.input.bytes = self.shared.context.read_buffers.take();
         }
-        self.input.reserve(if self.is_streaming() { 4 * READ_BYTES } else { READ_BYTES / 4 });
-        let room = self.input.capacity() - self.input.len();
-        match self.exchange.poll_read(&mut self.input, cx) {
+        self.input.bytes.reserve(if self.input.is_streaming() { 4 * READ_BYTES } else { READ_BYTES / 4 });
+        let room = self.input.bytes.capacity() - self.input.bytes.len();
+        match self.exchange.poll_read(&mut self.input.bytes, cx) {
             Poll::Ready(Ok(0)) => {
-                self.input_ended = true;
+                self.input.ended = true;
                 Poll::Ready(Event::Read)
             }
             Poll::Ready(Ok(read)) => {
-                self.read_filled = read == room;
+                self.input.filled = read == room;
                 if self.shared.context.tap.is_on() {
                     self.record(read);
                 }
@@ -56,7 +56,7 @@ impl Connection {
                 Poll::Ready(Event::Wake)
             }
             // The buffer was filled to its last byte, and nothing stands behind it.
-            Poll::Pending if std::mem::take(&mut self.read_filled) && !self.batch.is_empty() => Poll::Ready(Event::Wake),
+            Poll::Pending if std::mem::take(&mut self.input.filled) && !self.input.batch.is_empty() => Poll::Ready(Event::Wake),
             Poll::Pending => {
                 self.give_buffers();
                 Poll::Pending
@@ -67,26 +67,26 @@ impl Connection {
     /// Tells whoever records what the last read has brought.
     #[cold]
     fn record(&mut self, read: usize) {
-        let before = self.input.len() - read;
+        let before = self.input.bytes.len() - read;
         let is_tunnel = self.exchange.state.borrow().session.affinity.is_tunnel();
-        let is_between_requests = self.parser.is_between_requests() && self.batch.whole_bytes() >= before;
+        let is_between_requests = self.input.parser.is_between_requests() && self.input.batch.whole_bytes() >= before;
         let read = Read {
             client: self.client.id,
             connected_at: self.client.connected_at,
-            bytes: &self.input[before..],
-            begins_request: is_between_requests && !self.is_streaming() && !is_tunnel,
+            bytes: &self.input.bytes[before..],
+            begins_request: is_between_requests && !self.input.is_streaming() && !is_tunnel,
         };
         Track::note(&mut self.track, &self.shared.context.tap, read);
     }
 
     /// So much may come that cannot go on now; `held` says that what is there waits for more to come.
     fn input_bytes_max(&self, held: bool) -> usize {
-        if self.input.len() < LITTLE { LITTLE } else { INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held)) }
+        if self.input.bytes.len() < LITTLE { LITTLE } else { INPUT_BYTES_MAX.max(self.whole_bytes_wanted(held)) }
     }
 
     /// Others need what room is left. Who keeps the most is the first who is not read from any more.
     fn is_short_of_room(&self) -> bool {
-        let bytes = self.input.len();
+        let bytes = self.input.bytes.len();
         bytes >= LITTLE && bytes >= self.shared.context.kept.allowance(if self.is_known() { 2 } else { 8 })
     }
 
@@ -98,29 +98,31 @@ impl Connection {
     /// It has logged in, or needs no login.
     fn is_known(&self) -> bool {
         let key_has_login = self.exchange.lane().key.login.is_some();
-        key_has_login || self.authenticated || !(self.is_unauthenticated() || self.exchange.wants_password())
+        let owes_password = || self.is_unauthenticated() || self.exchange.wants_password();
+        key_has_login || self.login.is_accepted_by_server() || !owes_password()
     }
 
     /// What the client has begun is too large for the room that is left: it is told so behind what it is owed, and closed.
     pub(super) fn refuse_unfinished(&mut self) {
-        tracing::info!(client = %self.exchange.peer, bytes = self.input.len(), "closed: no more can be kept of what it sends");
+        tracing::info!(client = %self.exchange.peer, bytes = self.input.bytes.len(), "closed: no more can be kept of what it sends");
         self.shared.context.metrics.closed_early(EarlyClose::Unfinished);
-        if self.batch.all_held().is_empty() {
-            self.give_up();
+        if self.input.batch.all_held().is_empty() {
+            self.input.give_up();
         }
         // What is held is all that it will have sent of its group.
-        (self.input_ended, self.wait_over, self.is_refused_room) = (true, true, true);
+        (self.input.ended, self.input.refused_room) = (true, true);
+        self.hold.end();
     }
 
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would
     /// not be noticed.
     pub(super) fn is_unread_while_blocked(&self) -> bool {
-        let is_full = || self.input.len() >= INPUT_BYTES_MAX || !self.exchange.has_room() || !self.exchange.link_has_room();
-        self.is_blocked() && !self.input_ended && is_full()
+        let is_full = || self.input.bytes.len() >= INPUT_BYTES_MAX || !self.exchange.has_room() || !self.exchange.link_has_room();
+        self.is_blocked() && !self.input.ended && is_full()
     }
 
     fn whole_bytes_wanted(&self, held: bool) -> usize {
-        match self.is_streaming() {
+        match self.input.is_streaming() {
             true => 0,
             // The members of a group that are there already may be large themselves.
             false if held && !self.shared.context.policy().groups().is_empty() => {
@@ -130,19 +132,13 @@ impl Connection {
         }
     }
 
-    /// The first so many bytes of what was read are done with.
-    pub(super) fn drop_input(&mut self, bytes: usize) {
-        // Its room begins anew where nothing is left.
-        if bytes == self.input.len() { self.input.clear() } else { self.input.advance(bytes) }
-    }
-
     /// Nothing of what was read is left: others need the room more.
     pub(super) fn give_buffers(&mut self) {
-        if self.input.is_empty() && self.input.capacity() > 0 {
-            self.shared.context.read_buffers.give(std::mem::take(&mut self.input));
+        if self.input.bytes.is_empty() && self.input.bytes.capacity() > 0 {
+            self.shared.context.read_buffers.give(std::mem::take(&mut self.input.bytes));
         }
-        if self.input.is_empty()
-            && let Some(batch) = self.batch.take_blank()
+        if self.input.bytes.is_empty()
+            && let Some(batch) = self.input.batch.take_blank()
         {
             self.shared.context.batches.give(batch);
         }

@@ -2,8 +2,8 @@
 
 use tokio::sync::oneshot;
 
-use super::barrier::UNANSWERED;
 use super::connection::Connection;
+use super::fence::unsent;
 use crate::net::registry::Message;
 use crate::net::upstream::call::ask;
 use respguard_engine::command::CommandId;
@@ -23,9 +23,7 @@ impl Connection {
     pub(super) async fn track(&mut self, id: CommandId, words: &[Box<[u8]>]) {
         self.consume_one();
         if !self.drained().await {
-            let mut reply = Vec::new();
-            encode::error(&mut reply, &format!("ERR respguard: {UNANSWERED}"));
-            return self.exchange.answer(reply);
+            return self.exchange.answer(unsent());
         }
         let redirects = redirect_place(words).is_some();
         if redirects && let Some(error) = self.objection(words).await {
@@ -77,11 +75,11 @@ impl Connection {
     }
 
     async fn own_connection(&mut self) -> Option<i64> {
-        if self.lease.is_none() {
+        if !self.lease.is_held() {
             self.take_lease(Reason::Exclusive).await.ok()?;
         }
         self.exchange.state.borrow_mut().session.affinity.pin(Reason::Exclusive);
-        let link = self.lease.as_ref().map(|(_, link)| link)?;
+        let link = self.lease.link()?;
         link.opened().await.ok()?.client_id
     }
 }

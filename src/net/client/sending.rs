@@ -2,10 +2,7 @@
 
 use std::rc::Rc;
 
-use bytes::Buf;
-
 use super::connection::{Connection, Next};
-use super::pooled_batch::PooledBatch;
 use crate::net::clock;
 use crate::net::exchange::Timing;
 use crate::net::offenders::fingerprint;
@@ -16,7 +13,6 @@ use respguard_engine::pipeline::plan::{Barrier, Plan, Rules, plan};
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::patience::Carrying;
 use respguard_engine::session::reply_mode::ReplyMode;
-use respguard_resp::request::{Limits, RequestParser};
 
 /// Told to whom nothing more is read from.
 const NO_ROOM: &[u8] = b"-ERR respguard: no room is left for a request of this size (buffered_bytes_max)\r\n";
@@ -31,26 +27,26 @@ impl Connection {
             if self.exchange.state.borrow().session.affinity.is_tunnel() {
                 return self.tunnel();
             }
-            if self.is_streaming() {
+            if self.input.is_streaming() {
                 match self.stream() {
                     Some(next) => return next,
                     None => continue,
                 }
             }
             if self.exchange.leave_stuck() {
-                self.asked.set(!self.may_ask_again());
+                self.preparation.change_connection(self.shared.pool.settings.request_timeout, clock::now());
             }
-            if !self.exchange.has_room() && self.batch.all_held().is_empty() || !self.exchange.link_has_room() {
+            if !self.exchange.has_room() && self.input.batch.all_held().is_empty() || !self.exchange.link_has_room() {
                 return Next::Room;
             }
-            if self.batch.is_none() {
-                self.batch.set(self.shared.context.batches.take());
+            if self.input.batch.is_none() {
+                self.input.batch.set(self.shared.context.batches.take());
             }
             self.limit_unauthenticated();
             let whole_bytes_max = self.whole_bytes_max();
             let tail = {
                 let table = self.shared.context.table();
-                self.batch.parse(&mut self.parser, &table, &self.input, whole_bytes_max)
+                self.input.parse(&table, whole_bytes_max)
             };
             if tail == Tail::Large && whole_bytes_max < self.whole_bytes_max() {
                 continue;
@@ -78,31 +74,28 @@ impl Connection {
 
     /// Redis takes less from a client that still owes a password, which its next command may bring.
     fn limit_unauthenticated(&mut self) {
-        let owes_server = !self.authenticated && self.exchange.wants_password();
+        let owes_server = !self.login.is_accepted_by_server() && self.exchange.wants_password();
         let owes = owes_server || self.is_unauthenticated();
         // What is held has a place that its reply must come to: it goes first.
-        if owes != self.batch.singly && self.batch.all_held().is_empty() {
+        if owes != self.input.batch.singly && self.input.batch.all_held().is_empty() {
             // What was read under the other limits is read again.
-            self.batch = PooledBatch::default();
-            self.batch.singly = owes;
-            self.parser = RequestParser::new(Limits { unauthenticated: owes, ..Limits::default() });
+            self.input.begin_again(owes);
         }
     }
 
     /// Plans and sends the commands of the batch; what must happen before the rest can follow.
     fn send_batch(&mut self, tail: &Tail) -> Option<Next> {
-        if self.batch.is_empty() {
-            let blank = self.batch.consume(0);
-            self.input.advance(blank);
+        if self.input.batch.is_empty() {
+            self.input.consume(0);
             return None;
         }
         self.follow_rules();
         if let Some(next) = self.before_planning() {
             return Some(next);
         }
-        if self.batch.all_held().is_empty() {
-            self.carrying = Carrying::default();
-            if !self.wait_over {
+        if self.input.batch.all_held().is_empty() {
+            self.hold.carrying = Carrying::default();
+            if !self.hold.is_over() {
                 self.look_for_sequence();
             }
         }
@@ -111,9 +104,9 @@ impl Connection {
         self.plan_batch(tail, planned);
         let timing = self.timing();
         let has_group = planned.has_group();
-        let seqs = self.exchange.dispatch(planned, &self.batch, &self.input, timing);
+        let places = self.exchange.dispatch(planned, &self.input.batch, &self.input.bytes, timing);
         self.tell_notes(planned, has_group);
-        self.consume_planned(planned, &seqs);
+        self.consume_planned(planned, &places);
         self.what_follows(tail, planned)
     }
 
@@ -121,7 +114,7 @@ impl Connection {
     #[cold]
     fn go_where_writes_wait(&self, still: &Rc<Link>) {
         let table = self.shared.context.table();
-        let writes = (0..self.batch.len()).any(|at| table.spec(self.batch.id(at)).may_write());
+        let writes = (0..self.input.batch.len()).any(|at| table.spec(self.input.batch.id(at)).may_write());
         if writes && !self.exchange.state.borrow().session.affinity.is_pinned() {
             self.exchange.go_to(still);
         }
@@ -134,7 +127,7 @@ impl Connection {
         {
             self.go_where_writes_wait(&still);
         }
-        if !self.alone_in_vain.take() && self.goes_alone() {
+        if !self.preparation.takes_shared() && self.goes_alone() {
             return Some(Next::Barrier(Barrier::Pin(Reason::Bulky)));
         }
         if self.must_await_opening() {
@@ -143,20 +136,20 @@ impl Connection {
         if self.must_ask_ability() {
             return Some(Next::Ask);
         }
-        self.asked.set(false);
-        self.asked_since.set(None);
+        self.preparation.end_abilities();
         if let Some(asking) = self.ttl_fix_to_ask() {
             return Some(Next::AskTtlFix(asking));
         }
-        self.asked_ttl_fix.set(0);
+        self.preparation.end_rights();
         self.values_to_pack().map(Next::Pack)
     }
 
     fn plan_batch(&self, tail: &Tail, planned: &mut Plan) {
-        let more = self.more_comes(tail) && !self.wait_over && !self.input_ended && !self.exchange.is_whole();
+        let more = self.more_comes(tail) && !self.hold.is_over() && !self.input.ended && !self.exchange.is_whole();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
         let (link, lane) = self.exchange.way();
+        let unserved = self.shared.pool.unserved();
         let rules = Rules {
             table: &table,
             policy: &policy,
@@ -168,21 +161,23 @@ impl Connection {
             hold: self.holding(tail),
             degraded: context.health.refuses() || link.is_down(),
             troubled: self.is_troubled(),
-            carries: self.carrying.is_willing(),
+            carries: self.hold.carrying.is_willing(),
+            unserved: unserved.as_deref(),
             alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
+            slots: self.shared.pool.is_cluster(),
             unix_ms: if policy.has_acting_ttl_rules() { clock::unix_ms() } else { 0 },
         };
         drop((link, lane));
         let mut state = self.exchange.state.borrow_mut();
         let state = &mut *state;
-        plan(&mut state.session, &mut state.undecided, rules, &self.batch, &self.input, more, planned);
+        plan(&mut state.session, &mut state.undecided, rules, &self.input.batch, &self.input.bytes, more, planned);
     }
 
     fn more_comes(&self, tail: &Tail) -> bool {
         match tail {
             Tail::Partial | Tail::More => true,
-            Tail::Clean => self.read_filled,
+            Tail::Clean => self.input.filled,
             // What is there is no request that could be waited for.
             Tail::Large | Tail::Error(_) => false,
         }
@@ -193,7 +188,7 @@ impl Connection {
         let has_more = *tail == Tail::More && planned.commands > planned.kept.len();
         match planned.turn.take() {
             None => {
-                self.wait_over = false;
+                self.hold.begin_again();
                 None
             }
             // What is waited for has been read already.
@@ -226,9 +221,9 @@ impl Connection {
             return false;
         }
         let offenders = &self.shared.context.offenders;
-        let commands = (0..self.batch.len()).filter_map(|at| fingerprint(self.batch.args(&self.input, at)));
+        let commands = (0..self.input.batch.len()).filter_map(|at| fingerprint(self.input.args(at)));
         let found = commands.filter(|command| offenders.use_one(*command)).last();
-        self.exchange.bulk.set_suspect(found.filter(|_| self.batch.len() == 1));
+        self.exchange.bulk.set_suspect(found.filter(|_| self.input.batch.len() == 1));
         found.is_some()
     }
 
@@ -237,18 +232,18 @@ impl Connection {
     fn is_long(&self) -> bool {
         let context = &self.shared.context;
         let longest = context.limits.shared_request_bytes();
-        self.batch.whole_bytes() > longest && (!context.policy().groups().is_empty() || self.has_longer(longest))
+        self.input.batch.whole_bytes() > longest && (!context.policy().groups().is_empty() || self.has_longer(longest))
     }
 
     #[cold]
     fn has_longer(&self, longest: usize) -> bool {
-        (0..self.batch.len()).any(|at| self.batch.wire(at..at + 1).len() > longest)
+        (0..self.input.batch.len()).any(|at| self.input.batch.wire(at..at + 1).len() > longest)
     }
 
     /// It can have a connection of its own now: those that share one need not wait.
     #[cold]
     fn wants_own_link(&self) -> bool {
-        self.batch.all_held().is_empty() && self.may_have_own_link() && self.exchange.lane().has_leases_to_spare()
+        self.input.batch.all_held().is_empty() && self.may_have_own_link() && self.exchange.lane().has_leases_to_spare()
     }
 
     /// Without a server nobody waits, and rules may answer in its place.
@@ -260,7 +255,7 @@ impl Connection {
     }
 
     pub(super) fn timing(&self) -> Timing {
-        let read_at = self.waits_since.take().unwrap_or_else(clock::now);
+        let read_at = self.preparation.take_read_at(clock::now());
         let settings = &self.shared.pool.settings;
         Timing { read_at, request_timeout: settings.request_timeout, slow_timeout: settings.slow_timeout }
     }
@@ -268,9 +263,9 @@ impl Connection {
     /// Everything that was read has been sent.
     pub(super) fn all_sent(&mut self) -> Next {
         self.give_buffers();
-        if std::mem::take(&mut self.is_refused_room) {
+        if std::mem::take(&mut self.input.refused_room) {
             self.exchange.answer(NO_ROOM.to_vec());
         }
-        if self.input_ended { Next::Close } else { Next::Read }
+        if self.input.ended { Next::Close } else { Next::Read }
     }
 }

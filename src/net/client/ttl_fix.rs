@@ -49,8 +49,8 @@ impl Connection {
 
     fn right_to_ask(&self, right: Right) -> Option<Box<Asking>> {
         let bit = 1 << right as u8;
-        let (lane, asked) = (self.exchange.lane(), self.asked_ttl_fix.get());
-        if right.of(&lane).get() != TtlFixRight::Unknown || asked & bit != 0 {
+        let lane = self.exchange.lane();
+        if right.of(&lane).get() != TtlFixRight::Unknown || self.preparation.has_asked_right(bit) {
             return None;
         }
         let state = self.exchange.state.borrow();
@@ -61,15 +61,15 @@ impl Connection {
         let (policy, table) = (self.shared.context.policy(), self.shared.context.table());
         let (question, rule) = match right {
             Right::Expire => {
-                let (key, rule) = key_to_fix(&policy, &table, &self.batch, &self.input)?;
+                let (key, rule) = key_to_fix(&policy, &table, &self.input.batch, &self.input.bytes)?;
                 (question(key), rule)
             }
             Right::Set => {
-                let (key, rule) = setnx_to_fix(&policy, &table, &self.batch, &self.input)?;
+                let (key, rule) = setnx_to_fix(&policy, &table, &self.input.batch, &self.input.bytes)?;
                 (ttl_rewrite::question(key), rule)
             }
         };
-        self.asked_ttl_fix.set(asked | bit);
+        self.preparation.ask_right(bit);
         Some(Box::new(Asking { question, right, rule: Arc::clone(rule) }))
     }
 

@@ -157,7 +157,8 @@ impl Watch {
     }
 }
 
-fn resolve(asked: &Address, mut assignment: Assignment) -> Assignment {
+/// What a node has said that was asked at this address: where it names no host it means that one.
+pub fn resolve(asked: &Address, mut assignment: Assignment) -> Assignment {
     let Address::Tcp { host: own, .. } = asked else { return assignment };
     assignment.shards.iter_mut().filter(|shard| shard.host.is_empty()).for_each(|shard| shard.host.clone_from(own));
     assignment.replicas.iter_mut().filter(|(host, _)| host.is_empty()).for_each(|(host, _)| host.clone_from(own));

@@ -11,6 +11,7 @@ use respguard_engine::pipeline::group::{CarriedGroup, Injected, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::{Added, Span, SpanGroup};
+use respguard_engine::pipeline::score::{Scope, Score};
 use respguard_engine::pipeline::sequencer::ReturnedCommands;
 use respguard_engine::policy::OnDuplicate;
 use respguard_engine::preflight::request::assert_guard;
@@ -29,7 +30,7 @@ impl Exchange {
         self: &Rc<Self>,
         sending: &Sending<'_>,
         commands: &[usize],
-        Span { groups, preflight, added, .. }: Span,
+        Span { groups, observed, preflight, added, .. }: Span,
         resolved: Option<Marked>,
     ) {
         let Sending { link, policy, batch, .. } = *sending;
@@ -53,7 +54,7 @@ impl Exchange {
         }
         sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
         self.request_timeout.set(timing.request_timeout);
-        let wrapped = self.wrap_span(sending, commands, &groups, ids).checked(checks).ttl_fixed(ttl_fixed);
+        let wrapped = self.wrap_span(sending, commands, (&groups, &observed), ids).checked(checks).ttl_fixed(ttl_fixed);
         let wrapped = wrapped.with_injected(&injected);
         let mut state = self.state.borrow_mut();
         let wrapped = match guard {
@@ -75,7 +76,7 @@ impl Exchange {
             return self.send_marked(sending, &mut state, (commands, wrapped), resolved, request);
         }
         let frames = wrapped.frames();
-        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
         self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.read_at, timing.deadline());
     }
 
@@ -83,7 +84,7 @@ impl Exchange {
         &self,
         sending: &Sending<'_>,
         commands: &[usize],
-        groups: &[SpanGroup],
+        (groups, observed): (&[SpanGroup], &[SpanGroup]),
         ids: Vec<respguard_engine::command::CommandId>,
     ) -> WrappedGroup {
         let Sending { policy, batch, bytes, .. } = *sending;
@@ -99,6 +100,13 @@ impl Exchange {
                 CarriedGroup::new(wrapped, group.places.clone(), group.guarded)
             })
             .collect();
+        let observed = observed.iter().map(|group| {
+            let (rule, index) = (&policy.groups()[group.group], self.context.metrics.group_row(group.group));
+            let expectations = sending.expectations(members(group, commands), rule);
+            let scope = Scope::Group { index, rule: Arc::clone(rule), unwrapped: None };
+            let count = u32::try_from(group.places.len()).unwrap_or(u32::MAX);
+            (group.places.clone(), Score::new(scope, count).expecting(expectations))
+        });
         let requests = commands.iter().map(|&at| {
             let args: Vec<&[u8]> = batch.args(bytes, at).iter().collect();
             let mut request = Vec::with_capacity(batch.wire(at..at + 1).len());
@@ -106,8 +114,11 @@ impl Exchange {
             request
         });
         let first = groups.first().map_or(0, |group| group.group);
-        WrappedGroup::new(self.context.metrics.group_row(first), Arc::clone(&policy.groups()[first]), ids)
-            .carrying(carried, requests.collect())
+        WrappedGroup::new(self.context.metrics.group_row(first), Arc::clone(&policy.groups()[first]), ids).carrying(
+            carried,
+            observed.collect(),
+            requests.collect(),
+        )
     }
 
     /// What is to be sent again of transactions that have not run.

@@ -1,9 +1,6 @@
 //! Closes the connection to a client so that it gets to see all that was written.
 
-use std::pin::Pin;
 use std::time::Duration;
-
-use tokio::io::AsyncWrite;
 
 use super::Exchange;
 
@@ -29,7 +26,7 @@ impl Exchange {
 
     /// Closes the sending side after everything has been written.
     pub async fn shutdown(&self) {
-        let closed = std::future::poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx));
+        let closed = std::future::poll_fn(|cx| self.front.borrow_mut().poll_shutdown(cx));
         // The client may have closed first; there is nobody left to tell.
         let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
     }

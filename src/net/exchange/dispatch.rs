@@ -5,10 +5,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Exchange;
 use super::send::{Sending, SlowExec, Timing};
+use super::{Exchange, Places};
 use crate::net::upstream::PING;
-use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::named_keys;
@@ -23,17 +22,27 @@ use respguard_resp::{Protocol, encode};
 impl Exchange {
     /// Sends what was planned.
     ///
-    /// Where requests go out in another order than the one in which they were read, the places of all that are planned
-    /// come back, by their index.
-    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Vec<Seq> {
+    /// Where requests go out in another order than the one in which they were read, a place is kept for each.
+    pub fn dispatch(self: &Rc<Self>, plan: &mut Plan, batch: &Batch, bytes: &[u8], timing: Timing) -> Places {
         let link = self.link();
         self.counts.requests.set(self.counts.requests.get() + plan.commands as u64);
         let (table, policy) = (self.context.table(), self.context.policy());
-        let seqs = if plan.reorders() || !batch.all_held().is_empty() { self.reserve(plan, batch) } else { Vec::new() };
+        let reorders = plan.reorders() || !plan.kept.is_empty() || !batch.all_held().is_empty();
+        let places = if reorders { self.reserve(plan, batch) } else { Places::Next };
         let slow = plan.slow.then_some(SlowExec(plan.slow_exec));
         let Plan { steps, roles, members: all_members, rewrites, turned, found, .. } = plan;
-        let sending =
-            Sending { link: &link, table: &table, policy: &policy, batch, bytes, timing, rewrites, turned, seqs: &seqs, slow };
+        let sending = Sending {
+            link: &link,
+            table: &table,
+            policy: &policy,
+            batch,
+            bytes,
+            timing,
+            rewrites,
+            turned,
+            places: &places,
+            slow,
+        };
         // Most plans are one step.
         if let [Step::Send { commands }] = &mut steps[..] {
             let commands = std::mem::take(commands);
@@ -41,7 +50,7 @@ impl Exchange {
             let score = pipeline_score(&sending, commands.clone(), roles);
             self.send_run(&sending, commands, roles, score);
             self.conclude_plan(found);
-            return seqs;
+            return places;
         }
         let mut steps = steps.drain(..).peekable();
         while let Some(step) = steps.next() {
@@ -71,7 +80,7 @@ impl Exchange {
                 }
                 Step::Refuse { command, reply } => {
                     self.context.metrics.command(batch.id(command).index());
-                    self.answer_in(sending.seq(command), reply);
+                    self.answer_in(sending.places.of(command), reply);
                 }
                 Step::Guard { members, group, preflight, added } => {
                     let (members, rule) = (&all_members[members], &policy.groups()[group]);
@@ -101,19 +110,19 @@ impl Exchange {
                     }
                     self.context.metrics.command(batch.id(command).index());
                     let protocol = self.state.borrow().session.protocol;
-                    self.answer_in(sending.seq(command), own_reply(by, protocol));
+                    self.answer_in(sending.places.of(command), own_reply(by, protocol));
                 }
             }
         }
         drop(steps);
         self.conclude_plan(found);
-        seqs
+        places
     }
 
     /// The place of each planned command, in the order in which they were read.
-    fn reserve(&self, plan: &Plan, batch: &Batch) -> Vec<Seq> {
+    fn reserve(&self, plan: &Plan, batch: &Batch) -> Places {
         let slots = &mut self.state.borrow_mut().slots;
-        (0..plan.commands).map(|at| batch.held(at).map_or_else(|| slots.reserve(), |held| held.seq)).collect()
+        Places::Kept((0..plan.commands).map(|at| batch.held(at).map_or_else(|| slots.reserve(), |held| held.seq)).collect())
     }
 
     fn tell_degraded(&self, sending: &Sending<'_>, command: usize, rule: usize) {
@@ -138,10 +147,13 @@ fn pipeline_score(sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) 
     if scored <= 1 {
         return None;
     }
-    let scored_commands = commands.filter(|at| all || is_scored(at));
-    let report = policy.report_pipelines && scored_commands.clone().any(|at| table.spec(batch.id(at)).may_write());
+    let report = policy.report_pipelines
+        && match all {
+            true => batch.ids(commands.clone()).any(|id| table.spec(id).may_write()),
+            false => commands.clone().filter(is_scored).any(|at| table.spec(batch.id(at)).may_write()),
+        };
     let score = Score::new(Scope::Pipeline { report }, u32::try_from(scored).unwrap_or(u32::MAX));
-    Some(if report { score.naming(sending.keys(scored_commands)) } else { score })
+    Some(if report { score.naming(sending.keys(commands.filter(|at| all || is_scored(at)))) } else { score })
 }
 
 /// The questions that stand right behind a step.

@@ -79,7 +79,7 @@ impl Exchange {
         }
         let wrapped = wrapped.with_guard(guard);
         let frames = wrapped.frames();
-        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
         self.send(link, &mut state, &[&request], Owed::request(seq, frames), timing.read_at, timing.deadline());
         if request.len() <= RESENT_BYTES_MAX {
             state.slots.keep_request(seq, request);
@@ -93,7 +93,7 @@ impl Exchange {
         let name = &policy.groups()[index].name;
         for ((&at, id), reply) in commands.iter().zip(&members).zip(refusal.replies(name, &members, table)) {
             self.context.metrics.command(id.index());
-            self.answer_in(sending.seq(at), reply);
+            self.answer_in(sending.places.of(at), reply);
         }
         self.context.metrics.group(self.context.metrics.group_row(index), group_outcome(Outcome::Refused));
         let mut violation = refusal.violation(name, &members, table);

@@ -24,7 +24,7 @@ pub(super) type Marked = (Vec<u8>, Vec<Probe>);
 impl Exchange {
     /// A new marker for a group that is sent now, if it takes one: a key of the group's own slot, which no other has.
     pub(super) fn marker(&self, sending: &Sending<'_>, commands: &[usize], rule: &Group) -> Option<Vec<u8>> {
-        if !takes_marker(rule, &self.state.borrow().session) {
+        if !takes_marker(rule, &self.state.borrow().session, self.lane().is_cluster()) {
             return None;
         }
         let Sending { table, policy, batch, bytes, .. } = *sending;
@@ -52,7 +52,7 @@ impl Exchange {
         let deadline = timing.read_at + timing.request_timeout;
         let wrapped = wrapped.with_doubt(InDoubt::new(marker, kept, timing.read_at, deadline));
         let frames = wrapped.frames();
-        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
         let behind = self.push_probes(state, behind.into_iter(), &mut request);
         let all = frames + behind.frames();
         let group = Owed::request(seq, frames);

@@ -1,8 +1,9 @@
-//! The door between a client's plan and the sockets: one client, as its upstream connection and its own task see it.
+//! The door between a client's plan and the server: one client, as its upstream connection and its own task see it. What
+//! stands before it, a socket or a REST request, it knows as a [`Front`].
 //!
 //! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight,
 //! `settle` groups with a marker, each through `send`, which makes the places that `receive` fills. What is ready for the
-//! client goes out in `write`, and `close` ends its connection.
+//! client goes out in `write`, `unpacking` reads long values that are compressed, and `close` ends its connection.
 
 mod activity;
 mod bulk;
@@ -11,15 +12,16 @@ mod close;
 mod dispatch;
 mod guard;
 mod marked;
+mod places;
 mod receive;
 mod run;
 mod send;
+mod unpacking;
 mod waiting;
 mod write;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::io;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker, ready};
@@ -27,9 +29,9 @@ use std::time::{Duration, Instant};
 
 use crate::net::clock;
 use crate::net::context::Context;
+use crate::net::front::Front;
 use crate::net::memory_budget::LITTLE;
 use crate::net::registry::Client;
-use crate::net::stream::Stream;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
@@ -44,6 +46,7 @@ use waiting::Owing;
 
 pub use bulk::Bulk;
 pub use dispatch::own_reply;
+pub use places::Places;
 pub use send::Timing;
 pub use waiting::Waiting;
 pub use write::PRESSED_BYTES;
@@ -63,7 +66,7 @@ pub struct Exchange {
     counts: Counts,
     pub context: Rc<Context>,
     pub state: RefCell<State>,
-    stream: RefCell<Stream>,
+    front: RefCell<Box<dyn Front>>,
     /// The client's task.
     waker: RefCell<Option<Waker>>,
     /// The connection that the client's replies come from.
@@ -104,6 +107,8 @@ pub struct Exchange {
     request_timeout: Cell<Duration>,
     /// Commands of our own that are to go out, and how many.
     follow_ups: RefCell<Vec<(Vec<u8>, u32)>>,
+    /// Values of one of its replies are being read on another thread.
+    unpacks: Cell<bool>,
     ended: Cell<Option<End>>,
 }
 
@@ -146,7 +151,7 @@ pub enum End {
 
 impl Exchange {
     /// A client that has just connected.
-    pub fn new(client: &Arc<Client>, context: &Rc<Context>, stream: Stream, lane: &Rc<Lane>) -> Rc<Exchange> {
+    pub fn new(client: &Arc<Client>, context: &Rc<Context>, front: Box<dyn Front>, lane: &Rc<Lane>) -> Rc<Exchange> {
         Rc::new_cyclic(|me| Exchange {
             me: Weak::clone(me),
             id: client.id,
@@ -162,7 +167,7 @@ impl Exchange {
                 out_at: 0,
                 found: Vec::new(),
             }),
-            stream: RefCell::new(stream),
+            front: RefCell::new(front),
             waker: RefCell::new(None),
             link: RefCell::new(lane.shared()),
             lane: RefCell::new(Rc::clone(lane)),
@@ -185,6 +190,7 @@ impl Exchange {
             bulk: Bulk::default(),
             request_timeout: Cell::default(),
             follow_ups: RefCell::default(),
+            unpacks: Cell::new(false),
             ended: Cell::new(None),
         })
     }
@@ -456,28 +462,27 @@ impl Exchange {
 
     /// Lets a client go on that waits for an acknowledgement.
     pub fn acknowledge(&self) {
-        self.stream.borrow().acknowledge();
+        self.front.borrow().acknowledge();
     }
 
     /// True when the client has left, even if what it sent before has not all been read.
     pub fn has_left(&self) -> bool {
-        self.stream.borrow().is_read_closed()
+        self.front.borrow().has_left()
     }
 
     /// True when the client waits for answers before it sends anything more.
     pub fn is_whole(&self) -> bool {
-        self.stream.borrow().is_whole()
+        self.front.borrow().is_whole()
     }
 
     /// False when nothing can be read now; the client's task is woken when that has changed.
     pub fn may_read(&self, cx: &mut TaskContext<'_>) -> bool {
-        self.stream.borrow().may_read(cx)
+        self.front.borrow().may_read(cx)
     }
 
     /// Reads what the client sent into `buffer`.
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
-        let mut stream = self.stream.borrow_mut();
-        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, buffer))?;
+        let read = ready!(self.front.borrow_mut().poll_read(cx, buffer))?;
         self.heard_at.set(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::In, read);
         Poll::Ready(Ok(read))

@@ -100,7 +100,8 @@ impl Recipient for Exchange {
         let written = if part.first || !slots.passes(to) || state.out_at < out.len() { 0 } else { self.write_through(piece) };
         let more = slots.admit(to, &piece[written..], part, session, out, &context, found);
         drop(table);
-        Admitted { more, close: self.conclude(state) }
+        let close = state.slots.packed_bytes() > 0 && self.see_to_packed(state);
+        Admitted { more, close: self.conclude(state) || close }
     }
 
     fn takes_plain(&self, first: Seq, most: u32) -> u32 {
@@ -237,7 +238,7 @@ impl Recipient for Exchange {
     fn behind_for(&self) -> Option<Duration> {
         let is_behind = {
             let state = self.state.borrow();
-            let kept = state.out.len() - state.out_at;
+            let kept = state.unread();
             self.ended.get().is_none() && !self.is_crowded(&state) && !self.may_keep(kept)
         };
         self.holds_up.set(is_behind);

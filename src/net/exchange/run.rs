@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::send::{Sending, SlowExec};
-use super::{Exchange, State};
+use super::{Exchange, Places, State};
 use respguard_engine::command::{BlockFor, RetryClass};
 use respguard_engine::link::owed::{Owed, Seq};
 use respguard_engine::pipeline::plan::roles::Roles;
@@ -63,7 +63,7 @@ impl Exchange {
     /// Nothing is to be known of these commands but which of them are reads: they go out in one piece, or in two.
     fn goes_plainly(&self, sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) -> bool {
         let is_bound = self.state.borrow().session.affinity.is_pinned() || self.context.health.refuses();
-        let is_plain = sending.seqs.is_empty() && sending.slow.is_none() && roles.are_plain(commands);
+        let is_plain = sending.places.are_next() && sending.slow.is_none() && roles.are_plain(commands);
         is_plain && !is_bound && sending.link.replies_owed_max() == usize::MAX
     }
 
@@ -130,24 +130,21 @@ impl Exchange {
         if commands.is_empty() {
             return false;
         }
-        if sending.seqs.is_empty() {
+        if *sending.places == Places::Next {
             let first = run.first.plus(commands.start - run.at);
             return self.send_piece(sending, state, (first, run.is_single), commands, deadline);
         }
         // Some have overtaken others: only those whose places are side by side go together.
-        let mut is_sent = true;
-        let mut pieces = 0;
+        let mut is_whole = true;
         let mut start = commands.start;
-        for at in commands.clone() {
-            let next = sending.seq(at + 1).filter(|_| at + 1 < commands.end);
-            if next.is_none() || next != sending.seq(at).map(|seq| seq.plus(1)) {
-                let first = sending.seq(start).unwrap_or_default();
-                is_sent &= self.send_piece(sending, state, (first, run.is_single), start..at + 1, deadline);
-                pieces += 1;
-                start = at + 1;
-            }
+        while start < commands.end {
+            let end = sending.places.end_of_run(start..commands.end);
+            let first = sending.places.of_held(start);
+            is_whole &= self.send_piece(sending, state, (first, run.is_single), start..end, deadline);
+            is_whole &= end - start == commands.len();
+            start = end;
         }
-        is_sent && pieces == 1
+        is_whole
     }
 
     fn send_piece(
@@ -223,17 +220,16 @@ fn is_slow(sending: &Sending<'_>, mut commands: Range<usize>, roles: &Roles) -> 
 /// Gives each command its place, with what its reply means; the first of the places.
 fn push(slots: &mut Sequencer, sending: &Sending<'_>, commands: Range<usize>, roles: &mut Roles, score: Option<ScoreId>) -> Seq {
     let batch = sending.batch;
-    if sending.seqs.is_empty() && roles.are_plain(commands.clone()) {
+    if *sending.places == Places::Next && roles.are_plain(commands.clone()) {
         return slots.push_plain(commands.map(|at| batch.id(at)), score);
     }
-    let mut first = None;
+    let first = sending.places.of(commands.start).unwrap_or_else(|| slots.next_place());
     for at in commands {
         let role = roles.take(at);
         let score = score.filter(|_| role.is_scored());
-        let seq = slots.push(sending.seq(at), role, batch.id(at), score);
-        first.get_or_insert(seq);
+        slots.push(sending.places.of(at), role, batch.id(at), score);
     }
-    first.unwrap_or_default()
+    first
 }
 
 /// The commands that may block, on a lease, with their deadlines; `None` for ever.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::marked::Marked;
-use super::{End, Exchange, State};
+use super::{End, Exchange, Places, State};
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::Link;
 use respguard_engine::command::{CommandId, Table};
-use respguard_engine::link::owed::{Owed, Seq};
+use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::expectations::Expectations;
 use respguard_engine::pipeline::finding::Fault;
@@ -57,8 +57,7 @@ pub(super) struct Sending<'a> {
     pub(super) rewrites: &'a [(usize, Vec<u8>)],
     /// Those of them that are a SETNX and go out as SET.
     pub(super) turned: &'a [(usize, Arc<str>)],
-    /// The place of each command, where they are not the next ones in order.
-    pub(super) seqs: &'a [Seq],
+    pub(super) places: &'a Places,
     /// Some of the commands are long by nature, and so may an EXEC be.
     pub(super) slow: Option<SlowExec>,
 }
@@ -68,20 +67,10 @@ pub(super) struct Sending<'a> {
 pub(super) struct SlowExec(pub(super) bool);
 
 impl Sending<'_> {
-    /// The place that is kept for the command; `None` for the next.
-    pub(super) fn seq(&self, at: usize) -> Option<Seq> {
-        self.seqs.get(at).copied()
-    }
-
     /// The times of these commands together.
     pub(super) fn timing_of(&self, commands: &[usize]) -> Timing {
         let is_slow = commands.iter().any(|&at| self.table.spec(self.batch.id(at)).slow);
         if is_slow { self.timing.slow() } else { self.timing }
-    }
-
-    /// The places that are kept for these commands.
-    pub(super) fn seqs_of(&self, commands: &[usize]) -> Option<Vec<Seq>> {
-        (!self.seqs.is_empty()).then(|| commands.iter().map(|&at| self.seqs[at]).collect())
     }
 
     /// What goes on the wire for the members of a group, with commands of our own between them.
@@ -232,7 +221,7 @@ impl Exchange {
             return self.send_marked(sending, &mut state, (commands, wrapped), resolved, parts.concat());
         }
         let frames = wrapped.frames();
-        let seq = state.slots.push_group(sending.seqs_of(commands).as_deref(), wrapped);
+        let seq = state.slots.push_group(sending.places.of_all(commands).as_deref(), wrapped);
         self.send(link, &mut state, &parts, Owed::request(seq, frames), timing.read_at, timing.deadline());
     }
 

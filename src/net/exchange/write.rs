@@ -1,10 +1,7 @@
 //! What is written to a client, within the limit on what may wait for it.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
-
-use tokio::io::AsyncWrite;
 
 use super::{Exchange, State};
 use crate::net::clock;
@@ -14,6 +11,8 @@ use crate::telemetry::label::{Direction, Side};
 const PLACES_NOTED: usize = 4 * 1024;
 /// Bytes kept for a client before the upstream is no longer read from for it.
 const OUT_BYTES_SOFT: usize = 1024 * 1024;
+/// So much is written to one client before it is the turn of others.
+const TURN_BYTES: usize = 1024 * 1024;
 /// So much may be kept for each client, whatever is kept for all together.
 pub const PRESSED_BYTES: usize = 64 * 1024;
 
@@ -52,14 +51,16 @@ impl Exchange {
         if self.caught_up.replace(false) {
             self.progress_at.set(clock::now());
         }
-        let mut stream = self.stream.borrow_mut();
+        let mut front = self.front.borrow_mut();
+        let turn = state.out_at.saturating_add(TURN_BYTES);
         while state.out_at < state.out.len() {
-            let bytes = &state.out[state.out_at..];
-            let written = match stream.try_write(bytes) {
-                Err(_) => Pin::new(&mut *stream).poll_write(cx, bytes),
-                written => Poll::Ready(written),
-            };
-            match written {
+            if state.out_at >= turn {
+                cx.waker().wake_by_ref();
+                state.forget_written_part();
+                self.let_through(state);
+                return Poll::Pending;
+            }
+            match front.poll_write(cx, &state.out[state.out_at..state.out.len().min(turn)]) {
                 Poll::Ready(Ok(written)) => {
                     state.out_at += written;
                     self.progress_at.set(clock::now());
@@ -78,7 +79,7 @@ impl Exchange {
             self.context.write_buffers.give(std::mem::take(&mut state.out));
             state.slots.shrink();
         }
-        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+        ready!(front.poll_flush(cx))?;
         self.caught_up.set(true);
         self.let_through(state);
         Poll::Ready(Ok(()))
@@ -88,7 +89,7 @@ impl Exchange {
     pub(super) fn write_through(&self, piece: &[u8]) -> usize {
         let waker = self.waker.borrow();
         let (Some(waker), None) = (waker.as_ref(), self.ended.get()) else { return 0 };
-        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(&mut TaskContext::from_waker(waker), piece);
+        let written = self.front.borrow_mut().poll_write(&mut TaskContext::from_waker(waker), piece);
         // An error comes again when the rest is written.
         let Poll::Ready(Ok(written)) = written else { return 0 };
         self.progress_at.set(clock::now());
@@ -103,7 +104,7 @@ impl Exchange {
             return 0;
         }
         // An error comes again when the rest is written.
-        let Ok(written) = self.stream.borrow().try_write(replies) else { return 0 };
+        let Ok(written) = self.front.borrow().try_write(replies) else { return 0 };
         self.progress_at.set(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::Out, written);
         written
@@ -117,10 +118,11 @@ impl Exchange {
     }
 
     /// The client has caught up: the upstream is read from again.
-    fn let_through(&self, state: &State) {
-        if self.may_keep(state.out.len() - state.out_at) && self.holds_up.take() {
+    pub(super) fn let_through(&self, state: &State) {
+        if self.may_keep(state.unread()) && self.holds_up.take() {
             self.link.borrow().wake();
         }
+        self.begin_to_unpack(state);
     }
 
     pub(super) fn out_bytes_soft(&self) -> usize {
@@ -129,6 +131,11 @@ impl Exchange {
 }
 
 impl State {
+    /// Bytes of replies that the client has yet to take, also those whose values are still to be read.
+    pub(super) fn unread(&self) -> usize {
+        self.out.len() - self.out_at + self.slots.packed_waiting()
+    }
+
     pub(super) fn forget_out(&mut self) {
         self.slots.mute();
         self.out.clear();

@@ -70,7 +70,12 @@ pub async fn read(mut body: Incoming, bytes_max: usize, kept: &Kept) -> Result<B
     let deadline = Instant::now() + BODY_TIMEOUT;
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     loop {
-        let frame = timeout_at(deadline.min(Instant::now() + PAUSE_TIMEOUT), body.frame()).await;
+        // What is there already needs no timer.
+        let at_hand = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
+        let frame = match at_hand {
+            Poll::Ready(frame) => Ok(frame),
+            Poll::Pending => timeout_at(deadline.min(Instant::now() + PAUSE_TIMEOUT), body.frame()).await,
+        };
         let piece = match frame {
             Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, "ERR respguard: the body comes too slowly".to_owned())),
             Ok(None) if rest.is_empty() => return Ok(first),

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::Rest;
+use super::refusals::WithBodies;
 use super::respond::respond;
 use crate::net::stream::Stream;
 use crate::telemetry::gauge;
@@ -89,7 +90,7 @@ pub async fn serve(rest: Rc<Rest>, stream: Stream, peer: Arc<str>, permit: Owned
     let mut builder = auto::Builder::new(OwnThread);
     builder.http1().max_buf_size(HEAD_BYTES_MAX);
     builder.http2().max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADERS_BYTES_MAX);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(WithBodies::new(stream)), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = idle(&activity) => None,

@@ -16,7 +16,6 @@ use crate::net::client::connection::Connection;
 use crate::net::exchange::Exchange;
 use crate::net::pipe::{self, Pipe};
 use crate::net::registry::Mailbox;
-use crate::net::stream::Stream;
 use crate::net::upstream::lane::{Lane, LaneKey};
 use crate::net::upstream::pool::NoLane;
 use respguard_engine::command::DEFAULT_USER;
@@ -60,7 +59,7 @@ impl Conversation {
             client.update(|details| details.user = user.into());
         }
         let (near, far) = pipe::pair(PIPE_BYTES);
-        let exchange = Connection::begin(shared, Stream::Memory(far), client, &lane);
+        let exchange = Connection::begin(shared, Box::new(far), client, &lane);
         if shared.users.is_some() {
             // The token was shown.
             exchange.state.borrow_mut().session.admission = Admission::Granted;

@@ -14,6 +14,7 @@ mod conversation;
 mod events;
 pub mod json;
 pub mod path;
+mod refusals;
 pub mod replies;
 pub mod reply;
 mod request;

@@ -122,7 +122,7 @@ impl Replies {
     /// They are no replies, or more than were asked for.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
         // As JSON short replies take more.
-        self.out.reserve(bytes.len() + (bytes.len() / 2).max(SHORT_BYTES).min(PIECE_BYTES));
+        self.out.reserve(bytes.len() + (bytes.len() / 2).clamp(SHORT_BYTES, PIECE_BYTES));
         while !bytes.is_empty() {
             let used = match self.phase {
                 Phase::Multi | Phase::Queued => self.queueing(bytes)?,

@@ -49,7 +49,17 @@ pub fn methods(endpoint: RestEndpoint) -> &'static str {
 
 /// Whether an endpoint takes this method.
 pub fn takes(endpoint: RestEndpoint, method: &Method) -> bool {
-    methods(endpoint).split(", ").any(|known| known == method.as_str())
+    match *method {
+        Method::POST | Method::PUT => true,
+        Method::GET => !matches!(endpoint, RestEndpoint::Pipeline | RestEndpoint::MultiExec),
+        Method::HEAD => endpoint == RestEndpoint::Command,
+        _ => false,
+    }
+}
+
+/// Whether a request's headers say anything that only this protocol knows. Looking for each of them takes longer.
+fn has_own_headers(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("upstash-"))
 }
 
 /// How the answer is to be written.
@@ -57,6 +67,9 @@ pub fn takes(endpoint: RestEndpoint, method: &Method) -> bool {
 /// # Errors
 /// What is wrong with the headers.
 pub fn format(endpoint: RestEndpoint, headers: &HeaderMap) -> Result<Format, &'static str> {
+    if !has_own_headers(headers) {
+        return Ok(Format::Json(Encoding::Text));
+    }
     let is_base64 = headers.get(ENCODING).is_some_and(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"base64"));
     let written = RESPONSE_FORMAT.iter().find_map(|name| headers.get(*name)).map_or(&b"json"[..], |format| format.as_bytes());
     if written.eq_ignore_ascii_case(b"json") {
@@ -76,7 +89,8 @@ pub fn format(endpoint: RestEndpoint, headers: &HeaderMap) -> Result<Format, &'s
 
 /// Whether a client says that it has sent this before.
 pub fn is_resent(headers: &HeaderMap) -> bool {
-    headers.get(RETRY).and_then(|retry| retry.to_str().ok()?.trim().parse::<u64>().ok()).is_some_and(|retry| retry > 0)
+    let retry = if has_own_headers(headers) { headers.get(RETRY) } else { None };
+    retry.and_then(|retry| retry.to_str().ok()?.trim().parse::<u64>().ok()).is_some_and(|retry| retry > 0)
 }
 
 #[cfg(test)]
@@ -101,6 +115,23 @@ mod tests {
         }
         let (feed, names) = feed(RestEndpoint::Subscribe, "/subscribe/a%2Fb/c/").expect("it listens");
         assert_eq!((feed, names), (Feed::Channels, vec![b"a/b".to_vec(), b"c".to_vec()]));
+    }
+
+    #[test]
+    fn an_endpoint_takes_the_methods_that_it_says_it_takes() {
+        for endpoint in [
+            RestEndpoint::Command,
+            RestEndpoint::Pipeline,
+            RestEndpoint::MultiExec,
+            RestEndpoint::Subscribe,
+            RestEndpoint::Psubscribe,
+            RestEndpoint::Monitor,
+        ] {
+            for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
+                let is_said = methods(endpoint).split(", ").any(|known| known == method.as_str());
+                assert_eq!(takes(endpoint, &method), is_said, "{method} {endpoint:?}");
+            }
+        }
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn triple(bytes: &[u8], out: &mut Vec<u8>) {
 /// True when all of it is ASCII that stands in a JSON string as it is.
 pub fn is_plain(text: &[u8]) -> bool {
     // Without a branch for each byte it is done many at a time.
-    text.iter().fold(true, |plain, &byte| plain & (byte >= 0x20) & (byte < 0x80) & (byte != b'"') & (byte != b'\\'))
+    text.iter().fold(true, |plain, &byte| plain & (0x20..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\'))
 }
 
 /// The place of the first byte that cannot stand in a JSON string as it is.
@@ -108,7 +108,7 @@ pub fn special(text: &[u8]) -> Option<usize> {
     const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
     // Below the first byte that is less than `bound` none is marked (https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord).
     let less = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word & HIGHEST;
-    let equal = |word: u64, byte: u8| less(word ^ ONES * u64::from(byte), 1);
+    let equal = |word: u64, byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
     let (words, rest) = text.as_chunks::<8>();
     for (place, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);

@@ -142,6 +142,11 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// Whether its connections lead to a whole cluster.
+    pub fn is_cluster(&self) -> bool {
+        self.settings.nodes.is_some()
+    }
+
     /// The lane of clients that have said nothing yet, whose shared connection is being opened: whether there is a server
     /// is to be seen from it.
     pub fn first(context: &Rc<Context>, settings: &Rc<Reach>, leases: &Rc<Leases>, key: LaneKey) -> Rc<Lane> {

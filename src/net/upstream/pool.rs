@@ -14,6 +14,7 @@ use super::{Reach, Settings, probe};
 use crate::net::clock;
 use crate::net::context::Context;
 use respguard_engine::link::handshake::{Refusal, Selects};
+use respguard_engine::route::slots::SlotSet;
 use respguard_resp::Protocol;
 
 /// Lanes without clients that a worker keeps: a client that goes from one to the next leaves no more behind.
@@ -57,6 +58,16 @@ impl Pool {
     /// The lane of clients that have said nothing yet.
     pub fn first(&self) -> &Rc<Lane> {
         &self.first
+    }
+
+    /// Of a cluster: the slots whose node has not been there for long, if any, and rules say what is answered then.
+    pub fn unserved(&self) -> Option<Rc<SlotSet>> {
+        self.settings.nodes.as_ref()?.unserved()
+    }
+
+    /// Whether it is a cluster.
+    pub fn is_cluster(&self) -> bool {
+        self.settings.nodes.is_some()
     }
 
     /// The lane of a key that the server has accepted before; `None` if it has to be asked.

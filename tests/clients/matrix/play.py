@@ -21,6 +21,8 @@ CALLERS = {
     "sequential-many": 20,
 }  # fmt: skip
 SIZES = (1, 1_000, 20_000)
+#: The default comes first.
+BETWEEN = ["carry", "pass"]
 GROUP = "refresh-token"
 CONFIG = """
 [listen]
@@ -47,7 +49,7 @@ class Failed(Exception):
 class Matrix(Stage):
     """A private redis-server, and respguard before it with one group and defaults otherwise."""
 
-    def __init__(self, hold_ms=None, between="pass"):
+    def __init__(self, hold_ms=None, between=BETWEEN[0]):
         self.between = between
         self.hold = f"[pipeline]\nhold_ms = {hold_ms}\nhold_max_ms = {hold_ms}\n" if hold_ms else ""
         super().__init__()
@@ -130,6 +132,8 @@ class Row:
     direct_p99_us: int
     #: Processes that ran or wanted to, for each core: above 1, some waited, and so did the groups. 0: not noted.
     load_per_core: float = 0.0
+    #: What became of commands between a group's members.
+    between: str = "pass"
 
     def cells(self):
         return asdict(self)
@@ -171,7 +175,7 @@ def cell(stage, driver, name, style, size, rounds, groups):
     (direct, direct_p99), (through, p99) = map(percentiles, (took[stage.redis_port], took[stage.proxy_port]))
     load = round(os.getloadavg()[0] / os.cpu_count(), 1)
     counted = (int(wrapped), int(split), int(sequential))
-    return Row(name, driver.version, style, size, rounds * groups, *counted, through, direct, p99, direct_p99, load)
+    return Row(name, driver.version, style, size, rounds * groups, *counted, through, direct, p99, direct_p99, load, stage.between)
 
 
 def percentiles(took_us):

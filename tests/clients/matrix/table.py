@@ -4,7 +4,7 @@ import csv
 import statistics
 
 from clients import ROOT
-from play import CALLERS, SIZES, Row
+from play import BETWEEN, CALLERS, SIZES, Row
 
 DOCUMENT = ROOT / "docs" / "clients.md"
 ROWS = ROOT / "docs" / "clients.csv"
@@ -26,7 +26,8 @@ HEAD = """# Clients
 For developers: what respguard makes of a group of four commands (`SETEX`, `SADD`, `EXPIRE`, `SMEMBERS`, keys of their own each time), sent by
 unmodified clients in the ways in which their users send it. `make clients` measures it and writes this file: every setting
 but the group itself has its default (`hold_ms = 2`, `hold_max_ms = 20`), Redis, respguard and the client share one machine
-over loopback, and rounds straight to Redis and through respguard alternate.
+over loopback, and rounds straight to Redis and through respguard alternate. Styles in which callers share a connection are measured with
+`between = "carry"`, the default, and with `"pass"` ([atomicity.md](atomicity.md#members-that-are-apart)).
 
 - **wrapped**: groups that ran as one transaction. **split**: groups that were seen to begin and went on unwrapped; each was
   reported as the violation `split`. A group in neither column was not recognised as one: its members came only after replies
@@ -44,8 +45,7 @@ NOTES = """
   in two, fall on a machine with too much to do. A larger `hold_ms` costs only those who send a beginning without its rest.
 - Libraries that share a connection among many callers (StackExchange.Redis, Lettuce, redis-rs, node-redis) put commands of others between a
   group's members. With `between = "carry"`, the default, those ride in its transaction and wait with it; where callers do not rely on each
-  other's order `"pass"` spares them that ([atomicity.md](atomicity.md#members-that-are-apart)). The
-  figures here are those of `"pass"`.
+  other's order `"pass"` spares them that ([atomicity.md](atomicity.md#members-that-are-apart)).
 - predis, Redis.pm and fred leave Nagle's algorithm on: the rest of their pipeline leaves only when its first part is
   acknowledged. respguard acknowledges at once what it holds (on Linux).
 - redis-rs' calls at once of many tasks may overtake each other in the client's own queue; groups whose members change places
@@ -68,7 +68,7 @@ def load():
 
 def save(rows):
     """Puts the rows in the place of former ones of the same clients, styles and sizes."""
-    place = {(row.client, row.version, row.style, row.bytes): row for row in (load() if ROWS.exists() else []) + rows}
+    place = {(row.client, row.version, row.style, row.bytes, row.between): row for row in (load() if ROWS.exists() else []) + rows}
     rows = list(place.values())
     with ROWS.open("w", newline="") as file:
         out = csv.DictWriter(file, fieldnames=list(Row.__annotations__), lineterminator="\n")
@@ -80,9 +80,33 @@ def render(rows):
     """The whole document."""
     parts = [HEAD, summary(rows)]
     for style, meaning in STYLES.items():
-        if lines := [row for row in rows if row.style == style]:
-            parts.append(f"## {meaning[0].upper()}{meaning[1:]}\n\n{table(lines)}")
+        for between, own in by_between(rows, style).items():
+            also = f", `between = \"{between}\"`" if len(by_between(rows, style)) > 1 else ""
+            parts.append(f"## {meaning[0].upper()}{meaning[1:]}{also}\n\n{table(own)}")
     return "\n".join(parts) + NOTES + SCALE.format(load=load_of(rows))
+
+
+def by_between(rows, style):
+    """The rows of a style, apart where its callers share a connection; elsewhere nobody's commands come between a group's."""
+    own = {between: [row for row in rows if (row.style, row.between) == (style, between)] for between in BETWEEN}
+    own = {between: lines for between, lines in own.items() if lines}
+    return own if CALLERS[style] > 1 else dict(list(own.items())[:1])
+
+
+def goals(rows):
+    """How each style of 20 callers stands to its goal: 97 % wrapped in the mean, and no line worse than with `pass`."""
+    said = []
+    passed = {(row.client, row.version, row.style, row.bytes): row for row in rows if row.between == "pass"}
+    for style in (style for style in STYLES if CALLERS[style] > 1):
+        if own := [row for row in rows if (row.style, row.between) == (style, BETWEEN[0])]:
+            mean = statistics.mean(row.wrapped / row.groups for row in own)
+            said.append(f"{style}: {share(mean)} wrapped as the mean of {len(own)} lines")
+        for row in own:
+            other = passed.get((row.client, row.version, row.style, row.bytes))
+            if other and row.wrapped / row.groups < other.wrapped / other.groups - 0.005:
+                said.append(f"  {row.client} {row.version}, {row.bytes} B: {share(row.wrapped / row.groups)}, with pass "
+                            f"{share(other.wrapped / other.groups)}")
+    return said
 
 
 def load_of(rows):
@@ -91,12 +115,13 @@ def load_of(rows):
 
 def summary(rows):
     """The least share of each style over all clients and sizes."""
-    lines = ["| style | callers | groups | wrapped | least of any line |", "|---|---|---|---|---|"]
+    lines = ["| style | callers | `between` | groups | wrapped | least of any line |", "|---|---|---|---|---|---|"]
     for style, meaning in STYLES.items():
-        if own := [row for row in rows if row.style == style]:
+        for between, own in by_between(rows, style).items():
             sent, wrapped = sum(row.groups for row in own), sum(row.wrapped for row in own)
             least = min(row.wrapped / row.groups for row in own)
-            lines.append(f"| {meaning} | {CALLERS[style]} | {sent} | {share(wrapped / sent)} | {share(least)} |")
+            said = f"`{between}`" if CALLERS[style] > 1 else ""
+            lines.append(f"| {meaning} | {CALLERS[style]} | {said} | {sent} | {share(wrapped / sent)} | {share(least)} |")
     return "\n".join(lines) + "\n"
 
 

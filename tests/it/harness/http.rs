@@ -119,6 +119,14 @@ impl Http {
         Answer { status, headers, body: Vec::new() }
     }
 
+    /// Everything up to the end of the stream.
+    pub fn until_closed(&mut self) -> String {
+        let mut rest = Vec::new();
+        // A reset behind what was read does not matter.
+        let _ = self.stream.read_to_end(&mut rest);
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
     /// The next line, without its end; empty at the end of the stream.
     pub fn line(&mut self) -> String {
         let mut line = String::new();

@@ -7,7 +7,7 @@
 //! | `connection_column`, `write_column`, `slow_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
-//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank`, `values` | questions about one request, answered from its row |
+//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank`, `values`, `riding` | questions about one request, answered from its row |
 //! | `credential`, `redact` | which words of a request nobody may see, and a stream of requests without them |
 
 mod answer;
@@ -29,6 +29,7 @@ mod names;
 mod newer;
 mod options;
 pub mod redact;
+mod riding;
 mod slow_column;
 mod spec;
 mod table;
@@ -49,7 +50,8 @@ pub use login::{DEFAULT_USER, Login};
 pub use measure::{Measure, TimeKind};
 pub use merge::{Merge, MergeError};
 pub use options::Options;
-pub use spec::{PlainKeys, RetryClass, Rewrite, Serves, Spec, Ungroupable};
+pub use riding::Serves;
+pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
 pub use table::Table;
 pub use values::{ReplyShape, ValueUse, for_each_value, looks_into, reply_shape, sorted_by, value_use};
 

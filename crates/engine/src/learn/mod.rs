@@ -8,12 +8,14 @@
 //! | `template` | a command without what differs from one time to the next |
 //! | `unit`, `group` | what belongs together within bursts, and the groups that this makes |
 //! | `single` | rules about single keys and commands |
+//! | `compress` | which families' values would become smaller |
 //! | `relation`, `parts` | the relations that follow from groups, by what their members write |
 //! | `text` | the proposals as text |
 //!
-//! Values never leave it: of data only the length is told, and of keys the words that many keys have in common.
+//! Values never leave it: of data only the length is told and how much less it could take, and of keys the words that many keys have in common.
 
 mod client;
+mod compress;
 mod family;
 mod group;
 mod parts;
@@ -178,8 +180,12 @@ impl Learner {
             forgotten: self.clients_forgotten,
         };
         let (lifetimes, guards) = (single::lifetimes(seen, &families, table), single::guards(seen, &families, table));
+        let compressing = seen.samples.rules(&families, table);
         let rules: Vec<_> = groups.proposed.iter().map(|proposal| proposal.rule.clone()).collect();
-        Learnt { text: text::write(&watched, &groups, &lifetimes, &guards), relations: relations(&rules, &[], table) }
+        Learnt {
+            text: text::write(&watched, &groups, &lifetimes, &guards, &compressing),
+            relations: relations(&rules, &[], table),
+        }
     }
 }
 

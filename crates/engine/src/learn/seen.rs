@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::compress::Samples;
 use super::segment::cut;
 use crate::command::{CommandId, Table, TtlEffect, ttl_effects};
 use respguard_resp::request::{Args, Span};
@@ -113,6 +114,8 @@ pub(super) struct Seen {
     pub(super) arguments: Largest,
     /// In order, so that the same traffic gives the same proposals.
     pub(super) keys: BTreeMap<Box<[u8]>, KeyFacts>,
+    /// What compressing some values has come to.
+    pub(super) samples: Samples,
     /// Uses of keys that found no room.
     pub(super) keys_beyond: u64,
     pub(super) bursts: Vec<Burst>,
@@ -137,6 +140,7 @@ impl Seen {
         behind_name.iter().for_each(|argument| self.argument.note(argument.len(), id));
         self.arguments.note(behind_name.len(), id);
         let kind = kind(spec.name());
+        self.samples.command(spec.name(), args);
         spec.for_each_key(args, &mut |place, _| {
             if let Some(info) = args.get(place).and_then(|key| self.info(key)) {
                 info.uses += 1;

@@ -299,3 +299,25 @@ fn clients_beyond_what_is_kept_are_counted_once() {
     }
     assert_eq!((learner.clients_seen, learner.clients_forgotten), (super::CLIENTS_MAX as u64 + 2, 2));
 }
+
+#[test]
+fn families_whose_values_would_shrink_by_half_are_proposed_to_be_compressed() {
+    let long = "{\"state\":\"new\"},".repeat(400);
+    let mut state = 1u64;
+    let mut letter = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'@' + u8::try_from(state >> 58).unwrap_or(0))
+    };
+    let mut noise = || (0..5000).map(&mut letter).collect::<String>();
+    let mut bursts = Vec::new();
+    for n in 0..5 {
+        bursts.push(vec![format!("SET page:{n} {long}"), format!("HSET page:h:{n} field {long}")]);
+        bursts.push(vec![format!("SET noise:{n} {}", noise()), format!("SET short:{n} {}", &long[..100])]);
+        bursts.push(vec![format!("SET seen:{n} {long}"), format!("STRLEN seen:{n}")]);
+    }
+    let text = proposed(&bursts);
+    assert!(text.contains("[[compress]]\nname = \"page\"\nkeys = [\"page:*\"]\nmode = \"observe\"\n"), "{text}");
+    assert!(text.contains("keys = [\"page:h:*\"]\nmode = \"observe\""), "{text}");
+    assert!(text.contains("# 5 values of 4,096 bytes and more were tried: zstd makes "), "{text}");
+    assert_eq!(text.matches("[[compress]]").count(), 2, "{text}");
+}

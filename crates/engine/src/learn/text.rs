@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::compress::Compressing;
 use super::group::{Groups, Proposal};
 use super::single::{Expiring, Guarding, Lifetimes};
 use crate::policy::rule::{WrittenGroup, WrittenGuard, WrittenRelation};
@@ -41,7 +42,13 @@ pub enum Counted<'r> {
 pub const BEGINNING: &str = "# Proposed by `respguard learn`";
 
 /// The whole text.
-pub(super) fn write(watched: &Watched, groups: &Groups, lifetimes: &Lifetimes, guards: &[Guarding]) -> String {
+pub(super) fn write(
+    watched: &Watched,
+    groups: &Groups,
+    lifetimes: &Lifetimes,
+    guards: &[Guarding],
+    compressing: &[Compressing],
+) -> String {
     let mut out = String::new();
     head(watched, &mut out);
     if groups.proposed.is_empty() {
@@ -55,6 +62,7 @@ pub(super) fn write(watched: &Watched, groups: &Groups, lifetimes: &Lifetimes, g
     lifetimes.rules.iter().for_each(|rule| ttl(rule, &mut out));
     endless(lifetimes, &mut out);
     guards.iter().for_each(|rule| guard(rule, &mut out));
+    compressing.iter().for_each(|rule| compress(rule, &mut out));
     out
 }
 
@@ -170,6 +178,21 @@ fn guard(guarding: &Guarding, out: &mut String) {
         line(out, &format!("keys_allowed = {keys:?}"));
     }
     line(out, "action = \"flag\"\n");
+}
+
+fn compress(compressing: &Compressing, out: &mut String) {
+    let Compressing { rule, values, original, stored } = compressing;
+    let percent = stored * 100 / (*original).max(1);
+    line(
+        out,
+        &format!(
+            "# {} values of {} bytes and more were tried: zstd makes {percent} % of them. Observed, it is only counted what would be",
+            number(u64::from(*values)),
+            number(rule.min_bytes)
+        ),
+    );
+    line(out, "# saved; docs/compression.md says what changes without `mode`.");
+    line(out, &format!("[[compress]]\nname = {:?}\nkeys = {:?}\nmode = \"observe\"\n", rule.name, rule.keys));
 }
 
 /// A relation, with what speaks for it if that is wanted; what holds too rarely is a comment.

@@ -126,6 +126,17 @@ pub fn unpack(stored: &[u8], max: u64) -> Result<Option<Vec<u8>>, Corrupt> {
     if crc32fast::hash(&value) == sum { Ok(Some(value)) } else { Err(Corrupt::Checksum) }
 }
 
+/// How many bytes the value of what is stored takes once it is read; 0 where it has no header, or may not be so long.
+pub fn promised(stored: &[u8], max: u64) -> u64 {
+    let Some((header, data)) = stored.split_at_checked(HEADER_BYTES).filter(|_| is_packed(stored)) else { return 0 };
+    let length = header[10..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    match header[9] {
+        0 => data.len() as u64,
+        _ if u64::from(length) > max.min(VALUE_BYTES_MAX) => 0,
+        _ => length.into(),
+    }
+}
+
 fn may_be_number(value: &[u8]) -> bool {
     let digit = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'+' | b'-' | b'e' | b'E' | b' ');
     value.len() <= NUMBER_BYTES_MAX && value.iter().all(digit)

@@ -5,6 +5,9 @@
 //! ```
 //!
 //! Groups whose members stand between each other share one transaction. Where one of them is incomplete, all of it waits.
+//!
+//! Before a cluster a transaction has keys of one slot. What stands between its members and is about others has no order with it, and
+//! is planned once it has been answered.
 
 use super::decide::{Decision, whole};
 use super::gather::{Obstacle, Search};
@@ -211,9 +214,9 @@ impl Planner<'_> {
         if self.is_answered(at) || self.mark(at) as usize > gathered {
             return None;
         }
-        let rides = !self.is_claimed(at)
-            && self.rules.table.spec(self.batch.id(at)).may_ride(self.args(at))
-            && self.degrade(at).is_none();
+        let spec = self.rules.table.spec(self.batch.id(at));
+        let rides =
+            !(self.is_claimed(at) || self.concerns_other_slots(at)) && spec.may_ride(self.args(at)) && self.degrade(at).is_none();
         (!rides).then_some(Obstacle::Ride)
     }
 }

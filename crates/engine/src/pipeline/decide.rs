@@ -142,7 +142,8 @@ impl Planner<'_> {
     /// What a rule has the command answered with, while there is no server. A lease has one, and a transaction must
     /// not be answered in part.
     pub(super) fn degrade(&self, at: usize) -> Option<Decision> {
-        if !self.rules.degraded || self.session.affinity.is_pinned() || !self.session.transaction.is_idle() {
+        let has_lease = self.session.affinity.is_pinned() && !self.rules.slots;
+        if !self.rules.degraded && !self.is_unserved(at) || has_lease || !self.session.transaction.is_idle() {
             return None;
         }
         match self.rules.policy.degrade(self.rules.table, self.member(at))? {
@@ -219,7 +220,8 @@ impl Planner<'_> {
     /// over it.
     pub(super) fn must_share(&self, group: usize) -> bool {
         let leaves = self.session.affinity.is_pinned() && self.session.is_free() && !self.rules.alone;
-        leaves && self.rules.policy.groups()[group].resolve && self.rules.transactions && !self.is_observed(group)
+        let resolves = self.rules.policy.groups()[group].resolve && !self.rules.slots;
+        leaves && resolves && self.rules.transactions && !self.is_observed(group)
     }
 
     pub(super) fn is_observed(&self, group: usize) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::slot::Probe;
-use super::violation::Violation;
+use super::violation::{Kind, Violation};
 use crate::link::handshake::Kill;
 
 /// Why a request has no reply of its own.
@@ -99,14 +99,25 @@ pub enum Unwrapped {
     Watched,
     /// The client's CLIENT CACHING is about its next command, and would be about the whole transaction.
     Caching,
+    /// Its keys lie in several slots of a cluster, and its rule says so.
+    CrossSlot,
 }
 
 impl Unwrapped {
+    /// As what it is told.
+    pub fn kind(self) -> Kind {
+        match self {
+            Unwrapped::CrossSlot => Kind::CrossSlot,
+            Unwrapped::NoTransactions | Unwrapped::Watched | Unwrapped::Caching => Kind::Unwrapped,
+        }
+    }
+
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
             Unwrapped::NoTransactions => "the server has no transactions for this client",
             Unwrapped::Watched => "the client's own WATCH is in force, which a transaction would use up",
+            Unwrapped::CrossSlot => "its keys lie in several slots of the cluster",
             Unwrapped::Caching => "CLIENT CACHING stands before it, which would be about the whole transaction",
         }
     }

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use super::plan::{Note, Planner};
+use super::violation::Kind;
 use crate::command::Spec;
 use crate::policy::{Member, Recognition};
 use respguard_resp::request::Args;
@@ -43,9 +44,16 @@ pub enum Obstacle {
     TooMuch,
     /// Its transaction has been refused too often over what stands between its members.
     Refused,
+    /// Its keys lie in several slots of a cluster, and its rule lets it pass.
+    CrossSlot,
 }
 
 impl Obstacle {
+    /// As what it is told.
+    pub fn kind(self) -> Kind {
+        if self == Obstacle::CrossSlot { Kind::CrossSlot } else { Kind::Split }
+    }
+
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,6 +67,7 @@ impl Obstacle {
             Obstacle::Once => "two groups that are applied once would share a transaction",
             Obstacle::TooMuch => "with all that stands between the members the transaction would be too large",
             Obstacle::Refused => "its transaction was refused three times over what stands between its members",
+            Obstacle::CrossSlot => "its keys lie in several slots of the cluster",
             Obstacle::Member => "one of its members cannot change places with the commands between them",
         }
     }
@@ -126,6 +135,9 @@ impl Planner<'_> {
         }
         let behind = search.obstacle.is_none() && to_the_end;
         let awaits_more = search.open && self.more && to_the_end && !self.is_overdue(at);
+        if search.whole > 1 && search.obstacle.is_none() && self.passes_crossed(search.group, &self.plan.members[first..]) {
+            search.obstacle = Some(Obstacle::CrossSlot);
+        }
         if search.whole > 1 && search.obstacle.is_none() && !awaits_more {
             self.plan.members.truncate(first + search.whole);
             self.claim_all(&search, true);
@@ -154,7 +166,8 @@ impl Planner<'_> {
         self.plan.members.push(at);
         let mut search = Search::new(group, first, 0, self.batch.len().min(at + WINDOW));
         self.search(&mut search, at);
-        let found = search.group == group && search.whole > members;
+        let crosses = self.passes_crossed(search.group, &self.plan.members[first..]);
+        let found = search.group == group && search.whole > members && !crosses;
         if found {
             self.plan.members.truncate(first + search.whole);
             self.claim_all(&search, true);

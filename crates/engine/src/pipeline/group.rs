@@ -14,6 +14,7 @@ use super::in_doubt::InDoubt;
 use super::named_keys::NamedKeys;
 use super::reply_checks::ReplyChecks;
 use super::resolve::{Context, Part};
+use super::score::Score;
 use super::violation::{Kind, Violation, error_word};
 use crate::command::{CommandId, Table};
 use crate::policy::{Group, TtlRule};
@@ -210,10 +211,15 @@ impl WrappedGroup {
         self
     }
 
-    /// The commands are those of these groups and of others that ride with them; `requests` are they, as they are sent again
-    /// where the transaction does not run.
-    pub fn carrying(mut self, groups: Vec<CarriedGroup>, requests: Vec<Vec<u8>>) -> WrappedGroup {
-        self.carried = Some(Box::new(Carried::new(groups, requests, self.members.len())));
+    /// The commands are those of these groups and of others that ride with them, among them groups that are only observed;
+    /// `requests` are they, as they are sent again where the transaction does not run.
+    pub fn carrying(
+        mut self,
+        groups: Vec<CarriedGroup>,
+        observed: Vec<(Vec<u32>, Score)>,
+        requests: Vec<Vec<u8>>,
+    ) -> WrappedGroup {
+        self.carried = Some(Box::new(Carried::new(groups, observed, requests, self.members.len())));
         self
     }
 

@@ -31,9 +31,10 @@ const MARKER_GRACE: Duration = Duration::from_secs(30);
 pub(super) const INQUIRY_FRAMES: u32 = 2;
 
 /// Whether a group of this rule carries a marker when it is sent now. On a connection that holds something for the client
-/// there is none: that would be lost with it, whatever became of the group.
-pub fn takes_marker(rule: &Group, session: &Session) -> bool {
-    rule.resolve && (!session.affinity.is_pinned() || session.is_free())
+/// there is none: that would be lost with it, whatever became of the group. Before a cluster (`slots`) it is not a connection
+/// of the client's that is lost.
+pub fn takes_marker(rule: &Group, session: &Session, slots: bool) -> bool {
+    rule.resolve && (slots || !session.affinity.is_pinned() || session.is_free())
 }
 
 /// The command that sets a marker, for a group that is waited for as long as `request_timeout`

@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod carry;
+pub mod crossing;
 mod decide;
 pub mod expectations;
 pub mod finding;
@@ -16,6 +17,7 @@ pub mod large;
 mod lazy_queue;
 pub mod named_keys;
 mod near_miss;
+pub mod packed_reply;
 pub mod packing;
 pub mod plan;
 pub mod refusal;

@@ -19,6 +19,7 @@ use roles::Roles;
 use crate::command::{Blank, ClientCommand, Table};
 use crate::policy::{Policy, TtlRule};
 use crate::preflight::{Ability, Lack, Preflight};
+use crate::route::slots::SlotSet;
 use crate::session::affinity::Reason;
 use crate::session::{Admission, Session};
 
@@ -56,6 +57,8 @@ pub struct Span {
     /// All of its commands, at these places of `Plan::members`.
     pub commands: Range<usize>,
     pub groups: Vec<SpanGroup>,
+    /// Groups that are only observed: their members ride.
+    pub observed: Vec<SpanGroup>,
     pub preflight: Option<Box<Preflight>>,
     pub added: Added,
 }
@@ -249,6 +252,10 @@ pub struct Rules<'a> {
     pub troubled: bool,
     /// What stands between the members of a group may ride in its transaction: that has not been refused too often.
     pub carries: bool,
+    /// It is a cluster: a transaction has keys of one slot.
+    pub slots: bool,
+    /// Of a cluster: the slots whose node has not been there for long, where rules say what is answered then.
+    pub unserved: Option<&'a SlotSet>,
     /// The server may close a connection over what is in the batch: it goes over one that nobody shares.
     pub alone: bool,
     /// The client gets no reply to the first command.

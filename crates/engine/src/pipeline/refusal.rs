@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::crossing::{CROSSSLOT, Crossing};
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
 use crate::preflight::{self, Fault, Lack};
@@ -17,6 +18,8 @@ pub enum Refusal {
     Member(preflight::Refusal),
     /// Its preflight cannot run.
     Lacking(Lack),
+    /// Its keys lie in several slots of a cluster.
+    Crossed(Crossing),
     /// Nobody knows whether its preflight can run: the server was asked and did not say.
     Silent,
 }
@@ -27,15 +30,19 @@ impl Refusal {
         let why = self.reason(members, table);
         let text = aborted(group, &why);
         let replies = (0..members.len()).map(|place| match self {
-            Refusal::Member(preflight::Refusal { member, fault: Fault::Certain(error) }) if *member == place => error,
-            _ => &*text,
+            Refusal::Member(preflight::Refusal { member, fault: Fault::Certain(error) }) if *member == place => error.to_string(),
+            Refusal::Crossed(crossing) if crossing.member == place => {
+                format!("{CROSSSLOT}. respguard: group {group} was not applied: {}", crossing.reason())
+            }
+            _ => text.clone(),
         });
-        replies.map(error).collect()
+        replies.map(|text| error(&text)).collect()
     }
 
     /// What is reported of it.
     pub fn violation(&self, group: &Arc<str>, members: &[CommandId], table: &Table) -> Violation {
-        let violation = Violation::new(Kind::Aborted).rule(group).commands(members.iter().map(|&id| table.spec(id).name()));
+        let kind = if matches!(self, Refusal::Crossed(_)) { Kind::CrossSlot } else { Kind::Aborted };
+        let violation = Violation::new(kind).rule(group).commands(members.iter().map(|&id| table.spec(id).name()));
         match self {
             Refusal::Member(preflight::Refusal { member, fault }) => {
                 let violation = violation.place(u32::try_from(member + 1).unwrap_or(u32::MAX));
@@ -43,6 +50,10 @@ impl Refusal {
                     Fault::Certain(error) => violation.error(error.as_bytes()),
                     Fault::Undecided(_) => violation,
                 }
+            }
+            Refusal::Crossed(crossing) => {
+                let place = u32::try_from(crossing.member + 1).unwrap_or(u32::MAX);
+                violation.place(place).error(CROSSSLOT.as_bytes()).reason(Some(self.reason(members, table)))
             }
             Refusal::Lacking(_) | Refusal::Silent => violation,
         }
@@ -57,6 +68,7 @@ impl Refusal {
             Refusal::Member(preflight::Refusal { member, fault: Fault::Undecided(why) }) => {
                 format!("nobody can tell whether {} would fail: {why}", named(*member, members, table))
             }
+            Refusal::Crossed(crossing) => format!("{}: {}", named(crossing.member, members, table), crossing.reason()),
             Refusal::Lacking(lack) => format!("its preflight cannot run: {}", lack.as_str()),
             Refusal::Silent => "the server does not say whether its preflight can run".to_owned(),
         }

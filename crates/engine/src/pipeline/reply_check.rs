@@ -1,12 +1,14 @@
 //! Judges the reply to one command by what rules say about it, while it passes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::finding::Finding;
 use super::named_keys;
+use super::packed_reply::ReadPart;
 use super::resolve::Part;
 use super::ttl_rewrite;
-use super::unpack::Unpack;
+use super::unpack::{Reader, Unpack};
 use super::violation::{Kind, Violation};
 use crate::command::{CommandId, Table};
 use crate::policy::rule::ExpectAction;
@@ -68,12 +70,13 @@ impl ReplyCheck {
         found: &mut Vec<Finding>,
     ) {
         if let Some(unpack) = &mut self.unpack {
-            if let Some((read, part)) = unpack.admit(piece, part, found) {
-                self.judge(command, &read, part, out, table, found);
+            let may_write = table.spec(command).may_write();
+            if let Some((read, part)) = unpack.admit(may_write, piece, part, found) {
+                self.judge(command, read, part, out, table, found);
             }
             return;
         }
-        let Some(turned) = &mut self.turned else { return self.judge(command, piece, part, out, table, found) };
+        let Some(turned) = &mut self.turned else { return self.judge(command, piece.into(), part, out, table, found) };
         turned.reply.extend_from_slice(piece);
         if !part.last {
             return;
@@ -83,7 +86,7 @@ impl ReplyCheck {
             found.push(Finding::SetnxFixRefused { rule });
         }
         let part = Part { first: true, ..part };
-        self.judge(command, ttl_rewrite::turned(&reply), part, out, table, found);
+        self.judge(command, ttl_rewrite::turned(&reply).into(), part, out, table, found);
     }
 
     /// What reads the values in the reply, where some may be compressed.
@@ -95,22 +98,44 @@ impl ReplyCheck {
         self.unpack.is_some()
     }
 
+    /// What reads the values in it, while nothing of it has been passed on.
+    pub(super) fn reader(&self) -> Option<&Arc<Reader>> {
+        self.unpack.as_ref()?.awaits()
+    }
+
+    /// Its values have been read.
+    pub(super) fn set_read(&mut self, part: ReadPart) {
+        if let Some(unpack) = &mut self.unpack {
+            unpack.set_read(part.reply, part.found);
+        }
+    }
+
+    /// No room is left to read its values.
+    pub(super) fn refuse_values(&mut self) {
+        if let Some(unpack) = &mut self.unpack {
+            unpack.refuse();
+        }
+    }
+
     fn judge(
         &mut self,
         command: CommandId,
-        piece: &[u8],
+        piece: Cow<'_, [u8]>,
         part: Part,
         out: &mut Vec<u8>,
         table: &Table,
         found: &mut Vec<Finding>,
     ) {
         if part.first {
-            self.begin(command, Head::read(piece), out, table, found);
-        }
-        if !self.replaced {
-            out.extend_from_slice(piece);
+            self.begin(command, Head::read(&piece), out, table, found);
         }
         self.bytes += piece.len() as u64;
+        match piece {
+            _ if self.replaced => {}
+            // Copying a value of some megabytes is what others would wait for.
+            Cow::Owned(piece) if out.is_empty() => *out = piece,
+            piece => out.extend_from_slice(&piece),
+        }
         if part.last {
             let long = self.guards.iter().filter(|rule| rule.reply_bytes_max.is_some_and(|max| self.bytes > max));
             found.extend(long.map(|rule| violation(Kind::Guard, &rule.name, &self.key, command, table)));

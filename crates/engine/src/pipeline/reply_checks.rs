@@ -1,12 +1,14 @@
 //! Judges the replies to the commands of one transaction, which come as elements of EXEC's array.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::finding::Finding;
+use super::packed_reply::{PackedPart, ReadPart, parts_of};
 use super::reply_check::ReplyCheck;
 use super::resolve::{Context, Part};
 use super::sequencer::Sequencer;
-use super::unpack::Unpack;
+use super::unpack::{Reader, Unpack};
 use crate::command::{CommandId, Table};
 use crate::policy::{Member, Policy};
 use respguard_resp::pieces::{Piece, Pieces};
@@ -61,6 +63,31 @@ impl ReplyChecks {
             _ => out.extend_from_slice(piece),
         }
     }
+
+    fn at(&self, place: u32) -> Option<usize> {
+        self.checks.binary_search_by_key(&place, |(at, ..)| *at).ok()
+    }
+
+    /// What reads the reply to the command at this place.
+    pub(super) fn reader(&self, place: u32) -> Option<Arc<Reader>> {
+        self.checks[self.at(place)?].2.reader().map(Arc::clone)
+    }
+
+    pub(super) fn reads_values(&self) -> bool {
+        self.checks.iter().any(|(.., check)| check.reader().is_some())
+    }
+
+    /// The values in the reply to one command have been read.
+    pub(super) fn set_read(&mut self, part: ReadPart) {
+        if let Some(at) = self.at(part.place) {
+            self.checks[at].2.set_read(part);
+        }
+    }
+
+    /// No room is left to read the values.
+    pub(super) fn refuse_values(&mut self) {
+        self.checks.iter_mut().for_each(|(.., check)| check.refuse_values());
+    }
 }
 
 /// A part of an element; what is around it does not matter.
@@ -70,7 +97,7 @@ pub(super) fn part(first: bool, last: bool) -> Part {
 
 /// What checks the replies within the client's own transaction.
 #[derive(Debug, Default)]
-pub(super) struct ExecChecks {
+pub struct ExecChecks {
     /// Commands that the server has queued.
     queued: u32,
     /// Which reply belongs to which command is no longer known.
@@ -113,6 +140,50 @@ impl ExecChecks {
         self.unpack = self.unpack.take().or(unpack);
         self.lost = true;
     }
+
+    pub(super) fn reads_values(&self) -> bool {
+        self.unpack.as_ref().is_some_and(|unpack| unpack.awaits().is_some())
+            || self.array_checks.as_ref().is_some_and(|checks| checks.checks.reads_values())
+    }
+
+    /// Where the values are in EXEC's answer.
+    pub(super) fn parts(&self, frame: &[u8]) -> Vec<PackedPart> {
+        if let Some(reader) = self.unpack.as_ref().and_then(|unpack| unpack.awaits()) {
+            return vec![PackedPart { place: 0, bytes: 0..frame.len(), reader: Arc::clone(reader) }];
+        }
+        let Some(checks) = &self.array_checks else { return Vec::new() };
+        parts_of(frame, &Some, &|place| checks.checks.reader(place))
+    }
+
+    pub(super) fn set_read(&mut self, part: ReadPart) {
+        match (&mut self.unpack, &mut self.array_checks) {
+            (Some(unpack), _) => unpack.set_read(part.reply, part.found),
+            (None, Some(checks)) => checks.checks.set_read(part),
+            (None, None) => {}
+        }
+    }
+
+    pub(super) fn refuse_values(&mut self) {
+        self.unpack.iter_mut().for_each(|unpack| unpack.refuse());
+        self.array_checks.iter_mut().for_each(|checks| checks.checks.refuse_values());
+    }
+
+    /// Takes a piece of EXEC's answer, and gives the client what it gets in its place.
+    pub(super) fn admit<'p>(
+        &mut self,
+        piece: &'p [u8],
+        part: Part,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) -> Cow<'p, [u8]> {
+        if let Some(unpack) = &mut self.unpack {
+            return unpack.admit(true, piece, part, found).map_or(Cow::Borrowed(&[]), |(read, _)| read);
+        }
+        let Some(array_checks) = &mut self.array_checks else { return Cow::Borrowed(piece) };
+        let mut checked = Vec::with_capacity(piece.len());
+        array_checks.admit(piece, &mut checked, context.table, found);
+        Cow::Owned(checked)
+    }
 }
 
 impl ArrayChecks {
@@ -135,15 +206,7 @@ impl Sequencer {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) {
-        if let Some(unpack) = &mut self.exec_checks.unpack {
-            if let Some((read, _)) = unpack.admit(piece, part, found) {
-                self.keep_piece(&read, out);
-            }
-            return;
-        }
-        let Some(array_checks) = &mut self.exec_checks.array_checks else { return self.keep_piece(piece, out) };
-        let mut checked = Vec::with_capacity(piece.len());
-        array_checks.admit(piece, &mut checked, context.table, found);
+        let checked = self.exec_checks.admit(piece, part, context, found);
         self.keep_piece(&checked, out);
     }
 }

@@ -55,6 +55,28 @@ impl Sequencer {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) -> u32 {
+        if self.asks_packed
+            && let ReplyTo::Request(seq) = to
+            && self.reads_values(seq)
+        {
+            return self.admit_packed(seq, piece, part, session, out, context, found);
+        }
+        self.admit_now(to, piece, part, session, out, context, found)
+    }
+
+    /// The same for what need not wait.
+    #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
+    #[inline]
+    pub(super) fn admit_now(
+        &mut self,
+        to: ReplyTo,
+        piece: &[u8],
+        part: Part,
+        session: &mut Session,
+        out: &mut Vec<u8>,
+        context: &Context<'_>,
+        found: &mut Vec<Finding>,
+    ) -> u32 {
         let behind = self.behind();
         if part.last {
             self.owed = self.owed.saturating_sub(1);
@@ -79,7 +101,7 @@ impl Sequencer {
     /// A piece of a reply that leaves at once, or waits in its place.
     fn admit_reply(&mut self, seq: Seq, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) {
         let is_next = seq == self.first;
-        let Some(slot) = self.slot(seq) else { return };
+        let Some(slot) = self.slot(seq) else { return reading.found.push(Finding::CloseUpstream) };
         let (command, score, silent) = (slot.command, slot.score, slot.silent);
         let role = std::mem::replace(&mut slot.role, Role::Own);
         let (mut early, role) = match role {
@@ -143,6 +165,7 @@ impl Sequencer {
                 self.pass_exec(piece, part, out, context, found);
                 self.admit_transaction(slot, piece, part, session, context, found);
             }
+            Role::ExecRead(checks) => self.pass_exec_read(checks, piece, part, out, context, found),
             Role::Multi | Role::Queued | Role::QueuedChecked(_) => {
                 out.extend_from_slice(piece);
                 self.admit_transaction(slot, piece, part, session, context, found);
@@ -289,6 +312,7 @@ impl Sequencer {
     /// some of that, or it is asked about by its marker.
     pub fn start_over(&mut self, to: ReplyTo) -> bool {
         let ReplyTo::Request(seq) = to else { return false };
+        self.forget_gathered(seq);
         let Some(GroupSlot { group, .. }) = self.group(seq) else { return false };
         let before = group.remaining();
         let may = group.forget_answers();
@@ -300,7 +324,7 @@ impl Sequencer {
     /// True when nothing of a reply that has begun has gone to the client.
     pub fn is_unseen(&mut self, to: ReplyTo) -> bool {
         let ReplyTo::Request(seq) = to else { return true };
-        let is_next = seq == self.first;
+        let is_next = seq == self.first && !self.is_gathered(seq);
         match self.slot(seq).filter(|slot| !slot.silent).map(|slot| &slot.role) {
             Some(Role::Group(slot)) => !slot.group.has_replied_in_part(),
             Some(Role::Discard) | None => true,

@@ -195,7 +195,7 @@ impl Score {
                 }
                 if let Some(why) = unwrapped {
                     let names = self.companions.iter().map(|command| table.spec(command).name());
-                    let violation = Violation::new(Kind::Unwrapped).rule(&rule.name).commands(names);
+                    let violation = Violation::new(why.kind()).rule(&rule.name).commands(names);
                     found.push(Finding::Violation(violation.reason(Some(why.as_str()))));
                 }
                 let outcome = match (unwrapped, failure) {

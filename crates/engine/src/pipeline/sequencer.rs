@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::group::WrappedGroup;
 use super::lazy_queue::LazyQueue;
+use super::packed_reply::PackedReplies;
 use super::reply_checks::ExecChecks;
 use super::score::{Companions, Score};
 use super::slot::{Early, GroupSlot, Probe, Question, Role, ScoreId, Slot};
@@ -50,6 +51,10 @@ pub struct Sequencer {
     pub(super) again: LazyQueue<Seq>,
     /// Groups that carry a marker.
     pub(super) marked: LazyQueue<Seq>,
+    /// Replies with compressed values have been asked for.
+    pub(super) asks_packed: bool,
+    /// Those that cannot be passed on yet.
+    pub(super) packed: Option<Box<PackedReplies>>,
     /// Bytes of requests that are kept to be sent again.
     pub(super) carried_bytes: usize,
     /// Commands that are to be sent again, in their places.
@@ -111,7 +116,7 @@ impl Sequencer {
 
     /// Bytes that the places take up.
     pub fn place_bytes(&self) -> usize {
-        self.queue.capacity() * size_of::<Slot>() + self.carried_bytes
+        self.queue.capacity() * size_of::<Slot>() + self.carried_bytes + self.packed_bytes()
     }
 
     /// The commands that are to be sent again.
@@ -155,6 +160,11 @@ impl Sequencer {
         self.late = self.late.saturating_sub(frames as usize);
     }
 
+    /// The place of the request that is pushed next, unless one is reserved for it.
+    pub fn next_place(&self) -> Seq {
+        self.first.plus(self.queue.len())
+    }
+
     /// Keeps a place for a request that has been read and is sent later, or behind others that were read after it.
     pub fn reserve(&mut self) -> Seq {
         self.put(None, Role::Held, CommandId::UNKNOWN, None)
@@ -164,12 +174,15 @@ impl Sequencer {
     /// turn out to be owed more: its first confirmation tells, for an error would be the only one.
     pub fn push(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {
         self.owed += 1;
+        if let Role::Checked(check) | Role::QueuedChecked(check) = &role {
+            self.asks_packed |= check.unpacks();
+        }
         self.put(reserved, role, command, score)
     }
 
     /// The next places, for commands whose replies are the client's as they are.
     pub fn push_plain(&mut self, commands: impl ExactSizeIterator<Item = CommandId>, score: Option<ScoreId>) -> Seq {
-        let first = self.first.plus(self.queue.len());
+        let first = self.next_place();
         if self.reply_mode != ReplyMode::On {
             for command in commands {
                 self.push(None, Role::Plain, command, score);
@@ -192,13 +205,14 @@ impl Sequencer {
         self.owed += group.frames() as usize;
         let (members, is_marked) = (group.reply_count(), group.is_resolved_later() || group.is_carrying());
         self.carried_bytes += group.carried_bytes();
+        self.asks_packed |= group.reads_values();
         let is_apart = |seqs: &&[Seq]| seqs.windows(2).any(|pair| pair[1] != pair[0].plus(1));
         let apart = reserved.filter(is_apart).map(Into::into);
         let group = Role::Group(Box::new(GroupSlot { group, apart, replies: Vec::new() }));
-        let seq = self.put(reserved.and_then(|seqs| seqs.first()).copied(), group, CommandId::UNKNOWN, None);
+        let place = |member: usize| reserved.map(|seqs| seqs[member]);
+        let seq = self.put(place(0), group, CommandId::UNKNOWN, None);
         for member in 1..members {
-            let place = reserved.and_then(|seqs| seqs.get(member)).copied();
-            self.put(place, Role::Member, CommandId::UNKNOWN, None);
+            self.put(place(member), Role::Member, CommandId::UNKNOWN, None);
         }
         if is_marked {
             self.marked.push_back(seq);
@@ -350,16 +364,14 @@ impl Sequencer {
         }
         let silent = self.takes_silent(&role);
         let slot = Slot { role, command, score, silent };
-        if let Some(seq) = reserved
-            && let Some(place) = self.slot(seq)
-        {
-            debug_assert!(matches!(place.role, Role::Held), "a place is filled once");
-            *place = slot;
-            return seq;
-        }
-        debug_assert!(reserved.is_none(), "a reserved place stays until it is filled");
-        self.queue.push_back(slot);
-        self.first.plus(self.queue.len() - 1)
+        let Some(seq) = reserved else {
+            self.queue.push_back(slot);
+            return self.first.plus(self.queue.len() - 1);
+        };
+        let place = self.slot(seq).expect("a reserved place stays until it is filled");
+        debug_assert!(matches!(place.role, Role::Held), "a place is filled once");
+        *place = slot;
+        seq
     }
 
     pub(super) fn slot(&mut self, seq: Seq) -> Option<&mut Slot> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::group::WrappedGroup;
 use super::reply_check::ReplyCheck;
+use super::reply_checks::ExecChecks;
 use crate::command::{CommandId, SubscriptionKind};
 use crate::link::owed::Seq;
 use crate::policy::ttl::TtlRule;
@@ -21,6 +22,8 @@ pub enum Role {
     Queued,
     /// The client's own EXEC or DISCARD: its answer proves that the transaction has ended.
     Exec,
+    /// The same, whose answer has come and has values that are still being read, with what checks it.
+    ExecRead(Box<ExecChecks>),
     /// The answer to (un)subscribing: one confirmation for each name, of which some have come.
     Subscription { frames: u32, confirmed: u32 },
     /// Unsubscribing from all: the first confirmation tells how many there are.

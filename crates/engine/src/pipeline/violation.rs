@@ -32,6 +32,8 @@ pub enum Kind {
     UnknownOutcome,
     /// A group came again that was applied before; nothing was applied again.
     Duplicate,
+    /// The keys of a group lie in several slots of a cluster.
+    CrossSlot,
     /// A key that must expire was left without a TTL.
     TtlMissing,
     /// A key that must expire got its TTL only after the write.
@@ -60,7 +62,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind once, in the order of declaration: `ALL[kind.index()] == kind`.
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 21] = [
         Kind::PartialFailure,
         Kind::Split,
         Kind::Sequential,
@@ -69,6 +71,7 @@ impl Kind {
         Kind::Unwrapped,
         Kind::UnknownOutcome,
         Kind::Duplicate,
+        Kind::CrossSlot,
         Kind::TtlMissing,
         Kind::TtlLate,
         Kind::TtlDropped,
@@ -94,6 +97,7 @@ impl Kind {
             Kind::Unwrapped => "unwrapped",
             Kind::UnknownOutcome => "unknown_outcome",
             Kind::Duplicate => "duplicate",
+            Kind::CrossSlot => "cross_slot",
             Kind::TtlMissing => "ttl_missing",
             Kind::TtlLate => "ttl_late",
             Kind::TtlDropped => "ttl_dropped",

@@ -7,6 +7,7 @@ mod member;
 mod once;
 mod relation;
 mod requirement;
+pub mod slots;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::by_command::ByCommand;
 use super::compress::CompressRules;
 use super::degrade::{DegradeRule, DegradeRules};
 use super::expect::Expects;
+use super::group::Group;
 use super::guard::Guards;
 use super::pattern::{Names, Pattern};
 use super::recognise::Groups;
@@ -51,8 +53,8 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     unique_names("relation", written.relations.iter().map(|relation| &*relation.name), &mut errors);
     unique_names("guard", written.guards.iter().map(|guard| &*guard.name), &mut errors);
     let groups = written.groups.iter().enumerate();
-    let groups = groups.filter_map(|(place, group)| group::compile(&format!("group[{place}]"), group, table, &mut errors));
-    let groups = groups.map(Arc::new).collect();
+    let group = |(place, group)| Some((place, Arc::new(group::compile(&format!("group[{place}]"), group, table, &mut errors)?)));
+    let groups: Vec<(usize, Arc<Group>)> = groups.filter_map(group).collect();
     let ttls = written.ttls.iter().enumerate();
     let ttls = ttls.filter_map(|(place, ttl)| compile_ttl(&format!("ttl[{place}]"), ttl, &mut errors)).map(Arc::new).collect();
     let expects = written.expects.iter().enumerate();
@@ -70,7 +72,9 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     unique_names("compress", written.compresses.iter().map(|rule| &*rule.name), &mut errors);
     let compresses = written.compresses.iter().enumerate();
     let compresses = compresses.filter_map(|(place, rule)| compress::compress(&format!("compress[{place}]"), rule, &mut errors));
-    let compresses = compresses.map(Arc::new).collect();
+    let compresses: Vec<_> = compresses.map(Arc::new).collect();
+    compress::refuse_required_values(&groups, &compresses, table, &mut errors);
+    let groups = groups.into_iter().map(|(_, group)| group).collect();
     let policy = Policy {
         mode: written.mode,
         report_pipelines: written.pipeline.report,

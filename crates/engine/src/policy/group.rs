@@ -12,7 +12,7 @@ use super::once::{Identity, OnceRule};
 use super::pattern::{Bindings, Names, Pattern};
 use super::reply::Wanted;
 use super::requirement::Required;
-use super::rule::{Agree, Between, Mode, OnPartial, OnUnsupported, Word, WrittenAtomic};
+use super::rule::{Agree, Between, Mode, OnCrossSlot, OnPartial, OnUnsupported, Word, WrittenAtomic};
 use super::run::Keys;
 use super::unordered::Search;
 use super::walk::{Extent, Listen, Member, Order, Reader, Walk};
@@ -48,6 +48,7 @@ pub struct Group {
     pub name: Arc<str>,
     pub atomic: Atomic,
     pub on_unsupported: OnUnsupported,
+    pub on_cross_slot: OnCrossSlot,
     pub on_partial: OnPartial,
     pub order: Order,
     /// What becomes of the commands between its members.
@@ -121,6 +122,7 @@ impl Group {
             name: Arc::clone(rule),
             atomic: Atomic::Transaction,
             on_unsupported: OnUnsupported::Refuse,
+            on_cross_slot: OnCrossSlot::Refuse,
             on_partial: OnPartial::Report,
             order: Order::Written,
             between: Between::Carry,

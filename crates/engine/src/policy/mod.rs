@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use crate::command::{CommandId, Table};
 
+pub use compile::slots::{self, Sharing};
 pub use compile::{RuleError, compile};
 pub use compress::CompressRule;
 pub use degrade::{DegradeRule, StandIn};
@@ -45,7 +46,7 @@ pub use guard::{GuardRule, Trip};
 pub use once::OnceRule;
 pub use recognise::Recognition;
 pub use relation::Relation;
-pub use rule::{Agree, Between, Mode, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
+pub use rule::{Agree, Between, Mode, OnCrossSlot, OnDuplicate, OnPartial, OnUnsupported, TtlAction};
 pub use trace::{Miss, Why};
 pub use ttl::TtlRule;
 pub use walk::{Member, Order};

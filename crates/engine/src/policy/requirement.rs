@@ -48,6 +48,11 @@ impl Required {
         Ok(what.map(|what| Required { what, text: words.join(" ").into() }))
     }
 
+    /// Whether it is about the bytes of a value.
+    pub(super) fn is_value(&self) -> bool {
+        matches!(self.what, What::Value(_))
+    }
+
     /// The numbers of the captures in it.
     pub(super) fn captures(&self) -> impl Iterator<Item = usize> {
         let value = match &self.what {

@@ -154,6 +154,17 @@ words! {
 }
 
 words! {
+    /// What becomes of a group whose keys lie in several slots of a cluster.
+    OnCrossSlot {
+        /// Every member answers an error.
+        #[default]
+        Refuse = "refuse",
+        /// It goes out without its transaction, and is told.
+        Observe = "observe",
+    }
+}
+
+words! {
     /// What the members of a group are answered that was applied before.
     OnDuplicate {
         /// `-DUPLICATE`.
@@ -345,6 +356,7 @@ pub struct WrittenGroup {
     pub name: String,
     pub atomic: WrittenAtomic,
     pub on_unsupported: OnUnsupported,
+    pub on_cross_slot: OnCrossSlot,
     pub on_partial: OnPartial,
     pub order: WrittenOrder,
     pub between: Between,

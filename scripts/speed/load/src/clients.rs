@@ -118,14 +118,22 @@ impl Client {
         assert_eq!(written, job.requests.len(), "the socket has room for a batch");
     }
 
-    /// Reads once, which by the rules of edge-triggered epoll is enough; true when the batch is answered.
+    /// Reads once, which by the rules of edge-triggered epoll is enough unless it fills the buffer; true when the batch is
+    /// answered.
     fn receive(&mut self, buffer: &mut [u8]) -> bool {
-        match self.stream.read(buffer) {
-            Ok(0) => panic!("the connection was closed"),
-            Ok(read) => self.count(&buffer[..read]),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => panic!("the connection was closed"),
+                Ok(read) => {
+                    self.count(&buffer[..read]);
+                    if read == buffer.len() && self.owed > 0 {
+                        continue;
+                    }
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+            return self.owed == 0;
         }
-        self.owed == 0
     }
 
     fn count(&mut self, came: &[u8]) {

@@ -32,6 +32,7 @@ impl Job {
         for _ in 0..units {
             match name {
                 "get" => job.push_get(),
+                "json" => return Job::json(units),
                 "groups" => job.push_group(),
                 "transactions" => job.push_transaction(),
                 _ => panic!("no such job: {name}"),
@@ -48,6 +49,15 @@ impl Job {
             job.replies.extend_from_slice(b"+OK\r\n");
             job.units += 1;
         }
+        job
+    }
+
+    /// A SET and a GET of so many KB of JSON, which together count as one.
+    pub fn json(kilobytes: usize) -> Job {
+        let (mut job, value) = (Job { units: 1, ..Job::default() }, json(kilobytes * 1000));
+        job.request(&[b"SET", b"page:bench", &value]);
+        job.request(&[b"GET", b"page:bench"]);
+        job.replies = [format!("+OK\r\n${}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
         job
     }
 
@@ -108,4 +118,24 @@ impl Job {
             self.requests.extend_from_slice(b"\r\n");
         }
     }
+}
+
+/// JSON with numbers and words in no order; `scripts/speed/compression.py` makes the same.
+fn json(bytes: usize) -> Vec<u8> {
+    let (mut out, mut state) = (b"[".to_vec(), 1u64);
+    while out.len() < bytes {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let number = state >> 33;
+        let word = ["paid", "open", "sent", "void"][(number % 4) as usize];
+        let item = format!(
+            "{{\"id\":{},\"user\":\"u{:06x}\",\"state\":\"{word}\",\"price\":{}.{:02},\"tags\":[\"new\",\"sale\"]}},",
+            number % 1_000_000,
+            number % 0xff_ffff,
+            number % 997,
+            number % 100
+        );
+        out.extend_from_slice(item.as_bytes());
+    }
+    out.truncate(bytes);
+    out
 }

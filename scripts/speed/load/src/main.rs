@@ -4,8 +4,9 @@
 //! connect NAME PORT CLIENTS      connections of one thread to a port of the loopback
 //! connect-http NAME PORT CLIENTS the same, to be played with rest and webdis
 //! play NAME JOB SECONDS          each client sends the next batch when the former is answered: get:DEPTH,
-//!                                groups:COUNT, transactions:COUNT, rest:COUNT or webdis:1
+//!                                groups:COUNT, transactions:COUNT, json:KILOBYTES, rest:COUNT or webdis:1
 //! bulk PORT BYTES SECONDS        one client of its own sends pipelines of so many bytes
+//! json PORT KILOBYTES SECONDS    one client of its own writes and reads a value of JSON of so many KB
 //! close NAME
 //! ```
 
@@ -47,7 +48,8 @@ fn obey(known: &mut HashMap<String, Clients>, words: &[&str]) -> String {
             clients.check(&job);
             told(clients.play(&job, length(seconds)), job.units)
         }
-        ["bulk", port, bytes, seconds] => bulk(number(port), number(bytes), length(seconds)),
+        ["bulk", port, bytes, seconds] => pipelines(number(port), &Job::bulk(number(bytes)), length(seconds)),
+        ["json", port, kilobytes, seconds] => pipelines(number(port), &Job::json(number(kilobytes)), length(seconds)),
         ["close", name] => {
             known.remove(name);
             "{}".to_owned()
@@ -73,8 +75,7 @@ fn told(mut played: Played, units: usize) -> String {
 }
 
 /// Sends one pipeline after the other, each when the former is answered.
-fn bulk(port: u16, bytes: usize, long: Duration) -> String {
-    let job = Job::bulk(bytes);
+fn pipelines(port: u16, job: &Job, long: Duration) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
     stream.set_nodelay(true).expect("set");
     let mut came = vec![0; job.replies.len()];

@@ -45,6 +45,11 @@ export const KINDS = {
     todo: () => "The rule did what it is for: a client or a library sends again what it got no reply to. To answer such a group as the first time:",
     config: v => named("group", v.rule, 'on_duplicate = "replay"'),
   },
+  cross_slot: {
+    what: v => `The keys of a group lie in several slots of the cluster${v.reason ? `: ${v.reason}` : ""}. A transaction can only have keys of one.`,
+    todo: () => "Give all of its keys the same hash tag (respguard check says which). To let such groups pass without a transaction:",
+    config: v => named("group", v.rule, 'on_cross_slot = "observe"'),
+  },
   ttl_missing: {
     what: () => "A key that must expire has no lifetime: it stays for ever.",
     todo: v => (v.commands.some(name => name.startsWith("incr"))

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::core::Core;
+use respguard_engine::link::handshake::OrphanedConnection;
 use respguard_engine::pipeline::finding::Fault;
 
 /// To whom something is still to be written although so much waits is not listened to.
@@ -18,10 +19,12 @@ const INPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub struct ClusterConnection(pub(super) Rc<Core>);
 
 /// In the place of the next frames: they will not come.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct HeadFault {
     pub fault: Fault,
     pub frames: u32,
+    /// The connection to a node that they were sent on, where it may still be read there.
+    pub orphan: Option<OrphanedConnection>,
 }
 
 impl fmt::Display for HeadFault {
@@ -46,6 +49,7 @@ impl AsyncRead for ClusterConnection {
             if state.out_at == state.out.len() {
                 state.forget_read();
             }
+            core.let_through(state);
             state.release_messages(core.key.borrow().protocol);
             return Poll::Ready(Ok(()));
         }

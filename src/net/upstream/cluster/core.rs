@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub(super) has_news: Cell<bool>,
     pub(super) has_left: Cell<bool>,
     pub(super) behind_since: Cell<Option<Instant>>,
+    /// The nodes' connections that it has sent on.
+    links: RefCell<Vec<Weak<Link>>>,
 }
 
 #[derive(Default)]
@@ -122,6 +124,7 @@ impl Core {
             has_news: Cell::new(false),
             has_left: Cell::new(false),
             behind_since: Cell::new(None),
+            links: RefCell::default(),
         })
     }
 
@@ -136,6 +139,23 @@ impl Core {
     pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
+        }
+    }
+
+    /// Something is sent on this connection.
+    pub(super) fn note_link(&self, link: &Rc<Link>) {
+        let mut links = self.links.borrow_mut();
+        if !links.iter().any(|known| known.as_ptr() == Rc::as_ptr(link)) {
+            links.retain(|known| known.strong_count() > 0);
+            links.push(Rc::downgrade(link));
+        }
+    }
+
+    /// So much was read that the nodes are read from again.
+    pub(super) fn let_through(&self, state: &State) {
+        if self.behind_since.get().is_some() && !state.is_behind() {
+            self.behind_since.set(None);
+            self.links.borrow().iter().filter_map(Weak::upgrade).for_each(|link| link.wake());
         }
     }
 
@@ -279,7 +299,13 @@ impl State {
             && let Some(entry) = self.queue.front_mut()
         {
             match entry.phase {
-                Phase::Failed(fault) => self.fault = Some(HeadFault { fault, frames: entry.frames }),
+                Phase::Failed(fault) => {
+                    let orphan = match &mut entry.kind {
+                        Kind::Atomic(atomic) => atomic.orphan.take(),
+                        _ => None,
+                    };
+                    self.fault = Some(HeadFault { fault, frames: entry.frames, orphan });
+                }
                 Phase::Done => self.out.append(&mut entry.reply),
                 Phase::Waiting | Phase::Sent => {
                     // What has come of its reply can leave.

@@ -91,7 +91,9 @@ impl Core {
                 waiting.for_each(|part| part.progress = Progress::Failed(Fault::Unavailable));
                 self.conclude_parts(state, place);
             }
-            Kind::Atomic(atomic) if atomic.shows == Shows::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
+            Kind::Atomic(atomic) if matches!(atomic.shows, Shows::All | Shows::Each) => {
+                state.finish(place, Phase::Failed(Fault::Unavailable))
+            }
             _ => {
                 let name = self.nodes.context.table().spec(entry.command).name().replace('|', " ").to_uppercase();
                 let name = if entry.command == CommandId::UNKNOWN { "the request".to_owned() } else { name };
@@ -141,7 +143,7 @@ impl Core {
         let is_sent = {
             let written = state.written(&bytes);
             let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
-            link.send(self.recipient(), parts, owed, clock::now(), deadline)
+            link.send(self.recipient(&link), parts, owed, clock::now(), deadline)
         };
         if !is_sent {
             return 0;
@@ -166,7 +168,7 @@ impl Core {
         let owed = Owed::request(seq, 1 + u32::from(asks));
         let written = state.written(&bytes);
         let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
-        let is_sent = link.send(self.recipient(), parts, owed, clock::now(), deadline);
+        let is_sent = link.send(self.recipient(&link), parts, owed, clock::now(), deadline);
         if !is_sent {
             lane.give_back(&link, false);
             return 0;
@@ -234,11 +236,12 @@ impl Core {
                 at = end;
             }
             parts.push(&all[at..]);
-            link.send(self.recipient(), &parts, Owed::request(seq, frames), clock::now(), deadline)
+            link.send(self.recipient(&link), &parts, Owed::request(seq, frames), clock::now(), deadline)
         };
         let entry = &mut state.queue[place];
         let Kind::Atomic(atomic) = &mut entry.kind else { return 0 };
         atomic.request = request;
+        atomic.orphan = if atomic.shows == Shows::All { link.orphan() } else { None };
         if !is_sent {
             if is_end && state.watch.is_some() {
                 // The connection on which it watched has gone.
@@ -271,7 +274,7 @@ impl Core {
         }
         let Some((address, lane)) = self.lane_for(entry) else { return 0 };
         let Some(link) = self.lease(&lane) else { return 0 };
-        link.set_owner(Some(self.recipient()));
+        link.set_owner(Some(self.recipient(&link)));
         let asks = state.queue[place].again.as_mut().and_then(|again| again.asks.take()).is_some();
         if self.send_on(state, place, &link, asks) == 0 {
             lane.give_back(&link, false);
@@ -287,7 +290,7 @@ impl Core {
         let owed = Owed::request(state.seq(place), 1 + u32::from(asks));
         let written = state.written(&entry.bytes);
         let parts: &[&[u8]] = if asks { &[ASKING, written] } else { &[written] };
-        if !link.send(self.recipient(), parts, owed, clock::now(), entry.deadline) {
+        if !link.send(self.recipient(link), parts, owed, clock::now(), entry.deadline) {
             return 0;
         }
         let entry = &mut state.queue[place];
@@ -302,7 +305,9 @@ impl Core {
         1
     }
 
-    fn recipient(&self) -> Rc<dyn Recipient> {
+    /// Who takes what comes back on this connection.
+    fn recipient(&self, link: &Rc<Link>) -> Rc<dyn Recipient> {
+        self.note_link(link);
         match self.me.upgrade() {
             Some(me) => me,
             None => Rc::new(crate::net::upstream::discard::Discard),

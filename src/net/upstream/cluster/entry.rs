@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use respguard_engine::command::CommandId;
+use respguard_engine::link::handshake::OrphanedConnection;
 use respguard_engine::pipeline::finding::Fault;
 
 use super::gather::Gather;
@@ -55,6 +56,8 @@ pub(super) struct Atomic {
     pub(super) is_asked: bool,
     /// Where the frames that have come end.
     pub(super) ends: Vec<usize>,
+    /// The connection that it was sent on.
+    pub(super) orphan: Option<OrphanedConnection>,
 }
 
 /// Which of the frames are the client's.
@@ -65,6 +68,8 @@ pub(super) enum Shows {
     Last,
     /// That of the one that would be queued.
     Second,
+    /// What EXEC says of each command.
+    Each,
 }
 
 /// A transaction of the client's own that came in pieces.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::core::{Core, Parsing, State};
 use super::entry::{Entry, Kind, Phase};
 use super::subscriptions::Change;
-use super::{gather, login, own, transaction};
+use super::{gather, inquiry, login, own, transaction};
 use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, RetryClass, Spec, Table};
 use respguard_engine::route::place::{Route, Slots, Verb, slots};
 use respguard_resp::encode;
@@ -127,6 +127,9 @@ impl Core {
             && state.watch.is_none()
             && let Some(taken) = transaction::take_whole(self, state, table, rest, start)
         {
+            return taken;
+        }
+        if let Some(taken) = inquiry::take(self, state, table, &request, rest, start, bytes) {
             return taken;
         }
         let range = start..start + bytes as u64;

@@ -15,6 +15,7 @@ mod core;
 mod dispatch;
 mod entry;
 mod gather;
+mod inquiry;
 mod intake;
 mod listener;
 mod login;

@@ -21,6 +21,7 @@ use crate::net::upstream::{Reach, Settings};
 use respguard_engine::command::{CommandId, Table};
 use respguard_engine::link::handshake::{ConnectParams, Refusal, ServerInfo, Step};
 use respguard_engine::route::place::{Route, Routes};
+use respguard_engine::route::slots::{SLOTS, SlotSet};
 
 /// How long a request waits for the connection to a node that is not there, before it is looked at again where it goes.
 const NODE_QUEUE_TIMEOUT: Duration = Duration::from_millis(50);
@@ -71,6 +72,8 @@ pub struct Nodes {
     version: Cell<u64>,
     /// Primaries by their ids, as a walk goes over them.
     primaries: RefCell<Rc<[NodeName]>>,
+    /// The slots whose node has not been there for long, if any.
+    unserved: RefCell<Option<Rc<SlotSet>>>,
 }
 
 struct Node {
@@ -106,6 +109,7 @@ impl Nodes {
             doubted_at: Cell::new(None),
             version: Cell::new(0),
             primaries: RefCell::new(Rc::from([])),
+            unserved: RefCell::default(),
         });
         nodes.apply(&nodes.shared.cluster.view());
         nodes
@@ -318,6 +322,33 @@ impl Nodes {
         self.wake_unsent();
     }
 
+    /// The slots whose node has not been there for long, if any, and rules say what is answered then.
+    pub fn unserved(&self) -> Option<Rc<SlotSet>> {
+        self.unserved.borrow().clone()
+    }
+
+    /// Slots without a node count from the moment on at which nobody serves them.
+    fn note_unserved(&self) {
+        if self.context.policy().degrade_rules().is_empty() {
+            self.unserved.replace(None);
+            return;
+        }
+        let (map, nodes, names) = (self.map.borrow(), self.nodes.borrow(), self.names.borrow());
+        let is_down = |name: &NodeName| {
+            let links = nodes.get(name).into_iter().flat_map(|node| node.lanes.values()).map(|used| used.lane.shared());
+            links.filter_map(|link| link.down_for()).any(|down| down >= self.settings.queue_timeout)
+        };
+        let down: Vec<bool> = names.iter().map(is_down).collect();
+        if !down.contains(&true) && map.served() == SLOTS {
+            self.unserved.replace(None);
+            return;
+        }
+        let mut unserved = SlotSet::default();
+        let is_unserved = |slot: &u16| map.owner(*slot).is_none_or(|number| down.get(number).copied().unwrap_or(false));
+        (0..SLOTS as u16).filter(is_unserved).for_each(|slot| unserved.insert(slot));
+        self.unserved.replace(Some(Rc::new(unserved)));
+    }
+
     fn wake_unsent(&self) {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|core| core.strong_count() > 0);
@@ -361,6 +392,7 @@ impl Nodes {
             let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
             connections.iter().filter(|core| revoked.contains(&*core.key.borrow())).for_each(|core| core.close());
         }
+        self.note_unserved();
         self.wake_unsent();
     }
 

@@ -15,6 +15,7 @@ use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::resolve::Part;
 use respguard_engine::route::redirect::Redirect;
+use respguard_resp::scan::elements;
 
 /// Before a request goes again to a node that could not serve it.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -165,6 +166,13 @@ impl Core {
         let Kind::Atomic(atomic) = &entry.kind else { return };
         match shows {
             Shows::All => frames.iter().for_each(|frame| entry.reply.extend_from_slice(&reply[frame.clone()])),
+            Shows::Each => {
+                let mut answers = elements(&reply[last.clone()]).peekable();
+                match answers.peek() {
+                    Some(_) => answers.for_each(|answer| entry.reply.extend_from_slice(answer)),
+                    None => (0..entry.frames).for_each(|_| entry.reply.extend_from_slice(&reply[last.clone()])),
+                }
+            }
             Shows::Last => {
                 entry.reply.extend_from_slice(&reply[last]);
                 state.end_watch();

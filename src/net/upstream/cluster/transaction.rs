@@ -13,8 +13,8 @@ use respguard_engine::route::place::{Route, Slots, Verb};
 use respguard_resp::encode;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
 /// Redis' own texts.
 const NESTED: &str = "ERR MULTI calls can not be nested";
@@ -61,7 +61,8 @@ pub(super) fn take_whole(core: &Core, state: &mut State, table: &Table, rest: &[
     }
     if reading.errors.is_empty() {
         let (outer, frames) = (reading.outer, reading.frames);
-        let atomic = Atomic { request: None, frames, outer, shows: Shows::All, own: None, is_asked: false, ends: Vec::new() };
+        let (request, own, orphan) = (None, None, None);
+        let atomic = Atomic { request, frames, outer, shows: Shows::All, own, is_asked: false, ends: Vec::new(), orphan };
         entry.kind = Kind::Atomic(Box::new(atomic));
     } else {
         reading.refuse(&mut entry.reply);
@@ -233,5 +234,6 @@ fn atomic(request: Vec<u8>, frames: u32, shows: Shows, own: Rc<super::entry::Own
         own: Some(own),
         is_asked: false,
         ends: Vec::new(),
+        orphan: None,
     }))
 }

@@ -76,6 +76,7 @@ impl Link {
             down: Cell::new(None),
             over: Cell::new(false),
             orphans: RefCell::new(orphans),
+            head_orphan: RefCell::default(),
             held_up: HeldUp::default(),
             head_of_line: HeadOfLine::default(),
             silence: Silence::default(),

@@ -26,7 +26,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connections::{Permit, Presence};
 use super::{Reach, Recipient};
@@ -74,6 +74,8 @@ pub struct Link {
     over: Cell<bool>,
     /// Connections that were lost while they owed replies, to be ended before anything more is sent on this one.
     orphans: RefCell<Vec<OrphanedConnection>>,
+    /// Before a cluster: the connection to a node on which that was lost which was given up last.
+    head_orphan: RefCell<Option<OrphanedConnection>>,
     /// Whether nothing is read, because the next recipient does not take its replies.
     held_up: HeldUp,
     /// Whether what is sent now would wait for the head.
@@ -244,6 +246,11 @@ impl Link {
     #[cold]
     fn is_down_since(&self, since: Instant) -> bool {
         clock::now().saturating_duration_since(since) >= self.settings.patience()
+    }
+
+    /// For how long attempts to connect have failed.
+    pub fn down_for(&self) -> Option<Duration> {
+        self.down.get().map(|since| clock::now().saturating_duration_since(since))
     }
 
     /// True while there is no connection to be had, or the server takes long: what may be the cure goes elsewhere.

@@ -13,6 +13,9 @@ const ORPHANS_MAX: usize = 64;
 impl Link {
     /// The connection that was lost last, while there is no other.
     pub fn lost_connection(&self) -> Option<OrphanedConnection> {
+        if let Some(orphan) = &*self.head_orphan.borrow() {
+            return Some(orphan.clone());
+        }
         let state = self.state.borrow();
         if state.phase == Phase::Ready { None } else { state.info.orphan() }
     }

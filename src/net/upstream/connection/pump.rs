@@ -112,7 +112,7 @@ impl Link {
                     }
                 }
                 Err(error) => match error.get_ref().and_then(|source| source.downcast_ref::<HeadFault>()) {
-                    Some(fault) => self.give_up_head(*fault),
+                    Some(fault) => self.give_up_head(fault.clone()),
                     None => return Poll::Ready(error.into()),
                 },
             }
@@ -121,7 +121,8 @@ impl Link {
 
     /// The next replies will not come; the connection goes on.
     #[cold]
-    fn give_up_head(&self, HeadFault { fault, frames }: HeadFault) {
+    fn give_up_head(&self, HeadFault { fault, frames, orphan }: HeadFault) {
+        self.head_orphan.replace(orphan);
         let mut told = Vec::new();
         self.state.borrow_mut().inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
         tell_all(told, fault);

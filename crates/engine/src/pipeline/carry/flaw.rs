@@ -33,7 +33,12 @@ impl Planner<'_> {
         for place in before.gathered..self.plan.gathered.len() {
             let gathered = &self.plan.gathered[place];
             let rule = &self.rules.policy.groups()[gathered.group];
-            if rule.atomic == Atomic::Rollback && gathered.members != built.end - at {
+            let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
+            if gathered.whole && self.passes_crossed(gathered.group, members) {
+                return Some(Flaw { groups: vec![place], why: Obstacle::CrossSlot, end: None });
+            }
+            let riding = (at..built.end).filter(|&rider| !self.is_answered(rider) && !self.is_elsewhere(at, rider));
+            if rule.atomic == Atomic::Rollback && gathered.members != riding.count() {
                 return Some(Flaw { groups: vec![place], why: Obstacle::RolledBack, end: None });
             }
             if rule.once.is_some() && std::mem::replace(&mut is_once, true) {
@@ -67,7 +72,8 @@ impl Planner<'_> {
         let mut pushed: HashMap<&[u8], usize> = HashMap::new();
         let mut anything: Option<usize> = None;
         let is_apart = |one: usize, other: usize| self.mark(one) == 0 || self.mark(one) != self.mark(other);
-        for at in commands.filter(|at| !self.is_answered(*at)) {
+        let first = commands.start;
+        for at in commands.filter(|&at| !self.is_answered(at) && !self.is_elsewhere(first, at)) {
             let (spec, args) = (self.rules.table.spec(self.batch.id(at)), self.args(at));
             let (serves, mut read) = (spec.serves(), None);
             if serves != Serves::ByPush && !spec.touches_nothing(args) && !matches!(spec.name(), "publish" | "spublish") {

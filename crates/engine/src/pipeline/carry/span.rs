@@ -7,7 +7,7 @@ use crate::pipeline::gather::Gathered;
 use crate::pipeline::plan::{Planner, Span, SpanGroup, Step};
 use crate::pipeline::refusal::Refusal;
 use crate::pipeline::slot::Role;
-use crate::policy::Atomic;
+use crate::policy::{Atomic, Recognition};
 
 impl Planner<'_> {
     /// Makes the step of the transaction; gives the command behind it, or the same one again where something of it was
@@ -16,7 +16,10 @@ impl Planner<'_> {
         if self.refuse_of_span(at, end, before) {
             return at;
         }
-        let commands: Vec<usize> = (at..end).filter(|at| !self.is_answered(*at)).collect();
+        let all: Vec<usize> = (at..end).filter(|at| !self.is_answered(*at)).collect();
+        let count = all.len();
+        let commands = self.of_one_slot(all);
+        let is_part = commands.len() < count;
         let mut groups = self.span_groups(&commands, before);
         let preflight = match self.guard_span(&commands, &mut groups, before) {
             Ok(preflight) => preflight,
@@ -26,6 +29,8 @@ impl Planner<'_> {
                 return at;
             }
         };
+        // Those of other slots come later.
+        groups.retain(|group| !group.places.is_empty());
         self.end_run(at);
         self.note_slow(at..end);
         if self.rules.policy.has_rules_of_commands() {
@@ -38,17 +43,28 @@ impl Planner<'_> {
         }
         for place in before.gathered..self.plan.gathered.len() {
             let gathered = self.plan.gathered[place].clone();
-            self.note_completed(self.plan.members[gathered.first], gathered.group);
+            if commands.contains(&self.plan.members[gathered.first]) {
+                self.note_completed(self.plan.members[gathered.first], gathered.group);
+            }
         }
+        let observed = self.observed_in_span(&commands);
         let first = self.plan.members.len();
         self.plan.members.extend(&commands);
-        self.push_span_roles(at..end);
+        if !is_part {
+            self.push_span_roles(at..end);
+        }
         let added = self.ttl_fix_group(&commands);
         let all = first..self.plan.members.len();
-        let step = Step::Span(Box::new(Span { commands: all, groups, preflight: preflight.map(Box::new), added }));
+        let step = Step::Span(Box::new(Span { commands: all, groups, observed, preflight: preflight.map(Box::new), added }));
         self.with_probes(commands.iter().copied(), step);
-        self.skip(end);
         self.fenced = true;
+        if is_part {
+            // The others, which have no order with these, are planned when it is over.
+            self.release(before);
+            commands.iter().for_each(|&sent| self.mark_answered(sent));
+            return at;
+        }
+        self.skip(end);
         end
     }
 
@@ -57,10 +73,36 @@ impl Planner<'_> {
         let group = |gathered: &Gathered| {
             let members = &self.plan.members[gathered.first..gathered.first + gathered.members];
             let place = |member: &usize| commands.binary_search(member).ok().and_then(|place| u32::try_from(place).ok());
-            let guarded = self.rules.policy.groups()[gathered.group].atomic == Atomic::Guarded;
-            SpanGroup { group: gathered.group, places: members.iter().filter_map(place).collect(), guarded }
+            let places: Vec<u32> = members.iter().filter_map(place).collect();
+            let guarded = !places.is_empty() && self.rules.policy.groups()[gathered.group].atomic == Atomic::Guarded;
+            SpanGroup { group: gathered.group, places, guarded }
         };
         gathered.iter().map(group).collect()
+    }
+
+    /// Groups that are only observed, among what rides: side by side, as everywhere else.
+    fn observed_in_span(&self, commands: &[usize]) -> Vec<SpanGroup> {
+        let mut observed = Vec::new();
+        if !(0..self.rules.policy.groups().len()).any(|group| self.is_observed(group)) {
+            return observed;
+        }
+        let mut place = 0;
+        while let Some(&at) = commands.get(place) {
+            let found = (!self.is_claimed(at)).then(|| self.recognise(at));
+            let Some(Recognition::Whole { group, members, .. }) = found else {
+                place += 1;
+                continue;
+            };
+            let is_within = commands.get(place + members - 1) == Some(&(at + members - 1));
+            if members > 1 && is_within && self.is_observed(group) {
+                let places = (place..place + members).filter_map(|place| u32::try_from(place).ok());
+                observed.push(SpanGroup { group, places: places.collect(), guarded: false });
+                place += members;
+            } else {
+                place += 1;
+            }
+        }
+        observed
     }
 
     /// What rules do not let pass of the transaction is answered; true if there was something.
@@ -74,6 +116,11 @@ impl Planner<'_> {
                 return true;
             }
             let mut behind = members.iter().enumerate();
+            if let Some(crossing) = self.crossing(&members) {
+                self.end_run(at);
+                self.refuse_gathered(&Refused { gathered: place, refusal: Refusal::Crossed(crossing) }, before);
+                return true;
+            }
             let has_rules = self.rules.policy.has_rules_of_commands();
             if has_rules && behind.any(|(member, &at)| self.refusal(at, members[member + 1..].iter().copied()).is_some()) {
                 self.end_run(at);
@@ -86,7 +133,7 @@ impl Planner<'_> {
         if !self.rules.policy.has_rules_of_commands() {
             return false;
         }
-        let riders = (at..end).filter(|rider| !self.is_claimed(*rider));
+        let riders = (at..end).filter(|&rider| !self.is_claimed(rider));
         let refused = riders.into_iter().find_map(|rider| Some((rider, self.refusal(rider, self.behind(rider))?)));
         let Some((rider, refusal)) = refused else { return false };
         self.end_run(at);

@@ -4,8 +4,9 @@
 //! task, and are sent again in their order.
 
 use super::WrappedGroup;
+use crate::command::{CommandId, Table};
 use crate::pipeline::finding::Finding;
-use crate::pipeline::score::Failure;
+use crate::pipeline::score::{Failure, Score};
 use respguard_resp::{encode, value};
 
 /// One of the groups.
@@ -24,6 +25,8 @@ pub struct CarriedGroup {
 #[derive(Debug)]
 pub(super) struct Carried {
     groups: Vec<CarriedGroup>,
+    /// Groups that are only observed, by the places of their members.
+    observed: Vec<(Vec<u32>, Score)>,
     /// By the command's place: the group that it belongs to.
     owners: Vec<Option<u16>>,
     /// By the command's place: as it is sent again.
@@ -74,7 +77,12 @@ impl CarriedGroup {
 }
 
 impl Carried {
-    pub(super) fn new(groups: Vec<CarriedGroup>, requests: Vec<Vec<u8>>, commands: usize) -> Carried {
+    pub(super) fn new(
+        groups: Vec<CarriedGroup>,
+        observed: Vec<(Vec<u32>, Score)>,
+        requests: Vec<Vec<u8>>,
+        commands: usize,
+    ) -> Carried {
         let mut owners = vec![None; commands];
         for (number, group) in (0..).zip(&groups) {
             for &place in &group.places {
@@ -83,7 +91,7 @@ impl Carried {
                 }
             }
         }
-        Carried { groups, owners, requests, answers: None, refused: false }
+        Carried { groups, observed, owners, requests, answers: None, refused: false }
     }
 
     /// The group that the command belongs to, and which of its members it is.
@@ -93,9 +101,9 @@ impl Carried {
         Some((owner, member))
     }
 
-    /// Looks at a part of the reply to a command that is passed on as it comes.
-    pub(super) fn look(&mut self, place: u32, bytes: &[u8], first: bool, last: bool) {
-        let Some((owner, member)) = self.member(place as usize).filter(|_| first) else { return };
+    /// Looks at the reply to a command, or at the first part of one that is passed on as it comes.
+    pub(super) fn look(&mut self, place: u32, bytes: &[u8], last: bool) {
+        let Some((owner, member)) = self.member(place as usize) else { return };
         let group = &mut self.groups[owner];
         if value::is_error(bytes) {
             group.failed += 1;
@@ -104,6 +112,26 @@ impl Carried {
         }
         if let Some(expectations) = &mut group.group.expectations {
             expectations.admit(bytes, last);
+        }
+    }
+
+    /// The same for the groups that are only observed; `None`: nobody will know the reply.
+    pub(super) fn observe(
+        &mut self,
+        place: u32,
+        id: CommandId,
+        reply: Option<(&[u8], bool)>,
+        table: &Table,
+        found: &mut Vec<Finding>,
+    ) {
+        for (_, score) in self.observed.iter_mut().filter(|(places, _)| places.contains(&place)) {
+            let is_last = match reply {
+                Some((bytes, whole)) => score.admit(id, bytes, whole),
+                None => score.forgo(id),
+            };
+            if is_last {
+                score.tell(table, found);
+            }
         }
     }
 

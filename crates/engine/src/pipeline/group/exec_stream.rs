@@ -113,8 +113,9 @@ impl WrappedGroup {
                     self.note_ttl_fix(at, bytes);
                 }
                 let Some(place) = self.member_at(at) else { return };
-                if let Some(carried) = &mut self.carried {
-                    carried.look(place, bytes, first, last);
+                if let Some(carried) = self.carried.as_mut().filter(|_| first) {
+                    carried.look(place, bytes, last);
+                    carried.observe(place, self.members[place as usize], Some((bytes, last)), table, found);
                 }
                 if first && value::is_error(bytes) {
                     *failed += 1;

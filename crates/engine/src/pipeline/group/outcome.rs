@@ -2,6 +2,7 @@
 
 use super::super::expectations::Breach;
 use super::super::finding::{Finding, Outcome, Place};
+use super::super::packed_reply::{PackedPart, ReadPart, parts_of};
 use super::super::refusal;
 use super::super::reply_checks::part;
 use super::super::score::{self, Failure};
@@ -113,6 +114,37 @@ impl WrappedGroup {
         match &mut self.checks {
             None => out.extend_from_slice(reply.bytes),
             Some(checks) => checks.admit(reply.place, reply.bytes, reply.part, out, table, found),
+        }
+    }
+
+    /// Whether its members' replies may have values that have to be read.
+    pub(in super::super) fn reads_values(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.reads_values())
+    }
+
+    /// Where values are in a whole answer, if that is EXEC's array.
+    pub(in super::super) fn packed_parts(&self, frame: &[u8], top: Top) -> Vec<PackedPart> {
+        let is_exec = self.in_transaction && self.answered == self.lead() + self.queued() + 1;
+        let is_array = top.kind == b'*' && !top.null && top.elements == self.queued();
+        match &self.checks {
+            Some(checks) if is_exec && is_array && !self.is_in_doubt() && self.take_back.is_none() => {
+                parts_of(frame, &|at| self.member_at(at), &|place| checks.reader(place))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The values in one member's reply have been read.
+    pub(in super::super) fn set_read(&mut self, part: ReadPart) {
+        if let Some(checks) = &mut self.checks {
+            checks.set_read(part);
+        }
+    }
+
+    /// No room is left to read the members' values.
+    pub(in super::super) fn refuse_values(&mut self) {
+        if let Some(checks) = &mut self.checks {
+            checks.refuse_values();
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) fn passes_whole(session: &Session, undecided: &Undecided, rules: &Rul
 fn is_bound(session: &Session, rules: &Rules<'_>) -> bool {
     let transaction = &session.transaction;
     let is_bound = transaction.is_open() || transaction.is_lost() || session.missed.any() || session.caching;
-    rules.degraded || rules.troubled || is_bound
+    rules.degraded || rules.unserved.is_some() || rules.troubled || is_bound
 }
 
 /// The first command from `at` on of which more than a look has to tell whether it is without rules.

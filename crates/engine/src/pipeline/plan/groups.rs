@@ -51,6 +51,7 @@ impl Planner<'_> {
     /// The commands are a group, which goes out `bare` where its members must be sent as they came.
     pub(super) fn push_group(&mut self, group: usize, commands: Range<usize>, bare: bool) {
         let unwrapped = if bare { Some(Unwrapped::Caching) } else { self.obstacle_to_wrapping() };
+        let unwrapped = unwrapped.or_else(|| self.obstacle_of(group, commands.clone()));
         if !self.is_observed(group) && unwrapped.is_none() {
             self.plan.roles.extend(commands.clone().map(|_| Role::Member));
             self.note_completed(commands.start, group);
@@ -80,6 +81,12 @@ impl Planner<'_> {
         (!self.session.transaction.is_idle()).then_some(Unwrapped::Watched)
     }
 
+    /// Likewise, of these members.
+    fn obstacle_of(&self, group: usize, members: Range<usize>) -> Option<Unwrapped> {
+        let crosses = self.rules.slots && self.passes_crossed(group, &members.collect::<Vec<_>>());
+        crosses.then_some(Unwrapped::CrossSlot)
+    }
+
     fn push_wrapped(&mut self, members: Range<usize>, group: usize) {
         let commands = std::mem::take(&mut self.plan.members);
         let refused = self.refuse_group(&commands[members.clone()], group);
@@ -91,6 +98,10 @@ impl Planner<'_> {
             let refusal = Refusal::Member(refusal);
             return self.plan.steps.push(Step::RefuseGroup { members, group, refusal });
         }
+        if let Some(crossing) = self.crossing(&self.plan.members[members.clone()]) {
+            let refusal = Refusal::Crossed(crossing);
+            return self.plan.steps.push(Step::RefuseGroup { members, group, refusal });
+        }
         let preflight = match self.rules.policy.groups()[group].atomic {
             Atomic::Guarded | Atomic::Rollback => self.guard(members.clone(), group),
             Atomic::Transaction | Atomic::Observe => Ok(None),
@@ -99,7 +110,7 @@ impl Planner<'_> {
             Ok(preflight) => preflight,
             Err(refusal) => return self.plan.steps.push(Step::RefuseGroup { members, group, refusal }),
         };
-        self.fenced |= takes_marker(&self.rules.policy.groups()[group], self.session);
+        self.fenced |= takes_marker(&self.rules.policy.groups()[group], self.session, self.rules.slots);
         let commands = std::mem::take(&mut self.plan.members);
         let added = Box::new(self.ttl_fix_group(&commands[members.clone()]));
         let step = match preflight.map(Box::new) {

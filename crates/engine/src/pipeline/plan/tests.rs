@@ -94,6 +94,7 @@ struct Client {
     ability: Ability,
     hold: Holding,
     degraded: bool,
+    slots: bool,
 }
 
 impl Client {
@@ -102,7 +103,18 @@ impl Client {
         let policy = compile(written, &table).expect("the rules are good");
         let (session, undecided) = (Session::default(), Undecided::default());
         let (ability, hold) = (Ability::Able, Holding::default());
-        Client { session, undecided, table, policy, probes: true, transactions: true, ability, hold, degraded: false }
+        Client {
+            session,
+            undecided,
+            table,
+            policy,
+            probes: true,
+            transactions: true,
+            ability,
+            hold,
+            degraded: false,
+            slots: false,
+        }
     }
 
     /// Plans the lines, from a session that is as the lines before it left it.
@@ -127,6 +139,8 @@ impl Client {
             degraded,
             troubled: false,
             carries: true,
+            slots: self.slots,
+            unserved: None,
             alone: false,
             skips: false,
             unix_ms: 0,

@@ -66,6 +66,7 @@ impl Sequencer {
         context: &Context<'_>,
         found: &mut Vec<Finding>,
     ) {
+        self.forget_gathered(seq);
         let Some(slot) = self.slot(seq) else { return };
         if matches!(slot.role, Role::Group(_)) {
             return self.fault_group(seq, fault, out, context, found);

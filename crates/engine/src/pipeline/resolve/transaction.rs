@@ -14,7 +14,7 @@ use respguard_resp::scan::elements;
 const EXEC_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 impl Sequencer {
-    pub(super) fn admit_transaction(
+    pub(in super::super) fn admit_transaction(
         &mut self,
         slot: &mut Slot,
         piece: &[u8],

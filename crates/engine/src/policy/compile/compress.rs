@@ -1,8 +1,13 @@
 //! Compiles `[[compress]]`.
 
+use std::sync::Arc;
+
 use super::{Errors, key_patterns};
+use crate::command::Table;
 use crate::packed::{Method, VALUE_BYTES_MAX};
 use crate::policy::compress::CompressRule;
+use crate::policy::group::{Group, Shape};
+use crate::policy::requirement::Required;
 use crate::policy::rule::{Algorithm, WrittenCompress};
 
 /// What zstd does where nothing is said.
@@ -46,4 +51,38 @@ pub(super) fn compress(path: &str, written: &WrittenCompress, errors: &mut Error
         value_bytes_max: written.value_bytes_max,
         mode: written.mode,
     })
+}
+
+/// A member that requires a value would be compared with what is stored, which may be compressed.
+pub(super) fn refuse_required_values(
+    groups: &[(usize, Arc<Group>)],
+    rules: &[Arc<CompressRule>],
+    table: &Table,
+    errors: &mut Errors,
+) {
+    for (number, group) in groups {
+        let Shape::Templates(templates) = &group.shape else { continue };
+        for (place, member) in templates.members.iter().enumerate() {
+            if !member.require.as_ref().is_some_and(Required::is_value) {
+                continue;
+            }
+            let keys = if table.spec(member.id).first_argument_is_only_key() { 1 } else { member.words.len() };
+            let meets = |rule: &&Arc<CompressRule>| {
+                rule.keys.iter().any(|key| member.words.iter().take(keys).any(|word| may_meet(key.prefix(), word.prefix())))
+            };
+            if let Some(rule) = rules.iter().find(meets) {
+                let path = format!("group[{number}].commands[{place}].require");
+                let message = format!(
+                    "values of such keys may be stored compressed (compress rule {}), and are compared as they are stored",
+                    rule.name
+                );
+                errors.add(path, message, "another requirement, or keys that no compress rule is about");
+            }
+        }
+    }
+}
+
+/// Whether a key can begin both ways.
+fn may_meet(one: &[u8], other: &[u8]) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }

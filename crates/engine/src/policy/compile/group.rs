@@ -38,6 +38,7 @@ pub(super) fn compile(path: &str, written: &WrittenGroup, table: &Table, errors:
         name: written.name.as_str().into(),
         atomic,
         on_unsupported: written.on_unsupported,
+        on_cross_slot: written.on_cross_slot,
         on_partial: written.on_partial,
         order: order(written.order),
         between: written.between,

@@ -73,6 +73,15 @@ pub(super) fn compile_for<E: std::fmt::Display>(
     })
 }
 
+/// The keys that the member names, as they are written.
+pub(super) fn keys(template: &Template, table: &Table, names: &mut Names) -> Vec<Pattern> {
+    let line = Line::split(&template.text);
+    let mut places = Vec::new();
+    table.spec(table.lookup(line.args())).for_each_key(line.args(), &mut |place, _| places.push(place));
+    let written = places.into_iter().filter(|place| !(line.has_rest() && line.is_rest(*place)));
+    written.filter_map(|place| Pattern::parse(line.text_at(place)?, names).ok()).collect()
+}
+
 /// Reads what a reply must be.
 pub(super) fn wanted(path: &str, text: &str, errors: &mut Errors) -> Option<Wanted> {
     let wanted = Wanted::parse(text);

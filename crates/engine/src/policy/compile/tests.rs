@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::policy::rule::{
-    GuardAction, Mode, OnDuplicate, OnUnsupported, WrittenAtomic, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember,
-    WrittenOrder, WrittenPipeline,
+    GuardAction, Mode, OnDuplicate, OnUnsupported, WrittenAtomic, WrittenCompress, WrittenExpect, WrittenGroup, WrittenGuard,
+    WrittenMember, WrittenOrder, WrittenPipeline,
 };
 
 fn group(commands: &[&str]) -> WrittenGroup {
@@ -343,4 +343,27 @@ fn observing_wins_over_enforcing() {
     assert_eq!(compiled(Mode::Enforce).mode_of(None), Mode::Enforce);
     assert_eq!(compiled(Mode::Enforce).mode_of(Some(Mode::Observe)), Mode::Observe);
     assert_eq!(compiled(Mode::Observe).mode_of(Some(Mode::Enforce)), Mode::Observe);
+}
+
+#[test]
+fn a_required_value_is_of_keys_that_are_not_compressed() {
+    let requiring = |template: &str, require: &str| {
+        let member = |template: &str, require: Option<&str>| WrittenMember {
+            template: template.to_owned(),
+            require: require.map(str::to_owned),
+            ..WrittenMember::default()
+        };
+        let commands = Some(vec![member("SET other:{id} *", None), member(template, Some(require))]);
+        let group = WrittenGroup { name: "g".into(), commands, atomic: WrittenAtomic::Guarded, ..WrittenGroup::default() };
+        let compress = WrittenCompress { name: "pages".into(), keys: vec!["page:*".into()], ..WrittenCompress::default() };
+        let written = Written { groups: vec![group], compresses: vec![compress], ..Written::default() };
+        compile(&written, &Table::builtin()).err().unwrap_or_default()
+    };
+    for template in ["SET page:{id} *", "DEL page:{id}", "SET {kind}:{id} *"] {
+        let (path, text) = only(requiring(template, "= new"));
+        assert_eq!(path, "group[0].commands[1].require", "{template}");
+        assert!(text.contains("compress rule pages"), "{text}");
+    }
+    assert!(requiring("SET page:{id} *", "exists").is_empty());
+    assert!(requiring("SET token:{id} *", "= new").is_empty());
 }

@@ -19,10 +19,11 @@ if not (may('RESTORE',k,'0','','REPLACE','ABSTTL') and may('DEL',k)) then return
 if m then
 room=room-m
 if room<0 then return no('its keys take more than rollback_bytes_max ('..ARGV[1]..') of memory') end
-local d,t=p('DUMP',k),p('PEXPIRETIME',k)
+local f,d,t='d',nil,p('PEXPIRETIME',k)
+if p('TYPE',k).ok=='string' and may('GET',k) and may('SET',k,'') then f,d='s',p('GET',k) else d=p('DUMP',k) end
 if type(d)~='string' then return no(d and d.err or 'a key went away while it was kept') end
 if type(t)~='number' then return no(t.err) end
-keep[#keep+1]='d'..i keep[#keep+1]=d
+keep[#keep+1]=f..i keep[#keep+1]=d
 keep[#keep+1]='t'..i keep[#keep+1]=t
 end
 end

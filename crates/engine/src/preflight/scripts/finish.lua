@@ -7,9 +7,13 @@ if was==now then p('DEL',g,s) return 0 end
 local bad
 for i=3,#KEYS do
 local k=KEYS[i]
-local d,t=redis.call('HGET',s,'d'..i),redis.call('HGET',s,'t'..i)
+local v,d,t=redis.call('HGET',s,'s'..i),redis.call('HGET',s,'d'..i),redis.call('HGET',s,'t'..i)
 local r
-if not d then r=p('DEL',k)
+if v then
+if p('GET',k)~=v or tostring(p('PEXPIRETIME',k))~=t then
+if t=='-1' then r=p('SET',k,v) else r=p('SET',k,v,'PXAT',t) end
+end
+elseif not d then r=p('DEL',k)
 elseif p('DUMP',k)~=d or tostring(p('PEXPIRETIME',k))~=t then
 if t=='-1' then t='0' end
 r=p('RESTORE',k,t,d,'REPLACE','ABSTTL')

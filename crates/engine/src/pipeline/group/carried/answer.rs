@@ -45,6 +45,9 @@ impl WrappedGroup {
             }
             replies.push(checked);
         }
+        for (place, (_, reply)) in (0..).zip(&raw) {
+            carried.observe(place, self.members[place as usize], Some((reply, true)), table, found);
+        }
         for group in &mut carried.groups {
             let members: Vec<&[u8]> = group.places.iter().filter_map(|&place| Some(raw.get(place as usize)?.1)).collect();
             let outcome = answer_members(group, &members, &mut replies, table, found);
@@ -183,17 +186,21 @@ impl WrappedGroup {
         }
         let of_group = |rule: &Group| format!("TIMEOUT respguard: outcome of group {} unknown: {why}", rule.name);
         let of_rider = |name: &str| format!("TIMEOUT respguard: outcome of {name} unknown: {why}");
-        self.answer_all(carried, fault == Fault::Lost, table, of_group, of_rider);
+        self.answer_all(carried, fault == Fault::Lost, of_group, of_rider, table, found);
     }
 
     fn answer_all(
         &self,
         carried: &mut Carried,
         reads_return: bool,
-        table: &Table,
         of_group: impl Fn(&Group) -> String,
         of_rider: impl Fn(&str) -> String,
+        table: &Table,
+        found: &mut Vec<Finding>,
     ) {
+        for (place, &id) in (0..).zip(&self.members) {
+            carried.observe(place, id, None, table, found);
+        }
         let mut answers = carried.answers();
         for group in &carried.groups {
             give(&mut answers, &group.places, group.all(&of_group(&group.group.rule)));
@@ -229,7 +236,7 @@ impl WrappedGroup {
                     )
                 };
                 let of_rider = |name: &str| format!("ERR respguard: {name} was not sent: {why}");
-                self.answer_all(&mut carried, false, table, of_group, of_rider);
+                self.answer_all(&mut carried, false, of_group, of_rider, table, found);
             }
         }
         self.carried = Some(carried);
@@ -272,7 +279,7 @@ impl WrappedGroup {
                     "TIMEOUT respguard: outcome of {name} unknown: the connection to the server was lost before the reply"
                 ),
             };
-            self.answer_all(&mut carried, true, table, text, of_rider);
+            self.answer_all(&mut carried, true, text, of_rider, table, found);
         }
         self.carried = Some(carried);
         true

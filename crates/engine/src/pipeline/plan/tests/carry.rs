@@ -194,3 +194,17 @@ fn a_chain_of_groups_is_cut_where_the_fewest_are_open() {
     assert!(commands.len() <= 512 && groups.len() >= 254, "{} {}", commands.len(), groups.len());
     assert_eq!(plan.notes.len(), 1, "{:?}", plan.notes);
 }
+
+#[test]
+fn before_a_cluster_what_is_of_another_slot_has_no_order_with_a_group() {
+    let mut client = client(vec![group("pair", &["SET a:{{{n}}} *", "SET b:{{{n}}} *"])]);
+    client.slots = true;
+    // Of one slot are the keys with the same hash tag.
+    let plan = client.plan(&["SET a:{1} v", "GET x{1}", "SET a:{2} v", "GET y", "SET b:{1} v", "SET b:{2} v", "PING"], false);
+    assert_eq!(shapes(&plan), [span(&[0, 1, 4], &[(0, &[0, 2])])]);
+    assert_eq!(plan.turn, Some(Barrier::Resolve));
+    assert_eq!((plan.commands, &plan.kept[..]), (5, &[(2, false), (3, false)][..]));
+    // What concerns every node cuts.
+    let plan = client.plan(&["SET a:{1} v", "DBSIZE", "SET b:{1} v"], false);
+    assert!(matches!(plan.notes[..], [Note::Obstructed { why: Obstacle::Ride, .. }]), "{:?}", plan.notes);
+}

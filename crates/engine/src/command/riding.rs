@@ -1,0 +1,119 @@
+//! Which requests may ride in the transaction of a group, and what that means to clients that block.
+
+use super::connection::ConnectionEffect;
+use super::flags::Flags;
+use super::spec::{PlainKeys, Spec};
+use respguard_resp::request::Args;
+
+/// What a request gives to clients that block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Serves {
+    Nothing,
+    /// What it adds to its key; it takes nothing.
+    ByPush,
+    /// What its keys become.
+    Keys,
+    /// Nobody knows.
+    Anything,
+}
+
+impl Spec {
+    /// Whether it answers within a transaction as it does outside, and leaves nothing on its connection: it may ride in the
+    /// transaction of a group that it stands in.
+    pub fn may_ride(&self, args: Args<'_>) -> bool {
+        if self.connection_effect(args) != ConnectionEffect::None || self.flags.has(Flags::NO_MULTI) {
+            return false;
+        }
+        self.touches_nothing(args) || self.plain_keys(args, &mut |_| {}) != PlainKeys::None || self.rides_by_name()
+    }
+
+    fn rides_by_name(&self) -> bool {
+        matches!(
+            self.name(),
+            "dbsize"
+                | "eval"
+                | "eval_ro"
+                | "evalsha"
+                | "evalsha_ro"
+                | "fcall"
+                | "fcall_ro"
+                | "publish"
+                | "sort"
+                | "sort_ro"
+                | "spublish"
+        )
+    }
+
+    /// What the server may serve to clients that block, once this request has run: they are served behind a transaction, and
+    /// between two commands that are in none (<https://redis.io/docs/latest/commands/blpop/>).
+    pub fn serves(&self) -> Serves {
+        if self.flags.has(Flags::READONLY) {
+            return Serves::Nothing;
+        }
+        match self.name() {
+            "lpush" | "rpush" | "lpushx" | "rpushx" | "linsert" | "zadd" | "zincrby" | "geoadd" | "xadd" => Serves::ByPush,
+            "lmove" | "rpoplpush" | "zunionstore" | "zinterstore" | "zdiffstore" | "zrangestore" | "geosearchstore"
+            | "georadius" | "georadiusbymember" | "rename" | "renamenx" | "copy" | "restore" | "sort" => Serves::Keys,
+            _ if self.flags.has(Flags::SCRIPTING) => Serves::Anything,
+            _ => Serves::Nothing,
+        }
+    }
+
+    /// Whether it may see what lists, sorted sets and streams hold, or whether they are there: clients that block change those.
+    pub fn sees_queues(&self) -> bool {
+        let is_string = matches!(
+            self.name(),
+            "append"
+                | "bitcount"
+                | "bitfield"
+                | "bitfield_ro"
+                | "bitop"
+                | "bitpos"
+                | "decr"
+                | "decrby"
+                | "get"
+                | "getbit"
+                | "getdel"
+                | "getex"
+                | "getrange"
+                | "getset"
+                | "incr"
+                | "incrby"
+                | "incrbyfloat"
+                | "lcs"
+                | "mget"
+                | "mset"
+                | "msetnx"
+                | "psetex"
+                | "set"
+                | "setbit"
+                | "setex"
+                | "setnx"
+                | "setrange"
+                | "strlen"
+                | "substr"
+        );
+        let is_set = matches!(
+            self.name(),
+            "sadd"
+                | "scard"
+                | "sdiff"
+                | "sdiffstore"
+                | "sinter"
+                | "sintercard"
+                | "sinterstore"
+                | "sismember"
+                | "smembers"
+                | "smismember"
+                | "smove"
+                | "spop"
+                | "srandmember"
+                | "srem"
+                | "sscan"
+                | "sunion"
+                | "sunionstore"
+        );
+        let is_other = matches!(self.name(), "publish" | "spublish" | "ping" | "echo");
+        !(is_string || is_set || is_other || self.name.starts_with('h') || self.name.starts_with("pf"))
+    }
+}

@@ -1,0 +1,142 @@
+//! What has been done already for the batch that is planned next, so that nothing is done twice for it.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// For one batch, from when it is first looked at until it is planned.
+#[derive(Debug, Default)]
+pub(super) struct Preparation {
+    /// The connection has been asked whether it can carry guarded groups.
+    asked_ability: Cell<bool>,
+    /// Since when that has been asked, on whatever connection.
+    asked_since: Cell<Option<Instant>>,
+    /// What has been asked about the user's rights, one bit for each question.
+    asked_rights: Cell<u8>,
+    /// It has been waited for that the upstream connection is opened for the first time.
+    awaited_opening: Cell<bool>,
+    /// There is no connection for this client alone.
+    goes_with_others: Cell<bool>,
+    /// When the batch began to wait for what it has been waited for in vain.
+    waits_since: Cell<Option<Instant>>,
+}
+
+impl Preparation {
+    /// True once: the connection is to be asked whether it can carry guarded groups.
+    pub(super) fn begins_to_ask_ability(&self) -> bool {
+        !self.asked_ability.replace(true)
+    }
+
+    /// The client goes on over another connection, which is asked too, as long as what waits for the answer may wait.
+    pub(super) fn change_connection(&self, longest: Duration, now: Instant) {
+        let may_ask = self.asked_since.get().is_none_or(|since| now < since + longest);
+        self.asked_ability.set(!may_ask);
+    }
+
+    /// How long the answer may still take: all connections together have `longest`.
+    pub(super) fn left_for_ability(&self, longest: Duration, now: Instant) -> Duration {
+        let since = self.asked_since.get().unwrap_or(now);
+        self.asked_since.set(Some(since));
+        longest.saturating_sub(now.saturating_duration_since(since))
+    }
+
+    /// Nothing more is to be known of the connection.
+    pub(super) fn end_abilities(&self) {
+        self.asked_ability.set(false);
+        self.asked_since.set(None);
+    }
+
+    /// Whether a right has been asked about.
+    pub(super) fn has_asked_right(&self, bit: u8) -> bool {
+        self.asked_rights.get() & bit != 0
+    }
+
+    /// It is asked about now.
+    pub(super) fn ask_right(&self, bit: u8) {
+        self.asked_rights.set(self.asked_rights.get() | bit);
+    }
+
+    /// Nothing more is to be known of the user.
+    pub(super) fn end_rights(&self) {
+        self.asked_rights.set(0);
+    }
+
+    /// True once, until the connection has been opened: its opening is to be waited for.
+    pub(super) fn begins_to_await_opening(&self) -> bool {
+        !self.awaited_opening.replace(true)
+    }
+
+    /// The connection has been opened.
+    pub(super) fn forget_opening(&self) {
+        self.awaited_opening.set(false);
+    }
+
+    /// It goes with those of others: there is no connection for this client alone.
+    pub(super) fn go_with_others(&self) {
+        self.goes_with_others.set(true);
+    }
+
+    /// True once when it does.
+    pub(super) fn takes_shared(&self) -> bool {
+        self.goes_with_others.take()
+    }
+
+    /// The time since then counts for the batch.
+    pub(super) fn count_wait_since(&self, since: Instant) {
+        self.waits_since.set(Some(since));
+    }
+
+    /// When the batch was read, or began to wait.
+    pub(super) fn take_read_at(&self, now: Instant) -> Instant {
+        self.waits_since.take().unwrap_or(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_millis(300);
+
+    #[test]
+    fn a_connection_is_asked_once_and_another_one_while_there_is_time() {
+        let (preparation, now) = (Preparation::default(), Instant::now());
+        assert!(preparation.begins_to_ask_ability() && !preparation.begins_to_ask_ability());
+        assert_eq!(preparation.left_for_ability(LONGEST, now), LONGEST);
+        let later = now + LONGEST / 3;
+        preparation.change_connection(LONGEST, later);
+        assert!(preparation.begins_to_ask_ability());
+        assert_eq!(preparation.left_for_ability(LONGEST, later), LONGEST - LONGEST / 3, "they have the time together");
+        preparation.change_connection(LONGEST, now + LONGEST);
+        assert!(!preparation.begins_to_ask_ability(), "the time is over");
+        preparation.end_abilities();
+        assert!(preparation.begins_to_ask_ability());
+        assert_eq!(preparation.left_for_ability(LONGEST, now + LONGEST), LONGEST);
+    }
+
+    #[test]
+    fn each_right_is_asked_about_once() {
+        let preparation = Preparation::default();
+        preparation.ask_right(2);
+        assert!(preparation.has_asked_right(2) && !preparation.has_asked_right(1));
+        preparation.end_rights();
+        assert!(!preparation.has_asked_right(2));
+    }
+
+    #[test]
+    fn what_was_waited_for_counts_for_one_batch() {
+        let (preparation, now) = (Preparation::default(), Instant::now());
+        preparation.count_wait_since(now);
+        preparation.go_with_others();
+        let later = now + LONGEST;
+        assert_eq!((preparation.take_read_at(later), preparation.take_read_at(later)), (now, later));
+        assert!(preparation.takes_shared() && !preparation.takes_shared());
+    }
+
+    #[test]
+    fn an_opening_is_waited_for_once() {
+        let preparation = Preparation::default();
+        assert!(preparation.begins_to_await_opening() && !preparation.begins_to_await_opening());
+        preparation.forget_opening();
+        assert!(preparation.begins_to_await_opening());
+    }
+}
