@@ -43,7 +43,7 @@ use stage::{End, Play, Stage, perform, play};
 /// Seeds that are played where nothing else is said.
 const SEEDS: u64 = 200;
 /// Seeds behind them that have once found something, and are played with them.
-const FOUND: [u64; 4] = [255, 586, 943, 1543];
+const FOUND: [u64; 7] = [255, 295, 370, 449, 586, 943, 1543];
 /// Seeds that a soak plays at least, however short it is meant to be.
 const SOAK_SEEDS_MIN: u64 = 10_000;
 /// After so many seeds it is said how far it has come.

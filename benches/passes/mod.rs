@@ -140,6 +140,8 @@ impl<'p> Planning<'p> {
             carries: true,
             alone: false,
             skips: false,
+            slots: false,
+            unserved: None,
             unix_ms: 0,
         };
         plan(&mut self.session, &mut self.undecided, rules, black_box(batch), requests, false, &mut self.plan);

@@ -241,7 +241,6 @@ impl<'a> Client<'a> {
             unserved: None,
             alone: false,
             skips: false,
-            slots: false,
             unix_ms: clock::unix_ms(),
         };
         let mut planned = Plan::default();

@@ -80,7 +80,7 @@ async fn the_runbook_has_a_place_to_link_to_for_each_alert() {
 
 #[test]
 fn it_reads_metrics_that_exist_and_explains_every_kind_once() {
-    let modules = source("metrics.js") + &source("rules.js");
+    let modules = source("metrics.js") + &source("rules.js") + &source("compressed.js");
     let read: Vec<_> = modules.split("respguard_").skip(1).collect();
     assert!(read.len() > 5);
     for behind in read {

@@ -89,6 +89,8 @@ pub struct Pipeline {
     /// Groups that what stands behind them waits for.
     pub fences: usize,
     pub is_large: bool,
+    /// Whose logins it has: `EXPIRE` names no token, so that one of two logins of a user may take that of the other.
+    logins: Vec<String>,
 }
 
 impl Pipeline {
@@ -103,6 +105,7 @@ impl Pipeline {
             turns: 0,
             fences: 0,
             is_large: false,
+            logins: Vec::new(),
         }
     }
 
@@ -196,8 +199,11 @@ impl Pipeline {
         };
         words.push(if rule == "login" { vec!["SETEX", &first, "600", &tag] } else { vec!["SET", &first, &tag] });
         words.push(vec!["SADD", &second, &tag]);
-        if rule == "login" && rng.bool() {
-            words.push(vec!["EXPIRE", &second, "600"]);
+        if rule == "login" {
+            if rng.bool() && !self.logins.contains(&user) {
+                words.push(vec!["EXPIRE", &second, "600"]);
+            }
+            self.logins.push(user);
         }
         for time in 0..times {
             for (place, words) in words.iter().enumerate() {
@@ -227,6 +233,9 @@ impl Pipeline {
             let words = if rule == "login" { vec!["SETEX", &first, "600", &tag] } else { vec!["SET", &first, &tag] };
             let want = Want::Group { rule, tag: tag.clone(), place: 0, atomic, torn, time: 0 };
             self.push(&words, want);
+            if rule == "login" {
+                self.logins.push(user.clone());
+            }
             begun.push((rule, user, tag, torn, atomic));
             if rng.bool() {
                 let (key, tag) = (format!("own:{client}:{}", rng.u32(0..3)), ledger.tag(self.session, 1, false));

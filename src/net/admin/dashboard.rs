@@ -34,6 +34,7 @@ const FILES: &[(&str, &str, &str)] = files![
     SCRIPT "groups.js",
     SCRIPT "group.js",
     SCRIPT "rules.js",
+    SCRIPT "compressed.js",
     SCRIPT "violations.js",
     SCRIPT "stream.js",
     SCRIPT "kinds.js",

@@ -2,8 +2,6 @@
 
 use std::task::{Context as TaskContext, Poll};
 
-use bytes::Buf;
-
 use super::connection::{Connection, Event, InputWait};
 use crate::net::context::READ_BYTES;
 use crate::net::exchange::End;

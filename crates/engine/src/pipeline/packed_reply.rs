@@ -116,16 +116,15 @@ pub(super) fn parts_of(
     reader: &dyn Fn(u32) -> Option<Arc<Reader>>,
 ) -> Vec<PackedPart> {
     let mut parts = Vec::new();
-    let mut all = elements(frame);
+    let all = elements(frame);
     let mut start = frame.len() - all.rest().len();
-    let mut at = 0;
-    while let Some(element) = all.next() {
+    for (at, element) in (0..).zip(all) {
         let (pushes, _) = split_pushes(element);
         let end = start + element.len();
         if let Some((place, reader)) = place(at).and_then(|place| Some((place, reader(place)?))) {
             parts.push(PackedPart { place, bytes: start + pushes.len()..end, reader });
         }
-        (start, at) = (end, at + 1);
+        start = end;
     }
     parts
 }

@@ -1,6 +1,7 @@
 // The dashboard: asks the endpoints of this listener every two seconds, and listens for violations.
 
 import { ANSWER_MS, ask } from "./ask.js";
+import { showCompressed } from "./compressed.js";
 import { at, clock, say, wait } from "./dom.js";
 import { followAddress, readRule, showGroup } from "./group.js";
 import { showGroups } from "./groups.js";
@@ -28,6 +29,7 @@ async function refresh() {
     last = { groups, rules, sample: readMetrics(metrics) };
     showStatus(status);
     showNow(last.sample);
+    showCompressed(metrics);
     show();
     lastAnswer = Date.now();
     at("alarm").hidden = true;
