@@ -337,7 +337,7 @@ impl Workers {
     async fn drain(self, longest: Duration) {
         for mailbox in &self.mailboxes {
             // A worker that has ended has nothing to drain.
-            let _ = mailbox.sender.send(Message::Drain).await;
+            let _ = mailbox.sender.send(Message::Drain(longest * 3 / 4)).await;
         }
         let joined = tokio::task::spawn_blocking(move || {
             for thread in self.threads {

@@ -307,6 +307,38 @@ fn asking_a_server_without_maintenance_notifications_for_them_keeps_a_client_on_
     assert_eq!(stage.proxy.metric("respguard_upstream_connections", &[("state", "leased")]), 0.0);
 }
 
+#[test]
+fn redis_py_is_told_of_a_drain_and_goes_to_the_successor_without_an_error() {
+    let (old, new) = (RedisServer::start(&[]), RedisServer::start(&[]));
+    old.ask("SET who first");
+    new.ask("SET who second");
+    let first = Proxy::start("", &old);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, ready) = (folder.path().join("second.toml"), folder.path().join("ready"));
+    let toml = Setup::new(&new).toml(&format!("127.0.0.1:{}", first.port()), harness::redis::free_port());
+    std::fs::write(&file, toml).expect("a file");
+    let done = std::thread::scope(|scope| {
+        let port = first.port();
+        let ready = &ready;
+        let asking =
+            scope.spawn(move || script::python_with("maint_notifications.py", port, &[ready.to_str().expect("a path in UTF-8")]));
+        eventually("redis-py is connected", || ready.exists() || asking.is_finished());
+        let mut run = harness::proxy::command();
+        run.args(["run", "--takeover", "--config"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut second = run.spawn().expect("it runs");
+        eventually("the successor takes clients too", || {
+            let mut wires: Vec<_> = (0..8).map(|_| first.wire()).collect();
+            wires.iter_mut().any(|wire| wire.ask("GET who") == "$6\r\nsecond\r\n")
+        });
+        first.terminate();
+        let done = asking.join().expect("it ends well");
+        harness::signal(second.id(), "TERM");
+        second.wait().expect("a child of ours");
+        done
+    });
+    assert_eq!(done.checks, 1);
+}
+
 /// A server that answers SET of a word with the error that begins with it.
 fn server_of_errors() -> FakeServer {
     const HELLO: &[u8] =

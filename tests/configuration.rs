@@ -12,7 +12,7 @@ const DOCUMENTED: &str = include_str!("../config.toml");
 const INTRODUCTION: &str = "\
 # Configuration
 
-Every key that a configuration file can have. [config.toml](../config.toml) is the same as a file to start from, and
+For operators: every key that a configuration file can have. [config.toml](../config.toml) is the same as a file to start from, and
 [rules.md](rules.md) explains the language of the rules with examples. `respguard check --config FILE` names everything that is
 wrong with a file, by line. An unknown key is wrong; a key that is left out has its default.
 

@@ -229,7 +229,7 @@ fn anchors(text: &str) -> Vec<String> {
 #[test]
 fn every_link_leads_somewhere_and_every_document_is_linked() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut from_readme = BTreeSet::new();
+    let mut linked = BTreeSet::new();
     for (name, text) in documents() {
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
@@ -237,13 +237,16 @@ fn every_link_leads_somewhere_and_every_document_is_linked() {
             assert!(path.starts_with("https://") || file.exists(), "{name}: {target}");
             let wanted = || anchors(&std::fs::read_to_string(&file).expect("a document"));
             assert!(anchor.is_empty() || wanted().iter().any(|known| known == anchor), "{name}: {target}");
-            if name == "README.md" {
-                from_readme.insert(path.to_owned());
+            match name.as_str() {
+                "README.md" => drop(linked.insert(path.to_owned())),
+                // The index by reader.
+                "docs/README.md" => drop(linked.insert(format!("docs/{path}"))),
+                _ => {}
             }
         }
     }
     for (name, _) in documents() {
-        assert!(name == "README.md" || from_readme.contains(&name), "README.md does not name {name}");
+        assert!(name == "README.md" || linked.contains(&name), "neither README.md nor the index names {name}");
     }
 }
 
@@ -273,5 +276,18 @@ fn the_tests_that_documents_refer_to_exist() {
     assert!(cells.len() > 15, "{cells:?}");
     for name in cells {
         assert!(tests.contains(&format!("fn {name}()")), "{name}");
+    }
+}
+
+#[test]
+fn every_page_is_in_the_index_and_begins_with_whom_it_is_for() {
+    let all = documents();
+    let index = &all.iter().find(|(name, _)| name == "docs/README.md").expect("an index").1;
+    for (name, text) in all.iter().filter(|(name, _)| name.starts_with("docs/") && name != "docs/README.md") {
+        let page = name.trim_start_matches("docs/");
+        assert!(index.contains(&format!("[{page}]({page})")), "{name} is not in docs/README.md");
+        let first = text.lines().skip(1).find(|line| !line.is_empty()).unwrap_or_default();
+        let readers = ["For developers", "For operators", "For contributors", "For those who"];
+        assert!(readers.iter().any(|reader| first.starts_with(reader)), "{name} begins with {first:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use respguard::config::{self, Config};
@@ -116,6 +116,15 @@ fn the_manifests_are_what_kubernetes_takes() {
         let said = tool("make setup", &[validate, "--strict", "--kubernetes-version", "1.37", file]).unwrap_or_default();
         assert_eq!(said.matches(" passed for resource ").count(), text.matches("\nkind: ").count(), "{said}");
     }
+}
+
+#[test]
+fn the_workflows_are_what_github_takes_and_run_what_is_there() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    assert!(python.exists(), "{} is missing: run `make setup`", python.display());
+    let said = tool("make setup", &[python.to_str().expect("a path in UTF-8"), "tests/shipped/workflows.py", "."]);
+    let said = said.unwrap_or_default();
+    assert!(said.contains("checks.yml: ") && said.contains("release.yml: "), "{said}");
 }
 
 #[test]
@@ -271,11 +280,33 @@ fn the_dockerfile_copies_what_a_build_reads() {
         let copy = Command::new("cp").arg("-r").arg(root.join(source)).arg(&target).status();
         assert!(copy.expect("cp is there").success(), "{source}");
     }
+    for included in included(&root.join("src")) {
+        let of_tree = included.strip_prefix(root).expect("within the tree");
+        assert!(copied().into_iter().any(|source| of_tree.starts_with(source)), "{} is not copied", of_tree.display());
+    }
     // It reads every manifest, and wants the files of what is built and of what is not.
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]).current_dir(context.path());
     let output = cargo.output().expect("cargo is there");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The files that the program's sources include, but for those of their tests.
+fn included(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(included(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            let text = fs::read_to_string(&path).expect("a source");
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let names = text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            let resolved = names.map(|name| fs::canonicalize(folder.join(name)).expect("a file"));
+            files.extend(resolved);
+        }
+    }
+    files
 }
 
 /// The table of all metrics.

@@ -33,6 +33,9 @@ pub(super) struct Asked {
     /// Leave out what is simply passed on.
     #[arg(long)]
     quiet: bool,
+    /// Say everything about each command of a recording too, not one line.
+    #[arg(long, conflicts_with_all = ["quiet", "summary", "json"])]
+    whole: bool,
 }
 
 /// Explains what is asked for.
@@ -44,23 +47,25 @@ pub(super) fn explain(asked: &Asked) -> ExitCode {
             ExitCode::from(USAGE)
         }
         what => {
-            let form = match (asked.summary, asked.json, asked.quiet) {
-                (true, ..) => Form::Summary,
-                (_, true, _) => Form::Json,
-                (.., true) => Form::Quiet,
-                _ => Form::Whole,
-            };
+            let forms = [
+                (asked.summary, Form::Summary),
+                (asked.json, Form::Json),
+                (asked.quiet, Form::Quiet),
+                (asked.whole, Form::Whole),
+            ];
+            let form = forms.into_iter().find(|(is_asked, _)| *is_asked).map(|(_, form)| form);
             explain_commands(&asked.config, what.first().map(PathBuf::as_path), form)
         }
     }
 }
 
-fn explain_commands(file: &Path, commands: Option<&Path>, form: Form) -> ExitCode {
+fn explain_commands(file: &Path, commands: Option<&Path>, form: Option<Form>) -> ExitCode {
     let Some(Loaded { config, .. }) = load(Some(file)) else { return ExitCode::from(REFUSED) };
     let source = commands.map_or("standard input".into(), Path::to_string_lossy);
     let explained = read_commands(commands)
         .map_err(|error| format!("{source}: {error} (expected commands, at most {} bytes)", explain::INPUT_BYTES_MAX))
         .and_then(|input| {
+            let form = form.unwrap_or_else(|| explain::usual_form(&input));
             explain::explain_before(&config, &Table::builtin(), input, form, who_serves(&config))
                 .map_err(|error| format!("{source}:{error}"))
         });

@@ -237,6 +237,7 @@ fn line(violation: &Value, json: bool) -> String {
         ("rule", violation["rule"].as_str()),
         ("commands", Some(commands.join(" ").as_str()).filter(|commands| !commands.is_empty())),
         ("keys", violation["key_pattern"].as_str()),
+        ("key", violation["key"].as_str()),
         ("reason", violation["reason"].as_str()),
         ("error", violation["error"].as_str()),
         ("client", violation["client"].as_str()),

@@ -231,8 +231,10 @@ mod tests {
     fn sample(requests: u64, at_ms: u64) -> Sample {
         let metrics = format!(
             "respguard_request_seconds_bucket{{le=\"0.001\"}} {requests}\nrespguard_request_seconds_bucket{{le=\"0.01\"}} {all}\n\
-             respguard_request_seconds_bucket{{le=\"+Inf\"}} {all}\nrespguard_request_seconds_count {all}\nrespguard_timeouts_total 1\n",
+             respguard_request_seconds_bucket{{le=\"+Inf\"}} {all}\nrespguard_request_seconds_count {all}\nrespguard_timeouts_total 1\n\
+             respguard_worker_busy_seconds_total{{worker=\"0\"}} {busy}\nrespguard_worker_clients{{worker=\"0\"}} 3\n",
             all = requests * 2,
+            busy = requests as f64 / 200.0,
         );
         let client = json!({ "id": 7, "address": "10.0.0.7:5000", "name": "billing", "library": "redis-py 7", "requests": requests,
             "violations": 0, "timeouts": 0, "age_seconds": 61, "idle_seconds": 0, "command": "get" });
@@ -274,6 +276,7 @@ mod tests {
             "200 requests/s",
             "p50 1 ms",
             "p99 10 ms",
+            "0         50 %      3",
             "pair",
             "billing",
             "100/s",

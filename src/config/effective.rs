@@ -10,7 +10,10 @@ const RULES_BEGIN: &str = "[[group]]";
 const RULES: [&str; 7] = ["group", "ttl", "degrade", "expect", "guard", "relation", "compress"];
 
 const MODE: &str = "mode";
+/// What rules name in violations.
+const VIOLATIONS_LIVE: [&str; 1] = ["keys"];
 const PIPELINE: &str = "pipeline";
+const VIOLATIONS: &str = "violations";
 /// Keys of `[pipeline]` that belong to the rules.
 const PIPELINE_LIVE: [&str; 3] = ["report", "hold_ms", "hold_max_ms"];
 
@@ -41,7 +44,10 @@ impl Difference {
     /// Whether a running proxy follows the change without being started anew.
     pub fn is_live(&self) -> bool {
         match self.key.split_once('.') {
-            Some((table, key)) => RULES.contains(&table) || (table == PIPELINE && PIPELINE_LIVE.contains(&key)),
+            Some((table, key)) => {
+                let is_of_rules = |section, live: &[&str]| table == section && live.contains(&key);
+                RULES.contains(&table) || is_of_rules(PIPELINE, &PIPELINE_LIVE) || is_of_rules(VIOLATIONS, &VIOLATIONS_LIVE)
+            }
             None => self.key == MODE,
         }
     }
@@ -55,9 +61,11 @@ pub fn follow(all: &mut Map<String, Value>, new: &Map<String, Value>) {
             None => all.remove(key),
         };
     }
-    if let (Some(Value::Object(all)), Some(Value::Object(new))) = (all.get_mut(PIPELINE), new.get(PIPELINE)) {
-        for key in PIPELINE_LIVE {
-            all.extend(new.get(key).map(|value| (key.to_owned(), value.clone())));
+    for (section, keys) in [(PIPELINE, &PIPELINE_LIVE[..]), (VIOLATIONS, &VIOLATIONS_LIVE)] {
+        if let (Some(Value::Object(all)), Some(Value::Object(new))) = (all.get_mut(section), new.get(section)) {
+            for key in keys {
+                all.extend(new.get(*key).map(|value| ((*key).to_owned(), value.clone())));
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::net::network::{Network, NetworkError};
 use crate::telemetry::durable;
 use respguard_engine::command::Table;
 use respguard_engine::link::breaker::Thresholds;
-use respguard_engine::policy::rule::{Word, Written, WrittenPipeline};
+use respguard_engine::policy::rule::{KeyForm, Word, Written, WrittenPipeline};
 use respguard_engine::policy::warn::warnings;
 use respguard_engine::policy::{Policy, compile};
 
@@ -139,7 +139,7 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     let rest = rest::read(root.optional_section("rest", findings), sources, findings);
     let breaker = breaker(root.section("breaker", findings), findings);
     let (pipeline, drain_timeout) = pipeline(root.section("pipeline", findings), findings);
-    let violations = violations(root.section("violations", findings), sources, findings);
+    let (violations, violation_keys) = violations(root.section("violations", findings), sources, findings);
     let audit = audit::read(&mut root, sources, findings);
     let written = rules::read(&mut root, pipeline, findings);
     root.end(findings);
@@ -155,12 +155,13 @@ fn document(text: &str, table: &Table, sources: &Sources<'_>, findings: &mut Fin
     refuse_unresolved(&upstream, &written, findings);
     audit::refuse_unlogged(audit.as_ref(), &written, findings);
     let policy = match compile(&written, table) {
-        Ok(policy) => {
+        Ok(mut policy) => {
             warnings(&written).into_iter().for_each(|warning| findings.warn(&warning.path, warning.message, warning.advice));
             if upstream.topology.is_cluster() {
                 audit::warn_of_reported(&policy, findings);
                 slots::check(&policy, table, findings);
             }
+            policy.violation_keys = violation_keys;
             policy
         }
         Err(errors) => {
@@ -321,7 +322,8 @@ fn pipeline(mut section: Section<'_>, findings: &mut Findings) -> (WrittenPipeli
     (pipeline, drain_timeout)
 }
 
-fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Option<durable::Settings> {
+fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> (Option<durable::Settings>, KeyForm) {
+    let keys = section.word("keys", findings).unwrap_or_default();
     let file = section.text("file", findings);
     let bytes_max = section.number("file_bytes_max", 1024..=FILE_BYTES_MAX, FILE_BYTES_DEFAULT, findings);
     let kept_max = section.number("files_kept", 0..=FILES_KEPT_MAX, FILES_KEPT_DEFAULT, findings);
@@ -329,8 +331,9 @@ fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Fi
         findings.add(&section.path_of("file"), "the name is empty", "a file's path, or no such key");
     }
     section.end(findings);
-    let kept_max = usize::try_from(kept_max).ok()?;
-    Some(durable::Settings { file: sources.folder.join(file?), bytes_max, kept_max })
+    let kept_max = usize::try_from(kept_max).unwrap_or(usize::MAX);
+    let settings = |file| durable::Settings { file: sources.folder.join(file), bytes_max, kept_max };
+    (file.map(settings), keys)
 }
 
 pub(super) fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address> {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::library;
 use super::page::Page;
 use super::steps::Planned;
 use super::summary::{Noted, What};
@@ -71,6 +72,17 @@ enum Rest {
     Behind,
 }
 
+/// Which library the client says to be, and what its users see.
+fn tell_library(planned: &Planned<'_>, page: &mut Page) {
+    for at in 0..planned.batch.len() {
+        let name = library::named(planned.spec(at).name(), planned.args(at));
+        if let Some((name, shows)) = name.and_then(|name| Some((name, library::shows(name)?))) {
+            page.note(&Noted { what: What::Library, by: name, commands: 1 });
+            page.line(1, format_args!("the client library is {name}: {shows}"));
+        }
+    }
+}
+
 impl<'a> Client<'a> {
     /// A client that has just connected.
     pub(super) fn new(config: &'a Config, table: &'a Table, page: &mut Page) -> Client<'a> {
@@ -114,6 +126,7 @@ impl<'a> Client<'a> {
             let slots = self.config.upstream.topology.is_cluster();
             let planned = Planned { table, policy, batch, bytes, plan: &plan, pinned, slots };
             self.tell_large(&planned, page);
+            tell_library(&planned, page);
             planned.write(page);
             let rest = plan.turn.map_or(Rest::Again, |turn| self.pass_barrier(turn, &planned, page));
             let covered = plan.commands + usize::from(matches!(rest, Rest::Behind));

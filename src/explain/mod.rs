@@ -4,8 +4,10 @@
 //! can tell is taken to go well: it does what it is asked, its commands are those of the built-in table, and its user
 //! may run MULTI and PTTL. Between two batches everything is answered.
 
+mod brief;
 mod client;
 mod input;
+mod library;
 mod page;
 mod recorded;
 mod steps;
@@ -26,6 +28,11 @@ use respguard_engine::route::assignment::Assignment;
 
 /// Most bytes that are read to be explained.
 pub const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How `input` is explained unless something else is asked for: of a recording there would be too much to read.
+pub fn usual_form(input: &[u8]) -> Form {
+    if format::is_recording(input) { Form::Lines } else { Form::Whole }
+}
 
 /// The text about `input`: a recording, or requests as a client may send them, inline or not, where a blank line ends
 /// what was sent in one go.
@@ -50,7 +57,7 @@ pub fn explain_before(
     let start = Instant::now();
     for (place, piece) in input::pieces(&input)?.iter().enumerate() {
         page.part();
-        page.line(0, format_args!("batch {}, line {}:", place + 1, piece.line));
+        page.heading(format_args!("batch {}, line {}", place + 1, piece.line));
         client.begin_anew();
         client.tell(piece.bytes, Sent { at: start, next_in: None }, &mut page);
     }

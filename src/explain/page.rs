@@ -16,6 +16,8 @@ pub enum Form {
     /// Every batch.
     #[default]
     Whole,
+    /// One line for each command.
+    Lines,
     /// Only batches in which something is not simply passed on.
     Quiet,
     /// How often what is done.
@@ -29,6 +31,8 @@ pub enum Form {
 pub(super) struct Page {
     text: String,
     form: Form,
+    /// What each line of the part begins with, where there is one line for each command.
+    heading: String,
     /// Where the part begins that is being written.
     part: usize,
     /// Something in it is not simply passed on.
@@ -40,11 +44,35 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn line(&mut self, level: usize, line: impl fmt::Display) {
+        if self.is_brief() {
+            return self.brief_line(level, &line.to_string());
+        }
         self.text.push_str(&format!("{:width$}{line}\n", "", width = 2 * level));
     }
 
     pub(super) fn new(form: Form) -> Page {
         Page { form, ..Page::default() }
+    }
+
+    /// One line for each command is wanted.
+    pub(super) fn is_brief(&self) -> bool {
+        self.form == Form::Lines
+    }
+
+    /// Details, and what introduces them, are left out.
+    fn brief_line(&mut self, level: usize, line: &str) {
+        if level <= 1 && !line.ends_with(':') {
+            self.text.push_str(&format!("{}{line}\n", self.heading));
+        }
+    }
+
+    /// Says what the part is about.
+    pub(super) fn heading(&mut self, heading: impl fmt::Display) {
+        if self.is_brief() {
+            self.heading = format!("{heading}: ");
+        } else {
+            self.line(0, format_args!("{heading}:"));
+        }
     }
 
     /// The same, with what a cluster's nodes have said.
@@ -80,7 +108,8 @@ impl Page {
     /// A blank line, unless nothing stands before it.
     pub(super) fn part(&mut self) {
         self.end_part();
-        if !self.text.is_empty() {
+        self.heading.clear();
+        if !self.text.is_empty() && !self.is_brief() {
             self.text.push('\n');
         }
     }
@@ -88,7 +117,7 @@ impl Page {
     pub(super) fn into_text(mut self) -> String {
         self.end_part();
         match self.form {
-            Form::Whole | Form::Quiet => self.text,
+            Form::Whole | Form::Lines | Form::Quiet => self.text,
             Form::Summary => self.summary.to_string(),
             Form::Json => format!("{}\n", self.summary.to_json()),
         }

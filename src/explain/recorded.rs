@@ -25,7 +25,7 @@ pub(super) fn explain(config: &Config, table: &Table, input: &[u8], form: Form) 
     let start = Instant::now();
     for entry in &recording.entries {
         page.part();
-        page.line(0, format_args!("client {}, at {}:", entry.client, milliseconds(entry.at)));
+        page.heading(format_args!("client {}, at {}", entry.client, milliseconds(entry.at)));
         let client = clients.entry(entry.client).or_insert_with(|| Client::new(config, table, &mut page));
         match &entry.event {
             Event::Client { before: true } => {

@@ -33,6 +33,9 @@ pub(super) struct Planned<'a> {
 
 impl Planned<'_> {
     pub(super) fn write(&self, page: &mut Page) {
+        if page.is_brief() {
+            return self.write_brief(page);
+        }
         let error = |reply: &[u8]| String::from_utf8_lossy(reply).trim_end().to_owned();
         for step in &self.plan.steps {
             self.noted(step).iter().for_each(|noted| page.note(noted));
@@ -77,6 +80,11 @@ impl Planned<'_> {
                 Step::TtlFix { command, added } => self.write_ttl_fixed(*command, &added.injected, page),
             }
         }
+        self.write_notes(page);
+    }
+
+    /// What was found about groups.
+    pub(super) fn write_notes(&self, page: &mut Page) {
         for note in &self.plan.notes {
             self.noted_note(note).iter().for_each(|noted| page.note(noted));
             self.write_note(note, page);
@@ -114,6 +122,9 @@ impl Planned<'_> {
 
     /// A command, and where its reply comes from.
     pub(super) fn write_answered(&self, at: usize, reply: impl std::fmt::Display, page: &mut Page) {
+        if page.is_brief() {
+            return page.line(1, format_args!("{:<3} {}  -> {reply}", self.number(at), self.request(at)));
+        }
         self.write_command(at, page);
         page.line(4, format_args!("reply: {reply}"));
     }
@@ -139,7 +150,7 @@ impl Planned<'_> {
     }
 
     /// As it would be typed, but without a password.
-    fn request(&self, at: usize) -> String {
+    pub(super) fn request(&self, at: usize) -> String {
         let public = match self.spec(at).connection {
             ConnectionEffect::Lane(Lane::Auth) => 1,
             ConnectionEffect::Lane(Lane::Hello) => 2,

@@ -26,6 +26,7 @@ pub(super) enum What {
     Held,
     NearMiss,
     LeftOut,
+    Library,
 }
 
 impl What {
@@ -45,6 +46,7 @@ impl What {
             What::Held => "held for its rest",
             What::NearMiss => "nearly a group",
             What::LeftOut => "left out of its group",
+            What::Library => "client library",
         }
     }
 }
@@ -55,6 +57,13 @@ pub(super) struct Noted<'a> {
     /// Its rule, or the reason.
     pub(super) by: &'a str,
     pub(super) commands: usize,
+}
+
+impl fmt::Display for Noted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = self.what.as_str();
+        if self.by.is_empty() { f.write_str(what) } else { write!(f, "{what} ({})", self.by) }
+    }
 }
 
 /// All of them.

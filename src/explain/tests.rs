@@ -419,3 +419,31 @@ fn a_summary_counts_what_is_done_and_a_quiet_explanation_leaves_out_what_passes(
     assert_eq!(rows.len(), summary.lines().count());
     assert!(rows.iter().any(|row| row["by"] == "login" && row["commands"] == 2), "{json}");
 }
+
+#[test]
+fn a_recording_has_one_line_for_each_command_unless_more_is_asked_for() {
+    let table = Table::builtin();
+    let config = config::read(LOGIN, Path::new("rules.toml"), &table, &|_| None).expect("the rules are good");
+    let recording = recorded(&[
+        (500, 7, "CLIENT SETINFO LIB-NAME ioredis\n"),
+        (1000, 7, "GET a\nSETEX rt:u:t 60 v\nSADD sess:u t\n"),
+        (2000, 8, "BLPOP q 1\n"),
+    ]);
+    assert_eq!((usual_form(recording.as_bytes()), usual_form(b"GET a\n")), (Form::Lines, Form::Whole));
+    let text = explain(&config, &table, recording.into(), Form::Lines).expect("the input is good");
+    let lines: Vec<_> = text.lines().collect();
+    for line in [
+        "client 7, at 1.000 ms: 2   GET a  -> sent as it is",
+        "client 7, at 1.000 ms: 3   SETEX rt:u:t 60 v  -> sent as a transaction (login)",
+        "client 7, at 1.000 ms: 4   SADD sess:u t  -> sent as a transaction (login)",
+    ] {
+        assert_eq!(lines.iter().filter(|shown| **shown == line).count(), 1, "{line} in {text}");
+    }
+    for command in ["CLIENT SETINFO", "GET a", "SETEX", "SADD", "BLPOP q 1"] {
+        assert_eq!(lines.iter().filter(|line| line.contains(&format!("   {command}"))).count(), 1, "{command} in {text}");
+    }
+    assert!(text.contains("client 7, at 0.500 ms: the client library is ioredis: an error of a group is the first of each pair"));
+    assert!(lines.iter().all(|line| !line.is_empty() && !line.starts_with(' ')), "{text}");
+    let summary = explain(&config, &table, recorded(&[(0, 1, "CLIENT SETINFO LIB-NAME redis-py\n")]).into(), Form::Summary);
+    assert!(summary.expect("good").contains("client library (redis-py): 1 time, 1 command"));
+}

@@ -85,6 +85,9 @@ pub(super) fn local_answer(local: ClientCommand) -> &'static str {
         ClientCommand::ClientGetRedir | ClientCommand::ClientTrackingInfo => {
             "the server's reply, with the proxy's id of the client it names"
         }
+        ClientCommand::ClientMaintNotifications => {
+            "the proxy's own reply with RESP3: it tells this client before it ends; with RESP2 the server's reply"
+        }
         ClientCommand::ClientUnblock => {
             "the server's reply, asked about the connection of that client of the proxy; 0 if there is none"
         }

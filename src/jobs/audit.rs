@@ -12,6 +12,7 @@ use super::owners::Owners;
 use super::report::{RelationReport, told};
 use super::run::{Run, Stop};
 use super::walk::walk_all;
+use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::Relation;
 use respguard_engine::policy::relation::{Subject, Topology, VALUE_BYTES_MAX, Verdict, Walk};
@@ -265,8 +266,10 @@ impl<'a> Audit<'a> {
         if self.is_sample {
             return self.report.take(subject, verdict);
         }
+        let form = self.run.shared.policy.load().violation_keys;
         let violation = Violation::new(kind)
             .rule(&self.relation.name)
+            .key(named_keys::shown(form, &subject.source.key))
             .key_pattern(&self.relation.pattern_text(subject.walk))
             .reason(Some(self.report.why(kind, absent)));
         self.run.shared.reporter.violation(violation, &"audit");

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -59,6 +59,8 @@ pub struct Context {
     pub batches: Buffers<Box<Batch>>,
     /// No new request is read any more.
     pub draining: Cell<bool>,
+    /// While it drains: how long clients that asked to be told have from its beginning on; zero when that is over.
+    pub notice: Cell<Duration>,
     /// Names for the guards of groups.
     pub guards: Names,
     /// Second looks at TTLs that are pending.
@@ -107,6 +109,7 @@ impl Context {
             write_buffers: Buffers::default(),
             batches: Buffers::default(),
             draining: Cell::new(false),
+            notice: Cell::new(Duration::ZERO),
             guards: Names { instance: fastrand::u64(..), used: Cell::new(0) },
             rechecks: Cell::new(0),
             client_fields: Cell::default(),

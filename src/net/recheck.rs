@@ -6,6 +6,7 @@ use crate::net::context::Context;
 use crate::net::upstream::call::Answer;
 use crate::net::upstream::lane::Lane;
 use crate::telemetry::label::TtlOutcome;
+use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::slot::Probe;
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_resp::{encode, value};
@@ -72,12 +73,13 @@ impl Recheck {
     }
 }
 
-/// The violation that a probe has shown: it names the pattern, never the key.
+/// The violation that a probe has shown.
 pub fn violation(kind: Kind, probe: &Probe, context: &Context) -> Violation {
     Violation {
         rule: Some(probe.rule.name.clone()),
         commands: vec![context.table().spec(probe.command).name().into()],
         key_pattern: probe.rule.pattern_of(&probe.key).map(Into::into),
+        key: named_keys::shown(context.policy().violation_keys, &probe.key),
         ..Violation::new(kind)
     }
 }

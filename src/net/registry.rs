@@ -51,8 +51,8 @@ pub enum Message {
     OwnConnection(u64, oneshot::Sender<Option<i64>>),
     /// What each of the worker's clients is doing.
     Describe(oneshot::Sender<Vec<(u64, Activity)>>),
-    /// Take no new requests, answer what is owed.
-    Drain,
+    /// Take no new requests, answer what is owed. Clients that asked for it are told first, and have so long to leave.
+    Drain(Duration),
     /// The server's own commands are known now.
     Table(Arc<Table>),
     /// Commands are planned with these rules from now on; answered when that is so.
@@ -81,6 +81,8 @@ pub struct Client {
     details: Mutex<Details>,
     /// CLIENT KILL has ended it: it is gone for everybody, whenever its worker gets to it.
     killed: AtomicBool,
+    /// It has asked for maintenance notifications.
+    wants_notices: AtomicBool,
 }
 
 /// What a client is doing, as its worker sees it (<https://redis.io/docs/latest/commands/client-list/>).
@@ -156,6 +158,7 @@ impl Registry {
             worker: worker.sender.clone(),
             details,
             killed: AtomicBool::new(false),
+            wants_notices: AtomicBool::new(false),
         });
         clients.insert(id, Arc::clone(&client));
         worker.clients.fetch_add(1, Ordering::Relaxed);
@@ -222,6 +225,16 @@ impl Client {
     /// What it told about itself.
     pub fn details(&self) -> Details {
         self.details.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It wants to be told before the process ends, or no longer.
+    pub fn ask_for_notices(&self, wants: bool) {
+        self.wants_notices.store(wants, Ordering::Relaxed);
+    }
+
+    /// Whether it wants to be told.
+    pub fn wants_notices(&self) -> bool {
+        self.wants_notices.load(Ordering::Relaxed)
     }
 
     /// It has been ended by another client; true the first time.

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
@@ -31,7 +31,7 @@ use crate::telemetry::gauge;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::report::Reporter;
 use crate::telemetry::slow::SlowLog;
-use crate::telemetry::totals::Totals;
+use crate::telemetry::totals::{Totals, WorkerLoad};
 use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
 use respguard_engine::policy::Policy;
@@ -183,14 +183,14 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
         Message::Describe(answer) => {
             tokio::task::spawn_local(describe(Rc::clone(shared), answer));
         }
-        Message::Drain => {
+        Message::Drain(notice) => {
             shared.context.draining.set(true);
+            shared.context.notice.set(notice);
             if let Some(rest) = rest {
                 rest.stop();
             }
-            for exchange in shared.clients.borrow().values().filter_map(Weak::upgrade) {
-                exchange.wake();
-            }
+            wake_all(shared);
+            tokio::task::spawn_local(end_notice(Rc::clone(shared), notice));
         }
         Message::Table(table) => {
             shared.context.set_table(table);
@@ -206,6 +206,19 @@ fn take(shared: &Rc<WorkerShared>, rest: Option<&Rc<Rest>>, acceptor: Option<&Ar
         // Who asked may have left.
         Message::Alive(alive) => drop(alive.send(())),
     }
+}
+
+fn wake_all(shared: &WorkerShared) {
+    for exchange in shared.clients.borrow().values().filter_map(Weak::upgrade) {
+        exchange.wake();
+    }
+}
+
+/// Clients that were told to leave and are still there are treated as the others.
+async fn end_notice(shared: Rc<WorkerShared>, notice: Duration) {
+    tokio::time::sleep(notice).await;
+    shared.context.notice.set(Duration::ZERO);
+    wake_all(&shared);
 }
 
 /// Says what each client is doing, a few at a time: those that are served do not wait for all of them.
@@ -360,20 +373,29 @@ async fn watch(shared: Rc<WorkerShared>) {
     }
 }
 
+impl WorkerShared {
+    /// Flushes what was counted, and says how much there is to do.
+    fn tell(&self) {
+        let busy = Handle::current().metrics().worker_total_busy_duration(0);
+        self.context.metrics.load(self.context.worker, WorkerLoad { busy, clients: self.clients.borrow().len() });
+        self.context.metrics.flush();
+    }
+}
+
 async fn flush(shared: Rc<WorkerShared>, rest: Option<Rc<Rest>>, mut questions: FlushRequests) {
     let mut ticks = interval(FLUSH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                shared.context.metrics.flush();
+                shared.tell();
                 shared.context.trim();
                 if let Some(rest) = &rest {
                     rest.trim();
                 }
             }
             Some(answer) = questions.recv() => {
-                shared.context.metrics.flush();
+                shared.tell();
                 // The scrape may have given up waiting.
                 let _ = answer.send(());
             }

@@ -1,5 +1,6 @@
 //! The recorder of this process and its text in Prometheus' format.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use metrics::{counter, gauge};
@@ -8,7 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use super::gap;
 use super::label::{RequestClass, key};
 use super::latency::render_head;
-use super::totals::Totals;
+use super::totals::{Totals, WorkerLoad};
 use super::{log, names, process};
 
 /// Upper bounds of the histograms of members.
@@ -56,6 +57,7 @@ impl Exposition {
         counter!(names::LOG_LOST_TOTAL).absolute(log::lost());
         let mut text = self.recorded.render();
         self.render_latencies(&mut text);
+        self.render_workers(&mut text);
         process::render(&mut text);
         text
     }
@@ -83,6 +85,23 @@ impl Exposition {
                     }
                 }
                 _ => {}
+            }
+        }
+    }
+
+    fn render_workers(&self, text: &mut String) {
+        let workers = self.totals.workers();
+        for metric in names::ALL {
+            let value: &dyn Fn(&WorkerLoad) -> f64 = match metric.name {
+                names::WORKER_BUSY_SECONDS_TOTAL => &|load| load.busy.as_secs_f64(),
+                names::WORKER_CLIENTS => &|load| load.clients as f64,
+                _ => continue,
+            };
+            let shape = format!("{:?}", metric.shape).to_lowercase();
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "# HELP {0} {1}\n# TYPE {0} {shape}", metric.name, metric.help);
+            for (number, load) in &workers {
+                let _ = writeln!(text, "{}{{{}=\"{number}\"}} {}", metric.name, key::WORKER, value(load));
             }
         }
     }

@@ -22,6 +22,7 @@ pub mod key {
     pub const TO: &str = "to";
     pub const VERSION: &str = "version";
     pub const WHERE: &str = "where";
+    pub const WORKER: &str = "worker";
 }
 
 macro_rules! words {

@@ -63,6 +63,8 @@ pub const UPSTREAM_UP: &str = "respguard_upstream_up";
 pub const VIOLATIONS_FILE_LOST_TOTAL: &str = "respguard_violations_file_lost_total";
 pub const VIOLATIONS_LOG_SUPPRESSED_TOTAL: &str = "respguard_violations_log_suppressed_total";
 pub const VIOLATIONS_TOTAL: &str = "respguard_violations_total";
+pub const WORKER_BUSY_SECONDS_TOTAL: &str = "respguard_worker_busy_seconds_total";
+pub const WORKER_CLIENTS: &str = "respguard_worker_clients";
 
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +178,13 @@ pub const ALL: &[Metric] = &[
         "Violations counted but not logged, because too many of their kind came in one second",
     ),
     counter(VIOLATIONS_TOTAL, "Violations, by kind and by the rule that was broken (empty: none)"),
+    measured(
+        WORKER_BUSY_SECONDS_TOTAL,
+        Shape::Counter,
+        Unit::Seconds,
+        "Time that a worker did not wait for anything; its rate is the share of a core that it uses",
+    ),
+    gauge(WORKER_CLIENTS, "Clients of a worker"),
 ];
 
 /// Gives the installed recorder every metric's unit and meaning.

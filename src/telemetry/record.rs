@@ -33,6 +33,9 @@ pub struct Shown<'a> {
     place: Option<u32>,
     error: Option<&'a str>,
     key_pattern: Option<&'a str>,
+    /// Only where the configuration asks for keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
     reason: Option<&'a str>,
     client: &'a str,
 }
@@ -40,7 +43,7 @@ pub struct Shown<'a> {
 impl Record {
     /// The violation as it is shown.
     pub fn shown(&self) -> Shown<'_> {
-        let Violation { kind, rule, commands, place, error, key_pattern, reason } = &self.violation;
+        let Violation { kind, rule, commands, place, error, key_pattern, key, reason } = &self.violation;
         Shown {
             schema: SCHEMA,
             sequence: self.sequence,
@@ -52,6 +55,7 @@ impl Record {
             place: *place,
             error: error.as_deref(),
             key_pattern: key_pattern.as_deref(),
+            key: key.as_deref(),
             reason: reason.as_deref(),
             client: &self.client,
         }

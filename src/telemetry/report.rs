@@ -211,7 +211,8 @@ fn suppress(kind: Kind) {
 }
 
 fn log(record: &Record, suppressed: u64) {
-    let Violation { kind, rule, commands, place, error, key_pattern, reason } = &record.violation;
+    // A key is not for the log.
+    let Violation { kind, rule, commands, place, error, key_pattern, key: _, reason } = &record.violation;
     tracing::warn!(
         target: "respguard::violation",
         kind = kind.as_str(),

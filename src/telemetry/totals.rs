@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::gap;
 use super::label::{GroupOutcome, HoldOutcome, RequestClass, UpstreamState};
@@ -15,6 +15,15 @@ pub struct Totals {
     pub latencies: [LatencyTotals; RequestClass::ALL.len()],
     groups: Mutex<BTreeMap<Arc<str>, GroupTotals>>,
     upstream: [AtomicI64; UpstreamState::ALL.len()],
+    workers: Mutex<BTreeMap<usize, WorkerLoad>>,
+}
+
+/// How much one worker has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WorkerLoad {
+    /// Time since the start in which it did not wait.
+    pub busy: Duration,
+    pub clients: usize,
 }
 
 /// What became of one group since the start.
@@ -86,6 +95,16 @@ impl Totals {
     /// Every group of which something was counted, by name.
     pub fn groups(&self) -> BTreeMap<Arc<str>, GroupTotals> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A worker says how much it has to do.
+    pub fn set_worker(&self, number: usize, load: WorkerLoad) {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, load);
+    }
+
+    /// What each worker last said, by its number.
+    pub fn workers(&self) -> BTreeMap<usize, WorkerLoad> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Connections to the upstream in this state.

@@ -18,7 +18,7 @@ use super::label::{
 };
 use super::latency::{GroupLatencies, Latencies};
 use super::names;
-use super::totals::Totals;
+use super::totals::{Totals, WorkerLoad};
 use commands::Commands;
 use meter::{Level, Meter};
 use rest::RestRequests;
@@ -287,6 +287,11 @@ impl WorkerMetrics {
     /// Counts a REST request that its client says to have sent before.
     pub fn rest_resent(&self) {
         self.rest.get_or_init(RestRequests::at_zero).add_resent();
+    }
+
+    /// The worker of this number has been busy for so long since the start.
+    pub fn load(&self, number: usize, load: WorkerLoad) {
+        self.totals.set_worker(number, load);
     }
 
     /// Moves everything counted since the last call into the recorder.

@@ -122,8 +122,9 @@ export async function hour() {
   const minute = 60000, now = Date.now(), last = Math.floor(now / minute) * minute;
   const at = i => last - (59 - i) * minute;
   const wave = i => 1 + Math.sin(i / 7) * 0.5;
+  const seconds = i => i === 59 ? 20 : 60;
   const minutes = Array.from({ length: 60 }, (_, i) => ({
-    at_ms: at(i), seconds: i === 59 ? 20 : 60, requests: i === 31 ? 0 : Math.round(wave(i) * 72000), p50_us: i === 31 ? null : Math.round(180 * wave(i)),
+    at_ms: at(i), seconds: seconds(i), requests: i === 31 ? 0 : Math.round(wave(i) * 1200 * seconds(i)), p50_us: i === 31 ? null : Math.round(180 * wave(i)),
     p99_us: i === 31 ? null : i > 40 && i < 45 ? 48000 : Math.round(1900 * wave(i)), seconds_down: i === 31 ? 60 : i === 32 ? 14 : 0, seconds_breaker_open: i === 33 ? 30 : 0,
   }));
   const told = (kind, rule, counts) => ({ kind, rule, count: counts.reduce((all, [, n]) => all + n, 0), last_ms: counts.at(-1)[0] + 1000, minutes: counts });

@@ -14,13 +14,16 @@ use crate::cli::running::{OUTCOMES, server, time, word};
 use crate::telemetry::names;
 
 const GROUPS_ROWS_MAX: u16 = 8;
+const WORKERS_ROWS_MAX: u16 = 8;
 
 /// The whole screen.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     let groups = view.now.groups.as_ref().map_or(1, Vec::len);
     let groups = u16::try_from(groups).unwrap_or(u16::MAX).clamp(1, GROUPS_ROWS_MAX) + 2;
-    let areas: [Rect; 6] = Layout::vertical([
+    let workers = u16::try_from(view.now.workers.len()).unwrap_or(u16::MAX).clamp(1, WORKERS_ROWS_MAX) + 2;
+    let areas: [Rect; 7] = Layout::vertical([
         Constraint::Length(if view.now.status["audit"].is_object() { 4 } else { 3 }),
+        Constraint::Length(workers),
         Constraint::Length(groups),
         Constraint::Fill(3),
         Constraint::Fill(2),
@@ -29,11 +32,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     ])
     .areas(frame.area());
     frame.render_widget(head(view), areas[0]);
-    draw_groups(frame, view, areas[1]);
-    draw_clients(frame, view, areas[2]);
-    draw_slow(frame, view, areas[3]);
-    draw_violations(frame, view, areas[4]);
-    frame.render_widget(foot(view), areas[5]);
+    draw_workers(frame, view, areas[1]);
+    draw_groups(frame, view, areas[2]);
+    draw_clients(frame, view, areas[3]);
+    draw_slow(frame, view, areas[4]);
+    draw_violations(frame, view, areas[5]);
+    frame.render_widget(foot(view), areas[6]);
 }
 
 fn head(view: &View) -> Paragraph<'static> {
@@ -126,6 +130,18 @@ fn foot(view: &View) -> Paragraph<'static> {
     let style =
         if view.failure.is_some() { Style::default().fg(Color::Red) } else { Style::default().add_modifier(Modifier::DIM) };
     Paragraph::new(text).style(style)
+}
+
+/// Not filtered: they are few, and have no names.
+fn draw_workers(frame: &mut Frame<'_>, view: &View, area: Rect) {
+    let busy = |worker: u32| view.before.as_ref().and_then(|before| view.now.busy_percent(before, worker));
+    let rows = view.now.workers.iter().map(|(worker, load)| {
+        let busy = busy(*worker).map_or("-".to_owned(), |percent| format!("{percent:.0} %"));
+        Row::new([worker.to_string(), busy, load.clients.to_string()])
+    });
+    let head = Row::new(["worker", "busy", "clients"]).style(Style::default().add_modifier(Modifier::BOLD));
+    let block = Block::default().borders(Borders::TOP).title(" workers ");
+    frame.render_widget(Table::new(rows, [8, 8, 8].map(Constraint::Max)).header(head).column_spacing(2).block(block), area);
 }
 
 fn draw_groups(frame: &mut Frame<'_>, view: &View, area: Rect) {

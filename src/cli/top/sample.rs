@@ -1,6 +1,6 @@
 //! One look at a running respguard: what its endpoints say at about the same time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::time::Duration;
 
@@ -30,6 +30,15 @@ pub(super) struct Sample {
     /// Cumulative counts of requests by their longest time.
     buckets: Vec<(f64, u64)>,
     counters: HashMap<&'static str, f64>,
+    /// By the worker's number.
+    pub(super) workers: BTreeMap<u32, WorkerLoad>,
+}
+
+/// What a worker has to do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct WorkerLoad {
+    busy_seconds: f64,
+    pub(super) clients: f64,
 }
 
 /// Counters whose rates are shown, over all their labels.
@@ -81,6 +90,7 @@ impl Sample {
             violations: rows(violations),
             buckets: Vec::new(),
             counters: HashMap::new(),
+            workers: BTreeMap::new(),
         };
         metrics.lines().for_each(|line| sample.count(line));
         sample
@@ -96,6 +106,10 @@ impl Sample {
             if let Some(Ok(bound)) = bound.map(|bound| bound.replace("+Inf", "inf").parse()) {
                 self.buckets.push((bound, value as u64));
             }
+        } else if name == names::WORKER_BUSY_SECONDS_TOTAL || name == names::WORKER_CLIENTS {
+            let number = labels.split('"').nth(1).and_then(|number| number.parse().ok());
+            let Some(load) = number.map(|number| self.workers.entry(number).or_default()) else { return };
+            if name == names::WORKER_CLIENTS { load.clients = value } else { load.busy_seconds = value }
         } else if let Some(counted) = COUNTED.into_iter().find(|counted| *counted == name) {
             *self.counters.entry(counted).or_default() += value;
         }
@@ -123,6 +137,13 @@ impl Sample {
             .collect();
         let all = since.last().filter(|(_, all)| *all > 0)?.1 as f64;
         since.iter().find(|(_, count)| *count as f64 >= all * part).map(|(bound, _)| *bound)
+    }
+
+    /// The share of a core that the worker has used since `before`, in percent.
+    pub(super) fn busy_percent(&self, before: &Sample, worker: u32) -> Option<f64> {
+        let busy = |sample: &Sample| sample.workers.get(&worker).map(|load| load.busy_seconds);
+        let busy = (busy(self)? - busy(before)?).max(0.0);
+        Some((100.0 * busy / self.seconds_since(before)).min(100.0))
     }
 
     /// Requests a second of the client with this number.

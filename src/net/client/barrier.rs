@@ -342,6 +342,7 @@ impl Connection {
             state.undecided.clear();
         }
         self.join(&first, &old, Some(Box::default()));
+        self.client.ask_for_notices(false);
         self.answer_first(b"+RESET\r\n");
         self.await_login();
         if self.shared.exclusive && !self.is_unauthenticated() {

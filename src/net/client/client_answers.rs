@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::notices;
 use crate::net::registry::{Activity, Client, Registry};
 use respguard_engine::command::ClientCommand;
 use respguard_engine::command::integer::integer;
@@ -43,6 +44,7 @@ impl Asker<'_> {
             }
             ClientCommand::ClientList => self.list(args, out),
             ClientCommand::ClientKill => told = self.kill(args),
+            ClientCommand::ClientMaintNotifications => notices::change(self.client, args, out),
             // The server's own reply counts.
             ClientCommand::ClientUnblock
             | ClientCommand::ClientReply

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::client_answers::{Asker, Told, id_argument};
 use super::connection::Connection;
+use super::notices;
 use crate::net::exchange::State;
 use crate::net::registry::{Activity, Blocked, Message};
 use respguard_engine::command::integer::integer;
@@ -17,6 +18,7 @@ use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
 use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_engine::session::tracking::Tracking;
+use respguard_resp::Protocol;
 use respguard_resp::request::{Args, Span};
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
@@ -68,6 +70,7 @@ impl Connection {
             }
             ClientCommand::ClientUnblock => (Vec::new(), None),
             ClientCommand::ClientTracking => self.redirected(&words).await,
+            ClientCommand::ClientMaintNotifications if self.is_resp3() => (notices::permission(), None),
             _ => (harmless(command, &words), None),
         };
         self.consume_one();
@@ -104,6 +107,10 @@ impl Connection {
             return self.exchange.state.borrow_mut().slots.skipped();
         }
         self.tell_of_clients((command, &words, input)).await;
+    }
+
+    fn is_resp3(&self) -> bool {
+        self.exchange.state.borrow().session.protocol == Protocol::Resp3
     }
 
     /// The same where what the server says to it has to come over the spare connection.

@@ -93,6 +93,8 @@ pub struct Connection {
     pub(super) rules: u64,
     /// The client's part in the recording that somebody makes.
     pub(super) track: Option<Box<Track>>,
+    /// It was told that the process is about to end.
+    pub(super) is_told_to_move: bool,
 }
 
 /// What a client's task does next.
@@ -142,6 +144,7 @@ impl Connection {
             queued: Vec::new(),
             rules,
             track: None,
+            is_told_to_move: false,
         }
     }
 
@@ -254,10 +257,17 @@ impl Connection {
     /// Something other than bytes has changed what can be done.
     fn has_news(&mut self) -> bool {
         if self.shared.context.draining.get() && !self.input.ended {
+            if self.has_notice() {
+                return self.give_notice() || self.has_other_news();
+            }
             self.input.ended = true;
             self.end_blocking();
             return true;
         }
+        self.has_other_news()
+    }
+
+    fn has_other_news(&mut self) -> bool {
         let is_asked = self.is_between_turns && (self.exchange.is_asked_for_own_connection() || self.exchange.is_refused_room());
         if self.exchange.lost_lease.get() || is_asked || self.is_cut_in_vain() {
             return true;

@@ -7,6 +7,7 @@ use crate::net::clock;
 use crate::net::exchange::Places;
 use crate::telemetry::label::HoldOutcome;
 use respguard_engine::pipeline::batch::{Batch, Held, Tail};
+use respguard_engine::pipeline::named_keys::NamedKeys;
 use respguard_engine::pipeline::plan::{Holding, Note, Plan};
 use respguard_engine::pipeline::violation::{Kind, Violation};
 use respguard_engine::policy::{Member, Recognition};
@@ -250,9 +251,14 @@ impl Connection {
     fn violation(&self, kind: Kind, group: usize, members: &[usize]) -> Option<Violation> {
         let (table, policy) = (self.shared.context.table(), self.shared.context.policy());
         let rule = &policy.groups().get(group)?.name;
-        let names =
-            members.iter().filter(|at| **at < self.input.batch.len()).map(|&at| table.spec(self.input.batch.id(at)).name());
-        Some(Violation::new(kind).rule(rule).commands(names))
+        let known = || members.iter().copied().filter(|at| *at < self.input.batch.len());
+        let mut violation =
+            Violation::new(kind).rule(rule).commands(known().map(|at| table.spec(self.input.batch.id(at)).name()));
+        let members = known().map(|at| Member { id: self.input.batch.id(at), args: self.input.args(at) });
+        if let Some(keys) = NamedKeys::of(&policy, &table, members) {
+            keys.name_in(&mut violation);
+        }
+        Some(violation)
     }
 }
 

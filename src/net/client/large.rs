@@ -11,6 +11,7 @@ use crate::telemetry::compressed;
 use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::large::{self, Large, Through};
+use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::packing::{unreadable, whole_bytes};
 use respguard_engine::pipeline::plan::{Answer, Barrier};
 use respguard_engine::pipeline::refuse::UNREADABLE;
@@ -164,7 +165,8 @@ impl Connection {
                 let text = format!("ERR respguard: {name} is refused by compress rule {rule}: it is too long to be read whole");
                 return Some((command.id, text));
             };
-            let violation = Violation::new(Kind::Guard).rule(&rule).commands([name]);
+            let key = named_keys::of_command(&policy, &table, command);
+            let violation = Violation::new(Kind::Guard).rule(&rule).commands([name]).key(key);
             context.reporter.violation(violation, &self.exchange.peer);
             let name = name.replace('|', " ").to_uppercase();
             Some((command.id, format!("ERR respguard: {name} is refused by guard {rule}: {trip}")))
@@ -272,7 +274,8 @@ impl Connection {
             let context = &self.shared.context;
             let (table, policy) = (context.table(), context.policy());
             let tell = |kind, rule| {
-                let violation = Violation::new(kind).rule(rule).commands([table.spec(command.id).name()]);
+                let key = named_keys::of_command(&policy, &table, command);
+                let violation = Violation::new(kind).rule(rule).commands([table.spec(command.id).name()]).key(key);
                 context.reporter.violation(violation, &self.exchange.peer);
             };
             for rule_of_large in policy.concerns_of(&table, command) {

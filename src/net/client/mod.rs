@@ -14,6 +14,7 @@ mod leases;
 mod leaving;
 mod login;
 mod near_misses;
+mod notices;
 mod packing;
 mod pooled_batch;
 mod preparation;

@@ -94,7 +94,9 @@ impl Exchange {
                 let (rule, row) = (&policy.groups()[group.group], self.context.metrics.group_row(group.group));
                 let members = members(group, commands);
                 let ids = members.clone().map(|at| batch.id(at)).collect();
-                let wrapped = WrappedGroup::new(row, Arc::clone(rule), ids).expecting(sending.expectations(members, rule));
+                let wrapped = WrappedGroup::new(row, Arc::clone(rule), ids)
+                    .naming(sending.keys(members.clone()))
+                    .expecting(sending.expectations(members, rule));
                 CarriedGroup::new(wrapped, group.places.clone(), group.guarded)
             })
             .collect();

@@ -10,6 +10,7 @@ use super::{Exchange, Places};
 use crate::net::upstream::PING;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::group::WrappedGroup;
+use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::plan::roles::Roles;
 use respguard_engine::pipeline::plan::{Answer, Plan, Step};
 use respguard_engine::pipeline::score::{Scope, Score};
@@ -64,6 +65,7 @@ impl Exchange {
                     let expectations = sending.expectations(commands.clone(), &rule);
                     let scope = Scope::Group { index, rule, unwrapped };
                     let score = Score::new(scope, u32::try_from(commands.len()).unwrap_or(u32::MAX)).expecting(expectations);
+                    let score = score.naming(sending.keys(commands.clone()));
                     self.send_run(&sending, commands, roles, Some(score));
                 }
                 Step::Wrap { members, group, added } => {
@@ -129,7 +131,8 @@ impl Exchange {
         let mut key = None;
         spec.for_each_key(args, &mut |place, _| key = key.or(args.get(place)));
         let key_pattern = key.and_then(|key| rule.pattern_of(key)).map(Into::into);
-        let violation = Violation { key_pattern, ..Violation::new(Kind::Degraded) };
+        let shown = key.and_then(|key| named_keys::shown(policy.violation_keys, key));
+        let violation = Violation { key_pattern, key: shown, ..Violation::new(Kind::Degraded) };
         self.context.reporter.violation(violation.rule(&rule.name).commands([spec.name()]), &self.peer);
     }
 }
@@ -146,10 +149,11 @@ fn pipeline_score(sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) 
     }
     let report = policy.report_pipelines
         && match all {
-            true => batch.ids(commands).any(|id| table.spec(id).may_write()),
-            false => commands.filter(is_scored).any(|at| table.spec(batch.id(at)).may_write()),
+            true => batch.ids(commands.clone()).any(|id| table.spec(id).may_write()),
+            false => commands.clone().filter(is_scored).any(|at| table.spec(batch.id(at)).may_write()),
         };
-    Some(Score::new(Scope::Pipeline { report }, u32::try_from(scored).unwrap_or(u32::MAX)))
+    let score = Score::new(Scope::Pipeline { report }, u32::try_from(scored).unwrap_or(u32::MAX));
+    Some(if report { score.naming(sending.keys(commands.filter(|at| all || is_scored(at)))) } else { score })
 }
 
 /// The questions that stand right behind a step.

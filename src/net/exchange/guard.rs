@@ -62,6 +62,7 @@ impl Exchange {
         let expectations = sending.expectations(commands.iter().copied(), rule);
         let wrapped = WrappedGroup::new(row, Arc::clone(rule), members)
             .expecting(expectations)
+            .naming(sending.keys(commands.iter().copied()))
             .checked(checks)
             .ttl_fixed(ttl_fixed)
             .with_injected(&injected);
@@ -95,7 +96,11 @@ impl Exchange {
             self.answer_in(sending.places.of(at), reply);
         }
         self.context.metrics.group(self.context.metrics.group_row(index), group_outcome(Outcome::Refused));
-        self.context.reporter.violation(refusal.violation(name, &members, table), &self.peer);
+        let mut violation = refusal.violation(name, &members, table);
+        if let Some(keys) = sending.keys(commands.iter().copied()) {
+            keys.name_in(&mut violation);
+        }
+        self.context.reporter.violation(violation, &self.peer);
     }
 
     /// Sends the group at the head once more, if it is to be: nothing of its client's stands behind it.

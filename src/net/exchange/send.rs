@@ -17,6 +17,7 @@ use respguard_engine::pipeline::expectations::Expectations;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::{self, Injected, WrappedGroup};
 use respguard_engine::pipeline::in_doubt::mark;
+use respguard_engine::pipeline::named_keys::NamedKeys;
 use respguard_engine::pipeline::plan::Added;
 use respguard_engine::pipeline::refuse::SPOILER;
 use respguard_engine::pipeline::slot::{Probe, Role};
@@ -94,6 +95,12 @@ impl Sending<'_> {
             }
         }
         pieces.push(&self.bytes[self.batch.wire(first..commands.end)]);
+    }
+
+    /// The keys of these commands, where violations name them.
+    pub(super) fn keys(&self, commands: impl Iterator<Item = usize>) -> Option<Box<NamedKeys>> {
+        let member = |at| Member { id: self.batch.id(at), args: self.batch.args(self.bytes, at) };
+        NamedKeys::of(self.policy, self.table, commands.map(member))
     }
 
     /// What the rule of the group formed by these commands expects of their replies.
@@ -207,7 +214,8 @@ impl Exchange {
             .with_injected(&injected)
             .checked(checks)
             .ttl_fixed(ttl_fixed)
-            .expecting(expectations);
+            .expecting(expectations)
+            .naming(sending.keys(commands.iter().copied()));
         let parts = sending.transaction(commands, &injected);
         if let Some(resolved) = resolved {
             return self.send_marked(sending, &mut state, (commands, wrapped), resolved, parts.concat());

@@ -23,7 +23,7 @@ STYLES = {
 
 HEAD = """# Clients
 
-What respguard makes of a group of four commands (`SETEX`, `SADD`, `EXPIRE`, `SMEMBERS`, keys of their own each time), sent by
+For developers: what respguard makes of a group of four commands (`SETEX`, `SADD`, `EXPIRE`, `SMEMBERS`, keys of their own each time), sent by
 unmodified clients in the ways in which their users send it. `make clients` measures it and writes this file: every setting
 but the group itself has its default (`hold_ms = 2`, `hold_max_ms = 20`), Redis, respguard and the client share one machine
 over loopback, and rounds straight to Redis and through respguard alternate. Styles in which callers share a connection are measured with

@@ -44,6 +44,7 @@ pub enum ClientCommand {
     ClientGetRedir,
     ClientTrackingInfo,
     ClientReply,
+    ClientMaintNotifications,
 }
 
 /// A command that changes user, database or protocol version.

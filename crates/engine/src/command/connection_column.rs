@@ -2,8 +2,8 @@
 
 use super::blocking::Timeout;
 use super::connection::ClientCommand::{
-    ClientGetName, ClientGetRedir, ClientId, ClientInfo, ClientKill, ClientList, ClientReply, ClientSetInfo, ClientSetName,
-    ClientTracking, ClientTrackingInfo, ClientUnblock,
+    ClientGetName, ClientGetRedir, ClientId, ClientInfo, ClientKill, ClientList, ClientMaintNotifications, ClientReply,
+    ClientSetInfo, ClientSetName, ClientTracking, ClientTrackingInfo, ClientUnblock,
 };
 use super::connection::ConnectionEffect::{self, Blocking, Monitor, Pin, Quit, Reset, Spare, Subscribe, Unsubscribe};
 use super::connection::SubscriptionKind::{Channel, Pattern, Shard};
@@ -94,7 +94,7 @@ pub(super) static ROWS: &[Row] = &[
     pin("client|no-touch",           PinReason::NoTouch),
     pin("client|capa",               PinReason::Capability),
     pin("client|import-source",      PinReason::Capability),
-    pin("client|maint_notifications", PinReason::Capability),
+    client("client|maint_notifications", ClientMaintNotifications),
 
     // Commands that free what is stuck
     plain("script|kill",             Spare),

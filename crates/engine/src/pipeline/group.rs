@@ -11,6 +11,7 @@ use super::expectations::Expectations;
 use super::finding::Finding;
 use super::guard::Guard;
 use super::in_doubt::InDoubt;
+use super::named_keys::NamedKeys;
 use super::reply_checks::ReplyChecks;
 use super::resolve::{Context, Part};
 use super::score::Score;
@@ -78,6 +79,8 @@ pub struct WrappedGroup {
     index: usize,
     rule: Arc<Group>,
     members: Vec<CommandId>,
+    /// Their keys, where violations name them.
+    keys: Option<Box<NamedKeys>>,
     /// Which of the queued commands are our own, from 0, in order.
     own: Vec<u32>,
     /// What precedes the transaction, where something does.
@@ -140,6 +143,7 @@ impl WrappedGroup {
             index,
             rule,
             members,
+            keys: None,
             own: Vec::new(),
             guard: None,
             answered: 0,
@@ -158,6 +162,11 @@ impl WrappedGroup {
             take_back: None,
             carried: None,
         }
+    }
+
+    /// Violations name these keys.
+    pub fn naming(self, keys: Option<Box<NamedKeys>>) -> WrappedGroup {
+        WrappedGroup { keys, ..self }
     }
 
     /// What the rule expects of the members' replies.
@@ -422,6 +431,16 @@ impl WrappedGroup {
     /// The name of the rule that made it a group.
     pub(super) fn name(&self) -> &Arc<str> {
         &self.rule.name
+    }
+
+    /// Names the keys that these findings about it are about.
+    pub(super) fn name_keys(&self, found: &mut [Finding]) {
+        if let Some(carried) = &self.carried {
+            carried.name_keys(found);
+        }
+        if let Some(keys) = &self.keys {
+            keys.name(found);
+        }
     }
 
     pub(super) fn violation(&self, kind: Kind, table: &Table) -> Violation {

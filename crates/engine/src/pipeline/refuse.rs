@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::finding::{Finding, Outcome};
+use super::named_keys;
 use super::packing::too_long;
 use super::plan::{Barrier, Planner, Step};
 use super::reply_check::ReplyCheck;
@@ -353,6 +354,7 @@ impl<'a> Planner<'a> {
         let violation = Violation::new(kind).rule(&refusal.rule).commands([self.rules.table.spec(self.batch.id(at)).name()]);
         let violation =
             Violation { key_pattern: refusal.key_pattern.clone(), reason: refusal.reason.map(Into::into), ..violation };
+        let violation = violation.key(named_keys::of_command(self.rules.policy, self.rules.table, self.member(at)));
         self.plan.found.push(Finding::Violation(violation));
     }
 
@@ -362,6 +364,7 @@ impl<'a> Planner<'a> {
         let command = Member { id: batch.id(at), args: batch.args(bytes, at) };
         for rule in policy.guards_of(table, command).filter(|rule| rule.trip(command, table).is_some()) {
             let violation = Violation::new(Kind::Guard).rule(&rule.name).commands([table.spec(command.id).name()]);
+            let violation = violation.key(named_keys::of_command(policy, table, command));
             self.plan.found.push(Finding::Violation(violation));
         }
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::finding::Finding;
+use super::named_keys;
 use super::packed_reply::ReadPart;
 use super::resolve::Part;
 use super::ttl_rewrite;
@@ -29,6 +30,8 @@ pub struct ReplyCheck {
     unpack: Option<Box<Unpack>>,
     /// SET was sent for SETNX.
     turned: Option<Turned>,
+    /// The command's key, where violations name it.
+    key: Option<Box<str>>,
 }
 
 /// A reply that is turned back into that of SETNX, and what has come of it.
@@ -52,7 +55,8 @@ impl ReplyCheck {
             return None;
         }
         let turned = turned.map(|rule| Turned { rule: Arc::clone(rule), reply: Vec::new() });
-        Some(Box::new(ReplyCheck { expects, guards, bytes: 0, replaced: false, unpack, turned }))
+        let key = named_keys::of_command(policy, table, command);
+        Some(Box::new(ReplyCheck { expects, guards, bytes: 0, replaced: false, unpack, turned, key }))
     }
 
     /// Takes a piece of the reply to `command`, and gives the client what it gets in its place.
@@ -134,7 +138,7 @@ impl ReplyCheck {
         }
         if part.last {
             let long = self.guards.iter().filter(|rule| rule.reply_bytes_max.is_some_and(|max| self.bytes > max));
-            found.extend(long.map(|rule| violation(Kind::Guard, &rule.name, command, table)));
+            found.extend(long.map(|rule| violation(Kind::Guard, &rule.name, &self.key, command, table)));
         }
     }
 
@@ -143,7 +147,7 @@ impl ReplyCheck {
             if rule.reply.is_met_by(head) {
                 continue;
             }
-            found.push(violation(Kind::Expectation, &rule.name, command, table));
+            found.push(violation(Kind::Expectation, &rule.name, &self.key, command, table));
             // An error says more than that it was not expected.
             if *fails && !self.replaced && head != Head::Error {
                 self.replaced = true;
@@ -158,6 +162,6 @@ impl ReplyCheck {
     }
 }
 
-fn violation(kind: Kind, rule: &Arc<str>, command: CommandId, table: &Table) -> Finding {
-    Finding::Violation(Violation::new(kind).rule(rule).commands([table.spec(command).name()]))
+fn violation(kind: Kind, rule: &Arc<str>, key: &Option<Box<str>>, command: CommandId, table: &Table) -> Finding {
+    Finding::Violation(Violation::new(kind).rule(rule).commands([table.spec(command).name()]).key(key.clone()))
 }

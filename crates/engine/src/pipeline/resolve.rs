@@ -285,8 +285,9 @@ impl Sequencer {
         found: &mut Vec<Finding>,
     ) {
         let further = self.write_group(seq, out, |group, sink| {
-            let before = group.remaining();
+            let (before, known) = (group.remaining(), found.len());
             let done = group.admit(piece, part, behind, sink, context, found);
+            group.name_keys(&mut found[known..]);
             let further = if part.last && !done { group.remaining() + 1 - before } else { 0 };
             (done, (further, !done && group.goes_again()))
         });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::expectations::Expectations;
 use super::finding::{Finding, Outcome, Place, Unwrapped};
+use super::named_keys::NamedKeys;
 use super::violation::{COMMANDS_MAX, Kind, Violation, error_word};
 use crate::command::{CommandId, Table};
 use crate::policy::Group;
@@ -40,6 +41,8 @@ pub struct Score {
     companions: Companions,
     first_failure: Option<Failure>,
     expectations: Option<Box<Expectations>>,
+    /// The commands' keys, where violations name them.
+    keys: Option<Box<NamedKeys>>,
 }
 
 /// A command that answered an error.
@@ -104,12 +107,18 @@ impl Score {
             companions: Companions::default(),
             first_failure: None,
             expectations: None,
+            keys: None,
         }
     }
 
     /// What the group's rule expects of the replies.
     pub fn expecting(self, expectations: Option<Box<Expectations>>) -> Score {
         Score { expectations, ..self }
+    }
+
+    /// Violations name these keys.
+    pub fn naming(self, keys: Option<Box<NamedKeys>>) -> Score {
+        Score { keys, ..self }
     }
 
     /// Takes one reply, or the beginning of one that is not `whole`; true when it was the last.
@@ -158,6 +167,14 @@ impl Score {
 
     /// What the replies of all of them say about the pipeline or the group.
     pub(super) fn tell(&self, table: &Table, found: &mut Vec<Finding>) {
+        let known = found.len();
+        self.conclude(table, found);
+        if let Some(keys) = &self.keys {
+            keys.name(&mut found[known..]);
+        }
+    }
+
+    fn conclude(&self, table: &Table, found: &mut Vec<Finding>) {
         let failure = self.partial_failure();
         match (&self.scope, failure) {
             (Scope::Pipeline { .. }, None) => {}

@@ -130,7 +130,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One thing that went wrong. It names commands and patterns, never a key or a value.
+/// One thing that went wrong. It names commands and patterns, never a value, and a key only where the configuration says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub kind: Kind,
@@ -144,6 +144,8 @@ pub struct Violation {
     pub error: Option<Box<str>>,
     /// The pattern, as the rule writes it, that the key matched.
     pub key_pattern: Option<Arc<str>>,
+    /// The key that it is about, in the form of `[violations] keys`. It is not for the log and the metrics.
+    pub key: Option<Box<str>>,
     /// Why it came to it, in words, where the kind alone does not say. It may quote the rule.
     pub reason: Option<Cow<'static, str>>,
 }
@@ -151,7 +153,7 @@ pub struct Violation {
 impl Violation {
     /// A violation of which only the kind is known.
     pub fn new(kind: Kind) -> Violation {
-        Violation { kind, rule: None, commands: Vec::new(), place: None, error: None, key_pattern: None, reason: None }
+        Violation { kind, rule: None, commands: Vec::new(), place: None, error: None, key_pattern: None, key: None, reason: None }
     }
 
     /// Names the broken rule.
@@ -185,6 +187,12 @@ impl Violation {
     /// Says why.
     pub fn reason(mut self, reason: Option<impl Into<Cow<'static, str>>>) -> Violation {
         self.reason = reason.map(Into::into);
+        self
+    }
+
+    /// Names the key.
+    pub fn key(mut self, key: Option<Box<str>>) -> Violation {
+        self.key = key;
         self
     }
 

@@ -23,7 +23,7 @@ use super::group::Group;
 use super::guard::Guards;
 use super::pattern::{Names, Pattern};
 use super::recognise::Groups;
-use super::rule::{DegradedReads, DegradedWrites, TtlAction, Written, WrittenDegrade, WrittenTtl};
+use super::rule::{DegradedReads, DegradedWrites, KeyForm, TtlAction, Written, WrittenDegrade, WrittenTtl};
 use super::ttl::{Sample, TtlRule, TtlRules};
 use super::{Hold, Policy, duration};
 
@@ -78,6 +78,7 @@ pub fn compile(written: &Written, table: &Table) -> Result<Policy, Vec<RuleError
     let policy = Policy {
         mode: written.mode,
         report_pipelines: written.pipeline.report,
+        violation_keys: KeyForm::None,
         hold,
         guard_prefix: written.pipeline.guard_prefix.as_str().into(),
         groups: Groups::new(groups, table),

@@ -65,6 +65,8 @@ pub struct Policy {
     pub mode: Mode,
     /// Whether a partial failure in a plain pipeline is a violation, not only a counter.
     pub report_pipelines: bool,
+    /// How violations name the keys that they are about.
+    pub violation_keys: rule::KeyForm,
     pub hold: Hold,
     /// What the keys of guards begin with.
     pub guard_prefix: Arc<str>,
@@ -95,6 +97,7 @@ impl Policy {
         Self {
             mode: Mode::Enforce,
             report_pipelines: pipeline.report,
+            violation_keys: rule::KeyForm::None,
             hold: Hold { gap: Duration::from_millis(pipeline.hold_ms), max: Duration::from_millis(pipeline.hold_max_ms) },
             guard_prefix: rule::GUARD_PREFIX.into(),
             groups: Groups::none(),

@@ -36,6 +36,19 @@ words! {
 }
 
 words! {
+    /// How violations name the key that they are about.
+    KeyForm {
+        /// Not at all.
+        #[default]
+        None = "none",
+        /// By the beginning of its SHA-256.
+        Hash = "hash",
+        /// As it is.
+        Full = "full",
+    }
+}
+
+words! {
     /// The level of atomicity that was asked for.
     WrittenAtomic {
         Observe = "observe",

@@ -135,8 +135,7 @@ fn route(spec: &Spec) -> Route {
         "monitor" | "client|tracking" | "client|caching" => Route::Refused(FOLLOWS),
         "save" | "bgsave" | "bgrewriteaof" | "lastsave" | "shutdown" | "replicaof" | "slaveof" | "failover" | "sync"
         | "psync" | "replconf" | "script|debug" | "module|load" | "module|loadex" | "module|unload" | "client|pause"
-        | "client|unpause" | "migrate" | "pfselftest" | "restore-asking" | "reset" | "client" | "client|import-source"
-        | "client|maint_notifications" => Route::Refused(NODE),
+        | "client|unpause" | "migrate" | "pfselftest" | "restore-asking" | "reset" | "client" | "client|import-source" => Route::Refused(NODE),
         name if name == "debug" || name.starts_with("debug|") => Route::Refused(NODE),
         name if name == "cluster" || name.starts_with("cluster|") => Route::Refused(NODE),
         _ => by_tips(spec),

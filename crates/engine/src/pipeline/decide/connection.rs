@@ -19,7 +19,10 @@ impl Planner<'_> {
             // What the server does not list goes where it would go all the same: Redis before 7.0 does not list QUIT,
             // and a server that was upgraded meanwhile has what the one before it lacked. Only what the proxy would
             // answer by itself is left to the server.
-            ConnectionEffect::ClientCommand(_) if !present => Decision::Send(Role::Plain),
+            // Maintenance notifications are the proxy's own, whatever the server has.
+            ConnectionEffect::ClientCommand(command) if !present && command != ClientCommand::ClientMaintNotifications => {
+                Decision::Send(Role::Plain)
+            }
             // Libraries ask for it as they connect; a server that does not know it refuses it, and nothing has changed.
             ConnectionEffect::Pin(PinReason::Capability) if !present => Decision::Send(Role::Plain),
             ConnectionEffect::Reset if !present => self.on_lease(Reason::Exclusive),

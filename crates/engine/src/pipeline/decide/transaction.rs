@@ -117,7 +117,7 @@ impl Planner<'_> {
                 self.session.transaction.end();
                 Decision::Send(Role::Exec)
             }
-            ConnectionEffect::ClientCommand(command) if spec.present => {
+            ConnectionEffect::ClientCommand(command) if spec.present || command == ClientCommand::ClientMaintNotifications => {
                 self.session.queue.answers = self.session.queue.answers.saturating_add(1);
                 Decision::Barrier(Barrier::ClientCommand(command))
             }

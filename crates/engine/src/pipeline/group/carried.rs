@@ -37,6 +37,19 @@ pub(super) struct Carried {
     refused: bool,
 }
 
+impl Carried {
+    /// Names keys of the group that a finding is about.
+    pub(super) fn name_keys(&self, found: &mut [Finding]) {
+        for finding in found {
+            let Finding::Violation(violation) = finding else { continue };
+            let is_its = |group: &&CarriedGroup| violation.rule.as_ref() == Some(&group.group.rule.name);
+            if let Some(keys) = self.groups.iter().find(is_its).and_then(|group| group.group.keys.as_ref()) {
+                keys.name_in(violation);
+            }
+        }
+    }
+}
+
 /// A command that is sent again.
 #[derive(Debug, Default)]
 pub struct Returned {

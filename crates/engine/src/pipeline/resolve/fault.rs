@@ -130,10 +130,12 @@ impl Sequencer {
             if fault == Fault::Lost && group.lose() {
                 return (false, group.remaining());
             }
+            let known = found.len();
             let is_carried = !group.is_in_doubt() && group.fault_carried(fault, context.table, found);
             if !is_carried {
                 reply_group_fault(group, fault, sink, context, found);
             }
+            group.name_keys(&mut found[known..]);
             (true, 0)
         });
         self.owed += further.unwrap_or_default() as usize;
