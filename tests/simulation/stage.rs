@@ -220,7 +220,7 @@ async fn stage<F: Future<Output = ()>>(
     let stage = Rc::new(Stage { server, ledger, settings, is_calm, is_exclusive, has_guarded, reporter, registry, mailbox });
     script(Rc::clone(&stage)).await;
     settle(&stage).await;
-    assert!(stage.mailbox.sender.try_send(Message::Drain).is_ok(), "the worker is there");
+    assert!(stage.mailbox.sender.try_send(Message::Drain(Duration::from_secs(1))).is_ok(), "the worker is there");
     tokio::time::timeout(Duration::from_secs(60), worker).await.expect("a drained worker ends").expect("it does not panic");
     let mut ledger = stage.ledger.borrow_mut();
     let model = stage.server.model.borrow();
