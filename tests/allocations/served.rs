@@ -77,7 +77,7 @@ impl Worker {
 
     /// Waits for the worker's end; its clients must have gone.
     pub fn end(self) {
-        assert!(self.mailbox.sender.blocking_send(Message::Drain).is_ok(), "the worker runs");
+        assert!(self.mailbox.sender.blocking_send(Message::Drain(Duration::from_secs(1))).is_ok(), "the worker runs");
         self.thread.join().expect("no panic");
     }
 }
