@@ -37,6 +37,12 @@ name = "watched"
 command = "DEL watched:{id}"
 reply = "= 1"
 mode = "observe"
+
+[[compress]]
+name = "pages"
+keys = ["page:*"]
+min_bytes = 1024
+algorithm = "zstd"
 "#;
 
 const TOKEN: &str = "open-sesame";
@@ -137,6 +143,10 @@ fn traffic(redis: &RedisServer, proxy: &Proxy) {
         let replies = [client.reply(), client.reply(), client.reply()];
         assert!(replies.iter().all(|reply| !reply.starts_with(b"-")));
     }
+    let page = "a page of many words ".repeat(1_000);
+    client.send(format!("SET page:1 \"{page}\"\r\nGET page:1\r\n").as_bytes());
+    assert_eq!(client.reply(), b"+OK\r\n");
+    assert_eq!(client.reply(), format!("${}\r\n{page}\r\n", page.len()).into_bytes());
     for (lines, replies) in [
         ("SETEX rt:torn:t 60 v\r\nSADD sess:torn t\r\nEXPIRE sess:torn 60\r\n", 3),
         ("SADD sess:again t\r\n", 1),

@@ -33,6 +33,7 @@ export async function busy() {
   assert.match(rules.get("login"), /group\s+transaction\s+enforce\s+22 matched\s+4/);
   assert.match(rules.get("counters"), /ttl\s+flag\s+enforce\s+\d+ lifetimes checked\s+1/);
   assert.match(rules.get("no-keys"), /guard\s+flag\s+enforce\s+1\s+1\s+1/);
+  await says("#compressed-rules tbody tr:first-child", /^pages\s*\d+ %\s*\d+ %\s*21 KB\s*0\s*0$/);
   assert.match(rules.get("watched"), /expect\s+flag\s+observe\s+0\s+0\s+0/);
   const before = await page.locator("#list li").count();
   await send("KEYS live:*");

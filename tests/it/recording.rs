@@ -25,7 +25,7 @@ fn begin(proxy: &Proxy, seconds: u32, out: &Path) -> Child {
 }
 
 fn explained(proxy: &Proxy, recording: &Path) -> Output {
-    command().args(["explain", "--config"]).arg(proxy.config()).arg(recording).output().expect("the program starts")
+    command().args(["explain", "--whole", "--config"]).arg(proxy.config()).arg(recording).output().expect("the program starts")
 }
 
 #[test]

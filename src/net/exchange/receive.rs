@@ -143,7 +143,7 @@ impl Recipient for Exchange {
             self.lease_lost();
         }
         if fault == Fault::Timeout {
-            self.counts.timeouts.set(self.counts.timeouts.get() + u64::from(owed.frames()));
+            self.counts.timeouts.set(self.counts.timeouts.get() + u64::from(owed.replies()));
             // What is still to come of a request that is cut through has nobody to go to.
             self.wake();
         }

@@ -80,6 +80,14 @@ impl Owed {
         }
     }
 
+    /// Of them those that a client waits for, and not the proxy itself.
+    pub fn replies(self) -> u32 {
+        match self.next() {
+            ReplyTo::Request(_) => self.frames(),
+            ReplyTo::Question(_) => 0,
+        }
+    }
+
     /// Whom the next frame belongs to.
     pub fn next(self) -> ReplyTo {
         match self {
@@ -113,6 +121,12 @@ impl Owed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_client_waits_for_an_answer_to_a_question_of_our_own() {
+        assert_eq!([Owed::each(Seq::default(), 3), Owed::request(Seq::default(), 2)].map(Owed::replies), [3, 2]);
+        assert_eq!([Owed::questions(7, 3), Owed::answer(), Owed::nothing()].map(Owed::replies), [0; 3]);
+    }
 
     #[test]
     fn each_frame_belongs_to_the_next_request_and_further_ones_to_the_same() {

@@ -162,7 +162,7 @@ impl Link {
         let frames = told.iter().map(|(_, owed, _)| owed.frames()).sum();
         self.health().failed(frames);
         if fault == Fault::Timeout {
-            self.context.metrics.add_timeouts(frames);
+            self.context.metrics.add_timeouts(told.iter().map(|(_, owed, _)| owed.replies()).sum());
         }
         tell_all(told, fault);
     }
