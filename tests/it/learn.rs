@@ -151,7 +151,8 @@ fn what_is_learnt_from_a_recording_explains_it() {
     let long_holds = "\n[pipeline]\nhold_ms = 500\nhold_max_ms = 5000\n";
     std::fs::write(&rules, text(&first.stdout) + long_holds).expect("the folder takes a file");
     assert!(check(&rules).status.success(), "{}", text(&first.stdout));
-    let explained = command().args(["explain", "--whole", "--config"]).arg(&rules).arg(&recording).output().expect("the program starts");
+    let explained =
+        command().args(["explain", "--whole", "--config"]).arg(&rules).arg(&recording).output().expect("the program starts");
     let page = text(&explained.stdout);
     for (name, groups, _) in stories(0) {
         let seen = page.matches(&format!("group {name} (transaction")).count();

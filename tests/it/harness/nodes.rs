@@ -23,16 +23,19 @@ impl Nodes {
     /// Of this program, each with more arguments.
     pub fn start_as(program: &'static Program, primaries: usize, with_replicas: bool, mut more: impl FnMut() -> String) -> Nodes {
         let count = if with_replicas { 2 * primaries } else { primaries };
-        let buses: Vec<u16> = (0..count).map(|_| free_port()).collect();
-        let mut start = |bus: &u16| {
+        let mut try_start = || {
+            let bus = free_port();
             let arguments = format!(
                 "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout {NODE_TIMEOUT_MS} \
                  --cluster-port {bus} --repl-diskless-sync-delay 0 --repl-ping-replica-period 1 {}",
                 more()
             );
-            RedisServer::start_program(program, &[&arguments.split_whitespace().collect::<Vec<_>>().join(" ")])
+            let server = RedisServer::try_start(program, &[&arguments.split_whitespace().collect::<Vec<_>>().join(" ")])?;
+            Some((server, bus))
         };
-        let nodes = Nodes { servers: buses.iter().map(&mut start).collect(), primaries };
+        let mut start = || (0..10).find_map(|_| try_start()).expect("a node finds ports that stay free");
+        let (servers, buses): (Vec<_>, Vec<_>) = (0..count).map(|_| start()).unzip();
+        let nodes = Nodes { servers, primaries };
         for (at, server) in nodes.servers.iter().enumerate() {
             assert_eq!(server.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", at + 1)), "+OK\r\n");
             if at < primaries {

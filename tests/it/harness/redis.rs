@@ -30,10 +30,14 @@ impl RedisServer {
 
     /// A server of this kind, whatever the run is about.
     pub fn start_program(program: &'static Program, arguments: &[&str]) -> RedisServer {
+        (0..10).find_map(|_| RedisServer::try_start(program, arguments)).expect("redis-server finds a port that stays free")
+    }
+
+    /// The same; nothing if a port of its was taken meanwhile.
+    pub fn try_start(program: &'static Program, arguments: &[&str]) -> Option<RedisServer> {
         let mut server = RedisServer::absent(arguments);
         server.become_program(program);
-        server.restart();
-        server
+        server.launch().then_some(server)
     }
 
     /// What `restart` starts from now on: an upgrade in place.
