@@ -1,6 +1,6 @@
 // What compress rules save, since the start: one row for each rule, by what /metrics counts of values.
 
-import { at, count, element, head, row } from "./dom.js";
+import { at, count, head, labelled, row } from "./dom.js";
 
 const METRICS = {
   respguard_compress_bytes_total: "bytes", respguard_compress_refused_total: "refused", respguard_compress_failed_total: "failed",
@@ -11,9 +11,10 @@ export function showCompressed(metrics) {
   const rules = readCompressed(metrics);
   at("compressed").hidden = rules.size === 0;
   at("compressed-rules").tBodies[0].replaceChildren(...[...rules].map(([name, sums]) => row("", head(name),
-    element("td", part(sums, "write"), "number"), element("td", part(sums, "read"), "number"),
-    element("td", bytes(saved(sums)), "number"), element("td", count(sums.refused ?? 0), sums.refused ? "number some" : "number none"),
-    element("td", count(sums.failed ?? 0), sums.failed ? "number some" : "number none"))));
+    labelled("stored of written", part(sums, "write"), "number"), labelled("stored of read", part(sums, "read"), "number"),
+    labelled("saved by writes", bytes(saved(sums)), "number"),
+    labelled("refused", count(sums.refused ?? 0), sums.refused ? "number some" : "number none"),
+    labelled("not read", count(sums.failed ?? 0), sums.failed ? "number some" : "number none"))));
 }
 
 export function readCompressed(metrics) {

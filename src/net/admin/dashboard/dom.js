@@ -45,3 +45,10 @@ export function seconds(s) {
   const [n, unit] = s < 0.001 ? [s * 1e6, "µs"] : s < 1 ? [s * 1e3, "ms"] : [s, "s"];
   return `${n < 10 ? n.toFixed(1) : Math.round(n)} ${unit}`;
 }
+
+// A cell that names itself where its row is a block.
+export function labelled(label, text, kind) {
+  const cell = element("td", text, kind);
+  cell.dataset.label = label;
+  return cell;
+}

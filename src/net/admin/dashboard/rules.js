@@ -1,7 +1,7 @@
 // Every rule in force: whether it acts, how often it applied, and what it found.
 
 import { perMinute } from "./hour.js";
-import { at, count, element, head, row, say } from "./dom.js";
+import { at, count, element, head, row, say, labelled } from "./dom.js";
 
 // The metric that counts what a kind of rule looked at, in which unit. For the others a hit is a violation.
 const LOOKED_AT = {
@@ -45,11 +45,6 @@ function rowOf({ rule, found, recent }, sample) {
 }
 
 // Where there is no room for the table's head, the cell says what it counts.
-function labelled(label, text, kind) {
-  const cell = element("td", text, kind);
-  cell.dataset.label = label;
-  return cell;
-}
 
 function nameOf(rule) {
   if (rule.kind !== "group") return rule.name;
