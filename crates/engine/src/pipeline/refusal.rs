@@ -39,10 +39,14 @@ impl Refusal {
         replies.map(|text| error(&text)).collect()
     }
 
+    /// The kind of violation that it is.
+    pub fn kind(&self) -> Kind {
+        if matches!(self, Refusal::Crossed(_)) { Kind::CrossSlot } else { Kind::Aborted }
+    }
+
     /// What is reported of it.
     pub fn violation(&self, group: &Arc<str>, members: &[CommandId], table: &Table) -> Violation {
-        let kind = if matches!(self, Refusal::Crossed(_)) { Kind::CrossSlot } else { Kind::Aborted };
-        let violation = Violation::new(kind).rule(group).commands(members.iter().map(|&id| table.spec(id).name()));
+        let violation = Violation::new(self.kind()).rule(group).commands(members.iter().map(|&id| table.spec(id).name()));
         match self {
             Refusal::Member(preflight::Refusal { member, fault }) => {
                 let violation = violation.place(u32::try_from(member + 1).unwrap_or(u32::MAX));
