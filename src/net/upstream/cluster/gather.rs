@@ -137,8 +137,8 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
     gather(entry, parts, how, request.name(), request.spec.may_write());
 }
 
-pub(super) fn every(written: &[u8], merge: Merge, entry: &mut Entry) {
-    gather(entry, vec![Part::new(written.to_vec(), Target::Every)], How::Merged(merge), String::new(), true);
+pub(super) fn every(name: String, written: &[u8], merge: Merge, entry: &mut Entry) {
+    gather(entry, vec![Part::new(written.to_vec(), Target::Every)], How::Merged(merge), name, true);
 }
 
 pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
@@ -162,12 +162,14 @@ pub(super) fn of_slot(written: &[u8], slot: u16, entry: &mut Entry) {
 }
 
 /// One step of a walk: the cursor says on which node it is and how far.
-pub(super) fn scan(request: &Request<'_>, entry: &mut Entry) {
+pub(super) fn scan(core: &Core, request: &Request<'_>, entry: &mut Entry) {
     let args = request.args;
     let cursor = args.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
     // A node says what is wrong.
     let Some(cursor) = cursor else { return };
-    let node = (cursor & ((1 << CURSOR_BITS) - 1)) as usize;
+    // Of a cursor that nobody was given, or when there were more nodes, the last one goes on.
+    let last = core.nodes.primaries().len().saturating_sub(1);
+    let node = ((cursor & ((1 << CURSOR_BITS) - 1)) as usize).min(last);
     let own = (cursor >> CURSOR_BITS).to_string();
     let words: Vec<&[u8]> = args.iter().enumerate().map(|(at, word)| if at == 1 { own.as_bytes() } else { word }).collect();
     let mut bytes = Vec::new();
@@ -185,6 +187,11 @@ impl Gather {
 
     pub(super) fn is_over(&self) -> bool {
         self.parts.iter().all(Part::is_over)
+    }
+
+    /// Its nodes answer when something has happened there.
+    pub(super) fn waits(&self) -> bool {
+        self.parts.iter().any(|part| part.waits)
     }
 
     /// The reply; `nodes` is how many there are to walk over.
