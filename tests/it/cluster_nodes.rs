@@ -71,6 +71,29 @@ fn valkey() -> &'static Program {
 }
 
 #[test]
+fn msetex_over_several_slots_is_cut_up_where_writes_may_be() {
+    let nodes = Nodes::start_as(valkey(), 3, false, String::new);
+    let (whole, split) = (before(&nodes, LONG), before(&nodes, &format!("{LONG}split_writes = true\n")));
+    let [a, b, c] = [0, 1, 2].map(|at| nodes.key_of(at, "k"));
+    let crossed = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+    let (mut whole, mut split) = (whole.wire(), split.wire());
+    assert_eq!(whole.ask(&format!("MSETEX 2 {a} 1 {b} 2 EX 100")), crossed);
+    assert_eq!(whole.ask("MSETEX 2 {t}a 1 {t}b 2 NX EX 100"), ":1\r\n");
+    for condition in ["NX", "xx"] {
+        assert_eq!(split.ask(&format!("MSETEX 2 {a} 1 {b} 2 {condition} EX 100")), crossed);
+    }
+    assert_eq!(split.ask(&format!("EXISTS {a} {b} {c}")), ":0\r\n");
+    assert_eq!(split.ask(&format!("MSETEX 3 {a} 1 {b} 2 {c} 3 EX 100")), ":1\r\n");
+    assert_eq!(split.ask(&format!("MGET {a} {b} {c}")), "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n");
+    for key in [&a, &b, &c] {
+        assert!(!split.ask(&format!("TTL {key}")).starts_with(":-"), "{key} has its lifetime");
+    }
+    assert_eq!(split.ask(&format!("MSETEX 2 {a} 1 {b} 2 KEEPTTL")), ":1\r\n");
+    assert!(split.ask(&format!("MSETEX 2 {a} 1 {b} 2 NOSUCH")).starts_with("-ERR "), "as a node says it");
+    assert!(split.ask(&format!("MSETEX x {a} 1 {b} 2")).starts_with("-ERR "));
+}
+
+#[test]
 fn waitaof_answers_for_the_clients_own_writes() {
     let off = "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\r\n";
     for (appends, answered) in [("yes", "*2\r\n:1\r\n:0\r\n"), ("no", off)] {

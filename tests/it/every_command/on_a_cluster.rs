@@ -37,6 +37,7 @@ pub const DIFFERENCES: &[(&str, Answer, &str)] = &[
     ("bgrewriteaof", Answer::Refused, NODE),
     ("client", Answer::Refused, "nobody knows what it does to a connection that others share"),
     ("client caching", Answer::Refused, FOLLOWS),
+    ("client import-source", Answer::Refused, NODE),
     ("client pause", Answer::Refused, NODE),
     ("client tracking", Answer::Refused, FOLLOWS),
     ("client unpause", Answer::Refused, NODE),
@@ -51,11 +52,14 @@ pub const DIFFERENCES: &[(&str, Answer, &str)] = &[
     ("cluster shards", Answer::Own, ONLY),
     ("cluster slots", Answer::Own, ONLY),
     ("cluster *", Answer::Refused, NODE),
+    ("clusterscan", Answer::Error("ERR "), "a server without a cluster refuses it whatever it is asked"),
     ("copy", Answer::Error("ERR Copying to another database is not allowed in cluster mode"), OTHER),
+    ("copy", Answer::Error("ERR DB index is out of range"), OTHER),
     ("debug *", Answer::Refused, NODE),
     ("failover", Answer::Refused, NODE),
     ("info", Answer::Like(Likeness::Kind), "one node does not have all databases, commands and errors"),
     ("lastsave", Answer::Refused, NODE),
+    ("memory doctor", Answer::Like(Likeness::Kind), "a node needs other memory"),
     ("memory stats", Answer::Like(Likeness::Kind), "a node needs other memory"),
     ("memory usage", Answer::Like(Likeness::Digits), "a node remembers more of each key"),
     ("migrate", Answer::Refused, NODE),
@@ -63,6 +67,7 @@ pub const DIFFERENCES: &[(&str, Answer, &str)] = &[
     ("module loadex", Answer::Refused, NODE),
     ("module unload", Answer::Refused, NODE),
     ("move", Answer::Error("ERR MOVE is not allowed in cluster mode"), OTHER),
+    ("move", Answer::Error("ERR DB index is out of range"), OTHER),
     ("pfselftest", Answer::Refused, NODE),
     ("readonly", Answer::Accepted, ONLY),
     ("readwrite", Answer::Accepted, ONLY),
@@ -80,7 +85,7 @@ pub const DIFFERENCES: &[(&str, Answer, &str)] = &[
 ];
 
 /// Rows that only servers newer than Redis 7.0 meet.
-pub const NEWER: &[&str] = &["memory stats", "role"];
+pub const NEWER: &[&str] = &["client import-source", "clusterscan", "memory doctor", "memory stats", "role"];
 
 /// The same key, in the slot of all others that are named so.
 pub fn tagged(key: &str) -> String {
