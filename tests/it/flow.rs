@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::{request, words};
-use crate::harness::{Proxy, RedisServer, Setup, Wire, eventually};
+use crate::harness::{PATIENT, Proxy, RedisServer, Setup, Wire, eventually};
 
 const MIB: usize = 1024 * 1024;
 /// Much goes through a build without optimisation.
@@ -26,8 +26,7 @@ fn one_worker(redis: &RedisServer) -> Proxy {
 
 /// One whose deadlines are none for what a build without optimisation works on for long.
 fn patient(redis: &RedisServer) -> Proxy {
-    let upstream = "queue_timeout_ms = 20000\nconnect_timeout_ms = 10000\nrequest_timeout_ms = 60000\nstall_timeout_ms = 60000";
-    Setup::new(redis).top("workers = 1").upstream(upstream).start()
+    Setup::new(redis).top("workers = 1").upstream(PATIENT).start()
 }
 
 fn closed(proxy: &Proxy) -> f64 {

@@ -5,11 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::harness::wire::words;
-use crate::harness::{Chaos, Proxy, RedisServer, Setup, Way, request};
+use crate::harness::{Chaos, PATIENT, Proxy, RedisServer, Setup, Way, request};
 
-/// A busy machine is slow to connect again, and with megabytes.
-const PATIENT: &str =
-    "queue_timeout_ms = 20000\nconnect_timeout_ms = 10000\nrequest_timeout_ms = 60000\nstall_timeout_ms = 60000";
 const KNOWN: &str = "[[group]]\nname = \"known\"\nresolve = true\ncommands = [\"SET {k}:a *\", \"SET {k}:b *\"]\n";
 
 /// Counts on while `act` runs; how many counts got an error.

@@ -4,14 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::harness::chaos::{Chaos, Way};
 use crate::harness::wire::{text, words};
-use crate::harness::{Proxy, RedisServer, Setup, Wire, eventually};
+use crate::harness::{PATIENT, Proxy, RedisServer, Setup, Wire, eventually};
 
 const MIB: u64 = 1024 * 1024;
 /// A gigabyte goes through a build without optimisation.
 const LONG: Duration = Duration::from_secs(90);
-/// On a busy machine what is owed waits for long, and so does who connects.
-const PATIENT: &str =
-    "queue_timeout_ms = 20000\nconnect_timeout_ms = 10000\nrequest_timeout_ms = 90000\nstall_timeout_ms = 90000";
 
 /// A hundred clients ask for what is large, and read nothing of it; the longest wait of another client meanwhile.
 fn longest_wait_beside_a_hundred(connect: impl Fn() -> Wire) -> (Vec<Wire>, Duration) {
