@@ -25,6 +25,7 @@ use crate::session::{Admission, Session};
 
 /// What is to be done, in this order.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Step {
     /// The bytes of these commands go out as they are, in one piece.
     Send { commands: Range<usize> },
@@ -56,16 +57,20 @@ pub enum Step {
 pub struct Span {
     /// All of its commands, at these places of `Plan::members`.
     pub commands: Range<usize>,
+    /// The groups that the transaction makes atomic.
     pub groups: Vec<SpanGroup>,
     /// Groups that are only observed: their members ride.
     pub observed: Vec<SpanGroup>,
+    /// What is asked before it, where some group is guarded.
     pub preflight: Option<Box<Preflight>>,
+    /// What rules add to it.
     pub added: Added,
 }
 
 /// One of the groups of a transaction that others share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpanGroup {
+    /// Its place among the rules' groups.
     pub group: usize,
     /// The places of its members among the transaction's commands.
     pub places: Vec<u32>,
@@ -75,6 +80,7 @@ pub struct SpanGroup {
 
 /// How the proxy answers a command itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Answer {
     /// `+OK`, in a transaction whose connection is gone.
     Ok,
@@ -122,6 +128,7 @@ pub enum Barrier {
 
 /// What planning has found out about a group that is not wrapped where its first member stands.
 #[derive(Debug, PartialEq, Eq, Clone)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Note {
     /// Its first members begin to wait for the rest.
     Held { group: usize, members: usize },
@@ -145,11 +152,13 @@ pub enum Note {
 /// The outcome of planning.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// What is sent or answered, in this order.
     pub steps: Vec<Step>,
     /// One for each command that is planned, by its index.
     pub roles: Roles,
     /// The members of groups, by their index in the batch.
     pub members: Vec<usize>,
+    /// What was found out about groups.
     pub notes: Vec<Note>,
     /// How many of the batch's commands are planned.
     pub commands: usize,
@@ -233,7 +242,9 @@ impl Plan {
 /// What planning looks at beside the session.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
+    /// The commands that are known.
     pub table: &'a Table,
+    /// The rules in force.
     pub policy: &'a Policy,
     /// The connection can do MULTI and EXEC.
     pub transactions: bool,
@@ -245,6 +256,7 @@ pub struct Rules<'a> {
     pub setnx_fixes: bool,
     /// The connection can carry guarded groups.
     pub ability: Ability,
+    /// How far the beginning of a group may be held back.
     pub hold: Holding,
     /// There is no server: rules say what is answered without one.
     pub degraded: bool,
