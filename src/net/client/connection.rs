@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::client_commands::Queued;
-use super::hold::Hold;
+use respguard_engine::pipeline::hold::Hold;
 use super::input::Input;
 use super::leases::Lease;
 use super::login::Login;
