@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::library;
 use super::page::Page;
 use super::steps::Planned;
+use super::subscribing::Subscribing;
 use super::summary::{Noted, What};
 use super::text;
 use crate::config::{Config, Sharing};
@@ -24,7 +25,6 @@ use respguard_engine::preflight::Ability;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
 use respguard_engine::session::lane::LaneChange;
-use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
 
 /// A client, as far as its own requests tell.
@@ -63,15 +63,6 @@ impl Sent {
     }
 }
 
-/// What the server will have confirmed when all is answered.
-#[derive(Default)]
-struct Subscribing {
-    commands: usize,
-    confirmations: Vec<Vec<u8>>,
-    /// Every name that was ever subscribed to.
-    names: Vec<Box<[u8]>>,
-}
-
 /// Which library the client says to be, and what its users see.
 fn tell_library(planned: &Planned<'_>, page: &mut Page) {
     for at in 0..planned.batch.len() {
@@ -98,7 +89,7 @@ impl<'a> Client<'a> {
 
     /// What was sent before is forgotten; commands are counted from 1 again.
     pub(super) fn begin_anew(&mut self) {
-        self.input = Input::default();
+        (self.input, self.hold) = (Input::default(), Hold::default());
     }
 
     /// Plans what has now been sent, and writes down what would be done. What waits for more stays, if more comes in time.
@@ -111,6 +102,8 @@ impl<'a> Client<'a> {
     }
 
     fn tell_input(&mut self, input: &mut Input, mut sent: Sent, page: &mut Page) {
+        // What was sent before this read has been answered.
+        let mut is_answered = true;
         while !self.is_unread() {
             let Input { bytes, batch, parser, next } = &mut *input;
             let tail = batch.parse(parser, self.table, bytes, usize::MAX);
@@ -120,7 +113,13 @@ impl<'a> Client<'a> {
             }
             if batch.all_held().is_empty() {
                 self.hold.begin_batch();
+                let first = &bytes[batch.wire(0..1)];
+                let found = self.hold.finds_sequence(is_answered, first, self.table, &self.config.policy);
+                if let Some(group) = found {
+                    self.tell_sequence(group, page);
+                }
             }
+            is_answered = false;
             let mut plan = self.plan(batch, bytes, &tail, sent.at);
             self.subscribing.note(&plan, batch, bytes, self.table);
             let pinned = self.session.affinity.is_pinned();
@@ -336,6 +335,16 @@ impl<'a> Client<'a> {
         page.line(2, format_args!("told as {} if the rest has not come:", Kind::Split));
     }
 
+    fn tell_sequence(&self, group: usize, page: &mut Page) {
+        let name = &self.config.policy.groups()[group].name;
+        page.remark();
+        page.line(
+            1,
+            format_args!("goes on with group {name} after the answer, for the third time: told as {}", Kind::Sequential),
+        );
+        page.line(2, "from now on nothing of this client's is held");
+    }
+
     fn change_lane(&mut self, planned: &Planned<'_>, page: &mut Page) {
         let at = planned.plan.commands;
         let args = planned.args(at);
@@ -370,44 +379,9 @@ impl<'a> Client<'a> {
     }
 }
 
-impl Subscribing {
-    /// Takes the (un)subscribe commands that a plan sends.
-    fn note(&mut self, plan: &Plan, batch: &Batch, bytes: &[u8], table: &Table) {
-        for (at, role) in plan.roles.iter().enumerate() {
-            let args = batch.args(bytes, at);
-            let word = table.spec(batch.id(at)).name();
-            match role {
-                Role::Subscription { .. } => {
-                    self.names.extend(args.from(1).iter().map(Box::from));
-                    self.confirmations.extend(args.from(1).iter().map(|name| confirmation(word, name)));
-                }
-                Role::UnsubscribeAll(_) => self.confirmations.extend(self.names.iter().map(|name| confirmation(word, name))),
-                _ => continue,
-            }
-            self.commands += 1;
-        }
-    }
-
-    fn settle(&mut self, session: &mut Session) {
-        self.confirmations.drain(..).for_each(|frame| session.subscriptions.confirm(&frame));
-        (0..std::mem::take(&mut self.commands)).for_each(|_| session.subscriptions.answered());
-    }
-}
-
 impl Default for Input {
     fn default() -> Input {
         let parser = RequestParser::new(Limits::default());
         Input { bytes: Vec::new(), batch: Batch::default(), parser, next: 1 }
     }
-}
-
-/// What the server sends about one name; how many are left does not matter here
-/// (<https://redis.io/docs/latest/develop/pubsub/>).
-fn confirmation(word: &str, name: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    encode::array_header(&mut frame, 3);
-    encode::bulk(&mut frame, word.as_bytes());
-    encode::bulk(&mut frame, name);
-    encode::integer(&mut frame, 0);
-    frame
 }

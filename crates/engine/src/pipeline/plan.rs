@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::batch::Batch;
 use super::decide::Decision;
@@ -15,11 +14,11 @@ use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use super::violation::{Kind, Violation};
 use roles::Roles;
+pub use rules::{Holding, Rules};
 
-use crate::command::{Blank, ClientCommand, Table};
-use crate::policy::{Policy, TtlRule};
-use crate::preflight::{Ability, Lack, Preflight};
-use crate::route::slots::SlotSet;
+use crate::command::{Blank, ClientCommand};
+use crate::policy::TtlRule;
+use crate::preflight::{Lack, Preflight};
 use crate::session::affinity::Reason;
 use crate::session::{Admission, Session};
 
@@ -239,56 +238,6 @@ impl Plan {
     }
 }
 
-/// What planning looks at beside the session.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
-    /// The commands that are known.
-    pub table: &'a Table,
-    /// The rules in force.
-    pub policy: &'a Policy,
-    /// The connection can do MULTI and EXEC.
-    pub transactions: bool,
-    /// PTTL may be injected: the user is allowed to.
-    pub probes: bool,
-    /// PEXPIRE may be injected: the user is allowed to, as far as is known.
-    pub ttl_fixes: bool,
-    /// SET may go out in the place of SETNX: the user is allowed to, as has been asked.
-    pub setnx_fixes: bool,
-    /// The connection can carry guarded groups.
-    pub ability: Ability,
-    /// How far the beginning of a group may be held back.
-    pub hold: Holding,
-    /// There is no server: rules say what is answered without one.
-    pub degraded: bool,
-    /// The server is in trouble, and a spare connection is there for what may be its cure.
-    pub troubled: bool,
-    /// What stands between the members of a group may ride in its transaction: that has not been refused too often.
-    pub carries: bool,
-    /// It is a cluster: a transaction has keys of one slot.
-    pub slots: bool,
-    /// Of a cluster: the slots whose node has not been there for long, where rules say what is answered then.
-    pub unserved: Option<&'a SlotSet>,
-    /// The server may close a connection over what is in the batch: it goes over one that nobody shares.
-    pub alone: bool,
-    /// The client gets no reply to the first command.
-    pub skips: bool,
-    /// Milliseconds since the epoch, where some rule compares moments; else anything.
-    pub unix_ms: i64,
-}
-
-/// How far the beginning of a group may be held back for the rest.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Holding {
-    /// It may at all.
-    pub willing: bool,
-    /// Also where other commands stand behind it, which then go first.
-    pub across: bool,
-    /// Nothing has come for so long that the wait is over.
-    pub over: bool,
-    /// The wait is over for what has waited since then or longer.
-    pub overdue: Option<Instant>,
-}
-
 /// Plans the commands of `batch`, whose bytes are `bytes`.
 ///
 /// `more` says that bytes behind the last whole command are known to be on their way; a group that
@@ -498,6 +447,7 @@ impl Planner<'_> {
 mod fast_path;
 mod groups;
 pub mod roles;
+mod rules;
 
 #[cfg(test)]
 mod tests;
