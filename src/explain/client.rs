@@ -24,7 +24,7 @@ use respguard_engine::policy::rule::Word;
 use respguard_engine::preflight::Ability;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
-use respguard_engine::session::lane::LaneChange;
+use respguard_engine::session::lane::{AnsweredBy, LaneChange};
 use respguard_resp::request::{Limits, RequestParser};
 
 /// A client, as far as its own requests tell.
@@ -350,17 +350,21 @@ impl<'a> Client<'a> {
         let args = planned.args(at);
         let ConnectionEffect::Lane(lane) = planned.spec(at).connection_effect(args) else { return };
         let change = LaneChange::read(lane, args).unwrap_or_default();
-        if self.session.transaction.is_open() {
-            page.line(1, "as it is; what it changes is known when the transaction is executed:");
-            return planned.write_answered(at, text::reply(&Role::Queued), page);
-        }
-        if change.login.is_some() && !self.config.listen.users.is_empty() {
-            page.line(1, "not sent, because the proxy has users of its own:");
-            return planned.write_answered(at, "the proxy's own reply: whether it is one of them", page);
-        }
-        if change.login.is_some() && self.config.upstream.credentials.is_some() {
-            page.line(1, "not sent, because the proxy has credentials of its own for the server:");
-            return planned.write_answered(at, "the proxy's own reply: an error", page);
+        let (users, credentials) = (&self.config.listen.users, &self.config.upstream.credentials);
+        match change.answered_by(self.session.transaction.is_open(), !users.is_empty(), credentials.is_some()) {
+            AnsweredBy::Exec => {
+                page.line(1, "as it is; what it changes is known when the transaction is executed:");
+                return planned.write_answered(at, text::reply(&Role::Queued), page);
+            }
+            AnsweredBy::OwnUsers => {
+                page.line(1, "not sent, because the proxy has users of its own:");
+                return planned.write_answered(at, "the proxy's own reply: whether it is one of them", page);
+            }
+            AnsweredBy::Refusal => {
+                page.line(1, "not sent, because the proxy has credentials of its own for the server:");
+                return planned.write_answered(at, "the proxy's own reply: an error", page);
+            }
+            AnsweredBy::Server => {}
         }
         let wanted = text::lane(&change);
         let stays = !self.session.affinity.is_passing();
