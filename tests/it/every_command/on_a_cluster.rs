@@ -34,7 +34,6 @@ const FOLLOWS: &str = "what it follows happens on several nodes";
 pub const DIFFERENCES: &[(&str, Answer, &str)] = &[
     (SEVERAL_SLOTS, Answer::Error(CROSSSLOT), "nothing is done in several places at once"),
     ("asking", Answer::Accepted, ONLY),
-    ("bgrewriteaof", Answer::Refused, NODE),
     ("client", Answer::Refused, "nobody knows what it does to a connection that others share"),
     ("client caching", Answer::Refused, FOLLOWS),
     ("client import-source", Answer::Refused, NODE),

@@ -368,6 +368,10 @@ impl Nodes {
         }
         let (map, nodes, names) = (self.map.borrow(), self.nodes.borrow(), self.names.borrow());
         let is_down = |name: &NodeName| {
+            // The connection that shows when it is back is new.
+            if nodes.get(name).is_some_and(Node::is_given_up) {
+                return true;
+            }
             let links = nodes.get(name).into_iter().flat_map(|node| node.lanes.values()).map(|used| used.lane.shared());
             links.filter_map(|link| link.down_for()).any(|down| down >= self.settings.queue_timeout)
         };
