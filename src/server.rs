@@ -130,7 +130,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         workers: workers.mailboxes.len(),
         upstream: place.primary.clone(),
         sentinels: place.standing.clone(),
-        cluster: place.cluster.as_ref().map(|settings| settings.cluster.clone()),
+        cluster: place.cluster.clone(),
         registry: Arc::clone(&registry),
         breaker: workers.breaker.clone(),
         totals: exposition.totals(),

@@ -11,6 +11,7 @@ mod cluster;
 mod cluster_audits;
 mod cluster_groups;
 mod cluster_nodes;
+mod cluster_order;
 mod cluster_pubsub;
 mod cluster_reach;
 mod cluster_rest;

@@ -89,6 +89,10 @@ pub(super) struct State {
     pub(super) multi: Option<Multi>,
     /// What the client watches.
     pub(super) watch: Option<Watch>,
+    /// A WATCH was read that no EXEC, DISCARD or UNWATCH has ended yet: what it is about may still have to be sent.
+    pub(super) watches: bool,
+    /// Since when the first request blocks at its node.
+    pub(super) blocks_since: Option<Instant>,
     /// Nodes that it has written to.
     pub(super) wrote: Vec<NodeName>,
     /// What the client is subscribed to.
@@ -255,6 +259,8 @@ impl State {
             is_closed: false,
             multi: None,
             watch: None,
+            watches: false,
+            blocks_since: None,
             wrote: Vec::new(),
             subscriptions: None,
             held: VecDeque::new(),
@@ -338,7 +344,18 @@ impl State {
             self.returning.push((lease, phase == Phase::Done));
         }
         if place == 0 {
+            self.end_block();
             self.advance();
+        }
+    }
+
+    /// Behind a request that has blocked the time of the others begins: a server would not have looked at them before.
+    fn end_block(&mut self) {
+        let Some(since) = self.blocks_since.take() else { return };
+        let blocked = Self::now().saturating_duration_since(since);
+        for entry in self.queue.iter_mut().skip(1) {
+            entry.unsent_by += blocked;
+            entry.deadline = entry.deadline.and_then(|deadline| deadline.checked_add(blocked));
         }
     }
 

@@ -152,6 +152,7 @@ impl Core {
         let entry = &mut state.queue[place];
         (entry.phase, entry.skip, entry.sent_to) = (Phase::Sent, u32::from(asks), Some(address.clone()));
         entry.kind = Kind::Blocking(Some(Lease { lane, link }));
+        state.blocks_since.get_or_insert(clock::now());
         state.note_written(&address);
         1
     }
@@ -167,9 +168,10 @@ impl Core {
                 .as_ref()
                 .is_some_and(|watch| watch.is_broken || Some(watch.slot) != entry.slot && entry.slot.is_some());
             if is_aborted || is_broken {
-                if is_aborted {
+                // Where EXEC itself is the culprit, that was said.
+                if is_aborted && entry.reply.is_empty() {
                     encode::error(&mut entry.reply, ABORTED);
-                } else {
+                } else if !is_aborted {
                     no_exec(self.key.borrow().protocol, &mut entry.reply);
                 }
                 state.end_watch();

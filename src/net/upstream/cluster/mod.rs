@@ -27,8 +27,10 @@ mod parts;
 mod replies;
 mod scripts;
 mod subscriptions;
+mod traffic;
 mod transaction;
 mod unsent;
 
 pub use connection::{ClusterConnection, HeadFault};
 pub use scripts::Scripts;
+pub use traffic::Traffic;

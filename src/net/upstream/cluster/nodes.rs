@@ -10,6 +10,7 @@ use super::connection::ClusterConnection;
 use super::core::Core;
 use super::node::{News, Node, Used};
 use super::scripts::{Needs, Scripts};
+use super::traffic::Traffic;
 use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -56,6 +57,8 @@ pub struct ClusterSettings {
     pub split_writes: bool,
     /// What was loaded through the proxy.
     pub scripts: Scripts,
+    /// What goes to each node.
+    pub traffic: Traffic,
 }
 
 /// A node, by where it is reached.
@@ -207,6 +210,13 @@ impl Nodes {
         (count > 0).then_some((requests, count))
     }
 
+    /// The node has lost what it was given.
+    pub(super) fn forget_given(&self, address: &NodeName) {
+        if let Some(node) = self.nodes.borrow().get(address) {
+            node.forget_given();
+        }
+    }
+
     /// What was loaded through the proxy.
     pub(super) fn scripts(&self) -> &Scripts {
         &self.shared.scripts
@@ -244,15 +254,17 @@ impl Nodes {
     }
 
     fn node(&self, address: &NodeName) -> Node {
+        let traffic = self.shared.traffic.of(address, &self.settings.connections);
         let settings = Settings {
             primary: Primary::fixed(Address::clone(address)),
+            connections: Arc::clone(&traffic.connections),
             queue_timeout: NODE_QUEUE_TIMEOUT,
             retry_reads: false,
             cluster: None,
             is_node: true,
             ..self.settings.clone()
         };
-        Node::new(Rc::new(Reach { settings, nodes: None, health: Some(Health::default()) }))
+        Node::new(Rc::new(Reach { settings, nodes: None, health: Some(Health::default()) }), traffic)
     }
 
     /// A client's connection to the cluster, once a node takes its login and protocol.

@@ -93,6 +93,9 @@ struct Whole {
 impl Whole {
     /// False where it cannot go in one piece.
     fn take(&mut self, request: &Request<'_>, end: usize, guard_prefix: &[u8]) -> bool {
+        if matches!(request.route, Route::Transaction(_)) && request.malformed().is_some() {
+            return false;
+        }
         let place = self.frames;
         self.frames += 1;
         self.is_slow |= request.spec.slow;
@@ -122,6 +125,7 @@ impl Whole {
                 return true;
             }
             Some(Verb::Discard | Verb::Multi | Verb::Watch) => return false,
+            None if request.without_effect().is_some() => return false,
             Some(Verb::Unwatch) | None => {}
         }
         if let Some(text) = request.refusal(true) {
@@ -165,10 +169,12 @@ pub(super) fn take(state: &mut State, verb: Verb, entry: &mut Entry) {
             entry.kind = Kind::Own;
         }
         Verb::Watch => {
+            state.watches = true;
             entry.kind = Kind::Watch;
             entry.is_fence = true;
         }
         Verb::Unwatch => {
+            state.watches = false;
             entry.kind = Kind::Unwatch;
             entry.is_fence = true;
         }
@@ -187,9 +193,18 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
         _ => None,
     };
     let own = Rc::clone(&multi.own);
+    if let Some(text) = request.malformed() {
+        own.is_aborted.set(true);
+        if verb != Some(Verb::Exec) {
+            refuse(&mut entry, &text);
+            return state.put(entry);
+        }
+        encode::error(&mut entry.reply, &text);
+    }
     match verb {
         Some(Verb::Exec) => {
             let Some(multi) = state.multi.take() else { return };
+            state.watches = false;
             let (request, frames) = ([&multi.request, EXEC].concat(), multi.frames + 1);
             let needs = multi.needs;
             entry.slot = multi.slot;
@@ -197,13 +212,14 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
             entry.kind = atomic(request, frames, Shows::Last, own, needs);
         }
         Some(Verb::Discard) => {
-            state.multi = None;
+            (state.multi, state.watches) = (None, false);
             entry.kind = Kind::Unwatch;
             entry.is_fence = true;
         }
         Some(Verb::Multi) => refuse(&mut entry, NESTED),
         Some(Verb::Watch) => refuse(&mut entry, WATCH_INSIDE),
         Some(Verb::Unwatch) | None => {
+            let written = request.without_effect().unwrap_or(written);
             let slot = request.slot();
             let is_crossed = slot.is_some() && multi.slot.is_some() && slot != multi.slot;
             let is_long = multi.request.len() + written.len() > REQUEST_BYTES_MAX;

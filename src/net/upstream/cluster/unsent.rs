@@ -12,6 +12,10 @@ use respguard_resp::encode;
 
 impl Core {
     pub(super) fn give_up(&self, state: &mut State, place: usize, now: Instant) {
+        // Its time has not begun.
+        if place > 0 && state.blocks_since.is_some() {
+            return;
+        }
         let silent = self.given_up_node(&state.queue[place]);
         let entry = &mut state.queue[place];
         let is_over = now >= entry.unsent_by;
