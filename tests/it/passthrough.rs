@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Instant;
 
 use crate::harness::wire::{requests, words};
-use crate::harness::{RedisServer, Setup, Twin, request, text};
+use crate::harness::{PATIENT, RedisServer, Setup, Twin, request, text};
 
 /// Command lines whose replies do not depend on the time, on chance or on the connection.
 const LINES: &str = include_str!("passthrough_lines.txt");
@@ -289,7 +289,7 @@ fn kib_grown_by_512_mb_there_and_back() -> u64 {
 fn a_client_that_does_not_read_costs_bounded_memory_and_nobody_else_waits() {
     const REQUESTS: usize = 4000;
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).start();
+    let proxy = Setup::new(&redis).upstream(PATIENT).start();
     let mut slow = proxy.wire();
     let value = pattern(0, 60_000);
     slow.send(&words(&[b"SET", b"k", &value]));
@@ -323,7 +323,7 @@ fn a_client_that_does_not_read_costs_bounded_memory_and_nobody_else_waits() {
 #[test]
 fn a_client_that_reads_late_gets_every_reply() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).start();
+    let proxy = Setup::new(&redis).upstream(PATIENT).start();
     let mut slow = proxy.wire();
     let value = pattern(0, 60_000);
     slow.send(&words(&[b"SET", b"k", &value]));
