@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 import subprocess
+import time
 
 from rates import CLIENTS, DEPTHS, turned
 from stage import Failed, cpu_seconds, free_port, loopback, request
@@ -102,6 +103,7 @@ class Nodes:
                 wire.sendall(request("CLUSTER", "INFO"))
                 if b"cluster_state:ok" in wire.recv(65536):
                     return
+            time.sleep(0.05)
         raise Failed(f"the node at {port} does not serve")
 
     def stop(self):
