@@ -192,7 +192,10 @@ impl Streams {
                 let free = self.all.iter().position(|stream| stream.replies.is_done() && !stream.is_open());
                 match free {
                     Some(at) => {
-                        self.ways.iter_mut().filter(|way| way.is_some_and(|way| usize::from(way) == at)).for_each(|way| *way = None);
+                        self.ways
+                            .iter_mut()
+                            .filter(|way| way.is_some_and(|way| usize::from(way) == at))
+                            .for_each(|way| *way = None);
                         // What was sent before is told from what is sent now.
                         let before = self.all[at].replies.before;
                         self.all[at] = Stream { replies: Replies { before, ..Replies::default() }, ..stream };
