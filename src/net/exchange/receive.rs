@@ -110,7 +110,7 @@ impl Recipient for Exchange {
         self.state.borrow_mut().slots.takes_plain(first, most)
     }
 
-    fn admit_plain(&self, replies: &[u8], frames: u32) -> AdmittedPlain {
+    fn admit_plain(&self, _first: Seq, replies: &[u8], frames: u32) -> AdmittedPlain {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let State { slots, out, .. } = state;

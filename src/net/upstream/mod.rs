@@ -54,8 +54,8 @@ pub trait Recipient {
         0
     }
 
-    /// Takes so many replies together.
-    fn admit_plain(&self, _replies: &[u8], _frames: u32) -> AdmittedPlain {
+    /// Takes so many replies together, from this request's on.
+    fn admit_plain(&self, _first: Seq, _replies: &[u8], _frames: u32) -> AdmittedPlain {
         AdmittedPlain::default()
     }
 

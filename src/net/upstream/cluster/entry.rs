@@ -159,7 +159,9 @@ pub(super) struct Entry {
     pub(super) is_fence: bool,
     /// It counts among those that keep others waiting.
     pub(super) hinders: bool,
-    /// Where it was sent last.
+    /// Its reply comes in this stream.
+    pub(super) stream: Option<u16>,
+    /// Where it was sent last, unless it is in a stream.
     pub(super) sent_to: Option<NodeName>,
     pub(super) again: Option<Box<Again>>,
 }
@@ -171,6 +173,11 @@ impl Entry {
 
     pub(super) fn again(&mut self) -> &mut Again {
         self.again.get_or_insert_default()
+    }
+
+    /// It is sent, and its reply comes in this stream.
+    pub(super) fn go_in(&mut self, stream: u16) {
+        (self.phase, self.stream, self.skip) = (Phase::Sent, Some(stream), 0);
     }
 
     /// It waits for its time.

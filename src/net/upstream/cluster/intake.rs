@@ -271,6 +271,7 @@ impl Core {
             holds_slot: matches!(request.slots, Slots::One { keys: 2.., .. }),
             is_fence: false,
             hinders: false,
+            stream: None,
             sent_to: None,
             again: None,
         }

@@ -198,12 +198,8 @@ impl Link {
         if behind >= LONG && is_theirs && who.keeps_for_others() { Taken::Kept } else { Taken::Not(Stop::Awaited) }
     }
 
-    /// How many of the next replies, at most `most`, may be handed over together.
+    /// How many of the next replies, at most `most`, may be handed over together. No message is of a kind that is plain.
     pub(super) fn takes_plain(&self, most: u32) -> u32 {
-        // On a lease a frame may be a message.
-        if !self.shared.get() {
-            return 0;
-        }
         let state = self.state.borrow();
         match (state.inflight.head_requests(), state.inflight.owner()) {
             (Some((first, requests)), Owner::Recipient(who, _)) => who.takes_plain(first, requests.min(most)),
@@ -214,13 +210,18 @@ impl Link {
     /// Hands whole replies, no more than [`Self::takes_plain`] says, to whom they belong.
     pub(super) fn hand_over_plain(&self, replies: &[u8], frames: u32, touched: &mut Vec<Rc<dyn Recipient>>) -> Result<(), Loss> {
         let mut state = self.state.borrow_mut();
-        let Owner::Recipient(who, _) = state.inflight.owner() else { return Err(Loss::OutOfSync) };
-        let admitted = who.admit_plain(replies, frames);
+        let (Some((first, _)), Owner::Recipient(who, _)) = (state.inflight.head_requests(), state.inflight.owner()) else {
+            return Err(Loss::OutOfSync);
+        };
+        let admitted = who.admit_plain(first, replies, frames);
         if !admitted.is_done {
             touch(who, touched);
         }
         state.inflight.finish_frames(frames);
-        if admitted.close { Err(Loss::Unsafe) } else { Ok(()) }
+        if !self.shared.get() {
+            state.inflight.restart_head(clock::now());
+        }
+        self.note_close(admitted.close)
     }
 
     /// Hands over those answers at the beginning of `bytes` that tell a group no more than that its commands are queued: how
@@ -299,7 +300,12 @@ impl Link {
         } else {
             state.inflight.start_head();
         }
-        match admitted.close {
+        self.note_close(admitted.close)
+    }
+
+    /// What was handed over may have left the connection in a state that nobody else must meet.
+    fn note_close(&self, close: bool) -> Result<(), Loss> {
+        match close {
             true if self.shared.get() => Err(Loss::Unsafe),
             close => {
                 self.unclean.set(self.unclean.get() || close);
