@@ -36,6 +36,8 @@ struct Register {
     acknowledged: Option<String>,
     unknown: BTreeSet<String>,
     ever: BTreeSet<String>,
+    /// Deletions of which nobody knows whether they have come to run.
+    deletions: u32,
 }
 
 pub struct Client {
@@ -66,6 +68,8 @@ pub struct Session {
     shared: bool,
     /// There are guarded groups too.
     pub has_guarded: bool,
+    /// There is a cluster behind the proxy.
+    pub is_cluster: bool,
     /// A SELECT or HELLO that the proxy could not carry out: until one is, nothing of the session runs.
     missed: Option<Change>,
     /// It has had a connection to the server: before that, what it sends may wait for one before it is read.
@@ -133,6 +137,7 @@ impl Client {
             left: false,
             shared: !alone,
             has_guarded: self.stage.has_guarded,
+            is_cluster: self.stage.server.nodes.is_some(),
             missed: None,
             opened: false,
         }
@@ -231,6 +236,11 @@ impl Client {
                 register.ever.insert(tag.clone());
                 register.unknown.insert(tag.clone());
             }
+            Want::Deleted { keys } => {
+                for key in keys {
+                    self.registers.entry((db, key.clone())).or_default().deletions += 1;
+                }
+            }
             Want::Group { rule, place: 0, .. } => {
                 self.ledger.borrow_mut().groups.entry(rule).or_default().open += 1;
             }
@@ -240,7 +250,7 @@ impl Client {
 
     /// HELLO and SELECT, each alone: what follows depends on their answer.
     async fn change_lane(&mut self, session: &mut Session) -> Result<(), Closed> {
-        let is_select = self.rng.bool();
+        let is_select = self.rng.bool() && !session.is_cluster;
         let wanted = self.rng.u32(0..2);
         let change = if is_select { Change::Db(wanted) } else { Change::Protocol(wanted) };
         match session.missed {
@@ -314,16 +324,18 @@ impl Client {
     /// WATCH and MULTI in several goes, so that the client needs a connection of its own.
     async fn split_transaction(&mut self, session: &mut Session) -> Result<(), Closed> {
         session.shared = false;
+        let mut pipeline = Pipeline::new(session, true);
+        let one = session.is_cluster.then(|| self.rng.u32(0..3));
         let watches = self.rng.bool();
         if watches {
-            let key = format!("shared{}", self.rng.u32(0..2));
+            let own = format!("own:{}:{}", self.number, one.unwrap_or_default());
+            let key = pipeline.shared(self.rng.u32(0..2), &own);
             session.write(&wire::request(&["WATCH", &key])).await?;
             self.count(&session.reply().await?);
         }
         session.write(&wire::request(&["MULTI"])).await?;
         self.count(&session.reply().await?);
-        let mut pipeline = Pipeline::new(session, true);
-        pipeline.add_queued(&mut self.rng, &mut self.ledger.borrow_mut(), self.number);
+        pipeline.add_queued_on(one, &mut self.rng, &mut self.ledger.borrow_mut(), self.number);
         for want in &pipeline.wants {
             self.note_sent(want, session.db);
         }

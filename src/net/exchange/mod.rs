@@ -182,6 +182,12 @@ impl Exchange {
         }
     }
 
+    /// True when nothing is owed but replies to what was answered with a timeout.
+    pub fn waits_for_late_alone(&self) -> bool {
+        let owing = self.owing();
+        owing.late && !owing.replies
+    }
+
     fn owing(&self) -> Owing {
         let slots = &self.state.borrow().slots;
         Owing { replies: slots.owes_replies(), late: slots.has_late(), fenced: slots.is_fenced() }

@@ -334,7 +334,9 @@ mod tests {
     #[test]
     fn what_will_not_be_answered_leaves_a_gap() {
         let mut replies = Replies::default();
-        (1..=4).for_each(|number| replies.push(number));
+        for number in 1..=4 {
+            replies.push(number);
+        }
         assert_eq!((replies.forget(1), replies.forget(1), replies.forget(9)), (Some(2), None, None));
         assert_eq!((replies.number(0), replies.number(1), replies.number(2)), (Some(1), None, Some(3)));
         assert_eq!(replies.forget(0), Some(1));
