@@ -22,7 +22,7 @@ use respguard::net::tls::Certificates;
 use respguard::net::topology::Primary;
 use respguard::net::topology::cluster::Cluster;
 use respguard::net::upstream::Settings;
-use respguard::net::upstream::cluster::Scripts;
+use respguard::net::upstream::cluster::{Scripts, Traffic};
 use respguard::net::upstream::cluster::nodes::{Announced, ClusterSettings};
 use respguard::net::worker::{self, Setup};
 use respguard::server::upstream_settings;
@@ -284,7 +284,13 @@ async fn before_cluster(config: &Config, folder: &Path) -> Settings {
     let (election, mut primary) = Primary::unknown();
     let Topology::Cluster(configured) = &config.upstream.topology else { panic!("it is a cluster") };
     let announced = Announced { host: String::new(), port: PORT, id: "0".repeat(40) };
-    let cluster = ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default() };
+    let cluster = ClusterSettings {
+        cluster,
+        announced,
+        split_writes: false,
+        scripts: Scripts::default(),
+        traffic: Traffic::default(),
+    };
     let settings = Settings {
         cluster: Some(Arc::new(cluster)),
         reached_at: Some(|address| match address {
