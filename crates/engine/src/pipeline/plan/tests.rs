@@ -1,13 +1,16 @@
 //! Tests of `plan`.
 
+use std::time::Instant;
+
 use super::*;
-use crate::command::SubscriptionKind;
+use crate::command::{SubscriptionKind, Table};
 use crate::link::owed::Seq;
 use crate::pipeline::batch::{Held, Tail};
 use crate::pipeline::finding::Unwrapped;
 use crate::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
-use crate::policy::{Between, Mode, OnUnsupported, compile};
+use crate::policy::{Between, Mode, OnUnsupported, Policy, compile};
+use crate::preflight::Ability;
 use crate::session::lane::LaneChange;
 use respguard_resp::Protocol;
 use respguard_resp::request::{Limits, RequestParser};
