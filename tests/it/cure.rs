@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::words;
-use crate::harness::{RedisServer, Setup, Wire, eventually, request, text};
+use crate::harness::{RedisServer, Setup, eventually, request, text};
 use crate::refused_state::fill;
 
 const QUICK: &str = "request_timeout_ms = 2000\nqueue_timeout_ms = 400\nconnect_timeout_ms = 300\nstall_timeout_ms = 60000";

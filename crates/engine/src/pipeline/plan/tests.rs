@@ -129,7 +129,7 @@ impl Client {
         let mut batch = Batch::default();
         let mut parser = RequestParser::new(Limits::default());
         assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
-        let since = std::time::Instant::now();
+        let since = Instant::now();
         let kept: Vec<_> = (0..self.held).map(|at| (at, Held { seq: Seq::default(), since, begins: at == 0 })).collect();
         batch.consume_around(self.held, &kept, &mut bytes.clone().into_bytes());
         let mut planned = Plan::default();
