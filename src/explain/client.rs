@@ -237,6 +237,8 @@ impl<'a> Client<'a> {
             degraded: false,
             troubled: false,
             carries: true,
+            reads_ahead: false,
+            fenced: false,
             slots: self.config.upstream.topology.is_cluster(),
             unserved: None,
             alone: false,

@@ -145,6 +145,8 @@ impl Client {
             degraded,
             troubled: false,
             carries: true,
+            reads_ahead: false,
+            fenced: false,
             slots: self.slots,
             unserved: None,
             alone: false,

@@ -67,6 +67,14 @@ impl Sequencer {
         found: &mut Vec<Finding>,
     ) {
         self.forget_gathered(seq);
+        if self.ahead.bytes() > 0 {
+            match fault {
+                Fault::Timeout => drop(self.end_read_ahead(seq)),
+                // One that is to be sent again in any case is so when its connection is lost.
+                _ if !self.settle_read_ahead(seq, true) => return,
+                _ => {}
+            }
+        }
         let Some(slot) = self.slot(seq) else { return };
         if matches!(slot.role, Role::Group(_)) {
             return self.fault_group(seq, fault, out, context, found);
