@@ -48,7 +48,11 @@ fn late() -> (FakeServer, Arc<Mutex<Owing>>) {
                     owing.early.push(words.join(" "));
                 }
                 let value = if name == "GET" { "$1\r\n1\r\n" } else { "+OK\r\n" };
-                if words.get(1).is_some_and(|key| key == "y") { std::mem::take(&mut owing.answer) + value } else { value.to_owned() }
+                if words.get(1).is_some_and(|key| key == "y") {
+                    std::mem::take(&mut owing.answer) + value
+                } else {
+                    value.to_owned()
+                }
             }
         };
         Act::Say(said.into_bytes())

@@ -393,7 +393,9 @@ mod tests {
         ] {
             assert_eq!(read_all(body.as_bytes()), wanted, "{body}");
         }
-        for body in [r#"[["get","k"#, r#"[["get","k""#, r#"[["get","k","#, r#"[["get",]]"#, r#"[["get" "k"]]"#, "[[\"get\",\"\n\"]]"] {
+        for body in
+            [r#"[["get","k"#, r#"[["get","k""#, r#"[["get","k","#, r#"[["get",]]"#, r#"[["get" "k"]]"#, "[[\"get\",\"\n\"]]"]
+        {
             assert!(read_all(body.as_bytes()).is_err(), "{body}");
         }
     }

@@ -242,7 +242,9 @@ fn short_bulk(bytes: &[u8]) -> Option<(usize, &[u8])> {
         [b'$', a @ b'0'..=b'9', b'\r', b'\n', ..] => (4, number(&[a])),
         [b'$', a @ b'0'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => (5, number(&[a, b])),
         [b'$', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', b'\n', ..] => (6, number(&[a, b, c])),
-        [b'$', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', d @ b'0'..=b'9', b'\r', b'\n', ..] => (7, number(&[a, b, c, d])),
+        [b'$', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', d @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            (7, number(&[a, b, c, d]))
+        }
         _ => return None,
     };
     Some((head, bytes.get(head..head + length + 2)?.strip_suffix(b"\r\n")?))

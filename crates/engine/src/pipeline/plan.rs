@@ -306,7 +306,8 @@ pub fn plan(
     let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
     let (run, concerned, fenced, reads_ahead) = (0, false, rules.fenced, rules.fenced && rules.reads_ahead);
     let within = within || session.caching;
-    Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced, reads_ahead }.plan();
+    Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced, reads_ahead }
+        .plan();
 }
 
 /// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.

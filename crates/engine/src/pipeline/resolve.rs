@@ -204,7 +204,9 @@ impl Sequencer {
             }
             Role::Hello => hello::admit(piece, part.first, session, context.client_id, out),
             Role::Discard => {}
-            Role::Group(_) | Role::Member | Role::Own | Role::Held | Role::Early(_) | Role::Ahead(_) => found.push(Finding::CloseUpstream),
+            Role::Group(_) | Role::Member | Role::Own | Role::Held | Role::Early(_) | Role::Ahead(_) => {
+                found.push(Finding::CloseUpstream)
+            }
         }
         if part.first
             && let Some(score) = slot.score

@@ -55,9 +55,8 @@ impl Planner<'_> {
             self.push_span_roles(at..end);
         }
         let added = self.ttl_fix_group(&commands);
-        let is_marked = |group: &SpanGroup| {
-            takes_marker(&self.rules.policy.groups()[group.group], self.session, self.rules.slots)
-        };
+        let is_marked =
+            |group: &SpanGroup| takes_marker(&self.rules.policy.groups()[group.group], self.session, self.rules.slots);
         let is_bare = preflight.is_none() && added.injected.is_empty() && !groups.iter().any(is_marked);
         self.reads_ahead = self.rules.reads_ahead && !self.rules.slots && is_bare;
         let all = first..self.plan.members.len();
