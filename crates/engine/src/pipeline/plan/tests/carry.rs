@@ -59,9 +59,12 @@ fn reads_go_out_behind_a_transaction_that_may_go_out_again_and_nothing_else_does
     client.slots = false;
     // What comes while it is unanswered.
     client.fenced = true;
-    for (lines, sent) in
-        [(&["GET z", "SET z 1", "GET z"][..], 1), (&["GET z", "GET y"], 2), (&["SET a:2 v", "GET z"], 0), (&["KEYS *"], 0)]
-    {
+    for (lines, sent) in [
+        (&["GET z", "SET z 1", "GET z"][..], 1),
+        (&["GET z", "GET y"][..], 2),
+        (&["SET a:2 v", "GET z"][..], 0),
+        (&["KEYS *"][..], 0),
+    ] {
         let plan = client.plan(lines, false);
         assert_eq!((plan.commands, plan.turn), (sent, Some(Barrier::Resolve)), "{lines:?}");
     }
