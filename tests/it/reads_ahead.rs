@@ -1,12 +1,16 @@
 //! Reads behind a transaction that may go out again: they do not wait for its answer, and are answered as if they had.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
 use crate::harness::wire::requests;
 use crate::harness::{Act, FakeServer, RedisServer, Setup, Twin, eventually, text};
 use crate::interleaved::{RULES, interleaving, send_in_pieces, state};
+
+/// The test at random ends then, even if fewer rounds were tried.
+const TIME_MAX: Duration = Duration::from_secs(20);
 
 fn rules() -> String {
     RULES.replace("between = \"pass\"\n", "")
@@ -121,7 +125,11 @@ fn interleavings_of_which_much_is_refused_leave_redis_as_the_same_commands_sent_
     }
     let mut pair = twin.pair();
     pair.same_line("AUTH app pw");
-    for round in 0..number("RESPGUARD_GROUPS").unwrap_or(1500) {
+    let (wished, begun) = (number("RESPGUARD_GROUPS"), Instant::now());
+    for round in 0..wished.unwrap_or(1500) {
+        if wished.is_none() && begun.elapsed() > TIME_MAX {
+            break;
+        }
         let mut lines = interleaving(&mut rng);
         lines.extend(interleaving(&mut rng));
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
@@ -136,7 +144,7 @@ fn interleavings_of_which_much_is_refused_leave_redis_as_the_same_commands_sent_
         }
     }
     let wrapped = ["login", "blob", "count"].map(|group| twin.proxy.groups(group, "applied"));
-    assert!(wrapped.iter().all(|groups| *groups > 100.0), "{wrapped:?}");
+    assert!(wrapped.iter().all(|groups| *groups > 10.0), "{wrapped:?}");
     assert_eq!(twin.proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
 }
 
@@ -153,7 +161,7 @@ fn where_the_connection_is_lost_they_are_answered_once() {
         let first = format!("HSET blob:{round} a 1");
         let last = format!("HSET info:{round} b 1");
         wire.send(&requests(&[&first, "GET y", &last, "GET y", "STRLEN y"]));
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut killer = redis.wire();
