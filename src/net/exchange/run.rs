@@ -118,7 +118,8 @@ impl Exchange {
         let all = roles.are_plain(commands.clone());
         let is_read = |at: &usize| {
             let retry = sending.table.spec(sending.batch.id(*at)).retry;
-            retry == RetryClass::Read && (all || roles.get(*at).is_some_and(Role::is_scored))
+            let is_sent_again = |role: &Role| role.is_scored() || matches!(role, Role::Ahead(_));
+            retry == RetryClass::Read && (all || roles.get(*at).is_some_and(is_sent_again))
         };
         let reads = commands.clone().rev().take_while(is_read).count();
         commands.end - reads..commands.end
