@@ -79,6 +79,8 @@ pub(super) struct State {
     pub(super) unsent: usize,
     /// Requests that keep others waiting.
     pub(super) hindrances: usize,
+    /// The number of what was known of the cluster when something was sent last.
+    pub(super) version: u64,
     /// Replies that have yet to be read.
     pub(super) out: Vec<u8>,
     pub(super) out_at: usize,
@@ -249,6 +251,7 @@ impl State {
             next: 0,
             unsent: 0,
             hindrances: 0,
+            version: 0,
             out: Vec::new(),
             out_at: 0,
             fault: None,

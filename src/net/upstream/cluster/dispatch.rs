@@ -28,6 +28,7 @@ impl Core {
             lease.lane.give_back(&lease.link, is_clean);
         }
         let now = clock::now();
+        self.hold_behind_moved(state);
         self.settle_subscriptions(state, now);
         let looked_at = usize::try_from(state.next.saturating_sub(state.first)).unwrap_or(0).min(state.queue.len());
         let mut place = if state.unsent > 0 { 0 } else { looked_at };
@@ -44,6 +45,22 @@ impl Core {
         state.next = state.first + state.queue.len() as u64;
         state.unsent = state.queue.iter().filter(|entry| entry.phase == Phase::Waiting).count();
         state.release_messages(self.key.borrow().protocol);
+    }
+
+    /// What is under way at a node that serves its slot no more may have to go again: others of its slot wait for it, or they
+    /// would run before it.
+    fn hold_behind_moved(&self, state: &mut State) {
+        let version = self.nodes.version();
+        if std::mem::replace(&mut state.version, version) == version {
+            return;
+        }
+        for place in 0..state.queue.len() {
+            let Entry { phase, slot, sent_to, .. } = &state.queue[place];
+            let is_elsewhere = |(slot, node): (u16, &NodeName)| !self.nodes.is_owner(slot, node);
+            if *phase == Phase::Sent && slot.zip(sent_to.as_ref()).is_some_and(is_elsewhere) {
+                state.hinder(place);
+            }
+        }
     }
 
     /// Sends the request at this place, if it may go; returns how many have been looked at.
