@@ -41,6 +41,7 @@ impl Connection {
             Barrier::Reset => self.reset().await,
             Barrier::Resolve => self.resolved().await,
             Barrier::Share => {
+                self.preparation.count_wait_since(clock::now());
                 if self.drained().await {
                     self.tidy_lease();
                 } else {

@@ -85,7 +85,12 @@ impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
     pub(super) async fn pin(&mut self, reason: Reason) {
         let begun = clock::now();
-        match self.take_lease(reason).await {
+        let taken = self.take_lease(reason).await;
+        if reason == Reason::Bulky {
+            // It could have gone with the others meanwhile.
+            self.preparation.count_wait_since(begun);
+        }
+        match taken {
             Ok(()) if self.input.batch.is_empty() => {}
             Ok(()) => {
                 let (id, state) = (self.id(), &mut *self.exchange.state.borrow_mut());
@@ -95,11 +100,7 @@ impl Connection {
                 }
             }
             // It may go with the others, if they have to wait for it.
-            Err(_) if reason == Reason::Bulky => {
-                self.preparation.go_with_others();
-                // It has waited already.
-                self.preparation.count_wait_since(begun);
-            }
+            Err(_) if reason == Reason::Bulky => self.preparation.go_with_others(),
             Err(why) => self.refuse_lease(reason, &why),
         }
     }

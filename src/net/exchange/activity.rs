@@ -12,6 +12,12 @@ use respguard_engine::pipeline::finding::Finding;
 use respguard_engine::session::transaction::Transaction;
 
 impl Exchange {
+    /// True when nothing is owed but replies to what was answered with a timeout.
+    pub fn waits_for_late_alone(&self) -> bool {
+        let owing = self.owing();
+        owing.late && !owing.replies
+    }
+
     /// What CLIENT LIST tells of it.
     pub fn activity(&self) -> Activity {
         let state = self.state.borrow();
