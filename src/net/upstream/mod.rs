@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::net::address::Address;
 use crate::net::health::Health;
 use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
@@ -202,6 +203,8 @@ pub struct Settings {
     pub cluster: Option<Arc<ClusterSettings>>,
     /// It is one node of a cluster: what becomes of it says nothing about the others.
     pub is_node: bool,
+    /// Where a server is reached that is known by this address, where that is another one.
+    pub reached_at: Option<fn(&Address) -> Address>,
 }
 
 /// The same, with a worker's own way to a cluster.
