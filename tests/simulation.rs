@@ -10,6 +10,8 @@
 mod changes;
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/faults.rs"]
+mod faults;
 #[path = "simulation/ledger.rs"]
 mod ledger;
 #[path = "simulation/line.rs"]
@@ -42,16 +44,16 @@ use fastrand::Rng;
 use tokio::time::sleep;
 
 use client::Client;
+use faults::Faults;
 use pipeline::Pipeline;
-use server::Faults;
 use stage::{End, Play, Stage, perform, play};
 
 /// Seeds that are played where nothing else is said, and before a cluster.
 const SEEDS: u64 = 200;
-const CLUSTER_SEEDS: u64 = 200;
+const CLUSTER_SEEDS: u64 = 40;
 /// Seeds behind them that have once found something, and are played with them.
 const FOUND: [u64; 16] = [255, 295, 370, 449, 586, 943, 1543, 2200, 3271, 3980, 4765, 5129, 5198, 6494, 7831, 8839];
-const FOUND_BEFORE_CLUSTERS: [u64; 0] = [];
+const FOUND_BEFORE_CLUSTERS: [u64; 10] = [64, 92, 113, 119, 123, 135, 137, 149, 208, 221];
 /// Seeds that a soak plays at least, however short it is meant to be.
 const SOAK_SEEDS_MIN: u64 = 10_000;
 /// After so many seeds it is said how far it has come.
@@ -229,9 +231,7 @@ fn so_may_one_that_carries_guarded_groups() {
 
 #[test]
 fn a_seed_is_played_alike_every_time() {
-    for (seed, play_of) in
-        [1, 2, 3, 10].into_iter().flat_map(|seed| [(seed, play_of as fn(u64) -> Play), (seed, cluster_play_of)])
-    {
+    for seed in [1, 2, 3, 10] {
         let [first, second] = [play(&play_of(seed)), play(&play_of(seed))];
         assert_eq!(first.applied, second.applied, "seed {seed}");
         assert_eq!(first.answered, second.answered, "seed {seed}");

@@ -6,8 +6,9 @@ use std::time::Duration;
 use respguard_engine::route::slots::key_slot;
 use tokio::time::{Instant, sleep};
 
+use crate::faults::Faults;
 use crate::nodes::{Nodes, View};
-use crate::server::{Faults, Server};
+use crate::server::Server;
 
 impl Server {
     /// Begins with all that this server, or cluster, has to expect.

@@ -22,7 +22,7 @@ use respguard::net::tls::Certificates;
 use respguard::net::topology::Primary;
 use respguard::net::topology::cluster::Cluster;
 use respguard::net::upstream::Settings;
-use respguard::net::upstream::cluster::{Scripts, Traffic};
+use respguard::net::upstream::cluster::Scripts;
 use respguard::net::upstream::cluster::nodes::{Announced, ClusterSettings};
 use respguard::net::worker::{self, Setup};
 use respguard::server::upstream_settings;
@@ -34,9 +34,10 @@ use respguard::telemetry::slow::SlowLog;
 use respguard_engine::command::Table;
 
 use crate::client::Client;
+use crate::faults::Faults;
 use crate::ledger::Ledger;
 use crate::nodes::{self, Nodes, PORT};
-use crate::server::{Faults, Server};
+use crate::server::Server;
 use crate::time;
 
 const RULES: &str = r#"
@@ -284,13 +285,7 @@ async fn before_cluster(config: &Config, folder: &Path) -> Settings {
     let (election, mut primary) = Primary::unknown();
     let Topology::Cluster(configured) = &config.upstream.topology else { panic!("it is a cluster") };
     let announced = Announced { host: String::new(), port: PORT, id: "0".repeat(40) };
-    let cluster = ClusterSettings {
-        cluster,
-        announced,
-        split_writes: false,
-        scripts: Scripts::default(),
-        traffic: Traffic::default(),
-    };
+    let cluster = ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default() };
     let settings = Settings {
         cluster: Some(Arc::new(cluster)),
         reached_at: Some(|address| match address {

@@ -88,7 +88,7 @@ impl Connection {
         let taken = self.take_lease(reason).await;
         if reason == Reason::Bulky {
             // It could have gone with the others meanwhile.
-            self.preparation.count_wait_since(begun);
+            self.preparation.count_short_wait(begun, self.shared.pool.settings.request_timeout, clock::now());
         }
         match taken {
             Ok(()) if self.input.batch.is_empty() => {}
@@ -100,7 +100,11 @@ impl Connection {
                 }
             }
             // It may go with the others, if they have to wait for it.
-            Err(_) if reason == Reason::Bulky => self.preparation.go_with_others(),
+            Err(_) if reason == Reason::Bulky => {
+                self.preparation.go_with_others();
+                // It has waited already.
+                self.preparation.count_wait_since(begun);
+            }
             Err(why) => self.refuse_lease(reason, &why),
         }
     }

@@ -86,6 +86,13 @@ impl Preparation {
         self.waits_since.set(Some(before.map_or(since, |before| before.min(since))));
     }
 
+    /// The same, unless that is `longest` ago: so long only a client is waited for that does not read what it is owed.
+    pub(super) fn count_short_wait(&self, since: Instant, longest: Duration, now: Instant) {
+        if now.saturating_duration_since(since) < longest {
+            self.count_wait_since(since);
+        }
+    }
+
     /// All that has waited has been sent.
     pub(super) fn end_wait(&self) {
         self.waits_since.set(None);
@@ -146,6 +153,10 @@ mod tests {
         preparation.count_wait_since(now);
         preparation.end_wait();
         assert_eq!(preparation.take_read_at(now + LONGEST), now + LONGEST);
+        preparation.count_short_wait(now, LONGEST, now + LONGEST);
+        assert_eq!(preparation.take_read_at(now + LONGEST), now + LONGEST);
+        preparation.count_short_wait(now, LONGEST, now + LONGEST / 2);
+        assert_eq!(preparation.take_read_at(now + LONGEST / 2), now);
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Core {
             transaction::take_queued(self, state, &request, &rest[..bytes], start);
             return bytes;
         }
-        if matches!(request.route, Route::Transaction(Verb::Multi | Verb::Watch))
+        if (matches!(request.route, Route::Transaction(Verb::Multi | Verb::Watch)) || transaction::sets_guard(self, &request))
             && !state.watches
             && let Some(taken) = transaction::take_whole(self, state, table, rest, start)
         {

@@ -283,6 +283,7 @@ impl Core {
             return self.again(state, place, Course::Owner);
         }
         entry.reply.clear();
+        entry.abort_own();
         self.over(state, place, Phase::Failed(fault));
     }
 }
