@@ -1,6 +1,7 @@
 //! Finds where the frames of an upstream end, going on exactly where the bytes ran out.
 
 mod error;
+mod passing;
 mod plain;
 
 use super::frame::{Decimal, plain_length};
