@@ -112,7 +112,7 @@ impl Nodes {
         let try_again = || Some("TRYAGAIN Multiple keys request during rehashing of slot".to_owned());
         let owner = node.view.owner(slot);
         if owner == number {
-            let Some(leaving) = node.leaving.get(&slot) else { return None };
+            let leaving = node.leaving.get(&slot)?;
             let is_here = |key: &&&String| !leaving.is_empty && !moved.contains(&***key) && model.has(key);
             return match keys.iter().filter(is_here).count() {
                 here if here == keys.len() => None,

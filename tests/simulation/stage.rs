@@ -22,8 +22,8 @@ use respguard::net::tls::Certificates;
 use respguard::net::topology::Primary;
 use respguard::net::topology::cluster::Cluster;
 use respguard::net::upstream::Settings;
-use respguard::net::upstream::cluster::Scripts;
 use respguard::net::upstream::cluster::nodes::{Announced, ClusterSettings};
+use respguard::net::upstream::cluster::{Scripts, Traffic};
 use respguard::net::worker::{self, Setup};
 use respguard::server::upstream_settings;
 use respguard::telemetry::exposition::Exposition;
@@ -285,7 +285,8 @@ async fn before_cluster(config: &Config, folder: &Path) -> Settings {
     let (election, mut primary) = Primary::unknown();
     let Topology::Cluster(configured) = &config.upstream.topology else { panic!("it is a cluster") };
     let announced = Announced { host: String::new(), port: PORT, id: "0".repeat(40) };
-    let cluster = ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default() };
+    let cluster =
+        ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default(), traffic: Traffic::default() };
     let settings = Settings {
         cluster: Some(Arc::new(cluster)),
         reached_at: Some(|address| match address {
