@@ -324,6 +324,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: 
         limits: Arc::default(),
         cluster: None,
         is_node: false,
+        reached_at: None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Asks all nodes of a cluster who serves what, and decides which of their words counts.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::session::{Session, SessionError};
@@ -73,7 +74,7 @@ impl Watch {
         }
         let (mut answers, mut took) = (Vec::new(), Vec::new());
         let mut deadline = Instant::now() + ANSWER_TIMEOUT.min(self.settings.connect_timeout);
-        while let Ok(Some(Ok(answered))) = tokio::time::timeout_at(deadline.into(), asking.join_next()).await {
+        while let Ok(Some(Ok(answered))) = tokio::time::timeout_at(deadline, asking.join_next()).await {
             let (address, answer) = answered;
             match answer {
                 Ok((session, assignment, time)) => {
@@ -167,7 +168,7 @@ impl Watch {
         }
         let next = map.shards.iter().map(|shard| &shard.address).find(|address| is_good(address));
         if let Some(address) = next {
-            self.election.decide(Some(Node { address: address.clone(), since: Instant::now(), named_by: None }));
+            self.election.decide(Some(Node { address: address.clone(), since: Instant::now().into_std(), named_by: None }));
         }
     }
 }

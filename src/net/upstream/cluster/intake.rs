@@ -195,7 +195,7 @@ impl Core {
             transaction::take_queued(self, state, &request, &rest[..bytes], start);
             return bytes;
         }
-        if matches!(request.route, Route::Transaction(Verb::Multi | Verb::Watch))
+        if (matches!(request.route, Route::Transaction(Verb::Multi | Verb::Watch)) || transaction::sets_guard(self, &request))
             && !state.watches
             && let Some(taken) = transaction::take_whole(self, state, table, rest, start)
         {
@@ -271,6 +271,7 @@ impl Core {
             holds_slot: matches!(request.slots, Slots::One { keys: 2.., .. }),
             is_fence: false,
             hinders: false,
+            stream: None,
             sent_to: None,
             again: None,
         }

@@ -15,7 +15,7 @@ use crate::net::upstream::lane::{Lane, LaneKey};
 
 pub(super) struct Node {
     pub(super) reach: Rc<Reach>,
-    pub(super) lanes: HashMap<LaneKey, Used>,
+    pub(super) lanes: HashMap<LaneKey, Rc<Used>>,
     /// Since when nothing but failures has come of it.
     silent_since: Cell<Option<Instant>>,
     is_given_up: Cell<bool>,
@@ -47,8 +47,8 @@ pub(super) enum News {
 }
 
 impl Used {
-    pub(super) fn now(lane: Rc<Lane>) -> Used {
-        Used { lane, at: Cell::new(clock::now()) }
+    pub(super) fn now(lane: Rc<Lane>) -> Rc<Used> {
+        Rc::new(Used { lane, at: Cell::new(clock::now()) })
     }
 }
 
@@ -60,7 +60,7 @@ impl Node {
 
     /// True when it has a connection, and nothing speaks against it.
     pub(super) fn is_there(&self) -> bool {
-        let is_ready = |used: &Used| used.lane.shared().phase() == Phase::Ready;
+        let is_ready = |used: &Rc<Used>| used.lane.shared().phase() == Phase::Ready;
         self.silent_since.get().is_none() && self.lanes.values().any(is_ready)
     }
 

@@ -24,7 +24,19 @@ pub(super) const ABORTED: &str = "EXECABORT Transaction discarded because of pre
 /// Bytes of a transaction that comes in pieces: more is not kept.
 const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Takes a transaction that is there as a whole, from its WATCH or MULTI to its EXEC; how many bytes it has. `None` where
+/// True for the command with which a group begins that may be rolled back: all of it is owed together.
+pub(super) fn sets_guard(core: &Core, request: &Request<'_>) -> bool {
+    // SET guard 1 PX life
+    let may_be = request.args.len() == 5 && request.spec.name() == "set";
+    may_be && is_guard(request, core.nodes.context.policy().guard_prefix.as_bytes())
+}
+
+/// The first key is one of the proxy's own.
+fn is_guard(request: &Request<'_>, guard_prefix: &[u8]) -> bool {
+    request.args.get(1).is_some_and(|key| key.starts_with(guard_prefix))
+}
+
+/// Takes a transaction that is there as a whole, from its WATCH, MULTI or guard to its EXEC; how many bytes it has. `None` where
 /// its end has not come, or it is one that cannot go in one piece.
 pub(super) fn take_whole(core: &Core, state: &mut State, table: &Table, rest: &[u8], start: u64) -> Option<usize> {
     let mut reading = Whole::default();
@@ -83,7 +95,7 @@ struct Whole {
     is_within: bool,
     is_ended: bool,
     is_slow: bool,
-    /// It begins with a WATCH of our own.
+    /// It begins with a WATCH, or a guard, of our own.
     is_guarded: bool,
     needs: Needs,
     /// Whose place each error takes.
@@ -108,10 +120,9 @@ impl Whole {
             self.outer.push(end);
             match verb {
                 Some(Verb::Multi) => self.is_within = true,
-                Some(Verb::Watch) => {
-                    self.is_guarded |= place == 0 && request.args.get(1).is_some_and(|key| key.starts_with(guard_prefix));
-                }
+                Some(Verb::Watch) => self.is_guarded |= place == 0 && is_guard(request, guard_prefix),
                 Some(_) => return false,
+                None if place == 0 && request.spec.name() == "set" && is_guard(request, guard_prefix) => self.is_guarded = true,
                 // It may be sent once more.
                 None if request.spec.retry != RetryClass::Read && !self.is_guarded => return false,
                 None if request.refusal(true).is_some() || request.spec.is_blocking(request.args) => return false,

@@ -42,8 +42,13 @@ impl Core {
                 };
                 self.revert_subscribe(state, place);
                 let entry = &mut state.queue[place];
+                entry.abort_own();
+                let is_end = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == Shows::Last);
                 entry.reply.clear();
                 encode::error(&mut entry.reply, &format!("ERR respguard: {name} was not sent: {why}"));
+                if is_end {
+                    state.end_watch();
+                }
                 state.finish(place, Phase::Done);
             }
         }
