@@ -41,7 +41,10 @@ impl Connection {
             Barrier::Reset => self.reset().await,
             Barrier::Resolve => self.resolved().await,
             Barrier::Share => {
-                if self.drained().await {
+                let begun = clock::now();
+                let is_drained = self.drained().await;
+                self.preparation.count_short_wait(begun, self.shared.pool.settings.request_timeout, clock::now());
+                if is_drained {
                     self.tidy_lease();
                 } else {
                     // What is stuck is its own connection.

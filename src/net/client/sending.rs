@@ -310,6 +310,7 @@ impl Connection {
     /// Everything that was read has been sent.
     pub(super) fn all_sent(&mut self) -> Next {
         self.give_buffers();
+        self.preparation.end_wait();
         if std::mem::take(&mut self.input.refused_room) {
             self.exchange.answer(NO_ROOM.to_vec());
         }
