@@ -18,6 +18,7 @@ mod run;
 mod send;
 mod unpacking;
 mod waiting;
+mod whole;
 mod write;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -261,6 +262,13 @@ impl Exchange {
         if waiting.is_for_replies() && !before.is_for_replies() {
             self.link.borrow().wake();
         }
+    }
+
+    /// False where the client's task waits for bytes alone, and nobody wants anything of it.
+    #[inline]
+    pub fn may_have_news(&self) -> bool {
+        let is_wanted = self.lost_lease.get() || self.refused_room.get() || !self.own_asked.borrow().is_empty();
+        is_wanted || self.wants_room.get() || self.waiting.get() != Waiting::Input
     }
 
     /// True when the client's task need not wait any longer.
