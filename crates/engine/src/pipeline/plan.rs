@@ -29,9 +29,9 @@ pub enum Step {
     /// The bytes of these commands go out as they are, in one piece.
     Send { commands: Range<usize> },
     /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
-    Wrap { members: Range<usize>, group: usize, added: Box<Added> },
+    Wrap { members: Range<usize>, group: usize, added: Option<Box<Added>> },
     /// The same behind a preflight.
-    Guard { members: Range<usize>, group: usize, preflight: Box<Preflight>, added: Box<Added> },
+    Guard { members: Range<usize>, group: usize, preflight: Box<Preflight>, added: Option<Box<Added>> },
     /// Groups with all that stands between their members.
     Span(Box<Span>),
     /// A group of which nothing is sent, and why.
@@ -185,6 +185,14 @@ pub struct Added {
     pub rule: Option<Arc<TtlRule>>,
     /// What checks the replies to its own.
     pub checks: Option<Box<ReplyChecks>>,
+}
+
+impl Added {
+    /// Nothing where nothing is added, which is most often so.
+    pub(super) fn boxed(self) -> Option<Box<Added>> {
+        let is_empty = self.injected.is_empty() && self.rule.is_none() && self.checks.is_none();
+        (!is_empty).then(|| Box::new(self))
+    }
 }
 
 impl Plan {
