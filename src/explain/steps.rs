@@ -115,6 +115,14 @@ impl Planned<'_> {
             let members = self.numbers(&self.plan.members[members.clone()]);
             page.line(1, format_args!("{members} make up group {name}, but pass one by one, told as {kind}: {}", why.as_str()));
         }
+        if let Note::Broken { group, members, why: Some(why), .. } = note {
+            let (name, kind) = (&self.policy.groups()[*group].name, why.kind());
+            let members = self.numbers(&self.plan.members[members.clone()]);
+            page.line(
+                1,
+                format_args!("{members} begin group {name}, but do not wait for its rest, told as {kind}: {}", why.as_str()),
+            );
+        }
     }
 
     /// A command, and where its reply comes from.

@@ -443,19 +443,24 @@ fn what_stands_between_is_carried_up_to_eight_megabytes() {
         lines.push("HSET info:1 b 1".to_owned());
         lines
     };
-    let mut play = |count: usize| {
+    let mut play = |count: usize, piece: usize| {
         redis.ask("DEL blob:1 info:1");
         let lines = riders(count);
         let bytes = requests(&lines.iter().map(String::as_str).collect::<Vec<_>>());
-        wire.send(&bytes);
+        for part in bytes.chunks(piece) {
+            wire.send(part);
+        }
         let replies: Vec<_> = wire.replies(lines.len()).iter().map(|reply| text(reply)).collect();
         assert!(replies[1..=count].iter().all(|reply| reply == "+OK\r\n"), "{replies:?}");
         assert_eq!([&*replies[0], &*replies[count + 1]].concat(), ":1\r\n:1\r\n");
     };
-    play(20);
+    play(20, usize::MAX);
     eventually("it is a group", || proxy.groups("blob", "applied") == 1.0);
-    play(200);
+    play(200, usize::MAX);
     eventually("it is told", || proxy.violated("split", "blob") == 1.0);
+    // Whether the rest is in sight where it is cut, or yet to come.
+    play(200, 500_000);
+    eventually("it is told again", || proxy.violated("split", "blob") == 2.0);
     assert_eq!(proxy.groups("blob", "applied"), 1.0);
 }
 

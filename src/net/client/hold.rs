@@ -157,8 +157,13 @@ impl Connection {
                     metrics.hold(metrics.group_row(group), HoldOutcome::Completed);
                     self.forget_near_miss(group);
                 }
-                Note::Broken { group } => {
+                Note::Broken { group, members, why } => {
                     metrics.hold(metrics.group_row(group), HoldOutcome::Broken);
+                    if let Some(why) = why {
+                        metrics.split(members.len());
+                        let members = plan.members[members].to_vec();
+                        self.tell(why.kind(), group, &members, Some(why.as_str()));
+                    }
                     self.tell_waiting_near_miss(group);
                 }
                 Note::NearMiss { group, members, place, waiting, why } => {

@@ -91,15 +91,16 @@ impl Planner<'_> {
             self.undo(before);
             return Some(Decision::Barrier(super::plan::Barrier::Share));
         }
-        self.tell_dropped(&dropped, None);
-        let first = self.plan.gathered[before.gathered].clone();
         if built.waits {
+            // All of it is planned again, and told then.
             self.end_run(at);
             self.push_span_roles(at..built.end);
             self.skip(built.end);
             self.plan.waits_from = Some(at);
             return Some(Decision::Spanned(built.end));
         }
+        self.tell_dropped(&dropped, None);
+        let first = self.plan.gathered[before.gathered].clone();
         if gathered.len() == 1 && first.members == built.end - at {
             let decision = whole(first.group, first.members);
             self.release(before);
@@ -135,14 +136,17 @@ impl Planner<'_> {
             if only.is_some_and(|at| members.first() != Some(&at)) {
                 continue;
             }
-            if *whole {
-                let first = self.plan.members.len();
-                self.plan.members.extend(members);
-                let members = first..self.plan.members.len();
-                self.plan.notes.push(Note::Obstructed { group: *group, members, why: *why });
-            } else if members.first().and_then(|&at| self.batch.held(at)).is_some_and(|held| held.begins) {
-                self.plan.notes.push(Note::Broken { group: *group });
+            if !*whole && !members.first().and_then(|&at| self.batch.held(at)).is_some_and(|held| held.begins) {
+                continue;
             }
+            let (first, group, why) = (self.plan.members.len(), *group, *why);
+            self.plan.members.extend(members);
+            let members = first..self.plan.members.len();
+            self.plan.notes.push(if *whole {
+                Note::Obstructed { group, members, why }
+            } else {
+                Note::Broken { group, members, why: Some(why) }
+            });
         }
     }
 

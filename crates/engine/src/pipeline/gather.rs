@@ -294,7 +294,12 @@ impl Planner<'_> {
         let hold = &self.rules.hold;
         if self.batch.held(at).is_some_and(|held| held.begins) {
             let expired = search.obstacle.is_none() && hold.willing && (hold.over || self.is_overdue(at));
-            self.plan.notes.push(if expired { Note::Expired { group, members } } else { Note::Broken { group } });
+            self.plan.notes.push(if expired {
+                Note::Expired { group, members }
+            } else {
+                let is_cut = search.carried.is_some() && search.limit < self.batch.len();
+                Note::Broken { group, members, why: search.obstacle.or(is_cut.then_some(Obstacle::TooMuch)) }
+            });
         } else if let (Some(why), true) = (search.obstacle, search.whole > 1) {
             self.plan.notes.push(Note::Obstructed { group, members, why });
         } else {

@@ -129,8 +129,8 @@ pub enum Note {
     Completed { group: usize },
     /// The wait was over first: the commands named at these places of `Plan::members` pass one by one.
     Expired { group: usize, members: Range<usize> },
-    /// Something else came that ended the wait.
-    Broken { group: usize },
+    /// Something else came that ended the wait: the commands pass one by one. `None`: nobody has to know.
+    Broken { group: usize, members: Range<usize>, why: Option<Obstacle> },
     /// All of it is there, but its members cannot be brought together.
     Obstructed { group: usize, members: Range<usize>, why: Obstacle },
     /// The last of these, which is optional, stays outside of its group.

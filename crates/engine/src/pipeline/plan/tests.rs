@@ -95,6 +95,8 @@ struct Client {
     hold: Holding,
     degraded: bool,
     slots: bool,
+    /// So many commands have waited already, the first of them as the beginning of a group.
+    held: usize,
 }
 
 impl Client {
@@ -114,6 +116,7 @@ impl Client {
             hold,
             degraded: false,
             slots: false,
+            held: 0,
         }
     }
 
@@ -123,6 +126,9 @@ impl Client {
         let mut batch = Batch::default();
         let mut parser = RequestParser::new(Limits::default());
         assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
+        let since = std::time::Instant::now();
+        let kept: Vec<_> = (0..self.held).map(|at| (at, Held { seq: Seq::default(), since, begins: at == 0 })).collect();
+        batch.consume_around(self.held, &kept, &mut bytes.clone().into_bytes());
         let mut planned = Plan::default();
         let (transactions, probes, hold) = (self.transactions, self.probes, self.hold);
         let (ability, degraded) = (self.ability, self.degraded);

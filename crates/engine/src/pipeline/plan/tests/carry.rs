@@ -179,6 +179,29 @@ fn a_transaction_has_no_more_than_512_commands() {
 }
 
 #[test]
+fn a_held_beginning_that_is_cut_off_from_its_rest_is_told() {
+    let mut waiting = client(pairs());
+    waiting.held = 2;
+    let cut_by = |plan: &Plan| match &plan.notes[..] {
+        [Note::Broken { group: 0, members, why: Some(why) }] if plan.members[members.clone()] == [0] => Some(*why),
+        _ => None,
+    };
+    let behind = |command: &str, times: usize| {
+        let mut lines = vec!["SET a:1 v", "GET y"];
+        lines.extend(std::iter::repeat_n(command, times));
+        waiting.plan(&lines, false)
+    };
+    let mut behind = behind;
+    for times in [511, 900] {
+        let plan = behind("GET x", times);
+        assert_eq!((cut_by(&plan), plan.turn, plan.kept.len()), (Some(Obstacle::TooMuch), None, 0), "{times}: {:?}", plan.notes);
+    }
+    assert_eq!(cut_by(&behind("TIME", 1)), Some(Obstacle::Ride));
+    let plan = behind("GET x", 510);
+    assert_eq!((&plan.notes[..], plan.kept.len()), (&[][..], 512), "it waits on");
+}
+
+#[test]
 fn a_chain_of_groups_is_cut_where_the_fewest_are_open() {
     let mut lines = Vec::new();
     for n in 0..400 {
