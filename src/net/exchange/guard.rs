@@ -52,7 +52,8 @@ impl Exchange {
         let once = preflight.is_once().map(|once| (once, self.context.guards.id()));
         let once = once.map(|(once, id)| (Injected { behind: 0, request: once.mark(&id), ttl_fix: None }, id));
         let (mark_once, id) = once.unzip();
-        let injected: SmallVec<[_; 2]> = std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).collect();
+        let injected: SmallVec<[_; 2]> =
+            std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).collect();
         let parts = sending.transaction(commands, &injected);
         let room = preflight.bytes(&guard) + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut request = Vec::with_capacity(room);

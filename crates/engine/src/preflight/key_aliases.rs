@@ -14,7 +14,7 @@ const INLINE: usize = 4;
 #[derive(Debug)]
 pub(super) struct KeyAliases<N> {
     few: SmallVec<[(N, usize); INLINE]>,
-    others: Option<Box<HashMap<N, usize>>>,
+    others: Option<HashMap<N, usize>>,
 }
 
 impl<N> Default for KeyAliases<N> {
@@ -28,12 +28,6 @@ impl<N: Copy + Eq + Hash> KeyAliases<N> {
     pub(super) fn get(&self, name: N) -> Option<usize> {
         let known = self.few.iter().find(|(known, _)| *known == name);
         known.map(|(_, place)| *place).or_else(|| self.others.as_ref()?.get(&name).copied())
-    }
-
-    /// No name leads anywhere.
-    pub(super) fn clear(&mut self) {
-        self.few.clear();
-        self.others = None;
     }
 
     /// From here on the name leads to `place`.

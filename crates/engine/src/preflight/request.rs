@@ -181,7 +181,7 @@ impl Preflight {
 
     /// For at least one check, unless the group is applied once or rolled back.
     pub fn new(checks: &[Check<'_>]) -> Preflight {
-        let room = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
+        let room: usize = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
         let (mut texts, mut first, body) = (Bulks::with_room(2 * room), 0..0, body(checks));
         let mut known = KeyAliases::default();
         for (place, check) in checks.iter().enumerate() {
