@@ -1,6 +1,8 @@
 //! Lets commands go by that do nothing to their connection, are not long by nature, and that no rule is about: most are such.
 
-use super::{Batch, Planner, Policy, Rules, Session, Table, Undecided};
+use super::{Batch, Planner, Rules, Session, Undecided};
+use crate::command::Table;
+use crate::policy::Policy;
 use crate::session::Admission;
 
 /// Whether all of the batch goes out as it is, where its server is there: nothing in it needs more than a look. Its plan is one
