@@ -130,7 +130,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         workers: workers.mailboxes.len(),
         upstream: place.primary.clone(),
         sentinels: place.standing.clone(),
-        cluster: place.cluster.as_ref().map(|settings| settings.cluster.clone()),
+        cluster: place.cluster.clone(),
         registry: Arc::clone(&registry),
         breaker: workers.breaker.clone(),
         totals: exposition.totals(),
@@ -324,6 +324,7 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: 
         limits: Arc::default(),
         cluster: None,
         is_node: false,
+        reached_at: None,
     }
 }
 

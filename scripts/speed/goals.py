@@ -2,14 +2,16 @@
 
 import statistics
 
-from ways import DIRECT, PLAIN, PREDIXY, REST, RULES
+from clusters import ENVOY, ONE_SERVER
+from ways import DIRECT, HAPROXY_SPLICE, PLAIN, PREDIXY, REST, RULES
 
 DEPTHS = ("depth 1", "depth 16", "depth 64")
 
 
 def table(records):
     """Every goal that this run can tell of, and whether it was reached."""
-    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, rest, audit, others) for row in find(records)]
+    finders = (rates, processor, ahead, rules, groups, tails, memory, large, rest, tls, audit, cluster, others)
+    rows = [row for find in finders for row in find(records)]
     if not rows:
         return ""
     lines = ["| goal | wanted | measured | |", "|---|---|---|---|"]
@@ -87,7 +89,9 @@ def large(records):
     for command in ("GET", "SET"):
         grown = records.values("large values", command, PLAIN, "grown_mib")
         rows += at_most(f"memory grown by a {command} of {size} MiB", max(grown) if grown else None, 16, " MiB")
-        rows += at_least(f"rate of a {command} of {size} MiB, of direct", paired(records, "large values", command, PLAIN, DIRECT, "mib_per_second"), 0.8)
+        rows += at_least(f"rate of a {command} of {size} MiB, of direct", paired(records, "large values", command, PLAIN, DIRECT, "mib_per_second"), 0.85)
+        rows += at_most(f"CPU of a {command} of {size} MiB, of HAProxy's that splices",
+                        paired(records, "large values", command, PLAIN, HAPROXY_SPLICE, "cpu_ms_per_gib"), 1)
     return rows
 
 
@@ -109,6 +113,28 @@ def rest(records):
         rows += at_most(f"CPU for each command by REST, of that by RESP, {depth}", paired(records, "rest", depth, REST, PLAIN, "cpu_us"), wanted)
         rows += at_most(f"p99 by REST, of that by RESP, {depth}", paired(records, "rest", depth, REST, PLAIN, "p99_us"), 2)
     return rows
+
+
+def cluster(records):
+    """Ahead of the other proxies that stand for a cluster, and not far from what one server costs."""
+    rows = []
+    for case in records.seen("cluster", "case"):
+        for other in (PREDIXY, ENVOY):
+            rate, cpu = (paired(records, "cluster", case, PLAIN, other, metric) for metric in ("per_second", "cpu_us"))
+            if rate is not None:
+                rows.append((f"before a cluster, rate beside {other}, {case}", "above 1", f"{rate:.2f}", rate > 1))
+                rows.append((f"before a cluster, CPU beside {other}, {case}", "below 1", f"{cpu:.2f}", cpu < 1))
+        if not case.endswith(" 64"):
+            cpu = paired(records, "cluster", case, PLAIN, ONE_SERVER, "cpu_us")
+            rows += at_most(f"before a cluster, CPU of that before one server, {case}", cpu, 1.25)
+    return rows
+
+
+def tls(records):
+    """Ahead of the other proxies that end TLS, in CPU."""
+    return [(f"CPU for each request with TLS, of {way}'s, server {case}", "below 1", f"{value:.2f}", value < 1)
+            for case in records.seen("tls", "case") for way in records.seen("tls") if way not in (DIRECT, PLAIN)
+            if (value := paired(records, "tls", case, PLAIN, way, "cpu_us")) is not None]
 
 
 def others(records):

@@ -103,5 +103,6 @@ fn settings(port: u16) -> Settings {
         limits: Arc::default(),
         cluster: None,
         is_node: false,
+        reached_at: None,
     }
 }

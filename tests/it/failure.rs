@@ -115,7 +115,7 @@ fn a_write_that_timed_out_is_not_overtaken_by_what_its_client_does_next() {
     let redis = RedisServer::start(&[]);
     let proxy = Setup::new(&redis).upstream(QUICK).start();
     let mut wire = proxy.wire();
-    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    eventually("it is connected", || wire.ask("PING") == "+PONG\r\n");
     redis.pause();
     assert!(wire.ask("LPUSH q job").starts_with("-TIMEOUT "));
     wire.send(&requests(&["BLPOP q 5", "LLEN q"]));
@@ -215,7 +215,7 @@ fn sigterm_ends_within_the_drain_timeout_even_when_the_server_does_not_answer() 
         .pipeline("drain_timeout_ms = 700")
         .start();
     let mut wire = proxy.wire();
-    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    eventually("it is connected", || wire.ask("PING") == "+PONG\r\n");
     redis.pause();
     wire.send(&request("GET k"));
     eventually("it was sent on", || proxy.metric("respguard_commands_total", &[("command", "get")]) == 1.0);

@@ -1,13 +1,14 @@
 //! Finds where the frames of an upstream end, going on exactly where the bytes ran out.
 
 mod error;
+mod passing;
 mod plain;
 
 use super::frame::{Decimal, plain_length};
 
 pub use super::elements::{Elements, elements, split_pushes};
 pub use error::ScanError;
-pub use plain::PlainFrames;
+pub use plain::{PlainFrames, plain_frames};
 
 /// What an upstream may declare before its stream counts as broken.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,6 @@
 use super::connection::Connection;
 use respguard_engine::pipeline::plan::passes_whole;
 use respguard_engine::preflight::Ability;
-use respguard_engine::session::patience::Carrying;
 
 impl Connection {
     /// True when all commands of the batch have gone out; else nothing has been done.
@@ -26,16 +25,14 @@ impl Connection {
         let commands = batch.len();
         self.exchange.send_whole(batch, bytes, (&table, &policy), self.shared.pool.settings.request_timeout);
         drop((table, policy));
-        self.hold.carrying = Carrying::default();
-        self.hold.patience.note_plan(false);
+        self.hold.note_whole();
         self.input.consume(commands);
         true
     }
 
     /// Nothing of what came before has to do with what is sent now.
     fn is_at_rest(&self) -> bool {
-        let has_past =
-            self.rules != self.shared.context.policy_number() || self.hold.is_over() || self.hold.patience.has_expired();
+        let has_past = self.rules != self.shared.context.policy_number() || self.hold.is_over() || self.hold.has_expired();
         !has_past && self.preparation.is_blank() && self.input.batch.all_held().is_empty()
     }
 

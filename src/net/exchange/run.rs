@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::send::{Sending, SlowExec};
 use super::{Exchange, Places, State};
-use respguard_engine::command::{BlockFor, RetryClass};
+use respguard_engine::command::{BlockFor, RetryClass, Timeout};
 use respguard_engine::link::owed::{Owed, Seq};
 use respguard_engine::pipeline::group::Pieces;
 use respguard_engine::pipeline::plan::roles::Roles;
@@ -63,9 +63,13 @@ impl Exchange {
 
     /// Nothing is to be known of these commands but which of them are reads: they go out in one piece, or in two.
     fn goes_plainly(&self, sending: &Sending<'_>, commands: Range<usize>, roles: &Roles) -> bool {
-        let is_bound = self.state.borrow().session.affinity.is_pinned() || self.context.health.refuses();
-        let is_plain = sending.places.are_next() && sending.slow.is_none() && roles.are_plain(commands);
-        is_plain && !is_bound && sending.link.replies_owed_max() == usize::MAX
+        let is_plain = sending.places.are_next() && sending.slow.is_none() && roles.are_plain(commands.clone());
+        if !is_plain || self.context.health.refuses() || sending.link.replies_owed_max() < usize::MAX {
+            return false;
+        }
+        // On a lease one may block.
+        let waits = |id| sending.table.spec(id).timeout != Timeout::Never;
+        !self.state.borrow().session.affinity.is_pinned() || !sending.batch.ids(commands).any(waits)
     }
 
     fn send_plain(self: &Rc<Self>, sending: &Sending<'_>, commands: Range<usize>, score: Option<Score>) {
@@ -75,7 +79,9 @@ impl Exchange {
         let score = score.and_then(|score| state.slots.push_score(score));
         let ids = batch.ids(commands.clone());
         ids.clone().for_each(|id| self.context.metrics.command(id.index()));
-        let reads = ids.clone().rev().take_while(|id| table.spec(*id).retry == RetryClass::Read).count();
+        // A lease is lost with its client's state.
+        let may_repeat = !state.session.affinity.is_pinned();
+        let reads = ids.clone().rev().take_while(|id| may_repeat && table.spec(*id).retry == RetryClass::Read).count();
         let (first, is_single) = (state.slots.push_plain(ids, score), link.goes_again());
         let (others, deadline) = (commands.end - reads - commands.start, timing.deadline());
         if others > 0 {
@@ -113,7 +119,8 @@ impl Exchange {
         let all = roles.are_plain(commands.clone());
         let is_read = |at: &usize| {
             let retry = sending.table.spec(sending.batch.id(*at)).retry;
-            retry == RetryClass::Read && (all || roles.get(*at).is_some_and(Role::is_scored))
+            let is_sent_again = |role: &Role| role.is_scored() || matches!(role, Role::Ahead(_));
+            retry == RetryClass::Read && (all || roles.get(*at).is_some_and(is_sent_again))
         };
         let reads = commands.clone().rev().take_while(is_read).count();
         commands.end - reads..commands.end

@@ -18,14 +18,18 @@ pub mod survey;
 #[cfg(test)]
 pub mod tests;
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::net::address::Address;
 use crate::net::health::Health;
 use crate::net::server_limits::ServerLimits;
+use crate::net::splice::Fill;
 use crate::net::tls::Connector;
 use crate::net::topology::Primary;
 use crate::telemetry::slow::Whose;
@@ -49,13 +53,19 @@ pub trait Recipient {
     /// Takes one piece of a reply that is owed to this request or question of its.
     fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted;
 
+    /// Takes a part of a reply that has begun and not ended, where that is the client's as it is: `fill` brings it. None where it
+    /// must be handed over in pieces.
+    fn take_part(&self, _to: ReplyTo, _fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
+        None
+    }
+
     /// How many of the replies from this request's on, at most `most`, can be taken together as long as none is an error.
     fn takes_plain(&self, _first: Seq, _most: u32) -> u32 {
         0
     }
 
-    /// Takes so many replies together.
-    fn admit_plain(&self, _replies: &[u8], _frames: u32) -> AdmittedPlain {
+    /// Takes so many replies together, from this request's on.
+    fn admit_plain(&self, _first: Seq, _replies: &[u8], _frames: u32) -> AdmittedPlain {
         AdmittedPlain::default()
     }
 
@@ -204,6 +214,8 @@ pub struct Settings {
     pub cluster: Option<Arc<ClusterSettings>>,
     /// It is one node of a cluster: what becomes of it says nothing about the others.
     pub is_node: bool,
+    /// Where a server is reached that is known by this address, where that is another one.
+    pub reached_at: Option<fn(&Address) -> Address>,
 }
 
 /// The same, with a worker's own way to a cluster.

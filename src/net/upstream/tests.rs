@@ -69,6 +69,7 @@ pub fn settings(port: u16) -> Settings {
         limits: Arc::default(),
         cluster: None,
         is_node: false,
+        reached_at: None,
         primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         connect_timeout: long,
         request_timeout: long,

@@ -44,7 +44,7 @@ pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, ParsedArgs, Word, arrange, canonical};
 pub use connection::{ClientCommand, ConnectionEffect, Lane, PinReason, SubscriptionKind, Transaction};
 pub use credential::is_credential;
-pub use effect::{TtlColumn, TtlEffect, Unit, lifetime_of, only_changes_ttl, ttl_effects};
+pub use effect::{TtlColumn, TtlEffect, Unit, lifetime_of, m_set_ex_options, only_changes_ttl, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
 pub use login::{DEFAULT_USER, Login};

@@ -5,6 +5,17 @@
 pub struct Seq(u64);
 
 impl Seq {
+    /// The place with this number, from 0.
+    #[must_use]
+    pub fn numbered(number: u64) -> Seq {
+        Seq(number)
+    }
+
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
     /// The place so many requests further on.
     #[must_use]
     pub fn plus(self, requests: usize) -> Seq {

@@ -262,7 +262,7 @@ pub fn plan(
     plan: &mut Plan,
 ) {
     plan.clear();
-    let is_there = !fast_path::is_server_in_doubt(&rules);
+    let is_there = !rules.fenced && !fast_path::is_server_in_doubt(&rules);
     if is_there && passes_whole(session, undecided, (rules.table, rules.policy), batch, bytes) {
         plan.roles.push_plain(batch.len());
         plan.steps.push(Step::Send { commands: 0..batch.len() });
@@ -270,9 +270,10 @@ pub fn plan(
         return;
     }
     let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
-    let (run, concerned, fenced) = (0, false, false);
+    let (run, concerned, fenced, reads_ahead) = (0, false, rules.fenced, rules.fenced && rules.reads_ahead);
     let within = within || session.caching;
-    Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced }.plan();
+    Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced, reads_ahead }
+        .plan();
 }
 
 /// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.
@@ -295,6 +296,8 @@ pub(super) struct Planner<'a> {
     pub(super) looks_left: usize,
     /// A group has gone out that may be sent again.
     pub(super) fenced: bool,
+    /// And reads may follow it before it is answered.
+    pub(super) reads_ahead: bool,
 }
 
 impl Planner<'_> {
@@ -375,6 +378,9 @@ impl Planner<'_> {
                     break;
                 }
             }
+        }
+        if self.fenced && self.plan.turn.is_none() {
+            at = self.pass_reads_ahead(at);
         }
         self.end_run(at);
         self.plan.commands = at;

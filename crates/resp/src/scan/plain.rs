@@ -22,29 +22,41 @@ impl ReplyScanner {
             return taken;
         }
         while taken.frames < frames_max {
-            let Some(length) = self.plain_frame(&bytes[taken.bytes..]) else { break };
+            let Some(length) = plain_frame(&bytes[taken.bytes..], self.limits.bulk_bytes_max) else { break };
             taken.bytes += length;
             taken.frames += 1;
         }
         taken
     }
+}
 
-    /// The length of the plain frame that `bytes` starts with; `None` also where it takes a closer look.
-    #[inline(always)]
-    fn plain_frame(&self, bytes: &[u8]) -> Option<usize> {
-        match bytes.first()? {
-            b'$' => {
-                let Some((length, used)) = plain_length(&bytes[1..]) else {
-                    return bytes.starts_with(b"$-1\r\n").then_some(5);
-                };
-                let end = 1 + used + length as usize;
-                let is_whole = bytes[used] == b'\n' && bytes.get(end..end + 2)? == b"\r\n";
-                (is_whole && u64::from(length) <= self.limits.bulk_bytes_max).then_some(end + 2)
-            }
-            b':' => plain_length(&bytes[1..]).filter(|(_, used)| bytes[*used] == b'\n').map(|(_, used)| 1 + used),
-            b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
-            b'_' => bytes.starts_with(b"_\r\n").then_some(3),
-            _ => None,
+/// How many bytes the first `frames_max` of whole plain frames take up, as [`ReplyScanner::scan_plain`] has found them.
+#[inline]
+pub fn plain_frames(bytes: &[u8], frames_max: usize) -> usize {
+    let (mut taken, mut frames) = (0, 0);
+    while frames < frames_max {
+        let Some(length) = plain_frame(&bytes[taken..], u64::MAX) else { break };
+        taken += length;
+        frames += 1;
+    }
+    taken
+}
+
+/// The length of the plain frame that `bytes` starts with; `None` also where it takes a closer look.
+#[inline(always)]
+fn plain_frame(bytes: &[u8], bulk_bytes_max: u64) -> Option<usize> {
+    match bytes.first()? {
+        b'$' => {
+            let Some((length, used)) = plain_length(&bytes[1..]) else {
+                return bytes.starts_with(b"$-1\r\n").then_some(5);
+            };
+            let end = 1 + used + length as usize;
+            let is_whole = bytes[used] == b'\n' && bytes.get(end..end + 2)? == b"\r\n";
+            (is_whole && u64::from(length) <= bulk_bytes_max).then_some(end + 2)
         }
+        b':' => plain_length(&bytes[1..]).filter(|(_, used)| bytes[*used] == b'\n').map(|(_, used)| 1 + used),
+        b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
+        b'_' => bytes.starts_with(b"_\r\n").then_some(3),
+        _ => None,
     }
 }

@@ -10,6 +10,7 @@ use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, Own, Phase};
 use super::nodes::{NodeName, Nodes};
 use super::scripts::Needs;
+use super::streams::Streams;
 use super::subscriptions::{Name, Subscriptions};
 use crate::net::clock;
 use crate::net::memory_budget::LITTLE;
@@ -71,6 +72,8 @@ pub(super) struct State {
     pub(super) parsed: usize,
     pub(super) parsing: Parsing,
     pub(super) queue: VecDeque<Entry>,
+    /// Where single requests go, and what they are answered.
+    pub(super) streams: Streams,
     /// Number of the first request in the queue.
     pub(super) first: u64,
     /// Number of the first that has not been looked at for sending.
@@ -79,6 +82,8 @@ pub(super) struct State {
     pub(super) unsent: usize,
     /// Requests that keep others waiting.
     pub(super) hindrances: usize,
+    /// The number of what was known of the cluster when something was sent last.
+    pub(super) version: u64,
     /// Replies that have yet to be read.
     pub(super) out: Vec<u8>,
     pub(super) out_at: usize,
@@ -89,6 +94,10 @@ pub(super) struct State {
     pub(super) multi: Option<Multi>,
     /// What the client watches.
     pub(super) watch: Option<Watch>,
+    /// A WATCH was read that no EXEC, DISCARD or UNWATCH has ended yet: what it is about may still have to be sent.
+    pub(super) watches: bool,
+    /// Since when the first request blocks at its node.
+    pub(super) blocks_since: Option<Instant>,
     /// Nodes that it has written to.
     pub(super) wrote: Vec<NodeName>,
     /// What the client is subscribed to.
@@ -218,6 +227,7 @@ impl Core {
         let mut state = self.state.borrow_mut();
         let mut leases: Vec<(Lease, bool)> = state.returning.drain(..).collect();
         leases.extend(state.watch.take().map(|watch| (watch.lease, false)));
+        state.streams.clear();
         let subscriptions = state.subscriptions.take();
         leases.extend(subscriptions.into_iter().flat_map(|mut all| all.close().collect::<Vec<_>>()).map(|lease| (lease, false)));
         for entry in &mut state.queue {
@@ -245,16 +255,20 @@ impl State {
             parsed: 0,
             parsing: Parsing { parser: Some(RequestParser::new(Limits::default())), ..Parsing::default() },
             queue: VecDeque::new(),
+            streams: Streams::default(),
             first: 0,
             next: 0,
             unsent: 0,
             hindrances: 0,
+            version: 0,
             out: Vec::new(),
             out_at: 0,
             fault: None,
             is_closed: false,
             multi: None,
             watch: None,
+            watches: false,
+            blocks_since: None,
             wrote: Vec::new(),
             subscriptions: None,
             held: VecDeque::new(),
@@ -266,14 +280,13 @@ impl State {
 
     /// The place in the queue of the request that this frame answers.
     pub(super) fn place(&self, seq: Seq) -> Option<usize> {
-        let number = seq.since(Seq::default())? as u64;
-        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let place = usize::try_from(seq.number().checked_sub(self.first)?).ok()?;
         (place < self.queue.len()).then_some(place)
     }
 
     /// The address of what stands at this place.
     pub(super) fn seq(&self, place: usize) -> Seq {
-        Seq::default().plus(usize::try_from(self.first).unwrap_or(usize::MAX).saturating_add(place))
+        Seq::numbered(self.first + place as u64)
     }
 
     /// Everything was read.
@@ -338,7 +351,18 @@ impl State {
             self.returning.push((lease, phase == Phase::Done));
         }
         if place == 0 {
+            self.end_block();
             self.advance();
+        }
+    }
+
+    /// Behind a request that has blocked the time of the others begins: a server would not have looked at them before.
+    fn end_block(&mut self) {
+        let Some(since) = self.blocks_since.take() else { return };
+        let blocked = Self::now().saturating_duration_since(since);
+        for entry in self.queue.iter_mut().skip(1) {
+            entry.unsent_by += blocked;
+            entry.deadline = entry.deadline.and_then(|deadline| deadline.checked_add(blocked));
         }
     }
 
@@ -360,6 +384,12 @@ impl State {
                     self.out.append(&mut entry.reply);
                 }
                 Phase::Waiting | Phase::Sent => {
+                    if let Some(stream) = entry.stream {
+                        match self.pass_from_stream(stream) {
+                            true => continue,
+                            false => break,
+                        }
+                    }
                     // What has come of its reply can leave.
                     if entry.begun {
                         self.reply_bytes = self.reply_bytes.saturating_sub(entry.reply.len());
@@ -373,6 +403,7 @@ impl State {
         }
         if self.queue.is_empty() {
             self.reply_bytes = 0;
+            self.streams.shrink();
         }
         self.forget_answered();
     }

@@ -28,22 +28,50 @@ impl Core {
             lease.lane.give_back(&lease.link, is_clean);
         }
         let now = clock::now();
+        self.hold_behind_moved(state);
         self.settle_subscriptions(state, now);
         let looked_at = usize::try_from(state.next.saturating_sub(state.first)).unwrap_or(0).min(state.queue.len());
         let mut place = if state.unsent > 0 { 0 } else { looked_at };
+        let (mut pieces, mut all_collected) = (self.nodes.pieces.take(), place == looked_at);
         while place < state.queue.len() {
-            let before = state.first;
-            if state.queue[place].phase == Phase::Waiting {
-                place += self.look_at(state, place, now);
-            } else {
+            // What could not go when it was read goes by itself later: in a stream the order is that of the requests.
+            let is_new = state.first + place as u64 >= state.next;
+            if state.queue[place].phase != Phase::Waiting || is_new && self.collect(state, place, &mut pieces) {
                 place += 1;
+                continue;
             }
+            all_collected = false;
+            if !pieces.is_empty() {
+                self.send_pieces(state, &mut pieces);
+            }
+            let before = state.first;
+            place += self.look_at(state, place, now);
             // What was answered at once has left.
             place = place.saturating_sub(usize::try_from(state.first - before).unwrap_or(0));
         }
+        all_collected &= self.send_pieces(state, &mut pieces);
+        self.nodes.pieces.replace(pieces);
         state.next = state.first + state.queue.len() as u64;
-        state.unsent = state.queue.iter().filter(|entry| entry.phase == Phase::Waiting).count();
+        if !all_collected {
+            state.unsent = state.queue.iter().filter(|entry| entry.phase == Phase::Waiting).count();
+        }
         state.release_messages(self.key.borrow().protocol);
+    }
+
+    /// What is under way at a node that serves its slot no more may have to go again: others of its slot wait for it, or they
+    /// would run before it.
+    fn hold_behind_moved(&self, state: &mut State) {
+        let version = self.nodes.version();
+        if std::mem::replace(&mut state.version, version) == version {
+            return;
+        }
+        for place in 0..state.queue.len() {
+            let Entry { phase, slot, sent_to, .. } = &state.queue[place];
+            let is_elsewhere = |(slot, node): (u16, &NodeName)| !self.nodes.is_owner(slot, node);
+            if *phase == Phase::Sent && slot.zip(sent_to.as_ref()).is_some_and(is_elsewhere) {
+                state.hinder(place);
+            }
+        }
     }
 
     /// Sends the request at this place, if it may go; returns how many have been looked at.
@@ -152,6 +180,7 @@ impl Core {
         let entry = &mut state.queue[place];
         (entry.phase, entry.skip, entry.sent_to) = (Phase::Sent, u32::from(asks), Some(address.clone()));
         entry.kind = Kind::Blocking(Some(Lease { lane, link }));
+        state.blocks_since.get_or_insert(clock::now());
         state.note_written(&address);
         1
     }
@@ -167,9 +196,10 @@ impl Core {
                 .as_ref()
                 .is_some_and(|watch| watch.is_broken || Some(watch.slot) != entry.slot && entry.slot.is_some());
             if is_aborted || is_broken {
-                if is_aborted {
+                // Where EXEC itself is the culprit, that was said.
+                if is_aborted && entry.reply.is_empty() {
                     encode::error(&mut entry.reply, ABORTED);
-                } else {
+                } else if !is_aborted {
                     no_exec(self.key.borrow().protocol, &mut entry.reply);
                 }
                 state.end_watch();
@@ -291,6 +321,10 @@ impl Core {
     /// Who takes what comes back on this connection.
     fn recipient(&self, link: &Rc<Link>) -> Rc<dyn Recipient> {
         self.note_link(link);
+        self.as_recipient()
+    }
+
+    pub(super) fn as_recipient(&self) -> Rc<dyn Recipient> {
         match self.me.upgrade() {
             Some(me) => me,
             None => Rc::new(crate::net::upstream::discard::Discard),
@@ -348,7 +382,8 @@ pub(super) fn no_exec(protocol: Protocol, out: &mut Vec<u8>) {
 
 impl State {
     /// Whether nothing before it stands against the request at this place.
-    fn may_go(&self, place: usize) -> bool {
+    #[inline]
+    pub(super) fn may_go(&self, place: usize) -> bool {
         let entry = &self.queue[place];
         if entry.is_fence {
             return place == 0;
@@ -359,6 +394,13 @@ impl State {
         let before = self.queue.range(..place).filter(|before| before.hinders && !before.is_over());
         let mut against = before.filter(|before| before.is_fence || before.slot.is_none() || before.slot == entry.slot);
         against.next().is_none()
+    }
+
+    /// The request was not sent after all.
+    pub(super) fn wait_again(&mut self, place: usize) {
+        self.queue[place].phase = Phase::Waiting;
+        self.unsent += 1;
+        self.hinder(place);
     }
 
     fn hinder_if_waiting(&mut self, place: usize) {

@@ -159,7 +159,9 @@ pub(super) struct Entry {
     pub(super) is_fence: bool,
     /// It counts among those that keep others waiting.
     pub(super) hinders: bool,
-    /// Where it was sent last.
+    /// Its reply comes in this stream.
+    pub(super) stream: Option<u16>,
+    /// Where it was sent last, unless it is in a stream.
     pub(super) sent_to: Option<NodeName>,
     pub(super) again: Option<Box<Again>>,
 }
@@ -169,8 +171,23 @@ impl Entry {
         matches!(self.phase, Phase::Done | Phase::Failed(_))
     }
 
+    /// It is answered with an error. If it was to be queued, its transaction will not run, as at a server.
+    pub(super) fn abort_own(&self) {
+        if let Kind::Atomic(atomic) = &self.kind
+            && atomic.shows == Shows::Second
+            && let Some(own) = &atomic.own
+        {
+            own.is_aborted.set(true);
+        }
+    }
+
     pub(super) fn again(&mut self) -> &mut Again {
         self.again.get_or_insert_default()
+    }
+
+    /// It is sent, and its reply comes in this stream.
+    pub(super) fn go_in(&mut self, stream: u16) {
+        (self.phase, self.stream, self.skip) = (Phase::Sent, Some(stream), 0);
     }
 
     /// It waits for its time.

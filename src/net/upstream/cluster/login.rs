@@ -74,6 +74,7 @@ impl Core {
         match verified {
             Ok(_) => {
                 self.key.replace(key);
+                state.streams.forget_ways();
                 if is_hello {
                     let entry = &mut state.queue[place];
                     gather::one(HELLO, Merge::Hello, entry);

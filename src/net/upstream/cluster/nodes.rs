@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use super::connection::ClusterConnection;
 use super::core::Core;
 use super::node::{News, Node, Used};
+use super::scatter::Pieces;
 use super::scripts::{Needs, Scripts};
+use super::traffic::Traffic;
 use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -56,6 +58,8 @@ pub struct ClusterSettings {
     pub split_writes: bool,
     /// What was loaded through the proxy.
     pub scripts: Scripts,
+    /// What goes to each node.
+    pub traffic: Traffic,
 }
 
 /// A node, by where it is reached.
@@ -77,6 +81,10 @@ pub struct Nodes {
     doubted_at: Cell<Option<Instant>>,
     /// How often the map has changed.
     version: Cell<u64>,
+    /// How often something has changed by which a connection is chosen.
+    changes: Cell<u64>,
+    /// What one client is sending.
+    pub(super) pieces: RefCell<Pieces>,
     /// Primaries by their ids, as a walk goes over them.
     primaries: RefCell<Rc<[NodeName]>>,
     /// The slots whose node has not been there for long, if any.
@@ -98,6 +106,8 @@ impl Nodes {
             routes: RefCell::default(),
             doubted_at: Cell::new(None),
             version: Cell::new(0),
+            changes: Cell::new(0),
+            pieces: RefCell::default(),
             primaries: RefCell::new(Rc::from([])),
             unserved: RefCell::default(),
         });
@@ -139,6 +149,7 @@ impl Nodes {
         let is_news = self.map.borrow_mut().moved(slot, address);
         self.note_names();
         if is_news {
+            self.note_change();
             self.version.set(self.version.get() + 1);
             self.doubt(clock::now());
         }
@@ -147,6 +158,22 @@ impl Nodes {
     pub(super) fn owner(&self, slot: u16) -> Option<NodeName> {
         let number = self.map.borrow().owner(slot)?;
         self.names.borrow().get(number).cloned()
+    }
+
+    /// The number of the shard that serves the slot, as long as nothing changes.
+    #[inline]
+    pub(super) fn shard_of(&self, slot: u16) -> Option<usize> {
+        self.map.borrow().owner(slot)
+    }
+
+    /// The number of the last change by which a connection is chosen otherwise.
+    #[inline]
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.get()
+    }
+
+    fn note_change(&self) {
+        self.changes.set(self.changes.get() + 1);
     }
 
     pub(super) fn is_owner(&self, slot: u16, address: &NodeName) -> bool {
@@ -207,6 +234,13 @@ impl Nodes {
         (count > 0).then_some((requests, count))
     }
 
+    /// The node has lost what it was given.
+    pub(super) fn forget_given(&self, address: &NodeName) {
+        if let Some(node) = self.nodes.borrow().get(address) {
+            node.forget_given();
+        }
+    }
+
     /// What was loaded through the proxy.
     pub(super) fn scripts(&self) -> &Scripts {
         &self.shared.scripts
@@ -230,29 +264,38 @@ impl Nodes {
 
     /// The connections to a node for such clients; `None` where there may be no more of them.
     pub(super) fn lane(&self, address: &NodeName, key: &LaneKey) -> Option<Rc<Lane>> {
+        self.used(address, key).map(|used| Rc::clone(&used.lane))
+    }
+
+    /// The same, to be told of each use.
+    pub(super) fn used(&self, address: &NodeName, key: &LaneKey) -> Option<Rc<Used>> {
         let mut nodes = self.nodes.borrow_mut();
         let node = nodes.entry(NodeName::clone(address)).or_insert_with(|| self.node(address));
         if let Some(used) = node.lanes.get(key) {
             used.at.set(clock::now());
-            return Some(Rc::clone(&used.lane));
+            return Some(Rc::clone(used));
         }
         let permit = node.reach.connections.take().ok()?;
         let link = Link::spawn(&self.context, &node.reach, key.params(), permit, true, Vec::new());
         let lane = Lane::over(&self.context, &node.reach, &self.leases, key.clone(), link);
-        node.lanes.insert(key.clone(), Used::now(Rc::clone(&lane)));
-        Some(lane)
+        let used = Used::now(lane);
+        node.lanes.insert(key.clone(), Rc::clone(&used));
+        self.note_change();
+        Some(used)
     }
 
     fn node(&self, address: &NodeName) -> Node {
+        let traffic = self.shared.traffic.of(address, &self.settings.connections);
         let settings = Settings {
             primary: Primary::fixed(Address::clone(address)),
+            connections: Arc::clone(&traffic.connections),
             queue_timeout: NODE_QUEUE_TIMEOUT,
             retry_reads: false,
             cluster: None,
             is_node: true,
             ..self.settings.clone()
         };
-        Node::new(Rc::new(Reach { settings, nodes: None, health: Some(Health::default()) }))
+        Node::new(Rc::new(Reach { settings, nodes: None, health: Some(Health::default()) }), traffic)
     }
 
     /// A client's connection to the cluster, once a node takes its login and protocol.
@@ -326,13 +369,15 @@ impl Nodes {
         self.primaries.replace(shards.iter().map(|shard| NodeName::new(shard.address.clone())).collect());
         self.map.replace(map.clone());
         self.note_names();
+        self.note_change();
         let primaries = self.primaries();
         for (address, node) in self.nodes.borrow_mut().iter_mut() {
             if primaries.contains(address) {
                 continue;
             }
             // What it was sent before it was replaced it may never answer.
-            node.lanes.retain(|_, Used { lane, .. }| {
+            node.lanes.retain(|_, used| {
+                let lane = &used.lane;
                 let is_silent = lane.shared().phase() != Phase::Ready || lane.waits_for(SILENCE).is_some();
                 if is_silent {
                     lane.close();
@@ -389,7 +434,7 @@ impl Nodes {
         for node in self.nodes.borrow().values() {
             let others =
                 node.lanes.iter().find(|(key, _)| key.login == self.settings.login).map(|(_, used)| Rc::clone(&used.lane));
-            for Used { lane, .. } in node.lanes.values() {
+            for lane in node.lanes.values().map(|used| &used.lane) {
                 lane.on_tick();
                 lane.watch();
                 // Without others nobody can tell whether only this user's connections were ended.
@@ -409,6 +454,7 @@ impl Nodes {
                 let keep = !revoked.contains(key) && !is_unused;
                 if !keep {
                     used.lane.close();
+                    self.note_change();
                 }
                 keep
             });
@@ -432,6 +478,7 @@ impl Nodes {
                     warn!(node = %address, "a node of the cluster does not answer: what is for it is refused until it does");
                     node.lanes.drain().for_each(|(_, used)| used.lane.close());
                     given_up.push(NodeName::clone(address));
+                    self.note_change();
                 }
             }
         }

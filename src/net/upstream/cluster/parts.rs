@@ -35,6 +35,9 @@ impl Core {
             is_all_sent &= is_sent;
             wrote.extend(part.sent_to.clone().filter(|_| is_sent));
         }
+        if gather.waits() {
+            state.blocks_since.get_or_insert(now);
+        }
         if !state.queue[place].is_read {
             wrote.iter().for_each(|node| state.note_written(node));
         }

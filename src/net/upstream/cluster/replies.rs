@@ -6,6 +6,7 @@ use super::core::{Core, State};
 use super::dispatch::no_exec;
 use super::entry::{Kind, Phase, Shows};
 use super::nodes::NodeName;
+use super::streams::of_address;
 use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::upstream::{Admitted, AdmittedPlain, Recipient};
@@ -158,6 +159,9 @@ impl Core {
         let shows = atomic.shows;
         let Some(last) = frames.last().cloned() else { return };
         let reply = std::mem::take(&mut entry.reply);
+        if atomic.needs.any() {
+            self.note_missing(entry.sent_to.as_ref(), &reply[last.clone()]);
+        }
         let slot = entry.slot;
         let redirect = frames.iter().find_map(|frame| Redirect::read(&reply[frame.clone()], slot));
         let is_not_run = reply[last.clone()].first() == Some(&b'-') || shows == Shows::Second;
@@ -279,6 +283,7 @@ impl Core {
             return self.again(state, place, Course::Owner);
         }
         entry.reply.clear();
+        entry.abort_own();
         self.over(state, place, Phase::Failed(fault));
     }
 }
@@ -291,7 +296,14 @@ impl Recipient for Core {
     fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted {
         let ReplyTo::Request(seq) = to else { return Admitted::default() };
         let state = &mut *self.state.borrow_mut();
-        let Some(place) = state.place(seq).filter(|_| !self.has_left.get()) else { return Admitted::default() };
+        if self.has_left.get() {
+            return Admitted::default();
+        }
+        let place = match of_address(seq) {
+            Some((stream, count)) => state.take_from_stream(stream, count, part.last),
+            None => state.place(seq),
+        };
+        let Some(place) = place else { return Admitted::default() };
         let entry = &mut state.queue[place];
         if entry.skip > 0 {
             entry.skip -= u32::from(part.last);
@@ -307,6 +319,9 @@ impl Recipient for Core {
     }
 
     fn takes_plain(&self, first: Seq, most: u32) -> u32 {
+        if of_address(first).is_some() {
+            return if self.has_left.get() { 0 } else { most };
+        }
         let state = self.state.borrow();
         if state.fault.is_some() || self.has_left.get() || state.place(first) != Some(0) {
             return 0;
@@ -318,8 +333,13 @@ impl Recipient for Core {
         u32::try_from(state.queue.iter().take(most).take_while(plain).count()).unwrap_or(0)
     }
 
-    fn admit_plain(&self, replies: &[u8], frames: u32) -> AdmittedPlain {
+    fn admit_plain(&self, first: Seq, replies: &[u8], frames: u32) -> AdmittedPlain {
         let state = &mut *self.state.borrow_mut();
+        if let Some((stream, count)) = of_address(first) {
+            state.take_plain(stream, count, replies, frames as usize);
+            self.has_news.set(self.has_news.get() || state.unsent > 0);
+            return AdmittedPlain::default();
+        }
         state.out.extend_from_slice(replies);
         for _ in 0..frames {
             state.queue.pop_front();
@@ -344,7 +364,11 @@ impl Recipient for Core {
         };
         // From the last on: what is over may leave, and the others move up.
         for nth in (0..requests as usize).rev() {
-            if let Some(place) = state.place(first.plus(nth)).filter(|place| state.queue[*place].phase == Phase::Sent) {
+            let place = match of_address(first.plus(nth)) {
+                Some((stream, count)) => state.forget_in_stream(stream, count),
+                None => state.place(first.plus(nth)).filter(|place| state.queue[*place].phase == Phase::Sent),
+            };
+            if let Some(place) = place {
                 self.fail(state, place, fault);
             }
         }

@@ -12,7 +12,8 @@ use super::held_up::Stop;
 use super::reading::Reading;
 use super::{Link, Loss, Phase, tell_all};
 use crate::net::clock;
-use crate::net::upstream::cluster::HeadFault;
+use crate::net::stream::Stream;
+use crate::net::upstream::cluster::{ClusterConnection, HeadFault};
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::{Direction, RequestClass, Side};
 use respguard_engine::link::breaker::is_state_error;
@@ -24,9 +25,20 @@ use respguard_engine::session::subscription::Arrival;
 const TURN_BYTES: usize = 1024 * 1024;
 
 /// What carries a connection: a socket, or the process' own way to a cluster.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
+    /// The socket, where its bytes can be moved without being read.
+    fn socket(&self) -> Option<&Stream> {
+        None
+    }
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
+impl Wire for ClusterConnection {}
+
+impl Wire for Stream {
+    fn socket(&self) -> Option<&Stream> {
+        self.is_plain().then_some(self)
+    }
+}
 
 /// Who takes what comes next.
 enum Taken {
@@ -41,6 +53,7 @@ enum Taken {
 impl Link {
     pub(super) async fn pump(&self, mut stream: impl Wire) -> Loss {
         let mut reading = Reading::default();
+        self.is_spliceable.set(stream.socket().is_some());
         let loss = std::future::poll_fn(|cx| self.poll_pump(&mut stream, &mut reading, cx)).await;
         reading.finish(&self.context);
         loss
@@ -94,14 +107,21 @@ impl Link {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            if let Some(went_by) = self.poll_reply_part(stream, reading, cx) {
+                match ready!(went_by) {
+                    Ok(0) => return Poll::Ready(Loss::Eof),
+                    Ok(bytes) => {
+                        self.note_read(bytes);
+                        turn_bytes += bytes;
+                    }
+                    Err(error) => return Poll::Ready(error.into()),
+                }
+                continue;
+            }
             match ready!(reading.poll_read(stream, &self.context, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Eof),
                 Ok(bytes) => {
-                    clock::tick();
-                    self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
-                    self.health().alive();
-                    self.state.borrow_mut().last_read = clock::now();
-                    self.head_of_line.moves();
+                    self.note_read(bytes);
                     turn_bytes += bytes;
                     let waiting = self.paced.get().map(|_| self.state.borrow().inflight.len());
                     if let Err(loss) = reading.hand_out(self) {
@@ -116,20 +136,32 @@ impl Link {
                     }
                 }
                 Err(error) => match error.get_ref().and_then(|source| source.downcast_ref::<HeadFault>()) {
-                    Some(fault) => self.give_up_head(fault.clone()),
+                    Some(fault) if self.give_up_head(fault.clone()) => {}
+                    Some(_) => return Poll::Ready(Loss::OutOfSync),
                     None => return Poll::Ready(error.into()),
                 },
             }
         }
     }
 
-    /// The next replies will not come; the connection goes on.
+    /// So much has come from the server.
+    fn note_read(&self, bytes: usize) {
+        clock::tick();
+        self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
+        self.health().alive();
+        self.state.borrow_mut().last_read = clock::now();
+        self.head_of_line.moves();
+    }
+
+    /// The next replies will not come; the connection goes on, unless that would leave it out of step.
     #[cold]
-    fn give_up_head(&self, HeadFault { fault, frames, orphan }: HeadFault) {
+    fn give_up_head(&self, HeadFault { fault, frames, orphan }: HeadFault) -> bool {
         self.head_orphan.replace(orphan);
         let mut told = Vec::new();
-        self.state.borrow_mut().inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
+        let is_whole =
+            self.state.borrow_mut().inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
         tell_all(told, fault);
+        is_whole
     }
 
     pub(super) fn register(&self, cx: &TaskContext<'_>) {
@@ -150,6 +182,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let again = self.shared.get();
+        ready!(self.poll_write_pipe(state, stream, cx))?;
         let end = self.may_write(state);
         while state.out_at < end {
             let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..end]) else {
@@ -198,12 +231,8 @@ impl Link {
         if behind >= LONG && is_theirs && who.keeps_for_others() { Taken::Kept } else { Taken::Not(Stop::Awaited) }
     }
 
-    /// How many of the next replies, at most `most`, may be handed over together.
+    /// How many of the next replies, at most `most`, may be handed over together. No message is of a kind that is plain.
     pub(super) fn takes_plain(&self, most: u32) -> u32 {
-        // On a lease a frame may be a message.
-        if !self.shared.get() {
-            return 0;
-        }
         let state = self.state.borrow();
         match (state.inflight.head_requests(), state.inflight.owner()) {
             (Some((first, requests)), Owner::Recipient(who, _)) => who.takes_plain(first, requests.min(most)),
@@ -214,13 +243,18 @@ impl Link {
     /// Hands whole replies, no more than [`Self::takes_plain`] says, to whom they belong.
     pub(super) fn hand_over_plain(&self, replies: &[u8], frames: u32, touched: &mut Vec<Rc<dyn Recipient>>) -> Result<(), Loss> {
         let mut state = self.state.borrow_mut();
-        let Owner::Recipient(who, _) = state.inflight.owner() else { return Err(Loss::OutOfSync) };
-        let admitted = who.admit_plain(replies, frames);
+        let (Some((first, _)), Owner::Recipient(who, _)) = (state.inflight.head_requests(), state.inflight.owner()) else {
+            return Err(Loss::OutOfSync);
+        };
+        let admitted = who.admit_plain(first, replies, frames);
         if !admitted.is_done {
             touch(who, touched);
         }
         state.inflight.finish_frames(frames);
-        if admitted.close { Err(Loss::Unsafe) } else { Ok(()) }
+        if !self.shared.get() {
+            state.inflight.restart_head(clock::now());
+        }
+        self.note_close(admitted.close)
     }
 
     /// Hands over those answers at the beginning of `bytes` that tell a group no more than that its commands are queued: how
@@ -299,7 +333,12 @@ impl Link {
         } else {
             state.inflight.start_head();
         }
-        match admitted.close {
+        self.note_close(admitted.close)
+    }
+
+    /// What was handed over may have left the connection in a state that nobody else must meet.
+    fn note_close(&self, close: bool) -> Result<(), Loss> {
+        match close {
             true if self.shared.get() => Err(Loss::Unsafe),
             close => {
                 self.unclean.set(self.unclean.get() || close);

@@ -69,8 +69,13 @@ impl Planner<'_> {
         if is_claimed { at } else { skim(self.rules.table, self.rules.policy, self.batch, self.bytes, at) }
     }
 
+    /// Each command must be looked at.
+    pub(in super::super) fn is_bound(&self) -> bool {
+        is_bound(self.session, &self.rules)
+    }
+
     /// Whether the command is without rules.
-    fn passes(&self, at: usize) -> bool {
+    pub(in super::super) fn passes(&self, at: usize) -> bool {
         let (batch, bytes) = (self.batch, self.bytes);
         self.rules.table.spec(batch.id(at)).is_ordinary()
             && !self.is_claimed(at)

@@ -1,0 +1,145 @@
+//! Sends the single requests that one client has written together: all that go to one node in one piece.
+//!
+//! Those of one node keep their order. Between requests of different nodes there is none.
+
+use std::time::Instant;
+
+use super::core::{Core, State};
+use super::entry::Kind;
+use super::nodes::NodeName;
+use super::streams::address;
+use crate::net::clock;
+use respguard_engine::link::owed::Owed;
+
+/// Requests of one piece.
+const REQUESTS_MAX: u32 = 256;
+/// A buffer that grew beyond this is not kept.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// What goes to one node in one piece.
+#[derive(Debug, Default)]
+struct Piece {
+    stream: u16,
+    /// Which request of the stream the first is.
+    first: u64,
+    requests: u32,
+    deadline: Option<Instant>,
+    /// One of them may write.
+    writes: bool,
+    bytes: Vec<u8>,
+}
+
+/// Pieces that are being collected; one for all clients of a worker, of whom one sends at a time.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    all: Vec<Piece>,
+    used: usize,
+}
+
+impl Pieces {
+    pub(super) fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    fn begin(&mut self, stream: u16, deadline: Option<Instant>) -> usize {
+        if self.used == self.all.len() {
+            self.all.push(Piece::default());
+        }
+        let piece = &mut self.all[self.used];
+        (piece.stream, piece.requests, piece.deadline, piece.writes) = (stream, 0, deadline, false);
+        self.used += 1;
+        self.used - 1
+    }
+
+    /// Nothing is collected any more.
+    fn forget(&mut self) {
+        for piece in &mut self.all[..self.used] {
+            if piece.bytes.capacity() > BUFFER_BYTES_MAX {
+                piece.bytes = Vec::new();
+            }
+            piece.bytes.clear();
+        }
+        self.used = 0;
+    }
+}
+
+impl Core {
+    /// Takes the request at this place into the piece for its node, if it can go that way.
+    pub(super) fn collect(&self, state: &mut State, place: usize, pieces: &mut Pieces) -> bool {
+        let entry = &state.queue[place];
+        let is_simple = matches!(entry.kind, Kind::Single) && !entry.hinders && entry.again.is_none();
+        let Some(slot) = entry.slot.filter(|_| is_simple && !state.is_subscribed() && state.may_go(place)) else { return false };
+        let Some(stream) = self.stream_of(state, slot) else { return false };
+        let number = state.first + place as u64;
+        let State { queue, streams, input, input_start, .. } = state;
+        let (entry, Some(known)) = (&mut queue[place], streams.get(stream)) else { return false };
+        let is_next = |at: &usize| pieces.all[*at].deadline == entry.deadline && pieces.all[*at].requests < REQUESTS_MAX;
+        let at = match known.piece.filter(is_next) {
+            Some(at) => at,
+            None => pieces.begin(stream, entry.deadline),
+        };
+        known.piece = Some(at);
+        let count = known.replies.push(number);
+        let piece = &mut pieces.all[at];
+        if piece.requests == 0 {
+            piece.first = count;
+        }
+        piece.requests += 1;
+        piece.writes |= !entry.is_read;
+        let offset = |position: u64| usize::try_from(position.saturating_sub(*input_start)).unwrap_or(usize::MAX);
+        let written = input.get(offset(entry.bytes.start)..offset(entry.bytes.end));
+        piece.bytes.extend_from_slice(written.unwrap_or_default());
+        entry.go_in(stream);
+        true
+    }
+
+    /// The stream of what is about this slot; `None` where its node has no connection that is ready.
+    fn stream_of(&self, state: &mut State, slot: u16) -> Option<u16> {
+        let shard = self.nodes.shard_of(slot)?;
+        let known = state.streams.of_shard(shard, self.nodes.changes());
+        if known.is_some() {
+            return known;
+        }
+        let name = self.nodes.owner(slot)?;
+        if self.nodes.is_given_up(&name) {
+            return None;
+        }
+        let used = self.nodes.used(&name, &self.key.borrow())?;
+        let stream = state.streams.open(shard, name, used)?;
+        if let Some(known) = state.streams.get(stream) {
+            self.note_link(&known.link);
+        }
+        Some(stream)
+    }
+
+    /// Sends what was collected; true when all of it is on its way.
+    pub(super) fn send_pieces(&self, state: &mut State, pieces: &mut Pieces) -> bool {
+        let mut are_sent = true;
+        for piece in &pieces.all[..pieces.used] {
+            let Some(stream) = state.streams.get(piece.stream) else { continue };
+            stream.piece = None;
+            stream.note_use();
+            let owed = Owed::each(address(piece.stream, piece.first), piece.requests);
+            if !stream.link.send(self.as_recipient(), &[&piece.bytes], owed, clock::now(), piece.deadline) {
+                self.not_sent(state, piece);
+                are_sent = false;
+            } else if piece.writes {
+                let node = NodeName::clone(&stream.node);
+                state.note_written(&node);
+            }
+        }
+        pieces.forget();
+        are_sent
+    }
+
+    /// The connection has gone: they wait for another one.
+    #[cold]
+    fn not_sent(&self, state: &mut State, piece: &Piece) {
+        for nth in (0..u64::from(piece.requests)).rev() {
+            if let Some(place) = state.forget_in_stream(piece.stream, piece.first + nth) {
+                state.wait_again(place);
+            }
+        }
+        self.nodes.doubt(clock::now());
+    }
+}
