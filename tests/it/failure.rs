@@ -113,7 +113,8 @@ fn a_server_that_stands_still_costs_a_timeout_and_never_the_order() {
 #[test]
 fn a_write_that_timed_out_is_not_overtaken_by_what_its_client_does_next() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).upstream(QUICK).start();
+    // What stands behind the write has as long until the server, which goes on, has answered it.
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 2000\nstall_timeout_ms = 30000").start();
     let mut wire = proxy.wire();
     eventually("it is connected", || wire.ask("PING") == "+PONG\r\n");
     redis.pause();

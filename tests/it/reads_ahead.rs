@@ -171,10 +171,12 @@ fn where_the_connection_is_lost_they_are_answered_once() {
             redis.resume();
         });
         let replies: Vec<_> = wire.replies(5).iter().map(|reply| text(reply)).collect();
-        let is_known = |reply: &String, value: &str| reply == value || reply.starts_with("-TIMEOUT ");
+        let is_known =
+            |reply: &String, value: &str| reply == value || reply.starts_with("-TIMEOUT ") || reply.contains("was not sent");
         assert!(is_known(&replies[3], "$1\r\n7\r\n") && is_known(&replies[4], ":1\r\n"), "{replies:?}");
         assert_eq!(replies[0].starts_with("-TIMEOUT "), replies[2].starts_with("-TIMEOUT "), "{replies:?}");
-        assert_eq!(wire.ask("ECHO end"), "$3\r\nend\r\n");
+        // A busy machine takes its time to connect anew, and what is sent meanwhile is refused.
+        eventually("it is connected again", || wire.ask("ECHO end") == "$3\r\nend\r\n");
     }
     assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
 }

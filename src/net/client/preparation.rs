@@ -21,6 +21,13 @@ pub(super) struct Preparation {
 }
 
 impl Preparation {
+    /// True when nothing has been done for the batch.
+    pub(super) fn is_blank(&self) -> bool {
+        let has_asked = self.asked_ability.get() || self.asked_since.get().is_some() || self.asked_rights.get() != 0;
+        let has_waited = self.awaited_opening.get() || self.waits_since.get().is_some();
+        !has_asked && !has_waited && !self.goes_with_others.get()
+    }
+
     /// True once: the connection is to be asked whether it can carry guarded groups.
     pub(super) fn begins_to_ask_ability(&self) -> bool {
         !self.asked_ability.replace(true)
@@ -138,7 +145,9 @@ mod tests {
     #[test]
     fn what_was_waited_for_counts_for_one_batch() {
         let (preparation, now) = (Preparation::default(), Instant::now());
+        assert!(preparation.is_blank());
         preparation.count_wait_since(now);
+        assert!(!preparation.is_blank());
         preparation.go_with_others();
         let later = now + LONGEST;
         assert_eq!((preparation.take_read_at(later), preparation.take_read_at(later)), (now, later));

@@ -99,6 +99,9 @@ impl Connection {
             self.input.consume(0);
             return None;
         }
+        if self.send_whole() {
+            return None;
+        }
         self.follow_rules();
         if let Some(next) = self.before_planning() {
             return Some(next);

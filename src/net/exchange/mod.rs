@@ -29,6 +29,7 @@ mod task;
 mod unpacking;
 mod waiting;
 mod way;
+mod whole;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -173,6 +174,13 @@ impl Exchange {
         if self.task.wait_for(waiting) {
             self.way.link().wake();
         }
+    }
+
+    /// False where the client's task waits for bytes alone, and nobody wants anything of it.
+    #[inline]
+    pub fn may_have_news(&self) -> bool {
+        let is_wanted = self.lost_lease.get() || self.kept.is_refused() || self.is_asked_for_own_connection();
+        is_wanted || self.task.wants_room() || self.task.waiting() != Waiting::Input
     }
 
     /// True when the client's task need not wait any longer.

@@ -8,6 +8,7 @@ use super::send::{Sending, SlowExec};
 use super::{Exchange, Places, State};
 use respguard_engine::command::{BlockFor, RetryClass, Timeout};
 use respguard_engine::link::owed::{Owed, Seq};
+use respguard_engine::pipeline::group::Pieces;
 use respguard_engine::pipeline::plan::roles::Roles;
 use respguard_engine::pipeline::score::Score;
 use respguard_engine::pipeline::sequencer::Sequencer;
@@ -167,7 +168,7 @@ impl Exchange {
         let is_sent = if sending.rewrites.is_empty() {
             self.send(link, state, &[&bytes[batch.wire(commands)]], owed, timing.read_at, deadline)
         } else {
-            let mut pieces = Vec::new();
+            let mut pieces = Pieces::new();
             sending.push_pieces(commands, &mut pieces);
             self.send(link, state, &pieces, owed, timing.read_at, deadline)
         };

@@ -53,7 +53,7 @@ pub use merge::{Merge, MergeError};
 pub use options::Options;
 pub use riding::Serves;
 pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
-pub use table::Table;
+pub use table::{Looked, Table};
 pub use tips::{RequestPolicy, ResponsePolicy, Tips};
 pub use values::{ReplyShape, ValueUse, for_each_value, looks_into, reply_shape, sorted_by, value_use};
 

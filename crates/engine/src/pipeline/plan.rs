@@ -29,9 +29,9 @@ pub enum Step {
     /// The bytes of these commands go out as they are, in one piece.
     Send { commands: Range<usize> },
     /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
-    Wrap { members: Range<usize>, group: usize, added: Box<Added> },
+    Wrap { members: Range<usize>, group: usize, added: Option<Box<Added>> },
     /// The same behind a preflight.
-    Guard { members: Range<usize>, group: usize, preflight: Box<Preflight>, added: Box<Added> },
+    Guard { members: Range<usize>, group: usize, preflight: Box<Preflight>, added: Option<Box<Added>> },
     /// Groups with all that stands between their members.
     Span(Box<Span>),
     /// A group of which nothing is sent, and why.
@@ -195,6 +195,14 @@ pub struct Added {
     pub checks: Option<Box<ReplyChecks>>,
 }
 
+impl Added {
+    /// Nothing where nothing is added, which is most often so.
+    pub(super) fn boxed(self) -> Option<Box<Added>> {
+        let is_empty = self.injected.is_empty() && self.rule.is_none() && self.checks.is_none();
+        (!is_empty).then(|| Box::new(self))
+    }
+}
+
 impl Plan {
     fn clear(&mut self) {
         self.steps.clear();
@@ -254,7 +262,8 @@ pub fn plan(
     plan: &mut Plan,
 ) {
     plan.clear();
-    if !rules.fenced && fast_path::passes_whole(session, undecided, &rules, batch, bytes) {
+    let is_there = !rules.fenced && !fast_path::is_server_in_doubt(&rules);
+    if is_there && passes_whole(session, undecided, (rules.table, rules.policy), batch, bytes) {
         plan.roles.push_plain(batch.len());
         plan.steps.push(Step::Send { commands: 0..batch.len() });
         plan.commands = batch.len();
@@ -454,6 +463,8 @@ mod fast_path;
 mod groups;
 pub mod roles;
 mod rules;
+
+pub use fast_path::passes_whole;
 
 #[cfg(test)]
 mod tests;

@@ -117,6 +117,12 @@ impl Sequencer {
         !self.again.is_untouched() || !self.marked.is_untouched()
     }
 
+    /// The places take up so little that it need not be counted.
+    #[inline]
+    pub fn are_few(&self) -> bool {
+        self.queue.capacity() <= IDLE_SLOTS_MAX && self.carried_bytes == 0 && self.packed.is_none()
+    }
+
     /// Bytes that the places take up.
     pub fn place_bytes(&self) -> usize {
         self.queue.capacity() * size_of::<Slot>() + self.carried_bytes + self.ahead.bytes() + self.packed_bytes()
