@@ -140,6 +140,11 @@ impl<R> Inflight<R> {
         self.entries.is_empty()
     }
 
+    /// Whether one of those who are owed something, or were until their time was over, is such.
+    pub fn owes(&self, is_such: impl Fn(&R) -> bool) -> bool {
+        self.entries.iter().any(|entry| is_such(&entry.recipient))
+    }
+
     /// Number of entries that are owed something.
     pub fn len(&self) -> usize {
         self.entries.len()

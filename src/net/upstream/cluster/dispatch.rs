@@ -107,7 +107,7 @@ impl Core {
     /// Sends the request, and those behind it that go the same way.
     fn send_run(&self, state: &mut State, place: usize) -> usize {
         let Some((address, lane)) = self.lane_for(&state.queue[place]) else { return 0 };
-        let link = lane.shared();
+        let link = lane.shared_for(&self.as_recipient());
         if link.phase() != LinkPhase::Ready {
             return 0;
         }
@@ -217,7 +217,7 @@ impl Core {
             Some((lane, link)) => (self.owner_of(entry), lane, link),
             None => {
                 let Some((address, lane)) = self.lane_for(entry) else { return 0 };
-                let link = lane.shared();
+                let link = lane.shared_for(&self.as_recipient());
                 (Some(address), lane, link)
             }
         };

@@ -54,7 +54,7 @@ impl Core {
             (None, Target::Every) => (false, None),
         };
         let Some((address, lane)) = found else { return false };
-        let link = if part.waits { self.lease(&lane) } else { Some(lane.shared()) };
+        let link = if part.waits { self.lease(&lane) } else { Some(lane.shared_for(&self.as_recipient())) };
         let Some(link) = link.filter(|link| part.waits || link.phase() == LinkPhase::Ready) else { return false };
         let who: Rc<dyn Recipient> = Rc::new(PartOf::new(self, entry, at));
         // A connection waits for what it has written itself: with this it has come as far as all others.
