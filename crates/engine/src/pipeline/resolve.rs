@@ -173,7 +173,7 @@ impl Sequencer {
             }
             Role::Lane => {
                 out.extend_from_slice(piece);
-                reading.session.hear(!value::is_error(piece));
+                reading.session.hear_reply(piece);
             }
             Role::Mode(mode, on) => {
                 if part.first && !value::is_error(piece) {
