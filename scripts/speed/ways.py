@@ -79,11 +79,11 @@ class Ways:
         ways = [start() for name, start in starts.items() if (only is None or name in only)]
         return [way for way in ways if way]
 
-    def haproxy(self, name="haproxy", bind="", server="", upstream_port=None, is_up=None, more=""):
+    def haproxy(self, name="haproxy", bind="", server="", upstream_port=None, is_up=None, more="", files=2):
         if not shutil.which("haproxy"):
             return None
         port, config = free_port(), self.stage.folder / "haproxy.cfg"
-        most = (raise_file_limit() - 500) // 2
+        most = (raise_file_limit() - 500) // files
         config.write_text(
             f"global\n  nbthread 1\n  maxconn {most}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10m\n"
             f"  timeout server 10m\n{more}listen redis\n  bind 127.0.0.1:{port} maxconn {most}{bind}\n"
@@ -92,8 +92,9 @@ class Ways:
         return Way(name, port, self.stage.start("haproxy", ["haproxy", "-db", "-f", config], port=port, is_up=is_up))
 
     def haproxy_splice(self):
-        """The same, told to move bytes from socket to socket."""
-        return self.haproxy(HAPROXY_SPLICE, more="  option splice-auto\n  option splice-request\n  option splice-response\n")
+        """The same, told to move bytes from socket to socket; it wants files for its pipes, too."""
+        return self.haproxy(HAPROXY_SPLICE, files=3,
+                            more="  option splice-auto\n  option splice-request\n  option splice-response\n")
 
     def twemproxy(self):
         if not shutil.which("nutcracker"):
