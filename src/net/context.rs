@@ -13,7 +13,6 @@ use crate::net::recording::Tap;
 use crate::net::retries::Retries;
 use crate::net::server_limits::ServerLimits;
 use crate::net::signs::Signs;
-use crate::net::splice::SplicePipes;
 use crate::net::watch::Watch;
 use crate::net::whole_limits::WholeLimits;
 use crate::telemetry::label::KillOutcome;
@@ -58,7 +57,6 @@ pub struct Context {
     pub read_buffers: Buffers<BytesMut>,
     pub write_buffers: Buffers<Vec<u8>>,
     pub batches: Buffers<Box<Batch>>,
-    pub splice_pipes: SplicePipes,
     /// No new request is read any more.
     pub draining: Cell<bool>,
     /// While it drains: how long clients that asked to be told have from its beginning on; zero when that is over.
@@ -110,7 +108,6 @@ impl Context {
             read_buffers: Buffers::default(),
             write_buffers: Buffers::default(),
             batches: Buffers::default(),
-            splice_pipes: SplicePipes::default(),
             draining: Cell::new(false),
             notice: Cell::new(Duration::ZERO),
             guards: Names { instance: fastrand::u64(..), used: Cell::new(0) },
@@ -163,7 +160,6 @@ impl Context {
         self.read_buffers.trim();
         self.write_buffers.trim();
         self.batches.trim();
-        self.splice_pipes.trim();
     }
 
     /// The server turned out to know other commands than the built-in table.

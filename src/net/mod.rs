@@ -25,7 +25,6 @@ pub mod retries;
 pub mod sentinel;
 pub mod server_limits;
 pub mod signs;
-pub mod splice;
 pub mod stream;
 pub mod tls;
 pub mod topology;

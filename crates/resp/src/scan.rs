@@ -1,7 +1,6 @@
 //! Finds where the frames of an upstream end, going on exactly where the bytes ran out.
 
 mod error;
-mod passing;
 mod plain;
 
 use super::frame::{Decimal, plain_length};

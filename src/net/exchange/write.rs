@@ -37,13 +37,8 @@ impl Exchange {
         flushed
     }
 
-    pub(super) fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+    fn poll_write_out(&self, state: &mut State, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         self.pace.begin_to_write(clock::now);
-        let piped = self.poll_write_pipe(state, cx);
-        if piped.is_pending() {
-            self.let_through(state);
-        }
-        ready!(piped)?;
         let mut front = self.front.borrow_mut();
         let mut turn = TURN_BYTES;
         while !state.out.rest().is_empty() {
@@ -103,7 +98,7 @@ impl Exchange {
     }
 
     #[inline]
-    pub(super) fn note_written(&self, bytes: usize) {
+    fn note_written(&self, bytes: usize) {
         self.pace.advance(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::Out, bytes);
     }
@@ -112,7 +107,7 @@ impl Exchange {
 impl State {
     /// Bytes of replies that the client has yet to take, also those whose values are still to be read.
     pub(super) fn unread(&self) -> usize {
-        self.out.waiting() + self.slots.packed_waiting()
+        self.out.rest().len() + self.slots.packed_waiting()
     }
 
     pub(super) fn forget_out(&mut self) {

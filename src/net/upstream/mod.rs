@@ -18,10 +18,8 @@ pub mod survey;
 #[cfg(test)]
 pub mod tests;
 
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -29,7 +27,6 @@ use tokio::sync::Notify;
 use crate::net::address::Address;
 use crate::net::health::Health;
 use crate::net::server_limits::ServerLimits;
-use crate::net::splice::Fill;
 use crate::net::tls::Connector;
 use crate::net::topology::Primary;
 use crate::telemetry::slow::Whose;
@@ -52,12 +49,6 @@ pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 pub trait Recipient {
     /// Takes one piece of a reply that is owed to this request or question of its.
     fn admit(&self, to: ReplyTo, piece: &[u8], part: Part) -> Admitted;
-
-    /// Takes a part of a reply that has begun and not ended, where that is the client's as it is: `fill` brings it. None where it
-    /// must be handed over in pieces.
-    fn take_part(&self, _to: ReplyTo, _fill: &mut Fill<'_>) -> Option<Poll<io::Result<usize>>> {
-        None
-    }
 
     /// How many of the replies from this request's on, at most `most`, can be taken together as long as none is an error.
     fn takes_plain(&self, _first: Seq, _most: u32) -> u32 {

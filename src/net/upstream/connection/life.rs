@@ -58,7 +58,6 @@ impl Link {
             represents_server: Cell::new(false),
             state: RefCell::new(State {
                 phase: Phase::Connecting,
-                pipe: None,
                 out: Vec::new(),
                 out_at: 0,
                 out_start: 0,
@@ -92,7 +91,6 @@ impl Link {
             struggling: Cell::new(false),
             finishing: Cell::new(false),
             has_carried_large: Cell::new(false),
-            is_spliceable: Cell::new(false),
             may_transact: Cell::new(true),
             uncounted_loss: Cell::new(false),
             ended_by_server: Cell::new(None),
@@ -335,9 +333,6 @@ impl Link {
     fn end(&self, loss: &Loss) {
         let mut told = Vec::new();
         let mut state = self.state.borrow_mut();
-        // What is in the pipe belongs to a request that has begun.
-        state.pipe = None;
-        self.is_spliceable.set(false);
         let written = state.out_start + state.out_at as u64;
         let orphan = state.info.orphan();
         let is_refused = self.doubt.take().is_some() && matches!(loss, Loss::Moved);

@@ -20,7 +20,6 @@ mod replay_buffer;
 mod room;
 mod silence;
 mod slow;
-mod splicing;
 mod standing;
 mod term;
 
@@ -35,7 +34,6 @@ use super::{Reach, Recipient};
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::health::Health;
-use crate::net::splice::SplicePipe;
 use crate::net::topology::View;
 use crate::telemetry::label::UpstreamState;
 use blame::Blame;
@@ -105,8 +103,6 @@ pub struct Link {
     finishing: Cell<bool>,
     /// On a lease: a request was too long to be held whole, and the server keeps room for another one.
     has_carried_large: Cell<bool>,
-    /// It is there, and its bytes can be moved without being read.
-    is_spliceable: Cell<bool>,
     /// Whether it is expected to do MULTI and EXEC, before its handshake has shown it.
     may_transact: Cell<bool>,
     /// A loss has not been counted yet: its cause may be the lane's alone.
@@ -136,8 +132,6 @@ pub struct Link {
 
 struct State {
     phase: Phase,
-    /// What is written before `out`, on a lease. In the stream that `inflight` counts it lies before `out_start`.
-    pipe: Option<SplicePipe>,
     /// Requests that wait to be written; `out[out_at..]` has yet to go.
     out: Vec<u8>,
     out_at: usize,
@@ -298,7 +292,7 @@ impl Link {
     /// True when nothing is owed, nothing waits to be written, and the connection is as its handshake left it.
     pub fn is_clean(&self) -> bool {
         let state = self.state.borrow();
-        !self.unclean.get() && state.inflight.is_empty() && state.is_written()
+        !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
     }
 
     /// True while what is sent now would wait for a client that is behind, for a large reply, or for a head that does not move.
@@ -342,7 +336,7 @@ impl Link {
     /// True when all that it owes is owed to clients that have gone, and the server has been sent all that they said.
     pub fn is_for_nobody(&self) -> bool {
         let state = self.state.borrow();
-        state.is_written() && state.inflight.recipients().all(|who| who.is_gone())
+        state.out_at == state.out.len() && state.inflight.recipients().all(|who| who.is_gone())
     }
 
     /// True when the server may still take it for a large client.
@@ -400,11 +394,6 @@ impl Link {
 }
 
 impl State {
-    /// Nothing waits to be written.
-    fn is_written(&self) -> bool {
-        self.pipe.is_none() && self.out_at == self.out.len()
-    }
-
     /// The task is woken with the others when the phase changes.
     fn wait(&mut self, cx: &TaskContext<'_>) {
         if !self.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {

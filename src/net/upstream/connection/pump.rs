@@ -12,8 +12,7 @@ use super::held_up::Stop;
 use super::reading::Reading;
 use super::{Link, Loss, Phase, tell_all};
 use crate::net::clock;
-use crate::net::stream::Stream;
-use crate::net::upstream::cluster::{ClusterConnection, HeadFault};
+use crate::net::upstream::cluster::HeadFault;
 use crate::net::upstream::{Admitted, Recipient};
 use crate::telemetry::label::{Direction, RequestClass, Side};
 use respguard_engine::link::breaker::is_state_error;
@@ -25,20 +24,9 @@ use respguard_engine::session::subscription::Arrival;
 const TURN_BYTES: usize = 1024 * 1024;
 
 /// What carries a connection: a socket, or the process' own way to a cluster.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
-    /// The socket, where its bytes can be moved without being read.
-    fn socket(&self) -> Option<&Stream> {
-        None
-    }
-}
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {}
 
-impl Wire for ClusterConnection {}
-
-impl Wire for Stream {
-    fn socket(&self) -> Option<&Stream> {
-        self.is_plain().then_some(self)
-    }
-}
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 /// Who takes what comes next.
 enum Taken {
@@ -53,7 +41,6 @@ enum Taken {
 impl Link {
     pub(super) async fn pump(&self, mut stream: impl Wire) -> Loss {
         let mut reading = Reading::default();
-        self.is_spliceable.set(stream.socket().is_some());
         let loss = std::future::poll_fn(|cx| self.poll_pump(&mut stream, &mut reading, cx)).await;
         reading.finish(&self.context);
         loss
@@ -107,21 +94,14 @@ impl Link {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if let Some(went_by) = self.poll_reply_part(stream, reading, cx) {
-                match ready!(went_by) {
-                    Ok(0) => return Poll::Ready(Loss::Eof),
-                    Ok(bytes) => {
-                        self.note_read(bytes);
-                        turn_bytes += bytes;
-                    }
-                    Err(error) => return Poll::Ready(error.into()),
-                }
-                continue;
-            }
             match ready!(reading.poll_read(stream, &self.context, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Eof),
                 Ok(bytes) => {
-                    self.note_read(bytes);
+                    clock::tick();
+                    self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
+                    self.health().alive();
+                    self.state.borrow_mut().last_read = clock::now();
+                    self.head_of_line.moves();
                     turn_bytes += bytes;
                     let waiting = self.paced.get().map(|_| self.state.borrow().inflight.len());
                     if let Err(loss) = reading.hand_out(self) {
@@ -142,15 +122,6 @@ impl Link {
                 },
             }
         }
-    }
-
-    /// So much has come from the server.
-    fn note_read(&self, bytes: usize) {
-        clock::tick();
-        self.context.metrics.add_bytes(Side::Upstream, Direction::In, bytes);
-        self.health().alive();
-        self.state.borrow_mut().last_read = clock::now();
-        self.head_of_line.moves();
     }
 
     /// The next replies will not come; the connection goes on, unless that would leave it out of step.
@@ -182,7 +153,6 @@ impl Link {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let again = self.shared.get();
-        ready!(self.poll_write_pipe(state, stream, cx))?;
         let end = self.may_write(state);
         while state.out_at < end {
             let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, &state.out[state.out_at..end]) else {
