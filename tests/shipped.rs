@@ -453,22 +453,3 @@ fn the_service_says_when_it_serves_and_that_it_lives() {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
 }
-
-#[test]
-fn what_failed_is_tried_again_only_where_that_can_be_told_and_is_little() {
-    let target = "     Running tests/it/main.rs (target/debug/deps/it-93c7d622da60cdfa)\n";
-    let listed = "error: 1 target failed:\n    `-p respguard --test it`\n";
-    let failed: String = (0..6).map(|number| format!("test module::number_{number} ... FAILED\n")).collect();
-    for (printed, wanted) in [
-        (format!("{target}{failed}{listed}"), "6 tests failed: that is no accident"),
-        (format!("{target}test module::fine ... ok\n{listed}"), "not every target that failed says which of its tests did"),
-        ("error: could not compile `respguard`\n".to_owned(), "not every target that failed says which of its tests did"),
-    ] {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        fs::write(file.path(), printed).expect("written");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/test-again");
-        let output = Command::new(script).arg(file.path()).output().expect("python3 is there");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains(wanted), "{said}");
-    }
-}
