@@ -115,7 +115,12 @@ impl WorkerMetrics {
 
     /// Counts a command by its index; one beyond the table is [`OTHER`].
     pub fn command(&self, index: usize) {
-        self.commands.add(index, 1);
+        self.commands(index, 1);
+    }
+
+    /// Counts so many of it.
+    pub fn commands(&self, index: usize, requests: usize) {
+        self.commands.add(index, requests as u64);
     }
 
     /// Counts `n` requests of one class that took `elapsed` each.
