@@ -5,6 +5,7 @@ use super::connection::ConnectionEffect;
 use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
 use super::keys::{Access, KeyList, Keys};
+use super::measure::TimeKind;
 use super::options::Options;
 use super::tips::Tips;
 use respguard_resp::request::Args;
@@ -79,7 +80,7 @@ pub enum Rewrite {
     /// DECRBY: INCRBY with the other sign.
     DecrementBy,
     /// EXPIRE and its kin: EXPIRE with the unit of the time in front of it.
-    Expire(&'static str),
+    Expire(TimeKind),
     /// Options in a fixed order.
     Options(&'static Options),
 }
