@@ -27,7 +27,7 @@ For developers: what respguard makes of a group of four commands (`SETEX`, `SADD
 unmodified clients in the ways in which their users send it. `make clients` measures it and writes this file: every setting
 but the group itself has its default (`hold_ms = 2`, `hold_max_ms = 20`), Redis, respguard and the client share one machine
 over loopback, and rounds straight to Redis and through respguard alternate. Styles in which callers share a connection are measured with
-`between = "carry"`, the default, and with `"pass"` ([atomicity.md](atomicity.md#members-that-are-apart)).
+`between = "carry"`, the default, and with `"pass"` ([atomicity.md](atomicity.md#commands-between-the-members)).
 
 - **wrapped**: groups that ran as one transaction. **split**: groups that were seen to begin and went on unwrapped; each was
   reported as the violation `split`. A group in neither column was not recognised as one: its members came only after replies
@@ -45,7 +45,7 @@ NOTES = """
   in two, fall on a machine with too much to do. A larger `hold_ms` costs only those who send a beginning without its rest.
 - Libraries that share a connection among many callers (StackExchange.Redis, Lettuce, redis-rs, node-redis) put commands of others between a
   group's members. With `between = "carry"`, the default, those ride in its transaction and wait with it; where callers do not rely on each
-  other's order `"pass"` spares them that ([atomicity.md](atomicity.md#members-that-are-apart)).
+  other's order `"pass"` spares them that ([atomicity.md](atomicity.md#commands-between-the-members)).
 - predis, Redis.pm and fred leave Nagle's algorithm on: the rest of their pipeline leaves only when its first part is
   acknowledged. respguard acknowledges at once what it holds (on Linux).
 - redis-rs' calls at once of many tasks may overtake each other in the client's own queue; groups whose members change places
