@@ -1,4 +1,4 @@
-//! Every metric's name, with its kind, unit and meaning.
+//! Every metric's name, with its kind, unit and help text.
 
 use metrics::Unit;
 
