@@ -1,4 +1,4 @@
-//! `respguard audit` and `respguard repair`: what holds between keys, looked at and repaired by the proxy that runs.
+//! `respguard audit` and `respguard repair`: the running proxy checks and repairs relations.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};

@@ -1,4 +1,4 @@
-//! `respguard clients` and `respguard slow`: who is connected, who waited long, and the end of one.
+//! `respguard clients` and `respguard slow`: shows clients and slow requests, and closes a client.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `respguard explain`: what would be done with the commands of a client, or by an audit, and why.
+//! `respguard explain`: what would be done with a client's commands, or by an audit, and why.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! What an operator asks of a running respguard: how it stands, what went wrong, and to change its course.
+//! The commands for a running respguard: status, groups, violations, reload, drain, mode.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Write};

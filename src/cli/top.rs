@@ -1,4 +1,4 @@
-//! `respguard top`: what goes on in a running respguard, on one screen.
+//! `respguard top`: a live view of a running respguard.
 
 mod draw;
 mod sample;
