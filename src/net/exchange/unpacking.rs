@@ -1,4 +1,4 @@
-//! Has the long values of a client's replies read on another thread, one reply after the other.
+//! Decompresses the long values of a client's replies on another thread, one reply at a time.
 
 use std::rc::{Rc, Weak};
 use std::time::Duration;
