@@ -1,4 +1,4 @@
-//! Keeps what is known of the server's commands true: asked at the start, and again when it may be another server.
+//! Keeps the server's command list up to date: asked at the start, and again when another server may have taken its place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,9 +44,11 @@ impl Surveyed {
     /// change its mind by itself.
     pub(super) async fn keep(mut self, settings: Settings, workers: Vec<Mailbox>) {
         let mut owed = !self.described;
+        let mut reconnected = settings.reconnected.subscribe();
         loop {
-            if !owed {
-                settings.reconnected.notified().await;
+            // Its sender is in the settings that are held here.
+            if !owed && reconnected.changed().await.is_err() {
+                return;
             }
             tokio::time::sleep(PAUSE).await;
             owed = match self.ask(&settings).await {

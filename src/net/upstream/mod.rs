@@ -1,4 +1,4 @@
-//! Connections to the server: shared ones for the many, leased ones for those that need their own.
+//! Connections to the server: shared ones for most clients, leased ones for clients that need their own.
 //!
 //! A [`connection::Link`] carries requests one way and hands each reply, in the order of the
 //! requests, to whoever is owed it. It knows its recipients only as [`Recipient`].
@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::net::address::Address;
 use crate::net::health::Health;
@@ -197,8 +197,8 @@ pub struct Settings {
     pub retry_reads: bool,
     /// What one worker may send once more.
     pub retries: Allowance,
-    /// Told when a lost connection is back: the server may be another one now.
-    pub reconnected: Arc<Notify>,
+    /// Told when a lost connection is back: the others can come back as well, and the server may be another one now.
+    pub reconnected: watch::Sender<()>,
     /// What the server takes on one connection.
     pub limits: Arc<ServerLimits>,
     /// It is a cluster.

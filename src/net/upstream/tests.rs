@@ -1,4 +1,4 @@
-//! What tests of connections have in common: a server that answers what a handshake asks, and settings that lead to it.
+//! Shared parts of the tests of connections: a server that answers the handshake, and settings that lead to it.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::Settings;
 use super::connections::Connections;
@@ -65,7 +67,7 @@ pub fn settings(port: u16) -> Settings {
     Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
-        reconnected: Arc::default(),
+        reconnected: watch::Sender::default(),
         limits: Arc::default(),
         cluster: None,
         is_node: false,
