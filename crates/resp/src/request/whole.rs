@@ -1,4 +1,4 @@
-//! Bounds requests at once of which every byte is there and nothing is odd.
+//! Bounds complete and ordinary requests, each in one step.
 
 use super::{Limits, PAYLOAD_END_BYTES, RequestParser};
 use crate::args::Span;
