@@ -14,7 +14,7 @@ use respguard_engine::pipeline::sequencer::Sequencer;
 const COPIES: usize = 2;
 /// So often is looked whether there is room again, and so many times before an error takes the values' place.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
-const ROOM_PAUSES: u32 = 50;
+const ROOM_PAUSES: u32 = 250;
 
 impl Exchange {
     /// Replies with compressed values have come, or begun to come; true when the upstream connection must be closed.
