@@ -326,7 +326,7 @@ impl Link {
         }
         let reason = String::from_utf8_lossy(info.no_transactions.as_deref().unwrap_or_default().trim_ascii());
         let user = String::from_utf8_lossy(self.params.login.as_ref().map_or(DEFAULT_USER, Login::user));
-        warn!(upstream = %self.server(), %user, %reason, "without MULTI and EXEC there are no groups: they pass unwrapped");
+        warn!(upstream = %self.server(), %user, %reason, "without MULTI and EXEC groups are sent unwrapped");
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         let end = state.inflight.queued();
         state.forget_before(end);
