@@ -105,7 +105,10 @@ async fn learn_limits(settings: &Settings, stream: &mut Stream) -> Result<(), Su
     settings.limits.learn(&answers);
     match settings.limits.output_bytes() {
         Some(bytes) if before != Some(bytes) => {
-            warn!(bytes, "the server's client-output-buffer-limit for normal clients applies to all clients that share a connection");
+            warn!(
+                bytes,
+                "the server's client-output-buffer-limit for normal clients applies to all clients that share a connection"
+            );
         }
         _ => {}
     }
