@@ -92,7 +92,7 @@ fn a_bad_file_changes_nothing_and_says_what_is_wrong() {
     let error = &answer["errors"][0];
     assert_eq!(error["key"], "group[0].commands[0]");
     assert!(error["line"].is_u64() && error["message"].as_str().is_some_and(|message| message.contains("SETXE")), "{answer}");
-    assert!(proxy.logs("the rules before stay in force").contains("SETXE"));
+    assert!(proxy.logs("the previous rules stay in force").contains("SETXE"));
     assert_eq!(wire.pipeline(&MEMBERS), ["+OK\r\n"; 2]);
     eventually("the old rules apply", || proxy.groups("pair", "applied") == 1.0);
 
