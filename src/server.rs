@@ -301,7 +301,7 @@ fn start_workers(
     Ok(workers)
 }
 
-/// How each of so many workers reaches the primary.
+/// The upstream settings of each of `workers` workers.
 pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: &Primary, workers: usize) -> Settings {
     let upstream = &config.upstream;
     Settings {

@@ -161,7 +161,7 @@ impl Link {
         self.show_phase();
     }
 
-    /// Nothing more is sent on it but by clients to whom something is owed here.
+    /// Retires the connection: only clients with outstanding replies on it still send on it.
     pub fn retire(&self) {
         debug!(upstream = %self.server(), "a reply is stuck: what comes goes over another connection");
         self.retired.set(true);
@@ -177,7 +177,7 @@ impl Link {
         }
     }
 
-    /// Ends the connection; what is owed on it is answered as lost.
+    /// Closes the connection; outstanding requests are answered as lost.
     pub fn close(&self) {
         self.owner.replace(None);
         self.shared.set(false);
