@@ -138,8 +138,8 @@ fn check_compares_a_file_with_what_runs() {
     proxy.rewrite(&Setup::new(&redis).top("workers = 3").rules(&PAIR.replace("b:", "c:")));
     let (code, told) = check();
     assert_eq!(code, Some(1));
-    assert!(told.contains("  group.pair: a reload takes it over: "), "{told}");
-    assert!(told.contains("  workers: wants a restart: 2 runs, 3 is written\n"), "{told}");
+    assert!(told.contains("  group.pair: a reload applies it: "), "{told}");
+    assert!(told.contains("  workers: needs a restart: running 2, in the file 3\n"), "{told}");
     assert_eq!(reload(&proxy).0, 200);
     let (_, told) = check();
     assert!(!told.contains("group.pair") && told.contains("workers"), "{told}");
