@@ -7,11 +7,10 @@ use respguard_engine::command::Table;
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Step, plan};
-use respguard_engine::pipeline::resolve::{ClientSide, Context, Part};
+use respguard_engine::pipeline::reading::{ClientSide, Context, Part};
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::policy::Policy;
-use respguard_engine::preflight::Ability;
 use respguard_engine::session::Session;
 use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
@@ -126,26 +125,8 @@ impl<'p> Planning<'p> {
     /// Gives the number of commands.
     pub fn pass(&mut self) -> usize {
         let Parsing { table, batch, requests, .. } = &self.parsed;
-        let rules = Rules {
-            table,
-            policy: self.policy,
-            transactions: true,
-            probes: true,
-            ttl_fixes: true,
-            setnx_fixes: true,
-            ability: Ability::Able,
-            hold: Holding { willing: true, across: true, ..Holding::default() },
-            degraded: false,
-            troubled: false,
-            carries: true,
-            reads_ahead: false,
-            fenced: false,
-            alone: false,
-            skips: false,
-            slots: false,
-            unserved: None,
-            unix_ms: 0,
-        };
+        let rules =
+            Rules { hold: Holding { willing: true, across: true, ..Holding::default() }, ..Rules::usual(table, self.policy) };
         plan(&mut self.session, &mut self.undecided, rules, black_box(batch), requests, false, &mut self.plan);
         self.plan.commands
     }

@@ -9,7 +9,7 @@ use crate::net::upstream::lane::{Lane, TtlFixRight};
 use crate::telemetry::compressed;
 use crate::telemetry::label::{FailureScope, GroupOutcome, ResolutionOutcome, RetryKind, TtlOutcome, ValueDirection};
 use respguard_engine::pipeline::finding::{Direction, Finding, Outcome, Place, Resolution, TtlState};
-use respguard_engine::pipeline::slot::Probe;
+use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::violation::Kind;
 
 /// Reports everything in `found` about the client at `peer`; true when the upstream connection must

@@ -43,7 +43,7 @@ impl Reached {
 ///
 /// # Errors
 /// There is no runtime to be had, or a certificate is no good.
-pub fn reach(config: &Config) -> Result<Reached, super::ServerError> {
+pub fn reach(config: &Config) -> Result<Reached, super::error::ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let certificates = security::certificates(config)?;
     // The servers are named where they are asked.

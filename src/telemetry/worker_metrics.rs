@@ -19,13 +19,12 @@ use super::label::{
 use super::latency::{GroupLatencies, Latencies};
 use super::names;
 use super::totals::{Totals, WorkerLoad};
+pub use commands::OTHER;
+
 use commands::Commands;
 use meter::{Level, Meter};
 use rest::RestRequests;
 use rows::Rows;
-
-/// The command label of everything that the command table does not know.
-pub const OTHER: usize = 0;
 
 /// What one worker has counted since the last flush. Counting costs an addition: no atomics, no lock, no clock, no allocation.
 ///

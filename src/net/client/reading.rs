@@ -114,7 +114,7 @@ impl Connection {
         }
         // What is held is all that it will have sent of its group.
         (self.input.ended, self.input.refused_room) = (true, true);
-        self.hold.end();
+        self.dialogue.end();
     }
 
     /// The client is blocked, and so much stands behind the blocking command that nothing more is read: its leaving would

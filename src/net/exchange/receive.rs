@@ -13,7 +13,7 @@ use crate::telemetry::label::EarlyClose;
 use crate::telemetry::slow::Whose;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::{Fault, Finding};
-use respguard_engine::pipeline::resolve::{ClientSide, Context, Part};
+use respguard_engine::pipeline::reading::{ClientSide, Context, Part};
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::session::subscription::Arrival;
 

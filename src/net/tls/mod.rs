@@ -4,6 +4,7 @@
 
 mod accept;
 mod connect;
+mod looks;
 mod pem;
 mod watch;
 

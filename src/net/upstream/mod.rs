@@ -37,7 +37,7 @@ use respguard_engine::command::Login;
 use respguard_engine::link::budget::Allowance;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::resolve::Part;
+use respguard_engine::pipeline::reading::Part;
 use respguard_engine::session::subscription::Arrival;
 
 /// <https://redis.io/docs/latest/commands/ping/>

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::command::{CommandId, Looked, Table};
 use crate::link::owed::Seq;
-use crate::pipeline::packing::PackedValue;
+use crate::pipeline::packed_value::PackedValue;
 use respguard_resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
 
 /// Decoded arguments of commands that are gone are kept up to this size while others are there.

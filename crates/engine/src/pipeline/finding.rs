@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::slot::Probe;
+use super::probe::Probe;
 use super::violation::{Kind, Violation};
 use crate::link::handshake::Kill;
 

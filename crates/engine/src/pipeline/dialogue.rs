@@ -1,0 +1,505 @@
+//! One client's dialogue without a socket: what it has sent is planned, what may become a group waits, and what follows is told.
+//!
+//! ```text
+//!   bytes -> Batch::parse -> begin -> plan -> note -> Plan::take_out -> follow -> On | Wait(time) | Do(barrier)
+//! ```
+//!
+//! A client's task drives it with what its front reads, a socket or a REST request, and does what it asks for; `explain` drives
+//! it with what it was given, and tells it. Whoever drives it owns the bytes, and knows what time it is.
+
+use std::time::{Duration, Instant};
+
+use super::batch::{Batch, Held, Tail};
+use super::plan::{self, Barrier, Holding, Note, Plan, Rules};
+use super::ttl::Undecided;
+use crate::command::Table;
+use crate::link::owed::Seq;
+use crate::policy::{self, Member, Policy, Recognition};
+use crate::session::Session;
+use crate::session::patience::{Carrying, Expired, Patience};
+use respguard_resp::encode;
+use respguard_resp::request::{Limits, RequestParser};
+
+/// Bytes of an expired prefix that are kept for comparison with what comes next.
+const EXPIRED_BYTES_MAX: usize = 4096;
+/// Of each argument: a large value says nothing about what comes next.
+const EXPIRED_ARGUMENT_BYTES_MAX: usize = 256;
+
+/// How long what is held waits for the rest of groups, whether that is worth it, and what rides.
+///
+/// ```text
+///           a plan holds something            more has come
+///   idle --------------------------> waiting ---------------> idle
+///    ^                                  |
+///    |                                  |  the time is over
+///    '---------- a plan holds nothing --'- over
+/// ```
+#[derive(Debug, Default)]
+pub struct Dialogue {
+    /// What is held has waited long enough.
+    over: bool,
+    /// The wait that is under way ends for the oldest of what is held alone, not for all of it.
+    is_for_oldest: bool,
+    under_way: Option<Box<Wait>>,
+    patience: Patience,
+    carrying: Carrying,
+}
+
+/// What a client has sent that has not gone on.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent<'a> {
+    /// The whole commands.
+    pub batch: &'a Batch,
+    /// All that has come.
+    pub bytes: &'a [u8],
+    /// What stands behind the whole commands.
+    pub tail: &'a Tail,
+    /// The last read filled its buffer.
+    pub filled: bool,
+    /// The client may send more before it is answered.
+    pub open: bool,
+    /// So much waits behind what is held that it must go.
+    pub must_go: bool,
+}
+
+impl Sent<'_> {
+    /// More is known to be on its way.
+    fn more_comes(&self) -> bool {
+        self.open
+            && match self.tail {
+                Tail::Partial | Tail::More => true,
+                Tail::Clean => self.filled,
+                // What is there is no request that could be waited for.
+                Tail::Large | Tail::Error(_) => false,
+            }
+    }
+
+    /// Nothing comes that could be waited for.
+    fn ends(&self) -> bool {
+        !self.open || matches!(self.tail, Tail::Error(_) | Tail::Large)
+    }
+}
+
+/// More is waited for, for what is held.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// When it began.
+    pub since: Instant,
+    /// The groups of which a part is held, by their places among the rules.
+    pub groups: Vec<usize>,
+}
+
+/// What follows on a plan.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The batch is gone on with.
+    On,
+    /// More is waited for, for so long.
+    Wait(Duration),
+    /// This is done about the command behind those that were planned.
+    Do(Barrier),
+}
+
+impl Dialogue {
+    /// True when what is held goes out as it is.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Nothing more is waited for.
+    pub fn end(&mut self) {
+        self.over = true;
+    }
+
+    /// The time of the wait is over.
+    pub fn end_wait(&mut self) {
+        self.over = !self.is_for_oldest;
+    }
+
+    /// More has come; what was waited for.
+    pub fn take_wait(&mut self) -> Option<Wait> {
+        self.under_way.take().map(|wait| *wait)
+    }
+
+    /// A batch is about to be planned. The group whose beginning went out alone last, if the client `is_answered` and goes on
+    /// there, for the third time: it is known to send one command after the other, and is not waited for again.
+    pub fn begin(&mut self, is_answered: bool, batch: &Batch, bytes: &[u8], table: &Table, policy: &Policy) -> Option<usize> {
+        if !batch.all_held().is_empty() {
+            return None;
+        }
+        self.carrying = Carrying::default();
+        if self.over {
+            return None;
+        }
+        self.finds_sequence(is_answered, &bytes[batch.wire(0..1)], table, policy)
+    }
+
+    /// Plans what the client has sent. `rules` says all but what is held and what rides.
+    pub fn plan(
+        &self,
+        (session, undecided): (&mut Session, &mut Undecided),
+        rules: Rules<'_>,
+        sent: Sent<'_>,
+        now: Instant,
+        planned: &mut Plan,
+    ) {
+        let hold = match rules.policy.groups().is_empty() {
+            true => Holding::default(),
+            false => self.holding(rules.policy.hold, sent.ends(), sent.must_go, now),
+        };
+        let rules = Rules { hold, carries: self.carrying.is_willing(), ..rules };
+        let more = sent.more_comes() && !self.over;
+        plan::plan(session, undecided, rules, sent.batch, sent.bytes, more, planned);
+    }
+
+    fn holding(&self, limits: policy::Hold, ends: bool, must_go: bool, now: Instant) -> Holding {
+        Holding {
+            willing: !limits.gap.is_zero() && self.patience.is_willing() && !ends && !must_go,
+            across: self.patience.is_willing_across(),
+            over: self.over,
+            // Also while more keeps coming.
+            overdue: if must_go { Some(now) } else { now.checked_sub(limits.max) },
+        }
+    }
+
+    /// A transaction in which others rode has been answered; `refused` where one of those was.
+    pub fn note_carried(&mut self, refused: bool) {
+        self.carrying.note(refused);
+    }
+
+    /// What a plan tells of the client; `has_group` says that a group was there as a whole. Its commands are still in the batch.
+    pub fn note(&mut self, plan: &Plan, has_group: bool, batch: &Batch, bytes: &[u8]) {
+        if has_group {
+            self.patience.forgive();
+        }
+        // One wait ends for all that is held.
+        self.patience.note_plan(plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
+        for note in &plan.notes {
+            if let Note::Expired { group, members } = note {
+                self.expire(*group, &plan.members[members.clone()], batch, bytes);
+            }
+        }
+    }
+
+    /// True while a beginning that went out alone is to be compared with what comes next.
+    pub fn has_expired(&self) -> bool {
+        self.patience.has_expired()
+    }
+
+    /// A batch that no rule is about has gone out, and nothing was held.
+    #[inline]
+    pub fn note_whole(&mut self) {
+        self.carrying = Carrying::default();
+        self.patience.note_plan(false);
+    }
+
+    /// The beginning of this group goes out alone.
+    fn expire(&mut self, group: usize, members: &[usize], batch: &Batch, bytes: &[u8]) {
+        let mut sent = Vec::new();
+        for &at in members {
+            let args = batch.args(bytes, at);
+            let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..arg.len().min(EXPIRED_ARGUMENT_BYTES_MAX)]).collect();
+            encode::request(&mut sent, &args);
+            if sent.len() > EXPIRED_BYTES_MAX {
+                break;
+            }
+        }
+        self.patience.expire(Expired { group, members: members.len(), bytes: sent });
+    }
+
+    fn finds_sequence(&mut self, is_answered: bool, next: &[u8], table: &Table, policy: &Policy) -> Option<usize> {
+        let expired = self.patience.last_expired()?;
+        let is_sequential = is_answered && goes_on(&expired, next, table, policy) && self.patience.strike();
+        is_sequential.then_some(expired.group)
+    }
+
+    /// The rules have changed: the place of the group that is remembered means nothing any more.
+    pub fn forget_expired(&mut self) {
+        self.patience.last_expired();
+    }
+
+    /// What `plan` asks for behind what it sends. Its commands have been taken out of the batch, behind which stands `tail`.
+    #[inline]
+    pub fn follow(
+        &mut self,
+        plan: &mut Plan,
+        batch: &Batch,
+        tail: &Tail,
+        times: impl FnOnce() -> (policy::Hold, Instant),
+    ) -> Next {
+        // What is waited for has been read already.
+        let has_more = *tail == Tail::More && plan.commands > plan.kept.len();
+        match plan.turn.take() {
+            None => {
+                self.over = false;
+                Next::On
+            }
+            Some(Barrier::Wait) if has_more => Next::On,
+            // A frame that has begun takes as long as its bytes keep coming.
+            Some(Barrier::Wait) => {
+                let (limits, now) = times();
+                self.wait(limits.max, limits, plan, batch, now)
+            }
+            Some(Barrier::Hold) => {
+                let (limits, now) = times();
+                self.wait(limits.gap, limits, plan, batch, now)
+            }
+            Some(barrier) => Next::Do(barrier),
+        }
+    }
+
+    /// Waits for `longest` without a byte, but not longer than the oldest of what is held may wait in all.
+    fn wait(&mut self, longest: Duration, limits: policy::Hold, plan: &Plan, batch: &Batch, now: Instant) -> Next {
+        let oldest = batch.all_held().iter().map(|held| held.since).min();
+        let left = oldest.map_or(limits.max, |since| (since + limits.max).saturating_duration_since(now));
+        let groups = oldest.map(|_| plan.waiting().map(|(group, _)| group).collect());
+        Next::Wait(self.begin_wait(longest, left, groups, now))
+    }
+
+    fn begin_wait(&mut self, longest: Duration, left: Duration, groups: Option<Vec<usize>>, now: Instant) -> Duration {
+        self.is_for_oldest = longest > left;
+        self.under_way = groups.map(|groups| Box::new(Wait { since: now, groups }));
+        longest.min(left)
+    }
+}
+
+/// Whether `next` goes on where the prefix ended.
+fn goes_on(before: &Expired, next: &[u8], table: &Table, policy: &Policy) -> bool {
+    let all = [&before.bytes, next].concat();
+    let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
+    batch.parse(&mut parser, table, &all, usize::MAX);
+    let member = |at| Member { id: batch.id(at), args: batch.args(&all, at) };
+    match policy.recognise(table, &mut |at| (at < batch.len()).then(|| member(at))) {
+        Recognition::Prefix { group, members, .. } | Recognition::Whole { group, members, .. } => {
+            group == before.group && members > before.members
+        }
+        Recognition::None | Recognition::Begun => false,
+    }
+}
+
+impl Plan {
+    /// Takes so many commands out of the batch, and gives how many bytes in front are done with. Those that wait for the rest of
+    /// their group stay, each with the place that `seq` keeps for it and the time since which it waits.
+    pub fn take_out(
+        &self,
+        commands: usize,
+        (batch, bytes): (&mut Batch, &mut [u8]),
+        seq: impl Fn(usize) -> Seq,
+        now: Instant,
+    ) -> usize {
+        if self.kept.is_empty() {
+            return batch.consume(commands);
+        }
+        let since = |at| batch.held(at).map_or(now, |held| held.since);
+        let held = self.kept.iter().map(|&(at, begins)| (at, Held { seq: seq(at), since: since(at), begins }));
+        let held: Vec<_> = held.collect();
+        batch.consume_around(commands, &held, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::plan::Step;
+    use crate::policy::compile;
+    use crate::policy::rule::{Written, WrittenGroup, WrittenMember};
+    use crate::session::affinity::Reason;
+
+    const GAP: Duration = Duration::from_millis(5);
+    const LONG: Duration = Duration::from_millis(20);
+    const LIMITS: policy::Hold = policy::Hold { gap: GAP, max: LONG };
+
+    fn follow(dialogue: &mut Dialogue, turn: Option<Barrier>, has_more: bool) -> Next {
+        let (mut plan, tail) = (Plan { turn, commands: 1, ..Plan::default() }, if has_more { Tail::More } else { Tail::Clean });
+        dialogue.follow(&mut plan, &Batch::default(), &tail, || (LIMITS, Instant::now()))
+    }
+
+    fn policy(table: &Table) -> Policy {
+        let member = |template: &str| WrittenMember { template: template.to_owned(), ..WrittenMember::default() };
+        let commands = Some(vec![member("SET a{x} *"), member("SADD b{x} *")]);
+        let written = WrittenGroup { name: "pair".to_owned(), commands, ..WrittenGroup::default() };
+        compile(&Written { groups: vec![written], ..Written::default() }, table).expect("good rules")
+    }
+
+    /// One that drives a dialogue: bytes go in, what is to be done comes out.
+    struct Driver {
+        dialogue: Dialogue,
+        session: Session,
+        undecided: Undecided,
+        batch: Batch,
+        parser: RequestParser,
+        bytes: Vec<u8>,
+        now: Instant,
+    }
+
+    impl Driver {
+        fn new() -> Driver {
+            Driver {
+                dialogue: Dialogue::default(),
+                session: Session::default(),
+                undecided: Undecided::default(),
+                batch: Batch::default(),
+                parser: RequestParser::new(Limits::default()),
+                bytes: Vec::new(),
+                now: Instant::now(),
+            }
+        }
+
+        fn sends(&mut self, sent: &str) -> Vec<String> {
+            let table = Table::builtin();
+            let policy = policy(&table);
+            let Driver { dialogue, session, undecided, batch, parser, bytes, now } = self;
+            let now = *now;
+            bytes.extend_from_slice(sent.as_bytes());
+            let (mut done, mut plan) = (Vec::new(), Plan::default());
+            loop {
+                let tail = batch.parse(parser, &table, bytes, usize::MAX);
+                if batch.is_empty() {
+                    return done;
+                }
+                if let Some(group) = dialogue.begin(true, batch, bytes, &table, &policy) {
+                    done.push(format!("sequence of {group}"));
+                }
+                let sent = Sent { batch, bytes, tail: &tail, filled: false, open: true, must_go: false };
+                dialogue.plan((session, undecided), Rules::usual(&table, &policy), sent, now, &mut plan);
+                done.extend(plan.steps.iter().map(|step| match step {
+                    Step::Send { commands } => format!("send {}", commands.len()),
+                    Step::Wrap { members, .. } => format!("wrap {}", members.len()),
+                    other => format!("{other:?}"),
+                }));
+                dialogue.note(&plan, plan.has_group(), batch, bytes);
+                let gone = plan.take_out(plan.commands, (batch, bytes), |_| Seq::default(), now);
+                bytes.drain(..gone);
+                match dialogue.follow(&mut plan, batch, &tail, || (policy.hold, now)) {
+                    Next::On if batch.is_empty() => return done,
+                    Next::On => {}
+                    Next::Wait(_) => {
+                        done.push("wait".to_owned());
+                        return done;
+                    }
+                    Next::Do(barrier) => {
+                        done.push(format!("{barrier:?}"));
+                        let dealt_with = usize::from(barrier.takes_command());
+                        bytes.drain(..batch.consume(dealt_with));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_go_in_and_what_is_to_be_done_comes_out() {
+        let mut driver = Driver::new();
+        assert_eq!(driver.sends("PING\r\nSELECT 3\r\nGET k\r\nGET"), ["send 1", "Lane", "send 1"]);
+        assert_eq!(driver.sends(" l\r\n"), ["send 1"]);
+        assert_eq!(driver.sends("SET a1 v\r\nSADD b1 v\r\n"), ["wrap 2"]);
+    }
+
+    #[test]
+    fn what_begins_a_group_waits_for_its_rest_until_the_time_is_over() {
+        let mut driver = Driver::new();
+        assert_eq!(driver.sends("GET k\r\nSET a1 v\r\n"), ["send 1", "wait"]);
+        assert!(driver.dialogue.take_wait().is_some_and(|wait| wait.groups == [0]));
+        assert_eq!(driver.sends("SADD b1 v\r\n"), ["wrap 2"]);
+        assert_eq!(driver.sends("SET a2 v\r\n"), ["wait"]);
+        driver.dialogue.end_wait();
+        assert_eq!(driver.sends(""), ["send 1"]);
+        assert!(driver.dialogue.has_expired(), "its rest may still come");
+    }
+
+    #[test]
+    fn who_waits_for_each_answer_is_known_the_third_time() {
+        let mut driver = Driver::new();
+        for _ in 0..2 {
+            assert_eq!(driver.sends("SET a1 v\r\n"), ["wait"]);
+            driver.dialogue.end_wait();
+            assert_eq!(driver.sends(""), ["send 1"]);
+            assert_eq!(driver.sends("SADD b1 v\r\n"), ["send 1"]);
+        }
+        assert_eq!(driver.sends("SET a1 v\r\n"), ["wait"]);
+        driver.dialogue.end_wait();
+        driver.sends("");
+        assert_eq!(driver.sends("SADD b1 v\r\n"), ["sequence of 0", "send 1"]);
+        assert_eq!(driver.sends("SET a1 v\r\n"), ["send 1"], "nothing is waited for any more");
+    }
+
+    #[test]
+    fn each_barrier_but_those_that_wait_is_to_be_done() {
+        let mut dialogue = Dialogue::default();
+        assert_eq!(follow(&mut dialogue, None, false), Next::On);
+        assert_eq!(follow(&mut dialogue, Some(Barrier::Hold), false), Next::Wait(GAP));
+        assert_eq!(follow(&mut dialogue, Some(Barrier::Wait), false), Next::Wait(LONG));
+        assert_eq!(follow(&mut dialogue, Some(Barrier::Wait), true), Next::On, "it has been read already");
+        let pin = Barrier::Pin(Reason::Large);
+        assert_eq!(follow(&mut dialogue, Some(pin), false), Next::Do(pin));
+    }
+
+    #[test]
+    fn a_gap_ends_the_wait_for_all_that_is_held_until_nothing_is() {
+        let mut dialogue = Dialogue::default();
+        assert_eq!(dialogue.begin_wait(GAP, LONG, None, Instant::now()), GAP);
+        assert!(!dialogue.is_over());
+        dialogue.end_wait();
+        assert!(dialogue.is_over());
+        follow(&mut dialogue, None, false);
+        assert!(!dialogue.is_over());
+    }
+
+    #[test]
+    fn the_longest_wait_ends_for_the_oldest_alone() {
+        let mut dialogue = Dialogue::default();
+        assert_eq!(dialogue.begin_wait(LONG, GAP, None, Instant::now()), GAP);
+        dialogue.end_wait();
+        assert!(!dialogue.is_over(), "what was held later has time left");
+        assert_eq!(dialogue.begin_wait(GAP, GAP, None, Instant::now()), GAP);
+        dialogue.end_wait();
+        assert!(dialogue.is_over());
+    }
+
+    #[test]
+    fn what_was_waited_for_is_told_once() {
+        let (mut dialogue, now) = (Dialogue::default(), Instant::now());
+        dialogue.begin_wait(GAP, LONG, Some(vec![3]), now);
+        assert_eq!(dialogue.take_wait(), Some(Wait { since: now, groups: vec![3] }));
+        assert_eq!(dialogue.take_wait(), None);
+        dialogue.begin_wait(GAP, LONG, None, now);
+        assert_eq!(dialogue.take_wait(), None, "a request that is not whole yet belongs to no group");
+    }
+
+    #[test]
+    fn nothing_is_waited_for_where_nothing_more_can_come_or_all_must_go() {
+        let (mut dialogue, now) = (Dialogue::default(), Instant::now());
+        assert!(dialogue.holding(LIMITS, false, false, now).willing);
+        assert!(!dialogue.holding(LIMITS, true, false, now).willing);
+        let must_go = dialogue.holding(LIMITS, false, true, now);
+        assert_eq!((must_go.willing, must_go.overdue), (false, Some(now)));
+        assert!(!dialogue.holding(policy::Hold { gap: Duration::ZERO, max: LONG }, false, false, now).willing);
+        dialogue.end();
+        assert!(dialogue.holding(LIMITS, false, false, now).over);
+    }
+
+    #[test]
+    fn who_goes_on_three_times_after_its_answer_is_sequential() {
+        let table = Table::builtin();
+        let policy = policy(&table);
+        let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
+        let begins = b"SET a1 v\r\n";
+        batch.parse(&mut parser, &table, begins, usize::MAX);
+        let mut dialogue = Dialogue::default();
+        assert_eq!(dialogue.finds_sequence(true, b"SADD b1 v\r\n", &table, &policy), None, "nothing went out alone");
+        let mut found = Vec::new();
+        for (is_answered, next) in [
+            (false, "SADD b1 v\r\n"),
+            (true, "SADD b2 v\r\n"),
+            (true, "SADD b1 v\r\n"),
+            (true, "SADD b1 v\r\n"),
+            (true, "SADD b1 v\r\n"),
+        ] {
+            dialogue.expire(0, &[0], &batch, begins);
+            found.push(dialogue.finds_sequence(is_answered, next.as_bytes(), &table, &policy));
+        }
+        assert_eq!(found, [None, None, None, None, Some(0)]);
+        assert!(!dialogue.holding(LIMITS, false, false, Instant::now()).willing);
+    }
+}
