@@ -3,7 +3,7 @@
 mod error;
 mod plain;
 
-use super::frame::{Decimal, plain_length};
+use super::frame::{Decimal, plain_frame, plain_length};
 
 pub use super::elements::{Elements, elements, split_pushes};
 pub use error::ScanError;
@@ -190,7 +190,7 @@ impl ReplyScanner {
         let (State::Type, Some(level)) = (self.state, self.levels.last_mut()) else { return 0 };
         let mut at = 0;
         while level.remaining > 1
-            && let Some(length) = plain::plain_frame(&bytes[at..], self.limits.bulk_bytes_max)
+            && let Some(length) = plain_frame(&bytes[at..], self.limits.bulk_bytes_max)
         {
             at += length;
             level.remaining -= 1;

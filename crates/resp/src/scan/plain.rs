@@ -1,7 +1,7 @@
 //! Takes complete replies that need no inspection together.
 
 use super::{ReplyScanner, State};
-use crate::frame::length_of;
+use crate::frame::plain_frame;
 
 /// What [`ReplyScanner::scan_plain`] took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,23 +40,4 @@ pub fn plain_frames(bytes: &[u8], frames_max: usize) -> usize {
         frames += 1;
     }
     taken
-}
-
-/// The length of the plain frame that `bytes` starts with; `None` also where it takes a closer look.
-#[inline(always)]
-pub(super) fn plain_frame(bytes: &[u8], bulk_bytes_max: u64) -> Option<usize> {
-    match bytes.first()? {
-        b'$' => {
-            let Some((length, used)) = length_of::<b'$'>(bytes) else {
-                return bytes.starts_with(b"$-1\r\n").then_some(5);
-            };
-            let end = used + length as usize;
-            let is_whole = bytes.get(end..end + 2)? == b"\r\n" && bytes[used - 1] == b'\n';
-            (is_whole && u64::from(length) <= bulk_bytes_max).then_some(end + 2)
-        }
-        b':' => length_of::<b':'>(bytes).map(|(_, used)| used).filter(|used| bytes.get(used - 1) == Some(&b'\n')),
-        b'+' => bytes.starts_with(b"+OK\r\n").then_some(5),
-        b'_' => bytes.starts_with(b"_\r\n").then_some(3),
-        _ => None,
-    }
 }
