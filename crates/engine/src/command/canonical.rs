@@ -111,7 +111,7 @@ const ONE: u8 = 12;
 const PLUS: u8 = 13;
 const MINUS: u8 = 14;
 
-/// The canonical form of a request, without allocating. A request that Redis will refuse stays as it is.
+/// The canonical form of a request, without allocating. A request that Redis will refuse is not changed.
 #[inline]
 pub fn canonical<'a>(table: &Table, id: CommandId, args: Args<'a>) -> Canonical<'a> {
     let arrangement = match table.spec(id).rewrite {
@@ -147,7 +147,7 @@ pub fn arrange<W: ParsedArgs + ?Sized>(table: &Table, id: CommandId, words: &W) 
 }
 
 impl Arrangement {
-    /// How many words there are behind the name.
+    /// The number of words after the name.
     pub fn len(&self) -> usize {
         match self.form {
             Form::AsWritten { first, words } => words.saturating_sub(usize::from(first)),
@@ -155,12 +155,12 @@ impl Arrangement {
         }
     }
 
-    /// Whether there is nothing behind the name.
+    /// Whether there is nothing after the name.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The word at `i`, where 0 is the first behind the name.
+    /// The word at `i`, where 0 is the first after the name.
     #[inline]
     pub fn word(&self, i: usize) -> Option<Word> {
         match self.form {
@@ -185,17 +185,17 @@ impl Arrangement {
 }
 
 impl<'a> Canonical<'a> {
-    /// How many arguments there are behind the name.
+    /// The number of arguments after the name.
     pub fn len(&self) -> usize {
         self.arrangement.len()
     }
 
-    /// Whether there is nothing behind the name.
+    /// Whether there is nothing after the name.
     pub fn is_empty(&self) -> bool {
         self.arrangement.is_empty()
     }
 
-    /// The argument at `i`, where 0 is the first behind the name.
+    /// The argument at `i`, where 0 is the first after the name.
     #[inline]
     pub fn get(&self, i: usize) -> Option<&'a [u8]> {
         match self.arrangement.word(i)? {

@@ -122,18 +122,18 @@ impl Spec {
         &self.name
     }
 
-    /// Whether it goes by where no rule is about it: it does nothing to its connection, and has the deadline of most.
+    /// Whether it takes the fast path if no rule matches: it does nothing to its connection and has the ordinary deadline.
     #[inline]
     pub fn is_ordinary(&self) -> bool {
         self.connection == ConnectionEffect::None && !self.slow
     }
 
-    /// Whether Redis accepts so many arguments.
+    /// Whether Redis accepts this number of arguments.
     pub fn arity_fits(&self, args: Args<'_>) -> bool {
         self.takes_arguments(args.len())
     }
 
-    /// Whether the server would take so many arguments, the command's name among them.
+    /// Whether the server would accept this number of arguments, including the command's name.
     pub fn takes_arguments(&self, arguments: usize) -> bool {
         let least = usize::from(self.arity.unsigned_abs());
         if self.arity < 0 { arguments >= least } else { arguments == least }

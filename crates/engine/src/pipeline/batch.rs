@@ -69,7 +69,7 @@ impl Prefixes<'_> {
     }
 }
 
-/// What stands behind the last whole command.
+/// What follows the last complete command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Tail {
     /// Nothing.
@@ -163,7 +163,7 @@ impl Batch {
         }
     }
 
-    /// True when it holds nothing and knows nothing of its client: another may have it.
+    /// True when it is empty and has no state of its client: another client may use it.
     pub fn is_blank(&self) -> bool {
         self.commands.is_empty()
             && self.held.is_empty()
@@ -183,7 +183,7 @@ impl Batch {
         self.commands.len()
     }
 
-    /// True when no whole command is there.
+    /// True when there is no complete command.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }
