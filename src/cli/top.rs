@@ -1,6 +1,7 @@
 //! `respguard top`: a live view of a running respguard.
 
 mod draw;
+mod nodes;
 mod sample;
 
 use std::io::{self, IsTerminal};
@@ -298,6 +299,31 @@ mod tests {
         assert!(text.contains("audit tokens 43 %: 1234 walked, 2 found"), "{text}");
         view.now.status["audit"] = serde_json::Value::Null;
         assert!(!frame(&view, 140, 45).contains("audit"));
+    }
+
+    #[test]
+    fn before_a_cluster_each_primary_has_a_row() {
+        let mut view = view();
+        assert!(!frame(&view, 140, 45).contains("nodes"));
+        let cluster = |replies: u64| {
+            let node = |address: &str, available: bool, took: serde_json::Value| {
+                json!({ "id": "n", "address": address, "slots": 8192, "available": available, "connections": 3,
+                    "replies": replies, "answered_in_us": took })
+            };
+            json!({ "epoch": 3, "since_seconds": 7, "slots_unserved": 8192, "replicas": [],
+                "nodes": [node("10.0.0.2:7000", false, json!(null)), node("10.0.0.1:7000", true, json!(1300))] })
+        };
+        view.now.status["upstream"]["cluster"] = cluster(500);
+        let text = frame(&view, 140, 45);
+        assert!(text.contains("10.0.0.1:7000") && text.contains("- "), "no rate at the first look of them\n{text}");
+        view.before.as_mut().expect("a look").status["upstream"]["cluster"] = cluster(100);
+        let text = frame(&view, 140, 45);
+        let row = |address: &str| {
+            let line = text.lines().find(|line| line.starts_with(address)).unwrap_or_default();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(row("10.0.0.1:7000"), "10.0.0.1:7000 answers 8192 200/s 1.3 ms 3", "{text}");
+        assert_eq!(row("10.0.0.2:7000"), "10.0.0.2:7000 SILENT 8192 200/s - 3", "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use ratatui::widgets::{Block, Borders, Paragraph, Row, Table};
 use serde_json::Value;
 
 use super::View;
+use super::nodes::{self, draw_nodes};
 use super::sample::{Rows, Sample};
 use crate::cli::clients::plain;
 use crate::cli::running::{OUTCOMES, server, time, word};
@@ -21,8 +22,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     let groups = view.now.groups.as_ref().map_or(1, Vec::len);
     let groups = u16::try_from(groups).unwrap_or(u16::MAX).clamp(1, GROUPS_ROWS_MAX) + 2;
     let workers = u16::try_from(view.now.workers.len()).unwrap_or(u16::MAX).clamp(1, WORKERS_ROWS_MAX) + 2;
-    let areas: [Rect; 7] = Layout::vertical([
+    let areas: [Rect; 8] = Layout::vertical([
         Constraint::Length(if view.now.status["audit"].is_object() { 4 } else { 3 }),
+        Constraint::Length(nodes::height(view)),
         Constraint::Length(workers),
         Constraint::Length(groups),
         Constraint::Fill(3),
@@ -32,12 +34,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     ])
     .areas(frame.area());
     frame.render_widget(head(view), areas[0]);
-    draw_workers(frame, view, areas[1]);
-    draw_groups(frame, view, areas[2]);
-    draw_clients(frame, view, areas[3]);
-    draw_slow(frame, view, areas[4]);
-    draw_violations(frame, view, areas[5]);
-    frame.render_widget(foot(view), areas[6]);
+    draw_nodes(frame, view, areas[1]);
+    draw_workers(frame, view, areas[2]);
+    draw_groups(frame, view, areas[3]);
+    draw_clients(frame, view, areas[4]);
+    draw_slow(frame, view, areas[5]);
+    draw_violations(frame, view, areas[6]);
+    frame.render_widget(foot(view), areas[7]);
 }
 
 fn head(view: &View) -> Paragraph<'static> {
@@ -113,7 +116,12 @@ fn rates(view: &View) -> String {
     )
 }
 
-fn rate(rate: f64) -> String {
+/// Heads of tables.
+pub(super) fn bold() -> Style {
+    Style::default().add_modifier(Modifier::BOLD)
+}
+
+pub(super) fn rate(rate: f64) -> String {
     if rate > 0.0 && rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
@@ -139,7 +147,7 @@ fn draw_workers(frame: &mut Frame<'_>, view: &View, area: Rect) {
         let busy = busy(*worker).map_or("-".to_owned(), |percent| format!("{percent:.0} %"));
         Row::new([worker.to_string(), busy, load.clients.to_string()])
     });
-    let head = Row::new(["worker", "busy", "clients"]).style(Style::default().add_modifier(Modifier::BOLD));
+    let head = Row::new(["worker", "busy", "clients"]).style(bold());
     let block = Block::default().borders(Borders::TOP).title(" workers ");
     frame.render_widget(Table::new(rows, [8, 8, 8].map(Constraint::Max)).header(head).column_spacing(2).block(block), area);
 }
@@ -257,6 +265,6 @@ fn table(
         Err(reason) => return frame.render_widget(Paragraph::new(reason.clone()).block(block), area),
     };
     let shown = rows.iter().map(cells).filter(|cells| view.takes(cells)).map(Row::new);
-    let head = Row::new(columns.to_vec()).style(Style::default().add_modifier(Modifier::BOLD));
+    let head = Row::new(columns.to_vec()).style(bold());
     frame.render_widget(Table::new(shown, widths.to_vec()).header(head).column_spacing(2).block(block), area);
 }

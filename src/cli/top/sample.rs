@@ -153,6 +153,14 @@ impl Sample {
         Some(requests.max(0.0) / self.seconds_since(before))
     }
 
+    /// Replies a second of the node with this address.
+    pub(super) fn node_rate(&self, before: &Sample, node: &Value) -> Option<f64> {
+        let nodes = before.status["upstream"]["cluster"]["nodes"].as_array()?;
+        let known = nodes.iter().find(|known| known["address"] == node["address"])?;
+        let replies = node["replies"].as_f64()? - known["replies"].as_f64()?;
+        Some(replies.max(0.0) / self.seconds_since(before))
+    }
+
     fn seconds_since(&self, before: &Sample) -> f64 {
         self.at.saturating_sub(before.at).as_secs_f64().max(0.001)
     }
