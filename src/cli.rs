@@ -281,7 +281,7 @@ fn run(file: Option<&Path>, format: Option<log::Format>, level: Option<&str>, ta
         let config = &loaded.config;
         info!(listen = %config.listen.address, upstream = %config.upstream.topology, "no --config: the defaults apply");
     }
-    loaded.warnings.iter().for_each(|warning| warn!(%warning, "an odd rule"));
+    loaded.warnings.iter().for_each(|warning| warn!(%warning, "a suspicious rule"));
     match server::run(loaded, takeover) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

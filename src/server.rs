@@ -203,8 +203,8 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     tokio::select! {
         () = door.accept_all(&clients) => {}
         () = rest::accept_all(requests.as_ref(), config.rest.as_ref(), &workers.mailboxes) => {}
-        name = signals.first() => info!(signal = name, "draining: no new clients, what is owed is answered"),
-        () = drain.cancelled() => info!("draining, as an operator asked: no new clients, what is owed is answered"),
+        name = signals.first() => info!(signal = name, "draining: no new clients, outstanding requests are answered"),
+        () = drain.cancelled() => info!("draining on an operator's request: no new clients, outstanding requests are answered"),
     }
     readiness.draining();
     manager.stopping();
@@ -226,10 +226,10 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     if let Some(writing) = writing
         && !writing.finish(FILE_TIMEOUT)
     {
-        warn!("the last violations may be missing in their file: it takes too long to write them");
+        warn!("the last violations may be missing in the file: writing them takes too long");
     }
     drop(alive);
-    info!("respguard has ended");
+    info!("respguard has stopped");
     Ok(())
 }
 
@@ -301,7 +301,7 @@ fn start_workers(
     Ok(workers)
 }
 
-/// How each of so many workers reaches the primary.
+/// The upstream settings of each of `workers` workers.
 pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: &Primary, workers: usize) -> Settings {
     let upstream = &config.upstream;
     Settings {
@@ -348,7 +348,7 @@ impl Workers {
             }
         });
         if tokio::time::timeout(longest, joined).await.is_err() {
-            warn!(after = ?longest, "some clients were still owed replies when the drain timeout passed");
+            warn!(after = ?longest, "some clients still waited for replies when the drain timeout passed");
         }
     }
 }

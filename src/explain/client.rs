@@ -277,7 +277,7 @@ impl<'a> Client<'a> {
             }
             Barrier::Lane => self.change_lane(planned, page),
             Barrier::Spare => {
-                page.line(1, "as it is, on a spare connection, past everything that is under way:");
+                page.line(1, "unchanged, on a spare connection, past everything that is under way:");
                 planned.write_answered(at, text::reply(&Role::Plain), page);
             }
             Barrier::ClientCommand(local) => {
@@ -285,7 +285,7 @@ impl<'a> Client<'a> {
                 planned.write_answered(at, text::local_answer(local), page);
             }
             Barrier::Exec => {
-                page.line(1, "as it is; the proxy's answers about its clients are put into the array:");
+                page.line(1, "unchanged; the proxy's answers about its clients are put into the array:");
                 planned.write_answered(at, text::reply(&Role::Exec), page);
                 self.session.transaction.end();
             }
@@ -334,7 +334,7 @@ impl<'a> Client<'a> {
             planned.write_why_no_group(members[0], page);
         }
         page.line(2, format_args!("for at most {:?} without a byte, and {:?} in all; then it goes on,", hold.gap, hold.max));
-        page.line(2, format_args!("told as {} if the rest has not come:", Kind::Split));
+        page.line(2, format_args!("reported as {} if the rest has not come:", Kind::Split));
     }
 
     fn tell_sequence(&self, group: usize, page: &mut Page) {
@@ -342,7 +342,7 @@ impl<'a> Client<'a> {
         page.remark();
         page.line(
             1,
-            format_args!("goes on with group {name} after the answer, for the third time: told as {}", Kind::Sequential),
+            format_args!("goes on with group {name} after the answer, for the third time: reported as {}", Kind::Sequential),
         );
         page.line(2, "from now on nothing of this client's is held");
     }
@@ -355,7 +355,7 @@ impl<'a> Client<'a> {
         let (users, credentials) = (&self.config.listen.users, &self.config.upstream.credentials);
         match change.answered_by(self.session.transaction.is_open(), !users.is_empty(), credentials.is_some()) {
             AnsweredBy::Exec => {
-                page.line(1, "as it is; what it changes is known when the transaction is executed:");
+                page.line(1, "unchanged; what it changes is known when the transaction is executed:");
                 return planned.write_answered(at, text::reply(&Role::Queued), page);
             }
             AnsweredBy::OwnUsers => {

@@ -42,7 +42,7 @@ pub fn conclude(context: &Rc<Context>, peer: &str, lane: &Rc<Lane>, found: &mut 
                 compressed::count_value(&rule, value_direction(direction), original, stored);
             }
             Finding::Corrupt { rule } => {
-                tracing::warn!(rule = %rule, "a compressed value cannot be read");
+                tracing::warn!(rule = %rule, "a compressed value cannot be decompressed");
                 compressed::count_failed(&rule, 1);
             }
             Finding::CompressRefused { rule } => compressed::count_refused(&rule, 1),

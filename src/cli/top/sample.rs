@@ -153,12 +153,16 @@ impl Sample {
         Some(requests.max(0.0) / self.seconds_since(before))
     }
 
-    /// Replies a second of the node with this address.
+    /// The primaries of a cluster; `None` before one server.
+    pub(super) fn nodes(&self) -> Option<&Vec<Value>> {
+        self.status["upstream"]["cluster"]["nodes"].as_array()
+    }
+
+    /// Replies a second of the node at this address; `None` where it was not there before, or counts anew.
     pub(super) fn node_rate(&self, before: &Sample, node: &Value) -> Option<f64> {
-        let nodes = before.status["upstream"]["cluster"]["nodes"].as_array()?;
-        let known = nodes.iter().find(|known| known["address"] == node["address"])?;
+        let known = before.nodes()?.iter().find(|known| known["address"] == node["address"])?;
         let replies = node["replies"].as_f64()? - known["replies"].as_f64()?;
-        Some(replies.max(0.0) / self.seconds_since(before))
+        (replies >= 0.0).then(|| replies / self.seconds_since(before))
     }
 
     fn seconds_since(&self, before: &Sample) -> f64 {

@@ -57,7 +57,7 @@ impl Certificates {
         let reloaded = self.reload();
         match &reloaded {
             Ok(()) => info!("certificates were read again"),
-            Err(error) => warn!(%error, "certificates were not replaced: those read before stay in force"),
+            Err(error) => warn!(%error, "certificates were not replaced: the previous ones stay in use"),
         }
         reloaded
     }

@@ -248,7 +248,7 @@ impl Settings {
         }
     }
 
-    /// As whom the proxy asks questions of its own.
+    /// The credentials for the proxy's own questions.
     pub fn own_login(&self) -> Option<&Login> {
         self.probe.as_ref().or(self.login.as_ref())
     }

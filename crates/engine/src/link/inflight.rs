@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::owed::{Owed, ReplyTo, Seq};
 
-/// What one recipient is owed for bytes that were queued in one piece.
+/// The outstanding replies of one recipient for bytes that were queued in one piece.
 #[derive(Debug)]
 pub struct Entry<R> {
     recipient: R,
@@ -51,7 +51,7 @@ enum Repeat {
 #[derive(Debug)]
 pub struct Inflight<R> {
     entries: VecDeque<Entry<R>>,
-    /// Position behind the last byte ever queued.
+    /// The position after the last byte ever queued.
     queued: u64,
     /// The head frame has been handed over in part; it can no longer expire.
     head_started: bool,
@@ -135,22 +135,22 @@ impl<R> Default for Inflight<R> {
 }
 
 impl<R> Inflight<R> {
-    /// True when no reply is owed.
+    /// True when no reply is outstanding.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether one of those who are owed something, or were until their time was over, is such.
+    /// Whether `is_such` holds for a recipient with outstanding or timed-out replies.
     pub fn owes(&self, is_such: impl Fn(&R) -> bool) -> bool {
         self.entries.iter().any(|entry| is_such(&entry.recipient))
     }
 
-    /// Number of entries that are owed something.
+    /// Number of entries with outstanding replies.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Notes that `bytes` more bytes were queued, for which `recipient` is `owed` replies.
+    /// Records that `bytes` more bytes were queued, for which `recipient` expects the replies in `owed`.
     pub fn push(&mut self, recipient: R, owed: Owed, bytes: usize, read_at: Instant, deadline: Option<Instant>) {
         let start = self.queued;
         self.queued += bytes as u64;
@@ -162,7 +162,7 @@ impl<R> Inflight<R> {
         }
     }
 
-    /// The bytes queued last are owed this too, by whoever shares their fate.
+    /// Adds a second recipient with the replies `owed` for the bytes queued last.
     pub fn push_too(&mut self, recipient: R, owed: Owed, read_at: Instant, deadline: Option<Instant>) {
         if owed.frames() == 0 {
             return;
@@ -208,7 +208,7 @@ impl<R> Inflight<R> {
         }
     }
 
-    /// Who alone is owed something for what is in the first `written` bytes, which was queued in one piece.
+    /// The only recipient of replies for the first `written` bytes, if these were queued in one piece.
     pub fn owed_alone(&self, written: u64) -> Option<&R> {
         let head = self.entries.front().filter(|head| head.start < written)?;
         let is_alone =
@@ -216,14 +216,14 @@ impl<R> Inflight<R> {
         is_alone.then_some(&head.recipient)
     }
 
-    /// Position behind so many of the pieces at the front, at least one.
+    /// The position after this many pieces at the front, at least one.
     pub fn end_of_first(&self, pieces: usize) -> u64 {
         let Some(head) = self.entries.front() else { return self.queued };
         let mut behind = self.entries.iter().skip(pieces.max(1)).map(|entry| entry.start);
         behind.find(|start| *start > head.start).unwrap_or(self.queued)
     }
 
-    /// Position behind the pieces at the front, at least one, for which no more than so many replies are owed.
+    /// The position after the pieces at the front, at least one, that have at most `most` outstanding replies.
     pub fn end_of_replies(&self, most: usize) -> u64 {
         let Some(head) = self.entries.front() else { return self.queued };
         let mut replies = 0_usize;
@@ -428,23 +428,23 @@ impl<R> Inflight<R> {
         true
     }
 
-    /// True when the request at the head blocks, or nobody says for how long it is waited for.
+    /// True when the request at the head blocks, or has no deadline.
     pub fn head_blocks(&self) -> bool {
         self.entries.front().is_some_and(|head| head.blocks || head.deadline.is_none())
     }
 
-    /// True when somebody waits behind the recipient at the head who is not, as `same` sees it, the same.
+    /// True when a recipient other than the one at the head (by `same`) waits behind it.
     pub fn is_waited_for(&self, same: impl Fn(&R, &R) -> bool) -> bool {
         let Some(head) = self.entries.front() else { return false };
         self.entries.iter().skip(1).any(|entry| !same(&head.recipient, &entry.recipient))
     }
 
-    /// True when everybody behind the head has been told that the outcome is unknown, or nobody is there.
+    /// True when everything behind the head has already timed out, or nothing is there.
     pub fn is_given_up_behind_head(&self) -> bool {
         self.entries.iter().skip(1).all(|entry| entry.expired)
     }
 
-    /// Everybody who is owed something.
+    /// All recipients with outstanding replies.
     pub fn recipients(&self) -> impl Iterator<Item = &R> {
         self.entries.iter().map(|entry| &entry.recipient)
     }
@@ -464,7 +464,7 @@ impl<R> Inflight<R> {
         Some((last_read.max(head.read_at), head.deadline?))
     }
 
-    /// Position behind the last byte ever queued.
+    /// The position after the last byte ever queued.
     pub fn queued(&self) -> u64 {
         self.queued
     }

@@ -362,7 +362,8 @@ impl Sequencer {
             return self.give_back(seq, apart.as_deref(), returned, out);
         }
         if have_left {
-            return self.leave(members, out);
+            // The group has been taken from the first place, the others have only members.
+            return self.leave_plain(members, out);
         }
         for (member, reply) in group::apart(&replies, members).into_iter().enumerate() {
             let place = apart.as_ref().map_or(seq.plus(member), |apart| apart[member]);

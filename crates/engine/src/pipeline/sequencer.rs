@@ -429,11 +429,14 @@ impl Sequencer {
         self.release(out);
     }
 
-    /// The same for replies that are the client's as they are.
+    /// The same for replies in whose places nothing needs to be dropped: those that are the client's as they are, and those of a
+    /// group's members.
     #[inline]
     pub(super) fn leave_plain(&mut self, replies: usize, out: &mut Vec<u8>) {
+        let has_nothing = |slot: &Slot| matches!(slot.role, Role::Plain | Role::Member | Role::Own);
+        debug_assert!(self.queue.iter().take(replies).all(has_nothing), "nothing is forgotten that must be dropped");
         self.first = self.first.plus(replies);
-        // Nothing in a plain place needs to be dropped: looking for it in each is what a long pipeline would pay most for.
+        // Looking in each place for what is to be dropped is what a long pipeline would pay most for.
         match replies {
             1 => std::mem::forget(self.queue.pop_front()),
             _ => self.queue.drain(..replies).for_each(std::mem::forget),

@@ -244,7 +244,7 @@ impl Core {
             wanted.is_confirmed && wanted.missing_since.is_some_and(|since| now.saturating_duration_since(since) > longest)
         };
         if subscriptions.wanted.values().any(is_lost) {
-            tracing::info!("closed: what it has subscribed to is at no node of the cluster");
+            tracing::info!("closed: no node of the cluster serves its subscriptions");
             state.is_closed = true;
         }
     }

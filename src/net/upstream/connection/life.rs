@@ -162,7 +162,7 @@ impl Link {
         self.show_phase();
     }
 
-    /// Nothing more is sent on it but by clients to whom something is owed here.
+    /// Retires the connection: only clients with outstanding replies on it still send on it.
     pub fn retire(&self) {
         debug!(upstream = %self.server(), "a reply is stuck: what comes goes over another connection");
         self.retired.set(true);
@@ -179,7 +179,7 @@ impl Link {
         }
     }
 
-    /// Ends the connection; what is owed on it is answered as lost.
+    /// Closes the connection; outstanding requests are answered as lost.
     pub fn close(&self) {
         self.owner.replace(None);
         self.shared.set(false);
@@ -328,7 +328,7 @@ impl Link {
         }
         let reason = String::from_utf8_lossy(info.no_transactions.as_deref().unwrap_or_default().trim_ascii());
         let user = String::from_utf8_lossy(self.params.login.as_ref().map_or(DEFAULT_USER, Login::user));
-        warn!(upstream = %self.server(), %user, %reason, "without MULTI and EXEC there are no groups: they pass unwrapped");
+        warn!(upstream = %self.server(), %user, %reason, "without MULTI and EXEC groups are sent unwrapped");
         state.inflight.abandon_all(|who, frames, cut| told.push((Rc::clone(who), frames, cut)));
         let end = state.inflight.queued();
         state.forget_before(end);

@@ -222,12 +222,12 @@ impl Link {
         self.opened_at.get()
     }
 
-    /// What the server told at the handshake.
+    /// What the server reported in the handshake.
     pub fn info(&self) -> ServerInfo {
         self.state.borrow().info.clone()
     }
 
-    /// True when the server wants a password before anything else.
+    /// True when the server requires a password.
     pub fn wants_password(&self) -> bool {
         self.state.borrow().info.wants_password
     }
@@ -248,7 +248,7 @@ impl Link {
         self.opened_at.get().is_some()
     }
 
-    /// What it has answered about guarded groups, or that it is to be asked again.
+    /// Records whether it can run guarded groups, or that this has to be asked again.
     pub fn set_ability(&self, ability: Ability) {
         self.ability.set(ability);
     }
@@ -291,13 +291,13 @@ impl Link {
         self.state.borrow().info.client_id
     }
 
-    /// True when nothing is owed, nothing waits to be written, and the connection is as its handshake left it.
+    /// True when no reply is outstanding, nothing waits to be written, and the state is that after the handshake.
     pub fn is_clean(&self) -> bool {
         let state = self.state.borrow();
         !self.unclean.get() && state.inflight.is_empty() && state.out_at == state.out.len()
     }
 
-    /// True while what is sent now would wait for a client that is behind, for a large reply, or for a head that does not move.
+    /// True while a new request would wait behind unread replies, a large reply, or a reply that does not come.
     pub fn is_stuck(&self) -> bool {
         self.head_of_line.is_long()
     }
@@ -307,7 +307,7 @@ impl Link {
         self.head_of_line.is_still()
     }
 
-    /// True while nothing is read because the client at the head is behind, and the others have left.
+    /// True while nothing is read because the client at the head does not read, and the other clients have moved.
     pub fn is_stuck_alone(&self) -> bool {
         self.retired.get() && self.held_up.why() == Some(Stop::Alone)
     }
@@ -335,7 +335,7 @@ impl Link {
         true
     }
 
-    /// True when all that it owes is owed to clients that have gone, and the server has been sent all that they said.
+    /// True when all outstanding replies belong to clients that have left, and all of their requests have been sent.
     pub fn is_for_nobody(&self) -> bool {
         let state = self.state.borrow();
         state.out_at == state.out.len() && state.inflight.recipients().all(|who| who.is_gone())

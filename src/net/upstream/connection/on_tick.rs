@@ -103,7 +103,7 @@ impl Link {
         Some(now.saturating_duration_since(since)).filter(|silent| is_due && *silent >= least)
     }
 
-    /// Looks whether what is sent now would wait for the head; true while something is owed.
+    /// Checks for head-of-line blocking; true while replies are outstanding.
     pub fn look_at_head(&self) -> bool {
         let since = {
             let state = self.state.borrow();

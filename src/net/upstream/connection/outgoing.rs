@@ -80,7 +80,7 @@ impl Link {
         true
     }
 
-    /// The bytes queued last are owed this too.
+    /// Adds a second recipient for the bytes queued last.
     pub fn owes_too(&self, recipient: Rc<dyn Recipient>, owed: Owed, read_at: Instant, deadline: Option<Instant>) {
         self.state.borrow_mut().inflight.push_too(recipient, owed, read_at, self.own_time(deadline));
     }
@@ -147,7 +147,7 @@ impl Link {
         self.wake();
     }
 
-    /// On a lease: the server is told that nothing more comes, behind all that waits to be written.
+    /// On a lease: closes the sending half after everything that waits has been written.
     pub fn finish_sending(&self) {
         self.finishing.set(true);
         self.wake();
@@ -184,7 +184,7 @@ impl Link {
         state.out_at < state.out.len()
     }
 
-    /// So many replies may be owed at a time, as far as the requests for them come apart.
+    /// The most outstanding replies at a time, unless requests were queued in one piece.
     pub fn replies_owed_max(&self) -> usize {
         if self.shared.get() { self.context.limits.replies_owed() } else { usize::MAX }
     }

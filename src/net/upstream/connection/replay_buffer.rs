@@ -51,7 +51,7 @@ impl Link {
         self.settings.retry_reads && self.shared.get()
     }
 
-    /// How many wait behind a client that is behind, or behind a large reply, who are owed nothing but reads.
+    /// How many recipients with only reads outstanding wait behind unread replies or a large reply.
     pub fn waiting_readers(&self) -> usize {
         if !self.replays_reads() || !self.is_stuck() || !self.may_be_left() || self.phase() != Phase::Ready {
             return 0;
