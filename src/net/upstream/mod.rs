@@ -113,6 +113,11 @@ pub trait Recipient {
         false
     }
 
+    /// Who has sent what it is owed for: the same for all recipients of one client.
+    fn sender(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+
     /// Whose requests they are; none for questions of our own.
     fn whose(&self) -> Option<Whose> {
         None

@@ -79,10 +79,14 @@ impl Core {
     pub(super) fn conclude_parts(&self, state: &mut State, place: usize) {
         let nodes = self.nodes.primaries().len();
         let entry = &mut state.queue[place];
+        let command = entry.command;
         let Kind::Gather(gather) = &mut entry.kind else { return };
         if gather.is_over() {
             let held: usize = gather.parts.iter().map(|part| part.reply.len()).sum();
             state.reply_bytes = state.reply_bytes.saturating_sub(held);
+            if let Some(fault) = gather.fault().filter(|_| self.is_listened_to(command)) {
+                return state.finish(place, Phase::Failed(fault));
+            }
             entry.reply = Gather::reply(gather, nodes, self.home);
             state.reply_bytes += entry.reply.len();
             state.finish(place, Phase::Done);
@@ -190,6 +194,10 @@ impl Recipient for PartOf {
             core.note_kept();
             core.wake();
         }
+    }
+
+    fn sender(&self) -> *const () {
+        self.core.as_ptr().cast()
     }
 
     fn is_gone(&self) -> bool {

@@ -84,6 +84,7 @@ impl Link {
             silence: Silence::default(),
             slow: SlowWatch::default(),
             retired: Cell::new(false),
+            retirements: Cell::new(0),
             paced: Cell::new(None),
             hands_on: Cell::new(false),
             orphan_kills: RefCell::default(),
@@ -165,6 +166,7 @@ impl Link {
     pub fn retire(&self) {
         debug!(upstream = %self.server(), "a reply is stuck: what comes goes over another connection");
         self.retired.set(true);
+        self.retirements.set(self.retirements.get().wrapping_add(1));
         self.show_phase();
         // Who is owed nothing here goes on over the other one.
         self.state.borrow_mut().waiting_for_room.wake_all();

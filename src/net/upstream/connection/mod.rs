@@ -89,6 +89,8 @@ pub struct Link {
     slow: SlowWatch,
     /// Its lane has another one for what is still to come.
     retired: Cell<bool>,
+    /// How often it was.
+    retirements: Cell<u32>,
     /// No more pieces than so many are under way: what waits may have to go elsewhere.
     paced: Cell<Option<usize>>,
     /// Reads that wait here are about to go elsewhere: nothing is kept for their sake.
@@ -349,6 +351,11 @@ impl Link {
         self.retired.get()
     }
 
+    /// How often another one has taken its place: while it had, its clients went on elsewhere.
+    pub fn retirements(&self) -> u32 {
+        self.retirements.get()
+    }
+
     /// True when what a client sends over another connection cannot overtake what it has sent here, once it is owed
     /// nothing: no connection that was lost waits for its end.
     pub fn may_be_left(&self) -> bool {
@@ -356,9 +363,10 @@ impl Link {
             || self.phase() != Phase::Connecting && self.orphan_kills.borrow().is_empty() && self.orphans.borrow().is_empty()
     }
 
-    /// Whether the server has yet to answer what was sent for this recipient, be it too late.
+    /// Whether the server has yet to answer what was sent for the client that this recipient is, be it too late.
     pub fn owes(&self, who: &Rc<dyn Recipient>) -> bool {
-        self.state.borrow().inflight.owes(|recipient| Rc::ptr_eq(recipient, who))
+        let sender = who.sender();
+        self.state.borrow().inflight.owes(|recipient| std::ptr::eq(recipient.sender(), sender))
     }
 
     /// True when nobody waits for anything on it, not even for the end of a connection that was lost.
