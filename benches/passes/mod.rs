@@ -14,7 +14,6 @@ use respguard_engine::policy::rule::{
     GuardAction, Written, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl,
 };
 use respguard_engine::policy::{Policy, compile};
-use respguard_engine::preflight::Ability;
 use respguard_engine::session::Session;
 use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
