@@ -1,9 +1,12 @@
 //! Replies with compressed values that are decompressed off the worker's thread, while the reply keeps its place.
 //!
 //! What comes of a reply that may hold compressed values is gathered here until it is whole. If its values are short it then
-//! goes to its place at once. Else it waits: whoever drives the sequencer takes it ([`Sequencer::next_packed`]), reads it on
-//! a thread of its own ([`PackedReply::read`]), and gives it back ([`Sequencer::admit_read`]). Replies behind it wait in
+//! goes to its place at once. Else it waits: whoever drives the sequencer takes it ([`next_packed`]), reads it on
+//! a thread of its own ([`PackedReply::read`]), and gives it back ([`admit_read`]). Replies behind it wait in
 //! their places, as they do for any that has not come.
+//!
+//! [`next_packed`]: super::sequencer::Sequencer::next_packed
+//! [`admit_read`]: super::sequencer::Sequencer::admit_read
 
 use std::collections::VecDeque;
 use std::ops::Range;
