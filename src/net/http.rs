@@ -123,12 +123,15 @@ struct Deadlined {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
     head: HeadEnd,
+    /// A head has ended since a byte of an answer was written.
+    owes_answer: bool,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Deadlined {
     fn new(stream: TcpStream, slot: OwnedSemaphorePermit) -> Deadlined {
-        Deadlined { stream, deadline: Box::pin(sleep(REQUEST_TIMEOUT)), head: HeadEnd::default(), _slot: slot }
+        let deadline = Box::pin(sleep(REQUEST_TIMEOUT));
+        Deadlined { stream, deadline, head: HeadEnd::default(), owes_answer: false, _slot: slot }
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
@@ -140,6 +143,7 @@ impl Deadlined {
 
     fn noted(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(_))) {
+            self.owes_answer = false;
             self.deadline.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
         }
         written
@@ -151,7 +155,9 @@ impl AsyncRead for Deadlined {
         self.check(context)?;
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
-        if self.head.ends_in(&into.filled()[before..]) {
+        // Once only: empty lines without a request keep nobody's connection.
+        if self.head.ends_in(&into.filled()[before..]) && !self.owes_answer {
+            self.owes_answer = true;
             let answered_by = Instant::now() + REQUEST_TIMEOUT + OVERDUE_TIMEOUT;
             let deadline = self.deadline.deadline().max(answered_by);
             self.deadline.as_mut().reset(deadline);
@@ -233,14 +239,41 @@ mod tests {
         assert!(HeadEnd::default().ends_in(b"GET / HTTP/1.0\n\n"));
     }
 
-    #[tokio::test]
-    async fn a_request_that_takes_too_long_is_told_so() {
+    /// A connection to a listener whose only route never answers.
+    async fn connected() -> (TcpStream, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = Router::new().route("/", get(std::future::pending::<Response>));
         let shutdown = CancellationToken::new();
         tokio::spawn(serve(listener, routes, shutdown.clone()));
-        let mut client = TcpStream::connect(address).await.unwrap();
+        (TcpStream::connect(address).await.unwrap(), shutdown)
+    }
+
+    #[tokio::test]
+    async fn empty_lines_keep_no_connection() {
+        let (client, shutdown) = connected().await;
+        let (mut reading, mut writing) = client.into_split();
+        let trickle = async {
+            while writing.write_all(b"\r\n\r\n").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let ended = async {
+            // A reset ends it as well.
+            let _ = reading.read_to_string(&mut String::new()).await;
+        };
+        let longest = 2 * REQUEST_TIMEOUT + OVERDUE_TIMEOUT;
+        timeout(longest, async {
+            tokio::select! { () = trickle => {} () = ended => {} }
+        })
+        .await
+        .expect("it is closed");
+        shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_told_so() {
+        let (mut client, shutdown) = connected().await;
         // The request's time begins later than its connection's.
         sleep(Duration::from_millis(500)).await;
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();

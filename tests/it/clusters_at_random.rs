@@ -16,12 +16,13 @@ use respguard_engine::route::slots::key_slot;
 
 /// Of each kind.
 const CLIENTS: usize = 4;
-/// Whoever is not a node.
-const PROXY: &str = "127.0.0.1";
+/// Whoever is not a server: the proxy.
+pub const PROXY: &str = "127.0.0.1";
 /// The nodes need so long until they can take another blow.
 const REST: Duration = Duration::from_secs(3);
 
-const GROUPS: &str = r#"
+/// A key that is counted up, and a set that gets a member with it.
+pub const GROUPS: &str = r#"
 [[group]]
 name = "plain"
 atomic = "transaction"

@@ -5,23 +5,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clusters_at_random::{GROUPS, PROXY};
 use crate::harness::{Ends, Network, Nodes, PATIENCE, Proxy, RedisServer, Setup, Watched, Wire, eventually, within};
 use crate::sentinel::has_the_proxy;
 
-/// Whoever is not a server or a sentinel: the proxy.
-const PROXY: &str = "127.0.0.1";
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(8000);
 /// How much later than its deadline a busy machine may let somebody know.
 const LATE_MAX: Duration = Duration::from_secs(5);
 /// Until when all is served again after links are whole.
 const RECOVERY_MAX: Duration = Duration::from_secs(15);
-
-const GROUPS: &str = r#"
-[[group]]
-name = "plain"
-atomic = "transaction"
-commands = ["INCR n:{{{user}}}", "SADD s:{{{user}}} *"]
-"#;
 
 /// Somebody who counts a key up, one request after the other.
 #[derive(Default)]
