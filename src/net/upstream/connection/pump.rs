@@ -66,9 +66,6 @@ impl Link {
             return Poll::Ready(loss);
         }
         self.note_kept();
-        if self.shared.get() {
-            self.context.watch.begin();
-        }
         let mut turn_bytes = 0;
         loop {
             if self.doubt.get().is_some() {
@@ -82,12 +79,14 @@ impl Link {
                     }
                     self.held_up.stop(why);
                     self.head_of_line.hold();
+                    self.see_to_watch();
                     reading.rest(&self.context);
                     return Poll::Pending;
                 }
                 Taken::Kept => self.head_of_line.hold(),
                 Taken::ByClient => self.head_of_line.go_on(reading.is_inside_large()),
             }
+            self.see_to_watch();
             self.held_up.go_on();
             if turn_bytes >= TURN_BYTES {
                 // Others of the worker have their turn.
