@@ -43,8 +43,13 @@ impl HeadOfLine {
     /// The client at the head is behind, its reply is large, or it has been waited for for a while, since then.
     #[inline]
     pub(super) fn is_to_be_looked_at(&self, waited_for: Option<Instant>) -> bool {
-        let is_late = |since| clock::now().saturating_duration_since(since) >= LOOKED_AT;
-        self.since.get().is_some() || waited_for.is_some_and(is_late)
+        self.is_held() || waited_for.is_some_and(|since| since + LOOKED_AT <= clock::now())
+    }
+
+    /// The client at the head is behind, or its reply is large.
+    #[inline]
+    pub(super) fn is_held(&self) -> bool {
+        self.since.get().is_some()
     }
 
     /// Something has come.

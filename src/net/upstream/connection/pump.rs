@@ -66,6 +66,7 @@ impl Link {
             return Poll::Ready(loss);
         }
         self.note_kept();
+        self.see_to_watch();
         let mut turn_bytes = 0;
         loop {
             if self.doubt.get().is_some() {
@@ -86,7 +87,9 @@ impl Link {
                 Taken::Kept => self.head_of_line.hold(),
                 Taken::ByClient => self.head_of_line.go_on(reading.is_inside_large()),
             }
-            self.see_to_watch();
+            if self.head_of_line.is_held() {
+                self.see_to_watch();
+            }
             self.held_up.go_on();
             if turn_bytes >= TURN_BYTES {
                 // Others of the worker have their turn.

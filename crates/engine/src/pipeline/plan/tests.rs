@@ -194,11 +194,11 @@ fn plain_commands_go_out_in_one_piece() {
 
 #[test]
 fn a_batch_that_no_rule_is_about_passes_whole_whatever_its_keys_look_like() {
-    let group = |first: &str| {
+    let group = |name: &str, first: &str| {
         let members = [first, "SET seen *"].map(|text| WrittenMember { template: text.to_owned(), ..WrittenMember::default() });
-        WrittenGroup { name: first.to_owned(), commands: Some(members.to_vec()), ..WrittenGroup::default() }
+        WrittenGroup { name: name.to_owned(), commands: Some(members.to_vec()), ..WrittenGroup::default() }
     };
-    let groups = vec![group("GET session:user:{id}"), group("GET token:{id}")];
+    let groups = vec![group("session", "GET session:user:{id}"), group("token", "GET token:{id}")];
     let client = Client::new(&Written { groups, ..Written::default() });
     let passes = |requests: &str| {
         let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
