@@ -105,7 +105,7 @@ impl<'a> Imports<'a> {
         let written = source.paths(&starts).into_iter().filter(|path| !path.test && path.modules.is_empty());
         let takes = written.filter(|path| {
             let is_passed_on = || passed_on.contains(&path.segments);
-            let is_used = || path.segments.last().is_some_and(|name| source.words(name) > 1);
+            let is_used = || path.segments.last().is_some_and(|name| source.says(name));
             path.segments.len() > 1 && (!is_passed_on() || is_used())
         });
         let origins = takes.filter_map(|path| self.origin(&self.absolute(module, &path.segments)?, PASSES_MAX));
@@ -121,9 +121,26 @@ fn is_test(source: &Source) -> bool {
 }
 
 impl Source {
-    /// How often a word stands outside of tests.
-    fn words(&self, word: &str) -> usize {
-        self.tokens.iter().filter(|token| !token.test && matches!(&token.kind, Kind::Word(known) if known == word)).count()
+    /// Whether a word stands outside of tests, and elsewhere than where modules are declared and names imported.
+    fn says(&self, word: &str) -> bool {
+        let (mut is_imported, mut is_declared) = (false, false);
+        self.tokens.iter().zip(self.tokens.iter().skip(1)).any(|(token, next)| match &token.kind {
+            Kind::Word(keyword) if keyword == "use" => {
+                // Not the `use<..>` of a return type.
+                is_imported = next.kind != Kind::Mark('<');
+                false
+            }
+            Kind::Word(keyword) if keyword == "mod" => {
+                is_declared = true;
+                false
+            }
+            Kind::Word(known) => !std::mem::take(&mut is_declared) && !is_imported && !token.test && known == word,
+            Kind::Mark(';') => {
+                is_imported = false;
+                false
+            }
+            _ => false,
+        })
     }
 }
 
@@ -158,6 +175,15 @@ mod tests {
         let parent = "mod one; use one::One; struct P(One);";
         let files = [("src/p.rs", parent), ("src/p/one.rs", "use super::P; struct One;")];
         assert_eq!(found(&files), [["p", "p::one"]]);
+    }
+
+    #[test]
+    fn a_name_that_is_only_passed_on_is_not_used_where_its_module_has_the_same() {
+        let parent = "pub mod one; pub use one::one; struct P;";
+        let files = [("src/p.rs", parent), ("src/p/one.rs", "use super::P; fn one() {}")];
+        assert!(found(&files).is_empty(), "{:?}", found(&files));
+        let used = format!("{parent} fn two() {{ one() }}");
+        assert_eq!(found(&[("src/p.rs", used.as_str()), files[1]]), [["p", "p::one"]]);
     }
 
     #[test]
