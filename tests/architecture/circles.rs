@@ -121,25 +121,22 @@ fn is_test(source: &Source) -> bool {
 }
 
 impl Source {
-    /// Whether a word stands outside of tests, and elsewhere than where modules are declared and names imported.
-    fn says(&self, word: &str) -> bool {
-        let (mut is_imported, mut is_declared) = (false, false);
-        self.tokens.iter().zip(self.tokens.iter().skip(1)).any(|(token, next)| match &token.kind {
-            Kind::Word(keyword) if keyword == "use" => {
+    /// Whether a name is used outside of tests: not where it is imported or a module declared, nor as that of a field.
+    fn says(&self, name: &str) -> bool {
+        let mut is_imported = false;
+        (0..self.tokens.len()).any(|at| {
+            let mark = |at: usize, mark| self.tokens.get(at).is_some_and(|token| token.kind == Kind::Mark(mark));
+            let before = at.checked_sub(1).map(|before| &self.tokens[before].kind);
+            match &self.tokens[at].kind {
                 // Not the `use<..>` of a return type.
-                is_imported = next.kind != Kind::Mark('<');
-                false
+                Kind::Word(word) if word == "use" => is_imported = !mark(at + 1, '<'),
+                Kind::Mark(';') => is_imported = false,
+                _ => {}
             }
-            Kind::Word(keyword) if keyword == "mod" => {
-                is_declared = true;
-                false
-            }
-            Kind::Word(known) => !std::mem::take(&mut is_declared) && !is_imported && !token.test && known == word,
-            Kind::Mark(';') => {
-                is_imported = false;
-                false
-            }
-            _ => false,
+            let is_module = matches!(before, Some(Kind::Word(word)) if word == "mod");
+            let is_field = before == Some(&Kind::Mark('.')) || mark(at + 1, ':') && !mark(at + 2, ':');
+            let is_it = matches!(&self.tokens[at].kind, Kind::Word(word) if word == name) && !self.tokens[at].test;
+            is_it && !is_imported && !is_module && !is_field
         })
     }
 }

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, Own, Phase};
-use super::nodes::{NodeName, Nodes};
+use super::nodes::Nodes;
 use super::scripts::Needs;
+use super::settings::NodeName;
 use super::streams::Streams;
 use super::subscriptions::{Name, Subscriptions};
 use crate::net::clock;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::core::{Core, State};
 use super::dispatch::no_exec;
 use super::entry::{Kind, Phase, Shows};
-use super::nodes::NodeName;
+use super::settings::NodeName;
 use super::streams::of_address;
 use crate::net::address::Address;
 use crate::net::clock;
