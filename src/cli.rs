@@ -10,31 +10,28 @@ mod generate;
 mod learn;
 mod running;
 mod table;
+mod target;
 mod top;
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing::{error, info, warn};
 
-use crate::config::{self, Loaded, Secret};
+use crate::config::Loaded;
 use crate::jobs::SAMPLE_KEYS_MAX;
 use crate::net::address::Address;
 use crate::net::admin::record::SECONDS_MAX;
 use crate::remote::Remote;
 use crate::server::{self, ServerError};
 use crate::telemetry::log;
-use console::{CANNOT_START, REFUSED, complain, refuse};
-use respguard_engine::command::Table;
+use console::{CANNOT_START, REFUSED, USAGE, complain, private_file, refuse};
+use target::{Running, load, remote};
 
-/// The command line is wrong; clap itself ends with the same.
-const USAGE: u8 = 2;
 /// An address cannot be had.
 const CANNOT_LISTEN: u8 = 3;
 const EXIT_CODES: &str = "\
@@ -213,20 +210,6 @@ enum Action {
     },
 }
 
-/// Selects the running respguard.
-#[derive(Args, Debug)]
-struct Running {
-    /// The configuration file that it runs with [default: built-in defaults].
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Its admin address, instead of the configuration's.
-    #[arg(long, value_name = "HOST:PORT")]
-    admin: Option<Address>,
-    /// The environment variable with its token, instead of the configuration's.
-    #[arg(long, value_name = "VARIABLE")]
-    token_env: Option<String>,
-}
-
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     match CommandLine::parse().action {
@@ -315,38 +298,5 @@ fn record(seconds: u64, out: Option<&Path>, running: &Running) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => refuse(failure),
-    }
-}
-
-/// A new file, or an old one emptied, for its owner's eyes.
-fn private_file(file: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)
-}
-
-/// The respguard that is meant, or `None` after it has been said why it cannot be known.
-fn remote(running: &Running) -> Option<Remote> {
-    let Loaded { config, .. } = load(running.config.as_deref())?;
-    let token = match &running.token_env {
-        Some(variable) => match std::env::var(variable) {
-            Ok(token) => Some(Secret::new(token)),
-            Err(error) => {
-                complain(format_args!("respguard: --token-env {variable}: {error}"));
-                return None;
-            }
-        },
-        None => config.admin.token,
-    };
-    Some(Remote { address: running.admin.clone().unwrap_or(config.admin.address), token })
-}
-
-/// The configuration, or `None` after everything that is wrong with it has been written to standard error.
-fn load(file: Option<&Path>) -> Option<Loaded> {
-    let Some(file) = file else { return Some(Loaded::default()) };
-    match config::load(file, &Table::builtin()) {
-        Ok(loaded) => Some(loaded),
-        Err(errors) => {
-            complain(errors.pictured());
-            None
-        }
     }
 }

@@ -34,8 +34,7 @@ fn every_file_belongs_to_a_listed_layer() {
 
 /// Files that import from each other within a room: how many there are in each circle of a crate, the largest first. What shrinks
 /// is written down here, so that it cannot grow again.
-const CIRCLES: [(&str, &[usize]); 3] =
-    [("crates/resp/src", &[2]), ("crates/engine/src", &[6, 6, 6, 5, 3, 2, 2]), ("src", &[28, 9, 8, 7, 4, 4, 3, 3, 2, 2])];
+const CIRCLES: [(&str, &[usize]); 3] = [("crates/resp/src", &[]), ("crates/engine/src", &[2]), ("src", &[27])];
 
 #[test]
 fn no_circle_of_files_grows() {

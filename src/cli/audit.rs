@@ -11,7 +11,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::{CANNOT_START, REFUSED, Running, console, remote};
+use super::console::{self, CANNOT_START, REFUSED};
+use super::target::{Running, remote};
 use crate::jobs::{REMOVED_LIMIT, REMOVED_MAX};
 use crate::remote::{Remote, RemoteError};
 use crate::telemetry::label::AuditOutcome;

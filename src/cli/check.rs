@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::console::{complain, print, refuse};
-use super::{REFUSED, Running, load, remote};
+use super::console::{REFUSED, complain, print, refuse};
+use super::target::{Running, load, remote};
 use crate::config::effective::{differences, effective};
 use crate::config::{self, Loaded};
 use crate::net::address::Address;

@@ -1,11 +1,16 @@
 //! Output of the command line: its reader may be gone, and a disk may be full.
 
 use std::fmt::Display;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The configuration is refused.
 pub(super) const REFUSED: u8 = 1;
+/// The command line is wrong; clap itself ends with the same.
+pub(super) const USAGE: u8 = 2;
 /// Something else that the process needs is missing.
 pub(super) const CANNOT_START: u8 = 4;
 
@@ -34,4 +39,9 @@ pub(super) fn print(text: &str, code: ExitCode) -> ExitCode {
             ExitCode::from(CANNOT_START)
         }
     }
+}
+
+/// A new file, or an old one emptied, for its owner's eyes.
+pub(super) fn private_file(file: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)
 }

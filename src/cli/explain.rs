@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::console::{complain, print, refuse};
-use super::{REFUSED, USAGE, load};
+use super::console::{REFUSED, USAGE, complain, print, refuse};
+use super::target::load;
 use crate::config::Loaded;
 use crate::explain::{self, Form};
 use crate::server::reach::who_serves;

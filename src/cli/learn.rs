@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{REFUSED, Running, console, private_file, remote};
+use super::console::{self, REFUSED, private_file};
+use super::target::{Running, remote};
 use crate::net::admin::record::{BYTES_MAX, SECONDS_MAX};
 use crate::net::recording::format::{self, FIRST_LINE};
 use crate::net::recording::lesson::teach;

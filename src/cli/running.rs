@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::console::{print, refuse};
+use super::console::{REFUSED, print, refuse};
 use super::table::Table;
-use super::{REFUSED, Running, remote};
+use super::target::{Running, remote};
 use crate::remote::{Remote, RemoteError};
 
 /// The outcomes of groups, in the order in which they are shown.

@@ -2,6 +2,7 @@
 
 mod draw;
 mod sample;
+mod view;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -11,14 +12,15 @@ use std::time::Duration;
 use clap::Args;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 
-use super::console::{print, refuse};
-use super::{REFUSED, Running, remote};
+use super::console::{REFUSED, print, refuse};
+use super::target::{Running, remote};
 use crate::net::admin::clients::Sort;
 use crate::remote::{Remote, RemoteError};
 use draw::draw;
 use sample::Sample;
+use view::{Led, View};
 
 /// How long a key may take until it shows.
 const KEYS_PAUSE: Duration = Duration::from_millis(100);
@@ -43,30 +45,6 @@ pub(super) struct Shown {
     filter: String,
     #[command(flatten)]
     running: Running,
-}
-
-/// What is on the screen.
-pub(super) struct View {
-    address: String,
-    now: Sample,
-    /// The look before: rates are the difference.
-    before: Option<Sample>,
-    sort: Sort,
-    filter: String,
-    /// The filter is being typed.
-    is_typing: bool,
-    is_paused: bool,
-    /// Why there is no newer look.
-    failure: Option<String>,
-}
-
-/// What a key leads to.
-#[derive(Debug, PartialEq, Eq)]
-enum Led {
-    On,
-    Out,
-    /// What is asked for has changed.
-    Asking,
 }
 
 pub(super) fn top(shown: &Shown) -> ExitCode {
@@ -186,39 +164,6 @@ fn next_key() -> io::Result<Option<KeyEvent>> {
     match event::read()? {
         Event::Key(key) if key.kind != KeyEventKind::Release => Ok(Some(key)),
         _ => Ok(None),
-    }
-}
-
-impl View {
-    fn replace(&mut self, sample: Sample) {
-        self.before = Some(std::mem::replace(&mut self.now, sample));
-        self.failure = None;
-    }
-
-    /// The rows that are wanted.
-    fn takes(&self, cells: &[String]) -> bool {
-        let wanted = self.filter.to_lowercase();
-        wanted.is_empty() || cells.iter().any(|cell| cell.to_lowercase().contains(&wanted))
-    }
-
-    fn press(&mut self, key: KeyEvent) -> Led {
-        let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
-        match key.code {
-            KeyCode::Char('c') if is_control => return Led::Out,
-            KeyCode::Esc => (self.is_typing, self.filter) = (false, String::new()),
-            KeyCode::Enter => self.is_typing = false,
-            KeyCode::Backspace if self.is_typing => drop(self.filter.pop()),
-            KeyCode::Char(letter) if self.is_typing => self.filter.push(letter),
-            KeyCode::Char('q') => return Led::Out,
-            KeyCode::Char('/') => self.is_typing = true,
-            KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
-            KeyCode::Char('s') => {
-                self.sort = self.sort.next();
-                return Led::Asking;
-            }
-            _ => {}
-        }
-        Led::On
     }
 }
 

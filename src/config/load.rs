@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::net::address::{Address, AddressError};
+use crate::net::address::Address;
 use crate::net::network::{Network, NetworkError};
 use crate::telemetry::durable;
 use respguard_engine::command::Table;
@@ -19,10 +19,9 @@ use super::credential::Sources;
 use super::error::{ConfigError, ConfigErrors, Position};
 use super::form::Form;
 use super::section::{Finding, Findings, Section};
+use super::values::{TIMEOUT_MS_MAX, address, timeout};
 use super::{Admin, Config, Listen, Sharing, THRESHOLDS, Topology, Upstream, audit, rest, rules, security, slots, topology};
 
-/// The longest that any timeout can be.
-const TIMEOUT_MS_MAX: u64 = 3_600_000;
 const WORKERS_MAX: u64 = 256;
 const CLIENTS_MAX: u64 = 1_000_000;
 /// The file of violations: how large it may be, and how many full ones are kept.
@@ -334,23 +333,6 @@ fn violations(mut section: Section<'_>, sources: &Sources<'_>, findings: &mut Fi
     let kept_max = usize::try_from(kept_max).unwrap_or(usize::MAX);
     let settings = |file| durable::Settings { file: sources.folder.join(file), bytes_max, kept_max };
     (file.map(settings), keys)
-}
-
-pub(super) fn address(section: &mut Section<'_>, findings: &mut Findings) -> Option<Address> {
-    let text = section.text("address", findings)?;
-    match text.parse() {
-        Ok(address) => Some(address),
-        Err(error) => {
-            let error: AddressError = error;
-            findings.add(&section.path_of("address"), error.to_string(), AddressError::EXPECTED);
-            None
-        }
-    }
-}
-
-fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration, findings: &mut Findings) -> Duration {
-    let default_ms = u64::try_from(default.as_millis()).unwrap_or(TIMEOUT_MS_MAX);
-    Duration::from_millis(section.number(key, 1..=TIMEOUT_MS_MAX, default_ms, findings))
 }
 
 /// Two sockets cannot have one address, and a proxy that is its own upstream would never answer.

@@ -15,6 +15,7 @@ mod section;
 mod security;
 mod slots;
 mod topology;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -6,7 +6,7 @@ use crate::net::address::Address;
 
 use super::credential::Sources;
 use super::section::{Findings, Section};
-use super::{Admin, Listen, Rest, RestToken, Upstream, load, security};
+use super::{Admin, Listen, Rest, RestToken, Upstream, security, values};
 
 const BODY_BYTES_MAX: u64 = 512 * 1024 * 1024;
 const CONNECTIONS_MAX: u64 = 1_000_000;
@@ -18,7 +18,7 @@ pub(super) fn read(section: (Section<'_>, bool), sources: &Sources<'_>, findings
     let body_bytes_max = section.number("body_bytes_max", 1024..=BODY_BYTES_MAX, defaults.body_bytes_max as u64, findings);
     let connections_max = section.number("connections_max", 1..=CONNECTIONS_MAX, defaults.connections_max as u64, findings);
     let rest = Rest {
-        address: load::address(&mut section, findings).unwrap_or(defaults.address),
+        address: values::address(&mut section, findings).unwrap_or(defaults.address),
         tokens: tokens(&mut section, sources, findings),
         body_bytes_max: usize::try_from(body_bytes_max).unwrap_or(defaults.body_bytes_max),
         connections_max: usize::try_from(connections_max).unwrap_or(defaults.connections_max),

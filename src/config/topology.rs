@@ -4,7 +4,7 @@ use crate::net::address::{Address, AddressError};
 
 use super::credential::Sources;
 use super::section::{Findings, Section, Value};
-use super::{Cluster, Sentinel, Topology, load};
+use super::{Cluster, Sentinel, Topology, values};
 
 /// So many sentinels are listened to.
 const SENTINELS_MAX: usize = 32;
@@ -13,7 +13,7 @@ const SEEDS_MAX: usize = 64;
 
 /// What the section says; `None` where it says nothing, or nothing that could be meant.
 pub(super) fn read(section: &mut Section<'_>, sources: &Sources<'_>, findings: &mut Findings) -> Option<Topology> {
-    let address = load::address(section, findings);
+    let address = values::address(section, findings);
     let is_written = section.has("address");
     let cluster = cluster(section, findings);
     let sentinels = section.list("sentinels", findings);

@@ -1,7 +1,7 @@
 //! One line per command: what it is, and what would be done with it.
 
 use super::page::Page;
-use super::steps::Planned;
+use super::planned::Planned;
 use respguard_engine::pipeline::plan::Step;
 
 impl Planned<'_> {

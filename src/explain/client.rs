@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::library;
 use super::page::Page;
-use super::steps::Planned;
+use super::planned::Planned;
 use super::subscribing::Subscribing;
 use super::summary::{Noted, What};
 use super::text;

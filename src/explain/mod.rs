@@ -9,6 +9,7 @@ mod client;
 mod input;
 mod library;
 mod page;
+mod planned;
 mod recorded;
 mod steps;
 mod subscribing;

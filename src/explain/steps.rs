@@ -3,31 +3,18 @@
 mod groups;
 
 use super::page::{Page, request, word};
+use super::planned::Planned;
 use super::text;
-use respguard_engine::command::{ConnectionEffect, Lane, Spec, Table, ttl_effects};
-use respguard_engine::pipeline::batch::Batch;
-use respguard_engine::pipeline::plan::{Note, Plan, Step};
+use respguard_engine::command::{ConnectionEffect, Lane, Spec, ttl_effects};
+use respguard_engine::pipeline::plan::{Note, Step};
 use respguard_engine::pipeline::probe::Probe;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::pipeline::wire::Injected;
 use respguard_engine::policy::rule::Word;
-use respguard_engine::policy::{Agree, Group, Member, Policy, Recognition};
+use respguard_engine::policy::{Agree, Group, Member, Recognition};
 use respguard_engine::route::place::{Slots, slots};
 use respguard_resp::request::Args;
-
-/// A plan, and what it was made from.
-pub(super) struct Planned<'a> {
-    pub(super) table: &'a Table,
-    pub(super) policy: &'a Policy,
-    pub(super) batch: &'a Batch,
-    pub(super) bytes: &'a [u8],
-    pub(super) plan: &'a Plan,
-    /// On a connection of the client's own.
-    pub(super) pinned: bool,
-    /// Before a cluster.
-    pub(super) slots: bool,
-}
 
 impl Planned<'_> {
     pub(super) fn write(&self, page: &mut Page) {

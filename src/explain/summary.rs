@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::steps::Planned;
+use super::planned::Planned;
 use respguard_engine::pipeline::plan::{Note, Step};
 use respguard_engine::policy::Atomic;
 

@@ -3,10 +3,14 @@
 //! A run has a connection of its own, with `[upstream] probe` as its user where that is given. One run is under way at a
 //! time, over all proxies of a server: a lock key that expires says so.
 
+mod answers;
 mod asking;
 mod audit;
+mod checks;
 mod lock;
 mod owners;
+mod progress;
+mod relations;
 mod repair;
 pub mod repair_log;
 mod report;
@@ -14,13 +18,14 @@ mod run;
 mod sample;
 pub mod schedule;
 mod servers;
+mod shared;
+mod stop;
 mod undo;
 mod units;
 mod walk;
+mod wanted;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -36,104 +41,17 @@ use crate::telemetry::report::Reporter;
 use repair_log::RepairLog;
 use respguard_engine::policy::rule::Repair;
 use respguard_engine::policy::{Policy, Relation};
-use run::{Progress, Run};
+use run::Run;
+use shared::{Shared, State};
 
 pub use repair_log::Which;
 pub use sample::{SAMPLE_KEYS_MAX, Sampled};
-
-/// Things that one repair removes where nothing else is asked for.
-pub const REMOVED_MAX: usize = 1000;
-/// And at most.
-pub const REMOVED_LIMIT: usize = 100_000;
-
-/// `[audit]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// `None`: only when asked.
-    pub every: Option<Duration>,
-    pub keys_per_second: u32,
-    /// How long something may be broken before it is looked at again.
-    pub grace: Duration,
-    /// Whether scheduled runs remove what relations say.
-    pub repair: bool,
-    /// What repairs removed.
-    pub repair_log: Option<PathBuf>,
-}
-
-/// What is asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    /// One relation; `None`: all.
-    pub relation: Option<Box<str>>,
-    /// What would be removed is told, or removed.
-    pub repair: Option<RepairWanted>,
-    pub is_scheduled: bool,
-}
-
-/// How a repair is wanted.
-#[derive(Clone, Copy, Debug)]
-pub struct RepairWanted {
-    pub apply: bool,
-    pub max: usize,
-    /// Also where much looks broken.
-    pub force: bool,
-}
-
-/// Why nothing was begun.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error("audits are off: the configuration has no [audit]")]
-    Off,
-    #[error("no [[relation]] has that name")]
-    NoSuchRelation,
-    #[error("there is no [[relation]]")]
-    NoRelations,
-    #[error("an audit or a repair is under way already; GET /audit shows it")]
-    Busy,
-    #[error("another proxy audits this server now")]
-    Locked,
-    /// Only of scheduled runs.
-    #[error("this server was audited of late")]
-    Done,
-    #[error("a repair wants [audit] repair_log, the file that it can be taken back from")]
-    NoLog,
-    #[error("[audit] repair_log cannot be written: {0}")]
-    Log(String),
-    #[error("the server cannot be asked: {0}")]
-    Server(String),
-    #[error("[audit] repair_log has nothing of that id")]
-    NoSuchId,
-}
+pub use wanted::{REMOVED_LIMIT, REMOVED_MAX, Refused, RepairWanted, Settings, Wanted};
 
 /// The way to audits and repairs. Cheap to clone.
 #[derive(Clone)]
 pub struct Jobs {
     shared: Arc<Shared>,
-}
-
-/// What all runs share.
-pub(crate) struct Shared {
-    /// `None`: audits are off.
-    on: Option<(Settings, upstream::Settings)>,
-    /// The server, whether audits are on or not.
-    upstream: Option<upstream::Settings>,
-    policy: Arc<ArcSwap<Policy>>,
-    breaker: SharedBreaker,
-    reporter: Reporter,
-    log: Option<RepairLog>,
-    /// One run at a time.
-    turn: Arc<Semaphore>,
-    state: Mutex<State>,
-    shutdown: CancellationToken,
-}
-
-#[derive(Default)]
-struct State {
-    running: Option<(Arc<Progress>, CancellationToken)>,
-    /// The last report of each relation that an audit came to the end of.
-    reports: BTreeMap<Arc<str>, Value>,
-    /// Why the relations are unknown of which that was said.
-    unknown: BTreeMap<Arc<str>, String>,
 }
 
 /// A run that has begun.
@@ -279,38 +197,5 @@ impl Jobs {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.state()
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(&self, by_relation: Vec<(Arc<str>, Value)>, turn: OwnedSemaphorePermit) {
-        let mut state = self.state();
-        state.running = None;
-        let policy = self.policy.load();
-        state.reports.extend(by_relation);
-        let is_declared = |name: &Arc<str>| policy.relations().iter().any(|relation| relation.name == *name);
-        state.reports.retain(|name, _| is_declared(name));
-        state.unknown.retain(|name, _| is_declared(name));
-        drop(turn);
-    }
-
-    /// Whether a relation is unknown for another reason than was said before; what is known is forgotten.
-    fn is_news(&self, relation: &Arc<str>, unknown: Option<&str>) -> bool {
-        let mut state = self.state();
-        match unknown {
-            Some(reason) if state.unknown.get(relation).is_some_and(|said| said == reason) => false,
-            Some(reason) => {
-                state.unknown.insert(Arc::clone(relation), reason.to_owned());
-                true
-            }
-            None => {
-                state.unknown.remove(relation);
-                false
-            }
-        }
     }
 }

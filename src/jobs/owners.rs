@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::audit::{Audit, Page, refused};
-use super::run::Stop;
+use super::answers::{Page, refused};
+use super::checks::Audit;
+use super::stop::Stop;
 use respguard_engine::policy::relation::{Topology, Walk};
 use respguard_engine::policy::rule::PlaceKind;
 use respguard_resp::scan::elements;

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use tracing::warn;
 
-use super::RepairWanted;
+use super::answers::server_ms;
 use super::asking::AskError;
 use super::repair_log::{Entry, NOT_REMOVED, RepairLog, SCHEMA, What, encoded};
 use super::report::{BROKEN_SHARE, RelationReport, RepairResult};
-use super::run::{MOVING_MAX, MOVING_PAUSE, Run, Stop};
+use super::run::{MOVING_MAX, MOVING_PAUSE, Run};
 use super::servers::At;
+use super::stop::Stop;
+use super::wanted::RepairWanted;
 use crate::telemetry::audits;
 use crate::telemetry::label::{AuditOutcome, RepairAction};
 use crate::telemetry::record::{rfc3339, unix_ms};
@@ -331,10 +333,4 @@ fn removal(target: &Target, what: &What, out: &mut Vec<u8>) {
         PlaceKind::Field => encode::request(out, &[b"HDEL", key, element]),
         PlaceKind::Item => encode::request(out, &[b"LREM", key, b"0", element]),
     }
-}
-
-/// In milliseconds, as TIME answers (<https://redis.io/docs/latest/commands/time/>).
-pub(super) fn server_ms(time: &[u8]) -> Option<i64> {
-    let mut parts = elements(time).filter_map(value::bulk).map(|part| String::from_utf8_lossy(part).parse::<i64>());
-    Some(parts.next()?.ok()? * 1000 + parts.next()?.ok()? / 1000)
 }

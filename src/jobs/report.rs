@@ -5,11 +5,11 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::Wanted;
-use super::run::Stop;
+use super::stop::Stop;
+use super::wanted::Wanted;
 use crate::telemetry::label::AuditOutcome;
 use crate::telemetry::record::{rfc3339, unix_ms};
-use respguard_engine::pipeline::violation::{Kind, error_word};
+use respguard_engine::pipeline::violation::Kind;
 use respguard_engine::policy::Relation;
 use respguard_engine::policy::relation::{Subject, Target, Topology, Verdict};
 use respguard_engine::policy::rule::Word;
@@ -244,11 +244,6 @@ pub(super) fn text(bytes: &[u8]) -> String {
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
     text
-}
-
-/// The server's error, as far as it can hold no key.
-pub(super) fn told(error: &[u8]) -> String {
-    error_word(error).to_owned()
 }
 
 #[cfg(test)]

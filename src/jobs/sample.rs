@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Jobs;
 use super::audit::sample;
 use super::report::RelationReport;
-use super::run::{Run, Stop};
-use super::{Jobs, Refused, Settings};
+use super::run::Run;
+use super::stop::Stop;
+use super::wanted::{Refused, Settings};
 use respguard_engine::command::Table;
 use respguard_engine::policy::compile;
 use respguard_engine::policy::rule::{Written, WrittenRelation};

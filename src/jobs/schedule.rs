@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Jobs, REMOVED_MAX, Refused, RepairWanted, Wanted};
+use super::Jobs;
+use super::wanted::{REMOVED_MAX, Refused, RepairWanted, Wanted};
 
 /// The first run comes within so large a part of the time between two.
 const FIRST_SHARE: f64 = 0.1;

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::info;
 
+use super::answers::{server_ms, told};
 use super::asking::AskError;
-use super::repair::server_ms;
 use super::repair_log::{Entry, RepairLog, What, decoded};
-use super::report::{text, told};
+use super::report::text;
 use super::run::{MOVING_MAX, MOVING_PAUSE, Run};
 use super::servers::At;
 use crate::telemetry::audits;

@@ -4,10 +4,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::audit::{Audit, Page, refused};
-use super::run::{AWAY_MAX, PAUSE, Stop};
+use super::answers::{Page, refused};
+use super::checks::{Audit, NAME_BYTES_MAX};
+use super::owners::Owners;
+use super::run::{AWAY_MAX, PAUSE};
+use super::stop::Stop;
 use crate::net::address::Address;
 use respguard_engine::policy::relation::{Topology, Walk};
+use respguard_engine::policy::rule::PlaceKind;
 use respguard_engine::route::node_slots::{self, NodeSlots};
 use respguard_engine::route::slots::{SlotSet, key_slot};
 use respguard_resp::encode;
@@ -142,7 +146,7 @@ async fn pages(audit: &mut Audit<'_>, number: usize, walk: &Walk<'_>, part: Opti
             if audit.is_enough() {
                 break;
             }
-            audit.take_keys(number, walk, keys).await?;
+            take_keys(audit, number, walk, keys).await?;
         }
         audit.look_again(false).await?;
         passed_over += passed as u64;
@@ -150,5 +154,21 @@ async fn pages(audit: &mut Audit<'_>, number: usize, walk: &Walk<'_>, part: Opti
             return Ok(true);
         }
         cursor = page.cursor;
+    }
+}
+
+/// The keys themselves are what is looked at, or what they hold.
+async fn take_keys(audit: &mut Audit<'_>, number: usize, walk: &Walk<'_>, keys: &[Bytes]) -> Result<(), Stop> {
+    let mut usable = Vec::with_capacity(keys.len());
+    for key in keys {
+        if key.len() <= NAME_BYTES_MAX { usable.push(key.clone()) } else { audit.report.skipped += 1 }
+    }
+    match walk.kind {
+        PlaceKind::Key => {
+            let subjects = usable.iter().filter_map(|key| audit.relation.subject(number, key, None)).collect();
+            audit.look(subjects).await
+        }
+        PlaceKind::Value => audit.take_values(number, &usable).await,
+        PlaceKind::Member | PlaceKind::Field | PlaceKind::Item => Owners::walk(audit, number, walk, usable).await,
     }
 }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::config::effective::{differences, effective, follow};
 use crate::config::{self, ConfigError, ConfigErrors, Loaded};
-use crate::net::admin::live::{Answer, Question};
+use crate::net::admin::questions::{Answer, Question};
 use crate::net::registry::{Mailbox, Message};
 use crate::net::tls::Certificates;
 use crate::telemetry::label::{ReloadOutcome, RuleKind};

@@ -15,7 +15,7 @@ use crate::net::tls::Certificates;
 use crate::net::topology::cluster::{Cluster, Mapping};
 use crate::net::topology::{Election, Primary};
 use crate::net::upstream::Settings;
-use crate::net::upstream::cluster::nodes::{Announced, ClusterSettings};
+use crate::net::upstream::cluster::settings::{Announced, ClusterSettings};
 use crate::net::upstream::cluster::{Scripts, Traffic};
 use crate::telemetry::readiness::Readiness;
 use respguard_engine::command::Login;

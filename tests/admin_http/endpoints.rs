@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use respguard::jobs::Jobs;
 use respguard::net::address::Address;
 use respguard::net::admin::access::Access;
-use respguard::net::admin::record::Recorder;
+use respguard::net::admin::recorder::Recorder;
 use respguard::net::admin::status::Standing;
 use respguard::net::admin::violations::STREAMS_MAX;
 use respguard::net::admin::{self, AdminState};

@@ -105,7 +105,7 @@ impl<'a> Imports<'a> {
         let written = source.paths(&starts).into_iter().filter(|path| !path.test && path.modules.is_empty());
         let takes = written.filter(|path| {
             let is_passed_on = || passed_on.contains(&path.segments);
-            let is_used = || path.segments.last().is_some_and(|name| source.words(name) > 1);
+            let is_used = || path.segments.last().is_some_and(|name| source.says(name));
             path.segments.len() > 1 && (!is_passed_on() || is_used())
         });
         let origins = takes.filter_map(|path| self.origin(&self.absolute(module, &path.segments)?, PASSES_MAX));
@@ -121,9 +121,23 @@ fn is_test(source: &Source) -> bool {
 }
 
 impl Source {
-    /// How often a word stands outside of tests.
-    fn words(&self, word: &str) -> usize {
-        self.tokens.iter().filter(|token| !token.test && matches!(&token.kind, Kind::Word(known) if known == word)).count()
+    /// Whether a name is used outside of tests: not where it is imported or a module declared, nor as that of a field.
+    fn says(&self, name: &str) -> bool {
+        let mut is_imported = false;
+        (0..self.tokens.len()).any(|at| {
+            let mark = |at: usize, mark| self.tokens.get(at).is_some_and(|token| token.kind == Kind::Mark(mark));
+            let before = at.checked_sub(1).map(|before| &self.tokens[before].kind);
+            match &self.tokens[at].kind {
+                // Not the `use<..>` of a return type.
+                Kind::Word(word) if word == "use" => is_imported = !mark(at + 1, '<'),
+                Kind::Mark(';') => is_imported = false,
+                _ => {}
+            }
+            let is_module = matches!(before, Some(Kind::Word(word)) if word == "mod");
+            let is_field = before == Some(&Kind::Mark('.')) || mark(at + 1, ':') && !mark(at + 2, ':');
+            let is_it = matches!(&self.tokens[at].kind, Kind::Word(word) if word == name) && !self.tokens[at].test;
+            is_it && !is_imported && !is_module && !is_field
+        })
     }
 }
 
@@ -158,6 +172,15 @@ mod tests {
         let parent = "mod one; use one::One; struct P(One);";
         let files = [("src/p.rs", parent), ("src/p/one.rs", "use super::P; struct One;")];
         assert_eq!(found(&files), [["p", "p::one"]]);
+    }
+
+    #[test]
+    fn a_name_that_is_only_passed_on_is_not_used_where_its_module_has_the_same() {
+        let parent = "pub mod one; pub use one::one; struct P;";
+        let files = [("src/p.rs", parent), ("src/p/one.rs", "use super::P; fn one() {}")];
+        assert!(found(&files).is_empty(), "{:?}", found(&files));
+        let used = format!("{parent} fn two() {{ one() }}");
+        assert_eq!(found(&[("src/p.rs", used.as_str()), files[1]]), [["p", "p::one"]]);
     }
 
     #[test]

@@ -378,8 +378,8 @@ impl ReplyScanner {
         if declared > u64::from(self.limits.elements_max) {
             return Err(ScanError::TooLong(kind));
         }
-        let elements = if matches!(kind, b'%' | b'|') { declared * 2 } else { declared };
-        let remaining = u32::try_from(elements).map_err(|_| ScanError::TooLong(kind))?;
+        let values = if matches!(kind, b'%' | b'|') { declared * 2 } else { declared };
+        let remaining = u32::try_from(values).map_err(|_| ScanError::TooLong(kind))?;
         let counted = kind != b'|' && (kind != b'>' || self.levels.is_empty());
         if counted && self.levels.is_empty() {
             self.top.elements = remaining;

@@ -7,8 +7,8 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Table};
 use serde_json::Value;
 
-use super::View;
 use super::sample::{Rows, Sample};
+use super::view::View;
 use crate::cli::clients::plain;
 use crate::cli::running::{OUTCOMES, server, time, word};
 use crate::telemetry::names;

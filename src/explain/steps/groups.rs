@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Planned, text};
+use super::text;
 use crate::explain::page::{Page, word};
+use crate::explain::planned::Planned;
 use respguard_engine::pipeline::finding::Unwrapped;
 use respguard_engine::pipeline::plan::Span;
 use respguard_engine::pipeline::refusal::Refusal;

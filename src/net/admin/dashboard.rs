@@ -4,7 +4,7 @@ use axum::extract::Path;
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 
-use super::no_such_path;
+use super::refusals::no_such_path;
 
 /// The page loads nothing but its own files and the endpoints beside it, whatever text it shows.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \

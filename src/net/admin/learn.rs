@@ -16,7 +16,8 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
-use super::record::{self, Begun, SECONDS_MAX};
+use super::record::{self, SECONDS_MAX};
+use super::recorder::Begun;
 use crate::jobs::{Jobs, SAMPLE_KEYS_MAX};
 use crate::net::http::problem;
 use crate::net::recording::lesson::teach;

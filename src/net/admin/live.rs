@@ -7,31 +7,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::AdminState;
+use super::questions::{Answer, Question};
 use crate::net::http::problem;
 use respguard_engine::policy::Mode;
 use respguard_engine::policy::rule::Word;
-
-/// Questions that may wait.
-pub const QUESTIONS_MAX: usize = 16;
-
-/// What the keeper of the configuration is asked.
-pub enum Question {
-    /// Read the file again and follow its rules.
-    Reload(oneshot::Sender<Answer>),
-    /// Follow the rules in this mode until the file is read again.
-    Mode(Mode, oneshot::Sender<Answer>),
-    /// What applies now.
-    Config(oneshot::Sender<Answer>),
-}
-
-/// What it says.
-pub struct Answer {
-    pub status: StatusCode,
-    pub body: Value,
-}
 
 pub(super) async fn reload(State(state): State<AdminState>) -> Response {
     ask(&state, Question::Reload).await
@@ -70,6 +52,3 @@ async fn ask(state: &AdminState, question: impl FnOnce(oneshot::Sender<Answer>) 
         Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the process ends", &[]),
     }
 }
-
-/// The way to the keeper of the configuration.
-pub type Questions = mpsc::Sender<Question>;

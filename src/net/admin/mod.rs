@@ -9,7 +9,10 @@ mod learn;
 pub mod live;
 mod log;
 mod nodes;
+pub mod questions;
 pub mod record;
+pub mod recorder;
+mod refusals;
 mod rules;
 mod runbook;
 mod slow;
@@ -31,40 +34,13 @@ use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::http::{self, problem};
+use super::http;
 use crate::telemetry::exposition::Exposition;
+
+use refusals::{no_such_path, only_post, only_read, read_or_post};
 
 pub use state::AdminState;
 
-const PATHS: [&str; 27] = [
-    "/",
-    "/dashboard/{file}",
-    "/runbook",
-    "/metrics",
-    "/healthz",
-    "/readyz",
-    "/status",
-    "/groups",
-    "/rules",
-    "/history",
-    "/violations",
-    "/violations/stream",
-    "/clients",
-    "/clients/kill",
-    "/slow",
-    "/config",
-    "/reload",
-    "/mode",
-    "/drain",
-    "/record",
-    "/learn",
-    "/log",
-    "/audit",
-    "/audit/cancel",
-    "/repair",
-    "/repair/undo",
-    "/openapi.json",
-];
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -153,25 +129,4 @@ async fn readyz(State(state): State<AdminState>) -> Response {
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { ready, reasons })).into_response()
-}
-
-async fn no_such_path() -> Response {
-    problem(StatusCode::NOT_FOUND, "no such path", &PATHS)
-}
-
-async fn only_read() -> Response {
-    no_such_method("GET, HEAD", &["GET", "HEAD"])
-}
-
-async fn read_or_post() -> Response {
-    no_such_method("GET, HEAD, POST", &["GET", "HEAD", "POST"])
-}
-
-async fn only_post() -> Response {
-    no_such_method("POST", &["POST"])
-}
-
-fn no_such_method(allow: &'static str, methods: &'static [&'static str]) -> Response {
-    let refused = problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method", methods);
-    ([(header::ALLOW, allow)], refused).into_response()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::net::upstream::cluster::nodes::ClusterSettings;
+use crate::net::upstream::cluster::settings::ClusterSettings;
 use respguard_engine::route::slots::SLOTS;
 
 /// Who serves what, and who answers.

@@ -1,7 +1,6 @@
 //! POST /record: what clients send, as a stream of limited time.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,16 +10,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
+use super::recorder::Begun;
 use crate::net::http::problem;
+use crate::net::recording::Intake;
 use crate::net::recording::format::{self, End, FIRST_LINE, Reason};
-use crate::net::recording::{self, Intake};
-use crate::net::registry::{Mailbox, Message};
 
 /// The longest recording.
 pub const SECONDS_MAX: u64 = 600;
@@ -34,38 +33,6 @@ const PIPE_BYTES: usize = 64 * 1024;
 const TICK: Duration = Duration::from_secs(5);
 /// What the last line takes at most.
 const END_BYTES_MAX: usize = 200;
-
-/// Starts recordings, one at a time.
-#[derive(Clone)]
-pub struct Recorder {
-    workers: Arc<[Mailbox]>,
-    turn: Arc<Semaphore>,
-    shutdown: CancellationToken,
-}
-
-impl Recorder {
-    /// A recorder of the clients of these workers; `shutdown` ends its recordings.
-    pub fn new(workers: &[Mailbox], shutdown: CancellationToken) -> Recorder {
-        Recorder { workers: workers.into(), turn: Arc::new(Semaphore::new(1)), shutdown }
-    }
-
-    /// Begins to record, unless somebody does already.
-    pub(super) async fn begin(&self) -> Option<Begun> {
-        let turn = Arc::clone(&self.turn).try_acquire_owned().ok()?;
-        let (feed, intake) = recording::begin();
-        for worker in self.workers.iter() {
-            // A worker that has ended has no clients to record.
-            let _ = worker.sender.send(Message::Record(feed.clone())).await;
-        }
-        Some(Begun { intake, turn })
-    }
-}
-
-/// A recording that has begun; dropping it makes room for the next.
-pub(super) struct Begun {
-    pub(super) intake: Intake,
-    turn: OwnedSemaphorePermit,
-}
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {

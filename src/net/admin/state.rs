@@ -7,8 +7,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
-use super::live;
-use super::record::Recorder;
+use super::questions::Questions;
+use super::recorder::Recorder;
 use super::status::Standing;
 use crate::jobs::Jobs;
 use crate::telemetry::exposition::Exposition;
@@ -29,7 +29,7 @@ pub struct AdminState {
     pub recorder: Recorder,
     /// Audits and repairs.
     pub jobs: Jobs,
-    pub live: live::Questions,
+    pub live: Questions,
     pub reporter: Reporter,
     pub slow: SlowLog,
     pub standing: Standing,

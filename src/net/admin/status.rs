@@ -14,7 +14,7 @@ use crate::net::health::SharedBreaker;
 use crate::net::registry::Registry;
 use crate::net::sentinel::standing::Standing as Sentinels;
 use crate::net::topology::Primary;
-use crate::net::upstream::cluster::nodes::ClusterSettings;
+use crate::net::upstream::cluster::settings::ClusterSettings;
 use crate::telemetry::gap;
 use crate::telemetry::label::{GroupOutcome, HoldOutcome, UpstreamState};
 use crate::telemetry::record::unix_ms;

@@ -8,9 +8,9 @@ use hyper::body::Incoming;
 
 use super::asking::Asking;
 use super::body::{Answer, Kept, read};
+use super::busy::Busy;
 use super::call::{Call, Rules, Shape};
 use super::commands::Rights;
-use super::connection::Busy;
 use super::events::{Events, Feed};
 use super::json::{self, Arguments};
 use super::replies::Format;
@@ -49,8 +49,8 @@ pub async fn answer(rest: &Rc<Rest>, parts: &Parts, endpoint: RestEndpoint, toke
     if let Some((feed, names)) = request::feed(endpoint, parts.uri.path()) {
         return listen(rest, feed, &names, token, busy).await;
     }
-    let kept = Kept::new(&rest.shared.context);
-    let body = match read(body, rest.front.body_bytes_max, &kept).await {
+    let kept = Kept::new(&rest.host.shared.context);
+    let body = match read(body, rest.host.front.body_bytes_max, &kept).await {
         Ok(body) => body,
         Err((status, error)) => return Done::error(status, error.as_bytes(), busy),
     };
@@ -65,10 +65,12 @@ pub async fn answer(rest: &Rc<Rest>, parts: &Parts, endpoint: RestEndpoint, toke
 
 /// Reads the commands of a request.
 fn call(rest: &Rest, parts: &Parts, endpoint: RestEndpoint, token: usize, body: &[u8]) -> Result<Call, String> {
-    let table = std::sync::Arc::clone(&rest.shared.context.table());
-    let rights =
-        Rights { read_only: rest.front.tokens.get(token).read_only, longest_wait: rest.shared.pool.settings.request_timeout };
-    let rules = Rules { table: &table, scripts: &rest.front.scripts, rights };
+    let table = std::sync::Arc::clone(&rest.host.shared.context.table());
+    let rights = Rights {
+        read_only: rest.host.front.tokens.get(token).read_only,
+        longest_wait: rest.host.shared.pool.settings.request_timeout,
+    };
+    let rules = Rules { table: &table, scripts: &rest.host.front.scripts, rights };
     let malformed = |error: json::Malformed| error.text(body);
     let mut call = match endpoint {
         RestEndpoint::MultiExec => Call::new(Shape::Transaction, body.len()),
@@ -132,7 +134,7 @@ async fn listen(rest: &Rc<Rest>, feed: Feed, names: &[Vec<u8>], token: usize, bu
         let error = b"ERR respguard: there is no channel in the path: /subscribe/CHANNEL";
         return Done::error(StatusCode::BAD_REQUEST, error, busy);
     }
-    if feed == Feed::Monitor && rest.front.tokens.get(token).read_only {
+    if feed == Feed::Monitor && rest.host.front.tokens.get(token).read_only {
         let error = b"NOPERM this token may only read: it has no permissions to run the 'monitor' command";
         return Done::error(StatusCode::BAD_REQUEST, error, busy);
     }

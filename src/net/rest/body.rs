@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, timeout_at};
 
 use super::asking::Asking;
-use super::connection::Busy;
+use super::busy::Busy;
 use super::events::Events;
 use crate::net::context::Context as Worker;
 

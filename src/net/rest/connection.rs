@@ -1,6 +1,5 @@
 //! One HTTP connection, over which requests come one after the other (HTTP/1.1) or side by side (HTTP/2).
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::Rest;
+use super::busy::{Activity, Busy};
 use super::refusals::WithBodies;
 use super::respond::respond;
 use crate::net::stream::Stream;
@@ -28,30 +28,6 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Requests side by side over HTTP/2.
 const STREAMS_MAX: u32 = 128;
 const HEADERS_BYTES_MAX: u32 = 64 * 1024;
-
-/// What a connection is doing.
-#[derive(Debug)]
-struct Activity {
-    requests: Cell<usize>,
-    since: Cell<Instant>,
-}
-
-/// A request that is being answered, until all of its answer has been given out.
-pub struct Busy(Rc<Activity>);
-
-impl Busy {
-    fn new(activity: &Rc<Activity>) -> Busy {
-        activity.requests.set(activity.requests.get() + 1);
-        Busy(Rc::clone(activity))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.requests.set(self.0.requests.get() - 1);
-        self.0.since.set(Instant::now());
-    }
-}
 
 /// Runs what HTTP/2 needs beside on the worker's own thread.
 #[derive(Clone)]
@@ -71,7 +47,7 @@ where
 pub async fn serve(rest: Rc<Rest>, stream: Stream, peer: Arc<str>, permit: OwnedSemaphorePermit) {
     let _counted = rest.count_connection();
     let _permit = permit;
-    let stream = match &rest.front.acceptor {
+    let stream = match &rest.host.front.acceptor {
         None => stream,
         Some(acceptor) => match stream.accept_tls(acceptor).await {
             Ok(stream) => stream,
@@ -82,7 +58,7 @@ pub async fn serve(rest: Rc<Rest>, stream: Stream, peer: Arc<str>, permit: Owned
             }
         },
     };
-    let activity = Rc::new(Activity { requests: Cell::new(0), since: Cell::new(Instant::now()) });
+    let activity = Activity::new();
     let service = service_fn(|request| {
         let (rest, peer, busy) = (Rc::clone(&rest), Arc::clone(&peer), Busy::new(&activity));
         async move { Ok::<_, Infallible>(respond(&rest, request, &peer, busy).await) }
@@ -104,7 +80,7 @@ pub async fn serve(rest: Rc<Rest>, stream: Stream, peer: Arc<str>, permit: Owned
                 match timeout(END_TIMEOUT, connection.as_mut()).await {
                     Ok(ended) => break ended,
                     // What is being answered has deadlines of its own.
-                    Err(_) if activity.requests.get() > 0 => {}
+                    Err(_) if activity.is_busy() => {}
                     Err(_) => return,
                 }
             }
@@ -118,8 +94,8 @@ pub async fn serve(rest: Rc<Rest>, stream: Stream, peer: Arc<str>, permit: Owned
 /// Returns when nothing has been answered for too long.
 async fn idle(activity: &Activity) {
     loop {
-        let deadline = activity.since.get() + IDLE_TIMEOUT;
-        if activity.requests.get() > 0 {
+        let deadline = activity.idle_since() + IDLE_TIMEOUT;
+        if activity.is_busy() {
             sleep(IDLE_TIMEOUT).await;
         } else if Instant::now() >= deadline {
             return;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use hyper::StatusCode;
 
-use super::Rest;
+use super::host::Host;
 use super::tokens::Token;
 use crate::net::client::connection::Connection;
 use crate::net::exchange::Exchange;
@@ -44,11 +44,11 @@ impl Conversation {
     ///
     /// # Errors
     /// There are too many clients, or the server does not let the user in.
-    pub async fn begin(rest: &Rest, place: usize) -> Result<Conversation, NoConversation> {
-        let token = rest.front.tokens.get(place);
-        let lane = lane(rest, token).await?;
-        let shared = &rest.shared;
-        let Some(sender) = rest.own_mailbox.upgrade().filter(|_| !shared.context.draining.get()) else {
+    pub(super) async fn begin(host: &Host, place: usize) -> Result<Conversation, NoConversation> {
+        let token = host.front.tokens.get(place);
+        let lane = lane(host, token).await?;
+        let shared = &host.shared;
+        let Some(sender) = host.own_mailbox.upgrade().filter(|_| !shared.context.draining.get()) else {
             return Err((StatusCode::SERVICE_UNAVAILABLE, "ERR respguard: it is being shut down, nothing was sent".to_owned()));
         };
         let mailbox = Mailbox { sender, clients: Arc::clone(&shared.load) };
@@ -111,15 +111,15 @@ impl Conversation {
 }
 
 /// The lane of a token's user. Its credentials are the operator's own: a lane that is there is joined without asking.
-async fn lane(rest: &Rest, token: &Token) -> Result<Rc<Lane>, NoConversation> {
-    let pool = &rest.shared.pool;
+async fn lane(host: &Host, token: &Token) -> Result<Rc<Lane>, NoConversation> {
+    let pool = &host.shared.pool;
     let Some(login) = &token.login else { return Ok(Rc::clone(pool.first())) };
     let key = LaneKey { login: Some(login.clone()), selects: Selects::Itself, db: 0, protocol: Protocol::Resp2 };
     if let Some(lane) = pool.known(&key) {
         return Ok(lane);
     }
     // One asks, and those that wait find the answer.
-    let _asking = rest.verifying.lock().await;
+    let _asking = host.verifying.lock().await;
     match pool.known(&key) {
         Some(lane) => Ok(lane),
         None => pool.verify(key, pool.first()).await.map_err(|why| refusal(&why)),

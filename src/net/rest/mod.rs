@@ -7,11 +7,14 @@
 mod answering;
 mod asking;
 pub mod body;
+mod busy;
 pub mod call;
 pub mod commands;
 pub mod connection;
 mod conversation;
 mod events;
+mod host;
+mod idle;
 pub mod json;
 pub mod path;
 mod refusals;
@@ -24,58 +27,26 @@ mod status;
 pub mod text;
 pub mod tokens;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::client::connection::WorkerShared;
 use super::registry::Message;
-use super::tls::Acceptor;
 use conversation::{Conversation, NoConversation};
-use scripts::Scripts;
-use tokens::Tokens;
+use host::Host;
+use idle::Idle;
 
-/// Conversations of one token that wait for the next request, on each worker.
-const IDLE_MAX: usize = 256;
-
-/// What all workers know of the front.
-#[derive(Debug)]
-pub struct Front {
-    pub tokens: Tokens,
-    pub body_bytes_max: usize,
-    /// Origins whose pages may send requests; `*` is all.
-    pub cors: Vec<String>,
-    /// Every request is logged.
-    pub access_log: bool,
-    pub acceptor: Option<Arc<Acceptor>>,
-    pub scripts: Scripts,
-    /// What the last answer was marked with.
-    pub sync: AtomicU64,
-}
-
-impl Front {
-    /// A mark that no answer before has had.
-    fn next_sync(&self) -> u64 {
-        self.sync.fetch_add(1, Ordering::Relaxed) + 1
-    }
-}
+pub use host::Front;
 
 /// The front as one worker has it.
 pub struct Rest {
-    pub front: Arc<Front>,
-    shared: Rc<WorkerShared>,
-    own_mailbox: mpsc::WeakSender<Message>,
-    /// By token.
-    idle: RefCell<Vec<Vec<Conversation>>>,
-    /// The fewest that were idle since [`Rest::trim`], likewise.
-    fewest: RefCell<Vec<usize>>,
+    host: Host,
+    idle: Idle<Conversation>,
     connections: Cell<usize>,
-    /// One at a time asks whether the server lets a token's user in.
-    verifying: Mutex<()>,
     stopping: CancellationToken,
 }
 
@@ -85,13 +56,9 @@ impl Rest {
         let tokens = front.tokens.count();
         shared.context.metrics.show_rest();
         Rc::new(Rest {
-            front,
-            shared: Rc::clone(shared),
-            own_mailbox,
-            idle: RefCell::new((0..tokens).map(|_| Vec::new()).collect()),
-            fewest: RefCell::new(vec![0; tokens]),
+            host: Host { front, shared: Rc::clone(shared), own_mailbox, verifying: Mutex::new(()) },
+            idle: Idle::new(tokens),
             connections: Cell::new(0),
-            verifying: Mutex::new(()),
             stopping: CancellationToken::new(),
         })
     }
@@ -104,38 +71,28 @@ impl Rest {
     /// Takes no new requests; what is being answered is.
     pub fn stop(&self) {
         self.stopping.cancel();
-        self.idle.borrow_mut().iter_mut().for_each(Vec::clear);
+        self.idle.clear();
     }
 
     /// Lets go of conversations that nobody has needed since the last call.
     pub fn trim(&self) {
-        for (idle, fewest) in self.idle.borrow_mut().iter_mut().zip(self.fewest.borrow_mut().iter_mut()) {
-            // Those at the front were given back first, and are taken last.
-            idle.drain(..(*fewest).min(idle.len()));
-            *fewest = idle.len();
-        }
+        self.idle.trim();
     }
 
     /// A conversation for a request of this token.
     async fn converse(&self, token: usize) -> Result<Conversation, NoConversation> {
-        loop {
-            let idle = self.idle.borrow_mut()[token].pop();
-            let Some(conversation) = idle else { return Conversation::begin(self, token).await };
-            let left = self.idle.borrow()[token].len();
-            let fewest = &mut self.fewest.borrow_mut()[token];
-            *fewest = left.min(*fewest);
+        while let Some(conversation) = self.idle.take(token) {
             if conversation.is_clean() {
                 return Ok(conversation);
             }
         }
+        Conversation::begin(&self.host, token).await
     }
 
     /// Takes a conversation back whose request has been answered.
     fn give(&self, conversation: Conversation) {
-        let token = conversation.token();
-        let idle = &mut self.idle.borrow_mut()[token];
-        if idle.len() < IDLE_MAX && conversation.is_clean() && !self.stopping.is_cancelled() {
-            idle.push(conversation);
+        if conversation.is_clean() && !self.stopping.is_cancelled() {
+            self.idle.give(conversation.token(), conversation);
         }
     }
 
@@ -151,6 +108,6 @@ struct Counted(Rc<Rest>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
-        self.0.shared.left.notify_one();
+        self.0.host.shared.left.notify_one();
     }
 }

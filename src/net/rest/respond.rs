@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::answering::{Done, answer};
 use super::body::Answer;
-use super::connection::Busy;
+use super::busy::Busy;
 use super::{Rest, request, status};
 
 static SYNC_TOKEN: HeaderName = HeaderName::from_static(SYNC_TOKEN_NAME);
@@ -23,16 +23,16 @@ pub async fn respond(rest: &Rc<Rest>, request: Request<Incoming>, peer: &str, bu
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let endpoint = request::endpoint(parts.uri.path());
-    let metrics = &rest.shared.context.metrics;
+    let metrics = &rest.host.shared.context.metrics;
     if request::is_resent(&parts.headers) {
         metrics.rest_resent();
     }
     let mut token = None;
-    let is_preflight = parts.method == Method::OPTIONS && !rest.front.cors.is_empty();
+    let is_preflight = parts.method == Method::OPTIONS && !rest.host.front.cors.is_empty();
     let done = if is_preflight {
         Done { status: StatusCode::NO_CONTENT, content_type: "", answer: Answer::whole("", busy), commands: 0 }
     } else {
-        match rest.front.tokens.admit(&parts.uri, &parts.headers) {
+        match rest.host.front.tokens.admit(&parts.uri, &parts.headers) {
             Err((status, error)) => Done::error(status, error.as_bytes(), busy),
             Ok(_) if !request::takes(endpoint, &parts.method) => {
                 let error = format!("ERR respguard: this is requested with {}", request::methods(endpoint));
@@ -46,10 +46,10 @@ pub async fn respond(rest: &Rc<Rest>, request: Request<Incoming>, peer: &str, bu
     };
     let elapsed = started.elapsed();
     metrics.rest_request(endpoint, done.status.as_u16(), elapsed);
-    if rest.front.access_log {
+    if rest.host.front.access_log {
         info!(
             client = peer,
-            token = token.map_or("", |place| &*rest.front.tokens.get(place).name),
+            token = token.map_or("", |place| &*rest.host.front.tokens.get(place).name),
             endpoint = endpoint.as_str(),
             method = parts.method.as_str(),
             status = done.status.as_u16(),
@@ -65,9 +65,9 @@ pub async fn respond(rest: &Rc<Rest>, request: Request<Incoming>, peer: &str, bu
     if !done.content_type.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(done.content_type));
     }
-    headers.insert(&SYNC_TOKEN, HeaderValue::from(rest.front.next_sync()));
+    headers.insert(&SYNC_TOKEN, HeaderValue::from(rest.host.front.next_sync()));
     describe(done.status, request::methods(endpoint), parts.version, headers);
-    allow_origin(&rest.front.cors, &parts, is_preflight, headers);
+    allow_origin(&rest.host.front.cors, &parts, is_preflight, headers);
     response
 }
 

@@ -1,6 +1,6 @@
 //! The replies of Redis to commands on missing keys, and to writes that succeeded.
 
-use super::canonical::SetOptions;
+use super::set_options::SetOptions;
 use super::spec::Spec;
 use respguard_resp::request::Args;
 use respguard_resp::{Protocol, encode};

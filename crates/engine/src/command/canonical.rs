@@ -1,8 +1,10 @@
 //! The canonical form in which all spellings of a command are compared.
 
-use super::effect::Unit;
 use super::options::{self, Options};
+use super::parsed_args::ParsedArgs;
+use super::set_options::SetOptions;
 use super::spec::Rewrite;
+use super::tokens::{EX, EXAT, GET, MINUS, ONE, PLUS, PX, PXAT, TOKENS};
 use super::{CommandId, Table, TimeKind};
 use respguard_resp::request::Args;
 
@@ -33,18 +35,6 @@ pub enum Word {
     Token(&'static str),
 }
 
-/// Something written as a command: a request, or a pattern for requests.
-pub trait ParsedArgs {
-    /// How many words, with the command's name.
-    fn words(&self) -> usize;
-    /// The word at `i`.
-    fn word(&self, i: usize) -> Option<&[u8]>;
-    /// Whether the word at `i` stands for any number of words. Only a last word can.
-    fn is_rest(&self, _i: usize) -> bool {
-        false
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Form {
     /// As written, behind the words of the name.
@@ -56,61 +46,10 @@ enum Form {
 /// ZRANGE key start stop, four options, two of them with operands, and `...` need the most.
 const SLOTS: usize = 12;
 const TOKEN: u8 = 0x80;
-/// The options of SET come first, so that they can be looked for there.
-const TOKENS: [&str; 38] = [
-    "NX",
-    "XX",
-    "IFEQ",
-    "IFNE",
-    "IFDEQ",
-    "IFDNE",
-    "GET",
-    "EX",
-    "PX",
-    "EXAT",
-    "PXAT",
-    "KEEPTTL", // of SET
-    "1",
-    "+",
-    "-", // amounts
-    "GT",
-    "LT",
-    "CH",
-    "INCR",
-    "PERSIST",
-    "DB",
-    "REPLACE",
-    "ABSTTL",
-    "IDLETIME",
-    "FREQ",
-    "MATCH",
-    "COUNT",
-    "TYPE",
-    "NOVALUES",
-    "BYSCORE",
-    "BYLEX",
-    "REV",
-    "LIMIT",
-    "WITHSCORES",
-    "RANK",
-    "MAXLEN",
-    "ASYNC",
-    "SYNC",
-];
-const OF_SET: usize = 12;
 /// SET key value.
 const SET_WORDS_MIN: usize = 3;
 /// SET key value condition operand GET lifetime operand, and `...`.
 const SET_WORDS_MAX: usize = 9;
-const GET: u8 = 6;
-const EX: u8 = 7;
-const PX: u8 = 8;
-const EXAT: u8 = 9;
-const PXAT: u8 = 10;
-const ONE: u8 = 12;
-const PLUS: u8 = 13;
-const MINUS: u8 = 14;
-
 /// The canonical form of a request, without allocating. A request that Redis will refuse is not changed.
 #[inline]
 pub fn canonical<'a>(table: &Table, id: CommandId, args: Args<'a>) -> Canonical<'a> {
@@ -202,31 +141,6 @@ impl<'a> Canonical<'a> {
             Word::Arg(place) => self.args.get(place),
             Word::Token(token) => Some(token.as_bytes()),
         }
-    }
-}
-
-impl ParsedArgs for Args<'_> {
-    fn words(&self) -> usize {
-        self.len()
-    }
-
-    fn word(&self, i: usize) -> Option<&[u8]> {
-        self.get(i)
-    }
-}
-
-/// A pattern, word by word: `...` is the rest.
-impl ParsedArgs for [String] {
-    fn words(&self) -> usize {
-        self.len()
-    }
-
-    fn word(&self, i: usize) -> Option<&[u8]> {
-        self.get(i).map(|word| word.as_bytes())
-    }
-
-    fn is_rest(&self, i: usize) -> bool {
-        self.get(i).is_some_and(|word| word == "...")
     }
 }
 
@@ -356,102 +270,6 @@ fn set_options<W: ParsedArgs + ?Sized>(words: &W) -> Option<Form> {
     }
     options.rest.into_iter().for_each(|place| put(place as u8));
     Some(Form::Listed { slots, len: len as u8, tail: 0, words: 0 })
-}
-
-/// The options of SET (<https://redis.io/docs/latest/commands/set/>), each at most once, as indexes into `TOKENS` and
-/// places of operands.
-#[derive(Clone, Copy, Default)]
-pub(super) struct SetOptions {
-    condition: Option<(u8, Option<usize>)>,
-    get: bool,
-    lifetime: Option<(u8, Option<usize>)>,
-    rest: Option<usize>,
-}
-
-/// How long SET lets the value live.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lifetime {
-    /// No option: without end.
-    Endless,
-    /// KEEPTTL: as long as the value before.
-    MemoryBudget,
-    /// EX: seconds, at this place.
-    Seconds(usize),
-    /// PX: milliseconds, at this place.
-    Milliseconds(usize),
-    /// EXAT and PXAT: a moment, at this place.
-    Until(usize, Unit),
-}
-
-/// Under which condition SET writes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Condition {
-    Always,
-    /// NX.
-    Absent,
-    /// XX, IFEQ, IFDEQ.
-    Present,
-    /// IFNE, IFDNE: absent, or another value.
-    Differs,
-}
-
-impl SetOptions {
-    /// The options from word `from` on; `None` when they are not recognised, said twice or contradict each other.
-    pub(super) fn parse<W: ParsedArgs + ?Sized>(words: &W, from: usize) -> Option<SetOptions> {
-        let mut options = SetOptions::default();
-        let mut i = from;
-        while i < words.words() {
-            if words.is_rest(i) {
-                options.rest = Some(i);
-                return Some(options);
-            }
-            let word = words.word(i)?;
-            let is = |token: &&str| word.eq_ignore_ascii_case(token.as_bytes());
-            let token = TOKENS[..OF_SET].iter().position(is)?;
-            i += options.take(token as u8, i + 1, words)?;
-        }
-        Some(options)
-    }
-
-    /// Takes in one option whose operand, if it has one, is at `operand`. Returns how many words it is.
-    fn take<W: ParsedArgs + ?Sized>(&mut self, token: u8, operand: usize, words: &W) -> Option<usize> {
-        let alone = matches!(TOKENS[usize::from(token)], "NX" | "XX" | "GET" | "KEEPTTL");
-        if !alone && (operand >= words.words() || words.is_rest(operand)) {
-            return None;
-        }
-        let value = (!alone).then_some(operand);
-        let twice = match token {
-            GET => std::mem::replace(&mut self.get, true),
-            ..GET => self.condition.replace((token, value)).is_some(),
-            _ => self.lifetime.replace((token, value)).is_some(),
-        };
-        (!twice).then_some(if alone { 1 } else { 2 })
-    }
-
-    pub(super) fn condition(&self) -> Condition {
-        match self.condition.map(|(token, _)| TOKENS[usize::from(token)]) {
-            None => Condition::Always,
-            Some("NX") => Condition::Absent,
-            Some("IFNE" | "IFDNE") => Condition::Differs,
-            Some(_) => Condition::Present,
-        }
-    }
-
-    /// Whether it writes whatever is there, and answers no value.
-    pub(super) fn overwrites(&self) -> bool {
-        self.condition() == Condition::Always && !self.get
-    }
-
-    pub(super) fn lifetime(&self) -> Lifetime {
-        match self.lifetime {
-            None => Lifetime::Endless,
-            Some((EX, Some(place))) => Lifetime::Seconds(place),
-            Some((PX, Some(place))) => Lifetime::Milliseconds(place),
-            Some((EXAT, Some(place))) => Lifetime::Until(place, Unit::Seconds),
-            Some((_, Some(place))) => Lifetime::Until(place, Unit::Milliseconds),
-            Some((_, None)) => Lifetime::MemoryBudget,
-        }
-    }
 }
 
 #[cfg(test)]

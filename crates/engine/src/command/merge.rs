@@ -3,11 +3,11 @@
 use super::answer::Answer;
 use super::blocking::Timeout;
 use super::connection::{ConnectionEffect, PinReason};
-use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
 use super::keys::{Access, Find, KeySpec, Keys, Keyword, Search};
 use super::spec::{RetryClass, Rewrite, Spec};
 use super::tips::Tips;
+use super::ttl_column::{TtlColumn, TtlEffect};
 use super::{CommandId, Table};
 
 /// What one upstream's answer changed.

@@ -6,8 +6,9 @@
 //! | `newer` | the same, from documentation, for commands that none of them has |
 //! | `connection_column`, `write_column`, `slow_column` | the columns kept by hand, one row per command |
 //! | `table` | all of it under one id per command, found by name without allocating |
+//! | `spec`, `ttl_column`, `tips` | what a row and its columns can say |
 //! | `answer`, `merge` | what one upstream's COMMAND answer adds |
-//! | `keys`, `effect`, `canonical`, `options`, `measure`, `blocking`, `blank`, `values`, `riding` | questions about one request, answered from its row |
+//! | `keys`, `effect`, `canonical`, `options`, `set_options`, `measure`, `blocking`, `blank`, `values`, `riding` | questions about one request, answered from its row |
 //! | `credential`, `redact` | which words of a request nobody may see, and a stream of requests without them |
 
 mod answer;
@@ -29,12 +30,16 @@ mod merge;
 mod names;
 mod newer;
 mod options;
+mod parsed_args;
 pub mod redact;
 mod riding;
+mod set_options;
 mod slow_column;
 mod spec;
 mod table;
 mod tips;
+mod tokens;
+mod ttl_column;
 mod values;
 mod write_column;
 #[cfg(test)]
@@ -42,10 +47,10 @@ pub(crate) mod written;
 
 pub use blank::Blank;
 pub use blocking::{BlockFor, Timeout};
-pub use canonical::{Arrangement, Canonical, ParsedArgs, Word, arrange, canonical};
+pub use canonical::{Arrangement, Canonical, Word, arrange, canonical};
 pub use connection::{ClientCommand, ConnectionEffect, Lane, PinReason, SubscriptionKind, Transaction};
 pub use credential::is_credential;
-pub use effect::{TtlColumn, TtlEffect, Unit, lifetime_of, m_set_ex_options, only_changes_ttl, ttl_effects};
+pub use effect::{lifetime_of, m_set_ex_options, only_changes_ttl, ttl_effects};
 pub use flags::Flags;
 pub use id::CommandId;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
@@ -53,10 +58,12 @@ pub use login::{DEFAULT_USER, Login};
 pub use measure::{Measure, TimeKind};
 pub use merge::{Merge, MergeError};
 pub use options::Options;
+pub use parsed_args::ParsedArgs;
 pub use riding::Serves;
 pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
 pub use table::{Looked, Table};
 pub use tips::{RequestPolicy, ResponsePolicy, Tips};
+pub use ttl_column::{TtlColumn, TtlEffect, Unit};
 pub use values::{ReplyShape, ValueUse, for_each_value, looks_into, reply_shape, sorted_by, value_use};
 
 /// The servers that the built-in table was written from, by their names in scripts/install-servers, oldest first.

@@ -1,6 +1,6 @@
 //! Parses options that may come in any order and case.
 
-use super::canonical::ParsedArgs;
+use super::parsed_args::ParsedArgs;
 
 /// Options that one command has at most.
 pub(super) const OPTIONS_MAX: usize = 6;

@@ -2,12 +2,12 @@
 
 use super::blocking::{BlockFor, Timeout};
 use super::connection::ConnectionEffect;
-use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
 use super::keys::{Access, KeyList, Keys};
 use super::measure::TimeKind;
 use super::options::Options;
 use super::tips::Tips;
+use super::ttl_column::{TtlColumn, TtlEffect};
 use respguard_resp::request::Args;
 
 /// What is known about one command or subcommand.

@@ -2,13 +2,13 @@
 
 use super::blocking::Timeout;
 use super::connection::{ConnectionEffect, PinReason};
-use super::effect::{TtlColumn, TtlEffect};
 use super::flags::Flags;
 use super::keys::{Access, Keys, index, key, range};
 use super::measure::TimeKind;
 use super::names::{Names, load};
 use super::spec::{RetryClass, Rewrite, Spec};
 use super::tips::Tips;
+use super::ttl_column::{TtlColumn, TtlEffect};
 use super::{CommandId, connection_column, generated, newer, options, slow_column, write_column};
 use respguard_resp::request::Args;
 

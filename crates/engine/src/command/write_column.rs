@@ -1,12 +1,12 @@
 //! Hand-written columns about writes: TTLs, created keys, and whether a command can be repeated.
 
-use super::effect::TtlColumn::{
+use super::spec::RetryClass::{self, NotIdempotent, SameReply, SameState};
+use super::ttl_column::TtlColumn::{
     self, Copy, DeleteIf, ElementMoves, Expire, ExpireAt, GetEx, GroupCreate, IncrEx, Keyless, MSetEx, Migrate, Rename, Restore,
     Set, SortedSetAdd, StreamAdd, TimeThenValue, Written,
 };
-use super::effect::TtlEffect::{Create, Delete, Drop, Keep, KeepOrCreate, Persist, Unknown};
-use super::effect::Unit::{Milliseconds, Seconds};
-use super::spec::RetryClass::{self, NotIdempotent, SameReply, SameState};
+use super::ttl_column::TtlEffect::{Create, Delete, Drop, Keep, KeepOrCreate, Persist, Unknown};
+use super::ttl_column::Unit::{Milliseconds, Seconds};
 
 /// Command, effect on keys' time to live, whether it can make a key, what a second run does.
 pub(super) type Row = (&'static str, TtlColumn, bool, RetryClass);

@@ -8,9 +8,9 @@
 //! | `template` | a command without what differs from one time to the next |
 //! | `unit`, `group` | what belongs together within bursts, and the groups that this makes |
 //! | `single` | rules about single keys and commands |
-//! | `compress` | which families' values would become smaller |
+//! | `samples`, `compress` | by how much values would shrink, and the families for which that pays |
 //! | `relation`, `parts` | the relations that follow from groups, by what their members write |
-//! | `text` | the proposals as text |
+//! | `text`, `number` | the proposals as text |
 //!
 //! Values never leave it: of data only the length is told and how much less it could take, and of keys the words that many keys have in common.
 
@@ -18,8 +18,10 @@ mod client;
 mod compress;
 mod family;
 mod group;
+mod number;
 mod parts;
 mod relation;
+mod samples;
 mod seen;
 mod segment;
 mod single;
@@ -181,7 +183,7 @@ impl Learner {
             forgotten: self.clients_forgotten,
         };
         let (lifetimes, guards) = (single::lifetimes(seen, &families, table), single::guards(seen, &families, table));
-        let compressing = seen.samples.rules(&families, table);
+        let compressing = compress::rules(&seen.samples, &families, table);
         let rules: Vec<_> = groups.proposed.iter().map(|proposal| proposal.rule.clone()).collect();
         Learnt {
             text: text::write(&watched, &groups, &lifetimes, &guards, &compressing),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::compress::Samples;
+use super::samples::Samples;
 use super::segment::cut;
 use crate::command::{CommandId, Table, TtlEffect, ttl_effects};
 use respguard_resp::request::{Args, Span};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::family::{Families, Piece, glob};
 use super::group;
+use super::number::{number, times};
 use super::seen::{KeyFacts, Life, Seen};
 use crate::command::Table;
 use crate::policy::compile;
@@ -179,7 +180,7 @@ fn dangerous(seen: &Seen, table: &Table) -> Option<Guarding> {
         .iter()
         .map(|(name, _)| match count(name) {
             0 => format!("{} never", name.to_ascii_uppercase()),
-            count => format!("{} {}", name.to_ascii_uppercase(), super::text::times(count)),
+            count => format!("{} {}", name.to_ascii_uppercase(), times(count)),
         })
         .collect();
     let commands = DANGEROUS.iter().map(|(_, pattern)| (*pattern).to_owned()).collect();
@@ -195,10 +196,9 @@ fn large(seen: &Seen, table: &Table) -> Option<Guarding> {
     let (largest, most) = (seen.argument, seen.arguments);
     let bytes = (largest.size * 2).next_power_of_two().max(VALUE_BYTES_MIN);
     let name = |id| table.spec(id).name().to_ascii_uppercase().replace('|', " ");
-    let mut evidence =
-        format!("The longest argument had {} bytes ({})", super::text::number(largest.size as u64), name(largest.id?));
+    let mut evidence = format!("The longest argument had {} bytes ({})", number(largest.size as u64), name(largest.id?));
     if let Some(id) = most.id {
-        evidence.push_str(&format!(", the most arguments were {} ({})", super::text::number(most.size as u64), name(id)));
+        evidence.push_str(&format!(", the most arguments were {} ({})", number(most.size as u64), name(id)));
     }
     let rule = WrittenGuard { name: "large-values".to_owned(), value_bytes_max: Some(bytes as u64), ..WrittenGuard::default() };
     Some(Guarding { rule, evidence: format!("{evidence}.") })
@@ -217,7 +217,7 @@ fn strange(seen: &Seen, families: &Families) -> Option<Guarding> {
     };
     let patterns: Vec<String> = patterns.into_iter().flat_map(short).collect();
     let is_known = (1..=FAMILIES_MAX).contains(&patterns.len()) && seen.keys_beyond == 0;
-    let evidence = format!("All of {} keys are of these families.", super::text::number(seen.keys.len() as u64));
+    let evidence = format!("All of {} keys are of these families.", number(seen.keys.len() as u64));
     let rule = WrittenGuard { name: "unknown-keys".to_owned(), keys_allowed: Some(patterns), ..WrittenGuard::default() };
     is_known.then_some(Guarding { rule, evidence })
 }

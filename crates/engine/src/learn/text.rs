@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::compress::Compressing;
 use super::group::{Groups, Proposal};
+use super::number::{number, times};
 use super::single::{Expiring, Guarding, Lifetimes};
 use crate::policy::rule::{WrittenGroup, WrittenGuard, WrittenRelation};
 
@@ -240,24 +241,6 @@ pub fn relation(rule: &WrittenRelation, counted: Option<Counted<'_>>) -> String 
 
 fn keys(count: usize) -> String {
     if count == 1 { "1 key".to_owned() } else { format!("{} keys", number(count as u64)) }
-}
-
-/// A count of times in words.
-pub(super) fn times(count: u64) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{} times", number(count)) }
-}
-
-/// A number with its thousands apart.
-pub(super) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 fn line(out: &mut String, text: &str) {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 pub use carried::{CarriedGroup, Returned};
 use exec_stream::ExecStream;
-use queued::BEGUN;
+use given_ttl::{GivenTtl, TakeBack};
 use smallvec::SmallVec;
-use take_back::{GivenTtl, TakeBack};
 
 use super::expectations::Expectations;
 use super::finding::Finding;
@@ -17,7 +16,7 @@ use super::reading::{Findings, Part};
 use super::reply_checks::ReplyChecks;
 use super::score::Score;
 use super::violation::{Kind, Violation, error_word};
-use super::wire::Injected;
+use super::wire::{BEGUN, Injected};
 use crate::command::{CommandId, Table};
 use crate::policy::{Group, TtlRule};
 use carried::Carried;
@@ -79,13 +78,6 @@ pub enum Behind {
     Questions,
     /// Replies of the client's.
     Requests,
-}
-
-/// A member's reply, or a part of it.
-struct MemberReply<'a> {
-    place: u32,
-    bytes: &'a [u8],
-    part: Part,
 }
 
 impl WrappedGroup {
@@ -415,7 +407,9 @@ mod carried;
 mod doubt;
 mod exec_answer;
 mod exec_stream;
+mod given_ttl;
 mod outcome;
+mod pass_on;
 mod queued;
 mod take_back;
 

@@ -44,6 +44,14 @@ pub(super) struct Findings<'a> {
     pub(super) found: &'a mut Vec<Finding>,
 }
 
+/// The reply to one command of a transaction, or a part of it.
+pub(super) struct MemberReply<'a> {
+    /// The command's place, from 0.
+    pub(super) place: u32,
+    pub(super) bytes: &'a [u8],
+    pub(super) part: Part,
+}
+
 /// A piece of a reply, with what it is read against.
 pub(super) struct Reading<'a> {
     pub(super) piece: &'a [u8],
@@ -53,4 +61,11 @@ pub(super) struct Reading<'a> {
     pub(super) found: &'a mut Vec<Finding>,
     /// Further frames that belong to the same request.
     pub(super) more: &'a mut u32,
+}
+
+impl Reading<'_> {
+    /// What it brings to light.
+    pub(super) fn findings(&mut self) -> Findings<'_> {
+        Findings { table: self.context.table, found: self.found }
+    }
 }

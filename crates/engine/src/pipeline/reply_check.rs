@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::finding::Finding;
 use super::named_keys;
 use super::packed_reply::ReadPart;
-use super::reading::Part;
+use super::reading::{Findings, Part};
 use super::setnx;
 use super::unpack::{Reader, Unpack};
 use super::violation::{Kind, Violation};
@@ -19,6 +19,7 @@ use respguard_resp::head::Head;
 /// The rules about one reply, and how much of it has come.
 #[derive(Debug)]
 pub struct ReplyCheck {
+    command: CommandId,
     /// Each with whether the client gets an error where it is not met.
     expects: Vec<(Arc<ExpectRule>, bool)>,
     /// Those that limit the reply's length.
@@ -56,37 +57,29 @@ impl ReplyCheck {
         }
         let turned = turned.map(|rule| Turned { rule: Arc::clone(rule), reply: Vec::new() });
         let key = named_keys::of_command(policy, table, command);
-        Some(Box::new(ReplyCheck { expects, guards, bytes: 0, replaced: false, unpack, turned, key }))
+        Some(Box::new(ReplyCheck { command: command.id, expects, guards, bytes: 0, replaced: false, unpack, turned, key }))
     }
 
-    /// Takes a piece of the reply to `command`, and gives the client what it gets in its place.
-    pub(super) fn admit(
-        &mut self,
-        command: CommandId,
-        piece: &[u8],
-        part: Part,
-        out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
+    /// Takes a piece of the command's reply, and gives the client what it gets in its place.
+    pub(super) fn admit(&mut self, piece: &[u8], part: Part, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         if let Some(unpack) = &mut self.unpack {
-            let may_write = table.spec(command).may_write();
-            if let Some((read, part)) = unpack.admit(may_write, piece, part, found) {
-                self.judge(command, read, part, out, table, found);
+            let may_write = findings.table.spec(self.command).may_write();
+            if let Some((read, part)) = unpack.admit(may_write, piece, part, findings.found) {
+                self.judge(read, part, out, findings);
             }
             return;
         }
-        let Some(turned) = &mut self.turned else { return self.judge(command, piece.into(), part, out, table, found) };
+        let Some(turned) = &mut self.turned else { return self.judge(piece.into(), part, out, findings) };
         turned.reply.extend_from_slice(piece);
         if !part.last {
             return;
         }
         let Turned { rule, reply } = std::mem::replace(turned, Turned { rule: Arc::clone(&turned.rule), reply: Vec::new() });
         if reply.starts_with(b"-NOPERM ") {
-            found.push(Finding::SetnxFixRefused { rule });
+            findings.found.push(Finding::SetnxFixRefused { rule });
         }
         let part = Part { first: true, ..part };
-        self.judge(command, setnx::turned(&reply).into(), part, out, table, found);
+        self.judge(setnx::turned(&reply).into(), part, out, findings);
     }
 
     /// What reads the values in the reply, where some may be compressed.
@@ -117,17 +110,9 @@ impl ReplyCheck {
         }
     }
 
-    fn judge(
-        &mut self,
-        command: CommandId,
-        piece: Cow<'_, [u8]>,
-        part: Part,
-        out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
+    fn judge(&mut self, piece: Cow<'_, [u8]>, part: Part, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         if part.first {
-            self.begin(command, Head::read(&piece), out, table, found);
+            self.begin(Head::read(&piece), out, findings);
         }
         self.bytes += piece.len() as u64;
         match piece {
@@ -138,20 +123,20 @@ impl ReplyCheck {
         }
         if part.last {
             let long = self.guards.iter().filter(|rule| rule.reply_bytes_max.is_some_and(|max| self.bytes > max));
-            found.extend(long.map(|rule| violation(Kind::Guard, &rule.name, &self.key, command, table)));
+            findings.found.extend(long.map(|rule| self.violation(Kind::Guard, &rule.name, findings.table)));
         }
     }
 
-    fn begin(&mut self, command: CommandId, head: Head<'_>, out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+    fn begin(&mut self, head: Head<'_>, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         for (rule, fails) in &self.expects {
             if rule.reply.is_met_by(head) {
                 continue;
             }
-            found.push(violation(Kind::Expectation, &rule.name, &self.key, command, table));
+            findings.found.push(self.violation(Kind::Expectation, &rule.name, findings.table));
             // An error says more than that it was not expected.
             if *fails && !self.replaced && head != Head::Error {
                 self.replaced = true;
-                let name = table.spec(command).name().replace('|', " ").to_uppercase();
+                let name = findings.table.spec(self.command).name().replace('|', " ").to_uppercase();
                 let text = format!(
                     "PARTIAL respguard: {name} was applied, but answered {head}, expected {} (rule {})",
                     rule.reply, rule.name
@@ -160,8 +145,8 @@ impl ReplyCheck {
             }
         }
     }
-}
 
-fn violation(kind: Kind, rule: &Arc<str>, key: &Option<Box<str>>, command: CommandId, table: &Table) -> Finding {
-    Finding::Violation(Violation::new(kind).rule(rule).commands([table.spec(command).name()]).key(key.clone()))
+    fn violation(&self, kind: Kind, rule: &Arc<str>, table: &Table) -> Finding {
+        Finding::Violation(Violation::new(kind).rule(rule).commands([table.spec(self.command).name()]).key(self.key.clone()))
+    }
 }

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::finding::Finding;
 use super::packed_reply::{PackedPart, ReadPart, parts_of};
-use super::reading::Part;
+use super::reading::{Findings, MemberReply, Part};
 use super::reply_check::ReplyCheck;
 use super::unpack::{Reader, Unpack};
-use crate::command::{CommandId, Table};
+use crate::command::Table;
 use crate::policy::{Member, Policy};
 use respguard_resp::pieces::{Piece, Pieces};
 use respguard_resp::scan::Top;
@@ -20,7 +19,7 @@ const CHECKS_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub struct ReplyChecks {
     /// Each with the command's place in the transaction, from 0.
-    checks: Vec<(u32, CommandId, Box<ReplyCheck>)>,
+    checks: Vec<(u32, Box<ReplyCheck>)>,
     /// All before it have given their judgment.
     next: usize,
 }
@@ -39,53 +38,46 @@ impl ReplyChecks {
         }
         let checks = (0..)
             .zip(commands)
-            .filter_map(|(place, (command, turned))| Some((place, command.id, ReplyCheck::of(policy, table, command, turned)?)));
+            .filter_map(|(place, (command, turned))| Some((place, ReplyCheck::of(policy, table, command, turned)?)));
         let checks = ReplyChecks { checks: checks.collect(), next: 0 };
         (!checks.checks.is_empty()).then(|| Box::new(checks))
     }
 
     /// Takes a reply, or a part of one, and gives the client what it gets in its place. Replies come in order.
-    pub(super) fn admit(
-        &mut self,
-        place: u32,
-        piece: &[u8],
-        part: Part,
-        out: &mut Vec<u8>,
-        table: &Table,
-        found: &mut Vec<Finding>,
-    ) {
-        while self.checks.get(self.next).is_some_and(|(at, ..)| *at < place) {
+    pub(super) fn admit(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
+        let MemberReply { place, bytes, part } = reply;
+        while self.checks.get(self.next).is_some_and(|(at, _)| *at < place) {
             self.next += 1;
         }
         match self.checks.get_mut(self.next) {
-            Some((at, command, check)) if *at == place => check.admit(*command, piece, part, out, table, found),
-            _ => out.extend_from_slice(piece),
+            Some((at, check)) if *at == place => check.admit(bytes, part, out, findings),
+            _ => out.extend_from_slice(bytes),
         }
     }
 
     fn at(&self, place: u32) -> Option<usize> {
-        self.checks.binary_search_by_key(&place, |(at, ..)| *at).ok()
+        self.checks.binary_search_by_key(&place, |(at, _)| *at).ok()
     }
 
     /// What reads the reply to the command at this place.
     pub(super) fn reader(&self, place: u32) -> Option<Arc<Reader>> {
-        self.checks[self.at(place)?].2.reader().map(Arc::clone)
+        self.checks[self.at(place)?].1.reader().map(Arc::clone)
     }
 
     pub(super) fn reads_values(&self) -> bool {
-        self.checks.iter().any(|(.., check)| check.reader().is_some())
+        self.checks.iter().any(|(_, check)| check.reader().is_some())
     }
 
     /// The values in the reply to one command have been read.
     pub(super) fn set_read(&mut self, part: ReadPart) {
         if let Some(at) = self.at(part.place) {
-            self.checks[at].2.set_read(part);
+            self.checks[at].1.set_read(part);
         }
     }
 
     /// No room is left to read the values.
     pub(super) fn refuse_values(&mut self) {
-        self.checks.iter_mut().for_each(|(.., check)| check.refuse_values());
+        self.checks.iter_mut().for_each(|(_, check)| check.refuse_values());
     }
 }
 
@@ -120,13 +112,13 @@ impl ExecChecks {
     }
 
     /// The server has queued the next command.
-    pub(super) fn queued(&mut self, command: CommandId, check: Option<Box<ReplyCheck>>) {
+    pub(super) fn queued(&mut self, check: Option<Box<ReplyCheck>>) {
         if self.lost {
             self.unpack = self.unpack.take().or_else(|| check.and_then(|check| check.into_unpack()?.any()));
         } else if let Some(check) = check {
             let checks = &mut self.array_checks.get_or_insert_default().checks.checks;
             if checks.len() < CHECKS_MAX || check.unpacks() {
-                checks.push((self.queued, command, check));
+                checks.push((self.queued, check));
             }
         }
         self.queued = self.queued.saturating_add(1);
@@ -135,7 +127,7 @@ impl ExecChecks {
     /// A command has not been answered in time, and may have been queued or not.
     pub(super) fn lose(&mut self) {
         let checks = self.array_checks.take().map(|checks| checks.checks.checks).unwrap_or_default();
-        let unpack = checks.into_iter().find_map(|(.., check)| check.into_unpack()?.any());
+        let unpack = checks.into_iter().find_map(|(_, check)| check.into_unpack()?.any());
         self.unpack = self.unpack.take().or(unpack);
         self.lost = true;
     }
@@ -168,23 +160,25 @@ impl ExecChecks {
     }
 
     /// Takes a piece of EXEC's answer, and gives the client what it gets in its place.
-    pub(super) fn admit<'p>(&mut self, piece: &'p [u8], part: Part, table: &Table, found: &mut Vec<Finding>) -> Cow<'p, [u8]> {
+    pub(super) fn admit<'p>(&mut self, piece: &'p [u8], part: Part, findings: &mut Findings<'_>) -> Cow<'p, [u8]> {
         if let Some(unpack) = &mut self.unpack {
-            return unpack.admit(true, piece, part, found).map_or(Cow::Borrowed(&[]), |(read, _)| read);
+            return unpack.admit(true, piece, part, findings.found).map_or(Cow::Borrowed(&[]), |(read, _)| read);
         }
         let Some(array_checks) = &mut self.array_checks else { return Cow::Borrowed(piece) };
         let mut checked = Vec::with_capacity(piece.len());
-        array_checks.admit(piece, &mut checked, table, found);
+        array_checks.admit(piece, &mut checked, findings);
         Cow::Owned(checked)
     }
 }
 
 impl ArrayChecks {
-    fn admit(&mut self, piece: &[u8], out: &mut Vec<u8>, table: &Table, found: &mut Vec<Finding>) {
+    fn admit(&mut self, piece: &[u8], out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         let ArrayChecks { checks, pieces } = self;
         pieces.admit(piece, &mut |piece| match piece {
             Piece::Header(bytes) | Piece::Push(bytes) => out.extend_from_slice(bytes),
-            Piece::Element { at, bytes, first, last } => checks.admit(at, bytes, part(first, last), out, table, found),
+            Piece::Element { at, bytes, first, last } => {
+                checks.admit(MemberReply { place: at, bytes, part: part(first, last) }, out, findings);
+            }
         });
     }
 }

@@ -121,7 +121,7 @@ impl Sequencer {
         let Reading { piece, part, context, .. } = *reading;
         match &mut slot.role {
             Role::Plain => out.extend_from_slice(piece),
-            Role::Checked(check) => check.admit(slot.command, piece, part, out, context.table, reading.found),
+            Role::Checked(check) => check.admit(piece, part, out, &mut reading.findings()),
             Role::Refused(error) => {
                 if part.last {
                     out.append(error);

@@ -6,7 +6,9 @@ use smallvec::SmallVec;
 
 /// What goes before the members.
 pub const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-/// What goes behind them.
+/// What MULTI is answered.
+pub(super) const BEGUN: &[u8] = b"+OK\r\n";
+/// What goes behind the members.
 pub const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 /// A command of our own within the transaction: its client sees neither the command nor its reply.

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::bloom_filter::{BloomFilter, mask};
-use super::group::{Template, canonical_id};
 use super::prefix_trie::PrefixTrie;
+use super::subject::{Prefixes, Subject};
 use super::walk::Member;
-use crate::command::{CommandId, Spec, Table};
+use crate::command::{CommandId, Table};
 
 /// For each command the rules that can be about it, so that a request that none is about costs one look-up, however many
 /// there are.
@@ -39,23 +39,6 @@ struct Rules {
     places: Box<[Box<[u32]>]>,
 }
 
-/// A command that a rule may be about.
-#[derive(Clone, Copy)]
-pub(super) struct Subject<'t> {
-    pub(super) spec: &'t Spec,
-    /// What it is in canonical form.
-    pub(super) canonical: CommandId,
-}
-
-/// What the first argument of the requests that a rule is about begins with: one of these. The empty beginning is also that
-/// of a request without arguments.
-pub(super) type Prefixes<'r> = Vec<&'r [u8]>;
-
-/// Every request of a command.
-pub(super) fn everything<'r>() -> Prefixes<'r> {
-    vec![b""]
-}
-
 impl ByCommand {
     /// `about` tells for each rule which requests of a command it can be about; `None` stands for commands learnt later.
     pub(super) fn new<'r, 't, A>(table: &'t Table, rules: usize, about: impl Fn(Option<Subject<'t>>) -> A) -> Self
@@ -72,8 +55,7 @@ impl ByCommand {
             Entry { rules, first, mask: sets.mask(rules) }
         };
         let ids = std::iter::once(CommandId::UNKNOWN).chain(table.iter().map(|(id, _)| id));
-        let subject = |id| Subject { spec: table.spec(id), canonical: canonical_id(table, id) };
-        let of = ids.map(|id| of_command(Some(subject(id)))).collect();
+        let of = ids.map(|id| of_command(Some(Subject::new(table, id)))).collect();
         let unlisted = of_command(None);
         Self { of, unlisted, rules: sets.rules, bloom_filter: BloomFilter::new(&sets.prefixes) }
     }
@@ -159,15 +141,6 @@ impl<'r> Sets<'r> {
 
     fn mask(&self, number: u16) -> u64 {
         self.prefixes.get(usize::from(number).wrapping_sub(1)).map_or(0, |(_, prefixes)| mask(prefixes))
-    }
-}
-
-impl Template {
-    /// Which requests of the command can fit.
-    pub(super) fn about(&self, subject: Subject<'_>) -> Option<&[u8]> {
-        let moves = !subject.spec.keeps_first_argument() || self.measured.is_some_and(|measured| measured.place == 0);
-        let word = self.words.first().filter(|_| !moves);
-        self.is_for(subject.canonical).then(|| word.map_or(&b""[..], |word| word.prefix()))
     }
 }
 

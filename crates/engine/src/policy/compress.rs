@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::by_command::{Prefixes, Subject, everything};
 use super::index::KeyIndex;
 use super::pattern::Pattern;
 use super::rule::{Mode, Scripts};
+use super::subject::{Prefixes, Subject, everything};
 use super::walk::Member;
 use crate::command::{Table, ValueUse, looks_into, sorted_by, value_use};
 use crate::packed::Method;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::command::Table;
 
-use super::by_command::{ByCommand, Prefixes, Subject};
-use super::group::Template;
+use super::by_command::ByCommand;
 use super::reply::Wanted;
 use super::rule::{ExpectAction, Mode};
+use super::subject::{Prefixes, Subject};
+use super::template::Template;
 use super::walk::Member;
 
 /// One `[[expect]]` rule.

@@ -1,21 +1,19 @@
-//! One group, and how its members are recognised.
+//! One group: what its rule says, and which commands it is made of.
 
 use std::sync::Arc;
 
-use crate::command::{Canonical, CommandId, Measure, Table, TimeKind, canonical};
+use crate::command::Table;
 use crate::preflight::Requirement;
-use respguard_resp::request::{Args, Span};
 
-use super::by_command::{Prefixes, Subject, everything};
 use super::index::KeyIndex;
 use super::once::{Identity, OnceRule};
-use super::pattern::{Bindings, Names, Pattern};
+use super::pattern::{Bindings, Pattern};
 use super::reply::Wanted;
-use super::requirement::Required;
 use super::rule::{Agree, Between, Mode, OnCrossSlot, OnPartial, OnUnsupported, Word, WrittenAtomic};
 use super::run::Keys;
-use super::unordered::Search;
-use super::walk::{Extent, Listen, Member, Order, Reader, Walk};
+use super::subject::{Prefixes, Subject, everything};
+use super::templates::Templates;
+use super::walk::{Extent, Order, Reader};
 
 /// How atomic a group is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,48 +75,6 @@ pub struct Group {
 pub(super) enum Shape {
     Templates(Templates),
     Keys(Keys),
-}
-
-/// Members in the order in which they are written.
-#[derive(Clone, Debug)]
-pub(super) struct Templates {
-    pub(super) members: Box<[Template]>,
-    /// The order in which they must come.
-    pub(super) order: Order,
-    /// How many members there are up to the last one that is not optional.
-    pub(super) required: usize,
-    pub(super) names: Names,
-}
-
-/// One member, in the canonical form of its command.
-#[derive(Clone, Debug)]
-pub(super) struct Template {
-    pub(super) id: CommandId,
-    /// Another command that fits as well.
-    pub(super) also: Option<CommandId>,
-    /// The arguments behind the command's name.
-    pub(super) words: Box<[Pattern]>,
-    /// What is compared by its meaning.
-    pub(super) measured: Option<Measured>,
-    /// Whether more arguments may follow the words.
-    pub(super) rest: bool,
-    pub(super) optional: bool,
-    /// What its reply must be, and the one command that replies so where spellings differ in that.
-    pub(super) expected: Option<Arc<Wanted>>,
-    pub(super) only: Option<CommandId>,
-    /// What must be true of its first key before anything of the group runs.
-    pub(super) require: Option<Required>,
-    /// As it was written.
-    pub(super) text: Box<str>,
-}
-
-/// Two words, a kind and a number, that are compared by what they mean together.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Measured {
-    /// The place of the first.
-    pub(super) place: usize,
-    /// What they must mean; `None`: any time to live will do, and the number's capture is bound to what it means.
-    pub(super) wanted: Option<Measure>,
 }
 
 impl Group {
@@ -254,124 +210,4 @@ impl Group {
             Shape::Keys(keys) => keys.follow(table, at),
         }
     }
-}
-
-impl Templates {
-    /// The members that the first command of the group can be.
-    pub(super) fn firsts(&self) -> impl Iterator<Item = &Template> {
-        let leading = self.members.iter().take_while(|member| member.optional).count();
-        let firsts = if self.order == Order::Any { self.members.len() } else { leading + 1 };
-        self.members.iter().take(firsts)
-    }
-
-    fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
-        let mut extent = Extent::default();
-        self.walk(Walk::default(), table, at, &mut extent);
-        extent
-    }
-
-    /// Follows the members from one on.
-    pub(super) fn walk<'a>(&self, here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
-        match self.order {
-            Order::Written => self.walk_in_order(here, table, at, listener),
-            Order::Any => Search::new(self, table, at, listener).walk(here),
-        }
-    }
-
-    /// Where an optional member fits, both ways are tried, so its place among the
-    /// optional ones never hides a longer match; their number is bounded when the group is compiled.
-    fn walk_in_order<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
-        while let Some(member) = self.members.get(here.member) {
-            if here.member >= self.required {
-                listener.whole(&here);
-            }
-            let Some(command) = at(here.command) else {
-                listener.awaiting(&here);
-                return;
-            };
-            if member.optional {
-                let mut taken = here;
-                if member.fits(command, table, &mut taken.bound) {
-                    taken.take(here.member);
-                    self.walk_in_order(taken, table, at, listener);
-                }
-                here.member += 1;
-            } else if member.fits(command, table, &mut here.bound) {
-                here.take(here.member);
-            } else {
-                listener.mismatch(&here, command);
-                return;
-            }
-        }
-        listener.whole(&here);
-    }
-}
-
-impl Template {
-    pub(super) fn fits<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
-        self.agrees(command, table, bound) && !table.spec(command.id).is_blocking(command.args)
-    }
-
-    /// As `fits`, also for a command that may block.
-    pub(super) fn agrees<'a>(&self, command: Member<'a>, table: &Table, bound: &mut Bindings<'a>) -> bool {
-        let form = canonical(table, command.id, command.args);
-        self.is_for(form.id) && self.only.is_none_or(|only| only == command.id) && self.words_fit(&form, bound)
-    }
-
-    pub(super) fn words_fit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
-        let count = self.words.len();
-        let long_enough = if self.rest { form.len() >= count } else { form.len() == count };
-        long_enough && self.misfit(form, bound).is_none()
-    }
-
-    /// The first word that does not fit.
-    #[inline]
-    pub(super) fn misfit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> Option<&Pattern> {
-        let mut words = self.words.iter().enumerate();
-        let misfit = match self.measured {
-            None => words.find(|(place, word)| !word_fits(*place, word, form, bound)),
-            Some(measured) => words.find(|(place, word)| !measured.word_fits(*place, word, form, bound)),
-        };
-        misfit.map(|(_, word)| word)
-    }
-
-    /// Whether the canonical form of a command with this id can fit.
-    pub(super) fn is_for(&self, id: CommandId) -> bool {
-        id == self.id || Some(id) == self.also
-    }
-}
-
-#[inline(always)]
-fn word_fits<'a>(place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
-    word.is_any() || form.get(place).is_some_and(|argument| word.matches(argument, bound))
-}
-
-impl Measured {
-    /// As `word_fits`, for the words of a member of which two are compared by their meaning.
-    fn word_fits<'a>(self, place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
-        match place.checked_sub(self.place) {
-            Some(0) => self.fits(form),
-            Some(1) if self.wanted.is_some() => true,
-            Some(1) => {
-                let time = form.get(self.place).and_then(TimeKind::of);
-                form.get(place).zip(time).is_some_and(|(number, time)| word.matches_time(number, time, bound))
-            }
-            _ => word_fits(place, word, form, bound),
-        }
-    }
-
-    fn fits(&self, form: &Canonical<'_>) -> bool {
-        let Some((kind, number)) = form.get(self.place).zip(form.get(self.place + 1)) else { return false };
-        match self.wanted {
-            Some(wanted) => Measure::read(kind, number) == Some(wanted),
-            None => Measure::is_time(kind),
-        }
-    }
-}
-
-/// What the command is in canonical form, with as many arguments as it needs.
-pub(super) fn canonical_id(table: &Table, id: CommandId) -> CommandId {
-    let count = usize::from(table.spec(id).arity.unsigned_abs());
-    let spans = vec![Span { start: 0, end: 1 }; count];
-    canonical(table, id, Args::new(b"1", &spans)).id
 }

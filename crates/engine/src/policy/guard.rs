@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::command::{KeyList, Table};
 
-use super::by_command::{ByCommand, Prefixes, Subject, everything};
-use super::group::Template;
+use super::by_command::ByCommand;
 use super::index::KeyIndex;
 use super::pattern::Bindings;
 use super::rule::{GuardAction, Mode};
+use super::subject::{Prefixes, Subject, everything};
+use super::template::Template;
 use super::walk::Member;
 
 /// One `[[guard]]` rule.

@@ -25,9 +25,12 @@ pub mod reply;
 pub mod requirement;
 pub mod rule;
 pub mod run;
+mod subject;
+mod template;
+mod templates;
 pub mod trace;
 pub mod ttl;
-pub mod unordered;
+mod unordered;
 pub mod walk;
 pub mod warn;
 

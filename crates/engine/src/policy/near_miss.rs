@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::group::{Group, Shape, Template, Templates};
+use super::group::{Group, Shape};
 use super::pattern::Bindings;
+use super::template::Template;
+use super::templates::Templates;
 use super::trace::Why;
 use super::walk::{Member, Order};
 use crate::command::{CommandId, Table, canonical};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::command::{CommandId, Table};
 
 use super::by_command::ByCommand;
-use super::group::{Group, Shape, canonical_id};
+use super::group::{Group, Shape};
+use super::subject::canonical_id;
 use super::walk::{Extent, Member, Reader};
 
 /// What begins at a command.

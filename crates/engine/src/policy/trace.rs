@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::command::{Table, canonical};
 
-use super::group::{Group, Shape, Template, Templates};
+use super::group::{Group, Shape};
 use super::pattern::Bindings;
+use super::template::Template;
+use super::templates::Templates;
 use super::walk::{Listen, Member, Reader, Walk};
 
 /// A group of which the first commands fit, but not all that it needs.

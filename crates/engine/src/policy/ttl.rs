@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::by_command::{Prefixes, Subject, everything};
 use super::index::KeyIndex;
 use super::pattern::Pattern;
 use super::rule::{Mode, TtlAction};
+use super::subject::{Prefixes, Subject, everything};
 use crate::command::TtlColumn;
 
 /// One `[[ttl]]` rule: keys that must expire.

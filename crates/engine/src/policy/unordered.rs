@@ -2,18 +2,16 @@
 
 use crate::command::{Table, canonical};
 
-use super::group::{Template, Templates};
+use super::template::Template;
 use super::walk::{Listen, Member, Reader, Walk};
 
-/// Members that a group in any order has at most.
-pub const MEMBERS_MAX: usize = 16;
 /// Comparisons of a command with a member in one walk; a group that is not found within them is not found.
 const COMPARISONS_MAX: u32 = 1024;
 
 /// One walk: the members are tried in the written order for each command, and every choice is taken back where it leads
 /// no further, since a member that fits may bind captures that the others contradict.
 pub(super) struct Search<'s, 'r, 'a, L> {
-    templates: &'s Templates,
+    members: &'s [Template],
     table: &'s Table,
     at: Reader<'r, 'a>,
     listener: &'s mut L,
@@ -21,12 +19,12 @@ pub(super) struct Search<'s, 'r, 'a, L> {
 }
 
 impl<'s, 'r, 'a, L: Listen<'a>> Search<'s, 'r, 'a, L> {
-    pub(super) fn new(templates: &'s Templates, table: &'s Table, at: Reader<'r, 'a>, listener: &'s mut L) -> Self {
-        Search { templates, table, at, listener, comparisons: 0 }
+    pub(super) fn new(members: &'s [Template], table: &'s Table, at: Reader<'r, 'a>, listener: &'s mut L) -> Self {
+        Search { members, table, at, listener, comparisons: 0 }
     }
 
     pub(super) fn walk(&mut self, here: Walk<'a>) {
-        let members = &self.templates.members;
+        let members = self.members;
         if self.missing(&here).all(|(_, member)| member.optional) && here.command > 0 {
             self.listener.whole(&here);
         }
@@ -60,7 +58,7 @@ impl<'s, 'r, 'a, L: Listen<'a>> Search<'s, 'r, 'a, L> {
 
     fn missing(&self, here: &Walk<'a>) -> impl Iterator<Item = (usize, &'s Template)> {
         let here = *here;
-        self.templates.members.iter().enumerate().filter(move |(place, _)| !here.has(*place))
+        self.members.iter().enumerate().filter(move |(place, _)| !here.has(*place))
     }
 
     /// The member that a command that fits none was probably meant to be.

@@ -1,9 +1,11 @@
 //! Matches a group against the commands that were read, starting at one of them.
 
 use super::pattern::Bindings;
-use super::unordered;
 use crate::command::CommandId;
 use respguard_resp::request::Args;
+
+/// Members that a group in any order has at most.
+pub const UNORDERED_MAX: usize = 16;
 
 /// The order in which a group's members must come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub(super) struct Walk<'a> {
     /// The members that have come, one bit for each.
     pub(super) taken: u64,
     /// In which order, where that is not the written one.
-    pub(super) sequence: [u8; unordered::MEMBERS_MAX],
+    pub(super) sequence: [u8; UNORDERED_MAX],
 }
 
 /// Takes what a walk through the members of a group comes upon.

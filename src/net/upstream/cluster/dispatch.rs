@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::core::{Core, State, Watch};
 use super::entry::{Entry, Kind, Lease, Phase, Shows};
-use super::nodes::NodeName;
+use super::settings::NodeName;
 use super::transaction::ABORTED;
 use crate::net::clock;
 use crate::net::upstream::Recipient;

@@ -13,9 +13,9 @@ use respguard_engine::pipeline::finding::Fault;
 
 use super::gather::Gather;
 use super::login::Login;
-use super::nodes::NodeName;
 use super::retry::Retry;
 use super::scripts::Needs;
+use super::settings::NodeName;
 use super::subscriptions::Change;
 
 /// A connection that one request, or a client that watches, has for itself.

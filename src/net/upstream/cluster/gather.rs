@@ -3,8 +3,8 @@
 use super::core::{Core, State};
 use super::entry::{Entry, Kind, Lease};
 use super::intake::Request;
-use super::nodes::NodeName;
 use super::retry::Retry;
+use super::settings::NodeName;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::route::merge::Merge;
 use respguard_engine::route::place::Split;

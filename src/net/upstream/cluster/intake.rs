@@ -232,7 +232,7 @@ impl Core {
                 }
                 Route::Split(_) => {}
                 Route::Every(merge) => {
-                    self.nodes.scripts().note(&request);
+                    self.nodes.scripts().note(request.spec, request.args);
                     gather::every(request.name(), &rest[..bytes], merge, &mut entry);
                 }
                 Route::One(merge) => gather::one(&rest[..bytes], merge, &mut entry),

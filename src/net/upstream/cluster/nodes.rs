@@ -13,7 +13,7 @@ use super::core::Core;
 use super::node::{Node, Used};
 use super::scatter::Pieces;
 use super::scripts::{Needs, Scripts};
-use super::traffic::Traffic;
+use super::settings::{Announced, ClusterSettings, NodeName};
 use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -39,30 +39,6 @@ const DOUBT_PAUSE: Duration = Duration::from_millis(25);
 const SILENCE: Duration = Duration::from_millis(100);
 /// Redis' own text.
 const NO_DATABASES: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
-
-/// The address that cluster-aware clients see as the only node.
-#[derive(Debug, Clone)]
-pub struct Announced {
-    /// Empty for the address that they have connected to.
-    pub host: String,
-    pub port: u16,
-    pub id: String,
-}
-
-/// How a cluster is stood before.
-#[derive(Debug)]
-pub struct ClusterSettings {
-    pub cluster: Cluster,
-    pub announced: Announced,
-    pub split_writes: bool,
-    /// What was loaded through the proxy.
-    pub scripts: Scripts,
-    /// What goes to each node.
-    pub traffic: Traffic,
-}
-
-/// A node, by where it is reached.
-pub(super) type NodeName = Rc<Address>;
 
 /// All nodes, for one worker.
 pub struct Nodes {

@@ -4,7 +4,7 @@ use super::core::Core;
 use super::entry::{Entry, Kind};
 use super::gather;
 use super::intake::Request;
-use super::nodes::Announced;
+use super::settings::Announced;
 use respguard_engine::route::place::ClusterCommand;
 use respguard_engine::route::slots::{SLOTS, key_slot};
 use respguard_resp::{Protocol, encode};

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::core::{Core, State};
 use super::entry::Kind;
-use super::nodes::NodeName;
+use super::settings::NodeName;
 use super::streams::address;
 use crate::net::clock;
 use respguard_engine::link::owed::Owed;

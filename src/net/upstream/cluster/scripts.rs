@@ -7,13 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha1_smol::Sha1;
 
-use super::core::{Core, State};
-use super::intake::Request;
-use super::nodes::NodeName;
 use respguard_engine::command::Spec;
 use respguard_resp::encode;
-use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
-use respguard_resp::scan::elements;
+use respguard_resp::request::Args;
 
 /// What is kept of all scripts, and of all libraries; the script that has been known longest goes first.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -65,10 +61,9 @@ impl Needs {
 
 impl Scripts {
     /// Takes note of a request that goes to all primaries.
-    pub(super) fn note(&self, request: &Request<'_>) {
-        let args = request.args;
+    pub(super) fn note(&self, spec: &Spec, args: Args<'_>) {
         let Some(last) = args.len().checked_sub(1).and_then(|at| args.get(at)) else { return };
-        match request.spec.name() {
+        match spec.name() {
             "script|load" if args.len() == 3 && last.len() <= BYTES_MAX => self.known().load(last),
             "script|flush" => self.known().forget_scripts(),
             "function|load" => {
@@ -146,57 +141,6 @@ fn read_digest(text: &[u8]) -> Option<Digest> {
         *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
     }
     Some(digest)
-}
-
-/// A node has not got what it was to run.
-fn is_missing(error: &[u8]) -> bool {
-    error.starts_with(b"-NOSCRIPT") || error.starts_with(b"-ERR Function not found")
-}
-
-impl Core {
-    /// Within EXEC's answer it is too late for this transaction, whose other commands have run; the next one finds it loaded.
-    pub(super) fn note_missing(&self, node: Option<&NodeName>, exec: &[u8]) {
-        if let Some(node) = node
-            && elements(exec).any(is_missing)
-        {
-            self.nodes.forget_given(node);
-        }
-    }
-
-    /// A node does not know the script or function of a request that it was sent, and the proxy does: it is loaded there, and the
-    /// request goes out once more. False where that is not so, or was done.
-    pub(super) fn loads_for(&self, state: &mut State, place: usize, error: &[u8]) -> bool {
-        if !is_missing(error) || state.queue[place].again.as_ref().is_some_and(|again| again.is_loaded) {
-            return false;
-        }
-        let needs = {
-            let table = self.nodes.context.table();
-            let mut parser = RequestParser::new(Limits::default());
-            let (mut spans, mut arena, mut needs) = (Vec::new(), Vec::new(), Needs::default());
-            let written = state.written(&state.queue[place].bytes);
-            if let Parsed::Request { bytes, inline } = parser.parse(written, &mut spans, &mut arena, usize::MAX) {
-                let args = if inline { Args::new(&arena, &spans) } else { Args::new(&written[..bytes], &spans) };
-                needs.note(table.spec(state.queue[place].command), args);
-            }
-            needs
-        };
-        let mut requests = Vec::new();
-        let bodies = needs.scripts.iter().filter_map(|digest| self.nodes.scripts().body(digest));
-        let mut count = 0;
-        for body in bodies {
-            encode::request(&mut requests, &[b"SCRIPT", b"LOAD", &body]);
-            count += 1;
-        }
-        if needs.functions {
-            count += self.nodes.scripts().write_libraries(&mut requests);
-        }
-        if count == 0 {
-            return false;
-        }
-        let again = state.queue[place].again();
-        (again.is_loaded, again.loads) = (true, Some((requests, count)));
-        true
-    }
 }
 
 #[cfg(test)]

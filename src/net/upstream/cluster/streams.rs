@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::core::State;
 use super::entry::Phase;
 use super::node::Used;
-use super::nodes::NodeName;
+use super::settings::NodeName;
 use crate::net::clock;
 use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::{Link, Phase as LinkPhase};

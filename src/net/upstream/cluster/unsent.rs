@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::core::{Core, State};
 use super::entry::{Entry, Kind, Phase, Shows};
 use super::gather::{Part, Progress, Target};
-use super::nodes::NodeName;
+use super::settings::NodeName;
 use respguard_engine::command::{CommandId, ConnectionEffect};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_resp::encode;

@@ -22,6 +22,7 @@ mod silence;
 mod slow;
 mod standing;
 mod term;
+mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::io;

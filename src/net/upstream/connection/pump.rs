@@ -5,11 +5,10 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use super::head_of_line::LONG;
 use super::held_up::Stop;
 use super::reading::Reading;
+use super::wire::Wire;
 use super::{Link, Loss, Phase, tell_all};
 use crate::net::clock;
 use crate::net::upstream::cluster::HeadFault;
@@ -22,11 +21,6 @@ use respguard_engine::session::subscription::Arrival;
 
 /// What is read in one turn, at least, before other tasks have theirs.
 const TURN_BYTES: usize = 1024 * 1024;
-
-/// What carries a connection: a socket, or the process' own way to a cluster.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 /// Who takes what comes next.
 enum Taken {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 use tokio_util::io::poll_read_buf;
 
-use super::pump::Wire;
+use super::wire::Wire;
 use super::{Link, Loss};
 use crate::net::clock;
 use crate::net::context::{Context, READ_BYTES};

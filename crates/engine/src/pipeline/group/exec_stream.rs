@@ -1,32 +1,19 @@
-//! Passes on the array that EXEC returns for a group while it arrives.
+//! What has been seen of the array that EXEC returns for a group, where that is passed on while it arrives.
 
-use super::{MemberReply, WrappedGroup};
-use crate::pipeline::finding::{Finding, Outcome};
-use crate::pipeline::reading::{Findings, Part};
-use crate::pipeline::reply_checks::part;
 use crate::pipeline::score::Failure;
-use crate::policy::OnPartial;
-use crate::preflight::Verdict;
-use crate::preflight::once::REPLIES_BYTES_MAX;
-use crate::preflight::rollback::Finished;
-use respguard_resp::pieces::{Piece, Pieces};
-use respguard_resp::value;
-
-/// A longer answer to EXEC is passed on as it comes even where a member's failure would change every reply: bounds what
-/// is kept.
-const EXEC_BYTES_MAX: usize = 16 * 1024 * 1024;
+use respguard_resp::pieces::Pieces;
 
 /// What has been seen of an array that is not kept.
 #[derive(Debug, Default)]
 pub(super) struct ExecStream {
-    pieces: Pieces,
-    failed: u32,
-    first_failure: Option<Failure>,
+    pub(super) pieces: Pieces,
+    pub(super) failed: u32,
+    pub(super) first_failure: Option<Failure>,
     /// Nothing of it is passed on: what a member is answered is known only at its end, and it is too long to be kept.
-    unseen: bool,
+    pub(super) unseen: bool,
     /// Of those: the first error, and the last element.
-    first_error: Vec<u8>,
-    last: Vec<u8>,
+    pub(super) first_error: Vec<u8>,
+    pub(super) last: Vec<u8>,
 }
 
 /// Bytes of an element that are kept where the rest is not.
@@ -39,7 +26,7 @@ impl ExecStream {
     }
 
     /// An element of an array of which nothing is passed on.
-    fn keep_little(&mut self, bytes: &[u8], first: bool, is_failure: bool) {
+    pub(super) fn keep_little(&mut self, bytes: &[u8], first: bool, is_failure: bool) {
         if first {
             self.last.clear();
         }
@@ -48,124 +35,5 @@ impl ExecStream {
         if is_failure && self.first_error.is_empty() {
             self.first_error = self.last.clone();
         }
-    }
-}
-
-impl WrappedGroup {
-    /// Takes a piece of EXEC's array that need not wait for the rest; true when it did.
-    pub(super) fn pass_on(&mut self, piece: &[u8], at: Part, out: &mut Vec<u8>, findings: &mut Findings<'_>) -> bool {
-        if self.exec_stream.is_none() && !self.begins_stream(piece, at) {
-            return false;
-        }
-        let mut exec_stream = self.exec_stream.take().unwrap_or_default();
-        // Whether it was rolled back stands at its end.
-        exec_stream.unseen = self.guard.as_ref().is_some_and(|guard| guard.rolls_back());
-        let gathered = std::mem::take(&mut self.gathered);
-        self.pass_part(&mut exec_stream, &gathered, out, findings);
-        self.pass_part(&mut exec_stream, piece, out, findings);
-        if at.last {
-            self.answered += 1;
-            match exec_stream.unseen {
-                true => self.conclude_unseen(*exec_stream, out, findings),
-                false => self.conclude_stream(*exec_stream, findings),
-            }
-        } else {
-            self.exec_stream = Some(exec_stream);
-        }
-        true
-    }
-
-    /// An array that comes in pieces need not be kept, unless a member's failure would change every reply: members of a
-    /// group that fails as a whole are told only when the last of them is known.
-    fn begins_stream(&self, piece: &[u8], at: Part) -> bool {
-        if at.last {
-            return false;
-        }
-        let is_exec = self.in_transaction && self.answered > self.lead() + self.queued();
-        let is_whole_array = at.top.kind == b'*' && !at.top.null && at.top.elements == self.queued();
-        let bytes = self.gathered.len() + piece.len();
-        let is_long = bytes > EXEC_BYTES_MAX;
-        // What is rolled back is known at its end.
-        let is_told_last = self.guard.as_ref().is_some_and(|guard| guard.rolls_back());
-        let is_needed_whole = (self.rule.on_partial == OnPartial::Fail || self.carried.is_some() || is_told_last) && !is_long;
-        let is_kept = self.guard.as_ref().is_some_and(|guard| guard.keeps()) && bytes <= REPLIES_BYTES_MAX;
-        is_exec && is_whole_array && !is_needed_whole && !is_kept
-    }
-
-    fn pass_part(&mut self, exec_stream: &mut ExecStream, bytes: &[u8], out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        if exec_stream.unseen {
-            return self.pass_unseen(exec_stream, bytes, out);
-        }
-        let ExecStream { pieces, failed, first_failure, .. } = exec_stream;
-        pieces.admit(bytes, &mut |piece| match piece {
-            Piece::Header(_) => {}
-            Piece::Push(bytes) => out.extend_from_slice(bytes),
-            Piece::Element { at, bytes, first, last } => {
-                if first {
-                    self.note_ttl_fix(at, bytes);
-                }
-                let Some(place) = self.member_at(at) else { return };
-                if let Some(carried) = self.carried.as_mut().filter(|_| first) {
-                    carried.look(place, bytes, last);
-                    carried.observe(place, self.members[place as usize], Some((bytes, last)), findings);
-                }
-                if first && value::is_error(bytes) {
-                    *failed += 1;
-                    first_failure.get_or_insert_with(|| Failure::new(place + 1, bytes));
-                }
-                if first && let Some(expectations) = &mut self.expectations {
-                    expectations.admit(bytes, last);
-                }
-                self.check(MemberReply { place, bytes, part: part(first, last) }, out, findings);
-            }
-        });
-    }
-
-    /// The same of an array of which nothing is passed on but what the server sends amid it.
-    fn pass_unseen(&mut self, exec_stream: &mut ExecStream, bytes: &[u8], out: &mut Vec<u8>) {
-        let mut pieces = std::mem::take(&mut exec_stream.pieces);
-        pieces.admit(bytes, &mut |piece| match piece {
-            Piece::Header(_) => {}
-            Piece::Push(bytes) => out.extend_from_slice(bytes),
-            Piece::Element { at, bytes, first, .. } => {
-                let place = self.member_at(at).filter(|_| first && value::is_error(bytes));
-                if let Some(place) = place {
-                    exec_stream.failed += 1;
-                    exec_stream.first_failure.get_or_insert_with(|| Failure::new(place + 1, bytes));
-                }
-                exec_stream.keep_little(bytes, first, place.is_some());
-            }
-        });
-        exec_stream.pieces = pieces;
-    }
-
-    /// The end of a long answer says whether the group was rolled back; its members' replies are gone.
-    fn conclude_unseen(&mut self, exec_stream: ExecStream, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
-        let failure = exec_stream.first_failure.map(|failure| (failure.place, exec_stream.first_error));
-        self.given_ttls.clear();
-        // What was not kept before it cannot be put back; that it ran all the same is told.
-        let is_kept = self.guard.as_ref().is_some_and(|guard| *guard.verdict() == Verdict::Fine);
-        let finished = if is_kept { Finished::read(&exec_stream.last) } else { Finished::Stands };
-        let outcome = match self.reply_finished(&finished, failure, out, findings) {
-            Some(outcome) => outcome,
-            None => {
-                let name = &self.rule.name;
-                self.reply_all(
-                    out,
-                    &format!("COMMITTED group {name} was applied, its replies are too long to be kept until all is known"),
-                );
-                self.note_unguarded(self, Outcome::Committed, findings)
-            }
-        };
-        findings.found.push(Finding::Group { index: self.index, outcome });
-    }
-
-    fn conclude_stream(&mut self, exec_stream: ExecStream, findings: &mut Findings<'_>) {
-        if self.carried.is_some() {
-            return self.conclude_carried_stream(findings);
-        }
-        let outcome = self.note_passed_on(exec_stream.failed, exec_stream.first_failure.as_ref(), findings);
-        let outcome = self.note_unguarded(self, outcome, findings);
-        findings.found.push(Finding::Group { index: self.index, outcome });
     }
 }

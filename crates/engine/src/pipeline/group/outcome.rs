@@ -7,9 +7,9 @@ use super::super::refusal;
 use super::super::reply_checks::part;
 use super::super::score::{self, Failure};
 use super::super::violation::{Kind, Violation};
-use super::{MemberReply, WrappedGroup};
+use super::WrappedGroup;
 use crate::command::Table;
-use crate::pipeline::reading::Findings;
+use crate::pipeline::reading::{Findings, MemberReply};
 use crate::policy::OnPartial;
 use crate::preflight::rollback::Finished;
 use crate::preflight::{Duplicate, Verdict};
@@ -100,7 +100,9 @@ impl WrappedGroup {
             out.extend_from_slice(pushes);
             match (self.member_at(at), &mut checks) {
                 (None, _) => {}
-                (Some(place), Some(checks)) => checks.admit(place, reply, part(true, true), out, findings.table, findings.found),
+                (Some(place), Some(checks)) => {
+                    checks.admit(MemberReply { place, bytes: reply, part: part(true, true) }, out, findings);
+                }
                 (Some(_), None) => out.extend_from_slice(reply),
             }
         }
@@ -116,7 +118,7 @@ impl WrappedGroup {
     pub(super) fn check(&mut self, reply: MemberReply<'_>, out: &mut Vec<u8>, findings: &mut Findings<'_>) {
         match &mut self.checks {
             None => out.extend_from_slice(reply.bytes),
-            Some(checks) => checks.admit(reply.place, reply.bytes, reply.part, out, findings.table, findings.found),
+            Some(checks) => checks.admit(reply, out, findings),
         }
     }
 

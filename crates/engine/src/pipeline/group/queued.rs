@@ -1,11 +1,11 @@
 //! Reads what the server answers while it queues a group: MULTI's `+OK`, then `+QUEUED` for each command.
 
-use super::{MemberReply, WrappedGroup};
-use crate::pipeline::reading::{Findings, Part};
+use super::WrappedGroup;
+use crate::pipeline::reading::{Findings, MemberReply, Part};
+use crate::pipeline::wire::BEGUN;
 use respguard_resp::scan::Top;
 
-/// What is answered to MULTI, and to each command behind it.
-pub(super) const BEGUN: &[u8] = b"+OK\r\n";
+/// What is answered to each command behind MULTI.
 const QUEUED: &[u8] = b"+QUEUED\r\n";
 
 impl WrappedGroup {

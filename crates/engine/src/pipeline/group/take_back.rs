@@ -4,65 +4,12 @@
 //! nothing, and so must what was added to it: `PEXPIRE key default NX` has answered 1 only where the key had no TTL, so that
 //! PERSIST restores what was (<https://redis.io/docs/latest/commands/persist/>).
 
+use super::given_ttl::TakeBack;
 use super::{Behind, WrappedGroup};
 use crate::pipeline::finding::Finding;
-use crate::pipeline::wire::TtlFix;
 use respguard_resp::encode;
 use respguard_resp::scan::{Top, elements};
 use respguard_resp::value;
-
-/// A TTL that is given within the transaction, and what has become of it.
-#[derive(Debug)]
-pub(super) struct GivenTtl {
-    /// The place among the queued commands of the one that gives it.
-    place: u32,
-    fix: TtlFix,
-    failed: usize,
-    given: bool,
-}
-
-impl GivenTtl {
-    pub(super) fn new(place: u32, fix: TtlFix) -> Option<GivenTtl> {
-        (!fix.members.is_empty()).then_some(GivenTtl { place, fix, failed: 0, given: false })
-    }
-
-    fn is_undeserved(&self) -> bool {
-        self.given && self.failed == self.fix.members.len()
-    }
-}
-
-/// Commands of our own that are under way behind the transaction, while the members' replies wait.
-#[derive(Debug)]
-pub(super) struct TakeBack {
-    request: Vec<u8>,
-    sent: bool,
-    owed: u32,
-    replies: Vec<u8>,
-}
-
-impl TakeBack {
-    pub(super) fn is_unsent(&self) -> bool {
-        !self.sent
-    }
-
-    pub(super) fn take(&mut self) -> Option<(&[u8], u32)> {
-        let was_sent = std::mem::replace(&mut self.sent, true);
-        (!was_sent).then_some((&self.request[..], self.owed))
-    }
-
-    pub(super) fn owed(&self) -> u32 {
-        self.owed
-    }
-
-    /// One has been answered, whatever it says; true when it was the last.
-    pub(super) fn admit(&mut self, out: &mut Vec<u8>) -> bool {
-        self.owed = self.owed.saturating_sub(1);
-        if self.owed == 0 {
-            out.append(&mut self.replies);
-        }
-        self.owed == 0
-    }
-}
 
 impl WrappedGroup {
     /// Looks at the elements of EXEC's whole array.
@@ -108,7 +55,7 @@ impl WrappedGroup {
             found.push(Finding::FollowUp { request, frames: owed });
             return false;
         }
-        self.take_back = Some(Box::new(TakeBack { request, sent: false, owed, replies: out.split_off(before) }));
+        self.take_back = Some(Box::new(TakeBack::new(request, owed, out.split_off(before))));
         true
     }
 

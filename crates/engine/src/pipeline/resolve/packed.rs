@@ -161,13 +161,13 @@ impl Sequencer {
 
     /// Passes on EXEC's answer, whose values have been read, from the place in which it waited.
     pub(in crate::pipeline) fn pass_exec_read(&mut self, checks: &mut ExecChecks, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
-        let read = checks.admit(reading.piece, reading.part, reading.context.table, reading.found);
+        let read = checks.admit(reading.piece, reading.part, &mut reading.findings());
         self.keep_piece(&read, out);
     }
 
     /// Passes on a piece of the answer to the client's own EXEC.
     pub(in crate::pipeline) fn pass_exec(&mut self, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
-        let checked = self.exec_checks.admit(reading.piece, reading.part, reading.context.table, reading.found);
+        let checked = self.exec_checks.admit(reading.piece, reading.part, &mut reading.findings());
         self.keep_piece(&checked, out);
     }
 }

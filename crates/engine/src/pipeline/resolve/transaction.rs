@@ -28,7 +28,7 @@ impl Sequencer {
                 if part.first && piece == b"+QUEUED\r\n" {
                     let may_write = context.table.spec(slot.command).may_write();
                     self.transaction.get_or_insert_default().queue(slot.command, may_write);
-                    self.exec_checks.queued(slot.command, check);
+                    self.exec_checks.queued(check);
                 }
             }
             Role::Multi if part.first && piece != b"+OK\r\n" => {

@@ -1,13 +1,14 @@
 //! Compiles one `[[group]]`.
 
 use crate::command::{CommandId, Table};
-use crate::policy::group::{Atomic, Group, Shape, Template, Templates};
+use crate::policy::group::{Atomic, Group, Shape};
 use crate::policy::index::KeyIndex;
 use crate::policy::pattern::Names;
 use crate::policy::rule::{OnUnsupported, Unlink, WrittenAtomic, WrittenGroup, WrittenMember, WrittenOrder};
 use crate::policy::run::Keys;
-use crate::policy::unordered;
-use crate::policy::walk::Order;
+use crate::policy::template::Template;
+use crate::policy::templates::Templates;
+use crate::policy::walk::{Order, UNORDERED_MAX};
 
 use crate::preflight::{self, rollback};
 
@@ -165,9 +166,9 @@ fn check_counts(path: &str, written: &[WrittenMember], order: WrittenOrder, erro
         count if count > MEMBERS_MAX => {
             errors.add(path, format!("the group has {count} members"), format!("at most {MEMBERS_MAX}"));
         }
-        count if order == WrittenOrder::Any && count > unordered::MEMBERS_MAX => {
+        count if order == WrittenOrder::Any && count > UNORDERED_MAX => {
             let message = format!("the group has {count} members, which may come in any order");
-            errors.add(path, message, format!("at most {}", unordered::MEMBERS_MAX));
+            errors.add(path, message, format!("at most {}", UNORDERED_MAX));
         }
         count if count == optional => errors.add(path, "every member is optional", "at least one that is not"),
         _ if order == WrittenOrder::Written && optional > OPTIONAL_MAX => {

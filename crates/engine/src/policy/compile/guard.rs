@@ -2,11 +2,11 @@
 
 use crate::command::{ConnectionEffect, Spec, Table, Ungroupable};
 use crate::policy::expect::ExpectRule;
-use crate::policy::group::Template;
 use crate::policy::guard::GuardRule;
 use crate::policy::index::KeyIndex;
 use crate::policy::pattern::Names;
 use crate::policy::rule::{GuardAction, WrittenExpect, WrittenGuard, WrittenMember};
+use crate::policy::template::Template;
 
 use super::{Errors, key_patterns, member};
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::command::{Arrangement, CommandId, Measure, ParsedArgs, Spec, Table, Word, arrange};
-use crate::policy::group::{Measured, Template};
 use crate::policy::near::all_near;
 use crate::policy::pattern::{Names, Pattern};
 use crate::policy::reply::{self, Wanted};
 use crate::policy::rule::WrittenMember;
+use crate::policy::template::{Measured, Template};
 use respguard_resp::request::{Args, Span};
 
 use super::Errors;

@@ -1,10 +1,10 @@
 //! Compiles `require` of a group's members.
 
 use crate::command::{Keys, Table};
-use crate::policy::group::Template;
 use crate::policy::pattern::{Names, Pattern};
 use crate::policy::requirement::{EXPECTED, Required};
 use crate::policy::rule::{OnUnsupported, WrittenAtomic, WrittenGroup, WrittenMember};
+use crate::policy::template::Template;
 
 use super::Errors;
 

@@ -5,6 +5,7 @@
 //! the server its [`questions`](Subject::questions) and takes the [`Verdict`] from the answers.
 
 mod describe;
+mod place;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -15,14 +16,8 @@ use super::pattern::Pattern;
 use super::rule::{Mode, PlaceKind, Repair, TtlBound};
 
 pub use describe::describe;
+pub use place::{LIFETIME_SLACK_MS, NEEDS_MAX, Place, VALUE_BYTES_MAX};
 pub use subject::{Subject, Target, Verdict};
-
-/// Keys of one set, or things that one needs.
-pub const NEEDS_MAX: usize = 8;
-/// Of a value no more is read: a reference is short.
-pub const VALUE_BYTES_MAX: usize = 64 * 1024;
-/// Two lifetimes that differ by less are the same: they are set by commands that run one after the other.
-pub const LIFETIME_SLACK_MS: i64 = 1000;
 
 /// One `[[relation]]`.
 #[derive(Debug)]
@@ -47,19 +42,6 @@ pub enum Form {
     Set(Box<[Pattern]>),
     /// What is at `from` needs everything in `needs`.
     Reference { from: Place, needs: Box<[Place]> },
-}
-
-/// Where something is: a key, or a part of what a key holds.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// What sort of place it is.
-    pub kind: PlaceKind,
-    /// The keys that it is in.
-    pub key: Pattern,
-    /// The member, field, item or value; `None` for a key.
-    pub element: Option<Pattern>,
-    /// As it was written.
-    pub text: Arc<str>,
 }
 
 /// What a server is, as far as relations care.

@@ -3,7 +3,7 @@
 use respguard_resp::scan::elements;
 use respguard_resp::{encode, value};
 
-use super::{LIFETIME_SLACK_MS, NEEDS_MAX, Place, VALUE_BYTES_MAX};
+use super::place::{LIFETIME_SLACK_MS, NEEDS_MAX, Place, VALUE_BYTES_MAX};
 use crate::policy::pattern::{Bindings, Pattern};
 use crate::policy::rule::{PlaceKind, TtlBound};
 

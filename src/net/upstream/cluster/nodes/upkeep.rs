@@ -4,8 +4,9 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::super::node::{News, Node};
-use super::{NodeName, Nodes};
+use super::Nodes;
 use crate::net::clock;
+use crate::net::upstream::cluster::settings::NodeName;
 use crate::net::upstream::lane::LaneKey;
 use respguard_engine::link::handshake::Selects;
 use respguard_engine::route::slots::{SLOTS, SlotSet};

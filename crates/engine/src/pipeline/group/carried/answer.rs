@@ -4,7 +4,7 @@ use super::super::{WrappedGroup, apart};
 use super::{Carried, CarriedGroup, error};
 use crate::command::{CommandId, Table};
 use crate::pipeline::finding::{Fault, Finding, Outcome};
-use crate::pipeline::reading::Findings;
+use crate::pipeline::reading::{Findings, MemberReply};
 use crate::pipeline::refusal;
 use crate::pipeline::reply_checks::part;
 use crate::pipeline::violation::Kind;
@@ -40,7 +40,9 @@ impl WrappedGroup {
         for (place, (_, reply)) in (0..).zip(&raw) {
             let mut checked = Vec::with_capacity(reply.len());
             match &mut checks {
-                Some(checks) => checks.admit(place, reply, part(true, true), &mut checked, findings.table, findings.found),
+                Some(checks) => {
+                    checks.admit(MemberReply { place, bytes: reply, part: part(true, true) }, &mut checked, findings);
+                }
                 None => checked.extend_from_slice(reply),
             }
             replies.push(checked);

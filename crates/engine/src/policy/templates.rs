@@ -1,0 +1,70 @@
+//! The members of a group, and how they are followed through the commands that were read.
+
+use crate::command::Table;
+
+use super::pattern::Names;
+use super::template::Template;
+use super::unordered::Search;
+use super::walk::{Extent, Listen, Order, Reader, Walk};
+
+/// Members in the order in which they are written.
+#[derive(Clone, Debug)]
+pub(super) struct Templates {
+    pub(super) members: Box<[Template]>,
+    /// The order in which they must come.
+    pub(super) order: Order,
+    /// How many members there are up to the last one that is not optional.
+    pub(super) required: usize,
+    pub(super) names: Names,
+}
+
+impl Templates {
+    /// The members that the first command of the group can be.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = &Template> {
+        let leading = self.members.iter().take_while(|member| member.optional).count();
+        let firsts = if self.order == Order::Any { self.members.len() } else { leading + 1 };
+        self.members.iter().take(firsts)
+    }
+
+    pub(super) fn follow<'a>(&self, table: &Table, at: Reader<'_, 'a>) -> Extent {
+        let mut extent = Extent::default();
+        self.walk(Walk::default(), table, at, &mut extent);
+        extent
+    }
+
+    /// Follows the members from one on.
+    pub(super) fn walk<'a>(&self, here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+        match self.order {
+            Order::Written => self.walk_in_order(here, table, at, listener),
+            Order::Any => Search::new(&self.members, table, at, listener).walk(here),
+        }
+    }
+
+    /// Where an optional member fits, both ways are tried, so its place among the
+    /// optional ones never hides a longer match; their number is bounded when the group is compiled.
+    fn walk_in_order<'a>(&self, mut here: Walk<'a>, table: &Table, at: Reader<'_, 'a>, listener: &mut impl Listen<'a>) {
+        while let Some(member) = self.members.get(here.member) {
+            if here.member >= self.required {
+                listener.whole(&here);
+            }
+            let Some(command) = at(here.command) else {
+                listener.awaiting(&here);
+                return;
+            };
+            if member.optional {
+                let mut taken = here;
+                if member.fits(command, table, &mut taken.bound) {
+                    taken.take(here.member);
+                    self.walk_in_order(taken, table, at, listener);
+                }
+                here.member += 1;
+            } else if member.fits(command, table, &mut here.bound) {
+                here.take(here.member);
+            } else {
+                listener.mismatch(&here, command);
+                return;
+            }
+        }
+        listener.whole(&here);
+    }
+}

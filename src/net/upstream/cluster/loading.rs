@@ -1,0 +1,59 @@
+//! Loads what a request runs onto a node that does not know it.
+
+use super::core::{Core, State};
+use super::scripts::Needs;
+use super::settings::NodeName;
+use respguard_resp::encode;
+use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
+use respguard_resp::scan::elements;
+
+impl Core {
+    /// Within EXEC's answer it is too late for this transaction, whose other commands have run; the next one finds it loaded.
+    pub(super) fn note_missing(&self, node: Option<&NodeName>, exec: &[u8]) {
+        if let Some(node) = node
+            && elements(exec).any(is_missing)
+        {
+            self.nodes.forget_given(node);
+        }
+    }
+
+    /// A node does not know the script or function of a request that it was sent, and the proxy does: it is loaded there, and the
+    /// request goes out once more. False where that is not so, or was done.
+    pub(super) fn loads_for(&self, state: &mut State, place: usize, error: &[u8]) -> bool {
+        if !is_missing(error) || state.queue[place].again.as_ref().is_some_and(|again| again.is_loaded) {
+            return false;
+        }
+        let needs = {
+            let table = self.nodes.context.table();
+            let mut parser = RequestParser::new(Limits::default());
+            let (mut spans, mut arena, mut needs) = (Vec::new(), Vec::new(), Needs::default());
+            let written = state.written(&state.queue[place].bytes);
+            if let Parsed::Request { bytes, inline } = parser.parse(written, &mut spans, &mut arena, usize::MAX) {
+                let args = if inline { Args::new(&arena, &spans) } else { Args::new(&written[..bytes], &spans) };
+                needs.note(table.spec(state.queue[place].command), args);
+            }
+            needs
+        };
+        let mut requests = Vec::new();
+        let bodies = needs.scripts.iter().filter_map(|digest| self.nodes.scripts().body(digest));
+        let mut count = 0;
+        for body in bodies {
+            encode::request(&mut requests, &[b"SCRIPT", b"LOAD", &body]);
+            count += 1;
+        }
+        if needs.functions {
+            count += self.nodes.scripts().write_libraries(&mut requests);
+        }
+        if count == 0 {
+            return false;
+        }
+        let again = state.queue[place].again();
+        (again.is_loaded, again.loads) = (true, Some((requests, count)));
+        true
+    }
+}
+
+/// A node has not got what it was to run.
+fn is_missing(error: &[u8]) -> bool {
+    error.starts_with(b"-NOSCRIPT") || error.starts_with(b"-ERR Function not found")
+}

@@ -1,0 +1,30 @@
+//! How one worker reaches the server.
+
+use std::rc::Rc;
+
+use super::cluster::nodes::Nodes;
+use super::settings::Settings;
+use crate::net::health::Health;
+
+/// The settings, with a worker's own way to a cluster.
+pub struct Reach {
+    pub settings: Settings,
+    pub nodes: Option<Rc<Nodes>>,
+    /// What is seen of one node of a cluster.
+    pub health: Option<Health>,
+}
+
+impl Reach {
+    /// One server.
+    pub fn server(settings: Settings) -> Reach {
+        Reach { settings, nodes: None, health: None }
+    }
+}
+
+impl std::ops::Deref for Reach {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}
