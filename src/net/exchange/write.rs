@@ -67,9 +67,10 @@ impl Exchange {
             self.context.write_buffers.give(state.out.take_buffer());
             state.slots.shrink();
         }
+        // What is being encrypted is not waited for: the bytes are taken.
+        self.let_through(state);
         ready!(front.poll_flush(cx))?;
         self.pace.catch_up();
-        self.let_through(state);
         Poll::Ready(Ok(()))
     }
 
