@@ -334,6 +334,9 @@ impl Exchange {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.kept.forget(&self.context.kept);

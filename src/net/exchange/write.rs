@@ -82,6 +82,8 @@ impl Exchange {
         let written = self.task.poll_with(|cx| self.front.borrow_mut().poll_write(cx, piece));
         // An error comes again when the rest is written.
         let Some(Poll::Ready(Ok(written))) = written else { return 0 };
+        // TLS takes more than its socket does: it is flushed, even where nothing is kept here.
+        self.pace.begin_to_write(clock::now);
         self.note_written(written);
         written
     }
