@@ -5,6 +5,9 @@ use std::cell::Cell;
 /// So much each client may keep, whatever is kept for all together: who keeps no more does not count.
 pub const LITTLE: usize = 64 * 1024;
 
+/// What each client may keep while there is enough for all.
+pub const AMPLE: usize = 1024 * 1024;
+
 /// The sum over all clients of what waits to be sent on and what waits to be read by them. Who keeps no more than the little
 /// that each may does not count: thousands of them would leave nothing for anybody else.
 #[derive(Debug)]
@@ -59,6 +62,11 @@ impl MemoryBudget {
     #[inline]
     pub fn allowance(&self, part: usize) -> usize {
         self.max.get().saturating_sub(self.bytes.get()) / part
+    }
+
+    /// True while a client may keep less than it could if others kept less.
+    pub fn is_tight(&self) -> bool {
+        self.is_over_limit() || self.allowance(4) < AMPLE
     }
 
     /// True when one client may keep more although it keeps so many.

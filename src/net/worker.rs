@@ -383,6 +383,12 @@ async fn watch(shared: Rc<WorkerShared>) {
 }
 
 impl WorkerShared {
+    /// Clients that nobody has told that they may go on.
+    fn look_for_missed_wakeups(&self) {
+        clock::tick();
+        self.clients.borrow().values().filter_map(Weak::upgrade).for_each(|exchange| exchange.look_for_missed_wakeup());
+    }
+
     /// Flushes what was counted, and says how much there is to do.
     fn tell(&self) {
         let busy = Handle::current().metrics().worker_total_busy_duration(0);
@@ -399,6 +405,7 @@ async fn flush(shared: Rc<WorkerShared>, rest: Option<Rc<Rest>>, mut questions: 
             _ = ticks.tick() => {
                 shared.tell();
                 shared.context.trim();
+                shared.look_for_missed_wakeups();
                 if let Some(rest) = &rest {
                     rest.trim();
                 }

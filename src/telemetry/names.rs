@@ -27,6 +27,7 @@ pub const HOLDS_TOTAL: &str = "respguard_holds_total";
 pub const KEPT_BYTES: &str = "respguard_kept_bytes";
 pub const LOG_LOST_TOTAL: &str = "respguard_log_lost_total";
 pub const LOGINS_REFUSED_TOTAL: &str = "respguard_logins_refused_total";
+pub const MISSED_WAKEUPS_TOTAL: &str = "respguard_missed_wakeups_total";
 pub const MODE: &str = "respguard_mode";
 pub const NODE_UP: &str = "respguard_node_up";
 pub const OUT_OF_SYNC_TOTAL: &str = "respguard_out_of_sync_total";
@@ -141,6 +142,10 @@ pub const ALL: &[Metric] = &[
     },
     counter(LOG_LOST_TOTAL, "Log lines dropped because the queue to standard error was full or the write failed"),
     counter(LOGINS_REFUSED_TOTAL, "AUTH and HELLO AUTH refused by the proxy itself"),
+    counter(
+        MISSED_WAKEUPS_TOTAL,
+        "Connections and clients that could go on, and that only a periodic check has found: bugs in the proxy itself",
+    ),
     gauge(MODE, "1 for the current mode of the rules, 0 for the other: enforce or observe"),
     gauge(NODE_UP, "1 while the node, a primary of the cluster, answers, else 0"),
     counter(OUT_OF_SYNC_TOTAL, "Upstream replies that no request was waiting for; each closed its connection"),

@@ -41,6 +41,7 @@ pub struct WorkerMetrics {
     failures: [Meter; FailureScope::ALL.len()],
     timeouts: Meter,
     out_of_sync: Meter,
+    missed_wakeups: Meter,
     reconnects: Meter,
     refused: Meter,
     panics: Meter,
@@ -88,6 +89,7 @@ impl WorkerMetrics {
                 .map(|scope| Meter::at_zero(counter!(names::PARTIAL_FAILURES_TOTAL, key::WHERE => scope.as_str()))),
             timeouts: Meter::at_zero(counter!(names::TIMEOUTS_TOTAL)),
             out_of_sync: Meter::at_zero(counter!(names::OUT_OF_SYNC_TOTAL)),
+            missed_wakeups: Meter::at_zero(counter!(names::MISSED_WAKEUPS_TOTAL)),
             reconnects: Meter::at_zero(counter!(names::UPSTREAM_RECONNECTS_TOTAL)),
             panics: Meter::at_zero(counter!(names::PANICS_TOTAL)),
             refused: Meter::at_zero(counter!(names::BREAKER_REFUSED_TOTAL)),
@@ -140,6 +142,11 @@ impl WorkerMetrics {
     /// Counts `n` requests answered `-TIMEOUT`.
     pub fn add_timeouts(&self, n: u32) {
         self.timeouts.add(u64::from(n));
+    }
+
+    /// Counts what could go on and had not been told.
+    pub fn missed_wakeup(&self) {
+        self.missed_wakeups.add(1);
     }
 
     /// Counts an upstream reply that nobody awaited.
@@ -309,7 +316,7 @@ impl WorkerMetrics {
             self.totals.shift_upstream(state, level.flush());
         }
         self.failures.iter().for_each(Meter::flush);
-        for meter in [&self.timeouts, &self.out_of_sync, &self.reconnects, &self.refused, &self.panics] {
+        for meter in [&self.timeouts, &self.out_of_sync, &self.missed_wakeups, &self.reconnects, &self.refused, &self.panics] {
             meter.flush();
         }
         self.resolutions

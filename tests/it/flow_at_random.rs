@@ -140,7 +140,8 @@ fn run(
             }
         });
     }
-    for metric in ["respguard_timeouts_total", "respguard_out_of_sync_total", "respguard_clients_closed_total"] {
+    let bugs = ["respguard_out_of_sync_total", "respguard_missed_wakeups_total"];
+    for metric in ["respguard_timeouts_total", "respguard_clients_closed_total"].into_iter().chain(bugs) {
         assert_eq!(proxy.metric(metric, &[]), 0.0, "{name}: {metric}");
     }
 }

@@ -81,6 +81,7 @@ fn what_is_kept_for_thousands_that_attack_is_bounded_and_others_are_served() {
     eprintln!("another one was served {asked} times, the longest wait was {longest:?}");
     assert!(peak < bound, "{} MiB of {}", peak / MIB, bound / MIB);
     assert_eq!(proxy.metric("respguard_timeouts_total", &[]), 0.0);
+    assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0);
     drop(attackers);
     eventually("nothing is kept any more", || proxy.metric("respguard_kept_bytes", &[]) < MIB as f64);
     assert_eq!(other.ask("SET k v"), "+OK\r\n");

@@ -167,6 +167,7 @@ fn compare(rules: &str, sizes: &[usize], first_seed: u64) {
     }
     eprintln!("{sessions} sessions, no difference");
     assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+    assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0);
 }
 
 /// Pipelines of commands.

@@ -50,6 +50,7 @@ fn a_hundred_clients_that_read_nothing_of_what_is_large_are_in_nobodys_way() {
     eventually("they are gone", || proxy.metric("respguard_clients", &[]) == 0.0);
     eventually("so are their connections", || retired(&proxy) == 0.0);
     assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+    assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0);
 }
 
 #[test]
@@ -267,6 +268,7 @@ fn who_begins_to_ask_beside_a_reader_that_is_stuck_is_answered_over_another_conn
     assert_eq!(proxy.metric("respguard_upstream_connections", &[("state", "shared")]), 1.0);
     ask("c");
     assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+    assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0);
 }
 
 #[test]
@@ -281,6 +283,7 @@ fn who_is_owed_something_behind_a_reader_that_is_stuck_stays_there_until_it_has_
     eventually("what was retired is closed", || retired(&proxy) == 0.0);
     assert_eq!(behind.ask("APPEND list c"), ":3\r\n", "over the connection that is left");
     assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+    assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0);
 }
 
 #[test]
@@ -397,6 +400,7 @@ fn clients_with_a_connection_of_their_own_go_on_and_come_back_while_the_shared_o
         assert_eq!(wire.pipeline(&["SET n 1", "GET n"]), ["+OK\r\n", "$1\r\n1\r\n"]);
     }
     assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+    assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0);
 }
 
 #[test]
@@ -419,4 +423,5 @@ fn each_client_that_reads_nothing_has_a_connection_of_its_own_as_far_as_there_ar
     drop(last);
     eventually("what was retired is closed", || retired(&proxy) == 0.0);
     assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+    assert_eq!(proxy.metric("respguard_missed_wakeups_total", &[]), 0.0);
 }

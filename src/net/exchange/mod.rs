@@ -37,6 +37,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
 
 use crate::net::clock;
 use crate::net::context::Context;
@@ -65,6 +66,9 @@ pub use places::Places;
 pub use room::PRESSED_BYTES;
 pub use send::Timing;
 pub use waiting::Waiting;
+
+/// Behind its end a wait has been forgotten.
+const MISSED: Duration = Duration::from_secs(1);
 
 /// One client, as its upstream connection and its own task see it.
 pub struct Exchange {
@@ -191,6 +195,23 @@ impl Exchange {
         }
     }
 
+    /// Wakes the client's task where what it waits for came long ago, or there is room again, and nobody has told it.
+    pub fn look_for_missed_wakeup(&self) {
+        if self.task.is_woken() {
+            return;
+        }
+        let long_ago = clock::now().checked_sub(MISSED).unwrap_or_else(clock::now);
+        let waiting = self.task.waiting();
+        let is_over = waiting != Waiting::Input && waiting.is_over(self.owing(), long_ago);
+        if is_over {
+            tracing::debug!(client = %self.peer, "a client could go on, and had not been told");
+            self.context.metrics.missed_wakeup();
+        }
+        if is_over || self.task.wants_room() && self.has_room() {
+            self.wake();
+        }
+    }
+
     /// True when nothing is owed but replies to what was answered with a timeout.
     pub fn waits_for_late_alone(&self) -> bool {
         let owing = self.owing();
@@ -312,6 +333,9 @@ impl Exchange {
         Poll::Ready(Ok(read))
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 impl Drop for Exchange {
     fn drop(&mut self) {

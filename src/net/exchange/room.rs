@@ -3,14 +3,12 @@
 use std::time::Instant;
 
 use super::{Exchange, State};
-use crate::net::memory_budget::LITTLE;
+use crate::net::memory_budget::{AMPLE, LITTLE};
 
 /// Places that may be open behind what is held.
 const SLOTS_MAX: usize = 32 * 1024;
 /// Bytes of replies that may wait behind what is held.
 const HELD_UP_BYTES: usize = 256 * 1024;
-/// Bytes kept for a client before the upstream is no longer read from for it.
-const OUT_BYTES_SOFT: usize = 1024 * 1024;
 /// So much may be kept for each client, whatever is kept for all together.
 pub const PRESSED_BYTES: usize = 64 * 1024;
 
@@ -107,7 +105,8 @@ impl Exchange {
         self.begin_to_unpack(state);
     }
 
+    /// Bytes kept for a client before the upstream is no longer read from for it.
     pub(super) fn out_bytes_soft(&self) -> usize {
-        self.context.kept.allowance(4).clamp(PRESSED_BYTES, OUT_BYTES_SOFT)
+        self.context.kept.allowance(4).clamp(PRESSED_BYTES, AMPLE)
     }
 }

@@ -9,6 +9,8 @@ use super::waiting::Waiting;
 pub(super) struct Task {
     waker: RefCell<Option<Waker>>,
     waiting: Cell<Waiting>,
+    /// It has been woken since it looked last.
+    woken: Cell<bool>,
     /// It also wants to know when it may send more.
     wants_room: Cell<bool>,
 }
@@ -16,6 +18,7 @@ pub(super) struct Task {
 impl Task {
     /// It runs on `cx`: wakes go there.
     pub(super) fn register(&self, cx: &TaskContext<'_>) {
+        self.woken.set(false);
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -23,9 +26,15 @@ impl Task {
     }
 
     pub(super) fn wake(&self) {
+        self.woken.set(true);
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
+    }
+
+    /// True when it has been woken and has not looked since.
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.get()
     }
 
     /// Calls `poll` with its context; `None` as long as it has not run.
@@ -69,7 +78,9 @@ mod tests {
         for wakes in [&first, &last] {
             task.register(&TaskContext::from_waker(&wakes.waker()));
         }
+        assert!(!task.is_woken(), "it has looked since");
         task.wake();
+        assert!(task.is_woken());
         task.poll_with(|cx| cx.waker().wake_by_ref());
         assert_eq!((first.count(), last.count()), (0, 2));
     }

@@ -67,9 +67,10 @@ impl Exchange {
             self.context.write_buffers.give(state.out.take_buffer());
             state.slots.shrink();
         }
+        // What is being encrypted is not waited for: the bytes are taken.
+        self.let_through(state);
         ready!(front.poll_flush(cx))?;
         self.pace.catch_up();
-        self.let_through(state);
         Poll::Ready(Ok(()))
     }
 
@@ -81,6 +82,8 @@ impl Exchange {
         let written = self.task.poll_with(|cx| self.front.borrow_mut().poll_write(cx, piece));
         // An error comes again when the rest is written.
         let Some(Poll::Ready(Ok(written))) = written else { return 0 };
+        // TLS takes more than its socket does: it is flushed, even where nothing is kept here.
+        self.pace.begin_to_write(clock::now);
         self.note_written(written);
         written
     }

@@ -69,6 +69,7 @@ fn counters_without_rules_stand_at_zero_from_the_start() {
         &text,
         &[
             "respguard_out_of_sync_total 0",
+            "respguard_missed_wakeups_total 0",
             "respguard_upstream_reconnects_total 0",
             "respguard_partial_failures_total{where=\"transaction\"} 0",
             "respguard_bytes_total{side=\"upstream\",direction=\"out\"} 0",

@@ -192,8 +192,13 @@ impl Core {
     pub(super) fn let_through(&self, state: &State) {
         if self.behind_since.get().is_some() && !state.is_behind() {
             self.behind_since.set(None);
-            self.links.borrow().iter().filter_map(Weak::upgrade).for_each(|link| link.wake());
+            self.wake_nodes();
         }
+    }
+
+    /// The connections to nodes that it has sent something on look whether they may go on.
+    fn wake_nodes(&self) {
+        self.links.borrow().iter().filter_map(Weak::upgrade).for_each(|link| link.wake());
     }
 
     /// Something may be sent that could not before.
@@ -228,6 +233,10 @@ impl Core {
     /// The client has gone.
     pub(super) fn leave(&self) {
         self.has_left.set(true);
+        if self.behind_since.take().is_some() {
+            // Nothing stops for it any more.
+            self.wake_nodes();
+        }
         self.nodes.context.kept.change(&self.kept, 0);
         let mut state = self.state.borrow_mut();
         let mut leases: Vec<(Lease, bool)> = state.returning.drain(..).collect();

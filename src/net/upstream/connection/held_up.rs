@@ -20,11 +20,14 @@ pub(super) struct HeldUp {
     stopped: Cell<Option<(Stop, Instant)>>,
     /// For how long the time has stood still so far.
     still: Cell<Duration>,
+    /// When it was looked last, memory was short: the client may be let go on because others keep less, which tells nobody.
+    by_memory: Cell<bool>,
 }
 
 impl HeldUp {
-    /// Nothing is read from now on.
-    pub(super) fn stop(&self, why: Stop) {
+    /// Nothing is read from now on; whether memory is short.
+    pub(super) fn stop(&self, why: Stop, by_memory: bool) {
+        self.by_memory.set(by_memory);
         if self.stopped.get().is_some_and(|(before, _)| before == why) {
             return;
         }
@@ -43,6 +46,11 @@ impl HeldUp {
     /// Why nothing is read now, if so.
     pub(super) fn why(&self) -> Option<Stop> {
         self.stopped.get().map(|(why, _)| why)
+    }
+
+    /// True when that may have been for want of memory.
+    pub(super) fn is_by_memory(&self) -> bool {
+        self.by_memory.get()
     }
 
     fn still(&self, now: Instant) -> Duration {

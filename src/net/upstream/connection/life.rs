@@ -152,13 +152,16 @@ impl Link {
     pub fn share(&self) {
         self.shared.set(true);
         self.retired.set(false);
-        self.owner.replace(None);
-        self.show_phase();
+        self.set_owner(None);
     }
 
     /// Hands the lease to `owner`, or takes it back.
     pub fn set_owner(&self, owner: Option<Rc<dyn Recipient>>) {
         self.owner.replace(owner);
+        if self.held_up.why().is_some() {
+            // It may have stopped for the one before, who is not asked any more.
+            self.wake();
+        }
         self.show_phase();
     }
 

@@ -1,7 +1,10 @@
 //! The deadlines of a connection: requests that wait too long, replies that stall, silence.
 
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
+
+use tracing::debug;
 
 use super::held_up::Stop;
 use super::{Link, Phase, State, Told, tell_all};
@@ -20,16 +23,48 @@ impl Link {
         if let Some(why) = self.held_up.why() {
             // It is the client that does not go on, not the server.
             self.state.borrow_mut().last_read = clock::now();
-            if why == Stop::Awaited {
-                self.wake();
+            match why {
+                Stop::Awaited => self.wake(),
+                Stop::Alone => self.look_for_missed_wakeup(),
             }
         }
+        self.look_again();
         self.check_deadlines();
         self.check_heartbeat();
         self.kill_orphan_again();
         self.check_struggle();
         self.offer_room();
         self.see_to_watch();
+    }
+
+    /// A connection that has stopped for one client goes on when that client says so. Were it not told, that client would wait
+    /// for ever.
+    fn look_for_missed_wakeup(&self) {
+        let is_behind = {
+            let state = self.state.borrow();
+            state.phase != Phase::Ready || self.next_behind_for(&state).is_some()
+        };
+        if is_behind || self.woken.get() {
+            return;
+        }
+        // That others keep less is told nobody.
+        if !self.held_up.is_by_memory() {
+            debug!(upstream = %self.server(), "a connection could go on, and had not been told");
+            self.context.metrics.missed_wakeup();
+        }
+        self.wake();
+    }
+
+    /// What waits for news of the primary, or for the connection itself, is told of them once; that it looks again costs nothing,
+    /// for it is rare.
+    fn look_again(&self) {
+        if self.doubt.get().is_some() || !self.is_in_term() {
+            self.wake();
+        }
+        let mut state = self.state.borrow_mut();
+        if state.phase != Phase::Connecting {
+            state.waiting.drain(..).for_each(Waker::wake);
+        }
     }
 
     fn check_struggle(&self) {
@@ -174,6 +209,10 @@ impl Link {
             Phase::Closed => return,
         };
         drop(state);
+        if !told.is_empty() {
+            // Who takes what comes next may be another one now.
+            self.wake();
+        }
         let frames = told.iter().map(|(_, owed, _)| owed.frames()).sum();
         self.health().failed(frames);
         if fault == Fault::Timeout {

@@ -9,7 +9,7 @@ use super::head_of_line::LONG;
 use super::held_up::Stop;
 use super::reading::Reading;
 use super::wire::Wire;
-use super::{Link, Loss, Phase, tell_all};
+use super::{Link, Loss, Phase, State, tell_all};
 use crate::net::clock;
 use crate::net::upstream::cluster::HeadFault;
 use crate::net::upstream::{Admitted, Recipient};
@@ -72,7 +72,7 @@ impl Link {
                         // Now the server is to have all of it.
                         cx.waker().wake_by_ref();
                     }
-                    self.held_up.stop(why);
+                    self.held_up.stop(why, self.context.kept.is_tight());
                     self.head_of_line.hold();
                     self.see_to_watch();
                     reading.rest(&self.context);
@@ -180,21 +180,23 @@ impl Link {
     /// What becomes of what comes next.
     fn next_taken(&self) -> Taken {
         let state = self.state.borrow();
-        let who = match state.inflight.owner() {
-            Owner::Recipient(who, _) => who,
-            Owner::Late(_) => return Taken::ByClient,
-            Owner::Nobody => {
-                let is_behind = self.owner.borrow().as_ref().is_some_and(|owner| owner.behind_for().is_some());
-                return if is_behind { Taken::Not(Stop::Alone) } else { Taken::ByClient };
-            }
-        };
-        let Some(behind) = who.behind_for() else { return Taken::ByClient };
+        let Some(behind) = self.next_behind_for(&state) else { return Taken::ByClient };
+        let Owner::Recipient(who, _) = state.inflight.owner() else { return Taken::Not(Stop::Alone) };
         if !state.inflight.is_waited_for(|head, other| Rc::ptr_eq(head, other) || other.is_gone()) {
             return Taken::Not(Stop::Alone);
         }
         // It may catch up in a moment, or the others may find another connection.
         let is_theirs = !self.hands_on.get() && (self.retired.get() || self.head_of_line.is_very_long());
         if behind >= LONG && is_theirs && who.keeps_for_others() { Taken::Kept } else { Taken::Not(Stop::Awaited) }
+    }
+
+    /// For how long who takes what comes next has been behind, if it is.
+    pub(super) fn next_behind_for(&self, state: &State) -> Option<Duration> {
+        match state.inflight.owner() {
+            Owner::Recipient(who, _) => who.behind_for(),
+            Owner::Late(_) => None,
+            Owner::Nobody => self.owner.borrow().as_ref().and_then(|owner| owner.behind_for()),
+        }
     }
 
     /// How many of the next replies, at most `most`, may be handed over together. No message is of a kind that is plain.

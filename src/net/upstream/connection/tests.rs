@@ -19,6 +19,7 @@ struct Waiting {
     was_cut: Cell<bool>,
     replies: RefCell<Vec<u8>>,
     faults: Cell<u32>,
+    is_behind: Cell<bool>,
 }
 
 impl Recipient for Waiting {
@@ -34,6 +35,10 @@ impl Recipient for Waiting {
 
     fn cut(&self, _owed: Owed) {
         self.was_cut.set(true);
+    }
+
+    fn behind_for(&self) -> Option<Duration> {
+        self.is_behind.get().then_some(Duration::ZERO)
     }
 }
 
@@ -89,4 +94,88 @@ async fn a_lost_connection_is_told_of_until_it_is_ended() {
             link.close();
         })
         .await;
+}
+
+/// A link that has stopped before the reply to a recipient that is behind, alone.
+async fn stopped(context: &Rc<Context>, settings: &Rc<Reach>) -> (Rc<Link>, Rc<Waiting>) {
+    let permit = settings.connections.take().expect("room");
+    let link = Link::spawn(context, settings, ConnectParams::default(), permit, true, Vec::new());
+    link.opened().await.expect("it is there");
+    let who = Rc::new(Waiting { is_behind: Cell::new(true), ..Waiting::default() });
+    assert!(link.send(Rc::<Waiting>::clone(&who), &[PING], Owed::answer(), Times::unlimited(clock::now())));
+    while link.held_up.why() != Some(Stop::Alone) || link.woken.get() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (link, who)
+}
+
+/// What the metrics show after this.
+fn shown(run: impl AsyncFnOnce(&Rc<Context>, &Rc<Reach>)) -> String {
+    let (recorder, exposition) = Exposition::build();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let settings = Rc::new(Reach::server(settings(server(usize::MAX).0)));
+        let context = context(&exposition);
+        tokio::task::LocalSet::new().block_on(&runtime, run(&context, &settings));
+        context.metrics.flush();
+        exposition.render()
+    })
+}
+
+#[test]
+fn a_connection_that_stopped_for_a_client_goes_on_even_where_nobody_tells_it_and_that_is_counted() {
+    let text = shown(async |context, settings| {
+        let (link, who) = stopped(context, settings).await;
+        link.on_tick();
+        assert!(!link.woken.get(), "its client is still behind");
+        who.is_behind.set(false);
+        link.on_tick();
+        link.on_tick();
+        while who.replies.borrow().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        link.close();
+    });
+    assert!(text.contains("\nrespguard_missed_wakeups_total 1\n"), "{text}");
+}
+
+#[test]
+fn nothing_is_counted_where_the_client_has_told_it_or_others_made_room() {
+    let text = shown(async |context, settings| {
+        for by_memory in [false, true] {
+            let (link, who) = stopped(context, settings).await;
+            who.is_behind.set(false);
+            if by_memory {
+                link.held_up.stop(Stop::Alone, true);
+            } else {
+                link.wake();
+            }
+            link.on_tick();
+            while who.replies.borrow().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            link.close();
+        }
+    });
+    assert!(text.contains("\nrespguard_missed_wakeups_total 0\n"), "{text}");
+}
+
+#[test]
+fn a_connection_that_is_given_back_stops_for_nobody() {
+    let text = shown(async |context, settings| {
+        let permit = settings.connections.take().expect("room");
+        let link = Link::spawn(context, settings, ConnectParams::default(), permit, false, Vec::new());
+        let who = Rc::new(Waiting { is_behind: Cell::new(true), ..Waiting::default() });
+        link.set_owner(Some(Rc::<Waiting>::clone(&who)));
+        link.opened().await.expect("it is there");
+        while link.held_up.why() != Some(Stop::Alone) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        link.set_owner(None);
+        while link.held_up.why().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        link.close();
+    });
+    assert!(text.contains("\nrespguard_missed_wakeups_total 0\n"), "{text}");
 }
