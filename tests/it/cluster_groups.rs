@@ -2,10 +2,12 @@
 
 use std::io::Write;
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::harness::proxy::command;
 use crate::harness::wire::requests;
-use crate::harness::{Chaos, Nodes, Proxy, Setup, Way, eventually, text};
+use crate::harness::{Chaos, Nodes, Proxy, RedisServer, Setup, Way, eventually, text};
+use respguard_engine::route::slots::key_slot;
 
 const TIMES: &str = "request_timeout_ms = 15000\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
 const RULES: &str = r#"
@@ -211,6 +213,51 @@ fn after_a_failover_the_next_primary_is_asked() {
     let replies: Vec<String> = wire.replies(2).iter().map(|reply| text(reply)).collect();
     assert_eq!(replies, [":2\r\n", ":0\r\n"], "it was sent again");
     assert_eq!(proxy.metric("respguard_violations_total", &[("kind", "unknown_outcome")]), 0.0);
+}
+
+#[test]
+fn the_old_connection_is_ended_at_its_own_node_before_another_is_asked() {
+    let nodes = Nodes::start(2, false);
+    let node = &nodes.servers[0];
+    let chaos = Chaos::before(node.port());
+    assert_eq!(node.ask(&format!("CONFIG SET cluster-announce-port {}", chaos.port())), "+OK\r\n");
+    let says_so = |server: &RedisServer| server.ask("CLUSTER SLOTS").contains(&format!(":{}\r\n", chaos.port()));
+    eventually("both say so", || nodes.servers.iter().all(says_so));
+    let times = "request_timeout_ms = 4000\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
+    let setup = Setup::before(1).cluster(&nodes.ports(), times).top("workers = 1");
+    let proxy = setup.rules(&resolving("transaction")).start();
+    let (other, user) = (nodes.key_of(0, "o"), nodes.key_of(0, "u"));
+    let group = |user: &str| [format!("INCR n:{{{user}}}"), format!("SADD s:{{{user}}} tag")];
+    let [mut first, mut second] = [proxy.wire(), proxy.wire()];
+    for wire in [&mut first, &mut second] {
+        let replies = wire.pipeline(&group(&other).each_ref().map(String::as_str));
+        assert!(replies[0].starts_with(':') && replies[1].starts_with(':'), "{replies:?}");
+    }
+    let slot = key_slot(user.as_bytes());
+    nodes.begin_move(slot, 0, 1);
+    let connections = || {
+        let list = node.ask("CLIENT LIST");
+        let carries_groups = |line: &&str| line.contains(" cmd=exec ");
+        let id = |line: &str| line.split(' ').find_map(|word| word.strip_prefix("id=").map(str::to_owned));
+        list.lines().filter(carries_groups).filter_map(id).collect::<Vec<_>>()
+    };
+    let held = connections();
+    // What is sent from now on stays on its way; what is sent over a new connection comes through.
+    chaos.up(Way::Hold);
+    first.send(&requests(&[&format!("SET {other} 1")]));
+    std::thread::sleep(Duration::from_millis(1500));
+    second.send(&requests(&group(&user).each_ref().map(String::as_str)));
+    assert!(text(&first.replies(1)[0]).starts_with("-TIMEOUT "), "it is stuck");
+    let replies: Vec<String> = second.replies(2).iter().map(|reply| text(reply)).collect();
+    assert_eq!(replies, [":1\r\n", ":1\r\n"], "it was sent again, and runs where its slot is on its way to");
+    assert_eq!(proxy.metric("respguard_retries_total", &[("kind", "group")]), 1.0);
+    // The slot stays where it was after all, and what was on its way arrives.
+    for server in &nodes.servers {
+        assert_eq!(server.ask(&format!("CLUSTER SETSLOT {slot} STABLE")), "+OK\r\n");
+    }
+    chaos.up(Way::Pass);
+    eventually("the old connection is over", || held.iter().any(|id| !connections().contains(id)));
+    assert_eq!(node.ask(&format!("EXISTS n:{{{user}}} s:{{{user}}}")), ":0\r\n", "what was held has not run, too");
 }
 
 #[test]
