@@ -169,3 +169,32 @@ impl Core {
         self.over(state, place, Phase::Done);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::address::Address;
+    use respguard_engine::link::handshake::ServerInfo;
+
+    #[test]
+    fn the_last_lost_connections_are_known_by_what_ends_them() {
+        let lost = LostConnections::default();
+        let node = |port| NodeName::new(Address::Tcp { host: "h".to_owned(), port });
+        let connection = |id: i64| {
+            let info = ServerInfo { client_id: Some(id), address: Some(Box::from(&b"c:1"[..])), ..ServerInfo::default() };
+            info.orphan().expect("it can be ended")
+        };
+        let known = |id| {
+            let mut kill = Vec::new();
+            connection(id).kill(&mut kill);
+            lost.node(&kill)
+        };
+        for id in 0..=LOST_MAX as i64 {
+            lost.note(&connection(id), &node(1));
+        }
+        assert_eq!([known(0), known(1)], [None, Some(node(1))]);
+        // Two nodes may count alike.
+        lost.note(&connection(2), &node(2));
+        assert_eq!([known(1), known(2), known(3)], [Some(node(1)), Some(node(2)), Some(node(1))]);
+    }
+}
