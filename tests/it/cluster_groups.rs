@@ -2,10 +2,13 @@
 
 use std::io::Write;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::harness::proxy::command;
 use crate::harness::wire::requests;
-use crate::harness::{Chaos, Nodes, Proxy, Setup, Way, eventually, text};
+use crate::harness::{Chaos, Nodes, Proxy, RedisServer, Setup, Way, eventually, text};
+use respguard_engine::route::slots::key_slot;
 
 const TIMES: &str = "request_timeout_ms = 15000\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
 const RULES: &str = r#"
@@ -211,6 +214,71 @@ fn after_a_failover_the_next_primary_is_asked() {
     let replies: Vec<String> = wire.replies(2).iter().map(|reply| text(reply)).collect();
     assert_eq!(replies, [":2\r\n", ":0\r\n"], "it was sent again");
     assert_eq!(proxy.metric("respguard_violations_total", &[("kind", "unknown_outcome")]), 0.0);
+}
+
+#[test]
+fn the_old_connection_is_ended_at_its_own_node_before_another_is_asked() {
+    let nodes = Nodes::start(2, false);
+    let node = &nodes.servers[0];
+    let chaos = Chaos::before(node.port());
+    assert_eq!(node.ask(&format!("CONFIG SET cluster-announce-port {}", chaos.port())), "+OK\r\n");
+    let says_so = |server: &RedisServer| server.ask("CLUSTER SLOTS").contains(&format!(":{}\r\n", chaos.port()));
+    eventually("both say so", || nodes.servers.iter().all(says_so));
+    let times = "request_timeout_ms = 6000\nstall_timeout_ms = 500\nheartbeat_ms = 60000\nretries_per_second = 100000\n";
+    let setup = Setup::before(1).cluster(&nodes.ports(), times).top("workers = 1");
+    let proxy = setup.rules(&resolving("transaction")).start();
+    let (other, user) = (nodes.key_of(0, "o"), nodes.key_of(0, "u"));
+    let group = |user: &str| [format!("INCR n:{{{user}}}"), format!("SADD s:{{{user}}} tag")];
+    let [mut first, mut second] = [proxy.wire(), proxy.wire()];
+    for wire in [&mut first, &mut second] {
+        let replies = wire.pipeline(&group(&other).each_ref().map(String::as_str));
+        assert!(replies[0].starts_with(':') && replies[1].starts_with(':'), "{replies:?}");
+    }
+    let slot = key_slot(user.as_bytes());
+    nodes.begin_move(slot, 0, 1);
+    // What is sent from now on over the one connection that there is stays on its way; over a new one it comes through.
+    let set = format!("SET {other} 1");
+    assert_eq!(first.ask(&set), "+OK\r\n");
+    let connections = |with: &str| {
+        let list = node.ask("CLIENT LIST");
+        let id = |line: &str| line.split(' ').find_map(|word| word.strip_prefix("id=").map(str::to_owned));
+        list.lines().filter(|line| line.contains(with)).filter_map(id).collect::<Vec<_>>()
+    };
+    let held = connections(" cmd=set ");
+    assert_eq!(held.len(), 1, "all clients share it");
+    for id in connections("").iter().filter(|id| !held.contains(id)) {
+        node.ask(&format!("CLIENT KILL ID {id}"));
+    }
+    chaos.up(Way::Hold);
+    first.send(&requests(&[&set]));
+    std::thread::sleep(Duration::from_secs(3));
+    second.send(&requests(&group(&user).each_ref().map(String::as_str)));
+    // Nodes answer elsewhere meanwhile. With the deadline of what was sent first the connection is given up.
+    let (is_over, elsewhere) = (AtomicBool::new(false), nodes.key_of(1, "e"));
+    let replies = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut wire = proxy.wire();
+            // It ends if the test fails, too.
+            for _ in (0..400).take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                assert_eq!(wire.ask(&format!("GET {elsewhere}")), "$-1\r\n");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let told = text(&first.reply());
+        assert!(told.starts_with("-TIMEOUT "), "{told}");
+        // A group of several keys runs once its slot is there.
+        nodes.end_move(slot, 0, 1);
+        let replies: Vec<String> = second.replies(2).iter().map(|reply| text(reply)).collect();
+        is_over.store(true, Ordering::Relaxed);
+        replies
+    });
+    assert_eq!(replies, [":1\r\n", ":1\r\n"], "it was sent again");
+    assert_eq!(proxy.metric("respguard_retries_total", &[("kind", "group")]), 1.0);
+    // The slot comes back, and what was on its way arrives.
+    nodes.move_slot(slot, 1, 0);
+    chaos.up(Way::Pass);
+    eventually("the old connection is over", || !connections("").contains(&held[0]));
+    assert_eq!(node.ask(&format!("GET n:{{{user}}}")), "$1\r\n1\r\n", "what was held has not run, too");
 }
 
 #[test]

@@ -159,11 +159,12 @@ impl Client {
         }
         let sent_at = Instant::now();
         self.stage.server.trace(|| format!("session {} sent {wants:?}", session.number));
-        let mut answers = Vec::new();
+        let (mut answers, mut times) = (Vec::new(), Vec::new());
         for _ in &wants {
             let answer = session.reply().await?;
             self.stage.server.trace(|| format!("session {} got {}", session.number, brief(&answer)));
             answers.push(answer);
+            times.push(Instant::now());
             let took = sent_at.elapsed();
             let settings = &self.stage.settings;
             let unread = if session.opened { Duration::ZERO } else { settings.queue_timeout / 2 };
@@ -183,7 +184,7 @@ impl Client {
             }
         }
         session.opened |= answers.iter().any(|answer| !answer.is_error());
-        self.check(session, &wants, &answers);
+        self.check(session, &wants, &answers, &times);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use respguard_engine::route::slots::key_slot;
+use tokio::time::Instant;
 
 use crate::pipeline::Want;
 use crate::redis::Applied;
@@ -26,6 +27,7 @@ struct Note {
     /// Whose it is; writes of one session are applied in their order.
     session: u64,
     fate: Fate,
+    told_at: Option<Instant>,
     /// Commands that carry the tag.
     members: usize,
     /// They are applied together.
@@ -38,6 +40,8 @@ struct Note {
 #[derive(Debug, Default)]
 pub struct Ledger {
     notes: BTreeMap<String, Note>,
+    /// When a client was told what is being noted, if not just now.
+    pub told_at: Option<Instant>,
     /// What was found wrong.
     pub breaches: Vec<String>,
     /// What groups were answered, by rule.
@@ -62,13 +66,13 @@ impl Ledger {
     pub fn tag(&mut self, session: u64, members: usize, together: bool) -> String {
         // Of one width, so that their order is the order in which they were made.
         let tag = format!("t-{:06}", self.notes.len());
-        self.notes.insert(tag.clone(), Note { session, fate: Fate::Open, members, together, in_part: false });
+        self.notes.insert(tag.clone(), Note { session, fate: Fate::Open, told_at: None, members, together, in_part: false });
         tag
     }
 
     pub fn settle(&mut self, tag: &str, fate: Fate) {
-        if let Some(note) = self.notes.get_mut(tag) {
-            note.fate = fate;
+        if let Some(note) = self.notes.get_mut(tag).filter(|note| note.fate != fate) {
+            (note.fate, note.told_at) = (fate, Some(self.told_at.unwrap_or_else(Instant::now)));
         }
     }
 
@@ -121,7 +125,11 @@ impl Ledger {
             // What a failover has undone may have been sent again.
             let all = at.clone();
             let again = |at: usize| all.iter().any(|later| *later > at && history[*later].words == history[at].words);
-            at.retain(|at| !(history[*at].undone && again(*at)));
+            at.retain(|at| !(history[*at].undone_at.is_some() && again(*at)));
+            // What was undone before it was sent again and refused was not there when its client was told so.
+            if note.fate == Fate::Refused {
+                at.retain(|at| history[*at].undone_at.is_none_or(|undone_at| Some(undone_at) > note.told_at));
+            }
             let told = (note.fate, at.len());
             match told {
                 (Fate::Applied, n) if n != note.members => {
@@ -136,7 +144,8 @@ impl Ledger {
                 if at.len() != note.members || at.iter().any(|at| history[*at].together != first) {
                     breaches.push(format!("{tag} is torn: {note:?} {:?}", at.iter().map(|at| &history[*at]).collect::<Vec<_>>()));
                 }
-                if at.iter().any(|at| history[*at].undone) != at.iter().all(|at| history[*at].undone) {
+                let is_undone = |at: &usize| history[*at].undone_at.is_some();
+                if at.iter().any(is_undone) != at.iter().all(is_undone) {
                     breaches.push(format!("{tag} is undone in part"));
                 }
             }

@@ -44,8 +44,8 @@ pub struct Applied {
     /// One number for everything that was applied together.
     pub together: u64,
     pub words: Vec<String>,
-    /// A failover has undone it.
-    pub undone: bool,
+    /// When a failover has undone it.
+    pub undone_at: Option<Instant>,
 }
 
 /// What the server keeps for a connection.
@@ -75,14 +75,14 @@ impl Session {
         self.multi.as_deref().unwrap_or_default()
     }
 
+    /// The transaction will not run.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
     /// It will not run.
     pub fn refuse_multi(&mut self) {
         self.refused = true;
-    }
-
-    /// EXEC would run what is queued.
-    pub fn is_whole(&self) -> bool {
-        self.is_in_multi() && !self.refused
     }
 
     /// It is over.
@@ -186,6 +186,9 @@ impl Model {
                 self.put(db, key, Value::Text("no set".to_owned()), None);
             }
         }
+        // They are no writes of a client: a replica has had them all along.
+        let poison = &self.keys;
+        self.before.iter_mut().for_each(|(_, keys)| keys.extend(poison.clone()));
     }
 
     /// Undoes, of the last `applied` things that were applied, those on such keys: a replica that lagged behind takes over.
@@ -194,8 +197,8 @@ impl Model {
         self.keys.retain(|(_, key), _| !of(key));
         self.keys.extend(keys.into_iter().filter(|((_, key), _)| of(key)));
         for gone in self.history[length..].iter_mut().filter(|applied| of(&applied.words[1])) {
-            self.undone += usize::from(!gone.undone);
-            gone.undone = true;
+            self.undone += usize::from(gone.undone_at.is_none());
+            gone.undone_at.get_or_insert_with(Instant::now);
         }
     }
 

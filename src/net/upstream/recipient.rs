@@ -56,9 +56,9 @@ pub trait Recipient {
     /// On a lease: the other side has ended the connection while something was owed.
     fn lease_ended(&self) {}
 
-    /// On a lease: what the frame that begins with `head` is.
-    fn classify(&self, _head: &[u8]) -> Arrival {
-        Arrival::Reply
+    /// On a lease: what the frame that begins with `head` is. A push is nobody's reply.
+    fn classify(&self, head: &[u8]) -> Arrival {
+        if head.first() == Some(&b'>') { Arrival::Message } else { Arrival::Reply }
     }
 
     /// On a lease: takes a piece of a frame that nobody asked for.

@@ -41,7 +41,7 @@ impl Wake for Wakes {
 }
 
 /// Says `+PONG` to whatever is asked, and what a handshake wants to hear to the rest, on the first `served` connections;
-/// hangs up when it hears QUIT. Counts the connections.
+/// hangs up when it hears QUIT. Around its answer to WATCH it sends pushes. Counts the connections.
 pub fn server(served: usize) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("its address").port();
@@ -69,6 +69,7 @@ pub fn server(served: usize) -> (u16, Arc<AtomicUsize>) {
                             "PING" => Some("+PONG\r\n"),
                             "MULTI" => Some("+OK\r\n"),
                             "EXEC" => Some("*0\r\n"),
+                            "WATCH" => Some(">2\r\n$10\r\ninvalidate\r\n*0\r\n+OK\r\n>1\r\n+last\r\n"),
                             _ => None,
                         })
                         .collect();

@@ -1,13 +1,16 @@
 //! Holds what a client is answered against what it has sent.
 
+use tokio::time::Instant;
+
 use super::{Client, NOT_RUN, Session, brief, parts};
 use crate::ledger::{Fate, tag_in};
 use crate::pipeline::{Want, is_once};
 use crate::wire::Reply;
 
 impl Client {
-    pub(super) fn check(&mut self, session: &mut Session, wants: &[Want], answers: &[Reply]) {
+    pub(super) fn check(&mut self, session: &mut Session, wants: &[Want], answers: &[Reply], times: &[Instant]) {
         for (at, (want, answer)) in wants.iter().zip(answers).enumerate() {
+            self.ledger.borrow_mut().told_at = Some(times[at]);
             self.count(answer);
             self.check_missed(session, answer);
             match want {
@@ -25,6 +28,7 @@ impl Client {
                 want => self.check_one(session, want, answer),
             }
         }
+        self.ledger.borrow_mut().told_at = None;
     }
 
     pub(super) fn check_one(&mut self, session: &mut Session, want: &Want, answer: &Reply) {

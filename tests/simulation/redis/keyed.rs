@@ -34,7 +34,7 @@ impl Model {
                 let keys = if name == "DEL" { &words[1..] } else { &words[1..2] };
                 keys.iter().for_each(|key| *self.versions.entry((db, key.clone())).or_default() += 1);
             }
-            self.history.push(Applied { together: self.together, words: words.to_vec(), undone: false });
+            self.history.push(Applied { together: self.together, words: words.to_vec(), undone_at: None });
         }
         reply
     }

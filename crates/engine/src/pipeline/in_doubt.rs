@@ -10,7 +10,7 @@
 //!
 //! The marker is set by the transaction itself, so that it is there if the members are. That it is not there proves
 //! nothing as long as the old connection may still be read from: it is ended first, by its id, on the connection that
-//! the question is asked on (<https://redis.io/docs/latest/commands/client-kill/>).
+//! the question is asked on, before a cluster at the node that it led to (<https://redis.io/docs/latest/commands/client-kill/>).
 
 use std::time::{Duration, Instant};
 

@@ -88,6 +88,7 @@ impl Core {
                 Kind::Atomic(_) => self.send_atomic(state, place),
                 Kind::Gather(_) => self.send_parts(state, place, now),
                 Kind::Watch => self.send_watch(state, place),
+                Kind::Inquiry(_) => self.send_inquiry(state, place),
                 Kind::Unwatch => self.unwatch(state, place),
                 Kind::Login(_) => self.begin_login(state, place),
                 Kind::Subscribe(_) => self.change_subscriptions(state, place, now),
@@ -325,7 +326,7 @@ impl Core {
     }
 
     /// Who takes what comes back on this connection.
-    fn recipient(&self, link: &Rc<Link>) -> Rc<dyn Recipient> {
+    pub(super) fn recipient(&self, link: &Rc<Link>) -> Rc<dyn Recipient> {
         self.note_link(link);
         self.as_recipient()
     }
@@ -349,7 +350,7 @@ impl Core {
         entry.slot.and_then(|slot| self.nodes.owner(slot))
     }
 
-    fn lane_for(&self, entry: &Entry) -> Option<(NodeName, Rc<Lane>)> {
+    pub(super) fn lane_for(&self, entry: &Entry) -> Option<(NodeName, Rc<Lane>)> {
         if let Some(again) = &entry.again
             && let Some(address) = again.asks.as_ref().or(again.node.as_ref())
         {

@@ -12,6 +12,7 @@ use respguard_engine::link::handshake::OrphanedConnection;
 use respguard_engine::pipeline::finding::Fault;
 
 use super::gather::Gather;
+use super::inquiry::Inquiry;
 use super::login::Login;
 use super::retry::Retry;
 use super::scripts::Needs;
@@ -36,6 +37,8 @@ pub(super) enum Kind {
     Atomic(Box<Atomic>),
     /// Answered by several nodes, or by one whose answer is looked at.
     Gather(Box<Gather>),
+    /// What has become of a group whose connection was lost.
+    Inquiry(Box<Inquiry>),
     Watch,
     Unwatch,
     /// A subscription begins or ends.
@@ -100,8 +103,6 @@ pub(super) enum Shows {
     Last,
     /// That of the one that would be queued.
     Second,
-    /// What EXEC says of each command.
-    Each,
 }
 
 /// A transaction of the client's own that came in pieces.

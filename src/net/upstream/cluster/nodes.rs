@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::ClusterConnection;
 use super::core::Core;
+use super::inquiry::LostConnections;
 use super::node::{Node, Used};
 use super::scatter::Pieces;
 use super::scripts::{Needs, Scripts};
@@ -62,6 +63,8 @@ pub struct Nodes {
     pub(super) pieces: RefCell<Pieces>,
     /// Primaries by their ids, as a walk goes over them.
     primaries: RefCell<Rc<[NodeName]>>,
+    /// Connections to nodes with which groups were lost.
+    pub(super) lost: LostConnections,
     /// The slots whose node has not been there for long, if any.
     unserved: RefCell<Option<Rc<SlotSet>>>,
 }
@@ -84,6 +87,7 @@ impl Nodes {
             changes: Cell::new(0),
             pieces: RefCell::default(),
             primaries: RefCell::new(Rc::from([])),
+            lost: LostConnections::default(),
             unserved: RefCell::default(),
         });
         nodes.apply(&nodes.shared.cluster.view());
@@ -182,6 +186,11 @@ impl Nodes {
     /// True for a primary to which there is a connection.
     pub(super) fn is_there(&self, address: &NodeName) -> bool {
         self.primaries.borrow().contains(address) && self.nodes.borrow().get(address).is_some_and(Node::is_there)
+    }
+
+    /// True for a node that is no primary any more and to which there is no connection.
+    pub(super) fn is_gone(&self, address: &NodeName) -> bool {
+        !self.primaries.borrow().contains(address) && !self.nodes.borrow().get(address).is_some_and(Node::is_there)
     }
 
     /// True for a node that has been silent for longer than a request waits.

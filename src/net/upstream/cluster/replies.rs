@@ -17,7 +17,6 @@ use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::reading::Part;
 use respguard_engine::route::redirect::Redirect;
-use respguard_resp::scan::elements;
 
 /// What is to be done about a redirect.
 pub(super) enum Course {
@@ -74,7 +73,7 @@ impl Core {
     }
 
     /// The request goes out once more, as it did not run.
-    fn again(&self, state: &mut State, place: usize, course: Course) {
+    pub(super) fn again(&self, state: &mut State, place: usize, course: Course) {
         let entry = &mut state.queue[place];
         state.reply_bytes = state.reply_bytes.saturating_sub(entry.reply.len());
         entry.reply.clear();
@@ -123,7 +122,7 @@ impl Core {
         }
     }
 
-    fn over(&self, state: &mut State, place: usize, phase: Phase) {
+    pub(super) fn over(&self, state: &mut State, place: usize, phase: Phase) {
         state.finish(place, phase);
         if state.unsent > 0 || !state.returning.is_empty() {
             self.has_news.set(true);
@@ -182,13 +181,6 @@ impl Core {
         let Kind::Atomic(atomic) = &entry.kind else { return };
         match shows {
             Shows::All => frames.iter().for_each(|frame| entry.reply.extend_from_slice(&reply[frame.clone()])),
-            Shows::Each => {
-                let mut answers = elements(&reply[last.clone()]).peekable();
-                match answers.peek() {
-                    Some(_) => answers.for_each(|answer| entry.reply.extend_from_slice(answer)),
-                    None => (0..entry.frames).for_each(|_| entry.reply.extend_from_slice(&reply[last.clone()])),
-                }
-            }
             Shows::Last => {
                 entry.reply.extend_from_slice(&reply[last]);
                 state.end_watch();
@@ -286,6 +278,11 @@ impl Core {
         }
         entry.reply.clear();
         entry.abort_own();
+        if let Kind::Atomic(atomic) = &entry.kind
+            && let Some((connection, node)) = atomic.orphan.as_ref().zip(entry.sent_to.as_ref())
+        {
+            self.nodes.lost.note(connection, node);
+        }
         self.over(state, place, Phase::Failed(fault));
     }
 }
@@ -311,6 +308,7 @@ impl Recipient for Core {
             Kind::Single | Kind::Blocking(_) => self.admit_single(state, place, piece, part),
             Kind::Atomic(_) => self.admit_atomic(state, place, piece, part),
             Kind::Watch => self.admit_watch(state, place, piece, part),
+            Kind::Inquiry(_) => self.admit_inquiry(state, place, piece, part),
             Kind::Own | Kind::Gather(_) | Kind::Unwatch | Kind::Login(_) | Kind::Subscribe(_) => {}
         }
         Admitted::default()

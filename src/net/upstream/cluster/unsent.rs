@@ -27,9 +27,8 @@ impl Core {
                 self.conclude_parts(state, place);
             }
             _ if !is_over && silent.is_none() => {}
-            Kind::Atomic(atomic) if matches!(atomic.shows, Shows::All | Shows::Each) => {
-                state.finish(place, Phase::Failed(Fault::Unavailable))
-            }
+            Kind::Atomic(atomic) if atomic.shows == Shows::All => state.finish(place, Phase::Failed(Fault::Unavailable)),
+            Kind::Inquiry(_) => state.finish(place, Phase::Failed(Fault::Unavailable)),
             Kind::Single | Kind::Login(_) if self.is_listened_to(entry.command) => {
                 state.finish(place, Phase::Failed(Fault::Unavailable))
             }
@@ -66,7 +65,12 @@ impl Core {
 
     /// The node that the request would go to, if that has been given up.
     fn given_up_node(&self, entry: &Entry) -> Option<NodeName> {
+        let old = match &entry.kind {
+            Kind::Inquiry(inquiry) => inquiry.old_node().cloned(),
+            _ => None,
+        };
         let pointed = entry.again.as_ref().and_then(|again| again.asks.clone().or_else(|| again.node.clone()));
+        let pointed = old.or(pointed);
         let node = pointed.or_else(|| self.nodes.owner(entry.slot?));
         node.filter(|node| self.nodes.is_given_up(node))
     }

@@ -260,7 +260,11 @@ impl Link {
         touched: &mut Vec<Rc<dyn Recipient>>,
     ) -> Result<(), Loss> {
         if part.first {
-            *stray = self.owner.borrow().as_ref().is_some_and(|owner| owner.classify(piece) == Arrival::Message);
+            *stray = match self.owner.borrow().as_ref() {
+                Some(owner) => owner.classify(piece) == Arrival::Message,
+                // Nobody listens; who waits for a reply must not get it.
+                None => part.top.kind == b'>' && !self.shared.get() && !self.state.borrow().inflight.is_empty(),
+            };
         }
         if *stray {
             if let Some(owner) = self.owner.borrow().as_ref() {

@@ -179,3 +179,30 @@ fn a_connection_that_is_given_back_stops_for_nobody() {
     });
     assert!(text.contains("\nrespguard_missed_wakeups_total 0\n"), "{text}");
 }
+
+#[tokio::test]
+async fn a_push_on_a_lease_is_no_reply_whoever_has_it() {
+    let context = context(&Exposition::build().1);
+    let settings = Rc::new(Reach::server(settings(server(usize::MAX).0)));
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            for is_owned in [false, true] {
+                let permit = settings.connections.take().expect("room");
+                let link = Link::spawn(&context, &settings, ConnectParams::default(), permit, false, Vec::new());
+                link.opened().await.expect("it is there");
+                let waiting = Rc::<Waiting>::default();
+                let who: Rc<dyn Recipient> = Rc::<Waiting>::clone(&waiting);
+                link.set_owner(is_owned.then(|| Rc::clone(&who)));
+                for request in [&b"WATCH\r\n"[..], PING] {
+                    assert!(link.send(Rc::clone(&who), &[request], Owed::answer(), Times::unlimited(clock::now())));
+                }
+                while !waiting.replies.borrow().ends_with(b"+PONG\r\n") {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                assert_eq!(waiting.replies.take(), b"+OK\r\n+PONG\r\n", "owned: {is_owned}");
+                link.close();
+            }
+        })
+        .await;
+}
