@@ -12,7 +12,7 @@ use super::core::{Core, State};
 use super::dispatch::ASKING;
 use super::entry::{Kind, Phase};
 use super::intake::Request;
-use super::nodes::NodeName;
+use super::settings::NodeName;
 use crate::net::clock;
 use crate::net::upstream::connection::Phase as LinkPhase;
 use respguard_engine::command::Table;
