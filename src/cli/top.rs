@@ -169,6 +169,7 @@ fn next_key() -> io::Result<Option<KeyEvent>> {
 
 #[cfg(test)]
 mod tests {
+    use ratatui::crossterm::event::{KeyCode, KeyModifiers};
     use serde_json::json;
 
     use super::*;

@@ -22,7 +22,7 @@ use respguard::net::tls::Certificates;
 use respguard::net::topology::Primary;
 use respguard::net::topology::cluster::Cluster;
 use respguard::net::upstream::Settings;
-use respguard::net::upstream::cluster::nodes::{Announced, ClusterSettings};
+use respguard::net::upstream::cluster::settings::{Announced, ClusterSettings};
 use respguard::net::upstream::cluster::{Scripts, Traffic};
 use respguard::net::worker::{self, Setup};
 use respguard::server::upstream_settings;
