@@ -1,6 +1,7 @@
 //! What all tasks of one worker share: settings, rules, counters, buffers.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use crate::telemetry::worker_metrics::WorkerMetrics;
 use respguard_engine::command::Table;
 use respguard_engine::link::handshake::{ClientFields, Kill};
 use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::group_pool::GroupPool;
 use respguard_engine::policy::Policy;
 use respguard_engine::preflight::Names;
 
@@ -57,6 +59,7 @@ pub struct Context {
     pub read_buffers: Buffers<BytesMut>,
     pub write_buffers: Buffers<Vec<u8>>,
     pub batches: Buffers<Box<Batch>>,
+    pub group_pool: Rc<GroupPool>,
     /// No new request is read any more.
     pub draining: Cell<bool>,
     /// While it drains: how long clients that asked to be told have from its beginning on; zero when that is over.
@@ -108,6 +111,7 @@ impl Context {
             read_buffers: Buffers::default(),
             write_buffers: Buffers::default(),
             batches: Buffers::default(),
+            group_pool: Rc::default(),
             draining: Cell::new(false),
             notice: Cell::new(Duration::ZERO),
             guards: Names { instance: fastrand::u64(..), used: Cell::new(0) },
@@ -160,6 +164,7 @@ impl Context {
         self.read_buffers.trim();
         self.write_buffers.trim();
         self.batches.trim();
+        self.group_pool.trim();
     }
 
     /// The server turned out to know other commands than the built-in table.

@@ -1,4 +1,4 @@
-//! Wakes the task that checks for head-of-line blocking while a connection has replies outstanding.
+//! Wakes the task that checks for head-of-line blocking while a connection keeps its head waiting.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A connection may owe something from now on.
+    /// Somebody may have to wait behind the head of a connection.
     #[inline]
     pub fn begin(&self) {
         if !self.begun.replace(true) {

@@ -46,7 +46,7 @@ const AWAY: Duration = Duration::from_millis(100);
 const ROOM_WAIT_WHEN_AWAY: u32 = 5;
 /// How many of them at a time.
 const REFUSED_AT_ONCE: usize = 8;
-/// How often the heads of connections are looked at while something is owed.
+/// How often the heads of connections are looked at while one keeps others waiting.
 const WATCH_INTERVAL: Duration = Duration::from_millis(2);
 /// To look at thousands takes its time: the pause is so many times as long, up to the longest.
 const PAUSE_PER_LOOK: u32 = 20;
@@ -363,7 +363,8 @@ async fn follow_cluster(shared: Rc<WorkerShared>) {
     }
 }
 
-/// Looks at the heads of connections while something is owed: who waits behind one that does not move had better go elsewhere.
+/// Looks at the heads of connections while one keeps others waiting: who waits behind one that does not move had better go
+/// elsewhere.
 async fn watch(shared: Rc<WorkerShared>) {
     loop {
         shared.context.watch.wanted().await;

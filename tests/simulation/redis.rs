@@ -75,14 +75,14 @@ impl Session {
         self.multi.as_deref().unwrap_or_default()
     }
 
-    /// The transaction will not run.
-    pub fn is_refused(&self) -> bool {
-        self.refused
-    }
-
     /// It will not run.
     pub fn refuse_multi(&mut self) {
         self.refused = true;
+    }
+
+    /// EXEC would run what is queued.
+    pub fn is_whole(&self) -> bool {
+        self.is_in_multi() && !self.refused
     }
 
     /// It is over.

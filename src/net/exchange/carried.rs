@@ -55,8 +55,8 @@ impl Exchange {
         }
         sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
         self.follow_ups.set_timeout(timing.request_timeout);
-        let wrapped = self.wrap_span(sending, commands, (&groups, &observed), ids).checked(checks).ttl_fixed(ttl_fixed);
-        let wrapped = wrapped.with_injected(&injected);
+        let mut wrapped = self.wrap_span(sending, commands, (&groups, &observed), ids);
+        wrapped.with_injected(&injected).checked(checks).ttl_fixed(ttl_fixed);
         let mut state = self.state.borrow_mut();
         let wrapped = match guard {
             Some((name, preflight)) => {
@@ -95,9 +95,8 @@ impl Exchange {
                 let (rule, row) = (&policy.groups()[group.group], self.context.metrics.group_row(group.group));
                 let members = members(group, commands);
                 let ids: Members = members.clone().map(|at| batch.id(at)).collect();
-                let wrapped = WrappedGroup::new(row, Arc::clone(rule), ids)
-                    .naming(sending.keys(members.clone()))
-                    .expecting(sending.expectations(members, rule));
+                let mut wrapped = WrappedGroup::new(row, Arc::clone(rule), ids);
+                wrapped.naming(sending.keys(members.clone())).expecting(sending.expectations(members, rule));
                 CarriedGroup::new(wrapped, group.places.clone(), group.guarded)
             })
             .collect();

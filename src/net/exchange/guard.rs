@@ -65,12 +65,9 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let (row, rule) = (self.context.metrics.group_row(index), &policy.groups()[index]);
         let expectations = sending.expectations(commands.iter().copied(), rule);
-        let wrapped = WrappedGroup::new(row, Arc::clone(rule), members)
-            .expecting(expectations)
-            .naming(sending.keys(commands.iter().copied()))
-            .checked(checks)
-            .ttl_fixed(ttl_fixed)
-            .with_injected(&injected);
+        let mut wrapped = WrappedGroup::new(row, Arc::clone(rule), members);
+        wrapped.with_injected(&injected).checked(checks).ttl_fixed(ttl_fixed);
+        wrapped.expecting(expectations).naming(sending.keys(commands.iter().copied()));
         let replays = rule.once.as_ref().is_some_and(|once| once.on_duplicate == OnDuplicate::Replay);
         let guard = Guard::new(preflight, guard);
         let guard = match id.filter(|_| replays) {

@@ -144,7 +144,7 @@ impl Exchange {
             context: Rc::clone(context),
             state: RefCell::new(State {
                 session: Session::default(),
-                slots: Sequencer::default(),
+                slots: Sequencer::sharing(&context.group_pool),
                 undecided: Undecided::default(),
                 out: Output::default(),
                 found: Vec::new(),

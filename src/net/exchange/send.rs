@@ -212,12 +212,9 @@ impl Exchange {
         }
         self.follow_ups.set_timeout(timing.request_timeout);
         let expectations = sending.expectations(commands.iter().copied(), rule);
-        let wrapped = WrappedGroup::new(self.context.metrics.group_row(index), Arc::clone(rule), members)
-            .with_injected(&injected)
-            .checked(checks)
-            .ttl_fixed(ttl_fixed)
-            .expecting(expectations)
-            .naming(sending.keys(commands.iter().copied()));
+        let mut wrapped = WrappedGroup::new(self.context.metrics.group_row(index), Arc::clone(rule), members);
+        wrapped.with_injected(&injected).checked(checks).ttl_fixed(ttl_fixed);
+        wrapped.expecting(expectations).naming(sending.keys(commands.iter().copied()));
         let parts = sending.transaction(commands, &injected);
         if let Some(resolved) = resolved {
             return self.send_marked(sending, &mut state, (commands, wrapped), resolved, parts.concat());

@@ -81,7 +81,7 @@ impl SharedConnection {
             .any(|link| link.standing() == Standing::Revoked)
     }
 
-    /// Looks whether the head of the shared one keeps others waiting; true while something is owed.
+    /// Looks whether the head of the shared one keeps others waiting; true while it has to be looked at again.
     pub(super) fn look_at_heads(&self) -> bool {
         let retired = self.retired.borrow().iter().fold(false, |owed, retired| retired.link.look_at_head() | owed);
         self.shared.borrow().look_at_head() | retired

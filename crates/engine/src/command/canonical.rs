@@ -195,6 +195,15 @@ impl<'a> Canonical<'a> {
         self.arrangement.is_empty()
     }
 
+    /// The arguments, where they stand in the request as they do in the canonical form.
+    #[inline]
+    pub fn as_written(&self) -> Option<Args<'a>> {
+        match self.arrangement.form {
+            Form::AsWritten { first, .. } => Some(self.args.from(first.into())),
+            Form::Listed { .. } => None,
+        }
+    }
+
     /// The argument at `i`, where 0 is the first after the name.
     #[inline]
     pub fn get(&self, i: usize) -> Option<&'a [u8]> {

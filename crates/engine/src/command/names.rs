@@ -60,11 +60,17 @@ impl Names {
     pub(super) fn find(&self, container: CommandId, name: &[u8]) -> Option<(CommandId, bool)> {
         if let 1..=8 = name.len() {
             // Nearly every name fits into one word, and need not be packed to be compared.
-            let (word, len) = (lower(load(name)), name.len() as u16);
-            let is = |known: &Name| known.words[0] == word && known.len == len && known.container == container;
-            return self.search(mix([word, 0, 0, 0], len, container), is);
+            return self.find_word(container, load(name), name.len());
         }
         self.find_long(container, name)
+    }
+
+    /// The same of a name of at most eight bytes, as [`load`] gives them.
+    #[inline(always)]
+    pub(super) fn find_word(&self, container: CommandId, word: u64, len: usize) -> Option<(CommandId, bool)> {
+        let (word, len) = (lower(word), len as u16);
+        let is = |known: &Name| known.words[0] == word && known.len == len && known.container == container;
+        self.search(mix([word, 0, 0, 0], len, container), is)
     }
 
     /// Apart, so that a lookup of a short name needs no call.

@@ -62,15 +62,16 @@ impl Table {
     #[inline]
     pub fn lookup_next(&self, args: Args<'_>, before: &mut Looked) -> CommandId {
         let name = args.get(0).unwrap_or_default();
-        if name.len() > 8 {
+        if !(1..=8).contains(&name.len()) {
             return self.lookup(args);
         }
         let word = load(name);
         if word != before.word || name.len() != before.len {
-            let (id, is_container) = self.find(args);
-            if is_container {
-                return id;
-            }
+            let id = match self.names.find_word(CommandId::UNKNOWN, word, name.len()) {
+                Some((_, true)) => return self.lookup(args),
+                Some((id, false)) => id,
+                None => CommandId::UNKNOWN,
+            };
             *before = Looked { word, len: name.len(), id };
         }
         before.id

@@ -55,8 +55,8 @@ pub struct Prefixes<'b> {
 }
 
 impl Prefixes<'_> {
-    /// The first eight bytes of the argument at a place, with what stands behind it in the buffer; any number where the
-    /// command has none there, `None` where it does not lie in the buffer or the buffer ends.
+    /// The first eight bytes of the argument at a place, with what stands behind it in the buffer, or zeros behind that; any
+    /// number where the command has none there, `None` where it does not lie in the buffer.
     #[inline]
     pub fn at(&self, place: usize) -> Option<u64> {
         let Command { inline, start, first_span, .. } = *self.command;
@@ -64,9 +64,16 @@ impl Prefixes<'_> {
             return None;
         }
         let start = start as usize + self.spans.get(first_span as usize + place)?.start as usize;
-        let first = self.bytes.get(start..start + size_of::<u64>())?.first_chunk()?;
-        Some(u64::from_le_bytes(*first))
+        let bytes = self.bytes.get(start..)?;
+        let first = bytes.first_chunk().map_or_else(|| last_bytes(bytes), |first| u64::from_le_bytes(*first));
+        Some(first)
     }
+}
+
+/// Fewer than eight bytes, at the end of the buffer.
+#[cold]
+fn last_bytes(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// What follows the last complete command.

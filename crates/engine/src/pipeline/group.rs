@@ -122,35 +122,35 @@ impl WrappedGroup {
 
     /// Violations name these keys.
     #[inline]
-    pub fn naming(mut self, keys: Option<Box<NamedKeys>>) -> WrappedGroup {
+    pub fn naming(&mut self, keys: Option<Box<NamedKeys>>) -> &mut WrappedGroup {
         self.keys = keys;
         self
     }
 
     /// What the rule expects of the members' replies.
     #[inline]
-    pub fn expecting(mut self, expectations: Option<Box<Expectations>>) -> WrappedGroup {
+    pub fn expecting(&mut self, expectations: Option<Box<Expectations>>) -> &mut WrappedGroup {
         self.expectations = expectations;
         self
     }
 
     /// What rules about single commands say of the members' replies.
     #[inline]
-    pub fn checked(mut self, checks: Option<Box<ReplyChecks>>) -> WrappedGroup {
+    pub fn checked(&mut self, checks: Option<Box<ReplyChecks>>) -> &mut WrappedGroup {
         self.checks = checks;
         self
     }
 
     /// The TTL rule that commands of our own behind the members are for.
     #[inline]
-    pub fn ttl_fixed(mut self, ttl_fixed: Option<Arc<TtlRule>>) -> WrappedGroup {
+    pub fn ttl_fixed(&mut self, ttl_fixed: Option<Arc<TtlRule>>) -> &mut WrappedGroup {
         self.ttl_fixed = ttl_fixed;
         self
     }
 
     /// The group with commands of our own between its members, in the order of the wire.
     #[inline]
-    pub fn with_injected(mut self, injected: &[Injected]) -> WrappedGroup {
+    pub fn with_injected(&mut self, injected: &[Injected]) -> &mut WrappedGroup {
         self.own = (0..).zip(injected).map(|(before, own)| own.behind + before).collect();
         if injected.iter().any(|own| own.ttl_fix.is_some()) {
             let given_ttls = self.own.iter().zip(injected).filter_map(|(&place, own)| GivenTtl::new(place, own.ttl_fix.clone()?));
@@ -188,6 +188,14 @@ impl WrappedGroup {
     ) -> WrappedGroup {
         self.carried = Some(Box::new(Carried::new(groups, observed, requests, self.members.len())));
         self
+    }
+
+    /// It owns no memory but its own: most are a few commands and one answer.
+    pub(super) fn is_small(&self) -> bool {
+        let has_parts = self.guard.is_some() || self.exec_stream.is_some() || self.expectations.is_some() || self.keys.is_some();
+        let has_more = self.in_doubt.is_some() || self.checks.is_some() || self.take_back.is_some() || self.carried.is_some();
+        let has_bytes = self.gathered.capacity() > 0 || self.refused.capacity() > 0 || self.own_refused.is_some();
+        !has_parts && !has_more && !has_bytes && !self.members.spilled() && !self.own.spilled() && self.given_ttls.capacity() == 0
     }
 
     /// Frames that the upstream owes for it: those of its preflight, MULTI, each member, each command of our own, EXEC.

@@ -226,8 +226,8 @@ mod tests {
             let checks = examine(&table, ids.iter().copied().zip([sadd, incr])).expect("it can be predicted");
             let guard = Guard::new(Preflight::new(&checks), b"guard".to_vec()).sent_as(b"again".to_vec());
             let assert_guard = Injected { behind: 0, request: Vec::new(), ttl_fix: None };
-            let wrapped =
-                WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_injected(&[assert_guard]).with_guard(guard);
+            let mut wrapped = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), ids).with_guard(guard);
+            wrapped.with_injected(&[assert_guard]);
             let mut slots = Sequencer::default();
             let group = slots.push_group(None, wrapped);
             Sent { table, slots, group, session: Session::default(), out: Vec::new(), found: Vec::new() }

@@ -12,6 +12,7 @@ pub mod expectations;
 pub mod finding;
 pub mod gather;
 pub mod group;
+pub mod group_pool;
 pub mod guard;
 pub mod in_doubt;
 pub mod large;

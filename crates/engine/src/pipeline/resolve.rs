@@ -323,8 +323,8 @@ impl Sequencer {
             self.marked.retain(|marked| *marked != seq);
         }
         let Some(slot) = self.slot(seq) else { return };
-        let Role::Group(group) = std::mem::replace(&mut slot.role, Role::Own) else { return };
-        let GroupSlot { mut group, apart, replies } = *group;
+        let Role::Group(mut place) = std::mem::replace(&mut slot.role, Role::Own) else { return };
+        let GroupSlot { group, apart, replies } = &mut *place;
         let members = group.reply_count();
         self.waits_longer(replies.len(), 0);
         self.carried_bytes = self.carried_bytes.saturating_sub(group.carried_bytes());
@@ -333,12 +333,14 @@ impl Sequencer {
         }
         if have_left {
             // The group has been taken from the first place, the others have only members.
-            return self.leave_plain(members, out);
+            self.leave_plain(members, out);
+        } else {
+            for (member, reply) in group::apart(replies, members).into_iter().enumerate() {
+                let place = apart.as_ref().map_or(seq.plus(member), |apart| apart[member]);
+                self.fill(place, reply, out);
+            }
         }
-        for (member, reply) in group::apart(&replies, members).into_iter().enumerate() {
-            let place = apart.as_ref().map_or(seq.plus(member), |apart| apart[member]);
-            self.fill(place, reply, out);
-        }
+        self.group_pool.give(place);
     }
 
     /// A transaction of several groups has not run: some of its commands are answered, the others are sent again.

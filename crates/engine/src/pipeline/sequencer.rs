@@ -8,9 +8,11 @@ mod leave;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::group::WrappedGroup;
+use super::group_pool::GroupPool;
 use super::lazy_queue::LazyQueue;
 use super::packed_reply::PackedReplies;
 use super::probe::Probe;
@@ -71,6 +73,8 @@ pub struct Sequencer {
     reply_mode: ReplyMode,
     /// The answer to EXEC, kept back for the proxy's own answers that go into it.
     pub(super) kept: Option<Vec<u8>>,
+    /// Where the memory for groups comes from.
+    pub(super) group_pool: Rc<GroupPool>,
 }
 
 /// Commands whose transaction has not run, and that are sent again.
@@ -83,6 +87,11 @@ pub struct ReturnedCommands {
 }
 
 impl Sequencer {
+    /// The places of a client of this worker.
+    pub fn sharing(group_pool: &Rc<GroupPool>) -> Sequencer {
+        Sequencer { group_pool: Rc::clone(group_pool), ..Sequencer::default() }
+    }
+
     /// True when no reply of any kind is owed to the client.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.questions.is_empty()
@@ -222,7 +231,7 @@ impl Sequencer {
         self.asks_packed |= group.reads_values();
         let is_apart = |seqs: &&[Seq]| seqs.windows(2).any(|pair| pair[1] != pair[0].plus(1));
         let apart = reserved.filter(is_apart).map(Into::into);
-        let group = Role::Group(Box::new(GroupSlot { group, apart, replies: Vec::new() }));
+        let group = Role::Group(self.group_pool.place(GroupSlot { group, apart, replies: Vec::new() }));
         let place = |member: usize| reserved.map(|seqs| seqs[member]);
         let seq = self.put(place(0), group, CommandId::UNKNOWN, None);
         for member in 1..members {

@@ -91,6 +91,13 @@ pub struct GroupSlot {
     pub(super) replies: Vec<u8>,
 }
 
+impl GroupSlot {
+    /// It owns no memory but its own.
+    pub(super) fn is_small(&self) -> bool {
+        self.apart.is_none() && self.replies.capacity() == 0 && self.group.is_small()
+    }
+}
+
 /// A reply before its turn.
 #[derive(Debug)]
 pub struct Early {

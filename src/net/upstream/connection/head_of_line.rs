@@ -11,6 +11,9 @@ pub(super) const LONG: Duration = Duration::from_millis(5);
 const VERY_LONG: Duration = Duration::from_millis(50);
 /// A head that has been waited for so long, while the server answered on another connection, does not move.
 const STILL: Duration = Duration::from_millis(3);
+/// A head that has been waited for so long is looked at every few milliseconds. Most are answered before: no timer is set for
+/// those.
+const LOOKED_AT: Duration = Duration::from_millis(2);
 
 /// What a connection remembers of it.
 #[derive(Debug, Default)]
@@ -35,6 +38,18 @@ impl HeadOfLine {
             true => self.hold(),
             false => self.since.set(None),
         }
+    }
+
+    /// The client at the head is behind, its reply is large, or it has been waited for for a while, since then.
+    #[inline]
+    pub(super) fn is_to_be_looked_at(&self, waited_for: Option<Instant>) -> bool {
+        self.is_held() || waited_for.is_some_and(|since| since + LOOKED_AT <= clock::now())
+    }
+
+    /// The client at the head is behind, or its reply is large.
+    #[inline]
+    pub(super) fn is_held(&self) -> bool {
+        self.since.get().is_some()
     }
 
     /// Something has come.
@@ -69,5 +84,22 @@ impl HeadOfLine {
     /// True when what is sent now would wait.
     pub(super) fn is_long(&self) -> bool {
         self.is_still() || self.lasts(LONG)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_looked_at_once_it_has_been_waited_for_or_keeps_others_waiting() {
+        clock::tick();
+        let (head, now) = (HeadOfLine::default(), clock::now());
+        assert!(!head.is_to_be_looked_at(None) && !head.is_to_be_looked_at(Some(now)), "an answer takes a moment");
+        assert!(head.is_to_be_looked_at(now.checked_sub(LOOKED_AT)));
+        head.hold();
+        assert!(head.is_to_be_looked_at(None));
+        head.go_on(false);
+        assert!(!head.is_to_be_looked_at(None));
     }
 }

@@ -29,6 +29,7 @@ impl Link {
         self.kill_orphan_again();
         self.check_struggle();
         self.offer_room();
+        self.see_to_watch();
     }
 
     fn check_struggle(&self) {
@@ -103,13 +104,9 @@ impl Link {
         Some(now.saturating_duration_since(since)).filter(|silent| is_due && *silent >= least)
     }
 
-    /// Checks for head-of-line blocking; true while replies are outstanding.
+    /// Checks for head-of-line blocking; true while it has to be looked at again.
     pub fn look_at_head(&self) -> bool {
-        let since = {
-            let state = self.state.borrow();
-            let waits = state.inflight.waits_since(state.last_read);
-            waits.filter(|_| state.phase == Phase::Ready).map(|(since, _)| since)
-        };
+        let since = self.waited_for_since();
         match self.held_up.why() {
             Some(Stop::Alone) => self.tell_alone(),
             Some(Stop::Awaited) => self.wake(),
@@ -119,7 +116,21 @@ impl Link {
                 }
             }
         }
-        since.is_some()
+        self.head_of_line.is_to_be_looked_at(since)
+    }
+
+    /// On a connection that clients share: begins to look at the head, if somebody may have to wait behind it.
+    pub(super) fn see_to_watch(&self) {
+        if self.shared.get() && self.head_of_line.is_to_be_looked_at(self.waited_for_since()) {
+            self.context.watch.begin();
+        }
+    }
+
+    /// Since when the head has been waited for.
+    fn waited_for_since(&self) -> Option<Instant> {
+        let state = self.state.borrow();
+        let waits = state.inflight.waits_since(state.last_read).filter(|_| state.phase == Phase::Ready);
+        waits.map(|(since, _)| since)
     }
 
     fn check_deadlines(&self) {

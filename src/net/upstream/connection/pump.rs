@@ -66,9 +66,7 @@ impl Link {
             return Poll::Ready(loss);
         }
         self.note_kept();
-        if self.shared.get() {
-            self.context.watch.begin();
-        }
+        self.see_to_watch();
         let mut turn_bytes = 0;
         loop {
             if self.doubt.get().is_some() {
@@ -82,11 +80,15 @@ impl Link {
                     }
                     self.held_up.stop(why);
                     self.head_of_line.hold();
+                    self.see_to_watch();
                     reading.rest(&self.context);
                     return Poll::Pending;
                 }
                 Taken::Kept => self.head_of_line.hold(),
                 Taken::ByClient => self.head_of_line.go_on(reading.is_inside_large()),
+            }
+            if self.head_of_line.is_held() {
+                self.see_to_watch();
             }
             self.held_up.go_on();
             if turn_bytes >= TURN_BYTES {

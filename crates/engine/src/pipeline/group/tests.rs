@@ -27,7 +27,8 @@ fn replies_beside(own: &[Injected], on_partial: OnPartial, answers: &str, piece:
     let written = WrittenGroup { name: "g".into(), keys: Some(vec!["k*".into()]), on_partial, ..WrittenGroup::default() };
     let policy = compile(&Written { groups: vec![written], ..Written::default() }, &table).expect("good rules");
     let members = ["get", "incr"].map(|name| table.by_name(name).expect("known")).to_vec();
-    let mut group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members).with_injected(own);
+    let mut group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members);
+    group.with_injected(own);
     let (mut out, mut found, mut scanner) = (Vec::new(), Vec::new(), ReplyScanner::new(ScanLimits::default()));
     let (mut rest, mut first, mut frames) = (answers.as_bytes(), true, group.frames());
     while !rest.is_empty() {
@@ -81,7 +82,8 @@ fn answers_that_say_nothing_are_taken_together_up_to_the_first_other_one() {
     let policy = compile(&Written { groups: vec![written], ..Written::default() }, &table).expect("good rules");
     let taken = |answers: &str| {
         let members = ["get", "incr"].map(|name| table.by_name(name).expect("known")).to_vec();
-        let mut group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members).with_injected(&injected());
+        let mut group = WrappedGroup::new(0, Arc::clone(&policy.groups()[0]), members);
+        group.with_injected(&injected());
         let taken = group.take_queued(answers.as_bytes());
         assert_eq!(group.remaining(), group.frames() - taken.0);
         taken

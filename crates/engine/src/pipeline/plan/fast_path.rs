@@ -15,7 +15,16 @@ pub fn passes_whole(
     bytes: &[u8],
 ) -> bool {
     let is_free = session.admission != Admission::Awaited && !is_engaged(session) && undecided.is_empty();
-    is_free && !batch.is_empty() && skim(table, policy, batch, bytes, 0) == batch.len()
+    is_free && !batch.is_empty() && pass(table, policy, batch, bytes) == batch.len()
+}
+
+/// The first command that does something to its connection or that a rule is about.
+fn pass(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8]) -> usize {
+    let mut at = skim(table, policy, batch, bytes, 0);
+    while at < batch.len() && is_without_rules(table, policy, batch, bytes, at) {
+        at = skim(table, policy, batch, bytes, at + 1);
+    }
+    at
 }
 
 /// Each command must be looked at, for what was sent before it or because of how its server is.
@@ -42,6 +51,12 @@ fn skim(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8], at: usize) 
     } else {
         batch.skim(bytes, at, |id, prefixes| passes(id) && !policy.might_match(id, |place| prefixes.at(place)))
     }
+}
+
+/// Whether the command does nothing to its connection, and no rule is about it.
+fn is_without_rules(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8], at: usize) -> bool {
+    let id = batch.id(at);
+    table.spec(id).is_ordinary() && !policy.may_match(id, |place| batch.argument(bytes, at, place))
 }
 
 impl Planner<'_> {
@@ -76,9 +91,6 @@ impl Planner<'_> {
 
     /// Whether the command is without rules.
     pub(in super::super) fn passes(&self, at: usize) -> bool {
-        let (batch, bytes) = (self.batch, self.bytes);
-        self.rules.table.spec(batch.id(at)).is_ordinary()
-            && !self.is_claimed(at)
-            && !self.rules.policy.may_match(batch.id(at), |place| batch.argument(bytes, at, place))
+        !self.is_claimed(at) && is_without_rules(self.rules.table, self.rules.policy, self.batch, self.bytes, at)
     }
 }

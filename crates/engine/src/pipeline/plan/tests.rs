@@ -193,6 +193,28 @@ fn plain_commands_go_out_in_one_piece() {
 }
 
 #[test]
+fn a_batch_that_no_rule_is_about_passes_whole_whatever_its_keys_look_like() {
+    let group = |name: &str, first: &str| {
+        let members = [first, "SET seen *"].map(|text| WrittenMember { template: text.to_owned(), ..WrittenMember::default() });
+        WrittenGroup { name: name.to_owned(), commands: Some(members.to_vec()), ..WrittenGroup::default() }
+    };
+    let groups = vec![group("session", "GET session:user:{id}"), group("token", "GET token:{id}")];
+    let client = Client::new(&Written { groups, ..Written::default() });
+    let passes = |requests: &str| {
+        let (mut batch, mut parser) = (Batch::default(), RequestParser::new(Limits::default()));
+        assert_eq!(batch.parse(&mut parser, &client.table, requests.as_bytes(), usize::MAX), Tail::Clean);
+        let rules = (&client.table, &client.policy);
+        passes_whole(&client.session, &client.undecided, rules, &batch, requests.as_bytes())
+    };
+    // At the end of what was read, begun like the key of a rule, and inline.
+    let short = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    let alike = "*2\r\n$3\r\nGET\r\n$14\r\nsession:others\r\n";
+    let matching = "*2\r\n$3\r\nGET\r\n$14\r\nsession:user:1\r\n";
+    assert!(passes(short) && passes(alike) && passes("GET k\r\n") && passes(&[alike, short, "GET k\r\n", short].concat()));
+    assert!(!passes(matching) && !passes(&[short, matching, short].concat()) && !passes("GET token:1\r\n"));
+}
+
+#[test]
 fn a_hello_for_the_protocol_that_the_client_has_makes_up_for_one_that_was_missed() {
     let mut client = without_rules();
     assert_eq!(client.plan(&["HELLO 2"], false).turn, None, "it changes nothing");

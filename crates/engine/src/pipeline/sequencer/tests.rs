@@ -138,6 +138,29 @@ impl Client {
     }
 }
 
+#[test]
+fn the_place_of_a_group_serves_the_next_one_of_any_client() {
+    let pool = Rc::<GroupPool>::default();
+    let mut clients = [(); 2].map(|()| Client { slots: Sequencer::sharing(&pool), ..Client::new() });
+    let place_of = |client: &mut Client| {
+        client.group(0, None);
+        match client.slots.queue.front().map(|slot| &slot.role) {
+            Some(Role::Group(place)) => std::ptr::from_ref(&**place),
+            other => panic!("no group stands there: {other:?}"),
+        }
+    };
+    let places = clients.each_mut().map(place_of);
+    assert_ne!(places[0], places[1], "both are under way");
+    for client in &mut clients {
+        (0..4).for_each(|_| client.answer(0, usize::MAX));
+        assert!(client.slots.is_empty() && client.out == b"+0\r\n+1\r\n");
+    }
+    assert_eq!(place_of(&mut clients[0]), places[1], "the one that came back last");
+    pool.trim();
+    (0..4).for_each(|_| clients[0].answer(0, usize::MAX));
+    assert_eq!(clients[0].out, b"+0\r\n+1\r\n+2\r\n+3\r\n");
+}
+
 proptest! {
     #[test]
     fn each_request_has_one_reply_in_its_place_whoever_owes_it(script in proptest::collection::vec((0u8..8, 0usize..2, 1usize..9), 0..80)) {
