@@ -274,6 +274,8 @@ fn the_old_connection_is_ended_at_its_own_node_before_another_is_asked() {
     });
     assert_eq!(replies, [":1\r\n", ":1\r\n"], "it was sent again");
     assert_eq!(proxy.metric("respguard_retries_total", &[("kind", "group")]), 1.0);
+    let asked = |server: &RedisServer| server.ask("INFO commandstats").contains("cmdstat_client|kill:");
+    assert!(asked(node) && !asked(&nodes.servers[1]), "the connection led to the first node");
     // The slot comes back, and what was on its way arrives.
     nodes.move_slot(slot, 1, 0);
     chaos.up(Way::Pass);

@@ -75,11 +75,6 @@ impl Session {
         self.multi.as_deref().unwrap_or_default()
     }
 
-    /// The transaction will not run.
-    pub fn is_refused(&self) -> bool {
-        self.refused
-    }
-
     /// It will not run.
     pub fn refuse_multi(&mut self) {
         self.refused = true;

@@ -128,6 +128,8 @@ impl Link {
         let is_whole =
             self.state.borrow_mut().inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
         tell_all(told, fault);
+        // It was theirs alone: with what others of this connection lose another one may be meant.
+        self.head_orphan.take();
         is_whole
     }
 

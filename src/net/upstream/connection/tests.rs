@@ -197,9 +197,12 @@ async fn a_push_on_a_lease_is_no_reply_whoever_has_it() {
                 for request in [&b"WATCH\r\n"[..], PING] {
                     assert!(link.send(Rc::clone(&who), &[request], Owed::answer(), Times::unlimited(clock::now())));
                 }
-                while !waiting.replies.borrow().ends_with(b"+PONG\r\n") {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+                let answered = async {
+                    while !waiting.replies.borrow().ends_with(b"+PONG\r\n") {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(20), answered).await.expect("both replies come");
                 assert_eq!(waiting.replies.take(), b"+OK\r\n+PONG\r\n", "owned: {is_owned}");
                 link.close();
             }
