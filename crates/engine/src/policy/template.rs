@@ -62,11 +62,9 @@ impl Template {
     #[inline]
     pub(super) fn misfit<'a>(&self, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> Option<&Pattern> {
         let mut words = self.words.iter().enumerate();
-        let misfit = match (self.measured, form.as_written()) {
-            // Most members stand in the rule as clients send them.
-            (None, Some(args)) => words.find(|(place, word)| !word_fits(word, || args.get(*place), bound)),
-            (None, None) => words.find(|(place, word)| !word_fits(word, || form.get(*place), bound)),
-            (Some(measured), _) => words.find(|(place, word)| !measured.word_fits(*place, word, form, bound)),
+        let misfit = match self.measured {
+            None => words.find(|(place, word)| !word_fits(*place, word, form, bound)),
+            Some(measured) => words.find(|(place, word)| !measured.word_fits(*place, word, form, bound)),
         };
         misfit.map(|(_, word)| word)
     }
@@ -85,8 +83,8 @@ impl Template {
 }
 
 #[inline(always)]
-fn word_fits<'a>(word: &Pattern, argument: impl FnOnce() -> Option<&'a [u8]>, bound: &mut Bindings<'a>) -> bool {
-    word.is_any() || argument().is_some_and(|argument| word.matches(argument, bound))
+fn word_fits<'a>(place: usize, word: &Pattern, form: &Canonical<'a>, bound: &mut Bindings<'a>) -> bool {
+    word.is_any() || form.get(place).is_some_and(|argument| word.matches(argument, bound))
 }
 
 impl Measured {
@@ -99,7 +97,7 @@ impl Measured {
                 let time = form.get(self.place).and_then(TimeKind::of);
                 form.get(place).zip(time).is_some_and(|(number, time)| word.matches_time(number, time, bound))
             }
-            _ => word_fits(word, || form.get(place), bound),
+            _ => word_fits(place, word, form, bound),
         }
     }
 
