@@ -86,8 +86,8 @@ impl Nodes {
             _ => {}
         }
         let keys = if name == "EXEC" { session.queued().iter().flat_map(|words| keys(words)).collect() } else { keys(words) };
-        // What is queued is looked at once more when it runs, if it does.
-        let runs = if name == "EXEC" { !session.is_refused() } else { !session.is_in_multi() };
+        // What is queued is looked at once more when it runs.
+        let runs = if name == "EXEC" { session.is_whole() } else { !session.is_in_multi() };
         let refusal = self.refusal(node, &keys, (asking, runs), model)?;
         if name == "EXEC" {
             session.end_multi();

@@ -80,6 +80,11 @@ impl Session {
         self.refused = true;
     }
 
+    /// EXEC would run what is queued.
+    pub fn is_whole(&self) -> bool {
+        self.is_in_multi() && !self.refused
+    }
+
     /// It is over.
     pub fn end_multi(&mut self) {
         self.multi = None;
