@@ -224,7 +224,7 @@ fn the_old_connection_is_ended_at_its_own_node_before_another_is_asked() {
     assert_eq!(node.ask(&format!("CONFIG SET cluster-announce-port {}", chaos.port())), "+OK\r\n");
     let says_so = |server: &RedisServer| server.ask("CLUSTER SLOTS").contains(&format!(":{}\r\n", chaos.port()));
     eventually("both say so", || nodes.servers.iter().all(says_so));
-    let times = "request_timeout_ms = 6000\nstall_timeout_ms = 500\nheartbeat_ms = 60000\nretries_per_second = 100000\n";
+    let times = "request_timeout_ms = 12000\nstall_timeout_ms = 500\nheartbeat_ms = 60000\nretries_per_second = 100000\n";
     let setup = Setup::before(1).cluster(&nodes.ports(), times).top("workers = 1");
     let proxy = setup.rules(&resolving("transaction")).start();
     let (other, user) = (nodes.key_of(0, "o"), nodes.key_of(0, "u"));
@@ -251,7 +251,7 @@ fn the_old_connection_is_ended_at_its_own_node_before_another_is_asked() {
     }
     chaos.up(Way::Hold);
     first.send(&requests(&[&set]));
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
     second.send(&requests(&group(&user).each_ref().map(String::as_str)));
     // Nodes answer elsewhere meanwhile. With the deadline of what was sent first the connection is given up.
     let (is_over, elsewhere) = (AtomicBool::new(false), nodes.key_of(1, "e"));
