@@ -334,11 +334,11 @@ impl Exchange {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.kept.forget(&self.context.kept);
     }
 }
+
+#[cfg(test)]
+mod tests;
