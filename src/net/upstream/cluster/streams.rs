@@ -23,7 +23,7 @@ const COUNT_BITS: u32 = 48;
 /// A stream that is used up keeps room for no more requests than this.
 const IDLE_REQUESTS_MAX: usize = 64;
 /// Nor for more bytes of replies.
-const IDLE_BYTES_MAX: usize = 4 * 1024;
+const IDLE_BYTES_MAX: usize = 8 * 1024;
 
 /// Stands for a request that will not be answered in its stream any more.
 const NONE: u64 = u64::MAX;
@@ -192,7 +192,10 @@ impl Streams {
                 let free = self.all.iter().position(|stream| stream.replies.is_done() && !stream.is_open());
                 match free {
                     Some(at) => {
-                        self.ways.iter_mut().filter(|way| way.is_some_and(|way| usize::from(way) == at)).for_each(|way| *way = None);
+                        self.ways
+                            .iter_mut()
+                            .filter(|way| way.is_some_and(|way| usize::from(way) == at))
+                            .for_each(|way| *way = None);
                         // What was sent before is told from what is sent now.
                         let before = self.all[at].replies.before;
                         self.all[at] = Stream { replies: Replies { before, ..Replies::default() }, ..stream };
