@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::{requests, words};
-use crate::harness::{Proxy, RedisServer, Setup, Twin, eventually, request, text};
+use crate::harness::{PATIENT, Proxy, RedisServer, Setup, Twin, eventually, request, text};
 
 const ONE_WORKER: &str = "workers = 1";
 const QUICK: &str = "request_timeout_ms = 400\nqueue_timeout_ms = 400\nconnect_timeout_ms = 300\nstall_timeout_ms = 30000";
@@ -101,22 +101,23 @@ fn a_subscription_that_timed_out_does_not_come_late() {
 #[test]
 fn a_long_list_of_channels_or_keys_is_what_it_is() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).top(ONE_WORKER).start();
+    // The server compares each key of WATCH with those before it.
+    let proxy = Setup::new(&redis).top(ONE_WORKER).upstream(PATIENT).start();
     for count in [3000_usize, 12_000] {
-        let names: Vec<Vec<u8>> = (0..count).map(|n| format!("some-long-channel-name-{n:06}").into_bytes()).collect();
+        let names: Vec<Vec<u8>> = (0..count).map(|n| format!("some-long-channel-name-{count}-{n:06}").into_bytes()).collect();
         let line =
             |command: &'static [u8]| words(&std::iter::once(command).chain(names.iter().map(Vec::as_slice)).collect::<Vec<_>>());
-        let mut subscriber = proxy.wire();
+        let mut subscriber = proxy.wire().patience(Duration::from_secs(60));
         subscriber.send(&line(b"SUBSCRIBE"));
         for _ in 0..count {
             assert!(text(&subscriber.reply()).contains("subscribe"));
         }
-        assert_eq!(redis.ask("PUBLISH some-long-channel-name-000001 hello"), ":1\r\n");
+        assert_eq!(redis.ask(&format!("PUBLISH some-long-channel-name-{count}-000001 hello")), ":1\r\n");
         assert!(text(&subscriber.reply()).contains("hello"));
-        let mut watcher = proxy.wire();
+        let mut watcher = proxy.wire().patience(Duration::from_secs(60));
         watcher.send(&line(b"WATCH"));
         assert_eq!(text(&watcher.reply()), "+OK\r\n");
-        redis.ask("SET some-long-channel-name-000001 changed");
+        redis.ask(&format!("SET some-long-channel-name-{count}-000001 changed"));
         assert_eq!(watcher.pipeline(&["MULTI", "SET x 1", "EXEC"]), ["+OK\r\n", "+QUEUED\r\n", "*-1\r\n"]);
     }
 }
@@ -124,7 +125,7 @@ fn a_long_list_of_channels_or_keys_is_what_it_is() {
 #[test]
 fn a_reply_under_way_is_not_cut_by_the_timeout_of_the_next() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).top(ONE_WORKER).upstream("request_timeout_ms = 300\nstall_timeout_ms = 30000").start();
+    let proxy = Setup::new(&redis).top(ONE_WORKER).upstream("request_timeout_ms = 1500\nstall_timeout_ms = 30000").start();
     let large = vec![b'x'; 30_000_000];
     let mut straight = redis.wire();
     straight.send(&words(&[b"SET", b"large", &large]));
@@ -140,7 +141,7 @@ fn a_reply_under_way_is_not_cut_by_the_timeout_of_the_next() {
         wire.send_line("ECHO behind");
         std::thread::sleep(Duration::from_millis(50));
         redis.resume();
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_millis(1900));
         let reply = wire.reply();
         assert!(text(&reply) == bulk(&large), "pinned {pinned}: {} bytes", reply.len());
         let behind = text(&wire.reply());

@@ -31,6 +31,9 @@ pub use wire::{Wire, request, text};
 /// How long anything that must come may take on a machine that does other things too.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Keys of `[upstream]` with which nothing is given up because the machine is busy with other tests.
+pub const PATIENT: &str = "request_timeout_ms = 60000\nstall_timeout_ms = 60000\nqueue_timeout_ms = 60000";
+
 const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits until `holds`, at most [`PATIENCE`]; `what` says what was waited for.
