@@ -8,7 +8,7 @@ import time
 
 from rates import CLIENTS, DEPTHS, turned
 from stage import Failed, cpu_seconds, free_port, loopback, request
-from ways import PREDIXY, Way
+from ways import PLAIN, PREDIXY, Way
 
 PRIMARIES, KEYS, BYTES = 3, 100_000, 64
 STRAIGHT = "redis-benchmark --cluster"
@@ -16,7 +16,8 @@ COMMANDS = ("set", "get")
 #: Requests of one second, for how many are sent in a run of so many seconds.
 REQUESTS = {1: 40_000, 16: 250_000, 64: 500_000}
 
-ENVOY = """
+ENVOY, ONE_SERVER = "envoy", "respguard, one server"
+ENVOY_CONFIG = """
 static_resources:
   listeners:
   - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
@@ -48,7 +49,7 @@ def cluster(run):
     """SET and GET of 64 B over 100,000 keys at each depth on three primaries, straight and through proxies that stand for the cluster."""
     nodes = Nodes(run.ways.stage)
     through = [way for way in (respguard(run.ways, nodes), predixy(run.ways.stage, nodes), envoy(run.ways.stage, nodes)) if way]
-    single = run.ways.respguard("respguard, one server")
+    single = run.ways.respguard(ONE_SERVER)
     ways = [Way(STRAIGHT, nodes.ports[0]), *through, single]
     try:
         for depth in DEPTHS:
@@ -129,7 +130,7 @@ def respguard(ways, nodes):
         f'workers = 1\nlisten.address = "127.0.0.1:{port}"\nupstream.cluster = [{seeds}]\nadmin.address = "127.0.0.1:{admin}"\n'
     )
     words = [ways.program, "run", "--config", config, "--log-level", "error"]
-    return Way("respguard", port, ways.stage.start(f"respguard-{port}", words, port=port), admin)
+    return Way(PLAIN, port, ways.stage.start(f"respguard-{port}", words, port=port), admin)
 
 
 def predixy(stage, nodes):
@@ -150,6 +151,6 @@ def envoy(stage, nodes):
     if not shutil.which("envoy"):
         return None
     port, config = free_port(), stage.folder / "envoy-cluster.yaml"
-    config.write_text(ENVOY.format(port=port, node=nodes.ports[0]))
+    config.write_text(ENVOY_CONFIG.format(port=port, node=nodes.ports[0]))
     words = ["envoy", "-c", config, "--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id"]
-    return Way("envoy", port, stage.start("envoy-cluster", words, port=port))
+    return Way(ENVOY, port, stage.start("envoy-cluster", words, port=port))

@@ -2,6 +2,7 @@
 
 import statistics
 
+from clusters import ENVOY, ONE_SERVER
 from ways import DIRECT, PLAIN, PREDIXY, REST, RULES
 
 DEPTHS = ("depth 1", "depth 16", "depth 64")
@@ -9,7 +10,7 @@ DEPTHS = ("depth 1", "depth 16", "depth 64")
 
 def table(records):
     """Every goal that this run can tell of, and whether it was reached."""
-    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, rest, audit, others) for row in find(records)]
+    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, rest, audit, cluster, others) for row in find(records)]
     if not rows:
         return ""
     lines = ["| goal | wanted | measured | |", "|---|---|---|---|"]
@@ -108,6 +109,21 @@ def rest(records):
     for depth, wanted in (("depth 1", 3), ("depth 16", 1.5)):
         rows += at_most(f"CPU for each command by REST, of that by RESP, {depth}", paired(records, "rest", depth, REST, PLAIN, "cpu_us"), wanted)
         rows += at_most(f"p99 by REST, of that by RESP, {depth}", paired(records, "rest", depth, REST, PLAIN, "p99_us"), 2)
+    return rows
+
+
+def cluster(records):
+    """Ahead of the other proxies that stand for a cluster, and not far from what one server costs."""
+    rows = []
+    for case in records.seen("cluster", "case"):
+        for other in (PREDIXY, ENVOY):
+            rate, cpu = (paired(records, "cluster", case, PLAIN, other, metric) for metric in ("per_second", "cpu_us"))
+            if rate is not None:
+                rows.append((f"before a cluster, rate beside {other}, {case}", "above 1", f"{rate:.2f}", rate > 1))
+                rows.append((f"before a cluster, CPU beside {other}, {case}", "below 1", f"{cpu:.2f}", cpu < 1))
+        if not case.endswith(" 64"):
+            cpu = paired(records, "cluster", case, PLAIN, ONE_SERVER, "cpu_us")
+            rows += at_most(f"before a cluster, CPU of that before one server, {case}", cpu, 1.25)
     return rows
 
 

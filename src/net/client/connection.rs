@@ -205,7 +205,9 @@ impl Connection {
 
     /// Waits until there is something to do, at most for `longest`.
     pub(super) async fn wait(&mut self, longest: Option<Duration>) {
-        let releases = self.exchange.waiting() == Waiting::Input && self.lease.is_held();
+        // One that lasts goes back with its client only.
+        let is_passing = || self.exchange.state.borrow().session.affinity.is_passing();
+        let releases = self.exchange.waiting() == Waiting::Input && self.lease.is_held() && is_passing();
         if releases && !self.exchange.is_drained() {
             self.exchange.wait_for(Waiting::Release);
         }

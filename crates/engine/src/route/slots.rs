@@ -77,11 +77,11 @@ impl SlotSet {
     }
 }
 
-/// CRC16 of the XMODEM kind, a byte at a time.
-static CRC16: [u16; 256] = table();
+/// CRC16 of the XMODEM kind: of each byte, and of each with one, two, three zeros behind it.
+static CRC16: [[u16; 256]; 4] = tables();
 
-const fn table() -> [u16; 256] {
-    let mut table = [0; 256];
+const fn tables() -> [[u16; 256]; 4] {
+    let mut tables = [[0; 256]; 4];
     let mut byte = 0;
     while byte < 256 {
         let mut crc = (byte as u16) << 8;
@@ -90,22 +90,42 @@ const fn table() -> [u16; 256] {
             crc = if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 };
             bit += 1;
         }
-        table[byte] = crc;
+        tables[0][byte] = crc;
         byte += 1;
     }
-    table
+    let mut zeros = 1;
+    while zeros < 4 {
+        byte = 0;
+        while byte < 256 {
+            let before = tables[zeros - 1][byte];
+            tables[zeros][byte] = before << 8 ^ tables[0][(before >> 8) as usize];
+            byte += 1;
+        }
+        zeros += 1;
+    }
+    tables
 }
 
 /// The slot of a key: that of its hash tag, the first `{...}` with something in it, or else of the whole key.
 pub fn key_slot(key: &[u8]) -> u16 {
-    let crc = tag(key).iter().fold(0u16, |crc, &byte| crc << 8 ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)]);
-    crc % SLOTS as u16
+    crc16(tag(key)) % SLOTS as u16
+}
+
+/// Four bytes at a time.
+fn crc16(bytes: &[u8]) -> u16 {
+    let (fours, rest) = bytes.as_chunks::<4>();
+    let crc = fours.iter().fold(0u16, |crc, &[a, b, c, d]| {
+        let [high, low] = crc.to_be_bytes();
+        let of = |zeros: usize, byte: u8| CRC16[zeros][usize::from(byte)];
+        of(3, high ^ a) ^ of(2, low ^ b) ^ of(1, c) ^ of(0, d)
+    });
+    rest.iter().fold(crc, |crc, &byte| crc << 8 ^ CRC16[0][usize::from((crc >> 8) as u8 ^ byte)])
 }
 
 fn tag(key: &[u8]) -> &[u8] {
-    let Some(open) = key.iter().position(|byte| *byte == b'{') else { return key };
+    let Some(open) = memchr::memchr(b'{', key) else { return key };
     let behind = &key[open + 1..];
-    match behind.iter().position(|byte| *byte == b'}') {
+    match memchr::memchr(b'}', behind) {
         Some(length @ 1..) => &behind[..length],
         _ => key,
     }
@@ -119,6 +139,16 @@ mod tests {
     fn slots_are_those_of_the_cluster_specification() {
         assert_eq!(key_slot(b"123456789"), 0x31C3);
         assert_eq!([&b"foo"[..], b"bar", b"", b"somekey"].map(key_slot), [12182, 5061, 0, 11058]);
+    }
+
+    #[test]
+    fn four_bytes_at_a_time_are_as_one_after_the_other() {
+        let bytes: Vec<u8> = (0..64u8).map(|n| n.wrapping_mul(151)).collect();
+        for end in 0..bytes.len() {
+            let one_by_one =
+                bytes[..end].iter().fold(0u16, |crc, &byte| crc << 8 ^ CRC16[0][usize::from((crc >> 8) as u8 ^ byte)]);
+            assert_eq!(crc16(&bytes[..end]), one_by_one, "{end} bytes");
+        }
     }
 
     #[test]

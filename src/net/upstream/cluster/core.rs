@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::connection::HeadFault;
 use super::entry::{Entry, Kind, Lease, Own, Phase};
+use super::intake::Times;
 use super::nodes::{NodeName, Nodes};
 use super::scripts::Needs;
 use super::streams::Streams;
@@ -49,6 +50,10 @@ pub(super) struct Core {
     pub(super) has_left: Cell<bool>,
     /// What the worker's sum knows of what is kept here.
     kept: Cell<usize>,
+    /// Of what was read last.
+    pub(super) times: Cell<Option<Times>>,
+    /// How often what has come waits already for what follows it.
+    pub(super) turns_waited: Cell<u32>,
     pub(super) behind_since: Cell<Option<Instant>>,
     /// The nodes' connections that it has sent on.
     links: RefCell<Vec<Weak<Link>>>,
@@ -138,6 +143,8 @@ impl Core {
             has_news: Cell::new(false),
             has_left: Cell::new(false),
             kept: Cell::new(0),
+            times: Cell::new(None),
+            turns_waited: Cell::new(0),
             behind_since: Cell::new(None),
             links: RefCell::default(),
         })

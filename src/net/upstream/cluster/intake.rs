@@ -7,7 +7,7 @@ use super::entry::{Entry, Kind, Phase};
 use super::subscriptions::Change;
 use super::{gather, inquiry, login, own, transaction};
 use crate::net::memory_budget::LITTLE;
-use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, RetryClass, Spec, Table};
+use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, RetryClass, Spec, Table, Timeout};
 use respguard_engine::route::place::{Route, Slots, Verb, slots};
 use respguard_resp::encode;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
@@ -18,6 +18,15 @@ pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the 
 const TOO_LONG: &str = "was not sent: it is longer than what may be held for a node ([listen] buffered_bytes_max)";
 /// What waits for a node is told so before its link gives up on it.
 const TOLD_BEFORE: Duration = Duration::from_millis(100);
+
+/// When requests are read, and until when they are waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    now: Instant,
+    deadline: Instant,
+    /// For a node that takes them.
+    unsent_by: Instant,
+}
 
 /// One request as it was read.
 pub(super) struct Request<'a> {
@@ -204,15 +213,9 @@ impl Core {
 
     /// A request that goes to one node as it is.
     pub(super) fn entry(&self, request: &Request<'_>, bytes: std::ops::Range<u64>) -> Entry {
-        let settings = &self.nodes.settings;
-        let now = State::now();
-        let longest =
-            if request.spec.slow { settings.slow_timeout.max(settings.request_timeout) } else { settings.request_timeout };
-        let deadline = match request.spec.is_blocking(request.args).then(|| request.spec.blocking_timeout(request.args)) {
-            Some(Some(BlockFor::Forever)) => None,
-            Some(Some(BlockFor::AtMost(timeout))) => (now + longest).checked_add(timeout),
-            Some(None) | None => Some(now + longest),
-        };
+        let times = self.times();
+        let is_common = !request.spec.slow && request.spec.timeout == Timeout::Never;
+        let deadline = if is_common { Some(times.deadline) } else { self.own_deadline(request, times.now) };
         Entry {
             kind: Kind::Single,
             command: request.id,
@@ -221,7 +224,7 @@ impl Core {
             frames: 1,
             phase: Phase::Waiting,
             deadline,
-            unsent_by: unsent_by(now, settings.request_timeout),
+            unsent_by: times.unsent_by,
             skip: 0,
             reply: Vec::new(),
             begun: false,
@@ -232,6 +235,32 @@ impl Core {
             stream: None,
             sent_to: None,
             again: None,
+        }
+    }
+}
+
+impl Core {
+    /// Until when what is read now is waited for.
+    fn times(&self) -> Times {
+        let now = State::now();
+        if let Some(known) = self.times.get().filter(|known| known.now == now) {
+            return known;
+        }
+        let request_timeout = self.nodes.settings.request_timeout;
+        let times = Times { now, deadline: now + request_timeout, unsent_by: unsent_by(now, request_timeout) };
+        self.times.set(Some(times));
+        times
+    }
+
+    /// The same for what is long by nature, or may wait at its node.
+    fn own_deadline(&self, request: &Request<'_>, now: Instant) -> Option<Instant> {
+        let settings = &self.nodes.settings;
+        let longest =
+            if request.spec.slow { settings.slow_timeout.max(settings.request_timeout) } else { settings.request_timeout };
+        match request.spec.is_blocking(request.args).then(|| request.spec.blocking_timeout(request.args)) {
+            Some(Some(BlockFor::Forever)) => None,
+            Some(Some(BlockFor::AtMost(timeout))) => (now + longest).checked_add(timeout),
+            Some(None) | None => Some(now + longest),
         }
     }
 }
