@@ -13,8 +13,9 @@ COPY Cargo.toml Cargo.lock build.rs config.toml ./
 COPY docs/runbook.md docs/runbook.md
 COPY crates crates
 COPY src src
-# Benchmarks are named in Cargo.toml, so their files must be there; they are not built.
+# Benchmarks and examples are named in Cargo.toml, so their files must be there; they are not built.
 COPY benches benches
+COPY examples examples
 # Which commit it is: there is no git here to ask.
 ARG RESPGUARD_COMMIT=
 RUN RESPGUARD_COMMIT="$RESPGUARD_COMMIT" cargo build --locked --release --bin respguard

@@ -42,8 +42,11 @@ help:
 demo: redis
 	$(PYTHON) demo/$(if $(CLUSTER),cluster,demo).py
 
+# Tests wait for most of their time, for deadlines and for servers that fail: two for each core.
+TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
+
 test: setup
-	cargo test --locked --workspace --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --locked --workspace --no-fail-fast
 
 # A server that is asked for and cannot be had is a failure.
 SERVER ?=

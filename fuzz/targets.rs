@@ -17,7 +17,7 @@ use respguard_engine::packed::{self, Method};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::WrappedGroup;
-use respguard_engine::pipeline::resolve::{Context, Part};
+use respguard_engine::pipeline::resolve::{ClientSide, Context, Part};
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::policy::pattern::{Names, Pattern};
@@ -259,6 +259,7 @@ pub fn slots(bytes: &[u8]) {
     let mut number = 0;
     while let Some(step) = script.next() {
         number += 1;
+        let mut client = ClientSide { session: &mut session, out: &mut out, found: &mut found, context };
         let reply = |part: u32| format!("$9\r\n{number:06}-{part:02}\r\n").into_bytes();
         match step % 8 {
             0 | 1 => {
@@ -279,7 +280,7 @@ pub fn slots(bytes: &[u8]) {
                 order.push_back(Err(()));
             }
             5 => {
-                slots.answer(None, reply(3), &mut out);
+                slots.answer(None, reply(3), client.out);
                 order.push_back(Ok(reply(3)));
             }
             6 if takes_plain(&mut slots, &owed, step / 8) > 0 => {
@@ -291,7 +292,7 @@ pub fn slots(bytes: &[u8]) {
                     replies.extend(head.frames.into_iter().flatten());
                     settle(&mut order, head.reads.into_iter().map(Some), &mut expected);
                 }
-                slots.admit_plain(&replies, plain, &mut out, &context, &mut found);
+                slots.admit_plain(&replies, plain, &mut client);
             }
             6 => {
                 // One more frame comes in, in pieces.
@@ -303,7 +304,7 @@ pub fn slots(bytes: &[u8]) {
                     let scanned = scanner.scan(piece).expect("a frame");
                     let part = Part { first: at == 0, last: scanned.end, top: scanner.top() };
                     let to = owed.front().expect("there is one").to.next();
-                    slots.admit(to, &piece[..scanned.bytes], part, &mut session, &mut out, &context, &mut found);
+                    slots.admit(to, &piece[..scanned.bytes], part, &mut client);
                     at += scanned.bytes;
                 }
                 owed.front_mut().expect("there is one").to.came(0);
@@ -317,7 +318,7 @@ pub fn slots(bytes: &[u8]) {
                 let Some(head) = owed.pop_front() else { continue };
                 let fault = [Fault::Timeout, Fault::Lost, Fault::Unavailable][usize::from(step / 8) % 3];
                 let frames = u32::try_from(head.frames.len()).expect("few");
-                slots.fault(head.to, fault, &mut session, &mut out, &context, &mut found);
+                slots.fault(head.to, fault, &mut client);
                 settle(&mut order, std::iter::repeat_n(None, head.replies), &mut expected);
                 if fault == Fault::Timeout {
                     slots.settle_late(frames);

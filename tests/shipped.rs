@@ -284,7 +284,21 @@ fn the_dockerfile_copies_what_a_build_reads() {
         let of_tree = included.strip_prefix(root).expect("within the tree");
         assert!(copied().into_iter().any(|source| of_tree.starts_with(source)), "{} is not copied", of_tree.display());
     }
-    // It reads every manifest, and wants the files of what is built and of what is not.
+    // It wants the files of what the manifest names without saying where they are, although it does not build them.
+    let manifest: toml::Table = toml::from_str(include_str!("../Cargo.toml")).expect("TOML");
+    let named = ["bench", "example", "test"].into_iter().flat_map(|kind| {
+        let targets = manifest.get(kind).and_then(toml::Value::as_array).into_iter().flatten();
+        let without_path = targets.filter(|target| target.get("path").is_none());
+        without_path.map(move |target| {
+            format!("{kind}{}/{}", if kind == "bench" { "es" } else { "s" }, target["name"].as_str().unwrap_or_default())
+        })
+    });
+    for target in named {
+        let is_there =
+            [format!("{target}.rs"), format!("{target}/main.rs")].iter().any(|file| context.path().join(file).exists());
+        assert!(is_there, "{target} is not copied");
+    }
+    // And it reads every manifest.
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]).current_dir(context.path());
     let output = cargo.output().expect("cargo is there");

@@ -7,7 +7,7 @@ use respguard_engine::command::Table;
 use respguard_engine::link::owed::{Owed, ReplyTo};
 use respguard_engine::pipeline::batch::{Batch, Tail};
 use respguard_engine::pipeline::plan::{Holding, Plan, Rules, Step, plan};
-use respguard_engine::pipeline::resolve::{Context, Part};
+use respguard_engine::pipeline::resolve::{ClientSide, Context, Part};
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::policy::Policy;
@@ -191,6 +191,7 @@ impl<'r, F: FnMut(&Table, &mut Sequencer, &mut Vec<Owed>)> Resolving<'r, F> {
         let (context, mut found) = (Context { table: &self.table, client_id: 1 }, Vec::new());
         self.out.clear();
         self.owed.clear();
+        let mut client = ClientSide { session: &mut self.session, out: &mut self.out, found: &mut found, context };
         (self.place)(&self.table, &mut self.slots, &mut self.owed);
         let (mut at, mut piece) = (0, 0);
         while let Some((frame, part)) = self.frames.get(at) {
@@ -203,11 +204,11 @@ impl<'r, F: FnMut(&Table, &mut Sequencer, &mut Vec<Owed>)> Resolving<'r, F> {
                 owed.came_plain(plain);
                 at += plain as usize;
                 let replies = black_box(&self.replies[frame.start..self.frames[at - 1].0.end]);
-                self.slots.admit_plain(replies, plain, &mut self.out, &context, &mut found);
+                self.slots.admit_plain(replies, plain, &mut client);
             } else {
                 at += 1;
                 let frame = black_box(&self.replies[frame.clone()]);
-                let more = self.slots.admit(owed.next(), frame, *part, &mut self.session, &mut self.out, &context, &mut found);
+                let more = self.slots.admit(owed.next(), frame, *part, &mut client);
                 owed.came(more);
             }
             piece += usize::from(owed.frames() == 0);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::library;
 use super::page::Page;
 use super::steps::Planned;
+use super::subscribing::Subscribing;
 use super::summary::{Noted, What};
 use super::text;
 use crate::config::{Config, Sharing};
@@ -12,8 +13,9 @@ use crate::net::clock;
 use crate::net::whole_limits::{MEMBER_BYTES_MAX, STREAM_BYTES};
 use respguard_engine::command::{ConnectionEffect, Lane, Table};
 use respguard_engine::link::owed::Seq;
-use respguard_engine::pipeline::batch::{Batch, Held, Tail};
-use respguard_engine::pipeline::plan::{Barrier, Holding, Plan, Rules, plan};
+use respguard_engine::pipeline::batch::{Batch, Tail};
+use respguard_engine::pipeline::hold::{Hold, Next};
+use respguard_engine::pipeline::plan::{Barrier, Note, Plan, Rules, plan};
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::pipeline::violation::Kind;
@@ -22,8 +24,7 @@ use respguard_engine::policy::rule::Word;
 use respguard_engine::preflight::Ability;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
-use respguard_engine::session::lane::LaneChange;
-use respguard_resp::encode;
+use respguard_engine::session::lane::{AnsweredBy, LaneChange};
 use respguard_resp::request::{Limits, RequestParser};
 
 /// A client, as far as its own requests tell.
@@ -35,6 +36,7 @@ pub(super) struct Client<'a> {
     subscribing: Subscribing,
     gone: bool,
     input: Input,
+    hold: Hold,
 }
 
 /// What the client has sent, as far as it is not done with.
@@ -53,23 +55,12 @@ pub(super) struct Sent {
     pub(super) next_in: Option<Duration>,
 }
 
-/// What the server will have confirmed when all is answered.
-#[derive(Default)]
-struct Subscribing {
-    commands: usize,
-    confirmations: Vec<Vec<u8>>,
-    /// Every name that was ever subscribed to.
-    names: Vec<Box<[u8]>>,
-}
-
-/// What becomes of the batch behind a turn.
-enum Rest {
-    /// The command that the turn was about is planned again, with all behind it.
-    Again,
-    /// Likewise, when more has come or this time has passed.
-    Wait(Duration),
-    /// The command is dealt with.
-    Behind,
+impl Sent {
+    /// Nothing comes for so long.
+    fn pass(&mut self, time: Duration) {
+        self.at += time;
+        self.next_in = self.next_in.map(|next_in| next_in.saturating_sub(time));
+    }
 }
 
 /// Which library the client says to be, and what its users see.
@@ -87,7 +78,8 @@ impl<'a> Client<'a> {
     /// A client that has just connected.
     pub(super) fn new(config: &'a Config, table: &'a Table, page: &mut Page) -> Client<'a> {
         let (session, undecided, subscribing) = (Session::default(), Undecided::default(), Subscribing::default());
-        let mut client = Client { config, table, session, undecided, subscribing, gone: false, input: Input::default() };
+        let (input, hold) = (Input::default(), Hold::default());
+        let mut client = Client { config, table, session, undecided, subscribing, gone: false, input, hold };
         if config.upstream.sharing == Sharing::Never {
             page.line(0, format_args!("sharing = {}: the client has a connection of its own", Sharing::Never.as_str()));
         }
@@ -97,7 +89,7 @@ impl<'a> Client<'a> {
 
     /// What was sent before is forgotten; commands are counted from 1 again.
     pub(super) fn begin_anew(&mut self) {
-        self.input = Input::default();
+        (self.input, self.hold) = (Input::default(), Hold::default());
     }
 
     /// Plans what has now been sent, and writes down what would be done. What waits for more stays, if more comes in time.
@@ -110,7 +102,8 @@ impl<'a> Client<'a> {
     }
 
     fn tell_input(&mut self, input: &mut Input, mut sent: Sent, page: &mut Page) {
-        let mut wait_over = false;
+        // What was sent before this read has been answered.
+        let mut is_answered = true;
         while !self.is_unread() {
             let Input { bytes, batch, parser, next } = &mut *input;
             let tail = batch.parse(parser, self.table, bytes, usize::MAX);
@@ -118,8 +111,16 @@ impl<'a> Client<'a> {
                 bytes.drain(..batch.consume(0));
                 return self.tell_tail(&tail, input, page);
             }
-            let more = !wait_over && matches!(tail, Tail::More | Tail::Partial);
-            let plan = self.plan(batch, bytes, more, wait_over, sent.at);
+            if batch.all_held().is_empty() {
+                self.hold.begin_batch();
+                let first = &bytes[batch.wire(0..1)];
+                let found = self.hold.finds_sequence(is_answered, first, self.table, &self.config.policy);
+                if let Some(group) = found {
+                    self.tell_sequence(group, page);
+                }
+            }
+            is_answered = false;
+            let mut plan = self.plan(batch, bytes, &tail, sent.at);
             self.subscribing.note(&plan, batch, bytes, self.table);
             let pinned = self.session.affinity.is_pinned();
             let (table, policy) = (self.table, &self.config.policy);
@@ -128,21 +129,23 @@ impl<'a> Client<'a> {
             self.tell_large(&planned, page);
             tell_library(&planned, page);
             planned.write(page);
-            let rest = plan.turn.map_or(Rest::Again, |turn| self.pass_barrier(turn, &planned, page));
-            let covered = plan.commands + usize::from(matches!(rest, Rest::Behind));
-            let gone = match plan.kept.is_empty() {
-                true => batch.consume(covered),
-                false => batch.consume_around(covered, &kept(&plan, batch, sent.at), bytes),
-            };
+            let is_done = plan.turn.is_some_and(|turn| self.pass_barrier(turn, &planned, page));
+            let covered = plan.commands + usize::from(is_done);
+            self.note(&plan, batch, bytes);
+            // Nobody waits for a reply here.
+            let held = plan.held(batch, |_| Seq::default(), sent.at);
+            let gone = if held.is_empty() { batch.consume(covered) } else { batch.consume_around(covered, &held, bytes) };
             bytes.drain(..gone);
-            *next += covered - plan.kept.len();
-            wait_over = match rest {
-                Rest::Wait(longest) => match self.wait(longest, batch, &mut sent, page) {
-                    Some(over) => over,
-                    None => return,
-                },
-                _ => wait_over && plan.turn.is_some(),
-            };
+            *next += covered - held.len();
+            if let Next::Wait(longest) = self.hold.follow(&mut plan, batch, false, || (policy.hold, sent.at)) {
+                let Some(next_in) = sent.next_in.filter(|next_in| *next_in <= longest) else {
+                    sent.pass(longest);
+                    self.hold.end_wait();
+                    continue;
+                };
+                self.hold.take_wait();
+                return page.line(2, format_args!("more comes after {next_in:?}, in time"));
+            }
         }
         let Input { bytes, next, .. } = input;
         if !bytes.iter().all(u8::is_ascii_whitespace) {
@@ -152,20 +155,14 @@ impl<'a> Client<'a> {
         bytes.clear();
     }
 
-    /// Lets the time pass until what is held is waited for no longer, and says whether that is true of all of it; `None`
-    /// when more comes before.
-    fn wait(&self, longest: Duration, batch: &Batch, sent: &mut Sent, page: &mut Page) -> Option<bool> {
-        let max = self.config.policy.hold.max;
-        let oldest = batch.all_held().iter().map(|held| held.since).min();
-        let left = oldest.map_or(max, |since| (since + max).saturating_duration_since(sent.at));
-        let wait = longest.min(left);
-        if let Some(next_in) = sent.next_in.filter(|next_in| *next_in <= wait) {
-            page.line(2, format_args!("more comes after {next_in:?}, in time"));
-            return None;
+    /// What is learnt of the client by waiting for it.
+    fn note(&mut self, plan: &Plan, batch: &Batch, bytes: &[u8]) {
+        self.hold.note_plan(plan, plan.has_group());
+        for note in &plan.notes {
+            if let Note::Expired { group, members } = note {
+                self.hold.expire(*group, &plan.members[members.clone()], batch, bytes);
+            }
         }
-        sent.at += wait;
-        sent.next_in = sent.next_in.map(|next_in| next_in.saturating_sub(wait));
-        Some(longest <= left)
     }
 
     /// What stands behind the last whole request.
@@ -220,11 +217,10 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn plan(&mut self, batch: &Batch, bytes: &[u8], more: bool, over: bool, now: Instant) -> Plan {
+    fn plan(&mut self, batch: &Batch, bytes: &[u8], tail: &Tail, now: Instant) -> Plan {
         let policy = &self.config.policy;
-        let willing = !policy.hold.gap.is_zero();
-        let hold = Holding { willing, across: true, over, overdue: now.checked_sub(policy.hold.max) };
-        let ability = Ability::Able;
+        let more = !self.hold.is_over() && matches!(tail, Tail::More | Tail::Partial);
+        let ends = matches!(tail, Tail::Error(_) | Tail::Large);
         let rules = Rules {
             table: self.table,
             policy,
@@ -232,11 +228,11 @@ impl<'a> Client<'a> {
             probes: true,
             ttl_fixes: true,
             setnx_fixes: true,
-            ability,
-            hold,
+            ability: Ability::Able,
+            hold: self.hold.holding(policy.hold, ends, false, now),
             degraded: false,
             troubled: false,
-            carries: true,
+            carries: self.hold.carries(),
             slots: self.config.upstream.topology.is_cluster(),
             unserved: None,
             alone: false,
@@ -248,34 +244,34 @@ impl<'a> Client<'a> {
         planned
     }
 
-    /// Writes down what must happen about the command behind the steps, as if it went well.
-    fn pass_barrier(&mut self, turn: Barrier, planned: &Planned<'_>, page: &mut Page) -> Rest {
+    /// Writes down what must happen about the command behind the steps, as if it went well; true when that is all about it.
+    fn pass_barrier(&mut self, turn: Barrier, planned: &Planned<'_>, page: &mut Page) -> bool {
         page.remark();
         let at = planned.plan.commands;
         match turn {
             Barrier::Pin(reason) => {
                 self.pin(reason, planned, page);
-                return Rest::Again;
+                return false;
             }
             Barrier::Wait => {
                 page.line(1, format_args!("from {} on: waits for more, which is known to come", planned.number(at)));
-                return Rest::Wait(self.config.policy.hold.max);
+                return false;
             }
             Barrier::Hold => {
-                self.hold(planned, page);
-                return Rest::Wait(self.config.policy.hold.gap);
+                self.tell_hold(planned, page);
+                return false;
             }
             Barrier::Resolve => {
                 if at < planned.batch.len() {
                     page.line(1, format_args!("from {} on: waits until the group is answered", planned.number(at)));
                 }
-                return Rest::Again;
+                return false;
             }
             Barrier::Share => {
                 let number = planned.number(at);
                 page.line(1, format_args!("from {number} on: waits for what goes before, then back on a shared connection"));
                 self.session.affinity.unpin();
-                return Rest::Again;
+                return false;
             }
             Barrier::Lane => self.change_lane(planned, page),
             Barrier::Spare => {
@@ -310,7 +306,7 @@ impl<'a> Client<'a> {
                 self.start();
             }
         }
-        Rest::Behind
+        true
     }
 
     fn pin(&mut self, reason: Reason, planned: &Planned<'_>, page: &mut Page) {
@@ -326,7 +322,7 @@ impl<'a> Client<'a> {
         self.session.affinity.pin(reason);
     }
 
-    fn hold(&self, planned: &Planned<'_>, page: &mut Page) {
+    fn tell_hold(&self, planned: &Planned<'_>, page: &mut Page) {
         let policy = &self.config.policy;
         let hold = policy.hold;
         for (group, members) in planned.plan.waiting() {
@@ -339,22 +335,36 @@ impl<'a> Client<'a> {
         page.line(2, format_args!("told as {} if the rest has not come:", Kind::Split));
     }
 
+    fn tell_sequence(&self, group: usize, page: &mut Page) {
+        let name = &self.config.policy.groups()[group].name;
+        page.remark();
+        page.line(
+            1,
+            format_args!("goes on with group {name} after the answer, for the third time: told as {}", Kind::Sequential),
+        );
+        page.line(2, "from now on nothing of this client's is held");
+    }
+
     fn change_lane(&mut self, planned: &Planned<'_>, page: &mut Page) {
         let at = planned.plan.commands;
         let args = planned.args(at);
         let ConnectionEffect::Lane(lane) = planned.spec(at).connection_effect(args) else { return };
         let change = LaneChange::read(lane, args).unwrap_or_default();
-        if self.session.transaction.is_open() {
-            page.line(1, "as it is; what it changes is known when the transaction is executed:");
-            return planned.write_answered(at, text::reply(&Role::Queued), page);
-        }
-        if change.login.is_some() && !self.config.listen.users.is_empty() {
-            page.line(1, "not sent, because the proxy has users of its own:");
-            return planned.write_answered(at, "the proxy's own reply: whether it is one of them", page);
-        }
-        if change.login.is_some() && self.config.upstream.credentials.is_some() {
-            page.line(1, "not sent, because the proxy has credentials of its own for the server:");
-            return planned.write_answered(at, "the proxy's own reply: an error", page);
+        let (users, credentials) = (&self.config.listen.users, &self.config.upstream.credentials);
+        match change.answered_by(self.session.transaction.is_open(), !users.is_empty(), credentials.is_some()) {
+            AnsweredBy::Exec => {
+                page.line(1, "as it is; what it changes is known when the transaction is executed:");
+                return planned.write_answered(at, text::reply(&Role::Queued), page);
+            }
+            AnsweredBy::OwnUsers => {
+                page.line(1, "not sent, because the proxy has users of its own:");
+                return planned.write_answered(at, "the proxy's own reply: whether it is one of them", page);
+            }
+            AnsweredBy::Refusal => {
+                page.line(1, "not sent, because the proxy has credentials of its own for the server:");
+                return planned.write_answered(at, "the proxy's own reply: an error", page);
+            }
+            AnsweredBy::Server => {}
         }
         let wanted = text::lane(&change);
         let stays = !self.session.affinity.is_passing();
@@ -373,50 +383,9 @@ impl<'a> Client<'a> {
     }
 }
 
-impl Subscribing {
-    /// Takes the (un)subscribe commands that a plan sends.
-    fn note(&mut self, plan: &Plan, batch: &Batch, bytes: &[u8], table: &Table) {
-        for (at, role) in plan.roles.iter().enumerate() {
-            let args = batch.args(bytes, at);
-            let word = table.spec(batch.id(at)).name();
-            match role {
-                Role::Subscription { .. } => {
-                    self.names.extend(args.from(1).iter().map(Box::from));
-                    self.confirmations.extend(args.from(1).iter().map(|name| confirmation(word, name)));
-                }
-                Role::UnsubscribeAll(_) => self.confirmations.extend(self.names.iter().map(|name| confirmation(word, name))),
-                _ => continue,
-            }
-            self.commands += 1;
-        }
-    }
-
-    fn settle(&mut self, session: &mut Session) {
-        self.confirmations.drain(..).for_each(|frame| session.subscriptions.confirm(&frame));
-        (0..std::mem::take(&mut self.commands)).for_each(|_| session.subscriptions.answered());
-    }
-}
-
-/// What a plan leaves in the batch; nobody waits for a reply here.
-fn kept(plan: &Plan, batch: &Batch, now: Instant) -> Vec<(usize, Held)> {
-    let since = |at| batch.held(at).map_or(now, |held| held.since);
-    plan.kept.iter().map(|&(at, begins)| (at, Held { seq: Seq::default(), since: since(at), begins })).collect()
-}
-
 impl Default for Input {
     fn default() -> Input {
         let parser = RequestParser::new(Limits::default());
         Input { bytes: Vec::new(), batch: Batch::default(), parser, next: 1 }
     }
-}
-
-/// What the server sends about one name; how many are left does not matter here
-/// (<https://redis.io/docs/latest/develop/pubsub/>).
-fn confirmation(word: &str, name: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    encode::array_header(&mut frame, 3);
-    encode::bulk(&mut frame, word.as_bytes());
-    encode::bulk(&mut frame, name);
-    encode::integer(&mut frame, 0);
-    frame
 }

@@ -11,6 +11,7 @@ mod library;
 mod page;
 mod recorded;
 mod steps;
+mod subscribing;
 mod summary;
 mod text;
 

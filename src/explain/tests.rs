@@ -324,6 +324,16 @@ fn recorded_reads_that_lie_further_apart_than_a_hold_are_no_group() {
 }
 
 #[test]
+fn a_recorded_client_that_sends_one_command_after_the_other_is_not_waited_for_for_ever() {
+    let (first, second) = ("SETEX rt:u:t 60 v\n", "SADD sess:u t\n");
+    let reads: Vec<_> = (0..4).flat_map(|at| [(at * 200_000, 7, first), (at * 200_000 + 100_000, 7, second)]).collect();
+    let lines = lines(LOGIN, &recorded(&reads));
+    let held = lines.iter().filter(|line| line.ends_with(": held, because this begins group login")).count();
+    assert_eq!(held, 3, "{lines:#?}");
+    assert!(has(&lines, "goes on with group login after the answer, for the third time: told as sequential"), "{lines:#?}");
+}
+
+#[test]
 fn recorded_clients_are_told_apart_in_the_order_of_time() {
     let (first, second) = ("SETEX rt:u:t 60 v\n", "SADD sess:u t\n");
     let lines = lines(LOGIN, &recorded(&[(1000, 7, first), (2000, 8, second), (1500, 9, "GET a\n")]));

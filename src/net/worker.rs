@@ -41,6 +41,9 @@ const TEND_INTERVAL: Duration = Duration::from_millis(10);
 /// How often those are looked at that wait for room, and how long they wait before the largest of them are told that there is none.
 const ROOM_INTERVAL: Duration = Duration::from_millis(50);
 const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// A worker that was not run for so long has kept its clients waiting itself: they may wait so many times as long then.
+const AWAY: Duration = Duration::from_millis(100);
+const ROOM_WAIT_WHEN_AWAY: u32 = 5;
 /// How many of them at a time.
 const REFUSED_AT_ONCE: usize = 8;
 /// How often the heads of connections are looked at while something is owed.
@@ -285,6 +288,7 @@ fn revoke(shared: &WorkerShared, lane: &Rc<Lane>) {
 async fn on_tick(shared: Rc<WorkerShared>) {
     let mut was_over_limit = false;
     let mut last_look = std::time::Instant::now();
+    let (mut last_tick, mut back_since) = (last_look, last_look);
     let mut ticks = interval(TEND_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -302,17 +306,21 @@ async fn on_tick(shared: Rc<WorkerShared>) {
             shared.clients.borrow().values().filter_map(Weak::upgrade).filter(waiting).for_each(|exchange| exchange.wake());
         }
         was_over_limit = is_over_limit;
-        if last_look.elapsed() >= ROOM_INTERVAL && shared.context.kept.take_short() {
-            last_look = std::time::Instant::now();
-            make_room(&shared);
+        let now = std::time::Instant::now();
+        if now - std::mem::replace(&mut last_tick, now) > AWAY {
+            back_since = now;
+        }
+        if now - last_look >= ROOM_INTERVAL && shared.context.kept.take_short() {
+            last_look = now;
+            make_room(&shared, if now - back_since < ROOM_WAIT { ROOM_WAIT * ROOM_WAIT_WHEN_AWAY } else { ROOM_WAIT });
         }
     }
 }
 
 /// Lets those go on that wait for room, if there is some; of those that have waited for long the largest are refused more,
 /// those before others that have not logged in.
-fn make_room(shared: &WorkerShared) {
-    let long_ago = clock::now().checked_sub(ROOM_WAIT);
+fn make_room(shared: &WorkerShared, wait: Duration) {
+    let long_ago = clock::now().checked_sub(wait);
     let living: Vec<_> = shared.clients.borrow().values().filter_map(Weak::upgrade).collect();
     let size = |exchange: &Rc<Exchange>| Some((exchange.lane().key.login.is_none(), exchange.short_since(long_ago?)?));
     let mut waiting: Vec<_> = living.iter().filter_map(|exchange| Some((size(exchange)?, exchange))).collect();

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// How long a reader waits for the workers; what a busier worker counted is shown by the next scrape.
-pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A worker that is asked again before it answered gets the later question only up to this number.
 const QUESTIONS_MAX: usize = 4;

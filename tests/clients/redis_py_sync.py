@@ -55,7 +55,7 @@ def groups(r, connect):
                 pipe.set(f"rt:{user}:{token}", "v", ex=60)
             pipe.sadd(f"sess:{user}", token).expire(f"sess:{user}", 60).smembers(f"sess:{user}")
             expect(pipe.execute(), [True, 1, True, {token}], "replies of a group")
-        expect([r.get(f"rt:{user}:{token}"), r.ttl(f"sess:{user}")], ["v", 60], "what a group left")
+        expect([r.get(f"rt:{user}:{token}"), 30 < r.ttl(f"sess:{user}") <= 60], ["v", True], "what a group left")
     return GROUPS
 
 
@@ -154,12 +154,12 @@ def pubsub(r, connect):
 
 
 def message(subscriber):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         got = subscriber.get_message(timeout=0.5)
         if got:
             return got
-    return {"type": "nothing in 5 s", "data": None}
+    return {"type": "nothing in 20 s", "data": None}
 
 
 def blocking_pop(r, connect):

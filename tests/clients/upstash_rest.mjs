@@ -18,7 +18,8 @@ async function typed_calls() {
   expect([await redis.set('plain:ok', 'OK'), await redis.get('plain:ok')], ['OK', 'OK'], 'OK as a value');
   expect(await redis.get('plain:missing'), null, 'GET of nothing');
   expect(await redis.set('plain:t', 'v', { ex: 100 }), 'OK', 'SET EX');
-  expect(await redis.ttl('plain:t'), 100, 'TTL');
+  const ttl = await redis.ttl('plain:t');
+  expect(ttl > 50 && ttl <= 100, true, 'TTL');
   expect([await redis.incr('plain:n'), await redis.incrby('plain:n', 41)], [1, 42], 'INCR, INCRBY');
   expect(await redis.hset('plain:h', { f: '1', g: 'two' }), 2, 'HSET');
   expect(await redis.hgetall('plain:h'), { f: 1, g: 'two' }, 'HGETALL');

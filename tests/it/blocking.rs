@@ -27,7 +27,7 @@ fn twenty_blocked_clients_delay_nobody() {
     for wire in &mut others {
         assert_eq!(wire.pipeline(&["PING", "SET k v", "GET k"])[2], "$1\r\nv\r\n");
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "they wait for nobody: {:?}", start.elapsed());
     for (place, wire) in waiting.iter_mut().enumerate() {
         assert_eq!(others[place % 8].ask(&format!("RPUSH queue:{place} job-{place}")), ":1\r\n");
         let expected = format!("job-{place}\r\n");
@@ -63,7 +63,7 @@ fn a_timeout_answers_the_exact_null() {
 #[test]
 fn a_timeout_longer_than_the_request_deadline_is_no_timeout_of_ours() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 200\nstall_timeout_ms = 400").start();
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 600\nstall_timeout_ms = 700").start();
     let mut wire = proxy.wire();
     let start = Instant::now();
     assert_eq!(wire.ask("BLPOP q 1"), "*-1\r\n");
@@ -171,10 +171,10 @@ fn wait_answers_for_the_clients_own_writes() {
     assert_eq!(wire.pipeline(&["SET k v", "WAIT 1 200", "GET k"])[1..], [":0\r\n", "$1\r\nv\r\n"]);
     assert!(start.elapsed() >= Duration::from_millis(190), "there is no replica to wait for");
     let mut other = proxy.wire();
-    wire.send_line("WAIT 1 1000");
+    wire.send_line("WAIT 1 10000");
     let start = Instant::now();
     assert_eq!(other.ask("PING"), "+PONG\r\n");
-    assert!(start.elapsed() < Duration::from_millis(500));
+    assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

@@ -269,10 +269,10 @@ fn a_connection_whose_beginnings_are_never_completed_is_held_no_more() {
         wire.pipeline(&[&format!("INCR n:{n}"), "GET x"]);
     }
     let start = Instant::now();
-    for n in 0..20 {
+    for n in 0..60 {
         wire.pipeline(&[&format!("INCR n:{n}"), "GET x"]);
     }
-    assert!(start.elapsed() < Duration::from_millis(1500), "20 holds would take 2 s: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(4), "60 holds would take 6 s: {:?}", start.elapsed());
 }
 
 #[test]

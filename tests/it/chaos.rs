@@ -7,7 +7,7 @@ use crate::harness::{Chaos, Proxy, RedisServer, Setup, Way, Wire, eventually, te
 
 const QUICK: &str = "request_timeout_ms = 500\nqueue_timeout_ms = 3000\nconnect_timeout_ms = 500\nstall_timeout_ms = 30000";
 const PAIR: &str = "[[group]]\nname = \"pair\"\nkeys = [\"pair:*\"]\n[breaker]\nenabled = false\n";
-const SLACK: Duration = Duration::from_millis(2000);
+const SLACK: Duration = Duration::from_millis(4000);
 
 struct Bench {
     redis: RedisServer,

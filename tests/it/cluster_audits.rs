@@ -12,7 +12,7 @@ use respguard_engine::route::slots::key_slot;
 
 use crate::harness::proxy::command;
 use crate::harness::{Nodes, Proxy, Setup, Wire, eventually};
-use crate::relations::{findings, post};
+use crate::relations::{audited, findings, post};
 
 const RULES: &str = r#"
 [[group]]
@@ -42,12 +42,8 @@ const WHOLE: usize = 600;
 const BROKEN: usize = 37;
 
 fn before(nodes: &Nodes, log: &Path, keys_per_second: u32) -> Proxy {
-    let audit = format!(
-        "[audit]\nevery = \"off\"\nkeys_per_second = {keys_per_second}\ngrace_ms = 100\nrepair_log = \"{}\"\n{RULES}",
-        log.display()
-    );
     let times = "request_timeout_ms = 15000\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
-    Setup::before(1).cluster(&nodes.ports(), times).top("workers = 1").rules(&audit).start()
+    Setup::before(1).cluster(&nodes.ports(), times).top("workers = 1").rules(&audited(RULES, keys_per_second, log)).start()
 }
 
 /// What holds, and what is broken in each relation.

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::words;
-use crate::harness::{RedisServer, Setup, Wire, eventually, request, text};
+use crate::harness::{RedisServer, Setup, eventually, request, text};
+use crate::refused_state::fill;
 
 const QUICK: &str = "request_timeout_ms = 2000\nqueue_timeout_ms = 400\nconnect_timeout_ms = 300\nstall_timeout_ms = 60000";
 const ENDLESS: &[&[u8]] = &[b"EVAL", b"while true do end", b"0"];
@@ -67,17 +68,6 @@ fn a_busy_server_can_be_shut_down() {
     cure.send(&request("SHUTDOWN NOSAVE"));
     assert_eq!(text(&cure.until_closed()), "");
     assert!(std::net::TcpStream::connect(("127.0.0.1", redis.port())).is_err(), "it is gone");
-}
-
-fn fill(redis: &RedisServer) -> Vec<Wire> {
-    let mut crowd = Vec::new();
-    loop {
-        let mut wire = redis.wire();
-        if wire.try_send(b"*1\r\n$4\r\nPING\r\n").is_err() || wire.try_reply().is_none_or(|reply| reply != b"+PONG\r\n") {
-            return crowd;
-        }
-        crowd.push(wire);
-    }
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn a_blocked_client_that_leaves_while_it_waits_for_its_turn_is_not_waited_for() 
 #[test]
 fn blocking_commands_behind_each_other_each_have_their_own_time() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 300").start();
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 700").start();
     let mut wire = proxy.wire();
     assert_eq!(wire.pipeline(&["BLPOP a 1", "BLPOP b 1", "PING"]), ["*-1\r\n", "*-1\r\n", "+PONG\r\n"]);
     for line in ["BLPOP a 1", "BLPOP b 1", "PING"] {
@@ -242,7 +242,7 @@ fn a_question_of_our_own_does_not_keep_clients_from_timing_out() {
     let start = Instant::now();
     wire.send_line("GET k");
     assert!(text(&wire.reply()).starts_with("-TIMEOUT "));
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(8), "long before the connection is given up: {:?}", start.elapsed());
 }
 
 #[test]
@@ -324,14 +324,14 @@ fn a_refused_discard_leaves_no_transaction_to_others() {
 #[test]
 fn a_client_that_reads_late_is_no_stall_of_the_server() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 1000\nstall_timeout_ms = 1200").start();
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 2000\nstall_timeout_ms = 2400").start();
     let large = vec![b'x'; 30_000_000];
-    let mut wire = proxy.wire();
-    wire.send(&words(&[b"SET", b"large", &large]));
-    assert_eq!(text(&wire.reply()), "+OK\r\n");
+    let (mut wire, mut straight) = (proxy.wire(), redis.wire());
+    straight.send(&words(&[b"SET", b"large", &large]));
+    assert_eq!(text(&straight.reply()), "+OK\r\n");
     assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
     wire.send_line("GET large");
-    std::thread::sleep(Duration::from_millis(3000));
+    std::thread::sleep(Duration::from_millis(4000));
     assert!(text(&wire.reply()) == bulk(&large));
     assert_eq!(wire.ask("UNWATCH"), "+OK\r\n");
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::{request, words};
-use crate::harness::{Proxy, RedisServer, Setup, Wire, eventually};
+use crate::harness::{PATIENT, Proxy, RedisServer, Setup, Wire, eventually};
 
 const MIB: usize = 1024 * 1024;
 /// Much goes through a build without optimisation.
@@ -24,6 +24,11 @@ fn one_worker(redis: &RedisServer) -> Proxy {
     Setup::new(redis).top("workers = 1").start()
 }
 
+/// One whose deadlines are none for what a build without optimisation works on for long.
+fn patient(redis: &RedisServer) -> Proxy {
+    Setup::new(redis).top("workers = 1").upstream(PATIENT).start()
+}
+
 fn closed(proxy: &Proxy) -> f64 {
     proxy.metric("respguard_clients_closed_total", &[])
 }
@@ -37,7 +42,7 @@ fn send_all(wire: &mut Wire, bytes: &[u8]) {
 #[test]
 fn who_writes_everything_before_reading_anything_is_served() {
     let redis = server();
-    let proxy = one_worker(&redis);
+    let proxy = patient(&redis);
     set(&redis, "b", 8 * MIB);
     let mut wire = proxy.wire().patience(LONG);
     for _ in 0..3 {
@@ -140,7 +145,7 @@ fn what_each_client_may_keep_anyway_leaves_the_rest_to_others() {
 fn many_small_requests_whose_replies_nobody_reads_yet_are_passed_on() {
     const REQUESTS: usize = 150_000;
     let redis = server();
-    let proxy = one_worker(&redis);
+    let proxy = patient(&redis);
     set(&redis, "k", 1000);
     let mut wire = proxy.wire().patience(LONG);
     let before = proxy.memory_peak();
@@ -182,22 +187,31 @@ fn who_reads_late_gets_all_of_it() {
 #[test]
 fn forty_clients_that_read_nothing_are_in_nobodys_way() {
     let redis = server();
-    let proxy = one_worker(&redis);
+    let proxy = Setup::new(&redis).top("workers = 1").upstream("queue_timeout_ms = 7000\nrequest_timeout_ms = 7000").start();
     set(&redis, "b", MIB / 4);
     let mut others: Vec<Wire> = (0..5).map(|_| proxy.wire()).collect();
     let mut slow: Vec<Wire> = (0..40).map(|_| proxy.wire().patience(LONG)).collect();
     slow.iter_mut().for_each(|wire| wire.send(&request("GET b").repeat(8)));
-    let (start, mut longest) = (Instant::now(), Duration::ZERO);
-    while start.elapsed() < Duration::from_secs(6) {
+    let (start, mut waits) = (Instant::now(), Vec::new());
+    // Longer than any deadline of theirs.
+    while start.elapsed() < Duration::from_secs(8) {
         for other in &mut others {
             let asked = Instant::now();
             assert_eq!(other.ask("PING"), "+PONG\r\n");
             assert_eq!(other.ask("SET k v"), "+OK\r\n");
-            longest = longest.max(asked.elapsed());
+            waits.push(asked.elapsed());
         }
     }
-    eprintln!("longest wait of the others: {longest:?}");
-    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    waits.sort();
+    eprintln!(
+        "waits of the others: {} of them, half {:?}, longest {:?}",
+        waits.len(),
+        waits[waits.len() / 2],
+        waits[waits.len() - 1]
+    );
+    // A busy machine may stop anybody for a while; who waited for those that read nothing would wait all the time.
+    assert!(waits[waits.len() / 2] < Duration::from_millis(500), "{waits:?}");
+    assert!(waits[waits.len() - 1] < Duration::from_secs(7), "{waits:?}");
     for wire in &mut slow {
         assert!(wire.replies(8).iter().all(|reply| reply.len() == MIB / 4 + 11));
     }
@@ -208,32 +222,34 @@ fn forty_clients_that_read_nothing_are_in_nobodys_way() {
 #[test]
 fn reads_go_on_while_the_server_lets_no_write_pass() {
     let redis = server();
-    let proxy = one_worker(&redis);
+    let proxy = patient(&redis);
     let (mut writers, mut readers): (Vec<Wire>, Vec<Wire>) = (0..6).map(|_| (proxy.wire(), proxy.wire())).unzip();
     readers.iter_mut().chain(&mut writers).for_each(|wire| assert_eq!(wire.ask("GET n"), "$-1\r\n"));
-    assert_eq!(redis.ask("CLIENT PAUSE 3000 WRITE"), "+OK\r\n");
+    assert_eq!(redis.ask("CLIENT PAUSE 600000 WRITE"), "+OK\r\n");
     let start = Instant::now();
-    let (mut waits, mut rounds) = (Vec::new(), 0);
-    while start.elapsed() < Duration::from_millis(2000) {
+    let (mut waits, mut begun) = (Vec::new(), 0);
+    while start.elapsed() < Duration::from_millis(2000) || begun < writers.len() {
         // One more begins to write now and then.
-        if let Some(writer) = writers.get_mut(rounds / 20).filter(|_| rounds % 20 == 10) {
-            writer.send_line("INCR n");
+        if begun < writers.len() && start.elapsed() > Duration::from_millis(100 + 250 * begun as u64) {
+            writers[begun].send_line("INCR n");
+            begun += 1;
         }
         for reader in &mut readers {
             let asked = Instant::now();
             assert_eq!(reader.ask("GET n"), "$-1\r\n");
             waits.push(asked.elapsed());
         }
-        rounds += 1;
     }
     waits.sort();
-    eprintln!("{} reads, the slowest {:?}, 99 of 100 {:?}", waits.len(), waits[waits.len() - 1], waits[waits.len() * 99 / 100]);
-    // Behind a paused write one would wait for the rest of the pause.
-    assert!(waits[waits.len() * 99 / 100] < Duration::from_millis(300), "{waits:?}");
+    // Each of six writes may hold up one read of each reader until the connection is known to be stuck.
+    let usual = (waits.len() * 99 / 100).min(waits.len().saturating_sub(1 + writers.len() * readers.len()));
+    eprintln!("{} reads, the slowest {:?}, usually {:?}", waits.len(), waits[waits.len() - 1], waits[usual]);
+    assert!(waits[usual] < Duration::from_millis(300), "they do not wait for the writes: {waits:?}");
+    assert_eq!(redis.ask("GET n"), "$-1\r\n", "no write has passed");
+    assert_eq!(redis.ask("CLIENT UNPAUSE"), "+OK\r\n");
     let mut counted: Vec<_> = writers.iter_mut().map(|wire| wire.reply()).collect();
     counted.sort();
     assert_eq!(counted, [b":1\r\n", b":2\r\n", b":3\r\n", b":4\r\n", b":5\r\n", b":6\r\n"], "each has run once");
-    assert!(start.elapsed() >= Duration::from_millis(2900));
     for wire in readers.iter_mut().chain(&mut writers) {
         assert_eq!(wire.ask("GET n"), "$1\r\n6\r\n");
     }

@@ -25,7 +25,7 @@ fn held(proxy: &Proxy, outcome: &str) -> f64 {
 #[test]
 fn members_in_writes_of_their_own_are_one_group_and_nothing_waits_for_an_optional_one() {
     let redis = RedisServer::start(&[]);
-    let proxy = proxy(&redis, 2000, 4000);
+    let proxy = proxy(&redis, 6000, 10_000);
     let mut wire = proxy.wire();
     let start = Instant::now();
     for round in 0..20 {
@@ -34,7 +34,7 @@ fn members_in_writes_of_their_own_are_one_group_and_nothing_waits_for_an_optiona
         assert_eq!(text(&wire.reply()), "+OK\r\n");
         assert_eq!(text(&wire.reply()), if round == 0 { ":1\r\n" } else { ":0\r\n" });
     }
-    assert!(start.elapsed() < Duration::from_secs(2), "no round took as long as a hold may");
+    assert!(start.elapsed() < Duration::from_secs(6), "no round took as long as a hold may");
     eventually("all are counted", || proxy.groups("pair", "applied") == 20.0);
     assert_eq!(held(&proxy, "expired") + held(&proxy, "broken"), 0.0);
 }
@@ -47,7 +47,7 @@ fn a_beginning_without_its_rest_goes_on_after_the_gap_and_is_told_as_split() {
     let start = Instant::now();
     assert_eq!(wire.ask(FIRST), "+OK\r\n");
     let waited = start.elapsed();
-    assert!(waited >= Duration::from_millis(50) && waited < Duration::from_secs(1), "{waited:?}");
+    assert!(waited >= Duration::from_millis(50) && waited < Duration::from_secs(5), "{waited:?}");
     eventually("it is told", || proxy.violated("split", "pair") == 1.0 && held(&proxy, "expired") == 1.0);
     assert_eq!(proxy.groups("pair", "applied"), 0.0);
 }
@@ -69,14 +69,14 @@ fn something_else_ends_the_wait_at_once_and_keeps_the_order() {
 #[test]
 fn a_held_beginning_delays_no_other_client_and_nothing_that_begins_no_group() {
     let redis = RedisServer::start(&[]);
-    let proxy = proxy(&redis, 3000, 3000);
+    let proxy = proxy(&redis, 8000, 8000);
     let (mut holding, mut other) = (proxy.wire(), proxy.wire());
     holding.send(&request(FIRST));
     let start = Instant::now();
     for _ in 0..50 {
         assert_eq!(other.ask("SET other 1"), "+OK\r\n");
     }
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
     holding.send(&request(SECOND));
     assert_eq!([text(&holding.reply()), text(&holding.reply())], ["+OK\r\n", ":1\r\n"]);
 }
@@ -92,11 +92,11 @@ fn a_client_that_sends_one_after_the_other_is_told_once_and_held_no_more_until_i
     }
     eventually("it is told", || proxy.violated("sequential", "pair") == 1.0);
     let start = Instant::now();
-    for _ in 0..20 {
+    for _ in 0..60 {
         wire.ask(FIRST);
         wire.ask(SECOND);
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "20 holds would take 2 s: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(4), "60 holds would take 6 s: {:?}", start.elapsed());
     assert_eq!((proxy.violated("sequential", "pair"), proxy.violated("split", "pair")), (1.0, 3.0));
     wire.pipeline(&[FIRST, SECOND]);
     let start = Instant::now();
@@ -133,15 +133,15 @@ fn a_client_with_nagles_algorithm_may_send_the_rest_of_what_is_held() {
         assert_eq!(text(&replies), "+OK\r\n:1\r\n");
     }
     let applied = proxy.groups("pair", "applied");
-    assert!(applied >= 40.0, "some may be split on a busy machine: {applied} of 50");
+    assert!(applied >= 25.0, "some may be split on a busy machine: {applied} of 50");
 }
 
 #[test]
 fn what_is_only_observed_is_not_held() {
     let redis = RedisServer::start(&[]);
     let observing =
-        Setup::new(&redis).top("mode = \"observe\"").pipeline("hold_ms = 3000\nhold_max_ms = 3000\n").rules(PAIR).start();
+        Setup::new(&redis).top("mode = \"observe\"").pipeline("hold_ms = 8000\nhold_max_ms = 8000\n").rules(PAIR).start();
     let start = Instant::now();
     assert_eq!(observing.wire().ask(FIRST), "+OK\r\n");
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(7));
 }

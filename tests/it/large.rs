@@ -204,7 +204,7 @@ fn a_large_command_that_the_server_does_not_take_is_answered_in_time() {
         // A connection of its own is not to be had.
         let in_time = told.starts_with("-TIMEOUT ") || bytes > 100 && told.contains("was not sent: the server is unavailable");
         assert!(in_time, "{bytes} bytes: {told}");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         redis.resume();
         sender.join().expect("the sender ends").expect("all of it is taken");
         assert_eq!(wire.ask("PING"), "+PONG\r\n", "{bytes} bytes");
@@ -214,12 +214,12 @@ fn a_large_command_that_the_server_does_not_take_is_answered_in_time() {
 #[test]
 fn a_client_that_is_slow_to_send_a_large_command_has_the_time() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 300").start();
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 700").start();
     let mut wire = proxy.wire();
     let sent = sized("SET k V", 3_000_000);
     for piece in sent.chunks(1_000_000) {
         wire.send(piece);
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(900));
     }
     assert_eq!(wire.reply(), b"+OK\r\n");
 }

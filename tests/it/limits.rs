@@ -36,9 +36,14 @@ fn lost_by_others(proxy: &Proxy, act: impl FnOnce()) -> u64 {
 /// A reply of 3 MB, where 1 MiB is the limit.
 const LONG_EVAL: &[&[u8]] = &[b"EVAL", b"return string.rep('x', 3000000)", b"0"];
 
+/// One worker, so that one connection carries all clients.
+fn patient(redis: &RedisServer) -> Setup {
+    Setup::new(redis).top("workers = 1").upstream(PATIENT)
+}
+
 fn with_output_limit() -> (RedisServer, Proxy) {
     let redis = RedisServer::start(&["--client-output-buffer-limit normal 1mb 0 0"]);
-    let proxy = Setup::new(&redis).top("workers = 1").upstream(PATIENT).start();
+    let proxy = patient(&redis).start();
     redis.ask("SETRANGE k 3000000 x");
     (redis, proxy)
 }
@@ -117,12 +122,7 @@ fn many_clients_that_exceed_it_at_once_are_all_found_and_small_reads_are_answere
 fn a_member_longer_than_the_server_takes_costs_only_its_own_client() {
     let redis = RedisServer::start(&["--proto-max-bulk-len 1mb"]);
     let rules = "[[group]]\nname = \"pair\"\ncommands = [\"SET {k}:a *\", \"SET {k}:b *\"]\n";
-    let proxy = Setup::new(&redis)
-        .top("workers = 1")
-        .upstream(PATIENT)
-        .rules(rules)
-        .pipeline("hold_ms = 2000\nhold_max_ms = 5000")
-        .start();
+    let proxy = patient(&redis).rules(rules).pipeline("hold_ms = 5000\nhold_max_ms = 10000").start();
     let value = vec![b'x'; 2_000_000];
     let lost = lost_by_others(&proxy, || {
         for _ in 0..5 {
@@ -140,12 +140,7 @@ fn a_long_member_that_the_server_takes_is_applied_with_its_group() {
     let redis = RedisServer::start(&[]);
     let rules = "[[group]]\nname = \"pair\"\ncommands = [\"SET {k}:a *\", \"SET {k}:b *\"]\n\
                  [[group]]\nname = \"known\"\nresolve = true\ncommands = [\"SET {k}:c *\", \"SET {k}:d *\"]\n";
-    let proxy = Setup::new(&redis)
-        .top("workers = 1")
-        .upstream(PATIENT)
-        .rules(rules)
-        .pipeline("hold_ms = 2000\nhold_max_ms = 5000")
-        .start();
+    let proxy = patient(&redis).rules(rules).pipeline("hold_ms = 5000\nhold_max_ms = 10000").start();
     redis.ask("ACL SETUSER default -config");
     let value = vec![b'x'; 2_000_000];
     let mut wire = proxy.wire();
@@ -159,12 +154,7 @@ fn a_long_member_that_the_server_takes_is_applied_with_its_group() {
 #[test]
 fn a_group_in_doubt_that_is_longer_than_the_server_takes_costs_only_its_own_client() {
     let redis = RedisServer::start(&["--proto-max-bulk-len 1mb"]);
-    let proxy = Setup::new(&redis)
-        .top("workers = 1")
-        .upstream(PATIENT)
-        .rules(KNOWN)
-        .pipeline("hold_ms = 2000\nhold_max_ms = 5000")
-        .start();
+    let proxy = patient(&redis).rules(KNOWN).pipeline("hold_ms = 5000\nhold_max_ms = 10000").start();
     let value = vec![b'x'; 2_000_000];
     let lost = lost_by_others(&proxy, || {
         for _ in 0..5 {
@@ -184,7 +174,7 @@ fn a_group_in_doubt_that_is_longer_than_the_server_takes_costs_only_its_own_clie
 fn what_became_of_a_long_group_is_found_out_when_its_own_connection_is_lost() {
     let redis = RedisServer::start(&["--client-query-buffer-limit 1mb"]);
     let chaos = Chaos::before(redis.port());
-    let proxy = Setup::new(&redis).through(chaos.port()).top("workers = 1").upstream(PATIENT).rules(KNOWN).start();
+    let proxy = patient(&redis).through(chaos.port()).rules(KNOWN).start();
     let value = vec![b'x'; 700_000];
     let mut committed = 0;
     for round in 0..24 {
@@ -261,7 +251,7 @@ fn replies_that_are_just_not_large_do_not_exceed_the_limit_together() {
 #[test]
 fn a_client_that_uses_up_the_servers_memory_for_clients_costs_only_itself() {
     let redis = RedisServer::start(&["--maxmemory-clients 6mb"]);
-    let proxy = Setup::new(&redis).top("workers = 1").start();
+    let proxy = patient(&redis).start();
     redis.ask("SETRANGE k 2000000 x");
     let value = vec![b'x'; 5_000_000];
     let (mut greedy, mut reader) = (proxy.wire(), proxy.wire());

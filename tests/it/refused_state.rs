@@ -57,7 +57,7 @@ fn a_transaction_aborts_whose_multi_finds_the_server_full() {
 }
 
 /// Clients until the server takes no more.
-fn fill(redis: &RedisServer) -> Vec<Wire> {
+pub fn fill(redis: &RedisServer) -> Vec<Wire> {
     let mut crowd = Vec::new();
     loop {
         let mut wire = redis.wire();

@@ -62,13 +62,17 @@ needs = ["job:{q}:{id}"]
 repair = "remove"
 "#;
 
+/// `[audit]` without a schedule, with a log of repairs, before these rules.
+pub fn audited(rules: &str, keys_per_second: u32, log: &Path) -> String {
+    format!(
+        "[audit]\nevery = \"off\"\nkeys_per_second = {keys_per_second}\ngrace_ms = 100\nrepair_log = \"{}\"\n{rules}",
+        log.display()
+    )
+}
+
 /// Audits as quickly as they can, with a log of repairs beside the configuration.
 pub fn setup(redis: &RedisServer, rules: &str, log: &Path) -> Setup {
-    let audit = format!(
-        "[audit]\nevery = \"off\"\nkeys_per_second = 100000\ngrace_ms = 100\nrepair_log = \"{}\"\n{rules}",
-        log.display()
-    );
-    Setup::new(redis).rules(&audit)
+    Setup::new(redis).rules(&audited(rules, 100_000, log))
 }
 
 pub fn post(proxy: &Proxy, path: &str) -> Value {

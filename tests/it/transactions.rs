@@ -198,7 +198,7 @@ fn a_watch_whose_connection_is_lost_aborts_and_the_client_lives() {
     let proxy = Proxy::start("", &redis);
     let mut wire = proxy.wire();
     assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
-    kill_watching(&redis);
+    kill_watching(&redis, &proxy);
     assert_eq!(wire.ask("GET k"), "$-1\r\n", "commands outside of MULTI go on");
     let replies = wire.pipeline(&["MULTI", "SET k never", "EXEC"]);
     assert!(replies[2].starts_with("-EXECABORT "), "{replies:?}");
@@ -212,20 +212,21 @@ fn a_client_whose_watch_was_lost_changes_its_db_and_nobody_elses() {
     let (mut wire, mut other) = (proxy.wire(), proxy.wire());
     assert_eq!(other.ask("SET where first"), "+OK\r\n");
     assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
-    kill_watching(&redis);
+    kill_watching(&redis, &proxy);
     assert_eq!(wire.pipeline(&["SELECT 5", "GET where"]), ["+OK\r\n", "$-1\r\n"]);
     for wire in [&mut other, &mut proxy.wire()] {
         assert_eq!(wire.ask("GET where"), "$5\r\nfirst\r\n");
     }
 }
 
-/// Ends the connection on which a client watches a key.
-fn kill_watching(redis: &RedisServer) {
+/// Ends the connection on which a client watches a key, and waits until the proxy has seen it.
+fn kill_watching(redis: &RedisServer, proxy: &Proxy) {
     let list = redis.ask("CLIENT LIST TYPE normal");
     let line = list.lines().find(|line| line.contains("cmd=watch")).expect("the watching connection");
     let id = line.split_whitespace().find_map(|field| field.strip_prefix("id=")).expect("an id");
     assert_eq!(redis.ask(&format!("CLIENT KILL ID {id}")), ":1\r\n");
     eventually("the connection is gone", || !redis.ask("CLIENT LIST TYPE normal").contains("cmd=watch"));
+    eventually("the proxy knows", || proxy.metric("respguard_upstream_connections", &[("state", "leased")]) == 0.0);
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! command < {preflight, packed, route} < {session, policy, link} < {pipeline, learn}
 //! ```
 
-#![warn(unreachable_pub, clippy::missing_errors_doc)]
+#![warn(missing_docs, unreachable_pub, clippy::missing_errors_doc)]
 
 pub mod command;
 

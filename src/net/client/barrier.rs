@@ -15,7 +15,7 @@ use respguard_engine::pipeline::plan::Barrier;
 use respguard_engine::pipeline::slot::Role;
 use respguard_engine::session::Session;
 use respguard_engine::session::affinity::Reason;
-use respguard_engine::session::lane::LaneChange;
+use respguard_engine::session::lane::{AnsweredBy, LaneChange};
 use respguard_engine::session::reply_mode::ReplyMode;
 use respguard_resp::{Protocol, encode, value};
 
@@ -78,7 +78,7 @@ impl Connection {
     /// What stood in a transaction that has not run is planned again, in its place.
     fn take_returned(&mut self) {
         let returned = self.exchange.take_returned();
-        self.hold.carrying.note(returned.refused);
+        self.hold.note_carried(returned.refused);
         // It has waited as long as it may.
         let since = clock::now().checked_sub(self.shared.context.policy().hold.max).unwrap_or_else(clock::now);
         self.input.put_back(&returned.commands, since);
@@ -96,7 +96,7 @@ impl Connection {
     async fn move_lane(&mut self) {
         let is_open = self.exchange.state.borrow().session.transaction.is_open();
         if let Some((change, _)) = self.read_change().filter(|_| is_open) {
-            if change.login.is_some() && self.shared.pool.settings.login.is_some() {
+            if self.answered_by(&change) == AnsweredBy::Refusal {
                 self.exchange.state.borrow_mut().session.queue.withdraw();
                 return self.answer_first(NO_LOGIN);
             }
@@ -115,7 +115,11 @@ impl Connection {
             self.answer_unsent();
             return self.exchange.state.borrow_mut().session.missed.miss(&change);
         }
-        if let Some(login) = change.login.take_if(|_| self.shared.users.is_some()) {
+        let by = self.answered_by(&change);
+        if by == AnsweredBy::Refusal {
+            return self.answer_first(NO_LOGIN);
+        }
+        if let Some(login) = change.login.take_if(|_| by == AnsweredBy::OwnUsers) {
             if !self.log_in(&login).await {
                 return;
             }
@@ -124,9 +128,6 @@ impl Connection {
             }
         }
         let old = self.exchange.lane();
-        if change.login.is_some() && self.shared.pool.settings.login.is_some() {
-            return self.answer_first(NO_LOGIN);
-        }
         if self.lease.is_held() {
             return self.change_lease(change, is_hello).await;
         }
@@ -152,6 +153,11 @@ impl Connection {
             Err(NoLane::Refused(refusal)) if !is_asked_for(&refusal, &change) => self.exchange.end(End::Revoked),
             Err(why) => self.refuse_change(&change, &why),
         }
+    }
+
+    fn answered_by(&self, change: &LaneChange) -> AnsweredBy {
+        let is_open = self.exchange.state.borrow().session.transaction.is_open();
+        change.answered_by(is_open, self.shared.users.is_some(), self.shared.pool.settings.login.is_some())
     }
 
     /// The lane of this key, if the server lets this client into it.

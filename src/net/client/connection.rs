@@ -16,7 +16,6 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::client_commands::Queued;
-use super::hold::Hold;
 use super::input::Input;
 use super::leases::Lease;
 use super::login::Login;
@@ -33,6 +32,7 @@ use crate::net::upstream::connection::RoomTicket;
 use crate::net::upstream::lane::Lane;
 use crate::net::upstream::pool::Pool;
 use crate::net::users::Users;
+use respguard_engine::pipeline::hold::Hold;
 use respguard_engine::pipeline::packing::Unpacked;
 use respguard_engine::pipeline::plan::{Barrier, Plan};
 use respguard_engine::session::affinity::Reason;

@@ -250,3 +250,63 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::upstream::pool::Pool;
+    use crate::net::upstream::tests::{context, server, settings};
+    use crate::telemetry::exposition::Exposition;
+
+    /// The first lane of a pool with a single lease.
+    async fn with_lane(test: impl AsyncFnOnce(&Rc<Lane>)) {
+        let context = context(&Exposition::build().1);
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                let pool = Pool::new(&context, settings(server(usize::MAX).0));
+                test(pool.first()).await;
+                pool.close();
+            })
+            .await;
+    }
+
+    fn taken(lane: &Rc<Lane>) -> Lease {
+        Lease::of(Rc::clone(lane), lane.lease().expect("there is one"))
+    }
+
+    #[test]
+    fn without_a_lease_nothing_blocks_and_nothing_is_given_back() {
+        let mut lease = Lease::default();
+        assert!(!lease.is_held() && lease.link().is_none() && !lease.is_blocked() && lease.has_room());
+        assert!(!lease.give_back(true));
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_once_can_be_had_once_again() {
+        with_lane(async |lane| {
+            let mut lease = taken(lane);
+            assert!(lease.is_held() && matches!(lane.lease(), Err(NoLease::Taken(1))));
+            assert!(lease.give_back(false) && !lease.is_held() && !lease.give_back(false));
+            let _again = taken(lane);
+            assert!(matches!(lane.lease(), Err(NoLease::Taken(1))));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_clean_connection_serves_the_next_client_and_another_one_is_closed() {
+        with_lane(async |lane| {
+            let mut lease = taken(lane);
+            let link = Rc::clone(lease.link().expect("it is held"));
+            link.opened().await.expect("the server is there");
+            lease.give_back(true);
+            let mut next = taken(lane);
+            assert!(next.link().is_some_and(|same| Rc::ptr_eq(same, &link)));
+            next.give_back(false);
+            assert_eq!(link.phase(), Phase::Closed);
+            assert!(taken(lane).link().is_some_and(|other| !Rc::ptr_eq(other, &link)));
+        })
+        .await;
+    }
+}

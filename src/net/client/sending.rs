@@ -9,9 +9,9 @@ use crate::net::offenders::fingerprint;
 use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::TtlFixRight;
 use respguard_engine::pipeline::batch::Tail;
+use respguard_engine::pipeline::hold;
 use respguard_engine::pipeline::plan::{Barrier, Plan, Rules, plan};
 use respguard_engine::session::affinity::Reason;
-use respguard_engine::session::patience::Carrying;
 use respguard_engine::session::reply_mode::ReplyMode;
 
 /// Told to whom nothing more is read from.
@@ -104,7 +104,7 @@ impl Connection {
             return Some(next);
         }
         if self.input.batch.all_held().is_empty() {
-            self.hold.carrying = Carrying::default();
+            self.hold.begin_batch();
             if !self.hold.is_over() {
                 self.look_for_sequence();
             }
@@ -171,7 +171,7 @@ impl Connection {
             hold: self.holding(tail),
             degraded: context.health.refuses() || link.is_down(),
             troubled: self.is_troubled(),
-            carries: self.hold.carrying.is_willing(),
+            carries: self.hold.carries(),
             unserved: unserved.as_deref(),
             alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
@@ -196,20 +196,14 @@ impl Connection {
     /// What the plan asks for behind what it has sent.
     fn what_follows(&mut self, tail: &Tail, planned: &mut Plan) -> Option<Next> {
         let has_more = *tail == Tail::More && planned.commands > planned.kept.len();
-        match planned.turn.take() {
-            None => {
-                self.hold.begin_again();
-                None
+        let context = &self.shared.context;
+        match self.hold.follow(planned, &self.input.batch, has_more, || (context.policy().hold, clock::now())) {
+            hold::Next::On => None,
+            hold::Next::Wait(longest) => {
+                self.exchange.acknowledge();
+                Some(Next::ReadWithin(longest))
             }
-            // What is waited for has been read already.
-            Some(Barrier::Wait) if has_more => None,
-            // A frame that has begun takes as long as its bytes keep coming.
-            Some(Barrier::Wait) => {
-                let longest = self.shared.context.policy().hold.max;
-                Some(self.wait_within(planned, longest))
-            }
-            Some(Barrier::Hold) => Some(self.hold(planned)),
-            Some(turn) => Some(Next::Barrier(turn)),
+            hold::Next::Do(barrier) => Some(Next::Barrier(barrier)),
         }
     }
 

@@ -21,20 +21,18 @@ impl Exchange {
         let waits = matches!(current.connection, ConnectionEffect::Blocking | ConnectionEffect::Pin(PinReason::Wait));
         let is_monitor = session.affinity.is_tunnel() && current.connection == ConnectionEffect::Monitor;
         let is_open = matches!(session.transaction, Transaction::Open | Transaction::Lost { open: true });
-        let heard_at = self.heard_at.get().max(self.progress_at.get());
-        let input = self.input_bytes.get();
         Activity {
-            idle: clock::now().saturating_duration_since(heard_at),
+            idle: clock::now().saturating_duration_since(self.pace.last_active()),
             is_monitor,
-            is_blocked: waits && session.affinity.is_pinned() && self.link.borrow().is_blocked(),
+            is_blocked: waits && session.affinity.is_pinned() && self.way.link().is_blocked(),
             tracking: session.tracking,
             modes: session.modes,
             channels: session.subscriptions.count(SubscriptionKind::Channel),
             patterns: session.subscriptions.count(SubscriptionKind::Pattern),
             shard_channels: session.subscriptions.count(SubscriptionKind::Shard),
             queued: is_open.then_some(session.queue.commands),
-            input: (input, self.input_kept.get().saturating_sub(input)),
-            output: state.out.len() - state.out_at + state.slots.waiting_bytes(),
+            input: (self.kept.waiting_input(), self.kept.free_input()),
+            output: state.out.rest().len() + state.slots.waiting_bytes(),
             command: current.name().into(),
             requests: self.counts.requests.get(),
             violations: self.counts.violations.get(),

@@ -53,7 +53,7 @@ impl Exchange {
             preflight.write(name, &mut request);
         }
         sending.transaction(commands, &injected).iter().for_each(|part| request.extend_from_slice(part));
-        self.request_timeout.set(timing.request_timeout);
+        self.follow_ups.set_timeout(timing.request_timeout);
         let wrapped = self.wrap_span(sending, commands, (&groups, &observed), ids).checked(checks).ttl_fixed(ttl_fixed);
         let wrapped = wrapped.with_injected(&injected);
         let mut state = self.state.borrow_mut();

@@ -56,7 +56,7 @@ impl Exchange {
         let mut request = Vec::with_capacity(room);
         preflight.write(&guard, &mut request);
         parts.iter().for_each(|part| request.extend_from_slice(part));
-        self.request_timeout.set(timing.request_timeout);
+        self.follow_ups.set_timeout(timing.request_timeout);
         let mut state = self.state.borrow_mut();
         let (row, rule) = (self.context.metrics.group_row(index), &policy.groups()[index]);
         let expectations = sending.expectations(commands.iter().copied(), rule);
@@ -110,31 +110,8 @@ impl Exchange {
         let Some(who) = self.me.upgrade() else { return };
         let who: Rc<dyn Recipient> = who;
         let now = clock::now();
-        if !self.link().send(who, &[request], owed, now, Some(now + self.request_timeout.get())) {
+        if !self.link().send(who, &[request], owed, now, Some(self.follow_ups.deadline(now))) {
             self.fault_in(&mut state, owed, Fault::Unavailable);
-        }
-    }
-
-    /// What goes out behind a group does so when the connection is done with what it reads.
-    pub(super) fn keep_follow_ups(&self, found: &mut [Finding]) {
-        for finding in found {
-            if let Finding::FollowUp { request, frames } = finding {
-                self.follow_ups.borrow_mut().push((std::mem::take(request), *frames));
-            }
-        }
-    }
-
-    /// Sends it behind all that the client has sent; nobody hears the answers.
-    pub(super) fn send_follow_ups(&self) {
-        if self.follow_ups.borrow().is_empty() {
-            return;
-        }
-        let Some(me) = self.me.upgrade() else { return };
-        let mut state = self.state.borrow_mut();
-        let now = clock::now();
-        for (request, frames) in self.follow_ups.take() {
-            let owed = state.slots.push_discards(frames);
-            me.send(&self.link(), &mut state, &[&request], owed, now, Some(now + self.request_timeout.get()));
         }
     }
 

@@ -11,7 +11,7 @@ use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::Fault;
 use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::in_doubt::{InDoubt, takes_marker};
-use respguard_engine::pipeline::resolve;
+use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::slot::Probe;
 use respguard_engine::policy::Group;
 
@@ -75,9 +75,7 @@ impl Exchange {
 
     /// The client has gone: nothing more is done about a group of its whose connection was lost.
     pub(super) fn forgo_recovery(&self, state: &mut State) {
-        let table = self.context.table();
-        let State { slots, out, found, .. } = state;
-        slots.forgo_recovery(out, &resolve::Context { table: &table, client_id: self.id }, found);
+        self.resolve(state, Sequencer::forgo_recovery);
         self.conclude(state);
     }
 
@@ -92,12 +90,9 @@ impl Exchange {
         clock::tick();
         let now = clock::now();
         let mut state = self.state.borrow_mut();
-        let table = self.context.table();
-        let context = resolve::Context { table: &table, client_id: self.id };
-        let State { slots, out, found, .. } = &mut *state;
-        let lost = lost_on.lost_connection();
-        let recovery = slots.recovery(lost.as_ref(), now, &mut self.context.retries.budget(now), out, &context, found);
-        drop(table);
+        let (lost, mut budget) = (lost_on.lost_connection(), self.context.retries.budget(now));
+        let recovery = self.resolve(&mut state, |slots, client| slots.recovery(lost.as_ref(), now, &mut budget, client));
+        drop(budget);
         self.conclude(&mut state);
         let Some(recovery) = recovery else { return };
         let who: Rc<dyn Recipient> = who;

@@ -1,59 +1,68 @@
 //! The door between a client's plan and the server: one client, as its upstream connection and its own task see it. What
 //! stands before it, a socket or a REST request, it knows as a [`Front`].
 //!
-//! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight,
-//! `settle` groups with a marker, each through `send`, which makes the places that `receive` fills. What is ready for the
-//! client goes out in `write`, `unpacking` reads long values that are compressed, and `close` ends its connection.
+//! `dispatch` goes through the steps of a plan. `run` sends commands one by one, `guard` groups behind a preflight, `marked`
+//! groups with a marker, `carried` groups with what stands between their members, each through `send`, which makes the places
+//! that `receive` fills. What is ready for the client goes out in `write`, `unpacking` reads long values that are compressed,
+//! and `close` ends its connection. What the exchange is made of: `way` is the connection that is used, `task` the client's
+//! task, which is `waiting`, `output` what is to be written, `pace` how fast it is read, `kept` what of all that is kept, and
+//! `room` whether more is taken.
 
 mod activity;
 mod bulk;
 mod carried;
 mod close;
 mod dispatch;
+mod follow_ups;
 mod guard;
+mod kept;
 mod marked;
+mod output;
+mod pace;
 mod places;
 mod receive;
+mod room;
 mod run;
 mod send;
+mod task;
 mod unpacking;
 mod waiting;
+mod way;
 mod write;
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::task::{Context as TaskContext, Poll, ready};
 
 use crate::net::clock;
 use crate::net::context::Context;
 use crate::net::front::Front;
-use crate::net::memory_budget::LITTLE;
 use crate::net::registry::Client;
 use crate::net::upstream::Recipient;
-use crate::net::upstream::connection::Link;
 use crate::net::upstream::lane::Lane;
 use crate::telemetry::label::{Direction, Side};
+use follow_ups::FollowUps;
+use kept::Kept;
+use output::Output;
+use pace::Pace;
 use respguard_engine::link::owed::Seq;
 use respguard_engine::pipeline::finding::Finding;
 use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::pipeline::ttl::Undecided;
 use respguard_engine::session::Session;
+use task::Task;
 use tokio::sync::oneshot;
 use waiting::Owing;
+use way::Way;
 
 pub use bulk::Bulk;
 pub use dispatch::own_reply;
 pub use places::Places;
+pub use room::PRESSED_BYTES;
 pub use send::Timing;
 pub use waiting::Waiting;
-pub use write::PRESSED_BYTES;
-/// Places that may be open behind what is held.
-const SLOTS_MAX: usize = 32 * 1024;
-/// Bytes of replies that may wait behind what is held.
-const HELD_UP_BYTES: usize = 256 * 1024;
 
 /// One client, as its upstream connection and its own task see it.
 pub struct Exchange {
@@ -67,47 +76,19 @@ pub struct Exchange {
     pub context: Rc<Context>,
     pub state: RefCell<State>,
     front: RefCell<Box<dyn Front>>,
-    /// The client's task.
-    waker: RefCell<Option<Waker>>,
-    /// The connection that the client's replies come from.
-    link: RefCell<Rc<Link>>,
-    lane: RefCell<Rc<Lane>>,
+    task: Task,
+    way: Way,
+    pace: Pace,
+    kept: Kept,
+    /// Something was handed over since it was flushed.
     marked: Cell<bool>,
-    /// What the client's task waits for.
-    waiting: Cell<Waiting>,
-    /// It also wants to know when it may send more.
-    wants_room: Cell<bool>,
-    /// When the client last read something, or had nothing to read.
-    progress_at: Cell<Instant>,
-    /// Since when more waits for it than it is read on for.
-    behind_since: Cell<Option<Instant>>,
-    /// It was brought to another connection.
-    moved: Cell<bool>,
-    /// Since when it is not read from because no room is left for what it has begun to send, and that it is to be told so.
-    short_since: Cell<Option<Instant>>,
-    refused_room: Cell<bool>,
-    /// When it last sent something.
-    heard_at: Cell<Instant>,
-    /// Everything was written.
-    caught_up: Cell<bool>,
-    /// The upstream is not read from because the client is behind.
-    holds_up: Cell<bool>,
-    /// What is kept of this client's replies and of its requests, and what the worker's sum knows of it.
-    out_kept: Cell<usize>,
-    input_kept: Cell<usize>,
-    counted: Cell<usize>,
-    /// Bytes of requests that cannot go on now.
-    input_bytes: Cell<usize>,
     /// Who wants to know the connection that the client has alone.
     own_asked: RefCell<Vec<oneshot::Sender<Option<i64>>>>,
     /// The lease has ended by itself.
     pub lost_lease: Cell<bool>,
     /// What is known of how large the client's replies are.
     pub bulk: Bulk,
-    /// How long is waited for what goes out behind the answer to a group.
-    request_timeout: Cell<Duration>,
-    /// Commands of our own that are to go out, and how many.
-    follow_ups: RefCell<Vec<(Vec<u8>, u32)>>,
+    follow_ups: FollowUps,
     /// Values of one of its replies are being read on another thread.
     unpacks: Cell<bool>,
     ended: Cell<Option<End>>,
@@ -118,8 +99,7 @@ pub struct State {
     pub session: Session,
     pub slots: Sequencer,
     pub undecided: Undecided,
-    out: Vec<u8>,
-    out_at: usize,
+    out: Output,
     found: Vec<Finding>,
 }
 
@@ -164,108 +144,39 @@ impl Exchange {
                 session: Session::default(),
                 slots: Sequencer::default(),
                 undecided: Undecided::default(),
-                out: Vec::new(),
-                out_at: 0,
+                out: Output::default(),
                 found: Vec::new(),
             }),
             front: RefCell::new(front),
-            waker: RefCell::new(None),
-            link: RefCell::new(lane.shared()),
-            lane: RefCell::new(Rc::clone(lane)),
+            task: Task::default(),
+            way: Way::over(lane),
+            pace: Pace::new(clock::now()),
+            kept: Kept::default(),
             marked: Cell::new(false),
-            waiting: Cell::default(),
-            wants_room: Cell::new(false),
-            progress_at: Cell::new(clock::now()),
-            behind_since: Cell::new(None),
-            moved: Cell::new(false),
-            short_since: Cell::new(None),
-            refused_room: Cell::new(false),
-            heard_at: Cell::new(clock::now()),
-            caught_up: Cell::new(true),
-            holds_up: Cell::new(false),
-            out_kept: Cell::new(0),
-            input_kept: Cell::new(0),
-            counted: Cell::new(0),
-            input_bytes: Cell::new(0),
             own_asked: RefCell::default(),
             lost_lease: Cell::new(false),
             bulk: Bulk::default(),
-            request_timeout: Cell::default(),
-            follow_ups: RefCell::default(),
+            follow_ups: FollowUps::default(),
             unpacks: Cell::new(false),
             ended: Cell::new(None),
         })
     }
 
-    /// The client's lane.
-    pub fn lane(&self) -> Rc<Lane> {
-        Rc::clone(&self.lane.borrow())
-    }
-
-    /// The client moves to another lane, onto its shared connection.
-    pub fn set_lane(&self, lane: &Rc<Lane>) {
-        self.lane.replace(Rc::clone(lane));
-        self.set_link(&lane.shared());
-    }
-
-    /// The connection that the client's commands go to.
-    pub fn link(&self) -> Rc<Link> {
-        Rc::clone(&self.link.borrow())
-    }
-
-    /// The connection and the lane as they are now; neither can change as long as these are held.
-    pub fn way(&self) -> (Ref<'_, Rc<Link>>, Ref<'_, Rc<Lane>>) {
-        (self.link.borrow(), self.lane.borrow())
-    }
-
-    /// True when its server wants a password, and the lane gives it none.
-    pub fn wants_password(&self) -> bool {
-        self.link.borrow().wants_password() && self.lane.borrow().key.login.is_none()
-    }
-
-    /// False while too much waits to be written to that.
-    pub fn link_has_room(&self, bytes: usize) -> bool {
-        self.link.borrow().has_room(bytes)
-    }
-
-    /// The client's commands go to this connection from now on; nothing may be owed on the old one.
-    pub fn set_link(&self, link: &Rc<Link>) {
-        self.link.replace(Rc::clone(link));
-    }
-
-    /// A client that is owed nothing leaves a shared connection that is stuck, if there is another one; true if so.
-    pub fn leave_stuck(&self) -> bool {
-        let is_stuck = {
-            let link = self.link.borrow();
-            link.is_retired() || link.is_stuck()
-        };
-        let leaves = is_stuck && self.leave();
-        self.moved.take() || leaves
-    }
-
-    /// A client that is owed nothing goes to this connection of its lane.
-    pub fn go_to(&self, link: &Rc<Link>) {
-        if !self.state.borrow().slots.is_under_way() {
-            self.set_link(link);
-        }
-    }
-
     /// What the client's task waits for.
     pub fn waiting(&self) -> Waiting {
-        self.waiting.get()
+        self.task.waiting()
     }
 
     /// The client's task waits for this from now on.
     pub fn wait_for(&self, waiting: Waiting) {
-        let before = self.waiting.replace(waiting);
-        if waiting.is_for_replies() && !before.is_for_replies() {
-            self.link.borrow().wake();
+        if self.task.wait_for(waiting) {
+            self.way.link().wake();
         }
     }
 
     /// True when the client's task need not wait any longer.
     pub fn is_wait_over(&self) -> bool {
-        match self.waiting.get() {
+        match self.task.waiting() {
             Waiting::Input | Waiting::Leaving => false,
             waiting => waiting.is_over(self.owing(), clock::now()),
         }
@@ -274,49 +185,6 @@ impl Exchange {
     fn owing(&self) -> Owing {
         let slots = &self.state.borrow().slots;
         Owing { replies: slots.owes_replies(), late: slots.has_late(), fenced: slots.is_fenced() }
-    }
-
-    /// The client's task wants to know when it may send more, unless it may now.
-    pub fn want_room(&self) {
-        self.wants_room.set(!self.has_room());
-    }
-
-    /// True while it wants to know.
-    pub fn wants_room(&self) -> bool {
-        self.wants_room.get()
-    }
-
-    /// True once when the room is there that the client's task has wanted.
-    pub fn takes_room(&self) -> bool {
-        let is_there = self.wants_room.get() && self.has_room();
-        if is_there {
-            self.wants_room.set(false);
-        }
-        is_there
-    }
-
-    #[cold]
-    fn leave(&self) -> bool {
-        let is_free = {
-            let state = self.state.borrow();
-            // The fence: on at most one connection there is something that is owed to the client.
-            !state.session.affinity.is_pinned() && !state.slots.is_under_way()
-        };
-        if !is_free {
-            return false;
-        }
-        let (link, lane) = (self.link(), self.lane());
-        lane.replace_stuck();
-        let leaves = link.is_retired() && link.may_be_left();
-        if leaves {
-            self.set_link(&lane.shared());
-        }
-        leaves
-    }
-
-    /// True while the client's replies are stuck on a connection that others have left, and nobody else is owed anything there.
-    pub fn is_stuck_alone(&self) -> bool {
-        self.link.borrow().is_stuck_alone()
     }
 
     /// Why the client cannot go on, if so.
@@ -330,8 +198,8 @@ impl Exchange {
             self.ended.set(Some(end));
         }
         self.wake();
-        if self.holds_up.take() {
-            self.link.borrow().wake();
+        if self.pace.take_held_up() {
+            self.way.link().wake();
         }
     }
 
@@ -353,80 +221,7 @@ impl Exchange {
     /// True when the client is owed nothing and has been sent everything.
     pub fn is_resolved(&self) -> bool {
         let state = self.state.borrow();
-        state.slots.is_empty() && state.out_at == state.out.len() && self.caught_up.get()
-    }
-
-    /// False while so much is under way that nothing more is taken from the client. That it does not read its replies is no
-    /// reason: it may have more to send first.
-    pub fn has_room(&self) -> bool {
-        let state = self.state.borrow();
-        let (waiting, places) = (state.slots.waiting_bytes(), state.slots.place_bytes());
-        // What has gone to the server waits there, however much that is.
-        waiting == 0 && places < LITTLE || waiting < self.out_bytes_soft() && self.context.kept.has_room_for(places + waiting)
-    }
-
-    /// True while so much waits for what is held that it must go.
-    pub fn is_held_up(&self) -> bool {
-        let state = self.state.borrow();
-        state.slots.waiting_bytes() > HELD_UP_BYTES || state.slots.len() >= SLOTS_MAX
-    }
-
-    /// The client's task keeps room for so many bytes of requests, of which so many are there that cannot go on now.
-    pub fn keep_input(&self, room: usize, bytes: usize) {
-        self.input_kept.set(room);
-        self.input_bytes.set(bytes);
-        self.count_kept();
-    }
-
-    /// What is kept for the client counts among that of all, unless it is no more than each may keep.
-    #[inline]
-    fn count_kept(&self) {
-        let kept = self.out_kept.get() + self.input_kept.get();
-        let counted = if kept <= LITTLE { 0 } else { kept };
-        if counted != self.counted.get() {
-            self.context.kept.change(&self.counted, counted);
-        }
-    }
-
-    /// Whether there is no room for more of what the client has begun to send, and if so, whether it waits for nobody but
-    /// itself.
-    #[inline]
-    pub fn note_short_of_room(&self, short: Option<bool>) {
-        if short.is_some() || self.short_since.get().is_some() {
-            self.begin_or_end_short(short);
-        }
-    }
-
-    #[cold]
-    fn begin_or_end_short(&self, short: Option<bool>) {
-        let since = short.map(|for_itself| self.short_since.get().filter(|_| for_itself).unwrap_or_else(clock::now));
-        self.short_since.set(since);
-        if since.is_some() {
-            self.context.kept.note_short();
-        } else {
-            self.refused_room.set(false);
-        }
-    }
-
-    /// How much it has sent, if it has waited for room since then or longer.
-    pub fn short_since(&self, at: Instant) -> Option<usize> {
-        self.short_since.get().filter(|since| *since <= at).map(|_| self.input_bytes.get())
-    }
-
-    /// No more of what it sends can be kept: it is told so.
-    pub fn refuse_room(&self) {
-        self.refused_room.set(true);
-        self.wake();
-    }
-
-    /// True when it is to be told so.
-    pub fn is_refused_room(&self) -> bool {
-        self.refused_room.get()
-    }
-
-    /// The same, once.
-    pub fn take_refused_room(&self) -> bool {
-        self.refused_room.take()
+        state.slots.is_empty() && state.out.rest().is_empty() && self.pace.has_caught_up()
     }
 
     /// Answers the next request without the upstream.
@@ -438,7 +233,7 @@ impl Exchange {
     fn answer_in(&self, seq: Option<Seq>, reply: Vec<u8>) {
         let mut state = self.state.borrow_mut();
         let State { slots, out, .. } = &mut *state;
-        slots.answer(seq, reply, out);
+        slots.answer(seq, reply, &mut out.bytes);
     }
 
     /// Waits for the promised answers; later commands are sent only then.
@@ -455,7 +250,7 @@ impl Exchange {
     pub fn fill_deferred(&self, seq: Seq, reply: Vec<u8>) {
         let mut state = self.state.borrow_mut();
         let State { slots, out, .. } = &mut *state;
-        slots.answer_deferred(seq, reply, out);
+        slots.answer_deferred(seq, reply, &mut out.bytes);
         drop(state);
         self.flush();
         self.wake();
@@ -463,24 +258,15 @@ impl Exchange {
 
     /// The client's task runs on `cx`: wakes go there, and what is ready for the client is written.
     pub fn attach(&self, cx: &mut TaskContext<'_>) {
-        self.register(cx);
+        self.task.register(cx);
         if let Poll::Ready(Err(_)) = self.poll_flush(cx) {
             self.end(End::Gone);
         }
     }
 
-    fn register(&self, cx: &TaskContext<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-    }
-
     /// Wakes the client's task.
     pub fn wake(&self) {
-        if let Some(waker) = self.waker.borrow().as_ref() {
-            waker.wake_by_ref();
-        }
+        self.task.wake();
     }
 
     /// Lets a client go on that waits for an acknowledgement.
@@ -506,7 +292,7 @@ impl Exchange {
     /// Reads what the client sent into `buffer`.
     pub fn poll_read(&self, buffer: &mut bytes::BytesMut, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
         let read = ready!(self.front.borrow_mut().poll_read(cx, buffer))?;
-        self.heard_at.set(clock::now());
+        self.pace.hear(clock::now());
         self.context.metrics.add_bytes(Side::Client, Direction::In, read);
         Poll::Ready(Ok(read))
     }
@@ -514,6 +300,6 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.context.kept.change(&self.counted, 0);
+        self.kept.forget(&self.context.kept);
     }
 }

@@ -1,8 +1,8 @@
 //! Fills a client's places with what its upstream connection hands over, and says when the client cannot keep up.
 
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use super::{End, Exchange, State, Waiting};
 use crate::net::clock;
@@ -13,24 +13,28 @@ use crate::telemetry::label::EarlyClose;
 use crate::telemetry::slow::Whose;
 use respguard_engine::link::owed::{Owed, ReplyTo, Seq};
 use respguard_engine::pipeline::finding::{Fault, Finding};
-use respguard_engine::pipeline::resolve::{self, Part};
+use respguard_engine::pipeline::resolve::{ClientSide, Context, Part};
+use respguard_engine::pipeline::sequencer::Sequencer;
 use respguard_engine::session::subscription::Arrival;
 
 /// Bytes of replies that wait for one before them, before their client is closed.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The same while too much is kept for all clients together.
 const WAITING_BYTES_PRESSED: usize = 1024 * 1024;
-/// How long a client may read nothing while others wait behind it and no more can be kept, before it is closed.
-const PRESSED_GRACE: Duration = Duration::from_millis(25);
-/// How long it may keep them waiting by reading slowly.
-const HEAD_OF_LINE_MAX: Duration = Duration::from_millis(500);
 
 impl Exchange {
+    /// Lets `resolve` fill places.
+    #[inline]
+    pub(super) fn resolve<R>(&self, state: &mut State, resolve: impl FnOnce(&mut Sequencer, &mut ClientSide<'_>) -> R) -> R {
+        let table = self.context.table();
+        let State { session, slots, out, found, .. } = state;
+        let context = Context { table: &table, client_id: self.id };
+        resolve(slots, &mut ClientSide { session, out: &mut out.bytes, found, context })
+    }
+
     /// Answers what will not be answered; true when the lease must be closed.
     pub(super) fn fault_in(&self, state: &mut State, owed: Owed, fault: Fault) -> bool {
-        let table = self.context.table();
-        let State { slots, session, out, found, .. } = state;
-        slots.fault(owed, fault, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
+        self.resolve(state, |slots, client| slots.fault(owed, fault, client));
         self.conclude(state)
     }
 
@@ -45,7 +49,7 @@ impl Exchange {
             }
         }
         self.count_violations(found);
-        conclude(&self.context, &self.peer, &self.lane.borrow(), found);
+        conclude(&self.context, &self.peer, &self.way.lane(), found);
     }
 
     /// Reports what resolving has found; true when the upstream connection must be closed.
@@ -56,15 +60,15 @@ impl Exchange {
         self.forget_lost_guards(&state.found);
         self.keep_follow_ups(&mut state.found);
         self.count_violations(&state.found);
-        conclude(&self.context, &self.peer, &self.lane.borrow(), &mut state.found)
+        conclude(&self.context, &self.peer, &self.way.lane(), &mut state.found)
     }
 }
 
 impl Exchange {
     /// Nothing is left to be done for a client whose last reply has been handed over.
     fn has_nothing_to_do(&self, state: &State) -> bool {
-        let is_awaited = self.waiting() != Waiting::Input || self.wants_room.get();
-        let is_done = !is_awaited && state.found.is_empty() && !state.slots.has_groups() && self.follow_ups.borrow().is_empty();
+        let is_awaited = self.task.waiting() != Waiting::Input || self.task.wants_room();
+        let is_done = !is_awaited && state.found.is_empty() && !state.slots.has_groups() && self.follow_ups.are_none();
         is_done && self.ended.get().is_none() && self.has_nothing_to_write(state)
     }
 
@@ -90,16 +94,14 @@ impl Recipient for Exchange {
         self.bulk.note(piece, part, self.context.limits.large_reply_bytes());
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let State { session, slots, out, found, .. } = state;
-        if out.capacity() == 0 {
-            *out = self.context.write_buffers.take();
+        let State { slots, out, .. } = state;
+        if out.has_no_buffer() {
+            out.bytes = self.context.write_buffers.take();
         }
-        let table = self.context.table();
-        let context = resolve::Context { table: &table, client_id: self.id };
         // What goes to the client as it is need not be copied first.
-        let written = if part.first || !slots.passes(to) || state.out_at < out.len() { 0 } else { self.write_through(piece) };
-        let more = slots.admit(to, &piece[written..], part, session, out, &context, found);
-        drop(table);
+        let is_kept = part.first || !slots.passes(to) || !out.rest().is_empty();
+        let written = if is_kept { 0 } else { self.write_through(piece) };
+        let more = self.resolve(state, |slots, client| slots.admit(to, &piece[written..], part, client));
         let close = state.slots.packed_bytes() > 0 && self.see_to_packed(state);
         Admitted { more, close: self.conclude(state) || close }
     }
@@ -111,19 +113,16 @@ impl Recipient for Exchange {
     fn admit_plain(&self, _first: Seq, replies: &[u8], frames: u32) -> AdmittedPlain {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let State { slots, out, found, .. } = state;
+        let State { slots, out, .. } = state;
         // Nothing is copied where nothing else is to go out with it.
-        let is_last = out.capacity() == 0 && slots.len() == frames as usize;
+        let is_last = out.has_no_buffer() && slots.len() == frames as usize;
         let written = if is_last { self.write_at_once(replies) } else { 0 };
-        if written < replies.len() && out.capacity() == 0 {
-            *out = self.context.write_buffers.take();
+        if written < replies.len() && out.has_no_buffer() {
+            out.bytes = self.context.write_buffers.take();
         }
-        let table = self.context.table();
-        let context = resolve::Context { table: &table, client_id: self.id };
-        slots.admit_plain(&replies[written..], frames, out, &context, found);
-        drop(table);
+        self.resolve(state, |slots, client| slots.admit_plain(&replies[written..], frames, client));
         if is_last {
-            slots.shrink();
+            state.slots.shrink();
         }
         let is_done = is_last && self.has_nothing_to_do(state);
         AdmittedPlain { close: self.conclude(state), is_done }
@@ -184,8 +183,8 @@ impl Recipient for Exchange {
     fn push(&self, piece: &[u8], _last: bool) {
         let State { session, out, .. } = &mut *self.state.borrow_mut();
         match session.tracking.redirect {
-            None => out.extend_from_slice(piece),
-            Some(_) => session.tracking.translate(piece, out),
+            None => out.bytes.extend_from_slice(piece),
+            Some(_) => session.tracking.translate(piece, &mut out.bytes),
         }
     }
 
@@ -222,15 +221,14 @@ impl Recipient for Exchange {
         self.send_again();
         self.send_follow_ups();
         self.go_on();
-        let waker = self.waker.borrow();
-        let Some(waker) = waker.as_ref() else { return };
-        match self.poll_flush(&mut TaskContext::from_waker(waker)) {
-            Poll::Ready(Err(_)) => {
+        match self.task.poll_with(|cx| self.poll_flush(cx)) {
+            None => {}
+            Some(Poll::Ready(Err(_))) => {
                 self.ended.set(Some(End::Gone));
-                waker.wake_by_ref();
+                self.wake();
             }
-            _ if self.waiting.get().is_for_each_reply() || self.is_wait_over() => waker.wake_by_ref(),
-            _ if self.wants_room.get() && self.has_room() => waker.wake_by_ref(),
+            _ if self.task.waiting().is_for_each_reply() || self.is_wait_over() => self.wake(),
+            _ if self.task.wants_room() && self.has_room() => self.wake(),
             _ => {}
         }
     }
@@ -241,28 +239,16 @@ impl Recipient for Exchange {
             let kept = state.unread();
             self.ended.get().is_none() && !self.is_crowded(&state) && !self.may_keep(kept)
         };
-        self.holds_up.set(is_behind);
-        if !is_behind {
-            self.behind_since.set(None);
-            return None;
-        }
-        let now = clock::now();
-        let since = self.behind_since.get().unwrap_or(now);
-        self.behind_since.set(Some(since));
-        Some(now.saturating_duration_since(since))
+        self.pace.note_behind(is_behind, clock::now)
     }
 
     fn keeps_for_others(&self) -> bool {
         if !self.context.kept.is_over_limit() {
             return true;
         }
-        let now = clock::now();
-        let since = |at: Instant| now.saturating_duration_since(at);
-        let reads_nothing = since(self.progress_at.get()) >= PRESSED_GRACE;
-        let is_awaited_long = self.behind_since.get().is_some_and(|at| since(at) >= HEAD_OF_LINE_MAX);
-        let is_too_slow = reads_nothing || is_awaited_long;
+        let is_too_slow = self.pace.is_too_slow(clock::now());
         if is_too_slow {
-            let kept = self.out_kept.get();
+            let kept = self.kept.output();
             tracing::info!(client = %self.peer, kept, "closed: others wait for what it does not read, and no more can be kept");
             self.context.metrics.closed_early(EarlyClose::Slow);
             self.end(End::Slow);
@@ -282,11 +268,10 @@ impl Recipient for Exchange {
 
     fn may_move(&self) -> bool {
         let is_pinned = self.state.borrow().session.affinity.is_pinned();
-        !is_pinned && self.behind_since.get().is_none() && self.ended.get().is_none()
+        !is_pinned && !self.pace.is_behind() && self.ended.get().is_none()
     }
 
     fn move_to(&self, next: &Rc<Link>) {
-        self.set_link(next);
-        self.moved.set(true);
+        self.way.move_to(next);
     }
 }

@@ -208,7 +208,7 @@ impl Exchange {
             let behind = u32::try_from(members.len()).unwrap_or(u32::MAX);
             injected.push(Injected { behind, request: mark(marker, timing.request_timeout), ttl_fix: None });
         }
-        self.request_timeout.set(timing.request_timeout);
+        self.follow_ups.set_timeout(timing.request_timeout);
         let expectations = sending.expectations(commands.iter().copied(), rule);
         let wrapped = WrappedGroup::new(self.context.metrics.group_row(index), Arc::clone(rule), members)
             .with_injected(&injected)

@@ -8,7 +8,7 @@ use crate::net::memory_budget::LITTLE;
 use crate::net::off_thread::{Reserved, off_thread};
 use crate::net::upstream::Recipient;
 use respguard_engine::pipeline::packed_reply::{PackedReply, ReadReply};
-use respguard_engine::pipeline::resolve;
+use respguard_engine::pipeline::sequencer::Sequencer;
 
 /// A value is there twice for a moment: as it was read, and within its reply.
 const COPIES: usize = 2;
@@ -23,9 +23,7 @@ impl Exchange {
         let bytes = state.slots.packed_bytes();
         let is_over = self.ended().is_some();
         if is_over || bytes > LITTLE && !self.context.kept.has_room_for(bytes) {
-            let table = self.context.table();
-            let State { slots, session, out, found, .. } = &mut *state;
-            slots.refuse_begun(session, out, &resolve::Context { table: &table, client_id: self.id }, found);
+            self.resolve(state, Sequencer::refuse_begun);
         }
         let mut close = false;
         while is_over && let Some(reply) = state.slots.next_packed() {
@@ -46,7 +44,7 @@ impl Exchange {
 
     #[cold]
     fn unpack_unless_behind(&self, state: &State) {
-        let is_behind = state.out.len() - state.out_at >= self.out_bytes_soft();
+        let is_behind = state.out.rest().len() >= self.out_bytes_soft();
         if !is_behind && self.ended().is_none() && !self.unpacks.replace(true) {
             tokio::task::spawn_local(unpack_all(Weak::clone(&self.me)));
         }
@@ -55,7 +53,7 @@ impl Exchange {
     /// The oldest reply, if the client is to have it now.
     fn next_packed(&self) -> Option<PackedReply> {
         let mut state = self.state.borrow_mut();
-        let is_behind = state.out.len() - state.out_at >= self.out_bytes_soft();
+        let is_behind = state.out.rest().len() >= self.out_bytes_soft();
         let next = if is_behind || self.ended().is_some() { None } else { state.slots.next_packed() };
         self.unpacks.set(next.is_some());
         self.note_kept(&state);
@@ -77,10 +75,7 @@ impl Exchange {
     }
 
     fn admit_read(&self, state: &mut State, reply: ReadReply) -> bool {
-        let table = self.context.table();
-        let State { slots, session, out, found, .. } = &mut *state;
-        slots.admit_read(reply, session, out, &resolve::Context { table: &table, client_id: self.id }, found);
-        drop(table);
+        self.resolve(state, |slots, client| slots.admit_read(reply, client));
         self.conclude(state)
     }
 }

@@ -15,6 +15,8 @@ pub mod probe;
 mod shared_connection;
 pub mod spare;
 pub mod survey;
+#[cfg(test)]
+pub mod tests;
 
 use std::rc::Rc;
 use std::sync::Arc;

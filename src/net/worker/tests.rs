@@ -1,70 +1,13 @@
 //! A client whose task panics is closed and counted, and nobody else notices.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::net::address::Address;
 use crate::net::registry::Mailbox;
-use crate::net::topology::Primary;
 use crate::net::upstream::PING;
-use crate::net::upstream::connections::Connections;
+use crate::net::upstream::tests::{context, server, settings};
 use crate::telemetry::exposition::Exposition;
-use respguard_engine::link::budget::Allowance;
-
-/// Answers what a handshake asks, and PING.
-fn server() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("its address").port();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut chunk = [0; 4096];
-            while let Ok(read @ 1..) = stream.read(&mut chunk) {
-                let text = String::from_utf8_lossy(&chunk[..read]).into_owned();
-                let replies = text.lines().filter_map(|word| match word {
-                    "ID" => Some(":1\r\n"),
-                    "INFO" => Some("$-1\r\n"),
-                    "PING" => Some("+PONG\r\n"),
-                    "MULTI" => Some("+OK\r\n"),
-                    "EXEC" => Some("*0\r\n"),
-                    _ => None,
-                });
-                if stream.write_all(replies.collect::<String>().as_bytes()).is_err() {
-                    break;
-                }
-            }
-        }
-    });
-    port
-}
-
-fn settings(port: u16) -> Settings {
-    let long = Duration::from_secs(20);
-    Settings {
-        primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
-        tls: None,
-        connect_timeout: long,
-        request_timeout: long,
-        slow_timeout: long,
-        stall_timeout: long,
-        queue_timeout: long,
-        heartbeat: long,
-        heartbeat_timeout: long,
-        login: None,
-        probe: None,
-        connections: Connections::new(99),
-        leases_max: 1,
-        retry_reads: true,
-        retries: Allowance { share: 0.2, per_second: 10.0 },
-        reconnected: Arc::default(),
-        limits: Arc::default(),
-        cluster: None,
-        is_node: false,
-    }
-}
 
 async fn ask(wire: &mut UnixStream) -> Vec<u8> {
     wire.write_all(PING).await.expect("it is open");
@@ -75,11 +18,8 @@ async fn ask(wire: &mut UnixStream) -> Vec<u8> {
 
 #[expect(clippy::await_holding_refcell_ref, reason = "what the task needs is held so that it must panic")]
 async fn panic_in_one_of_two(exposition: &Exposition) {
-    let table = Arc::new(Table::builtin());
-    let metrics = WorkerMetrics::new(&[], exposition.totals());
-    let context = Context::new(0, metrics, Default::default(), Default::default(), Default::default(), table, Arc::default());
-    let context = Rc::new(context);
-    let pool = Pool::new(&context, settings(server()));
+    let context = context(exposition);
+    let pool = Pool::new(&context, settings(server(usize::MAX).0));
     let (sender, _messages) = mpsc::channel(8);
     let mailbox = Mailbox { sender, clients: Arc::default() };
     let registry = Arc::new(Registry::new(10));

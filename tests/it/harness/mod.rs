@@ -32,7 +32,8 @@ pub use wire::{Wire, request, text};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Keys of `[upstream]` with which nothing is given up because the machine is busy with other tests.
-pub const PATIENT: &str = "request_timeout_ms = 60000\nstall_timeout_ms = 60000\nqueue_timeout_ms = 60000";
+pub const PATIENT: &str =
+    "request_timeout_ms = 60000\nstall_timeout_ms = 60000\nqueue_timeout_ms = 60000\nconnect_timeout_ms = 10000";
 
 const POLL_PAUSE: Duration = Duration::from_millis(5);
 

@@ -2,11 +2,13 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::{PATIENCE, Program, Wire, request, signal, text, within};
 
-/// A real redis-server on a port that the OS gave.
+/// A real redis-server on a port that is free.
 pub struct RedisServer {
     program: &'static Program,
     port: u16,
@@ -166,8 +168,21 @@ impl Drop for RedisServer {
     }
 }
 
-/// A port that nobody listens on now.
+/// Where ports for servers begin.
+const FIRST_PORT: u16 = 10_000;
+
+/// A port that nobody listens on now. It lies below those that the system gives to connections: none of them takes it while its
+/// server is not there yet, or is away.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    static PORTS: OnceLock<(u16, u16)> = OnceLock::new();
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let (count, start) = *PORTS.get_or_init(|| {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let end = range.split_whitespace().next().and_then(|first| first.parse::<u16>().ok()).unwrap_or_default();
+        let count = end.saturating_sub(FIRST_PORT).max(1000);
+        (count, fastrand::u16(..count))
+    });
+    let next = || FIRST_PORT + ((u32::from(start) + u32::from(TAKEN.fetch_add(1, Ordering::Relaxed))) % u32::from(count)) as u16;
+    let free = (0..count).map(|_| next()).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("a free port")
 }

@@ -13,12 +13,16 @@ use super::PATIENCE;
 use super::certificates::TlsClient;
 use super::socket::Socket;
 
+/// How much it reads at a time.
+const READ: usize = 64 * 1024;
+
 /// One connection.
 pub struct Wire {
     stream: Socket,
     scanner: ReplyScanner,
-    /// Read and not taken yet; up to `scanned` it belongs to the frame in progress.
+    /// What was read: up to `taken` it was given away, and up to `scanned` it belongs to the frame in progress.
     input: Vec<u8>,
+    taken: usize,
     scanned: usize,
     patience: Duration,
 }
@@ -73,7 +77,7 @@ impl Wire {
 
     fn with(stream: Socket) -> Wire {
         let scanner = ReplyScanner::new(ScanLimits::default());
-        Wire { stream, scanner, input: Vec::new(), scanned: 0, patience: PATIENCE }
+        Wire { stream, scanner, input: Vec::new(), taken: 0, scanned: 0, patience: PATIENCE }
     }
 
     /// How long it waits for anything.
@@ -123,7 +127,7 @@ impl Wire {
     pub fn reply(&mut self) -> Vec<u8> {
         match self.read_frame() {
             Ok(frame) => frame,
-            Err(error) => panic!("no reply: {error}; what came: {:?}", text(&self.input)),
+            Err(error) => panic!("no reply: {error}; what came: {:?}", text(&self.input[self.taken..])),
         }
     }
 
@@ -152,10 +156,10 @@ impl Wire {
         let deadline = Instant::now() + self.patience;
         loop {
             match self.read_some(deadline) {
-                Ok(0) => return std::mem::take(&mut self.input),
+                Ok(0) => return self.take_input(),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return std::mem::take(&mut self.input),
-                Err(error) => panic!("not closed: {error}; what came: {:?}", text(&self.input)),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return self.take_input(),
+                Err(error) => panic!("not closed: {error}; what came: {:?}", text(&self.input[self.taken..])),
             }
         }
     }
@@ -163,19 +167,19 @@ impl Wire {
     /// Everything that comes until nothing does for so long, whether it is frames or not.
     pub fn until_silent_for(&mut self, time: Duration) -> Vec<u8> {
         while self.read_some(Instant::now() + time).is_ok_and(|read| read > 0) {}
-        std::mem::take(&mut self.input)
+        self.take_input()
     }
 
     /// So many bytes, whether they are frames or not; fewer if no more come.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let deadline = Instant::now() + self.patience;
-        while self.input.len() < count && self.read_some(deadline).is_ok_and(|read| read > 0) {}
-        std::mem::take(&mut self.input)
+        while self.input.len() - self.taken < count && self.read_some(deadline).is_ok_and(|read| read > 0) {}
+        self.take_input()
     }
 
     /// True when nothing comes for so long.
     pub fn is_silent_for(&mut self, time: Duration) -> bool {
-        self.input.is_empty() && self.read_some(Instant::now() + time).is_err()
+        self.input.len() == self.taken && self.read_some(Instant::now() + time).is_err()
     }
 
     /// Says that nothing more will be sent.
@@ -201,8 +205,7 @@ impl Wire {
                 let scanned = self.scanner.scan(&self.input[self.scanned..]).map_err(io::Error::other)?;
                 self.scanned += scanned.bytes;
                 if scanned.end {
-                    let rest = self.input.split_off(std::mem::take(&mut self.scanned));
-                    return Ok(std::mem::replace(&mut self.input, rest));
+                    return Ok(self.take_frame());
                 }
             }
             if self.read_some(deadline)? == 0 {
@@ -211,11 +214,33 @@ impl Wire {
         }
     }
 
+    /// The frame that ends at `scanned`.
+    fn take_frame(&mut self) -> Vec<u8> {
+        let is_large = self.scanned - self.taken > READ;
+        if is_large && self.scanned == self.input.len() {
+            return self.take_input();
+        }
+        let frame = self.input[self.taken..self.scanned].to_vec();
+        self.taken = self.scanned;
+        frame
+    }
+
+    /// Everything that was read and not given away.
+    fn take_input(&mut self) -> Vec<u8> {
+        let mut rest = std::mem::take(&mut self.input);
+        rest.drain(..std::mem::take(&mut self.taken));
+        self.scanned = 0;
+        rest
+    }
+
     fn read_some(&mut self, deadline: Instant) -> io::Result<usize> {
+        // Once for many frames: moved for each of them, what follows would be copied again and again.
+        self.scanned = self.scanned.saturating_sub(self.taken);
+        self.input.drain(..std::mem::take(&mut self.taken));
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         self.stream.set_read_timeout(Some(left))?;
         let start = self.input.len();
-        self.input.resize(start + 64 * 1024, 0);
+        self.input.resize(start + READ, 0);
         let read = self.stream.read(&mut self.input[start..]);
         self.input.truncate(start + *read.as_ref().unwrap_or(&0));
         read

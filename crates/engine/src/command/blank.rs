@@ -8,13 +8,19 @@ use respguard_resp::{Protocol, encode};
 /// A reply that can be given without a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Blank {
+    /// A null.
     Null,
     /// `*-1` in RESP2.
     NullList,
+    /// This number.
     Integer(i64),
+    /// A string of no bytes.
     EmptyText,
+    /// A list without elements.
     EmptyList,
+    /// A set without members.
     EmptySet,
+    /// A map without entries: an empty array in RESP2.
     EmptyMap,
     /// So many nulls.
     Nulls(usize),

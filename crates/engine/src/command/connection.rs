@@ -32,44 +32,68 @@ pub enum ConnectionEffect {
 /// A command about clients, answered over the clients of the proxy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientCommand {
+    /// CLIENT SETNAME
     ClientSetName,
+    /// CLIENT GETNAME
     ClientGetName,
+    /// CLIENT SETINFO
     ClientSetInfo,
+    /// CLIENT ID
     ClientId,
+    /// CLIENT INFO
     ClientInfo,
+    /// CLIENT LIST
     ClientList,
+    /// CLIENT KILL
     ClientKill,
+    /// CLIENT UNBLOCK
     ClientUnblock,
+    /// CLIENT TRACKING
     ClientTracking,
+    /// CLIENT GETREDIR
     ClientGetRedir,
+    /// CLIENT TRACKINGINFO
     ClientTrackingInfo,
+    /// CLIENT REPLY
     ClientReply,
+    /// CLIENT MAINT_NOTIFICATIONS
     ClientMaintNotifications,
 }
 
 /// A command that changes user, database or protocol version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lane {
+    /// HELLO
     Hello,
+    /// AUTH
     Auth,
+    /// SELECT
     Select,
 }
 
 /// A command about the connection's transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transaction {
+    /// MULTI
     Multi,
+    /// EXEC
     Exec,
+    /// DISCARD
     Discard,
+    /// WATCH
     Watch,
+    /// UNWATCH
     Unwatch,
 }
 
 /// What a subscription names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SubscriptionKind {
+    /// A channel, by SUBSCRIBE.
     Channel,
+    /// A pattern of channels, by PSUBSCRIBE.
     Pattern,
+    /// A channel of a cluster's shard, by SSUBSCRIBE.
     Shard,
 }
 
@@ -78,10 +102,13 @@ pub enum SubscriptionKind {
 pub enum PinReason {
     /// Invalidation pushes go to this connection.
     Tracking,
+    /// CLIENT NO-EVICT is about this connection.
     NoEvict,
+    /// CLIENT NO-TOUCH is about this connection.
     NoTouch,
     /// WAIT and WAITAOF speak about this connection's last write, and wait.
     Wait,
+    /// SCRIPT DEBUG: the next EVAL opens a dialogue.
     ScriptDebug,
     /// DEBUG: anything from session state to a crash.
     Debug,

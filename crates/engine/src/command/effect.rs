@@ -21,6 +21,7 @@ pub enum TtlEffect {
     SetAt {
         /// Milliseconds since the epoch; `None` when the moment cannot be read.
         milliseconds: Option<i64>,
+        /// Whether an option can make the command succeed without doing this.
         conditional: bool,
     },
     /// An existing time to live is dropped, a new key has none.
@@ -44,7 +45,9 @@ pub enum TtlEffect {
 /// The unit of a written time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
+    /// As in EXPIRE.
     Seconds,
+    /// As in PEXPIRE.
     Milliseconds,
 }
 

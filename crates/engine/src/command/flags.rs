@@ -31,26 +31,47 @@ const NAMES: [(&str, Flags); 20] = [
 ];
 
 impl Flags {
+    /// No flag.
     pub const NONE: Flags = Flags(0);
+    /// It may change keys.
     pub const WRITE: Flags = Flags(1);
+    /// It only reads keys.
     pub const READONLY: Flags = Flags(1 << 1);
+    /// It is refused when the server is out of memory.
     pub const DENYOOM: Flags = Flags(1 << 2);
+    /// It is for administrators.
     pub const ADMIN: Flags = Flags(1 << 3);
+    /// It is about messages.
     pub const PUBSUB: Flags = Flags(1 << 4);
+    /// No script may call it.
     pub const NOSCRIPT: Flags = Flags(1 << 5);
+    /// It may block its client.
     pub const BLOCKING: Flags = Flags(1 << 6);
+    /// It runs while the data set is loaded.
     pub const LOADING: Flags = Flags(1 << 7);
+    /// It runs on a replica whose data is stale.
     pub const STALE: Flags = Flags(1 << 8);
+    /// MONITOR does not show it.
     pub const SKIP_MONITOR: Flags = Flags(1 << 9);
+    /// The slow log leaves it out.
     pub const SKIP_SLOWLOG: Flags = Flags(1 << 10);
+    /// It runs in a slot that is being imported.
     pub const ASKING: Flags = Flags(1 << 11);
+    /// It takes little time, whatever the data.
     pub const FAST: Flags = Flags(1 << 12);
+    /// It needs no login.
     pub const NO_AUTH: Flags = Flags(1 << 13);
+    /// Its keys may be left out.
     pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 14);
+    /// Where its keys are depends on its arguments.
     pub const MOVABLEKEYS: Flags = Flags(1 << 15);
+    /// It is refused while a replica loads in the background.
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 16);
+    /// It is refused within a transaction.
     pub const NO_MULTI: Flags = Flags(1 << 17);
+    /// It runs while a script keeps the server busy.
     pub const ALLOW_BUSY: Flags = Flags(1 << 18);
+    /// A module brings it.
     pub const MODULE: Flags = Flags(1 << 19);
     /// The ACL category `@scripting`: runs, loads or steers scripts and functions.
     pub const SCRIPTING: Flags = Flags(1 << 20);

@@ -50,8 +50,11 @@ pub enum Keys {
 /// One key spec: where the keys begin, and which are keys from there on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeySpec {
+    /// What the command does to the keys.
     pub access: Access,
+    /// Where the keys begin.
     pub search: Search,
+    /// Which arguments are keys from there on.
     pub find: Find,
     /// Whether there may be keys that the spec does not find.
     pub incomplete: bool,
@@ -59,6 +62,7 @@ pub struct KeySpec {
 
 /// Where a key spec begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Search {
     /// At this argument.
     Index(u16),
@@ -70,6 +74,7 @@ pub enum Search {
 
 /// Which arguments are keys, from where the spec begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Find {
     /// Every `step`-th up to `last`: relative to the begin, or to the request's end if negative; then `limit`
     /// above 1 leaves only that fraction of what remains.

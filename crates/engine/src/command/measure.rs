@@ -16,9 +16,13 @@ pub enum Measure {
 /// The word in front of a time to live.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeKind {
+    /// EX: seconds from now.
     Ex,
+    /// PX: milliseconds from now.
     Px,
+    /// EXAT: seconds since the epoch.
     ExAt,
+    /// PXAT: milliseconds since the epoch.
     PxAt,
 }
 

@@ -8,6 +8,7 @@ use respguard_resp::request::Args;
 /// What a request gives to clients that block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Serves {
+    /// Nothing that a client can wait for.
     Nothing,
     /// What it adds to its key; it takes nothing.
     ByPush,

@@ -18,15 +18,21 @@ pub struct Spec {
     pub name_words: u8,
     /// Arguments with the name: exactly so many or, if negative, at least so many.
     pub arity: i16,
+    /// What the server says of it in COMMAND INFO.
     pub flags: Flags,
+    /// Where its keys are.
     pub keys: Keys,
+    /// What it does to the connection.
     pub connection: ConnectionEffect,
     /// Where the command says how long it waits.
     pub timeout: Timeout,
+    /// What it does to the time to live of its keys.
     pub ttl: TtlColumn,
     /// Whether it can make a key that was not there.
     pub creates_key: bool,
+    /// What happens when it runs twice.
     pub retry: RetryClass,
+    /// How its canonical form is made.
     pub rewrite: Rewrite,
     /// Whether it is long by nature: a healthy server may need many seconds for it.
     pub slow: bool,

@@ -4,7 +4,9 @@
 /// Of a command that the table does not know; nothing where the server says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tips {
+    /// Which nodes are asked.
     pub request: Option<RequestPolicy>,
+    /// What becomes of their replies.
     pub response: Option<ResponsePolicy>,
 }
 
@@ -13,6 +15,7 @@ pub struct Tips {
 pub enum RequestPolicy {
     /// Also the replicas, which repeat what their primaries do.
     AllNodes,
+    /// Every primary.
     AllShards,
     /// Cut up by the slots of its keys.
     MultiShard,
@@ -23,12 +26,19 @@ pub enum RequestPolicy {
 /// What becomes of their replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponsePolicy {
+    /// The first that is no error.
     OneSucceeded,
+    /// The first, if none is an error.
     AllSucceeded,
+    /// Each bit or number is 1 only if it is in all.
     And,
+    /// Each bit or number is 1 if it is in any.
     Or,
+    /// The lowest number.
     Min,
+    /// The highest number.
     Max,
+    /// The sum of the numbers.
     Sum,
     /// In a way of its own.
     Special,

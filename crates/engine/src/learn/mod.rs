@@ -52,6 +52,7 @@ const BYTES_KEPT_MAX: usize = 32 * 1024 * 1024;
 pub struct Learnt {
     /// All rules but relations, as configuration text.
     pub text: String,
+    /// The relations that were seen to hold.
     pub relations: Vec<WrittenRelation>,
 }
 

@@ -29,6 +29,7 @@ const HOLDS_PERCENT: u64 = 99;
 
 /// What is known of how often a relation holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Counted<'r> {
     /// Nothing was looked at.
     Not,

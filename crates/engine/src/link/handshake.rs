@@ -137,23 +137,34 @@ impl Refusal {
 /// One request of the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// AUTH
     Auth,
+    /// HELLO
     Hello,
+    /// SELECT
     Select,
     /// Ends a connection that was lost: whether it was still there does not matter.
     Kill,
+    /// CLIENT ID
     ClientId,
+    /// CLIENT INFO
     ClientInfo,
+    /// PING
     Ping,
+    /// MULTI
     Multi,
+    /// EXEC
     Exec,
 }
 
 /// Where the handshake is after an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
+    /// Answers are still to come.
     Pending,
+    /// The connection can be used.
     Done(ServerInfo),
+    /// The server has refused it.
     Refused(Refusal),
 }
 

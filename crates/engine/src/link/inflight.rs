@@ -66,15 +66,18 @@ pub enum Class {
     Reads,
     /// The transaction of a group.
     Group,
+    /// Anything else.
     Other,
 }
 
 /// The request that is answered next.
 #[derive(Debug)]
 pub struct Head<'a, R> {
+    /// Who is owed the reply.
     pub recipient: &'a R,
     /// Where the piece that it was queued in lies.
     pub bytes: Range<u64>,
+    /// When the request was read.
     pub read_at: Instant,
     /// Frames of the piece that have come.
     pub answered: u32,

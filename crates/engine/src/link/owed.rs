@@ -50,6 +50,7 @@ impl ReplyTo {
 
 /// What the server owes for bytes that were queued in one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Owed {
     /// One frame for each of consecutive requests, or questions, and `more` for the first of them.
     Each { first: ReplyTo, requests: u32, more: u32 },

@@ -17,6 +17,7 @@ use codec::{compress, decompress};
 
 /// What a header begins with: no text in UTF-8 does.
 pub const MAGIC: [u8; 8] = *b"\xffRGCOMP\xfe";
+/// The length of a header.
 pub const HEADER_BYTES: usize = 18;
 /// The longest string that Redis takes.
 pub const VALUE_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -30,22 +31,29 @@ const NUMBER_BYTES_MAX: usize = 5 * 1024;
 pub enum Method {
     /// With its level.
     Zstd(i32),
+    /// LZ4, which is faster and packs less.
     Lz4,
 }
 
 /// Why a value behind a header cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corrupt {
+    /// Its header is cut off.
     Short,
+    /// A header of a version that is not known.
     Version(u8),
+    /// An algorithm that is not known.
     Algorithm(u8),
     /// It says to be longer than may be.
     TooLong {
+        /// The length that it says.
         bytes: u64,
+        /// The longest that may be.
         max: u64,
     },
     /// What is behind the header is not what its algorithm writes, or is not as long as it says.
     Data,
+    /// What comes out does not have the header's checksum.
     Checksum,
 }
 

@@ -37,6 +37,7 @@ pub struct Command {
 pub struct Held {
     /// The place that is kept for its reply.
     pub seq: Seq,
+    /// Since when it waits.
     pub since: Instant,
     /// It begins the group that is waited for.
     pub begins: bool,

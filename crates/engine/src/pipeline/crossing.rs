@@ -7,7 +7,9 @@ use crate::route::slots::key_slot;
 /// A member with a key of another slot than those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crossing {
+    /// Which member, from 0.
     pub member: usize,
+    /// The slot of its key.
     pub slot: u16,
     /// The slot of the keys before it.
     pub before: u16,

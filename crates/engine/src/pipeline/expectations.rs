@@ -28,7 +28,9 @@ pub struct Expectations {
 pub struct Breach {
     /// The command's place among its companions, from 1.
     pub place: u32,
+    /// What the reply was, shortened.
     pub found: String,
+    /// What it must be, as the rule writes it.
     pub wanted: String,
 }
 

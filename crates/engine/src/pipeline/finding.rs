@@ -141,8 +141,11 @@ pub enum Resolution {
 /// Where a partial failure was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
+    /// In commands that were sent in one go.
     Pipeline,
+    /// In the transaction of a group.
     Group,
+    /// In a transaction of the client's own.
     Transaction,
 }
 
@@ -160,17 +163,22 @@ impl Place {
 /// Which way a value goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
+    /// To the client.
     Read,
+    /// To the server.
     Write,
 }
 
 /// What resolving a reply brought to light.
 #[derive(Debug)]
 pub enum Finding {
+    /// A rule was broken, or what it must prevent has happened.
     Violation(Violation),
     /// A recognised group has come to its end.
     Group {
+        /// The group's row in the metrics.
         index: usize,
+        /// What became of it.
         outcome: Outcome,
     },
     /// What was found out about a group whose connection was lost.
@@ -183,38 +191,50 @@ pub enum Finding {
     PartialFailure(Place),
     /// A probe was answered.
     Ttl {
+        /// The question.
         probe: Probe,
+        /// What the answer says.
         state: TtlState,
     },
     /// The connection may be in a state that the next client must not meet.
     CloseUpstream,
     /// A command that a TTL rule adds was refused to this user, and with it what it was added to.
     TtlFixRefused {
+        /// The rule's name.
         rule: Arc<str>,
     },
     /// SET was refused to this user, which went out for SETNX.
     SetnxFixRefused {
+        /// The rule's name.
         rule: Arc<str>,
     },
     /// Commands of our own that must go out behind a group: they take back what a rule has added to a write that failed, or keep
     /// what the group was answered.
     FollowUp {
+        /// The commands, as they are sent.
         request: Vec<u8>,
+        /// How many replies they are owed.
         frames: u32,
     },
     /// A value of a key with a compress rule has passed: so many bytes, of which so many are stored.
     Packed {
+        /// The rule's name.
         rule: Arc<str>,
+        /// Which way it goes.
         direction: Direction,
+        /// Bytes of the value itself.
         original: u64,
+        /// Bytes that are stored.
         stored: u64,
     },
     /// What is stored behind a header could not be read.
     Corrupt {
+        /// The rule's name.
         rule: Arc<str>,
     },
     /// A command would have looked into what is compressed, or is too long for its rule.
     CompressRefused {
+        /// The rule's name.
         rule: Arc<str>,
     },
     /// A preflight did not run: whether the connection can carry guarded groups is to be asked again.
@@ -223,6 +243,7 @@ pub enum Finding {
 
 /// What a probe behind a write has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum TtlState {
     /// There is no such key, or its TTL is within the rule.
     Fine,

@@ -189,7 +189,7 @@ mod tests {
 
     use super::super::finding::{Finding, Outcome};
     use super::super::group::{Injected, WrappedGroup};
-    use super::super::resolve::{Context, Part};
+    use super::super::resolve::{ClientSide, Context, Part};
     use super::super::sequencer::Sequencer;
     use super::super::violation::Kind;
     use super::*;
@@ -240,7 +240,8 @@ mod tests {
                 let context = Context { table: &self.table, client_id: 1 };
                 let (frame, behind) = rest.split_at(scanned.bytes);
                 let group = ReplyTo::Request(self.group);
-                self.slots.admit(group, frame, part, &mut self.session, &mut self.out, &context, &mut self.found);
+                let (session, out, found) = (&mut self.session, &mut self.out, &mut self.found);
+                self.slots.admit(group, frame, part, &mut ClientSide { session, out, found, context });
                 rest = behind;
             }
             self

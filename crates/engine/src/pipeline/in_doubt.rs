@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::finding::Finding;
 use super::group::WrappedGroup;
-use super::resolve::Context;
+use super::resolve::ClientSide;
 use super::sequencer::Sequencer;
 use crate::link::budget::Budget;
 use crate::link::handshake::OrphanedConnection;
@@ -83,11 +83,13 @@ pub(super) struct Inquiry {
 /// What is to be sent for the group at the head.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Recovery {
+    /// What is sent.
     pub request: Vec<u8>,
     /// The frames that answer it.
     pub owed: Owed,
     /// When the group was read, and until when it is waited for.
     pub read_at: Instant,
+    /// Until when an answer is waited for.
     pub deadline: Instant,
 }
 
@@ -179,10 +181,9 @@ impl Sequencer {
         lost: Option<&OrphanedConnection>,
         now: Instant,
         budget: &mut Budget,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
+        client: &mut ClientSide<'_>,
     ) -> Option<Recovery> {
+        let ClientSide { out, found, context, .. } = client;
         let seq = self.next_in_doubt()?;
         let group = &mut self.group(seq)?.group;
         let before = group.remaining();
@@ -206,7 +207,8 @@ impl Sequencer {
     }
 
     /// Nobody waits any more for groups whose connection was lost: nothing more is asked about them.
-    pub fn forgo_recovery(&mut self, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+    pub fn forgo_recovery(&mut self, client: &mut ClientSide<'_>) {
+        let ClientSide { out, found, context, .. } = client;
         const WHY: &str = "and its client has left";
         while let Some(seq) = self.next_in_doubt() {
             let Some(slot) = self.group(seq) else { return };

@@ -12,6 +12,7 @@ pub mod finding;
 pub mod gather;
 pub mod group;
 pub mod guard;
+pub mod hold;
 pub mod in_doubt;
 pub mod large;
 mod lazy_queue;

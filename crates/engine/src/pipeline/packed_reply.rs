@@ -12,12 +12,11 @@ use std::sync::Arc;
 
 use super::finding::Finding;
 use super::reply_checks::ExecChecks;
-use super::resolve::{Context, Part};
+use super::resolve::{ClientSide, Part, Reading};
 use super::sequencer::Sequencer;
 use super::slot::{Role, Slot};
 use super::unpack::Reader;
 use crate::link::owed::{ReplyTo, Seq};
-use crate::session::Session;
 use respguard_resp::scan::{Top, elements, split_pushes};
 
 /// From so many bytes on values are read elsewhere.
@@ -141,17 +140,7 @@ impl Sequencer {
     }
 
     /// Takes a piece of such a reply.
-    #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
-    pub(super) fn admit_packed(
-        &mut self,
-        seq: Seq,
-        piece: &[u8],
-        part: Part,
-        session: &mut Session,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) -> u32 {
+    pub(super) fn admit_packed(&mut self, seq: Seq, piece: &[u8], part: Part, client: &mut ClientSide<'_>) -> u32 {
         let to = ReplyTo::Request(seq);
         let mut begun = self.packed.as_mut().and_then(|packed| packed.take_begun(seq)).unwrap_or_default();
         let bytes = if part.first && part.last {
@@ -169,7 +158,7 @@ impl Sequencer {
             let passes = matches!(self.slot(seq).map(|slot| &slot.role),
                 Some(Role::Checked(check)) if check.reader().is_some_and(|reader| !reader.may_hold_packed(&bytes)));
             if passes {
-                return self.admit_now(to, &bytes, whole, session, out, context, found);
+                return self.admit_now(to, &bytes, whole, client);
             }
             self.packed.get_or_insert_default().begun.push((seq, bytes.into_owned()));
             return 0;
@@ -177,9 +166,9 @@ impl Sequencer {
         let parts = self.packed_parts(seq, &bytes, part.top);
         let promised = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.reader.promised(&bytes[part.bytes.clone()])));
         if promised < LONG_BYTES {
-            return self.admit_now(to, &bytes, whole, session, out, context, found);
+            return self.admit_now(to, &bytes, whole, client);
         }
-        self.end_transaction(seq, &bytes, whole, session, context, found);
+        self.end_transaction(seq, &bytes, whole, client);
         let reply = PackedReply { seq, frame: bytes.into_owned(), top: part.top, parts, promised };
         self.packed.get_or_insert_default().whole.push_back(reply);
         0
@@ -203,19 +192,13 @@ impl Sequencer {
     }
 
     /// EXEC has ended the client's transaction, whenever its reply leaves: the next one may begin before.
-    fn end_transaction(
-        &mut self,
-        seq: Seq,
-        frame: &[u8],
-        part: Part,
-        session: &mut Session,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    fn end_transaction(&mut self, seq: Seq, frame: &[u8], part: Part, client: &mut ClientSide<'_>) {
         let Some(slot) = self.slot(seq).filter(|slot| matches!(slot.role, Role::Exec)) else { return };
         let mut ended = Slot { role: Role::Exec, command: slot.command, score: slot.score, silent: slot.silent };
         let checks = std::mem::take(&mut self.exec_checks);
-        self.admit_transaction(&mut ended, frame, part, session, context, found);
+        let ClientSide { session, found, context, .. } = client;
+        let mut reading = Reading { piece: frame, part, session, context: *context, found, more: &mut 0 };
+        self.admit_transaction(&mut ended, &mut reading);
         if let Some(slot) = self.slot(seq) {
             slot.role = Role::ExecRead(Box::new(checks));
         }
@@ -257,12 +240,12 @@ impl Sequencer {
     }
 
     /// No room is left to gather replies: of those that come in, the values are not read.
-    pub fn refuse_begun(&mut self, session: &mut Session, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+    pub fn refuse_begun(&mut self, client: &mut ClientSide<'_>) {
         let begun = self.packed.as_mut().map(|packed| std::mem::take(&mut packed.begun)).unwrap_or_default();
         for (seq, bytes) in begun {
             self.refuse_values(seq);
             let part = Part { first: true, last: false, top: Top::default() };
-            self.admit_now(ReplyTo::Request(seq), &bytes, part, session, out, context, found);
+            self.admit_now(ReplyTo::Request(seq), &bytes, part, client);
         }
     }
 
@@ -277,14 +260,7 @@ impl Sequencer {
     }
 
     /// The values of a reply that was taken have been read: it goes to its place.
-    pub fn admit_read(
-        &mut self,
-        reply: ReadReply,
-        session: &mut Session,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    pub fn admit_read(&mut self, reply: ReadReply, client: &mut ClientSide<'_>) {
         let ReadReply { packed: PackedReply { seq, frame, top, .. }, read } = reply;
         match read {
             None => self.refuse_values(seq),
@@ -296,20 +272,12 @@ impl Sequencer {
             },
         }
         let part = Part { first: true, last: true, top };
-        self.admit_now(ReplyTo::Request(seq), &frame, part, session, out, context, found);
+        self.admit_now(ReplyTo::Request(seq), &frame, part, client);
     }
 
     /// Passes on EXEC's answer, whose values have been read, from the place in which it waited.
-    pub(super) fn pass_exec_read(
-        &mut self,
-        checks: &mut ExecChecks,
-        piece: &[u8],
-        part: Part,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
-        let read = checks.admit(piece, part, context, found);
+    pub(super) fn pass_exec_read(&mut self, checks: &mut ExecChecks, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
+        let read = checks.admit(reading.piece, reading.part, reading.context.table, reading.found);
         self.keep_piece(&read, out);
     }
 }

@@ -16,6 +16,7 @@ use respguard_resp::request::{Args, Limits, RequestParser};
 pub struct PackedValue {
     /// The number of its command among all of the client, and its place among the command's arguments.
     pub number: u32,
+    /// Its place among the command's arguments, the name being 0.
     pub place: usize,
     /// What is stored in its place; `None` where that is the value itself.
     pub stored: Option<Vec<u8>>,
@@ -24,9 +25,13 @@ pub struct PackedValue {
 /// A value that is to be compressed.
 #[derive(Debug)]
 pub struct Unpacked {
+    /// The number of its command among all of the client.
     pub number: u32,
+    /// Its place among the command's arguments, the name being 0.
     pub place: usize,
+    /// The value as the client sent it.
     pub value: Vec<u8>,
+    /// The rule that has it compressed.
     pub rule: Arc<CompressRule>,
 }
 

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::batch::Batch;
 use super::decide::Decision;
@@ -15,16 +14,17 @@ use super::slot::{Probe, Role};
 use super::ttl::Undecided;
 use super::violation::{Kind, Violation};
 use roles::Roles;
+pub use rules::{Holding, Rules};
 
-use crate::command::{Blank, ClientCommand, Table};
-use crate::policy::{Policy, TtlRule};
-use crate::preflight::{Ability, Lack, Preflight};
-use crate::route::slots::SlotSet;
+use crate::command::{Blank, ClientCommand};
+use crate::policy::TtlRule;
+use crate::preflight::{Lack, Preflight};
 use crate::session::affinity::Reason;
 use crate::session::{Admission, Session};
 
 /// What is to be done, in this order.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Step {
     /// The bytes of these commands go out as they are, in one piece.
     Send { commands: Range<usize> },
@@ -56,16 +56,20 @@ pub enum Step {
 pub struct Span {
     /// All of its commands, at these places of `Plan::members`.
     pub commands: Range<usize>,
+    /// The groups that the transaction makes atomic.
     pub groups: Vec<SpanGroup>,
     /// Groups that are only observed: their members ride.
     pub observed: Vec<SpanGroup>,
+    /// What is asked before it, where some group is guarded.
     pub preflight: Option<Box<Preflight>>,
+    /// What rules add to it.
     pub added: Added,
 }
 
 /// One of the groups of a transaction that others share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpanGroup {
+    /// Its place among the rules' groups.
     pub group: usize,
     /// The places of its members among the transaction's commands.
     pub places: Vec<u32>,
@@ -75,6 +79,7 @@ pub struct SpanGroup {
 
 /// How the proxy answers a command itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Answer {
     /// `+OK`, in a transaction whose connection is gone.
     Ok,
@@ -122,6 +127,7 @@ pub enum Barrier {
 
 /// What planning has found out about a group that is not wrapped where its first member stands.
 #[derive(Debug, PartialEq, Eq, Clone)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Note {
     /// Its first members begin to wait for the rest.
     Held { group: usize, members: usize },
@@ -145,11 +151,13 @@ pub enum Note {
 /// The outcome of planning.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// What is sent or answered, in this order.
     pub steps: Vec<Step>,
     /// One for each command that is planned, by its index.
     pub roles: Roles,
     /// The members of groups, by their index in the batch.
     pub members: Vec<usize>,
+    /// What was found out about groups.
     pub notes: Vec<Note>,
     /// How many of the batch's commands are planned.
     pub commands: usize,
@@ -228,53 +236,6 @@ impl Plan {
     pub fn reorders(&self) -> bool {
         !self.claims.is_empty()
     }
-}
-
-/// What planning looks at beside the session.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
-    pub table: &'a Table,
-    pub policy: &'a Policy,
-    /// The connection can do MULTI and EXEC.
-    pub transactions: bool,
-    /// PTTL may be injected: the user is allowed to.
-    pub probes: bool,
-    /// PEXPIRE may be injected: the user is allowed to, as far as is known.
-    pub ttl_fixes: bool,
-    /// SET may go out in the place of SETNX: the user is allowed to, as has been asked.
-    pub setnx_fixes: bool,
-    /// The connection can carry guarded groups.
-    pub ability: Ability,
-    pub hold: Holding,
-    /// There is no server: rules say what is answered without one.
-    pub degraded: bool,
-    /// The server is in trouble, and a spare connection is there for what may be its cure.
-    pub troubled: bool,
-    /// What stands between the members of a group may ride in its transaction: that has not been refused too often.
-    pub carries: bool,
-    /// It is a cluster: a transaction has keys of one slot.
-    pub slots: bool,
-    /// Of a cluster: the slots whose node has not been there for long, where rules say what is answered then.
-    pub unserved: Option<&'a SlotSet>,
-    /// The server may close a connection over what is in the batch: it goes over one that nobody shares.
-    pub alone: bool,
-    /// The client gets no reply to the first command.
-    pub skips: bool,
-    /// Milliseconds since the epoch, where some rule compares moments; else anything.
-    pub unix_ms: i64,
-}
-
-/// How far the beginning of a group may be held back for the rest.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Holding {
-    /// It may at all.
-    pub willing: bool,
-    /// Also where other commands stand behind it, which then go first.
-    pub across: bool,
-    /// Nothing has come for so long that the wait is over.
-    pub over: bool,
-    /// The wait is over for what has waited since then or longer.
-    pub overdue: Option<Instant>,
 }
 
 /// Plans the commands of `batch`, whose bytes are `bytes`.
@@ -486,6 +447,7 @@ impl Planner<'_> {
 mod fast_path;
 mod groups;
 pub mod roles;
+mod rules;
 
 #[cfg(test)]
 mod tests;

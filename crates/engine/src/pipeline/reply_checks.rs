@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::finding::Finding;
 use super::packed_reply::{PackedPart, ReadPart, parts_of};
 use super::reply_check::ReplyCheck;
-use super::resolve::{Context, Part};
+use super::resolve::{Part, Reading};
 use super::sequencer::Sequencer;
 use super::unpack::{Reader, Unpack};
 use crate::command::{CommandId, Table};
@@ -169,19 +169,13 @@ impl ExecChecks {
     }
 
     /// Takes a piece of EXEC's answer, and gives the client what it gets in its place.
-    pub(super) fn admit<'p>(
-        &mut self,
-        piece: &'p [u8],
-        part: Part,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) -> Cow<'p, [u8]> {
+    pub(super) fn admit<'p>(&mut self, piece: &'p [u8], part: Part, table: &Table, found: &mut Vec<Finding>) -> Cow<'p, [u8]> {
         if let Some(unpack) = &mut self.unpack {
             return unpack.admit(true, piece, part, found).map_or(Cow::Borrowed(&[]), |(read, _)| read);
         }
         let Some(array_checks) = &mut self.array_checks else { return Cow::Borrowed(piece) };
         let mut checked = Vec::with_capacity(piece.len());
-        array_checks.admit(piece, &mut checked, context.table, found);
+        array_checks.admit(piece, &mut checked, table, found);
         Cow::Owned(checked)
     }
 }
@@ -198,15 +192,8 @@ impl ArrayChecks {
 
 impl Sequencer {
     /// Passes on a piece of the answer to the client's own EXEC.
-    pub(super) fn pass_exec(
-        &mut self,
-        piece: &[u8],
-        part: Part,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
-        let checked = self.exec_checks.admit(piece, part, context, found);
+    pub(super) fn pass_exec(&mut self, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
+        let checked = self.exec_checks.admit(reading.piece, reading.part, reading.context.table, reading.found);
         self.keep_piece(&checked, out);
     }
 }

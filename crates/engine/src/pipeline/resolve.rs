@@ -34,63 +34,58 @@ pub struct Part {
 }
 
 /// What the replies are read against.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
+    /// The commands that are known.
     pub table: &'a Table,
     /// The client's id as CLIENT ID tells it.
     pub client_id: u64,
 }
 
+/// The client that replies are for.
+#[derive(Debug)]
+pub struct ClientSide<'a> {
+    /// What its connection is like for the client.
+    pub session: &'a mut Session,
+    /// What it is to be sent.
+    pub out: &'a mut Vec<u8>,
+    /// What its replies tell beside that.
+    pub found: &'a mut Vec<Finding>,
+    /// What the replies are read against.
+    pub context: Context<'a>,
+}
+
 impl Sequencer {
     /// Takes one piece of a frame for a request, or for a question of our own. Returns how many further frames turned out to
     /// belong to the same request (unsubscribing from all).
-    #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
-    pub fn admit(
-        &mut self,
-        to: ReplyTo,
-        piece: &[u8],
-        part: Part,
-        session: &mut Session,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) -> u32 {
+    pub fn admit(&mut self, to: ReplyTo, piece: &[u8], part: Part, client: &mut ClientSide<'_>) -> u32 {
         if self.asks_packed
             && let ReplyTo::Request(seq) = to
             && self.reads_values(seq)
         {
-            return self.admit_packed(seq, piece, part, session, out, context, found);
+            return self.admit_packed(seq, piece, part, client);
         }
-        self.admit_now(to, piece, part, session, out, context, found)
+        self.admit_now(to, piece, part, client)
     }
 
     /// The same for what need not wait.
-    #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
     #[inline]
-    pub(super) fn admit_now(
-        &mut self,
-        to: ReplyTo,
-        piece: &[u8],
-        part: Part,
-        session: &mut Session,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) -> u32 {
+    pub(super) fn admit_now(&mut self, to: ReplyTo, piece: &[u8], part: Part, client: &mut ClientSide<'_>) -> u32 {
         let behind = self.behind();
         if part.last {
             self.owed = self.owed.saturating_sub(1);
         }
         let mut more = 0;
         match to {
-            ReplyTo::Question(number) => self.admit_answer(number, piece, part, found),
+            ReplyTo::Question(number) => self.admit_answer(number, piece, part, client.found),
             ReplyTo::Request(seq) => match self.slot(seq).map(|slot| &slot.role) {
-                Some(Role::Group(_)) => self.admit_group(seq, piece, part, behind, out, context, found),
+                Some(Role::Group(_)) => self.admit_group(seq, piece, part, behind, client),
                 Some(_) => {
-                    let mut reading = Reading { piece, part, session, context, found, more: &mut more };
+                    let ClientSide { session, out, found, context } = client;
+                    let mut reading = Reading { piece, part, session, context: *context, found, more: &mut more };
                     self.admit_reply(seq, &mut reading, out);
                 }
-                None => found.push(Finding::CloseUpstream),
+                None => client.found.push(Finding::CloseUpstream),
             },
         }
         self.owed += more as usize;
@@ -99,7 +94,7 @@ impl Sequencer {
     }
 
     /// A piece of a reply that leaves at once, or waits in its place.
-    fn admit_reply(&mut self, seq: Seq, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) {
+    fn admit_reply(&mut self, seq: Seq, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
         let is_next = seq == self.first;
         let Some(slot) = self.slot(seq) else { return reading.found.push(Finding::CloseUpstream) };
         let (command, score, silent) = (slot.command, slot.score, slot.silent);
@@ -133,7 +128,7 @@ impl Sequencer {
 
     /// Reads a piece; what the client does not want to see goes nowhere. Confirmations are pushes, which CLIENT REPLY is not
     /// about; that (un)subscribing is refused is a reply.
-    fn read_visibly(&mut self, slot: &mut Slot, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) -> bool {
+    fn read_visibly(&mut self, slot: &mut Slot, reading: &mut Reading<'_>, out: &mut Vec<u8>) -> bool {
         let is_push = matches!(slot.role, Role::Subscription { .. } | Role::UnsubscribeAll(_)) && !value::is_error(reading.piece);
         match slot.silent && !is_push {
             true => self.read(slot, reading, &mut Vec::new()),
@@ -150,63 +145,64 @@ impl Sequencer {
     }
 
     /// Reads a piece of the reply that `slot` awaits, and writes what the client gets of it; true when that is all.
-    fn read(&mut self, slot: &mut Slot, reading: &mut Reading<'_, '_>, out: &mut Vec<u8>) -> bool {
+    fn read(&mut self, slot: &mut Slot, reading: &mut Reading<'_>, out: &mut Vec<u8>) -> bool {
         let Reading { piece, part, context, .. } = *reading;
-        let (session, found) = (&mut *reading.session, &mut *reading.found);
         match &mut slot.role {
             Role::Plain => out.extend_from_slice(piece),
-            Role::Checked(check) => check.admit(slot.command, piece, part, out, context.table, found),
+            Role::Checked(check) => check.admit(slot.command, piece, part, out, context.table, reading.found),
             Role::Refused(error) => {
                 if part.last {
                     out.append(error);
                 }
             }
             Role::Exec => {
-                self.pass_exec(piece, part, out, context, found);
-                self.admit_transaction(slot, piece, part, session, context, found);
+                self.pass_exec(reading, out);
+                self.admit_transaction(slot, reading);
             }
-            Role::ExecRead(checks) => self.pass_exec_read(checks, piece, part, out, context, found),
+            Role::ExecRead(checks) => self.pass_exec_read(checks, reading, out),
             Role::Multi | Role::Queued | Role::QueuedChecked(_) => {
                 out.extend_from_slice(piece);
-                self.admit_transaction(slot, piece, part, session, context, found);
+                self.admit_transaction(slot, reading);
             }
             Role::Subscription { .. } | Role::UnsubscribeAll(_) => {
                 out.extend_from_slice(piece);
-                return part.last && confirmation::admit(&mut slot.role, piece, &mut session.subscriptions, reading.more);
+                return part.last && confirmation::admit(&mut slot.role, piece, &mut reading.session.subscriptions, reading.more);
             }
             Role::Lane => {
                 out.extend_from_slice(piece);
-                session.hear(!value::is_error(piece));
+                reading.session.hear(!value::is_error(piece));
             }
             Role::Mode(mode, on) => {
                 if part.first && !value::is_error(piece) {
-                    session.modes.set(*mode, *on);
+                    reading.session.modes.set(*mode, *on);
                 }
                 out.extend_from_slice(piece);
             }
-            Role::Redirect => session.tracking.translate(piece, out),
+            Role::Redirect => reading.session.tracking.translate(piece, out),
             Role::Verdict => {
                 if part.first {
-                    session.hear(!value::is_error(piece));
+                    reading.session.hear(!value::is_error(piece));
                 }
-                if !session.accepted {
+                if !reading.session.accepted {
                     out.extend_from_slice(piece);
                 }
             }
             Role::Unblock => {
-                session.hear(piece != NOT_BLOCKED);
-                if session.accepted {
+                reading.session.hear(piece != NOT_BLOCKED);
+                if reading.session.accepted {
                     out.extend_from_slice(piece);
                 }
             }
-            Role::Hello => hello::admit(piece, part.first, session, context.client_id, out),
+            Role::Hello => hello::admit(piece, part.first, reading.session, context.client_id, out),
             Role::Discard => {}
-            Role::Group(_) | Role::Member | Role::Own | Role::Held | Role::Early(_) => found.push(Finding::CloseUpstream),
+            Role::Group(_) | Role::Member | Role::Own | Role::Held | Role::Early(_) => {
+                reading.found.push(Finding::CloseUpstream);
+            }
         }
         if part.first
             && let Some(score) = slot.score
         {
-            self.count(score, slot.command, piece, part.last, context, found);
+            self.count(score, slot.command, reading);
         }
         part.last
     }
@@ -230,14 +226,8 @@ impl Sequencer {
     }
 
     /// Takes `frames` whole replies, no more than [`Self::takes_plain`] says, of which none is an error.
-    pub fn admit_plain(
-        &mut self,
-        replies: &[u8],
-        frames: u32,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    pub fn admit_plain(&mut self, replies: &[u8], frames: u32, client: &mut ClientSide<'_>) {
+        let ClientSide { out, found, context, .. } = client;
         out.extend_from_slice(replies);
         self.owed -= frames as usize;
         if let Some(id) = self.queue.front().and_then(|slot| slot.score) {
@@ -273,17 +263,8 @@ impl Sequencer {
     }
 
     /// A group that goes out once more is owed everything again, one that is asked about the answers to that.
-    #[expect(clippy::too_many_arguments, reason = "a piece, whom it is for, and what it is read against")]
-    fn admit_group(
-        &mut self,
-        seq: Seq,
-        piece: &[u8],
-        part: Part,
-        behind: Behind,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    fn admit_group(&mut self, seq: Seq, piece: &[u8], part: Part, behind: Behind, client: &mut ClientSide<'_>) {
+        let ClientSide { out, found, context, .. } = client;
         let further = self.write_group(seq, out, |group, sink| {
             let (before, known) = (group.remaining(), found.len());
             let done = group.admit(piece, part, behind, sink, context, found);
@@ -405,33 +386,25 @@ impl Sequencer {
         answered.into_iter().for_each(|(at, reply)| self.fill(at, reply, out));
     }
 
-    fn count(
-        &mut self,
-        id: ScoreId,
-        command: CommandId,
-        reply: &[u8],
-        whole: bool,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    fn count(&mut self, id: ScoreId, command: CommandId, reading: &mut Reading<'_>) {
         if let Some(score) = self.score(id)
-            && score.admit(command, reply, whole)
+            && score.admit(command, reading.piece, reading.part.last)
         {
-            score.tell(context.table, found);
+            score.tell(reading.context.table, reading.found);
             self.forget_scores();
         }
     }
 }
 
 /// A piece of a reply, with what it is read against.
-struct Reading<'a, 'c> {
-    piece: &'a [u8],
-    part: Part,
-    session: &'a mut Session,
-    context: &'a Context<'c>,
-    found: &'a mut Vec<Finding>,
+pub(super) struct Reading<'a> {
+    pub(super) piece: &'a [u8],
+    pub(super) part: Part,
+    pub(super) session: &'a mut Session,
+    pub(super) context: Context<'a>,
+    pub(super) found: &'a mut Vec<Finding>,
     /// Further frames that belong to the same request.
-    more: &'a mut u32,
+    pub(super) more: &'a mut u32,
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use respguard_resp::value;
 
 /// Whose replies are counted together.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Scope {
     /// Commands that a client sent in one go.
     Pipeline {

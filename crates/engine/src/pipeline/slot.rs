@@ -13,6 +13,7 @@ use crate::session::ClientMode;
 
 /// What the frame that fills a place means.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Role {
     /// The reply is the client's as it is.
     Plain,
@@ -127,6 +128,7 @@ pub struct ScoreId(pub(super) NonZeroU32);
 pub struct Probe {
     /// The rule that wants to know, and its place among the rules.
     pub index: usize,
+    /// The rule that wants to know.
     pub rule: Arc<TtlRule>,
     /// The key, kept past its buffer because the answer comes after the request's bytes are gone.
     pub key: Arc<[u8]>,

@@ -133,6 +133,7 @@ impl fmt::Display for Kind {
 /// One thing that went wrong. It names commands and patterns, never a value, and a key only where the configuration says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
+    /// What went wrong.
     pub kind: Kind,
     /// The name of the rule that was broken; `None` for a plain pipeline or a client's own transaction.
     pub rule: Option<Arc<str>>,

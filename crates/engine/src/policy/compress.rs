@@ -13,16 +13,21 @@ use crate::packed::Method;
 /// One `[[compress]]` rule.
 #[derive(Debug)]
 pub struct CompressRule {
+    /// Its name in reports and metrics.
     pub name: Arc<str>,
+    /// The keys whose values are compressed.
     pub keys: Box<[Pattern]>,
     /// Shorter values stay as they are.
     pub min_bytes: usize,
+    /// How they are.
     pub method: Method,
     /// Values that are written are compressed.
     pub write: bool,
+    /// What becomes of scripts that name such keys.
     pub scripts: Scripts,
     /// The longest value, written or read.
     pub value_bytes_max: u64,
+    /// Whether it acts or only reports; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 
@@ -59,11 +64,13 @@ impl Default for CompressRules {
 }
 
 impl CompressRules {
+    /// These rules, in this order.
     pub fn new(rules: Vec<Arc<CompressRule>>) -> Self {
         let index = KeyIndex::new(rules.iter().map(|rule| &*rule.keys));
         Self { rules, index }
     }
 
+    /// All of them, in the order in which they were written.
     pub fn as_slice(&self) -> &[Arc<CompressRule>] {
         &self.rules
     }

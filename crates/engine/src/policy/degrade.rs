@@ -12,6 +12,7 @@ use respguard_resp::request::Args;
 
 /// What a command is answered without a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum StandIn {
     /// By the rule at this place.
     Blank { rule: usize, blank: Blank },
@@ -22,7 +23,9 @@ pub enum StandIn {
 /// One `[[degrade]]` rule: keys whose commands have an answer even without a server.
 #[derive(Clone, Debug)]
 pub struct DegradeRule {
+    /// Its name in reports and metrics.
     pub name: Arc<str>,
+    /// The keys that it is about.
     pub keys: Box<[Pattern]>,
     /// Reads are answered as if the keys were not there.
     pub reads_nil: bool,

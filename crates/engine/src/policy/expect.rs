@@ -13,10 +13,14 @@ use super::walk::Member;
 /// One `[[expect]]` rule.
 #[derive(Clone, Debug)]
 pub struct ExpectRule {
+    /// Its name in reports and metrics.
     pub name: Arc<str>,
     pub(super) command: Template,
+    /// What the reply must be.
     pub reply: Wanted,
+    /// What becomes of another reply.
     pub action: ExpectAction,
+    /// Whether it acts or only reports; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 

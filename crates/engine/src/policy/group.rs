@@ -45,11 +45,17 @@ impl Atomic {
 /// Commands that belong together.
 #[derive(Clone, Debug)]
 pub struct Group {
+    /// Its name in reports and metrics.
     pub name: Arc<str>,
+    /// How it is made all-or-nothing.
     pub atomic: Atomic,
+    /// What becomes of it where its level cannot be had.
     pub on_unsupported: OnUnsupported,
+    /// What becomes of it where its keys lie in several slots of a cluster.
     pub on_cross_slot: OnCrossSlot,
+    /// What its client is told when it was applied in part.
     pub on_partial: OnPartial,
+    /// The order in which its members must come.
     pub order: Order,
     /// What becomes of the commands between its members.
     pub between: Between,
@@ -61,6 +67,7 @@ pub struct Group {
     pub once: Option<OnceRule>,
     /// What the members' replies must have in common.
     pub agree: Option<Agree>,
+    /// Whether it acts or only reports; `None` as the policy says.
     pub mode: Option<Mode>,
     pub(super) shape: Shape,
 }

@@ -15,6 +15,7 @@ use super::walk::Member;
 /// One `[[guard]]` rule.
 #[derive(Clone, Debug)]
 pub struct GuardRule {
+    /// Its name in reports and metrics.
     pub name: Arc<str>,
     /// The commands that it is about; empty: all.
     pub(super) commands: Box<[Template]>,
@@ -26,7 +27,9 @@ pub struct GuardRule {
     pub(super) keys_allowed: Option<KeyIndex>,
     /// The longest reply, as it is on the wire.
     pub reply_bytes_max: Option<u64>,
+    /// What becomes of a command that breaks it.
     pub action: GuardAction,
+    /// Whether it acts or only reports; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 

@@ -14,6 +14,7 @@ use respguard_resp::request::Args;
 /// A rule that a command comes under.
 #[derive(Clone, Copy, Debug)]
 pub struct Concern<'p> {
+    /// The rule's name.
     pub rule: &'p Arc<str>,
     /// The rule itself, where it is a guard.
     pub guard: Option<&'p GuardRule>,

@@ -62,11 +62,13 @@ use ttl::TtlRules;
 /// The rules that a proxy follows.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// Whether rules act or only report, where they do not say so themselves.
     pub mode: Mode,
     /// Whether a partial failure in a plain pipeline is a violation, not only a counter.
     pub report_pipelines: bool,
     /// How violations name the keys that they are about.
     pub violation_keys: rule::KeyForm,
+    /// How long the beginning of a group waits for the rest.
     pub hold: Hold,
     /// What the keys of guards begin with.
     pub guard_prefix: Arc<str>,

@@ -18,11 +18,13 @@ pub struct NearMiss<'p> {
     pub commands: Vec<usize>,
     /// Which of these commands the thing is about.
     pub place: usize,
+    /// What it is.
     pub why: Difference<'p>,
 }
 
 /// What keeps commands from being a group: in words of the rule, never of the commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Difference<'p> {
     /// The member's capture is bound to other bytes than in the others.
     Capture { member: &'p str, name: &'p str },

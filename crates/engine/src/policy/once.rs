@@ -17,6 +17,7 @@ const DIGEST_BYTES: usize = 20;
 pub struct OnceRule {
     /// How long the same group is not applied again.
     pub lifetime: Duration,
+    /// What the same group is answered then.
     pub on_duplicate: OnDuplicate,
     pub(super) key: OnceKey,
 }

@@ -323,16 +323,22 @@ impl Names {
 /// Why a word is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
+    /// A capture that does not end.
     #[error("`{{` is never closed")]
     Unclosed,
+    /// An end without a capture.
     #[error("`}}` closes nothing")]
     Stray,
+    /// A capture without a name.
     #[error("a capture has no name")]
     EmptyName,
+    /// A name of other characters than a capture's may have.
     #[error("`{0}` is not a capture name")]
     BadName(String),
+    /// Two wildcards with nothing between them.
     #[error("two wildcards touch, so it is ambiguous where one ends")]
     Adjacent,
+    /// More captures than a group can keep.
     #[error("there are more than {CAPTURES_MAX} capture names")]
     TooManyNames,
 }

@@ -18,8 +18,10 @@ enum Piece {
 /// Why a text is no phrase.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PhraseError {
+    /// A part of it is no pattern.
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    /// It names a capture that no member has.
     #[error("no member captures `{0}`")]
     Unknown(String),
 }

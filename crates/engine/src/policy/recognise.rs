@@ -17,7 +17,9 @@ pub enum Recognition {
     Begun,
     /// All that was read from here on is a proper prefix of a group: more may come.
     Prefix {
+        /// The group's place among the rules.
         group: usize,
+        /// How many commands belong to it so far.
         members: usize,
         /// Whether the rest is worth an idle gap. A single command on a matching key is not: it waits for others
         /// only as long as a partial frame proves that more is coming.
@@ -25,7 +27,9 @@ pub enum Recognition {
     },
     /// A whole group. It has one member where all others are optional and did not come.
     Whole {
+        /// The group's place among the rules.
         group: usize,
+        /// How many commands it has.
         members: usize,
         /// Whether it ends where the read ends and what comes next could make it longer.
         open: bool,

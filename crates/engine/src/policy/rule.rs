@@ -1,283 +1,55 @@
 //! What a user wrote: rules and their settings, not yet checked.
 
-/// A closed set of words a user may write for one setting.
-pub trait Word: Copy + Sized + 'static {
-    /// Every word, in the order in which an error lists them.
-    const ALL: &'static [Self];
-    /// The word as it is written and reported.
-    fn as_str(self) -> &'static str;
-    /// The value that this word stands for.
-    fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|value| value.as_str() == word)
-    }
-}
+mod word;
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
-        impl Word for $name {
-            const ALL: &'static [Self] = &[$(Self::$variant,)+];
-            fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-        }
-    };
-}
-
-words! {
-    /// Whether rules act, or only report what they would have done.
-    Mode {
-        #[default]
-        Enforce = "enforce",
-        Observe = "observe",
-    }
-}
-
-words! {
-    /// How violations name the key that they are about.
-    KeyForm {
-        /// Not at all.
-        #[default]
-        None = "none",
-        /// By the beginning of its SHA-256.
-        Hash = "hash",
-        /// As it is.
-        Full = "full",
-    }
-}
-
-words! {
-    /// The level of atomicity that was asked for.
-    WrittenAtomic {
-        Observe = "observe",
-        #[default]
-        Transaction = "transaction",
-        Guarded = "guarded",
-        Rollback = "rollback",
-    }
-}
-
-words! {
-    /// What a client is told when only a part of its group was applied.
-    OnPartial {
-        /// The replies as Redis gave them; the failure is reported.
-        #[default]
-        Report = "report",
-        /// Every member answers `-PARTIAL`.
-        Fail = "fail",
-    }
-}
-
-words! {
-    /// In which order a group's members may come.
-    WrittenOrder {
-        #[default]
-        Written = "written",
-        Any = "any",
-    }
-}
-
-words! {
-    /// What becomes of the commands that stand between a group's members.
-    Between {
-        /// They ride in its transaction, in their place.
-        #[default]
-        Carry = "carry",
-        /// Those on other keys pass the members that wait.
-        Pass = "pass",
-    }
-}
-
-words! {
-    /// What happens to a reply that is not what a rule expects.
-    ExpectAction {
-        /// It is reported.
-        #[default]
-        Flag = "flag",
-        /// The client gets an error in its place.
-        Fail = "fail",
-    }
-}
-
-words! {
-    /// What happens to a command that its guard does not let pass.
-    GuardAction {
-        /// It is reported.
-        #[default]
-        Flag = "flag",
-        /// It is answered with an error and not sent.
-        Reject = "reject",
-    }
-}
-
-words! {
-    /// What the replies of a group's members must have in common.
-    Agree {
-        /// They are the same bytes.
-        #[default]
-        All = "all",
-    }
-}
-
-words! {
-    /// Whether UNLINK counts as DEL in a group's members.
-    Unlink {
-        /// It is a command of its own.
-        #[default]
-        Apart = "apart",
-        /// Either is taken where the other is written.
-        AsDel = "as-del",
-    }
-}
-
-words! {
-    /// What happens to a write that leaves a key without the TTL it must have.
-    TtlAction {
-        #[default]
-        Flag = "flag",
-        Reject = "reject",
-        Fix = "fix",
-    }
-}
-
-words! {
-    /// What becomes of a guarded group where its preflight cannot run.
-    OnUnsupported {
-        /// Every member answers an error.
-        #[default]
-        Refuse = "refuse",
-        /// It goes out as a transaction.
-        Transaction = "transaction",
-    }
-}
-
-words! {
-    /// What becomes of a group whose keys lie in several slots of a cluster.
-    OnCrossSlot {
-        /// Every member answers an error.
-        #[default]
-        Refuse = "refuse",
-        /// It goes out without its transaction, and is told.
-        Observe = "observe",
-    }
-}
-
-words! {
-    /// What the members of a group are answered that was applied before.
-    OnDuplicate {
-        /// `-DUPLICATE`.
-        #[default]
-        Error = "error",
-        /// What they were answered the first time.
-        Replay = "replay",
-    }
-}
-
-words! {
-    /// What a read is answered while there is no server.
-    DegradedReads {
-        #[default]
-        Error = "error",
-        /// As if its keys were not there.
-        Nil = "nil",
-    }
-}
-
-words! {
-    /// What a write is answered while there is no server.
-    DegradedWrites {
-        #[default]
-        Error = "error",
-        /// `+OK`, and it is forgotten.
-        Ok = "ok",
-    }
-}
-
-words! {
-    /// Where a relation's things are.
-    PlaceKind {
-        #[default]
-        Key = "key",
-        /// Of a set or a sorted set.
-        Member = "member",
-        /// Of a hash.
-        Field = "field",
-        /// Of a list.
-        Item = "item",
-        /// Of a string.
-        Value = "value",
-    }
-}
-
-words! {
-    /// What a repair does with what is broken.
-    Repair {
-        #[default]
-        Report = "report",
-        /// It takes the reference out of its key.
-        Remove = "remove",
-        /// It deletes the key.
-        Delete = "delete",
-    }
-}
-
-words! {
-    /// How long what refers lives beside what it needs.
-    TtlBound {
-        #[default]
-        AtLeast = "at-least",
-        AtMost = "at-most",
-    }
-}
-
-words! {
-    /// What compresses values.
-    Algorithm {
-        #[default]
-        Zstd = "zstd",
-        Lz4 = "lz4",
-    }
-}
-
-words! {
-    /// What becomes of scripts on keys whose values may be compressed.
-    Scripts {
-        #[default]
-        Refuse = "refuse",
-        /// They see what is stored.
-        Pass = "pass",
-    }
-}
+pub use word::{
+    Agree, Algorithm, Between, DegradedReads, DegradedWrites, ExpectAction, GuardAction, KeyForm, Mode, OnCrossSlot, OnDuplicate,
+    OnPartial, OnUnsupported, PlaceKind, Repair, Scripts, TtlAction, TtlBound, Unlink, Word, WrittenAtomic, WrittenOrder,
+};
 
 /// Everything in a configuration that a policy is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
+    /// Whether rules act or only report, where they do not say so themselves.
     pub mode: Mode,
+    /// `[pipeline]`
     pub pipeline: WrittenPipeline,
+    /// Each `[[group]]`.
     pub groups: Vec<WrittenGroup>,
+    /// Each `[[ttl]]`.
     pub ttls: Vec<WrittenTtl>,
+    /// Each `[[expect]]`.
     pub expects: Vec<WrittenExpect>,
+    /// Each `[[guard]]`.
     pub guards: Vec<WrittenGuard>,
+    /// Each `[[degrade]]`.
     pub degrades: Vec<WrittenDegrade>,
+    /// Each `[[relation]]`.
     pub relations: Vec<WrittenRelation>,
+    /// Each `[[compress]]`.
     pub compresses: Vec<WrittenCompress>,
 }
 
 /// One `[[compress]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WrittenCompress {
+    /// Its name in reports and metrics.
     pub name: String,
+    /// Patterns of keys whose values are compressed.
     pub keys: Vec<String>,
+    /// Shorter values stay as they are.
     pub min_bytes: u64,
+    /// How values are compressed.
     pub algorithm: Algorithm,
     /// Of zstd.
     pub level: Option<u64>,
     /// What is written is compressed; else values are only read.
     pub write: bool,
+    /// What becomes of scripts that name such keys.
     pub scripts: Scripts,
+    /// The longest value, written or read.
     pub value_bytes_max: u64,
+    /// `enforce` or `observe`; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 
@@ -300,44 +72,68 @@ impl Default for WrittenCompress {
 /// One `[[relation]]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenRelation {
+    /// Its name in reports and metrics.
     pub name: String,
+    /// Patterns of keys of which all are there or none is.
     pub keys: Option<Vec<String>>,
+    /// The place that needs others: `member {x} of set:{y}`.
     pub from: Option<String>,
+    /// The places that it needs.
     pub needs: Option<Vec<String>>,
+    /// How the lifetimes of both compare.
     pub ttl: Option<TtlBound>,
+    /// What may be done about what does not hold.
     pub repair: Repair,
+    /// `enforce` or `observe`; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 
 /// One `[[expect]]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenExpect {
+    /// Its name in reports and metrics.
     pub name: String,
+    /// The template of the commands that it is about.
     pub command: String,
+    /// What their reply must be.
     pub reply: String,
+    /// What becomes of another reply.
     pub action: ExpectAction,
+    /// `enforce` or `observe`; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 
 /// One `[[guard]]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenGuard {
+    /// Its name in reports and metrics.
     pub name: String,
+    /// Templates of the commands that it is about; `None`: all.
     pub commands: Option<Vec<String>>,
+    /// The longest argument behind the command's name.
     pub value_bytes_max: Option<u64>,
+    /// The most arguments behind the command's name.
     pub arguments_max: Option<u64>,
+    /// Patterns of the only keys that may be named.
     pub keys_allowed: Option<Vec<String>>,
+    /// The longest reply, as it is on the wire.
     pub reply_bytes_max: Option<u64>,
+    /// What becomes of a command that breaks it.
     pub action: GuardAction,
+    /// `enforce` or `observe`; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 
 /// The part of `[pipeline]` that plans depend on. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WrittenPipeline {
+    /// Whether a partial failure in a plain pipeline is a violation.
     pub report: bool,
+    /// How long the beginning of a group waits without a byte.
     pub hold_ms: u64,
+    /// How long it waits in all.
     pub hold_max_ms: u64,
+    /// What the keys of guards begin with.
     pub guard_prefix: String,
 }
 
@@ -353,31 +149,48 @@ impl Default for WrittenPipeline {
 /// One `[[group]]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenGroup {
+    /// Its name in reports and metrics.
     pub name: String,
+    /// How it is made all-or-nothing.
     pub atomic: WrittenAtomic,
+    /// What becomes of it where its level cannot be had.
     pub on_unsupported: OnUnsupported,
+    /// What becomes of it where its keys lie in several slots of a cluster.
     pub on_cross_slot: OnCrossSlot,
+    /// What its client is told when it was applied in part.
     pub on_partial: OnPartial,
+    /// The order in which its members must come.
     pub order: WrittenOrder,
+    /// What becomes of the commands between its members.
     pub between: Between,
+    /// Whether a marker in the transaction settles unknown outcomes.
     pub resolve: bool,
     /// How long the same group is not applied again.
     pub once: Option<String>,
     /// What makes two groups the same.
     pub once_key: Option<String>,
+    /// What the same group is answered within that time.
     pub on_duplicate: OnDuplicate,
+    /// Memory that its keys may take, where it is rolled back.
     pub rollback_bytes_max: Option<u64>,
+    /// Whether UNLINK counts as DEL in its members.
     pub unlink: Unlink,
+    /// What its members' replies must have in common.
     pub agree: Option<Agree>,
+    /// `enforce` or `observe`; `None` as the policy says.
     pub mode: Option<Mode>,
+    /// Its members, where it is made of commands.
     pub commands: Option<Vec<WrittenMember>>,
+    /// Patterns, where it is made of all writes to keys that match them.
     pub keys: Option<Vec<String>>,
 }
 
 /// One entry of a group's `commands`: `"SET a *"` or `{ match = "SET a *", optional = true, expect = "OK", require = "exists" }`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenMember {
+    /// The command, with patterns in the place of arguments.
     pub template: String,
+    /// The group is whole without it.
     pub optional: bool,
     /// What its reply must be.
     pub expected: Option<String>,
@@ -388,25 +201,36 @@ pub struct WrittenMember {
 /// One `[[degrade]]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WrittenDegrade {
+    /// Its name in reports and metrics.
     pub name: String,
+    /// Patterns of the keys that it is about.
     pub keys: Vec<String>,
+    /// What reads are answered.
     pub reads: DegradedReads,
+    /// What writes are answered.
     pub writes: DegradedWrites,
 }
 
 /// One `[[ttl]]`. Durations are as written: `7d`, `30s`, `500ms`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WrittenTtl {
+    /// Its name in reports and metrics.
     pub name: String,
+    /// Patterns of keys that must expire.
     pub keys: Vec<String>,
+    /// What becomes of a write that leaves a key without a TTL.
     pub action: TtlAction,
+    /// The TTL that such a key is meant to have.
     pub default: Option<String>,
+    /// The longest TTL.
     pub max: Option<String>,
     /// SET keeps the TTL that there is.
     pub keep: bool,
+    /// How long a missing TTL may still come before it is reported.
     pub grace_ms: u64,
     /// The share of writes that are verified, from 0 to 1.
     pub sample: f64,
+    /// `enforce` or `observe`; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 

@@ -17,11 +17,13 @@ pub struct Miss<'p, 'a> {
     pub members: usize,
     /// The member that should have come then, as it was written.
     pub wanted: &'p str,
+    /// Why it has not come.
     pub why: Why<'p, 'a>,
 }
 
 /// Why the next command is not the member that should have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Why<'p, 'a> {
     /// There is no next command.
     End,

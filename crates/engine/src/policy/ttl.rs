@@ -13,8 +13,11 @@ use crate::command::TtlColumn;
 /// One `[[ttl]]` rule: keys that must expire.
 #[derive(Debug)]
 pub struct TtlRule {
+    /// Its name in reports and metrics.
     pub name: Arc<str>,
+    /// The keys that must expire.
     pub keys: Box<[Pattern]>,
+    /// What becomes of a write that leaves a key without a TTL.
     pub action: TtlAction,
     /// The TTL that such a key is meant to have.
     pub default: Option<Duration>,
@@ -26,6 +29,7 @@ pub struct TtlRule {
     pub sample: Sample,
     /// How long a missing TTL may still come before it is reported.
     pub grace: Duration,
+    /// Whether it acts or only reports; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 

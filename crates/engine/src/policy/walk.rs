@@ -8,14 +8,18 @@ use respguard_resp::request::Args;
 /// The order in which a group's members must come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// As they are written.
     Written,
+    /// Any.
     Any,
 }
 
 /// One command that was read.
 #[derive(Clone, Copy)]
 pub struct Member<'a> {
+    /// Its place in the table.
     pub id: CommandId,
+    /// Its words, the name first.
     pub args: Args<'a>,
 }
 

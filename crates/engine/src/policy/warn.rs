@@ -9,6 +9,7 @@ use super::rule::{Written, WrittenGroup, WrittenTtl};
 pub struct Warning {
     /// Where it is written: `group[0].commands[2]`.
     pub path: String,
+    /// What is the matter with it.
     pub message: String,
     /// What may have been meant.
     pub advice: String,

@@ -14,7 +14,9 @@ pub const DISTURBED: &str = "it depends on what a command between the members ma
 /// One command of the transaction.
 #[derive(Debug, Clone)]
 pub struct Carried<'a> {
+    /// Its place in the table.
     pub id: CommandId,
+    /// Its words, the name first.
     pub args: Args<'a>,
     /// The guarded group that it is a member of, by a number of its own.
     pub part: Option<usize>,

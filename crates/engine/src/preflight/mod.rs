@@ -66,6 +66,7 @@ use analysis::GroupAnalysis;
 pub struct Refusal {
     /// The member that would fail, from 0.
     pub member: usize,
+    /// What is wrong with it.
     pub fault: Fault,
 }
 

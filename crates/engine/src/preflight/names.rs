@@ -10,6 +10,7 @@ const TAG_BYTES_MAX: usize = 256;
 pub struct Names {
     /// Tells processes and threads apart: random.
     pub instance: u64,
+    /// How many names have been made.
     pub used: Cell<u64>,
 }
 

@@ -11,12 +11,15 @@ use super::types::Types;
 pub struct Check<'a> {
     /// The member that fails unless the answer is right, from 0.
     pub member: usize,
+    /// The key that is asked about.
     pub key: &'a [u8],
+    /// What must be true of it.
     pub question: Question<'a>,
 }
 
 /// What must be true of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Question<'a> {
     /// It is of none of these types.
     Not { types: Types, error: &'static str },
@@ -47,6 +50,7 @@ pub enum Question<'a> {
 /// What a rule requires of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement<'a> {
+    /// What must be true.
     pub condition: Condition<'a>,
     /// As the rule says it.
     pub text: Arc<str>,

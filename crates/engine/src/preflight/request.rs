@@ -91,6 +91,7 @@ struct Predicted {
 
 /// What the preflight has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Verdict {
     /// No member will fail.
     Fine,
@@ -310,7 +311,9 @@ pub enum Ability {
     /// It has not been asked.
     #[default]
     Unknown,
+    /// It can.
     Able,
+    /// It cannot, for want of this.
     Lacking(Lack),
     /// It was asked, and did not say: it may next time.
     Silent,

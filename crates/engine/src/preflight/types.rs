@@ -8,15 +8,23 @@ pub struct Types(u8);
 const COUNT: usize = 8;
 
 impl Types {
+    /// The key is not there.
     pub const NONE: Types = Types(1);
+    /// A string.
     pub const STRING: Types = Types(2);
+    /// A list.
     pub const LIST: Types = Types(4);
+    /// A set.
     pub const SET: Types = Types(8);
+    /// A sorted set.
     pub const ZSET: Types = Types(16);
+    /// A hash.
     pub const HASH: Types = Types(32);
+    /// A stream.
     pub const STREAM: Types = Types(64);
     /// Those of modules, and whatever the future brings.
     pub const OTHER: Types = Types(128);
+    /// Any of them, or none.
     pub const ALL: Types = Types(255);
 
     /// Those of either.

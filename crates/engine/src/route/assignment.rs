@@ -13,7 +13,9 @@ pub const QUESTION: &[u8] = b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n*2\r\n$7\r\n
 pub struct Shard {
     /// Empty where the node does not say, and means the address at which it was asked.
     pub host: String,
+    /// The port for clients.
     pub port: u16,
+    /// The node's id in the cluster.
     pub id: String,
     /// First and last of each range.
     pub ranges: Vec<(u16, u16)>,
@@ -35,10 +37,13 @@ pub struct Assignment {
 /// Why a node says nothing about slots.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoAssignment {
+    /// Its error.
     #[error("it refuses to tell: {0}")]
     Refused(Box<str>),
+    /// Its error: cluster support is off.
     #[error("it is no node of a cluster: {0}")]
     NoCluster(Box<str>),
+    /// Neither slots nor an error.
     #[error("its answer cannot be read")]
     Unreadable,
 }

@@ -23,11 +23,15 @@ pub enum Route {
     Scan,
     /// Answered without a node.
     Cluster(ClusterCommand),
+    /// Answered `+OK` without a node: there is nothing to be told to one.
     Accepted,
+    /// A part of the client's own transaction.
     Transaction(Verb),
     /// It changes who its client is, or how both speak.
     Login(Lane),
+    /// QUIT
     Quit,
+    /// It begins or ends a subscription.
     Subscribe,
     /// Each primary that the client has written to.
     Wait,
@@ -49,21 +53,32 @@ pub enum Split {
 /// About a transaction of the client's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
+    /// MULTI
     Multi,
+    /// EXEC
     Exec,
+    /// DISCARD
     Discard,
+    /// WATCH
     Watch,
+    /// UNWATCH
     Unwatch,
 }
 
 /// What the proxy answers as if it were the only node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClusterCommand {
+    /// CLUSTER SLOTS
     Slots,
+    /// CLUSTER SHARDS
     Shards,
+    /// CLUSTER NODES
     Nodes,
+    /// CLUSTER INFO
     Info,
+    /// CLUSTER MYID
     MyId,
+    /// CLUSTER KEYSLOT
     KeySlot,
     /// Asked of the node of the slot that it names.
     InSlot,
@@ -78,6 +93,7 @@ const FOLLOWS: &str = "is not done on a cluster: what it follows happens on seve
 pub struct Routes(Vec<Route>);
 
 impl Routes {
+    /// Those of this table.
     pub fn of(table: &Table) -> Routes {
         let mut routes = vec![Route::Keys; table.len()];
         table.iter().for_each(|(id, spec)| routes[id.index()] = route(spec));
@@ -169,6 +185,7 @@ fn by_tips(spec: &Spec) -> Route {
 
 /// The slots of a request's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Slots {
     /// It names no key.
     None,

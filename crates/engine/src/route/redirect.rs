@@ -2,6 +2,7 @@
 
 /// Such an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Redirect<'a> {
     /// The slot is this node's.
     Moved { slot: u16, host: &'a str, port: u16 },

@@ -27,6 +27,7 @@ pub fn question(service: &str) -> Vec<u8> {
 
 /// What one sentinel says.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Word {
     /// The primary is there, since the failover with this epoch.
     Named { host: Box<str>, port: u16, epoch: u64 },
@@ -104,6 +105,7 @@ pub fn is_switch_of(service: &str, push: &[u8]) -> bool {
 /// Whether a server says that it is the primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
+    /// It is.
     Primary,
     /// It follows another server, or is about to.
     Replica,
@@ -135,6 +137,7 @@ pub struct Reports {
 
 /// What all of them together say.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Verdict<'a> {
     /// The server with the newest word, and whose word it is.
     Named { by: usize, host: &'a str, port: u16, epoch: u64 },

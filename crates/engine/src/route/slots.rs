@@ -32,22 +32,27 @@ impl SlotSet {
         }
     }
 
+    /// Whether the slot is one of them.
     pub fn contains(&self, slot: u16) -> bool {
         self.0.get(usize::from(slot) / 64).is_some_and(|word| word & 1 << (slot % 64) != 0)
     }
 
+    /// True when there is none.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }
 
+    /// How many there are.
     pub fn count(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// All of them, in rising order.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         (0..SLOTS as u16).filter(|slot| self.contains(*slot))
     }
 
+    /// The lowest.
     pub fn first(&self) -> Option<u16> {
         self.iter().next()
     }

@@ -44,6 +44,7 @@ impl Reason {
 /// The fence: both arrows are taken only when nothing is owed on the old connection, so that no
 /// command of the client overtakes another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Affinity {
     /// The lane's shared connection.
     #[default]

@@ -18,7 +18,31 @@ pub struct LaneChange {
     pub db: Option<u32>,
 }
 
+/// Who answers a change of user, database or protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnsweredBy {
+    /// The server, when the client's transaction is executed.
+    Exec,
+    /// The proxy, which knows users of its own: the login is not sent.
+    OwnUsers,
+    /// The proxy, which has credentials of its own for the server: the login is refused.
+    Refusal,
+    /// The server, on a connection that is changed or opened for it.
+    Server,
+}
+
 impl LaneChange {
+    /// Who answers it, within a transaction (`is_open`) or not, where the proxy has users or credentials of its own or not.
+    pub fn answered_by(&self, is_open: bool, has_users: bool, has_credentials: bool) -> AnsweredBy {
+        match self.login {
+            Some(_) if is_open && has_credentials => AnsweredBy::Refusal,
+            _ if is_open => AnsweredBy::Exec,
+            Some(_) if has_users => AnsweredBy::OwnUsers,
+            Some(_) if has_credentials => AnsweredBy::Refusal,
+            _ => AnsweredBy::Server,
+        }
+    }
+
     /// What the request asks for; `None` when the server would answer an error to its form, which
     /// changes nothing on any connection.
     pub fn read(lane: Lane, args: Args<'_>) -> Option<LaneChange> {
@@ -150,5 +174,18 @@ mod tests {
     fn auth_takes_one_or_two_words() {
         assert!(read(Lane::Auth, "AUTH p").is_some() && read(Lane::Auth, "AUTH u p").is_some());
         assert_eq!(read(Lane::Auth, "AUTH u p x"), None);
+    }
+
+    #[test]
+    fn a_login_is_the_proxys_affair_where_it_has_users_or_credentials_of_its_own() {
+        let login = LaneChange { login: Some(Login::new(None, b"secret")), ..LaneChange::default() };
+        assert_eq!(login.answered_by(false, false, false), AnsweredBy::Server);
+        assert_eq!(login.answered_by(false, true, true), AnsweredBy::OwnUsers);
+        assert_eq!(login.answered_by(false, false, true), AnsweredBy::Refusal);
+        assert_eq!(login.answered_by(true, true, true), AnsweredBy::Refusal);
+        assert_eq!(login.answered_by(true, false, false), AnsweredBy::Exec);
+        let select = LaneChange { db: Some(3), ..LaneChange::default() };
+        assert_eq!(select.answered_by(false, true, true), AnsweredBy::Server);
+        assert_eq!(select.answered_by(true, true, true), AnsweredBy::Exec);
     }
 }

@@ -57,7 +57,9 @@ pub enum ClientMode {
 /// What of it is on.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct ClientModes {
+    /// CLIENT NO-EVICT ON
     pub no_evict: bool,
+    /// CLIENT NO-TOUCH ON
     pub no_touch: bool,
 }
 

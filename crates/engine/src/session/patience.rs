@@ -23,7 +23,9 @@ pub struct Patience {
 /// A prefix whose rest has not come in time.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expired {
+    /// The group's place among the rules.
     pub group: usize,
+    /// How many of its members had come.
     pub members: usize,
     /// The members as they were sent.
     pub bytes: Vec<u8>,

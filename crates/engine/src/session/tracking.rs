@@ -6,8 +6,11 @@ use respguard_resp::{encode, value};
 /// Client-side caching on the client's own connection (<https://redis.io/docs/latest/commands/client-tracking/>).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Tracking {
+    /// It is on.
     pub on: bool,
+    /// BCAST: for all keys with some prefixes, not only for those that were read.
     pub broadcast: bool,
+    /// Where invalidations go, if not to the client itself.
     pub redirect: Option<Redirect>,
 }
 

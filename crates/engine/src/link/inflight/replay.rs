@@ -47,7 +47,9 @@ pub struct Ask<I, M, S> {
 /// A read that is to be asked for over another connection.
 #[derive(Debug)]
 pub struct Moved<R> {
+    /// Who is owed the replies.
     pub recipient: R,
+    /// What is owed.
     pub owed: Owed,
     /// Where its requests lie among the bytes of the connection.
     pub bytes: Range<usize>,
@@ -55,13 +57,16 @@ pub struct Moved<R> {
     pub is_unsent: bool,
     /// How often it has been sent.
     sent: u8,
+    /// Until when it is waited for.
     pub deadline: Option<Instant>,
 }
 
 /// Whether requests may go out once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replay {
+    /// They may.
     Allowed,
+    /// They may not.
     Refused,
 }
 

@@ -7,8 +7,10 @@ use crate::packed::{Method, pack};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::finding::Fault;
 use crate::pipeline::reply_check::ReplyCheck;
+use crate::pipeline::resolve::Context;
 use crate::policy::rule::{Written, WrittenCompress};
 use crate::policy::{Member, Policy, compile};
+use crate::session::Session;
 use respguard_resp::encode;
 use respguard_resp::request::{Limits, RequestParser};
 use respguard_resp::scan::{ReplyScanner, ScanLimits};
@@ -80,13 +82,13 @@ impl Client {
     fn piece(&mut self, seq: Seq, piece: &[u8], part: Part) {
         let context = Context { table: &self.table, client_id: 1 };
         let Client { slots, session, out, found, .. } = self;
-        slots.admit(ReplyTo::Request(seq), piece, part, session, out, &context, found);
+        slots.admit(ReplyTo::Request(seq), piece, part, &mut ClientSide { session, out, found, context });
     }
 
     fn admit_read(&mut self, reply: ReadReply) {
         let context = Context { table: &self.table, client_id: 1 };
         let Client { slots, session, out, found, .. } = self;
-        slots.admit_read(reply, session, out, &context, found);
+        slots.admit_read(reply, &mut ClientSide { session, out, found, context });
     }
 
     fn read_next(&mut self) {
@@ -168,8 +170,9 @@ fn without_room_an_error_is_in_the_place_of_the_values_and_the_rest_is_not_kept(
     let frame = stored(LONG);
     client.piece(one, &frame[..30], Part { first: true, last: false, top: Top::default() });
     assert!(client.slots.packed_bytes() >= 30);
-    let context = Context { table: &client.table, client_id: 1 };
-    client.slots.refuse_begun(&mut client.session, &mut client.out, &context, &mut client.found);
+    let Client { slots, session, table, out, found, .. } = &mut client;
+    let context = Context { table, client_id: 1 };
+    slots.refuse_begun(&mut ClientSide { session, out, found, context });
     client.piece(one, &frame[30..40], Part { first: false, last: false, top: Top::default() });
     assert_eq!(client.slots.packed_bytes(), 0);
     client.piece(one, &frame[40..], Part { first: false, last: true, top: Top::default() });
@@ -201,7 +204,7 @@ fn a_reply_that_is_cut_off_is_told_as_lost_and_one_that_comes_again_counts_once(
     client.piece(two, &frame[..30], begin);
     let Client { slots, session, table, out, found, .. } = &mut client;
     let context = Context { table, client_id: 1 };
-    slots.fault(Owed::each(two, 1), Fault::Lost, session, out, &context, found);
+    slots.fault(Owed::each(two, 1), Fault::Lost, &mut ClientSide { session, out, found, context });
     assert!(client.out.starts_with(b"-TIMEOUT "));
     assert_eq!(client.slots.packed_bytes(), 0);
 }

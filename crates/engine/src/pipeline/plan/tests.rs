@@ -1,13 +1,16 @@
 //! Tests of `plan`.
 
+use std::time::Instant;
+
 use super::*;
-use crate::command::SubscriptionKind;
+use crate::command::{SubscriptionKind, Table};
 use crate::link::owed::Seq;
 use crate::pipeline::batch::{Held, Tail};
 use crate::pipeline::finding::Unwrapped;
 use crate::policy::rule::{DegradedReads, GuardAction, TtlAction, Written, WrittenAtomic};
 use crate::policy::rule::{WrittenDegrade, WrittenExpect, WrittenGroup, WrittenGuard, WrittenMember, WrittenTtl};
-use crate::policy::{Between, Mode, OnUnsupported, compile};
+use crate::policy::{Between, Mode, OnUnsupported, Policy, compile};
+use crate::preflight::Ability;
 use crate::session::lane::LaneChange;
 use respguard_resp::Protocol;
 use respguard_resp::request::{Limits, RequestParser};
@@ -126,7 +129,7 @@ impl Client {
         let mut batch = Batch::default();
         let mut parser = RequestParser::new(Limits::default());
         assert_eq!(batch.parse(&mut parser, &self.table, bytes.as_bytes(), usize::MAX), Tail::Clean);
-        let since = std::time::Instant::now();
+        let since = Instant::now();
         let kept: Vec<_> = (0..self.held).map(|at| (at, Held { seq: Seq::default(), since, begins: at == 0 })).collect();
         batch.consume_around(self.held, &kept, &mut bytes.clone().into_bytes());
         let mut planned = Plan::default();

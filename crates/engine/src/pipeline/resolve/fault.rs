@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Context;
+use super::{ClientSide, Context};
 use crate::command::{ConnectionEffect, Transaction};
 use crate::link::owed::{Owed, ReplyTo, Seq};
 use crate::pipeline::finding::{Fault, Finding, Outcome};
@@ -19,57 +19,33 @@ const EXEC_UNSENT: &[u8] =
 
 impl Sequencer {
     /// The upstream will never give what is `owed`: the requests are answered with what is known.
-    pub fn fault(
-        &mut self,
-        owed: Owed,
-        fault: Fault,
-        session: &mut Session,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    pub fn fault(&mut self, owed: Owed, fault: Fault, client: &mut ClientSide<'_>) {
         let frames = owed.frames() as usize;
         self.owed = self.owed.saturating_sub(frames);
         self.late += if fault == Fault::Timeout { frames } else { 0 };
         match owed {
             Owed::Each { first, requests, .. } => {
                 for request in 0..requests {
-                    self.fault_one(first.plus(request), fault, session, out, context, found);
+                    self.fault_one(first.plus(request), fault, client);
                 }
             }
-            Owed::All { to, .. } => self.fault_one(to, fault, session, out, context, found),
+            Owed::All { to, .. } => self.fault_one(to, fault, client),
         }
         self.check();
     }
 
-    fn fault_one(
-        &mut self,
-        to: ReplyTo,
-        fault: Fault,
-        session: &mut Session,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    fn fault_one(&mut self, to: ReplyTo, fault: Fault, client: &mut ClientSide<'_>) {
         match to {
-            ReplyTo::Request(seq) => self.fault_request(seq, fault, session, out, context, found),
-            ReplyTo::Question(number) => self.forgo_answer(number, found),
+            ReplyTo::Request(seq) => self.fault_request(seq, fault, client),
+            ReplyTo::Question(number) => self.forgo_answer(number, client.found),
         }
     }
 
-    fn fault_request(
-        &mut self,
-        seq: Seq,
-        fault: Fault,
-        session: &mut Session,
-        out: &mut Vec<u8>,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    fn fault_request(&mut self, seq: Seq, fault: Fault, client: &mut ClientSide<'_>) {
         self.forget_gathered(seq);
         let Some(slot) = self.slot(seq) else { return };
         if matches!(slot.role, Role::Group(_)) {
-            return self.fault_group(seq, fault, out, context, found);
+            return self.fault_group(seq, fault, client);
         }
         let (command, score, silent) = (slot.command, slot.score, slot.silent);
         let mut given_up = 0;
@@ -88,20 +64,14 @@ impl Sequencer {
         let reply = match role {
             Role::Discard => Vec::new(),
             Role::Refused(error) => *error,
-            role => self.fault_command(Slot { role, command, score, silent }, fault, session, context, found),
+            role => self.fault_command(Slot { role, command, score, silent }, fault, client),
         };
-        self.fill(seq, reply, out);
+        self.fill(seq, reply, client.out);
     }
 
     /// One command of the client's is answered with an error, and what its reply would have told is given up.
-    fn fault_command(
-        &mut self,
-        slot: Slot,
-        fault: Fault,
-        session: &mut Session,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) -> Vec<u8> {
+    fn fault_command(&mut self, slot: Slot, fault: Fault, client: &mut ClientSide<'_>) -> Vec<u8> {
+        let ClientSide { session, found, context, .. } = client;
         let mut reply = Vec::new();
         match fault_in_transaction(&slot, fault, session, context) {
             Some(text) => reply.extend_from_slice(text),
@@ -122,7 +92,8 @@ impl Sequencer {
         reply
     }
 
-    fn fault_group(&mut self, seq: Seq, fault: Fault, out: &mut Vec<u8>, context: &Context<'_>, found: &mut Vec<Finding>) {
+    fn fault_group(&mut self, seq: Seq, fault: Fault, client: &mut ClientSide<'_>) {
+        let ClientSide { out, found, context, .. } = client;
         let further = self.write_group(seq, out, |group, sink| {
             if group.forgo_take_back(sink) {
                 return (true, 0);

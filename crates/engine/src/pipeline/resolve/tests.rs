@@ -62,7 +62,8 @@ impl Client {
             let context = Context { table: &self.table, client_id: 42 };
             let piece = &bytes[at..at + scanned.bytes];
             let owed = self.owed.front_mut().expect("something is owed");
-            let more = self.slots.admit(owed.next(), piece, part, &mut self.session, &mut self.out, &context, &mut self.found);
+            let (session, out, found) = (&mut self.session, &mut self.out, &mut self.found);
+            let more = self.slots.admit(owed.next(), piece, part, &mut ClientSide { session, out, found, context });
             if part.last {
                 owed.came(more);
                 self.owed.pop_front_if(|owed| owed.frames() == 0);
@@ -74,7 +75,8 @@ impl Client {
 
     fn feed_plain(&mut self, replies: &[u8], frames: u32) {
         let context = Context { table: &self.table, client_id: 42 };
-        self.slots.admit_plain(replies, frames, &mut self.out, &context, &mut self.found);
+        let (session, out, found) = (&mut self.session, &mut self.out, &mut self.found);
+        self.slots.admit_plain(replies, frames, &mut ClientSide { session, out, found, context });
         self.owed.drain(..frames as usize);
     }
 
@@ -82,7 +84,8 @@ impl Client {
     fn fault(&mut self, fault: Fault) {
         let context = Context { table: &self.table, client_id: 42 };
         let owed = self.owed.pop_front().expect("something is owed");
-        self.slots.fault(owed, fault, &mut self.session, &mut self.out, &context, &mut self.found);
+        let (session, out, found) = (&mut self.session, &mut self.out, &mut self.found);
+        self.slots.fault(owed, fault, &mut ClientSide { session, out, found, context });
     }
 
     fn takes_plain(&mut self, most: u32) -> u32 {

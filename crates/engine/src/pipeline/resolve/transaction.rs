@@ -1,28 +1,20 @@
 //! Follows a client's own transaction from MULTI to EXEC's answer.
 
-use super::{Context, Part};
+use super::{Part, Reading};
 use crate::command::Table;
 use crate::pipeline::finding::{Finding, Place};
 use crate::pipeline::group::proves_end;
 use crate::pipeline::score::{self, Companions, Failure};
 use crate::pipeline::sequencer::Sequencer;
 use crate::pipeline::slot::{Role, Slot};
-use crate::session::Session;
 use respguard_resp::scan::elements;
 
 /// A longer answer to EXEC goes to the client as the server gives it: bounds what is kept.
 const EXEC_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 impl Sequencer {
-    pub(in super::super) fn admit_transaction(
-        &mut self,
-        slot: &mut Slot,
-        piece: &[u8],
-        part: Part,
-        session: &mut Session,
-        context: &Context<'_>,
-        found: &mut Vec<Finding>,
-    ) {
+    pub(in super::super) fn admit_transaction(&mut self, slot: &mut Slot, reading: &mut Reading<'_>) {
+        let Reading { piece, part, context, .. } = *reading;
         match slot.role {
             Role::Multi if part.first && piece == b"+OK\r\n" => {
                 self.transaction.iter_mut().for_each(|queued| queued.clear());
@@ -40,15 +32,15 @@ impl Sequencer {
                 }
             }
             Role::Multi if part.first && piece != b"+OK\r\n" => {
-                session.transaction.forget();
-                found.push(Finding::CloseUpstream);
+                reading.session.transaction.forget();
+                reading.found.push(Finding::CloseUpstream);
             }
             Role::Exec if part.last => {
                 if part.first && !proves_end(piece, part.top) {
-                    found.push(Finding::CloseUpstream);
+                    reading.found.push(Finding::CloseUpstream);
                 }
                 if part.top.errors > 0 {
-                    tell_transaction(self.transaction.get_or_insert_default(), piece, part, context.table, found);
+                    tell_transaction(self.transaction.get_or_insert_default(), piece, part, context.table, reading.found);
                 }
                 self.exec_checks.clear();
             }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::command::Table;
 use crate::pipeline::finding::Fault;
-use crate::pipeline::resolve::{Context, Part};
+use crate::pipeline::resolve::{ClientSide, Context, Part};
 use crate::policy::compile;
 use crate::policy::rule::{Written, WrittenGroup};
 use crate::session::Session;
@@ -84,8 +84,8 @@ impl Client {
             let (now, later) = rest.split_at(scanned.bytes);
             let part = Part { first, last: scanned.end, top: scanner.top() };
             let context = Context { table: &self.table, client_id: 1 };
-            let mut found = Vec::new();
-            let more = self.slots.admit(owed.next(), now, part, &mut self.session, &mut self.out, &context, &mut found);
+            let (session, out, found) = (&mut self.session, &mut self.out, &mut Vec::new());
+            let more = self.slots.admit(owed.next(), now, part, &mut ClientSide { session, out, found, context });
             assert_eq!(more, 0);
             (rest, first) = (later, scanned.end);
         }
@@ -97,7 +97,8 @@ impl Client {
     fn lose(&mut self, node: usize) {
         for (owed, frames) in std::mem::take(&mut self.nodes[node].0) {
             let context = Context { table: &self.table, client_id: 1 };
-            self.slots.fault(owed, Fault::Lost, &mut self.session, &mut self.out, &context, &mut Vec::new());
+            let (session, out, found) = (&mut self.session, &mut self.out, &mut Vec::new());
+            self.slots.fault(owed, Fault::Lost, &mut ClientSide { session, out, found, context });
             for reply in elements(frames.back().map(String::as_bytes).unwrap_or_default()).map(<[u8]>::to_vec) {
                 self.expect_error(&reply);
             }
@@ -185,8 +186,9 @@ fn what_has_begun_to_come_before_its_turn_is_counted_and_not_kept_for_a_client_t
     let (mut session, mut out, mut found) = (Session::default(), Vec::new(), Vec::new());
     let (owed, _) = client.nodes[0].0.pop_front().expect("it was sent");
     let part = |first, last| Part { first, last, top: respguard_resp::scan::Top::default() };
+    let mut side = ClientSide { session: &mut session, out: &mut out, found: &mut found, context };
     let mut admit = |slots: &mut Sequencer, piece: &[u8], part| {
-        slots.admit(owed.next(), piece, part, &mut session, &mut out, &context, &mut found);
+        slots.admit(owed.next(), piece, part, &mut side);
     };
     admit(&mut client.slots, b"$100\r\nvvvv", part(true, false));
     assert_eq!(client.slots.waiting_bytes(), 10);

@@ -9,12 +9,15 @@ use crate::route::slots::key_slot;
 /// A key of a group: which of its `commands`, or of its `keys`, it is in, and how it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenKey {
+    /// Which of the `commands` or `keys`, from 0.
     pub place: usize,
+    /// The key as it is written.
     pub text: Box<str>,
 }
 
 /// Where the keys of a group lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Sharing {
     /// In one slot, always, as far as there are any.
     Always,

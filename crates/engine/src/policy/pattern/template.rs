@@ -64,6 +64,7 @@ impl Pattern {
 /// One part of what decides a key's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotPart<'p> {
+    /// These bytes.
     Literal(&'p [u8]),
     /// The number of a capture.
     Capture(u8),

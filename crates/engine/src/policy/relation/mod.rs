@@ -26,16 +26,21 @@ pub const LIFETIME_SLACK_MS: i64 = 1000;
 /// One `[[relation]]`.
 #[derive(Debug)]
 pub struct Relation {
+    /// Its name in reports and metrics.
     pub name: Arc<str>,
+    /// What must hold.
     pub form: Form,
     /// How the lifetime of what refers and that of what it needs compare.
     pub ttl: Option<TtlBound>,
+    /// What may be done about what does not hold.
     pub repair: Repair,
+    /// Whether it acts or only reports; `None` as the policy says.
     pub mode: Option<Mode>,
 }
 
 /// The two ways in which a relation is written.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the sentence above each variant names its fields")]
 pub enum Form {
     /// All of these keys, or none.
     Set(Box<[Pattern]>),
@@ -46,7 +51,9 @@ pub enum Form {
 /// Where something is: a key, or a part of what a key holds.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// What sort of place it is.
     pub kind: PlaceKind,
+    /// The keys that it is in.
     pub key: Pattern,
     /// The member, field, item or value; `None` for a key.
     pub element: Option<Pattern>,
@@ -57,6 +64,7 @@ pub struct Place {
 /// What a server is, as far as relations care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
+    /// There are no slots: one server has all keys.
     OneServer,
     /// Keys of different slots can be neither watched nor removed together.
     Cluster,
@@ -65,8 +73,11 @@ pub enum Topology {
 /// One pass over the keyspace.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk<'r> {
+    /// What sort of place it is.
     pub kind: PlaceKind,
+    /// The keys that are walked.
     pub key: &'r Pattern,
+    /// The elements of a key that are met; `None` for the key itself.
     pub element: Option<&'r Pattern>,
 }
 

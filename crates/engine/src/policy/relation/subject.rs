@@ -12,6 +12,7 @@ use crate::policy::rule::{PlaceKind, TtlBound};
 pub struct Subject {
     /// Which of the relation's walks met it.
     pub walk: usize,
+    /// What was met.
     pub source: Target,
     /// What it needs; of a set all its keys, the source among them.
     pub needs: Box<[Target]>,
@@ -23,14 +24,18 @@ pub struct Subject {
 /// A place with its captures filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
+    /// What sort of place it is.
     pub kind: PlaceKind,
+    /// The key.
     pub key: Box<[u8]>,
+    /// The member, field, item or value; `None` for the key itself.
     pub element: Option<Box<[u8]>>,
 }
 
 /// What the answers mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// All is as it should be.
     Holds,
     /// It is no longer there.
     Gone,

@@ -1,0 +1,84 @@
+//! Commands of the proxy's own that go out behind the answer to a group.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use super::Exchange;
+use crate::net::clock;
+use respguard_engine::pipeline::finding::Finding;
+
+#[derive(Debug, Default)]
+pub(super) struct FollowUps {
+    /// The commands, and how many there are.
+    requests: RefCell<Vec<(Vec<u8>, u32)>>,
+    /// How long their answers are waited for.
+    timeout: Cell<Duration>,
+}
+
+impl FollowUps {
+    pub(super) fn are_none(&self) -> bool {
+        self.requests.borrow().is_empty()
+    }
+
+    /// What replies have asked for goes out when the connection is done with what it reads.
+    fn keep(&self, found: &mut [Finding]) {
+        for finding in found {
+            if let Finding::FollowUp { request, frames } = finding {
+                self.requests.borrow_mut().push((std::mem::take(request), *frames));
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<(Vec<u8>, u32)> {
+        self.requests.take()
+    }
+
+    /// The time of the group that was sent last is theirs.
+    pub(super) fn set_timeout(&self, timeout: Duration) {
+        self.timeout.set(timeout);
+    }
+
+    pub(super) fn deadline(&self, now: Instant) -> Instant {
+        now + self.timeout.get()
+    }
+}
+
+impl Exchange {
+    pub(super) fn keep_follow_ups(&self, found: &mut [Finding]) {
+        self.follow_ups.keep(found);
+    }
+
+    /// Sends them behind all that the client has sent; nobody hears the answers.
+    pub(super) fn send_follow_ups(&self) {
+        if self.follow_ups.are_none() {
+            return;
+        }
+        let Some(me) = self.me.upgrade() else { return };
+        let mut state = self.state.borrow_mut();
+        let now = clock::now();
+        for (request, frames) in self.follow_ups.take() {
+            let owed = state.slots.push_discards(frames);
+            me.send(&self.link(), &mut state, &[&request], owed, now, Some(self.follow_ups.deadline(now)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_replies_ask_for_is_kept_once_and_nothing_else() {
+        let follow_ups = FollowUps::default();
+        let mut found = [Finding::CloseUpstream, Finding::FollowUp { request: b"PING".to_vec(), frames: 1 }];
+        follow_ups.keep(&mut found);
+        assert_eq!((follow_ups.take(), follow_ups.are_none()), (vec![(b"PING".to_vec(), 1)], true));
+    }
+
+    #[test]
+    fn they_have_the_time_of_the_group_that_was_sent_last() {
+        let (follow_ups, now) = (FollowUps::default(), Instant::now());
+        follow_ups.set_timeout(Duration::from_secs(2));
+        assert_eq!(follow_ups.deadline(now), now + Duration::from_secs(2));
+    }
+}
