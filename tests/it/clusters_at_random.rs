@@ -211,13 +211,13 @@ fn groups_are_whole_on_a_cluster_that_troubles_befall_at_random() {
     let users: Vec<String> = (0..CLIENTS).map(|n| format!("u{n}")).collect();
     let mut struck = Vec::new();
     let (told, singles, seen): (Vec<Told>, Vec<singles::Told>, u64) = std::thread::scope(|scope| {
-        let Play { is_over, may_lose } = &play;
+        let (server, Play { is_over, may_lose }) = (&proxy, &play);
         let writers: Vec<_> = users.iter().map(|user| scope.spawn(|| write(&proxy, user, is_over))).collect();
         let reader = scope.spawn(|| read(&proxy, &users, is_over));
         let of_one = |n: usize| (format!("s{n}"), seed.wrapping_add(n as u64));
         let singles: Vec<_> = (0..CLIENTS)
             .map(of_one)
-            .map(|(name, seed)| scope.spawn(|| singles::play(&proxy, name, seed, is_over, may_lose)))
+            .map(|(name, seed)| scope.spawn(move || singles::play(server, name, seed, is_over, may_lose)))
             .collect();
         let until = Instant::now() + Duration::from_secs(soak.unwrap_or(0));
         while struck.len() < kinds.len() || Instant::now() < until {
