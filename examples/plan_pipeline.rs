@@ -55,6 +55,8 @@ fn explain(lines: &[String]) -> Result<Vec<String>, String> {
         degraded: false,
         troubled: false,
         carries: true,
+        reads_ahead: false,
+        fenced: false,
         slots: false,
         unserved: None,
         alone: false,

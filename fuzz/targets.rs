@@ -124,8 +124,8 @@ fn called(shape: Shape, body: &[u8]) -> Option<Call> {
     let rights = Rights { read_only: false, longest_wait: std::time::Duration::from_secs(1) };
     let rules = Rules { table: table(), scripts: &scripts, rights };
     let read = match shape {
-        Shape::One => json::command(body, &mut arguments).map(|()| call.add(&arguments, rules)),
-        _ => json::commands(body, &mut arguments, &mut |arguments| call.add(arguments, rules)),
+        Shape::One => json::command(body, &mut arguments).map(|()| call.add(arguments.args(), rules)),
+        _ => json::commands(body, &mut |args| call.add(args, rules)),
     };
     if let Err(error) = read {
         assert!(error.at <= body.len() && error.text(body).starts_with("ERR "));

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -114,7 +114,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
     }
     let told = Told { exposition: &exposition, readiness: &readiness, reporter: &reporter, slow: &slow };
     let upstream = |workers| Settings {
-        reconnected: Arc::clone(&asking.reconnected),
+        reconnected: asking.reconnected.clone(),
         limits: Arc::clone(&asking.limits),
         cluster: place.cluster.clone(),
         primary: if place.cluster.is_some() { Primary::fixed(any_address(config)) } else { place.primary.clone() },
@@ -130,7 +130,7 @@ async fn serve(loaded: Loaded, takeover: bool) -> Result<(), ServerError> {
         workers: workers.mailboxes.len(),
         upstream: place.primary.clone(),
         sentinels: place.standing.clone(),
-        cluster: place.cluster.as_ref().map(|settings| settings.cluster.clone()),
+        cluster: place.cluster.clone(),
         registry: Arc::clone(&registry),
         breaker: workers.breaker.clone(),
         totals: exposition.totals(),
@@ -320,10 +320,11 @@ pub fn upstream_settings(config: &Config, certificates: &Certificates, primary: 
         leases_max: (upstream.leases_max / workers).max(1),
         retry_reads: upstream.retry_reads,
         retries: Allowance { share: upstream.retry_share, per_second: upstream.retries_per_second as f64 / workers as f64 },
-        reconnected: Arc::default(),
+        reconnected: watch::Sender::default(),
         limits: Arc::default(),
         cluster: None,
         is_node: false,
+        reached_at: None,
     }
 }
 

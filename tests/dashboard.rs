@@ -7,7 +7,7 @@ mod harness;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{Proxy, RedisServer, Setup, eventually};
+use harness::{Nodes, Proxy, RedisServer, Setup, eventually};
 
 const RULES: &str = r#"
 [[group]]
@@ -130,6 +130,30 @@ fn fifty_groups_are_found_by_trouble_and_by_name() {
     }
     eventually("a violation", || proxy.violated("partial_failure", "group-17") > 0.0);
     look("fifty", &proxy);
+}
+
+#[test]
+fn before_a_cluster_it_lists_the_nodes() {
+    let mut nodes = Nodes::start(3, false);
+    for server in &nodes.servers {
+        assert_eq!(server.ask("CONFIG SET cluster-require-full-coverage no"), "+OK\r\n");
+    }
+    let setup = Setup::before(1).cluster(&nodes.ports(), "request_timeout_ms = 2000\n");
+    let proxy = setup.start();
+    let key = nodes.key_of(0, "k");
+    nodes.servers[2].kill();
+    eventually("it is missed", || proxy.get("/status").1.contains("\"available\":false"));
+    let mut client = proxy.wire();
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while is_done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                assert_eq!(client.ask(&format!("SET {key} v")), "+OK\r\n");
+            }
+        });
+        look("cluster", &proxy);
+        drop(done);
+    });
 }
 
 /// Groups that are applied, and violations of several kinds.

@@ -2,14 +2,22 @@
 //!
 //! The worker's own tasks, sockets and timers run, on one thread, against a paused clock, so that what is tried is
 //! what is shipped: when bytes go, and what a lost connection costs, is decided by tasks as much as by the engine.
-//! Everything random comes from one seed. `SEED=7 cargo test --test simulation seed` plays one again;
-//! `SOAK_SECONDS=600` plays for so long, and [`SOAK_SEEDS_MIN`] seeds at least; `SEEDS=10000` plays so many, and both
-//! begin at `FROM=4000`, or at 0.
+//! Everything random comes from one seed. `SEED=7 cargo test --test simulation seed` plays one again before one server, and
+//! `.. nodes` before a cluster; `SOAK_SECONDS=600` plays for so long, and [`SOAK_SEEDS_MIN`] seeds at least; `SEEDS=10000`
+//! plays so many, and both begin at `FROM=4000`, or at 0. `TRACE=1` says what happens.
 
+#[path = "simulation/changes.rs"]
+mod changes;
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/faults.rs"]
+mod faults;
 #[path = "simulation/ledger.rs"]
 mod ledger;
+#[path = "simulation/line.rs"]
+mod line;
+#[path = "simulation/nodes.rs"]
+mod nodes;
 #[path = "simulation/pipeline.rs"]
 mod pipeline;
 #[path = "simulation/redis.rs"]
@@ -36,14 +44,16 @@ use fastrand::Rng;
 use tokio::time::sleep;
 
 use client::Client;
+use faults::Faults;
 use pipeline::Pipeline;
-use server::Faults;
 use stage::{End, Play, Stage, perform, play};
 
-/// Seeds that are played where nothing else is said.
+/// Seeds that are played where nothing else is said, and before a cluster.
 const SEEDS: u64 = 200;
+const CLUSTER_SEEDS: u64 = 40;
 /// Seeds behind them that have once found something, and are played with them.
-const FOUND: [u64; 7] = [255, 295, 370, 449, 586, 943, 1543];
+const FOUND: [u64; 16] = [255, 295, 370, 449, 586, 943, 1543, 2200, 3271, 3980, 4765, 5129, 5198, 6494, 7831, 8839];
+const FOUND_BEFORE_CLUSTERS: [u64; 12] = [64, 92, 113, 119, 123, 135, 137, 149, 208, 221, 427, 469];
 /// Seeds that a soak plays at least, however short it is meant to be.
 const SOAK_SEEDS_MIN: u64 = 10_000;
 /// After so many seeds it is said how far it has come.
@@ -68,6 +78,7 @@ fn play_of(seed: u64) -> Play {
             failover: (some(1) == 1).then_some(Duration::from_millis(500)),
             undone_max: some(4) as usize,
             junk: some(5),
+            ..Faults::default()
         },
     };
     Play {
@@ -78,12 +89,27 @@ fn play_of(seed: u64) -> Play {
         rounds: rng.u64(3..=12),
         exclusive: rng.u32(0..12) == 0,
         guarded: rng.bool(),
+        shards: 0,
     }
 }
 
+/// The same before a cluster, in which slots move also where nothing goes wrong.
+fn cluster_play_of(seed: u64) -> Play {
+    let play = play_of(seed);
+    let mut rng = Rng::with_seed(!seed);
+    let mut some = |most: u64| rng.bool().then(|| Duration::from_millis(rng.u64(1..=most)));
+    let (moves, deaths, stalls) = (some(200), some(1500), some(1500));
+    let is_calm = play.faults.is_none();
+    let faults = match is_calm {
+        true => Faults { moves: Some(moves.unwrap_or(Duration::from_millis(20))), ..play.faults },
+        false => Faults { moves, deaths, stalls, failover: None, ..play.faults },
+    };
+    Play { faults, exclusive: false, shards: rng.usize(1..=3), ..play }
+}
+
 /// Plays one seed; what is wrong with it.
-fn breaches(seed: u64, answered: &mut BTreeMap<String, usize>) -> Vec<String> {
-    match catch_unwind(AssertUnwindSafe(|| play(&play_of(seed)))) {
+fn breaches(of: &Play, answered: &mut BTreeMap<String, usize>) -> Vec<String> {
+    match catch_unwind(AssertUnwindSafe(|| play(of))) {
         Ok(End { mut breaches, answered: more, metrics, .. }) => {
             if !metrics.contains("respguard_upstream_connections{state=\"leased\"} 0") {
                 breaches.push("a lease is still held".to_owned());
@@ -101,6 +127,15 @@ fn breaches(seed: u64, answered: &mut BTreeMap<String, usize>) -> Vec<String> {
 
 #[test]
 fn whatever_the_seed_replies_and_groups_stay_whole() {
+    play_seeds(play_of, SEEDS, &FOUND);
+}
+
+#[test]
+fn so_they_do_before_nodes_whose_slots_move_and_that_die() {
+    play_seeds(cluster_play_of, CLUSTER_SEEDS, &FOUND_BEFORE_CLUSTERS);
+}
+
+fn play_seeds(play_of: fn(u64) -> Play, usual: u64, found_before: &[u64]) {
     let number = |name: &str| {
         let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
         Some(text.parse::<u64>().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
@@ -111,11 +146,11 @@ fn whatever_the_seed_replies_and_groups_stay_whole() {
         (Some(seed), ..) => (seed, 1, Duration::ZERO),
         (None, Some(seeds), _) => (from, seeds, Duration::ZERO),
         (None, None, Some(soak)) => (from, SOAK_SEEDS_MIN, soak),
-        (None, None, None) => (from, SEEDS, Duration::ZERO),
+        (None, None, None) => (from, usual, Duration::ZERO),
     };
     let (found, start) = (Mutex::new((Vec::new(), BTreeMap::new(), 0)), Instant::now());
     // Where nothing is said they come behind those that are played anyway.
-    let found_before: &[u64] = if (first, least) == (0, SEEDS) && longest.is_zero() { &FOUND } else { &[] };
+    let found_before = if (first, least) == (0, usual) && longest.is_zero() { found_before } else { &[] };
     let next = AtomicU64::new(0);
     let play_all = || {
         loop {
@@ -124,7 +159,7 @@ fn whatever_the_seed_replies_and_groups_stay_whole() {
             let seed = behind.map_or(Some(first + at), |behind| found_before.get(behind as usize).copied());
             let Some(seed) = seed else { break };
             let mut answered = BTreeMap::new();
-            let breaches = breaches(seed, &mut answered);
+            let breaches = breaches(&play_of(seed), &mut answered);
             let mut found = found.lock().expect("nobody panicked with it");
             found.2 += 1;
             answered.into_iter().for_each(|(sort, count)| *found.1.entry(sort).or_default() += count);
@@ -167,7 +202,7 @@ async fn walk_through(stage: Rc<Stage>, cuts: impl Iterator<Item = (Option<usize
 fn walk(guarded: bool, (received, sent): (usize, usize), step: usize) -> [End; 2] {
     // Never, unless the script says so.
     let faults = Faults { cut_in: 1000, cut_bytes_max: usize::MAX, ..Faults::default() };
-    let play = Play { seed: 1, faults, clients: 0, sessions: 0, rounds: 0, exclusive: false, guarded };
+    let play = Play { seed: 1, faults, clients: 0, sessions: 0, rounds: 0, exclusive: false, guarded, shards: 0 };
     let received = (0..received).step_by(step).map(|at| (Some(at), None));
     let sent = (0..sent).step_by(step).map(|at| (None, Some(at)));
     [perform(&play, |stage| walk_through(stage, received)), perform(&play, |stage| walk_through(stage, sent))]

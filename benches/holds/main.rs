@@ -11,6 +11,9 @@ mod http;
 #[expect(dead_code, reason = "only GET is played here")]
 mod job;
 mod processes;
+#[path = "../../scripts/speed/load/src/socket.rs"]
+#[expect(dead_code, reason = "the load generator speaks TLS too")]
+mod socket;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -63,7 +66,7 @@ fn others(redis: &Redis, extent: &Extent) {
     let get = Job::named("get:1");
     set_key(redis);
     for clients in [1, 50] {
-        let mut loads = [0, 1, 2].map(|at| Clients::connect(proxies[at].port, clients, clients::hello));
+        let mut loads = [0, 1, 2].map(|at| Clients::connect(proxies[at].port, clients, None, clients::hello));
         loads.iter_mut().for_each(|load| load.check(&get));
         let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
         let mut holding = Vec::new();

@@ -138,6 +138,8 @@ impl<'p> Planning<'p> {
             degraded: false,
             troubled: false,
             carries: true,
+            reads_ahead: false,
+            fenced: false,
             alone: false,
             skips: false,
             slots: false,

@@ -3,14 +3,15 @@
 import statistics
 
 from clusters import ENVOY, ONE_SERVER
-from ways import DIRECT, PLAIN, PREDIXY, REST, RULES
+from ways import DIRECT, HAPROXY_SPLICE, PLAIN, PREDIXY, REST, RULES
 
 DEPTHS = ("depth 1", "depth 16", "depth 64")
 
 
 def table(records):
     """Every goal that this run can tell of, and whether it was reached."""
-    rows = [row for find in (rates, processor, ahead, rules, groups, tails, memory, large, rest, audit, cluster, others) for row in find(records)]
+    finders = (rates, processor, ahead, rules, groups, tails, memory, large, rest, tls, audit, cluster, others)
+    rows = [row for find in finders for row in find(records)]
     if not rows:
         return ""
     lines = ["| goal | wanted | measured | |", "|---|---|---|---|"]
@@ -88,7 +89,9 @@ def large(records):
     for command in ("GET", "SET"):
         grown = records.values("large values", command, PLAIN, "grown_mib")
         rows += at_most(f"memory grown by a {command} of {size} MiB", max(grown) if grown else None, 16, " MiB")
-        rows += at_least(f"rate of a {command} of {size} MiB, of direct", paired(records, "large values", command, PLAIN, DIRECT, "mib_per_second"), 0.8)
+        rows += at_least(f"rate of a {command} of {size} MiB, of direct", paired(records, "large values", command, PLAIN, DIRECT, "mib_per_second"), 0.85)
+        rows += at_most(f"CPU of a {command} of {size} MiB, of HAProxy's that splices",
+                        paired(records, "large values", command, PLAIN, HAPROXY_SPLICE, "cpu_ms_per_gib"), 1)
     return rows
 
 
@@ -125,6 +128,13 @@ def cluster(records):
             cpu = paired(records, "cluster", case, PLAIN, ONE_SERVER, "cpu_us")
             rows += at_most(f"before a cluster, CPU of that before one server, {case}", cpu, 1.25)
     return rows
+
+
+def tls(records):
+    """Ahead of the other proxies that end TLS, in CPU."""
+    return [(f"CPU for each request with TLS, of {way}'s, server {case}", "below 1", f"{value:.2f}", value < 1)
+            for case in records.seen("tls", "case") for way in records.seen("tls") if way not in (DIRECT, PLAIN)
+            if (value := paired(records, "tls", case, PLAIN, way, "cpu_us")) is not None]
 
 
 def others(records):

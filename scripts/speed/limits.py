@@ -3,10 +3,11 @@
 import socket
 import time
 
-from stage import Failed, await_reply, forget_peak, loopback, memory_bytes, request
+from stage import Failed, await_reply, cpu_seconds, forget_peak, loopback, memory_bytes, request
 from ways import PREDIXY
 
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 IDLE_CLIENTS = 5000
 #: After the last reply, before memory is looked at.
 SETTLE_SECONDS = 1.0
@@ -104,11 +105,11 @@ def crowd(run, readers):
 
 
 def large(run):
-    """GET and SET of one large value by a client that keeps up: the rate beside the direct one, and the growth of memory."""
+    """GET and SET of one large value by a client that keeps up: the rate beside the direct one, CPU for each GiB, and the growth of memory."""
     size = run.wishes.large_mib * MIB
     run.ways_set("large", size)
     for round in range(run.fewer_rounds):
-        for start in turned((run.ways.direct, run.ways.respguard, *peer_starts(run, (PREDIXY, "haproxy"))), round):
+        for start in turned((run.ways.direct, run.ways.respguard, *peer_starts(run, (PREDIXY, "haproxy", "haproxy_splice"))), round):
             way = start()
             for command in ("GET", "SET"):
                 wire = loopback(way.port, timeout=120)
@@ -117,6 +118,7 @@ def large(run):
                 before = memory_bytes(way.pid) if way.pid else 0
                 if way.pid:
                     forget_peak(way.pid)
+                own_before, redis_before = cpu_seconds(way.pid) if way.pid else 0, cpu_seconds(run.ways.redis.pid)
                 begun = time.monotonic()
                 try:
                     (get_large if command == "GET" else set_large)(wire, size)
@@ -126,7 +128,10 @@ def large(run):
                     continue
                 took = time.monotonic() - begun
                 grown = (memory_bytes(way.pid, "VmHWM") - before) / MIB if way.pid else 0.0
-                run.records.add("large values", command, way.name, round, mib_per_second=size / MIB / took, grown_mib=grown)
+                own = cpu_seconds(way.pid) - own_before if way.pid else 0
+                redis = cpu_seconds(run.ways.redis.pid) - redis_before
+                run.records.add("large values", command, way.name, round, mib_per_second=size / MIB / took, grown_mib=grown,
+                                cpu_ms_per_gib=own * 1e3 * GIB / size, redis_ms_per_gib=redis * 1e3 * GIB / size)
                 wire.close()
             run.ways.stop(way)
 
@@ -194,8 +199,8 @@ def late_wait(way, other):
 
 def peer_starts(run, only=None):
     """A starter for each other proxy that is here."""
-    names = [name for name in ("haproxy", "twemproxy", PREDIXY) if only is None or name in only]
-    names = [name for name in names if run.wishes.peers is None or name in run.wishes.peers]
+    known = ("haproxy", "twemproxy", PREDIXY) if only is None else only
+    names = [name for name in known if run.wishes.peers is None or name.split("_")[0] in run.wishes.peers]
     starts = []
     for name in names:
         found = getattr(run.ways, name)()

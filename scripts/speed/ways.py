@@ -15,6 +15,7 @@ PACKAGES = {"haproxy": "haproxy", "nutcracker": "nutcracker", "webdis": "webdis"
 DIRECT, PLAIN, RULES = "direct", "respguard", "respguard, rules"
 REST, WEBDIS = "respguard, REST", "webdis"
 PREDIXY = "predixy"
+HAPROXY_SPLICE = "haproxy, splice"
 
 
 @dataclass
@@ -45,15 +46,15 @@ class Ways:
     def direct(self):
         return Way(DIRECT, self.redis_port)
 
-    def respguard(self, name=PLAIN, rules="", workers=1, listen=""):
+    def respguard(self, name=PLAIN, rules="", workers=1, listen="", upstream_port=None, is_up=None):
         port, admin = free_port(), free_port()
         config = self.stage.folder / f"respguard-{port}.toml"
         config.write_text(
             f'workers = {workers}\nlisten.address = "127.0.0.1:{port}"\n{listen}'
-            f'upstream.address = "127.0.0.1:{self.redis_port}"\nadmin.address = "127.0.0.1:{admin}"\n{rules}'
+            f'upstream.address = "127.0.0.1:{upstream_port or self.redis_port}"\nadmin.address = "127.0.0.1:{admin}"\n{rules}'
         )
         words = [self.program, "run", "--config", config, "--log-level", "error"]
-        return Way(name, port, self.stage.start(f"respguard-{port}", words, port=port), admin)
+        return Way(name, port, self.stage.start(f"respguard-{port}", words, port=port, is_up=is_up), admin)
 
     def rest(self):
         """The RESP front and the REST front of one process: two ways, of which the first stops it."""
@@ -78,17 +79,22 @@ class Ways:
         ways = [start() for name, start in starts.items() if (only is None or name in only)]
         return [way for way in ways if way]
 
-    def haproxy(self):
+    def haproxy(self, name="haproxy", bind="", server="", upstream_port=None, is_up=None, more="", files=2):
         if not shutil.which("haproxy"):
             return None
         port, config = free_port(), self.stage.folder / "haproxy.cfg"
-        most = (raise_file_limit() - 500) // 2
+        most = (raise_file_limit() - 500) // files
         config.write_text(
             f"global\n  nbthread 1\n  maxconn {most}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10m\n"
-            f"  timeout server 10m\nlisten redis\n  bind 127.0.0.1:{port} maxconn {most}\n"
-            f"  server redis 127.0.0.1:{self.redis_port}\n"
+            f"  timeout server 10m\n{more}listen redis\n  bind 127.0.0.1:{port} maxconn {most}{bind}\n"
+            f"  server redis 127.0.0.1:{upstream_port or self.redis_port}{server}\n"
         )
-        return Way("haproxy", port, self.stage.start("haproxy", ["haproxy", "-db", "-f", config], port=port))
+        return Way(name, port, self.stage.start("haproxy", ["haproxy", "-db", "-f", config], port=port, is_up=is_up))
+
+    def haproxy_splice(self):
+        """The same, told to move bytes from socket to socket; it wants files for its pipes, too."""
+        return self.haproxy(HAPROXY_SPLICE, files=3,
+                            more="  option splice-auto\n  option splice-request\n  option splice-response\n")
 
     def twemproxy(self):
         if not shutil.which("nutcracker"):
@@ -113,13 +119,13 @@ class Ways:
         )
         return Way(PREDIXY, port, self.stage.start("predixy", [program, config], port=port))
 
-    def envoy(self):
+    def envoy(self, listener="", cluster="", upstream_port=None, is_up=None):
         if not shutil.which("envoy"):
             return None
         port, config = free_port(), self.stage.folder / "envoy.yaml"
-        config.write_text(ENVOY.format(port=port, redis=self.redis_port))
+        config.write_text(ENVOY.format(port=port, redis=upstream_port or self.redis_port, listener=listener, cluster=cluster))
         words = ["envoy", "-c", config, "--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id"]
-        return Way("envoy", port, self.stage.start("envoy", words, port=port))
+        return Way("envoy", port, self.stage.start("envoy", words, port=port, is_up=is_up))
 
     def stop_all(self):
         """Ends every way that is still open, whatever became of who opened it."""
@@ -225,9 +231,11 @@ static_resources:
           stat_prefix: redis
           settings: {{op_timeout: 5s}}
           prefix_routes: {{catch_all_route: {{cluster: redis}}}}
+      {listener}
   clusters:
   - name: redis
     type: STATIC
+    {cluster}
     load_assignment:
       cluster_name: redis
       endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {redis}}}}}}}}}]}}]

@@ -233,6 +233,8 @@ impl<'a> Client<'a> {
             degraded: false,
             troubled: false,
             carries: self.hold.carries(),
+            reads_ahead: false,
+            fenced: false,
             slots: self.config.upstream.topology.is_cluster(),
             unserved: None,
             alone: false,

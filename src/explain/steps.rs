@@ -48,11 +48,11 @@ impl Planned<'_> {
                 }
                 Step::Wrap { members, group, added } => {
                     self.write_wrapped(&self.plan.members[members.clone()], *group, page);
-                    self.write_injected(&added.injected, page);
+                    self.write_injected(added.as_ref().map_or(&[][..], |added| &added.injected[..]), page);
                 }
                 Step::Guard { members, group, added, .. } => {
                     self.write_guarded(&self.plan.members[members.clone()], *group, page);
-                    self.write_injected(&added.injected, page);
+                    self.write_injected(added.as_ref().map_or(&[][..], |added| &added.injected[..]), page);
                 }
                 Step::Span(span) => self.write_span(span, page),
                 Step::RefuseGroup { members, group, refusal } => {

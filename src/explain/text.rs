@@ -31,7 +31,7 @@ pub(super) fn numbers(range: Range<usize>) -> String {
 /// What the client reads in a place of this role.
 pub(super) fn reply(role: &Role) -> String {
     match role {
-        Role::Plain => "the server's reply".to_owned(),
+        Role::Plain | Role::Ahead(_) => "the server's reply".to_owned(),
         Role::Multi => "the server's reply; the client's own transaction begins".to_owned(),
         Role::Queued => "the server's reply, in the client's own transaction".to_owned(),
         Role::Exec | Role::ExecRead(_) => "the server's reply; the client's own transaction ends".to_owned(),

@@ -70,10 +70,11 @@ impl Health {
         self.alive.set(true);
     }
 
-    /// Of a server without a breaker: whether it has shown itself, and whether something has failed, since the last time.
-    pub fn take_seen(&self) -> (bool, bool) {
-        self.answered.set(0);
-        (self.alive.take(), self.failed.take() > 0)
+    /// Of a server without a breaker: its replies, whether it has shown itself, and whether something has failed, since the
+    /// last time.
+    pub fn take_seen(&self) -> (u32, bool, bool) {
+        let answered = u32::try_from(self.answered.take().max(0)).unwrap_or(u32::MAX);
+        (answered, self.alive.take(), self.failed.take() > 0)
     }
 
     /// True while requests are to be answered without asking the server.

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Uri, header};
 
 /// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>
-const FETCH_SITE: &str = "sec-fetch-site";
+static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The token of `Authorization: Bearer` (RFC 6750).
 pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
@@ -43,7 +43,7 @@ pub fn is_from_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
             origin.is_some_and(|(scheme, origin)| matches!(scheme, "http" | "https") && origin == host)
         }
     };
-    let is_foreign_site = headers.get(FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none");
+    let is_foreign_site = headers.get(&FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none");
     is_own_page && !is_foreign_site && is_this_machine(host)
 }
 

@@ -121,21 +121,26 @@ impl Pipe {
         Poll::Ready(read)
     }
 
-    /// Takes everything that is there; `None` is the end.
-    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<BytesMut>> {
-        let (taken, writer) = {
+    /// Takes everything that is there, in exchange for the buffer, whose room serves what comes next; false is the end.
+    pub fn poll_exchange(&self, cx: &Context<'_>, buffer: &mut BytesMut) -> Poll<bool> {
+        buffer.clear();
+        if buffer.capacity() > KEPT_BYTES {
+            *buffer = BytesMut::new();
+        }
+        let writer = {
             let mut state = self.inbound.lock();
             if !state.is_readable() {
                 register(&mut state.reader, cx);
                 return Poll::Pending;
             }
             if state.bytes.is_empty() {
-                return Poll::Ready(None);
+                return Poll::Ready(false);
             }
-            (std::mem::take(&mut state.bytes), state.writer.take())
+            std::mem::swap(&mut state.bytes, buffer);
+            state.writer.take()
         };
         writer.into_iter().for_each(Waker::wake);
-        Poll::Ready(Some(taken))
+        Poll::Ready(true)
     }
 
     /// Writes as much as the other end may be behind.
@@ -220,6 +225,12 @@ mod tests {
         pipe.poll_read(&cx(), &mut buffer).is_ready().then(|| buffer.to_vec())
     }
 
+    /// What is there, or nothing at the end.
+    fn taken(pipe: &Pipe) -> Option<Vec<u8>> {
+        let mut buffer = BytesMut::from(&b"of before"[..]);
+        (pipe.poll_exchange(&cx(), &mut buffer) == Poll::Ready(true)).then(|| buffer.to_vec())
+    }
+
     fn write(pipe: &Pipe, bytes: &[u8]) -> Option<usize> {
         match pipe.poll_write(&cx(), bytes) {
             Poll::Ready(written) => written.ok(),
@@ -236,7 +247,7 @@ mod tests {
         assert_eq!(near.unread(), 6);
         assert_eq!(read(&far), Some(b"abcd".to_vec()));
         assert_eq!(write(&near, b"gh"), Some(2));
-        assert_eq!(far.poll_take(&cx()), Poll::Ready(Some(BytesMut::from(&b"efgh"[..]))));
+        assert_eq!(taken(&far), Some(b"efgh".to_vec()));
         assert_eq!(write(&far, b"back"), Some(4));
         assert_eq!(read(&near), Some(b"back".to_vec()));
     }
@@ -252,8 +263,8 @@ mod tests {
         assert_eq!((read(&far), read(&far)), (Some(b"last".to_vec()), Some(Vec::new())));
         drop(far);
         assert!(near.poll_write(&cx(), b"x").is_ready() && write(&near, b"x").is_none());
-        assert_eq!(near.poll_take(&cx()), Poll::Ready(Some(BytesMut::from(&b"x"[..]))));
-        assert_eq!(near.poll_take(&cx()), Poll::Ready(None));
+        assert_eq!(taken(&near), Some(b"x".to_vec()));
+        assert_eq!(taken(&near), None);
     }
 
     #[test]

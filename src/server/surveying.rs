@@ -44,9 +44,11 @@ impl Surveyed {
     /// change its mind by itself.
     pub(super) async fn keep(mut self, settings: Settings, workers: Vec<Mailbox>) {
         let mut owed = !self.described;
+        let mut reconnected = settings.reconnected.subscribe();
         loop {
-            if !owed {
-                settings.reconnected.notified().await;
+            // Its sender is in the settings that are held here.
+            if !owed && reconnected.changed().await.is_err() {
+                return;
             }
             tokio::time::sleep(PAUSE).await;
             owed = match self.ask(&settings).await {

@@ -15,8 +15,8 @@ use crate::net::tls::Certificates;
 use crate::net::topology::cluster::{Cluster, Mapping};
 use crate::net::topology::{Election, Primary};
 use crate::net::upstream::Settings;
-use crate::net::upstream::cluster::Scripts;
 use crate::net::upstream::cluster::nodes::{Announced, ClusterSettings};
+use crate::net::upstream::cluster::{Scripts, Traffic};
 use crate::telemetry::readiness::Readiness;
 use respguard_engine::command::Login;
 
@@ -56,8 +56,8 @@ impl Place {
                 let (mapping, cluster) = Cluster::unknown();
                 let (election, primary) = Primary::unknown();
                 let announced = announced(configured.announce.as_ref(), listening);
-                let settings =
-                    ClusterSettings { cluster, announced, split_writes: configured.split_writes, scripts: Scripts::default() };
+                let (scripts, traffic) = (Scripts::default(), Traffic::default());
+                let settings = ClusterSettings { cluster, announced, split_writes: configured.split_writes, scripts, traffic };
                 let search = Search::Slots(configured.seeds.clone(), mapping, election);
                 Place { primary, search, standing: None, cluster: Some(Arc::new(settings)) }
             }

@@ -10,7 +10,7 @@ use respguard::net::registry::{Mailbox, Message, Registry, Socket};
 use respguard::net::topology::Primary;
 use respguard::net::topology::cluster::{Cluster, Shard, SlotMap};
 use respguard::net::upstream::Settings;
-use respguard::net::upstream::cluster::Scripts;
+use respguard::net::upstream::cluster::{Scripts, Traffic};
 use respguard::net::upstream::cluster::nodes::{Announced, ClusterSettings};
 use respguard::net::upstream::connections::Connections;
 use respguard::net::worker::{self, Setup};
@@ -104,7 +104,7 @@ fn cluster(ports: &[u16]) -> Arc<ClusterSettings> {
     });
     assert!(mapping.take(SlotMap::new(1, shards)), "it was not known before");
     let announced = Announced { host: String::new(), port: 0, id: String::new() };
-    Arc::new(ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default() })
+    Arc::new(ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default(), traffic: Traffic::default() })
 }
 
 fn settings(ports: &[u16]) -> Settings {
@@ -124,9 +124,10 @@ fn settings(ports: &[u16]) -> Settings {
         leases_max: 16,
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
-        reconnected: Arc::default(),
+        reconnected: tokio::sync::watch::Sender::default(),
         limits: Arc::default(),
         cluster: (ports.len() > 1).then(|| cluster(ports)),
         is_node: false,
+        reached_at: None,
     }
 }

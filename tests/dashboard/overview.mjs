@@ -96,6 +96,18 @@ async function advises(violation, advice, config) {
   await item.locator("summary").click();
 }
 
+// Three primaries, of which one is gone, and one has something to do.
+export async function cluster() {
+  await page.goto(url);
+  await says("#nodes-served", /^5,46\d slots are served by no node that answers\.$/);
+  await says("#nodes-note", /^3 primaries, 0 replicas; epoch \d+; unchanged for/);
+  const is = pattern => says("#node-rows tbody", pattern);
+  await is(/127\.0\.0\.1:\d+\s*answers\s*5,46\d\s*[1-9][\d,]*\s*[\d.]+ (µs|ms)\s*[1-9]/);
+  await is(/127\.0\.0\.1:\d+\s*silent\s*5,46\d\s*0\.0\s*–\s*\d/);
+  assert.equal((await rows("#node-rows")).length, 3);
+  await pictures("cluster");
+}
+
 export async function down() {
   await page.goto(url);
   await says("#state", /^not ready: /);

@@ -70,8 +70,8 @@ fn a_paused_server_holds_clients_up_as_long_as_it_says() {
     let redis = RedisServer::start(&[]);
     let proxy = Setup::new(&redis).start();
     let (mut wire, mut other) = (proxy.wire(), proxy.wire());
-    assert_eq!(wire.ask("CLIENT PAUSE 300 WRITE"), "+OK\r\n");
     let start = Instant::now();
+    assert_eq!(wire.ask("CLIENT PAUSE 300 WRITE"), "+OK\r\n");
     assert_eq!(other.ask("GET k"), "$-1\r\n");
     assert_eq!(other.ask("SET k v"), "+OK\r\n");
     assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());

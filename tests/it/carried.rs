@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
-
 use crate::harness::wire::{requests, words};
 use crate::harness::{Act, FakeServer, Proxy, RedisServer, Setup, Twin, Wire, eventually, request, text};
 use crate::interleaved::{self, ONLOOKERS};
 
-const GUARDED: &str = r#"
+pub(super) const GUARDED: &str = r#"
 [[group]]
 name = "safe"
 atomic = "guarded"
@@ -19,7 +17,7 @@ commands = ["SADD s:{id} *", "SET t:{id} *"]
 "#;
 
 /// The groups of `interleaved`, between whose members nothing changes places.
-fn rules() -> String {
+pub(super) fn rules() -> String {
     interleaved::RULES.replace("between = \"pass\"\n", "")
 }
 
@@ -169,79 +167,6 @@ fn interleavings_are_the_same_under_rules_that_only_look_on() {
     let onlookers = ONLOOKERS.replace("between = \"pass\"\n", "");
     let twin = interleaved::compare(&format!("{}{onlookers}", rules()), 1000);
     assert!(["login", "pair"].iter().all(|group| twin.proxy.groups(group, "applied") > 10.0));
-}
-
-/// Lines that a client sends in one go: groups, and what else it does, each with a number of its own.
-fn tagged(rng: &mut Rng, number: &mut u32) -> Vec<String> {
-    let mut open: Vec<Vec<String>> = Vec::new();
-    let mut lines = Vec::new();
-    for _ in 0..rng.u32(2..14) {
-        *number += 1;
-        let tag = *number;
-        let caller = match rng.u8(..6) {
-            0 => vec![format!("HSET blob:{tag} f 1"), format!("HSET info:{tag} f 1")],
-            1 => vec![format!("SADD s:{tag} a"), format!("SET t:{tag} v")],
-            2 => vec![format!("SADD s:bad {tag}"), format!("SET t:bad {tag}")],
-            3 => vec![format!("SADD s:{tag} a"), format!("SET t:{tag}")],
-            _ => vec![rng.choice([format!("SET x {tag}"), format!("GET y:{tag}"), format!("PUBLISH c {tag}")]).expect("one")],
-        };
-        open.push(caller);
-        while !open.is_empty() && rng.bool() {
-            let place = rng.usize(..open.len());
-            lines.push(open[place].remove(0));
-            open.retain(|caller| !caller.is_empty());
-        }
-    }
-    while !open.is_empty() {
-        let place = rng.usize(..open.len());
-        lines.push(open[place].remove(0));
-        open.retain(|caller| !caller.is_empty());
-    }
-    lines
-}
-
-#[test]
-fn the_commands_of_a_connection_reach_the_server_in_their_order() {
-    let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).pipeline("hold_ms = 1\nhold_max_ms = 4\n").rules(&format!("{}{GUARDED}", rules())).start();
-    redis.ask("SET s:bad text");
-    let mut monitor = redis.wire();
-    assert_eq!(monitor.ask("MONITOR"), "+OK\r\n");
-    let seed = fastrand::u64(..);
-    eprintln!("seed {seed}");
-    let (mut rng, mut wire, mut number) = (Rng::with_seed(seed), proxy.wire(), 0);
-    let mut sent = Vec::new();
-    for _ in 0..400 {
-        let lines = tagged(&mut rng, &mut number);
-        let cut = rng.usize(..=lines.len());
-        for part in [&lines[..cut], &lines[cut..]] {
-            wire.send(&requests(&part.iter().map(String::as_str).collect::<Vec<_>>()));
-            if rng.bool() {
-                thread::sleep(Duration::from_micros(rng.u64(..3000)));
-            }
-        }
-        wire.replies(lines.len());
-        sent.extend(lines);
-    }
-    wire.ask("ECHO end");
-    let mut at = 0;
-    loop {
-        let line = text(&monitor.reply());
-        let words: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
-        match words.first().copied() {
-            Some("ECHO") if words.get(1) == Some(&"end") => break,
-            Some("HSET" | "SADD" | "SET" | "GET" | "PUBLISH")
-                if !words[1].starts_with("respguard:") && !line.contains(" lua]") =>
-            {
-                let line = words.join(" ");
-                let found = sent[at..].iter().position(|sent| *sent == line);
-                at += found.unwrap_or_else(|| panic!("{line:?} came behind what was sent after it, seed {seed}")) + 1;
-            }
-            _ => {}
-        }
-    }
-    assert!(proxy.groups("blob", "applied") > 100.0 && proxy.groups("safe", "applied") > 100.0);
-    assert!(proxy.groups("safe", "refused") > 100.0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use respguard_engine::route::slots::key_slot;
 use crate::harness::proxy::command;
 use crate::harness::{Nodes, Proxy, RedisServer, Setup, Wire, eventually, free_port, request, text};
 
-const TIMES: &str = "request_timeout_ms = 8000\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
+const TIMES: &str = "request_timeout_ms = 15000\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
 
 const GROUPS: &str = r#"
 [[group]]

@@ -220,7 +220,7 @@ fn degrade_rules_answer_for_the_slots_of_a_node_that_is_gone_and_for_no_others()
         assert_eq!(server.ask("CONFIG SET cluster-require-full-coverage no"), "+OK\r\n");
     }
     let rules = "[[degrade]]\nname = \"cache\"\nkeys = [\"cache:*\"]\nreads = \"nil\"\nwrites = \"ok\"\n";
-    let upstream = "request_timeout_ms = 1500\nqueue_timeout_ms = 300\n";
+    let upstream = "request_timeout_ms = 5000\nqueue_timeout_ms = 300\n";
     let proxy = Setup::before(1).cluster(&nodes.ports(), upstream).top("workers = 1").rules(rules).start();
     let (dead, alive) = (nodes.key_of(0, "cache:"), nodes.key_of(1, "cache:"));
     let mut wire = proxy.wire();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::wire::requests;
-use crate::harness::{Nodes, Proxy, Setup, Wire, eventually, request, text};
+use crate::harness::{Nodes, Program, Proxy, RedisServer, Setup, Wire, eventually, request, text};
 
 fn before(nodes: &Nodes, upstream: &str) -> Proxy {
     let groups = r#"
@@ -39,6 +39,87 @@ fn wait_asks_the_primaries_that_the_client_has_written_to() {
 }
 
 #[test]
+fn inside_multi_wait_answers_at_once_as_a_node_does() {
+    let nodes = Nodes::start(3, false);
+    let proxy = before(&nodes, LONG);
+    let key = nodes.key_of(1, "k");
+    let (mut direct, mut wire) = (nodes.servers[1].wire(), proxy.wire());
+    for lines in [
+        &["MULTI", &*format!("SET {key} 1"), "WAIT 0 0", "WAIT 1 0", "EXEC"][..],
+        &["MULTI", "WAIT 1 0", "EXEC"],
+        &["MULTI", "WAIT x 0", "EXEC"],
+        &["MULTI", "WAIT 0", "EXEC", "PING"],
+        &["MULTI", "SELECT 0", "PING", "EXEC"],
+        &["MULTI", "PING", "EXEC x", "EXEC"],
+        &["MULTI x", "PING", "MULTI", "MULTI x", "EXEC", "UNWATCH x", "WATCH"],
+        // What would change the connection that clients share changes nothing.
+        &["MULTI", "READONLY", "ASKING", "READWRITE", &*format!("GET {key}"), "EXEC"],
+        &["MULTI", "CLIENT NO-EVICT ON", "CLIENT NO-EVICT maybe", "READONLY x", "EXEC"],
+    ] {
+        assert_eq!(wire.pipeline(lines), direct.pipeline(lines), "{lines:?}");
+        let one_by_one = |wire: &mut Wire| lines.iter().map(|line| wire.ask(line)).collect::<Vec<_>>();
+        assert_eq!(one_by_one(&mut wire), one_by_one(&mut direct), "{lines:?}");
+    }
+    let flags = nodes.servers[1].ask("CLIENT LIST TYPE normal");
+    assert!(!flags.lines().any(|line| line.contains("flags=r") || line.contains("flags=e")), "{flags}");
+}
+
+/// Valkey 9, which has WAITAOF.
+fn valkey() -> &'static Program {
+    static PROGRAM: std::sync::OnceLock<Program> = std::sync::OnceLock::new();
+    PROGRAM.get_or_init(|| Program::named(Some("valkey9")))
+}
+
+#[test]
+fn msetex_over_several_slots_is_cut_up_where_writes_may_be() {
+    let nodes = Nodes::start_as(valkey(), 3, false, String::new);
+    let (whole, split) = (before(&nodes, LONG), before(&nodes, &format!("{LONG}split_writes = true\n")));
+    let [a, b, c] = [0, 1, 2].map(|at| nodes.key_of(at, "k"));
+    let crossed = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+    let (mut whole, mut split) = (whole.wire(), split.wire());
+    assert_eq!(whole.ask(&format!("MSETEX 2 {a} 1 {b} 2 EX 100")), crossed);
+    assert_eq!(whole.ask("MSETEX 2 {t}a 1 {t}b 2 NX EX 100"), ":1\r\n");
+    for condition in ["NX", "xx"] {
+        assert_eq!(split.ask(&format!("MSETEX 2 {a} 1 {b} 2 {condition} EX 100")), crossed);
+    }
+    assert_eq!(split.ask(&format!("EXISTS {a} {b} {c}")), ":0\r\n");
+    assert_eq!(split.ask(&format!("MSETEX 3 {a} 1 {b} 2 {c} 3 EX 100")), ":1\r\n");
+    assert_eq!(split.ask(&format!("MGET {a} {b} {c}")), "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n");
+    for key in [&a, &b, &c] {
+        assert!(!split.ask(&format!("TTL {key}")).starts_with(":-"), "{key} has its lifetime");
+    }
+    assert_eq!(split.ask(&format!("MSETEX 2 {a} 1 {b} 2 KEEPTTL")), ":1\r\n");
+    assert!(split.ask(&format!("MSETEX 2 {a} 1 {b} 2 NOSUCH")).starts_with("-ERR "), "as a node says it");
+    assert!(split.ask(&format!("MSETEX x {a} 1 {b} 2")).starts_with("-ERR "));
+}
+
+#[test]
+fn waitaof_answers_for_the_clients_own_writes() {
+    let off = "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\r\n";
+    for (appends, answered) in [("yes", "*2\r\n:1\r\n:0\r\n"), ("no", off)] {
+        let redis = RedisServer::start_program(valkey(), &[&format!("--appendonly {appends} --appendfsync always")]);
+        let alone = Setup::new(&redis).start();
+        let nodes = Nodes::start_as(valkey(), 3, false, || format!("--appendonly {appends} --appendfsync always"));
+        let clustered = before(&nodes, LONG);
+        for proxy in [&alone, &clustered] {
+            let mut wire = proxy.wire();
+            for at in 0..3 {
+                assert_eq!(wire.ask(&format!("SET {} 1", nodes.key_of(at, "k"))), "+OK\r\n");
+            }
+            assert_eq!(wire.ask("WAITAOF 1 0 8000"), answered);
+            assert_eq!(wire.pipeline(&["SET k 2", "WAITAOF 1 0 8000", "GET k"]), ["+OK\r\n", answered, "$1\r\n2\r\n"]);
+            // No replica confirms anything.
+            let timed_out = if appends == "yes" { "*2\r\n:1\r\n:0\r\n" } else { off };
+            assert_eq!(wire.ask("WAITAOF 1 1 100"), timed_out);
+            assert!(wire.ask("WAITAOF 2 0 0").starts_with("-ERR "), "numlocal is 0 or 1");
+            let whole = wire.pipeline(&["MULTI", "SET k 3", "WAITAOF 0 0 0", "EXEC"]);
+            assert!(whole[3].starts_with("*2\r\n+OK\r\n*2\r\n:"), "{whole:?}");
+            assert_eq!(wire.ask("PING"), "+PONG\r\n");
+        }
+    }
+}
+
+#[test]
 fn a_node_that_does_not_know_a_script_is_given_it() {
     let mut nodes = Nodes::start(2, false);
     let proxy = before(&nodes, LONG);
@@ -68,6 +149,12 @@ fn a_node_that_does_not_know_a_script_is_given_it() {
     let group = [&*format!("EVALSHA {sha} 1 {key}"), &format!("SADD s:{{{user}}} x")];
     assert_eq!(wire.pipeline(&group), [":1\r\n", ":1\r\n"]);
     assert_eq!(proxy.groups("scripted", "applied"), 1.0);
+    // Flushed at the node, and in the midst of a transaction: the next one finds it.
+    for flush in ["SCRIPT FLUSH", "FUNCTION FLUSH"] {
+        assert_eq!(nodes.servers[1].ask(flush), "+OK\r\n");
+        assert!(wire.pipeline(&whole)[3].contains("\r\n-"), "{flush}");
+        assert!(!wire.pipeline(&whole)[3].contains("\r\n-"), "{flush}");
+    }
     // What was flushed through the proxy stays so.
     assert_eq!(wire.ask("SCRIPT FLUSH"), "+OK\r\n");
     assert!(wire.ask(&format!("EVALSHA {sha} 1 {key}")).starts_with("-NOSCRIPT "));
@@ -108,6 +195,10 @@ fn a_node_that_hangs_costs_others_nothing_and_its_own_requests_soon_no_time() {
     let shown = status["upstream"]["cluster"]["nodes"].as_array().expect("nodes").clone();
     let silent: Vec<bool> = shown.iter().map(|node| node["available"] == true).collect();
     assert_eq!((silent.len(), silent.iter().filter(|up| **up).count()), (3, 2), "{status}");
+    let [asked, seen] =
+        ["answered_in_us", "replies"].map(|name| shown.iter().filter(|node| node[name].as_u64() > Some(0)).count());
+    assert!(asked == 2 && seen >= 2, "{status}");
+    assert!(shown.iter().all(|node| node["connections"].as_u64() < Some(50)), "{status}");
     nodes.servers[0].resume();
     eventually("it answers again", || wire.ask(&format!("GET {hung}")) == "$1\r\n1\r\n");
     eventually("all slots are served", || proxy.metric("respguard_slots_unserved", &[]) == 0.0);

@@ -54,6 +54,11 @@ fn a_server_that_is_busy_with_one_command_is_no_stalled_connection() {
     assert_eq!(watching.ask("WATCH k"), "+OK\r\n");
     for wire in [&mut long, &mut watching] {
         wire.send(&eval());
+        eventually("the server is busy", || {
+            let mut direct = redis.wire();
+            direct.send_line("PING");
+            direct.is_silent_for(Duration::from_millis(200))
+        });
         assert!(other.ask("GET k").starts_with("-TIMEOUT "), "on the shared connection and elsewhere");
         assert_eq!(wire.reply(), b":1\r\n");
     }

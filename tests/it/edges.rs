@@ -18,7 +18,7 @@ fn a_client_that_had_all_its_places_taken_is_read_from_again() {
     let redis = RedisServer::start(&[]);
     let proxy = Setup::new(&redis).upstream("request_timeout_ms = 20000\nstall_timeout_ms = 30000").start();
     let mut wire = proxy.wire();
-    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    eventually("it is connected", || wire.ask("PING") == "+PONG\r\n");
     redis.pause();
     let count = 32 * 1024 + 2000;
     wire.send(&requests(&vec!["PING"; count]));

@@ -14,6 +14,8 @@ const QUICK: &str = "request_timeout_ms = 400\nqueue_timeout_ms = 400\nconnect_t
 const SLACK: Duration = Duration::from_millis(4000);
 
 fn answers_again(proxy: &Proxy, wire: &mut Wire) {
+    // A worker whose connection is not back yet fails its requests, and too many of them open the breaker again.
+    eventually("every connection is back", || proxy.metric("respguard_upstream_connections", &[("state", "connecting")]) == 0.0);
     eventually("the breaker is closed", || proxy.metric("respguard_breaker_state", &[("state", "closed")]) == 1.0);
     // Each worker looks at it every few milliseconds. A PING may go past it, over the spare connection.
     eventually("requests are answered again", || wire.ask("EXISTS nothing") == ":0\r\n");
@@ -48,6 +50,23 @@ fn requests_in_flight_when_the_server_dies_have_an_unknown_outcome_and_later_one
     answers_again(&proxy, &mut blocked);
     assert_eq!(wire.pipeline(&["INCR n", "GET k"]), [":1\r\n", "$-1\r\n"], "nothing was sent twice");
     assert_eq!(proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+}
+
+/// Pauses between attempts have grown to one or two seconds when the server comes back, and each worker has its own.
+#[test]
+fn once_one_connection_is_back_the_others_wait_no_longer() {
+    let mut redis = RedisServer::start(&[]);
+    let proxy = Setup::new(&redis).top("workers = 8").rules("[breaker]\nenabled = false\n").start();
+    let connections = |state: &str| proxy.metric("respguard_upstream_connections", &[("state", state)]);
+    let _wires: Vec<Wire> = (0..64).map(|_| proxy.wire()).collect();
+    eventually("every worker has a connection", || connections("shared") == 8.0);
+    redis.kill();
+    std::thread::sleep(Duration::from_secs(4));
+    redis.restart();
+    eventually("one is back", || connections("shared") > 0.0);
+    let first = Instant::now();
+    eventually("all are back", || connections("shared") == 8.0);
+    assert!(first.elapsed() < Duration::from_millis(500), "{:?}", first.elapsed());
 }
 
 #[test]
@@ -113,9 +132,10 @@ fn a_server_that_stands_still_costs_a_timeout_and_never_the_order() {
 #[test]
 fn a_write_that_timed_out_is_not_overtaken_by_what_its_client_does_next() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).upstream(QUICK).start();
+    // What stands behind the write has as long until the server, which goes on, has answered it.
+    let proxy = Setup::new(&redis).upstream("request_timeout_ms = 2000\nstall_timeout_ms = 30000").start();
     let mut wire = proxy.wire();
-    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    eventually("it is connected", || wire.ask("PING") == "+PONG\r\n");
     redis.pause();
     assert!(wire.ask("LPUSH q job").starts_with("-TIMEOUT "));
     wire.send(&requests(&["BLPOP q 5", "LLEN q"]));
@@ -215,7 +235,7 @@ fn sigterm_ends_within_the_drain_timeout_even_when_the_server_does_not_answer() 
         .pipeline("drain_timeout_ms = 700")
         .start();
     let mut wire = proxy.wire();
-    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    eventually("it is connected", || wire.ask("PING") == "+PONG\r\n");
     redis.pause();
     wire.send(&request("GET k"));
     eventually("it was sent on", || proxy.metric("respguard_commands_total", &[("command", "get")]) == 1.0);

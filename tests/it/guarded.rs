@@ -197,7 +197,9 @@ fn who_may_not_delete_leaves_a_guard_for_a_millisecond() {
 #[test]
 fn a_group_that_would_make_the_server_compare_too_many_keys_is_not_sent() {
     let redis = RedisServer::start(&[]);
-    let proxy = Proxy::start("[[group]]\nname = \"k\"\nkeys = [\"k:*\"]\natomic = \"guarded\"\n", &redis);
+    let rule = "[[group]]\nname = \"k\"\nkeys = [\"k:*\"]\natomic = \"guarded\"\n";
+    // The second member comes in many pieces.
+    let proxy = Setup::new(&redis).pipeline("hold_ms = 5000\nhold_max_ms = 10000").rules(rule).start();
     let mut wire = proxy.wire();
     let many = |command: &str, count: usize| (0..count).fold(command.to_owned(), |line, key| format!("{line} k:{key}"));
     assert_eq!(wire.pipeline(&["SET k:a 1", &many("SUNIONSTORE k:d", 256)]).concat(), "+OK\r\n:0\r\n");

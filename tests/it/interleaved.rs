@@ -188,7 +188,7 @@ const FOREIGN: &[&str] = &[
 const PASSAGES: &[&[&str]] = &[&["MULTI", "INCR other:@", "HGET blob:# f", "EXEC"], &["WATCH n:@", "MULTI", "GET n:@", "EXEC"]];
 
 /// Several callers' commands, each caller's in their order.
-fn interleaving(rng: &mut Rng) -> Vec<String> {
+pub fn interleaving(rng: &mut Rng) -> Vec<String> {
     let mut callers: Vec<Vec<String>> = Vec::new();
     for _ in 0..rng.usize(1..7) {
         let (i, j) = (rng.u32(..3), rng.u32(..3));
@@ -213,7 +213,7 @@ fn interleaving(rng: &mut Rng) -> Vec<String> {
 }
 
 /// Everything that both servers know, as they answer it.
-fn state(pair: &mut Pair) {
+pub fn state(pair: &mut Pair) {
     let mut lines = vec!["DBSIZE".to_owned()];
     for i in 0..3 {
         for key in ["blob", "info"] {
@@ -291,7 +291,7 @@ fn rules_that_only_look_on_change_nothing() {
 }
 
 /// Now and then cut into pieces with time between them.
-fn send_in_pieces(pair: &mut Pair, bytes: &[u8], rng: &mut Rng) {
+pub fn send_in_pieces(pair: &mut Pair, bytes: &[u8], rng: &mut Rng) {
     let mut rest = bytes;
     while rng.u8(..3) == 0 && rest.len() > 1 {
         let (piece, behind) = rest.split_at(rng.usize(1..rest.len()));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use crate::harness::proxy::command;
+use crate::harness::wire::requests;
 use crate::harness::{Proxy, RedisServer, Setup, eventually, text};
 
 const GUARD: &str = "[[guard]]\nname = \"no-keys\"\ncommands = [\"KEYS *\"]\naction = \"reject\"\n";
@@ -32,7 +33,8 @@ fn told(proxy: &Proxy, words: &[&str]) -> String {
 #[test]
 fn status_says_what_a_person_asks_first_and_ends_as_the_proxy_stands() {
     let redis = RedisServer::start(&[]);
-    let proxy = Setup::new(&redis).start();
+    let soon = "request_timeout_ms = 1000\nqueue_timeout_ms = 1000\nconnect_timeout_ms = 1000";
+    let proxy = Setup::new(&redis).upstream(soon).start();
     let _client = proxy.wire();
     eventually("it is ready", || ask(&proxy, &["status"]).status.success());
     let shown = told(&proxy, &["status"]);
@@ -43,7 +45,7 @@ fn status_says_what_a_person_asks_first_and_ends_as_the_proxy_stands() {
     assert_eq!((json["mode"].as_str(), json["mode_is_switched"].as_bool()), (Some("enforce"), Some(false)));
     redis.pause();
     let mut wire = proxy.wire();
-    wire.send_line("GET k");
+    wire.send(&requests(&["GET k"; 6]));
     eventually("it is not ready", || ask(&proxy, &["status"]).status.code() == Some(1));
     redis.resume();
 }

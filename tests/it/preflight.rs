@@ -414,7 +414,9 @@ fn a_guarded_group_is_applied_whole_or_not_at_all() {
     println!("seed {seed}: {tried:#?}");
     assert_eq!(tried.torn, 0, "seed {seed}: {:#?}", tried.examples);
     let needless = 100.0 * tried.needless as f64 / tried.groups as f64;
-    assert!(needless < NEEDLESS_MAX, "seed {seed}: {needless} % were refused without need");
+    // A busy machine tries fewer, of which chance has a larger part.
+    let most = NEEDLESS_MAX * (GROUPS as f64 / tried.groups as f64).sqrt().max(1.0);
+    assert!(needless < most, "seed {seed}: {needless} % of {} were refused without need", tried.groups);
     assert!(tried.applied > tried.groups / 10 && tried.refused > tried.groups / 10, "both must be tried: {tried:?}");
 }
 

@@ -1,13 +1,10 @@
 //! Groups that are rolled back: where a member fails, all is as it was before.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-use fastrand::Rng;
+use std::time::Duration;
 
 use crate::harness::wire::words;
 use crate::harness::{Proxy, RedisServer, Wire, eventually, text};
-use crate::preflight::{BEFORE, Generator, KEYS, bytes, shown};
 
 const SCRIPT: &str = "redis.call('SET',KEYS[1],ARGV[1]) return redis.call('INCR',KEYS[2])";
 const RULES: &str = r#"
@@ -46,7 +43,7 @@ fn push(value: &str) -> Vec<u8> {
 }
 
 #[track_caller]
-fn assert_nothing_is_left(redis: &RedisServer) {
+pub(super) fn assert_nothing_is_left(redis: &RedisServer) {
     eventually("nothing of ours is left", || !redis.ask("KEYS *").contains("respguard:"));
 }
 
@@ -192,116 +189,6 @@ fn readers_see_all_or_nothing_and_what_others_write_is_never_lost() {
         other.join().expect("it ends")
     });
     assert_eq!(redis.ask("GET {r}:count"), format!("${}\r\n{written}\r\n", written.to_string().len()));
-}
-
-/// Beside what a preflight can predict.
-const UNPREDICTED: &[&str] = &[
-    "SORT K STORE K",
-    "SORT K ALPHA STORE K",
-    "SORT K BY nosort LIMIT 0 1 STORE K",
-    "RESTORE K 0 x",
-    "RESTORE K 0 x REPLACE",
-    "GEOSEARCHSTORE K K FROMLONLAT 13 38 BYRADIUS 200 km",
-    "GEORADIUS K 13 38 200 km STORE K",
-    "XSETID K 10-1",
-    "XADD K 8-1 f v",
-    "OBJECT FREQ K",
-    "LCS K K",
-];
-
-/// What the keys hold, their lifetimes, and all that a stream knows.
-fn state(redis: &mut Wire) -> Vec<Vec<u8>> {
-    let name = |key: u64| format!("f:{key}");
-    let lines: Vec<String> = (0..KEYS)
-        .flat_map(|key| {
-            let key = name(key);
-            [
-                format!("DEBUG DIGEST-VALUE {key}"),
-                format!("PEXPIRETIME {key}"),
-                format!("TYPE {key}"),
-                format!("XINFO STREAM {key} FULL COUNT 0"),
-            ]
-        })
-        .collect();
-    lines.iter().for_each(|line| redis.send_line(line));
-    redis.replies(lines.len())
-}
-
-#[test]
-fn random_groups_that_fail_leave_all_as_it_was_before() {
-    fuzz("keys = [\"f:*\"]", 2500, |generator| {
-        let mut group = generator.group();
-        if generator.rng.u8(..) < 100 {
-            let template = generator.pick(UNPREDICTED);
-            let at = generator.rng.usize(..=group.len());
-            let line = generator.line(template);
-            group.insert(at, line);
-        }
-        group
-    });
-}
-
-/// Runs the commands in its first argument, by the function that is named in its second.
-const RUNS: &str = "for _,c in ipairs(cjson.decode(ARGV[1])) do redis[ARGV[2]](unpack(c)) end return 1";
-
-#[test]
-fn random_scripts_that_fail_leave_all_as_it_was_before() {
-    fuzz("commands = [\"EVAL ...\", \"APPEND f:* *\"]", 1500, |generator| {
-        let quoted = |word: &[u8]| format!("\"{}\"", text(word));
-        let lines: Vec<String> = generator
-            .group()
-            .iter()
-            .map(|line| format!("[{}]", line.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(",")))
-            .collect();
-        let mut eval: Vec<Vec<u8>> = ["EVAL", RUNS, &KEYS.to_string()].map(|word| word.as_bytes().to_vec()).to_vec();
-        eval.extend((0..KEYS).map(|key| format!("f:{key}").into_bytes()));
-        eval.push(format!("[{}]", lines.join(",")).into_bytes());
-        eval.push(generator.pick(&["call", "pcall"]).as_bytes().to_vec());
-        vec![eval, generator.line("APPEND K V")]
-    });
-}
-
-/// Sends random groups of a rule that is rolled back, to keys of random types; after each that fails all is as it was.
-fn fuzz(rule: &str, usual: u64, mut group: impl FnMut(&mut Generator) -> Vec<Vec<Vec<u8>>>) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (groups, seed) =
-        (number("RESPGUARD_GROUPS").unwrap_or(usual), number("RESPGUARD_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32)));
-    let redis = RedisServer::start(&["--enable-debug-command", "yes"]);
-    let proxy = Proxy::start(&format!("[[group]]\nname = \"f\"\natomic = \"rollback\"\n{rule}\n"), &redis);
-    let (mut client, mut direct) = (proxy.wire(), redis.wire());
-    let mut generator = Generator { rng: Rng::with_seed(seed) };
-    let (mut applied, mut failed, mut tried, begun) = (0, 0, 0, Instant::now());
-    while tried < groups && (groups > usual || begun.elapsed() < Duration::from_secs(20)) {
-        tried += 1;
-        for _ in 0..4 {
-            let template = generator.pick(BEFORE);
-            let line = generator.line(template);
-            let own = vec![b"DEL".to_vec(), line[if template.starts_with("XGROUP") { 2 } else { 1 }].clone()];
-            direct.send(&bytes(&[own, line]));
-            direct.replies(2);
-        }
-        let group = group(&mut generator);
-        let before = state(&mut direct);
-        client.send(&bytes(&group));
-        let replies: Vec<String> = client.replies(group.len()).iter().map(|reply| text(reply)).collect();
-        if replies.iter().all(|reply| !reply.starts_with('-')) {
-            applied += 1;
-            continue;
-        }
-        failed += 1;
-        assert!(replies.iter().all(|reply| reply.starts_with('-')), "seed {seed}: {} => {replies:?}", shown(&group));
-        let after = state(&mut direct);
-        assert_eq!(
-            after.iter().map(|reply| text(reply)).collect::<Vec<_>>(),
-            before.iter().map(|reply| text(reply)).collect::<Vec<_>>(),
-            "seed {seed}: {} => {replies:?}",
-            shown(&group)
-        );
-    }
-    println!("seed {seed}: {tried} groups, {applied} applied, {failed} failed");
-    assert!(failed * 10 >= tried * 3 && applied > 0, "both must be tried");
-    assert_eq!(proxy.groups("f", "torn") + proxy.groups("f", "unguarded"), 0.0);
-    assert_nothing_is_left(&redis);
 }
 
 /// A script that uses up memory, and a member that fails behind it.

@@ -4,10 +4,10 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::harness::{PATIENCE, Proxy, RedisServer, Setup, Watched, Wire, eventually, free_port, proxy, text};
+use crate::harness::{Authority, PATIENCE, Proxy, RedisServer, Setup, Watched, Wire, eventually, free_port, proxy, text};
 
-/// Requests may wait for a whole failover.
-const TIMES: &str = "request_timeout_ms = 8000\nqueue_timeout_ms = 500\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
+/// Requests may wait for a whole failover, also on a busy machine.
+const TIMES: &str = "request_timeout_ms = 18000\nqueue_timeout_ms = 500\nstall_timeout_ms = 30000\nretries_per_second = 100000\n";
 
 const GROUPS: &str = r#"
 [[group]]
@@ -211,24 +211,26 @@ fn one_sentinel_that_is_left_is_enough() {
     assert_eq!(proxy.get("/readyz").0, 200);
 }
 
+/// What `check --connect` says about these sentinels: its exit code, and all that it prints.
+fn checked(sentinels: &[u16], service: &str, more: &str) -> (Option<i32>, String) {
+    let ports: Vec<_> = sentinels.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let text = format!(
+        "[upstream]\nsentinels = [{}]\nservice = \"{service}\"\n{more}\n[admin]\naddress = \"127.0.0.1:0\"\n",
+        ports.join(", ")
+    );
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("c.toml");
+    std::fs::write(&file, text).expect("a temporary file");
+    let output =
+        proxy::command().args(["check", "--connect", "--config"]).arg(&file).env("HUSH", "hush").env("WRONG", "x").output();
+    let output = output.expect("the proxy is built");
+    (output.status.code(), text_of(&output.stdout) + &text_of(&output.stderr))
+}
+
 #[test]
 fn sentinels_want_credentials_of_their_own_and_what_is_wrong_is_said_by_name() {
     let watched = Watched::start("requirepass hush");
     let server = watched.servers[0].port();
-    let checked = |sentinels: &[u16], service: &str, password: &str| {
-        let ports: Vec<_> = sentinels.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
-        let text = format!(
-            "[upstream]\nsentinels = [{}]\nservice = \"{service}\"\n{password}\n[admin]\naddress = \"127.0.0.1:0\"\n",
-            ports.join(", ")
-        );
-        let folder = tempfile::tempdir().expect("a temporary directory");
-        let file = folder.path().join("c.toml");
-        std::fs::write(&file, text).expect("a temporary file");
-        let output =
-            proxy::command().args(["check", "--connect", "--config"]).arg(&file).env("HUSH", "hush").env("WRONG", "x").output();
-        let output = output.expect("the proxy is built");
-        (output.status.code(), text_of(&output.stdout) + &text_of(&output.stderr))
-    };
     let good = checked(&watched.ports(), "m", "sentinel_password_env = \"HUSH\"");
     assert_eq!(good.0, Some(0), "{}", good.1);
     assert!(good.1.contains(&format!("127.0.0.1:{server} is the primary")), "{}", good.1);
@@ -251,6 +253,42 @@ fn sentinels_want_credentials_of_their_own_and_what_is_wrong_is_said_by_name() {
 
 fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn sentinels_and_servers_are_followed_over_tls_when_the_primary_dies() {
+    let authority = Authority::new();
+    let shown = authority.issue("server", &["localhost", "127.0.0.1"]);
+    let mut watched = Watched::start_over_tls(&authority, &shown);
+    let trusts =
+        |authority: &Authority| format!("connect_timeout_ms = 5000\ntls = {{ ca = \"{}\" }}\n", authority.ca().display());
+    let (tls, ports) = (trusts(&authority), watched.sentinel_tls_ports());
+    let setup = Setup::new(&watched.servers[0]).found_by(&ports, &format!("{TIMES}{tls}"));
+    let proxy = setup.top("workers = 1").rules(GROUPS).start();
+    let named = |at: usize| format!("127.0.0.1:{}", watched.tls_ports[at]);
+    let (first, second) = (named(0), named(1));
+    let mut wire = proxy.wire();
+    assert_eq!(wire.ask("SET k 1"), "+OK\r\n");
+    assert_eq!(status(&proxy)["upstream"]["address"].as_str(), Some(&*first));
+    let says_all = |primary: &str| {
+        let (code, said) = checked(&ports, "m", &tls);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(ports.iter().all(|port| said.contains(&format!("127.0.0.1:{port}"))), "{said}");
+        assert!(said.contains(&format!("{primary} is the primary")), "{said}");
+    };
+    says_all(&first);
+    // Who trusts another authority is told so, and by whom.
+    let (code, said) = checked(&ports, "m", &trusts(&Authority::named("others")));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(ports.iter().all(|port| said.contains(&format!("127.0.0.1:{port}"))) && said.contains("TLS"), "{said}");
+    eventually("the replica has it", || watched.servers[1].ask("GET k") == "$1\r\n1\r\n");
+
+    watched.servers[0].kill();
+    assert_eq!(wire.ask("INCR k"), ":2\r\n");
+    assert_eq!(wire.pipeline(&["INCR n:{ann}", "SADD s:{ann} tag"]), [":1\r\n", ":1\r\n"]);
+    assert_eq!(watched.servers[1].ask("MGET k n:{ann}"), "*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
+    assert_eq!(status(&proxy)["upstream"]["address"].as_str(), Some(&*second));
+    says_all(&second);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::harness::wire::words;
-use crate::harness::{Twin, Wire, text};
+use crate::harness::{Sides, Wire, text};
 
 const SESSIONS: u64 = 120;
 const KEYS: [&str; 7] = ["a", "b", "L", "rt:u1:h1", "sess:u1", "blobs:1", "info:1"];
@@ -63,12 +63,15 @@ pub const COMMANDS: &[&str] = &[
     "OBJECT NOSUB x",
     "STRLEN K",
     "APPEND K z",
-    "DBSIZE",
     "RENAME K K",
     "EXEC",
     "DISCARD",
     "UNWATCH",
+    "DBSIZE",
 ];
+
+/// Those of them that a cluster answers alike also inside MULTI.
+const ON_CLUSTERS: &[&str] = COMMANDS.split_at(COMMANDS.len() - 1).0;
 
 /// Commands with a value that may be a large request.
 const LONG: &[&str] = &[
@@ -151,6 +154,77 @@ const PASSAGES: &[&str] = &[
     "SETEX rt:u1:7 60 v;SADD sess:u1 7;EXPIRE sess:u1 60",
 ];
 
+/// Those that a cluster answers alike: it has one database.
+const OF_CLUSTERS: &[&str] = &[
+    "MULTI;1;2;EXEC",
+    "MULTI;1;2;3;DISCARD",
+    "WATCH K;1;MULTI;2;EXEC",
+    "WATCH K K;1;MULTI;2;3;EXEC",
+    "WATCH K;1;UNWATCH",
+    "WATCH K;MULTI;1;DISCARD;2",
+    "MULTI;MULTI;1;EXEC",
+    "MULTI;WATCH a;NOSUCHCOMMAND;EXEC",
+    "MULTI;PING;EXEC",
+    "MULTI;EXEC",
+    "SELECT 0;1",
+    "RPUSH L e;BLPOP L 1",
+    "DEL L;BLPOP L 0.01",
+    "MULTI;DEL L;BLPOP L 1;EXEC",
+    "CLIENT SETNAME me;1;CLIENT GETNAME",
+    "HELLO 3;1",
+    "HELLO 2;1",
+    "HELLO 9",
+    "RESET;1",
+    "WATCH K;RESET;1",
+    "MULTI;1;RESET;2",
+    "DBSIZE",
+    "FLUSHALL;DBSIZE",
+    "CLIENT REPLY SKIP;1;2",
+    "CLIENT REPLY OFF;1;2;CLIENT REPLY ON;1",
+    "CLIENT REPLY OFF;MULTI;1;2;EXEC;CLIENT REPLY ON;1",
+    "HSET blobs:1 f 1;HSET info:1 g 2",
+    "SUBSCRIBE ch;UNSUBSCRIBE ch;PING",
+    "SETEX rt:u1:h1 60 v;SADD sess:u1 7;EXPIRE sess:u1 60;SMEMBERS sess:u1",
+    "SETEX rt:u1:7 60 v;SADD sess:u1 7;EXPIRE sess:u1 60",
+];
+
+/// Commands about one key, and those that are cut up by slot.
+const APART: &[&str] = &[
+    "GET K",
+    "SET K V",
+    "INCR K",
+    "DEL K K K",
+    "UNLINK K K",
+    "MGET K K K",
+    "EXISTS K K K K",
+    "TOUCH K K",
+    "LPUSH K 1 2",
+    "RPOP K",
+    "SADD K 7",
+    "HSET K f 1",
+    "HGETALL K",
+    "SETEX K 100 V",
+    "EXPIRE K 100",
+    "APPEND K z",
+    "DBSIZE",
+    "PING",
+    "NOSUCHCOMMAND x",
+    "GET",
+    "MGET",
+    "DEL",
+    "TYPE K",
+];
+const APART_TOGETHER: &[&str] = &[
+    "1;2;3;MULTI;INCR a;GET a;EXEC;1;2;3",
+    "1;MULTI;SET b V;STRLEN b;DISCARD;2",
+    "WATCH L;RPUSH L e;1;MULTI;RPOP L;EXEC",
+    "RPUSH L e;1;2;BLPOP L 1;3",
+    "HELLO 3;1",
+    "HELLO 2;1",
+    "RESET;1",
+    "1;FLUSHALL;2",
+];
+
 /// What sessions are made of.
 #[derive(Clone, Copy)]
 struct Mix {
@@ -159,9 +233,11 @@ struct Mix {
     sizes: &'static [usize],
     /// Some bytes come one by one.
     dribbles: bool,
+    /// What stands before the names of keys.
+    tag: &'static str,
 }
 
-const USUAL: Mix = Mix { passages: &[PASSAGES], commands: &[COMMANDS], sizes: SIZES, dribbles: false };
+const USUAL: Mix = Mix { passages: &[PASSAGES], commands: &[COMMANDS], sizes: SIZES, dribbles: false, tag: "" };
 const LARGE: Mix = Mix { commands: &[COMMANDS, LONG], sizes: LARGE_SIZES, dribbles: true, ..USUAL };
 
 #[test]
@@ -194,12 +270,46 @@ fn as_users_who_may_not_do_everything() {
     compare("", Mix { passages: &[LOGINS, LOGINS, SILENT, PASSAGES], dribbles: true, ..USUAL }, 5_000_000);
 }
 
+/// Three shards, of which one has all keys; what is answered otherwise there (docs/transparency.md) is left out.
+const CLUSTERED: Mix = Mix { passages: &[OF_CLUSTERS], commands: &[ON_CLUSTERS], tag: "{t}", dribbles: true, ..USUAL };
+/// Keys of many slots, and no commands about several.
+const SPREAD: Mix = Mix { passages: &[APART_TOGETHER], commands: &[APART], tag: "", ..CLUSTERED };
+
+#[test]
+fn before_a_cluster() {
+    compare_on(Sides::of_a_cluster(3, "", PATIENT), "", CLUSTERED, 6_000_000);
+}
+
+#[test]
+fn before_a_cluster_with_groups_and_ttls() {
+    let tagged = RULES
+        .replace(" rt:", " {{t}}rt:")
+        .replace(" sess:", " {{t}}sess:")
+        .replace("\"blobs:*\", \"info:*", "\"{{t}}blobs:*\", \"{{t}}info:*");
+    compare_on(Sides::of_a_cluster(3, &tagged, PATIENT), &tagged, CLUSTERED, 7_000_000);
+}
+
+#[test]
+fn before_a_cluster_with_large_values() {
+    compare_on(Sides::of_a_cluster(3, "", PATIENT), "", Mix { sizes: LARGE_SIZES, ..CLUSTERED }, 8_000_000);
+}
+
+#[test]
+fn before_a_cluster_with_keys_of_many_slots() {
+    compare_on(Sides::of_a_cluster(3, "", PATIENT), "", SPREAD, 9_000_000);
+}
+
+/// A machine that does other things too is not a difference.
+const PATIENT: &str = "request_timeout_ms = 15000\n";
+
 fn compare(rules: &str, mix: Mix, first_seed: u64) {
-    // A machine that does other things too is not a difference.
-    let twin = Twin::with(&[], |setup| setup.rules(rules).upstream("request_timeout_ms = 15000"));
+    compare_on(Sides::of_servers(rules, PATIENT), rules, mix, first_seed);
+}
+
+fn compare_on(sides: Sides, rules: &str, mix: Mix, first_seed: u64) {
     let sessions_max = if mix.sizes == LARGE_SIZES { SESSIONS / 3 } else { SESSIONS };
     for user in USERS {
-        assert_eq!([twin.direct.ask(user), twin.behind.ask(user)], ["+OK\r\n", "+OK\r\n"], "{user}");
+        sides.all_do(user);
     }
     let mut sessions = 0;
     for seed in Seeds::new("sessions", first_seed, sessions_max) {
@@ -207,15 +317,14 @@ fn compare(rules: &str, mix: Mix, first_seed: u64) {
         if !rules.is_empty() {
             leave_out_what_aborts_a_run(&mut commands);
         }
-        twin.direct.ask("FLUSHALL");
-        twin.behind.ask("FLUSHALL");
-        let direct = played(twin.direct.wire(), &commands, mix.dribbles, &mut Rng::with_seed(seed));
-        let proxied = played(twin.proxy.wire(), &commands, mix.dribbles, &mut Rng::with_seed(seed));
+        sides.all_do("FLUSHALL");
+        let direct = played(sides.direct().wire(), &commands, mix.dribbles, &mut Rng::with_seed(seed));
+        let proxied = played(sides.proxy().wire(), &commands, mix.dribbles, &mut Rng::with_seed(seed));
         assert!(direct == proxied, "sessions, seed {seed}\n{}", difference(&commands, &direct, &proxied));
         sessions += 1;
     }
     eprintln!("{sessions} sessions, no difference");
-    assert_eq!(twin.proxy.metric("respguard_out_of_sync_total", &[]), 0.0);
+    assert_eq!(sides.proxy().metric("respguard_out_of_sync_total", &[]), 0.0);
 }
 
 /// A command that lacks its key aborts the run that it stands in, as docs/atomicity.md says, and Redis runs the rest.
@@ -271,13 +380,25 @@ fn session(mix: Mix, rng: &mut Rng) -> Vec<String> {
             for part in one_of(mix.passages, rng).split(';') {
                 let any = part.parse::<u8>().is_ok();
                 let part = if any { one_of(mix.commands, rng) } else { part };
-                commands.push(filled_with(part, mix.sizes, rng));
+                commands.push(mix.filled(part, rng));
             }
         } else {
-            commands.push(filled_with(one_of(mix.commands, rng), mix.sizes, rng));
+            let any = one_of(mix.commands, rng);
+            commands.push(mix.filled(any, rng));
         }
     }
     commands
+}
+
+impl Mix {
+    fn filled(self, command: &str, rng: &mut Rng) -> String {
+        let line = filled_with(command, self.sizes, rng);
+        if self.tag.is_empty() {
+            return line;
+        }
+        let word = |word: &str| if KEYS.contains(&word) { format!("{}{word}", self.tag) } else { word.to_owned() };
+        line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    }
 }
 
 fn one_of(lists: &[&'static [&'static str]], rng: &mut Rng) -> &'static str {

@@ -1,10 +1,13 @@
 //! TLS on either side of the proxy, and other ways to be reached: unix sockets, IPv6.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use tokio_rustls::rustls::HandshakeKind;
+
+use crate::harness::certificates::TlsClient;
 use crate::harness::redis::free_port;
 use crate::harness::wire::requests;
 use crate::harness::{Authority, Issued, PATIENCE, Proxy, RedisServer, Setup, Wire, eventually, request, signal};
@@ -121,6 +124,39 @@ fn a_server_that_comes_to_be_trusted_is_reached_without_a_restart() {
     std::fs::copy(authority.ca(), &ca).expect("a temporary file");
     eventually("the server is trusted", || proxy.get("/readyz").0 == 200);
     ping(&mut proxy.wire());
+}
+
+/// Whether a connection of this client's began with a whole handshake.
+fn handshake(proxy: &Proxy, client: &TlsClient) -> HandshakeKind {
+    let mut stream = client.over(TcpStream::connect(("127.0.0.1", proxy.port())).expect("it listens"));
+    stream.write_all(&request("PING")).expect("it takes bytes");
+    let mut reply = [0; 7];
+    stream.read_exact(&mut reply).expect("an answer");
+    assert_eq!(&reply, b"+PONG\r\n");
+    stream.conn.handshake_kind().expect("it is over")
+}
+
+#[test]
+fn a_client_that_comes_back_resumes_its_session_however_many_came_in_between() {
+    let authority = Authority::new();
+    let redis = RedisServer::start(&[]);
+    let shown = authority.issue("proxy", &["localhost"]);
+    let proxy = tls_proxy(&redis, &shown, "");
+    let clients = [authority.client(), authority.old_client()];
+    for client in &clients {
+        assert_eq!(handshake(&proxy, client), HandshakeKind::Full);
+        assert_eq!(handshake(&proxy, client), HandshakeKind::Resumed);
+    }
+    for _ in 0..140 {
+        assert_eq!(handshake(&proxy, &authority.client()), HandshakeKind::Full);
+    }
+    for client in &clients {
+        assert_eq!(handshake(&proxy, client), HandshakeKind::Resumed);
+    }
+    let renewed = authority.issue("renewed", &["localhost"]);
+    std::fs::copy(&renewed.key, &shown.key).expect("a temporary file");
+    std::fs::copy(&renewed.cert, &shown.cert).expect("a temporary file");
+    eventually("the new certificate is shown", || handshake(&proxy, &clients[0]) == HandshakeKind::Full);
 }
 
 #[test]

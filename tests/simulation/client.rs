@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::ledger::Ledger;
@@ -17,9 +16,11 @@ use crate::wire::{self, Reply};
 
 #[path = "client/checks.rs"]
 mod checks;
+#[path = "client/session.rs"]
+mod session;
 
-/// Nothing takes so long, whatever happens: who waits longer hangs.
-const HANGS: Duration = Duration::from_secs(40);
+pub use session::Session;
+
 /// How much later than its deadline an answer may come: two looks at the deadlines, and a hold.
 const SLACK: Duration = Duration::from_millis(60);
 
@@ -36,6 +37,8 @@ struct Register {
     acknowledged: Option<String>,
     unknown: BTreeSet<String>,
     ever: BTreeSet<String>,
+    /// Deletions of which nobody knows whether they have come to run.
+    deletions: u32,
 }
 
 pub struct Client {
@@ -48,28 +51,6 @@ pub struct Client {
     sessions: u64,
     /// It may be gone at any moment.
     pub leaves: bool,
-}
-
-/// One connection of a client.
-pub struct Session {
-    /// One for each connection of the simulation.
-    pub number: u64,
-    socket: UnixStream,
-    input: Vec<u8>,
-    pub db: u32,
-    pub resp3: bool,
-    /// The proxy may close it: it has held state that only a reconnect rebuilds.
-    may_close: bool,
-    /// It has been left in the middle of a request.
-    left: bool,
-    /// It has never had an upstream connection of its own.
-    shared: bool,
-    /// There are guarded groups too.
-    pub has_guarded: bool,
-    /// A SELECT or HELLO that the proxy could not carry out: until one is, nothing of the session runs.
-    missed: Option<Change>,
-    /// It has had a connection to the server: before that, what it sends may wait for one before it is read.
-    opened: bool,
 }
 
 /// What changes the connection's lane.
@@ -133,6 +114,7 @@ impl Client {
             left: false,
             shared: !alone,
             has_guarded: self.stage.has_guarded,
+            is_cluster: self.stage.server.nodes.is_some(),
             missed: None,
             opened: false,
         }
@@ -187,7 +169,9 @@ impl Client {
             let unread = if session.opened { Duration::ZERO } else { settings.queue_timeout / 2 };
             // A connection that is new is asked whether it can carry them.
             let asked = if session.has_guarded { settings.request_timeout } else { Duration::ZERO };
-            let longest = settings.request_timeout.max(settings.queue_timeout) + unread + asked + SLACK;
+            // What waits behind others on a connection that was opened for what was stuck may have its time once more.
+            let paced = if self.stage.is_calm { Duration::ZERO } else { settings.request_timeout };
+            let longest = settings.request_timeout.max(settings.queue_timeout) + unread + asked + paced + SLACK;
             // Each part of what comes bit by bit may ask.
             let is_bounded = session.shared && (at_once || !session.has_guarded);
             if is_bounded && took > longest * (1 + fences as u32) {
@@ -231,6 +215,11 @@ impl Client {
                 register.ever.insert(tag.clone());
                 register.unknown.insert(tag.clone());
             }
+            Want::Deleted { keys } => {
+                for key in keys {
+                    self.registers.entry((db, key.clone())).or_default().deletions += 1;
+                }
+            }
             Want::Group { rule, place: 0, .. } => {
                 self.ledger.borrow_mut().groups.entry(rule).or_default().open += 1;
             }
@@ -240,7 +229,7 @@ impl Client {
 
     /// HELLO and SELECT, each alone: what follows depends on their answer.
     async fn change_lane(&mut self, session: &mut Session) -> Result<(), Closed> {
-        let is_select = self.rng.bool();
+        let is_select = self.rng.bool() && !session.is_cluster;
         let wanted = self.rng.u32(0..2);
         let change = if is_select { Change::Db(wanted) } else { Change::Protocol(wanted) };
         match session.missed {
@@ -314,16 +303,18 @@ impl Client {
     /// WATCH and MULTI in several goes, so that the client needs a connection of its own.
     async fn split_transaction(&mut self, session: &mut Session) -> Result<(), Closed> {
         session.shared = false;
+        let mut pipeline = Pipeline::new(session, true);
+        let one = session.is_cluster.then(|| self.rng.u32(0..3));
         let watches = self.rng.bool();
         if watches {
-            let key = format!("shared{}", self.rng.u32(0..2));
+            let own = format!("own:{}:{}", self.number, one.unwrap_or_default());
+            let key = pipeline.shared(self.rng.u32(0..2), &own);
             session.write(&wire::request(&["WATCH", &key])).await?;
             self.count(&session.reply().await?);
         }
         session.write(&wire::request(&["MULTI"])).await?;
         self.count(&session.reply().await?);
-        let mut pipeline = Pipeline::new(session, true);
-        pipeline.add_queued(&mut self.rng, &mut self.ledger.borrow_mut(), self.number);
+        pipeline.add_queued_on(one, &mut self.rng, &mut self.ledger.borrow_mut(), self.number);
         for want in &pipeline.wants {
             self.note_sent(want, session.db);
         }
@@ -337,6 +328,7 @@ impl Client {
         session.write(&wire::request(&["EXEC"])).await?;
         let exec = session.reply().await?;
         for reply in queued.iter().chain([&exec]) {
+            self.stage.server.trace(|| format!("session {} got {}", session.number, brief(reply)));
             self.count(reply);
             self.check_missed(session, reply);
         }
@@ -348,61 +340,6 @@ impl Client {
 impl Change {
     fn is_select(self) -> bool {
         matches!(self, Change::Db(_))
-    }
-}
-
-impl Session {
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Closed> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            self.socket.writable().await.map_err(|_| Closed)?;
-            match self.socket.try_write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Closed),
-            }
-            stir();
-        }
-        Ok(())
-    }
-
-    /// The next frame.
-    pub async fn frame(&mut self) -> Result<Reply, Closed> {
-        loop {
-            if let Some((reply, length)) = wire::reply(&self.input) {
-                self.input.drain(..length);
-                return Ok(reply);
-            }
-            if timeout(HANGS, self.socket.readable()).await.is_err() {
-                panic!("session {} hangs", self.number);
-            }
-            match self.socket.try_read_buf(&mut self.input) {
-                Ok(0) => return Err(Closed),
-                Ok(_) => stir(),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Closed),
-            }
-        }
-    }
-
-    /// The next frame that is about channels.
-    async fn message(&mut self) -> Result<Reply, Closed> {
-        loop {
-            let frame = self.frame().await?;
-            if parts(&frame).first() != Some(&Reply::bulk("invalidate")) {
-                return Ok(frame);
-            }
-        }
-    }
-
-    /// The next reply; messages that come in between are left out.
-    pub async fn reply(&mut self) -> Result<Reply, Closed> {
-        loop {
-            match self.frame().await? {
-                Reply::Push(_) => {}
-                reply => return Ok(reply),
-            }
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use respguard_engine::route::slots::key_slot;
+
 use crate::pipeline::Want;
 use crate::redis::Applied;
 
@@ -98,9 +100,10 @@ impl Ledger {
 
     /// Holds everything against what the server has applied.
     ///
-    /// Writes of one session are applied in their order. What a lost connection has left on its way may come late,
-    /// if there was any (`outlived`): then only those count that were acknowledged.
-    pub fn check(&mut self, history: &[Applied], outlived: bool) {
+    /// Writes of one session are applied in their order; on different slots of a cluster they have none. What a lost
+    /// connection has left on its way may come late, if there was any (`outlived`): then only those count that were
+    /// acknowledged.
+    pub fn check(&mut self, history: &[Applied], outlived: bool, is_cluster: bool) {
         let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         // The proxy's own keys may hold a client's, as their hash tag.
         let is_own = |applied: &Applied| applied.words[1].starts_with("respguard:");
@@ -110,7 +113,8 @@ impl Ledger {
                 places.entry(tag).or_default().push(at);
             }
         }
-        let mut latest: BTreeMap<u64, (usize, &str)> = BTreeMap::new();
+        let slot = |at: usize| if is_cluster { key_slot(history[at].words[1].as_bytes()) } else { 0 };
+        let mut latest: BTreeMap<(u64, u16), (usize, &str)> = BTreeMap::new();
         let mut breaches = Vec::new();
         for (tag, note) in &self.notes {
             let mut at = places.get(&**tag).cloned().unwrap_or_default();
@@ -137,11 +141,12 @@ impl Ledger {
                 }
             }
             if let Some(first) = at.first().filter(|_| note.fate == Fate::Applied || !outlived) {
-                let (before, whose) = latest.get(&note.session).copied().unwrap_or((0, ""));
+                let of = (note.session, slot(*first));
+                let (before, whose) = latest.get(&of).copied().unwrap_or((0, ""));
                 if before > *first {
                     breaches.push(format!("{tag} was applied before {whose}, which its client sent first"));
                 }
-                latest.insert(note.session, (at[at.len() - 1], tag));
+                latest.insert(of, (at[at.len() - 1], tag));
             }
         }
         self.breaches.extend(breaches);

@@ -20,6 +20,15 @@ pub enum Want {
     Read {
         key: String,
     },
+    /// Several that may be on several nodes.
+    ReadAll {
+        keys: Vec<String>,
+    },
+    Deleted {
+        keys: Vec<String>,
+    },
+    /// An error with this token, and nothing is applied.
+    Refused(&'static str),
     Popped {
         list: String,
     },
@@ -79,6 +88,8 @@ fn is_alone(rule: &str) -> bool {
 /// Requests that are sent before any reply is read.
 pub struct Pipeline {
     session: u64,
+    /// Before a cluster: what goes together has one hash tag.
+    is_cluster: bool,
     rules: &'static [&'static str],
     pub bytes: Vec<u8>,
     pub wants: Vec<Want>,
@@ -98,6 +109,7 @@ impl Pipeline {
         let rules = if session.has_guarded { &RULES[..] } else { &RULES[..RULES.len() - GUARDED] };
         Pipeline {
             session: session.number,
+            is_cluster: session.is_cluster,
             rules,
             bytes: Vec::new(),
             wants: Vec::new(),
@@ -117,6 +129,7 @@ impl Pipeline {
     /// Adds something at random.
     pub fn add(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
         match rng.u32(0..100) {
+            0..12 if self.is_cluster => self.add_spread(rng, ledger, client),
             0..40 => self.add_plain(rng, ledger, client),
             40..65 => self.add_group(rng, ledger),
             65..75 => self.add_apart(rng, ledger, client),
@@ -177,6 +190,32 @@ impl Pipeline {
         }
     }
 
+    /// Requests whose keys are on several nodes.
+    fn add_spread(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
+        let keys: Vec<String> = (0..3).map(|at| format!("own:{client}:{at}")).collect();
+        let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+        self.fences += 1;
+        match rng.u32(0..5) {
+            0..=1 => self.push(&["MGET", names[0], names[1], names[2]], Want::ReadAll { keys: keys.clone() }),
+            2 => self.push(&["EXISTS", names[0], names[1], names[2]], Want::Integer),
+            3 => self.push(&["DEL", names[0], names[1]], Want::Deleted { keys: keys[..2].to_vec() }),
+            _ => {
+                let tag = ledger.tag(self.session, 0, false);
+                self.push(&["MSET", names[0], &tag, names[1], &tag], Want::Refused("CROSSSLOT"));
+            }
+        }
+    }
+
+    /// A user, as keys name him.
+    fn user(&self, name: &str) -> String {
+        if self.is_cluster { format!("{{{name}}}") } else { name.to_owned() }
+    }
+
+    /// A key that many write; before a cluster beside this one of the client's own.
+    pub fn shared(&self, number: u32, own: &str) -> String {
+        if self.is_cluster { format!("shared{number}:{{{own}}}") } else { format!("shared{number}") }
+    }
+
     /// A whole group of one of the rules.
     fn add_group(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
         self.add_group_of(rng.choice(self.rules.iter()).expect("a rule"), rng, ledger);
@@ -184,7 +223,7 @@ impl Pipeline {
 
     fn add_group_of(&mut self, rule: &'static str, rng: &mut Rng, ledger: &mut Ledger) {
         let torn = rng.u32(0..6) == 0;
-        let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
+        let user = self.user(&if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) });
         let atomic = self.at_once;
         let (sess, tag) = (format!("sess:{user}"), ledger.tag(self.session, 2, atomic));
         // An optional member may come from behind other commands, which ride then.
@@ -194,7 +233,10 @@ impl Pipeline {
         self.fences += (times as usize - 1) * usize::from(is_fenced(rule));
         let mut words: Vec<Vec<&str>> = Vec::new();
         let (first, second) = match rule {
-            "run" => (format!("blob:{tag}"), if torn { "blob:bad".to_owned() } else { format!("blob:set{}", rng.u32(0..3)) }),
+            "run" => {
+                let set = if torn { "blob:bad".to_owned() } else { format!("blob:set{}", rng.u32(0..3)) };
+                (if self.is_cluster { format!("blob:{{{set}}}:{tag}") } else { format!("blob:{tag}") }, set)
+            }
             _ => (format!("{}:{user}:{tag}", prefix(rule)), sess),
         };
         words.push(if rule == "login" { vec!["SETEX", &first, "600", &tag] } else { vec!["SET", &first, &tag] });
@@ -225,7 +267,7 @@ impl Pipeline {
             let torn = rng.u32(0..6) == 0;
             // What stands behind a transaction in which others ride waits for it, and what rode in one that was refused goes again.
             self.fences += 2;
-            let user = if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) };
+            let user = self.user(&if torn { "bad".to_owned() } else { format!("u{}", rng.u32(0..4)) });
             // Others may go past it: it has no order among what its session sends. Of two that are applied once, one goes as it came.
             let atomic = self.at_once && !is_alone(rule) && !is_once(rule);
             let tag = ledger.tag(rng.u64(1 << 40..), 2, atomic);
@@ -258,15 +300,22 @@ impl Pipeline {
         self.push(&["SADD", &format!("sess:{user}"), &tag], want);
     }
 
-    /// What is queued in a transaction.
+    /// What is queued in a transaction; before a cluster on one key of the client's own, and what is beside it.
     pub fn add_queued(&mut self, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
+        let one = if self.is_cluster { Some(rng.u32(0..3)) } else { None };
+        self.add_queued_on(one, rng, ledger, client);
+    }
+
+    pub fn add_queued_on(&mut self, one: Option<u32>, rng: &mut Rng, ledger: &mut Ledger, client: u64) {
+        let mut key = String::new();
         for _ in 0..rng.u32(1..=3) {
-            let key = format!("own:{client}:{}", rng.u32(0..3));
+            key = format!("own:{client}:{}", one.unwrap_or_else(|| rng.u32(0..3)));
             let tag = ledger.tag(self.session, 1, false);
             self.push(&["SET", &key, &tag], Want::Queued { key: Some(key.clone()), tag: Some(tag.clone()) });
         }
         let tag = ledger.tag(self.session, 1, false);
-        self.push(&["SET", &format!("shared{}", rng.u32(0..2)), &tag], Want::Queued { key: None, tag: Some(tag.clone()) });
+        let shared = self.shared(rng.u32(0..2), &key);
+        self.push(&["SET", &shared, &tag], Want::Queued { key: None, tag: Some(tag.clone()) });
     }
 
     /// A queue of the client's own: what it puts in must not be overtaken by its asking for it.

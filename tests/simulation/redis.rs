@@ -7,8 +7,12 @@ use tokio::time::Instant;
 
 use crate::wire::Reply;
 
+#[path = "redis/keyed.rs"]
+mod keyed;
 #[path = "redis/scripts.rs"]
 mod scripts;
+
+use keyed::{is_known, is_write, unknown};
 
 /// States that are kept to be fallen back to by a failover.
 const KEPT_MAX: usize = 8;
@@ -61,6 +65,27 @@ impl Session {
         Session { id, ..Session::default() }
     }
 
+    /// A transaction has begun.
+    pub fn is_in_multi(&self) -> bool {
+        self.multi.is_some()
+    }
+
+    /// What is queued in it.
+    pub fn queued(&self) -> &[Vec<String>] {
+        self.multi.as_deref().unwrap_or_default()
+    }
+
+    /// It will not run.
+    pub fn refuse_multi(&mut self) {
+        self.refused = true;
+    }
+
+    /// It is over.
+    pub fn end_multi(&mut self) {
+        self.multi = None;
+        self.watched.clear();
+    }
+
     /// Nothing that another client must not meet.
     pub fn is_plain(&self) -> bool {
         self.channels.is_empty() && self.multi.is_none() && self.watched.is_empty()
@@ -98,6 +123,8 @@ pub struct Model {
     pub rolled_back: usize,
     /// What transactions have published, by channel, and nobody has heard yet.
     pub published: Vec<(String, String)>,
+    /// Connections that transactions have ended.
+    pub killed: Vec<i64>,
 }
 
 fn error(text: &str) -> Reply {
@@ -150,17 +177,18 @@ impl Model {
     /// Keys on which some members of groups fail.
     pub fn poison(&mut self) {
         for db in 0..2 {
-            for key in ["sess:bad", "blob:bad"] {
+            for key in ["sess:bad", "sess:{bad}", "blob:bad"] {
                 self.put(db, key, Value::Text("no set".to_owned()), None);
             }
         }
     }
 
-    /// Undoes the last `applied` things that were applied: a replica that lagged behind takes over.
-    pub fn fall_back(&mut self, applied: usize) {
+    /// Undoes, of the last `applied` things that were applied, those on such keys: a replica that lagged behind takes over.
+    pub fn fall_back(&mut self, applied: usize, of: impl Fn(&str) -> bool) {
         let Some((length, keys)) = (0..applied).map_while(|_| self.before.pop_back()).last() else { return };
-        self.keys = keys;
-        for gone in &mut self.history[length..] {
+        self.keys.retain(|(_, key), _| !of(key));
+        self.keys.extend(keys.into_iter().filter(|((_, key), _)| of(key)));
+        for gone in self.history[length..].iter_mut().filter(|applied| of(&applied.words[1])) {
             self.undone += usize::from(!gone.undone);
             gone.undone = true;
         }
@@ -175,6 +203,21 @@ impl Model {
             Reply::Bulk(element) => Some(Reply::Array(vec![Reply::bulk(list), Reply::Bulk(element)])),
             _ => None,
         }
+    }
+
+    /// All keys that there are.
+    pub fn keys(&self) -> impl Iterator<Item = &String> {
+        self.keys.keys().map(|(_, key)| key)
+    }
+
+    /// Whether there is such a key in the first db.
+    pub fn has(&mut self, key: &str) -> bool {
+        self.get(0, key).is_some()
+    }
+
+    /// Who watches the key is told that it has changed.
+    pub fn touch(&mut self, key: &str) {
+        *self.versions.entry((0, key.to_owned())).or_default() += 1;
     }
 
     fn connection(&mut self, session: &mut Session, name: &str, words: &[String]) -> Option<Answer> {
@@ -280,118 +323,6 @@ impl Model {
         let expires_at = ttl.map(|ttl| Instant::now() + ttl);
         self.keys.insert((db, key.to_owned()), Entry { value, expires_at });
     }
-
-    /// Runs a command on keys and notes it if it writes.
-    fn run(&mut self, db: u32, name: &str, words: &[String]) -> Reply {
-        if name == "EVAL" {
-            return self.eval(db, words);
-        }
-        let reply = self.keyed(db, name, words);
-        if is_write(name) {
-            if !reply.is_error() {
-                *self.versions.entry((db, words[1].clone())).or_default() += 1;
-            }
-            self.history.push(Applied { together: self.together, words: words.to_vec(), undone: false });
-        }
-        reply
-    }
-
-    fn keyed(&mut self, db: u32, name: &str, words: &[String]) -> Reply {
-        let Some(key) = words.get(1) else { return error("ERR wrong number of arguments") };
-        match (name, self.get(db, key)) {
-            ("PING", _) => Reply::Simple("PONG".to_owned()),
-            ("ECHO", _) => Reply::bulk(key),
-            // Within a transaction: it is heard once that is over.
-            ("PUBLISH", _) => {
-                self.published.push((key.clone(), words[2].clone()));
-                Reply::Integer(0)
-            }
-            ("GET", None) | ("HGET", None) | ("LPOP", None) => Reply::Null,
-            ("GET", Some(Value::Text(text))) => Reply::bulk(text),
-            ("SET", _) if words.get(3).is_some_and(|option| option.eq_ignore_ascii_case("PX")) => {
-                let ttl = Duration::from_millis(words[4].parse().unwrap_or(1));
-                self.put(db, key, Value::Text(words[2].clone()), Some(ttl));
-                ok()
-            }
-            ("SET", _) => {
-                self.put(db, key, Value::Text(words[2].clone()), None);
-                ok()
-            }
-            ("SETEX", _) => {
-                let ttl = Duration::from_secs(words[2].parse().unwrap_or(1));
-                self.put(db, key, Value::Text(words[3].clone()), Some(ttl));
-                ok()
-            }
-            ("DEL", _) => {
-                let gone = words[1..].iter().filter(|key| self.keys.remove(&(db, (*key).clone())).is_some());
-                Reply::Integer(gone.count() as i64)
-            }
-            ("EXISTS", value) => Reply::Integer(i64::from(value.is_some())),
-            ("INCR", None) => {
-                self.put(db, key, Value::Text("1".to_owned()), None);
-                Reply::Integer(1)
-            }
-            ("INCR", Some(Value::Text(text))) => match text.parse::<i64>() {
-                Ok(number) => {
-                    *text = (number + 1).to_string();
-                    Reply::Integer(number + 1)
-                }
-                Err(_) => error("ERR value is not an integer or out of range"),
-            },
-            ("SADD", None) => {
-                self.put(db, key, Value::Set(words[2..].iter().cloned().collect()), None);
-                Reply::Integer(words.len() as i64 - 2)
-            }
-            ("SADD", Some(Value::Set(set))) => {
-                Reply::Integer(words[2..].iter().filter(|word| set.insert((*word).clone())).count() as i64)
-            }
-            ("STRLEN" | "LLEN" | "SCARD" | "HLEN", None) => Reply::Integer(0),
-            ("STRLEN", Some(Value::Text(text))) => Reply::Integer(text.len() as i64),
-            ("LLEN", Some(Value::List(list))) => Reply::Integer(list.len() as i64),
-            ("SCARD", Some(Value::Set(set))) => Reply::Integer(set.len() as i64),
-            ("HLEN", Some(Value::Hash(hash))) => Reply::Integer(hash.len() as i64),
-            ("SMEMBERS", None) => Reply::Array(Vec::new()),
-            ("SMEMBERS", Some(Value::Set(set))) => Reply::Array(set.iter().map(Reply::bulk).collect()),
-            ("HSET", None) => {
-                self.put(db, key, Value::Hash([(words[2].clone(), words[3].clone())].into()), None);
-                Reply::Integer(1)
-            }
-            ("HSET", Some(Value::Hash(hash))) => {
-                Reply::Integer(i64::from(hash.insert(words[2].clone(), words[3].clone()).is_none()))
-            }
-            ("HGET", Some(Value::Hash(hash))) => hash.get(&words[2]).map_or(Reply::Null, Reply::bulk),
-            ("RPUSH", None) => {
-                self.put(db, key, Value::List(words[2..].iter().cloned().collect()), None);
-                Reply::Integer(words.len() as i64 - 2)
-            }
-            ("RPUSH", Some(Value::List(list))) => {
-                list.extend(words[2..].iter().cloned());
-                Reply::Integer(list.len() as i64)
-            }
-            ("LPOP", Some(Value::List(list))) => {
-                let element = list.pop_front();
-                if list.is_empty() {
-                    self.keys.remove(&(db, key.clone()));
-                }
-                element.map_or(Reply::Null, Reply::bulk)
-            }
-            ("EXPIRE", value) => {
-                let there = value.is_some();
-                let at = Instant::now() + Duration::from_secs(words[2].parse().unwrap_or(1));
-                if let Some(entry) = self.keys.get_mut(&(db, key.clone())) {
-                    entry.expires_at = Some(at);
-                }
-                Reply::Integer(i64::from(there))
-            }
-            ("PTTL", None) => Reply::Integer(-2),
-            ("PTTL", Some(_)) => {
-                let expires_at = self.keys.get(&(db, key.clone())).and_then(|entry| entry.expires_at);
-                Reply::Integer(expires_at.map_or(-1, |at| at.duration_since(Instant::now()).as_millis() as i64))
-            }
-            (name, Some(_)) if is_known(name) => wrong_type(),
-            (name, _) => unknown(name),
-        }
-    }
 }
 
 fn subscribe(session: &mut Session, is_new: bool, channels: &[String]) -> Vec<Reply> {
@@ -411,17 +342,4 @@ fn subscribe(session: &mut Session, is_new: bool, channels: &[String]) -> Vec<Re
 
 fn oom() -> Reply {
     error("OOM command not allowed when used memory > 'maxmemory'.")
-}
-
-fn unknown(name: &str) -> Reply {
-    error(&format!("ERR unknown command '{name}'"))
-}
-
-fn is_write(name: &str) -> bool {
-    matches!(name, "SET" | "SETEX" | "DEL" | "INCR" | "SADD" | "HSET" | "RPUSH" | "LPOP" | "EXPIRE")
-}
-
-fn is_known(name: &str) -> bool {
-    let reads = ["GET", "HGET", "SMEMBERS", "EXISTS", "PTTL", "ECHO", "PING", "PUBLISH", "STRLEN", "LLEN", "SCARD", "HLEN"];
-    is_write(name) || name == "EVAL" || reads.contains(&name)
 }

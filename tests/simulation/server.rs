@@ -1,8 +1,8 @@
-//! The model server on its socket: what comes in and goes out is delayed, cut into pieces, and lost, as the seed wants it.
+//! The model server on its socket, or the nodes of a cluster on theirs: what comes in and goes out is delayed, cut into pieces,
+//! and lost, as the seed wants it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,107 +12,73 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::redis::{Answer, Model, Session};
+use crate::faults::Faults;
+use crate::line::Line;
+use crate::nodes::{self, Nodes};
+use crate::redis::{Answer, Model};
 use crate::time::stir;
 use crate::wire::{self, Reply};
 
 /// Pieces into which one thing is cut at the most, or nearly so.
 const PIECES_MAX: usize = 64;
 
-/// How often something goes wrong; probabilities are in thousandths.
-#[derive(Debug, Clone, Default)]
-pub struct Faults {
-    /// A connection is cut at a byte of what it receives, or of what it sends.
-    pub cut_in: u32,
-    pub cut_out: u32,
-    /// The longest way before a cut.
-    pub cut_bytes_max: usize,
-    /// A piece is late by up to `late_max`.
-    pub late: u32,
-    pub late_max: Duration,
-    /// A request takes up to `late_max` to execute.
-    pub slow: u32,
-    /// A write is refused for want of memory.
-    pub refuse: u32,
-    /// The longest piece; 0: as long as it comes.
-    pub piece_max: usize,
-    /// Pauses between failovers, if there are any.
-    pub failover: Option<Duration>,
-    /// What a failover undoes at the most.
-    pub undone_max: usize,
-    /// A frame that nobody asked for on a RESP3 connection, behind a reply.
-    pub junk: u32,
-}
-
-impl Faults {
-    /// Nothing goes wrong, at the worst something is a little late.
-    pub fn is_none(&self) -> bool {
-        let lossless = self.cut_in + self.cut_out + self.slow + self.refuse + self.junk == 0 && self.failover.is_none();
-        lossless && self.late_max <= Duration::from_millis(5)
-    }
-}
-
-/// One upstream connection.
-struct Line {
-    socket: UnixStream,
-    session: RefCell<Session>,
-    inbound: Channel,
-    outbound: Channel,
-    /// Nothing more is executed.
-    killed: Cell<bool>,
-    unblocked: Cell<bool>,
-}
-
-/// Bytes on their way, each piece with the moment of its arrival.
-#[derive(Default)]
-struct Channel {
-    pieces: RefCell<VecDeque<(Instant, Vec<u8>)>>,
-    latest: Cell<Option<Instant>>,
-    passed: Cell<usize>,
-    cut_at: Cell<Option<usize>>,
-    over: Cell<bool>,
-    news: Notify,
+/// Where a server, or a node, is reached.
+struct Door {
+    path: PathBuf,
+    up: Cell<bool>,
+    stopped: Notify,
+    restarted: Notify,
+    /// Until then nothing is executed.
+    held_until: Cell<Option<Instant>>,
 }
 
 pub struct Server {
-    path: PathBuf,
+    doors: Vec<Door>,
+    /// Where it is a cluster.
+    pub nodes: Option<Nodes>,
     pub faults: RefCell<Faults>,
     pub model: RefCell<Model>,
-    rng: RefCell<Rng>,
+    pub rng: RefCell<Rng>,
     lines: RefCell<BTreeMap<i64, Rc<Line>>>,
     next_id: Cell<i64>,
-    up: Cell<bool>,
     /// Requests were executed whose connection was gone.
     pub outlived: Cell<bool>,
     began: Instant,
     is_traced: bool,
-    restarted: Notify,
-    stopped: Notify,
     /// Cuts that are laid on the next connections: bytes in, bytes out.
     pub next_cuts: RefCell<VecDeque<(Option<usize>, Option<usize>)>>,
 }
 
 impl Server {
-    pub fn start(path: &Path, faults: Faults, seed: u64) -> Rc<Server> {
+    /// One server, or so many shards; the sockets are in this folder, under the names of the nodes.
+    pub fn start(folder: &Path, shards: usize, faults: Faults, seed: u64) -> Rc<Server> {
+        let nodes = (shards > 0).then(|| Nodes::new(shards, seed & 1 == 1));
+        let door = |node| Door {
+            path: folder.join(nodes::name(node)),
+            up: Cell::new(true),
+            stopped: Notify::new(),
+            restarted: Notify::new(),
+            held_until: Cell::new(None),
+        };
         let server = Rc::new(Server {
-            path: path.to_owned(),
+            doors: (0..nodes.as_ref().map_or(1, Nodes::len)).map(door).collect(),
+            nodes,
             model: RefCell::new(Model::new(faults.undone_max > 0)),
             faults: RefCell::new(faults),
             rng: RefCell::new(Rng::with_seed(seed)),
             lines: RefCell::default(),
             next_id: Cell::new(1),
-            up: Cell::new(true),
             outlived: Cell::new(false),
             began: Instant::now(),
             is_traced: std::env::var_os("TRACE").is_some(),
-            restarted: Notify::new(),
-            stopped: Notify::new(),
             next_cuts: RefCell::default(),
         });
-        // Whoever connects first must find it.
-        let listener = server.listen();
-        tokio::task::spawn_local(Rc::clone(&server).accept(listener));
-        tokio::task::spawn_local(Rc::clone(&server).fail_over());
+        for node in 0..server.doors.len() {
+            // Whoever connects first must find it.
+            let listener = server.listen(node);
+            tokio::task::spawn_local(Rc::clone(&server).accept(node, listener));
+        }
+        server.begin_changes();
         server
     }
 
@@ -134,65 +100,60 @@ impl Server {
         }
     }
 
-    fn listen(&self) -> UnixListener {
+    fn listen(&self, node: usize) -> UnixListener {
+        let path = &self.doors[node].path;
         // A socket that nobody listens on any more is in the way.
-        let _ = std::fs::remove_file(&self.path);
-        UnixListener::bind(&self.path).expect("a socket")
+        let _ = std::fs::remove_file(path);
+        UnixListener::bind(path).expect("a socket")
     }
 
-    async fn accept(self: Rc<Self>, mut listener: UnixListener) {
+    async fn accept(self: Rc<Self>, node: usize, mut listener: UnixListener) {
+        let door = &self.doors[node];
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.stopped.notified() => None,
+                () = door.stopped.notified() => None,
                 accepted = listener.accept() => Some(accepted.expect("a connection").0),
             };
             stir();
             match accepted {
-                Some(socket) => self.serve(socket),
+                Some(socket) => self.serve(node, socket),
                 None => {
                     drop(listener);
-                    self.restarted.notified().await;
-                    listener = self.listen();
+                    door.restarted.notified().await;
+                    listener = self.listen(node);
                 }
             }
         }
     }
 
-    /// All connections end, nobody listens for a while, and what a replica had not heard of is lost.
-    async fn fail_over(self: Rc<Self>) {
-        loop {
-            let Some(pause) = self.faults.borrow().failover else { return };
-            let pause = pause.mul_f64(self.rng.borrow_mut().f64() + 0.1);
-            sleep(pause).await;
-            if self.faults.borrow().failover.is_none() {
-                return;
-            }
-            self.up.set(false);
-            self.stopped.notify_one();
-            for line in self.lines.borrow().values() {
-                line.kill();
-            }
-            let undone = self.rng.borrow_mut().usize(0..=self.faults.borrow().undone_max);
-            self.model.borrow_mut().fall_back(undone);
-            let absence = Duration::from_millis(self.rng.borrow_mut().u64(1..600));
-            sleep(absence).await;
-            self.up.set(true);
-            self.restarted.notify_one();
+    /// All connections to it end, and nobody listens.
+    pub fn stop(&self, node: usize) {
+        self.doors[node].up.set(false);
+        self.doors[node].stopped.notify_one();
+        for line in self.lines.borrow().values().filter(|line| line.node == node) {
+            line.kill();
         }
     }
 
-    fn serve(self: &Rc<Self>, socket: UnixStream) {
+    pub fn start_again(&self, node: usize) {
+        self.doors[node].up.set(true);
+        self.doors[node].restarted.notify_one();
+    }
+
+    pub fn is_up(&self, node: usize) -> bool {
+        self.doors[node].up.get()
+    }
+
+    /// It does nothing until then.
+    pub fn hold(&self, node: usize, until: Instant) {
+        self.doors[node].held_until.set(Some(until));
+    }
+
+    fn serve(self: &Rc<Self>, node: usize, socket: UnixStream) {
         let id = self.next_id.replace(self.next_id.get() + 1);
-        self.trace(|| format!("line {id} connects"));
-        let line = Rc::new(Line {
-            socket,
-            session: RefCell::new(Session::new(id)),
-            inbound: Channel::default(),
-            outbound: Channel::default(),
-            killed: Cell::new(false),
-            unblocked: Cell::new(false),
-        });
+        self.trace(|| format!("line {id} connects to node {node}"));
+        let line = Rc::new(Line::new(socket, node, id));
         self.lay_cuts(&line);
         self.lines.borrow_mut().insert(id, Rc::clone(&line));
         let (server, reader) = (Rc::clone(self), Rc::clone(&line));
@@ -285,6 +246,9 @@ impl Server {
                     let delay = Duration::from_millis(self.rng.borrow_mut().u64(0..=most));
                     sleep(delay).await;
                 }
+                while let Some(until) = self.doors[line.node].held_until.get().filter(|until| *until > Instant::now()) {
+                    sleep_until(until).await;
+                }
                 if line.killed.get() {
                     return;
                 }
@@ -302,10 +266,19 @@ impl Server {
     async fn answer(&self, line: &Rc<Line>, words: Vec<String>) {
         let refuse = self.chance(self.faults.borrow().refuse);
         self.trace(|| format!("{:?} to line {}", words, line.session.borrow().id));
-        let answer = self.model.borrow_mut().take(&mut line.session.borrow_mut(), words, refuse);
+        let is_asking = words[0].eq_ignore_ascii_case("ASKING");
+        let answer = match self.redirect(line, &words) {
+            Some(reply) => Answer::Reply(reply),
+            None => self.model.borrow_mut().take(&mut line.session.borrow_mut(), words, refuse),
+        };
+        line.note_asking(is_asking);
         match answer {
             Answer::Reply(reply) => {
                 self.send(line, &reply);
+                let killed = std::mem::take(&mut self.model.borrow_mut().killed);
+                for id in killed {
+                    self.kill_line(line, id);
+                }
                 let published = std::mem::take(&mut self.model.borrow_mut().published);
                 for (channel, message) in published {
                     let frame = Reply::Push(vec![Reply::bulk("message"), Reply::bulk(&channel), Reply::bulk(&message)]);
@@ -327,11 +300,8 @@ impl Server {
                 self.send(line, &Reply::Integer(heard));
             }
             Answer::Kill(id) => {
-                let killed = self.lines.borrow().get(&id).filter(|killed| !killed.killed.get()).cloned();
-                if let Some(killed) = &killed {
-                    killed.kill();
-                }
-                self.send(line, &Reply::Integer(i64::from(killed.is_some())));
+                let is_killed = self.kill_line(line, id);
+                self.send(line, &Reply::Integer(i64::from(is_killed)));
             }
             Answer::Unblock(id) => {
                 let other = self.lines.borrow().get(&id).cloned();
@@ -345,12 +315,36 @@ impl Server {
         }
     }
 
+    /// Ends the connection with this id, if it leads to the same server; true if there was one.
+    fn kill_line(&self, line: &Line, id: i64) -> bool {
+        let lines = self.lines.borrow();
+        let killed = lines.get(&id).filter(|killed| !killed.killed.get() && killed.node == line.node);
+        killed.inspect(|killed| killed.kill()).is_some()
+    }
+
+    /// What a node answers that does not serve the request.
+    fn redirect(&self, line: &Line, words: &[String]) -> Option<Reply> {
+        let nodes = self.nodes.as_ref()?;
+        let mut model = self.model.borrow_mut();
+        let answer = nodes.look(line.node, &mut line.session.borrow_mut(), line.asking.get(), words, &mut model);
+        if let Some(Reply::Error(text)) = &answer {
+            self.trace(|| format!("node {} says {text}", line.node));
+        }
+        answer
+    }
+
     async fn block(&self, line: &Rc<Line>, lists: &[String], timeout: Option<Duration>) {
         let until = timeout.map(|timeout| Instant::now() + timeout);
         line.unblocked.set(false);
         let db = line.session.borrow().db;
         loop {
-            let popped = self.model.borrow_mut().pop(db, lists);
+            // Its slot may have moved meanwhile.
+            let nodes = self.nodes.as_ref();
+            if let Some(error) = nodes.and_then(|nodes| nodes.end_of_wait(line.node, &lists[0])) {
+                return self.send(line, &Reply::Error(error));
+            }
+            let is_here = nodes.is_none_or(|nodes| nodes.is_here(line.node, &lists[0]));
+            let popped = if is_here { self.model.borrow_mut().pop(db, lists) } else { None };
             if let Some(reply) = popped {
                 return self.send(line, &reply);
             }
@@ -389,65 +383,5 @@ impl Server {
     fn delay(&self) -> Duration {
         let (late, most) = (self.chance(self.faults.borrow().late), self.faults.borrow().late_max.as_micros() as u64);
         Duration::from_micros(self.rng.borrow_mut().u64(0..=if late { most.max(1) } else { 200 }))
-    }
-}
-
-impl Line {
-    fn listens_to(&self, channel: &str) -> bool {
-        !self.killed.get() && self.session.borrow().channels.contains(channel)
-    }
-
-    /// Nothing that is under way is executed any more.
-    fn kill(&self) {
-        self.killed.set(true);
-        self.inbound.pieces.borrow_mut().clear();
-        self.inbound.end();
-        self.hang_up();
-    }
-
-    fn hang_up(&self) {
-        // The other side may have hung up before.
-        let _ = socket2::SockRef::from(&self.socket).shutdown(Shutdown::Both);
-        stir();
-    }
-}
-
-impl Channel {
-    /// Bytes set out and arrive behind those before them. What lies behind the cut never does.
-    fn push(&self, bytes: &[u8], delay: Duration) {
-        let room = self.cut_at.get().map_or(usize::MAX, |cut| cut.saturating_sub(self.passed.get()));
-        let bytes = &bytes[..bytes.len().min(room)];
-        self.passed.set(self.passed.get() + bytes.len());
-        if bytes.is_empty() || self.over.get() {
-            return;
-        }
-        let at = self.latest.get().into_iter().chain([Instant::now() + delay]).max().expect("there is one");
-        self.latest.set(Some(at));
-        self.pieces.borrow_mut().push_back((at, bytes.to_vec()));
-        self.news.notify_one();
-    }
-
-    fn is_cut(&self) -> bool {
-        self.cut_at.get().is_some_and(|cut| self.passed.get() >= cut)
-    }
-
-    fn end(&self) {
-        self.over.set(true);
-        self.news.notify_one();
-    }
-
-    /// The next piece, when it has arrived; `None` behind the last.
-    async fn next(&self) -> Option<Vec<u8>> {
-        loop {
-            let piece = self.pieces.borrow_mut().pop_front();
-            match piece {
-                Some((at, bytes)) => {
-                    sleep_until(at).await;
-                    return Some(bytes);
-                }
-                None if self.over.get() => return None,
-                None => self.news.notified().await,
-            }
-        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::os::unix::net::UnixStream as StdStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,14 +12,18 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use respguard::config;
+use respguard::config::{self, Config, Topology};
 use respguard::net::address::Address;
 use respguard::net::clock;
+use respguard::net::cluster::watch::Watch;
 use respguard::net::health::SharedBreaker;
 use respguard::net::registry::{Mailbox, Message, Registry, Socket};
 use respguard::net::tls::Certificates;
 use respguard::net::topology::Primary;
+use respguard::net::topology::cluster::Cluster;
 use respguard::net::upstream::Settings;
+use respguard::net::upstream::cluster::nodes::{Announced, ClusterSettings};
+use respguard::net::upstream::cluster::{Scripts, Traffic};
 use respguard::net::worker::{self, Setup};
 use respguard::server::upstream_settings;
 use respguard::telemetry::exposition::Exposition;
@@ -30,8 +34,10 @@ use respguard::telemetry::slow::SlowLog;
 use respguard_engine::command::Table;
 
 use crate::client::Client;
+use crate::faults::Faults;
 use crate::ledger::Ledger;
-use crate::server::{Faults, Server};
+use crate::nodes::{self, Nodes, PORT};
+use crate::server::Server;
 use crate::time;
 
 const RULES: &str = r#"
@@ -102,6 +108,8 @@ pub struct Play {
     pub exclusive: bool,
     /// There are guarded groups too.
     pub guarded: bool,
+    /// Shards of the cluster; 0 for one server.
+    pub shards: usize,
 }
 
 pub struct Stage {
@@ -162,7 +170,7 @@ pub fn perform<F: Future<Output = ()>>(play: &Play, script: impl FnOnce(Rc<Stage
     metrics::with_local_recorder(&recorder, || {
         fastrand::seed(play.seed);
         let runtime = time::runtime(clock::tick);
-        let end = runtime.block_on(stage(play, &folder.path().join("redis"), &exposition, script));
+        let end = runtime.block_on(stage(play, folder.path(), &exposition, script));
         // What was left running is dropped before its counters are read.
         drop(runtime);
         End { metrics: exposition.render(), ..end }
@@ -171,7 +179,7 @@ pub fn perform<F: Future<Output = ()>>(play: &Play, script: impl FnOnce(Rc<Stage
 
 async fn stage<F: Future<Output = ()>>(
     play: &Play,
-    path: &Path,
+    folder: &Path,
     exposition: &Exposition,
     script: impl FnOnce(Rc<Stage>) -> F,
 ) -> End {
@@ -179,16 +187,19 @@ async fn stage<F: Future<Output = ()>>(
     clock::tick();
     static TABLE: OnceLock<Arc<Table>> = OnceLock::new();
     let table = TABLE.get_or_init(|| Arc::new(Table::builtin()));
-    let text = format!("[upstream]\n{TIMES}{RULES}{}", if play.guarded { GUARDED } else { "" });
+    let is_cluster = play.shards > 0;
+    let rules = format!("{RULES}{}", if play.guarded { GUARDED } else { "" });
+    // What goes together has one hash tag.
+    let rules = if is_cluster { rules.replace("{user}", "{{{user}}}") } else { rules };
+    let seeds = if is_cluster { format!("cluster = [\"{}:{PORT}\"]\n", nodes::name(1)) } else { String::new() };
+    let text = format!("[upstream]\n{seeds}{TIMES}{rules}");
     let config = config::read(&text, Path::new("simulation.toml"), table, &|_| None).expect("a good configuration");
-    // The model's connections look to the proxy as if they came over TCP.
-    let primary = Primary::fixed(Address::Unix(path.to_owned()));
-    let settings = Settings {
-        heartbeat: Duration::from_millis(700),
-        heartbeat_timeout: Duration::from_millis(300),
-        ..upstream_settings(&config, &Certificates::default(), &primary, 1)
+    let server = Server::start(folder, play.shards, play.faults.clone(), play.seed);
+    let settings = match is_cluster {
+        true => before_cluster(&config, folder).await,
+        // The model's connections look to the proxy as if they came over TCP.
+        false => settings(&config, &Primary::fixed(Address::Unix(folder.join(nodes::name(0))))),
     };
-    let server = Server::start(path, play.faults.clone(), play.seed);
     server.model.borrow_mut().poison();
     let (sender, receiver) = mpsc::channel(1024);
     let mailbox = Mailbox { sender, clients: Arc::default() };
@@ -224,7 +235,9 @@ async fn stage<F: Future<Output = ()>>(
     tokio::time::timeout(Duration::from_secs(60), worker).await.expect("a drained worker ends").expect("it does not panic");
     let mut ledger = stage.ledger.borrow_mut();
     let model = stage.server.model.borrow();
-    ledger.check(&model.history, stage.server.outlived.get());
+    ledger.check(&model.history, stage.server.outlived.get(), is_cluster);
+    let nodes = stage.server.nodes.iter();
+    nodes.for_each(|nodes| ledger.breaches.append(&mut nodes.breaches.borrow_mut()));
     crate::reply_check::count_violations(&mut ledger, &stage.reporter);
     let applied = model.history.iter().map(|applied| format!("{} {}", applied.together, applied.words.join(" "))).collect();
     End {
@@ -247,10 +260,49 @@ async fn settle(stage: &Stage) {
         ledger.breach(format!("{} clients are served who are gone", stage.registry.clients().len()));
     }
     let (open, unclean) = stage.server.open_lines();
-    // One for each db and protocol that a client may have asked for, and the spare one.
-    if open > 5 || unclean > 0 {
+    // One for each db and protocol that a client may have asked for, and the spare one; of each node, and its question.
+    if open > 5 * stage.server.nodes.as_ref().map_or(1, Nodes::len) || unclean > 0 {
         ledger.breach(format!("{open} upstream connections are open, {unclean} of them in no state for another client"));
     }
+}
+
+fn settings(config: &Config, primary: &Primary) -> Settings {
+    Settings {
+        heartbeat: Duration::from_millis(700),
+        heartbeat_timeout: Duration::from_millis(300),
+        ..upstream_settings(config, &Certificates::default(), primary, 1)
+    }
+}
+
+thread_local! {
+    static FOLDER: RefCell<PathBuf> = RefCell::default();
+}
+
+/// Begins to ask the nodes who serves what, and waits for their first answer.
+async fn before_cluster(config: &Config, folder: &Path) -> Settings {
+    FOLDER.replace(folder.to_owned());
+    let (mapping, cluster) = Cluster::unknown();
+    let (election, mut primary) = Primary::unknown();
+    let Topology::Cluster(configured) = &config.upstream.topology else { panic!("it is a cluster") };
+    let announced = Announced { host: String::new(), port: PORT, id: "0".repeat(40) };
+    let cluster =
+        ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default(), traffic: Traffic::default() };
+    let settings = Settings {
+        cluster: Some(Arc::new(cluster)),
+        reached_at: Some(|address| match address {
+            Address::Tcp { host, .. } => Address::Unix(FOLDER.with_borrow(|folder| folder.join(host))),
+            Address::Unix(_) => address.clone(),
+        }),
+        ..settings(config, &primary)
+    };
+    tokio::task::spawn_local(Watch::new(configured.seeds.clone(), settings.clone(), mapping, election).run());
+    let found = async {
+        while primary.observe().node.is_none() {
+            primary.changed().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), found).await.expect("a node answers");
+    settings
 }
 
 const TIMES: &str = "request_timeout_ms = 300\nstall_timeout_ms = 900\nqueue_timeout_ms = 250\nconnect_timeout_ms = 200\n";

@@ -7,6 +7,9 @@ const DIGITS_MAX: usize = 20;
 /// The kind, a number, the end of the line.
 const HEAD_BYTES_MAX: usize = 1 + DIGITS_MAX + 2;
 
+/// A bulk string asks for room for so many bytes beside its payload.
+pub const BULK_FRAMING_MAX: usize = HEAD_BYTES_MAX + 2;
+
 /// `-text`: an error reply. Line breaks in `text` become spaces, for they would end the frame.
 pub fn error(out: &mut Vec<u8>, text: &str) {
     line(out, b'-', text.as_bytes());
@@ -19,7 +22,7 @@ pub fn simple(out: &mut Vec<u8>, text: &str) {
 
 /// `$length payload`: a bulk string.
 pub fn bulk(out: &mut Vec<u8>, payload: &[u8]) {
-    out.reserve(payload.len() + HEAD_BYTES_MAX + 2);
+    out.reserve(payload.len() + BULK_FRAMING_MAX);
     head(out, b'$', payload.len());
     out.extend_from_slice(payload);
     out.extend_from_slice(b"\r\n");

@@ -30,6 +30,7 @@ const FILES: &[(&str, &str, &str)] = files![
     SCRIPT "metrics.js",
     SCRIPT "now.js",
     SCRIPT "server.js",
+    SCRIPT "nodes.js",
     SCRIPT "hour.js",
     SCRIPT "groups.js",
     SCRIPT "group.js",

@@ -2,21 +2,25 @@
 
 use serde_json::{Value, json};
 
-use crate::net::topology::cluster::Cluster;
+use crate::net::upstream::cluster::nodes::ClusterSettings;
 use respguard_engine::route::slots::SLOTS;
 
 /// Who serves what, and who answers.
-pub(super) fn describe(cluster: &Cluster) -> Value {
-    let map = cluster.view();
+pub(super) fn describe(settings: &ClusterSettings) -> Value {
+    let map = settings.cluster.view();
     let nodes: Vec<Value> = map
         .shards
         .iter()
         .map(|shard| {
+            let (connections, replies) = settings.traffic.seen(&shard.address);
             json!({
                 "id": shard.id,
                 "address": shard.address.to_string(),
                 "slots": shard.slots,
                 "available": !map.silent.contains(&shard.address),
+                "connections": connections,
+                "replies": replies,
+                "answered_in_us": map.answered_in(&shard.address).map(|took| took.as_micros() as u64),
             })
         })
         .collect();

@@ -14,7 +14,7 @@ use crate::net::health::SharedBreaker;
 use crate::net::registry::Registry;
 use crate::net::sentinel::standing::Standing as Sentinels;
 use crate::net::topology::Primary;
-use crate::net::topology::cluster::Cluster;
+use crate::net::upstream::cluster::nodes::ClusterSettings;
 use crate::telemetry::gap;
 use crate::telemetry::label::{GroupOutcome, HoldOutcome, UpstreamState};
 use crate::telemetry::record::unix_ms;
@@ -30,7 +30,7 @@ pub struct Standing {
     /// Where sentinels say which server that is.
     pub sentinels: Option<Sentinels>,
     /// Where it is a cluster.
-    pub cluster: Option<Cluster>,
+    pub cluster: Option<Arc<ClusterSettings>>,
     pub registry: Arc<Registry>,
     pub breaker: SharedBreaker,
     pub totals: Arc<Totals>,

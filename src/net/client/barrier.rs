@@ -41,7 +41,10 @@ impl Connection {
             Barrier::Reset => self.reset().await,
             Barrier::Resolve => self.resolved().await,
             Barrier::Share => {
-                if self.drained().await {
+                let begun = clock::now();
+                let is_drained = self.drained().await;
+                self.preparation.count_short_wait(begun, self.shared.pool.settings.request_timeout, clock::now());
+                if is_drained {
                     self.tidy_lease();
                 } else {
                     // What is stuck is its own connection.
@@ -65,11 +68,16 @@ impl Connection {
         self.exchange.answer(b"+OK\r\n".to_vec());
     }
 
-    /// The fence behind a group that may be sent again, which is answered at its deadline at the latest.
+    /// The fence behind a group that may be sent again, which is answered at its deadline at the latest. Reads need not wait for it
+    /// where they follow it on its connection.
     async fn resolved(&mut self) {
+        let link = self.exchange.link();
         self.exchange.wait_for(Waiting::Resolved);
         while self.exchange.ended().is_none() && !self.exchange.is_wait_over() {
             self.wait(None).await;
+            if self.exchange.ended().is_none() && !self.exchange.is_wait_over() && Rc::ptr_eq(&link, &self.exchange.link()) {
+                self.send_reads_ahead();
+            }
         }
         self.exchange.wait_for(Waiting::Input);
         self.take_returned();

@@ -257,7 +257,14 @@ impl Connection {
     }
 
     /// Something other than bytes has changed what can be done.
+    #[inline]
     fn has_news(&mut self) -> bool {
+        let awaits = self.awaits_room || self.may_take_over || self.input.is_streaming();
+        let may_be = awaits || self.shared.context.draining.get() || self.exchange.may_have_news();
+        may_be && self.looks_for_news()
+    }
+
+    fn looks_for_news(&mut self) -> bool {
         if self.shared.context.draining.get() && !self.input.ended {
             if self.has_notice() {
                 return self.give_notice() || self.has_other_news();

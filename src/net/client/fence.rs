@@ -30,7 +30,12 @@ impl Connection {
     }
 
     async fn drained_by(&mut self, until: Instant) -> bool {
+        let mut late_since = None;
         loop {
+            // What follows has no part in what was given up; what blocks is its client's own wish.
+            if self.exchange.waits_for_late_alone() {
+                late_since = late_since.or(Some(clock::now()));
+            }
             let waiting = Waiting::Drained { until, input_ended: self.input.ended };
             self.exchange.wait_for(waiting);
             let is_over = self.exchange.is_wait_over() || self.may_take_over && self.exchange.is_stuck_alone();
@@ -43,6 +48,7 @@ impl Connection {
             }
         }
         self.exchange.wait_for(Waiting::Input);
+        late_since.into_iter().for_each(|since| self.preparation.count_wait_since(since));
         self.exchange.is_drained() || self.exchange.lost_lease.get()
     }
 }

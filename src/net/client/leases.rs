@@ -85,7 +85,12 @@ impl Connection {
     /// Gives the client a connection of its own; where none is to be had, the command that needs it is refused.
     pub(super) async fn pin(&mut self, reason: Reason) {
         let begun = clock::now();
-        match self.take_lease(reason).await {
+        let taken = self.take_lease(reason).await;
+        if reason == Reason::Bulky {
+            // It could have gone with the others meanwhile.
+            self.preparation.count_short_wait(begun, self.shared.pool.settings.request_timeout, clock::now());
+        }
+        match taken {
             Ok(()) if self.input.batch.is_empty() => {}
             Ok(()) => {
                 let (id, state) = (self.id(), &mut *self.exchange.state.borrow_mut());

@@ -23,3 +23,4 @@ mod redirect;
 mod sending;
 mod takeover;
 mod ttl_fix;
+mod whole;

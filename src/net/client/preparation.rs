@@ -16,11 +16,18 @@ pub(super) struct Preparation {
     awaited_opening: Cell<bool>,
     /// There is no connection for this client alone.
     goes_with_others: Cell<bool>,
-    /// When the batch began to wait for what it has been waited for in vain.
+    /// When the batch began to wait for something that its client did not ask for.
     waits_since: Cell<Option<Instant>>,
 }
 
 impl Preparation {
+    /// True when nothing has been done for the batch.
+    pub(super) fn is_blank(&self) -> bool {
+        let has_asked = self.asked_ability.get() || self.asked_since.get().is_some() || self.asked_rights.get() != 0;
+        let has_waited = self.awaited_opening.get() || self.waits_since.get().is_some();
+        !has_asked && !has_waited && !self.goes_with_others.get()
+    }
+
     /// True once: the connection is to be asked whether it can carry guarded groups.
     pub(super) fn begins_to_ask_ability(&self) -> bool {
         !self.asked_ability.replace(true)
@@ -80,9 +87,22 @@ impl Preparation {
         self.goes_with_others.take()
     }
 
-    /// The time since then counts for the batch.
+    /// The time since then counts for the batch, or since an earlier wait for it.
     pub(super) fn count_wait_since(&self, since: Instant) {
-        self.waits_since.set(Some(since));
+        let before = self.waits_since.get();
+        self.waits_since.set(Some(before.map_or(since, |before| before.min(since))));
+    }
+
+    /// The same, unless that is `longest` ago: so long only a client is waited for that does not read what it is owed.
+    pub(super) fn count_short_wait(&self, since: Instant, longest: Duration, now: Instant) {
+        if now.saturating_duration_since(since) < longest {
+            self.count_wait_since(since);
+        }
+    }
+
+    /// All that has waited has been sent.
+    pub(super) fn end_wait(&self) {
+        self.waits_since.set(None);
     }
 
     /// When the batch was read, or began to wait.
@@ -125,11 +145,27 @@ mod tests {
     #[test]
     fn what_was_waited_for_counts_for_one_batch() {
         let (preparation, now) = (Preparation::default(), Instant::now());
+        assert!(preparation.is_blank());
         preparation.count_wait_since(now);
+        assert!(!preparation.is_blank());
         preparation.go_with_others();
         let later = now + LONGEST;
         assert_eq!((preparation.take_read_at(later), preparation.take_read_at(later)), (now, later));
         assert!(preparation.takes_shared() && !preparation.takes_shared());
+    }
+
+    #[test]
+    fn of_several_waits_for_one_batch_the_first_counts_and_none_for_what_comes_later() {
+        let (preparation, now) = (Preparation::default(), Instant::now());
+        [LONGEST, Duration::ZERO, LONGEST * 2].iter().for_each(|later| preparation.count_wait_since(now + *later));
+        assert_eq!(preparation.take_read_at(now + LONGEST * 3), now);
+        preparation.count_wait_since(now);
+        preparation.end_wait();
+        assert_eq!(preparation.take_read_at(now + LONGEST), now + LONGEST);
+        preparation.count_short_wait(now, LONGEST, now + LONGEST);
+        assert_eq!(preparation.take_read_at(now + LONGEST), now + LONGEST);
+        preparation.count_short_wait(now, LONGEST, now + LONGEST / 2);
+        assert_eq!(preparation.take_read_at(now + LONGEST / 2), now);
     }
 
     #[test]

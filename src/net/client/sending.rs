@@ -99,6 +99,9 @@ impl Connection {
             self.input.consume(0);
             return None;
         }
+        if self.send_whole() {
+            return None;
+        }
         self.follow_rules();
         if let Some(next) = self.before_planning() {
             return Some(next);
@@ -111,13 +114,53 @@ impl Connection {
         }
         let shared = Rc::clone(&self.shared);
         let planned = &mut *shared.plan.borrow_mut();
-        self.plan_batch(tail, planned);
+        self.plan_batch(tail, false, planned);
         let timing = self.timing();
         let has_group = planned.has_group();
         let places = self.exchange.dispatch(planned, &self.input.batch, &self.input.bytes, timing);
         self.tell_notes(planned, has_group);
         self.consume_planned(planned, &places);
         self.what_follows(tail, planned)
+    }
+
+    /// On a connection of its own the state of the client may decide what a read means; of a cluster's nodes each has its own order.
+    fn may_send_reads_ahead(&self) -> bool {
+        let state = self.exchange.state.borrow();
+        let is_usual = !state.session.affinity.is_pinned() && state.slots.reply_mode() == ReplyMode::On;
+        is_usual && !self.shared.pool.is_cluster() && !self.input.ended
+    }
+
+    /// Sends the reads that come next, behind a transaction that may go out again.
+    pub(super) fn send_reads_ahead(&mut self) {
+        let may = self.may_send_reads_ahead() && self.exchange.state.borrow_mut().slots.takes_reads_ahead();
+        let is_held = self.input.is_streaming() || !self.input.batch.all_held().is_empty();
+        if !may || is_held || self.input.bytes.is_empty() || self.has_no_room() || self.may_go_alone() {
+            return;
+        }
+        if self.input.batch.is_none() {
+            self.input.batch.set(self.shared.context.batches.take());
+        }
+        let tail = {
+            let table = self.shared.context.table();
+            self.input.parse(&table, self.whole_bytes_max())
+        };
+        if self.input.batch.is_empty() {
+            return;
+        }
+        let shared = Rc::clone(&self.shared);
+        let planned = &mut *shared.plan.borrow_mut();
+        self.plan_batch(&tail, true, planned);
+        if planned.commands == 0 {
+            return;
+        }
+        let timing = self.timing();
+        let places = self.exchange.dispatch(planned, &self.input.batch, &self.input.bytes, timing);
+        self.consume_planned(planned, &places);
+    }
+
+    /// What is there may have to go over a connection that nobody shares.
+    fn may_go_alone(&self) -> bool {
+        self.exchange.bulk.is_expected() || !self.shared.context.offenders.is_empty() || self.is_long()
     }
 
     /// While the server lets no write pass, what may be one goes where others wait already.
@@ -154,7 +197,8 @@ impl Connection {
         self.values_to_pack().map(Next::Pack)
     }
 
-    fn plan_batch(&self, tail: &Tail, planned: &mut Plan) {
+    /// `fenced`: a transaction is unanswered that may go out again.
+    fn plan_batch(&self, tail: &Tail, fenced: bool, planned: &mut Plan) {
         let more = self.more_comes(tail) && !self.hold.is_over() && !self.input.ended && !self.exchange.is_whole();
         let context = &self.shared.context;
         let (table, policy) = (context.table(), context.policy());
@@ -172,6 +216,8 @@ impl Connection {
             degraded: context.health.refuses() || link.is_down(),
             troubled: self.is_troubled(),
             carries: self.hold.carries(),
+            reads_ahead: self.may_send_reads_ahead(),
+            fenced,
             unserved: unserved.as_deref(),
             alone: self.is_long(),
             skips: self.exchange.state.borrow().slots.reply_mode() == ReplyMode::SkipNext,
@@ -267,6 +313,7 @@ impl Connection {
     /// Everything that was read has been sent.
     pub(super) fn all_sent(&mut self) -> Next {
         self.give_buffers();
+        self.preparation.end_wait();
         if std::mem::take(&mut self.input.refused_room) {
             self.exchange.answer(NO_ROOM.to_vec());
         }

@@ -1,9 +1,10 @@
 //! Asks all nodes of a cluster who serves what, and decides which of their words counts.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::session::{Session, SessionError};
@@ -42,7 +43,8 @@ pub struct Watch {
     told: BTreeMap<String, String>,
 }
 
-type Answered = (Address, Result<(Session, Assignment), SessionError>);
+/// Who was asked, and the answer with the time that it took.
+type Answered = (Address, Result<(Session, Assignment, Duration), SessionError>);
 
 impl Watch {
     pub fn new(seeds: Vec<Address>, settings: Settings, mapping: Mapping, election: Election) -> Watch {
@@ -70,12 +72,13 @@ impl Watch {
             let session = self.sessions.remove(&address.to_string());
             asking.spawn(ask(self.settings.clone(), address.clone(), session));
         }
-        let mut answers = Vec::new();
+        let (mut answers, mut took) = (Vec::new(), Vec::new());
         let mut deadline = Instant::now() + ANSWER_TIMEOUT.min(self.settings.connect_timeout);
-        while let Ok(Some(Ok(answered))) = tokio::time::timeout_at(deadline.into(), asking.join_next()).await {
+        while let Ok(Some(Ok(answered))) = tokio::time::timeout_at(deadline, asking.join_next()).await {
             let (address, answer) = answered;
             match answer {
-                Ok((session, assignment)) => {
+                Ok((session, assignment, time)) => {
+                    took.push((address.clone(), time));
                     self.sessions.insert(address.to_string(), session);
                     self.told.remove(&address.to_string());
                     if answers.is_empty() {
@@ -86,7 +89,7 @@ impl Watch {
                 Err(error) => self.tell(&address, error.to_string()),
             }
         }
-        self.take(answers);
+        self.take(answers, took);
     }
 
     /// Seeds, primaries and replicas, each once.
@@ -113,7 +116,7 @@ impl Watch {
         }
     }
 
-    fn take(&mut self, answers: Vec<(Address, Assignment)>) {
+    fn take(&mut self, answers: Vec<(Address, Assignment)>, took: Vec<(Address, Duration)>) {
         let before = self.mapping.current();
         let answering: Vec<Address> = answers.iter().map(|(address, _)| address.clone()).collect();
         // A node that does not know where it is reached means the address at which it was asked.
@@ -122,6 +125,7 @@ impl Watch {
             // Nobody answers: what was known of the slots stands.
             let mut map = SlotMap::clone(&before);
             map.silent = map.shards.iter().map(|shard| shard.address.clone()).collect();
+            map.took.clear();
             map.shards.iter().for_each(|shard| gauge::set_node_up(&shard.id, false));
             gauge::set_slots_unserved(SLOTS);
             self.mapping.take(map);
@@ -134,6 +138,7 @@ impl Watch {
         });
         let mut map = SlotMap::new(chosen.epoch, shards);
         map.replicas.clone_from(&self.replicas);
+        map.took = took;
         let silent = map.shards.iter().filter(|shard| !answering.contains(&shard.address));
         map.silent = silent.map(|shard| shard.address.clone()).collect();
         gauge::set_slots_unserved(SLOTS - map.reachable());
@@ -163,7 +168,7 @@ impl Watch {
         }
         let next = map.shards.iter().map(|shard| &shard.address).find(|address| is_good(address));
         if let Some(address) = next {
-            self.election.decide(Some(Node { address: address.clone(), since: Instant::now(), named_by: None }));
+            self.election.decide(Some(Node { address: address.clone(), since: Instant::now().into_std(), named_by: None }));
         }
     }
 }
@@ -178,15 +183,17 @@ pub fn resolve(asked: &Address, mut assignment: Assignment) -> Assignment {
 
 async fn ask(settings: Settings, address: Address, session: Option<Session>) -> Answered {
     let longest = ANSWER_TIMEOUT.min(settings.connect_timeout);
+    let since = Instant::now();
     if let Some(mut session) = session
         && let Ok(assignment) = session.ask().await
     {
-        return (address, Ok((session, assignment)));
+        return (address, Ok((session, assignment, since.elapsed())));
     }
     let asked = async {
         let mut session = Session::open(&settings, &address, longest).await?;
+        let since = Instant::now();
         let assignment = session.ask().await?;
-        Ok((session, assignment))
+        Ok((session, assignment, since.elapsed()))
     };
     let answered = asked.await;
     (address, answered)

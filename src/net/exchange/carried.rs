@@ -7,7 +7,7 @@ use super::Exchange;
 use super::marked::{Marked, RESENT_BYTES_MAX};
 use super::send::Sending;
 use respguard_engine::link::owed::Owed;
-use respguard_engine::pipeline::group::{CarriedGroup, Injected, WrappedGroup};
+use respguard_engine::pipeline::group::{CarriedGroup, Injected, Members, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::{Added, Span, SpanGroup};
@@ -93,7 +93,7 @@ impl Exchange {
             .map(|group| {
                 let (rule, row) = (&policy.groups()[group.group], self.context.metrics.group_row(group.group));
                 let members = members(group, commands);
-                let ids = members.clone().map(|at| batch.id(at)).collect();
+                let ids: Members = members.clone().map(|at| batch.id(at)).collect();
                 let wrapped = WrappedGroup::new(row, Arc::clone(rule), ids)
                     .naming(sending.keys(members.clone()))
                     .expecting(sending.expectations(members, rule));

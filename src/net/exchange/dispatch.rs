@@ -12,7 +12,7 @@ use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::group::WrappedGroup;
 use respguard_engine::pipeline::named_keys;
 use respguard_engine::pipeline::plan::roles::Roles;
-use respguard_engine::pipeline::plan::{Answer, Plan, Step};
+use respguard_engine::pipeline::plan::{Added, Answer, Plan, Step};
 use respguard_engine::pipeline::score::{Scope, Score};
 use respguard_engine::pipeline::slot::{Probe, Role};
 use respguard_engine::pipeline::violation::{Kind, Violation};
@@ -71,7 +71,7 @@ impl Exchange {
                 Step::Wrap { members, group, added } => {
                     let (members, rule) = (&all_members[members], &policy.groups()[group]);
                     let marked = self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps)));
-                    self.send_group(&sending, members, (group, rule), *added, marked);
+                    self.send_group(&sending, members, (group, rule), added.map_or_else(Added::default, |added| *added), marked);
                 }
                 Step::TtlFix { command, added } => {
                     let name = added.rule.as_ref().map(|rule| Arc::clone(&rule.name)).unwrap_or_default();
@@ -85,7 +85,8 @@ impl Exchange {
                 Step::Guard { members, group, preflight, added } => {
                     let (members, rule) = (&all_members[members], &policy.groups()[group]);
                     let marked = self.marker(&sending, members, rule).map(|marker| (marker, questions(&mut steps)));
-                    self.send_guarded(&sending, members, group, *preflight, *added, marked);
+                    let added = added.map_or_else(Added::default, |added| *added);
+                    self.send_guarded(&sending, members, group, *preflight, added, marked);
                 }
                 Step::Span(span) => {
                     let commands = &all_members[span.commands.clone()];

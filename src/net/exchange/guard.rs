@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::Exchange;
 use super::marked::{Marked, RESENT_BYTES_MAX};
 use super::send::Sending;
@@ -11,7 +13,7 @@ use crate::net::findings::group_outcome;
 use crate::net::upstream::Recipient;
 use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::finding::{Fault, Finding, Outcome};
-use respguard_engine::pipeline::group::{Injected, WrappedGroup};
+use respguard_engine::pipeline::group::{Injected, Members, WrappedGroup};
 use respguard_engine::pipeline::guard::Guard;
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::plan::Added;
@@ -32,7 +34,7 @@ impl Exchange {
     ) {
         let Sending { link, policy, batch, .. } = *sending;
         let timing = sending.timing_of(commands);
-        let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
+        let members: Members = commands.iter().map(|&at| batch.id(at)).collect();
         members.iter().for_each(|id| self.context.metrics.command(id.index()));
         let guard = self.context.guards.next(&policy.guard_prefix, preflight.key());
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
@@ -50,7 +52,8 @@ impl Exchange {
         let once = preflight.is_once().map(|once| (once, self.context.guards.id()));
         let once = once.map(|(once, id)| (Injected { behind: 0, request: once.mark(&id), ttl_fix: None }, id));
         let (mark_once, id) = once.unzip();
-        let injected: Vec<_> = std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).collect();
+        let injected: SmallVec<[_; 2]> =
+            std::iter::once(first).chain(mark_once).chain(injected).chain(last).chain(finish).collect();
         let parts = sending.transaction(commands, &injected);
         let room = preflight.bytes(&guard) + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut request = Vec::with_capacity(room);

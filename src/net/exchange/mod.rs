@@ -28,6 +28,7 @@ mod task;
 mod unpacking;
 mod waiting;
 mod way;
+mod whole;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -174,12 +175,25 @@ impl Exchange {
         }
     }
 
+    /// False where the client's task waits for bytes alone, and nobody wants anything of it.
+    #[inline]
+    pub fn may_have_news(&self) -> bool {
+        let is_wanted = self.lost_lease.get() || self.kept.is_refused() || self.is_asked_for_own_connection();
+        is_wanted || self.task.wants_room() || self.task.waiting() != Waiting::Input
+    }
+
     /// True when the client's task need not wait any longer.
     pub fn is_wait_over(&self) -> bool {
         match self.task.waiting() {
             Waiting::Input | Waiting::Leaving => false,
             waiting => waiting.is_over(self.owing(), clock::now()),
         }
+    }
+
+    /// True when nothing is owed but replies to what was answered with a timeout.
+    pub fn waits_for_late_alone(&self) -> bool {
+        let owing = self.owing();
+        owing.late && !owing.replies
     }
 
     fn owing(&self) -> Owing {

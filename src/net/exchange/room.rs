@@ -17,8 +17,12 @@ pub const PRESSED_BYTES: usize = 64 * 1024;
 impl Exchange {
     /// False while so much is under way that nothing more is taken from the client. That it does not read its replies is no
     /// reason: it may have more to send first.
+    #[inline]
     pub fn has_room(&self) -> bool {
         let state = self.state.borrow();
+        if state.slots.waiting_bytes() == 0 && state.slots.are_few() {
+            return true;
+        }
         let (waiting, places) = (state.slots.waiting_bytes(), state.slots.place_bytes());
         // What has gone to the server waits there, however much that is.
         waiting == 0 && places < LITTLE || waiting < self.out_bytes_soft() && self.context.kept.has_room_for(places + waiting)

@@ -8,6 +8,7 @@ use super::send::{Sending, SlowExec};
 use super::{Exchange, Places, State};
 use respguard_engine::command::{BlockFor, RetryClass, Timeout};
 use respguard_engine::link::owed::{Owed, Seq};
+use respguard_engine::pipeline::group::Pieces;
 use respguard_engine::pipeline::plan::roles::Roles;
 use respguard_engine::pipeline::score::Score;
 use respguard_engine::pipeline::sequencer::Sequencer;
@@ -118,7 +119,8 @@ impl Exchange {
         let all = roles.are_plain(commands.clone());
         let is_read = |at: &usize| {
             let retry = sending.table.spec(sending.batch.id(*at)).retry;
-            retry == RetryClass::Read && (all || roles.get(*at).is_some_and(Role::is_scored))
+            let is_sent_again = |role: &Role| role.is_scored() || matches!(role, Role::Ahead(_));
+            retry == RetryClass::Read && (all || roles.get(*at).is_some_and(is_sent_again))
         };
         let reads = commands.clone().rev().take_while(is_read).count();
         commands.end - reads..commands.end
@@ -166,7 +168,7 @@ impl Exchange {
         let is_sent = if sending.rewrites.is_empty() {
             self.send(link, state, &[&bytes[batch.wire(commands)]], owed, timing.read_at, deadline)
         } else {
-            let mut pieces = Vec::new();
+            let mut pieces = Pieces::new();
             sending.push_pieces(commands, &mut pieces);
             self.send(link, state, &pieces, owed, timing.read_at, deadline)
         };

@@ -15,7 +15,7 @@ use respguard_engine::link::owed::Owed;
 use respguard_engine::pipeline::batch::Batch;
 use respguard_engine::pipeline::expectations::Expectations;
 use respguard_engine::pipeline::finding::Fault;
-use respguard_engine::pipeline::group::{self, Injected, WrappedGroup};
+use respguard_engine::pipeline::group::{self, Injected, Members, Pieces, WrappedGroup};
 use respguard_engine::pipeline::in_doubt::mark;
 use respguard_engine::pipeline::named_keys::NamedKeys;
 use respguard_engine::pipeline::plan::Added;
@@ -74,7 +74,7 @@ impl Sending<'_> {
     }
 
     /// What goes on the wire for the members of a group, with commands of our own between them.
-    pub(super) fn transaction<'p>(&'p self, commands: &[usize], injected: &'p [Injected]) -> Vec<&'p [u8]> {
+    pub(super) fn transaction<'p>(&'p self, commands: &[usize], injected: &'p [Injected]) -> Pieces<'p> {
         let members = u32::try_from(commands.len()).unwrap_or(u32::MAX);
         group::parts(members, injected, |members, parts| {
             for run in commands[members.start as usize..members.end as usize].chunk_by(|a, b| a + 1 == *b) {
@@ -84,7 +84,7 @@ impl Sending<'_> {
     }
 
     /// What goes on the wire for consecutive commands.
-    pub(super) fn push_pieces<'p>(&'p self, commands: Range<usize>, pieces: &mut Vec<&'p [u8]>) {
+    pub(super) fn push_pieces<'p>(&'p self, commands: Range<usize>, pieces: &mut Pieces<'p>) {
         let mut first = commands.start;
         // Most go out as they came.
         let rewritable = if self.rewrites.is_empty() { 0..0 } else { commands.clone() };
@@ -199,7 +199,7 @@ impl Exchange {
     ) {
         let Sending { link, batch, .. } = *sending;
         let timing = sending.timing_of(commands);
-        let members: Vec<_> = commands.iter().map(|&at| batch.id(at)).collect();
+        let members: Members = commands.iter().map(|&at| batch.id(at)).collect();
         for id in &members {
             self.context.metrics.command(id.index());
         }

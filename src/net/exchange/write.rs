@@ -23,7 +23,7 @@ impl Exchange {
     #[inline]
     pub(super) fn has_nothing_to_write(&self, state: &State) -> bool {
         let has_nothing = state.out.has_no_buffer() && self.pace.has_caught_up() && state.slots.waiting_bytes() == 0;
-        has_nothing && state.slots.place_bytes() < PLACES_NOTED && self.kept.output() < PLACES_NOTED
+        has_nothing && self.kept.output() < PLACES_NOTED && (state.slots.are_few() || state.slots.place_bytes() < PLACES_NOTED)
     }
 
     fn poll_flush_out(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {

@@ -70,15 +70,15 @@ fn call(rest: &Rest, parts: &Parts, endpoint: RestEndpoint, token: usize, body: 
         Rights { read_only: rest.front.tokens.get(token).read_only, longest_wait: rest.shared.pool.settings.request_timeout };
     let rules = Rules { table: &table, scripts: &rest.front.scripts, rights };
     let malformed = |error: json::Malformed| error.text(body);
-    let mut arguments = Arguments::default();
     let mut call = match endpoint {
         RestEndpoint::MultiExec => Call::new(Shape::Transaction, body.len()),
         RestEndpoint::Pipeline => Call::new(Shape::Pipeline, body.len()),
         _ => Call::new(Shape::One, body.len()),
     };
     if call.shape != Shape::One {
-        json::commands(body, &mut arguments, &mut |arguments| call.add(arguments, rules)).map_err(malformed)?;
+        json::commands(body, &mut |args| call.add(args, rules)).map_err(malformed)?;
     } else {
+        let mut arguments = Arguments::default();
         path::segments(parts.uri.path()).for_each(|segment| arguments.push(&segment));
         if arguments.args().is_empty() {
             json::command(body, &mut arguments).map_err(malformed)?;
@@ -86,7 +86,7 @@ fn call(rest: &Rest, parts: &Parts, endpoint: RestEndpoint, token: usize, body: 
             arguments.push(body);
         }
         path::add_query(parts.uri.query(), &mut arguments);
-        call.add(&arguments, rules);
+        call.add(arguments.args(), rules);
     }
     call.finish();
     Ok(call)

@@ -75,11 +75,11 @@ impl Asking {
 
     /// True when something has come, be it the end.
     fn hear(&mut self, cx: &Context<'_>) -> bool {
-        let Some(conversation) = &self.conversation else { return false };
+        let Some(conversation) = &mut self.conversation else { return false };
         match conversation.poll_hear(cx) {
             Poll::Ready(Some(bytes)) => {
                 self.is_unsent = false;
-                if self.replies.feed(&bytes).is_err() {
+                if self.replies.feed(bytes).is_err() {
                     self.fail();
                 }
                 true

@@ -5,7 +5,6 @@ use respguard_resp::encode;
 use respguard_resp::request::Args;
 
 use super::commands::{Rights, Verdict, admit};
-use super::json::Arguments;
 use super::scripts::Scripts;
 
 /// Room that is made for what is sent before its commands are known.
@@ -76,8 +75,7 @@ impl Call {
     }
 
     /// Adds a command.
-    pub fn add(&mut self, arguments: &Arguments, rules: Rules<'_>) {
-        let args = arguments.args();
+    pub fn add(&mut self, args: Args<'_>, rules: Rules<'_>) {
         let spec = rules.table.spec(rules.table.lookup(args));
         let slot = match admit(spec, args, rules.rights) {
             Verdict::Send => self.send(spec, args, rules.scripts),
@@ -158,6 +156,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::net::rest::json::Arguments;
 
     fn call(shape: Shape, lines: &[&str]) -> Call {
         let (table, scripts, mut call) = (Table::builtin(), Scripts::default(), Call::new(shape, 0));
@@ -165,7 +164,7 @@ mod tests {
         for line in lines {
             let mut arguments = Arguments::default();
             line.split(' ').for_each(|word| arguments.push(word.as_bytes()));
-            call.add(&arguments, Rules { table: &table, scripts: &scripts, rights });
+            call.add(arguments.args(), Rules { table: &table, scripts: &scripts, rights });
         }
         call.finish();
         call

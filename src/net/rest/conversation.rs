@@ -32,6 +32,8 @@ pub type NoConversation = (StatusCode, String);
 /// One client of the engine.
 pub struct Conversation {
     pipe: Pipe,
+    /// What was answered last.
+    heard: BytesMut,
     exchange: Weak<Exchange>,
     /// The place of the token that it belongs to.
     token: usize,
@@ -64,7 +66,7 @@ impl Conversation {
             // The token was shown.
             exchange.state.borrow_mut().session.admission = Admission::Granted;
         }
-        Ok(Conversation { pipe: near, exchange: Rc::downgrade(&exchange), token: place })
+        Ok(Conversation { pipe: near, heard: BytesMut::new(), exchange: Rc::downgrade(&exchange), token: place })
     }
 
     /// The place of its token.
@@ -102,9 +104,9 @@ impl Conversation {
         self.pipe.unread()
     }
 
-    /// What is answered; `None` when nothing will be any more.
-    pub fn poll_hear(&self, cx: &Context<'_>) -> Poll<Option<BytesMut>> {
-        self.pipe.poll_take(cx)
+    /// What is answered, all of which counts as taken; `None` when nothing will be any more.
+    pub fn poll_hear(&mut self, cx: &Context<'_>) -> Poll<Option<&[u8]>> {
+        self.pipe.poll_exchange(cx, &mut self.heard).map(|is_open| is_open.then_some(&self.heard[..]))
     }
 }
 

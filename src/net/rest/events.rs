@@ -97,7 +97,7 @@ impl Events {
         loop {
             if self.input.is_empty() {
                 match ready!(self.conversation.poll_hear(cx)) {
-                    Some(bytes) => self.input = bytes,
+                    Some(bytes) => self.input.extend_from_slice(bytes),
                     None => return Poll::Ready(None),
                 }
             }

@@ -31,11 +31,14 @@ impl Arguments {
     fn add<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let start = self.bytes.len();
         let written = write(&mut self.bytes);
-        // Bodies are bounded far below 4 GiB.
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         self.spans.push(Span { start: place(start), end: place(self.bytes.len()) });
         written
     }
+}
+
+/// Bodies are bounded far below 4 GiB.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// What is wrong with a body, and at which byte.
@@ -69,11 +72,16 @@ pub fn command(body: &[u8], into: &mut Arguments) -> Result<(), Malformed> {
 ///
 /// # Errors
 /// The body is something else.
-pub fn commands(body: &[u8], into: &mut Arguments, take: &mut dyn FnMut(&Arguments)) -> Result<(), Malformed> {
+pub fn commands(body: &[u8], take: &mut dyn FnMut(Args<'_>)) -> Result<(), Malformed> {
+    let mut arguments = Arguments::default();
     let mut reader = Reader::new(body)?;
     reader.list("the body is to be an array of arrays, one for each command", |reader| {
-        reader.command(into)?;
-        take(into);
+        if reader.plain_command(&mut arguments.spans) {
+            take(Args::new(body, &arguments.spans));
+        } else {
+            reader.command(&mut arguments)?;
+            take(arguments.args());
+        }
         Ok(())
     })?;
     reader.end()
@@ -133,6 +141,31 @@ impl<'b> Reader<'b> {
                 None => return self.wrong("it ends too early"),
             }
         }
+    }
+
+    /// Most commands are strings without an escape, with no blank between them: their arguments stand in the body as they
+    /// are. False, and nothing is read, where that is not so.
+    fn plain_command(&mut self, spans: &mut Vec<Span>) -> bool {
+        spans.clear();
+        if self.peek() != Some(b'[') {
+            return false;
+        }
+        let mut at = self.at + 1;
+        while let Some(b'"') = self.body.get(at) {
+            let start = at + 1;
+            let Some(length) = special(&self.body[start..]) else { return false };
+            let end = start + length;
+            spans.push(Span { start: place(start), end: place(end) });
+            match self.body[end..] {
+                [b'"', b',', ..] => at = end + 2,
+                [b'"', b']', ..] => {
+                    self.at = end + 2;
+                    return true;
+                }
+                _ => return false,
+            }
+        }
+        false
     }
 
     fn command(&mut self, into: &mut Arguments) -> Result<(), Malformed> {
@@ -283,8 +316,8 @@ mod tests {
     }
 
     fn read_all(body: &[u8]) -> Result<Vec<Vec<Vec<u8>>>, Malformed> {
-        let (mut all, mut arguments) = (Vec::new(), Arguments::default());
-        commands(body, &mut arguments, &mut |one| all.push(one.args().iter().map(<[u8]>::to_vec).collect()))?;
+        let mut all = Vec::new();
+        commands(body, &mut |one| all.push(one.iter().map(<[u8]>::to_vec).collect()))?;
         Ok(all)
     }
 
@@ -346,6 +379,25 @@ mod tests {
         );
         assert!(read_all(b"[\"get\",\"k\"]").is_err() && read_all(b"[[\"get\"],[]]").is_err());
         assert_eq!(read_all(b"[]"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn commands_that_are_written_in_another_way_are_the_same() {
+        let wanted = Ok(vec![words(&["get", "k"]), words(&["set", "k", "5"])]);
+        for body in [
+            r#"[["get","k"],["set","k","5"]]"#,
+            r#"[["get","k"],["set","k",5]]"#,
+            r#"[ ["get","k"] , ["set" ,"k", "5"] ]"#,
+            r#"[["get","\u006b"],["s\u0065t","k","5"]]"#,
+            r#"[["get","k" ],["set","k",5 ]]"#,
+        ] {
+            assert_eq!(read_all(body.as_bytes()), wanted, "{body}");
+        }
+        for body in
+            [r#"[["get","k"#, r#"[["get","k""#, r#"[["get","k","#, r#"[["get",]]"#, r#"[["get" "k"]]"#, "[[\"get\",\"\n\"]]"]
+        {
+            assert!(read_all(body.as_bytes()).is_err(), "{body}");
+        }
     }
 
     proptest! {

@@ -18,7 +18,7 @@ pub enum Format {
 /// Frames that are needed whole: QUEUED, an error, a digest.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
-/// Room that is made for what JSON adds to some replies.
+/// Room that is made for what JSON adds to some replies, and for each reply of an array before any has come.
 const SHORT_BYTES: usize = 128;
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -83,6 +83,7 @@ impl Replies {
             error: None,
         };
         if replies.is_array() {
+            replies.out.reserve((1 + replies.slots.len()).saturating_mul(SHORT_BYTES).min(PIECE_BYTES));
             replies.out.push(b'[');
         }
         if phase == Phase::Replies {

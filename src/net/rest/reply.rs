@@ -237,14 +237,17 @@ fn integer(text: &[u8]) -> Option<&[u8]> {
 
 /// The bytes that stand before a bulk string of less than 10,000 bytes, and the string, if all of it is there.
 fn short_bulk(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let digits = bytes.strip_prefix(b"$")?.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
-    if !(1..=4).contains(&digits) {
-        return None;
-    }
-    let length = bytes[1..=digits].iter().fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
-    let head = 1 + digits + 2;
-    let rest = bytes.get(head - 2..head + length + 2)?.strip_prefix(b"\r\n")?;
-    Some((head, rest.strip_suffix(b"\r\n")?))
+    let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
+    let (head, length) = match *bytes {
+        [b'$', a @ b'0'..=b'9', b'\r', b'\n', ..] => (4, number(&[a])),
+        [b'$', a @ b'0'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => (5, number(&[a, b])),
+        [b'$', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', b'\n', ..] => (6, number(&[a, b, c])),
+        [b'$', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', d @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            (7, number(&[a, b, c, d]))
+        }
+        _ => return None,
+    };
+    Some((head, bytes.get(head..head + length + 2)?.strip_suffix(b"\r\n")?))
 }
 
 fn length(text: &[u8]) -> Result<u64, Broken> {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use tracing::info;
 
@@ -13,7 +13,8 @@ use super::body::Answer;
 use super::connection::Busy;
 use super::{Rest, request, status};
 
-const SYNC_TOKEN: &str = "upstash-sync-token";
+static SYNC_TOKEN: HeaderName = HeaderName::from_static(SYNC_TOKEN_NAME);
+const SYNC_TOKEN_NAME: &str = "upstash-sync-token";
 /// How long a browser may rely on what it was allowed.
 const PREFLIGHT_SECONDS: u64 = 600;
 
@@ -64,7 +65,7 @@ pub async fn respond(rest: &Rc<Rest>, request: Request<Incoming>, peer: &str, bu
     if !done.content_type.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(done.content_type));
     }
-    headers.insert(SYNC_TOKEN, HeaderValue::from(rest.front.next_sync()));
+    headers.insert(&SYNC_TOKEN, HeaderValue::from(rest.front.next_sync()));
     describe(done.status, request::methods(endpoint), parts.version, headers);
     allow_origin(&rest.front.cors, &parts, is_preflight, headers);
     response
@@ -104,7 +105,7 @@ fn allow_origin(allowed: &[String], parts: &Parts, is_preflight: bool, headers: 
         return;
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(SYNC_TOKEN));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(SYNC_TOKEN_NAME));
     if is_preflight {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("HEAD, GET, POST, PUT"));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(PREFLIGHT_SECONDS));

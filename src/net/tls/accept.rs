@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring::Ticketer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
@@ -99,6 +100,8 @@ fn read(files: &ServerFiles, protocols: &[Vec<u8>]) -> Result<Arc<ServerConfig>,
     };
     let mut config = builder.with_single_cert(chain, key).map_err(failed)?;
     config.alpn_protocols = protocols.to_vec();
+    // Clients that come back resume their sessions by tickets, of which the process keeps nothing, however many there are.
+    config.ticketer = Ticketer::new().map_err(failed)?;
     Ok(Arc::new(config))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
@@ -29,6 +29,8 @@ pub struct SlotMap {
     pub replicas: Vec<Address>,
     /// Primaries that did not answer when they were asked last.
     pub silent: Vec<Address>,
+    /// How long the others took.
+    pub took: Vec<(Address, Duration)>,
     pub epoch: u64,
     pub since: Instant,
 }
@@ -39,6 +41,7 @@ impl Default for SlotMap {
             shards: Vec::new(),
             replicas: Vec::new(),
             silent: Vec::new(),
+            took: Vec::new(),
             owners: vec![NOBODY; SLOTS].into(),
             epoch: 0,
             since: Instant::now(),
@@ -95,6 +98,11 @@ impl SlotMap {
     pub fn reachable(&self) -> usize {
         let silent = self.shards.iter().filter(|shard| self.silent.contains(&shard.address));
         self.served() - silent.map(|shard| shard.slots).sum::<usize>().min(self.served())
+    }
+
+    /// How long a node took to answer when it was asked last; `None` if it did not.
+    pub fn answered_in(&self, address: &Address) -> Option<Duration> {
+        self.took.iter().find(|(node, _)| node == address).map(|(_, took)| *took)
     }
 
     /// True when the same nodes serve the same slots.
@@ -162,9 +170,15 @@ pub struct Mapping {
 
 impl Mapping {
     /// The nodes have been asked; true when something has changed.
-    pub fn take(&self, map: SlotMap) -> bool {
+    pub fn take(&self, mut map: SlotMap) -> bool {
         self.shared.looks.fetch_add(1, Ordering::Relaxed);
-        let is_news = !self.view.borrow().is_like(&map);
+        let (since, is_news) = {
+            let before = self.view.borrow();
+            (before.since, !before.is_like(&map))
+        };
+        if !is_news {
+            map.since = since;
+        }
         // Also where it says nothing new: what a node has said in between may have been wrong.
         self.view.send_replace(Arc::new(map));
         is_news

@@ -132,7 +132,8 @@ impl Server<'_> {
         stage: &mut Stage,
     ) -> Result<(Stream, ServerInfo), OpenError> {
         let failed = |source| self.failed(source);
-        let mut stream = Stream::connect(self.address).await.map_err(failed)?;
+        let reached_at = self.settings.reached_at.map(|reached_at| reached_at(self.address));
+        let mut stream = Stream::connect(reached_at.as_ref().unwrap_or(self.address)).await.map_err(failed)?;
         if let Some(connector) = &self.settings.tls {
             *stage = Stage::Tls;
             stream = stream.connect_tls(connector, self.address).await.map_err(failed)?;

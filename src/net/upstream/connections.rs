@@ -10,6 +10,8 @@ use std::time::Instant;
 pub struct Connections {
     max: usize,
     open: AtomicUsize,
+    /// Of one server of several: those of the whole process, among which they count.
+    all: Option<Arc<Connections>>,
     /// Who waits for one of them to end.
     waiting: AtomicUsize,
     /// By their user: since when each can be used.
@@ -24,7 +26,22 @@ pub struct Full(pub usize);
 impl Connections {
     /// None yet, and at most `max`.
     pub fn new(max: usize) -> Arc<Connections> {
-        Arc::new(Connections { max, open: AtomicUsize::new(0), waiting: AtomicUsize::new(0), users: Mutex::default() })
+        Arc::new(Connections { max, open: AtomicUsize::new(0), all: None, waiting: AtomicUsize::new(0), users: Mutex::default() })
+    }
+
+    /// Those to one server of several: counted apart, and bounded with all others.
+    pub fn among(all: &Arc<Connections>) -> Arc<Connections> {
+        let (open, waiting, users) = Default::default();
+        Arc::new(Connections { max: all.max, open, all: Some(Arc::clone(all)), waiting, users })
+    }
+
+    /// How many there are.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn all(self: &Arc<Self>) -> &Arc<Connections> {
+        self.all.as_ref().unwrap_or(self)
     }
 
     /// Room for one more.
@@ -33,43 +50,52 @@ impl Connections {
     /// There are as many as there may be.
     pub fn take(self: &Arc<Self>) -> Result<Permit, Full> {
         let free = |open| (open < self.max).then_some(open + 1);
-        match self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free) {
-            Ok(_) => Ok(Permit(Arc::clone(self))),
+        match self.all().open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free) {
+            Ok(_) => Ok(self.permit()),
             Err(_) => Err(Full(self.max)),
         }
     }
 
-    /// Room for one that there must be: that of clients that have said nothing yet, and what a server in trouble is told over.
-    pub fn insist(self: &Arc<Self>) -> Permit {
-        self.open.fetch_add(1, Ordering::Relaxed);
+    fn permit(self: &Arc<Self>) -> Permit {
+        if self.all.is_some() {
+            self.open.fetch_add(1, Ordering::Relaxed);
+        }
         Permit(Arc::clone(self))
     }
 
+    /// Room for one that there must be: that of clients that have said nothing yet, and what a server in trouble is told over.
+    pub fn insist(self: &Arc<Self>) -> Permit {
+        self.all().open.fetch_add(1, Ordering::Relaxed);
+        self.permit()
+    }
+
     /// True when there is room for one more.
-    pub fn has_room(&self) -> bool {
-        self.open.load(Ordering::Relaxed) < self.max
+    pub fn has_room(self: &Arc<Self>) -> bool {
+        self.all().open.load(Ordering::Relaxed) < self.max
     }
 
     /// True while somebody waits for a connection that nobody needs to end.
-    pub fn is_waited_for(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+    pub fn is_waited_for(self: &Arc<Self>) -> bool {
+        self.all().waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Somebody waits, until what is returned is dropped.
     pub fn wait(self: &Arc<Self>) -> Waiting {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(Arc::clone(self))
+        let all = self.all();
+        all.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(Arc::clone(all))
     }
 
     /// A connection of this user's can be used from `since` on, until what is returned is dropped.
     pub fn enter(self: &Arc<Self>, user: &[u8], since: Instant) -> Presence {
-        self.change(|users| users.entry(user.into()).or_default().push(since));
-        Presence { connections: Arc::clone(self), user: user.into(), since }
+        let all = self.all();
+        all.change(|users| users.entry(user.into()).or_default().push(since));
+        Presence { connections: Arc::clone(all), user: user.into(), since }
     }
 
     /// True when the user has a connection that is older than `then`.
-    pub fn has_older(&self, user: &[u8], then: Instant) -> bool {
-        self.change(|users| users.get(user).is_some_and(|since| since.iter().any(|since| *since < then)))
+    pub fn has_older(self: &Arc<Self>, user: &[u8], then: Instant) -> bool {
+        self.all().change(|users| users.get(user).is_some_and(|since| since.iter().any(|since| *since < then)))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<Box<[u8]>, Vec<Instant>>) -> T) -> T {
@@ -84,6 +110,9 @@ pub struct Permit(Arc<Connections>);
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(all) = &self.0.all {
+            all.open.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -134,6 +163,20 @@ mod tests {
         assert_eq!(connections.take().map(|_| ()), Err(Full(2)));
         drop(first);
         assert!(connections.take().is_ok());
+    }
+
+    #[test]
+    fn those_to_one_server_of_several_count_among_all() {
+        let all = Connections::new(2);
+        let (one, other) = (Connections::among(&all), Connections::among(&all));
+        let first = one.take().expect("room");
+        let _second = other.take().expect("room");
+        assert_eq!([one.open(), other.open(), all.open()], [1, 1, 2]);
+        assert!(one.take().is_err() && !other.has_room());
+        drop(first);
+        assert_eq!([one.open(), other.open(), all.open()], [0, 1, 1]);
+        let _presence = one.enter(b"bob", Instant::now());
+        assert!(other.has_older(b"bob", Instant::now() + Duration::from_secs(1)));
     }
 
     #[test]

@@ -176,6 +176,11 @@ impl Lane {
         self.shared_connection.shared()
     }
 
+    /// The same, unless it has taken the place of one on which this recipient is still owed something.
+    pub fn shared_for(&self, who: &Rc<dyn Recipient>) -> Rc<Link> {
+        self.shared_connection.shared_for(who)
+    }
+
     /// Puts another connection in the place of the shared one, if that is stuck and another one is there.
     pub fn replace_stuck(&self) {
         let open = || self.open(Vec::new()).ok();

@@ -22,8 +22,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
+use crate::net::address::Address;
 use crate::net::health::Health;
 use crate::net::server_limits::ServerLimits;
 use crate::net::tls::Connector;
@@ -196,14 +197,16 @@ pub struct Settings {
     pub retry_reads: bool,
     /// What one worker may send once more.
     pub retries: Allowance,
-    /// Told when a lost connection is back: the server may be another one now.
-    pub reconnected: Arc<Notify>,
+    /// Told when a lost connection is back: the others can come back as well, and the server may be another one now.
+    pub reconnected: watch::Sender<()>,
     /// What the server takes on one connection.
     pub limits: Arc<ServerLimits>,
     /// It is a cluster.
     pub cluster: Option<Arc<ClusterSettings>>,
     /// It is one node of a cluster: what becomes of it says nothing about the others.
     pub is_node: bool,
+    /// Where a server is reached that is known by this address, where that is another one.
+    pub reached_at: Option<fn(&Address) -> Address>,
 }
 
 /// The same, with a worker's own way to a cluster.

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::Recipient;
 use super::connection::{Link, Phase, Standing};
 use super::lane::Reserved;
 use crate::net::clock;
@@ -54,6 +55,13 @@ impl SharedConnection {
 
     pub(super) fn shared(&self) -> Rc<Link> {
         Rc::clone(&self.shared.borrow())
+    }
+
+    /// The one on which this recipient is owed something: what it sends over another would overtake that. Else the shared one.
+    pub(super) fn shared_for(&self, who: &Rc<dyn Recipient>) -> Rc<Link> {
+        let retired = self.retired.borrow();
+        let mut links = retired.iter().map(|retired| &retired.link);
+        links.find(|link| link.phase() == Phase::Ready && link.owes(who)).cloned().unwrap_or_else(|| self.shared())
     }
 
     /// Connections that were lost and have not been ended yet, on any that a client may come from.

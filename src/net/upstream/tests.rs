@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Settings;
 use super::connections::Connections;
 use crate::net::address::Address;
@@ -65,10 +67,11 @@ pub fn settings(port: u16) -> Settings {
     Settings {
         retry_reads: true,
         retries: Allowance { share: 0.2, per_second: 10.0 },
-        reconnected: Arc::default(),
+        reconnected: watch::Sender::default(),
         limits: Arc::default(),
         cluster: None,
         is_node: false,
+        reached_at: None,
         primary: Primary::fixed(Address::Tcp { host: "127.0.0.1".to_owned(), port }),
         connect_timeout: long,
         request_timeout: long,

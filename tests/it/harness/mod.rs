@@ -9,6 +9,7 @@ pub mod program;
 pub mod proxy;
 pub mod redis;
 pub mod sentinels;
+pub mod sides;
 mod socket;
 pub mod twin;
 pub mod wire;
@@ -25,6 +26,7 @@ pub use program::Program;
 pub use proxy::{Proxy, Setup};
 pub use redis::{RedisServer, free_port};
 pub use sentinels::Watched;
+pub use sides::Sides;
 pub use twin::{Pair, Twin};
 pub use wire::{Wire, request, text};
 

@@ -151,9 +151,12 @@ impl Setup {
             "" => String::new(),
             address => format!("address = \"{address}\""),
         };
+        // On a busy machine connecting takes its time.
+        let default = |key: &str| if self.upstream.contains(key) { String::new() } else { format!("{key} = 4000\n") };
+        let times = format!("{}{}", default("connect_timeout_ms"), default("queue_timeout_ms"));
         let rest = self.rest.as_ref().map(|keys| format!("[rest]\naddress = \"127.0.0.1:0\"\n{keys}\n")).unwrap_or_default();
         format!(
-            "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\n{reached}\n{}\n\
+            "{}\n[listen]\naddress = \"{listen}\"\n{}\n[upstream]\n{reached}\n{times}{}\n\
              [admin]\naddress = \"127.0.0.1:{admin_port}\"\n{}\n{rest}[pipeline]\n{}\n{}\n",
             self.top, self.listen, self.upstream, self.admin, self.pipeline, self.rules
         )

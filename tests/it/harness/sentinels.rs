@@ -3,20 +3,24 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{PATIENCE, Program, RedisServer, Wire, eventually, free_port, text, within};
+use super::{Authority, Issued, PATIENCE, Program, RedisServer, Wire, eventually, free_port, text, within};
 
 /// How soon the sentinels take a server for dead.
 const DOWN_AFTER_MS: u32 = 500;
 const SENTINELS: usize = 3;
+const FOLLOW: &str = "--repl-diskless-sync-delay 0 --repl-ping-replica-period 1";
 
 /// Two servers of which one follows the other, and three sentinels that know them as `m`.
 pub struct Watched {
     pub servers: [RedisServer; 2],
     sentinels: Vec<Sentinel>,
+    /// The servers' ports for TLS, if they have any.
+    pub tls_ports: Vec<u16>,
 }
 
 struct Sentinel {
     port: u16,
+    tls_port: Option<u16>,
     process: Child,
     _directory: tempfile::TempDir,
 }
@@ -24,11 +28,31 @@ struct Sentinel {
 impl Watched {
     /// Waits until the sentinels know each other and the replica. `more` goes into their configuration.
     pub fn start(more: &str) -> Watched {
-        let follow = "--repl-diskless-sync-delay 0 --repl-ping-replica-period 1";
-        let first = RedisServer::start(&[follow]);
-        let second = RedisServer::start(&[follow, &format!("--replicaof 127.0.0.1 {}", first.port())]);
-        let sentinels = (0..SENTINELS).map(|_| Sentinel::start(first.port(), more)).collect();
-        let watched = Watched { servers: [first, second], sentinels };
+        let first = RedisServer::start(&[FOLLOW]);
+        let second = RedisServer::start(&[FOLLOW, &format!("--replicaof 127.0.0.1 {}", first.port())]);
+        let sentinels = (0..SENTINELS).map(|_| Sentinel::start(first.port(), more, None)).collect();
+        Watched { servers: [first, second], sentinels, tls_ports: Vec::new() }.wait(more)
+    }
+
+    /// The same; all of them speak TLS with each other, show this certificate, and listen without TLS too, for the tests.
+    pub fn start_over_tls(authority: &Authority, shown: &Issued) -> Watched {
+        let start = |more: &str| {
+            let attempt = || {
+                let port = free_port();
+                let tls = tls_keys(authority, shown, port).map(|key| format!("--{key}")).join(" ");
+                Some((RedisServer::try_start(Program::under_test(), &[FOLLOW, &tls, more])?, port))
+            };
+            (0..10).find_map(|_| attempt()).expect("a server finds ports that stay free")
+        };
+        let (first, first_port) = start("--tls-auth-clients no");
+        let (second, second_port) = start(&format!("--tls-auth-clients no --replicaof 127.0.0.1 {first_port}"));
+        let sentinels = (0..SENTINELS).map(|_| Sentinel::start(first_port, "tls-auth-clients no", Some((authority, shown))));
+        let sentinels = sentinels.collect();
+        Watched { servers: [first, second], sentinels, tls_ports: vec![first_port, second_port] }.wait("")
+    }
+
+    fn wait(self, more: &str) -> Watched {
+        let watched = self;
         eventually("the sentinels know each other", || {
             watched.ports().iter().all(|&port| {
                 let told = ask(port, more, "SENTINEL MASTER m");
@@ -41,6 +65,11 @@ impl Watched {
     /// Of the sentinels.
     pub fn ports(&self) -> Vec<u16> {
         self.sentinels.iter().map(|sentinel| sentinel.port).collect()
+    }
+
+    /// Of the sentinels, for TLS.
+    pub fn sentinel_tls_ports(&self) -> Vec<u16> {
+        self.sentinels.iter().filter_map(|sentinel| sentinel.tls_port).collect()
     }
 
     /// What the first sentinel answers.
@@ -59,6 +88,17 @@ impl Watched {
     }
 }
 
+/// What makes a server or a sentinel speak TLS on this port, and with others.
+fn tls_keys(authority: &Authority, shown: &Issued, port: u16) -> [String; 5] {
+    [
+        format!("tls-port {port}"),
+        "tls-replication yes".to_owned(),
+        format!("tls-cert-file {}", shown.cert.display()),
+        format!("tls-key-file {}", shown.key.display()),
+        format!("tls-ca-cert-file {}", authority.ca().display()),
+    ]
+}
+
 fn ask(port: u16, more: &str, line: &str) -> String {
     let mut wire = Wire::connect(port);
     if let Some(password) = more.split("requirepass ").nth(1) {
@@ -69,27 +109,30 @@ fn ask(port: u16, more: &str, line: &str) -> String {
 }
 
 impl Sentinel {
-    fn start(primary: u16, more: &str) -> Sentinel {
+    fn start(primary: u16, more: &str, tls: Option<(&Authority, &Issued)>) -> Sentinel {
         for _ in 0..10 {
-            if let Some(sentinel) = Sentinel::launch(primary, more) {
+            if let Some(sentinel) = Sentinel::launch(primary, more, tls) {
                 return sentinel;
             }
         }
         panic!("a sentinel found no port that stays free");
     }
 
-    fn launch(primary: u16, more: &str) -> Option<Sentinel> {
+    fn launch(primary: u16, more: &str, tls: Option<(&Authority, &Issued)>) -> Option<Sentinel> {
         let (port, directory) = (free_port(), tempfile::tempdir().expect("a temporary directory"));
+        let tls_port = tls.map(|_| free_port());
+        let keys = tls.zip(tls_port).map(|((authority, shown), port)| tls_keys(authority, shown, port).join("\n"));
         let file = directory.path().join("sentinel.conf");
         let configuration = format!(
             "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor m 127.0.0.1 {primary} 2\n\
              sentinel down-after-milliseconds m {DOWN_AFTER_MS}\nsentinel failover-timeout m 2000\n\
-             sentinel parallel-syncs m 1\n{more}\n",
-            directory.path().display()
+             sentinel parallel-syncs m 1\n{more}\n{}\n",
+            directory.path().display(),
+            keys.unwrap_or_default()
         );
         std::fs::write(&file, configuration).expect("a temporary file");
         let process = Command::new(&Program::under_test().path).arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn();
-        let mut sentinel = Sentinel { port, process: process.expect("it has told its version"), _directory: directory };
+        let mut sentinel = Sentinel { port, tls_port, process: process.expect("it has told its version"), _directory: directory };
         let mut ended = false;
         let own = format!("process_id:{}\r\n", sentinel.process.id());
         let answers = within(PATIENCE, || {

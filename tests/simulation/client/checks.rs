@@ -42,6 +42,19 @@ impl Client {
                 self.settle(session.db, key.as_deref(), tag, fate);
             }
             Want::Read { key } if !faulty => self.check_read(session, key, answer),
+            Want::ReadAll { keys } if !faulty => match answer {
+                Reply::Array(values) if values.len() == keys.len() => {
+                    keys.iter().zip(values).for_each(|(key, value)| self.check_read(session, key, value));
+                }
+                _ => self.misfit(session, want, answer),
+            },
+            Want::Deleted { keys } => match answer {
+                Reply::Integer(_) => keys.iter().for_each(|key| self.note_deleted(session, key, Fate::Applied)),
+                _ if faulty => keys.iter().for_each(|key| self.note_deleted(session, key, fate_of(answer))),
+                _ if answer.error() == Some("PARTIAL") => {}
+                _ => self.misfit(session, want, answer),
+            },
+            Want::Refused(token) if !faulty && answer.error() != Some(token) => self.misfit(session, want, answer),
             Want::Popped { list } if !faulty => self.check_popped(session, list, answer),
             _ => {}
         }
@@ -66,7 +79,7 @@ impl Client {
         let undone = self.stage.server.model.borrow().undone > 0;
         let register = self.registers.entry((session.db, key.to_owned())).or_default();
         let fits = match answer {
-            Reply::Null => undone || register.acknowledged.is_none(),
+            Reply::Null => undone || register.acknowledged.is_none() || register.deletions > 0,
             Reply::Bulk(value) => {
                 let value = String::from_utf8_lossy(value);
                 let tag = tag_in(&value).unwrap_or_default();
@@ -79,6 +92,15 @@ impl Client {
         if !fits {
             let text = format!("session {}: {key} is {}, known: {register:?}", session.number, brief(answer));
             self.breach(text);
+        }
+    }
+
+    fn note_deleted(&mut self, session: &Session, key: &str, fate: Fate) {
+        let register = self.registers.entry((session.db, key.to_owned())).or_default();
+        match fate {
+            Fate::Applied => (register.acknowledged, register.deletions) = (None, register.deletions - 1),
+            Fate::Refused => register.deletions -= 1,
+            Fate::Open | Fate::Unknown => {}
         }
     }
 
@@ -179,7 +201,12 @@ impl Client {
     /// Behind a change that was not carried out everything says so; elsewhere nothing does. A PING is the same in every db
     /// and protocol: while the server is in trouble it goes over a spare connection.
     pub(super) fn check_missed(&mut self, session: &Session, answer: &Reply) {
-        if session.missed.is_some() && matches!(answer, Reply::Simple(text) if text == "PONG") {
+        let is_of_ping = match answer {
+            Reply::Simple(text) => text == "PONG",
+            Reply::Error(text) => text.starts_with("TIMEOUT respguard: outcome of PING unknown"),
+            _ => false,
+        };
+        if session.missed.is_some() && is_of_ping {
             return;
         }
         let says_so = matches!(answer, Reply::Error(text) if text.starts_with(NOT_RUN));

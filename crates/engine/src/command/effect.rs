@@ -202,7 +202,7 @@ fn m_set_ex(args: Args<'_>) -> TtlEffect {
 }
 
 /// Where the options of MSETEX begin.
-fn m_set_ex_options(args: Args<'_>) -> Option<usize> {
+pub fn m_set_ex_options(args: Args<'_>) -> Option<usize> {
     let pairs = usize::try_from(args.get(1).and_then(integer)?).ok()?;
     pairs.checked_mul(2)?.checked_add(2)
 }

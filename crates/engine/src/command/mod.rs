@@ -44,7 +44,7 @@ pub use blocking::{BlockFor, Timeout};
 pub use canonical::{Arrangement, Canonical, ParsedArgs, Word, arrange, canonical};
 pub use connection::{ClientCommand, ConnectionEffect, Lane, PinReason, SubscriptionKind, Transaction};
 pub use credential::is_credential;
-pub use effect::{TtlColumn, TtlEffect, Unit, lifetime_of, only_changes_ttl, ttl_effects};
+pub use effect::{TtlColumn, TtlEffect, Unit, lifetime_of, m_set_ex_options, only_changes_ttl, ttl_effects};
 pub use flags::Flags;
 pub use keys::{Access, Find, KeyList, KeySpec, Keys, Search};
 pub use login::{DEFAULT_USER, Login};
@@ -53,7 +53,7 @@ pub use merge::{Merge, MergeError};
 pub use options::Options;
 pub use riding::Serves;
 pub use spec::{PlainKeys, RetryClass, Rewrite, Spec, Ungroupable};
-pub use table::Table;
+pub use table::{Looked, Table};
 pub use tips::{RequestPolicy, ResponsePolicy, Tips};
 pub use values::{ReplyShape, ValueUse, for_each_value, looks_into, reply_shape, sorted_by, value_use};
 

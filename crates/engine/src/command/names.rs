@@ -142,7 +142,7 @@ fn mix([a, b, c, d]: [u64; WORDS], len: u16, container: CommandId) -> u64 {
 
 /// Up to eight bytes as one word. Overlapping reads agree on the bytes that they share, so OR joins them.
 #[inline]
-fn load(bytes: &[u8]) -> u64 {
+pub(super) fn load(bytes: &[u8]) -> u64 {
     if let Ok(all) = bytes.try_into() {
         return u64::from_le_bytes(all);
     }

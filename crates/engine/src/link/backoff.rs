@@ -26,8 +26,18 @@ impl Backoff {
     pub fn failed(&mut self, jitter: f64) -> Duration {
         let step = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        step.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+        jittered(step, jitter)
     }
+}
+
+/// The pause where another connection to the same server has just succeeded: the shortest one, so that a server that ends
+/// each connection at once is not asked in a loop by several that tell each other. `jitter` is as in [`Backoff::failed`].
+pub fn shortest(jitter: f64) -> Duration {
+    jittered(FIRST, jitter)
+}
+
+fn jittered(step: Duration, jitter: f64) -> Duration {
+    step.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
 #[cfg(test)]

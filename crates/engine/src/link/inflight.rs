@@ -140,6 +140,11 @@ impl<R> Inflight<R> {
         self.entries.is_empty()
     }
 
+    /// Whether one of those who are owed something, or were until their time was over, is such.
+    pub fn owes(&self, is_such: impl Fn(&R) -> bool) -> bool {
+        self.entries.iter().any(|entry| is_such(&entry.recipient))
+    }
+
     /// Number of entries that are owed something.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -398,8 +403,9 @@ impl<R> Inflight<R> {
         cuts
     }
 
-    /// So many frames at the head will not come, those behind them may: hands what they belong to, to `tell`.
-    pub fn give_up_head(&mut self, mut frames: u32, mut tell: impl FnMut(&R, Owed, Cut)) {
+    /// So many frames at the head will not come, those behind them may: hands what they belong to, to `tell`. False where
+    /// they end within what one request is owed: whose the next frame would be, nobody could say.
+    pub fn give_up_head(&mut self, mut frames: u32, mut tell: impl FnMut(&R, Owed, Cut)) -> bool {
         self.head_started = false;
         while frames > 0
             && let Some(entry) = self.entries.front_mut()
@@ -408,6 +414,9 @@ impl<R> Inflight<R> {
                 Owed::Each { first, more, .. } => Owed::Each { first, requests: 1, more },
                 all @ Owed::All { .. } => all,
             };
+            if owed.frames() > frames {
+                return false;
+            }
             tell(&entry.recipient, owed, entry.cut());
             (0..owed.frames()).for_each(|_| entry.owed.came(0));
             frames = frames.saturating_sub(owed.frames());
@@ -416,6 +425,7 @@ impl<R> Inflight<R> {
             }
         }
         self.check();
+        true
     }
 
     /// True when the request at the head blocks, or nobody says for how long it is waited for.

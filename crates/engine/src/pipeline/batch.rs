@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use crate::command::{CommandId, Table};
+use crate::command::{CommandId, Looked, Table};
 use crate::link::owed::Seq;
 use crate::pipeline::packing::PackedValue;
 use respguard_resp::request::{Args, Parsed, ProtocolError, RequestParser, Span};
@@ -128,6 +128,7 @@ impl Batch {
     ///
     /// `bytes` begins with the first byte that has not been consumed.
     pub fn parse(&mut self, parser: &mut RequestParser, table: &Table, bytes: &[u8], whole_bytes_max: usize) -> Tail {
+        let mut looked = Looked::default();
         loop {
             let rest = &bytes[self.whole_bytes..];
             if rest.is_empty() {
@@ -137,7 +138,7 @@ impl Batch {
                 return Tail::More;
             }
             match parser.parse(rest, &mut self.spans, &mut self.arena, whole_bytes_max) {
-                Parsed::Request { bytes: length, inline } => self.push(table, bytes, length, inline),
+                Parsed::Request { bytes: length, inline } => self.push((table, &mut looked), bytes, length, inline),
                 Parsed::Nothing { bytes } => {
                     self.spans.truncate(self.whole_spans);
                     self.whole_bytes += bytes;
@@ -373,17 +374,20 @@ impl Batch {
         std::mem::take(&mut self.whole_bytes)
     }
 
-    fn push(&mut self, table: &Table, bytes: &[u8], length: usize, inline: bool) {
+    #[inline(always)]
+    fn push(&mut self, (table, looked): (&Table, &mut Looked), bytes: &[u8], length: usize, inline: bool) {
         let start = self.whole_bytes;
         let spans = &self.spans[self.whole_spans..];
         let base = if inline { &self.arena[..] } else { &bytes[start..start + length] };
-        let id = table.lookup(Args::new(base, spans));
+        let id = table.lookup_next(Args::new(base, spans), looked);
+        // What lies before the end is no further than the end.
+        let (end, spans_end) = (position(start + length), position(self.spans.len()));
         self.commands.push(Command {
             id,
-            start: position(start),
-            end: position(start + length),
-            first_span: position(self.whole_spans),
-            spans: position(spans.len()),
+            start: start as u32,
+            end,
+            first_span: self.whole_spans as u32,
+            spans: spans_end - self.whole_spans as u32,
             number: self.read,
             inline,
         });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 pub use carried::{CarriedGroup, Returned};
 use exec_stream::ExecStream;
+use smallvec::SmallVec;
 use take_back::{GivenTtl, TakeBack};
 
 use super::expectations::Expectations;
@@ -50,12 +51,17 @@ pub struct TtlFix {
     pub members: Vec<u32>,
 }
 
+/// What goes on the wire, in pieces: most transactions are few, and no room is asked for them.
+pub type Pieces<'a> = SmallVec<[&'a [u8]; 6]>;
+/// The members of a group: most have few.
+pub type Members = SmallVec<[CommandId; 8]>;
+
 /// The whole transaction as it goes on the wire: `push_wire` adds the bytes of consecutive members, in as many pieces as
 /// they lie in.
 ///
 /// `injected` is in the order of the wire.
-pub fn parts<'a>(members: u32, injected: &'a [Injected], push_wire: impl Fn(Range<u32>, &mut Vec<&'a [u8]>)) -> Vec<&'a [u8]> {
-    let mut parts = Vec::with_capacity(3 + 2 * injected.len());
+pub fn parts<'a>(members: u32, injected: &'a [Injected], push_wire: impl Fn(Range<u32>, &mut Pieces<'a>)) -> Pieces<'a> {
+    let mut parts = Pieces::with_capacity(3 + 2 * injected.len());
     parts.push(MULTI);
     let mut next = 0;
     for own in injected {
@@ -78,11 +84,11 @@ pub struct WrappedGroup {
     /// Under which number the group is counted, and the rule as it was when the group was planned.
     index: usize,
     rule: Arc<Group>,
-    members: Vec<CommandId>,
+    members: Members,
     /// Their keys, where violations name them.
     keys: Option<Box<NamedKeys>>,
     /// Which of the queued commands are our own, from 0, in order.
-    own: Vec<u32>,
+    own: SmallVec<[u32; 4]>,
     /// What precedes the transaction, where something does.
     guard: Option<Box<Guard>>,
     /// Frames that are complete.
@@ -138,13 +144,14 @@ impl WrappedGroup {
     pub const ALONE: usize = usize::MAX;
 
     /// A group of `rule` that has been sent and not answered.
-    pub fn new(index: usize, rule: Arc<Group>, members: Vec<CommandId>) -> WrappedGroup {
+    #[inline]
+    pub fn new(index: usize, rule: Arc<Group>, members: impl Into<Members>) -> WrappedGroup {
         WrappedGroup {
             index,
             rule,
-            members,
+            members: members.into(),
             keys: None,
-            own: Vec::new(),
+            own: SmallVec::new(),
             guard: None,
             answered: 0,
             in_transaction: false,
@@ -165,30 +172,41 @@ impl WrappedGroup {
     }
 
     /// Violations name these keys.
-    pub fn naming(self, keys: Option<Box<NamedKeys>>) -> WrappedGroup {
-        WrappedGroup { keys, ..self }
+    #[inline]
+    pub fn naming(mut self, keys: Option<Box<NamedKeys>>) -> WrappedGroup {
+        self.keys = keys;
+        self
     }
 
     /// What the rule expects of the members' replies.
-    pub fn expecting(self, expectations: Option<Box<Expectations>>) -> WrappedGroup {
-        WrappedGroup { expectations, ..self }
+    #[inline]
+    pub fn expecting(mut self, expectations: Option<Box<Expectations>>) -> WrappedGroup {
+        self.expectations = expectations;
+        self
     }
 
     /// What rules about single commands say of the members' replies.
-    pub fn checked(self, checks: Option<Box<ReplyChecks>>) -> WrappedGroup {
-        WrappedGroup { checks, ..self }
+    #[inline]
+    pub fn checked(mut self, checks: Option<Box<ReplyChecks>>) -> WrappedGroup {
+        self.checks = checks;
+        self
     }
 
     /// The TTL rule that commands of our own behind the members are for.
-    pub fn ttl_fixed(self, ttl_fixed: Option<Arc<TtlRule>>) -> WrappedGroup {
-        WrappedGroup { ttl_fixed, ..self }
+    #[inline]
+    pub fn ttl_fixed(mut self, ttl_fixed: Option<Arc<TtlRule>>) -> WrappedGroup {
+        self.ttl_fixed = ttl_fixed;
+        self
     }
 
     /// The group with commands of our own between its members, in the order of the wire.
+    #[inline]
     pub fn with_injected(mut self, injected: &[Injected]) -> WrappedGroup {
         self.own = (0..).zip(injected).map(|(before, own)| own.behind + before).collect();
-        let given_ttls = self.own.iter().zip(injected).filter_map(|(&place, own)| GivenTtl::new(place, own.ttl_fix.clone()?));
-        self.given_ttls = given_ttls.collect();
+        if injected.iter().any(|own| own.ttl_fix.is_some()) {
+            let given_ttls = self.own.iter().zip(injected).filter_map(|(&place, own)| GivenTtl::new(place, own.ttl_fix.clone()?));
+            self.given_ttls = given_ttls.collect();
+        }
         self
     }
 

@@ -114,6 +114,18 @@ impl Hold {
         self.patience.note_plan(plan.notes.iter().any(|note| matches!(note, Note::Expired { .. })));
     }
 
+    /// True while a beginning that went out alone is to be compared with what comes next.
+    pub fn has_expired(&self) -> bool {
+        self.patience.has_expired()
+    }
+
+    /// A batch that no rule is about has gone out, and nothing was held.
+    #[inline]
+    pub fn note_whole(&mut self) {
+        self.begin_batch();
+        self.patience.note_plan(false);
+    }
+
     /// The beginning of this group goes out alone.
     pub fn expire(&mut self, group: usize, members: &[usize], batch: &Batch, bytes: &[u8]) {
         let mut sent = Vec::new();

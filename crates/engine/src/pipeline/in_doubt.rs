@@ -160,7 +160,7 @@ impl Sequencer {
     /// True while a group is unanswered that may be sent again: what its client sends behind it has to wait, or the two
     /// would change places.
     pub fn is_fenced(&self) -> bool {
-        !self.marked.is_empty()
+        !self.marked.is_empty() || self.ahead.any_void()
     }
 
     /// True when something is to be done for a group, because its connection was lost.

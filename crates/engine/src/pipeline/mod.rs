@@ -21,6 +21,7 @@ mod near_miss;
 pub mod packed_reply;
 pub mod packing;
 pub mod plan;
+mod reads_ahead;
 pub mod refusal;
 pub mod refuse;
 pub mod reply_check;

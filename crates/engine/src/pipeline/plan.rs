@@ -29,9 +29,9 @@ pub enum Step {
     /// The bytes of these commands go out as they are, in one piece.
     Send { commands: Range<usize> },
     /// `MULTI`, the commands named at these places of `Plan::members`, `EXEC`, in one piece.
-    Wrap { members: Range<usize>, group: usize, added: Box<Added> },
+    Wrap { members: Range<usize>, group: usize, added: Option<Box<Added>> },
     /// The same behind a preflight.
-    Guard { members: Range<usize>, group: usize, preflight: Box<Preflight>, added: Box<Added> },
+    Guard { members: Range<usize>, group: usize, preflight: Box<Preflight>, added: Option<Box<Added>> },
     /// Groups with all that stands between their members.
     Span(Box<Span>),
     /// A group of which nothing is sent, and why.
@@ -195,6 +195,14 @@ pub struct Added {
     pub checks: Option<Box<ReplyChecks>>,
 }
 
+impl Added {
+    /// Nothing where nothing is added, which is most often so.
+    pub(super) fn boxed(self) -> Option<Box<Added>> {
+        let is_empty = self.injected.is_empty() && self.rule.is_none() && self.checks.is_none();
+        (!is_empty).then(|| Box::new(self))
+    }
+}
+
 impl Plan {
     fn clear(&mut self) {
         self.steps.clear();
@@ -254,16 +262,18 @@ pub fn plan(
     plan: &mut Plan,
 ) {
     plan.clear();
-    if fast_path::passes_whole(session, undecided, &rules, batch, bytes) {
+    let is_there = !rules.fenced && !fast_path::is_server_in_doubt(&rules);
+    if is_there && passes_whole(session, undecided, (rules.table, rules.policy), batch, bytes) {
         plan.roles.push_plain(batch.len());
         plan.steps.push(Step::Send { commands: 0..batch.len() });
         plan.commands = batch.len();
         return;
     }
     let (within, looks_left) = (session.transaction.is_open(), gather::looks(batch.len()));
-    let (run, concerned, fenced) = (0, false, false);
+    let (run, concerned, fenced, reads_ahead) = (0, false, rules.fenced, rules.fenced && rules.reads_ahead);
     let within = within || session.caching;
-    Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced }.plan();
+    Planner { session, undecided, rules, batch, bytes, more, plan, run, within, concerned, looks_left, fenced, reads_ahead }
+        .plan();
 }
 
 /// A plan in the making: this file puts its steps together, `decide` says what becomes of each command.
@@ -286,6 +296,8 @@ pub(super) struct Planner<'a> {
     pub(super) looks_left: usize,
     /// A group has gone out that may be sent again.
     pub(super) fenced: bool,
+    /// And reads may follow it before it is answered.
+    pub(super) reads_ahead: bool,
 }
 
 impl Planner<'_> {
@@ -366,6 +378,9 @@ impl Planner<'_> {
                     break;
                 }
             }
+        }
+        if self.fenced && self.plan.turn.is_none() {
+            at = self.pass_reads_ahead(at);
         }
         self.end_run(at);
         self.plan.commands = at;
@@ -448,6 +463,8 @@ mod fast_path;
 mod groups;
 pub mod roles;
 mod rules;
+
+pub use fast_path::passes_whole;
 
 #[cfg(test)]
 mod tests;

@@ -95,6 +95,9 @@ impl Sequencer {
 
     /// A piece of a reply that leaves at once, or waits in its place.
     fn admit_reply(&mut self, seq: Seq, reading: &mut Reading<'_>, out: &mut Vec<u8>) {
+        if self.ahead.bytes() > 0 && !self.settle_read_ahead(seq, reading.part.last) {
+            return;
+        }
         let is_next = seq == self.first;
         let Some(slot) = self.slot(seq) else { return reading.found.push(Finding::CloseUpstream) };
         let (command, score, silent) = (slot.command, slot.score, slot.silent);
@@ -170,7 +173,7 @@ impl Sequencer {
             }
             Role::Lane => {
                 out.extend_from_slice(piece);
-                reading.session.hear(!value::is_error(piece));
+                reading.session.hear_reply(piece);
             }
             Role::Mode(mode, on) => {
                 if part.first && !value::is_error(piece) {
@@ -195,7 +198,7 @@ impl Sequencer {
             }
             Role::Hello => hello::admit(piece, part.first, reading.session, context.client_id, out),
             Role::Discard => {}
-            Role::Group(_) | Role::Member | Role::Own | Role::Held | Role::Early(_) => {
+            Role::Group(_) | Role::Member | Role::Own | Role::Held | Role::Early(_) | Role::Ahead(_) => {
                 reading.found.push(Finding::CloseUpstream);
             }
         }
@@ -383,6 +386,7 @@ impl Sequencer {
                 }
             }
         }
+        self.void_reads_ahead();
         answered.into_iter().for_each(|(at, reply)| self.fill(at, reply, out));
     }
 

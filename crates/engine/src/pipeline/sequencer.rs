@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::group::WrappedGroup;
 use super::lazy_queue::LazyQueue;
 use super::packed_reply::PackedReplies;
+use super::reads_ahead::ReadsAhead;
 use super::reply_checks::ExecChecks;
 use super::score::{Companions, Score};
 use super::slot::{Early, GroupSlot, Probe, Question, Role, ScoreId, Slot};
@@ -59,6 +60,8 @@ pub struct Sequencer {
     pub(super) carried_bytes: usize,
     /// Commands that are to be sent again, in their places.
     pub(super) returned: ReturnedCommands,
+    /// Reads that were sent before a transaction in front of them was answered.
+    pub(super) ahead: ReadsAhead,
     /// What was sent or answered last.
     last: CommandId,
     /// What the client has said with CLIENT REPLY.
@@ -114,9 +117,15 @@ impl Sequencer {
         !self.again.is_untouched() || !self.marked.is_untouched()
     }
 
+    /// The places take up so little that it need not be counted.
+    #[inline]
+    pub fn are_few(&self) -> bool {
+        self.queue.capacity() <= IDLE_SLOTS_MAX && self.carried_bytes == 0 && self.packed.is_none()
+    }
+
     /// Bytes that the places take up.
     pub fn place_bytes(&self) -> usize {
-        self.queue.capacity() * size_of::<Slot>() + self.carried_bytes + self.packed_bytes()
+        self.queue.capacity() * size_of::<Slot>() + self.carried_bytes + self.ahead.bytes() + self.packed_bytes()
     }
 
     /// The commands that are to be sent again.
@@ -174,8 +183,10 @@ impl Sequencer {
     /// turn out to be owed more: its first confirmation tells, for an error would be the only one.
     pub fn push(&mut self, reserved: Option<Seq>, role: Role, command: CommandId, score: Option<ScoreId>) -> Seq {
         self.owed += 1;
-        if let Role::Checked(check) | Role::QueuedChecked(check) = &role {
-            self.asks_packed |= check.unpacks();
+        match &role {
+            Role::Checked(check) | Role::QueuedChecked(check) => self.asks_packed |= check.unpacks(),
+            Role::Ahead(read) => self.ahead.note(read),
+            _ => {}
         }
         self.put(reserved, role, command, score)
     }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::group::WrappedGroup;
+use super::reads_ahead::ReadAhead;
 use super::reply_check::ReplyCheck;
 use super::reply_checks::ExecChecks;
 use crate::command::{CommandId, SubscriptionKind};
@@ -60,6 +61,8 @@ pub enum Role {
     Held,
     /// A reply that has come, or begun to come, before those in front of it.
     Early(Box<Early>),
+    /// A read that was sent before the transaction in front of it was answered.
+    Ahead(Box<ReadAhead>),
 }
 
 impl Role {

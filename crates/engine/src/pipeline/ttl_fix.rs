@@ -8,7 +8,7 @@ use super::group::{Injected, TtlFix};
 use super::plan::{Added, Planner, Step};
 use super::reply_checks::ReplyChecks;
 use super::slot::Role;
-use crate::command::{Spec, Table, TtlEffect, ttl_effects};
+use crate::command::{Spec, Table, TtlEffect, m_set_ex_options, ttl_effects};
 use crate::policy::{Member, Mode, Policy, TtlAction, TtlRule};
 use crate::preflight;
 use respguard_resp::request::Args;
@@ -189,17 +189,22 @@ pub(super) fn is_set(spec: &Spec, args: Args<'_>) -> bool {
 /// Whether the command, unless it fails, writes whatever is there. Behind one that may not have written, an EXPIRE would
 /// give a TTL to what somebody else has written.
 pub(super) fn writes_for_certain(spec: &Spec, args: Args<'_>) -> bool {
-    let said = |from: usize, options: &[&str]| {
-        args.from(from).iter().any(|word| options.iter().any(|option| word.eq_ignore_ascii_case(option.as_bytes())))
-    };
+    let is = |word: &[u8], options: &[&str]| options.iter().any(|option| word.eq_ignore_ascii_case(option.as_bytes()));
+    let said = |from: usize, options: &[&str]| args.from(from).iter().any(|word| is(word, options));
     match spec.name() {
         "set" => !said(3, &["NX", "XX", "IFEQ", "IFNE", "IFDEQ", "IFDNE"]),
         "zadd" | "geoadd" => !said(2, &["NX", "XX", "GT", "LT"]),
         "xadd" => !said(2, &["NOMKSTREAM"]),
+        // What stands behind FIELDS is the client's own text.
+        "hsetex" => {
+            let options = args.from(2);
+            !options.iter().take_while(|word| !is(word, &["FIELDS"])).any(|word| is(word, &["NX", "XX", "FNX", "FXX"]))
+        }
+        "msetex" => m_set_ex_options(args).is_some_and(|options| !said(options, &["NX", "XX"])),
         // Any other path may match nothing (<https://redis.io/docs/latest/commands/json.set/>).
         "json.set" | "json.merge" => matches!(args.get(2), Some(b"$" | b".")) && !said(4, &["NX", "XX"]),
         "getset" | "mset" | "incr" | "decr" | "incrby" | "decrby" | "incrbyfloat" | "append" | "setbit" | "hset" | "hmset"
-        | "hincrby" | "hincrbyfloat" | "lpush" | "rpush" | "sadd" | "zincrby" | "pfadd" => true,
+        | "hincrby" | "hincrbyfloat" | "lpush" | "rpush" | "sadd" | "zincrby" | "pfadd" | "vadd" => true,
         _ => false,
     }
 }

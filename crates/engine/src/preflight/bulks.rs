@@ -32,6 +32,17 @@ impl Bulks {
         self.count += 1;
     }
 
+    /// Where what is pushed next begins.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), count: self.count }
+    }
+
+    /// What was pushed before the mark, and behind it.
+    pub(super) fn parts(&self, mark: Mark) -> (Part<'_>, Part<'_>) {
+        let (before, behind) = self.bytes.split_at(mark.bytes);
+        (Part { bytes: before, count: mark.count }, Part { bytes: behind, count: self.count - mark.count })
+    }
+
     /// The command that begins with these words.
     pub(super) fn write_behind(&self, words: &[&[u8]], out: &mut Vec<u8>) {
         self.write_between(words, &[], out);
@@ -39,9 +50,34 @@ impl Bulks {
 
     /// The same, with more words behind them.
     pub(super) fn write_between(&self, words: &[&[u8]], behind: &[&[u8]], out: &mut Vec<u8>) {
+        Part { bytes: &self.bytes, count: self.count }.write_between(words, behind, out);
+    }
+}
+
+/// A place between two of the arguments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    bytes: usize,
+    count: usize,
+}
+
+/// Some of the arguments, for one command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    bytes: &'a [u8],
+    count: usize,
+}
+
+impl Part<'_> {
+    /// The command that begins with these words.
+    pub(super) fn write_behind(self, words: &[&[u8]], out: &mut Vec<u8>) {
+        self.write_between(words, &[], out);
+    }
+
+    fn write_between(self, words: &[&[u8]], behind: &[&[u8]], out: &mut Vec<u8>) {
         encode::array_header(out, words.len() + self.count + behind.len());
         words.iter().for_each(|word| encode::bulk(out, word));
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(self.bytes);
         behind.iter().for_each(|word| encode::bulk(out, word));
     }
 }

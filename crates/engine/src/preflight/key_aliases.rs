@@ -3,19 +3,23 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use smallvec::SmallVec;
+
 /// So many names are looked through, which is quicker than hashing; those behind them are hashed.
 const FEW: usize = 16;
+/// So many are kept without asking the allocator for room.
+const INLINE: usize = 4;
 
 /// Places by names.
 #[derive(Debug)]
 pub(super) struct KeyAliases<N> {
-    few: Vec<(N, usize)>,
-    others: HashMap<N, usize>,
+    few: SmallVec<[(N, usize); INLINE]>,
+    others: Option<HashMap<N, usize>>,
 }
 
 impl<N> Default for KeyAliases<N> {
     fn default() -> Self {
-        KeyAliases { few: Vec::new(), others: HashMap::new() }
+        KeyAliases { few: SmallVec::new(), others: None }
     }
 }
 
@@ -23,13 +27,7 @@ impl<N: Copy + Eq + Hash> KeyAliases<N> {
     /// Where the name leads to, if it has been met.
     pub(super) fn get(&self, name: N) -> Option<usize> {
         let known = self.few.iter().find(|(known, _)| *known == name);
-        known.map(|(_, place)| *place).or_else(|| if self.others.is_empty() { None } else { self.others.get(&name).copied() })
-    }
-
-    /// No name leads anywhere.
-    pub(super) fn clear(&mut self) {
-        self.few.clear();
-        self.others.clear();
+        known.map(|(_, place)| *place).or_else(|| self.others.as_ref()?.get(&name).copied())
     }
 
     /// From here on the name leads to `place`.
@@ -39,7 +37,7 @@ impl<N: Copy + Eq + Hash> KeyAliases<N> {
         } else if self.few.len() < FEW {
             self.few.push((name, place));
         } else {
-            self.others.insert(name, place);
+            self.others.get_or_insert_default().insert(name, place);
         }
     }
 }

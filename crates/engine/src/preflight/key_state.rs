@@ -1,5 +1,7 @@
 //! What one key holds in the course of a group, as far as other members need to know it.
 
+use smallvec::SmallVec;
+
 use super::key_aliases::KeyAliases;
 use super::syntax::StreamId;
 use super::types::{Course, Types};
@@ -20,13 +22,19 @@ pub(super) struct KeyState<'a> {
     /// Elements that a list has at least, compared with before; `None`: nobody knows.
     pub(super) elements: Option<i64>,
     /// Fields of a hash that members have touched, and what the others are.
-    fields: KeyAliases<&'a [u8]>,
-    values: Vec<Value<'a>>,
+    fields: Option<Box<Fields<'a>>>,
     other_fields: Value<'a>,
     pub(super) last_id: LastId,
     /// Consumer groups that members have made or destroyed, and what is known of the others.
-    groups: KeyAliases<&'a [u8]>,
+    groups: Option<Box<KeyAliases<&'a [u8]>>>,
     other_groups: Others,
+}
+
+/// Fields of a hash, and what each holds.
+#[derive(Debug, Default)]
+struct Fields<'a> {
+    places: KeyAliases<&'a [u8]>,
+    values: SmallVec<[Value<'a>; 4]>,
 }
 
 /// Consumer groups that no member has named.
@@ -60,11 +68,10 @@ impl<'a> KeyState<'a> {
             appended: 0,
             reach: Some(0),
             elements: Some(0),
-            fields: KeyAliases::default(),
-            values: Vec::new(),
+            fields: None,
             other_fields: Value::START,
             last_id: LastId::AsBefore,
-            groups: KeyAliases::default(),
+            groups: None,
             other_groups: Others::AsBefore,
         }
     }
@@ -93,11 +100,10 @@ impl<'a> KeyState<'a> {
         self.value = Value::Unknown;
         self.reach = None;
         self.elements = None;
-        self.fields.clear();
-        self.values.clear();
+        self.fields = None;
         self.other_fields = Value::Unknown;
         self.last_id = LastId::Given;
-        self.groups.clear();
+        self.groups = None;
         self.other_groups = Others::Unknown;
     }
 
@@ -107,22 +113,23 @@ impl<'a> KeyState<'a> {
             self.course.turn(one, one.or(Types::NONE));
         }
         self.elements = None;
-        self.groups.clear();
+        self.groups = None;
         self.other_groups = Others::Unknown;
     }
 
     pub(super) fn field_mut(&mut self, field: &'a [u8]) -> &mut Value<'a> {
-        let place = self.fields.get(field).unwrap_or_else(|| {
-            self.values.push(self.other_fields);
-            self.fields.set(field, self.values.len() - 1);
-            self.values.len() - 1
+        let Fields { places, values } = &mut **self.fields.get_or_insert_default();
+        let place = places.get(field).unwrap_or_else(|| {
+            values.push(self.other_fields);
+            places.set(field, values.len() - 1);
+            values.len() - 1
         });
-        &mut self.values[place]
+        &mut values[place]
     }
 
     /// Whether it has this consumer group, as far as members have told; else what is known of those that none has named.
     pub(super) fn group(&self, name: &'a [u8]) -> Result<bool, Others> {
-        match self.groups.get(name) {
+        match self.groups.as_ref().and_then(|groups| groups.get(name)) {
             Some(there) => Ok(there == THERE),
             None if self.other_groups == Others::Gone => Ok(false),
             None => Err(self.other_groups),
@@ -130,6 +137,6 @@ impl<'a> KeyState<'a> {
     }
 
     pub(super) fn note_group(&mut self, name: &'a [u8], there: bool) {
-        self.groups.set(name, if there { THERE } else { 1 - THERE });
+        self.groups.get_or_insert_default().set(name, if there { THERE } else { 1 - THERE });
     }
 }

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::bulks::Bulks;
+use super::bulks::{Bulks, Mark};
 use super::key_aliases::KeyAliases;
 use super::rollback::{self, Rollback};
 use super::{Check, Duplicate, Once, Question};
@@ -72,11 +72,11 @@ pub struct Preflight {
     body: Body,
     once: Option<Box<Once>>,
     rollback: Option<Box<Rollback>>,
-    /// The keys that are asked about, each once.
-    keys: Bulks,
-    /// Where the first of them lies within.
+    /// The keys that are asked about, each once, and behind the mark what is asked.
+    texts: Bulks,
+    asks_from: Mark,
+    /// Where the first key lies within.
     first: Range<usize>,
-    arguments: Bulks,
     predicted: Vec<Predicted>,
 }
 
@@ -182,22 +182,23 @@ impl Preflight {
 
     /// For at least one check, unless the group is applied once or rolled back.
     pub fn new(checks: &[Check<'_>]) -> Preflight {
-        let room = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
-        let (mut keys, mut arguments, mut first, body) = (Bulks::with_room(room), Bulks::with_room(room), 0..0, body(checks));
+        let room: usize = checks.iter().map(|check| check.key.len() + CHECK_BYTES).sum();
+        let (mut texts, mut first, body) = (Bulks::with_room(2 * room), 0..0, body(checks));
         let mut known = KeyAliases::default();
         for (place, check) in checks.iter().enumerate() {
             if known.get(check.key).is_none() {
                 known.set(check.key, place);
-                keys.push(check.key);
+                texts.push(check.key);
             }
             if place == 0 {
-                let end = keys.bytes.len() - 2;
+                let end = texts.bytes.len() - 2;
                 first = end - check.key.len()..end;
             }
-            check.question.write(check.key, body != TYPES, &mut arguments);
         }
+        let asks_from = texts.mark();
+        checks.iter().for_each(|check| check.question.write(check.key, body != TYPES, &mut texts));
         let predicted = checks.iter().map(Check::predicted).collect();
-        Preflight { body, once: None, rollback: None, keys, first, arguments, predicted }
+        Preflight { body, once: None, rollback: None, texts, asks_from, first, predicted }
     }
 
     /// The key in whose slot the guard must lie.
@@ -208,14 +209,14 @@ impl Preflight {
         if let Some(rollback) = &self.rollback {
             return rollback.key();
         }
-        &self.keys.bytes[self.first.clone()]
+        &self.texts.bytes[self.first.clone()]
     }
 
     /// About how many bytes are sent before MULTI, behind a guard of this name.
     pub fn bytes(&self, guard: &[u8]) -> usize {
         let script = if self.once.is_some() { self.body.once } else { self.body.plain };
         let kept = if self.rollback.is_some() { ROLLBACK_BYTES } else { 0 };
-        script.len() + self.keys.bytes.len() + self.arguments.bytes.len() + 2 * guard.len() + FRAMING_BYTES + kept
+        script.len() + self.texts.bytes.len() + 2 * guard.len() + FRAMING_BYTES + kept
     }
 
     /// What is sent before MULTI.
@@ -232,14 +233,15 @@ impl Preflight {
     }
 
     fn write_questions(&self, guard: &[u8], out: &mut Vec<u8>) {
+        let (keys, asked) = self.texts.parts(self.asks_from);
         match &self.once {
             None => {
-                self.keys.write_behind(&[b"WATCH", guard], out);
-                self.arguments.write_behind(&[b"EVAL", self.body.plain.as_bytes(), b"1", guard], out);
+                keys.write_behind(&[b"WATCH", guard], out);
+                asked.write_behind(&[b"EVAL", self.body.plain.as_bytes(), b"1", guard], out);
             }
             Some(once) => {
-                self.keys.write_behind(&[b"WATCH", guard, once.marker()], out);
-                self.arguments.write_behind(&[b"EVAL", self.body.once.as_bytes(), b"2", guard, once.marker()], out);
+                keys.write_behind(&[b"WATCH", guard, once.marker()], out);
+                asked.write_behind(&[b"EVAL", self.body.once.as_bytes(), b"2", guard, once.marker()], out);
             }
         }
     }
@@ -286,7 +288,7 @@ impl Preflight {
 
 /// What goes right behind MULTI.
 pub fn assert_guard(guard: &[u8]) -> Vec<u8> {
-    let mut request = Vec::with_capacity(SEAL.len() + guard.len() + 16);
+    let mut request = Vec::with_capacity(SEAL.len() + guard.len() + encode::BULK_FRAMING_MAX);
     request.extend_from_slice(SEAL);
     encode::bulk(&mut request, guard);
     request

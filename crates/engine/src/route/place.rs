@@ -48,6 +48,8 @@ pub enum Split {
     Count,
     /// Keys with their values.
     Pairs,
+    /// How many, keys with their values, and what holds for all of them.
+    CountedPairs,
 }
 
 /// About a transaction of the client's own.
@@ -112,6 +114,7 @@ fn route(spec: &Spec) -> Route {
         "mget" => Route::Split(Split::Elements),
         "del" | "unlink" | "exists" | "touch" => Route::Split(Split::Count),
         "mset" => Route::Split(Split::Pairs),
+        "msetex" => Route::Split(Split::CountedPairs),
 
         "dbsize" | "slowlog|len" | "latency|reset" | "pubsub|numpat" => Route::Every(Merge::Sum),
         "keys" | "slowlog|get" => Route::Every(Merge::Concat),
@@ -248,6 +251,7 @@ mod tests {
         assert_eq!(at("SUNIONSTORE a b"), (Route::Keys, Slots::Several));
         assert_eq!(at("XREAD COUNT 1 STREAMS s{a} t{a} 0 0"), (Route::Keys, one("a", 2)));
         assert_eq!(at("MGET a b"), (Route::Split(Split::Elements), Slots::Several));
+        assert_eq!(at("MSETEX 2 a 1 b 2 EX 9"), (Route::Split(Split::CountedPairs), Slots::Several));
         assert_eq!(at("SPUBLISH foo m").1, one("foo", 1));
         assert_eq!(at("GET"), (Route::Keys, Slots::None));
         assert_eq!(at("PING"), (Route::Keys, Slots::None));

@@ -11,7 +11,7 @@ pub mod transaction;
 
 use affinity::Affinity;
 use missed::Missed;
-use respguard_resp::Protocol;
+use respguard_resp::{Protocol, value};
 use subscription::Subscriptions;
 use tracking::Tracking;
 use transaction::Transaction;
@@ -101,6 +101,12 @@ impl Session {
     /// The server has answered it.
     pub fn hear(&mut self, accepted: bool) {
         (self.accepted, self.heard) = (accepted, true);
+    }
+
+    /// This has come in answer to it: from the server, or from a proxy that has not reached it, such as that of a cluster's nodes.
+    pub fn hear_reply(&mut self, reply: &[u8]) {
+        let is_error = value::is_error(reply);
+        (self.accepted, self.heard) = (!is_error, !is_error || !reply.starts_with(b"-ERR respguard: "));
     }
 
     /// RESP2 clients with a subscription may only use the pub/sub commands

@@ -48,6 +48,11 @@ impl Patience {
         self.expired = Some(Box::new(expired));
     }
 
+    /// True while a prefix that went out alone is to be compared with what comes next.
+    pub fn has_expired(&self) -> bool {
+        self.expired.is_some()
+    }
+
     /// A plan was made; `in_vain` when a wait had ended without the rest, for however many prefixes.
     pub fn note_plan(&mut self, in_vain: bool) {
         self.in_vain = self.in_vain.saturating_add(in_vain.into());

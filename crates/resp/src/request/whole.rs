@@ -4,6 +4,10 @@ use super::{PAYLOAD_END_BYTES, RequestParser};
 use crate::args::Span;
 use crate::frame::plain_length;
 
+/// The line `$d\r` of an argument of less than ten bytes, as a little-endian number, and what of it counts.
+const SHORT_LINE: u32 = u32::from_le_bytes([b'$', 0, b'\r', 0]);
+const SHORT_LINE_MASK: u32 = u32::from_le_bytes([0xff, 0, 0xff, 0]);
+
 impl RequestParser {
     /// The length of the request that `input` starts with, if all of it is there and nothing about it is odd; else nothing
     /// has happened.
@@ -32,13 +36,15 @@ impl RequestParser {
     /// Where the payload of the argument lies whose line begins at `at`.
     #[inline(always)]
     fn plain_argument(&self, input: &[u8], at: usize) -> Option<Span> {
-        let (start, length) = match *input.get(at..at + 4)? {
-            [b'$', ones @ b'0'..=b'9', b'\r', _] => (at + 4, usize::from(ones - b'0')),
-            [b'$', ..] => {
+        let line = u32::from_le_bytes(*input.get(at..)?.first_chunk()?);
+        let ones = (line >> 8 & 0xff).wrapping_sub(u32::from(b'0'));
+        let (start, length) = match line & SHORT_LINE_MASK == SHORT_LINE && ones <= 9 {
+            true => (at + 4, ones as usize),
+            false if line as u8 == b'$' => {
                 let (length, used) = plain_length(&input[at + 1..])?;
                 (at + 1 + used, length as usize)
             }
-            _ => return None,
+            false => return None,
         };
         let end = start + length;
         let fits = end + PAYLOAD_END_BYTES as usize <= input.len() && length as u64 <= self.limits.bulk_bytes_max;

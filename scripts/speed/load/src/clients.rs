@@ -2,13 +2,15 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConfig;
 
 use crate::http;
 use crate::job::Job;
+use crate::socket::{Both, Socket};
 
 /// Nothing here takes so long.
 const STUCK: Duration = Duration::from_secs(10);
@@ -21,7 +23,7 @@ pub struct Clients {
 }
 
 struct Client {
-    stream: TcpStream,
+    stream: Socket,
     /// Bytes of the batch under way that have yet to come.
     owed: usize,
     /// Over HTTP, what has come of an answer whose head is not whole: `owed` is known behind it.
@@ -39,15 +41,13 @@ pub struct Played {
 impl Clients {
     /// Connects to a port of the loopback. `hello` is one exchange before the clock runs: the connection is accepted and has
     /// its place.
-    pub fn connect(port: u16, clients: usize, hello: fn(&mut std::net::TcpStream)) -> Clients {
+    pub fn connect(port: u16, clients: usize, tls: Option<&Arc<ClientConfig>>, hello: fn(&mut dyn Both)) -> Clients {
         let poll = Poll::new().expect("an epoll");
         let clients = (0..clients).map(|place| {
-            let mut stream = std::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("a listener");
+            let stream = std::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("a listener");
             stream.set_nodelay(true).expect("set");
-            hello(&mut stream);
-            stream.set_nonblocking(true).expect("set");
-            let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(place), Interest::READABLE).expect("registered");
+            let mut stream = Socket::over(stream, tls, hello);
+            poll.registry().register(stream.source(), Token(place), Interest::READABLE).expect("registered");
             Client { stream, owed: 0, head: None, sent_at: Instant::now() }
         });
         let clients = clients.collect();
@@ -104,7 +104,7 @@ impl Clients {
 }
 
 /// Asks for a key that is not there, and reads the answer.
-pub fn hello(stream: &mut std::net::TcpStream) {
+pub fn hello(stream: &mut dyn Both) {
     stream.write_all(b"*2\r\n$3\r\nGET\r\n$7\r\nnothing\r\n").expect("written");
     stream.read_exact(&mut [0; b"$-1\r\n".len()]).expect("answered");
 }

@@ -1,7 +1,6 @@
 //! As much of HTTP/1.1 as answers of a known length need.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use crate::socket::Both;
 
 /// A request with a body, as an SDK sends it.
 pub fn post(path: &str, body: &str) -> Vec<u8> {
@@ -17,7 +16,7 @@ pub fn get(path: &str) -> Vec<u8> {
 }
 
 /// Asks for a key that is not there, and reads the whole answer.
-pub fn hello(stream: &mut TcpStream) {
+pub fn hello(stream: &mut dyn Both) {
     stream.write_all(&get("/GET/nothing")).expect("written");
     let mut came = Vec::new();
     loop {

@@ -3,6 +3,7 @@
 //! ```text
 //! connect NAME PORT CLIENTS      connections of one thread to a port of the loopback
 //! connect-http NAME PORT CLIENTS the same, to be played with rest and webdis
+//! connect-tls NAME PORT CLIENTS FILE  the same with TLS, to servers that the authority in this file vouches for
 //! play NAME JOB SECONDS          each client sends the next batch when the former is answered: get:DEPTH,
 //!                                groups:COUNT, transactions:COUNT, json:KILOBYTES, rest:COUNT or webdis:1
 //! bulk PORT BYTES SECONDS        one client of its own sends pipelines of so many bytes
@@ -13,6 +14,7 @@
 mod clients;
 mod http;
 mod job;
+mod socket;
 
 use std::collections::HashMap;
 use std::io::{BufRead, Read, Write};
@@ -35,11 +37,16 @@ fn main() {
 fn obey(known: &mut HashMap<String, Clients>, words: &[&str]) -> String {
     match *words {
         ["connect", name, port, count] => {
-            known.insert(name.to_owned(), Clients::connect(number(port), number(count), clients::hello));
+            known.insert(name.to_owned(), Clients::connect(number(port), number(count), None, clients::hello));
             "{}".to_owned()
         }
         ["connect-http", name, port, count] => {
-            known.insert(name.to_owned(), Clients::connect(number(port), number(count), http::hello));
+            known.insert(name.to_owned(), Clients::connect(number(port), number(count), None, http::hello));
+            "{}".to_owned()
+        }
+        ["connect-tls", name, port, count, authority] => {
+            let tls = socket::tls(authority);
+            known.insert(name.to_owned(), Clients::connect(number(port), number(count), Some(&tls), clients::hello));
             "{}".to_owned()
         }
         ["play", name, job, seconds] => {

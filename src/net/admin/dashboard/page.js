@@ -7,6 +7,7 @@ import { followAddress, readRule, showGroup } from "./group.js";
 import { showGroups } from "./groups.js";
 import { refreshHour } from "./hour.js";
 import { readMetrics } from "./metrics.js";
+import { showNodes } from "./nodes.js";
 import { showNow } from "./now.js";
 import { prepareRules, showRules } from "./rules.js";
 import { showStatus } from "./server.js";
@@ -28,6 +29,7 @@ async function refresh() {
     ]);
     last = { groups, rules, sample: readMetrics(metrics) };
     showStatus(status);
+    showNodes(status.upstream.cluster);
     showNow(last.sample);
     showCompressed(metrics);
     show();

@@ -8,13 +8,6 @@ const BREAKER = {
   half_open: ["half open", "warn", "The breaker lets a few requests through to see whether the server answers again. "],
 };
 
-// Of a cluster, which primaries do not answer.
-function ofNodes(cluster) {
-  const silent = (cluster?.nodes ?? []).filter(node => !node.available).map(node => `${node.address} (${count(node.slots)} slots)`);
-  if (!cluster?.slots_unserved && !silent.length) return "";
-  return `${count(cluster.slots_unserved)} slots of the cluster are served by no node that answers. ${silent.length ? `Silent: ${silent.join(", ")}. ` : ""}`;
-}
-
 export function showStatus(status) {
   const { upstream } = status;
   say("state", status.ready ? "ready" : `not ready: ${status.reasons.join(", ")}`, status.ready ? "pill good" : "pill bad");
@@ -29,9 +22,8 @@ export function showStatus(status) {
   say("connections", connections.join(", ") || "none");
   const lost = upstream.available ? "" : `respguard cannot reach ${upstream.address ?? "a server"}. Clients keep their connections and are told that their commands were not sent. `
     + "See whether the server runs, and whether [upstream] address is right; respguard connects again by itself.";
-  const nodes = ofNodes(upstream.cluster);
-  say("server-note", note + lost + nodes);
-  at("server-note").hidden = !(note + lost + nodes);
+  say("server-note", note + lost);
+  at("server-note").hidden = !(note + lost);
 }
 
 function showMode(status) {

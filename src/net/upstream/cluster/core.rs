@@ -87,6 +87,8 @@ pub(super) struct State {
     pub(super) unsent: usize,
     /// Requests that keep others waiting.
     pub(super) hindrances: usize,
+    /// The number of what was known of the cluster when something was sent last.
+    pub(super) version: u64,
     /// Replies that have yet to be read.
     pub(super) out: Vec<u8>,
     pub(super) out_at: usize,
@@ -97,6 +99,10 @@ pub(super) struct State {
     pub(super) multi: Option<Multi>,
     /// What the client watches.
     pub(super) watch: Option<Watch>,
+    /// A WATCH was read that no EXEC, DISCARD or UNWATCH has ended yet: what it is about may still have to be sent.
+    pub(super) watches: bool,
+    /// Since when the first request blocks at its node.
+    pub(super) blocks_since: Option<Instant>,
     /// Nodes that it has written to.
     pub(super) wrote: Vec<NodeName>,
     /// What the client is subscribed to.
@@ -261,12 +267,15 @@ impl State {
             next: 0,
             unsent: 0,
             hindrances: 0,
+            version: 0,
             out: Vec::new(),
             out_at: 0,
             fault: None,
             is_closed: false,
             multi: None,
             watch: None,
+            watches: false,
+            blocks_since: None,
             wrote: Vec::new(),
             subscriptions: None,
             held: VecDeque::new(),
@@ -349,7 +358,18 @@ impl State {
             self.returning.push((lease, phase == Phase::Done));
         }
         if place == 0 {
+            self.end_block();
             self.advance();
+        }
+    }
+
+    /// Behind a request that has blocked the time of the others begins: a server would not have looked at them before.
+    fn end_block(&mut self) {
+        let Some(since) = self.blocks_since.take() else { return };
+        let blocked = Self::now().saturating_duration_since(since);
+        for entry in self.queue.iter_mut().skip(1) {
+            entry.unsent_by += blocked;
+            entry.deadline = entry.deadline.and_then(|deadline| deadline.checked_add(blocked));
         }
     }
 

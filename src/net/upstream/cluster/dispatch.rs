@@ -28,6 +28,7 @@ impl Core {
             lease.lane.give_back(&lease.link, is_clean);
         }
         let now = clock::now();
+        self.hold_behind_moved(state);
         self.settle_subscriptions(state, now);
         let looked_at = usize::try_from(state.next.saturating_sub(state.first)).unwrap_or(0).min(state.queue.len());
         let mut place = if state.unsent > 0 { 0 } else { looked_at };
@@ -55,6 +56,22 @@ impl Core {
             state.unsent = state.queue.iter().filter(|entry| entry.phase == Phase::Waiting).count();
         }
         state.release_messages(self.key.borrow().protocol);
+    }
+
+    /// What is under way at a node that serves its slot no more may have to go again: others of its slot wait for it, or they
+    /// would run before it.
+    fn hold_behind_moved(&self, state: &mut State) {
+        let version = self.nodes.version();
+        if std::mem::replace(&mut state.version, version) == version {
+            return;
+        }
+        for place in 0..state.queue.len() {
+            let Entry { phase, slot, sent_to, .. } = &state.queue[place];
+            let is_elsewhere = |(slot, node): (u16, &NodeName)| !self.nodes.is_owner(slot, node);
+            if *phase == Phase::Sent && slot.zip(sent_to.as_ref()).is_some_and(is_elsewhere) {
+                state.hinder(place);
+            }
+        }
     }
 
     /// Sends the request at this place, if it may go; returns how many have been looked at.
@@ -90,7 +107,7 @@ impl Core {
     /// Sends the request, and those behind it that go the same way.
     fn send_run(&self, state: &mut State, place: usize) -> usize {
         let Some((address, lane)) = self.lane_for(&state.queue[place]) else { return 0 };
-        let link = lane.shared();
+        let link = lane.shared_for(&self.as_recipient());
         if link.phase() != LinkPhase::Ready {
             return 0;
         }
@@ -163,6 +180,7 @@ impl Core {
         let entry = &mut state.queue[place];
         (entry.phase, entry.skip, entry.sent_to) = (Phase::Sent, u32::from(asks), Some(address.clone()));
         entry.kind = Kind::Blocking(Some(Lease { lane, link }));
+        state.blocks_since.get_or_insert(clock::now());
         state.note_written(&address);
         1
     }
@@ -178,9 +196,10 @@ impl Core {
                 .as_ref()
                 .is_some_and(|watch| watch.is_broken || Some(watch.slot) != entry.slot && entry.slot.is_some());
             if is_aborted || is_broken {
-                if is_aborted {
+                // Where EXEC itself is the culprit, that was said.
+                if is_aborted && entry.reply.is_empty() {
                     encode::error(&mut entry.reply, ABORTED);
-                } else {
+                } else if !is_aborted {
                     no_exec(self.key.borrow().protocol, &mut entry.reply);
                 }
                 state.end_watch();
@@ -198,7 +217,7 @@ impl Core {
             Some((lane, link)) => (self.owner_of(entry), lane, link),
             None => {
                 let Some((address, lane)) = self.lane_for(entry) else { return 0 };
-                let link = lane.shared();
+                let link = lane.shared_for(&self.as_recipient());
                 (Some(address), lane, link)
             }
         };

@@ -171,6 +171,16 @@ impl Entry {
         matches!(self.phase, Phase::Done | Phase::Failed(_))
     }
 
+    /// It is answered with an error. If it was to be queued, its transaction will not run, as at a server.
+    pub(super) fn abort_own(&self) {
+        if let Kind::Atomic(atomic) = &self.kind
+            && atomic.shows == Shows::Second
+            && let Some(own) = &atomic.own
+        {
+            own.is_aborted.set(true);
+        }
+    }
+
     pub(super) fn again(&mut self) -> &mut Again {
         self.again.get_or_insert_default()
     }

@@ -104,16 +104,27 @@ fn gather(entry: &mut Entry, parts: Vec<Part>, how: How, name: String, writes: b
 /// A part for each slot.
 pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mut Entry) {
     let args = request.args;
-    let step = if split == Split::Pairs { 2 } else { 1 };
-    if split == Split::Pairs && !core.nodes.splits_writes() {
+    let is_counted = split == Split::CountedPairs;
+    let count = args.get(1).filter(|_| is_counted).and_then(|count| std::str::from_utf8(count).ok()?.parse::<usize>().ok());
+    let end = count.map_or(args.len(), |count| count.saturating_mul(2).saturating_add(2).min(args.len()));
+    let (first, step) = match split {
+        Split::Elements | Split::Count => (1, 1),
+        Split::Pairs => (1, 2),
+        Split::CountedPairs => (2, 2),
+    };
+    let for_all: Vec<&[u8]> = args.iter().skip(end).collect();
+    // What holds only where all keys, or none, are there is not known in several places at once.
+    let is_condition = |word: &&[u8]| word.eq_ignore_ascii_case(b"nx") || word.eq_ignore_ascii_case(b"xx");
+    let is_refused = step == 2 && !core.nodes.splits_writes() || for_all.iter().any(is_condition);
+    if is_refused || is_counted && count.is_none() {
         encode::error(&mut entry.reply, super::intake::CROSSSLOT);
         entry.kind = Kind::Own;
         return;
     }
     let mut slots: Vec<(u16, Vec<&[u8]>)> = Vec::new();
     let mut order = Vec::new();
-    let mut at = 1;
-    while let Some(key) = args.get(at) {
+    let mut at = first;
+    while let Some(key) = args.get(at).filter(|_| at < end) {
         let slot = key_slot(key);
         let place = slots.iter().position(|(known, _)| *known == slot).unwrap_or_else(|| {
             slots.push((slot, vec![args.get(0).unwrap_or_default()]));
@@ -124,21 +135,25 @@ pub(super) fn split(core: &Core, request: &Request<'_>, split: Split, entry: &mu
         at += step;
     }
     let part = |(slot, words): &(u16, Vec<&[u8]>)| {
-        let mut bytes = Vec::new();
-        encode::request(&mut bytes, words);
+        let (mut bytes, count) = (Vec::new(), ((words.len() - 1) / 2).to_string());
+        let (name, pairs) = words.split_at(1);
+        match split {
+            Split::CountedPairs => encode::request(&mut bytes, &[name, &[count.as_bytes()], pairs, &for_all].concat()),
+            _ => encode::request(&mut bytes, words),
+        }
         Part::new(bytes, Target::Slot(*slot))
     };
     let parts = slots.iter().map(part).collect();
     let how = match split {
         Split::Elements => How::Elements(order),
         Split::Count => How::Sum,
-        Split::Pairs => How::AllOk,
+        Split::Pairs | Split::CountedPairs => How::AllOk,
     };
     gather(entry, parts, how, request.name(), request.spec.may_write());
 }
 
-pub(super) fn every(written: &[u8], merge: Merge, entry: &mut Entry) {
-    gather(entry, vec![Part::new(written.to_vec(), Target::Every)], How::Merged(merge), String::new(), true);
+pub(super) fn every(name: String, written: &[u8], merge: Merge, entry: &mut Entry) {
+    gather(entry, vec![Part::new(written.to_vec(), Target::Every)], How::Merged(merge), name, true);
 }
 
 pub(super) fn one(written: &[u8], merge: Merge, entry: &mut Entry) {
@@ -162,12 +177,14 @@ pub(super) fn of_slot(written: &[u8], slot: u16, entry: &mut Entry) {
 }
 
 /// One step of a walk: the cursor says on which node it is and how far.
-pub(super) fn scan(request: &Request<'_>, entry: &mut Entry) {
+pub(super) fn scan(core: &Core, request: &Request<'_>, entry: &mut Entry) {
     let args = request.args;
     let cursor = args.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
     // A node says what is wrong.
     let Some(cursor) = cursor else { return };
-    let node = (cursor & ((1 << CURSOR_BITS) - 1)) as usize;
+    // Of a cursor that nobody was given, or when there were more nodes, the last one goes on.
+    let last = core.nodes.primaries().len().saturating_sub(1);
+    let node = ((cursor & ((1 << CURSOR_BITS) - 1)) as usize).min(last);
     let own = (cursor >> CURSOR_BITS).to_string();
     let words: Vec<&[u8]> = args.iter().enumerate().map(|(at, word)| if at == 1 { own.as_bytes() } else { word }).collect();
     let mut bytes = Vec::new();
@@ -185,6 +202,11 @@ impl Gather {
 
     pub(super) fn is_over(&self) -> bool {
         self.parts.iter().all(Part::is_over)
+    }
+
+    /// Its nodes answer when something has happened there.
+    pub(super) fn waits(&self) -> bool {
+        self.parts.iter().any(|part| part.waits)
     }
 
     /// The reply; `nodes` is how many there are to walk over.

@@ -7,13 +7,15 @@ use super::entry::{Entry, Kind, Phase};
 use super::subscriptions::Change;
 use super::{gather, inquiry, login, own, transaction};
 use crate::net::memory_budget::LITTLE;
-use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, RetryClass, Spec, Table, Timeout};
+use respguard_engine::command::{BlockFor, CommandId, ConnectionEffect, Lane, RetryClass, Spec, Table, Timeout};
 use respguard_engine::route::place::{Route, Slots, Verb, slots};
 use respguard_resp::encode;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
 
 /// Redis' own text.
 pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+/// What EXEC answers that is itself the culprit.
+const ABORTED_BY: &str = "EXECABORT Transaction discarded because of:";
 /// To a request before a cluster that is longer than what is left.
 const TOO_LONG: &str = "was not sent: it is longer than what may be held for a node ([listen] buffered_bytes_max)";
 /// What waits for a node is told so before its link gives up on it.
@@ -55,18 +57,52 @@ impl<'a> Request<'a> {
 
     /// The error that it gets, if it cannot be done, also within a transaction.
     pub(super) fn refusal(&self, in_multi: bool) -> Option<String> {
+        if let Some(text) = self.malformed() {
+            return Some(text);
+        }
         match self.route {
             Route::Refused(why) => Some(format!("ERR respguard: {} {why}", self.name())),
+            Route::Login(Lane::Select) if self.args.get(1) == Some(b"0") => None,
             Route::Login(_) | Route::Quit if in_multi => {
                 Some(format!("ERR respguard: {} inside MULTI is not possible on a cluster", self.name()))
             }
-            Route::Wait | Route::Every(_) | Route::Scan | Route::Subscribe | Route::One(_) | Route::Cluster(_) if in_multi => {
+            Route::Every(_) | Route::Scan | Route::Subscribe | Route::One(_) | Route::Cluster(_) if in_multi => {
                 Some(format!("ERR respguard: {} is about all nodes of a cluster: not possible inside MULTI", self.name()))
             }
             Route::Keys | Route::Split(_) if self.slots == Slots::Several && (in_multi || self.route == Route::Keys) => {
                 Some(CROSSSLOT.to_owned())
             }
             Route::Transaction(Verb::Watch) if self.slots == Slots::Several => Some(CROSSSLOT.to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Redis' own text about the number of its words, where nothing of the request reaches a node that would say it.
+    pub(super) fn malformed(&self) -> Option<String> {
+        let reaches_none = matches!(self.route, Route::Refused(_) | Route::Transaction(_) | Route::Accepted);
+        let is_malformed = reaches_none && self.spec.present && !self.spec.arity_fits(self.args);
+        let begin = if self.route == Route::Transaction(Verb::Exec) { ABORTED_BY } else { "ERR" };
+        is_malformed.then(|| format!("{begin} wrong number of arguments for '{}' command", self.spec.name()))
+    }
+
+    /// Whether a node would take it.
+    fn is_taken(&self) -> bool {
+        let is_switch = |word: &[u8]| word.eq_ignore_ascii_case(b"on") || word.eq_ignore_ascii_case(b"off");
+        let takes = match self.spec.name() {
+            "client|no-evict" | "client|no-touch" => self.args.get(2).is_some_and(is_switch),
+            _ => true,
+        };
+        takes && self.spec.present
+    }
+
+    /// What a node that clients share is sent in its place inside a transaction, where its effect on the connection would be
+    /// everybody's: it is queued and answered alike.
+    pub(super) fn without_effect(&self) -> Option<&'static [u8]> {
+        let is_on = || self.args.get(2).is_some_and(|word| word.eq_ignore_ascii_case(b"on"));
+        match self.spec.name() {
+            "readonly" | "asking" if self.spec.arity_fits(self.args) => Some(&b"*1\r\n$9\r\nREADWRITE\r\n"[..]),
+            "client|no-evict" if is_on() => Some(b"*3\r\n$6\r\nCLIENT\r\n$8\r\nNO-EVICT\r\n$3\r\nOFF\r\n"),
+            "client|no-touch" if is_on() => Some(b"*3\r\n$6\r\nCLIENT\r\n$8\r\nNO-TOUCH\r\n$3\r\nOFF\r\n"),
             _ => None,
         }
     }
@@ -168,8 +204,8 @@ impl Core {
             transaction::take_queued(self, state, &request, &rest[..bytes], start);
             return bytes;
         }
-        if matches!(request.route, Route::Transaction(Verb::Multi | Verb::Watch))
-            && state.watch.is_none()
+        if (matches!(request.route, Route::Transaction(Verb::Multi | Verb::Watch)) || transaction::sets_guard(self, &request))
+            && !state.watches
             && let Some(taken) = transaction::take_whole(self, state, table, rest, start)
         {
             return taken;
@@ -184,7 +220,11 @@ impl Core {
             entry.kind = Kind::Own;
         } else {
             match request.route {
-                Route::Keys if request.spec.is_blocking(request.args) => entry.kind = Kind::Blocking(None),
+                Route::Keys if request.spec.is_blocking(request.args) => {
+                    // It waits on a connection of its own; what is behind it must not overtake it, nor it what is before.
+                    entry.kind = Kind::Blocking(None);
+                    entry.is_fence = true;
+                }
                 Route::Keys | Route::Refused(_) | Route::Quit => {}
                 Route::Login(lane) => login::take(self, &request, lane, &mut entry),
                 Route::Split(split) if request.slots == Slots::Several => {
@@ -193,11 +233,13 @@ impl Core {
                 Route::Split(_) => {}
                 Route::Every(merge) => {
                     self.nodes.scripts().note(&request);
-                    gather::every(&rest[..bytes], merge, &mut entry);
+                    gather::every(request.name(), &rest[..bytes], merge, &mut entry);
                 }
                 Route::One(merge) => gather::one(&rest[..bytes], merge, &mut entry),
-                Route::Scan => gather::scan(&request, &mut entry),
+                Route::Scan => gather::scan(self, &request, &mut entry),
                 Route::Subscribe => subscribe(&request, &mut entry),
+                // A node says what is wrong with it.
+                Route::Accepted if !request.is_taken() => {}
                 Route::Accepted => {
                     encode::simple(&mut entry.reply, "OK");
                     entry.kind = Kind::Own;

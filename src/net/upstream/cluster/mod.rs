@@ -29,8 +29,10 @@ mod scatter;
 mod scripts;
 mod streams;
 mod subscriptions;
+mod traffic;
 mod transaction;
 mod unsent;
 
 pub use connection::{ClusterConnection, HeadFault};
 pub use scripts::Scripts;
+pub use traffic::Traffic;

@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::scripts::Digest;
+use super::traffic::NodeTraffic;
 use crate::net::clock;
 use crate::net::upstream::Reach;
 use crate::net::upstream::connection::Phase;
@@ -18,6 +20,7 @@ pub(super) struct Node {
     silent_since: Cell<Option<Instant>>,
     is_given_up: Cell<bool>,
     given: RefCell<Given>,
+    traffic: Arc<NodeTraffic>,
 }
 
 /// The connections for clients of one kind, and when they were used last.
@@ -50,9 +53,9 @@ impl Used {
 }
 
 impl Node {
-    pub(super) fn new(reach: Rc<Reach>) -> Node {
+    pub(super) fn new(reach: Rc<Reach>, traffic: Arc<NodeTraffic>) -> Node {
         let (lanes, silent_since, is_given_up, given) = Default::default();
-        Node { reach, lanes, silent_since, is_given_up, given }
+        Node { reach, lanes, silent_since, is_given_up, given, traffic }
     }
 
     /// True when it has a connection, and nothing speaks against it.
@@ -69,7 +72,8 @@ impl Node {
     /// Takes note of what its connections have seen.
     pub(super) fn look(&self, now: Instant, longest: Duration) -> News {
         let Some(health) = &self.reach.health else { return News::None };
-        let (is_alive, has_failed) = health.take_seen();
+        let (answered, is_alive, has_failed) = health.take_seen();
+        self.traffic.count(answered);
         if is_alive || self.lanes.is_empty() {
             self.silent_since.set(None);
         } else if has_failed {
@@ -92,6 +96,11 @@ impl Node {
     pub(super) fn lacks_libraries(&self, opened_at: Option<Instant>, version: u64) -> bool {
         let mut given = self.given(opened_at);
         std::mem::replace(&mut given.libraries, version) != version
+    }
+
+    /// It has lost what it was given.
+    pub(super) fn forget_given(&self) {
+        self.given.replace(Given::default());
     }
 
     fn given(&self, opened_at: Option<Instant>) -> std::cell::RefMut<'_, Given> {

@@ -1,4 +1,6 @@
-//! The nodes of a cluster as one worker knows them, and its connections to each.
+//! The nodes of a cluster as one worker knows them, and its connections to each; `upkeep` looks after them.
+
+mod upkeep;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -8,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::connection::ClusterConnection;
 use super::core::Core;
-use super::node::{News, Node, Used};
+use super::node::{Node, Used};
 use super::scatter::Pieces;
 use super::scripts::{Needs, Scripts};
+use super::traffic::Traffic;
 use crate::net::address::Address;
 use crate::net::clock;
 use crate::net::context::Context;
@@ -23,11 +26,10 @@ use crate::net::upstream::connections::Connections;
 use crate::net::upstream::lane::{Lane, LaneKey, Leases};
 use crate::net::upstream::{Reach, Settings};
 use respguard_engine::command::{CommandId, Table};
-use respguard_engine::link::handshake::{ConnectParams, Refusal, Selects, ServerInfo, Step};
+use respguard_engine::link::handshake::{ConnectParams, Refusal, ServerInfo, Step};
 use respguard_engine::route::place::{Route, Routes};
-use respguard_engine::route::slots::{SLOTS, SlotSet};
-use respguard_resp::{Protocol, encode};
-use tracing::{info, warn};
+use respguard_engine::route::slots::SlotSet;
+use respguard_resp::encode;
 
 /// How long a request waits for the connection to a node that is not there, before it is looked at again where it goes.
 const NODE_QUEUE_TIMEOUT: Duration = Duration::from_millis(50);
@@ -35,8 +37,6 @@ const NODE_QUEUE_TIMEOUT: Duration = Duration::from_millis(50);
 const DOUBT_PAUSE: Duration = Duration::from_millis(25);
 /// A node that serves no slot any more and has been silent for so long is not waited for.
 const SILENCE: Duration = Duration::from_millis(100);
-/// Connections to a node that nobody has used for so long are closed.
-const UNUSED_MAX: Duration = Duration::from_secs(60);
 /// Redis' own text.
 const NO_DATABASES: &[u8] = b"-ERR SELECT is not allowed in cluster mode\r\n";
 
@@ -57,6 +57,8 @@ pub struct ClusterSettings {
     pub split_writes: bool,
     /// What was loaded through the proxy.
     pub scripts: Scripts,
+    /// What goes to each node.
+    pub traffic: Traffic,
 }
 
 /// A node, by where it is reached.
@@ -231,6 +233,13 @@ impl Nodes {
         (count > 0).then_some((requests, count))
     }
 
+    /// The node has lost what it was given.
+    pub(super) fn forget_given(&self, address: &NodeName) {
+        if let Some(node) = self.nodes.borrow().get(address) {
+            node.forget_given();
+        }
+    }
+
     /// What was loaded through the proxy.
     pub(super) fn scripts(&self) -> &Scripts {
         &self.shared.scripts
@@ -275,15 +284,17 @@ impl Nodes {
     }
 
     fn node(&self, address: &NodeName) -> Node {
+        let traffic = self.shared.traffic.of(address, &self.settings.connections);
         let settings = Settings {
             primary: Primary::fixed(Address::clone(address)),
+            connections: Arc::clone(&traffic.connections),
             queue_timeout: NODE_QUEUE_TIMEOUT,
             retry_reads: false,
             cluster: None,
             is_node: true,
             ..self.settings.clone()
         };
-        Node::new(Rc::new(Reach { settings, nodes: None, health: Some(Health::default()) }))
+        Node::new(Rc::new(Reach { settings, nodes: None, health: Some(Health::default()) }), traffic)
     }
 
     /// A client's connection to the cluster, once a node takes its login and protocol.
@@ -374,107 +385,6 @@ impl Nodes {
             });
         }
         self.wake_unsent();
-    }
-
-    /// The slots whose node has not been there for long, if any, and rules say what is answered then.
-    pub fn unserved(&self) -> Option<Rc<SlotSet>> {
-        self.unserved.borrow().clone()
-    }
-
-    /// Slots without a node count from the moment on at which nobody serves them.
-    fn note_unserved(&self) {
-        if self.context.policy().degrade_rules().is_empty() {
-            self.unserved.replace(None);
-            return;
-        }
-        let (map, nodes, names) = (self.map.borrow(), self.nodes.borrow(), self.names.borrow());
-        let is_down = |name: &NodeName| {
-            let links = nodes.get(name).into_iter().flat_map(|node| node.lanes.values()).map(|used| used.lane.shared());
-            links.filter_map(|link| link.down_for()).any(|down| down >= self.settings.queue_timeout)
-        };
-        let down: Vec<bool> = names.iter().map(is_down).collect();
-        if !down.contains(&true) && map.served() == SLOTS {
-            self.unserved.replace(None);
-            return;
-        }
-        let mut unserved = SlotSet::default();
-        let is_unserved = |slot: &u16| map.owner(*slot).is_none_or(|number| down.get(number).copied().unwrap_or(false));
-        (0..SLOTS as u16).filter(is_unserved).for_each(|slot| unserved.insert(slot));
-        self.unserved.replace(Some(Rc::new(unserved)));
-    }
-
-    fn wake_unsent(&self) {
-        let mut connections = self.connections.borrow_mut();
-        connections.retain(|core| core.strong_count() > 0);
-        let waiting: Vec<_> = connections.iter().filter_map(Weak::upgrade).filter(|core| core.has_unsent()).collect();
-        drop(connections);
-        for core in waiting {
-            core.has_news.set(true);
-            core.wake();
-        }
-    }
-
-    /// Looks after all connections; called every few milliseconds.
-    pub fn on_tick(&self) {
-        self.leases.on_tick();
-        let now = clock::now();
-        let mut revoked = Vec::new();
-        for node in self.nodes.borrow().values() {
-            let others =
-                node.lanes.iter().find(|(key, _)| key.login == self.settings.login).map(|(_, used)| Rc::clone(&used.lane));
-            for lane in node.lanes.values().map(|used| &used.lane) {
-                lane.on_tick();
-                lane.watch();
-                // Without others nobody can tell whether only this user's connections were ended.
-                lane.resolve_doubt(others.as_ref().unwrap_or(lane));
-                if lane.is_revoked() {
-                    revoked.push(lane.key.clone());
-                }
-            }
-        }
-        self.look_for_silent(now);
-        for node in self.nodes.borrow_mut().values_mut() {
-            // Its connection shows when it is back.
-            let is_given_up = node.is_given_up();
-            node.lanes.retain(|key, used| {
-                let is_unused = now.saturating_duration_since(used.at.get()) >= UNUSED_MAX && used.lane.shared().is_clean();
-                let is_unused = is_unused && !is_given_up;
-                let keep = !revoked.contains(key) && !is_unused;
-                if !keep {
-                    used.lane.close();
-                    self.note_change();
-                }
-                keep
-            });
-        }
-        if !revoked.is_empty() {
-            let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
-            connections.iter().filter(|core| revoked.contains(&*core.key.borrow())).for_each(|core| core.close());
-        }
-        self.note_unserved();
-        self.wake_unsent();
-    }
-
-    /// Nodes that are silent for too long lose their connections, but for one that shows when they are back.
-    fn look_for_silent(&self, now: Instant) {
-        let mut given_up = Vec::new();
-        for (address, node) in self.nodes.borrow_mut().iter_mut() {
-            match node.look(now, self.settings.request_timeout) {
-                News::None => {}
-                News::Back => info!(node = %address, "a node of the cluster answers again"),
-                News::GivenUp => {
-                    warn!(node = %address, "a node of the cluster does not answer: what is for it is refused until it does");
-                    node.lanes.drain().for_each(|(_, used)| used.lane.close());
-                    given_up.push(NodeName::clone(address));
-                    self.note_change();
-                }
-            }
-        }
-        let (login, protocol) = (self.settings.login.clone(), Protocol::Resp2);
-        let key = LaneKey { login, selects: Selects::Itself, db: 0, protocol };
-        for address in given_up.iter().filter(|address| self.primaries.borrow().contains(address)) {
-            self.lane(address, &key);
-        }
     }
 
     /// Returns when the cluster has been asked anew, with what it says.

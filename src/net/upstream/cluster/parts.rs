@@ -35,6 +35,9 @@ impl Core {
             is_all_sent &= is_sent;
             wrote.extend(part.sent_to.clone().filter(|_| is_sent));
         }
+        if gather.waits() {
+            state.blocks_since.get_or_insert(now);
+        }
         if !state.queue[place].is_read {
             wrote.iter().for_each(|node| state.note_written(node));
         }
@@ -51,7 +54,7 @@ impl Core {
             (None, Target::Every) => (false, None),
         };
         let Some((address, lane)) = found else { return false };
-        let link = if part.waits { self.lease(&lane) } else { Some(lane.shared()) };
+        let link = if part.waits { self.lease(&lane) } else { Some(lane.shared_for(&self.as_recipient())) };
         let Some(link) = link.filter(|link| part.waits || link.phase() == LinkPhase::Ready) else { return false };
         let who: Rc<dyn Recipient> = Rc::new(PartOf::new(self, entry, at));
         // A connection waits for what it has written itself: with this it has come as far as all others.

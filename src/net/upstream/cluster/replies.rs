@@ -159,6 +159,9 @@ impl Core {
         let shows = atomic.shows;
         let Some(last) = frames.last().cloned() else { return };
         let reply = std::mem::take(&mut entry.reply);
+        if atomic.needs.any() {
+            self.note_missing(entry.sent_to.as_ref(), &reply[last.clone()]);
+        }
         let slot = entry.slot;
         let redirect = frames.iter().find_map(|frame| Redirect::read(&reply[frame.clone()], slot));
         let is_not_run = reply[last.clone()].first() == Some(&b'-') || shows == Shows::Second;
@@ -280,6 +283,7 @@ impl Core {
             return self.again(state, place, Course::Owner);
         }
         entry.reply.clear();
+        entry.abort_own();
         self.over(state, place, Phase::Failed(fault));
     }
 }

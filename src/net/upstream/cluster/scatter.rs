@@ -105,7 +105,7 @@ impl Core {
             return None;
         }
         let used = self.nodes.used(&name, &self.key.borrow())?;
-        let stream = state.streams.open(shard, name, used)?;
+        let stream = state.streams.open(shard, name, used, &self.as_recipient())?;
         if let Some(known) = state.streams.get(stream) {
             self.note_link(&known.link);
         }

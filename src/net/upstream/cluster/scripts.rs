@@ -9,9 +9,11 @@ use sha1_smol::Sha1;
 
 use super::core::{Core, State};
 use super::intake::Request;
+use super::nodes::NodeName;
 use respguard_engine::command::Spec;
 use respguard_resp::encode;
 use respguard_resp::request::{Args, Limits, Parsed, RequestParser};
+use respguard_resp::scan::elements;
 
 /// What is kept of all scripts, and of all libraries; the script that has been known longest goes first.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -146,12 +148,25 @@ fn read_digest(text: &[u8]) -> Option<Digest> {
     Some(digest)
 }
 
+/// A node has not got what it was to run.
+fn is_missing(error: &[u8]) -> bool {
+    error.starts_with(b"-NOSCRIPT") || error.starts_with(b"-ERR Function not found")
+}
+
 impl Core {
+    /// Within EXEC's answer it is too late for this transaction, whose other commands have run; the next one finds it loaded.
+    pub(super) fn note_missing(&self, node: Option<&NodeName>, exec: &[u8]) {
+        if let Some(node) = node
+            && elements(exec).any(is_missing)
+        {
+            self.nodes.forget_given(node);
+        }
+    }
+
     /// A node does not know the script or function of a request that it was sent, and the proxy does: it is loaded there, and the
     /// request goes out once more. False where that is not so, or was done.
     pub(super) fn loads_for(&self, state: &mut State, place: usize, error: &[u8]) -> bool {
-        let is_missing = error.starts_with(b"-NOSCRIPT") || error.starts_with(b"-ERR Function not found");
-        if !is_missing || state.queue[place].again.as_ref().is_some_and(|again| again.is_loaded) {
+        if !is_missing(error) || state.queue[place].again.as_ref().is_some_and(|again| again.is_loaded) {
             return false;
         }
         let needs = {

@@ -13,6 +13,7 @@ use super::entry::Phase;
 use super::node::Used;
 use super::nodes::NodeName;
 use crate::net::clock;
+use crate::net::upstream::Recipient;
 use crate::net::upstream::connection::{Link, Phase as LinkPhase};
 use respguard_engine::link::owed::Seq;
 use respguard_resp::scan::plain_frames;
@@ -178,10 +179,11 @@ impl Streams {
         (known.piece.is_some() || known.is_open()).then_some(stream)
     }
 
-    /// Requests for this shard go over this connection from now on; `None` where there are too many.
-    pub(super) fn open(&mut self, shard: usize, node: NodeName, used: Rc<Used>) -> Option<u16> {
+    /// Requests for this shard go over this connection from now on; `None` where there are too many, and while the client is
+    /// owed something on one that this has replaced.
+    pub(super) fn open(&mut self, shard: usize, node: NodeName, used: Rc<Used>, who: &Rc<dyn Recipient>) -> Option<u16> {
         let link = used.lane.shared();
-        if link.phase() != LinkPhase::Ready {
+        if link.phase() != LinkPhase::Ready || !Rc::ptr_eq(&link, &used.lane.shared_for(who)) {
             return None;
         }
         let known = self.all.iter().position(|stream| Rc::ptr_eq(&stream.link, &link));
@@ -334,7 +336,9 @@ mod tests {
     #[test]
     fn what_will_not_be_answered_leaves_a_gap() {
         let mut replies = Replies::default();
-        [1, 2, 3, 4].map(|number| replies.push(number));
+        for number in 1..=4 {
+            replies.push(number);
+        }
         assert_eq!((replies.forget(1), replies.forget(1), replies.forget(9)), (Some(2), None, None));
         assert_eq!((replies.number(0), replies.number(1), replies.number(2)), (Some(1), None, Some(3)));
         assert_eq!(replies.forget(0), Some(1));

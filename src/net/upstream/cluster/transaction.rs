@@ -24,7 +24,19 @@ pub(super) const ABORTED: &str = "EXECABORT Transaction discarded because of pre
 /// Bytes of a transaction that comes in pieces: more is not kept.
 const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Takes a transaction that is there as a whole, from its WATCH or MULTI to its EXEC; how many bytes it has. `None` where
+/// True for the command with which a group begins that may be rolled back: all of it is owed together.
+pub(super) fn sets_guard(core: &Core, request: &Request<'_>) -> bool {
+    // SET guard 1 PX life
+    let may_be = request.args.len() == 5 && request.spec.name() == "set";
+    may_be && is_guard(request, core.nodes.context.policy().guard_prefix.as_bytes())
+}
+
+/// The first key is one of the proxy's own.
+fn is_guard(request: &Request<'_>, guard_prefix: &[u8]) -> bool {
+    request.args.get(1).is_some_and(|key| key.starts_with(guard_prefix))
+}
+
+/// Takes a transaction that is there as a whole, from its WATCH, MULTI or guard to its EXEC; how many bytes it has. `None` where
 /// its end has not come, or it is one that cannot go in one piece.
 pub(super) fn take_whole(core: &Core, state: &mut State, table: &Table, rest: &[u8], start: u64) -> Option<usize> {
     let mut reading = Whole::default();
@@ -83,7 +95,7 @@ struct Whole {
     is_within: bool,
     is_ended: bool,
     is_slow: bool,
-    /// It begins with a WATCH of our own.
+    /// It begins with a WATCH, or a guard, of our own.
     is_guarded: bool,
     needs: Needs,
     /// Whose place each error takes.
@@ -93,6 +105,9 @@ struct Whole {
 impl Whole {
     /// False where it cannot go in one piece.
     fn take(&mut self, request: &Request<'_>, end: usize, guard_prefix: &[u8]) -> bool {
+        if matches!(request.route, Route::Transaction(_)) && request.malformed().is_some() {
+            return false;
+        }
         let place = self.frames;
         self.frames += 1;
         self.is_slow |= request.spec.slow;
@@ -105,10 +120,9 @@ impl Whole {
             self.outer.push(end);
             match verb {
                 Some(Verb::Multi) => self.is_within = true,
-                Some(Verb::Watch) => {
-                    self.is_guarded |= place == 0 && request.args.get(1).is_some_and(|key| key.starts_with(guard_prefix));
-                }
+                Some(Verb::Watch) => self.is_guarded |= place == 0 && is_guard(request, guard_prefix),
                 Some(_) => return false,
+                None if place == 0 && request.spec.name() == "set" && is_guard(request, guard_prefix) => self.is_guarded = true,
                 // It may be sent once more.
                 None if request.spec.retry != RetryClass::Read && !self.is_guarded => return false,
                 None if request.refusal(true).is_some() || request.spec.is_blocking(request.args) => return false,
@@ -122,6 +136,7 @@ impl Whole {
                 return true;
             }
             Some(Verb::Discard | Verb::Multi | Verb::Watch) => return false,
+            None if request.without_effect().is_some() => return false,
             Some(Verb::Unwatch) | None => {}
         }
         if let Some(text) = request.refusal(true) {
@@ -165,10 +180,12 @@ pub(super) fn take(state: &mut State, verb: Verb, entry: &mut Entry) {
             entry.kind = Kind::Own;
         }
         Verb::Watch => {
+            state.watches = true;
             entry.kind = Kind::Watch;
             entry.is_fence = true;
         }
         Verb::Unwatch => {
+            state.watches = false;
             entry.kind = Kind::Unwatch;
             entry.is_fence = true;
         }
@@ -187,9 +204,18 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
         _ => None,
     };
     let own = Rc::clone(&multi.own);
+    if let Some(text) = request.malformed() {
+        own.is_aborted.set(true);
+        if verb != Some(Verb::Exec) {
+            refuse(&mut entry, &text);
+            return state.put(entry);
+        }
+        encode::error(&mut entry.reply, &text);
+    }
     match verb {
         Some(Verb::Exec) => {
             let Some(multi) = state.multi.take() else { return };
+            state.watches = false;
             let (request, frames) = ([&multi.request, EXEC].concat(), multi.frames + 1);
             let needs = multi.needs;
             entry.slot = multi.slot;
@@ -197,13 +223,14 @@ pub(super) fn take_queued(core: &Core, state: &mut State, request: &Request<'_>,
             entry.kind = atomic(request, frames, Shows::Last, own, needs);
         }
         Some(Verb::Discard) => {
-            state.multi = None;
+            (state.multi, state.watches) = (None, false);
             entry.kind = Kind::Unwatch;
             entry.is_fence = true;
         }
         Some(Verb::Multi) => refuse(&mut entry, NESTED),
         Some(Verb::Watch) => refuse(&mut entry, WATCH_INSIDE),
         Some(Verb::Unwatch) | None => {
+            let written = request.without_effect().unwrap_or(written);
             let slot = request.slot();
             let is_crossed = slot.is_some() && multi.slot.is_some() && slot != multi.slot;
             let is_long = multi.request.len() + written.len() > REQUEST_BYTES_MAX;

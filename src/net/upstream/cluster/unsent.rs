@@ -12,6 +12,10 @@ use respguard_resp::encode;
 
 impl Core {
     pub(super) fn give_up(&self, state: &mut State, place: usize, now: Instant) {
+        // Its time has not begun.
+        if place > 0 && state.blocks_since.is_some() {
+            return;
+        }
         let silent = self.given_up_node(&state.queue[place]);
         let entry = &mut state.queue[place];
         let is_over = now >= entry.unsent_by;
@@ -38,8 +42,13 @@ impl Core {
                 };
                 self.revert_subscribe(state, place);
                 let entry = &mut state.queue[place];
+                entry.abort_own();
+                let is_end = matches!(&entry.kind, Kind::Atomic(atomic) if atomic.shows == Shows::Last);
                 entry.reply.clear();
                 encode::error(&mut entry.reply, &format!("ERR respguard: {name} was not sent: {why}"));
+                if is_end {
+                    state.end_watch();
+                }
                 state.finish(place, Phase::Done);
             }
         }

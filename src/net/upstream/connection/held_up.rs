@@ -53,7 +53,12 @@ impl HeldUp {
     }
 
     /// A moment as the connection counts it.
+    #[inline]
     pub(super) fn own_time(&self, at: Instant) -> Instant {
+        if self.stopped.get().is_none() && self.still.get().is_zero() { at } else { self.delayed(at) }
+    }
+
+    fn delayed(&self, at: Instant) -> Instant {
         let still = self.still(clock::now());
         if still.is_zero() { at } else { at.checked_sub(still).unwrap_or(at) }
     }

@@ -25,7 +25,7 @@ use crate::net::upstream::connections::Permit;
 use crate::net::upstream::{Reach, Recipient};
 use crate::telemetry::label::UpstreamState;
 use respguard_engine::command::{DEFAULT_USER, Login};
-use respguard_engine::link::backoff::Backoff;
+use respguard_engine::link::backoff::{self, Backoff};
 use respguard_engine::link::handshake::{ConnectParams, OrphanedConnection, Refusal, ServerInfo};
 use respguard_engine::link::inflight::Inflight;
 use respguard_engine::pipeline::finding::Fault;
@@ -208,6 +208,7 @@ impl Link {
         let mut backoff = Backoff::default();
         let mut was_lost = false;
         let mut primary = self.settings.primary.clone();
+        let mut reconnected = self.settings.reconnected.subscribe();
         let begun = clock::now();
         while self.phase() != Phase::Closed || self.shared.get() {
             let view = primary.observe();
@@ -216,6 +217,7 @@ impl Link {
                 self.blame.forget();
             }
             let orphans = self.begin_orphan_kills();
+            reconnected.mark_unchanged();
             let opened = self.open(&view, &orphans).await;
             self.end_orphan_kills(orphans, opened.is_err());
             opened.iter().flat_map(|(_, info)| &info.kills).for_each(|kill| self.context.killed(*kill));
@@ -244,7 +246,7 @@ impl Link {
                     backoff.succeeded();
                     self.begin(info);
                     if was_lost {
-                        self.settings.reconnected.notify_one();
+                        self.settings.reconnected.send_replace(());
                     }
                     let loss = match stream {
                         Opened::Server(stream) => self.pump(stream).await,
@@ -267,6 +269,8 @@ impl Link {
             tokio::select! {
                 () = tokio::time::sleep(if primary.is_watched() { pause.min(PAUSE_MAX) } else { pause }) => {}
                 () = primary.changed() => {}
+                // The server is there again: what waits for this connection is not kept waiting for the rest of the pause.
+                Ok(()) = reconnected.changed() => tokio::time::sleep(pause.min(backoff::shortest(fastrand::f64()))).await,
             }
         }
         self.finish();

@@ -356,6 +356,11 @@ impl Link {
             || self.phase() != Phase::Connecting && self.orphan_kills.borrow().is_empty() && self.orphans.borrow().is_empty()
     }
 
+    /// Whether the server has yet to answer what was sent for this recipient, be it too late.
+    pub fn owes(&self, who: &Rc<dyn Recipient>) -> bool {
+        self.state.borrow().inflight.owes(|recipient| Rc::ptr_eq(recipient, who))
+    }
+
     /// True when nobody waits for anything on it, not even for the end of a connection that was lost.
     pub fn is_done(&self) -> bool {
         self.over.get() || self.phase() == Phase::Ready && self.is_clean() && self.may_be_left()

@@ -127,7 +127,7 @@ impl Link {
                 let own = self.held_up.own_time(now);
                 if self.is_paced() {
                     let written = state.out_start + state.out_at as u64;
-                    state.inflight.postpone_unsent(written, own + self.settings.request_timeout);
+                    state.inflight.postpone_unsent(written, own, self.settings.request_timeout);
                 }
                 if state.inflight.waits_since(state.last_read).is_some_and(|(_, deadline)| deadline <= own) {
                     self.note_slow(&state, true);

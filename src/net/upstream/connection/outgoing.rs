@@ -52,6 +52,34 @@ impl Link {
         true
     }
 
+    /// Queues requests that mean nothing to each other and are owed one frame each; what becomes of them should the connection be
+    /// lost, or its server be no primary any more, depends on whether all `are_reads`. False when the link has ended and
+    /// nothing was queued.
+    #[must_use]
+    pub fn send_requests(
+        &self,
+        recipient: Rc<dyn Recipient>,
+        requests: &[u8],
+        owed: Owed,
+        (read_at, deadline): (Instant, Instant),
+        are_reads: bool,
+    ) -> bool {
+        if self.over.get() {
+            return false;
+        }
+        let mut state = self.state.borrow_mut();
+        state.out.extend_from_slice(requests);
+        state.inflight.push(recipient, owed, requests.len(), read_at, Some(self.held_up.own_time(deadline)));
+        if are_reads && self.replays_reads() {
+            state.inflight.mark_reads();
+        } else if self.goes_again() {
+            state.inflight.mark_single();
+        }
+        drop(state);
+        self.wake();
+        true
+    }
+
     /// The bytes queued last are owed this too.
     pub fn owes_too(&self, recipient: Rc<dyn Recipient>, owed: Owed, read_at: Instant, deadline: Option<Instant>) {
         self.state.borrow_mut().inflight.push_too(recipient, owed, read_at, self.own_time(deadline));

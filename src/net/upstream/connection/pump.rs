@@ -116,20 +116,23 @@ impl Link {
                     }
                 }
                 Err(error) => match error.get_ref().and_then(|source| source.downcast_ref::<HeadFault>()) {
-                    Some(fault) => self.give_up_head(fault.clone()),
+                    Some(fault) if self.give_up_head(fault.clone()) => {}
+                    Some(_) => return Poll::Ready(Loss::OutOfSync),
                     None => return Poll::Ready(error.into()),
                 },
             }
         }
     }
 
-    /// The next replies will not come; the connection goes on.
+    /// The next replies will not come; the connection goes on, unless that would leave it out of step.
     #[cold]
-    fn give_up_head(&self, HeadFault { fault, frames, orphan }: HeadFault) {
+    fn give_up_head(&self, HeadFault { fault, frames, orphan }: HeadFault) -> bool {
         self.head_orphan.replace(orphan);
         let mut told = Vec::new();
-        self.state.borrow_mut().inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
+        let is_whole =
+            self.state.borrow_mut().inflight.give_up_head(frames, |who, owed, cut| told.push((Rc::clone(who), owed, cut)));
         tell_all(told, fault);
+        is_whole
     }
 
     pub(super) fn register(&self, cx: &TaskContext<'_>) {

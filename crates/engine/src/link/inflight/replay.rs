@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Cut, Entry, Inflight, Repeat};
 use crate::link::owed::{Owed, ReplyTo};
@@ -202,11 +202,12 @@ impl<R> Inflight<R> {
         self.movable(sent, now, identity, may_move).iter().map(|(_, who, _)| who).collect::<HashSet<_>>().len()
     }
 
-    /// What has not been written within the first `written` bytes waits for its turn here: its time ends at `deadline` at
-    /// the earliest.
-    pub fn postpone_unsent(&mut self, written: u64, deadline: Instant) {
+    /// What has not been written within the first `written` bytes waits for its turn here: it has its whole time, `longest`,
+    /// when that comes, but no more than twice that from when it was read: what stands before it may never be answered.
+    pub fn postpone_unsent(&mut self, written: u64, now: Instant, longest: Duration) {
         for entry in self.entries.iter_mut().rev().take_while(|entry| entry.start >= written) {
-            entry.deadline = entry.deadline.map(|before| before.max(deadline));
+            let latest = (now + longest).min(entry.read_at + longest * 2);
+            entry.deadline = entry.deadline.map(|before| before.max(latest));
         }
         self.unordered = true;
     }

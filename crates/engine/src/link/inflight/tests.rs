@@ -262,3 +262,19 @@ fn so_many_replies_are_owed_for_the_pieces_at_the_front() {
     inflight.finish_head(0);
     assert_eq!([4, 5, 6].map(|replies| inflight.end_of_replies(replies)), [10, 20, 30]);
 }
+
+#[test]
+fn what_is_given_up_at_the_head_is_whole_requests() {
+    let mut inflight = Inflight::default();
+    push(&mut inflight, 'a', 2, 10, 0);
+    inflight.push('b', Owed::request(Seq::default(), 3), 10, at(0), None);
+    push(&mut inflight, 'c', 1, 10, 0);
+    let mut told = Vec::new();
+    let mut give_up =
+        |inflight: &mut Inflight<char>, frames| inflight.give_up_head(frames, |who, owed, _| told.push((*who, owed.frames())));
+    assert!(give_up(&mut inflight, 1) && owns(&inflight, 'a'));
+    assert!(give_up(&mut inflight, 1) && owns(&inflight, 'b'));
+    assert!(!give_up(&mut inflight, 2), "the third would be taken for that of another");
+    assert!(give_up(&mut inflight, 3) && owns(&inflight, 'c'));
+    assert_eq!(told, [('a', 1), ('a', 1), ('b', 3)]);
+}

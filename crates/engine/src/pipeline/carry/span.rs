@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{Before, Refused};
 use crate::pipeline::gather::Gathered;
+use crate::pipeline::in_doubt::takes_marker;
 use crate::pipeline::plan::{Planner, Span, SpanGroup, Step};
 use crate::pipeline::refusal::Refusal;
 use crate::pipeline::slot::Role;
@@ -54,6 +55,10 @@ impl Planner<'_> {
             self.push_span_roles(at..end);
         }
         let added = self.ttl_fix_group(&commands);
+        let is_marked =
+            |group: &SpanGroup| takes_marker(&self.rules.policy.groups()[group.group], self.session, self.rules.slots);
+        let is_bare = preflight.is_none() && added.injected.is_empty() && !groups.iter().any(is_marked);
+        self.reads_ahead = self.rules.reads_ahead && !self.rules.slots && is_bare;
         let all = first..self.plan.members.len();
         let step = Step::Span(Box::new(Span { commands: all, groups, observed, preflight: preflight.map(Box::new), added }));
         self.with_probes(commands.iter().copied(), step);

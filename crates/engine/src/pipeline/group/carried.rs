@@ -155,6 +155,11 @@ impl WrappedGroup {
         self.carried.is_some()
     }
 
+    /// Whether reads may be sent behind it before it is answered: where it does not run, they are sent again with its commands.
+    pub(in super::super) fn lets_reads_ahead(&self) -> bool {
+        self.is_carrying() && self.guard.is_none() && self.own.is_empty() && !self.is_resolved_later()
+    }
+
     /// What became of its commands, where not all of them were answered.
     pub(in super::super) fn take_returned(&mut self) -> Option<Returned> {
         let carried = self.carried.as_mut()?;

@@ -51,10 +51,10 @@ const QUEUED: &str = "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED
 #[test]
 fn commands_of_our_own_go_out_in_their_places() {
     let own = injected();
-    let wire = |members: Range<u32>, parts: &mut Vec<&[u8]>| {
+    let wire = |members: Range<u32>, parts: &mut Pieces<'_>| {
         parts.push(&b"get incr "[[0, 4, 9][members.start as usize]..[0, 4, 9][members.end as usize]]);
     };
-    let both = |_, parts: &mut Vec<&[u8]>| parts.push(b"both");
+    let both = |_, parts: &mut Pieces<'_>| parts.push(b"both");
     let text = String::from_utf8(parts(2, &own, wire).concat()).expect("text");
     assert_eq!(text, format!("{M}own0 get own1 incr own2 {E}", M = "*1\r\n$5\r\nMULTI\r\n", E = "*1\r\n$4\r\nEXEC\r\n"));
     assert_eq!(parts(2, &own[2..], both).len(), 4, "members that stand together go out together");

@@ -1,24 +1,41 @@
 //! Lets commands go by that do nothing to their connection, are not long by nature, and that no rule is about: most are such.
 
 use super::{Batch, Planner, Rules, Session, Undecided};
+use crate::command::Table;
+use crate::policy::Policy;
 use crate::session::Admission;
 
-/// Whether all of the batch goes out as it is: nothing in it needs more than a look.
-pub(super) fn passes_whole(session: &Session, undecided: &Undecided, rules: &Rules<'_>, batch: &Batch, bytes: &[u8]) -> bool {
-    let is_free = session.admission != Admission::Awaited && !is_bound(session, rules) && undecided.is_empty();
-    is_free && !batch.is_empty() && skim(rules, batch, bytes, 0) == batch.len()
+/// Whether all of the batch goes out as it is, where its server is there: nothing in it needs more than a look. Its plan is one
+/// step then.
+pub fn passes_whole(
+    session: &Session,
+    undecided: &Undecided,
+    (table, policy): (&Table, &Policy),
+    batch: &Batch,
+    bytes: &[u8],
+) -> bool {
+    let is_free = session.admission != Admission::Awaited && !is_engaged(session) && undecided.is_empty();
+    is_free && !batch.is_empty() && skim(table, policy, batch, bytes, 0) == batch.len()
 }
 
 /// Each command must be looked at, for what was sent before it or because of how its server is.
 fn is_bound(session: &Session, rules: &Rules<'_>) -> bool {
+    is_server_in_doubt(rules) || is_engaged(session)
+}
+
+/// Rules may have to answer, or an operator to be let through, in the place of a server that is not there.
+pub(super) fn is_server_in_doubt(rules: &Rules<'_>) -> bool {
+    rules.degraded || rules.unserved.is_some() || rules.troubled
+}
+
+/// What was sent before says what a command means.
+fn is_engaged(session: &Session) -> bool {
     let transaction = &session.transaction;
-    let is_bound = transaction.is_open() || transaction.is_lost() || session.missed.any() || session.caching;
-    rules.degraded || rules.unserved.is_some() || rules.troubled || is_bound
+    transaction.is_open() || transaction.is_lost() || session.missed.any() || session.caching
 }
 
 /// The first command from `at` on of which more than a look has to tell whether it is without rules.
-fn skim(rules: &Rules<'_>, batch: &Batch, bytes: &[u8], at: usize) -> usize {
-    let Rules { table, policy, .. } = *rules;
+fn skim(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8], at: usize) -> usize {
     let passes = |id| table.spec(id).is_ordinary();
     if policy.matches_nothing() {
         batch.skim(bytes, at, |id, _| passes(id))
@@ -49,11 +66,16 @@ impl Planner<'_> {
     /// The first command from `at` on of which more than a look has to tell whether it is without rules.
     fn skim(&self, at: usize) -> usize {
         let is_claimed = !self.plan.claims.is_empty() && !self.rules.policy.matches_nothing();
-        if is_claimed { at } else { skim(&self.rules, self.batch, self.bytes, at) }
+        if is_claimed { at } else { skim(self.rules.table, self.rules.policy, self.batch, self.bytes, at) }
+    }
+
+    /// Each command must be looked at.
+    pub(in super::super) fn is_bound(&self) -> bool {
+        is_bound(self.session, &self.rules)
     }
 
     /// Whether the command is without rules.
-    fn passes(&self, at: usize) -> bool {
+    pub(in super::super) fn passes(&self, at: usize) -> bool {
         let (batch, bytes) = (self.batch, self.bytes);
         self.rules.table.spec(batch.id(at)).is_ordinary()
             && !self.is_claimed(at)

@@ -112,7 +112,7 @@ impl Planner<'_> {
         };
         self.fenced |= takes_marker(&self.rules.policy.groups()[group], self.session, self.rules.slots);
         let commands = std::mem::take(&mut self.plan.members);
-        let added = Box::new(self.ttl_fix_group(&commands[members.clone()]));
+        let added = self.ttl_fix_group(&commands[members.clone()]).boxed();
         let step = match preflight.map(Box::new) {
             Some(preflight) => Step::Guard { members: members.clone(), group, preflight, added },
             None => Step::Wrap { members: members.clone(), group, added },

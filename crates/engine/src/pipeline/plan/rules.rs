@@ -32,6 +32,10 @@ pub struct Rules<'a> {
     pub troubled: bool,
     /// What stands between the members of a group may ride in its transaction: that has not been refused too often.
     pub carries: bool,
+    /// Reads may be sent behind a transaction that may go out again, before it is answered.
+    pub reads_ahead: bool,
+    /// Such a transaction is unanswered: nothing but those reads may be sent.
+    pub fenced: bool,
     /// It is a cluster: a transaction has keys of one slot.
     pub slots: bool,
     /// Of a cluster: the slots whose node has not been there for long, where rules say what is answered then.

@@ -98,6 +98,8 @@ struct Client {
     hold: Holding,
     degraded: bool,
     slots: bool,
+    reads_ahead: bool,
+    fenced: bool,
     /// So many commands have waited already, the first of them as the beginning of a group.
     held: usize,
 }
@@ -119,6 +121,8 @@ impl Client {
             hold,
             degraded: false,
             slots: false,
+            reads_ahead: false,
+            fenced: false,
             held: 0,
         }
     }
@@ -148,6 +152,8 @@ impl Client {
             degraded,
             troubled: false,
             carries: true,
+            reads_ahead: self.reads_ahead,
+            fenced: self.fenced,
             slots: self.slots,
             unserved: None,
             alone: false,

@@ -43,6 +43,14 @@ impl Sequencer {
 
     fn fault_request(&mut self, seq: Seq, fault: Fault, client: &mut ClientSide<'_>) {
         self.forget_gathered(seq);
+        if self.ahead.bytes() > 0 {
+            match fault {
+                Fault::Timeout => drop(self.end_read_ahead(seq)),
+                // One that is to be sent again in any case is so when its connection is lost.
+                _ if !self.settle_read_ahead(seq, true) => return,
+                _ => {}
+            }
+        }
         let Some(slot) = self.slot(seq) else { return };
         if matches!(slot.role, Role::Group(_)) {
             return self.fault_group(seq, fault, client);

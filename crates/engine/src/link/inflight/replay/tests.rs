@@ -1,7 +1,5 @@
 //! What is kept to be sent again, and what of it goes out.
 
-use std::time::Duration;
-
 use super::super::Owner;
 use super::*;
 use crate::link::owed::Seq;
@@ -190,4 +188,22 @@ fn half_a_read_that_was_written_goes_out_whole() {
     line.send('a', GET, 1).send('b', GET, 1);
     assert_eq!(line.lose(GET.len() + 1, Replay::Allowed), GET.repeat(2));
     assert_eq!(line.told, []);
+}
+
+#[test]
+fn what_waits_for_its_turn_has_its_whole_time_then_but_no_more_than_twice_that() {
+    let (mut line, longest) = (Line::new(), Duration::from_secs(1));
+    line.send('a', SET, 1).send('b', SET, 1);
+    let (read_at, written) = (line.now, SET.len() as u64);
+    let mut told_after = |seconds: f32| {
+        let now = read_at + longest.mul_f32(seconds);
+        line.inflight.postpone_unsent(written, now, longest);
+        let mut told = Vec::new();
+        line.inflight.expire(now, char::eq, |who, _| told.push(*who));
+        told
+    };
+    assert_eq!(told_after(0.9), []);
+    assert_eq!(told_after(1.5), ['a'], "the other one has only begun to wait");
+    assert_eq!(told_after(1.9), []);
+    assert_eq!(told_after(2.0), ['b'], "the first one may never be answered");
 }

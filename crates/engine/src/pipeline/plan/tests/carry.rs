@@ -46,6 +46,34 @@ fn what_stands_between_the_members_rides_in_its_place() {
 }
 
 #[test]
+fn reads_go_out_behind_a_transaction_that_may_go_out_again_and_nothing_else_does() {
+    let lines = ["SET a:1 v", "GET y", "SET b:1 v", "GET z", "STRLEN a:1", "SET z 1", "GET z"];
+    let mut client = client(pairs());
+    client.reads_ahead = true;
+    let plan = client.plan(&lines, false);
+    assert_eq!(shapes(&plan), [span(&[0, 1, 2], &[(0, &[0, 2])]), SEND(3..5)]);
+    assert_eq!((plan.commands, plan.turn), (5, Some(Barrier::Resolve)));
+    assert!(roles(&plan)[3..].iter().all(|role| matches!(role, Role::Ahead(_))));
+    client.slots = true;
+    let tagged = ["SET a:{1} v", "GET y{1}", "SET b:{1} v", "GET z{1}"];
+    assert_eq!(client.plan(&tagged, false).commands, 3, "each node has its own order");
+    client.slots = false;
+    // What comes while it is unanswered.
+    client.fenced = true;
+    for (lines, sent) in [
+        (&["GET z", "SET z 1", "GET z"][..], 1),
+        (&["GET z", "GET y"][..], 2),
+        (&["SET a:2 v", "GET z"][..], 0),
+        (&["KEYS *"][..], 0),
+    ] {
+        let plan = client.plan(lines, false);
+        assert_eq!((plan.commands, plan.turn), (sent, Some(Barrier::Resolve)), "{lines:?}");
+    }
+    client.reads_ahead = false;
+    assert_eq!(client.plan(&["GET z"], false).commands, 0);
+}
+
+#[test]
 fn groups_between_each_others_members_share_a_transaction() {
     let plan = planned(&["SET a:1 v", "SET a:2 v", "SET b:1 v", "GET x", "SET b:2 v"]);
     assert_eq!(shapes(&plan), [span(&[0, 1, 2, 3, 4], &[(0, &[0, 2]), (0, &[1, 4])])]);

@@ -104,6 +104,8 @@ fn what_is_whole_and_has_waited_long_enough_for_an_optional_member_goes_together
             degraded: false,
             troubled: false,
             carries: true,
+            reads_ahead: false,
+            fenced: false,
             slots: false,
             unserved: None,
             alone: false,

@@ -1,0 +1,52 @@
+//! Sends a batch on as it came where one look tells that nothing about its client, its connection, the server or the rules asks
+//! for more: most are such. What it leaves undone, `sending` does step by step.
+
+use super::connection::Connection;
+use respguard_engine::pipeline::plan::passes_whole;
+use respguard_engine::preflight::Ability;
+
+impl Connection {
+    /// True when all commands of the batch have gone out; else nothing has been done.
+    #[inline]
+    pub(super) fn send_whole(&mut self) -> bool {
+        if !self.is_at_rest() || !self.has_plain_link() {
+            return false;
+        }
+        let context = &self.shared.context;
+        let (table, policy) = (context.table(), context.policy());
+        let (batch, bytes) = (&*self.input.batch, &self.input.bytes[..]);
+        let passes = {
+            let state = self.exchange.state.borrow();
+            !state.session.affinity.is_pinned() && passes_whole(&state.session, &state.undecided, (&table, &policy), batch, bytes)
+        };
+        if !passes {
+            return false;
+        }
+        let commands = batch.len();
+        self.exchange.send_whole(batch, bytes, (&table, &policy), self.shared.pool.settings.request_timeout);
+        drop((table, policy));
+        self.hold.note_whole();
+        self.input.consume(commands);
+        true
+    }
+
+    /// Nothing of what came before has to do with what is sent now.
+    fn is_at_rest(&self) -> bool {
+        let has_past = self.rules != self.shared.context.policy_number() || self.hold.is_over() || self.hold.has_expired();
+        !has_past && self.preparation.is_blank() && self.input.batch.all_held().is_empty()
+    }
+
+    /// The batch goes over the connection that the client has now, whose server is there and takes it.
+    fn has_plain_link(&self) -> bool {
+        let context = &self.shared.context;
+        let goes_elsewhere = self.exchange.bulk.is_expected()
+            || !context.offenders.is_empty()
+            || self.input.batch.whole_bytes() > context.limits.shared_request_bytes();
+        if goes_elsewhere || context.watch.finds_still() || context.health.refuses() || self.shared.pool.is_cluster() {
+            return false;
+        }
+        let (link, _) = self.exchange.way();
+        let is_known = !matches!(link.ability(), Ability::Unknown | Ability::Silent) || !context.policy().has_guarded_groups();
+        is_known && link.was_open() && !link.is_struggling() && !link.is_down() && link.replies_owed_max() == usize::MAX
+    }
+}

@@ -1,0 +1,79 @@
+//! Sends a batch on as it came, of which nothing is to be known but which of its commands are reads.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::{Exchange, State};
+use crate::net::clock;
+use crate::net::upstream::Recipient;
+use crate::net::upstream::connection::Link;
+use respguard_engine::command::{RetryClass, Table};
+use respguard_engine::link::owed::{Owed, Seq};
+use respguard_engine::pipeline::batch::Batch;
+use respguard_engine::pipeline::finding::Fault;
+use respguard_engine::pipeline::named_keys::NamedKeys;
+use respguard_engine::pipeline::score::{Scope, Score};
+use respguard_engine::policy::{Member, Policy};
+
+impl Exchange {
+    /// Sends all commands of the batch, each of which is owed one reply that is the client's as it is. Reads at its end go
+    /// apart from what stands before them: they may be sent once more.
+    pub fn send_whole(
+        self: &Rc<Self>,
+        batch: &Batch,
+        bytes: &[u8],
+        (table, policy): (&Table, &Policy),
+        request_timeout: Duration,
+    ) {
+        let commands = batch.len();
+        self.counts.requests.set(self.counts.requests.get() + commands as u64);
+        let (link, read_at) = (self.link(), clock::now());
+        let times = (read_at, read_at + request_timeout);
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let score = score(table, policy, batch, bytes).and_then(|score| state.slots.push_score(score));
+        let ids = batch.ids(0..commands);
+        ids.clone().for_each(|id| self.context.metrics.command(id.index()));
+        let reads = ids.clone().rev().take_while(|id| table.spec(*id).retry == RetryClass::Read).count();
+        let (first, others) = (state.slots.push_plain(ids, score), commands - reads);
+        if others > 0 {
+            let wire = &bytes[batch.wire(0..others)];
+            self.send_requests(&link, state, wire, first..first.plus(others), times, false);
+        }
+        if reads > 0 {
+            let wire = &bytes[batch.wire(others..commands)];
+            self.send_requests(&link, state, wire, first.plus(others)..first.plus(commands), times, true);
+        }
+    }
+
+    fn send_requests(
+        self: &Rc<Self>,
+        link: &Link,
+        state: &mut State,
+        wire: &[u8],
+        places: Range<Seq>,
+        times: (Instant, Instant),
+        are_reads: bool,
+    ) {
+        let requests = places.end.since(places.start).and_then(|requests| u32::try_from(requests).ok()).unwrap_or(u32::MAX);
+        let owed = Owed::each(places.start, requests);
+        let recipient: Rc<dyn Recipient> = Rc::<Exchange>::clone(self);
+        if !link.send_requests(recipient, wire, owed, times, are_reads) {
+            self.fault_in(state, owed, Fault::Unavailable);
+        }
+    }
+}
+
+/// What counts the replies of the batch together, as those of any pipeline: a failure in part is told where one of them may
+/// write.
+fn score(table: &Table, policy: &Policy, batch: &Batch, bytes: &[u8]) -> Option<Score> {
+    let commands = 0..batch.len();
+    if commands.len() <= 1 {
+        return None;
+    }
+    let report = policy.report_pipelines && batch.ids(commands.clone()).any(|id| table.spec(id).may_write());
+    let score = Score::new(Scope::Pipeline { report }, u32::try_from(commands.len()).unwrap_or(u32::MAX));
+    let members = commands.map(|at| Member { id: batch.id(at), args: batch.args(bytes, at) });
+    Some(if report { score.naming(NamedKeys::of(policy, table, members)) } else { score })
+}
