@@ -10,8 +10,8 @@ use respguard::net::registry::{Mailbox, Message, Registry, Socket};
 use respguard::net::topology::Primary;
 use respguard::net::topology::cluster::{Cluster, Shard, SlotMap};
 use respguard::net::upstream::Settings;
-use respguard::net::upstream::cluster::{Scripts, Traffic};
 use respguard::net::upstream::cluster::nodes::{Announced, ClusterSettings};
+use respguard::net::upstream::cluster::{Scripts, Traffic};
 use respguard::net::upstream::connections::Connections;
 use respguard::net::worker::{self, Setup};
 use respguard::telemetry::exposition::Exposition;
@@ -104,7 +104,13 @@ fn cluster(ports: &[u16]) -> Arc<ClusterSettings> {
     });
     assert!(mapping.take(SlotMap::new(1, shards)), "it was not known before");
     let announced = Announced { host: String::new(), port: 0, id: String::new() };
-    Arc::new(ClusterSettings { cluster, announced, split_writes: false, scripts: Scripts::default(), traffic: Traffic::default() })
+    Arc::new(ClusterSettings {
+        cluster,
+        announced,
+        split_writes: false,
+        scripts: Scripts::default(),
+        traffic: Traffic::default(),
+    })
 }
 
 fn settings(ports: &[u16]) -> Settings {

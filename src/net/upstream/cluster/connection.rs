@@ -13,7 +13,7 @@ use respguard_engine::link::handshake::OrphanedConnection;
 use respguard_engine::pipeline::finding::Fault;
 
 /// To whom something is still to be written although so much waits is not listened to.
-const INPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const INPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A client's connection to the cluster. Dropping it ends what it has under way.
 pub struct ClusterConnection(pub(super) Rc<Core>);
@@ -82,7 +82,7 @@ impl AsyncWrite for ClusterConnection {
         let core = &self.0;
         {
             let state = core.state.borrow();
-            if state.input.len() > INPUT_BYTES_MAX && !state.queue.is_empty() {
+            if !state.has_room() {
                 core.listen(cx);
                 return Poll::Pending;
             }

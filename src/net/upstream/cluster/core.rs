@@ -57,6 +57,8 @@ pub(super) struct Core {
     pub(super) behind_since: Cell<Option<Instant>>,
     /// The nodes' connections that it has sent on.
     links: RefCell<Vec<Weak<Link>>>,
+    /// The link that reads it.
+    pub(super) reader: RefCell<Weak<Link>>,
 }
 
 #[derive(Default)]
@@ -92,6 +94,8 @@ pub(super) struct State {
     /// Replies that have yet to be read.
     pub(super) out: Vec<u8>,
     pub(super) out_at: usize,
+    /// How many of them, from the first on, are plain.
+    pub(super) plain: Plain,
     /// What is to be told behind them.
     pub(super) fault: Option<HeadFault>,
     pub(super) is_closed: bool,
@@ -114,6 +118,13 @@ pub(super) struct State {
     pub(super) reply_bytes: usize,
     /// Leases that are over; true for those that are as they were.
     pub(super) returning: Vec<(Lease, bool)>,
+}
+
+/// Whole replies that need no look inside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Plain {
+    pub(super) bytes: usize,
+    pub(super) frames: u32,
 }
 
 /// A client's MULTI whose EXEC has yet to come.
@@ -153,6 +164,7 @@ impl Core {
             turns_waited: Cell::new(0),
             behind_since: Cell::new(None),
             links: RefCell::default(),
+            reader: RefCell::default(),
         })
     }
 
@@ -270,6 +282,7 @@ impl State {
             version: 0,
             out: Vec::new(),
             out_at: 0,
+            plain: Plain::default(),
             fault: None,
             is_closed: false,
             multi: None,
@@ -299,9 +312,24 @@ impl State {
     /// Everything was read.
     pub(super) fn forget_read(&mut self) {
         self.out.clear();
-        self.out_at = 0;
+        (self.out_at, self.plain) = (0, Plain::default());
         if self.out.capacity() > BUFFER_BYTES_MAX {
             self.out = Vec::new();
+        }
+    }
+
+    /// So many plain replies wait to be read from now on.
+    pub(super) fn pass_plain(&mut self, replies: &[u8], frames: usize) {
+        let from = self.out.len();
+        self.out.extend_from_slice(replies);
+        self.note_plain(from, frames);
+    }
+
+    /// What waits to be read from there on are so many plain replies.
+    pub(super) fn note_plain(&mut self, from: usize, frames: usize) {
+        if self.plain.bytes == from {
+            self.plain.bytes = self.out.len();
+            self.plain.frames += u32::try_from(frames).unwrap_or(u32::MAX);
         }
     }
 

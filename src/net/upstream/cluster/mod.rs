@@ -1,6 +1,6 @@
 //! A cluster as one server: each client has a connection of its own to it, which lies within the process.
 //!
-//! `connection` is its end that a link reads and writes like a socket. `intake` cuts what is written into requests and says
+//! `connection` is its end that a link reads and writes like a socket, `at_once` the way past the turns of that link's task. `intake` cuts what is written into requests and says
 //! of each where it goes, `dispatch` sends it to that node over connections that all clients of the worker share (`nodes`),
 //! `scatter` all single requests for one node in one piece, whose replies come in `streams`. `replies` takes what comes back, follows redirects, and lets replies leave in the order of the requests. `transaction`
 //! looks after WATCH, MULTI and EXEC, `gather` after requests that several nodes answer, of which `parts` sends each part,
@@ -10,6 +10,7 @@
 //! What fails on the way is told to the link as what a server's connection would have met, so that all that is decided
 //! there, about groups above all, stays as it is.
 
+mod at_once;
 mod connection;
 mod core;
 mod dispatch;
@@ -33,6 +34,7 @@ mod traffic;
 mod transaction;
 mod unsent;
 
+pub use at_once::AtOnce;
 pub use connection::{ClusterConnection, HeadFault};
 pub use scripts::Scripts;
 pub use traffic::Traffic;

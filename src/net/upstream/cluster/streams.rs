@@ -272,7 +272,7 @@ impl State {
         kept.answered(count + frames as u64 - 1);
         if is_next && kept.is_empty() {
             kept.readers -= frames;
-            self.out.extend_from_slice(replies);
+            self.pass_plain(replies, frames);
             self.pop_front(frames);
         } else {
             kept.keep(replies, frames);
@@ -292,7 +292,9 @@ impl State {
         let frames = self.streams.get(stream).map_or(0, |stream| stream.replies.frames);
         let most = if frames > 0 { self.next_of(stream, frames) } else { 0 };
         let Some(Stream { replies, .. }) = self.streams.get(stream).filter(|_| most > 0) else { return false };
+        let from = self.out.len();
         let (frames, bytes) = replies.take(most, &mut self.out);
+        self.note_plain(from, frames);
         self.reply_bytes = self.reply_bytes.saturating_sub(bytes);
         self.pop_front(frames);
         true

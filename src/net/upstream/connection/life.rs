@@ -104,6 +104,9 @@ impl Link {
             term: Cell::new(0),
             doubt: Cell::new(None),
             is_believed: Cell::new(false),
+            at_once: RefCell::default(),
+            touched: RefCell::default(),
+            is_inside_frame: Cell::new(false),
         });
         link.show(Some(UpstreamState::Connecting));
         tokio::task::spawn_local(Rc::clone(&link).watch());
@@ -250,7 +253,10 @@ impl Link {
                     }
                     let loss = match stream {
                         Opened::Server(stream) => self.pump(stream).await,
-                        Opened::Cluster(connection) => self.pump(connection).await,
+                        Opened::Cluster(connection) => {
+                            self.at_once.replace(Some(connection.at_once(&self)));
+                            self.pump(connection).await
+                        }
                     };
                     self.end(&loss);
                 }
@@ -335,6 +341,7 @@ impl Link {
 
     /// The connection is lost: what was sent, in whole or in part, has an unknown outcome.
     fn end(&self, loss: &Loss) {
+        self.at_once.take();
         let mut told = Vec::new();
         let mut state = self.state.borrow_mut();
         let written = state.out_start + state.out_at as u64;

@@ -4,9 +4,10 @@
 //! moves its bytes, `reading` cuts what comes in into frames, `on_tick` looks after its deadlines, `head_of_line` after a head
 //! that keeps others waiting, `held_up` after the time that a client takes, `silence` after a head that the server keeps
 //! waiting, `slow` after requests that take long, `standing` after who may go on over a new one, `term` after whether its server is still the primary, `blame` after
-//! over whom it was lost, `room` after who waits for room. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
+//! over whom it was lost, `room` after who waits for room, `at_once` after what need not wait for its task. Behind a loss `replay_buffer` saves the reads for the next connection, and `orphan_kill` has the server
 //! end the one that was lost.
 
+mod at_once;
 mod blame;
 mod head_of_line;
 mod held_up;
@@ -29,6 +30,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::cluster::AtOnce;
 use super::connections::{Permit, Presence};
 use super::{Reach, Recipient};
 use crate::net::clock;
@@ -128,6 +130,12 @@ pub struct Link {
     doubt: Cell<Option<u64>>,
     /// It was asked, and is the primary: what it has said goes to its client.
     is_believed: Cell<bool>,
+    /// Before a cluster, while it is there: its other end.
+    at_once: RefCell<Option<AtOnce>>,
+    /// To whom something was handed past its task.
+    touched: RefCell<Vec<Rc<dyn Recipient>>>,
+    /// Its task has begun with a reply.
+    is_inside_frame: Cell<bool>,
 }
 
 struct State {

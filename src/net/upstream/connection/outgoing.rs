@@ -47,8 +47,9 @@ impl Link {
             bytes += part.len();
         }
         state.inflight.push(recipient, owed, bytes, read_at, self.own_time(deadline));
-        drop(state);
-        self.wake();
+        if !self.write_at_once(state, bytes) {
+            self.wake();
+        }
         true
     }
 
@@ -75,8 +76,9 @@ impl Link {
         } else if self.goes_again() {
             state.inflight.mark_single();
         }
-        drop(state);
-        self.wake();
+        if !self.write_at_once(state, requests.len()) {
+            self.wake();
+        }
         true
     }
 
