@@ -58,6 +58,7 @@ impl Core {
             state.out = replies;
             if is_done {
                 state.forget_read();
+                self.turns_waited.set(0);
             } else {
                 state.plain = Plain { bytes: state.out.len(), frames: plain.frames - frames };
             }
